@@ -1,0 +1,105 @@
+//! What crosses into the engine and what comes out of it, besides packets.
+//!
+//! Commands carry boxes that were built on the control side, so that applying one neither allocates nor frees; what a
+//! command replaces comes back as [`Retired`]. Settings do not cross at all: they are atomics the engine reads each
+//! tick, latest wins.
+
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use crate::units::{Gain, Level};
+
+/// One participant's settings (control writes, engine reads) and telemetry (engine writes, anyone reads).
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// Settings: latest wins, cannot be full.
+    pub settings: Settings,
+    /// Telemetry: state that can always be read again when an event was dropped.
+    pub telemetry: Telemetry,
+}
+
+/// Latest-value settings of one participant.
+#[derive(Debug)]
+pub struct Settings {
+    muted: AtomicBool,
+    gain_bits: AtomicU32,
+    loss_percent: AtomicU8,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            muted: AtomicBool::new(false),
+            gain_bits: AtomicU32::new(Gain::UNITY.factor().to_bits()),
+            loss_percent: AtomicU8::new(0),
+        }
+    }
+}
+
+impl Settings {
+    /// Whether the participant's voice is kept out of every mix.
+    pub fn muted(&self) -> bool {
+        self.muted.load(Ordering::Relaxed)
+    }
+
+    /// Keeps the participant's voice out of every mix, or lets it in again.
+    pub fn mute(&self, muted: bool) {
+        self.muted.store(muted, Ordering::Relaxed);
+    }
+
+    /// How loud the participant is mixed.
+    pub fn gain(&self) -> Gain {
+        Gain::linear(f32::from_bits(self.gain_bits.load(Ordering::Relaxed)))
+    }
+
+    /// Sets how loud the participant is mixed; the engine ramps to it.
+    pub fn amplify(&self, gain: Gain) {
+        self.gain_bits
+            .store(gain.factor().to_bits(), Ordering::Relaxed);
+    }
+
+    /// Loss the participant's receiver reports on what we send, percent.
+    pub fn loss_percent(&self) -> u8 {
+        self.loss_percent.load(Ordering::Relaxed)
+    }
+
+    /// Tells the encoder how much loss the listener reports.
+    pub fn report_loss(&self, percent: u8) {
+        self.loss_percent.store(percent.min(100), Ordering::Relaxed);
+    }
+}
+
+/// What the engine measured of one participant.
+#[derive(Debug, Default)]
+pub struct Telemetry {
+    /// Contributing to mixes now.
+    pub talking: AtomicBool,
+    /// Level of the last tick, RFC 6464 scale; 127 is silence.
+    pub level: AtomicU8,
+    /// Packets taken in.
+    pub received_total: AtomicU64,
+    /// Packets that never came.
+    pub lost_total: AtomicU64,
+    /// Packets that came after their time.
+    pub late_total: AtomicU64,
+    /// Packets that came twice.
+    pub duplicate_total: AtomicU64,
+    /// Packets that are not Opus.
+    pub undecodable_total: AtomicU64,
+    /// Samples made up because none were there.
+    pub concealed_samples_total: AtomicU64,
+    /// Samples recovered from in-band FEC.
+    pub recovered_samples_total: AtomicU64,
+    /// Samples played.
+    pub played_samples_total: AtomicU64,
+    /// Playout delay now, microseconds.
+    pub delay_us: AtomicU32,
+    /// Packets encoded for this participant.
+    pub sent_total: AtomicU64,
+}
+
+impl Telemetry {
+    /// The level of the last tick.
+    pub fn level(&self) -> Level {
+        Level::from_wire(self.level.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,121 @@
+//! One Opus payload with what the engine needs of its RTP header, inline and without heap.
+//!
+//! Stands at both ends of the picture: what the network hands in, and what it gets back.
+
+use crate::format::{MAX_CSRCS, MAX_PAYLOAD_BYTES};
+use crate::units::{Level, ParticipantId, RtpTime, Seq};
+
+/// The bytes of one encoded frame or packet, inline.
+#[derive(Clone, Copy)]
+pub struct Payload {
+    len_bytes: u16,
+    bytes: [u8; MAX_PAYLOAD_BYTES],
+}
+
+impl Payload {
+    /// No bytes.
+    pub const EMPTY: Payload = Payload {
+        len_bytes: 0,
+        bytes: [0; MAX_PAYLOAD_BYTES],
+    };
+
+    /// Copies `bytes`; `None` if they are more than [`MAX_PAYLOAD_BYTES`].
+    ///
+    /// Real-time: safe.
+    pub fn copy_from(bytes: &[u8]) -> Option<Payload> {
+        let mut payload = Payload::EMPTY;
+        payload.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        payload.len_bytes = bytes.len() as u16;
+        Some(payload)
+    }
+
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len_bytes)]
+    }
+
+    /// Lets `write` fill the whole buffer and keeps as many bytes as it says it wrote.
+    ///
+    /// Real-time: safe.
+    pub fn fill_with<E>(
+        &mut self,
+        write: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<(), E> {
+        self.len_bytes = 0;
+        let written_bytes = write(&mut self.bytes)?;
+        self.len_bytes = written_bytes.min(MAX_PAYLOAD_BYTES) as u16;
+        Ok(())
+    }
+}
+
+impl core::fmt::Debug for Payload {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Payload({} bytes)", self.len_bytes)
+    }
+}
+
+/// A packet as it came from a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Packet {
+    /// RTP sequence number.
+    pub seq: Seq,
+    /// RTP timestamp of the first sample.
+    pub time: RtpTime,
+    /// RTP synchronisation source: a change means another encoder.
+    pub ssrc: u32,
+    /// RTP marker bit: the first packet of a talk-spurt (RFC 3551, 4.1).
+    pub marker: bool,
+    /// The level the client measured, where it sends any (RFC 6464).
+    pub level: Option<Level>,
+    /// The encoded audio.
+    pub payload: Payload,
+}
+
+/// The participants heard in a packet, loudest first, never the listener.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sources {
+    count: u8,
+    ids: [u32; MAX_CSRCS],
+    levels: [u8; MAX_CSRCS],
+}
+
+impl Sources {
+    /// Adds one source; says `false` and leaves the list as it is once it holds [`MAX_CSRCS`].
+    ///
+    /// Real-time: safe.
+    pub fn push(&mut self, id: ParticipantId, level: Level) -> bool {
+        let at = usize::from(self.count);
+        if at == MAX_CSRCS {
+            return false;
+        }
+        self.ids[at] = id.0;
+        self.levels[at] = level.wire();
+        self.count += 1;
+        true
+    }
+
+    /// CSRC identifiers (RFC 3550, 5.1).
+    pub fn ids(&self) -> &[u32] {
+        &self.ids[..usize::from(self.count)]
+    }
+
+    /// Their levels, in the same order (RFC 6465).
+    pub fn levels(&self) -> &[u8] {
+        &self.levels[..usize::from(self.count)]
+    }
+}
+
+/// A packet for one listener.
+///
+/// The network thread gives it its sequence number and SSRC.
+#[derive(Debug, Clone, Copy)]
+pub struct OutPacket {
+    /// Media time of the first sample on the room's clock, 48 kHz; the network adds a random offset.
+    pub time: RtpTime,
+    /// First packet of a talk-spurt (RFC 3551, 4.1).
+    pub marker: bool,
+    /// Who is heard in it.
+    pub sources: Sources,
+    /// The encoded audio.
+    pub payload: Payload,
+}

@@ -1,0 +1,3 @@
+//! mixminus: an audio-only MCU.
+pub mod clock;
+pub mod links;
