@@ -1,10 +1,22 @@
 //! The pure mixing engine: packets in, mix-minus packets out, one tick at a time.
+pub mod bus;
 pub mod codec;
 pub mod command;
+pub mod delay;
+pub mod engine;
 pub mod format;
 pub mod frame;
+pub mod jitter;
+pub mod limiter;
+pub mod listener;
+pub mod opus_toc;
 pub mod packet;
+pub mod playout;
 pub mod profile;
+pub mod room;
+pub mod stats;
+pub mod stretch;
+pub mod strip;
 pub mod units;
 
 pub use frame::Frame;
