@@ -1,14 +1,18 @@
 //! How long a packet should wait before it is played.
 //!
-//! Stands beside the jitter buffer: it sees every arrival and decides, it stores and plays nothing. Three things are
-//! estimated, all on the scale of samples at 48 kHz:
+//! Stands beside the jitter buffer: it sees every arrival and decides, it stores and plays nothing.
+//! Three things are estimated, all on the scale of samples at 48 kHz:
 //!
-//! 1. the *base*: the shortest transit seen lately, that is, when packets come if nothing holds them up;
-//! 2. the *target*: how much later than that nearly all of them come (a high percentile of lateness), followed upward
+//! 1. the *base*: the shortest transit seen lately, that is, when packets come if nothing holds
+//!    them up;
+//! 2. the *target*: how much later than that nearly all of them come (a high percentile of
+//!    lateness), followed upward
 //!    at once and downward over some seconds;
-//! 3. the *drift*: how fast the base moves, which is the difference between the sender's clock and ours.
+//! 3. the *drift*: how fast the base moves, which is the difference between the sender's clock and
+//!    ours.
 //!
-//! A transit is taken from the *end* of a packet, so that a sender may change its packet length without looking late.
+//! A transit is taken from the *end* of a packet, so that a sender may change its packet length
+//! without looking late.
 
 use crate::format::SAMPLE_RATE_HZ;
 
@@ -63,7 +67,8 @@ impl DelayEstimator {
         self.loss.lost(packets);
     }
 
-    /// Forgets when packets come, but not how late: for a new timeline of the same sender on the same network.
+    /// Forgets when packets come, but not how late: for a new timeline of the same sender on the
+    /// same network.
     ///
     /// Real-time: safe.
     pub fn reanchor(&mut self) {
@@ -79,7 +84,8 @@ impl DelayEstimator {
 
     /// How long after its earliest possible arrival a packet should be played, in samples.
     ///
-    /// Above one percent of loss, and where the sender adds FEC, this includes one packet: the copy travels in the next.
+    /// Above one percent of loss, and where the sender adds FEC, this includes one packet: the copy
+    /// travels in the next.
     pub fn target(&self) -> i64 {
         let fec_wait = if self.loss.wants_fec() {
             self.packet_samples as i64
@@ -89,8 +95,8 @@ impl DelayEstimator {
         (self.lateness.percentile() + fec_wait).min(MAX_TARGET_SAMPLES)
     }
 
-    /// How much faster the sender's clock runs than ours, as a ratio (`0.001` is 1,000 ppm); `None` unless it is both
-    /// certain and enough to be worth resampling.
+    /// How much faster the sender's clock runs than ours, as a ratio (`0.001` is 1,000 ppm); `None`
+    /// unless it is both certain and enough to be worth resampling.
     pub fn drift(&self) -> Option<f64> {
         self.drift.ratio
     }
@@ -141,8 +147,8 @@ impl Window {
 
 /// Lateness of packets, recent ones weighing more: an exponentially forgetting histogram.
 ///
-/// Instead of shrinking every bin at each packet, the weight of the next packet grows; the bins are scaled back when it
-/// has grown large.
+/// Instead of shrinking every bin at each packet, the weight of the next packet grows; the bins are
+/// scaled back when it has grown large.
 #[derive(Debug)]
 struct Histogram {
     bins: [f32; BINS],
@@ -287,8 +293,9 @@ impl LossRate {
     }
 }
 
-/// A quarter of a second; eight of them remember the base for two seconds: long enough that the shortest transit under
-/// heavy jitter is in it, short enough to follow a clock that is 5,000 ppm off within 10 ms.
+/// A quarter of a second; eight of them remember the base for two seconds: long enough that the
+/// shortest transit under heavy jitter is in it, short enough to follow a clock that is 5,000 ppm
+/// off within 10 ms.
 const WINDOW_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 4;
 const WINDOWS: usize = 8;
 
@@ -299,8 +306,8 @@ const SHIFT_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 2;
 const BIN_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 1_000;
 const BINS: usize = 300;
 
-/// One second of audio: a packet's weight falls to 1/e. With the tail below, a network that has calmed down is
-/// forgotten after ln(100) = 4.6 s, and a single late packet after 0.7 s.
+/// One second of audio: a packet's weight falls to 1/e. With the tail below, a network that has
+/// calmed down is forgotten after ln(100) = 4.6 s, and a single late packet after 0.7 s.
 const MEMORY_SAMPLES: f32 = SAMPLE_RATE_HZ as f32;
 
 /// Share of packets that may come later than the target.
@@ -316,8 +323,8 @@ const MAX_TARGET_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 4;
 const DRIFT_WINDOW_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 2;
 const DRIFT_POINTS: usize = 24;
 
-/// Below this a correction every minute or two costs less than resampling all the time: at 300 ppm the packets cross
-/// a 20 ms tick every 67 s.
+/// Below this a correction every minute or two costs less than resampling all the time: at 300 ppm
+/// the packets cross a 20 ms tick every 67 s.
 const ENGAGE_DRIFT: f64 = 300e-6;
 const RELEASE_DRIFT: f64 = 150e-6;
 

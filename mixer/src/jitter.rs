@@ -1,9 +1,9 @@
 //! Storage of packets that have arrived and are not yet played.
 //!
-//! Stands between the network and the decoder. It orders, it refuses what it has or had already, and it is bounded; how
-//! long a packet waits is [`crate::delay`]'s decision, and what to do about one that is missing is
-//! [`crate::playout`]'s. Payloads lie in cells of one allocation made at set-up, so that an hour of any packet size
-//! neither allocates nor fragments.
+//! Stands between the network and the decoder. It orders, it refuses what it has or had already,
+//! and it is bounded; how long a packet waits is [`crate::delay`]'s decision, and what to do about
+//! one that is missing is [`crate::playout`]'s. Payloads lie in cells of one allocation made at
+//! set-up, so that an hour of any packet size neither allocates nor fragments.
 
 use crate::format::MAX_PAYLOAD_BYTES;
 
@@ -112,7 +112,8 @@ impl JitterBuffer {
     /// Stores a packet at its place in the order.
     ///
     /// - `seq`, `time`: unwrapped by the caller.
-    /// - `payload`: at most [`MAX_PAYLOAD_BYTES`] bytes; longer ones are refused as [`Inserted::Full`].
+    /// - `payload`: at most [`MAX_PAYLOAD_BYTES`] bytes; longer ones are refused as
+    ///   [`Inserted::Full`].
     ///
     /// Real-time: safe.
     pub fn insert(
@@ -283,8 +284,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the order of arrival, nothing is reordered, repeated or lost on the way through, and every cell
-        /// comes back.
+        /// Whatever the order of arrival, nothing is reordered, repeated or lost on the way
+        /// through, and every cell comes back.
         #[test]
         fn nothing_is_reordered_or_repeated(
             steps in proptest::collection::vec((0i64..60, 0usize..MAX_PAYLOAD_BYTES, any::<bool>()), 0..200),

@@ -1,7 +1,8 @@
 //! What the first bytes of an Opus packet tell without decoding it (RFC 6716, section 3).
 //!
-//! The jitter buffer must know how long a packet is, and whether it carries a copy of the one before, without a decoder
-//! at hand. Framing beyond that is the decoder's business: what this accepts may still not decode.
+//! The jitter buffer must know how long a packet is, and whether it carries a copy of the one
+//! before, without a decoder at hand. Framing beyond that is the decoder's business: what this
+//! accepts may still not decode.
 
 use thiserror::Error;
 
@@ -87,8 +88,9 @@ pub fn shape(payload: &[u8]) -> Result<Shape, ShapeError> {
 
 /// Whether the packet carries in-band FEC: a coarse copy of the packet before it.
 ///
-/// A SILK frame begins with one voice-activity bit per 20 ms and then the bit that announces the copy, for each channel
-/// (RFC 6716, 4.2.3 and 4.2.4). All have even odds, so the range coder leaves them readable in the first byte.
+/// A SILK frame begins with one voice-activity bit per 20 ms and then the bit that announces the
+/// copy, for each channel (RFC 6716, 4.2.3 and 4.2.4). All have even odds, so the range coder
+/// leaves them readable in the first byte.
 ///
 /// Real-time: safe.
 pub fn carries_fec(payload: &[u8]) -> bool {
@@ -122,8 +124,8 @@ fn first_frame_byte(payload: &[u8]) -> Option<u8> {
     payload.get(start).copied()
 }
 
-/// Where the first frame of a code-3 packet starts: after the count, the padding length and the frame lengths
-/// (RFC 6716, 3.2.5).
+/// Where the first frame of a code-3 packet starts: after the count, the padding length and the
+/// frame lengths (RFC 6716, 3.2.5).
 fn code3_frame_start(payload: &[u8]) -> Option<usize> {
     let count_byte = *payload.get(1)?;
     let mut at = 2;

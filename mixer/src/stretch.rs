@@ -1,8 +1,10 @@
-//! Time-scale modification: takes a few milliseconds out of a signal, or puts them in, without changing its pitch.
+//! Time-scale modification: takes a few milliseconds out of a signal, or puts them in, without
+//! changing its pitch.
 //!
-//! Works on the queue of decoded audio at its head, between what was just played and what is played next. The splice is
-//! made one pitch period long where the signal repeats itself best (waveform-similarity overlap-add, Verhelst and
-//! Roelands 1993), so that a voice keeps its pitch and a tone its phase.
+//! Works on the queue of decoded audio at its head, between what was just played and what is played
+//! next. The splice is made one pitch period long where the signal repeats itself best
+//! (waveform-similarity overlap-add, Verhelst and Roelands 1993), so that a voice keeps its pitch
+//! and a tone its phase.
 
 use crate::format::MAX_CHANNELS;
 
@@ -79,8 +81,8 @@ impl PcmQueue {
         self.tail = self.head;
     }
 
-    /// Takes up to `max_frames` frames out at the head and says how many; 0 when the signal does not repeat itself well
-    /// enough for `min_similarity`, or there is too little of it.
+    /// Takes up to `max_frames` frames out at the head and says how many; 0 when the signal does
+    /// not repeat itself well enough for `min_similarity`, or there is too little of it.
     ///
     /// Real-time: safe.
     pub fn shorten(&mut self, max_frames: usize, min_similarity: f32) -> usize {
@@ -108,7 +110,8 @@ impl PcmQueue {
         lag
     }
 
-    /// Puts up to `max_frames` frames in at the head and says how many; 0 as for [`PcmQueue::shorten`].
+    /// Puts up to `max_frames` frames in at the head and says how many; 0 as for
+    /// [`PcmQueue::shorten`].
     ///
     /// Real-time: safe.
     pub fn lengthen(&mut self, max_frames: usize, min_similarity: f32) -> usize {
@@ -127,7 +130,8 @@ impl PcmQueue {
         let channels = self.channels;
         let (head, tail) = (self.head * channels, self.tail * channels);
         self.samples.copy_within(head..tail, head + lag * channels);
-        // The new period starts like the next one and ends like the last one, so both its seams are smooth.
+        // The new period starts like the next one and ends like the last one, so both its seams are
+        // smooth.
         for i in 0..lag {
             let weight = (i as f32 + 0.5) / lag as f32;
             for channel in 0..channels {
@@ -239,7 +243,8 @@ const HISTORY: usize = MAX_LAG;
 /// Frames compared: five milliseconds, a period of most voices.
 const COMPARED: usize = 240;
 
-/// Coarse search in steps of a twelfth of a millisecond: well below half a period of what speech holds most energy in.
+/// Coarse search in steps of a twelfth of a millisecond: well below half a period of what speech
+/// holds most energy in.
 const COARSE_STEP: usize = 4;
 
 /// Mean square below which nobody hears a splice: -50 dBFS.

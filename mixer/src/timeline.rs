@@ -1,8 +1,9 @@
 //! Puts wrapping RTP numbers on one endless scale and tells new packets from old ones.
 //!
-//! Sixteen bits of sequence number last 22 minutes, thirty-two bits of time a day: both wrap within a call. Here they
-//! are extended by distance from the newest packet (RFC 3550, appendix A.1), and a sender that starts over, with another
-//! SSRC or with numbers nowhere near the last, is recognised.
+//! Sixteen bits of sequence number last 22 minutes, thirty-two bits of time a day: both wrap within
+//! a call. Here they are extended by distance from the newest packet (RFC 3550, appendix A.1), and
+//! a sender that starts over, with another SSRC or with numbers nowhere near the last, is
+//! recognised.
 
 use crate::units::{RtpTime, Seq};
 
@@ -50,7 +51,8 @@ pub enum Place {
 impl Timeline {
     /// Places one packet.
     ///
-    /// - `arrival`: samples on the receiver's clock; a time jump is only believed to be a pause if as much time passed.
+    /// - `arrival`: samples on the receiver's clock; a time jump is only believed to be a pause if
+    ///   as much time passed.
     ///
     /// Real-time: safe.
     pub fn place(&mut self, ssrc: u32, wire_seq: Seq, wire_time: RtpTime, arrival: i64) -> Place {
@@ -97,7 +99,8 @@ impl Timeline {
         arrival: i64,
         other_source: bool,
     ) -> Place {
-        // Far above anything before, so that numbers of two scales can never be taken for one another.
+        // Far above anything before, so that numbers of two scales can never be taken for one
+        // another.
         let (seq, time) = match &self.newest {
             Some(newest) => (newest.seq + SCALE_STEP, newest.time + SCALE_STEP),
             None => (SCALE_STEP, SCALE_STEP),

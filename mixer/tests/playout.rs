@@ -137,7 +137,8 @@ fn drift_of_5_000_ppm_for_a_minute_is_resampled_away() {
         assert!((high - low) / 2.0 <= 20.0, "{ppm} ppm: {low} to {high} ms");
         let stats = playout.stats();
         assert!(stats.concealed_samples < 4_800, "{ppm} ppm: {stats:?}");
-        // Once the drift is known, nothing is spliced any more: the resampler does it without a seam.
+        // Once the drift is known, nothing is spliced any more: the resampler does it without a
+        // seam.
         let settled = &sound[48_000 * 30..48_000 * 85];
         assert_eq!(clicks(settled), 0, "{ppm} ppm");
     }
@@ -272,11 +273,12 @@ fn bursts_of_loss_fade_to_silence_and_come_back() {
 
 #[test]
 fn silence_of_the_sender_is_no_loss_and_speech_resumes_at_once() {
-    // Two seconds of speech, then a refresh every 400 ms for a minute, then speech again: sequence runs on, time jumps.
+    // Two seconds of speech, then a refresh every 400 ms for a minute, then speech again: sequence
+    // runs on, time jumps.
     let mut list = Vec::new();
     let mut seq = 0;
     for n in 0..4_000u64 {
-        let speaking = n < 100 || n >= 3_100;
+        let speaking = !(100..3_100).contains(&n);
         if speaking || n % 20 == 0 {
             let sent_us = 1_003_000 + n * 20_000;
             list.push(common::Flight {

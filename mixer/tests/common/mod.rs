@@ -1,5 +1,6 @@
-//! A sender and a network in virtual time, with a codec that needs no Opus: a payload names the sample it starts with,
-//! and decodes to a tone that is a function of the sample number, so that every sample can be told.
+//! A sender and a network in virtual time, with a codec that needs no Opus: a payload names the
+//! sample it starts with, and decodes to a tone that is a function of the sample number, so that
+//! every sample can be told.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
