@@ -1,8 +1,8 @@
 //! What crosses into the engine and what comes out of it, besides packets.
 //!
-//! Commands carry boxes that were built on the control side, so that applying one neither allocates nor frees; what a
-//! command replaces comes back as [`Retired`]. Settings do not cross at all: they are atomics the engine reads each
-//! tick, latest wins.
+//! Commands carry boxes that were built on the control side, so that applying one neither allocates
+//! nor frees; what a command replaces comes back as [`Retired`]. Settings do not cross at all: they
+//! are atomics the engine reads each tick, latest wins.
 
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -83,7 +83,8 @@ pub enum Retired {
     Members(Members),
 }
 
-/// One participant's settings (control writes, engine reads) and telemetry (engine writes, anyone reads).
+/// One participant's settings (control writes, engine reads) and telemetry (engine writes, anyone
+/// reads).
 #[derive(Debug, Default)]
 pub struct Shared {
     /// Settings: latest wins, cannot be full.

@@ -19,6 +19,7 @@ pub mod room;
 pub mod stats;
 pub mod stretch;
 pub mod strip;
+pub mod timeline;
 pub mod units;
 
 pub use frame::Frame;

@@ -1,5 +1,5 @@
-//! How one listener's stream is encoded: a profile, narrowed by what the listener's SDP allows, quantised to a short
-//! ladder so that listeners who can share an encoder do.
+//! How one listener's stream is encoded: a profile, narrowed by what the listener's SDP allows,
+//! quantised to a short ladder so that listeners who can share an encoder do.
 
 use core::fmt;
 use core::str::FromStr;
@@ -67,8 +67,8 @@ pub struct UnknownProfile;
 
 /// What a receiver declares in its SDP (RFC 7587, section 6.1, and `ptime`/`maxptime`).
 ///
-/// These are limits and wishes of the *receiver*: the bitrate and the bandwidth are never exceeded, and stereo is never
-/// sent unasked.
+/// These are limits and wishes of the *receiver*: the bitrate and the bandwidth are never exceeded,
+/// and stereo is never sent unasked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceiverLimits {
     /// `maxplaybackrate`, Hz; 48,000 when absent.
@@ -115,7 +115,8 @@ pub enum Application {
     LowDelay,
 }
 
-/// Exactly how one stream is encoded. Listeners with equal recipes and equal mixes can share an encoder.
+/// Exactly how one stream is encoded. Listeners with equal recipes and equal mixes can share an
+/// encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Recipe {
     /// Which coder.

@@ -1,8 +1,8 @@
 //! Everyone hears all the others and not themselves.
 
-mod common;
+mod stage;
 
-use common::{Stage, amplitude_of, db, tone};
+use stage::{Stage, amplitude_of, db, tone};
 use mixer::codec::Decode;
 use mixer::codec::opus::OpusDecoder;
 use mixer::format::Layout;

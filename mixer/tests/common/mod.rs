@@ -1,224 +1,164 @@
-//! What the engine's tests share: voices, a sink that keeps everything, an encoder that keeps what it is given, and a
-//! room full of people in virtual time.
-#![allow(dead_code, reason = "no test uses all of it")]
+//! A sender and a network in virtual time, with a codec that needs no Opus: a payload names the
+//! sample it starts with, and decodes to a tone that is a function of the sample number, so that
+//! every sample can be told.
 
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
-use mixer::codec::opus::OpusEncoder;
-use mixer::codec::{Encode, EncodeError, EncoderSettings};
-use mixer::command::{Command, Event, Retired, Shared};
-use mixer::engine::{Engine, EngineLimits, Sink};
-use mixer::format::{Layout, SLOT, TickLength};
-use mixer::packet::{OutPacket, Packet, Payload};
-use mixer::participant::{Participant, ParticipantConfig};
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
-use mixer::room::{Room, RoomSettings};
-use mixer::units::{ParticipantId, RoomId, RtpTime, Seq, Time};
+use mixer::codec::{Decode, DecodeError};
+use mixer::format::{Layout, TickLength};
+use mixer::playout::{Playout, Pulled};
+use mixer::{Frame, Packet, Payload, RtpTime, Seq, Time};
 
-/// Keeps what comes out.
-#[derive(Default)]
-pub struct Collector {
-    pub packets: Vec<(ParticipantId, OutPacket)>,
-    pub events: Vec<Event>,
-    pub retired: Vec<Retired>,
+/// Frequency of the tone; 1,000 Hz would hide a repeated 20 ms.
+pub const TONE_HZ: f64 = 925.0;
+
+/// Decodes the tone; conceals by going on with it, marked by a lower amplitude.
+pub struct ToneDecoder {
+    next: u64,
 }
 
-impl Sink for Collector {
-    fn packet(&mut self, to: ParticipantId, packet: &OutPacket) {
-        self.packets.push((to, *packet));
+impl ToneDecoder {
+    pub fn boxed() -> Box<dyn Decode> {
+        Box::new(ToneDecoder { next: 0 })
     }
 
-    fn event(&mut self, event: Event) {
-        self.events.push(event);
-    }
-
-    fn retired(&mut self, retired: Retired) {
-        self.retired.push(retired);
+    fn fill(&mut self, from: u64, amplitude: f32, pcm: &mut [f32]) {
+        for (n, sample) in pcm.iter_mut().enumerate() {
+            let phase = std::f64::consts::TAU * TONE_HZ * (from + n as u64) as f64 / 48_000.0;
+            *sample = amplitude * phase.sin() as f32;
+        }
+        self.next = from + pcm.len() as u64;
     }
 }
 
-/// An encoder that passes on the very PCM it is given, and encodes it to a stub.
-pub struct Tap(pub Sender<Vec<f32>>);
+impl Decode for ToneDecoder {
+    fn decode(&mut self, payload: &[u8], pcm: &mut [f32]) -> Result<usize, DecodeError> {
+        let samples = mixer::opus_toc::shape(payload)
+            .map_err(|_| DecodeError::Malformed)?
+            .samples;
+        let at = payload.len() - 8;
+        let from = u64::from_le_bytes(
+            payload[at..]
+                .try_into()
+                .map_err(|_| DecodeError::Malformed)?,
+        );
+        self.fill(from, 0.5, &mut pcm[..samples]);
+        Ok(samples)
+    }
 
-impl Encode for Tap {
-    fn encode(&mut self, pcm: &[f32], payload: &mut Payload) -> Result<(), EncodeError> {
-        self.0
-            .send(pcm.to_vec())
-            .expect("the test outlives the engine");
-        *payload = Payload::copy_from(&[0xf8, 1, 2, 3]).expect("fits");
+    fn recover(&mut self, _next_payload: &[u8], pcm: &mut [f32]) -> Result<(), DecodeError> {
+        self.conceal(pcm);
         Ok(())
     }
 
-    fn configure(&mut self, _: &EncoderSettings) {}
+    fn conceal(&mut self, pcm: &mut [f32]) {
+        self.fill(self.next, 0.4, pcm);
+    }
 
     fn reset(&mut self) {}
 }
 
-pub fn recipe(profile: Profile) -> Recipe {
-    Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20)
-}
-
-/// Whoever sends: an encoder, a voice and an RTP clock.
-pub struct Talker {
-    pub id: ParticipantId,
-    pub shared: Arc<Shared>,
-    pub heard: Option<Receiver<Vec<f32>>>,
-    encoder: OpusEncoder,
-    voice: Box<dyn FnMut(u64) -> f32>,
-    sample: u64,
-    sent: u16,
-}
-
-impl Talker {
-    /// The next 20 ms.
-    pub fn packet(&mut self) -> Packet {
-        let pcm: Vec<f32> = (self.sample..self.sample + 960)
-            .map(&mut self.voice)
-            .collect();
-        let mut payload = Payload::EMPTY;
-        self.encoder
-            .encode(&pcm, &mut payload)
-            .expect("20 ms encode");
-        let packet = Packet {
-            seq: Seq(self.sent),
-            time: RtpTime(self.sample as u32),
-            ssrc: self.id.0,
-            marker: self.sent == 0,
-            level: None,
-            payload,
-        };
-        self.sent = self.sent.wrapping_add(1);
-        self.sample += 960;
-        packet
+/// A packet of `ms` milliseconds (2.5 to 120) that starts with sample `from` of the tone.
+pub fn packet(seq: u64, from: u64, ms: f64) -> Packet {
+    let mut bytes = match ms {
+        2.5 => vec![28 << 3],
+        5.0 => vec![29 << 3],
+        10.0 => vec![30 << 3],
+        20.0 => vec![31 << 3],
+        _ => vec![31 << 3 | 3, (ms / 20.0) as u8],
+    };
+    bytes.extend_from_slice(&from.to_le_bytes());
+    Packet {
+        seq: Seq(seq as u16),
+        time: RtpTime(from as u32),
+        ssrc: 1,
+        marker: false,
+        level: None,
+        payload: Payload::copy_from(&bytes).expect("short"),
     }
 }
 
-/// One engine with one room, in virtual time.
-pub struct Stage {
-    pub engine: Engine,
-    pub sink: Collector,
-    pub talkers: Vec<Talker>,
-    pub slot: u64,
-    settings: RoomSettings,
+/// A small generator of repeatable chance.
+pub struct Chance(pub u64);
+
+impl Chance {
+    /// Uniform in `0.0..1.0`.
+    pub fn next(&mut self) -> f64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
 }
 
-pub const ROOM: RoomId = RoomId(1);
+/// One packet on its way.
+#[derive(Clone, Copy)]
+pub struct Flight {
+    pub sent_us: u64,
+    /// `None`: lost.
+    pub arrival_us: Option<u64>,
+    pub packet: Packet,
+}
 
-impl Stage {
-    pub fn new(settings: RoomSettings) -> Stage {
-        let mut engine = Engine::new(EngineLimits {
-            rooms: 16,
-            participants: 64,
+/// Packets of 20 ms sent for `seconds` by a clock that runs `ppm` fast, `phase_us` after the ticks.
+pub fn flights(
+    seconds: f64,
+    ppm: f64,
+    phase_us: u64,
+    mut delay_us: impl FnMut(u64, f64) -> Option<u64>,
+) -> Vec<Flight> {
+    let interval_us = 20_000.0 / (1.0 + ppm * 1e-6);
+    (0..(seconds * 50.0) as u64)
+        .map(|n| {
+            let sent_us = phase_us + (n as f64 * interval_us) as u64 + 1_000_000;
+            let arrival_us = delay_us(n, sent_us as f64 / 1e6).map(|delay| sent_us + delay);
+            Flight {
+                sent_us,
+                arrival_us,
+                packet: packet(n, n * 960, 20.0),
+            }
+        })
+        .collect()
+}
+
+/// What one tick gave.
+pub struct Heard {
+    pub seconds: f64,
+    pub pulled: Pulled,
+    pub delay_ms: f64,
+    pub target_ms: f64,
+    pub concealed_samples: u64,
+}
+
+/// Plays flights through a playout in virtual time; returns every tick and the sound.
+pub fn play(flights: &[Flight], tick: TickLength) -> (Vec<Heard>, Vec<f32>, Playout) {
+    let mut arrivals: Vec<(u64, Packet)> = flights
+        .iter()
+        .filter_map(|flight| Some((flight.arrival_us?, flight.packet)))
+        .collect();
+    arrivals.sort_by_key(|(arrival, _)| *arrival);
+    let end_us = flights.last().map_or(0, |flight| flight.sent_us) + 20_000;
+    let mut playout = Playout::new(Layout::Mono, tick, ToneDecoder::boxed());
+    let mut frame = Frame::new(Layout::Mono, tick);
+    let (mut ticks, mut sound) = (Vec::new(), Vec::new());
+    let mut waiting = arrivals.into_iter().peekable();
+    let mut now_us = 0;
+    while now_us < end_us {
+        while let Some((arrival, packet)) = waiting.next_if(|(arrival, _)| *arrival <= now_us) {
+            playout.push(&packet, Time::from_us(arrival));
+        }
+        let pulled = playout.pull(Time::from_us(now_us), &mut frame);
+        let stats = playout.stats();
+        ticks.push(Heard {
+            seconds: now_us as f64 / 1e6,
+            pulled,
+            delay_ms: stats.delay.as_secs_f64() * 1e3,
+            target_ms: stats.target.as_secs_f64() * 1e3,
+            concealed_samples: stats.concealed_samples,
         });
-        let mut sink = Collector::default();
-        let room = Box::new(Room::new(ROOM, settings, 64));
-        engine.apply(Command::AddRoom(room), &mut sink);
-        Stage {
-            engine,
-            sink,
-            talkers: Vec::new(),
-            slot: 400,
-            settings,
-        }
+        sound.extend_from_slice(frame.samples());
+        now_us += u64::from(tick.ms()) * 1_000;
     }
-
-    /// Somebody who hears through a tap.
-    pub fn join_tapped(&mut self, id: u32, voice: impl FnMut(u64) -> f32 + 'static) {
-        let (sender, heard) = channel();
-        self.join(id, voice, Some(Box::new(Tap(sender))));
-        self.talkers.last_mut().expect("just joined").heard = Some(heard);
-    }
-
-    /// Somebody who hears through Opus, or through `encoder`.
-    pub fn join(
-        &mut self,
-        id: u32,
-        voice: impl FnMut(u64) -> f32 + 'static,
-        encoder: Option<Box<dyn Encode>>,
-    ) {
-        let id = ParticipantId(id);
-        let shared = Arc::new(Shared::default());
-        let mut up = recipe(Profile::Music);
-        up.bitrate_bps = 128_000;
-        let config = ParticipantConfig {
-            id,
-            talks: true,
-            listens: Some(recipe(Profile::Voice)),
-            layout: self.settings.layout,
-            tick: self.settings.tick,
-        };
-        let decoder = Box::new(mixer::codec::opus::OpusDecoder::new(Layout::Mono));
-        let encoder =
-            encoder.unwrap_or_else(|| Box::new(OpusEncoder::new(&recipe(Profile::Voice))));
-        let participant =
-            Participant::with_codec(config, shared.clone(), Some(decoder), Some(encoder));
-        let command = Command::AddParticipant {
-            room: ROOM,
-            participant: Box::new(participant),
-        };
-        self.engine.apply(command, &mut self.sink);
-        assert!(self.sink.retired.is_empty(), "there is a place");
-        self.talkers.push(Talker {
-            id,
-            shared,
-            heard: None,
-            encoder: OpusEncoder::new(&up),
-            voice: Box::new(voice),
-            sample: 0,
-            sent: 0,
-        });
-    }
-
-    pub fn now(&self) -> Time {
-        Time::from_us(self.slot * SLOT.as_micros() as u64)
-    }
-
-    /// 20 ms: every talker's packet arrives, then the slots of one tick run.
-    pub fn turn(&mut self) {
-        let now = self.now();
-        for talker in &mut self.talkers {
-            self.engine.push(talker.id, &talker.packet(), now);
-        }
-        for _ in 0..8 {
-            self.slot += 1;
-            let now = self.now();
-            self.engine.run_slot(self.slot, now, &mut self.sink);
-        }
-    }
-
-    /// Everything a tapped talker heard so far, in a row.
-    pub fn heard(&mut self, talker: usize) -> Vec<f32> {
-        let heard = self.talkers[talker].heard.as_ref().expect("tapped");
-        heard.try_iter().flatten().collect()
-    }
-}
-
-/// A sine whose phase is exact over any length.
-pub fn tone(hz: f64, amplitude: f32) -> impl FnMut(u64) -> f32 + 'static {
-    move |sample| {
-        let turns = (hz * sample as f64 / 48_000.0).fract();
-        amplitude * (turns * std::f64::consts::TAU).sin() as f32
-    }
-}
-
-/// Amplitude of one frequency in `samples` at 48 kHz: Goertzel under a Blackman-Harris window, whose side lobes lie
-/// 92 dB down and so do not hide what is 90 dB down.
-pub fn amplitude_of(samples: &[f32], hz: f64) -> f64 {
-    let n = samples.len() as f64;
-    let step = std::f64::consts::TAU * hz / 48_000.0;
-    let (mut re, mut im, mut weight) = (0.0, 0.0, 0.0);
-    for (at, &sample) in samples.iter().enumerate() {
-        let x = std::f64::consts::TAU * at as f64 / n;
-        let window =
-            0.35875 - 0.48829 * x.cos() + 0.14128 * (2.0 * x).cos() - 0.01168 * (3.0 * x).cos();
-        re += f64::from(sample) * window * (step * at as f64).cos();
-        im += f64::from(sample) * window * (step * at as f64).sin();
-        weight += window;
-    }
-    2.0 * re.hypot(im) / weight
-}
-
-pub fn db(ratio: f64) -> f64 {
-    20.0 * ratio.max(1e-12).log10()
+    (ticks, sound, playout)
 }
