@@ -2,12 +2,12 @@
 
 mod stage;
 
-use stage::{Stage, amplitude_of, db, tone};
 use mixer::codec::Decode;
 use mixer::codec::opus::OpusDecoder;
 use mixer::format::Layout;
 use mixer::limiter::CEILING;
 use mixer::room::RoomSettings;
+use stage::{Stage, amplitude_of, db, tone};
 
 /// Off any common grid: distortion of one does not fall on another.
 const TONES_HZ: [f64; 4] = [317.3, 541.9, 823.7, 1_201.1];
