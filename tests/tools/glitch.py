@@ -87,6 +87,8 @@ def steps(amplitude, phase, lag):
 
 def analyse(samples, rate_hz, near_hz, skip=3.0, skip_end=0.5):
     """The output described above, without the file's name. Raises ValueError if there is no tone."""
+    if len(samples) < 0.5 * rate_hz:
+        raise ValueError(f"{len(samples) / rate_hz:.2f} s are too short to analyse")
     freq_hz = estimate_frequency(samples, rate_hz, near_hz)
     amplitude, phase, residual, hop = fit_frames(samples, rate_hz, freq_hz)
     loud = amplitude[amplitude > 1e-4]
