@@ -229,12 +229,12 @@ mod tests {
     use crate::packet::Payload;
     use crate::units::{RtpTime, Seq};
 
-    /// Decodes any payload to 20 ms of the value its first byte stands for: `(byte - 128) / 128`.
-    pub(crate) struct Constant;
+    /// Decodes any payload to 20 ms of the value its last byte stands for: `(byte - 128) / 128`.
+    struct Constant;
 
     impl Decode for Constant {
         fn decode(&mut self, payload: &[u8], pcm: &mut [f32]) -> Result<usize, DecodeError> {
-            let value = match payload[0] {
+            let value = match payload[1] {
                 255 => f32::NAN,
                 byte => (f32::from(byte) - 128.0) / 128.0,
             };
@@ -277,8 +277,8 @@ mod tests {
                 ssrc: 1,
                 marker: self.sent == 0,
                 level,
-                // A CELT table-of-contents byte of 20 ms, where the decoder does not care.
-                payload: Payload::copy_from(&[value, 0]).unwrap(),
+                // 0xf8: 20 ms of CELT, one frame.
+                payload: Payload::copy_from(&[0xf8, value]).unwrap(),
             };
             self.strip.push(&packet, self.now);
             self.sent += 1;
