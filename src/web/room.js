@@ -88,6 +88,7 @@ export class Room {
     clearInterval(this.#countdown);
     this.#status.dataset.state = state;
     this.#section.dataset.state = state;
+    this.#status.classList.toggle('alert', Boolean(why) || state === 'reconnecting');
     this.#why.textContent = why;
     this.#retry.hidden = !retryAt;
     if (state !== 'connected') {
@@ -144,7 +145,8 @@ export class Room {
 function words(state, retryAt) {
   const seconds = Math.ceil((retryAt - performance.now()) / 1000);
   if (state === 'connected') return 'Connected';
-  if (retryAt && seconds > 0) return state === 'connecting' ? `Trying again in ${seconds} s` : `Reconnecting in ${seconds} s`;
+  const left = `${seconds}\u00a0s`;
+  if (retryAt && seconds > 0) return state === 'connecting' ? `Trying again in ${left}` : `Reconnecting in ${left}`;
   return state === 'connecting' ? 'Connecting…' : 'Reconnecting…';
 }
 
