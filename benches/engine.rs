@@ -1,0 +1,2 @@
+//! What the engine's parts and a whole tick cost.
+fn main() {}
