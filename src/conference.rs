@@ -212,12 +212,11 @@ impl Conference {
         let Some(restart) = restart else {
             return match self.inner.rtc.trickle(id, update.candidates) {
                 Ok(()) => Ok(IceOutcome::Added),
-                Err(_) => Err(IceError::Overloaded),
+                Err(error) => Err(error.into()),
             };
         };
         let ufrag = restart.ufrag.clone();
-        let answer = self.inner.rtc.restart(id, restart).await;
-        let answer = answer.map_err(|_| IceError::RestartFailed)?;
+        let answer = self.inner.rtc.restart(id, restart).await?;
         let mut state = self.lock();
         let (_, member) = state
             .registry

@@ -48,13 +48,8 @@ pub enum StartError {
         error: io::Error,
     },
     /// The network thread cannot start.
-    #[error("media cannot be received on {address}: {error}. Choose another with --media.")]
-    Media {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        error: RtcError,
-    },
+    #[error("media cannot be received: {0}. Choose another address with --media.")]
+    Media(RtcError),
     /// The mixer cannot start.
     #[error("the mixer cannot start: {0}")]
     Mixer(#[from] AudioError),
@@ -69,9 +64,9 @@ pub enum StartError {
         /// Why.
         error: ConfigureError,
     },
-    /// The asynchronous runtime cannot start.
-    #[error("the runtime cannot start: {0}")]
-    Runtime(io::Error),
+    /// The system gives no thread, signal or descriptor.
+    #[error("the system refuses what the server needs: {0}")]
+    System(#[from] io::Error),
 }
 
 impl Server {
@@ -151,7 +146,9 @@ impl Server {
     }
 
     fn end_media(self) {
-        self.audio.stop();
+        if let Err(error) = self.audio.stop() {
+            tracing::error!(%error, "the mixer did not end well");
+        }
         self.rtc.stop();
     }
 }
@@ -165,9 +162,9 @@ const CLOSE_TIME: Duration = Duration::from_secs(3);
 /// [`StartError`].
 pub fn run(config: Config) -> Result<(), StartError> {
     start_log(&config.log);
-    let runtime = tokio::runtime::Runtime::new().map_err(StartError::Runtime)?;
+    let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let ended = end_asked().map_err(StartError::Runtime)?;
+        let ended = end_asked()?;
         let server = Server::start(config)?;
         announce(&server);
         ended.await;
@@ -182,24 +179,36 @@ fn media(config: &Config) -> Result<(Audio, Rtc), StartError> {
     let (to_mixer, from_net) = bounded(links::PACKETS_IN);
     let (to_net, from_mixer) = bounded(links::PACKETS_OUT);
     let rtc_config = RtcConfig {
-        media: config.media,
         announce: config.announce.clone(),
+        fifo_priority: config.realtime.then_some(NET_PRIORITY),
+        ..RtcConfig::new(config.media)
     };
-    let rtc = rtc::start(rtc_config, to_mixer, from_mixer).map_err(|error| StartError::Media {
-        address: config.media,
-        error,
-    })?;
+    let rtc = rtc::start(rtc_config, to_mixer, from_mixer).map_err(StartError::Media)?;
     let audio_config = AudioConfig {
         fifo: config.realtime,
+        max_rooms: config.max_rooms as usize + SPARE_ROOMS,
+        max_participants: config.max_sessions as usize + SPARE_PARTICIPANTS,
     };
-    match audio::start(audio_config, to_net, from_net, rtc.wake()) {
+    let wake = rtc.wake().map_err(StartError::System);
+    let audio = wake.and_then(|wake| Ok(audio::start(audio_config, to_net, from_net, wake)?));
+    match audio {
         Ok(audio) => Ok((audio, rtc)),
         Err(error) => {
             rtc.stop();
-            Err(error.into())
+            Err(error)
         }
     }
 }
+
+/// The network thread's SCHED_FIFO priority: below the mixer's, since a late datagram waits in the socket and a late
+/// tick is lost.
+const NET_PRIORITY: u8 = 30;
+
+/// Rooms the engine has place for beyond the limit: a room that is configured anew exists twice for a moment.
+const SPARE_ROOMS: usize = 16;
+
+/// Participants the engine has place for beyond the limit: who left stays until the voice has faded.
+const SPARE_PARTICIPANTS: usize = 256;
 
 fn make_rooms(conference: &Conference, config: &Config) -> Result<(), StartError> {
     for (name, room) in &config.rooms {

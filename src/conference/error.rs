@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::control::Invalid;
-use crate::rtc::OfferError;
+use crate::rtc::{OfferError, RestartError, TrickleError};
 
 /// A join that fails. Nothing of it is left behind.
 #[derive(Debug, Error)]
@@ -90,12 +90,38 @@ pub enum IceError {
     /// The condition named another ICE session than the present one.
     #[error("another ICE session has begun")]
     Stale,
+    /// More candidates than are taken at once.
+    #[error("more than {limit} candidates")]
+    TooManyCandidates {
+        /// Most candidates.
+        limit: usize,
+    },
     /// The network thread has no time for it.
     #[error("overloaded")]
     Overloaded,
     /// The restart did not succeed; the old ICE session goes on.
     #[error("the restart failed")]
     RestartFailed,
+}
+
+impl From<TrickleError> for IceError {
+    fn from(error: TrickleError) -> IceError {
+        match error {
+            TrickleError::TooManyCandidates { limit } => IceError::TooManyCandidates { limit },
+            TrickleError::Busy => IceError::Overloaded,
+        }
+    }
+}
+
+impl From<RestartError> for IceError {
+    fn from(error: RestartError) -> IceError {
+        match error {
+            RestartError::TooManyCandidates { limit } => IceError::TooManyCandidates { limit },
+            RestartError::Unknown => IceError::UnknownSession,
+            RestartError::Busy => IceError::Overloaded,
+            RestartError::Credentials | RestartError::Refused => IceError::RestartFailed,
+        }
+    }
 }
 
 /// A command that is not carried out.

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Conference, Totals};
 use crate::control::LeaveReason;
+use crate::rtc::Dropped;
 
 /// Numbers that belong together under one name.
 #[derive(Debug, Clone, PartialEq)]
@@ -187,7 +188,63 @@ impl Conference {
     }
 
     fn of_rtc(&self) -> Vec<Family> {
-        Vec::new()
+        let metrics = self.inner.rtc.metrics();
+        let of = |counter: &AtomicU64| counter.load(Relaxed);
+        let dropped = Family {
+            name: "mixminus_rtc_dropped_total",
+            help: "Datagrams, packets and messages that were dropped, by reason.",
+            kind: Kind::Counter,
+            samples: Dropped::ALL
+                .iter()
+                .map(|reason| Sample {
+                    label: Some(("reason", reason.label().to_owned())),
+                    value: metrics.dropped_total(*reason) as f64,
+                })
+                .collect(),
+        };
+        vec![
+            Family::gauge(
+                "mixminus_rtc_peers",
+                "Peers there are now, connected or not.",
+                of(&metrics.peers) as f64,
+            ),
+            Family::counter(
+                "mixminus_rtc_datagrams_in_total",
+                "Datagrams received.",
+                of(&metrics.datagrams_in_total),
+            ),
+            Family::counter(
+                "mixminus_rtc_bytes_in_total",
+                "Bytes received, UDP payload.",
+                of(&metrics.bytes_in_total),
+            ),
+            Family::counter(
+                "mixminus_rtc_datagrams_out_total",
+                "Datagrams sent.",
+                of(&metrics.datagrams_out_total),
+            ),
+            Family::counter(
+                "mixminus_rtc_bytes_out_total",
+                "Bytes sent, UDP payload.",
+                of(&metrics.bytes_out_total),
+            ),
+            Family::counter(
+                "mixminus_rtc_send_errors_total",
+                "Datagrams the system did not take.",
+                of(&metrics.send_errors_total),
+            ),
+            Family::counter(
+                "mixminus_rtc_dtls_failures_total",
+                "Peers that found a path but never finished DTLS.",
+                of(&metrics.dtls_failures_total),
+            ),
+            Family::counter(
+                "mixminus_rtc_faults_total",
+                "Peers dropped because the core failed on them.",
+                of(&metrics.faults_total),
+            ),
+            dropped,
+        ]
     }
 }
 

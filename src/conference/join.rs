@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use mixer::command::Shared;
+use mixer::command::{Command, Shared};
 use mixer::format::{Layout, TickLength};
+use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, Recipe};
-use mixer::room::{Command, Participant, ParticipantConfig};
 use mixer::{ParticipantId, RoomId};
 
 use super::bucket::Bucket;

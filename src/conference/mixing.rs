@@ -3,9 +3,10 @@
 
 use std::collections::VecDeque;
 
+use mixer::command::Command;
 use mixer::format::Layout;
 use mixer::profile::Profile;
-use mixer::room::{Command, Room, RoomSettings};
+use mixer::room::{Members, Room, RoomSettings};
 use mixer::{Decibels, ParticipantId, RoomId};
 
 use crate::audio::AudioHandle;
@@ -70,6 +71,15 @@ impl Mixing {
     ) -> Result<(), Full> {
         let room = Room::new(id, settings(config), capacity);
         self.send(Command::AddRoom(Box::new(room)))
+    }
+
+    /// Gives a room more places.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub(super) fn enlarge(&mut self, room: RoomId, capacity: usize) -> Result<(), Full> {
+        let members = Members::with_capacity(capacity);
+        self.send(Command::Reserve { room, members })
     }
 
     /// Takes a room away.

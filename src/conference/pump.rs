@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use mixer::ParticipantId;
-use mixer::room::Event as MixerEvent;
+use mixer::command::Event as MixerEvent;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::bucket::Verdict;
 use super::{Conference, State, read};
 use crate::control::{Event, LeaveReason, PublicId, RoomName};
-use crate::rtc::RtcEvent;
+use crate::rtc::{Reason, RtcEvent};
 
 /// How often the links are emptied.
 const TURN: Duration = Duration::from_millis(20);
@@ -72,7 +72,7 @@ impl Conference {
         match event {
             RtcEvent::Connected(id) => self.set_connected(state, id, true),
             RtcEvent::Disconnected(id) => self.set_connected(state, id, false),
-            RtcEvent::Gone(id, reason) => self.remove(state, id, reason.into()),
+            RtcEvent::Gone(id, reason) => self.remove(state, id, leave_reason(reason)),
             RtcEvent::ChannelOpen(id) => self.on_channel(state, id),
             RtcEvent::Text(id, text) => self.on_text(state, id, &text, now),
             RtcEvent::Loss(id, percent) => {
@@ -213,6 +213,14 @@ impl Conference {
         if let Some(room) = state.registry.rooms.get(name) {
             self.tell(room, event);
         }
+    }
+}
+
+/// A client that closed its connection has left; everybody else was lost.
+fn leave_reason(reason: Reason) -> LeaveReason {
+    match reason {
+        Reason::Closed => LeaveReason::Left,
+        Reason::ConsentLost | Reason::NeverConnected | Reason::Fault => LeaveReason::Lost,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Making, configuring, listing and ending rooms.
 
 use mixer::ParticipantId;
-use mixer::room::Command;
+use mixer::command::Command;
 
 use super::mixing::{layout, settings};
 use super::registry::Room;
@@ -133,6 +133,12 @@ impl Conference {
         };
         let rebuilt = room.config.tick != config.tick || layout(&room.config) != layout(&config);
         if !rebuilt {
+            let capacity = config.max_participants as usize;
+            if capacity > room.capacity {
+                let enlarged = mixing.enlarge(room.id, capacity);
+                enlarged.map_err(|_| Overloaded::Link)?;
+                room.capacity = capacity;
+            }
             let configure = Command::ConfigureRoom(room.id, settings(&config));
             mixing.send(configure).map_err(|_| Overloaded::Link)?;
             return Ok(());

@@ -12,25 +12,39 @@ use super::reply;
 /// A file of the page.
 struct File {
     path: &'static str,
-    media_type: &'static str,
     bytes: &'static [u8],
 }
 
-macro_rules! file {
-    ($path:literal, $name:literal, $media_type:literal) => {
-        File {
-            path: $path,
-            media_type: $media_type,
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        &[$(File {
+            path: concat!("/", $name),
             bytes: include_bytes!(concat!("../web/", $name)),
-        }
+        }),*]
     };
 }
 
-const FILES: [File; 4] = [
-    file!("/", "index.html", "text/html; charset=utf-8"),
-    file!("/app.js", "app.js", "text/javascript; charset=utf-8"),
-    file!("/style.css", "style.css", "text/css; charset=utf-8"),
-    file!("/icon.svg", "icon.svg", "image/svg+xml"),
+const FILES: &[File] = files![
+    "api.js",
+    "app.js",
+    "backoff.js",
+    "call.js",
+    "dock.js",
+    "events.js",
+    "icon.svg",
+    "icons.svg",
+    "index.html",
+    "lobby.js",
+    "microphone.js",
+    "mute.js",
+    "peer.js",
+    "quality.js",
+    "room.js",
+    "roster.js",
+    "sdp.js",
+    "settings.js",
+    "speaker.js",
+    "style.css",
 ];
 
 /// The page loads nothing from elsewhere and talks to this server only; older Safari does not count a WebSocket to the
@@ -39,13 +53,12 @@ const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; base-uri 
 
 /// Whether there is a file under this path.
 pub(super) fn has(path: &str) -> bool {
-    FILES.iter().any(|file| file.path == path)
+    find(path).is_some()
 }
 
 /// The file under `path`.
 pub(super) fn serve(path: &str, method: &Method, headers: &HeaderMap) -> Result<Response, Problem> {
-    let file = FILES.iter().find(|file| file.path == path);
-    let file = file.ok_or_else(Problem::not_found)?;
+    let file = find(path).ok_or_else(Problem::not_found)?;
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Err(Problem::method_not_allowed("GET, HEAD, OPTIONS"));
     }
@@ -60,7 +73,7 @@ pub(super) fn serve(path: &str, method: &Method, headers: &HeaderMap) -> Result<
     headers.insert(header::ETAG, etag);
     headers.insert(
         header::CONTENT_TYPE,
-        HeaderValue::from_static(file.media_type),
+        HeaderValue::from_static(media_type(file.path)),
     );
     // Asked again each time, so that a new server never runs with an old page.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -79,9 +92,50 @@ pub(super) fn serve(path: &str, method: &Method, headers: &HeaderMap) -> Result<
     Ok(response)
 }
 
+fn find(path: &str) -> Option<&'static File> {
+    let path = if path == "/" { "/index.html" } else { path };
+    FILES.iter().find(|file| file.path == path)
+}
+
+fn media_type(path: &str) -> &'static str {
+    match path.rsplit('.').next() {
+        Some("html") => "text/html; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        _ => "application/octet-stream",
+    }
+}
+
 /// Changes with the content; it need not resist anybody, the content is ours.
 fn etag(bytes: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
     format!("\"{:016x}\"", hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_page_is_in_the_table() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/web");
+        for entry in std::fs::read_dir(folder).expect("the folder is there") {
+            let name = entry.expect("it can be read").file_name();
+            let path = format!("/{}", name.to_string_lossy());
+            assert!(has(&path), "{path} is not served");
+            assert_ne!(media_type(&path), "application/octet-stream", "{path}");
+        }
+    }
+
+    #[test]
+    fn a_known_file_is_not_sent_again() {
+        let first = serve("/", &Method::GET, &HeaderMap::new()).expect("the page");
+        let known =
+            HeaderMap::from_iter([(header::IF_NONE_MATCH, first.headers()[header::ETAG].clone())]);
+        let again = serve("/", &Method::GET, &known).expect("the page");
+        assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+        assert!(serve("/../Cargo.toml", &Method::GET, &known).is_err());
+    }
 }

@@ -291,6 +291,7 @@ impl From<IceError> for Problem {
                 "Stale ETag",
                 "ICE was restarted since this ETag was given out; send the newest one, or none.",
             ),
+            IceError::TooManyCandidates { limit } => too_many_candidates(limit),
             IceError::Overloaded => Overloaded::Link.into(),
             IceError::RestartFailed => Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
