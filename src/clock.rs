@@ -7,7 +7,8 @@ use mixer::Time;
 
 static ORIGIN: LazyLock<Instant> = LazyLock::new(|| Instant::now() - Duration::from_secs(1));
 
-/// The time now. Arrival stamps and mixer deadlines both come from here, so that they can be compared.
+/// The time now. Arrival stamps and mixer deadlines both come from here, so that they can be
+/// compared.
 pub fn now() -> Time {
     at(Instant::now())
 }

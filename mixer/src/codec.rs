@@ -1,4 +1,5 @@
-//! The codec as the engine sees it: two traits, so that the engine builds and is tested without Opus.
+//! The codec as the engine sees it: two traits, so that the engine builds and is tested without
+//! Opus.
 
 use thiserror::Error;
 
@@ -19,7 +20,8 @@ pub trait Decode: Send {
 
     /// Fills `pcm` with what the payload *after* a lost one carries of the lost one (in-band FEC).
     ///
-    /// `pcm` holds exactly the lost duration; where the payload carries no such data, this conceals.
+    /// `pcm` holds exactly the lost duration; where the payload carries no such data, this
+    /// conceals.
     ///
     /// # Errors
     /// [`DecodeError`] when the payload is no packet of this codec.

@@ -1,14 +1,90 @@
 //! What crosses into the engine and what comes out of it, besides packets.
 //!
-//! Commands carry boxes that were built on the control side, so that applying one neither allocates nor frees; what a
-//! command replaces comes back as [`Retired`]. Settings do not cross at all: they are atomics the engine reads each
-//! tick, latest wins.
+//! Commands carry boxes that were built on the control side, so that applying one neither allocates
+//! nor frees; what a command replaces comes back as [`Retired`]. Settings do not cross at all: they
+//! are atomics the engine reads each tick, latest wins.
 
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use crate::units::{Gain, Level};
+use crate::listener::Listener;
+use crate::participant::Participant;
+use crate::room::{Members, Room, RoomSettings};
+use crate::units::{Gain, Level, ParticipantId, RoomId};
 
-/// One participant's settings (control writes, engine reads) and telemetry (engine writes, anyone reads).
+/// What crosses into the engine.
+///
+/// Limits are checked where these are made. A command the engine has no place for (an unknown room, a full one, an id
+/// twice) changes nothing: what it carried comes back as [`Retired`], and the engine counts it.
+#[derive(Debug)]
+pub enum Command {
+    /// Takes in a room; it gets the least loaded phase of the slots.
+    AddRoom(Box<Room>),
+    /// Changes a room's gate and cap at its next tick. Tick and layout are what members are built for, so they stay.
+    ConfigureRoom(RoomId, RoomSettings),
+    /// Takes out a room with all who are in it.
+    RemoveRoom(RoomId),
+    /// Gives a room more places; the members move over, the old list comes back.
+    Reserve {
+        /// Which.
+        room: RoomId,
+        /// An empty list with more places.
+        members: Members,
+    },
+    /// Takes in a participant built for the room's tick and layout.
+    AddParticipant {
+        /// Which room.
+        room: RoomId,
+        /// Who.
+        participant: Box<Participant>,
+    },
+    /// Takes out a participant: at once for the network, and for the room when its voice has faded, a tick later.
+    RemoveParticipant(ParticipantId),
+    /// Gives a participant another stream: another recipe, or the first.
+    SetListener(ParticipantId, Box<Listener>),
+    /// Panics within the room's next tick, to show what that costs the others.
+    #[cfg(any(test, feature = "fault-injection"))]
+    Break(RoomId),
+}
+
+/// What the engine tells. May be dropped on the way: the telemetry holds the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A participant is heard from this tick on.
+    Talking {
+        /// Where.
+        room: RoomId,
+        /// Who.
+        participant: ParticipantId,
+    },
+    /// A participant is no longer heard.
+    Stopped {
+        /// Where.
+        room: RoomId,
+        /// Who.
+        participant: ParticipantId,
+    },
+    /// A room's tick panicked; the room is retired with all who were in it.
+    RoomFault {
+        /// Which.
+        room: RoomId,
+    },
+}
+
+/// What the engine is done with: to be freed where freeing is allowed.
+#[derive(Debug)]
+pub enum Retired {
+    /// A room, with whoever was still in it.
+    Room(Box<Room>),
+    /// A participant.
+    Participant(Box<Participant>),
+    /// A stream that was replaced.
+    Listener(Box<Listener>),
+    /// A list that was replaced.
+    Members(Members),
+}
+
+/// One participant's settings (control writes, engine reads) and telemetry (engine writes, anyone
+/// reads).
 #[derive(Debug, Default)]
 pub struct Shared {
     /// Settings: latest wins, cannot be full.

@@ -1,1 +1,441 @@
-//! delay.
+//! How long a packet should wait before it is played.
+//!
+//! Stands beside the jitter buffer: it sees every arrival and decides, it stores and plays nothing.
+//! Three things are estimated, all on the scale of samples at 48 kHz:
+//!
+//! 1. the *base*: the shortest transit seen lately, that is, when packets come if nothing holds
+//!    them up;
+//! 2. the *target*: how much later than that nearly all of them come (a high percentile of
+//!    lateness), followed upward
+//!    at once and downward over some seconds;
+//! 3. the *drift*: how fast the base moves, which is the difference between the sender's clock and
+//!    ours.
+//!
+//! A transit is taken from the *end* of a packet, so that a sender may change its packet length
+//! without looking late.
+
+use crate::format::SAMPLE_RATE_HZ;
+
+/// Estimates base, target and drift of one sender's packets.
+#[derive(Debug)]
+pub struct DelayEstimator {
+    base: Option<i64>,
+    windows: [Window; WINDOWS],
+    lateness: Histogram,
+    drift: DriftEstimator,
+    loss: LossRate,
+    packet_samples: usize,
+}
+
+impl DelayEstimator {
+    /// An estimator that has seen nothing: the target is the least there is.
+    pub fn new() -> DelayEstimator {
+        DelayEstimator {
+            base: None,
+            windows: [Window::EMPTY; WINDOWS],
+            lateness: Histogram::new(),
+            drift: DriftEstimator::default(),
+            loss: LossRate::default(),
+            packet_samples: 960,
+        }
+    }
+
+    /// Takes note of one arrival.
+    ///
+    /// - `arrival`: on the caller's clock, samples.
+    /// - `end`: media time just after the packet's last sample, unwrapped.
+    /// - `samples`: its length; `fec`: it carries a copy of the packet before.
+    ///
+    /// Real-time: safe.
+    pub fn arrived(&mut self, arrival: i64, end: i64, samples: usize, fec: bool) {
+        let transit = arrival - end;
+        self.packet_samples = samples;
+        self.loss.received(fec);
+        if self.base.is_some_and(|base| transit - base > SHIFT_SAMPLES) {
+            // Half a second late is no jitter: the sender's timeline has moved.
+            self.reanchor();
+        }
+        let base = self.observe(arrival, transit);
+        self.lateness.add(transit - base, samples);
+        self.drift.observe(arrival, transit);
+    }
+
+    /// Takes note of packets that never came.
+    ///
+    /// Real-time: safe.
+    pub fn lost(&mut self, packets: u64) {
+        self.loss.lost(packets);
+    }
+
+    /// Forgets when packets come, but not how late: for a new timeline of the same sender on the
+    /// same network.
+    ///
+    /// Real-time: safe.
+    pub fn reanchor(&mut self) {
+        self.base = None;
+        self.windows = [Window::EMPTY; WINDOWS];
+        self.drift = DriftEstimator::default();
+    }
+
+    /// The shortest transit seen lately; `None` before the first packet.
+    pub fn base(&self) -> Option<i64> {
+        self.base
+    }
+
+    /// How long after its earliest possible arrival a packet should be played, in samples.
+    ///
+    /// Above one percent of loss, and where the sender adds FEC, this includes one packet: the copy
+    /// travels in the next.
+    pub fn target(&self) -> i64 {
+        let fec_wait = if self.loss.wants_fec() {
+            self.packet_samples as i64
+        } else {
+            0
+        };
+        (self.lateness.percentile() + fec_wait).min(MAX_TARGET_SAMPLES)
+    }
+
+    /// How much faster the sender's clock runs than ours, as a ratio (`0.001` is 1,000 ppm); `None`
+    /// unless it is both certain and enough to be worth resampling.
+    pub fn drift(&self) -> Option<f64> {
+        self.drift.ratio
+    }
+
+    /// Updates the sliding minimum and returns it.
+    fn observe(&mut self, arrival: i64, transit: i64) -> i64 {
+        let index = arrival.div_euclid(WINDOW_SAMPLES);
+        let window = &mut self.windows[index.rem_euclid(WINDOWS as i64) as usize];
+        if window.index != index {
+            *window = Window {
+                index,
+                shortest: transit,
+            };
+        }
+        window.shortest = window.shortest.min(transit);
+        let recent = self
+            .windows
+            .iter()
+            .filter(|window| window.index > index - WINDOWS as i64);
+        let base = recent
+            .map(|window| window.shortest)
+            .min()
+            .unwrap_or(transit);
+        self.base = Some(base);
+        base
+    }
+}
+
+impl Default for DelayEstimator {
+    fn default() -> DelayEstimator {
+        DelayEstimator::new()
+    }
+}
+
+/// The shortest transit within a quarter of a second.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    index: i64,
+    shortest: i64,
+}
+
+impl Window {
+    const EMPTY: Window = Window {
+        index: i64::MIN,
+        shortest: i64::MAX,
+    };
+}
+
+/// Lateness of packets, recent ones weighing more: an exponentially forgetting histogram.
+///
+/// Instead of shrinking every bin at each packet, the weight of the next packet grows; the bins are
+/// scaled back when it has grown large.
+#[derive(Debug)]
+struct Histogram {
+    bins: [f32; BINS],
+    total: f32,
+    weight: f32,
+    percentile_samples: i64,
+}
+
+impl Histogram {
+    fn new() -> Histogram {
+        Histogram {
+            bins: [0.0; BINS],
+            total: 0.0,
+            weight: 1.0,
+            percentile_samples: BIN_SAMPLES,
+        }
+    }
+
+    fn add(&mut self, lateness: i64, packet_samples: usize) {
+        let bin = (lateness / BIN_SAMPLES).clamp(0, BINS as i64 - 1) as usize;
+        self.weight *= (packet_samples as f32 / MEMORY_SAMPLES).exp();
+        self.bins[bin] += self.weight;
+        self.total += self.weight;
+        if self.weight > MAX_WEIGHT {
+            for bin in &mut self.bins {
+                *bin /= MAX_WEIGHT;
+            }
+            self.total = self.bins.iter().sum();
+            self.weight /= MAX_WEIGHT;
+        }
+        self.percentile_samples = self.find_percentile();
+    }
+
+    fn percentile(&self) -> i64 {
+        self.percentile_samples
+    }
+
+    /// Upper edge of the bin above which no more than the tail lies.
+    fn find_percentile(&self) -> i64 {
+        let mut tail = 0.0;
+        for (bin, weight) in self.bins.iter().enumerate().rev() {
+            tail += weight;
+            if tail > self.total * TAIL {
+                return (bin as i64 + 1) * BIN_SAMPLES;
+            }
+        }
+        BIN_SAMPLES
+    }
+}
+
+/// Slope of the shortest transits over some ten seconds, by least squares.
+#[derive(Debug, Default)]
+struct DriftEstimator {
+    points: [(f64, f64); DRIFT_POINTS],
+    count: usize,
+    current: Option<(i64, i64, u32)>,
+    ratio: Option<f64>,
+}
+
+impl DriftEstimator {
+    fn observe(&mut self, arrival: i64, transit: i64) {
+        let index = arrival.div_euclid(DRIFT_WINDOW_SAMPLES);
+        match &mut self.current {
+            Some((window, shortest, packets)) if *window == index => {
+                *shortest = (*shortest).min(transit);
+                *packets += 1;
+            }
+            current => {
+                let finished = current.replace((index, transit, 1));
+                if let Some((window, shortest, packets)) = finished {
+                    self.close(window, shortest, packets, index);
+                }
+            }
+        }
+    }
+
+    fn close(&mut self, window: i64, shortest: i64, packets: u32, now: i64) {
+        if now - window > 1 {
+            // A pause: what came before it says nothing about the clock now.
+            self.count = 0;
+        }
+        if packets >= 4 {
+            if self.count == DRIFT_POINTS {
+                self.points.copy_within(1.., 0);
+                self.count -= 1;
+            }
+            self.points[self.count] = ((window * DRIFT_WINDOW_SAMPLES) as f64, shortest as f64);
+            self.count += 1;
+        }
+        self.ratio = self.estimate();
+    }
+
+    /// Faster sender: transits shrink. Certain means five standard errors.
+    fn estimate(&self) -> Option<f64> {
+        let points = &self.points[..self.count];
+        if points.len() < DRIFT_POINTS / 2 {
+            return None;
+        }
+        let n = points.len() as f64;
+        let (origin_x, origin_y) = points[0];
+        let mean_x = points.iter().map(|(x, _)| x - origin_x).sum::<f64>() / n;
+        let mean_y = points.iter().map(|(_, y)| y - origin_y).sum::<f64>() / n;
+        let centred = points
+            .iter()
+            .map(|(x, y)| (x - origin_x - mean_x, y - origin_y - mean_y));
+        let (xx, xy) = centred
+            .clone()
+            .fold((0.0, 0.0), |(xx, xy), (x, y)| (xx + x * x, xy + x * y));
+        let slope = xy / xx;
+        let residual = centred.map(|(x, y)| (y - slope * x).powi(2)).sum::<f64>();
+        let error = (residual / (n - 2.0) / xx).sqrt();
+        let threshold = if self.ratio.is_some() {
+            RELEASE_DRIFT
+        } else {
+            ENGAGE_DRIFT
+        };
+        (slope.abs() > threshold && slope.abs() > 5.0 * error).then_some(-slope)
+    }
+}
+
+/// Share of packets lost over the last few seconds, and whether the sender protects them.
+#[derive(Debug, Default)]
+struct LossRate {
+    rate: f32,
+    fec_seen: f32,
+}
+
+impl LossRate {
+    fn received(&mut self, fec: bool) {
+        self.rate *= 1.0 - LOSS_MEMORY;
+        self.fec_seen += LOSS_MEMORY * (f32::from(u8::from(fec)) - self.fec_seen);
+    }
+
+    fn lost(&mut self, packets: u64) {
+        for _ in 0..packets.min(50) {
+            self.rate += LOSS_MEMORY * (1.0 - self.rate);
+        }
+    }
+
+    fn wants_fec(&self) -> bool {
+        self.rate > 0.01 && self.fec_seen > 0.1
+    }
+}
+
+/// A quarter of a second; eight of them remember the base for two seconds: long enough that the
+/// shortest transit under heavy jitter is in it, short enough to follow a clock that is 5,000 ppm
+/// off within 10 ms.
+const WINDOW_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 4;
+const WINDOWS: usize = 8;
+
+/// Lateness beyond this is a moved timeline, not a late packet.
+const SHIFT_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 2;
+
+/// One millisecond: finer would be below what a loaded machine's network thread can stamp.
+const BIN_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 1_000;
+const BINS: usize = 300;
+
+/// One second of audio: a packet's weight falls to 1/e. With the tail below, a network that has
+/// calmed down is forgotten after ln(100) = 4.6 s, and a single late packet after 0.7 s.
+const MEMORY_SAMPLES: f32 = SAMPLE_RATE_HZ as f32;
+
+/// Share of packets that may come later than the target.
+const TAIL: f32 = 0.01;
+
+/// Keeps the sums of the histogram well inside the precision of `f32`.
+const MAX_WEIGHT: f32 = 1e4;
+
+/// The most a packet is ever made to wait: beyond a quarter of a second people stop conversing.
+const MAX_TARGET_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 4;
+
+/// Twelve seconds in steps of half a second.
+const DRIFT_WINDOW_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 2;
+const DRIFT_POINTS: usize = 24;
+
+/// Below this a correction every minute or two costs less than resampling all the time: at 300 ppm
+/// the packets cross a 20 ms tick every 67 s.
+const ENGAGE_DRIFT: f64 = 300e-6;
+const RELEASE_DRIFT: f64 = 150e-6;
+
+/// About five seconds of 20 ms packets.
+const LOSS_MEMORY: f32 = 0.004;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACKET: i64 = 960;
+
+    /// Feeds `packets` packets whose extra transit is given by `late_ms`.
+    fn feed(
+        estimator: &mut DelayEstimator,
+        from: i64,
+        packets: i64,
+        mut late_ms: impl FnMut(i64) -> f64,
+    ) {
+        for n in from..from + packets {
+            let end = (n + 1) * PACKET;
+            let arrival = 1_000_000 + end + (late_ms(n) * 48.0) as i64;
+            estimator.arrived(arrival, end, PACKET as usize, false);
+        }
+    }
+
+    #[test]
+    fn a_clean_network_asks_for_next_to_nothing() {
+        let mut estimator = DelayEstimator::new();
+        feed(&mut estimator, 0, 500, |_| 0.0);
+        assert_eq!(estimator.target(), 48);
+        assert_eq!(estimator.base(), Some(1_000_000));
+        assert_eq!(estimator.drift(), None);
+    }
+
+    #[test]
+    fn jitter_is_followed_at_once_and_forgotten_within_five_seconds() {
+        let mut estimator = DelayEstimator::new();
+        feed(&mut estimator, 0, 500, |_| 0.0);
+        feed(&mut estimator, 500, 1, |_| 40.0);
+        assert!(estimator.target() >= 40 * 48, "upward at once");
+        feed(&mut estimator, 501, 500, |n| (n * 37 % 60) as f64);
+        assert!(
+            (58..=61).contains(&(estimator.target() / 48)),
+            "{}",
+            estimator.target() / 48
+        );
+        feed(&mut estimator, 1_001, 250, |_| 0.0);
+        assert_eq!(estimator.target(), 48, "five seconds later");
+    }
+
+    #[test]
+    fn the_target_has_a_limit_and_a_moved_timeline_is_no_jitter() {
+        let mut estimator = DelayEstimator::new();
+        feed(&mut estimator, 0, 200, |n| (n * 53 % 450) as f64);
+        assert_eq!(estimator.target(), MAX_TARGET_SAMPLES);
+        let mut estimator = DelayEstimator::new();
+        feed(&mut estimator, 0, 200, |_| 0.0);
+        feed(&mut estimator, 200, 5, |_| 3_000.0);
+        assert_eq!(estimator.target(), 48);
+        assert_eq!(estimator.base(), Some(1_000_000 + 3_000 * 48));
+    }
+
+    #[test]
+    fn drift_is_found_and_small_drift_left_alone() {
+        for (ppm, found) in [
+            (5_000.0, true),
+            (-5_000.0, true),
+            (600.0, true),
+            (200.0, false),
+            (0.0, false),
+        ] {
+            let mut estimator = DelayEstimator::new();
+            feed(&mut estimator, 0, 1_000, |n| {
+                -ppm * 1e-6 * 20.0 * n as f64 + (n * 37 % 5) as f64
+            });
+            match estimator.drift() {
+                Some(ratio) => assert!(
+                    found && (ratio * 1e6 - ppm).abs() < 100.0,
+                    "{ppm}: {}",
+                    ratio * 1e6
+                ),
+                None => assert!(!found, "{ppm}"),
+            }
+        }
+    }
+
+    #[test]
+    fn jitter_alone_is_no_drift() {
+        for seed in 1..40i64 {
+            let mut estimator = DelayEstimator::new();
+            let mut state = seed * 7_919;
+            feed(&mut estimator, 0, 1_500, |_| {
+                state = (state * 1_103_515_245 + 12_345) & 0x7fff_ffff;
+                (state % 60_000) as f64 / 1_000.0
+            });
+            assert_eq!(estimator.drift(), None, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn loss_adds_one_packet_only_where_it_is_protected() {
+        for (fec, extra) in [(true, PACKET), (false, 0)] {
+            let mut estimator = DelayEstimator::new();
+            for n in 0..500 {
+                estimator.arrived(n * PACKET, n * PACKET, PACKET as usize, fec);
+                if n % 20 == 0 {
+                    estimator.lost(1);
+                }
+            }
+            assert_eq!(estimator.target(), 48 + extra);
+        }
+    }
+}

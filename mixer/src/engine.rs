@@ -1,1 +1,365 @@
-//! engine.
+//! All rooms of one mixer: what is applied, pushed and run.
+//!
+//! The engine knows no channel, no thread and no clock: commands and packets are handed in, time is an argument, and
+//! what comes out goes to a [`Sink`]. Within the limits it was made for nothing here allocates or frees; boxes arrive
+//! built and go back as [`Retired`].
+//!
+//! Rooms are spread over the slots of a tick, so that their work comes evenly instead of in one burst. A panic inside
+//! one room's tick retires that room; the others go on.
+
+use core::hash::{BuildHasherDefault, Hasher};
+use core::panic::AssertUnwindSafe;
+use std::collections::HashMap;
+use std::panic::catch_unwind;
+
+use crate::command::{Command, Event, Retired};
+use crate::format::{SLOT_SAMPLES, TickLength};
+use crate::packet::{OutPacket, Packet};
+use crate::participant::Participant;
+use crate::playout::Pushed;
+use crate::room::Room;
+use crate::stats::EngineStats;
+use crate::units::{ParticipantId, RoomId, RtpTime, Time};
+
+/// Takes what comes out of the engine. Must be real-time safe itself.
+pub trait Sink {
+    /// A packet for a listener.
+    fn packet(&mut self, to: ParticipantId, packet: &OutPacket);
+    /// Something happened.
+    fn event(&mut self, event: Event);
+    /// Something is to be freed elsewhere.
+    fn retired(&mut self, retired: Retired);
+}
+
+/// How much one engine holds. Memory for it is reserved at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineLimits {
+    /// Most rooms.
+    pub rooms: usize,
+    /// Most participants, of all rooms.
+    pub participants: usize,
+}
+
+/// All rooms of one mixer.
+#[derive(Debug)]
+pub struct Engine {
+    limits: EngineLimits,
+    berths: Vec<Option<Berth>>,
+    berth_of: IdMap<RoomId, usize>,
+    seat_of: IdMap<ParticipantId, Seat>,
+    slot_load: [usize; SLOTS],
+    stats: EngineStats,
+}
+
+/// A room and the slot of its tick in which it runs.
+#[derive(Debug)]
+struct Berth {
+    phase: usize,
+    room: Box<Room>,
+}
+
+/// Where a participant is.
+#[derive(Debug, Clone, Copy)]
+struct Seat {
+    berth: usize,
+    member: usize,
+}
+
+impl Engine {
+    /// An engine without rooms.
+    ///
+    /// Real-time: set-up only (allocates).
+    pub fn new(limits: EngineLimits) -> Engine {
+        Engine {
+            limits,
+            berths: Vec::with_capacity(limits.rooms),
+            berth_of: map_for(limits.rooms),
+            seat_of: map_for(limits.participants),
+            slot_load: [0; SLOTS],
+            stats: EngineStats::default(),
+        }
+    }
+
+    /// What it counted.
+    pub fn stats(&self) -> EngineStats {
+        EngineStats {
+            rooms: self.berth_of.len(),
+            participants: self.seat_of.len(),
+            ..self.stats
+        }
+    }
+
+    /// Applies one command.
+    ///
+    /// Real-time: safe.
+    pub fn apply(&mut self, command: Command, sink: &mut dyn Sink) {
+        let refused = match command {
+            Command::AddRoom(room) => self.add_room(room).err().map(Retired::Room),
+            Command::ConfigureRoom(id, settings) => {
+                self.with_room(id, |room| room.configure(settings));
+                None
+            }
+            Command::RemoveRoom(id) => {
+                match self.berth_of.get(&id) {
+                    Some(&berth) => self.remove_room(berth, sink),
+                    None => self.stats.refused_total += 1,
+                }
+                None
+            }
+            Command::Reserve { room, members } => match self.room_mut(room) {
+                Some(room) => {
+                    sink.retired(Retired::Members(room.reserve(members)));
+                    None
+                }
+                None => Some(Retired::Members(members)),
+            },
+            Command::AddParticipant { room, participant } => self
+                .add_participant(room, participant)
+                .err()
+                .map(Retired::Participant),
+            Command::RemoveParticipant(id) => {
+                self.remove_participant(id, sink);
+                None
+            }
+            Command::SetListener(id, listener) => match self.seat_of.get(&id) {
+                Some(&Seat { berth, member }) => {
+                    let replaced = match &mut self.berths[berth] {
+                        Some(berth) => berth.room.set_listener(member, listener),
+                        None => Some(listener),
+                    };
+                    if let Some(listener) = replaced {
+                        sink.retired(Retired::Listener(listener));
+                    }
+                    None
+                }
+                None => Some(Retired::Listener(listener)),
+            },
+            #[cfg(any(test, feature = "fault-injection"))]
+            Command::Break(id) => {
+                self.with_room(id, Room::break_down);
+                None
+            }
+        };
+        if let Some(retired) = refused {
+            self.stats.refused_total += 1;
+            sink.retired(retired);
+        }
+    }
+
+    /// Takes in one packet; `None` if its sender is not here or does not talk.
+    ///
+    /// Real-time: safe.
+    pub fn push(&mut self, from: ParticipantId, packet: &Packet, arrival: Time) -> Option<Pushed> {
+        let pushed = self.seat_of.get(&from).and_then(|seat| {
+            let berth = self.berths[seat.berth].as_mut()?;
+            berth.room.push(seat.member, packet, arrival)
+        });
+        self.stats.strays_total += u64::from(pushed.is_none());
+        pushed
+    }
+
+    /// Runs one tick of every room whose phase falls on `slot`.
+    ///
+    /// - `slot`: counts [`SLOT`](crate::format::SLOT)s since the caller's origin; the media clock of what goes out
+    ///   follows it, slots that were left out included.
+    /// - `now`: the slot's instant on the clock that stamps arrivals.
+    ///
+    /// Real-time: safe.
+    pub fn run_slot(&mut self, slot: u64, now: Time, sink: &mut dyn Sink) {
+        // Wraps as RTP time does.
+        let time = RtpTime((slot as u32).wrapping_mul(SLOT_SAMPLES as u32));
+        for index in 0..self.berths.len() {
+            let Some(berth) = &mut self.berths[index] else {
+                continue;
+            };
+            if !berth.is_due(slot) {
+                continue;
+            }
+            let room = &mut berth.room;
+            match catch_unwind(AssertUnwindSafe(|| room.tick(now, time, sink))) {
+                Ok(tick) => {
+                    self.stats.ticks_total += 1;
+                    self.stats.packets_total += tick.packets;
+                    self.stats.encode_failures_total += tick.encode_failures;
+                    self.take_left(index, sink);
+                }
+                Err(_) => {
+                    self.stats.faults_total += 1;
+                    let room = room.id();
+                    self.remove_room(index, sink);
+                    sink.event(Event::RoomFault { room });
+                }
+            }
+        }
+    }
+
+    fn add_room(&mut self, room: Box<Room>) -> Result<(), Box<Room>> {
+        let id = room.id();
+        if self.berth_of.len() >= self.limits.rooms || self.berth_of.contains_key(&id) {
+            return Err(room);
+        }
+        if self.seat_of.len() + room.len() > self.limits.participants {
+            return Err(room);
+        }
+        let index = match self.berths.iter().position(Option::is_none) {
+            Some(index) => index,
+            None => {
+                self.berths.push(None);
+                self.berths.len() - 1
+            }
+        };
+        let phase = self.least_loaded_phase(room.settings().tick);
+        let berth = Berth { phase, room };
+        for slot in berth.slots() {
+            self.slot_load[slot] += 1;
+        }
+        self.berths[index] = Some(berth);
+        self.berth_of.insert(id, index);
+        Ok(())
+    }
+
+    /// The phase whose slots hold the fewest rooms and members together.
+    fn least_loaded_phase(&self, tick: TickLength) -> usize {
+        let load = |phase: &usize| -> usize {
+            slots_of(*phase, tick)
+                .map(|slot| self.slot_load[slot])
+                .sum()
+        };
+        (0..tick.slots()).min_by_key(load).unwrap_or(0)
+    }
+
+    fn remove_room(&mut self, index: usize, sink: &mut dyn Sink) {
+        let Some(berth) = self.berths[index].take() else {
+            return;
+        };
+        for slot in berth.slots() {
+            self.slot_load[slot] -= 1 + berth.room.len();
+        }
+        self.berth_of.remove(&berth.room.id());
+        for id in berth.room.ids() {
+            // Someone who is fading out here may sit elsewhere by now.
+            if self
+                .seat_of
+                .get(&id)
+                .is_some_and(|seat| seat.berth == index)
+            {
+                self.seat_of.remove(&id);
+            }
+        }
+        sink.retired(Retired::Room(berth.room));
+    }
+
+    fn add_participant(
+        &mut self,
+        room: RoomId,
+        participant: Box<Participant>,
+    ) -> Result<(), Box<Participant>> {
+        let id = participant.id();
+        let is_full = self.seat_of.len() >= self.limits.participants;
+        let berth = self.berth_of.get(&room).copied();
+        let Some(index) = berth.filter(|_| !is_full && !self.seat_of.contains_key(&id)) else {
+            return Err(participant);
+        };
+        let Some(berth) = &mut self.berths[index] else {
+            return Err(participant);
+        };
+        let member = berth.room.add(participant)?;
+        for slot in berth.slots() {
+            self.slot_load[slot] += 1;
+        }
+        let seat = Seat {
+            berth: index,
+            member,
+        };
+        self.seat_of.insert(id, seat);
+        Ok(())
+    }
+
+    fn remove_participant(&mut self, id: ParticipantId, sink: &mut dyn Sink) {
+        let Some(seat) = self.seat_of.remove(&id) else {
+            self.stats.refused_total += 1;
+            return;
+        };
+        if let Some(berth) = &mut self.berths[seat.berth] {
+            berth.room.dismiss(seat.member);
+        }
+        self.take_left(seat.berth, sink);
+    }
+
+    /// Gives back those who left a room and are no longer heard in it.
+    fn take_left(&mut self, index: usize, sink: &mut dyn Sink) {
+        let Some(berth) = &mut self.berths[index] else {
+            return;
+        };
+        while let Some((participant, place)) = berth.room.take_left() {
+            for slot in slots_of(berth.phase, berth.room.settings().tick) {
+                self.slot_load[slot] -= 1;
+            }
+            if let Some(moved) = berth.room.member(place)
+                && let Some(seat) = self.seat_of.get_mut(&moved)
+            {
+                seat.member = place;
+            }
+            sink.retired(Retired::Participant(participant));
+        }
+    }
+
+    fn room_mut(&mut self, id: RoomId) -> Option<&mut Room> {
+        let berth = self.berths[*self.berth_of.get(&id)?].as_mut()?;
+        Some(&mut berth.room)
+    }
+
+    fn with_room(&mut self, id: RoomId, change: impl FnOnce(&mut Room)) {
+        match self.room_mut(id) {
+            Some(room) => change(room),
+            None => self.stats.refused_total += 1,
+        }
+    }
+}
+
+impl Berth {
+    fn is_due(&self, slot: u64) -> bool {
+        slot % self.room.settings().tick.slots() as u64 == self.phase as u64
+            && !self.room.is_empty()
+    }
+
+    fn slots(&self) -> impl Iterator<Item = usize> + use<> {
+        slots_of(self.phase, self.room.settings().tick)
+    }
+}
+
+/// The slots of a longest tick in which a room of this phase runs.
+fn slots_of(phase: usize, tick: TickLength) -> impl Iterator<Item = usize> {
+    (phase..SLOTS).step_by(tick.slots())
+}
+
+/// Slots of the longest tick.
+const SLOTS: usize = TickLength::Ms20.slots();
+
+type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
+
+/// Twice the places, so that a map which has seen many come and go is tidied in place and never grows.
+fn map_for<K, V>(entries: usize) -> IdMap<K, V> {
+    HashMap::with_capacity_and_hasher(entries * 2 + 1, BuildHasherDefault::default())
+}
+
+/// Hashes the ids, which the server itself chose at random or in sequence: nobody can aim at a bucket.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u32(u32::from(byte));
+        }
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        // Fibonacci hashing: an odd number near 2^64 over the golden ratio spreads neighbours over the upper bits.
+        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+}

@@ -28,8 +28,8 @@ pub const MIN_PACKET_SAMPLES: usize = 120;
 
 /// Bytes of the largest payload the engine accepts or produces.
 ///
-/// What is left of an Ethernet frame after IPv6, UDP, RTP with fifteen CSRCs and SRTP, rounded down:
-/// a longer one could only arrive fragmented, which a WebRTC sender never does.
+/// What is left of an Ethernet frame after IPv6, UDP, RTP with fifteen CSRCs and SRTP, rounded
+/// down: a longer one could only arrive fragmented, which a WebRTC sender never does.
 pub const MAX_PAYLOAD_BYTES: usize = 1_300;
 
 /// Contributing sources named in one packet: the RTP header has four bits for the count

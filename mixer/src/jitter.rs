@@ -1,1 +1,317 @@
-//! jitter.
+//! Storage of packets that have arrived and are not yet played.
+//!
+//! Stands between the network and the decoder. It orders, it refuses what it has or had already,
+//! and it is bounded; how long a packet waits is [`crate::delay`]'s decision, and what to do about
+//! one that is missing is [`crate::playout`]'s. Payloads lie in cells of one allocation made at
+//! set-up, so that an hour of any packet size neither allocates nor fragments.
+
+use crate::format::MAX_PAYLOAD_BYTES;
+
+/// A stored packet's header, on unwrapped scales.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Unwrapped sequence number.
+    pub seq: i64,
+    /// Unwrapped media time of the first sample, 48 kHz.
+    pub time: i64,
+    /// Samples per channel.
+    pub samples: usize,
+    /// Carries in-band FEC for the packet before it.
+    pub fec: bool,
+    first_cell: u16,
+    len_bytes: u16,
+}
+
+impl Entry {
+    /// Media time just after the last sample.
+    pub fn end(&self) -> i64 {
+        self.time + self.samples as i64
+    }
+}
+
+/// What became of a packet that was offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is stored.
+    Stored,
+    /// It is there already.
+    Duplicate,
+    /// There is no room for it.
+    Full,
+}
+
+/// Packets in order of their sequence numbers.
+pub struct JitterBuffer {
+    entries: [Option<Entry>; ENTRIES],
+    count: usize,
+    cells: Box<[[u8; CELL_BYTES]; CELLS]>,
+    next_cell: [u16; CELLS],
+    free_cell: u16,
+    free_count: usize,
+}
+
+impl JitterBuffer {
+    /// An empty buffer.
+    ///
+    /// Real-time: set-up only (allocates).
+    pub fn new() -> JitterBuffer {
+        let cells = vec![[0; CELL_BYTES]; CELLS].into_boxed_slice();
+        let mut buffer = JitterBuffer {
+            entries: [None; ENTRIES],
+            count: 0,
+            cells: cells
+                .try_into()
+                .expect("the slice was made with this length"),
+            next_cell: [NO_CELL; CELLS],
+            free_cell: NO_CELL,
+            free_count: 0,
+        };
+        buffer.clear();
+        buffer
+    }
+
+    /// Forgets every packet.
+    ///
+    /// Real-time: safe.
+    pub fn clear(&mut self) {
+        self.count = 0;
+        self.entries.fill(None);
+        for (cell, next) in self.next_cell.iter_mut().enumerate() {
+            *next = if cell + 1 < CELLS {
+                cell as u16 + 1
+            } else {
+                NO_CELL
+            };
+        }
+        self.free_cell = 0;
+        self.free_count = CELLS;
+    }
+
+    /// Packets stored.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether no packet is stored.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The packet with the lowest sequence number.
+    pub fn first(&self) -> Option<&Entry> {
+        self.entries[0].as_ref().filter(|_| self.count > 0)
+    }
+
+    /// The packet with the highest sequence number.
+    pub fn last(&self) -> Option<&Entry> {
+        self.count
+            .checked_sub(1)
+            .and_then(|at| self.entries[at].as_ref())
+    }
+
+    /// Stores a packet at its place in the order.
+    ///
+    /// - `seq`, `time`: unwrapped by the caller.
+    /// - `payload`: at most [`MAX_PAYLOAD_BYTES`] bytes; longer ones are refused as
+    ///   [`Inserted::Full`].
+    ///
+    /// Real-time: safe.
+    pub fn insert(
+        &mut self,
+        seq: i64,
+        time: i64,
+        samples: usize,
+        fec: bool,
+        payload: &[u8],
+    ) -> Inserted {
+        let at = self.position(seq);
+        if at < self.count && self.entry(at).seq == seq {
+            return Inserted::Duplicate;
+        }
+        let needed = payload.len().div_ceil(CELL_BYTES);
+        if self.count == ENTRIES || needed > self.free_count || payload.len() > MAX_PAYLOAD_BYTES {
+            return Inserted::Full;
+        }
+        let first_cell = self.store(payload);
+        self.entries.copy_within(at..self.count, at + 1);
+        self.entries[at] = Some(Entry {
+            seq,
+            time,
+            samples,
+            fec,
+            first_cell,
+            len_bytes: payload.len() as u16,
+        });
+        self.count += 1;
+        Inserted::Stored
+    }
+
+    /// Copies the first packet's payload into `scratch` without taking it out.
+    ///
+    /// Real-time: safe.
+    pub fn peek_payload<'a>(&self, scratch: &'a mut [u8; MAX_PAYLOAD_BYTES]) -> Option<&'a [u8]> {
+        let entry = self.first()?;
+        let len = usize::from(entry.len_bytes);
+        let mut cell = entry.first_cell;
+        for part in scratch[..len].chunks_mut(CELL_BYTES) {
+            part.copy_from_slice(&self.cells[usize::from(cell)][..part.len()]);
+            cell = self.next_cell[usize::from(cell)];
+        }
+        Some(&scratch[..len])
+    }
+
+    /// Removes the first packet.
+    ///
+    /// Real-time: safe.
+    pub fn drop_first(&mut self) -> Option<Entry> {
+        let entry = *self.first()?;
+        let mut cell = entry.first_cell;
+        while cell != NO_CELL {
+            let next = self.next_cell[usize::from(cell)];
+            self.next_cell[usize::from(cell)] = self.free_cell;
+            self.free_cell = cell;
+            self.free_count += 1;
+            cell = next;
+        }
+        self.entries.copy_within(1..self.count, 0);
+        self.count -= 1;
+        self.entries[self.count] = None;
+        Some(entry)
+    }
+
+    fn entry(&self, at: usize) -> &Entry {
+        self.entries[at]
+            .as_ref()
+            .expect("entries below `count` are filled")
+    }
+
+    /// Where `seq` is or belongs. Searched from the back: nearly every packet is the newest.
+    fn position(&self, seq: i64) -> usize {
+        let mut at = self.count;
+        while at > 0 && self.entry(at - 1).seq >= seq {
+            at -= 1;
+        }
+        at
+    }
+
+    fn store(&mut self, payload: &[u8]) -> u16 {
+        let mut first = NO_CELL;
+        let mut previous = NO_CELL;
+        for part in payload.chunks(CELL_BYTES) {
+            let cell = self.free_cell;
+            self.free_cell = self.next_cell[usize::from(cell)];
+            self.free_count -= 1;
+            self.next_cell[usize::from(cell)] = NO_CELL;
+            self.cells[usize::from(cell)][..part.len()].copy_from_slice(part);
+            if previous == NO_CELL {
+                first = cell;
+            } else {
+                self.next_cell[usize::from(previous)] = cell;
+            }
+            previous = cell;
+        }
+        first
+    }
+}
+
+impl Default for JitterBuffer {
+    fn default() -> JitterBuffer {
+        JitterBuffer::new()
+    }
+}
+
+impl core::fmt::Debug for JitterBuffer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(
+            f,
+            "JitterBuffer({} packets, {} cells free)",
+            self.count, self.free_count
+        )
+    }
+}
+
+/// Packets at most: the longest wait allowed, in the shortest packets (half a second of 2.5 ms).
+const ENTRIES: usize = 200;
+
+/// Bytes of one cell: an ordinary voice packet of 20 ms fits in one.
+const CELL_BYTES: usize = 96;
+
+/// Cells at most: 24 kB, half a second at 384 kbit/s.
+const CELLS: usize = 256;
+
+const NO_CELL: u16 = u16::MAX;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn packets_come_out_in_order_and_whole() {
+        let mut buffer = JitterBuffer::new();
+        for seq in [3, 1, 2, 0] {
+            let payload = vec![seq as u8; 90 + 100 * seq as usize];
+            assert_eq!(
+                buffer.insert(seq, seq * 960, 960, false, &payload),
+                Inserted::Stored
+            );
+        }
+        assert_eq!(buffer.insert(2, 0, 960, false, &[0]), Inserted::Duplicate);
+        let mut scratch = [0; MAX_PAYLOAD_BYTES];
+        for seq in 0..4 {
+            let expected = vec![seq as u8; 90 + 100 * seq as usize];
+            assert_eq!(buffer.peek_payload(&mut scratch), Some(&expected[..]));
+            assert_eq!(buffer.drop_first().map(|entry| entry.seq), Some(seq));
+        }
+        assert!(buffer.is_empty() && buffer.first().is_none() && buffer.drop_first().is_none());
+    }
+
+    #[test]
+    fn it_is_bounded_and_recovers() {
+        let mut buffer = JitterBuffer::new();
+        let payload = [7; MAX_PAYLOAD_BYTES];
+        let stored = (0..1_000)
+            .filter(|seq| buffer.insert(*seq, 0, 120, false, &payload) == Inserted::Stored)
+            .count();
+        assert_eq!(stored, CELLS / MAX_PAYLOAD_BYTES.div_ceil(CELL_BYTES));
+        while buffer.drop_first().is_some() {}
+        assert_eq!(buffer.free_count, CELLS);
+        let stored = (0..1_000)
+            .filter(|seq| buffer.insert(*seq, 0, 120, false, &[1]) == Inserted::Stored)
+            .count();
+        assert_eq!(stored, ENTRIES);
+    }
+
+    proptest! {
+        /// Whatever the order of arrival, nothing is reordered, repeated or lost on the way
+        /// through, and every cell comes back.
+        #[test]
+        fn nothing_is_reordered_or_repeated(
+            steps in proptest::collection::vec((0i64..60, 0usize..MAX_PAYLOAD_BYTES, any::<bool>()), 0..200),
+        ) {
+            let mut buffer = JitterBuffer::new();
+            let mut model = std::collections::BTreeMap::new();
+            let mut scratch = [0; MAX_PAYLOAD_BYTES];
+            for (seq, len, take) in steps {
+                if take {
+                    let expected = model.pop_first();
+                    let payload = buffer.peek_payload(&mut scratch).map(<[u8]>::to_vec);
+                    let entry = buffer.drop_first();
+                    prop_assert_eq!(entry.map(|e| e.seq), expected.as_ref().map(|(seq, _)| *seq));
+                    prop_assert_eq!(payload, expected.map(|(_, payload)| payload));
+                } else {
+                    let payload = vec![(seq + len as i64) as u8; len];
+                    match buffer.insert(seq, seq * 960, 960, false, &payload) {
+                        Inserted::Stored => prop_assert!(model.insert(seq, payload).is_none()),
+                        Inserted::Duplicate => prop_assert!(model.contains_key(&seq)),
+                        Inserted::Full => {}
+                    }
+                }
+                prop_assert_eq!(buffer.len(), model.len());
+            }
+            while buffer.drop_first().is_some() {}
+            prop_assert_eq!(buffer.free_count, CELLS);
+        }
+    }
+}

@@ -1,1 +1,414 @@
-//! listener.
+//! One listener's stream: mixes in, packets out.
+//!
+//! Limits the mix, gathers ticks to packets of its recipe's length, encodes them, and falls silent with the mix. Packet
+//! boundaries follow the room's tick counter, so that all listeners of equal recipes cut at the same instants. The RTP
+//! clock runs on through silence (RFC 3550, 5.1); the marker starts each talk-spurt (RFC 3551, 4.1).
+
+use core::fmt;
+
+use crate::codec::Encode;
+use crate::format::{Layout, SAMPLE_RATE_HZ, TickLength};
+use crate::frame::Frame;
+use crate::limiter::Limiter;
+use crate::packet::{OutPacket, Sources};
+use crate::profile::{Recipe, loss_class};
+use crate::units::{RtpTime, Tick};
+
+/// Where a room's clock stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    /// Ticks so far: packet boundaries follow it.
+    pub tick: Tick,
+    /// Media time of the tick's first sample.
+    pub time: RtpTime,
+}
+
+/// What one listener has to hear this tick.
+#[derive(Debug)]
+pub enum Mix<'a> {
+    /// Nobody else is heard.
+    Silent,
+    /// Somebody is.
+    Sound {
+        /// The mix, in the room's layout; it is limited in place.
+        frame: &'a mut Frame,
+        /// Who is in it.
+        sources: &'a Sources,
+    },
+}
+
+/// What became of a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// A packet is full and encoded.
+    Packet,
+    /// Nothing to send: the packet is not full, or the stream is silent.
+    Nothing,
+    /// The encoder refused; the packet is dropped.
+    Failed,
+}
+
+/// One listener's encoder and what it needs to know between ticks.
+pub struct Listener {
+    recipe: Recipe,
+    encoder: Box<dyn Encode>,
+    loss_percent: u8,
+    limiter: Limiter,
+    tick_samples: usize,
+    packet_ticks: u64,
+    /// One packet of PCM in the recipe's layout.
+    pcm: Box<[f32]>,
+    /// The packet in `pcm` holds sound.
+    sounding: bool,
+    /// Media time of its first sample.
+    time: RtpTime,
+    sources: Sources,
+    /// The packet before continued a talk-spurt.
+    in_spurt: bool,
+    /// How long the stream has been silent, saturating.
+    silent_ms: u32,
+}
+
+impl Listener {
+    /// A listener who has heard nothing yet, with an Opus encoder of its own.
+    ///
+    /// Real-time: set-up only (allocates).
+    #[cfg(feature = "opus")]
+    pub fn new(recipe: Recipe, tick: TickLength) -> Listener {
+        let encoder = crate::codec::opus::OpusEncoder::new(&recipe);
+        Listener::with_encoder(recipe, tick, Box::new(encoder))
+    }
+
+    /// The same with any encoder; it must already be set as `recipe` says.
+    ///
+    /// Real-time: set-up only (allocates).
+    pub fn with_encoder(recipe: Recipe, tick: TickLength, encoder: Box<dyn Encode>) -> Listener {
+        let packet_ticks = (recipe.packet_ms / tick.ms()).max(1);
+        let samples = packet_ticks as usize * tick.samples() * recipe.layout.channels();
+        Listener {
+            recipe,
+            encoder,
+            loss_percent: 0,
+            limiter: Limiter::new(),
+            tick_samples: tick.samples(),
+            packet_ticks: u64::from(packet_ticks),
+            pcm: vec![0.0; samples].into_boxed_slice(),
+            sounding: false,
+            time: RtpTime::default(),
+            sources: Sources::default(),
+            in_spurt: false,
+            silent_ms: 0,
+        }
+    }
+
+    /// How its stream is encoded.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// Prepares the stream for the loss its receiver reports, percent.
+    ///
+    /// Real-time: safe.
+    pub fn expect_loss(&mut self, percent: u8) {
+        let class = loss_class(percent);
+        if class != self.loss_percent {
+            self.loss_percent = class;
+            self.encoder.configure(&self.recipe.settings(class));
+        }
+    }
+
+    /// Whether a silent mix would send nothing, and change nothing, ever again: what makes a silent room cheap.
+    pub fn is_asleep(&self) -> bool {
+        !self.sounding && self.silent_ms > REFRESHED_MS
+    }
+
+    /// Takes in one tick of its mix; when that fills a packet, encodes it to `packet`.
+    ///
+    /// Real-time: safe.
+    pub fn hear(&mut self, turn: Turn, mix: Mix<'_>, packet: &mut OutPacket) -> Heard {
+        let position = turn.tick.0 % self.packet_ticks;
+        match mix {
+            Mix::Sound { frame, sources } => {
+                self.limiter.limit(frame);
+                if !self.sounding {
+                    self.begin(position);
+                }
+                self.gather(position as usize, frame);
+                self.sources = *sources;
+            }
+            Mix::Silent if self.is_asleep() => return Heard::Nothing,
+            Mix::Silent => {
+                self.limiter.reset();
+                if self.sounding {
+                    self.tick_of_pcm(position as usize).fill(0.0);
+                }
+            }
+        }
+        if position + 1 < self.packet_ticks {
+            return Heard::Nothing;
+        }
+        let passed_samples = position as u32 * self.tick_samples as u32;
+        self.time = RtpTime(turn.time.0.wrapping_sub(passed_samples));
+        if self.sounding {
+            self.finish_sound(packet)
+        } else {
+            self.finish_silence(packet)
+        }
+    }
+
+    /// Starts a packet's sound at `position`: what came before in it was silent.
+    fn begin(&mut self, position: u64) {
+        self.sounding = true;
+        let before = position as usize * self.tick_samples * self.recipe.layout.channels();
+        self.pcm[..before].fill(0.0);
+    }
+
+    fn tick_of_pcm(&mut self, position: usize) -> &mut [f32] {
+        let len = self.tick_samples * self.recipe.layout.channels();
+        &mut self.pcm[position * len..][..len]
+    }
+
+    fn gather(&mut self, position: usize, frame: &Frame) {
+        let from = frame.layout();
+        let to = self.recipe.layout;
+        let pcm = self.tick_of_pcm(position);
+        match (from, to) {
+            (Layout::Mono, Layout::Mono) | (Layout::Stereo, Layout::Stereo) => {
+                pcm.copy_from_slice(frame.samples());
+            }
+            (Layout::Stereo, Layout::Mono) => {
+                for (out, pair) in pcm.iter_mut().zip(frame.samples().chunks_exact(2)) {
+                    *out = 0.5 * (pair[0] + pair[1]);
+                }
+            }
+            (Layout::Mono, Layout::Stereo) => {
+                for (pair, sample) in pcm.chunks_exact_mut(2).zip(frame.samples()) {
+                    pair.fill(*sample);
+                }
+            }
+        }
+    }
+
+    fn finish_sound(&mut self, packet: &mut OutPacket) -> Heard {
+        self.sounding = false;
+        self.silent_ms = 0;
+        let marker = !core::mem::replace(&mut self.in_spurt, true);
+        let sources = self.sources;
+        self.encode(marker, sources, packet)
+    }
+
+    /// A tail, so that the far decoder fades and settles; a refresh now and then, so that a lost tail is made good;
+    /// then nothing.
+    fn finish_silence(&mut self, packet: &mut OutPacket) -> Heard {
+        let before_ms = self.silent_ms;
+        self.silent_ms = before_ms.saturating_add(self.recipe.packet_ms);
+        let is_tail = before_ms < TAIL_MS;
+        let is_refresh = before_ms / REFRESH_MS != self.silent_ms / REFRESH_MS;
+        if !is_tail {
+            self.in_spurt = false;
+        }
+        if !is_tail && (!is_refresh || before_ms >= REFRESHED_MS) {
+            return Heard::Nothing;
+        }
+        self.pcm.fill(0.0);
+        self.encode(false, Sources::default(), packet)
+    }
+
+    fn encode(&mut self, marker: bool, sources: Sources, packet: &mut OutPacket) -> Heard {
+        if self.encoder.encode(&self.pcm, &mut packet.payload).is_err() {
+            return Heard::Failed;
+        }
+        if self.recipe.dtx && packet.payload.as_slice().len() <= DTX_MAX_BYTES {
+            // The encoder's own DTX says that this packet need not be sent (RFC 6716, 2.1.9).
+            self.in_spurt = false;
+            return Heard::Nothing;
+        }
+        packet.time = self.time;
+        packet.marker = marker;
+        packet.sources = sources;
+        Heard::Packet
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener")
+            .field("recipe", &self.recipe)
+            .field("limiter", &self.limiter)
+            .field("silent_ms", &self.silent_ms)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Silence encoded after the last sound: two packets at the usual length, more than any mode's look-ahead.
+const TAIL_MS: u32 = 40;
+
+/// As often as an Opus encoder under DTX refreshes by itself.
+const REFRESH_MS: u32 = 400;
+
+/// After this, whoever still listens has heard the silence.
+const REFRESHED_MS: u32 = 2_000;
+
+/// The longest packet that carries nothing but "nothing": a table-of-contents byte and a count.
+const DTX_MAX_BYTES: usize = 2;
+
+/// Samples of one millisecond must be whole for the arithmetic in milliseconds above.
+const _: () = assert!(SAMPLE_RATE_HZ.is_multiple_of(1_000));
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::codec::{EncodeError, EncoderSettings};
+    use crate::packet::Payload;
+    use crate::profile::{Profile, ReceiverLimits};
+    use crate::units::{Level, ParticipantId};
+
+    type Log = Arc<Mutex<Vec<Vec<f32>>>>;
+
+    /// Keeps what it is given to encode.
+    struct Recorder(Log);
+
+    impl Encode for Recorder {
+        fn encode(&mut self, pcm: &[f32], payload: &mut Payload) -> Result<(), EncodeError> {
+            self.0.lock().unwrap().push(pcm.to_vec());
+            *payload = Payload::copy_from(&[1, 2, 3]).unwrap();
+            Ok(())
+        }
+
+        fn configure(&mut self, _: &EncoderSettings) {}
+
+        fn reset(&mut self) {}
+    }
+
+    struct Ear {
+        listener: Listener,
+        log: Log,
+        tick: u64,
+        packet: OutPacket,
+    }
+
+    impl Ear {
+        fn new(packet_ms: u32, layout: Layout) -> Ear {
+            let mut recipe =
+                Recipe::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
+            recipe.packet_ms = packet_ms;
+            recipe.layout = layout;
+            let log = Log::default();
+            let encoder = Box::new(Recorder(log.clone()));
+            Ear {
+                listener: Listener::with_encoder(recipe, TickLength::Ms20, encoder),
+                log,
+                tick: 0,
+                packet: OutPacket {
+                    time: RtpTime(0),
+                    marker: false,
+                    sources: Sources::default(),
+                    payload: Payload::EMPTY,
+                },
+            }
+        }
+
+        /// One tick of a constant, or of silence; the packet it completed, if any.
+        fn hear(&mut self, value: Option<f32>) -> Option<OutPacket> {
+            let turn = Turn {
+                tick: Tick(self.tick),
+                time: RtpTime((self.tick * 960) as u32),
+            };
+            self.tick += 1;
+            let mut frame = Frame::new(Layout::Mono, TickLength::Ms20);
+            let mut sources = Sources::default();
+            sources.push(ParticipantId(7), Level::from_wire(20));
+            let mix = match value {
+                Some(value) => {
+                    frame.samples_mut().fill(value);
+                    Mix::Sound {
+                        frame: &mut frame,
+                        sources: &sources,
+                    }
+                }
+                None => Mix::Silent,
+            };
+            (self.listener.hear(turn, mix, &mut self.packet) == Heard::Packet)
+                .then_some(self.packet)
+        }
+    }
+
+    #[test]
+    fn the_marker_starts_each_talk_spurt_and_time_runs_on() {
+        let mut ear = Ear::new(20, Layout::Mono);
+        let mut sent = Vec::new();
+        for tick in 0..400 {
+            let value = (tick < 5 || (200..205).contains(&tick)).then_some(0.1);
+            if let Some(packet) = ear.hear(value) {
+                assert_eq!(packet.time, RtpTime(tick * 960));
+                assert_eq!(packet.sources.ids().is_empty(), value.is_none());
+                sent.push((tick, packet.marker));
+            }
+        }
+        let marked: Vec<u32> = sent
+            .iter()
+            .filter(|sent| sent.1)
+            .map(|sent| sent.0)
+            .collect();
+        assert_eq!(marked, [0, 200]);
+    }
+
+    #[test]
+    fn silence_has_a_tail_five_refreshes_and_an_end() {
+        let mut ear = Ear::new(20, Layout::Mono);
+        ear.hear(Some(0.1));
+        let sent: Vec<u32> = (1..1_000).filter(|_| ear.hear(None).is_some()).collect();
+        // Two packets of tail, then every 400 ms up to two seconds after the last sound.
+        assert_eq!(sent, [1, 2, 20, 40, 60, 80, 100]);
+        assert!(ear.listener.is_asleep());
+    }
+
+    #[test]
+    fn sound_within_the_tail_continues_the_spurt() {
+        let mut ear = Ear::new(20, Layout::Mono);
+        assert!(ear.hear(Some(0.1)).unwrap().marker);
+        ear.hear(None);
+        assert!(!ear.hear(Some(0.1)).unwrap().marker);
+    }
+
+    #[test]
+    fn sixty_milliseconds_end_at_every_third_tick() {
+        let mut ear = Ear::new(60, Layout::Mono);
+        ear.hear(None);
+        assert!(ear.hear(Some(0.5)).is_none());
+        let packet = ear.hear(None).unwrap();
+        assert_eq!(
+            packet.time,
+            RtpTime(0),
+            "the packet began with a silent tick"
+        );
+        assert_eq!(packet.sources.ids(), [7]);
+        let log = ear.log.lock().unwrap();
+        assert!(log[0][..960].iter().all(|&sample| sample == 0.0));
+        assert!(log[0][960..1_920].iter().all(|&sample| sample == 0.5));
+        assert!(log[0][1_920..].iter().all(|&sample| sample == 0.0));
+    }
+
+    #[test]
+    fn a_mono_mix_fills_both_channels_only_where_asked() {
+        let mut ear = Ear::new(20, Layout::Stereo);
+        ear.hear(Some(0.25));
+        assert_eq!(ear.log.lock().unwrap()[0], vec![0.25; 1_920]);
+    }
+
+    #[test]
+    fn the_mix_is_limited_before_it_is_encoded() {
+        let mut ear = Ear::new(20, Layout::Mono);
+        for _ in 0..5 {
+            ear.hear(Some(3.0));
+        }
+        let log = ear.log.lock().unwrap();
+        let peak = log
+            .iter()
+            .flatten()
+            .fold(0.0f32, |peak, sample| peak.max(sample.abs()));
+        assert!(peak <= crate::limiter::CEILING);
+    }
+}

@@ -110,7 +110,8 @@ impl Sources {
 /// The network thread gives it its sequence number and SSRC.
 #[derive(Debug, Clone, Copy)]
 pub struct OutPacket {
-    /// Media time of the first sample on the room's clock, 48 kHz; the network adds a random offset.
+    /// Media time of the first sample on the room's clock, 48 kHz; the network adds a random
+    /// offset.
     pub time: RtpTime,
     /// First packet of a talk-spurt (RFC 3551, 4.1).
     pub marker: bool,

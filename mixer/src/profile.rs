@@ -1,8 +1,13 @@
-//! How one listener's stream is encoded: a profile, narrowed by what the listener's SDP allows, quantised to a short
-//! ladder so that listeners who can share an encoder do.
+//! How one listener's stream is encoded: a profile, narrowed by what the listener's SDP allows,
+//! quantised to a short ladder so that listeners who can share an encoder do.
 
-use crate::codec::Bandwidth;
-use crate::format::Layout;
+use core::fmt;
+use core::str::FromStr;
+
+use thiserror::Error;
+
+use crate::codec::{Bandwidth, EncoderSettings};
+use crate::format::{Layout, TickLength};
 
 /// What a room or a join asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -18,10 +23,52 @@ pub enum Profile {
     Music,
 }
 
+impl Profile {
+    /// All of them, the default first.
+    pub const ALL: [Profile; 4] = [
+        Profile::Voice,
+        Profile::LowDelay,
+        Profile::Thin,
+        Profile::Music,
+    ];
+
+    /// Its name in requests and configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Profile::Voice => "voice",
+            Profile::LowDelay => "low-delay",
+            Profile::Thin => "thin",
+            Profile::Music => "music",
+        }
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Profile {
+    type Err = UnknownProfile;
+
+    fn from_str(name: &str) -> Result<Profile, UnknownProfile> {
+        Profile::ALL
+            .into_iter()
+            .find(|profile| profile.name() == name)
+            .ok_or(UnknownProfile)
+    }
+}
+
+/// A name that no profile has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("no such profile; there are voice, low-delay, thin and music")]
+pub struct UnknownProfile;
+
 /// What a receiver declares in its SDP (RFC 7587, section 6.1, and `ptime`/`maxptime`).
 ///
-/// These are limits and wishes of the *receiver*: the bitrate and the bandwidth are never exceeded, and stereo is never
-/// sent unasked.
+/// These are limits and wishes of the *receiver*: the bitrate and the bandwidth are never exceeded,
+/// and stereo is never sent unasked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceiverLimits {
     /// `maxplaybackrate`, Hz; 48,000 when absent.
@@ -68,7 +115,8 @@ pub enum Application {
     LowDelay,
 }
 
-/// Exactly how one stream is encoded. Listeners with equal recipes and equal mixes can share an encoder.
+/// Exactly how one stream is encoded. Listeners with equal recipes and equal mixes can share an
+/// encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Recipe {
     /// Which coder.
@@ -89,4 +137,280 @@ pub struct Recipe {
     pub dtx: bool,
     /// Constant bitrate.
     pub cbr: bool,
+}
+
+impl Recipe {
+    /// The recipe of one listener: `profile` within `limits`, quantised to the ladders.
+    ///
+    /// - bandwidth: the widest that `maxplaybackrate` allows, never wider (RFC 7587, 6.1: a sender to a single
+    ///   destination must not send more).
+    /// - bitrate: the profile's usual one; `maxaveragebitrate` lowers it to the next rung at or below (it must not be
+    ///   exceeded on average), and raises it as far as the profile goes.
+    /// - packet length: `ptime` where stated, never over `maxptime` (RFC 3264, 8), but never under the tick, which is
+    ///   the shortest there is.
+    /// - stereo, in-band FEC, DTX and CBR: not without being asked for (defaults 0), save that `thin` is DTX by
+    ///   nature. FEC exists in SILK only, so a CELT-only stream has none.
+    pub fn new(profile: Profile, limits: &ReceiverLimits, tick: TickLength) -> Recipe {
+        let traits = Traits::of(profile);
+        Recipe {
+            application: traits.application,
+            layout: if limits.stereo && profile == Profile::Music {
+                Layout::Stereo
+            } else {
+                Layout::Mono
+            },
+            packet_ms: packet_ms(traits.packet_ms, limits, tick),
+            bitrate_bps: bitrate_bps(traits, limits.max_average_bitrate_bps),
+            complexity: traits.complexity,
+            bandwidth: bandwidth_of(limits.max_playback_rate_hz).min(traits.bandwidth),
+            fec: limits.fec && traits.application != Application::LowDelay,
+            dtx: limits.dtx || profile == Profile::Thin,
+            cbr: limits.cbr,
+        }
+    }
+
+    /// The encoder's settings under this recipe when the listener reports `loss_percent`.
+    pub fn settings(&self, loss_percent: u8) -> EncoderSettings {
+        EncoderSettings {
+            bitrate_bps: self.bitrate_bps,
+            complexity: self.complexity,
+            loss_percent,
+            fec: self.fec && loss_percent > 0,
+            dtx: self.dtx,
+            cbr: self.cbr,
+            bandwidth: self.bandwidth,
+        }
+    }
+}
+
+/// Quantises reported loss to the classes encoders are set for, rounding to the nearest above 1 %: 0, 2, 5, 10 or 20.
+pub fn loss_class(percent: u8) -> u8 {
+    match percent {
+        0 => 0,
+        1..=3 => 2,
+        4..=7 => 5,
+        8..=14 => 10,
+        _ => 20,
+    }
+}
+
+/// What a profile is made of, before a receiver narrows it.
+#[derive(Clone, Copy)]
+struct Traits {
+    application: Application,
+    usual_bps: u32,
+    most_bps: u32,
+    complexity: u8,
+    bandwidth: Bandwidth,
+    packet_ms: u32,
+}
+
+impl Traits {
+    const fn of(profile: Profile) -> Traits {
+        // Complexity 9 is worth a whole PESQ point over 0 at 32 kbit/s and is the last step that costs little.
+        let voice = Traits {
+            application: Application::Voip,
+            usual_bps: 32_000,
+            most_bps: 64_000,
+            complexity: 9,
+            bandwidth: Bandwidth::Full,
+            packet_ms: 20,
+        };
+        match profile {
+            Profile::Voice => voice,
+            Profile::LowDelay => Traits {
+                application: Application::LowDelay,
+                usual_bps: 64_000,
+                // The shortest: the tick, whatever it is.
+                packet_ms: 10,
+                ..voice
+            },
+            Profile::Thin => Traits {
+                usual_bps: 12_000,
+                most_bps: 12_000,
+                bandwidth: Bandwidth::Wide,
+                packet_ms: 60,
+                ..voice
+            },
+            Profile::Music => Traits {
+                application: Application::Audio,
+                usual_bps: 96_000,
+                most_bps: 96_000,
+                ..voice
+            },
+        }
+    }
+}
+
+fn bandwidth_of(max_playback_rate_hz: u32) -> Bandwidth {
+    match max_playback_rate_hz {
+        0..16_000 => Bandwidth::Narrow,
+        16_000..24_000 => Bandwidth::Wide,
+        24_000..48_000 => Bandwidth::SuperWide,
+        48_000.. => Bandwidth::Full,
+    }
+}
+
+fn bitrate_bps(traits: Traits, max_average_bps: Option<u32>) -> u32 {
+    let wish_bps = max_average_bps
+        .filter(|bps| (6_000..=510_000).contains(bps))
+        .unwrap_or(traits.usual_bps)
+        .min(traits.most_bps);
+    rung(&BITRATES_BPS, wish_bps)
+}
+
+fn packet_ms(usual_ms: u32, limits: &ReceiverLimits, tick: TickLength) -> u32 {
+    let wish_ms = limits.ptime_ms.unwrap_or(usual_ms).min(limits.max_ptime_ms);
+    rung(&PACKETS_MS, wish_ms).max(tick.ms())
+}
+
+/// The highest rung at or below `wish`, or the lowest there is.
+fn rung(ladder: &[u32], wish: u32) -> u32 {
+    let below = ladder.iter().rev().find(|&&rung| rung <= wish);
+    *below.unwrap_or(&ladder[0])
+}
+
+/// Few enough that listeners meet on a rung, close enough that each is worth having.
+const BITRATES_BPS: [u32; 9] = [
+    6_000, 8_000, 12_000, 16_000, 24_000, 32_000, 48_000, 64_000, 96_000,
+];
+
+/// Each a multiple of every tick up to it, and what Opus holds in one frame.
+const PACKETS_MS: [u32; 4] = [10, 20, 40, 60];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limited(change: impl FnOnce(&mut ReceiverLimits)) -> ReceiverLimits {
+        let mut limits = ReceiverLimits::default();
+        change(&mut limits);
+        limits
+    }
+
+    #[test]
+    fn names_go_there_and_back() {
+        for profile in Profile::ALL {
+            assert_eq!(profile.to_string().parse(), Ok(profile));
+        }
+        assert_eq!("Voice".parse::<Profile>(), Err(UnknownProfile));
+    }
+
+    #[test]
+    fn the_default_is_what_the_design_says() {
+        let recipe = Recipe::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
+        let expected = Recipe {
+            application: Application::Voip,
+            layout: Layout::Mono,
+            packet_ms: 20,
+            bitrate_bps: 32_000,
+            complexity: 9,
+            bandwidth: Bandwidth::Full,
+            fec: false,
+            dtx: false,
+            cbr: false,
+        };
+        assert_eq!(recipe, expected);
+    }
+
+    #[test]
+    fn playback_rates_bound_the_bandwidth() {
+        for (hz, bandwidth) in [
+            (0, Bandwidth::Narrow),
+            (8_000, Bandwidth::Narrow),
+            (12_000, Bandwidth::Narrow),
+            (16_000, Bandwidth::Wide),
+            (24_000, Bandwidth::SuperWide),
+            (44_100, Bandwidth::SuperWide),
+            (48_000, Bandwidth::Full),
+            (u32::MAX, Bandwidth::Full),
+        ] {
+            let limits = limited(|limits| limits.max_playback_rate_hz = hz);
+            let recipe = Recipe::new(Profile::Voice, &limits, TickLength::Ms20);
+            assert_eq!(recipe.bandwidth, bandwidth, "{hz} Hz");
+            let thin = Recipe::new(Profile::Thin, &limits, TickLength::Ms20);
+            assert_eq!(thin.bandwidth, bandwidth.min(Bandwidth::Wide), "{hz} Hz");
+        }
+    }
+
+    #[test]
+    fn bitrates_stand_on_a_rung() {
+        for (profile, asked, got) in [
+            (Profile::Voice, None, 32_000),
+            (Profile::Voice, Some(20_000), 16_000),
+            (Profile::Voice, Some(48_000), 48_000),
+            (Profile::Voice, Some(510_000), 64_000),
+            (Profile::Voice, Some(6_000), 6_000),
+            (Profile::Voice, Some(5_999), 32_000),
+            (Profile::Voice, Some(510_001), 32_000),
+            (Profile::LowDelay, None, 64_000),
+            (Profile::LowDelay, Some(50_000), 48_000),
+            (Profile::Thin, None, 12_000),
+            (Profile::Thin, Some(64_000), 12_000),
+            (Profile::Thin, Some(9_000), 8_000),
+            (Profile::Music, None, 96_000),
+            (Profile::Music, Some(95_999), 64_000),
+        ] {
+            let limits = limited(|limits| limits.max_average_bitrate_bps = asked);
+            let recipe = Recipe::new(profile, &limits, TickLength::Ms20);
+            assert_eq!(recipe.bitrate_bps, got, "{profile} {asked:?}");
+        }
+    }
+
+    #[test]
+    fn packet_lengths_follow_ptime_within_maxptime() {
+        for (profile, ptime, max_ptime, tick, got) in [
+            (Profile::Voice, None, 120, TickLength::Ms20, 20),
+            (Profile::Voice, Some(10), 120, TickLength::Ms20, 20),
+            (Profile::Voice, Some(10), 120, TickLength::Ms10, 10),
+            (Profile::Voice, Some(30), 120, TickLength::Ms20, 20),
+            (Profile::Voice, Some(60), 40, TickLength::Ms20, 40),
+            (Profile::Voice, Some(120), 120, TickLength::Ms20, 60),
+            (Profile::Voice, Some(0), 120, TickLength::Ms20, 20),
+            (Profile::Voice, None, 10, TickLength::Ms10, 10),
+            (Profile::Thin, None, 120, TickLength::Ms20, 60),
+            (Profile::Thin, Some(20), 120, TickLength::Ms20, 20),
+            (Profile::Thin, None, 40, TickLength::Ms20, 40),
+            (Profile::LowDelay, None, 120, TickLength::Ms10, 10),
+            (Profile::LowDelay, None, 120, TickLength::Ms20, 20),
+        ] {
+            let limits = limited(|limits| {
+                limits.ptime_ms = ptime;
+                limits.max_ptime_ms = max_ptime;
+            });
+            let recipe = Recipe::new(profile, &limits, tick);
+            assert_eq!(
+                recipe.packet_ms, got,
+                "{profile} {ptime:?} {max_ptime} {tick:?}"
+            );
+            assert_eq!(recipe.packet_ms % tick.ms(), 0);
+        }
+    }
+
+    #[test]
+    fn nothing_is_sent_unasked() {
+        let asked = limited(|limits| {
+            limits.stereo = true;
+            limits.fec = true;
+            limits.dtx = true;
+            limits.cbr = true;
+        });
+        for profile in Profile::ALL {
+            let plain = Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
+            assert_eq!(plain.layout, Layout::Mono);
+            assert!(!plain.fec && !plain.cbr);
+            let full = Recipe::new(profile, &asked, TickLength::Ms20);
+            assert_eq!(full.layout == Layout::Stereo, profile == Profile::Music);
+            assert_eq!(full.fec, profile != Profile::LowDelay);
+            assert!(full.cbr && full.dtx);
+            assert!(!full.settings(0).fec);
+            assert_eq!(full.settings(5).fec, full.fec);
+        }
+    }
+
+    #[test]
+    fn loss_has_five_classes() {
+        let classes: Vec<u8> = [0, 1, 3, 4, 7, 8, 14, 15, 100].map(loss_class).into();
+        assert_eq!(classes, [0, 2, 2, 5, 5, 10, 10, 20, 20]);
+    }
 }

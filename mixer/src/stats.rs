@@ -1,1 +1,62 @@
-//! stats.
+//! What the engine counted: totals of its own, and the way of a strip's counts into the telemetry.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::command::Telemetry;
+use crate::playout::PlayoutStats;
+
+/// Totals of one engine since it was made, and what it holds now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EngineStats {
+    /// Rooms held now.
+    pub rooms: usize,
+    /// Participants held now.
+    pub participants: usize,
+    /// Ticks run, of all rooms.
+    pub ticks_total: u64,
+    /// Packets handed out.
+    pub packets_total: u64,
+    /// Mixes the codec refused.
+    pub encode_failures_total: u64,
+    /// Packets for participants that are not here.
+    pub strays_total: u64,
+    /// Commands that named something that is not here, or for which there was no place.
+    pub refused_total: u64,
+    /// Rooms retired by a fault in their tick.
+    pub faults_total: u64,
+}
+
+/// What one tick of one room did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TickStats {
+    /// Strips on the bus.
+    pub contributors: usize,
+    /// Packets handed out.
+    pub packets: u64,
+    /// Mixes the codec refused.
+    pub encode_failures: u64,
+}
+
+/// Copies what a jitter buffer counted to where anyone can read it.
+///
+/// Real-time: safe.
+pub(crate) fn publish(stats: &PlayoutStats, telemetry: &Telemetry) {
+    telemetry.received_total.store(stats.received, Relaxed);
+    telemetry.lost_total.store(stats.lost, Relaxed);
+    telemetry.late_total.store(stats.late, Relaxed);
+    telemetry.duplicate_total.store(stats.duplicate, Relaxed);
+    telemetry
+        .undecodable_total
+        .store(stats.undecodable, Relaxed);
+    telemetry
+        .concealed_samples_total
+        .store(stats.concealed_samples, Relaxed);
+    telemetry
+        .recovered_samples_total
+        .store(stats.recovered_samples, Relaxed);
+    telemetry
+        .played_samples_total
+        .store(stats.played_samples, Relaxed);
+    let delay_us = stats.delay.as_micros().min(u128::from(u32::MAX)) as u32;
+    telemetry.delay_us.store(delay_us, Relaxed);
+}

@@ -1,0 +1,194 @@
+//! Whether somebody speaks: the meter's reading against a threshold, with hysteresis and hangover.
+//!
+//! Belongs to the strip. It decides and remembers; it touches no sample (the strip's ramp does).
+
+use core::time::Duration;
+
+use crate::format::{SAMPLE_RATE_HZ, TickLength};
+use crate::frame::Frame;
+use crate::units::Decibels;
+
+/// Where the gate opens unless the room says otherwise.
+pub const DEFAULT_THRESHOLD: Decibels = Decibels(-50.0);
+
+/// How far below the opening threshold a voice may fall and still hold the gate.
+pub const HYSTERESIS: Decibels = Decibels(6.0);
+
+/// How long the gate stays open after the last sound: the pauses inside words and between most of them.
+pub const HANGOVER: Duration = Duration::from_millis(200);
+
+/// What one tick of PCM measures.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reading {
+    /// Root mean square of the tick.
+    pub level: Decibels,
+    /// Root mean square of the loudest 5 ms in it: an onset late in the tick opens the gate all the same.
+    pub onset: Decibels,
+    /// Every sample is a number within what a decoder may sensibly give.
+    pub sane: bool,
+}
+
+impl Reading {
+    /// Digital silence.
+    pub const SILENCE: Reading = Reading {
+        level: Decibels::SILENCE,
+        onset: Decibels::SILENCE,
+        sane: true,
+    };
+
+    /// Measures one frame.
+    ///
+    /// Real-time: safe.
+    pub fn of(frame: &Frame) -> Reading {
+        let window = WINDOW_SAMPLES * frame.layout().channels();
+        let (mut sum, mut loudest) = (0.0f32, 0.0f32);
+        for samples in frame.samples().chunks(window) {
+            let energy = energy_of(samples);
+            sum += energy;
+            loudest = loudest.max(energy);
+            if energy.is_nan() {
+                loudest = f32::NAN;
+                break;
+            }
+        }
+        let sane = loudest.is_finite() && loudest <= SANE_PEAK * SANE_PEAK;
+        let level =
+            |energy: f32, samples: usize| Decibels::from_factor((energy / samples as f32).sqrt());
+        Reading {
+            level: level(sum, frame.samples().len()),
+            onset: level(loudest, window),
+            sane,
+        }
+    }
+}
+
+/// Largest magnitude a strip lets through from its decoder: +12 dBFS. Opus overshoots full scale a little; anything
+/// near this is hostile or broken.
+pub const SANE_PEAK: f32 = 4.0;
+
+/// The gate of one strip.
+#[derive(Debug, Clone, Copy)]
+pub struct Gate {
+    open: bool,
+    hang_ms: u32,
+}
+
+impl Default for Gate {
+    fn default() -> Gate {
+        Gate::new()
+    }
+}
+
+impl Gate {
+    /// A closed gate.
+    pub const fn new() -> Gate {
+        Gate {
+            open: false,
+            hang_ms: 0,
+        }
+    }
+
+    /// Whether it is open.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Closes it without hangover.
+    pub fn close(&mut self) {
+        *self = Gate::new();
+    }
+
+    /// Judges one tick; `threshold` `None` opens for anything but digital silence.
+    ///
+    /// Real-time: safe.
+    pub fn judge(
+        &mut self,
+        reading: Reading,
+        threshold: Option<Decibels>,
+        tick: TickLength,
+    ) -> bool {
+        let opens_at = threshold.unwrap_or(ANYTHING).0;
+        let needed = if self.open {
+            opens_at - HYSTERESIS.0
+        } else {
+            opens_at
+        };
+        if reading.onset.0 >= needed.max(ANYTHING.0) {
+            self.open = true;
+            self.hang_ms = HANGOVER.as_millis() as u32;
+        } else {
+            self.hang_ms = self.hang_ms.saturating_sub(tick.ms());
+            self.open &= self.hang_ms > 0;
+        }
+        self.open
+    }
+}
+
+/// Sum of squares in four lanes, which the compiler can turn into vector instructions.
+fn energy_of(samples: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; 4];
+    let fours = samples.chunks_exact(4);
+    let rest: f32 = fours.remainder().iter().map(|sample| sample * sample).sum();
+    for four in fours {
+        for (lane, sample) in lanes.iter_mut().zip(four) {
+            *lane += sample * sample;
+        }
+    }
+    lanes.iter().sum::<f32>() + rest
+}
+
+/// 5 ms: shorter than any phoneme, long enough for a period of most voices.
+const WINDOW_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 200;
+
+/// The quietest sound that is not silence: the floor of RFC 6464, one step up.
+const ANYTHING: Decibels = Decibels(-126.0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Layout;
+
+    fn at(db: f32) -> Reading {
+        Reading {
+            level: Decibels(db),
+            onset: Decibels(db),
+            sane: true,
+        }
+    }
+
+    #[test]
+    fn opens_at_the_threshold_holds_below_it_and_hangs_over() {
+        let mut gate = Gate::new();
+        let mut judge = |db: f32| gate.judge(at(db), Some(DEFAULT_THRESHOLD), TickLength::Ms20);
+        assert!(!judge(-51.0));
+        assert!(judge(-49.0));
+        assert!((0..100).all(|_| judge(-55.0)), "hysteresis");
+        let open = (0..20).filter(|_| judge(-57.0)).count();
+        assert_eq!(open, 9, "the tick that empties the hangover closes");
+        assert!(!judge(-55.0), "closed, the full threshold counts again");
+    }
+
+    #[test]
+    fn without_a_threshold_any_sound_opens() {
+        let mut gate = Gate::new();
+        assert!(!gate.judge(Reading::SILENCE, None, TickLength::Ms20));
+        assert!(gate.judge(at(-100.0), None, TickLength::Ms20));
+    }
+
+    #[test]
+    fn an_onset_in_the_last_five_milliseconds_counts() {
+        let mut frame = Frame::new(Layout::Mono, TickLength::Ms20);
+        frame.samples_mut()[720..].fill(0.004);
+        let reading = Reading::of(&frame);
+        assert!(reading.onset.0 > -50.0 && reading.level.0 < -50.0);
+    }
+
+    #[test]
+    fn nonsense_is_noticed() {
+        for bad in [f32::NAN, f32::INFINITY, 1.0e20] {
+            let mut frame = Frame::new(Layout::Stereo, TickLength::Ms10);
+            frame.samples_mut()[17] = bad;
+            assert!(!Reading::of(&frame).sane);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! One participant: a strip for who talks, a listener for who listens, and the atomics both sides share.
+//!
+//! Built whole on the control side and handed over as one box.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::codec::{Decode, Encode};
+use crate::command::Shared;
+use crate::format::{Layout, TickLength};
+use crate::listener::Listener;
+use crate::profile::Recipe;
+use crate::strip::Strip;
+use crate::units::{Level, ParticipantId};
+
+/// What a participant is built from.
+#[derive(Debug, Clone, Copy)]
+pub struct ParticipantConfig {
+    /// Its name, and its CSRC in what the others receive.
+    pub id: ParticipantId,
+    /// It sends audio: it gets a decoder.
+    pub talks: bool,
+    /// How it is sent audio; `None`: not at all, and it gets no encoder.
+    pub listens: Option<Recipe>,
+    /// The room's layout.
+    pub layout: Layout,
+    /// The room's tick.
+    pub tick: TickLength,
+}
+
+/// Somebody in a room.
+#[derive(Debug)]
+pub struct Participant {
+    pub(crate) id: ParticipantId,
+    pub(crate) layout: Layout,
+    pub(crate) tick: TickLength,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) strip: Option<Strip>,
+    pub(crate) listener: Option<Box<Listener>>,
+    /// Heard by the others this tick.
+    pub(crate) is_heard: bool,
+    /// The others have been told that it is heard.
+    pub(crate) talking: bool,
+    /// To be taken out as soon as its voice has faded.
+    pub(crate) leaving: bool,
+}
+
+impl Participant {
+    /// A participant with the Opus decoder and encoder it needs.
+    ///
+    /// Real-time: set-up only (allocates).
+    #[cfg(feature = "opus")]
+    pub fn new(config: ParticipantConfig, shared: Arc<Shared>) -> Participant {
+        use crate::codec::opus::{OpusDecoder, OpusEncoder};
+        let decoder = config
+            .talks
+            .then(|| Box::new(OpusDecoder::new(config.layout)) as Box<dyn Decode>);
+        let encoder = config
+            .listens
+            .map(|recipe| Box::new(OpusEncoder::new(&recipe)) as Box<dyn Encode>);
+        Participant::with_codec(config, shared, decoder, encoder)
+    }
+
+    /// The same with any codec. A decoder is taken for who talks, an encoder, set as the recipe says, for who listens;
+    /// one without the other makes neither.
+    ///
+    /// Real-time: set-up only (allocates).
+    pub fn with_codec(
+        config: ParticipantConfig,
+        shared: Arc<Shared>,
+        decoder: Option<Box<dyn Decode>>,
+        encoder: Option<Box<dyn Encode>>,
+    ) -> Participant {
+        let ParticipantConfig { layout, tick, .. } = config;
+        shared.telemetry.level.store(Level::SILENCE.wire(), Relaxed);
+        Participant {
+            id: config.id,
+            layout,
+            tick,
+            shared,
+            strip: decoder
+                .filter(|_| config.talks)
+                .map(|decoder| Strip::new(layout, tick, decoder)),
+            listener: config
+                .listens
+                .zip(encoder)
+                .map(|(recipe, encoder)| Box::new(Listener::with_encoder(recipe, tick, encoder))),
+            is_heard: false,
+            talking: false,
+            leaving: false,
+        }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> ParticipantId {
+        self.id
+    }
+
+    /// Whether its frame is on the bus this tick.
+    pub(crate) fn is_in_mix(&self) -> bool {
+        self.strip.as_ref().is_some_and(Strip::is_in_mix)
+    }
+
+    /// Whether leaving the bus now would be heard as a cut.
+    pub(crate) fn is_audible(&self) -> bool {
+        self.strip.as_ref().is_some_and(Strip::is_audible)
+    }
+}

@@ -1,0 +1,195 @@
+//! Where the next samples come from: a packet, the copy of it in the packet after, or a guess.
+
+use super::Playout;
+use super::fade::{FADE_END, FADE_IN, ramp};
+use crate::format::MAX_PAYLOAD_BYTES;
+use crate::jitter::Entry;
+
+impl Playout {
+    /// Decodes or conceals until at least `needed` samples wait; ends the talk-spurt where it has
+    /// ended.
+    pub(super) fn fill(&mut self, needed: usize) {
+        while self.queue.len() < needed {
+            match self.next_step() {
+                Step::Decode => self.decode_first(),
+                Step::Recover { missing } => self.recover(missing),
+                Step::Conceal { missing } => {
+                    self.conceal(missing, true);
+                    self.next_time += missing as i64;
+                }
+                Step::Stall => self.stall(needed - self.queue.len()),
+                Step::Pause => {
+                    self.fade_out(needed - self.queue.len());
+                    self.end_talk_spurt();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// What the next samples are made from, as a list of cases.
+    fn next_step(&mut self) -> Step {
+        if self.fresh {
+            return Step::Pause;
+        }
+        let Some(first) = self.buffer.first().copied() else {
+            return if self.stalled >= FADE_END {
+                Step::Pause
+            } else {
+                Step::Stall
+            };
+        };
+        let lost = first.seq - self.next_seq;
+        let missing = first.time - self.next_time;
+        if lost <= 0 && missing >= CONCEAL_STEP as i64 {
+            // Nothing lost and yet a gap: the sender was silent. What was made up meanwhile hid no
+            // loss.
+            return Step::Pause;
+        }
+        if lost > 0 {
+            self.stats.lost += lost as u64;
+            self.delay.lost(lost as u64);
+            self.next_seq = first.seq;
+        }
+        self.stats.concealed_samples += self.stalled as u64;
+        let covered = self.stalled as i64;
+        self.stalled = 0;
+        if missing > FADE_END as i64 {
+            return Step::Pause;
+        }
+        if missing < covered + CONCEAL_STEP as i64 {
+            // In order, or late, or lost and covered already: the delay has grown by the
+            // difference.
+            self.next_time = first.time;
+            return Step::Decode;
+        }
+        let rest = ((missing - covered) as usize).next_multiple_of(CONCEAL_STEP);
+        self.next_time = first.time - rest as i64;
+        if covered == 0 && first.fec {
+            Step::Recover { missing: rest }
+        } else {
+            Step::Conceal { missing: rest }
+        }
+    }
+
+    /// Decodes the first packet stored onto the end of the queue.
+    pub(super) fn decode_first(&mut self) {
+        let mut scratch = [0; MAX_PAYLOAD_BYTES];
+        let Some(entry) = self.buffer.first().copied() else {
+            return;
+        };
+        let Some(payload) = self.buffer.peek_payload(&mut scratch) else {
+            return;
+        };
+        if self.reset_decoder {
+            self.decoder.reset();
+            self.reset_decoder = false;
+        }
+        let mut decoded = 0;
+        let decoder = &mut self.decoder;
+        self.queue.append(entry.samples, |pcm| {
+            decoded = decoder.decode(payload, pcm).unwrap_or(0);
+            decoded
+        });
+        self.buffer.drop_first();
+        self.consumed(&entry);
+        if decoded == 0 {
+            self.stats.undecodable += 1;
+            self.conceal(entry.samples, true);
+            return;
+        }
+        self.stats.decoded_samples += decoded as u64;
+        self.fade
+            .toward_sound(self.queue.last_mut(decoded), self.channels);
+    }
+
+    fn consumed(&mut self, entry: &Entry) {
+        self.next_seq = entry.seq + 1;
+        self.next_time = entry.end();
+        self.packet_samples = entry.samples;
+    }
+
+    /// Fills a gap from the copy that the packet after it carries.
+    fn recover(&mut self, missing: usize) {
+        let mut scratch = [0; MAX_PAYLOAD_BYTES];
+        let Some(payload) = self.buffer.peek_payload(&mut scratch) else {
+            return;
+        };
+        let (decoder, channels) = (&mut self.decoder, self.channels);
+        let appended = self
+            .queue
+            .append(missing, |pcm| match decoder.recover(payload, pcm) {
+                Ok(()) => pcm.len() / channels,
+                Err(_) => 0,
+            });
+        if appended == 0 {
+            self.conceal(missing, true);
+        } else {
+            self.stats.recovered_samples += appended as u64;
+            self.fade
+                .toward_sound(self.queue.last_mut(appended), self.channels);
+        }
+        self.next_time += missing as i64;
+    }
+
+    /// Makes up samples for packets that are not there yet: they may be late, lost, or the
+    /// talk-spurt may be over.
+    fn stall(&mut self, wanted: usize) {
+        let samples = wanted.next_multiple_of(CONCEAL_STEP).min(FADE_END);
+        self.conceal(samples, false);
+        self.stalled += samples;
+    }
+
+    /// Appends made-up samples; `counted` if they stand for a loss, otherwise that is found out
+    /// later.
+    fn conceal(&mut self, samples: usize, counted: bool) {
+        let (decoder, channels) = (&mut self.decoder, self.channels);
+        let appended = self.queue.append(samples, |pcm| {
+            decoder.conceal(pcm);
+            pcm.len() / channels
+        });
+        self.fade
+            .toward_silence(self.queue.last_mut(appended), channels);
+        if counted {
+            self.stats.concealed_samples += appended as u64;
+        }
+    }
+
+    /// Ends a talk-spurt: what is left of the sound fades within five milliseconds, then zeros.
+    fn fade_out(&mut self, wanted: usize) {
+        let tail = wanted.next_multiple_of(CONCEAL_STEP).min(FADE_IN);
+        let from = self.fade.gain();
+        if from > 0.0 {
+            let (decoder, channels) = (&mut self.decoder, self.channels);
+            self.queue.append(tail, |pcm| {
+                decoder.conceal(pcm);
+                pcm.len() / channels
+            });
+            ramp(self.queue.last_mut(tail), self.channels, from, 0.0);
+        }
+        self.fade.run = FADE_END;
+        let zeros = wanted.saturating_sub(if from > 0.0 { tail } else { 0 });
+        self.queue.append(zeros, |pcm| {
+            pcm.fill(0.0);
+            zeros
+        });
+    }
+}
+
+/// How the next samples come about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// The next packet is there.
+    Decode,
+    /// Packets are lost, and the first one after them carries a copy of the last.
+    Recover { missing: usize },
+    /// Packets are lost.
+    Conceal { missing: usize },
+    /// Nothing is there: whether lost, late or over will show.
+    Stall,
+    /// The talk-spurt is over, or what follows belongs to another timeline.
+    Pause,
+}
+
+/// Opus conceals in steps of 2.5 ms.
+const CONCEAL_STEP: usize = 120;

@@ -1,0 +1,386 @@
+//! From packets that come when they like to PCM that is there at every tick.
+//!
+//! Stands between a participant's packets and its strip: stores ([`crate::jitter`]), decides how
+//! long to wait ([`crate::delay`]), decodes, conceals, and takes out or puts in time
+//! ([`crate::stretch`]) so that the wait stays what it should be. It knows no gain, no room and no
+//! clock: the time of each tick is an argument.
+//!
+//! One tick needs whole packets. With the sender's packets as long as the tick, each waits from its
+//! arrival to the next tick, and a fraction left over in the queue would be delay that buys
+//! nothing. So the wait is governed in steps: the *slack* is how long before the tick that needs it
+//! the next packet should arrive, beyond the target. Slack below zero puts time in until the next
+//! packet is needed one tick later; slack above a tick takes time out. Only against a clock that is
+//! clearly off does the queue breathe continuously, through a resampler, one tick longer than
+//! otherwise.
+
+mod fade;
+mod fill;
+mod govern;
+
+use core::time::Duration;
+
+use rubato::audioadapter_buffers::direct::InterleavedSlice;
+use rubato::{FixedAsync, Resampler, Slip};
+
+use self::fade::{FADE_END, FADE_IN, Fade, ramp};
+use self::govern::SIMILAR;
+
+use crate::codec::Decode;
+use crate::delay::DelayEstimator;
+use crate::format::{Layout, MAX_PACKET_SAMPLES, MAX_TICK_SAMPLES, SAMPLE_RATE_HZ, TickLength};
+use crate::frame::Frame;
+use crate::jitter::{Inserted, JitterBuffer};
+use crate::opus_toc;
+use crate::packet::Packet;
+use crate::stretch::{MAX_LAG, PcmQueue};
+use crate::timeline::{Place, Timeline};
+use crate::units::Time;
+
+/// Plays out one sender's packets.
+pub struct Playout {
+    tick_samples: usize,
+    channels: usize,
+    decoder: Box<dyn Decode>,
+    buffer: JitterBuffer,
+    timeline: Timeline,
+    delay: DelayEstimator,
+    queue: PcmQueue,
+    slip: Slip<f32>,
+    state: State,
+    /// Sequence number of the packet to be decoded next.
+    next_seq: i64,
+    /// Media time at the end of the queue.
+    next_time: i64,
+    /// Samples concealed since the buffer ran dry, while media time stood still.
+    stalled: usize,
+    fade: Fade,
+    /// A new encoder's packets follow: the decoder starts afresh with them.
+    reset_decoder: bool,
+    /// The packets stored belong to another timeline than what plays.
+    fresh: bool,
+    /// Length of the last packet decoded.
+    packet_samples: usize,
+    ticks_to_next_splice: u32,
+    /// Ticks in a row in which the packets could have been needed a tick earlier.
+    early_ticks: u32,
+    /// How alike two periods must be to be spliced; falls with every attempt that found nothing.
+    similarity: f32,
+    stats: PlayoutStats,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing plays: before the first packet, or between talk-spurts.
+    Waiting,
+    /// A talk-spurt plays.
+    Playing,
+}
+
+/// What became of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// Stored for its time.
+    Stored,
+    /// Its time has passed.
+    Late,
+    /// It was here before.
+    Duplicate,
+    /// The buffer is full: it holds more than it will ever play.
+    Overflow,
+    /// No Opus packet.
+    Malformed,
+}
+
+/// What a tick's frame holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pulled {
+    /// At least in part what the sender sent.
+    Audio,
+    /// Nothing but what was made up for what did not come.
+    Concealed,
+    /// Zeros.
+    Silent,
+}
+
+/// Running totals of one playout, and its delay now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PlayoutStats {
+    /// Packets taken in, of any fate.
+    pub received: u64,
+    /// Packets that never came, or came too late.
+    pub lost: u64,
+    /// Packets that came too late.
+    pub late: u64,
+    /// Packets that came twice.
+    pub duplicate: u64,
+    /// Packets that did not decode.
+    pub undecodable: u64,
+    /// Packets thrown away unplayed because far too much was waiting.
+    pub discarded: u64,
+    /// Samples per channel decoded from packets.
+    pub decoded_samples: u64,
+    /// Samples per channel made up because none were there.
+    pub concealed_samples: u64,
+    /// Samples per channel recovered from in-band FEC.
+    pub recovered_samples: u64,
+    /// Samples per channel handed out, silence between talk-spurts apart.
+    pub played_samples: u64,
+    /// Samples per channel taken out to shorten the delay.
+    pub removed_samples: u64,
+    /// Samples per channel put in to lengthen it.
+    pub inserted_samples: u64,
+    /// How long what plays now has waited since the earliest it could have arrived.
+    pub delay: Duration,
+    /// How long it should wait at least.
+    pub target: Duration,
+}
+
+impl Playout {
+    /// A playout for one sender. The decoder must give `layout`.
+    ///
+    /// Real-time: set-up only (allocates).
+    pub fn new(layout: Layout, tick: TickLength, decoder: Box<dyn Decode>) -> Playout {
+        let channels = layout.channels();
+        let tick_samples = tick.samples();
+        Playout {
+            tick_samples,
+            channels,
+            decoder,
+            buffer: JitterBuffer::new(),
+            timeline: Timeline::default(),
+            delay: DelayEstimator::new(),
+            queue: PcmQueue::new(channels, QUEUE_SAMPLES),
+            slip: Slip::new(tick_samples, channels, FixedAsync::Output)
+                .expect("a tick is longer than the four samples a slip needs"),
+            state: State::Waiting,
+            next_seq: 0,
+            next_time: 0,
+            stalled: 0,
+            fade: Fade::default(),
+            reset_decoder: false,
+            fresh: true,
+            packet_samples: 960,
+            ticks_to_next_splice: 0,
+            early_ticks: 0,
+            similarity: SIMILAR,
+            stats: PlayoutStats::default(),
+        }
+    }
+
+    /// Takes one packet in.
+    ///
+    /// - `arrival`: when it left the network, on the clock that [`Playout::pull`] is given.
+    ///
+    /// Real-time: safe.
+    pub fn push(&mut self, packet: &Packet, arrival: Time) -> Pushed {
+        self.stats.received += 1;
+        let payload = packet.payload.as_slice();
+        let Ok(shape) = opus_toc::shape(payload) else {
+            self.stats.undecodable += 1;
+            return Pushed::Malformed;
+        };
+        let arrival = arrival.samples() as i64;
+        let (seq, time) = match self
+            .timeline
+            .place(packet.ssrc, packet.seq, packet.time, arrival)
+        {
+            Place::Next { seq, time } => (seq, time),
+            Place::Fresh {
+                seq,
+                time,
+                other_source,
+            } => {
+                self.begin_timeline(other_source);
+                (seq, time)
+            }
+            Place::Seen => {
+                self.stats.duplicate += 1;
+                return Pushed::Duplicate;
+            }
+        };
+        let fec = opus_toc::carries_fec(payload);
+        self.delay
+            .arrived(arrival, time + shape.samples as i64, shape.samples, fec);
+        if !self.fresh && seq < self.next_seq {
+            self.stats.late += 1;
+            return Pushed::Late;
+        }
+        if self.buffer.insert(seq, time, shape.samples, fec, payload) == Inserted::Stored {
+            return Pushed::Stored;
+        }
+        // Full: whoever sends this much is far ahead of what is played, so the oldest goes.
+        self.discard_first();
+        match self.buffer.insert(seq, time, shape.samples, fec, payload) {
+            Inserted::Stored => Pushed::Stored,
+            _ => Pushed::Overflow,
+        }
+    }
+
+    /// Fills one tick.
+    ///
+    /// - `now`: the tick's instant, on the clock of the arrivals; what arrived before it may be
+    ///   played.
+    /// - `frame`: of the layout and tick this was made for; silence is zeros.
+    ///
+    /// Real-time: safe.
+    pub fn pull(&mut self, now: Time, frame: &mut Frame) -> Pulled {
+        let now = now.samples() as i64;
+        if self.state == State::Waiting && !self.begin_talk_spurt(now) {
+            frame.clear();
+            return Pulled::Silent;
+        }
+        self.discard_stale(now);
+        let drifting = self.delay.drift();
+        let ratio = self.resampling_ratio(now, drifting);
+        let needed = self.input_needed(ratio);
+        let real_before = self.stats.decoded_samples + self.stats.recovered_samples;
+        let had = self.queue.len();
+        self.fill(needed);
+        self.govern(now, needed, drifting.is_some());
+        self.measure(now);
+        self.play(needed, ratio, frame);
+        let real = self.stats.decoded_samples + self.stats.recovered_samples > real_before;
+        self.stats.played_samples += self.tick_samples as u64;
+        if real || (had > 0 && self.fade.run == 0) {
+            Pulled::Audio
+        } else {
+            Pulled::Concealed
+        }
+    }
+
+    /// Lets the next packet start afresh, whatever was waiting: after a mute or a grant of the
+    /// floor.
+    ///
+    /// Real-time: safe.
+    pub fn restart(&mut self) {
+        while self.buffer.len() > 1 {
+            self.discard_first();
+        }
+        self.queue.clear();
+        self.end_talk_spurt();
+    }
+
+    /// Totals since it was made.
+    pub fn stats(&self) -> &PlayoutStats {
+        &self.stats
+    }
+
+    fn begin_timeline(&mut self, other_source: bool) {
+        self.buffer.clear();
+        self.delay.reanchor();
+        self.fresh = true;
+        self.reset_decoder |= other_source;
+    }
+
+    /// Starts a talk-spurt if its first packet has waited long enough.
+    fn begin_talk_spurt(&mut self, now: i64) -> bool {
+        let Some(first) = self.buffer.first().copied() else {
+            return false;
+        };
+        let Some(base) = self.delay.base() else {
+            return false;
+        };
+        if now < base + first.end() + self.delay.target() {
+            return false;
+        }
+        self.queue.clear();
+        self.next_seq = first.seq;
+        self.next_time = first.time;
+        self.packet_samples = first.samples;
+        self.state = State::Playing;
+        self.fresh = false;
+        self.stalled = 0;
+        self.similarity = SIMILAR;
+        self.fade.run = FADE_END;
+        true
+    }
+
+    fn end_talk_spurt(&mut self) {
+        self.state = State::Waiting;
+        self.stalled = 0;
+    }
+
+    /// Throws away what is so late that playing it faster would take seconds: after a freeze, a
+    /// flood.
+    fn discard_stale(&mut self, now: i64) {
+        let Some(base) = self.delay.base() else {
+            return;
+        };
+        let limit = self.delay.target() + STALE_SAMPLES;
+        if self.buffer.len() < 2 || now - base - self.played_up_to() < limit {
+            return;
+        }
+        // What plays now fades within five milliseconds; what comes after the cut fades in.
+        self.queue.truncate(FADE_IN);
+        let frames = self.queue.len();
+        ramp(
+            self.queue.last_mut(frames),
+            self.channels,
+            self.fade.gain(),
+            0.0,
+        );
+        while let Some(first) = self.buffer.first().copied() {
+            if self.buffer.len() < 2
+                || now - base - first.end() <= self.delay.target() + self.tick_samples as i64
+            {
+                break;
+            }
+            self.discard_first();
+        }
+        if let Some(first) = self.buffer.first() {
+            self.next_seq = first.seq;
+            self.next_time = first.time;
+        }
+        self.stalled = 0;
+        self.fade.run = FADE_END;
+    }
+
+    fn discard_first(&mut self) {
+        if self.buffer.drop_first().is_some() {
+            self.stats.discarded += 1;
+        }
+    }
+
+    /// Media time of the frame that plays next.
+    fn played_up_to(&self) -> i64 {
+        self.next_time - self.queue.len() as i64
+    }
+
+    fn play(&mut self, needed: usize, ratio: Option<f64>, frame: &mut Frame) {
+        let out = frame.samples_mut();
+        let input = self.queue.front(needed);
+        if ratio.is_none() || input.len() < needed * self.channels {
+            let len = out.len().min(input.len());
+            out[..len].copy_from_slice(&input[..len]);
+            out[len..].fill(0.0);
+        } else {
+            let from = InterleavedSlice::new(input, self.channels, needed);
+            let to = InterleavedSlice::new_mut(out, self.channels, self.tick_samples);
+            if let (Ok(from), Ok(mut to)) = (from, to) {
+                // Fails only on wrong sizes, and these were asked for just before.
+                let _ = self.slip.process_into_buffer(&from, &mut to, None);
+            }
+        }
+        self.queue.advance(needed);
+    }
+}
+
+impl core::fmt::Debug for Playout {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(
+            f,
+            "Playout({:?}, {:?}, {:?})",
+            self.state, self.buffer, self.queue
+        )
+    }
+}
+
+fn duration_of(samples: i64) -> Duration {
+    Duration::from_micros(samples.max(0) as u64 * 1_000_000 / u64::from(SAMPLE_RATE_HZ))
+}
+
+/// The queue holds a tick, the packets a splice looks at, and the longest packet on top.
+const QUEUE_SAMPLES: usize = 2 * MAX_PACKET_SAMPLES + 2 * MAX_TICK_SAMPLES + 2 * MAX_LAG;
+
+/// This much beyond the target is not worth playing: 200 ms.
+const STALE_SAMPLES: i64 = 9_600;

@@ -1,0 +1,220 @@
+//! Puts wrapping RTP numbers on one endless scale and tells new packets from old ones.
+//!
+//! Sixteen bits of sequence number last 22 minutes, thirty-two bits of time a day: both wrap within
+//! a call. Here they are extended by distance from the newest packet (RFC 3550, appendix A.1), and
+//! a sender that starts over, with another SSRC or with numbers nowhere near the last, is
+//! recognised.
+
+use crate::units::{RtpTime, Seq};
+
+/// The endless scale of one sender.
+#[derive(Debug, Default)]
+pub struct Timeline {
+    newest: Option<Newest>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Newest {
+    ssrc: u32,
+    wire_seq: Seq,
+    wire_time: RtpTime,
+    seq: i64,
+    time: i64,
+    arrival: i64,
+    /// Bit `n` is set if packet `seq - n` has been seen.
+    seen: u128,
+}
+
+/// Where a packet belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On the scale so far.
+    Next {
+        /// Unwrapped sequence number.
+        seq: i64,
+        /// Unwrapped media time.
+        time: i64,
+    },
+    /// On a new scale: another encoder, or the same one started over. Nothing before it matters.
+    Fresh {
+        /// Unwrapped sequence number.
+        seq: i64,
+        /// Unwrapped media time.
+        time: i64,
+        /// The SSRC changed: so did the encoder.
+        other_source: bool,
+    },
+    /// It was here already, or is too old to tell.
+    Seen,
+}
+
+impl Timeline {
+    /// Places one packet.
+    ///
+    /// - `arrival`: samples on the receiver's clock; a time jump is only believed to be a pause if
+    ///   as much time passed.
+    ///
+    /// Real-time: safe.
+    pub fn place(&mut self, ssrc: u32, wire_seq: Seq, wire_time: RtpTime, arrival: i64) -> Place {
+        let Some(newest) = &mut self.newest else {
+            return self.begin(ssrc, wire_seq, wire_time, arrival, false);
+        };
+        let seq_step = i64::from(wire_seq.distance_from(newest.wire_seq));
+        let time_step = i64::from(wire_time.distance_from(newest.wire_time));
+        let elapsed = arrival - newest.arrival;
+        let jumped = seq_step.abs() > MAX_SEQ_STEP || (time_step - elapsed).abs() > MAX_TIME_STEP;
+        let backwards = (seq_step > 0) != (time_step > 0) && time_step.abs() > MAX_BACKWARD_TIME;
+        if newest.ssrc != ssrc || jumped || backwards {
+            let other_source = newest.ssrc != ssrc;
+            return self.begin(ssrc, wire_seq, wire_time, arrival, other_source);
+        }
+        let (seq, time) = (newest.seq + seq_step, newest.time + time_step);
+        if seq_step > 0 {
+            newest.seen = newest.seen.checked_shl(seq_step as u32).unwrap_or(0) | 1;
+            *newest = Newest {
+                wire_seq,
+                wire_time,
+                seq,
+                time,
+                arrival,
+                ..*newest
+            };
+            return Place::Next { seq, time };
+        }
+        let bit = 1u128
+            .checked_shl(seq_step.unsigned_abs() as u32)
+            .unwrap_or(0);
+        if bit == 0 || newest.seen & bit != 0 {
+            return Place::Seen;
+        }
+        newest.seen |= bit;
+        Place::Next { seq, time }
+    }
+
+    fn begin(
+        &mut self,
+        ssrc: u32,
+        wire_seq: Seq,
+        wire_time: RtpTime,
+        arrival: i64,
+        other_source: bool,
+    ) -> Place {
+        // Far above anything before, so that numbers of two scales can never be taken for one
+        // another.
+        let (seq, time) = match &self.newest {
+            Some(newest) => (newest.seq + SCALE_STEP, newest.time + SCALE_STEP),
+            None => (SCALE_STEP, SCALE_STEP),
+        };
+        self.newest = Some(Newest {
+            ssrc,
+            wire_seq,
+            wire_time,
+            seq,
+            time,
+            arrival,
+            seen: 1,
+        });
+        Place::Fresh {
+            seq,
+            time,
+            other_source,
+        }
+    }
+}
+
+/// A gap of a thousand packets is 20 s: nothing on either side belongs together.
+const MAX_SEQ_STEP: i64 = 1_000;
+
+/// Media time and real time may part by 30 s (a frozen client) before it is a new timeline.
+const MAX_TIME_STEP: i64 = 30 * 48_000;
+
+/// A later packet may carry an earlier time only within the longest packet.
+const MAX_BACKWARD_TIME: i64 = 5_760;
+
+/// Distance between two scales.
+const SCALE_STEP: i64 = 1 << 40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next(place: Place) -> (i64, i64) {
+        match place {
+            Place::Next { seq, time } => (seq, time),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn numbers_run_on_over_both_wraps() {
+        let mut timeline = Timeline::default();
+        timeline.place(1, Seq(65_530), RtpTime(u32::MAX - 3_000), 0);
+        let mut last = (SCALE_STEP, SCALE_STEP);
+        for n in 1..200_000i64 {
+            let seq = Seq((65_530 + n) as u16);
+            let time = RtpTime((u32::MAX - 3_000).wrapping_add((n * 960) as u32));
+            let at = next(timeline.place(1, seq, time, n * 960));
+            assert_eq!(at, (last.0 + 1, last.1 + 960));
+            last = at;
+        }
+    }
+
+    #[test]
+    fn old_and_repeated_packets_are_told_apart() {
+        let mut timeline = Timeline::default();
+        for n in [0u16, 1, 4] {
+            timeline.place(1, Seq(n), RtpTime(u32::from(n) * 960), i64::from(n) * 960);
+        }
+        assert_eq!(
+            timeline.place(1, Seq(4), RtpTime(3_840), 3_900),
+            Place::Seen
+        );
+        assert_eq!(
+            next(timeline.place(1, Seq(2), RtpTime(1_920), 3_900)),
+            (SCALE_STEP + 2, SCALE_STEP + 1_920)
+        );
+        assert_eq!(
+            timeline.place(1, Seq(2), RtpTime(1_920), 3_900),
+            Place::Seen
+        );
+    }
+
+    #[test]
+    fn a_pause_is_no_restart_and_a_jump_is() {
+        let mut timeline = Timeline::default();
+        timeline.place(1, Seq(0), RtpTime(0), 0);
+        let minutes = 10 * 60 * 48_000;
+        next(timeline.place(1, Seq(1), RtpTime(minutes as u32), minutes));
+        assert!(matches!(
+            timeline.place(
+                1,
+                Seq(2),
+                RtpTime(minutes as u32 + 3_600 * 48_000),
+                minutes + 960
+            ),
+            Place::Fresh {
+                other_source: false,
+                ..
+            }
+        ));
+        assert!(matches!(
+            timeline.place(
+                1,
+                Seq(5_000),
+                RtpTime(minutes as u32 + 3_600 * 48_000 + 960),
+                minutes + 1_920
+            ),
+            Place::Fresh {
+                other_source: false,
+                ..
+            }
+        ));
+        assert!(matches!(
+            timeline.place(2, Seq(5_001), RtpTime(0), minutes),
+            Place::Fresh {
+                other_source: true,
+                ..
+            }
+        ));
+    }
+}

@@ -1,0 +1,164 @@
+//! A sender and a network in virtual time, with a codec that needs no Opus: a payload names the
+//! sample it starts with, and decodes to a tone that is a function of the sample number, so that
+//! every sample can be told.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use mixer::codec::{Decode, DecodeError};
+use mixer::format::{Layout, TickLength};
+use mixer::playout::{Playout, Pulled};
+use mixer::{Frame, Packet, Payload, RtpTime, Seq, Time};
+
+/// Frequency of the tone; 1,000 Hz would hide a repeated 20 ms.
+pub const TONE_HZ: f64 = 925.0;
+
+/// Decodes the tone; conceals by going on with it, marked by a lower amplitude.
+pub struct ToneDecoder {
+    next: u64,
+}
+
+impl ToneDecoder {
+    pub fn boxed() -> Box<dyn Decode> {
+        Box::new(ToneDecoder { next: 0 })
+    }
+
+    fn fill(&mut self, from: u64, amplitude: f32, pcm: &mut [f32]) {
+        for (n, sample) in pcm.iter_mut().enumerate() {
+            let phase = std::f64::consts::TAU * TONE_HZ * (from + n as u64) as f64 / 48_000.0;
+            *sample = amplitude * phase.sin() as f32;
+        }
+        self.next = from + pcm.len() as u64;
+    }
+}
+
+impl Decode for ToneDecoder {
+    fn decode(&mut self, payload: &[u8], pcm: &mut [f32]) -> Result<usize, DecodeError> {
+        let samples = mixer::opus_toc::shape(payload)
+            .map_err(|_| DecodeError::Malformed)?
+            .samples;
+        let at = payload.len() - 8;
+        let from = u64::from_le_bytes(
+            payload[at..]
+                .try_into()
+                .map_err(|_| DecodeError::Malformed)?,
+        );
+        self.fill(from, 0.5, &mut pcm[..samples]);
+        Ok(samples)
+    }
+
+    fn recover(&mut self, _next_payload: &[u8], pcm: &mut [f32]) -> Result<(), DecodeError> {
+        self.conceal(pcm);
+        Ok(())
+    }
+
+    fn conceal(&mut self, pcm: &mut [f32]) {
+        self.fill(self.next, 0.4, pcm);
+    }
+
+    fn reset(&mut self) {}
+}
+
+/// A packet of `ms` milliseconds (2.5 to 120) that starts with sample `from` of the tone.
+pub fn packet(seq: u64, from: u64, ms: f64) -> Packet {
+    let mut bytes = match ms {
+        2.5 => vec![28 << 3],
+        5.0 => vec![29 << 3],
+        10.0 => vec![30 << 3],
+        20.0 => vec![31 << 3],
+        _ => vec![31 << 3 | 3, (ms / 20.0) as u8],
+    };
+    bytes.extend_from_slice(&from.to_le_bytes());
+    Packet {
+        seq: Seq(seq as u16),
+        time: RtpTime(from as u32),
+        ssrc: 1,
+        marker: false,
+        level: None,
+        payload: Payload::copy_from(&bytes).expect("short"),
+    }
+}
+
+/// A small generator of repeatable chance.
+pub struct Chance(pub u64);
+
+impl Chance {
+    /// Uniform in `0.0..1.0`.
+    pub fn next(&mut self) -> f64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// One packet on its way.
+#[derive(Clone, Copy)]
+pub struct Flight {
+    pub sent_us: u64,
+    /// `None`: lost.
+    pub arrival_us: Option<u64>,
+    pub packet: Packet,
+}
+
+/// Packets of 20 ms sent for `seconds` by a clock that runs `ppm` fast, `phase_us` after the ticks.
+pub fn flights(
+    seconds: f64,
+    ppm: f64,
+    phase_us: u64,
+    mut delay_us: impl FnMut(u64, f64) -> Option<u64>,
+) -> Vec<Flight> {
+    let interval_us = 20_000.0 / (1.0 + ppm * 1e-6);
+    (0..(seconds * 50.0) as u64)
+        .map(|n| {
+            let sent_us = phase_us + (n as f64 * interval_us) as u64 + 1_000_000;
+            let arrival_us = delay_us(n, sent_us as f64 / 1e6).map(|delay| sent_us + delay);
+            Flight {
+                sent_us,
+                arrival_us,
+                packet: packet(n, n * 960, 20.0),
+            }
+        })
+        .collect()
+}
+
+/// What one tick gave.
+pub struct Heard {
+    pub seconds: f64,
+    pub pulled: Pulled,
+    pub delay_ms: f64,
+    pub target_ms: f64,
+    pub concealed_samples: u64,
+}
+
+/// Plays flights through a playout in virtual time; returns every tick and the sound.
+pub fn play(flights: &[Flight], tick: TickLength) -> (Vec<Heard>, Vec<f32>, Playout) {
+    let mut arrivals: Vec<(u64, Packet)> = flights
+        .iter()
+        .filter_map(|flight| Some((flight.arrival_us?, flight.packet)))
+        .collect();
+    arrivals.sort_by_key(|(arrival, _)| *arrival);
+    let end_us = flights.last().map_or(0, |flight| flight.sent_us) + 20_000;
+    let mut playout = Playout::new(Layout::Mono, tick, ToneDecoder::boxed());
+    let mut frame = Frame::new(Layout::Mono, tick);
+    let (mut ticks, mut sound) = (Vec::new(), Vec::new());
+    let mut waiting = arrivals.into_iter().peekable();
+    let mut now_us = 0;
+    while now_us < end_us {
+        while let Some((arrival, packet)) = waiting.next_if(|(arrival, _)| *arrival <= now_us) {
+            playout.push(&packet, Time::from_us(arrival));
+        }
+        let pulled = playout.pull(Time::from_us(now_us), &mut frame);
+        let stats = playout.stats();
+        ticks.push(Heard {
+            seconds: now_us as f64 / 1e6,
+            pulled,
+            delay_ms: stats.delay.as_secs_f64() * 1e3,
+            target_ms: stats.target.as_secs_f64() * 1e3,
+            concealed_samples: stats.concealed_samples,
+        });
+        sound.extend_from_slice(frame.samples());
+        now_us += u64::from(tick.ms()) * 1_000;
+    }
+    (ticks, sound, playout)
+}

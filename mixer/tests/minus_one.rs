@@ -1,0 +1,183 @@
+//! Everyone hears all the others and not themselves.
+
+mod stage;
+
+use stage::{Stage, amplitude_of, db, tone};
+use mixer::codec::Decode;
+use mixer::codec::opus::OpusDecoder;
+use mixer::format::Layout;
+use mixer::limiter::CEILING;
+use mixer::room::RoomSettings;
+
+/// Off any common grid: distortion of one does not fall on another.
+const TONES_HZ: [f64; 4] = [317.3, 541.9, 823.7, 1_201.1];
+
+#[test]
+fn in_pcm_the_own_tone_is_ninety_decibels_down() {
+    // What goes in went through Opus, so a tone's stream holds codec noise at the other tones too. Each voice is
+    // therefore measured against what it brings when it is alone: own minus own must leave nothing of it.
+    let mut stage = Stage::new(RoomSettings::default());
+    for (id, hz) in TONES_HZ.into_iter().enumerate() {
+        // Only one talks at a time: whatever its owner hears then is the rest of himself.
+        let mut voice = tone(hz, 0.5);
+        let turn = id as u64;
+        stage.join_tapped(id as u32 + 1, move |sample| {
+            if sample / 96_000 == turn {
+                voice(sample)
+            } else {
+                0.0
+            }
+        });
+    }
+    for _ in 0..400 {
+        stage.turn();
+    }
+    for id in 0..4 {
+        // While only he talks, his mix is silent and nothing is encoded for him but refreshes of pure silence.
+        let heard = stage.heard(id);
+        let own = amplitude_of(&heard, TONES_HZ[id]);
+        assert!(db(own / 0.5) < -60.0, "alone: {}", db(own / 0.5));
+    }
+}
+
+#[test]
+fn among_four_tones_each_hears_three() {
+    // Two engines fed the same packets; in the second one, one participant is muted. What the others' mixes differ by
+    // is that voice; what his own mix differs by must be nothing.
+    for left_out in 0..TONES_HZ.len() {
+        let mut mixes = Vec::new();
+        for muted in [false, true] {
+            let mut stage = Stage::new(RoomSettings::default());
+            for (id, hz) in TONES_HZ.into_iter().enumerate() {
+                stage.join_tapped(id as u32 + 1, tone(hz, 0.15));
+            }
+            stage.talkers[left_out].shared.settings.mute(muted);
+            for _ in 0..60 {
+                stage.turn();
+            }
+            mixes.push(stage.heard(left_out));
+            let heard: Vec<f32> = mixes[mixes.len() - 1][960 * 10..][..960 * 40].to_vec();
+            for (id, hz) in TONES_HZ.into_iter().enumerate() {
+                let level_db = db(amplitude_of(&heard, hz) / 0.15);
+                if id != left_out {
+                    assert!(level_db.abs() < 1.0, "{hz} Hz is heard at {level_db:.1} dB");
+                }
+            }
+        }
+        let rest: Vec<f32> = mixes[0].iter().zip(&mixes[1]).map(|(a, b)| a - b).collect();
+        let own_db = db(amplitude_of(&rest[960 * 10..][..960 * 40], TONES_HZ[left_out]) / 0.15);
+        assert!(own_db < -90.0, "own tone at {own_db:.1} dB");
+        let peak = rest
+            .iter()
+            .fold(0.0f32, |peak, sample| peak.max(sample.abs()));
+        assert!(peak < 1e-6, "own voice leaves {peak}");
+    }
+}
+
+#[test]
+fn three_full_scale_voices_stay_under_minus_one_dbfs() {
+    let mut stage = Stage::new(RoomSettings::default());
+    for (id, hz) in [317.3, 541.9, 823.7].into_iter().enumerate() {
+        let mut voice = tone(hz, 1.0);
+        // Square waves: as loud as full scale gets.
+        stage.join_tapped(id as u32 + 1, move |sample| voice(sample).signum());
+    }
+    stage.join_tapped(9, |_| 0.0);
+    for _ in 0..100 {
+        stage.turn();
+    }
+    for talker in 0..4 {
+        let heard = stage.heard(talker);
+        let peak = heard
+            .iter()
+            .fold(0.0f32, |peak, sample| peak.max(sample.abs()));
+        assert!(peak > 0.7 && peak <= CEILING, "peak {peak}");
+    }
+}
+
+#[test]
+fn the_order_of_joining_is_irrelevant() {
+    let mut mixes = Vec::new();
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
+        let mut stage = Stage::new(RoomSettings::default());
+        for id in order {
+            stage.join_tapped(id as u32 + 1, tone(TONES_HZ[id], 0.2));
+        }
+        for _ in 0..50 {
+            stage.turn();
+        }
+        let first = order.iter().position(|&id| id == 0).expect("0 is there");
+        mixes.push(stage.heard(first));
+    }
+    for other in &mixes[1..] {
+        assert_eq!(mixes[0].len(), other.len());
+        for (a, b) in mixes[0].iter().zip(other) {
+            assert!((a - b).abs() < 1e-6);
+        }
+    }
+}
+
+#[test]
+fn silence_in_silence_out() {
+    let mut stage = Stage::new(RoomSettings::default());
+    for id in 1..=3 {
+        stage.join_tapped(id, |_| 0.0);
+    }
+    for _ in 0..500 {
+        stage.turn();
+    }
+    for talker in 0..3 {
+        assert!(stage.heard(talker).iter().all(|&sample| sample == 0.0));
+    }
+    assert!(stage.sink.events.is_empty(), "nobody talks");
+    let last_slot_sent = stage
+        .sink
+        .packets
+        .last()
+        .map(|(_, packet)| packet.time.0 / 120);
+    assert!(
+        last_slot_sent.is_some_and(|slot| slot < 400 + 8 * 110),
+        "after two seconds nothing is sent"
+    );
+}
+
+#[test]
+fn through_opus_each_hears_the_other_and_not_himself() {
+    let mut stage = Stage::new(RoomSettings::default());
+    let tones = [541.9, 823.7, 1_201.1];
+    for (id, hz) in tones.into_iter().enumerate() {
+        stage.join(id as u32 + 1, tone(hz, 0.2), None);
+    }
+    for _ in 0..100 {
+        stage.turn();
+    }
+    for (own, talker) in stage.talkers.iter().enumerate() {
+        let mut decoder = OpusDecoder::new(Layout::Mono);
+        let mut heard = Vec::new();
+        let mut pcm = [0.0; 960];
+        for (_, packet) in stage.sink.packets.iter().filter(|(to, _)| *to == talker.id) {
+            let samples = decoder.decode(packet.payload.as_slice(), &mut pcm);
+            heard.extend_from_slice(&pcm[..samples.expect("what we send is Opus")]);
+        }
+        let heard = &heard[960 * 20..][..960 * 60];
+        let level_db = |hz: f64| db(amplitude_of(heard, hz) / 0.2);
+        for (id, hz) in tones.into_iter().enumerate() {
+            if id == own {
+                assert!(level_db(hz) < -40.0, "own at {:.1} dB", level_db(hz));
+            } else {
+                assert!(level_db(hz).abs() < 2.0, "other at {:.1} dB", level_db(hz));
+            }
+        }
+        let sources = stage
+            .sink
+            .packets
+            .iter()
+            .rev()
+            .find(|(to, _)| *to == talker.id);
+        let ids = sources
+            .map(|(_, packet)| packet.sources.ids().to_vec())
+            .expect("it hears");
+        assert_eq!(ids.len(), 2);
+        assert!(!ids.contains(&talker.id.0));
+    }
+}

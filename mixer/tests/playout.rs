@@ -1,0 +1,369 @@
+//! The playout under every network the server will meet, in virtual time.
+
+mod common;
+
+use common::{Chance, Heard, flights, packet, play};
+use mixer::format::{Layout, TickLength};
+use mixer::playout::{Playout, Pulled, Pushed};
+use mixer::{Frame, RtpTime, Seq, Time};
+
+fn delays(ticks: &[Heard], from: f64, to: f64) -> Vec<f64> {
+    ticks
+        .iter()
+        .filter(|t| (from..to).contains(&t.seconds) && t.pulled == Pulled::Audio)
+        .map(|t| t.delay_ms)
+        .collect()
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+fn spread(values: &[f64]) -> (f64, f64) {
+    values.iter().fold((f64::MAX, f64::MIN), |(low, high), v| {
+        (low.min(*v), high.max(*v))
+    })
+}
+
+/// Steps of the tone: places where the second difference is more than the tone's own.
+fn clicks(sound: &[f32]) -> usize {
+    let natural = 0.5 * (std::f64::consts::TAU * common::TONE_HZ / 48_000.0).powi(2) as f32;
+    sound
+        .windows(3)
+        .filter(|w| (w[0] - 2.0 * w[1] + w[2]).abs() > natural * 1.5 + 0.004)
+        .count()
+}
+
+#[test]
+fn a_clean_network_is_played_bit_by_bit_after_the_next_tick() {
+    for phase_us in (0..20_000).step_by(1_700) {
+        let (ticks, sound, playout) = play(
+            &flights(20.0, 0.0, phase_us, |_, _| Some(300)),
+            TickLength::Ms20,
+        );
+        let stats = playout.stats();
+        assert_eq!(
+            (stats.concealed_samples, stats.lost, stats.late),
+            (0, 0, 0),
+            "phase {phase_us}"
+        );
+        assert_eq!(
+            (stats.removed_samples, stats.inserted_samples),
+            (0, 0),
+            "phase {phase_us}"
+        );
+        let (low, high) = spread(&delays(&ticks, 1.5, 20.0));
+        assert!(
+            low >= 1.0 && high <= 22.1,
+            "phase {phase_us}: {low} to {high} ms"
+        );
+        assert_eq!(clicks(&sound), 0, "phase {phase_us}");
+    }
+}
+
+#[test]
+fn jitter_of_30_ms_conceals_at_most_one_percent_and_is_forgotten_within_ten_seconds() {
+    for seed in 1..=8 {
+        let mut chance = Chance(seed);
+        let flights = flights(75.0, 0.0, seed * 2_300, |_, s| {
+            Some(if (16.0..46.0).contains(&s) {
+                300 + (chance.next() * 60_000.0) as u64
+            } else {
+                30_300
+            })
+        });
+        let (ticks, _, playout) = play(&flights, TickLength::Ms20);
+        let concealed = playout.stats().concealed_samples as f64 / (30.0 * 48_000.0);
+        assert!(
+            concealed <= 0.01,
+            "seed {seed}: {:.2} % concealed",
+            concealed * 100.0
+        );
+        let before = mean(&delays(&ticks, 10.0, 16.0));
+        let after = mean(&delays(&ticks, 56.0, 60.0));
+        assert!(
+            (after - before).abs() <= 20.0,
+            "seed {seed}: {before} ms before, {after} ms ten seconds after"
+        );
+    }
+}
+
+#[test]
+fn jitter_of_100_ms_stays_below_its_limits() {
+    let mut chance = Chance(3);
+    let flights = flights(40.0, 0.0, 4_000, |_, _| {
+        Some((chance.next() * 200_000.0) as u64)
+    });
+    let (ticks, _, playout) = play(&flights, TickLength::Ms20);
+    let concealed = playout.stats().concealed_samples as f64 / (40.0 * 48_000.0);
+    assert!(concealed <= 0.03, "{:.2} % concealed", concealed * 100.0);
+    let (_, high) = spread(&delays(&ticks, 5.0, 40.0));
+    assert!(high <= 250.0 + 20.0, "{high} ms");
+}
+
+#[test]
+fn drift_of_200_ppm_for_an_hour_keeps_the_delay_within_20_ms() {
+    for ppm in [200.0, -200.0] {
+        let (ticks, _, playout) = play(
+            &flights(3_600.0, ppm, 7_000, |_, _| Some(500)),
+            TickLength::Ms20,
+        );
+        let delays = delays(&ticks, 5.0, 3_600.0);
+        let (low, high) = spread(&delays);
+        let middle = (low + high) / 2.0;
+        assert!(high - middle <= 20.0, "{ppm} ppm: {low} to {high} ms");
+        let stats = playout.stats();
+        assert_eq!(stats.lost, 0);
+        assert!(
+            stats.concealed_samples < 48_000 / 10,
+            "{ppm} ppm: {stats:?}"
+        );
+        let net = stats.removed_samples as f64 - stats.inserted_samples as f64;
+        assert!(
+            (net - ppm * 1e-6 * 3_600.0 * 48_000.0).abs() < 2_000.0,
+            "{ppm} ppm: {stats:?}"
+        );
+    }
+}
+
+#[test]
+fn drift_of_5_000_ppm_for_a_minute_is_resampled_away() {
+    for ppm in [5_000.0, -5_000.0] {
+        let (ticks, sound, playout) = play(
+            &flights(90.0, ppm, 7_000, |_, _| Some(500)),
+            TickLength::Ms20,
+        );
+        let (low, high) = spread(&delays(&ticks, 2.0, 90.0));
+        assert!((high - low) / 2.0 <= 20.0, "{ppm} ppm: {low} to {high} ms");
+        let stats = playout.stats();
+        assert!(stats.concealed_samples < 4_800, "{ppm} ppm: {stats:?}");
+        // Once the drift is known, nothing is spliced any more: the resampler does it without a
+        // seam.
+        let settled = &sound[48_000 * 30..48_000 * 85];
+        assert_eq!(clicks(settled), 0, "{ppm} ppm");
+    }
+}
+
+#[test]
+fn losses_are_counted_and_concealed_once() {
+    let mut chance = Chance(11);
+    let flights = flights(60.0, 0.0, 5_000, |_, _| {
+        (chance.next() >= 0.05).then_some(400)
+    });
+    let lost = flights[..flights.len() - 10]
+        .iter()
+        .filter(|f| f.arrival_us.is_none())
+        .count() as u64;
+    let (_, _, playout) = play(&flights, TickLength::Ms20);
+    let stats = playout.stats();
+    assert!(
+        stats.lost >= lost && stats.lost <= lost + 2,
+        "{lost} lost, {stats:?}"
+    );
+    let concealed = stats.concealed_samples + stats.recovered_samples;
+    assert!(
+        concealed <= (lost + 3) * 960 && concealed + 4 * 960 >= lost * 960,
+        "{lost} lost, {stats:?}"
+    );
+    assert_eq!(stats.late, 0);
+}
+
+#[test]
+fn reordering_by_three_costs_nothing_once_it_is_known() {
+    let mut chance = Chance(5);
+    let flights = flights(30.0, 0.0, 3_000, |_, _| {
+        Some(if chance.next() < 0.25 {
+            500 + (chance.next() * 60_000.0) as u64
+        } else {
+            500
+        })
+    });
+    let (ticks, _, playout) = play(&flights, TickLength::Ms20);
+    let at = |seconds: f64| {
+        ticks
+            .iter()
+            .find(|t| t.seconds >= seconds)
+            .map_or(0, |t| t.concealed_samples)
+    };
+    let concealed = playout.stats().concealed_samples - at(3.0);
+    assert!(concealed <= 27 * 480, "{concealed} samples: 1 %");
+}
+
+#[test]
+fn duplicates_change_nothing() {
+    let single = flights(10.0, 0.0, 3_000, |n, _| {
+        (n % 37 != 0).then_some(500 + n % 7 * 900)
+    });
+    let double: Vec<_> = single
+        .iter()
+        .flat_map(|flight| [*flight, *flight])
+        .collect();
+    let (_, once, _) = play(&single, TickLength::Ms20);
+    let (_, twice, playout) = play(&double, TickLength::Ms20);
+    assert!(once == twice);
+    assert_eq!(
+        playout.stats().duplicate,
+        single.iter().filter(|f| f.arrival_us.is_some()).count() as u64
+    );
+}
+
+#[test]
+fn a_freeze_and_its_flood_leave_no_delay_behind() {
+    for freeze_us in [1_000_000, 5_000_000] {
+        let flights = flights(30.0, 0.0, 3_000, |_, s| {
+            let thaw = 10_000_000 + freeze_us;
+            let sent = (s * 1e6) as u64;
+            Some(if (10_000_000..thaw).contains(&sent) {
+                thaw - sent + 500
+            } else {
+                500
+            })
+        });
+        let (ticks, _, playout) = play(&flights, TickLength::Ms20);
+        let thaw_s = 10.0 + freeze_us as f64 / 1e6;
+        let (_, high) = spread(&delays(&ticks, thaw_s + 1.0, 30.0));
+        let target = ticks
+            .iter()
+            .filter(|t| t.seconds > thaw_s + 1.0)
+            .map(|t| t.target_ms)
+            .fold(0.0, f64::max);
+        assert!(
+            high <= target + 40.0,
+            "{high} ms for a target of {target}: {:?}",
+            playout.stats()
+        );
+        let after = mean(&delays(&ticks, thaw_s + 8.0, 30.0));
+        assert!(after <= 22.0, "{after} ms");
+    }
+}
+
+#[test]
+fn bursts_of_loss_fade_to_silence_and_come_back() {
+    for hole in [3, 10, 20u64] {
+        let flights = flights(20.0, 0.0, 3_000, |n, _| {
+            (!(250..250 + hole).contains(&(n % 500))).then_some(500)
+        });
+        let (ticks, sound, _) = play(&flights, TickLength::Ms20);
+        if hole == 20 {
+            let silent = ticks
+                .iter()
+                .filter(|t| t.seconds > 5.0 && t.pulled == Pulled::Silent)
+                .count();
+            assert!(
+                silent > 15,
+                "{silent} silent ticks: the fade ends within 120 ms"
+            );
+        }
+        let before = mean(&delays(&ticks, 4.0, 5.0));
+        let after = mean(&delays(&ticks, 8.5, 10.0));
+        assert!(
+            (after - before).abs() <= 20.0,
+            "hole of {hole}: {before} then {after} ms"
+        );
+        let loudest = sound
+            .windows(2)
+            .map(|w| (w[1] - w[0]).abs())
+            .fold(0.0, f32::max);
+        assert!(
+            loudest < 0.5 * 0.1212 * 2.0 + 0.05,
+            "hole of {hole}: step of {loudest}"
+        );
+    }
+}
+
+#[test]
+fn silence_of_the_sender_is_no_loss_and_speech_resumes_at_once() {
+    // Two seconds of speech, then a refresh every 400 ms for a minute, then speech again: sequence
+    // runs on, time jumps.
+    let mut list = Vec::new();
+    let mut seq = 0;
+    for n in 0..4_000u64 {
+        let speaking = !(100..3_100).contains(&n);
+        if speaking || n % 20 == 0 {
+            let sent_us = 1_003_000 + n * 20_000;
+            list.push(common::Flight {
+                sent_us,
+                arrival_us: Some(sent_us + 400),
+                packet: packet(seq, n * 960, 20.0),
+            });
+            seq += 1;
+        }
+    }
+    let (ticks, _, playout) = play(&list, TickLength::Ms20);
+    let stats = playout.stats();
+    assert_eq!(
+        (stats.lost, stats.late, stats.concealed_samples),
+        (0, 0, 0),
+        "{stats:?}"
+    );
+    let resumed = ticks
+        .iter()
+        .find(|t| t.seconds >= 63.003 && t.pulled == Pulled::Audio)
+        .expect("speech resumes");
+    assert!(resumed.seconds <= 63.003 + 0.045, "{}", resumed.seconds);
+    let (_, high) = spread(&delays(&ticks, 63.1, 80.0));
+    assert!(high <= 22.1, "{high} ms");
+}
+
+#[test]
+fn every_sample_of_every_packet_length_is_accounted_for() {
+    let mut chance = Chance(17);
+    for tick in [TickLength::Ms10, TickLength::Ms20] {
+        let mut playout = Playout::new(Layout::Mono, tick, common::ToneDecoder::boxed());
+        let mut frame = Frame::new(Layout::Mono, tick);
+        let (mut sent, mut seq, mut pushed_us, mut silent) = (0u64, 0, 1_000_000u64, 0u64);
+        for n in 0..5_000u64 {
+            let now_us = 1_000_000 + n * u64::from(tick.ms()) * 1_000;
+            while pushed_us <= now_us && n < 4_900 {
+                let ms = [2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0, 100.0, 120.0]
+                    [(chance.next() * 9.0) as usize];
+                pushed_us += (ms * 1_000.0) as u64;
+                playout.push(&packet(seq, sent, ms), Time::from_us(pushed_us.min(now_us)));
+                sent += (ms * 48.0) as u64;
+                seq += 1;
+            }
+            if playout.pull(Time::from_us(now_us), &mut frame) == Pulled::Silent {
+                silent += 1;
+            }
+            assert!(frame.peak() <= 0.51);
+        }
+        let stats = playout.stats();
+        assert_eq!(stats.decoded_samples, sent, "{stats:?}");
+        assert_eq!(stats.lost + stats.late + stats.discarded, 0, "{stats:?}");
+        assert!(silent > 0);
+    }
+}
+
+#[test]
+fn wraps_source_changes_and_jumps_are_ordinary() {
+    let mut playout = Playout::new(Layout::Mono, TickLength::Ms20, common::ToneDecoder::boxed());
+    let mut frame = Frame::new(Layout::Mono, TickLength::Ms20);
+    let mut silent_in_a_row = 0;
+    let mut longest = 0;
+    for n in 0..200_000u64 {
+        let mut p = packet(n, n * 960, 20.0);
+        p.seq = Seq((65_525 + n) as u16);
+        p.time = RtpTime((u32::MAX - 3_000).wrapping_add((n * 960) as u32));
+        match n {
+            // Another source, a jump of an hour, a restart of the numbers.
+            50_000.. if n < 100_000 => p.ssrc = 2,
+            100_000.. if n < 150_000 => p.time = p.time.plus(3_600 * 48_000),
+            150_000.. => {
+                (p.seq, p.time) = (
+                    Seq((n - 150_000) as u16),
+                    RtpTime(((n - 150_000) * 960) as u32),
+                )
+            }
+            _ => {}
+        }
+        let now_us = 1_000_000 + n * 20_000;
+        assert_eq!(playout.push(&p, Time::from_us(now_us)), Pushed::Stored);
+        match playout.pull(Time::from_us(now_us + 3_000), &mut frame) {
+            Pulled::Audio => silent_in_a_row = 0,
+            _ => silent_in_a_row += 1,
+        }
+        longest = longest.max(silent_in_a_row);
+    }
+    assert!(longest <= 4, "{longest} ticks without speech");
+    assert_eq!(playout.stats().lost, 0);
+}

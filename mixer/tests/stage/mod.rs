@@ -1,0 +1,224 @@
+//! What the engine's tests share: voices, a sink that keeps everything, an encoder that keeps what it is given, and a
+//! room full of people in virtual time.
+#![allow(dead_code, reason = "no test uses all of it")]
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use mixer::codec::opus::OpusEncoder;
+use mixer::codec::{Encode, EncodeError, EncoderSettings};
+use mixer::command::{Command, Event, Retired, Shared};
+use mixer::engine::{Engine, EngineLimits, Sink};
+use mixer::format::{Layout, SLOT, TickLength};
+use mixer::packet::{OutPacket, Packet, Payload};
+use mixer::participant::{Participant, ParticipantConfig};
+use mixer::profile::{Profile, ReceiverLimits, Recipe};
+use mixer::room::{Room, RoomSettings};
+use mixer::units::{ParticipantId, RoomId, RtpTime, Seq, Time};
+
+/// Keeps what comes out.
+#[derive(Default)]
+pub struct Collector {
+    pub packets: Vec<(ParticipantId, OutPacket)>,
+    pub events: Vec<Event>,
+    pub retired: Vec<Retired>,
+}
+
+impl Sink for Collector {
+    fn packet(&mut self, to: ParticipantId, packet: &OutPacket) {
+        self.packets.push((to, *packet));
+    }
+
+    fn event(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    fn retired(&mut self, retired: Retired) {
+        self.retired.push(retired);
+    }
+}
+
+/// An encoder that passes on the very PCM it is given, and encodes it to a stub.
+pub struct Tap(pub Sender<Vec<f32>>);
+
+impl Encode for Tap {
+    fn encode(&mut self, pcm: &[f32], payload: &mut Payload) -> Result<(), EncodeError> {
+        self.0
+            .send(pcm.to_vec())
+            .expect("the test outlives the engine");
+        *payload = Payload::copy_from(&[0xf8, 1, 2, 3]).expect("fits");
+        Ok(())
+    }
+
+    fn configure(&mut self, _: &EncoderSettings) {}
+
+    fn reset(&mut self) {}
+}
+
+pub fn recipe(profile: Profile) -> Recipe {
+    Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20)
+}
+
+/// Whoever sends: an encoder, a voice and an RTP clock.
+pub struct Talker {
+    pub id: ParticipantId,
+    pub shared: Arc<Shared>,
+    pub heard: Option<Receiver<Vec<f32>>>,
+    encoder: OpusEncoder,
+    voice: Box<dyn FnMut(u64) -> f32>,
+    sample: u64,
+    sent: u16,
+}
+
+impl Talker {
+    /// The next 20 ms.
+    pub fn packet(&mut self) -> Packet {
+        let pcm: Vec<f32> = (self.sample..self.sample + 960)
+            .map(&mut self.voice)
+            .collect();
+        let mut payload = Payload::EMPTY;
+        self.encoder
+            .encode(&pcm, &mut payload)
+            .expect("20 ms encode");
+        let packet = Packet {
+            seq: Seq(self.sent),
+            time: RtpTime(self.sample as u32),
+            ssrc: self.id.0,
+            marker: self.sent == 0,
+            level: None,
+            payload,
+        };
+        self.sent = self.sent.wrapping_add(1);
+        self.sample += 960;
+        packet
+    }
+}
+
+/// One engine with one room, in virtual time.
+pub struct Stage {
+    pub engine: Engine,
+    pub sink: Collector,
+    pub talkers: Vec<Talker>,
+    pub slot: u64,
+    settings: RoomSettings,
+}
+
+pub const ROOM: RoomId = RoomId(1);
+
+impl Stage {
+    pub fn new(settings: RoomSettings) -> Stage {
+        let mut engine = Engine::new(EngineLimits {
+            rooms: 16,
+            participants: 64,
+        });
+        let mut sink = Collector::default();
+        let room = Box::new(Room::new(ROOM, settings, 64));
+        engine.apply(Command::AddRoom(room), &mut sink);
+        Stage {
+            engine,
+            sink,
+            talkers: Vec::new(),
+            slot: 400,
+            settings,
+        }
+    }
+
+    /// Somebody who hears through a tap.
+    pub fn join_tapped(&mut self, id: u32, voice: impl FnMut(u64) -> f32 + 'static) {
+        let (sender, heard) = channel();
+        self.join(id, voice, Some(Box::new(Tap(sender))));
+        self.talkers.last_mut().expect("just joined").heard = Some(heard);
+    }
+
+    /// Somebody who hears through Opus, or through `encoder`.
+    pub fn join(
+        &mut self,
+        id: u32,
+        voice: impl FnMut(u64) -> f32 + 'static,
+        encoder: Option<Box<dyn Encode>>,
+    ) {
+        let id = ParticipantId(id);
+        let shared = Arc::new(Shared::default());
+        let mut up = recipe(Profile::Music);
+        up.bitrate_bps = 128_000;
+        let config = ParticipantConfig {
+            id,
+            talks: true,
+            listens: Some(recipe(Profile::Voice)),
+            layout: self.settings.layout,
+            tick: self.settings.tick,
+        };
+        let decoder = Box::new(mixer::codec::opus::OpusDecoder::new(Layout::Mono));
+        let encoder =
+            encoder.unwrap_or_else(|| Box::new(OpusEncoder::new(&recipe(Profile::Voice))));
+        let participant =
+            Participant::with_codec(config, shared.clone(), Some(decoder), Some(encoder));
+        let command = Command::AddParticipant {
+            room: ROOM,
+            participant: Box::new(participant),
+        };
+        self.engine.apply(command, &mut self.sink);
+        assert!(self.sink.retired.is_empty(), "there is a place");
+        self.talkers.push(Talker {
+            id,
+            shared,
+            heard: None,
+            encoder: OpusEncoder::new(&up),
+            voice: Box::new(voice),
+            sample: 0,
+            sent: 0,
+        });
+    }
+
+    pub fn now(&self) -> Time {
+        Time::from_us(self.slot * SLOT.as_micros() as u64)
+    }
+
+    /// 20 ms: every talker's packet arrives, then the slots of one tick run.
+    pub fn turn(&mut self) {
+        let now = self.now();
+        for talker in &mut self.talkers {
+            self.engine.push(talker.id, &talker.packet(), now);
+        }
+        for _ in 0..8 {
+            self.slot += 1;
+            let now = self.now();
+            self.engine.run_slot(self.slot, now, &mut self.sink);
+        }
+    }
+
+    /// Everything a tapped talker heard so far, in a row.
+    pub fn heard(&mut self, talker: usize) -> Vec<f32> {
+        let heard = self.talkers[talker].heard.as_ref().expect("tapped");
+        heard.try_iter().flatten().collect()
+    }
+}
+
+/// A sine whose phase is exact over any length.
+pub fn tone(hz: f64, amplitude: f32) -> impl FnMut(u64) -> f32 + 'static {
+    move |sample| {
+        let turns = (hz * sample as f64 / 48_000.0).fract();
+        amplitude * (turns * std::f64::consts::TAU).sin() as f32
+    }
+}
+
+/// Amplitude of one frequency in `samples` at 48 kHz: Goertzel under a Blackman-Harris window, whose side lobes lie
+/// 92 dB down and so do not hide what is 90 dB down.
+pub fn amplitude_of(samples: &[f32], hz: f64) -> f64 {
+    let n = samples.len() as f64;
+    let step = std::f64::consts::TAU * hz / 48_000.0;
+    let (mut re, mut im, mut weight) = (0.0, 0.0, 0.0);
+    for (at, &sample) in samples.iter().enumerate() {
+        let x = std::f64::consts::TAU * at as f64 / n;
+        let window =
+            0.35875 - 0.48829 * x.cos() + 0.14128 * (2.0 * x).cos() - 0.01168 * (3.0 * x).cos();
+        re += f64::from(sample) * window * (step * at as f64).cos();
+        im += f64::from(sample) * window * (step * at as f64).sin();
+        weight += window;
+    }
+    2.0 * re.hypot(im) / weight
+}
+
+pub fn db(ratio: f64) -> f64 {
+    20.0 * ratio.max(1e-12).log10()
+}
