@@ -36,11 +36,19 @@ pub fn participants(given: &str) -> Result<Url, AddressError> {
         .ok_or_else(|| AddressError::NotHttp {
             given: given.to_owned(),
         })?;
-    let room = url.fragment().filter(|room| is_room(room)).map(str::to_owned);
+    let room = url
+        .fragment()
+        .filter(|room| is_room(room))
+        .map(str::to_owned);
     url.set_fragment(None);
     let mut path: Vec<String> = url
         .path_segments()
-        .map(|segments| segments.filter(|s| !s.is_empty()).map(str::to_owned).collect())
+        .map(|segments| {
+            segments
+                .filter(|s| !s.is_empty())
+                .map(str::to_owned)
+                .collect()
+        })
         .unwrap_or_default();
     let names: Vec<&str> = path.iter().map(String::as_str).collect();
     match (names.as_slice(), room) {
@@ -67,7 +75,9 @@ pub fn participants(given: &str) -> Result<Url, AddressError> {
 fn is_room(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && !name.starts_with('.')
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 #[cfg(test)]
@@ -77,22 +87,56 @@ mod tests {
     #[test]
     fn what_is_clear_is_completed() {
         for (given, expected) in [
-            ("http://h:8080/v1/rooms/lobby/participants", "http://h:8080/v1/rooms/lobby/participants"),
-            ("http://h/v1/rooms/lobby/participants/", "http://h/v1/rooms/lobby/participants"),
-            ("http://h/v1/rooms/lobby", "http://h/v1/rooms/lobby/participants"),
-            ("https://h/v1/rooms/lobby/?x=1", "https://h/v1/rooms/lobby/participants?x=1"),
-            ("http://127.0.0.1:8080/#lobby", "http://127.0.0.1:8080/v1/rooms/lobby/participants"),
-            ("http://[::1]:8080#a.b-c", "http://[::1]:8080/v1/rooms/a.b-c/participants"),
-            ("https://h/voice/#lobby", "https://h/voice/v1/rooms/lobby/participants"),
-            ("https://h/voice/v1/rooms/lobby", "https://h/voice/v1/rooms/lobby/participants"),
+            (
+                "http://h:8080/v1/rooms/lobby/participants",
+                "http://h:8080/v1/rooms/lobby/participants",
+            ),
+            (
+                "http://h/v1/rooms/lobby/participants/",
+                "http://h/v1/rooms/lobby/participants",
+            ),
+            (
+                "http://h/v1/rooms/lobby",
+                "http://h/v1/rooms/lobby/participants",
+            ),
+            (
+                "https://h/v1/rooms/lobby/?x=1",
+                "https://h/v1/rooms/lobby/participants?x=1",
+            ),
+            (
+                "http://127.0.0.1:8080/#lobby",
+                "http://127.0.0.1:8080/v1/rooms/lobby/participants",
+            ),
+            (
+                "http://[::1]:8080#a.b-c",
+                "http://[::1]:8080/v1/rooms/a.b-c/participants",
+            ),
+            (
+                "https://h/voice/#lobby",
+                "https://h/voice/v1/rooms/lobby/participants",
+            ),
+            (
+                "https://h/voice/v1/rooms/lobby",
+                "https://h/voice/v1/rooms/lobby/participants",
+            ),
         ] {
-            assert_eq!(participants(given).map(String::from), Ok(expected.to_owned()), "{given}");
+            assert_eq!(
+                participants(given).map(String::from),
+                Ok(expected.to_owned()),
+                "{given}"
+            );
         }
     }
 
     #[test]
     fn what_is_not_clear_is_refused_with_a_way_out() {
-        for given in ["", "lobby", "127.0.0.1:8080/v1/rooms/lobby", "ftp://h/v1/rooms/lobby", "http://"] {
+        for given in [
+            "",
+            "lobby",
+            "127.0.0.1:8080/v1/rooms/lobby",
+            "ftp://h/v1/rooms/lobby",
+            "http://",
+        ] {
             let error = participants(given).unwrap_err();
             assert!(matches!(error, AddressError::NotHttp { .. }), "{given}");
         }
@@ -107,7 +151,10 @@ mod tests {
             "http://h:8080/v1/rooms/lobby#other",
         ] {
             let error = participants(given).unwrap_err().to_string();
-            assert!(error.ends_with("http://h:8080/v1/rooms/lobby/participants"), "{given}: {error}");
+            assert!(
+                error.ends_with("http://h:8080/v1/rooms/lobby/participants"),
+                "{given}: {error}"
+            );
         }
     }
 }

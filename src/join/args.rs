@@ -28,7 +28,7 @@ pub struct JoinArgs {
     #[arg(long)]
     pub name: Option<String>,
     /// Leave after this many seconds
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub seconds: Option<f64>,
     /// Begin the file again at its end
     #[arg(long = "loop", requires = "play")]
@@ -215,15 +215,23 @@ mod tests {
 
     #[test]
     fn a_radio_is_two_dashes() {
-        let options = parse("http://h/#lobby --play - --record - --ptime 60 --fec --bitrate 16000").unwrap();
-        assert_eq!((options.play, options.record), (Some(Play::Stdin), Some(Record::Stdout)));
+        let options =
+            parse("http://h/#lobby --play - --record - --ptime 60 --fec --bitrate 16000").unwrap();
+        assert_eq!(
+            (options.play, options.record),
+            (Some(Play::Stdin), Some(Record::Stdout))
+        );
         assert_eq!(options.ptime, Some(Ptime::Ms60));
         assert!(options.voice.fec);
     }
 
     #[test]
     fn reconnecting_can_be_turned_off() {
-        for (line, expected) in [("--reconnect", true), ("--reconnect=true", true), ("--reconnect=false", false)] {
+        for (line, expected) in [
+            ("--reconnect", true),
+            ("--reconnect=true", true),
+            ("--reconnect=false", false),
+        ] {
             let options = parse(&format!("{line} http://h/#lobby")).unwrap();
             assert_eq!(options.reconnect, expected, "{line}");
         }

@@ -88,7 +88,10 @@ impl Connection {
     ///
     /// # Errors
     /// [`ConnectionError`] when this machine cannot offer anything.
-    pub async fn offer(sockets: Sockets, local: bool) -> Result<(Connection, String), ConnectionError> {
+    pub async fn offer(
+        sockets: Sockets,
+        local: bool,
+    ) -> Result<(Connection, String), ConnectionError> {
         let (mut connection, channels) = Connection::build(sockets, local).await?;
         connection.add_audio().await?;
         let channel = connection.peer.create_data_channel(CONTROL, None).await?;
@@ -161,7 +164,10 @@ impl Connection {
 
     /// The round trip to the other side, once it was measured.
     pub async fn rtt(&self) -> Option<Duration> {
-        let report = self.peer.get_stats(Instant::now(), StatsSelector::None).await;
+        let report = self
+            .peer
+            .get_stats(Instant::now(), StatsSelector::None)
+            .await;
         let reported = report.iter().find_map(|entry| match entry {
             RTCStatsReportEntry::RemoteInboundRtp(stream) if stream.round_trip_time > 0.0 => {
                 Some(stream.round_trip_time)
@@ -264,7 +270,9 @@ impl Connection {
             RtpCodecKind::Audio,
             vec![encoding],
         )));
-        self.peer.add_track(Arc::clone(&track) as Arc<dyn TrackLocal>).await?;
+        self.peer
+            .add_track(Arc::clone(&track) as Arc<dyn TrackLocal>)
+            .await?;
         self.track = Some((track, ssrc));
         Ok(())
     }
@@ -279,7 +287,9 @@ impl Connection {
             _ => return Err(ConnectionError::Gathering),
         }
         let described = self.peer.local_description().await;
-        described.map(|own| own.sdp).ok_or(ConnectionError::Gathering)
+        described
+            .map(|own| own.sdp)
+            .ok_or(ConnectionError::Gathering)
     }
 
     /// Lets the playout start afresh, before the first packet of this connection can come.
@@ -403,7 +413,9 @@ fn receive(sockets: &Sockets, packet: &rtc::rtp::Packet) {
         payload,
     };
     // The newest is dropped when the link is full, and is then lost to the playout.
-    let _ = sockets.received.try_send(Received::Packet(packet, clock::at(at)));
+    let _ = sockets
+        .received
+        .try_send(Received::Packet(packet, clock::at(at)));
 }
 
 /// The addresses to bind: every interface's, and loopback where the other side may be on this machine or
@@ -415,7 +427,10 @@ fn addresses(local: bool) -> Result<Vec<SocketAddr>, ConnectionError> {
     if chosen.is_empty() {
         return Err(ConnectionError::NoAddress);
     }
-    Ok(chosen.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect())
+    Ok(chosen
+        .into_iter()
+        .map(|ip| SocketAddr::new(ip, 0))
+        .collect())
 }
 
 fn choose(all: &[IpAddr], local: bool) -> Vec<IpAddr> {
@@ -488,10 +503,21 @@ mod tests {
 
     #[test]
     fn loopback_is_offered_where_it_leads_somewhere() {
-        let ips = |list: &[&str]| -> Vec<IpAddr> { list.iter().map(|ip| ip.parse().unwrap()).collect() };
-        let all = ips(&["127.0.0.1", "::1", "192.0.2.7", "fe80::1", "169.254.3.3", "2001:db8::1"]);
+        let ips =
+            |list: &[&str]| -> Vec<IpAddr> { list.iter().map(|ip| ip.parse().unwrap()).collect() };
+        let all = ips(&[
+            "127.0.0.1",
+            "::1",
+            "192.0.2.7",
+            "fe80::1",
+            "169.254.3.3",
+            "2001:db8::1",
+        ]);
         assert_eq!(choose(&all, false), ips(&["192.0.2.7", "2001:db8::1"]));
-        assert_eq!(choose(&all, true), ips(&["192.0.2.7", "2001:db8::1", "127.0.0.1", "::1"]));
+        assert_eq!(
+            choose(&all, true),
+            ips(&["192.0.2.7", "2001:db8::1", "127.0.0.1", "::1"])
+        );
         assert_eq!(choose(&ips(&["127.0.0.1"]), false), ips(&["127.0.0.1"]));
         assert_eq!(choose(&[], true), ips(&[]));
     }

@@ -27,8 +27,7 @@ pub async fn connect(
 ) -> Result<(Direct, Direct), JoinError> {
     let (caller, callee) = (Media::start(caller)?, Media::start(callee)?);
     let (offering, offer) = Connection::offer(caller.sockets().clone(), true).await?;
-    let (answering, answer) =
-        Connection::answer(callee.sockets().clone(), true, offer).await?;
+    let (answering, answer) = Connection::answer(callee.sockets().clone(), true, offer).await?;
     offering.accept(answer).await?;
     tokio::try_join!(offering.up(), answering.up())?;
     let since = Instant::now();

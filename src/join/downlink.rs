@@ -170,7 +170,10 @@ impl Player {
     fn publish(&self) {
         let stats = self.playout.stats();
         let counters = &self.parts.counters;
-        *counters.playout.lock().unwrap_or_else(PoisonError::into_inner) = stats::Playout {
+        *counters
+            .playout
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = stats::Playout {
             lost: stats.lost,
             late: stats.late,
             concealed_samples: stats.concealed_samples,

@@ -38,7 +38,8 @@ impl Pacer {
     /// Passes over all that have come but the last `keep`; says over how many.
     pub fn skip_all_but(&mut self, keep: u64, now: Instant) -> u64 {
         let late = now.saturating_duration_since(self.deadline());
-        let come = (late.as_nanos() / self.period.as_nanos()) as u64 + u64::from(self.deadline() <= now);
+        let come =
+            (late.as_nanos() / self.period.as_nanos()) as u64 + u64::from(self.deadline() <= now);
         let skipped = come.saturating_sub(keep);
         self.ticks += skipped;
         skipped

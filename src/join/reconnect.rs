@@ -14,7 +14,9 @@ impl Backoff {
     ///
     /// - `chance`: any number in `0.0..1.0`, the shift.
     pub fn next(&mut self, chance: f64) -> Duration {
-        let wait = SHORTEST.saturating_mul(1 << self.attempts.min(5)).min(LONGEST);
+        let wait = SHORTEST
+            .saturating_mul(1 << self.attempts.min(5))
+            .min(LONGEST);
         self.attempts = self.attempts.saturating_add(1);
         wait.mul_f64(0.75 + 0.5 * chance.clamp(0.0, 1.0))
             .clamp(SHORTEST, LONGEST)
@@ -35,7 +37,10 @@ mod tests {
     fn waits_grow_to_a_ceiling() {
         let mut backoff = Backoff::default();
         let waits: Vec<u128> = (0..8).map(|_| backoff.next(0.5).as_millis()).collect();
-        assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000, 10_000]);
+        assert_eq!(
+            waits,
+            [500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000, 10_000]
+        );
     }
 
     #[test]

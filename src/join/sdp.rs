@@ -84,17 +84,23 @@ pub fn with_ptime(offer: &str, ptime_ms: u32) -> String {
 
 /// The description that a PATCH needs to speak of a session without changing it (RFC 8840, 9).
 pub fn fragment_of(offer: &str) -> Option<String> {
-    let ufrag = offer.lines().find(|line| line.starts_with("a=ice-ufrag:"))?;
+    let ufrag = offer
+        .lines()
+        .find(|line| line.starts_with("a=ice-ufrag:"))?;
     let pwd = offer.lines().find(|line| line.starts_with("a=ice-pwd:"))?;
     let mid = offer.lines().find(|line| line.starts_with("a=mid:"))?;
-    Some(format!("{ufrag}\r\n{pwd}\r\nm=audio 9 RTP/AVP 0\r\n{mid}\r\n"))
+    Some(format!(
+        "{ufrag}\r\n{pwd}\r\nm=audio 9 RTP/AVP 0\r\n{mid}\r\n"
+    ))
 }
 
 /// The lines of the first audio section that was not refused.
 fn audio_section(sdp: &str) -> Option<impl Iterator<Item = &str> + Clone> {
     let mut lines = sdp.lines();
     lines.find(|line| {
-        let port = line.strip_prefix("m=audio ").and_then(|rest| rest.split(' ').next());
+        let port = line
+            .strip_prefix("m=audio ")
+            .and_then(|rest| rest.split(' ').next());
         port.is_some_and(|port| port != "0")
     })?;
     Some(lines.take_while(|line| !line.starts_with("m=")))
@@ -121,7 +127,9 @@ mod tests {
         };
         assert_eq!(limits, expected);
         assert_eq!(
-            SendLimits::of_answer(&ANSWER.replace("maxaveragebitrate=24000", "maxaveragebitrate=900")),
+            SendLimits::of_answer(
+                &ANSWER.replace("maxaveragebitrate=24000", "maxaveragebitrate=900")
+            ),
             Some(SendLimits {
                 max_average_bitrate_bps: None,
                 ..expected
@@ -131,9 +139,18 @@ mod tests {
 
     #[test]
     fn an_answer_without_audio_is_seen() {
-        assert_eq!(SendLimits::of_answer(&ANSWER.replace("m=audio 9", "m=audio 0")), None);
-        assert_eq!(SendLimits::of_answer(&ANSWER.replace("OPUS/", "L16/")), None);
-        assert_eq!(SendLimits::of_answer("é\r\nm=audio 1\r\na=rtpmap:1 éé"), None);
+        assert_eq!(
+            SendLimits::of_answer(&ANSWER.replace("m=audio 9", "m=audio 0")),
+            None
+        );
+        assert_eq!(
+            SendLimits::of_answer(&ANSWER.replace("OPUS/", "L16/")),
+            None
+        );
+        assert_eq!(
+            SendLimits::of_answer("é\r\nm=audio 1\r\na=rtpmap:1 éé"),
+            None
+        );
     }
 
     #[test]
@@ -142,7 +159,10 @@ mod tests {
         let (audio, rest) = asked.split_once("m=application").unwrap();
         assert!(audio.ends_with("a=ptime:40\r\n") && !rest.contains("ptime:"));
         let short = "v=0\r\nm=audio 9 X 111\r\n";
-        assert_eq!(with_ptime(short, 60), "v=0\r\nm=audio 9 X 111\r\na=ptime:60\r\n");
+        assert_eq!(
+            with_ptime(short, 60),
+            "v=0\r\nm=audio 9 X 111\r\na=ptime:60\r\n"
+        );
     }
 
     #[test]

@@ -79,7 +79,12 @@ impl Room {
     ///
     /// # Errors
     /// [`SessionError::Setup`] when TLS cannot be set up.
-    pub fn new(mut url: Url, name: Option<&str>, profile: Option<&str>, insecure: bool) -> Result<Room, SessionError> {
+    pub fn new(
+        mut url: Url,
+        name: Option<&str>,
+        profile: Option<&str>,
+        insecure: bool,
+    ) -> Result<Room, SessionError> {
         for (key, value) in [("name", name), ("profile", profile)] {
             if let Some(value) = value {
                 url.query_pairs_mut().append_pair(key, value);
@@ -102,7 +107,9 @@ impl Room {
     pub fn is_local(&self) -> bool {
         let host = self.url.host_str().unwrap_or_default();
         let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-        host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|ip| ip.is_loopback())
+        host == "localhost"
+            || host.ends_with(".localhost")
+            || address.is_ok_and(|ip| ip.is_loopback())
     }
 
     /// Posts an offer; gives the session and the answer.
@@ -260,7 +267,10 @@ fn sentence(
     let again = retry_after.map_or(String::new(), |wait| {
         format!(" (try again in {} s)", wait.as_secs())
     });
-    format!("{host} refused with status {}: {reason}{again}", status.as_u16())
+    format!(
+        "{host} refused with status {}: {reason}{again}",
+        status.as_u16()
+    )
 }
 
 fn unreachable(url: &Url, error: &reqwest::Error) -> SessionError {
@@ -327,17 +337,26 @@ mod tests {
             said(409, Some(problem), None),
             "h:1 refused with status 409: The room lobby is full: it takes 50 participants."
         );
-        assert_eq!(said(409, Some(r#"{"title":"Room full"}"#), None), "h:1 refused with status 409: Room full");
+        assert_eq!(
+            said(409, Some(r#"{"title":"Room full"}"#), None),
+            "h:1 refused with status 409: Room full"
+        );
     }
 
     #[test]
     fn without_any_the_status_speaks() {
-        assert_eq!(said(404, None, None), "h:1 refused with status 404: there is no such room at this address");
+        assert_eq!(
+            said(404, None, None),
+            "h:1 refused with status 404: there is no such room at this address"
+        );
         assert_eq!(
             said(503, Some("<html>"), Some(7)),
             "h:1 refused with status 503: it has no capacity left (try again in 7 s)"
         );
-        assert_eq!(said(418, None, None), "h:1 refused with status 418: I'm a teapot");
+        assert_eq!(
+            said(418, None, None),
+            "h:1 refused with status 418: I'm a teapot"
+        );
     }
 
     #[test]
@@ -364,11 +383,16 @@ mod tests {
 
     #[test]
     fn loopback_hosts_are_known() {
-        let room = |url: &str| Room::new(url.parse().unwrap(), Some("Ann B"), Some("voice"), false).unwrap();
+        let room = |url: &str| {
+            Room::new(url.parse().unwrap(), Some("Ann B"), Some("voice"), false).unwrap()
+        };
         assert!(room("http://127.0.0.1:1/").is_local());
         assert!(room("http://[::1]:1/").is_local());
         assert!(room("http://localhost/").is_local());
         assert!(!room("http://192.0.2.1/").is_local());
-        assert_eq!(room("http://h/p?x=1").url.query(), Some("x=1&name=Ann+B&profile=voice"));
+        assert_eq!(
+            room("http://h/p?x=1").url.query(),
+            Some("x=1&name=Ann+B&profile=voice")
+        );
     }
 }

@@ -164,7 +164,10 @@ mod tests {
         counters.sent_packets.store(50, Ordering::Relaxed);
         counters.heard(&[0x00ab_cdef], Instant::now());
         let line = counters
-            .snapshot(Duration::from_millis(1_000), Some(Duration::from_micros(250)))
+            .snapshot(
+                Duration::from_millis(1_000),
+                Some(Duration::from_micros(250)),
+            )
             .to_json();
         let json: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(json["time_s"], 1.0);

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use mixer::RtpTime;
 use mixer::Level;
-use mixer::units::Decibels;
+use mixer::RtpTime;
 use mixer::format::MAX_PAYLOAD_BYTES;
+use mixer::units::Decibels;
 use rtc::rtp::extension::HeaderExtension;
 use rtc::rtp::extension::audio_level_extension::AudioLevelExtension;
 use rtc::rtp::header::Header;
@@ -192,7 +192,10 @@ impl Sender {
         match self.parts.feed.pull(&mut self.pcm) {
             Pull::Full => self.send(&outlet),
             Pull::Underrun => {
-                self.parts.counters.underruns.fetch_add(1, Ordering::Relaxed);
+                self.parts
+                    .counters
+                    .underruns
+                    .fetch_add(1, Ordering::Relaxed);
                 self.stream.fall_silent();
             }
             Pull::Ended => {
@@ -223,7 +226,12 @@ impl Sender {
     }
 
     fn send(&mut self, outlet: &Outlet) {
-        let UplinkParts { encoder, tap, counters, .. } = &mut self.parts;
+        let UplinkParts {
+            encoder,
+            tap,
+            counters,
+            ..
+        } = &mut self.parts;
         tap.taken(Instant::now(), RtpTime(self.stream.time), &self.pcm);
         let bytes = match encoder.encode(&self.pcm, &mut self.payload) {
             Ok(0) => return self.stream.fall_silent(),
@@ -253,7 +261,9 @@ impl Sender {
         }
         tap.sent(Instant::now(), &header, &self.payload[..bytes]);
         counters.sent_packets.fetch_add(1, Ordering::Relaxed);
-        counters.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        counters
+            .sent_bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     fn tell_end(&mut self) {

@@ -107,7 +107,9 @@ impl Backlog {
     /// Called at each pull: samples to drop now.
     fn stale_samples(&mut self, store: &Store, frame_samples: usize) -> usize {
         let level_samples = store.pcm.len();
-        let lowest_samples = self.lowest_samples.map_or(level_samples, |low| low.min(level_samples));
+        let lowest_samples = self
+            .lowest_samples
+            .map_or(level_samples, |low| low.min(level_samples));
         self.lowest_samples = Some(lowest_samples);
         // A store that is ever full is fed faster than real time: a file through a pipe, nothing live.
         self.was_full |= level_samples >= STORE_SAMPLES;
@@ -246,7 +248,11 @@ mod tests {
 
     #[test]
     fn a_file_is_given_whole_and_its_last_frame_completed() {
-        let ramp = Ramp { left: 200_100, at: 0, live: false };
+        let ramp = Ramp {
+            left: 200_100,
+            at: 0,
+            live: false,
+        };
         let mut feed = Feed::start(Box::new(ramp), false).unwrap();
         let mut frame = [0.0; 960];
         for n in 0..208 {
@@ -260,13 +266,29 @@ mod tests {
 
     #[test]
     fn a_loop_has_no_seam_and_an_empty_file_no_loop() {
-        let mut feed = Feed::start(Box::new(Ramp { left: 700, at: 0, live: false }), true).unwrap();
+        let mut feed = Feed::start(
+            Box::new(Ramp {
+                left: 700,
+                at: 0,
+                live: false,
+            }),
+            true,
+        )
+        .unwrap();
         let mut frame = [0.0; 960];
         for n in 0..100 {
             assert_eq!(pull(&mut feed, &mut frame), Pull::Full);
             assert_eq!(frame[5], ((n * 960 + 5) % 700) as f32);
         }
-        let mut feed = Feed::start(Box::new(Ramp { left: 0, at: 0, live: false }), true).unwrap();
+        let mut feed = Feed::start(
+            Box::new(Ramp {
+                left: 0,
+                at: 0,
+                live: false,
+            }),
+            true,
+        )
+        .unwrap();
         assert_eq!(pull(&mut feed, &mut frame), Pull::Ended);
     }
 
@@ -293,7 +315,15 @@ mod tests {
 
     #[test]
     fn a_file_through_a_pipe_is_not_live() {
-        let mut feed = Feed::start(Box::new(Ramp { left: 400_000, at: 0, live: true }), false).unwrap();
+        let mut feed = Feed::start(
+            Box::new(Ramp {
+                left: 400_000,
+                at: 0,
+                live: true,
+            }),
+            false,
+        )
+        .unwrap();
         let mut frame = [0.0; 960];
         thread::sleep(Duration::from_millis(50));
         for n in 0..400 {

@@ -72,7 +72,9 @@ impl<R: Read + Seek + Send> Source for OggSource<R> {
     }
 
     fn rewind(&mut self) -> Result<bool, PcmError> {
-        self.reader.seek_bytes(SeekFrom::Start(0)).map_err(PcmError::Io)?;
+        self.reader
+            .seek_bytes(SeekFrom::Start(0))
+            .map_err(PcmError::Io)?;
         self.reader.delete_unread_packets();
         self.stream = None;
         self.ready.clear();
@@ -100,7 +102,9 @@ impl Stream {
     fn new(packet: &Packet) -> Result<Stream, PcmError> {
         let head = packet.data.as_slice();
         if head.len() < HEAD_BYTES || head[8] & 0xf0 != 0 {
-            return Err(unsupported("the Opus header is of a version that is not known"));
+            return Err(unsupported(
+                "the Opus header is of a version that is not known",
+            ));
         }
         // Family 0 is mono and stereo in one stream; more channels are several streams in one packet.
         if head[18] != 0 || !(1..=2).contains(&head[9]) {
@@ -129,7 +133,10 @@ impl Stream {
             return;
         }
         // An empty packet would mean loss to the decoder; one that does not decode is left out.
-        let samples = match self.decoder.decode_float(&packet.data, &mut self.pcm, false) {
+        let samples = match self
+            .decoder
+            .decode_float(&packet.data, &mut self.pcm, false)
+        {
             Ok(samples) if !packet.data.is_empty() => samples,
             _ => return,
         };

@@ -59,7 +59,9 @@ impl<W: Write> OggSink<W> {
         packet.truncate(bytes);
         self.held.drain(..PACKET_SAMPLES);
         if let Some(last) = self.last.replace(packet) {
-            let ends_page = self.encoded_samples.is_multiple_of(u64::from(SAMPLE_RATE_HZ));
+            let ends_page = self
+                .encoded_samples
+                .is_multiple_of(u64::from(SAMPLE_RATE_HZ));
             let end = if ends_page {
                 PacketWriteEndInfo::EndPage
             } else {
@@ -135,9 +137,9 @@ const BITRATE_BPS: i32 = 64_000;
 
 #[cfg(test)]
 mod tests {
+    use super::super::Source;
     use super::super::ogg_in::OggSource;
     use super::super::tones::{amplitude, read_all, sine};
-    use super::super::Source;
     use super::*;
     use ogg::PacketReader;
     use proptest::prelude::*;
@@ -166,6 +168,36 @@ mod tests {
                     prop_assert!((amplitude(&read[4_800..samples], 440.0) - 0.5).abs() < 0.03);
                 }
                 prop_assert!(source.rewind().unwrap());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_broken_file_is_refused_or_played_but_never_more(
+            at in 0usize..2_000, bytes in prop::collection::vec(any::<u8>(), 1..40), repaired: bool,
+        ) {
+            let mut file = record(&sine(440.0, 48_000, 48_000));
+            let at = at.min(file.len() - bytes.len());
+            file[at..at + bytes.len()].copy_from_slice(&bytes);
+            // The checksum stops nearly everything: a header that is wrong and sealed is made apart.
+            if repaired {
+                let mut sealed = Vec::new();
+                let mut writer = PacketWriter::new(&mut sealed);
+                let mut header = head(312);
+                let place = at % (HEAD_BYTES - 8) + 8;
+                header[place] = bytes[0];
+                writer.write_packet(header, 1, PacketWriteEndInfo::EndPage, 0).unwrap();
+                writer.write_packet(tags(), 1, PacketWriteEndInfo::EndPage, 0).unwrap();
+                for n in 0..3u64 {
+                    let position = u64::from(bytes[0]) * n;
+                    writer.write_packet(bytes.clone(), 1, PacketWriteEndInfo::EndPage, position).unwrap();
+                }
+                file = sealed;
+            }
+            if let Ok(mut source) = OggSource::new(Cursor::new(file)) {
+                let _ = read_all(&mut source);
+                let _ = source.rewind();
             }
         }
     }
@@ -213,7 +245,9 @@ mod tests {
         let mut writer = PacketWriter::new(&mut seven_channels);
         let mut header = head(312);
         (header[9], header[18]) = (7, 1);
-        writer.write_packet(header, 1, PacketWriteEndInfo::EndStream, 0).unwrap();
+        writer
+            .write_packet(header, 1, PacketWriteEndInfo::EndStream, 0)
+            .unwrap();
         let error = OggSource::new(Cursor::new(seven_channels)).err().unwrap();
         assert!(error.to_string().contains("more channels"));
         assert!(OggSource::new(Cursor::new(Vec::new())).is_err());

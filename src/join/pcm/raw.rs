@@ -30,7 +30,10 @@ impl<R: Read + Send> Source for RawSource<R> {
         let wanted_bytes = (pcm.len() * 2).min(READ_BYTES);
         // One byte may be left of a sample that came in two parts.
         while self.held_bytes < 2 {
-            match self.reader.read(&mut self.bytes[self.held_bytes..wanted_bytes]) {
+            match self
+                .reader
+                .read(&mut self.bytes[self.held_bytes..wanted_bytes])
+            {
                 Ok(0) => return Ok(0),
                 Ok(read_bytes) => self.held_bytes += read_bytes,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -110,11 +113,18 @@ mod tests {
         assert_eq!(bytes.len(), 4_000);
         let read = read_all(&mut RawSource::new(Torn(bytes))).unwrap();
         assert_eq!(read.len(), pcm.len());
-        assert!(read.iter().zip(&pcm).all(|(a, b)| (a - b).abs() <= 1.0 / 32_768.0));
+        assert!(
+            read.iter()
+                .zip(&pcm)
+                .all(|(a, b)| (a - b).abs() <= 1.0 / 32_768.0)
+        );
     }
 
     #[test]
     fn half_a_sample_at_the_end_is_left_out() {
-        assert_eq!(read_all(&mut RawSource::new(&[0u8, 0x40, 1][..])).unwrap(), [0.5]);
+        assert_eq!(
+            read_all(&mut RawSource::new(&[0u8, 0x40, 1][..])).unwrap(),
+            [0.5]
+        );
     }
 }

@@ -32,14 +32,9 @@ impl ToEngineRate {
         let mut fft = None;
         let (mut lead_samples, mut output) = (0, Vec::new());
         if rate_hz != SAMPLE_RATE_HZ {
-            let made = Fft::<f32>::new(
-                rate_hz as usize,
-                SAMPLE_RATE_HZ as usize,
-                INPUT_SAMPLES,
-                1,
-                FixedSync::Both,
-            )
-            .map_err(|_| unsupported(rate_hz))?;
+            let (from, to) = (rate_hz as usize, SAMPLE_RATE_HZ as usize);
+            let made = Fft::<f32>::new(from, to, step_samples(rate_hz), 1, FixedSync::Both)
+                .map_err(|_| unsupported(rate_hz))?;
             lead_samples = made.output_delay();
             output = vec![0.0; made.output_frames_max()];
             fft = Some(made);
@@ -90,7 +85,8 @@ impl ToEngineRate {
         while self.pending.len() - done_samples >= step_samples {
             let input = &self.pending[done_samples..done_samples + step_samples];
             let output_samples = self.output.len();
-            let input = InterleavedSlice::new(input, 1, step_samples).expect("one channel, same length");
+            let input =
+                InterleavedSlice::new(input, 1, step_samples).expect("one channel, same length");
             let mut output = InterleavedSlice::new_mut(&mut self.output, 1, output_samples)
                 .expect("one channel, same length");
             let (_, made_samples) = fft
@@ -106,8 +102,21 @@ impl ToEngineRate {
     }
 }
 
-/// Input samples wished for per step: about 20 ms, so that a step costs little and holds little back.
-const INPUT_SAMPLES: usize = 1_024;
+/// Input samples of one step: about a thousand, in whole periods of both rates.
+///
+/// Always an even number of them: the filter's middle then falls on a sample, and the delay that is
+/// taken out is exact.
+fn step_samples(rate_hz: u32) -> usize {
+    let mut divisor = (rate_hz, SAMPLE_RATE_HZ);
+    while divisor.1 != 0 {
+        divisor = (divisor.1, divisor.0 % divisor.1);
+    }
+    let pair = 2 * (rate_hz / divisor.0) as usize;
+    WISHED_SAMPLES.next_multiple_of(pair)
+}
+
+/// Enough for a filter that is steep, few enough for a step that is short.
+const WISHED_SAMPLES: usize = 1_024;
 
 fn unsupported(rate_hz: u32) -> PcmError {
     PcmError::Unsupported {
@@ -126,7 +135,9 @@ mod tests {
 
     #[test]
     fn every_rate_keeps_length_tone_and_start() {
-        for rate_hz in [8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000] {
+        for rate_hz in [
+            8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000,
+        ] {
             let mut converter = ToEngineRate::new(rate_hz).unwrap();
             let pcm = sine(440.0, rate_hz, rate_hz as usize + 7);
             let mut out = Vec::new();
@@ -136,7 +147,10 @@ mod tests {
             converter.finish(&mut out);
             let expected = (pcm.len() as u64 * 48_000).div_ceil(u64::from(rate_hz));
             assert_eq!(out.len() as u64, expected, "{rate_hz} Hz");
-            assert!((amplitude(&out[..48_000], 440.0) - 0.5).abs() < 0.01, "{rate_hz} Hz");
+            assert!(
+                (amplitude(&out[..48_000], 440.0) - 0.5).abs() < 0.01,
+                "{rate_hz} Hz"
+            );
             // In phase with the original: no delay was added and none taken away.
             let error = out[4_800..43_200]
                 .iter()

@@ -1,7 +1,7 @@
 //! WAV in and out: integers of 8 to 32 bits and 32-bit float, any rate, any number of channels, down to
 //! 48 kHz mono; written as 16 bits.
 
-use std::io::{BufWriter, ErrorKind, Read, Seek, Write};
+use std::io::{BufWriter, Read, Seek, Write};
 
 use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
 use mixer::format::SAMPLE_RATE_HZ;
@@ -26,9 +26,12 @@ impl<R: Read + Seek> WavSource<R> {
     pub fn new(reader: R) -> Result<WavSource<R>, PcmError> {
         let reader = WavReader::new(reader)?;
         let spec = reader.spec();
-        if spec.channels == 0 {
+        if spec.channels == 0 || !(8..=32).contains(&spec.bits_per_sample) {
             return Err(PcmError::Unsupported {
-                what: "the WAV file has no channels".to_owned(),
+                what: format!(
+                    "a WAV file with {} channels of {} bits cannot be played",
+                    spec.channels, spec.bits_per_sample
+                ),
             });
         }
         Ok(WavSource {
@@ -111,9 +114,8 @@ fn take<S>(
     for sample in samples.take(wanted) {
         match sample {
             Ok(sample) => taken.push(convert(sample)),
-            Err(hound::Error::IoError(error)) if error.kind() == ErrorKind::UnexpectedEof => break,
-            // hound's own way to say that the file stopped inside a sample.
-            Err(hound::Error::FormatError(_) | hound::Error::UnfinishedSample) => break,
+            // hound's own way to say that the file stopped: an error of the system has a number.
+            Err(hound::Error::IoError(error)) if error.raw_os_error().is_none() => break,
             Err(error) => return Err(error.into()),
         }
     }
@@ -223,6 +225,22 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn a_broken_file_is_refused_or_played_but_never_more(
+            at in 0usize..60, bytes in prop::collection::vec(any::<u8>(), 1..5), kept in 12usize..1_000,
+        ) {
+            let spec = WavSpec { channels: 2, sample_rate: 44_100, bits_per_sample: 16, sample_format: SampleFormat::Int };
+            let mut file = wav(spec, 200);
+            file[at..at + bytes.len()].copy_from_slice(&bytes);
+            file.truncate(kept);
+            if let Ok(mut source) = WavSource::new(Cursor::new(file)) {
+                let _ = read_all(&mut source);
+                let _ = source.rewind();
+            }
+        }
+    }
+
     #[test]
     fn what_was_written_is_read_back() {
         let dir = std::env::temp_dir().join(format!("mixminus-wav-{}", std::process::id()));
@@ -235,7 +253,10 @@ mod tests {
         let read = read_all(source.as_mut().unwrap().as_mut()).unwrap();
         std::fs::remove_file(&dir).unwrap();
         assert_eq!(read.len(), pcm.len());
-        let error = read.iter().zip(&pcm).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+        let error = read
+            .iter()
+            .zip(&pcm)
+            .fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
         assert!(error <= 1.0 / 32_768.0);
     }
 
