@@ -117,7 +117,7 @@ async fn what_is_played_is_heard_and_the_session_ends() {
     let seconds = heard.len() as f32 / 48_000.0;
     assert!((2.9..3.4).contains(&seconds), "{seconds} s recorded");
     let tone = amplitude(&heard[48_000..48_000 * 2], 440.0);
-    assert!((0.4..0.6).contains(&tone), "{tone}");
+    assert!((0.4..0.6).contains(&tone), "{tone}, {stats:?}");
     assert!(
         stats.connected && stats.sent_packets > 100 && stats.received_packets > 100,
         "{stats:?}"

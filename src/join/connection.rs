@@ -31,7 +31,7 @@ use webrtc::peer_connection::{
 
 use super::downlink::Received;
 use super::media::Sockets;
-use super::sdp::SendLimits;
+use super::sdp::{LEVEL_EXTENSION, SendLimits};
 use super::uplink::Outlet;
 use crate::clock;
 
@@ -474,7 +474,7 @@ const OPUS_PAYLOAD_TYPE: u8 = 111;
 
 /// Levels to the server (RFC 6464) and of who is heard (RFC 6465).
 const LEVEL_EXTENSIONS: [&str; 2] = [
-    "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
+    LEVEL_EXTENSION,
     "urn:ietf:params:rtp-hdrext:csrc-audio-level",
 ];
 

@@ -11,6 +11,8 @@ pub struct SendLimits {
     pub dtx: bool,
     /// Whether every packet is to be of the same size.
     pub cbr: bool,
+    /// Under which number packets may carry their audio level (RFC 6464), if at all.
+    pub level_extension: Option<u8>,
 }
 
 impl Default for SendLimits {
@@ -21,6 +23,7 @@ impl Default for SendLimits {
             max_playback_rate_hz: 48_000,
             dtx: false,
             cbr: false,
+            level_extension: None,
         }
     }
 }
@@ -38,7 +41,17 @@ impl SendLimits {
             let (payload_type, parameters) = line.strip_prefix("a=fmtp:")?.split_once(' ')?;
             (payload_type == rtpmap).then_some(parameters)
         });
-        let mut limits = SendLimits::default();
+        let level_extension = audio.clone().find_map(|line| {
+            let (number, uri) = line.strip_prefix("a=extmap:")?.split_once(' ')?;
+            // A direction may follow the number, attributes the name (RFC 8285, 8).
+            let number = number.split('/').next()?.parse().ok()?;
+            (uri.split(' ').next() == Some(LEVEL_EXTENSION)).then_some(number)
+        });
+        let mut limits = SendLimits {
+            // Only these fit the short form of extensions (RFC 8285, 4.2).
+            level_extension: level_extension.filter(|number| (1..=14).contains(number)),
+            ..SendLimits::default()
+        };
         for parameter in fmtp.unwrap_or_default().split(';') {
             let Some((name, value)) = parameter.trim().split_once('=') else {
                 continue;
@@ -61,6 +74,9 @@ impl SendLimits {
         }
     }
 }
+
+/// The name of the audio level of a packet (RFC 6464, 4).
+pub const LEVEL_EXTENSION: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 
 /// Asks in an offer for packets of `ptime_ms`.
 pub fn with_ptime(offer: &str, ptime_ms: u32) -> String {
@@ -112,6 +128,7 @@ mod tests {
 
     const ANSWER: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\na=group:BUNDLE 0 1\r\n\
         m=audio 9 UDP/TLS/RTP/SAVPF 111 8\r\na=mid:0\r\na=ice-ufrag:abcd\r\na=ice-pwd:secret\r\n\
+        a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid\r\na=extmap:3/sendrecv urn:ietf:params:rtp-hdrext:ssrc-audio-level vad=on\r\n\
         a=rtpmap:8 PCMA/8000\r\na=rtpmap:111 OPUS/48000/2\r\na=fmtp:8 maxaveragebitrate=7000\r\n\
         a=fmtp:111 minptime=10; useinbandfec=1;usedtx=1; maxaveragebitrate=24000;cbr=0;maxplaybackrate=16000\r\n\
         m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:1\r\n";
@@ -124,6 +141,7 @@ mod tests {
             max_playback_rate_hz: 16_000,
             dtx: true,
             cbr: false,
+            level_extension: Some(3),
         };
         assert_eq!(limits, expected);
         assert_eq!(
@@ -135,6 +153,18 @@ mod tests {
                 ..expected
             })
         );
+    }
+
+    #[test]
+    fn levels_are_sent_only_where_they_were_agreed_on() {
+        for (from, to) in [
+            ("3/sendrecv", "15"),
+            ("3/sendrecv", "x"),
+            ("ssrc-audio-level", "other"),
+        ] {
+            let limits = SendLimits::of_answer(&ANSWER.replace(from, to));
+            assert_eq!(limits.and_then(|limits| limits.level_extension), None);
+        }
     }
 
     #[test]

@@ -16,12 +16,11 @@ use mixer::Level;
 use mixer::RtpTime;
 use mixer::format::MAX_PAYLOAD_BYTES;
 use mixer::units::Decibels;
-use rtc::rtp::extension::HeaderExtension;
-use rtc::rtp::extension::audio_level_extension::AudioLevelExtension;
 use rtc::rtp::header::Header;
 use rtc::rtp::packet::Packet;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::warn;
+use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 
 use super::media::MediaEvent;
@@ -241,20 +240,19 @@ impl Sender {
                 return self.stream.fall_silent();
             }
         };
+        let mut header = self.stream.header(outlet);
+        if let Some(number) = outlet.limits.level_extension {
+            let level = Bytes::copy_from_slice(&[level_of(&self.pcm).wire()]);
+            header
+                .set_extension(number, level)
+                .expect("one byte under a number from 1 to 14 is in order");
+        }
         let packet = Packet {
-            header: self.stream.header(outlet),
+            header: header.clone(),
             payload: Bytes::copy_from_slice(&self.payload[..bytes]),
         };
-        let header = packet.header.clone();
-        let level = HeaderExtension::AudioLevel(AudioLevelExtension {
-            level: level_of(&self.pcm).wire(),
-            voice: false,
-        });
         // Never waits: a connection that takes no more at this instant loses this packet.
-        let sent = outlet
-            .track
-            .write_rtp_with_extensions(packet, &[level])
-            .now_or_never();
+        let sent = outlet.track.write_rtp(packet).now_or_never();
         if !matches!(sent, Some(Ok(()))) {
             counters.unsent_packets.fetch_add(1, Ordering::Relaxed);
             return;
