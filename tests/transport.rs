@@ -11,7 +11,9 @@ use crossbeam_channel::{Receiver, bounded};
 use mixer::packet::{OutPacket, Sources};
 use mixer::{Level, ParticipantId, RtpTime};
 use mixminus::links::{Inbound, Outbound, PACKETS_IN, PACKETS_OUT};
-use mixminus::rtc::{AcceptOptions, Dropped, OfferError, Reason, Rtc, RtcConfig, RtcEvent, RtcHandle, start};
+use mixminus::rtc::{
+    AcceptOptions, Dropped, OfferError, Reason, Rtc, RtcConfig, RtcEvent, RtcHandle, start,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -42,13 +44,20 @@ impl Server {
                     sources,
                     payload: inbound.packet.payload,
                 };
-                let _ = to_net.try_send(Outbound { to: inbound.from, packet });
+                let _ = to_net.try_send(Outbound {
+                    to: inbound.from,
+                    packet,
+                });
                 let _ = rustix::io::write(&wake, &1u64.to_ne_bytes());
                 let _ = note.try_send(inbound);
             }
         });
         let handle = rtc.handle();
-        Server { rtc, handle, echoed }
+        Server {
+            rtc,
+            handle,
+            echoed,
+        }
     }
 
     /// Joins `client` with its offer changed by `edit`.
@@ -84,7 +93,8 @@ fn a_client_is_heard_and_hears() {
     let mut client = Client::new(1234, true);
     let begin = Instant::now();
     server.join(&mut client, 7, same);
-    assert!(client.run(5 * SECOND, |client| client.connected && client.channel.is_some()));
+    assert!(client.run(5 * SECOND, |client| client.connected
+        && client.channel.is_some()));
     println!("connected after {:?}", begin.elapsed());
     assert_eq!(
         server.event(|event| matches!(event, RtcEvent::Connected(_)), SECOND),
@@ -100,13 +110,24 @@ fn a_client_is_heard_and_hears() {
     assert_eq!(inbound[0].packet.level, Some(Level::from_wire(25)));
     assert_eq!(inbound[0].packet.payload.as_slice(), [0xfc, 1, 2, 3]);
     for pair in client.packets.windows(2) {
-        assert_eq!(pair[1].header.sequence_number, pair[0].header.sequence_number.wrapping_add(1));
+        assert_eq!(
+            pair[1].header.sequence_number,
+            pair[0].header.sequence_number.wrapping_add(1)
+        );
         assert_eq!(pair[0].header.csrc, [7, 0xabcd]);
-        assert_eq!(pair[0].header.get_extension(2).as_deref(), Some(&[20, 40][..]));
+        assert_eq!(
+            pair[0].header.get_extension(2).as_deref(),
+            Some(&[20, 40][..])
+        );
     }
     client.send_text("hello");
     assert!(client.run(SECOND, |_| {
-        server.event(|event| *event == RtcEvent::Text(ParticipantId(7), "hello".to_owned()), Duration::ZERO).is_some()
+        server
+            .event(
+                |event| *event == RtcEvent::Text(ParticipantId(7), "hello".to_owned()),
+                Duration::ZERO,
+            )
+            .is_some()
     }));
     server.handle.send_text(ParticipantId(7), "hi".to_owned());
     assert!(client.run(SECOND, |client| client.texts == ["hi"]));

@@ -43,9 +43,13 @@ impl Client {
     pub fn new(ssrc: u32, data: bool) -> Client {
         let now = Instant::now();
         let mut media = MediaEngine::default();
-        media.register_codec(opus(), RtpCodecKind::Audio).expect("codec");
+        media
+            .register_codec(opus(), RtpCodecKind::Audio)
+            .expect("codec");
         for uri in [SSRC_LEVEL, CSRC_LEVEL] {
-            let extension = RTCRtpHeaderExtensionCapability { uri: uri.to_owned() };
+            let extension = RTCRtpHeaderExtensionCapability {
+                uri: uri.to_owned(),
+            };
             media
                 .register_header_extension(extension, RtpCodecKind::Audio, None)
                 .expect("extension");
@@ -69,12 +73,21 @@ impl Client {
             codec: opus().rtp_codec,
             ..Default::default()
         };
-        let track = MediaStreamTrack::new("s".into(), "t".into(), "l".into(), RtpCodecKind::Audio, vec![encoding]);
+        let track = MediaStreamTrack::new(
+            "s".into(),
+            "t".into(),
+            "l".into(),
+            RtpCodecKind::Audio,
+            vec![encoding],
+        );
         pc.add_track(track).expect("track");
         if data {
             pc.create_data_channel("control", None).expect("channel");
         }
-        let candidate = format!("candidate:1 1 udp 2130706431 127.0.0.1 {} typ host", address.port());
+        let candidate = format!(
+            "candidate:1 1 udp 2130706431 127.0.0.1 {} typ host",
+            address.port()
+        );
         pc.add_local_candidate(RTCIceCandidateInit {
             candidate,
             ..Default::default()
@@ -104,9 +117,16 @@ impl Client {
     }
 
     pub fn answer(&mut self, sdp: &str) {
-        let candidate = sdp.lines().find(|line| line.starts_with("a=candidate:")).expect("candidate");
+        let candidate = sdp
+            .lines()
+            .find(|line| line.starts_with("a=candidate:"))
+            .expect("candidate");
         let words: Vec<&str> = candidate.split(' ').collect();
-        self.server = Some(format!("{}:{}", words[4], words[5]).parse().expect("address"));
+        self.server = Some(
+            format!("{}:{}", words[4], words[5])
+                .parse()
+                .expect("address"),
+        );
         let answer = RTCSessionDescription::answer(sdp.to_owned()).expect("answer parses");
         self.pc
             .set_remote_description(Instant::now(), answer)
@@ -158,7 +178,9 @@ impl Client {
                 RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) => {
                     self.connected = state == RTCPeerConnectionState::Connected;
                 }
-                RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnOpen(id)) => self.channel = Some(id),
+                RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnOpen(id)) => {
+                    self.channel = Some(id)
+                }
                 _ => {}
             }
         }
@@ -166,14 +188,17 @@ impl Client {
             match message.message {
                 RTCMessage::RtpPacket(_, packet) => self.packets.push(packet),
                 RTCMessage::DataChannelMessage(_, message) => {
-                    self.texts.push(String::from_utf8(message.data.to_vec()).expect("text"));
+                    self.texts
+                        .push(String::from_utf8(message.data.to_vec()).expect("text"));
                 }
                 _ => {}
             }
         }
         while let Some(datagram) = self.pc.poll_write() {
             if !self.mute {
-                let _ = self.socket.send_to(&datagram.message, datagram.transport.peer_addr);
+                let _ = self
+                    .socket
+                    .send_to(&datagram.message, datagram.transport.peer_addr);
             }
         }
     }
@@ -188,7 +213,9 @@ impl Client {
             ssrc,
             ..Default::default()
         };
-        header.set_extension(1, Bytes::from_static(&[25])).expect("extension");
+        header
+            .set_extension(1, Bytes::from_static(&[25]))
+            .expect("extension");
         self.seq = self.seq.wrapping_add(1);
         let packet = rtc::rtp::Packet {
             header,

@@ -48,7 +48,11 @@ impl Answer<'_> {
     }
 
     fn write_session(&self, sdp: &mut String, offer: &Offer) {
-        let _ = write!(sdp, "v=0\r\no=- {} 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n", self.session);
+        let _ = write!(
+            sdp,
+            "v=0\r\no=- {} 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n",
+            self.session
+        );
         if let Some(bundle) = &offer.bundle {
             sdp.push_str("a=group:BUNDLE");
             for section in &offer.sections {
@@ -67,7 +71,10 @@ impl Answer<'_> {
         let pt = offer.payload_type;
         self.write_media_line(sdp, section, &pt.to_string());
         sdp.push_str("a=rtcp-mux\r\n");
-        let _ = write!(sdp, "a=rtpmap:{pt} opus/48000/2\r\na=fmtp:{pt} minptime=10;useinbandfec=1;usedtx=1");
+        let _ = write!(
+            sdp,
+            "a=rtpmap:{pt} opus/48000/2\r\na=fmtp:{pt} minptime=10;useinbandfec=1;usedtx=1"
+        );
         if let Some(bitrate) = self.max_average_bitrate_bps {
             let _ = write!(sdp, ";maxaveragebitrate={bitrate}");
         }
@@ -79,7 +86,11 @@ impl Answer<'_> {
         let direction = offer.direction.mirrored();
         let _ = write!(sdp, "a={}\r\n", direction.name());
         if direction.sends() {
-            let _ = write!(sdp, "a=msid:mix mix\r\na=ssrc:{} cname:{}\r\n", self.ssrc, self.cname);
+            let _ = write!(
+                sdp,
+                "a=msid:mix mix\r\na=ssrc:{} cname:{}\r\n",
+                self.ssrc, self.cname
+            );
         }
         self.write_transport(sdp, offer);
     }
@@ -102,7 +113,11 @@ impl Answer<'_> {
     fn write_data(&self, sdp: &mut String, offer: &Offer, section: &Section) {
         // Before RFC 8841 the format was the port, and an attribute gave it its meaning.
         let old = section.format.parse::<u16>().is_ok();
-        let format = if old { section.format.as_str() } else { "webrtc-datachannel" };
+        let format = if old {
+            section.format.as_str()
+        } else {
+            "webrtc-datachannel"
+        };
         self.write_media_line(sdp, section, format);
         if old {
             let _ = write!(sdp, "a=sctpmap:{format} webrtc-datachannel 1024\r\n");
@@ -115,7 +130,11 @@ impl Answer<'_> {
 
     /// `m=`, `c=` and `a=mid`: the default candidate's address, as RFC 8839, 4.2.1.2, wants it.
     fn write_media_line(&self, sdp: &mut String, section: &Section, format: &str) {
-        let default = self.addresses.first().copied().unwrap_or(([0, 0, 0, 0], 9).into());
+        let default = self
+            .addresses
+            .first()
+            .copied()
+            .unwrap_or(([0, 0, 0, 0], 9).into());
         let family = if default.is_ipv4() { "IP4" } else { "IP6" };
         let _ = write!(
             sdp,
@@ -150,8 +169,16 @@ impl Answer<'_> {
 }
 
 fn write_refused(sdp: &mut String, section: &Section) {
-    let format = if section.format.is_empty() { "0" } else { &section.format };
-    let _ = write!(sdp, "m={} 0 {} {format}\r\nc=IN IP4 0.0.0.0\r\n", section.media, section.protocol);
+    let format = if section.format.is_empty() {
+        "0"
+    } else {
+        &section.format
+    };
+    let _ = write!(
+        sdp,
+        "m={} 0 {} {format}\r\nc=IN IP4 0.0.0.0\r\n",
+        section.media, section.protocol
+    );
     write_mid(sdp, section);
     sdp.push_str("a=inactive\r\n");
 }
