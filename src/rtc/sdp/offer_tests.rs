@@ -8,14 +8,20 @@ pub(in crate::rtc::sdp) const OFFERS: [(&str, &str); 10] = [
     ("esp", include_str!("../../../tests/offers/esp.sdp")),
     ("ffmpeg", include_str!("../../../tests/offers/ffmpeg.sdp")),
     ("obs", include_str!("../../../tests/offers/obs.sdp")),
-    ("gstreamer", include_str!("../../../tests/offers/gstreamer.sdp")),
+    (
+        "gstreamer",
+        include_str!("../../../tests/offers/gstreamer.sdp"),
+    ),
     ("aiortc", include_str!("../../../tests/offers/aiortc.sdp")),
     ("whep", include_str!("../../../tests/offers/whep.sdp")),
     ("bare", include_str!("../../../tests/offers/bare.sdp")),
 ];
 
 pub(in crate::rtc::sdp) fn read(name: &str) -> Offer {
-    let (_, sdp) = OFFERS.iter().find(|(offer, _)| *offer == name).expect("fixture");
+    let (_, sdp) = OFFERS
+        .iter()
+        .find(|(offer, _)| *offer == name)
+        .expect("fixture");
     Offer::read(sdp).expect("readable")
 }
 
@@ -24,12 +30,36 @@ fn every_client_s_offer_is_understood() {
     use Direction::*;
     let expected = [
         ("chrome", 111, SendRecv, Setup::ActPass, true, 1, "xZ3K"),
-        ("firefox", 109, SendRecv, Setup::ActPass, true, 0, "b6c1a2f4"),
+        (
+            "firefox",
+            109,
+            SendRecv,
+            Setup::ActPass,
+            true,
+            0,
+            "b6c1a2f4",
+        ),
         ("libpeer", 111, SendRecv, Setup::Passive, true, 1, "a1b2"),
         ("esp", 111, SendOnly, Setup::ActPass, false, 1, "Q7wE"),
-        ("ffmpeg", 111, SendOnly, Setup::Passive, false, 0, "9f0c6b1e"),
+        (
+            "ffmpeg",
+            111,
+            SendOnly,
+            Setup::Passive,
+            false,
+            0,
+            "9f0c6b1e",
+        ),
         ("obs", 111, SendOnly, Setup::ActPass, false, 1, "Lw3n"),
-        ("gstreamer", 97, SendOnly, Setup::ActPass, false, 0, "tG5kL0pQ2wXz8Rn1Vb7Mc4Yd6Hs3Jf9A"),
+        (
+            "gstreamer",
+            97,
+            SendOnly,
+            Setup::ActPass,
+            false,
+            0,
+            "tG5kL0pQ2wXz8Rn1Vb7Mc4Yd6Hs3Jf9A",
+        ),
         ("aiortc", 96, SendRecv, Setup::ActPass, true, 2, "Vn2s"),
         ("whep", 100, RecvOnly, Setup::Active, false, 0, "7sFv"),
         ("bare", 120, SendRecv, Setup::ActPass, false, 1, "bare"),
@@ -40,7 +70,12 @@ fn every_client_s_offer_is_understood() {
         assert_eq!(offer.direction, direction, "{name}");
         assert_eq!(offer.setup, setup, "{name}");
         assert_eq!(offer.has_data(), data, "{name}");
-        assert_eq!(offer.candidates.len(), candidates, "{name}: {:?}", offer.candidates);
+        assert_eq!(
+            offer.candidates.len(),
+            candidates,
+            "{name}: {:?}",
+            offer.candidates
+        );
         assert_eq!(offer.credentials.ufrag, ufrag, "{name}");
         assert!(offer.fingerprint.starts_with("9a:3c:11"), "{name}");
         assert_eq!(offer.ice_lite, name == "bare", "{name}");
@@ -51,19 +86,38 @@ fn every_client_s_offer_is_understood() {
 fn extensions_are_taken_in_their_direction_of_use() {
     let extension = |id, directed| Some(Extension { id, directed });
     let chrome = read("chrome").extensions;
-    assert_eq!((chrome.mid, chrome.ssrc_level, chrome.csrc_level), (Some(4), extension(1, false), None));
+    assert_eq!(
+        (chrome.mid, chrome.ssrc_level, chrome.csrc_level),
+        (Some(4), extension(1, false), None)
+    );
     let firefox = read("firefox").extensions;
     assert_eq!(firefox.csrc_level, extension(2, true));
     assert_eq!(read("libpeer").extensions, Extensions::default());
     let with = |line: &str| {
-        let sdp = format!("{}a=extmap:{line}\n", include_str!("../../../tests/offers/bare.sdp"));
+        let sdp = format!(
+            "{}a=extmap:{line}\n",
+            include_str!("../../../tests/offers/bare.sdp")
+        );
         Offer::read(&sdp).expect("readable").extensions
     };
-    assert_eq!(with(&format!("3/sendonly {URI_SSRC_LEVEL}")).ssrc_level, extension(3, true));
-    assert_eq!(with(&format!("3/recvonly {URI_SSRC_LEVEL}")).ssrc_level, None);
-    assert_eq!(with(&format!("3/sendonly {URI_CSRC_LEVEL}")).csrc_level, None);
+    assert_eq!(
+        with(&format!("3/sendonly {URI_SSRC_LEVEL}")).ssrc_level,
+        extension(3, true)
+    );
+    assert_eq!(
+        with(&format!("3/recvonly {URI_SSRC_LEVEL}")).ssrc_level,
+        None
+    );
+    assert_eq!(
+        with(&format!("3/sendonly {URI_CSRC_LEVEL}")).csrc_level,
+        None
+    );
     for id in ["0", "15", "16", "300", "-1", "x", ""] {
-        assert_eq!(with(&format!("{id} {URI_CSRC_LEVEL}")), Extensions::default(), "{id}");
+        assert_eq!(
+            with(&format!("{id} {URI_CSRC_LEVEL}")),
+            Extensions::default(),
+            "{id}"
+        );
     }
 }
 
@@ -86,18 +140,44 @@ fn changed(from: &str, to: &str) -> Result<Offer, OfferError> {
 
 #[test]
 fn what_cannot_be_served_is_refused_with_its_reason() {
-    let many: String = (0..101).map(|n| format!("a=candidate:{n} 1 udp 1 192.0.2.1 {n} typ host\n")).collect();
+    let many: String = (0..101)
+        .map(|n| format!("a=candidate:{n} 1 udp 1 192.0.2.1 {n} typ host\n"))
+        .collect();
     let video = include_str!("../../../tests/offers/obs.sdp");
     let video = video.replace("m=audio 58211", "m=audio 0");
     let cases = [
-        ("candidates", changed("a=candidate", &format!("{many}a=candidate")), OfferError::TooManyCandidates { limit: 100 }),
+        (
+            "candidates",
+            changed("a=candidate", &format!("{many}a=candidate")),
+            OfferError::TooManyCandidates { limit: 100 },
+        ),
         ("video only", Offer::read(&video), OfferError::NoAudio),
-        ("no sections", changed("m=audio 5004 RTP/SAVPF 120\n", ""), OfferError::NoAudio),
-        ("rejected", changed("m=audio 5004", "m=audio 0"), OfferError::NoAudio),
-        ("other codec", changed("opus/48000/2", "PCMU/8000"), OfferError::NoOpus),
-        ("clock", changed("opus/48000/2", "opus/0/2"), OfferError::NoOpus),
+        (
+            "no sections",
+            changed("m=audio 5004 RTP/SAVPF 120\n", ""),
+            OfferError::NoAudio,
+        ),
+        (
+            "rejected",
+            changed("m=audio 5004", "m=audio 0"),
+            OfferError::NoAudio,
+        ),
+        (
+            "other codec",
+            changed("opus/48000/2", "PCMU/8000"),
+            OfferError::NoOpus,
+        ),
+        (
+            "clock",
+            changed("opus/48000/2", "opus/0/2"),
+            OfferError::NoOpus,
+        ),
         ("payload type", changed("120", "200"), OfferError::NoOpus),
-        ("not in formats", changed("RTP/SAVPF 120", "RTP/SAVPF 121"), OfferError::NoOpus),
+        (
+            "not in formats",
+            changed("RTP/SAVPF 120", "RTP/SAVPF 121"),
+            OfferError::NoOpus,
+        ),
     ];
     for (name, result, error) in cases {
         assert_eq!(result.err(), Some(error), "{name}");
@@ -113,18 +193,28 @@ fn what_cannot_be_served_is_refused_with_its_reason() {
         ("setup", changed("a=ice-lite", "a=setup:holdconn")),
         (
             "two mids",
-            Offer::read(&video.replace("m=audio 0", "m=audio 9").replace("a=mid:1", "a=mid:0")),
+            Offer::read(
+                &video
+                    .replace("m=audio 0", "m=audio 9")
+                    .replace("a=mid:1", "a=mid:0"),
+            ),
         ),
     ];
     for (name, result) in unsupported {
-        assert!(matches!(result, Err(OfferError::Unsupported { .. })), "{name}: {result:?}");
+        assert!(
+            matches!(result, Err(OfferError::Unsupported { .. })),
+            "{name}: {result:?}"
+        );
     }
     let unparsable = [
         ("empty", Offer::read("")),
         ("json", Offer::read("{\"sdp\":\"v=0\"}")),
         ("control characters", changed("s=-", "s=\u{1}")),
         ("a word", changed("s=-", "hello")),
-        ("media line", changed("m=audio 5004 RTP/SAVPF 120", "m=audio")),
+        (
+            "media line",
+            changed("m=audio 5004 RTP/SAVPF 120", "m=audio"),
+        ),
     ];
     for (name, result) in unparsable {
         assert_eq!(result.err(), Some(OfferError::Unparsable), "{name}");
@@ -136,12 +226,17 @@ fn attributes_may_stand_at_either_level() {
     let media = changed("a=ice-ufrag:bare\n", "")
         .and_then(|_| changed("m=audio", "m=audio"))
         .err();
-    assert!(matches!(media, Some(OfferError::Unsupported { .. })), "gone from the session");
-    let moved = include_str!("../../../tests/offers/bare.sdp")
-        .replace("a=ice-ufrag:bare\n", "")
+    assert!(
+        matches!(media, Some(OfferError::Unsupported { .. })),
+        "gone from the session"
+    );
+    let moved = include_str!("../../../tests/offers/bare.sdp").replace("a=ice-ufrag:bare\n", "")
         + "a=ice-ufrag:media\na=recvonly\n";
     let offer = Offer::read(&moved).expect("readable");
-    assert_eq!((offer.credentials.ufrag.as_str(), offer.direction), ("media", Direction::RecvOnly));
+    assert_eq!(
+        (offer.credentials.ufrag.as_str(), offer.direction),
+        ("media", Direction::RecvOnly)
+    );
     let session = changed("a=ice-lite", "a=inactive").expect("readable");
     assert_eq!(session.direction, Direction::Inactive);
 }
