@@ -12,6 +12,7 @@ use mixer::{Packet, RtpTime, Seq};
 use rtc::ice::mdns::MulticastDnsMode;
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::media_engine::MIME_TYPE_OPUS;
+use rtc::peer_connection::transport::RTCDtlsRole;
 use rtc::rtp_transceiver::rtp_sender::{
     RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
     RTCRtpHeaderExtensionCapability, RtpCodecKind,
@@ -218,6 +219,8 @@ impl Connection {
         }
         let settings = SettingEngineBuilder::new()
             .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+            // For the side that answers: whoever begins the handshake waits 200 ms for a timer first.
+            .with_answering_dtls_role(RTCDtlsRole::Server)
             .with_ice_timeouts(Some(SHAKY_AFTER), Some(DOWN_AFTER), Some(KEEP_ALIVE))
             .build();
         let peer = PeerConnectionBuilder::new()
@@ -462,7 +465,6 @@ fn opus() -> RTCRtpCodecParameters {
             rtcp_feedback: Vec::new(),
         },
         payload_type: OPUS_PAYLOAD_TYPE,
-        ..RTCRtpCodecParameters::default()
     }
 }
 
