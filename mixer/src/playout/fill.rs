@@ -47,9 +47,7 @@ impl Playout {
             return Step::Pause;
         }
         if lost > 0 {
-            self.stats.lost += lost as u64;
-            self.delay.lost(lost as u64);
-            self.next_seq = first.seq;
+            self.count_lost(first.seq);
         }
         self.stats.concealed_samples += self.stalled as u64;
         let covered = self.stalled as i64;

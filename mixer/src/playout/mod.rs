@@ -283,6 +283,11 @@ impl Playout {
         if now < base + first.end() + self.delay.target() {
             return false;
         }
+        if !self.fresh && first.seq > self.next_seq {
+            // Silence covered the rest of a hole; what was made up before it did hide a loss.
+            self.stats.concealed_samples += self.stalled as u64;
+            self.count_lost(first.seq);
+        }
         self.queue.clear();
         self.next_seq = first.seq;
         self.next_time = first.time;
@@ -297,7 +302,14 @@ impl Playout {
 
     fn end_talk_spurt(&mut self) {
         self.state = State::Waiting;
-        self.stalled = 0;
+    }
+
+    /// Gives up on the packets before `seq`.
+    fn count_lost(&mut self, seq: i64) {
+        let lost = (seq - self.next_seq).max(0) as u64;
+        self.stats.lost += lost;
+        self.delay.lost(lost);
+        self.next_seq = seq;
     }
 
     /// Throws away what is so late that playing it faster would take seconds: after a freeze, a

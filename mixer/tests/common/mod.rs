@@ -138,7 +138,7 @@ pub fn play(flights: &[Flight], tick: TickLength) -> (Vec<Heard>, Vec<f32>, Play
         .filter_map(|flight| Some((flight.arrival_us?, flight.packet)))
         .collect();
     arrivals.sort_by_key(|(arrival, _)| *arrival);
-    let end_us = flights.last().map_or(0, |flight| flight.sent_us) + 20_000;
+    let end_us = flights.last().map_or(0, |flight| flight.sent_us) + 200_000;
     let mut playout = Playout::new(Layout::Mono, tick, ToneDecoder::boxed());
     let mut frame = Frame::new(Layout::Mono, tick);
     let (mut ticks, mut sound) = (Vec::new(), Vec::new());
