@@ -1,5 +1,7 @@
 //! The headless client against a peer that sends back what it gets, and against another client.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
+
 mod echo;
 
 use std::f32::consts::TAU;
