@@ -224,7 +224,6 @@ async fn answer(offer: String, state: Arc<State>) -> (Arc<dyn PeerConnection>, S
     let parameters = RTCRtpCodecParameters {
         rtp_codec: codec.clone(),
         payload_type: 111,
-        ..Default::default()
     };
     media
         .register_codec(parameters, RtpCodecKind::Audio)
