@@ -1,1 +1,281 @@
-//! cli.
+//! The command line: what can be said, and the exit status it ends with.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Given, Problem};
+use crate::server;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mixminus",
+    version,
+    about = "An audio-only MCU: everybody hears everybody but themselves"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the binary can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server
+    Serve(Box<Serve>),
+}
+
+/// Flags of `mixminus serve`. Every setting is text here; the table of keys understands them all in one place.
+#[derive(Debug, Default, Args)]
+pub struct Serve {
+    /// TOML file with any of the settings below, underscores for dashes, and [[rooms]]
+    #[arg(long, env = "MIXMINUS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Say what is wrong with the configuration, or print it, and end
+    #[arg(long)]
+    pub check: bool,
+    /// Where HTTP and WebSocket are served [127.0.0.1:8080]
+    #[arg(long, env = "MIXMINUS_HTTP", value_name = "ADDR")]
+    pub http: Option<String>,
+    /// Where audio is received, UDP [0.0.0.0:7882]
+    #[arg(long, env = "MIXMINUS_MEDIA", value_name = "ADDR")]
+    pub media: Option<String>,
+    /// Address told to clients instead of the host's own; repeatable
+    #[arg(
+        long,
+        env = "MIXMINUS_ANNOUNCE",
+        value_name = "IP",
+        value_delimiter = ','
+    )]
+    pub announce: Vec<String>,
+    /// Mixer threads [1]
+    #[arg(long, env = "MIXMINUS_MIXERS", value_name = "N")]
+    pub mixers: Option<String>,
+    /// Certificate chain, PEM; HTTP is then served over TLS
+    #[arg(long, env = "MIXMINUS_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<String>,
+    /// Private key of the certificate, PEM
+    #[arg(long, env = "MIXMINUS_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<String>,
+    /// Serve HTTPS with a certificate made at the start
+    #[arg(long, env = "MIXMINUS_TLS_SELF_SIGNED", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub tls_self_signed: Option<String>,
+    /// Most rooms at one time [1000]
+    #[arg(long, env = "MIXMINUS_MAX_ROOMS", value_name = "N")]
+    pub max_rooms: Option<String>,
+    /// Most participants of one room [200]
+    #[arg(long, env = "MIXMINUS_MAX_PARTICIPANTS", value_name = "N")]
+    pub max_participants: Option<String>,
+    /// Most participants of all rooms [2000]
+    #[arg(long, env = "MIXMINUS_MAX_SESSIONS", value_name = "N")]
+    pub max_sessions: Option<String>,
+    /// Whether the first join makes a room [true]
+    #[arg(long, env = "MIXMINUS_OPEN_ROOMS", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub open_rooms: Option<String>,
+    /// How streams are encoded: voice, low-delay, thin, music [voice]
+    #[arg(long, env = "MIXMINUS_DEFAULT_PROFILE", value_name = "NAME")]
+    pub default_profile: Option<String>,
+    /// How often a room is mixed, 10 or 20 ms [20]
+    #[arg(long, env = "MIXMINUS_TICK_MS", value_name = "MS")]
+    pub tick_ms: Option<String>,
+    /// Origin whose pages may use the interface; repeatable [every origin]
+    #[arg(
+        long = "cors-origin",
+        env = "MIXMINUS_CORS_ORIGINS",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    pub cors_origins: Vec<String>,
+    /// STUN or TURN server that clients are told to use; repeatable
+    #[arg(
+        long = "ice-server",
+        env = "MIXMINUS_ICE_SERVERS",
+        value_name = "URL",
+        value_delimiter = ','
+    )]
+    pub ice_servers: Vec<String>,
+    /// Ask for real-time scheduling [true]
+    #[arg(long, env = "MIXMINUS_REALTIME", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub realtime: Option<String>,
+    /// What is logged [info]
+    #[arg(long, env = "MIXMINUS_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// Level under which nobody is heard, dBFS, or off [-50]
+    #[arg(
+        long,
+        env = "MIXMINUS_GATE_DB",
+        value_name = "DB",
+        allow_hyphen_values = true
+    )]
+    pub gate_db: Option<String>,
+    /// Only this many, the loudest, are heard at one time; 0 is everybody [0]
+    #[arg(long, env = "MIXMINUS_MAX_CONTRIBUTORS", value_name = "N")]
+    pub max_contributors: Option<String>,
+}
+
+/// Unusable arguments or configuration.
+const UNUSABLE: u8 = 2;
+
+impl Serve {
+    /// The configuration these flags and the file they name come to.
+    ///
+    /// # Errors
+    /// Every [`Problem`] there is.
+    pub fn load(&self) -> Result<Config, Vec<Problem>> {
+        let Some(path) = &self.config else {
+            return Config::load(None, self.given());
+        };
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Config::load(Some((&name, &text)), self.given()),
+            Err(error) => Err(vec![Problem(format!(
+                "The file {name} cannot be read: {error}."
+            ))]),
+        }
+    }
+
+    /// What was given, flag or environment, key by key.
+    fn given(&self) -> Vec<Given> {
+        let one = [
+            ("http", &self.http),
+            ("media", &self.media),
+            ("mixers", &self.mixers),
+            ("tls_cert", &self.tls_cert),
+            ("tls_key", &self.tls_key),
+            ("tls_self_signed", &self.tls_self_signed),
+            ("max_rooms", &self.max_rooms),
+            ("max_participants", &self.max_participants),
+            ("max_sessions", &self.max_sessions),
+            ("open_rooms", &self.open_rooms),
+            ("default_profile", &self.default_profile),
+            ("tick_ms", &self.tick_ms),
+            ("realtime", &self.realtime),
+            ("log", &self.log),
+            ("gate_db", &self.gate_db),
+            ("max_contributors", &self.max_contributors),
+        ];
+        let lists = [
+            ("announce", &self.announce),
+            ("cors_origins", &self.cors_origins),
+            ("ice_servers", &self.ice_servers),
+        ];
+        let one = one
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, vec![value.clone()?])));
+        let lists = lists
+            .into_iter()
+            .filter(|(_, values)| !values.is_empty())
+            .map(|(key, values)| (key, values.clone()));
+        one.chain(lists)
+            .map(|(key, values)| Given {
+                key: key.to_owned(),
+                values,
+                source: format!("flag or MIXMINUS_{}", key.to_uppercase()),
+            })
+            .collect()
+    }
+}
+
+/// Does what the command line says.
+pub fn run(cli: Cli) -> ExitCode {
+    match cli.command {
+        Command::Serve(serve) => run_server(&serve),
+    }
+}
+
+fn run_server(serve: &Serve) -> ExitCode {
+    let config = match serve.load() {
+        Ok(config) => config,
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("{problem}");
+            }
+            return ExitCode::from(UNUSABLE);
+        }
+    };
+    if serve.check {
+        print!("{config}");
+        return ExitCode::SUCCESS;
+    }
+    match server::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::config::KEYS;
+
+    fn serve(arguments: &[&str]) -> Serve {
+        let line = ["mixminus", "serve"].iter().chain(arguments);
+        let Command::Serve(serve) = Cli::parse_from(line).command;
+        *serve
+    }
+
+    #[test]
+    fn every_setting_has_a_flag_and_a_variable() {
+        let command = Cli::command();
+        let serve = command.find_subcommand("serve").expect("it is there");
+        for key in &KEYS {
+            let variable = format!("MIXMINUS_{}", key.name.to_uppercase());
+            let found = serve.get_arguments().any(|argument| {
+                argument
+                    .get_env()
+                    .is_some_and(|env| env == variable.as_str())
+            });
+            assert!(found, "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn flags_reach_the_configuration() {
+        let config = serve(&[
+            "--http",
+            "127.0.0.1:0",
+            "--announce",
+            "192.0.2.1",
+            "--announce",
+            "192.0.2.2",
+            "--tls-self-signed",
+            "--gate-db",
+            "-40",
+            "--realtime=false",
+            "--cors-origin",
+            "https://a.example",
+        ])
+        .load()
+        .expect("good");
+        assert_eq!(config.announce.len(), 2);
+        assert!(config.tls_self_signed && !config.realtime);
+        assert_eq!(config.room.gate_db, Some(-40.0));
+        assert_eq!(config.cors_origins, ["https://a.example"]);
+    }
+
+    #[test]
+    fn bad_flags_are_told_in_the_same_words() {
+        let problems = serve(&["--max-rooms", "none"])
+            .load()
+            .expect_err("no number");
+        assert!(
+            problems[0]
+                .0
+                .starts_with("max_rooms = none (flag or MIXMINUS_MAX_ROOMS)"),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,1 +1,395 @@
-//! conference.
+//! The conference: intents in, commands to the mixer and the network out, events to everybody who watches.
+//!
+//! Stands above the picture and steers it: it decides who is in which room and never sees a packet. One lock guards the
+//! whole state; what is done under it is short and never waits, because both links only ever try. Heavy work (reading an
+//! offer, building codecs) happens before the lock is taken, on the caller's thread.
+//!
+//! A join is a seat reserved, an offer accepted, a box sent to the mixer, a peer sent to the network and a member
+//! entered, in this order; when a step fails, everything before it is undone.
+
+mod bucket;
+mod error;
+mod figures;
+mod join;
+mod mixing;
+mod pump;
+mod registry;
+mod rooms;
+mod totals;
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mixer::{Decibels, Gain, ParticipantId};
+use serde_json::Value;
+use tokio::sync::broadcast;
+
+pub use bucket::{Bucket, Verdict};
+pub use error::{
+    CommandError, ConfigureError, IceError, JoinError, Overloaded, UnknownParticipant,
+    UnknownSession,
+};
+pub use figures::{Family, Kind, Sample};
+pub use join::{Join, Joined};
+pub use pump::pump;
+pub(crate) use pump::too_many;
+pub use rooms::Configure;
+pub use totals::Totals;
+
+use mixing::Mixing;
+use registry::{Registry, Room};
+
+use crate::audio::AudioHandle;
+use crate::control::{
+    Change, Event, Invalid, LeaveReason, Order, Participant, PublicId, RoomConfig, RoomName,
+    RoomState,
+};
+pub use crate::rtc::OfferError;
+use crate::rtc::{Restart, RestartAnswer, RtcHandle};
+
+/// What a conference may grow to, and what its rooms are set to when nobody says otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Most rooms.
+    pub max_rooms: usize,
+    /// Most participants of all rooms.
+    pub max_sessions: usize,
+    /// Rooms are made by joining them.
+    pub open_rooms: bool,
+    /// Settings of a new room.
+    pub room: RoomConfig,
+}
+
+/// A handle on the conference; clones are the same one.
+#[derive(Clone)]
+pub struct Conference {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    limits: Limits,
+    audio: AudioHandle,
+    rtc: RtcHandle,
+    state: Mutex<State>,
+    counts: Counts,
+}
+
+/// Everything that changes.
+struct State {
+    registry: Registry,
+    mixing: Mixing,
+    stopping: bool,
+}
+
+/// What happened since the start.
+#[derive(Default)]
+struct Counts {
+    joins: AtomicU64,
+    refused: AtomicU64,
+    left: [AtomicU64; LeaveReason::ALL.len()],
+    faults: AtomicU64,
+}
+
+/// A client's news about its own addresses, from a trickle fragment (RFC 8840).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IceUpdate {
+    /// The user name fragment the candidates belong to.
+    pub ufrag: Option<String>,
+    /// The password that goes with it; needed for a restart.
+    pub pwd: Option<String>,
+    /// Candidate lines without `a=`.
+    pub candidates: Vec<String>,
+}
+
+/// What became of an [`IceUpdate`].
+#[derive(Debug)]
+pub enum IceOutcome {
+    /// The candidates were added.
+    Added,
+    /// The fragment named a new user name: ICE starts afresh.
+    Restarted {
+        /// Names the new ICE session.
+        etag: String,
+        /// The server's side of it.
+        answer: RestartAnswer,
+    },
+}
+
+impl Conference {
+    /// An empty conference over a running mixer and a running network thread.
+    pub fn new(limits: Limits, audio: AudioHandle, rtc: RtcHandle) -> Conference {
+        let state = State {
+            registry: Registry::default(),
+            mixing: Mixing::new(audio.clone()),
+            stopping: false,
+        };
+        Conference {
+            inner: Arc::new(Inner {
+                limits,
+                audio,
+                rtc,
+                state: Mutex::new(state),
+                counts: Counts::default(),
+            }),
+        }
+    }
+
+    /// Ends a session because its client says so.
+    ///
+    /// # Errors
+    /// [`UnknownSession`], the same for a session that never was and one that is over.
+    pub fn leave(&self, session: &str) -> Result<(), UnknownSession> {
+        let mut state = self.lock();
+        let id = state.registry.of_session(session).ok_or(UnknownSession)?;
+        self.remove(&mut state, id, LeaveReason::Left);
+        Ok(())
+    }
+
+    /// Removes a participant from its room.
+    ///
+    /// # Errors
+    /// [`UnknownParticipant`] when there is no such room or nobody of this id in it.
+    pub fn kick(&self, room: &RoomName, participant: PublicId) -> Result<(), UnknownParticipant> {
+        let mut state = self.lock();
+        state.find(room, participant.0)?;
+        self.remove(&mut state, participant.0, LeaveReason::Kicked);
+        Ok(())
+    }
+
+    /// Changes a participant and tells the room.
+    ///
+    /// # Errors
+    /// [`UnknownParticipant`] when there is no such room or nobody of this id in it.
+    pub fn change(
+        &self,
+        room: &RoomName,
+        participant: PublicId,
+        change: Change,
+    ) -> Result<Participant, UnknownParticipant> {
+        let mut state = self.lock();
+        state.find(room, participant.0)?;
+        self.apply(&mut state, participant.0, change)
+            .ok_or(UnknownParticipant::Participant)
+    }
+
+    /// Carries out a message that came over a room's WebSocket; what to answer, if anything.
+    pub fn order(&self, room: &RoomName, text: &str) -> Result<Option<Event>, Event> {
+        let (order, id) = read(text)?;
+        let mut state = self.lock();
+        let participant = order
+            .session
+            .as_deref()
+            .and_then(|session| state.registry.of_session(session))
+            .filter(|id| state.registry.place(*id) == Some(room));
+        let Some(participant) = participant else {
+            return Err(refusal(&CommandError::UnknownSession, id));
+        };
+        self.apply(&mut state, participant, order.command.into());
+        Ok(id.map(|id| Event::Ok { id }))
+    }
+
+    /// A room as it is now and everything that happens in it from now on, as JSON texts.
+    pub fn watch(&self, room: &RoomName) -> Option<(RoomState, broadcast::Receiver<Arc<str>>)> {
+        let state = self.lock();
+        let entry = state.registry.rooms.get(room)?;
+        Some((entry.state(room), entry.events.subscribe()))
+    }
+
+    /// Takes a client's new candidates, or restarts ICE when they come under a new user name.
+    ///
+    /// - `expected`: what the request was conditional on; `None` and an empty list are no condition.
+    ///
+    /// # Errors
+    /// [`IceError`]. A restart that fails leaves the old ICE session as it was.
+    pub async fn update_ice(
+        &self,
+        session: &str,
+        expected: Option<&[String]>,
+        update: IceUpdate,
+    ) -> Result<IceOutcome, IceError> {
+        let (id, restart) = self.match_ice(session, expected, &update)?;
+        let Some(restart) = restart else {
+            return match self.inner.rtc.trickle(id, update.candidates) {
+                Ok(()) => Ok(IceOutcome::Added),
+                Err(error) => Err(error.into()),
+            };
+        };
+        let ufrag = restart.ufrag.clone();
+        let answer = self.inner.rtc.restart(id, restart).await?;
+        let mut state = self.lock();
+        let (_, member) = state
+            .registry
+            .member_mut(id)
+            .ok_or(IceError::UnknownSession)?;
+        member.client_ufrag = ufrag;
+        member.etag = join::secret::<8>();
+        Ok(IceOutcome::Restarted {
+            etag: member.etag.clone(),
+            answer,
+        })
+    }
+
+    /// Removes everybody and takes nobody in any more.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.stopping = true;
+        let everybody: Vec<ParticipantId> = state
+            .registry
+            .rooms
+            .values()
+            .flat_map(|room| room.members.iter().map(|member| member.id))
+            .collect();
+        for id in everybody {
+            self.remove(&mut state, id, LeaveReason::ServerStopping);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under the lock leaves a state that is whole: every step undoes or completes itself.
+        self.inner
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The participant an update is for, and the restart it asks for, if any.
+    fn match_ice(
+        &self,
+        session: &str,
+        expected: Option<&[String]>,
+        update: &IceUpdate,
+    ) -> Result<(ParticipantId, Option<Restart>), IceError> {
+        let mut state = self.lock();
+        let member = state
+            .registry
+            .of_session(session)
+            .and_then(|id| state.registry.member_mut(id));
+        let (_, member) = member.ok_or(IceError::UnknownSession)?;
+        if expected.is_some_and(|tags| !tags.is_empty() && !tags.contains(&member.etag)) {
+            return Err(IceError::Stale);
+        }
+        let restart = match (&update.ufrag, &update.pwd) {
+            (Some(ufrag), Some(pwd)) if *ufrag != member.client_ufrag => Some(Restart {
+                ufrag: ufrag.clone(),
+                pwd: pwd.clone(),
+                candidates: update.candidates.clone(),
+            }),
+            _ => None,
+        };
+        Ok((member.id, restart))
+    }
+
+    /// Changes a member and tells its room; `None` if there is no such member.
+    fn apply(&self, state: &mut State, id: ParticipantId, change: Change) -> Option<Participant> {
+        let (room, member) = state.registry.member_mut(id)?;
+        let room = room.clone();
+        let settings = &member.shared.settings;
+        let mut events = Vec::new();
+        if let Some(muted) = change.muted.filter(|muted| *muted != settings.muted()) {
+            settings.mute(muted);
+            events.push(Event::Muted {
+                participant: PublicId(id),
+                muted,
+            });
+        }
+        let described = change.gain_db.is_some() || change.name.is_some();
+        if let Some(gain_db) = change.gain_db {
+            settings.amplify(Gain::from(Decibels(gain_db)));
+            member.gain_db = gain_db;
+        }
+        if let Some(name) = change.name {
+            member.name = name.into_string();
+        }
+        let participant = member.public();
+        if described {
+            events.push(Event::Changed {
+                participant: participant.clone(),
+            });
+        }
+        if let Some(room) = state.registry.rooms.get(&room) {
+            for event in &events {
+                self.tell(room, event);
+            }
+        }
+        Some(participant)
+    }
+
+    /// Takes a participant out of everything and tells its room why.
+    fn remove(&self, state: &mut State, id: ParticipantId, reason: LeaveReason) {
+        let left = Event::Left {
+            participant: PublicId(id),
+            reason,
+        };
+        // Told while it is still a member, so that its own data channel says why it closes.
+        if let Some(name) = state.registry.place(id)
+            && let Some(room) = state.registry.rooms.get(name)
+        {
+            self.tell(room, &left);
+        }
+        let Some((name, member)) = state.registry.take(id) else {
+            return;
+        };
+        state.mixing.remove(id);
+        self.inner.rtc.close(id);
+        self.inner.counts.left[reason as usize].fetch_add(1, Relaxed);
+        tracing::info!(room = %name, participant = %PublicId(id), name = member.name, reason = reason.word(), "left");
+        state.end_if_over(&name);
+    }
+
+    /// Tells everybody who watches a room, over WebSocket and data channel.
+    fn tell(&self, room: &Room, event: &Event) {
+        let text: Arc<str> = event.to_json().into();
+        for member in room.members.iter().filter(|member| member.channel) {
+            self.inner.rtc.send_text(member.id, text.to_string());
+        }
+        // Nobody watching is no mistake.
+        let _ = room.events.send(text);
+    }
+}
+
+impl State {
+    /// Whether somebody is in a room.
+    fn find(&self, room: &RoomName, id: ParticipantId) -> Result<(), UnknownParticipant> {
+        if !self.registry.rooms.contains_key(room) {
+            return Err(UnknownParticipant::Room);
+        }
+        if self.registry.place(id) == Some(room) {
+            Ok(())
+        } else {
+            Err(UnknownParticipant::Participant)
+        }
+    }
+
+    /// Ends a room that nothing keeps.
+    fn end_if_over(&mut self, name: &RoomName) {
+        if self.registry.rooms.get(name).is_some_and(Room::is_over)
+            && let Some(room) = self.registry.rooms.remove(name)
+        {
+            self.mixing.remove_room(room.id);
+        }
+    }
+}
+
+/// Reads a message; a mistake becomes the answer to it.
+fn read(text: &str) -> Result<(Order, Option<Value>), Event> {
+    match Order::parse(text) {
+        Ok(order) => {
+            let id = order.id.clone();
+            Ok((order, id))
+        }
+        Err((invalid, id)) => Err(refuse(invalid, id)),
+    }
+}
+
+fn refuse(invalid: Invalid, id: Option<Value>) -> Event {
+    refusal(&CommandError::Invalid(invalid), id)
+}
+
+fn refusal(error: &CommandError, id: Option<Value>) -> Event {
+    Event::Error {
+        kind: error.kind(),
+        detail: error.to_string(),
+        id,
+    }
+}

@@ -1,1 +1,349 @@
-//! config.
+//! The configuration: one struct, filled from defaults, a TOML file, the environment and flags, the later winning.
+//!
+//! Every key stands in one table ([`KEYS`]), from which reading, checking and printing are done, so that a key cannot
+//! be known to one of them only. Everything wrong is found in one go: a person mends a configuration once.
+
+mod file;
+mod keys;
+mod values;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::control::{RoomConfig, RoomName};
+
+pub use keys::{KEYS, Key};
+
+/// What `mixminus serve` runs with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where HTTP is served.
+    pub http: SocketAddr,
+    /// Where media is received, UDP.
+    pub media: SocketAddr,
+    /// Addresses told to clients instead of the host's own.
+    pub announce: Vec<IpAddr>,
+    /// Mixer threads.
+    pub mixers: u32,
+    /// Certificate chain, PEM.
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, PEM.
+    pub tls_key: Option<PathBuf>,
+    /// Serve HTTPS with a certificate made at the start.
+    pub tls_self_signed: bool,
+    /// Most rooms.
+    pub max_rooms: u32,
+    /// Most participants of all rooms.
+    pub max_sessions: u32,
+    /// Rooms are made by joining them.
+    pub open_rooms: bool,
+    /// Settings of a room that says nothing else: `default_profile`, `tick_ms` and `max_participants`.
+    pub room: RoomConfig,
+    /// Origins whose pages may use the interface; empty lets every page.
+    pub cors_origins: Vec<String>,
+    /// STUN and TURN servers that clients are told to use.
+    pub ice_servers: Vec<IceServer>,
+    /// What is logged, in the words of `tracing`.
+    pub log: String,
+    /// Run the mixer and the network under real-time scheduling where the system permits.
+    pub realtime: bool,
+    /// Rooms that are there from the start and stay.
+    pub rooms: Vec<(RoomName, RoomConfig)>,
+}
+
+/// A STUN or TURN server for clients (RFC 7064, RFC 7065).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IceServer {
+    /// `stun:` or `turn:` URL without credentials.
+    pub url: String,
+    /// User name and password of a TURN server.
+    pub credentials: Option<(String, String)>,
+}
+
+/// One thing that is wrong with a configuration, as a sentence with the key, its value and what it may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem(pub String);
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Values as they were given, before they are understood: key, values, and where they came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// Name of the key.
+    pub key: String,
+    /// One value, or several for a list.
+    pub values: Vec<String>,
+    /// For the sentence about a mistake.
+    pub source: String,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            http: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            media: SocketAddr::from(([0, 0, 0, 0], 7882)),
+            announce: Vec::new(),
+            mixers: 1,
+            tls_cert: None,
+            tls_key: None,
+            tls_self_signed: false,
+            max_rooms: 1_000,
+            max_sessions: 2_000,
+            open_rooms: true,
+            room: RoomConfig::default(),
+            cors_origins: Vec::new(),
+            ice_servers: Vec::new(),
+            log: "info".to_owned(),
+            realtime: true,
+            rooms: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Builds the configuration: defaults, then the TOML text (with the name it is to be called by), then what flags
+    /// and environment gave.
+    ///
+    /// # Errors
+    /// Every [`Problem`] there is.
+    pub fn load(file: Option<(&str, &str)>, given: Vec<Given>) -> Result<Config, Vec<Problem>> {
+        let mut config = Config::default();
+        let mut problems = Vec::new();
+        let mut rooms = Vec::new();
+        let mut all = Vec::new();
+        if let Some((name, text)) = file {
+            match file::read(name, text) {
+                Ok(read) => {
+                    all.extend(read.given);
+                    rooms = read.rooms;
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        all.extend(given);
+        for given in &all {
+            if let Err(problem) = config.set(given) {
+                problems.push(problem);
+            }
+        }
+        for room in rooms {
+            match file::room(&room, config.room) {
+                Ok(room) => config.rooms.push(room),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        problems.extend(config.contradictions());
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// Whether HTTP is served over TLS.
+    pub fn tls(&self) -> bool {
+        self.tls_self_signed || self.tls_cert.is_some()
+    }
+
+    fn set(&mut self, given: &Given) -> Result<(), Problem> {
+        let Some(key) = KEYS.iter().find(|key| key.name == given.key) else {
+            return Err(unknown(given));
+        };
+        let values: Vec<&str> = given.values.iter().map(String::as_str).collect();
+        (key.set)(self, &values).map_err(|values::Refused| {
+            Problem(format!(
+                "{} = {} ({}) cannot be used: it must be {}.",
+                key.name,
+                values::shown(&given.values),
+                given.source,
+                key.range
+            ))
+        })
+    }
+
+    /// What is wrong with values that are right each for itself.
+    fn contradictions(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            problems.push(Problem(
+                "tls_cert and tls_key go together: give both or neither.".to_owned(),
+            ));
+        }
+        if self.tls_self_signed && self.tls_cert.is_some() {
+            problems.push(Problem(
+                "tls_self_signed and tls_cert exclude each other: give one of them.".to_owned(),
+            ));
+        }
+        for path in self.tls_cert.iter().chain(&self.tls_key) {
+            if let Err(error) = std::fs::File::open(path) {
+                problems.push(Problem(format!(
+                    "The file {} cannot be read: {error}.",
+                    path.display()
+                )));
+            }
+        }
+        if self.rooms.len() > self.max_rooms as usize {
+            problems.push(Problem(format!(
+                "There are {} [[rooms]], more than max_rooms = {}.",
+                self.rooms.len(),
+                self.max_rooms
+            )));
+        }
+        for (at, (name, _)) in self.rooms.iter().enumerate() {
+            if self.rooms[..at].iter().any(|(earlier, _)| earlier == name) {
+                problems.push(Problem(format!(
+                    "The room {name} is there twice in [[rooms]]."
+                )));
+            }
+        }
+        problems
+    }
+}
+
+/// The configuration as a TOML file that would give the same.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for key in &KEYS {
+            match (key.show)(self) {
+                Some(value) => writeln!(f, "{} = {value}", key.name)?,
+                None => writeln!(f, "# {} is not set", key.name)?,
+            }
+        }
+        for (name, room) in &self.rooms {
+            write!(f, "\n{}", file::show_room(name, room))?;
+        }
+        Ok(())
+    }
+}
+
+fn unknown(given: &Given) -> Problem {
+    let nearest = KEYS
+        .iter()
+        .map(|key| (values::distance(&given.key, key.name), key.name))
+        .min();
+    let hint = match nearest {
+        Some((distance, name)) if distance <= 3 => format!(" Did you mean {name}?"),
+        _ => String::new(),
+    };
+    Problem(format!(
+        "{} ({}) is no setting of this server.{hint}",
+        given.key, given.source
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flag(key: &str, value: &str) -> Given {
+        Given {
+            key: key.into(),
+            values: vec![value.into()],
+            source: format!("--{key}"),
+        }
+    }
+
+    fn problems(text: &str) -> Vec<String> {
+        let problems = Config::load(Some(("mixminus.toml", text)), vec![]).expect_err(text);
+        problems.into_iter().map(|problem| problem.0).collect()
+    }
+
+    #[test]
+    fn nothing_given_is_the_default() {
+        assert_eq!(Config::load(None, vec![]), Ok(Config::default()));
+    }
+
+    #[test]
+    fn the_default_of_every_key_is_what_its_row_says() {
+        let config = Config::default();
+        for key in &KEYS {
+            let shown = (key.show)(&config).unwrap_or_default();
+            assert_eq!(shown.trim_matches('"'), key.default, "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let text = "http = \"0.0.0.0:80\"\nmax_rooms = 7\ncors_origins = [\"https://a.example\", \"https://b.example\"]";
+        let config = Config::load(Some(("f", text)), vec![flag("max_rooms", "8")]).expect("good");
+        assert_eq!(config.http.port(), 80);
+        assert_eq!(config.max_rooms, 8);
+        assert_eq!(config.cors_origins.len(), 2);
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once_with_key_value_and_range() {
+        let told = problems(
+            "max_rooms = 0\nhttp = \"nowhere\"\ntick_ms = 15\nlog = 3\nopen_rooms = \"maybe\"",
+        );
+        assert_eq!(told.len(), 4, "{told:?}");
+        assert_eq!(
+            told[1],
+            "max_rooms = 0 (mixminus.toml) cannot be used: it must be a whole number from 1 to 100,000."
+        );
+    }
+
+    #[test]
+    fn unknown_keys_come_with_a_hint() {
+        assert_eq!(
+            problems("max_room = 3"),
+            ["max_room (mixminus.toml) is no setting of this server. Did you mean max_rooms?"]
+        );
+        assert_eq!(
+            problems("colour = \"red\""),
+            ["colour (mixminus.toml) is no setting of this server."]
+        );
+        assert_eq!(problems("[server]\nhttp = \"1.2.3.4:5\"").len(), 1);
+    }
+
+    #[test]
+    fn broken_files_are_told_with_their_line() {
+        let told = problems("max_rooms = 3\nhttp = ");
+        assert!(
+            told[0].contains("mixminus.toml") && told[0].contains("line 2"),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn rooms_are_read_over_the_defaults() {
+        let text = "default_profile = \"thin\"\n[[rooms]]\nname = \"lobby\"\n[[rooms]]\nname = \"hall\"\nprofile = \"music\"\nmax_participants = 9\ntick_ms = 10";
+        let config = Config::load(Some(("f", text)), vec![]).expect("good");
+        assert_eq!(config.rooms[0].1.profile, mixer::profile::Profile::Thin);
+        assert_eq!(config.rooms[1].1.max_participants, 9);
+        let again = config.to_string();
+        assert_eq!(Config::load(Some(("again", &again)), vec![]), Ok(config));
+    }
+
+    #[test]
+    fn bad_rooms_are_named() {
+        assert!(problems("[[rooms]]\nname = \"a b\"")[0].contains("a b"));
+        assert!(problems("[[rooms]]\nprofile = \"voice\"")[0].contains("name"));
+        assert!(problems("[[rooms]]\nname = \"a\"\ncolour = 3")[0].contains("colour"));
+        assert!(problems("[[rooms]]\nname = \"a\"\n[[rooms]]\nname = \"a\"")[0].contains("twice"));
+        assert!(problems("rooms = 3")[0].contains("rooms"));
+    }
+
+    #[test]
+    fn contradictions_are_found() {
+        assert!(problems("tls_cert = \"/nowhere/cert.pem\"").len() >= 2);
+        assert!(
+            problems("tls_self_signed = true\ntls_cert = \"/dev/null\"\ntls_key = \"/dev/null\"")
+                [0]
+            .contains("exclude")
+        );
+    }
+
+    #[test]
+    fn the_printed_configuration_gives_the_same_again() {
+        let text = "announce = [\"192.0.2.7\", \"2001:db8::1\"]\nice_servers = [\"stun:s.example:3478\", \"turn:u:p@t.example\"]\nrealtime = false\ncors_origins = [\"https://a.example\"]";
+        let config = Config::load(Some(("f", text)), vec![]).expect("good");
+        let again = Config::load(Some(("again", &config.to_string())), vec![]);
+        assert_eq!(again, Ok(config));
+    }
+}

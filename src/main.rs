@@ -1,2 +1,10 @@
-//! x
-fn main() {}
+//! The binary: reads the command line and does what it says.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use mixminus::cli::{self, Cli};
+
+fn main() -> ExitCode {
+    cli::run(Cli::parse())
+}

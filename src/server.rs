@@ -1,1 +1,287 @@
-//! server.
+//! The wiring: who is started in which order, who is told to end in which, and that everything is joined.
+//!
+//! Started from the sockets inwards: network thread, mixer thread (which needs the network's wake-up), conference, its
+//! pump, HTTP. Ended from the outside inwards, so that nobody talks to one who is gone: participants are told, HTTP and
+//! WebSockets close, the pump ends, then the mixer, then the network.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::audio::{self, Audio, AudioConfig, AudioError};
+use crate::conference::{Conference, Configure, ConfigureError, Limits, pump};
+use crate::config::Config;
+use crate::control::{RoomChange, RoomName};
+use crate::links;
+use crate::rtc::{self, Rtc, RtcConfig, RtcError};
+use crate::signal::{self, Tls, TlsError};
+
+/// A running server.
+pub struct Server {
+    http_addr: SocketAddr,
+    media_addr: SocketAddr,
+    tls: bool,
+    fingerprint: Option<String>,
+    conference: Conference,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    audio: Audio,
+    rtc: Rtc,
+}
+
+/// A server that cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The address for HTTP cannot be used.
+    #[error("HTTP cannot be served on {address}: {error}. Choose another with --http.")]
+    Http {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The network thread cannot start.
+    #[error("media cannot be received: {0}. Choose another address with --media.")]
+    Media(RtcError),
+    /// The mixer cannot start.
+    #[error("the mixer cannot start: {0}")]
+    Mixer(#[from] AudioError),
+    /// TLS cannot be set up.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    /// A configured room cannot be made.
+    #[error("the room {room} cannot be made: {error}")]
+    Room {
+        /// Which.
+        room: RoomName,
+        /// Why.
+        error: ConfigureError,
+    },
+    /// The system gives no thread, signal or descriptor.
+    #[error("the system refuses what the server needs: {0}")]
+    System(#[from] io::Error),
+}
+
+impl Server {
+    /// Starts everything. Ports may be 0; [`Server::http_addr`] and [`Server::media_addr`] then tell which they are.
+    ///
+    /// To be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub fn start(config: Config) -> Result<Server, StartError> {
+        let tls = Tls::new(&config)?;
+        let listener = listen(config.http)?;
+        let http_addr = listener
+            .local_addr()
+            .map_err(|error| unusable(config.http, error))?;
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .map_err(|error| unusable(config.http, error))?;
+        let (audio, rtc) = media(&config)?;
+        let conference = Conference::new(limits(&config), audio.handle(), rtc.handle());
+        let (stop, stopped) = watch::channel(false);
+        let mut server = Server {
+            http_addr,
+            media_addr: rtc.media_addr(),
+            tls: tls.is_some(),
+            fingerprint: tls.as_ref().and_then(|tls| tls.fingerprint.clone()),
+            conference: conference.clone(),
+            stop,
+            tasks: Vec::new(),
+            audio,
+            rtc,
+        };
+        if let Err(error) = make_rooms(&conference, &config) {
+            server.end_media();
+            return Err(error);
+        }
+        server
+            .tasks
+            .push(tokio::spawn(pump(conference.clone(), stopped.clone())));
+        server.tasks.push(tokio::spawn(async move {
+            signal::serve(&config, listener, tls, conference, stopped).await;
+        }));
+        Ok(server)
+    }
+
+    /// Where HTTP is served.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// Where media is received.
+    pub fn media_addr(&self) -> SocketAddr {
+        self.media_addr
+    }
+
+    /// The address to open in a browser on this host.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        if self.http_addr.ip().is_unspecified() {
+            format!("{scheme}://localhost:{}/", self.http_addr.port())
+        } else {
+            format!("{scheme}://{}/", self.http_addr)
+        }
+    }
+
+    /// Ends everything: participants are told, sockets are closed, threads are joined.
+    pub async fn stop(mut self) {
+        self.conference.close();
+        // Nobody listening any more is what we want.
+        let _ = self.stop.send(true);
+        for task in self.tasks.drain(..) {
+            let _ = task.await;
+        }
+        // WebSockets are tasks of warp's; each holds a receiver until it has closed.
+        let _ = timeout(CLOSE_TIME, self.stop.closed()).await;
+        // Joining threads blocks, so it is done where that is allowed.
+        let _ = tokio::task::spawn_blocking(move || self.end_media()).await;
+    }
+
+    fn end_media(self) {
+        if let Err(error) = self.audio.stop() {
+            tracing::error!(%error, "the mixer did not end well");
+        }
+        self.rtc.stop();
+    }
+}
+
+/// How long WebSockets have to close.
+const CLOSE_TIME: Duration = Duration::from_secs(3);
+
+/// Runs a server until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// [`StartError`].
+pub fn run(config: Config) -> Result<(), StartError> {
+    start_log(&config.log);
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let ended = end_asked()?;
+        let server = Server::start(config)?;
+        announce(&server);
+        ended.await;
+        tracing::info!("stopping");
+        server.stop().await;
+        Ok(())
+    })
+}
+
+/// The network thread and the mixer thread, linked.
+fn media(config: &Config) -> Result<(Audio, Rtc), StartError> {
+    let (to_mixer, from_net) = bounded(links::PACKETS_IN);
+    let (to_net, from_mixer) = bounded(links::PACKETS_OUT);
+    let rtc_config = RtcConfig {
+        announce: config.announce.clone(),
+        fifo_priority: config.realtime.then_some(NET_PRIORITY),
+        ..RtcConfig::new(config.media)
+    };
+    let rtc = rtc::start(rtc_config, to_mixer, from_mixer).map_err(StartError::Media)?;
+    let audio_config = AudioConfig {
+        fifo: config.realtime,
+        max_rooms: config.max_rooms as usize + SPARE_ROOMS,
+        max_participants: config.max_sessions as usize + SPARE_PARTICIPANTS,
+    };
+    let wake = rtc.wake().map_err(StartError::System);
+    let audio = wake.and_then(|wake| Ok(audio::start(audio_config, to_net, from_net, wake)?));
+    match audio {
+        Ok(audio) => Ok((audio, rtc)),
+        Err(error) => {
+            rtc.stop();
+            Err(error)
+        }
+    }
+}
+
+/// The network thread's SCHED_FIFO priority: below the mixer's, since a late datagram waits in the socket and a late
+/// tick is lost.
+const NET_PRIORITY: u8 = 30;
+
+/// Rooms the engine has place for beyond the limit: a room that is configured anew exists twice for a moment.
+const SPARE_ROOMS: usize = 16;
+
+/// Participants the engine has place for beyond the limit: who left stays until the voice has faded.
+const SPARE_PARTICIPANTS: usize = 256;
+
+fn make_rooms(conference: &Conference, config: &Config) -> Result<(), StartError> {
+    for (name, room) in &config.rooms {
+        let change = RoomChange {
+            profile: Some(room.profile),
+            tick: Some(room.tick),
+            max_participants: Some(room.max_participants),
+            gate_db: Some(room.gate_db),
+            max_contributors: Some(room.max_contributors),
+        };
+        let made = conference.configure(name, change, Configure::Put);
+        made.map_err(|error| StartError::Room {
+            room: name.clone(),
+            error,
+        })?;
+    }
+    Ok(())
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        max_rooms: config.max_rooms as usize,
+        max_sessions: config.max_sessions as usize,
+        open_rooms: config.open_rooms,
+        room: config.room,
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let listen = || {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    listen().map_err(|error| unusable(address, error))
+}
+
+fn unusable(address: SocketAddr, error: io::Error) -> StartError {
+    StartError::Http { address, error }
+}
+
+/// Says what listens where.
+fn announce(server: &Server) {
+    println!(
+        "mixminus {} is ready: {}",
+        env!("CARGO_PKG_VERSION"),
+        server.url()
+    );
+    println!("http  {}", server.http_addr);
+    println!("media {} (UDP)", server.media_addr);
+    if let Some(fingerprint) = &server.fingerprint {
+        println!("The certificate is self-signed; its SHA-256 fingerprint is {fingerprint}");
+    }
+}
+
+/// Ready once somebody wants the server to end.
+fn end_asked() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn start_log(filter: &str) {
+    let filter = tracing_subscriber::EnvFilter::new(filter);
+    // A second server in one process finds the log already there.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .try_init();
+}

@@ -1,8 +1,9 @@
 //! One tick of one room.
 //!
-//! pull and decode each strip -> meter -> decide contributors -> sum -> minus own -> limit -> encode -> hand out ->
-//! report. Commands are applied before, by the engine. Contributors are decided once per tick, and the frame that was
-//! added is the frame that is subtracted. A room knows neither the engine nor other rooms.
+//! pull and decode each strip -> meter -> decide contributors -> sum -> minus own -> limit ->
+//! encode -> hand out -> report. Commands are applied before, by the engine. Contributors are
+//! decided once per tick, and the frame that was added is the frame that is subtracted. A room
+//! knows neither the engine nor other rooms.
 
 use core::fmt;
 use std::sync::atomic::Ordering::Relaxed;
@@ -199,7 +200,8 @@ impl Room {
         let Members { list, ranks } = &mut self.members;
         let cap = usize::from(self.settings.max_contributors.unwrap_or(u16::MAX));
         if ranks.len() > cap {
-            // Who is heard stays unless clearly outdone, so that two equals do not cut each other off in turns.
+            // Who is heard stays unless clearly outdone, so that two equals do not cut each other
+            // off in turns.
             let stays = |rank: &Rank| {
                 if list[rank.member].talking {
                     STAYS_DB
@@ -353,7 +355,8 @@ impl Room {
         members
     }
 
-    /// Takes in a participant, or gives it back if there is no place or it was built for another kind of room.
+    /// Takes in a participant, or gives it back if there is no place or it was built for another
+    /// kind of room.
     pub(crate) fn add(&mut self, participant: Box<Participant>) -> Result<usize, Box<Participant>> {
         let fits =
             participant.tick == self.settings.tick && participant.layout == self.settings.layout;
@@ -364,7 +367,8 @@ impl Room {
         Ok(self.len() - 1)
     }
 
-    /// Lets the member at `member` fade out; [`take_left`](Room::take_left) gives it back after that.
+    /// Lets the member at `member` fade out; [`take_left`](Room::take_left) gives it back after
+    /// that.
     pub(crate) fn dismiss(&mut self, member: usize) {
         if let Some(participant) = self.members.list.get_mut(member) {
             self.leaving += usize::from(!participant.leaving);
@@ -372,15 +376,14 @@ impl Room {
         }
     }
 
-    /// Takes out one who was dismissed and is no longer on the bus. The last in the list moves to the place that
-    /// becomes free, which is named too.
+    /// Takes out one who was dismissed and is no longer on the bus. The last in the list moves to
+    /// the place that becomes free, which is named too.
     pub(crate) fn take_left(&mut self) -> Option<(Box<Participant>, usize)> {
         if self.leaving == 0 {
             return None;
         }
-        let left =
-            |participant: &Box<Participant>| participant.leaving && !participant.is_audible();
-        let place = self.members.list.iter().position(left)?;
+        let mut list = self.members.list.iter();
+        let place = list.position(|member| member.leaving && !member.is_audible())?;
         self.leaving -= 1;
         Some((self.members.list.swap_remove(place), place))
     }

@@ -1,1 +1,41 @@
-//! rtc.
+//! The network thread: one UDP socket, one WebRTC peer connection per client.
+//!
+//! Stands at both ends of the picture: datagrams become [`links::Inbound`](crate::links::Inbound) packets for the
+//! mixer, and the mixer's [`links::Outbound`](crate::links::Outbound) packets become datagrams. ICE, DTLS, SRTP and
+//! SCTP are the sans-I/O `rtc` crate's; this module owns the socket, the clock, SDP, the routing of datagrams and the
+//! rules about who may reach a peer at all.
+//!
+//! It knows nothing of rooms, the floor or HTTP: a peer is a participant id and a stream each way.
+//!
+//! ```text
+//! accept (any thread)   offer -> sdp::offer -> accept::build -> Peer + answer
+//! thread (one)          datagram -> demux -> routes -> Peer -> stream -> Inbound
+//!                       Outbound -> Peer -> outbox -> sendmmsg
+//! ```
+
+mod accept;
+mod candidates;
+mod config;
+pub mod demux;
+mod error;
+mod handle;
+mod metrics;
+mod mmsg;
+mod outbox;
+mod peer;
+mod routes;
+pub mod sdp;
+mod send;
+mod sources;
+mod stream;
+mod stun;
+mod thread;
+mod timers;
+
+pub use accept::{AcceptOptions, Accepted};
+pub use config::RtcConfig;
+pub use error::{OfferError, RestartError, RtcError, TrickleError};
+pub use handle::{Rtc, RtcEvent, RtcHandle, Reason, start};
+pub use metrics::{Dropped, PeerStats, RtcMetrics};
+pub use peer::Peer;
+pub use sdp::{Restart, RestartAnswer};

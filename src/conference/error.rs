@@ -1,0 +1,146 @@
+//! Why the conference refuses something.
+
+use thiserror::Error;
+
+use crate::control::Invalid;
+use crate::rtc::{OfferError, RestartError, TrickleError};
+
+/// A join that fails. Nothing of it is left behind.
+#[derive(Debug, Error)]
+pub enum JoinError {
+    /// Rooms are not made by joining here, and there is none of this name.
+    #[error("no such room")]
+    UnknownRoom,
+    /// Everybody who may come is there.
+    #[error("the room is full: {limit} participants")]
+    RoomFull {
+        /// Most participants.
+        limit: u32,
+    },
+    /// Too much is going on.
+    #[error("overloaded: {0}")]
+    Overloaded(#[from] Overloaded),
+    /// The offer cannot be answered.
+    #[error(transparent)]
+    Offer(#[from] OfferError),
+}
+
+/// What there is too much of. Trying again later may succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Overloaded {
+    /// The mixer has too little time left to take another participant.
+    #[error("the mixer is busy")]
+    Mixer,
+    /// The server has as many sessions as it may have.
+    #[error("{limit} sessions are open")]
+    Sessions {
+        /// Most sessions.
+        limit: usize,
+    },
+    /// The server has as many rooms as it may have.
+    #[error("{limit} rooms are open")]
+    Rooms {
+        /// Most rooms.
+        limit: usize,
+    },
+    /// A link between threads is full, or its other end is gone.
+    #[error("a link is full")]
+    Link,
+    /// The server is going down.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+/// A room that cannot be configured as asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ConfigureError {
+    /// There is none of this name.
+    #[error("no such room")]
+    UnknownRoom,
+    /// The tick or the number of channels would change under those who are in.
+    #[error("the room is in use")]
+    Occupied,
+    /// No room for another room.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+}
+
+/// A participant that cannot be changed as asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum UnknownParticipant {
+    /// The room does not exist.
+    #[error("no such room")]
+    Room,
+    /// Nobody of this id is in the room.
+    #[error("no such participant")]
+    Participant,
+}
+
+/// A session that does not exist, or no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("no such session")]
+pub struct UnknownSession;
+
+/// Candidates or a restart that cannot be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum IceError {
+    /// The secret names no session.
+    #[error("no such session")]
+    UnknownSession,
+    /// The condition named another ICE session than the present one.
+    #[error("another ICE session has begun")]
+    Stale,
+    /// More candidates than are taken at once.
+    #[error("more than {limit} candidates")]
+    TooManyCandidates {
+        /// Most candidates.
+        limit: usize,
+    },
+    /// The network thread has no time for it.
+    #[error("overloaded")]
+    Overloaded,
+    /// The restart did not succeed; the old ICE session goes on.
+    #[error("the restart failed")]
+    RestartFailed,
+}
+
+impl From<TrickleError> for IceError {
+    fn from(error: TrickleError) -> IceError {
+        match error {
+            TrickleError::TooManyCandidates { limit } => IceError::TooManyCandidates { limit },
+            TrickleError::Busy => IceError::Overloaded,
+        }
+    }
+}
+
+impl From<RestartError> for IceError {
+    fn from(error: RestartError) -> IceError {
+        match error {
+            RestartError::TooManyCandidates { limit } => IceError::TooManyCandidates { limit },
+            RestartError::Unknown => IceError::UnknownSession,
+            RestartError::Busy => IceError::Overloaded,
+            RestartError::Credentials | RestartError::Refused => IceError::RestartFailed,
+        }
+    }
+}
+
+/// A command that is not carried out.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum CommandError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// It names no session of this room.
+    #[error("The session is not known in this room.")]
+    UnknownSession,
+}
+
+impl CommandError {
+    /// One word for the kind of mistake.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            CommandError::Invalid(_) => "invalid-command",
+            CommandError::UnknownSession => "unknown-session",
+        }
+    }
+}

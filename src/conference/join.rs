@@ -1,0 +1,277 @@
+//! One join, from the seat to the member, and the way back from every step of it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use mixer::command::{Command, Shared};
+use mixer::format::{Layout, TickLength};
+use mixer::participant::{Participant, ParticipantConfig};
+use mixer::profile::{Profile, Recipe};
+use mixer::{ParticipantId, RoomId};
+
+use super::bucket::Bucket;
+use super::mixing::layout;
+use super::registry::{Member, Room};
+use super::{Conference, JoinError, Overloaded, State};
+use crate::control::{Event, Name, PublicId, RoomName};
+use crate::rtc::{AcceptOptions, Accepted};
+
+/// Share of its time the mixer may spend before nobody else gets in. Above it a burst of talkers would make ticks late.
+const MOST_LOAD: f32 = 0.85;
+
+/// Somebody wants in.
+#[derive(Debug, Clone)]
+pub struct Join {
+    /// Where.
+    pub room: RoomName,
+    /// Under which name; made up when absent.
+    pub name: Option<Name>,
+    /// How to encode what it hears; the room's profile when absent.
+    pub profile: Option<Profile>,
+    /// Its SDP offer.
+    pub offer: String,
+}
+
+/// Somebody is in.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    /// The id others see.
+    pub participant: PublicId,
+    /// The secret that stands for this session.
+    pub session: String,
+    /// Names the present ICE session.
+    pub etag: String,
+    /// The SDP answer.
+    pub answer: String,
+}
+
+impl Conference {
+    /// Lets somebody in.
+    ///
+    /// Reads the offer and builds codecs: some milliseconds of work on the calling thread.
+    ///
+    /// Real-time: never (blocks on CPU work).
+    ///
+    /// # Errors
+    /// [`JoinError`]; nothing of the attempt is left behind.
+    pub fn join(&self, join: Join) -> Result<Joined, JoinError> {
+        let result = self.try_join(join);
+        let counts = &self.inner.counts;
+        match &result {
+            Ok(_) => counts.joins.fetch_add(1, Relaxed),
+            Err(_) => counts.refused.fetch_add(1, Relaxed),
+        };
+        result
+    }
+
+    fn try_join(&self, join: Join) -> Result<Joined, JoinError> {
+        let seat = self.reserve(&join.room)?;
+        let accepted = self
+            .inner
+            .rtc
+            .accept(&join.offer, seat.id, AcceptOptions::default())?;
+        let profile = join.profile.unwrap_or(seat.profile);
+        let shared = Arc::<Shared>::default();
+        let listens = accepted
+            .listens
+            .then(|| Recipe::new(profile, &accepted.limits, seat.tick));
+        let participant = Participant::new(
+            ParticipantConfig {
+                id: seat.id,
+                talks: accepted.talks,
+                listens,
+                layout: seat.layout,
+                tick: seat.tick,
+            },
+            shared.clone(),
+        );
+        let name = match join.name {
+            Some(name) => name.into_string(),
+            None => format!("guest-{:04x}", seat.id.0 >> 16),
+        };
+        let member = Member {
+            id: seat.id,
+            session: secret::<24>(),
+            name,
+            gain_db: 0.0,
+            talking: false,
+            connected: false,
+            talks: accepted.talks,
+            listens: accepted.listens,
+            channel: false,
+            bucket: Bucket::default(),
+            etag: secret::<8>(),
+            client_ufrag: client_ufrag(&join.offer),
+            shared,
+        };
+        seat.fill(member, Box::new(participant), accepted)
+    }
+
+    /// Holds a place in a room, making the room if that is how rooms come about here.
+    fn reserve(&self, name: &RoomName) -> Result<Seat<'_>, JoinError> {
+        let limits = &self.inner.limits;
+        let mut state = self.lock();
+        if state.stopping {
+            return Err(Overloaded::Stopping.into());
+        }
+        if self.inner.audio.load() > MOST_LOAD {
+            return Err(Overloaded::Mixer.into());
+        }
+        if state.registry.sessions() >= limits.max_sessions {
+            return Err(Overloaded::Sessions {
+                limit: limits.max_sessions,
+            }
+            .into());
+        }
+        let id = state.registry.new_participant_id();
+        if !state.registry.rooms.contains_key(name) {
+            if !limits.open_rooms {
+                return Err(JoinError::UnknownRoom);
+            }
+            self.make_room(&mut state, name, limits.room, false)?;
+        }
+        let State { registry, .. } = &mut *state;
+        let room = registry.rooms.get_mut(name).ok_or(JoinError::UnknownRoom)?;
+        if room.is_full() {
+            return Err(JoinError::RoomFull {
+                limit: room.config.max_participants,
+            });
+        }
+        room.seats += 1;
+        registry.seats += 1;
+        Ok(Seat {
+            conference: self,
+            room: name.clone(),
+            room_id: room.id,
+            id,
+            profile: room.config.profile,
+            tick: room.config.tick,
+            layout: layout(&room.config),
+            filled: false,
+        })
+    }
+}
+
+/// A place in a room, held while the join is under way. Dropped unfilled, it is free again, and so is a room that was
+/// made for it.
+struct Seat<'a> {
+    conference: &'a Conference,
+    room: RoomName,
+    room_id: RoomId,
+    id: ParticipantId,
+    profile: Profile,
+    tick: TickLength,
+    layout: Layout,
+    filled: bool,
+}
+
+impl Seat<'_> {
+    /// Hands the codecs to the mixer and the peer to the network, and enters the member.
+    fn fill(
+        mut self,
+        member: Member,
+        participant: Box<Participant>,
+        accepted: Accepted,
+    ) -> Result<Joined, JoinError> {
+        let conference = self.conference;
+        let mut state = conference.lock();
+        if state.stopping {
+            return Err(Overloaded::Stopping.into());
+        }
+        if self.room_in(&mut state).is_none() {
+            return Err(JoinError::UnknownRoom);
+        }
+        let add = Command::AddParticipant {
+            room: self.room_id,
+            participant,
+        };
+        if state.mixing.send(add).is_err() {
+            return Err(Overloaded::Link.into());
+        }
+        if conference.inner.rtc.start(accepted.peer).is_err() {
+            state.mixing.remove(self.id);
+            return Err(Overloaded::Link.into());
+        }
+        let joined = Joined {
+            participant: PublicId(self.id),
+            session: member.session.clone(),
+            etag: member.etag.clone(),
+            answer: accepted.answer,
+        };
+        let event = Event::Joined {
+            participant: member.public(),
+        };
+        tracing::info!(room = %self.room, participant = %joined.participant, name = member.name, "joined");
+        self.release(&mut state);
+        state.registry.add(&self.room, member);
+        if let Some(room) = state.registry.rooms.get(&self.room) {
+            conference.tell(room, &event);
+        }
+        Ok(joined)
+    }
+
+    /// The room, if it is still the one the seat was taken in.
+    fn room_in<'s>(&self, state: &'s mut State) -> Option<&'s mut Room> {
+        let room = state.registry.rooms.get_mut(&self.room)?;
+        (room.id == self.room_id).then_some(room)
+    }
+
+    fn release(&mut self, state: &mut State) {
+        self.filled = true;
+        state.registry.seats -= 1;
+        if let Some(room) = self.room_in(state) {
+            room.seats -= 1;
+        }
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        if !self.filled {
+            let conference = self.conference;
+            let mut state = conference.lock();
+            self.release(&mut state);
+            state.end_if_over(&self.room);
+        }
+    }
+}
+
+/// `N` random bytes from the thread's cryptographic generator, in hexadecimal.
+pub(super) fn secret<const N: usize>() -> String {
+    let bytes: [u8; N] = rand::random();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The ICE user name fragment of an offer: the first one, which a bundled offer repeats everywhere.
+fn client_ufrag(offer: &str) -> String {
+    offer
+        .lines()
+        .find_map(|line| line.strip_prefix("a=ice-ufrag:"))
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_long_and_never_the_same() {
+        assert_eq!(secret::<24>().len(), 48);
+        assert_ne!(secret::<24>(), secret::<24>());
+    }
+
+    #[test]
+    fn the_user_name_is_found_wherever_it_stands() {
+        assert_eq!(
+            client_ufrag("v=0\r\na=ice-ufrag:abcd\r\nm=audio\r\n"),
+            "abcd"
+        );
+        assert_eq!(
+            client_ufrag("v=0\nm=audio\na=ice-ufrag:ab+/ \na=ice-ufrag:zz"),
+            "ab+/"
+        );
+        assert_eq!(client_ufrag("v=0"), "");
+    }
+}

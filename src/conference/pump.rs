@@ -1,0 +1,234 @@
+//! What the mixer and the network report, turned into the room's events.
+//!
+//! Both links are polled: nobody may block in a receive on the other end of a real-time sender, because waking a
+//! blocked receiver takes a lock there. A turn every 20 ms is finer than anybody can see a light go on.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use mixer::ParticipantId;
+use mixer::command::Event as MixerEvent;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use super::bucket::Verdict;
+use super::{Conference, State, read};
+use crate::control::{Event, LeaveReason, PublicId, RoomName};
+use crate::rtc::{Reason, RtcEvent};
+
+/// How often the links are emptied.
+const TURN: Duration = Duration::from_millis(20);
+
+/// Turns between two reports of levels: five a second.
+const TURNS_PER_REPORT: u32 = 10;
+
+/// Events taken off one link in one turn, so that a flood cannot hold the lock.
+const MOST_EVENTS: usize = 4_096;
+
+/// Runs until `stop` changes or its sender is gone.
+pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
+    let mut turns = tokio::time::interval(TURN);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut count: u32 = 0;
+    loop {
+        tokio::select! {
+            _ = turns.tick() => {}
+            _ = stop.changed() => return,
+        }
+        conference.turn(Instant::now());
+        count = count.wrapping_add(1);
+        if count.is_multiple_of(TURNS_PER_REPORT) {
+            conference.report();
+        }
+    }
+}
+
+impl Conference {
+    /// Takes in what the mixer and the network have to say.
+    fn turn(&self, now: Instant) {
+        let mut state = self.lock();
+        state.mixing.retry();
+        for event in self.inner.audio.events().try_iter().take(MOST_EVENTS) {
+            self.on_mixer(&mut state, event);
+        }
+        for event in self.inner.rtc.events().try_iter().take(MOST_EVENTS) {
+            self.on_rtc(&mut state, event, now);
+        }
+    }
+
+    fn on_mixer(&self, state: &mut State, event: MixerEvent) {
+        match event {
+            MixerEvent::Talking { participant, .. } => self.set_talking(state, participant, true),
+            MixerEvent::Stopped { participant, .. } => self.set_talking(state, participant, false),
+            MixerEvent::RoomFault { room } => {
+                if let Some(name) = state.registry.room_of(room).cloned() {
+                    self.on_fault(state, &name);
+                }
+            }
+        }
+    }
+
+    fn on_rtc(&self, state: &mut State, event: RtcEvent, now: Instant) {
+        match event {
+            RtcEvent::Connected(id) => self.set_connected(state, id, true),
+            RtcEvent::Disconnected(id) => self.set_connected(state, id, false),
+            RtcEvent::Gone(id, reason) => self.remove(state, id, leave_reason(reason)),
+            RtcEvent::ChannelOpen(id) => self.on_channel(state, id),
+            RtcEvent::Text(id, text) => self.on_text(state, id, &text, now),
+            RtcEvent::Loss(id, percent) => {
+                if let Some((_, member)) = state.registry.member_mut(id) {
+                    member.shared.settings.report_loss(percent);
+                }
+            }
+        }
+    }
+
+    fn set_talking(&self, state: &mut State, id: ParticipantId, talking: bool) {
+        let Some((room, member)) = state.registry.member_mut(id) else {
+            return;
+        };
+        if member.talking == talking {
+            return;
+        }
+        member.talking = talking;
+        let room = room.clone();
+        let participant = PublicId(id);
+        let event = if talking {
+            Event::Talking { participant }
+        } else {
+            Event::Stopped { participant }
+        };
+        self.tell_room(state, &room, &event);
+    }
+
+    fn set_connected(&self, state: &mut State, id: ParticipantId, connected: bool) {
+        let Some((room, member)) = state.registry.member_mut(id) else {
+            return;
+        };
+        if member.connected == connected {
+            return;
+        }
+        member.connected = connected;
+        let room = room.clone();
+        let participant = member.public();
+        self.tell_room(state, &room, &Event::Changed { participant });
+    }
+
+    /// The mixer gave a room up: everybody in it has to come again, a permanent room starts afresh.
+    fn on_fault(&self, state: &mut State, name: &RoomName) {
+        tracing::error!(room = %name, "the room failed and was closed");
+        self.inner
+            .counts
+            .faults
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.empty(state, name, LeaveReason::Lost);
+        let fresh_id = state.registry.new_room_id();
+        let State {
+            registry, mixing, ..
+        } = state;
+        let Some(room) = registry.rooms.get_mut(name) else {
+            return;
+        };
+        // Joins under way hold the old id and fail.
+        room.id = fresh_id;
+        room.seats = 0;
+        if mixing
+            .add_room(fresh_id, &room.config, room.capacity)
+            .is_err()
+        {
+            registry.rooms.remove(name);
+        }
+    }
+
+    /// A data channel opened: from now on it carries the room's events, beginning with the room itself.
+    fn on_channel(&self, state: &mut State, id: ParticipantId) {
+        let Some((room, member)) = state.registry.member_mut(id) else {
+            return;
+        };
+        member.channel = true;
+        let room = room.clone();
+        if let Some(entry) = state.registry.rooms.get(&room) {
+            let event = Event::Room {
+                room: entry.state(&room),
+            };
+            self.inner.rtc.send_text(id, event.to_json());
+        }
+    }
+
+    /// A command on a data channel. It concerns the channel's own participant, so it needs no session.
+    fn on_text(&self, state: &mut State, id: ParticipantId, text: &str, now: Instant) {
+        let Some((_, member)) = state.registry.member_mut(id) else {
+            return;
+        };
+        let answer = match member.bucket.take(now) {
+            Verdict::Pass => match read(text) {
+                Ok((order, order_id)) => {
+                    self.apply(state, id, order.command.into());
+                    order_id.map(|id| Event::Ok { id })
+                }
+                Err(refusal) => Some(refusal),
+            },
+            Verdict::Warn => Some(too_many()),
+            // The call itself goes on: it is audio first.
+            Verdict::Abuse => None,
+        };
+        if let Some(answer) = answer {
+            self.inner.rtc.send_text(id, answer.to_json());
+        }
+    }
+
+    /// Tells the levels of those who are heard, and mends what a dropped event left wrong.
+    fn report(&self) {
+        let mut state = self.lock();
+        let stale: Vec<(ParticipantId, bool)> = state
+            .registry
+            .rooms
+            .values()
+            .flat_map(|room| &room.members)
+            .filter(|member| member.talking != member.is_heard())
+            .map(|member| (member.id, member.is_heard()))
+            .collect();
+        for (id, talking) in stale {
+            self.set_talking(&mut state, id, talking);
+        }
+        for room in state.registry.rooms.values() {
+            let levels: BTreeMap<PublicId, i32> = room
+                .members
+                .iter()
+                .filter(|member| member.talking)
+                .map(|member| {
+                    (
+                        PublicId(member.id),
+                        -i32::from(member.shared.telemetry.level().wire()),
+                    )
+                })
+                .collect();
+            if !levels.is_empty() {
+                self.tell(room, &Event::Levels { levels });
+            }
+        }
+    }
+
+    fn tell_room(&self, state: &State, name: &RoomName, event: &Event) {
+        if let Some(room) = state.registry.rooms.get(name) {
+            self.tell(room, event);
+        }
+    }
+}
+
+/// A client that closed its connection has left; everybody else was lost.
+fn leave_reason(reason: Reason) -> LeaveReason {
+    match reason {
+        Reason::Closed => LeaveReason::Left,
+        Reason::ConsentLost | Reason::NeverConnected | Reason::Fault => LeaveReason::Lost,
+    }
+}
+
+/// The one warning before messages are dropped in silence, or a WebSocket is closed.
+pub(crate) fn too_many() -> Event {
+    Event::Error {
+        kind: "too-many-messages",
+        detail: "Send at most 10 messages a second.".to_owned(),
+        id: None,
+    }
+}

@@ -1,0 +1,303 @@
+//! Who is where: rooms, their members and the secrets that name them. Plain state behind the conference's one lock; it
+//! knows neither threads nor links, so everything it does can be tested as it is.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use mixer::command::Shared;
+use mixer::{ParticipantId, RoomId};
+use tokio::sync::broadcast;
+
+use super::bucket::Bucket;
+use super::totals::Totals;
+use crate::control::{Participant, PublicId, RoomConfig, RoomLine, RoomName, RoomState};
+
+/// Events a slow listener may be behind before it is cut off.
+const BACKLOG_EVENTS: usize = 256;
+
+/// Every room, and the two ways to find a participant.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    pub(super) rooms: BTreeMap<RoomName, Room>,
+    places: HashMap<ParticipantId, RoomName>,
+    sessions: HashMap<String, ParticipantId>,
+    /// Joins under way that hold a place in some room.
+    pub(super) seats: usize,
+    next_room: u32,
+    /// What those who left had counted.
+    pub(super) departed: Totals,
+}
+
+/// One room.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// The mixer's name for it.
+    pub(super) id: RoomId,
+    /// What it is set to.
+    pub(super) config: RoomConfig,
+    /// Stays when it is empty.
+    pub(super) permanent: bool,
+    /// Members the mixer's room has memory for.
+    pub(super) capacity: usize,
+    /// Joins under way.
+    pub(super) seats: usize,
+    /// Members in the order of joining.
+    pub(super) members: Vec<Member>,
+    /// Where its events go, each already written as JSON.
+    pub(super) events: broadcast::Sender<Arc<str>>,
+}
+
+/// One participant.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) id: ParticipantId,
+    pub(super) session: String,
+    pub(super) name: String,
+    pub(super) gain_db: f32,
+    pub(super) talking: bool,
+    pub(super) connected: bool,
+    pub(super) talks: bool,
+    pub(super) listens: bool,
+    /// Its data channel is open.
+    pub(super) channel: bool,
+    /// How many messages its data channel may still send.
+    pub(super) bucket: Bucket,
+    /// Names the present ICE session of the peer (RFC 9725, 4.3.1).
+    pub(super) etag: String,
+    /// The ICE user name fragment the client uses at present.
+    pub(super) client_ufrag: String,
+    /// Settings the engine reads and telemetry it writes.
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Registry {
+    /// A fresh room, not in the mixer yet.
+    pub(super) fn new_room(&mut self, config: RoomConfig, permanent: bool) -> Room {
+        Room {
+            id: self.new_room_id(),
+            config,
+            permanent,
+            capacity: config.max_participants as usize,
+            seats: 0,
+            members: Vec::new(),
+            events: broadcast::Sender::new(BACKLOG_EVENTS),
+        }
+    }
+
+    /// An id no room had before.
+    pub(super) fn new_room_id(&mut self) -> RoomId {
+        self.next_room = self.next_room.wrapping_add(1);
+        RoomId(self.next_room)
+    }
+
+    /// An id that nobody has, never zero (RFC 3550, 8.1: CSRCs are chosen at random as SSRCs are).
+    pub(super) fn new_participant_id(&self) -> ParticipantId {
+        loop {
+            let id = ParticipantId(rand::random());
+            if id.0 != 0 && !self.places.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// Participants and joins under way.
+    pub(super) fn sessions(&self) -> usize {
+        self.places.len() + self.seats
+    }
+
+    /// Puts a member into a room; it must exist.
+    pub(super) fn add(&mut self, name: &RoomName, member: Member) {
+        let Some(room) = self.rooms.get_mut(name) else {
+            return;
+        };
+        self.sessions.insert(member.session.clone(), member.id);
+        self.places.insert(member.id, name.clone());
+        room.members.push(member);
+    }
+
+    /// Takes a member out of its room and keeps what it had counted.
+    pub(super) fn take(&mut self, id: ParticipantId) -> Option<(RoomName, Member)> {
+        let name = self.places.remove(&id)?;
+        let room = self.rooms.get_mut(&name)?;
+        let at = room.members.iter().position(|member| member.id == id)?;
+        let member = room.members.remove(at);
+        self.sessions.remove(&member.session);
+        self.departed.add(&member.shared.telemetry);
+        Some((name, member))
+    }
+
+    /// The participant a secret belongs to.
+    pub(super) fn of_session(&self, session: &str) -> Option<ParticipantId> {
+        self.sessions.get(session).copied()
+    }
+
+    /// The room a participant is in.
+    pub(super) fn place(&self, id: ParticipantId) -> Option<&RoomName> {
+        self.places.get(&id)
+    }
+
+    /// A participant and its room.
+    pub(super) fn member_mut(&mut self, id: ParticipantId) -> Option<(&RoomName, &mut Member)> {
+        let name = self.places.get(&id)?;
+        let room = self.rooms.get_mut(name)?;
+        let member = room.members.iter_mut().find(|member| member.id == id)?;
+        Some((name, member))
+    }
+
+    /// The room the mixer knows by `id`.
+    pub(super) fn room_of(&self, id: RoomId) -> Option<&RoomName> {
+        self.rooms
+            .iter()
+            .find(|(_, room)| room.id == id)
+            .map(|(name, _)| name)
+    }
+
+    /// What everybody has counted, those who left included.
+    pub(super) fn totals(&self) -> Totals {
+        let mut totals = self.departed;
+        for member in self.rooms.values().flat_map(|room| &room.members) {
+            totals.add(&member.shared.telemetry);
+        }
+        totals
+    }
+}
+
+impl Room {
+    /// Whether nothing keeps it.
+    pub(super) fn is_over(&self) -> bool {
+        !self.permanent && self.members.is_empty() && self.seats == 0
+    }
+
+    /// Whether one more may come.
+    pub(super) fn is_full(&self) -> bool {
+        self.members.len() + self.seats >= self.config.max_participants as usize
+    }
+
+    /// The room with everybody in it.
+    pub(super) fn state(&self, name: &RoomName) -> RoomState {
+        RoomState {
+            name: name.clone(),
+            mode: MODE,
+            config: self.config,
+            permanent: self.permanent,
+            participants: self.members.iter().map(Member::public).collect(),
+        }
+    }
+
+    /// The room in one line.
+    pub(super) fn line(&self, name: &RoomName) -> RoomLine {
+        RoomLine {
+            name: name.clone(),
+            mode: MODE,
+            config: self.config,
+            participants: self.members.len(),
+            talking: self.members.iter().filter(|member| member.talking).count(),
+        }
+    }
+}
+
+impl Member {
+    /// What everybody may see.
+    pub(super) fn public(&self) -> Participant {
+        Participant {
+            id: PublicId(self.id),
+            csrc: self.id.0,
+            name: self.name.clone(),
+            muted: self.shared.settings.muted(),
+            talking: self.talking,
+            gain_db: self.gain_db,
+            connected: self.connected,
+            talks: self.talks,
+            listens: self.listens,
+        }
+    }
+
+    /// Whether the engine mixes it at this moment.
+    pub(super) fn is_heard(&self) -> bool {
+        self.shared.telemetry.talking.load(Relaxed)
+    }
+}
+
+/// The one room mode there is: everybody may talk.
+const MODE: &str = "open";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(id: u32, session: &str) -> Member {
+        Member {
+            id: ParticipantId(id),
+            session: session.into(),
+            name: "Ann".into(),
+            gain_db: 0.0,
+            talking: false,
+            connected: false,
+            talks: true,
+            listens: true,
+            channel: false,
+            bucket: Bucket::default(),
+            etag: "\"1\"".into(),
+            client_ufrag: "abcd".into(),
+            shared: Arc::default(),
+        }
+    }
+
+    fn registry() -> (Registry, RoomName) {
+        let mut registry = Registry::default();
+        let name = RoomName::parse("lobby").expect("a good name");
+        let room = registry.new_room(RoomConfig::default(), false);
+        registry.rooms.insert(name.clone(), room);
+        (registry, name)
+    }
+
+    #[test]
+    fn members_are_found_both_ways_and_leave_nothing_behind() {
+        let (mut registry, name) = registry();
+        registry.add(&name, member(7, "secret"));
+        registry.add(&name, member(8, "other"));
+        assert_eq!(registry.sessions(), 2);
+        assert_eq!(registry.of_session("secret"), Some(ParticipantId(7)));
+        assert_eq!(registry.place(ParticipantId(8)), Some(&name));
+        let (room, gone) = registry.take(ParticipantId(7)).expect("it is there");
+        assert_eq!((room, gone.session.as_str()), (name.clone(), "secret"));
+        assert_eq!(registry.of_session("secret"), None);
+        assert!(registry.take(ParticipantId(7)).is_none());
+        assert_eq!(registry.rooms[&name].members.len(), 1);
+    }
+
+    #[test]
+    fn a_room_is_over_when_nothing_keeps_it() {
+        let (mut registry, name) = registry();
+        assert!(registry.rooms[&name].is_over());
+        let room = registry.rooms.get_mut(&name).expect("it is there");
+        room.seats = 1;
+        assert!(!room.is_over());
+        room.seats = 0;
+        room.permanent = true;
+        assert!(!room.is_over());
+    }
+
+    #[test]
+    fn seats_count_towards_a_full_room() {
+        let (mut registry, name) = registry();
+        registry.add(&name, member(7, "secret"));
+        let room = registry.rooms.get_mut(&name).expect("it is there");
+        room.config.max_participants = 2;
+        assert!(!room.is_full());
+        room.seats = 1;
+        assert!(room.is_full());
+    }
+
+    #[test]
+    fn counters_outlive_their_participant() {
+        let (mut registry, name) = registry();
+        let ann = member(7, "secret");
+        ann.shared.telemetry.received_total.store(5, Relaxed);
+        registry.add(&name, ann);
+        assert_eq!(registry.totals().received, 5);
+        registry.take(ParticipantId(7));
+        assert_eq!(registry.totals().received, 5);
+    }
+}

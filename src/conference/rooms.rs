@@ -1,0 +1,157 @@
+//! Making, configuring, listing and ending rooms.
+
+use mixer::ParticipantId;
+use mixer::command::Command;
+
+use super::mixing::{layout, settings};
+use super::registry::Room;
+use super::{Conference, ConfigureError, Overloaded, State};
+use crate::control::{Event, LeaveReason, RoomChange, RoomConfig, RoomLine, RoomName, RoomState};
+
+/// How settings meet a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Configure {
+    /// The room is to be exactly so: what is not said is the default. Makes a room that is not there, and makes it
+    /// permanent.
+    Put,
+    /// What is not said stays as it is.
+    Merge,
+}
+
+impl Conference {
+    /// Every room in one line each, by name.
+    pub fn rooms(&self) -> Vec<RoomLine> {
+        let state = self.lock();
+        let rooms = state.registry.rooms.iter();
+        rooms.map(|(name, room)| room.line(name)).collect()
+    }
+
+    /// One room with everybody in it.
+    pub fn room(&self, name: &RoomName) -> Option<RoomState> {
+        let state = self.lock();
+        Some(state.registry.rooms.get(name)?.state(name))
+    }
+
+    /// Makes or configures a room; says whether it was made.
+    ///
+    /// The tick and the number of channels are what strips and encoders are built for, so they can only change while
+    /// nobody is in.
+    ///
+    /// # Errors
+    /// [`ConfigureError`]; the room is then as it was.
+    pub fn configure(
+        &self,
+        name: &RoomName,
+        change: RoomChange,
+        how: Configure,
+    ) -> Result<(RoomState, bool), ConfigureError> {
+        let mut state = self.lock();
+        let Some(room) = state.registry.rooms.get(name) else {
+            if how == Configure::Merge {
+                return Err(ConfigureError::UnknownRoom);
+            }
+            let config = change.over(self.inner.limits.room);
+            let made = self.make_room(&mut state, name, config, true)?.state(name);
+            return Ok((made, true));
+        };
+        let config = match how {
+            Configure::Put => change.over(self.inner.limits.room),
+            Configure::Merge => change.over(room.config),
+        };
+        self.reconfigure(&mut state, name, config)?;
+        let room = state.registry.rooms.get_mut(name);
+        let room = room.ok_or(ConfigureError::UnknownRoom)?;
+        room.config = config;
+        room.permanent |= how == Configure::Put;
+        let configured = room.state(name);
+        let event = Event::Room {
+            room: configured.clone(),
+        };
+        self.tell(room, &event);
+        Ok((configured, false))
+    }
+
+    /// Ends a room and everybody's stay in it.
+    ///
+    /// # Errors
+    /// [`ConfigureError::UnknownRoom`].
+    pub fn delete(&self, name: &RoomName) -> Result<(), ConfigureError> {
+        let mut state = self.lock();
+        let room = state.registry.rooms.get_mut(name);
+        let room = room.ok_or(ConfigureError::UnknownRoom)?;
+        room.permanent = false;
+        self.empty(&mut state, name, LeaveReason::RoomClosed);
+        // A join under way finds its room gone and fails.
+        if let Some(room) = state.registry.rooms.remove(name) {
+            state.mixing.remove_room(room.id);
+        }
+        Ok(())
+    }
+
+    /// Makes a room that is not there.
+    pub(super) fn make_room<'s>(
+        &self,
+        state: &'s mut State,
+        name: &RoomName,
+        config: RoomConfig,
+        permanent: bool,
+    ) -> Result<&'s mut Room, Overloaded> {
+        let limit = self.inner.limits.max_rooms;
+        if state.registry.rooms.len() >= limit {
+            return Err(Overloaded::Rooms { limit });
+        }
+        let room = state.registry.new_room(config, permanent);
+        let added = state.mixing.add_room(room.id, &config, room.capacity);
+        added.map_err(|_| Overloaded::Link)?;
+        Ok(state.registry.rooms.entry(name.clone()).or_insert(room))
+    }
+
+    /// Removes everybody from a room.
+    pub(super) fn empty(&self, state: &mut State, name: &RoomName, reason: LeaveReason) {
+        let members: Vec<ParticipantId> = match state.registry.rooms.get(name) {
+            Some(room) => room.members.iter().map(|member| member.id).collect(),
+            None => return,
+        };
+        for id in members {
+            self.remove(state, id, reason);
+        }
+    }
+
+    /// Brings the mixer's room to `config`.
+    fn reconfigure(
+        &self,
+        state: &mut State,
+        name: &RoomName,
+        config: RoomConfig,
+    ) -> Result<(), ConfigureError> {
+        let fresh_id = state.registry.new_room_id();
+        let State {
+            registry, mixing, ..
+        } = state;
+        let Some(room) = registry.rooms.get_mut(name) else {
+            return Err(ConfigureError::UnknownRoom);
+        };
+        let rebuilt = room.config.tick != config.tick || layout(&room.config) != layout(&config);
+        if !rebuilt {
+            let capacity = config.max_participants as usize;
+            if capacity > room.capacity {
+                let enlarged = mixing.enlarge(room.id, capacity);
+                enlarged.map_err(|_| Overloaded::Link)?;
+                room.capacity = capacity;
+            }
+            let configure = Command::ConfigureRoom(room.id, settings(&config));
+            mixing.send(configure).map_err(|_| Overloaded::Link)?;
+            return Ok(());
+        }
+        if !room.members.is_empty() || room.seats > 0 {
+            return Err(ConfigureError::Occupied);
+        }
+        let capacity = config.max_participants as usize;
+        let added = mixing.add_room(fresh_id, &config, capacity);
+        added.map_err(|_| Overloaded::Link)?;
+        mixing.remove_room(room.id);
+        room.id = fresh_id;
+        room.capacity = capacity;
+        Ok(())
+    }
+}

@@ -1,0 +1,45 @@
+//! What all participants together have counted, so that the sums never fall when somebody leaves.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use mixer::command::Telemetry;
+
+/// Sums of the participants' telemetry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Packets taken in.
+    pub received: u64,
+    /// Packets that never came.
+    pub lost: u64,
+    /// Packets that came after their time.
+    pub late: u64,
+    /// Packets that came twice.
+    pub duplicate: u64,
+    /// Packets that are not Opus.
+    pub undecodable: u64,
+    /// Samples made up because none were there.
+    pub concealed_samples: u64,
+    /// Samples recovered from in-band FEC.
+    pub recovered_samples: u64,
+    /// Samples played.
+    pub played_samples: u64,
+    /// Packets encoded.
+    pub sent: u64,
+}
+
+impl Totals {
+    /// Adds what one participant has counted.
+    pub(super) fn add(&mut self, telemetry: &Telemetry) {
+        let of = |counter: &AtomicU64| counter.load(Relaxed);
+        self.received += of(&telemetry.received_total);
+        self.lost += of(&telemetry.lost_total);
+        self.late += of(&telemetry.late_total);
+        self.duplicate += of(&telemetry.duplicate_total);
+        self.undecodable += of(&telemetry.undecodable_total);
+        self.concealed_samples += of(&telemetry.concealed_samples_total);
+        self.recovered_samples += of(&telemetry.recovered_samples_total);
+        self.played_samples += of(&telemetry.played_samples_total);
+        self.sent += of(&telemetry.sent_total);
+    }
+}

@@ -1,0 +1,129 @@
+//! The TOML file.
+
+use toml::{Table, Value};
+
+use super::values::quoted;
+use super::{Given, Problem};
+use crate::control::{Fields, Invalid, RoomChange, RoomConfig, RoomName, profile_name};
+
+/// What a file holds: settings, and the tables of `[[rooms]]` as they are.
+pub(super) struct Read {
+    pub(super) given: Vec<Given>,
+    pub(super) rooms: Vec<Table>,
+}
+
+/// Reads a file's text.
+pub(super) fn read(name: &str, text: &str) -> Result<Read, Problem> {
+    let table: Table = text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(1, |span| {
+            let before = text.as_bytes().iter().take(span.start);
+            1 + before.filter(|byte| **byte == b'\n').count()
+        });
+        Problem(format!("{name}, line {line}: {}.", error.message()))
+    })?;
+    let mut read = Read {
+        given: Vec::new(),
+        rooms: Vec::new(),
+    };
+    for (key, value) in table {
+        if key == "rooms" {
+            read.rooms = rooms(name, value)?;
+        } else {
+            read.given.push(Given {
+                key,
+                values: flat(value),
+                source: name.to_owned(),
+            });
+        }
+    }
+    Ok(read)
+}
+
+/// One of the `[[rooms]]`, over the defaults for rooms. The same settings as in JSON, read the same way.
+pub(super) fn room(table: &Table, defaults: RoomConfig) -> Result<(RoomName, RoomConfig), Problem> {
+    let called = table
+        .get("name")
+        .map_or("without a name".to_owned(), ToString::to_string);
+    let problem = |reason: String| Problem(format!("[[rooms]] {called}: {reason}"));
+    let json = serde_json::to_vec(&with_nulls(table))
+        .map_err(|_| problem("It cannot be read.".to_owned()))?;
+    let read = || -> Result<(String, RoomChange), Invalid> {
+        let mut fields = Fields::parse(&json)?;
+        let name = fields
+            .text("name")?
+            .ok_or(Invalid::Missing { key: "name" })?;
+        let change = RoomChange::read(&mut fields)?;
+        fields.finish()?;
+        Ok((name, change))
+    };
+    let (name, change) = read().map_err(|invalid| problem(invalid.to_string()))?;
+    let name = RoomName::parse(&name).map_err(|error| problem(error.to_string()))?;
+    Ok((name, change.over(defaults)))
+}
+
+/// A room as a table of the file.
+pub(super) fn show_room(name: &RoomName, room: &RoomConfig) -> String {
+    let mut text = format!(
+        "[[rooms]]\nname = {}\nprofile = {}\ntick_ms = {}\nmax_participants = {}\n",
+        quoted(name),
+        quoted(profile_name(room.profile)),
+        room.tick.ms(),
+        room.max_participants
+    );
+    text += &match room.gate_db {
+        Some(gate_db) => format!("gate_db = {gate_db:.1}\n"),
+        None => "gate_db = \"off\"\n".to_owned(),
+    };
+    text += &format!(
+        "max_contributors = {}\n",
+        room.max_contributors.unwrap_or(0)
+    );
+    text
+}
+
+/// The table as the JSON that a client would send: TOML has no `null`, so `"off"` and 0 stand for it.
+fn with_nulls(table: &Table) -> serde_json::Value {
+    let mut json = serde_json::json!(table);
+    for (key, nothing) in [
+        ("gate_db", serde_json::json!("off")),
+        ("max_contributors", serde_json::json!(0)),
+    ] {
+        if json.get(key) == Some(&nothing) {
+            json[key] = serde_json::Value::Null;
+        }
+    }
+    json
+}
+
+fn rooms(name: &str, value: Value) -> Result<Vec<Table>, Problem> {
+    let wrong = || {
+        Problem(format!(
+            "rooms ({name}) must be tables, each headed [[rooms]]."
+        ))
+    };
+    let Value::Array(rooms) = value else {
+        return Err(wrong());
+    };
+    rooms
+        .into_iter()
+        .map(|room| match room {
+            Value::Table(table) => Ok(table),
+            _ => Err(wrong()),
+        })
+        .collect()
+}
+
+/// A value as the strings that a flag would give.
+fn flat(value: Value) -> Vec<String> {
+    match value {
+        Value::Array(items) => items.into_iter().map(plain).collect(),
+        other => vec![plain(other)],
+    }
+}
+
+fn plain(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}

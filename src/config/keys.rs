@@ -1,0 +1,251 @@
+//! The table of all settings.
+
+use mixer::format::TickLength;
+use mixer::profile::Profile;
+
+use super::Config;
+use super::values::{
+    Refused, address, boolean, ice_servers, ips, number, one, origins, path, quoted, quoted_list,
+    show_ice_server,
+};
+use crate::control::{profile_name, profile_named};
+
+/// One setting: a key of the TOML file, a flag with dashes for underscores, and `MIXMINUS_` in capitals.
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// Unit of its value, or what kind it is.
+    pub unit: &'static str,
+    /// What it is when nobody says otherwise.
+    pub default: &'static str,
+    /// What it may be, to follow "must be".
+    pub range: &'static str,
+    /// What it does.
+    pub help: &'static str,
+    pub(super) set: fn(&mut Config, &[&str]) -> Result<(), Refused>,
+    pub(super) show: fn(&Config) -> Option<String>,
+}
+
+/// Every setting, in the order in which they are printed.
+pub const KEYS: [Key; 19] = [
+    Key {
+        name: "http",
+        unit: "address",
+        default: "127.0.0.1:8080",
+        range: "an IP address and a port such as 127.0.0.1:8080",
+        help: "Where HTTP and WebSocket are served.",
+        set: |config, values| address(values).map(|value| config.http = value),
+        show: |config| Some(quoted(config.http)),
+    },
+    Key {
+        name: "media",
+        unit: "address",
+        default: "0.0.0.0:7882",
+        range: "an IP address and a UDP port such as 0.0.0.0:7882",
+        help: "Where audio is received: one UDP port for everybody.",
+        set: |config, values| address(values).map(|value| config.media = value),
+        show: |config| Some(quoted(config.media)),
+    },
+    Key {
+        name: "announce",
+        unit: "addresses",
+        default: "[]",
+        range: "IP addresses that clients can reach",
+        help: "Told to clients instead of the host's own addresses, for a server behind NAT.",
+        set: |config, values| ips(values).map(|value| config.announce = value),
+        show: |config| Some(quoted_list(&config.announce)),
+    },
+    Key {
+        name: "mixers",
+        unit: "threads",
+        default: "1",
+        range: "1",
+        help: "Mixer threads.",
+        set: |config, values| number(values, 1..=1).map(|value| config.mixers = value),
+        show: |config| Some(config.mixers.to_string()),
+    },
+    Key {
+        name: "tls_cert",
+        unit: "file",
+        default: "",
+        range: "the path of a PEM file",
+        help: "Certificate chain; HTTP is then served over TLS.",
+        set: |config, values| path(values).map(|value| config.tls_cert = value),
+        show: |config| config.tls_cert.as_ref().map(|path| quoted(path.display())),
+    },
+    Key {
+        name: "tls_key",
+        unit: "file",
+        default: "",
+        range: "the path of a PEM file",
+        help: "Private key of the certificate.",
+        set: |config, values| path(values).map(|value| config.tls_key = value),
+        show: |config| config.tls_key.as_ref().map(|path| quoted(path.display())),
+    },
+    Key {
+        name: "tls_self_signed",
+        unit: "yes or no",
+        default: "false",
+        range: "true or false",
+        help: "Serve HTTPS with a certificate made at the start: browsers give no microphone to plain HTTP from elsewhere.",
+        set: |config, values| boolean(values).map(|value| config.tls_self_signed = value),
+        show: |config| Some(config.tls_self_signed.to_string()),
+    },
+    Key {
+        name: "max_rooms",
+        unit: "rooms",
+        default: "1000",
+        range: "a whole number from 1 to 100,000",
+        help: "Most rooms at one time.",
+        set: |config, values| number(values, 1..=100_000).map(|value| config.max_rooms = value),
+        show: |config| Some(config.max_rooms.to_string()),
+    },
+    Key {
+        name: "max_participants",
+        unit: "participants",
+        default: "200",
+        range: "a whole number from 1 to 10,000",
+        help: "Most participants of one room, unless the room says otherwise.",
+        set: |config, values| {
+            number(values, 1..=10_000).map(|value| config.room.max_participants = value)
+        },
+        show: |config| Some(config.room.max_participants.to_string()),
+    },
+    Key {
+        name: "max_sessions",
+        unit: "participants",
+        default: "2000",
+        range: "a whole number from 1 to 100,000",
+        help: "Most participants of all rooms together.",
+        set: |config, values| number(values, 1..=100_000).map(|value| config.max_sessions = value),
+        show: |config| Some(config.max_sessions.to_string()),
+    },
+    Key {
+        name: "open_rooms",
+        unit: "yes or no",
+        default: "true",
+        range: "true or false",
+        help: "The first join makes a room; otherwise only rooms made by PUT or by this file can be joined.",
+        set: |config, values| boolean(values).map(|value| config.open_rooms = value),
+        show: |config| Some(config.open_rooms.to_string()),
+    },
+    Key {
+        name: "default_profile",
+        unit: "name",
+        default: "voice",
+        range: "voice, low-delay, thin or music",
+        help: "How streams are encoded, unless the room or the join says otherwise.",
+        set: |config, values| profile(values).map(|value| config.room.profile = value),
+        show: |config| Some(quoted(profile_name(config.room.profile))),
+    },
+    Key {
+        name: "tick_ms",
+        unit: "ms",
+        default: "20",
+        range: "10 or 20",
+        help: "How often a room is mixed, unless the room says otherwise.",
+        set: |config, values| tick(values).map(|value| config.room.tick = value),
+        show: |config| Some(config.room.tick.ms().to_string()),
+    },
+    Key {
+        name: "cors_origins",
+        unit: "origins",
+        default: "[]",
+        range: "origins such as https://example.org, or * for all",
+        help: "Pages that may use the interface; none given is every page.",
+        set: |config, values| origins(values).map(|value| config.cors_origins = value),
+        show: |config| Some(quoted_list(&config.cors_origins)),
+    },
+    Key {
+        name: "ice_servers",
+        unit: "URLs",
+        default: "[]",
+        range: "URLs such as stun:stun.example.org:3478 or turn:user:password@turn.example.org:3478",
+        help: "STUN and TURN servers that clients are told to use.",
+        set: |config, values| ice_servers(values).map(|value| config.ice_servers = value),
+        show: |config| {
+            let servers: Vec<String> = config.ice_servers.iter().map(show_ice_server).collect();
+            Some(quoted_list(&servers))
+        },
+    },
+    Key {
+        name: "realtime",
+        unit: "yes or no",
+        default: "true",
+        range: "true or false",
+        help: "Ask the system for real-time scheduling of the mixer and the network thread.",
+        set: |config, values| boolean(values).map(|value| config.realtime = value),
+        show: |config| Some(config.realtime.to_string()),
+    },
+    Key {
+        name: "log",
+        unit: "filter",
+        default: "info",
+        range: "a filter such as info or mixminus=debug",
+        help: "What is logged, to standard error.",
+        set: |config, values| log(values).map(|value| config.log = value),
+        show: |config| Some(quoted(&config.log)),
+    },
+    Key {
+        name: "gate_db",
+        unit: "dBFS",
+        default: "-50",
+        range: "a whole number from -90 to -10, or off",
+        help: "Level under which nobody is heard, unless the room says otherwise.",
+        set: |config, values| gate(values).map(|value| config.room.gate_db = value),
+        show: |config| {
+            Some(
+                config
+                    .room
+                    .gate_db
+                    .map_or(quoted("off"), |db| format!("{db:.0}")),
+            )
+        },
+    },
+    Key {
+        name: "max_contributors",
+        unit: "participants",
+        default: "0",
+        range: "a whole number from 0 (everybody) to 1,000",
+        help: "Only this many, the loudest, are heard at one time, unless the room says otherwise.",
+        set: |config, values| {
+            let most = number(values, 0..=1_000)?;
+            config.room.max_contributors = (most > 0).then_some(most as u16);
+            Ok(())
+        },
+        show: |config| Some(config.room.max_contributors.unwrap_or(0).to_string()),
+    },
+];
+
+fn profile(values: &[&str]) -> Result<Profile, Refused> {
+    profile_named(one(values)?).ok_or(Refused)
+}
+
+fn tick(values: &[&str]) -> Result<TickLength, Refused> {
+    match one(values)? {
+        "10" => Ok(TickLength::Ms10),
+        "20" => Ok(TickLength::Ms20),
+        _ => Err(Refused),
+    }
+}
+
+fn gate(values: &[&str]) -> Result<Option<f32>, Refused> {
+    let value = one(values)?;
+    if value == "off" {
+        return Ok(None);
+    }
+    let db: i32 = value.parse().map_err(|_| Refused)?;
+    if (-90..=-10).contains(&db) {
+        Ok(Some(db as f32))
+    } else {
+        Err(Refused)
+    }
+}
+
+fn log(values: &[&str]) -> Result<String, Refused> {
+    let filter = one(values)?;
+    match tracing_subscriber::EnvFilter::try_new(filter) {
+        Ok(_) if !filter.is_empty() => Ok(filter.to_owned()),
+        _ => Err(Refused),
+    }
+}

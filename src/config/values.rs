@@ -1,0 +1,220 @@
+//! Reading single values of the configuration, and writing them back.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use super::IceServer;
+
+/// A value that is not what its key needs. What it must be stands in the key's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refused;
+
+/// The one value of a key that takes one.
+pub(super) fn one<'a>(values: &[&'a str]) -> Result<&'a str, Refused> {
+    match values {
+        [value] => Ok(value.trim()),
+        _ => Err(Refused),
+    }
+}
+
+/// An address with a port.
+pub(super) fn address(values: &[&str]) -> Result<SocketAddr, Refused> {
+    one(values)?.parse().map_err(|_| Refused)
+}
+
+/// Addresses that a client could send to.
+pub(super) fn ips(values: &[&str]) -> Result<Vec<IpAddr>, Refused> {
+    let ip = |value: &&str| -> Result<IpAddr, Refused> {
+        let ip: IpAddr = value.trim().parse().map_err(|_| Refused)?;
+        if ip.is_unspecified() || ip.is_multicast() {
+            Err(Refused)
+        } else {
+            Ok(ip)
+        }
+    };
+    values.iter().map(ip).collect()
+}
+
+/// A whole number within a range; `_` may stand between digits as in TOML.
+pub(super) fn number(values: &[&str], range: RangeInclusive<u32>) -> Result<u32, Refused> {
+    let digits = one(values)?.replace('_', "");
+    let number: u32 = digits.parse().map_err(|_| Refused)?;
+    if range.contains(&number) {
+        Ok(number)
+    } else {
+        Err(Refused)
+    }
+}
+
+/// Yes or no.
+pub(super) fn boolean(values: &[&str]) -> Result<bool, Refused> {
+    match one(values)? {
+        "true" | "yes" | "1" | "on" => Ok(true),
+        "false" | "no" | "0" | "off" => Ok(false),
+        _ => Err(Refused),
+    }
+}
+
+/// A path; an empty one unsets it.
+pub(super) fn path(values: &[&str]) -> Result<Option<PathBuf>, Refused> {
+    let path = one(values)?;
+    Ok((!path.is_empty()).then(|| PathBuf::from(path)))
+}
+
+/// Origins as a browser sends them: scheme, host and port, nothing behind (RFC 6454, 6.2). `*` alone is every origin.
+pub(super) fn origins(values: &[&str]) -> Result<Vec<String>, Refused> {
+    if values == ["*"] {
+        return Ok(Vec::new());
+    }
+    let origin = |value: &&str| -> Result<String, Refused> {
+        let value = value.trim().trim_end_matches('/').to_ascii_lowercase();
+        let host = value
+            .strip_prefix("https://")
+            .or_else(|| value.strip_prefix("http://"))
+            .ok_or(Refused)?;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+        if host.is_empty() || !host.bytes().all(plain) {
+            return Err(Refused);
+        }
+        Ok(value)
+    };
+    values.iter().map(origin).collect()
+}
+
+/// STUN and TURN servers: `stun:host:port` or `turn:user:password@host:port`, with or without `?transport=`.
+pub(super) fn ice_servers(values: &[&str]) -> Result<Vec<IceServer>, Refused> {
+    values
+        .iter()
+        .map(|value| ice_server(value.trim()))
+        .collect()
+}
+
+fn ice_server(value: &str) -> Result<IceServer, Refused> {
+    // It goes into a header as it is.
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"<>\"\\".contains(&byte);
+    if !value.bytes().all(plain) {
+        return Err(Refused);
+    }
+    let (scheme, rest) = value.split_once(':').ok_or(Refused)?;
+    let (credentials, host) = match rest.rsplit_once('@') {
+        None => (None, rest),
+        Some((credentials, host)) => {
+            let (user, password) = credentials.split_once(':').ok_or(Refused)?;
+            (Some((user.to_owned(), password.to_owned())), host)
+        }
+    };
+    let relays = matches!(scheme, "turn" | "turns");
+    let answers_only = matches!(scheme, "stun" | "stuns");
+    if host.is_empty() || !(relays || answers_only) || relays != credentials.is_some() {
+        return Err(Refused);
+    }
+    Ok(IceServer {
+        url: format!("{scheme}:{host}"),
+        credentials,
+    })
+}
+
+/// How a server was written.
+pub(super) fn show_ice_server(server: &IceServer) -> String {
+    match (&server.credentials, server.url.split_once(':')) {
+        (Some((user, password)), Some((scheme, host))) => {
+            format!("{scheme}:{user}:{password}@{host}")
+        }
+        _ => server.url.clone(),
+    }
+}
+
+/// A string as TOML writes it.
+pub(super) fn quoted(text: impl fmt::Display) -> String {
+    toml::Value::String(text.to_string()).to_string()
+}
+
+/// A list of strings as TOML writes it.
+pub(super) fn quoted_list<T: fmt::Display>(items: &[T]) -> String {
+    let items: Vec<String> = items.iter().map(quoted).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// Given values in a sentence.
+pub(super) fn shown(values: &[String]) -> String {
+    values.join(", ")
+}
+
+/// How many letters two words are apart (Levenshtein).
+pub(super) fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, letter) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, other) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != *other);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_what_browsers_send() {
+        assert_eq!(
+            origins(&["https://A.example/"]),
+            Ok(vec!["https://a.example".into()])
+        );
+        assert_eq!(origins(&["*"]), Ok(vec![]));
+        for bad in [
+            "a.example",
+            "ftp://a",
+            "https://",
+            "https://a/b",
+            "https://a\r\nb",
+        ] {
+            assert!(origins(&[bad]).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn ice_servers_have_credentials_when_they_relay() {
+        let servers = ice_servers(&["stun:s.example:3478", "turn:u:p@t.example?transport=tcp"])
+            .expect("good");
+        assert_eq!(servers[0].url, "stun:s.example:3478");
+        assert_eq!(servers[1].url, "turn:t.example?transport=tcp");
+        assert_eq!(
+            show_ice_server(&servers[1]),
+            "turn:u:p@t.example?transport=tcp"
+        );
+        for bad in [
+            "turn:t.example",
+            "stun:u:p@s.example",
+            "http:x",
+            "stun:",
+            "stun:a b",
+            "stun:a>",
+            "s",
+        ] {
+            assert!(ice_servers(&[bad]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn words_have_distances() {
+        assert_eq!(distance("max_room", "max_rooms"), 1);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn announced_addresses_can_be_sent_to() {
+        assert!(ips(&["192.0.2.1", "2001:db8::1"]).is_ok());
+        for bad in ["0.0.0.0", "::", "224.0.0.1", "host", "1.2.3.4:5"] {
+            assert!(ips(&[bad]).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Reads a JSON object field by field, so that every mistake gets a sentence of our own.
+
+use std::ops::RangeInclusive;
+
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+/// What is wrong with a JSON message. Its text is meant for the sender.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum Invalid {
+    /// Not JSON at all, or a number no computer holds, or nested too deeply.
+    #[error("The message is not valid JSON.")]
+    NotJson,
+    /// JSON, but not an object.
+    #[error("The message must be a JSON object.")]
+    NotObject,
+    /// A field that must be there is not.
+    #[error("The field \"{key}\" is missing.")]
+    Missing {
+        /// Its name.
+        key: &'static str,
+    },
+    /// A field of another type.
+    #[error("The field \"{key}\" must be {expected}.")]
+    WrongType {
+        /// Its name.
+        key: &'static str,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// A number outside its range.
+    #[error("The field \"{key}\" must be from {min} to {max}.")]
+    OutOfRange {
+        /// Its name.
+        key: &'static str,
+        /// Smallest value.
+        min: f64,
+        /// Largest value.
+        max: f64,
+    },
+    /// A word that is not on the list.
+    #[error("The field \"{key}\" must be one of: {allowed}.")]
+    NotOneOf {
+        /// Its name.
+        key: &'static str,
+        /// The list.
+        allowed: String,
+    },
+    /// A field nobody knows.
+    #[error("The field \"{key}\" is not known here.")]
+    Unknown {
+        /// Its name, shortened.
+        key: String,
+    },
+    /// A name that cannot be shown.
+    #[error(transparent)]
+    Name(#[from] super::NameError),
+}
+
+/// A JSON object that is read by taking its fields off one by one; what is left over at the end is a mistake.
+#[derive(Debug, Clone)]
+pub struct Fields {
+    object: Map<String, Value>,
+}
+
+impl Fields {
+    /// Parses one object.
+    ///
+    /// # Errors
+    /// [`Invalid::NotJson`] and [`Invalid::NotObject`].
+    pub fn parse(text: &[u8]) -> Result<Fields, Invalid> {
+        match serde_json::from_slice(text) {
+            Ok(Value::Object(object)) => Ok(Fields { object }),
+            Ok(_) => Err(Invalid::NotObject),
+            Err(_) => Err(Invalid::NotJson),
+        }
+    }
+
+    /// Takes a field as it is.
+    pub fn value(&mut self, key: &'static str) -> Option<Value> {
+        self.object.remove(key)
+    }
+
+    /// Takes a string.
+    ///
+    /// # Errors
+    /// [`Invalid::WrongType`] for anything else.
+    pub fn text(&mut self, key: &'static str) -> Result<Option<String>, Invalid> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(Invalid::WrongType {
+                key,
+                expected: "a string",
+            }),
+        }
+    }
+
+    /// Takes `true` or `false`.
+    ///
+    /// # Errors
+    /// [`Invalid::WrongType`] for anything else.
+    pub fn boolean(&mut self, key: &'static str) -> Result<Option<bool>, Invalid> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(Value::Bool(value)) => Ok(Some(value)),
+            Some(_) => Err(Invalid::WrongType {
+                key,
+                expected: "true or false",
+            }),
+        }
+    }
+
+    /// Takes a number within `range`.
+    ///
+    /// # Errors
+    /// [`Invalid::WrongType`] and [`Invalid::OutOfRange`].
+    pub fn number(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<f32>,
+    ) -> Result<Option<f32>, Invalid> {
+        let Some(value) = self.value(key) else {
+            return Ok(None);
+        };
+        let number = value.as_f64().ok_or(Invalid::WrongType {
+            key,
+            expected: "a number",
+        })?;
+        if number.is_nan() || number < f64::from(*range.start()) || number > f64::from(*range.end())
+        {
+            return Err(out_of_range(key, *range.start(), *range.end()));
+        }
+        Ok(Some(number as f32))
+    }
+
+    /// Takes a whole number within `range`.
+    ///
+    /// # Errors
+    /// [`Invalid::WrongType`] and [`Invalid::OutOfRange`].
+    pub fn integer(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<u32>,
+    ) -> Result<Option<u32>, Invalid> {
+        let Some(value) = self.value(key) else {
+            return Ok(None);
+        };
+        if !value.is_i64() && !value.is_u64() {
+            return Err(Invalid::WrongType {
+                key,
+                expected: "a whole number",
+            });
+        }
+        value
+            .as_u64()
+            .and_then(|number| u32::try_from(number).ok())
+            .filter(|number| range.contains(number))
+            .map(Some)
+            .ok_or_else(|| out_of_range(key, *range.start(), *range.end()))
+    }
+
+    /// Takes a word of a list and gives what stands beside it.
+    ///
+    /// # Errors
+    /// [`Invalid::WrongType`] and [`Invalid::NotOneOf`].
+    pub fn one_of<T: Copy>(
+        &mut self,
+        key: &'static str,
+        words: &[(&str, T)],
+    ) -> Result<Option<T>, Invalid> {
+        let Some(text) = self.text(key)? else {
+            return Ok(None);
+        };
+        words
+            .iter()
+            .find(|(word, _)| *word == text)
+            .map(|(_, value)| Some(*value))
+            .ok_or_else(|| Invalid::NotOneOf {
+                key,
+                allowed: list(words),
+            })
+    }
+
+    /// Takes a field that may be `null`: `None` when absent, `Some(None)` for `null`.
+    ///
+    /// # Errors
+    /// Those of `take`.
+    pub fn nullable<T>(
+        &mut self,
+        key: &'static str,
+        take: impl FnOnce(&mut Fields, &'static str) -> Result<Option<T>, Invalid>,
+    ) -> Result<Option<Option<T>>, Invalid> {
+        if self.object.get(key) == Some(&Value::Null) {
+            self.object.remove(key);
+            return Ok(Some(None));
+        }
+        Ok(take(self, key)?.map(Some))
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// [`Invalid::Unknown`] names a field that nothing took.
+    pub fn finish(self) -> Result<(), Invalid> {
+        match self.object.into_iter().next() {
+            None => Ok(()),
+            Some((key, _)) => Err(Invalid::Unknown {
+                key: key.chars().filter(|c| !c.is_control()).take(32).collect(),
+            }),
+        }
+    }
+}
+
+/// The words of a list, for a sentence.
+pub(super) fn list<T>(words: &[(&str, T)]) -> String {
+    let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    words.join(", ")
+}
+
+fn out_of_range<N: Into<f64>>(key: &'static str, min: N, max: N) -> Invalid {
+    Invalid::OutOfRange {
+        key,
+        min: min.into(),
+        max: max.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_checked() {
+        let mut fields = Fields::parse(br#"{"a":1,"b":-0,"c":1.5,"d":9223372036854775808,"e":-3}"#)
+            .expect("good");
+        assert_eq!(fields.integer("a", 1..=2), Ok(Some(1)));
+        assert_eq!(fields.number("b", 0.0..=1.0), Ok(Some(0.0)));
+        assert!(matches!(
+            fields.integer("c", 0..=9),
+            Err(Invalid::WrongType { .. })
+        ));
+        assert!(matches!(
+            fields.integer("d", 0..=9),
+            Err(Invalid::OutOfRange { .. })
+        ));
+        assert!(matches!(
+            fields.integer("e", 0..=9),
+            Err(Invalid::OutOfRange { .. })
+        ));
+        assert_eq!(fields.integer("f", 0..=9), Ok(None));
+        assert_eq!(fields.finish(), Ok(()));
+    }
+
+    #[test]
+    fn deep_and_broken_json_is_refused() {
+        let deep = "[".repeat(10_000);
+        for text in [deep.as_str(), "{", "{\"a\":1e400}", "\u{0}", "{\"a\":NaN}"] {
+            assert!(matches!(
+                Fields::parse(text.as_bytes()),
+                Err(Invalid::NotJson)
+            ));
+        }
+        assert!(matches!(Fields::parse(b"\xff\xfe"), Err(Invalid::NotJson)));
+        assert!(matches!(Fields::parse(b"3"), Err(Invalid::NotObject)));
+    }
+
+    #[test]
+    fn sentences_name_the_field() {
+        let mut fields = Fields::parse(br#"{"gain_db":99,"x\ny":1}"#).expect("good");
+        let error = fields
+            .number("gain_db", -60.0..=12.0)
+            .expect_err("too loud");
+        assert_eq!(
+            error.to_string(),
+            "The field \"gain_db\" must be from -60 to 12."
+        );
+        let error = fields.finish().expect_err("left over");
+        assert_eq!(error.to_string(), "The field \"xy\" is not known here.");
+    }
+}

@@ -1,0 +1,307 @@
+//! From an offer to a peer and an answer: the costly part of a join, on the caller's thread.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+use mixer::ParticipantId;
+use mixer::profile::ReceiverLimits;
+use rtc::crypto::{RTCCryptoProvider, SignatureScheme};
+use rtc::interceptor::{Registry, Slot};
+use rtc::peer_connection::certificate::{CertificateParams, RTCCertificate};
+use rtc::peer_connection::configuration::RTCConfigurationBuilder;
+use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_OPUS, MediaEngine};
+use rtc::peer_connection::configuration::setting_engine::{SctpMaxMessageSize, SettingEngine, SettingEngineBuilder};
+use rtc::peer_connection::sdp::RTCSessionDescription;
+use rtc::peer_connection::transport::{RTCDtlsRole, RTCIceCandidateInit};
+use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
+use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind};
+use rtc::shared::error::Error;
+
+use super::config::RtcConfig;
+use super::error::{OfferError, RtcError};
+use super::metrics::{PeerStats, RtcMetrics};
+use super::peer::{Peer, PeerParts};
+use super::sdp::{Answer, Credentials, Offer, Setup, attribute, plain_offer};
+use super::send::Sending;
+use super::stream::{Shared, Stream, StreamConfig};
+use super::{candidates, peer};
+use crate::links::Inbound;
+
+/// What the caller may ask of an answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AcceptOptions {
+    /// Most bits per second the client should send on average (RFC 7587, `maxaveragebitrate`).
+    pub uplink_bitrate_bps: Option<u32>,
+}
+
+/// A client that can be started.
+pub struct Accepted {
+    /// The answer to send.
+    pub answer: String,
+    /// The server's user fragment, which names this ICE session.
+    pub ice_ufrag: String,
+    /// The client sends audio.
+    pub talks: bool,
+    /// The client receives audio.
+    pub listens: bool,
+    /// What the client wants to receive.
+    pub limits: ReceiverLimits,
+    /// Counters of this peer, for as long as anyone holds them.
+    pub stats: Arc<PeerStats>,
+    /// The peer, for [`RtcHandle::start`](super::RtcHandle::start).
+    pub peer: Box<Peer>,
+}
+
+/// What all peers of a socket have in common.
+pub(super) struct Acceptor {
+    crypto: Arc<dyn RTCCryptoProvider>,
+    certificate: RTCCertificate,
+    fingerprint: String,
+    addresses: Vec<SocketAddr>,
+    candidates: Vec<String>,
+    local: LocalAddresses,
+    config: RtcConfig,
+    to_mixer: Sender<Inbound>,
+    metrics: Arc<RtcMetrics>,
+}
+
+/// The address of each family that the core takes for ours.
+///
+/// The core has one local candidate per family, however many addresses the host has: they all are one socket, and
+/// the system chooses the source address by its routes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LocalAddresses {
+    v4: SocketAddr,
+    v6: Option<SocketAddr>,
+}
+
+impl LocalAddresses {
+    fn new(bound: SocketAddr, addresses: &[SocketAddr]) -> LocalAddresses {
+        let first = |v4: bool| addresses.iter().copied().find(|address| address.is_ipv4() == v4);
+        LocalAddresses {
+            v4: first(true).unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), bound.port())),
+            v6: bound
+                .is_ipv6()
+                .then(|| first(false).unwrap_or(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), bound.port()))),
+        }
+    }
+
+    /// Ours, seen from `remote`.
+    pub(super) fn towards(self, remote: SocketAddr) -> SocketAddr {
+        if remote.is_ipv4() { self.v4 } else { self.v6.unwrap_or(self.v4) }
+    }
+
+    fn each(self) -> impl Iterator<Item = SocketAddr> {
+        std::iter::once(self.v4).chain(self.v6)
+    }
+}
+
+impl Acceptor {
+    /// Makes the certificate and lists the addresses; `bound` is the media socket's.
+    ///
+    /// # Errors
+    ///
+    /// When the system cannot list its interfaces or the certificate cannot be made.
+    pub(super) fn new(
+        config: RtcConfig,
+        bound: SocketAddr,
+        to_mixer: Sender<Inbound>,
+        metrics: Arc<RtcMetrics>,
+    ) -> Result<Acceptor, RtcError> {
+        let crypto = rtc::crypto::default_provider().map_err(|_| RtcError::Certificate)?;
+        let certificate = certificate(crypto.as_ref()).map_err(|_| RtcError::Certificate)?;
+        let fingerprint = certificate
+            .get_fingerprints(crypto.crypto())
+            .ok()
+            .and_then(|all| all.into_iter().next())
+            .map(|fingerprint| fingerprint.value.to_ascii_uppercase())
+            .ok_or(RtcError::Certificate)?;
+        let addresses = candidates::reachable(bound, &config.announce)?;
+        Ok(Acceptor {
+            crypto,
+            certificate,
+            fingerprint,
+            candidates: candidates::lines(&addresses),
+            local: LocalAddresses::new(bound, &addresses),
+            addresses,
+            config,
+            to_mixer,
+            metrics,
+        })
+    }
+
+    /// Values of the server's `a=candidate` lines.
+    pub(super) fn candidates(&self) -> &[String] {
+        &self.candidates
+    }
+
+    /// Answers `offer` for `participant`.
+    pub(super) fn accept(
+        &self,
+        offer: &str,
+        participant: ParticipantId,
+        options: AcceptOptions,
+    ) -> Result<Accepted, OfferError> {
+        let offer = Offer::read(offer)?;
+        let now = Instant::now();
+        let ssrc = rand::random_range(1..u32::MAX);
+        let cname = format!("{:016x}", rand::random::<u64>());
+        let shared = Arc::new(Shared::default());
+        let stream = Stream::new(
+            now,
+            StreamConfig {
+                participant,
+                payload_type: offer.payload_type,
+                level_id: offer.extensions.ssrc_level.map(|extension| extension.id),
+                to_mixer: offer.direction.sends().then(|| self.to_mixer.clone()),
+                ssrc,
+                cname: cname.clone(),
+                metrics: self.metrics.clone(),
+                shared: shared.clone(),
+            },
+        );
+        let refused = |_| OfferError::Unsupported {
+            what: "the transport refuses it",
+        };
+        let pc = self.connection(now, &offer, stream).map_err(refused)?;
+        let credentials = pc
+            .local_description()
+            .and_then(|local| credentials(&local.sdp))
+            .ok_or(refused(()))?;
+        let answer = Answer {
+            credentials: &credentials,
+            fingerprint: &self.fingerprint,
+            addresses: &self.addresses,
+            candidates: &self.candidates,
+            ssrc,
+            cname: &cname,
+            max_average_bitrate_bps: options.uplink_bitrate_bps,
+            max_message_bytes: peer::MAX_MESSAGE_BYTES,
+            session: rand::random::<u64>() >> 2,
+        }
+        .write(&offer);
+        let mid = offer.extensions.mid.zip(offer.audio_mid());
+        let sending = Sending::new(
+            ssrc,
+            offer.payload_type,
+            offer.extensions.csrc_level.map(|extension| extension.id),
+            mid.filter(|(_, mid)| mid.len() <= 16)
+                .map(|(id, mid)| (id, Bytes::copy_from_slice(mid.as_bytes()))),
+        );
+        Ok(Accepted {
+            answer,
+            ice_ufrag: credentials.ufrag.clone(),
+            talks: offer.direction.sends(),
+            listens: offer.direction.receives(),
+            limits: offer.limits,
+            stats: shared.stats.clone(),
+            peer: Box::new(Peer::new(
+                now,
+                PeerParts {
+                    participant,
+                    pc,
+                    local: credentials,
+                    local_addresses: self.local,
+                    sending,
+                    cname,
+                    shared,
+                    crypto: self.crypto.clone(),
+                    metrics: self.metrics.clone(),
+                    connect_timeout: self.config.connect_timeout,
+                    consent_timeout: self.config.consent_timeout,
+                    offer,
+                },
+            )),
+        })
+    }
+
+    /// The core's connection, with both descriptions set: it waits for checks.
+    fn connection(&self, now: Instant, offer: &Offer, stream: Stream) -> Result<RTCPeerConnection, ()> {
+        let failed = |_: Error| ();
+        let mut media = MediaEngine::default();
+        media
+            .register_codec(opus(offer.payload_type), RtpCodecKind::Audio)
+            .map_err(failed)?;
+        let configuration = RTCConfigurationBuilder::new()
+            .with_certificates(vec![self.certificate.clone()])
+            .build();
+        let mut pc = RTCPeerConnectionBuilder::new()
+            .with_configuration(configuration)
+            .with_setting_engine(self.settings(offer))
+            .with_media_engine(media)
+            .with_interceptor_registry(Registry::new().with(Slot::ReceiverReport, stream))
+            .build(now)
+            .map_err(failed)?;
+        let plain = plain_offer(offer, &offer.credentials, &offer.candidates, 1);
+        let plain = RTCSessionDescription::offer(plain).map_err(failed)?;
+        pc.set_remote_description(now, plain).map_err(failed)?;
+        for address in self.local.each() {
+            add_local_candidate(&mut pc, address).map_err(failed)?;
+        }
+        let answer = pc.create_answer(None).map_err(failed)?;
+        pc.set_local_description(now, answer).map_err(failed)?;
+        Ok(pc)
+    }
+
+    fn settings(&self, offer: &Offer) -> SettingEngine {
+        // Spread over peers, so that their checks do not come in step (RFC 7675, 5.1).
+        let check_interval = CHECK_INTERVAL + Duration::from_millis(rand::random_range(0..800));
+        let silent = self.config.disconnected_after.min(self.config.consent_timeout);
+        let role = match offer.setup {
+            Setup::Passive => RTCDtlsRole::Client,
+            Setup::ActPass | Setup::Active => RTCDtlsRole::Server,
+        };
+        SettingEngineBuilder::new()
+            .with_crypto_provider(self.crypto.clone())
+            .with_lite(false)
+            .with_answering_dtls_role(role)
+            .with_ice_timeouts(
+                Some(silent),
+                Some(self.config.consent_timeout - silent),
+                Some(check_interval),
+            )
+            // Towards an ICE-lite client we nominate, and any pair that works is good.
+            .with_srflx_acceptance_min_wait(Some(Duration::ZERO))
+            .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
+            .with_relay_acceptance_min_wait(Some(Duration::ZERO))
+            .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(peer::MAX_MESSAGE_BYTES as u32))
+            .build()
+    }
+}
+
+/// Adds the socket as the core sees it.
+pub(super) fn add_local_candidate(pc: &mut RTCPeerConnection, address: SocketAddr) -> Result<(), Error> {
+    pc.add_local_candidate(RTCIceCandidateInit {
+        candidate: format!("1 1 udp 2130706431 {} {} typ host", address.ip(), address.port()),
+        ..RTCIceCandidateInit::default()
+    })
+}
+
+/// The ICE credentials in a description of the core's.
+pub(super) fn credentials(sdp: &str) -> Option<Credentials> {
+    Credentials::new(attribute(sdp, "ice-ufrag")?, attribute(sdp, "ice-pwd")?)
+}
+
+fn certificate(provider: &dyn RTCCryptoProvider) -> Result<RTCCertificate, Error> {
+    let params = CertificateParams::new(vec!["mixminus".to_owned()]).map_err(|error| Error::Other(error.to_string()))?;
+    RTCCertificate::generate(provider.crypto(), SignatureScheme::EcdsaP256Sha256, params)
+}
+
+fn opus(payload_type: u8) -> RTCRtpCodecParameters {
+    RTCRtpCodecParameters {
+        rtp_codec: RTCRtpCodec {
+            mime_type: MIME_TYPE_OPUS.to_owned(),
+            clock_rate: mixer::format::SAMPLE_RATE_HZ,
+            channels: 2,
+            ..RTCRtpCodec::default()
+        },
+        payload_type,
+    }
+}
+
+/// Shortest time between two checks of consent: RFC 7675 wants 5 s, randomised by a fifth. The smallest clients hang
+/// up after 10 s without a check.
+const CHECK_INTERVAL: Duration = Duration::from_secs(4);

@@ -1,0 +1,95 @@
+//! The server's own addresses, as they go into answers.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// The addresses at which clients can reach a socket bound to `bound`, best first.
+///
+/// `announce` replaces the host's own. A host without any address but loopback is reachable there.
+///
+/// # Errors
+///
+/// When the host's interfaces cannot be listed.
+pub(super) fn reachable(bound: SocketAddr, announce: &[IpAddr]) -> io::Result<Vec<SocketAddr>> {
+    let mut addresses = if !announce.is_empty() {
+        announce.to_vec()
+    } else if bound.ip().is_unspecified() {
+        of_interfaces(bound.is_ipv6())?
+    } else {
+        vec![bound.ip()]
+    };
+    addresses.dedup();
+    addresses.truncate(MAX_ADDRESSES);
+    Ok(addresses
+        .into_iter()
+        .map(|ip| SocketAddr::new(ip, bound.port()))
+        .collect())
+}
+
+fn of_interfaces(dual_stack: bool) -> io::Result<Vec<IpAddr>> {
+    let mut addresses: Vec<IpAddr> = if_addrs::get_if_addrs()?
+        .into_iter()
+        .filter(|interface| !interface.is_loopback() && !interface.is_link_local())
+        .map(|interface| interface.ip())
+        .filter(|ip| ip.is_ipv4() || dual_stack)
+        .collect();
+    // IPv4 first: the smallest clients look no further than the first candidate.
+    addresses.sort_by_key(|ip| ip.is_ipv6());
+    if addresses.is_empty() {
+        addresses.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    Ok(addresses)
+}
+
+/// The `a=candidate` lines' values for `addresses` (RFC 8839, 5.1), best first.
+pub(super) fn lines(addresses: &[SocketAddr]) -> Vec<String> {
+    addresses
+        .iter()
+        .enumerate()
+        .map(|(index, address)| {
+            format!(
+                "candidate:{} 1 udp {} {} {} typ host",
+                index + 1,
+                priority(index),
+                address.ip(),
+                address.port()
+            )
+        })
+        .collect()
+}
+
+/// RFC 8445, 5.1.2.1: host type preference 126, component 1, a local preference that falls with each address.
+const fn priority(index: usize) -> u32 {
+    (126 << 24) | ((65_535 - index as u32) << 8) | 255
+}
+
+/// More would make the answer too long for a client with a 4 kB buffer.
+const MAX_ADDRESSES: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn announced_addresses_replace_the_host_s() {
+        let bound = "0.0.0.0:7882".parse().expect("address");
+        let announce = ["192.0.2.1".parse().expect("address"), "2001:db8::1".parse().expect("address")];
+        let reachable = reachable(bound, &announce).expect("no interfaces needed");
+        assert_eq!(
+            lines(&reachable),
+            [
+                "candidate:1 1 udp 2130706431 192.0.2.1 7882 typ host",
+                "candidate:2 1 udp 2130706175 2001:db8::1 7882 typ host"
+            ]
+        );
+    }
+
+    #[test]
+    fn loopback_only_when_bound_to_it() {
+        let bound = "127.0.0.1:7882".parse().expect("address");
+        assert_eq!(reachable(bound, &[]).expect("listed"), [bound]);
+        let any = reachable("0.0.0.0:7882".parse().expect("address"), &[]).expect("listed");
+        assert!(!any.is_empty());
+        assert!(any.len() == 1 || any.iter().all(|address| !address.ip().is_loopback()));
+    }
+}

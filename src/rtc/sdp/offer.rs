@@ -1,0 +1,341 @@
+//! Reading an offer: limits, checks, and everything an answer needs to know about it.
+
+use mixer::profile::ReceiverLimits;
+
+use super::candidate::{MAX_CANDIDATES, remote_candidates};
+use super::text::{Lines, attribute_in, attributes_in, sections};
+use super::{Credentials, opus};
+use crate::rtc::error::OfferError;
+
+/// An offer that can be answered.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// The client's ICE credentials.
+    pub credentials: Credentials,
+    /// The client is an ICE-lite agent: it only answers checks.
+    pub ice_lite: bool,
+    /// The client's certificate, SHA-256, as written.
+    pub fingerprint: String,
+    /// Who starts DTLS.
+    pub setup: Setup,
+    /// Usable candidates, rewritten.
+    pub candidates: Vec<String>,
+    /// Opus payload type.
+    pub payload_type: u8,
+    /// Direction of the audio, as the client sees it.
+    pub direction: Direction,
+    /// What the client wants to receive.
+    pub limits: ReceiverLimits,
+    /// Header extensions that both sides know.
+    pub extensions: Extensions,
+    /// The sections in their order, with what becomes of each.
+    pub(super) sections: Vec<Section>,
+    /// The sections' identifiers named in `a=group:BUNDLE`, if the offer has such a line.
+    pub(super) bundle: Option<Vec<String>>,
+    /// The client trickles candidates (RFC 8838).
+    pub(super) trickles: bool,
+}
+
+/// Who is to start DTLS (RFC 8842, 5.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setup {
+    /// The answerer chooses.
+    ActPass,
+    /// The client starts.
+    Active,
+    /// The server has to start.
+    Passive,
+}
+
+/// Which way audio flows, seen from the side that says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Both ways.
+    SendRecv,
+    /// Only away from it.
+    SendOnly,
+    /// Only towards it.
+    RecvOnly,
+    /// Not at all.
+    Inactive,
+}
+
+impl Direction {
+    /// The same, seen from the other side.
+    #[must_use]
+    pub const fn mirrored(self) -> Direction {
+        match self {
+            Direction::SendOnly => Direction::RecvOnly,
+            Direction::RecvOnly => Direction::SendOnly,
+            same => same,
+        }
+    }
+
+    /// Whether the side that says it sends.
+    pub const fn sends(self) -> bool {
+        matches!(self, Direction::SendRecv | Direction::SendOnly)
+    }
+
+    /// Whether the side that says it receives.
+    pub const fn receives(self) -> bool {
+        matches!(self, Direction::SendRecv | Direction::RecvOnly)
+    }
+
+    /// The attribute's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Direction::SendRecv => "sendrecv",
+            Direction::SendOnly => "sendonly",
+            Direction::RecvOnly => "recvonly",
+            Direction::Inactive => "inactive",
+        }
+    }
+
+    const ALL: [Direction; 4] = [
+        Direction::SendRecv,
+        Direction::SendOnly,
+        Direction::RecvOnly,
+        Direction::Inactive,
+    ];
+}
+
+/// Identifiers of the RTP header extensions (RFC 8285) that the client offers in a direction of use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extensions {
+    /// RFC 9143: the section a packet belongs to, both ways.
+    pub mid: Option<u8>,
+    /// RFC 6464: the client's level, towards the server.
+    pub ssrc_level: Option<Extension>,
+    /// RFC 6465: levels of those heard, towards the client.
+    pub csrc_level: Option<Extension>,
+}
+
+/// One extension: its identifier, and whether the offer states a direction that the answer has to mirror.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extension {
+    /// 1..=14, the range of the one-byte header.
+    pub id: u8,
+    /// The offer limits it to one direction.
+    pub directed: bool,
+}
+
+/// One media section of the offer.
+#[derive(Debug, Clone)]
+pub(super) struct Section {
+    pub(super) kind: SectionKind,
+    /// First word of the `m=` line.
+    pub(super) media: String,
+    /// The transport, to be mirrored.
+    pub(super) protocol: String,
+    /// First format, to be repeated where the section is refused.
+    pub(super) format: String,
+    pub(super) mid: Option<String>,
+}
+
+/// What becomes of a section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SectionKind {
+    /// The audio section that is answered.
+    Audio,
+    /// The data channels.
+    Data,
+    /// Answered with port 0.
+    Refused,
+}
+
+impl Offer {
+    /// Reads an offer.
+    ///
+    /// # Errors
+    ///
+    /// See [`OfferError`]; never depends on anything but `sdp`.
+    pub fn read(sdp: &str) -> Result<Offer, OfferError> {
+        let (session, media) = sections(sdp)?;
+        let lists = || std::iter::once(&session).chain(&media);
+        if lists().flat_map(|lines| attributes_in(lines, "candidate")).count() > MAX_CANDIDATES {
+            return Err(OfferError::TooManyCandidates { limit: MAX_CANDIDATES });
+        }
+        let (audio, payload_type) = find_audio(&media)?;
+        let lines = &media[audio];
+        let sections = read_sections(&media, audio)?;
+        let either = |name: &str| attribute_in(lines, name).or_else(|| attribute_in(&session, name));
+        // With BUNDLE the client may have put its transport's attributes into another section than the audio's.
+        let anywhere = |name: &str| either(name).or_else(|| media.iter().find_map(|lines| attribute_in(lines, name)));
+
+        let credentials = anywhere("ice-ufrag").zip(anywhere("ice-pwd"));
+        let credentials = credentials
+            .and_then(|(ufrag, pwd)| Credentials::new(ufrag, pwd))
+            .ok_or(OfferError::Unsupported {
+                what: "it has no usable ice-ufrag and ice-pwd",
+            })?;
+        let own_and_session = [lines, &session].into_iter();
+        let fingerprint = own_and_session
+            .chain(&media)
+            .flat_map(|lines| attributes_in(lines, "fingerprint"))
+            .find_map(sha256)
+            .ok_or(OfferError::Unsupported {
+                what: "it has no sha-256 DTLS fingerprint",
+            })?;
+        let setup = match anywhere("setup") {
+            None | Some("actpass") => Setup::ActPass,
+            Some("active") => Setup::Active,
+            Some("passive") => Setup::Passive,
+            Some(_) => {
+                return Err(OfferError::Unsupported {
+                    what: "its a=setup is neither actpass, active nor passive",
+                });
+            }
+        };
+        let direction = Direction::ALL
+            .into_iter()
+            .find(|direction| attribute_in(lines, direction.name()).is_some())
+            .or_else(|| {
+                let mut all = Direction::ALL.into_iter();
+                all.find(|direction| attribute_in(&session, direction.name()).is_some())
+            })
+            .unwrap_or(Direction::SendRecv);
+        let bundle = attributes_in(&session, "group")
+            .find_map(|group| group.strip_prefix("BUNDLE"))
+            .map(|mids| mids.split_ascii_whitespace().map(str::to_owned).collect());
+        Ok(Offer {
+            credentials,
+            ice_lite: attribute_in(&session, "ice-lite").is_some(),
+            fingerprint,
+            setup,
+            candidates: remote_candidates(lists().flat_map(|lines| attributes_in(lines, "candidate"))),
+            payload_type,
+            direction,
+            limits: opus::limits(lines, payload_type),
+            extensions: read_extensions(lines),
+            sections,
+            bundle,
+            trickles: anywhere("ice-options").is_some_and(|options| options.split(' ').any(|word| word == "trickle")),
+        })
+    }
+
+    /// Whether data channels are offered.
+    pub fn has_data(&self) -> bool {
+        self.sections.iter().any(|section| section.kind == SectionKind::Data)
+    }
+
+    /// The audio section's identifier, if it has one.
+    pub fn audio_mid(&self) -> Option<&str> {
+        let mut sections = self.sections.iter();
+        sections.find(|section| section.kind == SectionKind::Audio)?.mid.as_deref()
+    }
+}
+
+/// The first audio section that offers Opus over DTLS-SRTP, and its payload type.
+fn find_audio(media: &[Lines<'_>]) -> Result<(usize, u8), OfferError> {
+    let mut error = OfferError::NoAudio;
+    for (index, lines) in media.iter().enumerate() {
+        let Some((head, formats)) = media_line(lines) else {
+            return Err(OfferError::Unparsable);
+        };
+        let rejected = head[1] == "0" && attribute_in(lines, "bundle-only").is_none();
+        if head[0] != "audio" || rejected {
+            continue;
+        }
+        if !head[2].contains("RTP/SAVP") {
+            error = OfferError::Unsupported {
+                what: "its audio is not encrypted by DTLS-SRTP",
+            };
+            continue;
+        }
+        match opus::payload_type(lines, &formats) {
+            Some(payload_type) => return Ok((index, payload_type)),
+            None => error = OfferError::NoOpus,
+        }
+    }
+    Err(error)
+}
+
+/// The `m=` line as media, port and transport, and its formats.
+fn media_line<'a>(lines: &Lines<'a>) -> Option<([&'a str; 3], Vec<&'a str>)> {
+    let (_, line) = lines.first()?;
+    let mut words = line.split_ascii_whitespace();
+    let head = [words.next()?, words.next()?, words.next()?];
+    Some((head, words.collect()))
+}
+
+fn read_sections(media: &[Lines<'_>], audio: usize) -> Result<Vec<Section>, OfferError> {
+    let mut sections: Vec<Section> = Vec::new();
+    for (index, lines) in media.iter().enumerate() {
+        let ([name, port, protocol], formats) = media_line(lines).ok_or(OfferError::Unparsable)?;
+        let mid = attribute_in(lines, "mid").filter(|mid| !mid.is_empty());
+        if mid.is_some() && sections.iter().any(|section| section.mid.as_deref() == mid) {
+            return Err(OfferError::Unsupported {
+                what: "two sections have the same mid",
+            });
+        }
+        let data_taken = sections.iter().any(|section| section.kind == SectionKind::Data);
+        // libpeer leaves the format away; data channels are all that DTLS/SCTP ever carried.
+        let is_data = name == "application"
+            && protocol.contains("DTLS/SCTP")
+            && (port != "0" || attribute_in(lines, "bundle-only").is_some());
+        sections.push(Section {
+            kind: match () {
+                () if index == audio => SectionKind::Audio,
+                () if is_data && !data_taken => SectionKind::Data,
+                () => SectionKind::Refused,
+            },
+            media: name.to_owned(),
+            protocol: protocol.to_owned(),
+            format: formats.first().copied().unwrap_or_default().to_owned(),
+            mid: mid.map(str::to_owned),
+        });
+    }
+    Ok(sections)
+}
+
+/// `a=extmap:<id>[/<direction>] <uri>` (RFC 8285, 5).
+fn read_extensions(lines: &Lines<'_>) -> Extensions {
+    let mut extensions = Extensions::default();
+    for value in attributes_in(lines, "extmap") {
+        let mut words = value.split_ascii_whitespace();
+        let (Some(number), Some(uri)) = (words.next(), words.next()) else {
+            continue;
+        };
+        let (number, direction) = match number.split_once('/') {
+            Some((number, direction)) => (number, Some(direction)),
+            None => (number, None),
+        };
+        // Only the one-byte header is written, which ends at 14.
+        let Some(id) = number.parse().ok().filter(|id| (1..=14).contains(id)) else {
+            continue;
+        };
+        let directed = matches!(direction, Some("sendonly" | "recvonly"));
+        let extension = Extension { id, directed };
+        match uri {
+            URI_MID if !directed => extensions.mid = Some(id),
+            URI_SSRC_LEVEL if !matches!(direction, Some("recvonly" | "inactive")) => {
+                extensions.ssrc_level = Some(extension);
+            }
+            URI_CSRC_LEVEL if !matches!(direction, Some("sendonly" | "inactive")) => {
+                extensions.csrc_level = Some(extension);
+            }
+            _ => {}
+        }
+    }
+    extensions
+}
+
+/// The value of a SHA-256 fingerprint line, if it is one and well-formed (RFC 8122, 5).
+fn sha256(line: &str) -> Option<String> {
+    let (algorithm, value) = line.split_once(' ')?;
+    let value = value.trim();
+    let well_formed = value.len() == 32 * 3 - 1
+        && value.bytes().enumerate().all(|(index, byte)| match index % 3 {
+            2 => byte == b':',
+            _ => byte.is_ascii_hexdigit(),
+        });
+    (algorithm.eq_ignore_ascii_case("sha-256") && well_formed).then(|| value.to_ascii_lowercase())
+}
+
+pub(super) const URI_MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+pub(super) const URI_SSRC_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+pub(super) const URI_CSRC_LEVEL: &str = "urn:ietf:params:rtp-hdrext:csrc-audio-level";
+
+#[cfg(test)]
+#[path = "offer_tests.rs"]
+mod tests;

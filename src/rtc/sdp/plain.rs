@@ -1,0 +1,43 @@
+//! The one shape of offer that the core is given, whatever the client wrote.
+
+use std::fmt::Write;
+
+use super::{Credentials, Offer, Setup};
+
+/// Writes the plain offer: one audio section, data channels if the client has them, all on one transport.
+///
+/// `credentials` and `candidates` are the client's of now; after a restart they are no longer those of `offer`. The
+/// audio's direction is of no consequence: RTP goes around the core's transceivers.
+pub(in crate::rtc) fn plain_offer(offer: &Offer, credentials: &Credentials, candidates: &[String], version: u32) -> String {
+    let setup = match offer.setup {
+        Setup::ActPass => "actpass",
+        Setup::Active => "active",
+        Setup::Passive => "passive",
+    };
+    let mut transport = format!(
+        "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\na=fingerprint:sha-256 {}\r\na=setup:{setup}\r\n",
+        credentials.ufrag, credentials.pwd, offer.fingerprint
+    );
+    let mut sdp = format!("v=0\r\no=- 1 {version} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n");
+    sdp.push_str(if offer.has_data() { "a=group:BUNDLE 0 1\r\n" } else { "a=group:BUNDLE 0\r\n" });
+    if offer.ice_lite {
+        sdp.push_str("a=ice-lite\r\n");
+    }
+    let _ = write!(
+        sdp,
+        "m=audio 9 UDP/TLS/RTP/SAVPF {pt}\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=sendrecv\r\na=rtcp-mux\r\n\
+         a=rtpmap:{pt} opus/48000/2\r\n{transport}",
+        pt = offer.payload_type,
+    );
+    for candidate in candidates {
+        let _ = write!(sdp, "a=candidate:{candidate}\r\n");
+    }
+    if offer.has_data() {
+        transport.push_str("a=sctp-port:5000\r\na=max-message-size:65536\r\n");
+        let _ = write!(
+            sdp,
+            "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\n{transport}"
+        );
+    }
+    sdp
+}

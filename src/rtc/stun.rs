@@ -1,0 +1,91 @@
+//! Authentication of connectivity checks (RFC 8445, 7.3; RFC 8489, 9.1), before the core sees them.
+//!
+//! The core authenticates as well, but not everything and not first: it acts on a role conflict before it has looked
+//! at the password. So nothing unauthenticated reaches it, and who is authentic is known here.
+
+use rtc::crypto::RTCCrypto;
+use rtc::stun::attributes::{ATTR_FINGERPRINT, ATTR_MESSAGE_INTEGRITY, ATTR_USE_CANDIDATE};
+use rtc::stun::fingerprint::FINGERPRINT;
+use rtc::stun::integrity::MessageIntegrity;
+use rtc::stun::message::{BINDING_REQUEST, Message, Setter};
+
+/// Checks the MESSAGE-INTEGRITY of `datagram` against `password`.
+pub(super) fn is_authentic(datagram: &[u8], password: &str, crypto: &dyn RTCCrypto) -> bool {
+    decoded(datagram).is_some_and(|mut message| {
+        MessageIntegrity::check(&mut message, password.as_bytes(), crypto).is_ok()
+    })
+}
+
+/// The same check without its nomination, signed again with `password`; `None` if it cannot be rebuilt.
+///
+/// The core neither answers nor remembers a nomination of a pair it has not checked itself yet. Answering the plain
+/// check at once and nominating again when our own check has succeeded saves the client a retransmission.
+pub(super) fn without_nomination(datagram: &[u8], password: &str, crypto: &dyn RTCCrypto) -> Option<Vec<u8>> {
+    let original = decoded(datagram)?;
+    let mut plain = Message::new();
+    plain
+        .build(&[Box::new(BINDING_REQUEST), Box::new(original.transaction_id)])
+        .ok()?;
+    for attribute in original.attributes.0 {
+        match attribute.typ {
+            ATTR_USE_CANDIDATE => {}
+            ATTR_MESSAGE_INTEGRITY | ATTR_FINGERPRINT => break,
+            typ => plain.add(typ, &attribute.value),
+        }
+    }
+    MessageIntegrity::new_short_term_integrity_with_provider(password.to_owned(), crypto)
+        .add_to(&mut plain)
+        .ok()?;
+    FINGERPRINT.add_to(&mut plain).ok()?;
+    Some(plain.raw)
+}
+
+fn decoded(datagram: &[u8]) -> Option<Message> {
+    let mut message = Message {
+        raw: datagram.to_vec(),
+        ..Message::default()
+    };
+    message.decode().ok()?;
+    Some(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtc::demux::stun_head;
+    use rtc::stun::attributes::ATTR_USERNAME;
+    use rtc::stun::message::TransactionId;
+    use rtc::stun::textattrs::TextAttribute;
+
+    fn nomination(password: &str, crypto: &dyn RTCCrypto) -> Vec<u8> {
+        let mut message = Message::new();
+        message
+            .build(&[
+                Box::new(BINDING_REQUEST),
+                Box::new(TransactionId::new()),
+                Box::new(TextAttribute::new(ATTR_USERNAME, "ours:theirs".to_owned())),
+            ])
+            .expect("built");
+        message.add(ATTR_USE_CANDIDATE, &[]);
+        MessageIntegrity::new_short_term_integrity_with_provider(password.to_owned(), crypto)
+            .add_to(&mut message)
+            .expect("signed");
+        message.raw
+    }
+
+    #[test]
+    fn a_nomination_becomes_a_plain_check() {
+        let provider = rtc::crypto::default_provider().expect("built in");
+        let crypto = provider.crypto();
+        let check = nomination("secret", crypto);
+        assert!(is_authentic(&check, "secret", crypto));
+        assert!(!is_authentic(&check, "guess", crypto));
+        assert!(!is_authentic(&check[..check.len() - 24], "secret", crypto), "unsigned");
+        let plain = without_nomination(&check, "secret", crypto).expect("rebuilt");
+        assert!(is_authentic(&plain, "secret", crypto));
+        let (before, after) = (stun_head(&check).expect("STUN"), stun_head(&plain).expect("STUN"));
+        assert!(before.nominates && !after.nominates);
+        assert_eq!(before.transaction, after.transaction);
+        assert_eq!(before.username, after.username);
+    }
+}

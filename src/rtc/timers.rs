@@ -1,0 +1,52 @@
+//! Deadlines of all peers, so that a turn of the loop touches only those that are due.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+/// An ordered set of deadlines with lazy removal: an entry that was superseded is skipped when it comes up.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    heap: BinaryHeap<Reverse<(Instant, usize)>>,
+}
+
+impl Timers {
+    /// Asks to be woken for `key` at `at`.
+    pub(super) fn add(&mut self, at: Instant, key: usize) {
+        self.heap.push(Reverse((at, key)));
+    }
+
+    /// When the next entry comes up.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// The next entry that is due.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, usize)> {
+        if self.next()? > now {
+            return None;
+        }
+        self.heap.pop().map(|Reverse(entry)| entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn comes_up_in_order_and_not_early() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut timers = Timers::default();
+        timers.add(at(30), 3);
+        timers.add(at(10), 1);
+        timers.add(at(20), 2);
+        assert_eq!(timers.next(), Some(at(10)));
+        assert_eq!(timers.pop_due(at(9)), None);
+        assert_eq!(timers.pop_due(at(20)), Some((at(10), 1)));
+        assert_eq!(timers.pop_due(at(20)), Some((at(20), 2)));
+        assert_eq!(timers.pop_due(at(20)), None);
+    }
+}

@@ -1,0 +1,263 @@
+//! The accept loop: what warp's own server lacks, namely TLS, time-outs, a cap on connections, and an end.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use warp::http::Request;
+use warp::reply::Response;
+
+use super::metrics::HttpMetrics;
+
+/// Connections at one time, WebSockets included. Well under the usual limit of descriptors.
+const MAX_CONNECTIONS: usize = 8_192;
+/// Connections of one address at one time. The host itself is not counted: a proxy in front brings everybody.
+const MAX_PER_ADDRESS: u32 = 256;
+/// How long a TLS handshake or the head of a request may take.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Largest head of a request.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// How long requests under way may take once the server goes down.
+const GRACE: Duration = Duration::from_secs(3);
+/// First wait after a failed accept; doubled up to a second.
+const FIRST_WAIT: Duration = Duration::from_millis(10);
+
+/// Serves connections until `stop` turns, then waits for those under way.
+pub(super) async fn run<S>(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    service: S,
+    metrics: Arc<HttpMetrics>,
+    mut stop: watch::Receiver<bool>,
+) where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let gate = Arc::new(Gate {
+        open: Mutex::default(),
+        metrics,
+    });
+    let mut connections = JoinSet::new();
+    let mut wait = FIRST_WAIT;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+            _ = stop.changed() => break,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                wait = FIRST_WAIT;
+                if let Some(permit) = gate.admit(address.ip()) {
+                    connections.spawn(connection(
+                        stream,
+                        tls.clone(),
+                        service.clone(),
+                        permit,
+                        stop.clone(),
+                    ));
+                }
+            }
+            Err(error) if is_the_client_s(&error) => {}
+            // No descriptors left, most likely: trying again at once would only burn the processor.
+            Err(error) => {
+                gate.metrics.accept_errors.fetch_add(1, Relaxed);
+                tracing::warn!(%error, "no connection can be accepted");
+                sleep(wait).await;
+                wait = (wait * 2).min(Duration::from_secs(1));
+            }
+        }
+    }
+    drop(listener);
+    let finished = async { while connections.join_next().await.is_some() {} };
+    if timeout(GRACE, finished).await.is_err() {
+        connections.shutdown().await;
+    }
+}
+
+/// One connection, from the handshake to the end.
+async fn connection<S>(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    service: S,
+    permit: Arc<Permit>,
+    stop: watch::Receiver<bool>,
+) where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    // Answers are small and wanted at once.
+    let _ = stream.set_nodelay(true);
+    let service = WithPermit { service, permit };
+    match tls {
+        None => serve(stream, service, stop).await,
+        Some(tls) => match timeout(HEAD_TIME, tls.accept(stream)).await {
+            Ok(Ok(stream)) => serve(stream, service, stop).await,
+            Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
+            Err(_) => tracing::debug!("the TLS handshake took too long"),
+        },
+    }
+}
+
+async fn serve<I, S>(stream: I, service: S, mut stop: watch::Receiver<bool>)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Send + 'static,
+    S::Future: Send,
+{
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = stop.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended badly");
+    }
+}
+
+/// Whether an accept failed because of the one who connected, and not because of us.
+fn is_the_client_s(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// Counts connections and lets no more in than there is room for.
+#[derive(Debug)]
+struct Gate {
+    open: Mutex<Open>,
+    metrics: Arc<HttpMetrics>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    all: usize,
+    by_address: HashMap<IpAddr, u32>,
+}
+
+impl Gate {
+    fn admit(self: &Arc<Gate>, address: IpAddr) -> Option<Arc<Permit>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = !address.is_loopback();
+        let of_address = open.by_address.get(&address).copied().unwrap_or(0);
+        if open.all >= MAX_CONNECTIONS || (counted && of_address >= MAX_PER_ADDRESS) {
+            self.metrics.refused.fetch_add(1, Relaxed);
+            return None;
+        }
+        open.all += 1;
+        if counted {
+            open.by_address.insert(address, of_address + 1);
+        }
+        self.metrics.connections.fetch_add(1, Relaxed);
+        Some(Arc::new(Permit {
+            gate: self.clone(),
+            address,
+        }))
+    }
+}
+
+/// The right to one connection; held by the connection and, after an upgrade, by its WebSocket.
+#[derive(Debug)]
+pub(super) struct Permit {
+    gate: Arc<Gate>,
+    address: IpAddr,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut open = self
+            .gate
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        open.all -= 1;
+        if let Some(count) = open.by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.by_address.remove(&self.address);
+            }
+        }
+        self.gate.metrics.connections.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Puts the connection's permit where an upgrade finds it.
+#[derive(Clone)]
+struct WithPermit<S> {
+    service: S,
+    permit: Arc<Permit>,
+}
+
+impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for WithPermit<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> S::Future {
+        request.extensions_mut().insert(self.permit.clone());
+        self.service.call(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate() -> Arc<Gate> {
+        Arc::new(Gate {
+            open: Mutex::default(),
+            metrics: Arc::default(),
+        })
+    }
+
+    #[test]
+    fn one_address_gets_its_share_and_no_more() {
+        let gate = gate();
+        let stranger = IpAddr::from([192, 0, 2, 1]);
+        let permits: Vec<_> = (0..MAX_PER_ADDRESS).map(|_| gate.admit(stranger)).collect();
+        assert!(permits.iter().all(Option::is_some));
+        assert!(gate.admit(stranger).is_none());
+        assert!(gate.admit(IpAddr::from([192, 0, 2, 2])).is_some());
+        drop(permits);
+        assert!(gate.admit(stranger).is_some());
+        assert_eq!(gate.metrics.refused.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn the_host_itself_may_use_them_all() {
+        let gate = gate();
+        let host = IpAddr::from([127, 0, 0, 1]);
+        let permits: Vec<_> = (0..MAX_CONNECTIONS).map(|_| gate.admit(host)).collect();
+        assert!(permits.iter().all(Option::is_some));
+        assert!(gate.admit(host).is_none());
+        drop(permits);
+        assert_eq!(gate.metrics.connections.load(Relaxed), 0);
+    }
+}

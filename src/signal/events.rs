@@ -1,0 +1,267 @@
+//! `/v1/rooms/{room}/events`: a WebSocket that tells what happens in a room and takes commands.
+//!
+//! One task for each socket. It never holds anything up: who reads too slowly falls out of the room's broadcast and is
+//! closed, who sends too much or nonsense is told once and then closed.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::{broadcast, watch};
+use tokio::time::{Interval, MissedTickBehavior, interval_at, timeout};
+use tokio_tungstenite::tungstenite;
+use warp::http::header::{self, HeaderName};
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use warp::reply::{Reply, Response};
+use warp::ws::{Message, WebSocket, Ws};
+
+use super::accept::Permit;
+use super::context::Context;
+use super::problem::Problem;
+use crate::conference::{Bucket, Conference, Verdict, too_many};
+use crate::control::{Event, RoomName};
+
+/// Longest message; a command has a hundred bytes.
+const MAX_MESSAGE_BYTES: usize = 16 * 1024;
+/// What may wait to be written to one socket.
+const MAX_WAITING_BYTES: usize = 256 * 1024;
+/// Bad messages in a row before the socket is closed.
+const MOST_MISTAKES: u32 = 10;
+/// How often the other side is asked whether it is there. Proxies cut what is silent for a minute.
+const PING: Duration = Duration::from_secs(30);
+/// How long one message may take to be written.
+const WRITE_TIME: Duration = Duration::from_secs(10);
+/// How long the other side has to answer a close.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
+
+/// The route.
+pub(super) async fn open(
+    context: Arc<Context>,
+    room: String,
+    method: Method,
+    headers: HeaderMap,
+    ws: Option<Ws>,
+    permit: Option<Arc<Permit>>,
+) -> Result<Response, Problem> {
+    let room = RoomName::parse(&room)?;
+    if method != Method::GET {
+        return Err(Problem::method_not_allowed("GET, OPTIONS"));
+    }
+    let ws = ws.ok_or_else(upgrade_required)?;
+    if !context.cors.admits(&headers) {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "origin-refused",
+            "Origin refused",
+            "Pages of this origin may not use this server; its operator can add them with --cors-origin.",
+        ));
+    }
+    let (state, events) = context
+        .conference
+        .watch(&room)
+        .ok_or_else(Problem::unknown_room)?;
+    let first = Event::Room { room: state }.to_json();
+    let ws = ws
+        .max_message_size(MAX_MESSAGE_BYTES)
+        .max_frame_size(MAX_MESSAGE_BYTES)
+        .max_write_buffer_size(MAX_WAITING_BYTES);
+    let upgrade = ws.on_upgrade(move |socket| async move {
+        context.metrics.websockets.fetch_add(1, Relaxed);
+        let session = Session {
+            socket,
+            conference: context.conference.clone(),
+            room,
+            bucket: Bucket::default(),
+            mistakes: 0,
+            heard: true,
+        };
+        let end = session.run(first, events, context.stop.clone()).await;
+        if end == Some(SLOW) {
+            context.metrics.slow.fetch_add(1, Relaxed);
+        }
+        context.metrics.websockets.fetch_sub(1, Relaxed);
+        // The connection counts as open until here.
+        drop(permit);
+    });
+    Ok(upgrade.into_response())
+}
+
+/// A close code with its reason (RFC 6455, 7.4.1).
+type Close = (u16, &'static str);
+
+const ROOM_CLOSED: Close = (1000, "room closed");
+const STOPPING: Close = (1001, "server stopping");
+const PROTOCOL: Close = (1002, "protocol error");
+const NOT_TEXT: Close = (1007, "not UTF-8");
+const ABUSE: Close = (1008, "too many messages");
+const NONSENSE: Close = (1008, "too many bad messages");
+const TOO_LONG: Close = (1009, "message too long");
+const SLOW: Close = (1013, "not reading fast enough");
+
+/// What ends a session: a close to say, or nobody there to say it to.
+type End = ControlFlow<Option<Close>>;
+
+struct Session {
+    socket: WebSocket,
+    conference: Conference,
+    room: RoomName,
+    bucket: Bucket,
+    mistakes: u32,
+    /// Something came since the last ping.
+    heard: bool,
+}
+
+impl Session {
+    async fn run(
+        mut self,
+        first: String,
+        mut events: broadcast::Receiver<Arc<str>>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Option<Close> {
+        let mut end = self.send(Message::text(first)).await;
+        let mut pings = pings();
+        while end.is_continue() {
+            end = tokio::select! {
+                message = self.socket.next() => self.on_message(message).await,
+                event = events.recv() => self.on_event(event).await,
+                _ = pings.tick() => self.ping().await,
+                _ = stop.changed() => self.drain(&mut events).await,
+            };
+        }
+        let ControlFlow::Break(close) = end else {
+            return None;
+        };
+        if let Some((code, reason)) = close {
+            self.close(code, reason).await;
+        }
+        close
+    }
+
+    async fn on_message(&mut self, message: Option<Result<Message, warp::Error>>) -> End {
+        self.heard = true;
+        let message = match message {
+            None => return End::Break(None),
+            Some(Err(error)) => return End::Break(close_for(&error)),
+            Some(Ok(message)) => message,
+        };
+        if message.is_ping() || message.is_pong() || message.is_close() {
+            return End::Continue(());
+        }
+        match self.bucket.take(Instant::now()) {
+            Verdict::Pass => self.on_command(&message).await,
+            Verdict::Warn => self.tell(&too_many()).await,
+            Verdict::Abuse => End::Break(Some(ABUSE)),
+        }
+    }
+
+    async fn on_command(&mut self, message: &Message) -> End {
+        // A binary message is read as no text at all, which is no command.
+        let text = message.to_str().unwrap_or_default();
+        let answer = match self.conference.order(&self.room, text) {
+            Ok(answer) => {
+                self.mistakes = 0;
+                answer
+            }
+            Err(refusal) => {
+                self.mistakes += 1;
+                Some(refusal)
+            }
+        };
+        if let Some(answer) = answer {
+            self.tell(&answer).await?;
+        }
+        if self.mistakes < MOST_MISTAKES {
+            End::Continue(())
+        } else {
+            End::Break(Some(NONSENSE))
+        }
+    }
+
+    async fn on_event(&mut self, event: Result<Arc<str>, broadcast::error::RecvError>) -> End {
+        match event {
+            Ok(text) => self.send(Message::text(&*text)).await,
+            Err(broadcast::error::RecvError::Lagged(_)) => End::Break(Some(SLOW)),
+            Err(broadcast::error::RecvError::Closed) => End::Break(Some(ROOM_CLOSED)),
+        }
+    }
+
+    /// Asks whether anybody is there; nobody answered the last time, nobody is.
+    async fn ping(&mut self) -> End {
+        if !std::mem::take(&mut self.heard) {
+            return End::Break(None);
+        }
+        self.send(Message::ping(&b""[..])).await
+    }
+
+    /// Tells what is still to tell, then says goodbye.
+    async fn drain(&mut self, events: &mut broadcast::Receiver<Arc<str>>) -> End {
+        while let Ok(text) = events.try_recv() {
+            self.send(Message::text(&*text)).await?;
+        }
+        End::Break(Some(STOPPING))
+    }
+
+    async fn tell(&mut self, event: &Event) -> End {
+        self.send(Message::text(event.to_json())).await
+    }
+
+    async fn send(&mut self, message: Message) -> End {
+        match timeout(WRITE_TIME, self.socket.send(message)).await {
+            Ok(Ok(())) => End::Continue(()),
+            Ok(Err(_)) => End::Break(None),
+            Err(_) => End::Break(Some(SLOW)),
+        }
+    }
+
+    async fn close(mut self, code: u16, reason: &'static str) {
+        let said = self.socket.send(Message::close_with(code, reason));
+        if !matches!(timeout(CLOSE_TIME, said).await, Ok(Ok(()))) {
+            return;
+        }
+        // Reading on until the other side has closed: unread bytes would turn our close into a reset.
+        let closed = async { while let Some(Ok(_)) = self.socket.next().await {} };
+        if timeout(CLOSE_TIME, closed).await.is_ok() {
+            tokio::time::sleep(LINGER).await;
+        }
+    }
+}
+
+/// Time for the last bytes to get out before the socket is dropped.
+const LINGER: Duration = Duration::from_millis(100);
+
+fn pings() -> Interval {
+    let mut pings = interval_at(tokio::time::Instant::now() + PING, PING);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pings
+}
+
+/// What a socket that failed is told.
+fn close_for(error: &warp::Error) -> Option<Close> {
+    let cause = std::error::Error::source(error)?;
+    match cause.downcast_ref::<tungstenite::Error>()? {
+        tungstenite::Error::Capacity(_) => Some(TOO_LONG),
+        tungstenite::Error::Utf8(_) => Some(NOT_TEXT),
+        tungstenite::Error::Protocol(
+            tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+        ) => None,
+        tungstenite::Error::Protocol(_) => Some(PROTOCOL),
+        _ => None,
+    }
+}
+
+fn upgrade_required() -> Problem {
+    Problem::new(
+        StatusCode::UPGRADE_REQUIRED,
+        "upgrade-required",
+        "WebSocket required",
+        "Events come over a WebSocket, version 13; ask for an upgrade.",
+    )
+    .header(header::UPGRADE, HeaderValue::from_static("websocket"))
+    .header(header::CONNECTION, HeaderValue::from_static("upgrade"))
+    .header(
+        HeaderName::from_static("sec-websocket-version"),
+        HeaderValue::from_static("13"),
+    )
+}

@@ -1,0 +1,153 @@
+//! `/metrics` in the Prometheus text format, version 0.0.4, and what HTTP itself counts.
+
+use std::fmt::Write;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use warp::http::StatusCode;
+use warp::reply::Response;
+
+use super::reply;
+use crate::conference::{Conference, Family, Kind, Sample};
+
+/// What HTTP counts.
+#[derive(Debug, Default)]
+pub(super) struct HttpMetrics {
+    /// Responses by the first digit of their status, 1 to 5.
+    responses: [AtomicU64; 5],
+    /// Connections open now.
+    pub(super) connections: AtomicI64,
+    /// Connections closed at once because there were too many.
+    pub(super) refused: AtomicU64,
+    /// Failures to accept a connection.
+    pub(super) accept_errors: AtomicU64,
+    /// WebSockets open now.
+    pub(super) websockets: AtomicI64,
+    /// WebSockets cut off because they did not read what they were sent.
+    pub(super) slow: AtomicU64,
+}
+
+impl HttpMetrics {
+    /// Counts a response.
+    pub(super) fn count(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
+        self.responses[class].fetch_add(1, Relaxed);
+    }
+
+    fn families(&self) -> Vec<Family> {
+        let responses = Family {
+            name: "mixminus_http_responses_total",
+            help: "HTTP responses, by class of status.",
+            kind: Kind::Counter,
+            samples: (1..=5)
+                .zip(&self.responses)
+                .map(|(class, count)| Sample {
+                    label: Some(("class", format!("{class}xx"))),
+                    value: count.load(Relaxed) as f64,
+                })
+                .collect(),
+        };
+        let gauge =
+            |name, help, value: &AtomicI64| Family::gauge(name, help, value.load(Relaxed) as f64);
+        let counter =
+            |name, help, value: &AtomicU64| Family::counter(name, help, value.load(Relaxed));
+        vec![
+            responses,
+            gauge(
+                "mixminus_http_connections",
+                "TCP connections open now.",
+                &self.connections,
+            ),
+            counter(
+                "mixminus_http_connections_refused_total",
+                "Connections closed at once because there were too many.",
+                &self.refused,
+            ),
+            counter(
+                "mixminus_http_accept_errors_total",
+                "Failures to accept a connection.",
+                &self.accept_errors,
+            ),
+            gauge(
+                "mixminus_websockets",
+                "WebSockets open now.",
+                &self.websockets,
+            ),
+            counter(
+                "mixminus_websockets_slow_total",
+                "WebSockets cut off because they did not read.",
+                &self.slow,
+            ),
+        ]
+    }
+}
+
+/// The whole page.
+pub(super) fn page(conference: &Conference, http: &HttpMetrics) -> Response {
+    let mut families = conference.figures();
+    families.extend(http.families());
+    reply::typed(
+        StatusCode::OK,
+        "text/plain; version=0.0.4; charset=utf-8",
+        text(&families),
+    )
+}
+
+fn text(families: &[Family]) -> String {
+    let mut text = String::new();
+    for family in families {
+        let kind = match family.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "# HELP {0} {1}\n# TYPE {0} {kind}",
+            family.name, family.help
+        );
+        for Sample { label, value } in &family.samples {
+            let _ = match label {
+                None => writeln!(text, "{} {value}", family.name),
+                Some((label, is)) => writeln!(text, "{}{{{label}=\"{is}\"}} {value}", family.name),
+            };
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_are_written_as_prometheus_reads_them() {
+        let families = [
+            Family::counter("a_total", "Things.", 3),
+            Family {
+                name: "b_seconds",
+                help: "Time.",
+                kind: Kind::Gauge,
+                samples: vec![Sample {
+                    label: Some(("why", "room closed".into())),
+                    value: 0.25,
+                }],
+            },
+        ];
+        assert_eq!(
+            text(&families),
+            "# HELP a_total Things.\n# TYPE a_total counter\na_total 3\n# HELP b_seconds Time.\n# TYPE b_seconds gauge\nb_seconds{why=\"room closed\"} 0.25\n"
+        );
+    }
+
+    #[test]
+    fn statuses_are_counted_by_class() {
+        let metrics = HttpMetrics::default();
+        metrics.count(StatusCode::SWITCHING_PROTOCOLS);
+        metrics.count(StatusCode::NOT_FOUND);
+        metrics.count(StatusCode::NOT_FOUND);
+        let text = text(&metrics.families());
+        assert!(text.contains("mixminus_http_responses_total{class=\"1xx\"} 1\n"));
+        assert!(text.contains("mixminus_http_responses_total{class=\"4xx\"} 2\n"));
+    }
+}

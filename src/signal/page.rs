@@ -1,0 +1,141 @@
+//! The web client, embedded in the binary: a small table of files.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use warp::http::header::{self, HeaderName, HeaderValue};
+use warp::http::{HeaderMap, Method, StatusCode};
+use warp::reply::Response;
+
+use super::problem::Problem;
+use super::reply;
+
+/// A file of the page.
+struct File {
+    path: &'static str,
+    bytes: &'static [u8],
+}
+
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        &[$(File {
+            path: concat!("/", $name),
+            bytes: include_bytes!(concat!("../web/", $name)),
+        }),*]
+    };
+}
+
+const FILES: &[File] = files![
+    "api.js",
+    "app.js",
+    "backoff.js",
+    "call.js",
+    "dock.js",
+    "events.js",
+    "icon.svg",
+    "icons.svg",
+    "index.html",
+    "lobby.js",
+    "microphone.js",
+    "mute.js",
+    "peer.js",
+    "quality.js",
+    "room.js",
+    "roster.js",
+    "sdp.js",
+    "settings.js",
+    "speaker.js",
+    "style.css",
+];
+
+/// The page loads nothing from elsewhere and talks to this server only; older Safari does not count a WebSocket to the
+/// same host as `'self'`, so it is named.
+const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// Whether there is a file under this path.
+pub(super) fn has(path: &str) -> bool {
+    find(path).is_some()
+}
+
+/// The file under `path`.
+pub(super) fn serve(path: &str, method: &Method, headers: &HeaderMap) -> Result<Response, Problem> {
+    let file = find(path).ok_or_else(Problem::not_found)?;
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(Problem::method_not_allowed("GET, HEAD, OPTIONS"));
+    }
+    let etag = reply::value(etag(file.bytes));
+    let known = headers.get(header::IF_NONE_MATCH) == Some(&etag);
+    let mut response = if known {
+        reply::empty(StatusCode::NOT_MODIFIED)
+    } else {
+        Response::new(file.bytes.into())
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::ETAG, etag);
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(media_type(file.path)),
+    );
+    // Asked again each time, so that a new server never runs with an old page.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(POLICY),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        HeaderName::from_static("referrer-policy"),
+        HeaderValue::from_static("no-referrer"),
+    );
+    Ok(response)
+}
+
+fn find(path: &str) -> Option<&'static File> {
+    let path = if path == "/" { "/index.html" } else { path };
+    FILES.iter().find(|file| file.path == path)
+}
+
+fn media_type(path: &str) -> &'static str {
+    match path.rsplit('.').next() {
+        Some("html") => "text/html; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        _ => "application/octet-stream",
+    }
+}
+
+/// Changes with the content; it need not resist anybody, the content is ours.
+fn etag(bytes: &[u8]) -> String {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    format!("\"{:016x}\"", hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_page_is_in_the_table() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/web");
+        for entry in std::fs::read_dir(folder).expect("the folder is there") {
+            let name = entry.expect("it can be read").file_name();
+            let path = format!("/{}", name.to_string_lossy());
+            assert!(has(&path), "{path} is not served");
+            assert_ne!(media_type(&path), "application/octet-stream", "{path}");
+        }
+    }
+
+    #[test]
+    fn a_known_file_is_not_sent_again() {
+        let first = serve("/", &Method::GET, &HeaderMap::new()).expect("the page");
+        let known =
+            HeaderMap::from_iter([(header::IF_NONE_MATCH, first.headers()[header::ETAG].clone())]);
+        let again = serve("/", &Method::GET, &known).expect("the page");
+        assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+        assert!(serve("/../Cargo.toml", &Method::GET, &known).is_err());
+    }
+}

@@ -1,0 +1,173 @@
+//! `/v1/rooms/{room}/participants` and `/v1/rooms/{room}/participants/{participant}`: joining, and what moderators do.
+//!
+//! Joining is one POST in the shape of WHIP (RFC 9725), but two-way: what the offer sends is mixed, what it receives is
+//! the mix without it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use warp::http::header::{self, HeaderName};
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use warp::reply::Response;
+
+use super::context::Context;
+use super::problem::Problem;
+use super::reply;
+use super::request::Request;
+use crate::conference::{Join, Joined, Overloaded};
+use crate::config::IceServer;
+use crate::control::{Change, Name, PublicId, RoomName, profile_named};
+
+/// The media type of an offer.
+const SDP: &str = "application/sdp";
+
+/// How long a join waits for its turn to be worked on.
+const TURN_TIME: Duration = Duration::from_secs(5);
+
+/// The collection: a POST joins.
+pub(super) async fn collection(
+    context: Arc<Context>,
+    room: String,
+    request: Request,
+) -> Result<Response, Problem> {
+    let room = RoomName::parse(&room)?;
+    match request.method {
+        Method::POST => join(&context, room, request).await,
+        // A client that asks what this is learns that it speaks SDP (RFC 9725, 4.1).
+        Method::GET => Ok(described(&context, StatusCode::NO_CONTENT)),
+        Method::HEAD => Ok(described(&context, StatusCode::OK)),
+        _ => Err(Problem::method_not_allowed("POST, GET, HEAD, OPTIONS")),
+    }
+}
+
+/// One participant, by its public id.
+pub(super) async fn one(
+    context: Arc<Context>,
+    room: String,
+    participant: String,
+    mut request: Request,
+) -> Result<Response, Problem> {
+    let room = RoomName::parse(&room)?;
+    let allowed = matches!(request.method, Method::PATCH | Method::DELETE);
+    if !allowed {
+        return Err(Problem::method_not_allowed("PATCH, DELETE, OPTIONS"));
+    }
+    let id =
+        PublicId::parse(&participant).ok_or(crate::conference::UnknownParticipant::Participant)?;
+    if request.method == Method::DELETE {
+        context.conference.kick(&room, id)?;
+        return Ok(reply::empty(StatusCode::NO_CONTENT));
+    }
+    let change = Change::parse(&request.json().await?)?;
+    let changed = context.conference.change(&room, id, change)?;
+    Ok(reply::json(StatusCode::OK, &changed))
+}
+
+/// What `OPTIONS` says about the collection besides the preflight.
+pub(super) fn options(context: &Context, headers: &HeaderMap) -> Response {
+    let mut response = super::cors::preflight();
+    response
+        .headers_mut()
+        .insert(ACCEPT_POST, HeaderValue::from_static(SDP));
+    // A preflight carries no rights, so it learns no TURN password.
+    if !headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
+        link_ice_servers(&context.ice_servers, response.headers_mut());
+    }
+    response
+}
+
+async fn join(
+    context: &Arc<Context>,
+    room: RoomName,
+    mut request: Request,
+) -> Result<Response, Problem> {
+    if !request.is_of(SDP) {
+        let problem = Problem::wrong_type("an SDP offer, application/sdp");
+        return Err(problem.header(ACCEPT_POST, HeaderValue::from_static(SDP)));
+    }
+    let name = request
+        .parameter("name")
+        .filter(|name| !name.trim().is_empty());
+    let name = name.map(Name::parse).transpose()?;
+    let profile = match request.parameter("profile") {
+        None => None,
+        Some(name) => Some(profile_named(name).ok_or_else(unknown_profile)?),
+    };
+    let join = Join {
+        offer: request.text().await?,
+        room: room.clone(),
+        name,
+        profile,
+    };
+    // Offers are CPU work of milliseconds: as many at a time as there are cores, the others wait their turn.
+    let turn = timeout(TURN_TIME, context.turns.clone().acquire_owned()).await;
+    let Ok(Ok(turn)) = turn else {
+        return Err(Overloaded::Link.into());
+    };
+    let conference = context.conference.clone();
+    let joined = tokio::task::spawn_blocking(move || {
+        let joined = conference.join(join);
+        drop(turn);
+        joined
+    });
+    let joined = joined.await.map_err(|_| Problem::internal())??;
+    Ok(created(context, &room, joined))
+}
+
+fn unknown_profile() -> Problem {
+    Problem::bad_request("The parameter \"profile\" must be one of: voice, low-delay, thin, music.")
+}
+
+fn created(context: &Context, room: &RoomName, joined: Joined) -> Response {
+    let mut response = Response::new(joined.answer.into());
+    *response.status_mut() = StatusCode::CREATED;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(SDP));
+    headers.insert(
+        header::LOCATION,
+        reply::value(format!("/v1/sessions/{}", joined.session)),
+    );
+    headers.insert(header::ETAG, reply::value(format!("\"{}\"", joined.etag)));
+    headers.insert(PARTICIPANT_ID, reply::value(joined.participant.to_string()));
+    headers.insert(
+        ACCEPT_PATCH,
+        HeaderValue::from_static("application/trickle-ice-sdpfrag"),
+    );
+    // The secret is in it, so no cache may keep it.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.append(
+        header::LINK,
+        reply::value(format!("</v1/rooms/{room}/events>; rel=\"events\"")),
+    );
+    link_ice_servers(&context.ice_servers, headers);
+    response
+}
+
+fn described(context: &Context, status: StatusCode) -> Response {
+    let mut response = reply::empty(status);
+    let headers = response.headers_mut();
+    headers.insert(ACCEPT_POST, HeaderValue::from_static(SDP));
+    if status == StatusCode::OK {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(SDP));
+    }
+    link_ice_servers(&context.ice_servers, headers);
+    response
+}
+
+/// One `Link` for each STUN and TURN server (RFC 9725, 4.6).
+fn link_ice_servers(servers: &[IceServer], headers: &mut HeaderMap) {
+    for server in servers {
+        let mut link = format!("<{}>; rel=\"ice-server\"", server.url);
+        if let Some((user, password)) = &server.credentials {
+            link += &format!(
+                "; username=\"{user}\"; credential=\"{password}\"; credential-type=\"password\""
+            );
+        }
+        headers.append(header::LINK, reply::value(link));
+    }
+}
+
+const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+const PARTICIPANT_ID: HeaderName = HeaderName::from_static("participant-id");

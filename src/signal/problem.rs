@@ -1,0 +1,342 @@
+//! Errors as clients see them: RFC 9457 problem documents. Every sentence is our own; what a library says about an
+//! error never leaves the server, since such texts have held memory addresses.
+
+use std::convert::Infallible;
+
+use serde_json::{Map, Value};
+use warp::Rejection;
+use warp::http::header::{self, HeaderName};
+use warp::http::{HeaderValue, StatusCode};
+use warp::reply::Response;
+
+use crate::conference::{
+    ConfigureError, IceError, JoinError, OfferError, Overloaded, UnknownParticipant, UnknownSession,
+};
+use crate::control::{Invalid, NameError, RoomNameError};
+
+/// Seconds after which an overloaded server is worth another try.
+const RETRY_AFTER_S: u64 = 5;
+
+/// One refusal.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Problem {
+    status: StatusCode,
+    kind: &'static str,
+    title: &'static str,
+    detail: String,
+    extras: Map<String, Value>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    /// A refusal.
+    ///
+    /// - `kind`: the last part of its URN; programs go by it.
+    /// - `title`: the same for people, always the same text for one kind.
+    /// - `detail`: a sentence about this very request.
+    pub(super) fn new(
+        status: StatusCode,
+        kind: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Problem {
+        Problem {
+            status,
+            kind,
+            title,
+            detail: detail.into(),
+            extras: Map::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// The same with one more member.
+    pub(super) fn with(mut self, key: &str, value: impl Into<Value>) -> Problem {
+        self.extras.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// The same with one more header.
+    pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Problem {
+        self.headers.push((name, value));
+        self
+    }
+
+    pub(super) fn not_found() -> Problem {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            "Nothing here",
+            "This server has nothing under this address; /v1/openapi.json lists what it has.",
+        )
+    }
+
+    pub(super) fn method_not_allowed(allow: &'static str) -> Problem {
+        Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "Method not allowed",
+            format!("Only {allow} can be used here."),
+        )
+        .header(header::ALLOW, HeaderValue::from_static(allow))
+    }
+
+    pub(super) fn wrong_type(expected: &'static str) -> Problem {
+        Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "Unsupported media type",
+            format!("The body must be {expected}; say so in the Content-Type header."),
+        )
+    }
+
+    pub(super) fn bad_request(detail: &'static str) -> Problem {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad-request",
+            "Bad request",
+            detail,
+        )
+    }
+
+    pub(super) fn unknown_room() -> Problem {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "unknown-room",
+            "Unknown room",
+            "There is no room of this name; GET /v1/rooms lists those there are.",
+        )
+    }
+
+    pub(super) fn internal() -> Problem {
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Internal error",
+            "The server failed on this request; the fault is not yours.",
+        )
+    }
+
+    /// What warp rejects by itself, once no route took the request.
+    pub(super) async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
+        let problem = if rejection.find::<warp::reject::InvalidQuery>().is_some() {
+            Problem::bad_request("The query string cannot be read.")
+        } else if rejection.find::<warp::reject::InvalidHeader>().is_some() {
+            Problem::bad_request("A header cannot be read.")
+        } else {
+            Problem::not_found()
+        };
+        Ok(problem.into())
+    }
+}
+
+impl From<Problem> for Response {
+    fn from(problem: Problem) -> Response {
+        let mut document = Map::new();
+        document.insert(
+            "type".into(),
+            format!("urn:mixminus:problem:{}", problem.kind).into(),
+        );
+        document.insert("title".into(), problem.title.into());
+        document.insert("status".into(), problem.status.as_u16().into());
+        document.insert("detail".into(), problem.detail.into());
+        document.extend(problem.extras);
+        let mut response = Response::new(Value::Object(document).to_string().into());
+        *response.status_mut() = problem.status;
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        headers.extend(problem.headers);
+        response
+    }
+}
+
+impl From<Overloaded> for Problem {
+    fn from(overloaded: Overloaded) -> Problem {
+        let detail = match overloaded {
+            Overloaded::Mixer => {
+                "The server is busy mixing; try again in a few seconds.".to_owned()
+            }
+            Overloaded::Sessions { limit } => {
+                format!("All {limit} places of this server are taken; try again later.")
+            }
+            Overloaded::Rooms { limit } => format!(
+                "This server holds {limit} rooms already; join one of them or try again later."
+            ),
+            Overloaded::Link => "The server is busy; try again in a few seconds.".to_owned(),
+            Overloaded::Stopping => {
+                "The server is going down; try again in a few seconds.".to_owned()
+            }
+        };
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "overloaded",
+            "Overloaded",
+            detail,
+        )
+        .with("retry_after_s", RETRY_AFTER_S)
+        .header(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S))
+    }
+}
+
+impl From<JoinError> for Problem {
+    fn from(error: JoinError) -> Problem {
+        match error {
+            JoinError::UnknownRoom => Problem::unknown_room(),
+            JoinError::RoomFull { limit } => Problem::new(
+                StatusCode::CONFLICT,
+                "room-full",
+                "Room full",
+                format!("The room has its {limit} participants; wait until somebody leaves."),
+            )
+            .with("max_participants", limit),
+            JoinError::Overloaded(overloaded) => overloaded.into(),
+            JoinError::Offer(error) => error.into(),
+        }
+    }
+}
+
+impl From<OfferError> for Problem {
+    fn from(error: OfferError) -> Problem {
+        let unusable = |detail: String| {
+            Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "unusable-offer",
+                "Unusable offer",
+                detail,
+            )
+        };
+        match error {
+            OfferError::Unparsable => Problem::new(
+                StatusCode::BAD_REQUEST,
+                "bad-offer",
+                "Bad offer",
+                "The body is no SDP offer with ICE and DTLS attributes.",
+            ),
+            OfferError::TooManyCandidates { limit } => too_many_candidates(limit),
+            OfferError::NoAudio => {
+                unusable("The offer has no audio section; offer one with Opus.".to_owned())
+            }
+            OfferError::NoOpus => unusable(
+                "The audio section offers no opus/48000/2; this server speaks Opus only."
+                    .to_owned(),
+            ),
+            OfferError::Unsupported { what } => {
+                unusable(format!("The offer cannot be answered: {what}."))
+            }
+        }
+    }
+}
+
+/// Too many candidates, in an offer or in a fragment.
+pub(super) fn too_many_candidates(limit: usize) -> Problem {
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "too-many-candidates",
+        "Too many candidates",
+        format!("At most {limit} candidates can be taken at once."),
+    )
+    .with("max_candidates", limit)
+}
+
+impl From<ConfigureError> for Problem {
+    fn from(error: ConfigureError) -> Problem {
+        match error {
+            ConfigureError::UnknownRoom => Problem::unknown_room(),
+            ConfigureError::Occupied => Problem::new(
+                StatusCode::CONFLICT,
+                "room-in-use",
+                "Room in use",
+                "The tick and the change to or from the music profile need an empty room; wait until everybody has left.",
+            ),
+            ConfigureError::Overloaded(overloaded) => overloaded.into(),
+        }
+    }
+}
+
+impl From<UnknownParticipant> for Problem {
+    fn from(error: UnknownParticipant) -> Problem {
+        match error {
+            UnknownParticipant::Room => Problem::unknown_room(),
+            UnknownParticipant::Participant => Problem::new(
+                StatusCode::NOT_FOUND,
+                "unknown-participant",
+                "Unknown participant",
+                "Nobody of this id is in the room.",
+            ),
+        }
+    }
+}
+
+impl From<UnknownSession> for Problem {
+    fn from(UnknownSession: UnknownSession) -> Problem {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "unknown-session",
+            "Unknown session",
+            "There is no such session, or it is over; join again.",
+        )
+    }
+}
+
+impl From<IceError> for Problem {
+    fn from(error: IceError) -> Problem {
+        match error {
+            IceError::UnknownSession => UnknownSession.into(),
+            IceError::Stale => Problem::new(
+                StatusCode::PRECONDITION_FAILED,
+                "stale-etag",
+                "Stale ETag",
+                "ICE was restarted since this ETag was given out; send the newest one, or none.",
+            ),
+            IceError::TooManyCandidates { limit } => too_many_candidates(limit),
+            IceError::Overloaded => Overloaded::Link.into(),
+            IceError::RestartFailed => Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "restart-failed",
+                "ICE restart failed",
+                "ICE could not be restarted from this fragment; the session goes on as it was.",
+            ),
+        }
+    }
+}
+
+impl From<Invalid> for Problem {
+    fn from(invalid: Invalid) -> Problem {
+        let kind = match invalid {
+            Invalid::NotJson | Invalid::NotObject => "bad-json",
+            Invalid::Name(_) => "bad-name",
+            _ => "bad-field",
+        };
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            kind,
+            "Bad request body",
+            invalid.to_string(),
+        )
+    }
+}
+
+impl From<NameError> for Problem {
+    fn from(error: NameError) -> Problem {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad-name",
+            "Bad name",
+            error.to_string(),
+        )
+    }
+}
+
+impl From<RoomNameError> for Problem {
+    fn from(error: RoomNameError) -> Problem {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad-room-name",
+            "Bad room name",
+            error.to_string(),
+        )
+    }
+}

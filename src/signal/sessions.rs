@@ -1,0 +1,120 @@
+//! `/v1/sessions/{session}`: what the one who joined may do with the session that the join gave him. The secret in the
+//! path is the right to do it.
+
+use std::sync::Arc;
+
+use warp::http::header::{self, HeaderName};
+use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use warp::reply::Response;
+
+use super::context::Context;
+use super::problem::{Problem, too_many_candidates};
+use super::reply;
+use super::request::Request;
+use super::sdpfrag::{self, FragmentError};
+use crate::conference::IceOutcome;
+
+/// The media type of a fragment.
+const SDPFRAG: &str = "application/trickle-ice-sdpfrag";
+
+/// One session.
+pub(super) async fn one(
+    context: Arc<Context>,
+    session: String,
+    request: Request,
+) -> Result<Response, Problem> {
+    match request.method {
+        Method::PATCH => patch(&context, &session, request).await,
+        // No condition applies: leaving is always right (RFC 9725, 4.2).
+        Method::DELETE => {
+            context.conference.leave(&session)?;
+            Ok(reply::empty(StatusCode::OK))
+        }
+        _ => Err(Problem::method_not_allowed("PATCH, DELETE, OPTIONS")),
+    }
+}
+
+async fn patch(
+    context: &Context,
+    session: &str,
+    mut request: Request,
+) -> Result<Response, Problem> {
+    if !request.is_of(SDPFRAG) {
+        let accept_patch = HeaderName::from_static("accept-patch");
+        let problem = Problem::wrong_type("application/trickle-ice-sdpfrag");
+        return Err(problem.header(accept_patch, HeaderValue::from_static(SDPFRAG)));
+    }
+    let expected = expected(&request.headers);
+    let fragment = sdpfrag::parse(&request.text().await?).map_err(refused)?;
+    let mid = fragment.mid.clone().unwrap_or_else(|| "0".to_owned());
+    let update = context
+        .conference
+        .update_ice(session, expected.as_deref(), fragment.into())
+        .await?;
+    match update {
+        IceOutcome::Added => Ok(reply::empty(StatusCode::NO_CONTENT)),
+        IceOutcome::Restarted { etag, answer } => {
+            let text = sdpfrag::write(&answer.ufrag, &answer.pwd, &mid, &answer.candidates);
+            let mut response = reply::typed(StatusCode::OK, SDPFRAG, text);
+            let headers = response.headers_mut();
+            headers.insert(header::ETAG, reply::value(format!("\"{etag}\"")));
+            Ok(response)
+        }
+    }
+}
+
+/// The tags of `If-Match`: `None` without the header and for `*`, quoted or not, since clients send both.
+fn expected(headers: &HeaderMap) -> Option<Vec<String>> {
+    let mut tags = Vec::new();
+    for value in headers.get_all(header::IF_MATCH) {
+        for tag in value.to_str().unwrap_or_default().split(',') {
+            let tag = tag.trim().trim_start_matches("W/").trim_matches('"');
+            if tag == "*" {
+                return None;
+            }
+            tags.push(tag.to_owned());
+        }
+    }
+    (!tags.is_empty()).then_some(tags)
+}
+
+fn refused(error: FragmentError) -> Problem {
+    let bad = |detail: String| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad-fragment",
+            "Bad fragment",
+            detail,
+        )
+    };
+    match error {
+        FragmentError::Malformed { line } => {
+            bad(format!("Line {line} of the fragment cannot be read."))
+        }
+        FragmentError::Empty => {
+            bad("The fragment holds neither candidates nor ICE credentials.".to_owned())
+        }
+        FragmentError::TooManyCandidates { limit } => too_many_candidates(limit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_are_read_leniently() {
+        let of = |value: &'static str| {
+            expected(&HeaderMap::from_iter([(
+                header::IF_MATCH,
+                HeaderValue::from_static(value),
+            )]))
+        };
+        assert_eq!(expected(&HeaderMap::new()), None);
+        assert_eq!(of("*"), None);
+        assert_eq!(of("\"*\""), None);
+        assert_eq!(of("\"abc\""), Some(vec!["abc".into()]));
+        assert_eq!(of("abc"), Some(vec!["abc".into()]));
+        assert_eq!(of("\"a\", W/\"b\""), Some(vec!["a".into(), "b".into()]));
+    }
+}

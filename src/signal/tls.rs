@@ -1,0 +1,188 @@
+//! TLS for HTTP: a certificate from files, or one made at the start.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use thiserror::Error;
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::Config;
+
+/// TLS that cannot be set up.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("the file {path} cannot be read: {error}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A file holds no PEM of the kind that is needed.
+    #[error("the file {path} holds no {what} in PEM form")]
+    Pem {
+        /// Which.
+        path: PathBuf,
+        /// What should be in it.
+        what: &'static str,
+    },
+    /// Certificate and key do not go together, or are of an unknown kind.
+    #[error("certificate and key cannot be used: {0}")]
+    Unusable(#[from] rustls::Error),
+    /// No certificate could be made.
+    #[error("no certificate could be made: {0}")]
+    Making(#[from] rcgen::Error),
+}
+
+/// TLS ready to be used.
+pub(crate) struct Tls {
+    pub(crate) acceptor: TlsAcceptor,
+    /// SHA-256 of a certificate that nobody signed, for people to compare.
+    pub(crate) fingerprint: Option<String>,
+}
+
+impl Tls {
+    /// What the configuration asks for, if it asks for TLS at all.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub(crate) fn new(config: &Config) -> Result<Option<Tls>, TlsError> {
+        if config.tls_self_signed {
+            return self_signed(config).map(Some);
+        }
+        match (&config.tls_cert, &config.tls_key) {
+            (Some(cert), Some(key)) => from_files(cert, key).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn from_files(cert: &Path, key: &Path) -> Result<Tls, TlsError> {
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_reader_iter(open(cert)?)
+        .collect::<Result<_, _>>()
+        .map_err(|_| not_pem(cert, "certificate"))?;
+    if chain.is_empty() {
+        return Err(not_pem(cert, "certificate"));
+    }
+    let key =
+        PrivateKeyDer::from_pem_reader(open(key)?).map_err(|_| not_pem(key, "private key"))?;
+    Ok(Tls {
+        acceptor: acceptor(chain, key)?,
+        fingerprint: None,
+    })
+}
+
+fn self_signed(config: &Config) -> Result<Tls, TlsError> {
+    let made = rcgen::generate_simple_self_signed(names(config))?;
+    let certificate = made.cert.der().clone();
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let fingerprint = fingerprint(&certificate);
+    Ok(Tls {
+        acceptor: acceptor(vec![certificate], key.into())?,
+        fingerprint,
+    })
+}
+
+/// Everything a browser may call this server by.
+fn names(config: &Config) -> Vec<String> {
+    let mut names = vec!["localhost".to_owned()];
+    let mut addresses = vec![IpAddr::from([127, 0, 0, 1]), config.http.ip()];
+    addresses.extend(&config.announce);
+    if config.http.ip().is_unspecified() {
+        let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+        addresses.extend(interfaces.iter().map(if_addrs::Interface::ip));
+    }
+    addresses.retain(|address| !address.is_unspecified());
+    addresses.sort();
+    addresses.dedup();
+    names.extend(addresses.iter().map(ToString::to_string));
+    names
+}
+
+fn acceptor(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<TlsAcceptor, TlsError> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    // WebSockets need HTTP/1.1, and nothing here is large enough to gain from HTTP/2.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// SHA-256 in the form that browsers show.
+fn fingerprint(certificate: &CertificateDer<'_>) -> Option<String> {
+    let suite = ring::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13()?;
+    let digest = suite.common.hash_provider.hash(certificate);
+    let pairs: Vec<String> = digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02X}"))
+        .collect();
+    Some(pairs.join(":"))
+}
+
+fn open(path: &Path) -> Result<BufReader<File>, TlsError> {
+    let file = File::open(path).map_err(|error| TlsError::File {
+        path: path.to_owned(),
+        error,
+    })?;
+    Ok(BufReader::new(file))
+}
+
+fn not_pem(path: &Path, what: &'static str) -> TlsError {
+    TlsError::Pem {
+        path: path.to_owned(),
+        what,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_self_signed_certificate_has_a_fingerprint() {
+        let config = Config {
+            tls_self_signed: true,
+            ..Config::default()
+        };
+        let tls = Tls::new(&config)
+            .expect("it can be made")
+            .expect("it was asked for");
+        assert_eq!(tls.fingerprint.map(|text| text.len()), Some(32 * 3 - 1));
+    }
+
+    #[test]
+    fn files_that_are_no_pem_are_named() {
+        let config = Config {
+            tls_cert: Some("Cargo.toml".into()),
+            tls_key: Some("Cargo.toml".into()),
+            ..Config::default()
+        };
+        let error = Tls::new(&config).err().expect("no certificate in it");
+        assert_eq!(
+            error.to_string(),
+            "the file Cargo.toml holds no certificate in PEM form"
+        );
+    }
+
+    #[test]
+    fn no_tls_is_the_default() {
+        assert!(
+            Tls::new(&Config::default())
+                .expect("nothing to do")
+                .is_none()
+        );
+    }
+}

@@ -1,0 +1,140 @@
+// The page's map: lobby or room, what the address says, and the state that tests read.
+//
+//   lobby -> microphone -> call -> room on the page
+//                           |
+//                           +-> api (HTTP), events (WebSocket), RTCPeerConnection
+//
+// Deep links: `#room=lobby` fills in the room; `?autojoin=1&name=Ann` goes in at once, with `&listen=1` without a
+// microphone.
+
+import { Call } from './call.js';
+import { Lobby } from './lobby.js';
+import { Microphone, NoMicrophone } from './microphone.js';
+import { Mute } from './mute.js';
+import { Room } from './room.js';
+import { Speaker } from './speaker.js';
+
+// A microphone that is already allowed opens sooner.
+const ASKING_MS = 800;
+
+const query = new URLSearchParams(location.search);
+const microphone = new Microphone();
+const speaker = new Speaker(document.getElementById('sound'), document.getElementById('hear'));
+const lobby = new Lobby(enter);
+
+let call = null;
+let room = null;
+let entering = false;
+
+/** For tests and the curious; nothing on the page depends on it. */
+window.mixminus = Object.freeze({
+  get state() {
+    return entering ? 'connecting' : (call?.state ?? 'idle');
+  },
+  get room() {
+    return call?.room ?? null;
+  },
+  get id() {
+    return call?.id ?? null;
+  },
+  get participants() {
+    return room?.roster.participants ?? [];
+  },
+  get pc() {
+    return call?.pc ?? null;
+  },
+});
+
+async function enter({ room: roomName, name, listen }) {
+  if (entering || call) return;
+  entering = true;
+  const ask = setTimeout(() => {
+    lobby.show({ room: roomName, sentence: 'The browser asks for the microphone. Allow it to go in.' });
+  }, ASKING_MS);
+  try {
+    document.getElementById('join-button').disabled = true;
+    const track = listen ? null : await microphone.open();
+    begin({ roomName, name, track });
+  } catch (error) {
+    if (!(error instanceof NoMicrophone)) throw error;
+    lobby.show({ room: roomName, sentence: error.message, listen: true });
+    document.getElementById('listen-only').focus();
+  } finally {
+    clearTimeout(ask);
+    entering = false;
+    document.getElementById('join-button').disabled = false;
+  }
+}
+
+function begin({ roomName, name, track }) {
+  lobby.hide();
+  address(roomName);
+  call = new Call({ room: roomName, name, track });
+  const mute = new Mute(call, track);
+  room = new Room({
+    call,
+    mute,
+    microphone,
+    speaker,
+    leave: () => call?.leave(),
+    talk: () => talk({ roomName, name }),
+  });
+  const current = call;
+  call.addEventListener('ended', ({ detail }) => {
+    if (call !== current) return;
+    end();
+    microphone.close();
+    address('');
+    lobby.show({ room: roomName, sentence: detail });
+    lobby.focus();
+  });
+  call.run();
+}
+
+function end() {
+  const finished = call;
+  call = null;
+  finished?.leave();
+  room?.close();
+  room = null;
+  speaker.stop();
+}
+
+/** A listener joins anew with a microphone: a server may treat the two differently from the first packet on. */
+async function talk({ roomName, name }) {
+  const listening = call;
+  try {
+    const track = await microphone.open();
+    if (call !== listening) return microphone.close();
+    end();
+    begin({ roomName, name, track });
+  } catch (error) {
+    if (!(error instanceof NoMicrophone)) throw error;
+    room?.alarm(error.message);
+  }
+}
+
+/** Writes the room into the address, so that reloading the page or sharing it leads back. */
+function address(roomName) {
+  const hash = roomName ? `#room=${encodeURIComponent(roomName)}` : '';
+  history.replaceState(null, '', location.pathname + location.search + hash);
+}
+
+function linkedRoom() {
+  return new URLSearchParams(location.hash.slice(1)).get('room') ?? '';
+}
+
+addEventListener('hashchange', () => {
+  const linked = linkedRoom();
+  if (call && linked && linked !== call.room) call.leave();
+  if (!call) lobby.show({ room: linked });
+});
+
+const linked = linkedRoom();
+lobby.prefill({ room: linked, name: query.get('name') });
+lobby.show({ room: linked });
+if (query.get('autojoin') === '1' && linked) {
+  enter({ room: linked, name: query.get('name') || 'Guest', listen: query.get('listen') === '1' });
+} else if (linked) {
+  lobby.focus();
+}

@@ -1,0 +1,281 @@
+// One stay in one room: a peer connection, the room's events, and the will to come back.
+//
+// The loop in `run` is the whole life: join, stay until there is trouble, repair, again. Trouble is either
+// `interrupted` (the path is gone: restart ICE, the session lives on) or `gone` (the server no longer knows this
+// session: join afresh). Whatever fails is tried again after a pause, except what trying cannot mend.
+//
+// Dispatches: `state`, `event` (the server's JSON, from data channel and WebSocket alike, so possibly twice),
+// `stream` (what to play), `sync` (a way to send commands has just opened), `ended` (detail: a sentence, or '').
+
+import * as api from './api.js';
+import { Pause, pauseMs } from './backoff.js';
+import { Events } from './events.js';
+import { Lost, connected, gathered, trickleRest } from './peer.js';
+import * as sdp from './sdp.js';
+
+const CONNECT_MS = 10_000;
+const RESTART_MS = 6_000;
+// A connection that broke sooner counts as a failure, so that a server which drops everybody is not hammered.
+const STEADY_MS = 5_000;
+
+const REASONS = { kicked: 'You were removed from the room.', 'room closed': 'The room was closed.' };
+
+export class Call extends EventTarget {
+  state = 'idle';
+  /** Why the call is not connected, as a sentence; '' when there is nothing to say. */
+  why = '';
+  /** When the next try starts, in performance.now() time; 0 while one is under way. */
+  retryAt = 0;
+  /** This participant's public id: a new one after each join, null while there is none. */
+  id = null;
+  pc = null;
+
+  #room;
+  #name;
+  #track;
+  #session = null;
+  #answer = '';
+  #iceServers = [];
+  #control = null;
+  #events = null;
+  #over = false;
+  #everConnected = false;
+  #pause = new Pause();
+  #trouble = () => {};
+  #untilTrouble = Promise.resolve();
+
+  /** - `track`: the microphone's, or null to listen only. */
+  constructor({ room, name, track }) {
+    super();
+    this.#room = room;
+    this.#name = name;
+    this.#track = track;
+    addEventListener('online', this.#online);
+    addEventListener('pagehide', this.#pagehide);
+  }
+
+  get room() {
+    return this.#room;
+  }
+
+  async run() {
+    this.#become('connecting');
+    let failures = 0;
+    while (!this.#over) {
+      try {
+        this.#untilTrouble = new Promise((resolve) => (this.#trouble = resolve));
+        await (this.#session ? this.#restart() : this.#join());
+        if (this.#over) return;
+        this.#everConnected = true;
+        this.#become('connected');
+        const since = performance.now();
+        if ((await this.#untilTrouble) === 'gone') this.#forget();
+        if (performance.now() - since > STEADY_MS) failures = 0;
+        await this.#rest(pauseMs(failures), '');
+      } catch (error) {
+        if (this.#hopeless(error)) this.#finish(error.message);
+        if (this.#over) return;
+        // While nobody answers, the session may well live on: keep it for the restart.
+        if (!(error instanceof api.Unreachable)) this.#forget();
+        await this.#rest(Math.max(pauseMs(Math.max(1, failures)), error.retryAfterMs ?? 0), error.message);
+      }
+      failures += 1;
+    }
+  }
+
+  leave() {
+    this.#finish('');
+  }
+
+  /** Tries again now instead of at the end of the pause. */
+  hurry() {
+    this.#pause.wake();
+  }
+
+  /** Sends a command about this participant; false when neither way is open (`sync` tells when one is). */
+  say(command) {
+    if (this.#control?.readyState === 'open') {
+      this.#control.send(JSON.stringify(command));
+      return true;
+    }
+    const session = this.#session?.split('/').pop();
+    return Boolean(session && this.#events?.send({ ...command, session }));
+  }
+
+  /** Talks through another microphone without a new negotiation. */
+  async replaceTrack(track) {
+    this.#track = track;
+    await this.pc?.getTransceivers()[0]?.sender.replaceTrack(track);
+  }
+
+  async #join() {
+    const pc = this.#connection();
+    await pc.setLocalDescription();
+    await gathered(pc);
+    const offer = pc.localDescription.sdp;
+    const joined = await api.join(this.#room, this.#name, offer);
+    if (this.#over) return api.end(joined.session);
+    this.#session = joined.session;
+    this.#answer = joined.answer;
+    this.#iceServers = joined.iceServers;
+    this.id = joined.id;
+    this.#listen();
+    await pc.setRemoteDescription({ type: 'answer', sdp: joined.answer });
+    trickleRest(pc, joined.session, offer);
+    await connected(pc, CONNECT_MS, this.#untilTrouble);
+  }
+
+  async #restart() {
+    const pc = this.pc;
+    try {
+      if (pc.signalingState === 'have-local-offer') await pc.setLocalDescription({ type: 'rollback' });
+      await pc.setLocalDescription(await pc.createOffer({ iceRestart: true }));
+      await gathered(pc);
+      const offer = pc.localDescription.sdp;
+      const fragment = await api.patch(this.#session, sdp.restart(offer), { restart: true });
+      if (this.#over) return;
+      if (!fragment) throw new Lost('The server does not restart connections.');
+      this.#answer = sdp.restarted(this.#answer, fragment);
+      await pc.setRemoteDescription({ type: 'answer', sdp: this.#answer });
+      trickleRest(pc, this.#session, offer);
+      await connected(pc, RESTART_MS, this.#untilTrouble);
+      this.#events?.renew();
+    } catch (error) {
+      if (this.#over || error instanceof api.Unreachable) throw error;
+      // The server forgot the session or the path does not come back: a fresh join mends both.
+      this.#forget();
+      await this.#join();
+    }
+  }
+
+  #connection() {
+    this.pc?.close();
+    const pc = new RTCPeerConnection({ iceServers: this.#iceServers });
+    this.pc = pc;
+    pc.addTransceiver(this.#track ?? 'audio', { direction: this.#track ? 'sendrecv' : 'recvonly' });
+    pc.ontrack = ({ track }) => this.#tell('stream', new MediaStream([track]));
+    pc.oniceconnectionstatechange = () => {
+      if (pc !== this.pc) return;
+      if (pc.iceConnectionState === 'disconnected' && this.state === 'connected') this.#trouble('interrupted');
+    };
+    pc.onconnectionstatechange = () => {
+      if (pc === this.pc && pc.connectionState === 'failed') this.#trouble('interrupted');
+    };
+    const control = pc.createDataChannel('control');
+    control.onopen = () => this.#tell('sync');
+    // A server that goes in good order closes the channel first.
+    control.onclose = () => control === this.#control && this.#check();
+    control.onmessage = ({ data }) => control === this.#control && this.#hear(JSON.parse(data));
+    this.#control = control;
+    return pc;
+  }
+
+  #listen() {
+    this.#events?.close();
+    const events = new Events(api.eventsUrl(this.#room));
+    events.addEventListener('event', ({ detail }) => this.#hear(detail));
+    events.addEventListener('lost', () => this.#check());
+    this.#events = events;
+  }
+
+  #hear(event) {
+    if (event.event === 'room') {
+      this.#explain('');
+      this.#seek(event.room);
+      this.#tell('sync');
+    }
+    if (event.event === 'left' && event.participant === this.id) {
+      if (REASONS[event.reason]) return this.#finish(REASONS[event.reason]);
+      this.#trouble('gone');
+    }
+    this.#tell('event', event);
+  }
+
+  /** A channel is gone: does the server still know us? Media alone would take 5 s and more to tell. */
+  async #check() {
+    const session = this.#session;
+    try {
+      const room = await api.readRoom(this.#room);
+      if (session === this.#session) this.#seek(room);
+    } catch (error) {
+      if (session !== this.#session) return;
+      if (error.status === 404) this.#trouble('gone');
+      else this.#explain(error.message);
+    }
+  }
+
+  #seek(room) {
+    if (!room.participants.some(({ id }) => id === this.id)) this.#trouble('gone');
+  }
+
+  async #rest(ms, why) {
+    this.why = why;
+    this.retryAt = ms > 0 ? performance.now() + ms : 0;
+    this.#become(this.#everConnected ? 'reconnecting' : 'connecting');
+    if (ms > 0) await this.#pause.sleep(ms);
+    if (this.#over) return;
+    this.retryAt = 0;
+    this.#tell('state');
+  }
+
+  /** Drops the session, politely, and all that belongs to it. */
+  #forget() {
+    if (this.#session) api.end(this.#session);
+    this.#session = null;
+    this.id = null;
+    this.#events?.close();
+    this.#events = null;
+    this.#control = null;
+    this.pc?.close();
+  }
+
+  #finish(sentence) {
+    if (this.#over) return;
+    this.#over = true;
+    removeEventListener('online', this.#online);
+    removeEventListener('pagehide', this.#pagehide);
+    this.#forget();
+    this.pc = null;
+    this.#trouble('gone');
+    this.#pause.wake();
+    this.#become('idle');
+    this.#tell('ended', sentence);
+  }
+
+  /** Trying again cannot mend it. A full room may have room later, and the place taken may be our own ghost's. */
+  #hopeless(error) {
+    if (error instanceof api.Unreachable || error instanceof Lost) return false;
+    if (!(error instanceof api.Problem)) return true;
+    if (error.status === 409) return !this.#everConnected;
+    return error.status >= 400 && error.status < 500 && error.status !== 408 && error.status !== 429;
+  }
+
+  #online = () => {
+    this.#pause.wake();
+    // Probably another network: the old path is dead even if ICE has not noticed yet.
+    if (this.state === 'connected') this.#trouble('interrupted');
+  };
+
+  #pagehide = () => {
+    if (this.#session) api.end(this.#session);
+  };
+
+  #become(state) {
+    this.state = state;
+    if (state === 'connected') {
+      this.why = '';
+      this.retryAt = 0;
+    }
+    this.#tell('state');
+  }
+
+  #explain(why) {
+    if (this.state !== 'connected' || this.why === why) return;
+    this.why = why;
+    this.#tell('state');
+  }
+
+  #tell(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}

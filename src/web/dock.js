@@ -1,0 +1,141 @@
+// One's own controls: mute, level, volume, microphone, leave.
+
+import { FLOOR_DB, NoMicrophone } from './microphone.js';
+
+// A meter falls slower than it rises, or the eye sees nothing but flicker.
+const FALL_DB_PER_S = 30;
+// Often enough to be true, rare enough for a screen reader that stands on the meter.
+const SAY_MS = 1_000;
+
+export class Dock {
+  #mute;
+  #microphone;
+  #call;
+  #alarm;
+  #button = document.getElementById('mute');
+  #hint = document.getElementById('mute-hint');
+  #meter = document.getElementById('meter');
+  #volume = document.getElementById('volume');
+  #toggle = document.getElementById('sound-toggle');
+  #choice = document.getElementById('microphone');
+  #choiceField = document.getElementById('microphone-field');
+  #over = new AbortController();
+  #frame = 0;
+
+  /** - `alarm(sentence)`: tells the person that something about the microphone went wrong. */
+  constructor({ call, mute, microphone, speaker, alarm }) {
+    this.#call = call;
+    this.#mute = mute;
+    this.#microphone = microphone;
+    this.#alarm = alarm;
+    const { signal } = this.#over;
+    const talks = Boolean(microphone.track);
+    this.#button.hidden = !talks;
+    this.#meter.hidden = !talks;
+    document.getElementById('talk').hidden = talks;
+    this.#button.addEventListener('click', () => this.#turn(), { signal });
+    document.addEventListener('keydown', (event) => this.#key(event), { signal });
+    mute.addEventListener('change', () => this.#drawMute(), { signal });
+    this.#drawMute();
+    this.#toggle.addEventListener('click', () => this.#fold(this.#toggle.getAttribute('aria-expanded') === 'true'), { signal });
+    this.#fold(true);
+    this.#wireVolume(speaker, signal);
+    if (!talks) {
+      this.#choiceField.hidden = true;
+      return;
+    }
+    this.#choice.addEventListener('change', () => this.#switch(this.#choice.value), { signal });
+    navigator.mediaDevices.addEventListener('devicechange', () => this.#drawChoices(), { signal });
+    microphone.onended = () => this.#switch('');
+    this.#drawChoices();
+    this.#drawMeter();
+  }
+
+  close() {
+    this.#over.abort();
+    this.#microphone.onended = () => {};
+    cancelAnimationFrame(this.#frame);
+  }
+
+  /** On a narrow page the sound settings are folded away; style.css keeps them open on a wide one. */
+  #fold(folded) {
+    this.#toggle.setAttribute('aria-expanded', String(!folded));
+  }
+
+  #turn() {
+    this.#mute.set(!this.#mute.muted);
+  }
+
+  #key(event) {
+    if (event.key.toLowerCase() !== 'm' || event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (this.#button.hidden || event.target.closest?.('input:not([type=range]), select, textarea')) return;
+    event.preventDefault();
+    this.#turn();
+  }
+
+  #drawMute() {
+    const { muted } = this.#mute;
+    const talks = Boolean(this.#microphone.track);
+    this.#button.setAttribute('aria-pressed', String(muted));
+    this.#button.querySelector('use').setAttribute('href', `icons.svg#${muted ? 'mic-off' : 'mic'}`);
+    let hint = muted ? 'Muted. Nobody hears you.' : 'Your microphone is on.';
+    if (!talks) hint = 'You are listening only.';
+    if (this.#hint.textContent !== hint) this.#hint.textContent = hint;
+  }
+
+  #wireVolume(speaker, signal) {
+    document.getElementById('volume-field').hidden = !speaker.adjustable;
+    const draw = () => {
+      const percent = Math.round(speaker.volume * 100);
+      this.#volume.value = String(percent);
+      this.#volume.setAttribute('aria-valuetext', `${percent} percent`);
+      this.#volume.style.setProperty('--filled', `${percent}%`);
+    };
+    this.#volume.addEventListener('input', () => {
+      speaker.volume = Number(this.#volume.value) / 100;
+      draw();
+    }, { signal });
+    draw();
+  }
+
+  async #drawChoices() {
+    const choices = await this.#microphone.choices();
+    this.#choiceField.hidden = choices.length < 2;
+    this.#choice.replaceChildren(
+      ...choices.map(({ id, label, current }) => new Option(label, id, current, current)),
+    );
+  }
+
+  async #switch(device) {
+    try {
+      const track = await this.#microphone.open(device);
+      if (this.#over.signal.aborted) return this.#microphone.close();
+      this.#mute.attach(track);
+      await this.#call.replaceTrack(track);
+    } catch (error) {
+      if (!(error instanceof NoMicrophone)) throw error;
+      this.#alarm(error.message);
+    }
+    this.#drawChoices();
+  }
+
+  #drawMeter() {
+    const bar = this.#meter.firstElementChild;
+    let shown = FLOOR_DB;
+    let before = performance.now();
+    let said = 0;
+    const draw = (now) => {
+      const level = this.#microphone.level();
+      shown = Math.max(level, shown - (FALL_DB_PER_S * (now - before)) / 1000, FLOOR_DB);
+      before = now;
+      bar.style.transform = `scaleX(${(1 - shown / FLOOR_DB).toFixed(3)})`;
+      if (now - said > SAY_MS) {
+        said = now;
+        this.#meter.setAttribute('aria-valuenow', String(Math.round(level)));
+        this.#meter.setAttribute('aria-valuetext', level <= FLOOR_DB ? 'silent' : `${Math.round(level)} decibels`);
+      }
+      this.#frame = requestAnimationFrame(draw);
+    };
+    this.#frame = requestAnimationFrame(draw);
+  }
+}

@@ -1,0 +1,71 @@
+// The room's WebSocket: events out, commands in. Comes back by itself until closed.
+// Dispatches: `event` (detail: the server's JSON), `lost` (the connection, or a try to make it, ended).
+
+import { Pause, pauseMs } from './backoff.js';
+
+// A proxy that swallows the upgrade would otherwise hold a try for a minute or more.
+const OPEN_MS = 8_000;
+
+export class Events extends EventTarget {
+  #url;
+  #socket = null;
+  #closed = false;
+  #pause = new Pause();
+
+  constructor(url) {
+    super();
+    this.#url = url;
+    this.#run();
+  }
+
+  get open() {
+    return this.#socket?.readyState === WebSocket.OPEN;
+  }
+
+  /** Sends a command; false when there is no connection to send it on. */
+  send(command) {
+    if (!this.open) return false;
+    this.#socket.send(JSON.stringify(command));
+    return true;
+  }
+
+  /** Connects afresh now: after a change of network the old connection may be dead without knowing. */
+  renew() {
+    this.#socket?.close();
+    this.#pause.wake();
+  }
+
+  close() {
+    this.#closed = true;
+    this.#socket?.close();
+    this.#pause.wake();
+  }
+
+  async #run() {
+    for (let failures = 0; !this.#closed; failures += 1) {
+      await this.#pause.sleep(pauseMs(failures));
+      if (this.#closed) return;
+      if (await this.#session()) failures = 0;
+      if (!this.#closed) this.dispatchEvent(new Event('lost'));
+    }
+  }
+
+  /** One connection from open to close; true when it ever carried something. */
+  #session() {
+    return new Promise((resolve) => {
+      let useful = false;
+      const socket = new WebSocket(this.#url);
+      const timer = setTimeout(() => socket.close(), OPEN_MS);
+      this.#socket = socket;
+      socket.onopen = () => clearTimeout(timer);
+      socket.onmessage = ({ data }) => {
+        useful = true;
+        if (!this.#closed) this.dispatchEvent(new CustomEvent('event', { detail: JSON.parse(data) }));
+      };
+      socket.onclose = () => {
+        clearTimeout(timer);
+        resolve(useful);
+      };
+    });
+  }
+}

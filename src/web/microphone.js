@@ -1,0 +1,109 @@
+// The microphone: permission, choice of device, and how loud it is.
+
+import { recall, remember } from './settings.js';
+
+const WISHES = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
+
+/** What a meter shows as silence, in dBFS. */
+export const FLOOR_DB = -60;
+
+/** No microphone; `message` says what to do about it. */
+export class NoMicrophone extends Error {}
+
+export class Microphone {
+  track = null;
+  /** Called when the device goes away (unplugged, taken). */
+  onended = () => {};
+
+  #context = null;
+  #source = null;
+  #analyser = null;
+  #samples = null;
+
+  /** Opens a device: the given one, or the one chosen last time, or whichever there is. */
+  async open(device = recall('microphone')) {
+    if (!navigator.mediaDevices) throw new NoMicrophone(INSECURE);
+    const stream = await capture(device).catch((error) => {
+      // The remembered device may be at home, or a browser update may have renamed it.
+      if (device && error.name === 'OverconstrainedError') return capture('');
+      throw error;
+    }).catch((error) => {
+      throw new NoMicrophone(REFUSALS[error.name] ?? `The microphone does not open: ${error.message}`);
+    });
+    this.#stop();
+    [this.track] = stream.getAudioTracks();
+    this.track.onended = () => this.onended();
+    if (device) remember('microphone', device);
+    this.#listen(stream);
+    return this.track;
+  }
+
+  /** The choice of devices: `[{ id, label, current }]`. */
+  async choices() {
+    const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
+    const current = this.track?.getSettings().deviceId;
+    return devices
+      .filter(({ kind, deviceId }) => kind === 'audioinput' && deviceId)
+      .map(({ deviceId, label }, index) => ({
+        id: deviceId,
+        label: label || `Microphone ${index + 1}`,
+        current: deviceId === current,
+      }));
+  }
+
+  /** The present level in dBFS (root mean square), no lower than FLOOR_DB. */
+  level() {
+    if (!this.#analyser || !this.track?.enabled) return FLOOR_DB;
+    this.#analyser.getFloatTimeDomainData(this.#samples);
+    let sum = 0;
+    for (const sample of this.#samples) sum += sample * sample;
+    return Math.max(FLOOR_DB, 10 * Math.log10(sum / this.#samples.length || 1e-9));
+  }
+
+  close() {
+    this.#stop();
+    this.#context?.close();
+    this.#context = null;
+    this.#analyser = null;
+  }
+
+  #stop() {
+    if (this.track) this.track.onended = null;
+    this.track?.stop();
+    this.track = null;
+    this.#source?.disconnect();
+  }
+
+  #listen(stream) {
+    this.#context ??= new AudioContext({ latencyHint: 'playback' });
+    if (!this.#analyser) {
+      this.#analyser = this.#context.createAnalyser();
+      this.#analyser.fftSize = 1024;
+      this.#samples = new Float32Array(this.#analyser.fftSize);
+    }
+    this.#source = this.#context.createMediaStreamSource(stream);
+    this.#source.connect(this.#analyser);
+    // Without a click on the page (a deep link that joins at once) the meter starts with the first touch or key.
+    if (this.#context.state === 'suspended') {
+      const wake = () => this.#context?.resume();
+      addEventListener('pointerdown', wake, { once: true });
+      addEventListener('keydown', wake, { once: true });
+    }
+  }
+}
+
+function capture(device) {
+  const deviceId = device ? { exact: device } : undefined;
+  return navigator.mediaDevices.getUserMedia({ audio: { ...WISHES, deviceId } });
+}
+
+const INSECURE =
+  'Browsers give no microphone to a page that came over plain http. Open this address with https:// ' +
+  '(the server offers it when started with --tls-self-signed), or use http://localhost on the server itself.';
+
+const REFUSALS = {
+  NotAllowedError:
+    'The browser did not allow the microphone. Allow it in the site settings, beside the address, and join again.',
+  NotFoundError: 'No microphone was found. Plug one in or switch it on, and join again.',
+  NotReadableError: 'The microphone is busy: another program may be using it. Close that program and join again.',
+};

@@ -1,0 +1,67 @@
+// Whether others hear this participant. The wish of the person at the microphone counts: a moderator may mute
+// (the wish follows), but nobody can switch a muted microphone on from afar.
+//
+// Dispatches `change` whenever `muted` changed.
+
+// Echoes of one's own commands arrive by two ways and out of step; until they have, the server's word is old.
+const SETTLE_MS = 1_000;
+
+export class Mute extends EventTarget {
+  muted = false;
+
+  #call;
+  #track;
+  #served = false;
+  #settling = 0;
+
+  constructor(call, track) {
+    super();
+    this.#call = call;
+    this.#track = track;
+    // A new participant is not muted: there is something to tell only when the person is.
+    call.addEventListener('sync', () => this.muted && this.#tellServer());
+    call.addEventListener('event', ({ detail }) => this.#hear(detail));
+  }
+
+  set(muted) {
+    this.#apply(muted);
+    this.#tellServer();
+  }
+
+  /** Follows a change of microphone. */
+  attach(track) {
+    this.#track = track;
+    track.enabled = !this.muted;
+  }
+
+  #apply(muted) {
+    if (this.#track) this.#track.enabled = !muted;
+    if (this.muted === muted) return;
+    this.muted = muted;
+    this.dispatchEvent(new Event('change'));
+  }
+
+  #tellServer() {
+    this.#call.say({ command: this.muted ? 'mute' : 'unmute' });
+    clearTimeout(this.#settling);
+    this.#settling = setTimeout(() => {
+      this.#settling = 0;
+      this.#reconcile();
+    }, SETTLE_MS);
+  }
+
+  #hear(event) {
+    const own = this.#call.id;
+    if (event.event === 'muted' && event.participant === own) this.#served = event.muted;
+    else if (event.event === 'changed' && event.participant.id === own) this.#served = event.participant.muted;
+    else if (event.event === 'room') this.#served = event.room.participants.find(({ id }) => id === own)?.muted ?? false;
+    else return;
+    if (!this.#settling) this.#reconcile();
+  }
+
+  #reconcile() {
+    if (this.#served === this.muted) return;
+    if (this.#served) this.#apply(true);
+    else this.#tellServer();
+  }
+}

@@ -1,0 +1,63 @@
+// Three waits on a peer connection: until it has gathered, until it is connected, and for candidates that come late.
+
+import { patch } from './api.js';
+import * as sdp from './sdp.js';
+
+// Host candidates are there within milliseconds; what comes later is trickled.
+const GATHER_MS = 300;
+const TRICKLE_MS = 100;
+
+/** The server agreed, but the media path did not come about or did not last. */
+export class Lost extends Error {}
+
+/** Resolves when the offer holds its candidates, or when waiting longer would cost more than it brings. */
+export function gathered(pc) {
+  return new Promise((resolve) => {
+    // Right after a restart the state is still the old 'complete', but the new description has no candidates yet.
+    const look = () => {
+      if (pc.iceGatheringState === 'complete' && pc.localDescription?.sdp.includes('a=candidate:')) resolve();
+    };
+    pc.addEventListener('icegatheringstatechange', look);
+    setTimeout(resolve, GATHER_MS);
+    look();
+  });
+}
+
+/** Resolves once media can flow; throws Lost when `untilTrouble` comes first, or after `ms`. */
+export async function connected(pc, ms, untilTrouble) {
+  const waiting = new AbortController();
+  const success = new Promise((resolve) => {
+    const look = () => pc.connectionState === 'connected' && resolve('connected');
+    pc.addEventListener('connectionstatechange', look, { signal: waiting.signal });
+    look();
+  });
+  const timeout = new Promise((resolve) => setTimeout(resolve, ms, 'timeout'));
+  const outcome = await Promise.race([success, timeout, untilTrouble]);
+  waiting.abort();
+  if (outcome === 'timeout') {
+    throw new Lost('The server answers, but no sound comes through. A firewall may be blocking UDP.');
+  }
+  if (outcome !== 'connected') throw new Lost('The connection was lost.');
+}
+
+/** Sends, in batches, the candidates that came after `offer` was sent. */
+export function trickleRest(pc, session, offer) {
+  const late = [];
+  let timer = 0;
+  const flush = () => {
+    timer = 0;
+    patch(session, sdp.trickle(offer, late.splice(0))).catch(() => {
+      // The candidates in the offer may do; if not, the connection times out and the call begins again.
+    });
+  };
+  const consider = ({ candidate, usernameFragment }) => {
+    if (!candidate || offer.includes(candidate)) return;
+    // A restart has begun since: its own offer carries this one.
+    if (usernameFragment && usernameFragment !== sdp.ufrag(offer)) return;
+    late.push(candidate);
+    timer ||= setTimeout(flush, TRICKLE_MS);
+  };
+  pc.onicecandidate = (event) => event.candidate && consider(event.candidate);
+  // Those that came while the offer was on its way are in the description by now.
+  for (const [, candidate] of pc.localDescription.sdp.matchAll(/^a=(candidate:.*)$/gm)) consider({ candidate });
+}

@@ -1,0 +1,173 @@
+// The room on the page: its people, the state of the connection in words, and one's own controls.
+
+import { Dock } from './dock.js';
+import { Quality } from './quality.js';
+import { Roster } from './roster.js';
+
+const QUALITY_MS = 2_000;
+const COPIED_MS = 2_000;
+
+export class Room {
+  roster;
+
+  #section = document.getElementById('room');
+  #heading = document.getElementById('room-title');
+  #status = document.getElementById('status');
+  #words = document.getElementById('status-words');
+  #why = document.getElementById('status-why');
+  #retry = document.getElementById('retry');
+  #count = document.getElementById('people-count');
+  #quality = document.getElementById('quality');
+  #copy = document.getElementById('copy');
+  #call;
+  #dock;
+  #line = new Quality();
+  #over = new AbortController();
+  #timers = [];
+  #countdown = 0;
+  #copied = 0;
+  #said = '';
+
+  /** - `leave()`: the person pressed Leave; `talk()`: a listener wants a microphone after all. */
+  constructor({ call, mute, microphone, speaker, leave, talk }) {
+    const { signal } = this.#over;
+    this.#call = call;
+    this.roster = new Roster(document.getElementById('people'), document.getElementById('person'));
+    this.#dock = new Dock({ call, mute, microphone, speaker, alarm: (sentence) => this.alarm(sentence) });
+    this.#heading.textContent = call.room;
+    document.getElementById('alarm').hidden = true;
+    call.addEventListener('state', () => this.#drawState(), { signal });
+    call.addEventListener('event', ({ detail }) => this.#hear(detail), { signal });
+    call.addEventListener('stream', ({ detail }) => speaker.play(detail), { signal });
+    document.getElementById('leave').addEventListener('click', leave, { signal });
+    document.getElementById('talk').addEventListener('click', talk, { signal });
+    this.#retry.addEventListener('click', () => call.hurry(), { signal });
+    this.#copy.addEventListener('click', () => this.#copyLink(), { signal });
+    this.#timers.push(setInterval(() => this.#drawQuality(), QUALITY_MS));
+    this.#drawPeople();
+    this.#drawState();
+    this.#section.hidden = false;
+    this.#heading.focus();
+  }
+
+  close() {
+    this.#over.abort();
+    this.#timers.forEach(clearInterval);
+    clearInterval(this.#countdown);
+    this.#dock.close();
+    this.#section.hidden = true;
+  }
+
+  #hear(event) {
+    const sentence = this.roster.apply(event, this.#call.id);
+    if (event.event === 'error') this.alarm(event.detail);
+    if (event.event === 'levels') return;
+    if (sentence) say(sentence);
+    this.#drawPeople();
+  }
+
+  #drawPeople() {
+    const { length } = this.roster.participants;
+    this.#count.textContent = length === 0 ? '' : length === 1 ? 'Only you so far' : `${length} people`;
+    this.#drawTitle();
+  }
+
+  #drawTitle() {
+    const { state, room } = this.#call;
+    const { talkers } = this.roster;
+    let now = '';
+    if (state !== 'connected') now = `${state === 'connecting' ? 'Connecting' : 'Reconnecting'} · `;
+    else if (talkers.length > 2) now = `${talkers.length} people are talking · `;
+    else if (talkers.length === 2) now = `${talkers.join(' and ')} are talking · `;
+    else if (talkers.length === 1) now = `${talkers[0]} is talking · `;
+    document.title = `${now}${room} · mixminus`;
+  }
+
+  #drawState() {
+    const { state, why, retryAt } = this.#call;
+    clearInterval(this.#countdown);
+    this.#status.dataset.state = state;
+    this.#section.dataset.state = state;
+    this.#status.classList.toggle('alert', Boolean(why) || state === 'reconnecting');
+    this.#why.textContent = why;
+    this.#retry.hidden = !retryAt;
+    if (state !== 'connected') {
+      this.#quality.textContent = '';
+      this.roster.hush();
+    }
+    const draw = () => {
+      this.#words.textContent = words(state, retryAt);
+    };
+    draw();
+    if (retryAt) this.#countdown = setInterval(draw, 250);
+    this.#drawTitle();
+    this.#sayState(state, why);
+  }
+
+  /** The words on the page count seconds; a screen reader hears each state once. */
+  #sayState(state, why) {
+    const sentence = `${words(state, 0)} ${why}`.trim();
+    if (sentence === this.#said || state === 'idle') return;
+    this.#said = sentence;
+    say(sentence);
+  }
+
+  async #drawQuality() {
+    const { pc, state } = this.#call;
+    if (!pc || state !== 'connected' || document.hidden) return;
+    const { roundTripMs, bufferMs, lossPercent } = await this.#line.measure(pc);
+    if (this.#call.state !== 'connected') return;
+    const parts = [];
+    if (roundTripMs !== null) parts.push(`round trip ${Math.round(roundTripMs)} ms`);
+    if (bufferMs !== null) parts.push(`buffer ${Math.round(bufferMs)} ms`);
+    if (lossPercent !== null) parts.push(`loss ${lossPercent.toFixed(lossPercent < 10 ? 1 : 0)} %`);
+    this.#quality.textContent = parts.join(' · ');
+  }
+
+  async #copyLink() {
+    const link = new URL(`#room=${encodeURIComponent(this.#call.room)}`, location.origin + location.pathname).href;
+    const done = await copy(link);
+    const label = this.#copy.querySelector('.label');
+    label.textContent = done ? 'Copied' : 'Copy failed';
+    say(done ? 'Link copied' : `Copying failed. The link is ${link}`);
+    clearTimeout(this.#copied);
+    this.#copied = setTimeout(() => (label.textContent = 'Copy link'), COPIED_MS);
+  }
+
+  /** Shows, and says, that something asked for did not work. */
+  alarm(sentence) {
+    const element = document.getElementById('alarm');
+    element.hidden = false;
+    element.textContent = sentence;
+  }
+}
+
+function words(state, retryAt) {
+  const seconds = Math.ceil((retryAt - performance.now()) / 1000);
+  if (state === 'connected') return 'Connected';
+  const left = `${seconds}\u00a0s`;
+  if (retryAt && seconds > 0) return state === 'connecting' ? `Trying again in ${left}` : `Reconnecting in ${left}`;
+  return state === 'connecting' ? 'Connecting…' : 'Reconnecting…';
+}
+
+/** Says a sentence to screen readers, politely. */
+function say(sentence) {
+  document.getElementById('aloud').textContent = sentence;
+}
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // Plain http has no clipboard interface; the old way needs selected text.
+    const field = document.createElement('textarea');
+    field.value = text;
+    field.className = 'aside';
+    document.body.append(field);
+    field.select();
+    const done = document.execCommand('copy');
+    field.remove();
+    return done;
+  }
+}

@@ -1,0 +1,67 @@
+// Text in, text out: the little SDP that a browser leaves to the page.
+// Fragments are application/trickle-ice-sdpfrag (RFC 8840, section 9). All media is bundled, so the first
+// media section speaks for all of them.
+
+/** The ICE user fragment of a description. */
+export function ufrag(sdp) {
+  return value(sdp, 'ice-ufrag');
+}
+
+/** A fragment that adds late `candidates` ("candidate:...") to the session that `offer` began. */
+export function trickle(offer, candidates) {
+  return fragment(offer, candidates.map((candidate) => `a=${candidate}`));
+}
+
+/** A fragment that asks for an ICE restart: new credentials and every candidate of `offer`. */
+export function restart(offer) {
+  return fragment(offer, lines(firstMedia(offer)).filter((line) => line.startsWith('a=candidate:')));
+}
+
+/**
+ * The answer to a restart: the last full answer with the credentials and candidates of the server's fragment.
+ * A fragment is no description, and a browser accepts only those.
+ */
+export function restarted(answer, fragment) {
+  const fresh = lines(fragment).filter((line) => /^a=(candidate:|end-of-candidates)/.test(line));
+  let media = 0;
+  const out = [];
+  for (const line of lines(answer)) {
+    if (line.startsWith('m=')) {
+      if (media === 1) out.push(...fresh);
+      media += 1;
+    }
+    if (/^a=(candidate:|end-of-candidates)/.test(line)) continue;
+    if (line.startsWith('a=ice-ufrag:')) out.push(`a=ice-ufrag:${value(fragment, 'ice-ufrag')}`);
+    else if (line.startsWith('a=ice-pwd:')) out.push(`a=ice-pwd:${value(fragment, 'ice-pwd')}`);
+    else out.push(line);
+  }
+  if (media === 1) out.push(...fresh);
+  return join(out);
+}
+
+function fragment(offer, candidateLines) {
+  const media = firstMedia(offer);
+  return join([
+    `a=ice-ufrag:${value(offer, 'ice-ufrag')}`,
+    `a=ice-pwd:${value(offer, 'ice-pwd')}`,
+    lines(media)[0],
+    `a=mid:${value(media, 'mid')}`,
+    ...candidateLines,
+  ]);
+}
+
+function firstMedia(sdp) {
+  return 'm=' + (sdp.split(/^m=/m)[1] ?? '');
+}
+
+function value(sdp, attribute) {
+  return sdp.match(new RegExp(`^a=${attribute}:(\\S+)`, 'm'))?.[1] ?? '';
+}
+
+function lines(sdp) {
+  return sdp.split(/\r?\n/).filter((line) => line !== '');
+}
+
+function join(all) {
+  return all.map((line) => `${line}\r\n`).join('');
+}

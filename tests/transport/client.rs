@@ -1,0 +1,229 @@
+//! A client for the transport's tests: the same sans-I/O core, on the offering side, with a socket of its own.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use rtc::media_stream::MediaStreamTrack;
+use rtc::peer_connection::configuration::interceptor_registry::configure_rtcp_reports;
+use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_OPUS, MediaEngine};
+use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
+use rtc::peer_connection::event::{RTCDataChannelEvent, RTCPeerConnectionEvent};
+use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
+use rtc::peer_connection::sdp::RTCSessionDescription;
+use rtc::peer_connection::state::RTCPeerConnectionState;
+use rtc::peer_connection::transport::RTCIceCandidateInit;
+use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
+use rtc::rtp_transceiver::rtp_sender::{
+    RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
+    RTCRtpHeaderExtensionCapability, RtpCodecKind,
+};
+use rtc::sansio::Protocol;
+use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
+
+pub const SSRC_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+pub const CSRC_LEVEL: &str = "urn:ietf:params:rtp-hdrext:csrc-audio-level";
+
+pub struct Client {
+    pub pc: RTCPeerConnection,
+    pub socket: UdpSocket,
+    pub address: SocketAddr,
+    pub server: Option<SocketAddr>,
+    pub connected: bool,
+    pub channel: Option<usize>,
+    pub packets: Vec<rtc::rtp::Packet>,
+    pub texts: Vec<String>,
+    pub ssrc: u32,
+    seq: u16,
+    /// Every datagram is lost while this is set.
+    pub mute: bool,
+}
+
+impl Client {
+    pub fn new(ssrc: u32, data: bool) -> Client {
+        let now = Instant::now();
+        let mut media = MediaEngine::default();
+        media.register_codec(opus(), RtpCodecKind::Audio).expect("codec");
+        for uri in [SSRC_LEVEL, CSRC_LEVEL] {
+            let extension = RTCRtpHeaderExtensionCapability { uri: uri.to_owned() };
+            media
+                .register_header_extension(extension, RtpCodecKind::Audio, None)
+                .expect("extension");
+        }
+        let settings = SettingEngineBuilder::new().build();
+        let mut pc = RTCPeerConnectionBuilder::new()
+            .with_setting_engine(settings)
+            .with_media_engine(media)
+            .with_interceptor_registry(configure_rtcp_reports(Default::default()))
+            .build(now)
+            .expect("connection");
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("socket");
+        socket.set_nonblocking(true).expect("nonblocking");
+        let address = socket.local_addr().expect("bound");
+        let coding = RTCRtpCodingParameters {
+            ssrc: Some(ssrc),
+            ..Default::default()
+        };
+        let encoding = RTCRtpEncodingParameters {
+            rtp_coding_parameters: coding,
+            codec: opus().rtp_codec,
+            ..Default::default()
+        };
+        let track = MediaStreamTrack::new("s".into(), "t".into(), "l".into(), RtpCodecKind::Audio, vec![encoding]);
+        pc.add_track(track).expect("track");
+        if data {
+            pc.create_data_channel("control", None).expect("channel");
+        }
+        let candidate = format!("candidate:1 1 udp 2130706431 127.0.0.1 {} typ host", address.port());
+        pc.add_local_candidate(RTCIceCandidateInit {
+            candidate,
+            ..Default::default()
+        })
+        .expect("candidate");
+        Client {
+            pc,
+            socket,
+            address,
+            server: None,
+            connected: false,
+            channel: None,
+            packets: Vec::new(),
+            texts: Vec::new(),
+            ssrc,
+            seq: 65_500,
+            mute: false,
+        }
+    }
+
+    pub fn offer(&mut self) -> String {
+        let offer = self.pc.create_offer(None).expect("offer");
+        self.pc
+            .set_local_description(Instant::now(), offer.clone())
+            .expect("local description");
+        offer.sdp
+    }
+
+    pub fn answer(&mut self, sdp: &str) {
+        let candidate = sdp.lines().find(|line| line.starts_with("a=candidate:")).expect("candidate");
+        let words: Vec<&str> = candidate.split(' ').collect();
+        self.server = Some(format!("{}:{}", words[4], words[5]).parse().expect("address"));
+        let answer = RTCSessionDescription::answer(sdp.to_owned()).expect("answer parses");
+        self.pc
+            .set_remote_description(Instant::now(), answer)
+            .expect("answer is taken");
+    }
+
+    /// Runs the client until `done` or for `limit`; says whether it was done.
+    pub fn run(&mut self, limit: Duration, mut done: impl FnMut(&mut Client) -> bool) -> bool {
+        let end = Instant::now() + limit;
+        while Instant::now() < end {
+            self.turn();
+            if done(self) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        false
+    }
+
+    pub fn turn(&mut self) {
+        let now = Instant::now();
+        let mut buffer = [0; 2_000];
+        while let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
+            if self.mute {
+                continue;
+            }
+            let message = TaggedBytesMut {
+                now,
+                transport: TransportContext {
+                    local_addr: self.address,
+                    peer_addr: from,
+                    transport_protocol: TransportProtocol::UDP,
+                    ecn: None,
+                },
+                message: BytesMut::from(&buffer[..length]),
+            };
+            self.pc.handle_read(message).expect("read");
+            self.drain();
+        }
+        if self.pc.poll_timeout().is_some_and(|at| at <= now) {
+            let _ = self.pc.handle_timeout(now);
+        }
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(event) = self.pc.poll_event() {
+            match event {
+                RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) => {
+                    self.connected = state == RTCPeerConnectionState::Connected;
+                }
+                RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnOpen(id)) => self.channel = Some(id),
+                _ => {}
+            }
+        }
+        while let Some(message) = self.pc.poll_read() {
+            match message.message {
+                RTCMessage::RtpPacket(_, packet) => self.packets.push(packet),
+                RTCMessage::DataChannelMessage(_, message) => {
+                    self.texts.push(String::from_utf8(message.data.to_vec()).expect("text"));
+                }
+                _ => {}
+            }
+        }
+        while let Some(datagram) = self.pc.poll_write() {
+            if !self.mute {
+                let _ = self.socket.send_to(&datagram.message, datagram.transport.peer_addr);
+            }
+        }
+    }
+
+    /// Sends one RTP packet with `payload`, from `ssrc`.
+    pub fn send_from(&mut self, ssrc: u32, payload: &'static [u8]) {
+        let mut header = rtc::rtp::Header {
+            version: 2,
+            payload_type: 111,
+            sequence_number: self.seq,
+            timestamp: u32::from(self.seq) * 960,
+            ssrc,
+            ..Default::default()
+        };
+        header.set_extension(1, Bytes::from_static(&[25])).expect("extension");
+        self.seq = self.seq.wrapping_add(1);
+        let packet = rtc::rtp::Packet {
+            header,
+            payload: Bytes::from_static(payload),
+        };
+        self.pc
+            .handle_write(TaggedRTCMessage {
+                now: Instant::now(),
+                message: RTCMessage::RtpPacket(String::new(), packet),
+            })
+            .expect("write");
+        self.drain();
+    }
+
+    pub fn send(&mut self, payload: &'static [u8]) {
+        self.send_from(self.ssrc, payload);
+    }
+
+    pub fn send_text(&mut self, text: &str) {
+        let id = self.channel.expect("open");
+        let mut channel = self.pc.data_channel(id).expect("channel");
+        channel.send_text(Instant::now(), text).expect("sent");
+        self.drain();
+    }
+}
+
+fn opus() -> RTCRtpCodecParameters {
+    RTCRtpCodecParameters {
+        rtp_codec: RTCRtpCodec {
+            mime_type: MIME_TYPE_OPUS.to_owned(),
+            clock_rate: 48_000,
+            channels: 2,
+            sdp_fmtp_line: "minptime=10;useinbandfec=1".to_owned(),
+            rtcp_feedback: vec![],
+        },
+        payload_type: 111,
+    }
+}
