@@ -1,0 +1,160 @@
+//! What people type or paste, made into the address that a participant is posted to.
+
+use reqwest::Url;
+use thiserror::Error;
+
+/// An address that names no room.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AddressError {
+    /// It is no address at all, or of a scheme that is not HTTP.
+    #[error("{given:?} is no address: it must start with http:// or https://")]
+    NotHttp {
+        /// What was given.
+        given: String,
+    },
+    /// It leads to a server but to no room of it.
+    #[error("{given:?} names no room: try {example}")]
+    NoRoom {
+        /// What was given.
+        given: String,
+        /// An address that would do.
+        example: String,
+    },
+}
+
+/// Completes the address of a room's participants.
+///
+/// Taken as they are: `http://host/v1/rooms/lobby/participants`. Completed: `http://host/v1/rooms/lobby`
+/// and the page's own `http://host/#lobby`, also below a prefix of a proxy's. A query is kept.
+///
+/// # Errors
+/// [`AddressError`] when it is unclear which room is meant.
+pub fn participants(given: &str) -> Result<Url, AddressError> {
+    let mut url = Url::parse(given)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .ok_or_else(|| AddressError::NotHttp {
+            given: given.to_owned(),
+        })?;
+    let room = url
+        .fragment()
+        .filter(|room| is_room(room))
+        .map(str::to_owned);
+    url.set_fragment(None);
+    let mut path: Vec<String> = url
+        .path_segments()
+        .map(|segments| {
+            segments
+                .filter(|s| !s.is_empty())
+                .map(str::to_owned)
+                .collect()
+        })
+        .unwrap_or_default();
+    let names: Vec<&str> = path.iter().map(String::as_str).collect();
+    match (names.as_slice(), room) {
+        ([.., "v1", "rooms", _, "participants"], None) => {}
+        ([.., "v1", "rooms", _], None) => path.push("participants".to_owned()),
+        (names, Some(room)) if !names.contains(&"v1") => {
+            path.extend(["v1", "rooms", &room, "participants"].map(str::to_owned));
+        }
+        _ => {
+            let mut example = url.clone();
+            example.set_query(None);
+            example.set_path("/v1/rooms/lobby/participants");
+            return Err(AddressError::NoRoom {
+                given: given.to_owned(),
+                example: example.to_string(),
+            });
+        }
+    }
+    url.set_path(&format!("/{}", path.join("/")));
+    Ok(url)
+}
+
+/// What the server takes as a room's name.
+fn is_room(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && !name.starts_with('.')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_clear_is_completed() {
+        for (given, expected) in [
+            (
+                "http://h:8080/v1/rooms/lobby/participants",
+                "http://h:8080/v1/rooms/lobby/participants",
+            ),
+            (
+                "http://h/v1/rooms/lobby/participants/",
+                "http://h/v1/rooms/lobby/participants",
+            ),
+            (
+                "http://h/v1/rooms/lobby",
+                "http://h/v1/rooms/lobby/participants",
+            ),
+            (
+                "https://h/v1/rooms/lobby/?x=1",
+                "https://h/v1/rooms/lobby/participants?x=1",
+            ),
+            (
+                "http://127.0.0.1:8080/#lobby",
+                "http://127.0.0.1:8080/v1/rooms/lobby/participants",
+            ),
+            (
+                "http://[::1]:8080#a.b-c",
+                "http://[::1]:8080/v1/rooms/a.b-c/participants",
+            ),
+            (
+                "https://h/voice/#lobby",
+                "https://h/voice/v1/rooms/lobby/participants",
+            ),
+            (
+                "https://h/voice/v1/rooms/lobby",
+                "https://h/voice/v1/rooms/lobby/participants",
+            ),
+        ] {
+            assert_eq!(
+                participants(given).map(String::from),
+                Ok(expected.to_owned()),
+                "{given}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_clear_is_refused_with_a_way_out() {
+        for given in [
+            "",
+            "lobby",
+            "127.0.0.1:8080/v1/rooms/lobby",
+            "ftp://h/v1/rooms/lobby",
+            "http://",
+        ] {
+            let error = participants(given).unwrap_err();
+            assert!(matches!(error, AddressError::NotHttp { .. }), "{given}");
+        }
+        for given in [
+            "http://h:8080",
+            "http://h:8080/lobby",
+            "http://h:8080/#",
+            "http://h:8080/#a room",
+            "http://h:8080/#.hidden",
+            "http://h:8080/v1/rooms",
+            "http://h:8080/v1/rooms/lobby/events",
+            "http://h:8080/v1/rooms/lobby#other",
+        ] {
+            let error = participants(given).unwrap_err().to_string();
+            assert!(
+                error.ends_with("http://h:8080/v1/rooms/lobby/participants"),
+                "{given}: {error}"
+            );
+        }
+    }
+}

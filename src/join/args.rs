@@ -1,0 +1,258 @@
+//! The command line of `mixminus join`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+use reqwest::Url;
+use thiserror::Error;
+
+use super::address::{self, AddressError};
+use super::media::DEFAULT_BITRATE_BPS;
+use super::opus::VoiceSettings;
+use super::pcm::FileKind;
+use super::uplink::Ptime;
+
+/// Joins a room without a browser: plays a file into it, records it, or makes a radio of a pipe.
+#[derive(Debug, Clone, Args)]
+pub struct JoinArgs {
+    /// Address of the room: http://HOST/v1/rooms/ROOM/participants, or the page's http://HOST/#ROOM
+    pub url: String,
+    /// What to say: a WAV or Ogg Opus file, or - for 48 kHz mono s16le on standard input
+    #[arg(long, value_name = "FILE")]
+    pub play: Option<PathBuf>,
+    /// Where to put what is heard: a .wav, .ogg or .opus file, or - for 48 kHz mono s16le on standard output
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// The name that the others see
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Leave after this many seconds
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    pub seconds: Option<f64>,
+    /// Begin the file again at its end
+    #[arg(long = "loop", requires = "play")]
+    pub looped: bool,
+    /// Print a line of JSON every second, on standard error if audio is on standard output
+    #[arg(long)]
+    pub stats: bool,
+    /// How to be sent to: voice, low-delay, thin or music
+    #[arg(long, value_parser = ["voice", "low-delay", "thin", "music"])]
+    pub profile: Option<String>,
+    /// Bits per second to send, at most
+    #[arg(long, value_name = "BPS", default_value_t = DEFAULT_BITRATE_BPS,
+        value_parser = clap::value_parser!(u32).range(6_000..=510_000))]
+    pub bitrate: u32,
+    /// Milliseconds in a packet, to send and to ask for: 10, 20, 40 or 60
+    #[arg(long, value_name = "MS", value_parser = ptime)]
+    pub ptime: Option<Ptime>,
+    /// Send error correction against lost packets
+    #[arg(long)]
+    pub fec: bool,
+    /// Come back when the connection is lost
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1,
+        require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub reconnect: bool,
+    /// Accept any TLS certificate
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+/// Arguments that each are right and together make no sense.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum ArgsError {
+    /// The address names no room.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The duration is none.
+    #[error("--seconds {given} is no duration: it must be more than 0 and at most {max}", max = MAX_SECONDS)]
+    Seconds {
+        /// What was given.
+        given: f64,
+    },
+    /// The recording's name does not tell its kind.
+    #[error("cannot tell what {} is to be: its name must end in .wav, .ogg or .opus, or be -", path.display())]
+    RecordKind {
+        /// What was given.
+        path: PathBuf,
+    },
+    /// Standard input has no beginning to go back to.
+    #[error("--loop needs a file: standard input cannot be played twice")]
+    LoopedStdin,
+}
+
+/// Where audio comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Play {
+    /// Raw PCM on standard input.
+    Stdin,
+    /// A file.
+    File(PathBuf),
+}
+
+/// Where audio goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// Raw PCM on standard output.
+    Stdout,
+    /// A file of a kind.
+    File(PathBuf, FileKind),
+}
+
+/// The command line, checked.
+#[derive(Debug, Clone)]
+pub struct JoinOptions {
+    /// The room's participants.
+    pub url: Url,
+    /// What to say.
+    pub play: Option<Play>,
+    /// Where to put what is heard.
+    pub record: Option<Record>,
+    /// The name that the others see.
+    pub name: Option<String>,
+    /// When to leave.
+    pub limit: Option<Duration>,
+    /// Whether to begin the file again at its end.
+    pub looped: bool,
+    /// Whether to print statistics.
+    pub stats: bool,
+    /// How to be sent to.
+    pub profile: Option<String>,
+    /// How to encode.
+    pub voice: VoiceSettings,
+    /// Packet duration, if one was asked for.
+    pub ptime: Option<Ptime>,
+    /// Whether to come back.
+    pub reconnect: bool,
+    /// Whether any TLS certificate will do.
+    pub insecure: bool,
+}
+
+impl JoinArgs {
+    /// Checks what the parser cannot.
+    ///
+    /// # Errors
+    /// [`ArgsError`] with a sentence about what to change.
+    pub fn options(self) -> Result<JoinOptions, ArgsError> {
+        let play = self.play.map(|path| match path.as_os_str() == "-" {
+            true => Play::Stdin,
+            false => Play::File(path),
+        });
+        if self.looped && play == Some(Play::Stdin) {
+            return Err(ArgsError::LoopedStdin);
+        }
+        Ok(JoinOptions {
+            url: address::participants(&self.url)?,
+            play,
+            record: self.record.map(record).transpose()?,
+            name: self.name,
+            limit: self.seconds.map(seconds).transpose()?,
+            looped: self.looped,
+            stats: self.stats,
+            profile: self.profile,
+            voice: VoiceSettings {
+                bitrate_bps: self.bitrate,
+                fec: self.fec,
+            },
+            ptime: self.ptime,
+            reconnect: self.reconnect,
+            insecure: self.insecure,
+        })
+    }
+}
+
+fn record(path: PathBuf) -> Result<Record, ArgsError> {
+    if path.as_os_str() == "-" {
+        return Ok(Record::Stdout);
+    }
+    match FileKind::of(&path) {
+        Some(kind) => Ok(Record::File(path, kind)),
+        None => Err(ArgsError::RecordKind { path }),
+    }
+}
+
+fn seconds(given: f64) -> Result<Duration, ArgsError> {
+    if given > 0.0 && given <= MAX_SECONDS {
+        Ok(Duration::from_secs_f64(given))
+    } else {
+        Err(ArgsError::Seconds { given })
+    }
+}
+
+fn ptime(given: &str) -> Result<Ptime, &'static str> {
+    let ms = given.parse().ok().and_then(Ptime::from_ms);
+    ms.ok_or("it must be 10, 20, 40 or 60")
+}
+
+/// A year: nobody means more.
+const MAX_SECONDS: f64 = 366.0 * 86_400.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        join: JoinArgs,
+    }
+
+    fn parse(line: &str) -> Result<JoinOptions, String> {
+        let words = std::iter::once("join").chain(line.split_whitespace());
+        let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+        line.join.options().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_listen_and_come_back() {
+        let options = parse("http://h/#lobby").unwrap();
+        assert_eq!(options.url.path(), "/v1/rooms/lobby/participants");
+        assert!(options.play.is_none() && options.record.is_none() && options.limit.is_none());
+        assert!(options.reconnect && !options.looped && !options.insecure && !options.stats);
+        assert_eq!((options.voice.bitrate_bps, options.ptime), (32_000, None));
+    }
+
+    #[test]
+    fn a_radio_is_two_dashes() {
+        let options =
+            parse("http://h/#lobby --play - --record - --ptime 60 --fec --bitrate 16000").unwrap();
+        assert_eq!(
+            (options.play, options.record),
+            (Some(Play::Stdin), Some(Record::Stdout))
+        );
+        assert_eq!(options.ptime, Some(Ptime::Ms60));
+        assert!(options.voice.fec);
+    }
+
+    #[test]
+    fn reconnecting_can_be_turned_off() {
+        for (line, expected) in [
+            ("--reconnect", true),
+            ("--reconnect=true", true),
+            ("--reconnect=false", false),
+        ] {
+            let options = parse(&format!("{line} http://h/#lobby")).unwrap();
+            assert_eq!(options.reconnect, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_in_words() {
+        for (line, word) in [
+            ("http://h/", "names no room"),
+            ("http://h/#l --seconds 0", "--seconds"),
+            ("http://h/#l --seconds -1", "--seconds"),
+            ("http://h/#l --seconds nan", "--seconds"),
+            ("http://h/#l --record x.mp3", ".wav, .ogg or .opus"),
+            ("http://h/#l --play - --loop", "standard input"),
+            ("http://h/#l --loop", "--play"),
+            ("http://h/#l --ptime 30", "10, 20, 40 or 60"),
+            ("http://h/#l --bitrate 5999", "6000"),
+            ("http://h/#l --profile loud", "low-delay"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert!(error.contains(word), "{line}: {error}");
+        }
+    }
+}

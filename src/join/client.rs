@@ -1,0 +1,326 @@
+//! A participant as a library: joins, keeps the connection alive, leaves.
+//!
+//! A task of its own watches the connection and makes another when it is lost; the media goes on
+//! meanwhile, silent.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use super::connection::{Connection, Link};
+use super::error::JoinError;
+use super::media::{Media, MediaEvent, MediaOptions, Sockets};
+use super::reconnect::Backoff;
+use super::sdp;
+use super::session::{Room, Session};
+use super::stats::Stats;
+
+/// What a client needs to know besides its media.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// The room to join.
+    pub room: Room,
+    /// Whether to come back after a lost connection.
+    pub reconnect: bool,
+    /// The duration of packets to ask the server for, in milliseconds.
+    pub ptime_ms: Option<u32>,
+}
+
+/// What happens to a client.
+#[derive(Debug)]
+pub enum ClientEvent {
+    /// The source was played to its end.
+    Played,
+    /// The client has come back after a lost connection.
+    Reconnected,
+    /// It is over: [`Client::leave`] is all that is left to do.
+    Failed(JoinError),
+}
+
+/// A participant of a room.
+pub struct Client {
+    media: Media,
+    live: Arc<Mutex<Option<Live>>>,
+    events: mpsc::Receiver<ClientEvent>,
+    keeper: JoinHandle<()>,
+    joined: Instant,
+}
+
+/// A connection with the session it belongs to.
+#[derive(Clone)]
+struct Live {
+    connection: Arc<Connection>,
+    session: Session,
+    /// The connection's credentials, for requests about the session.
+    fragment: String,
+}
+
+impl Client {
+    /// Joins a room and waits until media can flow.
+    ///
+    /// # Errors
+    /// [`JoinError`] when the first attempt fails: only a client that was in is brought back.
+    pub async fn join(options: ClientOptions, media: MediaOptions) -> Result<Client, JoinError> {
+        let media = Media::start(media)?;
+        let sockets = media.sockets().clone();
+        let live = match Live::connect(&options, &sockets).await {
+            Ok(live) => live,
+            Err(error) => {
+                media.finish().await?;
+                return Err(error);
+            }
+        };
+        let shared = Arc::new(Mutex::new(Some(live.clone())));
+        let (events_in, events) = mpsc::channel(EVENTS);
+        let keeper = Keeper {
+            options,
+            sockets,
+            shared: Arc::clone(&shared),
+            events: events_in,
+        };
+        Ok(Client {
+            media,
+            live: shared,
+            events,
+            keeper: tokio::spawn(keeper.run(live)),
+            joined: Instant::now(),
+        })
+    }
+
+    /// The next thing that happens; never again after [`ClientEvent::Failed`].
+    pub async fn event(&mut self) -> ClientEvent {
+        tokio::select! {
+            Some(event) = self.events.recv() => event,
+            event = self.media.event() => match event {
+                MediaEvent::SourceEnded => ClientEvent::Played,
+                MediaEvent::SourceFailed(error) => ClientEvent::Failed(error.into()),
+                MediaEvent::SinkFailed => ClientEvent::Failed(JoinError::Recording),
+            },
+        }
+    }
+
+    /// What was counted so far.
+    pub async fn stats(&self) -> Stats {
+        let rtt = match self.now_live() {
+            Some(live) => live.connection.rtt().await,
+            None => None,
+        };
+        let counters = &self.media.sockets().counters;
+        counters.snapshot(self.joined.elapsed(), rtt)
+    }
+
+    /// The public name of the participant, eight hexadecimal digits, while there is a session.
+    pub fn participant(&self) -> Option<String> {
+        self.now_live()?.session.participant().map(str::to_owned)
+    }
+
+    /// Sends a message on the data channel `control`; `false` while there is none that is open.
+    pub async fn say(&self, text: &str) -> bool {
+        match self.now_live() {
+            Some(live) => live.connection.say(text).await,
+            None => false,
+        }
+    }
+
+    /// The messages that come on the data channel `control`, from now on.
+    pub fn messages(&self) -> broadcast::Receiver<Arc<str>> {
+        self.media.sockets().messages.subscribe()
+    }
+
+    /// Ends the session and completes the recording.
+    ///
+    /// # Errors
+    /// [`JoinError`] when the recording could not be written. A server that does not answer any more is
+    /// no error: it finds out by itself.
+    pub async fn leave(self) -> Result<(), JoinError> {
+        self.keeper.abort();
+        // Aborted or not, it must be through before the session is taken out.
+        let _ = self.keeper.await;
+        let live = lock(&self.live).take();
+        if let Some(live) = live {
+            live.end().await;
+        }
+        Ok(self.media.finish().await?)
+    }
+
+    fn now_live(&self) -> Option<Live> {
+        lock(&self.live).clone()
+    }
+}
+
+impl Live {
+    async fn connect(options: &ClientOptions, sockets: &Sockets) -> Result<Live, JoinError> {
+        let (connection, offer) =
+            Connection::offer(sockets.clone(), options.room.is_local()).await?;
+        let fragment = sdp::fragment_of(&offer).unwrap_or_default();
+        let asked = match options.ptime_ms {
+            Some(ptime_ms) => sdp::with_ptime(&offer, ptime_ms),
+            None => offer,
+        };
+        let (session, answer) = match options.room.join(asked).await {
+            Ok(joined) => joined,
+            Err(error) => {
+                connection.close().await;
+                return Err(error.into());
+            }
+        };
+        let live = Live {
+            connection: Arc::new(connection),
+            session,
+            fragment,
+        };
+        let up = async {
+            live.connection.accept(answer).await?;
+            live.connection.up().await
+        };
+        if let Err(error) = up.await {
+            live.end().await;
+            return Err(error.into());
+        }
+        info!(participant = live.session.participant(), "joined");
+        Ok(live)
+    }
+
+    async fn end(&self) {
+        let (left, ()) = tokio::join!(self.session.leave(), self.connection.close());
+        if let Err(error) = left {
+            warn!("the session could not be ended: {error}");
+        }
+    }
+}
+
+/// Watches the connection and brings it back.
+struct Keeper {
+    options: ClientOptions,
+    sockets: Sockets,
+    shared: Arc<Mutex<Option<Live>>>,
+    events: mpsc::Sender<ClientEvent>,
+}
+
+impl Keeper {
+    async fn run(self, mut live: Live) {
+        loop {
+            let removed = self.until_lost(&live).await;
+            lock(&self.shared).take();
+            live.end().await;
+            let again = match removed {
+                Some(reason) => Err(JoinError::Removed { reason }),
+                None if !self.options.reconnect => Err(JoinError::Lost),
+                None => self.come_back().await,
+            };
+            let event = match again {
+                Ok(next) => {
+                    live = next;
+                    lock(&self.shared).replace(live.clone());
+                    self.sockets.counters.count_reconnect();
+                    ClientEvent::Reconnected
+                }
+                Err(error) => ClientEvent::Failed(error),
+            };
+            let over = matches!(event, ClientEvent::Failed(_));
+            if self.events.send(event).await.is_err() || over {
+                return;
+            }
+        }
+    }
+
+    /// Waits until the connection is lost; gives the reason if the server has put the client out.
+    async fn until_lost(&self, live: &Live) -> Option<String> {
+        let mut link = live.connection.link();
+        let mut messages = self.sockets.messages.subscribe();
+        let mut probe = tokio::time::interval(PROBE_EVERY);
+        let mut shaky_since = None;
+        loop {
+            let state = *link.borrow_and_update();
+            match state {
+                Link::Down => return self.farewell(live, &mut messages).await,
+                Link::Shaky => {
+                    shaky_since.get_or_insert_with(Instant::now);
+                }
+                Link::Up | Link::Connecting => shaky_since = None,
+            }
+            tokio::select! {
+                changed = link.changed() => if changed.is_err() { return None },
+                message = messages.recv() => if let Some(reason) = removal(live, message.ok().as_deref()) {
+                    return Some(reason);
+                },
+                _ = probe.tick(), if shaky_since.is_some() => {
+                    let waited = shaky_since.is_some_and(|since| since.elapsed() > SHAKY_FOR);
+                    if waited || live.session.exists(&live.fragment).await == Some(false) {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A server that puts someone out says so just before it closes.
+    async fn farewell(
+        &self,
+        live: &Live,
+        messages: &mut broadcast::Receiver<Arc<str>>,
+    ) -> Option<String> {
+        while let Ok(message) = messages.try_recv() {
+            if let Some(reason) = removal(live, Some(&message)) {
+                return Some(reason);
+            }
+        }
+        None
+    }
+
+    /// Tries until it works or cannot.
+    async fn come_back(&self) -> Result<Live, JoinError> {
+        let mut backoff = Backoff::default();
+        loop {
+            let error = match Live::connect(&self.options, &self.sockets).await {
+                Ok(live) => return Ok(live),
+                Err(error) => error,
+            };
+            if error.is_permanent() {
+                return Err(error);
+            }
+            let wait = backoff.next(rand::random());
+            let wait = wait.max(error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER));
+            warn!("{error}; next attempt in {:.1} s", wait.as_secs_f64());
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+/// The reason, if a control message tells that this participant was put out for good.
+fn removal(live: &Live, message: Option<&str>) -> Option<String> {
+    let own = live.session.participant()?;
+    let left = serde_json::from_str::<Left>(message?).ok()?;
+    let put_out = left.event == "left"
+        && left.participant == own
+        && matches!(left.reason.as_str(), "kicked" | "room closed");
+    put_out.then_some(left.reason)
+}
+
+/// The control message that somebody left.
+#[derive(Deserialize)]
+struct Left {
+    event: String,
+    participant: String,
+    reason: String,
+}
+
+fn lock(live: &Mutex<Option<Live>>) -> std::sync::MutexGuard<'_, Option<Live>> {
+    live.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A client that is not asked keeps its last few events.
+const EVENTS: usize = 16;
+
+/// How often the server is asked for the session while the connection is shaky.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+
+/// How long a shaky connection may recover.
+const SHAKY_FOR: Duration = Duration::from_secs(5);
+
+/// A server cannot send a client away for longer than this.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);

@@ -1,0 +1,524 @@
+//! One WebRTC connection: made, plugged into the media, watched and closed.
+//!
+//! The client offers ([`Connection::offer`]); [`Connection::answer`] is the other side, for two clients
+//! connected to each other without a server. All candidates are in the descriptions: none is sent later.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mixer::packet::Payload;
+use mixer::{Packet, RtpTime, Seq};
+use rtc::ice::mdns::MulticastDnsMode;
+use rtc::media_stream::MediaStreamTrack;
+use rtc::peer_connection::configuration::media_engine::MIME_TYPE_OPUS;
+use rtc::rtp_transceiver::rtp_sender::{
+    RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
+    RTCRtpHeaderExtensionCapability, RtpCodecKind,
+};
+use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
+use thiserror::Error;
+use tokio::sync::watch;
+use webrtc::data_channel::{DataChannel, DataChannelEvent};
+use webrtc::media_stream::track_local::TrackLocal;
+use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
+use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
+use webrtc::peer_connection::{
+    MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
+    RTCIceGatheringState, RTCPeerConnectionState, RTCSessionDescription, RTCStatsReportEntry,
+    Registry, SettingEngineBuilder, StatsSelector, configure_rtcp_reports,
+};
+
+use super::downlink::Received;
+use super::media::Sockets;
+use super::sdp::{LEVEL_EXTENSION, SendLimits};
+use super::uplink::Outlet;
+use crate::clock;
+
+/// A connection that does not come about.
+#[derive(Debug, Error)]
+pub enum ConnectionError {
+    /// The WebRTC stack refuses.
+    #[error("WebRTC failed: {0}")]
+    WebRtc(#[from] webrtc::error::Error),
+    /// The list of the machine's addresses cannot be read, or is empty.
+    #[error("this machine has no network address")]
+    NoAddress,
+    /// Collecting the own addresses never ended.
+    #[error("the machine's network addresses could not be collected")]
+    Gathering,
+    /// The answer takes no Opus.
+    #[error("the server takes no Opus audio")]
+    NoAudio,
+    /// No path was found in time.
+    #[error(
+        "no media path to the server within {} s: is its UDP port reachable?",
+        CONNECT_TIMEOUT.as_secs()
+    )]
+    NoPath,
+}
+
+/// What becomes of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// Not there yet.
+    Connecting,
+    /// Media flows.
+    Up,
+    /// Nothing has come for a while; it may come back.
+    Shaky,
+    /// It will not come back.
+    Down,
+}
+
+/// One WebRTC connection.
+pub struct Connection {
+    peer: Arc<dyn PeerConnection>,
+    sockets: Sockets,
+    track: Option<(Arc<TrackLocalStaticRTP>, u32)>,
+    control: watch::Receiver<Option<Arc<dyn DataChannel>>>,
+    link: watch::Receiver<Link>,
+    gathered: watch::Receiver<bool>,
+}
+
+impl Connection {
+    /// Makes a connection and its offer, complete with candidates.
+    ///
+    /// - `local`: whether the other side may be on this very machine.
+    ///
+    /// # Errors
+    /// [`ConnectionError`] when this machine cannot offer anything.
+    pub async fn offer(
+        sockets: Sockets,
+        local: bool,
+    ) -> Result<(Connection, String), ConnectionError> {
+        let (mut connection, channels) = Connection::build(sockets, local).await?;
+        connection.add_audio().await?;
+        let channel = connection.peer.create_data_channel(CONTROL, None).await?;
+        channels.open(channel);
+        let offer = connection.peer.create_offer(None).await?;
+        let sdp = connection.describe(offer).await?;
+        Ok((connection, sdp))
+    }
+
+    /// Takes the answer to the offer; media flows as soon as [`Connection::up`].
+    ///
+    /// # Errors
+    /// [`ConnectionError`] when it is none, or takes no audio.
+    pub async fn accept(&self, answer: String) -> Result<(), ConnectionError> {
+        let limits = SendLimits::of_answer(&answer).ok_or(ConnectionError::NoAudio)?;
+        self.begin();
+        let answer = RTCSessionDescription::answer(answer)?;
+        self.peer.set_remote_description(answer).await?;
+        self.plug(limits);
+        Ok(())
+    }
+
+    /// Makes the other side of an offer, and its answer, complete with candidates.
+    ///
+    /// # Errors
+    /// [`ConnectionError`] when the offer is none, or has no audio.
+    pub async fn answer(
+        sockets: Sockets,
+        local: bool,
+        offer: String,
+    ) -> Result<(Connection, String), ConnectionError> {
+        let limits = SendLimits::of_answer(&offer).ok_or(ConnectionError::NoAudio)?;
+        let (mut connection, _) = Connection::build(sockets, local).await?;
+        connection.begin();
+        let offer = RTCSessionDescription::offer(offer)?;
+        connection.peer.set_remote_description(offer).await?;
+        connection.add_audio().await?;
+        let answer = connection.peer.create_answer(None).await?;
+        let sdp = connection.describe(answer).await?;
+        connection.plug(limits);
+        Ok((connection, sdp))
+    }
+
+    /// Waits until media can flow.
+    ///
+    /// # Errors
+    /// [`ConnectionError::NoPath`] when it cannot, or not in time.
+    pub async fn up(&self) -> Result<(), ConnectionError> {
+        let mut link = self.link.clone();
+        let settled = link.wait_for(|link| matches!(link, Link::Up | Link::Down));
+        match tokio::time::timeout(CONNECT_TIMEOUT, settled).await {
+            Ok(Ok(link)) if *link == Link::Up => Ok(()),
+            _ => Err(ConnectionError::NoPath),
+        }
+    }
+
+    /// The state, to watch.
+    pub fn link(&self) -> watch::Receiver<Link> {
+        self.link.clone()
+    }
+
+    /// Sends a message on the data channel; `false` while there is none that is open.
+    pub async fn say(&self, text: &str) -> bool {
+        let control = self.control.borrow().clone();
+        match control {
+            Some(control) => control.send_text(text).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// The round trip to the other side, once it was measured.
+    pub async fn rtt(&self) -> Option<Duration> {
+        let report = self
+            .peer
+            .get_stats(Instant::now(), StatsSelector::None)
+            .await;
+        let reported = report.iter().find_map(|entry| match entry {
+            RTCStatsReportEntry::RemoteInboundRtp(stream) if stream.round_trip_time > 0.0 => {
+                Some(stream.round_trip_time)
+            }
+            _ => None,
+        });
+        let checked = report
+            .candidate_pairs()
+            .filter(|pair| pair.nominated)
+            .map(|pair| pair.current_round_trip_time)
+            .find(|rtt_s| *rtt_s > 0.0);
+        Duration::try_from_secs_f64(checked.or(reported)?).ok()
+    }
+
+    /// Unplugs the media and closes.
+    pub async fn close(&self) {
+        self.sockets.outlet.store(None);
+        self.sockets.counters.set_connected(false);
+        // What does not close in order is dropped all the same.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.peer.close()).await;
+    }
+
+    async fn build(
+        sockets: Sockets,
+        local: bool,
+    ) -> Result<(Connection, Channels), ConnectionError> {
+        let (control_in, control) = watch::channel(None);
+        let (link_in, link) = watch::channel(Link::Connecting);
+        let (gathered_in, gathered) = watch::channel(false);
+        let channels = Channels {
+            control: control_in,
+            sockets: sockets.clone(),
+        };
+        let events = Events {
+            link: link_in,
+            gathered: gathered_in,
+            channels: channels.clone(),
+        };
+        let mut media = MediaEngine::default();
+        media.register_codec(opus(), RtpCodecKind::Audio)?;
+        for uri in LEVEL_EXTENSIONS {
+            let uri = uri.to_owned();
+            media.register_header_extension(
+                RTCRtpHeaderExtensionCapability { uri },
+                RtpCodecKind::Audio,
+                None,
+            )?;
+        }
+        let settings = SettingEngineBuilder::new()
+            .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+            .with_ice_timeouts(Some(SHAKY_AFTER), Some(DOWN_AFTER), Some(KEEP_ALIVE))
+            .build();
+        let peer = PeerConnectionBuilder::new()
+            .with_media_engine(media)
+            .with_setting_engine(settings)
+            .with_interceptor_registry(configure_rtcp_reports(Registry::new()))
+            .with_handler(Arc::new(events))
+            .with_udp_addrs(addresses(local)?)
+            .build()
+            .await?;
+        let connection = Connection {
+            peer: Arc::new(peer),
+            sockets,
+            track: None,
+            control,
+            link,
+            gathered,
+        };
+        Ok((connection, channels))
+    }
+
+    /// A track to send on, or else an offer only to receive.
+    async fn add_audio(&mut self) -> Result<(), ConnectionError> {
+        if !self.sockets.talks {
+            let only_listen = RTCRtpTransceiverInit {
+                direction: RTCRtpTransceiverDirection::Recvonly,
+                ..RTCRtpTransceiverInit::default()
+            };
+            // The answering side has one already, from the offer.
+            if self.peer.get_transceivers().await.is_empty() {
+                self.peer
+                    .add_transceiver_from_kind(RtpCodecKind::Audio, Some(only_listen))
+                    .await?;
+            }
+            return Ok(());
+        }
+        let ssrc = rand::random();
+        let encoding = RTCRtpEncodingParameters {
+            rtp_coding_parameters: RTCRtpCodingParameters {
+                ssrc: Some(ssrc),
+                ..RTCRtpCodingParameters::default()
+            },
+            codec: opus().rtp_codec,
+            ..RTCRtpEncodingParameters::default()
+        };
+        let track = Arc::new(TrackLocalStaticRTP::new(MediaStreamTrack::new(
+            "mixminus".to_owned(),
+            "voice".to_owned(),
+            "voice".to_owned(),
+            RtpCodecKind::Audio,
+            vec![encoding],
+        )));
+        self.peer
+            .add_track(Arc::clone(&track) as Arc<dyn TrackLocal>)
+            .await?;
+        self.track = Some((track, ssrc));
+        Ok(())
+    }
+
+    /// Applies an own description and waits for its candidates.
+    async fn describe(&self, own: RTCSessionDescription) -> Result<String, ConnectionError> {
+        self.peer.set_local_description(own).await?;
+        let mut gathered = self.gathered.clone();
+        let complete = gathered.wait_for(|gathered| *gathered);
+        match tokio::time::timeout(GATHER_TIMEOUT, complete).await {
+            Ok(Ok(_)) => {}
+            _ => return Err(ConnectionError::Gathering),
+        }
+        let described = self.peer.local_description().await;
+        described
+            .map(|own| own.sdp)
+            .ok_or(ConnectionError::Gathering)
+    }
+
+    /// Lets the playout start afresh, before the first packet of this connection can come.
+    fn begin(&self) {
+        // A full link means that the playout is not running, and then it starts afresh anyway.
+        let _ = self.sockets.received.try_send(Received::Restart);
+    }
+
+    /// Lets the uplink send, once the connection is up.
+    fn plug(&self, limits: SendLimits) {
+        let outlet = self.track.as_ref().map(|(track, ssrc)| {
+            Arc::new(Outlet {
+                track: Arc::clone(track),
+                ssrc: *ssrc,
+                payload_type: OPUS_PAYLOAD_TYPE,
+                limits,
+            })
+        });
+        let slot = Arc::clone(&self.sockets.outlet);
+        let counters = Arc::clone(&self.sockets.counters);
+        let mut link = self.link.clone();
+        tokio::spawn(async move {
+            if let Ok(up) = link.wait_for(|link| *link != Link::Connecting).await
+                && *up == Link::Up
+            {
+                slot.store(outlet);
+                counters.set_connected(true);
+            }
+        });
+    }
+}
+
+/// What the stack tells; called on its own task, so that nothing here may wait.
+struct Events {
+    link: watch::Sender<Link>,
+    gathered: watch::Sender<bool>,
+    channels: Channels,
+}
+
+#[async_trait::async_trait]
+impl PeerConnectionEventHandler for Events {
+    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+        if state == RTCIceGatheringState::Complete {
+            self.gathered.send_replace(true);
+        }
+    }
+
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        let link = match state {
+            RTCPeerConnectionState::Connected => Link::Up,
+            RTCPeerConnectionState::Disconnected => Link::Shaky,
+            RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed => Link::Down,
+            _ => return,
+        };
+        self.link.send_replace(link);
+    }
+
+    async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
+        self.channels.open(channel);
+    }
+
+    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
+        let sockets = self.channels.sockets.clone();
+        tokio::spawn(async move {
+            while let Some(event) = track.poll().await {
+                if let TrackRemoteEvent::OnRtpPacket(packet) = event {
+                    receive(&sockets, &packet);
+                }
+            }
+        });
+    }
+}
+
+/// The data channel, whoever made it.
+#[derive(Clone)]
+struct Channels {
+    control: watch::Sender<Option<Arc<dyn DataChannel>>>,
+    sockets: Sockets,
+}
+
+impl Channels {
+    fn open(&self, channel: Arc<dyn DataChannel>) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            while let Some(event) = channel.poll().await {
+                match event {
+                    DataChannelEvent::OnOpen => {
+                        this.control.send_replace(Some(Arc::clone(&channel)));
+                    }
+                    DataChannelEvent::OnMessage(message) if message.is_string => {
+                        if let Ok(text) = str::from_utf8(&message.data) {
+                            // Refused only while nobody reads them.
+                            let _ = this.sockets.messages.send(text.into());
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            this.control.send_replace(None);
+        });
+    }
+}
+
+/// Takes one packet from the network.
+fn receive(sockets: &Sockets, packet: &rtc::rtp::Packet) {
+    let at = Instant::now();
+    let header = &packet.header;
+    sockets.tap.received(at, header, &packet.payload);
+    sockets.counters.received(packet.payload.len());
+    sockets.counters.heard(&header.csrc, at);
+    // A payload that no sender makes: it is counted as received and never played.
+    let Some(payload) = Payload::copy_from(&packet.payload) else {
+        return;
+    };
+    let packet = Packet {
+        seq: Seq(header.sequence_number),
+        time: RtpTime(header.timestamp),
+        ssrc: header.ssrc,
+        marker: header.marker,
+        level: None,
+        payload,
+    };
+    // The newest is dropped when the link is full, and is then lost to the playout.
+    let _ = sockets
+        .received
+        .try_send(Received::Packet(packet, clock::at(at)));
+}
+
+/// The addresses to bind: every interface's, and loopback where the other side may be on this machine or
+/// where there is nothing else. A wildcard would leave loopback out.
+fn addresses(local: bool) -> Result<Vec<SocketAddr>, ConnectionError> {
+    let interfaces = if_addrs::get_if_addrs().map_err(|_| ConnectionError::NoAddress)?;
+    let all: Vec<IpAddr> = interfaces.iter().map(|interface| interface.ip()).collect();
+    let chosen = choose(&all, local);
+    if chosen.is_empty() {
+        return Err(ConnectionError::NoAddress);
+    }
+    Ok(chosen
+        .into_iter()
+        .map(|ip| SocketAddr::new(ip, 0))
+        .collect())
+}
+
+fn choose(all: &[IpAddr], local: bool) -> Vec<IpAddr> {
+    let is_link_local = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    let mut chosen: Vec<IpAddr> = all
+        .iter()
+        .filter(|ip| !ip.is_loopback() && !is_link_local(ip))
+        .copied()
+        .collect();
+    if local || chosen.is_empty() {
+        let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        chosen.extend(loopback.iter().filter(|ip| all.contains(ip)));
+    }
+    chosen.truncate(MAX_ADDRESSES);
+    chosen
+}
+
+/// Opus as we want to receive it.
+fn opus() -> RTCRtpCodecParameters {
+    RTCRtpCodecParameters {
+        rtp_codec: RTCRtpCodec {
+            mime_type: MIME_TYPE_OPUS.to_owned(),
+            clock_rate: 48_000,
+            channels: 2,
+            sdp_fmtp_line: "minptime=10;useinbandfec=1;usedtx=1".to_owned(),
+            rtcp_feedback: Vec::new(),
+        },
+        payload_type: OPUS_PAYLOAD_TYPE,
+        ..RTCRtpCodecParameters::default()
+    }
+}
+
+/// The name of the data channel that carries the control messages.
+const CONTROL: &str = "control";
+
+/// The payload type that browsers use for Opus.
+const OPUS_PAYLOAD_TYPE: u8 = 111;
+
+/// Levels to the server (RFC 6464) and of who is heard (RFC 6465).
+const LEVEL_EXTENSIONS: [&str; 2] = [
+    LEVEL_EXTENSION,
+    "urn:ietf:params:rtp-hdrext:csrc-audio-level",
+];
+
+/// Candidates of one description: enough for any machine that is a client.
+const MAX_ADDRESSES: usize = 16;
+
+/// There is no server to ask: the addresses are those of the interfaces.
+const GATHER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Ten round trips on the slowest of links, and then some for lost packets.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Three keep-alives in a row without an answer.
+const SHAKY_AFTER: Duration = Duration::from_secs(3);
+
+/// How long the stack itself goes on hoping after that.
+const DOWN_AFTER: Duration = Duration::from_secs(20);
+
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
+
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_offered_where_it_leads_somewhere() {
+        let ips =
+            |list: &[&str]| -> Vec<IpAddr> { list.iter().map(|ip| ip.parse().unwrap()).collect() };
+        let all = ips(&[
+            "127.0.0.1",
+            "::1",
+            "192.0.2.7",
+            "fe80::1",
+            "169.254.3.3",
+            "2001:db8::1",
+        ]);
+        assert_eq!(choose(&all, false), ips(&["192.0.2.7", "2001:db8::1"]));
+        assert_eq!(
+            choose(&all, true),
+            ips(&["192.0.2.7", "2001:db8::1", "127.0.0.1", "::1"])
+        );
+        assert_eq!(choose(&ips(&["127.0.0.1"]), false), ips(&["127.0.0.1"]));
+        assert_eq!(choose(&[], true), ips(&[]));
+    }
+}

@@ -1,0 +1,58 @@
+//! Two clients connected to each other, without a server: the same media, the same connection. What a
+//! server adds is what it measures more than these two.
+
+use std::time::Instant;
+
+use super::connection::Connection;
+use super::error::JoinError;
+use super::media::{Media, MediaOptions};
+use super::stats::Stats;
+
+/// One of two clients that are connected to each other.
+pub struct Direct {
+    /// Its media.
+    pub media: Media,
+    /// Its connection.
+    pub connection: Connection,
+    since: Instant,
+}
+
+/// Connects two clients over loopback and waits until media can flow.
+///
+/// # Errors
+/// [`JoinError`] when either side fails.
+pub async fn connect(
+    caller: MediaOptions,
+    callee: MediaOptions,
+) -> Result<(Direct, Direct), JoinError> {
+    let (caller, callee) = (Media::start(caller)?, Media::start(callee)?);
+    let (offering, offer) = Connection::offer(caller.sockets().clone(), true).await?;
+    let (answering, answer) = Connection::answer(callee.sockets().clone(), true, offer).await?;
+    offering.accept(answer).await?;
+    tokio::try_join!(offering.up(), answering.up())?;
+    let since = Instant::now();
+    let direct = |media, connection| Direct {
+        media,
+        connection,
+        since,
+    };
+    Ok((direct(caller, offering), direct(callee, answering)))
+}
+
+impl Direct {
+    /// What was counted so far.
+    pub async fn stats(&self) -> Stats {
+        let rtt = self.connection.rtt().await;
+        let counters = &self.media.sockets().counters;
+        counters.snapshot(self.since.elapsed(), rtt)
+    }
+
+    /// Closes the connection and completes the recording.
+    ///
+    /// # Errors
+    /// [`JoinError`] when the recording could not be written.
+    pub async fn finish(self) -> Result<(), JoinError> {
+        self.connection.close().await;
+        Ok(self.media.finish().await?)
+    }
+}

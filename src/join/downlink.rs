@@ -1,0 +1,190 @@
+//! The receiving half: packets into the playout as they come, a frame of 20 ms out of it every 20 ms.
+//!
+//! The thread outlives connections and never waits for a packet: what was not received is silence, so
+//! that a recording is as long as the time it took.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+use mixer::format::{Layout, TickLength};
+use mixer::playout::Playout;
+use mixer::{Frame, Packet, Time};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::media::MediaEvent;
+use super::opus::VoiceDecoder;
+use super::pacing::Pacer;
+use super::pcm::PcmError;
+use super::pcm::recorder::Recorder;
+use super::stats::{self, Counters};
+use super::tap::Tap;
+use crate::clock;
+
+/// What comes from the connections.
+pub enum Received {
+    /// A packet, with its arrival.
+    Packet(Packet, Time),
+    /// Another connection starts.
+    Restart,
+}
+
+/// Bound of the link from the connection: five seconds of 20 ms packets. The newest is dropped when it
+/// is full, which only a thread that does not run can cause.
+pub const RECEIVED: usize = 256;
+
+/// What the receiving thread works with.
+pub struct DownlinkParts {
+    /// What comes from the connections.
+    pub received: Receiver<Received>,
+    /// Where the audio goes, if anywhere.
+    pub recorder: Option<Recorder>,
+    /// Who listens in.
+    pub tap: Arc<dyn Tap>,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    /// Told once when the recording fails.
+    pub events: UnboundedSender<MediaEvent>,
+}
+
+/// The running thread.
+pub struct Downlink {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<(), PcmError>>>,
+}
+
+impl Downlink {
+    /// Starts the thread: the first frame is due 20 ms after the first [`Received::Restart`].
+    ///
+    /// # Errors
+    /// The system's, when it gives no thread; libopus's, when it gives no decoder.
+    pub fn start(parts: DownlinkParts) -> Result<Downlink, PcmError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let player = Player {
+            playout: Playout::new(Layout::Mono, TICK, Box::new(VoiceDecoder::new()?)),
+            frame: Frame::new(Layout::Mono, TICK),
+            parts,
+            stop: Arc::clone(&stop),
+            failed: false,
+        };
+        let thread = thread::Builder::new()
+            .name("join-downlink".to_owned())
+            .spawn(move || player.run())?;
+        Ok(Downlink {
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Stops the thread and completes the recording; blocks until both are done.
+    ///
+    /// # Errors
+    /// [`PcmError`] when the recording could not be written.
+    pub fn finish(mut self) -> Result<(), PcmError> {
+        self.stop.store(true, Ordering::Relaxed);
+        match self.thread.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(finished)) => finished,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl Drop for Downlink {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Player {
+    parts: DownlinkParts,
+    playout: Playout,
+    frame: Frame,
+    stop: Arc<AtomicBool>,
+    failed: bool,
+}
+
+impl Player {
+    fn run(mut self) -> Result<(), PcmError> {
+        self.wait_for_connection();
+        let mut pacer = Pacer::new(Instant::now() + TICK.duration(), TICK.duration());
+        while !self.stop.load(Ordering::Relaxed) {
+            thread::sleep(pacer.deadline().saturating_duration_since(Instant::now()));
+            self.take_packets();
+            let now = Instant::now();
+            let skipped_ticks = pacer.skip_all_but(CATCH_UP_TICKS, now);
+            if let Some(recorder) = &mut self.parts.recorder {
+                recorder.silence(skipped_ticks * TICK.samples() as u64);
+            }
+            while let Some(due) = pacer.take(now) {
+                self.tick(due);
+            }
+            self.publish();
+        }
+        match self.parts.recorder {
+            Some(recorder) => recorder.finish(),
+            None => Ok(()),
+        }
+    }
+
+    /// The first connection starts the clock.
+    fn wait_for_connection(&self) {
+        while !self.stop.load(Ordering::Relaxed) {
+            let received = self.parts.received.recv_timeout(TICK.duration());
+            if matches!(received, Ok(Received::Restart)) {
+                return;
+            }
+        }
+    }
+
+    fn take_packets(&mut self) {
+        // At most what the link holds: packets that keep coming wait for the next turn.
+        for received in self.parts.received.try_iter().take(RECEIVED) {
+            match received {
+                Received::Packet(packet, arrival) => {
+                    // Counted by the playout itself, whatever becomes of it.
+                    let _ = self.playout.push(&packet, arrival);
+                }
+                Received::Restart => self.playout.restart(),
+            }
+        }
+    }
+
+    fn tick(&mut self, due: Instant) {
+        // Where nothing is heard the frame is silence, and that is what is recorded.
+        let _ = self.playout.pull(clock::at(due), &mut self.frame);
+        self.parts.tap.played(due, self.frame.samples());
+        let Some(recorder) = &mut self.parts.recorder else {
+            return;
+        };
+        recorder.frame(self.frame.samples());
+        if recorder.has_failed() && !self.failed {
+            self.failed = true;
+            // Nobody may be interested any more.
+            let _ = self.parts.events.send(MediaEvent::SinkFailed);
+        }
+    }
+
+    fn publish(&self) {
+        let stats = self.playout.stats();
+        let counters = &self.parts.counters;
+        *counters
+            .playout
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = stats::Playout {
+            lost: stats.lost,
+            late: stats.late,
+            concealed_samples: stats.concealed_samples,
+            delay: stats.delay,
+            target: stats.target,
+        };
+    }
+}
+
+const TICK: TickLength = TickLength::Ms20;
+
+/// After a late wake-up every frame is played that is at most this late: five seconds. A process that
+/// was stopped for longer goes on with what is new.
+const CATCH_UP_TICKS: u64 = 250;

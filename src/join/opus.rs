@@ -1,0 +1,232 @@
+//! The client's two ends of Opus: voice into payloads, payloads into PCM.
+
+use mixer::codec::{Decode, DecodeError};
+use mixer::format::{MAX_PACKET_SAMPLES, MAX_PAYLOAD_BYTES, SAMPLE_RATE_HZ};
+use opus::{Application, Bandwidth, Bitrate, Channels, Decoder, Encoder, ErrorCode};
+
+use super::sdp::SendLimits;
+
+/// How the voice is to be encoded, before what the receiver allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VoiceSettings {
+    /// Bits per second of payload, 6,000..=510,000.
+    pub bitrate_bps: u32,
+    /// In-band error correction, for a tenth of the packets lost (RFC 6716, 2.1.7).
+    pub fec: bool,
+}
+
+/// Encodes 48 kHz mono voice.
+pub struct VoiceEncoder {
+    encoder: Encoder,
+    settings: VoiceSettings,
+    dtx: bool,
+}
+
+impl VoiceEncoder {
+    /// An encoder for a receiver that has not said anything.
+    ///
+    /// # Errors
+    /// libopus's own.
+    pub fn new(settings: VoiceSettings) -> Result<VoiceEncoder, opus::Error> {
+        let mut encoder = Encoder::new(SAMPLE_RATE_HZ, Channels::Mono, Application::Voip)?;
+        encoder.set_complexity(COMPLEXITY)?;
+        encoder.set_inband_fec(settings.fec)?;
+        encoder.set_packet_loss_perc(if settings.fec {
+            EXPECTED_LOSS_PERCENT
+        } else {
+            0
+        })?;
+        let mut voice = VoiceEncoder {
+            encoder,
+            settings,
+            dtx: false,
+        };
+        voice.obey(&SendLimits::default())?;
+        Ok(voice)
+    }
+
+    /// Takes over what a receiver's answer allows.
+    ///
+    /// # Errors
+    /// libopus's own.
+    pub fn obey(&mut self, limits: &SendLimits) -> Result<(), opus::Error> {
+        let ceiling_bps = limits.max_average_bitrate_bps.unwrap_or(u32::MAX);
+        let bitrate_bps = self.settings.bitrate_bps.min(ceiling_bps);
+        self.encoder
+            .set_bitrate(Bitrate::Bits(bitrate_bps as i32))?;
+        self.encoder.set_vbr(!limits.cbr)?;
+        self.dtx = limits.dtx;
+        self.encoder.set_dtx(limits.dtx)?;
+        self.encoder
+            .set_max_bandwidth(match limits.max_playback_rate_hz {
+                ..=8_000 => Bandwidth::Narrowband,
+                ..=12_000 => Bandwidth::Mediumband,
+                ..=16_000 => Bandwidth::Wideband,
+                ..=24_000 => Bandwidth::Superwideband,
+                _ => Bandwidth::Fullband,
+            })
+    }
+
+    /// Encodes one frame of 10, 20, 40 or 60 ms into `payload`; 0 bytes when there is nothing to send,
+    /// because the encoder has gone silent (DTX).
+    ///
+    /// # Errors
+    /// libopus's own, for any other length.
+    pub fn encode(
+        &mut self,
+        pcm: &[f32],
+        payload: &mut [u8; MAX_PAYLOAD_BYTES],
+    ) -> Result<usize, opus::Error> {
+        let bytes = self.encoder.encode_float(pcm, payload)?;
+        // One or two bytes hold no audio: libopus says that they need not be sent.
+        Ok(if self.dtx && bytes <= 2 { 0 } else { bytes })
+    }
+}
+
+/// Decodes to 48 kHz mono.
+pub struct VoiceDecoder {
+    decoder: Decoder,
+}
+
+impl VoiceDecoder {
+    /// A decoder without history.
+    ///
+    /// # Errors
+    /// libopus's own.
+    pub fn new() -> Result<VoiceDecoder, opus::Error> {
+        let decoder = Decoder::new(SAMPLE_RATE_HZ, Channels::Mono)?;
+        Ok(VoiceDecoder { decoder })
+    }
+}
+
+impl Decode for VoiceDecoder {
+    fn decode(&mut self, payload: &[u8], pcm: &mut [f32]) -> Result<usize, DecodeError> {
+        // No bytes at all would be concealment to libopus, as long as the buffer is.
+        if payload.is_empty() {
+            return Err(DecodeError::Malformed);
+        }
+        self.decoder
+            .decode_float(payload, pcm, false)
+            .map_err(|error| match error.code() {
+                ErrorCode::BufferTooSmall => DecodeError::TooLong {
+                    got_samples: MAX_PACKET_SAMPLES,
+                    max_samples: pcm.len(),
+                },
+                _ => DecodeError::Malformed,
+            })
+    }
+
+    fn recover(&mut self, next_payload: &[u8], pcm: &mut [f32]) -> Result<(), DecodeError> {
+        if next_payload.is_empty() {
+            return Err(DecodeError::Malformed);
+        }
+        self.decoder
+            .decode_float(next_payload, pcm, true)
+            .map(|_| ())
+            .map_err(|_| DecodeError::Malformed)
+    }
+
+    fn conceal(&mut self, pcm: &mut [f32]) {
+        if self.decoder.decode_float(&[], pcm, false).is_err() {
+            pcm.fill(0.0);
+        }
+    }
+
+    fn reset(&mut self) {
+        self.decoder
+            .reset_state()
+            .expect("libopus has no reason to refuse a reset");
+    }
+}
+
+/// The best that libopus has: a client encodes one stream.
+const COMPLEXITY: i32 = 10;
+
+/// What error correction is sized for when it is asked for.
+const EXPECTED_LOSS_PERCENT: i32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::super::pcm::tones::{amplitude, sine};
+    use super::*;
+
+    fn rate_bps(limits: SendLimits) -> usize {
+        let settings = VoiceSettings {
+            bitrate_bps: 64_000,
+            fec: false,
+        };
+        let mut encoder = VoiceEncoder::new(settings).unwrap();
+        encoder.obey(&limits).unwrap();
+        let mut payload = [0; MAX_PAYLOAD_BYTES];
+        let pcm = sine(440.0, 48_000, 480_000);
+        let bytes: usize = pcm
+            .chunks(960)
+            .map(|frame| encoder.encode(frame, &mut payload).unwrap())
+            .sum();
+        bytes * 8 / 10
+    }
+
+    #[test]
+    fn the_receiver_s_ceiling_holds() {
+        assert!(rate_bps(SendLimits::default()) > 30_000);
+        let limits = SendLimits {
+            max_average_bitrate_bps: Some(12_000),
+            ..SendLimits::default()
+        };
+        let bps = rate_bps(limits);
+        assert!(bps < 13_000, "{bps}");
+    }
+
+    #[test]
+    fn silence_is_not_sent_when_the_receiver_wants_it_so() {
+        for (dtx, most) in [(true, 20), (false, 150)] {
+            let settings = VoiceSettings {
+                bitrate_bps: 32_000,
+                fec: true,
+            };
+            let mut encoder = VoiceEncoder::new(settings).unwrap();
+            let limits = SendLimits {
+                dtx,
+                ..SendLimits::default()
+            };
+            encoder.obey(&limits).unwrap();
+            let mut payload = [0; MAX_PAYLOAD_BYTES];
+            let sent = (0..150)
+                .filter(|_| encoder.encode(&[0.0; 960], &mut payload).unwrap() > 0)
+                .count();
+            assert!(sent <= most && (dtx || sent == 150), "{sent} of 150");
+        }
+    }
+
+    #[test]
+    fn every_packet_time_makes_the_way() {
+        for samples in [480, 960, 1_920, 2_880] {
+            let settings = VoiceSettings {
+                bitrate_bps: 32_000,
+                fec: false,
+            };
+            let mut encoder = VoiceEncoder::new(settings).unwrap();
+            let mut decoder = VoiceDecoder::new().unwrap();
+            let mut payload = [0; MAX_PAYLOAD_BYTES];
+            let mut out = Vec::new();
+            let mut pcm = vec![0.0; MAX_PACKET_SAMPLES];
+            for frame in sine(440.0, 48_000, 57_600).chunks(samples) {
+                let bytes = encoder.encode(frame, &mut payload).unwrap();
+                assert_eq!(decoder.decode(&payload[..bytes], &mut pcm), Ok(samples));
+                out.extend_from_slice(&pcm[..samples]);
+            }
+            assert!((amplitude(&out[9_600..], 440.0) - 0.5).abs() < 0.1);
+        }
+    }
+
+    #[test]
+    fn nothing_is_no_packet() {
+        let mut decoder = VoiceDecoder::new().unwrap();
+        let mut pcm = [0.0; 960];
+        assert_eq!(decoder.decode(&[], &mut pcm), Err(DecodeError::Malformed));
+        assert_eq!(decoder.recover(&[], &mut pcm), Err(DecodeError::Malformed));
+        assert!(decoder.decode(&[0xff; 7], &mut pcm).is_err());
+        decoder.conceal(&mut pcm);
+        decoder.reset();
+    }
+}

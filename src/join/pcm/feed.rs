@@ -1,0 +1,335 @@
+//! Source -> uplink: a thread that reads ahead, and a bounded store the uplink takes from without waiting.
+//!
+//! A file is read as fast as it is used. A live source (a microphone behind a pipe) runs by its own
+//! clock, which is never quite ours, and what it recorded before we were connected is old: what stays
+//! in the store for a whole second without ever running low is delay, and is dropped.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use mixer::format::SAMPLE_RATE_HZ;
+
+use super::{PcmError, Source};
+
+/// What one pull gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pull {
+    /// The frame is filled; the last one of a file is completed with silence.
+    Full,
+    /// There is not enough yet: nothing was taken.
+    Underrun,
+    /// There will be nothing more.
+    Ended,
+}
+
+/// The taking end of a source that is read ahead.
+pub struct Feed {
+    shared: Arc<Shared>,
+    live: bool,
+    backlog: Backlog,
+}
+
+impl Feed {
+    /// Starts reading `source`, again and again if `looped`.
+    ///
+    /// # Errors
+    /// The system's, when it gives no thread.
+    pub fn start(source: Box<dyn Source>, looped: bool) -> std::io::Result<Feed> {
+        let shared = Arc::new(Shared::default());
+        let live = source.may_be_live();
+        let reader = Reader {
+            source,
+            looped,
+            shared: Arc::clone(&shared),
+        };
+        thread::Builder::new()
+            .name("join-source".to_owned())
+            .spawn(move || reader.run())?;
+        Ok(Feed {
+            shared,
+            live,
+            backlog: Backlog::default(),
+        })
+    }
+
+    /// Whether the source runs by its own clock.
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
+    /// Takes one frame; never waits for the source.
+    pub fn pull(&mut self, pcm: &mut [f32]) -> Pull {
+        let mut store = self.shared.lock();
+        if self.live && !store.ended {
+            let stale_samples = self.backlog.stale_samples(&store, pcm.len());
+            store.pcm.drain(..stale_samples);
+        }
+        if store.pcm.is_empty() && store.ended {
+            return Pull::Ended;
+        }
+        if store.pcm.len() < pcm.len() && !store.ended {
+            return Pull::Underrun;
+        }
+        let samples = store.pcm.len().min(pcm.len());
+        for (sample, stored) in pcm.iter_mut().zip(store.pcm.drain(..samples)) {
+            *sample = stored;
+        }
+        pcm[samples..].fill(0.0);
+        drop(store);
+        self.shared.room.notify_one();
+        Pull::Full
+    }
+
+    /// Why the source ended early, if it did; asked once.
+    pub fn take_error(&self) -> Option<PcmError> {
+        self.shared.lock().error.take()
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        // A reader that waits for room leaves at once; one that waits for its input leaves with it.
+        self.shared.lock().closed = true;
+        self.shared.room.notify_one();
+    }
+}
+
+/// Finds out how much of a live source's store is nothing but delay.
+#[derive(Default)]
+struct Backlog {
+    seen_samples: usize,
+    lowest_samples: Option<usize>,
+    was_full: bool,
+}
+
+impl Backlog {
+    /// Called at each pull: samples to drop now.
+    fn stale_samples(&mut self, store: &Store, frame_samples: usize) -> usize {
+        let level_samples = store.pcm.len();
+        let lowest_samples = self
+            .lowest_samples
+            .map_or(level_samples, |low| low.min(level_samples));
+        self.lowest_samples = Some(lowest_samples);
+        // A store that is ever full is fed faster than real time: a file through a pipe, nothing live.
+        self.was_full |= level_samples >= STORE_SAMPLES;
+        self.seen_samples += frame_samples;
+        if self.seen_samples < WINDOW_SAMPLES {
+            return 0;
+        }
+        let was_full = self.was_full;
+        *self = Backlog::default();
+        if was_full || lowest_samples <= 3 * frame_samples {
+            return 0;
+        }
+        lowest_samples - 2 * frame_samples
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    store: Mutex<Store>,
+    room: Condvar,
+}
+
+#[derive(Default)]
+struct Store {
+    pcm: VecDeque<f32>,
+    ended: bool,
+    closed: bool,
+    error: Option<PcmError>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Reader {
+    source: Box<dyn Source>,
+    looped: bool,
+    shared: Arc<Shared>,
+}
+
+impl Reader {
+    fn run(mut self) {
+        let error = self.read_all().err();
+        let mut store = self.shared.lock();
+        store.ended = true;
+        store.error = error;
+    }
+
+    fn read_all(&mut self) -> Result<(), PcmError> {
+        let mut pcm = [0.0; READ_SAMPLES];
+        // A file without a sample must not be looped for ever.
+        let mut empty = true;
+        loop {
+            let samples = self.source.read(&mut pcm)?;
+            if samples == 0 {
+                if empty || !self.looped || !self.source.rewind()? {
+                    return Ok(());
+                }
+                empty = true;
+                continue;
+            }
+            empty = false;
+            if !self.store(&pcm[..samples]) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until there is room; `false` once nobody takes any more.
+    fn store(&self, pcm: &[f32]) -> bool {
+        let mut store = self
+            .shared
+            .room
+            .wait_while(self.shared.lock(), |store| {
+                !store.closed && store.pcm.len() >= STORE_SAMPLES
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        store.pcm.extend(pcm);
+        !store.closed
+    }
+}
+
+/// Two seconds: more than the 0.7 s that a pipe holds at this rate, so that the store of a live source
+/// can never be full.
+const STORE_SAMPLES: usize = 2 * SAMPLE_RATE_HZ as usize;
+
+/// How long a level must last before it counts as delay: longer than any hiccup of a sound card.
+const WINDOW_SAMPLES: usize = SAMPLE_RATE_HZ as usize;
+
+/// 10 ms.
+const READ_SAMPLES: usize = 480;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    /// Counts upwards, `left` samples long.
+    struct Ramp {
+        left: usize,
+        at: usize,
+        live: bool,
+    }
+
+    impl Source for Ramp {
+        fn read(&mut self, pcm: &mut [f32]) -> Result<usize, PcmError> {
+            let samples = self.left.saturating_sub(self.at).min(pcm.len());
+            for sample in &mut pcm[..samples] {
+                *sample = self.at as f32;
+                self.at += 1;
+            }
+            Ok(samples)
+        }
+        fn rewind(&mut self) -> Result<bool, PcmError> {
+            self.at = 0;
+            Ok(true)
+        }
+        fn may_be_live(&self) -> bool {
+            self.live
+        }
+    }
+
+    fn pull(feed: &mut Feed, pcm: &mut [f32]) -> Pull {
+        let start = Instant::now();
+        loop {
+            match feed.pull(pcm) {
+                Pull::Underrun if start.elapsed() < Duration::from_secs(5) => {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                pulled => return pulled,
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_is_given_whole_and_its_last_frame_completed() {
+        let ramp = Ramp {
+            left: 200_100,
+            at: 0,
+            live: false,
+        };
+        let mut feed = Feed::start(Box::new(ramp), false).unwrap();
+        let mut frame = [0.0; 960];
+        for n in 0..208 {
+            assert_eq!(pull(&mut feed, &mut frame), Pull::Full);
+            assert_eq!(frame[0], (n * 960) as f32);
+        }
+        assert_eq!(pull(&mut feed, &mut frame), Pull::Full);
+        assert_eq!((frame[419], frame[420], frame[959]), (200_099.0, 0.0, 0.0));
+        assert_eq!(pull(&mut feed, &mut frame), Pull::Ended);
+    }
+
+    #[test]
+    fn a_loop_has_no_seam_and_an_empty_file_no_loop() {
+        let mut feed = Feed::start(
+            Box::new(Ramp {
+                left: 700,
+                at: 0,
+                live: false,
+            }),
+            true,
+        )
+        .unwrap();
+        let mut frame = [0.0; 960];
+        for n in 0..100 {
+            assert_eq!(pull(&mut feed, &mut frame), Pull::Full);
+            assert_eq!(frame[5], ((n * 960 + 5) % 700) as f32);
+        }
+        let mut feed = Feed::start(
+            Box::new(Ramp {
+                left: 0,
+                at: 0,
+                live: false,
+            }),
+            true,
+        )
+        .unwrap();
+        assert_eq!(pull(&mut feed, &mut frame), Pull::Ended);
+    }
+
+    fn store(level_samples: usize) -> Store {
+        Store {
+            pcm: vec![0.0; level_samples].into(),
+            ..Store::default()
+        }
+    }
+
+    #[test]
+    fn a_live_backlog_is_dropped_after_a_second() {
+        let mut backlog = Backlog::default();
+        for _ in 0..49 {
+            assert_eq!(backlog.stale_samples(&store(30_000), 960), 0);
+        }
+        assert_eq!(backlog.stale_samples(&store(31_000), 960), 30_000 - 1_920);
+        // A level that dips in between is what keeps the audio together.
+        for n in 0..50 {
+            let level_samples = if n == 20 { 1_000 } else { 30_000 };
+            assert_eq!(backlog.stale_samples(&store(level_samples), 960), 0);
+        }
+    }
+
+    #[test]
+    fn a_file_through_a_pipe_is_not_live() {
+        let mut feed = Feed::start(
+            Box::new(Ramp {
+                left: 400_000,
+                at: 0,
+                live: true,
+            }),
+            false,
+        )
+        .unwrap();
+        let mut frame = [0.0; 960];
+        thread::sleep(Duration::from_millis(50));
+        for n in 0..400 {
+            assert_eq!(pull(&mut feed, &mut frame), Pull::Full);
+            assert_eq!(frame[0], (n * 960) as f32);
+            thread::sleep(Duration::from_micros(300));
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Where the client's audio comes from and where it goes: files, standard input and output, or a test.
+//!
+//! Everything is 48 kHz mono, 32-bit float, full scale 1.0, on both sides of [`Source`] and [`Sink`];
+//! what a file holds is converted behind them. A [`Source`] and a [`Sink`] may block: each is driven
+//! by a thread of its own ([`feed`], [`recorder`]), so that a slow disk never stops the clocks.
+//!
+//! | file | what |
+//! |---|---|
+//! | `wav.rs` | WAV in and out |
+//! | `ogg_in.rs`, `ogg_out.rs` | Ogg Opus in and out (RFC 7845) |
+//! | `raw.rs` | 48 kHz mono s16le on standard input and output |
+//! | `resample.rs` | any rate to 48 kHz |
+//! | `feed.rs` | source -> uplink, through a bounded store |
+//! | `recorder.rs` | downlink -> sink, without holes in time |
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+pub mod feed;
+pub mod ogg_in;
+pub mod ogg_out;
+pub mod raw;
+pub mod recorder;
+pub mod resample;
+pub mod wav;
+
+/// Gives mono PCM at 48 kHz.
+pub trait Source: Send {
+    /// Fills `pcm` from the front and says how many samples it wrote; 0 is the end. May block.
+    ///
+    /// # Errors
+    /// [`PcmError`] when what is read is no audio of the expected kind.
+    fn read(&mut self, pcm: &mut [f32]) -> Result<usize, PcmError>;
+
+    /// Goes back to the first sample; `false` when that is impossible.
+    ///
+    /// # Errors
+    /// [`PcmError`] when the file cannot be read again.
+    fn rewind(&mut self) -> Result<bool, PcmError> {
+        Ok(false)
+    }
+
+    /// Whether the samples may be made at the speed of a clock of their own, as a microphone behind
+    /// a pipe does: then a backlog is delay, and is dropped.
+    fn may_be_live(&self) -> bool {
+        false
+    }
+}
+
+/// Takes mono PCM at 48 kHz.
+pub trait Sink: Send {
+    /// Appends `pcm`. May block.
+    ///
+    /// # Errors
+    /// [`PcmError`] when nothing more can be written.
+    fn write(&mut self, pcm: &[f32]) -> Result<(), PcmError>;
+
+    /// Writes what is still held back and completes the file's headers.
+    ///
+    /// # Errors
+    /// [`PcmError`] when the file cannot be completed.
+    fn finish(self: Box<Self>) -> Result<(), PcmError>;
+}
+
+/// Audio that cannot be read or written.
+#[derive(Debug, Error)]
+pub enum PcmError {
+    /// The file cannot be opened or made.
+    #[error("cannot open {}: {source}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Reading or writing failed on the way.
+    #[error("audio input or output failed: {0}")]
+    Io(#[from] io::Error),
+    /// The file is none that can be played.
+    #[error("{what}")]
+    Unsupported {
+        /// A sentence about what was found and what would do.
+        what: String,
+    },
+    /// A WAV file is broken.
+    #[error("broken WAV file: {0}")]
+    Wav(hound::Error),
+    /// An Ogg file is broken.
+    #[error("broken Ogg file: {0}")]
+    Ogg(#[from] ogg::OggReadError),
+    /// What takes the audio has stopped taking it.
+    #[error("what receives the audio has stopped: the recording is not complete")]
+    Stalled,
+    /// Opus refuses.
+    #[error("{0}")]
+    Opus(#[from] opus::Error),
+}
+
+impl From<hound::Error> for PcmError {
+    fn from(error: hound::Error) -> PcmError {
+        match error {
+            hound::Error::IoError(error) => PcmError::Io(error),
+            error => PcmError::Wav(error),
+        }
+    }
+}
+
+/// Opens a file to play; its first bytes tell what it is.
+///
+/// # Errors
+/// [`PcmError`] when it cannot be opened or is neither WAV nor Ogg Opus.
+pub fn open(path: &Path) -> Result<Box<dyn Source>, PcmError> {
+    let at_open = |source| PcmError::Open {
+        path: path.to_owned(),
+        source,
+    };
+    let mut file = File::open(path).map_err(at_open)?;
+    let mut magic = [0; 4];
+    let known = file.read_exact(&mut magic).is_ok();
+    file.rewind().map_err(at_open)?;
+    let file = BufReader::new(file);
+    match &magic {
+        b"RIFF" if known => Ok(Box::new(wav::WavSource::new(file)?)),
+        b"OggS" if known => Ok(Box::new(ogg_in::OggSource::new(file)?)),
+        _ => Err(PcmError::Unsupported {
+            what: format!(
+                "{} is neither a WAV nor an Ogg Opus file; use - for raw PCM on standard input",
+                path.display()
+            ),
+        }),
+    }
+}
+
+/// The kinds of file that can be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// 16-bit WAV.
+    Wav,
+    /// Ogg Opus.
+    Ogg,
+}
+
+impl FileKind {
+    /// The kind a file's name asks for: `.wav`, `.ogg` or `.opus`.
+    pub fn of(path: &Path) -> Option<FileKind> {
+        let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+        match extension.as_str() {
+            "wav" => Some(FileKind::Wav),
+            "ogg" | "opus" => Some(FileKind::Ogg),
+            _ => None,
+        }
+    }
+
+    /// Makes the file, replacing one of that name.
+    ///
+    /// # Errors
+    /// [`PcmError`] when it cannot be made.
+    pub fn create(self, path: &Path) -> Result<Box<dyn Sink>, PcmError> {
+        let file = File::create(path).map_err(|source| PcmError::Open {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(match self {
+            FileKind::Wav => Box::new(wav::WavSink::new(file)?),
+            FileKind::Ogg => Box::new(ogg_out::OggSink::new(file)?),
+        })
+    }
+}
+
+/// Signals and measurements for the tests of the files below.
+#[cfg(test)]
+pub(super) mod tones {
+    use super::{PcmError, Source};
+    use std::f32::consts::TAU;
+
+    /// A sine of amplitude 0.5.
+    pub fn sine(hz: f32, rate_hz: u32, samples: usize) -> Vec<f32> {
+        (0..samples)
+            .map(|n| 0.5 * (TAU * hz * n as f32 / rate_hz as f32).sin())
+            .collect()
+    }
+
+    /// The amplitude of `hz` in `pcm` at 48 kHz (Goertzel, as a plain correlation).
+    pub fn amplitude(pcm: &[f32], hz: f32) -> f32 {
+        let (mut re, mut im) = (0.0f64, 0.0f64);
+        for (n, sample) in pcm.iter().enumerate() {
+            let phase = f64::from(TAU * hz / 48_000.0) * n as f64;
+            re += f64::from(*sample) * phase.cos();
+            im += f64::from(*sample) * phase.sin();
+        }
+        (2.0 * (re * re + im * im).sqrt() / pcm.len() as f64) as f32
+    }
+
+    /// Everything a source gives.
+    pub fn read_all(source: &mut dyn Source) -> Result<Vec<f32>, PcmError> {
+        let mut all = Vec::new();
+        let mut pcm = [0.0; 777];
+        loop {
+            match source.read(&mut pcm)? {
+                0 => return Ok(all),
+                n => all.extend_from_slice(&pcm[..n]),
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Downlink -> sink: a thread that writes, fed through a bounded link, without holes in time.
+//!
+//! Each frame carries its place. What a sink that stalls makes the link drop, or what was never
+//! recorded, is written as silence, so that one second of recording is one second.
+
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use tracing::warn;
+
+use super::{PcmError, Sink};
+
+/// The giving end of a recording.
+pub struct Recorder {
+    frames: Sender<Take>,
+    at_samples: u64,
+    dropped_frames_total: u64,
+    outcome: Receiver<Result<(), PcmError>>,
+}
+
+/// PCM with its place in the recording.
+struct Take {
+    at_samples: u64,
+    pcm: Vec<f32>,
+}
+
+impl Recorder {
+    /// Starts a recording into `sink`.
+    ///
+    /// - `limit_samples`: the recording is exactly that long when it is finished after that time.
+    ///
+    /// # Errors
+    /// The system's, when it gives no thread.
+    pub fn start(sink: Box<dyn Sink>, limit_samples: Option<u64>) -> std::io::Result<Recorder> {
+        let (frames, taken) = bounded(LINK_FRAMES);
+        let (outcome_in, outcome) = bounded(1);
+        thread::Builder::new()
+            .name("join-sink".to_owned())
+            .spawn(move || {
+                let written = write(sink, taken, limit_samples);
+                // Nobody waits for it when the recording was given up.
+                let _ = outcome_in.send(written);
+            })?;
+        Ok(Recorder {
+            frames,
+            at_samples: 0,
+            dropped_frames_total: 0,
+            outcome,
+        })
+    }
+
+    /// Appends a frame; when the sink is too slow it becomes silence.
+    pub fn frame(&mut self, pcm: &[f32]) {
+        let take = Take {
+            at_samples: self.at_samples,
+            pcm: pcm.to_vec(),
+        };
+        self.at_samples += pcm.len() as u64;
+        if let Err(TrySendError::Full(_)) = self.frames.try_send(take) {
+            if self.dropped_frames_total.is_multiple_of(500) {
+                warn!("what receives the audio is too slow: frames are dropped");
+            }
+            self.dropped_frames_total += 1;
+        }
+    }
+
+    /// Appends that much silence.
+    pub fn silence(&mut self, samples: u64) {
+        self.at_samples += samples;
+    }
+
+    /// Whether writing has stopped before its time; [`Recorder::finish`] tells why.
+    pub fn has_failed(&self) -> bool {
+        !self.outcome.is_empty()
+    }
+
+    /// Writes everything, completes the file and waits for it, but not for ever.
+    ///
+    /// # Errors
+    /// [`PcmError`] when any of it could not be written.
+    pub fn finish(self) -> Result<(), PcmError> {
+        // An empty take at the end makes the silence before it be written.
+        let end = Take {
+            at_samples: self.at_samples,
+            pcm: Vec::new(),
+        };
+        // Refused only when the writer has stopped already or hangs, and the outcome says which.
+        let _ = self.frames.send_timeout(end, FINISH_TIMEOUT);
+        drop(self.frames);
+        self.outcome
+            .recv_timeout(FINISH_TIMEOUT)
+            .unwrap_or(Err(PcmError::Stalled))
+    }
+}
+
+fn write(
+    mut sink: Box<dyn Sink>,
+    takes: Receiver<Take>,
+    limit_samples: Option<u64>,
+) -> Result<(), PcmError> {
+    let limit_samples = limit_samples.unwrap_or(u64::MAX);
+    let mut written_samples = 0;
+    for take in takes {
+        let from = take.at_samples.min(limit_samples);
+        while written_samples < from {
+            let samples = (from - written_samples).min(SILENCE.len() as u64);
+            sink.write(&SILENCE[..samples as usize])?;
+            written_samples += samples;
+        }
+        let samples = (limit_samples - from).min(take.pcm.len() as u64);
+        if samples > 0 {
+            sink.write(&take.pcm[..samples as usize])?;
+            written_samples += samples;
+        }
+    }
+    sink.finish()
+}
+
+/// Two seconds: a disk may stall that long; a reader of standard output that is behind that far has
+/// stopped reading.
+const LINK_FRAMES: usize = 100;
+
+/// A disk that takes longer, or a reader of standard output that has stopped, is left behind.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
+
+static SILENCE: [f32; 960] = [0.0; 960];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    struct Memory(Arc<Mutex<Vec<f32>>>, bool);
+
+    impl Sink for Memory {
+        fn write(&mut self, pcm: &[f32]) -> Result<(), PcmError> {
+            if self.1 {
+                return Err(std::io::Error::other("full").into());
+            }
+            self.0.lock().unwrap().extend_from_slice(pcm);
+            Ok(())
+        }
+        fn finish(self: Box<Self>) -> Result<(), PcmError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn silence_keeps_its_place_and_the_limit_is_exact() {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let sink = Box::new(Memory(Arc::clone(&written), false));
+        let mut recorder = Recorder::start(sink, Some(3_000)).unwrap();
+        recorder.frame(&[0.5; 960]);
+        recorder.silence(1_000);
+        recorder.frame(&[0.25; 960]);
+        recorder.frame(&[0.25; 960]);
+        recorder.finish().unwrap();
+        let written = written.lock().unwrap();
+        assert_eq!(written.len(), 3_000);
+        assert!(written[..960].iter().all(|s| *s == 0.5));
+        assert!(written[960..1_960].iter().all(|s| *s == 0.0));
+        assert!(written[1_960..].iter().all(|s| *s == 0.25));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_at_the_end_and_stops_nobody() {
+        let sink = Box::new(Memory(Arc::default(), true));
+        let mut recorder = Recorder::start(sink, None).unwrap();
+        for _ in 0..1_000 {
+            recorder.frame(&[0.5; 960]);
+        }
+        assert!(recorder.finish().is_err());
+    }
+}

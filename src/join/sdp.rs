@@ -1,0 +1,204 @@
+//! The few lines of an SDP that the client reads or writes itself (RFC 8866, RFC 7587).
+
+/// What a receiver of Opus wants of its sender (RFC 7587, 6.1 and 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SendLimits {
+    /// Never to be exceeded on average.
+    pub max_average_bitrate_bps: Option<u32>,
+    /// The highest sample rate the receiver makes use of.
+    pub max_playback_rate_hz: u32,
+    /// Whether silence need not be sent.
+    pub dtx: bool,
+    /// Whether every packet is to be of the same size.
+    pub cbr: bool,
+    /// Under which number packets may carry their audio level (RFC 6464), if at all.
+    pub level_extension: Option<u8>,
+}
+
+impl Default for SendLimits {
+    /// What holds when nothing is said.
+    fn default() -> SendLimits {
+        SendLimits {
+            max_average_bitrate_bps: None,
+            max_playback_rate_hz: 48_000,
+            dtx: false,
+            cbr: false,
+            level_extension: None,
+        }
+    }
+}
+
+impl SendLimits {
+    /// Reads the parameters of Opus from an answer; `None` when it takes no Opus.
+    pub fn of_answer(sdp: &str) -> Option<SendLimits> {
+        let audio = audio_section(sdp)?;
+        let rtpmap = audio.clone().find_map(|line| {
+            let (payload_type, encoding) = line.strip_prefix("a=rtpmap:")?.split_once(' ')?;
+            let is_opus = encoding.get(..5)?.eq_ignore_ascii_case("opus/");
+            is_opus.then_some(payload_type)
+        })?;
+        let fmtp = audio.clone().find_map(|line| {
+            let (payload_type, parameters) = line.strip_prefix("a=fmtp:")?.split_once(' ')?;
+            (payload_type == rtpmap).then_some(parameters)
+        });
+        let level_extension = audio.clone().find_map(|line| {
+            let (number, uri) = line.strip_prefix("a=extmap:")?.split_once(' ')?;
+            // A direction may follow the number, attributes the name (RFC 8285, 8).
+            let number = number.split('/').next()?.parse().ok()?;
+            (uri.split(' ').next() == Some(LEVEL_EXTENSION)).then_some(number)
+        });
+        let mut limits = SendLimits {
+            // Only these fit the short form of extensions (RFC 8285, 4.2).
+            level_extension: level_extension.filter(|number| (1..=14).contains(number)),
+            ..SendLimits::default()
+        };
+        for parameter in fmtp.unwrap_or_default().split(';') {
+            let Some((name, value)) = parameter.trim().split_once('=') else {
+                continue;
+            };
+            limits.take(name.trim(), value.trim());
+        }
+        Some(limits)
+    }
+
+    fn take(&mut self, name: &str, value: &str) {
+        match (name, value.parse::<u32>()) {
+            // Values outside this range are to be ignored (RFC 7587, 7.1).
+            ("maxaveragebitrate", Ok(bps @ 6_000..=510_000)) => {
+                self.max_average_bitrate_bps = Some(bps);
+            }
+            ("maxplaybackrate", Ok(hz @ 8_000..=48_000)) => self.max_playback_rate_hz = hz,
+            ("usedtx", Ok(wanted)) => self.dtx = wanted == 1,
+            ("cbr", Ok(wanted)) => self.cbr = wanted == 1,
+            _ => {}
+        }
+    }
+}
+
+/// The name of the audio level of a packet (RFC 6464, 4).
+pub const LEVEL_EXTENSION: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+
+/// Asks in an offer for packets of `ptime_ms`.
+pub fn with_ptime(offer: &str, ptime_ms: u32) -> String {
+    let mut asked = String::with_capacity(offer.len() + 16);
+    let mut in_audio = false;
+    for line in offer.lines() {
+        if in_audio && line.starts_with("m=") {
+            asked.push_str(&format!("a=ptime:{ptime_ms}\r\n"));
+        }
+        if let Some(media) = line.strip_prefix("m=") {
+            in_audio = media.starts_with("audio");
+        }
+        asked.push_str(line);
+        asked.push_str("\r\n");
+    }
+    if in_audio {
+        asked.push_str(&format!("a=ptime:{ptime_ms}\r\n"));
+    }
+    asked
+}
+
+/// The description that a PATCH needs to speak of a session without changing it (RFC 8840, 9).
+pub fn fragment_of(offer: &str) -> Option<String> {
+    let ufrag = offer
+        .lines()
+        .find(|line| line.starts_with("a=ice-ufrag:"))?;
+    let pwd = offer.lines().find(|line| line.starts_with("a=ice-pwd:"))?;
+    let mid = offer.lines().find(|line| line.starts_with("a=mid:"))?;
+    Some(format!(
+        "{ufrag}\r\n{pwd}\r\nm=audio 9 RTP/AVP 0\r\n{mid}\r\n"
+    ))
+}
+
+/// The lines of the first audio section that was not refused.
+fn audio_section(sdp: &str) -> Option<impl Iterator<Item = &str> + Clone> {
+    let mut lines = sdp.lines();
+    lines.find(|line| {
+        let port = line
+            .strip_prefix("m=audio ")
+            .and_then(|rest| rest.split(' ').next());
+        port.is_some_and(|port| port != "0")
+    })?;
+    Some(lines.take_while(|line| !line.starts_with("m=")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWER: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\na=group:BUNDLE 0 1\r\n\
+        m=audio 9 UDP/TLS/RTP/SAVPF 111 8\r\na=mid:0\r\na=ice-ufrag:abcd\r\na=ice-pwd:secret\r\n\
+        a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid\r\na=extmap:3/sendrecv urn:ietf:params:rtp-hdrext:ssrc-audio-level vad=on\r\n\
+        a=rtpmap:8 PCMA/8000\r\na=rtpmap:111 OPUS/48000/2\r\na=fmtp:8 maxaveragebitrate=7000\r\n\
+        a=fmtp:111 minptime=10; useinbandfec=1;usedtx=1; maxaveragebitrate=24000;cbr=0;maxplaybackrate=16000\r\n\
+        m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:1\r\n";
+
+    #[test]
+    fn the_answer_s_wishes_are_read() {
+        let limits = SendLimits::of_answer(ANSWER).unwrap();
+        let expected = SendLimits {
+            max_average_bitrate_bps: Some(24_000),
+            max_playback_rate_hz: 16_000,
+            dtx: true,
+            cbr: false,
+            level_extension: Some(3),
+        };
+        assert_eq!(limits, expected);
+        assert_eq!(
+            SendLimits::of_answer(
+                &ANSWER.replace("maxaveragebitrate=24000", "maxaveragebitrate=900")
+            ),
+            Some(SendLimits {
+                max_average_bitrate_bps: None,
+                ..expected
+            })
+        );
+    }
+
+    #[test]
+    fn levels_are_sent_only_where_they_were_agreed_on() {
+        for (from, to) in [
+            ("3/sendrecv", "15"),
+            ("3/sendrecv", "x"),
+            ("ssrc-audio-level", "other"),
+        ] {
+            let limits = SendLimits::of_answer(&ANSWER.replace(from, to));
+            assert_eq!(limits.and_then(|limits| limits.level_extension), None);
+        }
+    }
+
+    #[test]
+    fn an_answer_without_audio_is_seen() {
+        assert_eq!(
+            SendLimits::of_answer(&ANSWER.replace("m=audio 9", "m=audio 0")),
+            None
+        );
+        assert_eq!(
+            SendLimits::of_answer(&ANSWER.replace("OPUS/", "L16/")),
+            None
+        );
+        assert_eq!(
+            SendLimits::of_answer("é\r\nm=audio 1\r\na=rtpmap:1 éé"),
+            None
+        );
+    }
+
+    #[test]
+    fn ptime_stands_in_the_audio_section_only() {
+        let asked = with_ptime(ANSWER, 40);
+        let (audio, rest) = asked.split_once("m=application").unwrap();
+        assert!(audio.ends_with("a=ptime:40\r\n") && !rest.contains("ptime:"));
+        let short = "v=0\r\nm=audio 9 X 111\r\n";
+        assert_eq!(
+            with_ptime(short, 60),
+            "v=0\r\nm=audio 9 X 111\r\na=ptime:60\r\n"
+        );
+    }
+
+    #[test]
+    fn the_fragment_names_the_session_s_own_credentials() {
+        let fragment = fragment_of(ANSWER).unwrap();
+        assert!(fragment.starts_with("a=ice-ufrag:abcd\r\na=ice-pwd:secret\r\nm=audio"));
+        assert_eq!(fragment_of("v=0\r\n"), None);
+    }
+}

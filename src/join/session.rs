@@ -1,0 +1,398 @@
+//! The HTTP side of a participant: post an offer, keep the session's address, delete it in the end
+//! (the mechanics of RFC 9725), and put the server's refusals (RFC 9457) into words.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode, Url};
+use serde::Deserialize;
+use thiserror::Error;
+
+/// A request that did not lead to a session.
+#[derive(Debug, Error)]
+pub enum SessionError {
+    /// This machine cannot make requests at all.
+    #[error("cannot set up HTTP: {0}")]
+    Setup(#[source] reqwest::Error),
+    /// No answer came.
+    #[error("cannot reach {host}: {reason}")]
+    Unreachable {
+        /// Host and port.
+        host: String,
+        /// The innermost reason.
+        reason: String,
+    },
+    /// The server said no.
+    #[error("{sentence}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// What to show to a person.
+        sentence: String,
+        /// When the server wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// The answer was none that WHIP knows.
+    #[error("{host} is no mixminus: {what}")]
+    Unexpected {
+        /// Host and port.
+        host: String,
+        /// What was wrong with the answer.
+        what: &'static str,
+    },
+}
+
+impl SessionError {
+    /// Whether asking again is of no use.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            SessionError::Setup(_) | SessionError::Unexpected { .. } => true,
+            SessionError::Unreachable { .. } => false,
+            SessionError::Refused { status, .. } => {
+                (400..500).contains(status) && !matches!(status, 408 | 409 | 429)
+            }
+        }
+    }
+
+    /// When the server wants to be asked again, if it says.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            SessionError::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+/// The participants of a room, to post offers to.
+#[derive(Debug, Clone)]
+pub struct Room {
+    http: Client,
+    url: Url,
+}
+
+impl Room {
+    /// The room behind `url`, as [`participants`](super::address::participants) completes it.
+    ///
+    /// - `insecure`: takes any TLS certificate.
+    ///
+    /// # Errors
+    /// [`SessionError::Setup`] when TLS cannot be set up.
+    pub fn new(
+        mut url: Url,
+        name: Option<&str>,
+        profile: Option<&str>,
+        insecure: bool,
+    ) -> Result<Room, SessionError> {
+        for (key, value) in [("name", name), ("profile", profile)] {
+            if let Some(value) = value {
+                url.query_pairs_mut().append_pair(key, value);
+            }
+        }
+        // Refused only when someone else has set a provider already, and then that one serves.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(ANSWER_TIMEOUT)
+            .redirect(Policy::limited(5))
+            .tls_danger_accept_invalid_certs(insecure)
+            .user_agent(concat!("mixminus/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(SessionError::Setup)?;
+        Ok(Room { http, url })
+    }
+
+    /// Whether the server is this very machine, so that media may pass over loopback.
+    pub fn is_local(&self) -> bool {
+        let host = self.url.host_str().unwrap_or_default();
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        host == "localhost"
+            || host.ends_with(".localhost")
+            || address.is_ok_and(|ip| ip.is_loopback())
+    }
+
+    /// Posts an offer; gives the session and the answer.
+    ///
+    /// # Errors
+    /// [`SessionError`] for everything that is not a session.
+    pub async fn join(&self, offer: String) -> Result<(Session, String), SessionError> {
+        let response = self
+            .http
+            .post(self.url.clone())
+            .header(CONTENT_TYPE, "application/sdp")
+            .body(offer)
+            .send()
+            .await
+            .map_err(|error| unreachable(&self.url, &error))?;
+        if !matches!(response.status(), StatusCode::CREATED | StatusCode::OK) {
+            return Err(refusal(&self.url, response).await);
+        }
+        let unexpected = |what| SessionError::Unexpected {
+            host: host_of(&self.url),
+            what,
+        };
+        let text = |headers: &HeaderMap, name: &str| {
+            let value = headers.get(name)?.to_str().ok()?;
+            Some(value.to_owned())
+        };
+        let location = text(response.headers(), LOCATION.as_str())
+            .ok_or(unexpected("its answer names no session"))?;
+        let session = Session {
+            http: self.http.clone(),
+            url: response
+                .url()
+                .join(&location)
+                .map_err(|_| unexpected("the session it names is no address"))?,
+            participant: text(response.headers(), "participant-id"),
+        };
+        let answer = body_of(response).await;
+        if !answer.starts_with("v=0") {
+            return Err(unexpected("its answer is no session description"));
+        }
+        Ok((session, answer))
+    }
+}
+
+/// A participant's own session.
+#[derive(Debug, Clone)]
+pub struct Session {
+    http: Client,
+    url: Url,
+    participant: Option<String>,
+}
+
+impl Session {
+    /// The public name of the participant, eight hexadecimal digits.
+    pub fn participant(&self) -> Option<&str> {
+        self.participant.as_deref()
+    }
+
+    /// Asks whether the session still exists; `None` when no answer tells.
+    ///
+    /// - `fragment`: the credentials of the connection, so that the request changes nothing.
+    pub async fn exists(&self, fragment: &str) -> Option<bool> {
+        let response = self
+            .http
+            .patch(self.url.clone())
+            .header(CONTENT_TYPE, "application/trickle-ice-sdpfrag")
+            .timeout(SHORT_TIMEOUT)
+            .body(fragment.to_owned())
+            .send()
+            .await
+            .ok()?;
+        match response.status() {
+            StatusCode::NOT_FOUND | StatusCode::GONE => Some(false),
+            status if status.is_success() => Some(true),
+            _ => None,
+        }
+    }
+
+    /// Ends the session; says whether the server knew of it.
+    ///
+    /// # Errors
+    /// [`SessionError`] when no answer came or a strange one.
+    pub async fn leave(&self) -> Result<bool, SessionError> {
+        let response = self
+            .http
+            .delete(self.url.clone())
+            .timeout(SHORT_TIMEOUT)
+            .send()
+            .await
+            .map_err(|error| unreachable(&self.url, &error))?;
+        match response.status() {
+            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(false),
+            status if status.is_success() => Ok(true),
+            _ => Err(refusal(&self.url, response).await),
+        }
+    }
+}
+
+/// What of a problem document (RFC 9457) is for people.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    title: Option<String>,
+    detail: Option<String>,
+}
+
+async fn refusal(url: &Url, response: Response) -> SessionError {
+    let status = response.status();
+    let retry_after = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        .map(Duration::from_secs);
+    let is_json = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|kind| kind.contains("json"));
+    let body = body_of(response).await;
+    let problem = is_json.then_some(body.as_str());
+    SessionError::Refused {
+        status: status.as_u16(),
+        sentence: sentence(&host_of(url), status, problem, retry_after),
+        retry_after,
+    }
+}
+
+/// Puts a refusal into a sentence: the server's own if it has one.
+fn sentence(
+    host: &str,
+    status: StatusCode,
+    problem: Option<&str>,
+    retry_after: Option<Duration>,
+) -> String {
+    let problem: Problem = problem
+        .and_then(|json| serde_json::from_str(json).ok())
+        .unwrap_or_default();
+    let said = problem.detail.or(problem.title).map(|said| {
+        let clean = said.chars().filter(|c| !c.is_control());
+        clean.take(300).collect::<String>()
+    });
+    let reason = said.filter(|said| !said.is_empty()).unwrap_or_else(|| {
+        let usual = match status.as_u16() {
+            401 | 403 => "it does not let you in",
+            404 => "there is no such room at this address",
+            405 | 415 => "nobody can join at this address",
+            409 => "the room is full",
+            413 | 422 => "it cannot use what this client offers",
+            429 => "it was asked too often",
+            503 => "it has no capacity left",
+            _ => status.canonical_reason().unwrap_or("it gives no reason"),
+        };
+        usual.to_owned()
+    });
+    let again = retry_after.map_or(String::new(), |wait| {
+        format!(" (try again in {} s)", wait.as_secs())
+    });
+    format!(
+        "{host} refused with status {}: {reason}{again}",
+        status.as_u16()
+    )
+}
+
+fn unreachable(url: &Url, error: &reqwest::Error) -> SessionError {
+    let mut reason: &dyn std::error::Error = error;
+    while let Some(source) = reason.source() {
+        reason = source;
+    }
+    SessionError::Unreachable {
+        host: host_of(url),
+        reason: if error.is_timeout() {
+            "it does not answer in time".to_owned()
+        } else {
+            reason.to_string()
+        },
+    }
+}
+
+/// A body as text, as much of it as an answer can be.
+async fn body_of(mut response: Response) -> String {
+    let mut body = Vec::new();
+    while let Ok(Some(part)) = response.chunk().await {
+        let left = MAX_BODY_BYTES - body.len();
+        body.extend_from_slice(&part[..part.len().min(left)]);
+        if body.len() == MAX_BODY_BYTES {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&body).into_owned()
+}
+
+fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An answer costs the server a few milliseconds; a loaded one is not waited for much longer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For requests that a person waits for with the call already over.
+const SHORT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// No session description of one audio stream comes near this.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(status: u16, problem: Option<&str>, retry_after: Option<u64>) -> String {
+        let status = StatusCode::from_u16(status).unwrap();
+        sentence("h:1", status, problem, retry_after.map(Duration::from_secs))
+    }
+
+    #[test]
+    fn the_server_s_own_words_come_first() {
+        let problem = r#"{"type":"urn:mixminus:problem:room-full","title":"Room full","status":409,
+            "detail":"The room lobby is full: it takes 50 participants.","limit":50}"#;
+        assert_eq!(
+            said(409, Some(problem), None),
+            "h:1 refused with status 409: The room lobby is full: it takes 50 participants."
+        );
+        assert_eq!(
+            said(409, Some(r#"{"title":"Room full"}"#), None),
+            "h:1 refused with status 409: Room full"
+        );
+    }
+
+    #[test]
+    fn without_any_the_status_speaks() {
+        assert_eq!(
+            said(404, None, None),
+            "h:1 refused with status 404: there is no such room at this address"
+        );
+        assert_eq!(
+            said(503, Some("<html>"), Some(7)),
+            "h:1 refused with status 503: it has no capacity left (try again in 7 s)"
+        );
+        assert_eq!(
+            said(418, None, None),
+            "h:1 refused with status 418: I'm a teapot"
+        );
+    }
+
+    #[test]
+    fn a_terminal_is_safe_from_a_server_s_words() {
+        let problem = format!(r#"{{"detail":"\u001b[2J{}"}}"#, "x".repeat(5_000));
+        let said = said(400, Some(&problem), None);
+        assert!(said.len() < 400 && !said.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again() {
+        let refused = |status| SessionError::Refused {
+            status,
+            sentence: String::new(),
+            retry_after: None,
+        };
+        for status in [408, 409, 429, 500, 502, 503] {
+            assert!(!refused(status).is_permanent(), "{status}");
+        }
+        for status in [400, 401, 403, 404, 415, 422] {
+            assert!(refused(status).is_permanent(), "{status}");
+        }
+    }
+
+    #[test]
+    fn loopback_hosts_are_known() {
+        let room = |url: &str| {
+            Room::new(url.parse().unwrap(), Some("Ann B"), Some("voice"), false).unwrap()
+        };
+        assert!(room("http://127.0.0.1:1/").is_local());
+        assert!(room("http://[::1]:1/").is_local());
+        assert!(room("http://localhost/").is_local());
+        assert!(!room("http://192.0.2.1/").is_local());
+        assert_eq!(
+            room("http://h/p?x=1").url.query(),
+            Some("x=1&name=Ann+B&profile=voice")
+        );
+    }
+}
