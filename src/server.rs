@@ -277,7 +277,8 @@ fn end_asked() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-fn start_log(filter: &str) {
+/// Starts the log on standard error; standard output belongs to those who asked for something.
+pub(crate) fn start_log(filter: &str) {
     let filter = tracing_subscriber::EnvFilter::new(filter);
     // A second server in one process finds the log already there.
     let _ = tracing_subscriber::fmt()
