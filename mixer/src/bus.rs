@@ -1,7 +1,7 @@
 //! The sum of everyone who is heard, and the sum without one of them.
 //!
-//! The `+=` and the `-` of the picture. The bus does not decide who contributes and does not limit: a sum of several
-//! voices may exceed full scale by any amount.
+//! The `+=` and the `-` of the picture. The bus does not decide who contributes and does not limit:
+//! a sum of several voices may exceed full scale by any amount.
 
 use crate::format::{Layout, TickLength};
 use crate::frame::Frame;
@@ -29,8 +29,8 @@ impl Bus {
 
     /// Adds one frame to the bus.
     ///
-    /// Called once per contributing strip per tick; the strip keeps `frame`, so that the same samples can be taken out
-    /// again for that participant.
+    /// Called once per contributing strip per tick; the strip keeps `frame`, so that the same
+    /// samples can be taken out again for that participant.
     ///
     /// Real-time: safe.
     pub fn add(&mut self, frame: &Frame) {
@@ -108,7 +108,9 @@ mod tests {
         }
 
         #[test]
-        fn the_order_of_adding_is_irrelevant(mut seeds in prop::collection::vec(any::<u32>(), 2..10)) {
+        fn the_order_of_adding_is_irrelevant(
+            mut seeds in prop::collection::vec(any::<u32>(), 2..10),
+        ) {
             let sum = |seeds: &[u32]| {
                 let mut bus = Bus::new(Layout::Mono, TickLength::Ms10);
                 seeds.iter().for_each(|&seed| bus.add(&frame(seed, 0.3)));

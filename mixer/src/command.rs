@@ -7,19 +7,22 @@
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::listener::Listener;
+use crate::members::Members;
 use crate::participant::Participant;
-use crate::room::{Members, Room, RoomSettings};
+use crate::room::{Room, RoomSettings};
 use crate::units::{Gain, Level, ParticipantId, RoomId};
 
 /// What crosses into the engine.
 ///
-/// Limits are checked where these are made. A command the engine has no place for (an unknown room, a full one, an id
-/// twice) changes nothing: what it carried comes back as [`Retired`], and the engine counts it.
+/// Limits are checked where these are made. A command the engine has no place for (an unknown room,
+/// a full one, an id twice) changes nothing: what it carried comes back as [`Retired`], and the
+/// engine counts it.
 #[derive(Debug)]
 pub enum Command {
     /// Takes in a room; it gets the least loaded phase of the slots.
     AddRoom(Box<Room>),
-    /// Changes a room's gate and cap at its next tick. Tick and layout are what members are built for, so they stay.
+    /// Changes a room's gate and cap at its next tick. Tick and layout are what members are built
+    /// for, so they stay.
     ConfigureRoom(RoomId, RoomSettings),
     /// Takes out a room with all who are in it.
     RemoveRoom(RoomId),
@@ -37,7 +40,8 @@ pub enum Command {
         /// Who.
         participant: Box<Participant>,
     },
-    /// Takes out a participant: at once for the network, and for the room when its voice has faded, a tick later.
+    /// Takes out a participant: at once for the network, and for the room when its voice has faded,
+    /// a tick later.
     RemoveParticipant(ParticipantId),
     /// Gives a participant another stream: another recipe, or the first.
     SetListener(ParticipantId, Box<Listener>),

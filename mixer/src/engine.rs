@@ -1,11 +1,11 @@
 //! All rooms of one mixer: what is applied, pushed and run.
 //!
-//! The engine knows no channel, no thread and no clock: commands and packets are handed in, time is an argument, and
-//! what comes out goes to a [`Sink`]. Within the limits it was made for nothing here allocates or frees; boxes arrive
-//! built and go back as [`Retired`].
+//! The engine knows no channel, no thread and no clock: commands and packets are handed in, time is
+//! an argument, and what comes out goes to a [`Sink`]. Within the limits it was made for nothing
+//! here allocates or frees; boxes arrive built and go back as [`Retired`].
 //!
-//! Rooms are spread over the slots of a tick, so that their work comes evenly instead of in one burst. A panic inside
-//! one room's tick retires that room; the others go on.
+//! Rooms are spread over the slots of a tick, so that their work comes evenly instead of in one
+//! burst. A panic inside one room's tick retires that room; the others go on.
 
 use core::hash::{BuildHasherDefault, Hasher};
 use core::panic::AssertUnwindSafe;
@@ -108,7 +108,7 @@ impl Engine {
             }
             Command::Reserve { room, members } => match self.room_mut(room) {
                 Some(room) => {
-                    sink.retired(Retired::Members(room.reserve(members)));
+                    sink.retired(Retired::Members(room.members_mut().reserve(members)));
                     None
                 }
                 None => Some(Retired::Members(members)),
@@ -124,7 +124,7 @@ impl Engine {
             Command::SetListener(id, listener) => match self.seat_of.get(&id) {
                 Some(&Seat { berth, member }) => {
                     let replaced = match &mut self.berths[berth] {
-                        Some(berth) => berth.room.set_listener(member, listener),
+                        Some(berth) => berth.room.members_mut().set_listener(member, listener),
                         None => Some(listener),
                     };
                     if let Some(listener) = replaced {
@@ -160,8 +160,8 @@ impl Engine {
 
     /// Runs one tick of every room whose phase falls on `slot`.
     ///
-    /// - `slot`: counts [`SLOT`](crate::format::SLOT)s since the caller's origin; the media clock of what goes out
-    ///   follows it, slots that were left out included.
+    /// - `slot`: counts [`SLOT`](crate::format::SLOT)s since the caller's origin; the media clock
+    ///   of what goes out follows it, slots that were left out included.
     /// - `now`: the slot's instant on the clock that stamps arrivals.
     ///
     /// Real-time: safe.
@@ -198,7 +198,7 @@ impl Engine {
         if self.berth_of.len() >= self.limits.rooms || self.berth_of.contains_key(&id) {
             return Err(room);
         }
-        if self.seat_of.len() + room.len() > self.limits.participants {
+        if self.seat_of.len() + room.members().len() > self.limits.participants {
             return Err(room);
         }
         let index = match self.berths.iter().position(Option::is_none) {
@@ -233,10 +233,10 @@ impl Engine {
             return;
         };
         for slot in berth.slots() {
-            self.slot_load[slot] -= 1 + berth.room.len();
+            self.slot_load[slot] -= 1 + berth.room.members().len();
         }
         self.berth_of.remove(&berth.room.id());
-        for id in berth.room.ids() {
+        for id in berth.room.members().ids() {
             // Someone who is fading out here may sit elsewhere by now.
             if self
                 .seat_of
@@ -281,7 +281,7 @@ impl Engine {
             return;
         };
         if let Some(berth) = &mut self.berths[seat.berth] {
-            berth.room.dismiss(seat.member);
+            berth.room.members_mut().dismiss(seat.member);
         }
         self.take_left(seat.berth, sink);
     }
@@ -291,11 +291,11 @@ impl Engine {
         let Some(berth) = &mut self.berths[index] else {
             return;
         };
-        while let Some((participant, place)) = berth.room.take_left() {
+        while let Some((participant, place)) = berth.room.members_mut().take_left() {
             for slot in slots_of(berth.phase, berth.room.settings().tick) {
                 self.slot_load[slot] -= 1;
             }
-            if let Some(moved) = berth.room.member(place)
+            if let Some(moved) = berth.room.members().at(place)
                 && let Some(seat) = self.seat_of.get_mut(&moved)
             {
                 seat.member = place;
@@ -320,7 +320,7 @@ impl Engine {
 impl Berth {
     fn is_due(&self, slot: u64) -> bool {
         slot % self.room.settings().tick.slots() as u64 == self.phase as u64
-            && !self.room.is_empty()
+            && !self.room.members().is_empty()
     }
 
     fn slots(&self) -> impl Iterator<Item = usize> + use<> {
@@ -338,12 +338,14 @@ const SLOTS: usize = TickLength::Ms20.slots();
 
 type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
 
-/// Twice the places, so that a map which has seen many come and go is tidied in place and never grows.
+/// Twice the places, so that a map which has seen many come and go is tidied in place and never
+/// grows.
 fn map_for<K, V>(entries: usize) -> IdMap<K, V> {
     HashMap::with_capacity_and_hasher(entries * 2 + 1, BuildHasherDefault::default())
 }
 
-/// Hashes the ids, which the server itself chose at random or in sequence: nobody can aim at a bucket.
+/// Hashes the ids, which the server itself chose at random or in sequence: nobody can aim at a
+/// bucket.
 #[derive(Default)]
 struct IdHasher(u64);
 
@@ -355,11 +357,215 @@ impl Hasher for IdHasher {
     }
 
     fn write_u32(&mut self, id: u32) {
-        // Fibonacci hashing: an odd number near 2^64 over the golden ratio spreads neighbours over the upper bits.
+        // Fibonacci hashing: an odd number near 2^64 over the golden ratio spreads neighbours over
+        // the upper bits.
         self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 
     fn finish(&self) -> u64 {
         self.0 ^ (self.0 >> 32)
+    }
+}
+
+#[cfg(all(test, feature = "opus"))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::command::Shared;
+    use crate::format::{Layout, SLOT};
+    use crate::members::Members;
+    use crate::participant::ParticipantConfig;
+    use crate::room::RoomSettings;
+
+    #[derive(Default)]
+    struct Log {
+        packets: Vec<(ParticipantId, RtpTime)>,
+        events: Vec<Event>,
+        retired: Vec<Retired>,
+    }
+
+    impl Sink for Log {
+        fn packet(&mut self, to: ParticipantId, packet: &OutPacket) {
+            self.packets.push((to, packet.time));
+        }
+
+        fn event(&mut self, event: Event) {
+            self.events.push(event);
+        }
+
+        fn retired(&mut self, retired: Retired) {
+            self.retired.push(retired);
+        }
+    }
+
+    struct Bench {
+        engine: Engine,
+        log: Log,
+    }
+
+    impl Bench {
+        fn new(rooms: usize, participants: usize) -> Bench {
+            let limits = EngineLimits {
+                rooms,
+                participants,
+            };
+            Bench {
+                engine: Engine::new(limits),
+                log: Log::default(),
+            }
+        }
+
+        fn apply(&mut self, command: Command) {
+            self.engine.apply(command, &mut self.log);
+        }
+
+        fn add_room(&mut self, id: u32, tick: TickLength, capacity: usize) {
+            let settings = RoomSettings {
+                tick,
+                ..RoomSettings::default()
+            };
+            self.apply(Command::AddRoom(Box::new(Room::new(
+                RoomId(id),
+                settings,
+                capacity,
+            ))));
+        }
+
+        fn join(&mut self, room: u32, id: u32, tick: TickLength) {
+            use crate::profile::{Profile, ReceiverLimits, Recipe};
+            let config = ParticipantConfig {
+                id: ParticipantId(id),
+                talks: true,
+                listens: Some(Recipe::new(
+                    Profile::LowDelay,
+                    &ReceiverLimits::default(),
+                    tick,
+                )),
+                layout: Layout::Mono,
+                tick,
+            };
+            self.apply(Command::AddParticipant {
+                room: RoomId(room),
+                participant: Box::new(Participant::new(config, Arc::new(Shared::default()))),
+            });
+        }
+
+        fn run(&mut self, slots: core::ops::Range<u64>) {
+            for slot in slots {
+                let now = Time::from_us(slot * SLOT.as_micros() as u64);
+                self.engine.run_slot(slot, now, &mut self.log);
+            }
+        }
+    }
+
+    #[test]
+    fn rooms_spread_over_the_slots() {
+        let mut bench = Bench::new(16, 16);
+        for room in 0..8 {
+            bench.add_room(room, TickLength::Ms20, 2);
+            bench.join(room, room + 1, TickLength::Ms20);
+        }
+        assert_eq!(bench.engine.slot_load, [2; 8]);
+        bench.add_room(8, TickLength::Ms10, 2);
+        assert_eq!(bench.engine.slot_load.iter().sum::<usize>(), 18);
+        bench.apply(Command::RemoveRoom(RoomId(3)));
+        bench.apply(Command::RemoveRoom(RoomId(8)));
+        let emptied = bench.engine.slot_load.iter().position(|&load| load == 0);
+        bench.add_room(9, TickLength::Ms20, 2);
+        assert_eq!(bench.engine.slot_load[emptied.unwrap()], 1);
+    }
+
+    #[test]
+    fn a_room_ticks_once_per_tick_and_its_time_follows_the_slots() {
+        for tick in [TickLength::Ms10, TickLength::Ms20] {
+            let mut bench = Bench::new(1, 1);
+            bench.add_room(1, tick, 1);
+            bench.join(1, 5, tick);
+            bench.run(800..880);
+            assert_eq!(bench.engine.stats().ticks_total, 80 / tick.slots() as u64);
+            // The tail of a silence that began before anyone came.
+            let times: Vec<u32> = bench.log.packets.iter().map(|(_, time)| time.0).collect();
+            assert_eq!(times[0] % 120, 0);
+            assert_eq!(times[1] - times[0], tick.samples() as u32);
+            // 80 slots are left out: time goes on with them.
+            bench.run(960..1_040);
+            let last = bench.log.packets.last().unwrap().1;
+            assert!(last.0 >= 960 * 120);
+        }
+    }
+
+    #[test]
+    fn an_empty_room_does_not_tick() {
+        let mut bench = Bench::new(1, 1);
+        bench.add_room(1, TickLength::Ms20, 1);
+        bench.run(0..80);
+        assert_eq!(bench.engine.stats().ticks_total, 0);
+    }
+
+    #[test]
+    fn a_fault_costs_one_room() {
+        let mut bench = Bench::new(4, 8);
+        for room in 1..=3 {
+            bench.add_room(room, TickLength::Ms20, 2);
+            bench.join(room, room * 10, TickLength::Ms20);
+        }
+        bench.apply(Command::Break(RoomId(2)));
+        bench.run(0..80);
+        assert_eq!(bench.log.events, [Event::RoomFault { room: RoomId(2) }]);
+        assert!(matches!(&bench.log.retired[..], [Retired::Room(room)] if room.id() == RoomId(2)));
+        assert_eq!(bench.engine.stats().rooms, 2);
+        assert_eq!(bench.engine.stats().participants, 2);
+        assert_eq!(bench.engine.stats().ticks_total, 20);
+        // The id is free again.
+        bench.add_room(2, TickLength::Ms20, 2);
+        bench.join(2, 20, TickLength::Ms20);
+        assert_eq!(bench.engine.stats().participants, 3);
+    }
+
+    #[test]
+    fn what_has_no_place_comes_back() {
+        let mut bench = Bench::new(1, 2);
+        bench.add_room(1, TickLength::Ms20, 1);
+        bench.add_room(1, TickLength::Ms20, 1);
+        bench.add_room(2, TickLength::Ms20, 1);
+        assert_eq!(bench.log.retired.len(), 2, "one twice, one too many");
+        bench.join(1, 5, TickLength::Ms10);
+        assert_eq!(bench.log.retired.len(), 3, "built for another tick");
+        bench.join(1, 5, TickLength::Ms20);
+        bench.join(1, 6, TickLength::Ms20);
+        assert_eq!(bench.log.retired.len(), 4, "no place");
+        bench.apply(Command::Reserve {
+            room: RoomId(1),
+            members: Members::with_capacity(4),
+        });
+        bench.join(1, 5, TickLength::Ms20);
+        assert_eq!(bench.log.retired.len(), 6, "the old list, and an id twice");
+        bench.join(1, 6, TickLength::Ms20);
+        bench.join(1, 7, TickLength::Ms20);
+        assert_eq!(bench.log.retired.len(), 7, "one too many for the engine");
+        bench.join(9, 8, TickLength::Ms20);
+        bench.apply(Command::RemoveParticipant(ParticipantId(99)));
+        bench.apply(Command::RemoveRoom(RoomId(99)));
+        assert_eq!(bench.log.retired.len(), 8, "no such room");
+        assert_eq!(bench.engine.stats().refused_total, 9);
+    }
+
+    #[test]
+    fn the_rest_is_found_when_someone_leaves() {
+        let mut bench = Bench::new(1, 4);
+        bench.add_room(1, TickLength::Ms20, 4);
+        for id in 1..=4 {
+            bench.join(1, id, TickLength::Ms20);
+        }
+        for id in [1, 3] {
+            bench.apply(Command::RemoveParticipant(ParticipantId(id)));
+        }
+        for id in [2, 4] {
+            let seat = bench.engine.seat_of[&ParticipantId(id)];
+            let room = &bench.engine.berths[seat.berth].as_ref().unwrap().room;
+            assert_eq!(room.members().at(seat.member), Some(ParticipantId(id)));
+        }
+        assert_eq!(bench.engine.slot_load.iter().sum::<usize>(), 3);
     }
 }

@@ -14,7 +14,8 @@ pub const DEFAULT_THRESHOLD: Decibels = Decibels(-50.0);
 /// How far below the opening threshold a voice may fall and still hold the gate.
 pub const HYSTERESIS: Decibels = Decibels(6.0);
 
-/// How long the gate stays open after the last sound: the pauses inside words and between most of them.
+/// How long the gate stays open after the last sound: the pauses inside words and between most of
+/// them.
 pub const HANGOVER: Duration = Duration::from_millis(200);
 
 /// What one tick of PCM measures.
@@ -22,7 +23,8 @@ pub const HANGOVER: Duration = Duration::from_millis(200);
 pub struct Reading {
     /// Root mean square of the tick.
     pub level: Decibels,
-    /// Root mean square of the loudest 5 ms in it: an onset late in the tick opens the gate all the same.
+    /// Root mean square of the loudest 5 ms in it: an onset late in the tick opens the gate all the
+    /// same.
     pub onset: Decibels,
     /// Every sample is a number within what a decoder may sensibly give.
     pub sane: bool,
@@ -41,30 +43,28 @@ impl Reading {
     /// Real-time: safe.
     pub fn of(frame: &Frame) -> Reading {
         let window = WINDOW_SAMPLES * frame.layout().channels();
-        let (mut sum, mut loudest) = (0.0f32, 0.0f32);
+        let (mut sum, mut loudest, mut peak) = (0.0f32, 0.0f32, 0.0f32);
         for samples in frame.samples().chunks(window) {
-            let energy = energy_of(samples);
-            sum += energy;
-            loudest = loudest.max(energy);
-            if energy.is_nan() {
-                loudest = f32::NAN;
-                break;
-            }
+            let window = Window::of(samples);
+            sum += window.energy;
+            loudest = loudest.max(window.energy);
+            peak = peak.max(window.peak);
         }
-        let sane = loudest.is_finite() && loudest <= SANE_PEAK * SANE_PEAK;
         let level =
             |energy: f32, samples: usize| Decibels::from_factor((energy / samples as f32).sqrt());
         Reading {
             level: level(sum, frame.samples().len()),
             onset: level(loudest, window),
-            sane,
+            // The sum is not a number if any sample is none.
+            sane: sum.is_finite() && peak <= SANE_PEAK,
         }
     }
 }
 
-/// Largest magnitude a strip lets through from its decoder: +12 dBFS. Opus overshoots full scale a little; anything
-/// near this is hostile or broken.
-pub const SANE_PEAK: f32 = 4.0;
+/// Largest magnitude a strip lets through from its decoder: +3.5 dBFS. Opus overshoots full scale a
+/// little. A stream that switches coders with every packet makes it overshoot by far more, and what
+/// that adds to the mix would hold the limiter down for everybody.
+pub const SANE_PEAK: f32 = 1.5;
 
 /// The gate of one strip.
 #[derive(Debug, Clone, Copy)]
@@ -124,18 +124,42 @@ impl Gate {
     }
 }
 
-/// Sum of squares in four lanes, which the compiler can turn into vector instructions.
-fn energy_of(samples: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; 4];
-    let fours = samples.chunks_exact(4);
-    let rest: f32 = fours.remainder().iter().map(|sample| sample * sample).sum();
-    for four in fours {
-        for (lane, sample) in lanes.iter_mut().zip(four) {
-            *lane += sample * sample;
+/// One window's sum of squares and largest magnitude.
+struct Window {
+    energy: f32,
+    peak: f32,
+}
+
+impl Window {
+    /// In lanes, which the compiler can turn into vector instructions.
+    fn of(samples: &[f32]) -> Window {
+        let (mut energies, mut peaks) = ([0.0f32; LANES], [0.0f32; LANES]);
+        let rows = samples.chunks_exact(LANES);
+        let rest = rows.remainder();
+        for row in rows {
+            for lane in 0..LANES {
+                energies[lane] += row[lane] * row[lane];
+                let magnitude = row[lane].abs();
+                peaks[lane] = if magnitude > peaks[lane] {
+                    magnitude
+                } else {
+                    peaks[lane]
+                };
+            }
+        }
+        Window {
+            energy: energies.iter().sum::<f32>()
+                + rest.iter().map(|sample| sample * sample).sum::<f32>(),
+            peak: peaks
+                .iter()
+                .chain(rest)
+                .fold(0.0, |peak, sample| peak.max(sample.abs())),
         }
     }
-    lanes.iter().sum::<f32>() + rest
 }
+
+/// Two vectors of the smallest size there is.
+const LANES: usize = 8;
 
 /// 5 ms: shorter than any phoneme, long enough for a period of most voices.
 const WINDOW_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 200;
@@ -184,8 +208,15 @@ mod tests {
     }
 
     #[test]
+    fn a_loud_voice_is_not_nonsense() {
+        let mut frame = Frame::new(Layout::Mono, TickLength::Ms20);
+        frame.samples_mut().fill(-1.2);
+        assert!(Reading::of(&frame).sane);
+    }
+
+    #[test]
     fn nonsense_is_noticed() {
-        for bad in [f32::NAN, f32::INFINITY, 1.0e20] {
+        for bad in [f32::NAN, f32::INFINITY, 1.0e20, -2.0] {
             let mut frame = Frame::new(Layout::Stereo, TickLength::Ms10);
             frame.samples_mut()[17] = bad;
             assert!(!Reading::of(&frame).sane);

@@ -1,9 +1,10 @@
 //! The ceiling of every mix: a soft limiter without look-ahead.
 //!
-//! Two stages. A gain, driven by a peak follower that rises at once, holds and falls slowly, keeps a lasting excess out
-//! without distorting it. What the gain is too late for (the first millisecond of a shout) is bent by a curve that
-//! starts with slope one at [`KNEE`] and never reaches [`CEILING`]. Below the knee, with the gain at rest, the samples
-//! are left untouched to the last bit.
+//! Two stages. A gain, driven by a peak follower that rises at once, holds and falls slowly, keeps
+//! a lasting excess out without distorting it. What the gain is too late for (the first millisecond
+//! of a shout) is bent by a curve that starts with slope one at [`KNEE`] and never reaches
+//! [`CEILING`]. Below the knee, with the gain at rest, the samples are left untouched to the last
+//! bit.
 
 use crate::format::{MAX_CHANNELS, SAMPLE_RATE_HZ};
 use crate::frame::Frame;
@@ -50,7 +51,8 @@ impl Limiter {
         *self = Limiter::new();
     }
 
-    /// Brings one tick of a mix under the ceiling, in place. Samples that are not finite become silence.
+    /// Brings one tick of a mix under the ceiling, in place. Samples that are not finite become
+    /// silence.
     ///
     /// Real-time: safe.
     pub fn limit(&mut self, mix: &mut Frame) {
@@ -99,7 +101,8 @@ impl Limiter {
     }
 }
 
-/// Identity up to the knee, then a hyperbola that leaves it with slope one and approaches the ceiling.
+/// Identity up to the knee, then a hyperbola that leaves it with slope one and approaches the
+/// ceiling.
 fn bend(sample: f32) -> f32 {
     let magnitude = sample.abs();
     if magnitude <= KNEE {
@@ -117,20 +120,22 @@ fn is_under_knee(samples: &[f32]) -> bool {
         .fold(true, |under, sample| under & (sample.abs() <= KNEE))
 }
 
-/// How long a peak rules before the gain may rise: half a period of 50 Hz, so that no voice modulates its own gain.
+/// How long a peak rules before the gain may rise: half a period of 50 Hz, so that no voice
+/// modulates its own gain.
 const HOLD_SAMPLES: u32 = SAMPLE_RATE_HZ / 100;
 
 /// Fall of the envelope per sample: to 1/e in 150 ms, slow enough not to pump between syllables.
 const RELEASE: f32 = 1.0 - 1.0 / (0.150 * SAMPLE_RATE_HZ as f32);
 
-/// How fast the gain follows its target: 63 % in half a millisecond, which leaves little to the curve and is still a
-/// glide, not a step.
+/// How fast the gain follows its target: 63 % in half a millisecond, which leaves little to the
+/// curve and is still a glide, not a step.
 const GLIDE: f32 = 1.0 / (0.000_5 * SAMPLE_RATE_HZ as f32);
 
 /// Where the gain snaps to rest: a step of -100 dB.
 const NEARLY_ONE: f32 = 0.999_99;
 
-/// +36 dBFS. A single absurd sample must not hold the gain down for longer than the release from here: half a second.
+/// +36 dBFS. A single absurd sample must not hold the gain down for longer than the release from
+/// here: half a second.
 const ENVELOPE_MAX: f32 = 64.0;
 
 /// Keeps the curve's fraction from becoming infinity over infinity.
@@ -173,7 +178,9 @@ mod tests {
         }
 
         #[test]
-        fn what_stays_under_the_knee_is_untouched(tick in prop::collection::vec(-KNEE..=KNEE, 960)) {
+        fn what_stays_under_the_knee_is_untouched(
+            tick in prop::collection::vec(-KNEE..=KNEE, 960),
+        ) {
             let mut frame = frame_of(|at| tick[at]);
             Limiter::new().limit(&mut frame);
             prop_assert_eq!(frame.samples(), &tick[..]);
@@ -188,7 +195,8 @@ mod tests {
 
     #[test]
     fn ten_shouting_people_keep_their_shape() {
-        // A lasting 10x sine must come out as a sine at the knee: what the gain does not do, the curve would distort.
+        // A lasting 10x sine must come out as a sine at the knee: what the gain does not do, the
+        // curve would distort.
         let mut limiter = Limiter::new();
         let mut worst = 0.0f32;
         for tick in 0..50 {

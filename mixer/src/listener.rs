@@ -1,8 +1,9 @@
 //! One listener's stream: mixes in, packets out.
 //!
-//! Limits the mix, gathers ticks to packets of its recipe's length, encodes them, and falls silent with the mix. Packet
-//! boundaries follow the room's tick counter, so that all listeners of equal recipes cut at the same instants. The RTP
-//! clock runs on through silence (RFC 3550, 5.1); the marker starts each talk-spurt (RFC 3551, 4.1).
+//! Limits the mix, gathers ticks to packets of its recipe's length, encodes them, and falls silent
+//! with the mix. Packet boundaries follow the room's tick counter, so that all listeners of equal
+//! recipes cut at the same instants. The RTP clock runs on through silence (RFC 3550, 5.1); the
+//! marker starts each talk-spurt (RFC 3551, 4.1).
 
 use core::fmt;
 
@@ -117,7 +118,8 @@ impl Listener {
         }
     }
 
-    /// Whether a silent mix would send nothing, and change nothing, ever again: what makes a silent room cheap.
+    /// Whether a silent mix would send nothing, and change nothing, ever again: what makes a silent
+    /// room cheap.
     pub fn is_asleep(&self) -> bool {
         !self.sounding && self.silent_ms > REFRESHED_MS
     }
@@ -197,8 +199,12 @@ impl Listener {
         self.encode(marker, sources, packet)
     }
 
-    /// A tail, so that the far decoder fades and settles; a refresh now and then, so that a lost tail is made good;
-    /// then nothing.
+    /// A tail, so that the far decoder fades and settles; a refresh now and then, so that a lost
+    /// tail is made good; then nothing.
+    ///
+    /// The encoder keeps its state over the pause: the next onset then comes out within 0.5 dB of
+    /// where it should, while a CELT encoder that starts afresh loses its first 20 ms after a short
+    /// pause.
     fn finish_silence(&mut self, packet: &mut OutPacket) -> Heard {
         let before_ms = self.silent_ms;
         self.silent_ms = before_ms.saturating_add(self.recipe.packet_ms);
@@ -240,7 +246,8 @@ impl fmt::Debug for Listener {
     }
 }
 
-/// Silence encoded after the last sound: two packets at the usual length, more than any mode's look-ahead.
+/// Silence encoded after the last sound: two packets at the usual length, more than any mode's
+/// look-ahead.
 const TAIL_MS: u32 = 40;
 
 /// As often as an Opus encoder under DTX refreshes by itself.
@@ -256,6 +263,10 @@ const DTX_MAX_BYTES: usize = 2;
 const _: () = assert!(SAMPLE_RATE_HZ.is_multiple_of(1_000));
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_types,
+    reason = "a recorder may lock; the engine may not"
+)]
 mod tests {
     use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,5 @@
-//! One participant: a strip for who talks, a listener for who listens, and the atomics both sides share.
+//! One participant: a strip for who talks, a listener for who listens, and the atomics both sides
+//! share.
 //!
 //! Built whole on the control side and handed over as one box.
 
@@ -61,8 +62,8 @@ impl Participant {
         Participant::with_codec(config, shared, decoder, encoder)
     }
 
-    /// The same with any codec. A decoder is taken for who talks, an encoder, set as the recipe says, for who listens;
-    /// one without the other makes neither.
+    /// The same with any codec. A decoder is taken for who talks, an encoder, set as the recipe
+    /// says, for who listens; one without the other makes neither.
     ///
     /// Real-time: set-up only (allocates).
     pub fn with_codec(
@@ -94,11 +95,6 @@ impl Participant {
     /// Its name.
     pub fn id(&self) -> ParticipantId {
         self.id
-    }
-
-    /// Whether its frame is on the bus this tick.
-    pub(crate) fn is_in_mix(&self) -> bool {
-        self.strip.as_ref().is_some_and(Strip::is_in_mix)
     }
 
     /// Whether leaving the bus now would be heard as a cut.

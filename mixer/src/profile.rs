@@ -142,14 +142,14 @@ pub struct Recipe {
 impl Recipe {
     /// The recipe of one listener: `profile` within `limits`, quantised to the ladders.
     ///
-    /// - bandwidth: the widest that `maxplaybackrate` allows, never wider (RFC 7587, 6.1: a sender to a single
-    ///   destination must not send more).
-    /// - bitrate: the profile's usual one; `maxaveragebitrate` lowers it to the next rung at or below (it must not be
-    ///   exceeded on average), and raises it as far as the profile goes.
-    /// - packet length: `ptime` where stated, never over `maxptime` (RFC 3264, 8), but never under the tick, which is
-    ///   the shortest there is.
-    /// - stereo, in-band FEC, DTX and CBR: not without being asked for (defaults 0), save that `thin` is DTX by
-    ///   nature. FEC exists in SILK only, so a CELT-only stream has none.
+    /// - bandwidth: the widest that `maxplaybackrate` allows, never wider (RFC 7587, 6.1: a sender
+    ///   to a single destination must not send more).
+    /// - bitrate: the profile's usual one; `maxaveragebitrate` lowers it to the next rung at or
+    ///   below (it must not be exceeded on average), and raises it as far as the profile goes.
+    /// - packet length: `ptime` where stated, never over `maxptime` (RFC 3264, 8), but never under
+    ///   the tick, which is the shortest there is.
+    /// - stereo, in-band FEC, DTX and CBR: not without being asked for (defaults 0), save that
+    ///   `thin` is DTX by nature. FEC exists in SILK only, so a CELT-only stream has none.
     pub fn new(profile: Profile, limits: &ReceiverLimits, tick: TickLength) -> Recipe {
         let traits = Traits::of(profile);
         Recipe {
@@ -183,7 +183,8 @@ impl Recipe {
     }
 }
 
-/// Quantises reported loss to the classes encoders are set for, rounding to the nearest above 1 %: 0, 2, 5, 10 or 20.
+/// Quantises reported loss to the classes encoders are set for, rounding to the nearest above 1 %:
+/// 0, 2, 5, 10 or 20.
 pub fn loss_class(percent: u8) -> u8 {
     match percent {
         0 => 0,
@@ -207,7 +208,8 @@ struct Traits {
 
 impl Traits {
     const fn of(profile: Profile) -> Traits {
-        // Complexity 9 is worth a whole PESQ point over 0 at 32 kbit/s and is the last step that costs little.
+        // Complexity 9 is worth a whole PESQ point over 0 at 32 kbit/s and is the last step that
+        // costs little.
         let voice = Traits {
             application: Application::Voip,
             usual_bps: 32_000,

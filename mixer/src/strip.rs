@@ -1,8 +1,8 @@
 //! One participant's channel strip: packets in, the frame that is added to the bus out.
 //!
-//! Playout, meter, gate, ramp. The strip keeps the very frame that was added, so that it can be taken out again for its
-//! owner. It judges whether it has something to say; whether it is heard is the room's decision. It knows neither other
-//! strips nor the room.
+//! Playout, meter, gate, ramp. The strip keeps the very frame that was added, so that it can be
+//! taken out again for its owner. It judges whether it has something to say; whether it is heard is
+//! the room's decision. It knows neither other strips nor the room.
 
 use core::fmt;
 
@@ -71,7 +71,8 @@ impl Strip {
         self.playout.push(packet, arrival)
     }
 
-    /// Sets the gain it moves to at the next [`contribute`](Strip::contribute), and whether it is muted.
+    /// Sets the gain it moves to at the next [`contribute`](Strip::contribute), and whether it is
+    /// muted.
     ///
     /// Real-time: safe.
     pub fn set(&mut self, muted: bool, gain: Gain) {
@@ -85,7 +86,8 @@ impl Strip {
 
     /// Pulls and decodes one tick, meters it, and says whether there is something to hear.
     ///
-    /// A muted strip goes on taking its packets off, so that it is up to date when it is let in again.
+    /// A muted strip goes on taking its packets off, so that it is up to date when it is let in
+    /// again.
     ///
     /// Real-time: safe.
     pub fn listen(&mut self, rules: &Rules) -> bool {
@@ -108,10 +110,11 @@ impl Strip {
         self.gate.judge(heard, rules.gate_db, self.tick) && self.gain > Gain::MUTE
     }
 
-    /// Makes the frame that is added to the bus, ramped to its gain, or from it to nothing if it is not `heard`; says
-    /// whether there is anything to add.
+    /// Makes the frame that is added to the bus, ramped to its gain, or from it to nothing if it is
+    /// not `heard`; says whether there is anything to add.
     ///
-    /// Opening takes a millisecond: short enough to leave a plosive its attack. Every other change takes ten.
+    /// Opening takes a millisecond: short enough to leave a plosive its attack. Every other change
+    /// takes ten.
     ///
     /// Real-time: safe.
     pub fn contribute(&mut self, heard: bool) -> bool {
@@ -148,7 +151,8 @@ impl Strip {
         &self.frame
     }
 
-    /// Whether this tick's frame was added to the bus: while heard, and for the tick in which it fades out.
+    /// Whether this tick's frame was added to the bus: while heard, and for the tick in which it
+    /// fades out.
     pub fn is_in_mix(&self) -> bool {
         self.in_mix
     }
@@ -188,7 +192,8 @@ impl Strip {
         Reading::of(&self.frame)
     }
 
-    /// Whether the client has called its packets silent (RFC 6464) for longer than one takes to be played.
+    /// Whether the client has called its packets silent (RFC 6464) for longer than one takes to be
+    /// played.
     fn is_silent_by_its_own_word(&self, now: Time) -> bool {
         let on_the_way = self.playout.stats().delay + self.tick.duration();
         self.silent_since
@@ -314,7 +319,8 @@ mod tests {
                 heard.extend([0.0; 960]);
             }
         }
-        // 0.25 full scale times the largest change (3.9) over 480 samples; opening: 0.25 times 4 over 48.
+        // 0.25 full scale times the largest change (3.9) over 480 samples; opening: 0.25 times 4
+        // over 48.
         assert!(steepest_step(heard.iter().copied()) <= 0.25 * 4.0 / 48.0 + 1e-6);
         let after_opening = heard[..960 * 18]
             .iter()

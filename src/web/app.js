@@ -14,6 +14,9 @@ import { Mute } from './mute.js';
 import { Room } from './room.js';
 import { Speaker } from './speaker.js';
 
+// A microphone that is already allowed opens sooner.
+const ASKING_MS = 800;
+
 const query = new URLSearchParams(location.search);
 const microphone = new Microphone();
 const speaker = new Speaker(document.getElementById('sound'), document.getElementById('hear'));
@@ -45,6 +48,9 @@ window.mixminus = Object.freeze({
 async function enter({ room: roomName, name, listen }) {
   if (entering || call) return;
   entering = true;
+  const ask = setTimeout(() => {
+    lobby.show({ room: roomName, sentence: 'The browser asks for the microphone. Allow it to go in.' });
+  }, ASKING_MS);
   try {
     document.getElementById('join-button').disabled = true;
     const track = listen ? null : await microphone.open();
@@ -54,6 +60,7 @@ async function enter({ room: roomName, name, listen }) {
     lobby.show({ room: roomName, sentence: error.message, listen: true });
     document.getElementById('listen-only').focus();
   } finally {
+    clearTimeout(ask);
     entering = false;
     document.getElementById('join-button').disabled = false;
   }

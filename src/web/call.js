@@ -26,7 +26,7 @@ export class Call extends EventTarget {
   why = '';
   /** When the next try starts, in performance.now() time; 0 while one is under way. */
   retryAt = 0;
-  /** This participant's public id, a new one after each join. */
+  /** This participant's public id: a new one after each join, null while there is none. */
   id = null;
   pc = null;
 
@@ -165,7 +165,7 @@ export class Call extends EventTarget {
     control.onopen = () => this.#tell('sync');
     // A server that goes in good order closes the channel first.
     control.onclose = () => control === this.#control && this.#check();
-    control.onmessage = ({ data }) => this.#hear(JSON.parse(data));
+    control.onmessage = ({ data }) => control === this.#control && this.#hear(JSON.parse(data));
     this.#control = control;
     return pc;
   }
@@ -222,6 +222,7 @@ export class Call extends EventTarget {
   #forget() {
     if (this.#session) api.end(this.#session);
     this.#session = null;
+    this.id = null;
     this.#events?.close();
     this.#events = null;
     this.#control = null;

@@ -16,6 +16,7 @@ export class Dock {
   #hint = document.getElementById('mute-hint');
   #meter = document.getElementById('meter');
   #volume = document.getElementById('volume');
+  #toggle = document.getElementById('sound-toggle');
   #choice = document.getElementById('microphone');
   #choiceField = document.getElementById('microphone-field');
   #over = new AbortController();
@@ -32,10 +33,12 @@ export class Dock {
     this.#button.hidden = !talks;
     this.#meter.hidden = !talks;
     document.getElementById('talk').hidden = talks;
-    this.#button.addEventListener('click', () => this.#toggle(), { signal });
+    this.#button.addEventListener('click', () => this.#turn(), { signal });
     document.addEventListener('keydown', (event) => this.#key(event), { signal });
     mute.addEventListener('change', () => this.#drawMute(), { signal });
     this.#drawMute();
+    this.#toggle.addEventListener('click', () => this.#fold(this.#toggle.getAttribute('aria-expanded') === 'true'), { signal });
+    this.#fold(true);
     this.#wireVolume(speaker, signal);
     if (!talks) {
       this.#choiceField.hidden = true;
@@ -54,7 +57,12 @@ export class Dock {
     cancelAnimationFrame(this.#frame);
   }
 
-  #toggle() {
+  /** On a narrow page the sound settings are folded away; style.css keeps them open on a wide one. */
+  #fold(folded) {
+    this.#toggle.setAttribute('aria-expanded', String(!folded));
+  }
+
+  #turn() {
     this.#mute.set(!this.#mute.muted);
   }
 
@@ -62,7 +70,7 @@ export class Dock {
     if (event.key.toLowerCase() !== 'm' || event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
     if (this.#button.hidden || event.target.closest?.('input:not([type=range]), select, textarea')) return;
     event.preventDefault();
-    this.#toggle();
+    this.#turn();
   }
 
   #drawMute() {

@@ -18,7 +18,8 @@ export class Mute extends EventTarget {
     super();
     this.#call = call;
     this.#track = track;
-    call.addEventListener('sync', () => this.#tellServer());
+    // A new participant is not muted: there is something to tell only when the person is.
+    call.addEventListener('sync', () => this.muted && this.#tellServer());
     call.addEventListener('event', ({ detail }) => this.#hear(detail));
   }
 

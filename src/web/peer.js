@@ -13,7 +13,10 @@ export class Lost extends Error {}
 /** Resolves when the offer holds its candidates, or when waiting longer would cost more than it brings. */
 export function gathered(pc) {
   return new Promise((resolve) => {
-    const look = () => pc.iceGatheringState === 'complete' && resolve();
+    // Right after a restart the state is still the old 'complete', but the new description has no candidates yet.
+    const look = () => {
+      if (pc.iceGatheringState === 'complete' && pc.localDescription?.sdp.includes('a=candidate:')) resolve();
+    };
     pc.addEventListener('icegatheringstatechange', look);
     setTimeout(resolve, GATHER_MS);
     look();

@@ -88,12 +88,12 @@ export class Room {
     clearInterval(this.#countdown);
     this.#status.dataset.state = state;
     this.#section.dataset.state = state;
+    this.#status.classList.toggle('alert', Boolean(why) || state === 'reconnecting');
     this.#why.textContent = why;
     this.#retry.hidden = !retryAt;
-    if (state !== 'connected') {
-      this.#quality.textContent = '';
-      this.roster.hush();
-    }
+    if (state !== 'connected') this.#quality.textContent = '';
+    // Without the room's events nobody is known to talk; the list that comes with their return tells anew.
+    if (state !== 'connected' || why) this.roster.hush();
     const draw = () => {
       this.#words.textContent = words(state, retryAt);
     };
@@ -144,7 +144,8 @@ export class Room {
 function words(state, retryAt) {
   const seconds = Math.ceil((retryAt - performance.now()) / 1000);
   if (state === 'connected') return 'Connected';
-  if (retryAt && seconds > 0) return state === 'connecting' ? `Trying again in ${seconds} s` : `Reconnecting in ${seconds} s`;
+  const left = `${seconds}\u00a0s`;
+  if (retryAt && seconds > 0) return state === 'connecting' ? `Trying again in ${left}` : `Reconnecting in ${left}`;
   return state === 'connecting' ? 'Connecting…' : 'Reconnecting…';
 }
 

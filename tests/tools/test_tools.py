@@ -1,8 +1,9 @@
 """Tests of the tools themselves: a measuring instrument that nobody has checked proves nothing.
 
-Run: target/venv/bin/python -m unittest discover --start-directory tests/tools
+Run: target/venv/bin/python -m pytest tests/tools
 """
 
+import asyncio
 import contextlib
 import io
 import json
@@ -14,10 +15,12 @@ from unittest import mock
 
 import numpy as np
 
+import aiortc_client
 import glitch
 import goertzel
 import opus_leg
 import pcm
+import presence
 import quality
 import tone
 
@@ -228,6 +231,81 @@ class Quality(unittest.TestCase):
     def test_another_voice_does_not_fit(self):
         other = pcm.read_at(FIXTURES / "voices/human-fr-female.wav", quality.RATE_HZ)
         self.assertLess(quality.compare(self.voice, other)["correlation"], 0.3)
+
+
+class Presence(unittest.TestCase):
+    def setUp(self):
+        self.voices = {path.stem: pcm.read_at(path, RATE_HZ) for path in sorted((FIXTURES / "voices").glob("*.wav"))}
+
+    def levels(self, recording):
+        heard = presence.banded(pcm.resampled(recording, RATE_HZ, presence.RATE_HZ))
+        return {
+            name: presence.find(presence.banded(pcm.resampled(voice, RATE_HZ, presence.RATE_HZ)), heard)[1]
+            for name, voice in self.voices.items()
+        }
+
+    def test_all_but_oneself_are_found_through_two_legs(self):
+        for own in self.voices:
+            mix = np.zeros(26 * RATE_HZ)
+            for number, (name, voice) in enumerate(self.voices.items()):
+                if name != own:
+                    mix[number * 1234 :][: len(voice)] += opus_leg.coded(voice, 32_000)
+            levels = self.levels(opus_leg.coded(mix, 32_000))
+            self.assertLess(levels.pop(own), -20.0, own)
+            self.assertGreater(min(levels.values()), -4.0, own)
+
+    def test_a_quiet_rest_of_oneself_is_seen(self):
+        mix = self.voices["human-fr-female"].copy()
+        own = self.voices["human-it-male"][: len(mix)]
+        self.assertAlmostEqual(self.levels(mix + 0.2 * own)["human-it-male"], -14.0, delta=1.5)
+
+    def test_silence_holds_nobody(self):
+        self.assertLess(max(self.levels(np.zeros(10 * RATE_HZ)).values()), -100.0)
+
+
+class AiortcClient(unittest.TestCase):
+    def test_a_file_ends_in_silence_or_begins_again(self):
+        ramp = np.arange(1500) / 1500
+        once, again = aiortc_client.Player(ramp, repeat=False), aiortc_client.Player(ramp, repeat=True)
+        self.assertEqual(once.frame_at(0).tolist(), again.frame_at(0).tolist())
+        self.assertEqual(once.frame_at(1)[540:].tolist(), [0] * 420)
+        self.assertEqual(again.frame_at(1)[540:].tolist(), pcm.to_int16(ramp[:420]).tolist())
+        self.assertEqual(once.frame_at(7).tolist(), [0] * 960)
+
+    def test_pauses_stay_as_long_as_they_were(self):
+        recorder = aiortc_client.Recorder(limit_seconds=1)
+        half = np.full(960, 0.5, np.float32)
+        # 20 ms, a pause of 60 ms, 20 ms, and a timestamp an hour ahead.
+        asyncio.run(recorder.run(FakeTrack([(96_000, half), (99_840, half), (96_000 + 3600 * RATE_HZ, half)])))
+        heard = recorder.samples()
+        self.assertEqual(len(heard), 4_800)
+        self.assertEqual(np.flatnonzero(heard)[[0, 959, 960, -1]].tolist(), [0, 959, 3_840, 4_799])
+
+    def test_loopback_is_recognised(self):
+        for url, expected in (("http://127.0.0.1:80/x", True), ("https://[::1]/", True), ("http://localhost/", True), ("http://192.0.2.1/", False)):
+            self.assertEqual(aiortc_client.is_loopback(url), expected, url)
+
+    def test_a_refused_connection_is_reported(self):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            code = aiortc_client.main(["http://127.0.0.1:9/", "--seconds", "1"])
+        self.assertEqual(code, 1)
+        self.assertFalse(json.loads(printed.getvalue())["ok"])
+
+
+class FakeTrack:
+    """Frames as aiortc's decoder gives them: (pts at 48 kHz, samples)."""
+
+    def __init__(self, frames):
+        self.frames = list(frames)
+
+    async def recv(self):
+        if not self.frames:
+            raise aiortc_client.MediaStreamError
+        pts, samples = self.frames.pop(0)
+        frame = aiortc_client.av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout="mono")
+        frame.sample_rate, frame.pts = RATE_HZ, pts
+        return frame
 
 
 if __name__ == "__main__":

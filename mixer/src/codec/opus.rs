@@ -1,8 +1,9 @@
 //! Opus (RFC 6716) over libopus: both traits of [`codec`](super).
 //!
-//! Set-up allocates; after it libopus works on its own state and the stack, so every call is real-time safe. Nothing
-//! here is `unsafe` yet; the copy of an encoder's state that splits a listener off a shared stream, the one thing that
-//! needs the encoder's memory, belongs in this file.
+//! Set-up allocates; after it libopus works on its own state and the stack, so every call is
+//! real-time safe. Nothing here is `unsafe` yet; the copy of an encoder's state that splits a
+//! listener off a shared stream, the one thing that needs the encoder's memory, belongs in this
+//! file.
 
 use ::opus as libopus;
 use libopus::{Application as Coder, Bandwidth as Band, Bitrate, Channels};

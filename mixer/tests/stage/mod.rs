@@ -1,6 +1,10 @@
-//! What the engine's tests share: voices, a sink that keeps everything, an encoder that keeps what it is given, and a
-//! room full of people in virtual time.
+//! What the engine's tests share: voices, a sink that keeps everything, an encoder that keeps what
+//! it is given, and a room full of people in virtual time.
 #![allow(dead_code, reason = "no test uses all of it")]
+#![allow(
+    clippy::disallowed_types,
+    reason = "a tap may hold a channel; the engine may not"
+)]
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -202,8 +206,8 @@ pub fn tone(hz: f64, amplitude: f32) -> impl FnMut(u64) -> f32 + 'static {
     }
 }
 
-/// Amplitude of one frequency in `samples` at 48 kHz: Goertzel under a Blackman-Harris window, whose side lobes lie
-/// 92 dB down and so do not hide what is 90 dB down.
+/// Amplitude of one frequency in `samples` at 48 kHz: Goertzel under a Blackman-Harris window,
+/// whose side lobes lie 92 dB down and so do not hide what is 90 dB down.
 pub fn amplitude_of(samples: &[f32], hz: f64) -> f64 {
     let n = samples.len() as f64;
     let step = std::f64::consts::TAU * hz / 48_000.0;

@@ -1,0 +1,133 @@
+//! Whatever Opus a client sends: every duration, mono and stereo, SILK, hybrid and CELT, switching
+//! with every packet. Every sample is accounted for, and what is mixed stays within bounds.
+#![cfg(feature = "opus")]
+
+use mixer::codec::opus::OpusDecoder;
+use mixer::format::{Layout, TickLength};
+use mixer::gate::SANE_PEAK;
+use mixer::packet::{Packet, Payload};
+use mixer::playout::Pushed;
+use mixer::strip::{Rules, Strip};
+use mixer::units::{RtpTime, Seq, Time};
+use opus::{Application, Bandwidth, Channels};
+
+/// Microseconds; Opus makes the longer ones of several frames.
+const DURATIONS_US: [u32; 9] = [
+    2_500, 5_000, 10_000, 20_000, 40_000, 60_000, 80_000, 100_000, 120_000,
+];
+
+/// One encoder for each coder and channel count.
+struct Encoders(Vec<(opus::Encoder, usize)>);
+
+impl Encoders {
+    fn new() -> Encoders {
+        let mut encoders = Vec::new();
+        for channels in [Channels::Mono, Channels::Stereo] {
+            for (application, bandwidth, bps) in [
+                // Voip at these widths and rates: SILK, hybrid, hybrid; then CELT.
+                (Application::Voip, Bandwidth::Wideband, 16_000),
+                (Application::Voip, Bandwidth::Superwideband, 24_000),
+                (Application::Voip, Bandwidth::Fullband, 32_000),
+                (Application::LowDelay, Bandwidth::Fullband, 64_000),
+            ] {
+                let mut encoder = opus::Encoder::new(48_000, channels, application)
+                    .expect("libopus makes an encoder");
+                encoder
+                    .set_bitrate(opus::Bitrate::Bits(bps))
+                    .expect("in range");
+                encoder.set_max_bandwidth(bandwidth).expect("in range");
+                encoders.push((encoder, channels as usize));
+            }
+        }
+        Encoders(encoders)
+    }
+
+    fn encode(&mut self, which: usize, from: u64, samples: u64) -> Payload {
+        let count = self.0.len();
+        let (encoder, channels) = &mut self.0[which % count];
+        let pcm: Vec<f32> = (from..from + samples)
+            .flat_map(|sample| {
+                let turns = 331.3 * sample as f64 / 48_000.0;
+                let value = 0.25 * (turns.fract() * std::f64::consts::TAU).sin() as f32;
+                std::iter::repeat_n(value, *channels)
+            })
+            .collect();
+        let mut bytes = [0; mixer::format::MAX_PAYLOAD_BYTES];
+        let len = encoder
+            .encode_float(&pcm, &mut bytes)
+            .expect("a length Opus has");
+        Payload::copy_from(&bytes[..len]).expect("fits")
+    }
+}
+
+#[test]
+fn every_duration_and_coder_switching_with_every_packet() {
+    for layout in [Layout::Mono, Layout::Stereo] {
+        for tick in [TickLength::Ms10, TickLength::Ms20] {
+            play_everything(layout, tick);
+        }
+    }
+}
+
+fn play_everything(layout: Layout, tick: TickLength) {
+    const PACKETS: usize = 600;
+    let mut encoders = Encoders::new();
+    let mut strip = Strip::new(layout, tick, Box::new(OpusDecoder::new(layout)));
+    let mut random = 12_345u32;
+    let mut sent_samples = 0u64;
+    let (mut packets, mut heard_ticks, mut peak) = (0usize, 0usize, 0.0f32);
+    let mut now = Time::from_us(1_000_000);
+    let began = now;
+    let mut idle_ticks = 0;
+    while idle_ticks < 100 {
+        // A packet leaves when its last sample has been spoken.
+        while packets < PACKETS {
+            let duration_us = DURATIONS_US[(random >> 8) as usize % DURATIONS_US.len()];
+            let samples = u64::from(duration_us) * 48 / 1_000;
+            let arrival = Time::from_us(began.us() + (sent_samples + samples) * 1_000 / 48);
+            if arrival > now {
+                break;
+            }
+            let packet = Packet {
+                seq: Seq(packets as u16),
+                time: RtpTime(sent_samples as u32),
+                ssrc: 9,
+                marker: packets == 0,
+                level: None,
+                payload: encoders.encode((random >> 20) as usize, sent_samples, samples),
+            };
+            assert_eq!(strip.push(&packet, arrival), Pushed::Stored);
+            sent_samples += samples;
+            packets += 1;
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        }
+        now = now + tick.duration();
+        let rules = Rules { now, gate_db: None };
+        let heard = strip.listen(&rules);
+        idle_ticks = if heard { 0 } else { idle_ticks + 1 };
+        if strip.contribute(heard) {
+            heard_ticks += 1;
+            let frame = strip.frame().samples();
+            assert!(frame.iter().all(|sample| sample.is_finite()));
+            peak = peak.max(strip.frame().peak());
+        }
+    }
+    let stats = *strip.stats();
+    assert_eq!(packets, PACKETS);
+    assert_eq!(stats.received, PACKETS as u64);
+    assert_eq!(
+        (stats.undecodable, stats.late, stats.lost, stats.duplicate),
+        (0, 0, 0, 0)
+    );
+    assert_eq!(
+        stats.decoded_samples, sent_samples,
+        "every sample is decoded"
+    );
+    // What was played is what was decoded, made up or put in, less what was taken out; what is
+    // left is less than a packet and a tick.
+    let there = stats.decoded_samples + stats.concealed_samples + stats.inserted_samples;
+    let balance = there as i64 - (stats.played_samples + stats.removed_samples) as i64;
+    assert!(balance.abs() <= 5_760 + 960, "{balance} samples: {stats:?}");
+    assert!(heard_ticks as u64 * tick.samples() as u64 >= sent_samples * 95 / 100);
+    assert!(peak <= SANE_PEAK, "peak {peak}");
+}

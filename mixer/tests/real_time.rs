@@ -1,0 +1,331 @@
+//! After set-up a tick neither allocates nor frees: not in Rust, not in libopus.
+//!
+//! The test binary brings its own `malloc` and `free`, which count and hand on to glibc's; both
+//! Rust's allocator and the C of libopus are linked to them.
+#![cfg(all(feature = "opus", target_os = "linux", target_env = "gnu"))]
+#![allow(unsafe_code, reason = "malloc and free are C symbols")]
+
+mod stage;
+
+use std::sync::Arc;
+
+use mixer::codec::Encode;
+use mixer::codec::opus::OpusEncoder;
+use mixer::command::{Command, Event, Retired, Shared};
+use mixer::engine::{Engine, EngineLimits, Sink};
+use mixer::format::{Layout, SLOT, TickLength};
+use mixer::listener::Listener;
+use mixer::members::Members;
+use mixer::packet::{OutPacket, Packet, Payload};
+use mixer::participant::{Participant, ParticipantConfig};
+use mixer::profile::{Profile, ReceiverLimits, Recipe};
+use mixer::room::{Room, RoomSettings};
+use mixer::units::{Decibels, Gain, ParticipantId, RoomId, RtpTime, Seq, Time};
+
+mod counting {
+    use std::cell::Cell;
+    use std::ffi::{c_int, c_void};
+
+    thread_local! {
+        static COUNTING: Cell<bool> = const { Cell::new(false) };
+        static CALLS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// Runs `work` and says how often it allocated or freed.
+    pub fn calls_of<T>(work: impl FnOnce() -> T) -> (T, u64) {
+        let before = CALLS.get();
+        COUNTING.set(true);
+        let result = work();
+        COUNTING.set(false);
+        (result, CALLS.get() - before)
+    }
+
+    fn count() {
+        if COUNTING.get() {
+            CALLS.set(CALLS.get() + 1);
+        }
+    }
+
+    unsafe extern "C" {
+        fn __libc_malloc(size: usize) -> *mut c_void;
+        fn __libc_calloc(count: usize, size: usize) -> *mut c_void;
+        fn __libc_realloc(at: *mut c_void, size: usize) -> *mut c_void;
+        fn __libc_memalign(align: usize, size: usize) -> *mut c_void;
+        fn __libc_free(at: *mut c_void);
+    }
+
+    // Safety of all of these: each has the signature and the promises of the C function of its
+    // name, since it does nothing but count and call glibc's own.
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn malloc(size: usize) -> *mut c_void {
+        count();
+        unsafe { __libc_malloc(size) }
+    }
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn calloc(items: usize, size: usize) -> *mut c_void {
+        count();
+        unsafe { __libc_calloc(items, size) }
+    }
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn realloc(at: *mut c_void, size: usize) -> *mut c_void {
+        count();
+        unsafe { __libc_realloc(at, size) }
+    }
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut c_void {
+        count();
+        unsafe { __libc_memalign(align, size) }
+    }
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memalign(align: usize, size: usize) -> *mut c_void {
+        count();
+        unsafe { __libc_memalign(align, size) }
+    }
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, align: usize, size: usize) -> c_int {
+        const OUT_OF_MEMORY: c_int = 12;
+        count();
+        unsafe {
+            *out = __libc_memalign(align, size);
+            if (*out).is_null() { OUT_OF_MEMORY } else { 0 }
+        }
+    }
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn free(at: *mut c_void) {
+        count();
+        unsafe { __libc_free(at) }
+    }
+}
+
+use counting::calls_of;
+
+/// Counts packets and events; keeps what is to be freed in a list that was long enough before.
+struct Outlet {
+    packets: u64,
+    events: u64,
+    retired: Vec<Retired>,
+}
+
+impl Sink for Outlet {
+    fn packet(&mut self, _: ParticipantId, _: &OutPacket) {
+        self.packets += 1;
+    }
+
+    fn event(&mut self, _: Event) {
+        self.events += 1;
+    }
+
+    fn retired(&mut self, retired: Retired) {
+        assert!(self.retired.len() < self.retired.capacity());
+        self.retired.push(retired);
+    }
+}
+
+/// A few seconds of talk and pauses, encoded once and sent by everyone.
+fn speech() -> Vec<Payload> {
+    let recipe = stage::recipe(Profile::Voice);
+    let mut encoder = OpusEncoder::new(&recipe);
+    encoder.configure(&recipe.settings(10));
+    let mut voice = stage::tone(337.7, 0.7);
+    (0..250u64)
+        .map(|packet| {
+            let pcm: Vec<f32> = (packet * 960..(packet + 1) * 960)
+                .map(|sample| {
+                    if packet % 100 < 70 {
+                        voice(sample)
+                    } else {
+                        0.0
+                    }
+                })
+                .collect();
+            let mut payload = Payload::EMPTY;
+            encoder.encode(&pcm, &mut payload).expect("20 ms encode");
+            payload
+        })
+        .collect()
+}
+
+fn recipe(id: u32, tick: TickLength) -> Recipe {
+    let limits = ReceiverLimits {
+        fec: true,
+        dtx: id.is_multiple_of(2),
+        stereo: true,
+        ..ReceiverLimits::default()
+    };
+    Recipe::new(Profile::ALL[id as usize % 4], &limits, tick)
+}
+
+struct Crowd {
+    engine: Engine,
+    outlet: Outlet,
+    calls: u64,
+    random: u32,
+}
+
+impl Crowd {
+    fn apply(&mut self, command: Command) {
+        let ((), calls) = calls_of(|| self.engine.apply(command, &mut self.outlet));
+        self.calls += calls;
+    }
+
+    fn chance(&mut self, one_in: u32) -> bool {
+        self.random = self
+            .random
+            .wrapping_mul(1_664_525)
+            .wrapping_add(1_013_904_223);
+        (self.random >> 10).is_multiple_of(one_in)
+    }
+
+    fn join(&mut self, room: u32, id: u32, tick: TickLength) -> Arc<Shared> {
+        let shared = Arc::new(Shared::default());
+        let config = ParticipantConfig {
+            id: ParticipantId(id),
+            talks: !id.is_multiple_of(5),
+            listens: (!id.is_multiple_of(7)).then(|| recipe(id, tick)),
+            layout: Layout::Mono,
+            tick,
+        };
+        let participant = Box::new(Participant::new(config, shared.clone()));
+        self.apply(Command::AddParticipant {
+            room: RoomId(room),
+            participant,
+        });
+        shared
+    }
+}
+
+#[test]
+fn the_count_sees_rust_and_libopus() {
+    let (_, rust) = calls_of(|| drop(std::hint::black_box(vec![0u8; 100])));
+    assert!(rust >= 2, "{rust}");
+    let recipe = stage::recipe(Profile::Voice);
+    let (_, libopus) = calls_of(|| drop(OpusEncoder::new(&recipe)));
+    assert!(libopus >= 2, "{libopus}");
+}
+
+#[test]
+fn ten_thousand_ticks_with_joins_and_leaves_allocate_nothing() {
+    const TICKS: u64 = 10_000;
+    const PLACES: usize = 12;
+    let speech = speech();
+    let mut crowd = Crowd {
+        engine: Engine::new(EngineLimits {
+            rooms: 2,
+            participants: 2 * PLACES,
+        }),
+        outlet: Outlet {
+            packets: 0,
+            events: 0,
+            retired: Vec::with_capacity(64),
+        },
+        calls: 0,
+        random: 1,
+    };
+    let ticks = [TickLength::Ms20, TickLength::Ms10];
+    for (room, tick) in (1..).zip(ticks) {
+        let settings = RoomSettings {
+            tick,
+            max_contributors: Some(3),
+            ..RoomSettings::default()
+        };
+        let room = Box::new(Room::new(RoomId(room), settings, PLACES / 2));
+        crowd.apply(Command::AddRoom(room));
+    }
+
+    let mut present: Vec<(u32, u32, Arc<Shared>, u16)> = Vec::new();
+    let mut next_id = 1;
+    for turn in 0..TICKS {
+        if turn == TICKS / 2 {
+            for room in [1, 2] {
+                crowd.apply(Command::Reserve {
+                    room: RoomId(room),
+                    members: Members::with_capacity(PLACES),
+                });
+            }
+        }
+        let places = if turn < TICKS / 2 { PLACES / 2 } else { PLACES };
+        if crowd.chance(8) && present.len() < places {
+            let room = next_id % 2 + 1;
+            let in_room = present.iter().filter(|member| member.0 == room).count();
+            if in_room < places / 2 {
+                let shared = crowd.join(room, next_id, ticks[room as usize - 1]);
+                present.push((room, next_id, shared, 0));
+            }
+            next_id += 1;
+        }
+        if crowd.chance(10) && present.len() > 2 {
+            let (_, id, _, _) = present.remove(crowd.random as usize % present.len());
+            crowd.apply(Command::RemoveParticipant(ParticipantId(id)));
+        }
+        if crowd.chance(20) && !present.is_empty() {
+            let (room, id, shared, _) = &present[crowd.random as usize % present.len()];
+            shared
+                .settings
+                .mute(id.is_multiple_of(3) && turn.is_multiple_of(2));
+            shared.settings.amplify(Gain::from(Decibels(-6.0)));
+            shared.settings.report_loss(crowd.random as u8 % 30);
+            let tick = ticks[*room as usize - 1];
+            let listener = Box::new(Listener::new(recipe(crowd.random >> 20, tick), tick));
+            let command = Command::SetListener(ParticipantId(*id), listener);
+            crowd.apply(command);
+        }
+        send_and_run(&mut crowd, &mut present, &speech, turn);
+        crowd.outlet.retired.clear();
+    }
+    let stats = crowd.engine.stats();
+    assert!(next_id > 300, "many came and went: {next_id}");
+    assert!(stats.ticks_total > TICKS && crowd.outlet.packets > TICKS);
+    assert!(crowd.outlet.events > 100);
+    assert_eq!(stats.refused_total, 0);
+    assert_eq!(
+        crowd.calls, 0,
+        "calls of malloc or free on the ticking thread"
+    );
+}
+
+/// Everyone sends 20 ms, with a little loss, reordering and jitter; then a tick's slots run.
+fn send_and_run(
+    crowd: &mut Crowd,
+    present: &mut [(u32, u32, Arc<Shared>, u16)],
+    speech: &[Payload],
+    turn: u64,
+) {
+    let slot_us = SLOT.as_micros() as u64;
+    let now_us = 1_000_000 + turn * 8 * slot_us;
+    for (_, id, _, sent) in present {
+        let seq = if crowd.chance(30) {
+            sent.wrapping_sub(2)
+        } else {
+            *sent
+        };
+        let packet = Packet {
+            seq: Seq(seq),
+            time: RtpTime(u32::from(seq).wrapping_mul(960)),
+            ssrc: *id,
+            marker: seq == 0,
+            level: None,
+            payload: speech[usize::from(seq) % speech.len()],
+        };
+        *sent = sent.wrapping_add(1);
+        if crowd.chance(20) {
+            continue;
+        }
+        let jitter_us = u64::from(crowd.random % 9_000);
+        let arrival = Time::from_us(now_us - jitter_us);
+        let (_, calls) = calls_of(|| crowd.engine.push(ParticipantId(*id), &packet, arrival));
+        crowd.calls += calls;
+    }
+    for slot in 0..8 {
+        let slot = now_us / slot_us + slot;
+        let now = Time::from_us(slot * slot_us);
+        let ((), calls) = calls_of(|| crowd.engine.run_slot(slot, now, &mut crowd.outlet));
+        crowd.calls += calls;
+    }
+}

@@ -1,0 +1,230 @@
+#!/usr/bin/env node
+// Real Chromium pages in a room: joins through the web page, records what each page hears.
+
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { chromium } from 'playwright-core';
+
+const USAGE = `usage: browser.mjs BASE_URL --page name=NAME[,mic=WAV][,once=1][,record=WAV][,processing=on] [--page ...] [options]
+
+Each --page is a Chromium of its own (a fake microphone belongs to the whole browser) that opens
+BASE_URL/?autojoin=1&name=NAME#room=ROOM. When all are connected, recording begins; --seconds later it ends.
+
+  name=NAME        who joins
+  mic=WAV          what the microphone hears, over and over (default: Chromium's beeps); once=1: only once
+  listen=1         joins without a microphone
+  record=WAV       what the page hears, 48 kHz mono 16 bit
+  processing=on    leaves echo cancellation, noise suppression and gain control as the page wishes (default: off,
+                   since they treat tones as noise)
+
+  --room ROOM      default: lobby
+  --seconds S      default: 10
+  --settle S       wait between all connected and recording, default: 0
+  --timeout S      how long connecting may take, default: 20
+  --screenshots D  folder for NAME.png, taken at the end of the recording
+  --width W        of the window, default: 1000; the height is 800
+  --query K=V      added to the page's address; may be repeated
+  --chromium FILE  default: /usr/bin/chromium
+
+Prints JSON: {"ok", "error", "pages": [{"name", "connected", "state", "id", "participants", "connect_ms", "states",
+"contributing_sources": [{"csrc", "looks", "level_max"}], "inbound", "outbound", ... (extracts of getStats),
+"recorded_seconds", "console", "errors"}]}. "looks" counts in how many of ten looks a second the source was named.
+Exit code 0 if every page connected and no page's script failed, 1 otherwise, 2 for a wrong command line.`;
+
+const RATE_HZ = 48_000;
+const MAX_CONSOLE_LINES = 200;
+
+// Without the background switches Chromium looks for its maker's hosts at every start. WebRTC must not hide loopback
+// and local addresses behind mDNS names, which nothing on a test machine resolves.
+const SWITCHES = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--disable-features=WebRtcHideLocalIpsWithMdns',
+  '--allow-loopback-in-peer-connection',
+  '--autoplay-policy=no-user-gesture-required',
+  '--use-fake-ui-for-media-stream',
+  '--use-fake-device-for-media-stream',
+];
+
+async function main() {
+  const { base, pages, options } = commandLine();
+  const opened = [];
+  const result = { ok: false, error: null, pages: [] };
+  try {
+    for (const wish of pages) {
+      const page = await open(wish, options);
+      opened.push(page);
+      await join(page, base, options);
+    }
+    const deadline = Date.now() + 1000 * options.timeout;
+    await Promise.all(opened.map((page) => connected(page, deadline)));
+    await pause(options.settle);
+    await Promise.all(opened.map(({ page }) => page.evaluate('__tap.begin()')));
+    await pause(options.seconds);
+    const recordings = await Promise.all(opened.map(({ page }) => page.evaluate('__tap.end()')));
+    for (const [number, page] of opened.entries()) page.recording = Buffer.from(recordings[number], 'base64');
+  } catch (error) {
+    result.error = error.message;
+  }
+  for (const page of opened) {
+    result.pages.push(await report(page, options).catch((error) => ({ name: page.wish.name, errors: [error.message] })));
+  }
+  await Promise.all(opened.map((page) => close(page)));
+  result.ok = !result.error && result.pages.every(({ connected, errors }) => connected && errors.length === 0);
+  console.log(JSON.stringify(result));
+  return result.ok ? 0 : 1;
+}
+
+function commandLine() {
+  try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: {
+        page: { type: 'string', multiple: true },
+        room: { type: 'string', default: 'lobby' },
+        seconds: { type: 'string', default: '10' },
+        settle: { type: 'string', default: '0' },
+        timeout: { type: 'string', default: '20' },
+        screenshots: { type: 'string' },
+        width: { type: 'string', default: '1000' },
+        query: { type: 'string', multiple: true, default: [] },
+        chromium: { type: 'string', default: '/usr/bin/chromium' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    });
+    if (values.help) {
+      console.log(USAGE);
+      process.exit(0);
+    }
+    if (positionals.length !== 1) throw new Error('give one base URL');
+    if (!values.page) throw new Error('give at least one --page');
+    const options = { ...values };
+    for (const name of ['seconds', 'settle', 'timeout', 'width']) {
+      options[name] = Number(values[name]);
+      if (!(options[name] >= 0)) throw new Error(`--${name} wants a number, not ${values[name]}`);
+    }
+    return { base: positionals[0], pages: values.page.map(pageWish), options };
+  } catch (error) {
+    console.error(`${error.message}\n\n${USAGE}`);
+    process.exit(2);
+  }
+}
+
+/** `name=Ann,mic=a.wav` as an object. */
+function pageWish(text) {
+  const known = ['name', 'mic', 'once', 'listen', 'record', 'processing'];
+  const wish = Object.fromEntries(text.split(',').map((part) => part.split(/=(.*)/s, 2)));
+  for (const key of Object.keys(wish)) {
+    if (!known.includes(key)) throw new Error(`--page knows ${known.join(', ')}, not ${key}`);
+  }
+  if (!wish.name) throw new Error('--page needs a name');
+  return wish;
+}
+
+/** Starts a browser with the page's microphone and an empty page. */
+async function open(wish, options) {
+  const profile = await mkdtemp(path.join(tmpdir(), 'mixminus-browser-'));
+  const microphone = wish.mic ? [`--use-file-for-fake-audio-capture=${path.resolve(wish.mic)}${wish.once ? '%noloop' : ''}`] : [];
+  const browser = await chromium.launchPersistentContext(profile, {
+    executablePath: options.chromium,
+    headless: true,
+    args: [...SWITCHES, ...microphone],
+    // Playwright's own choice would mute everything the page plays.
+    ignoreDefaultArgs: ['--mute-audio'],
+    bypassCSP: true,
+    ignoreHTTPSErrors: true,
+    permissions: ['microphone'],
+    viewport: { width: options.width, height: 800 },
+  });
+  const page = browser.pages()[0] ?? (await browser.newPage());
+  const opened = { wish, profile, browser, page, console: [], errors: [] };
+  page.on('console', (message) => note(opened.console, `${message.type()}: ${message.text()}`));
+  page.on('pageerror', (error) => note(opened.errors, String(error.stack ?? error)));
+  const tap = await readFile(new URL('browser-tap.js', import.meta.url), 'utf8');
+  await page.addInitScript({ content: `globalThis.__tapOptions = ${JSON.stringify({ processing: wish.processing === 'on' })};\n${tap}` });
+  return opened;
+}
+
+/** Opens the web page, which then joins by itself. */
+async function join({ page, wish }, base, options) {
+  const url = new URL(base);
+  url.searchParams.set('autojoin', '1');
+  url.searchParams.set('name', wish.name);
+  if (wish.listen) url.searchParams.set('listen', '1');
+  for (const pair of options.query) {
+    const [key, value = ''] = pair.split(/=(.*)/s, 2);
+    url.searchParams.set(key, value);
+  }
+  url.hash = new URLSearchParams({ room: options.room }).toString();
+  await page.goto(url.href, { timeout: 1000 * options.timeout }).catch((error) => {
+    throw new Error(`${wish.name} cannot open the page: ${error.message.split('\n')[0]}`);
+  });
+}
+
+async function connected({ page, wish }, deadline) {
+  try {
+    await page.waitForFunction('__tap.connected()', null, { timeout: Math.max(1, deadline - Date.now()), polling: 50 });
+  } catch (error) {
+    throw new Error(`${wish.name} did not connect: ${error.message.split('\n')[0]}`);
+  }
+}
+
+/** What the page tells, with its screenshot and recording written. */
+async function report({ wish, page, recording, console, errors }, options) {
+  const told = await page.evaluate('__tap.report()');
+  if (options.screenshots) {
+    await mkdir(options.screenshots, { recursive: true });
+    await page.screenshot({ path: path.join(options.screenshots, `${wish.name}.png`) });
+  }
+  if (wish.record && recording) await writeFile(wish.record, wav(recording));
+  return {
+    name: wish.name,
+    connected: told.connection_state === 'connected',
+    ...told,
+    recorded_seconds: recording ? recording.length / 2 / RATE_HZ : 0,
+    console,
+    errors: [...told.errors, ...errors],
+  };
+}
+
+async function close({ page, browser, profile }) {
+  // Away from the page, so that it can say goodbye to the server as it does when a person leaves.
+  await page.goto('about:blank', { timeout: 2000 }).catch(() => {});
+  await browser.close().catch(() => {});
+  await rm(profile, { recursive: true, force: true, maxRetries: 5 });
+}
+
+function note(lines, line) {
+  if (lines.length < MAX_CONSOLE_LINES) lines.push(line);
+}
+
+/** 16-bit mono samples as a WAV file. */
+function wav(pcm) {
+  const header = Buffer.alloc(44);
+  header.write('RIFF', 0);
+  header.writeUInt32LE(36 + pcm.length, 4);
+  header.write('WAVEfmt ', 8);
+  header.writeUInt32LE(16, 16);
+  header.writeUInt16LE(1, 20);
+  header.writeUInt16LE(1, 22);
+  header.writeUInt32LE(RATE_HZ, 24);
+  header.writeUInt32LE(2 * RATE_HZ, 28);
+  header.writeUInt16LE(2, 32);
+  header.writeUInt16LE(16, 34);
+  header.write('data', 36);
+  header.writeUInt32LE(pcm.length, 40);
+  return Buffer.concat([header, pcm]);
+}
+
+function pause(seconds) {
+  return new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+}
+
+process.exitCode = await main();
