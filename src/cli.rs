@@ -103,7 +103,7 @@ pub struct Serve {
     /// Ask for real-time scheduling [true]
     #[arg(long, env = "MIXMINUS_REALTIME", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub realtime: Option<String>,
-    /// What is logged [info]
+    /// What is logged [error,mixminus=info]
     #[arg(long, env = "MIXMINUS_LOG", value_name = "FILTER")]
     pub log: Option<String>,
     /// Level under which nobody is heard, dBFS, or off [-50]
@@ -207,7 +207,7 @@ fn run_client(join: JoinArgs) -> ExitCode {
 }
 
 /// What a client says of itself: little, since its standard error is where people look for what went wrong.
-const CLIENT_LOG: &str = "warn";
+const CLIENT_LOG: &str = "error,mixminus=warn";
 
 fn run_server(serve: &Serve) -> ExitCode {
     let config = match serve.load() {

@@ -5,7 +5,7 @@
 //! WebSockets close, the pump ends, then the mixer, then the network.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
@@ -284,5 +284,6 @@ pub(crate) fn start_log(filter: &str) {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .try_init();
 }
