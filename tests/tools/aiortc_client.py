@@ -165,13 +165,13 @@ async def take_part(arguments, result):
             await peer.setLocalDescription(await peer.createOffer())
             began = time.monotonic()
             session_url, answer = await post(http, arguments.url, peer.localDescription.sdp, tls, result)
-            result["post_ms"] = since(began)
+            result["post_ms"] = since(began, time.monotonic())
             await peer.setRemoteDescription(RTCSessionDescription(sdp=answer, type="answer"))
             await asyncio.wait_for(connected.wait(), CONNECT_SECONDS)
             result["connection_state"] = peer.connectionState
             if peer.connectionState != "connected":
                 raise ConnectionError(f"the connection is {peer.connectionState}")
-            result["connected_ms"] = since(began)
+            result["connected_ms"] = since(began, time.monotonic())
             await asyncio.sleep(max(0.0, arguments.seconds - (time.monotonic() - began)))
             result["connection_state"] = peer.connectionState
             await count(peer, result)
@@ -232,11 +232,9 @@ async def count(peer, result):
             result["received"].update(packets=report.packetsReceived, lost=report.packetsLost, jitter=report.jitter)
 
 
-def since(began, until=None):
+def since(began, until):
     """Milliseconds, one decimal; None if `until` never came."""
-    if until is None:
-        until = time.monotonic()
-    return round(1000 * (until - began), 1)
+    return None if until is None else round(1000 * (until - began), 1)
 
 
 def parse(argv):
@@ -249,7 +247,7 @@ def parse(argv):
     parser.add_argument("--direction", choices=["sendrecv", "sendonly", "recvonly"], default="sendrecv")
     parser.add_argument("--control", action="store_true", help="open the data channel `control` and keep what comes on it")
     parser.add_argument("--say", action="append", default=[], metavar="JSON", help="text to send on the data channel; may be repeated")
-    parser.add_argument("--stay", action="store_true", help="go without DELETE, as one who vanishes")
+    parser.add_argument("--stay", action="store_true", help="leave without DELETE, by closing the connection (who is to vanish is killed)")
     parser.add_argument("--insecure", action="store_true", help="accept any TLS certificate")
     return parser.parse_args(argv)
 

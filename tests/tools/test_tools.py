@@ -292,6 +292,10 @@ class AiortcClient(unittest.TestCase):
         asyncio.run(recorder.run(FakeTrack([said])))
         np.testing.assert_allclose(recorder.samples(), np.full(960, 0.5), atol=1e-4)
 
+    def test_what_never_came_has_no_time(self):
+        self.assertIsNone(aiortc_client.since(1.0, None))
+        self.assertEqual(aiortc_client.since(1.0, 1.2345), 234.5)
+
     def test_loopback_is_recognised(self):
         for url, expected in (("http://127.0.0.1:80/x", True), ("https://[::1]/", True), ("http://localhost/", True), ("http://192.0.2.1/", False)):
             self.assertEqual(aiortc_client.is_loopback(url), expected, url)
