@@ -1,5 +1,7 @@
 //! The headless client against a peer that sends back what it gets, and against another client.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
+
 mod echo;
 
 use std::f32::consts::TAU;
@@ -75,14 +77,22 @@ impl Tap for Passed {
     }
 }
 
-fn amplitude(pcm: &[f32], hz: f32) -> f32 {
-    let (mut re, mut im) = (0.0f64, 0.0f64);
-    for (n, sample) in pcm.iter().enumerate() {
-        let phase = f64::from(TAU * hz / 48_000.0) * n as f64;
-        re += f64::from(*sample) * phase.cos();
-        im += f64::from(*sample) * phase.sin();
-    }
-    (2.0 * (re * re + im * im).sqrt() / pcm.len() as f64) as f32
+/// The usual amplitude of 440 Hz: the median over tenths of a second, so that a machine which is busy
+/// with other tests may cost a concealment here and there.
+fn amplitude(pcm: &[f32]) -> f32 {
+    let of = |part: &[f32]| {
+        let (mut re, mut im) = (0.0f32, 0.0f32);
+        for (n, sample) in part.iter().enumerate() {
+            // 4,800 samples are 44 whole periods.
+            let phase = TAU * 44.0 * n as f32 / 4_800.0;
+            re += sample * phase.cos();
+            im += sample * phase.sin();
+        }
+        2.0 * (re * re + im * im).sqrt() / part.len() as f32
+    };
+    let mut amplitudes: Vec<f32> = pcm.chunks_exact(4_800).map(of).collect();
+    amplitudes.sort_by(f32::total_cmp);
+    amplitudes[amplitudes.len() / 2]
 }
 
 fn room(url: &str, name: Option<&str>) -> Room {
@@ -116,7 +126,7 @@ async fn what_is_played_is_heard_and_the_session_ends() {
     let heard = heard.0.lock().unwrap();
     let seconds = heard.len() as f32 / 48_000.0;
     assert!((2.9..3.4).contains(&seconds), "{seconds} s recorded");
-    let tone = amplitude(&heard[48_000..48_000 * 2], 440.0);
+    let tone = amplitude(&heard[48_000..48_000 * 2]);
     assert!((0.4..0.6).contains(&tone), "{tone}, {stats:?}");
     assert!(
         stats.connected && stats.sent_packets > 100 && stats.received_packets > 100,
@@ -198,7 +208,7 @@ async fn a_restarted_server_is_joined_again() {
         (expected_s - 0.3..expected_s + 1.0).contains(&seconds),
         "{seconds} s in {expected_s} s"
     );
-    let tone = amplitude(&heard[heard.len() - 28_800..heard.len() - 9_600], 440.0);
+    let tone = amplitude(&heard[heard.len() - 28_800..heard.len() - 9_600]);
     assert!(tone > 0.4, "{tone}");
 }
 
@@ -260,7 +270,7 @@ async fn two_clients_hear_each_other_without_a_server() {
     callee.finish().await.unwrap();
     assert!(stats.received_packets > 80, "{stats:?}");
     let heard = heard.0.lock().unwrap();
-    let tone = amplitude(&heard[heard.len() - 60_000..heard.len() - 12_000], 440.0);
+    let tone = amplitude(&heard[heard.len() - 60_000..heard.len() - 12_000]);
     assert!((0.4..0.6).contains(&tone), "{tone}");
     let received = tap.received.lock().unwrap();
     let ssrc = received[0].1.ssrc;
@@ -322,7 +332,7 @@ async fn the_command_plays_a_file_and_records_exactly_so_long() {
     std::fs::remove_file(played).unwrap();
     std::fs::remove_file(recorded).unwrap();
     assert_eq!(pcm.len(), 120_000);
-    let tone = amplitude(&pcm[48_000..72_000], 440.0);
+    let tone = amplitude(&pcm[48_000..72_000]);
     assert!((0.4..0.55).contains(&tone), "{tone}");
     assert!(echo.offers()[0].contains("a=ptime:10"));
     assert_eq!(echo.deleted(), 1);

@@ -3,37 +3,31 @@
 //! The client offers ([`Connection::offer`]); [`Connection::answer`] is the other side, for two clients
 //! connected to each other without a server. All candidates are in the descriptions: none is sent later.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mixer::packet::Payload;
-use mixer::{Packet, RtpTime, Seq};
-use rtc::ice::mdns::MulticastDnsMode;
 use rtc::media_stream::MediaStreamTrack;
-use rtc::peer_connection::configuration::media_engine::MIME_TYPE_OPUS;
 use rtc::rtp_transceiver::rtp_sender::{
-    RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
-    RTCRtpHeaderExtensionCapability, RtpCodecKind,
+    RTCRtpCodingParameters, RTCRtpEncodingParameters, RtpCodecKind,
 };
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use thiserror::Error;
 use tokio::sync::watch;
-use webrtc::data_channel::{DataChannel, DataChannelEvent};
+use webrtc::data_channel::DataChannel;
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
-use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 use webrtc::peer_connection::{
-    MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
-    RTCIceGatheringState, RTCPeerConnectionState, RTCSessionDescription, RTCStatsReportEntry,
-    Registry, SettingEngineBuilder, StatsSelector, configure_rtcp_reports,
+    PeerConnection, RTCSessionDescription, RTCStatsReportEntry, StatsSelector,
 };
 
 use super::downlink::Received;
 use super::media::Sockets;
-use super::sdp::{LEVEL_EXTENSION, SendLimits};
+use super::sdp::SendLimits;
 use super::uplink::Outlet;
-use crate::clock;
+use events::{Channels, Events};
+
+mod events;
+mod stack;
 
 /// A connection that does not come about.
 #[derive(Debug, Error)]
@@ -206,30 +200,9 @@ impl Connection {
             gathered: gathered_in,
             channels: channels.clone(),
         };
-        let mut media = MediaEngine::default();
-        media.register_codec(opus(), RtpCodecKind::Audio)?;
-        for uri in LEVEL_EXTENSIONS {
-            let uri = uri.to_owned();
-            media.register_header_extension(
-                RTCRtpHeaderExtensionCapability { uri },
-                RtpCodecKind::Audio,
-                None,
-            )?;
-        }
-        let settings = SettingEngineBuilder::new()
-            .with_multicast_dns_mode(MulticastDnsMode::Disabled)
-            .with_ice_timeouts(Some(SHAKY_AFTER), Some(DOWN_AFTER), Some(KEEP_ALIVE))
-            .build();
-        let peer = PeerConnectionBuilder::new()
-            .with_media_engine(media)
-            .with_setting_engine(settings)
-            .with_interceptor_registry(configure_rtcp_reports(Registry::new()))
-            .with_handler(Arc::new(events))
-            .with_udp_addrs(addresses(local)?)
-            .build()
-            .await?;
+        let peer = stack::build(Arc::new(events), local).await?;
         let connection = Connection {
-            peer: Arc::new(peer),
+            peer,
             sockets,
             track: None,
             control,
@@ -260,7 +233,7 @@ impl Connection {
                 ssrc: Some(ssrc),
                 ..RTCRtpCodingParameters::default()
             },
-            codec: opus().rtp_codec,
+            codec: stack::opus().rtp_codec,
             ..RTCRtpEncodingParameters::default()
         };
         let track = Arc::new(TrackLocalStaticRTP::new(MediaStreamTrack::new(
@@ -304,7 +277,7 @@ impl Connection {
             Arc::new(Outlet {
                 track: Arc::clone(track),
                 ssrc: *ssrc,
-                payload_type: OPUS_PAYLOAD_TYPE,
+                payload_type: stack::OPUS_PAYLOAD_TYPE,
                 limits,
             })
         });
@@ -322,164 +295,8 @@ impl Connection {
     }
 }
 
-/// What the stack tells; called on its own task, so that nothing here may wait.
-struct Events {
-    link: watch::Sender<Link>,
-    gathered: watch::Sender<bool>,
-    channels: Channels,
-}
-
-#[async_trait::async_trait]
-impl PeerConnectionEventHandler for Events {
-    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
-        if state == RTCIceGatheringState::Complete {
-            self.gathered.send_replace(true);
-        }
-    }
-
-    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
-        let link = match state {
-            RTCPeerConnectionState::Connected => Link::Up,
-            RTCPeerConnectionState::Disconnected => Link::Shaky,
-            RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed => Link::Down,
-            _ => return,
-        };
-        self.link.send_replace(link);
-    }
-
-    async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
-        self.channels.open(channel);
-    }
-
-    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
-        let sockets = self.channels.sockets.clone();
-        tokio::spawn(async move {
-            while let Some(event) = track.poll().await {
-                if let TrackRemoteEvent::OnRtpPacket(packet) = event {
-                    receive(&sockets, &packet);
-                }
-            }
-        });
-    }
-}
-
-/// The data channel, whoever made it.
-#[derive(Clone)]
-struct Channels {
-    control: watch::Sender<Option<Arc<dyn DataChannel>>>,
-    sockets: Sockets,
-}
-
-impl Channels {
-    fn open(&self, channel: Arc<dyn DataChannel>) {
-        let this = self.clone();
-        tokio::spawn(async move {
-            while let Some(event) = channel.poll().await {
-                match event {
-                    DataChannelEvent::OnOpen => {
-                        this.control.send_replace(Some(Arc::clone(&channel)));
-                    }
-                    DataChannelEvent::OnMessage(message) if message.is_string => {
-                        if let Ok(text) = str::from_utf8(&message.data) {
-                            // Refused only while nobody reads them.
-                            let _ = this.sockets.messages.send(text.into());
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            this.control.send_replace(None);
-        });
-    }
-}
-
-/// Takes one packet from the network.
-fn receive(sockets: &Sockets, packet: &rtc::rtp::Packet) {
-    let at = Instant::now();
-    let header = &packet.header;
-    sockets.tap.received(at, header, &packet.payload);
-    sockets.counters.received(packet.payload.len());
-    sockets.counters.heard(&header.csrc, at);
-    // A payload that no sender makes: it is counted as received and never played.
-    let Some(payload) = Payload::copy_from(&packet.payload) else {
-        return;
-    };
-    let packet = Packet {
-        seq: Seq(header.sequence_number),
-        time: RtpTime(header.timestamp),
-        ssrc: header.ssrc,
-        marker: header.marker,
-        level: None,
-        payload,
-    };
-    // The newest is dropped when the link is full, and is then lost to the playout.
-    let _ = sockets
-        .received
-        .try_send(Received::Packet(packet, clock::at(at)));
-}
-
-/// The addresses to bind: every interface's, and loopback where the other side may be on this machine or
-/// where there is nothing else. A wildcard would leave loopback out.
-fn addresses(local: bool) -> Result<Vec<SocketAddr>, ConnectionError> {
-    let interfaces = if_addrs::get_if_addrs().map_err(|_| ConnectionError::NoAddress)?;
-    let all: Vec<IpAddr> = interfaces.iter().map(|interface| interface.ip()).collect();
-    let chosen = choose(&all, local);
-    if chosen.is_empty() {
-        return Err(ConnectionError::NoAddress);
-    }
-    Ok(chosen
-        .into_iter()
-        .map(|ip| SocketAddr::new(ip, 0))
-        .collect())
-}
-
-fn choose(all: &[IpAddr], local: bool) -> Vec<IpAddr> {
-    let is_link_local = |ip: &IpAddr| match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    };
-    let mut chosen: Vec<IpAddr> = all
-        .iter()
-        .filter(|ip| !ip.is_loopback() && !is_link_local(ip))
-        .copied()
-        .collect();
-    if local || chosen.is_empty() {
-        let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        chosen.extend(loopback.iter().filter(|ip| all.contains(ip)));
-    }
-    chosen.truncate(MAX_ADDRESSES);
-    chosen
-}
-
-/// Opus as we want to receive it.
-fn opus() -> RTCRtpCodecParameters {
-    RTCRtpCodecParameters {
-        rtp_codec: RTCRtpCodec {
-            mime_type: MIME_TYPE_OPUS.to_owned(),
-            clock_rate: 48_000,
-            channels: 2,
-            sdp_fmtp_line: "minptime=10;useinbandfec=1;usedtx=1".to_owned(),
-            rtcp_feedback: Vec::new(),
-        },
-        payload_type: OPUS_PAYLOAD_TYPE,
-        ..RTCRtpCodecParameters::default()
-    }
-}
-
 /// The name of the data channel that carries the control messages.
 const CONTROL: &str = "control";
-
-/// The payload type that browsers use for Opus.
-const OPUS_PAYLOAD_TYPE: u8 = 111;
-
-/// Levels to the server (RFC 6464) and of who is heard (RFC 6465).
-const LEVEL_EXTENSIONS: [&str; 2] = [
-    LEVEL_EXTENSION,
-    "urn:ietf:params:rtp-hdrext:csrc-audio-level",
-];
-
-/// Candidates of one description: enough for any machine that is a client.
-const MAX_ADDRESSES: usize = 16;
 
 /// There is no server to ask: the addresses are those of the interfaces.
 const GATHER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -487,38 +304,4 @@ const GATHER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Ten round trips on the slowest of links, and then some for lost packets.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Three keep-alives in a row without an answer.
-const SHAKY_AFTER: Duration = Duration::from_secs(3);
-
-/// How long the stack itself goes on hoping after that.
-const DOWN_AFTER: Duration = Duration::from_secs(20);
-
-const KEEP_ALIVE: Duration = Duration::from_secs(1);
-
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loopback_is_offered_where_it_leads_somewhere() {
-        let ips =
-            |list: &[&str]| -> Vec<IpAddr> { list.iter().map(|ip| ip.parse().unwrap()).collect() };
-        let all = ips(&[
-            "127.0.0.1",
-            "::1",
-            "192.0.2.7",
-            "fe80::1",
-            "169.254.3.3",
-            "2001:db8::1",
-        ]);
-        assert_eq!(choose(&all, false), ips(&["192.0.2.7", "2001:db8::1"]));
-        assert_eq!(
-            choose(&all, true),
-            ips(&["192.0.2.7", "2001:db8::1", "127.0.0.1", "::1"])
-        );
-        assert_eq!(choose(&ips(&["127.0.0.1"]), false), ips(&["127.0.0.1"]));
-        assert_eq!(choose(&[], true), ips(&[]));
-    }
-}

@@ -24,6 +24,10 @@ use super::tap::Tap;
 use crate::clock;
 
 /// What comes from the connections.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every message is the large one"
+)]
 pub enum Received {
     /// A packet, with its arrival.
     Packet(Packet, Time),

@@ -59,10 +59,10 @@ impl VoiceEncoder {
         self.encoder.set_dtx(limits.dtx)?;
         self.encoder
             .set_max_bandwidth(match limits.max_playback_rate_hz {
-                ..=8_000 => Bandwidth::Narrowband,
-                ..=12_000 => Bandwidth::Mediumband,
-                ..=16_000 => Bandwidth::Wideband,
-                ..=24_000 => Bandwidth::Superwideband,
+                0..=8_000 => Bandwidth::Narrowband,
+                8_001..=12_000 => Bandwidth::Mediumband,
+                12_001..=16_000 => Bandwidth::Wideband,
+                16_001..=24_000 => Bandwidth::Superwideband,
                 _ => Bandwidth::Fullband,
             })
     }

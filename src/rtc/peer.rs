@@ -303,7 +303,6 @@ impl Peer {
         if self.parts.shared.authentic_total.load(Ordering::Relaxed) == before {
             return self.dropped(Dropped::Core);
         }
-        self.sources.prove(ssrc);
         if is_rtcp {
             self.note_loss(out);
             self.drain(now, key, out);
@@ -543,6 +542,8 @@ impl Peer {
         match state {
             RTCIceConnectionState::Connected | RTCIceConnectionState::Completed => {
                 self.ice = true;
+                // Our answer to the nomination first: the client takes no DTLS before it.
+                self.flush(key, out);
                 if std::mem::take(&mut self.silent) {
                     out.events.push_back(RtcEvent::Connected(participant));
                 }

@@ -169,7 +169,7 @@ impl Stream {
         );
         if totals == self.reported {
             self.unchanged_reports += 1;
-            if self.unchanged_reports % QUIET_REPORTS != 0 {
+            if !self.unchanged_reports.is_multiple_of(QUIET_REPORTS) {
                 return;
             }
         } else {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::media_engine::MIME_TYPE_OPUS;
+use rtc::peer_connection::transport::RTCDtlsRole;
 use rtc::rtp_transceiver::rtp_sender::{
     RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
     RtpCodecKind,
@@ -19,7 +20,8 @@ use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 use webrtc::peer_connection::{
     MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
-    RTCIceGatheringState, RTCSessionDescription, Registry, configure_rtcp_reports,
+    RTCIceGatheringState, RTCSessionDescription, Registry, SettingEngineBuilder,
+    configure_rtcp_reports,
 };
 
 /// The running peer.
@@ -222,7 +224,6 @@ async fn answer(offer: String, state: Arc<State>) -> (Arc<dyn PeerConnection>, S
     let parameters = RTCRtpCodecParameters {
         rtp_codec: codec.clone(),
         payload_type: 111,
-        ..Default::default()
     };
     media
         .register_codec(parameters, RtpCodecKind::Audio)
@@ -248,9 +249,13 @@ async fn answer(offer: String, state: Arc<State>) -> (Arc<dyn PeerConnection>, S
         track: Arc::clone(&track),
         state,
     };
+    let settings = SettingEngineBuilder::new()
+        .with_answering_dtls_role(RTCDtlsRole::Server)
+        .build();
     let peer: Arc<dyn PeerConnection> = Arc::new(
         PeerConnectionBuilder::new()
             .with_media_engine(media)
+            .with_setting_engine(settings)
             .with_interceptor_registry(configure_rtcp_reports(Registry::new()))
             .with_handler(Arc::new(handler))
             .with_udp_addrs(vec!["127.0.0.1:0"])

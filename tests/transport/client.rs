@@ -20,6 +20,9 @@ use rtc::rtp_transceiver::rtp_sender::{
 };
 use rtc::sansio::Protocol;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
+use rtc::stun::attributes::{ATTR_USE_CANDIDATE, ATTR_USERNAME};
+use rtc::stun::integrity::MessageIntegrity;
+use rtc::stun::message::{BINDING_REQUEST, BINDING_SUCCESS, Message, Setter, TransactionId};
 
 pub const SSRC_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 pub const CSRC_LEVEL: &str = "urn:ietf:params:rtp-hdrext:csrc-audio-level";
@@ -37,6 +40,9 @@ pub struct Client {
     seq: u16,
     /// Every datagram is lost while this is set.
     pub mute: bool,
+    /// How often each datagram is repeated.
+    pub replay: usize,
+    pub closed: bool,
 }
 
 impl Client {
@@ -105,6 +111,8 @@ impl Client {
             ssrc,
             seq: 65_500,
             mute: false,
+            replay: 0,
+            closed: false,
         }
     }
 
@@ -175,11 +183,18 @@ impl Client {
     fn drain(&mut self) {
         while let Some(event) = self.pc.poll_event() {
             match event {
+                // As DTLS client the core has its first flight ready, and keeps it until it is asked.
+                RTCPeerConnectionEvent::OnIceConnectionStateChangeEvent(_) => {
+                    let _ = self.pc.handle_timeout(Instant::now());
+                }
                 RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) => {
                     self.connected = state == RTCPeerConnectionState::Connected;
                 }
                 RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnOpen(id)) => {
-                    self.channel = Some(id)
+                    self.channel.get_or_insert(id);
+                }
+                RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnClose(id)) => {
+                    self.closed |= self.channel == Some(id);
                 }
                 _ => {}
             }
@@ -196,9 +211,11 @@ impl Client {
         }
         while let Some(datagram) = self.pc.poll_write() {
             if !self.mute {
-                let _ = self
-                    .socket
-                    .send_to(&datagram.message, datagram.transport.peer_addr);
+                for _ in 0..=self.replay {
+                    let _ = self
+                        .socket
+                        .send_to(&datagram.message, datagram.transport.peer_addr);
+                }
             }
         }
     }
@@ -234,12 +251,66 @@ impl Client {
         self.send_from(self.ssrc, payload);
     }
 
+    pub fn send_binary(&mut self, bytes: &[u8]) {
+        let id = self.channel.expect("open");
+        let mut channel = self.pc.data_channel(id).expect("channel");
+        channel
+            .send(Instant::now(), BytesMut::from(bytes))
+            .expect("sent");
+        self.drain();
+    }
+
+    /// Starts an ICE restart; says the new credentials.
+    pub fn restart(&mut self) -> (String, String) {
+        self.pc.restart_ice();
+        let offer = self.offer();
+        let value = |name: &str| {
+            let line = offer.lines().find_map(|line| line.strip_prefix(name));
+            line.expect("attribute").trim().to_owned()
+        };
+        (value("a=ice-ufrag:"), value("a=ice-pwd:"))
+    }
+
     pub fn send_text(&mut self, text: &str) {
         let id = self.channel.expect("open");
         let mut channel = self.pc.data_channel(id).expect("channel");
         channel.send_text(Instant::now(), text).expect("sent");
         self.drain();
     }
+}
+
+/// A Binding request as a controlling agent sends it.
+pub fn binding(username: &str, password: &str, nominates: bool) -> Vec<u8> {
+    let mut message = Message::new();
+    message
+        .build(&[Box::new(BINDING_REQUEST), Box::new(TransactionId::new())])
+        .expect("built");
+    message.add(ATTR_USERNAME, username.as_bytes());
+    if nominates {
+        message.add(ATTR_USE_CANDIDATE, &[]);
+    }
+    signed(message, password)
+}
+
+/// The success response to `request`.
+pub fn response(request: &[u8], password: &str) -> Vec<u8> {
+    let transaction = TransactionId(request[8..20].try_into().expect("twelve bytes"));
+    let mut message = Message::new();
+    message
+        .build(&[Box::new(BINDING_SUCCESS), Box::new(transaction)])
+        .expect("built");
+    signed(message, password)
+}
+
+fn signed(mut message: Message, password: &str) -> Vec<u8> {
+    let provider = rtc::crypto::default_provider().expect("built in");
+    MessageIntegrity::new_short_term_integrity_with_provider(
+        password.to_owned(),
+        provider.crypto(),
+    )
+    .add_to(&mut message)
+    .expect("signed");
+    message.raw
 }
 
 fn opus() -> RTCRtpCodecParameters {

@@ -360,4 +360,4 @@ pub(super) const URI_CSRC_LEVEL: &str = "urn:ietf:params:rtp-hdrext:csrc-audio-l
 
 #[cfg(test)]
 #[path = "offer_tests.rs"]
-mod tests;
+pub(super) mod tests;

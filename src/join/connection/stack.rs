@@ -1,0 +1,144 @@
+//! The WebRTC stack as the client sets it up: the codec, the header extensions, the timers, the addresses.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rtc::ice::mdns::MulticastDnsMode;
+use rtc::peer_connection::configuration::media_engine::MIME_TYPE_OPUS;
+use rtc::peer_connection::transport::RTCDtlsRole;
+use rtc::rtp_transceiver::rtp_sender::{
+    RTCRtpCodec, RTCRtpCodecParameters, RTCRtpHeaderExtensionCapability, RtpCodecKind,
+};
+use webrtc::peer_connection::{
+    MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, Registry,
+    SettingEngineBuilder, configure_rtcp_reports,
+};
+
+use super::super::sdp::LEVEL_EXTENSION;
+use super::ConnectionError;
+
+/// A stack without any media yet.
+pub(super) async fn build(
+    handler: Arc<dyn PeerConnectionEventHandler>,
+    local: bool,
+) -> Result<Arc<dyn PeerConnection>, ConnectionError> {
+    let mut media = MediaEngine::default();
+    media.register_codec(opus(), RtpCodecKind::Audio)?;
+    for uri in LEVEL_EXTENSIONS {
+        let uri = uri.to_owned();
+        media.register_header_extension(
+            RTCRtpHeaderExtensionCapability { uri },
+            RtpCodecKind::Audio,
+            None,
+        )?;
+    }
+    let settings = SettingEngineBuilder::new()
+        .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+        // For the side that answers: whoever begins the handshake waits 200 ms for a timer first.
+        .with_answering_dtls_role(RTCDtlsRole::Server)
+        .with_ice_timeouts(Some(SHAKY_AFTER), Some(DOWN_AFTER), Some(KEEP_ALIVE))
+        .build();
+    let peer = PeerConnectionBuilder::new()
+        .with_media_engine(media)
+        .with_setting_engine(settings)
+        .with_interceptor_registry(configure_rtcp_reports(Registry::new()))
+        .with_handler(handler)
+        .with_udp_addrs(addresses(local)?)
+        .build()
+        .await?;
+    Ok(Arc::new(peer))
+}
+
+/// The addresses to bind: every interface's, and loopback where the other side may be on this machine or
+/// where there is nothing else. A wildcard would leave loopback out.
+fn addresses(local: bool) -> Result<Vec<SocketAddr>, ConnectionError> {
+    let interfaces = if_addrs::get_if_addrs().map_err(|_| ConnectionError::NoAddress)?;
+    let all: Vec<IpAddr> = interfaces.iter().map(|interface| interface.ip()).collect();
+    let chosen = choose(&all, local);
+    if chosen.is_empty() {
+        return Err(ConnectionError::NoAddress);
+    }
+    Ok(chosen
+        .into_iter()
+        .map(|ip| SocketAddr::new(ip, 0))
+        .collect())
+}
+
+fn choose(all: &[IpAddr], local: bool) -> Vec<IpAddr> {
+    let is_link_local = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    let mut chosen: Vec<IpAddr> = all
+        .iter()
+        .filter(|ip| !ip.is_loopback() && !is_link_local(ip))
+        .copied()
+        .collect();
+    if local || chosen.is_empty() {
+        let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        chosen.extend(loopback.iter().filter(|ip| all.contains(ip)));
+    }
+    chosen.truncate(MAX_ADDRESSES);
+    chosen
+}
+
+/// Opus as we want to receive it.
+pub(super) fn opus() -> RTCRtpCodecParameters {
+    RTCRtpCodecParameters {
+        rtp_codec: RTCRtpCodec {
+            mime_type: MIME_TYPE_OPUS.to_owned(),
+            clock_rate: 48_000,
+            channels: 2,
+            sdp_fmtp_line: "minptime=10;useinbandfec=1;usedtx=1".to_owned(),
+            rtcp_feedback: Vec::new(),
+        },
+        payload_type: OPUS_PAYLOAD_TYPE,
+    }
+}
+
+/// The payload type that browsers use for Opus.
+pub(super) const OPUS_PAYLOAD_TYPE: u8 = 111;
+
+/// Levels to the server (RFC 6464) and of who is heard (RFC 6465).
+const LEVEL_EXTENSIONS: [&str; 2] = [
+    LEVEL_EXTENSION,
+    "urn:ietf:params:rtp-hdrext:csrc-audio-level",
+];
+
+/// Candidates of one description: enough for any machine that is a client.
+const MAX_ADDRESSES: usize = 16;
+
+/// Three keep-alives in a row without an answer.
+const SHAKY_AFTER: Duration = Duration::from_secs(3);
+
+/// How long the stack itself goes on hoping after that.
+const DOWN_AFTER: Duration = Duration::from_secs(20);
+
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_offered_where_it_leads_somewhere() {
+        let ips =
+            |list: &[&str]| -> Vec<IpAddr> { list.iter().map(|ip| ip.parse().unwrap()).collect() };
+        let all = ips(&[
+            "127.0.0.1",
+            "::1",
+            "192.0.2.7",
+            "fe80::1",
+            "169.254.3.3",
+            "2001:db8::1",
+        ]);
+        assert_eq!(choose(&all, false), ips(&["192.0.2.7", "2001:db8::1"]));
+        assert_eq!(
+            choose(&all, true),
+            ips(&["192.0.2.7", "2001:db8::1", "127.0.0.1", "::1"])
+        );
+        assert_eq!(choose(&ips(&["127.0.0.1"]), false), ips(&["127.0.0.1"]));
+        assert_eq!(choose(&[], true), ips(&[]));
+    }
+}
