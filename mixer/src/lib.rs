@@ -14,6 +14,7 @@ pub mod members;
 pub mod opus_toc;
 pub mod packet;
 pub mod participant;
+pub mod phase;
 pub mod playout;
 pub mod profile;
 pub mod room;
