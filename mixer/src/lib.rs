@@ -1,4 +1,6 @@
 //! The pure mixing engine: packets in, mix-minus packets out, one tick at a time.
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 pub mod bus;
 pub mod codec;
 pub mod command;
