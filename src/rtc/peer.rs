@@ -233,7 +233,12 @@ impl Peer {
             .fetch_add(packet.payload.len() as u64, Ordering::Relaxed);
         // Past the core's sender, which checks per packet what is known to be right since the answer.
         self.write(RTCMessage::RtpPacket(String::new(), packet), turn.now);
-        self.flush(turn);
+        // Every other way into the core empties it, so this is the one datagram it has. Asking once more would have it
+        // search all its layers again.
+        if let Some(datagram) = self.parts.pc.poll_write() {
+            let transmit = (datagram.transport.peer_addr, datagram.message);
+            turn.out.datagrams.push_back(transmit);
+        }
     }
 
     /// Gives a datagram to the core.
