@@ -188,7 +188,7 @@ impl Peer {
         self.brisk_until = turn.now + BRISK;
         self.read(from, datagram, turn.now);
         self.drain(turn);
-        self.note_dtls_close();
+        self.note_dtls(turn);
     }
 
     /// RTP or RTCP from a validated address.
@@ -305,14 +305,7 @@ impl Peer {
             }
             RTCPeerConnectionEvent::OnConnectionStateChangeEvent(
                 RTCPeerConnectionState::Connected,
-            ) if self.stage != Stage::Up => {
-                self.stage = Stage::Up;
-                self.consent = turn.now;
-                self.brisk_until = turn.now + BRISK;
-                turn.out
-                    .events
-                    .push_back(RtcEvent::Connected(self.parts.participant));
-            }
+            ) => self.come_up(turn),
             RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnOpen(id)) => {
                 self.on_channel(id, turn)
             }
@@ -322,6 +315,19 @@ impl Peer {
                 self.control = None;
             }
             _ => {}
+        }
+    }
+
+    /// Keys are there: media can flow.
+    fn come_up(&mut self, turn: &mut Turn<'_>) {
+        if self.stage != Stage::Up {
+            self.stage = Stage::Up;
+            self.consent = turn.now;
+            self.brisk_until = turn.now + BRISK;
+            self.deadline = self.next_deadline(turn.now);
+            turn.out
+                .events
+                .push_back(RtcEvent::Connected(self.parts.participant));
         }
     }
 
@@ -335,11 +341,12 @@ impl Peer {
         }
     }
 
-    /// The core closes its DTLS transport without an event of its own.
-    fn note_dtls_close(&mut self) {
+    /// Looks at DTLS itself: the core has no event for its end, and none for its beginning while ICE is silent.
+    fn note_dtls(&mut self, turn: &mut Turn<'_>) {
         let receiver = self.receiver.and_then(|id| self.parts.pc.rtp_receiver(id));
         let state = receiver.and_then(|receiver| Some(receiver.transport()?.state()));
         match state {
+            Some(RTCDtlsTransportState::Connected) => self.come_up(turn),
             Some(RTCDtlsTransportState::Closed) => self.end(Reason::Closed),
             Some(RTCDtlsTransportState::Failed) => self.end(Reason::NeverConnected),
             _ => {}

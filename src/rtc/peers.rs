@@ -254,3 +254,6 @@ impl Peers {
 
 /// Beyond every deadline.
 const NEVER: Duration = Duration::from_secs(3_600);
+
+#[cfg(test)]
+mod tests;
