@@ -54,7 +54,9 @@ pub struct Peer {
     ice: bool,
     /// Nothing was heard for a while.
     silent: bool,
-    /// When the client last answered a check of ours.
+    /// Where media goes.
+    path: Option<SocketAddr>,
+    /// When a check of ours was last answered from there.
     consent: Instant,
     /// Addresses that authenticated, oldest first.
     addresses: Vec<SocketAddr>,
@@ -121,6 +123,7 @@ impl Peer {
             stage: Stage::Connecting(now),
             ice: false,
             silent: false,
+            path: None,
             consent: now,
             addresses: Vec::new(),
             nomination: None,
@@ -284,9 +287,9 @@ impl Peer {
     /// Collects what the core wants sent, and notes its checks and answers on the way.
     fn flush(&mut self, turn: &mut Turn<'_>) {
         while let Some(datagram) = self.parts.pc.poll_write() {
-            if datagram.message.first().is_some_and(|&first| first < 4)
-                && let Some(head) = stun_head(&datagram.message)
-            {
+            if datagram.message.first().is_some_and(|&first| first >= 4) {
+                self.path = Some(datagram.transport.peer_addr);
+            } else if let Some(head) = stun_head(&datagram.message) {
                 match head.class {
                     StunClass::Request => turn.out.checks.push((head.transaction, turn.key)),
                     _ => self.answered = Some(head.transaction),
