@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, Given, Problem};
+use crate::join::{self, JoinArgs};
 use crate::server;
 
 /// The whole command line.
@@ -26,6 +27,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the server
     Serve(Box<Serve>),
+    /// Join a room without a browser
+    Join(Box<JoinArgs>),
 }
 
 /// Flags of `mixminus serve`. Every setting is text here; the table of keys understands them all in one place.
@@ -100,7 +103,7 @@ pub struct Serve {
     /// Ask for real-time scheduling [true]
     #[arg(long, env = "MIXMINUS_REALTIME", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub realtime: Option<String>,
-    /// What is logged [info]
+    /// What is logged [error,mixminus=info]
     #[arg(long, env = "MIXMINUS_LOG", value_name = "FILTER")]
     pub log: Option<String>,
     /// Level under which nobody is heard, dBFS, or off [-50]
@@ -183,8 +186,28 @@ impl Serve {
 pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Serve(serve) => run_server(&serve),
+        Command::Join(join) => run_client(*join),
     }
 }
+
+fn run_client(join: JoinArgs) -> ExitCode {
+    let filter = std::env::var("MIXMINUS_LOG").unwrap_or_else(|_| CLIENT_LOG.to_owned());
+    server::start_log(&filter);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    match runtime.block_on(join::run(join)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(error.exit_status())
+        }
+    }
+}
+
+/// What a client says of itself: little, since its standard error is where people look for what went wrong.
+const CLIENT_LOG: &str = "error,mixminus=warn";
 
 fn run_server(serve: &Serve) -> ExitCode {
     let config = match serve.load() {
@@ -202,11 +225,13 @@ fn run_server(serve: &Serve) -> ExitCode {
     }
     match server::run(config) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::FAILURE
 }
 
 #[cfg(test)]
@@ -218,8 +243,10 @@ mod tests {
 
     fn serve(arguments: &[&str]) -> Serve {
         let line = ["mixminus", "serve"].iter().chain(arguments);
-        let Command::Serve(serve) = Cli::parse_from(line).command;
-        *serve
+        match Cli::parse_from(line).command {
+            Command::Serve(serve) => *serve,
+            Command::Join(_) => panic!("serve was asked for"),
+        }
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Default for Config {
             room: RoomConfig::default(),
             cors_origins: Vec::new(),
             ice_servers: Vec::new(),
-            log: "info".to_owned(),
+            log: "error,mixminus=info".to_owned(),
             realtime: true,
             rooms: Vec::new(),
         }

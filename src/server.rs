@@ -5,7 +5,7 @@
 //! WebSockets close, the pump ends, then the mixer, then the network.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
@@ -277,11 +277,13 @@ fn end_asked() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-fn start_log(filter: &str) {
+/// Starts the log on standard error; standard output belongs to those who asked for something.
+pub(crate) fn start_log(filter: &str) {
     let filter = tracing_subscriber::EnvFilter::new(filter);
     // A second server in one process finds the log already there.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .try_init();
 }

@@ -3,7 +3,7 @@
 #[path = "transport/client.rs"]
 mod client;
 
-use std::sync::atomic::Ordering;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use client::Client;
@@ -11,7 +11,9 @@ use crossbeam_channel::{Receiver, bounded};
 use mixer::packet::{OutPacket, Sources};
 use mixer::{Level, ParticipantId, RtpTime};
 use mixminus::links::{Inbound, Outbound, PACKETS_IN, PACKETS_OUT};
-use mixminus::rtc::{AcceptOptions, Dropped, OfferError, Reason, Rtc, RtcConfig, RtcEvent, RtcHandle, start};
+use mixminus::rtc::{
+    AcceptOptions, Dropped, OfferError, Reason, Restart, Rtc, RtcConfig, RtcEvent, RtcHandle, start,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -42,13 +44,20 @@ impl Server {
                     sources,
                     payload: inbound.packet.payload,
                 };
-                let _ = to_net.try_send(Outbound { to: inbound.from, packet });
+                let _ = to_net.try_send(Outbound {
+                    to: inbound.from,
+                    packet,
+                });
                 let _ = rustix::io::write(&wake, &1u64.to_ne_bytes());
                 let _ = note.try_send(inbound);
             }
         });
         let handle = rtc.handle();
-        Server { rtc, handle, echoed }
+        Server {
+            rtc,
+            handle,
+            echoed,
+        }
     }
 
     /// Joins `client` with its offer changed by `edit`.
@@ -84,7 +93,8 @@ fn a_client_is_heard_and_hears() {
     let mut client = Client::new(1234, true);
     let begin = Instant::now();
     server.join(&mut client, 7, same);
-    assert!(client.run(5 * SECOND, |client| client.connected && client.channel.is_some()));
+    assert!(client.run(5 * SECOND, |client| client.connected
+        && client.channel.is_some()));
     println!("connected after {:?}", begin.elapsed());
     assert_eq!(
         server.event(|event| matches!(event, RtcEvent::Connected(_)), SECOND),
@@ -100,15 +110,601 @@ fn a_client_is_heard_and_hears() {
     assert_eq!(inbound[0].packet.level, Some(Level::from_wire(25)));
     assert_eq!(inbound[0].packet.payload.as_slice(), [0xfc, 1, 2, 3]);
     for pair in client.packets.windows(2) {
-        assert_eq!(pair[1].header.sequence_number, pair[0].header.sequence_number.wrapping_add(1));
+        assert_eq!(
+            pair[1].header.sequence_number,
+            pair[0].header.sequence_number.wrapping_add(1)
+        );
         assert_eq!(pair[0].header.csrc, [7, 0xabcd]);
-        assert_eq!(pair[0].header.get_extension(2).as_deref(), Some(&[20, 40][..]));
+        assert_eq!(
+            pair[0].header.get_extension(2).as_deref(),
+            Some(&[20, 40][..])
+        );
     }
     client.send_text("hello");
     assert!(client.run(SECOND, |_| {
-        server.event(|event| *event == RtcEvent::Text(ParticipantId(7), "hello".to_owned()), Duration::ZERO).is_some()
+        server
+            .event(
+                |event| *event == RtcEvent::Text(ParticipantId(7), "hello".to_owned()),
+                Duration::ZERO,
+            )
+            .is_some()
     }));
     server.handle.send_text(ParticipantId(7), "hi".to_owned());
     assert!(client.run(SECOND, |client| client.texts == ["hi"]));
+    server.rtc.stop();
+}
+
+#[test]
+fn every_setup_connects_at_once() {
+    let server = Server::start(|_| {});
+    for (id, setup) in [(1, "actpass"), (2, "active"), (3, "passive")] {
+        let mut client = Client::new(1_000 + id, true);
+        let begin = Instant::now();
+        let answer = server.join(&mut client, id, |offer| {
+            offer.replace("a=setup:actpass", &format!("a=setup:{setup}"))
+        });
+        assert!(answer.contains(if setup == "passive" {
+            "a=setup:active"
+        } else {
+            "a=setup:passive"
+        }));
+        assert!(client.run(5 * SECOND, |client| client.connected), "{setup}");
+        let connected = begin.elapsed();
+        assert!(
+            client.run(2 * SECOND, |client| client.channel.is_some()),
+            "{setup}: data channel"
+        );
+        client.send(&[0xfc, 9]);
+        assert!(
+            client.run(SECOND, |client| !client.packets.is_empty()),
+            "{setup}: echo"
+        );
+        println!("{setup}: connected after {connected:?}");
+    }
+    server.rtc.stop();
+}
+
+#[test]
+fn directions_and_missing_channels_are_respected() {
+    let server = Server::start(|_| {});
+    for (id, direction) in [(1, "sendonly"), (2, "recvonly"), (3, "inactive")] {
+        let mut client = Client::new(1_000 + id, false);
+        let offer = client
+            .offer()
+            .replace("a=sendrecv", &format!("a={direction}"));
+        let accepted = server
+            .handle
+            .accept(
+                &offer,
+                ParticipantId(id),
+                AcceptOptions {
+                    uplink_bitrate_bps: Some(24_000),
+                },
+            )
+            .expect("accepted");
+        assert_eq!(
+            (accepted.talks, accepted.listens),
+            (direction == "sendonly", direction == "recvonly")
+        );
+        assert!(accepted.answer.contains("maxaveragebitrate=24000"));
+        assert!(
+            accepted
+                .answer
+                .contains(&format!("a=ice-ufrag:{}\r\n", accepted.ice_ufrag))
+        );
+        assert!(server.handle.start(accepted.peer).is_ok());
+        client.answer(&accepted.answer);
+        assert!(
+            client.run(5 * SECOND, |client| client.connected),
+            "{direction}"
+        );
+        client.send(&[0xfc, 9]);
+        client.run(Duration::from_millis(50), |_| false);
+        assert_eq!(
+            server.echoed.try_iter().count(),
+            usize::from(direction == "sendonly"),
+            "{direction}"
+        );
+    }
+    server.rtc.stop();
+}
+
+#[test]
+fn two_clients_do_not_mix_and_a_source_may_change() {
+    let server = Server::start(|_| {});
+    let (mut one, mut two) = (Client::new(11, false), Client::new(22, false));
+    server.join(&mut one, 1, same);
+    server.join(&mut two, 2, same);
+    let both = |one: &mut Client, two: &mut Client, done: &dyn Fn(&Client, &Client) -> bool| {
+        one.run(5 * SECOND, |one| {
+            two.turn();
+            done(one, two)
+        })
+    };
+    assert!(both(&mut one, &mut two, &|one, two| one.connected
+        && two.connected));
+    for ssrc in [11, 12, 13] {
+        one.send_from(ssrc, &[1, 1]);
+        two.send(&[2, 2]);
+    }
+    assert!(both(&mut one, &mut two, &|one, two| one.packets.len() == 3
+        && two.packets.len() == 3));
+    assert!(
+        one.packets
+            .iter()
+            .all(|packet| packet.payload.as_ref() == [1, 1])
+    );
+    assert!(
+        two.packets
+            .iter()
+            .all(|packet| packet.payload.as_ref() == [2, 2])
+    );
+    let sources: Vec<u32> = server
+        .echoed
+        .try_iter()
+        .filter(|inbound| inbound.from == ParticipantId(1))
+        .map(|inbound| inbound.packet.ssrc)
+        .collect();
+    assert_eq!(sources, [11, 12, 13]);
+    server.rtc.stop();
+}
+
+#[test]
+fn every_fixture_is_answered() {
+    let server = Server::start(|_| {});
+    for entry in std::fs::read_dir("tests/offers").expect("fixtures") {
+        let path = entry.expect("fixture").path();
+        let offer = std::fs::read_to_string(&path).expect("text");
+        for offer in [offer.clone(), offer.replace('\n', "\r\n")] {
+            let accepted = server
+                .handle
+                .accept(&offer, ParticipantId(9), AcceptOptions::default());
+            let accepted = accepted.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            assert!(accepted.answer.len() < 4_096);
+        }
+    }
+    server.rtc.stop();
+}
+
+#[test]
+fn offers_that_cannot_be_served_say_why() {
+    let server = Server::start(|_| {});
+    let refuse = |offer: &str| {
+        let result = server
+            .handle
+            .accept(offer, ParticipantId(1), AcceptOptions::default());
+        result.err().expect("refused")
+    };
+    let offer = Client::new(1, true).offer();
+    assert_eq!(refuse(""), OfferError::Unparsable);
+    assert_eq!(refuse("v=0\r\n"), OfferError::NoAudio);
+    assert_eq!(refuse(&offer.replace("opus", "nope")), OfferError::NoOpus);
+    assert_eq!(
+        refuse(&offer.replace("m=audio 9", "m=audio 0")),
+        OfferError::NoAudio
+    );
+    let line = "a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n";
+    assert_eq!(
+        refuse(&format!("{offer}{}", line.repeat(101))),
+        OfferError::TooManyCandidates { limit: 100 }
+    );
+    for missing in ["fingerprint", "ice-ufrag", "ice-pwd"] {
+        let offer = offer.replace(missing, "missing");
+        assert!(
+            matches!(refuse(&offer), OfferError::Unsupported { .. }),
+            "{missing}"
+        );
+    }
+    server.rtc.stop();
+}
+
+/// What strangers throw at a media port.
+fn hostile_datagrams() -> Vec<Vec<u8>> {
+    let null_hello = {
+        let mut body = vec![1, 0, 0, 43, 0, 0, 0, 0, 0, 0, 0, 43, 0xfe, 0xfd];
+        body.extend([7; 32]);
+        body.extend([0, 0, 0, 2, 0, 0, 1, 0]);
+        let mut record = vec![22, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, body.len() as u8];
+        record.extend(body);
+        record
+    };
+    let alert = vec![0x15, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 0x28];
+    let close = vec![0x15, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 1, 0];
+    let rtp = vec![
+        0x80, 0, 0x70, 0x28, 9, 0xcd, 0x2d, 0x15, 0xfd, 0x3e, 0x5c, 0x86, 0x41,
+    ];
+    let mut bad_tag = vec![0x80, 111, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1];
+    bad_tag.extend([0xaa; 60]);
+    let mut binding = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+    binding.extend([3; 12]);
+    let mut all = vec![
+        null_hello,
+        alert,
+        close,
+        rtp,
+        bad_tag,
+        binding,
+        vec![0; 1_400],
+        vec![0x80; 1_500],
+    ];
+    all.extend((0..64u8).map(|length| vec![0x80 ^ length; usize::from(length)]));
+    all.extend((20..28).map(|length| {
+        let mut rtcp = vec![0x81, 201, 0, 7];
+        rtcp.resize(length, 5);
+        rtcp
+    }));
+    all
+}
+
+#[test]
+fn strangers_get_no_answer_and_change_nothing() {
+    let server = Server::start(|_| {});
+    let stranger = UdpSocket::bind("127.0.0.1:0").expect("socket");
+    stranger.set_nonblocking(true).expect("nonblocking");
+    let media = server.rtc.media_addr();
+    let mut client = Client::new(1, true);
+    server.join(&mut client, 1, same);
+    let begin = Instant::now();
+    let attack = |_: &mut Client| {
+        for datagram in hostile_datagrams() {
+            stranger.send_to(&datagram, media).expect("sent");
+        }
+    };
+    assert!(client.run(5 * SECOND, |client| {
+        attack(client);
+        client.connected
+    }));
+    println!("connected under attack after {:?}", begin.elapsed());
+    for _ in 0..20 {
+        attack(&mut client);
+        client.send(&[0xfc, 1]);
+        client.run(Duration::from_millis(5), |_| false);
+    }
+    assert!(client.run(SECOND, |client| client.packets.len() == 20));
+    assert_eq!(
+        stranger.recv(&mut [0; 100]).err().map(|error| error.kind()),
+        Some(std::io::ErrorKind::WouldBlock)
+    );
+    let metrics = server.handle.metrics();
+    for reason in [
+        Dropped::Malformed,
+        Dropped::Stranger,
+        Dropped::Unauthenticated,
+    ] {
+        assert!(metrics.dropped_total(reason) > 0, "{reason:?}");
+    }
+    server.rtc.stop();
+}
+
+/// Worse than a stranger: the same from the client's own address, as a spoofer on the path would send it.
+#[test]
+fn spoofed_datagrams_do_not_end_a_call() {
+    let server = Server::start(|_| {});
+    let mut client = Client::new(1, true);
+    server.join(&mut client, 1, same);
+    let media = server.rtc.media_addr();
+    let attack = |client: &Client| {
+        for datagram in hostile_datagrams() {
+            client.socket.send_to(&datagram, media).expect("sent");
+        }
+    };
+    assert!(client.run(5 * SECOND, |client| {
+        attack(client);
+        client.connected
+    }));
+    for _ in 0..20 {
+        attack(&client);
+        client.send(&[0xfc, 1]);
+        client.run(Duration::from_millis(5), |_| false);
+    }
+    assert!(
+        client.run(SECOND, |client| client.packets.len() == 20),
+        "{}",
+        client.packets.len()
+    );
+    assert!(
+        server
+            .event(|event| matches!(event, RtcEvent::Gone(..)), Duration::ZERO)
+            .is_none()
+    );
+    assert!(server.handle.metrics().dropped_total(Dropped::HostileDtls) > 0);
+    server.rtc.stop();
+}
+
+#[test]
+fn replayed_packets_are_decoded_once() {
+    let server = Server::start(|_| {});
+    let mut client = Client::new(1, false);
+    server.join(&mut client, 1, same);
+    assert!(client.run(5 * SECOND, |client| client.connected));
+    client.replay = 5;
+    for _ in 0..10 {
+        client.send(&[0xfc, 1]);
+    }
+    client.replay = 0;
+    client.run(Duration::from_millis(200), |_| false);
+    assert_eq!(server.echoed.try_iter().count(), 10);
+    server.rtc.stop();
+}
+
+#[test]
+fn who_never_connects_is_reaped() {
+    let server = Server::start(|config| config.connect_timeout = Duration::from_millis(300));
+    let mut client = Client::new(1, false);
+    server.join(&mut client, 5, same);
+    let gone = server.event(|event| matches!(event, RtcEvent::Gone(..)), 2 * SECOND);
+    assert_eq!(
+        gone,
+        Some(RtcEvent::Gone(ParticipantId(5), Reason::NeverConnected))
+    );
+    assert_eq!(
+        server
+            .handle
+            .metrics()
+            .peers
+            .load(std::sync::atomic::Ordering::Relaxed),
+        0
+    );
+    server.rtc.stop();
+}
+
+#[test]
+fn who_falls_silent_is_disconnected_then_gone() {
+    let server = Server::start(|config| {
+        config.disconnected_after = 6 * SECOND;
+        config.consent_timeout = 8 * SECOND;
+    });
+    let mut client = Client::new(1, false);
+    server.join(&mut client, 5, same);
+    assert!(client.run(5 * SECOND, |client| client.connected));
+    client.mute = true;
+    let begin = Instant::now();
+    let gone = |event: &RtcEvent| matches!(event, RtcEvent::Gone(..) | RtcEvent::Disconnected(_));
+    assert_eq!(
+        server.event(gone, 10 * SECOND),
+        Some(RtcEvent::Disconnected(ParticipantId(5)))
+    );
+    assert_eq!(
+        server.event(gone, 10 * SECOND),
+        Some(RtcEvent::Gone(ParticipantId(5), Reason::ConsentLost))
+    );
+    assert!(begin.elapsed() < 10 * SECOND, "{:?}", begin.elapsed());
+    server.rtc.stop();
+}
+
+#[test]
+fn a_client_s_close_is_noticed_at_once() {
+    use rtc::sansio::Protocol;
+    let server = Server::start(|_| {});
+    for (id, data) in [(1, true), (2, false)] {
+        let mut client = Client::new(id, data);
+        server.join(&mut client, id, same);
+        assert!(client.run(5 * SECOND, |client| client.connected));
+        client.pc.close().expect("closed");
+        let begin = Instant::now();
+        client.turn();
+        let gone = server.event(|event| matches!(event, RtcEvent::Gone(..)), SECOND);
+        assert_eq!(
+            gone,
+            Some(RtcEvent::Gone(ParticipantId(id), Reason::Closed))
+        );
+        assert!(begin.elapsed() < Duration::from_millis(200));
+    }
+    server.rtc.stop();
+}
+
+#[test]
+fn the_server_s_close_reaches_the_client() {
+    let server = Server::start(|_| {});
+    let mut client = Client::new(1, true);
+    server.join(&mut client, 1, same);
+    assert!(client.run(5 * SECOND, |client| client.connected
+        && client.channel.is_some()));
+    server.handle.close(ParticipantId(1));
+    assert!(client.run(SECOND, |client| client.closed));
+    assert!(
+        server
+            .event(
+                |event| matches!(event, RtcEvent::Gone(..)),
+                Duration::from_millis(50)
+            )
+            .is_none()
+    );
+    server.rtc.stop();
+}
+
+#[test]
+fn ice_restarts_and_audio_goes_on() {
+    let server = Server::start(|_| {});
+    let mut client = Client::new(1, true);
+    let before = server.join(&mut client, 1, same);
+    assert!(client.run(5 * SECOND, |client| client.connected
+        && client.channel.is_some()));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("runtime");
+    let ask = |ufrag: &str, pwd: &str, id| {
+        let restart = Restart {
+            ufrag: ufrag.to_owned(),
+            pwd: pwd.to_owned(),
+            candidates: vec![],
+        };
+        runtime.block_on(server.handle.restart(ParticipantId(id), restart))
+    };
+    assert!(ask("x", "y", 1).is_err(), "unusable credentials");
+    assert!(
+        ask("longenough", "aaaaaaaaaaaaaaaaaaaaaaaaa", 2).is_err(),
+        "unknown participant"
+    );
+    client.send(&[1]);
+    assert!(
+        client.run(SECOND, |client| client.packets.len() == 1),
+        "the old session goes on"
+    );
+
+    let (ufrag, pwd) = client.restart();
+    let answer = ask(&ufrag, &pwd, 1).expect("restarted");
+    assert!(!before.contains(&answer.ufrag));
+    assert!(answer.candidates[0].starts_with("candidate:1 1 udp "));
+    let line = |name: &str| {
+        before
+            .lines()
+            .find(|line| line.starts_with(name))
+            .expect("line")
+            .to_owned()
+    };
+    let after = before
+        .replace(
+            &line("a=ice-ufrag:"),
+            &format!("a=ice-ufrag:{}", answer.ufrag),
+        )
+        .replace(&line("a=ice-pwd:"), &format!("a=ice-pwd:{}", answer.pwd));
+    client.answer(&after);
+    let begin = Instant::now();
+    assert!(client.run(3 * SECOND, |client| {
+        client.send(&[2]);
+        client
+            .packets
+            .iter()
+            .any(|packet| packet.payload.as_ref() == [2])
+    }));
+    println!("audio is back {:?} after the restart", begin.elapsed());
+    client.send_text("still here");
+    assert!(client.run(SECOND, |_| {
+        server
+            .event(
+                |event| matches!(event, RtcEvent::Text(_, text) if text == "still here"),
+                Duration::ZERO,
+            )
+            .is_some()
+    }));
+    server.rtc.stop();
+}
+
+#[test]
+fn trickled_candidates_are_checked() {
+    let server = Server::start(|_| {});
+    let mut client = Client::new(1, false);
+    let accepted = server
+        .handle
+        .accept(&client.offer(), ParticipantId(1), AcceptOptions::default())
+        .expect("accepted");
+    assert!(server.handle.start(accepted.peer).is_ok());
+    let other = UdpSocket::bind("127.0.0.1:0").expect("socket");
+    other.set_read_timeout(Some(2 * SECOND)).expect("timeout");
+    let port = other.local_addr().expect("bound").port();
+    let lines = vec![
+        "a=candidate:9 1 udp 1 some-name.local 9 typ host".to_owned(),
+        "nonsense".to_owned(),
+        format!("a=candidate:1 1 udp 2130706431 127.0.0.1 {port} typ host"),
+    ];
+    server
+        .handle
+        .trickle(ParticipantId(1), lines)
+        .expect("taken");
+    let mut check = [0; 200];
+    let length = other.recv(&mut check).expect("a check comes");
+    assert_eq!(check[..2], [0, 1]);
+    assert!(length > 20);
+    assert!(
+        server
+            .handle
+            .trickle(ParticipantId(1), vec![String::new(); 101])
+            .is_err()
+    );
+    server.rtc.stop();
+}
+
+#[test]
+fn only_short_text_on_the_control_channel_is_taken() {
+    let server = Server::start(|_| {});
+    let mut client = Client::new(1, true);
+    server.join(&mut client, 1, same);
+    assert!(client.run(5 * SECOND, |client| client.connected
+        && client.channel.is_some()));
+    let other = client
+        .pc
+        .create_data_channel("other", None)
+        .expect("channel")
+        .id();
+    client.run(Duration::from_millis(300), |_| false);
+    assert_ne!(
+        client.channel,
+        Some(other),
+        "closed again at once, so never of use"
+    );
+    let dropped = || server.handle.metrics().dropped_total(Dropped::Message);
+    client.send_binary(b"binary");
+    assert!(client.run(SECOND, |_| dropped() == 1));
+    let longest = "x".repeat(16 * 1_024);
+    client.send_text(&longest);
+    assert!(client.run(SECOND, |_| {
+        server
+            .event(
+                |event| matches!(event, RtcEvent::Text(_, text) if *text == longest),
+                Duration::ZERO,
+            )
+            .is_some()
+    }));
+    server.rtc.stop();
+}
+
+/// A client that nominates with its very first check and sends it only once.
+#[test]
+fn an_impatient_nomination_is_answered_at_once() {
+    let server = Server::start(|_| {});
+    let mut client = Client::new(1, false);
+    let offer = client.offer();
+    let accepted = server
+        .handle
+        .accept(&offer, ParticipantId(1), AcceptOptions::default())
+        .expect("accepted");
+    assert!(server.handle.start(accepted.peer).is_ok());
+    let theirs = |name: &str| {
+        let line = accepted
+            .answer
+            .lines()
+            .find_map(|line| line.strip_prefix(name));
+        line.expect("attribute").to_owned()
+    };
+    let ours = |name: &str| {
+        let line = offer.lines().find_map(|line| line.strip_prefix(name));
+        line.expect("attribute").to_owned()
+    };
+    let username = format!("{}:{}", theirs("a=ice-ufrag:"), ours("a=ice-ufrag:"));
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("socket");
+    socket.set_read_timeout(Some(SECOND)).expect("timeout");
+    let nomination = client::binding(&username, &theirs("a=ice-pwd:"), true);
+    let media: SocketAddr = server.rtc.media_addr();
+    socket.send_to(&nomination, media).expect("sent");
+    let begin = Instant::now();
+    let (mut answered, mut checked) = (None, None);
+    let mut buffer = [0; 300];
+    while answered.is_none() || checked.is_none() {
+        let length = socket
+            .recv(&mut buffer)
+            .expect("an answer and a check come");
+        match buffer[..2] {
+            [1, 1] if buffer[8..20] == nomination[8..20] => answered = Some(begin.elapsed()),
+            [0, 1] => checked = Some(buffer[..length].to_vec()),
+            _ => {}
+        }
+    }
+    assert!(answered.expect("answered") < Duration::from_millis(100));
+    // Our own check has not been answered, so nothing is selected: no ClientHello is taken yet, but kept.
+    let response = client::response(&checked.expect("checked"), &ours("a=ice-pwd:"));
+    socket.send_to(&response, media).expect("sent");
+    let mut hello = vec![
+        22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 56, 1, 0, 0, 44, 0, 0, 0, 0, 0, 0, 0, 44, 0xfe,
+        0xfd,
+    ];
+    hello.extend([5; 32]);
+    hello.extend([0, 0, 0, 2, 0xc0, 0x2b, 1, 0, 0, 0]);
+    socket.send_to(&hello, media).expect("sent");
+    while !(20..64).contains(&buffer[0]) {
+        let _ = socket
+            .recv(&mut buffer)
+            .expect("DTLS answers: the pair is selected");
+    }
     server.rtc.stop();
 }

@@ -7,8 +7,9 @@
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::listener::Listener;
+use crate::members::Members;
 use crate::participant::Participant;
-use crate::room::{Members, Room, RoomSettings};
+use crate::room::{Room, RoomSettings};
 use crate::units::{Gain, Level, ParticipantId, RoomId};
 
 /// What crosses into the engine.

@@ -108,7 +108,7 @@ impl Engine {
             }
             Command::Reserve { room, members } => match self.room_mut(room) {
                 Some(room) => {
-                    sink.retired(Retired::Members(room.reserve(members)));
+                    sink.retired(Retired::Members(room.members_mut().reserve(members)));
                     None
                 }
                 None => Some(Retired::Members(members)),
@@ -124,7 +124,7 @@ impl Engine {
             Command::SetListener(id, listener) => match self.seat_of.get(&id) {
                 Some(&Seat { berth, member }) => {
                     let replaced = match &mut self.berths[berth] {
-                        Some(berth) => berth.room.set_listener(member, listener),
+                        Some(berth) => berth.room.members_mut().set_listener(member, listener),
                         None => Some(listener),
                     };
                     if let Some(listener) = replaced {
@@ -198,7 +198,7 @@ impl Engine {
         if self.berth_of.len() >= self.limits.rooms || self.berth_of.contains_key(&id) {
             return Err(room);
         }
-        if self.seat_of.len() + room.len() > self.limits.participants {
+        if self.seat_of.len() + room.members().len() > self.limits.participants {
             return Err(room);
         }
         let index = match self.berths.iter().position(Option::is_none) {
@@ -233,10 +233,10 @@ impl Engine {
             return;
         };
         for slot in berth.slots() {
-            self.slot_load[slot] -= 1 + berth.room.len();
+            self.slot_load[slot] -= 1 + berth.room.members().len();
         }
         self.berth_of.remove(&berth.room.id());
-        for id in berth.room.ids() {
+        for id in berth.room.members().ids() {
             // Someone who is fading out here may sit elsewhere by now.
             if self
                 .seat_of
@@ -281,7 +281,7 @@ impl Engine {
             return;
         };
         if let Some(berth) = &mut self.berths[seat.berth] {
-            berth.room.dismiss(seat.member);
+            berth.room.members_mut().dismiss(seat.member);
         }
         self.take_left(seat.berth, sink);
     }
@@ -291,11 +291,11 @@ impl Engine {
         let Some(berth) = &mut self.berths[index] else {
             return;
         };
-        while let Some((participant, place)) = berth.room.take_left() {
+        while let Some((participant, place)) = berth.room.members_mut().take_left() {
             for slot in slots_of(berth.phase, berth.room.settings().tick) {
                 self.slot_load[slot] -= 1;
             }
-            if let Some(moved) = berth.room.member(place)
+            if let Some(moved) = berth.room.members().at(place)
                 && let Some(seat) = self.seat_of.get_mut(&moved)
             {
                 seat.member = place;
@@ -320,7 +320,7 @@ impl Engine {
 impl Berth {
     fn is_due(&self, slot: u64) -> bool {
         slot % self.room.settings().tick.slots() as u64 == self.phase as u64
-            && !self.room.is_empty()
+            && !self.room.members().is_empty()
     }
 
     fn slots(&self) -> impl Iterator<Item = usize> + use<> {
@@ -374,8 +374,9 @@ mod tests {
     use super::*;
     use crate::command::Shared;
     use crate::format::{Layout, SLOT};
+    use crate::members::Members;
     use crate::participant::ParticipantConfig;
-    use crate::room::{Members, RoomSettings};
+    use crate::room::RoomSettings;
 
     #[derive(Default)]
     struct Log {
@@ -563,7 +564,7 @@ mod tests {
         for id in [2, 4] {
             let seat = bench.engine.seat_of[&ParticipantId(id)];
             let room = &bench.engine.berths[seat.berth].as_ref().unwrap().room;
-            assert_eq!(room.member(seat.member), Some(ParticipantId(id)));
+            assert_eq!(room.members().at(seat.member), Some(ParticipantId(id)));
         }
         assert_eq!(bench.engine.slot_load.iter().sum::<usize>(), 3);
     }

@@ -10,6 +10,7 @@ pub mod gate;
 pub mod jitter;
 pub mod limiter;
 pub mod listener;
+pub mod members;
 pub mod opus_toc;
 pub mod packet;
 pub mod participant;

@@ -97,11 +97,6 @@ impl Participant {
         self.id
     }
 
-    /// Whether its frame is on the bus this tick.
-    pub(crate) fn is_in_mix(&self) -> bool {
-        self.strip.as_ref().is_some_and(Strip::is_in_mix)
-    }
-
     /// Whether leaving the bus now would be heard as a cut.
     pub(crate) fn is_audible(&self) -> bool {
         self.strip.as_ref().is_some_and(Strip::is_audible)

@@ -5,6 +5,7 @@
 //! decided once per tick, and the frame that was added is the frame that is subtracted. A room
 //! knows neither the engine nor other rooms.
 
+use core::cmp::Ordering;
 use core::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -13,13 +14,16 @@ use crate::command::Event;
 use crate::engine::Sink;
 use crate::format::{Layout, TickLength};
 use crate::frame::Frame;
-use crate::listener::{Heard, Listener, Mix, Turn};
+use crate::listener::{Heard, Mix, Turn};
+use crate::members::{Rank, sources_of};
 use crate::packet::{OutPacket, Packet, Payload, Sources};
 use crate::participant::Participant;
 use crate::playout::Pushed;
 use crate::stats::{TickStats, publish};
 use crate::strip::{Rules, Strip};
-use crate::units::{Decibels, Level, ParticipantId, RoomId, RtpTime, Tick, Time};
+use crate::units::{Decibels, Level, RoomId, RtpTime, Tick, Time};
+
+pub use crate::members::Members;
 
 /// How a room mixes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,50 +49,11 @@ impl Default for RoomSettings {
     }
 }
 
-/// The places of a room: as many as were reserved when it was built.
-#[derive(Default)]
-pub struct Members {
-    list: Vec<Box<Participant>>,
-    ranks: Vec<Rank>,
-}
-
-impl Members {
-    /// An empty list with places for `capacity`.
-    ///
-    /// Real-time: set-up only (allocates).
-    pub fn with_capacity(capacity: usize) -> Members {
-        Members {
-            list: Vec::with_capacity(capacity),
-            ranks: Vec::with_capacity(capacity),
-        }
-    }
-
-    /// Places, taken and free.
-    pub fn capacity(&self) -> usize {
-        self.list.capacity().min(self.ranks.capacity())
-    }
-}
-
-impl fmt::Debug for Members {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Members({} of {})", self.list.len(), self.capacity())
-    }
-}
-
-/// One who has something to say this tick.
-#[derive(Clone, Copy)]
-struct Rank {
-    member: usize,
-    id: ParticipantId,
-    loudness: f32,
-}
-
 /// A room: its members, its bus, its clock.
 pub struct Room {
     id: RoomId,
     settings: RoomSettings,
     members: Members,
-    leaving: usize,
     bus: Bus,
     mix: Frame,
     packet: OutPacket,
@@ -105,7 +70,6 @@ impl Room {
             id,
             settings,
             members: Members::with_capacity(capacity),
-            leaving: 0,
             bus: Bus::new(settings.layout, settings.tick),
             mix: Frame::new(settings.layout, settings.tick),
             packet: OutPacket {
@@ -129,14 +93,9 @@ impl Room {
         &self.settings
     }
 
-    /// How many are in it, those who are fading out included.
-    pub fn len(&self) -> usize {
-        self.members.list.len()
-    }
-
-    /// Whether nobody is in it: it then needs no ticks.
-    pub fn is_empty(&self) -> bool {
-        self.members.list.is_empty()
+    /// Who is in it. With nobody in it, it needs no ticks.
+    pub fn members(&self) -> &Members {
+        &self.members
     }
 
     /// One tick.
@@ -154,7 +113,7 @@ impl Room {
         self.listen(now);
         self.decide();
         let contributors = self.sum();
-        let sources = self.sources(None);
+        let sources = sources_of(&self.members.ranks, None);
         let mut stats = TickStats {
             contributors,
             ..TickStats::default()
@@ -177,7 +136,7 @@ impl Room {
             now,
             gate_db: self.settings.gate_db,
         };
-        let Members { list, ranks } = &mut self.members;
+        let Members { list, ranks, .. } = &mut self.members;
         ranks.clear();
         for (member, participant) in list.iter_mut().enumerate() {
             let Some(strip) = &mut participant.strip else {
@@ -189,7 +148,8 @@ impl Room {
                 ranks.push(Rank {
                     member,
                     id: participant.id,
-                    loudness: strip.loudness().0,
+                    level: Level::from(strip.level()),
+                    loudness_db: strip.loudness().0,
                 });
             }
         }
@@ -197,38 +157,33 @@ impl Room {
 
     /// Decides who is heard: everyone with something to say, or the loudest of them.
     fn decide(&mut self) {
-        let Members { list, ranks } = &mut self.members;
+        let Members { list, ranks, .. } = &mut self.members;
         let cap = usize::from(self.settings.max_contributors.unwrap_or(u16::MAX));
         if ranks.len() > cap {
             // Who is heard stays unless clearly outdone, so that two equals do not cut each other
             // off in turns.
-            let stays = |rank: &Rank| {
-                if list[rank.member].talking {
-                    STAYS_DB
-                } else {
-                    0.0
-                }
-            };
-            ranks.sort_unstable_by(|a, b| {
-                let (a_db, b_db) = (a.loudness + stays(a), b.loudness + stays(b));
-                b_db.total_cmp(&a_db).then(a.id.cmp(&b.id))
-            });
+            for rank in ranks.iter_mut().filter(|rank| list[rank.member].talking) {
+                rank.loudness_db += STAYS_DB;
+            }
+            ranks.sort_unstable_by(louder_first);
             ranks.truncate(cap);
+            for rank in ranks.iter_mut().filter(|rank| list[rank.member].talking) {
+                rank.loudness_db -= STAYS_DB;
+            }
         }
-        ranks.sort_unstable_by(|a, b| b.loudness.total_cmp(&a.loudness).then(a.id.cmp(&b.id)));
-    }
-
-    /// Adds every contributor's frame to the bus; says how many there are.
-    fn sum(&mut self) -> usize {
-        let Members { list, ranks } = &mut self.members;
+        ranks.sort_unstable_by(louder_first);
         for participant in list.iter_mut() {
             participant.is_heard = false;
         }
         for rank in ranks.iter() {
             list[rank.member].is_heard = true;
         }
+    }
+
+    /// Adds every contributor's frame to the bus; says how many there are.
+    fn sum(&mut self) -> usize {
         let mut contributors = 0;
-        for participant in list.iter_mut() {
+        for participant in &mut self.members.list {
             let heard = participant.is_heard;
             let Some(strip) = &mut participant.strip else {
                 continue;
@@ -244,21 +199,9 @@ impl Room {
         contributors
     }
 
-    /// Who is heard, loudest first, without `listener`.
-    fn sources(&self, listener: Option<ParticipantId>) -> Sources {
-        let mut sources = Sources::default();
-        let heard = self.members.ranks.iter();
-        for rank in heard.filter(|rank| Some(rank.id) != listener) {
-            let strip = self.members.list[rank.member].strip.as_ref();
-            let level = strip.map_or(Level::SILENCE, |strip| Level::from(strip.level()));
-            if !sources.push(rank.id, level) {
-                break;
-            }
-        }
-        sources
-    }
-
     /// Takes the listener's own frame out, limits, encodes, hands out.
+    ///
+    /// - `sources`: everyone who is heard.
     fn hand_out(
         &mut self,
         member: usize,
@@ -267,40 +210,38 @@ impl Room {
         sources: &Sources,
         sink: &mut dyn Sink,
     ) -> Heard {
-        let (is_in_mix, id) = {
-            let participant = &self.members.list[member];
-            if participant.leaving || participant.listener.is_none() {
-                return Heard::Nothing;
-            }
-            (participant.is_in_mix(), participant.id)
-        };
-        let own_sources = is_in_mix.then(|| self.sources(Some(id)));
-        let participant = &mut self.members.list[member];
+        let Members { list, ranks, .. } = &mut self.members;
+        let participant = &mut *list[member];
         let Some(listener) = participant.listener.as_deref_mut() else {
             return Heard::Nothing;
         };
-        let others = contributors - usize::from(is_in_mix);
+        if participant.leaving {
+            return Heard::Nothing;
+        }
+        let own = participant.strip.as_ref().filter(|strip| strip.is_in_mix());
+        let sources = match own {
+            Some(_) => &sources_of(ranks, Some(participant.id)),
+            None => sources,
+        };
+        let others = contributors - usize::from(own.is_some());
         let mix = if others == 0 {
             Mix::Silent
         } else {
-            match &participant.strip {
-                Some(strip) if is_in_mix => self.bus.minus_into(strip.frame(), &mut self.mix),
-                _ => self.bus.copy_into(&mut self.mix),
+            match own {
+                Some(strip) => self.bus.minus_into(strip.frame(), &mut self.mix),
+                None => self.bus.copy_into(&mut self.mix),
             }
             Mix::Sound {
                 frame: &mut self.mix,
-                sources: own_sources.as_ref().unwrap_or(sources),
+                sources,
             }
         };
         listener.expect_loss(participant.shared.settings.loss_percent());
         let heard = listener.hear(turn, mix, &mut self.packet);
         if heard == Heard::Packet {
-            sink.packet(id, &self.packet);
-            participant
-                .shared
-                .telemetry
-                .sent_total
-                .fetch_add(1, Relaxed);
+            sink.packet(participant.id, &self.packet);
+            let sent = &participant.shared.telemetry.sent_total;
+            sent.fetch_add(1, Relaxed);
         }
         heard
     }
@@ -346,69 +287,21 @@ impl Room {
         self.settings.max_contributors = settings.max_contributors;
     }
 
-    /// Moves everybody to a longer list; gives back the list that is no longer needed.
-    pub(crate) fn reserve(&mut self, mut members: Members) -> Members {
-        if members.capacity() > self.members.capacity() {
-            members.list.append(&mut self.members.list);
-            core::mem::swap(&mut self.members, &mut members);
-        }
-        members
-    }
-
     /// Takes in a participant, or gives it back if there is no place or it was built for another
     /// kind of room.
     pub(crate) fn add(&mut self, participant: Box<Participant>) -> Result<usize, Box<Participant>> {
         let fits =
             participant.tick == self.settings.tick && participant.layout == self.settings.layout;
-        if !fits || self.len() >= self.members.capacity() {
-            return Err(participant);
-        }
-        self.members.list.push(participant);
-        Ok(self.len() - 1)
-    }
-
-    /// Lets the member at `member` fade out; [`take_left`](Room::take_left) gives it back after
-    /// that.
-    pub(crate) fn dismiss(&mut self, member: usize) {
-        if let Some(participant) = self.members.list.get_mut(member) {
-            self.leaving += usize::from(!participant.leaving);
-            participant.leaving = true;
+        if fits {
+            self.members.add(participant)
+        } else {
+            Err(participant)
         }
     }
 
-    /// Takes out one who was dismissed and is no longer on the bus. The last in the list moves to
-    /// the place that becomes free, which is named too.
-    pub(crate) fn take_left(&mut self) -> Option<(Box<Participant>, usize)> {
-        if self.leaving == 0 {
-            return None;
-        }
-        let mut list = self.members.list.iter();
-        let place = list.position(|member| member.leaving && !member.is_audible())?;
-        self.leaving -= 1;
-        Some((self.members.list.swap_remove(place), place))
-    }
-
-    /// Who sits at `member`, if it is not on the way out.
-    pub(crate) fn member(&self, member: usize) -> Option<ParticipantId> {
-        let participant = self.members.list.get(member)?;
-        (!participant.leaving).then_some(participant.id)
-    }
-
-    /// Everyone in it.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = ParticipantId> {
-        self.members.list.iter().map(|participant| participant.id)
-    }
-
-    /// Replaces a member's stream; gives back what is no longer needed.
-    pub(crate) fn set_listener(
-        &mut self,
-        member: usize,
-        listener: Box<Listener>,
-    ) -> Option<Box<Listener>> {
-        match self.members.list.get_mut(member) {
-            Some(participant) => participant.listener.replace(listener),
-            None => Some(listener),
-        }
+    /// Its places, for what does not concern the room as a whole.
+    pub(crate) fn members_mut(&mut self) -> &mut Members {
+        &mut self.members
     }
 
     /// Makes the next tick panic.
@@ -431,3 +324,10 @@ impl fmt::Debug for Room {
 
 /// How much louder a newcomer must be to take the place of one who is heard, where places are few.
 const STAYS_DB: f32 = 6.0;
+
+/// Louder first; among equals by id, so that the order does not hang on who joined first.
+fn louder_first(a: &Rank, b: &Rank) -> Ordering {
+    b.loudness_db
+        .total_cmp(&a.loudness_db)
+        .then(a.id.cmp(&b.id))
+}

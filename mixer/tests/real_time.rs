@@ -15,10 +15,11 @@ use mixer::command::{Command, Event, Retired, Shared};
 use mixer::engine::{Engine, EngineLimits, Sink};
 use mixer::format::{Layout, SLOT, TickLength};
 use mixer::listener::Listener;
+use mixer::members::Members;
 use mixer::packet::{OutPacket, Packet, Payload};
 use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
-use mixer::room::{Members, Room, RoomSettings};
+use mixer::room::{Room, RoomSettings};
 use mixer::units::{Decibels, Gain, ParticipantId, RoomId, RtpTime, Seq, Time};
 
 mod counting {

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 
 use mixer::command::Command;
 use mixer::format::Layout;
+use mixer::members::Members;
 use mixer::profile::Profile;
-use mixer::room::{Members, Room, RoomSettings};
+use mixer::room::{Room, RoomSettings};
 use mixer::{Decibels, ParticipantId, RoomId};
 
 use crate::audio::AudioHandle;

@@ -180,8 +180,8 @@ pub const KEYS: [Key; 19] = [
     Key {
         name: "log",
         unit: "filter",
-        default: "info",
-        range: "a filter such as info or mixminus=debug",
+        default: "error,mixminus=info",
+        range: "a filter such as debug or mixminus=debug",
         help: "What is logged, to standard error.",
         set: |config, values| log(values).map(|value| config.log = value),
         show: |config| Some(quoted(&config.log)),

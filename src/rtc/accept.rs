@@ -13,7 +13,9 @@ use rtc::interceptor::{Registry, Slot};
 use rtc::peer_connection::certificate::{CertificateParams, RTCCertificate};
 use rtc::peer_connection::configuration::RTCConfigurationBuilder;
 use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_OPUS, MediaEngine};
-use rtc::peer_connection::configuration::setting_engine::{SctpMaxMessageSize, SettingEngine, SettingEngineBuilder};
+use rtc::peer_connection::configuration::setting_engine::{
+    SctpMaxMessageSize, SettingEngine, SettingEngineBuilder,
+};
 use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::peer_connection::transport::{RTCDtlsRole, RTCIceCandidateInit};
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
@@ -80,18 +82,33 @@ pub(super) struct LocalAddresses {
 
 impl LocalAddresses {
     fn new(bound: SocketAddr, addresses: &[SocketAddr]) -> LocalAddresses {
-        let first = |v4: bool| addresses.iter().copied().find(|address| address.is_ipv4() == v4);
+        let first = |v4: bool| {
+            addresses
+                .iter()
+                .copied()
+                .find(|address| address.is_ipv4() == v4)
+        };
         LocalAddresses {
-            v4: first(true).unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), bound.port())),
-            v6: bound
-                .is_ipv6()
-                .then(|| first(false).unwrap_or(SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), bound.port()))),
+            v4: first(true).unwrap_or(SocketAddr::new(
+                IpAddr::V4(Ipv4Addr::LOCALHOST),
+                bound.port(),
+            )),
+            v6: bound.is_ipv6().then(|| {
+                first(false).unwrap_or(SocketAddr::new(
+                    IpAddr::V6(Ipv6Addr::LOCALHOST),
+                    bound.port(),
+                ))
+            }),
         }
     }
 
     /// Ours, seen from `remote`.
     pub(super) fn towards(self, remote: SocketAddr) -> SocketAddr {
-        if remote.is_ipv4() { self.v4 } else { self.v6.unwrap_or(self.v4) }
+        if remote.is_ipv4() {
+            self.v4
+        } else {
+            self.v6.unwrap_or(self.v4)
+        }
     }
 
     fn each(self) -> impl Iterator<Item = SocketAddr> {
@@ -219,7 +236,12 @@ impl Acceptor {
     }
 
     /// The core's connection, with both descriptions set: it waits for checks.
-    fn connection(&self, now: Instant, offer: &Offer, stream: Stream) -> Result<RTCPeerConnection, ()> {
+    fn connection(
+        &self,
+        now: Instant,
+        offer: &Offer,
+        stream: Stream,
+    ) -> Result<RTCPeerConnection, ()> {
         let failed = |_: Error| ();
         let mut media = MediaEngine::default();
         media
@@ -249,7 +271,10 @@ impl Acceptor {
     fn settings(&self, offer: &Offer) -> SettingEngine {
         // Spread over peers, so that their checks do not come in step (RFC 7675, 5.1).
         let check_interval = CHECK_INTERVAL + Duration::from_millis(rand::random_range(0..800));
-        let silent = self.config.disconnected_after.min(self.config.consent_timeout);
+        let silent = self
+            .config
+            .disconnected_after
+            .min(self.config.consent_timeout);
         let role = match offer.setup {
             Setup::Passive => RTCDtlsRole::Client,
             Setup::ActPass | Setup::Active => RTCDtlsRole::Server,
@@ -273,9 +298,16 @@ impl Acceptor {
 }
 
 /// Adds the socket as the core sees it.
-pub(super) fn add_local_candidate(pc: &mut RTCPeerConnection, address: SocketAddr) -> Result<(), Error> {
+pub(super) fn add_local_candidate(
+    pc: &mut RTCPeerConnection,
+    address: SocketAddr,
+) -> Result<(), Error> {
     pc.add_local_candidate(RTCIceCandidateInit {
-        candidate: format!("1 1 udp 2130706431 {} {} typ host", address.ip(), address.port()),
+        candidate: format!(
+            "1 1 udp 2130706431 {} {} typ host",
+            address.ip(),
+            address.port()
+        ),
         ..RTCIceCandidateInit::default()
     })
 }
@@ -286,7 +318,8 @@ pub(super) fn credentials(sdp: &str) -> Option<Credentials> {
 }
 
 fn certificate(provider: &dyn RTCCryptoProvider) -> Result<RTCCertificate, Error> {
-    let params = CertificateParams::new(vec!["mixminus".to_owned()]).map_err(|error| Error::Other(error.to_string()))?;
+    let params = CertificateParams::new(vec!["mixminus".to_owned()])
+        .map_err(|error| Error::Other(error.to_string()))?;
     RTCCertificate::generate(provider.crypto(), SignatureScheme::EcdsaP256Sha256, params)
 }
 

@@ -73,7 +73,10 @@ mod tests {
     #[test]
     fn announced_addresses_replace_the_host_s() {
         let bound = "0.0.0.0:7882".parse().expect("address");
-        let announce = ["192.0.2.1".parse().expect("address"), "2001:db8::1".parse().expect("address")];
+        let announce = [
+            "192.0.2.1".parse().expect("address"),
+            "2001:db8::1".parse().expect("address"),
+        ];
         let reachable = reachable(bound, &announce).expect("no interfaces needed");
         assert_eq!(
             lines(&reachable),

@@ -61,7 +61,10 @@ pub fn classify(datagram: &[u8]) -> Option<Protocol<'_>> {
 pub fn stun_head(datagram: &[u8]) -> Option<StunHead<'_>> {
     let header = datagram.first_chunk::<STUN_HEADER_BYTES>()?;
     let declared = usize::from(u16::from_be_bytes([header[2], header[3]]));
-    if header[4..8] != STUN_COOKIE || declared != datagram.len() - STUN_HEADER_BYTES || declared % 4 != 0 {
+    if header[4..8] != STUN_COOKIE
+        || declared != datagram.len() - STUN_HEADER_BYTES
+        || declared % 4 != 0
+    {
         return None;
     }
     let mut head = StunHead {
@@ -199,7 +202,10 @@ mod tests {
 
     #[test]
     fn reads_a_check() {
-        let message = binding(1, &[(0x0006, b"ours:theirs"), (0x0025, b""), (0x0008, &[0; 20])]);
+        let message = binding(
+            1,
+            &[(0x0006, b"ours:theirs"), (0x0025, b""), (0x0008, &[0; 20])],
+        );
         let Some(Protocol::Stun(head)) = classify(&message) else {
             panic!("STUN");
         };
@@ -211,7 +217,10 @@ mod tests {
 
     #[test]
     fn believes_nothing_after_the_integrity() {
-        let message = binding(1, &[(0x0008, &[0; 20]), (0x0006, b"ours:theirs"), (0x0025, b"")]);
+        let message = binding(
+            1,
+            &[(0x0008, &[0; 20]), (0x0006, b"ours:theirs"), (0x0025, b"")],
+        );
         let head = stun_head(&message).expect("STUN");
         assert_eq!((head.username, head.nominates), (None, false));
     }
@@ -266,7 +275,10 @@ mod tests {
     #[test]
     fn knows_hostile_dtls() {
         assert!(is_hostile_dtls(&record(21, 0, &[2, 40])), "plaintext alert");
-        assert!(!is_hostile_dtls(&record(21, 1, &[0; 26])), "encrypted alert");
+        assert!(
+            !is_hostile_dtls(&record(21, 1, &[0; 26])),
+            "encrypted alert"
+        );
         assert!(is_hostile_dtls(&hello(&[[0, 0]])), "null hello");
         assert!(is_hostile_dtls(&hello(&[[0, 0], [0, 0xff]])));
         assert!(!is_hostile_dtls(&hello(&[[0, 0], [0xc0, 0x2b]])));

@@ -54,7 +54,11 @@ pub enum Reason {
 pub(super) enum Command {
     Start(Box<Peer>),
     Trickle(ParticipantId, Vec<String>),
-    Restart(ParticipantId, Restart, oneshot::Sender<Result<RestartAnswer, RestartError>>),
+    Restart(
+        ParticipantId,
+        Restart,
+        oneshot::Sender<Result<RestartAnswer, RestartError>>,
+    ),
     Close(ParticipantId),
     Text(ParticipantId, String),
     Stop,
@@ -82,14 +86,20 @@ pub struct RtcHandle {
 /// # Errors
 ///
 /// See [`RtcError`].
-pub fn start(config: RtcConfig, to_mixer: Sender<Inbound>, from_mixer: Receiver<Outbound>) -> Result<Rtc, RtcError> {
+pub fn start(
+    config: RtcConfig,
+    to_mixer: Sender<Inbound>,
+    from_mixer: Receiver<Outbound>,
+) -> Result<Rtc, RtcError> {
     let socket = thread::bind(config.media).map_err(|source| RtcError::Bind {
         address: config.media,
         source,
     })?;
     let media = socket.local_addr()?;
     let metrics = Arc::new(RtcMetrics::default());
-    let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(io::Error::from)?);
+    let wake = Arc::new(
+        eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(io::Error::from)?,
+    );
     let fifo_priority = config.fifo_priority;
     let acceptor = Arc::new(Acceptor::new(config, media, to_mixer, metrics.clone())?);
     let (commands, to_do) = bounded(NET_COMMANDS);
@@ -188,9 +198,15 @@ impl RtcHandle {
     /// # Errors
     ///
     /// See [`TrickleError`].
-    pub fn trickle(&self, participant: ParticipantId, candidates: Vec<String>) -> Result<(), TrickleError> {
+    pub fn trickle(
+        &self,
+        participant: ParticipantId,
+        candidates: Vec<String>,
+    ) -> Result<(), TrickleError> {
         if candidates.len() > MAX_CANDIDATES {
-            return Err(TrickleError::TooManyCandidates { limit: MAX_CANDIDATES });
+            return Err(TrickleError::TooManyCandidates {
+                limit: MAX_CANDIDATES,
+            });
         }
         self.tell(Command::Trickle(participant, candidates))
             .map_err(|_| TrickleError::Busy)
@@ -201,9 +217,15 @@ impl RtcHandle {
     /// # Errors
     ///
     /// See [`RestartError`]; the old session is then untouched.
-    pub async fn restart(&self, participant: ParticipantId, restart: Restart) -> Result<RestartAnswer, RestartError> {
+    pub async fn restart(
+        &self,
+        participant: ParticipantId,
+        restart: Restart,
+    ) -> Result<RestartAnswer, RestartError> {
         if restart.candidates.len() > MAX_CANDIDATES {
-            return Err(RestartError::TooManyCandidates { limit: MAX_CANDIDATES });
+            return Err(RestartError::TooManyCandidates {
+                limit: MAX_CANDIDATES,
+            });
         }
         let (reply, answer) = oneshot::channel();
         self.tell(Command::Restart(participant, restart, reply))
@@ -238,7 +260,9 @@ impl RtcHandle {
     }
 
     fn tell(&self, command: Command) -> Result<(), Command> {
-        self.commands.try_send(command).map_err(TrySendError::into_inner)?;
+        self.commands
+            .try_send(command)
+            .map_err(TrySendError::into_inner)?;
         self.ring();
         Ok(())
     }

@@ -67,7 +67,14 @@ impl Receiver {
         };
         if count < 0 {
             return match io::Error::last_os_error() {
-                error if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
+                error
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) =>
+                {
+                    Ok(0)
+                }
                 error => Err(error),
             };
         }
@@ -145,7 +152,11 @@ impl Sender {
                 libc::MSG_DONTWAIT as _,
             )
         };
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
+        if sent < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(sent as usize)
+        }
     }
 }
 
@@ -172,7 +183,11 @@ fn address_of(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
-fn write_address(name: &mut libc::sockaddr_storage, address: SocketAddr, mapped: bool) -> libc::socklen_t {
+fn write_address(
+    name: &mut libc::sockaddr_storage,
+    address: SocketAddr,
+    mapped: bool,
+) -> libc::socklen_t {
     let v6 = match address {
         SocketAddr::V4(address) if !mapped => {
             // SAFETY: sockaddr_storage is large and aligned enough for every address; both are plain old data.
@@ -182,7 +197,9 @@ fn write_address(name: &mut libc::sockaddr_storage, address: SocketAddr, mapped:
             name.sin_addr.s_addr = u32::from(*address.ip()).to_be();
             return size_of::<libc::sockaddr_in>() as libc::socklen_t;
         }
-        SocketAddr::V4(address) => SocketAddrV6::new(address.ip().to_ipv6_mapped(), address.port(), 0, 0),
+        SocketAddr::V4(address) => {
+            SocketAddrV6::new(address.ip().to_ipv6_mapped(), address.port(), 0, 0)
+        }
         SocketAddr::V6(address) => address,
     };
     // SAFETY: as above.
@@ -212,9 +229,13 @@ mod tests {
             server.local_addr().expect("bound").port(),
         );
         for length in [1, 40, MAX_DATAGRAM_BYTES] {
-            client.send_to(&vec![length as u8; length], to).expect("loopback");
+            client
+                .send_to(&vec![length as u8; length], to)
+                .expect("loopback");
         }
-        client.send_to(&[0; MAX_DATAGRAM_BYTES + 1], to).expect("loopback");
+        client
+            .send_to(&[0; MAX_DATAGRAM_BYTES + 1], to)
+            .expect("loopback");
         let mut receiver = Receiver::new();
         assert_eq!(receiver.receive(server).expect("received"), 4);
         assert!(receiver.datagram(3).is_none(), "cut off");

@@ -35,7 +35,7 @@ mod timers;
 pub use accept::{AcceptOptions, Accepted};
 pub use config::RtcConfig;
 pub use error::{OfferError, RestartError, RtcError, TrickleError};
-pub use handle::{Rtc, RtcEvent, RtcHandle, Reason, start};
+pub use handle::{Reason, Rtc, RtcEvent, RtcHandle, start};
 pub use metrics::{Dropped, PeerStats, RtcMetrics};
 pub use peer::Peer;
 pub use sdp::{Restart, RestartAnswer};

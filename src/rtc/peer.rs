@@ -179,7 +179,12 @@ impl Peer {
     }
 
     /// Authenticates a check or an answer to one, before anything is done with it.
-    pub(super) fn authenticate(&self, head: &StunHead<'_>, from: SocketAddr, datagram: &[u8]) -> Check {
+    pub(super) fn authenticate(
+        &self,
+        head: &StunHead<'_>,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Check {
         let password = match head.class {
             StunClass::Request => {
                 let ours = self.parts.local.ufrag.as_bytes();
@@ -215,7 +220,13 @@ impl Peer {
     }
 
     /// An authenticated check or answer.
-    pub(super) fn check(&mut self, head: &StunHead<'_>, from: SocketAddr, datagram: &[u8], turn: Turn<'_>) {
+    pub(super) fn check(
+        &mut self,
+        head: &StunHead<'_>,
+        from: SocketAddr,
+        datagram: &[u8],
+        turn: Turn<'_>,
+    ) {
         let Turn { now, key, out } = turn;
         self.answered = None;
         self.read(now, from, datagram);
@@ -233,7 +244,9 @@ impl Peer {
             }
             StunClass::Success => {
                 self.consent = now;
-                if let Some((_, nomination)) = self.nomination.take_if(|(nominated, _)| *nominated == from) {
+                if let Some((_, nomination)) =
+                    self.nomination.take_if(|(nominated, _)| *nominated == from)
+                {
                     self.read(now, from, &nomination);
                     self.drain(now, key, out);
                 }
@@ -269,7 +282,14 @@ impl Peer {
     /// RTP or RTCP from a validated address.
     ///
     /// RTP is through to the mixer when this returns; only RTCP can leave anything to be drained.
-    pub(super) fn media(&mut self, from: SocketAddr, ssrc: u32, is_rtcp: bool, datagram: &[u8], turn: Turn<'_>) {
+    pub(super) fn media(
+        &mut self,
+        from: SocketAddr,
+        ssrc: u32,
+        is_rtcp: bool,
+        datagram: &[u8],
+        turn: Turn<'_>,
+    ) {
         let Turn { now, key, out } = turn;
         if self.stage != Stage::Up || !self.ice {
             return self.dropped(Dropped::Handshake);
@@ -283,7 +303,6 @@ impl Peer {
         if self.parts.shared.authentic_total.load(Ordering::Relaxed) == before {
             return self.dropped(Dropped::Core);
         }
-        self.sources.prove(ssrc);
         if is_rtcp {
             self.note_loss(out);
             self.drain(now, key, out);
@@ -299,7 +318,9 @@ impl Peer {
         let packet = self.parts.sending.packet(packet);
         let stats = &self.parts.shared.stats;
         stats.sent_total.fetch_add(1, Ordering::Relaxed);
-        stats.sent_bytes_total.fetch_add(packet.payload.len() as u64, Ordering::Relaxed);
+        stats
+            .sent_bytes_total
+            .fetch_add(packet.payload.len() as u64, Ordering::Relaxed);
         // Past the core's sender, which checks per packet what is known to be right since the answer.
         self.write(now, RTCMessage::RtpPacket(String::new(), packet));
         self.flush(key, out);
@@ -312,7 +333,8 @@ impl Peer {
         let Some(mut channel) = channel else {
             return;
         };
-        let sent = channel.outstanding_bytes() + text.len() <= MAX_BUFFERED_BYTES && channel.send_text(now, text).is_ok();
+        let sent = channel.outstanding_bytes() + text.len() <= MAX_BUFFERED_BYTES
+            && channel.send_text(now, text).is_ok();
         if !sent {
             self.dropped(Dropped::Message);
         }
@@ -340,7 +362,11 @@ impl Peer {
     }
 
     /// Restarts ICE (RFC 8445, 9); says our new credentials, which are [`Peer::ufrag`] from now on.
-    pub(super) fn restart(&mut self, restart: &Restart, turn: Turn<'_>) -> Result<Credentials, RestartError> {
+    pub(super) fn restart(
+        &mut self,
+        restart: &Restart,
+        turn: Turn<'_>,
+    ) -> Result<Credentials, RestartError> {
         let Turn { now, key, out } = turn;
         let remote = Credentials::new(&restart.ufrag, &restart.pwd)
             .filter(|credentials| *credentials != self.remote)
@@ -371,7 +397,8 @@ impl Peer {
     pub(super) fn timeout(&mut self, now: Instant, key: usize, out: &mut Outbox) {
         self.last_timeout = now;
         if let Stage::Handshaking(_) = self.stage {
-            self.handshake_due = now + HANDSHAKE_STEPS[self.handshake_step.min(HANDSHAKE_STEPS.len() - 1)];
+            self.handshake_due =
+                now + HANDSHAKE_STEPS[self.handshake_step.min(HANDSHAKE_STEPS.len() - 1)];
             self.handshake_step += 1;
         }
         if self.parts.pc.handle_timeout(now).is_err() {
@@ -383,7 +410,10 @@ impl Peer {
                 self.end(Reason::NeverConnected);
             }
             Stage::Handshaking(since) if now >= since + self.parts.connect_timeout => {
-                self.parts.metrics.dtls_failures_total.fetch_add(1, Ordering::Relaxed);
+                self.parts
+                    .metrics
+                    .dtls_failures_total
+                    .fetch_add(1, Ordering::Relaxed);
                 self.end(Reason::NeverConnected);
             }
             Stage::Up if now >= self.consent + self.parts.consent_timeout + CONSENT_GRACE => {
@@ -435,7 +465,12 @@ impl Peer {
     }
 
     fn write(&mut self, now: Instant, message: RTCMessage) {
-        if self.parts.pc.handle_write(TaggedRTCMessage { now, message }).is_err() {
+        if self
+            .parts
+            .pc
+            .handle_write(TaggedRTCMessage { now, message })
+            .is_err()
+        {
             self.dropped(Dropped::Core);
         }
     }
@@ -465,23 +500,37 @@ impl Peer {
                     _ => self.answered = Some(head.transaction),
                 }
             }
-            out.datagrams.push_back((datagram.transport.peer_addr, datagram.message));
+            out.datagrams
+                .push_back((datagram.transport.peer_addr, datagram.message));
         }
     }
 
-    fn on_event(&mut self, event: RTCPeerConnectionEvent, now: Instant, key: usize, out: &mut Outbox) {
+    fn on_event(
+        &mut self,
+        event: RTCPeerConnectionEvent,
+        now: Instant,
+        key: usize,
+        out: &mut Outbox,
+    ) {
         match event {
-            RTCPeerConnectionEvent::OnIceConnectionStateChangeEvent(state) => self.on_ice(state, now, key, out),
-            RTCPeerConnectionEvent::OnConnectionStateChangeEvent(RTCPeerConnectionState::Connected)
-                if self.stage != Stage::Up =>
-            {
+            RTCPeerConnectionEvent::OnIceConnectionStateChangeEvent(state) => {
+                self.on_ice(state, now, key, out)
+            }
+            RTCPeerConnectionEvent::OnConnectionStateChangeEvent(
+                RTCPeerConnectionState::Connected,
+            ) if self.stage != Stage::Up => {
                 self.stage = Stage::Up;
                 self.consent = now;
                 self.brisk_until = now + BRISK;
-                out.events.push_back(RtcEvent::Connected(self.parts.participant));
+                out.events
+                    .push_back(RtcEvent::Connected(self.parts.participant));
             }
-            RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnOpen(id)) => self.on_channel(id, out),
-            RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnClose(id)) if self.control == Some(id) => {
+            RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnOpen(id)) => {
+                self.on_channel(id, out)
+            }
+            RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnClose(id))
+                if self.control == Some(id) =>
+            {
                 self.control = None;
             }
             _ => {}
@@ -493,6 +542,8 @@ impl Peer {
         match state {
             RTCIceConnectionState::Connected | RTCIceConnectionState::Completed => {
                 self.ice = true;
+                // Our answer to the nomination first: the client takes no DTLS before it.
+                self.flush(key, out);
                 if std::mem::take(&mut self.silent) {
                     out.events.push_back(RtcEvent::Connected(participant));
                 }
@@ -509,7 +560,9 @@ impl Peer {
                 self.silent = true;
                 out.events.push_back(RtcEvent::Disconnected(participant));
             }
-            RTCIceConnectionState::Failed if self.stage == Stage::Up => self.end(Reason::ConsentLost),
+            RTCIceConnectionState::Failed if self.stage == Stage::Up => {
+                self.end(Reason::ConsentLost)
+            }
             RTCIceConnectionState::Failed => self.end(Reason::NeverConnected),
             _ => {}
         }
@@ -525,7 +578,8 @@ impl Peer {
         };
         if channel.label() == CONTROL && self.control.is_none() {
             self.control = Some(id);
-            out.events.push_back(RtcEvent::ChannelOpen(self.parts.participant));
+            out.events
+                .push_back(RtcEvent::ChannelOpen(self.parts.participant));
         } else if channel.close().is_err() {
             self.dropped(Dropped::Core);
         }
@@ -536,7 +590,9 @@ impl Peer {
             .then(|| std::str::from_utf8(data).ok())
             .flatten();
         match text {
-            Some(text) => out.events.push_back(RtcEvent::Text(self.parts.participant, text.to_owned())),
+            Some(text) => out
+                .events
+                .push_back(RtcEvent::Text(self.parts.participant, text.to_owned())),
             None => self.dropped(Dropped::Message),
         }
     }
@@ -545,7 +601,8 @@ impl Peer {
         let percent = self.parts.shared.stats.loss_percent.load(Ordering::Relaxed);
         if percent != self.loss_percent {
             self.loss_percent = percent;
-            out.events.push_back(RtcEvent::Loss(self.parts.participant, percent));
+            out.events
+                .push_back(RtcEvent::Loss(self.parts.participant, percent));
         }
     }
 
@@ -561,7 +618,11 @@ impl Peer {
     }
 
     fn next_deadline(&mut self, now: Instant) -> Instant {
-        let core = self.parts.pc.poll_timeout().unwrap_or(now + SETTLED_INTERVAL);
+        let core = self
+            .parts
+            .pc
+            .poll_timeout()
+            .unwrap_or(now + SETTLED_INTERVAL);
         let core = core.max(self.last_timeout + MIN_INTERVAL);
         match self.stage {
             Stage::Connecting(since) => core.min(since + self.parts.connect_timeout),

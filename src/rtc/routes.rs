@@ -58,7 +58,9 @@ impl Routes {
     /// Lets the answer to a check through to `key`, for as long as the core waits for it.
     pub(super) fn add_check(&mut self, transaction: [u8; 12], key: usize, now: Instant) {
         while let Some(&(sent, oldest)) = self.checks.front() {
-            if now.saturating_duration_since(sent) < CHECK_LIFETIME && self.checks.len() < MAX_CHECKS {
+            if now.saturating_duration_since(sent) < CHECK_LIFETIME
+                && self.checks.len() < MAX_CHECKS
+            {
                 break;
             }
             self.checks.pop_front();

@@ -21,7 +21,12 @@ pub(super) struct Sending {
 
 impl Sending {
     /// A stream with random start, as RFC 3550, 5.1, wants it.
-    pub(super) fn new(ssrc: u32, payload_type: u8, levels_id: Option<u8>, mid: Option<(u8, Bytes)>) -> Sending {
+    pub(super) fn new(
+        ssrc: u32,
+        payload_type: u8,
+        levels_id: Option<u8>,
+        mid: Option<(u8, Bytes)>,
+    ) -> Sending {
         Sending {
             ssrc,
             // The lower half: a receiver that starts with the second packet must not take it for a wrap.
@@ -76,7 +81,10 @@ impl Sending {
 
 /// Bytes that fill the extension block up to a word.
 fn padding_of(extensions: &[Extension]) -> usize {
-    let bytes: usize = extensions.iter().map(|extension| 1 + extension.payload.len()).sum();
+    let bytes: usize = extensions
+        .iter()
+        .map(|extension| 1 + extension.payload.len())
+        .sum();
     bytes.next_multiple_of(4) - bytes
 }
 
@@ -112,12 +120,21 @@ mod tests {
         let mut sending = Sending::new(42, 109, Some(2), Some((4, Bytes::from_static(b"audio"))));
         let first = sending.packet(&packet(0, &[(7, 20), (8, 40), (9, 127)]));
         let second = sending.packet(&packet(960, &[]));
-        assert_eq!(second.header.sequence_number, first.header.sequence_number.wrapping_add(1));
-        assert_eq!(second.header.timestamp.wrapping_sub(first.header.timestamp), 960);
+        assert_eq!(
+            second.header.sequence_number,
+            first.header.sequence_number.wrapping_add(1)
+        );
+        assert_eq!(
+            second.header.timestamp.wrapping_sub(first.header.timestamp),
+            960
+        );
         let wire = first.marshal().expect("marshalled").freeze();
         let read = rtp::Packet::unmarshal(&mut wire.clone()).expect("read back");
         assert_eq!(read.header.csrc, [7, 8, 9]);
-        assert_eq!(read.header.get_extension(2).as_deref(), Some(&[20, 40, 127][..]));
+        assert_eq!(
+            read.header.get_extension(2).as_deref(),
+            Some(&[20, 40, 127][..])
+        );
         assert_eq!(read.header.get_extension(4).as_deref(), Some(&b"audio"[..]));
         assert!(read.header.marker);
         assert_eq!((read.header.ssrc, read.header.payload_type), (42, 109));
@@ -129,9 +146,16 @@ mod tests {
         let mut sending = Sending::new(42, 111, Some(2), Some((4, Bytes::from_static(b"0"))));
         let sources: Vec<(u32, u8)> = (1..=15).map(|id| (id, 10)).collect();
         for number in 0..=MID_PACKETS {
-            let wire = sending.packet(&packet(number, &sources)).marshal().expect("marshalled").freeze();
+            let wire = sending
+                .packet(&packet(number, &sources))
+                .marshal()
+                .expect("marshalled")
+                .freeze();
             let read = rtp::Packet::unmarshal(&mut wire.clone()).expect("read back");
-            assert_eq!(read.header.get_extension(2).map(|levels| levels.len()), Some(15));
+            assert_eq!(
+                read.header.get_extension(2).map(|levels| levels.len()),
+                Some(15)
+            );
             assert_eq!(read.header.get_extension(4).is_some(), number < MID_PACKETS);
             assert_eq!(read.payload.len(), 30);
         }

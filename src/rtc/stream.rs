@@ -14,14 +14,17 @@ use crossbeam_channel::Sender;
 use mixer::packet::{Packet, Payload};
 use mixer::{Level, ParticipantId, RtpTime, Seq};
 use rtc::interceptor::{
-    AttributedPacket, Interceptor, Packet as Media, ReceiverReportBuilder, ReceiverReportInterceptor,
-    SenderReportBuilder, SenderReportInterceptor, StreamInfo, TaggedPacket,
+    AttributedPacket, Interceptor, Packet as Media, ReceiverReportBuilder,
+    ReceiverReportInterceptor, SenderReportBuilder, SenderReportInterceptor, StreamInfo,
+    TaggedPacket,
 };
 use rtc::rtcp;
 use rtc::rtcp::receiver_report::ReceiverReport;
 use rtc::rtcp::reception_report::ReceptionReport;
 use rtc::rtcp::sender_report::SenderReport;
-use rtc::rtcp::source_description::{SdesType, SourceDescription, SourceDescriptionChunk, SourceDescriptionItem};
+use rtc::rtcp::source_description::{
+    SdesType, SourceDescription, SourceDescriptionChunk, SourceDescriptionItem,
+};
 use rtc::rtp;
 use rtc::sansio::Protocol;
 use rtc::shared::TransportContext;
@@ -89,7 +92,9 @@ impl Stream {
     fn take_rtp(&mut self, now: Instant, packet: &rtp::Packet) {
         let stats = &self.config.shared.stats;
         stats.received_total.fetch_add(1, Ordering::Relaxed);
-        stats.received_bytes_total.fetch_add(packet.payload.len() as u64, Ordering::Relaxed);
+        stats
+            .received_bytes_total
+            .fetch_add(packet.payload.len() as u64, Ordering::Relaxed);
         let Some(to_mixer) = &self.config.to_mixer else {
             return;
         };
@@ -117,13 +122,20 @@ impl Stream {
     /// RFC 6464, 3: the low seven bits of the first byte.
     fn level_of(&self, header: &rtp::Header) -> Option<Level> {
         let id = self.config.level_id?;
-        let extension = header.extensions.iter().find(|extension| extension.id == id)?;
+        let extension = header
+            .extensions
+            .iter()
+            .find(|extension| extension.id == id)?;
         extension.payload.first().copied().map(Level::from_wire)
     }
 
     /// Points the receiver reports at the source that is heard now.
     fn follow(&mut self, ssrc: u32) {
-        if self.remote.as_ref().is_some_and(|remote| remote.ssrc == ssrc) {
+        if self
+            .remote
+            .as_ref()
+            .is_some_and(|remote| remote.ssrc == ssrc)
+        {
             return;
         }
         if let Some(old) = self.remote.take() {
@@ -143,7 +155,9 @@ impl Stream {
         let before = stats.loss_percent.load(Ordering::Relaxed);
         // Up at once, so that FEC is there while it is needed; down slowly, so that the encoder is left alone.
         let smooth = ((u32::from(before) * 3 + u32::from(percent)) / 4) as u8;
-        stats.loss_percent.store(percent.max(smooth), Ordering::Relaxed);
+        stats
+            .loss_percent
+            .store(percent.max(smooth), Ordering::Relaxed);
         stats.jitter_samples.store(report.jitter, Ordering::Relaxed);
     }
 
@@ -155,7 +169,7 @@ impl Stream {
         );
         if totals == self.reported {
             self.unchanged_reports += 1;
-            if self.unchanged_reports % QUIET_REPORTS != 0 {
+            if !self.unchanged_reports.is_multiple_of(QUIET_REPORTS) {
                 return;
             }
         } else {
@@ -169,7 +183,8 @@ impl Stream {
             .flat_map(|report| report.reports)
             .collect();
         let _ = self.sender.handle_timeout(now);
-        let sent = drain(&mut self.sender).find_map(|packet| downcast::<SenderReport>(packet.as_ref()));
+        let sent =
+            drain(&mut self.sender).find_map(|packet| downcast::<SenderReport>(packet.as_ref()));
         let first: Box<dyn rtcp::Packet> = match sent {
             Some(report) => Box::new(SenderReport { reports, ..report }),
             None => Box::new(ReceiverReport {
@@ -195,7 +210,10 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Stream {
     type Time = Instant;
 
     fn handle_read(&mut self, message: TaggedPacket) -> Result<(), Error> {
-        self.config.shared.authentic_total.fetch_add(1, Ordering::Relaxed);
+        self.config
+            .shared
+            .authentic_total
+            .fetch_add(1, Ordering::Relaxed);
         match &message.message.packet {
             Media::Rtp(packet) if packet.header.payload_type != self.config.payload_type => {
                 self.config.metrics.count(Dropped::Unusable);
@@ -208,9 +226,15 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Stream {
             Media::Rtcp(packets) => {
                 for packet in packets {
                     if let Some(report) = packet.as_any().downcast_ref::<SenderReport>() {
-                        report.reports.iter().for_each(|report| self.take_report(report));
+                        report
+                            .reports
+                            .iter()
+                            .for_each(|report| self.take_report(report));
                     } else if let Some(report) = packet.as_any().downcast_ref::<ReceiverReport>() {
-                        report.reports.iter().for_each(|report| self.take_report(report));
+                        report
+                            .reports
+                            .iter()
+                            .for_each(|report| self.take_report(report));
                     }
                 }
             }
@@ -308,7 +332,14 @@ mod tests {
     use super::*;
     use crossbeam_channel::bounded;
 
-    fn stream(now: Instant) -> (Stream, crossbeam_channel::Receiver<Inbound>, Arc<Shared>, Arc<RtcMetrics>) {
+    fn stream(
+        now: Instant,
+    ) -> (
+        Stream,
+        crossbeam_channel::Receiver<Inbound>,
+        Arc<Shared>,
+        Arc<RtcMetrics>,
+    ) {
         let (to_mixer, inbound) = bounded(2);
         let shared = Arc::new(Shared::default());
         let metrics = Arc::new(RtcMetrics::default());
@@ -343,7 +374,9 @@ mod tests {
             marker: true,
             ..rtp::Header::default()
         };
-        header.set_extension(1, Bytes::from_static(&[0x80 | 30])).expect("fits");
+        header
+            .set_extension(1, Bytes::from_static(&[0x80 | 30]))
+            .expect("fits");
         Media::Rtp(rtp::Packet {
             header,
             payload: Bytes::from_static(&[1, 2, 3]),
@@ -373,17 +406,27 @@ mod tests {
         let start = Instant::now();
         let (mut stream, _inbound, shared, _) = stream(start);
         stream.handle_read(tagged(start, rtp(9, 1))).expect("read");
-        stream.handle_write(tagged(start, rtp(77, 1))).expect("write");
-        assert!(matches!(stream.poll_write().map(|m| m.message.packet), Some(Media::Rtp(_))));
+        stream
+            .handle_write(tagged(start, rtp(77, 1)))
+            .expect("write");
+        assert!(matches!(
+            stream.poll_write().map(|m| m.message.packet),
+            Some(Media::Rtp(_))
+        ));
         shared.stats.sent_total.fetch_add(1, Ordering::Relaxed);
         let mut reports = 0;
         for tick in 1..=12 {
-            stream.handle_timeout(start + tick * REPORT_INTERVAL).expect("timeout");
+            stream
+                .handle_timeout(start + tick * REPORT_INTERVAL)
+                .expect("timeout");
             while let Some(message) = stream.poll_write() {
                 let Media::Rtcp(packets) = message.message.packet else {
                     panic!("RTCP");
                 };
-                let report = packets[0].as_any().downcast_ref::<SenderReport>().expect("first");
+                let report = packets[0]
+                    .as_any()
+                    .downcast_ref::<SenderReport>()
+                    .expect("first");
                 assert_eq!((report.ssrc, report.reports[0].ssrc), (77, 9));
                 assert!(packets[1].as_any().is::<SourceDescription>());
                 reports += 1;
@@ -397,9 +440,19 @@ mod tests {
         let now = Instant::now();
         let (mut stream, _inbound, shared, _) = stream(now);
         let mut report = |ssrc, fraction_lost| {
-            let report = ReceptionReport { ssrc, fraction_lost, ..ReceptionReport::default() };
-            let packet = ReceiverReport { ssrc: 1, reports: vec![report], ..ReceiverReport::default() };
-            stream.handle_read(tagged(now, Media::Rtcp(vec![Box::new(packet)]))).expect("read");
+            let report = ReceptionReport {
+                ssrc,
+                fraction_lost,
+                ..ReceptionReport::default()
+            };
+            let packet = ReceiverReport {
+                ssrc: 1,
+                reports: vec![report],
+                ..ReceiverReport::default()
+            };
+            stream
+                .handle_read(tagged(now, Media::Rtcp(vec![Box::new(packet)])))
+                .expect("read");
             shared.stats.loss_percent.load(Ordering::Relaxed)
         };
         assert_eq!(report(77, 26), 11);

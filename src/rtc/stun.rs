@@ -20,7 +20,11 @@ pub(super) fn is_authentic(datagram: &[u8], password: &str, crypto: &dyn RTCCryp
 ///
 /// The core neither answers nor remembers a nomination of a pair it has not checked itself yet. Answering the plain
 /// check at once and nominating again when our own check has succeeded saves the client a retransmission.
-pub(super) fn without_nomination(datagram: &[u8], password: &str, crypto: &dyn RTCCrypto) -> Option<Vec<u8>> {
+pub(super) fn without_nomination(
+    datagram: &[u8],
+    password: &str,
+    crypto: &dyn RTCCrypto,
+) -> Option<Vec<u8>> {
     let original = decoded(datagram)?;
     let mut plain = Message::new();
     plain
@@ -80,10 +84,16 @@ mod tests {
         let check = nomination("secret", crypto);
         assert!(is_authentic(&check, "secret", crypto));
         assert!(!is_authentic(&check, "guess", crypto));
-        assert!(!is_authentic(&check[..check.len() - 24], "secret", crypto), "unsigned");
+        assert!(
+            !is_authentic(&check[..check.len() - 24], "secret", crypto),
+            "unsigned"
+        );
         let plain = without_nomination(&check, "secret", crypto).expect("rebuilt");
         assert!(is_authentic(&plain, "secret", crypto));
-        let (before, after) = (stun_head(&check).expect("STUN"), stun_head(&plain).expect("STUN"));
+        let (before, after) = (
+            stun_head(&check).expect("STUN"),
+            stun_head(&plain).expect("STUN"),
+        );
         assert!(before.nominates && !after.nominates);
         assert_eq!(before.transaction, after.transaction);
         assert_eq!(before.username, after.username);

@@ -51,7 +51,11 @@ pub(super) struct Parts {
 
 /// Binds the media socket.
 pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(SocketProtocol::UDP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(SocketProtocol::UDP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
@@ -120,7 +124,10 @@ struct Net {
 impl Net {
     fn wait(&self) {
         let now = Instant::now();
-        let mut until = self.timers.next().map(|at| at.saturating_duration_since(now));
+        let mut until = self
+            .timers
+            .next()
+            .map(|at| at.saturating_duration_since(now));
         if !self.out.events.is_empty() {
             until = Some(until.map_or(EVENT_RETRY, |until| until.min(EVENT_RETRY)));
         }
@@ -142,13 +149,17 @@ impl Net {
             match command {
                 Command::Start(peer) => self.start(peer, now),
                 Command::Trickle(participant, lines) => {
-                    self.with_participant(participant, now, |peer, turn| peer.trickle(&lines, turn));
+                    self.with_participant(participant, now, |peer, turn| {
+                        peer.trickle(&lines, turn)
+                    });
                 }
                 Command::Restart(participant, restart, reply) => {
                     let _ = reply.send(self.restart(participant, &restart, now));
                 }
                 Command::Text(participant, text) => {
-                    self.with_participant(participant, now, |peer, turn| peer.send_text(text, turn));
+                    self.with_participant(participant, now, |peer, turn| {
+                        peer.send_text(text, turn)
+                    });
                 }
                 Command::Close(participant) => {
                     if let Some(&key) = self.keys.get(&participant) {
@@ -171,11 +182,21 @@ impl Net {
         self.routes.add_ufrag(peer.ufrag(), key);
         entry.insert(Entry { peer, queued: now });
         self.timers.add(now, key);
-        self.parts.metrics.peers.store(self.peers.len() as u64, Ordering::Relaxed);
-        self.with_peer(key, now, |peer, turn| peer.start(turn.now, turn.key, turn.out));
+        self.parts
+            .metrics
+            .peers
+            .store(self.peers.len() as u64, Ordering::Relaxed);
+        self.with_peer(key, now, |peer, turn| {
+            peer.start(turn.now, turn.key, turn.out)
+        });
     }
 
-    fn restart(&mut self, participant: ParticipantId, restart: &Restart, now: Instant) -> Result<RestartAnswer, RestartError> {
+    fn restart(
+        &mut self,
+        participant: ParticipantId,
+        restart: &Restart,
+        now: Instant,
+    ) -> Result<RestartAnswer, RestartError> {
         let key = *self.keys.get(&participant).ok_or(RestartError::Unknown)?;
         let old = self.peers[key].peer.ufrag().to_owned();
         let local = self
@@ -204,11 +225,15 @@ impl Net {
         // One stamp for the batch, taken as soon as the system gives it.
         let now = Instant::now();
         let metrics = self.parts.metrics.clone();
-        metrics.datagrams_in_total.fetch_add(count as u64, Ordering::Relaxed);
+        metrics
+            .datagrams_in_total
+            .fetch_add(count as u64, Ordering::Relaxed);
         for index in 0..count {
             match datagrams.datagram(index) {
                 Some((from, datagram)) => {
-                    metrics.bytes_in_total.fetch_add(datagram.len() as u64, Ordering::Relaxed);
+                    metrics
+                        .bytes_in_total
+                        .fetch_add(datagram.len() as u64, Ordering::Relaxed);
                     self.dispatch(from, datagram, now);
                 }
                 None => metrics.count(Dropped::Oversize),
@@ -235,9 +260,17 @@ impl Net {
     }
 
     /// A check is known by our user fragment, an answer by our transaction; the address only counts afterwards.
-    fn dispatch_check(&mut self, head: &StunHead<'_>, from: SocketAddr, datagram: &[u8], now: Instant) {
+    fn dispatch_check(
+        &mut self,
+        head: &StunHead<'_>,
+        from: SocketAddr,
+        datagram: &[u8],
+        now: Instant,
+    ) {
         let key = match head.class {
-            StunClass::Request => head.username.and_then(|(ours, _)| self.routes.peer_of_ufrag(ours)),
+            StunClass::Request => head
+                .username
+                .and_then(|(ours, _)| self.routes.peer_of_ufrag(ours)),
             StunClass::Success => self.routes.peer_of_check(&head.transaction),
             StunClass::Error => None,
         };
@@ -259,7 +292,9 @@ impl Net {
                 self.routes.add_address(from, key);
             }
         }
-        self.with_peer(key, now, |peer, turn| peer.check(head, from, datagram, turn));
+        self.with_peer(key, now, |peer, turn| {
+            peer.check(head, from, datagram, turn)
+        });
     }
 
     /// One batch of the mixer's packets; says how many there were.
@@ -285,7 +320,9 @@ impl Net {
             // Later than anything queued: with_peer or the next line queues it anew.
             entry.queued = now + NEVER;
             if deadline <= now {
-                self.with_peer(key, now, |peer, turn| peer.timeout(turn.now, turn.key, turn.out));
+                self.with_peer(key, now, |peer, turn| {
+                    peer.timeout(turn.now, turn.key, turn.out)
+                });
             } else {
                 self.queue_deadline(key);
             }
@@ -305,7 +342,12 @@ impl Net {
     /// Lets one peer act, and draws the consequences: checks to expect, the next deadline, its end.
     ///
     /// A panic of the core on one peer's input ends that peer only.
-    fn with_peer<R>(&mut self, key: usize, now: Instant, act: impl FnOnce(&mut Peer, Turn<'_>) -> R) -> Option<R> {
+    fn with_peer<R>(
+        &mut self,
+        key: usize,
+        now: Instant,
+        act: impl FnOnce(&mut Peer, Turn<'_>) -> R,
+    ) -> Option<R> {
         let peer = &mut self.peers.get_mut(key)?.peer;
         let out = &mut self.out;
         let result = catch_unwind(AssertUnwindSafe(|| act(peer, Turn { now, key, out })));
@@ -315,7 +357,10 @@ impl Net {
         let fate = if result.is_ok() {
             self.peers[key].peer.fate()
         } else {
-            self.parts.metrics.faults_total.fetch_add(1, Ordering::Relaxed);
+            self.parts
+                .metrics
+                .faults_total
+                .fetch_add(1, Ordering::Relaxed);
             Some(Reason::Fault)
         };
         match fate {
@@ -323,7 +368,9 @@ impl Net {
             Some(reason) => {
                 let participant = self.peers[key].peer.participant();
                 self.remove(key, now);
-                self.out.events.push_back(RtcEvent::Gone(participant, reason));
+                self.out
+                    .events
+                    .push_back(RtcEvent::Gone(participant, reason));
             }
         }
         result.ok()
@@ -345,12 +392,18 @@ impl Net {
         for &address in peer.addresses() {
             self.routes.remove_address(address, key);
         }
-        self.parts.metrics.peers.store(self.peers.len() as u64, Ordering::Relaxed);
+        self.parts
+            .metrics
+            .peers
+            .store(self.peers.len() as u64, Ordering::Relaxed);
         let out = &mut self.out;
         // The peer may be the one that the core has just panicked on.
         let closed = catch_unwind(AssertUnwindSafe(move || peer.close(now, key, out)));
         if closed.is_err() {
-            self.parts.metrics.faults_total.fetch_add(1, Ordering::Relaxed);
+            self.parts
+                .metrics
+                .faults_total
+                .fetch_add(1, Ordering::Relaxed);
         }
         self.out.checks.clear();
     }
@@ -369,12 +422,26 @@ impl Net {
     fn transmit(&mut self) {
         let metrics = &self.parts.metrics;
         while !self.out.datagrams.is_empty() {
-            let waiting = self.out.datagrams.iter().map(|(to, bytes)| (*to, bytes.as_ref()));
+            let waiting = self
+                .out
+                .datagrams
+                .iter()
+                .map(|(to, bytes)| (*to, bytes.as_ref()));
             let sent = match self.transmitter.send(&self.parts.socket, waiting) {
                 Ok(sent) if sent > 0 => {
-                    let bytes: usize = self.out.datagrams.iter().take(sent).map(|(_, bytes)| bytes.len()).sum();
-                    metrics.datagrams_out_total.fetch_add(sent as u64, Ordering::Relaxed);
-                    metrics.bytes_out_total.fetch_add(bytes as u64, Ordering::Relaxed);
+                    let bytes: usize = self
+                        .out
+                        .datagrams
+                        .iter()
+                        .take(sent)
+                        .map(|(_, bytes)| bytes.len())
+                        .sum();
+                    metrics
+                        .datagrams_out_total
+                        .fetch_add(sent as u64, Ordering::Relaxed);
+                    metrics
+                        .bytes_out_total
+                        .fetch_add(bytes as u64, Ordering::Relaxed);
                     sent
                 }
                 // The error is the first datagram's own; the others get their try.
@@ -393,7 +460,9 @@ impl Net {
         for event in std::mem::take(&mut self.out.events) {
             match self.parts.events.try_send(event) {
                 Ok(()) => {}
-                Err(TrySendError::Full(event @ RtcEvent::Gone(..))) => self.out.events.push_back(event),
+                Err(TrySendError::Full(event @ RtcEvent::Gone(..))) => {
+                    self.out.events.push_back(event)
+                }
                 Err(_) => self.parts.metrics.count(Dropped::Event),
             }
         }
@@ -408,9 +477,14 @@ fn take_priority(priority: u8) {
     let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
     let taken = ThreadPriorityValue::try_from(priority)
         .map(ThreadPriority::Crossplatform)
-        .is_ok_and(|priority| set_thread_priority_and_policy(thread_native_id(), priority, policy).is_ok());
+        .is_ok_and(|priority| {
+            set_thread_priority_and_policy(thread_native_id(), priority, policy).is_ok()
+        });
     if !taken {
-        tracing::warn!(priority, "the network thread runs without real-time priority");
+        tracing::warn!(
+            priority,
+            "the network thread runs without real-time priority"
+        );
     }
 }
 

@@ -91,10 +91,9 @@ export class Room {
     this.#status.classList.toggle('alert', Boolean(why) || state === 'reconnecting');
     this.#why.textContent = why;
     this.#retry.hidden = !retryAt;
-    if (state !== 'connected') {
-      this.#quality.textContent = '';
-      this.roster.hush();
-    }
+    if (state !== 'connected') this.#quality.textContent = '';
+    // Without the room's events nobody is known to talk; the list that comes with their return tells anew.
+    if (state !== 'connected' || why) this.roster.hush();
     const draw = () => {
       this.#words.textContent = words(state, retryAt);
     };

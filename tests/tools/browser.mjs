@@ -58,7 +58,11 @@ async function main() {
   const opened = [];
   const result = { ok: false, error: null, pages: [] };
   try {
-    for (const wish of pages) opened.push(await open(base, wish, options));
+    for (const wish of pages) {
+      const page = await open(wish, options);
+      opened.push(page);
+      await join(page, base, options);
+    }
     const deadline = Date.now() + 1000 * options.timeout;
     await Promise.all(opened.map((page) => connected(page, deadline)));
     await pause(options.settle);
@@ -124,8 +128,8 @@ function pageWish(text) {
   return wish;
 }
 
-/** Starts a browser and opens the page in it; the page then joins by itself. */
-async function open(base, wish, options) {
+/** Starts a browser with the page's microphone and an empty page. */
+async function open(wish, options) {
   const profile = await mkdtemp(path.join(tmpdir(), 'mixminus-browser-'));
   const microphone = wish.mic ? [`--use-file-for-fake-audio-capture=${path.resolve(wish.mic)}${wish.once ? '%noloop' : ''}`] : [];
   const browser = await chromium.launchPersistentContext(profile, {
@@ -145,6 +149,11 @@ async function open(base, wish, options) {
   page.on('pageerror', (error) => note(opened.errors, String(error.stack ?? error)));
   const tap = await readFile(new URL('browser-tap.js', import.meta.url), 'utf8');
   await page.addInitScript({ content: `globalThis.__tapOptions = ${JSON.stringify({ processing: wish.processing === 'on' })};\n${tap}` });
+  return opened;
+}
+
+/** Opens the web page, which then joins by itself. */
+async function join({ page, wish }, base, options) {
   const url = new URL(base);
   url.searchParams.set('autojoin', '1');
   url.searchParams.set('name', wish.name);
@@ -154,8 +163,9 @@ async function open(base, wish, options) {
     url.searchParams.set(key, value);
   }
   url.hash = new URLSearchParams({ room: options.room }).toString();
-  await page.goto(url.href, { timeout: 1000 * options.timeout });
-  return opened;
+  await page.goto(url.href, { timeout: 1000 * options.timeout }).catch((error) => {
+    throw new Error(`${wish.name} cannot open the page: ${error.message.split('\n')[0]}`);
+  });
 }
 
 async function connected({ page, wish }, deadline) {

@@ -20,6 +20,9 @@ use rtc::rtp_transceiver::rtp_sender::{
 };
 use rtc::sansio::Protocol;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
+use rtc::stun::attributes::{ATTR_USE_CANDIDATE, ATTR_USERNAME};
+use rtc::stun::integrity::MessageIntegrity;
+use rtc::stun::message::{BINDING_REQUEST, BINDING_SUCCESS, Message, Setter, TransactionId};
 
 pub const SSRC_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 pub const CSRC_LEVEL: &str = "urn:ietf:params:rtp-hdrext:csrc-audio-level";
@@ -37,15 +40,22 @@ pub struct Client {
     seq: u16,
     /// Every datagram is lost while this is set.
     pub mute: bool,
+    /// How often each datagram is repeated.
+    pub replay: usize,
+    pub closed: bool,
 }
 
 impl Client {
     pub fn new(ssrc: u32, data: bool) -> Client {
         let now = Instant::now();
         let mut media = MediaEngine::default();
-        media.register_codec(opus(), RtpCodecKind::Audio).expect("codec");
+        media
+            .register_codec(opus(), RtpCodecKind::Audio)
+            .expect("codec");
         for uri in [SSRC_LEVEL, CSRC_LEVEL] {
-            let extension = RTCRtpHeaderExtensionCapability { uri: uri.to_owned() };
+            let extension = RTCRtpHeaderExtensionCapability {
+                uri: uri.to_owned(),
+            };
             media
                 .register_header_extension(extension, RtpCodecKind::Audio, None)
                 .expect("extension");
@@ -69,12 +79,21 @@ impl Client {
             codec: opus().rtp_codec,
             ..Default::default()
         };
-        let track = MediaStreamTrack::new("s".into(), "t".into(), "l".into(), RtpCodecKind::Audio, vec![encoding]);
+        let track = MediaStreamTrack::new(
+            "s".into(),
+            "t".into(),
+            "l".into(),
+            RtpCodecKind::Audio,
+            vec![encoding],
+        );
         pc.add_track(track).expect("track");
         if data {
             pc.create_data_channel("control", None).expect("channel");
         }
-        let candidate = format!("candidate:1 1 udp 2130706431 127.0.0.1 {} typ host", address.port());
+        let candidate = format!(
+            "candidate:1 1 udp 2130706431 127.0.0.1 {} typ host",
+            address.port()
+        );
         pc.add_local_candidate(RTCIceCandidateInit {
             candidate,
             ..Default::default()
@@ -92,6 +111,8 @@ impl Client {
             ssrc,
             seq: 65_500,
             mute: false,
+            replay: 0,
+            closed: false,
         }
     }
 
@@ -104,9 +125,16 @@ impl Client {
     }
 
     pub fn answer(&mut self, sdp: &str) {
-        let candidate = sdp.lines().find(|line| line.starts_with("a=candidate:")).expect("candidate");
+        let candidate = sdp
+            .lines()
+            .find(|line| line.starts_with("a=candidate:"))
+            .expect("candidate");
         let words: Vec<&str> = candidate.split(' ').collect();
-        self.server = Some(format!("{}:{}", words[4], words[5]).parse().expect("address"));
+        self.server = Some(
+            format!("{}:{}", words[4], words[5])
+                .parse()
+                .expect("address"),
+        );
         let answer = RTCSessionDescription::answer(sdp.to_owned()).expect("answer parses");
         self.pc
             .set_remote_description(Instant::now(), answer)
@@ -155,10 +183,19 @@ impl Client {
     fn drain(&mut self) {
         while let Some(event) = self.pc.poll_event() {
             match event {
+                // As DTLS client the core has its first flight ready, and keeps it until it is asked.
+                RTCPeerConnectionEvent::OnIceConnectionStateChangeEvent(_) => {
+                    let _ = self.pc.handle_timeout(Instant::now());
+                }
                 RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) => {
                     self.connected = state == RTCPeerConnectionState::Connected;
                 }
-                RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnOpen(id)) => self.channel = Some(id),
+                RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnOpen(id)) => {
+                    self.channel.get_or_insert(id);
+                }
+                RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnClose(id)) => {
+                    self.closed |= self.channel == Some(id);
+                }
                 _ => {}
             }
         }
@@ -166,14 +203,19 @@ impl Client {
             match message.message {
                 RTCMessage::RtpPacket(_, packet) => self.packets.push(packet),
                 RTCMessage::DataChannelMessage(_, message) => {
-                    self.texts.push(String::from_utf8(message.data.to_vec()).expect("text"));
+                    self.texts
+                        .push(String::from_utf8(message.data.to_vec()).expect("text"));
                 }
                 _ => {}
             }
         }
         while let Some(datagram) = self.pc.poll_write() {
             if !self.mute {
-                let _ = self.socket.send_to(&datagram.message, datagram.transport.peer_addr);
+                for _ in 0..=self.replay {
+                    let _ = self
+                        .socket
+                        .send_to(&datagram.message, datagram.transport.peer_addr);
+                }
             }
         }
     }
@@ -188,7 +230,9 @@ impl Client {
             ssrc,
             ..Default::default()
         };
-        header.set_extension(1, Bytes::from_static(&[25])).expect("extension");
+        header
+            .set_extension(1, Bytes::from_static(&[25]))
+            .expect("extension");
         self.seq = self.seq.wrapping_add(1);
         let packet = rtc::rtp::Packet {
             header,
@@ -207,12 +251,66 @@ impl Client {
         self.send_from(self.ssrc, payload);
     }
 
+    pub fn send_binary(&mut self, bytes: &[u8]) {
+        let id = self.channel.expect("open");
+        let mut channel = self.pc.data_channel(id).expect("channel");
+        channel
+            .send(Instant::now(), BytesMut::from(bytes))
+            .expect("sent");
+        self.drain();
+    }
+
+    /// Starts an ICE restart; says the new credentials.
+    pub fn restart(&mut self) -> (String, String) {
+        self.pc.restart_ice();
+        let offer = self.offer();
+        let value = |name: &str| {
+            let line = offer.lines().find_map(|line| line.strip_prefix(name));
+            line.expect("attribute").trim().to_owned()
+        };
+        (value("a=ice-ufrag:"), value("a=ice-pwd:"))
+    }
+
     pub fn send_text(&mut self, text: &str) {
         let id = self.channel.expect("open");
         let mut channel = self.pc.data_channel(id).expect("channel");
         channel.send_text(Instant::now(), text).expect("sent");
         self.drain();
     }
+}
+
+/// A Binding request as a controlling agent sends it.
+pub fn binding(username: &str, password: &str, nominates: bool) -> Vec<u8> {
+    let mut message = Message::new();
+    message
+        .build(&[Box::new(BINDING_REQUEST), Box::new(TransactionId::new())])
+        .expect("built");
+    message.add(ATTR_USERNAME, username.as_bytes());
+    if nominates {
+        message.add(ATTR_USE_CANDIDATE, &[]);
+    }
+    signed(message, password)
+}
+
+/// The success response to `request`.
+pub fn response(request: &[u8], password: &str) -> Vec<u8> {
+    let transaction = TransactionId(request[8..20].try_into().expect("twelve bytes"));
+    let mut message = Message::new();
+    message
+        .build(&[Box::new(BINDING_SUCCESS), Box::new(transaction)])
+        .expect("built");
+    signed(message, password)
+}
+
+fn signed(mut message: Message, password: &str) -> Vec<u8> {
+    let provider = rtc::crypto::default_provider().expect("built in");
+    MessageIntegrity::new_short_term_integrity_with_provider(
+        password.to_owned(),
+        provider.crypto(),
+    )
+    .add_to(&mut message)
+    .expect("signed");
+    message.raw
 }
 
 fn opus() -> RTCRtpCodecParameters {

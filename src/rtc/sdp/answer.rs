@@ -48,17 +48,20 @@ impl Answer<'_> {
     }
 
     fn write_session(&self, sdp: &mut String, offer: &Offer) {
-        let _ = write!(sdp, "v=0\r\no=- {} 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n", self.session);
-        if let Some(bundle) = &offer.bundle {
-            sdp.push_str("a=group:BUNDLE");
-            for section in &offer.sections {
-                // RFC 9143, 7.3: only identifiers the offer named, and none of a refused section.
-                let mid = section.mid.as_ref().filter(|mid| bundle.contains(mid));
-                if let (Some(mid), true) = (mid, section.kind != SectionKind::Refused) {
-                    let _ = write!(sdp, " {mid}");
-                }
-            }
-            sdp.push_str("\r\n");
+        let _ = write!(
+            sdp,
+            "v=0\r\no=- {} 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n",
+            self.session
+        );
+        // RFC 9143, 7.3: only identifiers the offer named, and none of a refused section.
+        let bundled = offer.sections.iter().filter_map(|section| {
+            let mid = section.mid.as_ref()?;
+            (section.kind != SectionKind::Refused && offer.bundle.as_ref()?.contains(mid))
+                .then_some(mid.as_str())
+        });
+        let bundled: Vec<&str> = bundled.collect();
+        if !bundled.is_empty() {
+            let _ = write!(sdp, "a=group:BUNDLE {}\r\n", bundled.join(" "));
         }
         sdp.push_str("a=msid-semantic:WMS *\r\n");
     }
@@ -67,7 +70,10 @@ impl Answer<'_> {
         let pt = offer.payload_type;
         self.write_media_line(sdp, section, &pt.to_string());
         sdp.push_str("a=rtcp-mux\r\n");
-        let _ = write!(sdp, "a=rtpmap:{pt} opus/48000/2\r\na=fmtp:{pt} minptime=10;useinbandfec=1;usedtx=1");
+        let _ = write!(
+            sdp,
+            "a=rtpmap:{pt} opus/48000/2\r\na=fmtp:{pt} minptime=10;useinbandfec=1;usedtx=1"
+        );
         if let Some(bitrate) = self.max_average_bitrate_bps {
             let _ = write!(sdp, ";maxaveragebitrate={bitrate}");
         }
@@ -79,7 +85,11 @@ impl Answer<'_> {
         let direction = offer.direction.mirrored();
         let _ = write!(sdp, "a={}\r\n", direction.name());
         if direction.sends() {
-            let _ = write!(sdp, "a=msid:mix mix\r\na=ssrc:{} cname:{}\r\n", self.ssrc, self.cname);
+            let _ = write!(
+                sdp,
+                "a=msid:mix mix\r\na=ssrc:{} cname:{}\r\n",
+                self.ssrc, self.cname
+            );
         }
         self.write_transport(sdp, offer);
     }
@@ -102,7 +112,11 @@ impl Answer<'_> {
     fn write_data(&self, sdp: &mut String, offer: &Offer, section: &Section) {
         // Before RFC 8841 the format was the port, and an attribute gave it its meaning.
         let old = section.format.parse::<u16>().is_ok();
-        let format = if old { section.format.as_str() } else { "webrtc-datachannel" };
+        let format = if old {
+            section.format.as_str()
+        } else {
+            "webrtc-datachannel"
+        };
         self.write_media_line(sdp, section, format);
         if old {
             let _ = write!(sdp, "a=sctpmap:{format} webrtc-datachannel 1024\r\n");
@@ -115,7 +129,11 @@ impl Answer<'_> {
 
     /// `m=`, `c=` and `a=mid`: the default candidate's address, as RFC 8839, 4.2.1.2, wants it.
     fn write_media_line(&self, sdp: &mut String, section: &Section, format: &str) {
-        let default = self.addresses.first().copied().unwrap_or(([0, 0, 0, 0], 9).into());
+        let default = self
+            .addresses
+            .first()
+            .copied()
+            .unwrap_or(([0, 0, 0, 0], 9).into());
         let family = if default.is_ipv4() { "IP4" } else { "IP6" };
         let _ = write!(
             sdp,
@@ -150,8 +168,16 @@ impl Answer<'_> {
 }
 
 fn write_refused(sdp: &mut String, section: &Section) {
-    let format = if section.format.is_empty() { "0" } else { &section.format };
-    let _ = write!(sdp, "m={} 0 {} {format}\r\nc=IN IP4 0.0.0.0\r\n", section.media, section.protocol);
+    let format = if section.format.is_empty() {
+        "0"
+    } else {
+        &section.format
+    };
+    let _ = write!(
+        sdp,
+        "m={} 0 {} {format}\r\nc=IN IP4 0.0.0.0\r\n",
+        section.media, section.protocol
+    );
     write_mid(sdp, section);
     sdp.push_str("a=inactive\r\n");
 }
@@ -159,5 +185,145 @@ fn write_refused(sdp: &mut String, section: &Section) {
 fn write_mid(sdp: &mut String, section: &Section) {
     if let Some(mid) = &section.mid {
         let _ = write!(sdp, "a=mid:{mid}\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtc::candidates;
+    use crate::rtc::sdp::offer::tests::{OFFERS, read};
+    use rtc::peer_connection::sdp::RTCSessionDescription;
+
+    fn write(offer: &Offer) -> String {
+        let addresses: Vec<SocketAddr> = (1..=8)
+            .map(|n| SocketAddr::from(([192, 0, 2, n], 7_882)))
+            .collect();
+        Answer {
+            credentials: &Credentials::new("ours", "ourpasswordislongenough").expect("allowed"),
+            fingerprint: &["AB"; 32].join(":"),
+            addresses: &addresses,
+            candidates: &candidates::lines(&addresses),
+            ssrc: 4_000_000_000,
+            cname: "0123456789abcdef",
+            max_average_bitrate_bps: Some(32_000),
+            max_message_bytes: 16_384,
+            session: u64::MAX >> 2,
+        }
+        .write(offer)
+    }
+
+    fn media_lines(sdp: &str) -> Vec<String> {
+        let lines = sdp.lines().filter(|line| line.starts_with("m="));
+        lines.map(|line| line.trim_end().to_owned()).collect()
+    }
+
+    #[test]
+    fn every_answer_mirrors_its_offer() {
+        for (name, sdp) in OFFERS {
+            let answer = write(&read(name));
+            assert!(answer.len() < 4_096, "{name}: {} bytes", answer.len());
+            assert_eq!(
+                answer.matches('\n').count(),
+                answer.matches("\r\n").count(),
+                "{name}"
+            );
+            RTCSessionDescription::answer(answer.clone()).expect("parses");
+            let (offered, answered) = (media_lines(sdp), media_lines(&answer));
+            assert_eq!(offered.len(), answered.len(), "{name}");
+            for (offered, answered) in offered.iter().zip(&answered) {
+                let (offered, answered): (Vec<_>, Vec<_>) =
+                    (offered.split(' ').collect(), answered.split(' ').collect());
+                assert_eq!(
+                    (offered[0], offered[2]),
+                    (answered[0], answered[2]),
+                    "{name}"
+                );
+                assert_eq!(answered[1] == "0", offered[0] == "m=video", "{name}");
+                assert_eq!(answered.len(), 4, "{name}: one format");
+            }
+            for unwanted in [
+                "ice-lite",
+                "transport-cc",
+                "nack",
+                "red/",
+                "actpass",
+                "rtcp-rsize",
+            ] {
+                assert!(!answer.contains(unwanted), "{name}: {unwanted}");
+            }
+            for wanted in [
+                "a=rtcp-mux\r\n",
+                "minptime=10;useinbandfec=1;usedtx=1;maxaveragebitrate=32000\r\n",
+                "a=end-of-candidates\r\n",
+                "a=candidate:1 1 udp 2130706431 192.0.2.1 7882 typ host\r\n",
+            ] {
+                assert!(answer.contains(wanted), "{name}: {wanted}");
+            }
+            for mid in sdp.lines().filter(|line| line.starts_with("a=mid:")) {
+                assert!(answer.contains(&format!("{mid}\r\n")), "{name}: {mid}");
+            }
+        }
+    }
+
+    #[test]
+    fn details_follow_the_client() {
+        let expected = [
+            ("chrome", "a=group:BUNDLE 0 1\r\n"),
+            ("chrome", "a=setup:passive\r\n"),
+            ("chrome", "a=ice-options:trickle\r\n"),
+            (
+                "chrome",
+                "a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\n",
+            ),
+            (
+                "chrome",
+                "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n",
+            ),
+            (
+                "chrome",
+                "a=sendrecv\r\na=msid:mix mix\r\na=ssrc:4000000000 cname:0123456789abcdef\r\n",
+            ),
+            (
+                "firefox",
+                "a=extmap:2/sendonly urn:ietf:params:rtp-hdrext:csrc-audio-level\r\n",
+            ),
+            ("libpeer", "a=setup:active\r\n"),
+            (
+                "libpeer",
+                "m=audio 7882 UDP/TLS/RTP/SAVP 111\r\nc=IN IP4 192.0.2.1\r\n",
+            ),
+            (
+                "libpeer",
+                "m=application 7882 UDP/DTLS/SCTP webrtc-datachannel\r\n",
+            ),
+            ("esp", "a=recvonly\r\n"),
+            ("esp", "a=ptime:20\r\n"),
+            ("ffmpeg", "a=group:BUNDLE 0\r\n"),
+            ("ffmpeg", "a=setup:active\r\n"),
+            (
+                "obs",
+                "m=video 0 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\na=inactive\r\n",
+            ),
+            ("obs", "a=group:BUNDLE 0\r\n"),
+            ("gstreamer", "a=group:BUNDLE audio1\r\n"),
+            ("aiortc", "m=application 7882 DTLS/SCTP 5000\r\n"),
+            ("aiortc", "a=sctpmap:5000 webrtc-datachannel 1024\r\n"),
+            ("whep", "a=sendonly\r\n"),
+            ("whep", "a=setup:passive\r\n"),
+            ("bare", "m=audio 7882 RTP/SAVPF 120\r\n"),
+        ];
+        for (name, line) in expected {
+            let answer = write(&read(name));
+            assert!(answer.contains(line), "{name}: {line}\n{answer}");
+        }
+        assert!(
+            !write(&read("esp")).contains("a=ssrc"),
+            "nothing is sent to a sender"
+        );
+        assert!(!write(&read("bare")).contains("BUNDLE"), "not offered");
+        let libpeer = write(&read("libpeer"));
+        let candidates = libpeer.matches("a=candidate:1 ").count();
+        assert_eq!(candidates, 2, "in each section");
     }
 }

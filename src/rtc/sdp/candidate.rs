@@ -91,8 +91,13 @@ mod tests {
 
     #[test]
     fn tries_a_bounded_number() {
-        let lines: Vec<String> = (1..=90).map(|n| format!("candidate:1 1 udp 1 192.0.2.{n} 5 typ host")).collect();
-        assert_eq!(remote_candidates(lines.iter().map(String::as_str)).len(), MAX_USED);
+        let lines: Vec<String> = (1..=90)
+            .map(|n| format!("candidate:1 1 udp 1 192.0.2.{n} 5 typ host"))
+            .collect();
+        assert_eq!(
+            remote_candidates(lines.iter().map(String::as_str)).len(),
+            MAX_USED
+        );
     }
 
     proptest! {

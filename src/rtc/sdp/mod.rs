@@ -35,7 +35,10 @@ impl Credentials {
     /// Takes them if RFC 8839 allows them.
     pub fn new(ufrag: &str, pwd: &str) -> Option<Credentials> {
         // Some clients use '-' or '_' beside the ICE characters; a ':' would break the routing by user name.
-        let tolerated = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
+        let tolerated = |text: &str| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_graphic() && byte != b':')
+        };
         let lengths = (4..=256).contains(&ufrag.len()) && (22..=256).contains(&pwd.len());
         (lengths && tolerated(ufrag) && tolerated(pwd)).then(|| Credentials {
             ufrag: ufrag.to_owned(),

@@ -152,15 +152,24 @@ impl Offer {
     pub fn read(sdp: &str) -> Result<Offer, OfferError> {
         let (session, media) = sections(sdp)?;
         let lists = || std::iter::once(&session).chain(&media);
-        if lists().flat_map(|lines| attributes_in(lines, "candidate")).count() > MAX_CANDIDATES {
-            return Err(OfferError::TooManyCandidates { limit: MAX_CANDIDATES });
+        if lists()
+            .flat_map(|lines| attributes_in(lines, "candidate"))
+            .count()
+            > MAX_CANDIDATES
+        {
+            return Err(OfferError::TooManyCandidates {
+                limit: MAX_CANDIDATES,
+            });
         }
         let (audio, payload_type) = find_audio(&media)?;
         let lines = &media[audio];
         let sections = read_sections(&media, audio)?;
-        let either = |name: &str| attribute_in(lines, name).or_else(|| attribute_in(&session, name));
+        let either =
+            |name: &str| attribute_in(lines, name).or_else(|| attribute_in(&session, name));
         // With BUNDLE the client may have put its transport's attributes into another section than the audio's.
-        let anywhere = |name: &str| either(name).or_else(|| media.iter().find_map(|lines| attribute_in(lines, name)));
+        let anywhere = |name: &str| {
+            either(name).or_else(|| media.iter().find_map(|lines| attribute_in(lines, name)))
+        };
 
         let credentials = anywhere("ice-ufrag").zip(anywhere("ice-pwd"));
         let credentials = credentials
@@ -202,26 +211,34 @@ impl Offer {
             ice_lite: attribute_in(&session, "ice-lite").is_some(),
             fingerprint,
             setup,
-            candidates: remote_candidates(lists().flat_map(|lines| attributes_in(lines, "candidate"))),
+            candidates: remote_candidates(
+                lists().flat_map(|lines| attributes_in(lines, "candidate")),
+            ),
             payload_type,
             direction,
             limits: opus::limits(lines, payload_type),
             extensions: read_extensions(lines),
             sections,
             bundle,
-            trickles: anywhere("ice-options").is_some_and(|options| options.split(' ').any(|word| word == "trickle")),
+            trickles: anywhere("ice-options")
+                .is_some_and(|options| options.split(' ').any(|word| word == "trickle")),
         })
     }
 
     /// Whether data channels are offered.
     pub fn has_data(&self) -> bool {
-        self.sections.iter().any(|section| section.kind == SectionKind::Data)
+        self.sections
+            .iter()
+            .any(|section| section.kind == SectionKind::Data)
     }
 
     /// The audio section's identifier, if it has one.
     pub fn audio_mid(&self) -> Option<&str> {
         let mut sections = self.sections.iter();
-        sections.find(|section| section.kind == SectionKind::Audio)?.mid.as_deref()
+        sections
+            .find(|section| section.kind == SectionKind::Audio)?
+            .mid
+            .as_deref()
     }
 }
 
@@ -268,7 +285,9 @@ fn read_sections(media: &[Lines<'_>], audio: usize) -> Result<Vec<Section>, Offe
                 what: "two sections have the same mid",
             });
         }
-        let data_taken = sections.iter().any(|section| section.kind == SectionKind::Data);
+        let data_taken = sections
+            .iter()
+            .any(|section| section.kind == SectionKind::Data);
         // libpeer leaves the format away; data channels are all that DTLS/SCTP ever carried.
         let is_data = name == "application"
             && protocol.contains("DTLS/SCTP")
@@ -325,10 +344,13 @@ fn sha256(line: &str) -> Option<String> {
     let (algorithm, value) = line.split_once(' ')?;
     let value = value.trim();
     let well_formed = value.len() == 32 * 3 - 1
-        && value.bytes().enumerate().all(|(index, byte)| match index % 3 {
-            2 => byte == b':',
-            _ => byte.is_ascii_hexdigit(),
-        });
+        && value
+            .bytes()
+            .enumerate()
+            .all(|(index, byte)| match index % 3 {
+                2 => byte == b':',
+                _ => byte.is_ascii_hexdigit(),
+            });
     (algorithm.eq_ignore_ascii_case("sha-256") && well_formed).then(|| value.to_ascii_lowercase())
 }
 
@@ -338,4 +360,4 @@ pub(super) const URI_CSRC_LEVEL: &str = "urn:ietf:params:rtp-hdrext:csrc-audio-l
 
 #[cfg(test)]
 #[path = "offer_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -1,1 +1,277 @@
+use super::*;
+use proptest::prelude::*;
 
+pub(in crate::rtc::sdp) const OFFERS: [(&str, &str); 10] = [
+    ("chrome", include_str!("../../../tests/offers/chrome.sdp")),
+    ("firefox", include_str!("../../../tests/offers/firefox.sdp")),
+    ("libpeer", include_str!("../../../tests/offers/libpeer.sdp")),
+    ("esp", include_str!("../../../tests/offers/esp.sdp")),
+    ("ffmpeg", include_str!("../../../tests/offers/ffmpeg.sdp")),
+    ("obs", include_str!("../../../tests/offers/obs.sdp")),
+    (
+        "gstreamer",
+        include_str!("../../../tests/offers/gstreamer.sdp"),
+    ),
+    ("aiortc", include_str!("../../../tests/offers/aiortc.sdp")),
+    ("whep", include_str!("../../../tests/offers/whep.sdp")),
+    ("bare", include_str!("../../../tests/offers/bare.sdp")),
+];
+
+pub(in crate::rtc::sdp) fn read(name: &str) -> Offer {
+    let (_, sdp) = OFFERS
+        .iter()
+        .find(|(offer, _)| *offer == name)
+        .expect("fixture");
+    Offer::read(sdp).expect("readable")
+}
+
+#[test]
+fn every_client_s_offer_is_understood() {
+    use Direction::*;
+    let expected = [
+        ("chrome", 111, SendRecv, Setup::ActPass, true, 1, "xZ3K"),
+        (
+            "firefox",
+            109,
+            SendRecv,
+            Setup::ActPass,
+            true,
+            0,
+            "b6c1a2f4",
+        ),
+        ("libpeer", 111, SendRecv, Setup::Passive, true, 1, "a1b2"),
+        ("esp", 111, SendOnly, Setup::ActPass, false, 1, "Q7wE"),
+        (
+            "ffmpeg",
+            111,
+            SendOnly,
+            Setup::Passive,
+            false,
+            0,
+            "9f0c6b1e",
+        ),
+        ("obs", 111, SendOnly, Setup::ActPass, false, 1, "Lw3n"),
+        (
+            "gstreamer",
+            97,
+            SendOnly,
+            Setup::ActPass,
+            false,
+            0,
+            "tG5kL0pQ2wXz8Rn1Vb7Mc4Yd6Hs3Jf9A",
+        ),
+        ("aiortc", 96, SendRecv, Setup::ActPass, true, 2, "Vn2s"),
+        ("whep", 100, RecvOnly, Setup::Active, false, 0, "7sFv"),
+        ("bare", 120, SendRecv, Setup::ActPass, false, 1, "bare"),
+    ];
+    for (name, payload_type, direction, setup, data, candidates, ufrag) in expected {
+        let offer = read(name);
+        assert_eq!(offer.payload_type, payload_type, "{name}");
+        assert_eq!(offer.direction, direction, "{name}");
+        assert_eq!(offer.setup, setup, "{name}");
+        assert_eq!(offer.has_data(), data, "{name}");
+        assert_eq!(
+            offer.candidates.len(),
+            candidates,
+            "{name}: {:?}",
+            offer.candidates
+        );
+        assert_eq!(offer.credentials.ufrag, ufrag, "{name}");
+        assert!(offer.fingerprint.starts_with("9a:3c:11"), "{name}");
+        assert_eq!(offer.ice_lite, name == "bare", "{name}");
+    }
+}
+
+#[test]
+fn extensions_are_taken_in_their_direction_of_use() {
+    let extension = |id, directed| Some(Extension { id, directed });
+    let chrome = read("chrome").extensions;
+    assert_eq!(
+        (chrome.mid, chrome.ssrc_level, chrome.csrc_level),
+        (Some(4), extension(1, false), None)
+    );
+    let firefox = read("firefox").extensions;
+    assert_eq!(firefox.csrc_level, extension(2, true));
+    assert_eq!(read("libpeer").extensions, Extensions::default());
+    let with = |line: &str| {
+        let sdp = format!(
+            "{}a=extmap:{line}\n",
+            include_str!("../../../tests/offers/bare.sdp")
+        );
+        Offer::read(&sdp).expect("readable").extensions
+    };
+    assert_eq!(
+        with(&format!("3/sendonly {URI_SSRC_LEVEL}")).ssrc_level,
+        extension(3, true)
+    );
+    assert_eq!(
+        with(&format!("3/recvonly {URI_SSRC_LEVEL}")).ssrc_level,
+        None
+    );
+    assert_eq!(
+        with(&format!("3/sendonly {URI_CSRC_LEVEL}")).csrc_level,
+        None
+    );
+    for id in ["0", "15", "16", "300", "-1", "x", ""] {
+        assert_eq!(
+            with(&format!("{id} {URI_CSRC_LEVEL}")),
+            Extensions::default(),
+            "{id}"
+        );
+    }
+}
+
+#[test]
+fn limits_are_the_receiver_s() {
+    let whep = read("whep").limits;
+    assert_eq!(whep.max_average_bitrate_bps, Some(16_000));
+    assert!(whep.dtx && whep.cbr && !whep.fec);
+    assert_eq!((whep.ptime_ms, whep.max_ptime_ms), (Some(60), 60));
+    assert_eq!(read("esp").limits.max_playback_rate_hz, 16_000);
+    assert!(read("firefox").limits.stereo);
+}
+
+/// The bare offer with `from` replaced by `to`.
+fn changed(from: &str, to: &str) -> Result<Offer, OfferError> {
+    let bare = include_str!("../../../tests/offers/bare.sdp");
+    assert!(bare.contains(from), "{from}");
+    Offer::read(&bare.replace(from, to))
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_with_its_reason() {
+    let many: String = (0..101)
+        .map(|n| format!("a=candidate:{n} 1 udp 1 192.0.2.1 {n} typ host\n"))
+        .collect();
+    let video = include_str!("../../../tests/offers/obs.sdp");
+    let video = video.replace("m=audio 58211", "m=audio 0");
+    let cases = [
+        (
+            "candidates",
+            changed("a=candidate", &format!("{many}a=candidate")),
+            OfferError::TooManyCandidates { limit: 100 },
+        ),
+        ("video only", Offer::read(&video), OfferError::NoAudio),
+        (
+            "no sections",
+            changed("m=audio 5004 RTP/SAVPF 120\n", ""),
+            OfferError::NoAudio,
+        ),
+        (
+            "rejected",
+            changed("m=audio 5004", "m=audio 0"),
+            OfferError::NoAudio,
+        ),
+        (
+            "other codec",
+            changed("opus/48000/2", "PCMU/8000"),
+            OfferError::NoOpus,
+        ),
+        (
+            "clock",
+            changed("opus/48000/2", "opus/0/2"),
+            OfferError::NoOpus,
+        ),
+        ("payload type", changed("120", "200"), OfferError::NoOpus),
+        (
+            "not in formats",
+            changed("RTP/SAVPF 120", "RTP/SAVPF 121"),
+            OfferError::NoOpus,
+        ),
+    ];
+    for (name, result, error) in cases {
+        assert_eq!(result.err(), Some(error), "{name}");
+    }
+    let unsupported = [
+        ("plain RTP", changed("RTP/SAVPF", "RTP/AVP")),
+        ("fingerprint", changed("a=fingerprint", "a=other")),
+        ("sha-1", changed("SHA-256 9a:3c", "SHA-1 9a:3c")),
+        ("short fingerprint", changed("SHA-256 9a:3c", "SHA-256 3c")),
+        ("ufrag", changed("a=ice-ufrag:bare", "a=ice-ufrag:x")),
+        ("password", changed("a=ice-pwd:bareminimum", "a=ice-pwd:")),
+        ("colon", changed("a=ice-ufrag:bare", "a=ice-ufrag:ba:re")),
+        ("setup", changed("a=ice-lite", "a=setup:holdconn")),
+        (
+            "two mids",
+            Offer::read(
+                &video
+                    .replace("m=audio 0", "m=audio 9")
+                    .replace("a=mid:1", "a=mid:0"),
+            ),
+        ),
+    ];
+    for (name, result) in unsupported {
+        assert!(
+            matches!(result, Err(OfferError::Unsupported { .. })),
+            "{name}: {result:?}"
+        );
+    }
+    let unparsable = [
+        ("empty", Offer::read("")),
+        ("json", Offer::read("{\"sdp\":\"v=0\"}")),
+        ("control characters", changed("s=-", "s=\u{1}")),
+        ("a word", changed("s=-", "hello")),
+        (
+            "media line",
+            changed("m=audio 5004 RTP/SAVPF 120", "m=audio"),
+        ),
+    ];
+    for (name, result) in unparsable {
+        assert_eq!(result.err(), Some(OfferError::Unparsable), "{name}");
+    }
+}
+
+#[test]
+fn attributes_may_stand_at_either_level() {
+    let media = changed("a=ice-ufrag:bare\n", "")
+        .and_then(|_| changed("m=audio", "m=audio"))
+        .err();
+    assert!(
+        matches!(media, Some(OfferError::Unsupported { .. })),
+        "gone from the session"
+    );
+    let moved = include_str!("../../../tests/offers/bare.sdp").replace("a=ice-ufrag:bare\n", "")
+        + "a=ice-ufrag:media\na=recvonly\n";
+    let offer = Offer::read(&moved).expect("readable");
+    assert_eq!(
+        (offer.credentials.ufrag.as_str(), offer.direction),
+        ("media", Direction::RecvOnly)
+    );
+    let session = changed("a=ice-lite", "a=inactive").expect("readable");
+    assert_eq!(session.direction, Direction::Inactive);
+}
+
+#[test]
+fn truncations_are_never_more_than_refused() {
+    for (name, sdp) in OFFERS {
+        for end in (0..sdp.len()).step_by(7) {
+            if let Ok(offer) = Offer::read(&sdp[..end]) {
+                assert!(offer.payload_type < 128, "{name}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn never_panics(text in "\\PC{0,300}") {
+        let _ = Offer::read(&text);
+        let _ = Offer::read(&format!("v=0\r\n{text}"));
+        let _ = Offer::read(&format!("{}{text}\n", include_str!("../../../tests/offers/bare.sdp")));
+    }
+
+    #[test]
+    fn survives_damage(which in 0usize..10, cuts in proptest::collection::vec((0usize..3_000, 0usize..40, "[ -~\r\n]{0,6}"), 1..6)) {
+        let mut text = OFFERS[which].1.to_owned();
+        for (at, length, insert) in cuts {
+            let at = at.min(text.len());
+            let end = (at + length).min(text.len());
+            text.replace_range(at..end, &insert);
+        }
+        if let Ok(offer) = Offer::read(&text) {
+            prop_assert!(offer.candidates.len() <= 20);
+            prop_assert!(offer.sections.len() <= 32);
+            prop_assert_eq!(offer.sections.iter().filter(|s| s.kind == SectionKind::Audio).count(), 1);
+        }
+    }
+}

@@ -82,7 +82,10 @@ mod tests {
             "rtpmap:96 opus/16000/1",
             "rtpmap:200 opus/48000/2",
         ]);
-        assert_eq!(payload_type(&section, &["200", "96", "0", "111", "109"]), Some(111));
+        assert_eq!(
+            payload_type(&section, &["200", "96", "0", "111", "109"]),
+            Some(111)
+        );
         assert_eq!(payload_type(&section, &["109", "111"]), Some(109));
         assert_eq!(payload_type(&section, &["0", "96", "200"]), None);
     }

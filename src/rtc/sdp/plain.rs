@@ -8,7 +8,12 @@ use super::{Credentials, Offer, Setup};
 ///
 /// `credentials` and `candidates` are the client's of now; after a restart they are no longer those of `offer`. The
 /// audio's direction is of no consequence: RTP goes around the core's transceivers.
-pub(in crate::rtc) fn plain_offer(offer: &Offer, credentials: &Credentials, candidates: &[String], version: u32) -> String {
+pub(in crate::rtc) fn plain_offer(
+    offer: &Offer,
+    credentials: &Credentials,
+    candidates: &[String],
+    version: u32,
+) -> String {
     let setup = match offer.setup {
         Setup::ActPass => "actpass",
         Setup::Active => "active",
@@ -19,7 +24,11 @@ pub(in crate::rtc) fn plain_offer(offer: &Offer, credentials: &Credentials, cand
         credentials.ufrag, credentials.pwd, offer.fingerprint
     );
     let mut sdp = format!("v=0\r\no=- 1 {version} IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n");
-    sdp.push_str(if offer.has_data() { "a=group:BUNDLE 0 1\r\n" } else { "a=group:BUNDLE 0\r\n" });
+    sdp.push_str(if offer.has_data() {
+        "a=group:BUNDLE 0 1\r\n"
+    } else {
+        "a=group:BUNDLE 0\r\n"
+    });
     if offer.ice_lite {
         sdp.push_str("a=ice-lite\r\n");
     }

@@ -61,14 +61,21 @@ pub(super) fn attributes_in<'a: 'b, 'b>(
         .filter(|(kind, _)| *kind == b'a')
         .filter_map(move |(_, value)| {
             let rest = value.strip_prefix(name)?;
-            if rest.is_empty() { Some(rest) } else { rest.strip_prefix(':').map(str::trim) }
+            if rest.is_empty() {
+                Some(rest)
+            } else {
+                rest.strip_prefix(':').map(str::trim)
+            }
         })
 }
 
 /// The value of the first attribute `name` anywhere in `sdp`; for texts of our own.
 pub(in crate::rtc) fn attribute<'a>(sdp: &'a str, name: &str) -> Option<&'a str> {
     sdp.lines().find_map(|line| {
-        let value = line.strip_prefix("a=")?.strip_prefix(name)?.strip_prefix(':')?;
+        let value = line
+            .strip_prefix("a=")?
+            .strip_prefix(name)?
+            .strip_prefix(':')?;
         Some(value.trim())
     })
 }
@@ -90,12 +97,28 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_sdp() {
-        for text in ["", "{}", "v=1\r\n", "o=- 1 1\r\n", "v=0\r\nhello\r\n", "v=0\r\n=\r\n", "v=0\r\na=x\0y\r\n", "v=0\r\né=\r\n"] {
-            assert_eq!(sections(text).err(), Some(OfferError::Unparsable), "{text:?}");
+        for text in [
+            "",
+            "{}",
+            "v=1\r\n",
+            "o=- 1 1\r\n",
+            "v=0\r\nhello\r\n",
+            "v=0\r\n=\r\n",
+            "v=0\r\na=x\0y\r\n",
+            "v=0\r\né=\r\n",
+        ] {
+            assert_eq!(
+                sections(text).err(),
+                Some(OfferError::Unparsable),
+                "{text:?}"
+            );
         }
         let long = format!("v=0\r\n{}", "a=x\r\n".repeat(20_000));
         assert_eq!(sections(&long).err(), Some(OfferError::Unparsable));
         let wide = format!("v=0\r\n{}", "m=audio 9 X 0\r\n".repeat(33));
-        assert!(matches!(sections(&wide), Err(OfferError::Unsupported { .. })));
+        assert!(matches!(
+            sections(&wide),
+            Err(OfferError::Unsupported { .. })
+        ));
     }
 }
