@@ -4,6 +4,7 @@
 mod client;
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use client::Client;
@@ -437,14 +438,7 @@ fn who_never_connects_is_reaped() {
         gone,
         Some(RtcEvent::Gone(ParticipantId(5), Reason::NeverConnected))
     );
-    assert_eq!(
-        server
-            .handle
-            .metrics()
-            .peers
-            .load(std::sync::atomic::Ordering::Relaxed),
-        0
-    );
+    assert_eq!(server.handle.metrics().peers.load(Ordering::Relaxed), 0);
     server.rtc.stop();
 }
 
@@ -694,17 +688,109 @@ fn an_impatient_nomination_is_answered_at_once() {
     // Our own check has not been answered, so nothing is selected: no ClientHello is taken yet, but kept.
     let response = client::response(&checked.expect("checked"), &ours("a=ice-pwd:"));
     socket.send_to(&response, media).expect("sent");
-    let mut hello = vec![
-        22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 56, 1, 0, 0, 44, 0, 0, 0, 0, 0, 0, 0, 44, 0xfe,
-        0xfd,
+    // A ClientHello with extended master secret, one group, one signature and one SRTP profile.
+    let extensions = [
+        0, 0x17, 0, 0, 0, 0x0a, 0, 4, 0, 2, 0, 0x1d, 0, 0x0d, 0, 4, 0, 2, 4, 3, 0, 0x0e, 0, 5, 0,
+        2, 0, 1, 0,
     ];
-    hello.extend([5; 32]);
-    hello.extend([0, 0, 0, 2, 0xc0, 0x2b, 1, 0, 0, 0]);
+    let mut body = vec![0xfe, 0xfd];
+    body.extend([5; 32]);
+    body.extend([0, 0, 0, 2, 0xc0, 0x2b, 1, 0, 0, extensions.len() as u8]);
+    body.extend(extensions);
+    let length = body.len() as u8;
+    let mut hello = vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, length + 12];
+    hello.extend([1, 0, 0, length, 0, 0, 0, 0, 0, 0, 0, length]);
+    hello.extend(body);
     socket.send_to(&hello, media).expect("sent");
-    while !(20..64).contains(&buffer[0]) {
+    while buffer[0] != 22 {
         let _ = socket
             .recv(&mut buffer)
-            .expect("DTLS answers: the pair is selected");
+            .expect("a HelloVerifyRequest: the pair is selected");
     }
+    server.rtc.stop();
+}
+
+#[test]
+fn a_client_that_only_answers_checks_connects() {
+    let server = Server::start(|_| {});
+    let mut client = Client::lite(1);
+    let offer = |offer: String| offer.replace("t=0 0\r\n", "t=0 0\r\na=ice-lite\r\n");
+    server.join(&mut client, 1, offer);
+    assert!(client.run(5 * SECOND, |client| client.connected));
+    client.send(&[0xfc, 9]);
+    assert!(client.run(SECOND, |client| !client.packets.is_empty()));
+    server.rtc.stop();
+}
+
+/// Every flight of the client's is preceded by a damaged copy: the call may fail, the server may not.
+#[test]
+fn damaged_flights_hurt_nobody_else() {
+    let server = Server::start(|_| {});
+    let mut healthy = Client::new(99, true);
+    server.join(&mut healthy, 99, same);
+    assert!(healthy.run(5 * SECOND, |client| client.connected));
+    let mut connected = 0;
+    for id in 1..=40 {
+        let mut client = Client::new(id, true);
+        client.damage = Some(u64::from(id));
+        server.join(&mut client, id, same);
+        connected += u32::from(client.run(Duration::from_millis(60), |client| {
+            healthy.turn();
+            client.connected && client.channel.is_some()
+        }));
+        client.send(&[0xfc, 9]);
+        client.run(Duration::from_millis(5), |_| false);
+        server.handle.close(ParticipantId(id));
+    }
+    println!("{connected} of 40 connected in spite of it");
+    healthy.send(&[0xfc, 1]);
+    assert!(healthy.run(SECOND, |client| !client.packets.is_empty()));
+    assert_eq!(
+        server.handle.metrics().faults_total.load(Ordering::Relaxed),
+        0
+    );
+    server.rtc.stop();
+}
+
+#[test]
+fn random_bytes_from_a_client_s_own_address_are_dropped() {
+    let server = Server::start(|_| {});
+    let mut client = Client::new(1, true);
+    server.join(&mut client, 1, same);
+    assert!(client.run(5 * SECOND, |client| client.connected
+        && client.channel.is_some()));
+    // Its source is known from here on; a new one would have to wait its turn among the random ones.
+    client.send(&[0xfc, 1]);
+    assert!(client.run(SECOND, |client| client.packets.len() == 1));
+    let media = server.rtc.media_addr();
+    let mut state = 7u64;
+    let mut random = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 40) as u8
+    };
+    for round in 0..200 {
+        for first in [0u8, 1, 20, 21, 22, 23, 64, 128, 144, 160, 191] {
+            let length = usize::from(random()) + usize::from(random());
+            let mut datagram: Vec<u8> = (0..length).map(|_| random()).collect();
+            if let Some(byte) = datagram.first_mut() {
+                *byte = first;
+            }
+            client.socket.send_to(&datagram, media).expect("sent");
+        }
+        if round % 10 == 0 {
+            client.run(Duration::from_millis(2), |_| false);
+        }
+    }
+    client.send(&[0xfc, 1]);
+    assert!(client.run(SECOND, |client| client.packets.len() == 2));
+    client.send_text("fine");
+    let text = |event: &RtcEvent| matches!(event, RtcEvent::Text(..));
+    assert!(client.run(SECOND, |_| server.event(text, Duration::ZERO).is_some()));
+    assert_eq!(
+        server.handle.metrics().faults_total.load(Ordering::Relaxed),
+        0
+    );
     server.rtc.stop();
 }

@@ -1,6 +1,6 @@
 //! From an offer to a peer and an answer: the costly part of a join, on the caller's thread.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,14 +22,15 @@ use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
 use rtc::rtp_transceiver::rtp_sender::{RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind};
 use rtc::shared::error::Error;
 
+use super::candidates::{self, LocalAddresses};
 use super::config::RtcConfig;
 use super::error::{OfferError, RtcError};
 use super::metrics::{PeerStats, RtcMetrics};
+use super::peer;
 use super::peer::{Peer, PeerParts};
 use super::sdp::{Answer, Credentials, Offer, Setup, attribute, plain_offer};
 use super::send::Sending;
 use super::stream::{Shared, Stream, StreamConfig};
-use super::{candidates, peer};
 use crate::links::Inbound;
 
 /// What the caller may ask of an answer.
@@ -68,52 +69,6 @@ pub(super) struct Acceptor {
     config: RtcConfig,
     to_mixer: Sender<Inbound>,
     metrics: Arc<RtcMetrics>,
-}
-
-/// The address of each family that the core takes for ours.
-///
-/// The core has one local candidate per family, however many addresses the host has: they all are one socket, and
-/// the system chooses the source address by its routes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LocalAddresses {
-    v4: SocketAddr,
-    v6: Option<SocketAddr>,
-}
-
-impl LocalAddresses {
-    fn new(bound: SocketAddr, addresses: &[SocketAddr]) -> LocalAddresses {
-        let first = |v4: bool| {
-            addresses
-                .iter()
-                .copied()
-                .find(|address| address.is_ipv4() == v4)
-        };
-        LocalAddresses {
-            v4: first(true).unwrap_or(SocketAddr::new(
-                IpAddr::V4(Ipv4Addr::LOCALHOST),
-                bound.port(),
-            )),
-            v6: bound.is_ipv6().then(|| {
-                first(false).unwrap_or(SocketAddr::new(
-                    IpAddr::V6(Ipv6Addr::LOCALHOST),
-                    bound.port(),
-                ))
-            }),
-        }
-    }
-
-    /// Ours, seen from `remote`.
-    pub(super) fn towards(self, remote: SocketAddr) -> SocketAddr {
-        if remote.is_ipv4() {
-            self.v4
-        } else {
-            self.v6.unwrap_or(self.v4)
-        }
-    }
-
-    fn each(self) -> impl Iterator<Item = SocketAddr> {
-        std::iter::once(self.v4).chain(self.v6)
-    }
 }
 
 impl Acceptor {

@@ -1,7 +1,7 @@
 //! The server's own addresses, as they go into answers.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The addresses at which clients can reach a socket bound to `bound`, best first.
 ///
@@ -61,6 +61,54 @@ pub(super) fn lines(addresses: &[SocketAddr]) -> Vec<String> {
 /// RFC 8445, 5.1.2.1: host type preference 126, component 1, a local preference that falls with each address.
 const fn priority(index: usize) -> u32 {
     (126 << 24) | ((65_535 - index as u32) << 8) | 255
+}
+
+/// The address of each family that the core takes for ours.
+///
+/// The core has one local candidate per family, however many addresses the host has: they all are one socket, and
+/// the system chooses the source address by its routes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LocalAddresses {
+    v4: SocketAddr,
+    v6: Option<SocketAddr>,
+}
+
+impl LocalAddresses {
+    /// Chooses them for a socket bound to `bound` and reachable at `addresses`.
+    pub(super) fn new(bound: SocketAddr, addresses: &[SocketAddr]) -> LocalAddresses {
+        let first = |v4: bool| {
+            addresses
+                .iter()
+                .copied()
+                .find(|address| address.is_ipv4() == v4)
+        };
+        LocalAddresses {
+            v4: first(true).unwrap_or(SocketAddr::new(
+                IpAddr::V4(Ipv4Addr::LOCALHOST),
+                bound.port(),
+            )),
+            v6: bound.is_ipv6().then(|| {
+                first(false).unwrap_or(SocketAddr::new(
+                    IpAddr::V6(Ipv6Addr::LOCALHOST),
+                    bound.port(),
+                ))
+            }),
+        }
+    }
+
+    /// Ours, seen from `remote`.
+    pub(super) fn towards(self, remote: SocketAddr) -> SocketAddr {
+        if remote.is_ipv4() {
+            self.v4
+        } else {
+            self.v6.unwrap_or(self.v4)
+        }
+    }
+
+    /// All of them.
+    pub(super) fn each(self) -> impl Iterator<Item = SocketAddr> {
+        std::iter::once(self.v4).chain(self.v6)
+    }
 }
 
 /// More would make the answer too long for a client with a 4 kB buffer.

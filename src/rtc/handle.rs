@@ -17,7 +17,7 @@ use super::error::{OfferError, RestartError, RtcError, TrickleError};
 use super::metrics::RtcMetrics;
 use super::peer::Peer;
 use super::sdp::{MAX_CANDIDATES, Restart, RestartAnswer};
-use super::thread;
+use super::{socket, thread};
 use crate::links::{Inbound, NET_COMMANDS, NET_EVENTS, Outbound};
 
 /// What happens to a peer.
@@ -91,7 +91,7 @@ pub fn start(
     to_mixer: Sender<Inbound>,
     from_mixer: Receiver<Outbound>,
 ) -> Result<Rtc, RtcError> {
-    let socket = thread::bind(config.media).map_err(|source| RtcError::Bind {
+    let socket = socket::bind(config.media).map_err(|source| RtcError::Bind {
         address: config.media,
         source,
     })?;

@@ -14,8 +14,10 @@ pub enum Dropped {
     Stranger,
     /// STUN without valid credentials of a peer.
     Unauthenticated,
-    /// A peer has used up its addresses.
+    /// A peer has used up its addresses or candidates.
     Addresses,
+    /// A peer sends more connectivity checks than ICE needs.
+    Checks,
     /// A plaintext DTLS alert, or a ClientHello that offers nothing.
     HostileDtls,
     /// More handshake datagrams than a handshake has.
@@ -36,12 +38,13 @@ pub enum Dropped {
 
 impl Dropped {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Dropped; 13] = [
+    pub const ALL: [Dropped; 14] = [
         Dropped::Oversize,
         Dropped::Malformed,
         Dropped::Stranger,
         Dropped::Unauthenticated,
         Dropped::Addresses,
+        Dropped::Checks,
         Dropped::HostileDtls,
         Dropped::Handshake,
         Dropped::Sources,
@@ -60,6 +63,7 @@ impl Dropped {
             Dropped::Stranger => "stranger",
             Dropped::Unauthenticated => "unauthenticated",
             Dropped::Addresses => "addresses",
+            Dropped::Checks => "checks",
             Dropped::HostileDtls => "hostile_dtls",
             Dropped::Handshake => "handshake",
             Dropped::Sources => "sources",

@@ -14,6 +14,7 @@
 //! ```
 
 mod accept;
+mod bucket;
 mod candidates;
 mod config;
 pub mod demux;
@@ -23,9 +24,11 @@ mod metrics;
 mod mmsg;
 mod outbox;
 mod peer;
+mod peers;
 mod routes;
 pub mod sdp;
 mod send;
+mod socket;
 mod sources;
 mod stream;
 mod stun;

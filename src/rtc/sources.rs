@@ -6,12 +6,13 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use super::bucket::Bucket;
+
 /// The gate of one peer.
 #[derive(Debug)]
 pub(super) struct Sources {
     known: HashSet<u32>,
-    tokens: u32,
-    refilled: Instant,
+    fresh: Bucket,
 }
 
 impl Sources {
@@ -19,29 +20,14 @@ impl Sources {
     pub(super) fn new(now: Instant) -> Sources {
         Sources {
             known: HashSet::new(),
-            tokens: BURST,
-            refilled: now,
+            fresh: Bucket::new(now, BURST, REFILL),
         }
     }
 
     /// Whether a packet of `ssrc` may be decrypted.
     pub(super) fn admit(&mut self, ssrc: u32, now: Instant) -> bool {
-        if self.known.contains(&ssrc) {
-            return true;
-        }
-        let refills = now.saturating_duration_since(self.refilled).as_millis() / REFILL.as_millis();
-        if refills > 0 {
-            self.tokens = BURST.min(
-                self.tokens
-                    .saturating_add(refills.min(u128::from(BURST)) as u32),
-            );
-            self.refilled = now;
-        }
-        if self.tokens == 0 || self.known.len() == MAX_SOURCES {
-            return false;
-        }
-        self.tokens -= 1;
-        self.known.insert(ssrc)
+        self.known.contains(&ssrc)
+            || self.known.len() < MAX_SOURCES && self.fresh.take(now) && self.known.insert(ssrc)
     }
 }
 

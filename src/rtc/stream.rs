@@ -1,37 +1,28 @@
 //! RTP between the core's SRTP and the mixer: an interceptor at the end of the core's chain.
 //!
 //! Everything decrypted ends here and goes to the mixer at once, without the core's tracks: they know one source per
-//! section, while a client may change its source at any time. Receiver and sender reports (RFC 3550, 6.4) are the
-//! core's own interceptors, driven from here and sent as one compound packet with the canonical name.
+//! section, while a client may change its source at any time.
+
+mod reports;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
 use crossbeam_channel::Sender;
 use mixer::packet::{Packet, Payload};
 use mixer::{Level, ParticipantId, RtpTime, Seq};
-use rtc::interceptor::{
-    AttributedPacket, Interceptor, Packet as Media, ReceiverReportBuilder,
-    ReceiverReportInterceptor, SenderReportBuilder, SenderReportInterceptor, StreamInfo,
-    TaggedPacket,
-};
-use rtc::rtcp;
-use rtc::rtcp::receiver_report::ReceiverReport;
-use rtc::rtcp::reception_report::ReceptionReport;
-use rtc::rtcp::sender_report::SenderReport;
-use rtc::rtcp::source_description::{
-    SdesType, SourceDescription, SourceDescriptionChunk, SourceDescriptionItem,
-};
+use rtc::interceptor::{Interceptor, Packet as Media, StreamInfo, TaggedPacket};
 use rtc::rtp;
 use rtc::sansio::Protocol;
-use rtc::shared::TransportContext;
 use rtc::shared::error::Error;
 
 use super::metrics::{Dropped, PeerStats, RtcMetrics};
 use crate::links::Inbound;
+use reports::Reports;
+
+pub(super) use reports::canonical_name;
 
 /// What the stream and its peer share.
 #[derive(Debug, Default)]
@@ -62,30 +53,22 @@ pub(super) struct StreamConfig {
 /// The interceptor.
 pub(super) struct Stream {
     config: StreamConfig,
-    receiver: ReceiverReportInterceptor,
-    sender: SenderReportInterceptor,
-    remote: Option<StreamInfo>,
+    reports: Reports,
     writes: VecDeque<TaggedPacket>,
-    next_report: Instant,
-    /// Packets sent and received when the last report went out.
-    reported: (u64, u64),
-    unchanged_reports: u32,
 }
 
 impl Stream {
     /// Set-up only (allocates).
     pub(super) fn new(now: Instant, config: StreamConfig) -> Stream {
-        let mut sender = SenderReportBuilder::new().with_interval(AT_ONCE).build();
-        sender.bind_local_stream(&stream_info(config.ssrc));
         Stream {
+            reports: Reports::new(
+                now,
+                config.ssrc,
+                config.cname.clone(),
+                config.shared.stats.clone(),
+            ),
             config,
-            receiver: ReceiverReportBuilder::new().with_interval(AT_ONCE).build(),
-            sender,
-            remote: None,
             writes: VecDeque::new(),
-            next_report: now,
-            reported: (0, 0),
-            unchanged_reports: 0,
         }
     }
 
@@ -128,78 +111,6 @@ impl Stream {
             .find(|extension| extension.id == id)?;
         extension.payload.first().copied().map(Level::from_wire)
     }
-
-    /// Points the receiver reports at the source that is heard now.
-    fn follow(&mut self, ssrc: u32) {
-        if self
-            .remote
-            .as_ref()
-            .is_some_and(|remote| remote.ssrc == ssrc)
-        {
-            return;
-        }
-        if let Some(old) = self.remote.take() {
-            self.receiver.unbind_remote_stream(&old);
-        }
-        let remote = stream_info(ssrc);
-        self.receiver.bind_remote_stream(&remote);
-        self.remote = Some(remote);
-    }
-
-    fn take_report(&self, report: &ReceptionReport) {
-        if report.ssrc != self.config.ssrc {
-            return;
-        }
-        let stats = &self.config.shared.stats;
-        let percent = (u32::from(report.fraction_lost) * 100).div_ceil(256) as u8;
-        let before = stats.loss_percent.load(Ordering::Relaxed);
-        // Up at once, so that FEC is there while it is needed; down slowly, so that the encoder is left alone.
-        let smooth = ((u32::from(before) * 3 + u32::from(percent)) / 4) as u8;
-        stats
-            .loss_percent
-            .store(percent.max(smooth), Ordering::Relaxed);
-        stats.jitter_samples.store(report.jitter, Ordering::Relaxed);
-    }
-
-    fn write_report(&mut self, now: Instant) {
-        let stats = &self.config.shared.stats;
-        let totals = (
-            stats.sent_total.load(Ordering::Relaxed),
-            stats.received_total.load(Ordering::Relaxed),
-        );
-        if totals == self.reported {
-            self.unchanged_reports += 1;
-            if !self.unchanged_reports.is_multiple_of(QUIET_REPORTS) {
-                return;
-            }
-        } else {
-            self.unchanged_reports = 0;
-        }
-        self.reported = totals;
-
-        let _ = self.receiver.handle_timeout(now);
-        let reports = drain(&mut self.receiver)
-            .filter_map(|packet| downcast::<ReceiverReport>(packet.as_ref()))
-            .flat_map(|report| report.reports)
-            .collect();
-        let _ = self.sender.handle_timeout(now);
-        let sent =
-            drain(&mut self.sender).find_map(|packet| downcast::<SenderReport>(packet.as_ref()));
-        let first: Box<dyn rtcp::Packet> = match sent {
-            Some(report) => Box::new(SenderReport { reports, ..report }),
-            None => Box::new(ReceiverReport {
-                ssrc: self.config.ssrc,
-                reports,
-                ..ReceiverReport::default()
-            }),
-        };
-        let names = Box::new(canonical_name(self.config.ssrc, &self.config.cname));
-        self.writes.push_back(TaggedPacket {
-            now,
-            transport: TransportContext::default(),
-            message: AttributedPacket::new(Media::Rtcp(vec![first, names])),
-        });
-    }
 }
 
 impl Protocol<TaggedPacket, TaggedPacket, ()> for Stream {
@@ -219,31 +130,10 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Stream {
                 self.config.metrics.count(Dropped::Unusable);
                 return Ok(());
             }
-            Media::Rtp(packet) => {
-                self.follow(packet.header.ssrc);
-                self.take_rtp(message.now, packet);
-            }
-            Media::Rtcp(packets) => {
-                for packet in packets {
-                    if let Some(report) = packet.as_any().downcast_ref::<SenderReport>() {
-                        report
-                            .reports
-                            .iter()
-                            .for_each(|report| self.take_report(report));
-                    } else if let Some(report) = packet.as_any().downcast_ref::<ReceiverReport>() {
-                        report
-                            .reports
-                            .iter()
-                            .for_each(|report| self.take_report(report));
-                    }
-                }
-            }
-            _ => return Ok(()),
+            Media::Rtp(packet) => self.take_rtp(message.now, packet),
+            _ => {}
         }
-        // For its statistics; what it hands on ends here.
-        self.receiver.handle_read(message)?;
-        while self.receiver.poll_read().is_some() {}
-        Ok(())
+        self.reports.received(message)
     }
 
     fn poll_read(&mut self) -> Option<TaggedPacket> {
@@ -251,10 +141,8 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Stream {
     }
 
     fn handle_write(&mut self, message: TaggedPacket) -> Result<(), Error> {
-        self.sender.handle_write(message)?;
-        while let Some(message) = self.sender.poll_write() {
-            self.writes.push_back(message);
-        }
+        let message = self.reports.sent(message)?;
+        self.writes.extend(message);
         Ok(())
     }
 
@@ -263,15 +151,12 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Stream {
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
-        if now >= self.next_report {
-            self.next_report = now + REPORT_INTERVAL;
-            self.write_report(now);
-        }
+        self.writes.extend(self.reports.due(now));
         Ok(())
     }
 
     fn poll_timeout(&mut self) -> Option<Instant> {
-        Some(self.next_report)
+        Some(self.reports.next())
     }
 }
 
@@ -283,54 +168,18 @@ impl Interceptor for Stream {
     fn unbind_remote_stream(&mut self, _: &StreamInfo) {}
 }
 
-fn stream_info(ssrc: u32) -> StreamInfo {
-    StreamInfo {
-        ssrc,
-        clock_rate: mixer::format::SAMPLE_RATE_HZ,
-        ..StreamInfo::default()
-    }
-}
-
-/// Source description with nothing but the canonical name, which every compound packet must have (RFC 3550, 6.1).
-pub(super) fn canonical_name(ssrc: u32, cname: &str) -> SourceDescription {
-    SourceDescription {
-        chunks: vec![SourceDescriptionChunk {
-            source: ssrc,
-            items: vec![SourceDescriptionItem {
-                sdes_type: SdesType::SdesCname,
-                text: Bytes::copy_from_slice(cname.as_bytes()),
-            }],
-        }],
-    }
-}
-
-fn drain(interceptor: &mut dyn Interceptor) -> impl Iterator<Item = Box<dyn rtcp::Packet>> {
-    std::iter::from_fn(move || interceptor.poll_write())
-        .filter_map(|message| match message.message.packet {
-            Media::Rtcp(packets) => Some(packets),
-            _ => None,
-        })
-        .flatten()
-}
-
-fn downcast<T: Clone + 'static>(packet: &dyn rtcp::Packet) -> Option<T> {
-    packet.as_any().downcast_ref::<T>().cloned()
-}
-
-/// How often a report is sent while media flows. RFC 3550 asks for 5 s with one sender each way and little RTCP
-/// bandwidth; half of it makes FEC react within a few seconds and still costs 0.4 packets/s.
-const REPORT_INTERVAL: Duration = Duration::from_millis(2_500);
-
-/// While nothing flows, every fourth report is sent: one in ten seconds.
-const QUIET_REPORTS: u32 = 4;
-
-/// The core's reporters are asked when a report is due, so their own interval only has to have passed.
-const AT_ONCE: Duration = Duration::ZERO;
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use crossbeam_channel::bounded;
+    use rtc::interceptor::AttributedPacket;
+    use rtc::rtcp::receiver_report::ReceiverReport;
+    use rtc::rtcp::reception_report::ReceptionReport;
+    use rtc::rtcp::sender_report::SenderReport;
+    use rtc::rtcp::source_description::SourceDescription;
+    use rtc::shared::TransportContext;
+    use std::time::Duration;
 
     fn stream(
         now: Instant,
@@ -417,7 +266,7 @@ mod tests {
         let mut reports = 0;
         for tick in 1..=12 {
             stream
-                .handle_timeout(start + tick * REPORT_INTERVAL)
+                .handle_timeout(start + tick * Duration::from_millis(2_500))
                 .expect("timeout");
             while let Some(message) = stream.poll_write() {
                 let Media::Rtcp(packets) = message.message.packet else {

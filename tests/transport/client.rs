@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::interceptor_registry::configure_rtcp_reports;
 use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_OPUS, MediaEngine};
-use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
+use rtc::peer_connection::configuration::setting_engine::{SettingEngine, SettingEngineBuilder};
 use rtc::peer_connection::event::{RTCDataChannelEvent, RTCPeerConnectionEvent};
 use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
 use rtc::peer_connection::sdp::RTCSessionDescription;
@@ -42,11 +42,26 @@ pub struct Client {
     pub mute: bool,
     /// How often each datagram is repeated.
     pub replay: usize,
+    /// State of the generator that damages a copy of each datagram, sent ahead of it.
+    pub damage: Option<u64>,
     pub closed: bool,
 }
 
 impl Client {
     pub fn new(ssrc: u32, data: bool) -> Client {
+        Client::with(ssrc, data, SettingEngineBuilder::new().build())
+    }
+
+    /// A client that only answers checks.
+    pub fn lite(ssrc: u32) -> Client {
+        Client::with(
+            ssrc,
+            false,
+            SettingEngineBuilder::new().with_lite(true).build(),
+        )
+    }
+
+    fn with(ssrc: u32, data: bool, settings: SettingEngine) -> Client {
         let now = Instant::now();
         let mut media = MediaEngine::default();
         media
@@ -60,7 +75,6 @@ impl Client {
                 .register_header_extension(extension, RtpCodecKind::Audio, None)
                 .expect("extension");
         }
-        let settings = SettingEngineBuilder::new().build();
         let mut pc = RTCPeerConnectionBuilder::new()
             .with_setting_engine(settings)
             .with_media_engine(media)
@@ -112,6 +126,7 @@ impl Client {
             seq: 65_500,
             mute: false,
             replay: 0,
+            damage: None,
             closed: false,
         }
     }
@@ -211,6 +226,17 @@ impl Client {
         }
         while let Some(datagram) = self.pc.poll_write() {
             if !self.mute {
+                if let Some(state) = &mut self.damage {
+                    let mut copy = datagram.message.to_vec();
+                    for _ in 0..4 {
+                        *state = state
+                            .wrapping_mul(6_364_136_223_846_793_005)
+                            .wrapping_add(1);
+                        let at = (*state >> 33) as usize % copy.len();
+                        copy[at] ^= 1 << (*state >> 60 & 7);
+                    }
+                    let _ = self.socket.send_to(&copy, datagram.transport.peer_addr);
+                }
                 for _ in 0..=self.replay {
                     let _ = self
                         .socket

@@ -1,0 +1,73 @@
+//! The peer's data channel `control` (RFC 8831, RFC 8832).
+
+use rtc::data_channel::RTCDataChannelId;
+
+use super::super::handle::{Reason, RtcEvent};
+use super::super::metrics::Dropped;
+use super::{BRISK, Peer, Turn};
+
+impl Peer {
+    /// Text for the data channel `control`, if there is one.
+    pub(in crate::rtc) fn send_text(&mut self, text: String, turn: &mut Turn<'_>) {
+        let channel = self.control.and_then(|id| self.parts.pc.data_channel(id));
+        let Some(mut channel) = channel else {
+            return;
+        };
+        let sent = channel.outstanding_bytes() + text.len() <= MAX_BUFFERED_BYTES
+            && channel.send_text(turn.now, text).is_ok();
+        if !sent {
+            self.dropped(Dropped::Message);
+        }
+        self.brisk_until = turn.now + BRISK;
+        self.drain(turn);
+    }
+
+    pub(super) fn on_channel(&mut self, id: RTCDataChannelId, turn: &mut Turn<'_>) {
+        self.channels += 1;
+        if self.channels > MAX_CHANNELS {
+            return self.end(Reason::Fault);
+        }
+        let Some(mut channel) = self.parts.pc.data_channel(id) else {
+            return;
+        };
+        if channel.label() == CONTROL && self.control.is_none() {
+            self.control = Some(id);
+            turn.out
+                .events
+                .push_back(RtcEvent::ChannelOpen(self.parts.participant));
+        } else if channel.close().is_err() {
+            self.dropped(Dropped::Core);
+        }
+    }
+
+    pub(super) fn on_message(
+        &mut self,
+        id: RTCDataChannelId,
+        is_string: bool,
+        data: &[u8],
+        turn: &mut Turn<'_>,
+    ) {
+        let text = (is_string && data.len() <= MAX_MESSAGE_BYTES && self.control == Some(id))
+            .then(|| std::str::from_utf8(data).ok())
+            .flatten();
+        match text {
+            Some(text) => turn
+                .out
+                .events
+                .push_back(RtcEvent::Text(self.parts.participant, text.to_owned())),
+            None => self.dropped(Dropped::Message),
+        }
+    }
+}
+
+/// Longest message taken and sent on a data channel.
+pub(in crate::rtc) const MAX_MESSAGE_BYTES: usize = 16 * 1_024;
+
+/// The one data channel that is listened to.
+const CONTROL: &str = "control";
+
+/// Data channels a client may ever open; those beside `control` are closed at once.
+const MAX_CHANNELS: u32 = 16;
+
+/// Text that waits for the client to take it; more is dropped.
+const MAX_BUFFERED_BYTES: usize = 256 * 1_024;

@@ -1,0 +1,199 @@
+//! The peer's path: connectivity checks, nominations, candidates, consent, ICE restart (RFC 8445, RFC 7675).
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use rtc::peer_connection::sdp::RTCSessionDescription;
+use rtc::peer_connection::state::RTCIceConnectionState;
+use rtc::peer_connection::transport::RTCIceCandidateInit;
+
+use super::super::accept::credentials;
+use super::super::demux::{StunClass, StunHead};
+use super::super::error::RestartError;
+use super::super::handle::{Reason, RtcEvent};
+use super::super::metrics::Dropped;
+use super::super::sdp::{Credentials, Restart, plain_offer, remote_candidates};
+use super::super::stun;
+use super::{Peer, Stage, Turn};
+
+/// What a check turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::rtc) enum Check {
+    /// Not from this client.
+    Refused,
+    /// From this client, at an address that is known.
+    Known,
+    /// From this client, at a new address that has to be added to the routes.
+    NewAddress,
+}
+
+impl Peer {
+    /// Authenticates a check or an answer to one, before anything is done with it.
+    pub(in crate::rtc) fn authenticate(
+        &self,
+        head: &StunHead<'_>,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Check {
+        let password = match head.class {
+            StunClass::Request => {
+                let ours = self.parts.local.ufrag.as_bytes();
+                if head.username != Some((ours, self.remote.ufrag.as_bytes())) {
+                    return Check::Refused;
+                }
+                &self.parts.local.pwd
+            }
+            StunClass::Success => &self.remote.pwd,
+            StunClass::Error => return Check::Refused,
+        };
+        if !stun::is_authentic(datagram, password, self.parts.crypto.crypto()) {
+            Check::Refused
+        } else if self.addresses.contains(&from) {
+            Check::Known
+        } else {
+            Check::NewAddress
+        }
+    }
+
+    /// Takes a new address in; says whether there was room.
+    pub(in crate::rtc) fn add_address(&mut self, address: SocketAddr) -> bool {
+        let room = self.addresses.len() < MAX_ADDRESSES;
+        if room {
+            self.addresses.push(address);
+        }
+        room
+    }
+
+    /// Another peer has authenticated from this address since.
+    pub(in crate::rtc) fn remove_address(&mut self, address: SocketAddr) {
+        self.addresses.retain(|known| *known != address);
+    }
+
+    /// An authenticated check or answer.
+    pub(in crate::rtc) fn check(
+        &mut self,
+        head: &StunHead<'_>,
+        from: SocketAddr,
+        datagram: &[u8],
+        turn: &mut Turn<'_>,
+    ) {
+        if head.class == StunClass::Request && !self.checks.take(turn.now) {
+            return self.dropped(Dropped::Checks);
+        }
+        self.answered = None;
+        self.read(from, datagram, turn.now);
+        self.drain(turn);
+        match head.class {
+            StunClass::Request if head.nominates && self.answered != Some(head.transaction) => {
+                // The core has not checked this pair itself, or controls: it said nothing.
+                let password = &self.parts.local.pwd;
+                let crypto = self.parts.crypto.crypto();
+                if let Some(plain) = stun::without_nomination(datagram, password, crypto) {
+                    self.read(from, &plain, turn.now);
+                }
+                self.nomination = Some((from, datagram.to_vec()));
+                self.drain(turn);
+            }
+            StunClass::Success => {
+                self.consent = turn.now;
+                if let Some((_, nomination)) =
+                    self.nomination.take_if(|(nominated, _)| *nominated == from)
+                {
+                    self.read(from, &nomination, turn.now);
+                    self.drain(turn);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_ice(&mut self, state: RTCIceConnectionState, turn: &mut Turn<'_>) {
+        let participant = self.parts.participant;
+        match state {
+            RTCIceConnectionState::Connected | RTCIceConnectionState::Completed => {
+                self.ice = true;
+                // Our answer to the nomination first: the client takes no DTLS before it.
+                self.flush(turn);
+                if std::mem::take(&mut self.silent) {
+                    turn.out.events.push_back(RtcEvent::Connected(participant));
+                }
+                if let Stage::Connecting(since) = self.stage {
+                    self.stage = Stage::Handshaking(since);
+                    // As DTLS client the first flight is ready, but the core sends it at the next deadline only.
+                    self.timeout(turn);
+                }
+                for (from, datagram) in std::mem::take(&mut self.early) {
+                    self.read(from, &datagram, turn.now);
+                }
+            }
+            RTCIceConnectionState::Disconnected if self.stage == Stage::Up && !self.silent => {
+                self.silent = true;
+                turn.out
+                    .events
+                    .push_back(RtcEvent::Disconnected(participant));
+            }
+            RTCIceConnectionState::Failed if self.stage == Stage::Up => {
+                self.end(Reason::ConsentLost)
+            }
+            RTCIceConnectionState::Failed => self.end(Reason::NeverConnected),
+            _ => {}
+        }
+    }
+
+    /// Candidates that came after the offer.
+    pub(in crate::rtc) fn trickle(&mut self, lines: &[String], turn: &mut Turn<'_>) {
+        for candidate in remote_candidates(lines.iter().map(String::as_str)) {
+            if self.trickled == MAX_TRICKLED {
+                return self.dropped(Dropped::Addresses);
+            }
+            self.trickled += 1;
+            let candidate = RTCIceCandidateInit {
+                candidate,
+                ..RTCIceCandidateInit::default()
+            };
+            if self.parts.pc.add_remote_candidate(candidate).is_err() {
+                self.dropped(Dropped::Core);
+            }
+        }
+        self.timeout(turn);
+    }
+
+    /// Restarts ICE (RFC 8445, 9); says our new credentials, which are [`Peer::ufrag`] from now on.
+    pub(in crate::rtc) fn restart(
+        &mut self,
+        restart: &Restart,
+        turn: &mut Turn<'_>,
+    ) -> Result<Credentials, RestartError> {
+        let remote = Credentials::new(&restart.ufrag, &restart.pwd)
+            .filter(|credentials| *credentials != self.remote)
+            .ok_or(RestartError::Credentials)?;
+        let candidates = remote_candidates(restart.candidates.iter().map(String::as_str));
+        self.versions += 1;
+        let offer = plain_offer(&self.parts.offer, &remote, &candidates, self.versions);
+        let local = self
+            .renegotiate(turn.now, offer)
+            .ok_or(RestartError::Refused)?;
+        self.remote = remote;
+        self.parts.local = local.clone();
+        self.ice = false;
+        self.nomination = None;
+        self.trickled = 0;
+        self.timeout(turn);
+        Ok(local)
+    }
+
+    pub(super) fn renegotiate(&mut self, now: Instant, offer: String) -> Option<Credentials> {
+        let pc = &mut self.parts.pc;
+        let offer = RTCSessionDescription::offer(offer).ok()?;
+        pc.set_remote_description(now, offer).ok()?;
+        let answer = pc.create_answer(None).ok()?;
+        pc.set_local_description(now, answer).ok()?;
+        credentials(&pc.local_description()?.sdp)
+    }
+}
+
+/// Addresses a client may authenticate from: interfaces, families and NAT rebindings of one ICE session.
+const MAX_ADDRESSES: usize = 32;
+
+/// Candidates a client may trickle in one ICE session.
+const MAX_TRICKLED: usize = 40;

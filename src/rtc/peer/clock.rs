@@ -1,0 +1,115 @@
+//! The peer's life in time: start, deadlines, end.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rtc::peer_connection::message::RTCMessage;
+use rtc::rtcp;
+use rtc::rtcp::goodbye::Goodbye;
+use rtc::rtcp::receiver_report::ReceiverReport;
+use rtc::sansio::Protocol;
+
+use super::super::handle::Reason;
+use super::super::metrics::Dropped;
+use super::super::stream::canonical_name;
+use super::{Peer, Stage, Turn};
+
+impl Peer {
+    /// The thread has taken the peer over.
+    pub(in crate::rtc) fn start(&mut self, turn: &mut Turn<'_>) {
+        self.stage = Stage::Connecting(turn.now);
+        self.consent = turn.now;
+        self.timeout(turn);
+    }
+
+    /// The deadline has come.
+    pub(in crate::rtc) fn timeout(&mut self, turn: &mut Turn<'_>) {
+        self.last_timeout = turn.now;
+        if let Stage::Handshaking(_) = self.stage {
+            self.handshake_due =
+                turn.now + HANDSHAKE_STEPS[self.handshake_step.min(HANDSHAKE_STEPS.len() - 1)];
+            self.handshake_step += 1;
+        }
+        if self.parts.pc.handle_timeout(turn.now).is_err() {
+            self.dropped(Dropped::Core);
+        }
+        self.drain(turn);
+        match self.stage {
+            Stage::Connecting(since) if turn.now >= since + self.parts.connect_timeout => {
+                self.end(Reason::NeverConnected);
+            }
+            Stage::Handshaking(since) if turn.now >= since + self.parts.connect_timeout => {
+                self.parts
+                    .metrics
+                    .dtls_failures_total
+                    .fetch_add(1, Ordering::Relaxed);
+                self.end(Reason::NeverConnected);
+            }
+            Stage::Up if turn.now >= self.consent + self.parts.consent_timeout + CONSENT_GRACE => {
+                self.end(Reason::ConsentLost);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn next_deadline(&mut self, now: Instant) -> Instant {
+        let core = self
+            .parts
+            .pc
+            .poll_timeout()
+            .unwrap_or(now + SETTLED_INTERVAL);
+        let core = core.max(self.last_timeout + MIN_INTERVAL);
+        match self.stage {
+            Stage::Connecting(since) => core.min(since + self.parts.connect_timeout),
+            // The core repeats its flight every second and gives up after seven times, when a slow client has not even
+            // begun. Its clock is therefore read ever more rarely.
+            Stage::Handshaking(since) => self.handshake_due.min(since + self.parts.connect_timeout),
+            Stage::Up if !self.ice || now < self.brisk_until => core,
+            // ICE asks for five calls a second even when it has nothing to do for four seconds.
+            Stage::Up => core.max(self.last_timeout + SETTLED_INTERVAL),
+        }
+    }
+
+    /// Says goodbye: RTCP BYE, SCTP ABORT, DTLS close.
+    pub(in crate::rtc) fn close(&mut self, turn: &mut Turn<'_>) {
+        if self.stage == Stage::Up {
+            let ssrc = self.parts.sending.ssrc();
+            let report = ReceiverReport {
+                ssrc,
+                ..ReceiverReport::default()
+            };
+            let bye = Goodbye {
+                sources: vec![ssrc],
+                ..Goodbye::default()
+            };
+            let compound: Vec<Box<dyn rtcp::Packet>> = vec![
+                Box::new(report),
+                Box::new(canonical_name(ssrc, &self.parts.cname)),
+                Box::new(bye),
+            ];
+            self.write(RTCMessage::RtcpPacket(String::new(), compound), turn.now);
+        }
+        if self.parts.pc.close().is_err() {
+            self.dropped(Dropped::Core);
+        }
+        self.flush(turn);
+    }
+}
+
+/// How often a peer with nothing going on is looked at.
+const SETTLED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The core may name a deadline in the past; the thread must not spin on it.
+const MIN_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Pauses between repetitions of a DTLS flight: seven of them reach past 20 s.
+const HANDSHAKE_STEPS: [Duration; 5] = [
+    Duration::from_millis(1_010),
+    Duration::from_millis(1_010),
+    Duration::from_secs(2),
+    Duration::from_secs(3),
+    Duration::from_secs(4),
+];
+
+/// Requests of the client's keep ICE going without consent; this is how much longer than its time-out.
+const CONSENT_GRACE: Duration = Duration::from_secs(4);

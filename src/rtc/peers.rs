@@ -1,0 +1,256 @@
+//! All peers of the socket, and everything by which one is found.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use mixer::ParticipantId;
+use slab::Slab;
+
+use super::demux::{Protocol, StunClass, StunHead, classify};
+use super::error::RestartError;
+use super::handle::{Reason, RtcEvent};
+use super::metrics::{Dropped, RtcMetrics};
+use super::outbox::Outbox;
+use super::peer::{Check, Peer, Turn};
+use super::routes::Routes;
+use super::sdp::{Credentials, Restart};
+use super::timers::Timers;
+
+/// The table.
+pub(super) struct Peers {
+    entries: Slab<Entry>,
+    keys: HashMap<ParticipantId, usize>,
+    routes: Routes,
+    timers: Timers,
+    metrics: Arc<RtcMetrics>,
+    /// What the peers have produced.
+    pub(super) out: Outbox,
+}
+
+/// One peer, and the earliest entry it has among the deadlines.
+struct Entry {
+    peer: Box<Peer>,
+    queued: Instant,
+}
+
+impl Peers {
+    /// An empty table.
+    pub(super) fn new(metrics: Arc<RtcMetrics>) -> Peers {
+        Peers {
+            entries: Slab::new(),
+            keys: HashMap::new(),
+            routes: Routes::default(),
+            timers: Timers::default(),
+            metrics,
+            out: Outbox::default(),
+        }
+    }
+
+    /// Who is in it.
+    pub(super) fn participants(&self) -> Vec<ParticipantId> {
+        self.keys.keys().copied().collect()
+    }
+
+    /// When [`Peers::serve_deadlines`] wants to be called.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Takes a peer in; one with the same participant makes way for it.
+    pub(super) fn start(&mut self, peer: Box<Peer>, now: Instant) {
+        if let Some(&key) = self.keys.get(&peer.participant()) {
+            self.remove(key, now);
+        }
+        let entry = self.entries.vacant_entry();
+        let key = entry.key();
+        self.keys.insert(peer.participant(), key);
+        self.routes.add_ufrag(peer.ufrag(), key);
+        entry.insert(Entry { peer, queued: now });
+        self.timers.add(now, key);
+        self.metrics
+            .peers
+            .store(self.entries.len() as u64, Ordering::Relaxed);
+        self.with(key, now, |peer, turn| peer.start(turn));
+    }
+
+    /// Ends a peer without reporting it.
+    pub(super) fn close(&mut self, participant: ParticipantId, now: Instant) {
+        if let Some(&key) = self.keys.get(&participant) {
+            self.remove(key, now);
+        }
+    }
+
+    /// Restarts a peer's ICE; says our new credentials.
+    pub(super) fn restart(
+        &mut self,
+        participant: ParticipantId,
+        restart: &Restart,
+        now: Instant,
+    ) -> Result<Credentials, RestartError> {
+        let key = *self.keys.get(&participant).ok_or(RestartError::Unknown)?;
+        let old = self.entries[key].peer.ufrag().to_owned();
+        let local = self
+            .with(key, now, |peer, turn| peer.restart(restart, turn))
+            .ok_or(RestartError::Refused)??;
+        if self.entries.contains(key) {
+            self.routes.remove_ufrag(&old);
+            self.routes.add_ufrag(&local.ufrag, key);
+        }
+        Ok(local)
+    }
+
+    /// Hands a datagram to the peer it belongs to, if it belongs to one.
+    pub(super) fn dispatch(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
+        let Some(protocol) = classify(datagram) else {
+            return self.metrics.count(Dropped::Malformed);
+        };
+        if let Protocol::Stun(head) = protocol {
+            return self.dispatch_check(&head, from, datagram, now);
+        }
+        let Some(key) = self.routes.peer_at(from) else {
+            return self.metrics.count(Dropped::Stranger);
+        };
+        self.with(key, now, |peer, turn| match protocol {
+            Protocol::Rtp { ssrc } => peer.media(from, ssrc, false, datagram, turn),
+            Protocol::Rtcp { ssrc } => peer.media(from, ssrc, true, datagram, turn),
+            Protocol::Dtls | Protocol::Stun(_) => peer.dtls(from, datagram, turn),
+        });
+    }
+
+    /// A check is known by our user fragment, an answer by our transaction; the address only counts afterwards.
+    fn dispatch_check(
+        &mut self,
+        head: &StunHead<'_>,
+        from: SocketAddr,
+        datagram: &[u8],
+        now: Instant,
+    ) {
+        let key = match head.class {
+            StunClass::Request => head
+                .username
+                .and_then(|(ours, _)| self.routes.peer_of_ufrag(ours)),
+            StunClass::Success => self.routes.take_check(&head.transaction),
+            StunClass::Error => None,
+        };
+        let known = key.and_then(|key| Some((key, self.entries.get_mut(key)?)));
+        let Some((key, entry)) = known else {
+            return self.metrics.count(Dropped::Unauthenticated);
+        };
+        match entry.peer.authenticate(head, from, datagram) {
+            Check::Refused => return self.metrics.count(Dropped::Unauthenticated),
+            Check::Known => {}
+            Check::NewAddress => {
+                if !entry.peer.add_address(from) {
+                    return self.metrics.count(Dropped::Addresses);
+                }
+                let before = self.routes.peer_at(from).filter(|&before| before != key);
+                if let Some(before) = before.and_then(|before| self.entries.get_mut(before)) {
+                    before.peer.remove_address(from);
+                }
+                self.routes.add_address(from, key);
+            }
+        }
+        self.with(key, now, |peer, turn| {
+            peer.check(head, from, datagram, turn)
+        });
+    }
+
+    /// Serves the peers whose deadline has come.
+    pub(super) fn serve_deadlines(&mut self, now: Instant) {
+        while let Some((at, key)) = self.timers.pop_due(now) {
+            let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.queued == at) else {
+                continue;
+            };
+            let deadline = entry.peer.deadline();
+            // Later than anything queued: with_peer or the next line queues it anew.
+            entry.queued = now + NEVER;
+            if deadline <= now {
+                self.with(key, now, |peer, turn| peer.timeout(turn));
+            } else {
+                self.queue_deadline(key);
+            }
+        }
+    }
+
+    /// Lets one participant's peer act, if there is one.
+    pub(super) fn with_participant<R>(
+        &mut self,
+        participant: ParticipantId,
+        now: Instant,
+        act: impl FnOnce(&mut Peer, &mut Turn<'_>) -> R,
+    ) -> Option<R> {
+        let key = *self.keys.get(&participant)?;
+        self.with(key, now, act)
+    }
+
+    /// Lets one peer act, and draws the consequences: checks to expect, the next deadline, its end.
+    ///
+    /// A panic of the core on one peer's input ends that peer only.
+    fn with<R>(
+        &mut self,
+        key: usize,
+        now: Instant,
+        act: impl FnOnce(&mut Peer, &mut Turn<'_>) -> R,
+    ) -> Option<R> {
+        let peer = &mut self.entries.get_mut(key)?.peer;
+        let out = &mut self.out;
+        let result = catch_unwind(AssertUnwindSafe(|| act(peer, &mut Turn { now, key, out })));
+        for (transaction, key) in self.out.checks.drain(..) {
+            self.routes.add_check(transaction, key, now);
+        }
+        let fate = if result.is_ok() {
+            self.entries[key].peer.fate()
+        } else {
+            self.metrics.faults_total.fetch_add(1, Ordering::Relaxed);
+            Some(Reason::Fault)
+        };
+        match fate {
+            None => self.queue_deadline(key),
+            Some(reason) => {
+                let participant = self.entries[key].peer.participant();
+                self.remove(key, now);
+                self.out
+                    .events
+                    .push_back(RtcEvent::Gone(participant, reason));
+            }
+        }
+        result.ok()
+    }
+
+    fn queue_deadline(&mut self, key: usize) {
+        let entry = &mut self.entries[key];
+        let deadline = entry.peer.deadline();
+        if deadline < entry.queued {
+            entry.queued = deadline;
+            self.timers.add(deadline, key);
+        }
+    }
+
+    fn remove(&mut self, key: usize, now: Instant) {
+        let Entry { mut peer, .. } = self.entries.remove(key);
+        self.keys.remove(&peer.participant());
+        self.routes.remove_ufrag(peer.ufrag());
+        for &address in peer.addresses() {
+            self.routes.remove_address(address, key);
+        }
+        self.metrics
+            .peers
+            .store(self.entries.len() as u64, Ordering::Relaxed);
+        let out = &mut self.out;
+        // The peer may be the one that the core has just panicked on.
+        let closed = catch_unwind(AssertUnwindSafe(move || {
+            peer.close(&mut Turn { now, key, out })
+        }));
+        if closed.is_err() {
+            self.metrics.faults_total.fetch_add(1, Ordering::Relaxed);
+        }
+        self.out.checks.clear();
+    }
+}
+
+/// Beyond every deadline.
+const NEVER: Duration = Duration::from_secs(3_600);
