@@ -278,12 +278,14 @@ fn unreachable(url: &Url, error: &reqwest::Error) -> SessionError {
     while let Some(source) = reason.source() {
         reason = source;
     }
+    let reason = reason.to_string();
+    let untrusted = reason.contains("certificate");
     SessionError::Unreachable {
         host: host_of(url),
-        reason: if error.is_timeout() {
-            "it does not answer in time".to_owned()
-        } else {
-            reason.to_string()
+        reason: match (error.is_timeout(), untrusted) {
+            (true, _) => "it does not answer in time".to_owned(),
+            (_, true) => format!("{reason} (--insecure accepts any certificate)"),
+            _ => reason,
         },
     }
 }

@@ -37,6 +37,7 @@ pub(super) async fn build(
         .with_multicast_dns_mode(MulticastDnsMode::Disabled)
         // For the side that answers: whoever begins the handshake waits 200 ms for a timer first.
         .with_answering_dtls_role(RTCDtlsRole::Server)
+        .with_ice_connection_attempts(Some(CHECK_EVERY), Some(CHECKS))
         .with_ice_timeouts(Some(SHAKY_AFTER), Some(DOWN_AFTER), Some(KEEP_ALIVE))
         .build();
     let peer = PeerConnectionBuilder::new()
@@ -108,6 +109,13 @@ const LEVEL_EXTENSIONS: [&str; 2] = [
 
 /// Candidates of one description: enough for any machine that is a client.
 const MAX_ADDRESSES: usize = 16;
+
+/// The pace of connectivity checks (RFC 8445, 14.2). The stack also begins the DTLS handshake only at the
+/// next of them: at its own pace of 200 ms every join would take that long.
+const CHECK_EVERY: Duration = Duration::from_millis(50);
+
+/// Checks of one path before it is given up: three seconds.
+const CHECKS: u16 = 60;
 
 /// Three keep-alives in a row without an answer.
 const SHAKY_AFTER: Duration = Duration::from_secs(3);
