@@ -55,7 +55,7 @@ pub struct Listener {
     encoder: Box<dyn Encode>,
     loss_percent: u8,
     limiter: Limiter,
-    tick_samples: usize,
+    tick: TickLength,
     packet_ticks: u64,
     /// One packet of PCM in the recipe's layout.
     pcm: Box<[f32]>,
@@ -91,7 +91,7 @@ impl Listener {
             encoder,
             loss_percent: 0,
             limiter: Limiter::new(),
-            tick_samples: tick.samples(),
+            tick,
             packet_ticks: u64::from(packet_ticks),
             pcm: vec![0.0; samples].into_boxed_slice(),
             sounding: false,
@@ -105,6 +105,11 @@ impl Listener {
     /// How its stream is encoded.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
+    }
+
+    /// The tick it was built for.
+    pub fn tick(&self) -> TickLength {
+        self.tick
     }
 
     /// Prepares the stream for the loss its receiver reports, percent.
@@ -149,7 +154,7 @@ impl Listener {
         if position + 1 < self.packet_ticks {
             return Heard::Nothing;
         }
-        let passed_samples = position as u32 * self.tick_samples as u32;
+        let passed_samples = position as u32 * self.tick.samples() as u32;
         self.time = RtpTime(turn.time.0.wrapping_sub(passed_samples));
         if self.sounding {
             self.finish_sound(packet)
@@ -161,12 +166,12 @@ impl Listener {
     /// Starts a packet's sound at `position`: what came before in it was silent.
     fn begin(&mut self, position: u64) {
         self.sounding = true;
-        let before = position as usize * self.tick_samples * self.recipe.layout.channels();
+        let before = position as usize * self.tick.samples() * self.recipe.layout.channels();
         self.pcm[..before].fill(0.0);
     }
 
     fn tick_of_pcm(&mut self, position: usize) -> &mut [f32] {
-        let len = self.tick_samples * self.recipe.layout.channels();
+        let len = self.tick.samples() * self.recipe.layout.channels();
         &mut self.pcm[position * len..][..len]
     }
 

@@ -107,15 +107,18 @@ impl Members {
         Some((self.list.swap_remove(place), place))
     }
 
-    /// Replaces the stream of the one at `place`; gives back what is no longer needed.
+    /// Replaces the stream of the one at `place`; gives back what is no longer needed, which is
+    /// `listener` if it was built for another tick.
     pub(crate) fn set_listener(
         &mut self,
         place: usize,
         listener: Box<Listener>,
     ) -> Option<Box<Listener>> {
         match self.list.get_mut(place) {
-            Some(participant) => participant.listener.replace(listener),
-            None => Some(listener),
+            Some(participant) if listener.tick() == participant.tick => {
+                participant.listener.replace(listener)
+            }
+            _ => Some(listener),
         }
     }
 }

@@ -15,13 +15,15 @@ use crate::engine::Sink;
 use crate::format::{Layout, TickLength};
 use crate::frame::Frame;
 use crate::listener::{Heard, Mix, Turn};
-use crate::members::{Members, Rank, sources_of};
+use crate::members::{Rank, sources_of};
 use crate::packet::{OutPacket, Packet, Payload, Sources};
 use crate::participant::Participant;
 use crate::playout::Pushed;
 use crate::stats::{TickStats, publish};
 use crate::strip::{Rules, Strip};
 use crate::units::{Decibels, Level, RoomId, RtpTime, Tick, Time};
+
+pub use crate::members::Members;
 
 /// How a room mixes.
 #[derive(Debug, Clone, Copy, PartialEq)]

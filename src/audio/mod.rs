@@ -68,8 +68,8 @@ pub enum AudioError {
 pub struct Audio {
     handle: AudioHandle,
     stop: Arc<AtomicBool>,
-    mixer: JoinHandle<()>,
-    reaper: JoinHandle<()>,
+    /// The mixer, and the reaper, which ends after it.
+    threads: Option<[JoinHandle<()>; 2]>,
 }
 
 /// What the rest of the server knows of the mixer.
@@ -134,8 +134,7 @@ pub fn start(
             metrics,
         },
         stop,
-        mixer,
-        reaper,
+        threads: Some([mixer, reaper]),
     })
 }
 
@@ -149,12 +148,21 @@ impl Audio {
     ///
     /// # Errors
     /// [`AudioError::Panicked`] if it had already ended, by a panic outside of any room.
-    pub fn stop(self) -> Result<(), AudioError> {
+    pub fn stop(mut self) -> Result<(), AudioError> {
         self.stop.store(true, Ordering::Relaxed);
-        let ended = self.mixer.join();
-        // The mixer has dropped its end of the link, which is what the reaper ends by.
-        let reaped = self.reaper.join();
-        ended.and(reaped).map_err(|_| AudioError::Panicked)
+        let threads = self.threads.take().into_iter().flatten();
+        // The mixer drops its end of the link as it ends, which is what the reaper ends by.
+        let ended: Vec<_> = threads.map(JoinHandle::join).collect();
+        match ended.into_iter().collect::<Result<(), _>>() {
+            Ok(()) => Ok(()),
+            Err(_) => Err(AudioError::Panicked),
+        }
+    }
+}
+
+impl Drop for Audio {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 

@@ -29,3 +29,21 @@ pub fn raise() -> Result<(), NotPermitted> {
     )
     .map_err(|_| NotPermitted)
 }
+
+#[cfg(test)]
+mod tests {
+    use thread_priority::unix::thread_schedule_policy;
+
+    use super::*;
+
+    #[test]
+    fn where_it_is_permitted_it_is_fifo() {
+        let policy = std::thread::spawn(|| raise().map(|()| thread_schedule_policy()))
+            .join()
+            .expect("asking for priority does not panic");
+        if let Ok(policy) = policy {
+            let fifo = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
+            assert_eq!(policy, Ok(fifo));
+        }
+    }
+}

@@ -40,7 +40,7 @@
   class TappedConnection extends window.RTCPeerConnection {
     constructor(...options) {
       super(...options);
-      const peer = { connection: this, made_ms: now(), connected_ms: null, first_sound_ms: null };
+      const peer = { connection: this, made_ms: now(), connected_ms: null };
       tap.peers.push(peer);
       this.addEventListener('connectionstatechange', () => {
         if (this.connectionState === 'connected') peer.connected_ms ??= now();
@@ -94,9 +94,9 @@
       for (const receiver of connection.getReceivers()) {
         if (receiver.track.kind !== 'audio') continue;
         for (const { source, audioLevel } of receiver.getContributingSources()) {
-          const seen = tap.sources.get(source) ?? { csrc: source, looks: 0, level_max: 0 };
+          const seen = tap.sources.get(source) ?? { csrc: source, looks: 0, level_max: null };
           seen.looks += 1;
-          seen.level_max = Math.max(seen.level_max, audioLevel ?? 0);
+          if (audioLevel !== undefined) seen.level_max = Math.max(seen.level_max ?? 0, audioLevel);
           tap.sources.set(source, seen);
         }
       }

@@ -5,7 +5,9 @@ A level is the amplitude of the sine at that frequency in dBFS (0 dBFS is a full
 window and as the power mean over all windows. The windows are Hann windows, half overlapping: two
 tones are told apart from 4 Hz / window-seconds on, and one leaks less than -90 dB into what is
 30 Hz / window-seconds away. A short window shows when something happened, a long one sees deeper
-into the codec's noise.
+into the codec's noise. To prove a tone present take the median window, absent the loudest: a
+playout that corrects its delay by playing 2,000 ppm faster moves 1,471 Hz by 3 Hz for a second or
+two, and a window of 1 s then reads 14 dB too little.
 
 Output: {"file", "rate_hz", "measured_seconds", "peak_db", "rms_db", "full_scale_run",
 "frequencies": [{"freq_hz", "level_db", "window_min_db", "window_median_db", "window_max_db",

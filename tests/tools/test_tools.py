@@ -114,6 +114,9 @@ class Glitch(unittest.TestCase):
         # The pitch slides from -1000 to +1000 ppm and back within 10 s.
         wandering = 0.25 * np.sin(2 * np.pi * 925 * (moments - 1e-3 * 10 / (2 * np.pi) * np.cos(2 * np.pi * moments / 10)))
         self.assertEqual(self.analyse(wandering)["events"], [])
+        # A playout that catches up plays faster at once, and a second later as before.
+        rates = np.where((moments > 5) & (moments < 6), 1 + 2_000e-6, 1.0)
+        self.assertEqual(self.analyse(0.25 * np.sin(2 * np.pi * 925 * np.cumsum(rates) / RATE_HZ))["events"], [])
 
     def test_a_slow_fade_is_none(self):
         fading = pcm.sine(925, 10) * np.interp(np.arange(10 * RATE_HZ), [0, 5 * RATE_HZ, 10 * RATE_HZ], [1.0, 0.7, 1.0])
@@ -281,6 +284,18 @@ class AiortcClient(unittest.TestCase):
         self.assertEqual(len(heard), 4_800)
         self.assertEqual(np.flatnonzero(heard)[[0, 959, 960, -1]].tolist(), [0, 959, 3_840, 4_799])
 
+    def test_levels_stay_as_they_are(self):
+        player = aiortc_client.Player(np.full(960, 0.5), repeat=False)
+        said = asyncio.run(player.recv())
+        self.assertEqual(said.layout.name, "stereo")
+        recorder = aiortc_client.Recorder(limit_seconds=1)
+        asyncio.run(recorder.run(FakeTrack([said])))
+        np.testing.assert_allclose(recorder.samples(), np.full(960, 0.5), atol=1e-4)
+
+    def test_what_never_came_has_no_time(self):
+        self.assertIsNone(aiortc_client.since(1.0, None))
+        self.assertEqual(aiortc_client.since(1.0, 1.2345), 234.5)
+
     def test_loopback_is_recognised(self):
         for url, expected in (("http://127.0.0.1:80/x", True), ("https://[::1]/", True), ("http://localhost/", True), ("http://192.0.2.1/", False)):
             self.assertEqual(aiortc_client.is_loopback(url), expected, url)
@@ -294,7 +309,7 @@ class AiortcClient(unittest.TestCase):
 
 
 class FakeTrack:
-    """Frames as aiortc's decoder gives them: (pts at 48 kHz, samples)."""
+    """Frames as aiortc's decoder gives them, or (pts at 48 kHz, samples) of mono ones."""
 
     def __init__(self, frames):
         self.frames = list(frames)
@@ -302,7 +317,10 @@ class FakeTrack:
     async def recv(self):
         if not self.frames:
             raise aiortc_client.MediaStreamError
-        pts, samples = self.frames.pop(0)
+        frame = self.frames.pop(0)
+        if isinstance(frame, aiortc_client.av.AudioFrame):
+            return frame
+        pts, samples = frame
         frame = aiortc_client.av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout="mono")
         frame.sample_rate, frame.pts = RATE_HZ, pts
         return frame

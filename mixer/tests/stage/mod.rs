@@ -9,11 +9,11 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use mixer::codec::opus::OpusEncoder;
-use mixer::codec::{Encode, EncodeError, EncoderSettings};
+use mixer::codec::opus::{OpusDecoder, OpusEncoder};
+use mixer::codec::{Decode, DecodeError, Encode, EncodeError, EncoderSettings};
 use mixer::command::{Command, Event, Retired, Shared};
 use mixer::engine::{Engine, EngineLimits, Sink};
-use mixer::format::{Layout, SLOT, TickLength};
+use mixer::format::{SLOT, TickLength};
 use mixer::packet::{OutPacket, Packet, Payload};
 use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
@@ -59,6 +59,43 @@ impl Encode for Tap {
     fn reset(&mut self) {}
 }
 
+/// A codec without loss: the payload names the first sample, and the voice is spoken where it is
+/// decoded.
+struct Exact<F>(F);
+
+impl Exact<fn(u64) -> f32> {
+    fn payload(sample: u64) -> Payload {
+        // 0xf8: to whoever looks, 20 ms of CELT in one frame.
+        let mut bytes = [0xf8; 9];
+        bytes[1..].copy_from_slice(&sample.to_le_bytes());
+        Payload::copy_from(&bytes).expect("fits")
+    }
+}
+
+impl<F: FnMut(u64) -> f32 + Send> Decode for Exact<F> {
+    fn decode(&mut self, payload: &[u8], pcm: &mut [f32]) -> Result<usize, DecodeError> {
+        let sample = payload[1..]
+            .try_into()
+            .map_err(|_| DecodeError::Malformed)?;
+        let from = u64::from_le_bytes(sample);
+        for (sample, out) in (from..).zip(&mut pcm[..960]) {
+            *out = self.0(sample);
+        }
+        Ok(960)
+    }
+
+    fn recover(&mut self, _: &[u8], pcm: &mut [f32]) -> Result<(), DecodeError> {
+        pcm.fill(0.0);
+        Ok(())
+    }
+
+    fn conceal(&mut self, pcm: &mut [f32]) {
+        pcm.fill(0.0);
+    }
+
+    fn reset(&mut self) {}
+}
+
 pub fn recipe(profile: Profile) -> Recipe {
     Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20)
 }
@@ -68,7 +105,7 @@ pub struct Talker {
     pub id: ParticipantId,
     pub shared: Arc<Shared>,
     pub heard: Option<Receiver<Vec<f32>>>,
-    encoder: OpusEncoder,
+    encoder: Option<OpusEncoder>,
     voice: Box<dyn FnMut(u64) -> f32>,
     sample: u64,
     sent: u16,
@@ -77,13 +114,16 @@ pub struct Talker {
 impl Talker {
     /// The next 20 ms.
     pub fn packet(&mut self) -> Packet {
-        let pcm: Vec<f32> = (self.sample..self.sample + 960)
-            .map(&mut self.voice)
-            .collect();
-        let mut payload = Payload::EMPTY;
-        self.encoder
-            .encode(&pcm, &mut payload)
-            .expect("20 ms encode");
+        let payload = match &mut self.encoder {
+            Some(encoder) => {
+                let samples = self.sample..self.sample + 960;
+                let pcm: Vec<f32> = samples.map(&mut self.voice).collect();
+                let mut payload = Payload::EMPTY;
+                encoder.encode(&pcm, &mut payload).expect("20 ms encode");
+                payload
+            }
+            None => Exact::payload(self.sample),
+        };
         let packet = Packet {
             seq: Seq(self.sent),
             time: RtpTime(self.sample as u32),
@@ -134,6 +174,15 @@ impl Stage {
         self.talkers.last_mut().expect("just joined").heard = Some(heard);
     }
 
+    /// Somebody who hears through a tap and is heard without any codec.
+    pub fn join_exact(&mut self, id: u32, voice: impl FnMut(u64) -> f32 + Send + 'static) {
+        let (sender, heard) = channel();
+        let decoder = Box::new(Exact(voice));
+        self.seat(id, decoder, Box::new(Tap(sender)));
+        let talker = self.talkers.last_mut().expect("just joined");
+        talker.heard = Some(heard);
+    }
+
     /// Somebody who hears through Opus, or through `encoder`.
     pub fn join(
         &mut self,
@@ -141,10 +190,20 @@ impl Stage {
         voice: impl FnMut(u64) -> f32 + 'static,
         encoder: Option<Box<dyn Encode>>,
     ) {
-        let id = ParticipantId(id);
-        let shared = Arc::new(Shared::default());
+        let decoder = Box::new(OpusDecoder::new(self.settings.layout));
+        let encoder =
+            encoder.unwrap_or_else(|| Box::new(OpusEncoder::new(&recipe(Profile::Voice))));
+        self.seat(id, decoder, encoder);
         let mut up = recipe(Profile::Music);
         up.bitrate_bps = 128_000;
+        let talker = self.talkers.last_mut().expect("just joined");
+        talker.encoder = Some(OpusEncoder::new(&up));
+        talker.voice = Box::new(voice);
+    }
+
+    fn seat(&mut self, id: u32, decoder: Box<dyn Decode>, encoder: Box<dyn Encode>) {
+        let id = ParticipantId(id);
+        let shared = Arc::new(Shared::default());
         let config = ParticipantConfig {
             id,
             talks: true,
@@ -152,9 +211,6 @@ impl Stage {
             layout: self.settings.layout,
             tick: self.settings.tick,
         };
-        let decoder = Box::new(mixer::codec::opus::OpusDecoder::new(Layout::Mono));
-        let encoder =
-            encoder.unwrap_or_else(|| Box::new(OpusEncoder::new(&recipe(Profile::Voice))));
         let participant =
             Participant::with_codec(config, shared.clone(), Some(decoder), Some(encoder));
         let command = Command::AddParticipant {
@@ -167,8 +223,8 @@ impl Stage {
             id,
             shared,
             heard: None,
-            encoder: OpusEncoder::new(&up),
-            voice: Box::new(voice),
+            encoder: None,
+            voice: Box::new(|_| 0.0),
             sample: 0,
             sent: 0,
         });
@@ -199,7 +255,7 @@ impl Stage {
 }
 
 /// A sine whose phase is exact over any length.
-pub fn tone(hz: f64, amplitude: f32) -> impl FnMut(u64) -> f32 + 'static {
+pub fn tone(hz: f64, amplitude: f32) -> impl FnMut(u64) -> f32 + Send + 'static {
     move |sample| {
         let turns = (hz * sample as f64 / 48_000.0).fract();
         amplitude * (turns * std::f64::consts::TAU).sin() as f32
