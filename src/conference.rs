@@ -361,8 +361,12 @@ impl State {
         }
     }
 
-    /// Ends a room that nothing keeps.
+    /// Ends a room that nothing keeps. While the server goes down rooms stay, so that those who watch them hear of that
+    /// and not of a room that ended.
     fn end_if_over(&mut self, name: &RoomName) {
+        if self.stopping {
+            return;
+        }
         if self.registry.rooms.get(name).is_some_and(Room::is_over)
             && let Some(room) = self.registry.rooms.remove(name)
         {

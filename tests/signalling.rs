@@ -1,0 +1,18 @@
+//! The way in: every status of the contract, problem documents, CORS, rooms, WebSocket, data channel, and requests that
+//! no honest client would send. Each test runs a whole server on ports of its own.
+
+#[path = "transport/client.rs"]
+#[allow(dead_code, reason = "the transport's tests use all of it")]
+mod client;
+#[path = "signalling/harness.rs"]
+mod harness;
+#[path = "signalling/joins.rs"]
+mod joins;
+#[path = "signalling/media.rs"]
+mod media;
+#[path = "signalling/oddities.rs"]
+mod oddities;
+#[path = "signalling/rooms.rs"]
+mod rooms;
+#[path = "signalling/websocket.rs"]
+mod websocket;

@@ -1,0 +1,228 @@
+//! A server on free ports, and short ways to ask it something.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use mixminus::config::Config;
+use mixminus::server::Server;
+use reqwest::header::HeaderMap;
+use reqwest::{Client, Method, StatusCode};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// What Chrome offers, candidates included.
+pub const OFFER: &str = include_str!("../offers/chrome.sdp");
+
+pub const SDP: &str = "application/sdp";
+pub const JSON: &str = "application/json";
+pub const SDPFRAG: &str = "application/trickle-ice-sdpfrag";
+
+/// A server of its own for one test.
+pub struct House {
+    pub server: Server,
+    pub client: Client,
+    pub base: String,
+}
+
+/// An answer, read to the end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+/// Somebody who joined.
+pub struct Guest {
+    pub id: String,
+    pub session: String,
+    pub etag: String,
+}
+
+/// The defaults, on loopback and free ports, at normal priority: tests share their cores.
+pub fn quiet() -> Config {
+    Config {
+        http: "127.0.0.1:0".parse().expect("an address"),
+        media: "127.0.0.1:0".parse().expect("an address"),
+        realtime: false,
+        ..Config::default()
+    }
+}
+
+impl House {
+    pub fn open() -> House {
+        House::with(quiet())
+    }
+
+    pub fn with(config: Config) -> House {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let server = Server::start(config).expect("it starts");
+        let client = Client::builder()
+            .danger_accept_invalid_certs(true)
+            .build()
+            .expect("a client");
+        let base = server.url().trim_end_matches('/').to_owned();
+        House {
+            server,
+            client,
+            base,
+        }
+    }
+
+    pub async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        media_type: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
+        self.ask_with(method, path, &[("content-type", media_type)], body)
+            .await
+    }
+
+    pub async fn ask_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let mut request = self
+            .client
+            .request(method, format!("{}{path}", self.base))
+            .body(body);
+        for (name, value) in headers.iter().filter(|(_, value)| !value.is_empty()) {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.expect("an answer");
+        Answer {
+            status: response.status(),
+            headers: response.headers().clone(),
+            body: response.text().await.expect("a body"),
+        }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, "", "").await
+    }
+
+    /// Joins with Chrome's offer; no media will come.
+    pub async fn join(&self, room: &str, name: &str) -> Guest {
+        let path = format!("/v1/rooms/{room}/participants?name={name}");
+        Guest::of(&self.ask("POST", &path, SDP, OFFER).await)
+    }
+
+    pub async fn watch(&self, room: &str) -> Socket {
+        let url = format!(
+            "ws{}/v1/rooms/{room}/events",
+            self.base.trim_start_matches("http")
+        );
+        let (stream, _) = tokio_tungstenite::connect_async(url)
+            .await
+            .expect("a WebSocket");
+        Socket { stream }
+    }
+}
+
+impl Guest {
+    pub fn of(answer: &Answer) -> Guest {
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        Guest {
+            id: answer.header("participant-id"),
+            session: answer.header("location"),
+            etag: answer.header("etag"),
+        }
+    }
+
+    /// The secret alone, as commands carry it.
+    pub fn secret(&self) -> &str {
+        self.session.rsplit('/').next().expect("a path")
+    }
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> String {
+        let value = self
+            .headers
+            .get(name)
+            .unwrap_or_else(|| panic!("no {name} in {self:?}"));
+        value.to_str().expect("text").to_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).expect("JSON")
+    }
+
+    /// The last part of a problem document's type, after its form was checked.
+    pub fn problem(&self) -> String {
+        assert_eq!(
+            self.header("content-type"),
+            "application/problem+json",
+            "{self:?}"
+        );
+        let document = self.json();
+        assert_eq!(document["status"], self.status.as_u16(), "{document}");
+        assert!(document["title"].is_string(), "{document}");
+        let detail = document["detail"].as_str().expect("a sentence");
+        assert!(detail.ends_with('.') && !detail.contains("0x"), "{detail}");
+        let kind = document["type"].as_str().expect("a URN");
+        kind.strip_prefix("urn:mixminus:problem:")
+            .expect("our URN")
+            .to_owned()
+    }
+}
+
+/// A room's WebSocket.
+pub struct Socket {
+    pub stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+impl Socket {
+    pub async fn send(&mut self, text: &str) {
+        self.stream.send(Message::text(text)).await.expect("sent");
+    }
+
+    /// The next event.
+    pub async fn event(&mut self) -> Value {
+        match self.next().await {
+            Message::Text(text) => serde_json::from_str(&text).expect("JSON"),
+            other => panic!("no event but {other:?}"),
+        }
+    }
+
+    /// The next event of this name; others are passed over.
+    pub async fn until(&mut self, name: &str) -> Value {
+        loop {
+            let event = self.event().await;
+            if event["event"] == name {
+                return event;
+            }
+        }
+    }
+
+    /// The code it is closed with; events before are passed over.
+    pub async fn closed(&mut self) -> u16 {
+        loop {
+            if let Message::Close(frame) = self.next().await {
+                return frame.expect("a code").code.into();
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Message {
+        loop {
+            let message = timeout(Duration::from_secs(5), self.stream.next()).await;
+            let message = message
+                .expect("in time")
+                .expect("not over")
+                .expect("no error");
+            if !message.is_ping() && !message.is_pong() {
+                return message;
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What the peer connection adds: connected, the data channel with the same messages, and the end of both.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::harness::{Guest, House, SDP};
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Whether a text of this event is there.
+fn heard(client: &Client, name: &str) -> Option<Value> {
+    let texts = client.texts.iter().rev();
+    let mut events = texts.filter_map(|text| serde_json::from_str::<Value>(text).ok());
+    events.find(|event| event["event"] == name)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_data_channel_speaks_as_the_websocket_does() {
+    let house = House::open();
+    let mut client = Client::new(7, true);
+    let offer = client.offer();
+    let answer = house
+        .ask("POST", "/v1/rooms/hall/participants?name=Ann", SDP, offer)
+        .await;
+    let ann = Guest::of(&answer);
+    let mut socket = house.watch("hall").await;
+    socket.event().await;
+    client.answer(&answer.body);
+
+    let client = tokio::task::spawn_blocking(move || {
+        assert!(
+            client.run(LIMIT, |client| heard(client, "room").is_some()),
+            "the room comes first"
+        );
+        client.send_text(r#"{"command":"mute","id":5}"#);
+        assert!(client.run(LIMIT, |client| heard(client, "ok").is_some()));
+        assert_eq!(heard(&client, "muted").expect("it was told")["muted"], true);
+        client.send_text("nonsense");
+        assert!(client.run(LIMIT, |client| heard(client, "error").is_some()));
+        for _ in 0..40 {
+            client.send_text(r#"{"command":"unmute"}"#);
+        }
+        let warned = |client: &mut Client| {
+            heard(client, "error").is_some_and(|error| error["type"] == "too-many-messages")
+        };
+        assert!(client.run(LIMIT, warned));
+        client
+    });
+    let changed = socket.until("changed").await;
+    assert_eq!(changed["participant"]["connected"], true);
+    assert_eq!(
+        socket.until("muted").await,
+        json!({"event":"muted","participant":ann.id,"muted":true})
+    );
+    let mut client = client.await.expect("it ran");
+
+    // Who is put out is told why before the connection ends.
+    let path = format!("/v1/rooms/hall/participants/{}", ann.id);
+    assert_eq!(house.ask("DELETE", &path, "", "").await.status, 204);
+    assert_eq!(socket.until("left").await["reason"], "kicked");
+    let told = tokio::task::spawn_blocking(move || {
+        client.run(LIMIT, |client| heard(client, "left").is_some())
+    });
+    assert!(told.await.expect("it ran"));
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn talking_and_levels_are_told() {
+    let house = House::open();
+    let mut client = Client::new(7, false);
+    let offer = client.offer();
+    let answer = house
+        .ask("POST", "/v1/rooms/hall/participants?name=Ann", SDP, offer)
+        .await;
+    let ann = Guest::of(&answer);
+    let mut socket = house.watch("hall").await;
+    client.answer(&answer.body);
+    let talking = tokio::task::spawn_blocking(move || {
+        assert!(client.run(LIMIT, |client| client.connected));
+        let packets = tone();
+        for packet in packets.iter().cycle().take(100) {
+            client.send(packet);
+            client.run(Duration::from_millis(20), |_| false);
+        }
+        client
+    });
+    assert_eq!(
+        socket.until("talking").await["participant"],
+        ann.id.as_str()
+    );
+    let levels = socket.until("levels").await;
+    let level = levels["levels"][&ann.id].as_i64().expect("a level");
+    assert!((-40..=0).contains(&level), "{levels}");
+    assert_eq!(
+        socket.until("stopped").await["participant"],
+        ann.id.as_str()
+    );
+    talking.await.expect("it ran");
+    house.server.stop().await;
+}
+
+/// A second of 440.5 Hz at -12 dBFS, 20 ms a packet.
+fn tone() -> Vec<&'static [u8]> {
+    let mut encoder = opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Voip)
+        .expect("an encoder");
+    let samples: Vec<f32> = (0..48_000)
+        .map(|at| 0.25 * (std::f32::consts::TAU * 440.5 * at as f32 / 48_000.0).sin())
+        .collect();
+    samples
+        .chunks(960)
+        .map(|frame| {
+            &*encoder
+                .encode_vec_float(frame, 400)
+                .expect("a packet")
+                .leak()
+        })
+        .collect()
+}

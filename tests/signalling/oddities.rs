@@ -1,0 +1,170 @@
+//! Requests that no honest client sends, byte by byte.
+
+use std::time::{Duration, Instant};
+
+use mixminus::config::Config;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::harness::{House, quiet};
+
+/// What comes back until the server closes.
+async fn raw(house: &House, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(house.server.http_addr())
+        .await
+        .expect("a connection");
+    stream.write_all(request).await.expect("written");
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    let _ = timeout(Duration::from_secs(3), read).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doubtful_requests_are_refused() {
+    let house = House::open();
+    let close = "connection: close\r\n\r\n";
+    let cases = [
+        (format!("GET /healthz HTTP/1.1\r\n{close}"), "HTTP/1.1 400"),
+        (
+            format!("GET /healthz HTTP/1.1\r\nhost: a\r\nhost: b\r\n{close}"),
+            "HTTP/1.1 400",
+        ),
+        (
+            format!(
+                "POST /v1/rooms HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n{close}0\r\n\r\n"
+            ),
+            "HTTP/1.1 405",
+        ),
+        (
+            format!(
+                "POST /v1/rooms HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\ncontent-length: 5\r\n{close}abcd"
+            ),
+            "HTTP/1.1 400",
+        ),
+        (
+            format!("POST /v1/rooms HTTP/1.1\r\nhost: a\r\ncontent-length: -4\r\n{close}"),
+            "HTTP/1.1 400",
+        ),
+        (
+            "\u{16}\u{3}\u{1}\u{2}\0hello over TLS\r\n\r\n".to_owned(),
+            "HTTP/1.1 400",
+        ),
+        (
+            format!("GET /{} HTTP/1.1\r\nhost: a\r\n{close}", "x".repeat(70_000)),
+            "HTTP/1.1 4",
+        ),
+        (
+            format!(
+                "GET / HTTP/1.1\r\nhost: a\r\n{}{close}",
+                "a: b\r\n".repeat(200)
+            ),
+            "HTTP/1.1 431",
+        ),
+        ("GET /healthz HTTP/1.0\r\n\r\n".to_owned(), "HTTP/1.0 200"),
+        (
+            format!("GET http://b/healthz HTTP/1.1\r\nhost: a\r\n{close}"),
+            "HTTP/1.1 200",
+        ),
+        (
+            format!("OPTIONS * HTTP/1.1\r\nhost: a\r\n{close}"),
+            "HTTP/1.1 204",
+        ),
+        (
+            format!("GET //v1//rooms HTTP/1.1\r\nhost: a\r\n{close}"),
+            "HTTP/1.1 4",
+        ),
+        (
+            format!("GET /..%2f..%2fetc/passwd HTTP/1.1\r\nhost: a\r\n{close}"),
+            "HTTP/1.1 404",
+        ),
+        (
+            format!("GET /v1/rooms/%00 HTTP/1.1\r\nhost: a\r\n{close}"),
+            "HTTP/1.1 400",
+        ),
+        (
+            format!("GET * HTTP/1.1\r\nhost: a\r\n{close}"),
+            "HTTP/1.1 400",
+        ),
+        (
+            format!("CONNECT a:1 HTTP/1.1\r\nhost: a\r\n{close}"),
+            "HTTP/1.1 4",
+        ),
+    ];
+    for (request, expected) in cases {
+        let answer = raw(&house, request.as_bytes()).await;
+        let start: String = request.chars().take(60).collect();
+        assert!(answer.starts_with(expected), "{start:?}: {answer:.200}");
+    }
+    assert_eq!(house.get("/healthz").await.status, 200);
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_never_finishes_is_cut_off() {
+    let house = House::open();
+    let address = house.server.http_addr();
+    let slow = |beginning: &'static str| async move {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        stream
+            .write_all(beginning.as_bytes())
+            .await
+            .expect("written");
+        let started = Instant::now();
+        let mut answer = String::new();
+        let read = timeout(Duration::from_secs(20), stream.read_to_string(&mut answer)).await;
+        assert!(read.is_ok(), "{beginning:?} is still open");
+        (answer, started.elapsed())
+    };
+    let ((_, nothing), (_, head), (body, _)) = tokio::join!(
+        slow(""),
+        slow("GET /healthz HTTP/1.1\r\nhost: a\r\nx"),
+        slow(
+            "POST /v1/rooms/a/participants HTTP/1.1\r\nhost: a\r\ncontent-type: application/sdp\r\ncontent-length: 9\r\n\r\nv"
+        ),
+    );
+    assert!(
+        nothing < Duration::from_secs(13) && head < Duration::from_secs(13),
+        "{nothing:?} {head:?}"
+    );
+    assert!(body.starts_with("HTTP/1.1 408"), "{body}");
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_self_signed_server_speaks_tls_and_nothing_else() {
+    let house = House::with(Config {
+        tls_self_signed: true,
+        ..quiet()
+    });
+    assert!(house.base.starts_with("https://"));
+    assert_eq!(house.get("/healthz").await.status, 200);
+    let plain = raw(&house, b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert!(!plain.starts_with("HTTP"), "{plain}");
+    assert_eq!(house.get("/healthz").await.status, 200);
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ports_are_free_again_and_taken_ones_are_told() {
+    let house = House::open();
+    let taken = Config {
+        http: house.server.http_addr(),
+        ..quiet()
+    };
+    let error = mixminus::server::Server::start(taken.clone())
+        .err()
+        .expect("the port is taken");
+    assert!(error.to_string().contains("--http"), "{error}");
+    let media = Config {
+        media: house.server.media_addr(),
+        ..quiet()
+    };
+    let error = mixminus::server::Server::start(media)
+        .err()
+        .expect("the port is taken");
+    assert!(error.to_string().contains("--media"), "{error}");
+    house.server.stop().await;
+    House::with(taken).server.stop().await;
+}

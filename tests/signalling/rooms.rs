@@ -1,0 +1,292 @@
+//! Rooms and what moderators do in them; what is only read.
+
+use mixminus::config::Config;
+use mixminus::control::{RoomConfig, RoomName};
+use serde_json::json;
+
+use crate::harness::{House, JSON, OFFER, SDP, quiet};
+
+const ROOM: &str = "/v1/rooms/hall";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rooms_are_made_configured_and_ended() {
+    let house = House::open();
+    let made = house
+        .ask(
+            "PUT",
+            ROOM,
+            JSON,
+            r#"{"mode":"open","profile":"music","max_participants":3}"#,
+        )
+        .await;
+    assert_eq!(made.status, 201);
+    assert_eq!(
+        made.json(),
+        json!({"name":"hall","mode":"open","profile":"music","tick_ms":20,"max_participants":3,
+               "gate_db":-50.0,"max_contributors":null,"permanent":true,"participants":[]})
+    );
+    let merged = house
+        .ask(
+            "PATCH",
+            ROOM,
+            JSON,
+            r#"{"tick_ms":10,"gate_db":null,"max_contributors":2}"#,
+        )
+        .await;
+    assert_eq!(merged.status, 200);
+    let room = house.get(ROOM).await.json();
+    assert_eq!(room, merged.json());
+    assert_eq!(
+        (&room["profile"], &room["tick_ms"]),
+        (&json!("music"), &json!(10))
+    );
+    assert_eq!(
+        (&room["gate_db"], &room["max_contributors"]),
+        (&json!(null), &json!(2))
+    );
+
+    let put = house.ask("PUT", ROOM, JSON, "{}").await;
+    assert_eq!(put.status, 200);
+    assert_eq!(
+        (&put.json()["profile"], &put.json()["tick_ms"]),
+        (&json!("voice"), &json!(20))
+    );
+
+    let guest = house.join("hall", "Ann").await;
+    let listed = house.get("/v1/rooms").await.json();
+    assert_eq!(listed["rooms"][0]["participants"], 1);
+    let used = house.ask("PATCH", ROOM, JSON, r#"{"tick_ms":10}"#).await;
+    assert_eq!(
+        (used.status.as_u16(), used.problem().as_str()),
+        (409, "room-in-use")
+    );
+    let roomy = house
+        .ask(
+            "PATCH",
+            ROOM,
+            JSON,
+            r#"{"max_participants":500,"profile":"thin"}"#,
+        )
+        .await;
+    assert_eq!(roomy.status, 200, "{}", roomy.body);
+
+    assert_eq!(house.ask("DELETE", ROOM, "", "").await.status, 204);
+    assert_eq!(house.get(ROOM).await.status, 404);
+    assert_eq!(
+        house.ask("DELETE", &guest.session, "", "").await.status,
+        404
+    );
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_settings_are_refused_with_a_sentence() {
+    let house = House::open();
+    let cases = [
+        ("{", "bad-json", "The message is not valid JSON."),
+        ("[]", "bad-json", "The message must be a JSON object."),
+        (
+            r#"{"mode":"ptt"}"#,
+            "bad-field",
+            "The field \"mode\" must be one of: open.",
+        ),
+        (
+            r#"{"tick_ms":15}"#,
+            "bad-field",
+            "The field \"tick_ms\" must be one of: 10, 20.",
+        ),
+        (
+            r#"{"max_participants":0}"#,
+            "bad-field",
+            "The field \"max_participants\" must be from 1 to 10000.",
+        ),
+        (
+            r#"{"max_participants":1e400}"#,
+            "bad-json",
+            "The message is not valid JSON.",
+        ),
+        (
+            r#"{"colour":"red"}"#,
+            "bad-field",
+            "The field \"colour\" is not known here.",
+        ),
+    ];
+    for (body, kind, sentence) in cases {
+        let answer = house.ask("PUT", ROOM, JSON, body).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.problem().as_str()),
+            (400, kind),
+            "{body}"
+        );
+        assert_eq!(answer.json()["detail"], sentence);
+    }
+    let answer = house.ask("PUT", ROOM, "text/plain", "{}").await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.problem().as_str()),
+        (415, "unsupported-media-type")
+    );
+    let answer = house
+        .ask("PUT", ROOM, "application/json; charset=utf-8", "{}")
+        .await;
+    assert_eq!(answer.status, 201);
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn configured_rooms_are_there_from_the_start_and_stay() {
+    let house = House::with(Config {
+        rooms: vec![(
+            RoomName::parse("hall").expect("a name"),
+            RoomConfig::default(),
+        )],
+        ..quiet()
+    });
+    assert_eq!(house.get(ROOM).await.json()["permanent"], true);
+    let guest = house.join("hall", "Ann").await;
+    house.ask("DELETE", &guest.session, "", "").await;
+    assert_eq!(house.get(ROOM).await.json()["participants"], json!([]));
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn moderators_mute_amplify_rename_and_kick() {
+    let house = House::open();
+    let guest = house.join("hall", "Ann").await;
+    let path = format!("{ROOM}/participants/{}", guest.id);
+    let changed = house
+        .ask(
+            "PATCH",
+            &path,
+            JSON,
+            r#"{"muted":true,"gain_db":-6,"name":"Anna"}"#,
+        )
+        .await;
+    assert_eq!(changed.status, 200);
+    let anna = changed.json();
+    assert_eq!(
+        (&anna["muted"], &anna["gain_db"], &anna["name"]),
+        (&json!(true), &json!(-6.0), &json!("Anna"))
+    );
+    for bad in [
+        r#"{"gain_db":13}"#,
+        r#"{"muted":1}"#,
+        r#"{"name":""}"#,
+        r#"{"role":"x"}"#,
+    ] {
+        assert_eq!(
+            house.ask("PATCH", &path, JSON, bad).await.status,
+            400,
+            "{bad}"
+        );
+    }
+    assert_eq!(house.get(ROOM).await.json()["participants"][0], anna);
+    house.join("other", "Bo").await;
+    let elsewhere = format!("/v1/rooms/other/participants/{}", guest.id);
+    let answer = house.ask("DELETE", &elsewhere, "", "").await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.problem().as_str()),
+        (404, "unknown-participant")
+    );
+    assert_eq!(house.ask("DELETE", &path, "", "").await.status, 204);
+    assert_eq!(house.ask("DELETE", &path, "", "").await.status, 404);
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_the_figures_and_the_contract_are_served() {
+    let house = House::open();
+    let page = house.get("/").await;
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    assert!(
+        page.header("content-security-policy")
+            .starts_with("default-src 'self'")
+    );
+    let known = [("if-none-match", page.header("etag"))];
+    let known = known
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    assert_eq!(house.ask_with("GET", "/", &known, "").await.status, 304);
+    assert_eq!(
+        house.get("/app.js").await.header("content-type"),
+        "text/javascript; charset=utf-8"
+    );
+    assert_eq!(house.get("/healthz").await.json(), json!({"status": "ok"}));
+
+    house.join("hall", "Ann").await;
+    house
+        .ask("POST", "/v1/rooms/hall/participants", SDP, "no")
+        .await;
+    let metrics = house.get("/metrics").await;
+    assert!(
+        metrics
+            .header("content-type")
+            .starts_with("text/plain; version=0.0.4")
+    );
+    for line in [
+        "mixminus_rooms 1",
+        "mixminus_participants 1",
+        "mixminus_joins_total 1",
+        "mixminus_joins_refused_total 1",
+    ] {
+        assert!(
+            metrics.body.lines().any(|found| found == line),
+            "{line} in {}",
+            metrics.body
+        );
+    }
+    for line in metrics.body.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').expect("name and value");
+        assert!(
+            name.starts_with("mixminus_") && value.parse::<f64>().is_ok(),
+            "{line}"
+        );
+    }
+    house.server.stop().await;
+}
+
+/// Both ways: what the document names is there, and what is there is named with all its methods.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_contract_names_every_route_and_method() {
+    let house = House::open();
+    let contract = house.get("/v1/openapi.json").await.json();
+    let paths = contract["paths"].as_object().expect("paths");
+    assert_eq!(paths.len(), 10);
+    for (path, operations) in paths {
+        let real = path
+            .replace("{room}", "hall")
+            .replace("{participant}", "00000001")
+            .replace("{session}", "nobody");
+        let refused = house.ask("LINK", &real, "", "").await;
+        assert_eq!(
+            (refused.status.as_u16(), refused.problem().as_str()),
+            (405, "method-not-allowed"),
+            "{path}"
+        );
+        let allow = refused.header("allow").to_lowercase();
+        let mut allowed: Vec<&str> = allow
+            .split(", ")
+            .filter(|method| *method != "options")
+            .collect();
+        let documented = |method: &str| operations.get(method).is_some();
+        // HEAD goes with GET and is named only where it says something else.
+        allowed.retain(|method| *method != "head" || documented("head"));
+        for method in &allowed {
+            assert!(
+                documented(method),
+                "{method} {path} is served and not documented"
+            );
+        }
+        for method in ["get", "head", "put", "post", "patch", "delete"] {
+            assert!(
+                !documented(method) || allowed.contains(&method),
+                "{method} {path} is documented and not served"
+            );
+        }
+    }
+    let answer = house
+        .ask("POST", "/v1/rooms/hall/participants", SDP, OFFER)
+        .await;
+    let responses = &contract["paths"]["/v1/rooms/{room}/participants"]["post"]["responses"];
+    assert!(responses.get(answer.status.as_str()).is_some());
+    house.server.stop().await;
+}

@@ -1,0 +1,287 @@
+//! Events and commands over a room's WebSocket, and what it does to those who misuse it.
+
+use futures_util::SinkExt;
+use mixminus::config::Config;
+use serde_json::json;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use crate::harness::{House, quiet};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_tells_what_happens_in_it() {
+    let house = House::open();
+    let ann = house.join("hall", "Ann").await;
+    let mut socket = house.watch("hall").await;
+    let first = socket.event().await;
+    assert_eq!(first["event"], "room");
+    assert_eq!(first["room"]["participants"][0]["id"], ann.id.as_str());
+
+    let bo = house.join("hall", "Bo").await;
+    let joined = socket.event().await;
+    assert_eq!(
+        (&joined["event"], &joined["participant"]["name"]),
+        (&json!("joined"), &json!("Bo"))
+    );
+
+    house
+        .ask(
+            "PATCH",
+            &format!("/v1/rooms/hall/participants/{}", bo.id),
+            "application/json",
+            r#"{"muted":true}"#,
+        )
+        .await;
+    assert_eq!(
+        socket.event().await,
+        json!({"event":"muted","participant":bo.id,"muted":true})
+    );
+    house
+        .ask(
+            "DELETE",
+            &format!("/v1/rooms/hall/participants/{}", bo.id),
+            "",
+            "",
+        )
+        .await;
+    assert_eq!(
+        socket.event().await,
+        json!({"event":"left","participant":bo.id,"reason":"kicked"})
+    );
+
+    house
+        .ask(
+            "PATCH",
+            "/v1/rooms/hall",
+            "application/json",
+            r#"{"max_participants":7}"#,
+        )
+        .await;
+    let configured = socket.event().await;
+    assert_eq!(
+        (
+            &configured["event"],
+            &configured["room"]["max_participants"]
+        ),
+        (&json!("room"), &json!(7))
+    );
+
+    house.ask("DELETE", "/v1/rooms/hall", "", "").await;
+    assert_eq!(
+        socket.event().await,
+        json!({"event":"left","participant":ann.id,"reason":"room closed"})
+    );
+    assert_eq!(socket.closed().await, 1000);
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_concern_the_own_participant() {
+    let house = House::open();
+    let ann = house.join("hall", "Ann").await;
+    let elsewhere = house.join("other", "Bo").await;
+    let mut socket = house.watch("hall").await;
+    socket.event().await;
+
+    let mute = json!({"command":"mute","session":ann.secret(),"id":{"n":1}});
+    socket.send(&mute.to_string()).await;
+    let both = [socket.event().await, socket.event().await];
+    assert!(
+        both.contains(&json!({"event":"muted","participant":ann.id,"muted":true})),
+        "{both:?}"
+    );
+    assert!(
+        both.contains(&json!({"event":"ok","id":{"n":1}})),
+        "{both:?}"
+    );
+    // Muted already: nothing happens, and it is well.
+    socket
+        .send(&json!({"command":"mute","session":ann.secret(),"id":2}).to_string())
+        .await;
+    assert_eq!(socket.event().await, json!({"event":"ok","id":2}));
+
+    socket
+        .send(&json!({"command":"gain","session":ann.secret(),"gain_db":-6}).to_string())
+        .await;
+    assert_eq!(socket.event().await["participant"]["gain_db"], -6.0);
+    socket
+        .send(&json!({"command":"name","session":ann.secret(),"name":" Anna "}).to_string())
+        .await;
+    assert_eq!(socket.event().await["participant"]["name"], "Anna");
+    socket
+        .send(&json!({"command":"unmute","session":ann.secret()}).to_string())
+        .await;
+    assert_eq!(socket.event().await["muted"], false);
+
+    for (command, kind) in [
+        (
+            json!({"command":"mute","session":"guess","id":3}),
+            "unknown-session",
+        ),
+        (
+            json!({"command":"mute","session":elsewhere.secret(),"id":3}),
+            "unknown-session",
+        ),
+        (json!({"command":"mute","id":3}), "unknown-session"),
+        (json!({"command":"dance","id":3}), "invalid-command"),
+        (
+            json!({"command":"gain","session":ann.secret(),"gain_db":99,"id":3}),
+            "invalid-command",
+        ),
+    ] {
+        socket.send(&command.to_string()).await;
+        let error = socket.event().await;
+        assert_eq!(
+            (&error["event"], &error["type"], &error["id"]),
+            (&json!("error"), &json!(kind), &json!(3))
+        );
+        assert!(error["detail"].as_str().expect("a sentence").ends_with('.'));
+    }
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nonsense_is_told_and_then_closed() {
+    let house = House::open();
+    house.join("hall", "Ann").await;
+    let mut socket = house.watch("hall").await;
+    for _ in 0..10 {
+        socket.send("nonsense").await;
+        assert_eq!(socket.until("error").await["type"], "invalid-command");
+    }
+    assert_eq!(socket.closed().await, 1008);
+
+    let mut socket = house.watch("hall").await;
+    socket
+        .stream
+        .send(Message::binary(vec![0xff, 0]))
+        .await
+        .expect("sent");
+    assert_eq!(socket.until("error").await["type"], "invalid-command");
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_is_warned_and_then_closed() {
+    let house = House::open();
+    let ann = house.join("hall", "Ann").await;
+    let mut socket = house.watch("hall").await;
+    let command = json!({"command":"unmute","session":ann.secret()}).to_string();
+    for _ in 0..30 {
+        socket
+            .stream
+            .feed(Message::text(command.clone()))
+            .await
+            .expect("fed");
+    }
+    let _ = socket.stream.flush().await;
+    assert_eq!(socket.until("error").await["type"], "too-many-messages");
+    assert_eq!(socket.closed().await, 1008);
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_messages_are_refused_at_their_head() {
+    let house = House::open();
+    house.join("hall", "Ann").await;
+    for length in [16 * 1024 + 1, 1_000_000] {
+        let mut socket = house.watch("hall").await;
+        // The server may close while the rest is still on its way.
+        let _ = socket.stream.send(Message::text("x".repeat(length))).await;
+        assert_eq!(socket.closed().await, 1009, "{length}");
+    }
+    let mut socket = house.watch("hall").await;
+    socket.send(&"x".repeat(16 * 1024)).await;
+    assert_eq!(socket.until("error").await["type"], "invalid-command");
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sockets_are_closed_when_the_server_stops() {
+    let house = House::open();
+    let ann = house.join("hall", "Ann").await;
+    let mut socket = house.watch("hall").await;
+    socket.event().await;
+    let watching = tokio::spawn(async move {
+        let left = socket.event().await;
+        (left, socket.closed().await)
+    });
+    house.server.stop().await;
+    let (left, code) = watching.await.expect("it ran");
+    assert_eq!(
+        left,
+        json!({"event":"left","participant":ann.id,"reason":"server stopping"})
+    );
+    assert_eq!(code, 1001);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_read_is_cut_off_and_holds_nobody_up() {
+    let house = House::open();
+    let ann = house.join("hall", "Ann").await;
+    let _deaf = house.watch("hall").await;
+    let path = format!("/v1/rooms/hall/participants/{}", ann.id);
+    let started = std::time::Instant::now();
+    for round in 0..2_000 {
+        let change = format!(r#"{{"muted":{}}}"#, round % 2 == 0);
+        assert_eq!(
+            house
+                .ask("PATCH", &path, "application/json", change)
+                .await
+                .status,
+            200
+        );
+    }
+    assert!(started.elapsed().as_secs() < 20);
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_listed_pages_may_watch() {
+    let house = House::with(Config {
+        cors_origins: vec!["https://a.example".into()],
+        ..quiet()
+    });
+    house.join("hall", "Ann").await;
+    let base = house.base.replacen("http", "ws", 1);
+    let open = |room: &str, origin: &'static str| {
+        let mut request = format!("{base}/v1/rooms/{room}/events")
+            .into_client_request()
+            .expect("a request");
+        request
+            .headers_mut()
+            .insert("origin", HeaderValue::from_static(origin));
+        tokio_tungstenite::connect_async(request)
+    };
+    assert!(open("hall", "https://a.example").await.is_ok());
+    for (room, origin, status) in [
+        ("hall", "https://evil.example", 403),
+        ("hall", "null", 403),
+        ("none", "https://a.example", 404),
+    ] {
+        match open(room, origin).await {
+            Err(Error::Http(response)) => assert_eq!(response.status(), status),
+            other => panic!("{room} {origin}: {other:?}"),
+        }
+    }
+    let allowed = |answer: &crate::harness::Answer| {
+        answer.headers.contains_key("access-control-allow-origin")
+    };
+    assert!(allowed(
+        &house
+            .ask_with("GET", "/v1/rooms", &[("origin", "https://a.example")], "")
+            .await
+    ));
+    assert!(!allowed(
+        &house
+            .ask_with(
+                "GET",
+                "/v1/rooms",
+                &[("origin", "https://evil.example")],
+                ""
+            )
+            .await
+    ));
+    house.server.stop().await;
+}
