@@ -1,5 +1,10 @@
 //! The command line: what can be said, and the exit status it ends with.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "the brackets in the flags' texts are for the terminal"
+)]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
