@@ -15,6 +15,8 @@ mod mixing;
 mod pump;
 mod registry;
 mod rooms;
+#[cfg(test)]
+mod tests;
 mod totals;
 
 use std::sync::atomic::AtomicU64;

@@ -160,7 +160,10 @@ impl RoomChange {
     pub fn read(fields: &mut Fields) -> Result<RoomChange, Invalid> {
         fields.one_of("mode", &[("open", ())])?;
         Ok(RoomChange {
-            profile: fields.one_of("profile", &PROFILES)?,
+            profile: fields.one_of(
+                "profile",
+                &Profile::ALL.map(|profile| (profile.name(), profile)),
+            )?,
             tick: fields
                 .integer("tick_ms", 1..=1_000)?
                 .map(tick)
@@ -302,26 +305,9 @@ impl Event {
     }
 }
 
-/// Profiles by the names that clients use.
-pub const PROFILES: [(&str, Profile); 4] = [
-    ("voice", Profile::Voice),
-    ("low-delay", Profile::LowDelay),
-    ("thin", Profile::Thin),
-    ("music", Profile::Music),
-];
-
-/// The name of a profile.
-pub fn profile_name(profile: Profile) -> &'static str {
-    PROFILES
-        .iter()
-        .find(|(_, listed)| *listed == profile)
-        .map_or("voice", |(name, _)| name)
-}
-
 /// The profile of a name.
 pub fn profile_named(name: &str) -> Option<Profile> {
-    let found = PROFILES.iter().find(|(listed, _)| *listed == name);
-    found.map(|(_, profile)| *profile)
+    name.parse().ok()
 }
 
 fn tick(ms: u32) -> Result<TickLength, Invalid> {
@@ -336,7 +322,7 @@ fn tick(ms: u32) -> Result<TickLength, Invalid> {
 }
 
 fn write_profile<S: Serializer>(profile: &Profile, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(profile_name(*profile))
+    serializer.serialize_str(profile.name())
 }
 
 fn write_tick<S: Serializer>(tick: &TickLength, serializer: S) -> Result<S::Ok, S::Error> {
