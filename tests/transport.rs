@@ -212,7 +212,8 @@ fn directions_and_missing_channels_are_respected() {
 
 #[test]
 fn two_clients_do_not_mix_and_a_source_may_change() {
-    let server = Server::start(|_| {});
+    // Whether the system allows the priority or not.
+    let server = Server::start(|config| config.fifo_priority = Some(10));
     let (mut one, mut two) = (Client::new(11, false), Client::new(22, false));
     server.join(&mut one, 1, same);
     server.join(&mut two, 2, same);

@@ -57,7 +57,8 @@ pub fn classify(datagram: &[u8]) -> Option<Protocol<'_>> {
 
 /// Reads the header and the attributes that matter of a Binding message.
 ///
-/// `None` for other methods, indications, lengths that do not fit, or a user name without two halves.
+/// `None` for other methods, indications, lengths that do not fit, a user name without two halves, and attributes
+/// behind MESSAGE-INTEGRITY that it does not cover (RFC 8489, 14.5).
 pub fn stun_head(datagram: &[u8]) -> Option<StunHead<'_>> {
     let header = datagram.first_chunk::<STUN_HEADER_BYTES>()?;
     let declared = usize::from(u16::from_be_bytes([header[2], header[3]]));
@@ -78,18 +79,21 @@ pub fn stun_head(datagram: &[u8]) -> Option<StunHead<'_>> {
         username: None,
         nominates: false,
     };
+    let mut sealed = false;
     let mut rest = &datagram[STUN_HEADER_BYTES..];
     while let Some((attribute, tail)) = rest.split_first_chunk::<4>() {
         let length = usize::from(u16::from_be_bytes([attribute[2], attribute[3]]));
         let value = tail.get(..length)?;
         match u16::from_be_bytes([attribute[0], attribute[1]]) {
+            ATTRIBUTE_INTEGRITY | ATTRIBUTE_INTEGRITY_SHA256 => sealed = true,
+            ATTRIBUTE_FINGERPRINT => {}
+            // The integrity does not cover what follows it. The core would believe it all the same.
+            _ if sealed => return None,
             ATTRIBUTE_USERNAME if head.username.is_none() => {
                 let colon = value.iter().position(|&byte| byte == b':')?;
                 head.username = Some((&value[..colon], &value[colon + 1..]));
             }
             ATTRIBUTE_USE_CANDIDATE => head.nominates = true,
-            // Attributes after MESSAGE-INTEGRITY are not covered by it and must be ignored (RFC 8489, 14.5).
-            ATTRIBUTE_MESSAGE_INTEGRITY => break,
             _ => {}
         }
         rest = tail.get(length.next_multiple_of(4)..)?;
@@ -163,8 +167,10 @@ fn is_null_hello(record: &[u8]) -> bool {
 const STUN_HEADER_BYTES: usize = 20;
 const STUN_COOKIE: [u8; 4] = 0x2112_a442u32.to_be_bytes();
 const ATTRIBUTE_USERNAME: u16 = 0x0006;
-const ATTRIBUTE_MESSAGE_INTEGRITY: u16 = 0x0008;
+const ATTRIBUTE_INTEGRITY: u16 = 0x0008;
+const ATTRIBUTE_INTEGRITY_SHA256: u16 = 0x001c;
 const ATTRIBUTE_USE_CANDIDATE: u16 = 0x0025;
+const ATTRIBUTE_FINGERPRINT: u16 = 0x8028;
 
 const DTLS_HEADER_BYTES: usize = 13;
 const DTLS_ALERT: u8 = 21;
@@ -216,13 +222,17 @@ mod tests {
     }
 
     #[test]
-    fn believes_nothing_after_the_integrity() {
-        let message = binding(
-            1,
-            &[(0x0008, &[0; 20]), (0x0006, b"ours:theirs"), (0x0025, b"")],
-        );
-        let head = stun_head(&message).expect("STUN");
-        assert_eq!((head.username, head.nominates), (None, false));
+    fn takes_nothing_behind_the_integrity() {
+        let integrity = (0x0008, &[0; 20][..]);
+        let fingerprint = (0x8028, &[0; 4][..]);
+        assert!(stun_head(&binding(1, &[integrity, fingerprint])).is_some());
+        for attribute in [
+            (0x0006, &b"ours:theirs"[..]),
+            (0x0025, &[]),
+            (0x8029, &[0; 8]),
+        ] {
+            assert_eq!(stun_head(&binding(1, &[integrity, attribute])), None);
+        }
     }
 
     #[test]

@@ -54,7 +54,9 @@ pub struct Peer {
     ice: bool,
     /// Nothing was heard for a while.
     silent: bool,
-    /// When the client last answered a check of ours.
+    /// Where media goes.
+    path: Option<SocketAddr>,
+    /// When a check of ours was last answered from there.
     consent: Instant,
     /// Addresses that authenticated, oldest first.
     addresses: Vec<SocketAddr>,
@@ -121,6 +123,7 @@ impl Peer {
             stage: Stage::Connecting(now),
             ice: false,
             silent: false,
+            path: None,
             consent: now,
             addresses: Vec::new(),
             nomination: None,
@@ -188,7 +191,7 @@ impl Peer {
         self.brisk_until = turn.now + BRISK;
         self.read(from, datagram, turn.now);
         self.drain(turn);
-        self.note_dtls_close();
+        self.note_dtls(turn);
     }
 
     /// RTP or RTCP from a validated address.
@@ -233,7 +236,12 @@ impl Peer {
             .fetch_add(packet.payload.len() as u64, Ordering::Relaxed);
         // Past the core's sender, which checks per packet what is known to be right since the answer.
         self.write(RTCMessage::RtpPacket(String::new(), packet), turn.now);
-        self.flush(turn);
+        // Every other way into the core empties it, so this is the one datagram it has. Asking once more would have it
+        // search all its layers again.
+        if let Some(datagram) = self.parts.pc.poll_write() {
+            let transmit = (datagram.transport.peer_addr, datagram.message);
+            turn.out.datagrams.push_back(transmit);
+        }
     }
 
     /// Gives a datagram to the core.
@@ -279,9 +287,9 @@ impl Peer {
     /// Collects what the core wants sent, and notes its checks and answers on the way.
     fn flush(&mut self, turn: &mut Turn<'_>) {
         while let Some(datagram) = self.parts.pc.poll_write() {
-            if datagram.message.first().is_some_and(|&first| first < 4)
-                && let Some(head) = stun_head(&datagram.message)
-            {
+            if datagram.message.first().is_some_and(|&first| first >= 4) {
+                self.path = Some(datagram.transport.peer_addr);
+            } else if let Some(head) = stun_head(&datagram.message) {
                 match head.class {
                     StunClass::Request => turn.out.checks.push((head.transaction, turn.key)),
                     _ => self.answered = Some(head.transaction),
@@ -300,14 +308,7 @@ impl Peer {
             }
             RTCPeerConnectionEvent::OnConnectionStateChangeEvent(
                 RTCPeerConnectionState::Connected,
-            ) if self.stage != Stage::Up => {
-                self.stage = Stage::Up;
-                self.consent = turn.now;
-                self.brisk_until = turn.now + BRISK;
-                turn.out
-                    .events
-                    .push_back(RtcEvent::Connected(self.parts.participant));
-            }
+            ) => self.come_up(turn),
             RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnOpen(id)) => {
                 self.on_channel(id, turn)
             }
@@ -317,6 +318,19 @@ impl Peer {
                 self.control = None;
             }
             _ => {}
+        }
+    }
+
+    /// Keys are there: media can flow.
+    fn come_up(&mut self, turn: &mut Turn<'_>) {
+        if self.stage != Stage::Up {
+            self.stage = Stage::Up;
+            self.consent = turn.now;
+            self.brisk_until = turn.now + BRISK;
+            self.deadline = self.next_deadline(turn.now);
+            turn.out
+                .events
+                .push_back(RtcEvent::Connected(self.parts.participant));
         }
     }
 
@@ -330,11 +344,12 @@ impl Peer {
         }
     }
 
-    /// The core closes its DTLS transport without an event of its own.
-    fn note_dtls_close(&mut self) {
+    /// Looks at DTLS itself: the core has no event for its end, and none for its beginning while ICE is silent.
+    fn note_dtls(&mut self, turn: &mut Turn<'_>) {
         let receiver = self.receiver.and_then(|id| self.parts.pc.rtp_receiver(id));
         let state = receiver.and_then(|receiver| Some(receiver.transport()?.state()));
         match state {
+            Some(RTCDtlsTransportState::Connected) => self.come_up(turn),
             Some(RTCDtlsTransportState::Closed) => self.end(Reason::Closed),
             Some(RTCDtlsTransportState::Failed) => self.end(Reason::NeverConnected),
             _ => {}

@@ -93,11 +93,14 @@ impl Peers {
     ) -> Result<Credentials, RestartError> {
         let key = *self.keys.get(&participant).ok_or(RestartError::Unknown)?;
         let old = self.entries[key].peer.ufrag().to_owned();
-        let local = self
-            .with(key, now, |peer, turn| peer.restart(restart, turn))
-            .ok_or(RestartError::Refused)??;
-        if self.entries.contains(key) {
+        let restarted = self.with(key, now, |peer, turn| peer.restart(restart, turn));
+        let local = restarted.unwrap_or(Err(RestartError::Refused));
+        // The peer may have ended over it, and then with whichever of the two it had at that moment.
+        if local.is_ok() || !self.entries.contains(key) {
             self.routes.remove_ufrag(&old);
+        }
+        let local = local?;
+        if self.entries.contains(key) {
             self.routes.add_ufrag(&local.ufrag, key);
         }
         Ok(local)
@@ -166,7 +169,7 @@ impl Peers {
                 continue;
             };
             let deadline = entry.peer.deadline();
-            // Later than anything queued: with_peer or the next line queues it anew.
+            // Later than anything queued, so that one of the two branches queues it anew.
             entry.queued = now + NEVER;
             if deadline <= now {
                 self.with(key, now, |peer, turn| peer.timeout(turn));
@@ -254,3 +257,6 @@ impl Peers {
 
 /// Beyond every deadline.
 const NEVER: Duration = Duration::from_secs(3_600);
+
+#[cfg(test)]
+mod tests;

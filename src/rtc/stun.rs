@@ -57,6 +57,7 @@ fn decoded(datagram: &[u8]) -> Option<Message> {
 mod tests {
     use super::*;
     use crate::rtc::demux::stun_head;
+    use proptest::prelude::*;
     use rtc::stun::attributes::ATTR_USERNAME;
     use rtc::stun::message::TransactionId;
     use rtc::stun::textattrs::TextAttribute;
@@ -97,5 +98,23 @@ mod tests {
         assert!(before.nominates && !after.nominates);
         assert_eq!(before.transaction, after.transaction);
         assert_eq!(before.username, after.username);
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_checks_never_panic(damage in proptest::collection::vec((20usize..110, any::<u8>()), 1..8), keep in 20usize..120) {
+            let provider = rtc::crypto::default_provider().expect("built in");
+            let mut check = nomination("secret", provider.crypto());
+            for (at, byte) in damage {
+                if let Some(target) = check.get_mut(at) {
+                    *target = byte;
+                }
+            }
+            check.truncate(keep);
+            let length = (check.len() - 20) as u16;
+            check[2..4].copy_from_slice(&length.to_be_bytes());
+            let _ = is_authentic(&check, "secret", provider.crypto());
+            let _ = without_nomination(&check, "secret", provider.crypto());
+        }
     }
 }

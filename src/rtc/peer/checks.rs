@@ -95,7 +95,10 @@ impl Peer {
                 self.drain(turn);
             }
             StunClass::Success => {
-                self.consent = turn.now;
+                // Only who answers where media goes consents to getting it.
+                if self.path.is_none_or(|path| path == from) {
+                    self.consent = turn.now;
+                }
                 if let Some((_, nomination)) =
                     self.nomination.take_if(|(nominated, _)| *nominated == from)
                 {
@@ -155,7 +158,11 @@ impl Peer {
                 self.dropped(Dropped::Core);
             }
         }
-        self.timeout(turn);
+        // Checks go out at once; while DTLS is under way its clock is not to be disturbed.
+        match self.stage {
+            Stage::Handshaking(_) => self.drain(turn),
+            _ => self.timeout(turn),
+        }
     }
 
     /// Restarts ICE (RFC 8445, 9); says our new credentials, which are [`Peer::ufrag`] from now on.
@@ -176,6 +183,7 @@ impl Peer {
         self.remote = remote;
         self.parts.local = local.clone();
         self.ice = false;
+        self.path = None;
         self.nomination = None;
         self.trickled = 0;
         self.timeout(turn);

@@ -1,0 +1,262 @@
+//! Peers against a client of the same core, without sockets and in virtual time.
+
+use super::*;
+use crate::rtc::accept::{AcceptOptions, Acceptor};
+use crate::rtc::config::RtcConfig;
+use crossbeam_channel::bounded;
+use rtc::peer_connection::configuration::media_engine::MediaEngine;
+use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
+use rtc::peer_connection::event::RTCPeerConnectionEvent;
+use rtc::peer_connection::sdp::RTCSessionDescription;
+use rtc::peer_connection::transport::RTCIceCandidateInit;
+use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
+use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
+use rtc::sansio::Protocol as _;
+use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
+
+const ID: ParticipantId = ParticipantId(7);
+const STEP: Duration = Duration::from_millis(10);
+
+struct World {
+    begin: Instant,
+    now: Instant,
+    peers: Peers,
+    client: RTCPeerConnection,
+    /// Datagrams from the client that are kept back.
+    held: Vec<Vec<u8>>,
+    /// The client's DTLS is kept back from the server's certificate on.
+    slow: bool,
+    hold_dtls: bool,
+    /// Nothing passes in either direction, and the client's clock stands still.
+    cut: bool,
+    /// Checks that the server sent.
+    checks: usize,
+}
+
+impl World {
+    fn new() -> World {
+        let now = Instant::now();
+        let mut media = MediaEngine::default();
+        media.register_default_codecs().expect("codecs");
+        // Without checks of its own: each would have the server check back.
+        let settings = SettingEngineBuilder::new()
+            .with_ice_timeouts(None, None, Some(Duration::ZERO))
+            .build();
+        let mut client = RTCPeerConnectionBuilder::new()
+            .with_setting_engine(settings)
+            .with_media_engine(media)
+            .build(now)
+            .expect("client");
+        client
+            .add_transceiver_from_kind(RtpCodecKind::Audio, None)
+            .expect("audio");
+        let candidate = RTCIceCandidateInit {
+            candidate: "1 1 udp 1 192.0.2.2 5000 typ host".to_owned(),
+            ..RTCIceCandidateInit::default()
+        };
+        client.add_local_candidate(candidate).expect("candidate");
+        let offer = client.create_offer(None).expect("offer");
+        client
+            .set_local_description(now, offer.clone())
+            .expect("offer is set");
+        let metrics = Arc::new(RtcMetrics::default());
+        let (to_mixer, _) = bounded(1);
+        let config = RtcConfig::new(server());
+        let acceptor =
+            Acceptor::new(config, server(), to_mixer, metrics.clone()).expect("acceptor");
+        let accepted = acceptor
+            .accept(&offer.sdp, ID, AcceptOptions::default())
+            .expect("accepted");
+        let answer = RTCSessionDescription::answer(accepted.answer).expect("answer");
+        client
+            .set_remote_description(now, answer)
+            .expect("answer is set");
+        let mut peers = Peers::new(metrics);
+        peers.start(accepted.peer, now);
+        World {
+            begin: now,
+            now,
+            peers,
+            client,
+            held: Vec::new(),
+            slow: false,
+            hold_dtls: false,
+            cut: false,
+            checks: 0,
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.now - self.begin
+    }
+
+    fn step(&mut self) {
+        self.now += STEP;
+        self.peers.serve_deadlines(self.now);
+        for _ in 0..10 {
+            self.deliver();
+        }
+        if !self.cut && self.client.poll_timeout().is_some_and(|at| at <= self.now) {
+            let _ = self.client.handle_timeout(self.now);
+        }
+    }
+
+    fn deliver(&mut self) {
+        for (_, datagram) in std::mem::take(&mut self.peers.out.datagrams) {
+            self.checks += usize::from(datagram[..2] == [0, 1]);
+            self.hold_dtls |= self.slow && datagram[0] == 22 && datagram.len() > 300;
+            if !self.cut {
+                let message = TaggedBytesMut {
+                    now: self.now,
+                    transport: TransportContext {
+                        local_addr: client(),
+                        peer_addr: server(),
+                        transport_protocol: TransportProtocol::UDP,
+                        ecn: None,
+                    },
+                    message: datagram,
+                };
+                self.client.handle_read(message).expect("read");
+            }
+        }
+        while let Some(event) = self.client.poll_event() {
+            if let RTCPeerConnectionEvent::OnIceConnectionStateChangeEvent(_) = event {
+                let _ = self.client.handle_timeout(self.now);
+            }
+        }
+        while let Some(datagram) = self.client.poll_write() {
+            let bytes = datagram.message.to_vec();
+            if self.hold_dtls && (20..64).contains(&bytes[0]) {
+                self.held.push(bytes);
+            } else if !self.cut {
+                self.peers.dispatch(client(), &bytes, self.now);
+            }
+        }
+    }
+
+    /// Steps until `event` comes; says when.
+    fn until(&mut self, event: &RtcEvent, limit: Duration) -> Option<Duration> {
+        let end = self.now + limit;
+        while self.now < end {
+            self.step();
+            let position = self
+                .peers
+                .out
+                .events
+                .iter()
+                .position(|happened| happened == event);
+            if let Some(position) = position {
+                self.peers.out.events.drain(..=position);
+                return Some(self.elapsed());
+            }
+        }
+        None
+    }
+}
+
+fn server() -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 1], 7_882))
+}
+
+fn client() -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 2], 5_000))
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn checks_go_out_every_few_seconds_and_their_end_is_noticed() {
+    let mut world = World::new();
+    let connected = world
+        .until(&RtcEvent::Connected(ID), SECOND)
+        .expect("connected");
+    assert!(connected <= 3 * STEP, "{connected:?}");
+    let begin = world.now;
+    world.checks = 0;
+    while world.now < begin + 60 * SECOND {
+        world.step();
+    }
+    assert!(
+        (10..=15).contains(&world.checks),
+        "{} checks in a minute",
+        world.checks
+    );
+    assert!(
+        world.peers.out.events.is_empty(),
+        "{:?}",
+        world.peers.out.events
+    );
+    world.cut = true;
+    let cut = world.elapsed();
+    let silent = world
+        .until(&RtcEvent::Disconnected(ID), 60 * SECOND)
+        .expect("noticed")
+        - cut;
+    assert!((5 * SECOND..=12 * SECOND).contains(&silent), "{silent:?}");
+    let gone = world
+        .until(&RtcEvent::Gone(ID, Reason::ConsentLost), 60 * SECOND)
+        .expect("noticed")
+        - cut;
+    assert!((20 * SECOND..=28 * SECOND).contains(&gone), "{gone:?}");
+    assert!(world.peers.participants().is_empty());
+    assert_eq!(world.peers.routes.peer_at(client()), None);
+}
+
+#[test]
+fn a_silence_may_end() {
+    let mut world = World::new();
+    world
+        .until(&RtcEvent::Connected(ID), SECOND)
+        .expect("connected");
+    world.cut = true;
+    world
+        .until(&RtcEvent::Disconnected(ID), 15 * SECOND)
+        .expect("noticed");
+    world.cut = false;
+    world
+        .until(&RtcEvent::Connected(ID), 10 * SECOND)
+        .expect("back");
+}
+
+#[test]
+fn a_slow_client_has_fifteen_seconds_for_its_handshake() {
+    let mut world = World::new();
+    world.slow = true;
+    while !world.hold_dtls {
+        world.step();
+        assert!(
+            world.elapsed() < SECOND,
+            "the server's certificate comes at once"
+        );
+    }
+    let end = world.now + 15 * SECOND;
+    world.cut = true;
+    while world.now < end {
+        world.now += STEP;
+        let now = world.now;
+        world.peers.serve_deadlines(now);
+        world.peers.out.datagrams.clear();
+    }
+    assert!(world.peers.out.events.is_empty() && !world.held.is_empty());
+    world.cut = false;
+    (world.slow, world.hold_dtls) = (false, false);
+    for datagram in std::mem::take(&mut world.held) {
+        let now = world.now;
+        world.peers.dispatch(client(), &datagram, now);
+    }
+    let connected = world
+        .until(&RtcEvent::Connected(ID), 3 * SECOND)
+        .expect("connected");
+    assert!(connected > 15 * SECOND);
+}
+
+#[test]
+fn a_client_that_never_comes_is_gone_within_thirty_seconds() {
+    let mut world = World::new();
+    world.cut = true;
+    let gone = world.until(&RtcEvent::Gone(ID, Reason::NeverConnected), 60 * SECOND);
+    assert!(
+        gone.is_some_and(|gone| (20 * SECOND..=31 * SECOND).contains(&gone)),
+        "{gone:?}"
+    );
+}
