@@ -1,4 +1,6 @@
 //! mixminus: an audio-only MCU.
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 pub mod audio;
 pub mod cli;
 pub mod clock;

@@ -11,8 +11,8 @@
 //! 3. the *drift*: how fast the base moves, which is the difference between the sender's clock and
 //!    ours.
 //!
-//! A transit is taken from the *end* of a packet, so that a sender may change its packet length
-//! without looking late.
+//! A transit is taken from a packet's *first* sample: a packet twice as long is ready so much later,
+//! and a stream that mixes lengths must wait for its longest.
 
 use crate::format::SAMPLE_RATE_HZ;
 
@@ -43,12 +43,12 @@ impl DelayEstimator {
     /// Takes note of one arrival.
     ///
     /// - `arrival`: on the caller's clock, samples.
-    /// - `end`: media time just after the packet's last sample, unwrapped.
+    /// - `time`: media time of the packet's first sample, unwrapped.
     /// - `samples`: its length; `fec`: it carries a copy of the packet before.
     ///
     /// Real-time: safe.
-    pub fn arrived(&mut self, arrival: i64, end: i64, samples: usize, fec: bool) {
-        let transit = arrival - end;
+    pub fn arrived(&mut self, arrival: i64, time: i64, samples: usize, fec: bool) {
+        let transit = arrival - time;
         self.packet_samples = samples;
         self.loss.received(fec);
         if self.base.is_some_and(|base| transit - base > SHIFT_SAMPLES) {

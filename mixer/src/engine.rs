@@ -4,8 +4,7 @@
 //! an argument, and what comes out goes to a [`Sink`]. Within the limits it was made for nothing
 //! here allocates or frees; boxes arrive built and go back as [`Retired`].
 //!
-//! Rooms are spread over the slots of a tick, so that their work comes evenly instead of in one
-//! burst. A panic inside one room's tick retires that room; the others go on.
+//! A panic inside one room's tick retires that room; the others go on.
 
 use core::hash::{BuildHasherDefault, Hasher};
 use core::panic::AssertUnwindSafe;
@@ -13,9 +12,10 @@ use std::collections::HashMap;
 use std::panic::catch_unwind;
 
 use crate::command::{Command, Event, Retired};
-use crate::format::{SLOT_SAMPLES, TickLength};
+use crate::format::SLOT_SAMPLES;
 use crate::packet::{OutPacket, Packet};
 use crate::participant::Participant;
+use crate::phase::SlotLoads;
 use crate::playout::Pushed;
 use crate::room::Room;
 use crate::stats::EngineStats;
@@ -47,7 +47,7 @@ pub struct Engine {
     berths: Vec<Option<Berth>>,
     berth_of: IdMap<RoomId, usize>,
     seat_of: IdMap<ParticipantId, Seat>,
-    slot_load: [usize; SLOTS],
+    loads: SlotLoads,
     stats: EngineStats,
 }
 
@@ -75,7 +75,7 @@ impl Engine {
             berths: Vec::with_capacity(limits.rooms),
             berth_of: map_for(limits.rooms),
             seat_of: map_for(limits.participants),
-            slot_load: [0; SLOTS],
+            loads: SlotLoads::default(),
             stats: EngineStats::default(),
         }
     }
@@ -150,12 +150,16 @@ impl Engine {
     ///
     /// Real-time: safe.
     pub fn push(&mut self, from: ParticipantId, packet: &Packet, arrival: Time) -> Option<Pushed> {
-        let pushed = self.seat_of.get(&from).and_then(|seat| {
+        let taken = self.seat_of.get(&from).and_then(|seat| {
             let berth = self.berths[seat.berth].as_mut()?;
-            berth.room.push(seat.member, packet, arrival)
+            let taken = berth.room.push(seat.member, packet, arrival)?;
+            if let Some(ready) = taken.wanted {
+                berth.move_to_meet(ready, &mut self.loads);
+            }
+            Some(taken.pushed)
         });
-        self.stats.strays_total += u64::from(pushed.is_none());
-        pushed
+        self.stats.strays_total += u64::from(taken.is_none());
+        taken
     }
 
     /// Runs one tick of every room whose phase falls on `slot`.
@@ -208,33 +212,19 @@ impl Engine {
                 self.berths.len() - 1
             }
         };
-        let phase = self.least_loaded_phase(room.settings().tick);
+        let phase = self.loads.least_loaded(room.settings().tick);
         let berth = Berth { phase, room };
-        for slot in berth.slots() {
-            self.slot_load[slot] += 1;
-        }
+        berth.weigh(1 + berth.room.members().len() as isize, &mut self.loads);
         self.berths[index] = Some(berth);
         self.berth_of.insert(id, index);
         Ok(())
-    }
-
-    /// The phase whose slots hold the fewest rooms and members together.
-    fn least_loaded_phase(&self, tick: TickLength) -> usize {
-        let load = |phase: &usize| -> usize {
-            slots_of(*phase, tick)
-                .map(|slot| self.slot_load[slot])
-                .sum()
-        };
-        (0..tick.slots()).min_by_key(load).unwrap_or(0)
     }
 
     fn remove_room(&mut self, index: usize, sink: &mut dyn Sink) {
         let Some(berth) = self.berths[index].take() else {
             return;
         };
-        for slot in berth.slots() {
-            self.slot_load[slot] -= 1 + berth.room.members().len();
-        }
+        berth.weigh(-1 - berth.room.members().len() as isize, &mut self.loads);
         self.berth_of.remove(&berth.room.id());
         for id in berth.room.members().ids() {
             // Someone who is fading out here may sit elsewhere by now.
@@ -264,9 +254,7 @@ impl Engine {
             return Err(participant);
         };
         let member = berth.room.add(participant)?;
-        for slot in berth.slots() {
-            self.slot_load[slot] += 1;
-        }
+        berth.weigh(1, &mut self.loads);
         let seat = Seat {
             berth: index,
             member,
@@ -292,9 +280,7 @@ impl Engine {
             return;
         };
         while let Some((participant, place)) = berth.room.members_mut().take_left() {
-            for slot in slots_of(berth.phase, berth.room.settings().tick) {
-                self.slot_load[slot] -= 1;
-            }
+            berth.weigh(-1, &mut self.loads);
             if let Some(moved) = berth.room.members().at(place)
                 && let Some(seat) = self.seat_of.get_mut(&moved)
             {
@@ -323,18 +309,22 @@ impl Berth {
             && !self.room.members().is_empty()
     }
 
-    fn slots(&self) -> impl Iterator<Item = usize> + use<> {
-        slots_of(self.phase, self.room.settings().tick)
+    /// Adds `by` to what the room's slots carry, or takes it away.
+    fn weigh(&self, by: isize, loads: &mut SlotLoads) {
+        loads.change(self.phase, self.room.settings().tick, by);
+    }
+
+    /// Moves the room to where packets that are ready at `ready` wait less.
+    fn move_to_meet(&mut self, ready: Time, loads: &mut SlotLoads) {
+        let tick = self.room.settings().tick;
+        let members = self.room.members().len();
+        if let Some(phase) = loads.better(self.phase, ready, tick, members) {
+            self.weigh(-1 - members as isize, loads);
+            self.phase = phase;
+            self.weigh(1 + members as isize, loads);
+        }
     }
 }
-
-/// The slots of a longest tick in which a room of this phase runs.
-fn slots_of(phase: usize, tick: TickLength) -> impl Iterator<Item = usize> {
-    (phase..SLOTS).step_by(tick.slots())
-}
-
-/// Slots of the longest tick.
-const SLOTS: usize = TickLength::Ms20.slots();
 
 type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
 
@@ -373,7 +363,7 @@ mod tests {
 
     use super::*;
     use crate::command::Shared;
-    use crate::format::{Layout, SLOT};
+    use crate::format::{Layout, SLOT, TickLength};
     use crate::members::Members;
     use crate::participant::ParticipantConfig;
     use crate::room::RoomSettings;
@@ -466,14 +456,20 @@ mod tests {
             bench.add_room(room, TickLength::Ms20, 2);
             bench.join(room, room + 1, TickLength::Ms20);
         }
-        assert_eq!(bench.engine.slot_load, [2; 8]);
+        let loads = |bench: &Bench| -> Vec<usize> {
+            let phases = 0..8;
+            phases
+                .map(|phase| bench.engine.loads.of(phase, TickLength::Ms20))
+                .collect()
+        };
+        assert_eq!(loads(&bench), [2; 8]);
         bench.add_room(8, TickLength::Ms10, 2);
-        assert_eq!(bench.engine.slot_load.iter().sum::<usize>(), 18);
+        assert_eq!(loads(&bench).iter().sum::<usize>(), 18);
         bench.apply(Command::RemoveRoom(RoomId(3)));
         bench.apply(Command::RemoveRoom(RoomId(8)));
-        let emptied = bench.engine.slot_load.iter().position(|&load| load == 0);
+        let emptied = loads(&bench).iter().position(|&load| load == 0).unwrap();
         bench.add_room(9, TickLength::Ms20, 2);
-        assert_eq!(bench.engine.slot_load[emptied.unwrap()], 1);
+        assert_eq!(loads(&bench)[emptied], 1);
     }
 
     #[test]
@@ -566,6 +562,6 @@ mod tests {
             let room = &bench.engine.berths[seat.berth].as_ref().unwrap().room;
             assert_eq!(room.members().at(seat.member), Some(ParticipantId(id)));
         }
-        assert_eq!(bench.engine.slot_load.iter().sum::<usize>(), 3);
+        assert_eq!(bench.engine.loads.of(0, TickLength::Ms20), 3);
     }
 }

@@ -1,4 +1,6 @@
 //! The pure mixing engine: packets in, mix-minus packets out, one tick at a time.
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 pub mod bus;
 pub mod codec;
 pub mod command;
@@ -14,6 +16,7 @@ pub mod members;
 pub mod opus_toc;
 pub mod packet;
 pub mod participant;
+pub mod phase;
 pub mod playout;
 pub mod profile;
 pub mod room;

@@ -262,7 +262,7 @@ const REFRESH_MS: u32 = 400;
 const REFRESHED_MS: u32 = 2_000;
 
 /// The longest packet that carries nothing but "nothing": a table-of-contents byte and a count.
-const DTX_MAX_BYTES: usize = 2;
+pub(crate) const DTX_MAX_BYTES: usize = 2;
 
 /// Samples of one millisecond must be whole for the arithmetic in milliseconds above.
 const _: () = assert!(SAMPLE_RATE_HZ.is_multiple_of(1_000));

@@ -14,14 +14,14 @@ use crate::command::Event;
 use crate::engine::Sink;
 use crate::format::{Layout, TickLength};
 use crate::frame::Frame;
-use crate::listener::{Heard, Mix, Turn};
+use crate::listener::{DTX_MAX_BYTES, Heard, Mix, Turn};
 use crate::members::{Rank, sources_of};
 use crate::packet::{OutPacket, Packet, Payload, Sources};
 use crate::participant::Participant;
 use crate::playout::Pushed;
 use crate::stats::{TickStats, publish};
-use crate::strip::{Rules, Strip};
-use crate::units::{Decibels, Level, RoomId, RtpTime, Tick, Time};
+use crate::strip::Rules;
+use crate::units::{Decibels, Level, ParticipantId, RoomId, RtpTime, Tick, Time};
 
 pub use crate::members::Members;
 
@@ -58,7 +58,22 @@ pub struct Room {
     mix: Frame,
     packet: OutPacket,
     tick: Tick,
+    /// How long nobody has been heard, saturating.
+    rest_ms: u32,
+    /// Packets went out at the last tick.
+    sent: bool,
+    /// Who was heard last.
+    last_talker: Option<ParticipantId>,
     broken: bool,
+}
+
+/// What became of a packet, and what follows from it for the room's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub pushed: Pushed,
+    /// Nobody is heard, and this packet's sender is likely to be next: it may be played from this
+    /// instant on, and so, a tick's length later, may its successors.
+    pub wanted: Option<Time>,
 }
 
 impl Room {
@@ -79,6 +94,9 @@ impl Room {
                 payload: Payload::EMPTY,
             },
             tick: Tick(0),
+            rest_ms: u32::MAX,
+            sent: false,
+            last_talker: None,
             broken: false,
         }
     }
@@ -126,7 +144,7 @@ impl Room {
             }
         }
         self.report(sink);
-        self.tick.0 += 1;
+        self.advance(&stats);
         stats
     }
 
@@ -271,14 +289,43 @@ impl Room {
             }
         }
     }
+
+    fn advance(&mut self, stats: &TickStats) {
+        self.tick.0 += 1;
+        self.sent = stats.packets > 0;
+        self.rest_ms = match stats.contributors {
+            0 => self.rest_ms.saturating_add(self.settings.tick.ms()),
+            _ => 0,
+        };
+        let loudest = self.members.ranks.first();
+        self.last_talker = loudest.map(|rank| rank.id).or(self.last_talker);
+    }
 }
 
 /// What the engine does to a room between ticks. Each is real-time safe.
 impl Room {
     /// Takes in one packet for the member at `member`; `None` if that one does not talk.
-    pub(crate) fn push(&mut self, member: usize, packet: &Packet, arrival: Time) -> Option<Pushed> {
-        let strip: &mut Strip = self.members.list.get_mut(member)?.strip.as_mut()?;
-        Some(strip.push(packet, arrival))
+    pub(crate) fn push(&mut self, member: usize, packet: &Packet, arrival: Time) -> Option<Taken> {
+        let at_rest = self.is_at_rest();
+        let participant = self.members.list.get_mut(member)?;
+        let strip = participant.strip.as_mut()?;
+        let begins = strip.begins_talk_spurt_at(arrival);
+        let pushed = strip.push(packet, arrival);
+        let speaks = packet.level != Some(Level::SILENCE)
+            && packet.payload.as_slice().len() > DTX_MAX_BYTES
+            && !participant.shared.settings.muted();
+        let is_next = begins || self.last_talker == Some(participant.id);
+        let wanted = at_rest && speaks && is_next && pushed == Pushed::Stored;
+        Some(Taken {
+            pushed,
+            wanted: wanted.then(|| arrival + strip.stats().target),
+        })
+    }
+
+    /// Nobody is heard and nothing is on its way out, so that nobody can notice an odd tick: no
+    /// packet is half full, and none was sent that would overlap with the next.
+    fn is_at_rest(&self) -> bool {
+        self.rest_ms > LONGEST_PACKET_MS && !self.sent
     }
 
     /// Changes what can change while people are in.
@@ -321,6 +368,9 @@ impl fmt::Debug for Room {
             .finish_non_exhaustive()
     }
 }
+
+/// The longest packet a recipe has.
+const LONGEST_PACKET_MS: u32 = 60;
 
 /// How much louder a newcomer must be to take the place of one who is heard, where places are few.
 const STAYS_DB: f32 = 6.0;

@@ -5,6 +5,7 @@
 //! the room's decision. It knows neither other strips nor the room.
 
 use core::fmt;
+use core::time::Duration;
 
 use crate::codec::Decode;
 use crate::format::{Layout, SAMPLE_RATE_HZ, TickLength};
@@ -30,6 +31,7 @@ pub struct Strip {
     frame: Frame,
     gate: Gate,
     silent_since: Option<Time>,
+    last_arrival: Option<Time>,
     muted: bool,
     gain: Gain,
     applied: f32,
@@ -49,6 +51,7 @@ impl Strip {
             frame: Frame::new(layout, tick),
             gate: Gate::new(),
             silent_since: None,
+            last_arrival: None,
             muted: false,
             gain: Gain::UNITY,
             applied: 0.0,
@@ -68,7 +71,14 @@ impl Strip {
             }
             _ => self.silent_since = None,
         }
+        self.last_arrival = Some(arrival);
         self.playout.push(packet, arrival)
+    }
+
+    /// Whether a packet that arrives now comes after a pause.
+    pub fn begins_talk_spurt_at(&self, arrival: Time) -> bool {
+        let last = self.last_arrival;
+        last.is_none_or(|last| arrival.since(last) > PAUSE)
     }
 
     /// Sets the gain it moves to at the next [`contribute`](Strip::contribute), and whether it is
@@ -217,6 +227,9 @@ impl fmt::Debug for Strip {
             .finish_non_exhaustive()
     }
 }
+
+/// Longer than the usual packets are apart: the sender was silent.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// 10 ms, the shortest tick: every ramp ends within the tick it began in.
 const RAMP_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 100;

@@ -265,13 +265,16 @@ mod tests {
             }
         }
 
-        fn add_room(&self) {
-            let room = Room::new(ROOM, RoomSettings::default(), 8);
-            let command = Command::AddRoom(Box::new(room));
+        fn send(&self, command: Command) {
             assert!(self.audio.handle().send(command).is_ok());
         }
 
-        fn join(&self, id: u32) {
+        fn add_room(&self, id: RoomId) {
+            let room = Room::new(id, RoomSettings::default(), 8);
+            self.send(Command::AddRoom(Box::new(room)));
+        }
+
+        fn join(&self, room: RoomId, id: u32) {
             let limits = ReceiverLimits::default();
             let recipe = Recipe::new(Profile::Voice, &limits, TickLength::Ms20);
             let config = ParticipantConfig {
@@ -282,11 +285,10 @@ mod tests {
                 tick: TickLength::Ms20,
             };
             let participant = Participant::new(config, Arc::new(Shared::default()));
-            let command = Command::AddParticipant {
-                room: ROOM,
+            self.send(Command::AddParticipant {
+                room,
                 participant: Box::new(participant),
-            };
-            assert!(self.audio.handle().send(command).is_ok());
+            });
         }
     }
 
@@ -346,9 +348,9 @@ mod tests {
     #[test]
     fn two_people_hear_each_other_on_the_beat() {
         let network = Network::new();
-        network.add_room();
-        network.join(1);
-        network.join(2);
+        network.add_room(ROOM);
+        network.join(ROOM, 1);
+        network.join(ROOM, 2);
         let mut voices = TONES_HZ.map(Voice::new);
         let mut heard: BTreeMap<u32, Vec<Outbound>> = BTreeMap::new();
         let began = Instant::now();
@@ -417,7 +419,7 @@ mod tests {
     #[test]
     fn what_leaves_is_freed_and_a_stopped_mixer_holds_nothing() {
         let network = Network::new();
-        network.add_room();
+        network.add_room(ROOM);
         let shared: Vec<Arc<Shared>> = (1..=4)
             .map(|id| {
                 let shared = Arc::new(Shared::default());
@@ -429,17 +431,15 @@ mod tests {
                     tick: TickLength::Ms20,
                 };
                 let participant = Participant::new(config, shared.clone());
-                let command = Command::AddParticipant {
+                network.send(Command::AddParticipant {
                     room: ROOM,
                     participant: Box::new(participant),
-                };
-                assert!(network.audio.handle().send(command).is_ok());
+                });
                 shared
             })
             .collect();
         for id in [1, 2] {
-            let command = Command::RemoveParticipant(ParticipantId(id));
-            assert!(network.audio.handle().send(command).is_ok());
+            network.send(Command::RemoveParticipant(ParticipantId(id)));
         }
         let patience = Instant::now() + Duration::from_secs(5);
         while shared[..2]
@@ -451,5 +451,31 @@ mod tests {
         }
         network.audio.stop().unwrap();
         assert!(shared.iter().all(|shared| Arc::strong_count(shared) == 1));
+    }
+
+    #[test]
+    fn a_fault_is_told_and_costs_one_room() {
+        const OTHER: RoomId = RoomId(8);
+        let network = Network::new();
+        for (room, id) in [(ROOM, 1), (OTHER, 2)] {
+            network.add_room(room);
+            network.join(room, id);
+        }
+        network.send(Command::Break(ROOM));
+        let handle = network.audio.handle();
+        let patience = Instant::now() + Duration::from_secs(5);
+        while handle.metrics().faults.load(Ordering::Relaxed) == 0 {
+            assert!(Instant::now() < patience, "told within seconds");
+            std::thread::sleep(SLOT);
+        }
+        let ticks = || handle.metrics().room_ticks.load(Ordering::Relaxed);
+        let before = ticks();
+        while ticks() < before + 5 {
+            assert!(Instant::now() < patience, "the other room goes on");
+            std::thread::sleep(SLOT);
+        }
+        let events: Vec<Event> = handle.events().try_iter().collect();
+        assert_eq!(events, [Event::RoomFault { room: ROOM }]);
+        network.audio.stop().unwrap();
     }
 }

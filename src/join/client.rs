@@ -42,11 +42,14 @@ pub enum ClientEvent {
 }
 
 /// A participant of a room.
+///
+/// One that is dropped without [`Client::leave`] is not brought back any more; the server finds out by
+/// itself, and a recording may lack its end.
 pub struct Client {
     media: Media,
     live: Arc<Mutex<Option<Live>>>,
     events: mpsc::Receiver<ClientEvent>,
-    keeper: JoinHandle<()>,
+    keeper: KeeperTask,
     joined: Instant,
 }
 
@@ -86,7 +89,7 @@ impl Client {
             media,
             live: shared,
             events,
-            keeper: tokio::spawn(keeper.run(live)),
+            keeper: KeeperTask(tokio::spawn(keeper.run(live))),
             joined: Instant::now(),
         })
     }
@@ -136,10 +139,10 @@ impl Client {
     /// # Errors
     /// [`JoinError`] when the recording could not be written. A server that does not answer any more is
     /// no error: it finds out by itself.
-    pub async fn leave(self) -> Result<(), JoinError> {
-        self.keeper.abort();
+    pub async fn leave(mut self) -> Result<(), JoinError> {
+        self.keeper.0.abort();
         // Aborted or not, it must be through before the session is taken out.
-        let _ = self.keeper.await;
+        let _ = (&mut self.keeper.0).await;
         let live = lock(&self.live).take();
         if let Some(live) = live {
             live.end().await;
@@ -190,6 +193,15 @@ impl Live {
         if let Err(error) = left {
             warn!("the session could not be ended: {error}");
         }
+    }
+}
+
+/// The keeper's task, which ends with the client.
+struct KeeperTask(JoinHandle<()>);
+
+impl Drop for KeeperTask {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -11,6 +11,8 @@ use rtc::rtp::header::Header;
 pub trait Tap: Send + Sync {
     /// A frame was taken from the source and is about to be encoded.
     ///
+    /// - `at`: for a microphone, the instant of the frame's last sample: its first is as long ago as the
+    ///   frame lasts.
     /// - `time`: the RTP time of its first sample, as [`Tap::sent`] will see it.
     fn taken(&self, at: Instant, time: RtpTime, pcm: &[f32]) {
         let _ = (at, time, pcm);
@@ -28,7 +30,7 @@ pub trait Tap: Send + Sync {
 
     /// A frame of 20 ms left the playout.
     ///
-    /// - `due`: the instant at which a sound card would have wanted it.
+    /// - `due`: the instant at which a sound card would have wanted its first sample.
     fn played(&self, due: Instant, pcm: &[f32]) {
         let _ = (due, pcm);
     }

@@ -240,7 +240,7 @@ impl Sender {
                 return self.stream.fall_silent();
             }
         };
-        let mut header = self.stream.header(outlet);
+        let mut header = self.stream.header(outlet.ssrc, outlet.payload_type);
         if let Some(number) = outlet.limits.level_extension {
             let level = Bytes::copy_from_slice(&[level_of(&self.pcm).wire()]);
             header
@@ -295,14 +295,14 @@ impl Stream {
     }
 
     /// The header of the packet of this tick; the first after silence carries the marker bit.
-    fn header(&mut self, outlet: &Outlet) -> Header {
+    fn header(&mut self, ssrc: u32, payload_type: u8) -> Header {
         let header = Header {
             version: 2,
             marker: !self.talking,
-            payload_type: outlet.payload_type,
+            payload_type,
             sequence_number: self.seq,
             timestamp: self.time,
-            ssrc: outlet.ssrc,
+            ssrc,
             ..Header::default()
         };
         self.seq = self.seq.wrapping_add(1);
@@ -340,6 +340,25 @@ mod tests {
             assert_eq!((ptime.ms(), ptime.samples()), (ms, ms as usize * 48));
         }
         assert_eq!(Ptime::from_ms(30), None);
+    }
+
+    #[test]
+    fn a_gap_moves_the_time_and_not_the_sequence() {
+        let mut stream = Stream::new(65_535, u32::MAX - 959);
+        let mut next = |silent: bool| {
+            let header = (!silent).then(|| stream.header(7, 111));
+            if silent {
+                stream.fall_silent();
+            }
+            stream.pass(960);
+            header.map(|header| (header.sequence_number, header.timestamp, header.marker))
+        };
+        assert_eq!(next(false), Some((65_535, u32::MAX - 959, true)));
+        assert_eq!(next(false), Some((0, 0, false)));
+        assert_eq!(next(true), None);
+        assert_eq!(next(true), None);
+        assert_eq!(next(false), Some((1, 2_880, true)));
+        assert_eq!(next(false), Some((2, 3_840, false)));
     }
 
     #[test]

@@ -18,8 +18,8 @@ impl Playout {
         let tick = self.tick_samples;
         let needed_at = now + ((queued / tick + 1) * tick) as i64;
         let packets = (tick - queued % tick).div_ceil(self.packet_samples);
-        let end = self.next_time + (packets * self.packet_samples) as i64;
-        Some(needed_at - (base + end) - self.delay.target())
+        let start = self.next_time + ((packets - 1) * self.packet_samples) as i64;
+        Some(needed_at - (base + start) - self.delay.target())
     }
 
     /// Puts time in or takes it out, one splice at most.
@@ -119,7 +119,7 @@ impl Playout {
 
     /// How long what plays now has waited since it could first have arrived.
     fn current_delay(&self, now: i64) -> Option<i64> {
-        Some(now - self.delay.base()? - self.played_up_to() - self.packet_samples as i64)
+        Some(now - self.delay.base()? - self.played_up_to())
     }
 
     /// Writes the delay down for whoever asks.

@@ -199,8 +199,7 @@ impl Playout {
             }
         };
         let fec = opus_toc::carries_fec(payload);
-        self.delay
-            .arrived(arrival, time + shape.samples as i64, shape.samples, fec);
+        self.delay.arrived(arrival, time, shape.samples, fec);
         if !self.fresh && seq < self.next_seq {
             self.stats.late += 1;
             return Pushed::Late;
@@ -280,7 +279,7 @@ impl Playout {
         let Some(base) = self.delay.base() else {
             return false;
         };
-        if now < base + first.end() + self.delay.target() {
+        if now < base + first.time + self.delay.target() {
             return false;
         }
         if !self.fresh && first.seq > self.next_seq {

@@ -149,6 +149,11 @@ impl<W: Write + Seek> WavSink<W> {
 
 impl<W: Write + Seek + Send> Sink for WavSink<W> {
     fn write(&mut self, pcm: &[f32]) -> Result<(), PcmError> {
+        if self.writer.len() as usize + pcm.len() > MAX_SAMPLES {
+            return Err(PcmError::Unsupported {
+                what: "a WAV file holds no more than twelve hours: record to .ogg".to_owned(),
+            });
+        }
         for sample in pcm {
             self.writer.write_sample(to_s16(*sample))?;
         }
@@ -173,6 +178,9 @@ pub(super) fn to_s16(sample: f32) -> i16 {
 
 /// Frames read at a time: about 20 ms at usual rates.
 const READ_FRAMES: usize = 1_024;
+
+/// The header counts bytes in 32 bits.
+const MAX_SAMPLES: usize = (u32::MAX as usize - 1_000) / 2;
 
 /// The header is brought up to date this often, so that even a killed recorder leaves a playable file.
 const FLUSH_SAMPLES: usize = SAMPLE_RATE_HZ as usize;

@@ -1,0 +1,120 @@
+//! Which slot of its tick a room runs in.
+//!
+//! Rooms spread over the slots, so that the work comes evenly instead of in one burst. Where a room
+//! runs is free to choose while nobody is heard in it: at the start of a talk-spurt it moves to
+//! shortly after that talker's packets arrive, who then waits a few milliseconds for the tick
+//! instead of half of it on average. While somebody is heard the phase stays.
+
+use core::time::Duration;
+
+use crate::format::{SLOT, TickLength};
+use crate::units::Time;
+
+/// How many rooms and members each slot of the longest tick carries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SlotLoads([usize; SLOTS]);
+
+impl SlotLoads {
+    /// Adds or takes away what runs in the slots of `phase`.
+    pub fn change(&mut self, phase: usize, tick: TickLength, by: isize) {
+        for slot in slots_of(phase, tick) {
+            self.0[slot] = self.0[slot].saturating_add_signed(by);
+        }
+    }
+
+    /// What the slots of `phase` carry together.
+    pub fn of(&self, phase: usize, tick: TickLength) -> usize {
+        slots_of(phase, tick).map(|slot| self.0[slot]).sum()
+    }
+
+    /// The phase whose slots carry least.
+    pub fn least_loaded(&self, tick: TickLength) -> usize {
+        let phases = 0..tick.slots();
+        phases
+            .min_by_key(|&phase| self.of(phase, tick))
+            .unwrap_or(0)
+    }
+
+    /// The phase a room of `members` at phase `now` had better move to for packets that are ready
+    /// at `ready`; `None` if what it would gain is not worth it, or if too much runs there already.
+    ///
+    /// - `ready`: when a packet may be played, on a clock whose origin is a slot.
+    pub fn better(
+        &self,
+        now: usize,
+        ready: Time,
+        tick: TickLength,
+        members: usize,
+    ) -> Option<usize> {
+        let slots = tick.slots();
+        let ready = ready + SPARE;
+        let slot = ready.us().div_ceil(SLOT.as_micros() as u64);
+        let phase = (slot % slots as u64) as usize;
+        let gained = (now + slots - phase) % slots;
+        let is_worth_it = gained > WORTH_SLOTS;
+        // A move must not make one slot carry more than twice what the room carries now.
+        let has_room = self.of(phase, tick) <= self.of(now, tick) + members;
+        (is_worth_it && has_room).then_some(phase)
+    }
+}
+
+/// The slots of a longest tick in which a room of this phase runs.
+fn slots_of(phase: usize, tick: TickLength) -> impl Iterator<Item = usize> {
+    (phase..SLOTS).step_by(tick.slots())
+}
+
+/// Slots of the longest tick.
+const SLOTS: usize = TickLength::Ms20.slots();
+
+/// Kept between a packet being ready and the tick: a packet that comes later than all before it
+/// would otherwise miss its tick and cost a whole one of delay.
+const SPARE: Duration = Duration::from_millis(3);
+
+/// A move that gains no more than this is left alone: the packets' own jitter is as large.
+const WORTH_SLOTS: usize = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TICK: TickLength = TickLength::Ms20;
+
+    #[test]
+    fn a_packet_waits_for_the_first_slot_after_it_is_ready() {
+        let loads = SlotLoads::default();
+        for (ready_us, now, better) in [
+            // Ready at 3.1 ms with what is spared: slot 2.
+            (100, 2, None),
+            (100, 3, None),
+            (100, 4, Some(2)),
+            (100, 7, Some(2)),
+            (100, 1, Some(2)),
+            // Across the end of the tick.
+            (18_000, 1, None),
+            (18_000, 0, Some(1)),
+            (1_000_000_100, 0, Some(2)),
+        ] {
+            let got = loads.better(now, Time::from_us(ready_us), TICK, 1);
+            assert_eq!(got, better, "ready at {ready_us} us, now {now}");
+        }
+    }
+
+    #[test]
+    fn a_crowded_slot_is_left_alone() {
+        let mut loads = SlotLoads::default();
+        loads.change(7, TICK, 3);
+        loads.change(2, TICK, 20);
+        assert_eq!(loads.better(7, Time::from_us(100), TICK, 2), None);
+        loads.change(2, TICK, -15);
+        assert_eq!(loads.better(7, Time::from_us(100), TICK, 2), Some(2));
+    }
+
+    #[test]
+    fn a_short_tick_runs_twice_in_a_long_one() {
+        let mut loads = SlotLoads::default();
+        loads.change(1, TickLength::Ms10, 4);
+        assert_eq!(loads, SlotLoads([0, 4, 0, 0, 0, 4, 0, 0]));
+        assert_eq!(loads.of(1, TickLength::Ms10), 8);
+        assert_eq!(loads.of(1, TICK), 4);
+    }
+}
