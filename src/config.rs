@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use crate::control::{RoomConfig, RoomName};
 
-pub use keys::{KEYS, Key};
+pub use keys::{KEYS, Key, table};
 
 /// What `mixminus serve` runs with.
 #[derive(Debug, Clone, PartialEq)]
@@ -265,6 +265,16 @@ mod tests {
             let shown = (key.show)(&config).unwrap_or_default();
             assert_eq!(shown.trim_matches('"'), key.default, "{}", key.name);
         }
+    }
+
+    #[test]
+    fn the_table_for_readers_has_a_row_for_every_key() {
+        let table = table();
+        assert_eq!(table.lines().count(), KEYS.len() + 2);
+        assert!(
+            table.lines().all(|line| line.matches('|').count() == 6),
+            "{table}"
+        );
     }
 
     #[test]
