@@ -59,9 +59,6 @@ pub struct Serve {
         value_delimiter = ','
     )]
     pub announce: Vec<String>,
-    /// Mixer threads (default: 1)
-    #[arg(long, env = "MIXMINUS_MIXERS", value_name = "N")]
-    pub mixers: Option<String>,
     /// Certificate chain, PEM; HTTP is then served over TLS
     #[arg(long, env = "MIXMINUS_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<String>,
@@ -151,7 +148,6 @@ impl Serve {
         let one = [
             ("http", &self.http),
             ("media", &self.media),
-            ("mixers", &self.mixers),
             ("tls_cert", &self.tls_cert),
             ("tls_key", &self.tls_key),
             ("tls_self_signed", &self.tls_self_signed),

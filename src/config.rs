@@ -24,8 +24,6 @@ pub struct Config {
     pub media: SocketAddr,
     /// Addresses told to clients instead of the host's own.
     pub announce: Vec<IpAddr>,
-    /// Mixer threads.
-    pub mixers: u32,
     /// Certificate chain, PEM.
     pub tls_cert: Option<PathBuf>,
     /// Private key of the certificate, PEM.
@@ -88,7 +86,6 @@ impl Default for Config {
             http: SocketAddr::from(([127, 0, 0, 1], 8080)),
             media: SocketAddr::from(([0, 0, 0, 0], 7882)),
             announce: Vec::new(),
-            mixers: 1,
             tls_cert: None,
             tls_key: None,
             tls_self_signed: false,

@@ -26,11 +26,11 @@ fn the_settings_table_is_the_program_s() {
     let end = README
         .find("<!-- /settings -->")
         .expect("the mark is there");
-    assert_eq!(
-        &README[begin..end],
-        settings_table(),
-        "put this between the marks:\n{}",
-        settings_table()
+    let table = config::table();
+    assert!(
+        README[begin..end] == table,
+        "put this between the marks:
+{table}"
     );
 }
 

@@ -46,7 +46,7 @@ pub fn table() -> String {
 }
 
 /// Every setting, in the order in which they are printed.
-pub const KEYS: [Key; 19] = [
+pub const KEYS: [Key; 18] = [
     Key {
         name: "http",
         unit: "address",
@@ -73,15 +73,6 @@ pub const KEYS: [Key; 19] = [
         help: "Told to clients instead of the host's own addresses, for a server behind NAT.",
         set: |config, values| ips(values).map(|value| config.announce = value),
         show: |config| Some(quoted_list(&config.announce)),
-    },
-    Key {
-        name: "mixers",
-        unit: "threads",
-        default: "1",
-        range: "1",
-        help: "Mixer threads.",
-        set: |config, values| number(values, 1..=1).map(|value| config.mixers = value),
-        show: |config| Some(config.mixers.to_string()),
     },
     Key {
         name: "tls_cert",
