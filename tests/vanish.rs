@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use common::measure::percentile;
 use common::process::Process;
 use common::sound::{TONES_HZ, scratch, write_tone};
-use common::stand::Stand;
+use common::stand::{Stand, Told};
 use mixminus::join::media::MediaOptions;
 use mixminus::join::tap::Tap;
 use rtc::rtp::header::Header;
@@ -35,7 +35,7 @@ async fn who_is_killed_falls_silent_at_once_and_is_gone_within_half_a_minute() {
         ..MediaOptions::default()
     };
     let listener = stand.join("lobby", "ear", media).await;
-    let mut messages = listener.messages();
+    let told = Told::to(&listener);
 
     let mut killed = Vec::new();
     for number in 0..KILLS {
@@ -68,12 +68,8 @@ async fn who_is_killed_falls_silent_at_once_and_is_gone_within_half_a_minute() {
     println!("the last one is gone {gone:?} after its kill (asked for {waited:?})");
     assert!(gone <= patience, "gone after {gone:?}");
     sleep(Duration::from_millis(200)).await;
-    let reasons: Vec<String> = std::iter::from_fn(|| messages.try_recv().ok())
-        .map(|message| serde_json::from_str::<serde_json::Value>(&message).unwrap())
-        .filter(|message| message["event"] == "left")
-        .map(|message| message["reason"].to_string())
-        .collect();
-    assert_eq!(reasons, ["\"lost\""; KILLS]);
+    let reasons: Vec<String> = told.left().into_iter().map(|(_, reason)| reason).collect();
+    assert_eq!(reasons, ["lost"; KILLS]);
     assert_eq!(
         stand
             .metric("mixminus_participants_left_total{reason=\"lost\"}")

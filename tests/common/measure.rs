@@ -14,8 +14,12 @@ use crate::common::sound::RATE;
 pub struct Line {
     /// In the median window: what is there all the time.
     pub median_db: f64,
-    /// In the loudest window: what is there at any time.
+    /// In the loudest window in which it is a tone: 6 dB over all frequencies beside it. A tone that
+    /// is there for a moment is found so; what is as loud beside it is noise, of a packet that came
+    /// too late for a busy machine, say.
     pub loudest_db: f64,
+    /// In the loudest window, be it tone or noise.
+    pub noise_db: f64,
 }
 
 /// Level of the sine at `hz` in dBFS, in Hann windows of a second that overlap by half: two tones are
@@ -23,12 +27,26 @@ pub struct Line {
 pub fn line(pcm: &[f32], hz: f64) -> Line {
     assert!(pcm.len() >= RATE, "only {} samples to measure", pcm.len());
     let starts = (0..=pcm.len() - RATE).step_by(RATE / 2);
-    let levels_db: Vec<f64> = starts.map(|at| level_db(&pcm[at..at + RATE], hz)).collect();
+    let (mut levels_db, mut loudest_db) = (Vec::new(), NOTHING_DB);
+    for window in starts.map(|at| &pcm[at..at + RATE]) {
+        let level = level_db(window, hz);
+        let beside = BESIDE_HZ.map(|offset| level_db(window, hz + offset));
+        if beside.iter().all(|beside| level > beside + 6.0) {
+            loudest_db = level.max(loudest_db);
+        }
+        levels_db.push(level);
+    }
     Line {
         median_db: percentile(&levels_db, 0.5),
-        loudest_db: percentile(&levels_db, 1.0),
+        loudest_db,
+        noise_db: percentile(&levels_db, 1.0),
     }
 }
+
+const NOTHING_DB: f64 = -200.0;
+
+/// Far enough from a tone not to hold any of it.
+const BESIDE_HZ: [f64; 6] = [-41.0, -29.0, -17.0, 17.0, 29.0, 41.0];
 
 /// Level of the sine at `hz` in dBFS, under one Hann window. Goertzel's recursion would compute the
 /// same single frequency of the Fourier transform.
@@ -53,8 +71,12 @@ pub struct Place {
 }
 
 /// Looks for voices at every lag by cross-correlation, within the band where speech has its energy and
-/// codecs keep the waveform. One that is not there comes out at about -25 dB, by chance: the best of
-/// many lags. Both should be 10 s or longer.
+/// codecs keep the waveform.
+///
+/// - One that is not there comes out at about -25 dB when it is looked for as a whole, by chance: the
+///   best of many lags.
+/// - One that is there comes out at 0 dB, less what playouts change its delay on the way: to find it for
+///   certain it is looked for in pieces, each of which has its own lag.
 pub struct Finder {
     planner: FftPlanner<f64>,
 }
@@ -117,6 +139,12 @@ impl Finder {
     }
 }
 
+/// The pieces of a voice that are looked for each by itself: 4 s, short against the time between two
+/// changes of delay, long enough to be told from what others say.
+pub fn pieces(voice: &[f32]) -> impl Iterator<Item = &[f32]> {
+    voice.chunks_exact(4 * RATE)
+}
+
 /// The band of a voice or of a recording.
 pub struct Spectrum {
     points: Vec<Complex<f64>>,
@@ -128,8 +156,8 @@ const BAND_HZ: std::ops::Range<f64> = 200.0..3_400.0;
 /// 87 s: room for a recording and for lags in either direction.
 const POINTS: usize = 1 << 22;
 
-/// Lags are told to an eighth of a period of the band's upper end.
-const LAG_POINTS: usize = POINTS / 2;
+/// Lags are told to 83 us: a quarter of a period at the band's upper end, little where speech is loud.
+const LAG_POINTS: usize = POINTS / 4;
 
 /// The longest run of samples that 16 bits would hold at full scale: three or more mean clipping.
 pub fn longest_full_scale_run(pcm: &[f32]) -> usize {

@@ -4,6 +4,8 @@
 //! Only media is impaired (RTP, RFC 7983 range, not RTCP): a lost handshake message would measure
 //! DTLS retransmission instead.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -149,6 +151,8 @@ pub struct SignalProxy {
 impl SignalProxy {
     /// Starts a proxy for the server's HTTP address.
     pub async fn start(server: SocketAddr, relay: SocketAddr) -> SignalProxy {
+        // Refused only when another test has been here first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::new();
         let route = warp::any()
             .and(warp::method())

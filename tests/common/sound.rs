@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mixminus::join::pcm::{self, FileKind, PcmError, Sink, Source};
@@ -52,22 +53,41 @@ fn tone_at(hz: f64, at: u64) -> f32 {
     (0.25 * (std::f64::consts::TAU * turns).sin()) as f32
 }
 
-/// PCM as a source.
+/// Lets several sources begin at one time, when everybody is in; until then they are silent.
+#[derive(Clone, Default)]
+pub struct Cue(Arc<AtomicBool>);
+
+impl Cue {
+    /// Everybody begins.
+    pub fn give(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// PCM as a source, on cue.
 pub struct Played {
     pcm: Arc<[f32]>,
     at: usize,
+    cue: Cue,
 }
 
 impl Played {
     /// As a source for a headless client.
-    pub fn boxed(pcm: &Arc<[f32]>) -> Option<Box<dyn Source>> {
-        let pcm = Arc::clone(pcm);
-        Some(Box::new(Played { pcm, at: 0 }))
+    pub fn boxed(pcm: &Arc<[f32]>, cue: &Cue) -> Option<Box<dyn Source>> {
+        Some(Box::new(Played {
+            pcm: Arc::clone(pcm),
+            at: 0,
+            cue: cue.clone(),
+        }))
     }
 }
 
 impl Source for Played {
     fn read(&mut self, pcm: &mut [f32]) -> Result<usize, PcmError> {
+        if !self.cue.0.load(Ordering::Relaxed) {
+            pcm.fill(0.0);
+            return Ok(pcm.len());
+        }
         let rest = &self.pcm[self.at..];
         let samples = rest.len().min(pcm.len());
         pcm[..samples].copy_from_slice(&rest[..samples]);

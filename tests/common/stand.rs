@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mixminus::config::Config;
@@ -115,6 +116,34 @@ impl Stand {
     /// Ends the server.
     pub async fn stop(self) {
         self.server.stop().await;
+    }
+}
+
+/// What a client was told on its data channel.
+#[derive(Clone, Default)]
+pub struct Told(Arc<Mutex<Vec<Value>>>);
+
+impl Told {
+    /// Keeps what comes from now on.
+    pub fn to(client: &Client) -> Told {
+        let (told, mut messages) = (Told::default(), client.messages());
+        let kept = told.clone();
+        tokio::spawn(async move {
+            while let Ok(message) = messages.recv().await {
+                let message = serde_json::from_str(&message).expect("the server speaks JSON");
+                kept.0.lock().expect("no panic while held").push(message);
+            }
+        });
+        told
+    }
+
+    /// Of everybody who left, who and why.
+    pub fn left(&self) -> Vec<(String, String)> {
+        let text = |message: &Value, key| message[key].as_str().unwrap_or("?").to_owned();
+        let told = self.0.lock().expect("no panic while held");
+        let left = told.iter().filter(|message| message["event"] == "left");
+        left.map(|message| (text(message, "participant"), text(message, "reason")))
+            .collect()
     }
 }
 
