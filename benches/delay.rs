@@ -114,6 +114,7 @@ fn options(url: &str, name: &str) -> ClientOptions {
         room,
         reconnect: false,
         ptime_ms: None,
+        bitrate_bps: None,
     }
 }
 

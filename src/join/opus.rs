@@ -2,7 +2,7 @@
 
 use mixer::codec::{Decode, DecodeError};
 use mixer::format::{MAX_PACKET_SAMPLES, MAX_PAYLOAD_BYTES, SAMPLE_RATE_HZ};
-use opus::{Application, Bandwidth, Bitrate, Channels, Decoder, Encoder, ErrorCode};
+use opus::{Application, Bandwidth, Bitrate, Channels, Decoder, Encoder, ErrorCode, SoftClip};
 
 use super::sdp::SendLimits;
 
@@ -83,9 +83,14 @@ impl VoiceEncoder {
     }
 }
 
-/// Decodes to 48 kHz mono.
+/// Decodes to 48 kHz mono, within full scale.
+///
+/// A codec may come out louder than what went in: a sound that was held at -1 dBFS exceeds full scale
+/// here and there. Cut off it would crackle, so it is bent, as libopus does by itself where it
+/// decodes to 16 bits.
 pub struct VoiceDecoder {
     decoder: Decoder,
+    clip: SoftClip,
 }
 
 impl VoiceDecoder {
@@ -94,8 +99,22 @@ impl VoiceDecoder {
     /// # Errors
     /// libopus's own.
     pub fn new() -> Result<VoiceDecoder, opus::Error> {
-        let decoder = Decoder::new(SAMPLE_RATE_HZ, Channels::Mono)?;
-        Ok(VoiceDecoder { decoder })
+        Ok(VoiceDecoder {
+            decoder: Decoder::new(SAMPLE_RATE_HZ, Channels::Mono)?,
+            clip: SoftClip::new(Channels::Mono),
+        })
+    }
+
+    /// The frame that `payload` holds, or the one before it.
+    fn decode_within(
+        &mut self,
+        payload: &[u8],
+        pcm: &mut [f32],
+        before: bool,
+    ) -> Result<usize, opus::Error> {
+        let samples = self.decoder.decode_float(payload, pcm, before)?;
+        self.clip.apply(&mut pcm[..samples]);
+        Ok(samples)
     }
 }
 
@@ -105,8 +124,7 @@ impl Decode for VoiceDecoder {
         if payload.is_empty() {
             return Err(DecodeError::Malformed);
         }
-        self.decoder
-            .decode_float(payload, pcm, false)
+        self.decode_within(payload, pcm, false)
             .map_err(|error| match error.code() {
                 ErrorCode::BufferTooSmall => DecodeError::TooLong {
                     got_samples: MAX_PACKET_SAMPLES,
@@ -120,14 +138,13 @@ impl Decode for VoiceDecoder {
         if next_payload.is_empty() {
             return Err(DecodeError::Malformed);
         }
-        self.decoder
-            .decode_float(next_payload, pcm, true)
+        self.decode_within(next_payload, pcm, true)
             .map(|_| ())
             .map_err(|_| DecodeError::Malformed)
     }
 
     fn conceal(&mut self, pcm: &mut [f32]) {
-        if self.decoder.decode_float(&[], pcm, false).is_err() {
+        if self.decode_within(&[], pcm, false).is_err() {
             pcm.fill(0.0);
         }
     }
@@ -136,6 +153,7 @@ impl Decode for VoiceDecoder {
         self.decoder
             .reset_state()
             .expect("libopus has no reason to refuse a reset");
+        self.clip = SoftClip::new(Channels::Mono);
     }
 }
 
@@ -217,6 +235,36 @@ mod tests {
             }
             assert!((amplitude(&out[9_600..], 440.0) - 0.5).abs() < 0.1);
         }
+    }
+
+    #[test]
+    fn what_is_decoded_stays_within_full_scale() {
+        // At 8 kbit/s the codec misses a square wave by far.
+        let settings = VoiceSettings {
+            bitrate_bps: 8_000,
+            fec: false,
+        };
+        let mut encoder = VoiceEncoder::new(settings).unwrap();
+        let mut decoder = VoiceDecoder::new().unwrap();
+        let mut plain = Decoder::new(SAMPLE_RATE_HZ, Channels::Mono).unwrap();
+        let mut payload = [0; MAX_PAYLOAD_BYTES];
+        let (mut within, mut beyond) = (0.0f32, 0.0f32);
+        for frame in sine(440.0, 48_000, 48_000).chunks(960) {
+            let square: Vec<f32> = frame.iter().map(|sample| 0.9 * sample.signum()).collect();
+            let bytes = encoder.encode(&square, &mut payload).unwrap();
+            let mut pcm = [0.0; 960];
+            plain
+                .decode_float(&payload[..bytes], &mut pcm, false)
+                .unwrap();
+            beyond = pcm
+                .iter()
+                .fold(beyond, |peak, sample| peak.max(sample.abs()));
+            decoder.decode(&payload[..bytes], &mut pcm).unwrap();
+            within = pcm
+                .iter()
+                .fold(within, |peak, sample| peak.max(sample.abs()));
+        }
+        assert!(beyond > 1.05 && within <= 1.0, "{beyond}, {within}");
     }
 
     #[test]
