@@ -1,4 +1,45 @@
 //! mixminus: an audio-only MCU.
+//!
+//! Each client holds one WebRTC connection. The server decodes what each sends, sums what is heard,
+//! takes the listener's own voice out (mix-minus, N-1), encodes and returns one stream.
+//!
+//! # The picture
+//!
+//! ```text
+//! datagram -> Peer -> Packet -> JitterBuffer -> Decoder -> Frame -> Bus (+=) -> Bus - own Frame
+//!          -> Limiter -> Encoder -> Packet -> Peer -> datagram
+//! ```
+//!
+//! Data moves to the right only. What travels left is an event or a statistic, never a reference.
+//! The arrows within `Peer` are [`rtc`]'s; everything from the first `Packet` to the last is the
+//! engine's, the crate [`mixer`], which knows no threads, sockets, clocks or logs.
+//!
+//! # Threads
+//!
+//! | thread | module | does | never |
+//! |---|---|---|---|
+//! | mixer | [`audio`] | the rooms' ticks, on absolute deadlines, SCHED_FIFO where allowed | allocates, locks, logs, does I/O but its sleep and one wake-up per slot |
+//! | network | [`rtc`] | UDP in batches, ICE, DTLS, SRTP, RTP headers, RTCP, data channels | runs the mixer's work |
+//! | tokio | [`signal`], [`conference`] | HTTP, WebSocket, who is in which room | touches media packet by packet |
+//! | reaper | [`audio`] | frees what the mixer no longer needs | anything else |
+//!
+//! What passes between them, with bounds and overflow rules, stands in [`links`].
+//!
+//! # Who knows whom
+//!
+//! | module | is | may know | must never see |
+//! |---|---|---|---|
+//! | [`mixer`] | the engine | Opus | threads, sockets, clocks |
+//! | [`audio`] | the mixer thread around it | mixer, links | rtc, signal, conference |
+//! | [`rtc`] | the network thread | the WebRTC core, the mixer's packets and ids, links | signal, the engine |
+//! | [`control`] | the JSON messages, one set for WebSocket and data channel | serde | sockets, HTTP |
+//! | [`conference`] | rooms, participants, sessions: intents in, commands and events out | control, the handles of audio and rtc | HTTP and WebSocket types |
+//! | [`signal`] | HTTP and WebSocket | conference, control | rtc, audio, mixer |
+//! | [`config`], [`cli`] | what can be set, and said on the command line | - | - |
+//! | [`server`] | the wiring and the order of shutdown | all of them | - |
+//! | [`join`] | the headless client, a program of its own | mixer's playout | the server |
+//! | `web/` | the page the binary serves | the HTTP contract | - |
+
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod audio;

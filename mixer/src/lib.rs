@@ -1,4 +1,27 @@
 //! The pure mixing engine: packets in, mix-minus packets out, one tick at a time.
+//!
+//! ```text
+//! Packet -> Timeline -> JitterBuffer -> Decoder -> PcmQueue -> Frame -> Strip -> Bus (+=)
+//!        -> Bus - own Frame -> Limiter -> Encoder -> OutPacket
+//! ```
+//!
+//! | arrow | file |
+//! |---|---|
+//! | where a packet belongs, and whether it was here before | [`timeline`] |
+//! | storage until it is needed | [`jitter`] |
+//! | how long it should wait | [`delay`] |
+//! | decoding, concealing, splicing time out and in | [`playout`], [`stretch`], [`codec`] |
+//! | gain, meter, gate of one participant | [`strip`], [`gate`] |
+//! | the sum, and the sum without one | [`bus`] |
+//! | the ceiling of every mix | [`limiter`] |
+//! | one listener's packets | [`listener`], [`profile`] |
+//! | one tick of one room; all rooms | [`room`], [`engine`] |
+//! | what comes in and goes out beside packets | [`command`], [`stats`] |
+//!
+//! It knows no threads, sockets, async, clocks or logs: time is an argument, and what has to be told
+//! goes to a [`engine::Sink`]. After set-up nothing in it allocates, locks or calls the system; what
+//! is marked "set-up only" is done on the control side and crosses as a box.
+
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod bus;

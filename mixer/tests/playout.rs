@@ -62,6 +62,34 @@ fn a_clean_network_is_played_bit_by_bit_after_the_next_tick() {
 }
 
 #[test]
+fn packets_shorter_than_the_tick_start_with_a_whole_one() {
+    for ms in [2.5, 5.0, 10.0] {
+        for phase_us in (0..20_000).step_by(3_100) {
+            let samples = (ms * 48.0) as u64;
+            let list: Vec<_> = (0..(2_000.0 / ms) as u64)
+                .map(|n| {
+                    let sent_us = 1_000_000 + phase_us + n * (ms * 1_000.0) as u64;
+                    let packet = packet(n, n * samples, ms);
+                    common::Flight {
+                        sent_us,
+                        arrival_us: Some(sent_us + 300),
+                        packet,
+                    }
+                })
+                .collect();
+            let (_, sound, playout) = play(&list, TickLength::Ms20);
+            let stats = playout.stats();
+            assert_eq!(
+                (stats.concealed_samples, stats.late),
+                (0, 0),
+                "{ms} ms, phase {phase_us}"
+            );
+            assert_eq!(clicks(&sound[..48_000 * 2]), 0, "{ms} ms, phase {phase_us}");
+        }
+    }
+}
+
+#[test]
 fn jitter_of_30_ms_conceals_at_most_one_percent_and_is_forgotten_within_ten_seconds() {
     for seed in 1..=8 {
         let mut chance = Chance(seed);

@@ -130,9 +130,13 @@ impl Playout {
 
     /// Writes the delay down for whoever asks.
     pub(super) fn measure(&mut self, now: i64) {
+        self.stats.target = duration_of(self.delay.target());
+        if self.stalled > 0 {
+            // Nothing plays: whether that is delay or the end of a talk-spurt will show.
+            return;
+        }
         let delay = self.current_delay(now).unwrap_or(0).max(0);
         self.stats.delay = duration_of(delay);
-        self.stats.target = duration_of(self.delay.target());
     }
 }
 

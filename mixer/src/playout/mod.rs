@@ -279,7 +279,10 @@ impl Playout {
         let Some(base) = self.delay.base() else {
             return false;
         };
-        if now < base + first.time + self.delay.target() {
+        // The tick needs as many packets as make it up: the last of them is the one to wait for.
+        let packets = self.tick_samples.div_ceil(first.samples);
+        let last = first.time + ((packets - 1) * first.samples) as i64;
+        if now < base + last + self.delay.target() {
             return false;
         }
         if !self.fresh && first.seq > self.next_seq {
