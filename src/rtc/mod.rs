@@ -31,7 +31,7 @@ mod send;
 mod socket;
 mod sources;
 mod stream;
-mod stun;
+pub mod stun;
 mod thread;
 mod timers;
 

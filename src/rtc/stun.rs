@@ -10,7 +10,7 @@ use rtc::stun::integrity::MessageIntegrity;
 use rtc::stun::message::{BINDING_REQUEST, Message, Setter};
 
 /// Checks the MESSAGE-INTEGRITY of `datagram` against `password`.
-pub(super) fn is_authentic(datagram: &[u8], password: &str, crypto: &dyn RTCCrypto) -> bool {
+pub fn is_authentic(datagram: &[u8], password: &str, crypto: &dyn RTCCrypto) -> bool {
     decoded(datagram).is_some_and(|mut message| {
         MessageIntegrity::check(&mut message, password.as_bytes(), crypto).is_ok()
     })
@@ -20,7 +20,7 @@ pub(super) fn is_authentic(datagram: &[u8], password: &str, crypto: &dyn RTCCryp
 ///
 /// The core neither answers nor remembers a nomination of a pair it has not checked itself yet. Answering the plain
 /// check at once and nominating again when our own check has succeeded saves the client a retransmission.
-pub(super) fn without_nomination(
+pub fn without_nomination(
     datagram: &[u8],
     password: &str,
     crypto: &dyn RTCCrypto,

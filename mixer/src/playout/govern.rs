@@ -14,7 +14,7 @@ impl Playout {
     ///
     /// - `queued`: samples left in the queue once this tick is taken.
     fn slack(&self, now: i64, queued: usize) -> Option<i64> {
-        let base = self.delay.base()?;
+        let base = self.base()?;
         let tick = self.tick_samples;
         let needed_at = now + ((queued / tick + 1) * tick) as i64;
         let packets = (tick - queued % tick).div_ceil(self.packet_samples);
@@ -119,7 +119,13 @@ impl Playout {
 
     /// How long what plays now has waited since it could first have arrived.
     fn current_delay(&self, now: i64) -> Option<i64> {
-        Some(now - self.delay.base()? - self.played_up_to())
+        Some(now - self.base()? - self.played_up_to())
+    }
+
+    /// The base of what plays; none while what is stored is of another timeline, since the base is
+    /// then of that.
+    fn base(&self) -> Option<i64> {
+        self.delay.base().filter(|_| !self.fresh)
     }
 
     /// Writes the delay down for whoever asks.

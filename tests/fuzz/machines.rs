@@ -1,0 +1,513 @@
+//! What has a memory: playout, decoder and engine. The bytes are a list of operations in virtual time.
+
+use std::sync::{Arc, Mutex};
+
+use mixer::codec::opus::OpusDecoder;
+use mixer::codec::{Decode, DecodeError, Encode, EncodeError, EncoderSettings};
+use mixer::command::{Command, Event, Retired, Shared};
+use mixer::engine::{Engine, EngineLimits, Sink};
+use mixer::format::{Layout, MAX_PACKET_SAMPLES, SLOT, TickLength};
+use mixer::limiter::{CEILING, KNEE};
+use mixer::members::Members;
+use mixer::opus_toc;
+use mixer::participant::{Participant, ParticipantConfig};
+use mixer::playout::{Playout, Pulled};
+use mixer::profile::{Profile, ReceiverLimits, Recipe};
+use mixer::room::{Room, RoomSettings};
+use mixer::{
+    Decibels, Frame, Gain, Level, OutPacket, Packet, ParticipantId, Payload, RoomId, RtpTime, Seq,
+    Time,
+};
+
+/// Takes operations off the front; what is not there is zero.
+struct Operations<'a>(&'a [u8]);
+
+impl<'a> Operations<'a> {
+    fn byte(&mut self) -> u8 {
+        self.bytes(1).first().copied().unwrap_or(0)
+    }
+
+    fn short(&mut self) -> u16 {
+        u16::from_le_bytes([self.byte(), self.byte()])
+    }
+
+    fn bytes(&mut self, count: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(count.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        (!self.0.is_empty()).then(|| self.byte())
+    }
+
+    fn layout(&mut self) -> (Layout, TickLength) {
+        let bits = self.byte();
+        let layout = [Layout::Mono, Layout::Stereo][usize::from(bits & 1)];
+        let tick = [TickLength::Ms20, TickLength::Ms10][usize::from(bits >> 1 & 1)];
+        (layout, tick)
+    }
+
+    /// Up to 255 bytes as they are, or a packet that is sure to decode.
+    fn payload(&mut self) -> Payload {
+        let kind = self.byte();
+        let bytes = match kind {
+            0..=191 => self.bytes(usize::from(kind)).to_vec(),
+            // CELT of 2.5 ms to 20 ms, once or six times, empty frames: each is a loss to libopus, and valid.
+            kind => {
+                let toc = (28 | kind & 3) << 3 | kind & 4;
+                if kind & 8 == 0 {
+                    vec![toc]
+                } else {
+                    vec![toc | 3, 6]
+                }
+            }
+        };
+        Payload::copy_from(&bytes).expect("short")
+    }
+}
+
+/// Ticks run for one input: enough for any delay to show, few enough for thousands of inputs a second.
+const MOST_TICKS: usize = 600;
+
+/// Packets with any sequence number, time, source and content, at any time; frames pulled between.
+pub fn playout(bytes: &[u8]) {
+    let mut operations = Operations(bytes);
+    let (layout, tick) = operations.layout();
+    let mut playout = Playout::new(layout, tick, Box::new(OpusDecoder::new(layout)));
+    let mut frame = Frame::new(layout, tick);
+    let (mut seq, mut time, mut ssrc) = (Seq(65_530), RtpTime(u32::MAX - 3_000), 1);
+    let mut now = Time::from_us(1_000_000);
+    let (mut ticks, mut played, mut pushed) = (0usize, 0, 0);
+    while let Some(operation) = operations.next() {
+        match operation % 8 {
+            // The next packet, as an honest sender sends it.
+            0..=2 => {
+                let payload = operations.payload();
+                seq = seq.plus(1);
+                push(&mut playout, (seq, time, ssrc), payload, now);
+                pushed += 1;
+                let samples =
+                    opus_toc::shape(payload.as_slice()).map_or(960, |shape| shape.samples);
+                time = time.plus(samples as u32);
+            }
+            // One from elsewhere in the stream, then on as before.
+            3 => {
+                let far = (
+                    operations.short(),
+                    u32::from(operations.short()) << (operation >> 4),
+                );
+                let packet = (seq.plus(far.0), time.plus(far.1), ssrc);
+                push(&mut playout, packet, operations.payload(), now);
+                pushed += 1;
+            }
+            // The sender begins anew.
+            4 => {
+                ssrc += u32::from(operation >> 4 & 1);
+                seq = Seq(operations.short());
+                time = RtpTime(u32::from(operations.short()) << 16);
+            }
+            5 if operation > 200 => playout.restart(),
+            5 => now = now + std::time::Duration::from_millis(u64::from(operations.byte()) * 8),
+            _ => {
+                for _ in 0..=operation >> 4 {
+                    if ticks < MOST_TICKS {
+                        pull(&mut playout, now, &mut frame);
+                        played += u64::from(playout.stats().played_samples > 0);
+                        now = now + tick.duration();
+                        ticks += 1;
+                    }
+                }
+            }
+        }
+        let stats = playout.stats();
+        assert_eq!(stats.received, pushed);
+        assert!(stats.target.as_millis() <= 500, "{:?}", stats.target);
+        assert!(stats.delay.as_secs() <= 3_600, "{:?}", stats.delay);
+        assert!(stats.late + stats.duplicate <= stats.received);
+    }
+    let ticks_played = playout.stats().played_samples / tick.samples() as u64;
+    assert!(ticks_played <= ticks as u64 && played <= ticks as u64);
+}
+
+fn push(playout: &mut Playout, at: (Seq, RtpTime, u32), payload: Payload, arrival: Time) {
+    let packet = Packet {
+        seq: at.0,
+        time: at.1,
+        ssrc: at.2,
+        marker: false,
+        level: None,
+        payload,
+    };
+    playout.push(&packet, arrival);
+}
+
+fn pull(playout: &mut Playout, now: Time, frame: &mut Frame) {
+    frame.samples_mut().fill(f32::NAN);
+    let pulled = playout.pull(now, frame);
+    let finite = frame.samples().iter().all(|sample| sample.is_finite());
+    assert!(finite, "every sample is written, by a decoder that is sane");
+    if pulled == Pulled::Silent {
+        assert_eq!(frame.peak(), 0.0);
+    }
+}
+
+/// Any payloads in a row through one decoder: with and without loss between them.
+pub fn decoder(bytes: &[u8]) {
+    let mut operations = Operations(bytes);
+    let (layout, _) = operations.layout();
+    let channels = layout.channels();
+    let mut decoder = OpusDecoder::new(layout);
+    let mut pcm = vec![f32::NAN; MAX_PACKET_SAMPLES * channels];
+    // Decoding is what takes time: one input may not take more than a second of it.
+    for _ in 0..200 {
+        let Some(operation) = operations.next() else {
+            return;
+        };
+        let length = usize::from(operations.byte()) * (1 + 5 * usize::from(operation >> 7));
+        let payload = operations.bytes(length.min(1_300));
+        let shape = opus_toc::shape(payload);
+        let _ = opus_toc::carries_fec(payload);
+        let samples = match operation & 3 {
+            3 => {
+                let lost = 120 * (1 + usize::from(operation >> 2 & 7));
+                if operation & 0x20 != 0 {
+                    decoder.conceal(&mut pcm[..lost * channels]);
+                    lost
+                } else {
+                    let recovered = decoder.recover(payload, &mut pcm[..lost * channels]);
+                    recovered.map_or(0, |()| lost)
+                }
+            }
+            2 if operation & 0xfc == 0 => {
+                decoder.reset();
+                0
+            }
+            _ => match decoder.decode(payload, &mut pcm) {
+                Ok(samples) => {
+                    let shape = shape.expect("what decodes has a shape");
+                    assert_eq!(samples, shape.samples, "{payload:?}");
+                    samples
+                }
+                Err(DecodeError::Malformed | DecodeError::TooLong { .. }) => 0,
+            },
+        };
+        let decoded = &pcm[..samples * channels];
+        assert!(decoded.iter().all(|sample| sample.is_finite()));
+    }
+}
+
+/// Rooms, joins, leaves, settings, packets: run twice, the second time with the first participant's voice upside
+/// down. It must not hear the difference, nor anybody anything over the ceiling.
+///
+/// The voices are either all so quiet that no limiter moves, and then nothing but rounding may differ; or loud, and
+/// then only the ceiling is watched: where a limiter's hold ends hangs on the last bit of a peak.
+pub fn engine(bytes: &[u8]) {
+    let loud = bytes.first().is_some_and(|first| first & 4 != 0);
+    if loud {
+        perform(bytes, LOUDEST);
+        return;
+    }
+    let upright = perform(bytes, QUIETEST);
+    let inverted = perform(bytes, -QUIETEST);
+    assert_eq!(upright.len(), inverted.len());
+    for (at, (one, other)) in upright.iter().zip(&inverted).enumerate() {
+        assert!((one - other).abs() < 1e-5, "sample {at}: {one} and {other}");
+    }
+}
+
+/// +12 dBFS: libopus does not clip either.
+const LOUDEST: f32 = 4.0;
+
+/// Every place taken, every gain at +12 dB: still under the limiter's knee.
+const QUIETEST: f32 = KNEE / (4.0 * (PLACES + 1) as f32);
+
+/// What the first participant heard.
+fn perform(bytes: &[u8], amplitude: f32) -> Vec<f32> {
+    let mut operations = Operations(bytes);
+    let (layout, tick) = operations.layout();
+    let settings = RoomSettings {
+        tick,
+        layout,
+        gate_db: Some(Decibels(-50.0)),
+        max_contributors: None,
+    };
+    let mut stage = Stage {
+        engine: Engine::new(EngineLimits {
+            rooms: 3,
+            participants: PLACES,
+        }),
+        outlet: Outlet::default(),
+        heard: Arc::default(),
+        shared: Vec::new(),
+        settings,
+        amplitude,
+        added: 0,
+        slot: 400,
+    };
+    for room in 0..2 {
+        stage.add_room(room);
+    }
+    stage.join(0, 0);
+    let mut ticks = 0;
+    while let Some(operation) = operations.next() {
+        stage.operate(operation, &mut operations);
+        if operation & 7 >= 6 && ticks < MOST_TICKS / 8 {
+            stage.run(tick.slots() * (1 + usize::from(operation >> 5)));
+            ticks += 1 + usize::from(operation >> 5);
+        }
+    }
+    stage.finish()
+}
+
+const PLACES: usize = 8;
+
+struct Stage {
+    engine: Engine,
+    outlet: Outlet,
+    heard: Arc<Mutex<Vec<f32>>>,
+    shared: Vec<(u32, Arc<Shared>)>,
+    settings: RoomSettings,
+    amplitude: f32,
+    added: usize,
+    slot: u64,
+}
+
+impl Stage {
+    fn operate(&mut self, operation: u8, operations: &mut Operations<'_>) {
+        let high = u32::from(operation >> 3);
+        match operation & 7 {
+            0 => self.join(operations.byte() as u32 % 12, high % 3),
+            // The first stays, or there is nothing to compare.
+            1 => self.apply(Command::RemoveParticipant(ParticipantId(2 + high % 12))),
+            2 => self.set(high, operations.byte()),
+            3 => self.reshape(high, operations.byte()),
+            4 | 5 => {
+                let from = ParticipantId(1 + high % 12);
+                let payload = [31 << 3, operations.byte(), operations.byte(), from.0 as u8];
+                let packet = Packet {
+                    seq: Seq(operations.short()),
+                    time: RtpTime(u32::from(operations.byte()) * 480),
+                    ssrc: from.0,
+                    marker: false,
+                    level: Some(Level::from_wire(operations.byte())),
+                    payload: Payload::copy_from(&payload).expect("four bytes"),
+                };
+                self.engine.push(from, &packet, self.now());
+            }
+            _ => self.everybody_talks(operation),
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::from_us(self.slot * SLOT.as_micros() as u64)
+    }
+
+    fn apply(&mut self, command: Command) {
+        self.engine.apply(command, &mut self.outlet);
+    }
+
+    fn add_room(&mut self, room: u32) {
+        let room = Box::new(Room::new(RoomId(room), self.settings, PLACES / 2));
+        self.apply(Command::AddRoom(room));
+    }
+
+    fn join(&mut self, who: u32, room: u32) {
+        let id = ParticipantId(1 + who);
+        let RoomSettings { tick, layout, .. } = self.settings;
+        let config = ParticipantConfig {
+            id,
+            talks: true,
+            listens: Some(Recipe::new(
+                Profile::Voice,
+                &ReceiverLimits::default(),
+                tick,
+            )),
+            layout,
+            tick,
+        };
+        let shared = Arc::<Shared>::default();
+        let decoder = Voice {
+            amplitude: if who == 0 {
+                self.amplitude
+            } else {
+                self.amplitude.abs()
+            },
+            channels: layout.channels(),
+            at: 0,
+        };
+        let ear = Ear((who == 0).then(|| self.heard.clone()));
+        let participant = Participant::with_codec(
+            config,
+            shared.clone(),
+            Some(Box::new(decoder)),
+            Some(Box::new(ear)),
+        );
+        self.added += 1;
+        self.shared.push((id.0, shared));
+        self.apply(Command::AddParticipant {
+            room: RoomId(room),
+            participant: Box::new(participant),
+        });
+    }
+
+    fn set(&mut self, what: u32, value: u8) {
+        for (id, shared) in &self.shared {
+            if id % 4 == what % 4 {
+                let settings = &shared.settings;
+                match what >> 2 {
+                    0 => settings.mute(value & 1 == 1),
+                    1 => settings.amplify(Gain::from(Decibels(f32::from(value as i8)))),
+                    2 => settings.amplify(Gain::linear(f32::from_bits(u32::from(value) << 24))),
+                    _ => settings.report_loss(value),
+                }
+            }
+        }
+    }
+
+    fn reshape(&mut self, what: u32, value: u8) {
+        let room = RoomId(u32::from(value) % 3);
+        match what % 4 {
+            0 => self.add_room(room.0),
+            1 if room.0 != 0 => self.apply(Command::RemoveRoom(room)),
+            2 => self.apply(Command::Reserve {
+                room,
+                members: Members::with_capacity(usize::from(value) % 12),
+            }),
+            _ => {
+                let settings = RoomSettings {
+                    gate_db: (value & 1 == 0).then(|| Decibels(-f32::from(value))),
+                    max_contributors: (value & 2 == 0).then_some(u16::from(value >> 4)),
+                    ..self.settings
+                };
+                self.apply(Command::ConfigureRoom(room, settings));
+            }
+        }
+    }
+
+    /// A tick's packet of everybody, with a voice that lasts.
+    fn everybody_talks(&mut self, operation: u8) {
+        let number = self.slot / self.settings.tick.slots() as u64;
+        let samples = self.settings.tick.samples() as u64;
+        for id in 1..=12u32 {
+            let toc = if samples == 960 { 31 << 3 } else { 30 << 3 };
+            let payload = [toc, operation | 0x40, id as u8 * 7, id as u8];
+            let packet = Packet {
+                seq: Seq(number as u16),
+                time: RtpTime((number * samples) as u32),
+                ssrc: id,
+                marker: false,
+                level: None,
+                payload: Payload::copy_from(&payload).expect("four bytes"),
+            };
+            self.engine.push(ParticipantId(id), &packet, self.now());
+        }
+    }
+
+    fn run(&mut self, slots: usize) {
+        for _ in 0..slots {
+            self.slot += 1;
+            let now = self.now();
+            self.engine.run_slot(self.slot, now, &mut self.outlet);
+        }
+        let stats = self.engine.stats();
+        assert_eq!(stats.faults_total, 0, "no tick panics");
+        assert!(stats.participants <= PLACES && stats.rooms <= 3);
+    }
+
+    /// Everybody leaves; nobody is lost on the way out.
+    fn finish(mut self) -> Vec<f32> {
+        for room in 0..3 {
+            self.apply(Command::RemoveRoom(RoomId(room)));
+        }
+        let stats = self.engine.stats();
+        assert_eq!((stats.rooms, stats.participants), (0, 0));
+        assert_eq!(self.outlet.participants, self.added, "all come back");
+        std::mem::take(&mut *self.heard.lock().expect("nobody panics with it"))
+    }
+}
+
+/// A tone whose pitch and loudness the payload says.
+struct Voice {
+    amplitude: f32,
+    channels: usize,
+    at: u64,
+}
+
+impl Decode for Voice {
+    fn decode(&mut self, payload: &[u8], pcm: &mut [f32]) -> Result<usize, DecodeError> {
+        let &[toc, loudness, pitch, _] = payload else {
+            return Err(DecodeError::Malformed);
+        };
+        if pitch == 255 {
+            return Err(DecodeError::Malformed);
+        }
+        let samples = opus_toc::shape(&[toc])
+            .map_err(|_| DecodeError::Malformed)?
+            .samples;
+        let amplitude = self.amplitude * f32::from(loudness) / 255.0;
+        let step = std::f32::consts::TAU * (100.0 + 30.0 * f32::from(pitch)) / 48_000.0;
+        for frame in pcm[..samples * self.channels].chunks_exact_mut(self.channels) {
+            frame.fill(amplitude * (step * (self.at % 48_000) as f32).sin());
+            self.at += 1;
+        }
+        Ok(samples)
+    }
+
+    fn recover(&mut self, _: &[u8], pcm: &mut [f32]) -> Result<(), DecodeError> {
+        self.conceal(pcm);
+        Ok(())
+    }
+
+    fn conceal(&mut self, pcm: &mut [f32]) {
+        pcm.fill(0.01 * self.amplitude);
+    }
+
+    fn reset(&mut self) {
+        self.at = 0;
+    }
+}
+
+/// Where an encoder would be: checks what it is given, and keeps it for the first participant.
+struct Ear(Option<Arc<Mutex<Vec<f32>>>>);
+
+impl Encode for Ear {
+    fn encode(&mut self, pcm: &[f32], payload: &mut Payload) -> Result<(), EncodeError> {
+        let loudest = pcm
+            .iter()
+            .fold(0.0f32, |most, sample| most.max(sample.abs()));
+        assert!(pcm.iter().all(|sample| sample.is_finite()));
+        assert!(loudest <= CEILING, "{loudest} is over the ceiling");
+        if let Some(heard) = &self.0 {
+            heard.lock().expect("nobody panics with it").extend(pcm);
+        }
+        *payload = Payload::copy_from(&[31 << 3, 1]).expect("two bytes");
+        Ok(())
+    }
+
+    fn configure(&mut self, _: &EncoderSettings) {}
+
+    fn reset(&mut self) {}
+}
+
+/// Counts who comes back; nobody may be named in a packet to themselves.
+#[derive(Default)]
+struct Outlet {
+    participants: usize,
+}
+
+impl Sink for Outlet {
+    fn packet(&mut self, to: ParticipantId, packet: &OutPacket) {
+        assert!(!packet.sources.ids().contains(&to.0));
+    }
+
+    fn event(&mut self, _: Event) {}
+
+    fn retired(&mut self, retired: Retired) {
+        self.participants += match retired {
+            Retired::Participant(_) => 1,
+            Retired::Room(room) => room.members().len(),
+            Retired::Listener(_) | Retired::Members(_) => 0,
+        };
+    }
+}
