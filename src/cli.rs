@@ -1,5 +1,10 @@
 //! The command line: what can be said, and the exit status it ends with.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "the brackets in the flags' texts are for the terminal"
+)]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -34,16 +39,16 @@ pub enum Command {
 /// Flags of `mixminus serve`. Every setting is text here; the table of keys understands them all in one place.
 #[derive(Debug, Default, Args)]
 pub struct Serve {
-    /// TOML file with any of the settings below, underscores for dashes, and [[rooms]]
+    /// TOML file with any of the settings below, underscores for dashes, and tables of rooms
     #[arg(long, env = "MIXMINUS_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Say what is wrong with the configuration, or print it, and end
     #[arg(long)]
     pub check: bool,
-    /// Where HTTP and WebSocket are served [127.0.0.1:8080]
+    /// Where HTTP and WebSocket are served (default: 127.0.0.1:8080)
     #[arg(long, env = "MIXMINUS_HTTP", value_name = "ADDR")]
     pub http: Option<String>,
-    /// Where audio is received, UDP [0.0.0.0:7882]
+    /// Where audio is received, UDP (default: 0.0.0.0:7882)
     #[arg(long, env = "MIXMINUS_MEDIA", value_name = "ADDR")]
     pub media: Option<String>,
     /// Address told to clients instead of the host's own; repeatable
@@ -54,9 +59,6 @@ pub struct Serve {
         value_delimiter = ','
     )]
     pub announce: Vec<String>,
-    /// Mixer threads [1]
-    #[arg(long, env = "MIXMINUS_MIXERS", value_name = "N")]
-    pub mixers: Option<String>,
     /// Certificate chain, PEM; HTTP is then served over TLS
     #[arg(long, env = "MIXMINUS_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<String>,
@@ -66,25 +68,25 @@ pub struct Serve {
     /// Serve HTTPS with a certificate made at the start
     #[arg(long, env = "MIXMINUS_TLS_SELF_SIGNED", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub tls_self_signed: Option<String>,
-    /// Most rooms at one time [1000]
+    /// Most rooms at one time (default: 1000)
     #[arg(long, env = "MIXMINUS_MAX_ROOMS", value_name = "N")]
     pub max_rooms: Option<String>,
-    /// Most participants of one room [200]
+    /// Most participants of one room (default: 200)
     #[arg(long, env = "MIXMINUS_MAX_PARTICIPANTS", value_name = "N")]
     pub max_participants: Option<String>,
-    /// Most participants of all rooms [2000]
+    /// Most participants of all rooms (default: 2000)
     #[arg(long, env = "MIXMINUS_MAX_SESSIONS", value_name = "N")]
     pub max_sessions: Option<String>,
-    /// Whether the first join makes a room [true]
+    /// Whether the first join makes a room (default: true)
     #[arg(long, env = "MIXMINUS_OPEN_ROOMS", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub open_rooms: Option<String>,
-    /// How streams are encoded: voice, low-delay, thin, music [voice]
+    /// How streams are encoded: voice, low-delay, thin, music (default: voice)
     #[arg(long, env = "MIXMINUS_DEFAULT_PROFILE", value_name = "NAME")]
     pub default_profile: Option<String>,
-    /// How often a room is mixed, 10 or 20 ms [20]
+    /// How often a room is mixed, 10 or 20 ms (default: 20)
     #[arg(long, env = "MIXMINUS_TICK_MS", value_name = "MS")]
     pub tick_ms: Option<String>,
-    /// Origin whose pages may use the interface; repeatable [every origin]
+    /// Origin whose pages may use the interface; repeatable (default: every origin)
     #[arg(
         long = "cors-origin",
         env = "MIXMINUS_CORS_ORIGINS",
@@ -96,17 +98,18 @@ pub struct Serve {
     #[arg(
         long = "ice-server",
         env = "MIXMINUS_ICE_SERVERS",
+        hide_env_values = true,
         value_name = "URL",
         value_delimiter = ','
     )]
     pub ice_servers: Vec<String>,
-    /// Ask for real-time scheduling [true]
+    /// Ask for real-time scheduling (default: true)
     #[arg(long, env = "MIXMINUS_REALTIME", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub realtime: Option<String>,
-    /// What is logged [error,mixminus=info]
+    /// What is logged (default: error,mixminus=info)
     #[arg(long, env = "MIXMINUS_LOG", value_name = "FILTER")]
     pub log: Option<String>,
-    /// Level under which nobody is heard, dBFS, or off [-50]
+    /// Level under which nobody is heard, dBFS, or off (default: -50)
     #[arg(
         long,
         env = "MIXMINUS_GATE_DB",
@@ -114,7 +117,7 @@ pub struct Serve {
         allow_hyphen_values = true
     )]
     pub gate_db: Option<String>,
-    /// Only this many, the loudest, are heard at one time; 0 is everybody [0]
+    /// Only this many, the loudest, are heard at one time; 0 is everybody (default: 0)
     #[arg(long, env = "MIXMINUS_MAX_CONTRIBUTORS", value_name = "N")]
     pub max_contributors: Option<String>,
 }
@@ -145,7 +148,6 @@ impl Serve {
         let one = [
             ("http", &self.http),
             ("media", &self.media),
-            ("mixers", &self.mixers),
             ("tls_cert", &self.tls_cert),
             ("tls_key", &self.tls_key),
             ("tls_self_signed", &self.tls_self_signed),

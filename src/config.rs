@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use crate::control::{RoomConfig, RoomName};
 
-pub use keys::{KEYS, Key};
+pub use keys::{KEYS, Key, table};
 
 /// What `mixminus serve` runs with.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,8 +24,6 @@ pub struct Config {
     pub media: SocketAddr,
     /// Addresses told to clients instead of the host's own.
     pub announce: Vec<IpAddr>,
-    /// Mixer threads.
-    pub mixers: u32,
     /// Certificate chain, PEM.
     pub tls_cert: Option<PathBuf>,
     /// Private key of the certificate, PEM.
@@ -88,7 +86,6 @@ impl Default for Config {
             http: SocketAddr::from(([127, 0, 0, 1], 8080)),
             media: SocketAddr::from(([0, 0, 0, 0], 7882)),
             announce: Vec::new(),
-            mixers: 1,
             tls_cert: None,
             tls_key: None,
             tls_self_signed: false,
@@ -265,6 +262,16 @@ mod tests {
             let shown = (key.show)(&config).unwrap_or_default();
             assert_eq!(shown.trim_matches('"'), key.default, "{}", key.name);
         }
+    }
+
+    #[test]
+    fn the_table_for_readers_has_a_row_for_every_key() {
+        let table = table();
+        assert_eq!(table.lines().count(), KEYS.len() + 2);
+        assert!(
+            table.lines().all(|line| line.matches('|').count() == 6),
+            "{table}"
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -162,6 +163,7 @@ const CLOSE_TIME: Duration = Duration::from_secs(3);
 /// [`StartError`].
 pub fn run(config: Config) -> Result<(), StartError> {
     start_log(&config.log);
+    raise_descriptors();
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let ended = end_asked()?;
@@ -259,8 +261,26 @@ fn announce(server: &Server) {
     );
     println!("http  {}", server.http_addr);
     println!("media {} (UDP)", server.media_addr);
+    if !server.tls && !server.http_addr.ip().is_loopback() {
+        println!(
+            "Browsers elsewhere give no microphone to plain HTTP: use --tls-cert and --tls-key, or --tls-self-signed."
+        );
+    }
     if let Some(fingerprint) = &server.fingerprint {
         println!("The certificate is self-signed; its SHA-256 fingerprint is {fingerprint}");
+    }
+}
+
+/// Allows as many descriptors as the system lets us: every WebSocket is one, and the usual limit of 1,024 is meant for
+/// programs that use `select`.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of descriptors stays at {:?}", limit.current);
     }
 }
 

@@ -104,6 +104,7 @@ fn options(echo: &Echo) -> ClientOptions {
         room: room(&echo.url, Some("Ann")),
         reconnect: true,
         ptime_ms: None,
+        bitrate_bps: None,
     }
 }
 

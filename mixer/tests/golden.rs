@@ -4,10 +4,7 @@
 //! the last bit of a float, an encoder may choose other bits, while a decoder only passes the difference on.
 //! `fixtures/README.md` says how both files are made anew, and when that is right.
 #![cfg(feature = "opus")]
-#![allow(
-    clippy::disallowed_macros,
-    reason = "a test may print its figures; the engine may not"
-)]
+#![allow(clippy::disallowed_macros, reason = "a test prints its figures")]
 
 mod stage;
 

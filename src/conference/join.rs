@@ -108,7 +108,7 @@ impl Conference {
     }
 
     /// Holds a place in a room, making the room if that is how rooms come about here.
-    fn reserve(&self, name: &RoomName) -> Result<Seat<'_>, JoinError> {
+    pub(super) fn reserve(&self, name: &RoomName) -> Result<Seat<'_>, JoinError> {
         let limits = &self.inner.limits;
         let mut state = self.lock();
         if state.stopping {
@@ -154,7 +154,7 @@ impl Conference {
 
 /// A place in a room, held while the join is under way. Dropped unfilled, it is free again, and so is a room that was
 /// made for it.
-struct Seat<'a> {
+pub(super) struct Seat<'a> {
     conference: &'a Conference,
     room: RoomName,
     room_id: RoomId,

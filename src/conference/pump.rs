@@ -56,7 +56,7 @@ impl Conference {
         }
     }
 
-    fn on_mixer(&self, state: &mut State, event: MixerEvent) {
+    pub(super) fn on_mixer(&self, state: &mut State, event: MixerEvent) {
         match event {
             MixerEvent::Talking { participant, .. } => self.set_talking(state, participant, true),
             MixerEvent::Stopped { participant, .. } => self.set_talking(state, participant, false),

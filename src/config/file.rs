@@ -4,7 +4,7 @@ use toml::{Table, Value};
 
 use super::values::quoted;
 use super::{Given, Problem};
-use crate::control::{Fields, Invalid, RoomChange, RoomConfig, RoomName, profile_name};
+use crate::control::{Fields, Invalid, RoomChange, RoomConfig, RoomName};
 
 /// What a file holds: settings, and the tables of `[[rooms]]` as they are.
 pub(super) struct Read {
@@ -66,7 +66,7 @@ pub(super) fn show_room(name: &RoomName, room: &RoomConfig) -> String {
     let mut text = format!(
         "[[rooms]]\nname = {}\nprofile = {}\ntick_ms = {}\nmax_participants = {}\n",
         quoted(name),
-        quoted(profile_name(room.profile)),
+        quoted(room.profile),
         room.tick.ms(),
         room.max_participants
     );

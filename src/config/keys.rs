@@ -8,7 +8,7 @@ use super::values::{
     Refused, address, boolean, ice_servers, ips, number, one, origins, path, quoted, quoted_list,
     show_ice_server,
 };
-use crate::control::{profile_name, profile_named};
+use crate::control::profile_named;
 
 /// One setting: a key of the TOML file, a flag with dashes for underscores, and `MIXMINUS_` in capitals.
 pub struct Key {
@@ -26,8 +26,27 @@ pub struct Key {
     pub(super) show: fn(&Config) -> Option<String>,
 }
 
+/// Every setting as a table in Markdown, for the README.
+pub fn table() -> String {
+    let mut table =
+        "| setting | unit | default | what it may be | what it does |\n|---|---|---|---|---|\n"
+            .to_owned();
+    for key in &KEYS {
+        let default = match key.default {
+            "" => "none".to_owned(),
+            "[]" => "empty".to_owned(),
+            default => format!("`{default}`"),
+        };
+        table += &format!(
+            "| `{}` | {} | {default} | {} | {} |\n",
+            key.name, key.unit, key.range, key.help
+        );
+    }
+    table
+}
+
 /// Every setting, in the order in which they are printed.
-pub const KEYS: [Key; 19] = [
+pub const KEYS: [Key; 18] = [
     Key {
         name: "http",
         unit: "address",
@@ -54,15 +73,6 @@ pub const KEYS: [Key; 19] = [
         help: "Told to clients instead of the host's own addresses, for a server behind NAT.",
         set: |config, values| ips(values).map(|value| config.announce = value),
         show: |config| Some(quoted_list(&config.announce)),
-    },
-    Key {
-        name: "mixers",
-        unit: "threads",
-        default: "1",
-        range: "1",
-        help: "Mixer threads.",
-        set: |config, values| number(values, 1..=1).map(|value| config.mixers = value),
-        show: |config| Some(config.mixers.to_string()),
     },
     Key {
         name: "tls_cert",
@@ -136,7 +146,7 @@ pub const KEYS: [Key; 19] = [
         range: "voice, low-delay, thin or music",
         help: "How streams are encoded, unless the room or the join says otherwise.",
         set: |config, values| profile(values).map(|value| config.room.profile = value),
-        show: |config| Some(quoted(profile_name(config.room.profile))),
+        show: |config| Some(quoted(config.room.profile)),
     },
     Key {
         name: "tick_ms",

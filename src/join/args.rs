@@ -39,10 +39,9 @@ pub struct JoinArgs {
     /// How to be sent to: voice, low-delay, thin or music
     #[arg(long, value_parser = ["voice", "low-delay", "thin", "music"])]
     pub profile: Option<String>,
-    /// Bits per second to send, at most
-    #[arg(long, value_name = "BPS", default_value_t = DEFAULT_BITRATE_BPS,
-        value_parser = clap::value_parser!(u32).range(6_000..=510_000))]
-    pub bitrate: u32,
+    /// Bits per second, to send and to ask for [32000 to send, what the profile has to receive]
+    #[arg(long, value_name = "BPS", value_parser = clap::value_parser!(u32).range(6_000..=510_000))]
+    pub bitrate: Option<u32>,
     /// Milliseconds in a packet, to send and to ask for: 10, 20, 40 or 60
     #[arg(long, value_name = "MS", value_parser = ptime)]
     pub ptime: Option<Ptime>,
@@ -120,6 +119,8 @@ pub struct JoinOptions {
     pub profile: Option<String>,
     /// How to encode.
     pub voice: VoiceSettings,
+    /// The bitrate to ask the server for, if one was asked for.
+    pub ask_bitrate_bps: Option<u32>,
     /// Packet duration, if one was asked for.
     pub ptime: Option<Ptime>,
     /// Whether to come back.
@@ -151,9 +152,10 @@ impl JoinArgs {
             stats: self.stats,
             profile: self.profile,
             voice: VoiceSettings {
-                bitrate_bps: self.bitrate,
+                bitrate_bps: self.bitrate.unwrap_or(DEFAULT_BITRATE_BPS),
                 fec: self.fec,
             },
+            ask_bitrate_bps: self.bitrate,
             ptime: self.ptime,
             reconnect: self.reconnect,
             insecure: self.insecure,
@@ -211,6 +213,7 @@ mod tests {
         assert!(options.play.is_none() && options.record.is_none() && options.limit.is_none());
         assert!(options.reconnect && !options.looped && !options.insecure && !options.stats);
         assert_eq!((options.voice.bitrate_bps, options.ptime), (32_000, None));
+        assert_eq!(options.ask_bitrate_bps, None);
     }
 
     #[test]
@@ -223,6 +226,8 @@ mod tests {
         );
         assert_eq!(options.ptime, Some(Ptime::Ms60));
         assert!(options.voice.fec);
+        assert_eq!(options.voice.bitrate_bps, 16_000);
+        assert_eq!(options.ask_bitrate_bps, Some(16_000));
     }
 
     #[test]

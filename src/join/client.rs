@@ -28,6 +28,9 @@ pub struct ClientOptions {
     pub reconnect: bool,
     /// The duration of packets to ask the server for, in milliseconds.
     pub ptime_ms: Option<u32>,
+    /// The bitrate to ask the server for, bits per second, 6,000..=510,000. It sends no more than
+    /// that, and no more than the profile goes to; unasked it sends the profile's usual one.
+    pub bitrate_bps: Option<u32>,
 }
 
 /// What happens to a client.
@@ -160,10 +163,13 @@ impl Live {
         let (connection, offer) =
             Connection::offer(sockets.clone(), options.room.is_local()).await?;
         let fragment = sdp::fragment_of(&offer).unwrap_or_default();
-        let asked = match options.ptime_ms {
-            Some(ptime_ms) => sdp::with_ptime(&offer, ptime_ms),
-            None => offer,
-        };
+        let mut asked = offer;
+        if let Some(ptime_ms) = options.ptime_ms {
+            asked = sdp::with_ptime(&asked, ptime_ms);
+        }
+        if let Some(bitrate_bps) = options.bitrate_bps {
+            asked = sdp::with_bitrate(&asked, bitrate_bps);
+        }
         let (session, answer) = match options.room.join(asked).await {
             Ok(joined) => joined,
             Err(error) => {

@@ -67,6 +67,7 @@ pub async fn run(args: JoinArgs) -> Result<(), JoinError> {
         room,
         reconnect: options.reconnect,
         ptime_ms: options.ptime.map(uplink::Ptime::ms),
+        bitrate_bps: options.ask_bitrate_bps,
     };
     let mut client = tokio::select! {
         joined = Client::join(client_options, media) => joined?,

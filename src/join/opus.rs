@@ -1,8 +1,9 @@
 //! The client's two ends of Opus: voice into payloads, payloads into PCM.
 
+use mixer::codec::opus::OpusDecoder;
 use mixer::codec::{Decode, DecodeError};
-use mixer::format::{MAX_PACKET_SAMPLES, MAX_PAYLOAD_BYTES, SAMPLE_RATE_HZ};
-use opus::{Application, Bandwidth, Bitrate, Channels, Decoder, Encoder, ErrorCode};
+use mixer::format::{Layout, MAX_PAYLOAD_BYTES, SAMPLE_RATE_HZ};
+use opus::{Application, Bandwidth, Bitrate, Channels, Encoder, SoftClip};
 
 use super::sdp::SendLimits;
 
@@ -83,59 +84,53 @@ impl VoiceEncoder {
     }
 }
 
-/// Decodes to 48 kHz mono.
+/// Decodes to 48 kHz mono, within full scale.
+///
+/// A codec may come out louder than what went in: a sound that was held at -1 dBFS exceeds full scale
+/// here and there. Cut off it would crackle, so it is bent, as libopus does by itself where it
+/// decodes to 16 bits.
 pub struct VoiceDecoder {
-    decoder: Decoder,
+    decoder: OpusDecoder,
+    clip: SoftClip,
 }
 
 impl VoiceDecoder {
     /// A decoder without history.
-    ///
-    /// # Errors
-    /// libopus's own.
-    pub fn new() -> Result<VoiceDecoder, opus::Error> {
-        let decoder = Decoder::new(SAMPLE_RATE_HZ, Channels::Mono)?;
-        Ok(VoiceDecoder { decoder })
+    pub fn new() -> VoiceDecoder {
+        VoiceDecoder {
+            decoder: OpusDecoder::new(Layout::Mono),
+            clip: SoftClip::new(Channels::Mono),
+        }
+    }
+}
+
+impl Default for VoiceDecoder {
+    fn default() -> VoiceDecoder {
+        VoiceDecoder::new()
     }
 }
 
 impl Decode for VoiceDecoder {
     fn decode(&mut self, payload: &[u8], pcm: &mut [f32]) -> Result<usize, DecodeError> {
-        // No bytes at all would be concealment to libopus, as long as the buffer is.
-        if payload.is_empty() {
-            return Err(DecodeError::Malformed);
-        }
-        self.decoder
-            .decode_float(payload, pcm, false)
-            .map_err(|error| match error.code() {
-                ErrorCode::BufferTooSmall => DecodeError::TooLong {
-                    got_samples: MAX_PACKET_SAMPLES,
-                    max_samples: pcm.len(),
-                },
-                _ => DecodeError::Malformed,
-            })
+        let samples = self.decoder.decode(payload, pcm)?;
+        self.clip.apply(&mut pcm[..samples]);
+        Ok(samples)
     }
 
     fn recover(&mut self, next_payload: &[u8], pcm: &mut [f32]) -> Result<(), DecodeError> {
-        if next_payload.is_empty() {
-            return Err(DecodeError::Malformed);
-        }
-        self.decoder
-            .decode_float(next_payload, pcm, true)
-            .map(|_| ())
-            .map_err(|_| DecodeError::Malformed)
+        self.decoder.recover(next_payload, pcm)?;
+        self.clip.apply(pcm);
+        Ok(())
     }
 
     fn conceal(&mut self, pcm: &mut [f32]) {
-        if self.decoder.decode_float(&[], pcm, false).is_err() {
-            pcm.fill(0.0);
-        }
+        self.decoder.conceal(pcm);
+        self.clip.apply(pcm);
     }
 
     fn reset(&mut self) {
-        self.decoder
-            .reset_state()
-            .expect("libopus has no reason to refuse a reset");
+        self.decoder.reset();
+        self.clip = SoftClip::new(Channels::Mono);
     }
 }
 
@@ -149,6 +144,8 @@ const EXPECTED_LOSS_PERCENT: i32 = 10;
 mod tests {
     use super::super::pcm::tones::{amplitude, sine};
     use super::*;
+    use mixer::format::MAX_PACKET_SAMPLES;
+    use opus::Decoder;
 
     fn rate_bps(limits: SendLimits) -> usize {
         let settings = VoiceSettings {
@@ -206,7 +203,7 @@ mod tests {
                 fec: false,
             };
             let mut encoder = VoiceEncoder::new(settings).unwrap();
-            let mut decoder = VoiceDecoder::new().unwrap();
+            let mut decoder = VoiceDecoder::new();
             let mut payload = [0; MAX_PAYLOAD_BYTES];
             let mut out = Vec::new();
             let mut pcm = vec![0.0; MAX_PACKET_SAMPLES];
@@ -220,8 +217,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_decoded_stays_within_full_scale() {
+        // At 8 kbit/s the codec misses a square wave by far.
+        let settings = VoiceSettings {
+            bitrate_bps: 8_000,
+            fec: false,
+        };
+        let mut encoder = VoiceEncoder::new(settings).unwrap();
+        let mut decoder = VoiceDecoder::new();
+        let mut plain = Decoder::new(SAMPLE_RATE_HZ, Channels::Mono).unwrap();
+        let mut payload = [0; MAX_PAYLOAD_BYTES];
+        let (mut within, mut beyond) = (0.0f32, 0.0f32);
+        for frame in sine(440.0, 48_000, 48_000).chunks(960) {
+            let square: Vec<f32> = frame.iter().map(|sample| 0.9 * sample.signum()).collect();
+            let bytes = encoder.encode(&square, &mut payload).unwrap();
+            let mut pcm = [0.0; 960];
+            plain
+                .decode_float(&payload[..bytes], &mut pcm, false)
+                .unwrap();
+            beyond = pcm
+                .iter()
+                .fold(beyond, |peak, sample| peak.max(sample.abs()));
+            decoder.decode(&payload[..bytes], &mut pcm).unwrap();
+            within = pcm
+                .iter()
+                .fold(within, |peak, sample| peak.max(sample.abs()));
+        }
+        assert!(beyond > 1.05 && within <= 1.0, "{beyond}, {within}");
+    }
+
+    #[test]
     fn nothing_is_no_packet() {
-        let mut decoder = VoiceDecoder::new().unwrap();
+        let mut decoder = VoiceDecoder::new();
         let mut pcm = [0.0; 960];
         assert_eq!(decoder.decode(&[], &mut pcm), Err(DecodeError::Malformed));
         assert_eq!(decoder.recover(&[], &mut pcm), Err(DecodeError::Malformed));

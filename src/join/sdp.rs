@@ -98,6 +98,31 @@ pub fn with_ptime(offer: &str, ptime_ms: u32) -> String {
     asked
 }
 
+/// Asks in an offer for Opus of `bitrate_bps` (`maxaveragebitrate`, RFC 7587, 6.1).
+pub fn with_bitrate(offer: &str, bitrate_bps: u32) -> String {
+    let opus = offer.lines().find_map(|line| {
+        let (payload_type, encoding) = line.strip_prefix("a=rtpmap:")?.split_once(' ')?;
+        let is_opus = encoding.get(..5)?.eq_ignore_ascii_case("opus/");
+        is_opus.then(|| (line, format!("a=fmtp:{payload_type} ")))
+    });
+    let Some((rtpmap, fmtp)) = opus else {
+        return offer.to_owned();
+    };
+    let has_fmtp = offer.lines().any(|line| line.starts_with(&fmtp));
+    let mut asked = String::with_capacity(offer.len() + 48);
+    for line in offer.lines() {
+        asked.push_str(line);
+        if line.starts_with(&fmtp) {
+            asked.push_str(&format!(";maxaveragebitrate={bitrate_bps}"));
+        }
+        asked.push_str("\r\n");
+        if !has_fmtp && line == rtpmap {
+            asked.push_str(&format!("{fmtp}maxaveragebitrate={bitrate_bps}\r\n"));
+        }
+    }
+    asked
+}
+
 /// The description that a PATCH needs to speak of a session without changing it (RFC 8840, 9).
 pub fn fragment_of(offer: &str) -> Option<String> {
     let ufrag = offer
@@ -193,6 +218,19 @@ mod tests {
             with_ptime(short, 60),
             "v=0\r\nm=audio 9 X 111\r\na=ptime:60\r\n"
         );
+    }
+
+    #[test]
+    fn the_bitrate_stands_with_opus_only() {
+        let plain = ANSWER.replace("maxaveragebitrate=24000;", "");
+        let asked = with_bitrate(&plain, 48_000);
+        let limits = SendLimits::of_answer(&asked).unwrap();
+        assert_eq!(limits.max_average_bitrate_bps, Some(48_000));
+        assert_eq!(asked.len(), plain.len() + ";maxaveragebitrate=48000".len());
+        let bare = "m=audio 9 X 8 96\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:96 opus/48000/2\r\n";
+        let asked = with_bitrate(bare, 48_000);
+        assert!(asked.ends_with("a=fmtp:96 maxaveragebitrate=48000\r\n"));
+        assert_eq!(with_bitrate("v=0\r\n", 48_000), "v=0\r\n");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -32,6 +33,8 @@ const MAX_PER_ADDRESS: u32 = 256;
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// Largest head of a request.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// What the system may hold for one connection; more than the largest file of the page.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// How long requests under way may take once the server goes down.
 const GRACE: Duration = Duration::from_secs(3);
 /// First wait after a failed accept; doubled up to a second.
@@ -101,8 +104,9 @@ async fn connection<S>(
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    // Answers are small and wanted at once.
+    // Answers are small and wanted at once. The system would hold megabytes for one who does not read.
     let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES);
     let service = WithPermit { service, permit };
     match tls {
         None => serve(stream, service, stop).await,

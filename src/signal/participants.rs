@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use warp::http::header::{self, HeaderName};
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -106,12 +107,16 @@ async fn join(
         return Err(Overloaded::Link.into());
     };
     let conference = context.conference.clone();
-    let joined = tokio::task::spawn_blocking(move || {
+    let (tell, told) = oneshot::channel();
+    tokio::task::spawn_blocking(move || {
         let joined = conference.join(join);
         drop(turn);
-        joined
+        // The client hung up meanwhile: nobody will ever use this session.
+        if let Err(Ok(joined)) = tell.send(joined) {
+            let _ = conference.leave(&joined.session);
+        }
     });
-    let joined = joined.await.map_err(|_| Problem::internal())??;
+    let joined = told.await.map_err(|_| Problem::internal())??;
     Ok(created(context, &room, joined))
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde::Serialize;
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
@@ -11,7 +11,13 @@ use super::problem::Problem;
 use super::reply;
 use super::request::Request;
 use crate::conference::Configure;
-use crate::control::{Fields, RoomChange, RoomName};
+use crate::control::{Fields, RoomChange, RoomLine, RoomName};
+
+/// The body of the list.
+#[derive(Serialize)]
+struct Rooms {
+    rooms: Vec<RoomLine>,
+}
 
 /// The list of rooms.
 pub(super) async fn collection(
@@ -21,7 +27,9 @@ pub(super) async fn collection(
     match request.method {
         Method::GET | Method::HEAD => Ok(reply::json(
             StatusCode::OK,
-            &json!({ "rooms": context.conference.rooms() }),
+            &Rooms {
+                rooms: context.conference.rooms(),
+            },
         )),
         _ => Err(Problem::method_not_allowed("GET, HEAD, OPTIONS")),
     }

@@ -4,6 +4,8 @@
 //! Only media is impaired (RTP, RFC 7983 range, not RTCP): a lost handshake message would measure
 //! DTLS retransmission instead.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,13 +49,22 @@ pub struct Relay {
 impl Relay {
     /// Starts relaying to `server`; `seed` makes the losses repeatable.
     pub async fn start(server: SocketAddr, way_in: Impairment, seed: u64) -> Relay {
-        let front = Arc::new(UdpSocket::bind("127.0.0.1:0").await.expect("a loopback port"));
+        let front = Arc::new(
+            UdpSocket::bind("127.0.0.1:0")
+                .await
+                .expect("a loopback port"),
+        );
         let address = front.local_addr().expect("bound");
         let counts = Arc::new(RelayCounts::default());
         let way_in = Arc::new(Mutex::new(way_in));
         let mut tasks = JoinSet::new();
         tasks.spawn(forward(front, server, way_in.clone(), counts.clone(), seed));
-        Relay { front: address, counts, way_in, _tasks: tasks }
+        Relay {
+            front: address,
+            counts,
+            way_in,
+            _tasks: tasks,
+        }
     }
 
     /// Changes what happens on the way in from now on.
@@ -76,7 +87,11 @@ async fn forward(
         let back = match backs.get(&client) {
             Some(back) => back.clone(),
             None => {
-                let back = Arc::new(UdpSocket::bind("127.0.0.1:0").await.expect("a loopback port"));
+                let back = Arc::new(
+                    UdpSocket::bind("127.0.0.1:0")
+                        .await
+                        .expect("a loopback port"),
+                );
                 back.connect(server).await.expect("loopback");
                 tasks.spawn(return_way(back.clone(), front.clone(), client));
                 backs.insert(client, back.clone());
@@ -119,7 +134,9 @@ fn is_media(datagram: &[u8]) -> bool {
 }
 
 fn chance(state: &mut u64) -> f64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
     (*state >> 11) as f64 / (1u64 << 53) as f64
 }
 
@@ -134,6 +151,8 @@ pub struct SignalProxy {
 impl SignalProxy {
     /// Starts a proxy for the server's HTTP address.
     pub async fn start(server: SocketAddr, relay: SocketAddr) -> SignalProxy {
+        // Refused only when another test has been here first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::new();
         let route = warp::any()
             .and(warp::method())
@@ -141,15 +160,26 @@ impl SignalProxy {
             .and(warp::query::raw().or(warp::any().map(String::new)).unify())
             .and(warp::header::headers_cloned())
             .and(warp::body::bytes())
-            .then(move |method: Method, path: FullPath, query: String, headers, body: bytes::Bytes| {
-                let url = format!("http://{server}{}?{query}", path.as_str());
-                pass(client.clone(), method, url, headers, body, relay)
-            });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+            .then(
+                move |method: Method,
+                      path: FullPath,
+                      query: String,
+                      headers,
+                      body: bytes::Bytes| {
+                    let url = format!("http://{server}{}?{query}", path.as_str());
+                    pass(client.clone(), method, url, headers, body, relay)
+                },
+            );
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a loopback port");
         let address = listener.local_addr().expect("bound");
         let mut task = JoinSet::new();
         task.spawn(warp::serve(route).incoming(listener).run());
-        SignalProxy { address, _task: task }
+        SignalProxy {
+            address,
+            _task: task,
+        }
     }
 }
 
@@ -161,7 +191,11 @@ async fn pass(
     body: bytes::Bytes,
     relay: SocketAddr,
 ) -> Response<Vec<u8>> {
-    let kind = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default().to_string();
+    let kind = headers
+        .get("content-type")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_string();
     let body = match kind.as_str() {
         "application/sdp" => without_candidates(&String::from_utf8_lossy(&body)).into_bytes(),
         _ => body.to_vec(),
@@ -177,19 +211,32 @@ async fn pass(
             response = response.header(name, value);
         }
     }
-    let is_sdp = answer.headers().get("content-type").is_some_and(|value| value == "application/sdp");
+    let is_sdp = answer
+        .headers()
+        .get("content-type")
+        .is_some_and(|value| value == "application/sdp");
     let body = answer.bytes().await.expect("a body");
-    let body = if is_sdp { through(&String::from_utf8_lossy(&body), relay).into_bytes() } else { body.to_vec() };
+    let body = if is_sdp {
+        through(&String::from_utf8_lossy(&body), relay).into_bytes()
+    } else {
+        body.to_vec()
+    };
     response.body(body).expect("a response made of valid parts")
 }
 
 fn without_candidates(sdp: &str) -> String {
-    lines(sdp).filter(|line| !line.starts_with("a=candidate:")).fold(String::new(), |sdp, line| sdp + line + "\r\n")
+    lines(sdp)
+        .filter(|line| !line.starts_with("a=candidate:"))
+        .fold(String::new(), |sdp, line| sdp + line + "\r\n")
 }
 
 /// The answer with one candidate, the relay, in every media section that had any.
 fn through(sdp: &str, relay: SocketAddr) -> String {
-    let candidate = format!("a=candidate:1 1 udp 2130706431 {} {} typ host\r\n", relay.ip(), relay.port());
+    let candidate = format!(
+        "a=candidate:1 1 udp 2130706431 {} {} typ host\r\n",
+        relay.ip(),
+        relay.port()
+    );
     let mut named = false;
     let mut out = String::new();
     for line in lines(sdp) {

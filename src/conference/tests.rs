@@ -1,0 +1,192 @@
+//! The conference over a real mixer and a real network thread: that a join which fails leaves nothing behind, whichever
+//! step it fails at.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+use mixer::command::Event as MixerEvent;
+use tokio::sync::broadcast::error::TryRecvError;
+
+use super::*;
+use crate::audio::{self, Audio, AudioConfig};
+use crate::control::RoomChange;
+use crate::links;
+use crate::rtc::{self, Rtc, RtcConfig};
+
+const OFFER: &str = include_str!("../../tests/offers/chrome.sdp");
+
+struct House {
+    conference: Conference,
+    audio: Option<Audio>,
+    rtc: Option<Rtc>,
+}
+
+fn house() -> House {
+    let (to_mixer, from_net) = bounded(links::PACKETS_IN);
+    let (to_net, from_mixer) = bounded(links::PACKETS_OUT);
+    let loopback = "127.0.0.1:0".parse().expect("an address");
+    let rtc = rtc::start(RtcConfig::new(loopback), to_mixer, from_mixer).expect("it starts");
+    let config = AudioConfig {
+        fifo: false,
+        ..AudioConfig::default()
+    };
+    let wake = rtc.wake().expect("a descriptor");
+    let audio = audio::start(config, to_net, from_net, wake).expect("it starts");
+    let limits = Limits {
+        max_rooms: 10,
+        max_sessions: 10,
+        open_rooms: true,
+        room: RoomConfig::default(),
+    };
+    House {
+        conference: Conference::new(limits, audio.handle(), rtc.handle()),
+        audio: Some(audio),
+        rtc: Some(rtc),
+    }
+}
+
+impl House {
+    fn stop_audio(&mut self) {
+        let audio = self.audio.take().expect("it runs");
+        audio.stop().expect("it ends well");
+    }
+
+    fn stop_rtc(&mut self) {
+        self.rtc.take().expect("it runs").stop();
+    }
+
+    fn join(&self, room: &str, offer: &str) -> Result<Joined, JoinError> {
+        self.conference.join(Join {
+            room: name(room),
+            name: None,
+            profile: None,
+            offer: offer.to_owned(),
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.conference.rooms().is_empty() && self.conference.lock().registry.sessions() == 0
+    }
+
+    /// Waits until the mixer has applied what it was sent.
+    fn settled(&self) -> (u64, u64) {
+        std::thread::sleep(Duration::from_millis(100));
+        let metrics = self.conference.inner.audio.metrics();
+        (
+            metrics.rooms.load(Relaxed),
+            metrics.participants.load(Relaxed),
+        )
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if let Some(audio) = self.audio.take() {
+            let _ = audio.stop();
+        }
+        if let Some(rtc) = self.rtc.take() {
+            rtc.stop();
+        }
+    }
+}
+
+fn name(room: &str) -> RoomName {
+    RoomName::parse(room).expect("a good name")
+}
+
+#[test]
+fn a_join_reaches_the_mixer_and_a_leave_takes_it_back() {
+    let house = house();
+    let ann = house.join("hall", OFFER).expect("joined");
+    house.join("hall", OFFER).expect("joined");
+    assert_eq!(house.settled(), (1, 2));
+    house.conference.leave(&ann.session).expect("it is there");
+    assert_eq!(house.conference.leave(&ann.session), Err(UnknownSession));
+    assert_eq!(house.settled(), (1, 1));
+    house.conference.delete(&name("hall")).expect("it is there");
+    assert_eq!(house.settled(), (0, 0));
+    assert!(house.is_empty());
+}
+
+#[test]
+fn an_offer_that_cannot_be_answered_leaves_nothing() {
+    let house = house();
+    assert!(matches!(
+        house.join("hall", "hello"),
+        Err(JoinError::Offer(_))
+    ));
+    assert!(house.is_empty());
+    assert_eq!(house.settled(), (0, 0));
+}
+
+#[test]
+fn a_mixer_that_takes_nothing_leaves_nothing() {
+    let mut house = house();
+    house.stop_audio();
+    let error = house.join("hall", OFFER).expect_err("the mixer is gone");
+    assert!(
+        matches!(error, JoinError::Overloaded(Overloaded::Link)),
+        "{error}"
+    );
+    assert!(house.is_empty());
+}
+
+#[test]
+fn a_network_that_takes_nothing_leaves_nothing() {
+    let mut house = house();
+    house.stop_rtc();
+    let error = house.join("hall", OFFER).expect_err("the network is gone");
+    assert!(
+        matches!(error, JoinError::Overloaded(Overloaded::Link)),
+        "{error}"
+    );
+    assert!(house.is_empty());
+    assert_eq!(house.settled(), (0, 0));
+}
+
+#[test]
+fn a_room_that_fails_sends_everybody_away_and_a_permanent_one_starts_afresh() {
+    let house = house();
+    let made = house
+        .conference
+        .configure(&name("hall"), RoomChange::default(), Configure::Put);
+    made.expect("made");
+    house.join("hall", OFFER).expect("joined");
+    house.join("other", OFFER).expect("joined");
+    let (_, mut events) = house.conference.watch(&name("hall")).expect("it is there");
+    for room in ["hall", "other"] {
+        let mut state = house.conference.lock();
+        let id = state.registry.rooms[&name(room)].id;
+        house
+            .conference
+            .on_mixer(&mut state, MixerEvent::RoomFault { room: id });
+    }
+    let left = events.try_recv().expect("told");
+    assert!(left.contains(r#""reason":"lost""#), "{left}");
+    assert_eq!(events.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(house.conference.rooms().len(), 1, "only the permanent one");
+    house.join("hall", OFFER).expect("it is a room again");
+}
+
+#[test]
+fn nobody_comes_while_the_server_goes_down() {
+    let house = house();
+    house.join("hall", OFFER).expect("joined");
+    house.conference.close();
+    let error = house.join("hall", OFFER).expect_err("too late");
+    assert!(
+        matches!(error, JoinError::Overloaded(Overloaded::Stopping)),
+        "{error}"
+    );
+    assert_eq!(house.settled().1, 0);
+}
+
+#[test]
+fn a_room_deleted_under_a_join_fails_it() {
+    let house = house();
+    let seat = house.conference.reserve(&name("hall")).expect("a seat");
+    house.conference.delete(&name("hall")).expect("it is there");
+    drop(seat);
+    assert!(house.is_empty());
+}

@@ -1,0 +1,189 @@
+//! What clients are told.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Participant, PublicId, RoomState};
+
+/// Why a participant is no longer there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub enum LeaveReason {
+    /// It said so, or closed its connection.
+    #[serde(rename = "left")]
+    Left,
+    /// It fell silent, or its room failed.
+    #[serde(rename = "lost")]
+    Lost,
+    /// Somebody removed it.
+    #[serde(rename = "kicked")]
+    Kicked,
+    /// The room was deleted.
+    #[serde(rename = "room closed")]
+    RoomClosed,
+    /// The server goes down.
+    #[serde(rename = "server stopping")]
+    ServerStopping,
+}
+
+impl LeaveReason {
+    /// Every reason, to count by.
+    pub const ALL: [LeaveReason; 5] = [
+        LeaveReason::Left,
+        LeaveReason::Lost,
+        LeaveReason::Kicked,
+        LeaveReason::RoomClosed,
+        LeaveReason::ServerStopping,
+    ];
+
+    /// The word used on the wire.
+    pub const fn word(self) -> &'static str {
+        match self {
+            LeaveReason::Left => "left",
+            LeaveReason::Lost => "lost",
+            LeaveReason::Kicked => "kicked",
+            LeaveReason::RoomClosed => "room closed",
+            LeaveReason::ServerStopping => "server stopping",
+        }
+    }
+}
+
+/// What clients are told.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The whole room: the first message on every connection, and again whenever the room is configured.
+    Room {
+        /// The room as it is now.
+        room: RoomState,
+    },
+    /// Somebody came.
+    Joined {
+        /// Who.
+        participant: Participant,
+    },
+    /// Somebody went.
+    Left {
+        /// Who.
+        participant: PublicId,
+        /// Why.
+        reason: LeaveReason,
+    },
+    /// Somebody is heard from now on.
+    Talking {
+        /// Who.
+        participant: PublicId,
+    },
+    /// Somebody is no longer heard.
+    Stopped {
+        /// Who.
+        participant: PublicId,
+    },
+    /// Somebody was muted or unmuted.
+    Muted {
+        /// Who.
+        participant: PublicId,
+        /// Muted now.
+        muted: bool,
+    },
+    /// A name, a gain or the state of a connection changed.
+    Changed {
+        /// The participant as it is now.
+        participant: Participant,
+    },
+    /// How loud those are who are heard, dBFS.
+    Levels {
+        /// Who, and how loud.
+        levels: BTreeMap<PublicId, i32>,
+    },
+    /// A command was carried out; sent only when the command carried an `id`.
+    Ok {
+        /// The command's `id`.
+        id: Value,
+    },
+    /// A command was refused.
+    Error {
+        /// What kind of mistake, one word.
+        #[serde(rename = "type")]
+        kind: &'static str,
+        /// A sentence a person can act on.
+        detail: String,
+        /// The command's `id`, if it carried one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<Value>,
+    },
+}
+
+impl Event {
+    /// The message as it goes over the wire.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self)
+            .expect("events hold only strings, numbers and maps with string keys")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mixer::ParticipantId;
+
+    use super::*;
+
+    fn ann() -> Participant {
+        Participant {
+            id: PublicId(ParticipantId(0x00c0_ffee)),
+            csrc: 0x00c0_ffee,
+            name: "Ann".into(),
+            muted: false,
+            talking: false,
+            gain_db: 0.0,
+            connected: true,
+            talks: true,
+            listens: true,
+        }
+    }
+
+    #[test]
+    fn events_are_written_as_promised() {
+        let id = ann().id;
+        let cases = [
+            (
+                Event::Joined { participant: ann() },
+                r#"{"event":"joined","participant":{"id":"00c0ffee","csrc":12648430,"name":"Ann","muted":false,"talking":false,"gain_db":0.0,"connected":true,"talks":true,"listens":true}}"#,
+            ),
+            (
+                Event::Left {
+                    participant: id,
+                    reason: LeaveReason::RoomClosed,
+                },
+                r#"{"event":"left","participant":"00c0ffee","reason":"room closed"}"#,
+            ),
+            (
+                Event::Levels {
+                    levels: BTreeMap::from([(id, -23)]),
+                },
+                r#"{"event":"levels","levels":{"00c0ffee":-23}}"#,
+            ),
+            (Event::Ok { id: Value::from(7) }, r#"{"event":"ok","id":7}"#),
+            (
+                Event::Error {
+                    kind: "unknown-session",
+                    detail: "No.".into(),
+                    id: None,
+                },
+                r#"{"event":"error","type":"unknown-session","detail":"No."}"#,
+            ),
+        ];
+        for (event, json) in cases {
+            assert_eq!(event.to_json(), json);
+        }
+    }
+
+    #[test]
+    fn leave_reasons_have_one_spelling() {
+        for reason in LeaveReason::ALL {
+            let written = serde_json::to_value(reason).expect("plain");
+            assert_eq!(written, reason.word());
+        }
+    }
+}

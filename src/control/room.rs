@@ -1,0 +1,196 @@
+//! What a room is set to, and how it is shown.
+
+use mixer::format::TickLength;
+use mixer::profile::Profile;
+use serde::{Serialize, Serializer};
+
+use super::{Fields, Invalid, Participant, RoomName};
+
+/// One room with everybody in it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RoomState {
+    /// Name.
+    pub name: RoomName,
+    /// Who may talk: always `open`, everybody.
+    pub mode: &'static str,
+    /// What the room is set to.
+    #[serde(flatten)]
+    pub config: RoomConfig,
+    /// Stays when the last participant leaves.
+    pub permanent: bool,
+    /// Who is in, in the order of joining.
+    pub participants: Vec<Participant>,
+}
+
+/// One line of the list of rooms.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RoomLine {
+    /// Name.
+    pub name: RoomName,
+    /// Who may talk: always `open`, everybody.
+    pub mode: &'static str,
+    /// What the room is set to.
+    #[serde(flatten)]
+    pub config: RoomConfig,
+    /// How many are in.
+    pub participants: usize,
+    /// How many of them are heard now.
+    pub talking: usize,
+}
+
+/// What a room can be set to.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct RoomConfig {
+    /// How listeners' streams are encoded unless their join says otherwise.
+    #[serde(serialize_with = "write_profile")]
+    pub profile: Profile,
+    /// Length of a tick.
+    #[serde(rename = "tick_ms", serialize_with = "write_tick")]
+    pub tick: TickLength,
+    /// Most participants at one time, 1..=10,000.
+    pub max_participants: u32,
+    /// Level under which nobody is heard, -90..=-10 dBFS; `None` lets everything through.
+    pub gate_db: Option<f32>,
+    /// Only this many, the loudest, are heard at one time, 1..=1,000; `None` is everybody.
+    pub max_contributors: Option<u16>,
+}
+
+impl Default for RoomConfig {
+    fn default() -> RoomConfig {
+        RoomConfig {
+            profile: Profile::Voice,
+            tick: TickLength::Ms20,
+            max_participants: 200,
+            gate_db: Some(-50.0),
+            max_contributors: None,
+        }
+    }
+}
+
+/// Settings for a room, each of them optional.
+///
+/// The inner option of the last two is JSON's `null`: no gate, no cap.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct RoomChange {
+    /// Profile.
+    pub profile: Option<Profile>,
+    /// Tick.
+    pub tick: Option<TickLength>,
+    /// Most participants.
+    pub max_participants: Option<u32>,
+    /// Gate.
+    pub gate_db: Option<Option<f32>>,
+    /// Cap.
+    pub max_contributors: Option<Option<u16>>,
+}
+
+impl RoomChange {
+    /// Reads the settings out of a JSON object and takes them off it.
+    ///
+    /// # Errors
+    /// [`Invalid`] names the first setting that cannot be used.
+    pub fn read(fields: &mut Fields) -> Result<RoomChange, Invalid> {
+        fields.one_of("mode", &[("open", ())])?;
+        Ok(RoomChange {
+            profile: fields.one_of(
+                "profile",
+                &Profile::ALL.map(|profile| (profile.name(), profile)),
+            )?,
+            tick: fields
+                .integer("tick_ms", 1..=1_000)?
+                .map(tick)
+                .transpose()?,
+            max_participants: fields.integer("max_participants", 1..=10_000)?,
+            gate_db: fields.nullable("gate_db", |fields, key| fields.number(key, -90.0..=-10.0))?,
+            max_contributors: fields.nullable("max_contributors", |fields, key| {
+                Ok(fields.integer(key, 1..=1_000)?.map(|count| count as u16))
+            })?,
+        })
+    }
+
+    /// `config` with these settings in place of its own.
+    #[must_use]
+    pub fn over(self, config: RoomConfig) -> RoomConfig {
+        RoomConfig {
+            profile: self.profile.unwrap_or(config.profile),
+            tick: self.tick.unwrap_or(config.tick),
+            max_participants: self.max_participants.unwrap_or(config.max_participants),
+            gate_db: self.gate_db.unwrap_or(config.gate_db),
+            max_contributors: self.max_contributors.unwrap_or(config.max_contributors),
+        }
+    }
+}
+
+fn tick(ms: u32) -> Result<TickLength, Invalid> {
+    match ms {
+        10 => Ok(TickLength::Ms10),
+        20 => Ok(TickLength::Ms20),
+        _ => Err(Invalid::NotOneOf {
+            key: "tick_ms",
+            allowed: "10, 20".to_owned(),
+        }),
+    }
+}
+
+fn write_profile<S: Serializer>(profile: &Profile, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(profile.name())
+}
+
+fn write_tick<S: Serializer>(tick: &TickLength, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u32(tick.ms())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn rooms_are_written_flat() {
+        let state = RoomState {
+            name: RoomName::parse("lobby").expect("a good name"),
+            mode: "open",
+            config: RoomConfig::default(),
+            permanent: false,
+            participants: vec![],
+        };
+        let json = serde_json::to_value(state).expect("plain");
+        assert_eq!(json["tick_ms"], 20);
+        assert_eq!(json["profile"], "voice");
+        assert_eq!(json["max_participants"], 200);
+        assert_eq!(json["max_contributors"], Value::Null);
+    }
+
+    #[test]
+    fn settings_of_a_room_are_read_and_merged() {
+        let read = |text: &str| {
+            let mut fields = Fields::parse(text.as_bytes())?;
+            let change = RoomChange::read(&mut fields)?;
+            fields.finish()?;
+            Ok::<_, Invalid>(change)
+        };
+        let change =
+            read(r#"{"mode":"open","profile":"thin","tick_ms":10,"gate_db":null}"#).expect("good");
+        let config = change.over(RoomConfig::default());
+        assert_eq!(config.profile, Profile::Thin);
+        assert_eq!(config.tick, TickLength::Ms10);
+        assert_eq!(config.gate_db, None);
+        assert_eq!(config.max_participants, 200);
+        for bad in [
+            r#"{"mode":"ptt"}"#,
+            r#"{"tick_ms":15}"#,
+            r#"{"tick_ms":20.5}"#,
+            r#"{"max_participants":0}"#,
+            r#"{"max_participants":9223372036854775808}"#,
+            r#"{"gate_db":1e400}"#,
+            r#"{"gate_db":5}"#,
+            r#"{"max_contributors":"3"}"#,
+            r#"{"colour":"red"}"#,
+            "[]",
+            "",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! A client built on `aiortc`, which shares nothing with this project, in a room with two headless
+//! clients: joins by the same POST, talks, hears the others and not itself, leaves by DELETE.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
+
+mod common {
+    pub mod measure;
+    pub mod sound;
+    pub mod stand;
+    pub mod tools;
+}
+
+use std::time::Instant;
+
+use common::measure::line;
+use common::sound::{Heard, RATE, TONES_HZ, Tone, read, scratch, write_tone};
+use common::stand::{Stand, Told};
+use common::tools;
+use mixminus::join::client::Client;
+use mixminus::join::media::MediaOptions;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stack_of_another_make_joins_talks_hears_and_leaves() {
+    let stand = Stand::start();
+    let files = scratch("aiortc");
+    let (said, heard) = (files.join("says.wav"), files.join("hears.wav"));
+    write_tone(&said, TONES_HZ[0], 60);
+    let (ann, ann_hears) = talker(&stand, "Ann", TONES_HZ[1]).await;
+    let (ben, ben_hears) = talker(&stand, "Ben", TONES_HZ[2]).await;
+    let told = Told::to(&ann);
+
+    let arguments = [
+        format!("{}?name=Cem", stand.url("lobby")),
+        format!("--play={}", said.display()),
+        format!("--record={}", heard.display()),
+        "--seconds=12".to_owned(),
+    ];
+    let began = ann_hears.pcm().len();
+    let report = tokio::task::spawn_blocking(move || tools::python("aiortc_client.py", arguments));
+    let report = report.await.unwrap();
+    let ended = Instant::now();
+    assert_eq!(
+        stand.names("lobby").await,
+        ["Ann", "Ben"],
+        "who has left is in no list"
+    );
+    let asked = ended.elapsed();
+    let until = ann_hears.pcm().len();
+    ann.leave().await.unwrap();
+    ben.leave().await.unwrap();
+
+    println!("{report}\nasked {asked:?} after its end");
+    assert_eq!(report["ok"], true, "{report:#}");
+    assert_eq!(
+        (&report["post_status"], &report["delete_status"]),
+        (&201.into(), &200.into())
+    );
+    assert_eq!(report["content_type"], "application/sdp");
+    let id = report["participant_id"].as_str().unwrap();
+    assert_eq!(
+        told.left(),
+        [(id.to_owned(), "left".to_owned())],
+        "the others are told"
+    );
+
+    // Three seconds for everybody to start; the last two are left out, when it was going.
+    judge("Cem", TONES_HZ[0], &settled(&read(&heard)));
+    let during = |heard: &Heard| settled(&heard.pcm()[began..until]);
+    judge("Ann", TONES_HZ[1], &during(&ann_hears));
+    judge("Ben", TONES_HZ[2], &during(&ben_hears));
+    println!("{}", stand.timekeeping().await);
+    stand.stop().await;
+}
+
+async fn talker(stand: &Stand, name: &str, hz: f64) -> (Client, Heard) {
+    let heard = Heard::default();
+    let media = MediaOptions {
+        source: Tone::boxed(hz),
+        sink: heard.sink(),
+        ..MediaOptions::default()
+    };
+    (stand.join("lobby", name, media).await, heard)
+}
+
+fn settled(heard: &[f32]) -> Vec<f32> {
+    assert!(
+        heard.len() > 10 * RATE,
+        "{} samples are recorded",
+        heard.len()
+    );
+    heard[4 * RATE..heard.len() - 2 * RATE].to_vec()
+}
+
+/// Both others are there, the own voice at least 40 dB under them at any time.
+fn judge(name: &str, own_hz: f64, heard: &[f32]) {
+    let own = line(heard, own_hz);
+    let others = TONES_HZ.iter().filter(|hz| **hz != own_hz);
+    let others_db: Vec<f64> = others.map(|hz| line(heard, *hz).median_db).collect();
+    let quietest_db = others_db.iter().copied().fold(f64::INFINITY, f64::min);
+    println!(
+        "{name}: others at {others_db:.1?} dBFS, own {:.1} dB under the quieter in the median window, {:.1} dB in the loudest, \
+         {:.1} dB as a tone",
+        quietest_db - own.median_db,
+        quietest_db - own.noise_db,
+        quietest_db - own.loudest_db,
+    );
+    assert!(
+        others_db.iter().all(|db| (-16.0..-8.0).contains(db)),
+        "{name} hears not both others"
+    );
+    assert!(
+        quietest_db - own.median_db.max(own.loudest_db) >= 40.0,
+        "{name} hears itself"
+    );
+}

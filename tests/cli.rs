@@ -1,0 +1,98 @@
+//! The binary from outside: exit status, what it prints, how it ends.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn mixminus(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mixminus"));
+    command.args(arguments).env_remove("MIXMINUS_CONFIG");
+    command
+}
+
+fn output(arguments: &[&str]) -> Output {
+    mixminus(arguments).output().expect("it runs")
+}
+
+#[test]
+fn a_good_configuration_is_printed_and_can_be_read_again() {
+    let checked = output(&[
+        "serve",
+        "--check",
+        "--max-rooms",
+        "7",
+        "--announce",
+        "192.0.2.1",
+    ]);
+    assert_eq!(checked.status.code(), Some(0));
+    let printed = String::from_utf8(checked.stdout).expect("text");
+    assert!(
+        printed.contains("max_rooms = 7\n") && printed.contains("announce = [\"192.0.2.1\"]\n"),
+        "{printed}"
+    );
+    let file = std::env::temp_dir().join(format!("mixminus-{}.toml", std::process::id()));
+    std::fs::write(&file, &printed).expect("written");
+    let again = output(&["serve", "--check", "--config", file.to_str().expect("text")]);
+    let _ = std::fs::remove_file(&file);
+    assert_eq!(String::from_utf8(again.stdout).expect("text"), printed);
+}
+
+#[test]
+fn everything_wrong_is_told_and_the_status_is_two() {
+    let mut command = mixminus(&["serve", "--check", "--tick-ms", "15", "--http", "nowhere"]);
+    let checked = command
+        .env("MIXMINUS_MAX_ROOMS", "none")
+        .output()
+        .expect("it runs");
+    assert_eq!(checked.status.code(), Some(2));
+    let told = String::from_utf8(checked.stderr).expect("text");
+    for beginning in ["tick_ms = 15 ", "http = nowhere ", "max_rooms = none "] {
+        assert!(
+            told.lines()
+                .any(|line| line.starts_with(beginning) && line.ends_with('.')),
+            "{told}"
+        );
+    }
+    assert_eq!(output(&["serve", "--no-such-flag"]).status.code(), Some(2));
+    assert_eq!(
+        output(&["serve", "--config", "/nowhere"]).status.code(),
+        Some(2)
+    );
+    assert_eq!(output(&["join", "no address"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_server_says_where_it_is_and_ends_on_either_signal() {
+    for signal in ["TERM", "INT"] {
+        let mut server = mixminus(&[
+            "serve",
+            "--http",
+            "127.0.0.1:0",
+            "--media",
+            "127.0.0.1:0",
+            "--realtime=false",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it runs");
+        let mut lines = BufReader::new(server.stdout.take().expect("piped")).lines();
+        let first = lines.next().expect("a line").expect("text");
+        assert!(first.contains(" is ready: http://127.0.0.1:"), "{first}");
+        let process = server.id().to_string();
+        let told = Command::new("kill").args(["-s", signal, &process]).status();
+        assert!(told.expect("kill runs").success());
+        let started = Instant::now();
+        assert_eq!(server.wait().expect("it ends").code(), Some(0), "{signal}");
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+}
+
+#[test]
+fn a_taken_port_ends_it_with_one() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let ended = output(&["serve", "--http", &address, "--media", "127.0.0.1:0"]);
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("--http"));
+}

@@ -1,0 +1,168 @@
+//! A server of its own on loopback, what its HTTP says, and headless clients in its rooms.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use mixminus::config::Config;
+use mixminus::join::client::{Client, ClientOptions};
+use mixminus::join::media::MediaOptions;
+use mixminus::join::session::Room;
+use mixminus::server::Server;
+use serde_json::Value;
+
+/// A running server.
+pub struct Stand {
+    server: Server,
+    http: reqwest::Client,
+}
+
+impl Stand {
+    /// Starts a server on ports that are free.
+    pub fn start() -> Stand {
+        // Refused only when another test has been here first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+        let config = Config {
+            http: loopback,
+            media: loopback,
+            ..Config::default()
+        };
+        Stand {
+            server: Server::start(config).expect("loopback ports are free"),
+            http: reqwest::Client::new(),
+        }
+    }
+
+    /// Where HTTP is served.
+    pub fn http(&self) -> SocketAddr {
+        self.server.http_addr()
+    }
+
+    /// Where media is received.
+    pub fn media(&self) -> SocketAddr {
+        self.server.media_addr()
+    }
+
+    /// Where offers for a room are posted.
+    pub fn url(&self, room: &str) -> String {
+        url(self.http(), room)
+    }
+
+    /// A headless client in a room.
+    pub async fn join(&self, room: &str, name: &str, media: MediaOptions) -> Client {
+        join(&self.url(room), name, None, media).await
+    }
+
+    /// The names of who is in a room; nobody is in a room that does not exist.
+    pub async fn names(&self, room: &str) -> Vec<String> {
+        let room: Value = serde_json::from_str(&self.text(&format!("/v1/rooms/{room}")).await)
+            .expect("the server speaks JSON");
+        let participants = room["participants"].as_array().cloned();
+        let name = |participant: &Value| participant["name"].as_str().unwrap_or("?").to_owned();
+        participants.unwrap_or_default().iter().map(name).collect()
+    }
+
+    /// Waits until a room is as it is wished to be; fails when it takes longer than `patience`.
+    pub async fn until(
+        &self,
+        room: &str,
+        patience: Duration,
+        wish: impl Fn(&[String]) -> bool,
+    ) -> Duration {
+        let asked = Instant::now();
+        loop {
+            let names = self.names(room).await;
+            if wish(&names) {
+                return asked.elapsed();
+            }
+            assert!(
+                asked.elapsed() < patience,
+                "after {patience:?} there are {names:?} in {room}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A figure of `/metrics`, by its name and label as they stand there.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let page = self.text("/metrics").await;
+        let value = page
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value
+            .and_then(|value| value.parse().ok())
+            .unwrap_or_else(|| panic!("no figure {name} in\n{page}"))
+    }
+
+    /// How the mixer kept its time, as a line to print beside what was measured.
+    pub async fn timekeeping(&self) -> String {
+        let (ticks, late, skipped) = tokio::join!(
+            self.metric("mixminus_mixer_ticks_total"),
+            self.metric("mixminus_mixer_late_ticks_total"),
+            self.metric("mixminus_mixer_skipped_ticks_total"),
+        );
+        format!("mixer: {ticks} ticks, {late} late, {skipped} skipped")
+    }
+
+    async fn text(&self, path: &str) -> String {
+        let url = format!("http://{}{path}", self.http());
+        let answer = self.http.get(url).send().await.expect("the server answers");
+        answer.text().await.expect("the server answers in text")
+    }
+
+    /// Ends the server.
+    pub async fn stop(self) {
+        self.server.stop().await;
+    }
+}
+
+/// What a client was told on its data channel.
+#[derive(Clone, Default)]
+pub struct Told(Arc<Mutex<Vec<Value>>>);
+
+impl Told {
+    /// Keeps what comes from now on.
+    pub fn to(client: &Client) -> Told {
+        let (told, mut messages) = (Told::default(), client.messages());
+        let kept = told.clone();
+        tokio::spawn(async move {
+            while let Ok(message) = messages.recv().await {
+                let message = serde_json::from_str(&message).expect("the server speaks JSON");
+                kept.0.lock().expect("no panic while held").push(message);
+            }
+        });
+        told
+    }
+
+    /// Of everybody who left, who and why.
+    pub fn left(&self) -> Vec<(String, String)> {
+        let text = |message: &Value, key| message[key].as_str().unwrap_or("?").to_owned();
+        let told = self.0.lock().expect("no panic while held");
+        let left = told.iter().filter(|message| message["event"] == "left");
+        left.map(|message| (text(message, "participant"), text(message, "reason")))
+            .collect()
+    }
+}
+
+/// Where offers for a room are posted, at a server or at what stands before it.
+pub fn url(http: SocketAddr, room: &str) -> String {
+    format!("http://{http}/v1/rooms/{room}/participants")
+}
+
+/// A headless client that is in.
+///
+/// - `bitrate_bps`: what it asks to be sent.
+pub async fn join(url: &str, name: &str, bitrate_bps: Option<u32>, media: MediaOptions) -> Client {
+    let url = url.parse().expect("a URL made here");
+    let options = ClientOptions {
+        room: Room::new(url, Some(name), None, false).expect("a client for loopback"),
+        reconnect: false,
+        ptime_ms: None,
+        bitrate_bps,
+    };
+    let joined = Client::join(options, media).await;
+    joined.unwrap_or_else(|error| panic!("{name} does not come in: {error}"))
+}

@@ -1,0 +1,59 @@
+//! The instruments and peers of other makes in `tests/tools`: Python, Chromium.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// Runs a Python tool and gives what it prints. Blocks.
+pub fn python<S: AsRef<OsStr>>(tool: &str, arguments: impl IntoIterator<Item = S>) -> Value {
+    let mut command = Command::new(interpreter());
+    command.arg(tools().join(tool)).args(arguments);
+    json(tool, &run(tool, command, "python3-venv python3-dev gcc"))
+}
+
+/// Runs pages in Chromium and gives what they report, also when not all went well. Blocks.
+pub fn browser<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Value {
+    let mut command = Command::new(tools().join("browser.sh"));
+    command.args(arguments);
+    json(
+        "browser.sh",
+        &run("browser.sh", command, "chromium nodejs npm"),
+    )
+}
+
+/// The Python of `target/venv`, made when it is not there.
+fn interpreter() -> PathBuf {
+    let command = Command::new(tools().join("venv.sh"));
+    let output = run("venv.sh", command, "python3-venv python3-dev gcc");
+    assert!(
+        output.status.success(),
+        "tests/tools/venv.sh cannot make the Python of the tests, see above; it needs the Debian packages \
+         python3-venv python3-dev gcc and the network. tests/run installs what is missing."
+    );
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
+}
+
+fn run(tool: &str, mut command: Command, packages: &str) -> Output {
+    let output = command.stderr(Stdio::inherit()).output();
+    output.unwrap_or_else(|error| {
+        panic!("tests/tools/{tool} does not start ({error}): it needs the Debian packages {packages}. tests/run installs what is missing.")
+    })
+}
+
+fn json(tool: &str, output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&text).unwrap_or_else(|_| {
+        panic!(
+            "tests/tools/{tool} has no result ({}), see above: {text}",
+            output.status
+        )
+    })
+}
+
+fn tools() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools")
+}

@@ -1,0 +1,148 @@
+//! A client that is killed while it talks: soon silent for the others, and gone before long.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
+
+mod common {
+    pub mod measure;
+    pub mod process;
+    pub mod sound;
+    pub mod stand;
+}
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use common::measure::percentile;
+use common::process::Process;
+use common::sound::{TONES_HZ, scratch, write_tone};
+use common::stand::{Stand, Told};
+use mixminus::join::media::MediaOptions;
+use mixminus::join::tap::Tap;
+use rtc::rtp::header::Header;
+use tokio::time::{sleep, timeout};
+
+/// How often it is tried, each time at another moment between two packets.
+const KILLS: usize = 5;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_killed_falls_silent_at_once_and_is_gone_within_half_a_minute() {
+    let stand = Stand::start();
+    let tone = scratch("vanish").join("tone.wav");
+    write_tone(&tone, TONES_HZ[0], 30);
+    let ear = Arc::new(Ear::default());
+    let media = MediaOptions {
+        tap: ear.clone(),
+        ..MediaOptions::default()
+    };
+    let listener = stand.join("lobby", "ear", media).await;
+    let told = Told::to(&listener);
+
+    let mut killed = Vec::new();
+    for number in 0..KILLS {
+        let mut talker = Process::join([
+            stand.url("lobby"),
+            format!("--name=talker-{number}"),
+            format!("--play={}", tone.display()),
+        ]);
+        let loud = async {
+            while !ear.is_loud() {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), loud)
+            .await
+            .expect("the talker is heard");
+        sleep(Duration::from_millis(1_000 + 7 * number as u64)).await;
+        let at = Instant::now();
+        talker.kill();
+        killed.push(at);
+        sleep(Duration::from_millis(1_000)).await;
+    }
+
+    // Everybody but the listener goes, each told as lost, the last one at most 30 s after its kill.
+    let patience = Duration::from_secs(30);
+    let waited = stand
+        .until("lobby", patience, |names| names == ["ear"])
+        .await;
+    let gone = killed[KILLS - 1].elapsed();
+    println!("the last one is gone {gone:?} after its kill (asked for {waited:?})");
+    assert!(gone <= patience, "gone after {gone:?}");
+    sleep(Duration::from_millis(200)).await;
+    let reasons: Vec<String> = told.left().into_iter().map(|(_, reason)| reason).collect();
+    assert_eq!(reasons, ["lost"; KILLS]);
+    assert_eq!(
+        stand
+            .metric("mixminus_participants_left_total{reason=\"lost\"}")
+            .await,
+        KILLS as f64
+    );
+
+    let (arrived, played) = (ear.arrived.lock().unwrap(), ear.played.lock().unwrap());
+    let at_the_wire: Vec<f64> = killed
+        .iter()
+        .map(|at| silent_after(*at, &arrived))
+        .collect();
+    let at_the_ear: Vec<f64> = killed.iter().map(|at| silent_after(*at, &played)).collect();
+    println!(
+        "silent after a kill, ms: as it arrives {at_the_wire:.0?}, as it is played {at_the_ear:.0?}"
+    );
+    drop((arrived, played));
+    listener.leave().await.unwrap();
+    println!("{}", stand.timekeeping().await);
+    stand.stop().await;
+    assert!(percentile(&at_the_wire, 0.5) <= 200.0, "{at_the_wire:.0?}");
+}
+
+/// How loud it was when.
+#[derive(Default)]
+struct Ear {
+    /// What arrived, decoded at once.
+    arrived: Mutex<Vec<(Instant, f32)>>,
+    /// What a loudspeaker would have played, after the client's own jitter buffer.
+    played: Mutex<Vec<(Instant, f32)>>,
+    decoder: Mutex<Option<opus::Decoder>>,
+}
+
+impl Tap for Ear {
+    fn received(&self, at: Instant, _: &Header, payload: &[u8]) {
+        let mut decoder = self.decoder.lock().unwrap();
+        let decoder = decoder
+            .get_or_insert_with(|| opus::Decoder::new(48_000, opus::Channels::Mono).unwrap());
+        let mut pcm = [0.0; 5_760];
+        let samples = decoder.decode_float(payload, &mut pcm, false).unwrap();
+        self.arrived
+            .lock()
+            .unwrap()
+            .push((at, loudest(&pcm[..samples])));
+    }
+
+    fn played(&self, due: Instant, pcm: &[f32]) {
+        self.played.lock().unwrap().push((due, loudest(pcm)));
+    }
+}
+
+impl Ear {
+    fn is_loud(&self) -> bool {
+        self.played
+            .lock()
+            .unwrap()
+            .last()
+            .is_some_and(|(_, level)| *level > 0.1)
+    }
+}
+
+fn loudest(pcm: &[f32]) -> f32 {
+    pcm.iter().fold(0.0, |peak, sample| peak.max(sample.abs()))
+}
+
+/// Milliseconds from a kill to the end of the last frame after it that is not silent: 40 dB under
+/// the tone.
+fn silent_after(kill: Instant, frames: &[(Instant, f32)]) -> f64 {
+    let until = kill + Duration::from_millis(1_000);
+    let sounding = |(at, level): &&(Instant, f32)| (kill..until).contains(at) && *level > 0.0025;
+    let last = frames
+        .iter()
+        .rfind(sounding)
+        .map_or(kill, |(at, _)| *at + Duration::from_millis(20));
+    (last - kill).as_secs_f64() * 1e3
+}

@@ -1,0 +1,179 @@
+//! Real voices through the whole system: everybody hears all the others and not themselves, and what
+//! is too loud together is held down, not cut off.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
+
+mod common {
+    pub mod measure;
+    pub mod sound;
+    pub mod stand;
+}
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::measure::{
+    Finder, Spectrum, decibels, greatest_step, longest_full_scale_run, peak, percentile, pieces,
+};
+use common::sound::{Cue, Heard, Played, RATE, VOICES, voice};
+use common::stand::Stand;
+use mixminus::join::client::Client;
+use mixminus::join::media::MediaOptions;
+use mixminus::join::pcm::Source;
+
+/// The longest voice of `fixtures/`, and what is under way at the end.
+const TALK: Duration = Duration::from_secs(26);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_voices_each_hear_the_three_others_and_not_themselves() {
+    let stand = Stand::start();
+    let cue = Cue::default();
+    let voices: Vec<Arc<[f32]>> = VOICES[..4].iter().map(|name| voice(name)).collect();
+    let mut clients = Vec::new();
+    for (voice, name) in voices.iter().zip(VOICES) {
+        clients.push(participant(&stand, name, Played::boxed(voice, &cue)).await);
+    }
+    cue.give();
+    tokio::time::sleep(TALK).await;
+    println!("{}", stand.timekeeping().await);
+    let recordings = leave(clients).await;
+    stand.stop().await;
+
+    let mut finder = Finder::new();
+    for (who, recording) in VOICES.iter().zip(recordings) {
+        let recording = finder.spectrum(&recording);
+        for (whom, voice) in VOICES.iter().zip(&voices) {
+            if who == whom {
+                let said = finder.spectrum(voice);
+                let whole_db = finder.place(&said, &recording).level_db;
+                println!("{who} hears itself at {whole_db:.1} dB, by chance");
+                assert!(whole_db < -18.0, "{who} hears itself at {whole_db:.1} dB");
+            } else {
+                let found = found(&mut finder, voice, &recording);
+                println!(
+                    "{who} hears {whom} at {:.1} dB, {} ms late",
+                    found.level_db, found.lags_ms
+                );
+                assert!(
+                    found.level_db > -6.0,
+                    "{who} hears {whom} at {:.1} dB only",
+                    found.level_db
+                );
+            }
+        }
+    }
+}
+
+/// `mixer/tests/minus_one.rs` shows that the mix stays at or under -1 dBFS on its way into the encoder.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_voices_at_full_scale_neither_wrap_nor_clip() {
+    let stand = Stand::start();
+    let cue = Cue::default();
+    let loud = |name: &&str| -> Arc<[f32]> {
+        let voice = voice(name);
+        let gain = 1.0 / peak(&voice);
+        voice.iter().map(|sample| gain * sample).collect()
+    };
+    let voices: Vec<Arc<[f32]>> = VOICES[..3].iter().map(loud).collect();
+    let mut clients = vec![participant(&stand, "listener", None).await];
+    for (voice, name) in voices.iter().zip(VOICES) {
+        clients.push(participant(&stand, name, Played::boxed(voice, &cue)).await);
+    }
+    cue.give();
+    tokio::time::sleep(TALK).await;
+    println!("{}", stand.timekeeping().await);
+    let recordings = leave(clients).await;
+    stand.stop().await;
+
+    let mut finder = Finder::new();
+    let recording = &recordings[0];
+    let spectrum = finder.spectrum(recording);
+    let mut sum = vec![0.0; recording.len()];
+    for (voice, name) in voices.iter().zip(VOICES) {
+        let found = found(&mut finder, voice, &spectrum);
+        println!(
+            "{name} at full scale is heard at {:.1} dB, {} ms late",
+            found.level_db, found.lags_ms
+        );
+        // The limiter takes off what is too much for all of them together.
+        assert!(found.level_db > -12.0, "{name} is not heard");
+        for (place, piece) in found.starts.iter().zip(pieces(voice)) {
+            let there = sum.iter_mut().skip(*place);
+            there.zip(piece).for_each(|(sum, sample)| *sum += sample);
+        }
+    }
+    let (plain, held) = (
+        decibels(peak(&sum).into()),
+        decibels(peak(recording).into()),
+    );
+    let (run, step) = (longest_full_scale_run(recording), greatest_step(recording));
+    println!(
+        "the plain sum would reach {plain:.1} dBFS; heard: peak {held:.1} dBFS, {run} samples at full scale in a row, \
+         greatest step {step:.2}"
+    );
+    assert!(plain > 2.0, "the voices never were too loud together");
+    assert!(held > -6.0, "what is heard is no louder than one voice");
+    assert!(run < 3, "{run} samples in a row are at full scale");
+    // What wraps jumps from one end of the scale to the other. These voices end at 8 kHz, where full
+    // scale takes three samples for that.
+    assert!(step < 1.5, "a step of {step} from one sample to the next");
+}
+
+async fn participant(
+    stand: &Stand,
+    name: &str,
+    source: Option<Box<dyn Source>>,
+) -> (Client, Heard) {
+    let heard = Heard::default();
+    let media = MediaOptions {
+        source,
+        sink: heard.sink(),
+        ..MediaOptions::default()
+    };
+    (stand.join("voices", name, media).await, heard)
+}
+
+async fn leave(clients: Vec<(Client, Heard)>) -> Vec<Vec<f32>> {
+    let mut recordings = Vec::new();
+    for (client, heard) in clients {
+        let stats = client.stats().await;
+        println!(
+            "concealed by a client: {} ms of {} s",
+            stats.concealed_ms, stats.time_s
+        );
+        client.leave().await.unwrap();
+        recordings.push(heard.pcm());
+    }
+    recordings
+}
+
+/// A voice that is there.
+struct Found {
+    /// Of the median piece.
+    level_db: f64,
+    /// From the least to the greatest delay, to be shown.
+    lags_ms: String,
+    /// Where each piece starts in the recording, in samples.
+    starts: Vec<usize>,
+}
+
+fn found(finder: &mut Finder, voice: &[f32], recording: &Spectrum) -> Found {
+    let (mut levels_db, mut lags_ms, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, piece) in pieces(voice).enumerate() {
+        let said = finder.spectrum(piece);
+        let place = finder.place(&said, recording);
+        let start = (place.lag_ms * RATE as f64 / 1e3).max(0.0) as usize;
+        levels_db.push(place.level_db);
+        lags_ms.push(place.lag_ms - 1e3 * (number * piece.len()) as f64 / RATE as f64);
+        starts.push(start);
+    }
+    Found {
+        level_db: percentile(&levels_db, 0.5),
+        lags_ms: format!(
+            "{:.0} to {:.0}",
+            percentile(&lags_ms, 0.0),
+            percentile(&lags_ms, 1.0)
+        ),
+        starts,
+    }
+}
