@@ -10,6 +10,7 @@ use mixer::{ParticipantId, RoomId};
 use tokio::sync::broadcast;
 
 use super::bucket::Bucket;
+use super::mixing::places;
 use super::totals::Totals;
 use crate::control::{Participant, PublicId, RoomConfig, RoomLine, RoomName, RoomState};
 
@@ -78,7 +79,7 @@ impl Registry {
             id: self.new_room_id(),
             config,
             permanent,
-            capacity: config.max_participants as usize,
+            capacity: places(&config),
             seats: 0,
             members: Vec::new(),
             events: broadcast::Sender::new(BACKLOG_EVENTS),
