@@ -2,11 +2,12 @@
 //! step it fails at.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 use mixer::command::Event as MixerEvent;
 use tokio::sync::broadcast::error::TryRecvError;
+use tokio::sync::watch;
 
 use super::*;
 use crate::audio::{self, Audio, AudioConfig};
