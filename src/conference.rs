@@ -273,8 +273,10 @@ impl Conference {
     /// Tells everybody who watches a room, over WebSocket and data channel.
     fn tell(&self, room: &Room, event: &Event) {
         let text: Arc<str> = event.to_json().into();
-        for member in room.members.iter().filter(|member| member.channel) {
-            self.inner.rtc.send_text(member.id, text.to_string());
+        let channels = room.members.iter().filter(|member| member.channel);
+        let channels: Vec<ParticipantId> = channels.map(|member| member.id).collect();
+        if !channels.is_empty() {
+            self.inner.rtc.send_text(channels, text.clone());
         }
         // Nobody watching is no mistake.
         let _ = room.events.send(text);

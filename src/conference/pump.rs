@@ -159,7 +159,7 @@ impl Conference {
             let event = Event::Room {
                 room: entry.state(&room),
             };
-            self.inner.rtc.send_text(id, event.to_json());
+            self.inner.rtc.send_text(vec![id], event.to_json().into());
         }
     }
 
@@ -181,7 +181,7 @@ impl Conference {
             Verdict::Abuse => None,
         };
         if let Some(answer) = answer {
-            self.inner.rtc.send_text(id, answer.to_json());
+            self.inner.rtc.send_text(vec![id], answer.to_json().into());
         }
     }
 
