@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, Given, Problem};
 use crate::join::{self, JoinArgs};
 use crate::server;
+use crate::signal::Tls;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -221,6 +222,11 @@ fn run_server(serve: &Serve) -> ExitCode {
             return ExitCode::from(UNUSABLE);
         }
     };
+    // Only whoever makes TLS of them can tell whether certificate and key are any good.
+    if let Err(error) = Tls::new(&config) {
+        eprintln!("{error}");
+        return ExitCode::from(UNUSABLE);
+    }
     if serve.check {
         print!("{config}");
         return ExitCode::SUCCESS;
