@@ -16,8 +16,10 @@ use crate::format::{Layout, TickLength};
 use crate::frame::Frame;
 use crate::listener::{DTX_MAX_BYTES, Heard, Mix, Turn};
 use crate::members::{Rank, sources_of};
+use crate::opus_toc;
 use crate::packet::{OutPacket, Packet, Payload, Sources};
 use crate::participant::Participant;
+use crate::phase::Rhythm;
 use crate::playout::Pushed;
 use crate::stats::{TickStats, publish};
 use crate::strip::Rules;
@@ -71,9 +73,9 @@ pub struct Room {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub pushed: Pushed,
-    /// Nobody is heard, and this packet's sender is likely to be next: it may be played from this
-    /// instant on, and so, a tick's length later, may its successors.
-    pub wanted: Option<Time>,
+    /// Nobody is heard, and this packet's sender is likely to be next: when its packets may be
+    /// played.
+    pub wanted: Option<Rhythm>,
 }
 
 impl Room {
@@ -109,6 +111,11 @@ impl Room {
     /// How it mixes.
     pub fn settings(&self) -> &RoomSettings {
         &self.settings
+    }
+
+    /// Ticks so far.
+    pub fn ticks(&self) -> Tick {
+        self.tick
     }
 
     /// Who is in it. With nobody in it, it needs no ticks.
@@ -316,9 +323,13 @@ impl Room {
             && !participant.shared.settings.muted();
         let is_next = begins || self.last_talker == Some(participant.id);
         let wanted = at_rest && speaks && is_next && pushed == Pushed::Stored;
+        let rhythm = Rhythm {
+            ready: arrival + strip.stats().target,
+            packet_samples: opus_toc::shape(packet.payload.as_slice()).map_or(0, |it| it.samples),
+        };
         Some(Taken {
             pushed,
-            wanted: wanted.then(|| arrival + strip.stats().target),
+            wanted: wanted.then_some(rhythm),
         })
     }
 
