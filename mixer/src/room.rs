@@ -62,8 +62,8 @@ pub struct Room {
     tick: Tick,
     /// How long nobody has been heard, saturating.
     rest_ms: u32,
-    /// Packets went out at the last tick.
-    sent: bool,
+    /// How long no packet has gone out, saturating.
+    unsent_ms: u32,
     /// Who was heard last.
     last_talker: Option<ParticipantId>,
     broken: bool,
@@ -97,7 +97,7 @@ impl Room {
             },
             tick: Tick(0),
             rest_ms: u32::MAX,
-            sent: false,
+            unsent_ms: u32::MAX,
             last_talker: None,
             broken: false,
         }
@@ -299,9 +299,13 @@ impl Room {
 
     fn advance(&mut self, stats: &TickStats) {
         self.tick.0 += 1;
-        self.sent = stats.packets > 0;
+        let tick_ms = self.settings.tick.ms();
+        self.unsent_ms = match stats.packets {
+            0 => self.unsent_ms.saturating_add(tick_ms),
+            _ => 0,
+        };
         self.rest_ms = match stats.contributors {
-            0 => self.rest_ms.saturating_add(self.settings.tick.ms()),
+            0 => self.rest_ms.saturating_add(tick_ms),
             _ => 0,
         };
         let loudest = self.members.ranks.first();
@@ -334,9 +338,9 @@ impl Room {
     }
 
     /// Nobody is heard and nothing is on its way out, so that nobody can notice an odd tick: no
-    /// packet is half full, and none was sent that would overlap with the next.
+    /// packet is half full, and none was sent that would overlap with the one being gathered.
     fn is_at_rest(&self) -> bool {
-        self.rest_ms > LONGEST_PACKET_MS && !self.sent
+        self.rest_ms > LONGEST_PACKET_MS && self.unsent_ms >= LONGEST_PACKET_MS
     }
 
     /// Changes what can change while people are in.

@@ -5,9 +5,11 @@ mod stage;
 
 use mixer::codec::Encode;
 use mixer::codec::opus::OpusEncoder;
-use mixer::format::SLOT;
+use mixer::command::Command;
+use mixer::format::{SLOT, TickLength};
+use mixer::listener::Listener;
 use mixer::packet::{Packet, Payload};
-use mixer::profile::Profile;
+use mixer::profile::{Profile, Recipe};
 use mixer::room::RoomSettings;
 use mixer::units::{RtpTime, Seq, Time};
 use stage::{Stage, recipe, tone};
@@ -55,6 +57,46 @@ fn a_lone_talker_waits_a_few_milliseconds_whatever_the_phase() {
         let (median, longest) = (waits[waits.len() / 2], waits[waits.len() - 1]);
         assert!(median <= 6.5, "median {median} ms after {silence_ms} ms");
         assert!(longest <= 9.0, "longest {longest} ms after {silence_ms} ms");
+    }
+}
+
+#[test]
+fn packets_never_overlap_where_the_room_has_moved() {
+    for step in 0..60 {
+        let mut stage = Stage::new(RoomSettings::default());
+        stage.join(1, |_| 0.0, None);
+        stage.join_exact(2, tone(331.7, 0.3));
+        let recipe = Recipe {
+            packet_ms: 60,
+            ..recipe(Profile::Voice)
+        };
+        let listener = Listener::new(recipe, TickLength::Ms20);
+        let to = stage.talkers[0].id;
+        let command = Command::SetListener(to, Box::new(listener));
+        stage.engine.apply(command, &mut stage.sink);
+        // Half a second of talk, a pause with a refresh in it, and talk again.
+        let talker = stage.talkers[1].id;
+        let mut due_us = stage.now().us();
+        let pause_us = 600_000 + step * 4_300;
+        for spoken in 0..40 {
+            while due_us > stage.now().us() {
+                stage.slot += 1;
+                let now = stage.now();
+                stage.engine.run_slot(stage.slot, now, &mut stage.sink);
+            }
+            let mut packet = stage.talkers[1].packet();
+            if spoken > 24 {
+                packet.time = packet.time.plus(pause_us as u32 * 48 / 1_000);
+            }
+            stage.engine.push(talker, &packet, Time::from_us(due_us));
+            due_us += if spoken == 24 { pause_us } else { 20_000 };
+        }
+        let sent = stage.sink.packets.iter().filter(|sent| sent.0 == to);
+        let times: Vec<RtpTime> = sent.map(|(_, packet)| packet.time).collect();
+        for pair in times.windows(2) {
+            let apart = pair[1].distance_from(pair[0]);
+            assert!(apart >= 2_880, "{apart} samples after {pause_us} us");
+        }
     }
 }
 
