@@ -3,8 +3,8 @@
 //! The test binary brings its own `malloc` and `free`, which count and hand on to glibc's; both
 //! Rust's allocator and the C of libopus are linked to them.
 #![cfg(all(feature = "opus", target_os = "linux", target_env = "gnu"))]
-#![allow(unsafe_code, reason = "malloc and free are C symbols")]
 
+mod counting;
 mod stage;
 
 use std::sync::Arc;
@@ -21,88 +21,6 @@ use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
 use mixer::units::{Decibels, Gain, ParticipantId, RoomId, RtpTime, Seq, Time};
-
-mod counting {
-    use std::cell::Cell;
-    use std::ffi::{c_int, c_void};
-
-    thread_local! {
-        static COUNTING: Cell<bool> = const { Cell::new(false) };
-        static CALLS: Cell<u64> = const { Cell::new(0) };
-    }
-
-    /// Runs `work` and says how often it allocated or freed.
-    pub fn calls_of<T>(work: impl FnOnce() -> T) -> (T, u64) {
-        let before = CALLS.get();
-        COUNTING.set(true);
-        let result = work();
-        COUNTING.set(false);
-        (result, CALLS.get() - before)
-    }
-
-    fn count() {
-        if COUNTING.get() {
-            CALLS.set(CALLS.get() + 1);
-        }
-    }
-
-    unsafe extern "C" {
-        fn __libc_malloc(size: usize) -> *mut c_void;
-        fn __libc_calloc(count: usize, size: usize) -> *mut c_void;
-        fn __libc_realloc(at: *mut c_void, size: usize) -> *mut c_void;
-        fn __libc_memalign(align: usize, size: usize) -> *mut c_void;
-        fn __libc_free(at: *mut c_void);
-    }
-
-    // Safety of all of these: each has the signature and the promises of the C function of its
-    // name, since it does nothing but count and call glibc's own.
-
-    #[unsafe(no_mangle)]
-    unsafe extern "C" fn malloc(size: usize) -> *mut c_void {
-        count();
-        unsafe { __libc_malloc(size) }
-    }
-
-    #[unsafe(no_mangle)]
-    unsafe extern "C" fn calloc(items: usize, size: usize) -> *mut c_void {
-        count();
-        unsafe { __libc_calloc(items, size) }
-    }
-
-    #[unsafe(no_mangle)]
-    unsafe extern "C" fn realloc(at: *mut c_void, size: usize) -> *mut c_void {
-        count();
-        unsafe { __libc_realloc(at, size) }
-    }
-
-    #[unsafe(no_mangle)]
-    unsafe extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut c_void {
-        count();
-        unsafe { __libc_memalign(align, size) }
-    }
-
-    #[unsafe(no_mangle)]
-    unsafe extern "C" fn memalign(align: usize, size: usize) -> *mut c_void {
-        count();
-        unsafe { __libc_memalign(align, size) }
-    }
-
-    #[unsafe(no_mangle)]
-    unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, align: usize, size: usize) -> c_int {
-        const OUT_OF_MEMORY: c_int = 12;
-        count();
-        unsafe {
-            *out = __libc_memalign(align, size);
-            if (*out).is_null() { OUT_OF_MEMORY } else { 0 }
-        }
-    }
-
-    #[unsafe(no_mangle)]
-    unsafe extern "C" fn free(at: *mut c_void) {
-        count();
-        unsafe { __libc_free(at) }
-    }
-}
 
 use counting::calls_of;
 

@@ -10,11 +10,11 @@ use mixer::stats::EngineStats;
 #[derive(Debug, Default)]
 pub struct MixerMetrics {
     /// Slots run: one turn of the mixer's own clock.
-    pub ticks: AtomicU64,
+    pub slots: AtomicU64,
     /// Slots that began more than a slot late, and were run all the same.
-    pub late_ticks: AtomicU64,
+    pub late_slots: AtomicU64,
     /// Slots left out because they would have come more than a tick late.
-    pub skipped_ticks: AtomicU64,
+    pub skipped_slots: AtomicU64,
     /// Events that found their link full.
     pub events_dropped: AtomicU64,
     /// Packets for the network that found their link full.
@@ -55,7 +55,7 @@ impl MixerMetrics {
 
     /// Counts one slot's work.
     pub(super) fn worked(&self, busy_ns: u64, engine: EngineStats) {
-        add(&self.ticks, 1);
+        add(&self.slots, 1);
         add(&self.busy_ns, busy_ns);
         self.slowest_ns.fetch_max(busy_ns, Relaxed);
         let load = self.load();

@@ -78,13 +78,13 @@ impl Mixer {
         let next = slot + 1;
         let late_us = clock.late_us(next);
         if late_us > LATE_US {
-            add(&self.outlets.metrics.late_ticks, 1);
+            add(&self.outlets.metrics.late_slots, 1);
         }
         if late_us <= TOO_LATE_US {
             return next;
         }
         let current = clock.current();
-        add(&self.outlets.metrics.skipped_ticks, current - next);
+        add(&self.outlets.metrics.skipped_slots, current - next);
         current
     }
 }

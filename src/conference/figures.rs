@@ -155,19 +155,19 @@ impl Conference {
             ),
             busy,
             Family::counter(
-                "mixminus_mixer_ticks_total",
+                "mixminus_mixer_slots_total",
                 "Slots the mixer ran.",
-                of(&metrics.ticks),
+                of(&metrics.slots),
             ),
             Family::counter(
-                "mixminus_mixer_late_ticks_total",
+                "mixminus_mixer_late_slots_total",
                 "Slots that began late.",
-                of(&metrics.late_ticks),
+                of(&metrics.late_slots),
             ),
             Family::counter(
-                "mixminus_mixer_skipped_ticks_total",
+                "mixminus_mixer_skipped_slots_total",
                 "Slots left out because they came too late.",
-                of(&metrics.skipped_ticks),
+                of(&metrics.skipped_slots),
             ),
             Family::counter(
                 "mixminus_mixer_events_dropped_total",

@@ -118,9 +118,9 @@ impl Player {
             thread::sleep(pacer.deadline().saturating_duration_since(Instant::now()));
             self.take_packets();
             let now = Instant::now();
-            let skipped_ticks = pacer.skip_all_but(CATCH_UP_TICKS, now);
+            let skipped_slots = pacer.skip_all_but(CATCH_UP_TICKS, now);
             if let Some(recorder) = &mut self.parts.recorder {
-                recorder.silence(skipped_ticks * TICK.samples() as u64);
+                recorder.silence(skipped_slots * TICK.samples() as u64);
             }
             while let Some(due) = pacer.take(now) {
                 self.tick(due);

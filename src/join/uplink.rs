@@ -169,8 +169,8 @@ impl Sender {
         let mut pacer = Pacer::new(Instant::now(), period);
         while !self.stop.load(Ordering::Relaxed) {
             let now = Instant::now();
-            let skipped_ticks = pacer.skip_all_but(CATCH_UP_TICKS, now);
-            self.stream.pass(skipped_ticks * ptime.samples() as u64);
+            let skipped_slots = pacer.skip_all_but(CATCH_UP_TICKS, now);
+            self.stream.pass(skipped_slots * ptime.samples() as u64);
             while pacer.take(now).is_some() {
                 self.tick();
                 self.stream.pass(ptime.samples() as u64);

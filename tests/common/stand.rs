@@ -100,9 +100,9 @@ impl Stand {
     /// How the mixer kept its time, as a line to print beside what was measured.
     pub async fn timekeeping(&self) -> String {
         let (ticks, late, skipped) = tokio::join!(
-            self.metric("mixminus_mixer_ticks_total"),
-            self.metric("mixminus_mixer_late_ticks_total"),
-            self.metric("mixminus_mixer_skipped_ticks_total"),
+            self.metric("mixminus_mixer_slots_total"),
+            self.metric("mixminus_mixer_late_slots_total"),
+            self.metric("mixminus_mixer_skipped_slots_total"),
         );
         format!("mixer: {ticks} ticks, {late} late, {skipped} skipped")
     }

@@ -1,0 +1,111 @@
+//! `malloc` and `free` of the test binary that includes this: they count and hand on to glibc's.
+//!
+//! Rust's allocator and the C of libopus are both linked to them. Either the calls of one piece of
+//! work are counted ([`calls_of`]), or those of another thread for as long as it is watched
+//! ([`watch`]).
+
+#![allow(unsafe_code, reason = "malloc and free are C symbols")]
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+thread_local! {
+    static COUNTING: Cell<bool> = const { Cell::new(false) };
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Runs `work` and says how often it allocated or freed.
+pub fn calls_of<T>(work: impl FnOnce() -> T) -> (T, u64) {
+    let before = CALLS.get();
+    COUNTING.set(true);
+    let result = work();
+    COUNTING.set(false);
+    (result, CALLS.get() - before)
+}
+
+/// The thread that is watched, by its number in the system; 0 is none.
+static WATCHED: AtomicI32 = AtomicI32::new(0);
+static WATCHED_CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// Counts what the thread with the number `thread` allocates and frees from now on.
+pub fn watch(thread: i32) {
+    WATCHED_CALLS.store(0, Ordering::SeqCst);
+    WATCHED.store(thread, Ordering::SeqCst);
+}
+
+/// Ends watching and says how often the thread allocated or freed.
+pub fn watched() -> u64 {
+    WATCHED.store(0, Ordering::SeqCst);
+    WATCHED_CALLS.load(Ordering::SeqCst)
+}
+
+fn count() {
+    if COUNTING.get() {
+        CALLS.set(CALLS.get() + 1);
+    }
+    let watched = WATCHED.load(Ordering::Relaxed);
+    // SAFETY: asks for a number, changes nothing.
+    if watched != 0 && watched == unsafe { gettid() } {
+        WATCHED_CALLS.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+unsafe extern "C" {
+    fn gettid() -> c_int;
+    fn __libc_malloc(size: usize) -> *mut c_void;
+    fn __libc_calloc(count: usize, size: usize) -> *mut c_void;
+    fn __libc_realloc(at: *mut c_void, size: usize) -> *mut c_void;
+    fn __libc_memalign(align: usize, size: usize) -> *mut c_void;
+    fn __libc_free(at: *mut c_void);
+}
+
+// Safety of all of these: each has the signature and the promises of the C function of its
+// name, since it does nothing but count and call glibc's own.
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn malloc(size: usize) -> *mut c_void {
+    count();
+    unsafe { __libc_malloc(size) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn calloc(items: usize, size: usize) -> *mut c_void {
+    count();
+    unsafe { __libc_calloc(items, size) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn realloc(at: *mut c_void, size: usize) -> *mut c_void {
+    count();
+    unsafe { __libc_realloc(at, size) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut c_void {
+    count();
+    unsafe { __libc_memalign(align, size) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memalign(align: usize, size: usize) -> *mut c_void {
+    count();
+    unsafe { __libc_memalign(align, size) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, align: usize, size: usize) -> c_int {
+    const OUT_OF_MEMORY: c_int = 12;
+    count();
+    unsafe {
+        *out = __libc_memalign(align, size);
+        if (*out).is_null() { OUT_OF_MEMORY } else { 0 }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn free(at: *mut c_void) {
+    count();
+    unsafe { __libc_free(at) }
+}
