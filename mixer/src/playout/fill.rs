@@ -18,6 +18,7 @@ impl Playout {
                     self.conceal(missing, true);
                     self.next_time += missing as i64;
                 }
+                Step::Rejoin { covered } => self.rejoin(covered),
                 Step::Stall => self.stall(needed - self.queue.len()),
                 Step::Pause => {
                     self.fade_out(needed - self.queue.len());
@@ -55,6 +56,11 @@ impl Playout {
         self.stalled = 0;
         if missing > FADE_END as i64 {
             return Step::Pause;
+        }
+        if lost <= 0 && covered >= first.samples as i64 && self.buffer.len() > 1 {
+            return Step::Rejoin {
+                covered: covered as usize,
+            };
         }
         if missing < covered + CONCEAL_STEP as i64 {
             // In order, or late, or lost and covered already: the delay has grown by the
@@ -100,6 +106,44 @@ impl Playout {
         self.stats.decoded_samples += decoded as u64;
         self.fade
             .toward_sound(self.queue.last_mut(decoded), self.channels);
+    }
+
+    /// Goes on where the sound would be by now, had packets not come late: what they hold has been
+    /// covered by a guess that went on at the same pace, and to play it as well would put a jump
+    /// into every tone. The decoder gets to know it all the same.
+    ///
+    /// The delay stays what it was. If it is too short for the network, the estimator knows from the
+    /// same packets, and the delay is lengthened where the sound repeats itself.
+    fn rejoin(&mut self, covered: usize) {
+        let mut guess = [0.0; 2 * CONCEAL_STEP];
+        let guess = &mut guess[..CONCEAL_STEP * self.channels];
+        self.decoder.conceal(guess);
+        let made_up = self.fade.run;
+        let mut left = covered;
+        while let Some(first) = self.buffer.first().copied() {
+            if first.samples > left || first.seq != self.next_seq || self.buffer.len() < 2 {
+                break;
+            }
+            left -= first.samples;
+            let (kept, decoded) = (self.queue.len(), self.stats.decoded_samples);
+            self.decode_first();
+            self.queue.truncate(kept);
+            self.stats.decoded_samples = decoded;
+        }
+        self.fade.run = made_up;
+        let before = self.queue.len();
+        if let Some(first) = self.buffer.first() {
+            // The rest of the guess, less than a packet, is delay that has come on top.
+            self.next_time = first.time;
+            self.decode_first();
+        }
+        let appended = self.queue.len() - before;
+        let sound = self.queue.last_mut(appended);
+        let seam = guess.len().min(sound.len());
+        for (at, (sound, guess)) in sound[..seam].iter_mut().zip(guess).enumerate() {
+            let share = (at as f32 + 0.5) / seam as f32;
+            *sound = share * *sound + (1.0 - share) * *guess;
+        }
     }
 
     fn consumed(&mut self, entry: &Entry) {
@@ -194,6 +238,8 @@ enum Step {
     Recover { missing: usize },
     /// Packets are lost.
     Conceal { missing: usize },
+    /// Late packets are there, covered already, and what comes after them is there too.
+    Rejoin { covered: usize },
     /// Nothing is there: whether lost, late or over will show.
     Stall,
     /// The talk-spurt is over, or what follows belongs to another timeline.
