@@ -16,8 +16,10 @@ use crate::format::{Layout, TickLength};
 use crate::frame::Frame;
 use crate::listener::{DTX_MAX_BYTES, Heard, Mix, Turn};
 use crate::members::{Rank, sources_of};
+use crate::opus_toc;
 use crate::packet::{OutPacket, Packet, Payload, Sources};
 use crate::participant::Participant;
+use crate::phase::Rhythm;
 use crate::playout::Pushed;
 use crate::stats::{TickStats, publish};
 use crate::strip::Rules;
@@ -60,8 +62,8 @@ pub struct Room {
     tick: Tick,
     /// How long nobody has been heard, saturating.
     rest_ms: u32,
-    /// Packets went out at the last tick.
-    sent: bool,
+    /// How long from the next tick on packets are gathered that follow closely on one sent.
+    gathering_ms: u32,
     /// Who was heard last.
     last_talker: Option<ParticipantId>,
     broken: bool,
@@ -71,9 +73,9 @@ pub struct Room {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub pushed: Pushed,
-    /// Nobody is heard, and this packet's sender is likely to be next: it may be played from this
-    /// instant on, and so, a tick's length later, may its successors.
-    pub wanted: Option<Time>,
+    /// Nobody is heard, and this packet's sender is likely to be next: when its packets may be
+    /// played.
+    pub wanted: Option<Rhythm>,
 }
 
 impl Room {
@@ -95,7 +97,7 @@ impl Room {
             },
             tick: Tick(0),
             rest_ms: u32::MAX,
-            sent: false,
+            gathering_ms: 0,
             last_talker: None,
             broken: false,
         }
@@ -111,6 +113,11 @@ impl Room {
         &self.settings
     }
 
+    /// Ticks so far.
+    pub fn ticks(&self) -> Tick {
+        self.tick
+    }
+
     /// Who is in it. With nobody in it, it needs no ticks.
     pub fn members(&self) -> &Members {
         &self.members
@@ -123,11 +130,12 @@ impl Room {
     ///
     /// Real-time: safe.
     pub fn tick(&mut self, now: Time, time: RtpTime, sink: &mut dyn Sink) -> TickStats {
-        assert!(!self.broken, "broken on command");
+        assert!(!self.broken, "a fault has left this room half done");
         let turn = Turn {
             tick: self.tick,
             time,
         };
+        self.gathering_ms = self.gathering_ms.saturating_sub(self.settings.tick.ms());
         self.listen(now);
         self.decide();
         let contributors = self.sum();
@@ -257,6 +265,7 @@ impl Room {
         listener.expect_loss(participant.shared.settings.loss_percent());
         let heard = listener.hear(turn, mix, &mut self.packet);
         if heard == Heard::Packet {
+            self.gathering_ms = self.gathering_ms.max(listener.recipe().packet_ms);
             sink.packet(participant.id, &self.packet);
             let sent = &participant.shared.telemetry.sent_total;
             sent.fetch_add(1, Relaxed);
@@ -292,7 +301,6 @@ impl Room {
 
     fn advance(&mut self, stats: &TickStats) {
         self.tick.0 += 1;
-        self.sent = stats.packets > 0;
         self.rest_ms = match stats.contributors {
             0 => self.rest_ms.saturating_add(self.settings.tick.ms()),
             _ => 0,
@@ -316,16 +324,20 @@ impl Room {
             && !participant.shared.settings.muted();
         let is_next = begins || self.last_talker == Some(participant.id);
         let wanted = at_rest && speaks && is_next && pushed == Pushed::Stored;
+        let rhythm = Rhythm {
+            ready: arrival + strip.stats().target,
+            packet_samples: opus_toc::shape(packet.payload.as_slice()).map_or(0, |it| it.samples),
+        };
         Some(Taken {
             pushed,
-            wanted: wanted.then(|| arrival + strip.stats().target),
+            wanted: wanted.then_some(rhythm),
         })
     }
 
     /// Nobody is heard and nothing is on its way out, so that nobody can notice an odd tick: no
-    /// packet is half full, and none was sent that would overlap with the next.
+    /// packet is half full, and none was sent that would overlap with the one being gathered.
     fn is_at_rest(&self) -> bool {
-        self.rest_ms > LONGEST_PACKET_MS && !self.sent
+        self.rest_ms > LONGEST_PACKET_MS && self.gathering_ms == 0
     }
 
     /// Changes what can change while people are in.
@@ -352,7 +364,6 @@ impl Room {
     }
 
     /// Makes the next tick panic.
-    #[cfg(any(test, feature = "fault-injection"))]
     pub(crate) fn break_down(&mut self) {
         self.broken = true;
     }

@@ -25,7 +25,8 @@ pub enum AddressError {
 /// Completes the address of a room's participants.
 ///
 /// Taken as they are: `http://host/v1/rooms/lobby/participants`. Completed: `http://host/v1/rooms/lobby`
-/// and the page's own `http://host/#lobby`, also below a prefix of a proxy's. A query is kept.
+/// and the page's own `http://host/#room=lobby`, for short `http://host/#lobby`, also below a prefix of a
+/// proxy's. A query is kept.
 ///
 /// # Errors
 /// [`AddressError`] when it is unclear which room is meant.
@@ -38,6 +39,7 @@ pub fn participants(given: &str) -> Result<Url, AddressError> {
         })?;
     let room = url
         .fragment()
+        .map(|fragment| fragment.strip_prefix("room=").unwrap_or(fragment))
         .filter(|room| is_room(room))
         .map(str::to_owned);
     url.set_fragment(None);
@@ -108,6 +110,10 @@ mod tests {
                 "http://127.0.0.1:8080/v1/rooms/lobby/participants",
             ),
             (
+                "http://127.0.0.1:8080/#room=lobby",
+                "http://127.0.0.1:8080/v1/rooms/lobby/participants",
+            ),
+            (
                 "http://[::1]:8080#a.b-c",
                 "http://[::1]:8080/v1/rooms/a.b-c/participants",
             ),
@@ -146,6 +152,8 @@ mod tests {
             "http://h:8080/#",
             "http://h:8080/#a room",
             "http://h:8080/#.hidden",
+            "http://h:8080/#room=",
+            "http://h:8080/#rooms=lobby",
             "http://h:8080/v1/rooms",
             "http://h:8080/v1/rooms/lobby/events",
             "http://h:8080/v1/rooms/lobby#other",

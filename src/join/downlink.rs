@@ -67,7 +67,7 @@ impl Downlink {
     pub fn start(parts: DownlinkParts) -> Result<Downlink, PcmError> {
         let stop = Arc::new(AtomicBool::new(false));
         let player = Player {
-            playout: Playout::new(Layout::Mono, TICK, Box::new(VoiceDecoder::new()?)),
+            playout: Playout::new(Layout::Mono, TICK, Box::new(VoiceDecoder::new())),
             frame: Frame::new(Layout::Mono, TICK),
             parts,
             stop: Arc::clone(&stop),

@@ -1,8 +1,9 @@
 //! The client's two ends of Opus: voice into payloads, payloads into PCM.
 
+use mixer::codec::opus::OpusDecoder;
 use mixer::codec::{Decode, DecodeError};
-use mixer::format::{MAX_PACKET_SAMPLES, MAX_PAYLOAD_BYTES, SAMPLE_RATE_HZ};
-use opus::{Application, Bandwidth, Bitrate, Channels, Decoder, Encoder, ErrorCode, SoftClip};
+use mixer::format::{Layout, MAX_PAYLOAD_BYTES, SAMPLE_RATE_HZ};
+use opus::{Application, Bandwidth, Bitrate, Channels, Encoder, SoftClip};
 
 use super::sdp::SendLimits;
 
@@ -89,70 +90,46 @@ impl VoiceEncoder {
 /// here and there. Cut off it would crackle, so it is bent, as libopus does by itself where it
 /// decodes to 16 bits.
 pub struct VoiceDecoder {
-    decoder: Decoder,
+    decoder: OpusDecoder,
     clip: SoftClip,
 }
 
 impl VoiceDecoder {
     /// A decoder without history.
-    ///
-    /// # Errors
-    /// libopus's own.
-    pub fn new() -> Result<VoiceDecoder, opus::Error> {
-        Ok(VoiceDecoder {
-            decoder: Decoder::new(SAMPLE_RATE_HZ, Channels::Mono)?,
+    pub fn new() -> VoiceDecoder {
+        VoiceDecoder {
+            decoder: OpusDecoder::new(Layout::Mono),
             clip: SoftClip::new(Channels::Mono),
-        })
+        }
     }
+}
 
-    /// The frame that `payload` holds, or the one before it.
-    fn decode_within(
-        &mut self,
-        payload: &[u8],
-        pcm: &mut [f32],
-        before: bool,
-    ) -> Result<usize, opus::Error> {
-        let samples = self.decoder.decode_float(payload, pcm, before)?;
-        self.clip.apply(&mut pcm[..samples]);
-        Ok(samples)
+impl Default for VoiceDecoder {
+    fn default() -> VoiceDecoder {
+        VoiceDecoder::new()
     }
 }
 
 impl Decode for VoiceDecoder {
     fn decode(&mut self, payload: &[u8], pcm: &mut [f32]) -> Result<usize, DecodeError> {
-        // No bytes at all would be concealment to libopus, as long as the buffer is.
-        if payload.is_empty() {
-            return Err(DecodeError::Malformed);
-        }
-        self.decode_within(payload, pcm, false)
-            .map_err(|error| match error.code() {
-                ErrorCode::BufferTooSmall => DecodeError::TooLong {
-                    got_samples: MAX_PACKET_SAMPLES,
-                    max_samples: pcm.len(),
-                },
-                _ => DecodeError::Malformed,
-            })
+        let samples = self.decoder.decode(payload, pcm)?;
+        self.clip.apply(&mut pcm[..samples]);
+        Ok(samples)
     }
 
     fn recover(&mut self, next_payload: &[u8], pcm: &mut [f32]) -> Result<(), DecodeError> {
-        if next_payload.is_empty() {
-            return Err(DecodeError::Malformed);
-        }
-        self.decode_within(next_payload, pcm, true)
-            .map(|_| ())
-            .map_err(|_| DecodeError::Malformed)
+        self.decoder.recover(next_payload, pcm)?;
+        self.clip.apply(pcm);
+        Ok(())
     }
 
     fn conceal(&mut self, pcm: &mut [f32]) {
-        if self.decode_within(&[], pcm, false).is_err() {
-            pcm.fill(0.0);
-        }
+        self.decoder.conceal(pcm);
+        self.clip.apply(pcm);
     }
 
     fn reset(&mut self) {
-        self.decoder
-            .reset_state()
-            .expect("libopus has no reason to refuse a reset");
+        self.decoder.reset();
         self.clip = SoftClip::new(Channels::Mono);
     }
 }
@@ -167,6 +144,8 @@ const EXPECTED_LOSS_PERCENT: i32 = 10;
 mod tests {
     use super::super::pcm::tones::{amplitude, sine};
     use super::*;
+    use mixer::format::MAX_PACKET_SAMPLES;
+    use opus::Decoder;
 
     fn rate_bps(limits: SendLimits) -> usize {
         let settings = VoiceSettings {
@@ -224,7 +203,7 @@ mod tests {
                 fec: false,
             };
             let mut encoder = VoiceEncoder::new(settings).unwrap();
-            let mut decoder = VoiceDecoder::new().unwrap();
+            let mut decoder = VoiceDecoder::new();
             let mut payload = [0; MAX_PAYLOAD_BYTES];
             let mut out = Vec::new();
             let mut pcm = vec![0.0; MAX_PACKET_SAMPLES];
@@ -245,7 +224,7 @@ mod tests {
             fec: false,
         };
         let mut encoder = VoiceEncoder::new(settings).unwrap();
-        let mut decoder = VoiceDecoder::new().unwrap();
+        let mut decoder = VoiceDecoder::new();
         let mut plain = Decoder::new(SAMPLE_RATE_HZ, Channels::Mono).unwrap();
         let mut payload = [0; MAX_PAYLOAD_BYTES];
         let (mut within, mut beyond) = (0.0f32, 0.0f32);
@@ -269,7 +248,7 @@ mod tests {
 
     #[test]
     fn nothing_is_no_packet() {
-        let mut decoder = VoiceDecoder::new().unwrap();
+        let mut decoder = VoiceDecoder::new();
         let mut pcm = [0.0; 960];
         assert_eq!(decoder.decode(&[], &mut pcm), Err(DecodeError::Malformed));
         assert_eq!(decoder.recover(&[], &mut pcm), Err(DecodeError::Malformed));

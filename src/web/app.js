@@ -4,11 +4,11 @@
 //                           |
 //                           +-> api (HTTP), events (WebSocket), RTCPeerConnection
 //
-// Deep links: `#room=lobby` fills in the room; `?autojoin=1&name=Ann` goes in at once, with `&listen=1` without a
-// microphone.
+// Deep links: `#room=lobby`, for short `#lobby`, fills in the room; `?autojoin=1&name=Ann` goes in at once, with
+// `&listen=1` without a microphone.
 
 import { Call } from './call.js';
-import { Lobby } from './lobby.js';
+import { Lobby, roomFault } from './lobby.js';
 import { Microphone, NoMicrophone } from './microphone.js';
 import { Mute } from './mute.js';
 import { Room } from './room.js';
@@ -121,7 +121,9 @@ function address(roomName) {
 }
 
 function linkedRoom() {
-  return new URLSearchParams(location.hash.slice(1)).get('room') ?? '';
+  const linked = location.hash.slice(1);
+  // People write the short form by hand.
+  return new URLSearchParams(linked.includes('=') ? linked : `room=${linked}`).get('room') ?? '';
 }
 
 addEventListener('hashchange', () => {
@@ -133,7 +135,9 @@ addEventListener('hashchange', () => {
 const linked = linkedRoom();
 lobby.prefill({ room: linked, name: query.get('name') });
 lobby.show({ room: linked });
-if (query.get('autojoin') === '1' && linked) {
+if (linked && roomFault(linked)) {
+  lobby.show({ room: linked, sentence: `The link names no room. ${roomFault(linked)}` });
+} else if (query.get('autojoin') === '1' && linked) {
   enter({ room: linked, name: query.get('name') || 'Guest', listen: query.get('listen') === '1' });
 } else if (linked) {
   lobby.focus();

@@ -136,7 +136,8 @@ function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-function roomFault(room) {
+/** What is wrong with a room's name, as a sentence; '' when nothing is. */
+export function roomFault(room) {
   if (!room) return 'Name a room, or pick one below.';
   if (room.length > 64) return 'A room name has at most 64 characters.';
   if (!ROOM_NAME.test(room)) return 'Use letters A to Z, digits, dots, hyphens and underscores, with no dot in front.';
