@@ -644,6 +644,26 @@ fn only_short_text_on_the_control_channel_is_taken() {
     server.rtc.stop();
 }
 
+#[test]
+fn long_text_arrives_in_one_piece() {
+    let server = Server::start(|_| {});
+    let mut client = Client::new(1, true);
+    server.join(&mut client, 1, same);
+    assert!(client.run(5 * SECOND, |client| client.connected
+        && client.channel.is_some()));
+    for bytes in [1_000, 16 * 1_024, 64 * 1_024] {
+        client.texts.clear();
+        let text = "x".repeat(bytes);
+        let to = vec![ParticipantId(1)];
+        server.handle.send_text(to, text.as_str().into());
+        assert!(
+            client.run(5 * SECOND, |client| client.texts.contains(&text)),
+            "{bytes} bytes"
+        );
+    }
+    server.rtc.stop();
+}
+
 /// A client that nominates with its very first check and sends it only once.
 #[test]
 fn an_impatient_nomination_is_answered_at_once() {

@@ -153,7 +153,7 @@ impl Acceptor {
             ssrc,
             cname: &cname,
             max_average_bitrate_bps: options.uplink_bitrate_bps,
-            max_message_bytes: peer::MAX_MESSAGE_BYTES,
+            max_message_bytes: peer::MAX_SENT_BYTES,
             session: rand::random::<u64>() >> 2,
         }
         .write(&offer);
@@ -250,7 +250,7 @@ impl Acceptor {
             .with_srflx_acceptance_min_wait(Some(Duration::ZERO))
             .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
             .with_relay_acceptance_min_wait(Some(Duration::ZERO))
-            .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(peer::MAX_MESSAGE_BYTES as u32))
+            .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(peer::MAX_SENT_BYTES))
             .build()
     }
 }

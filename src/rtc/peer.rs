@@ -38,7 +38,7 @@ use super::send::Sending;
 use super::sources::Sources;
 use super::stream::Shared;
 
-pub(super) use channel::MAX_MESSAGE_BYTES;
+pub(super) use channel::MAX_SENT_BYTES;
 pub(super) use checks::Check;
 use checks::{MAX_ADDRESSES, MOVE_INTERVAL};
 

@@ -66,7 +66,8 @@ pub(super) async fn open(
     let ws = ws
         .max_message_size(MAX_MESSAGE_BYTES)
         .max_frame_size(MAX_MESSAGE_BYTES)
-        .max_write_buffer_size(MAX_WAITING_BYTES);
+        // A large room is longer than all that may wait beside it.
+        .max_write_buffer_size(MAX_WAITING_BYTES + 2 * first.len());
     let upgrade = ws.on_upgrade(move |socket| async move {
         context.metrics.websockets.fetch_add(1, Relaxed);
         let session = Session {

@@ -68,6 +68,27 @@ async fn the_data_channel_speaks_as_the_websocket_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_channel_tells_a_room_as_large_as_rooms_are() {
+    let house = House::open();
+    for _ in 1..200 {
+        house.join("hall", "Somebody").await;
+    }
+    let mut client = Client::new(7, true);
+    let path = "/v1/rooms/hall/participants?name=Ann";
+    let answer = house.ask("POST", path, SDP, client.offer()).await;
+    assert_eq!(answer.status, 201);
+    client.answer(&answer.body);
+    let room = tokio::task::spawn_blocking(move || {
+        client.run(LIMIT, |client| heard(client, "room").is_some());
+        heard(&client, "room")
+    });
+    let room = room.await.expect("it ran").expect("it was told");
+    let participants = room["room"]["participants"].as_array();
+    assert_eq!(participants.map(Vec::len), Some(200));
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_while_another_fades_out_of_a_full_room_is_mixed() {
     let house = House::open();
     let one = r#"{"max_participants":1}"#;

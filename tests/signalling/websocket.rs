@@ -82,6 +82,23 @@ async fn a_room_tells_what_happens_in_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_of_hundreds_is_told_in_one_piece() {
+    let mut config = quiet();
+    config.room.max_participants = 1_000;
+    let house = House::with(config);
+    let long = "%F0%9F%8E%B5".repeat(64);
+    for _ in 0..700 {
+        house.join("stadium", &long).await;
+    }
+    let mut socket = house.watch("stadium").await;
+    let room = socket.event().await;
+    assert!(room.to_string().len() > 256 * 1_024);
+    let participants = room["room"]["participants"].as_array();
+    assert_eq!(participants.map(Vec::len), Some(700));
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_concern_the_own_participant() {
     let house = House::open();
     let ann = house.join("hall", "Ann").await;

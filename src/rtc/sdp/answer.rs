@@ -23,8 +23,8 @@ pub(in crate::rtc) struct Answer<'a> {
     pub(in crate::rtc) cname: &'a str,
     /// Most bits per second the client should send, on average.
     pub(in crate::rtc) max_average_bitrate_bps: Option<u32>,
-    /// Longest data-channel message taken.
-    pub(in crate::rtc) max_message_bytes: usize,
+    /// Longest data-channel message that may be sent to the server.
+    pub(in crate::rtc) max_message_bytes: u32,
     /// Session id of the `o=` line.
     pub(in crate::rtc) session: u64,
 }

@@ -28,6 +28,8 @@ pub struct Offer {
     pub limits: ReceiverLimits,
     /// Header extensions that both sides know.
     pub extensions: Extensions,
+    /// Longest data-channel message the client takes (RFC 8841, 6.1); 0 is any.
+    pub max_message_bytes: u32,
     /// The sections in their order, with what becomes of each.
     pub(super) sections: Vec<Section>,
     /// The sections' identifiers named in `a=group:BUNDLE`, if the offer has such a line.
@@ -218,6 +220,7 @@ impl Offer {
             direction,
             limits: opus::limits(lines, payload_type),
             extensions: read_extensions(lines),
+            max_message_bytes: max_message(&media, &sections),
             sections,
             bundle,
             trickles: anywhere("ice-options")
@@ -306,6 +309,18 @@ fn read_sections(media: &[Lines<'_>], audio: usize) -> Result<Vec<Section>, Offe
     }
     Ok(sections)
 }
+
+/// What the section of the data channels says, or what saying nothing means.
+fn max_message(media: &[Lines<'_>], sections: &[Section]) -> u32 {
+    let data = sections
+        .iter()
+        .position(|section| section.kind == SectionKind::Data);
+    data.and_then(|data| attribute_in(&media[data], "max-message-size")?.parse().ok())
+        .unwrap_or(DEFAULT_MESSAGE_BYTES)
+}
+
+/// RFC 8841, 6.1.
+const DEFAULT_MESSAGE_BYTES: u32 = 65_536;
 
 /// `a=extmap:<id>[/<direction>] <uri>` (RFC 8285, 5).
 fn read_extensions(lines: &Lines<'_>) -> Extensions {

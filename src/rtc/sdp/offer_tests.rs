@@ -139,6 +139,24 @@ fn changed(from: &str, to: &str) -> Result<Offer, OfferError> {
 }
 
 #[test]
+fn the_longest_message_is_the_client_s() {
+    assert_eq!(read("chrome").max_message_bytes, 262_144);
+    let (_, chrome) = OFFERS
+        .iter()
+        .find(|(name, _)| *name == "chrome")
+        .expect("there");
+    let of = |line: &str| {
+        let offer = chrome.replace("a=max-message-size:262144", line);
+        Offer::read(&offer).expect("good").max_message_bytes
+    };
+    assert_eq!(of("a=max-message-size:1200"), 1_200);
+    assert_eq!(of("a=max-message-size:0"), 0);
+    for silent in ["a=x", "a=max-message-size:-1", "a=max-message-size:many"] {
+        assert_eq!(of(silent), 65_536, "{silent}");
+    }
+}
+
+#[test]
 fn what_cannot_be_served_is_refused_with_its_reason() {
     let many: String = (0..101)
         .map(|n| format!("a=candidate:{n} 1 udp 1 192.0.2.1 {n} typ host\n"))

@@ -42,7 +42,11 @@ pub(in crate::rtc) fn plain_offer(
         let _ = write!(sdp, "a=candidate:{candidate}\r\n");
     }
     if offer.has_data() {
-        transport.push_str("a=sctp-port:5000\r\na=max-message-size:65536\r\n");
+        let _ = write!(
+            transport,
+            "a=sctp-port:5000\r\na=max-message-size:{}\r\n",
+            offer.max_message_bytes
+        );
         let _ = write!(
             sdp,
             "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\n{transport}"
