@@ -225,6 +225,11 @@ fn run_server(serve: &Serve) -> ExitCode {
             return ExitCode::from(UNUSABLE);
         }
     };
+    // Only whoever makes TLS of them can tell whether certificate and key are any good.
+    if let Err(error) = Tls::new(&config) {
+        eprintln!("{error}");
+        return ExitCode::from(UNUSABLE);
+    }
     if serve.check {
         // Files that can be read may still hold no certificate, or the key of another.
         if let Err(error) = Tls::new(&config) {

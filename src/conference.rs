@@ -1,8 +1,9 @@
 //! The conference: intents in, commands to the mixer and the network out, events to everybody who watches.
 //!
 //! Stands above the picture and steers it: it decides who is in which room and never sees a packet. One lock guards the
-//! whole state; what is done under it is short and never waits, because both links only ever try. Heavy work (reading an
-//! offer, building codecs) happens before the lock is taken, on the caller's thread.
+//! whole state; what is done under it is short. Both links only ever try, but for the end of a peer, which may not be lost
+//! and waits for the network thread to take a command. Heavy work (reading an offer, building codecs) happens before the
+//! lock is taken, on the caller's thread.
 //!
 //! A join is a seat reserved, an offer accepted, a box sent to the mixer, a peer sent to the network and a member
 //! entered, in this order; when a step fails, everything before it is undone.
@@ -26,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mixer::{Decibels, Gain, ParticipantId};
 use serde_json::Value;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 pub use bucket::{Bucket, Verdict};
 pub use error::{
@@ -77,6 +78,8 @@ struct Inner {
     rtc: RtcHandle,
     state: Mutex<State>,
     counts: Counts,
+    /// Turns true when the mixer or the network thread has ended while it was needed.
+    lost: watch::Sender<bool>,
 }
 
 /// Everything that changes.
@@ -110,6 +113,7 @@ impl Conference {
                 rtc,
                 state: Mutex::new(state),
                 counts: Counts::default(),
+                lost: watch::Sender::new(false),
             }),
         }
     }
@@ -173,6 +177,17 @@ impl Conference {
         let state = self.lock();
         let entry = state.registry.rooms.get(room)?;
         Some((entry.state(room), entry.events.subscribe()))
+    }
+
+    /// Whether the mixer and the network thread are there, without whom nobody hears anything.
+    pub fn is_whole(&self) -> bool {
+        !*self.inner.lost.borrow()
+    }
+
+    /// Ready once one of them has ended by itself; never otherwise.
+    pub async fn lost(&self) {
+        // The sender lives in what we hold.
+        let _ = self.inner.lost.subscribe().wait_for(|lost| *lost).await;
     }
 
     /// Removes everybody and takes nobody in any more.
@@ -258,8 +273,10 @@ impl Conference {
     /// Tells everybody who watches a room, over WebSocket and data channel.
     fn tell(&self, room: &Room, event: &Event) {
         let text: Arc<str> = event.to_json().into();
-        for member in room.members.iter().filter(|member| member.channel) {
-            self.inner.rtc.send_text(member.id, text.to_string());
+        let channels = room.members.iter().filter(|member| member.channel);
+        let channels: Vec<ParticipantId> = channels.map(|member| member.id).collect();
+        if !channels.is_empty() {
+            self.inner.rtc.send_text(channels, text.clone());
         }
         // Nobody watching is no mistake.
         let _ = room.events.send(text);

@@ -30,12 +30,13 @@
 //! | module | is | may know | must never see |
 //! |---|---|---|---|
 //! | [`mixer`] | the engine | Opus | threads, sockets, clocks |
-//! | [`audio`] | the mixer thread around it | mixer, links | rtc, signal, conference |
-//! | [`rtc`] | the network thread | the WebRTC core, the mixer's packets and ids, links | signal, the engine |
-//! | [`control`] | the JSON messages, one set for WebSocket and data channel | serde | sockets, HTTP |
-//! | [`conference`] | rooms, participants, sessions: intents in, commands and events out | control, the handles of audio and rtc | HTTP and WebSocket types |
-//! | [`signal`] | HTTP and WebSocket | conference, control | rtc, audio, mixer |
-//! | [`config`], [`cli`] | what can be set, and said on the command line | - | - |
+//! | [`clock`], [`links`] | the one clock; what passes between threads | the mixer's time, packets and ids | - |
+//! | [`audio`] | the mixer thread around it | mixer, links, clock | rtc, signal, conference |
+//! | [`rtc`] | the network thread | the WebRTC core, the mixer's packets, ids and limits of a receiver, links, clock | signal, the engine |
+//! | [`control`] | the JSON messages, one set for WebSocket and data channel | serde, the mixer's ids and profiles | sockets, HTTP |
+//! | [`conference`] | rooms, participants, sessions: intents in, commands and events out | control, the handles of audio and rtc, the mixer's commands and the boxes they carry | HTTP and WebSocket types |
+//! | [`signal`] | HTTP and WebSocket | conference, control, config | rtc, audio, mixer |
+//! | [`config`], [`cli`] | what can be set, and said on the command line | control's names and rooms | - |
 //! | [`server`] | the wiring and the order of shutdown | all of them | - |
 //! | [`join`] | the headless client, a program of its own | mixer's playout | the server |
 //! | `web/` | the page the binary serves | the HTTP contract | - |

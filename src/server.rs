@@ -37,7 +37,7 @@ pub struct Server {
     rtc: Rtc,
 }
 
-/// A server that cannot start.
+/// A server that cannot start, or that cannot go on.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The address for HTTP cannot be used.
@@ -65,6 +65,9 @@ pub enum StartError {
         /// Why.
         error: ConfigureError,
     },
+    /// The mixer or the network thread ended by itself; the log says why.
+    #[error("the server cannot go on: a thread that carries audio has ended")]
+    Lost,
     /// The system gives no thread, signal or descriptor.
     #[error("the system refuses what the server needs: {0}")]
     System(#[from] io::Error),
@@ -169,10 +172,13 @@ pub fn run(config: Config) -> Result<(), StartError> {
         let ended = end_asked()?;
         let server = Server::start(config)?;
         announce(&server);
-        ended.await;
+        let lost = tokio::select! {
+            () = ended => Ok(()),
+            () = server.conference.lost() => Err(StartError::Lost),
+        };
         tracing::info!("stopping");
         server.stop().await;
-        Ok(())
+        lost
     })
 }
 

@@ -144,11 +144,11 @@ fn together<'a>(heard: &'a [f32], others: &[f64]) -> &'a [f32] {
     let seconds: Vec<&[f32]> = heard.chunks_exact(RATE).collect();
     let first = seconds
         .iter()
-        .position(|second| both(second))
+        .position(&both)
         .expect("both others are heard");
     let last = seconds
         .iter()
-        .rposition(|second| both(second))
+        .rposition(both)
         .expect("both others are heard");
     &heard[((first + 1) * RATE).min(last * RATE)..last * RATE]
 }

@@ -69,6 +69,19 @@ fn everything_wrong_is_told_and_the_status_is_two() {
 }
 
 #[test]
+fn a_certificate_that_is_none_is_told_by_the_check() {
+    let (cert, key) = ("Cargo.toml", "README.md");
+    for check in [&["--check"][..], &[]] {
+        let arguments = ["serve", "--http", "127.0.0.1:0", "--media", "127.0.0.1:0"];
+        let arguments = [&arguments, check, &["--tls-cert", cert, "--tls-key", key]].concat();
+        let ended = output(&arguments);
+        assert_eq!(ended.status.code(), Some(2));
+        let told = String::from_utf8_lossy(&ended.stderr);
+        assert!(told.contains("Cargo.toml holds no certificate"), "{told}");
+    }
+}
+
+#[test]
 fn a_server_says_where_it_is_and_ends_on_either_signal() {
     for signal in ["TERM", "INT"] {
         let mut server = mixminus(&[

@@ -130,7 +130,7 @@ fn a_client_is_heard_and_hears() {
             )
             .is_some()
     }));
-    server.handle.send_text(ParticipantId(7), "hi".to_owned());
+    server.handle.send_text(vec![ParticipantId(7)], "hi".into());
     assert!(client.run(SECOND, |client| client.texts == ["hi"]));
     server.rtc.stop();
 }

@@ -77,7 +77,8 @@ async fn who_is_killed_falls_silent_at_once_and_is_gone_within_half_a_minute() {
         KILLS as f64
     );
 
-    let (arrived, played) = (ear.arrived.lock().unwrap(), ear.played.lock().unwrap());
+    let arrived = ear.arrived.lock().unwrap().clone();
+    let played = ear.played.lock().unwrap().clone();
     let at_the_wire: Vec<f64> = killed
         .iter()
         .map(|at| silent_after(*at, &arrived))
@@ -86,7 +87,6 @@ async fn who_is_killed_falls_silent_at_once_and_is_gone_within_half_a_minute() {
     println!(
         "silent after a kill, ms: as it arrives {at_the_wire:.0?}, as it is played {at_the_ear:.0?}"
     );
-    drop((arrived, played));
     listener.leave().await.unwrap();
     println!("{}", stand.timekeeping().await);
     stand.stop().await;

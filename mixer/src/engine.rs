@@ -15,11 +15,11 @@ use crate::command::{Command, Event, Retired};
 use crate::format::SLOT_SAMPLES;
 use crate::packet::{OutPacket, Packet};
 use crate::participant::Participant;
-use crate::phase::SlotLoads;
+use crate::phase::{Rhythm, SlotLoads, may_move_again};
 use crate::playout::Pushed;
 use crate::room::Room;
 use crate::stats::EngineStats;
-use crate::units::{ParticipantId, RoomId, RtpTime, Time};
+use crate::units::{ParticipantId, RoomId, RtpTime, Tick, Time};
 
 /// Takes what comes out of the engine. Must be real-time safe itself.
 pub trait Sink {
@@ -55,6 +55,8 @@ pub struct Engine {
 #[derive(Debug)]
 struct Berth {
     phase: usize,
+    /// When it last moved, by the room's own count.
+    moved: Option<Tick>,
     room: Box<Room>,
 }
 
@@ -153,8 +155,8 @@ impl Engine {
         let taken = self.seat_of.get(&from).and_then(|seat| {
             let berth = self.berths[seat.berth].as_mut()?;
             let taken = berth.room.push(seat.member, packet, arrival)?;
-            if let Some(ready) = taken.wanted {
-                berth.move_to_meet(ready, &mut self.loads);
+            if let Some(rhythm) = taken.wanted {
+                berth.move_to_meet(rhythm, &mut self.loads);
             }
             Some(taken.pushed)
         });
@@ -213,7 +215,11 @@ impl Engine {
             }
         };
         let phase = self.loads.least_loaded(room.settings().tick);
-        let berth = Berth { phase, room };
+        let berth = Berth {
+            phase,
+            moved: None,
+            room,
+        };
         berth.weigh(1 + berth.room.members().len() as isize, &mut self.loads);
         self.berths[index] = Some(berth);
         self.berth_of.insert(id, index);
@@ -314,13 +320,17 @@ impl Berth {
         loads.change(self.phase, self.room.settings().tick, by);
     }
 
-    /// Moves the room to where packets that are ready at `ready` wait less.
-    fn move_to_meet(&mut self, ready: Time, loads: &mut SlotLoads) {
+    /// Moves the room to where the packets of `rhythm` wait less.
+    fn move_to_meet(&mut self, rhythm: Rhythm, loads: &mut SlotLoads) {
         let tick = self.room.settings().tick;
         let members = self.room.members().len();
-        if let Some(phase) = loads.better(self.phase, ready, tick, members) {
+        if !may_move_again(self.moved, self.room.ticks()) {
+            return;
+        }
+        if let Some(phase) = loads.better(self.phase, rhythm, tick, members) {
             self.weigh(-1 - members as isize, loads);
             self.phase = phase;
+            self.moved = Some(self.room.ticks());
             self.weigh(1 + members as isize, loads);
         }
     }

@@ -7,8 +7,17 @@
 
 use core::time::Duration;
 
-use crate::format::{SLOT, TickLength};
-use crate::units::Time;
+use crate::format::{SLOT, SLOT_SAMPLES, TickLength};
+use crate::units::{Tick, Time};
+
+/// When one sender's packets may be played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rhythm {
+    /// One of them, on a clock whose origin is a slot.
+    pub ready: Time,
+    /// How much later the next, samples.
+    pub packet_samples: usize,
+}
 
 /// How many rooms and members each slot of the longest tick carries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,22 +44,24 @@ impl SlotLoads {
             .unwrap_or(0)
     }
 
-    /// The phase a room of `members` at phase `now` had better move to for packets that are ready
-    /// at `ready`; `None` if what it would gain is not worth it, or if too much runs there already.
+    /// The phase a room of `members` at phase `now` had better move to for the packets of `rhythm`;
+    /// `None` if what it would gain is not worth it, or if too much runs there already.
     ///
-    /// - `ready`: when a packet may be played, on a clock whose origin is a slot.
+    /// Where several packets make up a tick, after which of them it comes is all the same.
     pub fn better(
         &self,
         now: usize,
-        ready: Time,
+        rhythm: Rhythm,
         tick: TickLength,
         members: usize,
     ) -> Option<usize> {
         let slots = tick.slots();
-        let ready = ready + SPARE;
+        let ready = rhythm.ready + SPARE;
         let slot = ready.us().div_ceil(SLOT.as_micros() as u64);
-        let phase = (slot % slots as u64) as usize;
-        let gained = (now + slots - phase) % slots;
+        let first = (slot % slots as u64) as usize;
+        let packet_slots = (rhythm.packet_samples / SLOT_SAMPLES).clamp(1, slots);
+        let gained = (now + slots - first) % packet_slots;
+        let phase = (now + slots - gained) % slots;
         let is_worth_it = gained > WORTH_SLOTS;
         // A move must not make one slot carry more than twice what the room carries now.
         let has_room = self.of(phase, tick) <= self.of(now, tick) + members;
@@ -63,12 +74,24 @@ fn slots_of(phase: usize, tick: TickLength) -> impl Iterator<Item = usize> {
     (phase..SLOTS).step_by(tick.slots())
 }
 
+/// Whether a room that moved at tick `last` may move again at tick `now`.
+///
+/// However often its packets come, and whatever they claim, a room's clock must go on turning, and
+/// at its own pace.
+pub fn may_move_again(last: Option<Tick>, now: Tick) -> bool {
+    last.is_none_or(|last| now.0 >= last.0 + TICKS_BETWEEN_MOVES)
+}
+
 /// Slots of the longest tick.
 const SLOTS: usize = TickLength::Ms20.slots();
 
 /// Kept between a packet being ready and the tick: a packet that comes later than all before it
 /// would otherwise miss its tick and cost a whole one of delay.
 const SPARE: Duration = Duration::from_millis(3);
+
+/// As many as two hundred milliseconds of the longest tick: a move adds or skips part of a tick, so
+/// what it can change of the pace stays below a tenth.
+const TICKS_BETWEEN_MOVES: u64 = 10;
 
 /// A move that gains no more than this is left alone: the packets' own jitter is as large.
 const WORTH_SLOTS: usize = 1;
@@ -78,6 +101,13 @@ mod tests {
     use super::*;
 
     const TICK: TickLength = TickLength::Ms20;
+
+    fn rhythm(ready_us: u64, packet_ms: usize) -> Rhythm {
+        Rhythm {
+            ready: Time::from_us(ready_us),
+            packet_samples: packet_ms * 48,
+        }
+    }
 
     #[test]
     fn a_packet_waits_for_the_first_slot_after_it_is_ready() {
@@ -94,8 +124,22 @@ mod tests {
             (18_000, 0, Some(1)),
             (1_000_000_100, 0, Some(2)),
         ] {
-            let got = loads.better(now, Time::from_us(ready_us), TICK, 1);
-            assert_eq!(got, better, "ready at {ready_us} us, now {now}");
+            for packet_ms in [20, 60] {
+                let got = loads.better(now, rhythm(ready_us, packet_ms), TICK, 1);
+                assert_eq!(got, better, "ready at {ready_us} us, now {now}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_of_the_packets_of_a_tick_will_do() {
+        let loads = SlotLoads::default();
+        for (now, better) in [(2, None), (5, Some(2)), (6, None), (0, Some(6))] {
+            let got = loads.better(now, rhythm(100, 10), TICK, 1);
+            assert_eq!(got, better, "now {now}");
+        }
+        for now in 0..8 {
+            assert_eq!(loads.better(now, rhythm(100, 5), TICK, 1), None);
         }
     }
 
@@ -104,9 +148,9 @@ mod tests {
         let mut loads = SlotLoads::default();
         loads.change(7, TICK, 3);
         loads.change(2, TICK, 20);
-        assert_eq!(loads.better(7, Time::from_us(100), TICK, 2), None);
+        assert_eq!(loads.better(7, rhythm(100, 20), TICK, 2), None);
         loads.change(2, TICK, -15);
-        assert_eq!(loads.better(7, Time::from_us(100), TICK, 2), Some(2));
+        assert_eq!(loads.better(7, rhythm(100, 20), TICK, 2), Some(2));
     }
 
     #[test]

@@ -16,8 +16,10 @@ use crate::format::{Layout, TickLength};
 use crate::frame::Frame;
 use crate::listener::{DTX_MAX_BYTES, Heard, Mix, Turn};
 use crate::members::{Rank, sources_of};
+use crate::opus_toc;
 use crate::packet::{OutPacket, Packet, Payload, Sources};
 use crate::participant::Participant;
+use crate::phase::Rhythm;
 use crate::playout::Pushed;
 use crate::stats::{TickStats, publish};
 use crate::strip::Rules;
@@ -60,8 +62,8 @@ pub struct Room {
     tick: Tick,
     /// How long nobody has been heard, saturating.
     rest_ms: u32,
-    /// Packets went out at the last tick.
-    sent: bool,
+    /// How long no packet has gone out, saturating.
+    unsent_ms: u32,
     /// Who was heard last.
     last_talker: Option<ParticipantId>,
     broken: bool,
@@ -71,9 +73,9 @@ pub struct Room {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub pushed: Pushed,
-    /// Nobody is heard, and this packet's sender is likely to be next: it may be played from this
-    /// instant on, and so, a tick's length later, may its successors.
-    pub wanted: Option<Time>,
+    /// Nobody is heard, and this packet's sender is likely to be next: when its packets may be
+    /// played.
+    pub wanted: Option<Rhythm>,
 }
 
 impl Room {
@@ -95,7 +97,7 @@ impl Room {
             },
             tick: Tick(0),
             rest_ms: u32::MAX,
-            sent: false,
+            unsent_ms: u32::MAX,
             last_talker: None,
             broken: false,
         }
@@ -109,6 +111,11 @@ impl Room {
     /// How it mixes.
     pub fn settings(&self) -> &RoomSettings {
         &self.settings
+    }
+
+    /// Ticks so far.
+    pub fn ticks(&self) -> Tick {
+        self.tick
     }
 
     /// Who is in it. With nobody in it, it needs no ticks.
@@ -292,9 +299,13 @@ impl Room {
 
     fn advance(&mut self, stats: &TickStats) {
         self.tick.0 += 1;
-        self.sent = stats.packets > 0;
+        let tick_ms = self.settings.tick.ms();
+        self.unsent_ms = match stats.packets {
+            0 => self.unsent_ms.saturating_add(tick_ms),
+            _ => 0,
+        };
         self.rest_ms = match stats.contributors {
-            0 => self.rest_ms.saturating_add(self.settings.tick.ms()),
+            0 => self.rest_ms.saturating_add(tick_ms),
             _ => 0,
         };
         let loudest = self.members.ranks.first();
@@ -316,16 +327,20 @@ impl Room {
             && !participant.shared.settings.muted();
         let is_next = begins || self.last_talker == Some(participant.id);
         let wanted = at_rest && speaks && is_next && pushed == Pushed::Stored;
+        let rhythm = Rhythm {
+            ready: arrival + strip.stats().target,
+            packet_samples: opus_toc::shape(packet.payload.as_slice()).map_or(0, |it| it.samples),
+        };
         Some(Taken {
             pushed,
-            wanted: wanted.then(|| arrival + strip.stats().target),
+            wanted: wanted.then_some(rhythm),
         })
     }
 
     /// Nobody is heard and nothing is on its way out, so that nobody can notice an odd tick: no
-    /// packet is half full, and none was sent that would overlap with the next.
+    /// packet is half full, and none was sent that would overlap with the one being gathered.
     fn is_at_rest(&self) -> bool {
-        self.rest_ms > LONGEST_PACKET_MS && !self.sent
+        self.rest_ms > LONGEST_PACKET_MS && self.unsent_ms >= LONGEST_PACKET_MS
     }
 
     /// Changes what can change while people are in.

@@ -204,10 +204,11 @@ impl PcmQueue {
         ab / (aa * bb).sqrt()
     }
 
+    /// Mean square of all channels: the sum of them may be silent where they are not.
     fn energy(&self, at: usize, frames: usize) -> f32 {
         let end = (at + frames).min(self.tail);
-        let sum: f32 = (at..end).map(|frame| self.mono(frame).powi(2)).sum();
-        sum / (end - at).max(1) as f32
+        let samples = &self.samples[at * self.channels..end * self.channels];
+        samples.iter().map(|sample| sample * sample).sum::<f32>() / samples.len().max(1) as f32
     }
 
     fn mono(&self, frame: usize) -> f32 {
@@ -335,6 +336,21 @@ mod tests {
         });
         assert_eq!(queue.shorten(500, 0.9), 500);
         assert_eq!(queue.len(), 1_420);
+    }
+
+    #[test]
+    fn channels_that_cancel_are_no_silence() {
+        let mut queue = PcmQueue::new(2, 6_000);
+        let mut state = 1u32;
+        queue.append(1_920, |out| {
+            for pair in out.chunks_mut(2) {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                pair[0] = (state >> 8) as f32 / 8_388_608.0 - 1.0;
+                pair[1] = -pair[0];
+            }
+            1_920
+        });
+        assert_eq!(queue.shorten(500, 0.9), 0);
     }
 
     #[test]

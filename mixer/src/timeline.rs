@@ -131,8 +131,12 @@ const MAX_TIME_STEP: i64 = 30 * 48_000;
 /// A later packet may carry an earlier time only within the longest packet.
 const MAX_BACKWARD_TIME: i64 = 5_760;
 
-/// Distance between two scales.
-const SCALE_STEP: i64 = 1 << 40;
+/// Distance between two scales: beyond what [`MAX_SEQ_STEP`] and [`MAX_TIME_STEP`] let one scale
+/// jump, and so little that a sender who starts a new one with every packet needs years to come to
+/// the end of 64 bits.
+const SCALE_STEP: i64 = 1 << 24;
+
+const _: () = assert!(SCALE_STEP > 4 * MAX_TIME_STEP && SCALE_STEP > 4 * MAX_SEQ_STEP);
 
 #[cfg(test)]
 mod tests {
@@ -177,6 +181,21 @@ mod tests {
             timeline.place(1, Seq(2), RtpTime(1_920), 3_900),
             Place::Seen
         );
+    }
+
+    #[test]
+    fn a_sender_who_always_starts_over_stays_on_the_scale() {
+        let mut timeline = Timeline::default();
+        let mut last = 0;
+        for ssrc in 0..10_000_000u32 {
+            match timeline.place(ssrc, Seq(0), RtpTime(0), 0) {
+                Place::Fresh { seq, .. } => {
+                    assert!(seq > last);
+                    last = seq;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]

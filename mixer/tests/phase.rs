@@ -3,10 +3,16 @@
 
 mod stage;
 
-use mixer::format::SLOT;
+use mixer::codec::Encode;
+use mixer::codec::opus::OpusEncoder;
+use mixer::command::Command;
+use mixer::format::{SLOT, TickLength};
+use mixer::listener::Listener;
+use mixer::packet::{Packet, Payload};
+use mixer::profile::{Profile, Recipe};
 use mixer::room::RoomSettings;
-use mixer::units::Time;
-use stage::{Stage, tone};
+use mixer::units::{RtpTime, Seq, Time};
+use stage::{Stage, recipe, tone};
 
 /// Runs one room for two seconds of talk that begins at `offset_us` within a tick, after
 /// `silence_ms`; how long the packets of the second half took from their arrival to the mix they
@@ -51,5 +57,119 @@ fn a_lone_talker_waits_a_few_milliseconds_whatever_the_phase() {
         let (median, longest) = (waits[waits.len() / 2], waits[waits.len() - 1]);
         assert!(median <= 6.5, "median {median} ms after {silence_ms} ms");
         assert!(longest <= 9.0, "longest {longest} ms after {silence_ms} ms");
+    }
+}
+
+#[test]
+fn packets_never_overlap_where_the_room_has_moved() {
+    for step in 0..60 {
+        let mut stage = Stage::new(RoomSettings::default());
+        stage.join(1, |_| 0.0, None);
+        stage.join_exact(2, tone(331.7, 0.3));
+        let recipe = Recipe {
+            packet_ms: 60,
+            ..recipe(Profile::Voice)
+        };
+        let listener = Listener::new(recipe, TickLength::Ms20);
+        let to = stage.talkers[0].id;
+        let command = Command::SetListener(to, Box::new(listener));
+        stage.engine.apply(command, &mut stage.sink);
+        // Half a second of talk, a pause with a refresh in it, and talk again.
+        let talker = stage.talkers[1].id;
+        let mut due_us = stage.now().us();
+        let pause_us = 600_000 + step * 4_300;
+        for spoken in 0..40 {
+            while due_us > stage.now().us() {
+                stage.slot += 1;
+                let now = stage.now();
+                stage.engine.run_slot(stage.slot, now, &mut stage.sink);
+            }
+            let mut packet = stage.talkers[1].packet();
+            if spoken > 24 {
+                packet.time = packet.time.plus(pause_us as u32 * 48 / 1_000);
+            }
+            stage.engine.push(talker, &packet, Time::from_us(due_us));
+            due_us += if spoken == 24 { pause_us } else { 20_000 };
+        }
+        let sent = stage.sink.packets.iter().filter(|sent| sent.0 == to);
+        let times: Vec<RtpTime> = sent.map(|(_, packet)| packet.time).collect();
+        for pair in times.windows(2) {
+            let apart = pair[1].distance_from(pair[0]);
+            assert!(apart >= 2_880, "{apart} samples after {pause_us} us");
+        }
+    }
+}
+
+/// One who talks for a second and is then quiet for two without ceasing to send, in packets of
+/// `samples` samples, `pace` times as many as fit in the time; ticks run while it was quiet.
+fn ticks_while_quiet(samples: usize, pace: usize, offset_us: u64) -> u64 {
+    const TALK_US: u64 = 1_000_000;
+    const QUIET_US: u64 = 2_000_000;
+    let mut stage = Stage::new(RoomSettings::default());
+    stage.join(1, |_| 0.0, None);
+    stage.join(2, |_| 0.0, None);
+    let talker = stage.talkers[1].id;
+    let mut encoder = OpusEncoder::new(&recipe(Profile::LowDelay));
+    let mut voice = tone(331.7, 1.0);
+    let first_us = stage.now().us() + offset_us;
+    let packet_us = samples as u64 * 1_000 / 48;
+    let (mut sent, mut due_us) = (0u64, first_us);
+    let mut ticks_before = 0;
+    while stage.now().us() < first_us + TALK_US + QUIET_US {
+        stage.slot += 1;
+        let now = stage.now();
+        while due_us <= now.us() {
+            let talks = due_us < first_us + TALK_US;
+            let gain = if talks { 0.3 } else { 0.000_1 };
+            let from = sent * samples as u64;
+            let pcm: Vec<f32> = (from..from + samples as u64)
+                .map(|at| gain * voice(at))
+                .collect();
+            let mut payload = Payload::EMPTY;
+            encoder.encode(&pcm, &mut payload).expect("an Opus length");
+            let packet = Packet {
+                seq: Seq(sent as u16),
+                time: RtpTime(from as u32),
+                ssrc: 2,
+                marker: false,
+                level: None,
+                payload,
+            };
+            stage.engine.push(talker, &packet, Time::from_us(due_us));
+            sent += 1;
+            due_us += match talks {
+                true => packet_us,
+                false => packet_us / pace as u64,
+            };
+        }
+        if now.us() < first_us + TALK_US {
+            ticks_before = stage.engine.stats().ticks_total;
+        }
+        stage.engine.run_slot(stage.slot, now, &mut stage.sink);
+    }
+    stage.engine.stats().ticks_total - ticks_before
+}
+
+#[test]
+fn a_quiet_room_keeps_its_pace_whatever_the_length_of_the_packets() {
+    for samples in [120, 240, 480, 960] {
+        for offset_us in [0, 700, 2_400] {
+            let ticks = ticks_while_quiet(samples, 1, offset_us);
+            assert!(
+                (98..=102).contains(&ticks),
+                "{ticks} ticks in two seconds, packets of {samples} samples from {offset_us} us"
+            );
+        }
+    }
+}
+
+#[test]
+fn who_sends_far_too_much_neither_stops_nor_hurries_a_quiet_room() {
+    for pace in [2, 3, 8] {
+        let ticks = ticks_while_quiet(960, pace, 700);
+        assert!(
+            (85..=115).contains(&ticks),
+            "{ticks} ticks in two seconds for {pace} times the packets"
+        );
     }
 }

@@ -405,3 +405,59 @@ fn wraps_source_changes_and_jumps_are_ordinary() {
     assert!(longest <= 4, "{longest} ticks without speech");
     assert_eq!(playout.stats().lost, 0);
 }
+
+#[test]
+fn what_is_thrown_away_is_not_lost_as_well() {
+    // A restart with packets waiting.
+    let mut playout = Playout::new(Layout::Mono, TickLength::Ms20, common::ToneDecoder::boxed());
+    let mut frame = Frame::new(Layout::Mono, TickLength::Ms20);
+    for n in 0..50u64 {
+        let now_us = 1_000_000 + n * 20_000;
+        playout.push(&packet(n, n * 960, 20.0), Time::from_us(now_us));
+        if n < 40 {
+            playout.pull(Time::from_us(now_us + 3_000), &mut frame);
+        }
+    }
+    playout.restart();
+    playout.pull(Time::from_us(2_100_000), &mut frame);
+    let stats = *playout.stats();
+    assert_eq!((stats.discarded, stats.lost), (9, 0), "{stats:?}");
+
+    // More than the buffer holds.
+    for n in 50..350u64 {
+        playout.push(&packet(n, n * 960, 20.0), Time::from_us(2_101_000));
+    }
+    for n in 0..400u64 {
+        playout.pull(Time::from_us(2_103_000 + n * 20_000), &mut frame);
+    }
+    let stats = playout.stats();
+    let accounted = stats.decoded_samples / 960 + stats.discarded;
+    assert_eq!((accounted, stats.lost), (350, 0), "{stats:?}");
+}
+
+#[test]
+fn the_copy_in_the_next_packet_fills_the_end_of_a_hole() {
+    for burst in [1, 2, 3] {
+        let mut flights = flights(40.0, 0.0, 5_000, |n, _| (n % 25 >= burst).then_some(400));
+        for (n, flight) in flights.iter_mut().enumerate() {
+            // 20 ms of SILK with the bit that announces a copy of the frame before.
+            let bytes = [&[9 << 3, 0x40][..], &(n as u64 * 960).to_le_bytes()].concat();
+            flight.packet.payload = mixer::Payload::copy_from(&bytes).expect("short");
+        }
+        let (_, _, playout) = play(&flights, TickLength::Ms20);
+        let stats = playout.stats();
+        let holes = (stats.lost / burst) as f64;
+        let recovered = stats.recovered_samples as f64 / 960.0;
+        let concealed = stats.concealed_samples as f64 / 960.0;
+        // Until the loss is known, nothing waits for the copy.
+        assert!(
+            (holes * 0.9..=holes).contains(&recovered),
+            "{holes} holes of {burst}: {stats:?}"
+        );
+        let made_up = holes * (burst - 1) as f64;
+        assert!(
+            (made_up - 1.0..=made_up + holes * 0.1 + 1.0).contains(&concealed),
+            "{holes} holes of {burst}: {stats:?}"
+        );
+    }
+}

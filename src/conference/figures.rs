@@ -175,8 +175,13 @@ impl Conference {
                 of(&metrics.events_dropped),
             ),
             Family::counter(
+                "mixminus_mixer_refused_total",
+                "Commands the mixer could not carry out.",
+                of(&metrics.refused),
+            ),
+            Family::counter(
                 "mixminus_mixer_packets_in_dropped_total",
-                "Packets in that found the mixer's link full.",
+                "Packets in from participants the mixer does not have, or who do not talk.",
                 of(&metrics.packets_in_dropped),
             ),
             Family::counter(

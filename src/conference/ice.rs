@@ -1,10 +1,13 @@
 //! A session's ICE after the join: candidates that trickle in, and restarts.
 
+use std::future::Future;
+
 use mixer::ParticipantId;
 
 use super::join::secret;
+use super::registry::IceSession;
 use super::{Conference, IceError};
-use crate::rtc::{Restart, RestartAnswer};
+use crate::rtc::{Restart, RestartAnswer, RestartError};
 
 /// A client's news about its own addresses, from a trickle fragment (RFC 8840).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,52 +47,81 @@ impl Conference {
         expected: Option<&[String]>,
         update: IceUpdate,
     ) -> Result<IceOutcome, IceError> {
-        let (id, restart) = self.match_ice(session, expected, &update)?;
-        let Some(restart) = restart else {
-            return match self.inner.rtc.trickle(id, update.candidates) {
-                Ok(()) => Ok(IceOutcome::Added),
-                Err(error) => Err(error.into()),
-            };
+        let Some((begun, answer)) = self.begin_ice(session, expected, update)? else {
+            return Ok(IceOutcome::Added);
         };
-        let ufrag = restart.ufrag.clone();
-        let answer = self.inner.rtc.restart(id, restart).await?;
-        let mut state = self.lock();
-        let (_, member) = state
-            .registry
-            .member_mut(id)
-            .ok_or(IceError::UnknownSession)?;
-        member.client_ufrag = ufrag;
-        member.etag = secret::<8>();
-        Ok(IceOutcome::Restarted {
-            etag: member.etag.clone(),
-            answer,
-        })
+        let Begun { id, etag, before } = begun;
+        match answer.await {
+            Ok(answer) => Ok(IceOutcome::Restarted { etag, answer }),
+            Err(error) => {
+                let mut state = self.lock();
+                let member = state.registry.member_mut(id);
+                // Unless yet another restart has come since.
+                if let Some((_, member)) = member.filter(|(_, member)| member.ice.etag == etag) {
+                    member.ice = before;
+                }
+                Err(error.into())
+            }
+        }
     }
 
-    /// The participant an update is for, and the restart it asks for, if any.
-    fn match_ice(
+    /// Hands an update to the network thread; gives the restart it asks for, if any, and what is to come of it.
+    ///
+    /// The member names the new ICE session from here on, and the thread is told under the same lock: candidates that
+    /// the client sends without waiting for the answer find the session they belong to, and a client that hangs up
+    /// over its restart leaves nothing half done.
+    pub(super) fn begin_ice(
         &self,
         session: &str,
         expected: Option<&[String]>,
-        update: &IceUpdate,
-    ) -> Result<(ParticipantId, Option<Restart>), IceError> {
+        update: IceUpdate,
+    ) -> Result<Option<(Begun, impl Future<Output = RestartResult> + use<>)>, IceError> {
         let mut state = self.lock();
         let member = state
             .registry
             .of_session(session)
             .and_then(|id| state.registry.member_mut(id));
         let (_, member) = member.ok_or(IceError::UnknownSession)?;
-        if expected.is_some_and(|tags| !tags.is_empty() && !tags.contains(&member.etag)) {
+        let ice = &mut member.ice;
+        let conditions = expected.filter(|tags| !tags.is_empty());
+        let is_late = update.ufrag.is_some() && update.ufrag == ice.former_ufrag;
+        if is_late || conditions.is_some_and(|tags| !tags.contains(&ice.etag)) {
             return Err(IceError::Stale);
         }
-        let restart = match (&update.ufrag, &update.pwd) {
-            (Some(ufrag), Some(pwd)) if *ufrag != member.client_ufrag => Some(Restart {
-                ufrag: ufrag.clone(),
-                pwd: pwd.clone(),
-                candidates: update.candidates.clone(),
-            }),
-            _ => None,
+        let (ufrag, pwd) = match (update.ufrag, update.pwd) {
+            (Some(ufrag), Some(pwd)) if ufrag != ice.client_ufrag => (ufrag, pwd),
+            _ => {
+                self.inner.rtc.trickle(member.id, update.candidates)?;
+                return Ok(None);
+            }
         };
-        Ok((member.id, restart))
+        let next = IceSession {
+            etag: secret::<8>(),
+            client_ufrag: ufrag.clone(),
+            former_ufrag: Some(ice.client_ufrag.clone()),
+        };
+        let begun = Begun {
+            id: member.id,
+            etag: next.etag.clone(),
+            before: std::mem::replace(ice, next),
+        };
+        let restart = Restart {
+            ufrag,
+            pwd,
+            candidates: update.candidates,
+        };
+        let answer = self.inner.rtc.restart(member.id, restart);
+        Ok(Some((begun, answer)))
     }
 }
+
+/// A restart that the network thread was told of.
+pub(super) struct Begun {
+    id: ParticipantId,
+    /// Names the new ICE session.
+    pub(super) etag: String,
+    /// What holds again if it fails.
+    before: IceSession,
+}
+
+type RestartResult = Result<RestartAnswer, RestartError>;

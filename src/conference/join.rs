@@ -11,7 +11,7 @@ use mixer::{ParticipantId, RoomId};
 
 use super::bucket::Bucket;
 use super::mixing::layout;
-use super::registry::{Member, Room};
+use super::registry::{IceSession, Member, Room};
 use super::{Conference, JoinError, Overloaded, State};
 use crate::control::{Event, Name, PublicId, RoomName};
 use crate::rtc::{AcceptOptions, Accepted};
@@ -100,8 +100,11 @@ impl Conference {
             listens: accepted.listens,
             channel: false,
             bucket: Bucket::default(),
-            etag: secret::<8>(),
-            client_ufrag: client_ufrag(&join.offer),
+            ice: IceSession {
+                etag: secret::<8>(),
+                client_ufrag: accepted.client_ufrag.clone(),
+                former_ufrag: None,
+            },
             shared,
         };
         seat.fill(member, Box::new(participant), accepted)
@@ -195,7 +198,7 @@ impl Seat<'_> {
         let joined = Joined {
             participant: PublicId(self.id),
             session: member.session.clone(),
-            etag: member.etag.clone(),
+            etag: member.ice.etag.clone(),
             answer: accepted.answer,
         };
         let event = Event::Joined {
@@ -242,16 +245,6 @@ pub(super) fn secret<const N: usize>() -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The ICE user name fragment of an offer: the first one, which a bundled offer repeats everywhere.
-fn client_ufrag(offer: &str) -> String {
-    offer
-        .lines()
-        .find_map(|line| line.strip_prefix("a=ice-ufrag:"))
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,18 +253,5 @@ mod tests {
     fn secrets_are_long_and_never_the_same() {
         assert_eq!(secret::<24>().len(), 48);
         assert_ne!(secret::<24>(), secret::<24>());
-    }
-
-    #[test]
-    fn the_user_name_is_found_wherever_it_stands() {
-        assert_eq!(
-            client_ufrag("v=0\r\na=ice-ufrag:abcd\r\nm=audio\r\n"),
-            "abcd"
-        );
-        assert_eq!(
-            client_ufrag("v=0\nm=audio\na=ice-ufrag:ab+/ \na=ice-ufrag:zz"),
-            "ab+/"
-        );
-        assert_eq!(client_ufrag("v=0"), "");
     }
 }

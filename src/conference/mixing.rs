@@ -108,6 +108,15 @@ pub(super) fn settings(config: &RoomConfig) -> RoomSettings {
     }
 }
 
+/// Members the mixer's room needs memory for: those who may be in, and those who have just left and fade out.
+pub(super) fn places(config: &RoomConfig) -> usize {
+    let most = config.max_participants as usize;
+    most + most.min(MOST_FADING)
+}
+
+/// Members who may fade out of one room at one time; as many as the server has place for beyond its own limit.
+const MOST_FADING: usize = 256;
+
 /// Channels of a room's bus: two where music is asked for, since a stereo bus costs every mix twice the work.
 pub(super) fn layout(config: &RoomConfig) -> Layout {
     match config.profile {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, TryRecvError};
 use mixer::ParticipantId;
 use mixer::command::Event as MixerEvent;
 use tokio::sync::watch;
@@ -25,7 +26,7 @@ const TURNS_PER_REPORT: u32 = 10;
 /// Events taken off one link in one turn, so that a flood cannot hold the lock.
 const MOST_EVENTS: usize = 4_096;
 
-/// Runs until `stop` changes or its sender is gone.
+/// Runs until `stop` changes or its sender is gone, or until [`Conference::lost`].
 pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
     let mut turns = tokio::time::interval(TURN);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -35,7 +36,13 @@ pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
             _ = turns.tick() => {}
             _ = stop.changed() => return,
         }
-        conference.turn(Instant::now());
+        if !conference.turn(Instant::now()) {
+            tracing::error!(
+                "the mixer or the network thread has ended: nobody can be heard any more"
+            );
+            conference.inner.lost.send_replace(true);
+            return;
+        }
         count = count.wrapping_add(1);
         if count.is_multiple_of(TURNS_PER_REPORT) {
             conference.report();
@@ -44,16 +51,17 @@ pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
 }
 
 impl Conference {
-    /// Takes in what the mixer and the network have to say.
-    fn turn(&self, now: Instant) {
+    /// Takes in what the mixer and the network have to say; whether both are there to say anything.
+    pub(super) fn turn(&self, now: Instant) -> bool {
         let mut state = self.lock();
         state.mixing.retry();
-        for event in self.inner.audio.events().try_iter().take(MOST_EVENTS) {
+        let mixer = drain(self.inner.audio.events(), |event| {
             self.on_mixer(&mut state, event);
-        }
-        for event in self.inner.rtc.events().try_iter().take(MOST_EVENTS) {
+        });
+        let network = drain(self.inner.rtc.events(), |event| {
             self.on_rtc(&mut state, event, now);
-        }
+        });
+        mixer && network
     }
 
     pub(super) fn on_mixer(&self, state: &mut State, event: MixerEvent) {
@@ -151,7 +159,7 @@ impl Conference {
             let event = Event::Room {
                 room: entry.state(&room),
             };
-            self.inner.rtc.send_text(id, event.to_json());
+            self.inner.rtc.send_text(vec![id], event.to_json().into());
         }
     }
 
@@ -173,7 +181,7 @@ impl Conference {
             Verdict::Abuse => None,
         };
         if let Some(answer) = answer {
-            self.inner.rtc.send_text(id, answer.to_json());
+            self.inner.rtc.send_text(vec![id], answer.to_json().into());
         }
     }
 
@@ -214,6 +222,17 @@ impl Conference {
             self.tell(room, event);
         }
     }
+}
+
+/// Takes what a link holds; whether there is still somebody at its other end.
+fn drain<T>(link: &Receiver<T>, mut take: impl FnMut(T)) -> bool {
+    for _ in 0..MOST_EVENTS {
+        match link.try_recv() {
+            Ok(event) => take(event),
+            Err(error) => return error == TryRecvError::Empty,
+        }
+    }
+    true
 }
 
 /// A client that closed its connection has left; everybody else was lost.

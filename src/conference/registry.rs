@@ -10,6 +10,7 @@ use mixer::{ParticipantId, RoomId};
 use tokio::sync::broadcast;
 
 use super::bucket::Bucket;
+use super::mixing::places;
 use super::totals::Totals;
 use crate::control::{Participant, PublicId, RoomConfig, RoomLine, RoomName, RoomState};
 
@@ -63,12 +64,21 @@ pub(super) struct Member {
     pub(super) channel: bool,
     /// How many messages its data channel may still send.
     pub(super) bucket: Bucket,
-    /// Names the present ICE session of the peer (RFC 9725, 4.3.1).
-    pub(super) etag: String,
-    /// The ICE user name fragment the client uses at present.
-    pub(super) client_ufrag: String,
+    /// The present ICE session of the peer.
+    pub(super) ice: IceSession,
     /// Settings the engine reads and telemetry it writes.
     pub(super) shared: Arc<Shared>,
+}
+
+/// How requests name a peer's ICE session.
+#[derive(Debug, Clone, Default)]
+pub(super) struct IceSession {
+    /// Ours for it (RFC 9725, 4.3.1).
+    pub(super) etag: String,
+    /// The client's user name fragment in it.
+    pub(super) client_ufrag: String,
+    /// The one before the last restart: what comes under it is late.
+    pub(super) former_ufrag: Option<String>,
 }
 
 impl Registry {
@@ -78,7 +88,7 @@ impl Registry {
             id: self.new_room_id(),
             config,
             permanent,
-            capacity: config.max_participants as usize,
+            capacity: places(&config),
             seats: 0,
             members: Vec::new(),
             events: broadcast::Sender::new(BACKLOG_EVENTS),
@@ -238,8 +248,7 @@ mod tests {
             listens: true,
             channel: false,
             bucket: Bucket::default(),
-            etag: "\"1\"".into(),
-            client_ufrag: "abcd".into(),
+            ice: IceSession::default(),
             shared: Arc::default(),
         }
     }

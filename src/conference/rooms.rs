@@ -3,7 +3,7 @@
 use mixer::ParticipantId;
 use mixer::command::Command;
 
-use super::mixing::{layout, settings};
+use super::mixing::{layout, places, settings};
 use super::registry::Room;
 use super::{Conference, ConfigureError, Overloaded, State};
 use crate::control::{Event, LeaveReason, RoomChange, RoomConfig, RoomLine, RoomName, RoomState};
@@ -133,7 +133,7 @@ impl Conference {
         };
         let rebuilt = room.config.tick != config.tick || layout(&room.config) != layout(&config);
         if !rebuilt {
-            let capacity = config.max_participants as usize;
+            let capacity = places(&config);
             if capacity > room.capacity {
                 let enlarged = mixing.enlarge(room.id, capacity);
                 enlarged.map_err(|_| Overloaded::Link)?;
@@ -146,7 +146,7 @@ impl Conference {
         if !room.members.is_empty() || room.seats > 0 {
             return Err(ConfigureError::Occupied);
         }
-        let capacity = config.max_participants as usize;
+        let capacity = places(&config);
         let added = mixing.add_room(fresh_id, &config, capacity);
         added.map_err(|_| Overloaded::Link)?;
         mixing.remove_room(room.id);

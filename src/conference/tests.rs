@@ -2,11 +2,12 @@
 //! step it fails at.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 use mixer::command::Event as MixerEvent;
 use tokio::sync::broadcast::error::TryRecvError;
+use tokio::sync::watch;
 
 use super::*;
 use crate::audio::{self, Audio, AudioConfig};
@@ -167,6 +168,71 @@ fn a_room_that_fails_sends_everybody_away_and_a_permanent_one_starts_afresh() {
     assert_eq!(events.try_recv(), Err(TryRecvError::Empty));
     assert_eq!(house.conference.rooms().len(), 1, "only the permanent one");
     house.join("hall", OFFER).expect("it is a room again");
+}
+
+#[tokio::test]
+async fn a_server_without_its_mixer_is_not_whole() {
+    let mut house = house();
+    assert!(house.conference.turn(Instant::now()));
+    assert!(house.conference.is_whole());
+    house.stop_audio();
+    let (_stop, stopped) = watch::channel(false);
+    pump(house.conference.clone(), stopped).await;
+    house.conference.lost().await;
+    assert!(!house.conference.is_whole());
+}
+
+fn update(ufrag: &str, with_pwd: bool) -> IceUpdate {
+    IceUpdate {
+        ufrag: Some(ufrag.to_owned()),
+        pwd: with_pwd.then(|| "aPasswordOfTwentyTwoOrMore".to_owned()),
+        candidates: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn candidates_that_overtake_the_answer_to_a_restart_belong_to_it() {
+    let house = house();
+    let ann = house.join("hall", OFFER).expect("joined");
+    let condition = [ann.etag.clone()];
+    let begun = house
+        .conference
+        .begin_ice(&ann.session, Some(&condition), update("n3wU", true));
+    let (begun, answer) = begun.expect("begun").expect("a restart");
+    let of = |update| house.conference.update_ice(&ann.session, None, update);
+    // Its own candidates, while the answer is still on its way.
+    let outcome = of(update("n3wU", true)).await.expect("taken");
+    assert!(matches!(outcome, IceOutcome::Added));
+    // A second restart on the same condition, and candidates of before.
+    let second = house
+        .conference
+        .begin_ice(&ann.session, Some(&condition), update("n3wV", true));
+    assert!(matches!(second, Err(IceError::Stale)));
+    assert!(matches!(
+        of(update("xZ3K", true)).await,
+        Err(IceError::Stale)
+    ));
+    answer.await.expect("restarted");
+    let tags = [begun.etag];
+    let outcome = house
+        .conference
+        .update_ice(&ann.session, Some(&tags), update("n3wU", false));
+    assert!(matches!(outcome.await, Ok(IceOutcome::Added)));
+}
+
+#[tokio::test]
+async fn a_restart_that_fails_leaves_the_old_session() {
+    let mut house = house();
+    let ann = house.join("hall", OFFER).expect("joined");
+    house.stop_rtc();
+    let failed = house
+        .conference
+        .update_ice(&ann.session, None, update("n3wU", true));
+    assert!(matches!(failed.await, Err(IceError::Overloaded)));
+    let state = house.conference.lock();
+    let room = &state.registry.rooms[&name("hall")];
+    assert_eq!(room.members[0].ice.etag, ann.etag);
+    assert_eq!(room.members[0].ice.client_ufrag, "xZ3K");
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub struct Accepted {
     pub answer: String,
     /// The server's user fragment, which names this ICE session.
     pub ice_ufrag: String,
+    /// The client's, by which it names the same.
+    pub client_ufrag: String,
     /// The client sends audio.
     pub talks: bool,
     /// The client receives audio.
@@ -166,6 +168,7 @@ impl Acceptor {
         Ok(Accepted {
             answer,
             ice_ufrag: credentials.ufrag.clone(),
+            client_ufrag: offer.credentials.ufrag.clone(),
             talks: offer.direction.sends(),
             listens: offer.direction.receives(),
             limits: offer.limits,

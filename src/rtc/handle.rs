@@ -1,5 +1,6 @@
 //! The outside of the network thread: starting and stopping it, and the handle through which it is told things.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -60,7 +61,7 @@ pub(super) enum Command {
         oneshot::Sender<Result<RestartAnswer, RestartError>>,
     ),
     Close(ParticipantId),
-    Text(ParticipantId, String),
+    Text(Vec<ParticipantId>, Arc<str>),
     Stop,
 }
 
@@ -214,23 +215,30 @@ impl RtcHandle {
 
     /// Restarts ICE with the client's new credentials; DTLS, SRTP and data channels go on.
     ///
+    /// The thread has been told when this returns, so candidates handed on after it belong to the new session; the
+    /// future is only its answer, and dropping it does not undo the restart.
+    ///
     /// # Errors
     ///
     /// See [`RestartError`]; the old session is then untouched.
-    pub async fn restart(
+    pub fn restart(
         &self,
         participant: ParticipantId,
         restart: Restart,
-    ) -> Result<RestartAnswer, RestartError> {
-        if restart.candidates.len() > MAX_CANDIDATES {
-            return Err(RestartError::TooManyCandidates {
-                limit: MAX_CANDIDATES,
-            });
-        }
+    ) -> impl Future<Output = Result<RestartAnswer, RestartError>> + use<> {
         let (reply, answer) = oneshot::channel();
-        self.tell(Command::Restart(participant, restart, reply))
-            .map_err(|_| RestartError::Busy)?;
-        answer.await.unwrap_or(Err(RestartError::Unknown))
+        let told = if restart.candidates.len() > MAX_CANDIDATES {
+            Err(RestartError::TooManyCandidates {
+                limit: MAX_CANDIDATES,
+            })
+        } else {
+            self.tell(Command::Restart(participant, restart, reply))
+                .map_err(|_| RestartError::Busy)
+        };
+        async move {
+            told?;
+            answer.await.unwrap_or(Err(RestartError::Unknown))
+        }
     }
 
     /// Ends a peer: RTCP BYE and DTLS close are sent, and nothing is reported.
@@ -241,10 +249,12 @@ impl RtcHandle {
         self.ring();
     }
 
-    /// Sends `text` on the data channel `control`, if the client has opened it; dropped and counted when a link on
-    /// the way is full.
-    pub fn send_text(&self, participant: ParticipantId, text: String) {
-        if self.tell(Command::Text(participant, text)).is_err() {
+    /// Sends `text` on the data channel `control` of each of `participants`, if the client has opened it; dropped and
+    /// counted when a link on the way is full.
+    ///
+    /// One place on the link, however many they are: what a large room is told must not push out anything else.
+    pub fn send_text(&self, participants: Vec<ParticipantId>, text: Arc<str>) {
+        if self.tell(Command::Text(participants, text)).is_err() {
             self.metrics.count(super::metrics::Dropped::Message);
         }
     }

@@ -40,6 +40,7 @@ use super::stream::Shared;
 
 pub(super) use channel::MAX_MESSAGE_BYTES;
 pub(super) use checks::Check;
+use checks::{MAX_ADDRESSES, MOVE_INTERVAL};
 
 /// A client's connection, made by [`RtcHandle::accept`](super::RtcHandle::accept).
 pub struct Peer {
@@ -71,6 +72,8 @@ pub struct Peer {
     trickled: usize,
     /// Checks the client may still send.
     checks: Bucket,
+    /// New addresses it may still come from.
+    moves: Bucket,
     sources: Sources,
 
     control: Option<RTCDataChannelId>,
@@ -132,6 +135,7 @@ impl Peer {
             handshake_datagrams: 0,
             trickled: 0,
             checks: Bucket::new(now, CHECKS_AT_ONCE, CHECK_INTERVAL),
+            moves: Bucket::new(now, MAX_ADDRESSES, MOVE_INTERVAL),
             sources: Sources::new(now),
             control: None,
             channels: 0,

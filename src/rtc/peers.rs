@@ -147,8 +147,11 @@ impl Peers {
             Check::Refused => return self.metrics.count(Dropped::Unauthenticated),
             Check::Known => {}
             Check::NewAddress => {
-                if !entry.peer.add_address(from) {
+                if !entry.peer.add_address(from, now) {
                     return self.metrics.count(Dropped::Addresses);
+                }
+                if let Some(oldest) = entry.peer.drop_oldest_address() {
+                    self.routes.remove_address(oldest, key);
                 }
                 let before = self.routes.peer_at(from).filter(|&before| before != key);
                 if let Some(before) = before.and_then(|before| self.entries.get_mut(before)) {

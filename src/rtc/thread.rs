@@ -120,11 +120,7 @@ impl Net {
                 Command::Restart(participant, restart, reply) => {
                     let _ = reply.send(self.restart(participant, &restart, now));
                 }
-                Command::Text(participant, text) => {
-                    self.peers.with_participant(participant, now, |peer, turn| {
-                        peer.send_text(text, turn)
-                    });
-                }
+                Command::Text(participants, text) => self.send_text(&participants, &text, now),
                 Command::Close(participant) => {
                     self.peers.close(participant, now);
                 }
@@ -132,6 +128,19 @@ impl Net {
             }
         }
         true
+    }
+
+    /// Tells many the same, sending on the way: the batch is as large as a room.
+    fn send_text(&mut self, participants: &[ParticipantId], text: &str, now: Instant) {
+        for participant in participants {
+            self.peers
+                .with_participant(*participant, now, |peer, turn| {
+                    peer.send_text(text.to_owned(), turn);
+                });
+            if self.peers.out.datagrams.len() >= BATCH {
+                self.transmit();
+            }
+        }
     }
 
     fn restart(

@@ -142,11 +142,10 @@ fn events(context: &Arc<Context>) -> BoxedFilter<(Response,)> {
 
 /// What is only read: liveness, figures, the contract.
 fn plain(context: &Arc<Context>) -> BoxedFilter<(Response,)> {
-    let healthz = warp::path!("healthz").and(warp::method()).map(|method| {
-        read_only(&method, || {
-            reply::json(StatusCode::OK, &serde_json::json!({ "status": "ok" }))
-        })
-    });
+    let healthz = warp::path!("healthz")
+        .and(warp::method())
+        .and(with(context))
+        .map(|method, context: Arc<Context>| read_only(&method, || health(&context)));
     let metrics = warp::path!("metrics")
         .and(warp::method())
         .and(with(context))
@@ -187,6 +186,20 @@ fn files(context: &Arc<Context>) -> BoxedFilter<(Response,)> {
 fn with(context: &Arc<Context>) -> BoxedFilter<(Arc<Context>,)> {
     let context = context.clone();
     warp::any().map(move || context.clone()).boxed()
+}
+
+fn health(context: &Context) -> Response {
+    if context.conference.is_whole() {
+        reply::json(StatusCode::OK, &serde_json::json!({ "status": "ok" }))
+    } else {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not-whole",
+            "Not whole",
+            "A part of the server that carries audio has failed; restart the server.",
+        )
+        .into()
+    }
 }
 
 fn read_only(method: &Method, read: impl FnOnce() -> Response) -> Response {

@@ -40,7 +40,7 @@ impl Watch {
         Duration::from_micros(self.longest_us.load(Ordering::Relaxed))
     }
 
-    /// Whether nothing happened that a client without real-time priority could not bridge.
+    /// Whether nothing happened that could be heard.
     pub fn was_calm(&self) -> bool {
         self.longest_stall() < BRIDGED
     }
@@ -60,5 +60,5 @@ pub const ATTEMPTS: usize = 3;
 
 const NAP: Duration = Duration::from_millis(5);
 
-/// Two packets: a jitter buffer that has settled on a quiet network holds no more.
-const BRIDGED: Duration = Duration::from_millis(40);
+/// Half a packet: one that comes so late misses its tick every other time.
+const BRIDGED: Duration = Duration::from_millis(10);

@@ -68,13 +68,19 @@ impl<'a> Operations<'a> {
 }
 
 /// Ticks run for one input: enough for any delay to show, few enough for thousands of inputs a second.
-const MOST_TICKS: usize = 600;
+const MOST_TICKS: usize = 300;
 
 /// Packets with any sequence number, time, source and content, at any time; frames pulled between.
+///
+/// One input in two is decoded by libopus; the other half goes twenty times as fast.
 pub fn playout(bytes: &[u8]) {
     let mut operations = Operations(bytes);
     let (layout, tick) = operations.layout();
-    let mut playout = Playout::new(layout, tick, Box::new(OpusDecoder::new(layout)));
+    let decoder: Box<dyn Decode> = match bytes.first() {
+        Some(first) if first & 4 != 0 => Box::new(OpusDecoder::new(layout)),
+        _ => Box::new(Saw { at: 0, layout }),
+    };
+    let mut playout = Playout::new(layout, tick, decoder);
     let mut frame = Frame::new(layout, tick);
     let (mut seq, mut time, mut ssrc) = (Seq(65_530), RtpTime(u32::MAX - 3_000), 1);
     let mut now = Time::from_us(1_000_000);
@@ -128,6 +134,36 @@ pub fn playout(bytes: &[u8]) {
     }
     let ticks_played = playout.stats().played_samples / tick.samples() as u64;
     assert!(ticks_played <= ticks as u64 && played <= ticks as u64);
+}
+
+/// A saw tooth, a little off any common period, for whatever has the shape of a packet.
+struct Saw {
+    at: usize,
+    layout: Layout,
+}
+
+impl Decode for Saw {
+    fn decode(&mut self, payload: &[u8], pcm: &mut [f32]) -> Result<usize, DecodeError> {
+        let shape = opus_toc::shape(payload).map_err(|_| DecodeError::Malformed)?;
+        self.conceal(&mut pcm[..shape.samples * self.layout.channels()]);
+        Ok(shape.samples)
+    }
+
+    fn recover(&mut self, _: &[u8], pcm: &mut [f32]) -> Result<(), DecodeError> {
+        self.conceal(pcm);
+        Ok(())
+    }
+
+    fn conceal(&mut self, pcm: &mut [f32]) {
+        for sample in pcm {
+            *sample = (self.at % 331) as f32 / 331.0 - 0.5;
+            self.at += 1;
+        }
+    }
+
+    fn reset(&mut self) {
+        self.at = 0;
+    }
 }
 
 fn push(playout: &mut Playout, at: (Seq, RtpTime, u32), payload: Payload, arrival: Time) {
@@ -252,7 +288,7 @@ fn perform(bytes: &[u8], amplitude: f32) -> Vec<f32> {
     let mut ticks = 0;
     while let Some(operation) = operations.next() {
         stage.operate(operation, &mut operations);
-        if operation & 7 >= 6 && ticks < MOST_TICKS / 8 {
+        if operation & 7 >= 6 && ticks < MOST_TICKS / 4 {
             stage.run(tick.slots() * (1 + usize::from(operation >> 5)));
             ticks += 1 + usize::from(operation >> 5);
         }

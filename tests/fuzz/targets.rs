@@ -35,7 +35,7 @@ pub fn demux(bytes: &[u8]) {
     match classify(bytes) {
         Some(Protocol::Stun(head)) => {
             assert_eq!(stun_head(bytes), Some(head));
-            assert!(bytes.len() >= 20 && bytes.len() % 4 == 0);
+            assert!(bytes.len() >= 20 && bytes.len().is_multiple_of(4));
             if let Some((ours, theirs)) = head.username {
                 assert!(ours.len() + 1 + theirs.len() <= bytes.len() - 24);
                 assert!(!ours.contains(&b':'));

@@ -406,6 +406,8 @@ async fn candidates_trickle_and_ice_restarts() {
             .status,
         412
     );
+    let late = house.ask("PATCH", &guest.session, SDPFRAG, trickle).await;
+    assert_eq!(late.status, 412, "no restart back to the old session");
     assert_eq!(
         house.ask("DELETE", &guest.session, "", "").await.status,
         200

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::client::Client;
-use crate::harness::{Guest, House, SDP};
+use crate::harness::{Guest, House, JSON, SDP};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -64,6 +64,39 @@ async fn the_data_channel_speaks_as_the_websocket_does() {
         client.run(LIMIT, |client| heard(client, "left").is_some())
     });
     assert!(told.await.expect("it ran"));
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_while_another_fades_out_of_a_full_room_is_mixed() {
+    let house = House::open();
+    let one = r#"{"max_participants":1}"#;
+    let made = house.ask("PUT", "/v1/rooms/booth", JSON, one).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    for _ in 0..5 {
+        let mut client = Client::new(7, false);
+        let path = "/v1/rooms/booth/participants?name=Ann";
+        let answer = house.ask("POST", path, SDP, client.offer()).await;
+        let ann = Guest::of(&answer);
+        client.answer(&answer.body);
+        let talking = tokio::task::spawn_blocking(move || {
+            assert!(client.run(LIMIT, |client| client.connected));
+            for packet in tone().iter().take(15) {
+                client.send(packet);
+                client.run(Duration::from_millis(20), |_| false);
+            }
+        });
+        talking.await.expect("it ran");
+        let leave = |session| house.ask("DELETE", session, "", "");
+        assert_eq!(leave(&ann.session).await.status, 200);
+        let ben = house.join("booth", "Ben").await;
+        assert_eq!(leave(&ben.session).await.status, 200);
+    }
+    let metrics = house.get("/metrics").await.body;
+    let refused = metrics
+        .lines()
+        .find(|line| line.starts_with("mixminus_mixer_refused_total"));
+    assert_eq!(refused, Some("mixminus_mixer_refused_total 0"));
     house.server.stop().await;
 }
 

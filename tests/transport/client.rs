@@ -260,10 +260,14 @@ impl Client {
             .set_extension(1, Bytes::from_static(&[25]))
             .expect("extension");
         self.seq = self.seq.wrapping_add(1);
-        let packet = rtc::rtp::Packet {
+        self.send_packet(rtc::rtp::Packet {
             header,
             payload: Bytes::from_static(payload),
-        };
+        });
+    }
+
+    /// Sends a packet as it is.
+    pub fn send_packet(&mut self, packet: rtc::rtp::Packet) {
         self.pc
             .handle_write(TaggedRTCMessage {
                 now: Instant::now(),

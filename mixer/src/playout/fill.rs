@@ -4,6 +4,7 @@ use super::Playout;
 use super::fade::{FADE_END, FADE_IN, ramp};
 use crate::format::MAX_PAYLOAD_BYTES;
 use crate::jitter::Entry;
+use crate::opus_toc;
 
 impl Playout {
     /// Decodes or conceals until at least `needed` samples wait; ends the talk-spurt where it has
@@ -63,7 +64,7 @@ impl Playout {
         }
         let rest = ((missing - covered) as usize).next_multiple_of(CONCEAL_STEP);
         self.next_time = first.time - rest as i64;
-        if covered == 0 && first.fec {
+        if first.fec {
             Step::Recover { missing: rest }
         } else {
             Step::Conceal { missing: rest }
@@ -107,21 +108,31 @@ impl Playout {
         self.packet_samples = entry.samples;
     }
 
-    /// Fills a gap from the copy that the packet after it carries.
+    /// Fills a gap from the copy that the packet after it carries: the end of it, since the copy is
+    /// of one frame only (RFC 6716, 4.2.5); what was lost before that is made up.
     fn recover(&mut self, missing: usize) {
         let mut scratch = [0; MAX_PAYLOAD_BYTES];
         let Some(payload) = self.buffer.peek_payload(&mut scratch) else {
             return;
         };
+        let copied = opus_toc::shape(payload).map_or(0, |shape| shape.frame_samples);
+        if copied == 0 || copied > missing {
+            self.conceal(missing, true);
+            self.next_time += missing as i64;
+            return;
+        }
+        if missing > copied {
+            self.conceal(missing - copied, true);
+        }
         let (decoder, channels) = (&mut self.decoder, self.channels);
         let appended = self
             .queue
-            .append(missing, |pcm| match decoder.recover(payload, pcm) {
+            .append(copied, |pcm| match decoder.recover(payload, pcm) {
                 Ok(()) => pcm.len() / channels,
                 Err(_) => 0,
             });
         if appended == 0 {
-            self.conceal(missing, true);
+            self.conceal(copied, true);
         } else {
             self.stats.recovered_samples += appended as u64;
             self.fade

@@ -124,7 +124,7 @@ impl Playout {
 
     /// The base of what plays; none while what is stored is of another timeline, since the base is
     /// then of that.
-    fn base(&self) -> Option<i64> {
+    pub(super) fn base(&self) -> Option<i64> {
         self.delay.base().filter(|_| !self.fresh)
     }
 

@@ -317,7 +317,7 @@ impl Playout {
     /// Throws away what is so late that playing it faster would take seconds: after a freeze, a
     /// flood.
     fn discard_stale(&mut self, now: i64) {
-        let Some(base) = self.delay.base() else {
+        let Some(base) = self.base() else {
             return;
         };
         let limit = self.delay.target() + STALE_SAMPLES;
@@ -327,12 +327,7 @@ impl Playout {
         // What plays now fades within five milliseconds; what comes after the cut fades in.
         self.queue.truncate(FADE_IN);
         let frames = self.queue.len();
-        ramp(
-            self.queue.last_mut(frames),
-            self.channels,
-            self.fade.gain(),
-            0.0,
-        );
+        ramp(self.queue.last_mut(frames), self.channels, 1.0, 0.0);
         while let Some(first) = self.buffer.first().copied() {
             if self.buffer.len() < 2
                 || now - base - first.end() <= self.delay.target() + self.tick_samples as i64
@@ -341,17 +336,23 @@ impl Playout {
             }
             self.discard_first();
         }
-        if let Some(first) = self.buffer.first() {
-            self.next_seq = first.seq;
+        if let Some(first) = self.buffer.first().copied() {
+            self.count_lost(first.seq);
             self.next_time = first.time;
         }
         self.stalled = 0;
         self.fade.run = FADE_END;
     }
 
+    /// Throws the first packet away, which is then not lost as well.
     fn discard_first(&mut self) {
-        if self.buffer.drop_first().is_some() {
-            self.stats.discarded += 1;
+        let Some(first) = self.buffer.drop_first() else {
+            return;
+        };
+        self.stats.discarded += 1;
+        if !self.fresh {
+            self.count_lost(first.seq);
+            self.next_seq = first.seq + 1;
         }
     }
 

@@ -1,7 +1,7 @@
 //! The peer's path: connectivity checks, nominations, candidates, consent, ICE restart (RFC 8445, RFC 7675).
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::peer_connection::state::RTCIceConnectionState;
@@ -55,13 +55,24 @@ impl Peer {
         }
     }
 
-    /// Takes a new address in; says whether there was room.
-    pub(in crate::rtc) fn add_address(&mut self, address: SocketAddr) -> bool {
-        let room = self.addresses.len() < MAX_ADDRESSES;
-        if room {
+    /// Takes a new address in; says whether it may have one more.
+    pub(in crate::rtc) fn add_address(&mut self, address: SocketAddr, now: Instant) -> bool {
+        let allowed = self.moves.take(now);
+        if allowed {
             self.addresses.push(address);
         }
-        room
+        allowed
+    }
+
+    /// Gives up the address that came first, if there are more than may be: whoever is on the move for hours has long
+    /// left it. Never the one where media goes.
+    pub(in crate::rtc) fn drop_oldest_address(&mut self) -> Option<SocketAddr> {
+        if self.addresses.len() <= MAX_ADDRESSES as usize {
+            return None;
+        }
+        let path = self.path;
+        let oldest = self.addresses.iter().position(|at| path != Some(*at))?;
+        Some(self.addresses.remove(oldest))
     }
 
     /// Another peer has authenticated from this address since.
@@ -200,8 +211,12 @@ impl Peer {
     }
 }
 
-/// Addresses a client may authenticate from: interfaces, families and NAT rebindings of one ICE session.
-const MAX_ADDRESSES: usize = 32;
+/// Addresses a client may have at one time: interfaces, families and NAT rebindings.
+pub(super) const MAX_ADDRESSES: u32 = 32;
+
+/// How often it may move on to one more. Somebody on a train does so every few minutes; more often only who writes
+/// strangers' addresses on his checks to have them cut off.
+pub(super) const MOVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Candidates a client may trickle in one ICE session.
 const MAX_TRICKLED: usize = 40;

@@ -203,6 +203,29 @@ fn checks_go_out_every_few_seconds_and_their_end_is_noticed() {
 }
 
 #[test]
+fn a_client_on_the_move_always_gets_one_more_address() {
+    let mut world = World::new();
+    world
+        .until(&RtcEvent::Connected(ID), SECOND)
+        .expect("connected");
+    let mut now = world.now;
+    let peer = &mut world.peers.entries[0].peer;
+    let address = |port| SocketAddr::from(([198, 51, 100, 7], port));
+    let at_once = (1..=100).filter(|&port| peer.add_address(address(port), now));
+    assert_eq!(at_once.count(), 31, "beside the one it came from");
+    assert_eq!(peer.drop_oldest_address(), None);
+    for port in 1_001..=1_100 {
+        now += 11 * SECOND;
+        assert!(peer.add_address(address(port), now));
+        let dropped = peer.drop_oldest_address().expect("there is one too many");
+        assert_ne!(dropped, client(), "media goes there");
+        assert_eq!(peer.addresses().len(), 32);
+    }
+    assert!(peer.addresses().contains(&client()));
+    assert!(peer.addresses().contains(&address(1_100)));
+}
+
+#[test]
 fn a_silence_may_end() {
     let mut world = World::new();
     world

@@ -1,0 +1,264 @@
+//! A call of two goes on whatever strangers, spoofers and a hostile participant throw at the server.
+//!
+//! Ann and Bob talk to each other all the time; what each receives is written down packet by packet, and judged over the
+//! time of each attack. What HTTP is thrown at is in `signalling.rs`; here is only what could disturb a call.
+
+#[path = "common/call.rs"]
+#[allow(dead_code, reason = "each test uses its own part")]
+mod call;
+#[path = "hostile/caller.rs"]
+mod caller;
+#[path = "transport/client.rs"]
+#[allow(dead_code, reason = "the transport's tests use all of it")]
+mod client;
+#[path = "hostile/weapons.rs"]
+mod weapons;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use call::Host;
+use caller::Pair;
+use client::{Client, binding};
+use weapons::Weapon;
+
+/// How long each attack lasts.
+const ATTACK: Duration = Duration::from_millis(1_500);
+
+/// Rows 1 to 6 of what a media port has to stand: from an address that nobody knows.
+#[test]
+fn strangers_disturb_nobody_and_get_no_answer() {
+    let host = Host::start();
+    let pair = Pair::call(&host);
+    let stranger = socket();
+    for weapon in weapons::of_strangers() {
+        let before = host.metric("mixminus_rtc_dropped_total", weapon.counted_as);
+        pair.undisturbed(weapon.name, || fire(&stranger, host.media(), &weapon));
+        let after = host.metric("mixminus_rtc_dropped_total", weapon.counted_as);
+        assert!(
+            after > before,
+            "{} is not counted as {}",
+            weapon.name,
+            weapon.counted_as
+        );
+        assert_silence(&stranger, weapon.name);
+    }
+    pair.hang_up();
+    host.stop();
+}
+
+/// The same while somebody joins: it takes no longer than a retransmission more.
+#[test]
+fn strangers_keep_nobody_from_joining() {
+    let host = Host::start();
+    let calm = (0..5).map(|_| connect(&host, None)).min().expect("five");
+    for weapon in weapons::of_strangers()
+        .into_iter()
+        .filter(|weapon| weapon.is_dtls)
+    {
+        let times = (0..3).map(|_| connect(&host, Some(&weapon)));
+        let time = times.min().expect("three");
+        println!(
+            "connect_ms,{},{},calm {}",
+            weapon.name,
+            time.as_millis(),
+            calm.as_millis()
+        );
+        assert!(
+            time < calm + Duration::from_millis(100),
+            "{}: {time:?}",
+            weapon.name
+        );
+    }
+    host.stop();
+}
+
+/// Worse: from Ann's own address, as somebody on her path could.
+#[test]
+fn spoofers_end_no_call() {
+    let host = Host::start();
+    let pair = Pair::call(&host);
+    let spoofed = pair.socket_of_ann();
+    for weapon in weapons::of_strangers() {
+        pair.undisturbed(weapon.name, || fire(&spoofed, host.media(), &weapon));
+    }
+    assert!(host.metric("mixminus_rtc_dropped_total", "hostile_dtls") > 0.0);
+    assert_eq!(host.metric("mixminus_rtc_faults_total", ""), 0.0);
+    pair.hang_up();
+    host.stop();
+}
+
+/// Row 7: who has credentials cannot point the mix at somebody who never asked for it.
+#[test]
+fn nobody_is_made_a_target() {
+    let host = Host::start();
+    let pair = Pair::call(&host);
+    let mut mallory = Client::new(666, false);
+    let offer = mallory.offer();
+    let (session, answer) = host.post(caller::ROOM, &offer);
+    mallory.answer(&answer);
+    assert!(mallory.run(Duration::from_secs(5), |mallory| mallory.connected));
+    let value = |sdp: &str, name: &str| {
+        let line = sdp.lines().find_map(|line| line.strip_prefix(name));
+        line.expect("an attribute").trim().to_owned()
+    };
+    let name = format!(
+        "{}:{}",
+        value(&answer, "a=ice-ufrag:"),
+        value(&offer, "a=ice-ufrag:")
+    );
+    let victim = socket();
+    for _ in 0..50 {
+        let check = binding(&name, &value(&answer, "a=ice-pwd:"), true);
+        victim.send_to(&check, host.media()).expect("sent");
+        mallory.run(Duration::from_millis(20), |_| false);
+    }
+    let (mut checks, mut buffer) = (0, [0; 2_000]);
+    while let Ok(length) = victim.recv(&mut buffer) {
+        assert!(
+            length > 0 && buffer[0] < 4,
+            "only STUN, and not {:x}",
+            buffer[0]
+        );
+        checks += 1;
+    }
+    println!("stun_to_the_victim,{checks},for 50");
+    // Each check is answered, and checked back: that is what ICE is, and all there is.
+    assert!(checks <= 4 * 50, "{checks}");
+    host.leave(&session);
+    pair.hang_up();
+    host.stop();
+}
+
+/// Row 9: what a participant can do with valid SRTP.
+#[test]
+fn a_hostile_participant_disturbs_nobody() {
+    let host = Host::start();
+    let pair = Pair::call(&host);
+    let mut mallory = Client::new(666, false);
+    let session = host.join(&mut mallory, caller::ROOM);
+    assert!(mallory.run(Duration::from_secs(5), |mallory| mallory.connected));
+    let mut sent = 0;
+    for abuse in weapons::of_participants() {
+        let undecodable = host.metric("mixminus_packets_undecodable_total", "");
+        let busy = host.metric("mixminus_mixer_busy_seconds_total", "");
+        let (begin, first) = (Instant::now(), sent);
+        pair.undisturbed(abuse.name, || {
+            let end = Instant::now() + ATTACK;
+            while Instant::now() < end {
+                for _ in 0..abuse.packets_in_20_ms {
+                    mallory.send_packet(abuse.packet(mallory.ssrc, sent));
+                    sent += 1;
+                }
+                mallory.run(Duration::from_millis(20), |_| false);
+            }
+        });
+        let busy = host.metric("mixminus_mixer_busy_seconds_total", "") - busy;
+        let load = busy / begin.elapsed().as_secs_f64();
+        let undecodable = host.metric("mixminus_packets_undecodable_total", "") - undecodable;
+        println!(
+            "abuse,{},sent {},undecodable {undecodable},mixer load {load:.3}",
+            abuse.name,
+            sent - first
+        );
+        assert_eq!(undecodable > 0.0, abuse.is_undecodable, "{}", abuse.name);
+        assert!(load < 0.3, "{}: the mixer is busy {load}", abuse.name);
+    }
+    assert_eq!(host.metric("mixminus_room_faults_total", ""), 0.0);
+    assert_eq!(host.metric("mixminus_rtc_faults_total", ""), 0.0);
+    host.leave(&session);
+    pair.hang_up();
+    host.stop();
+}
+
+/// Row 11 and 15: sessions that nobody comes to, and connections that say nothing.
+#[test]
+fn empty_sessions_and_idle_connections_disturb_nobody() {
+    const IDLE: usize = 400;
+    let host = Host::start();
+    let pair = Pair::call(&host);
+    pair.undisturbed("sessions that nobody comes to", || {
+        for at in 0..60 {
+            host.post(&format!("empty-{}", at % 20), &Client::new(1, true).offer());
+        }
+    });
+    let mut idle: Vec<TcpStream> = Vec::new();
+    pair.undisturbed("idle connections", || {
+        for at in 0..IDLE {
+            let mut stream = TcpStream::connect(host.http()).expect("it listens");
+            if at % 2 == 0 {
+                stream
+                    .write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\nx")
+                    .expect("written");
+            }
+            idle.push(stream);
+        }
+    });
+    let begin = Instant::now();
+    assert_eq!(host.ask("GET", "/healthz", "", "").status, 200);
+    let healthz = begin.elapsed();
+    println!(
+        "healthz_ms,{:.1},beside {IDLE} idle connections",
+        healthz.as_secs_f64() * 1e3
+    );
+    assert!(healthz < Duration::from_millis(100), "{healthz:?}");
+    for mut stream in idle {
+        stream
+            .set_read_timeout(Some(Duration::from_secs(13)))
+            .expect("a socket");
+        let closed = stream.read_to_end(&mut Vec::new());
+        assert!(closed.is_ok(), "still open: {closed:?}");
+    }
+    pair.hang_up();
+    host.stop();
+}
+
+/// Sends a weapon's datagrams in turn, at its rate, as long as an attack lasts.
+fn fire(from: &UdpSocket, media: SocketAddr, weapon: &Weapon) {
+    let begin = Instant::now();
+    let mut datagrams = weapon.datagrams.iter().cycle();
+    let mut sent = 0;
+    while begin.elapsed() < ATTACK {
+        let due = (begin.elapsed().as_secs_f64() * f64::from(weapon.per_second)) as u32;
+        while sent < due {
+            let datagram = datagrams.next().expect("it cycles");
+            // A full buffer of our own is no concern of the server's.
+            let _ = from.send_to(datagram, media);
+            sent += 1;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// How long somebody takes from the POST to a connection, with a weapon fired all the while.
+fn connect(host: &Host, weapon: Option<&Weapon>) -> Duration {
+    let (media, stranger) = (host.media(), socket());
+    let mut client = Client::new(5, true);
+    let begin = Instant::now();
+    let session = host.join(&mut client, "another");
+    let mut datagrams = weapon.iter().flat_map(|weapon| &weapon.datagrams).cycle();
+    assert!(client.run(Duration::from_secs(10), |client| {
+        if let Some(datagram) = datagrams.next() {
+            // From far away and, worse, from the very address of the one who joins.
+            let _ = stranger.send_to(datagram, media);
+            let _ = client.socket.send_to(datagram, media);
+        }
+        client.connected
+    }));
+    let time = begin.elapsed();
+    host.leave(&session);
+    assert_silence(&stranger, "a join under attack");
+    time
+}
+
+fn socket() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    socket.set_nonblocking(true).expect("a socket");
+    socket
+}
+
+fn assert_silence(stranger: &UdpSocket, after: &str) {
+    let received = stranger.recv(&mut [0; 2_000]).map_err(|error| error.kind());
+    assert_eq!(received, Err(ErrorKind::WouldBlock), "{after} is answered");
+}

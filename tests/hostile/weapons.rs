@@ -1,0 +1,206 @@
+//! What is thrown: datagrams of strangers, and packets of a participant who means no good.
+
+use bytes::Bytes;
+
+/// Datagrams of one kind, sent in turn.
+pub struct Weapon {
+    pub name: &'static str,
+    pub datagrams: Vec<Vec<u8>>,
+    pub per_second: u32,
+    /// A word of the metric that counts it.
+    pub counted_as: &'static str,
+    pub is_dtls: bool,
+}
+
+/// RTP of one kind that an authenticated participant sends.
+pub struct Abuse {
+    pub name: &'static str,
+    pub payloads: Vec<Vec<u8>>,
+    pub packets_in_20_ms: u32,
+    /// How far the media time moves per packet, samples.
+    pub time_step: u32,
+    pub is_undecodable: bool,
+}
+
+impl Abuse {
+    /// The packet number `sent`.
+    pub fn packet(&self, ssrc: u32, sent: u32) -> rtc::rtp::Packet {
+        let payload = &self.payloads[sent as usize % self.payloads.len()];
+        rtc::rtp::Packet {
+            header: rtc::rtp::Header {
+                version: 2,
+                payload_type: 111,
+                sequence_number: sent as u16,
+                timestamp: sent.wrapping_mul(self.time_step),
+                ssrc,
+                ..Default::default()
+            },
+            payload: Bytes::copy_from_slice(payload),
+        }
+    }
+}
+
+pub fn of_strangers() -> Vec<Weapon> {
+    let alert = |level, description| {
+        vec![
+            0x15,
+            0xfe,
+            0xfd,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            2,
+            level,
+            description,
+        ]
+    };
+    let weapon = |name, per_second, datagrams, counted_as| Weapon {
+        name,
+        datagrams,
+        per_second,
+        counted_as,
+        is_dtls: false,
+    };
+    let dtls = |name, datagrams| Weapon {
+        is_dtls: true,
+        ..weapon(name, 1_000, datagrams, "stranger")
+    };
+    let random = noise(400)
+        .into_iter()
+        .chain([vec![0; 1_400], vec![0xff; 1_400]])
+        .collect();
+    vec![
+        dtls("hellos without a cipher", vec![null_hello()]),
+        dtls("alerts", vec![alert(2, 0x28), alert(1, 0)]),
+        weapon("random datagrams", 2_000, random, "malformed"),
+        weapon("RTP of every length", 2_000, lengths(111), "stranger"),
+        weapon("RTCP of every length", 2_000, lengths(201), "malformed"),
+        weapon(
+            "RTP with a bad tag",
+            5_000,
+            vec![rtp(60), rtp(160)],
+            "stranger",
+        ),
+        weapon("RTP with lengths that lie", 1_000, lying(), "malformed"),
+        weapon(
+            "oversized datagrams",
+            500,
+            vec![rtp(1_600), rtp(9_000), rtp(65_000)],
+            "oversize",
+        ),
+        weapon("STUN without credentials", 1_000, stun(), "unauthenticated"),
+    ]
+}
+
+pub fn of_participants() -> Vec<Abuse> {
+    let abuse = |name, payloads, is_undecodable| Abuse {
+        name,
+        payloads,
+        packets_in_20_ms: 1,
+        time_step: 960,
+        is_undecodable,
+    };
+    let mut bombs = vec![
+        vec![0xfb],
+        vec![0xfb, 0],
+        vec![0xfb, 0x3f],
+        vec![0xe3, 0x31],
+        vec![0xfa, 0xff],
+        vec![0xf9, 1, 2],
+        vec![0xfb, 0x41],
+    ];
+    bombs[6].resize(1_290, 0xff);
+    let six = [vec![0xfb, 6], vec![0; 90]].concat();
+    vec![
+        abuse("Opus that does not decode", bombs, true),
+        abuse("random bytes for Opus", noise(300), true),
+        abuse("packets without a payload", vec![vec![]], true),
+        abuse("packets of 120 ms every 20 ms", vec![six], false),
+        Abuse {
+            packets_in_20_ms: 10,
+            ..abuse("500 packets a second", vec![vec![0xf8; 80]], false)
+        },
+        Abuse {
+            time_step: 0x1234_5678,
+            ..abuse("a media clock that jumps", vec![vec![0xf8; 80]], false)
+        },
+        abuse("payloads longer than any", vec![vec![0xf8; 1_350]], false),
+    ]
+}
+
+/// A ClientHello that offers nothing but TLS_NULL_WITH_NULL_NULL.
+fn null_hello() -> Vec<u8> {
+    let mut body = vec![1, 0, 0, 43, 0, 0, 0, 0, 0, 0, 0, 43, 0xfe, 0xfd];
+    body.extend([7; 32]);
+    body.extend([0, 0, 0, 2, 0, 0, 1, 0]);
+    let mut record = vec![22, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, body.len() as u8];
+    record.extend(body);
+    record
+}
+
+fn rtp(length: usize) -> Vec<u8> {
+    let mut datagram = vec![0x80, 111, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1];
+    datagram.resize(length, 0xaa);
+    datagram
+}
+
+/// 0 to 64 bytes that begin like RTP or RTCP.
+fn lengths(second: u8) -> Vec<Vec<u8>> {
+    let whole: Vec<u8> = [0x80, second, 0, 7].into_iter().chain(4..64).collect();
+    (0..=whole.len())
+        .map(|length| whole[..length].to_vec())
+        .collect()
+}
+
+/// Fifteen sources in no room, an extension beyond the end, padding longer than the packet.
+fn lying() -> Vec<Vec<u8>> {
+    let mut sources = rtp(40);
+    sources[0] = 0x8f;
+    let mut extension = rtp(40);
+    extension[0] = 0x90;
+    extension[12..16].copy_from_slice(&[0xbe, 0xde, 0xff, 0xff]);
+    let mut padding = rtp(40);
+    padding[0] = 0xa0;
+    padding[39] = 255;
+    vec![sources, extension, padding]
+}
+
+fn stun() -> Vec<Vec<u8>> {
+    let message = |kind: u16, attributes: &[u8]| {
+        let mut message = kind.to_be_bytes().to_vec();
+        message.extend((attributes.len() as u16).to_be_bytes());
+        message.extend([0x21, 0x12, 0xa4, 0x42]);
+        message.extend([3; 12]);
+        message.extend(attributes);
+        message
+    };
+    let name = [&[0, 6, 0, 8][..], b"abcd:efg"].concat();
+    let signed = [&name[..], &[0, 8, 0, 20], &[9; 20]].concat();
+    vec![
+        message(1, &[]),
+        message(1, &name),
+        message(1, &signed),
+        message(0x0101, &signed),
+        message(1, &[0x7f, 0xff, 0, 0].repeat(350)),
+    ]
+}
+
+/// Datagrams of random bytes, the same in every run.
+fn noise(count: usize) -> Vec<Vec<u8>> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut byte = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 24) as u8
+    };
+    (0..count)
+        .map(|at| (0..1 + at % 300).map(|_| byte()).collect())
+        .collect()
+}
