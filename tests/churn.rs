@@ -33,7 +33,7 @@ const VANISHING: [usize; 2] = [40, 20];
 /// nobody leaves anything behind; tables have grown to their size. One peer that stayed would be 150 KiB.
 const MAX_LIVE_GROWTH_KIB: i64 = 192;
 
-/// What the process may have grown by. This is how glibc happens to spread what is allocated over its arenas: 2 to 8 MiB
+/// What the process may have grown by. This is how glibc happens to spread what is allocated over its arenas: 2 to 10 MiB
 /// in most runs, and no more after 2,400 than after 1,000.
 const MAX_RESIDENT_GROWTH_KIB: i64 = 16 * 1024;
 

@@ -154,7 +154,14 @@ impl Engine {
     pub fn push(&mut self, from: ParticipantId, packet: &Packet, arrival: Time) -> Option<Pushed> {
         let taken = self.seat_of.get(&from).and_then(|seat| {
             let berth = self.berths[seat.berth].as_mut()?;
-            let taken = berth.room.push(seat.member, packet, arrival)?;
+            let room = &mut berth.room;
+            let push = || room.push(seat.member, packet, arrival);
+            let Ok(taken) = catch_unwind(AssertUnwindSafe(push)) else {
+                // What it left half done is not to be mixed: the next tick retires the room.
+                berth.room.break_down();
+                return None;
+            };
+            let taken = taken?;
             if let Some(rhythm) = taken.wanted {
                 berth.move_to_meet(rhythm, &mut self.loads);
             }

@@ -60,10 +60,12 @@ impl Mixer {
 
     /// Bounded: a flood must not keep the rooms waiting.
     fn take_packets(&mut self) {
+        IN_ROOMS.set(true);
         for inbound in self.packets.try_iter().take(PACKETS_IN) {
             self.engine
                 .push(inbound.from, &inbound.packet, inbound.arrival);
         }
+        IN_ROOMS.set(false);
     }
 
     fn run_slot(&mut self, slot: u64, now: Time) {

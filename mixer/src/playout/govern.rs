@@ -72,7 +72,7 @@ impl Playout {
         };
         let removed = self.queue.shorten(spare, similarity);
         self.stats.removed_samples += removed as u64;
-        self.note_splice(removed, TICKS_BETWEEN_SPLICES);
+        self.note_splice(removed, (SPLICE_REST_SAMPLES / self.tick_samples) as u32);
         self.fill(needed);
     }
 
@@ -153,9 +153,8 @@ const EARLY_TICKS: u32 = 100;
 /// tick's resampling takes.
 const REST_SAMPLES: usize = 8;
 
-/// One splice in 60 ms of 20 ms ticks: about a tenth faster than natural, which listeners do not
-/// notice.
-const TICKS_BETWEEN_SPLICES: u32 = 3;
+/// One splice in 60 ms: about a tenth faster than natural, which listeners do not notice.
+const SPLICE_REST_SAMPLES: usize = SAMPLE_RATE_HZ as usize * 60 / 1_000;
 
 /// How alike two periods must be, at first and at last, and what each vain attempt takes off.
 pub(super) const SIMILAR: f32 = 0.9;
