@@ -52,7 +52,7 @@ pub struct Serve {
     /// Where audio is received, UDP (default: 0.0.0.0:7882)
     #[arg(long, env = "MIXMINUS_MEDIA", value_name = "ADDR")]
     pub media: Option<String>,
-    /// Address told to clients instead of the host's own; repeatable
+    /// Addresses told to clients instead of the host's own; repeatable, or with commas
     #[arg(
         long,
         env = "MIXMINUS_ANNOUNCE",
@@ -87,17 +87,19 @@ pub struct Serve {
     /// How often a room is mixed, 10 or 20 ms (default: 20)
     #[arg(long, env = "MIXMINUS_TICK_MS", value_name = "MS")]
     pub tick_ms: Option<String>,
-    /// Origin whose pages may use the interface; repeatable (default: every origin)
+    /// Origins whose pages may use the interface; repeatable, or with commas (default: every origin)
     #[arg(
-        long = "cors-origin",
+        long = "cors-origins",
+        alias = "cors-origin",
         env = "MIXMINUS_CORS_ORIGINS",
         value_name = "ORIGIN",
         value_delimiter = ','
     )]
     pub cors_origins: Vec<String>,
-    /// STUN or TURN server that clients are told to use; repeatable
+    /// STUN and TURN servers that clients are told to use; repeatable, or with commas
     #[arg(
-        long = "ice-server",
+        long = "ice-servers",
+        alias = "ice-server",
         env = "MIXMINUS_ICE_SERVERS",
         hide_env_values = true,
         value_name = "URL",
@@ -210,7 +212,8 @@ fn run_client(join: JoinArgs) -> ExitCode {
 }
 
 /// What a client says of itself: little, since its standard error is where people look for what went wrong.
-const CLIENT_LOG: &str = "error,mixminus=warn";
+/// The verifier's errors are repeated in the sentence that ends the program.
+const CLIENT_LOG: &str = "error,rustls_platform_verifier=off,mixminus=warn";
 
 fn run_server(serve: &Serve) -> ExitCode {
     let config = match serve.load() {
@@ -228,6 +231,11 @@ fn run_server(serve: &Serve) -> ExitCode {
         return ExitCode::from(UNUSABLE);
     }
     if serve.check {
+        // Files that can be read may still hold no certificate, or the key of another.
+        if let Err(error) = Tls::new(&config) {
+            eprintln!("{error}");
+            return ExitCode::from(UNUSABLE);
+        }
         print!("{config}");
         return ExitCode::SUCCESS;
     }
@@ -285,15 +293,20 @@ mod tests {
             "--gate-db",
             "-40",
             "--realtime=false",
-            "--cors-origin",
+            "--cors-origins",
             "https://a.example",
+            "--cors-origin",
+            "https://b.example",
         ])
         .load()
         .expect("good");
         assert_eq!(config.announce.len(), 2);
         assert!(config.tls_self_signed && !config.realtime);
         assert_eq!(config.room.gate_db, Some(-40.0));
-        assert_eq!(config.cors_origins, ["https://a.example"]);
+        assert_eq!(
+            config.cors_origins,
+            ["https://a.example", "https://b.example"]
+        );
     }
 
     #[test]

@@ -58,6 +58,13 @@ fn everything_wrong_is_told_and_the_status_is_two() {
         output(&["serve", "--config", "/nowhere"]).status.code(),
         Some(2)
     );
+    let no_pem = [
+        "serve",
+        "--check",
+        "--tls-cert=Cargo.toml",
+        "--tls-key=Cargo.toml",
+    ];
+    assert_eq!(output(&no_pem).status.code(), Some(2));
     assert_eq!(output(&["join", "no address"]).status.code(), Some(2));
 }
 

@@ -1,6 +1,6 @@
 //! The command line of `mixminus join`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
@@ -16,12 +16,13 @@ use super::uplink::Ptime;
 /// Joins a room without a browser: plays a file into it, records it, or makes a radio of a pipe.
 #[derive(Debug, Clone, Args)]
 pub struct JoinArgs {
-    /// Address of the room: http://HOST/v1/rooms/ROOM/participants, or the page's http://HOST/#ROOM
+    /// Address of the room: the page's http://HOST/#room=ROOM or http://HOST/v1/rooms/ROOM/participants
     pub url: String,
     /// What to say: a WAV or Ogg Opus file, or - for 48 kHz mono s16le on standard input
     #[arg(long, value_name = "FILE")]
     pub play: Option<PathBuf>,
-    /// Where to put what is heard: a .wav, .ogg or .opus file, or - for 48 kHz mono s16le on standard output
+    /// Where to put what is heard: a .wav, .ogg or .opus file, or - for 48 kHz mono s16le on standard output;
+    /// an existing file is replaced
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// The name that the others see
@@ -78,6 +79,9 @@ pub enum ArgsError {
     /// Standard input has no beginning to go back to.
     #[error("--loop needs a file: standard input cannot be played twice")]
     LoopedStdin,
+    /// What is played would be erased by what is heard.
+    #[error("--play and --record name the same file: recording would erase what is to be played")]
+    SameFile,
 }
 
 /// Where audio comes from.
@@ -142,10 +146,16 @@ impl JoinArgs {
         if self.looped && play == Some(Play::Stdin) {
             return Err(ArgsError::LoopedStdin);
         }
+        let record = self.record.map(record).transpose()?;
+        if let (Some(Play::File(from)), Some(Record::File(to, _))) = (&play, &record)
+            && is_same(from, to)
+        {
+            return Err(ArgsError::SameFile);
+        }
         Ok(JoinOptions {
             url: address::participants(&self.url)?,
             play,
-            record: self.record.map(record).transpose()?,
+            record,
             name: self.name,
             limit: self.seconds.map(seconds).transpose()?,
             looped: self.looped,
@@ -170,6 +180,14 @@ fn record(path: PathBuf) -> Result<Record, ArgsError> {
     match FileKind::of(&path) {
         Some(kind) => Ok(Record::File(path, kind)),
         None => Err(ArgsError::RecordKind { path }),
+    }
+}
+
+/// Whether two names lead to one existing file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
     }
 }
 
@@ -240,6 +258,17 @@ mod tests {
             let options = parse(&format!("{line} http://h/#lobby")).unwrap();
             assert_eq!(options.reconnect, expected, "{line}");
         }
+    }
+
+    #[test]
+    fn what_is_played_is_not_recorded_over() {
+        let voices = "fixtures/voices";
+        let voice = format!("{voices}/human-en-female.wav");
+        for record in [&voice, &format!("{voices}/../voices/human-en-female.wav")] {
+            let line = format!("http://h/#l --play {voice} --record {record}");
+            assert!(parse(&line).unwrap_err().contains("same file"), "{line}");
+        }
+        assert!(parse(&format!("http://h/#l --play {voice} --record new.wav")).is_ok());
     }
 
     #[test]

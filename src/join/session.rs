@@ -279,14 +279,28 @@ fn unreachable(url: &Url, error: &reqwest::Error) -> SessionError {
         reason = source;
     }
     let reason = reason.to_string();
-    let untrusted = reason.contains("certificate");
     SessionError::Unreachable {
         host: host_of(url),
-        reason: match (error.is_timeout(), untrusted) {
-            (true, _) => "it does not answer in time".to_owned(),
-            (_, true) => format!("{reason} (--insecure accepts any certificate)"),
-            _ => reason,
+        reason: match error.is_timeout() {
+            true => "it does not answer in time".to_owned(),
+            false => advise(url.scheme(), reason),
         },
+    }
+}
+
+/// Adds to a library's words what a person can do about it.
+fn advise(scheme: &str, reason: String) -> String {
+    if reason.contains("certificate") {
+        return format!("{reason} (--insecure accepts any certificate)");
+    }
+    match scheme {
+        "https" if reason.contains("InvalidContentType") => {
+            "it does not speak TLS there; try http:// instead of https://".to_owned()
+        }
+        "http" if reason.contains("invalid HTTP version") => {
+            "it does not speak plain HTTP there; try https:// instead of http://".to_owned()
+        }
+        _ => reason,
     }
 }
 
@@ -359,6 +373,15 @@ mod tests {
             said(418, None, None),
             "h:1 refused with status 418: I'm a teapot"
         );
+    }
+
+    #[test]
+    fn the_wrong_scheme_is_told() {
+        let said = |scheme, reason: &str| advise(scheme, reason.to_owned());
+        let corrupt = "received corrupt message of type InvalidContentType";
+        assert!(said("https", corrupt).contains("try http://"));
+        assert!(said("http", "invalid HTTP version parsed").contains("try https://"));
+        assert_eq!(said("http", "Connection refused"), "Connection refused");
     }
 
     #[test]

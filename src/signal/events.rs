@@ -55,7 +55,7 @@ pub(super) async fn open(
             StatusCode::FORBIDDEN,
             "origin-refused",
             "Origin refused",
-            "Pages of this origin may not use this server; its operator can add them with --cors-origin.",
+            "Pages of this origin may not use this server; its operator can add them with --cors-origins.",
         ));
     }
     let (state, events) = context

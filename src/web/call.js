@@ -18,6 +18,7 @@ const RESTART_MS = 6_000;
 // A connection that broke sooner counts as a failure, so that a server which drops everybody is not hammered.
 const STEADY_MS = 5_000;
 
+const STOPPING = 'server stopping';
 const REASONS = { kicked: 'You were removed from the room.', 'room closed': 'The room was closed.' };
 
 export class Call extends EventTarget {
@@ -188,6 +189,8 @@ export class Call extends EventTarget {
       if (REASONS[event.reason]) return this.#finish(REASONS[event.reason]);
       this.#trouble('gone');
     }
+    // Everybody comes back with the server; a list that empties first, and half, would tell otherwise.
+    if (event.event === 'left' && event.reason === STOPPING) return;
     this.#tell('event', event);
   }
 

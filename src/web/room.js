@@ -67,8 +67,10 @@ export class Room {
   }
 
   #drawPeople() {
-    const { length } = this.roster.participants;
-    this.#count.textContent = length === 0 ? '' : length === 1 ? 'Only you so far' : `${length} people`;
+    const { participants } = this.roster;
+    const { length } = participants;
+    const alone = length === 1 && participants[0].id === this.#call.id;
+    this.#count.textContent = length === 0 ? '' : alone ? 'Only you so far' : length === 1 ? '1 person' : `${length} people`;
     this.#drawTitle();
   }
 
@@ -91,11 +93,11 @@ export class Room {
     this.#status.classList.toggle('alert', Boolean(why) || state === 'reconnecting');
     this.#why.textContent = why;
     this.#retry.hidden = !retryAt;
-    if (state !== 'connected') this.#quality.textContent = '';
+    if (state !== 'connected' || why) this.#quality.textContent = '';
     // Without the room's events nobody is known to talk; the list that comes with their return tells anew.
     if (state !== 'connected' || why) this.roster.hush();
     const draw = () => {
-      this.#words.textContent = words(state, retryAt);
+      this.#words.textContent = words(state, retryAt, why);
     };
     draw();
     if (retryAt) this.#countdown = setInterval(draw, 250);
@@ -105,17 +107,17 @@ export class Room {
 
   /** The words on the page count seconds; a screen reader hears each state once. */
   #sayState(state, why) {
-    const sentence = `${words(state, 0)} ${why}`.trim();
+    const sentence = `${words(state, 0, why)} ${why}`.trim();
     if (sentence === this.#said || state === 'idle') return;
     this.#said = sentence;
     say(sentence);
   }
 
   async #drawQuality() {
-    const { pc, state } = this.#call;
-    if (!pc || state !== 'connected' || document.hidden) return;
+    const { pc, state, why } = this.#call;
+    if (!pc || state !== 'connected' || why || document.hidden) return;
     const { roundTripMs, bufferMs, lossPercent } = await this.#line.measure(pc);
-    if (this.#call.state !== 'connected') return;
+    if (this.#call.state !== 'connected' || this.#call.why) return;
     const parts = [];
     if (roundTripMs !== null) parts.push(`round trip ${Math.round(roundTripMs)} ms`);
     if (bufferMs !== null) parts.push(`buffer ${Math.round(bufferMs)} ms`);
@@ -141,9 +143,10 @@ export class Room {
   }
 }
 
-function words(state, retryAt) {
+function words(state, retryAt, why) {
   const seconds = Math.ceil((retryAt - performance.now()) / 1000);
-  if (state === 'connected') return 'Connected';
+  // Nobody answers and the path has not been given up yet: sound may still pass, or not.
+  if (state === 'connected') return why ? 'Checking the connection…' : 'Connected';
   const left = `${seconds}\u00a0s`;
   if (retryAt && seconds > 0) return state === 'connecting' ? `Trying again in ${left}` : `Reconnecting in ${left}`;
   return state === 'connecting' ? 'Connecting…' : 'Reconnecting…';
