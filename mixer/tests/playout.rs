@@ -62,6 +62,27 @@ fn a_clean_network_is_played_bit_by_bit_after_the_next_tick() {
 }
 
 #[test]
+fn a_packet_that_comes_a_little_late_puts_no_jump_into_a_tone() {
+    for phase_us in (0..20_000).step_by(1_700) {
+        let flights = flights(13.0, 0.0, phase_us, |n, _| {
+            Some(if n % 150 == 100 { 15_300 } else { 300 })
+        });
+        let (ticks, sound, playout) = play(&flights, TickLength::Ms20);
+        let stats = playout.stats();
+        assert!(stats.concealed_samples <= 4 * 960, "phase {phase_us}");
+        // The guess is a fifth quieter than the tone; a jump of its phase is a step of much more.
+        let steps = sound.windows(3);
+        let jumps = steps.filter(|w| (w[0] - 2.0 * w[1] + w[2]).abs() > 0.15);
+        assert_eq!(jumps.count(), 0, "phase {phase_us}");
+        let (low, high) = spread(&delays(&ticks, 1.5, 13.5));
+        assert!(
+            low >= 1.0 && high <= 40.0,
+            "phase {phase_us}: {low} to {high} ms"
+        );
+    }
+}
+
+#[test]
 fn packets_shorter_than_the_tick_start_with_a_whole_one() {
     for ms in [2.5, 5.0, 10.0] {
         for phase_us in (0..20_000).step_by(3_100) {

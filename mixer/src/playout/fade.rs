@@ -48,7 +48,7 @@ pub(super) fn ramp(pcm: &mut [f32], channels: usize, from: f32, to: f32) {
 
 /// Made-up sound is at full gain this long: one lost packet of the usual length is hidden best by
 /// the decoder alone.
-const FADE_START: usize = 960;
+pub(super) const FADE_START: usize = 960;
 
 /// And has faded away by then: 120 ms.
 pub(super) const FADE_END: usize = 5_760;

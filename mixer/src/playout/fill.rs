@@ -1,7 +1,7 @@
 //! Where the next samples come from: a packet, the copy of it in the packet after, or a guess.
 
 use super::Playout;
-use super::fade::{FADE_END, FADE_IN, ramp};
+use super::fade::{FADE_END, FADE_IN, FADE_START, ramp};
 use crate::format::MAX_PAYLOAD_BYTES;
 use crate::jitter::Entry;
 use crate::opus_toc;
@@ -57,7 +57,8 @@ impl Playout {
         if missing > FADE_END as i64 {
             return Step::Pause;
         }
-        if lost <= 0 && covered >= first.samples as i64 && self.buffer.len() > 1 {
+        if lost <= 0 && (1..=FADE_START as i64).contains(&covered) && self.buffer.len() > 1 {
+            // A guess this short passes for the sound. After a longer one the sound is missed.
             return Step::Rejoin {
                 covered: covered as usize,
             };
@@ -118,27 +119,23 @@ impl Playout {
         let mut guess = [0.0; 2 * CONCEAL_STEP];
         let guess = &mut guess[..CONCEAL_STEP * self.channels];
         self.decoder.conceal(guess);
-        let made_up = self.fade.run;
-        let mut left = covered;
-        while let Some(first) = self.buffer.first().copied() {
-            if first.samples > left || first.seq != self.next_seq || self.buffer.len() < 2 {
-                break;
-            }
-            left -= first.samples;
-            let (kept, decoded) = (self.queue.len(), self.stats.decoded_samples);
+        let (mut left, mut sound) = (covered, 0);
+        let next_seq = |playout: &Playout| playout.buffer.first().map(|first| first.seq);
+        while sound == 0 && next_seq(self) == Some(self.next_seq) {
+            let (before, decoded) = (self.queue.len(), self.stats.decoded_samples);
             self.decode_first();
-            self.queue.truncate(kept);
-            self.stats.decoded_samples = decoded;
+            let appended = self.queue.len() - before;
+            let hidden = left.min(appended);
+            let samples = self.queue.last_mut(appended);
+            samples.copy_within(hidden * self.channels.., 0);
+            self.queue.truncate(before + appended - hidden);
+            // Nobody hears these; where they could not be decoded they count as made up already.
+            let real = self.stats.decoded_samples - decoded;
+            self.stats.decoded_samples -= real.min(hidden as u64);
+            left -= hidden;
+            sound = appended - hidden;
         }
-        self.fade.run = made_up;
-        let before = self.queue.len();
-        if let Some(first) = self.buffer.first() {
-            // The rest of the guess, less than a packet, is delay that has come on top.
-            self.next_time = first.time;
-            self.decode_first();
-        }
-        let appended = self.queue.len() - before;
-        let sound = self.queue.last_mut(appended);
+        let sound = self.queue.last_mut(sound);
         let seam = guess.len().min(sound.len());
         for (at, (sound, guess)) in sound[..seam].iter_mut().zip(guess).enumerate() {
             let share = (at as f32 + 0.5) / seam as f32;
