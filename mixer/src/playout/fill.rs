@@ -122,16 +122,14 @@ impl Playout {
         let (mut left, mut sound) = (covered, 0);
         let next_seq = |playout: &Playout| playout.buffer.first().map(|first| first.seq);
         while sound == 0 && next_seq(self) == Some(self.next_seq) {
-            let (before, decoded) = (self.queue.len(), self.stats.decoded_samples);
+            let before = self.queue.len();
             self.decode_first();
             let appended = self.queue.len() - before;
             let hidden = left.min(appended);
             let samples = self.queue.last_mut(appended);
             samples.copy_within(hidden * self.channels.., 0);
             self.queue.truncate(before + appended - hidden);
-            // Nobody hears these; where they could not be decoded they count as made up already.
-            let real = self.stats.decoded_samples - decoded;
-            self.stats.decoded_samples -= real.min(hidden as u64);
+            self.stats.removed_samples += hidden as u64;
             left -= hidden;
             sound = appended - hidden;
         }

@@ -125,7 +125,7 @@ pub struct PlayoutStats {
     pub recovered_samples: u64,
     /// Samples per channel handed out, silence between talk-spurts apart.
     pub played_samples: u64,
-    /// Samples per channel taken out to shorten the delay.
+    /// Samples per channel taken out to shorten the delay, or because a guess had covered them.
     pub removed_samples: u64,
     /// Samples per channel put in to lengthen it.
     pub inserted_samples: u64,
