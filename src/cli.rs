@@ -87,7 +87,7 @@ pub struct Serve {
     /// How often a room is mixed, 10 or 20 ms (default: 20)
     #[arg(long, env = "MIXMINUS_TICK_MS", value_name = "MS")]
     pub tick_ms: Option<String>,
-    /// Origins whose pages may use the interface; repeatable, or with commas (default: every origin)
+    /// Origins whose pages may use the interface; repeatable, or with commas (default: none but its own page)
     #[arg(
         long = "cors-origins",
         alias = "cors-origin",

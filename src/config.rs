@@ -38,7 +38,7 @@ pub struct Config {
     pub open_rooms: bool,
     /// Settings of a room that says nothing else: `default_profile`, `tick_ms` and `max_participants`.
     pub room: RoomConfig,
-    /// Origins whose pages may use the interface; empty lets every page.
+    /// Origins whose pages may use the interface beside the server's own; `*` is every page.
     pub cors_origins: Vec<String>,
     /// STUN and TURN servers that clients are told to use.
     pub ice_servers: Vec<IceServer>,

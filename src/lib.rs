@@ -51,6 +51,7 @@ pub mod config;
 pub mod control;
 pub mod join;
 pub mod links;
+pub mod priority;
 pub mod rtc;
 pub mod server;
 pub mod signal;

@@ -21,6 +21,7 @@ use crate::conference::{Conference, Configure, ConfigureError, Limits, pump};
 use crate::config::Config;
 use crate::control::{RoomChange, RoomName};
 use crate::links;
+use crate::priority;
 use crate::rtc::{self, Rtc, RtcConfig, RtcError};
 use crate::signal::{self, Tls, TlsError};
 
@@ -188,7 +189,7 @@ fn media(config: &Config) -> Result<(Audio, Rtc), StartError> {
     let (to_net, from_mixer) = bounded(links::PACKETS_OUT);
     let rtc_config = RtcConfig {
         announce: config.announce.clone(),
-        fifo_priority: config.realtime.then_some(NET_PRIORITY),
+        fifo_priority: config.realtime.then_some(priority::NETWORK),
         ..RtcConfig::new(config.media)
     };
     let rtc = rtc::start(rtc_config, to_mixer, from_mixer).map_err(StartError::Media)?;
@@ -207,10 +208,6 @@ fn media(config: &Config) -> Result<(Audio, Rtc), StartError> {
         }
     }
 }
-
-/// The network thread's SCHED_FIFO priority: below the mixer's, since a late datagram waits in the socket and a late
-/// tick is lost.
-const NET_PRIORITY: u8 = 30;
 
 /// Rooms the engine has place for beyond the limit: a room that is configured anew exists twice for a moment.
 const SPARE_ROOMS: usize = 16;
@@ -265,6 +262,9 @@ fn announce(server: &Server) {
         env!("CARGO_PKG_VERSION"),
         server.url()
     );
+    for address in elsewhere(server) {
+        println!("for others: {address}");
+    }
     println!("http  {}", server.http_addr);
     println!("media {} (UDP)", server.media_addr);
     if !server.tls && !server.http_addr.ip().is_loopback() {
@@ -275,6 +275,29 @@ fn announce(server: &Server) {
     if let Some(fingerprint) = &server.fingerprint {
         println!("The certificate is self-signed; its SHA-256 fingerprint is {fingerprint}");
     }
+}
+
+/// Where people on other machines find the page, when it is served on every address.
+fn elsewhere(server: &Server) -> Vec<String> {
+    if !server.http_addr.ip().is_unspecified() {
+        return Vec::new();
+    }
+    let scheme = if server.tls { "https" } else { "http" };
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let others = interfaces.iter().map(if_addrs::Interface::ip).filter(|ip| {
+        // An IPv6 socket serves both families; a link-local address needs a zone no browser takes.
+        let served = server.http_addr.is_ipv6() || ip.is_ipv4();
+        let is_local = matches!(ip, std::net::IpAddr::V6(ip) if ip.is_unicast_link_local());
+        served && !ip.is_loopback() && !is_local
+    });
+    others
+        .map(|ip| {
+            format!(
+                "{scheme}://{}/",
+                SocketAddr::new(ip, server.http_addr.port())
+            )
+        })
+        .collect()
 }
 
 /// Allows as many descriptors as the system lets us: every WebSocket is one, and the usual limit of 1,024 is meant for

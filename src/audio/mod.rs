@@ -8,7 +8,6 @@
 
 mod clock;
 mod metrics;
-mod priority;
 mod thread;
 
 use std::os::fd::OwnedFd;
@@ -23,6 +22,7 @@ use mixer::engine::{Engine, EngineLimits};
 use thiserror::Error;
 
 use crate::links::{COMMANDS, EVENTS, Inbound, Outbound, RETIRED};
+use crate::priority;
 
 pub use self::metrics::MixerMetrics;
 
@@ -116,7 +116,7 @@ pub fn start(
     let reaper = spawn("reaper", move || reap(&retired))?;
     let (say, said) = bounded(1);
     let mixer = spawn("mixer", move || {
-        let _ = say.send(config.fifo.then(priority::raise));
+        let _ = say.send(config.fifo.then(|| priority::raise(priority::MIXER)));
         mixer.run();
     })?;
     if let Ok(Some(Err(error))) = said.recv() {

@@ -162,7 +162,7 @@ pub const KEYS: [Key; 18] = [
         unit: "origins",
         default: "[]",
         range: "origins such as https://example.org, or * for all",
-        help: "Pages that may use the interface; none given is every page.",
+        help: "Pages of other sites that may use the interface; none given is none but this server's own page.",
         set: |config, values| origins(values).map(|value| config.cors_origins = value),
         show: |config| Some(quoted_list(&config.cors_origins)),
     },

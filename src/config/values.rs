@@ -66,7 +66,7 @@ pub(super) fn path(values: &[&str]) -> Result<Option<PathBuf>, Refused> {
 /// Origins as a browser sends them: scheme, host and port, nothing behind (RFC 6454, 6.2). `*` alone is every origin.
 pub(super) fn origins(values: &[&str]) -> Result<Vec<String>, Refused> {
     if values == ["*"] {
-        return Ok(Vec::new());
+        return Ok(vec!["*".to_owned()]);
     }
     let origin = |value: &&str| -> Result<String, Refused> {
         let value = value.trim().trim_end_matches('/').to_ascii_lowercase();
@@ -168,7 +168,7 @@ mod tests {
             origins(&["https://A.example/"]),
             Ok(vec!["https://a.example".into()])
         );
-        assert_eq!(origins(&["*"]), Ok(vec![]));
+        assert_eq!(origins(&["*"]), Ok(vec!["*".into()]));
         for bad in [
             "a.example",
             "ftp://a",

@@ -14,6 +14,8 @@ use mixer::playout::Playout;
 use mixer::{Frame, Packet, Time};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::priority;
+
 use super::media::MediaEvent;
 use super::opus::VoiceDecoder;
 use super::pacing::Pacer;
@@ -75,7 +77,11 @@ impl Downlink {
         };
         let thread = thread::Builder::new()
             .name("join-downlink".to_owned())
-            .spawn(move || player.run())?;
+            .spawn(move || {
+                // Where it is not permitted, a busy machine is heard, as it is with any other player.
+                let _ = priority::raise(priority::CLIENT);
+                player.run()
+            })?;
         Ok(Downlink {
             stop,
             thread: Some(thread),

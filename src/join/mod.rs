@@ -46,6 +46,8 @@ pub use error::JoinError;
 use args::{Play, Record};
 use client::{Client, ClientEvent, ClientOptions};
 use media::MediaOptions;
+use pcm::PcmError;
+use pcm::provisional::Provisional;
 use pcm::raw::{RawSink, RawSource};
 use session::Room;
 
@@ -56,7 +58,7 @@ use session::Room;
 pub async fn run(args: JoinArgs) -> Result<(), JoinError> {
     let options = args.options()?;
     let mut stopped = std::pin::pin!(stop_signal()?);
-    let media = media_of(&options)?;
+    let (media, recording) = media_of(&options)?;
     let room = Room::new(
         options.url.clone(),
         options.name.as_deref(),
@@ -73,6 +75,9 @@ pub async fn run(args: JoinArgs) -> Result<(), JoinError> {
         joined = Client::join(client_options, media) => joined?,
         () = &mut stopped => return Ok(()),
     };
+    if let Some(recording) = recording {
+        recording.keep()?;
+    }
     let ended = tokio::select! {
         ended = stay(&mut client, &options) => ended,
         () = &mut stopped => Ok(()),
@@ -114,18 +119,33 @@ async fn stay(client: &mut Client, options: &JoinOptions) -> Result<(), JoinErro
     }
 }
 
-fn media_of(options: &JoinOptions) -> Result<MediaOptions, JoinError> {
+fn media_of(options: &JoinOptions) -> Result<(MediaOptions, Option<Provisional>), JoinError> {
     let source = match &options.play {
         Some(Play::Stdin) => Some(Box::new(RawSource::new(std::io::stdin())) as Box<_>),
         Some(Play::File(path)) => Some(pcm::open(path)?),
         None => None,
     };
+    let mut recording = None;
     let sink = match &options.record {
         Some(Record::Stdout) => Some(Box::new(RawSink::new(std::io::stdout())) as Box<_>),
-        Some(Record::File(path, kind)) => Some(kind.create(path)?),
+        Some(Record::File(path, kind)) => {
+            let provisional = Provisional::new(path);
+            let sink = kind
+                .create(provisional.path())
+                .map_err(|error| match error {
+                    // The name that was given, not the one that is written to first.
+                    PcmError::Open { source, .. } => PcmError::Open {
+                        path: path.clone(),
+                        source,
+                    },
+                    other => other,
+                })?;
+            recording = Some(provisional);
+            Some(sink)
+        }
         None => None,
     };
-    Ok(MediaOptions {
+    let media = MediaOptions {
         source,
         looped: options.looped,
         sink,
@@ -133,7 +153,8 @@ fn media_of(options: &JoinOptions) -> Result<MediaOptions, JoinError> {
         ptime: options.ptime.unwrap_or_default(),
         voice: options.voice,
         ..MediaOptions::default()
-    })
+    };
+    Ok((media, recording))
 }
 
 /// Comes to an end on Ctrl-C and SIGTERM; listens from the call on.

@@ -23,6 +23,8 @@ use tracing::warn;
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 
+use crate::priority;
+
 use super::media::MediaEvent;
 use super::opus::VoiceEncoder;
 use super::pacing::Pacer;
@@ -121,7 +123,11 @@ impl Uplink {
         let sender = Sender::new(parts, Arc::clone(&stop));
         let thread = thread::Builder::new()
             .name("join-uplink".to_owned())
-            .spawn(move || sender.run())?;
+            .spawn(move || {
+                // Where it is not permitted, a busy machine is heard, as it is with any other player.
+                let _ = priority::raise(priority::CLIENT);
+                sender.run()
+            })?;
         Ok(Uplink {
             stop,
             thread: Some(thread),

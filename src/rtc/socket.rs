@@ -23,25 +23,5 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Asks for SCHED_FIFO; not getting it is said once and is otherwise harmless.
-pub(super) fn take_priority(priority: u8) {
-    use thread_priority::{
-        RealtimeThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
-        set_thread_priority_and_policy, thread_native_id,
-    };
-    let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
-    let taken = ThreadPriorityValue::try_from(priority)
-        .map(ThreadPriority::Crossplatform)
-        .is_ok_and(|priority| {
-            set_thread_priority_and_policy(thread_native_id(), priority, policy).is_ok()
-        });
-    if !taken {
-        tracing::warn!(
-            priority,
-            "the network thread runs without real-time priority"
-        );
-    }
-}
-
 /// 20 ms of 2,000 talkers with the kernel's overhead, several times over.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1_024 * 1_024;

@@ -25,8 +25,8 @@ use super::metrics::{Dropped, RtcMetrics};
 use super::mmsg::{BATCH, Receiver as Datagrams, Sender as Transmitter};
 use super::peers::Peers;
 use super::sdp::{Restart, RestartAnswer};
-use super::socket::take_priority;
 use crate::links::Outbound;
+use crate::priority;
 
 /// What the thread is made of.
 pub(super) struct Parts {
@@ -43,8 +43,8 @@ pub(super) struct Parts {
 
 /// Runs until told to stop.
 pub(super) fn run(parts: Parts) {
-    if let Some(priority) = parts.fifo_priority {
-        take_priority(priority);
+    if let Some(Err(error)) = parts.fifo_priority.map(priority::raise) {
+        tracing::warn!(%error, "the network thread runs without real-time priority");
     }
     let metrics = parts.metrics.clone();
     let mut net = match parts.socket.local_addr() {

@@ -8,7 +8,8 @@ use warp::reply::Response;
 /// The rule.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cors {
-    /// Empty lets every page: a session's secret, not the page it is used from, is what gives rights.
+    /// Empty is none but our own page: any other that somebody in the network has open could join and remove people
+    /// otherwise, since nobody has to sign in. [`EVERY`] is every page.
     origins: Vec<String>,
 }
 
@@ -31,7 +32,7 @@ impl Cors {
     /// Adds what the browser must see to hand the response to a page of `origin`.
     pub(super) fn decorate(&self, origin: Option<&HeaderValue>, response: &mut Response) {
         let headers = response.headers_mut();
-        if self.origins.is_empty() {
+        if self.lists_every() {
             headers.insert(
                 header::ACCESS_CONTROL_ALLOW_ORIGIN,
                 HeaderValue::from_static("*"),
@@ -52,13 +53,20 @@ impl Cors {
     }
 
     fn lists(&self, origin: &str) -> bool {
-        self.origins.is_empty()
+        self.lists_every()
             || self
                 .origins
                 .iter()
                 .any(|listed| listed.eq_ignore_ascii_case(origin))
     }
+
+    fn lists_every(&self) -> bool {
+        self.origins.iter().any(|listed| listed == EVERY)
+    }
 }
+
+/// Stands for every origin.
+const EVERY: &str = "*";
 
 /// What a client may read of our responses.
 const EXPOSED: &str =
@@ -107,9 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn without_a_list_every_page_may() {
-        assert!(Cors::default().admits(&headers("https://evil.example")));
-        assert!(Cors::default().admits(&headers("null")));
+    fn without_a_list_our_own_page_may_and_with_a_star_every_page() {
+        assert!(Cors::default().admits(&headers("https://mix.example:8443")));
+        assert!(!Cors::default().admits(&headers("https://evil.example")));
+        assert!(!Cors::default().admits(&headers("null")));
+        let every = Cors::new(vec![EVERY.into()]);
+        assert!(every.admits(&headers("https://evil.example")));
+        assert!(every.admits(&headers("null")));
     }
 
     #[test]

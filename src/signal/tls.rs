@@ -81,15 +81,33 @@ fn from_files(cert: &Path, key: &Path) -> Result<Tls, TlsError> {
 }
 
 fn self_signed(config: &Config) -> Result<Tls, TlsError> {
-    let made = rcgen::generate_simple_self_signed(names(config))?;
-    let certificate = made.cert.der().clone();
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let signing_key = rcgen::KeyPair::generate()?;
+    let certificate = parameters(config)?.self_signed(&signing_key)?.der().clone();
+    let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
     let fingerprint = fingerprint(&certificate);
     Ok(Tls {
         acceptor: acceptor(vec![certificate], key.into())?,
         fingerprint,
     })
 }
+
+/// What the certificate says: who it is for, and that it lasts for as long as browsers take one.
+fn parameters(config: &Config) -> Result<rcgen::CertificateParams, TlsError> {
+    let mut parameters = rcgen::CertificateParams::new(names(config))?;
+    parameters.distinguished_name = rcgen::DistinguishedName::new();
+    parameters
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "mixminus, self-signed");
+    let now = std::time::SystemTime::now();
+    parameters.not_before = (now - DAY).into();
+    parameters.not_after = (now + VALID_DAYS * DAY).into();
+    Ok(parameters)
+}
+
+const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+
+/// Apple's systems refuse server certificates that are valid for longer than 825 days.
+const VALID_DAYS: u32 = 820;
 
 /// Everything a browser may call this server by.
 fn names(config: &Config) -> Vec<String> {

@@ -318,11 +318,14 @@ async fn only_listed_pages_may_watch() {
     let allowed = |answer: &crate::harness::Answer| {
         answer.headers.contains_key("access-control-allow-origin")
     };
-    assert!(allowed(
-        &house
-            .ask_with("GET", "/v1/rooms", &[("origin", "https://a.example")], "")
-            .await
-    ));
+    let answer = house
+        .ask_with("GET", "/v1/rooms", &[("origin", "https://a.example")], "")
+        .await;
+    assert!(allowed(&answer));
+    let exposed = answer.header("access-control-expose-headers");
+    for name in ["Location", "ETag", "Link", "Participant-Id", "Accept-Patch"] {
+        assert!(exposed.contains(name), "{exposed}");
+    }
     assert!(!allowed(
         &house
             .ask_with(

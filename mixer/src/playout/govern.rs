@@ -98,7 +98,7 @@ impl Playout {
             let rest = self.queue.len() % self.tick_samples;
             return (REST_SAMPLES..MIN_LAG)
                 .contains(&rest)
-                .then_some(1.0 / (1.0 + MAX_DRIFT_CORRECTION));
+                .then_some(1.0 / (1.0 + REST_CORRECTION));
         };
         let wanted = self.delay.target() + self.tick_samples as i64 + HYSTERESIS_SAMPLES;
         let error = (self.current_delay(now)? - wanted) as f64;
@@ -152,6 +152,9 @@ const EARLY_TICKS: u32 = 100;
 /// A rest in the queue of less than this is left alone: a sixth of a millisecond, more than one
 /// tick's resampling takes.
 const REST_SAMPLES: usize = 8;
+
+/// And a longer one is used up by one sample in a tick of 20 ms, which no ear follows.
+const REST_CORRECTION: f64 = 0.001;
 
 /// One splice in 60 ms: about a tenth faster than natural, which listeners do not notice.
 const SPLICE_REST_SAMPLES: usize = SAMPLE_RATE_HZ as usize * 60 / 1_000;

@@ -10,6 +10,7 @@
 //! | `ogg_in.rs`, `ogg_out.rs` | Ogg Opus in and out (RFC 7845) |
 //! | `raw.rs` | 48 kHz mono s16le on standard input and output |
 //! | `resample.rs` | any rate to 48 kHz |
+//! | `provisional.rs` | a recording replaces an older one only once there is something to record |
 //! | `feed.rs` | source -> uplink, through a bounded store |
 //! | `recorder.rs` | downlink -> sink, without holes in time |
 
@@ -22,6 +23,7 @@ use thiserror::Error;
 pub mod feed;
 pub mod ogg_in;
 pub mod ogg_out;
+pub mod provisional;
 pub mod raw;
 pub mod recorder;
 pub mod resample;

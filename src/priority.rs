@@ -1,4 +1,7 @@
 //! Real-time priority for the calling thread, where the system permits it.
+//!
+//! The order matters more than the numbers: a late tick is lost, a late datagram waits in its socket,
+//! and a client's media threads wait for both.
 
 use thiserror::Error;
 use thread_priority::unix::{
@@ -7,27 +10,36 @@ use thread_priority::unix::{
 };
 use thread_priority::{ThreadPriority, ThreadPriorityValue};
 
-/// The mixer's SCHED_FIFO priority: above the network thread's, below what the kernel's own
-/// threads usually have.
+/// The mixer's: above the network thread's, below what the kernel's own threads usually have.
 pub const MIXER: u8 = 40;
+
+/// The network thread's.
+pub const NETWORK: u8 = 30;
+
+/// Of the media threads of a headless client.
+pub const CLIENT: u8 = 20;
 
 /// The system does not permit real-time priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("SCHED_FIFO at priority {MIXER} is not permitted")]
-pub struct NotPermitted;
+#[error("SCHED_FIFO at priority {priority} is not permitted")]
+pub struct NotPermitted {
+    /// What was asked for.
+    pub priority: u8,
+}
 
-/// Puts the calling thread under SCHED_FIFO at [`MIXER`].
+/// Puts the calling thread under SCHED_FIFO at `priority`, `1..=99`.
 ///
 /// # Errors
 /// [`NotPermitted`]; the thread then runs on as before.
-pub fn raise() -> Result<(), NotPermitted> {
-    let value = ThreadPriorityValue::try_from(MIXER).map_err(|_| NotPermitted)?;
+pub fn raise(priority: u8) -> Result<(), NotPermitted> {
+    let refused = NotPermitted { priority };
+    let value = ThreadPriorityValue::try_from(priority).map_err(|_| refused)?;
     set_thread_priority_and_policy(
         thread_native_id(),
         ThreadPriority::Crossplatform(value),
         ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo),
     )
-    .map_err(|_| NotPermitted)
+    .map_err(|_| refused)
 }
 
 #[cfg(test)]
@@ -38,7 +50,7 @@ mod tests {
 
     #[test]
     fn where_it_is_permitted_it_is_fifo() {
-        let policy = std::thread::spawn(|| raise().map(|()| thread_schedule_policy()))
+        let policy = std::thread::spawn(|| raise(MIXER).map(|()| thread_schedule_policy()))
             .join()
             .expect("asking for priority does not panic");
         if let Ok(policy) = policy {
