@@ -9,13 +9,16 @@ mod common {
     pub mod tools;
 }
 
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use common::calm::{ATTEMPTS, Watch};
 use common::sound::{Heard, Tone, scratch, write};
 use common::stand::Stand;
 use common::tools;
 use mixminus::join::media::MediaOptions;
+use mixminus::join::tap::Tap;
+use serde_json::{Value, json};
 
 /// 1,000 Hz would hide a frame that is repeated: 20 ms are whole periods of it.
 const HZ: f64 = 925.0;
@@ -23,33 +26,37 @@ const HZ: f64 = 925.0;
 /// `tests/tools/README.md` tells why the first 3 s are not judged; half a second is left out at the end.
 const TALK: Duration = Duration::from_millis(64_500);
 
+/// How much is to be judged, over several attempts on a machine that stalls.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What a stall does to a playout is over by then: its delay has grown and is back.
+const AFTERMATH: Duration = Duration::from_secs(6);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tone_of_a_minute_comes_through_without_a_glitch() {
     let stand = Stand::start();
-    for attempt in 1.. {
-        let (heard, calm) = a_minute(&stand).await;
-        let file = scratch("glitch").join("heard.wav");
-        write(&file, &heard);
-        let found = tools::python("glitch.py", [file.to_str().unwrap(), "--freq=925"]);
-        println!("{found}");
-        assert!(
-            found["analysed_seconds"].as_f64() >= Some(60.0),
-            "{found:#}"
-        );
-        if found["count"] == 0 {
+    let mut judged = Duration::ZERO;
+    for _ in 0..ATTEMPTS {
+        judged += a_minute(&stand).await;
+        if judged >= MINUTE {
             break;
         }
-        assert!(!calm && attempt < ATTEMPTS, "{found:#}");
     }
-    println!("{}", stand.timekeeping().await);
+    println!("{}; {judged:?} judged", stand.timekeeping().await);
     stand.stop().await;
+    assert!(
+        judged >= MINUTE,
+        "this machine stalls too often to judge: {judged:?} of {MINUTE:?}"
+    );
 }
 
-/// What is heard, and whether the machine was calm all the time.
-async fn a_minute(stand: &Stand) -> (Vec<f32>, bool) {
-    let heard = Heard::default();
+/// Listens for a minute; gives how much of it was judged.
+async fn a_minute(stand: &Stand) -> Duration {
+    let (heard, ear) = (Heard::default(), Arc::<Ear>::default());
+    let watch = Watch::start();
     let media = MediaOptions {
         sink: heard.sink(),
+        tap: ear.clone(),
         ..MediaOptions::default()
     };
     let listener = stand.join("tone", "ear", media).await;
@@ -58,16 +65,62 @@ async fn a_minute(stand: &Stand) -> (Vec<f32>, bool) {
         ..MediaOptions::default()
     };
     let talker = stand.join("tone", "mouth", media).await;
-    let watch = Watch::start();
     tokio::time::sleep(TALK).await;
     println!(
-        "the machine stalled for up to {:?}; {:?}; {:?}",
-        watch.longest_stall(),
+        "{}\n{:?}\n{:?}",
+        watch.stalls(),
         talker.stats().await,
         listener.stats().await
     );
     // The listener first, so that the tone lasts to the end of the recording.
     listener.leave().await.unwrap();
     talker.leave().await.unwrap();
-    (heard.pcm(), watch.was_calm())
+
+    let file = scratch("glitch").join("heard.wav");
+    write(&file, &heard.pcm());
+    let found = tools::python("glitch.py", [file.to_str().unwrap(), "--freq=925"]);
+    let seconds = |value: &Value| Duration::from_secs_f64(value.as_f64().unwrap());
+    let began = *ear.0.get().unwrap();
+    let disturbed = |at: Duration| {
+        let heard = began + at;
+        watch.was_disturbed(heard - AFTERMATH, heard + Duration::from_millis(300))
+    };
+    for glitch in found["events"].as_array().unwrap() {
+        let excused = match is_the_codec_s(glitch) {
+            true => Some("the codec's own"),
+            false => disturbed(seconds(&glitch["at_seconds"])).then_some("after a stall"),
+        };
+        println!("{glitch} {excused:?}");
+        assert!(
+            excused.is_some(),
+            "a glitch while the machine was calm: {glitch:#}"
+        );
+    }
+    let (from, length) = (
+        seconds(&found["from_seconds"]),
+        seconds(&found["analysed_seconds"]),
+    );
+    let step = Duration::from_millis(100);
+    let steps = (0..(length.as_millis() / step.as_millis()) as u32)
+        .filter(|n| !disturbed(from + *n * step));
+    steps.count() as u32 * step
+}
+
+/// libopus changes its mode now and then on a tone, and on the second leg that turns the phase by up
+/// to 0.3 rad without a trace of noise (`tests/tools/README.md`). The least that anything else does,
+/// five samples removed, is 0.6 rad.
+fn is_the_codec_s(glitch: &Value) -> bool {
+    let turned = glitch["phase_rad"].as_f64().unwrap().abs() < 0.35;
+    turned && glitch["kinds"] == json!(["phase"]) && glitch["residual_db"].as_f64() < Some(-40.0)
+}
+
+/// Knows when the recording began.
+#[derive(Default)]
+struct Ear(OnceLock<Instant>);
+
+impl Tap for Ear {
+    fn played(&self, due: Instant, _: &[f32]) {
+        // Refused but for the first time.
+        let _ = self.0.set(due);
+    }
 }

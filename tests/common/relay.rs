@@ -104,7 +104,8 @@ async fn forward(
             continue;
         }
         counts.offered.fetch_add(1, Ordering::Relaxed);
-        if chance(&mut seed) < impairment.loss {
+        // Where nothing is to be lost no chance is used up: losses begin where they are switched on.
+        if impairment.loss > 0.0 && chance(&mut seed) < impairment.loss {
             counts.lost.fetch_add(1, Ordering::Relaxed);
             continue;
         }
