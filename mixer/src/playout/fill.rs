@@ -216,6 +216,7 @@ impl Playout {
             ramp(self.queue.last_mut(tail), self.channels, from, 0.0);
         }
         self.fade.run = FADE_END;
+        self.filler += wanted;
         let zeros = wanted.saturating_sub(if from > 0.0 { tail } else { 0 });
         self.queue.append(zeros, |pcm| {
             pcm.fill(0.0);

@@ -63,6 +63,8 @@ pub struct Playout {
     ticks_to_next_splice: u32,
     /// Ticks in a row in which the packets could have been needed a tick earlier.
     early_ticks: u32,
+    /// Samples of this tick that stand behind the end of a talk-spurt.
+    filler: usize,
     /// How alike two periods must be to be spliced; falls with every attempt that found nothing.
     similarity: f32,
     stats: PlayoutStats,
@@ -125,9 +127,10 @@ pub struct PlayoutStats {
     pub recovered_samples: u64,
     /// Samples per channel handed out, silence between talk-spurts apart.
     pub played_samples: u64,
-    /// Samples per channel taken out to shorten the delay, or because a guess had covered them.
+    /// Samples per channel taken out, by splicing or resampling, to shorten the delay or because a
+    /// guess had covered them.
     pub removed_samples: u64,
-    /// Samples per channel put in to lengthen it.
+    /// Samples per channel put in, by splicing or resampling.
     pub inserted_samples: u64,
     /// How long what plays now has waited since the earliest it could have arrived.
     pub delay: Duration,
@@ -162,6 +165,7 @@ impl Playout {
             packet_samples: 960,
             ticks_to_next_splice: 0,
             early_ticks: 0,
+            filler: 0,
             similarity: SIMILAR,
             stats: PlayoutStats::default(),
         }
@@ -234,12 +238,13 @@ impl Playout {
         let needed = self.input_needed(ratio);
         let real_before = self.stats.decoded_samples + self.stats.recovered_samples;
         let had = self.queue.len();
+        self.filler = 0;
         self.fill(needed);
         self.govern(now, needed, drifting.is_some());
         self.measure(now);
         self.play(needed, ratio, frame);
         let real = self.stats.decoded_samples + self.stats.recovered_samples > real_before;
-        self.stats.played_samples += self.tick_samples as u64;
+        self.stats.played_samples += self.tick_samples.saturating_sub(self.filler) as u64;
         if real || (had > 0 && self.fade.run == 0) {
             Pulled::Audio
         } else {
@@ -375,6 +380,9 @@ impl Playout {
                 // Fails only on wrong sizes, and these were asked for just before.
                 let _ = self.slip.process_into_buffer(&from, &mut to, None);
             }
+            let tick = self.tick_samples;
+            self.stats.removed_samples += needed.saturating_sub(tick) as u64;
+            self.stats.inserted_samples += tick.saturating_sub(needed) as u64;
         }
         self.queue.advance(needed);
     }
