@@ -12,7 +12,7 @@ mod common {
 
 use std::time::Instant;
 
-use common::measure::line;
+use common::measure::{line, said_db};
 use common::sound::{Heard, RATE, TONES_HZ, Tone, read, scratch, write_tone};
 use common::stand::{Stand, Told};
 use common::tools;
@@ -98,7 +98,7 @@ fn settled(heard: &[f32]) -> Vec<f32> {
 fn judge(name: &str, own_hz: f64, heard: &[f32]) {
     let own = line(heard, own_hz);
     let others = TONES_HZ.iter().filter(|hz| **hz != own_hz);
-    let others_db: Vec<f64> = others.map(|hz| line(heard, *hz).median_db).collect();
+    let others_db: Vec<f64> = others.map(|hz| said_db(heard, *hz)).collect();
     let quietest_db = others_db.iter().copied().fold(f64::INFINITY, f64::min);
     println!(
         "{name}: others at {others_db:.1?} dBFS, own {:.1} dB under the quieter in the median window, {:.1} dB in the loudest, \

@@ -14,7 +14,7 @@ mod common {
 use std::path::Path;
 use std::time::Duration;
 
-use common::measure::{level_db, line};
+use common::measure::{line, said_db};
 use common::process::Process;
 use common::sound::{RATE, TONES_HZ, read, scratch, write_tone};
 use common::stand::Stand;
@@ -111,7 +111,7 @@ fn judge(own: usize, name: &str, heard: &[f32]) {
         .collect();
     let heard = together(heard, &others);
     let own = line(heard, TONES_HZ[own]);
-    let others_db = others.iter().map(|hz| line(heard, *hz).median_db);
+    let others_db = others.iter().map(|hz| said_db(heard, *hz));
     let others_db = others_db.inspect(|db| {
         assert!(
             (-18.0..-6.0).contains(db),
@@ -140,15 +140,13 @@ fn judge(own: usize, name: &str, heard: &[f32]) {
 /// From where both others are heard to where they are no longer, without a second at either end: the
 /// headless client is there before the pages and after them.
 fn together<'a>(heard: &'a [f32], others: &[f64]) -> &'a [f32] {
-    let both = |second: &&[f32]| others.iter().all(|hz| level_db(second, *hz) > -20.0);
-    let seconds: Vec<&[f32]> = heard.chunks_exact(RATE).collect();
-    let first = seconds
-        .iter()
-        .position(&both)
-        .expect("both others are heard");
-    let last = seconds
-        .iter()
-        .rposition(both)
-        .expect("both others are heard");
+    let levels: Vec<Vec<f64>> = heard
+        .chunks_exact(RATE)
+        .map(|second| others.iter().map(|hz| said_db(second, *hz)).collect())
+        .collect();
+    let both = |second: &Vec<f64>| second.iter().all(|level_db| *level_db > -20.0);
+    println!("the others, second by second: {levels:.0?} dBFS");
+    let first = levels.iter().position(both).expect("both are heard");
+    let last = levels.iter().rposition(both).expect("both are heard");
     &heard[((first + 1) * RATE).min(last * RATE)..last * RATE]
 }

@@ -43,6 +43,16 @@ pub fn line(pcm: &[f32], hz: f64) -> Line {
     }
 }
 
+/// How loud a tone is that somebody says, in dBFS: the median of Hann windows of 100 ms.
+///
+/// Playouts on the way resample by up to half a percent while they follow a clock or use up a wait,
+/// which moves a tone by several hertz: out of a window of a second, but not out of these.
+pub fn said_db(pcm: &[f32], hz: f64) -> f64 {
+    let windows = pcm.chunks_exact(RATE / 10);
+    let levels_db: Vec<f64> = windows.map(|window| level_db(window, hz)).collect();
+    percentile(&levels_db, 0.5)
+}
+
 const NOTHING_DB: f64 = -200.0;
 
 /// Far enough from a tone not to hold any of it.
