@@ -82,7 +82,7 @@ fn limits(criterion: &mut Criterion) {
 struct Drain;
 
 impl Sink for Drain {
-    fn packet(&mut self, _: ParticipantId, packet: &OutPacket) {
+    fn packet(&mut self, _: &[ParticipantId], packet: &OutPacket) {
         black_box(packet);
     }
 

@@ -40,11 +40,75 @@ pub struct Inbound {
     pub packet: Packet,
 }
 
-/// A packet for a client.
+/// A packet for the clients that hear the same.
 #[derive(Debug)]
 pub struct Outbound {
     /// Who gets it.
-    pub to: ParticipantId,
+    pub to: Recipients,
     /// The packet.
     pub packet: OutPacket,
+}
+
+/// The clients one packet is for: as many as fit beside its payload without a heap.
+#[derive(Debug, Clone, Copy)]
+pub struct Recipients {
+    count: u8,
+    ids: [ParticipantId; MAX_RECIPIENTS],
+}
+
+impl Recipients {
+    /// A single client.
+    pub fn one(id: ParticipantId) -> Recipients {
+        let mut recipients = Recipients::NONE;
+        recipients.count = 1;
+        recipients.ids[0] = id;
+        recipients
+    }
+
+    /// Many clients, in as many portions as it takes.
+    ///
+    /// Real-time: safe.
+    pub fn portions(ids: &[ParticipantId]) -> impl Iterator<Item = Recipients> {
+        ids.chunks(MAX_RECIPIENTS).map(|portion| {
+            let mut recipients = Recipients::NONE;
+            recipients.count = portion.len() as u8;
+            recipients.ids[..portion.len()].copy_from_slice(portion);
+            recipients
+        })
+    }
+
+    /// Everyone in it.
+    pub fn as_slice(&self) -> &[ParticipantId] {
+        &self.ids[..usize::from(self.count)]
+    }
+
+    const NONE: Recipients = Recipients {
+        count: 0,
+        ids: [ParticipantId(0); MAX_RECIPIENTS],
+    };
+}
+
+/// Clients named with one payload: a room of 2,000 who hear the same takes 32 entries of the link, and a payload is
+/// copied once for 64 of them.
+pub const MAX_RECIPIENTS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_are_portioned_in_order() {
+        let ids: Vec<ParticipantId> = (1..=130).map(ParticipantId).collect();
+        let portions: Vec<Recipients> = Recipients::portions(&ids).collect();
+        let lengths: Vec<usize> = portions.iter().map(|it| it.as_slice().len()).collect();
+        assert_eq!(lengths, [64, 64, 2]);
+        let again: Vec<ParticipantId> = portions
+            .iter()
+            .flat_map(|it| it.as_slice())
+            .copied()
+            .collect();
+        assert_eq!(again, ids);
+        assert_eq!(Recipients::one(ids[4]).as_slice(), [ids[4]]);
+        assert_eq!(Recipients::portions(&[]).count(), 0);
+    }
 }

@@ -11,7 +11,7 @@ use client::Client;
 use crossbeam_channel::{Receiver, bounded};
 use mixer::packet::{OutPacket, Sources};
 use mixer::{Level, ParticipantId, RtpTime};
-use mixminus::links::{Inbound, Outbound, PACKETS_IN, PACKETS_OUT};
+use mixminus::links::{Inbound, Outbound, PACKETS_IN, PACKETS_OUT, Recipients};
 use mixminus::rtc::{
     AcceptOptions, Dropped, OfferError, Reason, Restart, Rtc, RtcConfig, RtcEvent, RtcHandle, start,
 };
@@ -46,7 +46,7 @@ impl Server {
                     payload: inbound.packet.payload,
                 };
                 let _ = to_net.try_send(Outbound {
-                    to: inbound.from,
+                    to: Recipients::one(inbound.from),
                     packet,
                 });
                 let _ = rustix::io::write(&wake, &1u64.to_ne_bytes());

@@ -23,8 +23,9 @@ use crate::units::{ParticipantId, RoomId, RtpTime, Tick, Time};
 
 /// Takes what comes out of the engine. Must be real-time safe itself.
 pub trait Sink {
-    /// A packet for a listener.
-    fn packet(&mut self, to: ParticipantId, packet: &OutPacket);
+    /// One packet for all of `to`, who are in one room and never none; each is sent every packet in
+    /// the order of the calls.
+    fn packet(&mut self, to: &[ParticipantId], packet: &OutPacket);
     /// Something happened.
     fn event(&mut self, event: Event);
     /// Something is to be freed elsewhere.
@@ -393,8 +394,8 @@ mod tests {
     }
 
     impl Sink for Log {
-        fn packet(&mut self, to: ParticipantId, packet: &OutPacket) {
-            self.packets.push((to, packet.time));
+        fn packet(&mut self, to: &[ParticipantId], packet: &OutPacket) {
+            self.packets.extend(to.iter().map(|to| (*to, packet.time)));
         }
 
         fn event(&mut self, event: Event) {

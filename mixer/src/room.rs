@@ -266,7 +266,7 @@ impl Room {
         let heard = listener.hear(turn, mix, &mut self.packet);
         if heard == Heard::Packet {
             self.gathering_ms = self.gathering_ms.max(listener.recipe().packet_ms);
-            sink.packet(participant.id, &self.packet);
+            sink.packet(&[participant.id], &self.packet);
             let sent = &participant.shared.telemetry.sent_total;
             sent.fetch_add(1, Relaxed);
         }

@@ -32,7 +32,7 @@ struct Outlet {
 }
 
 impl Sink for Outlet {
-    fn packet(&mut self, _: ParticipantId, _: &OutPacket) {
+    fn packet(&mut self, _: &[ParticipantId], _: &OutPacket) {
         self.packets += 1;
     }
 

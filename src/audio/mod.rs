@@ -366,7 +366,10 @@ mod tests {
                 assert!(network.to_mixer.try_send(inbound).is_ok());
             }
             for outbound in network.from_mixer.try_iter() {
-                heard.entry(outbound.to.0).or_default().push(outbound);
+                let [to] = outbound.to.as_slice() else {
+                    panic!("each hears another mix");
+                };
+                heard.entry(to.0).or_default().push(outbound);
             }
         }
         let mut woken = [0; 8];

@@ -14,7 +14,7 @@ use mixer::{ParticipantId, Time};
 
 use super::clock::SlotClock;
 use super::metrics::{MixerMetrics, add};
-use crate::links::{COMMANDS, Inbound, Outbound, PACKETS_IN, RETIRED};
+use crate::links::{COMMANDS, Inbound, Outbound, PACKETS_IN, RETIRED, Recipients};
 
 /// Everything the mixer thread owns.
 pub(super) struct Mixer {
@@ -148,11 +148,16 @@ impl Outlets {
 }
 
 impl Sink for Outlets {
-    fn packet(&mut self, to: ParticipantId, packet: &OutPacket) {
-        let packet = *packet;
-        match self.packets.try_send(Outbound { to, packet }) {
-            Ok(()) => self.sent = true,
-            Err(_) => add(&self.metrics.packets_out_dropped, 1),
+    fn packet(&mut self, to: &[ParticipantId], packet: &OutPacket) {
+        for to in Recipients::portions(to) {
+            let packet = *packet;
+            match self.packets.try_send(Outbound { to, packet }) {
+                Ok(()) => self.sent = true,
+                Err(_) => add(
+                    &self.metrics.packets_out_dropped,
+                    to.as_slice().len() as u64,
+                ),
+            }
         }
     }
 

@@ -193,9 +193,11 @@ impl Net {
         while count < BATCH
             && let Ok(Outbound { to, packet }) = self.parts.from_mixer.try_recv()
         {
-            count += 1;
-            self.peers
-                .with_participant(to, now, |peer, turn| peer.send(&packet, turn));
+            count += to.as_slice().len();
+            for to in to.as_slice() {
+                self.peers
+                    .with_participant(*to, now, |peer, turn| peer.send(&packet, turn));
+            }
         }
         count
     }

@@ -533,8 +533,9 @@ struct Outlet {
 }
 
 impl Sink for Outlet {
-    fn packet(&mut self, to: ParticipantId, packet: &OutPacket) {
-        assert!(!packet.sources.ids().contains(&to.0));
+    fn packet(&mut self, to: &[ParticipantId], packet: &OutPacket) {
+        assert!(!to.is_empty());
+        assert!(to.iter().all(|to| !packet.sources.ids().contains(&to.0)));
     }
 
     fn event(&mut self, _: Event) {}

@@ -29,8 +29,8 @@ pub struct Collector {
 }
 
 impl Sink for Collector {
-    fn packet(&mut self, to: ParticipantId, packet: &OutPacket) {
-        self.packets.push((to, *packet));
+    fn packet(&mut self, to: &[ParticipantId], packet: &OutPacket) {
+        self.packets.extend(to.iter().map(|to| (*to, *packet)));
     }
 
     fn event(&mut self, event: Event) {
