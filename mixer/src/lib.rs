@@ -16,6 +16,7 @@
 //! | the ceiling of every mix | [`limiter`] |
 //! | one listener's packets | [`listener`], [`profile`] |
 //! | one tick of one room; all rooms | [`room`], [`engine`] |
+//! | less care where there is too much to do | [`governor`] |
 //! | what comes in and goes out beside packets | [`command`], [`stats`] |
 //!
 //! It knows no threads, sockets, async, clocks or logs: time is an argument, and what has to be told
@@ -32,6 +33,7 @@ pub mod engine;
 pub mod format;
 pub mod frame;
 pub mod gate;
+pub mod governor;
 pub mod jitter;
 pub mod limiter;
 pub mod listener;
