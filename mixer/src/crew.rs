@@ -23,10 +23,6 @@ pub struct EncodeJob {
 }
 
 /// Jobs that are not in use.
-#[expect(
-    clippy::vec_box,
-    reason = "a job crosses to other threads as a box and comes back as one"
-)]
 pub(crate) type Jobs = Vec<Box<EncodeJob>>;
 
 impl EncodeJob {
