@@ -116,8 +116,13 @@ async fn who_comes_while_another_fades_out_of_a_full_room_is_mixed() {
     let metrics = house.get("/metrics").await.body;
     let refused = metrics
         .lines()
-        .find(|line| line.starts_with("mixminus_mixer_refused_total"));
-    assert_eq!(refused, Some("mixminus_mixer_refused_total 0"));
+        .filter(|line| line.starts_with("mixminus_mixer_refused_total"));
+    let refused: Vec<&str> = refused.collect();
+    assert!(!refused.is_empty());
+    assert!(
+        refused.iter().all(|line| line.ends_with(" 0")),
+        "{refused:?}"
+    );
     house.server.stop().await;
 }
 
