@@ -14,13 +14,14 @@ use mixer::codec::Encode;
 use mixer::codec::opus::OpusEncoder;
 use mixer::command::{Command, Shared};
 use mixer::format::{Layout, TickLength};
+use mixer::members::Members;
 use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
 use mixer::{Packet, ParticipantId, Payload, RoomId, RtpTime, Seq};
 use mixminus::audio::{self, Audio, AudioConfig, MixerMetrics};
 use mixminus::clock;
-use mixminus::links::{Inbound, Outbound, PACKETS_IN, PACKETS_OUT};
+use mixminus::links::{Inbound, Outbound, PACKETS_IN, PACKETS_OUT, RETIRED};
 use rustix::event::{EventfdFlags, eventfd};
 
 /// Twenty-five rooms of 50 ticks a second, on the two mixers in turn: ten thousand ticks in eight seconds.
@@ -68,6 +69,7 @@ fn ten_thousand_ticks_of_the_mixer_threads_neither_allocate_nor_free() {
         }
         changes += 5;
     }
+    house.flood();
     let calls = counting::watched();
     let ticks = house.ticks() - before;
     let helped = house.helped() - helped_before;
@@ -159,6 +161,28 @@ impl House {
         };
         let participant = Box::new(Participant::new(config, Arc::new(Shared::default())));
         self.send(mixer, Command::AddParticipant { room, participant });
+    }
+
+    /// More to be freed within a few slots than the reaper's link holds, and as much again.
+    fn flood(&self) {
+        let handle = self.audio.handle();
+        let mixer = &handle.mixers()[0];
+        for _ in 0..3 * RETIRED {
+            let mut command = Command::Reserve {
+                room: RoomId(u32::MAX),
+                members: Members::with_capacity(1),
+            };
+            while let Err(refused) = mixer.send(command) {
+                command = refused;
+                std::thread::yield_now();
+            }
+        }
+        let refused = || mixer.metrics().refused.load(Ordering::Relaxed);
+        let patience = Instant::now() + Duration::from_secs(10);
+        while refused() < 3 * RETIRED as u64 {
+            assert!(Instant::now() < patience, "{} taken in", refused());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Two talkers in every room and everybody in the crowd, in real time.
