@@ -29,6 +29,9 @@ const ROOMS: u32 = 25;
 const TICKS: u64 = 10_000;
 const MIXERS: u32 = 2;
 
+/// What is retired at one go: a few links full.
+const FLOOD: usize = 10 * RETIRED;
+
 /// One more room, where so many talk that its mixer asks the other for help.
 const CROWD: RoomId = RoomId(1_000);
 const CROWD_SIZE: u32 = 12;
@@ -167,7 +170,7 @@ impl House {
     fn flood(&self) {
         let handle = self.audio.handle();
         let mixer = &handle.mixers()[0];
-        for _ in 0..3 * RETIRED {
+        for _ in 0..FLOOD {
             let mut command = Command::Reserve {
                 room: RoomId(u32::MAX),
                 members: Members::with_capacity(1),
@@ -179,7 +182,7 @@ impl House {
         }
         let refused = || mixer.metrics().refused.load(Ordering::Relaxed);
         let patience = Instant::now() + Duration::from_secs(10);
-        while refused() < 3 * RETIRED as u64 {
+        while refused() < FLOOD as u64 {
             assert!(Instant::now() < patience, "{} taken in", refused());
             std::thread::sleep(Duration::from_millis(10));
         }
