@@ -257,8 +257,7 @@ impl Engine {
         while let Some(job) = sink.finished() {
             self.take_back(job, sink);
         }
-        // Wraps as RTP time does.
-        let time = RtpTime((slot as u32).wrapping_mul(SLOT_SAMPLES as u32));
+        let time = media_time(slot);
         // From the end: a room that falls asleep or is removed gives its place to the last.
         for at in (0..self.rota.due(slot).len()).rev() {
             let Some(&index) = self.rota.due(slot).get(at) else {
@@ -326,7 +325,8 @@ impl Engine {
         let berth = seat.and_then(|seat| Some((self.berths[seat.berth].as_mut()?, seat.member)));
         match berth.filter(|(berth, _)| berth.room.id() == job.room) {
             Some((berth, member)) => {
-                let stats = berth.room.take_back(member, &mut job, sink);
+                let now = media_time(self.slot);
+                let stats = berth.room.take_back(member, &mut job, now, sink);
                 self.stats.add(&stats);
             }
             None => {
@@ -553,6 +553,11 @@ impl Berth {
             self.weigh(1 + members as isize, loads);
         }
     }
+}
+
+/// A slot's instant on the media clock, which wraps as RTP time does.
+fn media_time(slot: u64) -> RtpTime {
+    RtpTime((slot as u32).wrapping_mul(SLOT_SAMPLES as u32))
 }
 
 type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;

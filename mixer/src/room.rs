@@ -17,7 +17,7 @@ use crate::bus::Bus;
 use crate::command::{Event, Retired};
 use crate::crew::{EncodeJob, Jobs};
 use crate::engine::Sink;
-use crate::format::{Layout, TickLength};
+use crate::format::{Layout, SLOT_SAMPLES, TickLength};
 use crate::frame::Frame;
 use crate::listener::{DTX_MAX_BYTES, Heard, Listener, Mix, Tuning, Turn};
 use crate::listeners::{Hearing, Listeners};
@@ -156,7 +156,7 @@ impl Room {
             ..TickStats::default()
         };
         self.mix(turn, contributors, hands.complexity_cap, &mut stats);
-        self.encode(hands, &mut stats);
+        self.encode(time, hands, &mut stats);
         self.report(hands.sink);
         self.advance(&mut stats);
         stats
@@ -301,11 +301,11 @@ impl Room {
 
     /// Encodes what is due and hands it out: the groups' streams here and first, since many wait for
     /// them; of the others what is more than a few is offered to other threads.
-    fn encode(&mut self, hands: &mut Hands<'_>, stats: &mut TickStats) {
+    fn encode(&mut self, time: RtpTime, hands: &mut Hands<'_>, stats: &mut TickStats) {
         if self.members.due.len() > ENCODES_ALONE {
             // The groups' streams come first in the list, and are reached last.
             while let Some(&place) = self.members.due.last() {
-                if self.is_leader(place) || !self.offer(place, hands) {
+                if self.is_leader(place) || !self.offer(place, time, hands) {
                     break;
                 }
                 self.members.due.pop();
@@ -331,7 +331,7 @@ impl Room {
     }
 
     /// Offers one stream's encode to other threads; `false` if nobody takes it.
-    fn offer(&mut self, place: usize, hands: &mut Hands<'_>) -> bool {
+    fn offer(&mut self, place: usize, time: RtpTime, hands: &mut Hands<'_>) -> bool {
         let member = &mut self.members.list[place];
         let Some(mut job) = hands.jobs.pop() else {
             return false;
@@ -339,7 +339,7 @@ impl Room {
         job.listener = member.participant.listener.take();
         job.to = member.id;
         job.room = self.id;
-        job.tick = self.tick;
+        job.time = time;
         let Err(mut job) = hands.sink.offer(job) else {
             return true;
         };
@@ -534,12 +534,15 @@ impl Room {
         replaced
     }
 
-    /// Takes a job back, whose stream is that of the one at `place`: hands its packet out if it is of
-    /// the tick that is under way, and lets it skip if it comes too late for that.
+    /// Takes a job back, whose stream is that of the one at `place`: hands its packet out, or lets it
+    /// skip if it comes too late.
+    ///
+    /// - `now`: the slot's instant on the media clock.
     pub(crate) fn take_back(
         &mut self,
         place: usize,
         job: &mut EncodeJob,
+        now: RtpTime,
         sink: &mut dyn Sink,
     ) -> TickStats {
         let mut stats = TickStats::default();
@@ -554,11 +557,11 @@ impl Room {
             return stats;
         }
         member.participant.listener = job.listener.take();
-        // The tick has been counted by the time its jobs come back.
-        let in_time = job.tick.0 + 1 == self.tick.0;
-        if in_time {
+        if now.distance_from(job.time) <= LATE_SAMPLES {
             self.packet = job.packet;
             self.hand_out(place, job.heard, sink, &mut stats);
+        } else {
+            stats.encodes_skipped += 1;
         }
         stats
     }
@@ -593,6 +596,10 @@ pub(crate) struct Hands<'a> {
 /// As many private encodes are done without asking anybody: less than a millisecond's work, for
 /// which it is not worth waking another thread.
 const ENCODES_ALONE: usize = 6;
+
+/// A packet that has become ready this long after its tick is still sent, two slots: it would be
+/// missed, and no receiver's buffer runs dry by it. A later one might come behind its successor.
+const LATE_SAMPLES: i32 = 2 * SLOT_SAMPLES as i32;
 
 /// The longest packet a recipe has.
 const LONGEST_PACKET_MS: u32 = 60;
