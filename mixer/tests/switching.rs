@@ -4,6 +4,7 @@
 //! before, so that every decision is the same, and the opposite in every sample. What its owner is
 //! given to hear must not differ; whatever differs is a rest of the own voice.
 #![cfg(feature = "opus")]
+#![allow(clippy::disallowed_macros, reason = "a test may say what it measured")]
 
 mod stage;
 
