@@ -11,15 +11,15 @@ use std::panic::catch_unwind;
 
 use crate::listener::{Heard, Listener};
 use crate::packet::{OutPacket, Payload, Sources};
-use crate::units::{ParticipantId, RoomId, RtpTime, Tick};
+use crate::units::{ParticipantId, RoomId, RtpTime};
 
 /// One stream's packet to be encoded.
 pub struct EncodeJob {
     pub(crate) listener: Option<Box<Listener>>,
     pub(crate) to: ParticipantId,
     pub(crate) room: RoomId,
-    /// The tick the packet belongs to, by the room's own count.
-    pub(crate) tick: Tick,
+    /// The instant of the tick the packet belongs to, on the media clock.
+    pub(crate) time: RtpTime,
     pub(crate) packet: OutPacket,
     pub(crate) heard: Heard,
 }
@@ -36,7 +36,7 @@ impl EncodeJob {
             listener: None,
             to: ParticipantId(0),
             room: RoomId(0),
-            tick: Tick(0),
+            time: RtpTime(0),
             packet: OutPacket {
                 time: RtpTime(0),
                 marker: false,

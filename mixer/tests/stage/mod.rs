@@ -130,6 +130,11 @@ pub struct Talker {
 }
 
 impl Talker {
+    /// Goes on elsewhere in what it says; its media clock has gone on meanwhile.
+    pub fn speak_from(&mut self, sample: u64) {
+        self.sample = sample;
+    }
+
     /// The next 20 ms.
     pub fn packet(&mut self) -> Packet {
         let payload = match &mut self.encoder {
@@ -200,6 +205,12 @@ impl Stage {
         self.seat(id, decoder, tap);
     }
 
+    /// Somebody who hears through Opus and is heard without any codec.
+    pub fn join_clear(&mut self, id: u32, voice: impl FnMut(u64) -> f32 + Send + 'static) {
+        let encoder = Box::new(OpusEncoder::new(&recipe(Profile::Voice)));
+        self.seat(id, Box::new(Exact(voice)), encoder);
+    }
+
     /// Somebody who hears through Opus, or through `encoder`.
     pub fn join(
         &mut self,
@@ -257,10 +268,20 @@ impl Stage {
 
     /// 20 ms: every talker's packet arrives, then the slots of one tick run.
     pub fn turn(&mut self) {
+        self.arrive();
+        self.pass();
+    }
+
+    /// Every talker's packet arrives.
+    pub fn arrive(&mut self) {
         let now = self.now();
         for talker in &mut self.talkers {
             self.engine.push(talker.id, &talker.packet(), now);
         }
+    }
+
+    /// 20 ms in which nobody sends anything.
+    pub fn pass(&mut self) {
         for _ in 0..8 {
             self.slot += 1;
             let now = self.now();
@@ -276,6 +297,20 @@ impl Stage {
             .flat_map(|(_, packet)| self.log.pcm(packet))
             .collect()
     }
+}
+
+/// A human voice of the fixtures, at about -20 dBFS, from its beginning and over and over.
+pub fn human(name: &str) -> impl FnMut(u64) -> f32 + Clone + Send + 'static {
+    let path = format!(
+        "{}/../fixtures/voices/{name}.wav",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let mut file = hound::WavReader::open(path).expect("it is in the repository");
+    let samples: Vec<f32> = file
+        .samples::<i16>()
+        .map(|sample| f32::from(sample.expect("a whole file")) / 32_768.0)
+        .collect();
+    move |sample| samples[sample as usize % samples.len()]
 }
 
 /// A sine whose phase is exact over any length.
