@@ -44,6 +44,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod audio;
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod conference;
