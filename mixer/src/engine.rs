@@ -194,6 +194,7 @@ impl Engine {
                 Ok(tick) => {
                     self.stats.ticks_total += 1;
                     self.stats.packets_total += tick.packets;
+                    self.stats.encodes_total += tick.packets;
                     self.stats.encode_failures_total += tick.encode_failures;
                     self.take_left(index, sink);
                 }

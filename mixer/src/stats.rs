@@ -16,6 +16,8 @@ pub struct EngineStats {
     pub ticks_total: u64,
     /// Packets handed out.
     pub packets_total: u64,
+    /// Packets encoded.
+    pub encodes_total: u64,
     /// Mixes the codec refused.
     pub encode_failures_total: u64,
     /// Packets for participants that are not here.

@@ -1,20 +1,18 @@
 //! What the clients of a swarm say, encoded once and said by all of them.
 //!
-//! Talkers speak with the voices of `fixtures/voices` that belong to this project, which are part of the binary, or
-//! with a tone each. Listeners send what real ones do who say nothing: comfort noise, full-rate silence or a room's
+//! Talkers speak with the voices of the binary, or with a tone each. Listeners send what real ones do who say nothing: comfort noise, full-rate silence or a room's
 //! noise.
 
-use std::io::Cursor;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use mixer::format::MAX_PAYLOAD_BYTES;
 use thiserror::Error;
 
+use crate::bench::speech::{self, SpeechError};
 use crate::join::opus::{VoiceEncoder, VoiceSettings};
-use crate::join::pcm::wav::WavSource;
-use crate::join::pcm::{PcmError, Source};
 use crate::join::sdp::SendLimits;
+use crate::join::uplink::level_of;
 
 /// 20 ms of Opus.
 #[derive(Debug, Clone)]
@@ -73,8 +71,8 @@ pub enum ListenerKind {
 #[derive(Debug, Error)]
 pub enum SoundError {
     /// The voices in the binary cannot be read.
-    #[error("the voices cannot be read: {0}")]
-    Voice(#[from] PcmError),
+    #[error(transparent)]
+    Voice(#[from] SpeechError),
     /// The encoder refuses.
     #[error("cannot encode: {0}")]
     Encoder(#[from] opus::Error),
@@ -104,9 +102,9 @@ impl Sounds {
         }
         let voices = match speech {
             Speech::Tones => Vec::new(),
-            Speech::Voices | Speech::Nonstop => VOICES
+            Speech::Voices | Speech::Nonstop => speech::voices()?
                 .iter()
-                .map(|wav| voice(wav, speech == Speech::Nonstop))
+                .map(|voice| spoken(&voice.pcm, speech == Speech::Nonstop))
                 .collect::<Result<_, _>>()?,
         };
         Ok(Sounds {
@@ -159,19 +157,13 @@ pub fn tone_hz(number: usize) -> u32 {
 /// A share of one that spreads any count of things evenly.
 pub(super) const GOLDEN: f64 = 0.618_033_988_749_895;
 
-fn voice(wav: &'static [u8], nonstop: bool) -> Result<[Arc<Sound>; 2], SoundError> {
-    let mut source = WavSource::new(Cursor::new(wav))?;
-    let mut pcm = Vec::new();
-    let mut part = [0.0; 4_096];
-    loop {
-        match source.read(&mut part)? {
-            0 => break,
-            samples => pcm.extend_from_slice(&part[..samples]),
-        }
-    }
-    if nonstop {
-        pcm = without_pauses(&pcm);
-    }
+/// A voice without and with DTX.
+fn spoken(pcm: &[f32], nonstop: bool) -> Result<[Arc<Sound>; 2], SoundError> {
+    let pcm = if nonstop {
+        without_pauses(pcm)
+    } else {
+        pcm.to_vec()
+    };
     Ok([
         Arc::new(encode(&pcm, false)?),
         Arc::new(encode(&pcm, true)?),
@@ -181,7 +173,7 @@ fn voice(wav: &'static [u8], nonstop: bool) -> Result<[Arc<Sound>; 2], SoundErro
 /// The frames in which somebody speaks, one after the other.
 fn without_pauses(pcm: &[f32]) -> Vec<f32> {
     pcm.chunks_exact(FRAME)
-        .filter(|frame| level_of(frame) < PAUSE_LEVEL)
+        .filter(|frame| level_of(frame).wire() < PAUSE_LEVEL)
         .flatten()
         .copied()
         .collect()
@@ -201,7 +193,7 @@ fn encode(pcm: &[f32], dtx: bool) -> Result<Sound, SoundError> {
     let mut frames = Vec::with_capacity(pcm.len() / FRAME);
     for frame in pcm.chunks_exact(FRAME) {
         let bytes = encoder.encode(frame, &mut payload)?;
-        let level = level_of(frame);
+        let level = level_of(frame).wire();
         let voiced = if level < PAUSE_LEVEL { 0x80 } else { 0 };
         frames.push((bytes > 0).then(|| Frame {
             payload: Bytes::copy_from_slice(&payload[..bytes]),
@@ -209,15 +201,6 @@ fn encode(pcm: &[f32], dtx: bool) -> Result<Sound, SoundError> {
         }));
     }
     Ok(Sound { frames })
-}
-
-/// Level in the units of RFC 6464: decibels under full scale, 127 for silence.
-fn level_of(frame: &[f32]) -> u8 {
-    let power = frame.iter().map(|sample| sample * sample).sum::<f32>() / frame.len() as f32;
-    if power <= 0.0 {
-        return 127;
-    }
-    (-10.0 * power.log10()).clamp(0.0, 127.0).round() as u8
 }
 
 /// White noise of -55 dBFS.
@@ -233,12 +216,6 @@ fn noise(samples: usize) -> Vec<f32> {
     };
     (0..samples).map(|_| amplitude * next()).collect()
 }
-
-/// The synthesised voices: they are under this project's own licence.
-const VOICES: [&[u8]; 2] = [
-    include_bytes!("../../../fixtures/voices/synthetic-en-female.wav"),
-    include_bytes!("../../../fixtures/voices/synthetic-de-male.wav"),
-];
 
 /// 20 ms.
 const FRAME: usize = 960;
@@ -260,11 +237,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_are_decibels() {
-        assert_eq!(level_of(&[0.0; 960]), 127);
-        assert_eq!(level_of(&[0.1; 960]), 20);
-        assert_eq!(level_of(&[1.0; 960]), 0);
-        let level = level_of(&noise(9_600));
+    fn the_noise_is_as_loud_as_it_is_called() {
+        let level = level_of(&noise(9_600)).wire();
         assert!((54..=56).contains(&level), "{level}");
     }
 
