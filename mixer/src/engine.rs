@@ -12,12 +12,13 @@ use std::collections::HashMap;
 use std::panic::catch_unwind;
 
 use crate::command::{Command, Event, Retired};
-use crate::format::SLOT_SAMPLES;
+use crate::crew::{EncodeJob, Jobs};
+use crate::format::{SLOT_SAMPLES, TickLength};
 use crate::packet::{OutPacket, Packet};
 use crate::participant::Participant;
-use crate::phase::{Rhythm, SlotLoads, may_move_again};
+use crate::phase::{Rhythm, SLOTS, SlotLoads, may_move_again, slots_of};
 use crate::playout::Pushed;
-use crate::room::Room;
+use crate::room::{Hands, Room};
 use crate::stats::EngineStats;
 use crate::units::{ParticipantId, RoomId, RtpTime, Tick, Time};
 
@@ -30,6 +31,35 @@ pub trait Sink {
     fn event(&mut self, event: Event);
     /// Something is to be freed elsewhere.
     fn retired(&mut self, retired: Retired);
+
+    /// Takes an encode that any thread may do; gives it back if nobody can.
+    ///
+    /// The five methods about encodes are for engines that were [given
+    /// jobs](Engine::reserve_jobs); as they stand here, nobody but the calling thread encodes.
+    ///
+    /// # Errors
+    /// The job itself.
+    fn offer(&mut self, job: Box<EncodeJob>) -> Result<(), Box<EncodeJob>> {
+        Err(job)
+    }
+
+    /// All of a tick's encodes are offered: it is time to wake those who could do some.
+    fn offered(&mut self) {}
+
+    /// An offered encode that nobody has begun, to be done by the calling thread after all.
+    fn unbegun(&mut self) -> Option<Box<EncodeJob>> {
+        None
+    }
+
+    /// An encode of this engine's that somebody has done.
+    fn finished(&mut self) -> Option<Box<EncodeJob>> {
+        None
+    }
+
+    /// Whether what is not encoded by now is to skip its packet.
+    fn is_overdue(&self) -> bool {
+        true
+    }
 }
 
 /// How much one engine holds. Memory for it is reserved at once.
@@ -49,6 +79,15 @@ pub struct Engine {
     berth_of: IdMap<RoomId, usize>,
     seat_of: IdMap<ParticipantId, Seat>,
     loads: SlotLoads,
+    /// Which rooms are awake, by the slot in which they run.
+    rota: Rota,
+    /// Encode jobs that are not in use.
+    jobs: Jobs,
+    /// Encode jobs that other threads have.
+    jobs_out: usize,
+    complexity_cap: u8,
+    /// The slot run last.
+    slot: u64,
     stats: EngineStats,
 }
 
@@ -58,6 +97,8 @@ struct Berth {
     phase: usize,
     /// When it last moved, by the room's own count.
     moved: Option<Tick>,
+    /// The slot in which it fell asleep; `None` while it needs its ticks.
+    asleep: Option<u64>,
     room: Box<Room>,
 }
 
@@ -79,8 +120,32 @@ impl Engine {
             berth_of: map_for(limits.rooms),
             seat_of: map_for(limits.participants),
             loads: SlotLoads::default(),
+            rota: Rota::new(limits.rooms),
+            jobs: Jobs::new(),
+            jobs_out: 0,
+            complexity_cap: u8::MAX,
+            slot: 0,
             stats: EngineStats::default(),
         }
+    }
+
+    /// Lets up to `count` encodes be done by other threads at a time.
+    ///
+    /// Real-time: set-up only (allocates).
+    pub fn reserve_jobs(&mut self, count: usize) {
+        self.jobs.resize_with(count, EncodeJob::empty);
+    }
+
+    /// Spends no more than this libopus complexity, 0..=10, on any encode from now on.
+    ///
+    /// Real-time: safe.
+    pub fn cap_complexity(&mut self, cap: u8) {
+        self.complexity_cap = cap;
+    }
+
+    /// Whether no room needs a tick: until the next packet or command, slots may be left out.
+    pub fn is_idle(&self) -> bool {
+        self.rota.is_empty() && self.jobs_out == 0
     }
 
     /// What it counted.
@@ -111,7 +176,7 @@ impl Engine {
             }
             Command::Reserve { room, members } => match self.room_mut(room) {
                 Some(room) => {
-                    sink.retired(Retired::Members(room.members_mut().reserve(members)));
+                    sink.retired(Retired::Members(room.reserve(members)));
                     None
                 }
                 None => Some(Retired::Members(members)),
@@ -127,9 +192,10 @@ impl Engine {
             Command::SetListener(id, listener) => match self.seat_of.get(&id) {
                 Some(&Seat { berth, member }) => {
                     let replaced = match &mut self.berths[berth] {
-                        Some(berth) => berth.room.members_mut().set_listener(member, listener),
+                        Some(berth) => berth.room.set_listener(member, listener),
                         None => Some(listener),
                     };
+                    self.wake(berth);
                     if let Some(listener) = replaced {
                         sink.retired(Retired::Listener(listener));
                     }
@@ -140,6 +206,9 @@ impl Engine {
             #[cfg(any(test, feature = "fault-injection"))]
             Command::Break(id) => {
                 self.with_room(id, Room::break_down);
+                if let Some(&berth) = self.berth_of.get(&id) {
+                    self.wake(berth);
+                }
                 None
             }
         };
@@ -153,18 +222,22 @@ impl Engine {
     ///
     /// Real-time: safe.
     pub fn push(&mut self, from: ParticipantId, packet: &Packet, arrival: Time) -> Option<Pushed> {
-        let taken = self.seat_of.get(&from).and_then(|seat| {
+        let taken = self.seat_of.get(&from).copied().and_then(|seat| {
             let berth = self.berths[seat.berth].as_mut()?;
             let room = &mut berth.room;
             let push = || room.push(seat.member, packet, arrival);
             let Ok(taken) = catch_unwind(AssertUnwindSafe(push)) else {
                 // What it left half done is not to be mixed: the next tick retires the room.
                 berth.room.break_down();
+                self.wake(seat.berth);
                 return None;
             };
             let taken = taken?;
+            if taken.wakes {
+                self.wake(seat.berth);
+            }
             if let Some(rhythm) = taken.wanted {
-                berth.move_to_meet(rhythm, &mut self.loads);
+                self.move_to_meet(seat.berth, rhythm);
             }
             Some(taken.pushed)
         });
@@ -172,7 +245,7 @@ impl Engine {
         taken
     }
 
-    /// Runs one tick of every room whose phase falls on `slot`.
+    /// Runs one tick of every room whose phase falls on `slot` and that needs one.
     ///
     /// - `slot`: counts [`SLOT`](crate::format::SLOT)s since the caller's origin; the media clock
     ///   of what goes out follows it, slots that were left out included.
@@ -180,31 +253,126 @@ impl Engine {
     ///
     /// Real-time: safe.
     pub fn run_slot(&mut self, slot: u64, now: Time, sink: &mut dyn Sink) {
-        // Wraps as RTP time does.
-        let time = RtpTime((slot as u32).wrapping_mul(SLOT_SAMPLES as u32));
-        for index in 0..self.berths.len() {
-            let Some(berth) = &mut self.berths[index] else {
+        self.slot = slot;
+        while let Some(job) = sink.finished() {
+            self.take_back(job, sink);
+        }
+        let time = media_time(slot);
+        // From the end: a room that falls asleep or is removed gives its place to the last.
+        for at in (0..self.rota.due(slot).len()).rev() {
+            let Some(&index) = self.rota.due(slot).get(at) else {
                 continue;
             };
-            if !berth.is_due(slot) {
-                continue;
-            }
-            let room = &mut berth.room;
-            match catch_unwind(AssertUnwindSafe(|| room.tick(now, time, sink))) {
-                Ok(tick) => {
-                    self.stats.ticks_total += 1;
-                    self.stats.packets_total += tick.packets;
-                    self.stats.encodes_total += tick.packets;
-                    self.stats.encode_failures_total += tick.encode_failures;
-                    self.take_left(index, sink);
+            self.run_room(index, now, time, sink);
+        }
+    }
+
+    fn run_room(&mut self, index: usize, now: Time, time: RtpTime, sink: &mut dyn Sink) {
+        let Some(berth) = &mut self.berths[index] else {
+            return;
+        };
+        let mut hands = Hands {
+            sink,
+            jobs: &mut self.jobs,
+            complexity_cap: self.complexity_cap,
+        };
+        let free = hands.jobs.len();
+        let room = &mut berth.room;
+        let outcome = catch_unwind(AssertUnwindSafe(|| room.tick(now, time, &mut hands)));
+        self.jobs_out += free - self.jobs.len();
+        match outcome {
+            Ok(tick) => {
+                self.stats.ticks_total += 1;
+                self.stats.add(&tick);
+                if tick.encodes_offered > 0 {
+                    self.see_to_offered(sink);
                 }
-                Err(_) => {
-                    self.stats.faults_total += 1;
-                    let room = room.id();
-                    self.remove_room(index, sink);
-                    sink.event(Event::RoomFault { room });
+                if tick.asleep {
+                    self.lull(index);
+                }
+                self.take_left(index, sink);
+            }
+            Err(_) => {
+                self.stats.faults_total += 1;
+                let room = berth.room.id();
+                self.remove_room(index, sink);
+                sink.event(Event::RoomFault { room });
+            }
+        }
+    }
+
+    /// Encodes what nobody else has begun and hands out what others have done, until all is done or
+    /// it is too late.
+    fn see_to_offered(&mut self, sink: &mut dyn Sink) {
+        while self.jobs_out > 0 {
+            if let Some(mut job) = sink.unbegun() {
+                job.run();
+                self.take_back(job, sink);
+            } else if let Some(job) = sink.finished() {
+                self.take_back(job, sink);
+            } else if sink.is_overdue() {
+                return;
+            } else {
+                core::hint::spin_loop();
+            }
+        }
+    }
+
+    /// Returns a job's stream to its listener, wherever that one is by now.
+    fn take_back(&mut self, mut job: Box<EncodeJob>, sink: &mut dyn Sink) {
+        self.jobs_out = self.jobs_out.saturating_sub(1);
+        let seat = self.seat_of.get(&job.to).copied();
+        let berth = seat.and_then(|seat| Some((self.berths[seat.berth].as_mut()?, seat.member)));
+        match berth.filter(|(berth, _)| berth.room.id() == job.room) {
+            Some((berth, member)) => {
+                let now = media_time(self.slot);
+                let stats = berth.room.take_back(member, &mut job, now, sink);
+                self.stats.add(&stats);
+            }
+            None => {
+                if let Some(listener) = job.listener.take() {
+                    sink.retired(Retired::Listener(listener));
                 }
             }
+        }
+        self.jobs.push(job);
+    }
+
+    /// Lets a room sleep: it gets no tick until it is woken.
+    fn lull(&mut self, index: usize) {
+        if let Some(berth) = &mut self.berths[index]
+            && berth.asleep.is_none()
+        {
+            berth.asleep = Some(self.slot);
+            let tick = berth.room.settings().tick;
+            self.rota.strike(index, berth.phase, tick);
+        }
+    }
+
+    /// Gives a room its ticks again.
+    fn wake(&mut self, index: usize) {
+        if let Some(berth) = &mut self.berths[index]
+            && let Some(since) = berth.asleep.take()
+        {
+            let tick = berth.room.settings().tick;
+            let slots = self.slot.saturating_sub(since);
+            berth.room.skip(slots / tick.slots() as u64);
+            self.rota.enter(index, berth.phase, tick);
+        }
+    }
+
+    /// Moves a room to where the packets of `rhythm` wait less.
+    fn move_to_meet(&mut self, index: usize, rhythm: Rhythm) {
+        let Some(berth) = &mut self.berths[index] else {
+            return;
+        };
+        let tick = berth.room.settings().tick;
+        let before = berth.phase;
+        berth.move_to_meet(rhythm, &mut self.loads);
+        if berth.phase != before && berth.asleep.is_none() {
+            let after = berth.phase;
+            self.rota.strike(index, before, tick);
+            self.rota.enter(index, after, tick);
         }
     }
 
@@ -224,14 +392,20 @@ impl Engine {
             }
         };
         let phase = self.loads.least_loaded(room.settings().tick);
+        // A room comes with nobody in it, who first has to be added.
+        let is_empty = room.members().is_empty();
         let berth = Berth {
             phase,
             moved: None,
+            asleep: Some(self.slot),
             room,
         };
         berth.weigh(1 + berth.room.members().len() as isize, &mut self.loads);
         self.berths[index] = Some(berth);
         self.berth_of.insert(id, index);
+        if !is_empty {
+            self.wake(index);
+        }
         Ok(())
     }
 
@@ -240,6 +414,10 @@ impl Engine {
             return;
         };
         berth.weigh(-1 - berth.room.members().len() as isize, &mut self.loads);
+        if berth.asleep.is_none() {
+            let tick = berth.room.settings().tick;
+            self.rota.strike(index, berth.phase, tick);
+        }
         self.berth_of.remove(&berth.room.id());
         for id in berth.room.members().ids() {
             // Someone who is fading out here may sit elsewhere by now.
@@ -275,6 +453,7 @@ impl Engine {
             member,
         };
         self.seat_of.insert(id, seat);
+        self.wake(index);
         Ok(())
     }
 
@@ -284,8 +463,9 @@ impl Engine {
             return;
         };
         if let Some(berth) = &mut self.berths[seat.berth] {
-            berth.room.members_mut().dismiss(seat.member);
+            berth.room.dismiss(seat.member);
         }
+        self.wake(seat.berth);
         self.take_left(seat.berth, sink);
     }
 
@@ -294,7 +474,7 @@ impl Engine {
         let Some(berth) = &mut self.berths[index] else {
             return;
         };
-        while let Some((participant, place)) = berth.room.members_mut().take_left() {
+        while let Some((participant, place)) = berth.room.take_left() {
             berth.weigh(-1, &mut self.loads);
             if let Some(moved) = berth.room.members().at(place)
                 && let Some(seat) = self.seat_of.get_mut(&moved)
@@ -318,12 +498,42 @@ impl Engine {
     }
 }
 
-impl Berth {
-    fn is_due(&self, slot: u64) -> bool {
-        slot % self.room.settings().tick.slots() as u64 == self.phase as u64
-            && !self.room.members().is_empty()
+/// Which rooms run in which slot of the longest tick.
+#[derive(Debug)]
+struct Rota([Vec<usize>; SLOTS]);
+
+impl Rota {
+    /// Nobody's.
+    fn new(rooms: usize) -> Rota {
+        Rota(core::array::from_fn(|_| Vec::with_capacity(rooms)))
     }
 
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(Vec::is_empty)
+    }
+
+    /// The rooms that run in this slot.
+    fn due(&self, slot: u64) -> &[usize] {
+        &self.0[(slot % SLOTS as u64) as usize]
+    }
+
+    fn enter(&mut self, room: usize, phase: usize, tick: TickLength) {
+        for slot in slots_of(phase, tick) {
+            self.0[slot].push(room);
+        }
+    }
+
+    fn strike(&mut self, room: usize, phase: usize, tick: TickLength) {
+        for slot in slots_of(phase, tick) {
+            let rooms = &mut self.0[slot];
+            if let Some(at) = rooms.iter().position(|other| *other == room) {
+                rooms.swap_remove(at);
+            }
+        }
+    }
+}
+
+impl Berth {
     /// Adds `by` to what the room's slots carry, or takes it away.
     fn weigh(&self, by: isize, loads: &mut SlotLoads) {
         loads.change(self.phase, self.room.settings().tick, by);
@@ -343,6 +553,11 @@ impl Berth {
             self.weigh(1 + members as isize, loads);
         }
     }
+}
+
+/// A slot's instant on the media clock, which wraps as RTP time does.
+fn media_time(slot: u64) -> RtpTime {
+    RtpTime((slot as u32).wrapping_mul(SLOT_SAMPLES as u32))
 }
 
 type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;

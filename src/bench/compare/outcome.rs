@@ -47,6 +47,7 @@ impl Outcome {
             report.value(format!("{key}_ratio_min"), quantile(&ratios, 0.0));
             report.value(format!("{key}_ratio_max"), quantile(&ratios, 1.0));
         }
+        report.values.retain(|(_, value)| value.is_finite());
         report
     }
 

@@ -78,6 +78,8 @@ impl Outcome {
         report.tables.extend(self.says());
         report.plots = self.plots();
         self.values(&mut report);
+        // A server that is not started here has no figures of its own.
+        report.values.retain(|(_, value)| value.is_finite());
         report
     }
 
@@ -296,10 +298,9 @@ impl Outcome {
         }
         if let Some((holds, fails)) = self.most {
             report.value("most_listeners", holds as f64);
-            report.value(
-                "fails_at_listeners",
-                fails.map_or(f64::NAN, |fails| fails as f64),
-            );
+            if let Some(fails) = fails {
+                report.value("fails_at_listeners", fails as f64);
+            }
         }
     }
 }
