@@ -43,7 +43,7 @@ impl Ramp {
         let next = match (&mut self.way, self.fails) {
             (Way::Steps(steps), _) => steps.pop()?,
             (Way::Search(most), None) if self.holds >= *most => return None,
-            (Way::Search(most), None) => (self.holds * 2).clamp(FIRST, (*most).max(1)).min(*most),
+            (Way::Search(most), None) => (self.holds * 2).max(FIRST).min(*most),
             (Way::Search(_), Some(fails)) => {
                 let gap = fails - self.holds;
                 if gap <= 1 || gap * FINENESS <= fails {
