@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `args.rs` | values of flags that several subcommands take |
 //! | `tick/` | the engine alone, in virtual time: what a tick costs |
+//! | `target/` | the servers that are measured: started here, or found at an address |
+//! | `swarm/` | many light clients in one process |
 //! | `speech.rs` | the voices that talk, decoded and encoded |
 //! | `report.rs`, `report/` | tables, lines for scripts, JSON, a page with plots |
 //! | `progress.rs` | how far it is, on standard error |
@@ -20,6 +22,8 @@ pub mod args;
 pub mod progress;
 pub mod report;
 pub mod speech;
+pub mod swarm;
+pub mod target;
 pub mod tick;
 
 use report::{Outputs, Report, ReportError};

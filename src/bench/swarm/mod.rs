@@ -1,0 +1,1 @@
+//! Many light clients.
