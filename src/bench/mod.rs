@@ -6,6 +6,8 @@
 //! | `tick/` | the engine alone, in virtual time: what a tick costs |
 //! | `target/` | the servers that are measured: started here, or found at an address |
 //! | `swarm/` | many light clients in one process |
+//! | `latency/` | from mouth to ear through a server, and what is lost on the way |
+//! | `relay/` | a way on which packets are lost and late |
 //! | `speech.rs` | the voices that talk, decoded and encoded |
 //! | `report.rs`, `report/` | tables, lines for scripts, JSON, a page with plots |
 //! | `progress.rs` | how far it is, on standard error |
@@ -19,13 +21,16 @@ use clap::{Args, Subcommand};
 use thiserror::Error;
 
 pub mod args;
+pub mod latency;
 pub mod progress;
+pub mod relay;
 pub mod report;
 pub mod speech;
 pub mod swarm;
 pub mod target;
 pub mod tick;
 
+use latency::{LatencyArgs, LatencyError};
 use report::{Outputs, Report, ReportError};
 use tick::{TickArgs, TickError};
 
@@ -42,6 +47,8 @@ pub struct BenchArgs {
 enum What {
     /// The engine alone: what a tick costs, from two participants to two thousand
     Tick(With<TickArgs>),
+    /// How long a word takes through a server, and what is lost of it
+    Latency(With<LatencyArgs>),
 }
 
 /// A subcommand's own flags and where its report goes.
@@ -59,6 +66,9 @@ pub enum BenchError {
     /// The ticks cannot be measured.
     #[error(transparent)]
     Tick(#[from] TickError),
+    /// The latency cannot be measured.
+    #[error(transparent)]
+    Latency(#[from] LatencyError),
     /// The result cannot be told.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -78,6 +88,7 @@ pub fn run(args: &BenchArgs) -> ExitCode {
 fn measure(what: &What) -> Result<(), BenchError> {
     let (report, outputs): (Report, &Outputs) = match what {
         What::Tick(with) => (tick::run(&with.own, &with.outputs)?, &with.outputs),
+        What::Latency(with) => (latency::run(&with.own, &with.outputs)?, &with.outputs),
     };
     Ok(report.deliver(outputs)?)
 }
