@@ -14,7 +14,8 @@
 //! | gain, meter, gate of one participant | [`strip`], [`gate`] |
 //! | the sum, and the sum without one | [`bus`] |
 //! | the ceiling of every mix | [`limiter`] |
-//! | one listener's packets | [`listener`], [`profile`] |
+//! | one stream's packets; who may share them | [`listener`], [`profile`], [`listeners`] |
+//! | encodes that another thread may do | [`crew`] |
 //! | one tick of one room; all rooms | [`room`], [`engine`] |
 //! | what comes in and goes out beside packets | [`command`], [`stats`] |
 //!
@@ -27,6 +28,7 @@
 pub mod bus;
 pub mod codec;
 pub mod command;
+pub mod crew;
 pub mod delay;
 pub mod engine;
 pub mod format;
@@ -35,6 +37,7 @@ pub mod gate;
 pub mod jitter;
 pub mod limiter;
 pub mod listener;
+pub mod listeners;
 pub mod members;
 pub mod opus_toc;
 pub mod packet;

@@ -30,8 +30,12 @@ pub struct MixerMetrics {
     pub participants: AtomicU64,
     /// Ticks run, of all rooms.
     pub room_ticks: AtomicU64,
-    /// Packets encoded and handed out.
+    /// Packets handed out, to each who gets one.
     pub packets_out: AtomicU64,
+    /// Packets encoded.
+    pub encodes: AtomicU64,
+    /// Packets left out because another thread had not encoded them in time.
+    pub encodes_skipped: AtomicU64,
     /// Mixes the codec refused.
     pub encode_failures: AtomicU64,
     /// Packets in from participants who are not here, or do not talk.
@@ -67,6 +71,9 @@ impl MixerMetrics {
         self.participants.store(engine.participants as u64, Relaxed);
         self.room_ticks.store(engine.ticks_total, Relaxed);
         self.packets_out.store(engine.packets_total, Relaxed);
+        self.encodes.store(engine.encodes_total, Relaxed);
+        self.encodes_skipped
+            .store(engine.encodes_skipped_total, Relaxed);
         self.encode_failures
             .store(engine.encode_failures_total, Relaxed);
         self.packets_in_dropped.store(engine.strays_total, Relaxed);

@@ -185,6 +185,21 @@ impl Conference {
                 of(&metrics.packets_in_dropped),
             ),
             Family::counter(
+                "mixminus_packets_sent_total",
+                "Audio packets handed to the network, one for each who hears it.",
+                of(&metrics.packets_out),
+            ),
+            Family::counter(
+                "mixminus_encodes_total",
+                "Audio packets encoded: one for all who hear the same.",
+                of(&metrics.encodes),
+            ),
+            Family::counter(
+                "mixminus_encodes_skipped_total",
+                "Audio packets left out because another thread had not encoded them in time.",
+                of(&metrics.encodes_skipped),
+            ),
+            Family::counter(
                 "mixminus_mixer_packets_out_dropped_total",
                 "Packets out that found the network's link full.",
                 of(&metrics.packets_out_dropped),
@@ -289,11 +304,6 @@ fn of_totals(totals: &Totals) -> Vec<Family> {
             "mixminus_packets_undecodable_total",
             "Audio packets that are not Opus.",
             totals.undecodable,
-        ),
-        Family::counter(
-            "mixminus_packets_sent_total",
-            "Audio packets encoded.",
-            totals.sent,
         ),
         seconds(
             "mixminus_concealed_seconds_total",
