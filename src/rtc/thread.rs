@@ -186,7 +186,7 @@ impl Net {
         count
     }
 
-    /// One batch of the mixer's packets; says how many there were.
+    /// One batch of the mixer's packets; says how many datagrams they are.
     fn take_packets(&mut self) -> usize {
         let now = Instant::now();
         let mut count = 0;
@@ -194,10 +194,7 @@ impl Net {
             && let Ok(Outbound { to, packet }) = self.parts.from_mixer.try_recv()
         {
             count += to.as_slice().len();
-            for to in to.as_slice() {
-                self.peers
-                    .with_participant(*to, now, |peer, turn| peer.send(&packet, turn));
-            }
+            self.peers.send(to.as_slice(), &packet, now);
         }
         count
     }
@@ -206,23 +203,11 @@ impl Net {
     /// DTLS and SCTP repeat themselves.
     fn transmit(&mut self) {
         let metrics = &self.parts.metrics;
-        while !self.peers.out.datagrams.is_empty() {
-            let waiting = self
-                .peers
-                .out
-                .datagrams
-                .iter()
-                .map(|(to, bytes)| (*to, bytes.as_ref()));
-            let sent = match self.transmitter.send(&self.parts.socket, waiting) {
+        let datagrams = &mut self.peers.out.datagrams;
+        while !datagrams.is_empty() {
+            let sent = match self.transmitter.send(&self.parts.socket, datagrams.iter()) {
                 Ok(sent) if sent > 0 => {
-                    let bytes: usize = self
-                        .peers
-                        .out
-                        .datagrams
-                        .iter()
-                        .take(sent)
-                        .map(|(_, bytes)| bytes.len())
-                        .sum();
+                    let bytes: usize = datagrams.iter().take(sent).map(|(_, it)| it.len()).sum();
                     metrics
                         .datagrams_out_total
                         .fetch_add(sent as u64, Ordering::Relaxed);
@@ -237,7 +222,7 @@ impl Net {
                     1
                 }
             };
-            self.peers.out.datagrams.drain(..sent);
+            datagrams.drop_oldest(sent);
         }
     }
 

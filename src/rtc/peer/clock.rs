@@ -11,7 +11,7 @@ use rtc::sansio::Protocol;
 
 use super::super::handle::Reason;
 use super::super::metrics::Dropped;
-use super::super::stream::canonical_name;
+use super::super::reports::canonical_name;
 use super::{Peer, Stage, Turn};
 
 impl Peer {
@@ -33,7 +33,9 @@ impl Peer {
         if self.parts.pc.handle_timeout(turn.now).is_err() {
             self.dropped(Dropped::Core);
         }
+        self.report(turn);
         self.drain(turn);
+        self.note_path();
         match self.stage {
             Stage::Connecting(since) if turn.now >= since + self.parts.connect_timeout => {
                 self.end(Reason::NeverConnected);
@@ -66,7 +68,9 @@ impl Peer {
             Stage::Handshaking(since) => self.handshake_due.min(since + self.parts.connect_timeout),
             Stage::Up if !self.ice || now < self.brisk_until => core,
             // ICE asks for five calls a second even when it has nothing to do for four seconds.
-            Stage::Up => core.max(self.last_timeout + SETTLED_INTERVAL),
+            Stage::Up => core
+                .max(self.last_timeout + SETTLED_INTERVAL)
+                .min(self.reports.next().max(now)),
         }
     }
 
