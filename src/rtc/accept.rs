@@ -131,8 +131,11 @@ impl Acceptor {
         let refused = |_| OfferError::Unsupported {
             what: "the transport refuses it",
         };
+        // Spread over peers, so that their checks do not come in step (RFC 7675, 5.1).
+        let check_interval = CHECK_INTERVAL + Duration::from_millis(rand::random_range(0..800));
+        let settings = self.settings(&offer, Arc::new(exporter), check_interval);
         let pc = self
-            .connection(now, &offer, stream, Arc::new(exporter))
+            .connection(now, &offer, stream, settings)
             .map_err(refused)?;
         let credentials = pc
             .local_description()
@@ -166,7 +169,6 @@ impl Acceptor {
             payload_type: offer.payload_type,
             level_id: offer.extensions.ssrc_level.map(|extension| extension.id),
             to_mixer: offer.direction.sends().then(|| self.to_mixer.clone()),
-            stats: shared.stats.clone(),
         });
         Ok(Accepted {
             answer,
@@ -190,7 +192,9 @@ impl Acceptor {
                     shared,
                     crypto: self.crypto.clone(),
                     metrics: self.metrics.clone(),
+                    check_interval,
                     connect_timeout: self.config.connect_timeout,
+                    disconnected_after: self.config.disconnected_after,
                     consent_timeout: self.config.consent_timeout,
                     offer,
                 },
@@ -204,7 +208,7 @@ impl Acceptor {
         now: Instant,
         offer: &Offer,
         stream: Stream,
-        crypto: Arc<dyn RTCCryptoProvider>,
+        settings: SettingEngine,
     ) -> Result<RTCPeerConnection, ()> {
         let failed = |_: Error| ();
         let mut media = MediaEngine::default();
@@ -216,7 +220,7 @@ impl Acceptor {
             .build();
         let mut pc = RTCPeerConnectionBuilder::new()
             .with_configuration(configuration)
-            .with_setting_engine(self.settings(offer, crypto))
+            .with_setting_engine(settings)
             .with_media_engine(media)
             .with_interceptor_registry(Registry::new().with(Slot::ReceiverReport, stream))
             .build(now)
@@ -232,9 +236,12 @@ impl Acceptor {
         Ok(pc)
     }
 
-    fn settings(&self, offer: &Offer, crypto: Arc<dyn RTCCryptoProvider>) -> SettingEngine {
-        // Spread over peers, so that their checks do not come in step (RFC 7675, 5.1).
-        let check_interval = CHECK_INTERVAL + Duration::from_millis(rand::random_range(0..800));
+    fn settings(
+        &self,
+        offer: &Offer,
+        crypto: Arc<dyn RTCCryptoProvider>,
+        check_interval: Duration,
+    ) -> SettingEngine {
         let silent = self
             .config
             .disconnected_after

@@ -113,7 +113,7 @@ impl RtcMetrics {
     }
 }
 
-/// What the network thread counts for one peer.
+/// What the network thread counts for one peer; the packets are brought up to date every few seconds.
 #[derive(Debug, Default)]
 pub struct PeerStats {
     /// RTP packets received and authenticated.

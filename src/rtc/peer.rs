@@ -86,6 +86,8 @@ pub struct Peer {
     keyed: bool,
 
     last_timeout: Instant,
+    /// When the core wants to check the path next.
+    check_due: Instant,
     /// Until when the core's own deadlines are kept to: something is going on.
     brisk_until: Instant,
     handshake_due: Instant,
@@ -108,7 +110,9 @@ pub(super) struct PeerParts {
     pub(super) shared: Arc<Shared>,
     pub(super) crypto: Arc<dyn RTCCryptoProvider>,
     pub(super) metrics: Arc<RtcMetrics>,
+    pub(super) check_interval: Duration,
     pub(super) connect_timeout: Duration,
+    pub(super) disconnected_after: Duration,
     pub(super) consent_timeout: Duration,
     pub(super) offer: Offer,
 }
@@ -151,6 +155,7 @@ impl Peer {
             loss_percent: 0,
             keyed: false,
             last_timeout: now,
+            check_due: now,
             brisk_until: now,
             handshake_due: now,
             handshake_step: 0,

@@ -2,8 +2,6 @@
 //!
 //! The client may change its source at any time; the core's tracks, which know one source per section, are not asked.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -11,7 +9,7 @@ use mixer::packet::{Packet, Payload};
 use mixer::{Level, ParticipantId, RtpTime, Seq};
 use rtc::crypto::{CryptoError, RTCCrypto};
 
-use super::metrics::{Dropped, PeerStats};
+use super::metrics::Dropped;
 use super::reception::Reception;
 use super::rtp_head::Head;
 use super::srtp::{MasterKey, Opener};
@@ -36,8 +34,6 @@ pub(super) struct ReceiveConfig {
     pub(super) level_id: Option<u8>,
     /// Where packets go; `None` if the client does not send.
     pub(super) to_mixer: Option<Sender<Inbound>>,
-    /// Where it is counted.
-    pub(super) stats: Arc<PeerStats>,
 }
 
 impl Receiving {
@@ -68,9 +64,9 @@ impl Receiving {
         Ok(())
     }
 
-    /// Packets that were authentic.
-    pub(super) fn received(&self) -> u64 {
-        self.received
+    /// Packets that were authentic, and the bytes of their payload.
+    pub(super) fn received(&self) -> (u64, u64) {
+        (self.received, self.received_bytes)
     }
 
     /// Counters of the source heard last.
@@ -98,7 +94,8 @@ impl Receiving {
         }
         let packet = &datagram[..end];
         let payload = head.payload(packet).ok_or(Dropped::Unusable)?;
-        self.count(payload.len());
+        self.received += 1;
+        self.received_bytes += payload.len() as u64;
         let Some(to_mixer) = &self.config.to_mixer else {
             return Ok(());
         };
@@ -120,17 +117,6 @@ impl Receiving {
             },
         };
         to_mixer.try_send(inbound).map_err(|_| Dropped::MixerFull)
-    }
-
-    /// The network thread is the only one to write these, so nothing has to be added atomically.
-    fn count(&mut self, payload_bytes: usize) {
-        self.received += 1;
-        self.received_bytes += payload_bytes as u64;
-        let stats = &self.config.stats;
-        stats.received_total.store(self.received, Ordering::Relaxed);
-        stats
-            .received_bytes_total
-            .store(self.received_bytes, Ordering::Relaxed);
     }
 }
 

@@ -20,9 +20,12 @@ use super::send::Sending;
 #[derive(Debug)]
 pub(super) struct Reports {
     next: Instant,
-    /// Packets sent and received when the last report was due.
+    /// Packets sent and received when a report was due last.
     before: (u64, u64),
-    unchanged: u32,
+    /// Nothing had come or gone then.
+    quiet: bool,
+    /// When the last one went out.
+    last: Instant,
     /// Packets sent when the last two reports went out.
     sent: [u64; 2],
     /// The client's last report: its source, the middle of its time stamp, and when it came.
@@ -30,20 +33,21 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    /// The first is due at once.
+    /// With nothing to say yet.
     pub(super) fn new(now: Instant) -> Reports {
         Reports {
             next: now,
             before: (0, 0),
-            unchanged: 0,
+            quiet: true,
+            last: now,
             sent: [0; 2],
             heard: None,
         }
     }
 
-    /// When [`Reports::due`] wants to be called.
-    pub(super) fn next(&self) -> Instant {
-        self.next
+    /// When [`Reports::due`] wants to be called; while nothing flows it is enough to do so now and then.
+    pub(super) fn next(&self) -> Option<Instant> {
+        (!self.quiet).then_some(self.next)
     }
 
     /// Takes note of a sender report of the client's.
@@ -63,15 +67,12 @@ impl Reports {
             return None;
         }
         self.next = now + REPORT_INTERVAL;
-        let totals = (sending.sent().packets, receiving.received());
-        self.unchanged = match totals == self.before {
-            true => self.unchanged + 1,
-            false => 0,
-        };
-        self.before = totals;
-        if !self.unchanged.is_multiple_of(QUIET_REPORTS) {
+        let totals = (sending.sent().packets, receiving.received().0);
+        self.quiet = std::mem::replace(&mut self.before, totals) == totals;
+        if self.quiet && now < self.last + QUIET_INTERVAL {
             return None;
         }
+        self.last = now;
         let reports: Vec<ReceptionReport> = receiving
             .reception()
             .map(|reception| {
@@ -144,8 +145,8 @@ pub(super) fn canonical_name(ssrc: u32, cname: &str) -> SourceDescription {
 /// bandwidth; half of it makes FEC react within a few seconds and still costs 0.4 packets/s.
 const REPORT_INTERVAL: Duration = Duration::from_millis(2_500);
 
-/// While nothing flows, every fourth report is sent: one in ten seconds.
-const QUIET_REPORTS: u32 = 4;
+/// How often while nothing flows.
+const QUIET_INTERVAL: Duration = Duration::from_secs(10);
 
 const SECONDS_FROM_1900_TO_1970: u64 = 2_208_988_800;
 

@@ -94,21 +94,15 @@ impl Peer {
         let (true, Some(to)) = (self.stage == Stage::Up && self.ice, self.path) else {
             return;
         };
-        if self.parts.sending.write(packet, to, now, out) {
-            let (stats, sent) = (&self.parts.shared.stats, self.parts.sending.sent());
-            // Written by this thread only.
-            stats.sent_total.store(sent.packets, Ordering::Relaxed);
-            stats
-                .sent_bytes_total
-                .store(sent.payload_bytes, Ordering::Relaxed);
-        }
+        self.parts.sending.write(packet, to, now, out);
     }
 
-    /// Sends a report, if one is due.
+    /// Sends a report, if one is due, and brings the counters that others see up to date.
     pub(super) fn report(&mut self, turn: &mut Turn<'_>) {
         if self.stage != Stage::Up || !self.ice {
             return;
         }
+        self.publish();
         let parts = &mut self.parts;
         let report = self
             .reports
@@ -116,6 +110,20 @@ impl Peer {
         if let Some(compound) = report {
             self.write(RTCMessage::RtcpPacket(String::new(), compound), turn.now);
         }
+    }
+
+    /// This thread is the only one to write these, so nothing has to be added atomically.
+    fn publish(&self) {
+        let stats = &self.parts.shared.stats;
+        let (sent, received) = (self.parts.sending.sent(), self.parts.receiving.received());
+        stats.sent_total.store(sent.packets, Ordering::Relaxed);
+        stats
+            .sent_bytes_total
+            .store(sent.payload_bytes, Ordering::Relaxed);
+        stats.received_total.store(received.0, Ordering::Relaxed);
+        stats
+            .received_bytes_total
+            .store(received.1, Ordering::Relaxed);
     }
 
     /// Asks where media goes: RTP is addressed without the core.

@@ -14,7 +14,6 @@ struct Line {
     near: Context,
     receiving: Receiving,
     inbound: Receiver<Inbound>,
-    stats: Arc<PeerStats>,
 }
 
 impl Line {
@@ -23,19 +22,16 @@ impl Line {
         let profile = ProtectionProfile::AeadAes128Gcm;
         let near = Context::new(&KEY, &SALT, profile, None, None, provider.crypto());
         let (to_mixer, inbound) = bounded(2);
-        let stats = Arc::new(PeerStats::default());
         let receiving = Receiving::new(ReceiveConfig {
             participant: ParticipantId(5),
             payload_type: 111,
             level_id: Some(1),
             to_mixer: Some(to_mixer),
-            stats: stats.clone(),
         });
         Line {
             near: near.expect("context"),
             receiving,
             inbound,
-            stats,
         }
     }
 
@@ -96,8 +92,7 @@ fn packets_reach_the_mixer_whatever_their_source() {
     assert_eq!(packets[0].packet.payload.as_slice(), [1, 2, 3]);
     assert_eq!(packets[1].packet.seq, Seq(11));
     assert_eq!(packets[1].packet.time, RtpTime(960));
-    assert_eq!(line.stats.received_total.load(Ordering::Relaxed), 3);
-    assert_eq!(line.stats.received_bytes_total.load(Ordering::Relaxed), 9);
+    assert_eq!(line.receiving.received(), (3, 9));
     let reception = line.receiving.reception().expect("heard");
     assert_eq!(reception.ssrc(), 2);
 }
@@ -117,5 +112,5 @@ fn what_is_not_wanted_is_dropped_for_its_reason() {
     let mut forged = line.wire(111, 1, 3);
     *forged.last_mut().expect("bytes") ^= 1;
     assert_eq!(line.take(forged), Err(Dropped::Srtp));
-    assert_eq!(line.receiving.received(), 1);
+    assert_eq!(line.receiving.received(), (1, 3));
 }

@@ -1,6 +1,5 @@
 use super::*;
 use crate::rtc::datagrams::Datagrams;
-use crate::rtc::metrics::PeerStats;
 use crate::rtc::receive::ReceiveConfig;
 use crate::rtc::send::SendConfig;
 use crate::rtc::srtp::{MasterKey, Profile};
@@ -10,7 +9,6 @@ use rtc::shared::marshal::Marshal;
 use rtc::srtp::context::Context;
 use rtc::srtp::protection_profile::ProtectionProfile;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 const KEY: [u8; 16] = [3; 16];
 const SALT: [u8; 14] = [9; 14];
@@ -51,7 +49,6 @@ impl World {
             payload_type: 111,
             level_id: None,
             to_mixer: None,
-            stats: Arc::new(PeerStats::default()),
         });
         receiving.set_key(crypto, &master).expect("key");
         let start = Instant::now();
@@ -160,7 +157,7 @@ fn reports_are_rare_while_quiet_and_a_listener_s_become_receiver_reports() {
 fn who_has_heard_nobody_says_so() {
     let mut world = World::new();
     let start = world.start;
-    let mut said = (0..4u32).map(|tick| world.due(start + tick * REPORT_INTERVAL));
+    let mut said = (0..=4u32).map(|tick| world.due(start + tick * REPORT_INTERVAL));
     let report = said.find_map(|said| match said {
         Said::Receiver(report) => Some(report),
         _ => None,
