@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::{self, BenchArgs};
 use crate::config::{Config, Given, Problem};
 use crate::join::{self, JoinArgs};
 use crate::server;
@@ -35,6 +36,8 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Join a room without a browser
     Join(Box<JoinArgs>),
+    /// Measure a mixing server: what it costs, how long it takes, when it fails
+    Bench(Box<BenchArgs>),
 }
 
 /// Flags of `mixminus serve`. Every setting is text here; the table of keys understands them all in one place.
@@ -106,6 +109,9 @@ pub struct Serve {
         value_delimiter = ','
     )]
     pub ice_servers: Vec<String>,
+    /// Threads that mix, or auto: the cores less one (default: auto)
+    #[arg(long, env = "MIXMINUS_MIXERS", value_name = "N")]
+    pub mixers: Option<String>,
     /// Ask for real-time scheduling (default: true)
     #[arg(long, env = "MIXMINUS_REALTIME", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub realtime: Option<String>,
@@ -160,6 +166,7 @@ impl Serve {
             ("open_rooms", &self.open_rooms),
             ("default_profile", &self.default_profile),
             ("tick_ms", &self.tick_ms),
+            ("mixers", &self.mixers),
             ("realtime", &self.realtime),
             ("log", &self.log),
             ("gate_db", &self.gate_db),
@@ -192,6 +199,7 @@ pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Serve(serve) => run_server(&serve),
         Command::Join(join) => run_client(*join),
+        Command::Bench(args) => run_bench(&args),
     }
 }
 
@@ -209,6 +217,12 @@ fn run_client(join: JoinArgs) -> ExitCode {
             ExitCode::from(error.exit_status())
         }
     }
+}
+
+fn run_bench(args: &BenchArgs) -> ExitCode {
+    let filter = std::env::var("MIXMINUS_LOG").unwrap_or_else(|_| CLIENT_LOG.to_owned());
+    server::start_log(&filter);
+    bench::run(args)
 }
 
 /// What a client says of itself: little, since its standard error is where people look for what went wrong.
@@ -261,7 +275,7 @@ mod tests {
         let line = ["mixminus", "serve"].iter().chain(arguments);
         match Cli::parse_from(line).command {
             Command::Serve(serve) => *serve,
-            Command::Join(_) => panic!("serve was asked for"),
+            _ => panic!("serve was asked for"),
         }
     }
 

@@ -1,6 +1,8 @@
 //! The codec as the engine sees it: two traits, so that the engine builds and is tested without
 //! Opus.
 
+use core::any::Any;
+
 use thiserror::Error;
 
 use crate::packet::Payload;
@@ -49,6 +51,14 @@ pub trait Encode: Send {
 
     /// Forgets all history.
     fn reset(&mut self);
+
+    /// Takes over the history and the settings of `other`, so that whoever decoded `other`'s stream
+    /// can go on with this one and not notice; `false`, and nothing is changed, if that is an
+    /// encoder of another kind.
+    fn follow(&mut self, other: &dyn Encode) -> bool;
+
+    /// Itself, for [`follow`](Encode::follow) to see what kind it is.
+    fn as_any(&self) -> &dyn Any;
 }
 
 /// What an encoder can change without being rebuilt.

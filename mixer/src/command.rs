@@ -173,8 +173,6 @@ pub struct Telemetry {
     pub played_samples_total: AtomicU64,
     /// Playout delay now, microseconds.
     pub delay_us: AtomicU32,
-    /// Packets encoded for this participant.
-    pub sent_total: AtomicU64,
 }
 
 impl Telemetry {

@@ -22,6 +22,8 @@ pub struct DelayEstimator {
     base: Option<i64>,
     windows: [Window; WINDOWS],
     lateness: Histogram,
+    /// Arrival and lateness of the packet before.
+    before: Option<(i64, i64)>,
     drift: DriftEstimator,
     loss: LossRate,
     packet_samples: usize,
@@ -34,6 +36,7 @@ impl DelayEstimator {
             base: None,
             windows: [Window::EMPTY; WINDOWS],
             lateness: Histogram::new(),
+            before: None,
             drift: DriftEstimator::default(),
             loss: LossRate::default(),
             packet_samples: 960,
@@ -56,7 +59,11 @@ impl DelayEstimator {
             self.reanchor();
         }
         let base = self.observe(arrival, transit);
-        self.lateness.add(transit - base, samples);
+        let lateness = transit - base;
+        if !self.is_held_up_with_another(arrival, lateness, samples) {
+            self.lateness.add(lateness, samples);
+        }
+        self.before = Some((arrival, lateness));
         self.drift.observe(arrival, transit);
     }
 
@@ -99,6 +106,14 @@ impl DelayEstimator {
     /// unless it is both certain and enough to be worth resampling.
     pub fn drift(&self) -> Option<f64> {
         self.drift.ratio
+    }
+
+    /// Whether a packet came at once with the one before and is less late: whatever held them up did
+    /// so once, and the first tells how long.
+    fn is_held_up_with_another(&self, arrival: i64, lateness: i64, samples: usize) -> bool {
+        self.before.is_some_and(|(before, how_late)| {
+            arrival - before < samples as i64 / 4 && lateness < how_late
+        })
     }
 
     /// Updates the sliding minimum and returns it.
@@ -158,10 +173,13 @@ struct Histogram {
 }
 
 impl Histogram {
+    /// As after seconds without a late packet: the first one is then an exception, the second counts.
     fn new() -> Histogram {
+        let mut bins = [0.0; BINS];
+        bins[0] = PRIOR_PACKETS;
         Histogram {
-            bins: [0.0; BINS],
-            total: 0.0,
+            bins,
+            total: PRIOR_PACKETS,
             weight: 1.0,
             percentile_samples: BIN_SAMPLES,
         }
@@ -315,12 +333,17 @@ const SHIFT_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 2;
 const BIN_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 1_000;
 const BINS: usize = 300;
 
-/// One second of audio: a packet's weight falls to 1/e. With the tail below, a network that has
-/// calmed down is forgotten after ln(100) = 4.6 s, and a single late packet after 0.7 s.
-const MEMORY_SAMPLES: f32 = SAMPLE_RATE_HZ as f32;
+/// Two seconds of audio: a packet's weight falls to 1/e. With the tail below, a network that has
+/// calmed down is forgotten after 2 ln(100) = 9.2 s, and two late packets after 1.3 s.
+const MEMORY_SAMPLES: f32 = 2.0 * SAMPLE_RATE_HZ as f32;
 
-/// Share of packets that may come later than the target.
-const TAIL: f32 = 0.01;
+/// The weight of so many packets of 20 ms is what such a memory holds.
+const PRIOR_PACKETS: f32 = 100.0;
+
+/// Share of packets that may come later than the target: little more than what a single one of
+/// 20 ms weighs. When that is noticed it is too late for it, and to wait longer from then on would
+/// delay everybody for nothing unless another one follows.
+const TAIL: f32 = 0.010_5;
 
 /// Keeps the sums of the histogram well inside the precision of `f32`.
 const MAX_WEIGHT: f32 = 1e4;
@@ -375,19 +398,35 @@ mod tests {
     }
 
     #[test]
-    fn jitter_is_followed_at_once_and_forgotten_within_five_seconds() {
+    fn jitter_is_followed_from_the_second_packet_on_and_forgotten_within_ten_seconds() {
         let mut estimator = DelayEstimator::new();
-        feed(&mut estimator, 0, 500, |_| 0.0);
-        feed(&mut estimator, 500, 1, |_| 40.0);
+        feed(&mut estimator, 0, 499, |_| 0.0);
+        feed(&mut estimator, 499, 1, |_| 40.0);
+        assert_eq!(estimator.target(), 48, "one is an exception");
+        feed(&mut estimator, 500, 10, |_| 0.0);
+        feed(&mut estimator, 510, 1, |_| 40.0);
         assert!(estimator.target() >= 40 * 48, "upward at once");
-        feed(&mut estimator, 501, 500, |n| (n * 37 % 60) as f64);
+        feed(&mut estimator, 511, 490, |n| (n * 37 % 60) as f64);
         assert!(
             (58..=61).contains(&(estimator.target() / 48)),
             "{}",
             estimator.target() / 48
         );
-        feed(&mut estimator, 1_001, 250, |_| 0.0);
-        assert_eq!(estimator.target(), 48, "five seconds later");
+        feed(&mut estimator, 1_001, 460, |_| 0.0);
+        assert_eq!(estimator.target(), 48, "nine seconds later");
+    }
+
+    #[test]
+    fn packets_that_were_held_up_together_are_one_exception() {
+        let mut estimator = DelayEstimator::new();
+        feed(&mut estimator, 0, 500, |_| 0.0);
+        // A machine that stood still for 45 ms: three packets come at once.
+        feed(&mut estimator, 500, 3, |n| 45.0 - 20.0 * (n - 500) as f64);
+        assert_eq!(estimator.target(), 48);
+        // A network that sends off what it has ten times a second makes each burst wait for its
+        // last: four in five are early compared with that.
+        feed(&mut estimator, 503, 500, |n| 20.0 * (4 - n % 5) as f64);
+        assert!((80..=82).contains(&(estimator.target() / 48)));
     }
 
     #[test]

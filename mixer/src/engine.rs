@@ -6,18 +6,22 @@
 //!
 //! A panic inside one room's tick retires that room; the others go on.
 
-use core::hash::{BuildHasherDefault, Hasher};
+mod ids;
+mod rota;
+
 use core::panic::AssertUnwindSafe;
-use std::collections::HashMap;
 use std::panic::catch_unwind;
 
+use self::ids::{IdMap, map_for};
+use self::rota::Rota;
 use crate::command::{Command, Event, Retired};
+use crate::crew::{EncodeJob, Jobs};
 use crate::format::SLOT_SAMPLES;
 use crate::packet::{OutPacket, Packet};
 use crate::participant::Participant;
 use crate::phase::{Rhythm, SlotLoads, may_move_again};
 use crate::playout::Pushed;
-use crate::room::Room;
+use crate::room::{Hands, Room};
 use crate::stats::EngineStats;
 use crate::units::{ParticipantId, RoomId, RtpTime, Tick, Time};
 
@@ -30,6 +34,35 @@ pub trait Sink {
     fn event(&mut self, event: Event);
     /// Something is to be freed elsewhere.
     fn retired(&mut self, retired: Retired);
+
+    /// Takes an encode that any thread may do; gives it back if nobody can.
+    ///
+    /// The five methods about encodes are for engines that were [given
+    /// jobs](Engine::reserve_jobs); as they stand here, nobody but the calling thread encodes.
+    ///
+    /// # Errors
+    /// The job itself.
+    fn offer(&mut self, job: Box<EncodeJob>) -> Result<(), Box<EncodeJob>> {
+        Err(job)
+    }
+
+    /// All of a tick's encodes are offered: it is time to wake those who could do some.
+    fn offered(&mut self) {}
+
+    /// An offered encode that nobody has begun, to be done by the calling thread after all.
+    fn unbegun(&mut self) -> Option<Box<EncodeJob>> {
+        None
+    }
+
+    /// An encode of this engine's that somebody has done.
+    fn finished(&mut self) -> Option<Box<EncodeJob>> {
+        None
+    }
+
+    /// Whether what is not encoded by now is to skip its packet.
+    fn is_overdue(&self) -> bool {
+        true
+    }
 }
 
 /// How much one engine holds. Memory for it is reserved at once.
@@ -49,6 +82,15 @@ pub struct Engine {
     berth_of: IdMap<RoomId, usize>,
     seat_of: IdMap<ParticipantId, Seat>,
     loads: SlotLoads,
+    /// Which rooms are awake, by the slot in which they run.
+    rota: Rota,
+    /// Encode jobs that are not in use.
+    jobs: Jobs,
+    /// Encode jobs that other threads have.
+    jobs_out: usize,
+    complexity_cap: u8,
+    /// The slot run last.
+    slot: u64,
     stats: EngineStats,
 }
 
@@ -58,6 +100,8 @@ struct Berth {
     phase: usize,
     /// When it last moved, by the room's own count.
     moved: Option<Tick>,
+    /// The slot in which it fell asleep; `None` while it needs its ticks.
+    asleep: Option<u64>,
     room: Box<Room>,
 }
 
@@ -79,8 +123,32 @@ impl Engine {
             berth_of: map_for(limits.rooms),
             seat_of: map_for(limits.participants),
             loads: SlotLoads::default(),
+            rota: Rota::new(limits.rooms),
+            jobs: Jobs::new(),
+            jobs_out: 0,
+            complexity_cap: u8::MAX,
+            slot: 0,
             stats: EngineStats::default(),
         }
+    }
+
+    /// Lets up to `count` encodes be done by other threads at a time.
+    ///
+    /// Real-time: set-up only (allocates).
+    pub fn reserve_jobs(&mut self, count: usize) {
+        self.jobs.resize_with(count, EncodeJob::empty);
+    }
+
+    /// Spends no more than this libopus complexity, 0..=10, on any encode from now on.
+    ///
+    /// Real-time: safe.
+    pub fn cap_complexity(&mut self, cap: u8) {
+        self.complexity_cap = cap;
+    }
+
+    /// Whether no room needs a tick: until the next packet or command, slots may be left out.
+    pub fn is_idle(&self) -> bool {
+        self.rota.is_empty() && self.jobs_out == 0
     }
 
     /// What it counted.
@@ -111,7 +179,7 @@ impl Engine {
             }
             Command::Reserve { room, members } => match self.room_mut(room) {
                 Some(room) => {
-                    sink.retired(Retired::Members(room.members_mut().reserve(members)));
+                    sink.retired(Retired::Members(room.reserve(members)));
                     None
                 }
                 None => Some(Retired::Members(members)),
@@ -127,9 +195,10 @@ impl Engine {
             Command::SetListener(id, listener) => match self.seat_of.get(&id) {
                 Some(&Seat { berth, member }) => {
                     let replaced = match &mut self.berths[berth] {
-                        Some(berth) => berth.room.members_mut().set_listener(member, listener),
+                        Some(berth) => berth.room.set_listener(member, listener),
                         None => Some(listener),
                     };
+                    self.wake(berth);
                     if let Some(listener) = replaced {
                         sink.retired(Retired::Listener(listener));
                     }
@@ -140,6 +209,9 @@ impl Engine {
             #[cfg(any(test, feature = "fault-injection"))]
             Command::Break(id) => {
                 self.with_room(id, Room::break_down);
+                if let Some(&berth) = self.berth_of.get(&id) {
+                    self.wake(berth);
+                }
                 None
             }
         };
@@ -153,18 +225,22 @@ impl Engine {
     ///
     /// Real-time: safe.
     pub fn push(&mut self, from: ParticipantId, packet: &Packet, arrival: Time) -> Option<Pushed> {
-        let taken = self.seat_of.get(&from).and_then(|seat| {
+        let taken = self.seat_of.get(&from).copied().and_then(|seat| {
             let berth = self.berths[seat.berth].as_mut()?;
             let room = &mut berth.room;
             let push = || room.push(seat.member, packet, arrival);
             let Ok(taken) = catch_unwind(AssertUnwindSafe(push)) else {
                 // What it left half done is not to be mixed: the next tick retires the room.
                 berth.room.break_down();
+                self.wake(seat.berth);
                 return None;
             };
             let taken = taken?;
+            if taken.wakes {
+                self.wake(seat.berth);
+            }
             if let Some(rhythm) = taken.wanted {
-                berth.move_to_meet(rhythm, &mut self.loads);
+                self.move_to_meet(seat.berth, rhythm);
             }
             Some(taken.pushed)
         });
@@ -172,7 +248,7 @@ impl Engine {
         taken
     }
 
-    /// Runs one tick of every room whose phase falls on `slot`.
+    /// Runs one tick of every room whose phase falls on `slot` and that needs one.
     ///
     /// - `slot`: counts [`SLOT`](crate::format::SLOT)s since the caller's origin; the media clock
     ///   of what goes out follows it, slots that were left out included.
@@ -180,30 +256,126 @@ impl Engine {
     ///
     /// Real-time: safe.
     pub fn run_slot(&mut self, slot: u64, now: Time, sink: &mut dyn Sink) {
-        // Wraps as RTP time does.
-        let time = RtpTime((slot as u32).wrapping_mul(SLOT_SAMPLES as u32));
-        for index in 0..self.berths.len() {
-            let Some(berth) = &mut self.berths[index] else {
+        self.slot = slot;
+        while let Some(job) = sink.finished() {
+            self.take_back(job, sink);
+        }
+        let time = media_time(slot);
+        // From the end: a room that falls asleep or is removed gives its place to the last.
+        for at in (0..self.rota.due(slot).len()).rev() {
+            let Some(&index) = self.rota.due(slot).get(at) else {
                 continue;
             };
-            if !berth.is_due(slot) {
-                continue;
-            }
-            let room = &mut berth.room;
-            match catch_unwind(AssertUnwindSafe(|| room.tick(now, time, sink))) {
-                Ok(tick) => {
-                    self.stats.ticks_total += 1;
-                    self.stats.packets_total += tick.packets;
-                    self.stats.encode_failures_total += tick.encode_failures;
-                    self.take_left(index, sink);
+            self.run_room(index, now, time, sink);
+        }
+    }
+
+    fn run_room(&mut self, index: usize, now: Time, time: RtpTime, sink: &mut dyn Sink) {
+        let Some(berth) = &mut self.berths[index] else {
+            return;
+        };
+        let mut hands = Hands {
+            sink,
+            jobs: &mut self.jobs,
+            complexity_cap: self.complexity_cap,
+        };
+        let free = hands.jobs.len();
+        let room = &mut berth.room;
+        let outcome = catch_unwind(AssertUnwindSafe(|| room.tick(now, time, &mut hands)));
+        self.jobs_out += free - self.jobs.len();
+        match outcome {
+            Ok(tick) => {
+                self.stats.ticks_total += 1;
+                self.stats.add(&tick);
+                if tick.encodes_offered > 0 {
+                    self.see_to_offered(sink);
                 }
-                Err(_) => {
-                    self.stats.faults_total += 1;
-                    let room = room.id();
-                    self.remove_room(index, sink);
-                    sink.event(Event::RoomFault { room });
+                if tick.asleep {
+                    self.lull(index);
+                }
+                self.take_left(index, sink);
+            }
+            Err(_) => {
+                self.stats.faults_total += 1;
+                let room = berth.room.id();
+                self.remove_room(index, sink);
+                sink.event(Event::RoomFault { room });
+            }
+        }
+    }
+
+    /// Encodes what nobody else has begun and hands out what others have done, until all is done or
+    /// it is too late.
+    fn see_to_offered(&mut self, sink: &mut dyn Sink) {
+        while self.jobs_out > 0 {
+            if let Some(mut job) = sink.unbegun() {
+                job.run();
+                self.take_back(job, sink);
+            } else if let Some(job) = sink.finished() {
+                self.take_back(job, sink);
+            } else if sink.is_overdue() {
+                return;
+            } else {
+                core::hint::spin_loop();
+            }
+        }
+    }
+
+    /// Returns a job's stream to its listener, wherever that one is by now.
+    fn take_back(&mut self, mut job: Box<EncodeJob>, sink: &mut dyn Sink) {
+        self.jobs_out = self.jobs_out.saturating_sub(1);
+        let seat = self.seat_of.get(&job.to).copied();
+        let berth = seat.and_then(|seat| Some((self.berths[seat.berth].as_mut()?, seat.member)));
+        match berth.filter(|(berth, _)| berth.room.id() == job.room) {
+            Some((berth, member)) => {
+                let now = media_time(self.slot);
+                let stats = berth.room.take_back(member, &mut job, now, sink);
+                self.stats.add(&stats);
+            }
+            None => {
+                if let Some(listener) = job.listener.take() {
+                    sink.retired(Retired::Listener(listener));
                 }
             }
+        }
+        self.jobs.push(job);
+    }
+
+    /// Lets a room sleep: it gets no tick until it is woken.
+    fn lull(&mut self, index: usize) {
+        if let Some(berth) = &mut self.berths[index]
+            && berth.asleep.is_none()
+        {
+            berth.asleep = Some(self.slot);
+            let tick = berth.room.settings().tick;
+            self.rota.strike(index, berth.phase, tick);
+        }
+    }
+
+    /// Gives a room its ticks again.
+    fn wake(&mut self, index: usize) {
+        if let Some(berth) = &mut self.berths[index]
+            && let Some(since) = berth.asleep.take()
+        {
+            let tick = berth.room.settings().tick;
+            let slots = self.slot.saturating_sub(since);
+            berth.room.skip(slots / tick.slots() as u64);
+            self.rota.enter(index, berth.phase, tick);
+        }
+    }
+
+    /// Moves a room to where the packets of `rhythm` wait less.
+    fn move_to_meet(&mut self, index: usize, rhythm: Rhythm) {
+        let Some(berth) = &mut self.berths[index] else {
+            return;
+        };
+        let tick = berth.room.settings().tick;
+        let before = berth.phase;
+        berth.move_to_meet(rhythm, &mut self.loads);
+        if berth.phase != before && berth.asleep.is_none() {
+            let after = berth.phase;
+            self.rota.strike(index, before, tick);
+            self.rota.enter(index, after, tick);
         }
     }
 
@@ -223,14 +395,20 @@ impl Engine {
             }
         };
         let phase = self.loads.least_loaded(room.settings().tick);
+        // A room comes with nobody in it, who first has to be added.
+        let is_empty = room.members().is_empty();
         let berth = Berth {
             phase,
             moved: None,
+            asleep: Some(self.slot),
             room,
         };
         berth.weigh(1 + berth.room.members().len() as isize, &mut self.loads);
         self.berths[index] = Some(berth);
         self.berth_of.insert(id, index);
+        if !is_empty {
+            self.wake(index);
+        }
         Ok(())
     }
 
@@ -239,6 +417,10 @@ impl Engine {
             return;
         };
         berth.weigh(-1 - berth.room.members().len() as isize, &mut self.loads);
+        if berth.asleep.is_none() {
+            let tick = berth.room.settings().tick;
+            self.rota.strike(index, berth.phase, tick);
+        }
         self.berth_of.remove(&berth.room.id());
         for id in berth.room.members().ids() {
             // Someone who is fading out here may sit elsewhere by now.
@@ -274,6 +456,7 @@ impl Engine {
             member,
         };
         self.seat_of.insert(id, seat);
+        self.wake(index);
         Ok(())
     }
 
@@ -283,8 +466,9 @@ impl Engine {
             return;
         };
         if let Some(berth) = &mut self.berths[seat.berth] {
-            berth.room.members_mut().dismiss(seat.member);
+            berth.room.dismiss(seat.member);
         }
+        self.wake(seat.berth);
         self.take_left(seat.berth, sink);
     }
 
@@ -293,7 +477,7 @@ impl Engine {
         let Some(berth) = &mut self.berths[index] else {
             return;
         };
-        while let Some((participant, place)) = berth.room.members_mut().take_left() {
+        while let Some((participant, place)) = berth.room.take_left() {
             berth.weigh(-1, &mut self.loads);
             if let Some(moved) = berth.room.members().at(place)
                 && let Some(seat) = self.seat_of.get_mut(&moved)
@@ -318,11 +502,6 @@ impl Engine {
 }
 
 impl Berth {
-    fn is_due(&self, slot: u64) -> bool {
-        slot % self.room.settings().tick.slots() as u64 == self.phase as u64
-            && !self.room.members().is_empty()
-    }
-
     /// Adds `by` to what the room's slots carry, or takes it away.
     fn weigh(&self, by: isize, loads: &mut SlotLoads) {
         loads.change(self.phase, self.room.settings().tick, by);
@@ -344,242 +523,10 @@ impl Berth {
     }
 }
 
-type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
-
-/// Twice the places, so that a map which has seen many come and go is tidied in place and never
-/// grows.
-fn map_for<K, V>(entries: usize) -> IdMap<K, V> {
-    HashMap::with_capacity_and_hasher(entries * 2 + 1, BuildHasherDefault::default())
-}
-
-/// Hashes the ids, which the server itself chose at random or in sequence: nobody can aim at a
-/// bucket.
-#[derive(Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u32(u32::from(byte));
-        }
-    }
-
-    fn write_u32(&mut self, id: u32) {
-        // Fibonacci hashing: an odd number near 2^64 over the golden ratio spreads neighbours over
-        // the upper bits.
-        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
+/// A slot's instant on the media clock, which wraps as RTP time does.
+fn media_time(slot: u64) -> RtpTime {
+    RtpTime((slot as u32).wrapping_mul(SLOT_SAMPLES as u32))
 }
 
 #[cfg(all(test, feature = "opus"))]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::command::Shared;
-    use crate::format::{Layout, SLOT, TickLength};
-    use crate::members::Members;
-    use crate::participant::ParticipantConfig;
-    use crate::room::RoomSettings;
-
-    #[derive(Default)]
-    struct Log {
-        packets: Vec<(ParticipantId, RtpTime)>,
-        events: Vec<Event>,
-        retired: Vec<Retired>,
-    }
-
-    impl Sink for Log {
-        fn packet(&mut self, to: &[ParticipantId], packet: &OutPacket) {
-            self.packets.extend(to.iter().map(|to| (*to, packet.time)));
-        }
-
-        fn event(&mut self, event: Event) {
-            self.events.push(event);
-        }
-
-        fn retired(&mut self, retired: Retired) {
-            self.retired.push(retired);
-        }
-    }
-
-    struct Bench {
-        engine: Engine,
-        log: Log,
-    }
-
-    impl Bench {
-        fn new(rooms: usize, participants: usize) -> Bench {
-            let limits = EngineLimits {
-                rooms,
-                participants,
-            };
-            Bench {
-                engine: Engine::new(limits),
-                log: Log::default(),
-            }
-        }
-
-        fn apply(&mut self, command: Command) {
-            self.engine.apply(command, &mut self.log);
-        }
-
-        fn add_room(&mut self, id: u32, tick: TickLength, capacity: usize) {
-            let settings = RoomSettings {
-                tick,
-                ..RoomSettings::default()
-            };
-            self.apply(Command::AddRoom(Box::new(Room::new(
-                RoomId(id),
-                settings,
-                capacity,
-            ))));
-        }
-
-        fn join(&mut self, room: u32, id: u32, tick: TickLength) {
-            use crate::profile::{Profile, ReceiverLimits, Recipe};
-            let config = ParticipantConfig {
-                id: ParticipantId(id),
-                talks: true,
-                listens: Some(Recipe::new(
-                    Profile::LowDelay,
-                    &ReceiverLimits::default(),
-                    tick,
-                )),
-                layout: Layout::Mono,
-                tick,
-            };
-            self.apply(Command::AddParticipant {
-                room: RoomId(room),
-                participant: Box::new(Participant::new(config, Arc::new(Shared::default()))),
-            });
-        }
-
-        fn run(&mut self, slots: core::ops::Range<u64>) {
-            for slot in slots {
-                let now = Time::from_us(slot * SLOT.as_micros() as u64);
-                self.engine.run_slot(slot, now, &mut self.log);
-            }
-        }
-    }
-
-    #[test]
-    fn rooms_spread_over_the_slots() {
-        let mut bench = Bench::new(16, 16);
-        for room in 0..8 {
-            bench.add_room(room, TickLength::Ms20, 2);
-            bench.join(room, room + 1, TickLength::Ms20);
-        }
-        let loads = |bench: &Bench| -> Vec<usize> {
-            let phases = 0..8;
-            phases
-                .map(|phase| bench.engine.loads.of(phase, TickLength::Ms20))
-                .collect()
-        };
-        assert_eq!(loads(&bench), [2; 8]);
-        bench.add_room(8, TickLength::Ms10, 2);
-        assert_eq!(loads(&bench).iter().sum::<usize>(), 18);
-        bench.apply(Command::RemoveRoom(RoomId(3)));
-        bench.apply(Command::RemoveRoom(RoomId(8)));
-        let emptied = loads(&bench).iter().position(|&load| load == 0).unwrap();
-        bench.add_room(9, TickLength::Ms20, 2);
-        assert_eq!(loads(&bench)[emptied], 1);
-    }
-
-    #[test]
-    fn a_room_ticks_once_per_tick_and_its_time_follows_the_slots() {
-        for tick in [TickLength::Ms10, TickLength::Ms20] {
-            let mut bench = Bench::new(1, 1);
-            bench.add_room(1, tick, 1);
-            bench.join(1, 5, tick);
-            bench.run(800..880);
-            assert_eq!(bench.engine.stats().ticks_total, 80 / tick.slots() as u64);
-            // The tail of a silence that began before anyone came.
-            let times: Vec<u32> = bench.log.packets.iter().map(|(_, time)| time.0).collect();
-            assert_eq!(times[0] % 120, 0);
-            assert_eq!(times[1] - times[0], tick.samples() as u32);
-            // 80 slots are left out: time goes on with them.
-            bench.run(960..1_040);
-            let last = bench.log.packets.last().unwrap().1;
-            assert!(last.0 >= 960 * 120);
-        }
-    }
-
-    #[test]
-    fn an_empty_room_does_not_tick() {
-        let mut bench = Bench::new(1, 1);
-        bench.add_room(1, TickLength::Ms20, 1);
-        bench.run(0..80);
-        assert_eq!(bench.engine.stats().ticks_total, 0);
-    }
-
-    #[test]
-    fn a_fault_costs_one_room() {
-        let mut bench = Bench::new(4, 8);
-        for room in 1..=3 {
-            bench.add_room(room, TickLength::Ms20, 2);
-            bench.join(room, room * 10, TickLength::Ms20);
-        }
-        bench.apply(Command::Break(RoomId(2)));
-        bench.run(0..80);
-        assert_eq!(bench.log.events, [Event::RoomFault { room: RoomId(2) }]);
-        assert!(matches!(&bench.log.retired[..], [Retired::Room(room)] if room.id() == RoomId(2)));
-        assert_eq!(bench.engine.stats().rooms, 2);
-        assert_eq!(bench.engine.stats().participants, 2);
-        assert_eq!(bench.engine.stats().ticks_total, 20);
-        // The id is free again.
-        bench.add_room(2, TickLength::Ms20, 2);
-        bench.join(2, 20, TickLength::Ms20);
-        assert_eq!(bench.engine.stats().participants, 3);
-    }
-
-    #[test]
-    fn what_has_no_place_comes_back() {
-        let mut bench = Bench::new(1, 2);
-        bench.add_room(1, TickLength::Ms20, 1);
-        bench.add_room(1, TickLength::Ms20, 1);
-        bench.add_room(2, TickLength::Ms20, 1);
-        assert_eq!(bench.log.retired.len(), 2, "one twice, one too many");
-        bench.join(1, 5, TickLength::Ms10);
-        assert_eq!(bench.log.retired.len(), 3, "built for another tick");
-        bench.join(1, 5, TickLength::Ms20);
-        bench.join(1, 6, TickLength::Ms20);
-        assert_eq!(bench.log.retired.len(), 4, "no place");
-        bench.apply(Command::Reserve {
-            room: RoomId(1),
-            members: Members::with_capacity(4),
-        });
-        bench.join(1, 5, TickLength::Ms20);
-        assert_eq!(bench.log.retired.len(), 6, "the old list, and an id twice");
-        bench.join(1, 6, TickLength::Ms20);
-        bench.join(1, 7, TickLength::Ms20);
-        assert_eq!(bench.log.retired.len(), 7, "one too many for the engine");
-        bench.join(9, 8, TickLength::Ms20);
-        bench.apply(Command::RemoveParticipant(ParticipantId(99)));
-        bench.apply(Command::RemoveRoom(RoomId(99)));
-        assert_eq!(bench.log.retired.len(), 8, "no such room");
-        assert_eq!(bench.engine.stats().refused_total, 9);
-    }
-
-    #[test]
-    fn the_rest_is_found_when_someone_leaves() {
-        let mut bench = Bench::new(1, 4);
-        bench.add_room(1, TickLength::Ms20, 4);
-        for id in 1..=4 {
-            bench.join(1, id, TickLength::Ms20);
-        }
-        for id in [1, 3] {
-            bench.apply(Command::RemoveParticipant(ParticipantId(id)));
-        }
-        for id in [2, 4] {
-            let seat = bench.engine.seat_of[&ParticipantId(id)];
-            let room = &bench.engine.berths[seat.berth].as_ref().unwrap().room;
-            assert_eq!(room.members().at(seat.member), Some(ParticipantId(id)));
-        }
-        assert_eq!(bench.engine.loads.of(0, TickLength::Ms20), 3);
-    }
-}
+mod tests;

@@ -14,8 +14,10 @@
 //! | gain, meter, gate of one participant | [`strip`], [`gate`] |
 //! | the sum, and the sum without one | [`bus`] |
 //! | the ceiling of every mix | [`limiter`] |
-//! | one listener's packets | [`listener`], [`profile`] |
+//! | one stream's packets; who may share them | [`listener`], [`profile`], [`listeners`] |
+//! | encodes that another thread may do | [`crew`] |
 //! | one tick of one room; all rooms | [`room`], [`engine`] |
+//! | less care where there is too much to do | [`governor`] |
 //! | what comes in and goes out beside packets | [`command`], [`stats`] |
 //!
 //! It knows no threads, sockets, async, clocks or logs: time is an argument, and what has to be told
@@ -27,14 +29,17 @@
 pub mod bus;
 pub mod codec;
 pub mod command;
+pub mod crew;
 pub mod delay;
 pub mod engine;
 pub mod format;
 pub mod frame;
 pub mod gate;
+pub mod governor;
 pub mod jitter;
 pub mod limiter;
 pub mod listener;
+pub mod listeners;
 pub mod members;
 pub mod opus_toc;
 pub mod packet;

@@ -1,7 +1,9 @@
 //! One listener's stream: mixes in, packets out.
 //!
 //! Limits the mix, gathers ticks to packets of its recipe's length, encodes them, and falls silent
-//! with the mix. Packet boundaries follow the room's tick counter, so that all listeners of equal
+//! with the mix. Gathering and encoding are two calls: the first belongs to the room's tick, the
+//! second may be done by any thread. Which listeners are served by one stream is decided elsewhere
+//! ([`crate::listeners`]). Packet boundaries follow the room's tick counter, so that all listeners of equal
 //! recipes cut at the same instants. The RTP clock runs on through silence (RFC 3550, 5.1); the
 //! marker starts each talk-spurt (RFC 3551, 4.1).
 
@@ -53,7 +55,7 @@ pub enum Heard {
 pub struct Listener {
     recipe: Recipe,
     encoder: Box<dyn Encode>,
-    loss_percent: u8,
+    tuning: Tuning,
     limiter: Limiter,
     tick: TickLength,
     packet_ticks: u64,
@@ -68,6 +70,33 @@ pub struct Listener {
     in_spurt: bool,
     /// How long the stream has been silent, saturating.
     silent_ms: u32,
+    /// `pcm` holds a whole packet that is to be encoded.
+    due: Option<Due>,
+}
+
+/// What changes while a stream goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tuning {
+    /// Loss the stream is prepared for, one of the classes of [`loss_class`], percent.
+    pub loss_percent: u8,
+    /// Most libopus complexity to be spent, 0..=10.
+    pub complexity_cap: u8,
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        Tuning {
+            loss_percent: 0,
+            complexity_cap: 10,
+        }
+    }
+}
+
+/// A packet that is to be encoded.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    marker: bool,
+    sources: Sources,
 }
 
 impl Listener {
@@ -89,7 +118,7 @@ impl Listener {
         Listener {
             recipe,
             encoder,
-            loss_percent: 0,
+            tuning: Tuning::default(),
             limiter: Limiter::new(),
             tick,
             packet_ticks: u64::from(packet_ticks),
@@ -99,6 +128,7 @@ impl Listener {
             sources: Sources::default(),
             in_spurt: false,
             silent_ms: 0,
+            due: None,
         }
     }
 
@@ -112,15 +142,47 @@ impl Listener {
         self.tick
     }
 
-    /// Prepares the stream for the loss its receiver reports, percent.
+    /// Prepares the stream for what its receivers report and for what the machine can spend.
     ///
     /// Real-time: safe.
-    pub fn expect_loss(&mut self, percent: u8) {
-        let class = loss_class(percent);
-        if class != self.loss_percent {
-            self.loss_percent = class;
-            self.encoder.configure(&self.recipe.settings(class));
+    pub fn tune(&mut self, tuning: Tuning) {
+        if tuning != self.tuning {
+            self.tuning = tuning;
+            let mut settings = self.recipe.settings(loss_class(tuning.loss_percent));
+            settings.complexity = settings.complexity.min(tuning.complexity_cap);
+            self.encoder.configure(&settings);
         }
+    }
+
+    /// Takes over where the stream of `other` stands: its encoder, its ceiling and the part of a
+    /// packet that is gathered. Who has heard `other` so far can hear this one and not notice.
+    ///
+    /// Changes nothing, and says `false`, if the two are not of one recipe.
+    ///
+    /// Real-time: safe.
+    pub fn follow(&mut self, other: &Listener) -> bool {
+        let alike = self.recipe == other.recipe && self.tick == other.tick;
+        if !alike || !self.encoder.follow(&*other.encoder) {
+            return false;
+        }
+        self.pcm.copy_from_slice(&other.pcm);
+        self.tuning = other.tuning;
+        self.limiter = other.limiter;
+        self.sounding = other.sounding;
+        self.time = other.time;
+        self.sources = other.sources;
+        self.in_spurt = other.in_spurt;
+        self.silent_ms = other.silent_ms;
+        self.due = other.due;
+        true
+    }
+
+    /// Whether who hears this stream could go on with that of `other`, which has been given the same
+    /// mix for a while: no packet is half gathered, and the two ceilings stand alike.
+    pub fn can_merge_into(&self, other: &Listener, turn: Turn) -> bool {
+        let between_packets = turn.tick.0.is_multiple_of(self.packet_ticks);
+        let apart = self.limiter.gain() / other.limiter.gain();
+        between_packets && (1.0 / MERGE_GAIN..=MERGE_GAIN).contains(&apart)
     }
 
     /// Whether a silent mix would send nothing, and change nothing, ever again: what makes a silent
@@ -129,10 +191,12 @@ impl Listener {
         !self.sounding && self.silent_ms > REFRESHED_MS
     }
 
-    /// Takes in one tick of its mix; when that fills a packet, encodes it to `packet`.
+    /// Takes in one tick of its mix; says whether there is now a packet to be
+    /// [encoded](Listener::encode). One that was not encoded in time is lost.
     ///
     /// Real-time: safe.
-    pub fn hear(&mut self, turn: Turn, mix: Mix<'_>, packet: &mut OutPacket) -> Heard {
+    pub fn gather(&mut self, turn: Turn, mix: Mix<'_>) -> bool {
+        self.due = None;
         let position = turn.tick.0 % self.packet_ticks;
         match mix {
             Mix::Sound { frame, sources } => {
@@ -140,10 +204,10 @@ impl Listener {
                 if !self.sounding {
                     self.begin(position);
                 }
-                self.gather(position as usize, frame);
+                self.store(position as usize, frame);
                 self.sources = *sources;
             }
-            Mix::Silent if self.is_asleep() => return Heard::Nothing,
+            Mix::Silent if self.is_asleep() => return false,
             Mix::Silent => {
                 self.limiter.reset();
                 if self.sounding {
@@ -152,15 +216,37 @@ impl Listener {
             }
         }
         if position + 1 < self.packet_ticks {
-            return Heard::Nothing;
+            return false;
         }
         let passed_samples = position as u32 * self.tick.samples() as u32;
         self.time = RtpTime(turn.time.0.wrapping_sub(passed_samples));
-        if self.sounding {
-            self.finish_sound(packet)
+        self.due = if self.sounding {
+            Some(self.finish_sound())
         } else {
-            self.finish_silence(packet)
+            self.finish_silence()
+        };
+        self.due.is_some()
+    }
+
+    /// Encodes what is gathered to `packet`.
+    ///
+    /// Real-time: safe.
+    pub fn encode(&mut self, packet: &mut OutPacket) -> Heard {
+        let Some(due) = self.due.take() else {
+            return Heard::Nothing;
+        };
+        if self.encoder.encode(&self.pcm, &mut packet.payload).is_err() {
+            return Heard::Failed;
         }
+        if self.recipe.dtx && packet.payload.as_slice().len() <= DTX_MAX_BYTES {
+            // The encoder's own DTX says that this packet need not be sent (RFC 6716, 2.1.9).
+            self.in_spurt = false;
+            return Heard::Nothing;
+        }
+        packet.time = self.time;
+        packet.marker = due.marker;
+        packet.sources = due.sources;
+        Heard::Packet
     }
 
     /// Starts a packet's sound at `position`: what came before in it was silent.
@@ -175,7 +261,7 @@ impl Listener {
         &mut self.pcm[position * len..][..len]
     }
 
-    fn gather(&mut self, position: usize, frame: &Frame) {
+    fn store(&mut self, position: usize, frame: &Frame) {
         let from = frame.layout();
         let to = self.recipe.layout;
         let pcm = self.tick_of_pcm(position);
@@ -196,12 +282,13 @@ impl Listener {
         }
     }
 
-    fn finish_sound(&mut self, packet: &mut OutPacket) -> Heard {
+    fn finish_sound(&mut self) -> Due {
         self.sounding = false;
         self.silent_ms = 0;
-        let marker = !core::mem::replace(&mut self.in_spurt, true);
-        let sources = self.sources;
-        self.encode(marker, sources, packet)
+        Due {
+            marker: !core::mem::replace(&mut self.in_spurt, true),
+            sources: self.sources,
+        }
     }
 
     /// A tail, so that the far decoder fades and settles; a refresh now and then, so that a lost
@@ -210,7 +297,7 @@ impl Listener {
     /// The encoder keeps its state over the pause: the next onset then comes out within 0.5 dB of
     /// where it should, while a CELT encoder that starts afresh loses its first 20 ms after a short
     /// pause.
-    fn finish_silence(&mut self, packet: &mut OutPacket) -> Heard {
+    fn finish_silence(&mut self) -> Option<Due> {
         let before_ms = self.silent_ms;
         self.silent_ms = before_ms.saturating_add(self.recipe.packet_ms);
         let is_tail = before_ms < TAIL_MS;
@@ -219,25 +306,13 @@ impl Listener {
             self.in_spurt = false;
         }
         if !is_tail && (!is_refresh || before_ms >= REFRESHED_MS) {
-            return Heard::Nothing;
+            return None;
         }
         self.pcm.fill(0.0);
-        self.encode(false, Sources::default(), packet)
-    }
-
-    fn encode(&mut self, marker: bool, sources: Sources, packet: &mut OutPacket) -> Heard {
-        if self.encoder.encode(&self.pcm, &mut packet.payload).is_err() {
-            return Heard::Failed;
-        }
-        if self.recipe.dtx && packet.payload.as_slice().len() <= DTX_MAX_BYTES {
-            // The encoder's own DTX says that this packet need not be sent (RFC 6716, 2.1.9).
-            self.in_spurt = false;
-            return Heard::Nothing;
-        }
-        packet.time = self.time;
-        packet.marker = marker;
-        packet.sources = sources;
-        Heard::Packet
+        Some(Due {
+            marker: false,
+            sources: Sources::default(),
+        })
     }
 }
 
@@ -261,6 +336,10 @@ const REFRESH_MS: u32 = 400;
 /// After this, whoever still listens has heard the silence.
 const REFRESHED_MS: u32 = 2_000;
 
+/// How far apart two ceilings may stand for a listener to change from one to the other: 0.1 dB, the
+/// least step of loudness that anybody hears.
+const MERGE_GAIN: f32 = 1.011_6;
+
 /// The longest packet that carries nothing but "nothing": a table-of-contents byte and a count.
 pub(crate) const DTX_MAX_BYTES: usize = 2;
 
@@ -273,6 +352,7 @@ const _: () = assert!(SAMPLE_RATE_HZ.is_multiple_of(1_000));
     reason = "a recorder may lock; the engine may not"
 )]
 mod tests {
+    use std::any::Any;
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -296,6 +376,14 @@ mod tests {
         fn configure(&mut self, _: &EncoderSettings) {}
 
         fn reset(&mut self) {}
+
+        fn follow(&mut self, other: &dyn Encode) -> bool {
+            other.as_any().is::<Recorder>()
+        }
+
+        fn as_any(&self) -> &dyn Any {
+            self
+        }
     }
 
     struct Ear {
@@ -346,8 +434,10 @@ mod tests {
                 }
                 None => Mix::Silent,
             };
-            (self.listener.hear(turn, mix, &mut self.packet) == Heard::Packet)
-                .then_some(self.packet)
+            let due = self.listener.gather(turn, mix);
+            let heard = self.listener.encode(&mut self.packet);
+            assert_eq!(due, heard == Heard::Packet);
+            due.then_some(self.packet)
         }
     }
 

@@ -6,6 +6,7 @@
 use core::fmt;
 
 use crate::listener::Listener;
+use crate::listeners::Hearing;
 use crate::packet::Sources;
 use crate::participant::Participant;
 use crate::units::{Level, ParticipantId};
@@ -13,10 +14,34 @@ use crate::units::{Level, ParticipantId};
 /// The places of a room: as many as were reserved when it was built.
 #[derive(Default)]
 pub struct Members {
-    pub(crate) list: Vec<Box<Participant>>,
+    pub(crate) list: Vec<Member>,
+    /// Whose streams have a packet to encode this tick.
+    pub(crate) due: Vec<usize>,
+    /// Whom one packet is for.
+    pub(crate) ids: Vec<ParticipantId>,
     /// Who has something to say this tick; once decided, who is heard, loudest first.
     pub(crate) ranks: Vec<Rank>,
     leaving: usize,
+}
+
+/// A participant and what its room knows of it, side by side, so that a tick passes over those with
+/// whom nothing is the matter without looking into their boxes.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub id: ParticipantId,
+    /// How its stream is made.
+    pub hearing: Hearing,
+    /// Its strip has something to play, to meter or to fade.
+    pub awake: bool,
+    /// Heard by the others this tick.
+    pub is_heard: bool,
+    /// On the bus this tick: heard, or fading out.
+    pub in_mix: bool,
+    /// The others have been told that it is heard.
+    pub talking: bool,
+    /// To be taken out as soon as its voice has faded.
+    pub leaving: bool,
+    pub participant: Box<Participant>,
 }
 
 /// One who has something to say this tick.
@@ -35,6 +60,8 @@ impl Members {
     pub fn with_capacity(capacity: usize) -> Members {
         Members {
             list: Vec::with_capacity(capacity),
+            due: Vec::with_capacity(capacity),
+            ids: Vec::with_capacity(capacity),
             ranks: Vec::with_capacity(capacity),
             leaving: 0,
         }
@@ -42,7 +69,9 @@ impl Members {
 
     /// Places, taken and free.
     pub fn capacity(&self) -> usize {
-        self.list.capacity().min(self.ranks.capacity())
+        let lists = [self.due.capacity(), self.ids.capacity()];
+        let least = lists.into_iter().fold(self.ranks.capacity(), usize::min);
+        self.list.capacity().min(least)
     }
 
     /// How many are in, those on the way out included.
@@ -57,13 +86,13 @@ impl Members {
 
     /// Everyone in it.
     pub fn ids(&self) -> impl Iterator<Item = ParticipantId> {
-        self.list.iter().map(|participant| participant.id)
+        self.list.iter().map(|member| member.id)
     }
 
     /// Who sits at `place`, if it is not on the way out.
     pub(crate) fn at(&self, place: usize) -> Option<ParticipantId> {
-        let participant = self.list.get(place)?;
-        (!participant.leaving).then_some(participant.id)
+        let member = self.list.get(place)?;
+        (!member.leaving).then_some(member.id)
     }
 
     /// Seats a participant, or gives it back if there is no place.
@@ -71,7 +100,16 @@ impl Members {
         if self.len() >= self.capacity() {
             return Err(participant);
         }
-        self.list.push(participant);
+        self.list.push(Member {
+            id: participant.id,
+            hearing: Hearing::Deaf,
+            awake: participant.strip.is_some(),
+            is_heard: false,
+            in_mix: false,
+            talking: false,
+            leaving: false,
+            participant,
+        });
         Ok(self.len() - 1)
     }
 
@@ -89,9 +127,10 @@ impl Members {
     /// Lets the one at `place` fade out; [`take_left`](Members::take_left) gives it back after
     /// that.
     pub(crate) fn dismiss(&mut self, place: usize) {
-        if let Some(participant) = self.list.get_mut(place) {
-            self.leaving += usize::from(!participant.leaving);
-            participant.leaving = true;
+        if let Some(member) = self.list.get_mut(place) {
+            self.leaving += usize::from(!member.leaving);
+            member.leaving = true;
+            member.awake = member.participant.strip.is_some();
         }
     }
 
@@ -102,9 +141,9 @@ impl Members {
             return None;
         }
         let mut list = self.list.iter();
-        let place = list.position(|member| member.leaving && !member.is_audible())?;
+        let place = list.position(|it| it.leaving && !it.participant.is_audible())?;
         self.leaving -= 1;
-        Some((self.list.swap_remove(place), place))
+        Some((self.list.swap_remove(place).participant, place))
     }
 
     /// Replaces the stream of the one at `place`; gives back what is no longer needed, which is
@@ -115,8 +154,8 @@ impl Members {
         listener: Box<Listener>,
     ) -> Option<Box<Listener>> {
         match self.list.get_mut(place) {
-            Some(participant) if listener.tick() == participant.tick => {
-                participant.listener.replace(listener)
+            Some(member) if member.participant.tick == listener.tick() => {
+                member.participant.listener.replace(listener)
             }
             _ => Some(listener),
         }

@@ -37,13 +37,8 @@ pub struct Participant {
     pub(crate) tick: TickLength,
     pub(crate) shared: Arc<Shared>,
     pub(crate) strip: Option<Strip>,
+    /// Its stream; none while another thread encodes it.
     pub(crate) listener: Option<Box<Listener>>,
-    /// Heard by the others this tick.
-    pub(crate) is_heard: bool,
-    /// The others have been told that it is heard.
-    pub(crate) talking: bool,
-    /// To be taken out as soon as its voice has faded.
-    pub(crate) leaving: bool,
 }
 
 impl Participant {
@@ -86,9 +81,6 @@ impl Participant {
                 .listens
                 .zip(encoder)
                 .map(|(recipe, encoder)| Box::new(Listener::with_encoder(recipe, tick, encoder))),
-            is_heard: false,
-            talking: false,
-            leaving: false,
         }
     }
 

@@ -70,7 +70,7 @@ impl SlotLoads {
 }
 
 /// The slots of a longest tick in which a room of this phase runs.
-fn slots_of(phase: usize, tick: TickLength) -> impl Iterator<Item = usize> {
+pub(crate) fn slots_of(phase: usize, tick: TickLength) -> impl Iterator<Item = usize> {
     (phase..SLOTS).step_by(tick.slots())
 }
 
@@ -83,7 +83,7 @@ pub fn may_move_again(last: Option<Tick>, now: Tick) -> bool {
 }
 
 /// Slots of the longest tick.
-const SLOTS: usize = TickLength::Ms20.slots();
+pub(crate) const SLOTS: usize = TickLength::Ms20.slots();
 
 /// Kept between a packet being ready and the tick: a packet that comes later than all before it
 /// would otherwise miss its tick and cost a whole one of delay.

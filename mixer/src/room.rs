@@ -1,9 +1,15 @@
 //! One tick of one room.
 //!
-//! pull and decode each strip -> meter -> decide contributors -> sum -> minus own -> limit ->
-//! encode -> hand out -> report. Commands are applied before, by the engine. Contributors are
-//! decided once per tick, and the frame that was added is the frame that is subtracted. A room
+//! pull and decode each strip -> meter -> decide contributors -> sum -> regroup -> minus own ->
+//! limit -> encode -> hand out -> report. Commands are applied before, by the engine. Contributors
+//! are decided once per tick, and the frame that was added is the frame that is subtracted. A room
 //! knows neither the engine nor other rooms.
+//!
+//! Whatever a tick does for somebody with whom nothing is the matter is done for thousands: so
+//! members whose strips are idle are passed over, and a room in which nobody has anything to play
+//! and nothing to be sent [sleeps](TickStats::asleep) until the next packet or command.
+
+mod between;
 
 use core::cmp::Ordering;
 use core::fmt;
@@ -11,16 +17,17 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::bus::Bus;
 use crate::command::Event;
+use crate::crew::Jobs;
 use crate::engine::Sink;
-use crate::format::{Layout, TickLength};
+use crate::format::{Layout, SLOT_SAMPLES, TickLength};
 use crate::frame::Frame;
-use crate::listener::{DTX_MAX_BYTES, Heard, Mix, Turn};
-use crate::members::{Rank, sources_of};
-use crate::opus_toc;
-use crate::packet::{OutPacket, Packet, Payload, Sources};
-use crate::participant::Participant;
+use crate::listener::{Heard, Listener, Mix, Tuning, Turn};
+use crate::listeners::{Hearing, Listeners};
+use crate::members::{Member, Rank, sources_of};
+use crate::packet::{OutPacket, Payload, Sources};
 use crate::phase::Rhythm;
 use crate::playout::Pushed;
+use crate::profile::loss_class;
 use crate::stats::{TickStats, publish};
 use crate::strip::Rules;
 use crate::units::{Decibels, Level, ParticipantId, RoomId, RtpTime, Tick, Time};
@@ -56,6 +63,7 @@ pub struct Room {
     id: RoomId,
     settings: RoomSettings,
     members: Members,
+    listeners: Listeners,
     bus: Bus,
     mix: Frame,
     packet: OutPacket,
@@ -76,6 +84,8 @@ pub(crate) struct Taken {
     /// Nobody is heard, and this packet's sender is likely to be next: when its packets may be
     /// played.
     pub wanted: Option<Rhythm>,
+    /// Its sender has something to play.
+    pub wakes: bool,
 }
 
 impl Room {
@@ -87,6 +97,7 @@ impl Room {
             id,
             settings,
             members: Members::with_capacity(capacity),
+            listeners: Listeners::new(settings.tick),
             bus: Bus::new(settings.layout, settings.tick),
             mix: Frame::new(settings.layout, settings.tick),
             packet: OutPacket {
@@ -129,7 +140,7 @@ impl Room {
     /// - `time`: the same on the media clock of what goes out.
     ///
     /// Real-time: safe.
-    pub fn tick(&mut self, now: Time, time: RtpTime, sink: &mut dyn Sink) -> TickStats {
+    pub(crate) fn tick(&mut self, now: Time, time: RtpTime, hands: &mut Hands<'_>) -> TickStats {
         assert!(!self.broken, "a fault has left this room half done");
         let turn = Turn {
             tick: self.tick,
@@ -139,20 +150,15 @@ impl Room {
         self.listen(now);
         self.decide();
         let contributors = self.sum();
-        let sources = sources_of(&self.members.ranks, None);
+        self.listeners.regroup(&mut self.members.list, turn);
         let mut stats = TickStats {
             contributors,
             ..TickStats::default()
         };
-        for member in 0..self.members.list.len() {
-            match self.hand_out(member, turn, contributors, &sources, sink) {
-                Heard::Packet => stats.packets += 1,
-                Heard::Failed => stats.encode_failures += 1,
-                Heard::Nothing => {}
-            }
-        }
-        self.report(sink);
-        self.advance(&stats);
+        self.mix(turn, contributors, hands.complexity_cap, &mut stats);
+        self.encode(time, hands, &mut stats);
+        self.report(hands.sink);
+        self.advance(&mut stats);
         stats
     }
 
@@ -164,16 +170,21 @@ impl Room {
         };
         let Members { list, ranks, .. } = &mut self.members;
         ranks.clear();
-        for (member, participant) in list.iter_mut().enumerate() {
-            let Some(strip) = &mut participant.strip else {
+        for (place, member) in list.iter_mut().enumerate() {
+            member.is_heard = false;
+            member.in_mix = false;
+            if !member.awake {
+                continue;
+            }
+            let Some(strip) = &mut member.participant.strip else {
                 continue;
             };
-            let settings = &participant.shared.settings;
-            strip.set(settings.muted() || participant.leaving, settings.gain());
+            let settings = &member.participant.shared.settings;
+            strip.set(settings.muted() || member.leaving, settings.gain());
             if strip.listen(&rules) {
                 ranks.push(Rank {
-                    member,
-                    id: participant.id,
+                    member: place,
+                    id: member.id,
                     level: Level::from(strip.level()),
                     loudness_db: strip.loudness().0,
                 });
@@ -198,9 +209,6 @@ impl Room {
             }
         }
         ranks.sort_unstable_by(louder_first);
-        for participant in list.iter_mut() {
-            participant.is_heard = false;
-        }
         for rank in ranks.iter() {
             list[rank.member].is_heard = true;
         }
@@ -209,97 +217,193 @@ impl Room {
     /// Adds every contributor's frame to the bus; says how many there are.
     fn sum(&mut self) -> usize {
         let mut contributors = 0;
-        for participant in &mut self.members.list {
-            let heard = participant.is_heard;
-            let Some(strip) = &mut participant.strip else {
+        for member in self.members.list.iter_mut().filter(|member| member.awake) {
+            let Some(strip) = &mut member.participant.strip else {
                 continue;
             };
-            if strip.contribute(heard) {
+            if strip.contribute(member.is_heard) {
                 if contributors == 0 {
                     self.bus.clear();
                 }
                 self.bus.add(strip.frame());
                 contributors += 1;
+                member.in_mix = true;
             }
         }
         contributors
     }
 
-    /// Takes the listener's own frame out, limits, encodes, hands out.
-    ///
-    /// - `sources`: everyone who is heard.
-    fn hand_out(
-        &mut self,
-        member: usize,
-        turn: Turn,
-        contributors: usize,
-        sources: &Sources,
-        sink: &mut dyn Sink,
-    ) -> Heard {
-        let Members { list, ranks, .. } = &mut self.members;
-        let participant = &mut *list[member];
-        let Some(listener) = participant.listener.as_deref_mut() else {
-            return Heard::Nothing;
-        };
-        if participant.leaving {
-            return Heard::Nothing;
-        }
-        let own = participant.strip.as_ref().filter(|strip| strip.is_in_mix());
-        let sources = match own {
-            Some(_) => &sources_of(ranks, Some(participant.id)),
-            None => sources,
-        };
-        let others = contributors - usize::from(own.is_some());
-        let mix = if others == 0 {
-            Mix::Silent
-        } else {
-            match own {
-                Some(strip) => self.bus.minus_into(strip.frame(), &mut self.mix),
-                None => self.bus.copy_into(&mut self.mix),
+    /// Gives every stream in use its mix: the sum to those of the groups, and to each of the others
+    /// the sum without its own listener's frame. Notes whose have a packet to encode.
+    fn mix(&mut self, turn: Turn, contributors: usize, cap: u8, stats: &mut TickStats) {
+        let everyone = sources_of(&self.members.ranks, None);
+        let Members {
+            list, ranks, due, ..
+        } = &mut self.members;
+        due.clear();
+        self.listeners.tune(list, cap);
+        for (_, leader) in self.listeners.leaders() {
+            let mix = match contributors {
+                0 => Mix::Silent,
+                _ => {
+                    self.bus.copy_into(&mut self.mix);
+                    Mix::Sound {
+                        frame: &mut self.mix,
+                        sources: &everyone,
+                    }
+                }
+            };
+            let listener = &mut list[leader].participant.listener;
+            if listener.as_mut().is_some_and(|it| it.gather(turn, mix)) {
+                due.push(leader);
             }
-            Mix::Sound {
-                frame: &mut self.mix,
-                sources,
-            }
-        };
-        listener.expect_loss(participant.shared.settings.loss_percent());
-        let heard = listener.hear(turn, mix, &mut self.packet);
-        if heard == Heard::Packet {
-            self.gathering_ms = self.gathering_ms.max(listener.recipe().packet_ms);
-            sink.packet(&[participant.id], &self.packet);
-            let sent = &participant.shared.telemetry.sent_total;
-            sent.fetch_add(1, Relaxed);
         }
-        heard
-    }
-
-    /// Publishes every strip's counts and tells who began and who ceased to be heard.
-    fn report(&mut self, sink: &mut dyn Sink) {
-        let room = self.id;
-        for participant in &mut self.members.list {
-            let Some(strip) = &participant.strip else {
+        for (place, member) in list.iter_mut().enumerate() {
+            let Hearing::Private { .. } = member.hearing else {
                 continue;
             };
-            let telemetry = &participant.shared.telemetry;
+            let Some(listener) = member.participant.listener.as_deref_mut() else {
+                // Another thread has not done with it.
+                stats.encodes_skipped += 1;
+                continue;
+            };
+            listener.tune(Tuning {
+                loss_percent: loss_class(member.participant.shared.settings.loss_percent()),
+                complexity_cap: cap,
+            });
+            let strip = &member.participant.strip;
+            let own = strip.as_ref().filter(|_| member.in_mix);
+            let without;
+            let mix = if contributors == usize::from(own.is_some()) {
+                Mix::Silent
+            } else {
+                let sources = match own {
+                    Some(strip) => {
+                        self.bus.minus_into(strip.frame(), &mut self.mix);
+                        without = sources_of(ranks, Some(member.id));
+                        &without
+                    }
+                    None => {
+                        self.bus.copy_into(&mut self.mix);
+                        &everyone
+                    }
+                };
+                Mix::Sound {
+                    frame: &mut self.mix,
+                    sources,
+                }
+            };
+            if listener.gather(turn, mix) {
+                due.push(place);
+            }
+        }
+    }
+
+    /// Encodes what is due and hands it out: the groups' streams here and first, since many wait for
+    /// them; of the others what is more than a few is offered to other threads.
+    fn encode(&mut self, time: RtpTime, hands: &mut Hands<'_>, stats: &mut TickStats) {
+        if self.members.due.len() > ENCODES_ALONE {
+            // The groups' streams come first in the list, and are reached last.
+            while let Some(&place) = self.members.due.last() {
+                if self.is_leader(place) || !self.offer(place, time, hands) {
+                    break;
+                }
+                self.members.due.pop();
+                stats.encodes_offered += 1;
+            }
+        }
+        if stats.encodes_offered > 0 {
+            hands.sink.offered();
+        }
+        for at in 0..self.members.due.len() {
+            let place = self.members.due[at];
+            let listener = &mut self.members.list[place].participant.listener;
+            let heard = match listener {
+                Some(listener) => listener.encode(&mut self.packet),
+                None => Heard::Nothing,
+            };
+            self.hand_out(place, heard, hands.sink, stats);
+        }
+    }
+
+    fn is_leader(&self, place: usize) -> bool {
+        matches!(self.members.list[place].hearing, Hearing::Grouped(_))
+    }
+
+    /// Offers one stream's encode to other threads; `false` if nobody takes it.
+    fn offer(&mut self, place: usize, time: RtpTime, hands: &mut Hands<'_>) -> bool {
+        let member = &mut self.members.list[place];
+        let Some(mut job) = hands.jobs.pop() else {
+            return false;
+        };
+        job.listener = member.participant.listener.take();
+        job.to = member.id;
+        job.room = self.id;
+        job.time = time;
+        let Err(mut job) = hands.sink.offer(job) else {
+            return true;
+        };
+        member.participant.listener = job.listener.take();
+        hands.jobs.push(job);
+        false
+    }
+
+    /// Sends the packet that the stream of the one at `place` has become to all who hear it.
+    fn hand_out(&mut self, place: usize, heard: Heard, sink: &mut dyn Sink, stats: &mut TickStats) {
+        let Members { list, ids, .. } = &mut self.members;
+        let member = &list[place];
+        if let Some(listener) = &member.participant.listener
+            && heard == Heard::Packet
+        {
+            self.gathering_ms = self.gathering_ms.max(listener.recipe().packet_ms);
+        }
+        stats.count(heard);
+        if heard != Heard::Packet {
+            return;
+        }
+        ids.clear();
+        match member.hearing {
+            Hearing::Grouped(_) => {
+                let group = member.hearing;
+                let all = list.iter().filter(|member| member.hearing == group);
+                ids.extend(all.map(|member| member.id));
+            }
+            Hearing::Private { .. } => ids.push(member.id),
+            Hearing::Deaf => return,
+        }
+        stats.packets += ids.len() as u64;
+        sink.packet(ids, &self.packet);
+    }
+
+    /// Publishes the counts of every strip that is awake, and tells who began and who ceased to be
+    /// heard. Who has nothing left to play falls asleep.
+    fn report(&mut self, sink: &mut dyn Sink) {
+        let room = self.id;
+        for member in self.members.list.iter_mut().filter(|member| member.awake) {
+            let Some(strip) = &member.participant.strip else {
+                continue;
+            };
+            let telemetry = &member.participant.shared.telemetry;
             publish(strip.stats(), telemetry);
             telemetry
                 .level
                 .store(Level::from(strip.level()).wire(), Relaxed);
-            let talking = participant.is_heard;
-            if talking != participant.talking {
-                participant.talking = talking;
+            let talking = member.is_heard;
+            if talking != member.talking {
+                member.talking = talking;
                 telemetry.talking.store(talking, Relaxed);
-                let participant = participant.id;
+                let participant = member.id;
                 sink.event(if talking {
                     Event::Talking { room, participant }
                 } else {
                     Event::Stopped { room, participant }
                 });
             }
+            member.awake = !strip.is_idle();
         }
     }
 
-    fn advance(&mut self, stats: &TickStats) {
+    fn advance(&mut self, stats: &mut TickStats) {
         self.tick.0 += 1;
         self.rest_ms = match stats.contributors {
             0 => self.rest_ms.saturating_add(self.settings.tick.ms()),
@@ -307,66 +411,23 @@ impl Room {
         };
         let loudest = self.members.ranks.first();
         self.last_talker = loudest.map(|rank| rank.id).or(self.last_talker);
+        stats.asleep = self.rest_ms > LONGEST_PACKET_MS
+            && stats.encodes_offered == 0
+            && self.members.list.iter().all(has_nothing_to_do)
+            && (self.listeners.leaders())
+                .all(|(_, leader)| has_nothing_to_send(&self.members.list[leader]));
     }
 }
 
-/// What the engine does to a room between ticks. Each is real-time safe.
-impl Room {
-    /// Takes in one packet for the member at `member`; `None` if that one does not talk.
-    pub(crate) fn push(&mut self, member: usize, packet: &Packet, arrival: Time) -> Option<Taken> {
-        let at_rest = self.is_at_rest();
-        let participant = self.members.list.get_mut(member)?;
-        let strip = participant.strip.as_mut()?;
-        let begins = strip.begins_talk_spurt_at(arrival);
-        let pushed = strip.push(packet, arrival);
-        let speaks = packet.level != Some(Level::SILENCE)
-            && packet.payload.as_slice().len() > DTX_MAX_BYTES
-            && !participant.shared.settings.muted();
-        let is_next = begins || self.last_talker == Some(participant.id);
-        let wanted = at_rest && speaks && is_next && pushed == Pushed::Stored;
-        let rhythm = Rhythm {
-            ready: arrival + strip.stats().target,
-            packet_samples: opus_toc::shape(packet.payload.as_slice()).map_or(0, |it| it.samples),
-        };
-        Some(Taken {
-            pushed,
-            wanted: wanted.then_some(rhythm),
-        })
-    }
+/// Nothing to play, not on the way out, and no stream of its own that has anything to send.
+fn has_nothing_to_do(member: &Member) -> bool {
+    let is_private = matches!(member.hearing, Hearing::Private { .. });
+    !member.awake && !member.leaving && (!is_private || has_nothing_to_send(member))
+}
 
-    /// Nobody is heard and nothing is on its way out, so that nobody can notice an odd tick: no
-    /// packet is half full, and none was sent that would overlap with the one being gathered.
-    fn is_at_rest(&self) -> bool {
-        self.rest_ms > LONGEST_PACKET_MS && self.gathering_ms == 0
-    }
-
-    /// Changes what can change while people are in.
-    pub(crate) fn configure(&mut self, settings: RoomSettings) {
-        self.settings.gate_db = settings.gate_db;
-        self.settings.max_contributors = settings.max_contributors;
-    }
-
-    /// Takes in a participant, or gives it back if there is no place or it was built for another
-    /// kind of room.
-    pub(crate) fn add(&mut self, participant: Box<Participant>) -> Result<usize, Box<Participant>> {
-        let fits =
-            participant.tick == self.settings.tick && participant.layout == self.settings.layout;
-        if fits {
-            self.members.add(participant)
-        } else {
-            Err(participant)
-        }
-    }
-
-    /// Its places, for what does not concern the room as a whole.
-    pub(crate) fn members_mut(&mut self) -> &mut Members {
-        &mut self.members
-    }
-
-    /// Makes the next tick panic.
-    pub(crate) fn break_down(&mut self) {
-        self.broken = true;
-    }
+fn has_nothing_to_send(member: &Member) -> bool {
+    let listener = &member.participant.listener;
+    listener.as_deref().is_some_and(Listener::is_asleep)
 }
 
 impl fmt::Debug for Room {
@@ -379,6 +440,24 @@ impl fmt::Debug for Room {
             .finish_non_exhaustive()
     }
 }
+
+/// What a tick works with beside its room.
+pub(crate) struct Hands<'a> {
+    /// Where everything goes.
+    pub sink: &'a mut dyn Sink,
+    /// Empty jobs for encodes that other threads may do; none where there are no others.
+    pub jobs: &'a mut Jobs,
+    /// Most libopus complexity to be spent.
+    pub complexity_cap: u8,
+}
+
+/// As many private encodes are done without asking anybody: less than a millisecond's work, for
+/// which it is not worth waking another thread.
+const ENCODES_ALONE: usize = 6;
+
+/// A packet that has become ready this long after its tick is still sent, two slots: it would be
+/// missed, and no receiver's buffer runs dry by it. A later one might come behind its successor.
+const LATE_SAMPLES: i32 = 2 * SLOT_SAMPLES as i32;
 
 /// The longest packet a recipe has.
 const LONGEST_PACKET_MS: u32 = 60;

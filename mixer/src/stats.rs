@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::command::Telemetry;
+use crate::listener::Heard;
 use crate::playout::PlayoutStats;
 
 /// Totals of one engine since it was made, and what it holds now.
@@ -16,6 +17,10 @@ pub struct EngineStats {
     pub ticks_total: u64,
     /// Packets handed out.
     pub packets_total: u64,
+    /// Packets encoded.
+    pub encodes_total: u64,
+    /// Packets left out because another thread had not encoded them in time.
+    pub encodes_skipped_total: u64,
     /// Mixes the codec refused.
     pub encode_failures_total: u64,
     /// Packets for participants that are not here.
@@ -31,10 +36,38 @@ pub struct EngineStats {
 pub struct TickStats {
     /// Strips on the bus.
     pub contributors: usize,
-    /// Packets handed out.
+    /// Packets handed out, to each who gets one.
     pub packets: u64,
+    /// Packets encoded.
+    pub encodes: u64,
+    /// Encodes offered to other threads.
+    pub encodes_offered: u64,
+    /// Packets left out because another thread had not encoded them in time.
+    pub encodes_skipped: u64,
     /// Mixes the codec refused.
     pub encode_failures: u64,
+    /// Further ticks would do nothing until the next packet or command.
+    pub asleep: bool,
+}
+
+impl TickStats {
+    /// Counts one encode.
+    pub(crate) fn count(&mut self, heard: Heard) {
+        match heard {
+            Heard::Packet | Heard::Nothing => self.encodes += 1,
+            Heard::Failed => self.encode_failures += 1,
+        }
+    }
+}
+
+impl EngineStats {
+    /// Adds what one tick did.
+    pub(crate) fn add(&mut self, tick: &TickStats) {
+        self.packets_total += tick.packets;
+        self.encodes_total += tick.encodes;
+        self.encodes_skipped_total += tick.encodes_skipped;
+        self.encode_failures_total += tick.encode_failures;
+    }
 }
 
 /// Copies what a jitter buffer counted to where anyone can read it.

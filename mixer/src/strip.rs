@@ -31,6 +31,9 @@ pub struct Strip {
     frame: Frame,
     gate: Gate,
     silent_since: Option<Time>,
+    /// The sender calls itself silent, and its packets are not decoded.
+    parked: bool,
+    unheard: Unheard,
     last_arrival: Option<Time>,
     muted: bool,
     gain: Gain,
@@ -51,6 +54,8 @@ impl Strip {
             frame: Frame::new(layout, tick),
             gate: Gate::new(),
             silent_since: None,
+            parked: false,
+            unheard: Unheard::default(),
             last_arrival: None,
             muted: false,
             gain: Gain::UNITY,
@@ -72,7 +77,31 @@ impl Strip {
             _ => self.silent_since = None,
         }
         self.last_arrival = Some(arrival);
+        if self.parked && self.silent_since.is_some() {
+            self.unheard.keep(packet);
+            return self.playout.pass(packet, arrival);
+        }
+        if core::mem::take(&mut self.parked) {
+            for payload in self.unheard.take(packet.ssrc).iter() {
+                self.playout.run_up(payload);
+            }
+        }
         self.playout.push(packet, arrival)
+    }
+
+    /// Whether ticks and their gain would pass it by unnoticed until its next packet: nothing plays,
+    /// fades, or holds a gate open.
+    pub fn is_idle(&self) -> bool {
+        !self.in_mix
+            && self.applied == 0.0
+            && self.playout.is_idle()
+            && !self.gate.is_open()
+            && self.loudness <= Decibels::SILENCE
+    }
+
+    /// Whether its packets are taken in without being decoded, since their sender calls them silent.
+    pub fn is_parked(&self) -> bool {
+        self.parked
     }
 
     /// Whether a packet that arrives now comes after a pause.
@@ -111,13 +140,15 @@ impl Strip {
             self.loudness = Decibels::SILENCE;
             return false;
         }
-        let heard = if self.is_silent_by_its_own_word(rules.now) {
-            Reading::SILENCE
-        } else {
-            reading
-        };
+        let silent = self.is_silent_by_its_own_word(rules.now);
+        let heard = if silent { Reading::SILENCE } else { reading };
         self.meter(reading.level);
-        self.gate.judge(heard, rules.gate_db, self.tick) && self.gain > Gain::MUTE
+        let open = self.gate.judge(heard, rules.gate_db, self.tick);
+        if silent && !open && self.applied == 0.0 && !self.parked {
+            self.parked = true;
+            self.playout.park();
+        }
+        open && self.gain > Gain::MUTE
     }
 
     /// Makes the frame that is added to the bus, ramped to its gain, or from it to nothing if it is
@@ -218,6 +249,65 @@ impl Strip {
     }
 }
 
+/// The last packets of a parked strip: what a decoder has to know before it can go on.
+#[derive(Debug, Clone, Copy, Default)]
+struct Unheard {
+    ssrc: u32,
+    payloads: [UnheardPayload; RUN_UP_PACKETS],
+}
+
+#[derive(Debug, Clone, Copy)]
+struct UnheardPayload {
+    len_bytes: u8,
+    bytes: [u8; UNHEARD_BYTES],
+}
+
+impl Default for UnheardPayload {
+    fn default() -> UnheardPayload {
+        UnheardPayload {
+            len_bytes: 0,
+            bytes: [0; UNHEARD_BYTES],
+        }
+    }
+}
+
+impl Unheard {
+    fn keep(&mut self, packet: &Packet) {
+        if packet.ssrc != self.ssrc {
+            *self = Unheard {
+                ssrc: packet.ssrc,
+                ..Unheard::default()
+            };
+        }
+        self.payloads.rotate_left(1);
+        let last = &mut self.payloads[RUN_UP_PACKETS - 1];
+        *last = UnheardPayload::default();
+        let payload = packet.payload.as_slice();
+        // Silence is short. What is longer is left out: the decoder then starts a little colder.
+        if let Some(bytes) = last.bytes.get_mut(..payload.len()) {
+            bytes.copy_from_slice(payload);
+            last.len_bytes = payload.len() as u8;
+        }
+    }
+
+    /// What was kept of this source, oldest first; nothing is kept after that.
+    fn take(&mut self, ssrc: u32) -> Unheard {
+        let kept = core::mem::take(self);
+        if kept.ssrc == ssrc {
+            kept
+        } else {
+            Unheard::default()
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let payloads = self.payloads.iter();
+        payloads
+            .map(|payload| &payload.bytes[..usize::from(payload.len_bytes)])
+            .filter(|payload| !payload.is_empty())
+    }
+}
+
 impl fmt::Debug for Strip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Strip")
@@ -227,6 +317,13 @@ impl fmt::Debug for Strip {
             .finish_non_exhaustive()
     }
 }
+
+/// As many packets as an Opus decoder needs to be where it would be: its history fades within
+/// 60 ms.
+const RUN_UP_PACKETS: usize = 3;
+
+/// A packet of silence at the usual bitrates.
+const UNHEARD_BYTES: usize = 62;
 
 /// Longer than the usual packets are apart: the sender was silent.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -10,7 +10,7 @@ mod stage;
 use std::sync::Arc;
 
 use mixer::codec::Encode;
-use mixer::codec::opus::OpusEncoder;
+use mixer::codec::opus::{OpusDecoder, OpusEncoder};
 use mixer::command::{Command, Event, Retired, Shared};
 use mixer::engine::{Engine, EngineLimits, Sink};
 use mixer::format::{Layout, SLOT, TickLength};
@@ -124,7 +124,10 @@ fn the_count_sees_rust_and_libopus() {
     let (_, rust) = calls_of(|| drop(std::hint::black_box(vec![0u8; 100])));
     assert!(rust >= 2, "{rust}");
     let recipe = stage::recipe(Profile::Voice);
-    let (_, libopus) = calls_of(|| drop(OpusEncoder::new(&recipe)));
+    let (_, own) = calls_of(|| drop(OpusEncoder::new(&recipe)));
+    assert!(own >= 2, "{own}");
+    // An encoder lives in our own memory, a decoder in libopus'.
+    let (_, libopus) = calls_of(|| drop(OpusDecoder::new(Layout::Mono)));
     assert!(libopus >= 2, "{libopus}");
 }
 

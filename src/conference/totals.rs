@@ -24,8 +24,6 @@ pub struct Totals {
     pub recovered_samples: u64,
     /// Samples played.
     pub played_samples: u64,
-    /// Packets encoded.
-    pub sent: u64,
 }
 
 impl Totals {
@@ -40,6 +38,5 @@ impl Totals {
         self.concealed_samples += of(&telemetry.concealed_samples_total);
         self.recovered_samples += of(&telemetry.recovered_samples_total);
         self.played_samples += of(&telemetry.played_samples_total);
-        self.sent += of(&telemetry.sent_total);
     }
 }

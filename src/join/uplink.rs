@@ -326,7 +326,7 @@ impl Stream {
 }
 
 /// The level of a frame as RFC 6464 wants it.
-fn level_of(pcm: &[f32]) -> Level {
+pub fn level_of(pcm: &[f32]) -> Level {
     let energy: f32 = pcm.iter().map(|sample| sample * sample).sum();
     Level::from(Decibels::from_factor((energy / pcm.len() as f32).sqrt()))
 }

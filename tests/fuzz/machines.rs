@@ -1,5 +1,6 @@
 //! What has a memory: playout, decoder and engine. The bytes are a list of operations in virtual time.
 
+use std::any::Any;
 use std::sync::{Arc, Mutex};
 
 use mixer::codec::opus::OpusDecoder;
@@ -524,6 +525,14 @@ impl Encode for Ear {
     fn configure(&mut self, _: &EncoderSettings) {}
 
     fn reset(&mut self) {}
+
+    fn follow(&mut self, other: &dyn Encode) -> bool {
+        other.as_any().is::<Ear>()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
 }
 
 /// Counts who comes back; nobody may be named in a packet to themselves.

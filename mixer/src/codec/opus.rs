@@ -1,17 +1,16 @@
 //! Opus (RFC 6716) over libopus: both traits of [`codec`](super).
 //!
 //! Set-up allocates; after it libopus works on its own state and the stack, so every call is
-//! real-time safe. Nothing here is `unsafe` yet; the copy of an encoder's state that splits a
-//! listener off a shared stream, the one thing that needs the encoder's memory, belongs in this
-//! file.
+//! real-time safe. The encoder stands in a file of its own, since its state can be copied.
+
+mod encoder;
 
 use ::opus as libopus;
-use libopus::{Application as Coder, Bandwidth as Band, Bitrate, Channels};
+use libopus::Channels;
 
-use super::{Bandwidth, Decode, DecodeError, Encode, EncodeError, EncoderSettings};
+pub use self::encoder::OpusEncoder;
+use super::{Decode, DecodeError};
 use crate::format::{Layout, MIN_PACKET_SAMPLES, SAMPLE_RATE_HZ};
-use crate::packet::Payload;
-use crate::profile::{Application, Recipe};
 
 /// Decodes any Opus packet, mono or stereo, to the layout it was made for.
 #[derive(Debug)]
@@ -80,73 +79,6 @@ impl Decode for OpusDecoder {
     }
 }
 
-/// Encodes PCM in the layout of its recipe.
-#[derive(Debug)]
-pub struct OpusEncoder {
-    encoder: libopus::Encoder,
-    layout: Layout,
-}
-
-impl OpusEncoder {
-    /// An encoder without history, set as `recipe` says and for no loss.
-    ///
-    /// Real-time: set-up only (allocates).
-    ///
-    /// # Panics
-    /// When memory is exhausted, as any allocation does.
-    pub fn new(recipe: &Recipe) -> OpusEncoder {
-        let encoder = libopus::Encoder::new(
-            SAMPLE_RATE_HZ,
-            channels(recipe.layout),
-            coder(recipe.application),
-        )
-        .expect("libopus refuses 48 kHz mono or stereo only when memory is exhausted");
-        let mut encoder = OpusEncoder {
-            encoder,
-            layout: recipe.layout,
-        };
-        encoder.configure(&recipe.settings(0));
-        encoder
-    }
-
-    /// Samples by which this encoder's stream lags behind its input, at 48 kHz.
-    pub fn lookahead_samples(&mut self) -> usize {
-        // The request has no argument that could be wrong.
-        self.encoder.get_lookahead().unwrap_or(0).max(0) as usize
-    }
-}
-
-impl Encode for OpusEncoder {
-    fn encode(&mut self, pcm: &[f32], payload: &mut Payload) -> Result<(), EncodeError> {
-        debug_assert_eq!(pcm.len() % self.layout.channels(), 0);
-        payload
-            .fill_with(|bytes| self.encoder.encode_float(pcm, bytes))
-            .map_err(|_| EncodeError::Length {
-                got_samples: pcm.len(),
-            })
-    }
-
-    fn configure(&mut self, settings: &EncoderSettings) {
-        let encoder = &mut self.encoder;
-        let bitrate_bps = settings.bitrate_bps.clamp(6_000, 510_000) as i32;
-        // Every value is within the range libopus documents, so none of these can be refused.
-        let _ = encoder.set_bitrate(Bitrate::Bits(bitrate_bps));
-        let _ = encoder.set_complexity(i32::from(settings.complexity.min(10)));
-        let _ = encoder.set_packet_loss_perc(i32::from(settings.loss_percent.min(100)));
-        let _ = encoder.set_inband_fec(settings.fec && settings.loss_percent > 0);
-        let _ = encoder.set_dtx(settings.dtx);
-        let _ = encoder.set_vbr(!settings.cbr);
-        // A burst of VBR above the average would exceed what a thin link was promised.
-        let _ = encoder.set_vbr_constraint(true);
-        let _ = encoder.set_max_bandwidth(band(settings.bandwidth));
-    }
-
-    fn reset(&mut self) {
-        // The request has no argument that could be wrong.
-        let _ = self.encoder.reset_state();
-    }
-}
-
 fn channels(layout: Layout) -> Channels {
     match layout {
         Layout::Mono => Channels::Mono,
@@ -154,28 +86,13 @@ fn channels(layout: Layout) -> Channels {
     }
 }
 
-fn coder(application: Application) -> Coder {
-    match application {
-        Application::Voip => Coder::Voip,
-        Application::Audio => Coder::Audio,
-        Application::LowDelay => Coder::LowDelay,
-    }
-}
-
-fn band(bandwidth: Bandwidth) -> Band {
-    match bandwidth {
-        Bandwidth::Narrow => Band::Narrowband,
-        Bandwidth::Wide => Band::Wideband,
-        Bandwidth::SuperWide => Band::Superwideband,
-        Bandwidth::Full => Band::Fullband,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::Encode;
     use crate::format::{MAX_PACKET_SAMPLES, TickLength};
-    use crate::profile::{Profile, ReceiverLimits};
+    use crate::packet::Payload;
+    use crate::profile::{Profile, ReceiverLimits, Recipe};
 
     fn recipe(profile: Profile, stereo: bool) -> Recipe {
         let limits = ReceiverLimits {

@@ -78,6 +78,14 @@ enum State {
     Playing,
 }
 
+/// A packet that has a place.
+struct Admitted {
+    seq: i64,
+    time: i64,
+    samples: usize,
+    fec: bool,
+}
+
 /// What became of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
@@ -177,46 +185,79 @@ impl Playout {
     ///
     /// Real-time: safe.
     pub fn push(&mut self, packet: &Packet, arrival: Time) -> Pushed {
-        self.stats.received += 1;
+        let Admitted {
+            seq,
+            time,
+            samples,
+            fec,
+        } = match self.admit(packet, arrival) {
+            Ok(admitted) => admitted,
+            Err(outcome) => return outcome,
+        };
         let payload = packet.payload.as_slice();
-        let Ok(shape) = opus_toc::shape(payload) else {
-            self.stats.undecodable += 1;
-            return Pushed::Malformed;
-        };
-        let arrival = arrival.samples() as i64;
-        let (seq, time) = match self
-            .timeline
-            .place(packet.ssrc, packet.seq, packet.time, arrival)
-        {
-            Place::Next { seq, time } => (seq, time),
-            Place::Fresh {
-                seq,
-                time,
-                other_source,
-            } => {
-                self.begin_timeline(other_source);
-                (seq, time)
-            }
-            Place::Seen => {
-                self.stats.duplicate += 1;
-                return Pushed::Duplicate;
-            }
-        };
-        let fec = opus_toc::carries_fec(payload);
-        self.delay.arrived(arrival, time, shape.samples, fec);
-        if !self.fresh && seq < self.next_seq {
-            self.stats.late += 1;
-            return Pushed::Late;
-        }
-        if self.buffer.insert(seq, time, shape.samples, fec, payload) == Inserted::Stored {
+        if self.buffer.insert(seq, time, samples, fec, payload) == Inserted::Stored {
             return Pushed::Stored;
         }
         // Full: whoever sends this much is far ahead of what is played, so the oldest goes.
         self.discard_first();
-        match self.buffer.insert(seq, time, shape.samples, fec, payload) {
+        match self.buffer.insert(seq, time, samples, fec, payload) {
             Inserted::Stored => Pushed::Stored,
             _ => Pushed::Overflow,
         }
+    }
+
+    /// Takes one packet in that is not to be played: its arrival is noted, so that a talk-spurt after
+    /// it starts with what is known of the network, and it is neither lost nor decoded.
+    ///
+    /// For use after [`park`](Playout::park).
+    ///
+    /// Real-time: safe.
+    pub fn pass(&mut self, packet: &Packet, arrival: Time) -> Pushed {
+        match self.admit(packet, arrival) {
+            Ok(admitted) => {
+                self.next_seq = admitted.seq + 1;
+                self.next_time = admitted.time + admitted.samples as i64;
+                self.fresh = false;
+                Pushed::Stored
+            }
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// Stops playing and throws away what waits: the sender is silent, and says so.
+    ///
+    /// Real-time: safe.
+    pub fn park(&mut self) {
+        while let Some(first) = self.buffer.drop_first() {
+            if !self.fresh {
+                self.count_lost(first.seq);
+            }
+            self.next_seq = first.seq + 1;
+            self.next_time = first.end();
+            self.fresh = false;
+        }
+        self.queue.clear();
+        self.end_talk_spurt();
+    }
+
+    /// Lets the decoder know of a packet that was passed: what comes next is then decoded as if
+    /// nothing had been left out.
+    ///
+    /// Real-time: safe.
+    pub fn run_up(&mut self, payload: &[u8]) {
+        if core::mem::take(&mut self.reset_decoder) {
+            self.decoder.reset();
+        }
+        let mut unheard = [0.0; 2 * RUN_UP_SAMPLES];
+        // What is longer, or no packet at all, leaves the decoder as it is: colder than it might be.
+        let _ = self
+            .decoder
+            .decode(payload, &mut unheard[..RUN_UP_SAMPLES * self.channels]);
+    }
+
+    /// Whether it would give nothing but silence, and change nothing, until the next packet.
+    pub fn is_idle(&self) -> bool {
+        self.state == State::Waiting && self.buffer.first().is_none()
     }
 
     /// Fills one tick.
@@ -267,6 +308,47 @@ impl Playout {
     /// Totals since it was made.
     pub fn stats(&self) -> &PlayoutStats {
         &self.stats
+    }
+
+    /// Finds a packet's place, and notes when it arrived.
+    fn admit(&mut self, packet: &Packet, arrival: Time) -> Result<Admitted, Pushed> {
+        self.stats.received += 1;
+        let payload = packet.payload.as_slice();
+        let Ok(shape) = opus_toc::shape(payload) else {
+            self.stats.undecodable += 1;
+            return Err(Pushed::Malformed);
+        };
+        let arrival = arrival.samples() as i64;
+        let (seq, time) = match self
+            .timeline
+            .place(packet.ssrc, packet.seq, packet.time, arrival)
+        {
+            Place::Next { seq, time } => (seq, time),
+            Place::Fresh {
+                seq,
+                time,
+                other_source,
+            } => {
+                self.begin_timeline(other_source);
+                (seq, time)
+            }
+            Place::Seen => {
+                self.stats.duplicate += 1;
+                return Err(Pushed::Duplicate);
+            }
+        };
+        let fec = opus_toc::carries_fec(payload);
+        self.delay.arrived(arrival, time, shape.samples, fec);
+        if !self.fresh && seq < self.next_seq {
+            self.stats.late += 1;
+            return Err(Pushed::Late);
+        }
+        Ok(Admitted {
+            seq,
+            time,
+            samples: shape.samples,
+            fec,
+        })
     }
 
     fn begin_timeline(&mut self, other_source: bool) {
@@ -401,6 +483,9 @@ impl core::fmt::Debug for Playout {
 fn duration_of(samples: i64) -> Duration {
     Duration::from_micros(samples.max(0) as u64 * 1_000_000 / u64::from(SAMPLE_RATE_HZ))
 }
+
+/// The longest packet that is decoded unheard: 60 ms. What is kept of silence is short.
+const RUN_UP_SAMPLES: usize = 2_880;
 
 /// The queue holds a tick, the packets a splice looks at, and the longest packet on top.
 const QUEUE_SAMPLES: usize = 2 * MAX_PACKET_SAMPLES + 2 * MAX_TICK_SAMPLES + 2 * MAX_LAG;

@@ -6,8 +6,8 @@
     reason = "a tap may hold a channel; the engine may not"
 )]
 
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::any::Any;
+use std::sync::{Arc, Mutex};
 
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
 use mixer::codec::{Decode, DecodeError, Encode, EncodeError, EncoderSettings};
@@ -42,21 +42,40 @@ impl Sink for Collector {
     }
 }
 
-/// An encoder that passes on the very PCM it is given, and encodes it to a stub.
-pub struct Tap(pub Sender<Vec<f32>>);
+/// Everything that taps were given to encode; a packet's payload tells which of it.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<Vec<f32>>>>);
+
+impl Log {
+    /// What a packet made by a tap holds.
+    pub fn pcm(&self, packet: &OutPacket) -> Vec<f32> {
+        let at = packet.payload.as_slice()[1..].try_into().expect("a tap's");
+        self.0.lock().expect("no panic")[u64::from_le_bytes(at) as usize].clone()
+    }
+}
+
+/// An encoder that keeps the very PCM it is given, and encodes it to where it is kept.
+pub struct Tap(pub Log);
 
 impl Encode for Tap {
     fn encode(&mut self, pcm: &[f32], payload: &mut Payload) -> Result<(), EncodeError> {
-        self.0
-            .send(pcm.to_vec())
-            .expect("the test outlives the engine");
-        *payload = Payload::copy_from(&[0xf8, 1, 2, 3]).expect("fits");
+        let mut log = self.0.0.lock().expect("no panic");
+        *payload = Exact::payload(log.len() as u64);
+        log.push(pcm.to_vec());
         Ok(())
     }
 
     fn configure(&mut self, _: &EncoderSettings) {}
 
     fn reset(&mut self) {}
+
+    fn follow(&mut self, other: &dyn Encode) -> bool {
+        other.as_any().is::<Tap>()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
 }
 
 /// A codec without loss: the payload names the first sample, and the voice is spoken where it is
@@ -104,7 +123,6 @@ pub fn recipe(profile: Profile) -> Recipe {
 pub struct Talker {
     pub id: ParticipantId,
     pub shared: Arc<Shared>,
-    pub heard: Option<Receiver<Vec<f32>>>,
     encoder: Option<OpusEncoder>,
     voice: Box<dyn FnMut(u64) -> f32>,
     sample: u64,
@@ -112,6 +130,11 @@ pub struct Talker {
 }
 
 impl Talker {
+    /// Goes on elsewhere in what it says; its media clock has gone on meanwhile.
+    pub fn speak_from(&mut self, sample: u64) {
+        self.sample = sample;
+    }
+
     /// The next 20 ms.
     pub fn packet(&mut self) -> Packet {
         let payload = match &mut self.encoder {
@@ -144,6 +167,7 @@ pub struct Stage {
     pub sink: Collector,
     pub talkers: Vec<Talker>,
     pub slot: u64,
+    pub log: Log,
     settings: RoomSettings,
 }
 
@@ -163,24 +187,28 @@ impl Stage {
             sink,
             talkers: Vec::new(),
             slot: 400,
+            log: Log::default(),
             settings,
         }
     }
 
     /// Somebody who hears through a tap.
     pub fn join_tapped(&mut self, id: u32, voice: impl FnMut(u64) -> f32 + 'static) {
-        let (sender, heard) = channel();
-        self.join(id, voice, Some(Box::new(Tap(sender))));
-        self.talkers.last_mut().expect("just joined").heard = Some(heard);
+        let tap = Box::new(Tap(self.log.clone()));
+        self.join(id, voice, Some(tap));
     }
 
     /// Somebody who hears through a tap and is heard without any codec.
     pub fn join_exact(&mut self, id: u32, voice: impl FnMut(u64) -> f32 + Send + 'static) {
-        let (sender, heard) = channel();
         let decoder = Box::new(Exact(voice));
-        self.seat(id, decoder, Box::new(Tap(sender)));
-        let talker = self.talkers.last_mut().expect("just joined");
-        talker.heard = Some(heard);
+        let tap = Box::new(Tap(self.log.clone()));
+        self.seat(id, decoder, tap);
+    }
+
+    /// Somebody who hears through Opus and is heard without any codec.
+    pub fn join_clear(&mut self, id: u32, voice: impl FnMut(u64) -> f32 + Send + 'static) {
+        let encoder = Box::new(OpusEncoder::new(&recipe(Profile::Voice)));
+        self.seat(id, Box::new(Exact(voice)), encoder);
     }
 
     /// Somebody who hears through Opus, or through `encoder`.
@@ -204,10 +232,15 @@ impl Stage {
     fn seat(&mut self, id: u32, decoder: Box<dyn Decode>, encoder: Box<dyn Encode>) {
         let id = ParticipantId(id);
         let shared = Arc::new(Shared::default());
+        // Those who share a recipe share an encoder, and a tap is none that Opus could go on from.
+        let mut listens = recipe(Profile::Voice);
+        if encoder.as_any().is::<Tap>() {
+            listens.bitrate_bps = 96_000;
+        }
         let config = ParticipantConfig {
             id,
             talks: true,
-            listens: Some(recipe(Profile::Voice)),
+            listens: Some(listens),
             layout: self.settings.layout,
             tick: self.settings.tick,
         };
@@ -222,7 +255,6 @@ impl Stage {
         self.talkers.push(Talker {
             id,
             shared,
-            heard: None,
             encoder: None,
             voice: Box::new(|_| 0.0),
             sample: 0,
@@ -236,10 +268,20 @@ impl Stage {
 
     /// 20 ms: every talker's packet arrives, then the slots of one tick run.
     pub fn turn(&mut self) {
+        self.arrive();
+        self.pass();
+    }
+
+    /// Every talker's packet arrives.
+    pub fn arrive(&mut self) {
         let now = self.now();
         for talker in &mut self.talkers {
             self.engine.push(talker.id, &talker.packet(), now);
         }
+    }
+
+    /// 20 ms in which nobody sends anything.
+    pub fn pass(&mut self) {
         for _ in 0..8 {
             self.slot += 1;
             let now = self.now();
@@ -248,10 +290,27 @@ impl Stage {
     }
 
     /// Everything a tapped talker heard so far, in a row.
-    pub fn heard(&mut self, talker: usize) -> Vec<f32> {
-        let heard = self.talkers[talker].heard.as_ref().expect("tapped");
-        heard.try_iter().flatten().collect()
+    pub fn heard(&self, talker: usize) -> Vec<f32> {
+        let id = self.talkers[talker].id;
+        let packets = self.sink.packets.iter().filter(|(to, _)| *to == id);
+        packets
+            .flat_map(|(_, packet)| self.log.pcm(packet))
+            .collect()
     }
+}
+
+/// A human voice of the fixtures, at about -20 dBFS, from its beginning and over and over.
+pub fn human(name: &str) -> impl FnMut(u64) -> f32 + Clone + Send + 'static {
+    let path = format!(
+        "{}/../fixtures/voices/{name}.wav",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let mut file = hound::WavReader::open(path).expect("it is in the repository");
+    let samples: Vec<f32> = file
+        .samples::<i16>()
+        .map(|sample| f32::from(sample.expect("a whole file")) / 32_768.0)
+        .collect();
+    move |sample| samples[sample as usize % samples.len()]
 }
 
 /// A sine whose phase is exact over any length.

@@ -1,0 +1,251 @@
+//! Who may share one encode.
+//!
+//! All listeners of a room who contribute nothing hear the same mix; those of one [`Key`] are sent
+//! the same packets, made by one of their streams, the leader's. Who begins to contribute goes on
+//! with a copy of that stream (a split, exact to the last bit of the far decoder's state). Who has
+//! fallen silent, and has heard what the group hears for [`HANGOVER_MS`], is sent the group's packets
+//! again (a merge: the far decoder meets another encoder that has been fed the same, which stays
+//! below the codec's own distortion).
+//!
+//! A newcomer's decoder is cold, while a shared encoder relies on what was sent before: a newcomer
+//! hears a fresh stream of its own for the same time, and then merges.
+//!
+//! Every listener's stream lives in its own box, whether used or not: a leader who leaves copies its
+//! state to a successor, and nothing has to be allocated when roles change.
+
+use crate::format::TickLength;
+use crate::listener::{Listener, Tuning, Turn};
+use crate::members::Member;
+use crate::profile::{Recipe, loss_class};
+
+/// How one member's stream is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hearing {
+    /// Is sent nothing.
+    Deaf,
+    /// Is sent what the group of this index is sent.
+    Grouped(u8),
+    /// Has an encoder of its own.
+    Private {
+        /// For how long its mix has been what a group hears, saturating.
+        settled_ms: u32,
+    },
+}
+
+/// What the members of a group have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Key {
+    recipe: Recipe,
+    /// Class of the loss their receivers report: the encoder is prepared for it.
+    loss_percent: u8,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Group {
+    key: Key,
+    /// Place of the member whose stream is sent to all.
+    leader: usize,
+}
+
+/// The listener groups of one room.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    /// Groups keep their index as long as they exist.
+    groups: [Option<Group>; MAX_GROUPS],
+    tick: TickLength,
+}
+
+impl Listeners {
+    /// No groups yet.
+    pub fn new(tick: TickLength) -> Listeners {
+        Listeners {
+            groups: [None; MAX_GROUPS],
+            tick,
+        }
+    }
+
+    /// The groups there are: index and leader.
+    pub fn leaders(&self) -> impl Iterator<Item = (u8, usize)> {
+        let groups = self.groups.iter().enumerate();
+        groups.filter_map(|(index, group)| Some((index as u8, (*group)?.leader)))
+    }
+
+    /// Takes in a newcomer, or one with another stream than before.
+    pub fn admit(&self, list: &mut [Member], place: usize) {
+        let member = &mut list[place];
+        member.hearing = match member.participant.listener {
+            Some(_) => Hearing::Private { settled_ms: 0 },
+            None => Hearing::Deaf,
+        };
+    }
+
+    /// Makes a member independent of its group, if it is in one: the stream it has heard goes on as
+    /// its own.
+    pub fn split(&mut self, list: &mut [Member], place: usize) {
+        let Hearing::Grouped(index) = list[place].hearing else {
+            return;
+        };
+        list[place].hearing = Hearing::Private { settled_ms: 0 };
+        let group = &mut self.groups[usize::from(index)];
+        let Some(Group { leader, .. }) = group else {
+            return;
+        };
+        if *leader != place {
+            copy(list, *leader, place);
+            return;
+        }
+        let mut others = list.iter();
+        match others.position(|member| member.hearing == Hearing::Grouped(index)) {
+            Some(successor) => {
+                copy(list, place, successor);
+                *leader = successor;
+            }
+            None => *group = None,
+        }
+    }
+
+    /// Lets go of one who is to be sent nothing any more.
+    pub fn dismiss(&mut self, list: &mut [Member], place: usize) {
+        self.split(list, place);
+        list[place].hearing = Hearing::Deaf;
+    }
+
+    /// The member at `from` sits at `to` now.
+    pub fn moved(&mut self, from: usize, to: usize) {
+        for group in self.groups.iter_mut().flatten() {
+            if group.leader == from {
+                group.leader = to;
+            }
+        }
+    }
+
+    /// Draws the consequences of who contributes this tick, before anybody is given a mix: splits,
+    /// and merges. Says how many newcomers and former contributors are on their own.
+    pub fn regroup(&mut self, list: &mut [Member], turn: Turn) {
+        let mut unsettled = 0;
+        for place in 0..list.len() {
+            let member = &mut list[place];
+            match &mut member.hearing {
+                Hearing::Deaf => {}
+                Hearing::Grouped(_) if member.in_mix => self.split(list, place),
+                Hearing::Grouped(index) => {
+                    let index = *index;
+                    if is_looked_at(place, turn) && self.has_changed(member, index) {
+                        self.split(list, place);
+                    }
+                }
+                Hearing::Private { settled_ms } if member.in_mix => *settled_ms = 0,
+                Hearing::Private { settled_ms } => {
+                    let before_ms = *settled_ms;
+                    *settled_ms = before_ms.saturating_add(self.tick.ms());
+                    unsettled += 1;
+                    let hurried = unsettled > MAX_UNSETTLED;
+                    self.merge(list, place, turn, before_ms >= HANGOVER_MS || hurried);
+                }
+            }
+        }
+    }
+
+    /// Tunes every stream that is in use.
+    pub fn tune(&self, list: &mut [Member], complexity_cap: u8) {
+        for group in self.groups.iter().flatten() {
+            if let Some(listener) = &mut list[group.leader].participant.listener {
+                listener.tune(Tuning {
+                    loss_percent: group.key.loss_percent,
+                    complexity_cap,
+                });
+            }
+        }
+    }
+
+    /// Whether the loss that the member's receiver reports is of another class than its group's.
+    fn has_changed(&self, member: &Member, index: u8) -> bool {
+        let group = &self.groups[usize::from(index)];
+        group.is_some_and(|group| group.key.loss_percent != loss_of(member))
+    }
+
+    /// Moves a member that contributes nothing to the group of its key, if it is time; founds the
+    /// group if there is none.
+    fn merge(&mut self, list: &mut [Member], place: usize, turn: Turn, settled: bool) {
+        let member = &list[place];
+        let Some(own) = &member.participant.listener else {
+            return;
+        };
+        let key = Key {
+            recipe: *own.recipe(),
+            loss_percent: loss_of(member),
+        };
+        let found = self.groups.iter().position(|group| match group {
+            Some(group) => group.key == key,
+            None => false,
+        });
+        let Some(index) = found else {
+            return self.found(list, place, key);
+        };
+        let Some(Group { leader, .. }) = self.groups[index] else {
+            return;
+        };
+        let Some(theirs) = &list[leader].participant.listener else {
+            return;
+        };
+        let asleep = own.is_asleep() && theirs.is_asleep();
+        if asleep || settled && own.can_merge_into(theirs, turn) {
+            list[place].hearing = Hearing::Grouped(index as u8);
+        }
+    }
+
+    /// Makes a member's stream that of a new group; whoever has heard it goes on hearing it.
+    fn found(&mut self, list: &mut [Member], place: usize, key: Key) {
+        if let Some(index) = self.groups.iter().position(Option::is_none) {
+            self.groups[index] = Some(Group { key, leader: place });
+            list[place].hearing = Hearing::Grouped(index as u8);
+        }
+    }
+}
+
+/// Copies the state of one member's stream to another's.
+fn copy(list: &mut [Member], from: usize, to: usize) {
+    let Ok([from, to]) = list.get_disjoint_mut([from, to]) else {
+        return;
+    };
+    if let (Some(from), Some(to)) = streams(from, to) {
+        let copied = to.follow(from);
+        debug_assert!(copied, "a group has one recipe");
+    }
+}
+
+fn streams<'a>(
+    from: &'a Member,
+    to: &'a mut Member,
+) -> (Option<&'a Listener>, Option<&'a mut Listener>) {
+    (
+        from.participant.listener.as_deref(),
+        to.participant.listener.as_deref_mut(),
+    )
+}
+
+fn loss_of(member: &Member) -> u8 {
+    loss_class(member.participant.shared.settings.loss_percent())
+}
+
+/// Reports of loss come every few seconds; each member of a group is asked once in
+/// [`LOOK_TICKS`].
+fn is_looked_at(place: usize, turn: Turn) -> bool {
+    (turn.tick.0 + place as u64).is_multiple_of(LOOK_TICKS)
+}
+
+/// How long a private stream is fed what its group's is before the two may become one: ten packets
+/// at the usual length. From two on the far decoder is well off; the rest keeps those who pause
+/// between words from changing to and fro.
+pub(crate) const HANGOVER_MS: u32 = 200;
+
+/// As many groups as a room has. The ladder of recipes is short, so few rooms see more than four;
+/// beyond this, listeners keep their own encoders.
+const MAX_GROUPS: usize = 32;
+
+/// As many may wait for their merge at once: a crowd that joins while somebody talks would cost
+/// everybody else their tick. Who comes on top of these hears one rough packet instead.
+const MAX_UNSETTLED: usize = 16;
+
+/// About a second.
+const LOOK_TICKS: u64 = 50;

@@ -1,0 +1,196 @@
+//! Encodes that other threads do: everybody is served as if there were none, and what is not done in
+//! time skips its packet and nothing else.
+#![cfg(feature = "opus")]
+#![allow(clippy::vec_box, reason = "jobs cross between threads as boxes")]
+
+mod stage;
+
+use std::collections::VecDeque;
+
+use mixer::command::{Command, Event, Retired};
+use mixer::crew::EncodeJob;
+use mixer::engine::Sink;
+use mixer::packet::OutPacket;
+use mixer::room::RoomSettings;
+use mixer::units::ParticipantId;
+use stage::{Collector, Stage, tone};
+
+const TALKERS: u32 = 20;
+
+/// A sink with hands that are as quick as a test wants them.
+#[derive(Default)]
+struct Hands {
+    inner: Collector,
+    offered: Vec<Box<EncodeJob>>,
+    done: Vec<Box<EncodeJob>>,
+    /// How many offers they begin at once, the rest is left to the engine.
+    begin: usize,
+    /// They finish only when told so.
+    slow: bool,
+    begun: Vec<Box<EncodeJob>>,
+    rounds: usize,
+}
+
+impl Sink for Hands {
+    fn packet(&mut self, to: &[ParticipantId], packet: &OutPacket) {
+        self.inner.packet(to, packet);
+    }
+
+    fn event(&mut self, event: Event) {
+        self.inner.event(event);
+    }
+
+    fn retired(&mut self, retired: Retired) {
+        self.inner.retired(retired);
+    }
+
+    fn offer(&mut self, job: Box<EncodeJob>) -> Result<(), Box<EncodeJob>> {
+        self.offered.push(job);
+        Ok(())
+    }
+
+    fn offered(&mut self) {
+        self.rounds += 1;
+        for _ in 0..self.begin.min(self.offered.len()) {
+            let mut job = self.offered.remove(0);
+            if self.slow {
+                self.begun.push(job);
+            } else {
+                job.run();
+                self.done.push(job);
+            }
+        }
+    }
+
+    fn unbegun(&mut self) -> Option<Box<EncodeJob>> {
+        self.offered.pop()
+    }
+
+    fn finished(&mut self) -> Option<Box<EncodeJob>> {
+        self.done.pop()
+    }
+
+    fn is_overdue(&self) -> bool {
+        true
+    }
+}
+
+/// Everybody talks; the scene and the hands that help it.
+fn scene(hands: Hands) -> (Stage, Hands) {
+    let mut stage = Stage::new(RoomSettings::default());
+    stage.engine.reserve_jobs(64);
+    for id in 1..=TALKERS {
+        stage.join_clear(id, tone(200.0 + 61.7 * f64::from(id), 0.03));
+    }
+    (stage, hands)
+}
+
+fn turn(stage: &mut Stage, hands: &mut Hands) {
+    stage.arrive();
+    for _ in 0..8 {
+        stage.slot += 1;
+        let now = stage.now();
+        stage.engine.run_slot(stage.slot, now, hands);
+    }
+}
+
+/// Packets by who got them, in the order in which he got them.
+fn by_listener(packets: &[(ParticipantId, OutPacket)]) -> Vec<Vec<Vec<u8>>> {
+    let mut all = vec![Vec::new(); TALKERS as usize];
+    for (to, packet) in packets {
+        all[to.0 as usize - 1].push(packet.payload.as_slice().to_vec());
+    }
+    all
+}
+
+#[test]
+fn others_make_the_same_packets() {
+    let (mut alone, _) = scene(Hands::default());
+    (0..80).for_each(|_| alone.turn());
+    for begin in [0, 5, TALKERS as usize] {
+        let (mut stage, mut hands) = scene(Hands {
+            begin,
+            ..Hands::default()
+        });
+        (0..80).for_each(|_| turn(&mut stage, &mut hands));
+        assert!(hands.rounds > 50, "{} ticks were shared", hands.rounds);
+        let stats = stage.engine.stats();
+        assert_eq!(stats.encodes_skipped_total, 0);
+        assert_eq!(stats.encodes_total, alone.engine.stats().encodes_total);
+        assert_eq!(
+            by_listener(&hands.inner.packets),
+            by_listener(&alone.sink.packets)
+        );
+    }
+}
+
+#[test]
+fn what_is_late_skips_its_packet_and_comes_back() {
+    let (mut stage, mut hands) = scene(Hands {
+        begin: 5,
+        slow: true,
+        ..Hands::default()
+    });
+    let mut held: VecDeque<(u64, Box<EncodeJob>)> = VecDeque::new();
+    for _ in 0..30 {
+        stage.arrive();
+        for _ in 0..8 {
+            stage.slot += 1;
+            let now = stage.now();
+            stage.engine.run_slot(stage.slot, now, &mut hands);
+            // Done four slots later: too late for this tick, in time for the next.
+            for mut job in hands.begun.drain(..) {
+                job.run();
+                held.push_back((stage.slot + 4, job));
+            }
+            while held.front().is_some_and(|(due, _)| *due <= stage.slot) {
+                hands.done.extend(held.pop_front().map(|(_, job)| job));
+            }
+        }
+    }
+    let rounds = hands.rounds as u64;
+    assert!(rounds > 10);
+    let stats = stage.engine.stats();
+    assert_eq!(stats.encodes_skipped_total, 5 * rounds);
+    // From now on they are quick, and nothing is left of it.
+    hands.slow = false;
+    (0..5).for_each(|_| turn(&mut stage, &mut hands));
+    hands.inner.packets.clear();
+    (0..20).for_each(|_| turn(&mut stage, &mut hands));
+    assert!(
+        by_listener(&hands.inner.packets)
+            .iter()
+            .all(|packets| packets.len() == 20)
+    );
+    assert_eq!(stage.engine.stats().encodes_skipped_total, 5 * rounds);
+}
+
+#[test]
+fn who_leaves_while_his_stream_is_away_leaves_nothing_behind() {
+    let (mut stage, mut hands) = scene(Hands {
+        begin: TALKERS as usize,
+        slow: true,
+        ..Hands::default()
+    });
+    while hands.begun.is_empty() {
+        turn(&mut stage, &mut hands);
+    }
+    let away = hands.begun.len();
+    for id in 1..=TALKERS {
+        let leaves = Command::RemoveParticipant(ParticipantId(id));
+        stage.engine.apply(leaves, &mut hands);
+    }
+    stage.talkers.clear();
+    turn(&mut stage, &mut hands);
+    assert!(!stage.engine.is_idle(), "jobs are out");
+    let begun = std::mem::take(&mut hands.begun);
+    hands.done.extend(begun);
+    (0..5).for_each(|_| turn(&mut stage, &mut hands));
+    assert!(stage.engine.is_idle());
+    let streams = hands.inner.retired.iter();
+    let streams = streams.filter(|retired| matches!(retired, Retired::Listener(_)));
+    assert_eq!(streams.count(), away);
+    let people = hands.inner.retired.iter();
+    let people = people.filter(|retired| matches!(retired, Retired::Participant(_)));
+    assert_eq!(people.count(), TALKERS as usize);
+}

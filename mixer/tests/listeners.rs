@@ -1,0 +1,290 @@
+//! Who shares an encode, and that nobody can hear who does.
+#![cfg(feature = "opus")]
+#![allow(clippy::disallowed_macros, reason = "a test may say what it measured")]
+
+mod stage;
+
+use std::collections::BTreeMap;
+
+use mixer::codec::opus::{OpusDecoder, OpusEncoder};
+use mixer::codec::{Decode, Encode};
+use mixer::command::Command;
+use mixer::format::{Layout, TickLength};
+use mixer::listener::Listener;
+use mixer::packet::OutPacket;
+use mixer::profile::Profile;
+use mixer::room::RoomSettings;
+use mixer::{ParticipantId, Payload};
+use stage::{Stage, amplitude_of, db, human, recipe, tone};
+
+/// Samples from one role to the next in what follows: 2 s.
+const TURN: u64 = 96_000;
+
+/// One who talks all the time, one who talks every other turn, two who listen.
+const TALKS: u32 = 1;
+const SWITCHES: u32 = 2;
+const LISTENS: [u32; 2] = [3, 4];
+
+/// The scene, with taps in place of encoders or with Opus.
+fn scene(tapped: bool, ticks: usize) -> Stage {
+    let mut stage = Stage::new(RoomSettings::default());
+    let mut join = |id, voice: Box<dyn FnMut(u64) -> f32 + Send>| match tapped {
+        true => stage.join_exact(id, voice),
+        false => stage.join_clear(id, voice),
+    };
+    let (mut first, mut second) = (human("human-en-female"), human("human-it-male"));
+    // The leader of the group is somebody whose role never changes.
+    join(LISTENS[0], Box::new(|_| 0.0));
+    join(
+        TALKS,
+        Box::new(move |sample| after(TURN / 2, sample, &mut first)),
+    );
+    join(
+        SWITCHES,
+        Box::new(move |sample| match sample / TURN % 2 {
+            1 => second(sample),
+            _ => 0.0,
+        }),
+    );
+    join(LISTENS[1], Box::new(|_| 0.0));
+    for _ in 0..ticks {
+        stage.turn();
+    }
+    stage
+}
+
+fn after(start: u64, sample: u64, voice: &mut impl FnMut(u64) -> f32) -> f32 {
+    if sample < start { 0.0 } else { voice(sample) }
+}
+
+/// What one listener was sent, by media time.
+fn sent_to(stage: &Stage, id: u32) -> BTreeMap<u32, OutPacket> {
+    let packets = stage.sink.packets.iter();
+    packets
+        .filter(|(to, _)| *to == ParticipantId(id))
+        .map(|(_, packet)| (packet.time.0, *packet))
+        .collect()
+}
+
+/// The one who switches contributes, and so is on his own.
+fn packet_is_of_both(packet: &OutPacket) -> bool {
+    packet.sources.ids().len() == 2
+}
+
+fn decode(decoder: &mut OpusDecoder, payload: &Payload) -> Vec<f32> {
+    let mut pcm = [0.0; 960];
+    let samples = decoder.decode(payload.as_slice(), &mut pcm);
+    assert_eq!(samples, Ok(960));
+    pcm.to_vec()
+}
+
+fn snr_db(reference: &[f32], other: &[f32]) -> f64 {
+    let energy: f64 = reference.iter().map(|a| f64::from(a * a)).sum();
+    let pairs = reference.iter().zip(other);
+    let noise: f64 = pairs.map(|(a, b)| f64::from((a - b) * (a - b))).sum();
+    db((energy / noise.max(1e-30)).sqrt())
+}
+
+fn level_db(pcm: &[f32]) -> f64 {
+    let energy: f64 = pcm.iter().map(|sample| f64::from(sample * sample)).sum();
+    db((energy / pcm.len() as f64).sqrt())
+}
+
+/// The talker speaks at about -25 dBFS.
+const SPEECH_DB: f64 = -40.0;
+
+#[test]
+fn a_split_is_exact() {
+    let ticks = 100 * 2 + 90;
+    let (tapped, coded) = (scene(true, ticks), scene(false, ticks));
+    // The group's stream first; from the split on, what the one who left it hears.
+    let group = sent_to(&tapped, LISTENS[0]);
+    let own = sent_to(&tapped, SWITCHES);
+    let split = *own
+        .iter()
+        .find(|(time, packet)| {
+            packet.sources.ids() == [TALKS] && group[time].sources.ids().len() == 2
+        })
+        .expect("he begins to talk")
+        .0;
+    let mut continuous = OpusEncoder::new(&recipe(Profile::Voice));
+    let (mut reference, mut real) = (
+        OpusDecoder::new(Layout::Mono),
+        OpusDecoder::new(Layout::Mono),
+    );
+    let received = sent_to(&coded, SWITCHES);
+    let mut payload = Payload::EMPTY;
+    let (mut expected, mut heard, mut compared) = (Vec::new(), Vec::new(), 0);
+    for (time, packet) in &group {
+        let packet = if *time < split { packet } else { &own[time] };
+        let pcm = tapped.log.pcm(packet);
+        continuous.encode(&pcm, &mut payload).expect("20 ms encode");
+        if packet.sources.ids().is_empty() {
+            continue;
+        }
+        let before = decode(&mut reference, &payload);
+        let after = decode(&mut real, &received[time].payload);
+        if *time >= split && packet_is_of_both(&group[time]) {
+            expected.extend(before);
+            heard.extend(after);
+            compared += 1;
+        }
+    }
+    assert!(compared >= 80, "{compared} packets after the split");
+    let snr_db = snr_db(&expected, &heard);
+    println!("split: {snr_db:.0} dB over {compared} packets");
+    assert!(snr_db >= 100.0, "{snr_db:.1} dB");
+}
+
+#[test]
+fn a_merge_is_below_the_codec_s_own_distortion() {
+    let stage = scene(false, 100 * 60);
+    let (group, own) = (sent_to(&stage, LISTENS[0]), sent_to(&stage, SWITCHES));
+    let (mut always, mut merging) = (
+        OpusDecoder::new(Layout::Mono),
+        OpusDecoder::new(Layout::Mono),
+    );
+    let (mut apart, mut since, mut candidate_db) = (true, 0, None);
+    let (mut first, mut tenth) = (Vec::new(), Vec::new());
+    for (time, packet) in &group {
+        let reference = decode(&mut always, &packet.payload);
+        let Some(theirs) = own.get(time) else {
+            continue;
+        };
+        let heard = decode(&mut merging, &theirs.payload);
+        if theirs.payload.as_slice() != packet.payload.as_slice() {
+            (apart, since) = (true, 0);
+            continue;
+        }
+        // What is a decibel among whispers: where nobody speaks, the codec's own distortion is as
+        // loud as the sound.
+        let spoken = level_db(&reference) > SPEECH_DB;
+        let judged = spoken.then(|| snr_db(&reference, &heard));
+        // Two encoders that are fed alike may agree for a packet or two before they are one.
+        since += 1;
+        if since == 1 {
+            candidate_db = judged;
+        } else if since == 10 && std::mem::take(&mut apart) {
+            first.extend(candidate_db);
+            tenth.extend(judged);
+        }
+    }
+    println!("merges: first frames {first:.1?} dB, tenth {tenth:.1?} dB");
+    assert!(
+        first.len() >= 15,
+        "{} merges while another talks",
+        first.len()
+    );
+    assert!(first.iter().all(|snr_db| *snr_db >= 12.0));
+    assert!(tenth.iter().all(|snr_db| *snr_db >= 25.0));
+}
+
+#[test]
+fn one_encode_serves_all_who_hear_the_same() {
+    let mut stage = Stage::new(RoomSettings::default());
+    for id in 1..=3 {
+        stage.join_clear(id, tone(300.0 + 97.3 * f64::from(id), 0.2));
+    }
+    for id in 4..=60 {
+        stage.join_clear(id, |_| 0.0);
+    }
+    (0..50).for_each(|_| stage.turn());
+    let before = stage.engine.stats();
+    (0..100).for_each(|_| stage.turn());
+    let after = stage.engine.stats();
+    // One for each talker, and one for the 57 others together.
+    assert_eq!(after.encodes_total - before.encodes_total, 100 * 4);
+    assert_eq!(after.packets_total - before.packets_total, 100 * 60);
+    let (ears, sources) = (sent_to(&stage, 60), sent_to(&stage, 4));
+    for (time, packet) in ears.iter().rev().take(100) {
+        assert_eq!(packet.payload.as_slice(), sources[time].payload.as_slice());
+        assert_eq!(packet.sources.ids().len(), 3);
+    }
+}
+
+#[test]
+fn who_leads_a_group_may_leave_it() {
+    let mut stage = Stage::new(RoomSettings::default());
+    for id in 1..=4 {
+        stage.join_clear(id, |_| 0.0);
+    }
+    stage.join_clear(5, tone(441.7, 0.3));
+    // The talker, who hears nothing, is sent silence for two seconds.
+    (0..120).for_each(|_| stage.turn());
+    for leaver in [1, 4, 2] {
+        let leaves = Command::RemoveParticipant(ParticipantId(leaver));
+        stage.engine.apply(leaves, &mut stage.sink);
+        stage.talkers.retain(|talker| talker.id.0 != leaver);
+        let before = stage.engine.stats().encodes_total;
+        (0..20).for_each(|_| stage.turn());
+        assert_eq!(stage.engine.stats().encodes_total - before, 20);
+    }
+    // The last of them has heard one stream all the time: whoever made it, it goes on.
+    let mut decoder = OpusDecoder::new(Layout::Mono);
+    let heard: Vec<f32> = sent_to(&stage, 3)
+        .values()
+        .flat_map(|packet| decode(&mut decoder, &packet.payload))
+        .collect();
+    let settled = &heard[heard.len() - 960 * 60..];
+    let level = amplitude_of(settled, 441.7);
+    assert!((level - 0.3).abs() < 0.02, "{level}");
+    // Off its frequency there is nothing but what the codec adds to any tone.
+    let rest_db = db(amplitude_of(settled, 620.3) / level);
+    assert!(rest_db < -50.0, "{rest_db:.1} dB");
+}
+
+#[test]
+fn listeners_of_several_recipes_form_several_groups() {
+    let mut stage = Stage::new(RoomSettings::default());
+    stage.join_clear(1, tone(441.7, 0.3));
+    for id in 2..=7 {
+        stage.join_clear(id, |_| 0.0);
+    }
+    for (id, profile) in (8..).zip([Profile::LowDelay, Profile::LowDelay, Profile::Thin]) {
+        stage.join_clear(id, |_| 0.0);
+        let listener = Box::new(Listener::new(recipe(profile), TickLength::Ms20));
+        let command = Command::SetListener(ParticipantId(id), listener);
+        stage.engine.apply(command, &mut stage.sink);
+        stage.sink.retired.clear();
+    }
+    // Loss is prepared for, so who reports some hears another stream.
+    let lossy = stage.talkers[6].shared.clone();
+    lossy.settings.report_loss(5);
+    (0..180).for_each(|_| stage.turn());
+    let before = stage.engine.stats();
+    (0..60).for_each(|_| stage.turn());
+    let after = stage.engine.stats();
+    // Voice, voice with loss, low-delay; thin sends every third tick. The talker hears nothing.
+    assert_eq!(after.encodes_total - before.encodes_total, 60 * 3 + 20);
+    assert_eq!(
+        after.packets_total - before.packets_total,
+        60 * (5 + 1 + 2) + 20
+    );
+}
+
+#[test]
+fn a_room_in_which_nothing_happens_gets_no_ticks() {
+    let mut stage = Stage::new(RoomSettings::default());
+    stage.join_clear(1, |sample| match sample {
+        48_000..96_000 => tone(441.7, 0.3)(sample),
+        _ => 0.0,
+    });
+    stage.join_clear(2, |_| 0.0);
+    (0..110).for_each(|_| stage.turn());
+    assert!(!stage.engine.is_idle(), "somebody talked a moment ago");
+    // From now on nobody sends anything; the streams have their tails, their refreshes and an end.
+    (0..150).for_each(|_| stage.pass());
+    assert!(stage.engine.is_idle());
+    let ticks = stage.engine.stats().ticks_total;
+    (0..1_000).for_each(|_| stage.pass());
+    assert_eq!(stage.engine.stats().ticks_total, ticks);
+    // The first packet wakes it, and the media clock has gone on.
+    let last = *sent_to(&stage, 2).keys().last().expect("heard something");
+    stage.talkers[0].speak_from(48_000);
+    (0..20).for_each(|_| stage.turn());
+    let heard = sent_to(&stage, 2);
+    let (time, packet) = heard.range(last + 1..).next().expect("heard again");
+    assert!(packet.marker);
+    assert!(time - last > 1_000 * 960, "{} samples later", time - last);
+    assert!(stage.engine.stats().ticks_total > ticks);
+}

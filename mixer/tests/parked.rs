@@ -1,0 +1,127 @@
+//! Senders who call their packets silent (RFC 6464) cost no decode, and come back as if they had.
+#![cfg(feature = "opus")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use mixer::codec::opus::{OpusDecoder, OpusEncoder};
+use mixer::codec::{Decode, DecodeError, Encode};
+use mixer::format::{Layout, TickLength};
+use mixer::profile::{Profile, ReceiverLimits, Recipe};
+use mixer::strip::{Rules, Strip};
+use mixer::{Level, Packet, Payload, RtpTime, Seq, Time};
+
+/// Opus, with its calls counted.
+struct Counted(OpusDecoder, Arc<AtomicU64>);
+
+impl Decode for Counted {
+    fn decode(&mut self, payload: &[u8], pcm: &mut [f32]) -> Result<usize, DecodeError> {
+        self.1.fetch_add(1, Relaxed);
+        self.0.decode(payload, pcm)
+    }
+
+    fn recover(&mut self, next_payload: &[u8], pcm: &mut [f32]) -> Result<(), DecodeError> {
+        self.0.recover(next_payload, pcm)
+    }
+
+    fn conceal(&mut self, pcm: &mut [f32]) {
+        self.1.fetch_add(1, Relaxed);
+        self.0.conceal(pcm);
+    }
+
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
+struct Run {
+    heard: Vec<Vec<f32>>,
+    decodes_while_quiet: u64,
+    lost: u64,
+}
+
+/// A second of sound, three of silence sent packet by packet, and sound again; `levels` tells which.
+fn run(levels: bool) -> Run {
+    let recipe = Recipe::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
+    let mut encoder = OpusEncoder::new(&recipe);
+    let decodes = Arc::new(AtomicU64::new(0));
+    let decoder = Counted(OpusDecoder::new(Layout::Mono), decodes.clone());
+    let mut strip = Strip::new(Layout::Mono, TickLength::Ms20, Box::new(decoder));
+    let mut out = Run {
+        heard: Vec::new(),
+        decodes_while_quiet: 0,
+        lost: 0,
+    };
+    for number in 0..300u32 {
+        let speaks = !(50..200).contains(&number);
+        let pcm: Vec<f32> = (number * 960..(number + 1) * 960)
+            .map(|at| {
+                let turns =
+                    |hz: f64| (hz * f64::from(at) / 48_000.0).fract() * std::f64::consts::TAU;
+                let voice = (turns(197.3).sin() + 0.5 * turns(631.1).sin()) as f32;
+                if speaks { 0.2 * voice } else { 0.0 }
+            })
+            .collect();
+        let mut payload = Payload::EMPTY;
+        encoder.encode(&pcm, &mut payload).unwrap();
+        let packet = Packet {
+            seq: Seq(number as u16),
+            time: RtpTime(number * 960),
+            ssrc: 1,
+            marker: number == 0,
+            level: levels.then_some(match speaks {
+                true => Level::from_wire(15),
+                false => Level::SILENCE,
+            }),
+            payload,
+        };
+        let arrival = Time::from_us(1_000_000 + u64::from(number) * 20_000);
+        strip.push(&packet, arrival);
+        let rules = Rules {
+            now: arrival + std::time::Duration::from_millis(4),
+            gate_db: Some(mixer::gate::DEFAULT_THRESHOLD),
+        };
+        let before = decodes.load(Relaxed);
+        let heard = strip.listen(&rules);
+        let in_mix = strip.contribute(heard);
+        out.heard.push(match in_mix {
+            true => strip.frame().samples().to_vec(),
+            false => vec![0.0; 960],
+        });
+        if (100..200).contains(&number) {
+            out.decodes_while_quiet += decodes.load(Relaxed) - before;
+            assert_eq!(strip.is_parked(), levels, "packet {number}");
+        }
+    }
+    out.lost = strip.stats().lost;
+    out
+}
+
+#[test]
+fn silence_is_not_decoded_and_what_comes_after_it_is_as_good() {
+    let (decoded, parked) = (run(false), run(true));
+    assert_eq!(decoded.decodes_while_quiet, 100);
+    assert_eq!(parked.decodes_while_quiet, 0);
+    assert_eq!(parked.lost, 0, "nothing that was passed was lost");
+    // The first word comes a tick later at most: a talk-spurt starts afresh. Every frame of it is
+    // there, and close to what a decoder gives that has not missed a packet.
+    let spoken = |run: &Run| {
+        let after = run.heard.iter().skip(199);
+        let first = after
+            .clone()
+            .position(|pcm| pcm.iter().any(|s| s.abs() > 0.01));
+        after
+            .skip(first.expect("heard again"))
+            .flatten()
+            .copied()
+            .collect::<Vec<f32>>()
+    };
+    let (reference, heard) = (spoken(&decoded), spoken(&parked));
+    let compared = reference.len().min(heard.len());
+    assert!(compared > 95 * 960, "{compared} samples");
+    let energy: f32 = reference[..compared].iter().map(|a| a * a).sum();
+    let pairs = reference[..compared].iter().zip(&heard);
+    let noise: f32 = pairs.map(|(a, b)| (a - b) * (a - b)).sum();
+    let snr_db = 10.0 * (energy / noise.max(1e-12)).log10();
+    assert!(snr_db > 25.0, "{snr_db:.1} dB");
+}

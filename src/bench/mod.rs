@@ -1,0 +1,115 @@
+//! `mixminus bench`: what a mixing server costs, how long it takes, and when it fails.
+//!
+//! | file | what |
+//! |---|---|
+//! | `args.rs` | values of flags that several subcommands take |
+//! | `tick/` | the engine alone, in virtual time: what a tick costs |
+//! | `load.rs` | more and more clients: what a server costs, and where it fails |
+//! | `compare.rs` | two servers in alternation, pair by pair |
+//! | `stage.rs` | one server, its clients, and what both are seen to do |
+//! | `target/` | the servers that are measured: started here, or found at an address |
+//! | `swarm/` | many light clients on one thread |
+//! | `process.rs`, `counters.rs` | what the system and the server itself count |
+//! | `latency/` | from mouth to ear through a server, and what is lost on the way |
+//! | `relay/` | a way on which packets are lost and late |
+//! | `speech.rs` | the voices that talk, decoded and encoded |
+//! | `report.rs`, `report/` | tables, lines for scripts, JSON, a page with plots |
+//! | `progress.rs` | how far it is, on standard error |
+//!
+//! But for `tick`, which is about this engine, nothing here knows the server's own modules: what is
+//! measured is what any client of any server sees.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use thiserror::Error;
+
+pub mod args;
+pub mod compare;
+mod counters;
+pub mod latency;
+pub mod load;
+pub mod process;
+pub mod progress;
+pub mod relay;
+pub mod report;
+pub mod speech;
+pub mod stage;
+pub mod swarm;
+pub mod target;
+pub mod tick;
+
+use compare::CompareArgs;
+use latency::{LatencyArgs, LatencyError};
+use load::LoadArgs;
+use report::{Outputs, Report, ReportError};
+use stage::StageError;
+use tick::{TickArgs, TickError};
+
+/// Flags of `mixminus bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What to measure.
+    #[command(subcommand)]
+    what: What,
+}
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+enum What {
+    /// The engine alone: what a tick costs, from two participants to two thousand
+    Tick(With<TickArgs>),
+    /// More and more clients: what a server costs, and how many it holds
+    Load(With<LoadArgs>),
+    /// Two servers in alternation, in one run
+    Compare(With<CompareArgs>),
+    /// How long a word takes through a server, and what is lost of it
+    Latency(With<LatencyArgs>),
+}
+
+/// A subcommand's own flags and where its report goes.
+#[derive(Debug, Args)]
+struct With<A: Args> {
+    #[command(flatten)]
+    own: A,
+    #[command(flatten)]
+    outputs: Outputs,
+}
+
+/// A benchmark that comes to no result.
+#[derive(Debug, Error)]
+pub enum BenchError {
+    /// The ticks cannot be measured.
+    #[error(transparent)]
+    Tick(#[from] TickError),
+    /// The server or its clients cannot be measured.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// The latency cannot be measured.
+    #[error(transparent)]
+    Latency(#[from] LatencyError),
+    /// The result cannot be told.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+}
+
+/// Measures what is asked for and tells the result.
+pub fn run(args: &BenchArgs) -> ExitCode {
+    match measure(&args.what) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(what: &What) -> Result<(), BenchError> {
+    let (report, outputs): (Report, &Outputs) = match what {
+        What::Tick(with) => (tick::run(&with.own, &with.outputs)?, &with.outputs),
+        What::Load(with) => (load::run(&with.own, &with.outputs)?, &with.outputs),
+        What::Compare(with) => (compare::run(&with.own, &with.outputs)?, &with.outputs),
+        What::Latency(with) => (latency::run(&with.own, &with.outputs)?, &with.outputs),
+    };
+    Ok(report.deliver(outputs)?)
+}

@@ -1,0 +1,153 @@
+//! How far a benchmark is, on standard error: a bar where somebody looks, now and then a line where
+//! a file does.
+
+use std::io::{IsTerminal, stderr};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// How far one piece of work is.
+///
+/// It may be told from any thread, as often as is convenient.
+#[derive(Debug)]
+pub struct Progress(Shown);
+
+#[derive(Debug)]
+enum Shown {
+    Nothing,
+    Bar(ProgressBar),
+    Lines(Mutex<Lines>),
+}
+
+impl Progress {
+    /// Shows progress of `what` over `total` steps.
+    pub fn new(what: &str, total: u64) -> Progress {
+        if !stderr().is_terminal() {
+            return Progress(Shown::Lines(Mutex::new(Lines::new(what, total))));
+        }
+        let style = ProgressStyle::with_template(TEMPLATE).expect("the template is sound");
+        let bar = ProgressBar::new(total)
+            .with_style(style)
+            .with_prefix(what.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(250));
+        Progress(Shown::Bar(bar))
+    }
+
+    /// Shows nothing.
+    pub fn hidden() -> Progress {
+        Progress(Shown::Nothing)
+    }
+
+    /// `done` steps of the total are done.
+    pub fn set(&self, done: u64) -> &Progress {
+        match &self.0 {
+            Shown::Nothing => {}
+            Shown::Bar(bar) => bar.set_position(done),
+            Shown::Lines(lines) => say(lines, |lines| lines.done = done),
+        }
+        self
+    }
+
+    /// What is going on.
+    pub fn note(&self, note: impl Into<String>) -> &Progress {
+        match &self.0 {
+            Shown::Nothing => {}
+            Shown::Bar(bar) => bar.set_message(note.into()),
+            Shown::Lines(lines) => say(lines, |lines| lines.note = note.into()),
+        }
+        self
+    }
+
+    /// Takes the bar away: what follows is the result.
+    pub fn finish(&self) {
+        if let Shown::Bar(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+fn say(lines: &Mutex<Lines>, change: impl FnOnce(&mut Lines)) {
+    // A thread that panicked while it told its progress leaves nothing that could be wrong.
+    let mut lines = lines
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    change(&mut lines);
+    if let Some(line) = lines.line(Instant::now()) {
+        eprintln!("{line}");
+    }
+}
+
+#[derive(Debug)]
+struct Lines {
+    what: String,
+    total: u64,
+    done: u64,
+    note: String,
+    said: Option<Instant>,
+}
+
+impl Lines {
+    fn new(what: &str, total: u64) -> Lines {
+        Lines {
+            what: what.to_owned(),
+            total,
+            done: 0,
+            note: String::new(),
+            said: None,
+        }
+    }
+
+    /// What to say now, if it is time.
+    fn line(&mut self, now: Instant) -> Option<String> {
+        let due = self.said.is_none_or(|said| now - said >= EVERY);
+        if !due {
+            return None;
+        }
+        self.said = Some(now);
+        let Lines {
+            what,
+            total,
+            done,
+            note,
+            ..
+        } = self;
+        let line = format!("{what}: {done} of {total} {note}");
+        Some(line.trim_end().to_owned())
+    }
+}
+
+const TEMPLATE: &str = "{prefix} [{bar:30}] {pos}/{len} {elapsed} {wide_msg}";
+
+/// Lines in a log are few.
+const EVERY: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_at_most_every_five_seconds() {
+        let start = Instant::now();
+        let mut lines = Lines::new("rooms", 10);
+        assert_eq!(lines.line(start).as_deref(), Some("rooms: 0 of 10"));
+        lines.done = 4;
+        lines.note = "talking".to_owned();
+        assert_eq!(lines.line(start + Duration::from_secs(4)), None);
+        assert_eq!(
+            lines.line(start + Duration::from_secs(5)).as_deref(),
+            Some("rooms: 4 of 10 talking")
+        );
+    }
+
+    #[test]
+    fn a_hidden_one_takes_everything() {
+        Progress::hidden().set(3).note("n").finish();
+    }
+}

@@ -1,0 +1,73 @@
+//! On what and when it was measured: figures mean nothing without.
+
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+/// The machine a report was made on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Machine {
+    /// Cores this process may use.
+    pub cores: usize,
+    /// The processor's name.
+    pub cpu: String,
+    /// The system's name and version.
+    pub kernel: String,
+    /// When, in universal time.
+    pub date: String,
+    /// Which version of this program.
+    pub version: String,
+}
+
+impl Machine {
+    /// This one; what the system does not tell is "unknown".
+    pub fn here(now: SystemTime) -> Machine {
+        let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let uname = rustix::system::uname();
+        Machine {
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cpu: cpu_of(&cpus),
+            kernel: format!(
+                "{} {}",
+                uname.sysname().to_string_lossy(),
+                uname.release().to_string_lossy()
+            ),
+            date: httpdate::fmt_http_date(now),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+/// The first processor's name: "model name" here, "Model" and "Hardware" on boards.
+fn cpu_of(cpus: &str) -> String {
+    let named = |key: &str| {
+        cpus.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            (name.trim() == key).then(|| value.trim().to_owned())
+        })
+    };
+    named("model name")
+        .or_else(|| named("Model"))
+        .or_else(|| named("Hardware"))
+        .unwrap_or_else(|| "unknown processor".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processor_is_found_on_either_kind_of_machine() {
+        let desk = "processor\t: 0\nmodel name\t: Fast CPU @ 3 GHz\nflags: a b\n";
+        assert_eq!(cpu_of(desk), "Fast CPU @ 3 GHz");
+        assert_eq!(cpu_of("Model\t\t: Board 4 Rev 1.2\n"), "Board 4 Rev 1.2");
+        assert_eq!(cpu_of(""), "unknown processor");
+    }
+
+    #[test]
+    fn the_date_is_the_one_passed_in() {
+        let machine = Machine::here(SystemTime::UNIX_EPOCH);
+        assert_eq!(machine.date, "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert!(!machine.kernel.trim().is_empty());
+    }
+}

@@ -1,0 +1,162 @@
+//! The voices that talk in a benchmark: running speech, in the binary, so that everybody measures with the
+//! same.
+
+use std::io::Cursor;
+
+use mixer::Level;
+use mixer::format::{MAX_PAYLOAD_BYTES, SAMPLE_RATE_HZ};
+use thiserror::Error;
+
+use crate::join::opus::{VoiceEncoder, VoiceSettings};
+use crate::join::pcm::wav::WavSource;
+use crate::join::pcm::{PcmError, Source};
+use crate::join::uplink::{Ptime, level_of};
+
+/// One voice, some 20 s of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Voice {
+    /// Its file among the fixtures, without ending.
+    pub name: &'static str,
+    /// 48 kHz mono, -26 dBov while it speaks.
+    pub pcm: Vec<f32>,
+}
+
+/// One packet of a voice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spoken {
+    /// The Opus packet.
+    pub payload: Vec<u8>,
+    /// How loud it is, as a client would say (RFC 6464).
+    pub level: Level,
+}
+
+/// A voice that cannot be had.
+#[derive(Debug, Error)]
+pub enum SpeechError {
+    /// Its recording cannot be read.
+    #[error("the voice {name} cannot be read: {source}")]
+    Read {
+        /// Which voice.
+        name: &'static str,
+        /// Why.
+        source: PcmError,
+    },
+    /// It cannot be encoded.
+    #[error("speech cannot be encoded: {0}")]
+    Encode(#[from] opus::Error),
+}
+
+/// All voices: three of humans, of which it is said on the command line whose they are, and one
+/// synthesised, which alone has anything above 8 kHz.
+///
+/// # Errors
+/// [`SpeechError`] when memory for them cannot be had.
+pub fn voices() -> Result<Vec<Voice>, SpeechError> {
+    RECORDINGS
+        .into_iter()
+        .map(|(name, wav)| {
+            let pcm = read(wav).map_err(|source| SpeechError::Read { name, source })?;
+            Ok(Voice { name, pcm })
+        })
+        .collect()
+}
+
+/// Encodes 48 kHz mono PCM as a client does; the last packet is filled up with silence.
+///
+/// # Errors
+/// [`SpeechError::Encode`] when the bitrate is none that Opus has.
+pub fn encode(pcm: &[f32], bitrate_bps: u32, ptime: Ptime) -> Result<Vec<Spoken>, SpeechError> {
+    let settings = VoiceSettings {
+        bitrate_bps,
+        fec: false,
+    };
+    let mut encoder = VoiceEncoder::new(settings)?;
+    let samples = (ptime.ms() * SAMPLE_RATE_HZ / 1_000) as usize;
+    let mut frame = vec![0.0; samples];
+    let mut payload = [0; MAX_PAYLOAD_BYTES];
+    let mut packets = Vec::with_capacity(pcm.len().div_ceil(samples));
+    for part in pcm.chunks(samples) {
+        frame[..part.len()].copy_from_slice(part);
+        frame[part.len()..].fill(0.0);
+        let bytes = encoder.encode(&frame, &mut payload)?;
+        packets.push(Spoken {
+            payload: payload[..bytes].to_vec(),
+            level: level_of(&frame),
+        });
+    }
+    Ok(packets)
+}
+
+fn read(wav: &'static [u8]) -> Result<Vec<f32>, PcmError> {
+    let mut source = WavSource::new(Cursor::new(wav))?;
+    let mut all = Vec::new();
+    let mut pcm = vec![0.0; SAMPLE_RATE_HZ as usize];
+    loop {
+        match source.read(&mut pcm)? {
+            0 => return Ok(all),
+            samples => all.extend_from_slice(&pcm[..samples]),
+        }
+    }
+}
+
+const RECORDINGS: [(&str, &[u8]); 4] = [
+    (
+        "human-en-female",
+        include_bytes!("../../fixtures/voices/human-en-female.wav"),
+    ),
+    (
+        "human-it-male",
+        include_bytes!("../../fixtures/voices/human-it-male.wav"),
+    ),
+    (
+        "human-fr-female",
+        include_bytes!("../../fixtures/voices/human-fr-female.wav"),
+    ),
+    (
+        "synthetic-de-male",
+        include_bytes!("../../fixtures/voices/synthetic-de-male.wav"),
+    ),
+];
+
+/// Whose voices they are; their licences want it said wherever they go.
+pub const CREDITS: &str = "Voices: Allison Smith and June Wallack (CC BY-SA 3.0), Carlo Flora (CC BY 3.0), \
+from the Asterisk core sounds, cut and levelled; and espeak-ng.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_voices_speak_for_twenty_seconds() {
+        for voice in voices().unwrap() {
+            let seconds = voice.pcm.len() as f64 / 48_000.0;
+            assert!((20.0..30.0).contains(&seconds), "{} {seconds}", voice.name);
+            assert!(voice.pcm.iter().any(|sample| sample.abs() > 0.1));
+        }
+    }
+
+    #[test]
+    fn packets_are_of_the_length_and_rate_that_is_asked_for() {
+        let voice = voices().unwrap().remove(0);
+        for (ptime, samples) in [(Ptime::Ms10, 480), (Ptime::Ms20, 960), (Ptime::Ms60, 2_880)] {
+            let packets = encode(&voice.pcm[..48_000 * 4], 32_000, ptime).unwrap();
+            assert_eq!(packets.len(), (48_000 * 4usize).div_ceil(samples));
+            let bytes: usize = packets.iter().map(|packet| packet.payload.len()).sum();
+            let bps = bytes * 8 / 4;
+            assert!((20_000..40_000).contains(&bps), "{bps} at {ptime:?}");
+            let decoder = opus::Decoder::new(48_000, opus::Channels::Mono).unwrap();
+            for packet in &packets {
+                assert_eq!(decoder.get_nb_samples(&packet.payload).unwrap(), samples);
+            }
+        }
+    }
+
+    #[test]
+    fn levels_tell_speech_from_its_pauses() {
+        let voice = voices().unwrap().remove(0);
+        let packets = encode(&voice.pcm, 32_000, Ptime::Ms20).unwrap();
+        assert_eq!(packets[0].level, Level::SILENCE);
+        let loudest = packets.iter().map(|packet| packet.level.wire()).min();
+        assert!(loudest.is_some_and(|dbov| dbov < 26), "{loudest:?}");
+    }
+}

@@ -1,0 +1,124 @@
+//! Servers that take a POSTed offer: this one, and everything else of the shape of RFC 9725.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use mixer::profile::Profile;
+use reqwest::{Client, Url};
+
+use super::{Seat, SeatKind, TargetError};
+use crate::join::session::{Room, SessionError};
+
+/// A server known by a URL; `{room}` in its path stands for the room.
+pub(super) struct Whip {
+    url: Url,
+    profile: Option<Profile>,
+    http: Client,
+    /// Each holds its connections open for the next join.
+    rooms: Mutex<HashMap<String, Room>>,
+}
+
+impl Whip {
+    pub(super) fn new(url: Url, profile: Option<Profile>) -> Result<Whip, TargetError> {
+        // Refused only when there is a provider already, and then that one serves.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = Client::builder()
+            .timeout(ANSWER_TIME)
+            .build()
+            .map_err(SessionError::Setup)?;
+        Ok(Whip {
+            url,
+            profile,
+            http,
+            rooms: Mutex::default(),
+        })
+    }
+
+    pub(super) async fn join(
+        &self,
+        room: &str,
+        offer: &str,
+    ) -> Result<(String, Seat), TargetError> {
+        let (session, answer) = self.room(room)?.join(offer.to_owned()).await?;
+        Ok((answer, Seat(SeatKind::Whip(session))))
+    }
+
+    /// Makes an empty room by PUT on the address above its participants, which is this server's own way.
+    pub(super) async fn make_room(&self, room: &str) -> Result<(), TargetError> {
+        let mut url = self.url_of(room);
+        let above = url.path().strip_suffix("/participants");
+        let Some(path) = above.map(str::to_owned) else {
+            return Err(TargetError::Unsupported {
+                target: url.to_string(),
+                what: "make a room without people",
+            });
+        };
+        url.set_path(&path);
+        let failed = |reason| TargetError::Http {
+            what: "making a room",
+            reason,
+        };
+        let response = self
+            .http
+            .put(url)
+            .header("content-type", "application/json")
+            .body("{}")
+            .send()
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        if response.status().is_success() {
+            Ok(())
+        } else {
+            Err(failed(response.status().to_string()))
+        }
+    }
+
+    pub(super) async fn metrics(&self) -> Option<String> {
+        let url = self.url.join("/metrics").ok()?;
+        let response = self.http.get(url).send().await.ok()?;
+        if !response.status().is_success() {
+            return None;
+        }
+        response.text().await.ok()
+    }
+
+    fn room(&self, name: &str) -> Result<Room, SessionError> {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(room) = rooms.get(name) {
+            return Ok(room.clone());
+        }
+        let profile = self.profile.map(Profile::name);
+        let room = Room::new(self.url_of(name), None, profile, false)?;
+        rooms.insert(name.to_owned(), room.clone());
+        Ok(room)
+    }
+
+    fn url_of(&self, room: &str) -> Url {
+        let path = self.url.path();
+        let path = path.replace("%7Broom%7D", room).replace("{room}", room);
+        let mut url = self.url.clone();
+        url.set_path(&path);
+        url
+    }
+}
+
+/// A server under full load answers slowly, and is still to be asked.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_room_is_put_in_its_place() {
+        let url = |text: &str| Url::parse(text).expect("a URL");
+        let whip = Whip::new(url("http://h/v1/rooms/{room}/participants?a=b"), None).expect("HTTP");
+        assert_eq!(
+            whip.url_of("lobby").as_str(),
+            "http://h/v1/rooms/lobby/participants?a=b"
+        );
+        let fixed = Whip::new(url("http://h/whip"), None).expect("HTTP");
+        assert_eq!(fixed.url_of("lobby").as_str(), "http://h/whip");
+    }
+}

@@ -1,0 +1,233 @@
+//! `mixminus bench tick`: the engine alone, in one thread and in virtual time, as fast as it goes.
+//!
+//! Only [`push`](mixer::engine::Engine::push) and [`run_slot`](mixer::engine::Engine::run_slot) are timed,
+//! apart from each other; packets come from memory and go nowhere.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use mixer::format::TickLength;
+use mixer::profile::Profile;
+use thiserror::Error;
+
+use super::args::Talkers;
+use super::report::{Outputs, Report};
+use super::speech::{self, SpeechError};
+use outcome::{Measured, Outcome};
+use scene::{Cast, Rest, Scene, Speech};
+
+mod outcome;
+mod scene;
+
+/// Flags of `mixminus bench tick`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = speech::CREDITS)]
+pub struct TickArgs {
+    /// How many are in a room; several with commas
+    #[arg(
+        long,
+        value_name = "N",
+        value_delimiter = ',',
+        default_value = "2,10,50,200,1000,2000"
+    )]
+    participants: Vec<usize>,
+    /// How many of them talk: numbers, all; several with commas
+    #[arg(
+        long,
+        value_name = "N|all",
+        value_delimiter = ',',
+        default_value = "1,3,all"
+    )]
+    talkers: Vec<Talkers>,
+    /// How listeners are sent to: voice, low-delay, thin, music; several with commas
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_value = "voice,low-delay"
+    )]
+    profile: Vec<Profile>,
+    /// So many such rooms at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rooms: u32,
+    /// Rooms of so many, of whom nobody talks: the same as --participants N --talkers 0
+    #[arg(long, value_name = "N", conflicts_with_all = ["participants", "talkers"])]
+    silent_participants: Option<usize>,
+    /// What those send who do not talk: nothing, silence (and say so by its level), noise (at -55 dBFS, and
+    /// say nothing)
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Rest::Nothing)]
+    rest: Rest,
+    /// The rooms' tick, 10 or 20 ms
+    #[arg(long, value_name = "MS", default_value = "20", value_parser = tick_length)]
+    tick_ms: TickLength,
+    /// Ticks measured of each combination
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    ticks: u64,
+    /// A combination that takes longer than this is measured with fewer ticks, seconds
+    #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    at_most: u64,
+}
+
+/// Ticks that cannot be measured.
+#[derive(Debug, Error)]
+pub enum TickError {
+    /// The voices are not to be had.
+    #[error(transparent)]
+    Speech(#[from] SpeechError),
+    /// No combination of the flags makes a room.
+    #[error("there is nothing to measure: every room has fewer participants than talkers")]
+    Nothing,
+}
+
+/// Measures every combination of the flags.
+///
+/// # Errors
+/// [`TickError`] when there is nothing to measure, or nothing to measure with.
+pub fn run(args: &TickArgs, outputs: &Outputs) -> Result<Report, TickError> {
+    let casts = args.casts();
+    if casts.is_empty() {
+        return Err(TickError::Nothing);
+    }
+    let speech = Speech::new()?;
+    let progress = outputs.progress("ticks", casts.len() as u64);
+    let mut outcome = Outcome::new(args.tick_ms);
+    for (done, cast) in casts.into_iter().enumerate() {
+        progress.set(done as u64).note(cast.to_string());
+        let measured = args.measure(cast, &speech);
+        outcome.add(measured);
+    }
+    progress.finish();
+    Ok(outcome.report())
+}
+
+impl TickArgs {
+    /// All combinations that make a room, none twice.
+    fn casts(&self) -> Vec<Cast> {
+        let (participants, talkers) = match self.silent_participants {
+            Some(silent) => (vec![silent], vec![Talkers::Number(0)]),
+            None => (self.participants.clone(), self.talkers.clone()),
+        };
+        let mut casts = Vec::new();
+        for &profile in &self.profile {
+            for &people in &participants {
+                for talkers in talkers.iter().filter_map(|talkers| talkers.of(people)) {
+                    let cast = Cast {
+                        profile,
+                        rooms: self.rooms,
+                        people,
+                        talkers,
+                        rest: self.rest,
+                        tick: self.tick_ms,
+                    };
+                    if people > 0 && !casts.contains(&cast) {
+                        casts.push(cast);
+                    }
+                }
+            }
+        }
+        casts
+    }
+
+    fn measure(&self, cast: Cast, speech: &Speech) -> Measured {
+        let until = Instant::now() + Duration::from_secs(self.at_most);
+        let mut scene = Scene::new(cast, speech);
+        let unwarmed = Instant::now() + Duration::from_secs(self.at_most) / 4;
+        for _ in 0..WARM_UP_TICKS {
+            if Instant::now() > unwarmed {
+                break;
+            }
+            scene.turn();
+        }
+        let mut measured = Measured::new(cast, scene.totals());
+        for done in 0..self.ticks {
+            if done >= LEAST_TICKS && Instant::now() > until {
+                break;
+            }
+            measured.add(scene.turn());
+        }
+        measured.end(scene.totals());
+        measured
+    }
+}
+
+fn tick_length(text: &str) -> Result<TickLength, &'static str> {
+    match text {
+        "10" => Ok(TickLength::Ms10),
+        "20" => Ok(TickLength::Ms20),
+        _ => Err("10 or 20"),
+    }
+}
+
+/// Until a silent room has said for the last time that it is silent, and talkers are in their stride.
+const WARM_UP_TICKS: u64 = 150;
+
+/// However long it takes: a percentile of fewer would be none.
+const LEAST_TICKS: u64 = 20;
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        tick: TickArgs,
+    }
+
+    fn args(words: &str) -> TickArgs {
+        let words = std::iter::once("tick").chain(words.split_whitespace());
+        Line::try_parse_from(words).unwrap().tick
+    }
+
+    fn sizes(args: &TickArgs) -> Vec<(usize, usize)> {
+        let casts = args.casts();
+        casts
+            .iter()
+            .map(|cast| (cast.people, cast.talkers))
+            .collect()
+    }
+
+    #[test]
+    fn rooms_with_more_talkers_than_people_are_left_out() {
+        let args = args("--participants 2,3 --talkers 1,3,all --profile voice");
+        assert_eq!(sizes(&args), [(2, 1), (2, 2), (3, 1), (3, 3)]);
+    }
+
+    #[test]
+    fn silent_participants_are_a_room_without_talkers() {
+        let args = args("--rooms 10000 --silent-participants 1 --profile voice");
+        assert_eq!(sizes(&args), [(1, 0)]);
+        assert_eq!(args.casts()[0].rooms, 10_000);
+    }
+
+    #[test]
+    fn a_small_run_measures_every_combination() {
+        let args = args(
+            "--participants 2,4 --talkers 1,all --profile voice,thin --ticks 30 --rest silence",
+        );
+        let quiet = Outputs {
+            quiet: true,
+            ..Outputs::default()
+        };
+        let report = run(&args, &quiet).unwrap();
+        assert_eq!(report.tables[0].rows.len(), 8);
+        let value = |name: &str| {
+            let found = report.values.iter().find(|(known, _)| known == name);
+            found.unwrap_or_else(|| panic!("{name}")).1
+        };
+        assert_eq!(value("tick_voice_4_people_1_talking_ticks"), 30.0);
+        assert_eq!(value("tick_voice_4_people_4_talking_packets_mean"), 4.0);
+        assert!(value("tick_thin_2_people_1_talking_p50_us") > 0.0);
+    }
+
+    #[test]
+    fn nothing_to_measure_is_said() {
+        let args = args("--participants 2 --talkers 3");
+        assert!(matches!(
+            run(&args, &Outputs::default()),
+            Err(TickError::Nothing)
+        ));
+    }
+}

@@ -1,0 +1,295 @@
+//! Rooms full of people in an engine, and what they say, over and over.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use mixer::command::{Command, Event, Retired, Shared};
+use mixer::engine::{Engine, EngineLimits, Sink};
+use mixer::format::{Layout, SLOT, TickLength};
+use mixer::packet::{OutPacket, Packet, Payload};
+use mixer::participant::{Participant, ParticipantConfig};
+use mixer::profile::{Profile, ReceiverLimits, Recipe};
+use mixer::room::{Room, RoomSettings};
+use mixer::{ParticipantId, RoomId, RtpTime, Seq, Time};
+
+use crate::bench::speech::{self, SpeechError};
+use crate::join::uplink::Ptime;
+
+/// Who is there and what they do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cast {
+    pub profile: Profile,
+    pub rooms: u32,
+    pub people: usize,
+    pub talkers: usize,
+    pub rest: Rest,
+    pub tick: TickLength,
+}
+
+/// What those send who do not talk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Rest {
+    /// Nothing, as the server's answer asks them to.
+    Nothing,
+    /// Packets of silence whose level says so.
+    Silence,
+    /// Packets of a noise at -55 dBFS, without a level.
+    Noise,
+}
+
+impl fmt::Display for Cast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.rooms > 1 {
+            write!(f, "{} rooms of ", self.rooms)?;
+        }
+        write!(
+            f,
+            "{}, {} talking, {}",
+            self.people, self.talkers, self.profile
+        )
+    }
+}
+
+/// What is said, encoded once for all.
+pub(super) struct Speech {
+    voices: Vec<Vec<Packet>>,
+    silence: Vec<Packet>,
+    noise: Vec<Packet>,
+}
+
+impl Speech {
+    pub fn new() -> Result<Speech, SpeechError> {
+        let voices = speech::voices()?
+            .iter()
+            .map(|voice| packets(&voice.pcm, true))
+            .collect::<Result<_, _>>()?;
+        let second = 48_000;
+        Ok(Speech {
+            voices,
+            silence: packets(&vec![0.0; second], true)?,
+            noise: packets(&noise(second), false)?,
+        })
+    }
+
+    /// What a participant sends; `None`: nothing.
+    fn of(&self, cast: &Cast, place: usize) -> Option<&[Packet]> {
+        if place < cast.talkers {
+            return Some(&self.voices[place % self.voices.len()]);
+        }
+        match cast.rest {
+            Rest::Nothing => None,
+            Rest::Silence => Some(&self.silence),
+            Rest::Noise => Some(&self.noise),
+        }
+    }
+}
+
+fn packets(pcm: &[f32], with_level: bool) -> Result<Vec<Packet>, SpeechError> {
+    let spoken = speech::encode(pcm, BITRATE_BPS, Ptime::Ms20)?;
+    let packet = |spoken: &speech::Spoken| Packet {
+        seq: Seq(0),
+        time: RtpTime(0),
+        ssrc: 1,
+        marker: false,
+        level: with_level.then_some(spoken.level),
+        payload: Payload::copy_from(&spoken.payload)
+            .expect("the encoder writes into a payload's worth of bytes"),
+    };
+    Ok(spoken.iter().map(packet).collect())
+}
+
+/// White noise at -55 dBFS, the same each time.
+fn noise(samples: usize) -> Vec<f32> {
+    let mut state = 1u64;
+    // The root mean square of an even distribution is its peak over the root of three.
+    let peak = 10f32.powf(-55.0 / 20.0) * 3f32.sqrt();
+    let sample = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        peak * ((state >> 40) as f32 / 8_388_608.0 - 1.0)
+    };
+    std::iter::repeat_with(sample).take(samples).collect()
+}
+
+/// An engine with its rooms, and where everybody is in what they say.
+pub(super) struct Scene<'a> {
+    engine: Engine,
+    senders: Vec<Sender<'a>>,
+    tick: TickLength,
+    slot: u64,
+    packets_total: u64,
+}
+
+/// Somebody who sends.
+struct Sender<'a> {
+    id: ParticipantId,
+    speech: &'a [Packet],
+    /// Where in it they began.
+    from: usize,
+    /// The slot of 20 ms in which their packets arrive.
+    phase: u64,
+    sent: u64,
+}
+
+/// What one tick of all rooms took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Turn {
+    /// Taking packets in.
+    pub push: Duration,
+    /// Running the tick's slots.
+    pub run: Duration,
+    /// The longest of them.
+    pub longest_slot: Duration,
+}
+
+/// What was counted so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Totals {
+    pub encodes: u64,
+    pub packets: u64,
+}
+
+impl<'a> Scene<'a> {
+    /// Builds everybody; takes a while for thousands.
+    pub fn new(cast: Cast, speech: &'a Speech) -> Scene<'a> {
+        let participants = cast.rooms as usize * cast.people;
+        let mut engine = Engine::new(EngineLimits {
+            rooms: cast.rooms as usize,
+            participants,
+        });
+        let recipe = Recipe::new(cast.profile, &ReceiverLimits::default(), cast.tick);
+        let mut senders = Vec::new();
+        let mut id = 0;
+        for room in 1..=cast.rooms {
+            let room = RoomId(room);
+            let settings = RoomSettings {
+                tick: cast.tick,
+                ..RoomSettings::default()
+            };
+            let built = Room::new(room, settings, cast.people);
+            engine.apply(Command::AddRoom(Box::new(built)), &mut Drain::default());
+            for place in 0..cast.people {
+                id += 1;
+                let participant = participant(ParticipantId(id), &cast, recipe);
+                let add = Command::AddParticipant { room, participant };
+                engine.apply(add, &mut Drain::default());
+                if let Some(speech) = speech.of(&cast, place) {
+                    senders.push(Sender::new(ParticipantId(id), speech));
+                }
+            }
+        }
+        Scene {
+            engine,
+            senders,
+            tick: cast.tick,
+            slot: 0,
+            packets_total: 0,
+        }
+    }
+
+    /// What was counted since the scene was made.
+    pub fn totals(&self) -> Totals {
+        let stats = self.engine.stats();
+        Totals {
+            encodes: stats.encodes_total,
+            packets: self.packets_total,
+        }
+    }
+
+    /// One tick of every room, with the packets that arrive meanwhile.
+    pub fn turn(&mut self) -> Turn {
+        let mut turn = Turn::default();
+        let mut drain = Drain::default();
+        for _ in 0..self.tick.slots() {
+            let slot = self.slot;
+            self.slot += 1;
+            let now = Time::from_us(SLOT.as_micros() as u64 * (slot + ORIGIN_SLOTS));
+            let before = Instant::now();
+            for sender in &mut self.senders {
+                if let Some(packet) = sender.at(slot) {
+                    self.engine.push(sender.id, &packet, now);
+                }
+            }
+            let pushed = Instant::now();
+            self.engine.run_slot(slot + ORIGIN_SLOTS, now, &mut drain);
+            let ran = pushed.elapsed();
+            turn.push += pushed - before;
+            turn.run += ran;
+            turn.longest_slot = turn.longest_slot.max(ran);
+        }
+        self.packets_total += drain.packets;
+        turn
+    }
+}
+
+fn participant(id: ParticipantId, cast: &Cast, recipe: Recipe) -> Box<Participant> {
+    let config = ParticipantConfig {
+        id,
+        talks: true,
+        listens: Some(recipe),
+        layout: Layout::Mono,
+        tick: cast.tick,
+    };
+    Box::new(Participant::new(config, Arc::new(Shared::default())))
+}
+
+impl<'a> Sender<'a> {
+    fn new(id: ParticipantId, speech: &'a [Packet]) -> Sender<'a> {
+        let spread = u64::from(id.0).wrapping_mul(SPREAD);
+        Sender {
+            id,
+            speech,
+            from: (spread >> 32) as usize % speech.len(),
+            phase: (spread >> 16) % PACKET_SLOTS,
+            sent: 0,
+        }
+    }
+
+    /// The packet that arrives in a slot, if any does.
+    fn at(&mut self, slot: u64) -> Option<Packet> {
+        if slot % PACKET_SLOTS != self.phase {
+            return None;
+        }
+        let mut packet = self.speech[(self.from + self.sent as usize) % self.speech.len()];
+        packet.seq = Seq(self.sent as u16);
+        packet.time = RtpTime((self.sent as u32).wrapping_mul(PACKET_SAMPLES));
+        packet.marker = self.sent == 0;
+        self.sent += 1;
+        Some(packet)
+    }
+}
+
+/// Counts what comes out and lets it go.
+#[derive(Default)]
+struct Drain {
+    packets: u64,
+}
+
+impl Sink for Drain {
+    fn packet(&mut self, to: &[ParticipantId], packet: &OutPacket) {
+        std::hint::black_box(packet);
+        self.packets += to.len() as u64;
+    }
+
+    fn event(&mut self, _: Event) {}
+
+    fn retired(&mut self, _: Retired) {}
+}
+
+/// What clients send: the default of most.
+const BITRATE_BPS: u32 = 32_000;
+
+/// Slots in a packet of 20 ms.
+const PACKET_SLOTS: u64 = 8;
+
+/// Samples of it.
+const PACKET_SAMPLES: u32 = 960;
+
+/// Slots before the first: the engine's clock does not begin with it.
+const ORIGIN_SLOTS: u64 = 8_000;
+
+/// An odd number near 2^64 over the golden ratio: neighbours begin far from each other in speech and phase.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
