@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use mixer::ParticipantId;
-use rtc::crypto::RTCCryptoProvider;
+use rtc::crypto::{RTCCryptoProvider, SecretVec};
 use rtc::data_channel::RTCDataChannelId;
 use rtc::peer_connection::RTCPeerConnection;
 use rtc::peer_connection::event::{RTCDataChannelEvent, RTCPeerConnectionEvent};
@@ -82,8 +82,8 @@ pub struct Peer {
     control: Option<RTCDataChannelId>,
     channels: u32,
     loss_percent: u8,
-    /// Both directions have their keys.
-    keyed: bool,
+    /// What the keys of both directions were made of.
+    keys: Option<SecretVec>,
 
     last_timeout: Instant,
     /// When the core wants to check the path next.
@@ -153,7 +153,7 @@ impl Peer {
             control: None,
             channels: 0,
             loss_percent: 0,
-            keyed: false,
+            keys: None,
             last_timeout: now,
             check_due: now,
             brisk_until: now,

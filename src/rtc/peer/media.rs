@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use mixer::packet::OutPacket;
+use rtc::crypto::constant_time_eq;
 use rtc::peer_connection::message::RTCMessage;
 use rtc::statistics::StatsSelector;
 
@@ -36,8 +37,16 @@ impl Peer {
     /// Gives both directions their keys, if DTLS has made new ones; `None` if they cannot be had.
     fn take_keys(&mut self, now: Instant) -> Option<()> {
         let Some(material) = self.parts.material.take() else {
-            return self.keyed.then_some(());
+            return self.keys.is_some().then_some(());
         };
+        // Starting anew with keys that were used would encrypt two packets with one index.
+        if self
+            .keys
+            .as_ref()
+            .is_some_and(|keys| constant_time_eq(keys.as_ref(), material.as_ref()))
+        {
+            return Some(());
+        }
         let statistics = self.parts.pc.get_stats(now, StatsSelector::None);
         let profile = Profile::of_name(&statistics.transport()?.srtp_cipher)?;
         let (client, server) = MasterKey::divide(profile, material.as_ref())?;
@@ -48,7 +57,7 @@ impl Peer {
         let crypto = self.parts.crypto.crypto();
         self.parts.sending.set_key(crypto, &ours).ok()?;
         self.parts.receiving.set_key(crypto, &theirs).ok()?;
-        self.keyed = true;
+        self.keys = Some(material);
         Some(())
     }
 
