@@ -6,17 +6,20 @@
 //!
 //! A panic inside one room's tick retires that room; the others go on.
 
-use core::hash::{BuildHasherDefault, Hasher};
+mod ids;
+mod rota;
+
 use core::panic::AssertUnwindSafe;
-use std::collections::HashMap;
 use std::panic::catch_unwind;
 
+use self::ids::{IdMap, map_for};
+use self::rota::Rota;
 use crate::command::{Command, Event, Retired};
 use crate::crew::{EncodeJob, Jobs};
-use crate::format::{SLOT_SAMPLES, TickLength};
+use crate::format::SLOT_SAMPLES;
 use crate::packet::{OutPacket, Packet};
 use crate::participant::Participant;
-use crate::phase::{Rhythm, SLOTS, SlotLoads, may_move_again, slots_of};
+use crate::phase::{Rhythm, SlotLoads, may_move_again};
 use crate::playout::Pushed;
 use crate::room::{Hands, Room};
 use crate::stats::EngineStats;
@@ -498,41 +501,6 @@ impl Engine {
     }
 }
 
-/// Which rooms run in which slot of the longest tick.
-#[derive(Debug)]
-struct Rota([Vec<usize>; SLOTS]);
-
-impl Rota {
-    /// Nobody's.
-    fn new(rooms: usize) -> Rota {
-        Rota(core::array::from_fn(|_| Vec::with_capacity(rooms)))
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.iter().all(Vec::is_empty)
-    }
-
-    /// The rooms that run in this slot.
-    fn due(&self, slot: u64) -> &[usize] {
-        &self.0[(slot % SLOTS as u64) as usize]
-    }
-
-    fn enter(&mut self, room: usize, phase: usize, tick: TickLength) {
-        for slot in slots_of(phase, tick) {
-            self.0[slot].push(room);
-        }
-    }
-
-    fn strike(&mut self, room: usize, phase: usize, tick: TickLength) {
-        for slot in slots_of(phase, tick) {
-            let rooms = &mut self.0[slot];
-            if let Some(at) = rooms.iter().position(|other| *other == room) {
-                rooms.swap_remove(at);
-            }
-        }
-    }
-}
-
 impl Berth {
     /// Adds `by` to what the room's slots carry, or takes it away.
     fn weigh(&self, by: isize, loads: &mut SlotLoads) {
@@ -560,242 +528,5 @@ fn media_time(slot: u64) -> RtpTime {
     RtpTime((slot as u32).wrapping_mul(SLOT_SAMPLES as u32))
 }
 
-type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
-
-/// Twice the places, so that a map which has seen many come and go is tidied in place and never
-/// grows.
-fn map_for<K, V>(entries: usize) -> IdMap<K, V> {
-    HashMap::with_capacity_and_hasher(entries * 2 + 1, BuildHasherDefault::default())
-}
-
-/// Hashes the ids, which the server itself chose at random or in sequence: nobody can aim at a
-/// bucket.
-#[derive(Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u32(u32::from(byte));
-        }
-    }
-
-    fn write_u32(&mut self, id: u32) {
-        // Fibonacci hashing: an odd number near 2^64 over the golden ratio spreads neighbours over
-        // the upper bits.
-        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
-    }
-}
-
 #[cfg(all(test, feature = "opus"))]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::command::Shared;
-    use crate::format::{Layout, SLOT, TickLength};
-    use crate::members::Members;
-    use crate::participant::ParticipantConfig;
-    use crate::room::RoomSettings;
-
-    #[derive(Default)]
-    struct Log {
-        packets: Vec<(ParticipantId, RtpTime)>,
-        events: Vec<Event>,
-        retired: Vec<Retired>,
-    }
-
-    impl Sink for Log {
-        fn packet(&mut self, to: &[ParticipantId], packet: &OutPacket) {
-            self.packets.extend(to.iter().map(|to| (*to, packet.time)));
-        }
-
-        fn event(&mut self, event: Event) {
-            self.events.push(event);
-        }
-
-        fn retired(&mut self, retired: Retired) {
-            self.retired.push(retired);
-        }
-    }
-
-    struct Bench {
-        engine: Engine,
-        log: Log,
-    }
-
-    impl Bench {
-        fn new(rooms: usize, participants: usize) -> Bench {
-            let limits = EngineLimits {
-                rooms,
-                participants,
-            };
-            Bench {
-                engine: Engine::new(limits),
-                log: Log::default(),
-            }
-        }
-
-        fn apply(&mut self, command: Command) {
-            self.engine.apply(command, &mut self.log);
-        }
-
-        fn add_room(&mut self, id: u32, tick: TickLength, capacity: usize) {
-            let settings = RoomSettings {
-                tick,
-                ..RoomSettings::default()
-            };
-            self.apply(Command::AddRoom(Box::new(Room::new(
-                RoomId(id),
-                settings,
-                capacity,
-            ))));
-        }
-
-        fn join(&mut self, room: u32, id: u32, tick: TickLength) {
-            use crate::profile::{Profile, ReceiverLimits, Recipe};
-            let config = ParticipantConfig {
-                id: ParticipantId(id),
-                talks: true,
-                listens: Some(Recipe::new(
-                    Profile::LowDelay,
-                    &ReceiverLimits::default(),
-                    tick,
-                )),
-                layout: Layout::Mono,
-                tick,
-            };
-            self.apply(Command::AddParticipant {
-                room: RoomId(room),
-                participant: Box::new(Participant::new(config, Arc::new(Shared::default()))),
-            });
-        }
-
-        fn run(&mut self, slots: core::ops::Range<u64>) {
-            for slot in slots {
-                let now = Time::from_us(slot * SLOT.as_micros() as u64);
-                self.engine.run_slot(slot, now, &mut self.log);
-            }
-        }
-    }
-
-    #[test]
-    fn rooms_spread_over_the_slots() {
-        let mut bench = Bench::new(16, 16);
-        for room in 0..8 {
-            bench.add_room(room, TickLength::Ms20, 2);
-            bench.join(room, room + 1, TickLength::Ms20);
-        }
-        let loads = |bench: &Bench| -> Vec<usize> {
-            let phases = 0..8;
-            phases
-                .map(|phase| bench.engine.loads.of(phase, TickLength::Ms20))
-                .collect()
-        };
-        assert_eq!(loads(&bench), [2; 8]);
-        bench.add_room(8, TickLength::Ms10, 2);
-        assert_eq!(loads(&bench).iter().sum::<usize>(), 18);
-        bench.apply(Command::RemoveRoom(RoomId(3)));
-        bench.apply(Command::RemoveRoom(RoomId(8)));
-        let emptied = loads(&bench).iter().position(|&load| load == 0).unwrap();
-        bench.add_room(9, TickLength::Ms20, 2);
-        assert_eq!(loads(&bench)[emptied], 1);
-    }
-
-    #[test]
-    fn a_room_ticks_once_per_tick_and_its_time_follows_the_slots() {
-        for tick in [TickLength::Ms10, TickLength::Ms20] {
-            let mut bench = Bench::new(1, 1);
-            bench.add_room(1, tick, 1);
-            bench.join(1, 5, tick);
-            bench.run(800..880);
-            assert_eq!(bench.engine.stats().ticks_total, 80 / tick.slots() as u64);
-            // The tail of a silence that began before anyone came.
-            let times: Vec<u32> = bench.log.packets.iter().map(|(_, time)| time.0).collect();
-            assert_eq!(times[0] % 120, 0);
-            assert_eq!(times[1] - times[0], tick.samples() as u32);
-            // 80 slots are left out: time goes on with them.
-            bench.run(960..1_040);
-            let last = bench.log.packets.last().unwrap().1;
-            assert!(last.0 >= 960 * 120);
-        }
-    }
-
-    #[test]
-    fn an_empty_room_does_not_tick() {
-        let mut bench = Bench::new(1, 1);
-        bench.add_room(1, TickLength::Ms20, 1);
-        bench.run(0..80);
-        assert_eq!(bench.engine.stats().ticks_total, 0);
-    }
-
-    #[test]
-    fn a_fault_costs_one_room() {
-        let mut bench = Bench::new(4, 8);
-        for room in 1..=3 {
-            bench.add_room(room, TickLength::Ms20, 2);
-            bench.join(room, room * 10, TickLength::Ms20);
-        }
-        bench.apply(Command::Break(RoomId(2)));
-        bench.run(0..80);
-        assert_eq!(bench.log.events, [Event::RoomFault { room: RoomId(2) }]);
-        assert!(matches!(&bench.log.retired[..], [Retired::Room(room)] if room.id() == RoomId(2)));
-        assert_eq!(bench.engine.stats().rooms, 2);
-        assert_eq!(bench.engine.stats().participants, 2);
-        assert_eq!(bench.engine.stats().ticks_total, 20);
-        // The id is free again.
-        bench.add_room(2, TickLength::Ms20, 2);
-        bench.join(2, 20, TickLength::Ms20);
-        assert_eq!(bench.engine.stats().participants, 3);
-    }
-
-    #[test]
-    fn what_has_no_place_comes_back() {
-        let mut bench = Bench::new(1, 2);
-        bench.add_room(1, TickLength::Ms20, 1);
-        bench.add_room(1, TickLength::Ms20, 1);
-        bench.add_room(2, TickLength::Ms20, 1);
-        assert_eq!(bench.log.retired.len(), 2, "one twice, one too many");
-        bench.join(1, 5, TickLength::Ms10);
-        assert_eq!(bench.log.retired.len(), 3, "built for another tick");
-        bench.join(1, 5, TickLength::Ms20);
-        bench.join(1, 6, TickLength::Ms20);
-        assert_eq!(bench.log.retired.len(), 4, "no place");
-        bench.apply(Command::Reserve {
-            room: RoomId(1),
-            members: Members::with_capacity(4),
-        });
-        bench.join(1, 5, TickLength::Ms20);
-        assert_eq!(bench.log.retired.len(), 6, "the old list, and an id twice");
-        bench.join(1, 6, TickLength::Ms20);
-        bench.join(1, 7, TickLength::Ms20);
-        assert_eq!(bench.log.retired.len(), 7, "one too many for the engine");
-        bench.join(9, 8, TickLength::Ms20);
-        bench.apply(Command::RemoveParticipant(ParticipantId(99)));
-        bench.apply(Command::RemoveRoom(RoomId(99)));
-        assert_eq!(bench.log.retired.len(), 8, "no such room");
-        assert_eq!(bench.engine.stats().refused_total, 9);
-    }
-
-    #[test]
-    fn the_rest_is_found_when_someone_leaves() {
-        let mut bench = Bench::new(1, 4);
-        bench.add_room(1, TickLength::Ms20, 4);
-        for id in 1..=4 {
-            bench.join(1, id, TickLength::Ms20);
-        }
-        for id in [1, 3] {
-            bench.apply(Command::RemoveParticipant(ParticipantId(id)));
-        }
-        for id in [2, 4] {
-            let seat = bench.engine.seat_of[&ParticipantId(id)];
-            let room = &bench.engine.berths[seat.berth].as_ref().unwrap().room;
-            assert_eq!(room.members().at(seat.member), Some(ParticipantId(id)));
-        }
-        assert_eq!(bench.engine.loads.of(0, TickLength::Ms20), 3);
-    }
-}
+mod tests;

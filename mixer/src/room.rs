@@ -9,22 +9,22 @@
 //! members whose strips are idle are passed over, and a room in which nobody has anything to play
 //! and nothing to be sent [sleeps](TickStats::asleep) until the next packet or command.
 
+mod between;
+
 use core::cmp::Ordering;
 use core::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::bus::Bus;
-use crate::command::{Event, Retired};
-use crate::crew::{EncodeJob, Jobs};
+use crate::command::Event;
+use crate::crew::Jobs;
 use crate::engine::Sink;
 use crate::format::{Layout, SLOT_SAMPLES, TickLength};
 use crate::frame::Frame;
-use crate::listener::{DTX_MAX_BYTES, Heard, Listener, Mix, Tuning, Turn};
+use crate::listener::{Heard, Listener, Mix, Tuning, Turn};
 use crate::listeners::{Hearing, Listeners};
 use crate::members::{Member, Rank, sources_of};
-use crate::opus_toc;
-use crate::packet::{OutPacket, Packet, Payload, Sources};
-use crate::participant::Participant;
+use crate::packet::{OutPacket, Payload, Sources};
 use crate::phase::Rhythm;
 use crate::playout::Pushed;
 use crate::profile::loss_class;
@@ -428,148 +428,6 @@ fn has_nothing_to_do(member: &Member) -> bool {
 fn has_nothing_to_send(member: &Member) -> bool {
     let listener = &member.participant.listener;
     listener.as_deref().is_some_and(Listener::is_asleep)
-}
-
-/// What the engine does to a room between ticks. Each is real-time safe.
-impl Room {
-    /// Takes in one packet for the member at `place`; `None` if that one does not talk.
-    pub(crate) fn push(&mut self, place: usize, packet: &Packet, arrival: Time) -> Option<Taken> {
-        let at_rest = self.is_at_rest();
-        let member = self.members.list.get_mut(place)?;
-        let participant = &mut *member.participant;
-        let strip = participant.strip.as_mut()?;
-        let begins = strip.begins_talk_spurt_at(arrival);
-        let pushed = strip.push(packet, arrival);
-        if strip.is_parked() && !member.awake {
-            let received = &participant.shared.telemetry.received_total;
-            received.store(strip.stats().received, Relaxed);
-        } else {
-            member.awake = true;
-        }
-        let speaks = packet.level != Some(Level::SILENCE)
-            && packet.payload.as_slice().len() > DTX_MAX_BYTES
-            && !participant.shared.settings.muted();
-        let is_next = begins || self.last_talker == Some(participant.id);
-        let wanted = at_rest && speaks && is_next && pushed == Pushed::Stored;
-        let rhythm = Rhythm {
-            ready: arrival + strip.stats().target,
-            packet_samples: opus_toc::shape(packet.payload.as_slice()).map_or(0, |it| it.samples),
-        };
-        Some(Taken {
-            pushed,
-            wanted: wanted.then_some(rhythm),
-            wakes: member.awake,
-        })
-    }
-
-    /// Nobody is heard and nothing is on its way out, so that nobody can notice an odd tick: no
-    /// packet is half full, and none was sent that would overlap with the one being gathered.
-    fn is_at_rest(&self) -> bool {
-        self.rest_ms > LONGEST_PACKET_MS && self.gathering_ms == 0
-    }
-
-    /// Changes what can change while people are in.
-    pub(crate) fn configure(&mut self, settings: RoomSettings) {
-        self.settings.gate_db = settings.gate_db;
-        self.settings.max_contributors = settings.max_contributors;
-    }
-
-    /// Counts ticks that were slept through.
-    pub(crate) fn skip(&mut self, ticks: u64) {
-        self.tick.0 += ticks;
-        let ms = ticks.saturating_mul(u64::from(self.settings.tick.ms()));
-        self.rest_ms = self.rest_ms.saturating_add(ms.min(u32::MAX.into()) as u32);
-        self.gathering_ms = 0;
-    }
-
-    /// Takes in a participant, or gives it back if there is no place or it was built for another
-    /// kind of room.
-    pub(crate) fn add(&mut self, participant: Box<Participant>) -> Result<usize, Box<Participant>> {
-        let fits =
-            participant.tick == self.settings.tick && participant.layout == self.settings.layout;
-        if !fits {
-            return Err(participant);
-        }
-        let place = self.members.add(participant)?;
-        self.listeners.admit(&mut self.members.list, place);
-        Ok(place)
-    }
-
-    /// Moves everybody to a longer list; gives back the one that is no longer needed.
-    pub(crate) fn reserve(&mut self, longer: Members) -> Members {
-        self.members.reserve(longer)
-    }
-
-    /// Sends the one at `place` nothing any more, and lets its voice fade out.
-    pub(crate) fn dismiss(&mut self, place: usize) {
-        if place < self.members.len() {
-            self.listeners.dismiss(&mut self.members.list, place);
-            self.members.dismiss(place);
-        }
-    }
-
-    /// Gives back one who was dismissed and is no longer heard, and the place to which another has
-    /// moved for that.
-    pub(crate) fn take_left(&mut self) -> Option<(Box<Participant>, usize)> {
-        let (participant, place) = self.members.take_left()?;
-        self.listeners.moved(self.members.len(), place);
-        Some((participant, place))
-    }
-
-    /// Replaces the stream of the one at `place`; gives back what is no longer needed.
-    pub(crate) fn set_listener(
-        &mut self,
-        place: usize,
-        listener: Box<Listener>,
-    ) -> Option<Box<Listener>> {
-        if place < self.members.len() {
-            self.listeners.split(&mut self.members.list, place);
-        }
-        let replaced = self.members.set_listener(place, listener);
-        if let Some(member) = self.members.list.get(place).filter(|it| !it.leaving)
-            && !matches!(member.hearing, Hearing::Grouped(_))
-        {
-            self.listeners.admit(&mut self.members.list, place);
-        }
-        replaced
-    }
-
-    /// Takes a job back, whose stream is that of the one at `place`: hands its packet out, or lets it
-    /// skip if it comes too late.
-    ///
-    /// - `now`: the slot's instant on the media clock.
-    pub(crate) fn take_back(
-        &mut self,
-        place: usize,
-        job: &mut EncodeJob,
-        now: RtpTime,
-        sink: &mut dyn Sink,
-    ) -> TickStats {
-        let mut stats = TickStats::default();
-        let Some(member) = self.members.list.get_mut(place) else {
-            return stats;
-        };
-        if member.participant.listener.is_some() {
-            // It has been given another stream meanwhile.
-            if let Some(listener) = job.listener.take() {
-                sink.retired(Retired::Listener(listener));
-            }
-            return stats;
-        }
-        member.participant.listener = job.listener.take();
-        if now.distance_from(job.time) <= LATE_SAMPLES {
-            self.packet = job.packet;
-            self.hand_out(place, job.heard, sink, &mut stats);
-        } else {
-            stats.encodes_skipped += 1;
-        }
-        stats
-    }
-
-    /// Makes the next tick panic.
-    pub(crate) fn break_down(&mut self) {
-        self.broken = true;
-    }
 }
 
 impl fmt::Debug for Room {

@@ -10,6 +10,8 @@
 //! | `target/` | the servers that are measured: started here, or found at an address |
 //! | `swarm/` | many light clients on one thread |
 //! | `process.rs`, `counters.rs` | what the system and the server itself count |
+//! | `latency/` | from mouth to ear through a server, and what is lost on the way |
+//! | `relay/` | a way on which packets are lost and late |
 //! | `speech.rs` | the voices that talk, decoded and encoded |
 //! | `report.rs`, `report/` | tables, lines for scripts, JSON, a page with plots |
 //! | `progress.rs` | how far it is, on standard error |
@@ -25,9 +27,11 @@ use thiserror::Error;
 pub mod args;
 pub mod compare;
 mod counters;
+pub mod latency;
 pub mod load;
 pub mod process;
 pub mod progress;
+pub mod relay;
 pub mod report;
 pub mod speech;
 pub mod stage;
@@ -36,6 +40,7 @@ pub mod target;
 pub mod tick;
 
 use compare::CompareArgs;
+use latency::{LatencyArgs, LatencyError};
 use load::LoadArgs;
 use report::{Outputs, Report, ReportError};
 use stage::StageError;
@@ -58,6 +63,8 @@ enum What {
     Load(With<LoadArgs>),
     /// Two servers in alternation, in one run
     Compare(With<CompareArgs>),
+    /// How long a word takes through a server, and what is lost of it
+    Latency(With<LatencyArgs>),
 }
 
 /// A subcommand's own flags and where its report goes.
@@ -78,6 +85,9 @@ pub enum BenchError {
     /// The server or its clients cannot be measured.
     #[error(transparent)]
     Stage(#[from] StageError),
+    /// The latency cannot be measured.
+    #[error(transparent)]
+    Latency(#[from] LatencyError),
     /// The result cannot be told.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -99,6 +109,7 @@ fn measure(what: &What) -> Result<(), BenchError> {
         What::Tick(with) => (tick::run(&with.own, &with.outputs)?, &with.outputs),
         What::Load(with) => (load::run(&with.own, &with.outputs)?, &with.outputs),
         What::Compare(with) => (compare::run(&with.own, &with.outputs)?, &with.outputs),
+        What::Latency(with) => (latency::run(&with.own, &with.outputs)?, &with.outputs),
     };
     Ok(report.deliver(outputs)?)
 }

@@ -73,10 +73,10 @@ impl Axis {
         let high = if high > low { high } else { low * 10.0 };
         let decades = (high / low).log10();
         // Where decades alone would say little, what is between them is said too.
-        let between: &[f64] = if decades * 3.0 <= ticks as f64 {
-            &[1.0, 2.0, 5.0]
-        } else {
-            &[1.0]
+        let between: &[f64] = match decades {
+            few if few <= 1.0 => &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0],
+            some if some * 3.0 <= ticks as f64 => &[1.0, 2.0, 5.0],
+            _ => &[1.0],
         };
         let first = low.log10().floor() as i32;
         let last = high.log10().ceil() as i32;

@@ -44,10 +44,7 @@ pub(super) fn draw(plot: &Plot, size: Size) -> String {
     for (index, series) in plot.series.iter().enumerate() {
         match plot.kind {
             PlotKind::Bars => frame.draw_bars(plot, index, &mut svg),
-            PlotKind::Steps => frame.draw_curve(series, index, true, &mut svg),
-            PlotKind::Line | PlotKind::Percentiles => {
-                frame.draw_curve(series, index, false, &mut svg);
-            }
+            kind => frame.draw_curve(series, index, kind, &mut svg),
         }
     }
     svg.push_str("</svg>\n");
@@ -141,7 +138,7 @@ impl Frame {
         ));
     }
 
-    fn draw_curve(&self, series: &Series, index: usize, steps: bool, svg: &mut String) {
+    fn draw_curve(&self, series: &Series, index: usize, kind: PlotKind, svg: &mut String) {
         let places: Vec<_> = series
             .points
             .iter()
@@ -149,16 +146,16 @@ impl Frame {
             .collect();
         let mut path = String::new();
         for (at, (x, y, _)) in places.iter().enumerate() {
-            let _ = match (at, steps) {
+            let _ = match (at, kind) {
                 (0, _) => write!(path, "M{x:.1} {y:.1}"),
-                (_, true) => write!(path, "H{x:.1}V{y:.1}"),
-                (_, false) => write!(path, "L{x:.1} {y:.1}"),
+                (_, PlotKind::Steps) => write!(path, "H{x:.1}V{y:.1}"),
+                _ => write!(path, "L{x:.1} {y:.1}"),
             };
         }
         let colour = colour(index);
         let _ = writeln!(svg, "<path class=\"curve {colour}\" d=\"{path}\"/>");
         // Where points are few each of them was measured, and may say its figures when pointed at.
-        if places.len() <= MOST_MARKS && !steps {
+        if places.len() <= MOST_MARKS && kind == PlotKind::Line {
             for (x, y, (value_x, value_y)) in places {
                 let told = format!("{}: {} / {}", series.name, plain(value_x), plain(value_y));
                 let _ = writeln!(

@@ -1,0 +1,36 @@
+//! Maps by the server's own ids.
+
+use core::hash::{BuildHasherDefault, Hasher};
+use std::collections::HashMap;
+
+/// A map that never grows past what it was made for.
+pub(super) type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
+
+/// Twice the places, so that a map which has seen many come and go is tidied in place and never
+/// grows.
+pub(super) fn map_for<K, V>(entries: usize) -> IdMap<K, V> {
+    HashMap::with_capacity_and_hasher(entries * 2 + 1, BuildHasherDefault::default())
+}
+
+/// Hashes the ids, which the server itself chose at random or in sequence: nobody can aim at a
+/// bucket.
+#[derive(Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u32(u32::from(byte));
+        }
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        // Fibonacci hashing: an odd number near 2^64 over the golden ratio spreads neighbours over
+        // the upper bits.
+        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+}

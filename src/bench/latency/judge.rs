@@ -1,0 +1,330 @@
+//! From what was spoken and what was heard to delays, and to the share that was lost on the way.
+//!
+//! A chirp is found by the peak of its correlation with what was heard, in the half second after it was spoken. A hop
+//! counts as heard if a tone of its frequency, at no less than a third of its level, stands within 40 ms of
+//! where the nearest chirp that was found says it should be: what the server had to conceal, cut out or left silent is
+//! not there. That holds for any server, whatever it counts itself.
+
+use std::f64::consts::TAU;
+use std::time::{Duration, Instant};
+
+use super::script::{APART, CHIRP, Chirp, HOP, Script};
+use super::taps::{Heard, Spoken};
+
+/// What one listener's connection came to, for one talker.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Verdict {
+    /// Delays from mouth to ear of chirps that start a talk-spurt, milliseconds.
+    pub starts_ms: Vec<f64>,
+    /// The same of chirps within.
+    pub within_ms: Vec<f64>,
+    /// Chirps that were spoken and not heard.
+    pub missed: usize,
+    /// Hops that were spoken, in talk-spurts that were heard.
+    pub hops: usize,
+    /// Of these, not heard.
+    pub damaged: usize,
+}
+
+impl Verdict {
+    /// All delays.
+    pub fn all_ms(&self) -> Vec<f64> {
+        self.starts_ms
+            .iter()
+            .chain(&self.within_ms)
+            .copied()
+            .collect()
+    }
+
+    /// Adds another's.
+    pub fn add(&mut self, other: Verdict) {
+        self.starts_ms.extend(other.starts_ms);
+        self.within_ms.extend(other.within_ms);
+        self.missed += other.missed;
+        self.hops += other.hops;
+        self.damaged += other.damaged;
+    }
+
+    /// Of a hundred hops, those not heard.
+    pub fn damaged_percent(&self) -> f64 {
+        100.0 * self.damaged as f64 / self.hops as f64
+    }
+}
+
+/// A chirp that was found: where it stands in both signals.
+struct Anchor {
+    spoken: u64,
+    heard: usize,
+}
+
+/// Judges what was heard of one script.
+pub(super) fn judge(script: &Script, spoken: &Spoken, heard: &Heard) -> Verdict {
+    let mut verdict = Verdict::default();
+    let finder = Finder::new(&script.chirp());
+    let mut anchors = Vec::new();
+    for (chirp, at) in chirps_to_hear(script, spoken, heard) {
+        match finder.find(heard, at) {
+            Some((sample, instant)) => {
+                let delay_ms = instant.duration_since(at).as_secs_f64() * 1e3;
+                match chirp.is_start {
+                    true => verdict.starts_ms.push(delay_ms),
+                    false => verdict.within_ms.push(delay_ms),
+                }
+                anchors.push(Anchor {
+                    spoken: chirp.at,
+                    heard: sample,
+                });
+            }
+            None => verdict.missed += 1,
+        }
+    }
+    let tones = Tones::new();
+    for anchor in &anchors {
+        tones.count_hops(script, anchor, heard, &mut verdict);
+    }
+    verdict
+}
+
+/// Chirps spoken while the listener was there for all that may come of them.
+fn chirps_to_hear(
+    script: &Script,
+    spoken: &Spoken,
+    heard: &Heard,
+) -> impl Iterator<Item = (Chirp, Instant)> {
+    let span = heard.span();
+    let chirps = script.chirps(spoken.range());
+    chirps.filter_map(move |chirp| {
+        let at = spoken.instant_of(chirp.at)?;
+        let (first, last) = span?;
+        (at > first && at + LONGEST_DELAY < last).then_some((chirp, at))
+    })
+}
+
+/// Finds tones of a hop's length.
+struct Tones {
+    hann: Vec<f32>,
+}
+
+impl Tones {
+    fn new() -> Tones {
+        let turn = TAU / HOP as f64;
+        let hann = (0..HOP).map(|at| (1.0 - (turn * at as f64).cos()) as f32);
+        Tones {
+            hann: hann.collect(),
+        }
+    }
+
+    /// Counts the hops that follow a chirp up to the next.
+    fn count_hops(&self, script: &Script, anchor: &Anchor, heard: &Heard, verdict: &mut Verdict) {
+        let range = anchor.spoken + CHIRP..anchor.spoken + APART;
+        for hop in script.hops(range) {
+            let expected = anchor.heard + (hop.at - anchor.spoken) as usize;
+            let from = expected.saturating_sub(STRAY);
+            let until = (expected + STRAY + HOP as usize).min(heard.pcm.len());
+            let Some(around) = heard.pcm.get(from..until) else {
+                continue;
+            };
+            verdict.hops += 1;
+            if self.loudest(around, hop.hz) < HEARD * script.hop_amplitude() {
+                verdict.damaged += 1;
+            }
+        }
+    }
+
+    /// The largest amplitude of a tone in any window of a hop's length.
+    fn loudest(&self, pcm: &[f32], hz: f64) -> f64 {
+        // Turned by the tone's own phase, what is of its frequency stands still and adds up.
+        let turn = TAU * hz / 48_000.0;
+        let still: Vec<(f32, f32)> = pcm
+            .iter()
+            .enumerate()
+            .map(|(at, sample)| {
+                let (sin, cos) = (turn * at as f64).sin_cos();
+                (sample * cos as f32, sample * sin as f32)
+            })
+            .collect();
+        still
+            .windows(self.hann.len())
+            .step_by(STEP)
+            .map(|window| self.amplitude(window))
+            .fold(0.0, f64::max)
+    }
+
+    fn amplitude(&self, window: &[(f32, f32)]) -> f64 {
+        let (re, im) = window
+            .iter()
+            .zip(&self.hann)
+            .fold((0.0, 0.0), |(re, im), ((cos, sin), weight)| {
+                (re + weight * cos, im + weight * sin)
+            });
+        2.0 * f64::from(f32::hypot(re, im)) / HOP as f64
+    }
+}
+
+/// Looks for chirps: first coarsely, in a quarter of the samples, then exactly.
+struct Finder {
+    shape: Vec<f32>,
+    coarse: Vec<f32>,
+}
+
+impl Finder {
+    fn new(shape: &[f32]) -> Finder {
+        Finder {
+            shape: shape.to_vec(),
+            coarse: thinned(shape),
+        }
+    }
+
+    /// The sample and the instant at which a chirp spoken at `at` was heard.
+    fn find(&self, heard: &Heard, at: Instant) -> Option<(usize, Instant)> {
+        let from = heard.from(at);
+        let until = heard.from(at + LONGEST_DELAY) + self.shape.len();
+        let pcm = heard.pcm.get(from..until.min(heard.pcm.len()))?;
+        let (rough, _) = best(&thinned(pcm), &self.coarse, 0)?;
+        let first = (rough * THINNED).saturating_sub(2 * THINNED);
+        let last = (first + 4 * THINNED + self.shape.len()).min(pcm.len());
+        let (exact, score) = best(pcm.get(first..last)?, &self.shape, first)?;
+        let sample = from + exact;
+        (score > LIKENESS).then_some((sample, heard.instant_of(sample)?))
+    }
+}
+
+/// Where `shape` fits best and how well, 1.0 being the shape itself at any level; places count from `offset`.
+fn best(pcm: &[f32], shape: &[f32], offset: usize) -> Option<(usize, f32)> {
+    let energy_of = |pcm: &[f32]| pcm.iter().map(|sample| sample * sample).sum::<f32>();
+    let (shape_energy, floor) = (energy_of(shape), QUIETEST * energy_of(shape));
+    pcm.windows(shape.len())
+        .map(|window| {
+            let (product, energy) = window
+                .iter()
+                .zip(shape)
+                .fold((0.0, 0.0), |(product, energy), (a, b)| {
+                    (product + a * b, energy + a * a)
+                });
+            product / (shape_energy * f32::max(energy, floor)).sqrt()
+        })
+        .enumerate()
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .map(|(at, score)| (offset + at, score))
+}
+
+/// Every fourth sample, the mean of four: chirps stay below what that leaves.
+fn thinned(pcm: &[f32]) -> Vec<f32> {
+    pcm.chunks_exact(THINNED)
+        .map(|four| four.iter().sum::<f32>() / THINNED as f32)
+        .collect()
+}
+
+/// Longer than any server takes, and shorter than from one chirp to the next.
+const LONGEST_DELAY: Duration = Duration::from_millis(450);
+
+/// What is less like a chirp than this is none. Two encoders at 32 kbit/s leave a likeness of 0.95; a loss or another
+/// talker takes its share of that.
+const LIKENESS: f32 = 0.4;
+
+/// Energy below which nothing is like anything, as a share of the chirp's: -20 dB.
+const QUIETEST: f32 = 0.01;
+
+/// How far a hop may have strayed, in samples: a playout that takes excess delay out again moves what follows.
+const STRAY: usize = 1_920;
+
+/// From one window tried to the next: 2 ms.
+const STEP: usize = 96;
+
+/// Share of its amplitude at which a hop is there. Concealment leaves less than a third of it mostly, and the packet
+/// after a lost one, in which a decoder finds its way again, a little more.
+const HEARD: f64 = 0.35;
+
+/// Samples that become one in the coarse search.
+const THINNED: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use mixer::RtpTime;
+    use rtc::rtp::header::Header;
+
+    use super::super::taps::{Ear, Mouth, of_samples};
+    use super::*;
+    use crate::join::tap::Tap;
+
+    /// Speaks a script through Opus, each packet arriving `delay` after it was full; `lose` says which
+    /// packets are concealed by a server's decoder on the way.
+    fn listen(
+        script: Script,
+        seconds: u64,
+        delay: Duration,
+        lose: impl Fn(u64) -> bool,
+    ) -> Verdict {
+        let mut source = script.source();
+        let (mouth, ear) = (Mouth::default(), Ear::default());
+        let encoder = || {
+            let mut encoder =
+                opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Voip).unwrap();
+            encoder.set_bitrate(opus::Bitrate::Bits(32_000)).unwrap();
+            encoder
+        };
+        let (mut up, mut down) = (encoder(), encoder());
+        let mut server = opus::Decoder::new(48_000, opus::Channels::Mono).unwrap();
+        let start = Instant::now() + Duration::from_secs(1);
+        let mut pcm = [0f32; 960];
+        for packet in 0..seconds * 50 {
+            source.read(&mut pcm).unwrap();
+            let at = start + of_samples((packet + 1) * 960);
+            mouth.taken(at, RtpTime(0), &pcm);
+            let sent = up.encode_vec_float(&pcm, 1_000).unwrap();
+            let arrived: &[u8] = if lose(packet) { &[] } else { &sent };
+            let mut mixed = [0f32; 960];
+            server.decode_float(arrived, &mut mixed, false).unwrap();
+            let heard = down.encode_vec_float(&mixed, 1_000).unwrap();
+            let header = Header {
+                timestamp: (packet * 960) as u32,
+                ..Header::default()
+            };
+            ear.received(at + delay, &header, &heard);
+        }
+        judge(&script, &mouth.spoken(), &ear.heard().unwrap())
+    }
+
+    #[test]
+    fn a_clean_way_is_timed_and_found_whole() {
+        for talker in 0..super::super::script::MOST_TALKERS {
+            let verdict = listen(Script::new(talker), 12, Duration::from_millis(30), |_| {
+                false
+            });
+            assert_eq!(verdict.missed, 0, "{talker}");
+            assert!(verdict.starts_ms.len() >= 4 && verdict.within_ms.len() >= 9);
+            // A packet's length, the delay, and two encoders' look-ahead.
+            for delay_ms in verdict.all_ms() {
+                assert!((62.5..63.5).contains(&delay_ms), "{talker}: {delay_ms}");
+            }
+            if talker == 0 {
+                assert!(verdict.hops > 250, "{}", verdict.hops);
+                assert!(verdict.damaged_percent() < 0.5, "{verdict:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_concealed_is_damaged() {
+        for every in [50, 20, 7] {
+            let verdict = listen(Script::new(0), 30, Duration::from_millis(10), |packet| {
+                packet % every == 3
+            });
+            let lost_percent = 100.0 / every as f64;
+            let damaged_percent = verdict.damaged_percent();
+            assert!(
+                (0.7 * lost_percent..1.7 * lost_percent).contains(&damaged_percent),
+                "{lost_percent} % lost, {damaged_percent} % damaged"
+            );
+        }
+    }
+
+    #[test]
+    fn silence_is_no_chirp() {
+        let verdict = listen(Script::new(0), 6, Duration::ZERO, |_| true);
+        assert!(
+            verdict.all_ms().is_empty() && verdict.missed > 5,
+            "{verdict:?}"
+        );
+    }
+}

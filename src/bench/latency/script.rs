@@ -1,0 +1,276 @@
+//! What a talker says: talk-spurts that can be timed and judged.
+//!
+//! ```text
+//! | chirp hop hop hop ... chirp hop hop ... chirp hop hop | silence | chirp hop ...
+//! ```
+//!
+//! A chirp says when: one stands at the start of each talk-spurt and two within, and each talker has a sweep of their
+//! own, so that all can be timed in one mix. A hop says whether: each 20 ms of the rest are a tone of a frequency
+//! that was not heard for half a second, so that no concealment, which goes on with what was, comes near the next.
+//! Hops begin where packets do.
+
+use std::f64::consts::{PI, TAU};
+use std::ops::Range;
+
+use crate::join::pcm::{PcmError, Source};
+
+/// One talker's part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Script {
+    talker: u64,
+}
+
+/// Something in a script that can be looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Chirp {
+    /// Its first sample.
+    pub at: u64,
+    /// It starts a talk-spurt.
+    pub is_start: bool,
+}
+
+/// One hop.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Hop {
+    /// Its first sample.
+    pub at: u64,
+    /// Its frequency.
+    pub hz: f64,
+}
+
+impl Script {
+    /// The part of one of [`MOST_TALKERS`]. The first is the loudest but for the chirps.
+    pub fn new(talker: usize) -> Script {
+        Script {
+            talker: talker as u64,
+        }
+    }
+
+    /// Samples from one talk-spurt to the next: odd, so that they begin anywhere in a packet, and of their own for
+    /// each talker, so that they meet in ever new ways.
+    pub fn period(&self) -> u64 {
+        96_350 + 1_730 * self.talker
+    }
+
+    /// The chirps that begin within `range`.
+    pub fn chirps(&self, range: Range<u64>) -> impl Iterator<Item = Chirp> + use<> {
+        let period = self.period();
+        (range.start / period..=range.end / period)
+            .flat_map(move |spurt| {
+                CHIRPS_AT.map(|within| Chirp {
+                    at: spurt * period + within,
+                    is_start: within == 0,
+                })
+            })
+            .filter(move |chirp| range.contains(&chirp.at))
+    }
+
+    /// The hops that lie within `range` as a whole.
+    pub fn hops(&self, range: Range<u64>) -> impl Iterator<Item = Hop> + use<> {
+        let script = *self;
+        let hops = range.start.div_ceil(HOP)..range.end / HOP;
+        hops.filter(move |number| script.is_hop(*number))
+            .map(move |number| Hop {
+                at: number * HOP,
+                hz: script.hz(number),
+            })
+    }
+
+    /// The shape of this talker's chirps.
+    pub fn chirp(&self) -> Vec<f32> {
+        let (from_hz, to_hz) = SWEEPS[self.talker as usize % SWEEPS.len()];
+        let length = CHIRP as f64 / RATE;
+        let at = |sample: u64| {
+            let t = sample as f64 / RATE;
+            let phase = TAU * (from_hz * t + (to_hz - from_hz) * t * t / (2.0 * length));
+            let window = (PI * sample as f64 / CHIRP as f64).sin();
+            (CHIRP_AMPLITUDE * window * phase.sin()) as f32
+        };
+        (0..CHIRP).map(at).collect()
+    }
+
+    /// The signal, ready to be sent.
+    pub fn source(self) -> Box<dyn Source> {
+        Box::new(Spoken {
+            chirp: self.chirp(),
+            script: self,
+            at: 0,
+        })
+    }
+
+    /// How loud a hop is.
+    pub fn hop_amplitude(&self) -> f64 {
+        if self.talker == 0 { 0.1 } else { 0.03 }
+    }
+
+    /// Whether the whole of a hop's place is neither chirp nor silence.
+    fn is_hop(&self, number: u64) -> bool {
+        let first = number * HOP % self.period();
+        let last = (number * HOP + HOP - 1) % self.period();
+        let is_free = |within: u64| {
+            let chirps = CHIRPS_AT.iter();
+            within < SOUND
+                && chirps
+                    .clone()
+                    .all(|at| !(*at..at + CHIRP).contains(&within))
+        };
+        is_free(first) && is_free(last) && first < last
+    }
+
+    fn hz(&self, number: u64) -> f64 {
+        // Steps that share no factor with the number of frequencies visit them all before any comes again.
+        const STEPS: [u64; 6] = [7, 11, 5, 13, 17, 19];
+        let step = STEPS[self.talker as usize % STEPS.len()];
+        LOWEST_HZ + SPACING_HZ * (number * step % FREQUENCIES) as f64
+    }
+
+    fn hop_sample(&self, at: u64) -> f32 {
+        let number = at / HOP;
+        if !self.is_hop(number) {
+            return 0.0;
+        }
+        let within = at % HOP;
+        let edge = within.min(HOP - 1 - within).min(EDGE) as f64 / EDGE as f64;
+        let window = (PI / 2.0 * edge).sin();
+        let phase = TAU * (self.hz(number) * within as f64 / RATE).fract();
+        (self.hop_amplitude() * window * phase.sin()) as f32
+    }
+}
+
+/// A script being read out.
+struct Spoken {
+    script: Script,
+    chirp: Vec<f32>,
+    at: u64,
+}
+
+impl Source for Spoken {
+    fn read(&mut self, pcm: &mut [f32]) -> Result<usize, PcmError> {
+        for sample in pcm.iter_mut() {
+            let within = self.at % self.script.period();
+            let chirp = CHIRPS_AT
+                .iter()
+                .find_map(|at| self.chirp.get(within.checked_sub(*at)? as usize));
+            *sample = match chirp {
+                Some(chirp) => *chirp,
+                None => self.script.hop_sample(self.at),
+            };
+            self.at += 1;
+        }
+        Ok(pcm.len())
+    }
+}
+
+/// Who talks at once and can still be told apart: as many as there are sweeps.
+pub(super) const MOST_TALKERS: usize = SWEEPS.len();
+
+/// Samples of a chirp: 50 ms.
+pub(super) const CHIRP: u64 = 2_400;
+
+/// Samples of a hop: a packet of 20 ms.
+pub(super) const HOP: u64 = 960;
+
+/// Samples of a talk-spurt: 1.3 s; the silence after it is longer than any gate's hangover.
+pub(super) const SOUND: u64 = 62_400;
+
+/// The least distance of two chirps of one talker, in samples: what is looked for is looked for no further.
+pub(super) const APART: u64 = 25_000;
+
+/// Where in a talk-spurt the chirps stand.
+const CHIRPS_AT: [u64; 3] = [0, APART, 2 * APART];
+
+/// Sweeps that hardly correlate, in Hz: where a voice is, which all codecs take care of.
+const SWEEPS: [(f64, f64); 6] = [
+    (300.0, 3_400.0),
+    (3_400.0, 300.0),
+    (300.0, 1_700.0),
+    (1_700.0, 300.0),
+    (1_500.0, 3_400.0),
+    (3_400.0, 1_500.0),
+];
+
+/// Three at once stay below the ceiling, or nearly.
+const CHIRP_AMPLITUDE: f64 = 0.4;
+
+// Tones that a window of 20 ms can tell apart.
+const FREQUENCIES: u64 = 24;
+const LOWEST_HZ: f64 = 500.0;
+const SPACING_HZ: f64 = 150.0;
+
+/// Samples in which a hop comes and goes: 1 ms.
+const EDGE: u64 = 48;
+
+/// Samples per second.
+const RATE: f64 = 48_000.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(talker: usize, samples: usize) -> Vec<f32> {
+        let mut pcm = vec![0.0; samples];
+        Script::new(talker).source().read(&mut pcm).unwrap();
+        pcm
+    }
+
+    #[test]
+    fn chirps_stand_where_the_script_says() {
+        let script = Script::new(1);
+        let pcm = read(1, 300_000);
+        let chirps: Vec<Chirp> = script.chirps(0..300_000).collect();
+        assert_eq!(chirps.len(), 10);
+        assert_eq!(chirps.iter().filter(|chirp| chirp.is_start).count(), 4);
+        for chirp in chirps {
+            let at = chirp.at as usize;
+            let shape = script.chirp();
+            assert!(pcm[at..].iter().zip(&shape).all(|(a, b)| a == b));
+        }
+    }
+
+    #[test]
+    fn hops_are_tones_and_do_not_repeat_for_half_a_second() {
+        let script = Script::new(0);
+        let pcm = read(0, 100_000);
+        let hops: Vec<Hop> = script.hops(0..96_000).collect();
+        assert!((54..62).contains(&hops.len()), "{}", hops.len());
+        for (at, hop) in hops.iter().enumerate() {
+            let before = &hops[at.saturating_sub(20)..at];
+            assert!(
+                before
+                    .iter()
+                    .all(|other| other.hz != hop.hz || hop.at - other.at > 20_000)
+            );
+            let peak = pcm[hop.at as usize..][..HOP as usize]
+                .iter()
+                .fold(0.0f32, |peak, sample| peak.max(sample.abs()));
+            assert!((0.09..=0.1).contains(&peak), "{peak}");
+        }
+    }
+
+    #[test]
+    fn a_spurt_ends_in_silence() {
+        let script = Script::new(2);
+        let period = script.period() as usize;
+        let pcm = read(2, period);
+        assert!(
+            pcm[SOUND as usize + HOP as usize..]
+                .iter()
+                .all(|sample| *sample == 0.0)
+        );
+        assert!((period - SOUND as usize) as f64 / RATE > 0.6);
+    }
+
+    #[test]
+    fn sweeps_hardly_correlate() {
+        for one in 0..MOST_TALKERS {
+            for other in 0..one {
+                let (a, b) = (Script::new(one).chirp(), Script::new(other).chirp());
+                let energy: f32 = a.iter().map(|sample| sample * sample).sum();
+                for shift in 0..a.len() {
+                    let product: f32 = a[shift..].iter().zip(&b).map(|(a, b)| a * b).sum();
+                    assert!(product.abs() < 0.35 * energy, "{one} {other} {shift}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Mouth and ear: when each sample was spoken and when it was heard.
+
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use mixer::RtpTime;
+use rtc::rtp::header::Header;
+
+use crate::join::tap::Tap;
+
+/// What was spoken when: the instant each frame's last sample was there, as a sound card has it.
+#[derive(Default)]
+pub(super) struct Mouth(Mutex<Vec<(Instant, u64)>>);
+
+impl Tap for Mouth {
+    fn taken(&self, at: Instant, _: RtpTime, pcm: &[f32]) {
+        lock(&self.0).push((at, pcm.len() as u64));
+    }
+}
+
+impl Mouth {
+    /// All that was spoken so far.
+    pub fn spoken(&self) -> Spoken {
+        let mut frames = Vec::new();
+        let mut samples = 0;
+        for &(at, len) in lock(&self.0).iter() {
+            frames.push((samples, at.checked_sub(of_samples(len)).unwrap_or(at)));
+            samples += len;
+        }
+        Spoken { frames, samples }
+    }
+}
+
+/// When each sample of a source was spoken.
+pub(super) struct Spoken {
+    /// Each frame's first sample and its instant.
+    frames: Vec<(u64, Instant)>,
+    samples: u64,
+}
+
+impl Spoken {
+    /// The samples spoken.
+    pub fn range(&self) -> Range<u64> {
+        0..self.samples
+    }
+
+    /// When a sample was spoken; `None` if it was not.
+    pub fn instant_of(&self, sample: u64) -> Option<Instant> {
+        let next = self.frames.partition_point(|(first, _)| *first <= sample);
+        let (first, at) = self.frames[..next].last()?;
+        (sample < self.samples).then(|| *at + of_samples(sample - first))
+    }
+}
+
+/// What arrived when.
+#[derive(Default)]
+pub(super) struct Ear(Mutex<Vec<Arrival>>);
+
+struct Arrival {
+    at: Instant,
+    time: u32,
+    payload: Vec<u8>,
+}
+
+impl Tap for Ear {
+    fn received(&self, at: Instant, header: &Header, payload: &[u8]) {
+        lock(&self.0).push(Arrival {
+            at,
+            time: header.timestamp,
+            payload: payload.to_vec(),
+        });
+    }
+}
+
+impl Ear {
+    /// When the first packet arrived.
+    pub fn first(&self) -> Option<Instant> {
+        lock(&self.0).first().map(|arrival| arrival.at)
+    }
+
+    /// All that was heard so far: each packet decoded as it arrived, without any jitter buffer.
+    ///
+    /// # Errors
+    /// libopus's own, when it has no memory.
+    pub fn heard(&self) -> Result<Heard, opus::Error> {
+        let mut decoder = opus::Decoder::new(48_000, opus::Channels::Mono)?;
+        let mut heard = Heard::default();
+        let mut pcm = vec![0f32; 5_760];
+        let mut next = None;
+        for arrival in lock(&self.0).iter() {
+            // What does not decode is heard by nobody.
+            let Ok(samples) = decoder.decode_float(&arrival.payload, &mut pcm, false) else {
+                continue;
+            };
+            let gap = next.map_or(0, |next: u32| arrival.time.wrapping_sub(next) as i32);
+            // A pause of the stream is a pause; a clock that jumps further begins anew.
+            if (0..LONGEST_PAUSE).contains(&gap) {
+                heard.pcm.resize(heard.pcm.len() + gap as usize, 0.0);
+            }
+            heard.packets.push((heard.pcm.len(), arrival.at));
+            heard.pcm.extend_from_slice(&pcm[..samples]);
+            next = Some(arrival.time.wrapping_add(samples as u32));
+        }
+        Ok(heard)
+    }
+}
+
+/// What a listener heard, and when.
+#[derive(Default)]
+pub(super) struct Heard {
+    /// 48 kHz mono, pauses of the stream included.
+    pub pcm: Vec<f32>,
+    /// Each packet's first sample and its arrival.
+    packets: Vec<(usize, Instant)>,
+}
+
+impl Heard {
+    /// When a sample was heard: as long after its packet's arrival as it stands in it.
+    pub fn instant_of(&self, sample: usize) -> Option<Instant> {
+        let next = self.packets.partition_point(|(first, _)| *first <= sample);
+        let (first, at) = self.packets[..next].last()?;
+        Some(*at + of_samples((sample - first) as u64))
+    }
+
+    /// The first sample of the first packet that arrived at an instant or later; the end if none did.
+    pub fn from(&self, at: Instant) -> usize {
+        let packet = self.packets.partition_point(|(_, arrival)| *arrival < at);
+        let first = self.packets.get(packet).map(|(first, _)| *first);
+        first.unwrap_or(self.pcm.len())
+    }
+
+    /// Arrivals of the first and the last packet.
+    pub fn span(&self) -> Option<(Instant, Instant)> {
+        Some((self.packets.first()?.1, self.packets.last()?.1))
+    }
+}
+
+/// How long samples last.
+pub(super) fn of_samples(samples: u64) -> Duration {
+    Duration::from_nanos(samples * 1_000_000_000 / 48_000)
+}
+
+fn lock<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A list that was pushed to is whole, whatever happened to who pushed.
+    list.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Samples of five seconds.
+const LONGEST_PAUSE: i32 = 240_000;
