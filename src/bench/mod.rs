@@ -4,10 +4,14 @@
 //! |---|---|
 //! | `args.rs` | values of flags that several subcommands take |
 //! | `tick/` | the engine alone, in virtual time: what a tick costs |
-//! | `target/` | the servers that are measured: started here, or found at an address |
-//! | `swarm/` | many light clients in one process |
 //! | `latency/` | from mouth to ear through a server, and what is lost on the way |
 //! | `relay/` | a way on which packets are lost and late |
+//! | `load.rs` | more and more clients: what a server costs, and where it fails |
+//! | `compare.rs` | two servers in alternation, pair by pair |
+//! | `stage.rs` | one server, its clients, and what both are seen to do |
+//! | `target/` | the servers that are measured: started here, or found at an address |
+//! | `swarm/` | many light clients on one thread |
+//! | `process.rs`, `counters.rs` | what the system and the server itself count |
 //! | `speech.rs` | the voices that talk, decoded and encoded |
 //! | `report.rs`, `report/` | tables, lines for scripts, JSON, a page with plots |
 //! | `progress.rs` | how far it is, on standard error |
@@ -21,17 +25,25 @@ use clap::{Args, Subcommand};
 use thiserror::Error;
 
 pub mod args;
+pub mod compare;
+mod counters;
 pub mod latency;
+pub mod load;
+pub mod process;
 pub mod progress;
 pub mod relay;
 pub mod report;
 pub mod speech;
+pub mod stage;
 pub mod swarm;
 pub mod target;
 pub mod tick;
 
+use compare::CompareArgs;
 use latency::{LatencyArgs, LatencyError};
+use load::LoadArgs;
 use report::{Outputs, Report, ReportError};
+use stage::StageError;
 use tick::{TickArgs, TickError};
 
 /// Flags of `mixminus bench`.
@@ -49,6 +61,10 @@ enum What {
     Tick(With<TickArgs>),
     /// How long a word takes through a server, and what is lost of it
     Latency(With<LatencyArgs>),
+    /// More and more clients: what a server costs, and how many it holds
+    Load(With<LoadArgs>),
+    /// Two servers in alternation, in one run
+    Compare(With<CompareArgs>),
 }
 
 /// A subcommand's own flags and where its report goes.
@@ -69,6 +85,9 @@ pub enum BenchError {
     /// The latency cannot be measured.
     #[error(transparent)]
     Latency(#[from] LatencyError),
+    /// The server or its clients cannot be measured.
+    #[error(transparent)]
+    Stage(#[from] StageError),
     /// The result cannot be told.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -89,6 +108,8 @@ fn measure(what: &What) -> Result<(), BenchError> {
     let (report, outputs): (Report, &Outputs) = match what {
         What::Tick(with) => (tick::run(&with.own, &with.outputs)?, &with.outputs),
         What::Latency(with) => (latency::run(&with.own, &with.outputs)?, &with.outputs),
+        What::Load(with) => (load::run(&with.own, &with.outputs)?, &with.outputs),
+        What::Compare(with) => (compare::run(&with.own, &with.outputs)?, &with.outputs),
     };
     Ok(report.deliver(outputs)?)
 }

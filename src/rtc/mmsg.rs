@@ -4,6 +4,8 @@
 //! are made once; the pointers handed to the kernel are rebuilt before each call from buffers that outlive it.
 #![allow(unsafe_code)]
 
+pub(crate) mod labelled;
+
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
@@ -11,7 +13,7 @@ use std::os::fd::AsRawFd;
 use std::ptr::null_mut;
 
 /// Datagrams per system call.
-pub(super) const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 64;
 
 /// Bytes of the longest datagram taken: an Ethernet frame. What is longer arrives truncated and is dropped.
 pub(super) const MAX_DATAGRAM_BYTES: usize = 1_500;

@@ -21,7 +21,7 @@ pub mod demux;
 mod error;
 mod handle;
 mod metrics;
-mod mmsg;
+pub(crate) mod mmsg;
 mod outbox;
 mod peer;
 mod peers;

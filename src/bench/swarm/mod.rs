@@ -1,1 +1,296 @@
-//! Many light clients.
+//! Many light WebRTC clients on one thread: the load.
+//!
+//! ```text
+//! join (any thread)   offer -> target's signalling -> answer -> Client
+//! thread (one)        datagram -> Client -> Stream: what is missing, what is off its beat
+//!                     Sound -> Sending -> Client -> datagram
+//! ```
+//!
+//! The server's core is used on this side too, one connection each, so that ICE, DTLS and SRTP are real. Nothing of
+//! what a client receives is believed that it does not see itself: the server's own figures are only shown beside it.
+
+mod client;
+mod ear;
+mod offer;
+mod sending;
+mod sockets;
+mod sounds;
+mod stream;
+mod tally;
+mod thread;
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded};
+use thiserror::Error;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+pub use ear::Heard;
+pub use sounds::{ListenerKind, SoundError, Speech, tone_hz};
+pub use tally::Tally;
+
+use super::target::{Seat, Target, TargetError};
+use crate::join::sdp::SendLimits;
+use client::{Client, ClientParts};
+use ear::Ear;
+use offer::Offerer;
+use sending::{FRAME_TIME, Sending};
+use sockets::Sockets;
+use sounds::{GOLDEN, Sounds};
+use thread::Command;
+
+/// A swarm that cannot be started, or a client that does not get in.
+#[derive(Debug, Error)]
+pub enum SwarmError {
+    /// No sockets, or no thread.
+    #[error("cannot start the clients: {0}")]
+    System(#[from] io::Error),
+    /// The sounds cannot be made.
+    #[error(transparent)]
+    Sound(#[from] SoundError),
+    /// The WebRTC core refuses.
+    #[error("WebRTC failed: {0}")]
+    Core(#[from] rtc::shared::error::Error),
+    /// The server refuses.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The answer takes no Opus.
+    #[error("the server takes no Opus audio")]
+    NoAudio,
+    /// No path, or no handshake.
+    #[error("a client does not connect within {} s", CONNECT_TIME.as_secs())]
+    NoPath,
+    /// More clients than there was to be room for.
+    #[error("no room for more than {limit} clients")]
+    Full {
+        /// How many there are.
+        limit: usize,
+    },
+    /// The thread has ended.
+    #[error("the clients' thread is gone")]
+    Gone,
+}
+
+/// What a client does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Speaks; the number tells talkers apart.
+    Talker(usize),
+    /// Listens.
+    Listener(ListenerKind),
+}
+
+/// How a client joins.
+#[derive(Debug, Clone)]
+pub struct Joining {
+    /// What it does.
+    pub role: Role,
+    /// Decodes what it hears, and looks for these tones in it.
+    pub ear: Option<Vec<u32>>,
+}
+
+/// A client that is connected.
+pub struct Member {
+    slot: usize,
+    seat: Seat,
+}
+
+/// Many clients.
+///
+/// Dropped, all say good-bye to the network; their seats at the server are given back with [`Swarm::leave`].
+pub struct Swarm {
+    offerer: Offerer,
+    sounds: Sounds,
+    sockets: Arc<Sockets>,
+    free: Mutex<Vec<usize>>,
+    joined: Mutex<usize>,
+    commands: Option<Sender<Command>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Swarm {
+    /// A swarm of nobody, with room for `capacity` clients on these addresses of this machine.
+    ///
+    /// # Errors
+    /// [`SwarmError`] when the system has not enough sockets.
+    pub fn start(ips: &[IpAddr], capacity: usize, speech: Speech) -> Result<Swarm, SwarmError> {
+        let sounds = Sounds::new(speech)?;
+        let sockets = Arc::new(Sockets::open(ips, capacity)?);
+        let watch = sockets.watch()?;
+        let (commands, taken) = bounded(COMMANDS);
+        let theirs = sockets.clone();
+        let thread = std::thread::Builder::new()
+            .name("swarm".to_owned())
+            .spawn(move || thread::run(theirs, watch, taken))?;
+        Ok(Swarm {
+            offerer: Offerer::new()?,
+            sounds,
+            free: Mutex::new((0..sockets.slots()).rev().collect()),
+            sockets,
+            joined: Mutex::new(0),
+            commands: Some(commands),
+            thread: Some(thread),
+        })
+    }
+
+    /// Brings one client into a room and waits until its media flows.
+    ///
+    /// # Errors
+    /// [`SwarmError`] when the server refuses or no path is found.
+    pub async fn join(
+        &self,
+        target: &Target,
+        room: &str,
+        joining: Joining,
+    ) -> Result<Member, SwarmError> {
+        let slot = self.take_slot()?;
+        let joined = self.join_at(slot, target, room, joining).await;
+        if joined.is_err() {
+            let _ = self.tell(Command::Remove(slot));
+            self.free().push(slot);
+        }
+        joined
+    }
+
+    /// Takes a client out again.
+    pub async fn leave(&self, target: &Target, member: Member) {
+        target.leave(member.seat).await;
+        if self.tell(Command::Remove(member.slot)).is_ok() {
+            self.free().push(member.slot);
+        }
+    }
+
+    /// Counts for a while.
+    ///
+    /// # Errors
+    /// [`SwarmError::Gone`] when the thread has ended.
+    pub async fn measure(&self, time: Duration) -> Result<Box<Tally>, SwarmError> {
+        self.tell(Command::Begin)?;
+        tokio::time::sleep(time).await;
+        let (reply, tally) = oneshot::channel();
+        self.tell(Command::End(reply))?;
+        tally.await.map_err(|_| SwarmError::Gone)
+    }
+
+    async fn join_at(
+        &self,
+        slot: usize,
+        target: &Target,
+        room: &str,
+        joining: Joining,
+    ) -> Result<Member, SwarmError> {
+        let local = self.sockets.address(slot);
+        let sends = joining.role != Role::Listener(ListenerKind::Recvonly);
+        let mut offered = self.offerer.offer(local, sends)?;
+        let name = match joining.role {
+            Role::Talker(number) => format!("talker {number}"),
+            Role::Listener(_) => format!("listener {slot}"),
+        };
+        let (answer, seat) = target.join(room, &name, &offered.sdp).await?;
+        let prepared = self.sending(&joining, offered.ssrc, &answer);
+        let taken = prepared.and_then(|sending| {
+            offer::accept(&mut offered.pc, &answer)?;
+            Ok(sending)
+        });
+        let connected = match taken {
+            Ok(sending) => {
+                let (up, comes_up) = oneshot::channel();
+                let parts = ClientParts {
+                    pc: offered.pc,
+                    local,
+                    ssrc: offered.ssrc,
+                    sending,
+                    ear: joining.ear.map(Ear::new),
+                    up,
+                };
+                let client = Box::new(Client::new(parts, Instant::now()));
+                self.tell(Command::Start(slot, client))?;
+                match timeout(CONNECT_TIME, comes_up).await {
+                    Ok(Ok(true)) => Ok(()),
+                    _ => Err(SwarmError::NoPath),
+                }
+            }
+            Err(error) => Err(error),
+        };
+        match connected {
+            Ok(()) => Ok(Member { slot, seat }),
+            Err(error) => {
+                target.leave(seat).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// What the client will send, as the answer allows.
+    fn sending(
+        &self,
+        joining: &Joining,
+        ssrc: u32,
+        answer: &str,
+    ) -> Result<Option<Sending>, SwarmError> {
+        let limits = SendLimits::of_answer(answer).ok_or(SwarmError::NoAudio)?;
+        let (sound, at) = match joining.role {
+            Role::Talker(number) => {
+                let (sound, at) = self.sounds.talker(number, limits.dtx)?;
+                (sound, at)
+            }
+            Role::Listener(kind) => match self.sounds.listener(kind) {
+                Some(sound) => (sound, 0),
+                None => return Ok(None),
+            },
+        };
+        // Nobody's packets come together with another's: phases are spread over the time from one to the next.
+        let number = {
+            let mut joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+            *joined += 1;
+            *joined
+        };
+        let round = FRAME_TIME * sound.next_after(at).max(1) as u32;
+        let phase = round.mul_f64((number as f64 * GOLDEN).fract());
+        let start = Instant::now() + phase;
+        Ok(Some(Sending::new(
+            sound,
+            at,
+            ssrc,
+            limits.level_extension,
+            start,
+        )))
+    }
+
+    fn take_slot(&self) -> Result<usize, SwarmError> {
+        let limit = self.sockets.slots();
+        self.free().pop().ok_or(SwarmError::Full { limit })
+    }
+
+    fn free(&self) -> std::sync::MutexGuard<'_, Vec<usize>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, command: Command) -> Result<(), SwarmError> {
+        let commands = self.commands.as_ref().ok_or(SwarmError::Gone)?;
+        commands.send(command).map_err(|_| SwarmError::Gone)
+    }
+}
+
+impl Drop for Swarm {
+    fn drop(&mut self) {
+        // The thread ends when nobody can command it any more.
+        self.commands = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the clients' thread has panicked");
+        }
+    }
+}
+
+/// Ten round trips on a loaded machine, and a repeated handshake.
+const CONNECT_TIME: Duration = Duration::from_secs(15);
+
+/// Joins run sixteen at a time.
+const COMMANDS: usize = 256;

@@ -1,0 +1,312 @@
+//! `mixminus bench compare`: two servers in alternation, in one run, pair by pair.
+//!
+//! What a machine does besides changes from minute to minute, so absolute times of two runs cannot be compared. The
+//! two halves of a pair follow each other; the ratio is taken within the pair, and its median and range are told.
+
+mod outcome;
+
+use std::fmt;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum, value_parser};
+use mixer::profile::Profile;
+
+use super::load::kind_name;
+use super::report::{Outputs, Report};
+use super::speech;
+use super::stage::{Figures, Setting, Stage, StageError, until_interrupted};
+use super::swarm::{ListenerKind, Speech};
+use super::target::{TargetOptions, TargetSpec};
+use outcome::Outcome;
+
+/// Flags of `mixminus bench compare`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = speech::CREDITS)]
+pub struct CompareArgs {
+    /// A server; twice. Ratios are the second's cost over the first's
+    #[arg(long, value_name = "TARGET", default_values = ["self", "janus"])]
+    target: Vec<TargetSpec>,
+    /// What is compared; several with commas
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "listeners")]
+    scenario: Vec<Scenario>,
+    /// How many talk to the listeners
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    talkers: usize,
+    /// How many only listen
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = value_parser!(u32).range(1..=10_000))]
+    listeners: u32,
+    /// What listeners send: a comparison each
+    #[arg(
+        long,
+        value_name = "KIND",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "dtx,silence,noise"
+    )]
+    listener_kind: Vec<ListenerKind>,
+    /// How many are in the room where everybody talks
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = value_parser!(u32).range(1..=10_000))]
+    everybody_talks: u32,
+    /// How many rooms are idle
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=100_000))]
+    rooms: u32,
+    /// How many pairs
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=1_000))]
+    pairs: u32,
+    /// How long each state is measured, seconds
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+    /// How long each state is left alone before, seconds
+    #[arg(long, value_name = "S", default_value_t = 3, value_parser = value_parser!(u64).range(0..=3_600))]
+    settle: u64,
+    /// How listeners' streams are encoded, by servers that can be told: voice, low-delay, thin, music
+    #[arg(long, value_name = "NAME")]
+    profile: Option<Profile>,
+    /// Mixer threads of self
+    #[arg(long, value_name = "N")]
+    mixers: Option<usize>,
+    /// Packets a queue is filled with before it is mixed: janus (its own default: 6)
+    #[arg(long, value_name = "N")]
+    prebuffer: Option<u32>,
+    /// One more flag for `mixminus serve`; repeatable
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
+    server_arg: Vec<String>,
+}
+
+/// What servers are compared in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// Some talk, many listen: what a listener costs more than the talkers alone
+    Listeners,
+    /// Everybody talks, without a pause
+    Everybody,
+    /// Many rooms without anybody
+    Idle,
+}
+
+/// One comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Case {
+    Listeners(ListenerKind),
+    Everybody,
+    Idle,
+}
+
+/// What one server was seen to do in one case: without and with what the case is about.
+#[derive(Debug, Clone)]
+struct Seen {
+    before: Figures,
+    after: Figures,
+    /// Heads, or rooms, that make the difference.
+    heads: usize,
+}
+
+impl Seen {
+    /// What is compared, in percent of a core.
+    fn cost(&self, case: Case) -> f64 {
+        match case {
+            Case::Listeners(_) => {
+                (self.after.cpu_percent() - self.before.cpu_percent()) / self.heads as f64
+            }
+            Case::Everybody | Case::Idle => self.after.cpu_percent(),
+        }
+    }
+}
+
+/// Compares pair by pair.
+///
+/// # Errors
+/// [`StageError`] when a server or its clients do not start.
+pub fn run(args: &CompareArgs, outputs: &Outputs) -> Result<Report, StageError> {
+    let [first, second] = args.target.as_slice() else {
+        return Err(StageError::Flags(
+            "--target must be given twice, or not at all",
+        ));
+    };
+    let outcome = until_interrupted(args.measure([first, second], outputs))?;
+    Ok(outcome.report())
+}
+
+impl CompareArgs {
+    async fn measure(
+        &self,
+        targets: [&TargetSpec; 2],
+        outputs: &Outputs,
+    ) -> Result<Outcome, StageError> {
+        let cases = self.cases();
+        let total = cases.len() * self.pairs as usize * 2;
+        let progress = outputs.progress("runs", total as u64);
+        let mut outcome = Outcome::new(targets, &cases);
+        let mut done = 0;
+        for pair in 0..self.pairs {
+            for (number, &case) in cases.iter().enumerate() {
+                let mut seen = Vec::with_capacity(2);
+                for target in targets {
+                    progress
+                        .set(done)
+                        .note(format!("pair {}: {case} on {target}", pair + 1));
+                    seen.push(self.one(target, case, targets).await?);
+                    done += 1;
+                }
+                outcome.add(number, seen);
+            }
+        }
+        progress.finish();
+        Ok(outcome)
+    }
+
+    /// One case on a server of its own.
+    async fn one(
+        &self,
+        target: &TargetSpec,
+        case: Case,
+        targets: [&TargetSpec; 2],
+    ) -> Result<Seen, StageError> {
+        let mut stage = Stage::open(self.setting(target, case, targets)).await?;
+        if let Case::Listeners(_) = case {
+            stage.talkers(self.talkers).await?;
+        }
+        let before = stage.measure().await?;
+        let heads = match case {
+            Case::Listeners(kind) => {
+                stage.listeners(self.listeners as usize, kind).await?;
+                self.listeners
+            }
+            Case::Everybody => {
+                stage.talkers(self.everybody_talks as usize).await?;
+                self.everybody_talks
+            }
+            Case::Idle => {
+                stage.rooms(self.rooms as usize).await?;
+                self.rooms
+            }
+        };
+        let after = stage.measure().await?;
+        stage.close().await;
+        Ok(Seen {
+            before,
+            after,
+            heads: heads as usize,
+        })
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let mut cases = Vec::new();
+        for scenario in &self.scenario {
+            match scenario {
+                Scenario::Listeners => {
+                    cases.extend(self.listener_kind.iter().copied().map(Case::Listeners));
+                }
+                Scenario::Everybody => cases.push(Case::Everybody),
+                Scenario::Idle => cases.push(Case::Idle),
+            }
+        }
+        cases
+    }
+
+    fn setting(&self, target: &TargetSpec, case: Case, targets: [&TargetSpec; 2]) -> Setting {
+        let heads = match case {
+            Case::Listeners(_) => self.talkers + self.listeners as usize,
+            Case::Everybody => self.everybody_talks as usize,
+            Case::Idle => 1,
+        };
+        Setting {
+            spec: target.clone(),
+            options: TargetOptions {
+                profile: self.profile,
+                mixers: self.mixers,
+                prebuffer: self.prebuffer,
+                server_args: self.server_arg.clone(),
+                // Janus is always in one; packets of both are to go the same way.
+                netns: targets.contains(&&TargetSpec::Janus(None)),
+                room_capacity: heads,
+                rooms: self.rooms as usize + 1,
+            },
+            speech: match case {
+                Case::Everybody => Speech::Nonstop,
+                Case::Listeners(_) | Case::Idle => Speech::Voices,
+            },
+            settle: Duration::from_secs(self.settle),
+            time: Duration::from_secs(self.seconds),
+        }
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Case::Listeners(kind) => write!(f, "a listener who sends {}", kind_name(*kind)),
+            Case::Everybody => f.write_str("everybody talks"),
+            Case::Idle => f.write_str("idle rooms"),
+        }
+    }
+}
+
+impl Case {
+    /// Its name in lines for scripts.
+    fn key(self) -> &'static str {
+        match self {
+            Case::Listeners(ListenerKind::Dtx) => "listener_dtx",
+            Case::Listeners(ListenerKind::Silence) => "listener_silence",
+            Case::Listeners(ListenerKind::Noise) => "listener_noise",
+            Case::Listeners(ListenerKind::Recvonly) => "listener_recvonly",
+            Case::Everybody => "everybody",
+            Case::Idle => "idle",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        compare: CompareArgs,
+    }
+
+    fn args(line: &str) -> CompareArgs {
+        Line::parse_from(["compare"].into_iter().chain(line.split_whitespace())).compare
+    }
+
+    #[test]
+    fn cases_follow_from_the_flags() {
+        assert_eq!(args("").cases().len(), 3);
+        let cases = args("--scenario everybody,idle,listeners --listener-kind noise").cases();
+        let expected = [
+            Case::Everybody,
+            Case::Idle,
+            Case::Listeners(ListenerKind::Noise),
+        ];
+        assert_eq!(cases, expected);
+    }
+
+    #[test]
+    fn both_servers_are_reached_the_same_way() {
+        let args = args("");
+        let [first, second] = args.target.as_slice() else {
+            panic!("two by default");
+        };
+        let setting = args.setting(first, Case::Everybody, [first, second]);
+        assert!(setting.options.netns);
+        assert_eq!(
+            (setting.options.room_capacity, setting.speech),
+            (50, Speech::Nonstop)
+        );
+        let alone = args.setting(first, Case::Idle, [first, first]);
+        assert!(!alone.options.netns);
+    }
+
+    #[test]
+    fn two_servers_are_needed() {
+        let outputs = Outputs {
+            quiet: true,
+            ..Outputs::default()
+        };
+        let error = run(&args("--target self"), &outputs).expect_err("one is no pair");
+        assert!(error.to_string().contains("twice"));
+    }
+}

@@ -1,0 +1,262 @@
+//! `mixminus bench load`: more and more clients, until the server fails its promise.
+//!
+//! The promise: nearly every packet comes, on its beat, nobody is turned away and no deadline is missed. What a pure
+//! listener costs is what the server costs more with listeners than with its talkers alone, in one run.
+
+mod outcome;
+mod promise;
+mod ramp;
+
+use std::time::Duration;
+
+use clap::{Args, value_parser};
+use mixer::profile::Profile;
+
+use super::report::{Outputs, Report};
+use super::speech;
+use super::stage::{Setting, Stage, StageError, until_interrupted};
+use super::swarm::{ListenerKind, Speech};
+use super::target::{TargetOptions, TargetSpec};
+use outcome::{Outcome, Row};
+
+pub(super) use outcome::{number, table};
+use promise::Promise;
+use ramp::Ramp;
+
+/// Flags of `mixminus bench load`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = speech::CREDITS)]
+pub struct LoadArgs {
+    /// The server: self, whip:URL, janus, janus:ws://HOST:PORT
+    #[arg(long, value_name = "TARGET", default_value = "self")]
+    target: TargetSpec,
+    /// How many talk
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 3,
+        conflicts_with = "everybody_talks"
+    )]
+    talkers: usize,
+    /// How many only listen: a step each
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    listeners: Vec<usize>,
+    /// Looks for the most listeners that the server holds
+    #[arg(long, conflicts_with = "listeners")]
+    ramp: bool,
+    /// Where the ramp ends at the latest
+    #[arg(long, value_name = "N", default_value_t = 4_000)]
+    at_most: usize,
+    /// What listeners send
+    #[arg(long, value_name = "KIND", value_enum, default_value_t = ListenerKind::Dtx)]
+    listener_kind: ListenerKind,
+    /// So many in one room, and all of them talk without a pause: a step each
+    #[arg(long, value_name = "N", value_delimiter = ',', conflicts_with_all = ["listeners", "ramp"])]
+    everybody_talks: Vec<usize>,
+    /// First of all, so many rooms without anybody
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    rooms: usize,
+    /// How talkers speak; tones are told apart by the ears
+    #[arg(long, value_name = "HOW", value_enum)]
+    speech: Option<Speech>,
+    /// How long each step is measured, seconds
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+    /// How long each step is left alone before, seconds
+    #[arg(long, value_name = "S", default_value_t = 3, value_parser = value_parser!(u64).range(0..=3_600))]
+    settle: u64,
+    /// How listeners' streams are encoded: voice, low-delay, thin, music
+    #[arg(long, value_name = "NAME")]
+    profile: Option<Profile>,
+    /// Mixer threads of self
+    #[arg(long, value_name = "N")]
+    mixers: Option<usize>,
+    /// Packets a queue is filled with before it is mixed: janus (its own default: 6)
+    #[arg(long, value_name = "N")]
+    prebuffer: Option<u32>,
+    /// Starts self in a network namespace of its own, as janus is
+    #[arg(long)]
+    netns: bool,
+    /// One more flag for `mixminus serve`; repeatable
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
+    server_arg: Vec<String>,
+}
+
+/// Measures step after step.
+///
+/// # Errors
+/// [`StageError`] when the server or the clients do not start. A server that fails under load is a result.
+pub fn run(args: &LoadArgs, outputs: &Outputs) -> Result<Report, StageError> {
+    let outcome = until_interrupted(args.measure(outputs))?;
+    Ok(outcome.report())
+}
+
+impl LoadArgs {
+    async fn measure(&self, outputs: &Outputs) -> Result<Outcome, StageError> {
+        let progress = outputs.progress("load", 0);
+        let mut stage = Stage::open(self.setting()).await?;
+        let mut outcome = Outcome::new(&self.target, self.what());
+        progress.note("nobody");
+        outcome.base(stage.measure().await?);
+        if self.rooms > 0 {
+            progress.note(format!("{} rooms without anybody", self.rooms));
+            stage.rooms(self.rooms).await?;
+            outcome.rooms(self.rooms, stage.measure().await?);
+        }
+        if !self.everybody_talks.is_empty() {
+            for &count in &self.everybody_talks {
+                progress.note(format!("{count} talk"));
+                let joined = stage.talkers(count).await;
+                if !self.step(&stage, count, 0, joined, &mut outcome).await? {
+                    break;
+                }
+            }
+        } else if self.ramp || !self.steps().is_empty() {
+            progress.note(format!("{} talkers alone", self.talkers));
+            stage.talkers(self.talkers).await?;
+            outcome.talkers_alone(self.talkers, stage.measure().await?);
+            let mut ramp = match self.ramp {
+                true => Ramp::up_to(self.at_most),
+                false => Ramp::steps(self.steps()),
+            };
+            while let Some(count) = ramp.next() {
+                progress.note(format!("{count} listeners"));
+                let joined = stage.listeners(count, self.listener_kind).await;
+                let talkers = self.talkers;
+                ramp.held(
+                    self.step(&stage, talkers, count, joined, &mut outcome)
+                        .await?,
+                );
+            }
+            outcome.most(ramp.most());
+        }
+        progress.finish();
+        stage.close().await;
+        Ok(outcome)
+    }
+
+    /// Measures one step; says whether the promise holds.
+    async fn step(
+        &self,
+        stage: &Stage,
+        talkers: usize,
+        listeners: usize,
+        joined: Result<(), StageError>,
+        outcome: &mut Outcome,
+    ) -> Result<bool, StageError> {
+        let refused = match joined {
+            Ok(()) => None,
+            Err(error @ (StageError::Swarm(_) | StageError::Target(_))) => Some(error.to_string()),
+            Err(error) => return Err(error),
+        };
+        let figures = stage.measure().await?;
+        let mut broken = Promise::default().broken_by(&figures);
+        broken.extend(refused);
+        let held = broken.is_empty();
+        outcome.add(Row {
+            talkers,
+            listeners,
+            figures,
+            broken,
+        });
+        Ok(held)
+    }
+
+    fn setting(&self) -> Setting {
+        let most = match self.ramp {
+            true => self.at_most,
+            false => self.steps().into_iter().max().unwrap_or(0),
+        };
+        let everybody = self.everybody_talks.iter().copied().max();
+        let how = match everybody {
+            Some(_) => Speech::Nonstop,
+            None => Speech::Voices,
+        };
+        Setting {
+            spec: self.target.clone(),
+            options: TargetOptions {
+                profile: self.profile,
+                mixers: self.mixers,
+                prebuffer: self.prebuffer,
+                server_args: self.server_arg.clone(),
+                netns: self.netns,
+                room_capacity: everybody.unwrap_or(self.talkers + most),
+                rooms: self.rooms + 1,
+            },
+            speech: self.speech.unwrap_or(how),
+            settle: Duration::from_secs(self.settle),
+            time: Duration::from_secs(self.seconds),
+        }
+    }
+
+    /// The numbers of listeners asked for, or some, unless something else was asked for.
+    fn steps(&self) -> Vec<usize> {
+        if self.listeners.is_empty() && self.everybody_talks.is_empty() && self.rooms == 0 {
+            return DEFAULT_STEPS.to_vec();
+        }
+        self.listeners.clone()
+    }
+
+    fn what(&self) -> String {
+        match self.everybody_talks.is_empty() {
+            true => format!("listeners send {}", kind_name(self.listener_kind)),
+            false => "everybody talks".to_owned(),
+        }
+    }
+}
+
+/// What a kind of listener sends, in words.
+pub(super) fn kind_name(kind: ListenerKind) -> &'static str {
+    match kind {
+        ListenerKind::Dtx => "comfort noise every 400 ms (DTX)",
+        ListenerKind::Silence => "silence at full rate, level 127",
+        ListenerKind::Noise => "noise of -55 dBFS at full rate, no levels",
+        ListenerKind::Recvonly => "nothing",
+    }
+}
+
+const DEFAULT_STEPS: [usize; 3] = [50, 100, 200];
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        load: LoadArgs,
+    }
+
+    fn args(line: &str) -> LoadArgs {
+        Line::parse_from(["load"].into_iter().chain(line.split_whitespace())).load
+    }
+
+    #[test]
+    fn limits_are_those_of_the_largest_step() {
+        let setting = args("--talkers 3 --listeners 50,2000,100 --mixers 2").setting();
+        assert_eq!(setting.options.room_capacity, 2_003);
+        assert_eq!(
+            (setting.options.mixers, setting.speech),
+            (Some(2), Speech::Voices)
+        );
+        let setting = args("--everybody-talks 10,50 --speech tones").setting();
+        assert_eq!(setting.options.room_capacity, 50);
+        assert_eq!(setting.speech, Speech::Tones);
+        assert_eq!(
+            args("--ramp --at-most 500").setting().options.room_capacity,
+            503
+        );
+        assert_eq!(args("--rooms 1000").setting().options.rooms, 1_001);
+    }
+
+    #[test]
+    fn there_are_steps_unless_something_else_is_asked_for() {
+        assert_eq!(args("").steps(), DEFAULT_STEPS);
+        assert_eq!(args("--listeners 7").steps(), [7]);
+        assert!(args("--rooms 5").steps().is_empty());
+        assert!(Line::try_parse_from(["load", "--ramp", "--listeners", "5"]).is_err());
+        assert!(Line::try_parse_from(["load", "--target", "nobody"]).is_err());
+    }
+}

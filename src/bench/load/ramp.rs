@@ -1,0 +1,121 @@
+//! Which number is tried next, on the way to the highest that holds: doubled until it fails, then halved in between.
+
+/// A way through numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ramp {
+    way: Way,
+    holds: usize,
+    fails: Option<usize>,
+    tried: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Way {
+    /// These, whatever comes of them.
+    Steps(Vec<usize>),
+    /// A search up to this.
+    Search(usize),
+}
+
+impl Ramp {
+    /// Exactly these numbers, in their order.
+    pub(super) fn steps(mut steps: Vec<usize>) -> Ramp {
+        steps.reverse();
+        Ramp::new(Way::Steps(steps))
+    }
+
+    /// A search for the highest number that holds.
+    pub(super) fn up_to(most: usize) -> Ramp {
+        Ramp::new(Way::Search(most))
+    }
+
+    fn new(way: Way) -> Ramp {
+        Ramp {
+            way,
+            holds: 0,
+            fails: None,
+            tried: 0,
+        }
+    }
+
+    /// The number to try.
+    pub(super) fn next(&mut self) -> Option<usize> {
+        let next = match (&mut self.way, self.fails) {
+            (Way::Steps(steps), _) => steps.pop()?,
+            (Way::Search(most), None) if self.holds >= *most => return None,
+            (Way::Search(most), None) => (self.holds * 2).max(FIRST).min(*most),
+            (Way::Search(_), Some(fails)) => {
+                let gap = fails - self.holds;
+                if gap <= 1 || gap * FINENESS <= fails {
+                    return None;
+                }
+                self.holds + gap / 2
+            }
+        };
+        self.tried = next;
+        Some(next)
+    }
+
+    /// What came of it.
+    pub(super) fn held(&mut self, held: bool) {
+        if held {
+            self.holds = self.holds.max(self.tried);
+        } else {
+            self.fails = Some(self.fails.map_or(self.tried, |fails| fails.min(self.tried)));
+        }
+    }
+
+    /// The highest number that held, and the lowest that did not.
+    pub(super) fn most(&self) -> (usize, Option<usize>) {
+        (self.holds, self.fails)
+    }
+}
+
+/// Where a search begins.
+const FIRST: usize = 50;
+
+/// The search ends when it knows the number to a twentieth.
+const FINENESS: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn search(most: usize, limit: usize) -> (Vec<usize>, (usize, Option<usize>)) {
+        let mut ramp = Ramp::up_to(most);
+        let mut tried = Vec::new();
+        while let Some(count) = ramp.next() {
+            tried.push(count);
+            ramp.held(count <= limit);
+        }
+        (tried, ramp.most())
+    }
+
+    #[test]
+    fn a_search_closes_in_on_the_limit() {
+        let (tried, (holds, fails)) = search(4_000, 700);
+        assert_eq!(tried[..5], [50, 100, 200, 400, 800]);
+        assert!(tried.len() < 12);
+        assert!(holds <= 700 && holds > 640 && fails.is_some_and(|fails| fails > 700));
+    }
+
+    #[test]
+    fn a_search_ends_at_what_was_allowed() {
+        assert_eq!(search(300, 1_000), (vec![50, 100, 200, 300], (300, None)));
+        assert_eq!(search(20, 1_000), (vec![20], (20, None)));
+        let (tried, (holds, fails)) = search(1_000, 0);
+        assert_eq!((holds, fails), (0, Some(1)));
+        assert_eq!(tried[..2], [50, 25]);
+    }
+
+    #[test]
+    fn steps_are_taken_as_they_are() {
+        let mut ramp = Ramp::steps(vec![5, 3, 9]);
+        let mut tried = Vec::new();
+        while let Some(count) = ramp.next() {
+            tried.push(count);
+            ramp.held(count != 9);
+        }
+        assert_eq!((tried, ramp.most()), (vec![5, 3, 9], (5, Some(9))));
+    }
+}

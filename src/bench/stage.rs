@@ -1,0 +1,246 @@
+//! One server, its clients, and what both are seen to do over a while.
+
+use std::collections::BTreeMap;
+use std::future::{Future, ready};
+use std::io;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use thiserror::Error;
+use tokio::time::sleep;
+
+use super::counters::{Counters, misses};
+use super::process::{Sample, Usage};
+use super::swarm::{
+    Joining, ListenerKind, Member, Role, Speech, Swarm, SwarmError, Tally, tone_hz,
+};
+use super::target::{self, Target, TargetError, TargetOptions, TargetSpec};
+
+/// A measurement that comes to no result.
+#[derive(Debug, Error)]
+pub enum StageError {
+    /// The server does not start or answer.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The clients do not start.
+    #[error(transparent)]
+    Swarm(#[from] SwarmError),
+    /// The process cannot be measured at all.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// Somebody wanted it to end.
+    #[error("interrupted")]
+    Interrupted,
+    /// The flags fit nothing that could be measured.
+    #[error("{0}")]
+    Flags(&'static str),
+}
+
+/// What a stage is set up with.
+#[derive(Debug, Clone)]
+pub(super) struct Setting {
+    pub(super) spec: TargetSpec,
+    pub(super) options: TargetOptions,
+    pub(super) speech: Speech,
+    /// How long everything is left alone before it is measured.
+    pub(super) settle: Duration,
+    /// How long it is measured.
+    pub(super) time: Duration,
+}
+
+/// A server with a room, and those who are in it.
+pub(super) struct Stage {
+    setting: Setting,
+    /// Before the target: clients say good-bye while there is somebody to hear it.
+    swarm: Swarm,
+    target: Target,
+    talkers: Vec<Member>,
+    listeners: Vec<Member>,
+}
+
+/// What was seen.
+#[derive(Debug, Clone)]
+pub(super) struct Figures {
+    /// What the clients saw.
+    pub(super) tally: Box<Tally>,
+    /// What the server's process cost, if it runs here.
+    pub(super) server: Option<Usage>,
+    /// What this process cost.
+    pub(super) own: Usage,
+    /// What the server says of itself.
+    pub(super) says: BTreeMap<String, f64>,
+}
+
+impl Figures {
+    /// Deadlines the server says it has missed.
+    pub(super) fn misses(&self) -> f64 {
+        misses(&self.says)
+    }
+
+    /// Percent of one processor.
+    pub(super) fn cpu_percent(&self) -> f64 {
+        self.server.map_or(f64::NAN, |usage| usage.cpu_percent)
+    }
+
+    /// Resident memory in bytes.
+    pub(super) fn rss_bytes(&self) -> f64 {
+        self.server.map_or(f64::NAN, |usage| usage.rss_bytes as f64)
+    }
+}
+
+impl Stage {
+    /// Starts the server.
+    pub(super) async fn open(setting: Setting) -> Result<Stage, StageError> {
+        let target = target::start(&setting.spec, &setting.options).await?;
+        let room_for = setting.options.room_capacity.max(1);
+        let swarm = Swarm::start(target.local_ips(), room_for, setting.speech)?;
+        Ok(Stage {
+            setting,
+            swarm,
+            target,
+            talkers: Vec::new(),
+            listeners: Vec::new(),
+        })
+    }
+
+    /// Brings talkers in until there are `count`. The first two are ears as well.
+    pub(super) async fn talkers(&mut self, count: usize) -> Result<(), StageError> {
+        let tones = self.tones(count);
+        let joining = |number| Joining {
+            role: Role::Talker(number),
+            ear: (number < EARS).then(|| tones.clone()),
+        };
+        let new: Vec<Joining> = (self.talkers.len()..count).map(joining).collect();
+        let (joined, outcome) = self.join(new).await;
+        self.talkers.extend(joined);
+        outcome
+    }
+
+    /// Brings listeners in, or takes some out, until there are `count`. The first two are ears.
+    pub(super) async fn listeners(
+        &mut self,
+        count: usize,
+        kind: ListenerKind,
+    ) -> Result<(), StageError> {
+        while self.listeners.len() > count {
+            if let Some(member) = self.listeners.pop() {
+                self.swarm.leave(&self.target, member).await;
+            }
+        }
+        let tones = self.tones(self.talkers.len());
+        let joining = |number| Joining {
+            role: Role::Listener(kind),
+            ear: (number < EARS).then(|| tones.clone()),
+        };
+        let new: Vec<Joining> = (self.listeners.len()..count).map(joining).collect();
+        let (joined, outcome) = self.join(new).await;
+        self.listeners.extend(joined);
+        outcome
+    }
+
+    /// Makes rooms that nobody is in.
+    pub(super) async fn rooms(&self, count: usize) -> Result<(), StageError> {
+        let names: Vec<String> = (0..count).map(|number| format!("idle-{number}")).collect();
+        let made = stream::iter(&names).map(|name| self.target.make_room(name));
+        let mut made = made.buffer_unordered(JOINS_AT_ONCE);
+        while let Some(made) = made.next().await {
+            made?;
+        }
+        Ok(())
+    }
+
+    /// Lets everything settle, then looks on.
+    pub(super) async fn measure(&self) -> Result<Figures, StageError> {
+        sleep(self.setting.settle).await;
+        let says = self.counters().await;
+        let server = self.target.pid().and_then(Sample::of);
+        let own = Sample::of(std::process::id());
+        let tally = self.swarm.measure(self.setting.time).await?;
+        let since = |before: Option<Sample>, pid: Option<u32>| {
+            let now = pid.and_then(Sample::of)?;
+            Some(now.since(&before?))
+        };
+        let server = since(server, self.target.pid());
+        let own = since(own, Some(std::process::id())).unwrap_or_default();
+        Ok(Figures {
+            tally,
+            server,
+            own,
+            says: self.counters().await.since(&says),
+        })
+    }
+
+    /// Ends all of it.
+    pub(super) async fn close(self) {
+        drop(self.swarm);
+        self.target.stop().await;
+    }
+
+    async fn counters(&self) -> Counters {
+        let page = self.target.metrics().await.unwrap_or_default();
+        Counters::read(&page)
+    }
+
+    fn tones(&self, talkers: usize) -> Vec<u32> {
+        match self.setting.speech {
+            Speech::Tones => (0..talkers.min(MAX_TONES)).map(tone_hz).collect(),
+            Speech::Voices | Speech::Nonstop => Vec::new(),
+        }
+    }
+
+    /// Joins many, some at a time. After a failure no more are begun; those who got in are in.
+    async fn join(&self, joining: Vec<Joining>) -> (Vec<Member>, Result<(), StageError>) {
+        let mut joined = Vec::with_capacity(joining.len());
+        let failed = AtomicBool::new(false);
+        let joins = stream::iter(joining)
+            .take_while(|_| ready(!failed.load(Ordering::Relaxed)))
+            .map(|joining| self.swarm.join(&self.target, ROOM, joining));
+        let mut joins = pin!(joins.buffer_unordered(JOINS_AT_ONCE));
+        let mut outcome = Ok(());
+        while let Some(join) = joins.next().await {
+            match join {
+                Ok(member) => joined.push(member),
+                Err(error) => {
+                    failed.store(true, Ordering::Relaxed);
+                    outcome = outcome.and(Err(error.into()));
+                }
+            }
+        }
+        (joined, outcome)
+    }
+}
+
+/// Runs a measurement to its end, or until Ctrl-C or SIGTERM: dropped, it takes down all that it has set up.
+pub(super) fn until_interrupted<T>(
+    measurement: impl Future<Output = Result<T, StageError>>,
+) -> Result<T, StageError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    // Signalling only: media has a thread of its own.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            measured = measurement => measured,
+            _ = terminate.recv() => Err(StageError::Interrupted),
+            _ = interrupt.recv() => Err(StageError::Interrupted),
+        }
+    })
+}
+
+const ROOM: &str = "bench";
+
+/// Clients of each kind that decode what they hear.
+const EARS: usize = 2;
+
+/// More tones than these are not told apart.
+const MAX_TONES: usize = 10;
+
+/// Joins under way at one time: enough to keep a server busy, not enough to time out.
+const JOINS_AT_ONCE: usize = 16;

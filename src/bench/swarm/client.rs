@@ -1,0 +1,323 @@
+//! One light client: a connection of the sans-I/O core, and as little around it as a client can do with.
+//!
+//! Checks, DTLS and what it sends go through the core. Of what it receives only the clear header is read, unless the
+//! client is an ear: two thousand listeners are a hundred thousand packets a second.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use rtc::peer_connection::RTCPeerConnection;
+use rtc::peer_connection::event::RTCPeerConnectionEvent;
+use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
+use rtc::peer_connection::state::{RTCIceConnectionState, RTCPeerConnectionState};
+use rtc::rtcp::receiver_report::ReceiverReport;
+use rtc::rtcp::reception_report::ReceptionReport;
+use rtc::sansio::Protocol;
+use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
+use rtc::statistics::StatsSelector;
+use tokio::sync::oneshot;
+
+use super::ear::Ear;
+use super::sending::Sending;
+use super::stream::{Header, Stream};
+
+/// A client as the swarm's thread has it.
+pub(super) struct Client {
+    pc: RTCPeerConnection,
+    local: SocketAddr,
+    ssrc: u32,
+    pub(super) sending: Option<Sending>,
+    pub(super) stream: Stream,
+    pub(super) ear: Option<Ear>,
+    /// DTLS that came before a pair was selected.
+    early: Vec<(SocketAddr, BytesMut)>,
+    ice: bool,
+    stage: Stage,
+    up: Option<oneshot::Sender<bool>>,
+    /// Bytes that SRTP adds to a packet.
+    tag_bytes: usize,
+    settled: Instant,
+    report_due: Instant,
+    deadline: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Connecting,
+    Up,
+    Gone,
+}
+
+/// What a client is made of.
+pub(super) struct ClientParts {
+    pub(super) pc: RTCPeerConnection,
+    pub(super) local: SocketAddr,
+    pub(super) ssrc: u32,
+    pub(super) sending: Option<Sending>,
+    pub(super) ear: Option<Ear>,
+    /// Told once it is known whether the connection comes up.
+    pub(super) up: oneshot::Sender<bool>,
+}
+
+/// Datagrams to send, each with where it goes.
+pub(super) type Outgoing = Vec<(SocketAddr, BytesMut)>;
+
+impl Client {
+    pub(super) fn new(parts: ClientParts, now: Instant) -> Client {
+        Client {
+            pc: parts.pc,
+            local: parts.local,
+            ssrc: parts.ssrc,
+            sending: parts.sending,
+            stream: Stream::default(),
+            ear: parts.ear,
+            early: Vec::new(),
+            ice: false,
+            stage: Stage::Connecting,
+            up: Some(parts.up),
+            tag_bytes: 0,
+            settled: now + SETTLE,
+            // Spread over the interval: thousands may have come up within a second.
+            report_due: now + REPORT_EVERY.mul_f64(1.0 + rand::random::<f64>()),
+            deadline: now,
+        }
+    }
+
+    /// Media can flow.
+    pub(super) fn is_up(&self) -> bool {
+        self.stage == Stage::Up
+    }
+
+    /// When [`Client::timeout`] wants to be called.
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// An RTP packet; says how far off its beat it was, in microseconds, if it is one.
+    pub(super) fn media(
+        &mut self,
+        from: SocketAddr,
+        datagram: &[u8],
+        at_ns: u64,
+        now: Instant,
+    ) -> Option<u64> {
+        if self.stage != Stage::Up {
+            return None;
+        }
+        let header = Header::read(datagram)?;
+        let payload_bytes = datagram.len().checked_sub(header.bytes + self.tag_bytes)?;
+        let off_us = self.stream.take(&header, at_ns, payload_bytes);
+        if self.ear.is_some() {
+            self.read(from, datagram, now);
+            while let Some(message) = self.pc.poll_media_read() {
+                if let (Some(ear), RTCMessage::RtpPacket(_, packet)) =
+                    (&mut self.ear, message.message)
+                {
+                    ear.take(&packet.payload);
+                }
+            }
+        }
+        Some(off_us)
+    }
+
+    /// A check or a DTLS record.
+    pub(super) fn control(
+        &mut self,
+        from: SocketAddr,
+        datagram: &[u8],
+        now: Instant,
+        out: &mut Outgoing,
+    ) {
+        let is_dtls = datagram
+            .first()
+            .is_some_and(|first| (20..64).contains(first));
+        if is_dtls && !self.ice {
+            // The core would drop it, and the server would wait a second before it says it again.
+            if self.early.len() < MAX_EARLY {
+                self.early.push((from, BytesMut::from(datagram)));
+            }
+            return;
+        }
+        self.read(from, datagram, now);
+        self.drain(now, out);
+    }
+
+    /// The packet that is due; says how late it is.
+    pub(super) fn send(&mut self, now: Instant, out: &mut Outgoing) -> Option<Duration> {
+        let (packet, late) = self.sending.as_mut()?.packet(now);
+        if self.stage != Stage::Up {
+            return None;
+        }
+        self.write(RTCMessage::RtpPacket(String::new(), packet), now);
+        if let Some(datagram) = self.pc.poll_write() {
+            out.push((datagram.transport.peer_addr, datagram.message));
+        }
+        Some(late)
+    }
+
+    /// What is due by time: the core's own business, and a report.
+    pub(super) fn timeout(&mut self, now: Instant, out: &mut Outgoing) {
+        if self.pc.handle_timeout(now).is_err() {
+            tracing::debug!("the core failed on a timeout");
+        }
+        if now >= self.report_due && self.stage == Stage::Up {
+            self.report(now);
+            self.report_due = now + REPORT_EVERY;
+        }
+        self.drain(now, out);
+    }
+
+    /// Says good-bye.
+    pub(super) fn close(&mut self, out: &mut Outgoing) {
+        let _ = self.pc.close();
+        while let Some(datagram) = self.pc.poll_write() {
+            out.push((datagram.transport.peer_addr, datagram.message));
+        }
+    }
+
+    fn report(&mut self, now: Instant) {
+        let Some((ssrc, highest, jitter, fraction_lost)) = self.stream.report() else {
+            return;
+        };
+        let report = ReceptionReport {
+            ssrc,
+            fraction_lost,
+            last_sequence_number: highest,
+            jitter,
+            ..ReceptionReport::default()
+        };
+        let packet = ReceiverReport {
+            ssrc: self.ssrc,
+            reports: vec![report],
+            ..ReceiverReport::default()
+        };
+        self.write(
+            RTCMessage::RtcpPacket(String::new(), vec![Box::new(packet)]),
+            now,
+        );
+    }
+
+    fn read(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
+        let message = TaggedBytesMut {
+            now,
+            transport: TransportContext {
+                local_addr: self.local,
+                peer_addr: from,
+                transport_protocol: TransportProtocol::UDP,
+                ecn: None,
+            },
+            message: BytesMut::from(datagram),
+        };
+        if let Err(error) = self.pc.handle_read(message) {
+            tracing::debug!(%error, "the core refuses a datagram");
+        }
+    }
+
+    fn write(&mut self, message: RTCMessage, now: Instant) {
+        if let Err(error) = self.pc.handle_write(TaggedRTCMessage { now, message }) {
+            tracing::debug!(%error, "the core refuses to send");
+        }
+    }
+
+    fn drain(&mut self, now: Instant, out: &mut Outgoing) {
+        while let Some(event) = self.pc.poll_event() {
+            self.on_event(event, now);
+        }
+        while self.pc.poll_read().is_some() {}
+        if self.ice && !self.early.is_empty() {
+            for (from, datagram) in std::mem::take(&mut self.early) {
+                self.read(from, &datagram, now);
+            }
+            while let Some(event) = self.pc.poll_event() {
+                self.on_event(event, now);
+            }
+        }
+        while let Some(datagram) = self.pc.poll_write() {
+            out.push((datagram.transport.peer_addr, datagram.message));
+        }
+        let core = self.pc.poll_timeout().unwrap_or(now + FAR);
+        // The core asks for more turns than a connection needs that only has to stay alive.
+        self.deadline = if now < self.settled {
+            core.max(now + Duration::from_millis(1))
+        } else {
+            core.max(now + UNHURRIED)
+        }
+        .min(self.report_due.max(now + Duration::from_millis(1)));
+    }
+
+    fn on_event(&mut self, event: RTCPeerConnectionEvent, now: Instant) {
+        match event {
+            RTCPeerConnectionEvent::OnIceConnectionStateChangeEvent(
+                RTCIceConnectionState::Connected | RTCIceConnectionState::Completed,
+            ) => self.ice = true,
+            RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) => match state {
+                RTCPeerConnectionState::Connected => self.come_up(now),
+                RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed => {
+                    self.stage = Stage::Gone;
+                    self.tell(false);
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+
+    fn come_up(&mut self, now: Instant) {
+        if self.stage != Stage::Connecting {
+            return;
+        }
+        self.stage = Stage::Up;
+        self.settled = now + SETTLE;
+        let stats = self.pc.get_stats(now, StatsSelector::None);
+        let cipher = stats
+            .transport()
+            .map(|transport| transport.srtp_cipher.as_str());
+        self.tag_bytes = tag_bytes(cipher.unwrap_or_default());
+        self.tell(true);
+    }
+
+    fn tell(&mut self, is_up: bool) {
+        if let Some(up) = self.up.take() {
+            // Who asked may have given up.
+            let _ = up.send(is_up);
+        }
+    }
+}
+
+/// What a cipher adds to a packet (RFC 7714, 5.2; RFC 3711, 5.2; RFC 4568, 6.2.2).
+fn tag_bytes(cipher: &str) -> usize {
+    if cipher.contains("GCM") {
+        16
+    } else if cipher.ends_with("_32") {
+        4
+    } else {
+        10
+    }
+}
+
+/// A handshake's records that can come ahead of its path.
+const MAX_EARLY: usize = 8;
+
+/// How long after its beginning and after its handshake a connection gets all the turns it asks for.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// After that.
+const UNHURRIED: Duration = Duration::from_millis(1_500);
+
+const FAR: Duration = Duration::from_secs(3_600);
+
+/// RFC 3550, 6.2: the least that a large session may wait, which is what clients do.
+const REPORT_EVERY: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ciphers_are_as_long_as_they_say() {
+        assert_eq!(tag_bytes("SRTP_AEAD_AES_128_GCM"), 16);
+        assert_eq!(tag_bytes("SRTP_AES128_CM_HMAC_SHA1_80"), 10);
+        assert_eq!(tag_bytes("SRTP_AES128_CM_HMAC_SHA1_32"), 4);
+    }
+}

@@ -1,0 +1,149 @@
+//! A client's outgoing stream: the packets of a sound, in their time.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rtc::rtp;
+use rtc::rtp::header::Extension;
+
+use super::sounds::Sound;
+
+/// State of the stream.
+pub(super) struct Sending {
+    sound: Arc<Sound>,
+    at: usize,
+    ssrc: u32,
+    seq: u16,
+    time: u32,
+    marker: bool,
+    level_id: Option<u8>,
+    next: Instant,
+}
+
+impl Sending {
+    /// A stream that begins with frame `at` of `sound`, or the first after it that there is, at `start`.
+    pub(super) fn new(
+        sound: Arc<Sound>,
+        at: usize,
+        ssrc: u32,
+        level_id: Option<u8>,
+        start: Instant,
+    ) -> Sending {
+        let first = match sound.frames.get(at) {
+            Some(Some(_)) => at,
+            _ => (at + sound.next_after(at)) % sound.len(),
+        };
+        Sending {
+            sound,
+            at: first,
+            ssrc,
+            seq: rand::random::<u16>() >> 1,
+            time: rand::random(),
+            marker: true,
+            level_id,
+            next: start,
+        }
+    }
+
+    /// When the next packet is due.
+    pub(super) fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// The packet that is due, and how late it is.
+    ///
+    /// After a long standstill of the machine what nobody would play any more is left out, as a sound card's buffer
+    /// leaves it out.
+    pub(super) fn packet(&mut self, now: Instant) -> (rtp::Packet, Duration) {
+        let late = now.saturating_duration_since(self.next);
+        while now.saturating_duration_since(self.next) > GIVE_UP {
+            self.advance();
+        }
+        let frame = self.sound.frames[self.at]
+            .clone()
+            .expect("only frames that there are, are stepped to");
+        let mut header = rtp::Header {
+            version: 2,
+            marker: self.marker,
+            payload_type: PAYLOAD_TYPE,
+            sequence_number: self.seq,
+            timestamp: self.time,
+            ssrc: self.ssrc,
+            ..rtp::Header::default()
+        };
+        if let (Some(id), Some(level)) = (self.level_id, frame.level) {
+            header.extension = true;
+            header.extension_profile = ONE_BYTE_PROFILE;
+            header.extensions = vec![Extension {
+                id,
+                payload: Bytes::copy_from_slice(&[level]),
+            }];
+            header.extensions_padding = 2;
+        }
+        self.seq = self.seq.wrapping_add(1);
+        self.advance();
+        let packet = rtp::Packet {
+            header,
+            payload: frame.payload,
+        };
+        (packet, late)
+    }
+
+    fn advance(&mut self) {
+        let frames = self.sound.next_after(self.at);
+        self.at = (self.at + frames) % self.sound.len();
+        self.time = self.time.wrapping_add(960 * frames as u32);
+        self.next += FRAME_TIME * frames as u32;
+        self.marker = frames > 1;
+    }
+}
+
+/// The payload type that browsers use for Opus, and that our offers say.
+pub(super) const PAYLOAD_TYPE: u8 = 111;
+
+/// The length of a frame.
+pub(super) const FRAME_TIME: Duration = Duration::from_millis(20);
+
+/// RFC 8285, 4.2.
+const ONE_BYTE_PROFILE: u16 = 0xbede;
+
+const GIVE_UP: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::super::sounds::Frame;
+    use super::*;
+
+    #[test]
+    fn pauses_are_kept_and_marked() {
+        let frame = |byte: u8| {
+            Some(Frame {
+                payload: Bytes::copy_from_slice(&[byte]),
+                level: Some(30),
+            })
+        };
+        let sound = Arc::new(Sound {
+            frames: vec![None, frame(1), frame(2), None, None],
+        });
+        let start = Instant::now();
+        let mut sending = Sending::new(sound, 0, 9, Some(3), start);
+        let (first, late) = sending.packet(start + Duration::from_millis(4));
+        assert_eq!(late, Duration::from_millis(4));
+        assert_eq!((first.payload[0], first.header.marker), (1, true));
+        assert_eq!(first.header.get_extension(3).as_deref(), Some(&[30][..]));
+        let (second, _) = sending.packet(sending.next());
+        assert_eq!((second.payload[0], second.header.marker), (2, false));
+        let (third, _) = sending.packet(sending.next());
+        assert_eq!((third.payload[0], third.header.marker), (1, true));
+        let time = third.header.timestamp.wrapping_sub(first.header.timestamp);
+        assert_eq!(time, 5 * 960);
+        assert_eq!(
+            third.header.sequence_number,
+            first.header.sequence_number.wrapping_add(2)
+        );
+        let (_, late) = sending.packet(start + Duration::from_secs(5));
+        assert!(late > Duration::from_secs(4));
+        assert!(sending.next() > start + Duration::from_millis(4_500));
+    }
+}

@@ -1,0 +1,116 @@
+//! The swarm's sockets: each shared by as many clients as this machine has addresses to give them.
+//!
+//! A server tells clients apart by their addresses, so each client needs one; two thousand sockets would cost the
+//! kernel, and so the server that sends, more than the packets are worth.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+
+use rustix::event::epoll;
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
+
+use crate::rtc::mmsg::labelled::label;
+
+/// All sockets, and which client sits where: slot = socket x addresses + address.
+pub(super) struct Sockets {
+    sockets: Vec<UdpSocket>,
+    ports: Vec<u16>,
+    ips: Vec<IpAddr>,
+}
+
+impl Sockets {
+    /// Sockets for `capacity` clients with these addresses.
+    pub(super) fn open(ips: &[IpAddr], capacity: usize) -> io::Result<Sockets> {
+        let count = capacity.div_ceil(ips.len());
+        let bound = match ips {
+            [one] => *one,
+            _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        };
+        let mut sockets = Vec::with_capacity(count);
+        let mut ports = Vec::with_capacity(count);
+        for _ in 0..count {
+            let socket = UdpSocket::bind((bound, 0))?;
+            socket.set_nonblocking(true)?;
+            label(&socket)?;
+            // More than usual needs privileges, and is needed only when this process stands still.
+            if set_socket_recv_buffer_size_force(&socket, BUFFER_BYTES).is_err() {
+                set_socket_recv_buffer_size(&socket, BUFFER_BYTES)?;
+            }
+            ports.push(socket.local_addr()?.port());
+            sockets.push(socket);
+        }
+        Ok(Sockets {
+            sockets,
+            ports,
+            ips: ips.to_vec(),
+        })
+    }
+
+    /// How many clients there is room for.
+    pub(super) fn slots(&self) -> usize {
+        self.sockets.len() * self.ips.len()
+    }
+
+    /// The address of a slot.
+    pub(super) fn address(&self, slot: usize) -> SocketAddr {
+        let ip = self.ips[slot % self.ips.len()];
+        SocketAddr::new(ip, self.ports[slot / self.ips.len()])
+    }
+
+    /// The slot of what came to address `to` of a socket.
+    pub(super) fn slot(&self, socket: usize, to: Option<Ipv4Addr>) -> Option<usize> {
+        let at = match self.ips.as_slice() {
+            [_] => 0,
+            ips => ips.iter().position(|ip| Some(*ip) == to.map(IpAddr::V4))?,
+        };
+        Some(socket * self.ips.len() + at)
+    }
+
+    /// The socket of a slot.
+    pub(super) fn socket_of(&self, slot: usize) -> usize {
+        slot / self.ips.len()
+    }
+
+    pub(super) fn get(&self, socket: usize) -> &UdpSocket {
+        &self.sockets[socket]
+    }
+
+    /// Something that knows which of them have datagrams.
+    pub(super) fn watch(&self) -> io::Result<rustix::fd::OwnedFd> {
+        let watch = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for (index, socket) in self.sockets.iter().enumerate() {
+            let event = epoll::EventData::new_u64(index as u64);
+            epoll::add(&watch, socket, event, epoll::EventFlags::IN)?;
+        }
+        Ok(watch)
+    }
+}
+
+/// Half a second of thirty-two clients, as the kernel counts memory.
+const BUFFER_BYTES: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_slot_has_an_address_of_its_own() {
+        let ips: Vec<IpAddr> = (1..=3).map(|n| IpAddr::from([127, 0, 0, n])).collect();
+        let sockets = Sockets::open(&ips, 7).expect("ports");
+        assert_eq!(sockets.slots(), 9);
+        for slot in 0..9 {
+            let IpAddr::V4(ip) = sockets.address(slot).ip() else {
+                panic!("IPv4");
+            };
+            let socket = sockets.socket_of(slot);
+            assert_eq!(sockets.slot(socket, Some(ip)), Some(slot));
+            assert_eq!(
+                sockets.get(socket).local_addr().expect("bound").port(),
+                sockets.address(slot).port()
+            );
+        }
+        assert_eq!(sockets.slot(0, Some(Ipv4Addr::new(127, 0, 0, 9))), None);
+        let alone = Sockets::open(&ips[..1], 2).expect("ports");
+        assert_eq!((alone.slots(), alone.slot(1, None)), (2, Some(1)));
+    }
+}

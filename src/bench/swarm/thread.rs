@@ -1,0 +1,337 @@
+//! The swarm's thread: all sockets, all clients, one clock.
+//!
+//! It sleeps until a packet of its own is due, at most a millisecond, and then works off all that has come: packets
+//! carry the kernel's time of arrival, so that waiting for more of them does not make them late.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use crossbeam_channel::{Receiver as Commands, TryRecvError};
+use rustix::event::epoll;
+use rustix::fd::OwnedFd;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+use super::client::{Client, Outgoing};
+use super::sockets::Sockets;
+use super::stream::Counts;
+use super::tally::Tally;
+use crate::rtc::mmsg::BATCH;
+use crate::rtc::mmsg::labelled::{Departure, Receiver, Sender};
+
+/// What the thread is told.
+pub(super) enum Command {
+    /// A client whose answer has come.
+    Start(usize, Box<Client>),
+    /// A client that goes.
+    Remove(usize),
+    /// Counting starts anew.
+    Begin,
+    /// Counting ends.
+    End(oneshot::Sender<Box<Tally>>),
+}
+
+/// Runs until nobody can command it any more.
+pub(super) fn run(sockets: Arc<Sockets>, watch: OwnedFd, commands: Commands<Command>) {
+    let mut swarm = Swarm {
+        clients: (0..sockets.slots()).map(|_| None).collect(),
+        sockets,
+        watch,
+        commands,
+        due: BinaryHeap::new(),
+        generation: 0,
+        out: VecDeque::new(),
+        outgoing: Vec::new(),
+        sender: Sender::new(),
+        tally: Box::new(Tally::new()),
+        began: Instant::now(),
+    };
+    let mut receiver = Receiver::new();
+    let mut events = Vec::with_capacity(EVENTS);
+    while swarm.take_commands() {
+        swarm.sleep();
+        swarm.receive(&mut receiver, &mut events);
+        swarm.serve_due();
+        swarm.transmit();
+    }
+}
+
+/// What a client is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Packet,
+    Core,
+}
+
+struct Entry {
+    client: Box<Client>,
+    /// Tells its deadlines from those of one who had the slot before.
+    generation: u64,
+    /// The core's earliest deadline that is queued.
+    queued: Instant,
+}
+
+struct Swarm {
+    sockets: Arc<Sockets>,
+    watch: OwnedFd,
+    commands: Commands<Command>,
+    clients: Vec<Option<Entry>>,
+    due: BinaryHeap<Reverse<(Instant, usize, Due, u64)>>,
+    generation: u64,
+    /// Datagrams to send, with the slot they leave from.
+    out: VecDeque<(usize, SocketAddr, BytesMut)>,
+    outgoing: Outgoing,
+    sender: Sender,
+    tally: Box<Tally>,
+    began: Instant,
+}
+
+impl Swarm {
+    /// `false` when it is time to end.
+    fn take_commands(&mut self) -> bool {
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Start(slot, client)) => self.start(slot, client),
+                Ok(Command::Remove(slot)) => self.remove(slot),
+                Ok(Command::Begin) => self.begin(),
+                Ok(Command::End(reply)) => {
+                    // Who asked may have been interrupted.
+                    let _ = reply.send(self.end());
+                }
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => {
+                    for slot in 0..self.clients.len() {
+                        self.remove(slot);
+                    }
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, slot: usize, client: Box<Client>) {
+        let now = Instant::now();
+        self.generation += 1;
+        if let Some(sending) = &client.sending {
+            let packet = (sending.next(), slot, Due::Packet, self.generation);
+            self.due.push(Reverse(packet));
+        }
+        self.due
+            .push(Reverse((now, slot, Due::Core, self.generation)));
+        self.clients[slot] = Some(Entry {
+            client,
+            generation: self.generation,
+            queued: now,
+        });
+    }
+
+    fn remove(&mut self, slot: usize) {
+        if let Some(mut entry) = self.clients[slot].take() {
+            entry.client.close(&mut self.outgoing);
+            self.collect(slot);
+            self.transmit();
+        }
+    }
+
+    fn begin(&mut self) {
+        *self.tally = Tally::new();
+        self.began = Instant::now();
+        for entry in self.clients.iter_mut().flatten() {
+            entry.client.stream.restart();
+            if let Some(ear) = &mut entry.client.ear {
+                ear.restart();
+            }
+        }
+    }
+
+    fn end(&mut self) -> Box<Tally> {
+        let mut tally = std::mem::replace(&mut self.tally, Box::new(Tally::new()));
+        tally.seconds = self.began.elapsed().as_secs_f64();
+        let mut counts: Vec<Counts> = Vec::with_capacity(self.clients.len());
+        for client in self.clients.iter().flatten().map(|entry| &entry.client) {
+            let counted = client.stream.counts();
+            if client.is_up() {
+                tally.clients += 1;
+                counts.push(counted);
+            } else {
+                tally.gone += 1;
+            }
+            if let Some(ear) = &client.ear {
+                tally.heard.push(ear.heard(counted.sources));
+            }
+        }
+        tally.add(&counts);
+        tally
+    }
+
+    fn sleep(&self) {
+        let now = Instant::now();
+        let until = match self.due.peek() {
+            Some(Reverse((at, ..))) => at.saturating_duration_since(now),
+            None => IDLE_TURN,
+        };
+        let busy = self.clients.iter().any(Option::is_some);
+        let most = if busy { TURN } else { IDLE_TURN };
+        std::thread::sleep(until.min(most));
+    }
+
+    fn receive(&mut self, receiver: &mut Receiver, events: &mut Vec<epoll::Event>) {
+        loop {
+            events.clear();
+            let at_once = rustix::event::Timespec::default();
+            let spare = rustix::buffer::spare_capacity(events);
+            if epoll::wait(&self.watch, spare, Some(&at_once)).is_err() || events.is_empty() {
+                return;
+            }
+            let full = events.len() == EVENTS;
+            for event in events.iter() {
+                let socket = event.data.u64() as usize;
+                while self.receive_from(socket, receiver) == BATCH {}
+            }
+            if !full {
+                return;
+            }
+        }
+    }
+
+    fn receive_from(&mut self, socket: usize, receiver: &mut Receiver) -> usize {
+        let count = receiver
+            .receive(self.sockets.get(socket))
+            .unwrap_or_else(|error| {
+                tracing::debug!(%error, "cannot receive");
+                0
+            });
+        let now = Instant::now();
+        for index in 0..count {
+            let Some(arrival) = receiver.datagram(index) else {
+                continue;
+            };
+            let Some(slot) = self.sockets.slot(socket, arrival.to) else {
+                continue;
+            };
+            let Some(entry) = &mut self.clients[slot] else {
+                continue;
+            };
+            let kind = (
+                arrival.bytes.first().copied(),
+                arrival.bytes.get(1).copied(),
+            );
+            match kind {
+                (Some(128..=191), Some(192..=223)) => {}
+                (Some(128..=191), _) => {
+                    let client = &mut entry.client;
+                    if let Some(off_us) =
+                        client.media(arrival.from, arrival.bytes, arrival.at_ns, now)
+                    {
+                        self.tally.off_beat_us.saturating_record(off_us);
+                    }
+                }
+                _ => {
+                    let client = &mut entry.client;
+                    client.control(arrival.from, arrival.bytes, now, &mut self.outgoing);
+                    self.queue(slot);
+                    self.collect(slot);
+                }
+            }
+        }
+        count
+    }
+
+    fn serve_due(&mut self) {
+        let now = Instant::now();
+        while let Some(&Reverse((at, slot, due, generation))) = self.due.peek() {
+            if at > now {
+                break;
+            }
+            self.due.pop();
+            let Some(entry) = self.clients[slot].as_mut() else {
+                continue;
+            };
+            if entry.generation != generation {
+                continue;
+            }
+            match due {
+                Due::Packet => {
+                    let now = Instant::now();
+                    if let Some(late) = entry.client.send(now, &mut self.outgoing) {
+                        self.tally.sent += 1;
+                        let late_us = late.as_micros() as u64;
+                        self.tally.send_late_us.saturating_record(late_us);
+                    }
+                    if let Some(sending) = &entry.client.sending {
+                        let packet = (sending.next(), slot, Due::Packet, generation);
+                        self.due.push(Reverse(packet));
+                    }
+                }
+                // Superseded by an earlier one: that one has served it.
+                Due::Core if at < entry.queued => continue,
+                Due::Core => {
+                    entry.queued = now + FAR;
+                    entry.client.timeout(now, &mut self.outgoing);
+                    self.queue(slot);
+                }
+            }
+            self.collect(slot);
+            if self.out.len() >= BATCH {
+                self.transmit();
+            }
+        }
+    }
+
+    /// Queues the core's next deadline, if it is earlier than what is queued.
+    fn queue(&mut self, slot: usize) {
+        if let Some(entry) = &mut self.clients[slot] {
+            let deadline = entry.client.deadline();
+            if deadline < entry.queued {
+                entry.queued = deadline;
+                let core = (deadline, slot, Due::Core, entry.generation);
+                self.due.push(Reverse(core));
+            }
+        }
+    }
+
+    fn collect(&mut self, slot: usize) {
+        for (to, datagram) in self.outgoing.drain(..) {
+            self.out.push_back((slot, to, datagram));
+        }
+    }
+
+    /// Sends all that waits. What the system does not take is dropped, as on any network.
+    fn transmit(&mut self) {
+        while let Some((first, ..)) = self.out.front() {
+            let socket = self.sockets.socket_of(*first);
+            let sockets = &self.sockets;
+            let together = self
+                .out
+                .iter()
+                .take_while(|(slot, ..)| sockets.socket_of(*slot) == socket)
+                .map(|(slot, to, bytes)| Departure {
+                    from: sockets.address(*slot).ip(),
+                    to: *to,
+                    bytes,
+                });
+            let sent = match self.sender.send(sockets.get(socket), together) {
+                Ok(sent) => sent.max(1),
+                Err(error) => {
+                    tracing::debug!(%error, "cannot send");
+                    1
+                }
+            };
+            self.out.drain(..sent);
+        }
+    }
+}
+
+/// The longest sleep while there are clients: what their sockets hold is many times what comes in it.
+const TURN: Duration = Duration::from_millis(1);
+
+/// While there are none, a command is waited for.
+const IDLE_TURN: Duration = Duration::from_millis(5);
+
+const FAR: Duration = Duration::from_secs(3_600);
+
+/// Sockets told to be ready in one call.
+const EVENTS: usize = 256;
