@@ -109,6 +109,9 @@ pub struct Serve {
         value_delimiter = ','
     )]
     pub ice_servers: Vec<String>,
+    /// Threads that mix, or auto: the cores less one (default: auto)
+    #[arg(long, env = "MIXMINUS_MIXERS", value_name = "N")]
+    pub mixers: Option<String>,
     /// Ask for real-time scheduling (default: true)
     #[arg(long, env = "MIXMINUS_REALTIME", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub realtime: Option<String>,
@@ -163,6 +166,7 @@ impl Serve {
             ("open_rooms", &self.open_rooms),
             ("default_profile", &self.default_profile),
             ("tick_ms", &self.tick_ms),
+            ("mixers", &self.mixers),
             ("realtime", &self.realtime),
             ("log", &self.log),
             ("gate_db", &self.gate_db),

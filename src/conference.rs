@@ -11,6 +11,7 @@
 mod bucket;
 mod error;
 mod figures;
+mod governing;
 mod ice;
 mod join;
 mod mixing;
@@ -24,6 +25,7 @@ mod totals;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use mixer::{Decibels, Gain, ParticipantId};
 use serde_json::Value;
@@ -42,6 +44,7 @@ pub(crate) use pump::too_many;
 pub use rooms::Configure;
 pub use totals::Totals;
 
+use error::Refusal;
 use mixing::Mixing;
 use registry::{Registry, Room};
 
@@ -78,7 +81,7 @@ struct Inner {
     rtc: RtcHandle,
     state: Mutex<State>,
     counts: Counts,
-    /// Turns true when the mixer or the network thread has ended while it was needed.
+    /// Turns true when a mixer or the network thread has ended while it was needed.
     lost: watch::Sender<bool>,
 }
 
@@ -86,6 +89,8 @@ struct Inner {
 struct State {
     registry: Registry,
     mixing: Mixing,
+    /// When the governors last looked.
+    governed: Instant,
     stopping: bool,
 }
 
@@ -93,17 +98,18 @@ struct State {
 #[derive(Default)]
 struct Counts {
     joins: AtomicU64,
-    refused: AtomicU64,
+    refused: [AtomicU64; Refusal::ALL.len()],
     left: [AtomicU64; LeaveReason::ALL.len()],
     faults: AtomicU64,
 }
 
 impl Conference {
-    /// An empty conference over a running mixer and a running network thread.
+    /// An empty conference over running mixers and a running network thread.
     pub fn new(limits: Limits, audio: AudioHandle, rtc: RtcHandle) -> Conference {
         let state = State {
             registry: Registry::default(),
-            mixing: Mixing::new(audio.clone()),
+            mixing: Mixing::new(&audio),
+            governed: Instant::now(),
             stopping: false,
         };
         Conference {
@@ -179,7 +185,7 @@ impl Conference {
         Some((entry.state(room), entry.events.subscribe()))
     }
 
-    /// Whether the mixer and the network thread are there, without whom nobody hears anything.
+    /// Whether the mixers and the network thread are there, without whom nobody hears anything.
     pub fn is_whole(&self) -> bool {
         !*self.inner.lost.borrow()
     }

@@ -9,11 +9,15 @@ mod values;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use crate::control::{RoomConfig, RoomName};
 
 pub use keys::{KEYS, Key, table};
+
+/// More threads than any machine this is for has cores.
+const MOST_MIXERS: u32 = 64;
 
 /// What `mixminus serve` runs with.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,7 +48,9 @@ pub struct Config {
     pub ice_servers: Vec<IceServer>,
     /// What is logged, in the words of `tracing`.
     pub log: String,
-    /// Run the mixer and the network under real-time scheduling where the system permits.
+    /// Threads that mix; `None` is the cores less one.
+    pub mixers: Option<u32>,
+    /// Run the mixers and the network under real-time scheduling where the system permits.
     pub realtime: bool,
     /// Rooms that are there from the start and stay.
     pub rooms: Vec<(RoomName, RoomConfig)>,
@@ -96,6 +102,7 @@ impl Default for Config {
             cors_origins: Vec::new(),
             ice_servers: Vec::new(),
             log: "error,mixminus=info".to_owned(),
+            mixers: None,
             realtime: true,
             rooms: Vec::new(),
         }
@@ -145,6 +152,13 @@ impl Config {
     /// Whether HTTP is served over TLS.
     pub fn tls(&self) -> bool {
         self.tls_self_signed || self.tls_cert.is_some()
+    }
+
+    /// How many threads mix: one core is left to the network and the rest, where there is more than one.
+    pub fn mixers(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let auto = cores.saturating_sub(1).clamp(1, MOST_MIXERS as usize);
+        self.mixers.map_or(auto, |mixers| mixers as usize)
     }
 
     fn set(&mut self, given: &Given) -> Result<(), Problem> {
@@ -334,6 +348,17 @@ mod tests {
         assert!(problems("[[rooms]]\nname = \"a\"\ncolour = 3")[0].contains("colour"));
         assert!(problems("[[rooms]]\nname = \"a\"\n[[rooms]]\nname = \"a\"")[0].contains("twice"));
         assert!(problems("rooms = 3")[0].contains("rooms"));
+    }
+
+    #[test]
+    fn mixers_are_counted_or_left_to_the_machine() {
+        let of = |text: &str| Config::load(Some(("f", text)), vec![]).map(|config| config.mixers());
+        assert_eq!(of("mixers = 3"), Ok(3));
+        assert_eq!(of("mixers = \"auto\""), Ok(Config::default().mixers()));
+        assert!((1..=64).contains(&Config::default().mixers()));
+        for refused in ["0", "65", "-1", "\"all\""] {
+            assert_eq!(problems(&format!("mixers = {refused}")).len(), 1);
+        }
     }
 
     #[test]

@@ -18,10 +18,10 @@
 //!
 //! | thread | module | does | never |
 //! |---|---|---|---|
-//! | mixer | [`audio`] | the rooms' ticks, on absolute deadlines, SCHED_FIFO where allowed | allocates, locks, logs, does I/O but its sleep and one wake-up per slot |
+//! | mixer-0, mixer-1, ... | [`audio`] | each its rooms' ticks, on absolute deadlines, SCHED_FIFO where allowed; in between, encodes for the others | allocates, locks, logs, does I/O but its sleep and the waking of others |
 //! | network | [`rtc`] | UDP in batches, ICE, DTLS, SRTP, RTP headers, RTCP, data channels | runs the mixer's work |
 //! | tokio | [`signal`], [`conference`] | HTTP, WebSocket, who is in which room | touches media packet by packet |
-//! | reaper | [`audio`] | frees what the mixer no longer needs | anything else |
+//! | reaper | [`audio`] | frees what the mixers no longer need | anything else |
 //!
 //! What passes between them, with bounds and overflow rules, stands in [`links`].
 //!
@@ -31,10 +31,10 @@
 //! |---|---|---|---|
 //! | [`mixer`] | the engine | Opus | threads, sockets, clocks |
 //! | [`clock`], [`links`] | the one clock; what passes between threads | the mixer's time, packets and ids | - |
-//! | [`audio`] | the mixer thread around it | mixer, links, clock | rtc, signal, conference |
+//! | [`audio`] | the mixer threads around it | mixer, links, clock | rtc, signal, conference |
 //! | [`rtc`] | the network thread | the WebRTC core, the mixer's packets, ids and limits of a receiver, links, clock | signal, the engine |
 //! | [`control`] | the JSON messages, one set for WebSocket and data channel | serde, the mixer's ids and profiles | sockets, HTTP |
-//! | [`conference`] | rooms, participants, sessions: intents in, commands and events out | control, the handles of audio and rtc, the mixer's commands and the boxes they carry | HTTP and WebSocket types |
+//! | [`conference`] | rooms, participants, sessions: intents in, commands and events out | control, the handles of audio and rtc, the mixer's commands and the boxes they carry, its governor | HTTP and WebSocket types |
 //! | [`signal`] | HTTP and WebSocket | conference, control, config | rtc, audio, mixer |
 //! | [`config`], [`cli`] | what can be set, and said on the command line | control's names and rooms | - |
 //! | [`server`] | the wiring and the order of shutdown | all of them | - |

@@ -1,15 +1,21 @@
 //! Every link between threads, with its bound and what happens when it is full.
 //!
+//! Each mixer has links of its own, but for packets out and for what is to be freed, on which all send.
+//!
 //! | link | what | when full |
 //! |---|---|---|
 //! | [`COMMANDS`] -> mixer | add, remove, configure | the value comes back to the caller as an error |
-//! | settings -> mixer | mute, gain, loss: atomics, latest wins | cannot be full |
+//! | settings -> mixer | mute, gain, loss, most complexity: atomics, latest wins | cannot be full |
 //! | [`EVENTS`] <- mixer | talking, stopped, fault | dropped and counted; the telemetry can always be read |
-//! | [`RETIRED`] <- mixer | boxes to free off the mixer thread | kept one more tick |
+//! | [`RETIRED`] <- mixers | boxes to free off the mixer threads | kept by the mixer, which takes in no command meanwhile |
 //! | [`PACKETS_IN`] net -> mixer | what clients sent | newest dropped and counted |
-//! | [`PACKETS_OUT`] mixer -> net | what clients get | newest dropped and counted |
+//! | [`PACKETS_OUT`] mixers -> net | what clients get | newest dropped and counted |
+//! | [`JOBS`] mixer -> mixers | encodes that any of them may do | the encode comes back and is done at once |
+//! | [`JOBS`] mixer <- mixers | encodes done | cannot be full: no more are out than it holds |
 //! | [`NET_COMMANDS`] -> net | peers to add, close, restart | the value comes back to the caller as an error |
 //! | [`NET_EVENTS`] <- net | connected, gone, data-channel text | dropped and counted |
+
+use std::fmt;
 
 use mixer::packet::{OutPacket, Packet};
 use mixer::{ParticipantId, Time};
@@ -24,10 +30,22 @@ pub const RETIRED: usize = 2_048;
 pub const PACKETS_IN: usize = 2_048;
 /// Bound of the packets on their way out: one slot's share of a large server.
 pub const PACKETS_OUT: usize = 4_096;
+/// Bound of the encodes one mixer may have out with others: more than fit into a tick of several cores, at 46 us each.
+pub const JOBS: usize = 512;
 /// Bound of the commands to the network thread.
 pub const NET_COMMANDS: usize = 1_024;
 /// Bound of the network thread's events.
 pub const NET_EVENTS: usize = 4_096;
+
+/// One of the mixer threads, counted from zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct MixerId(pub usize);
+
+impl fmt::Display for MixerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// A packet from a client, stamped when it left the socket.
 #[derive(Debug)]

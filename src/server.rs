@@ -1,8 +1,8 @@
 //! The wiring: who is started in which order, who is told to end in which, and that everything is joined.
 //!
-//! Started from the sockets inwards: network thread, mixer thread (which needs the network's wake-up), conference, its
+//! Started from the sockets inwards: network thread, mixer threads (which need the network's wake-up), conference, its
 //! pump, HTTP. Ended from the outside inwards, so that nobody talks to one who is gone: participants are told, HTTP and
-//! WebSockets close, the pump ends, then the mixer, then the network.
+//! WebSockets close, the pump ends, then the mixers, then the network.
 
 use std::future::Future;
 use std::io::{self, IsTerminal};
@@ -52,8 +52,8 @@ pub enum StartError {
     /// The network thread cannot start.
     #[error("media cannot be received: {0}. Choose another address with --media.")]
     Media(RtcError),
-    /// The mixer cannot start.
-    #[error("the mixer cannot start: {0}")]
+    /// The mixers cannot start.
+    #[error("the mixers cannot start: {0}")]
     Mixer(#[from] AudioError),
     /// TLS cannot be set up.
     #[error("{0}")]
@@ -66,7 +66,7 @@ pub enum StartError {
         /// Why.
         error: ConfigureError,
     },
-    /// The mixer or the network thread ended by itself; the log says why.
+    /// A mixer or the network thread ended by itself; the log says why.
     #[error("the server cannot go on: a thread that carries audio has ended")]
     Lost,
     /// The system gives no thread, signal or descriptor.
@@ -152,7 +152,7 @@ impl Server {
 
     fn end_media(self) {
         if let Err(error) = self.audio.stop() {
-            tracing::error!(%error, "the mixer did not end well");
+            tracing::error!(%error, "the mixers did not end well");
         }
         self.rtc.stop();
     }
@@ -183,16 +183,17 @@ pub fn run(config: Config) -> Result<(), StartError> {
     })
 }
 
-/// The network thread and the mixer thread, linked.
+/// The network thread and the mixer threads, linked.
 fn media(config: &Config) -> Result<(Audio, Rtc), StartError> {
-    let (to_mixer, from_net) = bounded(links::PACKETS_IN);
-    let (to_net, from_mixer) = bounded(links::PACKETS_OUT);
+    let links = (0..config.mixers()).map(|_| bounded(links::PACKETS_IN));
+    let (to_mixers, from_net) = links.unzip();
+    let (to_net, from_mixers) = bounded(links::PACKETS_OUT);
     let rtc_config = RtcConfig {
         announce: config.announce.clone(),
         fifo_priority: config.realtime.then_some(priority::NETWORK),
         ..RtcConfig::new(config.media)
     };
-    let rtc = rtc::start(rtc_config, to_mixer, from_mixer).map_err(StartError::Media)?;
+    let rtc = rtc::start(rtc_config, to_mixers, from_mixers).map_err(StartError::Media)?;
     let audio_config = AudioConfig {
         fifo: config.realtime,
         max_rooms: config.max_rooms as usize + SPARE_ROOMS,
@@ -209,10 +210,10 @@ fn media(config: &Config) -> Result<(Audio, Rtc), StartError> {
     }
 }
 
-/// Rooms the engine has place for beyond the limit: a room that is configured anew exists twice for a moment.
+/// Rooms every engine has place for beyond the limit: a room that is configured anew exists twice for a moment.
 const SPARE_ROOMS: usize = 16;
 
-/// Participants the engine has place for beyond the limit: who left stays until the voice has faded.
+/// Participants every engine has place for beyond the limit: who left stays until the voice has faded.
 const SPARE_PARTICIPANTS: usize = 256;
 
 fn make_rooms(conference: &Conference, config: &Config) -> Result<(), StartError> {

@@ -1,12 +1,12 @@
-//! The mixer thread itself, links, clock and wake-up included, neither allocates nor frees: counted
-//! in `malloc` and `free`, over ten thousand ticks with people coming and going.
+//! The mixer threads themselves, links, clock, wake-ups and encodes for each other included, neither allocate nor free:
+//! counted in `malloc` and `free`, over ten thousand ticks with people coming and going.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 #[path = "../mixer/tests/counting/mod.rs"]
 mod counting;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -14,37 +14,47 @@ use mixer::codec::Encode;
 use mixer::codec::opus::OpusEncoder;
 use mixer::command::{Command, Shared};
 use mixer::format::{Layout, TickLength};
+use mixer::members::Members;
 use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
 use mixer::{Packet, ParticipantId, Payload, RoomId, RtpTime, Seq};
-use mixminus::audio::{self, Audio, AudioConfig};
+use mixminus::audio::{self, Audio, AudioConfig, MixerMetrics};
 use mixminus::clock;
-use mixminus::links::{Inbound, Outbound, PACKETS_IN, PACKETS_OUT};
+use mixminus::links::{Inbound, Outbound, PACKETS_IN, PACKETS_OUT, RETIRED};
 use rustix::event::{EventfdFlags, eventfd};
 
-/// Twenty-five rooms of 50 ticks a second: ten thousand ticks in eight seconds.
+/// Twenty-five rooms of 50 ticks a second, on the two mixers in turn: ten thousand ticks in eight seconds.
 const ROOMS: u32 = 25;
 const TICKS: u64 = 10_000;
+const MIXERS: u32 = 2;
+
+/// What is retired at one go: a few links full.
+const FLOOD: usize = 10 * RETIRED;
+
+/// One more room, where so many talk that its mixer asks the other for help.
+const CROWD: RoomId = RoomId(1_000);
+const CROWD_SIZE: u32 = 12;
 
 #[test]
-fn ten_thousand_ticks_of_the_mixer_thread_neither_allocate_nor_free() {
+fn ten_thousand_ticks_of_the_mixer_threads_neither_allocate_nor_free() {
     watch_an_allocating_thread();
     let house = House::new();
     let voice = voice();
     for room in 0..ROOMS {
-        house.send(Command::AddRoom(Box::new(Room::new(
-            RoomId(room),
-            RoomSettings::default(),
-            8,
-        ))));
+        house.add_room(mixer_of(room), RoomId(room), 8);
         house.join(room, 0);
         house.join(room, 1);
     }
+    house.add_room(0, CROWD, CROWD_SIZE as usize);
+    for talker in 0..CROWD_SIZE {
+        house.enter(0, CROWD, in_crowd(talker));
+    }
     // Everything is where it belongs before counting begins.
     house.talk(&voice, 0..25);
-    let thread = house.thread();
-    counting::watch(thread);
+    let threads = [0, 1].map(|mixer| thread(&format!("mixer-{mixer}")));
+    counting::watch(&threads);
+    let helped_before = house.helped();
     let before = house.ticks();
     let mut packet = 25;
     let mut changes = 0u32;
@@ -56,16 +66,22 @@ fn ten_thousand_ticks_of_the_mixer_thread_neither_allocate_nor_free() {
             let room = (changes + room) % ROOMS;
             house.join(room, 10 + changes);
             if changes >= 10 {
-                house.send(Command::RemoveParticipant(id(room, 10 + changes - 5)));
+                let gone = id(room, 10 + changes - 5);
+                house.send(mixer_of(room), Command::RemoveParticipant(gone));
             }
         }
         changes += 5;
     }
+    house.flood();
     let calls = counting::watched();
     let ticks = house.ticks() - before;
-    println!("{ticks} ticks, {changes} joins, {calls} calls of malloc or free");
+    let helped = house.helped() - helped_before;
+    println!(
+        "{ticks} ticks, {changes} joins, {helped} encodes for the other, {calls} calls of malloc or free"
+    );
     assert_eq!(calls, 0, "in {ticks} ticks with {changes} joins");
-    assert!(house.sent.try_iter().count() > 0, "it was at work");
+    assert!(house.sent.try_iter().count() > 0, "they were at work");
+    assert!(helped > 0, "one helped the other");
     house.audio.stop().expect("the mixer ends well");
 }
 
@@ -79,67 +95,109 @@ fn watch_an_allocating_thread() {
         gone.recv().expect("somebody speaks");
         drop(std::hint::black_box(vec![1u8; 4_096]));
     });
-    counting::watch(told.recv().expect("it tells"));
+    counting::watch(&[told.recv().expect("it tells")]);
     go.send(()).expect("it listens");
     thread.join().expect("it does not panic");
     assert!(counting::watched() >= 2);
 }
 
-/// A running mixer with a network that is this test.
+/// Two running mixers with a network that is this test.
 struct House {
     audio: Audio,
-    to_mixer: Sender<Inbound>,
+    to_mixers: Vec<Sender<Inbound>>,
     sent: Receiver<Outbound>,
 }
 
 impl House {
     fn new() -> House {
-        let (to_mixer, from_net) = bounded(PACKETS_IN);
+        let links = (0..MIXERS).map(|_| bounded(PACKETS_IN));
+        let (to_mixers, from_net) = links.unzip();
         let (to_net, sent) = bounded(PACKETS_OUT);
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).expect("an eventfd");
         let audio = audio::start(AudioConfig::default(), to_net, from_net, wake).expect("threads");
         House {
             audio,
-            to_mixer,
+            to_mixers,
             sent,
         }
     }
 
-    fn send(&self, command: Command) {
-        assert!(
-            self.audio.handle().send(command).is_ok(),
-            "the link has room"
-        );
+    fn send(&self, mixer: u32, command: Command) {
+        let handle = self.audio.handle();
+        let sent = handle.mixers()[mixer as usize].send(command);
+        assert!(sent.is_ok(), "the link has room");
+    }
+
+    fn sum(&self, of: fn(&MixerMetrics) -> &AtomicU64) -> u64 {
+        let handle = self.audio.handle();
+        let mixers = handle.mixers().iter();
+        mixers
+            .map(|mixer| of(mixer.metrics()).load(Ordering::Relaxed))
+            .sum()
     }
 
     fn ticks(&self) -> u64 {
-        self.audio
-            .handle()
-            .metrics()
-            .room_ticks
-            .load(Ordering::Relaxed)
+        self.sum(|metrics| &metrics.room_ticks)
+    }
+
+    /// Encodes that one did for the other.
+    fn helped(&self) -> u64 {
+        self.sum(|metrics| &metrics.helped)
+    }
+
+    fn add_room(&self, mixer: u32, id: RoomId, capacity: usize) {
+        let room = Room::new(id, RoomSettings::default(), capacity);
+        self.send(mixer, Command::AddRoom(Box::new(room)));
     }
 
     fn join(&self, room: u32, seat: u32) {
+        self.enter(mixer_of(room), RoomId(room), id(room, seat));
+    }
+
+    fn enter(&self, mixer: u32, room: RoomId, id: ParticipantId) {
         let config = ParticipantConfig {
-            id: id(room, seat),
+            id,
             talks: true,
             listens: Some(recipe()),
             layout: Layout::Mono,
             tick: TickLength::Ms20,
         };
         let participant = Box::new(Participant::new(config, Arc::new(Shared::default())));
-        self.send(Command::AddParticipant {
-            room: RoomId(room),
-            participant,
-        });
+        self.send(mixer, Command::AddParticipant { room, participant });
     }
 
-    /// Two talkers in every room, in real time.
+    /// More to be freed within a few slots than the reaper's link holds, and as much again.
+    fn flood(&self) {
+        let handle = self.audio.handle();
+        let mixer = &handle.mixers()[0];
+        for _ in 0..FLOOD {
+            let mut command = Command::Reserve {
+                room: RoomId(u32::MAX),
+                members: Members::with_capacity(1),
+            };
+            while let Err(refused) = mixer.send(command) {
+                command = refused;
+                std::thread::yield_now();
+            }
+        }
+        let refused = || mixer.metrics().refused.load(Ordering::Relaxed);
+        let patience = Instant::now() + Duration::from_secs(10);
+        while refused() < FLOOD as u64 {
+            assert!(Instant::now() < patience, "{} taken in", refused());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Two talkers in every room and everybody in the crowd, in real time.
     fn talk(&self, voice: &[Payload], packets: std::ops::Range<u64>) {
         for n in packets {
             let began = Instant::now();
-            for talker in (0..ROOMS).flat_map(|room| [id(room, 0), id(room, 1)]) {
+            let pairs = (0..ROOMS).flat_map(|room| {
+                let mixer = mixer_of(room);
+                [(mixer, id(room, 0)), (mixer, id(room, 1))]
+            });
+            let crowd = (0..CROWD_SIZE).map(|talker| (0, in_crowd(talker)));
+            for (mixer, talker) in pairs.chain(crowd) {
                 let packet = Packet {
                     seq: Seq(n as u16),
                     time: RtpTime((n * 960) as u32),
@@ -153,26 +211,35 @@ impl House {
                     arrival: clock::now(),
                     packet,
                 };
-                self.to_mixer.send(inbound).expect("the mixer runs");
+                let link = &self.to_mixers[mixer as usize];
+                link.send(inbound).expect("the mixer runs");
             }
             while self.sent.try_recv().is_ok() {}
             std::thread::sleep(Duration::from_millis(20).saturating_sub(began.elapsed()));
         }
     }
+}
 
-    /// The mixer thread's number in the system.
-    fn thread(&self) -> i32 {
-        let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
-        let named = |name: &str| {
-            let comm = format!("/proc/self/task/{name}/comm");
-            std::fs::read_to_string(comm).is_ok_and(|comm| comm.trim() == "mixer")
-        };
-        tasks
-            .filter_map(|task| task.ok()?.file_name().into_string().ok())
-            .find(|name| named(name))
-            .and_then(|name| name.parse().ok())
-            .expect("a thread of that name")
-    }
+/// A thread's number in the system.
+fn thread(name: &str) -> i32 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
+    let is_called = |task: &str| {
+        let comm = format!("/proc/self/task/{task}/comm");
+        std::fs::read_to_string(comm).is_ok_and(|comm| comm.trim() == name)
+    };
+    tasks
+        .filter_map(|task| task.ok()?.file_name().into_string().ok())
+        .find(|task| is_called(task))
+        .and_then(|task| task.parse().ok())
+        .expect("a thread of that name")
+}
+
+fn mixer_of(room: u32) -> u32 {
+    room % MIXERS
+}
+
+fn in_crowd(talker: u32) -> ParticipantId {
+    ParticipantId(1_000_000 + talker)
 }
 
 fn id(room: u32, seat: u32) -> ParticipantId {

@@ -32,7 +32,7 @@ impl Server {
         let (to_mixer, from_net) = bounded::<Inbound>(PACKETS_IN);
         let (to_net, from_mixer) = bounded(PACKETS_OUT);
         let (note, echoed) = bounded(1_024);
-        let rtc = start(config, to_mixer, from_mixer).expect("started");
+        let rtc = start(config, vec![to_mixer], from_mixer).expect("started");
         let wake = rtc.wake().expect("descriptor");
         std::thread::spawn(move || {
             for inbound in from_net {
@@ -180,6 +180,7 @@ fn directions_and_missing_channels_are_respected() {
                 ParticipantId(id),
                 AcceptOptions {
                     uplink_bitrate_bps: Some(24_000),
+                    ..AcceptOptions::default()
                 },
             )
             .expect("accepted");

@@ -6,6 +6,8 @@
 //! else of the room. What is not done in time skips its packet, and its stream comes back later.
 
 use core::fmt;
+use core::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 
 use crate::listener::{Heard, Listener};
 use crate::packet::{OutPacket, Payload, Sources};
@@ -45,14 +47,17 @@ impl EncodeJob {
         })
     }
 
-    /// Encodes, into itself.
+    /// Encodes, into itself. A panic comes to a mix the codec refused, whichever thread it is on.
     ///
     /// Real-time: safe.
     pub fn run(&mut self) {
-        self.heard = match &mut self.listener {
-            Some(listener) => listener.encode(&mut self.packet),
-            None => Heard::Nothing,
+        let Some(listener) = &mut self.listener else {
+            self.heard = Heard::Nothing;
+            return;
         };
+        let packet = &mut self.packet;
+        let encode = AssertUnwindSafe(|| listener.encode(packet));
+        self.heard = catch_unwind(encode).unwrap_or(Heard::Failed);
     }
 }
 

@@ -17,6 +17,7 @@
 //! | one stream's packets; who may share them | [`listener`], [`profile`], [`listeners`] |
 //! | encodes that another thread may do | [`crew`] |
 //! | one tick of one room; all rooms | [`room`], [`engine`] |
+//! | less care where there is too much to do | [`governor`] |
 //! | what comes in and goes out beside packets | [`command`], [`stats`] |
 //!
 //! It knows no threads, sockets, async, clocks or logs: time is an argument, and what has to be told
@@ -34,6 +35,7 @@ pub mod engine;
 pub mod format;
 pub mod frame;
 pub mod gate;
+pub mod governor;
 pub mod jitter;
 pub mod limiter;
 pub mod listener;

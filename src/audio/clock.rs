@@ -5,7 +5,6 @@
 
 use mixer::Time;
 use mixer::format::SLOT;
-use rustix::thread::clock_nanosleep_absolute;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// Knows when each slot is.
@@ -34,34 +33,26 @@ impl SlotClock {
 
     /// The slot that has begun last.
     pub fn current(&self) -> u64 {
-        self.now_us() / SLOT_US
+        (self.now_ns().max(0) / SLOT_NS) as u64
     }
 
-    /// How long ago `slot` began, microseconds; zero if it is still to come.
-    pub fn late_us(&self, slot: u64) -> u64 {
-        self.now_us().saturating_sub(slot * SLOT_US)
+    /// How long ago `slot` began, nanoseconds; negative while it is still to come.
+    pub fn late_ns(&self, slot: u64) -> i64 {
+        self.now_ns() - slot as i64 * SLOT_NS
     }
 
-    /// Nanoseconds on a clock without meaning but its differences.
-    pub fn ns() -> u64 {
-        monotonic_ns() as u64
-    }
-
-    /// Sleeps until `slot` begins; returns at once if it has.
-    pub fn sleep_until(&self, slot: u64) {
-        let deadline_ns = self.origin_ns + (slot * SLOT_US * 1_000) as i64;
-        let deadline = Timespec {
+    /// The instant of a slot as the system takes it for a deadline.
+    pub fn deadline(&self, slot: u64) -> Timespec {
+        let deadline_ns = self.origin_ns + slot as i64 * SLOT_NS;
+        Timespec {
             tv_sec: deadline_ns / NS_PER_S,
             tv_nsec: deadline_ns % NS_PER_S,
-        };
-        // Ends early only when a signal comes; the deadline is absolute, so trying again is right.
-        while let Err(rustix::io::Errno::INTR) =
-            clock_nanosleep_absolute(ClockId::Monotonic, &deadline)
-        {}
+        }
     }
 
-    fn now_us(&self) -> u64 {
-        ((monotonic_ns() - self.origin_ns).max(0) / 1_000) as u64
+    /// Nanoseconds since the first slot.
+    pub fn now_ns(&self) -> i64 {
+        monotonic_ns() - self.origin_ns
     }
 }
 
@@ -72,19 +63,22 @@ fn monotonic_ns() -> i64 {
 
 const NS_PER_S: i64 = 1_000_000_000;
 const SLOT_US: u64 = SLOT.as_micros() as u64;
+const SLOT_NS: i64 = SLOT.as_nanos() as i64;
 
 #[cfg(test)]
 mod tests {
+    use super::super::bell::{Bell, Sleep};
     use super::*;
 
     #[test]
     fn a_slot_s_instant_is_the_server_s() {
         let clock = SlotClock::new();
         let slot = clock.current() + 4;
-        clock.sleep_until(slot);
+        assert!(clock.late_ns(slot) < 0);
+        Bell::default().sleep(Sleep::Deaf, &clock.deadline(slot), || false);
         let late_us = crate::clock::now().us() as i64 - SlotClock::at(slot).us() as i64;
         // Never early by more than the two clocks are apart; late by what the machine is busy with.
         assert!((-100..500_000).contains(&late_us), "{late_us} us");
-        assert!(clock.current() >= slot);
+        assert!(clock.current() >= slot && clock.late_ns(slot) >= 0);
     }
 }

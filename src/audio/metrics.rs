@@ -1,29 +1,38 @@
-//! What the mixer thread counts: written by it alone, read by anyone.
+//! What a mixer thread counts: written by it alone, read by anyone.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use mixer::format::SLOT;
 use mixer::stats::EngineStats;
 
-/// Totals of one mixer thread since it started, and its load now.
+use super::histogram::Histogram;
+
+/// Totals of one mixer thread since it started.
 #[derive(Debug, Default)]
 pub struct MixerMetrics {
     /// Slots run: one turn of the mixer's own clock.
     pub slots: AtomicU64,
-    /// Slots that began more than a slot late, and were run all the same.
+    /// Slots with something to do that began more than a slot late, and were run all the same.
     pub late_slots: AtomicU64,
+    /// Slots whose work was not done when the next one came.
+    pub overrun_slots: AtomicU64,
     /// Slots left out because they would have come more than a tick late.
     pub skipped_slots: AtomicU64,
+    /// How late the slots began in which a room was due.
+    pub lateness: Histogram,
+    /// How long these took.
+    pub work: Histogram,
+    /// Time spent on its own slots, wall clock: what others take from it counts, for it is lacking.
+    pub busy_ns: AtomicU64,
+    /// Time spent on encodes for other mixers, in what its own slots left over.
+    pub helping_ns: AtomicU64,
+    /// Encodes done for other mixers.
+    pub helped: AtomicU64,
+    /// Encodes that other mixers did for this one.
+    pub was_helped: AtomicU64,
     /// Events that found their link full.
     pub events_dropped: AtomicU64,
     /// Packets for the network that found their link full.
     pub packets_out_dropped: AtomicU64,
-    /// Time spent at work.
-    pub busy_ns: AtomicU64,
-    /// The longest slot's work since the last reading.
-    slowest_ns: AtomicU64,
-    load_bits: AtomicU32,
     /// Rooms held now.
     pub rooms: AtomicU64,
     /// Participants held now.
@@ -46,27 +55,27 @@ pub struct MixerMetrics {
     pub faults: AtomicU64,
 }
 
+/// One slot, as the clock saw it.
+pub(super) struct SlotTimes {
+    /// How long after its instant it began.
+    pub late_ns: u64,
+    /// How long its work took.
+    pub busy_ns: u64,
+}
+
 impl MixerMetrics {
-    /// Busy time over time, of the last second or so: 0.0 idle, 1.0 cannot do more.
-    pub fn load(&self) -> f32 {
-        f32::from_bits(self.load_bits.load(Relaxed))
-    }
-
-    /// The longest slot's work since this was last asked.
-    pub fn take_slowest(&self) -> Duration {
-        Duration::from_nanos(self.slowest_ns.swap(0, Relaxed))
-    }
-
     /// Counts one slot's work.
-    pub(super) fn worked(&self, busy_ns: u64, engine: EngineStats) {
+    pub(super) fn worked(&self, times: &SlotTimes, engine: EngineStats) {
         add(&self.slots, 1);
-        add(&self.busy_ns, busy_ns);
-        self.slowest_ns.fetch_max(busy_ns, Relaxed);
-        let load = self.load();
-        let now = busy_ns as f32 / SLOT.as_nanos() as f32;
-        let smoothed = load + (now - load) * LOAD_WEIGHT;
-        self.load_bits.store(smoothed.to_bits(), Relaxed);
-
+        add(&self.busy_ns, times.busy_ns);
+        // A slot without a due room may begin when it likes.
+        if engine.ticks_total != self.room_ticks.load(Relaxed) {
+            self.lateness.record_ns(times.late_ns);
+            self.work.record_ns(times.busy_ns);
+            add(&self.late_slots, u64::from(times.late_ns > SLOT_NS));
+            let is_over = times.late_ns + times.busy_ns > SLOT_NS;
+            add(&self.overrun_slots, u64::from(is_over));
+        }
         self.rooms.store(engine.rooms as u64, Relaxed);
         self.participants.store(engine.participants as u64, Relaxed);
         self.room_ticks.store(engine.ticks_total, Relaxed);
@@ -87,21 +96,37 @@ pub(super) fn add(count: &AtomicU64, by: u64) {
     count.store(count.load(Relaxed) + by, Relaxed);
 }
 
-/// One slot's weight in the load: 400 slots are a second.
-const LOAD_WEIGHT: f32 = 1.0 / 400.0;
+const SLOT_NS: u64 = mixer::format::SLOT.as_nanos() as u64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn slot(metrics: &MixerMetrics, late_us: u64, busy_us: u64, ticks_total: u64) {
+        let times = SlotTimes {
+            late_ns: late_us * 1_000,
+            busy_ns: busy_us * 1_000,
+        };
+        let engine = EngineStats {
+            ticks_total,
+            ..EngineStats::default()
+        };
+        metrics.worked(&times, engine);
+    }
+
     #[test]
-    fn the_load_is_busy_time_over_time() {
+    fn only_slots_with_something_to_do_can_be_late() {
         let metrics = MixerMetrics::default();
-        for _ in 0..4_000 {
-            metrics.worked(1_250_000, EngineStats::default());
-        }
-        assert!((metrics.load() - 0.5).abs() < 0.01);
-        assert_eq!(metrics.take_slowest(), Duration::from_micros(1_250));
-        assert_eq!(metrics.take_slowest(), Duration::ZERO);
+        slot(&metrics, 9_000, 5, 0);
+        slot(&metrics, 40, 300, 1);
+        slot(&metrics, 2_000, 600, 3);
+        slot(&metrics, 2_600, 10, 4);
+        let of = |count: &AtomicU64| count.load(Relaxed);
+        assert_eq!(of(&metrics.slots), 4);
+        assert_eq!(of(&metrics.late_slots), 1);
+        assert_eq!(of(&metrics.overrun_slots), 2);
+        assert_eq!(of(&metrics.busy_ns), 915_000);
+        assert_eq!(metrics.lateness.longest().as_micros(), 2_600);
+        assert_eq!(metrics.work.longest().as_micros(), 600);
     }
 }

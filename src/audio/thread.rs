@@ -1,58 +1,74 @@
-//! What the mixer thread does in each slot.
+//! What a mixer thread does in each slot, and between slots.
 
 use std::cell::Cell;
-use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Once};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
-use mixer::command::{Command, Event, Retired};
-use mixer::engine::{Engine, Sink};
-use mixer::format::TickLength;
-use mixer::packet::OutPacket;
-use mixer::{ParticipantId, Time};
+use crossbeam_channel::Receiver;
+use mixer::command::Command;
+use mixer::engine::Engine;
+use mixer::format::{SLOT, TickLength};
 
+use super::bell::Sleep;
 use super::clock::SlotClock;
-use super::metrics::{MixerMetrics, add};
-use crate::links::{COMMANDS, Inbound, Outbound, PACKETS_IN, RETIRED, Recipients};
+use super::crew::Job;
+use super::metrics::{SlotTimes, add};
+use super::outlets::Outlets;
+use crate::links::{COMMANDS, Inbound, PACKETS_IN};
 
-/// Everything the mixer thread owns.
+/// Everything a mixer thread owns.
 pub(super) struct Mixer {
     pub engine: Engine,
     pub commands: Receiver<Command>,
     pub packets: Receiver<Inbound>,
     pub outlets: Outlets,
+    pub clock: SlotClock,
+    /// The governor's word.
+    pub max_complexity: Arc<AtomicU8>,
     pub stop: Arc<AtomicBool>,
+    /// Time that every slot takes beside its work, to show what a load does.
+    #[cfg(test)]
+    pub burden_ns: Arc<std::sync::atomic::AtomicU64>,
 }
 
 impl Mixer {
     /// Runs slot after slot until it is told to stop.
     ///
-    /// 1. Sleep until the slot begins.
+    /// 1. Wait until the slot begins, and do encodes for others meanwhile.
     /// 2. Take in commands, then packets: one for a participant who came in the same slot counts.
     /// 3. Run the rooms that are due.
     /// 4. Wake the network, if it got anything, and count.
     ///
     /// A slot that comes late is made up for at once; one that would come more than a tick late is
-    /// left out, so that the delay never grows.
+    /// left out, so that the delay never grows. With nobody in any room it rests.
     pub fn run(mut self) {
-        let clock = SlotClock::new();
-        let mut slot = clock.current() + 1;
-        while !self.stop.load(Ordering::Relaxed) {
-            clock.sleep_until(slot);
-            let began_ns = SlotClock::ns();
-            self.apply_commands();
+        let mut slot = self.clock.current() + 1;
+        loop {
+            self.wait_for(slot);
+            if self.is_stopped() {
+                return;
+            }
+            let late_ns = self.clock.late_ns(slot);
+            let is_clear = self.outlets.retry_retired();
+            if is_clear {
+                self.apply_commands();
+            }
             self.take_packets();
-            self.run_slot(slot, SlotClock::at(slot));
+            self.run_slot(slot);
             self.outlets.wake_the_network();
-            self.outlets.retry_retired();
-            let busy_ns = SlotClock::ns() - began_ns;
-            self.outlets.metrics.worked(busy_ns, self.engine.stats());
-            slot = self.next_slot(slot, &clock);
+            self.count(slot, late_ns);
+            slot = if is_clear && self.engine.is_idle() && self.engine.stats().participants == 0 {
+                self.rest()
+            } else {
+                self.next_slot(slot)
+            };
         }
     }
 
+    /// Bounded: a flood must not keep the rooms waiting.
     fn apply_commands(&mut self) {
+        self.engine
+            .cap_complexity(self.max_complexity.load(Ordering::Relaxed));
         for command in self.commands.try_iter().take(COMMANDS) {
             self.engine.apply(command, &mut self.outlets);
         }
@@ -68,24 +84,94 @@ impl Mixer {
         IN_ROOMS.set(false);
     }
 
-    fn run_slot(&mut self, slot: u64, now: Time) {
+    fn run_slot(&mut self, slot: u64) {
         IN_ROOMS.set(true);
-        self.engine.run_slot(slot, now, &mut self.outlets);
+        self.engine
+            .run_slot(slot, SlotClock::at(slot), &mut self.outlets);
         IN_ROOMS.set(false);
+        #[cfg(test)]
+        self.carry_burden();
     }
 
-    fn next_slot(&self, slot: u64, clock: &SlotClock) -> u64 {
+    fn count(&self, slot: u64, late_ns: i64) {
+        let times = SlotTimes {
+            late_ns: late_ns.max(0) as u64,
+            busy_ns: (self.clock.late_ns(slot) - late_ns).max(0) as u64,
+        };
+        self.outlets.metrics().worked(&times, self.engine.stats());
+    }
+
+    fn next_slot(&self, slot: u64) -> u64 {
         let next = slot + 1;
-        let late_us = clock.late_us(next);
-        if late_us > LATE_US {
-            add(&self.outlets.metrics.late_slots, 1);
-        }
-        if late_us <= TOO_LATE_US {
+        if self.clock.late_ns(next) <= TOO_LATE_NS {
             return next;
         }
-        let current = clock.current();
-        add(&self.outlets.metrics.skipped_slots, current - next);
+        let current = self.clock.current();
+        add(&self.outlets.metrics().skipped_slots, current - next);
         current
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Between slots.
+impl Mixer {
+    /// Waits until `slot` begins, working for others as long as it has time.
+    fn wait_for(&self, slot: u64) {
+        let mate = self.outlets.mate();
+        let deadline = self.clock.deadline(slot);
+        while self.clock.late_ns(slot) < 0 && !self.is_stopped() {
+            if !self.has_time_before(slot) {
+                mate.bell().sleep(Sleep::Deaf, &deadline, || false);
+            } else if !self.help() {
+                let is_needed = || mate.has_work() || self.is_stopped();
+                mate.bell().sleep(Sleep::Doze, &deadline, is_needed);
+            }
+        }
+    }
+
+    /// Sleeps for long, unless there is a command or something to do for others; the slot to go on with.
+    fn rest(&self) -> u64 {
+        let mate = self.outlets.mate();
+        let deadline = self.clock.deadline(self.clock.current() + REST_SLOTS);
+        let is_needed = || !self.commands.is_empty() || mate.has_work() || self.is_stopped();
+        mate.bell().sleep(Sleep::Rest, &deadline, is_needed);
+        self.clock.current() + 1
+    }
+
+    /// Does one encode of somebody else's, if there is one; whether there was.
+    fn help(&self) -> bool {
+        let began_ns = self.clock.now_ns();
+        IN_ROOMS.set(true);
+        let helped = self.outlets.mate().help();
+        IN_ROOMS.set(false);
+        if helped {
+            let metrics = self.outlets.metrics();
+            add(&metrics.helped, 1);
+            let spent_ns = self.clock.now_ns() - began_ns;
+            add(&metrics.helping_ns, spent_ns.max(0) as u64);
+        }
+        helped
+    }
+
+    fn has_time_before(&self, slot: u64) -> bool {
+        self.clock.late_ns(slot) < -JOB_NS
+    }
+
+    #[cfg(test)]
+    fn carry_burden(&self) {
+        let until_ns = self.clock.now_ns() + self.burden_ns.load(Ordering::Relaxed).cast_signed();
+        while self.clock.now_ns() < until_ns {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+impl Job for mixer::crew::EncodeJob {
+    fn run(&mut self) {
+        mixer::crew::EncodeJob::run(self);
     }
 }
 
@@ -93,83 +179,7 @@ impl Drop for Mixer {
     fn drop(&mut self) {
         // A room's panic never comes this far; anything that does ends the mixer.
         if std::thread::panicking() {
-            tracing::error!("the mixer has ended by a panic outside of any room");
-        }
-    }
-}
-
-/// Where the engine's output goes. Every send is a try; what finds a link full is counted.
-pub(super) struct Outlets {
-    packets: Sender<Outbound>,
-    events: Sender<Event>,
-    retired: Sender<Retired>,
-    /// What found the link full waits here for the next slot.
-    kept: Vec<Retired>,
-    wake: OwnedFd,
-    sent: bool,
-    pub metrics: Arc<MixerMetrics>,
-}
-
-impl Outlets {
-    pub fn new(
-        packets: Sender<Outbound>,
-        events: Sender<Event>,
-        retired: Sender<Retired>,
-        wake: OwnedFd,
-        metrics: Arc<MixerMetrics>,
-    ) -> Outlets {
-        Outlets {
-            packets,
-            events,
-            retired,
-            kept: Vec::with_capacity(RETIRED),
-            wake,
-            sent: false,
-            metrics,
-        }
-    }
-
-    fn wake_the_network(&mut self) {
-        if self.sent {
-            self.sent = false;
-            // Refused only when the counter is full, and then the network thread is awake already.
-            let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
-        }
-    }
-
-    fn retry_retired(&mut self) {
-        while let Some(retired) = self.kept.pop() {
-            if let Err(TrySendError::Full(retired)) = self.retired.try_send(retired) {
-                self.kept.push(retired);
-                return;
-            }
-        }
-    }
-}
-
-impl Sink for Outlets {
-    fn packet(&mut self, to: &[ParticipantId], packet: &OutPacket) {
-        for to in Recipients::portions(to) {
-            let packet = *packet;
-            match self.packets.try_send(Outbound { to, packet }) {
-                Ok(()) => self.sent = true,
-                Err(_) => add(
-                    &self.metrics.packets_out_dropped,
-                    to.as_slice().len() as u64,
-                ),
-            }
-        }
-    }
-
-    fn event(&mut self, event: Event) {
-        if self.events.try_send(event).is_err() {
-            add(&self.metrics.events_dropped, 1);
-        }
-    }
-
-    fn retired(&mut self, retired: Retired) {
-        if let Err(TrySendError::Full(retired)) = self.retired.try_send(retired) {
-            self.kept.push(retired);
+            tracing::error!("a mixer has ended by a panic outside of any room");
         }
     }
 }
@@ -193,8 +203,12 @@ pub(super) fn silence_room_panics() {
     });
 }
 
-/// One slot: from here on the wake-up itself was late, not just imprecise.
-const LATE_US: u64 = mixer::format::SLOT.as_micros() as u64;
-
 /// One tick.
-const TOO_LATE_US: u64 = TickLength::Ms20.duration().as_micros() as u64;
+const TOO_LATE_NS: i64 = TickLength::Ms20.duration().as_nanos() as i64;
+
+/// What one encode may take: twice what the dearest of the usual ones does, 150 us.
+const JOB_NS: i64 = 300_000;
+
+/// How long a mixer without anybody in its rooms sleeps when no command comes: 100 ms. What is left of the packets of
+/// those who went is thrown away then.
+const REST_SLOTS: u64 = 100_000 / SLOT.as_micros() as u64;

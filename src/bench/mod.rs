@@ -4,14 +4,14 @@
 //! |---|---|
 //! | `args.rs` | values of flags that several subcommands take |
 //! | `tick/` | the engine alone, in virtual time: what a tick costs |
-//! | `latency/` | from mouth to ear through a server, and what is lost on the way |
-//! | `relay/` | a way on which packets are lost and late |
 //! | `load.rs` | more and more clients: what a server costs, and where it fails |
 //! | `compare.rs` | two servers in alternation, pair by pair |
 //! | `stage.rs` | one server, its clients, and what both are seen to do |
 //! | `target/` | the servers that are measured: started here, or found at an address |
 //! | `swarm/` | many light clients on one thread |
 //! | `process.rs`, `counters.rs` | what the system and the server itself count |
+//! | `latency/` | from mouth to ear through a server, and what is lost on the way |
+//! | `relay/` | a way on which packets are lost and late |
 //! | `speech.rs` | the voices that talk, decoded and encoded |
 //! | `report.rs`, `report/` | tables, lines for scripts, JSON, a page with plots |
 //! | `progress.rs` | how far it is, on standard error |
@@ -59,12 +59,12 @@ pub struct BenchArgs {
 enum What {
     /// The engine alone: what a tick costs, from two participants to two thousand
     Tick(With<TickArgs>),
-    /// How long a word takes through a server, and what is lost of it
-    Latency(With<LatencyArgs>),
     /// More and more clients: what a server costs, and how many it holds
     Load(With<LoadArgs>),
     /// Two servers in alternation, in one run
     Compare(With<CompareArgs>),
+    /// How long a word takes through a server, and what is lost of it
+    Latency(With<LatencyArgs>),
 }
 
 /// A subcommand's own flags and where its report goes.
@@ -82,12 +82,12 @@ pub enum BenchError {
     /// The ticks cannot be measured.
     #[error(transparent)]
     Tick(#[from] TickError),
-    /// The latency cannot be measured.
-    #[error(transparent)]
-    Latency(#[from] LatencyError),
     /// The server or its clients cannot be measured.
     #[error(transparent)]
     Stage(#[from] StageError),
+    /// The latency cannot be measured.
+    #[error(transparent)]
+    Latency(#[from] LatencyError),
     /// The result cannot be told.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -107,9 +107,9 @@ pub fn run(args: &BenchArgs) -> ExitCode {
 fn measure(what: &What) -> Result<(), BenchError> {
     let (report, outputs): (Report, &Outputs) = match what {
         What::Tick(with) => (tick::run(&with.own, &with.outputs)?, &with.outputs),
-        What::Latency(with) => (latency::run(&with.own, &with.outputs)?, &with.outputs),
         What::Load(with) => (load::run(&with.own, &with.outputs)?, &with.outputs),
         What::Compare(with) => (compare::run(&with.own, &with.outputs)?, &with.outputs),
+        What::Latency(with) => (latency::run(&with.own, &with.outputs)?, &with.outputs),
     };
     Ok(report.deliver(outputs)?)
 }

@@ -51,6 +51,63 @@ pub enum Overloaded {
     Stopping,
 }
 
+/// Why a join failed, to count by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    UnknownRoom,
+    RoomFull,
+    Offer,
+    Mixer,
+    Sessions,
+    Rooms,
+    Link,
+    Stopping,
+}
+
+impl Refusal {
+    /// Every reason.
+    pub(super) const ALL: [Refusal; 8] = [
+        Refusal::UnknownRoom,
+        Refusal::RoomFull,
+        Refusal::Offer,
+        Refusal::Mixer,
+        Refusal::Sessions,
+        Refusal::Rooms,
+        Refusal::Link,
+        Refusal::Stopping,
+    ];
+
+    /// The reason behind an error.
+    pub(super) fn of(error: &JoinError) -> Refusal {
+        match error {
+            JoinError::UnknownRoom => Refusal::UnknownRoom,
+            JoinError::RoomFull { .. } => Refusal::RoomFull,
+            JoinError::Offer(_) => Refusal::Offer,
+            JoinError::Overloaded(overloaded) => match overloaded {
+                Overloaded::Mixer => Refusal::Mixer,
+                Overloaded::Sessions { .. } => Refusal::Sessions,
+                Overloaded::Rooms { .. } => Refusal::Rooms,
+                Overloaded::Link => Refusal::Link,
+                Overloaded::Stopping => Refusal::Stopping,
+            },
+        }
+    }
+
+    /// The word it is counted under.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Refusal::UnknownRoom => "unknown room",
+            Refusal::RoomFull => "room full",
+            Refusal::Offer => "offer",
+            Refusal::Mixer => "mixer busy",
+            Refusal::Sessions => "sessions",
+            Refusal::Rooms => "rooms",
+            Refusal::Link => "link full",
+            Refusal::Stopping => "server stopping",
+        }
+    }
+}
+
 /// A room that cannot be configured as asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ConfigureError {

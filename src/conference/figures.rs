@@ -1,8 +1,11 @@
 //! Everything that is counted or measured, as a flat list of families, ready to be written in any format.
 
+mod mixers;
+
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::error::Refusal;
 use super::{Conference, Totals};
 use crate::control::LeaveReason;
 use crate::rtc::Dropped;
@@ -27,15 +30,39 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// How often something was no greater than each of many bounds.
+    Histogram,
 }
 
 /// One value, with what tells it from the others of its family.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// Label and its value, if the family has one.
-    pub label: Option<(&'static str, String)>,
+    /// What follows the family's name: parts of a histogram have one.
+    pub suffix: &'static str,
+    /// Labels and their values.
+    pub labels: Vec<(&'static str, String)>,
     /// The value.
     pub value: f64,
+}
+
+impl Sample {
+    /// The one value of its family.
+    pub fn only(value: f64) -> Sample {
+        Sample {
+            suffix: "",
+            labels: Vec::new(),
+            value,
+        }
+    }
+
+    /// One of several values.
+    pub fn of(label: &'static str, is: impl ToString, value: f64) -> Sample {
+        Sample {
+            suffix: "",
+            labels: vec![(label, is.to_string())],
+            value,
+        }
+    }
 }
 
 impl Family {
@@ -45,10 +72,7 @@ impl Family {
             name,
             help,
             kind: Kind::Counter,
-            samples: vec![Sample {
-                label: None,
-                value: value as f64,
-            }],
+            samples: vec![Sample::only(value as f64)],
         }
     }
 
@@ -58,16 +82,16 @@ impl Family {
             name,
             help,
             kind: Kind::Gauge,
-            samples: vec![Sample { label: None, value }],
+            samples: vec![Sample::only(value)],
         }
     }
 }
 
 impl Conference {
-    /// The figures of the mixer, the network, the rooms and the participants.
+    /// The figures of the mixers, the network, the rooms and the participants.
     pub fn figures(&self) -> Vec<Family> {
         let mut families = self.of_rooms();
-        families.extend(self.of_mixer());
+        families.extend(self.of_mixers());
         families.extend(self.of_rtc());
         families
     }
@@ -91,9 +115,21 @@ impl Conference {
             kind: Kind::Counter,
             samples: LeaveReason::ALL
                 .iter()
-                .map(|reason| Sample {
-                    label: Some(("reason", reason.word().to_owned())),
-                    value: counts.left[*reason as usize].load(Relaxed) as f64,
+                .map(|reason| {
+                    let left = counts.left[*reason as usize].load(Relaxed);
+                    Sample::of("reason", reason.word(), left as f64)
+                })
+                .collect(),
+        };
+        let refused = Family {
+            name: "mixminus_joins_refused_total",
+            help: "Joins that were refused, by reason.",
+            kind: Kind::Counter,
+            samples: Refusal::ALL
+                .iter()
+                .map(|reason| {
+                    let refused = counts.refused[*reason as usize].load(Relaxed);
+                    Sample::of("reason", reason.word(), refused as f64)
                 })
                 .collect(),
         };
@@ -119,11 +155,7 @@ impl Conference {
                 "Joins that succeeded.",
                 counts.joins.load(Relaxed),
             ),
-            Family::counter(
-                "mixminus_joins_refused_total",
-                "Joins that were refused.",
-                counts.refused.load(Relaxed),
-            ),
+            refused,
             left,
             Family::counter(
                 "mixminus_room_faults_total",
@@ -135,78 +167,6 @@ impl Conference {
         families
     }
 
-    fn of_mixer(&self) -> Vec<Family> {
-        let metrics = self.inner.audio.metrics();
-        let of = |counter: &AtomicU64| counter.load(Relaxed);
-        let busy = Family {
-            name: "mixminus_mixer_busy_seconds_total",
-            help: "Time the mixer spent working.",
-            kind: Kind::Counter,
-            samples: vec![Sample {
-                label: None,
-                value: of(&metrics.busy_ns) as f64 / 1e9,
-            }],
-        };
-        vec![
-            Family::gauge(
-                "mixminus_mixer_load_ratio",
-                "Busy time over tick time, 0 to 1.",
-                f64::from(self.inner.audio.load()),
-            ),
-            busy,
-            Family::counter(
-                "mixminus_mixer_slots_total",
-                "Slots the mixer ran.",
-                of(&metrics.slots),
-            ),
-            Family::counter(
-                "mixminus_mixer_late_slots_total",
-                "Slots that began late.",
-                of(&metrics.late_slots),
-            ),
-            Family::counter(
-                "mixminus_mixer_skipped_slots_total",
-                "Slots left out because they came too late.",
-                of(&metrics.skipped_slots),
-            ),
-            Family::counter(
-                "mixminus_mixer_events_dropped_total",
-                "Events that found their link full.",
-                of(&metrics.events_dropped),
-            ),
-            Family::counter(
-                "mixminus_mixer_refused_total",
-                "Commands the mixer could not carry out.",
-                of(&metrics.refused),
-            ),
-            Family::counter(
-                "mixminus_mixer_packets_in_dropped_total",
-                "Packets in from participants the mixer does not have, or who do not talk.",
-                of(&metrics.packets_in_dropped),
-            ),
-            Family::counter(
-                "mixminus_packets_sent_total",
-                "Audio packets handed to the network, one for each who hears it.",
-                of(&metrics.packets_out),
-            ),
-            Family::counter(
-                "mixminus_encodes_total",
-                "Audio packets encoded: one for all who hear the same.",
-                of(&metrics.encodes),
-            ),
-            Family::counter(
-                "mixminus_encodes_skipped_total",
-                "Audio packets left out because another thread had not encoded them in time.",
-                of(&metrics.encodes_skipped),
-            ),
-            Family::counter(
-                "mixminus_mixer_packets_out_dropped_total",
-                "Packets out that found the network's link full.",
-                of(&metrics.packets_out_dropped),
-            ),
-        ]
-    }
-
     fn of_rtc(&self) -> Vec<Family> {
         let metrics = self.inner.rtc.metrics();
         let of = |counter: &AtomicU64| counter.load(Relaxed);
@@ -216,9 +176,9 @@ impl Conference {
             kind: Kind::Counter,
             samples: Dropped::ALL
                 .iter()
-                .map(|reason| Sample {
-                    label: Some(("reason", reason.label().to_owned())),
-                    value: metrics.dropped_total(*reason) as f64,
+                .map(|reason| {
+                    let dropped = metrics.dropped_total(*reason);
+                    Sample::of("reason", reason.label(), dropped as f64)
                 })
                 .collect(),
         };
@@ -274,10 +234,7 @@ fn of_totals(totals: &Totals) -> Vec<Family> {
         name,
         help,
         kind: Kind::Counter,
-        samples: vec![Sample {
-            label: None,
-            value: samples as f64 / SAMPLES_PER_SECOND,
-        }],
+        samples: vec![Sample::only(samples as f64 / SAMPLES_PER_SECOND)],
     };
     vec![
         Family::counter(

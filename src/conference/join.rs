@@ -3,21 +3,20 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use mixer::command::{Command, Shared};
+use mixer::command::Shared;
 use mixer::format::{Layout, TickLength};
 use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, Recipe};
 use mixer::{ParticipantId, RoomId};
 
 use super::bucket::Bucket;
+use super::error::Refusal;
 use super::mixing::layout;
 use super::registry::{IceSession, Member, Room};
 use super::{Conference, JoinError, Overloaded, State};
 use crate::control::{Event, Name, PublicId, RoomName};
+use crate::links::MixerId;
 use crate::rtc::{AcceptOptions, Accepted};
-
-/// Share of its time the mixer may spend before nobody else gets in. Above it a burst of talkers would make ticks late.
-const MOST_LOAD: f32 = 0.85;
 
 /// Somebody wants in.
 #[derive(Debug, Clone)]
@@ -59,17 +58,18 @@ impl Conference {
         let counts = &self.inner.counts;
         match &result {
             Ok(_) => counts.joins.fetch_add(1, Relaxed),
-            Err(_) => counts.refused.fetch_add(1, Relaxed),
+            Err(error) => counts.refused[Refusal::of(error) as usize].fetch_add(1, Relaxed),
         };
         result
     }
 
     fn try_join(&self, join: Join) -> Result<Joined, JoinError> {
         let seat = self.reserve(&join.room)?;
-        let accepted = self
-            .inner
-            .rtc
-            .accept(&join.offer, seat.id, AcceptOptions::default())?;
+        let options = AcceptOptions {
+            mixer: seat.mixer,
+            ..AcceptOptions::default()
+        };
+        let accepted = self.inner.rtc.accept(&join.offer, seat.id, options)?;
         let profile = join.profile.unwrap_or(seat.profile);
         let shared = Arc::<Shared>::default();
         let listens = accepted
@@ -117,7 +117,8 @@ impl Conference {
         if state.stopping {
             return Err(Overloaded::Stopping.into());
         }
-        if self.inner.audio.load() > MOST_LOAD {
+        let room = state.registry.rooms.get(name).map(|room| room.id);
+        if !state.mixing.admits(room) {
             return Err(Overloaded::Mixer.into());
         }
         if state.registry.sessions() >= limits.max_sessions {
@@ -133,19 +134,23 @@ impl Conference {
             }
             self.make_room(&mut state, name, limits.room, false)?;
         }
-        let State { registry, .. } = &mut *state;
+        let State {
+            registry, mixing, ..
+        } = &mut *state;
         let room = registry.rooms.get_mut(name).ok_or(JoinError::UnknownRoom)?;
         if room.is_full() {
             return Err(JoinError::RoomFull {
                 limit: room.config.max_participants,
             });
         }
+        let mixer = mixing.mixer_of(room.id).ok_or(Overloaded::Link)?;
         room.seats += 1;
         registry.seats += 1;
         Ok(Seat {
             conference: self,
             room: name.clone(),
             room_id: room.id,
+            mixer,
             id,
             profile: room.config.profile,
             tick: room.config.tick,
@@ -161,6 +166,7 @@ pub(super) struct Seat<'a> {
     conference: &'a Conference,
     room: RoomName,
     room_id: RoomId,
+    mixer: MixerId,
     id: ParticipantId,
     profile: Profile,
     tick: TickLength,
@@ -184,11 +190,7 @@ impl Seat<'_> {
         if self.room_in(&mut state).is_none() {
             return Err(JoinError::UnknownRoom);
         }
-        let add = Command::AddParticipant {
-            room: self.room_id,
-            participant,
-        };
-        if state.mixing.send(add).is_err() {
+        if state.mixing.add(self.room_id, participant).is_err() {
             return Err(Overloaded::Link.into());
         }
         if conference.inner.rtc.start(accepted.peer).is_err() {

@@ -1,63 +1,83 @@
-//! The conference's side of the mixer: settings in the engine's words, boxes built here so that the mixer thread
-//! allocates nothing, and a queue for what must arrive even when the link is full.
+//! The conference's side of the mixers: which room is on which, settings in the engine's words, boxes built here so that
+//! no mixer thread allocates anything, and a queue for what must arrive even when a link is full.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use mixer::command::Command;
 use mixer::format::Layout;
+use mixer::governor::Governor;
 use mixer::members::Members;
+use mixer::participant::Participant;
 use mixer::profile::Profile;
 use mixer::room::{Room, RoomSettings};
 use mixer::{Decibels, ParticipantId, RoomId};
 
-use crate::audio::AudioHandle;
+use crate::audio::{AudioHandle, MixerHandle};
 use crate::control::RoomConfig;
+use crate::links::MixerId;
 
-/// The way to the mixer.
+/// The ways to the mixers.
+///
+/// A room is on the mixer that had least to do when it was made, and stays there: its participants' packets go there.
+pub(super) struct Mixing {
+    ways: Vec<Way>,
+    rooms: HashMap<RoomId, usize>,
+    participants: HashMap<ParticipantId, usize>,
+}
+
+/// The way to one mixer.
 ///
 /// A command that adds something may be refused: its box comes back and the join fails. A command that takes something
 /// away may not be lost, so it waits here for room on the link. Commands never overtake each other: while something
 /// waits, whatever may be refused is.
-pub(super) struct Mixing {
-    audio: AudioHandle,
+pub(super) struct Way {
+    pub(super) mixer: MixerHandle,
+    pub(super) governor: Governor,
+    /// Busy time of the mixer when the governor last looked.
+    pub(super) busy_ns: u64,
     waiting: VecDeque<Command>,
+    rooms: usize,
+    participants: usize,
 }
 
 impl Mixing {
-    /// The way to this mixer.
-    pub(super) fn new(audio: AudioHandle) -> Mixing {
+    /// The ways to all these mixers.
+    pub(super) fn new(audio: &AudioHandle) -> Mixing {
         Mixing {
-            audio,
-            waiting: VecDeque::new(),
+            ways: audio.mixers().iter().cloned().map(Way::new).collect(),
+            rooms: HashMap::new(),
+            participants: HashMap::new(),
         }
     }
 
-    /// Sends a command, or says that the link has no room.
-    ///
-    /// # Errors
-    /// [`Full`]; what the command carried is dropped here, on the control side.
-    pub(super) fn send(&mut self, command: Command) -> Result<(), Full> {
-        self.retry();
-        if !self.waiting.is_empty() {
-            return Err(Full);
-        }
-        self.audio.send(command).map_err(|_| Full)
+    /// Each mixer's way.
+    pub(super) fn ways(&self) -> &[Way] {
+        &self.ways
     }
 
-    /// Sends a command that takes something away, now or later. What waits is bounded by what there is to take away.
-    pub(super) fn ensure(&mut self, command: Command) {
-        self.waiting.push_back(command);
-        self.retry();
+    /// Each mixer's way, for the governors.
+    pub(super) fn ways_mut(&mut self) -> &mut [Way] {
+        &mut self.ways
     }
 
-    /// Sends what waits, as far as the link has room.
+    /// Where a room is.
+    pub(super) fn mixer_of(&self, room: RoomId) -> Option<MixerId> {
+        let way = self.way_of(room).ok()?;
+        Some(way.mixer.id())
+    }
+
+    /// Whether somebody may join a room; with `None`, a new one.
+    pub(super) fn admits(&self, room: Option<RoomId>) -> bool {
+        let way = match room {
+            Some(room) => self.way_of(room).ok(),
+            None => self.least_loaded().map(|way| &self.ways[way]),
+        };
+        way.is_some_and(|way| !way.governor.refuses_joins())
+    }
+
+    /// Sends what waits, as far as the links have room.
     pub(super) fn retry(&mut self) {
-        while let Some(command) = self.waiting.pop_front() {
-            if let Err(command) = self.audio.send(command) {
-                self.waiting.push_front(command);
-                break;
-            }
-        }
+        self.ways.iter_mut().for_each(Way::retry);
     }
 
     /// Makes a room.
@@ -70,8 +90,13 @@ impl Mixing {
         config: &RoomConfig,
         capacity: usize,
     ) -> Result<(), Full> {
+        let at = self.least_loaded().ok_or(Full)?;
+        let way = &mut self.ways[at];
         let room = Room::new(id, settings(config), capacity);
-        self.send(Command::AddRoom(Box::new(room)))
+        way.send(Command::AddRoom(Box::new(room)))?;
+        way.rooms += 1;
+        self.rooms.insert(id, at);
+        Ok(())
     }
 
     /// Gives a room more places.
@@ -80,21 +105,124 @@ impl Mixing {
     /// [`Full`].
     pub(super) fn enlarge(&mut self, room: RoomId, capacity: usize) -> Result<(), Full> {
         let members = Members::with_capacity(capacity);
-        self.send(Command::Reserve { room, members })
+        self.way_of_mut(room)?
+            .send(Command::Reserve { room, members })
+    }
+
+    /// Changes a room's settings.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub(super) fn configure(&mut self, room: RoomId, config: &RoomConfig) -> Result<(), Full> {
+        self.way_of_mut(room)?
+            .send(Command::ConfigureRoom(room, settings(config)))
+    }
+
+    /// Puts a participant into a room.
+    ///
+    /// # Errors
+    /// [`Full`]; what was built for it is dropped here, on the control side.
+    pub(super) fn add(&mut self, room: RoomId, participant: Box<Participant>) -> Result<(), Full> {
+        let at = *self.rooms.get(&room).ok_or(Full)?;
+        let id = participant.id();
+        self.ways[at].send(Command::AddParticipant { room, participant })?;
+        self.ways[at].participants += 1;
+        self.participants.insert(id, at);
+        Ok(())
     }
 
     /// Takes a room away.
     pub(super) fn remove_room(&mut self, id: RoomId) {
-        self.ensure(Command::RemoveRoom(id));
+        if let Some(way) = self.forget_room(id) {
+            way.ensure(Command::RemoveRoom(id));
+        }
+    }
+
+    /// A room is gone by itself.
+    pub(super) fn forget_room(&mut self, id: RoomId) -> Option<&mut Way> {
+        let way = &mut self.ways[self.rooms.remove(&id)?];
+        way.rooms -= 1;
+        Some(way)
     }
 
     /// Takes a participant away.
     pub(super) fn remove(&mut self, id: ParticipantId) {
-        self.ensure(Command::RemoveParticipant(id));
+        if let Some(at) = self.participants.remove(&id) {
+            self.ways[at].participants -= 1;
+            self.ways[at].ensure(Command::RemoveParticipant(id));
+        }
+    }
+
+    /// Whether it knows of nobody and nothing.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        let idle = |way: &Way| way.rooms == 0 && way.participants == 0;
+        self.rooms.is_empty() && self.participants.is_empty() && self.ways.iter().all(idle)
+    }
+
+    /// The mixer a new room goes to: one that takes people in, with the least load as far as it can be told, then with
+    /// the fewest participants, then with the fewest rooms.
+    fn least_loaded(&self) -> Option<usize> {
+        let key = |way: &Way| {
+            let load = (way.governor.load() * LOAD_STEPS) as u32;
+            let refuses = way.governor.refuses_joins();
+            (refuses, load, way.participants, way.rooms)
+        };
+        (0..self.ways.len()).min_by_key(|&at| key(&self.ways[at]))
+    }
+
+    fn way_of(&self, room: RoomId) -> Result<&Way, Full> {
+        let at = *self.rooms.get(&room).ok_or(Full)?;
+        Ok(&self.ways[at])
+    }
+
+    fn way_of_mut(&mut self, room: RoomId) -> Result<&mut Way, Full> {
+        let at = *self.rooms.get(&room).ok_or(Full)?;
+        Ok(&mut self.ways[at])
     }
 }
 
-/// The link to the mixer is full, or the mixer is gone.
+/// Loads less than 5 % apart are the same: which of two idle mixers measured less says nothing about them.
+const LOAD_STEPS: f32 = 20.0;
+
+impl Way {
+    fn new(mixer: MixerHandle) -> Way {
+        Way {
+            mixer,
+            governor: Governor::new(),
+            busy_ns: 0,
+            waiting: VecDeque::new(),
+            rooms: 0,
+            participants: 0,
+        }
+    }
+
+    /// Sends a command, or says that the link has no room.
+    fn send(&mut self, command: Command) -> Result<(), Full> {
+        self.retry();
+        if !self.waiting.is_empty() {
+            return Err(Full);
+        }
+        self.mixer.send(command).map_err(|_| Full)
+    }
+
+    /// Sends a command that takes something away, now or later. What waits is bounded by what there is to take away.
+    fn ensure(&mut self, command: Command) {
+        self.waiting.push_back(command);
+        self.retry();
+    }
+
+    fn retry(&mut self) {
+        while let Some(command) = self.waiting.pop_front() {
+            if let Err(command) = self.mixer.send(command) {
+                self.waiting.push_front(command);
+                break;
+            }
+        }
+    }
+}
+
+/// The link to a mixer is full, or the mixer or the room is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Full;
 

@@ -1,4 +1,4 @@
-//! What the mixer and the network report, turned into the room's events.
+//! What the mixers and the network report, turned into the room's events.
 //!
 //! Both links are polled: nobody may block in a receive on the other end of a real-time sender, because waking a
 //! blocked receiver takes a lock there. A turn every 20 ms is finer than anybody can see a light go on.
@@ -38,7 +38,7 @@ pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
         }
         if !conference.turn(Instant::now()) {
             tracing::error!(
-                "the mixer or the network thread has ended: nobody can be heard any more"
+                "a mixer or the network thread has ended: nobody can be heard any more"
             );
             conference.inner.lost.send_replace(true);
             return;
@@ -46,22 +46,24 @@ pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
         count = count.wrapping_add(1);
         if count.is_multiple_of(TURNS_PER_REPORT) {
             conference.report();
+            conference.govern(Instant::now());
         }
     }
 }
 
 impl Conference {
-    /// Takes in what the mixer and the network have to say; whether both are there to say anything.
+    /// Takes in what the mixers and the network have to say; whether both are there to say anything.
     pub(super) fn turn(&self, now: Instant) -> bool {
         let mut state = self.lock();
         state.mixing.retry();
-        let mixer = drain(self.inner.audio.events(), |event| {
-            self.on_mixer(&mut state, event);
-        });
+        let mut mixers = true;
+        for mixer in self.inner.audio.mixers() {
+            mixers &= drain(mixer.events(), |event| self.on_mixer(&mut state, event));
+        }
         let network = drain(self.inner.rtc.events(), |event| {
             self.on_rtc(&mut state, event, now);
         });
-        mixer && network
+        mixers && network
     }
 
     pub(super) fn on_mixer(&self, state: &mut State, event: MixerEvent) {
@@ -137,6 +139,7 @@ impl Conference {
         let Some(room) = registry.rooms.get_mut(name) else {
             return;
         };
+        mixing.forget_room(room.id);
         // Joins under way hold the old id and fail.
         room.id = fresh_id;
         room.seats = 0;

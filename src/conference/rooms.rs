@@ -1,9 +1,8 @@
 //! Making, configuring, listing and ending rooms.
 
 use mixer::ParticipantId;
-use mixer::command::Command;
 
-use super::mixing::{layout, places, settings};
+use super::mixing::{layout, places};
 use super::registry::Room;
 use super::{Conference, ConfigureError, Overloaded, State};
 use crate::control::{Event, LeaveReason, RoomChange, RoomConfig, RoomLine, RoomName, RoomState};
@@ -139,9 +138,8 @@ impl Conference {
                 enlarged.map_err(|_| Overloaded::Link)?;
                 room.capacity = capacity;
             }
-            let configure = Command::ConfigureRoom(room.id, settings(&config));
-            mixing.send(configure).map_err(|_| Overloaded::Link)?;
-            return Ok(());
+            let configured = mixing.configure(room.id, &config);
+            return configured.map_err(|_| Overloaded::Link.into());
         }
         if !room.members.is_empty() || room.seats > 0 {
             return Err(ConfigureError::Occupied);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 use mixer::command::Event as MixerEvent;
+use mixer::format::SLOT;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::watch;
 
@@ -24,10 +25,15 @@ struct House {
 }
 
 fn house() -> House {
-    let (to_mixer, from_net) = bounded(links::PACKETS_IN);
-    let (to_net, from_mixer) = bounded(links::PACKETS_OUT);
+    house_with(1)
+}
+
+fn house_with(mixers: usize) -> House {
+    let links = (0..mixers).map(|_| bounded(links::PACKETS_IN));
+    let (to_mixers, from_net) = links.unzip();
+    let (to_net, from_mixers) = bounded(links::PACKETS_OUT);
     let loopback = "127.0.0.1:0".parse().expect("an address");
-    let rtc = rtc::start(RtcConfig::new(loopback), to_mixer, from_mixer).expect("it starts");
+    let rtc = rtc::start(RtcConfig::new(loopback), to_mixers, from_mixers).expect("it starts");
     let config = AudioConfig {
         fifo: false,
         ..AudioConfig::default()
@@ -70,14 +76,22 @@ impl House {
         self.conference.rooms().is_empty() && self.conference.lock().registry.sessions() == 0
     }
 
-    /// Waits until the mixer has applied what it was sent.
-    fn settled(&self) -> (u64, u64) {
+    /// Waits until the mixers have applied what they were sent: rooms and participants of each.
+    fn each_settled(&self) -> Vec<(u64, u64)> {
         std::thread::sleep(Duration::from_millis(100));
-        let metrics = self.conference.inner.audio.metrics();
-        (
-            metrics.rooms.load(Relaxed),
-            metrics.participants.load(Relaxed),
-        )
+        let mixers = self.conference.inner.audio.mixers().iter();
+        let counts = mixers.map(|mixer| {
+            let metrics = mixer.metrics();
+            let participants = metrics.participants.load(Relaxed);
+            (metrics.rooms.load(Relaxed), participants)
+        });
+        counts.collect()
+    }
+
+    /// The same of all together.
+    fn settled(&self) -> (u64, u64) {
+        let each = self.each_settled().into_iter();
+        each.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1))
     }
 }
 
@@ -233,6 +247,78 @@ async fn a_restart_that_fails_leaves_the_old_session() {
     let room = &state.registry.rooms[&name("hall")];
     assert_eq!(room.members[0].ice.etag, ann.etag);
     assert_eq!(room.members[0].ice.client_ufrag, "xZ3K");
+}
+
+#[test]
+fn rooms_spread_over_the_mixers_and_leave_nothing_behind() {
+    let house = house_with(3);
+    let guests: Vec<Joined> = ["a", "b", "c", "d"]
+        .map(|room| house.join(room, OFFER).expect("joined"))
+        .into();
+    let again = house.join("a", OFFER).expect("joined");
+    let mut each = house.each_settled();
+    assert_eq!(each[0].1 + each[1].1 + each[2].1, 5);
+    each.sort_unstable();
+    assert_eq!(each, [(1, 1), (1, 1), (2, 3)]);
+    for guest in guests.iter().chain([&again]) {
+        house.conference.leave(&guest.session).expect("it is there");
+    }
+    assert_eq!(house.each_settled(), [(0, 0); 3]);
+    let state = house.conference.lock();
+    assert!(state.mixing.is_empty());
+}
+
+/// A load that is real but for what it is spent on.
+#[test]
+fn a_loaded_mixer_takes_nobody_in_until_it_has_time_again() {
+    let house = house_with(2);
+    house.join("hall", OFFER).expect("joined");
+    let (_, mut events) = house.conference.watch(&name("hall")).expect("it is there");
+    let mixer_of = |room: &str| {
+        let state = house.conference.lock();
+        let room = state.registry.rooms[&name(room)].id;
+        state.mixing.mixer_of(room).expect("it is placed")
+    };
+    let loaded = &house.conference.inner.audio.mixers()[mixer_of("hall").0];
+    let until = |wish: &dyn Fn() -> bool| {
+        let patience = Instant::now() + Duration::from_secs(30);
+        while !wish() {
+            assert!(Instant::now() < patience, "within seconds");
+            std::thread::sleep(Duration::from_millis(100));
+            house.conference.govern(Instant::now());
+        }
+    };
+    let may_join = |room: &str| match house.conference.reserve(&name(room)) {
+        Ok(_seat) => true,
+        Err(JoinError::Overloaded(Overloaded::Mixer)) => false,
+        Err(other) => panic!("{other}"),
+    };
+
+    loaded.burden(SLOT.mul_f32(0.95));
+    until(&|| !may_join("hall"));
+    house
+        .join("other", OFFER)
+        .expect("a new room goes elsewhere");
+    assert_ne!(mixer_of("other"), mixer_of("hall"));
+    assert!(may_join("other"));
+    let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).collect();
+    assert!(
+        told.iter().any(|event| event.contains(r#""event":"load""#)
+            && event.contains(r#""joins_refused":true"#)),
+        "{told:?}"
+    );
+    let complexity = |mixer: usize| {
+        let figures = house.conference.figures();
+        let mut families = figures.iter();
+        let family = families.find(|family| family.name == "mixminus_mixer_complexity");
+        family.expect("it is there").samples[mixer].value
+    };
+    until(&|| complexity(mixer_of("hall").0) == 0.0);
+    assert_eq!(complexity(mixer_of("other").0), 10.0, "the other has time");
+
+    loaded.burden(Duration::ZERO);
+    until(&|| may_join("hall"));
+    until(&|| complexity(mixer_of("hall").0) > 0.0);
 }
 
 #[test]

@@ -3,11 +3,11 @@
 use mixer::format::TickLength;
 use mixer::profile::Profile;
 
-use super::Config;
 use super::values::{
     Refused, address, boolean, ice_servers, ips, number, one, origins, path, quoted, quoted_list,
     show_ice_server,
 };
+use super::{Config, MOST_MIXERS};
 use crate::control::profile_named;
 
 /// One setting: a key of the TOML file, a flag with dashes for underscores, and `MIXMINUS_` in capitals.
@@ -46,7 +46,7 @@ pub fn table() -> String {
 }
 
 /// Every setting, in the order in which they are printed.
-pub const KEYS: [Key; 18] = [
+pub const KEYS: [Key; 19] = [
     Key {
         name: "http",
         unit: "address",
@@ -179,11 +179,26 @@ pub const KEYS: [Key; 18] = [
         },
     },
     Key {
+        name: "mixers",
+        unit: "threads",
+        default: "auto",
+        range: "a whole number from 1 to 64, or auto (the cores less one)",
+        help: "Threads that mix. A room is on one of them; the others help where one has too much to encode.",
+        set: |config, values| mixers(values).map(|value| config.mixers = value),
+        show: |config| {
+            Some(
+                config
+                    .mixers
+                    .map_or(quoted("auto"), |mixers| mixers.to_string()),
+            )
+        },
+    },
+    Key {
         name: "realtime",
         unit: "yes or no",
         default: "true",
         range: "true or false",
-        help: "Ask the system for real-time scheduling of the mixer and the network thread.",
+        help: "Ask the system for real-time scheduling of the mixers and the network thread.",
         set: |config, values| boolean(values).map(|value| config.realtime = value),
         show: |config| Some(config.realtime.to_string()),
     },
@@ -236,6 +251,13 @@ fn tick(values: &[&str]) -> Result<TickLength, Refused> {
         "10" => Ok(TickLength::Ms10),
         "20" => Ok(TickLength::Ms20),
         _ => Err(Refused),
+    }
+}
+
+fn mixers(values: &[&str]) -> Result<Option<u32>, Refused> {
+    match one(values)? {
+        "auto" => Ok(None),
+        _ => number(values, 1..=MOST_MIXERS).map(Some),
     }
 }
 

@@ -97,6 +97,15 @@ pub enum Event {
         /// Who, and how loud.
         levels: BTreeMap<PublicId, i32>,
     },
+    /// The load of the server changed how it serves this room.
+    Load {
+        /// Busy time of the thread that mixes this room, percent.
+        load_percent: u32,
+        /// No stream is encoded with more care than this, libopus complexity; 10 is no limit.
+        max_complexity: u8,
+        /// Nobody else gets into this room for now.
+        joins_refused: bool,
+    },
     /// A command was carried out; sent only when the command carried an `id`.
     Ok {
         /// The command's `id`.
@@ -163,6 +172,14 @@ mod tests {
                     levels: BTreeMap::from([(id, -23)]),
                 },
                 r#"{"event":"levels","levels":{"00c0ffee":-23}}"#,
+            ),
+            (
+                Event::Load {
+                    load_percent: 87,
+                    max_complexity: 5,
+                    joins_refused: true,
+                },
+                r#"{"event":"load","load_percent":87,"max_complexity":5,"joins_refused":true}"#,
             ),
             (Event::Ok { id: Value::from(7) }, r#"{"event":"ok","id":7}"#),
             (

@@ -31,13 +31,15 @@ use super::peer::{Peer, PeerParts};
 use super::sdp::{Answer, Credentials, Offer, Setup, attribute, plain_offer};
 use super::send::Sending;
 use super::stream::{Shared, Stream, StreamConfig};
-use crate::links::Inbound;
+use crate::links::{Inbound, MixerId};
 
 /// What the caller may ask of an answer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AcceptOptions {
     /// Most bits per second the client should send on average (RFC 7587, `maxaveragebitrate`).
     pub uplink_bitrate_bps: Option<u32>,
+    /// Which mixer gets what the client sends; the first unless said otherwise.
+    pub mixer: MixerId,
 }
 
 /// A client that can be started.
@@ -69,7 +71,8 @@ pub(super) struct Acceptor {
     candidates: Vec<String>,
     local: LocalAddresses,
     config: RtcConfig,
-    to_mixer: Sender<Inbound>,
+    /// By the mixers' ids.
+    to_mixers: Vec<Sender<Inbound>>,
     metrics: Arc<RtcMetrics>,
 }
 
@@ -82,7 +85,7 @@ impl Acceptor {
     pub(super) fn new(
         config: RtcConfig,
         bound: SocketAddr,
-        to_mixer: Sender<Inbound>,
+        to_mixers: Vec<Sender<Inbound>>,
         metrics: Arc<RtcMetrics>,
     ) -> Result<Acceptor, RtcError> {
         let crypto = rtc::crypto::default_provider().map_err(|_| RtcError::Certificate)?;
@@ -102,7 +105,7 @@ impl Acceptor {
             local: LocalAddresses::new(bound, &addresses),
             addresses,
             config,
-            to_mixer,
+            to_mixers,
             metrics,
         })
     }
@@ -130,7 +133,11 @@ impl Acceptor {
                 participant,
                 payload_type: offer.payload_type,
                 level_id: offer.extensions.ssrc_level.map(|extension| extension.id),
-                to_mixer: offer.direction.sends().then(|| self.to_mixer.clone()),
+                to_mixer: self
+                    .to_mixers
+                    .get(options.mixer.0)
+                    .filter(|_| offer.direction.sends())
+                    .cloned(),
                 ssrc,
                 cname: cname.clone(),
                 metrics: self.metrics.clone(),

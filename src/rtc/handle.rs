@@ -84,13 +84,16 @@ pub struct RtcHandle {
 
 /// Binds the media socket and starts the thread.
 ///
+/// - `to_mixers`: where what clients send goes, by the mixers' ids.
+/// - `from_mixers`: what clients get, from all of them.
+///
 /// # Errors
 ///
 /// See [`RtcError`].
 pub fn start(
     config: RtcConfig,
-    to_mixer: Sender<Inbound>,
-    from_mixer: Receiver<Outbound>,
+    to_mixers: Vec<Sender<Inbound>>,
+    from_mixers: Receiver<Outbound>,
 ) -> Result<Rtc, RtcError> {
     let socket = socket::bind(config.media).map_err(|source| RtcError::Bind {
         address: config.media,
@@ -102,14 +105,14 @@ pub fn start(
         eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(io::Error::from)?,
     );
     let fifo_priority = config.fifo_priority;
-    let acceptor = Arc::new(Acceptor::new(config, media, to_mixer, metrics.clone())?);
+    let acceptor = Arc::new(Acceptor::new(config, media, to_mixers, metrics.clone())?);
     let (commands, to_do) = bounded(NET_COMMANDS);
     let (happened, events) = bounded(NET_EVENTS);
     let parts = thread::Parts {
         socket,
         wake: wake.clone(),
         commands: to_do,
-        from_mixer,
+        from_mixer: from_mixers,
         events: happened,
         metrics: metrics.clone(),
         candidates: acceptor.candidates().to_vec(),

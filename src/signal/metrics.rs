@@ -41,9 +41,9 @@ impl HttpMetrics {
             kind: Kind::Counter,
             samples: (1..=5)
                 .zip(&self.responses)
-                .map(|(class, count)| Sample {
-                    label: Some(("class", format!("{class}xx"))),
-                    value: count.load(Relaxed) as f64,
+                .map(|(class, count)| {
+                    let class = format!("{class}xx");
+                    Sample::of("class", class, count.load(Relaxed) as f64)
                 })
                 .collect(),
         };
@@ -99,6 +99,7 @@ fn text(families: &[Family]) -> String {
         let kind = match family.kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         };
         // Writing to a string cannot fail.
         let _ = writeln!(
@@ -106,11 +107,17 @@ fn text(families: &[Family]) -> String {
             "# HELP {0} {1}\n# TYPE {0} {kind}",
             family.name, family.help
         );
-        for Sample { label, value } in &family.samples {
-            let _ = match label {
-                None => writeln!(text, "{} {value}", family.name),
-                Some((label, is)) => writeln!(text, "{}{{{label}=\"{is}\"}} {value}", family.name),
+        for sample in &family.samples {
+            let labels = sample.labels.iter();
+            let labels: Vec<String> = labels
+                .map(|(label, is)| format!("{label}=\"{is}\""))
+                .collect();
+            let labels = match labels.as_slice() {
+                [] => String::new(),
+                some => format!("{{{}}}", some.join(",")),
             };
+            let (name, suffix, value) = (family.name, sample.suffix, sample.value);
+            let _ = writeln!(text, "{name}{suffix}{labels} {value}");
         }
     }
     text
@@ -128,15 +135,22 @@ mod tests {
                 name: "b_seconds",
                 help: "Time.",
                 kind: Kind::Gauge,
+                samples: vec![Sample::of("why", "room closed", 0.25)],
+            },
+            Family {
+                name: "c",
+                help: "Spread.",
+                kind: Kind::Histogram,
                 samples: vec![Sample {
-                    label: Some(("why", "room closed".into())),
-                    value: 0.25,
+                    suffix: "_bucket",
+                    labels: vec![("mixer", "0".into()), ("le", "0.004".into())],
+                    value: 7.0,
                 }],
             },
         ];
         assert_eq!(
             text(&families),
-            "# HELP a_total Things.\n# TYPE a_total counter\na_total 3\n# HELP b_seconds Time.\n# TYPE b_seconds gauge\nb_seconds{why=\"room closed\"} 0.25\n"
+            "# HELP a_total Things.\n# TYPE a_total counter\na_total 3\n# HELP b_seconds Time.\n# TYPE b_seconds gauge\nb_seconds{why=\"room closed\"} 0.25\n# HELP c Spread.\n# TYPE c histogram\nc_bucket{mixer=\"0\",le=\"0.004\"} 7\n"
         );
     }
 

@@ -97,14 +97,14 @@ impl Stand {
             .unwrap_or_else(|| panic!("no figure {name} in\n{page}"))
     }
 
-    /// How the mixer kept its time, as a line to print beside what was measured.
+    /// How the first mixer kept its time, as a line to print beside what was measured.
     pub async fn timekeeping(&self) -> String {
-        let (ticks, late, skipped) = tokio::join!(
-            self.metric("mixminus_mixer_slots_total"),
-            self.metric("mixminus_mixer_late_slots_total"),
-            self.metric("mixminus_mixer_skipped_slots_total"),
+        let (slots, late, skipped) = tokio::join!(
+            self.metric("mixminus_slots_total{mixer=\"0\"}"),
+            self.metric("mixminus_slots_late_total{mixer=\"0\"}"),
+            self.metric("mixminus_slots_skipped_total{mixer=\"0\"}"),
         );
-        format!("mixer: {ticks} ticks, {late} late, {skipped} skipped")
+        format!("mixer: {slots} slots, {late} late, {skipped} skipped")
     }
 
     async fn text(&self, path: &str) -> String {

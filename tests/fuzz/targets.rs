@@ -116,7 +116,7 @@ pub fn offer(bytes: &[u8]) {
         let config = RtcConfig::new(([127, 0, 0, 1], 0).into());
         let (to_mixer, _) = bounded(1);
         let (_, from_mixer) = bounded(1);
-        mixminus::rtc::start(config, to_mixer, from_mixer).expect("loopback has a port")
+        mixminus::rtc::start(config, vec![to_mixer], from_mixer).expect("loopback has a port")
     });
     let accepted = rtc
         .handle()

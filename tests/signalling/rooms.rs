@@ -226,7 +226,10 @@ async fn the_page_the_figures_and_the_contract_are_served() {
         "mixminus_rooms 1",
         "mixminus_participants 1",
         "mixminus_joins_total 1",
-        "mixminus_joins_refused_total 1",
+        "mixminus_joins_refused_total{reason=\"offer\"} 1",
+        "mixminus_joins_refused_total{reason=\"mixer busy\"} 0",
+        "mixminus_mixer_complexity{mixer=\"0\"} 10",
+        "# TYPE mixminus_slot_lateness_seconds histogram",
     ] {
         assert!(
             metrics.body.lines().any(|found| found == line),

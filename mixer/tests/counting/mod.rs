@@ -25,19 +25,24 @@ pub fn calls_of<T>(work: impl FnOnce() -> T) -> (T, u64) {
     (result, CALLS.get() - before)
 }
 
-/// The thread that is watched, by its number in the system; 0 is none.
-static WATCHED: AtomicI32 = AtomicI32::new(0);
+/// The threads that are watched, by their numbers in the system; 0 is none.
+static WATCHED: [AtomicI32; 4] = [const { AtomicI32::new(0) }; 4];
 static WATCHED_CALLS: AtomicU64 = AtomicU64::new(0);
 
-/// Counts what the thread with the number `thread` allocates and frees from now on.
-pub fn watch(thread: i32) {
+/// Counts what the threads with these numbers, four at most, allocate and free from now on.
+pub fn watch(threads: &[i32]) {
+    assert!(threads.len() <= WATCHED.len());
     WATCHED_CALLS.store(0, Ordering::SeqCst);
-    WATCHED.store(thread, Ordering::SeqCst);
+    for (watched, thread) in WATCHED.iter().zip(threads) {
+        watched.store(*thread, Ordering::SeqCst);
+    }
 }
 
-/// Ends watching and says how often the thread allocated or freed.
+/// Ends watching and says how often the threads together allocated or freed.
 pub fn watched() -> u64 {
-    WATCHED.store(0, Ordering::SeqCst);
+    for watched in &WATCHED {
+        watched.store(0, Ordering::SeqCst);
+    }
     WATCHED_CALLS.load(Ordering::SeqCst)
 }
 
@@ -45,9 +50,11 @@ fn count() {
     if COUNTING.get() {
         CALLS.set(CALLS.get() + 1);
     }
-    let watched = WATCHED.load(Ordering::Relaxed);
+    let watched = WATCHED
+        .each_ref()
+        .map(|watched| watched.load(Ordering::Relaxed));
     // SAFETY: asks for a number, changes nothing.
-    if watched != 0 && watched == unsafe { gettid() } {
+    if watched != [0; 4] && watched.contains(&unsafe { gettid() }) {
         WATCHED_CALLS.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -63,7 +63,7 @@ impl World {
         let (to_mixer, _) = bounded(1);
         let config = RtcConfig::new(server());
         let acceptor =
-            Acceptor::new(config, server(), to_mixer, metrics.clone()).expect("acceptor");
+            Acceptor::new(config, server(), vec![to_mixer], metrics.clone()).expect("acceptor");
         let accepted = acceptor
             .accept(&offer.sdp, ID, AcceptOptions::default())
             .expect("accepted");

@@ -1,0 +1,360 @@
+//! The threads as a whole, over their links: real time, real codecs, no network.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use mixer::codec::opus::{OpusDecoder, OpusEncoder};
+use mixer::codec::{Decode, Encode};
+use mixer::command::{Command, Event, Shared};
+use mixer::format::{Layout, SLOT, TickLength};
+use mixer::packet::{Packet, Payload};
+use mixer::participant::{Participant, ParticipantConfig};
+use mixer::profile::{Profile, ReceiverLimits, Recipe};
+use mixer::room::{Room, RoomSettings};
+use mixer::{ParticipantId, RoomId, RtpTime, Seq};
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::*;
+use crate::links::{PACKETS_IN, PACKETS_OUT, Recipients};
+
+const ROOM: RoomId = RoomId(7);
+const TONES_HZ: [f64; 2] = [541.9, 823.7];
+
+struct Network {
+    audio: Audio,
+    to_mixers: Vec<Sender<Inbound>>,
+    from_mixers: Receiver<Outbound>,
+    woken: OwnedFd,
+}
+
+impl Network {
+    fn new() -> Network {
+        Network::with(1)
+    }
+
+    fn with(mixers: usize) -> Network {
+        let links = (0..mixers).map(|_| bounded(PACKETS_IN));
+        let (to_mixers, from_net) = links.unzip();
+        let (to_net, from_mixers) = bounded(PACKETS_OUT);
+        let woken = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).unwrap();
+        let config = AudioConfig {
+            fifo: false,
+            ..AudioConfig::default()
+        };
+        let wake = woken.try_clone().unwrap();
+        let audio = start(config, to_net, from_net, wake).unwrap();
+        Network {
+            audio,
+            to_mixers,
+            from_mixers,
+            woken,
+        }
+    }
+
+    fn mixer(&self) -> MixerHandle {
+        self.audio.handle().mixers()[0].clone()
+    }
+
+    fn send(&self, command: Command) {
+        assert!(self.mixer().send(command).is_ok());
+    }
+
+    /// One packet of everybody's.
+    fn talk(&self, voices: &mut [Voice]) {
+        for (id, voice) in (1..).zip(voices) {
+            let inbound = Inbound {
+                from: ParticipantId(id),
+                arrival: crate::clock::now(),
+                packet: voice.packet(),
+            };
+            assert!(self.to_mixers[0].try_send(inbound).is_ok());
+        }
+    }
+
+    fn add_room(&self, id: RoomId) {
+        let room = Room::new(id, RoomSettings::default(), 20);
+        self.send(Command::AddRoom(Box::new(room)));
+    }
+
+    fn join(&self, room: RoomId, id: u32) {
+        let limits = ReceiverLimits::default();
+        let recipe = Recipe::new(Profile::Voice, &limits, TickLength::Ms20);
+        let config = ParticipantConfig {
+            id: ParticipantId(id),
+            talks: true,
+            listens: Some(recipe),
+            layout: Layout::Mono,
+            tick: TickLength::Ms20,
+        };
+        let participant = Participant::new(config, Arc::new(Shared::default()));
+        self.send(Command::AddParticipant {
+            room,
+            participant: Box::new(participant),
+        });
+    }
+}
+
+struct Voice {
+    hz: f64,
+    encoder: OpusEncoder,
+    sent: u16,
+}
+
+impl Voice {
+    fn new(hz: f64) -> Voice {
+        let limits = ReceiverLimits::default();
+        let recipe = Recipe::new(Profile::LowDelay, &limits, TickLength::Ms20);
+        Voice {
+            hz,
+            encoder: OpusEncoder::new(&recipe),
+            sent: 0,
+        }
+    }
+
+    fn packet(&mut self) -> Packet {
+        let from = u32::from(self.sent) * 960;
+        let pcm: Vec<f32> = (from..from + 960)
+            .map(|at| {
+                let turns = self.hz * f64::from(at) / 48_000.0;
+                0.3 * (turns * std::f64::consts::TAU).sin() as f32
+            })
+            .collect();
+        let mut payload = Payload::EMPTY;
+        self.encoder.encode(&pcm, &mut payload).unwrap();
+        self.sent += 1;
+        Packet {
+            seq: Seq(self.sent),
+            time: RtpTime(from),
+            ssrc: 1,
+            marker: self.sent == 1,
+            level: None,
+            payload,
+        }
+    }
+}
+
+/// Amplitude of one frequency, by projection under a Hann window.
+fn amplitude_of(samples: &[f32], hz: f64) -> f64 {
+    let (mut re, mut im, mut weight) = (0.0, 0.0, 0.0);
+    for (at, &sample) in samples.iter().enumerate() {
+        let x = at as f64 / samples.len() as f64;
+        let window = 0.5 - 0.5 * (std::f64::consts::TAU * x).cos();
+        let (sin, cos) = (std::f64::consts::TAU * hz * at as f64 / 48_000.0).sin_cos();
+        re += f64::from(sample) * window * cos;
+        im += f64::from(sample) * window * sin;
+        weight += window;
+    }
+    2.0 * re.hypot(im) / weight
+}
+
+#[test]
+fn two_people_hear_each_other_on_the_beat() {
+    let network = Network::new();
+    network.add_room(ROOM);
+    network.join(ROOM, 1);
+    network.join(ROOM, 2);
+    let mut voices = TONES_HZ.map(Voice::new);
+    let mut heard: BTreeMap<u32, Vec<Outbound>> = BTreeMap::new();
+    let began = Instant::now();
+    for turn in 0..60u32 {
+        let due = began + Duration::from_millis(20) * turn;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        network.talk(&mut voices);
+        for outbound in network.from_mixers.try_iter() {
+            let [to] = outbound.to.as_slice() else {
+                panic!("each hears another mix");
+            };
+            heard.entry(to.0).or_default().push(outbound);
+        }
+    }
+    let mut woken = [0; 8];
+    rustix::io::read(&network.woken, &mut woken).unwrap();
+    assert!(
+        u64::from_ne_bytes(woken) > 30,
+        "one wake-up per slot with output"
+    );
+
+    for (id, own, other) in [(1, 0, 1), (2, 1, 0)] {
+        let packets = &heard[&id];
+        assert!(packets.len() > 40, "{} packets", packets.len());
+        // On the beat of the media clock; a busy machine may cost a tick, which shows as a gap.
+        let off_beat =
+            |pair: &&[Outbound]| pair[1].packet.time.distance_from(pair[0].packet.time) % 960 != 0;
+        assert_eq!(packets.windows(2).filter(off_beat).count(), 0);
+
+        let mut decoder = OpusDecoder::new(Layout::Mono);
+        let mut pcm = [0.0; 960];
+        let mut sound = Vec::new();
+        for outbound in packets {
+            let payload = outbound.packet.payload.as_slice();
+            let samples = decoder.decode(payload, &mut pcm).unwrap();
+            sound.extend_from_slice(&pcm[..samples]);
+        }
+        let sound = &sound[sound.len() - 960 * 25..];
+        let own = amplitude_of(sound, TONES_HZ[own]);
+        let other = amplitude_of(sound, TONES_HZ[other]);
+        assert!(other > 0.2, "hears the other at {other}");
+        assert!(own < other / 100.0, "hears himself at {own}");
+    }
+    let mixer = network.mixer();
+    assert!(mixer.metrics().busy_ns.load(Ordering::Relaxed) > 0);
+    let events: Vec<Event> = mixer.events().try_iter().collect();
+    for participant in [1, 2].map(ParticipantId) {
+        let talking = Event::Talking {
+            room: ROOM,
+            participant,
+        };
+        assert!(events.contains(&talking));
+    }
+    network.audio.stop().unwrap();
+    assert!(
+        mixer.send(Command::RemoveRoom(ROOM)).is_err(),
+        "the mixer is gone"
+    );
+}
+
+#[test]
+fn what_leaves_is_freed_and_a_stopped_mixer_holds_nothing() {
+    let network = Network::new();
+    network.add_room(ROOM);
+    let shared: Vec<Arc<Shared>> = (1..=4)
+        .map(|id| {
+            let shared = Arc::new(Shared::default());
+            let config = ParticipantConfig {
+                id: ParticipantId(id),
+                talks: true,
+                listens: None,
+                layout: Layout::Mono,
+                tick: TickLength::Ms20,
+            };
+            let participant = Participant::new(config, shared.clone());
+            network.send(Command::AddParticipant {
+                room: ROOM,
+                participant: Box::new(participant),
+            });
+            shared
+        })
+        .collect();
+    for id in [1, 2] {
+        network.send(Command::RemoveParticipant(ParticipantId(id)));
+    }
+    let patience = Instant::now() + Duration::from_secs(5);
+    while shared[..2]
+        .iter()
+        .any(|shared| Arc::strong_count(shared) > 1)
+    {
+        assert!(Instant::now() < patience, "freed within seconds");
+        std::thread::sleep(SLOT);
+    }
+    network.audio.stop().unwrap();
+    assert!(shared.iter().all(|shared| Arc::strong_count(shared) == 1));
+}
+
+#[test]
+fn a_fault_is_told_and_costs_one_room() {
+    const OTHER: RoomId = RoomId(8);
+    let network = Network::new();
+    for (room, id) in [(ROOM, 1), (OTHER, 2)] {
+        network.add_room(room);
+        network.join(room, id);
+    }
+    network.send(Command::Break(ROOM));
+    let mixer = network.mixer();
+    let patience = Instant::now() + Duration::from_secs(5);
+    while mixer.metrics().faults.load(Ordering::Relaxed) == 0 {
+        assert!(Instant::now() < patience, "told within seconds");
+        std::thread::sleep(SLOT);
+    }
+    let ticks = || mixer.metrics().room_ticks.load(Ordering::Relaxed);
+    let before = ticks();
+    while ticks() < before + 5 {
+        assert!(Instant::now() < patience, "the other room goes on");
+        std::thread::sleep(SLOT);
+    }
+    let events: Vec<Event> = mixer.events().try_iter().collect();
+    assert_eq!(events, [Event::RoomFault { room: ROOM }]);
+    network.audio.stop().unwrap();
+}
+
+/// A room with more talkers than its mixer encodes alone, beside a mixer with nothing to do.
+#[test]
+fn one_mixer_helps_another_and_everything_stays_on_the_beat() {
+    const TALKERS: u32 = 16;
+    let network = Network::with(2);
+    network.add_room(ROOM);
+    for id in 1..=TALKERS {
+        network.join(ROOM, id);
+    }
+    let mut voices: Vec<Voice> = (0..TALKERS)
+        .map(|talker| Voice::new(300.0 + 40.0 * f64::from(talker)))
+        .collect();
+    let mut heard: BTreeMap<u32, Vec<Outbound>> = BTreeMap::new();
+    let began = Instant::now();
+    for turn in 0..75u32 {
+        let due = began + Duration::from_millis(20) * turn;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        network.talk(&mut voices);
+        for outbound in network.from_mixers.try_iter() {
+            for to in outbound.to.as_slice() {
+                let packets = heard.entry(to.0).or_default();
+                let to = Recipients::one(*to);
+                packets.push(Outbound { to, ..outbound });
+            }
+        }
+    }
+    assert_eq!(heard.len(), TALKERS as usize);
+    for packets in heard.values() {
+        assert!(packets.len() > 40, "{} packets", packets.len());
+        // Nothing comes twice or in another order, nor off the beat; a busy machine may cost a tick.
+        for pair in packets.windows(2) {
+            let step = pair[1].packet.time.distance_from(pair[0].packet.time);
+            assert!(step > 0 && step % 960 == 0, "{step} samples");
+        }
+    }
+    let handle = network.audio.handle();
+    let [owner, other] = [0, 1].map(|at| handle.mixers()[at].clone());
+    let of = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+    let encodes = of(&owner.metrics().encodes);
+    let (taken, given) = (of(&owner.metrics().was_helped), of(&other.metrics().helped));
+    println!("{encodes} encodes, {given} of them by the other mixer");
+    assert!(taken > 0, "it was helped");
+    assert!(given >= taken && given <= taken + 1, "{given} and {taken}");
+    assert_eq!(of(&other.metrics().rooms), 0);
+    assert!(of(&other.metrics().helping_ns) > 0);
+    network.audio.stop().unwrap();
+}
+
+#[test]
+fn without_anybody_mixers_rest_and_still_hear_commands() {
+    let network = Network::with(2);
+    network.add_room(ROOM);
+    let slots = |network: &Network| {
+        let handle = network.audio.handle();
+        let slots = handle
+            .mixers()
+            .iter()
+            .map(|it| it.metrics().slots.load(Ordering::Relaxed));
+        slots.sum::<u64>()
+    };
+    std::thread::sleep(SLOT * 20);
+    let (before, began) = (slots(&network), Instant::now());
+    std::thread::sleep(SLOT * 200);
+    let awake = slots(&network) - before;
+    // Each would have had one slot every 2.5 ms.
+    let most = 2 * began.elapsed().as_micros() / SLOT.as_micros();
+    assert!(u128::from(awake) < most / 10, "{awake} of {most}");
+
+    network.join(ROOM, 1);
+    let patience = Instant::now() + Duration::from_secs(5);
+    while network
+        .mixer()
+        .metrics()
+        .participants
+        .load(Ordering::Relaxed)
+        == 0
+    {
+        assert!(Instant::now() < patience, "applied at once");
+        std::thread::yield_now();
+    }
+    network.audio.stop().unwrap();
+}

@@ -1,0 +1,292 @@
+//! The figures of the mixers, each with its mixer as a label.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use mixer::governor::Governor;
+
+use super::{Family, Kind, Sample};
+use crate::audio::{Histogram, MixerHandle, MixerMetrics};
+use crate::conference::Conference;
+use crate::links::MixerId;
+
+impl Conference {
+    pub(super) fn of_mixers(&self) -> Vec<Family> {
+        let mixers = self.inner.audio.mixers();
+        let mut families = self.of_governors();
+        families.extend(of_slots(mixers));
+        families.extend(of_engines(mixers));
+        families
+    }
+
+    fn of_governors(&self) -> Vec<Family> {
+        let governors: Vec<(MixerId, Governor)> = {
+            let state = self.lock();
+            let ways = state.mixing.ways().iter();
+            ways.map(|way| (way.mixer.id(), way.governor.clone()))
+                .collect()
+        };
+        let family = |name, help, of: fn(&Governor) -> f64| Family {
+            name,
+            help,
+            kind: Kind::Gauge,
+            samples: governors
+                .iter()
+                .map(|(mixer, governor)| Sample::of("mixer", mixer, of(governor)))
+                .collect(),
+        };
+        vec![
+            family(
+                "mixminus_mixer_load",
+                "Busy time over time of the last second, 0 to 1.",
+                |governor| f64::from(governor.load()),
+            ),
+            family(
+                "mixminus_mixer_complexity",
+                "No stream is encoded with more care than this, libopus complexity; 10 is no limit.",
+                |governor| f64::from(governor.max_complexity()),
+            ),
+            family(
+                "mixminus_mixer_joins_refused",
+                "Nobody gets into the rooms of this mixer for now: 1, otherwise 0.",
+                |governor| f64::from(u8::from(governor.refuses_joins())),
+            ),
+        ]
+    }
+}
+
+/// How the threads keep their time.
+fn of_slots(mixers: &[MixerHandle]) -> Vec<Family> {
+    let seconds = |name, help, of: fn(&MixerMetrics) -> u64| {
+        each(mixers, name, help, Kind::Counter, |metrics| {
+            of(metrics) as f64 / 1e9
+        })
+    };
+    vec![
+        counter(
+            mixers,
+            "mixminus_slots_total",
+            "Slots run: turns of a mixer's own clock. With nobody in any room there are few.",
+            |metrics| &metrics.slots,
+        ),
+        counter(
+            mixers,
+            "mixminus_slots_late_total",
+            "Slots with a room to mix that began more than a slot, 2.5 ms, late.",
+            |metrics| &metrics.late_slots,
+        ),
+        counter(
+            mixers,
+            "mixminus_slots_overrun_total",
+            "Slots with a room to mix that were not done when the next one came.",
+            |metrics| &metrics.overrun_slots,
+        ),
+        counter(
+            mixers,
+            "mixminus_slots_skipped_total",
+            "Slots left out because they would have come more than a tick, 20 ms, late.",
+            |metrics| &metrics.skipped_slots,
+        ),
+        histogram(
+            mixers,
+            "mixminus_slot_lateness_seconds",
+            "How late slots with a room to mix began.",
+            |metrics| &metrics.lateness,
+        ),
+        longest(
+            mixers,
+            "mixminus_slot_lateness_max_seconds",
+            "The latest of them so far.",
+            |metrics| &metrics.lateness,
+        ),
+        histogram(
+            mixers,
+            "mixminus_tick_seconds",
+            "How long the work of a slot with a room to mix took.",
+            |metrics| &metrics.work,
+        ),
+        longest(
+            mixers,
+            "mixminus_tick_max_seconds",
+            "The longest of them so far.",
+            |metrics| &metrics.work,
+        ),
+        seconds(
+            "mixminus_mixer_busy_seconds_total",
+            "Time spent on a mixer's own rooms.",
+            |metrics| metrics.busy_ns.load(Relaxed),
+        ),
+        seconds(
+            "mixminus_mixer_helping_seconds_total",
+            "Time spent on encodes for other mixers.",
+            |metrics| metrics.helping_ns.load(Relaxed),
+        ),
+    ]
+}
+
+/// What the engines count.
+fn of_engines(mixers: &[MixerHandle]) -> Vec<Family> {
+    let gauge = |name, help, of: fn(&MixerMetrics) -> &AtomicU64| {
+        each(mixers, name, help, Kind::Gauge, |metrics| {
+            of(metrics).load(Relaxed) as f64
+        })
+    };
+    let counter = |name, help, of| counter(mixers, name, help, of);
+    vec![
+        gauge("mixminus_mixer_rooms", "Rooms it has.", |metrics| {
+            &metrics.rooms
+        }),
+        gauge(
+            "mixminus_mixer_participants",
+            "Participants in them.",
+            |metrics| &metrics.participants,
+        ),
+        counter(
+            "mixminus_ticks_total",
+            "Ticks of rooms. A room with nothing to do has none.",
+            |metrics| &metrics.room_ticks,
+        ),
+        counter(
+            "mixminus_packets_sent_total",
+            "Audio packets handed to the network, one for each who hears it.",
+            |metrics| &metrics.packets_out,
+        ),
+        counter(
+            "mixminus_encodes_total",
+            "Audio packets encoded: one for all who hear the same.",
+            |metrics| &metrics.encodes,
+        ),
+        counter(
+            "mixminus_encodes_helped_total",
+            "Of these, encoded by another mixer.",
+            |metrics| &metrics.was_helped,
+        ),
+        counter(
+            "mixminus_encodes_skipped_total",
+            "Audio packets left out because another mixer had not encoded them in time.",
+            |metrics| &metrics.encodes_skipped,
+        ),
+        counter(
+            "mixminus_encode_failures_total",
+            "Mixes the codec refused.",
+            |metrics| &metrics.encode_failures,
+        ),
+        counter(
+            "mixminus_mixer_events_dropped_total",
+            "Events that found their link full.",
+            |metrics| &metrics.events_dropped,
+        ),
+        counter(
+            "mixminus_mixer_refused_total",
+            "Commands the mixer could not carry out.",
+            |metrics| &metrics.refused,
+        ),
+        counter(
+            "mixminus_mixer_packets_in_dropped_total",
+            "Packets in from participants the mixer does not have, or who do not talk.",
+            |metrics| &metrics.packets_in_dropped,
+        ),
+        counter(
+            "mixminus_mixer_packets_out_dropped_total",
+            "Packets out that found the network's link full.",
+            |metrics| &metrics.packets_out_dropped,
+        ),
+    ]
+}
+
+fn each(
+    mixers: &[MixerHandle],
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+    of: impl Fn(&MixerMetrics) -> f64,
+) -> Family {
+    let samples = mixers
+        .iter()
+        .map(|mixer| Sample::of("mixer", mixer.id(), of(mixer.metrics())));
+    Family {
+        name,
+        help,
+        kind,
+        samples: samples.collect(),
+    }
+}
+
+fn counter(
+    mixers: &[MixerHandle],
+    name: &'static str,
+    help: &'static str,
+    of: fn(&MixerMetrics) -> &AtomicU64,
+) -> Family {
+    each(mixers, name, help, Kind::Counter, |metrics| {
+        of(metrics).load(Relaxed) as f64
+    })
+}
+
+fn longest(
+    mixers: &[MixerHandle],
+    name: &'static str,
+    help: &'static str,
+    of: fn(&MixerMetrics) -> &Histogram,
+) -> Family {
+    each(mixers, name, help, Kind::Gauge, |metrics| {
+        of(metrics).longest().as_secs_f64()
+    })
+}
+
+fn histogram(
+    mixers: &[MixerHandle],
+    name: &'static str,
+    help: &'static str,
+    of: fn(&MixerMetrics) -> &Histogram,
+) -> Family {
+    let mut samples = Vec::new();
+    for mixer in mixers {
+        let histogram = of(mixer.metrics());
+        let id = mixer.id().to_string();
+        let mut count = 0;
+        for (bound, so_far) in histogram.cumulative() {
+            let le = bound.map_or("+Inf".to_owned(), in_seconds);
+            samples.push(Sample {
+                suffix: "_bucket",
+                labels: vec![("mixer", id.clone()), ("le", le)],
+                value: so_far as f64,
+            });
+            count = so_far;
+        }
+        for (suffix, value) in [
+            ("_sum", histogram.sum().as_secs_f64()),
+            ("_count", count as f64),
+        ] {
+            samples.push(Sample {
+                suffix,
+                ..Sample::of("mixer", &id, value)
+            });
+        }
+    }
+    Family {
+        name,
+        help,
+        kind: Kind::Histogram,
+        samples,
+    }
+}
+
+/// A bound, which is a whole number of microseconds.
+fn in_seconds(bound: Duration) -> String {
+    let text = format!("{:.6}", bound.as_secs_f64());
+    text.trim_end_matches('0').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_written_to_the_microsecond() {
+        for (us, text) in [(4, "0.000004"), (1_000, "0.001"), (131_072, "0.131072")] {
+            assert_eq!(in_seconds(Duration::from_micros(us)), text);
+        }
+    }
+}

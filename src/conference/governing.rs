@@ -1,0 +1,58 @@
+//! The governors at work: what each mixer's says is handed to the mixer, told to its rooms and written to the log.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use mixer::RoomId;
+
+use super::{Conference, State};
+use crate::control::Event;
+
+impl Conference {
+    /// Shows every governor the load since it last looked.
+    pub(super) fn govern(&self, now: Instant) {
+        let mut state = self.lock();
+        let State {
+            mixing, governed, ..
+        } = &mut *state;
+        let over = now.saturating_duration_since(*governed);
+        if over.is_zero() {
+            return;
+        }
+        *governed = now;
+        let mut changed = Vec::new();
+        for way in mixing.ways_mut() {
+            let busy_ns = way.mixer.metrics().busy_ns.load(Relaxed);
+            let load = (busy_ns - way.busy_ns) as f32 / over.as_nanos() as f32;
+            way.busy_ns = busy_ns;
+            if way.governor.observe(load, over) {
+                let governor = &way.governor;
+                way.mixer.cap_complexity(governor.max_complexity());
+                let event = Event::Load {
+                    load_percent: percent(governor.load()),
+                    max_complexity: governor.max_complexity(),
+                    joins_refused: governor.refuses_joins(),
+                };
+                tracing::warn!(
+                    mixer = %way.mixer.id(),
+                    load_percent = percent(governor.load()),
+                    max_complexity = governor.max_complexity(),
+                    joins_refused = governor.refuses_joins(),
+                    "the load calls for another way of working"
+                );
+                changed.push((way.mixer.id(), event));
+            }
+        }
+        for (mixer, event) in changed {
+            let is_there = |room: RoomId| state.mixing.mixer_of(room) == Some(mixer);
+            let rooms = state.registry.rooms.values();
+            for room in rooms.filter(|room| is_there(room.id)) {
+                self.tell(room, &event);
+            }
+        }
+    }
+}
+
+fn percent(load: f32) -> u32 {
+    (load * 100.0).round() as u32
+}
