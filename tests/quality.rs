@@ -12,14 +12,14 @@ mod common {
 }
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::measure::Finder;
-use common::relay::{Impairment, Relay, SignalProxy};
+use common::relay::SignalProxy;
 use common::sound::{Cue, Heard, Played, RATE, VOICES, scratch, voice, write};
 use common::stand::{self, Stand};
 use common::tools;
+use mixminus::bench::relay::{Impairment, Relay};
 use mixminus::join::client::Client;
 use mixminus::join::media::MediaOptions;
 use mixminus::join::opus::VoiceSettings;
@@ -169,8 +169,12 @@ impl Pair {
         };
         let listener = stand::join(&stand.url(&room), "ear", Some(way.bitrate_bps), media).await;
         // A relay of its own for each: in whatever order their packets come, each voice loses the same.
-        let relay = Relay::start(stand.media(), Impairment::default(), SEED).await;
-        let proxy = SignalProxy::start(stand.http(), relay.front).await;
+        let loopback = stand.media().ip();
+        let mut relay = Relay::bind(loopback, Impairment::default(), SEED)
+            .await
+            .unwrap();
+        relay.lead_to(stand.media());
+        let proxy = SignalProxy::start(stand.http(), &relay).await;
         let media = MediaOptions {
             source: Played::boxed(&voice(name), cue),
             voice: VoiceSettings {
@@ -202,19 +206,19 @@ impl Pair {
     /// References and recordings of the pieces.
     async fn finish(self, finder: &mut Finder) -> Vec<PathBuf> {
         let (sent, received) = (self.talker.stats().await, self.listener.stats().await);
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let passage = self.relay.passage();
         println!(
             "{}, {}: {} of {} lost on the way in; sent {} kbit/s, heard {} kbit/s, {} ms concealed by the listener",
             self.way.name,
             self.voice,
-            count(&self.relay.counts.lost),
-            count(&self.relay.counts.offered),
+            passage.lost,
+            passage.offered,
             sent.sent_bytes * 8 / sent.sent_packets / 20,
             received.received_bytes * 8 / received.received_packets / 20,
             received.concealed_ms,
         );
         assert!(
-            count(&self.relay.counts.offered) > 1_000,
+            passage.offered > 1_000,
             "the voice does not go through the relay"
         );
         self.listener.leave().await.unwrap();

@@ -1,0 +1,74 @@
+//! What is done to packets before they are PCM: storage, and playout with its decoder.
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion};
+use mixer::codec::opus::OpusDecoder;
+use mixer::format::Layout;
+use mixer::jitter::{Inserted, JitterBuffer};
+use mixer::playout::Playout;
+use mixer::{Frame, Packet, RtpTime, Seq, Time};
+
+use crate::scene::{TICK, speech};
+
+pub fn bench(criterion: &mut Criterion) {
+    stores(criterion);
+    playouts(criterion);
+}
+
+/// One packet in and one out, while so many wait.
+fn stores(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("jitter buffer");
+    let payload = [7; 80];
+    for waiting in [1i64, 5, 20] {
+        for (order, swap) in [("in order", 0), ("each pair swapped", 1)] {
+            let mut buffer = JitterBuffer::new();
+            let mut next = 0;
+            let mut insert = |buffer: &mut JitterBuffer| {
+                let seq: i64 = next ^ swap;
+                next += 1;
+                let stored = buffer.insert(seq, seq * 960, 960, false, black_box(&payload));
+                assert_eq!(stored, Inserted::Stored);
+            };
+            (0..waiting).for_each(|_| insert(&mut buffer));
+            group.bench_function(BenchmarkId::new(order, waiting), |bencher| {
+                bencher.iter(|| {
+                    insert(&mut buffer);
+                    black_box(buffer.drop_first());
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+/// One packet in and one tick out, the decoder included.
+fn playouts(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("playout");
+    for (name, lost_every) in [("clean", u64::MAX), ("2 % lost", 50), ("10 % lost", 10)] {
+        let speech = speech();
+        let mut playout =
+            Playout::new(Layout::Mono, TICK, Box::new(OpusDecoder::new(Layout::Mono)));
+        let mut frame = Frame::new(Layout::Mono, TICK);
+        let mut turn = 0u64;
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                turn += 1;
+                let now = Time::from_us(turn * 20_000);
+                if turn % lost_every != 0 {
+                    let packet = Packet {
+                        seq: Seq(turn as u16),
+                        time: RtpTime((turn as u32).wrapping_mul(960)),
+                        ssrc: 1,
+                        marker: turn == 1,
+                        level: None,
+                        payload: speech[turn as usize % speech.len()],
+                    };
+                    black_box(playout.push(&packet, now));
+                }
+                black_box(playout.pull(now, &mut frame));
+            });
+        });
+    }
+    group.finish();
+}

@@ -1,0 +1,87 @@
+//! Roles change: the tick in which a listener begins to talk, and so gets a copy of the group's encoder (a split), the
+//! one in which it goes back (a merge), and one in which nothing happens, all in a room where somebody else talks on.
+
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion};
+use mixer::profile::Profile;
+
+use crate::scene::Scene;
+
+pub fn bench(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("roles");
+    group.sample_size(10);
+    for people in [3, 20, 200] {
+        for (name, turned) in [
+            ("nothing happens", Turned::Nothing),
+            ("split", Turned::Split),
+            ("merge", Turned::Merge),
+        ] {
+            let mut stage = Stage::new(people);
+            group.bench_function(BenchmarkId::new(name, people), |bencher| {
+                bencher
+                    .iter_custom(|switches| (0..switches).map(|_| stage.switch_once(turned)).sum());
+            });
+        }
+    }
+    group.finish();
+}
+
+/// The tick that is timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turned {
+    Nothing,
+    Split,
+    Merge,
+}
+
+/// A room in which the first always talks and the second does now and then.
+struct Stage {
+    scene: Scene,
+}
+
+impl Stage {
+    fn new(people: u32) -> Stage {
+        let mut scene = Scene::new(people, Profile::Voice);
+        (0..150).for_each(|_| scene.turn(1));
+        Stage { scene }
+    }
+
+    /// Lets the second begin to talk and fall silent again; how long the tick in question took.
+    fn switch_once(&mut self, turned: Turned) -> Duration {
+        let alone = self.encodes(1).0;
+        let timed = match turned {
+            Turned::Nothing => self.encodes(1).1,
+            Turned::Split => self.until(2, |encodes| encodes > alone),
+            Turned::Merge => {
+                self.until(2, |encodes| encodes > alone);
+                self.until(1, |encodes| encodes == alone)
+            }
+        };
+        // Back to where it began, whichever of them was timed.
+        self.until(1, |encodes| encodes == alone);
+        timed
+    }
+
+    /// Ticks until one of as many encodes; how long that took.
+    fn until(&mut self, talkers: u32, is_there: impl Fn(u64) -> bool) -> Duration {
+        for _ in 0..PATIENCE_TICKS {
+            let (encodes, took) = self.encodes(talkers);
+            if is_there(encodes) {
+                return took;
+            }
+        }
+        panic!("roles did not change within {PATIENCE_TICKS} ticks");
+    }
+
+    /// One tick: its encodes, and how long it took.
+    fn encodes(&mut self, talkers: u32) -> (u64, Duration) {
+        let encoded = self.scene.encodes();
+        let start = Instant::now();
+        self.scene.turn(talkers);
+        (self.scene.encodes() - encoded, start.elapsed())
+    }
+}
+
+/// Hangover of the gate and of the merge, several times.
+const PATIENCE_TICKS: u32 = 500;
