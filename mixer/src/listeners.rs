@@ -205,7 +205,8 @@ impl Listeners {
         let group = self.groups[index].as_mut()?;
         let theirs = list[group.leader].participant.listener.as_ref()?;
         let asleep = own.is_asleep() && theirs.is_asleep();
-        if !asleep && !(settled && own.can_merge_into(theirs, turn)) {
+        let ready = asleep || settled && own.can_merge_into(theirs, turn);
+        if !ready {
             return None;
         }
         list[place].hearing = Hearing::Grouped(index as u8);
