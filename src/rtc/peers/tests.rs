@@ -5,6 +5,8 @@ use crate::rtc::accept::{AcceptOptions, Acceptor};
 use crate::rtc::config::RtcConfig;
 use bytes::BytesMut;
 use crossbeam_channel::bounded;
+use mixer::RtpTime;
+use mixer::packet::{OutPacket, Payload, Sources};
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
 use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
 use rtc::peer_connection::event::RTCPeerConnectionEvent;
@@ -201,6 +203,40 @@ fn checks_go_out_every_few_seconds_and_their_end_is_noticed() {
     assert!((20 * SECOND..=28 * SECOND).contains(&gone), "{gone:?}");
     assert!(world.peers.participants().is_empty());
     assert_eq!(world.peers.routes.peer_at(client()), None);
+}
+
+#[test]
+fn nothing_is_sent_before_there_are_keys() {
+    let mut world = World::new();
+    let packet = OutPacket {
+        time: RtpTime(0),
+        marker: true,
+        sources: Sources::default(),
+        payload: Payload::copy_from(&[0xf8; 40]).expect("fits"),
+    };
+    let rtp = |world: &mut World| {
+        world.peers.out.datagrams.clear();
+        let strangers = [ParticipantId(8), ID, ParticipantId(9)];
+        let now = world.now;
+        world.peers.send(&strangers, &packet, now);
+        let waiting = world.peers.out.datagrams.iter();
+        waiting.map(|(to, _)| to).collect::<Vec<SocketAddr>>()
+    };
+    world.slow = true;
+    while !world.hold_dtls {
+        assert!(rtp(&mut world).is_empty(), "DTLS is not up");
+        world.step();
+    }
+    assert!(rtp(&mut world).is_empty(), "nor is it now");
+    (world.slow, world.hold_dtls) = (false, false);
+    for mut datagram in std::mem::take(&mut world.held) {
+        let now = world.now;
+        world.peers.dispatch(client(), &mut datagram, now);
+    }
+    world
+        .until(&RtcEvent::Connected(ID), 5 * SECOND)
+        .expect("connected");
+    assert_eq!(rtp(&mut world), [client()], "to where its path leads");
 }
 
 #[test]
