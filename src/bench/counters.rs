@@ -15,8 +15,12 @@ impl Counters {
         let mut read = Counters::default();
         for line in page.lines() {
             if let Some(declared) = line.strip_prefix("# TYPE ") {
-                if let Some((name, "counter")) = declared.split_once(' ') {
-                    read.counters.push(name.to_owned());
+                match declared.split_once(' ') {
+                    Some((name, "counter")) => read.counters.push(name.to_owned()),
+                    Some((name, "histogram")) => read
+                        .counters
+                        .extend(["_bucket", "_sum", "_count"].map(|part| format!("{name}{part}"))),
+                    _ => {}
                 }
                 continue;
             }
@@ -32,7 +36,8 @@ impl Counters {
         read
     }
 
-    /// How far counters have gone on since `before`, and what else stands at.
+    /// How far counters have gone on since `before`, and what else stands at. Of a histogram there are percentiles
+    /// instead of its parts: the bounds under which so many lie.
     pub(super) fn since(&self, before: &Counters) -> BTreeMap<String, f64> {
         let grown = |(name, value): (&String, &f64)| {
             let family = name.split('{').next().unwrap_or(name);
@@ -40,8 +45,53 @@ impl Counters {
             let then = before.values.get(name).copied().unwrap_or(0.0);
             (name.clone(), if is_counter { value - then } else { *value })
         };
-        self.values.iter().map(grown).collect()
+        let (parts, mut changes): (BTreeMap<_, _>, BTreeMap<_, _>) = self
+            .values
+            .iter()
+            .map(grown)
+            .partition(|(name, _)| name.contains("_bucket{"));
+        for (name, mut buckets) in histograms(&parts) {
+            buckets.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+            for (percentile, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
+                if let Some(bound) = bound_of(&buckets, share) {
+                    changes.insert(format!("{name} {percentile}"), bound);
+                }
+            }
+        }
+        changes
     }
+}
+
+/// Bounds and how many lie under each, by the histogram's name and its other labels.
+fn histograms(parts: &BTreeMap<String, f64>) -> BTreeMap<String, Vec<(f64, f64)>> {
+    let mut histograms: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
+    for (part, count) in parts {
+        let Some((family, labels)) = part.trim_end_matches('}').split_once("_bucket{") else {
+            continue;
+        };
+        let (bound, others): (Vec<&str>, Vec<&str>) = labels
+            .split(',')
+            .partition(|label| label.starts_with("le=\""));
+        let bound = bound
+            .first()
+            .and_then(|label| label.strip_prefix("le=\""))
+            .and_then(|bound| bound.trim_end_matches('"').parse().ok());
+        if let Some(bound) = bound {
+            let name = match others.is_empty() {
+                true => family.to_owned(),
+                false => format!("{family}{{{}}}", others.join(",")),
+            };
+            histograms.entry(name).or_default().push((bound, *count));
+        }
+    }
+    histograms
+}
+
+/// The least bound under which this share lies; `None` where nothing was counted.
+fn bound_of(buckets: &[(f64, f64)], share: f64) -> Option<f64> {
+    let (_, all) = buckets.last().filter(|(_, all)| *all > 0.0)?;
+    let enough = buckets.iter().find(|(_, count)| *count >= share * all)?;
+    Some(enough.0)
 }
 
 /// How many deadlines were missed, by what the names say.
@@ -54,7 +104,7 @@ pub(super) fn misses(changes: &BTreeMap<String, f64>) -> f64 {
 
 /// Whether a figure is about mixing, and so of interest beside a measurement of it.
 pub(super) fn is_about_mixing(name: &str) -> bool {
-    ["mixer", "governor", "tick", "encode", "refused"]
+    ["mixer", "slot", "governor", "tick", "encode", "refused"]
         .iter()
         .any(|it| name.contains(it))
 }
@@ -70,6 +120,24 @@ mod tests {
         "# HELP a_total A.\n# TYPE a_total counter\na_total 3\n# TYPE load gauge\nload 0.5\n";
     const AFTER: &str = "# TYPE a_total counter\na_total 10\n# TYPE load gauge\nload 0.25\n\
         # TYPE x_skipped_slots_total counter\nx_skipped_slots_total{mixer=\"0\"} 2\nx_skipped_slots_total{mixer=\"1\"} 1\nodd\n";
+
+    #[test]
+    fn of_histograms_there_are_percentiles() {
+        let page = |low: u32, high: u32, all: u32| {
+            format!(
+                "# TYPE late_seconds histogram\nlate_seconds_bucket{{mixer=\"0\",le=\"0.001\"}} {low}\n\
+                 late_seconds_bucket{{mixer=\"0\",le=\"0.01\"}} {high}\n\
+                 late_seconds_bucket{{mixer=\"0\",le=\"+Inf\"}} {all}\n"
+            )
+        };
+        let before = Counters::read(&page(5, 9, 100));
+        let changes = Counters::read(&page(905, 1_008, 1_100)).since(&before);
+        let bound = |name: &str| changes[&format!("late_seconds{{mixer=\"0\"}} {name}")];
+        assert_eq!((bound("p50"), bound("p99")), (0.001, 0.01));
+        assert_eq!(bound("p99.9"), 0.01);
+        assert_eq!(changes.len(), 3);
+        assert!(before.since(&before).is_empty(), "nothing was counted");
+    }
 
     #[test]
     fn counters_are_told_from_levels() {

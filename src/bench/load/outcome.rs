@@ -85,12 +85,13 @@ impl Outcome {
 
     /// What a listener costs more than the talkers alone, or a talker more than nobody.
     fn each(&self, row: &Row) -> (f64, f64) {
-        let (before, heads) = match (&self.talkers_alone, &self.base) {
-            (Some((_, alone)), _) => (alone, row.listeners),
-            (None, Some(base)) => (base, row.talkers),
+        let (before, others) = match (&self.talkers_alone, &self.base) {
+            (Some((talkers, alone)), _) => (alone, *talkers),
+            (None, Some(base)) => (base, 0),
             (None, None) => return (f64::NAN, f64::NAN),
         };
-        let heads = heads.max(1) as f64;
+        // Those who got in, which may be fewer than were meant to.
+        let heads = row.figures.tally.clients.saturating_sub(others).max(1) as f64;
         let cpu = (row.figures.cpu_percent() - before.cpu_percent()) / heads;
         let memory = (row.figures.rss_bytes() - before.rss_bytes()) / heads / 1e3;
         (cpu, memory)
@@ -191,7 +192,7 @@ impl Outcome {
         let rows = names.iter().map(|name| {
             let values = self.rows.iter().map(|row| row.figures.says.get(*name));
             let mut cells = vec![(*name).clone()];
-            cells.extend(values.map(|value| number(value.copied().unwrap_or(f64::NAN), 3)));
+            cells.extend(values.map(|value| said(value.copied().unwrap_or(f64::NAN))));
             cells
         });
         (!names.is_empty()).then(|| Table {
@@ -288,6 +289,11 @@ impl Outcome {
             ] {
                 report.value(format!("{name}_{what}"), value);
             }
+            for (said, value) in &row.figures.says {
+                if is_about_mixing(said) {
+                    report.value(format!("{name}_says_{}", plain(said)), *value);
+                }
+            }
             for (ear, heard) in tally.heard.iter().enumerate() {
                 report.value(format!("{name}_ear_{ear}_dbfs"), heard.level_dbfs);
                 report.value(format!("{name}_ear_{ear}_packets"), heard.packets as f64);
@@ -331,6 +337,24 @@ pub(in crate::bench) fn number(value: f64, decimals: usize) -> String {
     }
 }
 
+/// A figure of whatever size, without the zeros that say nothing.
+fn said(value: f64) -> String {
+    let text = number(value, 5);
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+/// A name without what lines for scripts cannot hold.
+fn plain(name: &str) -> String {
+    let words = name.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '.');
+    words
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join("_")
+}
+
 const NOTES: [&str; 4] = [
     "CPU is of one core, user and system time of the server's process; each listener's share is what the server costs \
      more than with the talkers alone, in the same run.",
@@ -348,6 +372,11 @@ mod tests {
     fn figures_that_are_none_are_not_shown() {
         assert_eq!(number(f64::NAN, 2), "-");
         assert_eq!(number(1.005, 1), "1.0");
+        assert_eq!(
+            (said(0.0005), said(1_200.0)),
+            ("0.0005".into(), "1200".into())
+        );
+        assert_eq!(plain("a_s{mixer=\"0\"} p99.9"), "a_s_mixer_0_p99.9");
         let outcome = Outcome::new(&TargetSpec::Own, "x".to_owned());
         let report = outcome.report();
         assert_eq!((report.tables.len(), report.plots.len()), (1, 0));
