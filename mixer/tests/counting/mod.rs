@@ -1,8 +1,8 @@
 //! `malloc` and `free` of the test binary that includes this: they count and hand on to glibc's.
 //!
 //! Rust's allocator and the C of libopus are both linked to them. Either the calls of one piece of
-//! work are counted ([`calls_of`]), or the bytes that it keeps ([`bytes_kept_by`]), or the calls of
-//! another thread for as long as it is watched ([`watch`]).
+//! work are counted ([`calls_of`]), or the bytes that it keeps ([`bytes_kept_by`]), or the calls of other
+//! threads for as long as they are watched ([`watch`]).
 
 #![allow(unsafe_code, reason = "malloc and free are C symbols")]
 #![allow(dead_code, reason = "each test binary uses its own part")]
