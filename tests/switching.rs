@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use common::calm::{ATTEMPTS, Watch};
 use common::measure::{Probe, percentile};
-use common::sound::{RATE, TONES_HZ, Tone};
+use common::sound::{RATE, TONES_HZ, Tone, scratch, write};
 use common::stand::Stand;
 use common::wire::{Sent, Wire};
 use mixer::Payload;
@@ -193,12 +193,16 @@ enum Verdict {
 
 struct Judge {
     tones: [Probe; PEOPLE],
-    beside: [[Probe; BESIDE_HZ.len()]; PEOPLE],
+    beside: [Vec<Probe>; PEOPLE],
 }
 
 impl Judge {
     fn new() -> Judge {
-        let beside = |hz| BESIDE_HZ.map(|offset| Probe::new(hz + offset, WINDOW));
+        let beside = |hz| {
+            let offsets = BESIDE_HZ.iter().flat_map(|offset| [-offset, *offset]);
+            let probes = offsets.map(|offset| Probe::new(hz + offset, WINDOW));
+            probes.collect()
+        };
         Judge {
             tones: SAY_HZ.map(|hz| Probe::new(hz, WINDOW)),
             beside: SAY_HZ.map(beside),
@@ -239,7 +243,17 @@ impl Judge {
                     both += usize::from(on[me] && on.iter().filter(|on| **on).count() > 1);
                 }
                 Verdict::Noise { .. } if stalled() => noise += 1,
-                verdict => panic!("{} Hz, sample {at}, {on:?}: {verdict:?}", SAY_HZ[me]),
+                verdict => {
+                    let file = scratch("switching").join(format!("{}-was-sent.wav", SAY_HZ[me]));
+                    write(&file, &sent.pcm);
+                    let calm = if stalled() { "not calm" } else { "calm" };
+                    panic!(
+                        "{} Hz, {on:?}, machine {calm}: {verdict:?} at {:.2} s of {}",
+                        SAY_HZ[me],
+                        at as f64 / RATE as f64,
+                        file.display()
+                    );
+                }
             }
         }
         let windows = under_db.len() + noise;
@@ -341,5 +355,6 @@ const WINDOW: usize = RATE / 5;
 /// From one window to the next.
 const STEP: usize = RATE / 20;
 
-/// Far enough from a tone not to hold any of it, as in `measure.rs`.
-const BESIDE_HZ: [f64; 6] = [-41.0, -29.0, -17.0, 17.0, 29.0, 41.0];
+/// Far enough from a tone not to hold any of it, and from the others'. So many that a noise sticks out
+/// over all of them by chance in one window of ten thousand only.
+const BESIDE_HZ: [f64; 10] = [17.0, 27.0, 37.0, 47.0, 57.0, 67.0, 77.0, 87.0, 97.0, 107.0];
