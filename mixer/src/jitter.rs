@@ -233,11 +233,12 @@ impl core::fmt::Debug for JitterBuffer {
 /// Packets at most: the longest wait allowed, in the shortest packets (half a second of 2.5 ms).
 const ENTRIES: usize = 200;
 
-/// Bytes of one cell: an ordinary voice packet of 20 ms fits in one.
-const CELL_BYTES: usize = 96;
+/// Bytes of one cell: the shortest packets fit in one, an ordinary voice packet of 20 ms in two.
+const CELL_BYTES: usize = 64;
 
-/// Cells at most: 24 kB, half a second at 384 kbit/s.
-const CELLS: usize = 256;
+/// Cells at most: one for each packet, and 13 kB, the longest wait that is ever aimed for (a quarter of
+/// a second) at 400 kbit/s.
+const CELLS: usize = ENTRIES;
 
 const NO_CELL: u16 = u16::MAX;
 

@@ -36,7 +36,8 @@ pub struct Participant {
     pub(crate) layout: Layout,
     pub(crate) tick: TickLength,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) strip: Option<Strip>,
+    /// In a box of its own: who only listens is small.
+    pub(crate) strip: Option<Box<Strip>>,
     /// Its stream; none while another thread encodes it, and none if it will only ever hear another
     /// one's.
     pub(crate) listener: Option<Box<Listener>>,
@@ -77,7 +78,7 @@ impl Participant {
             shared,
             strip: decoder
                 .filter(|_| config.talks)
-                .map(|decoder| Strip::new(layout, tick, decoder)),
+                .map(|decoder| Box::new(Strip::new(layout, tick, decoder))),
             listener: config
                 .listens
                 .zip(encoder)
@@ -92,6 +93,6 @@ impl Participant {
 
     /// Whether leaving the bus now would be heard as a cut.
     pub(crate) fn is_audible(&self) -> bool {
-        self.strip.as_ref().is_some_and(Strip::is_audible)
+        self.strip.as_ref().is_some_and(|strip| strip.is_audible())
     }
 }

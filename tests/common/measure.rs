@@ -71,6 +71,35 @@ pub fn level_db(pcm: &[f32], hz: f64) -> f64 {
     decibels(2.0 * sum.norm() / weight)
 }
 
+/// Measures one frequency in many windows of one length: the same as [`level_db`], prepared.
+pub struct Probe(Vec<Complex<f32>>);
+
+impl Probe {
+    /// For windows of `len` samples.
+    pub fn new(hz: f64, len: usize) -> Probe {
+        let weight = |at: usize| 0.5 - 0.5 * (TAU * at as f64 / (len - 1) as f64).cos();
+        let total: f64 = (0..len).map(weight).sum();
+        let turned = |at: usize| {
+            let turns = (hz * at as f64 / RATE as f64).fract();
+            Complex::from_polar(2.0 * weight(at) / total, -TAU * turns)
+        };
+        let points = (0..len).map(turned);
+        Probe(
+            points
+                .map(|point| Complex::new(point.re as f32, point.im as f32))
+                .collect(),
+        )
+    }
+
+    /// Level of the sine in dBFS, under one Hann window.
+    pub fn level_db(&self, window: &[f32]) -> f64 {
+        assert_eq!(window.len(), self.0.len());
+        let pairs = window.iter().zip(&self.0);
+        let sum: Complex<f32> = pairs.map(|(sample, point)| point * sample).sum();
+        decibels(sum.norm().into())
+    }
+}
+
 /// Where a known voice stands in a recording and how much of it is there.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {

@@ -11,7 +11,7 @@ use mixminus::join::client::{Client, ClientOptions};
 use mixminus::join::media::MediaOptions;
 use mixminus::join::session::Room;
 use mixminus::server::Server;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A running server.
 pub struct Stand {
@@ -84,6 +84,20 @@ impl Stand {
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Mutes somebody, or no longer; comes back when it is in force.
+    pub async fn mute(&self, room: &str, participant: &str, muted: bool) {
+        let path = format!("/v1/rooms/{room}/participants/{participant}");
+        let request = self.http.patch(format!("http://{}{path}", self.http()));
+        let body = json!({ "muted": muted }).to_string();
+        let request = request
+            .header("content-type", "application/json")
+            .body(body);
+        let answer = request.send().await.expect("the server answers");
+        let status = answer.status();
+        let problem = answer.text().await.expect("the server answers in text");
+        assert!(status.is_success(), "{status}: {problem}");
     }
 
     /// A figure of `/metrics`, by its name and label as they stand there.

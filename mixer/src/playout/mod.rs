@@ -27,7 +27,9 @@ use self::govern::SIMILAR;
 
 use crate::codec::{Decode, SKETCH_RATE_HZ};
 use crate::delay::DelayEstimator;
-use crate::format::{Layout, MAX_PACKET_SAMPLES, MAX_TICK_SAMPLES, SAMPLE_RATE_HZ, TickLength};
+use crate::format::{
+    Layout, MAX_PACKET_SAMPLES, MAX_TICK_SAMPLES, MIN_PACKET_SAMPLES, SAMPLE_RATE_HZ, TickLength,
+};
 use crate::frame::Frame;
 use crate::gate::Reading;
 use crate::jitter::{Inserted, JitterBuffer};
@@ -500,8 +502,11 @@ const RUN_UP_SAMPLES: usize = 2_880;
 /// The longest packet that is sketched: 60 ms.
 const SKETCH_SAMPLES: usize = 60 * SKETCH_RATE_HZ as usize / 1_000;
 
-/// The queue holds a tick, the packets a splice looks at, and the longest packet on top.
-const QUEUE_SAMPLES: usize = 2 * MAX_PACKET_SAMPLES + 2 * MAX_TICK_SAMPLES + 2 * MAX_LAG;
+/// The queue holds what one tick takes, resampled by a little, and what a splice looks at; onto that,
+/// when it is a sample short of it, comes the longest packet or the guess in its place, which is
+/// rounded up to the shortest. At 48 kHz nothing of a strip is larger.
+const QUEUE_SAMPLES: usize =
+    2 * MAX_TICK_SAMPLES + 2 * MAX_LAG + MAX_PACKET_SAMPLES + MIN_PACKET_SAMPLES;
 
 /// This much beyond the target is not worth playing: 200 ms.
 const STALE_SAMPLES: i64 = 9_600;

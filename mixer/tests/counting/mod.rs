@@ -1,8 +1,8 @@
 //! `malloc` and `free` of the test binary that includes this: they count and hand on to glibc's.
 //!
 //! Rust's allocator and the C of libopus are both linked to them. Either the calls of one piece of
-//! work are counted ([`calls_of`]), or those of another thread for as long as it is watched
-//! ([`watch`]).
+//! work are counted ([`calls_of`]), or the bytes that it keeps ([`bytes_kept_by`]), or the calls of other
+//! threads for as long as they are watched ([`watch`]).
 
 #![allow(unsafe_code, reason = "malloc and free are C symbols")]
 #![allow(dead_code, reason = "each test binary uses its own part")]
@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 thread_local! {
     static COUNTING: Cell<bool> = const { Cell::new(false) };
     static CALLS: Cell<u64> = const { Cell::new(0) };
+    static BYTES: Cell<i64> = const { Cell::new(0) };
 }
 
 /// Runs `work` and says how often it allocated or freed.
@@ -23,6 +24,13 @@ pub fn calls_of<T>(work: impl FnOnce() -> T) -> (T, u64) {
     let result = work();
     COUNTING.set(false);
     (result, CALLS.get() - before)
+}
+
+/// Runs `work` and says by how much memory it holds more afterwards, as `malloc` rounds it up.
+pub fn bytes_kept_by<T>(work: impl FnOnce() -> T) -> (T, i64) {
+    let before = BYTES.get();
+    let (result, _) = calls_of(work);
+    (result, BYTES.get() - before)
 }
 
 /// The threads that are watched, by their numbers in the system; 0 is none.
@@ -59,8 +67,26 @@ fn count() {
     }
 }
 
+/// Takes note of memory that is given out.
+fn given(at: *mut c_void) -> *mut c_void {
+    if COUNTING.get() {
+        // SAFETY: `at` was just allocated, or is null, of which it says 0.
+        BYTES.set(BYTES.get() + unsafe { malloc_usable_size(at) } as i64);
+    }
+    at
+}
+
+/// Takes note of memory that is about to be taken back.
+fn taken(at: *mut c_void) {
+    if COUNTING.get() {
+        // SAFETY: the caller frees `at` after this, or it is null.
+        BYTES.set(BYTES.get() - unsafe { malloc_usable_size(at) } as i64);
+    }
+}
+
 unsafe extern "C" {
     fn gettid() -> c_int;
+    fn malloc_usable_size(at: *mut c_void) -> usize;
     fn __libc_malloc(size: usize) -> *mut c_void;
     fn __libc_calloc(count: usize, size: usize) -> *mut c_void;
     fn __libc_realloc(at: *mut c_void, size: usize) -> *mut c_void;
@@ -74,31 +100,32 @@ unsafe extern "C" {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn malloc(size: usize) -> *mut c_void {
     count();
-    unsafe { __libc_malloc(size) }
+    given(unsafe { __libc_malloc(size) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn calloc(items: usize, size: usize) -> *mut c_void {
     count();
-    unsafe { __libc_calloc(items, size) }
+    given(unsafe { __libc_calloc(items, size) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn realloc(at: *mut c_void, size: usize) -> *mut c_void {
     count();
-    unsafe { __libc_realloc(at, size) }
+    taken(at);
+    given(unsafe { __libc_realloc(at, size) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut c_void {
     count();
-    unsafe { __libc_memalign(align, size) }
+    given(unsafe { __libc_memalign(align, size) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memalign(align: usize, size: usize) -> *mut c_void {
     count();
-    unsafe { __libc_memalign(align, size) }
+    given(unsafe { __libc_memalign(align, size) })
 }
 
 #[unsafe(no_mangle)]
@@ -106,7 +133,7 @@ unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, align: usize, size: u
     const OUT_OF_MEMORY: c_int = 12;
     count();
     unsafe {
-        *out = __libc_memalign(align, size);
+        *out = given(__libc_memalign(align, size));
         if (*out).is_null() { OUT_OF_MEMORY } else { 0 }
     }
 }
@@ -114,5 +141,6 @@ unsafe extern "C" fn posix_memalign(out: *mut *mut c_void, align: usize, size: u
 #[unsafe(no_mangle)]
 unsafe extern "C" fn free(at: *mut c_void) {
     count();
+    taken(at);
     unsafe { __libc_free(at) }
 }

@@ -130,6 +130,11 @@ pub struct Talker {
 }
 
 impl Talker {
+    /// Encodes what it says in another way from now on.
+    pub fn send_as(&mut self, recipe: &Recipe) {
+        self.encoder = Some(OpusEncoder::new(recipe));
+    }
+
     /// Goes on elsewhere in what it says; its media clock has gone on meanwhile.
     pub fn speak_from(&mut self, sample: u64) {
         self.sample = sample;

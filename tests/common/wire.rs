@@ -1,0 +1,115 @@
+//! What a client is sent, decoded packet by packet: no playout bends it, or puts anything in.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use mixer::codec::Decode;
+use mixer::codec::opus::OpusDecoder;
+use mixer::format::Layout;
+use mixminus::join::tap::Tap;
+use rtc::rtp::header::Header;
+
+use crate::common::sound::RATE;
+
+/// Keeps every packet that arrives.
+#[derive(Default)]
+pub struct Wire(Mutex<Vec<Arrived>>);
+
+struct Arrived {
+    at: Instant,
+    seq: u16,
+    time: u32,
+    payload: Vec<u8>,
+}
+
+impl Tap for Wire {
+    fn received(&self, at: Instant, header: &Header, payload: &[u8]) {
+        self.0.lock().expect("no panic while held").push(Arrived {
+            at,
+            seq: header.sequence_number,
+            time: header.timestamp,
+            payload: payload.to_vec(),
+        });
+    }
+}
+
+/// What was sent, on the sender's media clock.
+pub struct Sent {
+    pub pcm: Vec<f32>,
+    /// When the mix of the first sample was made, but for what the way takes.
+    pub began: Instant,
+    pub packets: usize,
+    pub lost: usize,
+}
+
+impl Wire {
+    /// What came so far.
+    pub fn payloads(&self) -> Vec<Vec<u8>> {
+        let packets = self.0.lock().expect("no panic while held");
+        packets
+            .iter()
+            .map(|packet| packet.payload.clone())
+            .collect()
+    }
+
+    /// Decodes what came so far, in the order in which it was sent. What was lost is concealed; where
+    /// nothing was sent there is silence.
+    pub fn decode(&self) -> Sent {
+        let mut packets = self.0.lock().expect("no panic while held");
+        let (first_seq, first_time) = match packets.first() {
+            Some(first) => (first.seq, first.time),
+            None => panic!("nothing was sent"),
+        };
+        // Far less is sent in a test than would wrap.
+        let place = |packet: &Arrived| packet.seq.wrapping_sub(first_seq) as i16;
+        let sample = |packet: &Arrived| packet.time.wrapping_sub(first_time) as usize;
+        packets.sort_by_key(place);
+        let mut decoder = OpusDecoder::new(Layout::Mono);
+        let (mut pcm, mut lost, mut next_place) = (Vec::new(), 0, 0);
+        for packet in packets.iter() {
+            let missing = (place(packet) - next_place).max(0) as usize;
+            for _ in 0..missing.min(CONCEALED) {
+                append(&mut pcm, |frame| decoder.conceal(frame));
+            }
+            lost += missing;
+            next_place = place(packet) + 1;
+            pcm.resize(sample(packet), 0.0);
+            append(&mut pcm, |frame| {
+                let samples = decoder.decode(&packet.payload, frame);
+                assert_eq!(samples, Ok(frame.len()), "packets of 20 ms are sent");
+            });
+        }
+        let began = packets
+            .iter()
+            .filter_map(|packet| packet.at.checked_sub(samples(sample(packet))));
+        Sent {
+            began: began.min().expect("there are packets"),
+            packets: packets.len(),
+            pcm,
+            lost,
+        }
+    }
+}
+
+impl Sent {
+    /// When the mix of a sample was made, but for what the way takes.
+    pub fn instant_of(&self, sample: usize) -> Instant {
+        self.began + samples(sample)
+    }
+}
+
+fn append(pcm: &mut Vec<f32>, fill: impl FnOnce(&mut [f32])) {
+    let end = pcm.len();
+    pcm.resize(end + PACKET, 0.0);
+    fill(&mut pcm[end..]);
+}
+
+fn samples(count: usize) -> Duration {
+    Duration::from_secs_f64(count as f64 / RATE as f64)
+}
+
+/// Samples of a packet.
+const PACKET: usize = RATE / 50;
+
+/// Packets in a row that are made good; after that there is nothing left to guess from.
+const CONCEALED: usize = 5;

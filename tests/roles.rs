@@ -1,0 +1,255 @@
+//! How good a voice stays for who listens while roles change: PESQ wide-band of the same packets, once
+//! through a room in which nothing else happens, and once while the streams in it are split, copied
+//! and merged. In virtual time.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
+
+mod common {
+    pub mod sound;
+    pub mod tools;
+}
+#[path = "../mixer/tests/stage/mod.rs"]
+mod stage;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use common::sound::{RATE, VOICES, scratch, voice, write};
+use common::tools;
+use mixer::ParticipantId;
+use mixer::codec::Decode;
+use mixer::codec::opus::OpusDecoder;
+use mixer::command::Command;
+use mixer::format::Layout;
+use mixer::profile::Profile;
+use mixer::room::RoomSettings;
+use stage::{Stage, recipe};
+
+/// How much worse a listener may fare, in PESQ-WB.
+const DROP: f64 = 0.05;
+
+/// Whose voice is judged.
+const SPEAKS: u32 = 1;
+
+/// The first who listens: as long as he does nothing else, his stream is the one sent to all.
+const LEADS: u32 = 2;
+
+/// Comes after him.
+const FOLLOWS: u32 = 3;
+
+/// Never does anything but listen.
+const LISTENS: u32 = 4;
+
+/// From one time that somebody begins to speak to the next: 10 times a minute.
+const PERIOD: usize = 6 * RATE;
+
+/// How long he then speaks.
+const WORDS: usize = 2 * RATE;
+
+/// What happens beside the voice, and who is judged by what he hears of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Scene {
+    /// Nothing.
+    Calm,
+    /// A listener speaks himself, as loud as the voice. He hears nothing of that, but the stream to
+    /// which he comes back has carried it to the others.
+    Speaks(u32),
+    /// The two before the last speak in turns, too quietly to be heard beside the voice: what changes is
+    /// who makes the stream that is sent to all.
+    Whisper,
+    /// They leave, one after the other.
+    Leave,
+}
+
+impl Scene {
+    fn judged(self) -> u32 {
+        match self {
+            Scene::Speaks(listener) => listener,
+            _ => LISTENS,
+        }
+    }
+
+    /// What a listener says beside the voice.
+    fn says(self, who: u32, aside: &Arc<[f32]>) -> impl FnMut(u64) -> f32 + Send + 'static {
+        let (gain, delay) = match self {
+            Scene::Speaks(speaker) if speaker == who => (1.0, 0),
+            Scene::Whisper if who == LEADS => (WHISPER, 0),
+            Scene::Whisper if who == FOLLOWS => (WHISPER, PERIOD / 2),
+            _ => (0.0, 0),
+        };
+        let aside = Arc::clone(aside);
+        move |sample| {
+            let at = sample as usize + delay;
+            match at % PERIOD {
+                PAUSE.. => gain * aside[at % aside.len()],
+                _ => 0.0,
+            }
+        }
+    }
+}
+
+/// What somebody was sent, by media time.
+type Stream = BTreeMap<u32, Vec<u8>>;
+
+/// Plays a scene to the end of the voice; gives what each was sent.
+fn play(scene: Scene, said: &Arc<[f32]>, aside: &Arc<[f32]>) -> BTreeMap<u32, Stream> {
+    let mut stage = Stage::new(RoomSettings {
+        // Whispers count.
+        gate_db: None,
+        ..RoomSettings::default()
+    });
+    let voice = Arc::clone(said);
+    stage.join(
+        SPEAKS,
+        move |at| voice.get(at as usize).copied().unwrap_or(0.0),
+        None,
+    );
+    stage.talkers[0].send_as(&recipe(Profile::Voice));
+    for listener in [LEADS, FOLLOWS, LISTENS] {
+        stage.join_clear(listener, scene.says(listener, aside));
+    }
+    for tick in 0..said.len() / TICK + 25 {
+        if scene == Scene::Leave
+            && (tick * TICK).is_multiple_of(PERIOD)
+            && let leaver @ (LEADS | FOLLOWS) = (tick * TICK / PERIOD) as u32 + 1
+        {
+            stage.engine.apply(
+                Command::RemoveParticipant(ParticipantId(leaver)),
+                &mut stage.sink,
+            );
+            stage.talkers.retain(|talker| talker.id.0 != leaver);
+        }
+        stage.turn();
+    }
+    let mut streams = BTreeMap::<u32, Stream>::new();
+    for (to, packet) in &stage.sink.packets {
+        let payload = packet.payload.as_slice().to_vec();
+        streams
+            .entry(to.0)
+            .or_default()
+            .insert(packet.time.0, payload);
+    }
+    streams
+}
+
+/// What is heard of a stream. `clumsy`: as if every change of roles cost a packet and the decoder what
+/// it knew.
+fn decode(stream: &Stream, clumsy: bool) -> Vec<f32> {
+    let mut decoder = OpusDecoder::new(Layout::Mono);
+    let first = *stream.keys().next().expect("something was sent");
+    let mut pcm = Vec::new();
+    for (time, payload) in stream {
+        // Where nothing was sent there is silence.
+        pcm.resize((time - first) as usize, 0.0);
+        if clumsy && pcm.len().is_multiple_of(PERIOD / 2) {
+            decoder = OpusDecoder::new(Layout::Mono);
+            continue;
+        }
+        let mut frame = [0.0; TICK];
+        assert_eq!(decoder.decode(payload, &mut frame), Ok(TICK));
+        pcm.extend(frame);
+    }
+    pcm
+}
+
+/// How often one who had a stream of his own is sent the same as another again.
+fn merges(own: &Stream, other: &Stream) -> usize {
+    let pairs = own
+        .iter()
+        .map(|(time, payload)| other.get(time) == Some(payload));
+    let same: Vec<bool> = pairs.collect();
+    // Two who hear nothing are sent the same for a packet or two.
+    let runs = same.chunk_by(|a, b| a == b).filter(|run| run.len() >= 10);
+    let runs: Vec<bool> = runs.map(|run| run[0]).collect();
+    runs.windows(2).filter(|pair| !pair[0] && pair[1]).count()
+}
+
+/// What somebody heard of a voice.
+struct Recording<'a> {
+    name: String,
+    said: &'a [f32],
+    heard: Vec<f32>,
+}
+
+/// Mean PESQ-WB of the pieces of the voices.
+fn score(recordings: &[Recording<'_>]) -> f64 {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for Recording { name, said, heard } in recordings {
+        let recording = scratch("roles").join(format!("{name}-heard.wav"));
+        write(&recording, heard);
+        for (number, piece) in said.chunks_exact(PIECE).enumerate() {
+            let reference = scratch("roles").join(format!("{name}-{number}-said.wav"));
+            write(&reference, piece);
+            files.extend([reference, recording.clone()]);
+        }
+    }
+    let scores = tools::python("quality.py", files);
+    for pair in scores["pairs"].as_array().unwrap() {
+        let correlation = pair["correlation"].as_f64();
+        assert!(correlation > Some(0.5), "this is another voice: {pair}");
+    }
+    scores["pesq_wb_mean"].as_f64().unwrap()
+}
+
+/// The mean of a scene over the human voices, a minute of them in all, and how often listeners came
+/// back to the stream of the others.
+fn listen(scene: Scene, clumsy: bool) -> (f64, usize) {
+    let voices: Vec<Arc<[f32]>> = VOICES[..3].iter().map(|name| voice(name)).collect();
+    let (mut recordings, mut merged) = (Vec::new(), 0);
+    for (number, said) in voices.iter().enumerate() {
+        let streams = play(scene, said, &voices[(number + 1) % voices.len()]);
+        let others = [LEADS, FOLLOWS].map(|who| merges(&streams[&who], &streams[&LISTENS]));
+        merged += others.iter().sum::<usize>();
+        recordings.push(Recording {
+            name: format!("{}-{scene:?}-{clumsy}", VOICES[number]),
+            said,
+            heard: decode(&streams[&scene.judged()], clumsy),
+        });
+    }
+    (score(&recordings), merged)
+}
+
+#[test]
+fn a_voice_stays_as_good_while_roles_change() {
+    let (calm, _) = listen(Scene::Calm, false);
+    println!("calm: PESQ-WB {calm:.3}");
+    let (clumsy, _) = listen(Scene::Calm, true);
+    println!(
+        "a packet lost at every change: PESQ-WB {clumsy:.3}, {:.3} less",
+        calm - clumsy
+    );
+    assert!(
+        calm - clumsy > DROP,
+        "what must not happen would not be noticed"
+    );
+    for (scene, at_least) in [
+        (Scene::Speaks(LEADS), 10),
+        (Scene::Speaks(FOLLOWS), 10),
+        (Scene::Whisper, 20),
+        (Scene::Leave, 0),
+    ] {
+        let (mean, merged) = listen(scene, false);
+        println!(
+            "{scene:?}: PESQ-WB {mean:.3}, {:.3} less, {merged} merges",
+            calm - mean
+        );
+        assert!(merged >= at_least, "{scene:?}: {merged} merges");
+        assert!(
+            calm - mean <= DROP,
+            "{scene:?}: {mean:.3} instead of {calm:.3}"
+        );
+    }
+}
+
+/// 7 s, as in `quality.rs`.
+const PIECE: usize = 7 * RATE;
+
+/// Samples of a tick and of a packet.
+const TICK: usize = 960;
+
+/// What comes before the words of a period.
+const PAUSE: usize = PERIOD - WORDS;
+
+/// 60 dB under the voice.
+const WHISPER: f32 = 1e-3;
