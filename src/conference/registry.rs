@@ -259,6 +259,7 @@ mod tests {
             connected: false,
             talks: true,
             listens: true,
+            ear: None,
             channel: false,
             bucket: Bucket::default(),
             ice: IceSession::default(),
