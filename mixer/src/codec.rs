@@ -34,7 +34,21 @@ pub trait Decode: Send {
 
     /// Forgets all history, as after a change of the sender's encoder.
     fn reset(&mut self);
+
+    /// Decodes one payload roughly, in order to know how loud it is: to mono at
+    /// [`SKETCH_RATE_HZ`]. Says how many samples it held; `None` if this decoder cannot, or not
+    /// this payload.
+    ///
+    /// History is kept from one sketch to the next, and lost between a sketch and anything else.
+    fn sketch(&mut self, payload: &[u8], pcm: &mut [f32]) -> Option<usize> {
+        let _ = (payload, pcm);
+        None
+    }
 }
+
+/// Sampling rate of a sketch: half the cost of 48 kHz, and still what tells a voice from the noise it
+/// is in.
+pub const SKETCH_RATE_HZ: u32 = 16_000;
 
 /// Turns PCM into payloads.
 ///

@@ -308,10 +308,11 @@ impl Engine {
     /// it is too late.
     fn see_to_offered(&mut self, sink: &mut dyn Sink) {
         while self.jobs_out > 0 {
-            if let Some(mut job) = sink.unbegun() {
-                job.run();
+            // What is done goes out before anything else is begun.
+            if let Some(job) = sink.finished() {
                 self.take_back(job, sink);
-            } else if let Some(job) = sink.finished() {
+            } else if let Some(mut job) = sink.unbegun() {
+                job.run();
                 self.take_back(job, sink);
             } else if sink.is_overdue() {
                 return;

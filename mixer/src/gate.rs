@@ -4,6 +4,7 @@
 
 use core::time::Duration;
 
+use crate::codec::SKETCH_RATE_HZ;
 use crate::format::{SAMPLE_RATE_HZ, TickLength};
 use crate::frame::Frame;
 use crate::units::Decibels;
@@ -42,9 +43,21 @@ impl Reading {
     ///
     /// Real-time: safe.
     pub fn of(frame: &Frame) -> Reading {
-        let window = WINDOW_SAMPLES * frame.layout().channels();
+        Reading::of_windows(frame.samples(), WINDOW_SAMPLES * frame.layout().channels())
+    }
+
+    /// Measures a sketch.
+    ///
+    /// Real-time: safe.
+    pub fn of_sketch(sketch: &[f32]) -> Reading {
+        let window = WINDOW_SAMPLES * SKETCH_RATE_HZ as usize / SAMPLE_RATE_HZ as usize;
+        Reading::of_windows(sketch, window)
+    }
+
+    fn of_windows(samples: &[f32], window: usize) -> Reading {
+        let all_samples = samples.len().max(1);
         let (mut sum, mut loudest, mut peak) = (0.0f32, 0.0f32, 0.0f32);
-        for samples in frame.samples().chunks(window) {
+        for samples in samples.chunks(window) {
             let window = Window::of(samples);
             sum += window.energy;
             loudest = loudest.max(window.energy);
@@ -53,7 +66,7 @@ impl Reading {
         let level =
             |energy: f32, samples: usize| Decibels::from_factor((energy / samples as f32).sqrt());
         Reading {
-            level: level(sum, frame.samples().len()),
+            level: level(sum, all_samples),
             onset: level(loudest, window),
             // The sum is not a number if any sample is none.
             sane: sum.is_finite() && peak <= SANE_PEAK,

@@ -10,9 +10,13 @@
 //! A newcomer's decoder is cold, while a shared encoder relies on what was sent before: a newcomer
 //! hears a fresh stream of its own for the same time, and then merges.
 //!
-//! Every listener's stream lives in its own box, whether used or not: a leader who leaves copies its
-//! state to a successor, and nothing has to be allocated when roles change.
+//! Whoever may talk keeps a stream of its own, whether used or not: a leader who leaves copies its
+//! state to a successor, and nothing has to be allocated when roles change. Who cannot talk will
+//! never need one again once he is in a group, so that his is freed: most of what a listener weighs.
+//! Such a group is led by one of them, whose stream goes to another when he leaves.
 
+use crate::command::Retired;
+use crate::engine::Sink;
 use crate::format::TickLength;
 use crate::listener::{Listener, Tuning, Turn};
 use crate::members::Member;
@@ -94,11 +98,18 @@ impl Listeners {
             copy(list, *leader, place);
             return;
         }
-        let mut others = list.iter();
-        match others.position(|member| member.hearing == Hearing::Grouped(index)) {
+        let is_other = |member: &Member| member.hearing == Hearing::Grouped(index);
+        let cannot_talk = |member: &Member| is_other(member) && !can_talk(member);
+        let heir = list.iter().position(cannot_talk);
+        match heir.or_else(|| list.iter().position(is_other)) {
             Some(successor) => {
-                copy(list, place, successor);
                 *leader = successor;
+                if list[successor].participant.listener.is_some() {
+                    copy(list, place, successor);
+                } else {
+                    // The leader cannot talk either: it is on its way out, or about to get another.
+                    list[successor].participant.listener = list[place].participant.listener.take();
+                }
             }
             None => *group = None,
         }
@@ -121,7 +132,7 @@ impl Listeners {
 
     /// Draws the consequences of who contributes this tick, before anybody is given a mix: splits,
     /// and merges. Says how many newcomers and former contributors are on their own.
-    pub fn regroup(&mut self, list: &mut [Member], turn: Turn) {
+    pub fn regroup(&mut self, list: &mut [Member], turn: Turn, sink: &mut dyn Sink) {
         let mut unsettled = 0;
         for place in 0..list.len() {
             let member = &mut list[place];
@@ -130,7 +141,9 @@ impl Listeners {
                 Hearing::Grouped(_) if member.in_mix => self.split(list, place),
                 Hearing::Grouped(index) => {
                     let index = *index;
-                    if is_looked_at(place, turn) && self.has_changed(member, index) {
+                    // Who cannot talk has no stream to go on with, and is given one from outside.
+                    let is_able = can_talk(member) && is_looked_at(place, turn);
+                    if is_able && self.has_changed(member, index) {
                         self.split(list, place);
                     }
                 }
@@ -139,8 +152,10 @@ impl Listeners {
                     let before_ms = *settled_ms;
                     *settled_ms = before_ms.saturating_add(self.tick.ms());
                     unsettled += 1;
-                    let hurried = unsettled > MAX_UNSETTLED;
-                    self.merge(list, place, turn, before_ms >= HANGOVER_MS || hurried);
+                    let settled = before_ms >= HANGOVER_MS || unsettled > MAX_UNSETTLED;
+                    if let Some(unneeded) = self.merge(list, place, turn, settled) {
+                        sink.retired(Retired::Listener(unneeded));
+                    }
                 }
             }
         }
@@ -165,12 +180,16 @@ impl Listeners {
     }
 
     /// Moves a member that contributes nothing to the group of its key, if it is time; founds the
-    /// group if there is none.
-    fn merge(&mut self, list: &mut [Member], place: usize, turn: Turn, settled: bool) {
+    /// group if there is none. Gives back the stream it will not need any more, if there is one.
+    fn merge(
+        &mut self,
+        list: &mut [Member],
+        place: usize,
+        turn: Turn,
+        settled: bool,
+    ) -> Option<Box<Listener>> {
         let member = &list[place];
-        let Some(own) = &member.participant.listener else {
-            return;
-        };
+        let own = member.participant.listener.as_ref()?;
         let key = Key {
             recipe: *own.recipe(),
             loss_percent: loss_of(member),
@@ -180,18 +199,25 @@ impl Listeners {
             None => false,
         });
         let Some(index) = found else {
-            return self.found(list, place, key);
+            self.found(list, place, key);
+            return None;
         };
-        let Some(Group { leader, .. }) = self.groups[index] else {
-            return;
-        };
-        let Some(theirs) = &list[leader].participant.listener else {
-            return;
-        };
+        let group = self.groups[index].as_mut()?;
+        let theirs = list[group.leader].participant.listener.as_ref()?;
         let asleep = own.is_asleep() && theirs.is_asleep();
-        if asleep || settled && own.can_merge_into(theirs, turn) {
-            list[place].hearing = Hearing::Grouped(index as u8);
+        if !asleep && !(settled && own.can_merge_into(theirs, turn)) {
+            return None;
         }
+        list[place].hearing = Hearing::Grouped(index as u8);
+        if can_talk(&list[place]) {
+            return None;
+        }
+        if can_talk(&list[group.leader]) {
+            copy(list, group.leader, place);
+            group.leader = place;
+            return None;
+        }
+        list[place].participant.listener.take()
     }
 
     /// Makes a member's stream that of a new group; whoever has heard it goes on hearing it.
@@ -222,6 +248,11 @@ fn streams<'a>(
         from.participant.listener.as_deref(),
         to.participant.listener.as_deref_mut(),
     )
+}
+
+/// Whether it may come to contribute, and then needs a stream of its own.
+fn can_talk(member: &Member) -> bool {
+    member.participant.strip.is_some()
 }
 
 fn loss_of(member: &Member) -> u8 {

@@ -37,7 +37,8 @@ pub struct Participant {
     pub(crate) tick: TickLength,
     pub(crate) shared: Arc<Shared>,
     pub(crate) strip: Option<Strip>,
-    /// Its stream; none while another thread encodes it.
+    /// Its stream; none while another thread encodes it, and none if it will only ever hear another
+    /// one's.
     pub(crate) listener: Option<Box<Listener>>,
 }
 

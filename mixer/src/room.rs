@@ -150,7 +150,8 @@ impl Room {
         self.listen(now);
         self.decide();
         let contributors = self.sum();
-        self.listeners.regroup(&mut self.members.list, turn);
+        self.listeners
+            .regroup(&mut self.members.list, turn, hands.sink);
         let mut stats = TickStats {
             contributors,
             ..TickStats::default()

@@ -11,6 +11,8 @@ use crate::codec::Decode;
 use crate::format::{Layout, SAMPLE_RATE_HZ, TickLength};
 use crate::frame::Frame;
 use crate::gate::{Gate, Reading, SANE_PEAK};
+use crate::listener::DTX_MAX_BYTES;
+use crate::opus_toc;
 use crate::packet::Packet;
 use crate::playout::{Playout, PlayoutStats, Pulled, Pushed};
 use crate::units::{Decibels, Gain, Level, Time};
@@ -31,9 +33,13 @@ pub struct Strip {
     frame: Frame,
     gate: Gate,
     silent_since: Option<Time>,
-    /// The sender calls itself silent, and its packets are not decoded.
-    parked: bool,
+    /// Why its packets are not played, if they are not.
+    parked: Option<Parked>,
     unheard: Unheard,
+    /// How long it has been well under the gate.
+    quiet_ms: u32,
+    /// Where its gate opens.
+    gate_db: Option<Decibels>,
     last_arrival: Option<Time>,
     muted: bool,
     gain: Gain,
@@ -54,8 +60,10 @@ impl Strip {
             frame: Frame::new(layout, tick),
             gate: Gate::new(),
             silent_since: None,
-            parked: false,
+            parked: None,
             unheard: Unheard::default(),
+            quiet_ms: 0,
+            gate_db: None,
             last_arrival: None,
             muted: false,
             gain: Gain::UNITY,
@@ -77,14 +85,18 @@ impl Strip {
             _ => self.silent_since = None,
         }
         self.last_arrival = Some(arrival);
-        if self.parked && self.silent_since.is_some() {
-            self.unheard.keep(packet);
-            return self.playout.pass(packet, arrival);
-        }
-        if core::mem::take(&mut self.parked) {
-            for payload in self.unheard.take(packet.ssrc).iter() {
+        if let Some(why) = self.parked {
+            if self.stays_parked(why, packet) {
+                self.unheard.keep(packet);
+                return self.playout.pass(packet, arrival);
+            }
+            self.parked = None;
+            for payload in self.unheard.of(packet.ssrc) {
                 self.playout.run_up(payload);
             }
+        }
+        if self.quiet_ms > 0 {
+            self.unheard.keep(packet);
         }
         self.playout.push(packet, arrival)
     }
@@ -99,9 +111,75 @@ impl Strip {
             && self.loudness <= Decibels::SILENCE
     }
 
-    /// Whether its packets are taken in without being decoded, since their sender calls them silent.
+    /// Whether its packets are taken in without being played, since nobody would hear them.
     pub fn is_parked(&self) -> bool {
-        self.parked
+        self.parked.is_some()
+    }
+
+    /// Whether a parked strip has nothing to say in this packet either.
+    fn stays_parked(&mut self, why: Parked, packet: &Packet) -> bool {
+        match why {
+            Parked::Muted => self.muted,
+            Parked::Silent => self.silent_since.is_some(),
+            Parked::Quiet => self.silent_since.is_some() || self.is_quiet(packet),
+        }
+    }
+
+    /// Whether a packet is too quiet to open the gate: by its sender's word, if that is clear, and
+    /// otherwise by ear.
+    fn is_quiet(&mut self, packet: &Packet) -> bool {
+        let Some(opens_at) = self.gate_db else {
+            return false;
+        };
+        let payload = packet.payload.as_slice();
+        let told = packet.level.map(|level| -f32::from(level.wire()));
+        let is_clear = told.is_some_and(|told_db| told_db < opens_at.0 - CLEARLY_DB);
+        if is_clear || payload.len() <= DTX_MAX_BYTES {
+            self.level = told.map_or(Decibels::SILENCE, Decibels);
+            return true;
+        }
+        if !UnheardPayload::fits(payload) {
+            return false;
+        }
+        let Some(reading) = self.playout.sketch(payload) else {
+            return false;
+        };
+        self.level = reading.level;
+        reading.onset.0 < opens_at.0 - LEAVES_DB
+    }
+
+    /// Parks it, if it has no voice in the mix and none that it might have soon.
+    fn park(&mut self, silent: bool, reading: &Reading) {
+        let is_quiet = match self.gate_db {
+            Some(opens_at) => reading.onset.0 < opens_at.0 - ENTERS_DB,
+            None => false,
+        };
+        self.quiet_ms = match is_quiet {
+            true => self.quiet_ms.saturating_add(self.tick.ms()),
+            false => 0,
+        };
+        if self.applied > 0.0 || self.gate.is_open() || self.parked.is_some() {
+            return;
+        }
+        self.parked = if self.muted {
+            Some(Parked::Muted)
+        } else if silent {
+            Some(Parked::Silent)
+        } else if self.quiet_ms >= QUIET_MS && self.unheard.is_whole() {
+            Some(Parked::Quiet)
+        } else {
+            None
+        };
+        if self.parked.is_some() {
+            self.playout.park();
+            self.loudness = Decibels::SILENCE;
+        }
+        if self.parked == Some(Parked::Quiet) {
+            // A decoder that begins in the middle of a stream is too loud at first.
+            for payload in self.unheard.iter() {
+                let _ = self.playout.sketch(payload);
+            }
+        }
     }
 
     /// Whether a packet that arrives now comes after a pause.
@@ -123,6 +201,13 @@ impl Strip {
         self.gain = gain;
     }
 
+    /// Tells where its gate opens from now on; a parked strip is not told by its ticks.
+    ///
+    /// Real-time: safe.
+    pub fn set_gate(&mut self, gate_db: Option<Decibels>) {
+        self.gate_db = gate_db;
+    }
+
     /// Pulls and decodes one tick, meters it, and says whether there is something to hear.
     ///
     /// A muted strip goes on taking its packets off, so that it is up to date when it is let in
@@ -134,20 +219,19 @@ impl Strip {
             Pulled::Silent => Reading::SILENCE,
             Pulled::Audio | Pulled::Concealed => self.read(),
         };
+        self.gate_db = rules.gate_db;
         if self.muted {
             self.gate.close();
             self.level = Decibels::SILENCE;
             self.loudness = Decibels::SILENCE;
+            self.park(false, &reading);
             return false;
         }
         let silent = self.is_silent_by_its_own_word(rules.now);
         let heard = if silent { Reading::SILENCE } else { reading };
         self.meter(reading.level);
         let open = self.gate.judge(heard, rules.gate_db, self.tick);
-        if silent && !open && self.applied == 0.0 && !self.parked {
-            self.parked = true;
-            self.playout.park();
-        }
+        self.park(silent, &heard);
         open && self.gain > Gain::MUTE
     }
 
@@ -249,6 +333,17 @@ impl Strip {
     }
 }
 
+/// Why a strip's packets are not played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parked {
+    /// It is muted.
+    Muted,
+    /// Its sender calls itself silent (RFC 6464).
+    Silent,
+    /// It has been under the gate for long. What it sends is sketched, to know when that changes.
+    Quiet,
+}
+
 /// The last packets of a parked strip: what a decoder has to know before it can go on.
 #[derive(Debug, Clone, Copy, Default)]
 struct Unheard {
@@ -258,8 +353,16 @@ struct Unheard {
 
 #[derive(Debug, Clone, Copy)]
 struct UnheardPayload {
-    len_bytes: u8,
+    len_bytes: u16,
     bytes: [u8; UNHEARD_BYTES],
+}
+
+impl UnheardPayload {
+    /// Whether it is worth keeping: short enough, and of a duration of which a few will do.
+    fn fits(payload: &[u8]) -> bool {
+        let is_long = opus_toc::shape(payload).is_ok_and(|it| it.frame_samples >= RUN_UP_SAMPLES);
+        is_long && payload.len() <= UNHEARD_BYTES
+    }
 }
 
 impl Default for UnheardPayload {
@@ -283,23 +386,26 @@ impl Unheard {
         let last = &mut self.payloads[RUN_UP_PACKETS - 1];
         *last = UnheardPayload::default();
         let payload = packet.payload.as_slice();
-        // Silence is short. What is longer is left out: the decoder then starts a little colder.
+        if !UnheardPayload::fits(payload) {
+            return;
+        }
         if let Some(bytes) = last.bytes.get_mut(..payload.len()) {
             bytes.copy_from_slice(payload);
-            last.len_bytes = payload.len() as u8;
+            last.len_bytes = payload.len() as u16;
         }
     }
 
-    /// What was kept of this source, oldest first; nothing is kept after that.
-    fn take(&mut self, ssrc: u32) -> Unheard {
-        let kept = core::mem::take(self);
-        if kept.ssrc == ssrc {
-            kept
-        } else {
-            Unheard::default()
-        }
+    /// Whether a decoder that is given what is kept is where it would be.
+    fn is_whole(&self) -> bool {
+        self.payloads.iter().all(|payload| payload.len_bytes > 0)
     }
 
+    /// What was kept of this source, oldest first.
+    fn of(&self, ssrc: u32) -> impl Iterator<Item = &[u8]> {
+        self.iter().filter(move |_| self.ssrc == ssrc)
+    }
+
+    /// What was kept, oldest first.
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let payloads = self.payloads.iter();
         payloads
@@ -318,12 +424,28 @@ impl fmt::Debug for Strip {
     }
 }
 
-/// As many packets as an Opus decoder needs to be where it would be: its history fades within
-/// 60 ms.
+/// As many packets as an Opus decoder needs to be where it would be: in frames of 20 ms, what it
+/// predicts of one from the one before counts for half (RFC 6716, 4.3.2.1), and for more in shorter
+/// ones.
 const RUN_UP_PACKETS: usize = 3;
+const RUN_UP_SAMPLES: usize = 960;
 
-/// A packet of silence at the usual bitrates.
-const UNHEARD_BYTES: usize = 62;
+/// 20 ms at 192 kbit/s.
+const UNHEARD_BYTES: usize = 480;
+
+/// How long a strip has to be quiet before its packets are only sketched: pauses for thought are
+/// shorter, and what is gained is gained from those who only listen.
+const QUIET_MS: u32 = 1_000;
+
+/// How far under the gate it has to be for that, and where it comes back. Between the two is more
+/// than steady noise varies by; a sketch leaves out what is over 8 kHz, so a strip comes back before
+/// its gate opens.
+const ENTERS_DB: f32 = 2.5;
+const LEAVES_DB: f32 = 1.0;
+
+/// A level that a sender tells (RFC 6464) is of a whole packet, whose loudest part may be louder by
+/// so much.
+const CLEARLY_DB: f32 = 12.0;
 
 /// Longer than the usual packets are apart: the sender was silent.
 const PAUSE: Duration = Duration::from_millis(100);

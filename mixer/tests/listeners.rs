@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
 use mixer::codec::{Decode, Encode};
-use mixer::command::Command;
+use mixer::command::{Command, Retired};
 use mixer::format::{Layout, TickLength};
 use mixer::listener::Listener;
 use mixer::packet::OutPacket;
@@ -287,4 +287,50 @@ fn a_room_in_which_nothing_happens_gets_no_ticks() {
     assert!(packet.marker);
     assert!(time - last > 1_000 * 960, "{} samples later", time - last);
     assert!(stage.engine.stats().ticks_total > ticks);
+}
+
+#[test]
+fn who_cannot_talk_keeps_no_stream_and_hears_the_group_s() {
+    let mut stage = Stage::new(RoomSettings::default());
+    stage.join_clear(1, tone(441.7, 0.3));
+    stage.join_clear(2, |_| 0.0);
+    for id in 3..=6 {
+        stage.join_ear(id);
+    }
+    (0..120).for_each(|_| stage.turn());
+    let freed = |stage: &Stage| {
+        let retired = stage.sink.retired.iter();
+        retired
+            .filter(|it| matches!(it, Retired::Listener(_)))
+            .count()
+    };
+    assert_eq!(freed(&stage), 3, "all but the leader's");
+    // Each of them in turn leaves, among them whoever leads; nobody who stays hears that.
+    for leaver in [4, 3, 6] {
+        let before = stage.engine.stats().encodes_total;
+        let leaves = Command::RemoveParticipant(ParticipantId(leaver));
+        stage.engine.apply(leaves, &mut stage.sink);
+        (0..20).for_each(|_| stage.turn());
+        assert_eq!(stage.engine.stats().encodes_total - before, 20);
+    }
+    // One who reports loss is given another stream, and leaves the group's to those who stay.
+    let listener = Box::new(Listener::new(recipe(Profile::Voice), TickLength::Ms20));
+    let command = Command::SetListener(ParticipantId(5), listener);
+    stage.engine.apply(command, &mut stage.sink);
+    (0..40).for_each(|_| stage.turn());
+    let (ear, other) = (sent_to(&stage, 5), sent_to(&stage, 2));
+    for (time, packet) in other.iter().rev().take(10) {
+        assert_eq!(packet.payload.as_slice(), ear[time].payload.as_slice());
+    }
+    let mut decoder = OpusDecoder::new(Layout::Mono);
+    let heard: Vec<f32> = ear
+        .values()
+        .flat_map(|packet| decode(&mut decoder, &packet.payload))
+        .collect();
+    // Up to where it was given another stream.
+    let settled = &heard[heard.len() - 960 * 100..heard.len() - 960 * 41];
+    let level = amplitude_of(settled, 441.7);
+    assert!((level - 0.3).abs() < 0.02, "{level}");
+    let rest_db = db(amplitude_of(settled, 620.3) / level);
+    assert!(rest_db < -50.0, "{rest_db:.1} dB");
 }

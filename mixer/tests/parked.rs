@@ -32,6 +32,10 @@ impl Decode for Counted {
     fn reset(&mut self) {
         self.0.reset();
     }
+
+    fn sketch(&mut self, payload: &[u8], pcm: &mut [f32]) -> Option<usize> {
+        self.0.sketch(payload, pcm)
+    }
 }
 
 struct Run {
@@ -41,6 +45,7 @@ struct Run {
 }
 
 /// A second of sound, three of silence sent packet by packet, and sound again; `levels` tells which.
+/// Without levels the gate is off, so that everything is decoded.
 fn run(levels: bool) -> Run {
     let recipe = Recipe::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
     let mut encoder = OpusEncoder::new(&recipe);
@@ -79,7 +84,7 @@ fn run(levels: bool) -> Run {
         strip.push(&packet, arrival);
         let rules = Rules {
             now: arrival + std::time::Duration::from_millis(4),
-            gate_db: Some(mixer::gate::DEFAULT_THRESHOLD),
+            gate_db: levels.then_some(mixer::gate::DEFAULT_THRESHOLD),
         };
         let before = decodes.load(Relaxed);
         let heard = strip.listen(&rules);
@@ -124,4 +129,97 @@ fn silence_is_not_decoded_and_what_comes_after_it_is_as_good() {
     let noise: f32 = pairs.map(|(a, b)| (a - b) * (a - b)).sum();
     let snr_db = 10.0 * (energy / noise.max(1e-12)).log10();
     assert!(snr_db > 25.0, "{snr_db:.1} dB");
+}
+
+/// What one who sends noise of `noise` all the time, and a voice above it now and then, costs and
+/// how he is heard.
+struct Listener {
+    decodes: u64,
+    parked: usize,
+    heard: Vec<Vec<f32>>,
+}
+
+fn noisy(levels: Option<u8>, profile: Profile) -> Listener {
+    let mut recipe = Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
+    recipe.packet_ms = 20;
+    let mut encoder = OpusEncoder::new(&recipe);
+    let decodes = Arc::new(AtomicU64::new(0));
+    let decoder = Counted(OpusDecoder::new(Layout::Mono), decodes.clone());
+    let mut strip = Strip::new(Layout::Mono, TickLength::Ms20, Box::new(decoder));
+    let mut out = Listener {
+        decodes: 0,
+        parked: 0,
+        heard: Vec::new(),
+    };
+    let mut random = 1u32;
+    for number in 0..500u32 {
+        let speaks = (300..350).contains(&number);
+        let pcm: Vec<f32> = (number * 960..(number + 1) * 960)
+            .map(|at| {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                // -60 dBFS.
+                let noise = 0.001_7 * ((random >> 8) as f32 / (1 << 23) as f32 - 1.0);
+                let turns = (217.3 * f64::from(at) / 48_000.0).fract() * std::f64::consts::TAU;
+                noise
+                    + if speaks {
+                        0.2 * turns.sin() as f32
+                    } else {
+                        0.0
+                    }
+            })
+            .collect();
+        let mut payload = Payload::EMPTY;
+        encoder.encode(&pcm, &mut payload).unwrap();
+        let level = levels.map(|quiet| Level::from_wire(if speaks { 17 } else { quiet }));
+        let packet = Packet {
+            seq: Seq(number as u16),
+            time: RtpTime(number * 960),
+            ssrc: 1,
+            marker: number == 0,
+            level,
+            payload,
+        };
+        let arrival = Time::from_us(1_000_000 + u64::from(number) * 20_000);
+        let before = decodes.load(Relaxed);
+        strip.push(&packet, arrival);
+        let rules = Rules {
+            now: arrival + std::time::Duration::from_millis(4),
+            gate_db: Some(mixer::gate::DEFAULT_THRESHOLD),
+        };
+        let heard = strip.listen(&rules);
+        if strip.contribute(heard) {
+            out.heard.push(strip.frame().samples().to_vec());
+        }
+        if (100..300).contains(&number) {
+            out.parked += usize::from(strip.is_parked());
+            out.decodes += decodes.load(Relaxed) - before;
+        }
+    }
+    out
+}
+
+#[test]
+fn noise_under_the_gate_is_only_sketched_and_a_voice_above_it_heard_whole() {
+    for profile in [Profile::Voice, Profile::LowDelay, Profile::Music] {
+        for levels in [None, Some(60), Some(80)] {
+            let listener = noisy(levels, profile);
+            assert_eq!(listener.parked, 200, "{profile}, {levels:?}");
+            assert_eq!(listener.decodes, 0, "{profile}, {levels:?}");
+            // A second of voice, and the gate's hangover.
+            let spoken = listener.heard.len();
+            assert!(
+                (50..=64).contains(&spoken),
+                "{profile}, {levels:?}: {spoken}"
+            );
+            let energy = |pcm: &Vec<f32>| pcm.iter().map(|s| s * s).sum::<f32>() / 960.0;
+            let full = listener.heard[..50].iter().filter(|pcm| energy(pcm) > 0.01);
+            assert!(full.count() >= 49, "{profile}, {levels:?}: no word is lost");
+            let loudest = listener
+                .heard
+                .iter()
+                .flatten()
+                .fold(0.0f32, |m, s| m.max(s.abs()));
+            assert!(loudest < 0.3, "{profile}, {levels:?}: {loudest}");
+        }
+    }
 }

@@ -49,8 +49,7 @@ pub(super) fn misses(changes: &BTreeMap<String, f64>) -> f64 {
     changes
         .iter()
         .filter(|(name, _)| name.contains("_total") && MISSES.iter().any(|it| name.contains(it)))
-        .map(|(_, change)| change)
-        .sum()
+        .fold(0.0, |sum, (_, change)| sum + change)
 }
 
 /// Whether a figure is about mixing, and so of interest beside a measurement of it.
@@ -79,5 +78,6 @@ mod tests {
         assert_eq!(changes["load"], 0.25);
         assert_eq!(changes.len(), 4);
         assert_eq!(misses(&changes), 3.0);
+        assert_eq!(misses(&BTreeMap::new()).to_string(), "0");
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::{Args, value_parser};
 use mixer::profile::Profile;
 
+use super::progress::Progress;
 use super::report::{Outputs, Report};
 use super::speech;
 use super::stage::{Setting, Stage, StageError, until_interrupted};
@@ -21,7 +22,7 @@ use outcome::{Outcome, Row};
 
 pub(super) use outcome::{number, table};
 use promise::Promise;
-use ramp::Ramp;
+use ramp::{Ramp, usual_steps};
 
 /// Flags of `mixminus bench load`.
 #[derive(Debug, Clone, Args)]
@@ -93,46 +94,61 @@ pub fn run(args: &LoadArgs, outputs: &Outputs) -> Result<Report, StageError> {
 
 impl LoadArgs {
     async fn measure(&self, outputs: &Outputs) -> Result<Outcome, StageError> {
-        let progress = outputs.progress("load", 0);
+        let mut steps = Steps::new(outputs.progress("steps", self.count_steps()));
         let mut stage = Stage::open(self.setting()).await?;
         let mut outcome = Outcome::new(&self.target, self.what());
-        progress.note("nobody");
+        steps.begin("nobody");
         outcome.base(stage.measure().await?);
         if self.rooms > 0 {
-            progress.note(format!("{} rooms without anybody", self.rooms));
+            steps.begin(format!("{} rooms without anybody", self.rooms));
             stage.rooms(self.rooms).await?;
             outcome.rooms(self.rooms, stage.measure().await?);
         }
-        if !self.everybody_talks.is_empty() {
-            for &count in &self.everybody_talks {
-                progress.note(format!("{count} talk"));
-                let joined = stage.talkers(count).await;
-                if !self.step(&stage, count, 0, joined, &mut outcome).await? {
-                    break;
-                }
+        for &count in &self.everybody_talks {
+            steps.begin(format!("{count} talk"));
+            let joined = stage.talkers(count).await;
+            if !self.step(&stage, count, 0, joined, &mut outcome).await? {
+                break;
             }
-        } else if self.ramp || !self.steps().is_empty() {
-            progress.note(format!("{} talkers alone", self.talkers));
-            stage.talkers(self.talkers).await?;
-            outcome.talkers_alone(self.talkers, stage.measure().await?);
-            let mut ramp = match self.ramp {
-                true => Ramp::up_to(self.at_most),
-                false => Ramp::steps(self.steps()),
-            };
-            while let Some(count) = ramp.next() {
-                progress.note(format!("{count} listeners"));
-                let joined = stage.listeners(count, self.listener_kind).await;
-                let talkers = self.talkers;
-                ramp.held(
-                    self.step(&stage, talkers, count, joined, &mut outcome)
-                        .await?,
-                );
-            }
-            outcome.most(ramp.most());
         }
-        progress.finish();
+        if self.everybody_talks.is_empty() && (self.ramp || !self.steps().is_empty()) {
+            stage = self.add_listeners(stage, &mut outcome, &mut steps).await?;
+        }
         stage.close().await;
         Ok(outcome)
+    }
+
+    /// The talkers alone, then step after step with listeners.
+    async fn add_listeners(
+        &self,
+        mut stage: Stage,
+        outcome: &mut Outcome,
+        steps: &mut Steps,
+    ) -> Result<Stage, StageError> {
+        let talkers = self.talkers;
+        steps.begin(format!("{talkers} talkers alone"));
+        stage.talkers(talkers).await?;
+        outcome.talkers_alone(talkers, stage.measure().await?);
+        let mut ramp = match self.ramp {
+            true => Ramp::up_to(self.at_most),
+            false => Ramp::steps(self.steps()),
+        };
+        let mut spent = false;
+        while let Some(count) = ramp.next() {
+            steps.begin(format!("{count} listeners"));
+            if spent && self.ramp {
+                // Who was driven too far may not recover in time: what comes next would be blamed for it.
+                stage.close().await;
+                stage = Stage::open(self.setting()).await?;
+                stage.talkers(talkers).await?;
+            }
+            let joined = stage.listeners(count, self.listener_kind).await;
+            let held = self.step(&stage, talkers, count, joined, outcome).await?;
+            ramp.held(held);
+            spent = !held;
+        }
+        outcome.most(ramp.most());
+        Ok(stage)
     }
 
     /// Measures one step; says whether the promise holds.
@@ -197,11 +213,39 @@ impl LoadArgs {
         self.listeners.clone()
     }
 
+    /// About how many measurements there will be.
+    fn count_steps(&self) -> u64 {
+        let with_people = match (self.everybody_talks.len(), self.ramp) {
+            (0, true) => 1 + usual_steps(self.at_most),
+            (0, false) if self.steps().is_empty() => 0,
+            (0, false) => 1 + self.steps().len(),
+            (everybody, _) => everybody,
+        };
+        (1 + usize::from(self.rooms > 0) + with_people) as u64
+    }
+
     fn what(&self) -> String {
         match self.everybody_talks.is_empty() {
             true => format!("listeners send {}", kind_name(self.listener_kind)),
             false => "everybody talks".to_owned(),
         }
+    }
+}
+
+/// What is being measured, and how many measurements were begun before.
+struct Steps {
+    progress: Progress,
+    begun: u64,
+}
+
+impl Steps {
+    fn new(progress: Progress) -> Steps {
+        Steps { progress, begun: 0 }
+    }
+
+    fn begin(&mut self, what: impl Into<String>) {
+        self.progress.set(self.begun).note(what);
+        self.begun += 1;
     }
 }
 
@@ -256,6 +300,9 @@ mod tests {
         assert_eq!(args("").steps(), DEFAULT_STEPS);
         assert_eq!(args("--listeners 7").steps(), [7]);
         assert!(args("--rooms 5").steps().is_empty());
+        assert_eq!(args("--rooms 5").count_steps(), 2);
+        assert_eq!(args("--rooms 5 --listeners 1,2").count_steps(), 5);
+        assert_eq!(args("--everybody-talks 5,10").count_steps(), 3);
         assert!(Line::try_parse_from(["load", "--ramp", "--listeners", "5"]).is_err());
         assert!(Line::try_parse_from(["load", "--target", "nobody"]).is_err());
     }

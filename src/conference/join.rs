@@ -12,7 +12,7 @@ use mixer::{ParticipantId, RoomId};
 use super::bucket::Bucket;
 use super::error::Refusal;
 use super::mixing::layout;
-use super::registry::{IceSession, Member, Room};
+use super::registry::{Ear, IceSession, Member, Room};
 use super::{Conference, JoinError, Overloaded, State};
 use crate::control::{Event, Name, PublicId, RoomName};
 use crate::links::MixerId;
@@ -98,6 +98,10 @@ impl Conference {
             connected: false,
             talks: accepted.talks,
             listens: accepted.listens,
+            ear: listens.filter(|_| !accepted.talks).map(|recipe| Ear {
+                recipe,
+                tick: seat.tick,
+            }),
             channel: false,
             bucket: Bucket::default(),
             ice: IceSession {

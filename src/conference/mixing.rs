@@ -4,11 +4,12 @@
 use std::collections::{HashMap, VecDeque};
 
 use mixer::command::Command;
-use mixer::format::Layout;
+use mixer::format::{Layout, TickLength};
 use mixer::governor::Governor;
+use mixer::listener::Listener;
 use mixer::members::Members;
 use mixer::participant::Participant;
-use mixer::profile::Profile;
+use mixer::profile::{Profile, Recipe};
 use mixer::room::{Room, RoomSettings};
 use mixer::{Decibels, ParticipantId, RoomId};
 
@@ -143,6 +144,21 @@ impl Mixing {
         let way = &mut self.ways[self.rooms.remove(&id)?];
         way.rooms -= 1;
         Some(way)
+    }
+
+    /// Gives a participant another stream.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub(super) fn set_listener(
+        &mut self,
+        id: ParticipantId,
+        recipe: Recipe,
+        tick: TickLength,
+    ) -> Result<(), Full> {
+        let at = *self.participants.get(&id).ok_or(Full)?;
+        let listener = Box::new(Listener::new(recipe, tick));
+        self.ways[at].send(Command::SetListener(id, listener))
     }
 
     /// Takes a participant away.

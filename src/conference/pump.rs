@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, TryRecvError};
 use mixer::ParticipantId;
 use mixer::command::Event as MixerEvent;
+use mixer::profile::loss_class;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -86,10 +87,23 @@ impl Conference {
             RtcEvent::ChannelOpen(id) => self.on_channel(state, id),
             RtcEvent::Text(id, text) => self.on_text(state, id, &text, now),
             RtcEvent::Loss(id, percent) => {
-                if let Some((_, member)) = state.registry.member_mut(id) {
-                    member.shared.settings.report_loss(percent);
-                }
+                self.set_loss(state, id, percent);
             }
+        }
+    }
+
+    /// Passes on the loss that a listener reports. Who only listens gets a stream that is prepared for it, and with it a
+    /// way to the others of its kind; the mixer itself could not give it one.
+    fn set_loss(&self, state: &mut State, id: ParticipantId, percent: u8) {
+        let Some((_, member)) = state.registry.member_mut(id) else {
+            return;
+        };
+        let settings = &member.shared.settings;
+        let changed = loss_class(settings.loss_percent()) != loss_class(percent);
+        settings.report_loss(percent);
+        if let Some(ear) = member.ear.filter(|_| changed) {
+            // If the link is full, the next report that differs brings it.
+            let _ = state.mixing.set_listener(id, ear.recipe, ear.tick);
         }
     }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use mixer::command::Shared;
+use mixer::format::TickLength;
+use mixer::profile::Recipe;
 use mixer::{ParticipantId, RoomId};
 use tokio::sync::broadcast;
 
@@ -60,6 +62,8 @@ pub(super) struct Member {
     pub(super) connected: bool,
     pub(super) talks: bool,
     pub(super) listens: bool,
+    /// How its stream is made, if it only listens.
+    pub(super) ear: Option<Ear>,
     /// Its data channel is open.
     pub(super) channel: bool,
     /// How many messages its data channel may still send.
@@ -68,6 +72,15 @@ pub(super) struct Member {
     pub(super) ice: IceSession,
     /// Settings the engine reads and telemetry it writes.
     pub(super) shared: Arc<Shared>,
+}
+
+/// How the stream of one who cannot talk is made: in a group of such, only this side can give one another stream.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ear {
+    /// How it is encoded.
+    pub(super) recipe: Recipe,
+    /// The room's tick.
+    pub(super) tick: TickLength,
 }
 
 /// How requests name a peer's ICE session.

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use crossbeam_channel::Sender;
 use mixer::ParticipantId;
 use mixer::profile::ReceiverLimits;
@@ -28,9 +27,11 @@ use super::error::{OfferError, RtcError};
 use super::metrics::{PeerStats, RtcMetrics};
 use super::peer;
 use super::peer::{Peer, PeerParts};
+use super::receive::{ReceiveConfig, Receiving};
 use super::sdp::{Answer, Credentials, Offer, Setup, attribute, plain_offer};
-use super::send::Sending;
-use super::stream::{Shared, Stream, StreamConfig};
+use super::send::{SendConfig, Sending};
+use super::srtp::exporter::Exporter;
+use super::stream::{Shared, Stream};
 use crate::links::{Inbound, MixerId};
 
 /// What the caller may ask of an answer.
@@ -127,27 +128,18 @@ impl Acceptor {
         let ssrc = rand::random_range(1..u32::MAX);
         let cname = format!("{:016x}", rand::random::<u64>());
         let shared = Arc::new(Shared::default());
-        let stream = Stream::new(
-            now,
-            StreamConfig {
-                participant,
-                payload_type: offer.payload_type,
-                level_id: offer.extensions.ssrc_level.map(|extension| extension.id),
-                to_mixer: self
-                    .to_mixers
-                    .get(options.mixer.0)
-                    .filter(|_| offer.direction.sends())
-                    .cloned(),
-                ssrc,
-                cname: cname.clone(),
-                metrics: self.metrics.clone(),
-                shared: shared.clone(),
-            },
-        );
+        let stream = Stream::new(ssrc, shared.clone());
+        let exporter = Exporter::new(self.crypto.clone());
+        let material = exporter.material();
         let refused = |_| OfferError::Unsupported {
             what: "the transport refuses it",
         };
-        let pc = self.connection(now, &offer, stream).map_err(refused)?;
+        // Spread over peers, so that their checks do not come in step (RFC 7675, 5.1).
+        let check_interval = CHECK_INTERVAL + Duration::from_millis(rand::random_range(0..800));
+        let settings = self.settings(&offer, Arc::new(exporter), check_interval);
+        let pc = self
+            .connection(now, &offer, stream, settings)
+            .map_err(refused)?;
         let credentials = pc
             .local_description()
             .and_then(|local| credentials(&local.sdp))
@@ -164,14 +156,27 @@ impl Acceptor {
             session: rand::random::<u64>() >> 2,
         }
         .write(&offer);
-        let mid = offer.extensions.mid.zip(offer.audio_mid());
-        let sending = Sending::new(
+        let sending = Sending::new(SendConfig {
             ssrc,
-            offer.payload_type,
-            offer.extensions.csrc_level.map(|extension| extension.id),
-            mid.filter(|(_, mid)| mid.len() <= 16)
-                .map(|(id, mid)| (id, Bytes::copy_from_slice(mid.as_bytes()))),
-        );
+            payload_type: offer.payload_type,
+            levels_id: offer.extensions.csrc_level.map(|extension| extension.id),
+            mid: offer
+                .extensions
+                .mid
+                .zip(offer.audio_mid())
+                .filter(|(_, mid)| mid.len() <= MAX_EXTENSION_BYTES)
+                .map(|(id, mid)| (id, mid.as_bytes().into())),
+        });
+        let receiving = Receiving::new(ReceiveConfig {
+            participant,
+            payload_type: offer.payload_type,
+            level_id: offer.extensions.ssrc_level.map(|extension| extension.id),
+            to_mixer: self
+                .to_mixers
+                .get(options.mixer.0)
+                .filter(|_| offer.direction.sends())
+                .cloned(),
+        });
         Ok(Accepted {
             answer,
             ice_ufrag: credentials.ufrag.clone(),
@@ -188,11 +193,15 @@ impl Acceptor {
                     local: credentials,
                     local_addresses: self.local,
                     sending,
+                    receiving,
+                    material,
                     cname,
                     shared,
                     crypto: self.crypto.clone(),
                     metrics: self.metrics.clone(),
+                    check_interval,
                     connect_timeout: self.config.connect_timeout,
+                    disconnected_after: self.config.disconnected_after,
                     consent_timeout: self.config.consent_timeout,
                     offer,
                 },
@@ -206,6 +215,7 @@ impl Acceptor {
         now: Instant,
         offer: &Offer,
         stream: Stream,
+        settings: SettingEngine,
     ) -> Result<RTCPeerConnection, ()> {
         let failed = |_: Error| ();
         let mut media = MediaEngine::default();
@@ -217,7 +227,7 @@ impl Acceptor {
             .build();
         let mut pc = RTCPeerConnectionBuilder::new()
             .with_configuration(configuration)
-            .with_setting_engine(self.settings(offer))
+            .with_setting_engine(settings)
             .with_media_engine(media)
             .with_interceptor_registry(Registry::new().with(Slot::ReceiverReport, stream))
             .build(now)
@@ -233,9 +243,12 @@ impl Acceptor {
         Ok(pc)
     }
 
-    fn settings(&self, offer: &Offer) -> SettingEngine {
-        // Spread over peers, so that their checks do not come in step (RFC 7675, 5.1).
-        let check_interval = CHECK_INTERVAL + Duration::from_millis(rand::random_range(0..800));
+    fn settings(
+        &self,
+        offer: &Offer,
+        crypto: Arc<dyn RTCCryptoProvider>,
+        check_interval: Duration,
+    ) -> SettingEngine {
         let silent = self
             .config
             .disconnected_after
@@ -245,7 +258,7 @@ impl Acceptor {
             Setup::ActPass | Setup::Active => RTCDtlsRole::Server,
         };
         SettingEngineBuilder::new()
-            .with_crypto_provider(self.crypto.clone())
+            .with_crypto_provider(crypto)
             .with_lite(false)
             .with_answering_dtls_role(role)
             .with_ice_timeouts(
@@ -299,6 +312,9 @@ fn opus(payload_type: u8) -> RTCRtpCodecParameters {
         payload_type,
     }
 }
+
+/// Longest value of an extension in the one-byte form (RFC 8285, 4.2).
+const MAX_EXTENSION_BYTES: usize = 16;
 
 /// Shortest time between two checks of consent: RFC 7675 wants 5 s, randomised by a fifth. The smallest clients hang
 /// up after 10 s without a check.

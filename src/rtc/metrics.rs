@@ -22,8 +22,10 @@ pub enum Dropped {
     HostileDtls,
     /// More handshake datagrams than a handshake has.
     Handshake,
-    /// RTP or RTCP whose source never authenticated, faster than new sources may come.
+    /// RTCP whose source never authenticated, faster than new sources may come.
     Sources,
+    /// RTP or RTCP that SRTP refuses: forged, damaged, or here before.
+    Srtp,
     /// RTP of another payload type, or too long for the engine.
     Unusable,
     /// The mixer's link was full.
@@ -38,7 +40,7 @@ pub enum Dropped {
 
 impl Dropped {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Dropped; 14] = [
+    pub const ALL: [Dropped; 15] = [
         Dropped::Oversize,
         Dropped::Malformed,
         Dropped::Stranger,
@@ -48,6 +50,7 @@ impl Dropped {
         Dropped::HostileDtls,
         Dropped::Handshake,
         Dropped::Sources,
+        Dropped::Srtp,
         Dropped::Unusable,
         Dropped::MixerFull,
         Dropped::Message,
@@ -67,6 +70,7 @@ impl Dropped {
             Dropped::HostileDtls => "hostile_dtls",
             Dropped::Handshake => "handshake",
             Dropped::Sources => "sources",
+            Dropped::Srtp => "srtp",
             Dropped::Unusable => "unusable",
             Dropped::MixerFull => "mixer_full",
             Dropped::Message => "message",
@@ -109,7 +113,7 @@ impl RtcMetrics {
     }
 }
 
-/// What the network thread counts for one peer.
+/// What the network thread counts for one peer; the packets are brought up to date every few seconds.
 #[derive(Debug, Default)]
 pub struct PeerStats {
     /// RTP packets received and authenticated.

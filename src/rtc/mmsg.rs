@@ -88,11 +88,11 @@ impl Receiver {
     }
 
     /// Datagram `index` of the batch and who sent it; `None` if it was cut off or its sender is no IP address.
-    pub(super) fn datagram(&self, index: usize) -> Option<(SocketAddr, &[u8])> {
+    pub(super) fn datagram(&mut self, index: usize) -> Option<(SocketAddr, &mut [u8])> {
         if self.flags[index] & libc::MSG_TRUNC != 0 {
             return None;
         }
-        let bytes = self.buffers[index].get(..self.lengths[index] as usize)?;
+        let bytes = self.buffers[index].get_mut(..self.lengths[index] as usize)?;
         Some((address_of(&self.names[index])?, bytes))
     }
 }
@@ -217,6 +217,7 @@ fn write_address(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rtc::datagrams::Datagrams;
 
     fn pair(server: &str, client: &str) -> (UdpSocket, UdpSocket) {
         (
@@ -242,11 +243,13 @@ mod tests {
         assert_eq!(receiver.receive(server).expect("received"), 4);
         assert!(receiver.datagram(3).is_none(), "cut off");
         let mut sender = Sender::new(server.local_addr().expect("bound"));
-        let echoed = (0..3).map(|i| receiver.datagram(i).expect("whole"));
-        for (from, _) in echoed.clone() {
+        let mut echoed = Datagrams::default();
+        for index in 0..3 {
+            let (from, datagram) = receiver.datagram(index).expect("whole");
             assert_eq!(from, client.local_addr().expect("bound"));
+            echoed.push(from, datagram);
         }
-        assert_eq!(sender.send(server, echoed).expect("sent"), 3);
+        assert_eq!(sender.send(server, echoed.iter()).expect("sent"), 3);
         let mut buffer = [0; 2_000];
         for length in [1, 40, MAX_DATAGRAM_BYTES] {
             assert_eq!(client.recv(&mut buffer).expect("echo"), length);

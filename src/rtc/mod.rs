@@ -1,22 +1,24 @@
 //! The network thread: one UDP socket, one WebRTC peer connection per client.
 //!
 //! Stands at both ends of the picture: datagrams become [`links::Inbound`](crate::links::Inbound) packets for the
-//! mixer, and the mixer's [`links::Outbound`](crate::links::Outbound) packets become datagrams. ICE, DTLS, SRTP and
-//! SCTP are the sans-I/O `rtc` crate's; this module owns the socket, the clock, SDP, the routing of datagrams and the
-//! rules about who may reach a peer at all.
+//! mixer, and the mixer's [`links::Outbound`](crate::links::Outbound) packets become datagrams. ICE, DTLS, SRTCP
+//! and SCTP are the sans-I/O `rtc` crate's; this module owns the socket, the clock, SDP, RTP and its encryption, the
+//! routing of datagrams and the rules about who may reach a peer at all.
 //!
 //! It knows nothing of rooms, the floor or HTTP: a peer is a participant id and a stream each way.
 //!
 //! ```text
 //! accept (any thread)   offer -> sdp::offer -> accept::build -> Peer + answer
-//! thread (one)          datagram -> demux -> routes -> Peer -> stream -> Inbound
-//!                       Outbound -> Peer -> outbox -> sendmmsg
+//! thread (one)          RTP      -> demux -> routes -> Peer -> receive -> Inbound
+//!                       the rest -> demux -> routes -> Peer -> core -> datagrams -> sendmmsg
+//!                       Outbound -> Peer -> send -> datagrams -> sendmmsg
 //! ```
 
 mod accept;
 mod bucket;
 mod candidates;
 mod config;
+mod datagrams;
 pub mod demux;
 mod error;
 mod handle;
@@ -25,11 +27,16 @@ pub(crate) mod mmsg;
 mod outbox;
 mod peer;
 mod peers;
+mod receive;
+mod reception;
+mod reports;
 mod routes;
+mod rtp_head;
 pub mod sdp;
 mod send;
 mod socket;
 mod sources;
+pub mod srtp;
 mod stream;
 pub mod stun;
 mod thread;
@@ -37,8 +44,10 @@ mod timers;
 
 pub use accept::{AcceptOptions, Accepted};
 pub use config::RtcConfig;
+pub use datagrams::Datagrams;
 pub use error::{OfferError, RestartError, RtcError, TrickleError};
 pub use handle::{Reason, Rtc, RtcEvent, RtcHandle, start};
 pub use metrics::{Dropped, PeerStats, RtcMetrics};
 pub use peer::Peer;
 pub use sdp::{Restart, RestartAnswer};
+pub use send::{SendConfig, Sending, Sent};

@@ -7,16 +7,15 @@
 mod channel;
 mod checks;
 mod clock;
+mod media;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use mixer::ParticipantId;
-use mixer::packet::OutPacket;
-use rtc::crypto::RTCCryptoProvider;
+use rtc::crypto::{RTCCryptoProvider, SecretVec};
 use rtc::data_channel::RTCDataChannelId;
 use rtc::peer_connection::RTCPeerConnection;
 use rtc::peer_connection::event::{RTCDataChannelEvent, RTCPeerConnectionEvent};
@@ -30,12 +29,15 @@ use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use super::bucket::Bucket;
 use super::candidates::LocalAddresses;
 use super::demux::{StunClass, is_hostile_dtls, stun_head};
-use super::handle::{Reason, RtcEvent};
+use super::handle::Reason;
 use super::metrics::{Dropped, RtcMetrics};
 use super::outbox::Outbox;
+use super::receive::Receiving;
+use super::reports::Reports;
 use super::sdp::{Credentials, Offer};
 use super::send::Sending;
 use super::sources::Sources;
+use super::srtp::exporter::Material;
 use super::stream::Shared;
 
 pub(super) use channel::MAX_SENT_BYTES;
@@ -75,12 +77,17 @@ pub struct Peer {
     /// New addresses it may still come from.
     moves: Bucket,
     sources: Sources,
+    reports: Reports,
 
     control: Option<RTCDataChannelId>,
     channels: u32,
     loss_percent: u8,
+    /// What the keys of both directions were made of.
+    keys: Option<SecretVec>,
 
     last_timeout: Instant,
+    /// When the core wants to check the path next.
+    check_due: Instant,
     /// Until when the core's own deadlines are kept to: something is going on.
     brisk_until: Instant,
     handshake_due: Instant,
@@ -96,11 +103,16 @@ pub(super) struct PeerParts {
     pub(super) local: Credentials,
     pub(super) local_addresses: LocalAddresses,
     pub(super) sending: Sending,
+    pub(super) receiving: Receiving,
+    /// Where SRTP's keys will be.
+    pub(super) material: Arc<Material>,
     pub(super) cname: String,
     pub(super) shared: Arc<Shared>,
     pub(super) crypto: Arc<dyn RTCCryptoProvider>,
     pub(super) metrics: Arc<RtcMetrics>,
+    pub(super) check_interval: Duration,
     pub(super) connect_timeout: Duration,
+    pub(super) disconnected_after: Duration,
     pub(super) consent_timeout: Duration,
     pub(super) offer: Offer,
 }
@@ -137,10 +149,13 @@ impl Peer {
             checks: Bucket::new(now, CHECKS_AT_ONCE, CHECK_INTERVAL),
             moves: Bucket::new(now, MAX_ADDRESSES, MOVE_INTERVAL),
             sources: Sources::new(now),
+            reports: Reports::new(now),
             control: None,
             channels: 0,
             loss_percent: 0,
+            keys: None,
             last_timeout: now,
+            check_due: now,
             brisk_until: now,
             handshake_due: now,
             handshake_step: 0,
@@ -198,56 +213,6 @@ impl Peer {
         self.note_dtls(turn);
     }
 
-    /// RTP or RTCP from a validated address.
-    ///
-    /// RTP is through to the mixer when this returns; only RTCP can leave anything to be drained.
-    pub(super) fn media(
-        &mut self,
-        from: SocketAddr,
-        ssrc: u32,
-        is_rtcp: bool,
-        datagram: &[u8],
-        turn: &mut Turn<'_>,
-    ) {
-        if self.stage != Stage::Up || !self.ice {
-            return self.dropped(Dropped::Handshake);
-        }
-        if !self.sources.admit(ssrc, turn.now) {
-            return self.dropped(Dropped::Sources);
-        }
-        let authentic = &self.parts.shared.authentic_total;
-        let before = authentic.load(Ordering::Relaxed);
-        self.read(from, datagram, turn.now);
-        if self.parts.shared.authentic_total.load(Ordering::Relaxed) == before {
-            return self.dropped(Dropped::Core);
-        }
-        if is_rtcp {
-            self.note_loss(turn);
-            self.drain(turn);
-        }
-    }
-
-    /// A packet of the mixer's, for the client.
-    pub(super) fn send(&mut self, packet: &OutPacket, turn: &mut Turn<'_>) {
-        if self.stage != Stage::Up || !self.ice {
-            return;
-        }
-        let packet = self.parts.sending.packet(packet);
-        let stats = &self.parts.shared.stats;
-        stats.sent_total.fetch_add(1, Ordering::Relaxed);
-        stats
-            .sent_bytes_total
-            .fetch_add(packet.payload.len() as u64, Ordering::Relaxed);
-        // Past the core's sender, which checks per packet what is known to be right since the answer.
-        self.write(RTCMessage::RtpPacket(String::new(), packet), turn.now);
-        // Every other way into the core empties it, so this is the one datagram it has. Asking once more would have it
-        // search all its layers again.
-        if let Some(datagram) = self.parts.pc.poll_write() {
-            let transmit = (datagram.transport.peer_addr, datagram.message);
-            turn.out.datagrams.push_back(transmit);
-        }
-    }
-
     /// Gives a datagram to the core.
     fn read(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
         let message = TaggedBytesMut {
@@ -301,7 +266,7 @@ impl Peer {
             }
             turn.out
                 .datagrams
-                .push_back((datagram.transport.peer_addr, datagram.message));
+                .push(datagram.transport.peer_addr, &datagram.message);
         }
     }
 
@@ -322,29 +287,6 @@ impl Peer {
                 self.control = None;
             }
             _ => {}
-        }
-    }
-
-    /// Keys are there: media can flow.
-    fn come_up(&mut self, turn: &mut Turn<'_>) {
-        if self.stage != Stage::Up {
-            self.stage = Stage::Up;
-            self.consent = turn.now;
-            self.brisk_until = turn.now + BRISK;
-            self.deadline = self.next_deadline(turn.now);
-            turn.out
-                .events
-                .push_back(RtcEvent::Connected(self.parts.participant));
-        }
-    }
-
-    fn note_loss(&mut self, turn: &mut Turn<'_>) {
-        let percent = self.parts.shared.stats.loss_percent.load(Ordering::Relaxed);
-        if percent != self.loss_percent {
-            self.loss_percent = percent;
-            turn.out
-                .events
-                .push_back(RtcEvent::Loss(self.parts.participant, percent));
         }
     }
 

@@ -1,12 +1,15 @@
 //! All peers of the socket, and everything by which one is found.
 
-use std::collections::HashMap;
+mod ids;
+mod outgoing;
+
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use ids::Ids;
 use mixer::ParticipantId;
 use slab::Slab;
 
@@ -23,7 +26,7 @@ use super::timers::Timers;
 /// The table.
 pub(super) struct Peers {
     entries: Slab<Entry>,
-    keys: HashMap<ParticipantId, usize>,
+    keys: Ids,
     routes: Routes,
     timers: Timers,
     metrics: Arc<RtcMetrics>,
@@ -42,7 +45,7 @@ impl Peers {
     pub(super) fn new(metrics: Arc<RtcMetrics>) -> Peers {
         Peers {
             entries: Slab::new(),
-            keys: HashMap::new(),
+            keys: Ids::default(),
             routes: Routes::default(),
             timers: Timers::default(),
             metrics,
@@ -107,21 +110,35 @@ impl Peers {
     }
 
     /// Hands a datagram to the peer it belongs to, if it belongs to one.
-    pub(super) fn dispatch(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
-        let Some(protocol) = classify(datagram) else {
-            return self.metrics.count(Dropped::Malformed);
-        };
-        if let Protocol::Stun(head) = protocol {
-            return self.dispatch_check(&head, from, datagram, now);
+    pub(super) fn dispatch(&mut self, from: SocketAddr, datagram: &mut [u8], now: Instant) {
+        match classify(datagram) {
+            None => self.metrics.count(Dropped::Malformed),
+            Some(Protocol::Stun(head)) => self.dispatch_check(&head, from, datagram, now),
+            Some(Protocol::Dtls) => {
+                self.with_address(from, now, |peer, turn| peer.dtls(from, datagram, turn));
+            }
+            Some(Protocol::Rtp { .. }) => {
+                self.with_address(from, now, |peer, turn| peer.rtp(datagram, turn));
+            }
+            Some(Protocol::Rtcp { ssrc }) => {
+                self.with_address(from, now, |peer, turn| {
+                    peer.rtcp(from, ssrc, datagram, turn)
+                });
+            }
         }
-        let Some(key) = self.routes.peer_at(from) else {
-            return self.metrics.count(Dropped::Stranger);
-        };
-        self.with(key, now, |peer, turn| match protocol {
-            Protocol::Rtp { ssrc } => peer.media(from, ssrc, false, datagram, turn),
-            Protocol::Rtcp { ssrc } => peer.media(from, ssrc, true, datagram, turn),
-            Protocol::Dtls | Protocol::Stun(_) => peer.dtls(from, datagram, turn),
-        });
+    }
+
+    /// Lets the peer act that an address belongs to.
+    fn with_address(
+        &mut self,
+        from: SocketAddr,
+        now: Instant,
+        act: impl FnOnce(&mut Peer, &mut Turn<'_>),
+    ) {
+        match self.routes.peer_at(from) {
+            Some(key) => self.with(key, now, act).unwrap_or(()),
+            None => self.metrics.count(Dropped::Stranger),
+        }
     }
 
     /// A check is known by our user fragment, an answer by our transaction; the address only counts afterwards.

@@ -1,163 +1,250 @@
-//! One client's outgoing RTP stream: sequence numbers, the clock's offset and the header (RFC 3550, 5.1).
+//! One client's outgoing RTP stream: sequence numbers, the clock's offset and the header (RFC 3550, 5.1), written and
+//! encrypted where the datagram is sent from.
+//!
+//! One payload goes to many clients; what differs is this, and it is all that is done per client.
 
-use bytes::Bytes;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mixer::format::SAMPLE_RATE_HZ;
+use mixer::opus_toc;
 use mixer::packet::OutPacket;
-use rtc::rtp;
-use rtc::rtp::header::Extension;
+use rtc::crypto::{CryptoError, RTCCrypto};
 
-/// State of the stream.
-#[derive(Debug)]
-pub(super) struct Sending {
-    ssrc: u32,
-    seq: u16,
+use super::datagrams::Datagrams;
+use super::rtp_head::{FIXED_BYTES, ONE_BYTE_PROFILE};
+use super::srtp::{MasterKey, Sealer};
+
+/// The stream.
+pub struct Sending {
+    config: SendConfig,
+    /// The next sequence number until there are keys; the sealer counts from then on.
+    first: u16,
     offset: u32,
-    payload_type: u8,
-    /// RFC 6465.
-    levels_id: Option<u8>,
-    /// RFC 9143: identifier and value.
-    mid: Option<(u8, Bytes)>,
-    sent: u32,
+    sealer: Option<Sealer>,
+    /// Media time at which the last packet ends.
+    due: u32,
+    sent: Sent,
+}
+
+/// What a stream is made of.
+#[derive(Debug, Clone, Default)]
+pub struct SendConfig {
+    /// The source.
+    pub ssrc: u32,
+    /// What the client calls Opus.
+    pub payload_type: u8,
+    /// Header extension for the levels of the sources (RFC 6465), `1..=14`.
+    pub levels_id: Option<u8>,
+    /// Header extension for the section's identifier (RFC 9143), `1..=14`, and its value of at most 16 bytes.
+    pub mid: Option<(u8, Box<[u8]>)>,
+}
+
+/// What a stream has sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sent {
+    /// Packets.
+    pub packets: u64,
+    /// Their payload.
+    pub payload_bytes: u64,
+    /// RTP time of the last one as it stood in its header, and when it was sent.
+    pub last: Option<(u32, Instant)>,
 }
 
 impl Sending {
-    /// A stream with random start, as RFC 3550, 5.1, wants it.
-    pub(super) fn new(
-        ssrc: u32,
-        payload_type: u8,
-        levels_id: Option<u8>,
-        mid: Option<(u8, Bytes)>,
-    ) -> Sending {
+    /// A stream with random start, as RFC 3550, 5.1, wants it. It sends nothing before it has keys.
+    pub fn new(config: SendConfig) -> Sending {
         Sending {
-            ssrc,
+            config,
             // The lower half: a receiver that starts with the second packet must not take it for a wrap.
-            seq: rand::random::<u16>() >> 1,
+            first: rand::random::<u16>() >> 1,
             offset: rand::random(),
-            payload_type,
-            levels_id,
-            mid,
-            sent: 0,
+            sealer: None,
+            due: 0,
+            sent: Sent::default(),
         }
     }
 
     /// The source.
-    pub(super) fn ssrc(&self) -> u32 {
-        self.ssrc
+    pub fn ssrc(&self) -> u32 {
+        self.config.ssrc
     }
 
-    /// The next packet of the stream.
-    pub(super) fn packet(&mut self, packet: &OutPacket) -> rtp::Packet {
-        let mut extensions = Vec::new();
-        let sources = packet.sources.ids();
-        if let (Some(id), false) = (self.levels_id, sources.is_empty()) {
-            let payload = Bytes::copy_from_slice(packet.sources.levels());
-            extensions.push(Extension { id, payload });
-        }
-        if let (Some((id, mid)), true) = (&self.mid, self.sent < MID_PACKETS) {
-            let (id, payload) = (*id, mid.clone());
-            extensions.push(Extension { id, payload });
-        }
-        let header = rtp::Header {
-            version: 2,
-            extension: !extensions.is_empty(),
-            marker: packet.marker,
-            payload_type: self.payload_type,
-            sequence_number: self.seq,
-            timestamp: packet.time.plus(self.offset).0,
-            ssrc: self.ssrc,
-            csrc: sources.to_vec(),
-            extension_profile: ONE_BYTE_PROFILE,
-            extensions_padding: padding_of(&extensions),
-            extensions,
-            ..rtp::Header::default()
+    /// What was sent.
+    pub fn sent(&self) -> &Sent {
+        &self.sent
+    }
+
+    /// Encrypts with this key from now on. The numbering goes on.
+    ///
+    /// Set-up only (allocates).
+    ///
+    /// # Errors
+    ///
+    /// When the key has not the length of its profile.
+    pub fn set_key(
+        &mut self,
+        crypto: &dyn RTCCrypto,
+        key: &MasterKey<'_>,
+    ) -> Result<(), CryptoError> {
+        let first = self.next_sequence();
+        self.sealer = Some(Sealer::new(crypto, key, self.config.ssrc, first)?);
+        Ok(())
+    }
+
+    /// The sequence number of the next packet.
+    pub fn next_sequence(&self) -> u16 {
+        self.sealer
+            .as_ref()
+            .map_or(self.first, Sealer::next_sequence)
+    }
+
+    /// RTP time of this moment, if anything was sent.
+    pub fn time_at(&self, now: Instant) -> Option<u32> {
+        let (time, at) = self.sent.last?;
+        let since = now.saturating_duration_since(at);
+        let samples = since.as_nanos() * u128::from(SAMPLE_RATE_HZ) / 1_000_000_000;
+        Some(time.wrapping_add(samples as u32))
+    }
+
+    /// Adds the next packet to `out`, encrypted; says whether there are keys for it.
+    ///
+    /// Real-time: safe once `out` has its memory.
+    pub fn write(
+        &mut self,
+        packet: &OutPacket,
+        to: SocketAddr,
+        now: Instant,
+        out: &mut Datagrams,
+    ) -> bool {
+        let extensions = self.extensions(packet);
+        let Some(sealer) = &mut self.sealer else {
+            return false;
         };
-        self.seq = self.seq.wrapping_add(1);
-        self.sent = self.sent.saturating_add(1);
-        rtp::Packet {
-            header,
-            payload: Bytes::copy_from_slice(packet.payload.as_slice()),
+        if skips_a_packet(self.due, packet) && self.sent.packets > 0 {
+            sealer.skip();
+        }
+        let time = packet.time.plus(self.offset).0;
+        let payload = packet.payload.as_slice();
+        let header_bytes = FIXED_BYTES + 4 * packet.sources.ids().len() + extensions.length_bytes();
+        let sealed_bytes = header_bytes + payload.len() + sealer.tag_bytes();
+        let datagram = out.begin(sealed_bytes);
+        let header = Header {
+            config: &self.config,
+            sequence: sealer.next_sequence(),
+            time,
+            extensions,
+        };
+        header.write(packet, &mut datagram[..header_bytes]);
+        datagram[header_bytes..][..payload.len()].copy_from_slice(payload);
+        if !sealer.seal(datagram, header_bytes) {
+            return false;
+        }
+        out.commit(to);
+        self.due = packet.time.0.wrapping_add(samples_of(packet));
+        self.sent.packets += 1;
+        self.sent.payload_bytes += payload.len() as u64;
+        self.sent.last = Some((time, now));
+        true
+    }
+
+    fn extensions(&self, packet: &OutPacket) -> Extensions {
+        let levels = packet.sources.levels().len();
+        let mid = match &self.config.mid {
+            Some((_, mid)) if self.sent.packets < MID_PACKETS => 1 + mid.len(),
+            _ => 0,
+        };
+        Extensions {
+            levels_bytes: match self.config.levels_id {
+                Some(_) if levels > 0 => 1 + levels,
+                _ => 0,
+            },
+            mid_bytes: mid,
         }
     }
 }
 
-/// Bytes that fill the extension block up to a word.
-fn padding_of(extensions: &[Extension]) -> usize {
-    let bytes: usize = extensions
-        .iter()
-        .map(|extension| 1 + extension.payload.len())
-        .sum();
-    bytes.next_multiple_of(4) - bytes
+/// The header of one packet.
+struct Header<'a> {
+    config: &'a SendConfig,
+    sequence: u16,
+    time: u32,
+    extensions: Extensions,
 }
 
-/// RFC 8285, 4.2.
-const ONE_BYTE_PROFILE: u16 = 0xbede;
+/// Which extensions a packet has, by their length with the byte in front; 0 for none.
+#[derive(Clone, Copy)]
+struct Extensions {
+    levels_bytes: usize,
+    mid_bytes: usize,
+}
+
+impl Extensions {
+    /// Bytes of the whole block, filled up to a word.
+    fn length_bytes(self) -> usize {
+        match self.levels_bytes + self.mid_bytes {
+            0 => 0,
+            bytes => 4 + bytes.next_multiple_of(4),
+        }
+    }
+}
+
+impl Header<'_> {
+    /// Fills `header`, which is as long as it takes, and all zeroes.
+    fn write(&self, packet: &OutPacket, header: &mut [u8]) {
+        let sources = packet.sources.ids();
+        let extension_bytes = self.extensions.length_bytes();
+        let extended = u8::from(extension_bytes > 0);
+        header[0] = VERSION | extended << 4 | sources.len() as u8;
+        header[1] = u8::from(packet.marker) << 7 | self.config.payload_type;
+        header[2..4].copy_from_slice(&self.sequence.to_be_bytes());
+        header[4..8].copy_from_slice(&self.time.to_be_bytes());
+        header[8..12].copy_from_slice(&self.config.ssrc.to_be_bytes());
+        let (list, block) = header[FIXED_BYTES..].split_at_mut(4 * sources.len());
+        for (word, source) in list.chunks_exact_mut(4).zip(sources) {
+            word.copy_from_slice(&source.to_be_bytes());
+        }
+        if extension_bytes == 0 {
+            return;
+        }
+        block[..2].copy_from_slice(&ONE_BYTE_PROFILE);
+        block[2..4].copy_from_slice(&((extension_bytes / 4 - 1) as u16).to_be_bytes());
+        let (levels, rest) = block[4..].split_at_mut(self.extensions.levels_bytes);
+        if let (Some(id), [first, values @ ..]) = (self.config.levels_id, levels) {
+            *first = id << 4 | (values.len() - 1) as u8;
+            values.copy_from_slice(packet.sources.levels());
+        }
+        let mid = &mut rest[..self.extensions.mid_bytes];
+        if let (Some((id, value)), [first, bytes @ ..]) = (&self.config.mid, mid) {
+            *first = id << 4 | (bytes.len() - 1) as u8;
+            bytes.copy_from_slice(value);
+        }
+    }
+}
+
+/// Whether sound is missing between what ended at `due` and `packet`, within one talk-spurt: a tick was left out.
+///
+/// A gap in time alone says that nobody talked, and a receiver plays silence or noise over it. With one sequence number
+/// missing as well it says that something was lost, and the receiver conceals it.
+fn skips_a_packet(due: u32, packet: &OutPacket) -> bool {
+    let missing = packet.time.0.wrapping_sub(due);
+    !packet.marker && (1..=MAX_CONCEALED_SAMPLES).contains(&missing)
+}
+
+fn samples_of(packet: &OutPacket) -> u32 {
+    opus_toc::shape(packet.payload.as_slice()).map_or(0, |shape| shape.samples as u32)
+}
+
+/// Longer than this no receiver conceals; it is also half the pause between two refreshes of a silent stream.
+const MAX_CONCEALED_SAMPLES: u32 =
+    (Duration::from_millis(200).as_millis() as u32) * (SAMPLE_RATE_HZ / 1_000);
+
+/// RTP version 2.
+const VERSION: u8 = 2 << 6;
 
 /// Packets that carry the section's identifier: the first second. After that the receiver knows the source
 /// (RFC 9143, 9.2), and the bytes are saved.
-const MID_PACKETS: u32 = 50;
+const MID_PACKETS: u64 = 50;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use mixer::packet::{Payload, Sources};
-    use mixer::{Level, ParticipantId, RtpTime};
-    use rtc::shared::marshal::{Marshal, Unmarshal};
-
-    fn packet(time: u32, sources: &[(u32, u8)]) -> OutPacket {
-        let mut list = Sources::default();
-        for (id, level) in sources {
-            assert!(list.push(ParticipantId(*id), Level::from_wire(*level)));
-        }
-        OutPacket {
-            time: RtpTime(time),
-            marker: time == 0,
-            sources: list,
-            payload: Payload::copy_from(&[5; 30]).expect("fits"),
-        }
-    }
-
-    #[test]
-    fn numbers_packets_and_names_sources() {
-        let mut sending = Sending::new(42, 109, Some(2), Some((4, Bytes::from_static(b"audio"))));
-        let first = sending.packet(&packet(0, &[(7, 20), (8, 40), (9, 127)]));
-        let second = sending.packet(&packet(960, &[]));
-        assert_eq!(
-            second.header.sequence_number,
-            first.header.sequence_number.wrapping_add(1)
-        );
-        assert_eq!(
-            second.header.timestamp.wrapping_sub(first.header.timestamp),
-            960
-        );
-        let wire = first.marshal().expect("marshalled").freeze();
-        let read = rtp::Packet::unmarshal(&mut wire.clone()).expect("read back");
-        assert_eq!(read.header.csrc, [7, 8, 9]);
-        assert_eq!(
-            read.header.get_extension(2).as_deref(),
-            Some(&[20, 40, 127][..])
-        );
-        assert_eq!(read.header.get_extension(4).as_deref(), Some(&b"audio"[..]));
-        assert!(read.header.marker);
-        assert_eq!((read.header.ssrc, read.header.payload_type), (42, 109));
-        assert_eq!(read.payload.as_ref(), [5; 30]);
-    }
-
-    #[test]
-    fn fifteen_sources_fit_and_the_mid_ends() {
-        let mut sending = Sending::new(42, 111, Some(2), Some((4, Bytes::from_static(b"0"))));
-        let sources: Vec<(u32, u8)> = (1..=15).map(|id| (id, 10)).collect();
-        for number in 0..=MID_PACKETS {
-            let wire = sending
-                .packet(&packet(number, &sources))
-                .marshal()
-                .expect("marshalled")
-                .freeze();
-            let read = rtp::Packet::unmarshal(&mut wire.clone()).expect("read back");
-            assert_eq!(
-                read.header.get_extension(2).map(|levels| levels.len()),
-                Some(15)
-            );
-            assert_eq!(read.header.get_extension(4).is_some(), number < MID_PACKETS);
-            assert_eq!(read.payload.len(), 30);
-        }
-    }
-}
+mod tests;

@@ -1,115 +1,81 @@
-//! RTP between the core's SRTP and the mixer: an interceptor at the end of the core's chain.
+//! The client's RTCP, at the end of the core's chain: an interceptor that takes the reports and lets ours pass.
 //!
-//! Everything decrypted ends here and goes to the mixer at once, without the core's tracks: they know one source per
-//! section, while a client may change its source at any time.
-
-mod reports;
+//! RTP does not come this way; see [`Receiving`](super::receive::Receiving) and [`Sending`](super::send::Sending).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crossbeam_channel::Sender;
-use mixer::packet::{Packet, Payload};
-use mixer::{Level, ParticipantId, RtpTime, Seq};
 use rtc::interceptor::{Interceptor, Packet as Media, StreamInfo, TaggedPacket};
-use rtc::rtp;
+use rtc::rtcp;
+use rtc::rtcp::receiver_report::ReceiverReport;
+use rtc::rtcp::reception_report::ReceptionReport;
+use rtc::rtcp::sender_report::SenderReport;
 use rtc::sansio::Protocol;
 use rtc::shared::error::Error;
 
-use super::metrics::{Dropped, PeerStats, RtcMetrics};
-use crate::links::Inbound;
-use reports::Reports;
-
-pub(super) use reports::canonical_name;
+use super::metrics::PeerStats;
 
 /// What the stream and its peer share.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    /// Packets that SRTP accepted, media and control.
+    /// RTCP packets that SRTP accepted.
     pub(super) authentic_total: AtomicU64,
+    /// The client's last sender report: its source, and below it the middle of its time stamp.
+    pub(super) sender_report: AtomicU64,
     /// Counters of the peer, for anyone.
     pub(super) stats: Arc<PeerStats>,
 }
 
-/// What a stream is made of.
-pub(super) struct StreamConfig {
-    pub(super) participant: ParticipantId,
-    /// The one payload type taken.
-    pub(super) payload_type: u8,
-    /// Header extension of RFC 6464, if negotiated.
-    pub(super) level_id: Option<u8>,
-    /// Where packets go; `None` if the client does not send.
-    pub(super) to_mixer: Option<Sender<Inbound>>,
-    /// Our own source.
-    pub(super) ssrc: u32,
-    /// Our own canonical name.
-    pub(super) cname: String,
-    pub(super) metrics: Arc<RtcMetrics>,
-    pub(super) shared: Arc<Shared>,
-}
-
 /// The interceptor.
 pub(super) struct Stream {
-    config: StreamConfig,
-    reports: Reports,
+    /// Our own source.
+    ssrc: u32,
+    shared: Arc<Shared>,
     writes: VecDeque<TaggedPacket>,
 }
 
 impl Stream {
     /// Set-up only (allocates).
-    pub(super) fn new(now: Instant, config: StreamConfig) -> Stream {
+    pub(super) fn new(ssrc: u32, shared: Arc<Shared>) -> Stream {
         Stream {
-            reports: Reports::new(
-                now,
-                config.ssrc,
-                config.cname.clone(),
-                config.shared.stats.clone(),
-            ),
-            config,
+            ssrc,
+            shared,
             writes: VecDeque::new(),
         }
     }
 
-    fn take_rtp(&mut self, now: Instant, packet: &rtp::Packet) {
-        let stats = &self.config.shared.stats;
-        stats.received_total.fetch_add(1, Ordering::Relaxed);
-        stats
-            .received_bytes_total
-            .fetch_add(packet.payload.len() as u64, Ordering::Relaxed);
-        let Some(to_mixer) = &self.config.to_mixer else {
-            return;
-        };
-        let Some(payload) = Payload::copy_from(&packet.payload) else {
-            return self.config.metrics.count(Dropped::Unusable);
-        };
-        let header = &packet.header;
-        let inbound = Inbound {
-            from: self.config.participant,
-            arrival: crate::clock::at(now),
-            packet: Packet {
-                seq: Seq(header.sequence_number),
-                time: RtpTime(header.timestamp),
-                ssrc: header.ssrc,
-                marker: header.marker,
-                level: self.level_of(header),
-                payload,
-            },
-        };
-        if to_mixer.try_send(inbound).is_err() {
-            self.config.metrics.count(Dropped::MixerFull);
+    fn take(&self, packet: &dyn rtcp::Packet) {
+        if let Some(report) = packet.as_any().downcast_ref::<SenderReport>() {
+            let stamp = report.ntp_time >> 16 & u64::from(u32::MAX);
+            let noted = u64::from(report.ssrc) << 32 | stamp;
+            self.shared.sender_report.store(noted, Ordering::Relaxed);
+            report
+                .reports
+                .iter()
+                .for_each(|block| self.take_block(block));
+        } else if let Some(report) = packet.as_any().downcast_ref::<ReceiverReport>() {
+            report
+                .reports
+                .iter()
+                .for_each(|block| self.take_block(block));
         }
     }
 
-    /// RFC 6464, 3: the low seven bits of the first byte.
-    fn level_of(&self, header: &rtp::Header) -> Option<Level> {
-        let id = self.config.level_id?;
-        let extension = header
-            .extensions
-            .iter()
-            .find(|extension| extension.id == id)?;
-        extension.payload.first().copied().map(Level::from_wire)
+    fn take_block(&self, report: &ReceptionReport) {
+        if report.ssrc != self.ssrc {
+            return;
+        }
+        let stats = &self.shared.stats;
+        let percent = (u32::from(report.fraction_lost) * 100).div_ceil(256) as u8;
+        let before = stats.loss_percent.load(Ordering::Relaxed);
+        // Up at once, so that FEC is there while it is needed; down slowly, so that the encoder is left alone.
+        let smooth = ((u32::from(before) * 3 + u32::from(percent)) / 4) as u8;
+        stats
+            .loss_percent
+            .store(percent.max(smooth), Ordering::Relaxed);
+        stats.jitter_samples.store(report.jitter, Ordering::Relaxed);
     }
 }
 
@@ -121,19 +87,11 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Stream {
     type Time = Instant;
 
     fn handle_read(&mut self, message: TaggedPacket) -> Result<(), Error> {
-        self.config
-            .shared
-            .authentic_total
-            .fetch_add(1, Ordering::Relaxed);
-        match &message.message.packet {
-            Media::Rtp(packet) if packet.header.payload_type != self.config.payload_type => {
-                self.config.metrics.count(Dropped::Unusable);
-                return Ok(());
-            }
-            Media::Rtp(packet) => self.take_rtp(message.now, packet),
-            _ => {}
+        self.shared.authentic_total.fetch_add(1, Ordering::Relaxed);
+        if let Media::Rtcp(packets) = &message.message.packet {
+            packets.iter().for_each(|packet| self.take(packet.as_ref()));
         }
-        self.reports.received(message)
+        Ok(())
     }
 
     fn poll_read(&mut self) -> Option<TaggedPacket> {
@@ -141,22 +99,12 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Stream {
     }
 
     fn handle_write(&mut self, message: TaggedPacket) -> Result<(), Error> {
-        let message = self.reports.sent(message)?;
-        self.writes.extend(message);
+        self.writes.push_back(message);
         Ok(())
     }
 
     fn poll_write(&mut self) -> Option<TaggedPacket> {
         self.writes.pop_front()
-    }
-
-    fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
-        self.writes.extend(self.reports.due(now));
-        Ok(())
-    }
-
-    fn poll_timeout(&mut self) -> Option<Instant> {
-        Some(self.reports.next())
     }
 }
 
@@ -171,123 +119,22 @@ impl Interceptor for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
-    use crossbeam_channel::bounded;
     use rtc::interceptor::AttributedPacket;
-    use rtc::rtcp::receiver_report::ReceiverReport;
-    use rtc::rtcp::reception_report::ReceptionReport;
-    use rtc::rtcp::sender_report::SenderReport;
-    use rtc::rtcp::source_description::SourceDescription;
     use rtc::shared::TransportContext;
-    use std::time::Duration;
 
-    fn stream(
-        now: Instant,
-    ) -> (
-        Stream,
-        crossbeam_channel::Receiver<Inbound>,
-        Arc<Shared>,
-        Arc<RtcMetrics>,
-    ) {
-        let (to_mixer, inbound) = bounded(2);
-        let shared = Arc::new(Shared::default());
-        let metrics = Arc::new(RtcMetrics::default());
-        let config = StreamConfig {
-            participant: ParticipantId(5),
-            payload_type: 111,
-            level_id: Some(1),
-            to_mixer: Some(to_mixer),
-            ssrc: 77,
-            cname: "name".to_owned(),
-            metrics: metrics.clone(),
-            shared: shared.clone(),
-        };
-        (Stream::new(now, config), inbound, shared, metrics)
-    }
-
-    fn tagged(now: Instant, packet: Media) -> TaggedPacket {
-        TaggedPacket {
-            now,
+    fn read(stream: &mut Stream, packet: impl rtcp::Packet + 'static) {
+        let message = TaggedPacket {
+            now: Instant::now(),
             transport: TransportContext::default(),
-            message: AttributedPacket::new(packet),
-        }
-    }
-
-    fn rtp(ssrc: u32, seq: u16) -> Media {
-        let mut header = rtp::Header {
-            version: 2,
-            payload_type: 111,
-            sequence_number: seq,
-            timestamp: 960,
-            ssrc,
-            marker: true,
-            ..rtp::Header::default()
+            message: AttributedPacket::new(Media::Rtcp(vec![Box::new(packet)])),
         };
-        header
-            .set_extension(1, Bytes::from_static(&[0x80 | 30]))
-            .expect("fits");
-        Media::Rtp(rtp::Packet {
-            header,
-            payload: Bytes::from_static(&[1, 2, 3]),
-        })
-    }
-
-    #[test]
-    fn packets_reach_the_mixer_whatever_their_source() {
-        let now = Instant::now();
-        let (mut stream, inbound, shared, metrics) = stream(now);
-        stream.handle_read(tagged(now, rtp(1, 10))).expect("read");
-        stream.handle_read(tagged(now, rtp(2, 11))).expect("read");
-        stream.handle_read(tagged(now, rtp(2, 12))).expect("read");
-        let packets: Vec<Inbound> = inbound.try_iter().collect();
-        assert_eq!(packets.len(), 2, "the link holds two");
-        assert_eq!(metrics.dropped_total(Dropped::MixerFull), 1);
-        assert_eq!((packets[0].packet.ssrc, packets[1].packet.ssrc), (1, 2));
-        assert_eq!(packets[0].from, ParticipantId(5));
-        assert_eq!(packets[0].packet.level, Some(Level::from_wire(30)));
-        assert!(packets[0].packet.marker);
-        assert_eq!(packets[0].packet.payload.as_slice(), [1, 2, 3]);
-        assert_eq!(shared.authentic_total.load(Ordering::Relaxed), 3);
-    }
-
-    #[test]
-    fn reports_are_compound_and_rare_while_quiet() {
-        let start = Instant::now();
-        let (mut stream, _inbound, shared, _) = stream(start);
-        stream.handle_read(tagged(start, rtp(9, 1))).expect("read");
-        stream
-            .handle_write(tagged(start, rtp(77, 1)))
-            .expect("write");
-        assert!(matches!(
-            stream.poll_write().map(|m| m.message.packet),
-            Some(Media::Rtp(_))
-        ));
-        shared.stats.sent_total.fetch_add(1, Ordering::Relaxed);
-        let mut reports = 0;
-        for tick in 1..=12 {
-            stream
-                .handle_timeout(start + tick * Duration::from_millis(2_500))
-                .expect("timeout");
-            while let Some(message) = stream.poll_write() {
-                let Media::Rtcp(packets) = message.message.packet else {
-                    panic!("RTCP");
-                };
-                let report = packets[0]
-                    .as_any()
-                    .downcast_ref::<SenderReport>()
-                    .expect("first");
-                assert_eq!((report.ssrc, report.reports[0].ssrc), (77, 9));
-                assert!(packets[1].as_any().is::<SourceDescription>());
-                reports += 1;
-            }
-        }
-        assert_eq!(reports, 1 + 2, "one with news, then one in four");
+        stream.handle_read(message).expect("read");
     }
 
     #[test]
     fn loss_rises_at_once_and_falls_slowly() {
-        let now = Instant::now();
-        let (mut stream, _inbound, shared, _) = stream(now);
+        let shared = Arc::new(Shared::default());
+        let mut stream = Stream::new(77, shared.clone());
         let mut report = |ssrc, fraction_lost| {
             let report = ReceptionReport {
                 ssrc,
@@ -299,9 +146,7 @@ mod tests {
                 reports: vec![report],
                 ..ReceiverReport::default()
             };
-            stream
-                .handle_read(tagged(now, Media::Rtcp(vec![Box::new(packet)])))
-                .expect("read");
+            read(&mut stream, packet);
             shared.stats.loss_percent.load(Ordering::Relaxed)
         };
         assert_eq!(report(77, 26), 11);
@@ -311,5 +156,20 @@ mod tests {
             report(77, 0);
         }
         assert_eq!(report(77, 0), 0);
+        assert_eq!(shared.authentic_total.load(Ordering::Relaxed), 24);
+    }
+
+    #[test]
+    fn the_client_s_clock_is_noted() {
+        let shared = Arc::new(Shared::default());
+        let mut stream = Stream::new(77, shared.clone());
+        let report = SenderReport {
+            ssrc: 0xaabb_ccdd,
+            ntp_time: 0x0011_2233_4455_6677,
+            ..SenderReport::default()
+        };
+        read(&mut stream, report);
+        let noted = shared.sender_report.load(Ordering::Relaxed);
+        assert_eq!(noted, 0xaabb_ccdd_2233_4455);
     }
 }

@@ -1,95 +1,20 @@
 //! Opus (RFC 6716) over libopus: both traits of [`codec`](super).
 //!
 //! Set-up allocates; after it libopus works on its own state and the stack, so every call is
-//! real-time safe. The encoder stands in a file of its own, since its state can be copied.
+//! real-time safe. Both stand on `opusic-sys`, which the `opus` crate stands on as well: that crate
+//! hides the memory, and memory is what both are about, one to copy it, one to use it for two.
 
+mod decoder;
 mod encoder;
 
-use ::opus as libopus;
-use libopus::Channels;
-
+pub use self::decoder::OpusDecoder;
 pub use self::encoder::OpusEncoder;
-use super::{Decode, DecodeError};
-use crate::format::{Layout, MIN_PACKET_SAMPLES, SAMPLE_RATE_HZ};
-
-/// Decodes any Opus packet, mono or stereo, to the layout it was made for.
-#[derive(Debug)]
-pub struct OpusDecoder {
-    decoder: libopus::Decoder,
-    layout: Layout,
-}
-
-impl OpusDecoder {
-    /// A decoder without history.
-    ///
-    /// Real-time: set-up only (allocates).
-    ///
-    /// # Panics
-    /// When memory is exhausted, as any allocation does.
-    pub fn new(layout: Layout) -> OpusDecoder {
-        let decoder = libopus::Decoder::new(SAMPLE_RATE_HZ, channels(layout))
-            .expect("libopus refuses 48 kHz mono or stereo only when memory is exhausted");
-        OpusDecoder { decoder, layout }
-    }
-}
-
-impl Decode for OpusDecoder {
-    fn decode(&mut self, payload: &[u8], pcm: &mut [f32]) -> Result<usize, DecodeError> {
-        // libopus takes no bytes for "a packet was lost" and would fill all of `pcm`.
-        if payload.is_empty() {
-            return Err(DecodeError::Malformed);
-        }
-        let got_samples = self
-            .decoder
-            .get_nb_samples(payload)
-            .map_err(|_| DecodeError::Malformed)?;
-        let max_samples = pcm.len() / self.layout.channels();
-        if got_samples > max_samples {
-            return Err(DecodeError::TooLong {
-                got_samples,
-                max_samples,
-            });
-        }
-        self.decoder
-            .decode_float(payload, pcm, false)
-            .map_err(|_| DecodeError::Malformed)
-    }
-
-    fn recover(&mut self, next_payload: &[u8], pcm: &mut [f32]) -> Result<(), DecodeError> {
-        if next_payload.is_empty() {
-            return Err(DecodeError::Malformed);
-        }
-        self.decoder
-            .decode_float(next_payload, pcm, true)
-            .map(|_| ())
-            .map_err(|_| DecodeError::Malformed)
-    }
-
-    fn conceal(&mut self, pcm: &mut [f32]) {
-        debug_assert_eq!(pcm.len() % (MIN_PACKET_SAMPLES * self.layout.channels()), 0);
-        match self.decoder.decode_float(&[], pcm, false) {
-            Ok(samples) => pcm[samples * self.layout.channels()..].fill(0.0),
-            Err(_) => pcm.fill(0.0),
-        }
-    }
-
-    fn reset(&mut self) {
-        // The request has no argument that could be wrong.
-        let _ = self.decoder.reset_state();
-    }
-}
-
-fn channels(layout: Layout) -> Channels {
-    match layout {
-        Layout::Mono => Channels::Mono,
-        Layout::Stereo => Channels::Stereo,
-    }
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::Encode;
+    use crate::codec::{Decode, DecodeError, Encode};
+    use crate::format::Layout;
     use crate::format::{MAX_PACKET_SAMPLES, TickLength};
     use crate::packet::Payload;
     use crate::profile::{Profile, ReceiverLimits, Recipe};

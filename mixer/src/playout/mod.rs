@@ -25,10 +25,11 @@ use rubato::{FixedAsync, Resampler, Slip};
 use self::fade::{FADE_END, FADE_IN, Fade, ramp};
 use self::govern::SIMILAR;
 
-use crate::codec::Decode;
+use crate::codec::{Decode, SKETCH_RATE_HZ};
 use crate::delay::DelayEstimator;
 use crate::format::{Layout, MAX_PACKET_SAMPLES, MAX_TICK_SAMPLES, SAMPLE_RATE_HZ, TickLength};
 use crate::frame::Frame;
+use crate::gate::Reading;
 use crate::jitter::{Inserted, JitterBuffer};
 use crate::opus_toc;
 use crate::packet::Packet;
@@ -253,6 +254,15 @@ impl Playout {
         let _ = self
             .decoder
             .decode(payload, &mut unheard[..RUN_UP_SAMPLES * self.channels]);
+    }
+
+    /// How loud a packet is that may be passed; `None` if only playing it can tell.
+    ///
+    /// Real-time: safe.
+    pub fn sketch(&mut self, payload: &[u8]) -> Option<Reading> {
+        let mut pcm = [0.0; SKETCH_SAMPLES];
+        let samples = self.decoder.sketch(payload, &mut pcm)?;
+        Some(Reading::of_sketch(&pcm[..samples]))
     }
 
     /// Whether it would give nothing but silence, and change nothing, until the next packet.
@@ -486,6 +496,9 @@ fn duration_of(samples: i64) -> Duration {
 
 /// The longest packet that is decoded unheard: 60 ms. What is kept of silence is short.
 const RUN_UP_SAMPLES: usize = 2_880;
+
+/// The longest packet that is sketched: 60 ms.
+const SKETCH_SAMPLES: usize = 60 * SKETCH_RATE_HZ as usize / 1_000;
 
 /// The queue holds a tick, the packets a splice looks at, and the longest packet on top.
 const QUEUE_SAMPLES: usize = 2 * MAX_PACKET_SAMPLES + 2 * MAX_TICK_SAMPLES + 2 * MAX_LAG;

@@ -25,19 +25,27 @@ impl Room {
         let member = self.members.list.get_mut(place)?;
         let participant = &mut *member.participant;
         let strip = participant.strip.as_mut()?;
+        let settings = &participant.shared.settings;
+        if strip.is_parked() {
+            // Nobody has told it since it was last pulled.
+            strip.set(settings.muted() || member.leaving, settings.gain());
+        }
         let begins = strip.begins_talk_spurt_at(arrival);
         let pushed = strip.push(packet, arrival);
         if strip.is_parked() && !member.awake {
-            let received = &participant.shared.telemetry.received_total;
+            let telemetry = &participant.shared.telemetry;
+            let level = Level::from(strip.level()).wire();
+            telemetry.level.store(level, Relaxed);
+            let received = &telemetry.received_total;
             received.store(strip.stats().received, Relaxed);
         } else {
             member.awake = true;
         }
         let speaks = packet.level != Some(Level::SILENCE)
             && packet.payload.as_slice().len() > DTX_MAX_BYTES
-            && !participant.shared.settings.muted();
+            && !settings.muted();
         let is_next = begins || self.last_talker == Some(participant.id);
-        let wanted = at_rest && speaks && is_next && pushed == Pushed::Stored;
+        let wanted = at_rest && speaks && is_next && member.awake && pushed == Pushed::Stored;
         let rhythm = Rhythm {
             ready: arrival + strip.stats().target,
             packet_samples: opus_toc::shape(packet.payload.as_slice()).map_or(0, |it| it.samples),
@@ -59,6 +67,10 @@ impl Room {
     pub(crate) fn configure(&mut self, settings: RoomSettings) {
         self.settings.gate_db = settings.gate_db;
         self.settings.max_contributors = settings.max_contributors;
+        let participants = self.members.list.iter_mut();
+        for strip in participants.filter_map(|member| member.participant.strip.as_mut()) {
+            strip.set_gate(settings.gate_db);
+        }
     }
 
     /// Counts ticks that were slept through.

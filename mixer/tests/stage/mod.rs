@@ -211,6 +211,24 @@ impl Stage {
         self.seat(id, Box::new(Exact(voice)), encoder);
     }
 
+    /// Somebody who hears through Opus and cannot talk.
+    pub fn join_ear(&mut self, id: u32) {
+        let id = ParticipantId(id);
+        let config = ParticipantConfig {
+            id,
+            talks: false,
+            listens: Some(recipe(Profile::Voice)),
+            layout: self.settings.layout,
+            tick: self.settings.tick,
+        };
+        let participant = Participant::new(config, Arc::new(Shared::default()));
+        let command = Command::AddParticipant {
+            room: ROOM,
+            participant: Box::new(participant),
+        };
+        self.engine.apply(command, &mut self.sink);
+    }
+
     /// Somebody who hears through Opus, or through `encoder`.
     pub fn join(
         &mut self,

@@ -31,11 +31,12 @@ impl Outcome {
         let [first, second] = &self.targets;
         let mut report = Report::new(format!("{first} against {second}"));
         report.notes = NOTES.map(str::to_owned).to_vec();
+        report.notes.extend(self.strugglers());
         report.tables = vec![self.ratios(), self.details()];
         report.plots = vec![self.plot()];
         for (case, pairs) in &self.cases {
             let key = case.key();
-            for (name, target) in ["first", "second"].into_iter().enumerate().map(swap) {
+            for (target, name) in ["first", "second"].into_iter().enumerate() {
                 let of =
                     |figure: fn(Case, &Seen) -> f64| median(&one(pairs, target, *case, figure));
                 for (what, figure) in FIGURES {
@@ -96,6 +97,27 @@ impl Outcome {
         table("Every run", &columns, rows)
     }
 
+    /// Who did not keep up, so that its cost is that of doing less.
+    fn strugglers(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for (case, pairs) in &self.cases {
+            for (number, target) in self.targets.iter().enumerate() {
+                let worst = |figure: fn(Case, &Seen) -> f64| {
+                    quantile(&one(pairs, number, *case, figure), 1.0)
+                };
+                let lost = worst(|_, seen| seen.after.tally.lost_percent());
+                let off = worst(|_, seen| seen.after.tally.off_beat_ms(99.0));
+                if lost > STRUGGLES_LOST_PERCENT || off > STRUGGLES_OFF_BEAT_MS {
+                    notes.push(format!(
+                        "{target} did not keep up ({case}: {lost:.2} % lost, p99 {off:.0} ms off the beat). What it cost \
+                         is what it cost to do less than it should."
+                    ));
+                }
+            }
+        }
+        notes
+    }
+
     fn plot(&self) -> Plot {
         let series = |(case, pairs): &(Case, Vec<[Seen; 2]>)| Series {
             name: case.to_string(),
@@ -151,10 +173,6 @@ const FIGURES: [Figure; 12] = [
     ("misses", |_, seen| seen.after.misses()),
 ];
 
-fn swap((number, name): (usize, &'static str)) -> (&'static str, usize) {
-    (name, number)
-}
-
 fn one(pairs: &[[Seen; 2]], target: usize, case: Case, figure: fn(Case, &Seen) -> f64) -> Vec<f64> {
     pairs
         .iter()
@@ -171,9 +189,14 @@ fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 
-const NOTES: [&str; 3] = [
+/// Beyond these a server is behind, whatever the machine did besides: packets of three frames ago are still to come.
+const STRUGGLES_LOST_PERCENT: f64 = 0.1;
+const STRUGGLES_OFF_BEAT_MS: f64 = 60.0;
+
+const NOTES: [&str; 4] = [
     "CPU is of one core, user and system time of the server's process. A listener's share is what the server costs more \
      with the listeners than with the talkers alone, in the same run, divided by their number.",
     "Every run starts its server anew. The two runs of a pair follow each other; a ratio is taken within its pair.",
+    "Listeners with DTX send as they would to a server whose answer says usedtx=1, also to one whose answer does not.",
     "A server that is not started here has no CPU figures.",
 ];

@@ -49,3 +49,48 @@ impl Promise {
         broken
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::bench::process::Usage;
+    use crate::bench::swarm::Tally;
+
+    fn figures(tally: Tally, says: &[(&str, f64)]) -> Figures {
+        Figures {
+            tally: Box::new(tally),
+            server: None,
+            own: Usage::default(),
+            says: says
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), *value))
+                .collect::<BTreeMap<_, _>>(),
+        }
+    }
+
+    #[test]
+    fn a_promise_is_kept_or_broken_in_words() {
+        let good = Tally {
+            expected: 10_000,
+            received: 9_990,
+            ..Tally::new()
+        };
+        let kept = Promise::default().broken_by(&figures(good.clone(), &[]));
+        assert_eq!(kept, Vec::<String>::new());
+        let mut bad = Tally {
+            received: 9_980,
+            skipped: 50,
+            starved: 2,
+            gone: 1,
+            ..good
+        };
+        bad.off_beat_us.record_n(20_000, 5).expect("in range");
+        let says = [("x_skipped_slots_total", 3.0)];
+        let broken = Promise::default().broken_by(&figures(bad, &says));
+        assert_eq!(broken.len(), 6, "{broken:?}");
+        assert_eq!(broken[0], "0.20 % lost");
+        assert!(broken.iter().any(|it| it == "3 deadlines missed"));
+    }
+}

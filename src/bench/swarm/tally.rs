@@ -37,8 +37,8 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// An empty one.
-    pub(super) fn new() -> Tally {
+    /// Nothing seen yet.
+    pub fn new() -> Tally {
         Tally {
             seconds: 0.0,
             clients: 0,
@@ -100,6 +100,12 @@ impl Tally {
 
 fn percent(part: u64, whole: u64) -> f64 {
     100.0 * part as f64 / whole.max(1) as f64
+}
+
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally::new()
+    }
 }
 
 /// Up to a minute, to three figures.

@@ -91,6 +91,10 @@ fn arguments(ip: IpAddr, options: &TargetOptions) -> Vec<String> {
     if let Some(mixers) = options.mixers {
         arguments.push(format!("--mixers={mixers}"));
     }
+    // What was given by hand counts; a flag may stand there only once.
+    let name_of = |argument: &str| argument.split('=').next().map(str::to_owned);
+    let given: Vec<_> = options.server_args.iter().map(|it| name_of(it)).collect();
+    arguments.retain(|argument| !given.contains(&name_of(argument)));
     arguments.extend(options.server_args.iter().cloned());
     arguments
 }
@@ -126,7 +130,7 @@ mod tests {
             profile: Some(mixer::profile::Profile::LowDelay),
             mixers: Some(2),
             room_capacity: 20_000,
-            server_args: vec!["--realtime=false".to_owned()],
+            server_args: vec!["--max-rooms=7".to_owned(), "--realtime=false".to_owned()],
             ..TargetOptions::default()
         };
         let arguments = arguments(IpAddr::from([127, 0, 0, 1]), &options);
@@ -139,6 +143,7 @@ mod tests {
         ] {
             assert!(arguments.iter().any(|it| it == expected), "{expected}");
         }
+        assert!(!arguments.iter().any(|it| it == "--max-rooms=100"));
         assert_eq!(
             arguments.last().map(String::as_str),
             Some("--realtime=false")

@@ -119,6 +119,7 @@ impl Peer {
             }
             _ => {}
         }
+        self.note_path();
     }
 
     pub(super) fn on_ice(&mut self, state: RTCIceConnectionState, turn: &mut Turn<'_>) {

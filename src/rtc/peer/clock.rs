@@ -11,7 +11,7 @@ use rtc::sansio::Protocol;
 
 use super::super::handle::Reason;
 use super::super::metrics::Dropped;
-use super::super::stream::canonical_name;
+use super::super::reports::canonical_name;
 use super::{Peer, Stage, Turn};
 
 impl Peer {
@@ -33,7 +33,14 @@ impl Peer {
         if self.parts.pc.handle_timeout(turn.now).is_err() {
             self.dropped(Dropped::Core);
         }
+        self.report(turn);
+        let checks = turn.out.checks.len();
         self.drain(turn);
+        self.note_path();
+        if turn.out.checks.len() > checks {
+            self.check_due = turn.now + self.parts.check_interval;
+            self.deadline = self.next_deadline(turn.now);
+        }
         match self.stage {
             Stage::Connecting(since) if turn.now >= since + self.parts.connect_timeout => {
                 self.end(Reason::NeverConnected);
@@ -65,9 +72,25 @@ impl Peer {
             // begun. Its clock is therefore read ever more rarely.
             Stage::Handshaking(since) => self.handshake_due.min(since + self.parts.connect_timeout),
             Stage::Up if !self.ice || now < self.brisk_until => core,
-            // ICE asks for five calls a second even when it has nothing to do for four seconds.
-            Stage::Up => core.max(self.last_timeout + SETTLED_INTERVAL),
+            Stage::Up => self.settled_deadline(now),
         }
+    }
+
+    /// When there is something to do for a peer with nothing going on: a check of its path, a report, or to notice its
+    /// silence. The core itself asks for five calls a second.
+    fn settled_deadline(&self, now: Instant) -> Instant {
+        let silent_from = self.consent + self.parts.disconnected_after;
+        let watch = match now < silent_from {
+            true => silent_from,
+            false => self.last_timeout + SETTLED_INTERVAL,
+        };
+        // What is overdue is not asked for at once and again: the core has its own mind about the time.
+        let check = self.check_due.max(self.last_timeout + SETTLED_INTERVAL);
+        let report = self
+            .reports
+            .next()
+            .map(|at| at.max(self.last_timeout + MIN_INTERVAL));
+        report.map_or(check, |report| report.min(check)).min(watch)
     }
 
     /// Says goodbye: RTCP BYE, SCTP ABORT, DTLS close.
@@ -96,7 +119,7 @@ impl Peer {
     }
 }
 
-/// How often a peer with nothing going on is looked at.
+/// How often a peer is looked at that is waited for, its silence or a check that is due.
 const SETTLED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The core may name a deadline in the past; the thread must not spin on it.

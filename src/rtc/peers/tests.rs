@@ -3,6 +3,7 @@
 use super::*;
 use crate::rtc::accept::{AcceptOptions, Acceptor};
 use crate::rtc::config::RtcConfig;
+use bytes::BytesMut;
 use crossbeam_channel::bounded;
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
 use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
@@ -102,7 +103,7 @@ impl World {
     }
 
     fn deliver(&mut self) {
-        for (_, datagram) in std::mem::take(&mut self.peers.out.datagrams) {
+        for (_, datagram) in std::mem::take(&mut self.peers.out.datagrams).iter() {
             self.checks += usize::from(datagram[..2] == [0, 1]);
             self.hold_dtls |= self.slow && datagram[0] == 22 && datagram.len() > 300;
             if !self.cut {
@@ -114,7 +115,7 @@ impl World {
                         transport_protocol: TransportProtocol::UDP,
                         ecn: None,
                     },
-                    message: datagram,
+                    message: BytesMut::from(datagram),
                 };
                 self.client.handle_read(message).expect("read");
             }
@@ -125,11 +126,11 @@ impl World {
             }
         }
         while let Some(datagram) = self.client.poll_write() {
-            let bytes = datagram.message.to_vec();
+            let mut bytes = datagram.message.to_vec();
             if self.hold_dtls && (20..64).contains(&bytes[0]) {
                 self.held.push(bytes);
             } else if !self.cut {
-                self.peers.dispatch(client(), &bytes, self.now);
+                self.peers.dispatch(client(), &mut bytes, self.now);
             }
         }
     }
@@ -263,9 +264,9 @@ fn a_slow_client_has_fifteen_seconds_for_its_handshake() {
     assert!(world.peers.out.events.is_empty() && !world.held.is_empty());
     world.cut = false;
     (world.slow, world.hold_dtls) = (false, false);
-    for datagram in std::mem::take(&mut world.held) {
+    for mut datagram in std::mem::take(&mut world.held) {
         let now = world.now;
-        world.peers.dispatch(client(), &datagram, now);
+        world.peers.dispatch(client(), &mut datagram, now);
     }
     let connected = world
         .until(&RtcEvent::Connected(ID), 3 * SECOND)

@@ -1,0 +1,110 @@
+//! Datagrams that wait to be sent, one behind the other in one buffer.
+
+use std::net::SocketAddr;
+
+/// The queue; keeps its memory, so that after the first seconds nothing in it allocates.
+#[derive(Debug, Default)]
+pub struct Datagrams {
+    bytes: Vec<u8>,
+    /// Where to, and where it ends in `bytes`.
+    entries: Vec<(SocketAddr, usize)>,
+    /// How many of the entries are gone.
+    gone: usize,
+}
+
+impl Datagrams {
+    /// Datagrams that wait.
+    pub fn len(&self) -> usize {
+        self.entries.len() - self.gone
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds a copy of a datagram.
+    pub fn push(&mut self, to: SocketAddr, datagram: &[u8]) {
+        self.begin(datagram.len()).copy_from_slice(datagram);
+        self.commit(to);
+    }
+
+    /// Room for a datagram of `length_bytes`, to be filled and then sent off with [`Datagrams::commit`].
+    ///
+    /// Room that was not sent off is taken back by the next call.
+    pub fn begin(&mut self, length_bytes: usize) -> &mut [u8] {
+        let start = self.entries.last().map_or(0, |&(_, end)| end);
+        self.bytes.truncate(start);
+        self.bytes.resize(start + length_bytes, 0);
+        &mut self.bytes[start..]
+    }
+
+    /// Adds what is in the room given last.
+    pub fn commit(&mut self, to: SocketAddr) {
+        self.entries.push((to, self.bytes.len()));
+    }
+
+    /// What waits, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
+        let mut start = match self.gone {
+            0 => 0,
+            gone => self.entries[gone - 1].1,
+        };
+        self.entries[self.gone..].iter().map(move |&(to, end)| {
+            let datagram = &self.bytes[start..end];
+            start = end;
+            (to, datagram)
+        })
+    }
+
+    /// Forgets the oldest `count`.
+    pub fn drop_oldest(&mut self, count: usize) {
+        self.gone += count.min(self.len());
+        if self.is_empty() {
+            self.clear();
+        }
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+        self.gone = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    fn waiting(datagrams: &Datagrams) -> Vec<(u16, &[u8])> {
+        let with_port = |(to, bytes): (SocketAddr, _)| (to.port(), bytes);
+        datagrams.iter().map(with_port).collect()
+    }
+
+    #[test]
+    fn come_out_as_they_went_in() {
+        let mut datagrams = Datagrams::default();
+        assert!(datagrams.is_empty());
+        datagrams.push(address(1), b"one");
+        datagrams.begin(5).fill(b'x');
+        datagrams.begin(3).copy_from_slice(b"two");
+        datagrams.commit(address(2));
+        datagrams.push(address(3), b"");
+        let all: [(u16, &[u8]); 3] = [(1, b"one"), (2, b"two"), (3, b"")];
+        assert_eq!(waiting(&datagrams), all);
+        datagrams.drop_oldest(1);
+        datagrams.push(address(4), b"four");
+        assert_eq!(datagrams.len(), 3);
+        assert_eq!(waiting(&datagrams)[0], all[1]);
+        assert_eq!(waiting(&datagrams)[2], (4, &b"four"[..]));
+        datagrams.drop_oldest(9);
+        assert!(datagrams.is_empty() && waiting(&datagrams).is_empty());
+        datagrams.push(address(5), b"again");
+        assert_eq!(waiting(&datagrams), [(5, &b"again"[..])]);
+    }
+}

@@ -1,0 +1,168 @@
+//! The peer's media: SRTP's keys, RTP both ways past the core, reports through it.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use mixer::packet::OutPacket;
+use rtc::crypto::constant_time_eq;
+use rtc::peer_connection::message::RTCMessage;
+use rtc::statistics::StatsSelector;
+
+use super::super::datagrams::Datagrams;
+use super::super::handle::{Reason, RtcEvent};
+use super::super::metrics::Dropped;
+use super::super::sdp::Setup;
+use super::super::srtp::{MasterKey, Profile};
+use super::{BRISK, Peer, Stage, Turn};
+
+impl Peer {
+    /// DTLS is done: media can flow.
+    pub(super) fn come_up(&mut self, turn: &mut Turn<'_>) {
+        if self.take_keys(turn.now).is_none() {
+            return self.end(Reason::Fault);
+        }
+        if self.stage != Stage::Up {
+            self.stage = Stage::Up;
+            self.consent = turn.now;
+            self.brisk_until = turn.now + BRISK;
+            self.note_path();
+            self.deadline = self.next_deadline(turn.now);
+            turn.out
+                .events
+                .push_back(RtcEvent::Connected(self.parts.participant));
+        }
+    }
+
+    /// Gives both directions their keys, if DTLS has made new ones; `None` if they cannot be had.
+    fn take_keys(&mut self, now: Instant) -> Option<()> {
+        let Some(material) = self.parts.material.take() else {
+            return self.keys.is_some().then_some(());
+        };
+        // Starting anew with keys that were used would encrypt two packets with one index.
+        if self
+            .keys
+            .as_ref()
+            .is_some_and(|keys| constant_time_eq(keys.as_ref(), material.as_ref()))
+        {
+            return Some(());
+        }
+        let statistics = self.parts.pc.get_stats(now, StatsSelector::None);
+        let profile = Profile::of_name(&statistics.transport()?.srtp_cipher)?;
+        let (client, server) = MasterKey::divide(profile, material.as_ref())?;
+        let (ours, theirs) = match self.parts.offer.setup {
+            Setup::Passive => (client, server),
+            Setup::ActPass | Setup::Active => (server, client),
+        };
+        let crypto = self.parts.crypto.crypto();
+        self.parts.sending.set_key(crypto, &ours).ok()?;
+        self.parts.receiving.set_key(crypto, &theirs).ok()?;
+        self.keys = Some(material);
+        Some(())
+    }
+
+    /// RTP from a validated address; it is through to the mixer when this returns.
+    pub(in crate::rtc) fn rtp(&mut self, datagram: &mut [u8], turn: &mut Turn<'_>) {
+        if self.stage != Stage::Up || !self.ice {
+            return self.dropped(Dropped::Handshake);
+        }
+        if let Err(reason) = self.parts.receiving.take(datagram, turn.now) {
+            self.dropped(reason);
+        }
+    }
+
+    /// RTCP from a validated address.
+    pub(in crate::rtc) fn rtcp(
+        &mut self,
+        from: SocketAddr,
+        ssrc: u32,
+        datagram: &[u8],
+        turn: &mut Turn<'_>,
+    ) {
+        if self.stage != Stage::Up || !self.ice {
+            return self.dropped(Dropped::Handshake);
+        }
+        if !self.sources.admit(ssrc, turn.now) {
+            return self.dropped(Dropped::Sources);
+        }
+        let authentic = &self.parts.shared.authentic_total;
+        let before = authentic.load(Ordering::Relaxed);
+        self.read(from, datagram, turn.now);
+        if self.parts.shared.authentic_total.load(Ordering::Relaxed) == before {
+            return self.dropped(Dropped::Srtp);
+        }
+        self.note_reports(turn);
+        self.drain(turn);
+    }
+
+    /// A packet of the mixer's, for the client.
+    ///
+    /// Past the core, and without anything that has to be done after the core was given something: no event, no
+    /// deadline.
+    pub(in crate::rtc) fn send(&mut self, packet: &OutPacket, now: Instant, out: &mut Datagrams) {
+        let (true, Some(to)) = (self.stage == Stage::Up && self.ice, self.path) else {
+            return;
+        };
+        self.parts.sending.write(packet, to, now, out);
+    }
+
+    /// Sends a report, if one is due, and brings the counters that others see up to date.
+    pub(super) fn report(&mut self, turn: &mut Turn<'_>) {
+        if self.stage != Stage::Up || !self.ice {
+            return;
+        }
+        self.publish();
+        let parts = &mut self.parts;
+        let report = self
+            .reports
+            .due(&parts.sending, &mut parts.receiving, &parts.cname, turn.now);
+        if let Some(compound) = report {
+            self.write(RTCMessage::RtcpPacket(String::new(), compound), turn.now);
+        }
+    }
+
+    /// This thread is the only one to write these, so nothing has to be added atomically.
+    fn publish(&self) {
+        let stats = &self.parts.shared.stats;
+        let (sent, received) = (self.parts.sending.sent(), self.parts.receiving.received());
+        stats.sent_total.store(sent.packets, Ordering::Relaxed);
+        stats
+            .sent_bytes_total
+            .store(sent.payload_bytes, Ordering::Relaxed);
+        stats.received_total.store(received.0, Ordering::Relaxed);
+        stats
+            .received_bytes_total
+            .store(received.1, Ordering::Relaxed);
+    }
+
+    /// Asks where media goes: RTP is addressed without the core.
+    pub(super) fn note_path(&mut self) {
+        let receiver = self.receiver.and_then(|id| self.parts.pc.rtp_receiver(id));
+        let selected = receiver.and_then(|receiver| {
+            receiver
+                .transport()?
+                .ice_transport()
+                .get_selected_candidate_pair()
+        });
+        if let Some(remote) = selected.as_ref().map(|pair| pair.remote())
+            && let Ok(address) = remote.address.parse()
+        {
+            self.path = Some(SocketAddr::new(address, remote.port));
+        }
+    }
+
+    fn note_reports(&mut self, turn: &mut Turn<'_>) {
+        let noted = self.parts.shared.sender_report.swap(0, Ordering::Relaxed);
+        if noted != 0 {
+            self.reports
+                .heard((noted >> 32) as u32, noted as u32, turn.now);
+        }
+        let percent = self.parts.shared.stats.loss_percent.load(Ordering::Relaxed);
+        if percent != self.loss_percent {
+            self.loss_percent = percent;
+            turn.out
+                .events
+                .push_back(RtcEvent::Loss(self.parts.participant, percent));
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! One client's incoming RTP: decrypted where the datagram lies, and handed to the mixer at once.
+//!
+//! The client may change its source at any time; the core's tracks, which know one source per section, are not asked.
+
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+use mixer::packet::{Packet, Payload};
+use mixer::{Level, ParticipantId, RtpTime, Seq};
+use rtc::crypto::{CryptoError, RTCCrypto};
+
+use super::metrics::Dropped;
+use super::reception::Reception;
+use super::rtp_head::Head;
+use super::srtp::{MasterKey, Opener};
+use crate::links::Inbound;
+
+/// The stream, or the row of streams, of one client.
+pub(super) struct Receiving {
+    config: ReceiveConfig,
+    opener: Option<Opener>,
+    /// Of the source that was heard last.
+    reception: Option<Reception>,
+    received: u64,
+    received_bytes: u64,
+}
+
+/// What it is made of.
+pub(super) struct ReceiveConfig {
+    pub(super) participant: ParticipantId,
+    /// The one payload type taken.
+    pub(super) payload_type: u8,
+    /// Header extension of RFC 6464, if negotiated.
+    pub(super) level_id: Option<u8>,
+    /// Where packets go; `None` if the client does not send.
+    pub(super) to_mixer: Option<Sender<Inbound>>,
+}
+
+impl Receiving {
+    /// A stream that takes nothing before it has keys.
+    pub(super) fn new(config: ReceiveConfig) -> Receiving {
+        Receiving {
+            config,
+            opener: None,
+            reception: None,
+            received: 0,
+            received_bytes: 0,
+        }
+    }
+
+    /// Decrypts with this key from now on.
+    ///
+    /// Set-up only (allocates).
+    ///
+    /// # Errors
+    ///
+    /// When the key has not the length of its profile.
+    pub(super) fn set_key(
+        &mut self,
+        crypto: &dyn RTCCrypto,
+        key: &MasterKey<'_>,
+    ) -> Result<(), CryptoError> {
+        self.opener = Some(Opener::new(crypto, key)?);
+        Ok(())
+    }
+
+    /// Packets that were authentic, and the bytes of their payload.
+    pub(super) fn received(&self) -> (u64, u64) {
+        (self.received, self.received_bytes)
+    }
+
+    /// Counters of the source heard last.
+    pub(super) fn reception(&mut self) -> Option<&mut Reception> {
+        self.reception.as_mut()
+    }
+
+    /// Takes a packet off the wire.
+    ///
+    /// # Errors
+    ///
+    /// Why it was dropped.
+    pub(super) fn take(&mut self, datagram: &mut [u8], now: Instant) -> Result<(), Dropped> {
+        let opener = self.opener.as_mut().ok_or(Dropped::Handshake)?;
+        let head = Head::read(datagram).ok_or(Dropped::Malformed)?;
+        let end = opener
+            .open(datagram, head.length_bytes, head.ssrc, head.sequence)
+            .ok_or(Dropped::Srtp)?;
+        if head.payload_type != self.config.payload_type {
+            return Err(Dropped::Unusable);
+        }
+        match &mut self.reception {
+            Some(known) if known.ssrc() == head.ssrc => known.count(head.sequence, head.time, now),
+            other => *other = Some(Reception::new(head.ssrc, head.sequence, head.time, now)),
+        }
+        let packet = &datagram[..end];
+        let payload = head.payload(packet).ok_or(Dropped::Unusable)?;
+        self.received += 1;
+        self.received_bytes += payload.len() as u64;
+        let Some(to_mixer) = &self.config.to_mixer else {
+            return Ok(());
+        };
+        let level = self
+            .config
+            .level_id
+            .and_then(|id| head.extension(packet, id));
+        let inbound = Inbound {
+            from: self.config.participant,
+            arrival: crate::clock::at(now),
+            packet: Packet {
+                seq: Seq(head.sequence),
+                time: RtpTime(head.time),
+                ssrc: head.ssrc,
+                marker: head.marker,
+                // RFC 6464, 3: the low seven bits of the first byte.
+                level: level.and_then(<[u8]>::first).copied().map(Level::from_wire),
+                payload: Payload::copy_from(payload).ok_or(Dropped::Unusable)?,
+            },
+        };
+        to_mixer.try_send(inbound).map_err(|_| Dropped::MixerFull)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+use super::*;
+use crossbeam_channel::{Receiver, bounded};
+use rtc::rtp;
+use rtc::shared::marshal::Marshal;
+use rtc::srtp::context::Context;
+use rtc::srtp::protection_profile::ProtectionProfile;
+
+use crate::rtc::srtp::Profile;
+
+const KEY: [u8; 16] = [3; 16];
+const SALT: [u8; 12] = [9; 12];
+
+struct Line {
+    near: Context,
+    receiving: Receiving,
+    inbound: Receiver<Inbound>,
+}
+
+impl Line {
+    fn new() -> Line {
+        let provider = rtc::crypto::default_provider().expect("built in");
+        let profile = ProtectionProfile::AeadAes128Gcm;
+        let near = Context::new(&KEY, &SALT, profile, None, None, provider.crypto());
+        let (to_mixer, inbound) = bounded(2);
+        let receiving = Receiving::new(ReceiveConfig {
+            participant: ParticipantId(5),
+            payload_type: 111,
+            level_id: Some(1),
+            to_mixer: Some(to_mixer),
+        });
+        Line {
+            near: near.expect("context"),
+            receiving,
+            inbound,
+        }
+    }
+
+    fn with_keys() -> Line {
+        let mut line = Line::new();
+        let provider = rtc::crypto::default_provider().expect("built in");
+        let key = MasterKey {
+            profile: Profile::Gcm128,
+            key: &KEY,
+            salt: &SALT,
+        };
+        let set = line.receiving.set_key(provider.crypto(), &key);
+        set.expect("the right length");
+        line
+    }
+
+    fn wire(&mut self, payload_type: u8, ssrc: u32, sequence: u16) -> Vec<u8> {
+        let mut header = rtp::Header {
+            version: 2,
+            payload_type,
+            sequence_number: sequence,
+            timestamp: 960,
+            ssrc,
+            marker: true,
+            ..rtp::Header::default()
+        };
+        header
+            .set_extension(1, vec![0x80 | 30].into())
+            .expect("fits");
+        let payload = vec![1, 2, 3].into();
+        let plain = rtp::Packet { header, payload }
+            .marshal()
+            .expect("marshalled");
+        self.near.encrypt_rtp(&plain).expect("encrypted").to_vec()
+    }
+
+    fn take(&mut self, mut wire: Vec<u8>) -> Result<(), Dropped> {
+        self.receiving.take(&mut wire, Instant::now())
+    }
+}
+
+#[test]
+fn packets_reach_the_mixer_whatever_their_source() {
+    let mut line = Line::with_keys();
+    for (ssrc, sequence, result) in [
+        (1, 10, Ok(())),
+        (2, 11, Ok(())),
+        (2, 12, Err(Dropped::MixerFull)),
+    ] {
+        let wire = line.wire(111, ssrc, sequence);
+        assert_eq!(line.take(wire), result, "the link holds two");
+    }
+    let packets: Vec<Inbound> = line.inbound.try_iter().collect();
+    assert_eq!((packets[0].packet.ssrc, packets[1].packet.ssrc), (1, 2));
+    assert_eq!(packets[0].from, ParticipantId(5));
+    assert_eq!(packets[0].packet.level, Some(Level::from_wire(30)));
+    assert!(packets[0].packet.marker);
+    assert_eq!(packets[0].packet.payload.as_slice(), [1, 2, 3]);
+    assert_eq!(packets[1].packet.seq, Seq(11));
+    assert_eq!(packets[1].packet.time, RtpTime(960));
+    assert_eq!(line.receiving.received(), (3, 9));
+    let reception = line.receiving.reception().expect("heard");
+    assert_eq!(reception.ssrc(), 2);
+}
+
+#[test]
+fn what_is_not_wanted_is_dropped_for_its_reason() {
+    let mut line = Line::new();
+    let wire = line.wire(111, 1, 1);
+    assert_eq!(line.take(wire), Err(Dropped::Handshake), "no keys yet");
+    let mut line = Line::with_keys();
+    let wire = line.wire(111, 1, 1);
+    assert_eq!(line.take(wire.clone()), Ok(()));
+    assert_eq!(line.take(wire.clone()), Err(Dropped::Srtp), "a replay");
+    let other = line.wire(96, 1, 2);
+    assert_eq!(line.take(other), Err(Dropped::Unusable), "comfort noise");
+    assert_eq!(line.take(wire[..11].to_vec()), Err(Dropped::Malformed));
+    let mut forged = line.wire(111, 1, 3);
+    *forged.last_mut().expect("bytes") ^= 1;
+    assert_eq!(line.take(forged), Err(Dropped::Srtp));
+    assert_eq!(line.receiving.received(), (1, 3));
+}

@@ -1,0 +1,144 @@
+//! What a receiver report says about the source that is heard (RFC 3550, 6.4.1, A.1, A.3 and A.8).
+
+use std::time::{Duration, Instant};
+
+use mixer::format::SAMPLE_RATE_HZ;
+use rtc::rtcp::reception_report::ReceptionReport;
+
+/// Counters of one source.
+#[derive(Debug, Clone)]
+pub(super) struct Reception {
+    ssrc: u32,
+    /// Sequence number of the first packet, and the highest since, with its wraps above it.
+    first: u32,
+    highest: u32,
+    received: u32,
+    /// Expected and received when the last report went out.
+    reported: (u32, u32),
+    /// Arrival minus RTP time of the last packet, in samples.
+    transit: u32,
+    /// Sixteen times the jitter, in samples.
+    jitter: u32,
+    /// When the time base was taken.
+    start: Instant,
+}
+
+impl Reception {
+    /// Begins with a packet.
+    pub(super) fn new(ssrc: u32, sequence: u16, time: u32, now: Instant) -> Reception {
+        Reception {
+            ssrc,
+            first: u32::from(sequence),
+            highest: u32::from(sequence),
+            received: 1,
+            reported: (0, 0),
+            transit: 0u32.wrapping_sub(time),
+            jitter: 0,
+            start: now,
+        }
+    }
+
+    /// Whose they are.
+    pub(super) fn ssrc(&self) -> u32 {
+        self.ssrc
+    }
+
+    /// Counts a packet that was not here before.
+    pub(super) fn count(&mut self, sequence: u16, time: u32, now: Instant) {
+        let step = sequence.wrapping_sub(self.highest as u16);
+        if step < 0x8000 {
+            self.highest = self.highest.wrapping_add(u32::from(step));
+        }
+        self.received = self.received.wrapping_add(1);
+        let since = now.saturating_duration_since(self.start).as_micros();
+        let arrival = (since * u128::from(SAMPLE_RATE_HZ) / 1_000_000) as u32;
+        let transit = arrival.wrapping_sub(time);
+        let difference = (transit.wrapping_sub(self.transit) as i32).unsigned_abs();
+        self.transit = transit;
+        // A pause in talking is no jitter, but its first packet looks like it, with a clock that stood still meanwhile.
+        if difference < SAMPLE_RATE_HZ {
+            self.jitter = self.jitter + difference - ((self.jitter + 8) >> 4);
+        }
+    }
+
+    /// The report block of this moment; a new interval begins.
+    ///
+    /// - `heard`: the middle of the time stamp of the client's last report, and when it came.
+    pub(super) fn report(
+        &mut self,
+        heard: Option<(u32, Instant)>,
+        now: Instant,
+    ) -> ReceptionReport {
+        let expected = self.highest.wrapping_sub(self.first).wrapping_add(1);
+        let (expected_before, received_before) = self.reported;
+        self.reported = (expected, self.received);
+        let expected_now = expected.wrapping_sub(expected_before);
+        let received_now = self.received.wrapping_sub(received_before);
+        let lost_now = expected_now.saturating_sub(received_now);
+        let fraction = (u64::from(lost_now) << 8).checked_div(u64::from(expected_now));
+        let delay = |since: Instant| units(now.saturating_duration_since(since));
+        ReceptionReport {
+            ssrc: self.ssrc,
+            fraction_lost: fraction.unwrap_or(0).min(255) as u8,
+            total_lost: expected.saturating_sub(self.received).min(MAX_LOST),
+            last_sequence_number: self.highest,
+            jitter: self.jitter >> 4,
+            last_sender_report: heard.map_or(0, |(stamp, _)| stamp),
+            delay: heard.map_or(0, |(_, at)| delay(at)),
+        }
+    }
+}
+
+/// In units of 1/65,536 s.
+fn units(duration: Duration) -> u32 {
+    (duration.as_micros() * 65_536 / 1_000_000).min(u128::from(u32::MAX)) as u32
+}
+
+/// The field has 24 bits and a sign.
+const MAX_LOST: u32 = 0x7f_ffff;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: Duration = Duration::from_millis(20);
+
+    #[test]
+    fn counts_loss_per_interval_and_over_all() {
+        let start = Instant::now();
+        let mut reception = Reception::new(9, 65_530, 0, start);
+        for number in (1..100u32).filter(|number| number % 4 != 0) {
+            let sequence = 65_530u16.wrapping_add(number as u16);
+            reception.count(sequence, number * 960, start + number * STEP);
+        }
+        let report = reception.report(None, start);
+        assert_eq!((report.ssrc, report.total_lost), (9, 24));
+        assert_eq!(report.fraction_lost, (24 * 256 / 100) as u8);
+        assert_eq!(report.last_sequence_number, 65_530 + 99);
+        assert_eq!((report.last_sender_report, report.delay), (0, 0));
+        let quiet = reception.report(Some((7, start)), start + Duration::from_secs(2));
+        assert_eq!((quiet.fraction_lost, quiet.total_lost), (0, 24));
+        assert_eq!((quiet.last_sender_report, quiet.delay), (7, 2 * 65_536));
+    }
+
+    #[test]
+    fn jitter_is_of_the_arrivals_and_not_of_pauses() {
+        let start = Instant::now();
+        let mut even = Reception::new(9, 0, 0, start);
+        let mut uneven = even.clone();
+        for number in 1..500u32 {
+            let at = start + number * STEP;
+            let late = Duration::from_millis(u64::from(number % 2) * 5);
+            even.count(number as u16, number * 960, at);
+            uneven.count(number as u16, number * 960, at + late);
+        }
+        assert_eq!(even.report(None, start).jitter, 0);
+        let jitter = uneven.report(None, start).jitter;
+        assert!(
+            (230..=245).contains(&jitter),
+            "5 ms are 240 samples: {jitter}"
+        );
+        even.count(500, 500 * 960, start + Duration::from_secs(60));
+        assert_eq!(even.report(None, start).jitter, 0);
+    }
+}

@@ -1,0 +1,171 @@
+//! SRTP's profiles, the master keys of a session, and what is derived from them (RFC 3711, 4.3; RFC 5764, 4.2).
+
+use rtc::crypto::{BlockCipherAlgorithm, CryptoError, RTCCrypto, SecretVec};
+
+/// How packets are encrypted and authenticated (RFC 5764, 4.1.2; RFC 7714, 14.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// AES-128 in counter mode, HMAC-SHA1 with 80 bits.
+    AesCm128Sha80,
+    /// AES-128 in counter mode, HMAC-SHA1 with 32 bits.
+    AesCm128Sha32,
+    /// AES-128 in Galois counter mode.
+    Gcm128,
+    /// AES-256 in Galois counter mode.
+    Gcm256,
+}
+
+impl Profile {
+    /// The profile of this name in the core's statistics.
+    pub(in crate::rtc) fn of_name(name: &str) -> Option<Profile> {
+        match name {
+            "SRTP_AES128_CM_HMAC_SHA1_80" => Some(Profile::AesCm128Sha80),
+            "SRTP_AES128_CM_HMAC_SHA1_32" => Some(Profile::AesCm128Sha32),
+            "SRTP_AEAD_AES_128_GCM" => Some(Profile::Gcm128),
+            "SRTP_AEAD_AES_256_GCM" => Some(Profile::Gcm256),
+            _ => None,
+        }
+    }
+
+    /// Bytes a packet grows by.
+    pub const fn tag_bytes(self) -> usize {
+        match self {
+            Profile::AesCm128Sha80 => 10,
+            Profile::AesCm128Sha32 => 4,
+            Profile::Gcm128 | Profile::Gcm256 => 16,
+        }
+    }
+
+    /// Bytes of a master key, and of the session key made from it.
+    pub const fn key_bytes(self) -> usize {
+        match self {
+            Profile::AesCm128Sha80 | Profile::AesCm128Sha32 | Profile::Gcm128 => 16,
+            Profile::Gcm256 => 32,
+        }
+    }
+
+    /// Bytes of a master salt, and of the session salt made from it.
+    pub const fn salt_bytes(self) -> usize {
+        match self {
+            Profile::AesCm128Sha80 | Profile::AesCm128Sha32 => 14,
+            Profile::Gcm128 | Profile::Gcm256 => 12,
+        }
+    }
+
+    const fn block_cipher(self) -> BlockCipherAlgorithm {
+        match self {
+            Profile::Gcm256 => BlockCipherAlgorithm::Aes256,
+            _ => BlockCipherAlgorithm::Aes128,
+        }
+    }
+}
+
+/// The master key and salt of one direction.
+pub struct MasterKey<'a> {
+    /// What it is for.
+    pub profile: Profile,
+    /// [`Profile::key_bytes`] bytes.
+    pub key: &'a [u8],
+    /// [`Profile::salt_bytes`] bytes.
+    pub salt: &'a [u8],
+}
+
+impl<'a> MasterKey<'a> {
+    /// Divides DTLS's keying material: what the client writes with, then what the server does; `None` if it is too
+    /// short.
+    pub(in crate::rtc) fn divide(
+        profile: Profile,
+        material: &'a [u8],
+    ) -> Option<(MasterKey<'a>, MasterKey<'a>)> {
+        let (client_key, rest) = material.split_at_checked(profile.key_bytes())?;
+        let (server_key, rest) = rest.split_at_checked(profile.key_bytes())?;
+        let (client_salt, rest) = rest.split_at_checked(profile.salt_bytes())?;
+        let (server_salt, _) = rest.split_at_checked(profile.salt_bytes())?;
+        let of = |key, salt| MasterKey { profile, key, salt };
+        Some((of(client_key, client_salt), of(server_key, server_salt)))
+    }
+
+    /// Makes a key of the session: the AES-CM function with key derivation rate 0 (RFC 3711, 4.3.1 and 4.3.3), which
+    /// the profiles of RFC 7714 share with their shorter salt padded (11).
+    pub(super) fn derive(
+        &self,
+        crypto: &dyn RTCCrypto,
+        label: Label,
+        length_bytes: usize,
+    ) -> Result<SecretVec, CryptoError> {
+        let mut counter = [0; BLOCK_BYTES];
+        counter[..self.salt.len().min(SALT_BYTES)]
+            .copy_from_slice(&self.salt[..self.salt.len().min(SALT_BYTES)]);
+        counter[7] ^= label as u8;
+        let mut key = SecretVec::new(vec![0; length_bytes]);
+        for (number, part) in key.as_mut().chunks_mut(BLOCK_BYTES).enumerate() {
+            let mut block = counter;
+            block[BLOCK_BYTES - 1] = number as u8;
+            crypto.block_encrypt(self.profile.block_cipher(), self.key, &mut block)?;
+            part.copy_from_slice(&block[..part.len()]);
+        }
+        Ok(key)
+    }
+}
+
+/// What a session key is for (RFC 3711, 4.3.2).
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Label {
+    Encryption = 0,
+    Authentication = 1,
+    Salt = 2,
+}
+
+const BLOCK_BYTES: usize = 16;
+
+/// The longest salt; behind it the counter counts blocks.
+const SALT_BYTES: usize = 14;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal"))
+            .collect()
+    }
+
+    /// RFC 3711, B.3.
+    #[test]
+    fn derives_what_the_standard_derives() {
+        let provider = rtc::crypto::default_provider().expect("built in");
+        let master = MasterKey {
+            profile: Profile::AesCm128Sha80,
+            key: &bytes("E1F97A0D3E018BE0D64FA32C06DE4139"),
+            salt: &bytes("0EC675AD498AFEEBB6960B3AABE6"),
+        };
+        let derived = |label, length| {
+            let key = master.derive(provider.crypto(), label, length);
+            key.expect("derived").as_ref().to_vec()
+        };
+        assert_eq!(
+            derived(Label::Encryption, 16),
+            bytes("C61E7A93744F39EE10734AFE3FF7A087")
+        );
+        assert_eq!(
+            derived(Label::Salt, 14),
+            bytes("30CBBC08863D8C85D49DB34A9AE1")
+        );
+        assert_eq!(
+            derived(Label::Authentication, 20),
+            bytes("CEBE321F6FF7716B6FD4AB49AF256A156D38BAA4")
+        );
+    }
+
+    #[test]
+    fn material_is_divided_in_order() {
+        let material: Vec<u8> = (0..96).collect();
+        let (client, server) = MasterKey::divide(Profile::Gcm128, &material).expect("long enough");
+        assert_eq!((client.key[0], server.key[0]), (0, 16));
+        assert_eq!((client.salt[0], server.salt[0]), (32, 44));
+        assert_eq!((server.key.len(), server.salt.len()), (16, 12));
+        assert!(MasterKey::divide(Profile::AesCm128Sha80, &material[..59]).is_none());
+    }
+}
