@@ -1,4 +1,4 @@
-//! `mixminus bench load` against the server it starts itself: what the clients were promised is what they got.
+//! `mixminus bench` against the server it starts itself: what the clients were promised is what they got.
 //!
 //! Facts only: how late anything was depends on what the machine does besides.
 
@@ -67,4 +67,45 @@ fn everybody_may_talk() {
         "{values:?}"
     );
     assert!(values.contains_key("rooms_5_threads"), "{values:?}");
+}
+
+#[test]
+fn every_chirp_is_heard_through_the_server_and_without() {
+    let values = bench(&["latency", "--spurts=4", "--seconds=5"]);
+    let value = |name: &str| values.get(name).copied().unwrap_or(f64::NAN);
+    println!("{values:#?}");
+    assert_eq!(value("latency_self_joins"), 3.0, "{values:?}");
+    assert!(value("latency_self_chirps") >= 6.0, "{values:?}");
+    // Two look-aheads are longer than one, whatever the machine does.
+    assert!(value("latency_self_through_p50_ms") > value("latency_direct_p50_ms"));
+    assert!(value("latency_self_first_audio_p50_ms") > 0.0);
+    assert!(value("latency_direct_damaged_percent") < 50.0, "{values:?}");
+}
+
+#[test]
+fn loss_on_the_way_is_heard_as_damage() {
+    let values = bench(&["latency", "--spurts=3", "--seconds=7", "--loss=30"]);
+    println!("{values:#?}");
+    assert!(values["latency_self_damaged_percent"] > 5.0, "{values:?}");
+}
+
+#[test]
+fn a_tick_is_timed_and_its_encodes_are_counted() {
+    let values = bench(&[
+        "tick",
+        "--participants=20",
+        "--talkers=1",
+        "--profile=voice",
+        "--ticks=100",
+    ]);
+    let value = |name: &str| values.get(&format!("tick_voice_20_people_1_talking_{name}"));
+    assert_eq!(value("ticks"), Some(&100.0), "{values:?}");
+    // One stream for the nineteen who listen, and now and then one for the talker.
+    let (encodes, packets) = (value("encodes_mean"), value("packets_mean"));
+    assert!(
+        encodes.is_some_and(|encodes| (0.2..=2.0).contains(encodes)),
+        "{values:?}"
+    );
+    assert!(packets.is_some_and(|packets| *packets > 5.0), "{values:?}");
+    assert!(value("p50_us").is_some_and(|us| *us > 0.0));
 }

@@ -55,7 +55,7 @@ fn playouts(criterion: &mut Criterion) {
             bencher.iter(|| {
                 turn += 1;
                 let now = Time::from_us(turn * 20_000);
-                if turn % lost_every != 0 {
+                if !turn.is_multiple_of(lost_every) {
                     let packet = Packet {
                         seq: Seq(turn as u16),
                         time: RtpTime((turn as u32).wrapping_mul(960)),

@@ -1,11 +1,12 @@
 //! From what was spoken and what was heard to delays, and to the share that was lost on the way.
 //!
 //! A chirp is found by the peak of its correlation with what was heard, in the half second after it was spoken. A hop
-//! counts as heard if a tone of its frequency, at no less than a third of its level, stands within 40 ms of
-//! where the nearest chirp that was found says it should be: what the server had to conceal, cut out or left silent is
-//! not there. That holds for any server, whatever it counts itself.
+//! counts as heard if a tone of its frequency, at no less than a third of its level, stands within 40 ms of where the
+//! nearest chirp that was found says it should: what the server had to conceal, cut out or left silent does not. That
+//! holds for any server, whatever it counts itself.
 
 use std::f64::consts::TAU;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::script::{APART, CHIRP, Chirp, HOP, Script};
@@ -51,52 +52,69 @@ impl Verdict {
     }
 }
 
-/// A chirp that was found: where it stands in both signals.
-struct Anchor {
-    spoken: u64,
-    heard: usize,
-}
-
 /// Judges what was heard of one script.
 pub(super) fn judge(script: &Script, spoken: &Spoken, heard: &Heard) -> Verdict {
     let mut verdict = Verdict::default();
     let finder = Finder::new(&script.chirp());
-    let mut anchors = Vec::new();
+    let mut chirps = Vec::new();
     for (chirp, at) in chirps_to_hear(script, spoken, heard) {
-        match finder.find(heard, at) {
-            Some((sample, instant)) => {
+        let found = finder.find(heard, at);
+        match found {
+            Some((_, instant)) => {
                 let delay_ms = instant.duration_since(at).as_secs_f64() * 1e3;
                 match chirp.is_start {
                     true => verdict.starts_ms.push(delay_ms),
                     false => verdict.within_ms.push(delay_ms),
                 }
-                anchors.push(Anchor {
-                    spoken: chirp.at,
-                    heard: sample,
-                });
             }
             None => verdict.missed += 1,
         }
+        chirps.push((chirp.at, found.map(|(sample, _)| sample)));
     }
     let tones = Tones::new();
-    for anchor in &anchors {
-        tones.count_hops(script, anchor, heard, &mut verdict);
+    let last = spoken.range().end.saturating_sub(LONGEST_DELAY_SAMPLES);
+    for &(chirp, _) in &chirps {
+        let hops = chirp + CHIRP..last.min(chirp + APART);
+        match shift_near(chirp, &chirps) {
+            Some(shift) => tones.count_hops(script, hops, shift, heard, &mut verdict),
+            // Nothing at all was found of what was said.
+            None => {
+                let hops = script.hops(hops).count();
+                verdict.hops += hops;
+                verdict.damaged += hops;
+            }
+        }
     }
     verdict
 }
 
-/// Chirps spoken while the listener was there for all that may come of them.
+/// From what was spoken to what was heard, in samples, at the nearest chirp that was found.
+fn shift_near(chirp: u64, chirps: &[(u64, Option<usize>)]) -> Option<i64> {
+    chirps
+        .iter()
+        .filter_map(|&(spoken, heard)| Some((spoken, heard? as i64 - spoken as i64)))
+        .min_by_key(|(spoken, _)| spoken.abs_diff(chirp))
+        .map(|(_, shift)| shift)
+}
+
+/// Chirps spoken while both were there for all that may come of them.
 fn chirps_to_hear(
     script: &Script,
     spoken: &Spoken,
     heard: &Heard,
 ) -> impl Iterator<Item = (Chirp, Instant)> {
     let span = heard.span();
-    let chirps = script.chirps(spoken.range());
+    let range = spoken.range();
+    let last_spoken = range
+        .end
+        .checked_sub(1)
+        .and_then(|last| spoken.instant_of(last));
+    let chirps = script.chirps(range);
     chirps.filter_map(move |chirp| {
         let at = spoken.instant_of(chirp.at)?;
         let (first, last) = span?;
-        (at > first && at + LONGEST_DELAY < last).then_some((chirp, at))
+        let end = last.min(last_spoken?);
+        (at > first && at + LONGEST_DELAY < end).then_some((chirp, at))
     })
 }
 
@@ -114,19 +132,28 @@ impl Tones {
         }
     }
 
-    /// Counts the hops that follow a chirp up to the next.
-    fn count_hops(&self, script: &Script, anchor: &Anchor, heard: &Heard, verdict: &mut Verdict) {
-        let range = anchor.spoken + CHIRP..anchor.spoken + APART;
+    /// Counts the hops spoken in a range of samples that should all have been heard.
+    fn count_hops(
+        &self,
+        script: &Script,
+        range: Range<u64>,
+        shift: i64,
+        heard: &Heard,
+        verdict: &mut Verdict,
+    ) {
         for hop in script.hops(range) {
-            let expected = anchor.heard + (hop.at - anchor.spoken) as usize;
-            let from = expected.saturating_sub(STRAY);
-            let until = (expected + STRAY + HOP as usize).min(heard.pcm.len());
-            let Some(around) = heard.pcm.get(from..until) else {
+            let Ok(expected) = usize::try_from(hop.at as i64 + shift) else {
+                continue;
+            };
+            let around = expected.saturating_sub(STRAY)..expected + STRAY + HOP as usize;
+            let Some(around) = heard.pcm.get(around) else {
                 continue;
             };
             verdict.hops += 1;
-            if self.loudest(around, hop.hz) < HEARD * script.hop_amplitude() {
+            let likeness = self.loudest(around, hop.hz) / script.hop_amplitude();
+            if likeness < HEARD {
                 verdict.damaged += 1;
+                tracing::debug!(at = hop.at, likeness, "damaged");
             }
         }
     }
@@ -217,6 +244,9 @@ fn thinned(pcm: &[f32]) -> Vec<f32> {
 
 /// Longer than any server takes, and shorter than from one chirp to the next.
 const LONGEST_DELAY: Duration = Duration::from_millis(450);
+
+/// The same in samples.
+const LONGEST_DELAY_SAMPLES: u64 = 21_600;
 
 /// What is less like a chirp than this is none. Two encoders at 32 kbit/s leave a likeness of 0.95; a loss or another
 /// talker takes its share of that.

@@ -59,9 +59,9 @@ pub struct LatencyArgs {
     /// Talkers' packets come up to so much earlier or later than the mean, milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=1_000))]
     jitter: u64,
-    /// Jitter does not let packets overtake each other
+    /// Jitter lets packets overtake each other; otherwise they come as through one queue
     #[arg(long)]
-    ordered: bool,
+    overtake: bool,
     /// So many of a hundred of the talkers' packets are lost
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
     loss: f64,
@@ -264,7 +264,7 @@ impl LatencyArgs {
         (self.jitter > 0 || self.loss > 0.0).then(|| Impairment {
             loss: self.loss / 100.0,
             jitter: Duration::from_millis(2 * self.jitter),
-            ordered: self.ordered,
+            ordered: !self.overtake,
         })
     }
 
@@ -277,9 +277,15 @@ impl LatencyArgs {
         let ptime = format!("packets of {} ms", self.sent_ptime().ms());
         let way = match self.way() {
             None => "a clean way".to_owned(),
-            Some(_) => format!(
-                "jitter of ±{} ms and {} % loss on the way in",
-                self.jitter, self.loss
+            Some(way) => format!(
+                "jitter of ±{} ms {} and {} % loss on the way in",
+                self.jitter,
+                if way.ordered {
+                    "in order"
+                } else {
+                    "out of order"
+                },
+                self.loss
             ),
         };
         format!("{talkers}, {ptime}, {way}")

@@ -160,12 +160,12 @@ impl Outcome {
                 points: vec![(verdict.damaged_percent(), added_ms)],
             }
         };
-        let mut series: Vec<Series> = self.targets.iter().map(point).collect();
-        // Makes the axis begin at nothing damaged.
-        series.push(Series {
+        // Has the colour it has in the other plots, and makes the axis begin at nothing damaged.
+        let mut series = vec![Series {
             name: "direct, without loss and jitter".to_owned(),
             points: vec![(self.direct.verdict.damaged_percent(), 0.0)],
-        });
+        }];
+        series.extend(self.targets.iter().map(point));
         Plot {
             title: "Delay against damage".to_owned(),
             x: "% damaged".to_owned(),

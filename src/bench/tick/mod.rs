@@ -129,15 +129,17 @@ impl TickArgs {
     }
 
     fn measure(&self, cast: Cast, speech: &Speech) -> Measured {
-        let until = Instant::now() + Duration::from_secs(self.at_most);
+        let at_most = Duration::from_secs(self.at_most);
         let mut scene = Scene::new(cast, speech);
-        let unwarmed = Instant::now() + Duration::from_secs(self.at_most) / 4;
+        let unwarmed = Instant::now() + at_most / 4;
         for _ in 0..WARM_UP_TICKS {
-            if Instant::now() > unwarmed {
+            // Where nobody talks, what comes before the silence is not to be measured, however long it takes.
+            if cast.talkers > 0 && Instant::now() > unwarmed {
                 break;
             }
             scene.turn();
         }
+        let until = Instant::now() + at_most;
         let mut measured = Measured::new(cast, scene.totals());
         for done in 0..self.ticks {
             if done >= LEAST_TICKS && Instant::now() > until {
