@@ -25,8 +25,9 @@ use mixer::codec::opus::{OpusDecoder, OpusEncoder};
 use mixer::codec::{Decode, Encode};
 use mixer::format::{Layout, TickLength};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
-use mixminus::join::client::Client;
+use mixminus::join::client::{Client, ClientOptions};
 use mixminus::join::media::MediaOptions;
+use mixminus::join::session::Room;
 
 const PEOPLE: usize = 4;
 
@@ -41,6 +42,12 @@ const HEARD_DB: f64 = -18.0;
 
 /// How far the own tone must lie under the quietest other one.
 const UNDER_DB: f64 = 45.0;
+
+/// How it is sent. In virtual time the codec's own noise at the own frequency was never less than 53 dB
+/// under the others in 70,000 windows with this profile, fed by clients of 32 kbit/s. With `voice` and
+/// `music`, at whatever bitrate, it is 34 to 45 dB under them in one window of 300 at 613.7 Hz, also
+/// when the listener himself says quite another tone: a rest could not be told from it there.
+const PROFILE: Profile = Profile::LowDelay;
 
 /// One a second.
 const SWITCHES: usize = 60;
@@ -122,7 +129,15 @@ impl Person {
             tap: wire.clone(),
             ..MediaOptions::default()
         };
-        let client = stand.join(ROOM, &format!("{hz} Hz"), media).await;
+        let url = stand.url(ROOM).parse().expect("a URL made here");
+        let (name, profile) = (format!("{hz} Hz"), PROFILE.name());
+        let options = ClientOptions {
+            room: Room::new(url, Some(&name), Some(profile), false).expect("a client for loopback"),
+            reconnect: false,
+            ptime_ms: None,
+            bitrate_bps: None,
+        };
+        let client = Client::join(options, media).await.unwrap();
         Person {
             name: client.participant().expect("it is in"),
             client,
@@ -281,7 +296,7 @@ fn roles_in(turns: &[Turn], from: Instant, until: Instant) -> Option<[bool; PEOP
 
 /// The others through the codec, with the own tone so far under them that one window holds.
 fn coded(under_db: f64) -> Vec<f32> {
-    let recipe = Recipe::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
+    let recipe = Recipe::new(PROFILE, &ReceiverLimits::default(), TickLength::Ms20);
     let mut encoder = OpusEncoder::new(&recipe);
     let mut decoder = OpusDecoder::new(Layout::Mono);
     let tone =
