@@ -24,6 +24,7 @@ mod error;
 mod handle;
 mod metrics;
 pub(crate) mod mmsg;
+mod nap;
 mod outbox;
 mod peer;
 mod peers;

@@ -3,7 +3,7 @@
 //! Invariant: when the loop waits, every datagram, packet and command that had arrived has been worked off, everything
 //! that came of it has been sent, and the wait ends no later than the earliest deadline of any peer, give or take 5 ms.
 //!
-//! 1. Wait for the socket, the wake-up or a deadline.
+//! 1. Wait for the socket, the wake-up or a deadline; where much arrives, leave the socket to itself until the next slot.
 //! 2. Take commands.
 //! 3. In turns of 64: read datagrams, take the mixer's packets, send.
 //! 4. Serve the peers whose deadline has come.
@@ -23,6 +23,7 @@ use super::error::RestartError;
 use super::handle::{Command, RtcEvent};
 use super::metrics::{Dropped, RtcMetrics};
 use super::mmsg::{BATCH, Receiver as Datagrams, Sender as Transmitter};
+use super::nap::Nap;
 use super::peers::Peers;
 use super::sdp::{Restart, RestartAnswer};
 use crate::links::Outbound;
@@ -52,6 +53,7 @@ pub(super) fn run(parts: Parts) {
             transmitter: Transmitter::new(bound),
             parts,
             peers: Peers::new(metrics),
+            nap: Nap::new(Instant::now()),
         },
         Err(error) => return tracing::error!(%error, "the media socket is gone"),
     };
@@ -83,6 +85,7 @@ struct Net {
     parts: Parts,
     peers: Peers,
     transmitter: Transmitter,
+    nap: Nap,
 }
 
 impl Net {
@@ -95,13 +98,18 @@ impl Net {
         if !self.peers.out.events.is_empty() {
             until = Some(until.map_or(EVENT_RETRY, |until| until.min(EVENT_RETRY)));
         }
+        let nap = self.nap.length(now);
+        if let Some(nap) = nap {
+            until = Some(until.map_or(nap, |until| until.min(nap)));
+        }
         let timeout = until.and_then(|until| Timespec::try_from(until).ok());
         let mut ready = [
-            PollFd::new(&self.parts.socket, PollFlags::IN),
             PollFd::new(&*self.parts.wake, PollFlags::IN),
+            PollFd::new(&self.parts.socket, PollFlags::IN),
         ];
+        let watched = if nap.is_some() { 1 } else { 2 };
         // An interrupted wait is a short one.
-        if poll(&mut ready, timeout.as_ref()).is_ok() && !ready[1].revents().is_empty() {
+        if poll(&mut ready[..watched], timeout.as_ref()).is_ok() && !ready[0].revents().is_empty() {
             let _ = rustix::io::read(&*self.parts.wake, &mut [0u8; 8]);
         }
     }
@@ -111,13 +119,17 @@ impl Net {
         while let Ok(command) = self.parts.commands.try_recv() {
             let now = Instant::now();
             match command {
-                Command::Start(peer) => self.peers.start(peer, now),
+                Command::Start(peer) => {
+                    self.nap.disturb(now);
+                    self.peers.start(peer, now);
+                }
                 Command::Trickle(participant, lines) => {
                     self.peers.with_participant(participant, now, |peer, turn| {
                         peer.trickle(&lines, turn)
                     });
                 }
                 Command::Restart(participant, restart, reply) => {
+                    self.nap.disturb(now);
                     let _ = reply.send(self.restart(participant, &restart, now));
                 }
                 Command::Text(participants, text) => self.send_text(&participants, &text, now),
@@ -168,6 +180,7 @@ impl Net {
         };
         // One stamp for the batch, taken as soon as the system gives it.
         let now = Instant::now();
+        self.nap.received(count, now);
         let metrics = self.parts.metrics.clone();
         metrics
             .datagrams_in_total
