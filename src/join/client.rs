@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use super::connection::{Connection, Link};
+use super::connection::{Connection, Link, Reach};
 use super::error::JoinError;
 use super::media::{Media, MediaEvent, MediaOptions, Sockets};
 use super::reconnect::Backoff;
@@ -160,8 +160,11 @@ impl Client {
 
 impl Live {
     async fn connect(options: &ClientOptions, sockets: &Sockets) -> Result<Live, JoinError> {
-        let (connection, offer) =
-            Connection::offer(sockets.clone(), options.room.is_local()).await?;
+        let reach = match options.room.is_local() {
+            true => Reach::Anywhere,
+            false => Reach::Elsewhere,
+        };
+        let (connection, offer) = Connection::offer(sockets.clone(), reach).await?;
         let fragment = sdp::fragment_of(&offer).unwrap_or_default();
         let mut asked = offer;
         if let Some(ptime_ms) = options.ptime_ms {

@@ -3,6 +3,7 @@
 //! The client offers ([`Connection::offer`]); [`Connection::answer`] is the other side, for two clients
 //! connected to each other without a server. All candidates are in the descriptions: none is sent later.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,17 @@ pub enum ConnectionError {
     NoPath,
 }
 
+/// Which of the machine's addresses a connection may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Every interface's: the other side is elsewhere.
+    Elsewhere,
+    /// Those and loopback: the other side may be on this very machine.
+    Anywhere,
+    /// This one only: the way is known, and no other is to be taken.
+    From(IpAddr),
+}
+
 /// What becomes of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
@@ -78,15 +90,13 @@ pub struct Connection {
 impl Connection {
     /// Makes a connection and its offer, complete with candidates.
     ///
-    /// - `local`: whether the other side may be on this very machine.
-    ///
     /// # Errors
     /// [`ConnectionError`] when this machine cannot offer anything.
     pub async fn offer(
         sockets: Sockets,
-        local: bool,
+        reach: Reach,
     ) -> Result<(Connection, String), ConnectionError> {
-        let (mut connection, channels) = Connection::build(sockets, local).await?;
+        let (mut connection, channels) = Connection::build(sockets, reach).await?;
         connection.add_audio().await?;
         let channel = connection.peer.create_data_channel(CONTROL, None).await?;
         channels.open(channel);
@@ -114,11 +124,11 @@ impl Connection {
     /// [`ConnectionError`] when the offer is none, or has no audio.
     pub async fn answer(
         sockets: Sockets,
-        local: bool,
+        reach: Reach,
         offer: String,
     ) -> Result<(Connection, String), ConnectionError> {
         let limits = SendLimits::of_answer(&offer).ok_or(ConnectionError::NoAudio)?;
-        let (mut connection, _) = Connection::build(sockets, local).await?;
+        let (mut connection, _) = Connection::build(sockets, reach).await?;
         connection.begin();
         let offer = RTCSessionDescription::offer(offer)?;
         connection.peer.set_remote_description(offer).await?;
@@ -186,7 +196,7 @@ impl Connection {
 
     async fn build(
         sockets: Sockets,
-        local: bool,
+        reach: Reach,
     ) -> Result<(Connection, Channels), ConnectionError> {
         let (control_in, control) = watch::channel(None);
         let (link_in, link) = watch::channel(Link::Connecting);
@@ -200,7 +210,7 @@ impl Connection {
             gathered: gathered_in,
             channels: channels.clone(),
         };
-        let peer = stack::build(Arc::new(events), local).await?;
+        let peer = stack::build(Arc::new(events), reach).await?;
         let connection = Connection {
             peer,
             sockets,

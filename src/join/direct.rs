@@ -1,9 +1,10 @@
 //! Two clients connected to each other, without a server: the same media, the same connection. What a
 //! server adds is what it measures more than these two.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
-use super::connection::Connection;
+use super::connection::{Connection, Reach};
 use super::error::JoinError;
 use super::media::{Media, MediaOptions};
 use super::stats::Stats;
@@ -26,8 +27,8 @@ pub async fn connect(
     callee: MediaOptions,
 ) -> Result<(Direct, Direct), JoinError> {
     let (caller, callee) = (Media::start(caller)?, Media::start(callee)?);
-    let (offering, offer) = Connection::offer(caller.sockets().clone(), true).await?;
-    let (answering, answer) = Connection::answer(callee.sockets().clone(), true, offer).await?;
+    let (offering, offer) = Connection::offer(caller.sockets().clone(), LOOPBACK).await?;
+    let (answering, answer) = Connection::answer(callee.sockets().clone(), LOOPBACK, offer).await?;
     offering.accept(answer).await?;
     tokio::try_join!(offering.up(), answering.up())?;
     let since = Instant::now();
@@ -56,3 +57,6 @@ impl Direct {
         Ok(self.media.finish().await?)
     }
 }
+
+/// The way from one to the other, whatever else the machine is connected to.
+const LOOPBACK: Reach = Reach::From(IpAddr::V4(Ipv4Addr::LOCALHOST));

@@ -9,7 +9,7 @@ use super::script::Script;
 use super::taps::{Ear, Mouth};
 use crate::bench::relay::{self, Impairment, Relay};
 use crate::bench::target::{Seat, Target};
-use crate::join::connection::{Connection, ConnectionError};
+use crate::join::connection::{Connection, ConnectionError, Reach};
 use crate::join::direct::{self, Direct};
 use crate::join::media::{Media, MediaOptions};
 use crate::join::sdp;
@@ -183,7 +183,7 @@ impl Entrance<'_> {
         };
         let media = Media::start(media)?;
         let sockets = media.sockets().clone();
-        let offered = Connection::offer(sockets, own_ip.is_loopback()).await;
+        let offered = Connection::offer(sockets, Reach::From(own_ip)).await;
         let (connection, mut offer) = offered.map_err(|source| self.failed(source))?;
         if let Some(ptime) = self.plan.asked_ptime {
             offer = sdp::with_ptime(&offer, ptime.ms());

@@ -16,12 +16,12 @@ use webrtc::peer_connection::{
 };
 
 use super::super::sdp::LEVEL_EXTENSION;
-use super::ConnectionError;
+use super::{ConnectionError, Reach};
 
 /// A stack without any media yet.
 pub(super) async fn build(
     handler: Arc<dyn PeerConnectionEventHandler>,
-    local: bool,
+    reach: Reach,
 ) -> Result<Arc<dyn PeerConnection>, ConnectionError> {
     let mut media = MediaEngine::default();
     media.register_codec(opus(), RtpCodecKind::Audio)?;
@@ -45,18 +45,21 @@ pub(super) async fn build(
         .with_setting_engine(settings)
         .with_interceptor_registry(configure_rtcp_reports(Registry::new()))
         .with_handler(handler)
-        .with_udp_addrs(addresses(local)?)
+        .with_udp_addrs(addresses(reach)?)
         .build()
         .await?;
     Ok(Arc::new(peer))
 }
 
-/// The addresses to bind: every interface's, and loopback where the other side may be on this machine or
+/// The addresses to bind: the one that is given, or every interface's, and loopback where the other side may be on this machine or
 /// where there is nothing else. A wildcard would leave loopback out.
-fn addresses(local: bool) -> Result<Vec<SocketAddr>, ConnectionError> {
+fn addresses(reach: Reach) -> Result<Vec<SocketAddr>, ConnectionError> {
+    if let Reach::From(ip) = reach {
+        return Ok(vec![SocketAddr::new(ip, 0)]);
+    }
     let interfaces = if_addrs::get_if_addrs().map_err(|_| ConnectionError::NoAddress)?;
     let all: Vec<IpAddr> = interfaces.iter().map(|interface| interface.ip()).collect();
-    let chosen = choose(&all, local);
+    let chosen = choose(&all, reach == Reach::Anywhere);
     if chosen.is_empty() {
         return Err(ConnectionError::NoAddress);
     }
