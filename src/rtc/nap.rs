@@ -64,8 +64,8 @@ impl Nap {
 /// How long arrivals are counted.
 const WINDOW: Duration = Duration::from_millis(100);
 
-/// From 3,000 datagrams a second on, a slot brings several.
-const WORTH_DATAGRAMS: usize = 300;
+/// From 1,500 datagrams a second on, a slot brings several.
+const WORTH_DATAGRAMS: usize = 150;
 
 /// Before a slot: what the thread needs to get up and to take in what has come.
 const LEAD: Duration = Duration::from_micros(400);
