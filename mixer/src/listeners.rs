@@ -1,11 +1,11 @@
 //! Who may share one encode.
 //!
-//! All listeners of a room who contribute nothing hear the same mix; those of one [`Key`] are sent
-//! the same packets, made by one of their streams, the leader's. Who begins to contribute goes on
-//! with a copy of that stream (a split, exact to the last bit of the far decoder's state). Who has
-//! fallen silent, and has heard what the group hears for [`HANGOVER_MS`], is sent the group's packets
-//! again (a merge: the far decoder meets another encoder that has been fed the same, which stays
-//! below the codec's own distortion).
+//! All listeners of a room who contribute nothing hear the same mix; those of one recipe, who report
+//! like losses, are sent the same packets, made by one of their streams, the leader's. Who begins to
+//! contribute goes on with a copy of that stream (a split, exact to the last bit of the far
+//! decoder's state). Who has fallen silent, and has heard what the group hears for a fifth of a
+//! second, is sent the group's packets again (a merge: the far decoder meets another encoder that
+//! has been fed the same, which stays below the codec's own distortion).
 //!
 //! A newcomer's decoder is cold, while a shared encoder relies on what was sent before: a newcomer
 //! hears a fresh stream of its own for the same time, and then merges.

@@ -67,7 +67,7 @@ impl<T> Emulator<T> {
         self.passage
     }
 
-    /// Takes in a packet. When [`MOST_HELD`] are on the way already, it is lost.
+    /// Takes in a packet. When `MOST_HELD` are on the way already, it is lost.
     pub fn take(&mut self, now: Time, packet: T) {
         let Impairment {
             loss,
