@@ -131,7 +131,7 @@ impl Listeners {
     }
 
     /// Draws the consequences of who contributes this tick, before anybody is given a mix: splits,
-    /// and merges. Says how many newcomers and former contributors are on their own.
+    /// and merges. Streams that nobody will need any more are given back.
     pub fn regroup(&mut self, list: &mut [Member], turn: Turn, sink: &mut dyn Sink) {
         let mut unsettled = 0;
         for place in 0..list.len() {
@@ -194,11 +194,8 @@ impl Listeners {
             recipe: *own.recipe(),
             loss_percent: loss_of(member),
         };
-        let found = self.groups.iter().position(|group| match group {
-            Some(group) => group.key == key,
-            None => false,
-        });
-        let Some(index) = found else {
+        let is_its = |group: &Option<Group>| group.is_some_and(|group| group.key == key);
+        let Some(index) = self.groups.iter().position(is_its) else {
             self.found(list, place, key);
             return None;
         };
@@ -235,20 +232,10 @@ fn copy(list: &mut [Member], from: usize, to: usize) {
     let Ok([from, to]) = list.get_disjoint_mut([from, to]) else {
         return;
     };
-    if let (Some(from), Some(to)) = streams(from, to) {
+    if let (Some(from), Some(to)) = (&from.participant.listener, &mut to.participant.listener) {
         let copied = to.follow(from);
         debug_assert!(copied, "a group has one recipe");
     }
-}
-
-fn streams<'a>(
-    from: &'a Member,
-    to: &'a mut Member,
-) -> (Option<&'a Listener>, Option<&'a mut Listener>) {
-    (
-        from.participant.listener.as_deref(),
-        to.participant.listener.as_deref_mut(),
-    )
 }
 
 /// Whether it may come to contribute, and then needs a stream of its own.
@@ -269,7 +256,7 @@ fn is_looked_at(place: usize, turn: Turn) -> bool {
 /// How long a private stream is fed what its group's is before the two may become one: ten packets
 /// at the usual length. From two on the far decoder is well off; the rest keeps those who pause
 /// between words from changing to and fro.
-pub(crate) const HANGOVER_MS: u32 = 200;
+const HANGOVER_MS: u32 = 200;
 
 /// As many groups as a room has. The ladder of recipes is short, so few rooms see more than four;
 /// beyond this, listeners keep their own encoders.
