@@ -58,33 +58,12 @@ impl Receiver {
         }
         // SAFETY: every header points at a name, a vector and a buffer of the stated sizes; `vectors`, `headers` and
         // the boxes of `self` live until the call has returned, and the kernel keeps no pointer.
-        let count = unsafe {
-            libc::recvmmsg(
-                socket.as_raw_fd(),
-                headers.as_mut_ptr(),
-                BATCH as libc::c_uint,
-                libc::MSG_DONTWAIT as _,
-                null_mut(),
-            )
-        };
-        if count < 0 {
-            return match io::Error::last_os_error() {
-                error
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) =>
-                {
-                    Ok(0)
-                }
-                error => Err(error),
-            };
-        }
-        for (index, header) in headers.iter().enumerate().take(count as usize) {
+        let count = unsafe { receive_into(socket, &mut headers) }?;
+        for (index, header) in headers.iter().enumerate().take(count) {
             self.lengths[index] = header.msg_len;
             self.flags[index] = header.msg_hdr.msg_flags;
         }
-        Ok(count as usize)
+        Ok(count)
     }
 
     /// Datagram `index` of the batch and who sent it; `None` if it was cut off or its sender is no IP address.
@@ -146,20 +125,52 @@ impl Sender {
         }
         // SAFETY: the first `count` headers point at names, vectors and slices that live until the call has returned
         // (`'a` outlives this function); the kernel only reads them and keeps no pointer.
-        let sent = unsafe {
-            libc::sendmmsg(
-                socket.as_raw_fd(),
-                headers.as_mut_ptr(),
-                count as libc::c_uint,
-                libc::MSG_DONTWAIT as _,
-            )
-        };
-        if sent < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(sent as usize)
-        }
+        unsafe { send_from(socket, &mut headers[..count]) }
     }
+}
+
+/// Receives without blocking; how many of `headers` were filled, 0 when nothing has arrived.
+///
+/// # Safety
+/// Every pointer in `headers` is null with a length of zero, or points at memory of the stated length that may be
+/// written to until this has returned.
+unsafe fn receive_into(socket: &UdpSocket, headers: &mut [libc::mmsghdr]) -> io::Result<usize> {
+    // SAFETY: as this function's caller promises; the kernel keeps no pointer.
+    let count = unsafe {
+        libc::recvmmsg(
+            socket.as_raw_fd(),
+            headers.as_mut_ptr(),
+            headers.len() as libc::c_uint,
+            libc::MSG_DONTWAIT as _,
+            null_mut(),
+        )
+    };
+    if count >= 0 {
+        return Ok(count as usize);
+    }
+    let error = io::Error::last_os_error();
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(0),
+        _ => Err(error),
+    }
+}
+
+/// Sends without blocking; how many of `headers` the system took.
+///
+/// # Safety
+/// Every pointer in `headers` is null with a length of zero, or points at memory of the stated length that stays as it
+/// is until this has returned.
+unsafe fn send_from(socket: &UdpSocket, headers: &mut [libc::mmsghdr]) -> io::Result<usize> {
+    // SAFETY: as this function's caller promises; the kernel only reads through the pointers and keeps none.
+    let sent = unsafe {
+        libc::sendmmsg(
+            socket.as_raw_fd(),
+            headers.as_mut_ptr(),
+            headers.len() as libc::c_uint,
+            libc::MSG_DONTWAIT as _,
+        )
+    };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
 fn address_of(name: &libc::sockaddr_storage) -> Option<SocketAddr> {

@@ -8,9 +8,8 @@ use std::io;
 use std::mem::{size_of, size_of_val, zeroed};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::ptr::null_mut;
 
-use super::{BATCH, MAX_DATAGRAM_BYTES, address_of, write_address};
+use super::{BATCH, MAX_DATAGRAM_BYTES, address_of, receive_into, send_from, write_address};
 
 /// A datagram as the kernel had it.
 #[derive(Debug, Clone, Copy)]
@@ -112,30 +111,15 @@ impl Receiver {
         }
         // SAFETY: every header points at a name, a vector, a buffer and labels of the stated sizes; all of them live
         // until the call has returned, and the kernel keeps no pointer.
-        let count = unsafe {
-            libc::recvmmsg(
-                socket.as_raw_fd(),
-                headers.as_mut_ptr(),
-                BATCH as libc::c_uint,
-                libc::MSG_DONTWAIT as _,
-                null_mut(),
-            )
-        };
-        if count < 0 {
-            let error = io::Error::last_os_error();
-            return match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(0),
-                _ => Err(error),
-            };
-        }
-        for (index, header) in headers.iter().enumerate().take(count as usize) {
+        let count = unsafe { receive_into(socket, &mut headers) }?;
+        for (index, header) in headers.iter().enumerate().take(count) {
             self.arrived[index] = Arrived {
                 bytes: header.msg_len as usize,
                 truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
                 ..labels_of(&header.msg_hdr)
             };
         }
-        Ok(count as usize)
+        Ok(count)
     }
 
     /// Datagram `index` of the batch; `None` if it was cut off or its sender is no IP address.
@@ -242,19 +226,7 @@ impl Sender {
         }
         // SAFETY: the first `count` headers point at names, labels, vectors and slices that live until the call has
         // returned (`'a` outlives this function); the kernel only reads them and keeps no pointer.
-        let sent = unsafe {
-            libc::sendmmsg(
-                socket.as_raw_fd(),
-                headers.as_mut_ptr(),
-                count as libc::c_uint,
-                libc::MSG_DONTWAIT as _,
-            )
-        };
-        if sent < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(sent as usize)
-        }
+        unsafe { send_from(socket, &mut headers[..count]) }
     }
 }
 
