@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::listener::Listener;
 use crate::members::Members;
+use crate::permit::Permit;
 use crate::participant::Participant;
 use crate::room::{Room, RoomSettings};
 use crate::units::{Gain, Level, ParticipantId, RoomId};
@@ -103,6 +104,7 @@ pub struct Settings {
     muted: AtomicBool,
     gain_bits: AtomicU32,
     loss_percent: AtomicU8,
+    permit: AtomicU8,
 }
 
 impl Default for Settings {
@@ -111,6 +113,7 @@ impl Default for Settings {
             muted: AtomicBool::new(false),
             gain_bits: AtomicU32::new(Gain::UNITY.factor().to_bits()),
             loss_percent: AtomicU8::new(0),
+            permit: AtomicU8::new(Permit::Free as u8),
         }
     }
 }
@@ -137,6 +140,16 @@ impl Settings {
             .store(gain.factor().to_bits(), Ordering::Relaxed);
     }
 
+    /// Whether the participant may be heard.
+    pub fn permit(&self) -> Permit {
+        Permit::from_wire(self.permit.load(Ordering::Relaxed))
+    }
+
+    /// Says whether the participant may be heard.
+    pub fn set_permit(&self, permit: Permit) {
+        self.permit.store(permit as u8, Ordering::Relaxed);
+    }
+
     /// Loss the participant's receiver reports on what we send, percent.
     pub fn loss_percent(&self) -> u8 {
         self.loss_percent.load(Ordering::Relaxed)
@@ -155,8 +168,13 @@ pub struct Telemetry {
     pub talking: AtomicBool,
     /// Level of the last tick, RFC 6464 scale; 127 is silence.
     pub level: AtomicU8,
+    /// What its voice does: as its setting says, but [`Permit::Closed`] once what was on its way has
+    /// been heard.
+    pub permit: AtomicU8,
     /// Packets taken in.
     pub received_total: AtomicU64,
+    /// Packets with a sound in them: neither called silent (RFC 6464) nor a DTX refresh.
+    pub voiced_total: AtomicU64,
     /// Packets that never came.
     pub lost_total: AtomicU64,
     /// Packets that came after their time.
@@ -179,5 +197,10 @@ impl Telemetry {
     /// The level of the last tick.
     pub fn level(&self) -> Level {
         Level::from_wire(self.level.load(Ordering::Relaxed))
+    }
+
+    /// What its voice does.
+    pub fn permit(&self) -> Permit {
+        Permit::from_wire(self.permit.load(Ordering::Relaxed))
     }
 }

@@ -12,6 +12,7 @@
 //! | how long it should wait | [`delay`] |
 //! | decoding, concealing, splicing time out and in | [`playout`], [`stretch`], [`codec`] |
 //! | gain, meter, gate of one participant | [`strip`], [`gate`] |
+//! | who may be heard at all, where a room has a floor | [`permit`] |
 //! | the sum, and the sum without one | [`bus`] |
 //! | the ceiling of every mix | [`limiter`] |
 //! | one stream's packets; who may share them | [`listener`], [`profile`], [`listeners`] |
@@ -44,6 +45,7 @@ pub mod members;
 pub mod opus_toc;
 pub mod packet;
 pub mod participant;
+pub mod permit;
 pub mod phase;
 pub mod playout;
 pub mod profile;
