@@ -336,6 +336,7 @@ impl Tap {
                 true => Before::Broken,
                 false => Before::Whole { to },
             };
+            self.judge(to > self.seen.end, place);
         }
         false
     }
@@ -376,11 +377,13 @@ impl Tap {
         self.judge(!is_whole, place);
     }
 
-    /// Draws the consequences of a part that was not whole.
+    /// Draws the consequences of a part that may have been short.
     fn judge(&mut self, is_short: bool, place: Place) {
-        // After the last voice there is silence before a run ends, so this one goes on.
-        let is_late = is_short && self.seen.voiced == self.seen.end;
-        if is_late && self.margin < MAX_MARGIN_SAMPLES {
+        // After the last voice there is silence before a run ends, so this one goes on, or its room
+        // has come to an end.
+        let goes_on = self.seen.voiced == self.seen.end;
+        let may_come = self.seen.end + MAX_LAG_SAMPLES as u64 > place.at;
+        if is_short && goes_on && may_come && self.margin < MAX_MARGIN_SAMPLES {
             self.margin += SLOT_SAMPLES as u64;
             self.lag = self.lag_at(place);
         }

@@ -16,7 +16,7 @@
 //! | the sum, and the sum without one | [`bus`] |
 //! | the ceiling of every mix | [`limiter`] |
 //! | one stream's packets; who may share them | [`listener`], [`profile`], [`listeners`] |
-//! | what is said in a room, for who listens from another; who hears which | [`feed`], [`scan`], [`scans`] |
+//! | what is said in a room, for who listens from another; who hears which | [`feed`], [`scan`] |
 //! | encodes that another thread may do | [`crew`] |
 //! | one tick of one room; all rooms | [`room`], [`engine`] |
 //! | less care where there is too much to do | [`governor`] |
@@ -53,7 +53,7 @@ pub mod playout;
 pub mod profile;
 pub mod room;
 pub mod scan;
-pub mod scans;
+mod scans;
 pub mod stats;
 pub mod stretch;
 pub mod strip;

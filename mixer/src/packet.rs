@@ -102,7 +102,10 @@ impl Sources {
     pub(crate) fn with(&self, others: &Sources, quieter_db: f32) -> Sources {
         let heard = |at: usize| {
             let level = f32::from(*others.levels().get(at)?) + quieter_db;
-            Some((ParticipantId(others.ids[at]), level.clamp(0.0, 126.0) as u8))
+            Some((
+                ParticipantId(others.ids[at]),
+                level.round().clamp(0.0, 126.0) as u8,
+            ))
         };
         let mut both = Sources::default();
         let (mut own, mut other) = (0, 0);
