@@ -16,6 +16,7 @@
 mod fade;
 mod fill;
 mod govern;
+mod patience;
 
 use core::time::Duration;
 
@@ -24,6 +25,7 @@ use rubato::{FixedAsync, Resampler, Slip};
 
 use self::fade::{FADE_END, FADE_IN, Fade, ramp};
 use self::govern::SIMILAR;
+use self::patience::Patience;
 
 use crate::codec::{Decode, SKETCH_RATE_HZ};
 use crate::delay::DelayEstimator;
@@ -64,8 +66,8 @@ pub struct Playout {
     /// Length of the last packet decoded.
     packet_samples: usize,
     ticks_to_next_splice: u32,
-    /// Ticks in a row in which the packets could have been needed a tick earlier.
-    early_ticks: u32,
+    /// When packets that could be needed a tick earlier are.
+    patience: Patience,
     /// Samples of this tick that stand behind the end of a talk-spurt.
     filler: usize,
     /// How alike two periods must be to be spliced; falls with every attempt that found nothing.
@@ -175,7 +177,7 @@ impl Playout {
             fresh: true,
             packet_samples: 960,
             ticks_to_next_splice: 0,
-            early_ticks: 0,
+            patience: Patience::new(tick),
             filler: 0,
             similarity: SIMILAR,
             stats: PlayoutStats::default(),
