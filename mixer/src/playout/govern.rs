@@ -32,6 +32,10 @@ impl Playout {
             return;
         };
         let tick = self.tick_samples as i64;
+        if self.catch_up.goes_on(slack, tick) {
+            self.hurry(needed, slack);
+            return;
+        }
         let early = self.patience.is_over(slack, tick);
         if slack < 0 {
             self.lengthen();

@@ -16,6 +16,7 @@
 mod fade;
 mod fill;
 mod govern;
+mod kept;
 mod patience;
 
 use core::time::Duration;
@@ -25,6 +26,7 @@ use rubato::{FixedAsync, Resampler, Slip};
 
 use self::fade::{FADE_END, FADE_IN, Fade, ramp};
 use self::govern::SIMILAR;
+use self::kept::CatchUp;
 use self::patience::Patience;
 
 use crate::codec::{Decode, SKETCH_RATE_HZ};
@@ -63,6 +65,9 @@ pub struct Playout {
     reset_decoder: bool,
     /// The packets stored belong to another timeline than what plays.
     fresh: bool,
+    /// Packets before this one came and were not to be played.
+    refused_to: i64,
+    catch_up: CatchUp,
     /// Length of the last packet decoded.
     packet_samples: usize,
     ticks_to_next_splice: u32,
@@ -175,6 +180,8 @@ impl Playout {
             fade: Fade::default(),
             reset_decoder: false,
             fresh: true,
+            refused_to: 0,
+            catch_up: CatchUp::default(),
             packet_samples: 960,
             ticks_to_next_splice: 0,
             patience: Patience::new(tick),
@@ -241,7 +248,12 @@ impl Playout {
             self.next_time = first.end();
             self.fresh = false;
         }
+        if self.next_seq < self.refused_to {
+            self.next_seq = self.refused_to;
+            self.fresh = false;
+        }
         self.queue.clear();
+        self.catch_up.end();
         self.end_talk_spurt();
     }
 
@@ -421,7 +433,7 @@ impl Playout {
         let Some(base) = self.base() else {
             return;
         };
-        let limit = self.delay.target() + STALE_SAMPLES;
+        let limit = self.delay.target() + STALE_SAMPLES + self.catch_up.allowance();
         if self.buffer.len() < 2 || now - base - self.played_up_to() < limit {
             return;
         }
