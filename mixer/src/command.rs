@@ -224,6 +224,16 @@ impl Telemetry {
         Level::from_wire(self.level.load(Ordering::Relaxed))
     }
 
+    /// Packets taken in.
+    pub fn received_total(&self) -> u64 {
+        self.received_total.load(Ordering::Relaxed)
+    }
+
+    /// Packets with a sound in them.
+    pub fn voiced_total(&self) -> u64 {
+        self.voiced_total.load(Ordering::Relaxed)
+    }
+
     /// What its voice does.
     pub fn permit(&self) -> Permit {
         Permit::from_wire(self.permit.load(Ordering::Relaxed))

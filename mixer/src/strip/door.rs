@@ -108,9 +108,12 @@ impl Strip {
         if self.door.is_open() && self.door.admits(arrival, self.playout.stats().target) {
             return None;
         }
-        if self.parked != Some(Parked::Closed) {
-            // What was heard so far has not faded yet.
+        if self.door.is_open() {
             return Some(self.playout.refuse(packet, arrival));
+        }
+        if self.parked != Some(Parked::Closed) {
+            // What was heard so far fades in the next tick, and that out of sound.
+            return Some(self.playout.push(packet, arrival));
         }
         let is_kept = !self.muted
             && match self.burst.is_young(arrival, KEPT) {
