@@ -147,9 +147,8 @@ impl Listeners {
             self.split(list, place);
             return Ok(spare);
         }
-        let fits =
-            |spare: &Box<Listener>| *spare.recipe() == key.recipe && spare.tick() == self.tick;
-        if !spare.as_ref().is_some_and(fits) {
+        let fits = |spare: &Listener| *spare.recipe() == key.recipe && spare.tick() == self.tick;
+        if !spare.as_deref().is_some_and(fits) {
             return Err(spare);
         }
         if leader != place {
@@ -190,9 +189,10 @@ impl Listeners {
         let mut unsettled = 0;
         for place in 0..list.len() {
             let member = &mut list[place];
+            let apart = member.hears_apart();
             match &mut member.hearing {
                 Hearing::Deaf => {}
-                Hearing::Grouped(_) if member.in_mix => self.split(list, place),
+                Hearing::Grouped(_) if apart => self.split(list, place),
                 Hearing::Grouped(index) => {
                     let index = *index;
                     // Who cannot talk has no stream to go on with, and is given one from outside.
@@ -201,7 +201,7 @@ impl Listeners {
                         self.split(list, place);
                     }
                 }
-                Hearing::Private { settled_ms } if member.in_mix => *settled_ms = 0,
+                Hearing::Private { settled_ms } if apart => *settled_ms = 0,
                 Hearing::Private { settled_ms }
                     if member.participant.rescan.is_some() && unsettled < MAX_UNSETTLED =>
                 {

@@ -46,6 +46,8 @@ pub struct Participant {
     pub(crate) scan: Option<Box<Scan>>,
     /// What it heard of them before, to be faded over at the next tick.
     pub(crate) rescan: Option<Box<Rescan>>,
+    /// The last tone that was begun, as the settings number it.
+    pub(crate) tone: u32,
 }
 
 impl Participant {
@@ -90,12 +92,18 @@ impl Participant {
                 .map(|(recipe, encoder)| Box::new(Listener::with_encoder(recipe, tick, encoder))),
             scan: None,
             rescan: None,
+            tone: 0,
         }
     }
 
     /// Its name.
     pub fn id(&self) -> ParticipantId {
         self.id
+    }
+
+    /// Whether its settings ask for a tone that has not been begun.
+    pub(crate) fn wants_tone(&self) -> bool {
+        self.shared.settings.tone().0 != self.tone
     }
 
     /// Whether leaving the bus now would be heard as a cut.

@@ -182,20 +182,26 @@ impl Room {
         for (place, member) in list.iter_mut().enumerate() {
             member.is_heard = false;
             member.in_mix = false;
+            if core::mem::take(&mut member.attended) {
+                member.awake = member.participant.strip.is_some();
+            }
             if !member.awake {
                 continue;
             }
+            member.begin_tone();
             let Some(strip) = &mut member.participant.strip else {
                 continue;
             };
             let settings = &member.participant.shared.settings;
             strip.set(settings.muted() || member.leaving, settings.gain());
+            strip.allow(settings.permit(), now);
             if strip.listen(&rules) {
                 ranks.push(Rank {
                     member: place,
                     id: member.id,
                     level: Level::from(strip.level()),
                     loudness_db: strip.loudness().0,
+                    has_floor: strip.has_floor(),
                 });
             }
         }
@@ -211,8 +217,9 @@ impl Room {
             for rank in ranks.iter_mut().filter(|rank| list[rank.member].talking) {
                 rank.loudness_db += STAYS_DB;
             }
-            ranks.sort_unstable_by(louder_first);
-            ranks.truncate(cap);
+            ranks.sort_unstable_by(|a, b| b.has_floor.cmp(&a.has_floor).then(louder_first(a, b)));
+            let holders = ranks.partition_point(|rank| rank.has_floor);
+            ranks.truncate(cap.max(holders));
             for rank in ranks.iter_mut().filter(|rank| list[rank.member].talking) {
                 rank.loudness_db -= STAYS_DB;
             }
@@ -265,35 +272,39 @@ impl Room {
         };
         due.clear();
         self.listeners.tune(list, cap);
-        let leaders = self.listeners.leaders().map(|(_, leader)| leader);
-        for (place, is_leader) in (leaders.map(|leader| (leader, true)))
-            .chain((0..list.len()).map(|place| (place, false)))
-        {
-            let member = &mut list[place];
-            if !is_leader && !matches!(member.hearing, Hearing::Private { .. }) {
+        for (_, leader) in self.listeners.leaders() {
+            let Some(mut listener) = list[leader].participant.listener.take() else {
                 continue;
+            };
+            let heard = on_air.hear(list, leader, &mut self.mix, &mut self.spare);
+            if listener.gather(turn, mix_of(&heard, &mut self.mix)) {
+                due.push(leader);
             }
-            let loss_percent = member.participant.shared.settings.loss_percent();
+            list[leader].participant.listener = Some(listener);
+        }
+        for place in 0..list.len() {
+            let member = &mut list[place];
+            let Hearing::Private { .. } = member.hearing else {
+                continue;
+            };
             let Some(mut listener) = member.participant.listener.take() else {
                 // Another thread has not done with it.
                 stats.encodes_skipped += 1;
                 continue;
             };
-            if !is_leader {
-                listener.tune(Tuning {
-                    loss_percent: loss_class(loss_percent),
-                    complexity_cap: cap,
-                });
+            listener.tune(Tuning {
+                loss_percent: loss_class(member.participant.shared.settings.loss_percent()),
+                complexity_cap: cap,
+            });
+            let mut heard = on_air.hear(list, place, &mut self.mix, &mut self.spare);
+            if let Some(tone) = list[place].tone.take() {
+                if heard.is_none() {
+                    self.mix.clear();
+                }
+                heard.get_or_insert_default();
+                list[place].tone = tone.add_to(&mut self.mix);
             }
-            let heard = on_air.hear(list, place, &mut self.mix, &mut self.spare);
-            let mix = match &heard {
-                None => Mix::Silent,
-                Some(sources) => Mix::Sound {
-                    frame: &mut self.mix,
-                    sources,
-                },
-            };
-            if listener.gather(turn, mix) {
+            if listener.gather(turn, mix_of(&heard, &mut self.mix)) {
                 due.push(place);
             }
             list[place].participant.listener = Some(listener);
@@ -385,7 +396,7 @@ impl Room {
                 continue;
             };
             let telemetry = &member.participant.shared.telemetry;
-            publish(strip.stats(), telemetry);
+            publish(strip, telemetry);
             telemetry
                 .level
                 .store(Level::from(strip.level()).wire(), Relaxed);
@@ -420,10 +431,18 @@ impl Room {
     }
 }
 
+fn mix_of<'a>(heard: &'a Option<Sources>, frame: &'a mut Frame) -> Mix<'a> {
+    match heard {
+        None => Mix::Silent,
+        Some(sources) => Mix::Sound { frame, sources },
+    }
+}
+
 /// Nothing to play, not on the way out, and no stream of its own that has anything to send.
 fn has_nothing_to_do(member: &Member) -> bool {
     let is_private = matches!(member.hearing, Hearing::Private { .. });
-    !member.awake && !member.leaving && (!is_private || has_nothing_to_send(member))
+    let is_told = member.attended || member.tone.is_some();
+    !member.awake && !member.leaving && !is_told && (!is_private || has_nothing_to_send(member))
 }
 
 fn has_nothing_to_send(member: &Member) -> bool {
