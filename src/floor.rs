@@ -254,13 +254,13 @@ impl Floor {
         if from.mode == settings.mode {
             return;
         }
-        self.touched.extend(self.users.keys());
         if settings.mode.has_floor() {
             self.fit(now);
         } else {
             self.open();
         }
         self.settle(now);
+        self.tell_all_permits();
     }
 }
 
@@ -326,7 +326,7 @@ impl Floor {
     }
 
     /// What a participant's voice may do.
-    fn permit_of(&self, id: ParticipantId) -> Permit {
+    pub fn permit(&self, id: ParticipantId) -> Permit {
         if !self.settings.mode.has_floor() {
             return Permit::Free;
         }
@@ -458,13 +458,7 @@ impl Floor {
         before < free + draining + beaten.count()
     }
 
-    fn enqueue(
-        &mut self,
-        from: ParticipantId,
-        precedence: Precedence,
-        asked: Asked,
-        now: Instant,
-    ) {
+    fn enqueue(&mut self, from: ParticipantId, precedence: Precedence, asked: Asked, now: Instant) {
         let cuts_in = self.settings.mode == Mode::CutIn;
         self.queue.insert(Waiting {
             participant: from,
@@ -570,8 +564,7 @@ impl Floor {
             self.take(next.participant, next.precedence, next.asked, now);
             if let Some(holder) = self.holders.last_mut() {
                 holder.expect_use(now);
-                let granted =
-                    Action::Granted(next.participant, holder.grant(&self.settings, now));
+                let granted = Action::Granted(next.participant, holder.grant(&self.settings, now));
                 self.actions.push(granted);
             }
         }
@@ -728,10 +721,22 @@ impl Floor {
         self.holders.clear();
     }
 
+    /// Tells the mixer everything anew.
+    fn tell_all_permits(&mut self) {
+        let ids: Vec<ParticipantId> = self.users.keys().copied().collect();
+        for id in ids {
+            let permit = self.permit(id);
+            if let Some(user) = self.users.get_mut(&id) {
+                user.permit = permit;
+            }
+        }
+        self.actions.push(Action::Permits);
+    }
+
     /// Tells the mixer what has changed.
     fn tell_permits(&mut self) {
         for id in std::mem::take(&mut self.touched) {
-            let permit = self.permit_of(id);
+            let permit = self.permit(id);
             if let Some(user) = self.users.get_mut(&id)
                 && user.permit != permit
             {

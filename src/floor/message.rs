@@ -127,6 +127,8 @@ pub struct Holding {
 pub enum Action {
     /// From now on this holds for a participant's voice.
     Permit(ParticipantId, Permit),
+    /// From now on something else may hold for everybody's voice: see [`Floor::permit`](super::Floor::permit).
+    Permits,
     /// Floor Granted (8.2.5), to one whose request had waited, or who asked by talking.
     Granted(ParticipantId, Grant),
     /// Floor Deny (8.2.6), to one whose request had waited.

@@ -135,8 +135,16 @@ mod tests {
             assert_eq!(Mode::parse(&mode.to_string()), Some(mode));
         }
         for bad in [
-            "", "Open", "multi", "multi:", "multi:0", "multi:101", "multi:+3", "multi:-1",
-            "multi:99999", "ptt ",
+            "",
+            "Open",
+            "multi",
+            "multi:",
+            "multi:0",
+            "multi:101",
+            "multi:+3",
+            "multi:-1",
+            "multi:99999",
+            "ptt ",
         ] {
             assert_eq!(Mode::parse(bad), None, "{bad}");
         }
