@@ -246,7 +246,7 @@ impl Seat<'_> {
             }
         }
         if !wishes.listen.is_empty() {
-            state.scanning.set(self.id, wishes.listen);
+            state.scanning.set(self.id, &self.room, wishes.listen);
         }
         conference.tune(&mut state);
         Ok(joined)

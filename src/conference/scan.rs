@@ -80,7 +80,9 @@ impl Conference {
         if let Some(room) = self.unknown_of(state, &list) {
             return Err(CommandError::UnknownRoom { room });
         }
-        state.scanning.set(id, list);
+        if let Some(home) = state.registry.place(id) {
+            state.scanning.set(id, home, list);
+        }
         self.tune(state);
         Ok(())
     }
@@ -156,6 +158,18 @@ impl Conference {
 }
 
 impl Scanning {
+    /// The rooms that are heard elsewhere.
+    #[cfg(test)]
+    pub(super) fn feeds(&self) -> impl Iterator<Item = &RoomName> {
+        self.feeds.keys()
+    }
+
+    /// Whether it knows of nobody and nothing.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.lists.is_empty() && self.listeners.is_empty() && self.feeds.is_empty()
+    }
+
     /// Whether there may be anything to tell. Rooms are asked for only if some have come or gone.
     fn is_due(&mut self, registry: &Registry) -> bool {
         let generation = registry.generation();
@@ -170,10 +184,10 @@ impl Scanning {
         self.relink = true;
     }
 
-    /// Replaces what a participant listens to.
-    pub(super) fn set(&mut self, id: ParticipantId, list: Vec<Listen>) {
+    /// Replaces what a participant listens to, who is in `home`.
+    pub(super) fn set(&mut self, id: ParticipantId, home: &RoomName, list: Vec<Listen>) {
         self.unsubscribe(id);
-        for listen in &list {
+        for listen in list.iter().filter(|listen| listen.room != *home) {
             let listeners = self.listeners.entry(listen.room.clone()).or_default();
             listeners.insert(id);
             self.touched.insert(listen.room.clone());
