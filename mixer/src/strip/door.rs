@@ -76,6 +76,9 @@ impl Strip {
         self.door.tell(told, now);
         match (was_open, self.door.is_open()) {
             (false, true) => self.let_in(now),
+            (true, true) if was == told => {}
+            (true, true) if told == Permit::Draining => self.playout.finish(),
+            (true, true) if was == Permit::Draining => self.playout.catch_up(),
             (true, false) => self.burst.spend(),
             (false, false) if was == Permit::Asked && told != was => {
                 self.burst.spend();
@@ -165,7 +168,10 @@ impl Strip {
         for payload in self.unheard.of(self.ssrc) {
             self.playout.run_up(payload);
         }
-        self.playout.catch_up();
+        match self.door.permit() {
+            Permit::Draining => self.playout.finish(),
+            _ => self.playout.catch_up(),
+        }
     }
 
     fn forget_older(&mut self, now: Time) {
