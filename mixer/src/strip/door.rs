@@ -79,12 +79,16 @@ impl Strip {
             (true, true) if was == told => {}
             (true, true) if told == Permit::Draining => self.playout.finish(),
             (true, true) if was == Permit::Draining => self.playout.catch_up(),
+            (true, true) => {}
             (true, false) => self.burst.spend(),
             (false, false) if was == Permit::Asked && told != was => {
                 self.burst.spend();
                 self.forget_kept();
             }
-            _ => {}
+            (false, false) => {}
+        }
+        if !self.door.is_open() && self.applied == 0.0 {
+            self.park_outside();
         }
     }
 
