@@ -7,7 +7,6 @@ mod outcome;
 mod promise;
 mod ramp;
 
-
 use clap::Args;
 
 use super::args::Conditions;
