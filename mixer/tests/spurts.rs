@@ -172,6 +172,15 @@ fn speak(
     voice: impl FnMut(u64) -> f32 + Clone + Send + 'static,
     access_ms: u64,
 ) -> (Vec<f32>, Vec<f64>) {
+    speak_at(voice, access_ms, 7_000)
+}
+
+/// The same, with packets that come so long after the room's ticks.
+fn speak_at(
+    voice: impl FnMut(u64) -> f32 + Clone + Send + 'static,
+    access_ms: u64,
+    offset_us: u64,
+) -> (Vec<f32>, Vec<f64>) {
     use std::sync::atomic::Ordering::Relaxed;
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_exact(1, voice);
@@ -179,7 +188,7 @@ fn speak(
     for talker in &stage.talkers {
         talker.shared.settings.set_permit(Permit::Closed);
     }
-    let start_us = 2_007_000;
+    let start_us = 2_000_000 + offset_us;
     let asked_us = start_us + 20_300;
     let granted_us = asked_us + access_ms * 1_000;
     let mut happenings: Vec<(u64, Happening)> = (1..=400)
@@ -226,6 +235,20 @@ fn what_was_kept_is_caught_up_with_in_three_seconds() {
             let hurried = delays.windows(26).map(|pair| pair[0] - pair[25]);
             let most = hurried.fold(0.0, f64::max);
             assert!(most <= 500.0 * 0.34, "{name}: {most} ms in half a second");
+        }
+    }
+}
+
+#[test]
+fn the_room_meets_the_packets_of_whoever_has_just_been_granted_the_floor() {
+    for access_ms in [0, 7, 23, 90] {
+        for offset_us in (0..20_000).step_by(1_700) {
+            let (_, delays) = speak_at(human("human-fr-female"), access_ms, offset_us);
+            let settled = delays[delays.len() - 1];
+            assert!(
+                settled <= 7.0,
+                "{access_ms} ms, {offset_us} us: {settled} ms"
+            );
         }
     }
 }
