@@ -69,7 +69,10 @@ impl Conference {
             self.link(&mut state, name, before.into_iter().collect())?;
             return Err(error);
         }
-        let room = state.registry.rooms.get_mut(name);
+        let State {
+            registry, mixing, ..
+        } = &mut *state;
+        let room = registry.rooms.get_mut(name);
         let room = room.ok_or(ConfigureError::UnknownRoom)?;
         room.config = config;
         room.floor.set(config.floor, Instant::now());
@@ -79,7 +82,7 @@ impl Conference {
             room: configured.clone(),
         };
         self.tell(room, &event);
-        self.enact(name, room);
+        self.enact(mixing, name, room);
         Ok((configured, false))
     }
 

@@ -121,6 +121,12 @@ impl Conference {
         }
         state.scanning.relink = true;
         self.tune(state);
+        for other in before.symmetric_difference(&others) {
+            if let Some(room) = state.registry.rooms.get(other) {
+                let room_now = room.state(other);
+                self.tell(room, &Event::Room { room: room_now });
+            }
+        }
         Ok(())
     }
 

@@ -32,19 +32,19 @@ impl Playout {
             return;
         };
         let tick = self.tick_samples as i64;
-        if self.catch_up.goes_on(slack, tick) {
-            self.hurry(needed, slack);
+        let rest = self.queue.len().saturating_sub(needed) % self.tick_samples;
+        if let Some(spare) = self.catch_up.spare(slack, rest, self.tick_samples) {
+            self.hurry(needed, spare);
             return;
         }
         let early = self.patience.is_over(slack, tick);
         if slack < 0 {
             self.lengthen();
         } else if self.ticks_to_next_splice == 0 || slack > URGENT_SAMPLES {
-            let leftover = (self.queue.len().saturating_sub(needed) % self.tick_samples) as i64;
             let excess = match drifting {
                 true => slack - 2 * tick,
                 false if early => slack,
-                false => leftover,
+                false => rest as i64,
             };
             if excess >= MIN_LAG as i64 {
                 // What is left over costs less than a splice that is heard.

@@ -7,37 +7,47 @@
 use super::{Playout, Pushed, SIMILAR, State};
 use crate::format::{MAX_PAYLOAD_BYTES, SAMPLE_RATE_HZ};
 use crate::packet::Packet;
-use crate::stretch::MAX_LAG;
+use crate::stretch::{MAX_LAG, MIN_LAG};
 use crate::units::Time;
 
-/// What is being caught up with.
+/// Whether what plays was kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct CatchUp {
-    /// For how many more samples this may go on.
-    left: usize,
+pub(super) enum CatchUp {
+    /// No longer, or never.
+    #[default]
+    Done,
+    /// It is being caught up with, for so many more samples at most.
+    Going(usize),
+    /// It is the last, and played as it was spoken.
+    Last,
 }
 
 impl CatchUp {
-    pub(super) fn is_on(self) -> bool {
-        self.left > 0
-    }
-
-    pub(super) fn end(&mut self) {
-        self.left = 0;
-    }
-
-    /// One tick has passed with so much slack; whether time should be taken out.
-    pub(super) fn goes_on(&mut self, slack: i64, tick: i64) -> bool {
-        self.left = self.left.saturating_sub(tick as usize);
-        if slack < tick + SPARE_SAMPLES {
-            self.end();
+    /// One tick has passed; how much should be taken out, while that is decided here.
+    ///
+    /// - `slack`: how long before the tick that needs it the next packet should arrive, beyond the
+    ///   target: of this the whole ticks can be spared.
+    /// - `rest`: what the queue holds beside whole ticks, all of which can.
+    pub(super) fn spare(&mut self, slack: i64, rest: usize, tick: usize) -> Option<usize> {
+        let CatchUp::Going(left) = self else {
+            return (*self == CatchUp::Last).then_some(0);
+        };
+        *left = left.saturating_sub(tick);
+        let ticks = (slack - SPARE_SAMPLES).max(0) as usize / tick;
+        let spare = ticks * tick + rest;
+        if spare < LEAST_SAMPLES || *left == 0 {
+            *self = CatchUp::Done;
+            return None;
         }
-        self.is_on()
+        Some(spare)
     }
 
     /// Beyond the target this much more waits than otherwise might.
     pub(super) fn allowance(self) -> i64 {
-        if self.is_on() { MOST_KEPT_SAMPLES } else { 0 }
+        match self {
+            CatchUp::Done => 0,
+            CatchUp::Going(_) | CatchUp::Last => MOST_KEPT_SAMPLES,
+        }
     }
 }
 
@@ -101,10 +111,15 @@ impl Playout {
     ///
     /// Real-time: safe.
     pub fn catch_up(&mut self) {
-        self.catch_up = CatchUp {
-            left: if self.is_keeping() { MOST_SAMPLES } else { 0 },
-        };
+        self.catch_up = CatchUp::Going(MOST_SAMPLES);
         self.ticks_to_next_splice = (UNTOUCHED_SAMPLES / self.tick_samples) as u32;
+    }
+
+    /// Plays what is left as it was spoken: nothing comes after it.
+    ///
+    /// Real-time: safe.
+    pub fn finish(&mut self) {
+        self.catch_up = CatchUp::Last;
     }
 
     /// Whether all that came has been played, and what plays now, if anything, is made up.
@@ -112,20 +127,25 @@ impl Playout {
         !self.is_keeping() && (self.state == State::Waiting || self.stalled > 0)
     }
 
-    /// Takes some time out while catching up, at most once in a while, and neither at the beginning
-    /// nor at the end of what was kept.
-    pub(super) fn hurry(&mut self, needed: usize, slack: i64) {
-        if self.ticks_to_next_splice > 0 {
+    /// Takes some time out while catching up, at most once in a while.
+    pub(super) fn hurry(&mut self, needed: usize, spare: usize) {
+        if spare == 0 || self.ticks_to_next_splice > 0 {
             return;
         }
         while self.queue.len() < needed + 2 * MAX_LAG && self.next_is_ready() {
             self.decode_first();
         }
-        if self.queue.len() < needed + 2 * MAX_LAG {
-            return;
-        }
+        let is_near = !self.next_is_ready();
+        let (spare, similarity) = match is_near {
+            // What is left is little, and may be the end of a word.
+            true => {
+                let left = self.queue.len().saturating_sub(needed);
+                (spare.min(left), self.similarity.max(SIMILAR_NEAR))
+            }
+            false => (spare, self.similarity),
+        };
         let quiet = self.queue.is_quiet(MAX_LAG);
-        let removed = self.queue.shorten(slack as usize, self.similarity);
+        let removed = self.queue.shorten(spare, similarity);
         self.stats.removed_samples += removed as u64;
         if removed == 0 {
             self.similarity -= SIMILAR_STEP;
@@ -156,6 +176,41 @@ const MOST_KEPT_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 * 320 / 1_000;
 /// Left between what is caught up and the target: half a millisecond.
 const SPARE_SAMPLES: i64 = 24;
 
+/// Less than this is resampled away: 5 ms.
+const LEAST_SAMPLES: usize = 2 * MIN_LAG;
+
 /// A vain attempt is made every tick: seven of them, and even a hiss is spliced.
 const SIMILAR_STEP: f32 = 0.1;
 const SIMILAR_LEAST: f32 = 0.25;
+const SIMILAR_NEAR: f32 = 0.6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TICK: usize = 960;
+
+    #[test]
+    fn whole_ticks_and_what_is_left_over_can_be_spared_and_then_no_more() {
+        let mut catch_up = CatchUp::Going(MOST_SAMPLES);
+        assert_eq!(catch_up.spare(14_400, 300, TICK), Some(14 * TICK + 300));
+        assert_eq!(catch_up.spare(TICK as i64, 500, TICK), Some(500));
+        assert_eq!(
+            catch_up.spare(-5_000, LEAST_SAMPLES, TICK),
+            Some(LEAST_SAMPLES)
+        );
+        assert!(catch_up.allowance() > 14_400);
+        assert_eq!(catch_up.spare(TICK as i64, LEAST_SAMPLES - 1, TICK), None);
+        assert_eq!(catch_up.spare(14_400, 300, TICK), None, "it has ended");
+        assert_eq!(catch_up.allowance(), 0);
+    }
+
+    #[test]
+    fn it_does_not_go_on_for_ever_and_what_is_the_last_is_left_alone() {
+        let mut catch_up = CatchUp::Going(MOST_SAMPLES);
+        let ticks = (0..1_000).take_while(|_| catch_up.spare(14_400, 0, TICK).is_some());
+        assert_eq!(ticks.count(), 199);
+        let mut last = CatchUp::Last;
+        assert!((0..1_000).all(|_| last.spare(14_400, 0, TICK) == Some(0)));
+    }
+}

@@ -253,7 +253,7 @@ impl Playout {
             self.fresh = false;
         }
         self.queue.clear();
-        self.catch_up.end();
+        self.catch_up = CatchUp::Done;
         self.end_talk_spurt();
     }
 
