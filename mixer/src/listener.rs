@@ -100,13 +100,12 @@ struct Due {
 }
 
 impl Listener {
-    /// A listener who has heard nothing yet, with an Opus encoder of its own.
+    /// A listener who has heard nothing yet, with an encoder of its own.
     ///
     /// Real-time: set-up only (allocates).
     #[cfg(feature = "opus")]
     pub fn new(recipe: Recipe, tick: TickLength) -> Listener {
-        let encoder = crate::codec::opus::OpusEncoder::new(&recipe);
-        Listener::with_encoder(recipe, tick, Box::new(encoder))
+        Listener::with_encoder(recipe, tick, crate::codec::encoder(&recipe))
     }
 
     /// The same with any encoder; it must already be set as `recipe` says.

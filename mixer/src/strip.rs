@@ -7,12 +7,11 @@
 use core::fmt;
 use core::time::Duration;
 
-use crate::codec::Decode;
+use crate::codec::{Codec, Decode};
 use crate::format::{Layout, SAMPLE_RATE_HZ, TickLength};
 use crate::frame::Frame;
 use crate::gate::{Gate, Reading, SANE_PEAK};
 use crate::listener::DTX_MAX_BYTES;
-use crate::opus_toc;
 use crate::packet::Packet;
 use crate::playout::{Playout, PlayoutStats, Pulled, Pushed};
 use crate::units::{Decibels, Gain, Level, Time};
@@ -87,7 +86,7 @@ impl Strip {
         self.last_arrival = Some(arrival);
         if let Some(why) = self.parked {
             if self.stays_parked(why, packet) {
-                self.unheard.keep(packet);
+                self.unheard.keep(packet, self.playout.codec());
                 return self.playout.pass(packet, arrival);
             }
             self.parked = None;
@@ -96,7 +95,7 @@ impl Strip {
             }
         }
         if self.quiet_ms > 0 {
-            self.unheard.keep(packet);
+            self.unheard.keep(packet, self.playout.codec());
         }
         self.playout.push(packet, arrival)
     }
@@ -138,7 +137,7 @@ impl Strip {
             self.level = told.map_or(Decibels::SILENCE, Decibels);
             return true;
         }
-        if !UnheardPayload::fits(payload) {
+        if !UnheardPayload::fits(payload, self.playout.codec()) {
             return false;
         }
         let Some(reading) = self.playout.sketch(payload) else {
@@ -297,6 +296,12 @@ impl Strip {
         self.loudness
     }
 
+    /// Samples that a packet of its sender holds at 48 kHz; none if it is no such packet.
+    pub fn samples_of(&self, packet: &Packet) -> usize {
+        let samples = self.playout.codec().samples(packet.payload.as_slice());
+        samples.unwrap_or(0)
+    }
+
     /// What the jitter buffer counted.
     pub fn stats(&self) -> &PlayoutStats {
         self.playout.stats()
@@ -359,9 +364,10 @@ struct UnheardPayload {
 
 impl UnheardPayload {
     /// Whether it is worth keeping: short enough, and of a duration of which a few will do.
-    fn fits(payload: &[u8]) -> bool {
-        let is_long = opus_toc::shape(payload).is_ok_and(|it| it.frame_samples >= RUN_UP_SAMPLES);
-        is_long && payload.len() <= UNHEARD_BYTES
+    fn fits(payload: &[u8], codec: Codec) -> bool {
+        let frame_samples = codec.frame_samples(payload);
+        frame_samples.is_some_and(|samples| samples >= RUN_UP_SAMPLES)
+            && payload.len() <= UNHEARD_BYTES
     }
 }
 
@@ -375,7 +381,7 @@ impl Default for UnheardPayload {
 }
 
 impl Unheard {
-    fn keep(&mut self, packet: &Packet) {
+    fn keep(&mut self, packet: &Packet, codec: Codec) {
         if packet.ssrc != self.ssrc {
             *self = Unheard {
                 ssrc: packet.ssrc,
@@ -386,7 +392,7 @@ impl Unheard {
         let last = &mut self.payloads[RUN_UP_PACKETS - 1];
         *last = UnheardPayload::default();
         let payload = packet.payload.as_slice();
-        if !UnheardPayload::fits(payload) {
+        if !UnheardPayload::fits(payload, codec) {
             return;
         }
         if let Some(bytes) = last.bytes.get_mut(..payload.len()) {

@@ -39,6 +39,9 @@ use crate::links::{Inbound, MixerId};
 pub struct AcceptOptions {
     /// Most bits per second the client should send on average (RFC 7587, `maxaveragebitrate`).
     pub uplink_bitrate_bps: Option<u32>,
+    /// The client is small, or pays for every byte: it is asked for little, and sent as little as the standards allow.
+    /// Who asks for no more than 16 kbit/s is taken for one.
+    pub thrifty: bool,
     /// Which mixer gets what the client sends; the first unless said otherwise.
     pub mixer: MixerId,
 }
