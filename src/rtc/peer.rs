@@ -8,6 +8,7 @@ mod channel;
 mod checks;
 mod clock;
 mod media;
+mod path;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ use super::stream::Shared;
 pub(super) use channel::MAX_SENT_BYTES;
 pub(super) use checks::Check;
 use checks::{MAX_ADDRESSES, MOVE_INTERVAL};
+use path::Path;
 
 /// A client's connection, made by [`RtcHandle::accept`](super::RtcHandle::accept).
 pub struct Peer {
@@ -57,8 +59,7 @@ pub struct Peer {
     ice: bool,
     /// Nothing was heard for a while.
     silent: bool,
-    /// Where media goes.
-    path: Option<SocketAddr>,
+    path: Path,
     /// When a check of ours was last answered from there.
     consent: Instant,
     /// Addresses that authenticated, oldest first.
@@ -138,7 +139,7 @@ impl Peer {
             stage: Stage::Connecting(now),
             ice: false,
             silent: false,
-            path: None,
+            path: Path::default(),
             consent: now,
             addresses: Vec::new(),
             nomination: None,
@@ -208,7 +209,7 @@ impl Peer {
             return;
         }
         self.brisk_until = turn.now + BRISK;
-        self.read(from, datagram, turn.now);
+        self.read(self.path.inward(from), datagram, turn.now);
         self.drain(turn);
         self.note_dtls(turn);
     }
@@ -257,16 +258,15 @@ impl Peer {
     fn flush(&mut self, turn: &mut Turn<'_>) {
         while let Some(datagram) = self.parts.pc.poll_write() {
             if datagram.message.first().is_some_and(|&first| first >= 4) {
-                self.path = Some(datagram.transport.peer_addr);
+                self.path.select(datagram.transport.peer_addr);
             } else if let Some(head) = stun_head(&datagram.message) {
                 match head.class {
                     StunClass::Request => turn.out.checks.push((head.transaction, turn.key)),
                     _ => self.answered = Some(head.transaction),
                 }
             }
-            turn.out
-                .datagrams
-                .push(datagram.transport.peer_addr, &datagram.message);
+            let to = self.path.outward(datagram.transport.peer_addr);
+            turn.out.datagrams.push(to, &datagram.message);
         }
     }
 
