@@ -130,7 +130,7 @@ fn kinds(client: &Client, from: Instant, until: Instant) -> Vec<(Kind, usize)> {
 #[test]
 fn six_kilobits_are_fourteen_on_the_wire_and_silence_is_next_to_nothing() {
     let host = Host::start();
-    let mut clients = [Client::new(1, false), Client::new(2, false)];
+    let mut clients = [Client::new(1, false), Client::sparse(2)];
     join(&host, &mut clients[0], "channel", same);
     join(&host, &mut clients[1], "channel", little);
     assert!(run(&mut clients, 10 * SECOND, |clients| clients
@@ -360,7 +360,7 @@ fn a_telephone_hears_and_is_heard() {
 /// reports.
 fn a_crowd_falls_silent(listeners: usize) {
     let host = Host::start();
-    let made = (0..=listeners).map(|id| Client::new(id as u32 + 1, false));
+    let made = (0..=listeners).map(|id| Client::sparse(id as u32 + 1));
     let mut clients: Vec<Client> = made.collect();
     for at in 0..clients.len() {
         let client = &mut clients[at];

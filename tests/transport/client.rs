@@ -95,6 +95,17 @@ impl Client {
         Client::with(ssrc, data, opus(), SettingEngineBuilder::new().build())
     }
 
+    /// A client that checks its path as rarely as consent allows.
+    pub fn sparse(ssrc: u32) -> Client {
+        let seconds = Duration::from_secs;
+        let settings = SettingEngineBuilder::new().with_ice_timeouts(
+            Some(seconds(10)),
+            Some(seconds(25)),
+            Some(seconds(5)),
+        );
+        Client::with(ssrc, false, opus(), settings.build())
+    }
+
     /// A client that only answers checks.
     pub fn lite(ssrc: u32) -> Client {
         Client::with(

@@ -23,6 +23,11 @@ impl Path {
         self.moved.or(self.selected)
     }
 
+    /// Whether that is what the core has selected.
+    pub(super) fn is_selected(&self, address: SocketAddr) -> bool {
+        self.selected == Some(address)
+    }
+
     /// Takes note of what the core has selected; another choice of its is better than ours.
     pub(super) fn select(&mut self, address: SocketAddr) {
         if self.selected != Some(address) {
