@@ -100,6 +100,18 @@ impl Stand {
         assert!(status.is_success(), "{status}: {problem}");
     }
 
+    /// Makes a room, or changes its settings.
+    pub async fn configure(&self, room: &str, settings: Value) {
+        let request = self
+            .http
+            .put(format!("http://{}/v1/rooms/{room}", self.http()));
+        let request = request
+            .header("content-type", "application/json")
+            .body(settings.to_string());
+        let answer = request.send().await.expect("the server answers");
+        assert!(answer.status().is_success(), "{}", answer.status());
+    }
+
     /// A figure of `/metrics`, by its name and label as they stand there.
     pub async fn metric(&self, name: &str) -> f64 {
         let page = self.text("/metrics").await;
@@ -149,6 +161,13 @@ impl Told {
             }
         });
         told
+    }
+
+    /// Every event of this name.
+    pub fn events(&self, name: &str) -> Vec<Value> {
+        let told = self.0.lock().expect("no panic while held");
+        let named = told.iter().filter(|message| message["event"] == name);
+        named.cloned().collect()
     }
 
     /// Of everybody who left, who and why.

@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-pub(in crate::rtc::sdp) const OFFERS: [(&str, &str); 11] = [
+pub(in crate::rtc::sdp) const OFFERS: [(&str, &str); 12] = [
     ("chrome", include_str!("../../../tests/offers/chrome.sdp")),
     ("firefox", include_str!("../../../tests/offers/firefox.sdp")),
     ("libpeer", include_str!("../../../tests/offers/libpeer.sdp")),
@@ -15,6 +15,10 @@ pub(in crate::rtc::sdp) const OFFERS: [(&str, &str); 11] = [
     ("aiortc", include_str!("../../../tests/offers/aiortc.sdp")),
     ("whep", include_str!("../../../tests/offers/whep.sdp")),
     ("bare", include_str!("../../../tests/offers/bare.sdp")),
+    (
+        "webrtcbin",
+        include_str!("../../../tests/offers/webrtcbin.sdp"),
+    ),
     (
         "libpeer-pcma",
         include_str!("../../../tests/offers/libpeer-pcma.sdp"),
@@ -67,6 +71,15 @@ fn every_client_s_offer_is_understood() {
         ("aiortc", 96, SendRecv, Setup::ActPass, true, 2, "Vn2s"),
         ("whep", 100, RecvOnly, Setup::Active, false, 0, "7sFv"),
         ("bare", 120, SendRecv, Setup::ActPass, false, 1, "bare"),
+        (
+            "webrtcbin",
+            97,
+            SendRecv,
+            Setup::ActPass,
+            false,
+            1,
+            "+UzMIH7q7ZzgE2qY2MuHbh2J9FmVfSjY",
+        ),
         ("libpeer-pcma", 8, SendRecv, Setup::Passive, true, 1, "c3d4"),
     ];
     for (name, payload_type, direction, setup, data, candidates, ufrag) in expected {
@@ -287,7 +300,7 @@ proptest! {
     }
 
     #[test]
-    fn survives_damage(which in 0usize..11, cuts in proptest::collection::vec((0usize..3_000, 0usize..40, "[ -~\r\n]{0,6}"), 1..6)) {
+    fn survives_damage(which in 0usize..12, cuts in proptest::collection::vec((0usize..3_000, 0usize..40, "[ -~\r\n]{0,6}"), 1..6)) {
         let mut text = OFFERS[which].1.to_owned();
         for (at, length, insert) in cuts {
             let at = at.min(text.len());
