@@ -48,21 +48,34 @@ fn attend(stage: &mut Stage, at: usize) {
 /// All that left the engine, and how many ticks it took.
 #[derive(Debug, PartialEq)]
 struct Output {
-    packets: Vec<(u32, u32, bool, Vec<u32>, Vec<u8>, Vec<u8>)>,
+    packets: Vec<Sent>,
     events: Vec<Event>,
     pcm: Vec<Vec<f32>>,
     /// And of how many.
     ticks: (u64, u64),
 }
 
+#[derive(Debug, PartialEq)]
+struct Sent {
+    to: u32,
+    time: u32,
+    marker: bool,
+    ids: Vec<u32>,
+    levels: Vec<u8>,
+    payload: Vec<u8>,
+}
+
 fn output(stage: &Stage) -> Output {
     let sent = stage.sink.packets.iter();
     Output {
         packets: sent
-            .map(|(to, packet)| {
-                let (sources, payload) = (&packet.sources, packet.payload.as_slice().to_vec());
-                let (ids, levels) = (sources.ids().to_vec(), sources.levels().to_vec());
-                (to.0, packet.time.0, packet.marker, ids, levels, payload)
+            .map(|(to, packet)| Sent {
+                to: to.0,
+                time: packet.time.0,
+                marker: packet.marker,
+                ids: packet.sources.ids().to_vec(),
+                levels: packet.sources.levels().to_vec(),
+                payload: packet.payload.as_slice().to_vec(),
             })
             .collect(),
         events: stage.sink.events.clone(),

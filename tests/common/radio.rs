@@ -75,14 +75,14 @@ impl Radio {
             "{whole} windows from the first to the last"
         );
         assert!(heard * 10 >= whole * 8, "{heard} of {whole} windows");
-        let taken = self.told.events("floor_taken");
+        let taken = self.told.of("floor_taken");
         let is_his = |event: &serde_json::Value| event["participant"] == id;
         assert_eq!(
             taken.iter().filter(|event| is_his(event)).count(),
             1,
             "{taken:?}"
         );
-        let idle = self.told.events("floor_idle");
+        let idle = self.told.of("floor_idle");
         assert!(!idle.is_empty(), "the floor was let go");
     }
 
