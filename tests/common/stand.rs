@@ -106,8 +106,8 @@ impl Stand {
         assert!(status.is_success(), "{status}: {problem}");
     }
 
-    /// Makes or configures a room.
-    pub async fn put(&self, room: &str, settings: &Value) {
+    /// Makes a room, or changes its settings.
+    pub async fn configure(&self, room: &str, settings: &Value) {
         let request = self
             .http
             .put(format!("http://{}/v1/rooms/{room}", self.http()));
