@@ -36,6 +36,8 @@ export class Radio {
   #guarded = null;
   #shown = { state: '', until: null };
   #warned = false;
+  /** Muted by a change of the room's mode, not by anybody. */
+  #hushed = false;
 
   /**
    * - `talks`: whether there is a microphone; `go(room)`: talk in another channel from now on;
@@ -138,13 +140,14 @@ export class Radio {
     this.#channels.active = guarded;
     this.#listening.active = guarded;
     this.#awake.set(guarded);
-    if (guarded) return;
-    this.#key.up();
-    if (was && this.#talks && !this.#mute.muted) {
-      // Somebody who holds a radio does not expect to be on the air.
-      this.#mute.set(true);
-      this.#alarm('This room is a conference now. You are muted until you unmute yourself.');
-    }
+    if (!guarded) this.#key.up();
+    if (was === null || !this.#talks) return;
+    // Somebody who holds a radio does not expect to be on the air; back on the radio the key is enough again.
+    const hushed = !guarded && !this.#mute.muted;
+    if (hushed) this.#mute.set(true);
+    if (guarded && this.#hushed) this.#mute.set(false);
+    this.#hushed = hushed;
+    this.#alarm(hushed ? 'This room is a conference now. You are muted until you unmute yourself.' : '');
   }
 
   #label() {

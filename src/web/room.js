@@ -154,10 +154,10 @@ export class Room {
     this.#copied = setTimeout(() => (label.textContent = 'Copy link'), COPIED_MS);
   }
 
-  /** Shows, and says, that something asked for did not work. */
+  /** Shows, and says, what must not be missed: something asked for did not work, say; '' takes it away. */
   alarm(sentence) {
     const element = document.getElementById('alarm');
-    element.hidden = false;
+    element.hidden = !sentence;
     element.textContent = sentence;
   }
 }
