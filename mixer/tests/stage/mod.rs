@@ -52,6 +52,11 @@ impl Log {
         let at = packet.payload.as_slice()[1..].try_into().expect("a tap's");
         self.0.lock().expect("no panic")[u64::from_le_bytes(at) as usize].clone()
     }
+
+    /// All of it.
+    pub fn all(&self) -> Vec<Vec<f32>> {
+        self.0.lock().expect("no panic").clone()
+    }
 }
 
 /// An encoder that keeps the very PCM it is given, and encodes it to where it is kept.
@@ -138,6 +143,11 @@ impl Talker {
     /// Goes on elsewhere in what it says; its media clock has gone on meanwhile.
     pub fn speak_from(&mut self, sample: u64) {
         self.sample = sample;
+    }
+
+    /// What was to be sent last is not: its media clock has gone on, its numbers have not.
+    pub fn unsend(&mut self) {
+        self.sent = self.sent.wrapping_sub(1);
     }
 
     /// The next 20 ms.
