@@ -54,6 +54,11 @@ async fn one_talks_at_a_time_and_the_next_is_promoted() {
         .unwrap();
     println!("{:#}", report["script"]);
     assert_eq!(report["ok"], true, "{report:#}");
+    // Open while one talks, and at no other time.
+    let microphone = json!({
+        "whileHeld": true, "afterRelease": false, "afterRevoke": false, "afterDeny": false, "inConference": false,
+    });
+    assert_eq!(report["script"]["microphone"], microphone);
     for (talker, phase) in [
         (None, "nobody"),
         (Some(0), "ann"),

@@ -169,7 +169,8 @@ async function open(wish, options) {
     hasTouch: Boolean(wish.touch),
     isMobile: Boolean(wish.touch),
   });
-  const page = browser.pages()[0] ?? (await browser.newPage());
+  // The page that the browser begins with would keep the focus whatever is opened before it.
+  const page = await browser.newPage();
   const opened = { wish, profile, browser, page, console: [], errors: [] };
   page.on('console', (message) => note(opened.console, `${message.type()}: ${message.text()}`));
   page.on('pageerror', (error) => note(opened.errors, String(error.stack ?? error)));

@@ -1,5 +1,6 @@
 // A round on a radio channel, for browser.mjs --script: Ann talks with the space bar, Ben queues behind her, Cem behind
-// him with a finger; each is promoted when the one before lets go. Waits for what the pages show, never for a time.
+// him with a finger; each is promoted when the one before lets go. Then everything that a server may say no with. Waits
+// for what the pages show, never for a time.
 //
 // Writes PHASE-NAME.wav and STATE-WINDOW.png, returns what the pages showed.
 
@@ -77,8 +78,58 @@ export default async function radio({ Ann, Ben, Cem }, out) {
   await Ann.page.keyboard.press('Enter');
   await shows('Ann', 'free', 'Free');
   await shows('Cem', 'free', 'Free');
-  const aloud = await Ann.page.locator('#floor-aloud').textContent();
-  return { shown, aloud, floors: await Promise.all(Object.values(all).map(({ page }) => page.evaluate('mixminus.floor'))) };
+
+  await configure(Ann.page, { talk_limit_s: 1, grace_ms: 30_000 });
+  await Ann.page.keyboard.down(' ');
+  await shows('Ann', 'ending', 'Come to an end');
+  await screenshot('Ann', 'ending-desktop');
+  await Ann.page.keyboard.up(' ');
+  await shows('Ann', 'free', 'Free');
+
+  await configure(Ann.page, { grace_ms: 0 });
+  await Ann.page.keyboard.down(' ');
+  await shows('Ann', 'revoked', 'Cut off');
+  await screenshot('Ann', 'revoked-desktop');
+  const afterRevoke = await microphone(Ann.page);
+  await Ann.page.keyboard.up(' ');
+  await shows('Ann', 'free', 'Free');
+
+  await configure(Ann.page, { talk_limit_s: 300, queue_limit: 0 });
+  await Ann.page.keyboard.down(' ');
+  await shows('Cem', 'taken', 'Ann talks');
+  const other = await touch(Cem.page);
+  await shows('Cem', 'denied', 'Denied');
+  const afterDeny = await microphone(Cem.page);
+  await screenshot('Cem', 'denied-phone');
+  await other.send('Input.dispatchTouchEvent', { type: 'touchEnd', touchPoints: [] });
+  const whileHeld = await microphone(Ann.page);
+  await Ann.page.keyboard.up(' ');
+  await shows('Ann', 'free', 'Free');
+  const afterRelease = await microphone(Ann.page);
+
+  await configure(Ann.page, { mode: 'open' });
+  for (const { page } of [Ann, Cem]) await page.locator('#room[data-mode=open] #mute[aria-pressed=true]').waitFor({ timeout: PATIENCE_MS });
+  const inConference = await microphone(Ann.page);
+  await screenshot('Ann', 'conference-desktop');
+  await configure(Ann.page, { mode: 'ptt' });
+  await shows('Ann', 'free', 'Free');
+  return { shown, microphone: { whileHeld, afterRelease, afterRevoke, afterDeny, inConference } };
+}
+
+/** Whether the microphone is open. */
+function microphone(page) {
+  return page.evaluate('mixminus.pc.getSenders()[0].track.enabled');
+}
+
+function configure(page, settings) {
+  return page.evaluate(async (body) => {
+    const response = await fetch(`v1/rooms/${mixminus.room}`, {
+      method: 'PATCH',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+    if (!response.ok) throw new Error(await response.text());
+  }, settings);
 }
 
 /** Puts a finger on the button and leaves it there. */
