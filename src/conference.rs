@@ -248,8 +248,11 @@ impl Conference {
         let Some(name) = state.registry.place(id).cloned() else {
             return;
         };
-        if let Some(room) = state.registry.rooms.get_mut(&name) {
-            self.enact(&name, room);
+        let State {
+            registry, mixing, ..
+        } = state;
+        if let Some(room) = registry.rooms.get_mut(&name) {
+            self.enact(mixing, &name, room);
         }
     }
 
@@ -307,9 +310,12 @@ impl Conference {
         self.inner.rtc.close(id);
         self.inner.counts.left[reason as usize].fetch_add(1, Relaxed);
         tracing::info!(room = %name, participant = %PublicId(id), name = member.name, reason = reason.word(), "left");
-        if let Some(room) = state.registry.rooms.get_mut(&name) {
+        let State {
+            registry, mixing, ..
+        } = &mut *state;
+        if let Some(room) = registry.rooms.get_mut(&name) {
             room.floor.leave(id, Instant::now());
-            self.enact(&name, room);
+            self.enact(mixing, &name, room);
         }
         state.end_if_over(&name);
     }

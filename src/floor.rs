@@ -174,10 +174,8 @@ impl Floor {
         if self.queue.remove(from).is_some() {
             self.touched.push(from);
         }
-        if let Some(at) = self.held_by(from)
-            && !self.holders[at].is_draining()
-        {
-            self.holders[at].state = State::Draining { since: now };
+        if let Some(at) = self.held_by(from) {
+            self.holders[at].drain(self.settings.effective_grace(), now);
             self.touched.push(from);
         }
         self.settle(now);

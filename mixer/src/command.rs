@@ -152,7 +152,8 @@ impl Settings {
         Permit::from_wire(self.permit.load(Ordering::Relaxed))
     }
 
-    /// Says whether the participant may be heard.
+    /// Says whether the participant may be heard. Whoever plays notices at the next tick, and who is
+    /// let in with the next packet, or at once with [`Command::Attend`].
     pub fn set_permit(&self, permit: Permit) {
         self.permit.store(permit as u8, Ordering::Relaxed);
     }

@@ -14,9 +14,15 @@ use stage::{Stage, amplitude_of, human, tone};
 
 /// 20 ms in which those send whose places are named; a media clock goes on all the same.
 fn turn(stage: &mut Stage, sends: impl Fn(usize) -> bool) {
+    turn_with(stage, sends, |_| false);
+}
+
+/// The same; some of them call their packets silent.
+fn turn_with(stage: &mut Stage, sends: impl Fn(usize) -> bool, is_silent: impl Fn(usize) -> bool) {
     let now = stage.now();
     for at in 0..stage.talkers.len() {
-        let packet = stage.talkers[at].packet();
+        let mut packet = stage.talkers[at].packet();
+        packet.level = is_silent(at).then_some(Level::SILENCE);
         if sends(at) {
             stage.engine.push(stage.talkers[at].id, &packet, now);
         } else {
@@ -42,21 +48,34 @@ fn attend(stage: &mut Stage, at: usize) {
 /// All that left the engine, and how many ticks it took.
 #[derive(Debug, PartialEq)]
 struct Output {
-    packets: Vec<(u32, u32, bool, Vec<u32>, Vec<u8>, Vec<u8>)>,
+    packets: Vec<Sent>,
     events: Vec<Event>,
     pcm: Vec<Vec<f32>>,
     /// And of how many.
     ticks: (u64, u64),
 }
 
+#[derive(Debug, PartialEq)]
+struct Sent {
+    to: u32,
+    time: u32,
+    marker: bool,
+    ids: Vec<u32>,
+    levels: Vec<u8>,
+    payload: Vec<u8>,
+}
+
 fn output(stage: &Stage) -> Output {
     let sent = stage.sink.packets.iter();
     Output {
         packets: sent
-            .map(|(to, packet)| {
-                let (sources, payload) = (&packet.sources, packet.payload.as_slice().to_vec());
-                let (ids, levels) = (sources.ids().to_vec(), sources.levels().to_vec());
-                (to.0, packet.time.0, packet.marker, ids, levels, payload)
+            .map(|(to, packet)| Sent {
+                to: to.0,
+                time: packet.time.0,
+                marker: packet.marker,
+                ids: packet.sources.ids().to_vec(),
+                levels: packet.sources.levels().to_vec(),
+                payload: packet.payload.as_slice().to_vec(),
             })
             .collect(),
         events: stage.sink.events.clone(),
@@ -174,7 +193,7 @@ proptest! {
     /// half a second before and let it go.
     #[test]
     fn only_who_has_the_permit_is_heard(
-        steps in prop::collection::vec((0usize..3, 1u8..5, 1usize..40), 10..40),
+        steps in prop::collection::vec((0usize..3, 0u8..5, 1usize..40, 0u8..8), 10..40),
     ) {
         let mut stage = Stage::new(RoomSettings::default());
         for id in 1..=3 {
@@ -184,12 +203,12 @@ proptest! {
         stage.join_tapped(4, |_| 0.0);
         permit(&stage, 3, Permit::Closed);
         let (mut told, mut since) = ([Permit::Closed; 3], [1_000usize; 3]);
-        for &(at, number, count) in &steps {
+        for &(at, number, count, silent) in &steps {
             let next = Permit::from_wire(number);
             if next != told[at] {
                 // What ends fades within a tick.
                 since[at] = match told[at] {
-                    Permit::Held => 0,
+                    Permit::Free | Permit::Held => 0,
                     Permit::Draining if since[at] < 26 => 0,
                     _ => 1_000,
                 };
@@ -201,10 +220,10 @@ proptest! {
             }
             for _ in 0..count {
                 stage.sink.packets.clear();
-                turn(&mut stage, |_| true);
+                turn_with(&mut stage, |_| true, |at| silent >> at & 1 == 1);
                 let may: Vec<u32> = (0..3)
                     .filter(|&at| match told[at] {
-                        Permit::Held => true,
+                        Permit::Free | Permit::Held => true,
                         Permit::Draining => since[at] <= 26,
                         _ => since[at] <= 1,
                     })
@@ -251,6 +270,28 @@ fn an_open_microphone_leaks_nothing_that_was_said_before_the_request() {
     (0..50).for_each(|_| turn(&mut stage, |at| at == 0));
     let oldest = oldest_heard(&stage, 1);
     assert!((99.99..=101.0).contains(&oldest), "{oldest}");
+}
+
+/// Whatever its packets were not played for before the room had a floor.
+#[test]
+fn who_was_quiet_when_the_floor_came_leaks_nothing_either() {
+    for level in [None, Some(Level::SILENCE)] {
+        let mut stage = Stage::new(RoomSettings::default());
+        let quiet = |sample: u64| match sample < 100 * 960 {
+            true => 0.0,
+            false => (sample / 960) as f32 / 1_000.0,
+        };
+        stage.join_exact(1, quiet);
+        stage.join_tapped(2, |_| 0.0);
+        let sends = |at: usize| at == 0;
+        (0..100).for_each(|_| turn_with(&mut stage, sends, |_| level.is_some()));
+        permit(&stage, 0, Permit::Closed);
+        (0..100).for_each(|_| turn(&mut stage, sends));
+        permit(&stage, 0, Permit::Held);
+        (0..50).for_each(|_| turn(&mut stage, sends));
+        let oldest = oldest_heard(&stage, 1);
+        assert!((199.9..=201.0).contains(&oldest), "{oldest}");
+    }
 }
 
 #[test]

@@ -2,10 +2,17 @@
 //! request takes, and nobody notices that it was caught up with.
 #![cfg(feature = "opus")]
 
+mod common;
 mod stage;
 
+use common::{Chance, packet};
+use mixer::Frame;
+use mixer::codec::Decode;
+use mixer::codec::opus::OpusDecoder;
 use mixer::command::Command;
+use mixer::format::{Layout, TickLength};
 use mixer::permit::Permit;
+use mixer::playout::Playout;
 use mixer::room::RoomSettings;
 use mixer::units::Time;
 use stage::{Stage, db, human, tone};
@@ -81,16 +88,8 @@ fn loudest(pcm: &[f32], hz: f64) -> f64 {
         .fold(0.0, f64::max)
 }
 
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
+fn below(chance: &mut Chance, limit: u64) -> u64 {
+    (chance.next() * limit as f64) as u64
 }
 
 /// A room of one who speaks in marked spurts and two who hear, asleep.
@@ -126,20 +125,20 @@ fn the_first_and_the_last_20_ms_of_200_talk_spurts_are_heard() {
     let mut clock_us = 2_000_000;
     for number in 1..=200u64 {
         let spurt = Spurt {
-            packets: 2 + chance.below(if number % 2 == 0 { 20 } else { 150 }),
-            access_us: chance.below(280_000),
-            request_us: [0, 0, chance.below(15_000)][number as usize % 3],
-            release_us: chance.below(40_000),
+            packets: 2 + below(&mut chance, if number % 2 == 0 { 20 } else { 150 }),
+            access_us: below(&mut chance, 280_000),
+            request_us: [0, 0, below(&mut chance, 15_000)][number as usize % 3],
+            release_us: below(&mut chance, 40_000),
         };
         let jitter_us = [300, 300, 300, 8_000][number as usize % 4];
         // The media clock follows the wall clock to the next multiple.
-        let start_us =
-            clock_us + SPURT / 48 * 1_000 - clock_us % (SPURT / 48 * 1_000) + chance.below(20_000);
+        let start_us = clock_us + SPURT / 48 * 1_000 - clock_us % (SPURT / 48 * 1_000)
+            + below(&mut chance, 20_000);
         stage.talkers[0].speak_from(number * SPURT);
         ends.store(spurt.packets * 960, Relaxed);
         let mut happenings: Vec<(u64, Happening)> = (1..=spurt.packets)
             .map(|n| {
-                let arrival_us = start_us + n * 20_000 + chance.below(jitter_us);
+                let arrival_us = start_us + n * 20_000 + below(&mut chance, jitter_us);
                 (arrival_us, Happening::Packet)
             })
             .collect();
@@ -173,6 +172,15 @@ fn speak(
     voice: impl FnMut(u64) -> f32 + Clone + Send + 'static,
     access_ms: u64,
 ) -> (Vec<f32>, Vec<f64>) {
+    speak_at(voice, access_ms, 7_000)
+}
+
+/// The same, with packets that come so long after the room's ticks.
+fn speak_at(
+    voice: impl FnMut(u64) -> f32 + Clone + Send + 'static,
+    access_ms: u64,
+    offset_us: u64,
+) -> (Vec<f32>, Vec<f64>) {
     use std::sync::atomic::Ordering::Relaxed;
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_exact(1, voice);
@@ -180,7 +188,7 @@ fn speak(
     for talker in &stage.talkers {
         talker.shared.settings.set_permit(Permit::Closed);
     }
-    let start_us = 2_007_000;
+    let start_us = 2_000_000 + offset_us;
     let asked_us = start_us + 20_300;
     let granted_us = asked_us + access_ms * 1_000;
     let mut happenings: Vec<(u64, Happening)> = (1..=400)
@@ -231,6 +239,20 @@ fn what_was_kept_is_caught_up_with_in_three_seconds() {
     }
 }
 
+#[test]
+fn the_room_meets_the_packets_of_whoever_has_just_been_granted_the_floor() {
+    for access_ms in [0, 7, 23, 90] {
+        for offset_us in (0..20_000).step_by(1_700) {
+            let (_, delays) = speak_at(human("human-fr-female"), access_ms, offset_us);
+            let settled = delays[delays.len() - 1];
+            assert!(
+                settled <= 7.0,
+                "{access_ms} ms, {offset_us} us: {settled} ms"
+            );
+        }
+    }
+}
+
 /// Where the second difference is far above what it is all over: a jump.
 fn jumps(heard: &[f32], natural: f32) -> usize {
     let bends = heard.windows(3).map(|w| (w[0] - 2.0 * w[1] + w[2]).abs());
@@ -267,4 +289,107 @@ fn speak_tone(hz: f64) -> (Vec<f32>, Vec<f64>) {
         0.5 * (turns * std::f64::consts::TAU).sin() as f32
     };
     speak(voice, 280)
+}
+
+/// Packets of any length, to ticks of any length: 280 ms of them are there when they are let in, and
+/// the wait after it is what it would have been without.
+#[test]
+fn packets_of_every_length_are_caught_up_with() {
+    for tick in [TickLength::Ms10, TickLength::Ms20] {
+        for ms in [2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0] {
+            let late = wait_after(tick, ms, 280.0);
+            let usual = wait_after(tick, ms, 0.0);
+            assert!(late <= usual + 8.0, "{tick:?} {ms}: {late} and {usual} ms");
+        }
+    }
+}
+
+/// How late the sound is six seconds after it was let in, `access_ms` after its first packet.
+fn wait_after(tick: TickLength, ms: f64, access_ms: f64) -> f64 {
+    let (mut playout, mut frame) = (
+        Playout::new(Layout::Mono, tick, common::ToneDecoder::boxed()),
+        Frame::new(Layout::Mono, tick),
+    );
+    let samples = (ms * 48.0) as u64;
+    let (mut sent, mut heard) = (0, Vec::new());
+    let start_us = 1_000_000;
+    let let_in_us = start_us + ((ms + access_ms) * 1_000.0) as u64;
+    let mut now_us = start_us;
+    let mut waits = true;
+    while now_us < let_in_us + 6_000_000 {
+        now_us += u64::from(tick.ms()) * 1_000;
+        loop {
+            let arrival_us = start_us + ((sent + 1) as f64 * ms * 1_000.0) as u64 + 300;
+            if arrival_us > now_us {
+                break;
+            }
+            playout.push(&packet(sent, sent * samples, ms), Time::from_us(arrival_us));
+            sent += 1;
+        }
+        if now_us < let_in_us {
+            continue;
+        }
+        if std::mem::take(&mut waits) {
+            playout.catch_up();
+        }
+        playout.pull(Time::from_us(now_us), &mut frame);
+        heard.extend_from_slice(frame.samples());
+    }
+    let natural = 0.5 * (std::f64::consts::TAU * common::TONE_HZ / 48_000.0).powi(2) as f32;
+    let label = format!("{tick:?}, packets of {ms} ms, {:?}", playout.stats());
+    assert_eq!(jumps(&heard[500..], natural * 1.6 + 0.004), 0, "{label}");
+    let stats = playout.stats();
+    assert_eq!(
+        (stats.lost, stats.discarded, stats.concealed_samples),
+        (0, 0, 0),
+        "{label}"
+    );
+    stats.delay.as_secs_f64() * 1e3
+}
+
+/// Somebody who has his microphone open all the time and asks in the middle of a word: what is heard
+/// of it is what a decoder gives that has not missed a packet.
+#[test]
+fn what_was_kept_is_decoded_as_if_nothing_had_been_left_out() {
+    for access_ms in [0u64, 60, 280, 1_000] {
+        let mut stage = Stage::new(RoomSettings::default());
+        stage.join(1, human("human-en-female"), None);
+        stage.join_tapped(2, |_| 0.0);
+        for talker in &stage.talkers {
+            talker.shared.settings.set_permit(Permit::Closed);
+        }
+        let mut decoder = OpusDecoder::new(Layout::Mono);
+        let (mut reference, mut pcm) = (Vec::new(), [0.0; 960]);
+        for number in 0..200 {
+            let told = match number * 20 {
+                ms if ms < 2_000 => Permit::Closed,
+                ms if ms < 2_000 + access_ms => Permit::Asked,
+                _ => Permit::Held,
+            };
+            stage.talkers[0].shared.settings.set_permit(told);
+            let (packet, id) = (stage.talkers[0].packet(), stage.talkers[0].id);
+            let samples = decoder
+                .decode(packet.payload.as_slice(), &mut pcm)
+                .expect("Opus");
+            reference.extend_from_slice(&pcm[..samples]);
+            let now = stage.now();
+            stage.engine.push(id, &packet, now);
+            stage.pass();
+        }
+        let heard = stage.heard(1);
+        let sound = heard.iter().position(|sample| *sample != 0.0);
+        let first = &heard[sound.expect("it is heard") / 960 * 960..];
+        // The first frame fades in; nothing is spliced for 60 ms.
+        let first = &first[240..2 * 960];
+        let noise_db = |from: usize| {
+            let spoken = &reference[from * 960 + 240..][..first.len()];
+            let noise: f32 = first.iter().zip(spoken).map(|(a, b)| (a - b).powi(2)).sum();
+            let energy: f32 = spoken.iter().map(|a| a * a).sum();
+            assert!(energy > 0.1, "something is said: {energy}");
+            10.0 * (noise / energy).log10()
+        };
+        let from = 100 + (access_ms.saturating_sub(320) / 20) as usize;
+        let best = (from - 2..from + 3).map(noise_db).fold(0.0, f32::min);
+        assert!(best < -15.0, "{access_ms} ms: {best:.1} dB");
+    }
 }

@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use mixer::ParticipantId;
 use mixer::command::Telemetry;
 use mixer::permit::Permit;
+use mixer::tone::Tone;
 use serde_json::Value;
 
 use super::figures::{Family, Kind, Sample};
+use super::mixing::Mixing;
 use super::registry::Room;
 use super::{CommandError, Conference, State, UnknownSession, refusal};
 use crate::control::{Event, FloorCommand, FloorStanding, PublicId, RoomName};
@@ -55,8 +57,8 @@ impl Conference {
     /// # Errors
     /// [`UnknownSession`], the same for a session that never was and one that is over.
     pub fn floor_request(&self, session: &str, request: Request) -> Result<Answer, UnknownSession> {
-        self.at_floor(session, |conference, room, id, now| {
-            conference.ask(room, id, request, now)
+        self.at_floor(session, |conference, mixing, room, id, now| {
+            conference.ask(mixing, room, id, request, now)
         })
     }
 
@@ -65,7 +67,7 @@ impl Conference {
     /// # Errors
     /// [`UnknownSession`].
     pub fn floor_release(&self, session: &str) -> Result<(), UnknownSession> {
-        self.at_floor(session, |_, room, id, now| room.floor.release(id, now))
+        self.at_floor(session, |_, _, room, id, now| room.floor.release(id, now))
     }
 
     /// Where the session stands with the floor.
@@ -73,7 +75,7 @@ impl Conference {
     /// # Errors
     /// [`UnknownSession`].
     pub fn floor_standing(&self, session: &str) -> Result<FloorStanding, UnknownSession> {
-        self.at_floor(session, |_, room, id, now| {
+        self.at_floor(session, |_, _, room, id, now| {
             room.floor.standing(id, now).into()
         })
     }
@@ -81,15 +83,18 @@ impl Conference {
     fn at_floor<T>(
         &self,
         session: &str,
-        act: impl FnOnce(&Conference, &mut Room, ParticipantId, Instant) -> T,
+        act: impl FnOnce(&Conference, &mut Mixing, &mut Room, ParticipantId, Instant) -> T,
     ) -> Result<T, UnknownSession> {
         let now = Instant::now();
         let mut state = self.lock();
         let id = state.registry.of_session(session).ok_or(UnknownSession)?;
         let name = state.registry.place(id).cloned().ok_or(UnknownSession)?;
-        let room = state.registry.rooms.get_mut(&name).ok_or(UnknownSession)?;
-        let outcome = act(self, room, id, now);
-        self.enact(&name, room);
+        let State {
+            registry, mixing, ..
+        } = &mut *state;
+        let room = registry.rooms.get_mut(&name).ok_or(UnknownSession)?;
+        let outcome = act(self, mixing, room, id, now);
+        self.enact(mixing, &name, room);
         Ok(outcome)
     }
 
@@ -106,12 +111,15 @@ impl Conference {
         order_id: Option<Value>,
         now: Instant,
     ) -> Result<Option<Event>, Event> {
-        let Some(room) = state.registry.room_with(from) else {
+        let State {
+            registry, mixing, ..
+        } = state;
+        let Some(room) = registry.room_with(from) else {
             return Err(refusal(&CommandError::UnknownSession, order_id));
         };
         match command {
             FloorCommand::Request(request) => {
-                let answer = self.ask(room, from, request, now);
+                let answer = self.ask(mixing, room, from, request, now);
                 Ok(Some(told(answer, order_id)))
             }
             FloorCommand::Position => {
@@ -129,24 +137,39 @@ impl Conference {
         }
     }
 
-    fn ask(&self, room: &mut Room, from: ParticipantId, request: Request, now: Instant) -> Answer {
+    fn ask(
+        &self,
+        mixing: &mut Mixing,
+        room: &mut Room,
+        from: ParticipantId,
+        request: Request,
+        now: Instant,
+    ) -> Answer {
         let answer = room.floor.request(from, request, now);
         let counts = &self.inner.counts.floor;
-        match answer {
-            Answer::Granted(_) => counts.granted.fetch_add(1, Relaxed),
-            Answer::Queued(_) => counts.queued.fetch_add(1, Relaxed),
-            Answer::Denied(_) => counts.denied.fetch_add(1, Relaxed),
+        let (count, tone) = match answer {
+            Answer::Granted(_) => (&counts.granted, Some(Tone::Grant)),
+            Answer::Queued(_) => (&counts.queued, None),
+            Answer::Denied(_) => (&counts.denied, Some(Tone::Deny)),
         };
+        count.fetch_add(1, Relaxed);
+        if let Some(tone) = tone {
+            play(mixing, room, from, tone);
+        }
         answer
     }
 
     /// Does what a room's floor wants done.
-    pub(super) fn enact(&self, name: &RoomName, room: &mut Room) {
+    pub(super) fn enact(&self, mixing: &mut Mixing, name: &RoomName, room: &mut Room) {
         for action in room.floor.take_actions() {
             match action {
                 Action::Permit(id, permit) => {
                     if let Some(member) = room.member(id) {
                         member.shared.settings.set_permit(permit);
+                        // Its words may all have come before; and whoever waits for their end waits for a tick.
+                        if matches!(permit, Permit::Held | Permit::Draining) {
+                            mixing.attend(id);
+                        }
                     }
                 }
                 Action::Permits => {
@@ -156,24 +179,30 @@ impl Conference {
                     }
                 }
                 Action::Granted(id, grant) => {
+                    play(mixing, room, id, Tone::Grant);
                     self.tell_one(room, id, &Event::floor_granted(grant, None));
                 }
                 Action::Denied(id, denial) => {
+                    play(mixing, room, id, Tone::Deny);
                     self.tell_one(room, id, &Event::floor_denied(denial, None));
                 }
                 Action::Unpermitted(id) => {
                     let cause = RevokeCause::NoPermissionToSend;
                     self.count_revoke(cause);
+                    play(mixing, room, id, Tone::Deny);
                     let event = Event::floor_revoked(name.clone(), id, None, cause, Duration::ZERO);
                     self.tell_one(room, id, &event);
                 }
                 Action::Inactive => {
                     tracing::debug!(room = %name, "nobody has taken the floor for a while");
                 }
+                Action::Revoked { participant, .. } => {
+                    play(mixing, room, participant, Tone::End);
+                    self.announce(name, room, action);
+                }
                 Action::Taken { .. }
                 | Action::Released { .. }
                 | Action::Idle { .. }
-                | Action::Revoked { .. }
                 | Action::QueueChanged => self.announce(name, room, action),
             }
         }
@@ -236,7 +265,10 @@ impl Conference {
     /// Shows every floor what the mixer saw and what time it is, if a round is over.
     pub(super) fn attend(&self, state: &mut State, now: Instant) {
         let State {
-            registry, rounds, ..
+            registry,
+            mixing,
+            rounds,
+            ..
         } = state;
         let Some(look) = rounds.next(now) else {
             return;
@@ -244,7 +276,7 @@ impl Conference {
         for (name, room) in &mut registry.rooms {
             if room.config.floor.mode.has_floor() {
                 room.attend(look, now);
-                self.enact(name, room);
+                self.enact(mixing, name, room);
             }
         }
     }
@@ -338,6 +370,16 @@ impl Room {
             }
         }
         self.floor.tick(now);
+    }
+}
+
+/// Plays a tone to one participant, if its room is set so.
+fn play(mixing: &mut Mixing, room: &Room, id: ParticipantId, tone: Tone) {
+    if room.config.floor_tones
+        && let Some(member) = room.member(id)
+    {
+        member.shared.settings.play(tone);
+        mixing.attend(id);
     }
 }
 

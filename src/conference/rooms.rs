@@ -60,7 +60,10 @@ impl Conference {
             Configure::Merge => change.over(room.config),
         };
         self.reconfigure(&mut state, name, config)?;
-        let room = state.registry.rooms.get_mut(name);
+        let State {
+            registry, mixing, ..
+        } = &mut *state;
+        let room = registry.rooms.get_mut(name);
         let room = room.ok_or(ConfigureError::UnknownRoom)?;
         room.config = config;
         room.floor.set(config.floor, Instant::now());
@@ -70,7 +73,7 @@ impl Conference {
             room: configured.clone(),
         };
         self.tell(room, &event);
-        self.enact(name, room);
+        self.enact(mixing, name, room);
         Ok((configured, false))
     }
 

@@ -31,7 +31,7 @@ pub(super) enum State {
     PendingRevoke { cause: RevokeCause, since: Instant },
     /// Released, and what was on its way is still being played. The standard's server forwards packets and knows no
     /// such state.
-    Draining { since: Instant },
+    Draining { since: Instant, until: Instant },
 }
 
 /// What a timer demands.
@@ -83,6 +83,17 @@ impl Holder {
         }
     }
 
+    /// It lets go. What is on its way may take its time, but no more than is left of a grace.
+    pub(super) fn drain(&mut self, grace: Duration, now: Instant) {
+        let longest = now + LONGEST_DRAIN;
+        let until = match self.state {
+            State::Taken => longest,
+            State::PendingRevoke { since, .. } => longest.min(since + grace),
+            State::Draining { .. } => return,
+        };
+        self.state = State::Draining { since: now, until };
+    }
+
     pub(super) fn is_taken(&self) -> bool {
         self.state == State::Taken
     }
@@ -120,7 +131,7 @@ impl Holder {
     pub(super) fn expired(&mut self, settings: &Settings, now: Instant) -> Option<Expiry> {
         let over = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
         match self.state {
-            State::Draining { since } => over(since, LONGEST_DRAIN).then_some(Expiry::End),
+            State::Draining { until, .. } => (now >= until).then_some(Expiry::End),
             State::PendingRevoke { since, .. } => {
                 let grace = settings.effective_grace();
                 let silent = over(self.heard, settings.end_of_media);
@@ -149,7 +160,7 @@ impl Holder {
     /// was held at all, let alone that it was let go.
     pub(super) fn may_be_drained(&self, now: Instant) -> bool {
         match self.state {
-            State::Draining { since } => now.saturating_duration_since(since) >= SHORTEST_DRAIN,
+            State::Draining { since, .. } => now.saturating_duration_since(since) >= SHORTEST_DRAIN,
             _ => false,
         }
     }

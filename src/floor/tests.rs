@@ -382,7 +382,7 @@ fn nobody_talks_to_nobody() {
     assert_eq!(cause(answer), DenyCause::OnlyOneParticipant);
     floor.set_overheard(true, now);
     burst(floor.request(ANN, Request::default(), now));
-    floor.take_actions();
+    let _ = floor.take_actions();
     floor.set_overheard(false, now);
     assert_eq!(
         revoked(&floor.take_actions()),

@@ -183,3 +183,34 @@ const LEAST_SAMPLES: usize = 2 * MIN_LAG;
 const SIMILAR_STEP: f32 = 0.1;
 const SIMILAR_LEAST: f32 = 0.25;
 const SIMILAR_NEAR: f32 = 0.6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TICK: usize = 960;
+
+    #[test]
+    fn whole_ticks_and_what_is_left_over_can_be_spared_and_then_no_more() {
+        let mut catch_up = CatchUp::Going(MOST_SAMPLES);
+        assert_eq!(catch_up.spare(14_400, 300, TICK), Some(14 * TICK + 300));
+        assert_eq!(catch_up.spare(TICK as i64, 500, TICK), Some(500));
+        assert_eq!(
+            catch_up.spare(-5_000, LEAST_SAMPLES, TICK),
+            Some(LEAST_SAMPLES)
+        );
+        assert!(catch_up.allowance() > 14_400);
+        assert_eq!(catch_up.spare(TICK as i64, LEAST_SAMPLES - 1, TICK), None);
+        assert_eq!(catch_up.spare(14_400, 300, TICK), None, "it has ended");
+        assert_eq!(catch_up.allowance(), 0);
+    }
+
+    #[test]
+    fn it_does_not_go_on_for_ever_and_what_is_the_last_is_left_alone() {
+        let mut catch_up = CatchUp::Going(MOST_SAMPLES);
+        let ticks = (0..1_000).take_while(|_| catch_up.spare(14_400, 0, TICK).is_some());
+        assert_eq!(ticks.count(), 199);
+        let mut last = CatchUp::Last;
+        assert!((0..1_000).all(|_| last.spare(14_400, 0, TICK) == Some(0)));
+    }
+}

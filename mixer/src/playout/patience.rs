@@ -16,6 +16,8 @@ pub(super) struct Patience {
     wanted_ms: u32,
     /// So early that it is being cut without waiting, down to what is needed.
     far: bool,
+    /// It was cut since it had to be lengthened last.
+    cut: bool,
     /// How long ago the wait had to be lengthened, saturating.
     calm_ms: u32,
 }
@@ -27,6 +29,7 @@ impl Patience {
             early_ms: 0,
             wanted_ms: LEAST_MS,
             far: false,
+            cut: false,
             calm_ms: u32::MAX,
         }
     }
@@ -49,13 +52,15 @@ impl Patience {
         if self.far {
             self.wanted_ms = LEAST_MS;
         }
-        self.far || self.early_ms >= self.wanted_ms
+        let over = self.far || self.early_ms >= self.wanted_ms;
+        self.cut |= over;
+        over
     }
 
     /// The wait had to be lengthened.
     pub(super) fn regret(&mut self) {
-        // A tick's worth takes several splices.
-        if self.calm_ms > SERIES_MS {
+        // A tick's worth takes several splices, and only a cut can have been too short.
+        if core::mem::take(&mut self.cut) {
             self.wanted_ms = (4 * self.wanted_ms).min(MOST_MS);
         }
         self.calm_ms = 0;
@@ -72,9 +77,6 @@ const MOST_MS: u32 = 64_000;
 
 /// Two minutes without a lengthening: the network is another one.
 const FORGETS_MS: u32 = 120_000;
-
-/// Splices closer together than this are one lengthening.
-const SERIES_MS: u32 = 1_000;
 
 #[cfg(test)]
 mod tests {

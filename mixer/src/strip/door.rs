@@ -79,12 +79,16 @@ impl Strip {
             (true, true) if was == told => {}
             (true, true) if told == Permit::Draining => self.playout.finish(),
             (true, true) if was == Permit::Draining => self.playout.catch_up(),
+            (true, true) => {}
             (true, false) => self.burst.spend(),
             (false, false) if was == Permit::Asked && told != was => {
                 self.burst.spend();
                 self.forget_kept();
             }
-            _ => {}
+            (false, false) => {}
+        }
+        if !self.door.is_open() && self.applied == 0.0 {
+            self.park_outside();
         }
     }
 
@@ -199,3 +203,46 @@ const ON_THE_WAY: Duration = Duration::from_millis(20);
 
 /// However much waits: after this the floor is another one's.
 const LONGEST_DRAIN: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGET: Duration = Duration::from_millis(10);
+
+    fn at(ms: u64) -> Time {
+        Time::from_us(ms * 1_000)
+    }
+
+    #[test]
+    fn a_door_let_go_admits_what_was_on_its_way_and_shuts_once() {
+        let mut door = Door::default();
+        assert!(door.is_open() && !door.is_held());
+        door.tell(Permit::Held, at(0));
+        door.tell(Permit::Draining, at(1_000));
+        assert!(door.admits(at(990), TARGET) && door.admits(at(1_030), TARGET));
+        assert!(!door.admits(at(1_031), TARGET));
+        assert!(!door.is_over(at(1_030), TARGET, true), "more may come");
+        assert!(
+            !door.is_over(at(1_499), TARGET, false),
+            "more is to be heard"
+        );
+        assert!(door.is_over(at(1_031), TARGET, true) && door.is_over(at(1_500), TARGET, false));
+        door.permit = Permit::Closed;
+        // Told the same once more, it stays shut.
+        door.tell(Permit::Draining, at(2_000));
+        assert!(!door.is_open());
+        door.tell(Permit::Held, at(3_000));
+        assert!(door.is_held() && !door.is_over(at(9_000), TARGET, true));
+    }
+
+    #[test]
+    fn only_what_is_closed_or_asked_for_is_shut() {
+        for number in 0..=u8::MAX {
+            let mut door = Door::default();
+            let permit = Permit::from_wire(number);
+            door.tell(permit, at(1));
+            assert_eq!(door.is_open(), [0, 3, 4].contains(&number), "{permit:?}");
+        }
+    }
+}

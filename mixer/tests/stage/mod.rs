@@ -227,7 +227,7 @@ impl Stage {
     }
 
     /// Somebody who hears through Opus and cannot talk.
-    pub fn join_ear(&mut self, id: u32) {
+    pub fn join_ear(&mut self, id: u32) -> Arc<Shared> {
         let id = ParticipantId(id);
         let config = ParticipantConfig {
             id,
@@ -236,12 +236,14 @@ impl Stage {
             layout: self.settings.layout,
             tick: self.settings.tick,
         };
-        let participant = Participant::new(config, Arc::new(Shared::default()));
+        let shared = Arc::new(Shared::default());
+        let participant = Participant::new(config, shared.clone());
         let command = Command::AddParticipant {
             room: ROOM,
             participant: Box::new(participant),
         };
         self.engine.apply(command, &mut self.sink);
+        shared
     }
 
     /// Somebody who hears through Opus, or through `encoder`.
