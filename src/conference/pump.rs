@@ -66,6 +66,7 @@ impl Conference {
             self.on_rtc(&mut state, event, now);
         });
         self.attend(&mut state, now);
+        self.tune(&mut state);
         mixers && network
     }
 

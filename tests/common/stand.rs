@@ -22,12 +22,18 @@ pub struct Stand {
 impl Stand {
     /// Starts a server on ports that are free.
     pub fn start() -> Stand {
+        Stand::start_with(None)
+    }
+
+    /// The same with so many mixers.
+    pub fn start_with(mixers: Option<u32>) -> Stand {
         // Refused only when another test has been here first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = Config {
             http: loopback,
             media: loopback,
+            mixers,
             ..Config::default()
         };
         Stand {
@@ -98,6 +104,18 @@ impl Stand {
         let status = answer.status();
         let problem = answer.text().await.expect("the server answers in text");
         assert!(status.is_success(), "{status}: {problem}");
+    }
+
+    /// Makes or configures a room.
+    pub async fn put(&self, room: &str, settings: &Value) {
+        let request = self
+            .http
+            .put(format!("http://{}/v1/rooms/{room}", self.http()));
+        let request = request
+            .header("content-type", "application/json")
+            .body(settings.to_string());
+        let answer = request.send().await.expect("the server answers");
+        assert!(answer.status().is_success(), "{}", answer.status());
     }
 
     /// A figure of `/metrics`, by its name and label as they stand there.
@@ -177,6 +195,11 @@ impl Told {
             }
         });
         told
+    }
+
+    /// Everything it was told, so far.
+    pub fn all(&self) -> Vec<Value> {
+        self.0.lock().expect("no panic while held").clone()
     }
 
     /// The events of one name, in the order in which they came.
