@@ -147,6 +147,7 @@ export class Channels {
     // Who is in one's own has a list of its own.
     for (const element of [part('details'), part('.channel-listen'), part('.channel-go')]) element.hidden = own;
     part('.channel-listen input').checked = volume !== undefined;
+    part('.channel-listen input').disabled = volume === undefined && this.#listening.full;
     part('.channel-volume').hidden = own || volume === undefined;
     const slider = part('.channel-volume input');
     if (volume !== undefined) slider.value = String(volume);

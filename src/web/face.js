@@ -70,7 +70,8 @@ function taken(floor, talks) {
   const until = untils.length ? Math.min(...untils) : null;
   let more = 'Press to be the next.';
   if (!floor.mayRequest) more = 'A broadcast: only its maker talks.';
-  else if (floor.mode?.startsWith('multi:')) more = 'Press to join in.';
+  else if (floor.mode === 'moderated') more = 'Press to raise your hand.';
+  else if (floor.talkers.size < floor.places) more = 'Press to join in.';
   if (!talks) more = 'You are listening.';
   return shown('taken', 'volume', who, more, { until });
 }

@@ -55,6 +55,11 @@ export class Floor extends EventTarget {
     return this.mode !== null && this.mode !== 'open';
   }
 
+  /** How many may talk at a time: 1 but for `multi:n`. */
+  get places() {
+    return Number(this.mode?.match(/^multi:(\d+)$/)?.[1] ?? 1);
+  }
+
   /** Whether the microphone is to be open: from the press on, since the server keeps what is said before its answer. */
   get live() {
     return this.mode === 'open' || LIVE.has(this.own.state);
@@ -199,8 +204,8 @@ export class Floor extends EventTarget {
   }
 
   #taken({ participant, name, burst, duration_ms: total, may_request: mayRequest }) {
-    // With room for one, the next talker takes the place of the last.
-    if (!this.mode?.startsWith('multi:')) {
+    // With a place for one, the next talker takes that of the last.
+    if (this.places === 1) {
       if (this.#talks && participant !== this.#call.id) this.#lose('revoked', { cause: this.own.cause });
       this.talkers.clear();
     }

@@ -6,6 +6,8 @@ import { recall, remember } from './settings.js';
 
 // A slider on the move makes dozens of values a second.
 const TELL_MS = 150;
+// The server takes no more.
+const MOST = 16;
 
 export class Listening extends EventTarget {
   #call;
@@ -29,6 +31,11 @@ export class Listening extends EventTarget {
   /** Percent, 5..=100; undefined where one does not listen. */
   volume(room) {
     return this.#volumes.get(room);
+  }
+
+  /** As many as can be. */
+  get full() {
+    return this.#volumes.size >= MOST;
   }
 
   /** - `percent`: undefined to stop listening. */
@@ -75,7 +82,7 @@ function decibels(percent) {
 function recalled() {
   try {
     const pairs = JSON.parse(recall('listen', '[]'));
-    return pairs.filter(([room, percent]) => typeof room === 'string' && percent >= 5 && percent <= 100);
+    return pairs.filter(([room, percent]) => typeof room === 'string' && percent >= 5 && percent <= 100).slice(0, MOST);
   } catch {
     return [];
   }

@@ -62,7 +62,6 @@ export class Radio {
       signal,
     });
     this.#ptt.hidden = !talks;
-    this.#latch.parentElement.hidden = !talks;
     this.#wireOptions(signal);
     floor.addEventListener('change', () => this.#draw(), { signal });
     call.addEventListener('state', () => this.#draw(), { signal });
@@ -123,6 +122,7 @@ export class Radio {
     put(document.getElementById('floor-words'), now.words);
     put(document.getElementById('floor-more'), now.more);
     put(document.getElementById('ptt-words'), this.#label());
+    this.#latch.parentElement.hidden = !this.#talks || this.#floor.mode === 'moderated';
     draw(this.#display, now.icon);
     draw(this.#ptt, ['free', 'taken'].includes(now.state) ? 'mic' : now.icon);
     this.#drawTime();

@@ -19,6 +19,7 @@ BASE_URL/?autojoin=1&name=NAME#room=ROOM. When all are connected, recording begi
   record=WAV       what the page hears, 48 kHz mono 16 bit
   processing=on    leaves echo cancellation, noise suppression and gain control as the page wishes (default: off,
                    since they treat tones as noise)
+  room=ROOM        instead of --room
   width=W          of this page's window, instead of --width; touch=1: of a phone with fingers
 
   --room ROOM      default: lobby
@@ -143,7 +144,7 @@ function commandLine() {
 
 /** `name=Ann,mic=a.wav` as an object. */
 function pageWish(text) {
-  const known = ['name', 'mic', 'once', 'listen', 'record', 'processing', 'width', 'touch'];
+  const known = ['name', 'mic', 'once', 'listen', 'record', 'processing', 'room', 'width', 'touch'];
   const wish = Object.fromEntries(text.split(',').map((part) => part.split(/=(.*)/s, 2)));
   for (const key of Object.keys(wish)) {
     if (!known.includes(key)) throw new Error(`--page knows ${known.join(', ')}, not ${key}`);
@@ -189,7 +190,7 @@ async function join({ page, wish }, base, options) {
     const [key, value = ''] = pair.split(/=(.*)/s, 2);
     url.searchParams.set(key, value);
   }
-  url.hash = new URLSearchParams({ room: options.room }).toString();
+  url.hash = new URLSearchParams({ room: wish.room ?? options.room }).toString();
   await page.goto(url.href, { timeout: 1000 * options.timeout }).catch((error) => {
     throw new Error(`${wish.name} cannot open the page: ${error.message.split('\n')[0]}`);
   });
