@@ -8,8 +8,8 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::listener::Listener;
 use crate::members::Members;
-use crate::permit::Permit;
 use crate::participant::Participant;
+use crate::permit::Permit;
 use crate::room::{Room, RoomSettings};
 use crate::units::{Gain, Level, ParticipantId, RoomId};
 
