@@ -9,6 +9,7 @@
 //! | `join-source`, `join-sink` | read and write files and pipes ([`pcm`]); may block |
 //! | `join-uplink` | takes, encodes and sends a frame every packet time ([`uplink`]) |
 //! | `join-downlink` | plays a frame every 20 ms ([`downlink`]) |
+//! | `join-key` | reads the lines of a key; may block |
 //! | `join-lines` | prints events and statistics |
 //! | tokio | HTTP ([`session`]), WebRTC ([`connection`]), coming back ([`client`]), talking by turns ([`radio`]) |
 //!

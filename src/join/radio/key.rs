@@ -9,10 +9,13 @@
 //!
 //! The end of standard input releases. SIGUSR1 presses, SIGUSR2 releases, at all times.
 
+use std::future::pending;
+use std::io::BufRead;
 use std::str::FromStr;
+use std::thread;
 
-use tokio::io::{AsyncBufReadExt, BufReader, Lines, Stdin};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{self, Receiver};
 use tracing::warn;
 
 use super::scan::{Scan, ScanError};
@@ -68,7 +71,7 @@ impl FromStr for Stroke {
 
 /// Where strokes come from.
 pub struct Key {
-    lines: Option<Lines<BufReader<Stdin>>>,
+    lines: Option<Receiver<String>>,
     press: Signal,
     release: Signal,
 }
@@ -79,10 +82,10 @@ impl Key {
     /// - `stdin`: whether standard input is the key, rather than audio.
     ///
     /// # Errors
-    /// The system's, when it gives no signals.
+    /// The system's, when it gives no signals or no thread.
     pub fn new(stdin: bool) -> std::io::Result<Key> {
         Ok(Key {
-            lines: stdin.then(|| BufReader::new(tokio::io::stdin()).lines()),
+            lines: stdin.then(read_stdin).transpose()?,
             press: signal(SignalKind::user_defined1())?,
             release: signal(SignalKind::user_defined2())?,
         })
@@ -111,13 +114,31 @@ impl Key {
 }
 
 /// The next line; `None` at the end, and never if there are none.
-async fn next(lines: &mut Option<Lines<BufReader<Stdin>>>) -> Option<String> {
+async fn next(lines: &mut Option<Receiver<String>>) -> Option<String> {
     match lines {
-        // What is no text ends it as well: it is no key.
-        Some(lines) => lines.next_line().await.ok().flatten(),
-        None => std::future::pending().await,
+        Some(lines) => lines.recv().await,
+        None => pending().await,
     }
 }
+
+/// Reads standard input on a thread of its own: one that waits for a line does not keep the process.
+fn read_stdin() -> std::io::Result<Receiver<String>> {
+    let (read, lines) = mpsc::channel(LINES);
+    thread::Builder::new()
+        .name("join-key".to_owned())
+        .spawn(move || {
+            // What is no text ends it as well: it is no key.
+            for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+                if read.blocking_send(line).is_err() {
+                    return;
+                }
+            }
+        })?;
+    Ok(lines)
+}
+
+/// Bound of the link from the thread; when it is full, whoever writes the lines waits.
+const LINES: usize = 16;
 
 #[cfg(test)]
 mod tests {
