@@ -129,6 +129,27 @@ pub struct Serve {
     /// Only this many, the loudest, are heard at one time; 0 is everybody (default: 0)
     #[arg(long, env = "MIXMINUS_MAX_CONTRIBUTORS", value_name = "N")]
     pub max_contributors: Option<String>,
+    /// Who may talk: open, ptt, multi:N, cut-in, broadcast, moderated (default: open)
+    #[arg(long, env = "MIXMINUS_DEFAULT_MODE", value_name = "MODE")]
+    pub default_mode: Option<String>,
+    /// How long one may hold the floor; 0 is as long as they like (default: 30)
+    #[arg(long, env = "MIXMINUS_TALK_LIMIT_S", value_name = "S")]
+    pub talk_limit_s: Option<String>,
+    /// Who holds the floor and sends nothing for so long has stopped (default: 2000)
+    #[arg(long, env = "MIXMINUS_END_OF_MEDIA_MS", value_name = "MS")]
+    pub end_of_media_ms: Option<String>,
+    /// How long one is still heard whose floor is revoked (default: 3000)
+    #[arg(long, env = "MIXMINUS_GRACE_MS", value_name = "MS")]
+    pub grace_ms: Option<String>,
+    /// Most who wait for the floor (default: 10)
+    #[arg(long, env = "MIXMINUS_QUEUE_LIMIT", value_name = "N")]
+    pub queue_limit: Option<String>,
+    /// Play tones to those who ask for the floor (default: false)
+    #[arg(long, env = "MIXMINUS_FLOOR_TONES", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub floor_tones: Option<String>,
+    /// Talking is asking for the floor (default: false)
+    #[arg(long, env = "MIXMINUS_IMPLICIT_FLOOR", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub implicit_floor: Option<String>,
 }
 
 /// Unusable arguments or configuration.
@@ -171,6 +192,13 @@ impl Serve {
             ("log", &self.log),
             ("gate_db", &self.gate_db),
             ("max_contributors", &self.max_contributors),
+            ("default_mode", &self.default_mode),
+            ("talk_limit_s", &self.talk_limit_s),
+            ("end_of_media_ms", &self.end_of_media_ms),
+            ("grace_ms", &self.grace_ms),
+            ("queue_limit", &self.queue_limit),
+            ("floor_tones", &self.floor_tones),
+            ("implicit_floor", &self.implicit_floor),
         ];
         let lists = [
             ("announce", &self.announce),

@@ -11,6 +11,7 @@
 mod bucket;
 mod error;
 mod figures;
+mod floor;
 mod governing;
 mod ice;
 mod join;
@@ -45,13 +46,14 @@ pub use rooms::Configure;
 pub use totals::Totals;
 
 use error::Refusal;
+use floor::{FloorCounts, Rounds};
 use mixing::Mixing;
 use registry::{Registry, Room};
 
 use crate::audio::AudioHandle;
 use crate::control::{
-    Change, Event, Invalid, LeaveReason, Order, Participant, PublicId, RoomConfig, RoomName,
-    RoomState,
+    Change, Command, Event, Invalid, LeaveReason, Order, Participant, PublicId, RoomConfig,
+    RoomName, RoomState,
 };
 pub use crate::rtc::OfferError;
 use crate::rtc::RtcHandle;
@@ -89,6 +91,8 @@ struct Inner {
 struct State {
     registry: Registry,
     mixing: Mixing,
+    /// When the floors were last looked at.
+    rounds: Rounds,
     /// When the governors last looked.
     governed: Instant,
     stopping: bool,
@@ -101,6 +105,7 @@ struct Counts {
     refused: [AtomicU64; Refusal::ALL.len()],
     left: [AtomicU64; LeaveReason::ALL.len()],
     faults: AtomicU64,
+    floor: FloorCounts,
 }
 
 impl Conference {
@@ -109,6 +114,7 @@ impl Conference {
         let state = State {
             registry: Registry::default(),
             mixing: Mixing::new(&audio),
+            rounds: Rounds::new(Instant::now()),
             governed: Instant::now(),
             stopping: false,
         };
@@ -164,7 +170,7 @@ impl Conference {
 
     /// Carries out a message that came over a room's WebSocket; what to answer, if anything.
     pub fn order(&self, room: &RoomName, text: &str) -> Result<Option<Event>, Event> {
-        let (order, id) = read(text)?;
+        let order = read(text)?;
         let mut state = self.lock();
         let participant = order
             .session
@@ -172,10 +178,11 @@ impl Conference {
             .and_then(|session| state.registry.of_session(session))
             .filter(|id| state.registry.place(*id) == Some(room));
         let Some(participant) = participant else {
-            return Err(refusal(&CommandError::UnknownSession, id));
+            return Err(refusal(&CommandError::UnknownSession, order.id));
         };
-        self.apply(&mut state, participant, order.command.into());
-        Ok(id.map(|id| Event::Ok { id }))
+        let answer = self.obey(&mut state, participant, order, Instant::now());
+        self.enact_at(&mut state, participant);
+        answer
     }
 
     /// A room as it is now and everything that happens in it from now on, as JSON texts.
@@ -217,6 +224,36 @@ impl Conference {
             .state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out a command of a participant. What its floor wants done is still to do: the answer goes first.
+    fn obey(
+        &self,
+        state: &mut State,
+        id: ParticipantId,
+        order: Order,
+        now: Instant,
+    ) -> Result<Option<Event>, Event> {
+        match order.command {
+            Command::Change(change) => {
+                self.apply(state, id, change);
+                Ok(order.id.map(|id| Event::Ok { id }))
+            }
+            Command::Floor(command) => self.command_floor(state, id, command, order.id, now),
+        }
+    }
+
+    /// Does what the floor of a participant's room wants done.
+    fn enact_at(&self, state: &mut State, id: ParticipantId) {
+        let Some(name) = state.registry.place(id).cloned() else {
+            return;
+        };
+        let State {
+            registry, mixing, ..
+        } = state;
+        if let Some(room) = registry.rooms.get_mut(&name) {
+            self.enact(mixing, &name, room);
+        }
     }
 
     /// Changes a member and tells its room; `None` if there is no such member.
@@ -273,6 +310,13 @@ impl Conference {
         self.inner.rtc.close(id);
         self.inner.counts.left[reason as usize].fetch_add(1, Relaxed);
         tracing::info!(room = %name, participant = %PublicId(id), name = member.name, reason = reason.word(), "left");
+        let State {
+            registry, mixing, ..
+        } = &mut *state;
+        if let Some(room) = registry.rooms.get_mut(&name) {
+            room.floor.leave(id, Instant::now());
+            self.enact(mixing, &name, room);
+        }
         state.end_if_over(&name);
     }
 
@@ -317,14 +361,8 @@ impl State {
 }
 
 /// Reads a message; a mistake becomes the answer to it.
-fn read(text: &str) -> Result<(Order, Option<Value>), Event> {
-    match Order::parse(text) {
-        Ok(order) => {
-            let id = order.id.clone();
-            Ok((order, id))
-        }
-        Err((invalid, id)) => Err(refuse(invalid, id)),
-    }
+fn read(text: &str) -> Result<Order, Event> {
+    Order::parse(text).map_err(|(invalid, id)| refuse(invalid, id))
 }
 
 fn refuse(invalid: Invalid, id: Option<Value>) -> Event {

@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn rooms_are_read_over_the_defaults() {
-        let text = "default_profile = \"thin\"\n[[rooms]]\nname = \"lobby\"\n[[rooms]]\nname = \"hall\"\nprofile = \"music\"\nmax_participants = 9\ntick_ms = 10";
+        let text = "default_profile = \"thin\"\n[[rooms]]\nname = \"lobby\"\n[[rooms]]\nname = \"hall\"\nprofile = \"music\"\nmax_participants = 9\ntick_ms = 10\nmode = \"multi:3\"\ntalk_limit_s = 0";
         let config = Config::load(Some(("f", text)), vec![]).expect("good");
         assert_eq!(config.rooms[0].1.profile, mixer::profile::Profile::Thin);
         assert_eq!(config.rooms[1].1.max_participants, 9);

@@ -7,6 +7,7 @@
 mod command;
 mod event;
 mod fields;
+mod floor;
 mod names;
 mod room;
 
@@ -19,6 +20,10 @@ use serde::{Serialize, Serializer};
 pub use command::{Change, Command, Order};
 pub use event::{Event, LeaveReason};
 pub use fields::{Fields, Invalid};
+pub(crate) use floor::{END_OF_MEDIA_MS, GRACE_MS, QUEUE_LIMIT, TALK_LIMIT_S, talk_limit};
+pub use floor::{
+    FloorChange, FloorCommand, FloorHolder, FloorStanding, FloorState, ms, read_request,
+};
 pub use names::{Name, NameError, RoomName, RoomNameError};
 pub use room::{RoomChange, RoomConfig, RoomLine, RoomState};
 

@@ -218,13 +218,7 @@ const SPARE_PARTICIPANTS: usize = 256;
 
 fn make_rooms(conference: &Conference, config: &Config) -> Result<(), StartError> {
     for (name, room) in &config.rooms {
-        let change = RoomChange {
-            profile: Some(room.profile),
-            tick: Some(room.tick),
-            max_participants: Some(room.max_participants),
-            gate_db: Some(room.gate_db),
-            max_contributors: Some(room.max_contributors),
-        };
+        let change = RoomChange::from(*room);
         let made = conference.configure(name, change, Configure::Put);
         made.map_err(|error| StartError::Room {
             room: name.clone(),

@@ -4,6 +4,8 @@
 #[path = "transport/client.rs"]
 #[allow(dead_code, reason = "the transport's tests use all of it")]
 mod client;
+#[path = "signalling/floor.rs"]
+mod floor;
 #[path = "signalling/harness.rs"]
 mod harness;
 #[path = "signalling/joins.rs"]

@@ -11,6 +11,7 @@ use crate::members::Members;
 use crate::participant::Participant;
 use crate::permit::Permit;
 use crate::room::{Room, RoomSettings};
+use crate::tone::Tone;
 use crate::units::{Gain, Level, ParticipantId, RoomId};
 
 /// What crosses into the engine.
@@ -46,6 +47,9 @@ pub enum Command {
     RemoveParticipant(ParticipantId),
     /// Gives a participant another stream: another recipe, or the first.
     SetListener(ParticipantId, Box<Listener>),
+    /// Acts on a participant's settings at the next tick, though its room be asleep: to be sent
+    /// after a grant, whose words may all have arrived, and after a [tone](Settings::play).
+    Attend(ParticipantId),
     /// Panics within the room's next tick, to show what that costs the others.
     #[cfg(any(test, feature = "fault-injection"))]
     Break(RoomId),
@@ -105,6 +109,8 @@ pub struct Settings {
     gain_bits: AtomicU32,
     loss_percent: AtomicU8,
     permit: AtomicU8,
+    /// The number of the tone to be played, and above it how many there have been.
+    tone: AtomicU32,
 }
 
 impl Default for Settings {
@@ -114,6 +120,7 @@ impl Default for Settings {
             gain_bits: AtomicU32::new(Gain::UNITY.factor().to_bits()),
             loss_percent: AtomicU8::new(0),
             permit: AtomicU8::new(Permit::Free as u8),
+            tone: AtomicU32::new(0),
         }
     }
 }
@@ -145,9 +152,28 @@ impl Settings {
         Permit::from_wire(self.permit.load(Ordering::Relaxed))
     }
 
-    /// Says whether the participant may be heard.
+    /// Says whether the participant may be heard. Whoever plays notices at the next tick, and who is
+    /// let in with the next packet, or at once with [`Command::Attend`].
     pub fn set_permit(&self, permit: Permit) {
         self.permit.store(permit as u8, Ordering::Relaxed);
+    }
+
+    /// Plays a tone that this participant alone hears, if it can talk as well as listen; of several
+    /// that have not been begun the last. It begins with the participant's next packet, or at once
+    /// with [`Command::Attend`].
+    pub fn play(&self, tone: Tone) {
+        let next = |before: u32| {
+            let count = (before >> 8).wrapping_add(1);
+            Some(count << 8 | tone as u32)
+        };
+        // Never refused: it always says what comes next.
+        let _ = (self.tone).fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+    }
+
+    /// The tone played last, and a number that tells it from others.
+    pub(crate) fn tone(&self) -> (u32, Option<Tone>) {
+        let number = self.tone.load(Ordering::Relaxed);
+        (number, Tone::from_number(number as u8))
     }
 
     /// Loss the participant's receiver reports on what we send, percent.
@@ -197,6 +223,16 @@ impl Telemetry {
     /// The level of the last tick.
     pub fn level(&self) -> Level {
         Level::from_wire(self.level.load(Ordering::Relaxed))
+    }
+
+    /// Packets taken in.
+    pub fn received_total(&self) -> u64 {
+        self.received_total.load(Ordering::Relaxed)
+    }
+
+    /// Packets with a sound in them.
+    pub fn voiced_total(&self) -> u64 {
+        self.voiced_total.load(Ordering::Relaxed)
     }
 
     /// What its voice does.

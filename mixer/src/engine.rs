@@ -206,6 +206,10 @@ impl Engine {
                 }
                 None => Some(Retired::Listener(listener)),
             },
+            Command::Attend(id) => {
+                self.attend(id);
+                None
+            }
             #[cfg(any(test, feature = "fault-injection"))]
             Command::Break(id) => {
                 self.with_room(id, Room::break_down);
@@ -362,6 +366,19 @@ impl Engine {
             let slots = self.slot.saturating_sub(since);
             berth.room.skip(slots / tick.slots() as u64);
             self.rota.enter(index, berth.phase, tick);
+        }
+    }
+
+    /// Looks at one participant's settings at its room's next tick, and sees to it that there is one.
+    fn attend(&mut self, id: ParticipantId) {
+        let Some(&Seat { berth, member }) = self.seat_of.get(&id) else {
+            self.stats.refused_total += 1;
+            return;
+        };
+        self.wake(berth);
+        let room = self.berths[berth].as_mut().map(|berth| &mut berth.room);
+        if let Some(rhythm) = room.and_then(|room| room.attend(member)) {
+            self.move_to_meet(berth, rhythm);
         }
     }
 

@@ -13,6 +13,7 @@
 //! | decoding, concealing, splicing time out and in | [`playout`], [`stretch`], [`codec`] |
 //! | gain, meter, gate of one participant | [`strip`], [`gate`] |
 //! | who may be heard at all, where a room has a floor | [`permit`] |
+//! | what one participant alone is told by ear | [`tone`] |
 //! | the sum, and the sum without one | [`bus`] |
 //! | the ceiling of every mix | [`limiter`] |
 //! | one stream's packets; who may share them | [`listener`], [`profile`], [`listeners`] |
@@ -54,6 +55,7 @@ pub mod stats;
 pub mod stretch;
 pub mod strip;
 pub mod timeline;
+pub mod tone;
 pub mod units;
 
 pub use frame::Frame;

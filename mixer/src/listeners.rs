@@ -136,9 +136,10 @@ impl Listeners {
         let mut unsettled = 0;
         for place in 0..list.len() {
             let member = &mut list[place];
+            let apart = member.hears_apart();
             match &mut member.hearing {
                 Hearing::Deaf => {}
-                Hearing::Grouped(_) if member.in_mix => self.split(list, place),
+                Hearing::Grouped(_) if apart => self.split(list, place),
                 Hearing::Grouped(index) => {
                     let index = *index;
                     // Who cannot talk has no stream to go on with, and is given one from outside.
@@ -147,7 +148,7 @@ impl Listeners {
                         self.split(list, place);
                     }
                 }
-                Hearing::Private { settled_ms } if member.in_mix => *settled_ms = 0,
+                Hearing::Private { settled_ms } if apart => *settled_ms = 0,
                 Hearing::Private { settled_ms } => {
                     let before_ms = *settled_ms;
                     *settled_ms = before_ms.saturating_add(self.tick.ms());

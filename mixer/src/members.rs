@@ -9,6 +9,7 @@ use crate::listener::Listener;
 use crate::listeners::Hearing;
 use crate::packet::Sources;
 use crate::participant::Participant;
+use crate::tone::Playing;
 use crate::units::{Level, ParticipantId};
 
 /// The places of a room: as many as were reserved when it was built.
@@ -33,6 +34,10 @@ pub(crate) struct Member {
     pub hearing: Hearing,
     /// Its strip has something to play, to meter or to fade.
     pub awake: bool,
+    /// Its settings have changed in a way that must not wait for its next packet.
+    pub attended: bool,
+    /// What is played to it alone.
+    pub tone: Option<Playing>,
     /// Heard by the others this tick.
     pub is_heard: bool,
     /// On the bus this tick: heard, or fading out.
@@ -44,6 +49,30 @@ pub(crate) struct Member {
     pub participant: Box<Participant>,
 }
 
+impl Member {
+    /// Whether it hears something else than who contributes nothing.
+    pub fn hears_apart(&self) -> bool {
+        self.in_mix || self.tone.is_some()
+    }
+
+    /// Begins the tone that its settings ask for. Who cannot talk has no stream of its own to hear
+    /// it in.
+    pub fn begin_tone(&mut self) {
+        let (number, tone) = self.participant.shared.settings.tone();
+        if number == core::mem::replace(&mut self.participant.tone, number) {
+            return;
+        }
+        let Some(tone) = tone.filter(|_| self.participant.strip.is_some()) else {
+            return;
+        };
+        match &mut self.tone {
+            _ if self.hearing == Hearing::Deaf => self.tone = None,
+            Some(playing) => playing.change(tone),
+            None => self.tone = Some(Playing::new(tone)),
+        }
+    }
+}
+
 /// One who has something to say this tick.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rank {
@@ -51,6 +80,8 @@ pub(crate) struct Rank {
     pub id: ParticipantId,
     pub level: Level,
     pub loudness_db: f32,
+    /// It holds the floor: no other takes its place.
+    pub has_floor: bool,
 }
 
 impl Members {
@@ -104,6 +135,8 @@ impl Members {
             id: participant.id,
             hearing: Hearing::Deaf,
             awake: participant.strip.is_some(),
+            attended: false,
+            tone: None,
             is_heard: false,
             in_mix: false,
             talking: false,

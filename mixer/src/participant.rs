@@ -41,6 +41,8 @@ pub struct Participant {
     /// Its stream; none while another thread encodes it, and none if it will only ever hear another
     /// one's.
     pub(crate) listener: Option<Box<Listener>>,
+    /// The last tone that was begun, as the settings number it.
+    pub(crate) tone: u32,
 }
 
 impl Participant {
@@ -83,12 +85,18 @@ impl Participant {
                 .listens
                 .zip(encoder)
                 .map(|(recipe, encoder)| Box::new(Listener::with_encoder(recipe, tick, encoder))),
+            tone: 0,
         }
     }
 
     /// Its name.
     pub fn id(&self) -> ParticipantId {
         self.id
+    }
+
+    /// Whether its settings ask for a tone that has not been begun.
+    pub(crate) fn wants_tone(&self) -> bool {
+        self.shared.settings.tone().0 != self.tone
     }
 
     /// Whether leaving the bus now would be heard as a cut.

@@ -15,7 +15,8 @@ pub enum Profile {
     /// VOIP, 32 kbit/s, complexity 9, FEC once loss is reported: the default.
     #[default]
     Voice,
-    /// CELT only, 64 kbit/s: 4 ms less delay and a quarter of the encode time.
+    /// CELT only, 64 kbit/s: 4 ms less delay and a quarter of the encode time. As wide as its sound
+    /// is, so that a voice of 8 kHz gets the bits of what lies above.
     LowDelay,
     /// 16 kHz, 12 kbit/s, 60 ms packets, DTX: for thin networks and small devices.
     Thin,

@@ -174,20 +174,26 @@ impl Room {
         for (place, member) in list.iter_mut().enumerate() {
             member.is_heard = false;
             member.in_mix = false;
+            if core::mem::take(&mut member.attended) {
+                member.awake = member.participant.strip.is_some();
+            }
             if !member.awake {
                 continue;
             }
+            member.begin_tone();
             let Some(strip) = &mut member.participant.strip else {
                 continue;
             };
             let settings = &member.participant.shared.settings;
             strip.set(settings.muted() || member.leaving, settings.gain());
+            strip.allow(settings.permit(), now);
             if strip.listen(&rules) {
                 ranks.push(Rank {
                     member: place,
                     id: member.id,
                     level: Level::from(strip.level()),
                     loudness_db: strip.loudness().0,
+                    has_floor: strip.has_floor(),
                 });
             }
         }
@@ -203,8 +209,9 @@ impl Room {
             for rank in ranks.iter_mut().filter(|rank| list[rank.member].talking) {
                 rank.loudness_db += STAYS_DB;
             }
-            ranks.sort_unstable_by(louder_first);
-            ranks.truncate(cap);
+            ranks.sort_unstable_by(|a, b| b.has_floor.cmp(&a.has_floor).then(louder_first(a, b)));
+            let holders = ranks.partition_point(|rank| rank.has_floor);
+            ranks.truncate(cap.max(holders));
             for rank in ranks.iter_mut().filter(|rank| list[rank.member].talking) {
                 rank.loudness_db -= STAYS_DB;
             }
@@ -238,6 +245,7 @@ impl Room {
     /// the sum without its own listener's frame. Notes whose have a packet to encode.
     fn mix(&mut self, turn: Turn, contributors: usize, cap: u8, stats: &mut TickStats) {
         let everyone = sources_of(&self.members.ranks, None);
+        let nobody = Sources::default();
         let Members {
             list, ranks, due, ..
         } = &mut self.members;
@@ -275,10 +283,15 @@ impl Room {
             let strip = &member.participant.strip;
             let own = strip.as_ref().filter(|_| member.in_mix);
             let without;
-            let mix = if contributors == usize::from(own.is_some()) {
+            let is_silent = contributors == usize::from(own.is_some());
+            let mix = if is_silent && member.tone.is_none() {
                 Mix::Silent
             } else {
                 let sources = match own {
+                    _ if is_silent => {
+                        self.mix.clear();
+                        &nobody
+                    }
                     Some(strip) => {
                         self.bus.minus_into(strip.frame(), &mut self.mix);
                         without = sources_of(ranks, Some(member.id));
@@ -289,6 +302,9 @@ impl Room {
                         &everyone
                     }
                 };
+                if let Some(tone) = member.tone.take() {
+                    member.tone = tone.add_to(&mut self.mix);
+                }
                 Mix::Sound {
                     frame: &mut self.mix,
                     sources,
@@ -385,7 +401,7 @@ impl Room {
                 continue;
             };
             let telemetry = &member.participant.shared.telemetry;
-            publish(strip.stats(), telemetry);
+            publish(strip, telemetry);
             telemetry
                 .level
                 .store(Level::from(strip.level()).wire(), Relaxed);
@@ -423,7 +439,8 @@ impl Room {
 /// Nothing to play, not on the way out, and no stream of its own that has anything to send.
 fn has_nothing_to_do(member: &Member) -> bool {
     let is_private = matches!(member.hearing, Hearing::Private { .. });
-    !member.awake && !member.leaving && (!is_private || has_nothing_to_send(member))
+    let is_told = member.attended || member.tone.is_some();
+    !member.awake && !member.leaving && !is_told && (!is_private || has_nothing_to_send(member))
 }
 
 fn has_nothing_to_send(member: &Member) -> bool {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::command::Telemetry;
 use crate::listener::Heard;
-use crate::playout::PlayoutStats;
+use crate::strip::Strip;
 
 /// Totals of one engine since it was made, and what it holds now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -70,11 +70,12 @@ impl EngineStats {
     }
 }
 
-/// Copies what a jitter buffer counted to where anyone can read it.
+/// Copies what a strip counted to where anyone can read it.
 ///
 /// Real-time: safe.
-pub(crate) fn publish(stats: &PlayoutStats, telemetry: &Telemetry) {
-    telemetry.received_total.store(stats.received, Relaxed);
+pub(crate) fn publish(strip: &Strip, telemetry: &Telemetry) {
+    publish_arrivals(strip, telemetry);
+    let stats = strip.stats();
     telemetry.lost_total.store(stats.lost, Relaxed);
     telemetry.late_total.store(stats.late, Relaxed);
     telemetry.duplicate_total.store(stats.duplicate, Relaxed);
@@ -92,4 +93,14 @@ pub(crate) fn publish(stats: &PlayoutStats, telemetry: &Telemetry) {
         .store(stats.played_samples, Relaxed);
     let delay_us = stats.delay.as_micros().min(u128::from(u32::MAX)) as u32;
     telemetry.delay_us.store(delay_us, Relaxed);
+}
+
+/// The same of what changes even where nothing is played, and how far its permit has come.
+///
+/// Real-time: safe.
+pub(crate) fn publish_arrivals(strip: &Strip, telemetry: &Telemetry) {
+    let received = &telemetry.received_total;
+    received.store(strip.stats().received, Relaxed);
+    telemetry.voiced_total.store(strip.voiced(), Relaxed);
+    telemetry.permit.store(strip.permit() as u8, Relaxed);
 }

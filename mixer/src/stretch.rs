@@ -81,6 +81,11 @@ impl PcmQueue {
         self.tail = self.head;
     }
 
+    /// Whether nobody would hear a splice in the next `frames` frames.
+    pub fn is_quiet(&self, frames: usize) -> bool {
+        self.energy(self.head, frames) < QUIET_ENERGY
+    }
+
     /// Takes up to `max_frames` frames out at the head and says how many; 0 when the signal does
     /// not repeat itself well enough for `min_similarity`, or there is too little of it.
     ///
@@ -181,8 +186,7 @@ impl PcmQueue {
         let (lag, _) = best(coarse.map(|lag| (lag, self.similarity(pair(lag), COARSE_STEP))))?;
         let fine = lag.saturating_sub(COARSE_STEP).max(MIN_LAG)..=(lag + COARSE_STEP).min(longest);
         let (lag, similarity) = best(fine.map(|lag| (lag, self.similarity(pair(lag), 1))))?;
-        let quiet = self.energy(self.head, longest) < QUIET_ENERGY;
-        if quiet {
+        if self.is_quiet(longest) {
             Some(longest)
         } else {
             (similarity >= min_similarity).then_some(lag)

@@ -1,18 +1,24 @@
 //! One participant's channel strip: packets in, the frame that is added to the bus out.
 //!
 //! Playout, meter, gate, ramp. The strip keeps the very frame that was added, so that it can be
-//! taken out again for its owner. It judges whether it has something to say; whether it is heard is
-//! the room's decision. It knows neither other strips nor the room.
+//! taken out again for its owner. It judges whether it has something to say, and lets nothing of it
+//! pass without a permit where there is a floor; whether it is heard is the room's decision. It
+//! knows neither other strips nor the room.
+
+mod burst;
+mod door;
+mod unheard;
 
 use core::fmt;
-use core::time::Duration;
 
+use self::burst::Burst;
+use self::door::Door;
+use self::unheard::Unheard;
 use crate::codec::Decode;
 use crate::format::{Layout, SAMPLE_RATE_HZ, TickLength};
 use crate::frame::Frame;
 use crate::gate::{Gate, Reading, SANE_PEAK};
 use crate::listener::DTX_MAX_BYTES;
-use crate::opus_toc;
 use crate::packet::Packet;
 use crate::playout::{Playout, PlayoutStats, Pulled, Pushed};
 use crate::units::{Decibels, Gain, Level, Time};
@@ -40,7 +46,12 @@ pub struct Strip {
     quiet_ms: u32,
     /// Where its gate opens.
     gate_db: Option<Decibels>,
-    last_arrival: Option<Time>,
+    door: Door,
+    burst: Burst,
+    /// The source of the last packet.
+    ssrc: u32,
+    /// Packets that held a sound.
+    voiced: u64,
     muted: bool,
     gain: Gain,
     applied: f32,
@@ -64,7 +75,10 @@ impl Strip {
             unheard: Unheard::default(),
             quiet_ms: 0,
             gate_db: None,
-            last_arrival: None,
+            door: Door::default(),
+            burst: Burst::default(),
+            ssrc: 0,
+            voiced: 0,
             muted: false,
             gain: Gain::UNITY,
             applied: 0.0,
@@ -84,7 +98,19 @@ impl Strip {
             }
             _ => self.silent_since = None,
         }
-        self.last_arrival = Some(arrival);
+        let voiced = self.burst.note(packet, arrival);
+        let pushed = self.push_inside(packet, arrival);
+        if !matches!(pushed, Pushed::Malformed | Pushed::Duplicate) {
+            self.voiced += voiced;
+        }
+        pushed
+    }
+
+    fn push_inside(&mut self, packet: &Packet, arrival: Time) -> Pushed {
+        if let Some(pushed) = self.push_outside(packet, arrival) {
+            return pushed;
+        }
+        self.ssrc = packet.ssrc;
         if let Some(why) = self.parked {
             if self.stays_parked(why, packet) {
                 self.unheard.keep(packet);
@@ -104,11 +130,14 @@ impl Strip {
     /// Whether ticks and their gain would pass it by unnoticed until its next packet: nothing plays,
     /// fades, or holds a gate open.
     pub fn is_idle(&self) -> bool {
-        !self.in_mix
-            && self.applied == 0.0
-            && self.playout.is_idle()
-            && !self.gate.is_open()
-            && self.loudness <= Decibels::SILENCE
+        if self.in_mix || self.applied > 0.0 || self.door.is_held() {
+            // A holder is not asleep: its end has to be noticed even if it says nothing.
+            return false;
+        }
+        if !self.door.is_open() {
+            return self.is_parked();
+        }
+        self.playout.is_idle() && !self.gate.is_open() && self.loudness <= Decibels::SILENCE
     }
 
     /// Whether its packets are taken in without being played, since nobody would hear them.
@@ -120,6 +149,9 @@ impl Strip {
     fn stays_parked(&mut self, why: Parked, packet: &Packet) -> bool {
         match why {
             Parked::Muted => self.muted,
+            // Only behind a shut door, where this is not asked.
+            Parked::Closed => false,
+            _ if self.door.is_held() => false,
             Parked::Silent => self.silent_since.is_some(),
             Parked::Quiet => self.silent_since.is_some() || self.is_quiet(packet),
         }
@@ -138,7 +170,7 @@ impl Strip {
             self.level = told.map_or(Decibels::SILENCE, Decibels);
             return true;
         }
-        if !UnheardPayload::fits(payload) {
+        if !Unheard::fits(payload) {
             return false;
         }
         let Some(reading) = self.playout.sketch(payload) else {
@@ -163,6 +195,8 @@ impl Strip {
         }
         self.parked = if self.muted {
             Some(Parked::Muted)
+        } else if self.door.is_held() {
+            None
         } else if silent {
             Some(Parked::Silent)
         } else if self.quiet_ms >= QUIET_MS && self.unheard.is_whole() {
@@ -184,8 +218,7 @@ impl Strip {
 
     /// Whether a packet that arrives now comes after a pause.
     pub fn begins_talk_spurt_at(&self, arrival: Time) -> bool {
-        let last = self.last_arrival;
-        last.is_none_or(|last| arrival.since(last) > PAUSE)
+        self.burst.follows_pause(arrival)
     }
 
     /// Sets the gain it moves to at the next [`contribute`](Strip::contribute), and whether it is
@@ -215,16 +248,25 @@ impl Strip {
     ///
     /// Real-time: safe.
     pub fn listen(&mut self, rules: &Rules) -> bool {
-        let reading = match self.playout.pull(rules.now, &mut self.frame) {
+        self.finish_drain(rules.now);
+        if !self.door.is_open() && self.applied == 0.0 {
+            self.gate_db = rules.gate_db;
+            self.park_outside();
+            return false;
+        }
+        let pulled = self.playout.pull(rules.now, &mut self.frame);
+        let reading = match pulled {
             Pulled::Silent => Reading::SILENCE,
             Pulled::Audio | Pulled::Concealed => self.read(),
         };
         self.gate_db = rules.gate_db;
-        if self.muted {
+        if self.muted || !self.door.is_open() {
             self.gate.close();
             self.level = Decibels::SILENCE;
             self.loudness = Decibels::SILENCE;
-            self.park(false, &reading);
+            if self.door.is_open() {
+                self.park(false, &reading);
+            }
             return false;
         }
         let silent = self.is_silent_by_its_own_word(rules.now);
@@ -232,7 +274,11 @@ impl Strip {
         self.meter(reading.level);
         let open = self.gate.judge(heard, rules.gate_db, self.tick);
         self.park(silent, &heard);
-        open && self.gain > Gain::MUTE
+        let speaks = match self.door.is_held() {
+            true => pulled != Pulled::Silent && !silent,
+            false => open,
+        };
+        speaks && self.gain > Gain::MUTE
     }
 
     /// Makes the frame that is added to the bus, ramped to its gain, or from it to nothing if it is
@@ -297,6 +343,11 @@ impl Strip {
         self.loudness
     }
 
+    /// Packets that held a sound: neither called silent (RFC 6464) nor a DTX refresh.
+    pub fn voiced(&self) -> u64 {
+        self.voiced
+    }
+
     /// What the jitter buffer counted.
     pub fn stats(&self) -> &PlayoutStats {
         self.playout.stats()
@@ -342,76 +393,8 @@ enum Parked {
     Silent,
     /// It has been under the gate for long. What it sends is sketched, to know when that changes.
     Quiet,
-}
-
-/// The last packets of a parked strip: what a decoder has to know before it can go on.
-#[derive(Debug, Clone, Copy, Default)]
-struct Unheard {
-    ssrc: u32,
-    payloads: [UnheardPayload; RUN_UP_PACKETS],
-}
-
-#[derive(Debug, Clone, Copy)]
-struct UnheardPayload {
-    len_bytes: u16,
-    bytes: [u8; UNHEARD_BYTES],
-}
-
-impl UnheardPayload {
-    /// Whether it is worth keeping: short enough, and of a duration of which a few will do.
-    fn fits(payload: &[u8]) -> bool {
-        let is_long = opus_toc::shape(payload).is_ok_and(|it| it.frame_samples >= RUN_UP_SAMPLES);
-        is_long && payload.len() <= UNHEARD_BYTES
-    }
-}
-
-impl Default for UnheardPayload {
-    fn default() -> UnheardPayload {
-        UnheardPayload {
-            len_bytes: 0,
-            bytes: [0; UNHEARD_BYTES],
-        }
-    }
-}
-
-impl Unheard {
-    fn keep(&mut self, packet: &Packet) {
-        if packet.ssrc != self.ssrc {
-            *self = Unheard {
-                ssrc: packet.ssrc,
-                ..Unheard::default()
-            };
-        }
-        self.payloads.rotate_left(1);
-        let last = &mut self.payloads[RUN_UP_PACKETS - 1];
-        *last = UnheardPayload::default();
-        let payload = packet.payload.as_slice();
-        if !UnheardPayload::fits(payload) {
-            return;
-        }
-        if let Some(bytes) = last.bytes.get_mut(..payload.len()) {
-            bytes.copy_from_slice(payload);
-            last.len_bytes = payload.len() as u16;
-        }
-    }
-
-    /// Whether a decoder that is given what is kept is where it would be.
-    fn is_whole(&self) -> bool {
-        self.payloads.iter().all(|payload| payload.len_bytes > 0)
-    }
-
-    /// What was kept of this source, oldest first.
-    fn of(&self, ssrc: u32) -> impl Iterator<Item = &[u8]> {
-        self.iter().filter(move |_| self.ssrc == ssrc)
-    }
-
-    /// What was kept, oldest first.
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let payloads = self.payloads.iter();
-        payloads
-            .map(|payload| &payload.bytes[..usize::from(payload.len_bytes)])
-            .filter(|payload| !payload.is_empty())
-    }
+    /// It has no permit.
+    Closed,
 }
 
 impl fmt::Debug for Strip {
@@ -423,15 +406,6 @@ impl fmt::Debug for Strip {
             .finish_non_exhaustive()
     }
 }
-
-/// As many packets as an Opus decoder needs to be where it would be: in frames of 20 ms, what it
-/// predicts of one from the one before counts for half (RFC 6716, 4.3.2.1), and for more in shorter
-/// ones.
-const RUN_UP_PACKETS: usize = 3;
-const RUN_UP_SAMPLES: usize = 960;
-
-/// 20 ms at 192 kbit/s.
-const UNHEARD_BYTES: usize = 480;
 
 /// How long a strip has to be quiet before its packets are only sketched: pauses for thought are
 /// shorter, and what is gained is gained from those who only listen.
@@ -446,9 +420,6 @@ const LEAVES_DB: f32 = 1.0;
 /// A level that a sender tells (RFC 6464) is of a whole packet, whose loudest part may be louder by
 /// so much.
 const CLEARLY_DB: f32 = 12.0;
-
-/// Longer than the usual packets are apart: the sender was silent.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// 10 ms, the shortest tick: every ramp ends within the tick it began in.
 const RAMP_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 100;

@@ -82,6 +82,31 @@ fn a_packet_that_comes_a_little_late_puts_no_jump_into_a_tone() {
     }
 }
 
+/// A machine that stamps a packet some milliseconds late every few seconds, which it does in pairs
+/// now and then: where that is just enough to miss the tick, the wait must not go to and fro.
+#[test]
+fn a_wait_that_is_almost_long_enough_settles() {
+    for phase_us in (0..20_000).step_by(500) {
+        let mut chance = Chance(phase_us + 1);
+        let mut late = 0;
+        let flights = flights(60.0, 0.0, phase_us, |_, _| {
+            if chance.next() < 0.006 {
+                late = 2;
+            }
+            late -= i32::from(late > 0);
+            Some(match late {
+                0 => 300 + (400.0 * chance.next()) as u64,
+                _ => 2_300 + (2_000.0 * chance.next()) as u64,
+            })
+        });
+        let (_, _, playout) = play(&flights, TickLength::Ms20);
+        let stats = playout.stats();
+        let spliced = stats.removed_samples + stats.inserted_samples;
+        let share = spliced as f64 / stats.played_samples as f64;
+        assert!(share < 0.004, "phase {phase_us}: {share:.5} spliced");
+    }
+}
+
 #[test]
 fn packets_shorter_than_the_tick_start_with_a_whole_one() {
     for ms in [2.5, 5.0, 10.0] {

@@ -18,8 +18,10 @@ use mixer::listener::Listener;
 use mixer::members::Members;
 use mixer::packet::{OutPacket, Packet, Payload};
 use mixer::participant::{Participant, ParticipantConfig};
+use mixer::permit::Permit;
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
+use mixer::tone::Tone;
 use mixer::units::{Decibels, Gain, ParticipantId, RoomId, RtpTime, Seq, Time};
 
 use counting::calls_of;
@@ -192,9 +194,21 @@ fn ten_thousand_ticks_with_joins_and_leaves_allocate_nothing() {
                 .mute(id.is_multiple_of(3) && turn.is_multiple_of(2));
             shared.settings.amplify(Gain::from(Decibels(-6.0)));
             shared.settings.report_loss(crowd.random as u8 % 30);
-            let tick = ticks[*room as usize - 1];
+            // Whoever holds a floor, asks for one or lets it go, and is told so by ear.
+            shared
+                .settings
+                .set_permit(Permit::from_wire((crowd.random >> 24) as u8 % 6));
+            let tones = [Tone::Grant, Tone::Deny, Tone::End];
+            shared
+                .settings
+                .play(tones[id.wrapping_add(turn as u32) as usize % 3]);
+            let (room, id) = (*room, *id);
+            if turn.is_multiple_of(2) {
+                crowd.apply(Command::Attend(ParticipantId(id)));
+            }
+            let tick = ticks[room as usize - 1];
             let listener = Box::new(Listener::new(recipe(crowd.random >> 20, tick), tick));
-            let command = Command::SetListener(ParticipantId(*id), listener);
+            let command = Command::SetListener(ParticipantId(id), listener);
             crowd.apply(command);
         }
         send_and_run(&mut crowd, &mut present, &speech, turn);

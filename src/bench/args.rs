@@ -2,8 +2,59 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
+use clap::{Args, value_parser};
+use mixer::profile::Profile;
 use thiserror::Error;
+
+use super::target::TargetOptions;
+
+/// How a server is measured, and how it is started where it is started here.
+#[derive(Debug, Clone, Args)]
+pub struct Conditions {
+    /// How long each state is measured, seconds
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+    /// How long each state is left alone before, seconds
+    #[arg(long, value_name = "S", default_value_t = 3, value_parser = value_parser!(u64).range(0..=3_600))]
+    settle: u64,
+    /// How listeners' streams are encoded, by servers that can be told: voice, low-delay, thin, music
+    #[arg(long, value_name = "NAME")]
+    profile: Option<Profile>,
+    /// Mixer threads of self
+    #[arg(long, value_name = "N")]
+    mixers: Option<usize>,
+    /// Packets a queue is filled with before it is mixed: janus (its own default: 6)
+    #[arg(long, value_name = "N")]
+    prebuffer: Option<u32>,
+    /// One more flag for `mixminus serve`; repeatable
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
+    server_arg: Vec<String>,
+}
+
+impl Conditions {
+    /// How long a state is left alone before it is measured.
+    pub fn settle(&self) -> Duration {
+        Duration::from_secs(self.settle)
+    }
+
+    /// How long it is measured.
+    pub fn time(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+
+    /// How a server is started, as far as that does not hang on what is measured.
+    pub fn options(&self) -> TargetOptions {
+        TargetOptions {
+            profile: self.profile,
+            mixers: self.mixers,
+            prebuffer: self.prebuffer,
+            server_args: self.server_arg.clone(),
+            ..TargetOptions::default()
+        }
+    }
+}
 
 /// How many of a room talk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

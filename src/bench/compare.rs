@@ -6,11 +6,10 @@
 mod outcome;
 
 use std::fmt;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum, value_parser};
-use mixer::profile::Profile;
 
+use super::args::Conditions;
 use super::load::kind_name;
 use super::report::{Outputs, Report};
 use super::speech;
@@ -53,24 +52,8 @@ pub struct CompareArgs {
     /// How many pairs
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=1_000))]
     pairs: u32,
-    /// How long each state is measured, seconds
-    #[arg(long, value_name = "S", default_value_t = 10, value_parser = value_parser!(u64).range(1..=86_400))]
-    seconds: u64,
-    /// How long each state is left alone before, seconds
-    #[arg(long, value_name = "S", default_value_t = 3, value_parser = value_parser!(u64).range(0..=3_600))]
-    settle: u64,
-    /// How listeners' streams are encoded, by servers that can be told: voice, low-delay, thin, music
-    #[arg(long, value_name = "NAME")]
-    profile: Option<Profile>,
-    /// Mixer threads of self
-    #[arg(long, value_name = "N")]
-    mixers: Option<usize>,
-    /// Packets a queue is filled with before it is mixed: janus (its own default: 6)
-    #[arg(long, value_name = "N")]
-    prebuffer: Option<u32>,
-    /// One more flag for `mixminus serve`; repeatable
-    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
-    server_arg: Vec<String>,
+    #[command(flatten)]
+    conditions: Conditions,
 }
 
 /// What servers are compared in.
@@ -213,21 +196,18 @@ impl CompareArgs {
         Setting {
             spec: target.clone(),
             options: TargetOptions {
-                profile: self.profile,
-                mixers: self.mixers,
-                prebuffer: self.prebuffer,
-                server_args: self.server_arg.clone(),
                 // Janus is always in one; packets of both are to go the same way.
                 netns: targets.contains(&&TargetSpec::Janus(None)),
                 room_capacity: heads,
                 rooms: self.rooms as usize + 1,
+                ..self.conditions.options()
             },
             speech: match case {
                 Case::Everybody => Speech::Nonstop,
                 Case::Listeners(_) | Case::Idle => Speech::Voices,
             },
-            settle: Duration::from_secs(self.settle),
-            time: Duration::from_secs(self.seconds),
+            settle: self.conditions.settle(),
+            time: self.conditions.time(),
         }
     }
 }

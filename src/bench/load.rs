@@ -7,11 +7,9 @@ mod outcome;
 mod promise;
 mod ramp;
 
-use std::time::Duration;
+use clap::Args;
 
-use clap::{Args, value_parser};
-use mixer::profile::Profile;
-
+use super::args::Conditions;
 use super::progress::Progress;
 use super::report::{Outputs, Report};
 use super::speech;
@@ -60,27 +58,11 @@ pub struct LoadArgs {
     /// How talkers speak; tones are told apart by the ears
     #[arg(long, value_name = "HOW", value_enum)]
     speech: Option<Speech>,
-    /// How long each step is measured, seconds
-    #[arg(long, value_name = "S", default_value_t = 10, value_parser = value_parser!(u64).range(1..=86_400))]
-    seconds: u64,
-    /// How long each step is left alone before, seconds
-    #[arg(long, value_name = "S", default_value_t = 3, value_parser = value_parser!(u64).range(0..=3_600))]
-    settle: u64,
-    /// How listeners' streams are encoded: voice, low-delay, thin, music
-    #[arg(long, value_name = "NAME")]
-    profile: Option<Profile>,
-    /// Mixer threads of self
-    #[arg(long, value_name = "N")]
-    mixers: Option<usize>,
-    /// Packets a queue is filled with before it is mixed: janus (its own default: 6)
-    #[arg(long, value_name = "N")]
-    prebuffer: Option<u32>,
+    #[command(flatten)]
+    conditions: Conditions,
     /// Starts self in a network namespace of its own, as janus is
     #[arg(long)]
     netns: bool,
-    /// One more flag for `mixminus serve`; repeatable
-    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
-    server_arg: Vec<String>,
 }
 
 /// Measures step after step.
@@ -191,17 +173,14 @@ impl LoadArgs {
         Setting {
             spec: self.target.clone(),
             options: TargetOptions {
-                profile: self.profile,
-                mixers: self.mixers,
-                prebuffer: self.prebuffer,
-                server_args: self.server_arg.clone(),
                 netns: self.netns,
                 room_capacity: everybody.unwrap_or(self.talkers + most),
                 rooms: self.rooms + 1,
+                ..self.conditions.options()
             },
             speech: self.speech.unwrap_or(how),
-            settle: Duration::from_secs(self.settle),
-            time: Duration::from_secs(self.seconds),
+            settle: self.conditions.settle(),
+            time: self.conditions.time(),
         }
     }
 

@@ -11,6 +11,7 @@
 //! | `swarm/` | many light clients on one thread |
 //! | `process.rs`, `counters.rs` | what the system and the server itself count |
 //! | `latency/` | from mouth to ear through a server, and what is lost on the way |
+//! | `listen.rs` | voices through servers, recorded |
 //! | `relay/` | a way on which packets are lost and late |
 //! | `speech.rs` | the voices that talk, decoded and encoded |
 //! | `report.rs`, `report/` | tables, lines for scripts, JSON, a page with plots |
@@ -28,6 +29,7 @@ pub mod args;
 pub mod compare;
 mod counters;
 pub mod latency;
+pub mod listen;
 pub mod load;
 pub mod process;
 pub mod progress;
@@ -41,6 +43,7 @@ pub mod tick;
 
 use compare::CompareArgs;
 use latency::{LatencyArgs, LatencyError};
+use listen::{ListenArgs, ListenError};
 use load::LoadArgs;
 use report::{Outputs, Report, ReportError};
 use stage::StageError;
@@ -65,6 +68,8 @@ enum What {
     Compare(With<CompareArgs>),
     /// How long a word takes through a server, and what is lost of it
     Latency(With<LatencyArgs>),
+    /// Voices through servers, recorded for an instrument such as PESQ to judge
+    Listen(With<ListenArgs>),
 }
 
 /// A subcommand's own flags and where its report goes.
@@ -88,6 +93,9 @@ pub enum BenchError {
     /// The latency cannot be measured.
     #[error(transparent)]
     Latency(#[from] LatencyError),
+    /// The voices cannot be recorded.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The result cannot be told.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -110,6 +118,7 @@ fn measure(what: &What) -> Result<(), BenchError> {
         What::Load(with) => (load::run(&with.own, &with.outputs)?, &with.outputs),
         What::Compare(with) => (compare::run(&with.own, &with.outputs)?, &with.outputs),
         What::Latency(with) => (latency::run(&with.own, &with.outputs)?, &with.outputs),
+        What::Listen(with) => (listen::run(&with.own, &with.outputs)?, &with.outputs),
     };
     Ok(report.deliver(outputs)?)
 }

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::control::Invalid;
+use crate::floor::GrantError;
 use crate::rtc::{OfferError, RestartError, TrickleError};
 
 /// A join that fails. Nothing of it is left behind.
@@ -190,6 +191,9 @@ pub enum CommandError {
     /// It names no session of this room.
     #[error("The session is not known in this room.")]
     UnknownSession,
+    /// A moderator's grant that cannot be.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
 }
 
 impl CommandError {
@@ -198,6 +202,9 @@ impl CommandError {
         match self {
             CommandError::Invalid(_) => "invalid-command",
             CommandError::UnknownSession => "unknown-session",
+            CommandError::Grant(GrantError::NotModerated) => "not-moderated",
+            CommandError::Grant(GrantError::Asking) => "may-not-grant",
+            CommandError::Grant(GrantError::NotAsked) => "not-asking",
         }
     }
 }

@@ -163,6 +163,7 @@ impl Conference {
                 counts.faults.load(Relaxed),
             ),
         ];
+        families.extend(counts.floor.families());
         families.extend(of_totals(&totals));
         families
     }

@@ -11,6 +11,7 @@ use mixer::{ParticipantId, RoomId};
 
 use super::bucket::Bucket;
 use super::error::Refusal;
+use super::floor::Sent;
 use super::mixing::layout;
 use super::registry::{Ear, IceSession, Member, Room};
 use super::{Conference, JoinError, Overloaded, State};
@@ -27,6 +28,8 @@ pub struct Join {
     pub name: Option<Name>,
     /// How to encode what it hears; the room's profile when absent.
     pub profile: Option<Profile>,
+    /// The most important it may ask for the floor as, 0 the least.
+    pub priority: u8,
     /// Its SDP offer.
     pub offer: String,
 }
@@ -103,6 +106,7 @@ impl Conference {
                 tick: seat.tick,
             }),
             channel: false,
+            sent: Sent::default(),
             bucket: Bucket::default(),
             ice: IceSession {
                 etag: secret::<8>(),
@@ -111,7 +115,7 @@ impl Conference {
             },
             shared,
         };
-        seat.fill(member, Box::new(participant), accepted)
+        seat.fill(member, join.priority, Box::new(participant), accepted)
     }
 
     /// Holds a place in a room, making the room if that is how rooms come about here.
@@ -183,6 +187,7 @@ impl Seat<'_> {
     fn fill(
         mut self,
         member: Member,
+        priority: u8,
         participant: Box<Participant>,
         accepted: Accepted,
     ) -> Result<Joined, JoinError> {
@@ -191,9 +196,10 @@ impl Seat<'_> {
         if state.stopping {
             return Err(Overloaded::Stopping.into());
         }
-        if self.room_in(&mut state).is_none() {
-            return Err(JoinError::UnknownRoom);
-        }
+        let room = self.room_in(&mut state).ok_or(JoinError::UnknownRoom)?;
+        // Before the mixer knows it, so that where there is a floor not one packet is heard without it.
+        let permit = room.floor.first_permit();
+        member.shared.settings.set_permit(permit);
         if state.mixing.add(self.room_id, participant).is_err() {
             return Err(Overloaded::Link.into());
         }
@@ -212,7 +218,11 @@ impl Seat<'_> {
         };
         tracing::info!(room = %self.room, participant = %joined.participant, name = member.name, "joined");
         self.release(&mut state);
+        let talks = member.talks;
         state.registry.add(&self.room, member);
+        if let Some(room) = self.room_in(&mut state) {
+            room.floor.join(self.id, talks, priority);
+        }
         if let Some(room) = state.registry.rooms.get(&self.room) {
             conference.tell(room, &event);
         }

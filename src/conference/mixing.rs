@@ -161,6 +161,14 @@ impl Mixing {
         self.ways[at].send(Command::SetListener(id, listener))
     }
 
+    /// Has the mixer act on a participant's settings though its room be asleep. A link that is full will wake the room
+    /// with something else, and the participant's next packet does in any case.
+    pub(super) fn attend(&mut self, id: ParticipantId) {
+        if let Some(at) = self.participants.get(&id) {
+            let _ = self.ways[*at].send(Command::Attend(id));
+        }
+    }
+
     /// Takes a participant away.
     pub(super) fn remove(&mut self, id: ParticipantId) {
         if let Some(at) = self.participants.remove(&id) {

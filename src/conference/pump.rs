@@ -1,7 +1,8 @@
 //! What the mixers and the network report, turned into the room's events.
 //!
 //! Both links are polled: nobody may block in a receive on the other end of a real-time sender, because waking a
-//! blocked receiver takes a lock there. A turn every 20 ms is finer than anybody can see a light go on.
+//! blocked receiver takes a lock there. A turn every 5 ms is far finer than anybody can see a light go on; who asks for
+//! the floor with the key held down would notice four of them.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -19,10 +20,10 @@ use crate::control::{Event, LeaveReason, PublicId, RoomName};
 use crate::rtc::{Reason, RtcEvent};
 
 /// How often the links are emptied.
-const TURN: Duration = Duration::from_millis(20);
+const TURN: Duration = Duration::from_millis(5);
 
 /// Turns between two reports of levels: five a second.
-const TURNS_PER_REPORT: u32 = 10;
+const TURNS_PER_REPORT: u32 = 40;
 
 /// Events taken off one link in one turn, so that a flood cannot hold the lock.
 const MOST_EVENTS: usize = 4_096;
@@ -64,6 +65,7 @@ impl Conference {
         let network = drain(self.inner.rtc.events(), |event| {
             self.on_rtc(&mut state, event, now);
         });
+        self.attend(&mut state, now);
         mixers && network
     }
 
@@ -187,10 +189,7 @@ impl Conference {
         };
         let answer = match member.bucket.take(now) {
             Verdict::Pass => match read(text) {
-                Ok((order, order_id)) => {
-                    self.apply(state, id, order.command.into());
-                    order_id.map(|id| Event::Ok { id })
-                }
+                Ok(order) => self.obey(state, id, order, now).unwrap_or_else(Some),
                 Err(refusal) => Some(refusal),
             },
             Verdict::Warn => Some(too_many()),
@@ -200,6 +199,7 @@ impl Conference {
         if let Some(answer) = answer {
             self.inner.rtc.send_text(vec![id], answer.to_json().into());
         }
+        self.enact_at(state, id);
     }
 
     /// Tells the levels of those who are heard, and mends what a dropped event left wrong.

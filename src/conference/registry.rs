@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use mixer::command::Shared;
 use mixer::format::TickLength;
@@ -12,9 +13,13 @@ use mixer::{ParticipantId, RoomId};
 use tokio::sync::broadcast;
 
 use super::bucket::Bucket;
+use super::floor::Sent;
 use super::mixing::places;
 use super::totals::Totals;
-use crate::control::{Participant, PublicId, RoomConfig, RoomLine, RoomName, RoomState};
+use crate::control::{
+    FloorState, Participant, PublicId, RoomConfig, RoomLine, RoomName, RoomState,
+};
+use crate::floor::Floor;
 
 /// Events a slow listener may be behind before it is cut off.
 const BACKLOG_EVENTS: usize = 256;
@@ -47,6 +52,8 @@ pub(super) struct Room {
     pub(super) seats: usize,
     /// Members in the order of joining.
     pub(super) members: Vec<Member>,
+    /// Who may talk.
+    pub(super) floor: Floor,
     /// Where its events go, each already written as JSON.
     pub(super) events: broadcast::Sender<Arc<str>>,
 }
@@ -66,6 +73,8 @@ pub(super) struct Member {
     pub(super) ear: Option<Ear>,
     /// Its data channel is open.
     pub(super) channel: bool,
+    /// What it had sent when its room's floor last looked.
+    pub(super) sent: Sent,
     /// How many messages its data channel may still send.
     pub(super) bucket: Bucket,
     /// The present ICE session of the peer.
@@ -104,6 +113,7 @@ impl Registry {
             capacity: places(&config),
             seats: 0,
             members: Vec::new(),
+            floor: Floor::new(config.floor),
             events: broadcast::Sender::new(BACKLOG_EVENTS),
         }
     }
@@ -155,7 +165,7 @@ impl Registry {
         self.sessions.get(session).copied()
     }
 
-    /// The room a participant is in.
+    /// The name of the room a participant is in.
     pub(super) fn place(&self, id: ParticipantId) -> Option<&RoomName> {
         self.places.get(&id)
     }
@@ -166,6 +176,11 @@ impl Registry {
         let room = self.rooms.get_mut(name)?;
         let member = room.members.iter_mut().find(|member| member.id == id)?;
         Some((name, member))
+    }
+
+    /// The room a participant is in.
+    pub(super) fn room_with(&mut self, id: ParticipantId) -> Option<&mut Room> {
+        self.rooms.get_mut(self.places.get(&id)?)
     }
 
     /// The room the mixer knows by `id`.
@@ -201,8 +216,8 @@ impl Room {
     pub(super) fn state(&self, name: &RoomName) -> RoomState {
         RoomState {
             name: name.clone(),
-            mode: MODE,
             config: self.config,
+            floor: self.floor_state(),
             permanent: self.permanent,
             participants: self.members.iter().map(Member::public).collect(),
         }
@@ -212,11 +227,27 @@ impl Room {
     pub(super) fn line(&self, name: &RoomName) -> RoomLine {
         RoomLine {
             name: name.clone(),
-            mode: MODE,
             config: self.config,
+            floor: self.floor_state(),
             participants: self.members.len(),
             talking: self.members.iter().filter(|member| member.talking).count(),
         }
+    }
+
+    /// Who holds the floor and who waits, where there is one.
+    fn floor_state(&self) -> Option<FloorState> {
+        let has_floor = self.config.floor.mode.has_floor();
+        has_floor.then(|| FloorState::of(&self.floor, Instant::now()))
+    }
+
+    /// One of those who are in.
+    pub(super) fn member(&self, id: ParticipantId) -> Option<&Member> {
+        self.members.iter().find(|member| member.id == id)
+    }
+
+    /// What one of those who are in is called.
+    pub(super) fn name_of(&self, id: ParticipantId) -> &str {
+        self.member(id).map_or("", |member| &member.name)
     }
 }
 
@@ -242,9 +273,6 @@ impl Member {
     }
 }
 
-/// The one room mode there is: everybody may talk.
-const MODE: &str = "open";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,6 +289,7 @@ mod tests {
             listens: true,
             ear: None,
             channel: false,
+            sent: Sent::default(),
             bucket: Bucket::default(),
             ice: IceSession::default(),
             shared: Arc::default(),

@@ -1,5 +1,7 @@
 //! Making, configuring, listing and ending rooms.
 
+use std::time::Instant;
+
 use mixer::ParticipantId;
 
 use super::mixing::{layout, places};
@@ -58,15 +60,20 @@ impl Conference {
             Configure::Merge => change.over(room.config),
         };
         self.reconfigure(&mut state, name, config)?;
-        let room = state.registry.rooms.get_mut(name);
+        let State {
+            registry, mixing, ..
+        } = &mut *state;
+        let room = registry.rooms.get_mut(name);
         let room = room.ok_or(ConfigureError::UnknownRoom)?;
         room.config = config;
+        room.floor.set(config.floor, Instant::now());
         room.permanent |= how == Configure::Put;
         let configured = room.state(name);
         let event = Event::Room {
             room: configured.clone(),
         };
         self.tell(room, &event);
+        self.enact(mixing, name, room);
         Ok((configured, false))
     }
 

@@ -68,6 +68,7 @@ impl House {
             room: name(room),
             name: None,
             profile: None,
+            priority: 0,
             offer: offer.to_owned(),
         })
     }

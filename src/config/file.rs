@@ -4,7 +4,7 @@ use toml::{Table, Value};
 
 use super::values::quoted;
 use super::{Given, Problem};
-use crate::control::{Fields, Invalid, RoomChange, RoomConfig, RoomName};
+use crate::control::{Fields, Invalid, RoomChange, RoomConfig, RoomName, ms};
 
 /// What a file holds: settings, and the tables of `[[rooms]]` as they are.
 pub(super) struct Read {
@@ -78,7 +78,23 @@ pub(super) fn show_room(name: &RoomName, room: &RoomConfig) -> String {
         "max_contributors = {}\n",
         room.max_contributors.unwrap_or(0)
     );
-    text
+    text + &show_floor(room)
+}
+
+/// The floor's part of it.
+fn show_floor(room: &RoomConfig) -> String {
+    let floor = &room.floor;
+    format!(
+        "mode = {}\ntalk_limit_s = {}\nend_of_media_ms = {}\ngrace_ms = {}\nqueue_limit = {}\n\
+         floor_tones = {}\nimplicit_floor = {}\n",
+        quoted(floor.mode),
+        floor.talk_limit.map_or(0, |limit| limit.as_secs()),
+        ms(floor.end_of_media),
+        ms(floor.grace),
+        floor.queue_limit,
+        room.floor_tones,
+        floor.implicit,
+    )
 }
 
 /// The table as the JSON that a client would send: TOML has no `null`, so `"off"` and 0 stand for it.

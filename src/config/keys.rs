@@ -1,5 +1,8 @@
 //! The table of all settings.
 
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use mixer::format::TickLength;
 use mixer::profile::Profile;
 
@@ -8,7 +11,10 @@ use super::values::{
     show_ice_server,
 };
 use super::{Config, MOST_MIXERS};
-use crate::control::profile_named;
+use crate::control::{
+    END_OF_MEDIA_MS, GRACE_MS, QUEUE_LIMIT, TALK_LIMIT_S, ms, profile_named, talk_limit,
+};
+use crate::floor::Mode;
 
 /// One setting: a key of the TOML file, a flag with dashes for underscores, and `MIXMINUS_` in capitals.
 pub struct Key {
@@ -46,7 +52,7 @@ pub fn table() -> String {
 }
 
 /// Every setting, in the order in which they are printed.
-pub const KEYS: [Key; 19] = [
+pub const KEYS: [Key; 26] = [
     Key {
         name: "http",
         unit: "address",
@@ -240,7 +246,93 @@ pub const KEYS: [Key; 19] = [
         },
         show: |config| Some(config.room.max_contributors.unwrap_or(0).to_string()),
     },
+    Key {
+        name: "default_mode",
+        unit: "name",
+        default: "open",
+        range: "open, ptt, multi:1 to multi:100, cut-in, broadcast or moderated",
+        help: "Who may talk, unless the room says otherwise: everybody (open), or those who hold the floor.",
+        set: |config, values| mode(values).map(|value| config.room.floor.mode = value),
+        show: |config| Some(quoted(config.room.floor.mode)),
+    },
+    Key {
+        name: "talk_limit_s",
+        unit: "s",
+        default: "30",
+        range: "a whole number from 0 (as long as they like) to 3,600",
+        help: "How long one may hold the floor (T2), unless the room says otherwise.",
+        set: |config, values| {
+            let limit = number(values, TALK_LIMIT_S)?;
+            config.room.floor.talk_limit = talk_limit(limit);
+            Ok(())
+        },
+        show: |config| {
+            let limit = config.room.floor.talk_limit;
+            Some(limit.map_or(0, |limit| limit.as_secs()).to_string())
+        },
+    },
+    Key {
+        name: "end_of_media_ms",
+        unit: "ms",
+        default: "2000",
+        range: "a whole number from 500 to 60,000",
+        help: "Who holds the floor and sends nothing for so long has stopped (T1), unless the room says otherwise.",
+        set: |config, values| {
+            let value = milliseconds(values, END_OF_MEDIA_MS)?;
+            config.room.floor.end_of_media = value;
+            Ok(())
+        },
+        show: |config| Some(ms(config.room.floor.end_of_media).to_string()),
+    },
+    Key {
+        name: "grace_ms",
+        unit: "ms",
+        default: "3000",
+        range: "a whole number from 0 to 30,000",
+        help: "How long one is still heard whose floor is revoked (T3), unless the room says otherwise.",
+        set: |config, values| {
+            milliseconds(values, GRACE_MS).map(|value| config.room.floor.grace = value)
+        },
+        show: |config| Some(ms(config.room.floor.grace).to_string()),
+    },
+    Key {
+        name: "queue_limit",
+        unit: "participants",
+        default: "10",
+        range: "a whole number from 0 to 1,000",
+        help: "Most who wait for the floor, unless the room says otherwise.",
+        set: |config, values| {
+            number(values, QUEUE_LIMIT).map(|value| config.room.floor.queue_limit = value as u16)
+        },
+        show: |config| Some(config.room.floor.queue_limit.to_string()),
+    },
+    Key {
+        name: "floor_tones",
+        unit: "yes or no",
+        default: "false",
+        range: "true or false",
+        help: "Play a tone to whoever gets, is denied or loses the floor, unless the room says otherwise.",
+        set: |config, values| boolean(values).map(|value| config.room.floor_tones = value),
+        show: |config| Some(config.room.floor_tones.to_string()),
+    },
+    Key {
+        name: "implicit_floor",
+        unit: "yes or no",
+        default: "false",
+        range: "true or false",
+        help: "Talking is asking for the floor, unless the room says otherwise: for clients that can only send audio.",
+        set: |config, values| boolean(values).map(|value| config.room.floor.implicit = value),
+        show: |config| Some(config.room.floor.implicit.to_string()),
+    },
 ];
+
+fn mode(values: &[&str]) -> Result<Mode, Refused> {
+    Mode::parse(one(values)?).ok_or(Refused)
+}
+
+fn milliseconds(values: &[&str], range: RangeInclusive<u32>) -> Result<Duration, Refused> {
+    number(values, range).map(|ms| Duration::from_millis(ms.into()))
+}
 
 fn profile(values: &[&str]) -> Result<Profile, Refused> {
     profile_named(one(values)?).ok_or(Refused)

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Fields, Invalid, Name};
+use super::floor::{read_participant, read_request};
+use super::{Fields, FloorCommand, Invalid, Name};
 
 /// A command as it came in: what to do, and how to answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,12 +19,10 @@ pub struct Order {
 /// What a command does to its participant.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// `mute` and `unmute`.
-    Mute(bool),
-    /// `gain`, -60..=12 dB.
-    Gain(f32),
-    /// `name`.
-    Rename(Name),
+    /// `mute`, `unmute`, `gain` and `name`: what a moderator may also do.
+    Change(Change),
+    /// `floor_request`, `floor_release`, `floor_position` and `floor_grant`.
+    Floor(FloorCommand),
 }
 
 /// What a moderator may change of a participant, each part optional.
@@ -53,16 +52,7 @@ impl Order {
         let word = fields
             .one_of("command", &WORDS)?
             .ok_or(Invalid::Missing { key: "command" })?;
-        let command = match word {
-            Word::Mute => Command::Mute(true),
-            Word::Unmute => Command::Mute(false),
-            Word::Gain => {
-                Command::Gain(gain(&mut fields)?.ok_or(Invalid::Missing { key: "gain_db" })?)
-            }
-            Word::Name => {
-                Command::Rename(name(&mut fields)?.ok_or(Invalid::Missing { key: "name" })?)
-            }
-        };
+        let command = word.read(&mut fields)?;
         fields.finish()?;
         Ok(Order {
             session,
@@ -89,32 +79,53 @@ impl Change {
     }
 }
 
-impl From<Command> for Change {
-    fn from(command: Command) -> Change {
-        let mut change = Change::default();
-        match command {
-            Command::Mute(muted) => change.muted = Some(muted),
-            Command::Gain(gain_db) => change.gain_db = Some(gain_db),
-            Command::Rename(name) => change.name = Some(name),
-        }
-        change
-    }
-}
-
 #[derive(Clone, Copy)]
 enum Word {
     Mute,
     Unmute,
     Gain,
     Name,
+    FloorRequest,
+    FloorRelease,
+    FloorPosition,
+    FloorGrant,
 }
 
-const WORDS: [(&str, Word); 4] = [
+const WORDS: [(&str, Word); 8] = [
     ("mute", Word::Mute),
     ("unmute", Word::Unmute),
     ("gain", Word::Gain),
     ("name", Word::Name),
+    ("floor_request", Word::FloorRequest),
+    ("floor_release", Word::FloorRelease),
+    ("floor_position", Word::FloorPosition),
+    ("floor_grant", Word::FloorGrant),
 ];
+
+impl Word {
+    /// Takes what belongs to the word.
+    fn read(self, fields: &mut Fields) -> Result<Command, Invalid> {
+        let missing = |key| Invalid::Missing { key };
+        let mut change = Change::default();
+        match self {
+            Word::Mute => change.muted = Some(true),
+            Word::Unmute => change.muted = Some(false),
+            Word::Gain => change.gain_db = Some(gain(fields)?.ok_or(missing("gain_db"))?),
+            Word::Name => change.name = Some(name(fields)?.ok_or(missing("name"))?),
+            Word::FloorRequest => {
+                let request = read_request(fields)?;
+                return Ok(Command::Floor(FloorCommand::Request(request)));
+            }
+            Word::FloorRelease => return Ok(Command::Floor(FloorCommand::Release)),
+            Word::FloorPosition => return Ok(Command::Floor(FloorCommand::Position)),
+            Word::FloorGrant => {
+                let participant = read_participant(fields)?;
+                return Ok(Command::Floor(FloorCommand::Grant(participant)));
+            }
+        }
+        Ok(Command::Change(change))
+    }
+}
 
 fn gain(fields: &mut Fields) -> Result<Option<f32>, Invalid> {
     fields.number("gain_db", -60.0..=12.0)
@@ -128,17 +139,31 @@ fn name(fields: &mut Fields) -> Result<Option<Name>, Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::PublicId;
 
     #[test]
     fn commands_are_read() {
         let order = Order::parse(r#"{"command":"gain","session":"s","gain_db":-6,"id":[1]}"#)
             .expect("good");
-        assert_eq!(order.command, Command::Gain(-6.0));
+        let quieter = Change {
+            gain_db: Some(-6.0),
+            ..Change::default()
+        };
+        assert_eq!(order.command, Command::Change(quieter));
         assert_eq!(order.session.as_deref(), Some("s"));
         assert_eq!(order.id, Some(serde_json::json!([1])));
         let order = Order::parse(r#"{"command":"unmute"}"#).expect("good");
-        assert_eq!(order.command, Command::Mute(false));
+        let unmuted = Change {
+            muted: Some(false),
+            ..Change::default()
+        };
+        assert_eq!(order.command, Command::Change(unmuted));
         assert_eq!(order.session, None);
+        let order = Order::parse(r#"{"command":"floor_grant","participant":"00c0ffee","id":1}"#)
+            .expect("good");
+        let participant = PublicId::parse("00c0ffee").expect("eight digits");
+        let grant = FloorCommand::Grant(participant);
+        assert_eq!(order.command, Command::Floor(grant));
     }
 
     #[test]
@@ -146,7 +171,7 @@ mod tests {
         let cases = [
             (
                 r#"{"command":"dance","id":3}"#,
-                "The field \"command\" must be one of: mute, unmute, gain, name.",
+                "The field \"command\" must be one of: mute, unmute, gain, name, floor_request, floor_release, floor_position, floor_grant.",
             ),
             (r#"{"id":3}"#, "The field \"command\" is missing."),
             (
@@ -160,6 +185,10 @@ mod tests {
             (
                 r#"{"command":"mute","gain_db":1,"id":3}"#,
                 "The field \"gain_db\" is not known here.",
+            ),
+            (
+                r#"{"command":"floor_grant","participant":"Ann","id":3}"#,
+                "The field \"participant\" must be a participant's id, eight hexadecimal digits.",
             ),
             (
                 r#"{"command":"name","name":"","id":3}"#,

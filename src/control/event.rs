@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Participant, PublicId, RoomState};
+use super::{Participant, PublicId, RoomName, RoomState};
 
 /// Why a participant is no longer there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -106,6 +106,100 @@ pub enum Event {
         /// Nobody else gets into this room for now.
         joins_refused: bool,
     },
+    /// The floor is the one's who reads this: by his request, when his turn has come, or because he talks.
+    FloorGranted {
+        /// Counts the bursts of a room; 0 where there is no floor.
+        burst: u32,
+        /// How long; `None` is as long as he likes.
+        duration_ms: Option<u64>,
+        /// Priority in effect.
+        priority: u8,
+        /// The request's `id`, if it carried one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<Value>,
+    },
+    /// The one who reads this waits for the floor.
+    FloorQueued {
+        /// From 1; 0 is not waiting.
+        position: usize,
+        /// How many wait.
+        size: usize,
+        /// The request's `id`, if it carried one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<Value>,
+    },
+    /// The one who reads this does not get the floor.
+    FloorDenied {
+        /// Why, by the numbers of a Floor Deny.
+        cause: u8,
+        /// The same in words.
+        reason: &'static str,
+        /// Who talks.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        holder: Option<PublicId>,
+        /// When asking again makes sense.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
+        /// The request's `id`, if it carried one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<Value>,
+    },
+    /// Somebody holds the floor from now on.
+    FloorTaken {
+        /// Where.
+        room: RoomName,
+        /// Which burst.
+        burst: u32,
+        /// Who.
+        participant: PublicId,
+        /// His name.
+        name: String,
+        /// As what.
+        priority: u8,
+        /// How long; `None` is as long as he likes.
+        duration_ms: Option<u64>,
+        /// Whether others may ask.
+        may_request: bool,
+    },
+    /// Nobody holds the floor from now on.
+    FloorIdle {
+        /// Where.
+        room: RoomName,
+        /// Counts these.
+        n: u32,
+    },
+    /// One of several has stopped.
+    FloorReleased {
+        /// Where.
+        room: RoomName,
+        /// Which burst.
+        burst: u32,
+        /// Who.
+        participant: PublicId,
+    },
+    /// Somebody has to stop. To the one alone, and without a burst, if he never had the floor.
+    FloorRevoked {
+        /// Where.
+        room: RoomName,
+        /// Which burst.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        burst: Option<u32>,
+        /// Who.
+        participant: PublicId,
+        /// Why, by the numbers of a Floor Revoke, which are not those of a Floor Deny.
+        cause: u8,
+        /// The same in words.
+        reason: &'static str,
+        /// How long he is still heard.
+        grace_ms: u64,
+    },
+    /// Who waits, the next one first.
+    FloorQueue {
+        /// Where.
+        room: RoomName,
+        /// Who.
+        queue: Vec<PublicId>,
+    },
     /// A command was carried out; sent only when the command carried an `id`.
     Ok {
         /// The command's `id`.
@@ -134,9 +228,18 @@ impl Event {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use mixer::ParticipantId;
 
     use super::*;
+    use crate::floor::{Denial, DenyCause, Grant, RevokeCause};
+
+    const GRANT: Grant = Grant {
+        burst: 2,
+        duration: None,
+        priority: 9,
+    };
 
     fn ann() -> Participant {
         Participant {
@@ -180,6 +283,31 @@ mod tests {
                     joins_refused: true,
                 },
                 r#"{"event":"load","load_percent":87,"max_complexity":5,"joins_refused":true}"#,
+            ),
+            (
+                Event::floor_granted(GRANT, Some(Value::from("a"))),
+                r#"{"event":"floor_granted","burst":2,"duration_ms":null,"priority":9,"id":"a"}"#,
+            ),
+            (
+                Event::floor_denied(
+                    Denial {
+                        cause: DenyCause::AnotherClientHasPermission,
+                        holder: Some(id.0),
+                        retry_after: None,
+                    },
+                    None,
+                ),
+                r#"{"event":"floor_denied","cause":1,"reason":"another client has permission","holder":"00c0ffee"}"#,
+            ),
+            (
+                Event::floor_revoked(
+                    RoomName::parse("hall").expect("a good name"),
+                    id.0,
+                    Some(2),
+                    RevokeCause::MediaBurstTooLong,
+                    Duration::from_secs(3),
+                ),
+                r#"{"event":"floor_revoked","room":"hall","burst":2,"participant":"00c0ffee","cause":2,"reason":"media burst too long","grace_ms":3000}"#,
             ),
             (Event::Ok { id: Value::from(7) }, r#"{"event":"ok","id":7}"#),
             (

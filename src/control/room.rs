@@ -4,18 +4,21 @@ use mixer::format::TickLength;
 use mixer::profile::Profile;
 use serde::{Serialize, Serializer};
 
+use super::floor::{self, FloorChange, FloorState};
 use super::{Fields, Invalid, Participant, RoomName};
+use crate::floor::Settings;
 
 /// One room with everybody in it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RoomState {
     /// Name.
     pub name: RoomName,
-    /// Who may talk: always `open`, everybody.
-    pub mode: &'static str,
     /// What the room is set to.
     #[serde(flatten)]
     pub config: RoomConfig,
+    /// Who talks and who waits, where there is a floor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub floor: Option<FloorState>,
     /// Stays when the last participant leaves.
     pub permanent: bool,
     /// Who is in, in the order of joining.
@@ -27,11 +30,12 @@ pub struct RoomState {
 pub struct RoomLine {
     /// Name.
     pub name: RoomName,
-    /// Who may talk: always `open`, everybody.
-    pub mode: &'static str,
     /// What the room is set to.
     #[serde(flatten)]
     pub config: RoomConfig,
+    /// Who talks and who waits, where there is a floor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub floor: Option<FloorState>,
     /// How many are in.
     pub participants: usize,
     /// How many of them are heard now.
@@ -53,6 +57,11 @@ pub struct RoomConfig {
     pub gate_db: Option<f32>,
     /// Only this many, the loudest, are heard at one time, 1..=1,000; `None` is everybody.
     pub max_contributors: Option<u16>,
+    /// Who may talk, and for how long.
+    #[serde(flatten, serialize_with = "floor::write")]
+    pub floor: Settings,
+    /// Play tones to those who ask for the floor.
+    pub floor_tones: bool,
 }
 
 impl Default for RoomConfig {
@@ -63,13 +72,15 @@ impl Default for RoomConfig {
             max_participants: 200,
             gate_db: Some(-50.0),
             max_contributors: None,
+            floor: Settings::default(),
+            floor_tones: false,
         }
     }
 }
 
 /// Settings for a room, each of them optional.
 ///
-/// The inner option of the last two is JSON's `null`: no gate, no cap.
+/// The inner option of gate and cap is JSON's `null`: no gate, no cap.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct RoomChange {
     /// Profile.
@@ -82,6 +93,10 @@ pub struct RoomChange {
     pub gate_db: Option<Option<f32>>,
     /// Cap.
     pub max_contributors: Option<Option<u16>>,
+    /// Floor.
+    pub floor: FloorChange,
+    /// Tones.
+    pub floor_tones: Option<bool>,
 }
 
 impl RoomChange {
@@ -90,7 +105,6 @@ impl RoomChange {
     /// # Errors
     /// [`Invalid`] names the first setting that cannot be used.
     pub fn read(fields: &mut Fields) -> Result<RoomChange, Invalid> {
-        fields.one_of("mode", &[("open", ())])?;
         Ok(RoomChange {
             profile: fields.one_of(
                 "profile",
@@ -105,6 +119,8 @@ impl RoomChange {
             max_contributors: fields.nullable("max_contributors", |fields, key| {
                 Ok(fields.integer(key, 1..=1_000)?.map(|count| count as u16))
             })?,
+            floor: FloorChange::read(fields)?,
+            floor_tones: fields.boolean("floor_tones")?,
         })
     }
 
@@ -117,6 +133,23 @@ impl RoomChange {
             max_participants: self.max_participants.unwrap_or(config.max_participants),
             gate_db: self.gate_db.unwrap_or(config.gate_db),
             max_contributors: self.max_contributors.unwrap_or(config.max_contributors),
+            floor: self.floor.over(config.floor),
+            floor_tones: self.floor_tones.unwrap_or(config.floor_tones),
+        }
+    }
+}
+
+/// Everything said.
+impl From<RoomConfig> for RoomChange {
+    fn from(config: RoomConfig) -> RoomChange {
+        RoomChange {
+            profile: Some(config.profile),
+            tick: Some(config.tick),
+            max_participants: Some(config.max_participants),
+            gate_db: Some(config.gate_db),
+            max_contributors: Some(config.max_contributors),
+            floor: config.floor.into(),
+            floor_tones: Some(config.floor_tones),
         }
     }
 }
@@ -145,18 +178,23 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::floor::Mode;
 
     #[test]
     fn rooms_are_written_flat() {
         let state = RoomState {
             name: RoomName::parse("lobby").expect("a good name"),
-            mode: "open",
             config: RoomConfig::default(),
+            floor: None,
             permanent: false,
             participants: vec![],
         };
         let json = serde_json::to_value(state).expect("plain");
         assert_eq!(json["tick_ms"], 20);
+        assert_eq!(json["mode"], "open");
+        assert_eq!(json["talk_limit_s"], 30);
+        assert_eq!(json["floor_tones"], false);
+        assert!(json.get("floor").is_none());
         assert_eq!(json["profile"], "voice");
         assert_eq!(json["max_participants"], 200);
         assert_eq!(json["max_contributors"], Value::Null);
@@ -170,15 +208,23 @@ mod tests {
             fields.finish()?;
             Ok::<_, Invalid>(change)
         };
-        let change =
-            read(r#"{"mode":"open","profile":"thin","tick_ms":10,"gate_db":null}"#).expect("good");
+        let change = read(
+            r#"{"mode":"multi:3","talk_limit_s":0,"profile":"thin","tick_ms":10,"gate_db":null}"#,
+        )
+        .expect("good");
         let config = change.over(RoomConfig::default());
+        assert_eq!(config.floor.mode, Mode::Multi(3));
+        assert_eq!(config.floor.talk_limit, None);
         assert_eq!(config.profile, Profile::Thin);
         assert_eq!(config.tick, TickLength::Ms10);
         assert_eq!(config.gate_db, None);
         assert_eq!(config.max_participants, 200);
+        assert_eq!(RoomChange::from(config).over(RoomConfig::default()), config);
         for bad in [
-            r#"{"mode":"ptt"}"#,
+            r#"{"mode":"shout"}"#,
+            r#"{"grace_ms":30001}"#,
+            r#"{"end_of_media_ms":100}"#,
+            r#"{"implicit_floor":1}"#,
             r#"{"tick_ms":15}"#,
             r#"{"tick_ms":20.5}"#,
             r#"{"max_participants":0}"#,

@@ -11,6 +11,7 @@ mod accept;
 mod context;
 mod cors;
 mod events;
+mod floor;
 mod metrics;
 mod page;
 mod participants;
@@ -94,6 +95,10 @@ fn api(context: &Arc<Context>) -> BoxedFilter<(Response,)> {
         .and(with(context))
         .and(request())
         .then(|session, context, request| answered(sessions::one(context, session, request)));
+    let floor = warp::path!("v1" / "sessions" / String / "floor")
+        .and(with(context))
+        .and(request())
+        .then(|session, context, request| answered(floor::one(context, session, request)));
     options(context)
         .or(rooms)
         .unify()
@@ -104,6 +109,8 @@ fn api(context: &Arc<Context>) -> BoxedFilter<(Response,)> {
         .or(participant)
         .unify()
         .or(session)
+        .unify()
+        .or(floor)
         .unify()
         .or(events(context))
         .unify()

@@ -95,11 +95,16 @@ async fn join(
         None => None,
         Some(name) => Some(profile_named(name).ok_or_else(unknown_profile)?),
     };
+    let priority = match request.parameter("priority") {
+        None => 0,
+        Some(priority) => priority.parse().map_err(|_| bad_priority())?,
+    };
     let join = Join {
         offer: request.text().await?,
         room: room.clone(),
         name,
         profile,
+        priority,
     };
     // Offers are CPU work of milliseconds: as many at a time as there are cores, the others wait their turn.
     let turn = timeout(TURN_TIME, context.turns.clone().acquire_owned()).await;
@@ -122,6 +127,10 @@ async fn join(
 
 fn unknown_profile() -> Problem {
     Problem::bad_request("The parameter \"profile\" must be one of: voice, low-delay, thin, music.")
+}
+
+fn bad_priority() -> Problem {
+    Problem::bad_request("The parameter \"priority\" must be a whole number from 0 to 255.")
 }
 
 fn created(context: &Context, room: &RoomName, joined: Joined) -> Response {

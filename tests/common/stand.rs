@@ -121,6 +121,34 @@ impl Stand {
         format!("mixer: {slots} slots, {late} late, {skipped} skipped")
     }
 
+    /// A room as it is now.
+    pub async fn room(&self, room: &str) -> Value {
+        let text = self.text(&format!("/v1/rooms/{room}")).await;
+        serde_json::from_str(&text).expect("the server speaks JSON")
+    }
+
+    /// Makes a room, or sets one to exactly this.
+    pub async fn configure(&self, room: &str, settings: &Value) {
+        let answer = self
+            .send("PUT", &format!("/v1/rooms/{room}"), settings)
+            .await;
+        assert!(answer.0 < 300, "{answer:?}");
+    }
+
+    /// A request with a body of JSON; status and body of the answer.
+    pub async fn send(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+        let request = self
+            .http
+            .request(method, format!("http://{}{path}", self.http()))
+            .header("content-type", "application/json")
+            .body(body.to_string());
+        let answer = request.send().await.expect("the server answers");
+        let status = answer.status().as_u16();
+        let text = answer.text().await.expect("the server answers in text");
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
     async fn text(&self, path: &str) -> String {
         let url = format!("http://{}{path}", self.http());
         let answer = self.http.get(url).send().await.expect("the server answers");
@@ -149,6 +177,26 @@ impl Told {
             }
         });
         told
+    }
+
+    /// The events of one name, in the order in which they came.
+    pub fn of(&self, event: &str) -> Vec<Value> {
+        let told = self.0.lock().expect("no panic while held");
+        let of = told.iter().filter(|message| message["event"] == event);
+        of.cloned().collect()
+    }
+
+    /// Waits for the `nth` event of a name, counted from 1; fails when it takes longer than `patience`.
+    pub async fn wait(&self, event: &str, nth: usize, patience: Duration) -> Value {
+        let asked = Instant::now();
+        loop {
+            if let Some(found) = self.of(event).into_iter().nth(nth - 1) {
+                return found;
+            }
+            let told = || self.0.lock().expect("no panic while held").clone();
+            assert!(asked.elapsed() < patience, "no {event} among {:?}", told());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Of everybody who left, who and why.

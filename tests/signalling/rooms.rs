@@ -23,7 +23,9 @@ async fn rooms_are_made_configured_and_ended() {
     assert_eq!(
         made.json(),
         json!({"name":"hall","mode":"open","profile":"music","tick_ms":20,"max_participants":3,
-               "gate_db":-50.0,"max_contributors":null,"permanent":true,"participants":[]})
+               "gate_db":-50.0,"max_contributors":null,"talk_limit_s":30,"end_of_media_ms":2000,
+               "grace_ms":3000,"queue_limit":10,"floor_tones":false,"implicit_floor":false,
+               "permanent":true,"participants":[]})
     );
     let merged = house
         .ask(
@@ -86,9 +88,9 @@ async fn bad_settings_are_refused_with_a_sentence() {
         ("{", "bad-json", "The message is not valid JSON."),
         ("[]", "bad-json", "The message must be a JSON object."),
         (
-            r#"{"mode":"ptt"}"#,
+            r#"{"mode":"shout"}"#,
             "bad-field",
-            "The field \"mode\" must be one of: open.",
+            "The field \"mode\" must be one of: open, ptt, multi:1 to multi:100, cut-in, broadcast, moderated.",
         ),
         (
             r#"{"tick_ms":15}"#,
@@ -253,7 +255,7 @@ async fn the_contract_names_every_route_and_method() {
     let house = House::open();
     let contract = house.get("/v1/openapi.json").await.json();
     let paths = contract["paths"].as_object().expect("paths");
-    assert_eq!(paths.len(), 10);
+    assert_eq!(paths.len(), 11);
     for (path, operations) in paths {
         let real = path
             .replace("{room}", "hall")

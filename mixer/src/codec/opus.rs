@@ -6,6 +6,7 @@
 
 mod decoder;
 mod encoder;
+mod width;
 
 pub use self::decoder::OpusDecoder;
 pub use self::encoder::OpusEncoder;

@@ -32,22 +32,27 @@ impl Playout {
             return;
         };
         let tick = self.tick_samples as i64;
-        self.early_ticks = if slack >= tick + EARLY_SAMPLES {
-            self.early_ticks + 1
-        } else {
-            0
-        };
-        let early = slack >= tick + HYSTERESIS_SAMPLES || self.early_ticks >= EARLY_TICKS;
+        let rest = self.queue.len().saturating_sub(needed) % self.tick_samples;
+        if let Some(spare) = self.catch_up.spare(slack, rest, self.tick_samples) {
+            self.hurry(needed, spare);
+            return;
+        }
+        let early = self.patience.is_over(slack, tick);
         if slack < 0 {
             self.lengthen();
         } else if self.ticks_to_next_splice == 0 || slack > URGENT_SAMPLES {
-            let leftover = (self.queue.len().saturating_sub(needed) % self.tick_samples) as i64;
             let excess = match drifting {
                 true => slack - 2 * tick,
                 false if early => slack,
-                false => leftover,
+                false => rest as i64,
             };
             if excess >= MIN_LAG as i64 {
+                // What is left over costs less than a splice that is heard.
+                self.similarity = if early || drifting {
+                    self.similarity
+                } else {
+                    SIMILAR
+                };
                 self.shorten(needed, excess as usize, slack > URGENT_SAMPLES);
             }
         }
@@ -56,6 +61,7 @@ impl Playout {
     fn lengthen(&mut self) {
         let inserted = self.queue.lengthen(MAX_LAG, self.similarity);
         self.stats.inserted_samples += inserted as u64;
+        self.patience.regret();
         self.note_splice(inserted, 1);
     }
 
@@ -96,7 +102,7 @@ impl Playout {
     pub(super) fn resampling_ratio(&self, now: i64, drift: Option<f64>) -> Option<f64> {
         let Some(drift) = drift else {
             let rest = self.queue.len() % self.tick_samples;
-            return (REST_SAMPLES..MIN_LAG)
+            return (REST_SAMPLES..2 * MIN_LAG)
                 .contains(&rest)
                 .then_some(1.0 / (1.0 + REST_CORRECTION));
         };
@@ -143,11 +149,8 @@ impl Playout {
 /// This much beyond the target is taken out without minding how it sounds: 80 ms.
 const URGENT_SAMPLES: i64 = 3_840;
 
-/// Time is taken out at once if this much slack is left afterwards (2 ms), and after two seconds if
-/// half a millisecond is.
+/// Slack that a resampled queue keeps beside its tick: 2 ms.
 const HYSTERESIS_SAMPLES: i64 = 96;
-const EARLY_SAMPLES: i64 = 24;
-const EARLY_TICKS: u32 = 100;
 
 /// A rest in the queue of less than this is left alone: a sixth of a millisecond, more than one
 /// tick's resampling takes.

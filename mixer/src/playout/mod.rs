@@ -16,6 +16,8 @@
 mod fade;
 mod fill;
 mod govern;
+mod kept;
+mod patience;
 
 use core::time::Duration;
 
@@ -24,6 +26,8 @@ use rubato::{FixedAsync, Resampler, Slip};
 
 use self::fade::{FADE_END, FADE_IN, Fade, ramp};
 use self::govern::SIMILAR;
+use self::kept::CatchUp;
+use self::patience::Patience;
 
 use crate::codec::{Decode, SKETCH_RATE_HZ};
 use crate::delay::DelayEstimator;
@@ -61,11 +65,14 @@ pub struct Playout {
     reset_decoder: bool,
     /// The packets stored belong to another timeline than what plays.
     fresh: bool,
+    /// Packets before this one came and were not to be played.
+    refused_to: i64,
+    catch_up: CatchUp,
     /// Length of the last packet decoded.
     packet_samples: usize,
     ticks_to_next_splice: u32,
-    /// Ticks in a row in which the packets could have been needed a tick earlier.
-    early_ticks: u32,
+    /// When packets that could be needed a tick earlier are.
+    patience: Patience,
     /// Samples of this tick that stand behind the end of a talk-spurt.
     filler: usize,
     /// How alike two periods must be to be spliced; falls with every attempt that found nothing.
@@ -173,9 +180,11 @@ impl Playout {
             fade: Fade::default(),
             reset_decoder: false,
             fresh: true,
+            refused_to: 0,
+            catch_up: CatchUp::default(),
             packet_samples: 960,
             ticks_to_next_splice: 0,
-            early_ticks: 0,
+            patience: Patience::new(tick),
             filler: 0,
             similarity: SIMILAR,
             stats: PlayoutStats::default(),
@@ -239,7 +248,12 @@ impl Playout {
             self.next_time = first.end();
             self.fresh = false;
         }
+        if self.next_seq < self.refused_to {
+            self.next_seq = self.refused_to;
+            self.fresh = false;
+        }
         self.queue.clear();
+        self.catch_up = CatchUp::Done;
         self.end_talk_spurt();
     }
 
@@ -419,7 +433,7 @@ impl Playout {
         let Some(base) = self.base() else {
             return;
         };
-        let limit = self.delay.target() + STALE_SAMPLES;
+        let limit = self.delay.target() + STALE_SAMPLES + self.catch_up.allowance();
         if self.buffer.len() < 2 || now - base - self.played_up_to() < limit {
             return;
         }

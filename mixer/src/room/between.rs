@@ -12,9 +12,10 @@ use crate::members::Members;
 use crate::opus_toc;
 use crate::packet::Packet;
 use crate::participant::Participant;
+use crate::permit::Permit;
 use crate::phase::Rhythm;
 use crate::playout::Pushed;
-use crate::stats::TickStats;
+use crate::stats::{TickStats, publish_arrivals};
 use crate::units::{Level, RtpTime, Time};
 
 /// Each of these is real-time safe.
@@ -24,27 +25,29 @@ impl Room {
         let at_rest = self.is_at_rest();
         let member = self.members.list.get_mut(place)?;
         let participant = &mut *member.participant;
+        let wants_tone = participant.wants_tone();
         let strip = participant.strip.as_mut()?;
         let settings = &participant.shared.settings;
         if strip.is_parked() {
             // Nobody has told it since it was last pulled.
             strip.set(settings.muted() || member.leaving, settings.gain());
         }
+        strip.allow(settings.permit(), arrival);
         let begins = strip.begins_talk_spurt_at(arrival);
         let pushed = strip.push(packet, arrival);
         if strip.is_parked() && !member.awake {
             let telemetry = &participant.shared.telemetry;
             let level = Level::from(strip.level()).wire();
             telemetry.level.store(level, Relaxed);
-            let received = &telemetry.received_total;
-            received.store(strip.stats().received, Relaxed);
+            publish_arrivals(strip, telemetry);
         } else {
             member.awake = true;
         }
+        member.attended |= wants_tone;
         let speaks = packet.level != Some(Level::SILENCE)
             && packet.payload.as_slice().len() > DTX_MAX_BYTES
             && !settings.muted();
-        let is_next = begins || self.last_talker == Some(participant.id);
+        let is_next = begins || strip.has_floor() || self.last_talker == Some(participant.id);
         let wanted = at_rest && speaks && is_next && member.awake && pushed == Pushed::Stored;
         let rhythm = Rhythm {
             ready: arrival + strip.stats().target,
@@ -53,8 +56,20 @@ impl Room {
         Some(Taken {
             pushed,
             wanted: wanted.then_some(rhythm),
-            wakes: member.awake,
+            wakes: member.awake || member.attended,
         })
+    }
+
+    /// Looks at the settings of the one at `place` at its next tick, though its strip be idle and the
+    /// room asleep. Says when packets that have waited for a permit may be played.
+    pub(crate) fn attend(&mut self, place: usize) -> Option<Rhythm> {
+        let at_rest = self.is_at_rest();
+        let member = self.members.list.get_mut(place)?;
+        member.attended = member.participant.strip.is_some();
+        let settings = &member.participant.shared.settings;
+        let strip = member.participant.strip.as_ref()?;
+        let is_granted = settings.permit() == Permit::Held && !settings.muted();
+        (at_rest && is_granted).then(|| strip.kept_rhythm())?
     }
 
     /// Nobody is heard and nothing is on its way out, so that nobody can notice an odd tick: no

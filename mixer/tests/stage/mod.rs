@@ -52,6 +52,11 @@ impl Log {
         let at = packet.payload.as_slice()[1..].try_into().expect("a tap's");
         self.0.lock().expect("no panic")[u64::from_le_bytes(at) as usize].clone()
     }
+
+    /// All of it.
+    pub fn all(&self) -> Vec<Vec<f32>> {
+        self.0.lock().expect("no panic").clone()
+    }
 }
 
 /// An encoder that keeps the very PCM it is given, and encodes it to where it is kept.
@@ -140,6 +145,11 @@ impl Talker {
         self.sample = sample;
     }
 
+    /// What was to be sent last is not: its media clock has gone on, its numbers have not.
+    pub fn unsend(&mut self) {
+        self.sent = self.sent.wrapping_sub(1);
+    }
+
     /// The next 20 ms.
     pub fn packet(&mut self) -> Packet {
         let payload = match &mut self.encoder {
@@ -217,7 +227,7 @@ impl Stage {
     }
 
     /// Somebody who hears through Opus and cannot talk.
-    pub fn join_ear(&mut self, id: u32) {
+    pub fn join_ear(&mut self, id: u32) -> Arc<Shared> {
         let id = ParticipantId(id);
         let config = ParticipantConfig {
             id,
@@ -226,12 +236,14 @@ impl Stage {
             layout: self.settings.layout,
             tick: self.settings.tick,
         };
-        let participant = Participant::new(config, Arc::new(Shared::default()));
+        let shared = Arc::new(Shared::default());
+        let participant = Participant::new(config, shared.clone());
         let command = Command::AddParticipant {
             room: ROOM,
             participant: Box::new(participant),
         };
         self.engine.apply(command, &mut self.sink);
+        shared
     }
 
     /// Somebody who hears through Opus, or through `encoder`.

@@ -16,6 +16,7 @@ use core::fmt;
 
 use opusic_sys as sys;
 
+use super::width::Width;
 use crate::codec::{Bandwidth, Encode, EncodeError, EncoderSettings};
 use crate::format::{Layout, SAMPLE_RATE_HZ};
 use crate::packet::Payload;
@@ -26,6 +27,11 @@ pub struct OpusEncoder {
     state: State,
     application: Application,
     layout: Layout,
+    /// How wide it may be by its settings.
+    bandwidth: Bandwidth,
+    /// How wide its sound is, where libopus does not see to that: in CELT-only streams, which are
+    /// mono.
+    width: Option<Box<Width>>,
 }
 
 /// The memory that libopus keeps an encoder in, initialised.
@@ -45,6 +51,8 @@ impl OpusEncoder {
             state: State::new(recipe.layout, recipe.application),
             application: recipe.application,
             layout: recipe.layout,
+            bandwidth: Bandwidth::Full,
+            width: follows_width(recipe).then(|| Box::new(Width::new())),
         };
         encoder.configure(&recipe.settings(0));
         encoder
@@ -107,6 +115,11 @@ impl Encode for OpusEncoder {
     fn encode(&mut self, pcm: &[f32], payload: &mut Payload) -> Result<(), EncodeError> {
         let samples = pcm.len() / self.layout.channels();
         debug_assert_eq!(pcm.len() % self.layout.channels(), 0);
+        if let Some(width) = &mut self.width {
+            let bandwidth = width.judge(pcm).min(self.bandwidth);
+            let request = sys::OPUS_SET_MAX_BANDWIDTH_REQUEST;
+            self.state.set(request, band(bandwidth));
+        }
         payload
             .fill_with(|bytes| {
                 // SAFETY: the state is an initialised encoder for this many channels, which is
@@ -129,6 +142,7 @@ impl Encode for OpusEncoder {
     }
 
     fn configure(&mut self, settings: &EncoderSettings) {
+        self.bandwidth = settings.bandwidth;
         let state = &mut self.state;
         let bitrate_bps = settings.bitrate_bps.clamp(6_000, 510_000) as c_int;
         let fec = settings.fec && settings.loss_percent > 0;
@@ -166,6 +180,10 @@ impl Encode for OpusEncoder {
         let alike = self.application == other.application && self.layout == other.layout;
         if alike {
             self.state.0.copy_from_slice(&other.state.0);
+            self.bandwidth = other.bandwidth;
+            if let (Some(own), Some(theirs)) = (&mut self.width, &other.width) {
+                own.clone_from(theirs);
+            }
         }
         alike
     }
@@ -179,6 +197,10 @@ impl fmt::Debug for OpusEncoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "OpusEncoder({:?}, {:?})", self.application, self.layout)
     }
+}
+
+fn follows_width(recipe: &Recipe) -> bool {
+    recipe.application == Application::LowDelay && recipe.layout == Layout::Mono
 }
 
 fn coder(application: Application) -> c_int {

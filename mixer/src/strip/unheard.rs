@@ -1,0 +1,88 @@
+//! What a decoder has to know before it can go on after packets that nobody was to hear.
+//!
+//! Belongs to the strip, which keeps the last few payloads that it did not decode.
+
+use crate::opus_toc;
+use crate::packet::Packet;
+
+/// The last packets that were not decoded, of one source.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Unheard {
+    ssrc: u32,
+    payloads: [UnheardPayload; RUN_UP_PACKETS],
+}
+
+#[derive(Debug, Clone, Copy)]
+struct UnheardPayload {
+    len_bytes: u16,
+    bytes: [u8; UNHEARD_BYTES],
+}
+
+impl Unheard {
+    /// Keeps one packet, and lets go of the oldest.
+    pub fn keep(&mut self, packet: &Packet) {
+        self.keep_payload(packet.ssrc, packet.payload.as_slice());
+    }
+
+    /// The same with its payload and its source.
+    pub fn keep_payload(&mut self, ssrc: u32, payload: &[u8]) {
+        if ssrc != self.ssrc {
+            *self = Unheard {
+                ssrc,
+                ..Unheard::default()
+            };
+        }
+        self.payloads.rotate_left(1);
+        let last = &mut self.payloads[RUN_UP_PACKETS - 1];
+        *last = UnheardPayload::default();
+        if !Unheard::fits(payload) {
+            return;
+        }
+        if let Some(bytes) = last.bytes.get_mut(..payload.len()) {
+            bytes.copy_from_slice(payload);
+            last.len_bytes = payload.len() as u16;
+        }
+    }
+
+    /// Whether a payload is worth keeping: short enough, and of a duration of which a few will do.
+    pub fn fits(payload: &[u8]) -> bool {
+        let is_long = opus_toc::shape(payload).is_ok_and(|it| it.frame_samples >= RUN_UP_SAMPLES);
+        is_long && payload.len() <= UNHEARD_BYTES
+    }
+
+    /// Whether a decoder that is given what is kept is where it would be.
+    pub fn is_whole(&self) -> bool {
+        self.payloads.iter().all(|payload| payload.len_bytes > 0)
+    }
+
+    /// What was kept of this source, oldest first.
+    pub fn of(&self, ssrc: u32) -> impl Iterator<Item = &[u8]> {
+        self.iter().filter(move |_| self.ssrc == ssrc)
+    }
+
+    /// What was kept, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let payloads = self.payloads.iter();
+        payloads
+            .map(|payload| &payload.bytes[..usize::from(payload.len_bytes)])
+            .filter(|payload| !payload.is_empty())
+    }
+}
+
+impl Default for UnheardPayload {
+    fn default() -> UnheardPayload {
+        UnheardPayload {
+            len_bytes: 0,
+            bytes: [0; UNHEARD_BYTES],
+        }
+    }
+}
+
+/// As many packets as an Opus decoder needs to be where it would be: in frames of 20 ms, what it
+/// predicts of one from the one before counts for half (RFC 6716, 4.3.2.1), and for more in shorter
+/// ones.
+const RUN_UP_PACKETS: usize = 3;
+const RUN_UP_SAMPLES: usize = 960;
+
+/// 20 ms at 192 kbit/s.
+const UNHEARD_BYTES: usize = 480;

@@ -1,0 +1,237 @@
+//! Short tones that tell one participant what has become of its request for the floor.
+//!
+//! Made sample by sample as they are played: a tone is a function of the time since it began.
+
+use core::f32::consts::{PI, TAU};
+
+use crate::format::SAMPLE_RATE_HZ;
+use crate::frame::Frame;
+
+/// What is to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Tone {
+    /// The floor is the listener's: two notes, rising.
+    Grant = 1,
+    /// It is not: a low buzz, twice.
+    Deny = 2,
+    /// It no longer is: one short note.
+    End = 3,
+}
+
+impl Tone {
+    /// From its number; `None` for what is no tone's.
+    pub(crate) const fn from_number(number: u8) -> Option<Tone> {
+        match number {
+            1 => Some(Tone::Grant),
+            2 => Some(Tone::Deny),
+            3 => Some(Tone::End),
+            _ => None,
+        }
+    }
+
+    /// How long it is, samples.
+    pub fn samples(self) -> u32 {
+        self.notes().iter().map(|note| note.samples()).sum()
+    }
+
+    /// Its value `at` samples after its beginning.
+    fn at(self, at: u32) -> f32 {
+        let mut since = at;
+        for note in self.notes() {
+            if since < note.samples() {
+                return note.at(since);
+            }
+            since -= note.samples();
+        }
+        0.0
+    }
+
+    const fn notes(self) -> &'static [Note] {
+        match self {
+            Tone::Grant => const { &[Note::pure(880.0, 60), Note::pure(1_318.5, 60)] },
+            Tone::Deny => {
+                const {
+                    &[
+                        Note::buzz(220.0, 90),
+                        Note::pause(60),
+                        Note::buzz(220.0, 90),
+                    ]
+                }
+            }
+            Tone::End => const { &[Note::pure(587.3, 80)] },
+        }
+    }
+}
+
+/// A tone on its way to its listener.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Playing {
+    tone: Tone,
+    /// Samples played.
+    at: u32,
+    /// What is played instead from the next tick on.
+    next: Option<Tone>,
+}
+
+impl Playing {
+    /// From its beginning.
+    pub fn new(tone: Tone) -> Playing {
+        Playing {
+            tone,
+            at: 0,
+            next: None,
+        }
+    }
+
+    /// Fades within a tick, and goes on with another tone.
+    pub fn change(&mut self, next: Tone) {
+        self.next = Some(next);
+    }
+
+    /// Adds one tick of it to `mix`; gives back what is left of it.
+    ///
+    /// Real-time: safe.
+    pub fn add_to(mut self, mix: &mut Frame) -> Option<Playing> {
+        let channels = mix.layout().channels();
+        let samples = mix.samples().len() / channels;
+        for (n, instant) in mix.samples_mut().chunks_exact_mut(channels).enumerate() {
+            let gain = match self.next {
+                Some(_) => 1.0 - (n + 1) as f32 / samples as f32,
+                None => 1.0,
+            };
+            let value = gain * self.tone.at(self.at + n as u32);
+            instant.iter_mut().for_each(|sample| *sample += value);
+        }
+        self.at += samples as u32;
+        match self.next {
+            Some(next) => Some(Playing::new(next)),
+            None => (self.at < self.tone.samples()).then_some(self),
+        }
+    }
+}
+
+/// One note.
+#[derive(Debug, Clone, Copy)]
+struct Note {
+    hz: f32,
+    ms: u32,
+    /// Share of the third and of the fifth harmonic.
+    harmonics: [f32; 2],
+    amplitude: f32,
+}
+
+impl Note {
+    const fn pure(hz: f32, ms: u32) -> Note {
+        Note {
+            hz,
+            ms,
+            harmonics: [0.0; 2],
+            amplitude: AMPLITUDE,
+        }
+    }
+
+    /// As a square wave begins: rough, and heard through small loudspeakers by its harmonics.
+    const fn buzz(hz: f32, ms: u32) -> Note {
+        Note {
+            hz,
+            ms,
+            harmonics: [1.0 / 3.0, 1.0 / 5.0],
+            amplitude: AMPLITUDE,
+        }
+    }
+
+    const fn pause(ms: u32) -> Note {
+        Note {
+            hz: 0.0,
+            ms,
+            harmonics: [0.0; 2],
+            amplitude: 0.0,
+        }
+    }
+
+    const fn samples(&self) -> u32 {
+        self.ms * SAMPLES_PER_MS
+    }
+
+    fn at(&self, since: u32) -> f32 {
+        let from_edge = since.min(self.samples() - 1 - since);
+        let edge = match from_edge < EDGE_SAMPLES {
+            true => 0.5 - 0.5 * (PI * (from_edge as f32 + 0.5) / EDGE_SAMPLES as f32).cos(),
+            false => 1.0,
+        };
+        let turns = (self.hz * since as f32 / SAMPLE_RATE_HZ as f32).fract();
+        let partial = |order: f32| (TAU * order * turns).sin();
+        let [third, fifth] = self.harmonics;
+        self.amplitude * edge * (partial(1.0) + third * partial(3.0) + fifth * partial(5.0))
+    }
+}
+
+/// A sine of -20 dBFS: as loud as speech, and no louder.
+const AMPLITUDE: f32 = 0.141_4;
+
+/// 8 ms, raised cosine: no click, and still a beginning.
+const EDGE_SAMPLES: u32 = 8 * SAMPLES_PER_MS;
+
+const SAMPLES_PER_MS: u32 = SAMPLE_RATE_HZ / 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{Layout, TickLength};
+
+    const TONES: [Tone; 3] = [Tone::Grant, Tone::Deny, Tone::End];
+
+    fn whole(tone: Tone) -> Vec<f32> {
+        (0..tone.samples()).map(|at| tone.at(at)).collect()
+    }
+
+    fn rms_db(samples: &[f32]) -> f32 {
+        let energy: f32 = samples.iter().map(|sample| sample * sample).sum();
+        10.0 * (energy / samples.len() as f32).log10()
+    }
+
+    #[test]
+    fn tones_are_short_soft_at_the_edges_and_about_minus_20_dbfs() {
+        for tone in TONES {
+            let pcm = whole(tone);
+            assert!((60..=250).contains(&(pcm.len() / 48)), "{tone:?}");
+            let loudest = pcm.chunks(960).map(rms_db).fold(-120.0, f32::max);
+            assert!((-21.0..=-18.5).contains(&loudest), "{tone:?}: {loudest}");
+            let mut around = vec![0.0];
+            around.extend(&pcm);
+            around.push(0.0);
+            let steepest = around.windows(2).map(|w| (w[1] - w[0]).abs());
+            // A sine of 1,318 Hz moves by 0.173 of its amplitude at most, a buzz by less.
+            assert!(steepest.fold(0.0, f32::max) < 0.026, "{tone:?}");
+            assert!(pcm[0].abs() < 0.001 && pcm[pcm.len() - 1].abs() < 0.001);
+        }
+    }
+
+    #[test]
+    fn a_tone_is_played_whole_whatever_the_tick_and_layout() {
+        for tick in [TickLength::Ms10, TickLength::Ms20] {
+            for layout in [Layout::Mono, Layout::Stereo] {
+                let (mut playing, mut heard) = (Some(Playing::new(Tone::Grant)), Vec::new());
+                while let Some(it) = playing {
+                    let mut mix = Frame::new(layout, tick);
+                    playing = it.add_to(&mut mix);
+                    let instants = mix.samples().chunks(layout.channels());
+                    heard.extend(instants.map(|instant| instant[instant.len() - 1]));
+                }
+                assert_eq!(heard, whole(Tone::Grant));
+            }
+        }
+    }
+
+    #[test]
+    fn the_latest_wins_without_a_click() {
+        let mut playing = Playing::new(Tone::Deny);
+        playing.change(Tone::End);
+        playing.change(Tone::Grant);
+        let mut mix = Frame::new(Layout::Mono, TickLength::Ms20);
+        let next = playing.add_to(&mut mix).expect("goes on with the other");
+        assert_eq!(mix.samples()[959], 0.0);
+        assert_eq!((next.tone, next.at), (Tone::Grant, 0));
+    }
+}

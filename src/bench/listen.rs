@@ -1,0 +1,252 @@
+//! `mixminus bench listen`: what voices sound like on the far side of a server, as recordings for an
+//! instrument to judge: PESQ, POLQA, an ear.
+//!
+//! Each voice talks in a room of its own, all at the same time, through each target in turn; one
+//! client listens in each room and records what it hears. Nobody else is in the room.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use mixer::format::SAMPLE_RATE_HZ;
+use mixer::profile::Profile;
+use thiserror::Error;
+
+use super::report::{Outputs, Report, Table};
+use super::target::{self, Seat, Target, TargetError, TargetOptions, TargetSpec};
+use crate::join::connection::{Connection, ConnectionError, Reach};
+use crate::join::media::{Media, MediaOptions};
+use crate::join::opus::VoiceSettings;
+use crate::join::pcm::{self, FileKind, PcmError};
+
+/// Flags of `mixminus bench listen`.
+#[derive(Debug, Clone, Args)]
+pub struct ListenArgs {
+    /// What is said: WAV or Ogg Opus files, at most 16
+    #[arg(value_name = "FILE", required = true, num_args = 1..=16)]
+    voices: Vec<PathBuf>,
+    /// What to talk through: self, whip:URL, janus (installed and started here), janus:ws://HOST:PORT; repeatable
+    #[arg(long = "target", value_name = "TARGET", default_value = "self")]
+    targets: Vec<TargetSpec>,
+    /// How self and WHIP servers are asked to send: voice, low-delay, thin, music
+    #[arg(long, value_name = "NAME")]
+    profile: Option<Profile>,
+    /// Bits per second that talkers send
+    #[arg(long, value_name = "BPS", default_value_t = 48_000, value_parser = clap::value_parser!(u32).range(6_000..=128_000))]
+    bitrate: u32,
+    /// Packets Janus waits for before it mixes
+    #[arg(long, value_name = "N")]
+    prebuffer: Option<u32>,
+    /// A flag more for the server that self starts; repeatable
+    #[arg(long = "server-arg", value_name = "FLAG", allow_hyphen_values = true)]
+    server_args: Vec<String>,
+    /// How often each voice takes each way
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Where the recordings go: VOICE.TARGET.ROUND.wav
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    into: PathBuf,
+}
+
+/// Voices that cannot be recorded.
+#[derive(Debug, Error)]
+pub enum ListenError {
+    /// A server does not do its part.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// A client cannot talk, listen or record.
+    #[error(transparent)]
+    Pcm(#[from] PcmError),
+    /// A client cannot be connected.
+    #[error("{target}: {source}")]
+    Connection {
+        /// Through what.
+        target: String,
+        /// Why.
+        source: ConnectionError,
+    },
+    /// There are no threads to be had.
+    #[error("cannot start threads: {0}")]
+    Threads(std::io::Error),
+}
+
+/// Records what the flags ask for.
+///
+/// # Errors
+/// [`ListenError`] when a target does not start, a voice cannot be played or a recording not be
+/// written.
+pub fn run(args: &ListenArgs, outputs: &Outputs) -> Result<Report, ListenError> {
+    let runtime = tokio::runtime::Runtime::new().map_err(ListenError::Threads)?;
+    runtime.block_on(args.record_all(outputs))
+}
+
+impl ListenArgs {
+    async fn record_all(&self, outputs: &Outputs) -> Result<Report, ListenError> {
+        let steps = u64::from(self.rounds) * self.targets.len() as u64;
+        let progress = outputs.progress("listen", steps);
+        let mut rows = Vec::new();
+        for round in 1..=self.rounds {
+            for spec in &self.targets {
+                progress.set(rows.len() as u64 / self.voices.len() as u64);
+                progress.note(format!("round {round}, {spec}"));
+                let target = target::start(spec, &self.options()).await?;
+                let recorded = self.record(&target, round).await;
+                let name = target.name().to_owned();
+                target.stop().await;
+                for recording in recorded? {
+                    rows.push(vec![name.clone(), recording.display().to_string()]);
+                }
+            }
+        }
+        progress.finish();
+        Ok(self.report(rows))
+    }
+
+    /// Lets every voice take the way through one target once; the recordings in the voices' order.
+    async fn record(&self, target: &Target, round: u32) -> Result<Vec<PathBuf>, ListenError> {
+        let (mut clients, mut recordings) = (Vec::new(), Vec::new());
+        let mut longest = Duration::ZERO;
+        for (number, voice) in self.voices.iter().enumerate() {
+            longest = longest.max(length_of(voice)?);
+            let room = format!("listen-{round}-{number}");
+            let recording = self.recording(voice, target, round);
+            let ear = MediaOptions {
+                sink: Some(FileKind::Wav.create(&recording)?),
+                ..MediaOptions::default()
+            };
+            clients.push(Client::join(target, &room, "ear", ear).await?);
+            let mouth = MediaOptions {
+                source: Some(pcm::open(voice)?),
+                voice: VoiceSettings {
+                    bitrate_bps: self.bitrate,
+                    fec: false,
+                },
+                ..MediaOptions::default()
+            };
+            clients.push(Client::join(target, &room, "mouth", mouth).await?);
+            recordings.push(recording);
+        }
+        tokio::time::sleep(longest + ON_ITS_WAY).await;
+        for client in clients {
+            client.leave(target).await?;
+        }
+        Ok(recordings)
+    }
+
+    fn recording(&self, voice: &Path, target: &Target, round: u32) -> PathBuf {
+        let stem = voice.file_stem().unwrap_or_default().to_string_lossy();
+        let through = target.name().replace(|it: char| !it.is_alphanumeric(), "-");
+        self.into.join(format!("{stem}.{through}.{round}.wav"))
+    }
+
+    fn options(&self) -> TargetOptions {
+        TargetOptions {
+            profile: self.profile,
+            prebuffer: self.prebuffer,
+            server_args: self.server_args.clone(),
+            ..TargetOptions::default()
+        }
+    }
+
+    fn report(&self, rows: Vec<Vec<String>>) -> Report {
+        let profile = self.profile.unwrap_or_default();
+        Report {
+            title: "Voices through servers".to_owned(),
+            notes: vec![format!(
+                "{} bit/s sent, profile {profile}, one talker and one listener in each room.",
+                self.bitrate
+            )],
+            values: vec![("recordings".to_owned(), rows.len() as f64)],
+            tables: vec![Table {
+                title: "Recordings".to_owned(),
+                columns: ["target", "file"].map(str::to_owned).into(),
+                rows,
+            }],
+            ..Report::default()
+        }
+    }
+}
+
+/// A client in a target's room.
+struct Client {
+    media: Media,
+    connection: Connection,
+    seat: Seat,
+}
+
+impl Client {
+    /// Joins and waits until media can flow.
+    async fn join(
+        target: &Target,
+        room: &str,
+        name: &str,
+        media: MediaOptions,
+    ) -> Result<Client, ListenError> {
+        let failed = |source| ListenError::Connection {
+            target: target.name().to_owned(),
+            source,
+        };
+        let media = Media::start(media)?;
+        let offered = Connection::offer(media.sockets().clone(), Reach::From(target.local_ip()));
+        let (connection, offer) = offered.await.map_err(failed)?;
+        let (answer, seat) = target.join(room, name, &offer).await?;
+        connection.accept(answer).await.map_err(failed)?;
+        connection.up().await.map_err(failed)?;
+        Ok(Client {
+            media,
+            connection,
+            seat,
+        })
+    }
+
+    async fn leave(self, target: &Target) -> Result<(), ListenError> {
+        self.connection.close().await;
+        target.leave(self.seat).await;
+        Ok(self.media.finish().await?)
+    }
+}
+
+/// How long a voice talks.
+fn length_of(voice: &Path) -> Result<Duration, PcmError> {
+    let mut source = pcm::open(voice)?;
+    let (mut samples, mut pcm) = (0usize, [0.0; 4_800]);
+    while let got @ 1.. = source.read(&mut pcm)? {
+        samples += got;
+    }
+    Ok(Duration::from_secs_f64(
+        samples as f64 / f64::from(SAMPLE_RATE_HZ),
+    ))
+}
+
+/// From the last word's sample to its sound, through any server.
+const ON_ITS_WAY: Duration = Duration::from_millis(1_500);
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        listen: ListenArgs,
+    }
+
+    #[test]
+    fn something_must_be_said() {
+        assert!(Line::try_parse_from(["listen"]).is_err());
+        let line = Line::try_parse_from(["listen", "a.wav", "b.wav", "--target", "janus"]);
+        let args = line.expect("two voices").listen;
+        assert_eq!(args.voices.len(), 2);
+        assert_eq!(args.bitrate, 48_000);
+    }
+
+    #[test]
+    fn a_voice_s_length_is_that_of_its_sound() {
+        let voice = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/voices/human-it-male.wav");
+        let length = length_of(&voice).expect("it can be played");
+        assert!(length > Duration::from_secs(5), "{length:?}");
+        assert!(length_of(Path::new("none.wav")).is_err());
+    }
+}

@@ -1,0 +1,393 @@
+//! The rooms' floors at work: requests in, permits to the mixer and messages to the participants out.
+//!
+//! A request is answered at once, on the thread it came on. What the mixer saw of each participant is read from its
+//! telemetry, every 20 ms: events may be dropped, and a floor must not hang on one.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use mixer::ParticipantId;
+use mixer::command::Telemetry;
+use mixer::permit::Permit;
+use mixer::tone::Tone;
+use serde_json::Value;
+
+use super::figures::{Family, Kind, Sample};
+use super::mixing::Mixing;
+use super::registry::Room;
+use super::{CommandError, Conference, State, UnknownSession, refusal};
+use crate::control::{Event, FloorCommand, FloorStanding, PublicId, RoomName};
+use crate::floor::{Action, Answer, Request, RevokeCause};
+
+/// How often the floors look at their timers and at what the mixer saw.
+const ROUND: Duration = Duration::from_millis(20);
+
+/// Rounds between two looks at those who neither hold a floor nor take one by talking: they can only be told that they
+/// talk to nobody, which needs no hurry.
+const ROUNDS_PER_LOOK: u32 = 5;
+
+/// When the floors were looked at.
+#[derive(Debug)]
+pub(super) struct Rounds {
+    last: Instant,
+    count: u32,
+}
+
+/// What happened to the floors since the start.
+#[derive(Debug, Default)]
+pub(super) struct FloorCounts {
+    pub(super) granted: AtomicU64,
+    pub(super) queued: AtomicU64,
+    pub(super) denied: AtomicU64,
+    pub(super) revoked: [AtomicU64; RevokeCause::ALL.len()],
+}
+
+/// What a participant had sent when that was last looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Sent {
+    packets: u64,
+    voiced: u64,
+}
+
+impl Conference {
+    /// Asks for the floor of the session's room.
+    ///
+    /// # Errors
+    /// [`UnknownSession`], the same for a session that never was and one that is over.
+    pub fn floor_request(&self, session: &str, request: Request) -> Result<Answer, UnknownSession> {
+        self.at_floor(session, |conference, mixing, room, id, now| {
+            conference.ask(mixing, room, id, request, now)
+        })
+    }
+
+    /// Lets go of the floor, or waits for it no longer. Who does neither has done so already.
+    ///
+    /// # Errors
+    /// [`UnknownSession`].
+    pub fn floor_release(&self, session: &str) -> Result<(), UnknownSession> {
+        self.at_floor(session, |_, _, room, id, now| room.floor.release(id, now))
+    }
+
+    /// Where the session stands with the floor.
+    ///
+    /// # Errors
+    /// [`UnknownSession`].
+    pub fn floor_standing(&self, session: &str) -> Result<FloorStanding, UnknownSession> {
+        self.at_floor(session, |_, _, room, id, now| {
+            room.floor.standing(id, now).into()
+        })
+    }
+
+    fn at_floor<T>(
+        &self,
+        session: &str,
+        act: impl FnOnce(&Conference, &mut Mixing, &mut Room, ParticipantId, Instant) -> T,
+    ) -> Result<T, UnknownSession> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let id = state.registry.of_session(session).ok_or(UnknownSession)?;
+        let name = state.registry.place(id).cloned().ok_or(UnknownSession)?;
+        let State {
+            registry, mixing, ..
+        } = &mut *state;
+        let room = registry.rooms.get_mut(&name).ok_or(UnknownSession)?;
+        let outcome = act(self, mixing, room, id, now);
+        self.enact(mixing, &name, room);
+        Ok(outcome)
+    }
+
+    /// Carries out a command. What follows from it is still to be [enacted](Conference::enact), so that the one who
+    /// waits for the answer gets it first.
+    ///
+    /// # Errors
+    /// The refusal, for the sender.
+    pub(super) fn command_floor(
+        &self,
+        state: &mut State,
+        from: ParticipantId,
+        command: FloorCommand,
+        order_id: Option<Value>,
+        now: Instant,
+    ) -> Result<Option<Event>, Event> {
+        let State {
+            registry, mixing, ..
+        } = state;
+        let Some(room) = registry.room_with(from) else {
+            return Err(refusal(&CommandError::UnknownSession, order_id));
+        };
+        match command {
+            FloorCommand::Request(request) => {
+                let answer = self.ask(mixing, room, from, request, now);
+                Ok(Some(told(answer, order_id)))
+            }
+            FloorCommand::Position => {
+                let position = room.floor.position(from);
+                Ok(Some(Event::floor_queued(position, order_id)))
+            }
+            FloorCommand::Release => {
+                room.floor.release(from, now);
+                Ok(order_id.map(|id| Event::Ok { id }))
+            }
+            FloorCommand::Grant(to) => match room.floor.grant(from, to.0, now) {
+                Ok(()) => Ok(order_id.map(|id| Event::Ok { id })),
+                Err(error) => Err(refusal(&error.into(), order_id)),
+            },
+        }
+    }
+
+    fn ask(
+        &self,
+        mixing: &mut Mixing,
+        room: &mut Room,
+        from: ParticipantId,
+        request: Request,
+        now: Instant,
+    ) -> Answer {
+        let answer = room.floor.request(from, request, now);
+        let counts = &self.inner.counts.floor;
+        let (count, tone) = match answer {
+            Answer::Granted(_) => (&counts.granted, Some(Tone::Grant)),
+            Answer::Queued(_) => (&counts.queued, None),
+            Answer::Denied(_) => (&counts.denied, Some(Tone::Deny)),
+        };
+        count.fetch_add(1, Relaxed);
+        if let Some(tone) = tone {
+            play(mixing, room, from, tone);
+        }
+        answer
+    }
+
+    /// Does what a room's floor wants done.
+    pub(super) fn enact(&self, mixing: &mut Mixing, name: &RoomName, room: &mut Room) {
+        for action in room.floor.take_actions() {
+            match action {
+                Action::Permit(id, permit) => {
+                    if let Some(member) = room.member(id) {
+                        member.shared.settings.set_permit(permit);
+                        // Its words may all have come before; and whoever waits for their end waits for a tick.
+                        if matches!(permit, Permit::Held | Permit::Draining) {
+                            mixing.attend(id);
+                        }
+                    }
+                }
+                Action::Permits => {
+                    for member in &room.members {
+                        let permit = room.floor.permit(member.id);
+                        member.shared.settings.set_permit(permit);
+                    }
+                }
+                Action::Granted(id, grant) => {
+                    play(mixing, room, id, Tone::Grant);
+                    self.tell_one(room, id, &Event::floor_granted(grant, None));
+                }
+                Action::Denied(id, denial) => {
+                    play(mixing, room, id, Tone::Deny);
+                    self.tell_one(room, id, &Event::floor_denied(denial, None));
+                }
+                Action::Unpermitted(id) => {
+                    let cause = RevokeCause::NoPermissionToSend;
+                    self.count_revoke(cause);
+                    play(mixing, room, id, Tone::Deny);
+                    let event = Event::floor_revoked(name.clone(), id, None, cause, Duration::ZERO);
+                    self.tell_one(room, id, &event);
+                }
+                Action::Inactive => {
+                    tracing::debug!(room = %name, "nobody has taken the floor for a while");
+                }
+                Action::Revoked { participant, .. } => {
+                    play(mixing, room, participant, Tone::End);
+                    self.announce(name, room, action);
+                }
+                Action::Taken { .. }
+                | Action::Released { .. }
+                | Action::Idle { .. }
+                | Action::QueueChanged => self.announce(name, room, action),
+            }
+        }
+    }
+
+    /// Tells the room.
+    fn announce(&self, name: &RoomName, room: &Room, action: Action) {
+        let name = name.clone();
+        let event = match action {
+            Action::Taken {
+                participant,
+                grant,
+                may_request,
+            } => Event::floor_taken(
+                name,
+                room.name_of(participant),
+                participant,
+                grant,
+                may_request,
+            ),
+            Action::Released { participant, burst } => Event::FloorReleased {
+                room: name,
+                burst,
+                participant: PublicId(participant),
+            },
+            Action::Idle { n } => Event::FloorIdle { room: name, n },
+            Action::Revoked {
+                participant,
+                burst,
+                cause,
+                grace,
+            } => {
+                self.count_revoke(cause);
+                Event::floor_revoked(name, participant, Some(burst), cause, grace)
+            }
+            Action::QueueChanged => Event::FloorQueue {
+                room: name,
+                queue: room.floor.queue().map(PublicId).collect(),
+            },
+            _ => return,
+        };
+        self.tell(room, &event);
+    }
+
+    /// Tells one participant, if its data channel is open.
+    fn tell_one(&self, room: &Room, id: ParticipantId, event: &Event) {
+        if room.member(id).is_some_and(|member| member.channel) {
+            let text: Arc<str> = event.to_json().into();
+            self.inner.rtc.send_text(vec![id], text);
+        }
+    }
+
+    fn count_revoke(&self, cause: RevokeCause) {
+        let place = RevokeCause::ALL.iter().position(|it| *it == cause);
+        if let Some(place) = place {
+            self.inner.counts.floor.revoked[place].fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Shows every floor what the mixer saw and what time it is, if a round is over.
+    pub(super) fn attend(&self, state: &mut State, now: Instant) {
+        let State {
+            registry,
+            mixing,
+            rounds,
+            ..
+        } = state;
+        let Some(look) = rounds.next(now) else {
+            return;
+        };
+        for (name, room) in &mut registry.rooms {
+            if room.config.floor.mode.has_floor() {
+                room.attend(look, now);
+                self.enact(mixing, name, room);
+            }
+        }
+    }
+}
+
+impl FloorCounts {
+    pub(super) fn families(&self) -> [Family; 2] {
+        let outcomes = [
+            ("granted", &self.granted),
+            ("queued", &self.queued),
+            ("denied", &self.denied),
+        ];
+        let outcome = |(word, count): (&str, &AtomicU64)| {
+            Sample::of("outcome", word, count.load(Relaxed) as f64)
+        };
+        let revoke = |(cause, count): (&RevokeCause, &AtomicU64)| {
+            Sample::of("cause", cause.reason(), count.load(Relaxed) as f64)
+        };
+        [
+            Family {
+                name: "mixminus_floor_requests_total",
+                help: "Requests for a floor, by what they came to at once.",
+                kind: Kind::Counter,
+                samples: outcomes.into_iter().map(outcome).collect(),
+            },
+            Family {
+                name: "mixminus_floor_revokes_total",
+                help: "Floors taken back, and talkers told that they have none, by cause.",
+                kind: Kind::Counter,
+                samples: RevokeCause::ALL
+                    .iter()
+                    .zip(&self.revoked)
+                    .map(revoke)
+                    .collect(),
+            },
+        ]
+    }
+}
+
+impl Rounds {
+    pub(super) fn new(now: Instant) -> Rounds {
+        Rounds {
+            last: now,
+            count: 0,
+        }
+    }
+
+    /// Whether a round is over, and then whether everybody is to be looked at.
+    fn next(&mut self, now: Instant) -> Option<bool> {
+        if now.saturating_duration_since(self.last) < ROUND {
+            return None;
+        }
+        self.last = now;
+        self.count = self.count.wrapping_add(1);
+        Some(self.count.is_multiple_of(ROUNDS_PER_LOOK))
+    }
+}
+
+impl Sent {
+    fn of(telemetry: &Telemetry) -> Sent {
+        Sent {
+            packets: telemetry.received_total.load(Relaxed),
+            voiced: telemetry.voiced_total.load(Relaxed),
+        }
+    }
+}
+
+impl Room {
+    /// Tells the floor who sent, who has been heard to the end, and the time.
+    ///
+    /// - `look`: at everybody, and not only at those who hold it.
+    fn attend(&mut self, look: bool, now: Instant) {
+        let look = look || self.config.floor.implicit;
+        let holders: Vec<ParticipantId> =
+            self.floor.holders(now).map(|it| it.participant).collect();
+        let draining: Vec<ParticipantId> = self.floor.draining().collect();
+        if look || !holders.is_empty() {
+            for member in &mut self.members {
+                let telemetry = &member.shared.telemetry;
+                if look || holders.contains(&member.id) {
+                    let sent = Sent::of(telemetry);
+                    let before = std::mem::replace(&mut member.sent, sent);
+                    if sent.packets != before.packets {
+                        let voiced = sent.voiced != before.voiced;
+                        self.floor.media(member.id, voiced, now);
+                    }
+                }
+                if draining.contains(&member.id) && telemetry.permit() == Permit::Closed {
+                    self.floor.drained(member.id, now);
+                }
+            }
+        }
+        self.floor.tick(now);
+    }
+}
+
+/// Plays a tone to one participant, if its room is set so.
+fn play(mixing: &mut Mixing, room: &Room, id: ParticipantId, tone: Tone) {
+    if room.config.floor_tones
+        && let Some(member) = room.member(id)
+    {
+        member.shared.settings.play(tone);
+        mixing.attend(id);
+    }
+}
+
+/// An answer as the asker reads it.
+fn told(answer: Answer, id: Option<Value>) -> Event {
+    match answer {
+        Answer::Granted(grant) => Event::floor_granted(grant, id),
+        Answer::Queued(position) => Event::floor_queued(position, id),
+        Answer::Denied(denial) => Event::floor_denied(denial, id),
+    }
+}

@@ -1,0 +1,506 @@
+//! What holds for any sequence of requests, releases, timeouts, losses, leaves and changes of mode.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A floor that is looked at after every input.
+struct Watched {
+    floor: Floor,
+    now: Instant,
+    /// Who was told that he waits, and not yet how that ended.
+    waiting: BTreeSet<ParticipantId>,
+    /// Bursts that go on.
+    bursts: BTreeMap<u32, Burst>,
+    /// When each place in the queue was taken, counted; with what it was taken.
+    places: BTreeMap<ParticipantId, (Precedence, bool, u64)>,
+    count: u64,
+}
+
+/// What a burst is known to be from outside.
+#[derive(Debug, Clone, Copy)]
+struct Burst {
+    by: ParticipantId,
+    precedence: Precedence,
+    /// The grant, or the last packet.
+    heard: Instant,
+    began: Option<Instant>,
+    ending: Option<Instant>,
+    draining: bool,
+}
+
+const STEP: Duration = Duration::from_millis(20);
+
+impl Watched {
+    fn new(mode: Mode) -> Watched {
+        let settings = Settings {
+            mode,
+            talk_limit: Some(Duration::from_secs(10)),
+            queue_limit: 4,
+            ..Settings::default()
+        };
+        Watched {
+            floor: Floor::new(settings),
+            now: Instant::now(),
+            waiting: BTreeSet::new(),
+            bursts: BTreeMap::new(),
+            places: BTreeMap::new(),
+            count: 0,
+        }
+    }
+
+    fn join(&mut self, id: ParticipantId, talks: bool, priority: u8) {
+        if !self.floor.users.contains_key(&id) {
+            self.floor.join(id, talks, priority);
+        }
+        self.look();
+    }
+
+    fn leave(&mut self, id: ParticipantId) {
+        self.waiting.remove(&id);
+        self.floor.leave(id, self.now);
+        self.look();
+    }
+
+    fn request(&mut self, id: ParticipantId, request: Request) -> Answer {
+        let waited = self.floor.queue.contains(id);
+        let answer = self.floor.request(id, request, self.now);
+        match answer {
+            Answer::Queued(position) => {
+                assert_eq!(self.floor.position(id), position);
+                self.waiting.insert(id);
+            }
+            Answer::Granted(grant) => {
+                self.waiting.remove(&id);
+                let held = self.floor.standing(id, self.now) == Standing::Granted(grant);
+                assert!(held || grant.burst == 0);
+            }
+            Answer::Denied(_) => {
+                assert!(!waited, "a place in the queue is kept");
+            }
+        }
+        self.look();
+        answer
+    }
+
+    fn release(&mut self, id: ParticipantId) {
+        self.waiting.remove(&id);
+        self.floor.release(id, self.now);
+        let standing = self.floor.standing(id, self.now);
+        assert_eq!(standing, Standing::None);
+        self.look();
+    }
+
+    fn grant(&mut self, by: ParticipantId, to: ParticipantId) {
+        // Whether it can be is for the floor to say.
+        let _ = self.floor.grant(by, to, self.now);
+        self.look();
+    }
+
+    fn media(&mut self, id: ParticipantId, voiced: bool) {
+        for burst in self.bursts.values_mut().filter(|burst| burst.by == id) {
+            burst.heard = self.now;
+            burst.began.get_or_insert(self.now);
+        }
+        self.floor.media(id, voiced, self.now);
+        // One who talks may wait without having been told: he has not asked.
+        if self.floor.settings.implicit && self.floor.queue.contains(id) {
+            self.waiting.insert(id);
+        }
+        self.look();
+    }
+
+    fn drained(&mut self, id: ParticipantId) {
+        self.floor.drained(id, self.now);
+        self.look();
+    }
+
+    fn set(&mut self, mode: Mode, implicit: bool) {
+        let settings = Settings {
+            mode,
+            implicit,
+            ..*self.floor.settings()
+        };
+        self.floor.set(settings, self.now);
+        self.look();
+    }
+
+    fn step(&mut self) {
+        self.now += STEP;
+        self.floor.tick(self.now);
+        self.look();
+        let settings = *self.floor.settings();
+        for burst in self.bursts.values() {
+            let since = |at: Instant| self.now - at;
+            assert!(
+                burst.draining || since(burst.heard) < settings.end_of_media,
+                "nobody is kept waiting by one who sends nothing: {burst:?}"
+            );
+            let limit = settings.talk_limit.expect("it is set");
+            let over = burst.began.is_some_and(|began| since(began) > limit);
+            assert!(!over || burst.ending.is_some(), "too long: {burst:?}");
+            let ended = burst.ending.is_some_and(|at| since(at) > settings.grace);
+            assert!(!ended, "past the grace: {burst:?}");
+        }
+    }
+
+    /// Everything that must be so at any time.
+    fn look(&mut self) {
+        let before: BTreeMap<u32, Precedence> = self
+            .bursts
+            .iter()
+            .map(|(number, burst)| (*number, burst.precedence))
+            .collect();
+        self.note_holders();
+        let actions = self.floor.take_actions();
+        for action in &actions {
+            self.hear(action, &before);
+        }
+        self.look_at_holders();
+        self.look_at_queue();
+        self.look_at_permits(&actions);
+    }
+
+    fn note_holders(&mut self) {
+        let now = self.now;
+        let mut bursts = BTreeMap::new();
+        for holder in &self.floor.holders {
+            let mut burst = self.bursts.get(&holder.burst).copied().unwrap_or(Burst {
+                by: holder.participant,
+                precedence: holder.precedence,
+                heard: now,
+                began: None,
+                ending: None,
+                draining: false,
+            });
+            burst.precedence = holder.precedence;
+            burst.draining = holder.is_draining();
+            if holder.is_taken() {
+                burst.ending = None;
+            } else {
+                burst.ending.get_or_insert(now);
+            }
+            bursts.insert(holder.burst, burst);
+        }
+        self.bursts = bursts;
+    }
+
+    fn hear(&mut self, action: &Action, before: &BTreeMap<u32, Precedence>) {
+        match *action {
+            Action::Granted(id, _) | Action::Denied(id, _) => {
+                self.waiting.remove(&id);
+            }
+            Action::Revoked {
+                burst,
+                cause: RevokeCause::MediaBurstPreempted,
+                ..
+            } if self.floor.settings.mode != Mode::CutIn => {
+                let beaten = before.get(&burst).copied().unwrap_or_default();
+                let waiting = self.floor.queue.iter().map(|it| it.precedence);
+                let holding = self.floor.holders.iter().map(|it| it.precedence);
+                let best = waiting.chain(holding).max();
+                assert!(best > Some(beaten), "pre-emption only upward");
+            }
+            _ => {}
+        }
+    }
+
+    fn look_at_holders(&self) {
+        let mode = self.floor.settings.mode;
+        let holders = &self.floor.holders;
+        assert!(holders.len() <= mode.size(), "{mode}: {holders:?}");
+        let who: BTreeSet<ParticipantId> = holders.iter().map(|it| it.participant).collect();
+        assert_eq!(who.len(), holders.len(), "nobody twice");
+        assert!(who.iter().all(|id| self.floor.users.contains_key(id)));
+        let free = holders.len() < mode.size();
+        let stuck = free && mode != Mode::Moderated && !self.floor.queue.is_empty();
+        assert!(!stuck, "nobody waits for a floor that is free");
+    }
+
+    fn look_at_queue(&mut self) {
+        let queue: BTreeSet<ParticipantId> = self.floor.queue().collect();
+        assert_eq!(queue.len(), self.floor.queue.len(), "nobody twice");
+        assert_eq!(queue, self.waiting, "every request is answered");
+        self.places.retain(|id, _| queue.contains(id));
+        for waiting in self.floor.queue.iter() {
+            let taken = (waiting.precedence, waiting.called);
+            let place = self.places.get(&waiting.participant);
+            if place.is_none_or(|place| (place.0, place.1) != taken) {
+                self.count += 1;
+                let place = (taken.0, taken.1, self.count);
+                self.places.insert(waiting.participant, place);
+            }
+        }
+        let places: Vec<_> = self
+            .floor
+            .queue()
+            .map(|id| self.places[&id])
+            .map(|(precedence, called, count)| (!called, std::cmp::Reverse(precedence), count))
+            .collect();
+        assert!(places.is_sorted(), "priority, then arrival: {places:?}");
+    }
+
+    fn look_at_permits(&self, actions: &[Action]) {
+        let everybody = actions.contains(&Action::Permits);
+        for (id, user) in &self.floor.users {
+            let permit = self.floor.permit(*id);
+            assert_eq!(user.permit, permit, "the mixer knows");
+            let open = self.floor.settings.mode == Mode::Open;
+            assert_eq!(permit == Permit::Free, open);
+            let last = actions.iter().rev().find_map(|action| match action {
+                Action::Permit(to, permit) if to == id => Some(*permit),
+                _ => None,
+            });
+            assert!(everybody || last.is_none_or(|last| last == permit));
+        }
+    }
+
+    /// Everybody falls silent: in the end nobody waits and nobody holds.
+    fn comes_to_rest(&mut self) {
+        if self.floor.settings.mode == Mode::Moderated {
+            self.set(Mode::Ptt, false);
+        }
+        let requests = self.floor.queue.len() + self.floor.holders.len();
+        // Each is at the longest granted, not used, and in no case revoked and drained besides.
+        for _ in 0..requests * 150 + 200 {
+            self.step();
+        }
+        assert!(self.floor.holders.is_empty(), "{:?}", self.floor.holders);
+        assert!(self.floor.queue.is_empty());
+        assert!(self.waiting.is_empty());
+    }
+}
+
+/// One thing that happens.
+#[derive(Debug, Clone)]
+enum Input {
+    Join(ParticipantId, bool, u8),
+    Leave(ParticipantId),
+    Request(ParticipantId, Request),
+    Release(ParticipantId),
+    /// Talks for so many ticks.
+    Talk(ParticipantId, u16),
+    Noise(ParticipantId),
+    Drained(ParticipantId),
+    Grant(ParticipantId, ParticipantId),
+    Set(Mode, bool),
+    /// Nobody sends anything for so many ticks.
+    Pass(u16),
+}
+
+impl Input {
+    fn put_into(self, watched: &mut Watched) {
+        match self {
+            Input::Join(id, talks, priority) => watched.join(id, talks, priority),
+            Input::Leave(id) => watched.leave(id),
+            Input::Request(id, request) => {
+                watched.request(id, request);
+            }
+            Input::Release(id) => watched.release(id),
+            Input::Talk(id, ticks) => {
+                for _ in 0..ticks {
+                    watched.media(id, true);
+                    watched.step();
+                }
+            }
+            Input::Noise(id) => watched.media(id, false),
+            Input::Drained(id) => watched.drained(id),
+            Input::Grant(by, to) => watched.grant(by, to),
+            Input::Set(mode, implicit) => watched.set(mode, implicit),
+            Input::Pass(ticks) => (0..ticks).for_each(|_| watched.step()),
+        }
+    }
+}
+
+fn anybody() -> impl Strategy<Value = ParticipantId> {
+    (0_u32..8).prop_map(ParticipantId)
+}
+
+fn any_mode() -> impl Strategy<Value = Mode> {
+    prop_oneof![
+        Just(Mode::Open),
+        Just(Mode::Ptt),
+        (1_u16..4).prop_map(Mode::Multi),
+        Just(Mode::CutIn),
+        Just(Mode::Broadcast),
+        Just(Mode::Moderated),
+    ]
+}
+
+fn any_request() -> impl Strategy<Value = Request> {
+    let tier = prop_oneof![
+        6 => Just(Tier::Normal),
+        1 => Just(Tier::Imminent),
+        1 => Just(Tier::Emergency),
+    ];
+    let priority = prop_oneof![Just(None), (0_u8..4).prop_map(Some)];
+    (priority, tier, prop::bool::weighted(0.8)).prop_map(|(priority, tier, queue)| Request {
+        priority,
+        tier,
+        queue,
+    })
+}
+
+fn any_input() -> impl Strategy<Value = Input> {
+    let ticks = prop_oneof![4 => 1_u16..20, 1 => 20_u16..700];
+    prop_oneof![
+        2 => (anybody(), prop::bool::weighted(0.9), 0_u8..4)
+            .prop_map(|(id, talks, priority)| Input::Join(id, talks, priority)),
+        1 => anybody().prop_map(Input::Leave),
+        8 => (anybody(), any_request()).prop_map(|(id, request)| Input::Request(id, request)),
+        4 => anybody().prop_map(Input::Release),
+        5 => (anybody(), ticks).prop_map(|(id, ticks)| Input::Talk(id, ticks)),
+        1 => anybody().prop_map(Input::Noise),
+        2 => anybody().prop_map(Input::Drained),
+        2 => (anybody(), anybody()).prop_map(|(by, to)| Input::Grant(by, to)),
+        1 => (any_mode(), any::<bool>()).prop_map(|(mode, implicit)| Input::Set(mode, implicit)),
+        2 => (1_u16..200).prop_map(Input::Pass),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_floor_keeps_its_promises_whatever_happens(
+        mode in any_mode(),
+        inputs in prop::collection::vec(any_input(), 1..80),
+    ) {
+        let mut watched = Watched::new(mode);
+        for id in 0..4 {
+            watched.join(ParticipantId(id), true, id as u8);
+        }
+        for input in inputs {
+            input.put_into(&mut watched);
+        }
+        watched.comes_to_rest();
+    }
+}
+
+/// Ten minutes of fifty rooms, in virtual time.
+#[test]
+fn fifty_busy_rooms_never_get_stuck() {
+    const MODES: [Mode; 6] = [
+        Mode::Ptt,
+        Mode::Multi(3),
+        Mode::CutIn,
+        Mode::Moderated,
+        Mode::Broadcast,
+        Mode::Open,
+    ];
+    let mut bursts = 0;
+    for number in 0..50 {
+        let mut dice = Dice(0x9e37_79b9_7f4a_7c15 ^ (number + 1));
+        let mut room = Busy::new(MODES[dice.of(2) as usize]);
+        for _ in 0..10 * 60 * 50 {
+            room.step(&mut dice, &MODES);
+        }
+        bursts += room.watched.floor.bursts;
+        room.watched.comes_to_rest();
+    }
+    // A floor that nobody takes is not stuck either: this is what shows that they do.
+    assert!(bursts > 50 * 100, "only {bursts} bursts");
+}
+
+/// A room of people who press keys, some of whom lose their connection or forget to let go.
+struct Busy {
+    watched: Watched,
+    people: Vec<Radio>,
+}
+
+#[derive(Default, Clone, Copy)]
+struct Radio {
+    here: bool,
+    /// Ticks the key is still held.
+    pressed: u32,
+    /// Nothing of what it sends arrives.
+    lost: bool,
+}
+
+impl Busy {
+    fn new(mode: Mode) -> Busy {
+        Busy {
+            watched: Watched::new(mode),
+            people: vec![Radio::default(); 8],
+        }
+    }
+
+    fn step(&mut self, dice: &mut Dice, modes: &[Mode]) {
+        for number in 0..self.people.len() {
+            self.live(number, dice);
+        }
+        if dice.of(3_000) == 0 {
+            let mode = modes[dice.of(modes.len() as u64) as usize];
+            self.watched.set(mode, dice.of(4) == 0);
+        }
+        let first = self.watched.floor.queue().next();
+        if let Some(to) = first.filter(|_| dice.of(20) == 0) {
+            self.watched.grant(ParticipantId(dice.of(8) as u32), to);
+        }
+        let draining: Vec<ParticipantId> = self.watched.floor.draining().collect();
+        for id in draining {
+            // Now and then the mixer says nothing.
+            if dice.of(10) > 0 {
+                self.watched.drained(id);
+            }
+        }
+        self.watched.step();
+    }
+
+    fn live(&mut self, number: usize, dice: &mut Dice) {
+        let id = ParticipantId(number as u32);
+        let radio = &mut self.people[number];
+        if !radio.here {
+            if dice.of(500) == 0 {
+                *radio = Radio {
+                    here: true,
+                    ..Radio::default()
+                };
+                self.watched.join(id, dice.of(20) > 0, dice.of(3) as u8);
+            }
+        } else if dice.of(5_000) == 0 {
+            radio.here = false;
+            self.watched.leave(id);
+        } else if radio.pressed == 0 && dice.of(300) == 0 {
+            // Mostly some seconds; now and then the key is jammed.
+            let most = if dice.of(20) == 0 { 1_500 } else { 200 };
+            radio.pressed = 1 + dice.of(most) as u32;
+            radio.lost = false;
+            self.watched.request(id, dice.request());
+        } else if radio.pressed > 0 {
+            radio.pressed -= 1;
+            radio.lost |= dice.of(1_000) == 0;
+            if !radio.lost {
+                self.watched.media(id, true);
+                if radio.pressed == 0 {
+                    self.watched.release(id);
+                }
+            }
+        }
+    }
+}
+
+/// Numbers that look random and are the same every time (xorshift).
+struct Dice(u64);
+
+impl Dice {
+    fn of(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+
+    fn request(&mut self) -> Request {
+        Request {
+            priority: None,
+            tier: match self.of(40) {
+                0 => Tier::Emergency,
+                1 => Tier::Imminent,
+                _ => Tier::Normal,
+            },
+            queue: self.of(5) > 0,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Requests that wait, the next one first.
+
+use mixer::ParticipantId;
+
+use super::{Asked, Position, Precedence};
+
+/// One request that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Waiting {
+    pub(super) participant: ParticipantId,
+    pub(super) precedence: Precedence,
+    /// Comes before everybody who was not called: a moderator gave it the floor, or it cut in.
+    pub(super) called: bool,
+    pub(super) asked: Asked,
+}
+
+/// Requests that wait: who was called, then by precedence, then by arrival.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiting: Vec<Waiting>,
+}
+
+impl Queue {
+    /// Lets a request wait, behind all that come before it or are its equal.
+    pub(super) fn insert(&mut self, new: Waiting) {
+        let key = |waiting: &Waiting| (waiting.called, waiting.precedence);
+        let at = self
+            .waiting
+            .partition_point(|waiting| key(waiting) >= key(&new));
+        self.waiting.insert(at, new);
+    }
+
+    /// Takes a request out.
+    pub(super) fn remove(&mut self, participant: ParticipantId) -> Option<Waiting> {
+        let at = self.find(participant)?;
+        Some(self.waiting.remove(at))
+    }
+
+    /// Makes a request more important; its arrival counts as it was only among its new equals.
+    pub(super) fn raise(&mut self, participant: ParticipantId, precedence: Precedence) {
+        let raised = self
+            .find(participant)
+            .is_some_and(|at| precedence > self.waiting[at].precedence);
+        if raised && let Some(waiting) = self.remove(participant) {
+            self.insert(Waiting {
+                precedence,
+                ..waiting
+            });
+        }
+    }
+
+    /// Puts a request before all that were not called.
+    pub(super) fn call(&mut self, participant: ParticipantId) {
+        if let Some(waiting) = self.remove(participant) {
+            self.insert(Waiting {
+                called: true,
+                ..waiting
+            });
+        }
+    }
+
+    pub(super) fn first(&self) -> Option<&Waiting> {
+        self.waiting.first()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Waiting> {
+        self.waiting.iter()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Where a participant stands, if it waits.
+    pub(super) fn position(&self, participant: ParticipantId) -> Option<Position> {
+        let at = self.find(participant)?;
+        Some(Position {
+            position: at + 1,
+            size: self.len(),
+        })
+    }
+
+    pub(super) fn contains(&self, participant: ParticipantId) -> bool {
+        self.find(participant).is_some()
+    }
+
+    fn find(&self, participant: ParticipantId) -> Option<usize> {
+        self.iter()
+            .position(|waiting| waiting.participant == participant)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::floor::Tier;
+
+    fn waiting(id: u32, priority: u8) -> Waiting {
+        Waiting {
+            participant: ParticipantId(id),
+            precedence: Precedence {
+                tier: Tier::Normal,
+                priority,
+            },
+            called: false,
+            asked: Asked::ByMessage,
+        }
+    }
+
+    fn order(queue: &Queue) -> Vec<u32> {
+        queue.iter().map(|it| it.participant.0).collect()
+    }
+
+    #[test]
+    fn the_order_is_called_then_priority_then_arrival() {
+        let mut queue = Queue::default();
+        for (id, priority) in [(1, 0), (2, 5), (3, 0), (4, 5)] {
+            queue.insert(waiting(id, priority));
+        }
+        assert_eq!(order(&queue), [2, 4, 1, 3]);
+        queue.call(ParticipantId(3));
+        assert_eq!(order(&queue), [3, 2, 4, 1]);
+        queue.raise(ParticipantId(1), waiting(1, 5).precedence);
+        assert_eq!(order(&queue), [3, 2, 4, 1]);
+        queue.raise(ParticipantId(1), waiting(1, 6).precedence);
+        assert_eq!(order(&queue), [3, 1, 2, 4]);
+        queue.raise(ParticipantId(1), waiting(1, 2).precedence);
+        let position = queue.position(ParticipantId(2)).expect("it waits");
+        assert_eq!((position.position, position.size), (3, 4));
+        assert!(queue.remove(ParticipantId(9)).is_none());
+    }
+}

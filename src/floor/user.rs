@@ -1,0 +1,90 @@
+//! One participant, as the floor sees it: the machine towards the floor participant (TS 24.380, 6.3.5). Of its states,
+//! 'U: permitted', 'U: pending Floor Revoke' and the two of 'U: not permitted' follow from the general machine; what is
+//! left to know here is 'U: not permitted but sends media' (6.3.5.7).
+
+use std::time::{Duration, Instant};
+
+use mixer::permit::Permit;
+
+/// Somebody in the room.
+#[derive(Debug)]
+pub(super) struct User {
+    /// Its number among all who ever came.
+    pub(super) arrival: u64,
+    /// It can send audio.
+    pub(super) talks: bool,
+    /// Most it may ask for.
+    pub(super) priority: u8,
+    /// What the mixer was told last.
+    pub(super) permit: Permit,
+    sending: Option<Sending>,
+}
+
+/// A burst without permission.
+#[derive(Debug, Clone, Copy)]
+struct Sending {
+    since: Instant,
+    last: Instant,
+    told: bool,
+}
+
+impl User {
+    pub(super) fn new(arrival: u64, talks: bool, priority: u8, permit: Permit) -> User {
+        User {
+            arrival,
+            talks,
+            priority,
+            permit,
+            sending: None,
+        }
+    }
+
+    /// It may send, or does not any more.
+    pub(super) fn is_in_order(&mut self) {
+        self.sending = None;
+    }
+
+    /// A sound came from it that nobody hears; whether it is to be told so, once in each burst.
+    pub(super) fn sends_unpermitted(&mut self, now: Instant) -> bool {
+        let between = |since: Instant, until: Instant| until.saturating_duration_since(since);
+        let goes_on = self
+            .sending
+            .filter(|sending| between(sending.last, now) < PAUSE);
+        let mut sending = goes_on.unwrap_or(Sending {
+            since: now,
+            last: now,
+            told: false,
+        });
+        sending.last = now;
+        let tell = !sending.told && between(sending.since, now) >= PATIENCE;
+        sending.told |= tell;
+        self.sending = Some(sending);
+        tell
+    }
+}
+
+/// Silence that ends a burst: longer than between two words, and than between two refreshes of DTX.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Sound for so long is no mistake of timing: a request may be 300 ms behind its first word, and a burst may end some
+/// packets after its release.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_complained_of_once() {
+        let mut user = User::new(0, true, 0, Permit::Closed);
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let told = |user: &mut User, range: std::ops::Range<u64>| {
+            let packets = range.step_by(20);
+            packets.filter(|ms| user.sends_unpermitted(at(*ms))).count()
+        };
+        assert_eq!(told(&mut user, 0..400), 0);
+        assert_eq!(told(&mut user, 400..5_000), 1);
+        assert_eq!(told(&mut user, 7_000..7_400), 0);
+        assert_eq!(told(&mut user, 7_400..9_000), 1);
+    }
+}

@@ -1,0 +1,121 @@
+//! `/v1/sessions/{session}/floor`: asking for the floor, letting go of it, and seeing where one stands, for clients that
+//! have nothing but HTTP.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use warp::http::{Method, StatusCode};
+use warp::reply::Response;
+
+use super::context::Context;
+use super::problem::Problem;
+use super::reply;
+use super::request::Request;
+use crate::control::{Fields, FloorStanding, PublicId, ms, read_request};
+use crate::floor::{Answer, Denial, DenyCause};
+
+/// The floor, as one session sees it.
+pub(super) async fn one(
+    context: Arc<Context>,
+    session: String,
+    mut request: Request,
+) -> Result<Response, Problem> {
+    let conference = &context.conference;
+    match request.method {
+        Method::GET | Method::HEAD => {
+            let standing = conference.floor_standing(&session)?;
+            Ok(reply::json(StatusCode::OK, &standing))
+        }
+        Method::PUT => {
+            let mut fields = Fields::parse(&request.json().await?)?;
+            let asked = read_request(&mut fields)?;
+            fields.finish()?;
+            answered(conference.floor_request(&session, asked)?)
+        }
+        Method::DELETE => {
+            conference.floor_release(&session)?;
+            Ok(reply::empty(StatusCode::NO_CONTENT))
+        }
+        _ => Err(Problem::method_not_allowed(
+            "GET, HEAD, PUT, DELETE, OPTIONS",
+        )),
+    }
+}
+
+fn answered(answer: Answer) -> Result<Response, Problem> {
+    match answer {
+        Answer::Granted(grant) => Ok(reply::json(StatusCode::OK, &FloorStanding::from(grant))),
+        Answer::Queued(position) => Ok(reply::json(
+            StatusCode::ACCEPTED,
+            &FloorStanding::from(position),
+        )),
+        Answer::Denied(denial) => Err(denied(denial)),
+    }
+}
+
+fn denied(denial: Denial) -> Problem {
+    let mut problem = Problem::new(
+        StatusCode::CONFLICT,
+        "floor-denied",
+        "Floor denied",
+        sentence(denial.cause),
+    )
+    .with("cause", denial.cause.number())
+    .with("reason", denial.cause.reason());
+    if let Some(holder) = denial.holder {
+        problem = problem.with("holder", PublicId(holder).to_string());
+    }
+    if let Some(after) = denial.retry_after {
+        problem = problem.with("retry_after_ms", Value::from(ms(after)));
+    }
+    problem
+}
+
+/// What the one who asked can do about it.
+fn sentence(cause: DenyCause) -> &'static str {
+    match cause {
+        DenyCause::AnotherClientHasPermission => {
+            "Somebody else has the floor; ask with \"queue\": true to wait for it."
+        }
+        DenyCause::InternalError => "The server failed on this request; the fault is not yours.",
+        DenyCause::OnlyOneParticipant => "Nobody else is in the room to listen.",
+        DenyCause::RetryAfterNotExpired => {
+            "The floor was revoked; ask again when the grace is over."
+        }
+        DenyCause::ReceiveOnly => "In this room and with this offer the session can only listen.",
+        DenyCause::NoResources => "The server has no capacity for another talker; try again.",
+        DenyCause::QueueFull => "As many wait for the floor as may; try again later.",
+        DenyCause::Other => {
+            "The floor is given by a moderator; ask with \"queue\": true to be seen."
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mixer::ParticipantId;
+
+    use super::*;
+
+    #[test]
+    fn a_denial_says_who_talks_and_when_to_ask_again() {
+        let problem = denied(Denial {
+            cause: DenyCause::RetryAfterNotExpired,
+            holder: Some(ParticipantId(7)),
+            retry_after: Some(Duration::from_millis(1_500)),
+        });
+        let expected = Problem::new(
+            StatusCode::CONFLICT,
+            "floor-denied",
+            "Floor denied",
+            "The floor was revoked; ask again when the grace is over.",
+        )
+        .with("cause", 4)
+        .with("reason", "retry-after has not expired")
+        .with("holder", "00000007")
+        .with("retry_after_ms", 1_500);
+        assert_eq!(problem, expected);
+    }
+}

@@ -1,0 +1,385 @@
+//! The floor, with clients that send and hear: one talks at a time, and nobody who cannot go on keeps it.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
+
+mod common {
+    pub mod measure;
+    pub mod process;
+    pub mod sound;
+    pub mod stand;
+}
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use common::measure::said_db;
+use common::process::Process;
+use common::sound::{Heard, RATE, TONES_HZ, Tone, scratch, write_tone};
+use common::stand::{Stand, Told, url};
+use mixminus::join::client::Client;
+use mixminus::join::media::MediaOptions;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// Longer than anything takes that takes no time.
+const SOON: Duration = Duration::from_secs(5);
+
+/// As loud as somebody who is heard at least is; a tone is played at -12 dBFS.
+const HEARD_DB: f64 = -20.0;
+
+/// As loud as somebody who is not heard at most is: 60 dB under a tone.
+const UNHEARD_DB: f64 = -72.0;
+
+/// Somebody whose microphone is always on: what is heard of him is for the server to say.
+struct Radio {
+    client: Client,
+    told: Told,
+    hz: f64,
+}
+
+impl Radio {
+    async fn join(stand: &Stand, name: &str, hz: f64) -> Radio {
+        let media = MediaOptions {
+            source: Tone::boxed(hz),
+            ..MediaOptions::default()
+        };
+        let client = stand.join("channel", name, media).await;
+        let told = Told::to(&client);
+        let radio = Radio { client, told, hz };
+        // The channel is there when the first command passes.
+        let opened = async {
+            while !radio.say(json!({"command":"floor_position"})).await {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(SOON, opened).await.expect("the data channel opens");
+        radio.told.wait("floor_queued", 1, SOON).await;
+        radio
+    }
+
+    fn id(&self) -> String {
+        self.client.participant().expect("it is in")
+    }
+
+    async fn say(&self, command: Value) -> bool {
+        self.client.say(&command.to_string()).await
+    }
+
+    async fn press(&self) {
+        assert!(self.say(json!({"command":"floor_request"})).await);
+    }
+
+    async fn release(&self) {
+        assert!(self.say(json!({"command":"floor_release"})).await);
+    }
+}
+
+/// Somebody who only listens.
+struct Ear {
+    client: Client,
+    heard: Heard,
+}
+
+impl Ear {
+    async fn join(stand: &Stand) -> Ear {
+        let heard = Heard::default();
+        let media = MediaOptions {
+            sink: heard.sink(),
+            ..MediaOptions::default()
+        };
+        let client = stand.join("channel", "ear", media).await;
+        Ear { client, heard }
+    }
+
+    /// How loud each of these is from now on, for as long.
+    async fn listen(&self, radios: &[&Radio], time: Duration) -> Vec<f64> {
+        let from = self.heard.pcm().len();
+        sleep(time).await;
+        let pcm = self.heard.pcm();
+        // What is not even sent is silence.
+        let mut new = pcm[from..].to_vec();
+        new.resize(new.len().max(RATE / 5), 0.0);
+        radios.iter().map(|it| said_db(&new, it.hz)).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_who_press_at_once_one_is_heard_and_the_other_knows_who_talks() {
+    let stand = Stand::start();
+    stand.configure("channel", &json!({"mode":"ptt"})).await;
+    let ear = Ear::join(&stand).await;
+    let ann = Radio::join(&stand, "Ann", TONES_HZ[0]).await;
+    let bo = Radio::join(&stand, "Bo", TONES_HZ[1]).await;
+    let both = [&ann, &bo];
+
+    // They have been sending all the while.
+    let levels = ear.listen(&both, Duration::from_millis(500)).await;
+    println!("nobody has the floor: {levels:.0?} dBFS");
+    assert!(levels.iter().all(|it| *it < UNHEARD_DB), "{levels:?}");
+
+    let press = json!({"command":"floor_request","queue":false});
+    tokio::join!(ann.say(press.clone()), bo.say(press));
+    let answered = async {
+        loop {
+            let granted = both.map(|it| it.told.of("floor_granted").len());
+            let denied = both.map(|it| it.told.of("floor_denied").len());
+            if granted.iter().chain(&denied).sum::<usize>() >= 2 {
+                return (granted, denied);
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let (granted, denied) = timeout(SOON, answered).await.expect("both are answered");
+    assert!(matches!(
+        (granted, denied),
+        ([1, 0], [0, 1]) | ([0, 1], [1, 0])
+    ));
+    let (winner, loser) = if granted[0] == 1 {
+        (&ann, &bo)
+    } else {
+        (&bo, &ann)
+    };
+    let denial = loser.told.wait("floor_denied", 1, SOON).await;
+    assert_eq!(
+        (&denial["cause"], &denial["holder"]),
+        (&json!(1), &json!(winner.id()))
+    );
+    let taken = loser.told.wait("floor_taken", 1, SOON).await;
+    assert_eq!(taken["participant"], json!(winner.id()));
+    sleep(Duration::from_millis(300)).await;
+    let levels = ear.listen(&[winner, loser], Duration::from_secs(2)).await;
+    println!("one has it: {levels:.0?} dBFS");
+    assert!(levels[0] > HEARD_DB && levels[1] < UNHEARD_DB, "{levels:?}");
+
+    // The other waits his turn, and is told when it comes.
+    loser.press().await;
+    let queued = loser.told.wait("floor_queued", 2, SOON).await;
+    assert_eq!(queued["position"], 1);
+    winner.release().await;
+    let granted = loser.told.wait("floor_granted", 1, SOON).await;
+    assert_eq!(granted["burst"], 2);
+    sleep(Duration::from_millis(300)).await;
+    let levels = ear.listen(&[loser, winner], Duration::from_secs(2)).await;
+    println!("the other has it: {levels:.0?} dBFS");
+    assert!(levels[0] > HEARD_DB && levels[1] < UNHEARD_DB, "{levels:?}");
+
+    // The mode changes while he talks: everybody is heard, then nobody but him.
+    stand.configure("channel", &json!({"mode":"open"})).await;
+    sleep(Duration::from_millis(300)).await;
+    let levels = ear.listen(&both, Duration::from_secs(2)).await;
+    println!("an open room: {levels:.0?} dBFS");
+    assert!(levels.iter().all(|it| *it > HEARD_DB), "{levels:?}");
+    stand.configure("channel", &json!({"mode":"ptt"})).await;
+    sleep(Duration::from_millis(300)).await;
+    let levels = ear.listen(&both, Duration::from_millis(500)).await;
+    assert!(levels.iter().all(|it| *it < UNHEARD_DB), "{levels:?}");
+
+    for client in [ear.client, ann.client, bo.client] {
+        client.leave().await.unwrap();
+    }
+    stand.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_talks_too_long_is_told_and_then_not_heard() {
+    let stand = Stand::start();
+    let settings = json!({"mode":"ptt","talk_limit_s":1,"grace_ms":500});
+    stand.configure("channel", &settings).await;
+    let ear = Ear::join(&stand).await;
+    let ann = Radio::join(&stand, "Ann", TONES_HZ[0]).await;
+    ann.press().await;
+    let granted = ann.told.wait("floor_granted", 1, SOON).await;
+    assert_eq!(granted["duration_ms"], 1_000);
+    let at = Instant::now();
+    let revoked = ann.told.wait("floor_revoked", 1, SOON).await;
+    println!("revoked after {:?}", at.elapsed());
+    assert!(at.elapsed() >= Duration::from_millis(900), "{revoked}");
+    assert_eq!(
+        (
+            &revoked["cause"],
+            &revoked["grace_ms"],
+            &revoked["participant"]
+        ),
+        (&json!(2), &json!(500), &json!(ann.id()))
+    );
+    ann.told.wait("floor_idle", 1, SOON).await;
+    println!("idle after {:?}", at.elapsed());
+    sleep(Duration::from_millis(200)).await;
+    let levels = ear.listen(&[&ann], Duration::from_millis(500)).await;
+    assert!(levels[0] < UNHEARD_DB, "{levels:?}");
+    // It goes on sending, and is told once that nobody hears it.
+    let unpermitted = ann.told.wait("floor_revoked", 2, SOON).await;
+    assert_eq!(
+        (&unpermitted["cause"], unpermitted.get("burst")),
+        (&json!(3), None)
+    );
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(ann.told.of("floor_revoked").len(), 2);
+    for client in [ear.client, ann.client] {
+        client.leave().await.unwrap();
+    }
+    stand.stop().await;
+}
+
+/// T1 as it is without a setting, and what a busy machine may add.
+const END_OF_MEDIA: Duration = Duration::from_secs(2);
+const SLACK: Duration = Duration::from_millis(300);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_talker_who_is_killed_frees_the_floor() {
+    let stand = Stand::start();
+    stand.configure("channel", &json!({"mode":"ptt"})).await;
+    let ear = Ear::join(&stand).await;
+    let tone = scratch("floor").join("tone.wav");
+    write_tone(&tone, TONES_HZ[0], 30);
+    let door = Door::open(stand.http()).await;
+    let mut talker = Process::join([
+        url(door.address, "channel"),
+        "--name=talker".to_owned(),
+        format!("--play={}", tone.display()),
+    ]);
+    let session = door.session().await;
+    let floor = format!("{session}/floor");
+    let heard = async {
+        loop {
+            let (status, _) = stand.send("PUT", &floor, &json!({})).await;
+            assert_eq!(status, 200);
+            let loud = said_db(&last(&ear.heard.pcm(), RATE / 5), TONES_HZ[0]);
+            if loud > HEARD_DB {
+                return;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), heard)
+        .await
+        .expect("the talker is heard");
+
+    talker.kill();
+    let at = Instant::now();
+    let held = || async {
+        let room = stand.room("channel").await;
+        !room["floor"]["holders"].as_array().unwrap().is_empty()
+    };
+    assert!(held().await, "it had the floor");
+    while held().await {
+        assert!(at.elapsed() < END_OF_MEDIA + SLACK, "the floor is stuck");
+        sleep(Duration::from_millis(10)).await;
+    }
+    println!("free {:?} after the kill", at.elapsed());
+    assert!(
+        stand.names("channel").await.contains(&"talker".to_owned()),
+        "it has not been missed yet"
+    );
+    ear.client.leave().await.unwrap();
+    stand.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_talking_is_asking_a_client_without_messages_is_heard() {
+    let stand = Stand::start();
+    let settings = json!({"mode":"ptt","implicit_floor":true});
+    stand.configure("channel", &settings).await;
+    let ear = Ear::join(&stand).await;
+    let ann = Radio::join(&stand, "Ann", TONES_HZ[0]).await;
+    let taken = ann.told.wait("floor_taken", 1, SOON).await;
+    assert_eq!(taken["participant"], json!(ann.id()));
+    let bo = Radio::join(&stand, "Bo", TONES_HZ[1]).await;
+    let levels = ear.listen(&[&ann, &bo], Duration::from_secs(1)).await;
+    println!("talking is asking: {levels:.0?} dBFS");
+    assert!(levels[0] > HEARD_DB && levels[1] < UNHEARD_DB, "{levels:?}");
+    // She leaves while she talks, and he is heard.
+    ann.client.leave().await.unwrap();
+    let taken = bo.told.wait("floor_taken", 1, SOON).await;
+    assert_eq!(taken["participant"], json!(bo.id()));
+    for client in [ear.client, bo.client] {
+        client.leave().await.unwrap();
+    }
+    stand.stop().await;
+}
+
+fn last(pcm: &[f32], count: usize) -> Vec<f32> {
+    let mut last = pcm[pcm.len().saturating_sub(count)..].to_vec();
+    last.resize(count, 0.0);
+    last
+}
+
+/// A way in through which a client's session is seen: it is nobody's to know but the client's.
+struct Door {
+    address: SocketAddr,
+    session: Arc<Mutex<Option<String>>>,
+    _passing: JoinSet<()>,
+}
+
+impl Door {
+    async fn open(server: SocketAddr) -> Door {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let session = Arc::new(Mutex::new(None));
+        let seen = session.clone();
+        let mut passing = JoinSet::new();
+        passing.spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut server = TcpStream::connect(server).await.unwrap();
+                let answer = pass_request(&mut client, &mut server).await;
+                if let Some(location) = location(&answer) {
+                    seen.lock().unwrap().replace(location);
+                }
+                if client.write_all(&answer).await.is_ok() {
+                    let _ = copy_bidirectional(&mut client, &mut server).await;
+                }
+            }
+        });
+        Door {
+            address,
+            session,
+            _passing: passing,
+        }
+    }
+
+    async fn session(&self) -> String {
+        let seen = async {
+            loop {
+                if let Some(session) = self.session.lock().unwrap().clone() {
+                    return session;
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), seen)
+            .await
+            .expect("it joins")
+    }
+}
+
+/// Passes bytes on until the server answers; the first of the answer, its head whole.
+async fn pass_request(client: &mut TcpStream, server: &mut TcpStream) -> Vec<u8> {
+    let (mut up, mut down) = ([0; 4_096], [0; 4_096]);
+    let mut answer = Vec::new();
+    while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+        tokio::select! {
+            read = client.read(&mut up) => match read {
+                Ok(1..) => server.write_all(&up[..read.unwrap()]).await.unwrap(),
+                _ => return answer,
+            },
+            read = server.read(&mut down) => match read {
+                Ok(1..) => answer.extend_from_slice(&down[..read.unwrap()]),
+                _ => return answer,
+            },
+        }
+    }
+    answer
+}
+
+fn location(answer: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(answer);
+    text.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case("location")
+            .then(|| value.trim().to_owned())
+    })
+}

@@ -1,0 +1,291 @@
+//! The floor over HTTP and over the room's WebSocket. No media flows here, so the rooms wait for it long.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Guest, House, JSON, Socket};
+
+const ROOM: &str = "/v1/rooms/hall";
+
+/// A room with a floor and two in it.
+async fn hall(house: &House, mode: &str) -> (Guest, Guest) {
+    let settings = json!({"mode":mode,"end_of_media_ms":60_000});
+    let made = house.ask("PUT", ROOM, JSON, settings.to_string()).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    (
+        house.join("hall", "Ann").await,
+        house.join("hall", "Bo").await,
+    )
+}
+
+async fn ask(house: &House, guest: &Guest, method: &str, body: &str) -> (u16, Value) {
+    let path = format!("{}/floor", guest.session);
+    let answer = house.ask(method, &path, JSON, body.to_owned()).await;
+    let json = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
+    (answer.status.as_u16(), json)
+}
+
+/// Sends a command of a guest; the answer to it.
+async fn command(socket: &mut Socket, guest: &Guest, mut command: Value) -> Value {
+    command["session"] = guest.secret().into();
+    command["id"] = 7.into();
+    socket.send(&command.to_string()).await;
+    loop {
+        let event = socket.event().await;
+        if event["id"] == 7 {
+            return event;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_simplest_client_asks_waits_and_lets_go_over_http() {
+    let house = House::open();
+    let (ann, bo) = hall(&house, "ptt").await;
+    assert_eq!(
+        ask(&house, &ann, "GET", "").await,
+        (200, json!({"state":"none"}))
+    );
+    let granted = json!({"state":"granted","burst":1,"duration_ms":30_000,"priority":0});
+    assert_eq!(ask(&house, &ann, "PUT", "").await, (200, granted.clone()));
+    assert_eq!(ask(&house, &ann, "PUT", "{}").await, (200, granted.clone()));
+    assert_eq!(ask(&house, &ann, "GET", "").await, (200, granted));
+
+    let (status, denied) = ask(&house, &bo, "PUT", r#"{"queue":false}"#).await;
+    assert_eq!(status, 409);
+    assert_eq!(
+        (&denied["cause"], &denied["reason"], &denied["holder"]),
+        (
+            &json!(1),
+            &json!("another client has permission"),
+            &json!(ann.id)
+        )
+    );
+    assert_eq!(denied["type"], "urn:mixminus:problem:floor-denied");
+    let queued = json!({"state":"queued","position":1,"size":1});
+    assert_eq!(ask(&house, &bo, "PUT", "").await, (202, queued.clone()));
+    assert_eq!(ask(&house, &bo, "GET", "").await, (200, queued));
+    let room = house.get(ROOM).await.json();
+    assert_eq!(room["mode"], "ptt");
+    assert_eq!(room["floor"]["holders"][0]["participant"], json!(ann.id));
+    assert_eq!(room["floor"]["holders"][0]["left_ms"], 30_000);
+    assert_eq!(room["floor"]["queue"], json!([bo.id]));
+    let line = &house.get("/v1/rooms").await.json()["rooms"][0];
+    assert_eq!(line["floor"]["queue"], json!([bo.id]));
+
+    let mut socket = house.watch("hall").await;
+    socket.event().await;
+    assert_eq!(ask(&house, &ann, "DELETE", "").await.0, 204);
+    let taken = socket.until("floor_taken").await;
+    let expected = json!({"event":"floor_taken","room":"hall","burst":2,"participant":bo.id,"name":"Bo","priority":0,"duration_ms":30_000,"may_request":true});
+    assert_eq!(taken, expected);
+    assert_eq!(
+        socket.event().await,
+        json!({"event":"floor_queue","room":"hall","queue":[]})
+    );
+    // Twice is as good as once.
+    assert_eq!(ask(&house, &bo, "DELETE", "").await.0, 204);
+    assert_eq!(ask(&house, &bo, "DELETE", "").await.0, 204);
+    let idle = socket.until("floor_idle").await;
+    assert_eq!(idle, json!({"event":"floor_idle","room":"hall","n":1}));
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_asked_is_refused_in_words() {
+    let house = House::open();
+    let (ann, _) = hall(&house, "ptt").await;
+    for bad in [
+        r#"{"priority":256}"#,
+        r#"{"tier":"panic"}"#,
+        r#"{"queue":1}"#,
+        "{",
+    ] {
+        let (status, problem) = ask(&house, &ann, "PUT", bad).await;
+        assert_eq!(status, 400, "{bad}");
+        assert!(problem["detail"].is_string(), "{problem}");
+    }
+    let (status, problem) = ask(&house, &ann, "POST", "").await;
+    assert_eq!((status, &problem["status"]), (405, &json!(405)));
+    for method in ["GET", "PUT", "DELETE"] {
+        let answer = house.ask(method, "/v1/sessions/none/floor", "", "").await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.problem().as_str()),
+            (404, "unknown-session")
+        );
+    }
+    let bad_mode = house
+        .ask("PATCH", ROOM, JSON, r#"{"mode":"multi:0"}"#)
+        .await;
+    assert_eq!(
+        bad_mode.json()["detail"],
+        "The field \"mode\" must be one of: open, ptt, multi:1 to multi:100, cut-in, broadcast, moderated."
+    );
+    let offer = crate::harness::OFFER;
+    let path = format!("{ROOM}/participants?priority=256");
+    let refused = house.ask("POST", &path, crate::harness::SDP, offer).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.problem().as_str()),
+        (400, "bad-request")
+    );
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_alone_talks_to_nobody() {
+    let house = House::open();
+    house.ask("PUT", ROOM, JSON, r#"{"mode":"ptt"}"#).await;
+    let ann = house.join("hall", "Ann").await;
+    let (status, denied) = ask(&house, &ann, "PUT", "").await;
+    assert_eq!((status, &denied["cause"]), (409, &json!(3)));
+    assert!(denied.get("holder").is_none());
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_over_the_websocket() {
+    let house = House::open();
+    let (ann, bo) = hall(&house, "ptt").await;
+    let mut socket = house.watch("hall").await;
+    let first = socket.event().await;
+    assert_eq!(first["room"]["floor"], json!({"holders":[],"queue":[]}));
+    let request = || json!({"command":"floor_request"});
+    let granted = command(&mut socket, &ann, request()).await;
+    assert_eq!(
+        granted,
+        json!({"event":"floor_granted","burst":1,"duration_ms":30_000,"priority":0,"id":7})
+    );
+    let queued = command(&mut socket, &bo, request()).await;
+    assert_eq!(
+        queued,
+        json!({"event":"floor_queued","position":1,"size":1,"id":7})
+    );
+    let where_am_i = json!({"command":"floor_position"});
+    assert_eq!(command(&mut socket, &bo, where_am_i.clone()).await, queued);
+    let released = command(&mut socket, &bo, json!({"command":"floor_release"})).await;
+    assert_eq!(released, json!({"event":"ok","id":7}));
+    let not_waiting = command(&mut socket, &bo, where_am_i).await;
+    assert_eq!(not_waiting["position"], 0);
+    let impatient = json!({"command":"floor_request","queue":false});
+    let denied = command(&mut socket, &bo, impatient).await;
+    assert_eq!(
+        denied,
+        json!({"event":"floor_denied","cause":1,"reason":"another client has permission","holder":ann.id,"id":7})
+    );
+    let grant = json!({"command":"floor_grant","participant":bo.id});
+    let refused = command(&mut socket, &ann, grant).await;
+    assert_eq!(
+        (&refused["event"], &refused["type"]),
+        (&json!("error"), &json!("not-moderated"))
+    );
+    // Who comes late is told who talks.
+    let mut late = house.watch("hall").await;
+    let first = late.event().await;
+    assert_eq!(
+        first["room"]["floor"]["holders"][0]["participant"],
+        json!(ann.id)
+    );
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_important_requests_pre_empt_as_far_as_the_join_allows() {
+    let house = House::open();
+    let settings = r#"{"mode":"ptt","grace_ms":100,"end_of_media_ms":60000}"#;
+    house.ask("PUT", ROOM, JSON, settings).await;
+    let ann = house.join("hall", "Ann").await;
+    let path = format!("{ROOM}/participants?name=Chief&priority=9");
+    let joined = house
+        .ask("POST", &path, crate::harness::SDP, crate::harness::OFFER)
+        .await;
+    let chief = Guest::of(&joined);
+    let mut socket = house.watch("hall").await;
+    socket.event().await;
+    let (status, _) = ask(&house, &ann, "PUT", r#"{"priority":200}"#).await;
+    assert_eq!(status, 200);
+    // Lowered below what it may.
+    let (status, _) = ask(&house, &chief, "PUT", r#"{"priority":0,"queue":false}"#).await;
+    assert_eq!(status, 409);
+    let (status, queued) = ask(&house, &chief, "PUT", "").await;
+    assert_eq!((status, &queued["position"]), (202, &json!(1)));
+    let revoked = socket.until("floor_revoked").await;
+    assert_eq!(
+        revoked,
+        json!({"event":"floor_revoked","room":"hall","burst":1,"participant":ann.id,"cause":4,"reason":"media burst pre-empted","grace_ms":100})
+    );
+    let taken = socket.until("floor_taken").await;
+    assert_eq!(
+        (&taken["participant"], &taken["priority"]),
+        (&json!(chief.id), &json!(9))
+    );
+    let metrics = house.get("/metrics").await.body;
+    for line in [
+        "mixminus_floor_requests_total{outcome=\"granted\"} 1",
+        "mixminus_floor_requests_total{outcome=\"queued\"} 1",
+        "mixminus_floor_requests_total{outcome=\"denied\"} 1",
+        "mixminus_floor_revokes_total{cause=\"media burst pre-empted\"} 1",
+    ] {
+        assert!(metrics.contains(line), "no {line} in {metrics}");
+    }
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_changes_its_mode_while_somebody_talks() {
+    let house = House::open();
+    let (ann, bo) = hall(&house, "moderated").await;
+    let (status, _) = ask(&house, &ann, "PUT", "").await;
+    assert_eq!(status, 202);
+    let mut socket = house.watch("hall").await;
+    socket.event().await;
+    let grant = json!({"command":"floor_grant","participant":ann.id});
+    let granted = command(&mut socket, &bo, grant).await;
+    assert_eq!(granted["event"], "ok");
+    let (_, standing) = ask(&house, &ann, "GET", "").await;
+    assert_eq!(standing["state"], "granted");
+    ask(&house, &bo, "PUT", "").await;
+
+    let set = async |mode: &str| {
+        let change = json!({ "mode": mode }).to_string();
+        assert_eq!(house.ask("PATCH", ROOM, JSON, change).await.status, 200);
+    };
+    set("multi:2").await;
+    let room = house.get(ROOM).await.json();
+    assert_eq!(room["floor"]["holders"].as_array().map(Vec::len), Some(2));
+    set("broadcast").await;
+    let room = house.get(ROOM).await.json();
+    assert_eq!(room["floor"]["holders"].as_array().map(Vec::len), Some(1));
+    let (status, denied) = ask(&house, &bo, "PUT", "").await;
+    assert_eq!((status, &denied["cause"]), (409, &json!(5)));
+    set("open").await;
+    let room = house.get(ROOM).await.json();
+    assert!(room.get("floor").is_none(), "{room}");
+    let (_, standing) = ask(&house, &ann, "GET", "").await;
+    assert_eq!(standing["state"], "none");
+    // Where everybody may talk, everybody who asks may.
+    let (status, granted) = ask(&house, &bo, "PUT", "").await;
+    assert_eq!((status, &granted["burst"]), (200, &json!(0)));
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_holder_who_leaves_or_sends_nothing_does_not_keep_the_floor() {
+    let house = House::open();
+    let settings = r#"{"mode":"ptt","end_of_media_ms":500}"#;
+    house.ask("PUT", ROOM, JSON, settings).await;
+    let ann = house.join("hall", "Ann").await;
+    let bo = house.join("hall", "Bo").await;
+    house.join("hall", "Cy").await;
+    let mut socket = house.watch("hall").await;
+    socket.event().await;
+    ask(&house, &ann, "PUT", "").await;
+    ask(&house, &bo, "PUT", "").await;
+    house.ask("DELETE", &ann.session, "", "").await;
+    socket.until("left").await;
+    let taken = socket.until("floor_taken").await;
+    assert_eq!(taken["participant"], json!(bo.id));
+    let idle = socket.until("floor_idle").await;
+    assert_eq!(idle["n"], 1);
+    let (_, standing) = ask(&house, &bo, "GET", "").await;
+    assert_eq!(standing, json!({"state":"none"}));
+    house.server.stop().await;
+}
