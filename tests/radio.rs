@@ -19,6 +19,10 @@ use common::measure::{level_db, line};
 use common::radio::{Radio, Served};
 use common::sound::{RATE, TONES_HZ, read, scratch, write, write_tone};
 use echo::Echo;
+use mixminus::join::client::{Client, ClientOptions};
+use mixminus::join::media::MediaOptions;
+use mixminus::join::radio::told::of_http;
+use mixminus::join::session::Room;
 use serde_json::{Value, json};
 
 /// A radio with a tone for a voice, recorded.
@@ -216,6 +220,42 @@ fn where_there_is_no_floor_the_key_only_opens_the_microphone() {
     let heard = read(&heard);
     assert!(line(&heard, TONES_HZ[0]).noise_db > -20.0);
     assert!(line(&heard, TONES_HZ[1]).noise_db < -60.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_gives_the_floor_to_whom_the_data_channel_does_not() {
+    let served = Served::start();
+    served.room("lobby", &json!({ "mode": "ptt", "queue_limit": 0 }));
+    let join = |name: &'static str| {
+        let options = ClientOptions {
+            room: Room::new(
+                served.url("lobby").parse().unwrap(),
+                Some(name),
+                None,
+                false,
+            )
+            .unwrap(),
+            reconnect: false,
+            ptime_ms: None,
+            bitrate_bps: None,
+        };
+        Client::join(options, MediaOptions::default())
+    };
+    let (ann, ben) = (join("ann").await.unwrap(), join("ben").await.unwrap());
+    let ask = async |client: &Client| client.controls().request_floor().await.unwrap().unwrap();
+    let granted = of_http(1, &ask(&ann).await);
+    assert_eq!(granted["event"], "floor_granted", "{granted}");
+    assert_eq!(of_http(2, &ask(&ann).await)["burst"], granted["burst"]);
+    let denied = of_http(3, &ask(&ben).await);
+    assert_eq!(denied["event"], "floor_denied", "{denied}");
+    assert_eq!(denied["holder"].as_str(), ann.participant().as_deref());
+    for _ in 0..2 {
+        let released = ann.controls().release_floor().await;
+        assert!(matches!(released, Some(Ok(()))), "{released:?}");
+    }
+    assert_eq!(of_http(4, &ask(&ben).await)["event"], "floor_granted");
+    ann.leave().await.unwrap();
+    ben.leave().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

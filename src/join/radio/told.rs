@@ -83,7 +83,8 @@ impl Told {
                 id,
                 reason: "refused",
             },
-            "floor_revoked" => Told::Revoked {
+            // Without a burst it is about what was sent before the request.
+            "floor_revoked" if message.burst.is_some() => Told::Revoked {
                 room: room()?,
                 who: message.participant?,
                 grace: Duration::from_millis(message.grace_ms.unwrap_or(0)),
@@ -116,6 +117,7 @@ struct Message {
     room: Option<Value>,
     #[serde(default, deserialize_with = "text")]
     participant: Option<String>,
+    burst: Option<u64>,
     grace_ms: Option<u64>,
 }
 
@@ -224,7 +226,7 @@ mod tests {
             "[]",
             "{}",
             r#"{"event":"joined","participant":{"id":"0000abcd"}}"#,
-            r#"{"event":"floor_revoked"}"#,
+            r#"{"event":"floor_revoked","room":"lobby","participant":"0000abcd","cause":3}"#,
             r#"{"event":"floor_idle","room":7}"#,
         ] {
             assert_eq!(Told::read(text), None, "{text}");
