@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
 mod common {
-    pub mod measure;
     pub mod channel;
+    pub mod measure;
     pub mod sound;
     pub mod stand;
     pub mod tools;
@@ -13,8 +13,8 @@ mod common {
 
 use std::time::Instant;
 
-use common::measure::{line, said_db};
 use common::channel::Channel;
+use common::measure::{line, said_db};
 use common::sound::{Heard, RATE, TONES_HZ, Tone, read, scratch, write_tone};
 use common::stand::{Stand, Told};
 use common::tools;

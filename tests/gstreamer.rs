@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
 mod common {
-    pub mod measure;
     pub mod channel;
+    pub mod measure;
     pub mod sound;
     pub mod stand;
     pub mod tools;
