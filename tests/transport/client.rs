@@ -1,5 +1,7 @@
 //! A client for the transport's tests: the same sans-I/O core, on the offering side, with a socket of its own.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -303,7 +305,9 @@ impl Client {
             }
         }
         let now = Instant::now();
-        while let Some((_, to, held)) = self.held.pop_front_if(|(due, ..)| *due <= now) {
+        while self.held.front().is_some_and(|(due, ..)| *due <= now)
+            && let Some((_, to, held)) = self.held.pop_front()
+        {
             let _ = self.socket.send_to(&held, to);
         }
         while let Some(datagram) = self.pc.poll_write() {
