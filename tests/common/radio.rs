@@ -25,7 +25,7 @@ impl Radio {
     /// With a server of its own.
     pub async fn start(room: &str) -> Radio {
         let stand = Stand::start();
-        stand.configure(room, json!({ "mode": "ptt" })).await;
+        stand.configure(room, &json!({ "mode": "ptt" })).await;
         let hears = Heard::default();
         let media = MediaOptions {
             sink: hears.sink(),

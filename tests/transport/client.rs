@@ -303,7 +303,9 @@ impl Client {
             }
         }
         let now = Instant::now();
-        while let Some((_, to, held)) = self.held.pop_front_if(|(due, ..)| *due <= now) {
+        while self.held.front().is_some_and(|(due, ..)| *due <= now)
+            && let Some((_, to, held)) = self.held.pop_front()
+        {
             let _ = self.socket.send_to(&held, to);
         }
         while let Some(datagram) = self.pc.poll_write() {
