@@ -69,6 +69,7 @@ impl Conference {
             self.link(&mut state, name, before.into_iter().collect())?;
             return Err(error);
         }
+        state.registry.note_floor(name, &config);
         let State {
             registry, mixing, ..
         } = &mut *state;
@@ -141,6 +142,7 @@ impl Conference {
         }
         let added = state.mixing.add_room(room.id, &config, room.capacity);
         added.map_err(|_| Overloaded::Link)?;
+        state.registry.note_floor(name, &config);
         Ok(state.registry.rooms.entry(name.clone()).or_insert(room))
     }
 
