@@ -43,6 +43,7 @@ fn listeners(count: u32, profile: Profile) -> Vec<Sending> {
     let (key, salt) = &key(profile);
     let listener = |ssrc| {
         let mut sending = Sending::new(SendConfig {
+            codec: mixer::codec::Codec::Opus,
             ssrc,
             payload_type: 111,
             levels_id: Some(2),
