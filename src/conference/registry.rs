@@ -1,7 +1,7 @@
 //! Who is where: rooms, their members and the secrets that name them. Plain state behind the conference's one lock; it
 //! knows neither threads nor links, so everything it does can be tested as it is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -28,6 +28,8 @@ const BACKLOG_EVENTS: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     pub(super) rooms: BTreeMap<RoomName, Room>,
+    /// Rooms with a floor, so that nobody has to look at all the others fifty times a second; and maybe some that had one.
+    pub(super) floors: BTreeSet<RoomName>,
     places: HashMap<ParticipantId, RoomName>,
     sessions: HashMap<String, ParticipantId>,
     /// Joins under way that hold a place in some room.
@@ -131,6 +133,13 @@ impl Registry {
             if id.0 != 0 && !self.places.contains_key(&id) {
                 return id;
             }
+        }
+    }
+
+    /// Keeps in mind that a room has a floor, if it does.
+    pub(super) fn note_floor(&mut self, name: &RoomName, config: &RoomConfig) {
+        if config.floor.mode.has_floor() {
+            self.floors.insert(name.clone());
         }
     }
 

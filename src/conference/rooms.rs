@@ -60,6 +60,7 @@ impl Conference {
             Configure::Merge => change.over(room.config),
         };
         self.reconfigure(&mut state, name, config)?;
+        state.registry.note_floor(name, &config);
         let State {
             registry, mixing, ..
         } = &mut *state;
@@ -70,7 +71,7 @@ impl Conference {
         room.permanent |= how == Configure::Put;
         let configured = room.state(name);
         let event = Event::Room {
-            room: configured.clone(),
+            room: Box::new(configured.clone()),
         };
         self.tell(room, &event);
         self.enact(mixing, name, room);
@@ -109,6 +110,7 @@ impl Conference {
         let room = state.registry.new_room(config, permanent);
         let added = state.mixing.add_room(room.id, &config, room.capacity);
         added.map_err(|_| Overloaded::Link)?;
+        state.registry.note_floor(name, &config);
         Ok(state.registry.rooms.entry(name.clone()).or_insert(room))
     }
 

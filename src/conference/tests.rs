@@ -1,6 +1,8 @@
 //! The conference over a real mixer and a real network thread: that a join which fails leaves nothing behind, whichever
 //! step it fails at.
 
+mod floor;
+
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 

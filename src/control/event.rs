@@ -55,8 +55,8 @@ impl LeaveReason {
 pub enum Event {
     /// The whole room: the first message on every connection, and again whenever the room is configured.
     Room {
-        /// The room as it is now.
-        room: RoomState,
+        /// The room as it is now; boxed, since no other event is nearly as large.
+        room: Box<RoomState>,
     },
     /// Somebody came.
     Joined {
