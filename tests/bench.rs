@@ -112,3 +112,35 @@ fn a_tick_is_timed_and_its_encodes_are_counted() {
     assert!(packets.is_some_and(|packets| *packets > 5.0), "{values:?}");
     assert!(value("p50_us").is_some_and(|us| *us > 0.0));
 }
+
+#[test]
+fn whoever_asks_for_the_floor_gets_it_or_is_counted() {
+    let values = bench(&["floor", "--requests=20", "--clients=3", "--pause=300"]);
+    println!("{values:#?}");
+    for way in ["data", "http"] {
+        let value = |name: &str| values[&format!("floor_{way}_{name}")];
+        let fates = ["granted", "queued", "denied", "failed", "abandoned"];
+        assert_eq!(fates.map(value).iter().sum::<f64>(), 20.0, "{values:?}");
+        assert!(value("granted") > 0.0 && value("granted_p95_ms") > 0.0);
+        // There is room in the queue, and nobody talks for long.
+        assert_eq!([value("denied"), value("failed")], [0.0, 0.0], "{values:?}");
+    }
+    let values = bench(&[
+        "floor",
+        "--requests=20",
+        "--queue=0",
+        "--hold=500",
+        "--way=data",
+    ]);
+    assert!(values["floor_data_denied"] > 0.0, "{values:?}");
+}
+
+#[test]
+fn a_key_is_pressed_for_each_talk_spurt() {
+    let values = bench(&["latency", "--ptt", "--spurts=4", "--seconds=5"]);
+    println!("{values:#?}");
+    let value = |name: &str| values[&format!("latency_self_{name}")];
+    // Without the floor nothing is heard, and without its first words no start of a talk-spurt.
+    assert!(value("chirps") >= 6.0, "{values:?}");
+    assert!(value("start_added_p50_ms").is_finite());
+}

@@ -12,6 +12,7 @@
 //! | `process.rs`, `counters.rs` | what the system and the server itself count |
 //! | `latency/` | from mouth to ear through a server, and what is lost on the way |
 //! | `listen.rs` | voices through servers, recorded |
+//! | `floor/` | from the press of a key to the permission to talk |
 //! | `relay/` | a way on which packets are lost and late |
 //! | `speech.rs` | the voices that talk, decoded and encoded |
 //! | `report.rs`, `report/` | tables, lines for scripts, JSON, a page with plots |
@@ -28,6 +29,7 @@ use thiserror::Error;
 pub mod args;
 pub mod compare;
 mod counters;
+pub mod floor;
 pub mod latency;
 pub mod listen;
 pub mod load;
@@ -42,6 +44,7 @@ pub mod target;
 pub mod tick;
 
 use compare::CompareArgs;
+use floor::{FloorArgs, FloorError};
 use latency::{LatencyArgs, LatencyError};
 use listen::{ListenArgs, ListenError};
 use load::LoadArgs;
@@ -68,6 +71,8 @@ enum What {
     Compare(With<CompareArgs>),
     /// How long a word takes through a server, and what is lost of it
     Latency(With<LatencyArgs>),
+    /// How long it takes to get the floor, and what becomes of those who ask
+    Floor(With<FloorArgs>),
     /// Voices through servers, recorded for an instrument such as PESQ to judge
     Listen(With<ListenArgs>),
 }
@@ -93,6 +98,9 @@ pub enum BenchError {
     /// The latency cannot be measured.
     #[error(transparent)]
     Latency(#[from] LatencyError),
+    /// The access to the floor cannot be measured.
+    #[error(transparent)]
+    Floor(#[from] FloorError),
     /// The voices cannot be recorded.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -118,6 +126,7 @@ fn measure(what: &What) -> Result<(), BenchError> {
         What::Load(with) => (load::run(&with.own, &with.outputs)?, &with.outputs),
         What::Compare(with) => (compare::run(&with.own, &with.outputs)?, &with.outputs),
         What::Latency(with) => (latency::run(&with.own, &with.outputs)?, &with.outputs),
+        What::Floor(with) => (floor::run(&with.own, &with.outputs)?, &with.outputs),
         What::Listen(with) => (listen::run(&with.own, &with.outputs)?, &with.outputs),
     };
     Ok(report.deliver(outputs)?)

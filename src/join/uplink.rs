@@ -195,7 +195,7 @@ impl Sender {
         let Some(outlet) = self.current.clone() else {
             // Nobody hears what a microphone picks up meanwhile; a file waits.
             if self.parts.feed.is_live() {
-                self.parts.feed.pull(&mut self.pcm);
+                self.pull();
             }
             return self.turn(Switch::idle);
         };
@@ -203,12 +203,8 @@ impl Sender {
         if is_waiting && !self.parts.feed.is_live() {
             return;
         }
-        match self.parts.feed.pull(&mut self.pcm) {
-            Pull::Full => {
-                let taken = RtpTime(self.stream.time);
-                self.parts.tap.taken(Instant::now(), taken, &self.pcm);
-                self.send_or_not(&outlet);
-            }
+        match self.pull() {
+            Pull::Full => self.send_or_not(&outlet),
             Pull::Underrun => {
                 let counters = &self.parts.counters;
                 counters.underruns.fetch_add(1, Ordering::Relaxed);
@@ -222,6 +218,15 @@ impl Sender {
                 self.tell_end();
             }
         }
+    }
+
+    fn pull(&mut self) -> Pull {
+        let pulled = self.parts.feed.pull(&mut self.pcm);
+        if pulled == Pull::Full {
+            let time = RtpTime(self.stream.time);
+            self.parts.tap.taken(Instant::now(), time, &self.pcm);
+        }
+        pulled
     }
 
     fn send_or_not(&mut self, outlet: &Outlet) {

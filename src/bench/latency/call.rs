@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use super::LatencyError;
 use super::judge::{Verdict, judge};
 use super::script::Script;
 use super::taps::{Ear, Mouth};
+use super::turns;
 use crate::bench::relay::{self, Impairment, Relay};
 use crate::bench::target::{Seat, Target};
 use crate::join::connection::{Connection, ConnectionError, Reach};
@@ -19,6 +22,8 @@ use crate::join::uplink::Ptime;
 pub(super) struct Plan {
     pub room: String,
     pub talkers: usize,
+    /// Talkers ask for the floor.
+    pub ptt: bool,
     /// What talkers send.
     pub ptime: Ptime,
     /// What listeners ask for.
@@ -62,7 +67,7 @@ enum Members<'a> {
 /// A client in a target's room.
 struct Member {
     media: Media,
-    connection: Connection,
+    connection: Arc<Connection>,
     seat: Seat,
     _relay: Option<Relay>,
 }
@@ -92,13 +97,29 @@ impl<'a> Call<'a> {
         let mut mouths = Vec::new();
         let mut members = Vec::new();
         let enter = Entrance { who, target, plan };
+        if plan.ptt {
+            let mode = format!("multi:{}", plan.talkers);
+            let mode = if plan.talkers == 1 { "ptt" } else { &mode };
+            let settings = json!({ "mode": mode });
+            target.put_room(&plan.room, &settings.to_string()).await?;
+        }
         // The first comes last: the listener is to join while its first talk-spurt lasts.
         for (number, script) in scripts.iter().enumerate().rev() {
             let mouth = Arc::<Mouth>::default();
-            let media = talking(*script, &mouth, plan.ptime);
+            let (media, strokes) = match plan.ptt {
+                false => (talking(*script, &mouth, plan.ptime), None),
+                true => {
+                    let (media, strokes) = turns::talking(*script, &mouth, plan.ptime);
+                    (media, Some(strokes))
+                }
+            };
             let way = plan.way.map(|way| (way, plan.seed * 8 + number as u64));
             let name = format!("mouth-{number}");
-            members.push(enter.member(&name, media, way).await?);
+            let member = enter.member(&name, media, way).await?;
+            if let Some(strokes) = strokes {
+                tokio::spawn(turns::ask(strokes, Arc::downgrade(&member.connection)));
+            }
+            members.push(member);
             mouths.insert(0, mouth);
         }
         tokio::time::sleep(BEFORE_LISTENING).await;
@@ -206,7 +227,7 @@ impl Entrance<'_> {
         up.await.map_err(|source| self.failed(source))?;
         Ok(Member {
             media,
-            connection,
+            connection: Arc::new(connection),
             seat,
             _relay: relay,
         })
@@ -220,6 +241,7 @@ impl Entrance<'_> {
     }
 }
 
+/// A talker who talks all the time.
 fn talking(script: Script, mouth: &Arc<Mouth>, ptime: Ptime) -> MediaOptions {
     MediaOptions {
         source: Some(script.source()),

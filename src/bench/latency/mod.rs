@@ -9,6 +9,7 @@
 //! | `script.rs` | what talkers say |
 //! | `taps.rs` | when it was spoken, when it was heard |
 //! | `judge.rs` | from both to delays and damage |
+//! | `turns.rs` | the key that is pressed for each talk-spurt |
 //! | `call.rs` | clients, connected through a target or directly |
 //! | `outcome.rs` | the report |
 
@@ -34,6 +35,7 @@ mod judge;
 mod outcome;
 mod script;
 mod taps;
+mod turns;
 
 /// Flags of `mixminus bench latency`.
 #[derive(Debug, Clone, Args)]
@@ -53,6 +55,10 @@ pub struct LatencyArgs {
     /// How many talk at once, at phases of their own, 1 to 6
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = talkers)]
     talkers: usize,
+    /// In a room with a floor: talkers press a key when a talk-spurt begins and release it at its end. Only self and
+    /// WHIP servers of this kind
+    #[arg(long)]
+    ptt: bool,
     /// Packets of so many milliseconds, both ways: 10, 20, 40, 60 (default: talkers send 20, listeners ask for nothing)
     #[arg(long, value_name = "MS", value_parser = ptime)]
     ptime: Option<Ptime>,
@@ -190,6 +196,7 @@ impl LatencyArgs {
         let plan = call::Plan {
             room: format!("latency-{round}"),
             talkers: self.talkers,
+            ptt: self.ptt,
             ptime: self.sent_ptime(),
             asked_ptime: self.ptime,
             way: self.way(),
@@ -273,6 +280,10 @@ impl LatencyArgs {
         let talkers = match self.talkers {
             1 => "1 talker".to_owned(),
             talkers => format!("{talkers} talkers"),
+        };
+        let talkers = match self.ptt {
+            true => format!("{talkers}, push-to-talk"),
+            false => talkers,
         };
         let ptime = format!("packets of {} ms", self.sent_ptime().ms());
         let way = match self.way() {

@@ -76,6 +76,12 @@ impl Script {
             })
     }
 
+    /// Whether any of these samples belongs to a talk-spurt.
+    pub fn is_talking(&self, range: Range<u64>) -> bool {
+        let period = self.period();
+        range.start % period < SOUND || range.start / period != range.end.saturating_sub(1) / period
+    }
+
     /// The shape of this talker's chirps.
     pub fn chirp(&self) -> Vec<f32> {
         let (from_hz, to_hz) = SWEEPS[self.talker as usize % SWEEPS.len()];
@@ -258,6 +264,16 @@ mod tests {
                 .all(|sample| *sample == 0.0)
         );
         assert!((period - SOUND as usize) as f64 / RATE > 0.6);
+    }
+
+    #[test]
+    fn a_frame_talks_that_touches_a_spurt() {
+        let script = Script::new(0);
+        let period = script.period();
+        assert!(script.is_talking(0..960) && script.is_talking(SOUND - 1..SOUND + 959));
+        assert!(!script.is_talking(SOUND..SOUND + 960));
+        assert!(!script.is_talking(period - 960..period));
+        assert!(script.is_talking(period - 959..period + 1));
     }
 
     #[test]

@@ -20,6 +20,11 @@ impl Tap for Mouth {
 }
 
 impl Mouth {
+    /// How much was spoken so far.
+    pub fn samples(&self) -> u64 {
+        lock(&self.0).iter().map(|(_, samples)| samples).sum()
+    }
+
     /// All that was spoken so far.
     pub fn spoken(&self) -> Spoken {
         let mut frames = Vec::new();

@@ -291,9 +291,36 @@ impl Target {
     /// [`TargetError`] when the server refuses, or knows no rooms without people.
     pub async fn make_room(&self, room: &str) -> Result<(), TargetError> {
         match &self.kind {
-            Kind::Own(own) => own.whip().make_room(room).await,
-            Kind::Whip(whip) => whip.make_room(room).await,
+            Kind::Own(own) => own.whip().put_room(room, "{}".to_owned()).await,
+            Kind::Whip(whip) => whip.put_room(room, "{}".to_owned()).await,
             Kind::Janus(janus) => janus.make_room(room).await,
+        }
+    }
+
+    /// Makes a room with settings of this server's kind, or sets one so.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the server refuses, or is of another kind.
+    pub async fn put_room(&self, room: &str, settings: &str) -> Result<(), TargetError> {
+        self.whip()?.put_room(room, settings.to_owned()).await
+    }
+
+    /// Where offers for a room are posted.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the server takes none.
+    pub fn participants(&self, room: &str) -> Result<Url, TargetError> {
+        Ok(self.whip()?.url_of(room))
+    }
+
+    fn whip(&self) -> Result<&whip::Whip, TargetError> {
+        match &self.kind {
+            Kind::Own(own) => Ok(own.whip()),
+            Kind::Whip(whip) => Ok(whip),
+            Kind::Janus(_) => Err(TargetError::Unsupported {
+                target: self.name.clone(),
+                what: "give the floor",
+            }),
         }
     }
 

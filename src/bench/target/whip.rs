@@ -44,8 +44,8 @@ impl Whip {
         Ok((answer, Seat(SeatKind::Whip(session))))
     }
 
-    /// Makes an empty room by PUT on the address above its participants, which is this server's own way.
-    pub(super) async fn make_room(&self, room: &str) -> Result<(), TargetError> {
+    /// Makes or sets a room by PUT on the address above its participants, which is this server's own way.
+    pub(super) async fn put_room(&self, room: &str, settings: String) -> Result<(), TargetError> {
         let mut url = self.url_of(room);
         let above = url.path().strip_suffix("/participants");
         let Some(path) = above.map(str::to_owned) else {
@@ -63,7 +63,7 @@ impl Whip {
             .http
             .put(url)
             .header("content-type", "application/json")
-            .body("{}")
+            .body(settings)
             .send()
             .await
             .map_err(|error| failed(error.to_string()))?;
@@ -94,7 +94,7 @@ impl Whip {
         Ok(room)
     }
 
-    fn url_of(&self, room: &str) -> Url {
+    pub(super) fn url_of(&self, room: &str) -> Url {
         let path = self.url.path();
         let path = path.replace("%7Broom%7D", room).replace("{room}", room);
         let mut url = self.url.clone();

@@ -28,6 +28,11 @@ impl Gate {
         self.turn(false);
     }
 
+    /// Whether it lets through.
+    pub fn is_open(&self) -> bool {
+        is_open(self.turns())
+    }
+
     fn turn(&self, open: bool) {
         let turns = self.turns.load(Ordering::Acquire);
         if is_open(turns) != open {
@@ -261,7 +266,7 @@ impl Voice {
 const MS: usize = SAMPLE_RATE_HZ as usize / 1_000;
 
 /// Sent after the release at most. More than that is no sound card's delay but a file through a pipe.
-const MAX_TAIL_SAMPLES: usize = 200 * MS;
+pub const MAX_TAIL_SAMPLES: usize = 200 * MS;
 
 /// How long it must be loud before it is a voice: longer than a click.
 const ATTACK_SAMPLES: usize = 40 * MS;

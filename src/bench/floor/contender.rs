@@ -1,0 +1,206 @@
+//! One client that presses, talks, releases and waits, until enough was asked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::sync::broadcast::Receiver;
+use tokio::time::{sleep, timeout};
+
+use super::Way;
+use super::outcome::{Fate, Seen};
+use crate::bench::progress::Progress;
+use crate::join::client::Client;
+use crate::join::media::MediaOptions;
+use crate::join::pcm::{PcmError, Source};
+use crate::join::radio::switch::{Gate, Switch};
+use crate::join::radio::told::{self, Told};
+
+/// How it behaves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Habits {
+    pub way: Way,
+    pub hold: Duration,
+    pub pause: Duration,
+    pub patience: Duration,
+}
+
+/// How many requests are still to be made, by all together.
+pub(super) struct Budget {
+    pub left: AtomicU64,
+    pub done: AtomicU64,
+    pub progress: Progress,
+}
+
+impl Budget {
+    /// Allows so many.
+    pub fn allow(&self, requests: u64) {
+        self.left.store(requests, Ordering::Relaxed);
+    }
+
+    fn take(&self) -> bool {
+        let taken = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            });
+        taken.is_ok()
+    }
+}
+
+/// One client.
+pub(super) struct Contender {
+    pub client: Client,
+    gate: Arc<Gate>,
+    messages: Receiver<Arc<str>>,
+    budget: Arc<Budget>,
+    requests: u64,
+}
+
+/// Something to say, when the gate is open.
+pub(super) fn media() -> (MediaOptions, Arc<Gate>) {
+    let gate = Arc::<Gate>::default();
+    let media = MediaOptions {
+        source: Some(Box::new(Hum { at: 0 })),
+        switch: Some(Switch::key(Arc::clone(&gate))),
+        ..MediaOptions::default()
+    };
+    (media, gate)
+}
+
+impl Contender {
+    /// One that is in; waits until its data channel is open.
+    pub async fn new(mut client: Client, gate: Arc<Gate>, budget: Arc<Budget>) -> Contender {
+        let mut messages = client.all_messages();
+        // The first message is the room; without one each request will be counted as failed.
+        let _ = timeout(ANSWER, messages.recv()).await;
+        Contender {
+            client,
+            gate,
+            messages,
+            budget,
+            requests: 0,
+        }
+    }
+
+    /// Asks again and again; gives what became of each request.
+    pub async fn contend(mut self, habits: Habits) -> (Contender, Vec<Seen>) {
+        let mut seen = Vec::new();
+        loop {
+            // Anything from nothing to twice as long: whom it meets is chance.
+            sleep(habits.pause.mul_f64(2.0 * rand::random::<f64>())).await;
+            if !self.budget.take() {
+                return (self, seen);
+            }
+            self.messages = self.messages.resubscribe();
+            self.requests += 1;
+            let pressed = Instant::now();
+            self.gate.open();
+            let fate = self.ask(habits).await;
+            let took = pressed.elapsed();
+            if matches!(fate, Fate::Granted | Fate::Queued) {
+                sleep(habits.hold).await;
+            }
+            self.gate.shut();
+            self.release(habits.way).await;
+            seen.push(Seen { fate, took });
+            let done = self.budget.done.fetch_add(1, Ordering::Relaxed) + 1;
+            self.budget.progress.set(done);
+        }
+    }
+
+    /// Makes a request and waits for what becomes of it.
+    async fn ask(&mut self, habits: Habits) -> Fate {
+        let first = match habits.way {
+            Way::Data => self.ask_by_message().await,
+            Way::Http => self.ask_by_http().await,
+        };
+        match first {
+            Some(Told::Granted { .. }) => Fate::Granted,
+            Some(Told::Denied { .. }) => Fate::Denied,
+            Some(Told::Queued { .. }) => {
+                // Who waits is silent, as a radio is.
+                self.gate.shut();
+                let promoted = self.hear(|told| matches!(told, Told::Granted { .. }));
+                let promoted = timeout(habits.patience, promoted).await;
+                self.gate.open();
+                match promoted {
+                    Ok(Some(_)) => Fate::Queued,
+                    Ok(None) => Fate::Failed,
+                    Err(_) => Fate::Abandoned,
+                }
+            }
+            _ => Fate::Failed,
+        }
+    }
+
+    async fn ask_by_message(&mut self) -> Option<Told> {
+        let number = Some(self.requests);
+        let request = json!({ "command": "floor_request", "id": number });
+        if !self.client.say(&request.to_string()).await {
+            return None;
+        }
+        let answer = self.hear(|told| match told {
+            Told::Granted { id }
+            | Told::Queued { id }
+            | Told::Denied { id }
+            | Told::NoFloor { id }
+            | Told::Failed { id, .. } => *id == number,
+            _ => false,
+        });
+        timeout(ANSWER, answer).await.ok().flatten()
+    }
+
+    async fn ask_by_http(&mut self) -> Option<Told> {
+        let reply = self.client.controls().request_floor().await?.ok()?;
+        Told::read(&told::of_http(self.requests, &reply).to_string())
+    }
+
+    /// The first message that is wished for; `None` when there will be none.
+    async fn hear(&mut self, wish: impl Fn(&Told) -> bool) -> Option<Told> {
+        use tokio::sync::broadcast::error::RecvError;
+        loop {
+            match self.messages.recv().await {
+                Ok(message) => match Told::read(&message) {
+                    Some(told) if wish(&told) => return Some(told),
+                    _ => {}
+                },
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    async fn release(&self, way: Way) {
+        // What does not arrive is found out by the server, which then hears nothing any more.
+        match way {
+            Way::Data => {
+                let release = json!({ "command": "floor_release" });
+                let _ = self.client.say(&release.to_string()).await;
+            }
+            Way::Http => {
+                let _ = self.client.controls().release_floor().await;
+            }
+        }
+    }
+}
+
+/// A low tone, for as long as anybody listens.
+struct Hum {
+    at: usize,
+}
+
+impl Source for Hum {
+    fn read(&mut self, pcm: &mut [f32]) -> Result<usize, PcmError> {
+        for sample in pcm.iter_mut() {
+            // 200 Hz have 240 samples to the turn.
+            *sample = 0.1 * (std::f32::consts::TAU * self.at as f32 / 240.0).sin();
+            self.at = (self.at + 1) % 240;
+        }
+        Ok(pcm.len())
+    }
+}
+
+/// A request that is not answered for so long has failed.
+const ANSWER: Duration = Duration::from_secs(3);

@@ -1,0 +1,248 @@
+//! `mixminus bench floor`: how long it takes from the press of a key to the permission to talk.
+//!
+//! Real WebRTC clients of one room press, talk, release and wait, each at its own pace, so that some find the floor
+//! free and others wait in its queue. What becomes of each request is counted as the field does it (the mission
+//! critical KPI 1): granted at once, queued and granted later, denied, failed, abandoned.
+//!
+//! | file | what |
+//! |---|---|
+//! | `contender.rs` | one client, request after request |
+//! | `outcome.rs` | the report |
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use thiserror::Error;
+
+use super::report::{Outputs, Report};
+use super::target::{self, Target, TargetError, TargetOptions, TargetSpec};
+use crate::join::JoinError;
+use crate::join::client::{Client, ClientOptions};
+use crate::join::media::MediaOptions;
+use crate::join::session::{Room, SessionError};
+use contender::{Budget, Contender, Habits};
+use outcome::{Outcome, Seen};
+
+mod contender;
+mod outcome;
+
+/// Flags of `mixminus bench floor`.
+#[derive(Debug, Clone, Args)]
+pub struct FloorArgs {
+    /// Whose floor: self, or whip:URL of a server of this kind
+    #[arg(long, value_name = "TARGET", default_value = "self")]
+    target: TargetSpec,
+    /// A flag more for the server that self starts; repeatable
+    #[arg(long = "server-arg", value_name = "FLAG", allow_hyphen_values = true)]
+    server_args: Vec<String>,
+    /// How it is asked for: over the data channel, over HTTP; each of several in turn
+    #[arg(
+        long,
+        value_name = "WAY",
+        value_delimiter = ',',
+        default_value = "data,http"
+    )]
+    way: Vec<Way>,
+    /// Requests each way, of all clients together
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+    requests: u64,
+    /// Clients that contend; one more only listens
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=100))]
+    clients: u64,
+    /// How many of them may talk at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
+    talkers: u64,
+    /// How long each talks
+    #[arg(long, value_name = "MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    hold: u64,
+    /// How long each waits from one request to the next, on average
+    #[arg(long, value_name = "MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pause: u64,
+    /// How long each waits for the floor before giving up
+    #[arg(long, value_name = "MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    patience: u64,
+    /// How many may wait; 0 denies whoever comes second
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=1_000))]
+    queue: u64,
+}
+
+/// How the floor is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Way {
+    /// `floor_request` and `floor_release` over the data channel.
+    Data,
+    /// PUT and DELETE.
+    Http,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Way::Data => "data",
+            Way::Http => "http",
+        }
+    }
+}
+
+/// Access times that cannot be measured.
+#[derive(Debug, Error)]
+pub enum FloorError {
+    /// The server does not do its part.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// A client does not.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// A client cannot make requests.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// There are no threads to be had.
+    #[error("cannot start threads: {0}")]
+    Threads(std::io::Error),
+}
+
+/// Measures what the flags ask for.
+///
+/// # Errors
+/// [`FloorError`] when the server does not start or a client does not get in.
+pub fn run(args: &FloorArgs, outputs: &Outputs) -> Result<Report, FloorError> {
+    let runtime = tokio::runtime::Runtime::new().map_err(FloorError::Threads)?;
+    runtime.block_on(async {
+        let options = TargetOptions {
+            server_args: args.server_args.clone(),
+            room_capacity: args.clients as usize + 1,
+            ..TargetOptions::default()
+        };
+        let target = target::start(&args.target, &options).await?;
+        let measured = args.measure(&target, outputs).await;
+        target.stop().await;
+        measured
+    })
+}
+
+impl FloorArgs {
+    async fn measure(&self, target: &Target, outputs: &Outputs) -> Result<Report, FloorError> {
+        let mode = match self.talkers {
+            1 => "ptt".to_owned(),
+            talkers => format!("multi:{talkers}"),
+        };
+        let settings = json!({ "mode": mode, "queue_limit": self.queue });
+        target.put_room(ROOM, &settings.to_string()).await?;
+        let progress = outputs.progress("floor", self.requests * self.way.len() as u64);
+        let budget = Arc::new(Budget {
+            left: AtomicU64::new(0),
+            done: AtomicU64::new(0),
+            progress,
+        });
+        let (ear, contenders) = self.enter(target, &budget).await?;
+        let mut contenders = Some(contenders);
+        let mut outcome = Outcome::new(self.conditions());
+        for way in &self.way {
+            let present = contenders.take().unwrap_or_default();
+            let (present, seen) = self.contend(*way, present, &budget).await;
+            contenders = Some(present);
+            outcome.add(way.name(), seen);
+        }
+        for contender in contenders.unwrap_or_default() {
+            contender.client.leave().await?;
+        }
+        ear.leave().await?;
+        budget.progress.finish();
+        Ok(outcome.report())
+    }
+
+    /// Brings everybody in: one who listens, and those who contend.
+    async fn enter(
+        &self,
+        target: &Target,
+        budget: &Arc<Budget>,
+    ) -> Result<(Client, Vec<Contender>), FloorError> {
+        let join = async |name: &str, media| {
+            let url = target.participants(ROOM)?;
+            let options = ClientOptions {
+                room: Room::new(url, Some(name), None, false)?,
+                reconnect: false,
+                ptime_ms: None,
+                bitrate_bps: None,
+            };
+            Ok::<_, FloorError>(Client::join(options, media).await?)
+        };
+        let ear = join("ear", MediaOptions::default()).await?;
+        let mut contenders = Vec::new();
+        for number in 0..self.clients {
+            let (media, gate) = contender::media();
+            let client = join(&format!("contender-{number}"), media).await?;
+            contenders.push(Contender::new(client, gate, Arc::clone(budget)).await);
+        }
+        Ok((ear, contenders))
+    }
+
+    /// Lets them contend until so many requests are through.
+    async fn contend(
+        &self,
+        way: Way,
+        contenders: Vec<Contender>,
+        budget: &Budget,
+    ) -> (Vec<Contender>, Vec<Seen>) {
+        budget.progress.note(way.name());
+        budget.allow(self.requests);
+        let habits = Habits {
+            way,
+            hold: Duration::from_millis(self.hold),
+            pause: Duration::from_millis(self.pause),
+            patience: Duration::from_millis(self.patience),
+        };
+        let running: Vec<_> = contenders
+            .into_iter()
+            .map(|contender| tokio::spawn(contender.contend(habits)))
+            .collect();
+        let (mut present, mut all) = (Vec::new(), Vec::new());
+        for task in running {
+            let (contender, seen) = task.await.unwrap_or_else(|error| {
+                // Its own panic, which must not be taken for a request less.
+                std::panic::resume_unwind(error.into_panic())
+            });
+            present.push(contender);
+            all.extend(seen);
+        }
+        (present, all)
+    }
+
+    /// The circumstances, as the report says them.
+    fn conditions(&self) -> String {
+        format!(
+            "{} clients contend, {} may talk at once, {} ms each, every {} ms on average",
+            self.clients, self.talkers, self.hold, self.pause
+        )
+    }
+}
+
+/// The room in which it is measured.
+const ROOM: &str = "floor";
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        floor: FloorArgs,
+    }
+
+    #[test]
+    fn both_ways_are_measured_unless_one_is_named() {
+        let ways = |words: &str| {
+            let words = std::iter::once("floor").chain(words.split_whitespace());
+            Line::try_parse_from(words).map(|line| line.floor.way)
+        };
+        assert_eq!(ways("").unwrap(), [Way::Data, Way::Http]);
+        assert_eq!(ways("--way http").unwrap(), [Way::Http]);
+        assert!(ways("--way pigeon").is_err());
+    }
+}

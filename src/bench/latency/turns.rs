@@ -1,0 +1,133 @@
+//! Talkers in a room with a floor: the key is pressed when a talk-spurt begins, and released at its end.
+//!
+//! Pressed is with the frame in which the talk-spurt begins, before it is sent: nobody can press later and not lose
+//! its beginning. The request is under way at the same time as the first packet.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use mixer::RtpTime;
+use serde_json::json;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::time::sleep;
+
+use super::script::Script;
+use super::taps::Mouth;
+use crate::join::connection::Connection;
+use crate::join::media::MediaOptions;
+use crate::join::pcm::{PcmError, Source};
+use crate::join::radio::switch::{Gate, MAX_TAIL_SAMPLES, Switch};
+use crate::join::tap::Tap;
+use crate::join::uplink::Ptime;
+
+/// A talker who talks by turns; and the key, true when it is pressed.
+pub(super) fn talking(
+    script: Script,
+    mouth: &Arc<Mouth>,
+    ptime: Ptime,
+) -> (MediaOptions, UnboundedReceiver<bool>) {
+    let gate = Arc::<Gate>::default();
+    let (key, strokes) = mpsc::unbounded_channel();
+    let finger = Finger {
+        mouth: Arc::clone(mouth),
+        script,
+        gate: Arc::clone(&gate),
+        key,
+        quiet_samples: AtomicU64::new(RELEASED),
+    };
+    let media = MediaOptions {
+        source: Some(Box::new(Live(script.source()))),
+        ptime,
+        switch: Some(Switch::key(gate)),
+        tap: Arc::new(finger),
+        ..MediaOptions::default()
+    };
+    (media, strokes)
+}
+
+/// Asks for the floor and gives it back, as long as there is a connection.
+pub(super) async fn ask(mut strokes: UnboundedReceiver<bool>, connection: Weak<Connection>) {
+    while let Some(pressed) = strokes.recv().await {
+        let command = match pressed {
+            true => json!({ "command": "floor_request" }),
+            false => json!({ "command": "floor_release" }),
+        };
+        // The very first request may come before the channel is open.
+        loop {
+            let Some(connection) = connection.upgrade() else {
+                return;
+            };
+            if connection.say(&command.to_string()).await {
+                break;
+            }
+            drop(connection);
+            sleep(RETRY).await;
+        }
+    }
+}
+
+/// Presses the key as the script wants it.
+struct Finger {
+    mouth: Arc<Mouth>,
+    script: Script,
+    gate: Arc<Gate>,
+    key: UnboundedSender<bool>,
+    /// Since the gate was shut; [`RELEASED`] once the floor is given back.
+    quiet_samples: AtomicU64,
+}
+
+impl Tap for Finger {
+    fn taken(&self, at: Instant, time: RtpTime, pcm: &[f32]) {
+        let first = self.mouth.samples();
+        self.mouth.taken(at, time, pcm);
+        let talks = self.script.is_talking(first..first + pcm.len() as u64);
+        if talks && !self.gate.is_open() {
+            self.gate.open();
+            self.quiet_samples.store(RELEASED, Ordering::Relaxed);
+            // Nobody asks any more once the call is over.
+            let _ = self.key.send(true);
+        } else if !talks {
+            self.fall_silent(pcm.len() as u64);
+        }
+    }
+}
+
+impl Finger {
+    /// Releases, and gives the floor back after the last packet.
+    fn fall_silent(&self, samples: u64) {
+        if self.gate.is_open() {
+            self.gate.shut();
+            self.quiet_samples.store(0, Ordering::Relaxed);
+        }
+        let quiet = self.quiet_samples.load(Ordering::Relaxed);
+        if quiet == RELEASED {
+            return;
+        }
+        let is_over = quiet > MAX_TAIL_SAMPLES as u64;
+        let next = if is_over { RELEASED } else { quiet + samples };
+        self.quiet_samples.store(next, Ordering::Relaxed);
+        if is_over {
+            let _ = self.key.send(false);
+        }
+    }
+}
+
+/// A voice: it goes on while the key is not pressed.
+struct Live(Box<dyn Source>);
+
+impl Source for Live {
+    fn read(&mut self, pcm: &mut [f32]) -> Result<usize, PcmError> {
+        self.0.read(pcm)
+    }
+
+    fn may_be_live(&self) -> bool {
+        true
+    }
+}
+
+/// No number of samples that anybody is silent for.
+const RELEASED: u64 = u64::MAX;
+
+/// As often as a channel is tried that is not open yet.
+const RETRY: Duration = Duration::from_millis(10);
