@@ -24,7 +24,7 @@ pub struct Members {
     /// Who has something to say this tick; once decided, who is heard, loudest first.
     pub(crate) ranks: Vec<Rank>,
     /// What some of them hear of other rooms.
-    pub(crate) scans: Scans,
+    pub(crate) scans: Box<Scans>,
     leaving: usize,
 }
 
@@ -99,7 +99,7 @@ impl Members {
             due: Vec::with_capacity(capacity),
             ids: Vec::with_capacity(capacity),
             ranks: Vec::with_capacity(capacity),
-            scans: Scans::with_capacity(capacity),
+            scans: Box::new(Scans::with_capacity(capacity)),
             leaving: 0,
         }
     }

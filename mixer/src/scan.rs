@@ -133,9 +133,9 @@ impl Scan {
         self.home.duck(top, ms);
         self.sounds = false;
         self.sources = Sources::default();
+        let mut pcm = [0.0; MAX_TICK_SAMPLES * MAX_CHANNELS];
         for (tap, band) in &mut self.channels {
             band.duck(top, ms);
-            let mut pcm = [0.0; MAX_TICK_SAMPLES * MAX_CHANNELS];
             let pcm = &mut pcm[..self.tick.samples() * tap.layout().channels()];
             if band.strength.gain == Gain::MUTE || !tap.take(place, band.is_heard, pcm) {
                 continue;

@@ -79,7 +79,7 @@ impl Conference {
         room.permanent |= how == Configure::Put;
         let configured = room.state(name);
         let event = Event::Room {
-            room: configured.clone(),
+            room: Box::new(configured.clone()),
         };
         self.tell(room, &event);
         self.enact(mixing, name, room);

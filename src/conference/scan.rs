@@ -123,8 +123,10 @@ impl Conference {
         self.tune(state);
         for other in before.symmetric_difference(&others) {
             if let Some(room) = state.registry.rooms.get(other) {
-                let room_now = room.state(other);
-                self.tell(room, &Event::Room { room: room_now });
+                let event = Event::Room {
+                    room: Box::new(room.state(other)),
+                };
+                self.tell(room, &event);
             }
         }
         Ok(())
@@ -151,6 +153,19 @@ impl Conference {
         for (id, event, room) in scanning.find_audiences(registry) {
             let text = event.to_json_from(&room).into();
             self.inner.rtc.send_text(vec![id], text);
+        }
+    }
+
+    /// Tells one whose data channel has just opened who talks in the rooms that he hears beside his own.
+    pub(super) fn tell_who_talks(&self, state: &State, id: ParticipantId) {
+        for name in state.scanning.heard_by(id, state.registry.place(id)) {
+            let members = state.registry.rooms.get(name).map(|room| &room.members);
+            let members = members.into_iter().flatten();
+            for talker in members.filter(|member| member.talking) {
+                let participant = PublicId(talker.id);
+                let text = Event::Talking { participant }.to_json_from(name).into();
+                self.inner.rtc.send_text(vec![id], text);
+            }
         }
     }
 
@@ -224,6 +239,18 @@ impl Scanning {
         }
         // Whatever is linked with them was heard too.
         self.touched.extend(listening.told.names.keys().cloned());
+    }
+
+    /// The rooms that a participant in `home` hears beside it.
+    fn heard_by(
+        &self,
+        id: ParticipantId,
+        home: Option<&RoomName>,
+    ) -> impl Iterator<Item = &RoomName> {
+        let listening = self.lists.get(&id).into_iter();
+        let scanned = listening.flat_map(|listening| listening.told.names.keys());
+        let linked = home.and_then(|home| self.partners.get(home));
+        scanned.chain(linked.into_iter().flatten())
     }
 
     /// Works out which rooms hear each other.

@@ -56,7 +56,7 @@ pub enum Event {
     /// The whole room: the first message on every connection, and again whenever the room is configured.
     Room {
         /// The room as it is now.
-        room: RoomState,
+        room: Box<RoomState>,
     },
     /// Somebody came.
     Joined {

@@ -1,0 +1,112 @@
+//! A floor's settings as fields of a room.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde::Serializer;
+use serde::ser::SerializeMap;
+
+use super::ms;
+use crate::control::{Fields, Invalid};
+use crate::floor::{Mode, Settings};
+
+/// Settings of a floor, each of them optional.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FloorChange {
+    /// Mode.
+    pub mode: Option<Mode>,
+    /// T1.
+    pub end_of_media_ms: Option<u32>,
+    /// T2; 0 is no limit.
+    pub talk_limit_s: Option<u32>,
+    /// T3.
+    pub grace_ms: Option<u32>,
+    /// Most who wait.
+    pub queue_limit: Option<u32>,
+    /// Talking is asking.
+    pub implicit: Option<bool>,
+}
+
+impl FloorChange {
+    /// Takes the settings off an object.
+    pub(in crate::control) fn read(fields: &mut Fields) -> Result<FloorChange, Invalid> {
+        let mode = fields.text("mode")?;
+        let mode = mode.map(|text| {
+            Mode::parse(&text).ok_or_else(|| Invalid::NotOneOf {
+                key: "mode",
+                allowed: Mode::NAMES.to_owned(),
+            })
+        });
+        Ok(FloorChange {
+            mode: mode.transpose()?,
+            end_of_media_ms: fields.integer("end_of_media_ms", END_OF_MEDIA_MS)?,
+            talk_limit_s: fields.integer("talk_limit_s", TALK_LIMIT_S)?,
+            grace_ms: fields.integer("grace_ms", GRACE_MS)?,
+            queue_limit: fields.integer("queue_limit", QUEUE_LIMIT)?,
+            implicit: fields.boolean("implicit_floor")?,
+        })
+    }
+
+    /// `settings` with these in place of its own.
+    #[must_use]
+    pub fn over(self, settings: Settings) -> Settings {
+        let from_ms = |ms: u32| Duration::from_millis(ms.into());
+        let limit = self.talk_limit_s.map(talk_limit);
+        Settings {
+            mode: self.mode.unwrap_or(settings.mode),
+            end_of_media: self.end_of_media_ms.map_or(settings.end_of_media, from_ms),
+            talk_limit: limit.unwrap_or(settings.talk_limit),
+            grace: self.grace_ms.map_or(settings.grace, from_ms),
+            queue_limit: self
+                .queue_limit
+                .map_or(settings.queue_limit, |limit| limit as u16),
+            implicit: self.implicit.unwrap_or(settings.implicit),
+        }
+    }
+}
+
+/// Everything said.
+impl From<Settings> for FloorChange {
+    fn from(settings: Settings) -> FloorChange {
+        let whole_ms = |duration: Duration| duration.as_millis() as u32;
+        let limit = settings.talk_limit;
+        FloorChange {
+            mode: Some(settings.mode),
+            end_of_media_ms: Some(whole_ms(settings.end_of_media)),
+            talk_limit_s: Some(limit.map_or(0, |limit| limit.as_secs() as u32)),
+            grace_ms: Some(whole_ms(settings.grace)),
+            queue_limit: Some(settings.queue_limit.into()),
+            implicit: Some(settings.implicit),
+        }
+    }
+}
+
+/// T2 from its seconds, where 0 is no limit.
+pub(crate) fn talk_limit(seconds: u32) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+}
+
+/// What T1 may be. Clients that pause in silence refresh every 400 ms (DTX), which must not be taken for the end.
+pub(crate) const END_OF_MEDIA_MS: RangeInclusive<u32> = 500..=60_000;
+/// What T2 may be.
+pub(crate) const TALK_LIMIT_S: RangeInclusive<u32> = 0..=3_600;
+/// What T3 may be.
+pub(crate) const GRACE_MS: RangeInclusive<u32> = 0..=30_000;
+/// How many may wait: as many as anybody would.
+pub(crate) const QUEUE_LIMIT: RangeInclusive<u32> = 0..=1_000;
+
+/// Writes settings as the fields they were read from.
+pub(in crate::control) fn write<S: Serializer>(
+    settings: &Settings,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(6))?;
+    map.serialize_entry("mode", &settings.mode.to_string())?;
+    let limit_s = settings.talk_limit.map_or(0, |limit| limit.as_secs());
+    map.serialize_entry("talk_limit_s", &limit_s)?;
+    map.serialize_entry("end_of_media_ms", &ms(settings.end_of_media))?;
+    map.serialize_entry("grace_ms", &ms(settings.grace))?;
+    map.serialize_entry("queue_limit", &settings.queue_limit)?;
+    map.serialize_entry("implicit_floor", &settings.implicit)?;
+    map.end()
+}

@@ -1,0 +1,199 @@
+//! What a request comes to.
+
+use std::time::Instant;
+
+use mixer::ParticipantId;
+
+use super::holder::State;
+use super::queue::Waiting;
+use super::{
+    Answer, Asked, Denial, DenyCause, Floor, Mode, NO_FLOOR, Precedence, Request, RevokeCause,
+    Standing,
+};
+
+impl Floor {
+    pub(super) fn answer(
+        &mut self,
+        from: ParticipantId,
+        request: Request,
+        asked: Asked,
+        now: Instant,
+    ) -> Answer {
+        let Some(user) = self.users.get(&from) else {
+            return self.deny(DenyCause::InternalError);
+        };
+        let most = user.priority;
+        let precedence = Precedence {
+            tier: request.tier,
+            priority: request.priority.unwrap_or(most).min(most),
+        };
+        if !self.settings.mode.has_floor() {
+            return Answer::Granted(NO_FLOOR);
+        }
+        if !self.may_talk(from) {
+            return self.deny(DenyCause::ReceiveOnly);
+        }
+        if self.is_alone() {
+            return self.deny(DenyCause::OnlyOneParticipant);
+        }
+        if let Some(at) = self.held_by(from)
+            && let Some(answer) = self.asked_again(at, precedence, now)
+        {
+            return answer;
+        }
+        if self.queue.contains(from) {
+            self.queue.raise(from, precedence);
+        } else if let Some(cause) = self.refusal(precedence, request.queue) {
+            return self.deny(cause);
+        } else {
+            self.enqueue(from, precedence, asked, now);
+        }
+        self.settle(now);
+        match self.standing(from, now) {
+            Standing::Granted(grant) => Answer::Granted(grant),
+            _ => Answer::Queued(self.position(from)),
+        }
+    }
+
+    /// A request of one who holds the floor; `None` if it has to be looked at like anybody's.
+    pub(super) fn asked_again(
+        &mut self,
+        at: usize,
+        precedence: Precedence,
+        now: Instant,
+    ) -> Option<Answer> {
+        let nobody_waits = self.queue.is_empty() && !self.is_moderated();
+        let holder = &mut self.holders[at];
+        match holder.state {
+            State::Taken => {
+                holder.precedence = holder.precedence.max(precedence);
+                holder.asked = Asked::ByMessage;
+                Some(Answer::Granted(holder.grant(&self.settings, now)))
+            }
+            State::PendingRevoke { since, .. } => Some(Answer::Denied(Denial {
+                cause: DenyCause::RetryAfterNotExpired,
+                holder: Some(holder.participant),
+                retry_after: Some(self.grace_left(since, now)),
+            })),
+            // It may go on at once, as a new burst.
+            State::Draining { .. } if nobody_waits => {
+                let holder = self.holders.remove(at);
+                self.take(holder.participant, precedence, Asked::ByMessage, now);
+                self.settle(now);
+                let standing = self.standing(holder.participant, now);
+                let Standing::Granted(grant) = standing else {
+                    return None;
+                };
+                Some(Answer::Granted(grant))
+            }
+            State::Draining { .. } => None,
+        }
+    }
+
+    /// Why a request cannot even wait.
+    pub(super) fn refusal(&self, precedence: Precedence, queue: bool) -> Option<DenyCause> {
+        let served = !self.is_moderated() && self.would_be_served(precedence);
+        if served {
+            None
+        } else if !queue {
+            Some(if self.holders.is_empty() {
+                DenyCause::Other
+            } else {
+                DenyCause::AnotherClientHasPermission
+            })
+        } else if self.queue.len() >= usize::from(self.settings.queue_limit) {
+            Some(DenyCause::QueueFull)
+        } else {
+            None
+        }
+    }
+
+    /// Whether a new request gets the floor without waiting for anybody to finish what he says: there is place, or it
+    /// pre-empts, or there will be place as soon as a buffer has drained.
+    pub(super) fn would_be_served(&self, precedence: Precedence) -> bool {
+        if self.settings.mode == Mode::CutIn {
+            return true;
+        }
+        let before = |waiting: &&Waiting| waiting.called || waiting.precedence >= precedence;
+        let before = self.queue.iter().filter(before).count();
+        let talking = self.holders.iter().filter(|holder| !holder.is_draining());
+        let beaten = talking.filter(|holder| holder.precedence < precedence);
+        let free = self.settings.mode.size().saturating_sub(self.holders.len());
+        let draining = self.draining().count();
+        before < free + draining + beaten.count()
+    }
+
+    pub(super) fn enqueue(
+        &mut self,
+        from: ParticipantId,
+        precedence: Precedence,
+        asked: Asked,
+        now: Instant,
+    ) {
+        let cuts_in = self.settings.mode == Mode::CutIn;
+        self.queue.insert(Waiting {
+            participant: from,
+            precedence,
+            called: cuts_in,
+            asked,
+        });
+        self.touched.push(from);
+        if cuts_in && !self.holders.is_empty() {
+            if self.holders[0].is_taken() {
+                self.revoke(0, RevokeCause::MediaBurstPreempted, now);
+            } else {
+                self.end(0);
+            }
+        }
+    }
+
+    /// Somebody talks where talking is asking; whether that was enough.
+    pub(super) fn takes_by_talking(&mut self, from: ParticipantId, now: Instant) -> bool {
+        let request = Request {
+            queue: false,
+            ..Request::default()
+        };
+        match self.answer(from, request, Asked::ByTalking, now) {
+            Answer::Granted(_) => {}
+            // It pre-empts: what it says now is kept until the other has stopped.
+            Answer::Queued(_) => return true,
+            Answer::Denied(_) => return false,
+        }
+        if let Some(at) = self.held_by(from) {
+            self.holders[at].hear(true, now);
+        }
+        true
+    }
+
+    pub(super) fn deny(&self, cause: DenyCause) -> Answer {
+        Answer::Denied(self.denial(cause))
+    }
+
+    pub(super) fn denial(&self, cause: DenyCause) -> Denial {
+        Denial {
+            cause,
+            holder: self.holders.first().map(|holder| holder.participant),
+            retry_after: None,
+        }
+    }
+
+    pub(super) fn may_talk(&self, id: ParticipantId) -> bool {
+        let talks = self.users.get(&id).is_some_and(|user| user.talks);
+        talks && (self.settings.mode != Mode::Broadcast || self.originator() == Some(id))
+    }
+
+    /// Who alone may talk in a broadcast.
+    pub(super) fn originator(&self) -> Option<ParticipantId> {
+        let talkers = self.users.iter().filter(|(_, user)| user.talks);
+        let first = talkers.min_by_key(|(_, user)| user.arrival)?;
+        Some(*first.0)
+    }
+
+    pub(super) fn is_alone(&self) -> bool {
+        self.users.len() < 2 && !self.overheard
+    }
+
+    pub(super) fn is_moderated(&self) -> bool {
+        self.settings.mode == Mode::Moderated
+    }
+}

@@ -1,0 +1,94 @@
+//! How the floor stands.
+
+use std::time::{Duration, Instant};
+
+use mixer::ParticipantId;
+use mixer::permit::Permit;
+
+use super::holder::State;
+use super::{Action, Floor, Holding, Position, Settings, Standing};
+
+impl Floor {
+    /// What it is set to.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What is to be done since this was last asked.
+    #[must_use]
+    pub fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Who holds the floor, in the order of their bursts.
+    pub fn holders(&self, now: Instant) -> impl Iterator<Item = Holding> {
+        self.holders
+            .iter()
+            .map(move |holder| holder.holding(&self.settings, now))
+    }
+
+    /// Those of them who have released and are still being played.
+    pub fn draining(&self) -> impl Iterator<Item = ParticipantId> {
+        let draining = self.holders.iter().filter(|holder| holder.is_draining());
+        draining.map(|holder| holder.participant)
+    }
+
+    /// Who waits, the next one first.
+    pub fn queue(&self) -> impl Iterator<Item = ParticipantId> {
+        self.queue.iter().map(|waiting| waiting.participant)
+    }
+
+    /// Where somebody stands.
+    pub fn standing(&self, id: ParticipantId, now: Instant) -> Standing {
+        if let Some(at) = self.held_by(id) {
+            let holder = &self.holders[at];
+            let grant = holder.grant(&self.settings, now);
+            match holder.state {
+                State::Taken => return Standing::Granted(grant),
+                State::PendingRevoke { cause, since } => {
+                    let grace = self.grace_left(since, now);
+                    return Standing::Revoking {
+                        grant,
+                        cause,
+                        grace,
+                    };
+                }
+                State::Draining { .. } => {}
+            }
+        }
+        let position = self.queue.position(id);
+        position.map_or(Standing::None, Standing::Queued)
+    }
+
+    /// A Floor Queue Position Request (8.2.11).
+    pub fn position(&self, id: ParticipantId) -> Position {
+        self.queue.position(id).unwrap_or(Position {
+            position: 0,
+            size: self.queue.len(),
+        })
+    }
+
+    /// What a participant's voice may do.
+    pub fn permit(&self, id: ParticipantId) -> Permit {
+        if !self.settings.mode.has_floor() {
+            return Permit::Free;
+        }
+        match self.held_by(id).map(|at| self.holders[at].state) {
+            Some(State::Taken | State::PendingRevoke { .. }) => Permit::Held,
+            Some(State::Draining { .. }) => Permit::Draining,
+            None if self.queue.contains(id) => Permit::Asked,
+            None => Permit::Closed,
+        }
+    }
+
+    pub(super) fn held_by(&self, id: ParticipantId) -> Option<usize> {
+        self.holders
+            .iter()
+            .position(|holder| holder.participant == id)
+    }
+
+    pub(super) fn grace_left(&self, since: Instant, now: Instant) -> Duration {
+        let spent = now.saturating_duration_since(since);
+        self.settings.effective_grace().saturating_sub(spent)
+    }
+}

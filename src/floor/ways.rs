@@ -1,0 +1,237 @@
+//! The ways of the floor from one holder to the next: granted, revoked, over, idle.
+
+use std::time::{Duration, Instant};
+
+use mixer::ParticipantId;
+
+use super::holder::{Holder, State};
+use super::{Action, Asked, DenyCause, Floor, Mode, NO_FLOOR, Precedence, RevokeCause};
+
+impl Floor {
+    /// Gives the floor on until nobody can get it, then says how it stands.
+    pub(super) fn settle(&mut self, now: Instant) {
+        loop {
+            self.promote(now);
+            if !self.preempt(now) {
+                break;
+            }
+        }
+        if self.holders.is_empty() {
+            if self.idle_since.is_none() {
+                self.enter_idle(now);
+            }
+        } else {
+            self.idle_since = None;
+        }
+        if !self.queue().eq(self.told_queue.iter().copied()) {
+            self.told_queue = self.queue().collect();
+            self.actions.push(Action::QueueChanged);
+        }
+        self.tell_permits();
+    }
+
+    /// Grants what waits, as far as there is place.
+    pub(super) fn promote(&mut self, now: Instant) {
+        while self.holders.len() < self.settings.mode.size()
+            && let Some(next) = self.queue.first().copied()
+            && (next.called || !self.is_moderated())
+        {
+            self.queue.remove(next.participant);
+            // Its last burst may still be draining, in a floor of several.
+            self.holders
+                .retain(|holder| holder.participant != next.participant);
+            self.take(next.participant, next.precedence, next.asked, now);
+            if let Some(holder) = self.holders.last_mut() {
+                holder.expect_use(now);
+                let granted = Action::Granted(next.participant, holder.grant(&self.settings, now));
+                self.actions.push(granted);
+            }
+        }
+    }
+
+    /// 'G: Floor Taken' (6.3.4.4.2).
+    pub(super) fn take(
+        &mut self,
+        id: ParticipantId,
+        precedence: Precedence,
+        asked: Asked,
+        now: Instant,
+    ) {
+        self.bursts = self.bursts.wrapping_add(1);
+        let mut holder = Holder::new(id, self.bursts, precedence, now);
+        holder.asked = asked;
+        let grant = holder.grant(&self.settings, now);
+        self.holders.push(holder);
+        self.touched.push(id);
+        if let Some(user) = self.users.get_mut(&id) {
+            user.is_in_order();
+        }
+        // The permit goes first: the mixer need not wait for anybody to be told.
+        self.tell_permits();
+        self.actions.push(Action::Taken {
+            participant: id,
+            grant,
+            may_request: self.settings.mode != Mode::Broadcast,
+        });
+    }
+
+    /// Revokes the least important holders for requests that beat them; whether somebody is gone at once.
+    pub(super) fn preempt(&mut self, now: Instant) -> bool {
+        if self.is_moderated() {
+            return false;
+        }
+        let mut leaving = self.holders.iter().filter(|it| !it.is_taken()).count();
+        let waiting: Vec<Precedence> = self.queue.iter().map(|it| it.precedence).collect();
+        let before = self.holders.len();
+        for (nth, precedence) in waiting.into_iter().enumerate() {
+            // The places that are about to be free are for those who are first.
+            if nth < leaving {
+                continue;
+            }
+            let talking = self.holders.iter().enumerate();
+            let weakest = talking
+                .filter(|(_, holder)| holder.is_taken())
+                .min_by_key(|(_, holder)| (holder.precedence, std::cmp::Reverse(holder.burst)));
+            let Some((at, _)) = weakest.filter(|(_, holder)| holder.precedence < precedence) else {
+                break;
+            };
+            self.revoke(at, RevokeCause::MediaBurstPreempted, now);
+            leaving += 1;
+        }
+        self.holders.len() < before
+    }
+
+    /// 'G: pending Floor Revoke' (6.3.4.5.2), or right through it where there is no grace.
+    pub(super) fn revoke(&mut self, at: usize, cause: RevokeCause, now: Instant) {
+        let grace = self.settings.effective_grace();
+        let holder = &mut self.holders[at];
+        self.actions.push(Action::Revoked {
+            participant: holder.participant,
+            burst: holder.burst,
+            cause,
+            grace,
+        });
+        if grace.is_zero() {
+            self.end(at);
+        } else {
+            holder.state = State::PendingRevoke { cause, since: now };
+        }
+    }
+
+    /// A burst is over.
+    pub(super) fn end(&mut self, at: usize) {
+        let holder = self.holders.remove(at);
+        self.touched.push(holder.participant);
+        if !self.holders.is_empty() {
+            self.actions.push(Action::Released {
+                participant: holder.participant,
+                burst: holder.burst,
+            });
+        }
+    }
+
+    /// 'G: Floor Idle' (6.3.4.3.2).
+    pub(super) fn enter_idle(&mut self, now: Instant) {
+        self.idle_since = Some(now);
+        if self.bursts > 0 {
+            self.idles = self.idles.wrapping_add(1);
+            self.actions.push(Action::Idle { n: self.idles });
+        }
+    }
+
+    /// The only one left talks to nobody.
+    pub(super) fn revoke_the_last(&mut self, now: Instant) {
+        if self.is_alone()
+            && let Some(at) = self.holders.iter().position(Holder::is_taken)
+        {
+            self.revoke(at, RevokeCause::OnlyOneClient, now);
+            self.settle(now);
+        }
+    }
+
+    /// Makes holders and queue such as the mode allows.
+    pub(super) fn fit(&mut self, now: Instant) {
+        self.dismiss(|floor, id| !floor.may_talk(id), DenyCause::ReceiveOnly);
+        while let Some(at) = self.unfit() {
+            let holder = &self.holders[at];
+            if !holder.is_draining() {
+                self.actions.push(Action::Revoked {
+                    participant: holder.participant,
+                    burst: holder.burst,
+                    cause: RevokeCause::Other,
+                    grace: Duration::ZERO,
+                });
+            }
+            self.end(at);
+        }
+        self.settle(now);
+    }
+
+    /// Denies requests that waited.
+    pub(super) fn dismiss(
+        &mut self,
+        which: impl Fn(&Floor, ParticipantId) -> bool,
+        cause: DenyCause,
+    ) {
+        let dismissed: Vec<ParticipantId> = self.queue().filter(|id| which(self, *id)).collect();
+        for id in dismissed {
+            self.queue.remove(id);
+            self.touched.push(id);
+            let denial = self.denial(cause);
+            self.actions.push(Action::Denied(id, denial));
+        }
+    }
+
+    /// A holder the mode has no place for: who may not talk in it, then who is draining, then the least important.
+    pub(super) fn unfit(&self) -> Option<usize> {
+        let banned = |holder: &Holder| !self.may_talk(holder.participant);
+        if let Some(at) = self.holders.iter().position(banned) {
+            return Some(at);
+        }
+        let place = |holder: &Holder| {
+            (
+                !holder.is_draining(),
+                holder.precedence,
+                std::cmp::Reverse(holder.burst),
+            )
+        };
+        let least = self.holders.iter().enumerate();
+        let (at, _) = least.min_by_key(|(_, holder)| place(holder))?;
+        (self.holders.len() > self.settings.mode.size()).then_some(at)
+    }
+
+    /// There is no floor any more.
+    pub(super) fn open(&mut self) {
+        let waiting: Vec<ParticipantId> = self.queue().collect();
+        for id in waiting {
+            self.queue.remove(id);
+            self.actions.push(Action::Granted(id, NO_FLOOR));
+        }
+        self.holders.clear();
+    }
+
+    /// Tells the mixer everything anew.
+    pub(super) fn tell_all_permits(&mut self) {
+        let ids: Vec<ParticipantId> = self.users.keys().copied().collect();
+        for id in ids {
+            let permit = self.permit(id);
+            if let Some(user) = self.users.get_mut(&id) {
+                user.permit = permit;
+            }
+        }
+        self.actions.push(Action::Permits);
+    }
+
+    /// Tells the mixer what has changed.
+    pub(super) fn tell_permits(&mut self) {
+        for id in std::mem::take(&mut self.touched) {
+            let permit = self.permit(id);
+            if let Some(user) = self.users.get_mut(&id)
+                && user.permit != permit
+            {
+                user.permit = permit;
+                self.actions.push(Action::Permit(id, permit));
+            }
+        }
+    }
+}
