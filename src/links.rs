@@ -5,7 +5,7 @@
 //! | link | what | when full |
 //! |---|---|---|
 //! | [`COMMANDS`] -> mixer | add, remove, configure | the value comes back to the caller as an error |
-//! | settings -> mixer | mute, gain, loss, most complexity: atomics, latest wins | cannot be full |
+//! | settings -> mixer | mute, gain, permit, tone, loss, most complexity: atomics, latest wins | cannot be full |
 //! | [`EVENTS`] <- mixer | talking, stopped, fault | dropped and counted; the telemetry can always be read |
 //! | [`RETIRED`] <- mixers | boxes to free off the mixer threads | kept by the mixer, which takes in no command meanwhile |
 //! | [`PACKETS_IN`] net -> mixer | what clients sent | newest dropped and counted |

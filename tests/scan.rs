@@ -121,7 +121,7 @@ async fn two_rooms_are_heard_from_a_third_and_changed_at_run_time() {
 async fn linked_rooms_are_one_to_those_in_them() {
     let stand = Stand::start_with(Some(2));
     let [a_hz, b_hz, _] = TONES_HZ;
-    stand.put("a", &json!({"links": ["b"]})).await;
+    stand.configure("a", &json!({"links": ["b"]})).await;
     let (ann, ann_heard) = talker(&stand, "a", "", a_hz).await;
     let (bob, bob_heard) = talker(&stand, "b", "", b_hz).await;
     tokio::time::sleep(LISTEN).await;
@@ -129,7 +129,7 @@ async fn linked_rooms_are_one_to_those_in_them() {
     hears_nothing_of(&ann_heard, a_hz);
     hears(&bob_heard, a_hz, 0.0);
     hears_nothing_of(&bob_heard, b_hz);
-    stand.put("a", &json!({"links": []})).await;
+    stand.configure("a", &json!({"links": []})).await;
     tokio::time::sleep(LISTEN).await;
     hears_nothing_of(&ann_heard, b_hz);
     hears_nothing_of(&bob_heard, a_hz);

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+#[cfg(feature = "opus")]
+use crate::codec::{self, Codec};
 use crate::codec::{Decode, Encode};
 use crate::command::Shared;
 use crate::format::{Layout, TickLength};
@@ -56,13 +58,16 @@ impl Participant {
     /// Real-time: set-up only (allocates).
     #[cfg(feature = "opus")]
     pub fn new(config: ParticipantConfig, shared: Arc<Shared>) -> Participant {
-        use crate::codec::opus::{OpusDecoder, OpusEncoder};
-        let decoder = config
-            .talks
-            .then(|| Box::new(OpusDecoder::new(config.layout)) as Box<dyn Decode>);
-        let encoder = config
-            .listens
-            .map(|recipe| Box::new(OpusEncoder::new(&recipe)) as Box<dyn Encode>);
+        Participant::who_sends(Codec::Opus, config, shared)
+    }
+
+    /// The same for one who sends another codec; what he is sent, his recipe says.
+    ///
+    /// Real-time: set-up only (allocates).
+    #[cfg(feature = "opus")]
+    pub fn who_sends(codec: Codec, config: ParticipantConfig, shared: Arc<Shared>) -> Participant {
+        let decoder = config.talks.then(|| codec::decoder(codec, config.layout));
+        let encoder = config.listens.map(|recipe| codec::encoder(&recipe));
         Participant::with_codec(config, shared, decoder, encoder)
     }
 

@@ -9,8 +9,9 @@ mod stage;
 
 use std::sync::Arc;
 
-use mixer::codec::Encode;
+use mixer::codec::g711::{G711Decoder, G711Encoder, Law};
 use mixer::codec::opus::OpusEncoder;
+use mixer::codec::{Codec, Decode, Encode};
 use mixer::command::{Command, Event, Retired, Shared};
 use mixer::engine::{Engine, EngineLimits, Sink};
 use mixer::feed::Feed;
@@ -79,6 +80,10 @@ fn recipe(id: u32, tick: TickLength) -> Recipe {
         fec: true,
         dtx: id.is_multiple_of(2),
         stereo: true,
+        codec: match id % 6 {
+            4 => Codec::Pcma,
+            _ => Codec::Opus,
+        },
         ..ReceiverLimits::default()
     };
     Recipe::new(Profile::ALL[id as usize % 4], &limits, tick)
@@ -354,4 +359,24 @@ fn send_and_run(
         let ((), calls) = calls_of(|| crowd.engine.run_slot(slot, now, &mut crowd.outlet));
         crowd.calls += calls;
     }
+}
+
+#[test]
+fn g711_allocates_nothing_once_it_is_made() {
+    let (mut encoder, mut other) = (G711Encoder::new(Law::Mu), G711Encoder::new(Law::Mu));
+    let mut decoder = G711Decoder::new(Law::Mu, Layout::Stereo);
+    let (mut payload, mut pcm) = (Payload::EMPTY, [0.0; 1_920]);
+    let ((), calls) = calls_of(|| {
+        for _ in 0..20 {
+            encoder.encode(&[0.1; 960], &mut payload).expect("20 ms");
+            assert!(other.follow(&encoder));
+            let samples = decoder.decode(payload.as_slice(), &mut pcm);
+            assert_eq!(samples, Ok(960));
+            decoder.conceal(&mut pcm);
+            decoder.sketch(payload.as_slice(), &mut pcm);
+        }
+        encoder.reset();
+        decoder.reset();
+    });
+    assert_eq!(calls, 0);
 }

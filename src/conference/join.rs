@@ -74,17 +74,19 @@ impl Conference {
             return Err(JoinError::UnknownChannel { room });
         }
         let seat = self.reserve(&join.room)?;
+        let profile = join.profile.unwrap_or(seat.profile);
         let options = AcceptOptions {
             mixer: seat.mixer,
+            thrifty: profile == Profile::Thin,
             ..AcceptOptions::default()
         };
         let accepted = self.inner.rtc.accept(&join.offer, seat.id, options)?;
-        let profile = join.profile.unwrap_or(seat.profile);
         let shared = Arc::<Shared>::default();
         let listens = accepted
             .listens
             .then(|| Recipe::new(profile, &accepted.limits, seat.tick));
-        let participant = Participant::new(
+        let participant = Participant::who_sends(
+            accepted.codec,
             ParticipantConfig {
                 id: seat.id,
                 talks: accepted.talks,

@@ -1,6 +1,7 @@
 //! The conference over a real mixer and a real network thread: that a join which fails leaves nothing behind, whichever
 //! step it fails at.
 
+mod floor;
 mod scan;
 
 use std::sync::atomic::Ordering::Relaxed;

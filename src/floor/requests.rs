@@ -149,6 +149,10 @@ impl Floor {
 
     /// Somebody talks where talking is asking; whether that was enough.
     pub(super) fn takes_by_talking(&mut self, from: ParticipantId, now: Instant) -> bool {
+        // Two who talk at the same time would cut each other off with every packet.
+        if self.settings.mode == Mode::CutIn && !self.holders.is_empty() {
+            return false;
+        }
         let request = Request {
             queue: false,
             ..Request::default()

@@ -520,6 +520,37 @@ fn a_newer_request_cuts_in() {
 }
 
 #[test]
+fn where_talking_is_asking_nobody_is_cut_off_by_it() {
+    let mut room = Room::with(Settings {
+        mode: Mode::CutIn,
+        implicit: true,
+        ..Settings::default()
+    });
+    room.speak(ANN);
+    for _ in 0..10 {
+        room.speak(DAN);
+        room.talk(ANN, 20);
+    }
+    assert_eq!(room.holders(), [ANN]);
+    assert_eq!(burst(room.ask(BEN)), 2);
+}
+
+#[test]
+fn who_waited_before_does_not_cut_in() {
+    let mut room = Room::of(Mode::Moderated);
+    room.ask(DAN);
+    room.ask(ANN);
+    let settings = Settings {
+        mode: Mode::CutIn,
+        ..*room.floor.settings()
+    };
+    room.floor.set(settings, room.now);
+    assert_eq!(room.holders(), [DAN]);
+    assert_eq!(burst(room.ask(BEN)), 2);
+    assert_eq!((room.holders(), room.queue()), (vec![BEN], vec![ANN]));
+}
+
+#[test]
 fn only_the_originator_broadcasts() {
     let mut room = Room::of(Mode::Broadcast);
     assert_eq!(cause(room.ask(BEN)), DenyCause::ReceiveOnly);

@@ -77,7 +77,8 @@ impl Floor {
 
     /// Revokes the least important holders for requests that beat them; whether somebody is gone at once.
     pub(super) fn preempt(&mut self, now: Instant) -> bool {
-        if self.is_moderated() {
+        // Where a moderator decides, or who came last, importance is none.
+        if matches!(self.settings.mode, Mode::Moderated | Mode::CutIn) {
             return false;
         }
         let mut leaving = self.holders.iter().filter(|it| !it.is_taken()).count();

@@ -228,8 +228,8 @@ impl From<OfferError> for Problem {
             OfferError::NoAudio => {
                 unusable("The offer has no audio section; offer one with Opus.".to_owned())
             }
-            OfferError::NoOpus => unusable(
-                "The audio section offers no opus/48000/2; this server speaks Opus only."
+            OfferError::NoCodec => unusable(
+                "The audio section offers neither opus/48000/2 nor PCMU/8000 or PCMA/8000."
                     .to_owned(),
             ),
             OfferError::Unsupported { what } => {

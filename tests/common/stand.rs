@@ -106,18 +106,6 @@ impl Stand {
         assert!(status.is_success(), "{status}: {problem}");
     }
 
-    /// Makes or configures a room.
-    pub async fn put(&self, room: &str, settings: &Value) {
-        let request = self
-            .http
-            .put(format!("http://{}/v1/rooms/{room}", self.http()));
-        let request = request
-            .header("content-type", "application/json")
-            .body(settings.to_string());
-        let answer = request.send().await.expect("the server answers");
-        assert!(answer.status().is_success(), "{}", answer.status());
-    }
-
     /// A figure of `/metrics`, by its name and label as they stand there.
     pub async fn metric(&self, name: &str) -> f64 {
         let page = self.text("/metrics").await;

@@ -9,7 +9,6 @@ use crate::engine::Sink;
 use crate::listener::{DTX_MAX_BYTES, Listener};
 use crate::listeners::Hearing;
 use crate::members::Members;
-use crate::opus_toc;
 use crate::packet::Packet;
 use crate::participant::Participant;
 use crate::permit::Permit;
@@ -51,7 +50,7 @@ impl Room {
         let wanted = at_rest && speaks && is_next && member.awake && pushed == Pushed::Stored;
         let rhythm = Rhythm {
             ready: arrival + strip.stats().target,
-            packet_samples: opus_toc::shape(packet.payload.as_slice()).map_or(0, |it| it.samples),
+            packet_samples: strip.samples_of(packet),
         };
         Some(Taken {
             pushed,

@@ -207,12 +207,17 @@ pub const ROOM: RoomId = RoomId(1);
 
 impl Stage {
     pub fn new(settings: RoomSettings) -> Stage {
+        Stage::for_many(64, settings)
+    }
+
+    /// With room for more than a test usually has.
+    pub fn for_many(places: usize, settings: RoomSettings) -> Stage {
         let mut engine = Engine::new(EngineLimits {
             rooms: 16,
-            participants: 64,
+            participants: places,
         });
         let mut sink = Collector::default();
-        let room = Box::new(Room::new(ROOM, settings, 64));
+        let room = Box::new(Room::new(ROOM, settings, places));
         engine.apply(Command::AddRoom(room), &mut sink);
         Stage {
             engine,
@@ -245,11 +250,16 @@ impl Stage {
 
     /// Somebody who hears through Opus and cannot talk.
     pub fn join_ear(&mut self, id: u32) -> Arc<Shared> {
+        self.join_ear_of(id, recipe(Profile::Voice))
+    }
+
+    /// Somebody who cannot talk, and hears as the recipe says.
+    pub fn join_ear_of(&mut self, id: u32, recipe: Recipe) -> Arc<Shared> {
         let id = ParticipantId(id);
         let config = ParticipantConfig {
             id,
             talks: false,
-            listens: Some(recipe(Profile::Voice)),
+            listens: Some(recipe),
             layout: self.settings.layout,
             tick: self.settings.tick,
         };
