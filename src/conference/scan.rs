@@ -185,6 +185,11 @@ impl Scanning {
         self.feeds.keys()
     }
 
+    /// Whether somebody elsewhere hears a room.
+    pub(super) fn is_heard_elsewhere(&self, room: &RoomName) -> bool {
+        self.feeds.contains_key(room)
+    }
+
     /// Whether it knows of nobody and nothing.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
