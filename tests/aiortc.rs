@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
 mod common {
+    pub mod channel;
     pub mod measure;
-    pub mod radio;
     pub mod sound;
     pub mod stand;
     pub mod tools;
@@ -13,8 +13,8 @@ mod common {
 
 use std::time::Instant;
 
+use common::channel::Channel;
 use common::measure::{line, said_db};
-use common::radio::Radio;
 use common::sound::{Heard, RATE, TONES_HZ, Tone, read, scratch, write_tone};
 use common::stand::{Stand, Told};
 use common::tools;
@@ -85,7 +85,7 @@ static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stack_of_another_make_takes_the_floor_over_http_in_every_codec() {
     let _alone = ALONE.lock().await;
-    let radio = Radio::start("aiortc").await;
+    let radio = Channel::start("aiortc").await;
     let said = scratch("aiortc-floor").join("says.wav");
     write_tone(&said, TONES_HZ[1], 60);
     for codec in ["opus", "pcmu", "pcma"] {

@@ -4,14 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
 mod common {
+    pub mod channel;
     pub mod measure;
-    pub mod radio;
     pub mod sound;
     pub mod stand;
     pub mod tools;
 }
 
-use common::radio::Radio;
+use common::channel::Channel;
 use common::tools;
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ const HZ: f64 = 925.3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_has_the_floor_over_http_is_heard_in_either_codec() {
-    let radio = Radio::start("gstreamer").await;
+    let radio = Channel::start("gstreamer").await;
     for (codec, name) in [("opus", "Gst"), ("pcmu", "Phone")] {
         let began = radio.heard_samples();
         let report = client(&radio, name, ["--floor", "--codec", codec]).await;
@@ -44,14 +44,14 @@ async fn who_has_the_floor_over_http_is_heard_in_either_codec() {
 /// The floor is not asked for, and all that is sent is for nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_has_no_floor_is_not_heard() {
-    let radio = Radio::start("gstreamer-unasked").await;
+    let radio = Channel::start("gstreamer-unasked").await;
     let report = client(&radio, "Gst", ["--seconds", "2"]).await;
     assert_eq!(report["ok"], true, "{report:#}");
     radio.assert_silence(HZ);
     radio.stop().await;
 }
 
-async fn client<const N: usize>(radio: &Radio, name: &str, options: [&str; N]) -> Value {
+async fn client<const N: usize>(radio: &Channel, name: &str, options: [&str; N]) -> Value {
     let mut arguments = vec![
         format!("{}?name={name}", radio.url()),
         format!("--freq={HZ}"),

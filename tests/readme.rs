@@ -1,7 +1,17 @@
 //! The README stays true: its settings table is the program's, its configuration loads, its command
-//! lines are accepted.
+//! lines are accepted, its radio talks.
+
+mod common {
+    pub mod radio;
+}
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use clap::Parser;
+use common::radio::{Radio, Served};
 use mixminus::cli::Cli;
 use mixminus::config::{self, Config};
 
@@ -65,6 +75,92 @@ fn its_command_lines_are_accepted() {
         seen += 1;
     }
     assert!(seen >= 5, "only {seen} command lines found");
+}
+
+/// The one block of a language that has a word in it.
+fn block(language: &str, word: &str) -> String {
+    let mut found = blocks(language).into_iter().filter(|it| it.contains(word));
+    let block = found.next().unwrap_or_else(|| panic!("no {word}"));
+    assert!(found.next().is_none(), "{word} stands in several blocks");
+    block
+}
+
+#[test]
+fn its_unit_starts_its_radio_with_flags_that_exist() {
+    let unit = block("ini", "[Service]");
+    let start = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/radio "));
+    let own = [
+        "--ptt",
+        "--events",
+        "--play=/dev/zero",
+        "--record=/dev/null",
+    ];
+    let words = ["mixminus", "join"]
+        .into_iter()
+        .chain(start.expect("it starts the script").split_whitespace())
+        .chain(own);
+    Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+    for line in unit.lines().filter(|line| !line.is_empty()) {
+        assert!(line.starts_with('[') || line.contains('='), "{line}");
+    }
+    for variable in ["RADIO_CHIP", "RADIO_LINE", "RADIO_SOUND"] {
+        assert!(unit.contains(variable) && block("bash", "gpiomon").contains(variable));
+    }
+}
+
+/// The script as it stands there, with a button that is pressed once and a sound card that is silent.
+#[test]
+fn its_radio_takes_the_floor_when_its_button_is_pressed() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme-radio");
+    fs::create_dir_all(&folder).expect("the target folder can be written to");
+    let program = |name: &str, script: &str| {
+        let path = folder.join(name);
+        fs::write(&path, script).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("ours");
+        path
+    };
+    let flags = folder.join("flags");
+    let gpiomon = format!(
+        "#!/bin/sh\necho \"$@\" >{}\nsleep 2; echo falling; sleep 1; echo rising; exec sleep 60\n",
+        flags.display()
+    );
+    program("gpiomon", &gpiomon);
+    program("arecord", "#!/bin/sh\nexec cat /dev/zero\n");
+    program("aplay", "#!/bin/sh\nexec cat >/dev/null\n");
+    let radio = program("radio", &block("bash", "gpiomon"));
+    let own = folder.join("mixminus");
+    // Left by an earlier run.
+    let _ = fs::remove_file(&own);
+    symlink(env!("CARGO_BIN_EXE_mixminus"), &own).expect("written");
+
+    let served = Served::start();
+    served.room("lobby", &serde_json::json!({ "mode": "ptt" }));
+    let ear = Radio::join(&served.url("lobby"), "ear", &["--record", "/dev/null"]);
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut board = Command::new(radio)
+        .args([&served.url("lobby"), "--name=board"])
+        .env("PATH", format!("{}:{path}", folder.display()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("there is a bash");
+    let (_, taken) = ear.wait("floor_taken", |_| true);
+    assert_eq!(taken["name"], "board");
+    let mark = ear.mark();
+    ear.wait_after(mark, "floor_idle", |_| true);
+    // It is mixminus itself by now, so that whoever started it sees how it ends.
+    let process = board.id().to_string();
+    let asked = Command::new("kill").args(["-s", "TERM", &process]).status();
+    assert!(asked.expect("kill runs").success());
+    assert!(board.wait().expect("our own child").success());
+    ear.stop();
+    let flags = fs::read_to_string(flags).expect("it was started");
+    assert_eq!(
+        flags.trim(),
+        "--chip gpiochip0 --edges both --bias pull-up --debounce-period 10ms --format %E 17"
+    );
 }
 
 #[test]

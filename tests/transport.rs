@@ -1,7 +1,6 @@
 //! The network thread end to end on loopback: real sockets, real ICE, DTLS, SRTP and SCTP, a mixer that echoes.
 
 #[path = "transport/client.rs"]
-#[allow(dead_code, reason = "the tests of thin clients use the rest")]
 mod client;
 
 use std::net::{SocketAddr, UdpSocket};

@@ -13,6 +13,7 @@ use crate::command::Shared;
 use crate::format::{Layout, TickLength};
 use crate::listener::Listener;
 use crate::profile::Recipe;
+use crate::scan::{Rescan, Scan};
 use crate::strip::Strip;
 use crate::units::{Level, ParticipantId};
 
@@ -43,6 +44,10 @@ pub struct Participant {
     /// Its stream; none while another thread encodes it, and none if it will only ever hear another
     /// one's.
     pub(crate) listener: Option<Box<Listener>>,
+    /// What it hears of other rooms.
+    pub(crate) scan: Option<Box<Scan>>,
+    /// What it heard of them before, to be faded over at the next tick.
+    pub(crate) rescan: Option<Box<Rescan>>,
     /// The last tone that was begun, as the settings number it.
     pub(crate) tone: u32,
 }
@@ -90,6 +95,8 @@ impl Participant {
                 .listens
                 .zip(encoder)
                 .map(|(recipe, encoder)| Box::new(Listener::with_encoder(recipe, tick, encoder))),
+            scan: None,
+            rescan: None,
             tone: 0,
         }
     }

@@ -16,10 +16,10 @@ use serde_json::Value;
 
 use super::figures::{Family, Kind, Sample};
 use super::mixing::Mixing;
-use super::registry::Room;
+use super::registry::{Registry, Room};
 use super::{CommandError, Conference, State, UnknownSession, refusal};
 use crate::control::{Event, FloorCommand, FloorStanding, PublicId, RoomName};
-use crate::floor::{Action, Answer, Request, RevokeCause};
+use crate::floor::{Action, Answer, Request, RevokeCause, Standing};
 
 /// How often the floors look at their timers and at what the mixer saw.
 const ROUND: Duration = Duration::from_millis(20);
@@ -57,8 +57,8 @@ impl Conference {
     /// # Errors
     /// [`UnknownSession`], the same for a session that never was and one that is over.
     pub fn floor_request(&self, session: &str, request: Request) -> Result<Answer, UnknownSession> {
-        self.at_floor(session, |conference, mixing, room, id, now| {
-            conference.ask(mixing, room, id, request, now)
+        self.at_floor(session, |mixing, room, id, now| {
+            self.ask(mixing, room, id, request, now)
         })
     }
 
@@ -67,7 +67,7 @@ impl Conference {
     /// # Errors
     /// [`UnknownSession`].
     pub fn floor_release(&self, session: &str) -> Result<(), UnknownSession> {
-        self.at_floor(session, |_, _, room, id, now| room.floor.release(id, now))
+        self.at_floor(session, |_, room, id, now| room.floor.release(id, now))
     }
 
     /// Where the session stands with the floor.
@@ -75,7 +75,7 @@ impl Conference {
     /// # Errors
     /// [`UnknownSession`].
     pub fn floor_standing(&self, session: &str) -> Result<FloorStanding, UnknownSession> {
-        self.at_floor(session, |_, _, room, id, now| {
+        self.at_floor(session, |_, room, id, now| {
             room.floor.standing(id, now).into()
         })
     }
@@ -83,7 +83,7 @@ impl Conference {
     fn at_floor<T>(
         &self,
         session: &str,
-        act: impl FnOnce(&Conference, &mut Mixing, &mut Room, ParticipantId, Instant) -> T,
+        act: impl FnOnce(&mut Mixing, &mut Room, ParticipantId, Instant) -> T,
     ) -> Result<T, UnknownSession> {
         let now = Instant::now();
         let mut state = self.lock();
@@ -93,7 +93,7 @@ impl Conference {
             registry, mixing, ..
         } = &mut *state;
         let room = registry.rooms.get_mut(&name).ok_or(UnknownSession)?;
-        let outcome = act(self, mixing, room, id, now);
+        let outcome = act(mixing, room, id, now);
         self.enact(mixing, &name, room);
         Ok(outcome)
     }
@@ -145,9 +145,12 @@ impl Conference {
         request: Request,
         now: Instant,
     ) -> Answer {
+        let before = room.floor.standing(from, now);
         let answer = room.floor.request(from, request, now);
         let counts = &self.inner.counts.floor;
         let (count, tone) = match answer {
+            // What it has already is no news to it.
+            Answer::Granted(_) if matches!(before, Standing::Granted(_)) => (&counts.granted, None),
             Answer::Granted(_) => (&counts.granted, Some(Tone::Grant)),
             Answer::Queued(_) => (&counts.queued, None),
             Answer::Denied(_) => (&counts.denied, Some(Tone::Deny)),
@@ -163,15 +166,7 @@ impl Conference {
     pub(super) fn enact(&self, mixing: &mut Mixing, name: &RoomName, room: &mut Room) {
         for action in room.floor.take_actions() {
             match action {
-                Action::Permit(id, permit) => {
-                    if let Some(member) = room.member(id) {
-                        member.shared.settings.set_permit(permit);
-                        // Its words may all have come before; and whoever waits for their end waits for a tick.
-                        if matches!(permit, Permit::Held | Permit::Draining) {
-                            mixing.attend(id);
-                        }
-                    }
-                }
+                Action::Permit(id, permit) => allow(mixing, room, id, permit),
                 Action::Permits => {
                     for member in &room.members {
                         let permit = room.floor.permit(member.id);
@@ -268,17 +263,24 @@ impl Conference {
             registry,
             mixing,
             rounds,
+            scanning,
             ..
         } = state;
         let Some(look) = rounds.next(now) else {
             return;
         };
-        for (name, room) in &mut registry.rooms {
-            if room.config.floor.mode.has_floor() {
-                room.attend(look, now);
-                self.enact(mixing, name, room);
-            }
-        }
+        let Registry { rooms, floors, .. } = registry;
+        floors.retain(|name| {
+            let room = rooms.get_mut(name);
+            let Some(room) = room.filter(|room| room.config.floor.mode.has_floor()) else {
+                return false;
+            };
+            let overheard = scanning.is_heard_elsewhere(name);
+            room.floor.set_overheard(overheard, now);
+            room.attend(look, now);
+            self.enact(mixing, name, room);
+            true
+        });
     }
 }
 
@@ -370,6 +372,18 @@ impl Room {
             }
         }
         self.floor.tick(now);
+    }
+}
+
+/// Tells the mixer what one participant's voice may do.
+fn allow(mixing: &mut Mixing, room: &Room, id: ParticipantId, permit: Permit) {
+    let Some(member) = room.member(id) else {
+        return;
+    };
+    member.shared.settings.set_permit(permit);
+    // Its words may all have come before; and whoever waits for their end waits for a tick.
+    if matches!(permit, Permit::Held | Permit::Draining) {
+        mixing.attend(id);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who is where: rooms, their members and the secrets that name them. Plain state behind the conference's one lock; it
 //! knows neither threads nor links, so everything it does can be tested as it is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -28,6 +28,8 @@ const BACKLOG_EVENTS: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     pub(super) rooms: BTreeMap<RoomName, Room>,
+    /// Rooms with a floor, so that nobody has to look at all the others fifty times a second; and maybe some that had one.
+    pub(super) floors: BTreeSet<RoomName>,
     places: HashMap<ParticipantId, RoomName>,
     sessions: HashMap<String, ParticipantId>,
     /// Joins under way that hold a place in some room.
@@ -54,8 +56,21 @@ pub(super) struct Room {
     pub(super) members: Vec<Member>,
     /// Who may talk.
     pub(super) floor: Floor,
+    /// The rooms it is linked with, whether they are there or not.
+    pub(super) links: BTreeSet<RoomName>,
+    /// Who hears it from elsewhere.
+    pub(super) audience: Option<Audience>,
     /// Where its events go, each already written as JSON.
     pub(super) events: broadcast::Sender<Arc<str>>,
+}
+
+/// Those who hear a room from elsewhere.
+#[derive(Debug)]
+pub(super) struct Audience {
+    /// The room's name.
+    pub(super) room: RoomName,
+    /// Who, in order.
+    pub(super) ears: Vec<ParticipantId>,
 }
 
 /// One participant.
@@ -114,6 +129,8 @@ impl Registry {
             seats: 0,
             members: Vec::new(),
             floor: Floor::new(config.floor),
+            links: BTreeSet::new(),
+            audience: None,
             events: broadcast::Sender::new(BACKLOG_EVENTS),
         }
     }
@@ -124,6 +141,11 @@ impl Registry {
         RoomId(self.next_room)
     }
 
+    /// Another value whenever rooms have come or gone.
+    pub(super) fn generation(&self) -> (u32, usize) {
+        (self.next_room, self.rooms.len())
+    }
+
     /// An id that nobody has, never zero (RFC 3550, 8.1: CSRCs are chosen at random as SSRCs are).
     pub(super) fn new_participant_id(&self) -> ParticipantId {
         loop {
@@ -131,6 +153,13 @@ impl Registry {
             if id.0 != 0 && !self.places.contains_key(&id) {
                 return id;
             }
+        }
+    }
+
+    /// Keeps in mind that a room has a floor, if it does.
+    pub(super) fn note_floor(&mut self, name: &RoomName, config: &RoomConfig) {
+        if config.floor.mode.has_floor() {
+            self.floors.insert(name.clone());
         }
     }
 
@@ -218,6 +247,7 @@ impl Room {
             name: name.clone(),
             config: self.config,
             floor: self.floor_state(),
+            links: self.links.iter().cloned().collect(),
             permanent: self.permanent,
             participants: self.members.iter().map(Member::public).collect(),
         }
@@ -229,6 +259,7 @@ impl Room {
             name: name.clone(),
             config: self.config,
             floor: self.floor_state(),
+            links: self.links.iter().cloned().collect(),
             participants: self.members.len(),
             talking: self.members.iter().filter(|member| member.talking).count(),
         }

@@ -12,6 +12,7 @@ use super::{
 };
 
 impl Floor {
+    /// Looks at a request, and carries it out as far as it can be now.
     pub(super) fn answer(
         &mut self,
         from: ParticipantId,
@@ -56,12 +57,7 @@ impl Floor {
     }
 
     /// A request of one who holds the floor; `None` if it has to be looked at like anybody's.
-    pub(super) fn asked_again(
-        &mut self,
-        at: usize,
-        precedence: Precedence,
-        now: Instant,
-    ) -> Option<Answer> {
+    fn asked_again(&mut self, at: usize, precedence: Precedence, now: Instant) -> Option<Answer> {
         let nobody_waits = self.queue.is_empty() && !self.is_moderated();
         let holder = &mut self.holders[at];
         match holder.state {
@@ -91,7 +87,7 @@ impl Floor {
     }
 
     /// Why a request cannot even wait.
-    pub(super) fn refusal(&self, precedence: Precedence, queue: bool) -> Option<DenyCause> {
+    fn refusal(&self, precedence: Precedence, queue: bool) -> Option<DenyCause> {
         let served = !self.is_moderated() && self.would_be_served(precedence);
         if served {
             None
@@ -110,7 +106,7 @@ impl Floor {
 
     /// Whether a new request gets the floor without waiting for anybody to finish what he says: there is place, or it
     /// pre-empts, or there will be place as soon as a buffer has drained.
-    pub(super) fn would_be_served(&self, precedence: Precedence) -> bool {
+    fn would_be_served(&self, precedence: Precedence) -> bool {
         if self.settings.mode == Mode::CutIn {
             return true;
         }
@@ -123,13 +119,7 @@ impl Floor {
         before < free + draining + beaten.count()
     }
 
-    pub(super) fn enqueue(
-        &mut self,
-        from: ParticipantId,
-        precedence: Precedence,
-        asked: Asked,
-        now: Instant,
-    ) {
+    fn enqueue(&mut self, from: ParticipantId, precedence: Precedence, asked: Asked, now: Instant) {
         let cuts_in = self.settings.mode == Mode::CutIn;
         self.queue.insert(Waiting {
             participant: from,
@@ -169,7 +159,7 @@ impl Floor {
         true
     }
 
-    pub(super) fn deny(&self, cause: DenyCause) -> Answer {
+    fn deny(&self, cause: DenyCause) -> Answer {
         Answer::Denied(self.denial(cause))
     }
 
@@ -187,7 +177,7 @@ impl Floor {
     }
 
     /// Who alone may talk in a broadcast.
-    pub(super) fn originator(&self) -> Option<ParticipantId> {
+    fn originator(&self) -> Option<ParticipantId> {
         let talkers = self.users.iter().filter(|(_, user)| user.talks);
         let first = talkers.min_by_key(|(_, user)| user.arrival)?;
         Some(*first.0)

@@ -31,7 +31,7 @@ impl Floor {
     }
 
     /// Grants what waits, as far as there is place.
-    pub(super) fn promote(&mut self, now: Instant) {
+    fn promote(&mut self, now: Instant) {
         while self.holders.len() < self.settings.mode.size()
             && let Some(next) = self.queue.first().copied()
             && (next.called || !self.is_moderated())
@@ -76,7 +76,7 @@ impl Floor {
     }
 
     /// Revokes the least important holders for requests that beat them; whether somebody is gone at once.
-    pub(super) fn preempt(&mut self, now: Instant) -> bool {
+    fn preempt(&mut self, now: Instant) -> bool {
         // Where a moderator decides, or who came last, importance is none.
         if matches!(self.settings.mode, Mode::Moderated | Mode::CutIn) {
             return false;
@@ -132,7 +132,7 @@ impl Floor {
     }
 
     /// 'G: Floor Idle' (6.3.4.3.2).
-    pub(super) fn enter_idle(&mut self, now: Instant) {
+    fn enter_idle(&mut self, now: Instant) {
         self.idle_since = Some(now);
         if self.bursts > 0 {
             self.idles = self.idles.wrapping_add(1);
@@ -184,7 +184,7 @@ impl Floor {
     }
 
     /// A holder the mode has no place for: who may not talk in it, then who is draining, then the least important.
-    pub(super) fn unfit(&self) -> Option<usize> {
+    fn unfit(&self) -> Option<usize> {
         let banned = |holder: &Holder| !self.may_talk(holder.participant);
         if let Some(at) = self.holders.iter().position(banned) {
             return Some(at);
@@ -224,7 +224,7 @@ impl Floor {
     }
 
     /// Tells the mixer what has changed.
-    pub(super) fn tell_permits(&mut self) {
+    fn tell_permits(&mut self) {
         for id in std::mem::take(&mut self.touched) {
             let permit = self.permit(id);
             if let Some(user) = self.users.get_mut(&id)

@@ -73,8 +73,14 @@ pub fn participants(given: &str) -> Result<Url, AddressError> {
     Ok(url)
 }
 
+/// The room that an address completed by [`participants`] leads to.
+pub fn room_of(url: &Url) -> &str {
+    let mut names = url.path().rsplit('/').skip(1);
+    names.next().unwrap_or_default()
+}
+
 /// What the server takes as a room's name.
-fn is_room(name: &str) -> bool {
+pub(super) fn is_room(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && !name.starts_with('.')
         && name
@@ -126,11 +132,14 @@ mod tests {
                 "https://h/voice/v1/rooms/lobby/participants",
             ),
         ] {
+            let url = participants(given);
             assert_eq!(
-                participants(given).map(String::from),
+                url.clone().map(String::from),
                 Ok(expected.to_owned()),
                 "{given}"
             );
+            let room = url.as_ref().map(room_of);
+            assert!(room.is_ok_and(|room| ["lobby", "a.b-c"].contains(&room)));
         }
     }
 

@@ -10,7 +10,8 @@ use thiserror::Error;
 use super::address::{self, AddressError};
 use super::media::DEFAULT_BITRATE_BPS;
 use super::opus::VoiceSettings;
-use super::pcm::FileKind;
+use super::pcm::{FileKind, pipe};
+use super::radio::scan::Scan;
 use super::uplink::Ptime;
 
 /// Joins a room without a browser: plays a file into it, records it, or makes a radio of a pipe.
@@ -18,11 +19,12 @@ use super::uplink::Ptime;
 pub struct JoinArgs {
     /// Address of the room: the page's http://HOST/#room=ROOM or http://HOST/v1/rooms/ROOM/participants
     pub url: String,
-    /// What to say: a WAV or Ogg Opus file, or - for 48 kHz mono s16le on standard input
+    /// What to say: a WAV or Ogg Opus file, or - for 48 kHz mono s16le on standard input; a named pipe or a device
+    /// is read in the same format
     #[arg(long, value_name = "FILE")]
     pub play: Option<PathBuf>,
     /// Where to put what is heard: a .wav, .ogg or .opus file, or - for 48 kHz mono s16le on standard output;
-    /// an existing file is replaced
+    /// an existing file is replaced, a named pipe or a device is written to in the same format
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
     /// The name that the others see
@@ -37,6 +39,26 @@ pub struct JoinArgs {
     /// Print a line of JSON every second, on standard error if audio is on standard output
     #[arg(long)]
     pub stats: bool,
+    /// Print what happens as it happens, a line of JSON each, on standard error if audio is on standard output; the
+    /// lines of --stats are then events too
+    #[arg(long)]
+    pub events: bool,
+    /// Talk only while the key is pressed, and ask for the floor first. The key is standard input: press or p,
+    /// release or r, or Enter for one after the other; its end releases. SIGUSR1 presses and SIGUSR2 releases as
+    /// well, and alone when audio is on standard input
+    #[arg(long, requires = "play")]
+    pub ptt: bool,
+    /// Talk only while the source is louder than this, dBFS, and ask for the floor first [-40]
+    #[arg(long, value_name = "DB", num_args = 0..=1, require_equals = true, default_missing_value = "-40",
+        requires = "play", conflicts_with = "ptt", value_parser = threshold)]
+    pub vox: Option<f32>,
+    /// Rooms to listen to besides, with a gain in dB and a priority each if wanted: a,b=-6,c@2,d=-6@2. Who talks
+    /// in one of higher priority makes the others quieter
+    #[arg(long, value_name = "ROOM,..", value_delimiter = ',')]
+    pub listen: Vec<Scan>,
+    /// How far ahead of others this participant may get the floor, 0 to 255
+    #[arg(long, value_name = "N")]
+    pub priority: Option<u8>,
     /// How to be sent to: voice, low-delay, thin or music
     #[arg(long, value_parser = ["voice", "low-delay", "thin", "music"])]
     pub profile: Option<String>,
@@ -77,8 +99,11 @@ pub enum ArgsError {
         path: PathBuf,
     },
     /// Standard input has no beginning to go back to.
-    #[error("--loop needs a file: standard input cannot be played twice")]
+    #[error("--loop needs a file: standard input or a pipe cannot be played twice")]
     LoopedStdin,
+    /// What is heard would be said.
+    #[error("--play and --record name the same pipe: what is heard would be played again")]
+    SamePipe,
     /// What is played would be erased by what is heard.
     #[error("--play and --record name the same file: recording would erase what is to be played")]
     SameFile,
@@ -89,6 +114,8 @@ pub enum ArgsError {
 pub enum Play {
     /// Raw PCM on standard input.
     Stdin,
+    /// Raw PCM from something that is no file.
+    Pipe(PathBuf),
     /// A file.
     File(PathBuf),
 }
@@ -98,8 +125,25 @@ pub enum Play {
 pub enum Record {
     /// Raw PCM on standard output.
     Stdout,
+    /// Raw PCM into something that is there and is no file.
+    Pipe(PathBuf),
     /// A file of a kind.
     File(PathBuf, FileKind),
+}
+
+/// How one talks by turns.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Turns {
+    /// While a key is pressed.
+    Key {
+        /// Whether it is standard input, too, and not signals alone.
+        stdin: bool,
+    },
+    /// While the source is louder than this, dBFS.
+    Voice {
+        /// So loud.
+        threshold_db: f32,
+    },
 }
 
 /// The command line, checked.
@@ -119,6 +163,14 @@ pub struct JoinOptions {
     pub looped: bool,
     /// Whether to print statistics.
     pub stats: bool,
+    /// Whether to print what happens.
+    pub events: bool,
+    /// What tells that there is something to say, for who talks by turns.
+    pub turns: Option<Turns>,
+    /// Rooms to listen to besides.
+    pub listen: Vec<Scan>,
+    /// How far ahead of others.
+    pub priority: Option<u8>,
     /// How to be sent to.
     pub profile: Option<String>,
     /// How to encode.
@@ -139,14 +191,22 @@ impl JoinArgs {
     /// # Errors
     /// [`ArgsError`] with a sentence about what to change.
     pub fn options(self) -> Result<JoinOptions, ArgsError> {
-        let play = self.play.map(|path| match path.as_os_str() == "-" {
-            true => Play::Stdin,
-            false => Play::File(path),
-        });
-        if self.looped && play == Some(Play::Stdin) {
+        let play = self.play.map(play);
+        if self.looped && matches!(play, Some(Play::Stdin | Play::Pipe(_))) {
             return Err(ArgsError::LoopedStdin);
         }
         let record = self.record.map(record).transpose()?;
+        if let (Some(Play::Pipe(from)), Some(Record::Pipe(to))) = (&play, &record)
+            && is_same(from, to)
+        {
+            return Err(ArgsError::SamePipe);
+        }
+        let turns = match self.vox {
+            Some(threshold_db) => Some(Turns::Voice { threshold_db }),
+            None => self.ptt.then_some(Turns::Key {
+                stdin: play != Some(Play::Stdin),
+            }),
+        };
         if let (Some(Play::File(from)), Some(Record::File(to, _))) = (&play, &record)
             && is_same(from, to)
         {
@@ -160,6 +220,10 @@ impl JoinArgs {
             limit: self.seconds.map(seconds).transpose()?,
             looped: self.looped,
             stats: self.stats,
+            events: self.events,
+            turns,
+            listen: self.listen,
+            priority: self.priority,
             profile: self.profile,
             voice: VoiceSettings {
                 bitrate_bps: self.bitrate.unwrap_or(DEFAULT_BITRATE_BPS),
@@ -173,12 +237,21 @@ impl JoinArgs {
     }
 }
 
+fn play(path: PathBuf) -> Play {
+    match path.as_os_str() == "-" {
+        true => Play::Stdin,
+        false if pipe::is_one(&path) => Play::Pipe(path),
+        false => Play::File(path),
+    }
+}
+
 fn record(path: PathBuf) -> Result<Record, ArgsError> {
     if path.as_os_str() == "-" {
         return Ok(Record::Stdout);
     }
     match FileKind::of(&path) {
         Some(kind) => Ok(Record::File(path, kind)),
+        None if pipe::is_one(&path) => Ok(Record::Pipe(path)),
         None => Err(ArgsError::RecordKind { path }),
     }
 }
@@ -197,6 +270,13 @@ fn seconds(given: f64) -> Result<Duration, ArgsError> {
     } else {
         Err(ArgsError::Seconds { given })
     }
+}
+
+fn threshold(given: &str) -> Result<f32, &'static str> {
+    let threshold_db = given.parse().ok();
+    threshold_db
+        .filter(|threshold_db| (-90.0..=0.0).contains(threshold_db))
+        .ok_or("it must be -90 to 0, in dBFS")
 }
 
 fn ptime(given: &str) -> Result<Ptime, &'static str> {
@@ -249,6 +329,40 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_standard_input_unless_that_is_audio() {
+        let turns = |line: &str| parse(&format!("http://h/#l {line}")).unwrap().turns;
+        let voice = "--play fixtures/voices/human-en-female.wav";
+        assert_eq!(turns(voice), None);
+        assert_eq!(
+            turns(&format!("{voice} --ptt")),
+            Some(Turns::Key { stdin: true })
+        );
+        assert_eq!(
+            turns("--play /dev/null --ptt"),
+            Some(Turns::Key { stdin: true })
+        );
+        assert_eq!(turns("--play - --ptt"), Some(Turns::Key { stdin: false }));
+        for (line, threshold_db) in [("--vox", -40.0), ("--vox=-35.5", -35.5)] {
+            let voice = Some(Turns::Voice { threshold_db });
+            assert_eq!(turns(&format!("{line} --play -")), voice, "{line}");
+        }
+    }
+
+    #[test]
+    fn pipes_and_devices_carry_raw_pcm() {
+        let options = parse("http://h/#l --play /dev/zero --record /dev/null").unwrap();
+        assert_eq!(options.play, Some(Play::Pipe("/dev/zero".into())));
+        assert_eq!(options.record, Some(Record::Pipe("/dev/null".into())));
+    }
+
+    #[test]
+    fn other_rooms_are_listened_to() {
+        let options = parse("http://h/#l --listen a,b=-6 --listen c@2 --priority 7").unwrap();
+        let rooms: Vec<&str> = options.listen.iter().map(Scan::room).collect();
+        assert_eq!((rooms, options.priority), (vec!["a", "b", "c"], Some(7)));
+    }
+
+    #[test]
     fn reconnecting_can_be_turned_off() {
         for (line, expected) in [
             ("--reconnect", true),
@@ -281,6 +395,17 @@ mod tests {
             ("http://h/#l --record x.mp3", ".wav, .ogg or .opus"),
             ("http://h/#l --play - --loop", "standard input"),
             ("http://h/#l --loop", "--play"),
+            ("http://h/#l --play /dev/null --loop", "pipe"),
+            (
+                "http://h/#l --play /dev/null --record /dev/null",
+                "same pipe",
+            ),
+            ("http://h/#l --ptt", "--play"),
+            ("http://h/#l --vox", "--play"),
+            ("http://h/#l --play - --ptt --vox", "--vox"),
+            ("http://h/#l --play - --vox=1", "-90 to 0"),
+            ("http://h/#l --listen a/b", "name of a room"),
+            ("http://h/#l --priority 256", "255"),
             ("http://h/#l --ptime 30", "10, 20, 40 or 60"),
             ("http://h/#l --bitrate 5999", "6000"),
             ("http://h/#l --profile loud", "low-delay"),

@@ -16,7 +16,7 @@ use super::error::JoinError;
 use super::media::{Media, MediaEvent, MediaOptions, Sockets};
 use super::reconnect::Backoff;
 use super::sdp;
-use super::session::{Room, Session};
+use super::session::{FloorReply, Room, Session, SessionError};
 use super::stats::Stats;
 
 /// What a client needs to know besides its media.
@@ -38,6 +38,12 @@ pub struct ClientOptions {
 pub enum ClientEvent {
     /// The source was played to its end.
     Played,
+    /// The source has become as loud as a voice, or no longer is.
+    Voice(bool),
+    /// A client that talks by turns begins to send, or has sent its last packet.
+    Sending(bool),
+    /// The connection is lost, and is to be made again.
+    Lost,
     /// The client has come back after a lost connection.
     Reconnected,
     /// It is over: [`Client::leave`] is all that is left to do.
@@ -54,7 +60,13 @@ pub struct Client {
     events: mpsc::Receiver<ClientEvent>,
     keeper: KeeperTask,
     joined: Instant,
+    /// The messages since before the connection.
+    early: Option<broadcast::Receiver<Arc<str>>>,
 }
+
+/// Reaches the server for a participant, over whatever connection there is at the moment.
+#[derive(Clone)]
+pub struct Controls(Arc<Mutex<Option<Live>>>);
 
 /// A connection with the session it belongs to.
 #[derive(Clone)]
@@ -73,6 +85,7 @@ impl Client {
     pub async fn join(options: ClientOptions, media: MediaOptions) -> Result<Client, JoinError> {
         let media = Media::start(media)?;
         let sockets = media.sockets().clone();
+        let early = Some(sockets.messages.subscribe());
         let live = match Live::connect(&options, &sockets).await {
             Ok(live) => live,
             Err(error) => {
@@ -94,6 +107,7 @@ impl Client {
             events,
             keeper: KeeperTask(tokio::spawn(keeper.run(live))),
             joined: Instant::now(),
+            early,
         })
     }
 
@@ -105,6 +119,8 @@ impl Client {
                 MediaEvent::SourceEnded => ClientEvent::Played,
                 MediaEvent::SourceFailed(error) => ClientEvent::Failed(error.into()),
                 MediaEvent::SinkFailed => ClientEvent::Failed(JoinError::Recording),
+                MediaEvent::Voice(heard) => ClientEvent::Voice(heard),
+                MediaEvent::Sending(sends) => ClientEvent::Sending(sends),
             },
         }
     }
@@ -126,15 +142,22 @@ impl Client {
 
     /// Sends a message on the data channel `control`; `false` while there is none that is open.
     pub async fn say(&self, text: &str) -> bool {
-        match self.now_live() {
-            Some(live) => live.connection.say(text).await,
-            None => false,
-        }
+        self.controls().say(text).await
+    }
+
+    /// The way to the server, for others than the owner.
+    pub fn controls(&self) -> Controls {
+        Controls(Arc::clone(&self.live))
     }
 
     /// The messages that come on the data channel `control`, from now on.
     pub fn messages(&self) -> broadcast::Receiver<Arc<str>> {
         self.media.sockets().messages.subscribe()
+    }
+
+    /// The same, from the very first on; asked a second time, from now on.
+    pub fn all_messages(&mut self) -> broadcast::Receiver<Arc<str>> {
+        self.early.take().unwrap_or_else(|| self.messages())
     }
 
     /// Ends the session and completes the recording.
@@ -155,6 +178,30 @@ impl Client {
 
     fn now_live(&self) -> Option<Live> {
         lock(&self.live).clone()
+    }
+}
+
+impl Controls {
+    /// Sends a message on the data channel `control`; `false` while there is none that is open.
+    pub async fn say(&self, text: &str) -> bool {
+        match self.now_live() {
+            Some(live) => live.connection.say(text).await,
+            None => false,
+        }
+    }
+
+    /// Asks for the floor over HTTP; `None` while there is no session.
+    pub async fn request_floor(&self) -> Option<Result<FloorReply, SessionError>> {
+        Some(self.now_live()?.session.request_floor().await)
+    }
+
+    /// Gives the floor back over HTTP; `None` while there is no session.
+    pub async fn release_floor(&self) -> Option<Result<(), SessionError>> {
+        Some(self.now_live()?.session.release_floor().await)
+    }
+
+    fn now_live(&self) -> Option<Live> {
+        lock(&self.0).clone()
     }
 }
 
@@ -231,7 +278,11 @@ impl Keeper {
             let again = match removed {
                 Some(reason) => Err(JoinError::Removed { reason }),
                 None if !self.options.reconnect => Err(JoinError::Lost),
-                None => self.come_back().await,
+                None => {
+                    // Whoever does not listen misses it.
+                    let _ = self.events.try_send(ClientEvent::Lost);
+                    self.come_back().await
+                }
             };
             let event = match again {
                 Ok(next) => {

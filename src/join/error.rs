@@ -36,9 +36,12 @@ pub enum JoinError {
         /// `kicked` or `room closed`.
         reason: String,
     },
-    /// The process cannot be told to stop.
+    /// The process cannot be told to stop, or to talk.
     #[error("cannot listen for signals: {0}")]
     Signals(#[source] std::io::Error),
+    /// There is no thread to print lines.
+    #[error("cannot start a thread: {0}")]
+    Threads(#[source] std::io::Error),
 }
 
 impl JoinError {

@@ -13,11 +13,12 @@ use super::opus::{VoiceEncoder, VoiceSettings};
 use super::pcm::feed::Feed;
 use super::pcm::recorder::Recorder;
 use super::pcm::{PcmError, Sink, Source};
+use super::radio::switch::Switch;
 use super::stats::Counters;
 use super::tap::{NoTap, Tap};
 use super::uplink::{OutletSlot, Ptime, Uplink, UplinkParts};
 
-/// What happens to the media apart from any connection. Each is told at most once.
+/// What happens to the media apart from any connection. Ends and failures are told at most once.
 #[derive(Debug)]
 pub enum MediaEvent {
     /// The source was played to its end.
@@ -26,6 +27,10 @@ pub enum MediaEvent {
     SourceFailed(PcmError),
     /// The recording cannot be written on; finishing it tells why.
     SinkFailed,
+    /// The source has become as loud as a voice, or no longer is: told to those who talk by voice.
+    Voice(bool),
+    /// The uplink begins to send, or has sent its last packet: told to those who talk by turns.
+    Sending(bool),
 }
 
 /// What to send and where to put what is received.
@@ -42,6 +47,8 @@ pub struct MediaOptions {
     pub ptime: Ptime,
     /// How they are encoded.
     pub voice: VoiceSettings,
+    /// Which part of the source is sent; without one all of it is.
+    pub switch: Option<Switch>,
     /// Who listens in.
     pub tap: Arc<dyn Tap>,
 }
@@ -59,6 +66,7 @@ impl Default for MediaOptions {
                 bitrate_bps: DEFAULT_BITRATE_BPS,
                 fec: false,
             },
+            switch: None,
             tap: Arc::new(NoTap),
         }
     }
@@ -110,6 +118,7 @@ impl Media {
                 feed: Feed::start(source, options.looped)?,
                 encoder: VoiceEncoder::new(options.voice)?,
                 ptime: options.ptime,
+                switch: options.switch,
                 outlet: Arc::clone(&outlet),
                 tap: Arc::clone(&options.tap),
                 counters: Arc::clone(&counters),

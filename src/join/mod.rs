@@ -9,15 +9,16 @@
 //! | `join-source`, `join-sink` | read and write files and pipes ([`pcm`]); may block |
 //! | `join-uplink` | takes, encodes and sends a frame every packet time ([`uplink`]) |
 //! | `join-downlink` | plays a frame every 20 ms ([`downlink`]) |
-//! | tokio | HTTP ([`session`]), WebRTC ([`connection`]), coming back ([`client`]) |
+//! | `join-key` | reads the lines of a key; may block |
+//! | `join-lines` | prints events and statistics |
+//! | tokio | HTTP ([`session`]), WebRTC ([`connection`]), coming back ([`client`]), talking by turns ([`radio`]) |
 //!
 //! The media threads outlive connections: a lost one is silence, not an end. [`client::Client`] is the
 //! whole as a library, [`direct`] two of them without a server, [`tap`] where measurements listen in.
 //! Nothing here knows the server's own modules.
 
 use std::future::Future;
-use std::io::Write;
-use std::time::Duration;
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
@@ -29,27 +30,35 @@ pub mod connection;
 pub mod direct;
 pub mod downlink;
 pub mod error;
+mod lines;
 pub mod media;
 pub mod opus;
 pub mod pacing;
 pub mod pcm;
+pub mod radio;
 pub mod reconnect;
 pub mod sdp;
 pub mod session;
 pub mod stats;
+mod stay;
 pub mod tap;
 pub mod uplink;
 
 pub use args::{JoinArgs, JoinOptions};
 pub use error::JoinError;
 
-use args::{Play, Record};
-use client::{Client, ClientEvent, ClientOptions};
+use args::{Play, Record, Turns};
+use client::{Client, ClientOptions};
 use media::MediaOptions;
 use pcm::PcmError;
+use pcm::pipe::Pipe;
 use pcm::provisional::Provisional;
 use pcm::raw::{RawSink, RawSource};
+use radio::key::Key;
+use radio::scan::Scan;
+use radio::switch::{Gate, Switch};
 use session::Room;
+use stay::Stay;
 
 /// Runs `mixminus join` to its end. Logs must not go to standard output: audio may.
 ///
@@ -58,13 +67,13 @@ use session::Room;
 pub async fn run(args: JoinArgs) -> Result<(), JoinError> {
     let options = args.options()?;
     let mut stopped = std::pin::pin!(stop_signal()?);
-    let (media, recording) = media_of(&options)?;
-    let room = Room::new(
-        options.url.clone(),
-        options.name.as_deref(),
-        options.profile.as_deref(),
-        options.insecure,
-    )?;
+    let key = match options.turns {
+        Some(Turns::Key { stdin }) => Some(Key::new(stdin).map_err(JoinError::Signals)?),
+        _ => None,
+    };
+    let gate = Arc::<Gate>::default();
+    let (media, recording) = media_of(&options, &gate)?;
+    let room = room_of(&options)?;
     let client_options = ClientOptions {
         room,
         reconnect: options.reconnect,
@@ -78,8 +87,9 @@ pub async fn run(args: JoinArgs) -> Result<(), JoinError> {
     if let Some(recording) = recording {
         recording.keep()?;
     }
+    let stay = Stay::new(&mut client, &options, gate, key)?;
     let ended = tokio::select! {
-        ended = stay(&mut client, &options) => ended,
+        ended = stay.until_the_end() => ended,
         () = &mut stopped => Ok(()),
     };
     info!("leaving");
@@ -90,44 +100,37 @@ pub async fn run(args: JoinArgs) -> Result<(), JoinError> {
     }
 }
 
-/// Stays in the room until there is a reason to go.
-async fn stay(client: &mut Client, options: &JoinOptions) -> Result<(), JoinError> {
-    let limit = async {
-        match options.limit {
-            Some(limit) => tokio::time::sleep(limit).await,
-            None => std::future::pending().await,
-        }
-    };
-    let mut limit = std::pin::pin!(limit);
-    let mut every_second = tokio::time::interval(Duration::from_secs(1));
-    every_second.tick().await;
-    loop {
-        tokio::select! {
-            () = &mut limit => return Ok(()),
-            event = client.event() => match event {
-                ClientEvent::Played if options.record.is_none() && options.limit.is_none() => {
-                    tokio::time::sleep(DRAIN).await;
-                    return Ok(());
-                }
-                ClientEvent::Played | ClientEvent::Reconnected => {}
-                ClientEvent::Failed(error) => return Err(error),
-            },
-            _ = every_second.tick(), if options.stats => {
-                print(&client.stats().await.to_json(), options.record == Some(Record::Stdout));
-            }
-        }
+fn room_of(options: &JoinOptions) -> Result<Room, JoinError> {
+    let mut room = Room::new(
+        options.url.clone(),
+        options.name.as_deref(),
+        options.profile.as_deref(),
+        options.insecure,
+    )?;
+    if !options.listen.is_empty() {
+        let names: Vec<&str> = options.listen.iter().map(Scan::room).collect();
+        room = room.with("listen", &names.join(","));
     }
+    if let Some(priority) = options.priority {
+        room = room.with("priority", &priority.to_string());
+    }
+    Ok(room)
 }
 
-fn media_of(options: &JoinOptions) -> Result<(MediaOptions, Option<Provisional>), JoinError> {
+fn media_of(
+    options: &JoinOptions,
+    gate: &Arc<Gate>,
+) -> Result<(MediaOptions, Option<Provisional>), JoinError> {
     let source = match &options.play {
         Some(Play::Stdin) => Some(Box::new(RawSource::new(std::io::stdin())) as Box<_>),
+        Some(Play::Pipe(path)) => Some(Box::new(RawSource::new(Pipe::of(path))) as Box<_>),
         Some(Play::File(path)) => Some(pcm::open(path)?),
         None => None,
     };
     let mut recording = None;
     let sink = match &options.record {
         Some(Record::Stdout) => Some(Box::new(RawSink::new(std::io::stdout())) as Box<_>),
+        Some(Record::Pipe(path)) => Some(Box::new(RawSink::new(Pipe::of(path))) as Box<_>),
         Some(Record::File(path, kind)) => {
             let provisional = Provisional::new(path);
             let sink = kind
@@ -152,6 +155,10 @@ fn media_of(options: &JoinOptions) -> Result<(MediaOptions, Option<Provisional>)
         limit: options.limit,
         ptime: options.ptime.unwrap_or_default(),
         voice: options.voice,
+        switch: options.turns.map(|turns| match turns {
+            Turns::Key { .. } => Switch::key(Arc::clone(gate)),
+            Turns::Voice { threshold_db } => Switch::voice(Arc::clone(gate), threshold_db),
+        }),
         ..MediaOptions::default()
     };
     Ok((media, recording))
@@ -168,15 +175,3 @@ fn stop_signal() -> Result<impl Future<Output = ()>, JoinError> {
         }
     })
 }
-
-/// Prints a line; who does not read it any more misses it.
-fn print(line: &str, to_stderr: bool) {
-    let _ = if to_stderr {
-        writeln!(std::io::stderr(), "{line}")
-    } else {
-        writeln!(std::io::stdout(), "{line}")
-    };
-}
-
-/// Time for the last packets of a file to be heard before the session is ended.
-const DRAIN: Duration = Duration::from_millis(500);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -103,6 +103,13 @@ impl Room {
         Ok(Room { http, url })
     }
 
+    /// The same room, joined with one more wish in the query.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: &str) -> Room {
+        self.url.query_pairs_mut().append_pair(key, value);
+        self
+    }
+
     /// Whether the server is this very machine, so that media may pass over loopback.
     pub fn is_local(&self) -> bool {
         let host = self.url.host_str().unwrap_or_default();
@@ -188,6 +195,47 @@ impl Session {
         }
     }
 
+    /// Asks for the floor; a repeated request changes nothing.
+    ///
+    /// # Errors
+    /// [`SessionError`] when no answer came, or one that does not say who may talk.
+    pub async fn request_floor(&self) -> Result<FloorReply, SessionError> {
+        let sent = self.floor(Method::PUT).send().await;
+        let response = sent.map_err(|error| unreachable(&self.url, &error))?;
+        let status = response.status();
+        // Who is refused the floor is told so in a problem of its own kind.
+        if !matches!(
+            status,
+            StatusCode::OK | StatusCode::ACCEPTED | StatusCode::CONFLICT
+        ) {
+            return Err(refusal(&self.url, response).await);
+        }
+        Ok(FloorReply {
+            status: status.as_u16(),
+            body: body_of(response).await,
+        })
+    }
+
+    /// Gives the floor back, or the request for it, or nothing.
+    ///
+    /// # Errors
+    /// [`SessionError`] when no answer came or a strange one.
+    pub async fn release_floor(&self) -> Result<(), SessionError> {
+        let sent = self.floor(Method::DELETE).send().await;
+        let response = sent.map_err(|error| unreachable(&self.url, &error))?;
+        match response.status() {
+            status if status.is_success() => Ok(()),
+            _ => Err(refusal(&self.url, response).await),
+        }
+    }
+
+    fn floor(&self, method: Method) -> RequestBuilder {
+        let mut url = self.url.clone();
+        let path = format!("{}/floor", url.path());
+        url.set_path(&path);
+        self.http.request(method, url).timeout(SHORT_TIMEOUT)
+    }
+
     /// Ends the session; says whether the server knew of it.
     ///
     /// # Errors
@@ -206,6 +254,15 @@ impl Session {
             _ => Err(refusal(&self.url, response).await),
         }
     }
+}
+
+/// What was said to a request for the floor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FloorReply {
+    /// 200 granted, 202 queued, 409 denied.
+    pub status: u16,
+    /// JSON.
+    pub body: String,
 }
 
 /// What of a problem document (RFC 9457) is for people.

@@ -9,7 +9,7 @@ use rtc::rtp::header::Header;
 ///
 /// They are called on the client's own threads: what takes long here is heard in the audio.
 pub trait Tap: Send + Sync {
-    /// A frame was taken from the source and is about to be encoded.
+    /// A frame was taken from the source, and will be encoded unless the client is not to talk now.
     ///
     /// - `at`: for a microphone, the instant of the frame's last sample: its first is as long ago as the
     ///   frame lasts.

@@ -1,6 +1,8 @@
 //! The sending half: a thread that takes a frame from the source every packet time, encodes it and
 //! hands it to the connection.
 //!
+//! Who talks by turns has a [`Switch`] between source and encoder.
+//!
 //! The thread outlives connections: an [`Outlet`] is put in when one is made and taken out when it is
 //! lost. RTP time follows the deadlines, so that what is not sent leaves a gap and not a shift.
 
@@ -29,6 +31,7 @@ use super::media::MediaEvent;
 use super::opus::VoiceEncoder;
 use super::pacing::Pacer;
 use super::pcm::feed::{Feed, Pull};
+use super::radio::switch::{Fate, Switch, Turn};
 use super::sdp::SendLimits;
 use super::stats::Counters;
 use super::tap::Tap;
@@ -97,13 +100,15 @@ pub struct UplinkParts {
     pub encoder: VoiceEncoder,
     /// Duration of a packet.
     pub ptime: Ptime,
+    /// Which frames are sent; without one all are.
+    pub switch: Option<Switch>,
     /// Where packets go.
     pub outlet: OutletSlot,
     /// Who listens in.
     pub tap: Arc<dyn Tap>,
     /// What is counted.
     pub counters: Arc<Counters>,
-    /// Told once of the end of the source.
+    /// Told of the end of the source, and of what the switch finds.
     pub events: UnboundedSender<MediaEvent>,
 }
 
@@ -192,21 +197,80 @@ impl Sender {
             if self.parts.feed.is_live() {
                 self.parts.feed.pull(&mut self.pcm);
             }
-            return;
+            return self.turn(Switch::idle);
         };
+        let is_waiting = self.parts.switch.as_ref().is_some_and(Switch::is_waiting);
+        if is_waiting && !self.parts.feed.is_live() {
+            return;
+        }
         match self.parts.feed.pull(&mut self.pcm) {
-            Pull::Full => self.send(&outlet),
+            Pull::Full => {
+                let taken = RtpTime(self.stream.time);
+                self.parts.tap.taken(Instant::now(), taken, &self.pcm);
+                self.send_or_not(&outlet);
+            }
             Pull::Underrun => {
-                self.parts
-                    .counters
-                    .underruns
-                    .fetch_add(1, Ordering::Relaxed);
+                let counters = &self.parts.counters;
+                counters.underruns.fetch_add(1, Ordering::Relaxed);
                 self.stream.fall_silent();
+                let samples = self.pcm.len();
+                self.turn(|switch| switch.dry(samples));
             }
             Pull::Ended => {
                 self.stream.fall_silent();
+                self.turn(Switch::idle);
                 self.tell_end();
             }
+        }
+    }
+
+    fn send_or_not(&mut self, outlet: &Outlet) {
+        let Some(switch) = &mut self.parts.switch else {
+            return self.send(outlet);
+        };
+        let waiting_samples = self.parts.feed.waiting_samples();
+        let level = level_of(&self.pcm);
+        let (fate, turn) = switch.frame(&self.pcm, level, waiting_samples);
+        // The beginning is told first: the server is to know of it before the packets come.
+        self.tell(turn);
+        match fate {
+            Fate::Send => self.send(outlet),
+            Fate::SendWithKept => self.send_with_kept(outlet),
+            Fate::Drop => self.stream.fall_silent(),
+        }
+    }
+
+    /// Sends what was kept at the times it was taken at, then the frame of this tick.
+    fn send_with_kept(&mut self, outlet: &Outlet) {
+        let kept = self.parts.switch.as_mut().map(Switch::take_kept);
+        let kept = kept.unwrap_or_default();
+        let samples = self.pcm.len() as u64;
+        self.stream.go_back(kept.len() as u64 * samples);
+        let newest = std::mem::take(&mut self.pcm);
+        for pcm in kept {
+            self.pcm = pcm;
+            self.send(outlet);
+            self.stream.pass(samples);
+        }
+        self.pcm = newest;
+        self.send(outlet);
+    }
+
+    /// Lets the switch look at what is no frame.
+    fn turn(&mut self, look: impl FnOnce(&mut Switch) -> Turn) {
+        if let Some(switch) = &mut self.parts.switch {
+            let turn = look(switch);
+            self.tell(turn);
+        }
+    }
+
+    fn tell(&self, turn: Turn) {
+        let voice = turn.voice.map(MediaEvent::Voice);
+        let sending = turn.sending.map(MediaEvent::Sending);
+        // A voice that ends is told after its last packet.
+        for event in [sending, voice].into_iter().flatten() {
+            // Nobody may be interested any more.
+            let _ = self.parts.events.send(event);
         }
     }
 
@@ -237,7 +301,6 @@ impl Sender {
             counters,
             ..
         } = &mut self.parts;
-        tap.taken(Instant::now(), RtpTime(self.stream.time), &self.pcm);
         let bytes = match encoder.encode(&self.pcm, &mut self.payload) {
             Ok(0) => return self.stream.fall_silent(),
             Ok(bytes) => bytes,
@@ -318,6 +381,10 @@ impl Stream {
 
     fn pass(&mut self, samples: u64) {
         self.time = self.time.wrapping_add(samples as u32);
+    }
+
+    fn go_back(&mut self, samples: u64) {
+        self.time = self.time.wrapping_sub(samples as u32);
     }
 
     fn fall_silent(&mut self) {

@@ -62,7 +62,10 @@ pub(super) async fn open(
         .conference
         .watch(&room)
         .ok_or_else(Problem::unknown_room)?;
-    let first = Event::Room { room: state }.to_json();
+    let first = Event::Room {
+        room: Box::new(state),
+    }
+    .to_json();
     let ws = ws
         .max_message_size(MAX_MESSAGE_BYTES)
         .max_frame_size(MAX_MESSAGE_BYTES)

@@ -1,104 +1,250 @@
-//! A push-to-talk room with somebody in it who only listens, and what that one heard.
+//! A server and radios as processes of their own: `mixminus serve`, `mixminus join --ptt`.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
-use std::time::Duration;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use mixminus::join::client::Client;
-use mixminus::join::media::MediaOptions;
-use serde_json::json;
+use serde_json::Value;
 
-use crate::common::measure::level_db;
-use crate::common::sound::{Heard, RATE};
-use crate::common::stand::{Stand, Told};
+/// A server in a process of its own, on free ports of loopback.
+pub struct Served {
+    child: Child,
+    http: SocketAddr,
+}
 
-/// The room, its server, and who listens.
+impl Served {
+    /// Starts it and waits until it says where it is.
+    pub fn start() -> Served {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_mixminus"))
+            .args(["serve", "--http=127.0.0.1:0", "--media=127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary was built with the test");
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let http = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| line.strip_prefix("http ")?.trim().parse().ok());
+        // What it says later must not fill the pipe.
+        thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        Served {
+            child,
+            http: http.expect("it says where it is"),
+        }
+    }
+
+    /// Where offers for a room are posted.
+    pub fn url(&self, room: &str) -> String {
+        format!("http://{}/v1/rooms/{room}/participants", self.http)
+    }
+
+    /// Makes a room, or sets it otherwise.
+    pub fn room(&self, room: &str, settings: &Value) {
+        let answer = self.ask("PUT", &format!("/v1/rooms/{room}"), &settings.to_string());
+        assert!(answer.starts_with("HTTP/1.1 20"), "{answer}");
+    }
+
+    /// One request on a connection of its own; the whole answer.
+    pub fn ask(&self, method: &str, path: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(self.http).expect("it listens");
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        answer
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // Has ended already, if all went wrong.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A client that tells what happens.
 pub struct Radio {
-    stand: Stand,
-    room: String,
-    ann: Client,
-    hears: Heard,
+    child: Child,
+    stdin: Option<ChildStdin>,
     told: Told,
 }
 
+/// The lines it has printed, and when.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<(Instant, Value)>>>);
+
 impl Radio {
-    /// With a server of its own.
-    pub async fn start(room: &str) -> Radio {
-        let stand = Stand::start();
-        stand.configure(room, &json!({ "mode": "ptt" })).await;
-        let hears = Heard::default();
-        let media = MediaOptions {
-            sink: hears.sink(),
-            ..MediaOptions::default()
-        };
-        let ann = stand.join(room, "Ann", media).await;
-        Radio {
-            told: Told::to(&ann),
-            room: room.to_owned(),
-            stand,
-            ann,
-            hears,
+    /// Joins, and waits until it is in and was told the room.
+    pub fn join(url: &str, name: &str, arguments: &[&str]) -> Radio {
+        let radio = Radio::start(url, name, arguments);
+        radio.wait("connected", |_| true);
+        radio.wait("room", |_| true);
+        radio
+    }
+
+    /// Joins; its standard input stays open.
+    pub fn start(url: &str, name: &str, arguments: &[&str]) -> Radio {
+        let audio_out = arguments.windows(2).any(|pair| pair == ["--record", "-"]);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_mixminus"))
+            .args(["join", url, "--name", name, "--events"])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(if audio_out {
+                Stdio::piped()
+            } else {
+                Stdio::inherit()
+            })
+            .spawn()
+            .expect("the binary was built with the test");
+        let told = Told::default();
+        let out = child.stdout.take().expect("it is piped");
+        match child.stderr.take() {
+            None => told.read(out),
+            Some(events) => {
+                told.read(events);
+                thread::spawn(move || std::io::copy(&mut { out }, &mut std::io::sink()));
+            }
+        }
+        let stdin = child.stdin.take();
+        Radio { child, stdin, told }
+    }
+
+    /// Types a line.
+    pub fn key(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("it was not ended");
+        writeln!(stdin, "{line}").expect("it runs");
+    }
+
+    /// Standard input, to be written to or to be ended.
+    pub fn take_stdin(&mut self) -> ChildStdin {
+        self.stdin.take().expect("it was not taken before")
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("sh")
+            .args(["-c", "kill -s $0 $1", name, &id])
+            .status();
+        assert!(sent.is_ok_and(|status| status.success()), "it runs");
+    }
+
+    /// Its public name of the moment.
+    pub fn id(&self) -> String {
+        let told = self.told.all();
+        let connected = told.iter().rfind(|event| event["event"] == "connected");
+        let id = connected.and_then(|event| event["participant"].as_str());
+        id.expect("it is in").to_owned()
+    }
+
+    /// Waits for something to be told, from the very beginning on; gives it and when it came.
+    pub fn wait(&self, event: &str, wish: impl Fn(&Value) -> bool) -> (Instant, Value) {
+        self.wait_after(0, event, wish)
+    }
+
+    /// How much it has told, to wait for what comes after that.
+    pub fn mark(&self) -> usize {
+        self.told.0.lock().expect("no panic while held").len()
+    }
+
+    /// The same, for what is told after a mark.
+    pub fn wait_after(
+        &self,
+        mark: usize,
+        event: &str,
+        wish: impl Fn(&Value) -> bool,
+    ) -> (Instant, Value) {
+        let asked = Instant::now();
+        loop {
+            let told = self.told.0.lock().expect("no panic while held");
+            let found = told[mark..]
+                .iter()
+                .find(|(_, told)| told["event"] == event && wish(told));
+            if let Some(found) = found {
+                return found.clone();
+            }
+            let events: Vec<String> = told.iter().map(|(_, told)| told.to_string()).collect();
+            drop(told);
+            assert!(
+                asked.elapsed() < PATIENCE,
+                "no {event} among\n{}",
+                events.join("\n")
+            );
+            thread::sleep(Duration::from_millis(5));
         }
     }
 
-    /// Where offers are posted.
-    pub fn url(&self) -> String {
-        self.stand.url(&self.room)
+    /// Everything it has told.
+    pub fn told(&self) -> Vec<Value> {
+        self.told.all()
     }
 
-    /// How much has been heard so far, silence included.
-    pub fn heard_samples(&self) -> usize {
-        self.hears.pcm().len()
+    /// Ends it as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it is our own child");
     }
 
-    /// Asserts that since then a tone at -12 dBFS was heard in one piece of this length, and that everybody was told
-    /// whose it was.
-    pub async fn assert_one_burst_since(&self, began: usize, hz: f64, seconds: f64, id: &str) {
-        // What is on its way is heard, too.
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let pcm = self.hears.pcm();
-        let windows: Vec<bool> = pcm[began.min(pcm.len())..]
-            .chunks_exact(RATE / 10)
-            .map(|window| (-14.0..-10.0).contains(&level_db(window, hz)))
-            .collect();
-        let first = windows.iter().position(|heard| *heard);
-        let last = windows.iter().rposition(|heard| *heard);
-        let (Some(first), Some(last)) = (first, last) else {
-            panic!("nothing of {hz} Hz is heard in {} windows", windows.len());
-        };
-        let heard = windows.iter().filter(|heard| **heard).count();
-        let whole = last + 1 - first;
-        println!("heard in {heard} windows of 100 ms, from {first} to {last}");
-        let wanted = 10.0 * seconds;
-        assert!(
-            (wanted * 0.85..wanted * 1.15).contains(&(whole as f64)),
-            "{whole} windows from the first to the last"
-        );
-        assert!(heard * 10 >= whole * 8, "{heard} of {whole} windows");
-        let taken = self.told.of("floor_taken");
-        let is_his = |event: &serde_json::Value| event["participant"] == id;
-        assert_eq!(
-            taken.iter().filter(|event| is_his(event)).count(),
-            1,
-            "{taken:?}"
-        );
-        let idle = self.told.of("floor_idle");
-        assert!(!idle.is_empty(), "the floor was let go");
+    /// Asks it to end, and fails unless it ends well.
+    pub fn stop(mut self) {
+        self.signal("TERM");
+        self.ended();
     }
 
-    /// Asserts that a tone was never heard.
-    pub fn assert_silence(&self, hz: f64) {
-        let pcm = self.hears.pcm();
-        assert!(pcm.len() > RATE, "{} samples", pcm.len());
-        for window in pcm.chunks_exact(RATE / 10) {
-            let db = level_db(window, hz);
-            assert!(db < -80.0, "{db:.1} dBFS");
+    /// Waits for its end, and fails unless that is a good one.
+    pub fn ended(&mut self) {
+        let asked = Instant::now();
+        loop {
+            let ended = self.child.try_wait().expect("it is our own child");
+            if let Some(status) = ended {
+                return assert!(status.success(), "it ended with {status}");
+            }
+            assert!(asked.elapsed() < PATIENCE, "it does not end");
+            thread::sleep(Duration::from_millis(10));
         }
-    }
-
-    /// Ends it.
-    pub async fn stop(self) {
-        self.ann.leave().await.expect("it leaves");
-        self.stand.stop().await;
     }
 }
+
+impl Drop for Radio {
+    fn drop(&mut self) {
+        // Has ended already, if all went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Told {
+    fn read(&self, from: impl Read + Send + 'static) {
+        let told = self.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(from).lines().map_while(Result::ok) {
+                // Standard error has other lines as well.
+                let Ok(event) = serde_json::from_str(&line) else {
+                    eprintln!("{line}");
+                    continue;
+                };
+                let mut told = told.0.lock().expect("no panic while held");
+                told.push((Instant::now(), event));
+            }
+        });
+    }
+
+    fn all(&self) -> Vec<Value> {
+        let told = self.0.lock().expect("no panic while held");
+        told.iter().map(|(_, event)| event.clone()).collect()
+    }
+}
+
+/// Longer than anything takes, on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(15);

@@ -1,5 +1,7 @@
 //! A peer behind HTTP that sends back every packet it gets, as a server with one room and one voice would.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +16,7 @@ use rtc::rtp_transceiver::rtp_sender::{
 use tokio::sync::watch;
 use warp::Filter;
 use warp::http::{Response, StatusCode};
-use webrtc::data_channel::DataChannel;
+use webrtc::data_channel::{DataChannel, DataChannelEvent};
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
@@ -38,6 +40,7 @@ struct State {
     queries: Mutex<Vec<String>>,
     deleted: Mutex<usize>,
     channels: Mutex<Vec<Arc<dyn DataChannel>>>,
+    messages: Mutex<Vec<serde_json::Value>>,
 }
 
 impl Echo {
@@ -74,6 +77,7 @@ impl Echo {
 
     /// Falls silent without a word, as a server does that is killed and started again.
     pub async fn forget_everyone(&self) {
+        self.state.channels.lock().unwrap().clear();
         let peers: Vec<_> = self.state.peers.lock().unwrap().drain().collect();
         for (_, peer) in peers {
             peer.close().await.unwrap();
@@ -89,6 +93,24 @@ impl Echo {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         false
+    }
+
+    /// The commands of one kind that came over data channels.
+    pub fn heard(&self, command: &str) -> Vec<serde_json::Value> {
+        let messages = self.state.messages.lock().unwrap();
+        let of_kind = messages.iter().filter(|it| it["command"] == command);
+        of_kind.cloned().collect()
+    }
+
+    /// Waits for the first command of a kind.
+    pub async fn hear(&self, command: &str) -> serde_json::Value {
+        for _ in 0..500 {
+            if let Some(first) = self.heard(command).into_iter().next() {
+                return first;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no {command} came");
     }
 
     /// Says something on every data channel.
@@ -194,7 +216,15 @@ impl PeerConnectionEventHandler for Handler {
             .lock()
             .unwrap()
             .push(Arc::clone(&channel));
-        tokio::spawn(async move { while channel.poll().await.is_some() {} });
+        let state = Arc::clone(&self.state);
+        tokio::spawn(async move {
+            while let Some(event) = channel.poll().await {
+                if let DataChannelEvent::OnMessage(message) = event {
+                    let message = serde_json::from_slice(&message.data).unwrap();
+                    state.messages.lock().unwrap().push(message);
+                }
+            }
+        });
     }
     async fn on_track(&self, remote: Arc<dyn TrackRemote>) {
         let track = Arc::clone(&self.track);

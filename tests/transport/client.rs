@@ -1,5 +1,7 @@
 //! A client for the transport's tests: the same sans-I/O core, on the offering side, with a socket of its own.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};

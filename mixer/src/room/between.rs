@@ -117,6 +117,7 @@ impl Room {
     pub(crate) fn dismiss(&mut self, place: usize) {
         if place < self.members.len() {
             self.listeners.dismiss(&mut self.members.list, place);
+            self.members.scans.leave(&mut self.members.list, place);
             self.members.dismiss(place);
         }
     }
@@ -126,6 +127,7 @@ impl Room {
     pub(crate) fn take_left(&mut self) -> Option<(Box<Participant>, usize)> {
         let (participant, place) = self.members.take_left()?;
         self.listeners.moved(self.members.len(), place);
+        self.members.scans.moved(self.members.len(), place);
         Some((participant, place))
     }
 

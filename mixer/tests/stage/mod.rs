@@ -120,6 +120,11 @@ impl<F: FnMut(u64) -> f32 + Send> Decode for Exact<F> {
     fn reset(&mut self) {}
 }
 
+/// A decoder of the payloads that [`Talker::exact`] sends, who says `voice`.
+pub fn exact(voice: impl FnMut(u64) -> f32 + Send + 'static) -> Box<dyn Decode> {
+    Box::new(Exact(voice))
+}
+
 pub fn recipe(profile: Profile) -> Recipe {
     Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20)
 }
@@ -135,6 +140,18 @@ pub struct Talker {
 }
 
 impl Talker {
+    /// One whose voice is spoken where it is decoded.
+    pub fn exact(id: ParticipantId, shared: Arc<Shared>) -> Talker {
+        Talker {
+            id,
+            shared,
+            encoder: None,
+            voice: Box::new(|_| 0.0),
+            sample: 0,
+            sent: 0,
+        }
+    }
+
     /// Encodes what it says in another way from now on.
     pub fn send_as(&mut self, recipe: &Recipe) {
         self.encoder = Some(OpusEncoder::new(recipe));
@@ -297,14 +314,7 @@ impl Stage {
         };
         self.engine.apply(command, &mut self.sink);
         assert!(self.sink.retired.is_empty(), "there is a place");
-        self.talkers.push(Talker {
-            id,
-            shared,
-            encoder: None,
-            voice: Box::new(|_| 0.0),
-            sample: 0,
-            sent: 0,
-        });
+        self.talkers.push(Talker::exact(id, shared));
     }
 
     pub fn now(&self) -> Time {

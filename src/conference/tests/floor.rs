@@ -38,7 +38,9 @@ impl House {
     /// That the mixer was told of everybody what the floor says, and no room has more talkers than may be.
     fn check(&self) {
         let state = self.conference.lock();
-        for room in state.registry.rooms.values() {
+        for (name, room) in &state.registry.rooms {
+            let looked_at = state.registry.floors.contains(name);
+            assert!(looked_at || room.config.floor.mode == Mode::Open);
             let mut held = 0;
             for member in &room.members {
                 let permit = member.shared.settings.permit();

@@ -58,6 +58,15 @@ impl Feed {
         self.live
     }
 
+    /// What has been read and not been taken yet, if that is something said a moment ago; what is left
+    /// of a file is not.
+    pub fn waiting_samples(&self) -> usize {
+        match self.live {
+            true => self.shared.lock().pcm.len(),
+            false => 0,
+        }
+    }
+
     /// Takes one frame; never waits for the source.
     pub fn pull(&mut self, pcm: &mut [f32]) -> Pull {
         let mut store = self.shared.lock();

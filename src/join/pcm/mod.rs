@@ -9,6 +9,7 @@
 //! | `wav.rs` | WAV in and out |
 //! | `ogg_in.rs`, `ogg_out.rs` | Ogg Opus in and out (RFC 7845) |
 //! | `raw.rs` | 48 kHz mono s16le on standard input and output |
+//! | `pipe.rs` | named pipes and devices, opened by who uses them |
 //! | `resample.rs` | any rate to 48 kHz |
 //! | `provisional.rs` | a recording replaces an older one only once there is something to record |
 //! | `feed.rs` | source -> uplink, through a bounded store |
@@ -23,6 +24,7 @@ use thiserror::Error;
 pub mod feed;
 pub mod ogg_in;
 pub mod ogg_out;
+pub mod pipe;
 pub mod provisional;
 pub mod raw;
 pub mod recorder;

@@ -1,0 +1,80 @@
+//! Pipes that have a name, and devices: `<(arecord ...)` and `>(aplay ...)` of a shell are such.
+//!
+//! They are opened when they are first used, by the thread that may block: a named pipe cannot be opened
+//! before the other side is there.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+/// Whether there is something of that name that is no file.
+pub fn is_one(path: &Path) -> bool {
+    let kind = path.metadata().map(|found| found.file_type());
+    kind.is_ok_and(|kind| kind.is_fifo() || kind.is_char_device())
+}
+
+/// A pipe or a device, to be read or to be written.
+#[derive(Debug)]
+pub struct Pipe {
+    path: PathBuf,
+    open: Option<File>,
+}
+
+impl Pipe {
+    /// The one of that name.
+    pub fn of(path: &Path) -> Pipe {
+        Pipe {
+            path: path.to_owned(),
+            open: None,
+        }
+    }
+
+    fn file(&mut self, options: &OpenOptions) -> std::io::Result<&mut File> {
+        let file = match self.open.take() {
+            Some(file) => file,
+            None => options.open(&self.path)?,
+        };
+        Ok(self.open.insert(file))
+    }
+}
+
+impl Read for Pipe {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.file(File::options().read(true))?.read(into)
+    }
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file(File::options().write(true))?.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_no_files() {
+        assert!(is_one(Path::new("/dev/null")));
+        assert!(!is_one(Path::new("Cargo.toml")));
+        assert!(!is_one(Path::new("/nowhere")));
+    }
+
+    #[test]
+    fn what_is_not_used_is_not_opened() {
+        let mut pipe = Pipe::of(Path::new("/nowhere"));
+        assert!(pipe.flush().is_ok());
+        assert!(pipe.read(&mut [0; 2]).is_err());
+        let mut zero = Pipe::of(Path::new("/dev/zero"));
+        let mut read = [1; 4];
+        zero.read_exact(&mut read).unwrap();
+        assert_eq!(read, [0; 4]);
+        assert_eq!(Pipe::of(Path::new("/dev/null")).write(&read).unwrap(), 4);
+    }
+}

@@ -1,0 +1,170 @@
+//! The push-to-talk key: lines on standard input, and signals.
+//!
+//! | line | does |
+//! |---|---|
+//! | `press`, `p`, `1` | presses |
+//! | `release`, `r`, `0` | releases |
+//! | empty (Enter alone) | turns the one into the other |
+//! | `listen a,b=-6` | listens to these rooms besides, and to no others; `listen` alone to none |
+//!
+//! The end of standard input releases. SIGUSR1 presses, SIGUSR2 releases, at all times.
+
+use std::future::pending;
+use std::io::BufRead;
+use std::str::FromStr;
+use std::thread;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{self, Receiver};
+use tracing::warn;
+
+use super::scan::{Scan, ScanError};
+
+/// What is done with a key.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stroke {
+    /// Pressed.
+    Press,
+    /// Released.
+    Release,
+    /// The one or the other.
+    Toggle,
+    /// Other rooms are listened to.
+    Listen(Vec<Scan>),
+}
+
+/// A line that says nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StrokeError {
+    /// No such word.
+    #[error("{given:?} is none of press, release, listen ROOM,... or an empty line")]
+    Unknown {
+        /// What was given.
+        given: String,
+    },
+    /// The rooms cannot be understood.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+}
+
+impl FromStr for Stroke {
+    type Err = StrokeError;
+
+    fn from_str(line: &str) -> Result<Stroke, StrokeError> {
+        let line = line.trim();
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match (word, rest.trim()) {
+            ("", "") => Ok(Stroke::Toggle),
+            ("press" | "p" | "1", "") => Ok(Stroke::Press),
+            ("release" | "r" | "0", "") => Ok(Stroke::Release),
+            ("listen", "") => Ok(Stroke::Listen(Vec::new())),
+            ("listen", rooms) => {
+                let rooms = rooms.split(',').map(|room| room.trim().parse());
+                Ok(Stroke::Listen(rooms.collect::<Result<_, _>>()?))
+            }
+            _ => Err(StrokeError::Unknown {
+                given: line.chars().take(40).collect(),
+            }),
+        }
+    }
+}
+
+/// Where strokes come from.
+pub struct Key {
+    lines: Option<Receiver<String>>,
+    press: Signal,
+    release: Signal,
+}
+
+impl Key {
+    /// Listens from now on: before that the signals would end the process.
+    ///
+    /// - `stdin`: whether standard input is the key, rather than audio.
+    ///
+    /// # Errors
+    /// The system's, when it gives no signals or no thread.
+    pub fn new(stdin: bool) -> std::io::Result<Key> {
+        Ok(Key {
+            lines: stdin.then(read_stdin).transpose()?,
+            press: signal(SignalKind::user_defined1())?,
+            release: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    /// The next stroke. Nothing is lost when it is not waited for any longer.
+    pub async fn stroke(&mut self) -> Stroke {
+        loop {
+            tokio::select! {
+                // Signals of one kind become one, and their order is lost: when both have come, the key
+                // is taken to be released, since one that is stuck does more harm.
+                biased;
+                Some(()) = self.press.recv() => return Stroke::Press,
+                Some(()) = self.release.recv() => return Stroke::Release,
+                line = next(&mut self.lines) => match line.as_deref().map(str::parse) {
+                    Some(Ok(stroke)) => return stroke,
+                    Some(Err(error)) => warn!("{error}"),
+                    None => {
+                        self.lines = None;
+                        return Stroke::Release;
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// The next line; `None` at the end, and never if there are none.
+async fn next(lines: &mut Option<Receiver<String>>) -> Option<String> {
+    match lines {
+        Some(lines) => lines.recv().await,
+        None => pending().await,
+    }
+}
+
+/// Reads standard input on a thread of its own: one that waits for a line does not keep the process.
+fn read_stdin() -> std::io::Result<Receiver<String>> {
+    let (read, lines) = mpsc::channel(LINES);
+    thread::Builder::new()
+        .name("join-key".to_owned())
+        .spawn(move || {
+            // What is no text ends it as well: it is no key.
+            for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+                if read.blocking_send(line).is_err() {
+                    return;
+                }
+            }
+        })?;
+    Ok(lines)
+}
+
+/// Bound of the link from the thread; when it is full, whoever writes the lines waits.
+const LINES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_strokes() {
+        for (line, stroke) in [
+            ("press", Stroke::Press),
+            (" p \r", Stroke::Press),
+            ("1", Stroke::Press),
+            ("release", Stroke::Release),
+            ("r", Stroke::Release),
+            ("0", Stroke::Release),
+            ("", Stroke::Toggle),
+            ("listen", Stroke::Listen(Vec::new())),
+        ] {
+            assert_eq!(line.parse(), Ok(stroke), "{line:?}");
+        }
+        let listen: Stroke = "listen a, b=-6".parse().unwrap();
+        let Stroke::Listen(scans) = listen else {
+            panic!("{listen:?}");
+        };
+        assert_eq!(scans.len(), 2);
+        for line in ["talk", "press now", "listen a b"] {
+            assert!(line.parse::<Stroke>().is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,603 @@
+//! What the key, the voice, the network and the server come to: when there is a permission to talk, when
+//! audio is sent, what the server is asked.
+//!
+//! A pure machine: inputs and the time go in, orders come out. It is the client's side of floor control
+//! (3GPP TS 24.380, 6.2.4) with the timers that a reliable channel leaves of it.
+
+use std::time::{Duration, Instant};
+
+use super::told::Told;
+
+/// What happens to a radio.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// The key was pressed, or a voice was heard.
+    Press,
+    /// The key was released, or the voice has ended.
+    Release,
+    /// The uplink began to send, or has sent its last packet.
+    Sending(bool),
+    /// The server said something.
+    Told(Told),
+    /// A connection is there.
+    Connected,
+    /// It is lost, and with it all that the server had granted.
+    Lost,
+    /// The deadline has come.
+    Time,
+}
+
+/// What is to be done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// The uplink may send.
+    Open,
+    /// The uplink must not send, after what was said up to now.
+    Shut,
+    /// Ask for the floor; the answer carries this number.
+    Request(u64),
+    /// Give the floor back, or the request.
+    Release,
+    /// Say that it came to nothing, and why.
+    Fail(&'static str),
+}
+
+/// What tells that there is something to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// A key.
+    Key,
+    /// A voice that is loud enough: the uplink itself sees to the moment, and is open all the time
+    /// unless what it would send is not wanted.
+    Voice,
+}
+
+/// One participant who talks by turns.
+#[derive(Debug)]
+pub struct Radio {
+    room: String,
+    trigger: Trigger,
+    /// The own public name, as far as it is known.
+    own: Option<String>,
+    has_floor: bool,
+    is_connected: bool,
+    is_pressed: bool,
+    is_open: bool,
+    floor: Floor,
+    /// The last packet is on its way to be sent; by then it must have been.
+    ending: Option<Instant>,
+    requests: u64,
+}
+
+/// How the own request stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Floor {
+    /// There is none.
+    None,
+    /// It is not answered yet.
+    Asked { id: u64, until: Instant },
+    /// Others come first.
+    Queued { id: u64 },
+    /// It is granted; revoked, it lasts until then.
+    Held { until: Option<Instant> },
+}
+
+impl Radio {
+    /// Of a participant of `room` who is not connected yet.
+    pub fn new(room: String, trigger: Trigger) -> Radio {
+        Radio {
+            room,
+            trigger,
+            own: None,
+            has_floor: true,
+            is_connected: false,
+            is_pressed: false,
+            is_open: trigger == Trigger::Voice,
+            floor: Floor::None,
+            ending: None,
+            requests: 0,
+        }
+    }
+
+    /// Who the participant is, from now on.
+    pub fn call(&mut self, own: Option<String>) {
+        self.own = own;
+    }
+
+    /// When [`Input::Time`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        let floor = match self.floor {
+            Floor::Asked { until, .. } => Some(until),
+            Floor::Held { until } => until,
+            Floor::None | Floor::Queued { .. } => None,
+        };
+        [floor, self.ending].into_iter().flatten().min()
+    }
+
+    /// Takes one input; gives the orders, to be carried out in this order.
+    pub fn take(&mut self, input: Input, now: Instant) -> Vec<Order> {
+        let mut orders = Vec::new();
+        match input {
+            Input::Press => self.press(now, &mut orders),
+            Input::Release => self.release(now, &mut orders),
+            Input::Sending(true) => {}
+            Input::Sending(false) => {
+                if self.ending.take().is_some() {
+                    self.let_go(&mut orders);
+                }
+            }
+            Input::Told(told) => self.told(told, now, &mut orders),
+            Input::Connected => self.is_connected = true,
+            Input::Lost => self.lose(&mut orders),
+            Input::Time => self.time(now, &mut orders),
+        }
+        orders
+    }
+
+    fn press(&mut self, now: Instant, orders: &mut Vec<Order>) {
+        if std::mem::replace(&mut self.is_pressed, true) {
+            return;
+        }
+        if !self.is_connected {
+            self.shut(orders);
+            return orders.push(Order::Fail("not connected"));
+        }
+        self.ending = None;
+        self.open(orders);
+        // Pressed again while the last words are still on their way, it is the same floor.
+        if self.has_floor && self.floor == Floor::None {
+            self.request(now, orders);
+        }
+    }
+
+    fn release(&mut self, now: Instant, orders: &mut Vec<Order>) {
+        if !std::mem::replace(&mut self.is_pressed, false) {
+            return;
+        }
+        if self.trigger == Trigger::Voice {
+            // The end of a voice is told after its last packet.
+            self.ending = None;
+            self.let_go(orders);
+            return self.open(orders);
+        }
+        let was_open = self.is_open;
+        self.shut(orders);
+        match self.floor {
+            Floor::None => {}
+            _ if was_open => self.ending = Some(now + LAST_WORDS),
+            _ => self.let_go(orders),
+        }
+    }
+
+    fn told(&mut self, told: Told, now: Instant, orders: &mut Vec<Order>) {
+        match (told, self.floor) {
+            (
+                Told::Granted { id },
+                Floor::Asked { id: asked, .. } | Floor::Queued { id: asked },
+            ) if id.is_none_or(|id| id == asked) => {
+                self.floor = Floor::Held { until: None };
+                if self.is_pressed {
+                    self.open(orders);
+                }
+            }
+            (Told::Queued { id }, Floor::Asked { id: asked, .. }) if id == Some(asked) => {
+                self.floor = Floor::Queued { id: asked };
+                if self.ending.is_none() {
+                    self.shut(orders);
+                }
+            }
+            (Told::Denied { id }, Floor::Asked { id: asked, .. } | Floor::Queued { id: asked })
+                if id.is_none_or(|id| id == asked) =>
+            {
+                self.floor = Floor::None;
+                self.shut(orders);
+            }
+            (Told::Failed { id, reason }, Floor::Asked { id: asked, .. }) if id == Some(asked) => {
+                self.floor = Floor::None;
+                self.shut(orders);
+                orders.push(Order::Fail(reason));
+            }
+            (Told::NoFloor { id }, Floor::Asked { id: asked, .. }) if id == Some(asked) => {
+                self.has_floor = false;
+                self.floor = Floor::None;
+            }
+            (Told::Revoked { room, who, grace }, Floor::Held { until: None })
+                if self.is_own(&room, &who) =>
+            {
+                self.floor = Floor::Held {
+                    until: Some(now + grace),
+                };
+                self.time(now, orders);
+            }
+            (Told::Idle { room }, Floor::Held { .. }) if room == self.room => self.end(orders),
+            (Told::Stopped { room, who }, Floor::Held { .. }) if self.is_own(&room, &who) => {
+                self.end(orders);
+            }
+            (Told::Room { name, has_floor }, _) if name == self.room => {
+                self.mode(has_floor, now, orders);
+            }
+            _ => {}
+        }
+    }
+
+    /// The room has a floor, or has none.
+    fn mode(&mut self, has_floor: bool, now: Instant, orders: &mut Vec<Order>) {
+        self.has_floor = has_floor;
+        match (has_floor, self.floor) {
+            (true, Floor::None) if self.is_pressed && self.is_open => self.request(now, orders),
+            (false, floor) if floor != Floor::None => {
+                self.floor = Floor::None;
+                self.ending = None;
+                if self.is_pressed {
+                    self.open(orders);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn time(&mut self, now: Instant, orders: &mut Vec<Order>) {
+        let has_come = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if has_come(self.ending) {
+            self.ending = None;
+            self.let_go(orders);
+        }
+        match self.floor {
+            Floor::Asked { until, .. } if until <= now => {
+                self.shut(orders);
+                self.let_go(orders);
+                orders.push(Order::Fail("no answer"));
+            }
+            Floor::Held { until } if has_come(until) && self.ending.is_none() => {
+                self.floor = Floor::Held { until: None };
+                self.shut(orders);
+                self.ending = Some(now + LAST_WORDS);
+            }
+            _ => {}
+        }
+    }
+
+    /// The floor is gone without a word of ours.
+    fn end(&mut self, orders: &mut Vec<Order>) {
+        self.floor = Floor::None;
+        self.ending = None;
+        self.shut(orders);
+    }
+
+    fn lose(&mut self, orders: &mut Vec<Order>) {
+        self.is_connected = false;
+        // Not known before the room is told again: asking in vain does no harm.
+        self.has_floor = true;
+        self.floor = Floor::None;
+        self.ending = None;
+        if self.trigger == Trigger::Key || self.is_pressed {
+            self.shut(orders);
+        }
+    }
+
+    fn request(&mut self, now: Instant, orders: &mut Vec<Order>) {
+        self.requests += 1;
+        self.floor = Floor::Asked {
+            id: self.requests,
+            until: now + ANSWER,
+        };
+        orders.push(Order::Request(self.requests));
+    }
+
+    fn let_go(&mut self, orders: &mut Vec<Order>) {
+        if std::mem::replace(&mut self.floor, Floor::None) != Floor::None {
+            orders.push(Order::Release);
+        }
+    }
+
+    fn open(&mut self, orders: &mut Vec<Order>) {
+        if !std::mem::replace(&mut self.is_open, true) {
+            orders.push(Order::Open);
+        }
+    }
+
+    fn shut(&mut self, orders: &mut Vec<Order>) {
+        if std::mem::replace(&mut self.is_open, false) {
+            orders.push(Order::Shut);
+        }
+    }
+
+    fn is_own(&self, room: &str, who: &str) -> bool {
+        room == self.room && self.own.as_deref() == Some(who)
+    }
+}
+
+/// How long an answer is waited for: a lost connection is noticed by then, or nearly.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// How long the uplink may take to send what was said before the key was released.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A radio that is in `lobby` as `me`.
+    fn radio(trigger: Trigger) -> Radio {
+        let mut radio = Radio::new("lobby".to_owned(), trigger);
+        radio.call(Some("me".to_owned()));
+        let orders = radio.take(Input::Connected, Instant::now());
+        assert_eq!(orders, []);
+        radio
+    }
+
+    fn granted(id: u64) -> Input {
+        Input::Told(Told::Granted { id: Some(id) })
+    }
+
+    fn revoked(grace_ms: u64) -> Input {
+        Input::Told(Told::Revoked {
+            room: "lobby".to_owned(),
+            who: "me".to_owned(),
+            grace: Duration::from_millis(grace_ms),
+        })
+    }
+
+    fn idle(room: &str) -> Input {
+        Input::Told(Told::Idle {
+            room: room.to_owned(),
+        })
+    }
+
+    fn room(has_floor: bool) -> Input {
+        Input::Told(Told::Room {
+            name: "lobby".to_owned(),
+            has_floor,
+        })
+    }
+
+    /// Feeds inputs and compares the orders of each.
+    fn run(radio: &mut Radio, now: Instant, steps: &[(Input, &[Order])]) {
+        for (number, (input, orders)) in steps.iter().enumerate() {
+            let given = radio.take(input.clone(), now);
+            assert_eq!(given, *orders, "step {number}, {input:?}");
+        }
+    }
+
+    use Order::{Fail, Open, Release, Request, Shut};
+
+    #[test]
+    fn the_floor_is_given_back_after_the_last_packet() {
+        let now = Instant::now();
+        run(
+            &mut radio(Trigger::Key),
+            now,
+            &[
+                (Input::Press, &[Open, Request(1)]),
+                (Input::Press, &[]),
+                (Input::Sending(true), &[]),
+                (granted(1), &[]),
+                (Input::Release, &[Shut]),
+                (Input::Release, &[]),
+                (Input::Sending(false), &[Release]),
+                (Input::Sending(false), &[]),
+                (Input::Press, &[Open, Request(2)]),
+            ],
+        );
+    }
+
+    #[test]
+    fn pressed_again_before_the_end_it_is_one_talk_spurt() {
+        run(
+            &mut radio(Trigger::Key),
+            Instant::now(),
+            &[
+                (Input::Press, &[Open, Request(1)]),
+                (granted(1), &[]),
+                (Input::Release, &[Shut]),
+                (Input::Press, &[Open]),
+                // The end of the first part was on its way.
+                (Input::Sending(false), &[]),
+                (Input::Release, &[Shut]),
+                (Input::Sending(false), &[Release]),
+            ],
+        );
+    }
+
+    #[test]
+    fn an_uplink_that_never_ends_holds_nothing() {
+        let now = Instant::now();
+        let mut radio = radio(Trigger::Key);
+        run(
+            &mut radio,
+            now,
+            &[
+                (Input::Press, &[Open, Request(1)]),
+                (granted(1), &[]),
+                (Input::Release, &[Shut]),
+            ],
+        );
+        assert_eq!(radio.deadline(), Some(now + LAST_WORDS));
+        assert_eq!(radio.take(Input::Time, now), []);
+        assert_eq!(radio.take(Input::Time, now + LAST_WORDS), [Release]);
+        assert_eq!(radio.deadline(), None);
+    }
+
+    #[test]
+    fn who_is_queued_is_silent_until_it_is_his_turn() {
+        let queued = Input::Told(Told::Queued { id: Some(1) });
+        run(
+            &mut radio(Trigger::Key),
+            Instant::now(),
+            &[
+                (Input::Press, &[Open, Request(1)]),
+                (queued.clone(), &[Shut]),
+                (Input::Sending(false), &[]),
+                (Input::Told(Told::Granted { id: None }), &[Open]),
+                (Input::Release, &[Shut]),
+                (Input::Sending(false), &[Release]),
+                // And who does not wait for it gives it up.
+                (Input::Press, &[Open, Request(2)]),
+                (Input::Told(Told::Queued { id: Some(2) }), &[Shut]),
+                (Input::Release, &[Release]),
+                // A promotion that crosses this is none of ours any more.
+                (Input::Told(Told::Granted { id: None }), &[]),
+            ],
+        );
+    }
+
+    #[test]
+    fn who_is_denied_must_press_again() {
+        run(
+            &mut radio(Trigger::Key),
+            Instant::now(),
+            &[
+                (Input::Press, &[Open, Request(1)]),
+                (Input::Told(Told::Denied { id: Some(1) }), &[Shut]),
+                (idle("lobby"), &[]),
+                (Input::Release, &[]),
+                (Input::Press, &[Open, Request(2)]),
+                // An answer to another request is not ours.
+                (Input::Told(Told::Denied { id: Some(1) }), &[]),
+                (granted(1), &[]),
+                (granted(2), &[]),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_revoked_floor_ends_after_its_grace() {
+        let now = Instant::now();
+        let mut radio = radio(Trigger::Key);
+        let grace = Duration::from_millis(3_000);
+        run(
+            &mut radio,
+            now,
+            &[
+                (Input::Press, &[Open, Request(1)]),
+                (granted(1), &[]),
+                (revoked(3_000), &[]),
+                (revoked(3_000), &[]),
+            ],
+        );
+        assert_eq!(radio.deadline(), Some(now + grace));
+        run(
+            &mut radio,
+            now + grace,
+            &[(Input::Time, &[Shut]), (Input::Sending(false), &[Release])],
+        );
+        run(&mut radio, now, &[(Input::Release, &[])]);
+    }
+
+    #[test]
+    fn without_grace_a_revoked_floor_ends_at_once() {
+        run(
+            &mut radio(Trigger::Key),
+            Instant::now(),
+            &[
+                (Input::Press, &[Open, Request(1)]),
+                (granted(1), &[]),
+                (revoked(0), &[Shut]),
+                (Input::Sending(false), &[Release]),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_floor_that_the_server_took_is_not_given_back() {
+        run(
+            &mut radio(Trigger::Key),
+            Instant::now(),
+            &[
+                (Input::Press, &[Open, Request(1)]),
+                // That of before.
+                (idle("lobby"), &[]),
+                (granted(1), &[]),
+                (idle("another"), &[]),
+                (idle("lobby"), &[Shut]),
+                (Input::Sending(false), &[]),
+                (Input::Release, &[]),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_lost_connection_releases() {
+        run(
+            &mut radio(Trigger::Key),
+            Instant::now(),
+            &[
+                (Input::Press, &[Open, Request(1)]),
+                (granted(1), &[]),
+                (Input::Lost, &[Shut]),
+                (Input::Connected, &[]),
+                // A key that was stuck meanwhile takes nothing.
+                (room(true), &[]),
+                (Input::Release, &[]),
+                (Input::Lost, &[]),
+                (Input::Press, &[Fail("not connected")]),
+                (Input::Release, &[]),
+                (Input::Connected, &[]),
+                (Input::Press, &[Open, Request(2)]),
+            ],
+        );
+    }
+
+    #[test]
+    fn no_answer_is_no_permission() {
+        let now = Instant::now();
+        let mut radio = radio(Trigger::Key);
+        run(&mut radio, now, &[(Input::Press, &[Open, Request(1)])]);
+        assert_eq!(radio.deadline(), Some(now + ANSWER));
+        let orders = radio.take(Input::Time, now + ANSWER);
+        assert_eq!(orders, [Shut, Release, Fail("no answer")]);
+    }
+
+    #[test]
+    fn a_room_without_a_floor_is_not_asked() {
+        run(
+            &mut radio(Trigger::Key),
+            Instant::now(),
+            &[
+                (room(false), &[]),
+                (Input::Press, &[Open]),
+                // It gets one while somebody talks.
+                (room(true), &[Request(1)]),
+                (granted(1), &[]),
+                (room(false), &[]),
+                (Input::Release, &[Shut]),
+                (Input::Sending(false), &[]),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_server_that_knows_no_floor_lets_everybody_talk() {
+        run(
+            &mut radio(Trigger::Key),
+            Instant::now(),
+            &[
+                (Input::Press, &[Open, Request(1)]),
+                (Input::Told(Told::NoFloor { id: Some(1) }), &[]),
+                (Input::Release, &[Shut]),
+                (Input::Press, &[Open]),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_voice_opens_by_itself_and_is_shut_up_only_when_it_may_not() {
+        run(
+            &mut radio(Trigger::Voice),
+            Instant::now(),
+            &[
+                (Input::Press, &[Request(1)]),
+                (granted(1), &[]),
+                (Input::Sending(false), &[]),
+                (Input::Release, &[Release]),
+                (Input::Press, &[Request(2)]),
+                (Input::Told(Told::Denied { id: Some(2) }), &[Shut]),
+                (Input::Sending(false), &[]),
+                (Input::Release, &[Open]),
+                (Input::Press, &[Request(3)]),
+                (Input::Lost, &[Shut]),
+                (Input::Release, &[Open]),
+            ],
+        );
+    }
+}

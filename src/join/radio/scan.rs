@@ -1,0 +1,156 @@
+//! Rooms that are listened to besides one's own.
+
+use std::str::FromStr;
+
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use super::super::address::is_room;
+
+/// One of them: `NAME`, `NAME=GAIN`, `NAME@PRIORITY` or `NAME=GAIN@PRIORITY`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scan {
+    room: String,
+    gain_db: Option<f32>,
+    priority: Option<u8>,
+}
+
+/// Text that names no room to listen to.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ScanError {
+    /// The name is none.
+    #[error(
+        "{given:?} is no name of a room: 1 to 64 letters, digits, dots, dashes and underscores, no dot first"
+    )]
+    Name {
+        /// What was given.
+        given: String,
+    },
+    /// The gain is none.
+    #[error("{given:?} is no gain: -60 to 12, in dB")]
+    Gain {
+        /// What was given.
+        given: String,
+    },
+    /// The priority is none.
+    #[error("{given:?} is no priority: 0 to 255")]
+    Priority {
+        /// What was given.
+        given: String,
+    },
+}
+
+impl Scan {
+    /// The room's name.
+    pub fn room(&self) -> &str {
+        &self.room
+    }
+
+    /// Whether a name says it all.
+    pub fn is_plain(&self) -> bool {
+        self.gain_db.is_none() && self.priority.is_none()
+    }
+
+    fn to_json(&self) -> Value {
+        let mut scan = json!({ "room": self.room });
+        if let Some(gain_db) = self.gain_db {
+            scan["gain_db"] = gain_db.into();
+        }
+        if let Some(priority) = self.priority {
+            scan["priority"] = priority.into();
+        }
+        scan
+    }
+}
+
+impl FromStr for Scan {
+    type Err = ScanError;
+
+    fn from_str(given: &str) -> Result<Scan, ScanError> {
+        let (rest, priority) = match given.rsplit_once('@') {
+            Some((rest, priority)) => (rest, Some(priority)),
+            None => (given, None),
+        };
+        let (room, gain) = match rest.split_once('=') {
+            Some((room, gain)) => (room, Some(gain)),
+            None => (rest, None),
+        };
+        if !is_room(room) {
+            return Err(ScanError::Name {
+                given: room.to_owned(),
+            });
+        }
+        let gain_db = gain.map(|gain| {
+            let gain_db = gain.parse().ok();
+            gain_db
+                .filter(|gain_db| (-60.0..=12.0).contains(gain_db))
+                .ok_or_else(|| ScanError::Gain {
+                    given: gain.to_owned(),
+                })
+        });
+        let priority = priority.map(|priority| {
+            priority.parse().map_err(|_| ScanError::Priority {
+                given: priority.to_owned(),
+            })
+        });
+        Ok(Scan {
+            room: room.to_owned(),
+            gain_db: gain_db.transpose()?,
+            priority: priority.transpose()?,
+        })
+    }
+}
+
+/// The command that listens to these rooms and to no others.
+pub fn command(scans: &[Scan]) -> String {
+    let rooms: Vec<Value> = scans.iter().map(Scan::to_json).collect();
+    // No number, so that an answer is not taken for that to a request of the floor.
+    json!({ "command": "listen", "rooms": rooms, "id": "listen" }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_are_named_with_gain_and_priority() {
+        for (given, room) in [
+            ("b", json!({"room": "b"})),
+            ("b=-6", json!({"room": "b", "gain_db": -6.0})),
+            ("b.c=+3.5", json!({"room": "b.c", "gain_db": 3.5})),
+            ("b@2", json!({"room": "b", "priority": 2})),
+            (
+                "b=-6@2",
+                json!({"room": "b", "gain_db": -6.0, "priority": 2}),
+            ),
+        ] {
+            let scan: Scan = given.parse().unwrap();
+            assert_eq!(scan.to_json(), room, "{given}");
+            assert_eq!(scan.is_plain(), given == "b");
+        }
+        for (given, word) in [
+            ("", "name"),
+            (".b", "name"),
+            ("b c", "name"),
+            ("b=", "gain"),
+            ("b=loud", "gain"),
+            ("b=13", "gain"),
+            ("b=nan", "gain"),
+            ("b@", "priority"),
+            ("b@256", "priority"),
+        ] {
+            let error = given.parse::<Scan>().unwrap_err().to_string();
+            assert!(error.contains(word), "{given}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_command_replaces_the_list() {
+        let scans = ["a".parse().unwrap(), "b=-6".parse().unwrap()];
+        let sent: Value = serde_json::from_str(&command(&scans)).unwrap();
+        assert_eq!(
+            sent,
+            json!({"command": "listen", "rooms": [{"room": "a"}, {"room": "b", "gain_db": -6.0}], "id": "listen"})
+        );
+    }
+}

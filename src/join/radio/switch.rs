@@ -1,0 +1,419 @@
+//! Which frames of the source are sent: those of a pressed key, or those of a voice.
+//!
+//! [`Gate`] is the control side's end, [`Switch`] the uplink's.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use mixer::Level;
+use mixer::format::SAMPLE_RATE_HZ;
+
+/// Lets the uplink send, or not; shut at first. One thread turns it, the uplink reads it at each frame.
+#[derive(Debug, Default)]
+pub struct Gate {
+    /// How often it was turned: odd is open. A key that is pressed and released between two frames
+    /// leaves its trace.
+    turns: AtomicU32,
+}
+
+impl Gate {
+    /// Lets through.
+    pub fn open(&self) {
+        self.turn(true);
+    }
+
+    /// Lets nothing through but what was said before.
+    pub fn shut(&self) {
+        self.turn(false);
+    }
+
+    fn turn(&self, open: bool) {
+        let turns = self.turns.load(Ordering::Acquire);
+        if is_open(turns) != open {
+            self.turns.store(turns.wrapping_add(1), Ordering::Release);
+        }
+    }
+
+    fn turns(&self) -> u32 {
+        self.turns.load(Ordering::Acquire)
+    }
+}
+
+fn is_open(turns: u32) -> bool {
+    turns % 2 == 1
+}
+
+/// What becomes of one frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is sent.
+    Send,
+    /// It is sent, after those that were kept: they hold the beginning of the word.
+    SendWithKept,
+    /// It is not sent.
+    Drop,
+}
+
+/// What the control side is to know of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Turn {
+    /// A voice begins or ends with it.
+    pub voice: Option<bool>,
+    /// Sending begins with it, or has ended before it.
+    pub sending: Option<bool>,
+}
+
+/// Decides frame by frame.
+#[derive(Debug)]
+pub struct Switch {
+    gate: Arc<Gate>,
+    seen_turns: u32,
+    is_sending: bool,
+    /// Key only: how much of what was said before its release is still to be sent.
+    tail_samples: usize,
+    /// Voice only.
+    voice: Option<Voice>,
+    kept: VecDeque<Vec<f32>>,
+}
+
+impl Switch {
+    /// Sends as long as the gate is open.
+    pub fn key(gate: Arc<Gate>) -> Switch {
+        Switch::new(gate, None)
+    }
+
+    /// Sends as long as the gate is open and the source louder than `threshold_db`, dBFS.
+    pub fn voice(gate: Arc<Gate>, threshold_db: f32) -> Switch {
+        Switch::new(gate, Some(Voice::new(threshold_db)))
+    }
+
+    fn new(gate: Arc<Gate>, voice: Option<Voice>) -> Switch {
+        Switch {
+            seen_turns: gate.turns(),
+            gate,
+            is_sending: false,
+            tail_samples: 0,
+            voice,
+            kept: VecDeque::new(),
+        }
+    }
+
+    /// Whether nothing would become of a frame anyway, so that a file need not be read on.
+    pub fn is_waiting(&self) -> bool {
+        let turns = self.gate.turns();
+        self.voice.is_none() && !self.is_sending && turns == self.seen_turns && !is_open(turns)
+    }
+
+    /// Decides about one frame.
+    ///
+    /// - `waiting_samples`: how much the source has in store behind it: said already, and not sent yet.
+    pub fn frame(&mut self, pcm: &[f32], level: Level, waiting_samples: usize) -> (Fate, Turn) {
+        let mut turn = Turn::default();
+        let wanted = match &mut self.voice {
+            Some(voice) => {
+                turn.voice = voice.hear(level, pcm.len());
+                voice.is_talking && is_open(self.look())
+            }
+            None => self.key_wants(pcm.len(), waiting_samples),
+        };
+        turn.sending = self.turn(wanted);
+        let fate = match (wanted, turn.sending) {
+            (true, Some(true)) if !self.kept.is_empty() => Fate::SendWithKept,
+            (true, _) => Fate::Send,
+            (false, _) => Fate::Drop,
+        };
+        if fate == Fate::Drop && self.voice.is_some() {
+            self.keep(pcm);
+        }
+        (fate, turn)
+    }
+
+    /// The source had nothing for a frame of so many samples.
+    pub fn dry(&mut self, samples: usize) -> Turn {
+        let turns = self.look();
+        let mut turn = Turn::default();
+        let wanted = match &mut self.voice {
+            Some(voice) => {
+                turn.voice = voice.hear(Level::SILENCE, samples);
+                voice.is_talking && is_open(turns)
+            }
+            None => is_open(turns),
+        };
+        // What was kept no longer joins what comes next.
+        self.kept.clear();
+        turn.sending = self.turn(wanted && self.is_sending);
+        turn
+    }
+
+    /// There is nothing to send, or no way to send it.
+    pub fn idle(&mut self) -> Turn {
+        self.look();
+        self.kept.clear();
+        let voice = self.voice.as_mut().and_then(Voice::end);
+        Turn {
+            voice,
+            sending: self.turn(false),
+        }
+    }
+
+    /// The frames that were kept, the oldest first.
+    pub fn take_kept(&mut self) -> VecDeque<Vec<f32>> {
+        std::mem::take(&mut self.kept)
+    }
+
+    fn key_wants(&mut self, samples: usize, waiting_samples: usize) -> bool {
+        let before = self.seen_turns;
+        if is_open(self.look()) {
+            return true;
+        }
+        if self.is_sending && is_open(before) {
+            // Released since the last frame: this one and what is in store were said before.
+            self.tail_samples = (samples + waiting_samples).min(MAX_TAIL_SAMPLES);
+        }
+        let wanted = self.is_sending && self.tail_samples > 0;
+        self.tail_samples = self.tail_samples.saturating_sub(samples);
+        wanted
+    }
+
+    /// Reads the gate; a press that was over before it was seen is told as the end of a talk-spurt.
+    fn look(&mut self) -> u32 {
+        let turns = self.gate.turns();
+        let missed = turns.wrapping_sub(self.seen_turns) > 1 && !is_open(turns);
+        self.seen_turns = turns;
+        // Of that talk-spurt nothing was sent: it ends as soon as it is asked for.
+        self.is_sending |= missed && self.voice.is_none();
+        turns
+    }
+
+    fn turn(&mut self, wanted: bool) -> Option<bool> {
+        let was = std::mem::replace(&mut self.is_sending, wanted);
+        (was != wanted).then_some(wanted)
+    }
+
+    fn keep(&mut self, pcm: &[f32]) {
+        let frames = LOOK_BACK_SAMPLES.div_ceil(pcm.len());
+        let mut frame = match self.kept.len() < frames {
+            true => Vec::with_capacity(pcm.len()),
+            false => self.kept.pop_front().unwrap_or_default(),
+        };
+        frame.clear();
+        frame.extend_from_slice(pcm);
+        self.kept.push_back(frame);
+    }
+}
+
+/// Tells a voice from what is there all the time.
+#[derive(Debug)]
+struct Voice {
+    threshold_db: f32,
+    is_talking: bool,
+    loud_samples: usize,
+    quiet_samples: usize,
+}
+
+impl Voice {
+    fn new(threshold_db: f32) -> Voice {
+        Voice {
+            threshold_db,
+            is_talking: false,
+            loud_samples: 0,
+            quiet_samples: 0,
+        }
+    }
+
+    /// Takes the level of the next samples; tells when a voice begins or ends.
+    fn hear(&mut self, level: Level, samples: usize) -> Option<bool> {
+        let level_db = match level == Level::SILENCE {
+            true => f32::NEG_INFINITY,
+            false => level.decibels().0,
+        };
+        if self.is_talking {
+            let is_quiet = level_db < self.threshold_db - HYSTERESIS_DB;
+            self.quiet_samples = match is_quiet {
+                true => self.quiet_samples + samples,
+                false => 0,
+            };
+            return if self.quiet_samples >= HANG_SAMPLES {
+                self.end()
+            } else {
+                None
+            };
+        }
+        self.loud_samples = match level_db >= self.threshold_db {
+            true => self.loud_samples + samples,
+            false => 0,
+        };
+        if self.loud_samples < ATTACK_SAMPLES {
+            return None;
+        }
+        self.is_talking = true;
+        self.quiet_samples = 0;
+        Some(true)
+    }
+
+    fn end(&mut self) -> Option<bool> {
+        self.loud_samples = 0;
+        std::mem::take(&mut self.is_talking).then_some(false)
+    }
+}
+
+const MS: usize = SAMPLE_RATE_HZ as usize / 1_000;
+
+/// Sent after the release at most. More than that is no sound card's delay but a file through a pipe.
+const MAX_TAIL_SAMPLES: usize = 200 * MS;
+
+/// How long it must be loud before it is a voice: longer than a click.
+const ATTACK_SAMPLES: usize = 40 * MS;
+
+/// How long it must be quiet before the voice has ended: longer than the pauses within a sentence.
+const HANG_SAMPLES: usize = 800 * MS;
+
+/// What is sent of the time before a voice was found: a consonant that is not loud yet, and the time
+/// that finding took. A server keeps 300 ms of what comes before it has granted the floor.
+const LOOK_BACK_SAMPLES: usize = 200 * MS;
+
+/// A voice that was found may be that much less loud than one that is looked for.
+const HYSTERESIS_DB: f32 = 6.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: usize = 20 * MS;
+    const PCM: [f32; FRAME] = [0.0; FRAME];
+
+    fn loud(db: u8) -> Level {
+        Level::from_wire(db)
+    }
+
+    fn sending(on: bool) -> Turn {
+        Turn {
+            sending: Some(on),
+            ..Turn::default()
+        }
+    }
+
+    #[test]
+    fn a_key_sends_from_the_press_to_what_was_said_before_the_release() {
+        let gate = Arc::new(Gate::default());
+        let mut switch = Switch::key(Arc::clone(&gate));
+        let mut next = |waiting_samples| switch.frame(&PCM, loud(30), waiting_samples);
+        assert_eq!(next(0), (Fate::Drop, Turn::default()));
+        gate.open();
+        assert_eq!(next(0), (Fate::Send, sending(true)));
+        assert_eq!(next(0), (Fate::Send, Turn::default()));
+        gate.shut();
+        for _ in 0..3 {
+            // This frame, and the two that are behind it.
+            assert_eq!(next(2 * FRAME), (Fate::Send, Turn::default()));
+        }
+        assert_eq!(next(2 * FRAME), (Fate::Drop, sending(false)));
+        assert_eq!(next(2 * FRAME), (Fate::Drop, Turn::default()));
+    }
+
+    #[test]
+    fn a_file_through_a_pipe_has_no_long_tail() {
+        let gate = Arc::new(Gate::default());
+        let mut switch = Switch::key(Arc::clone(&gate));
+        gate.open();
+        switch.frame(&PCM, loud(30), 96_000);
+        gate.shut();
+        let tail = (0..100)
+            .filter(|_| switch.frame(&PCM, loud(30), 96_000).0 == Fate::Send)
+            .count();
+        assert_eq!(tail, 10);
+    }
+
+    #[test]
+    fn a_press_between_two_frames_still_has_an_end() {
+        let gate = Arc::new(Gate::default());
+        let mut switch = Switch::key(Arc::clone(&gate));
+        assert!(switch.is_waiting());
+        gate.open();
+        gate.shut();
+        assert!(!switch.is_waiting());
+        assert_eq!(
+            switch.frame(&PCM, loud(30), 0),
+            (Fate::Drop, sending(false))
+        );
+        assert!(switch.is_waiting());
+    }
+
+    #[test]
+    fn a_source_that_falls_dry_ends_the_tail_and_not_the_talk() {
+        let gate = Arc::new(Gate::default());
+        let mut switch = Switch::key(Arc::clone(&gate));
+        gate.open();
+        switch.frame(&PCM, loud(30), 0);
+        assert_eq!(switch.dry(FRAME), Turn::default());
+        gate.shut();
+        assert_eq!(switch.dry(FRAME), sending(false));
+        gate.open();
+        switch.frame(&PCM, loud(30), 0);
+        assert_eq!(switch.idle(), sending(false));
+        assert_eq!(switch.idle(), Turn::default());
+    }
+
+    #[test]
+    fn a_voice_is_sent_with_its_beginning_and_hangs_on() {
+        let gate = Arc::new(Gate::default());
+        gate.open();
+        let mut switch = Switch::voice(gate, -40.0);
+        assert!(!switch.is_waiting());
+        for _ in 0..50 {
+            assert_eq!(switch.frame(&PCM, loud(60), 0).0, Fate::Drop);
+        }
+        // A click is no voice.
+        assert_eq!(switch.frame(&PCM, loud(10), 0).0, Fate::Drop);
+        assert_eq!(switch.frame(&PCM, loud(60), 0).0, Fate::Drop);
+        assert_eq!(switch.frame(&PCM, loud(40), 0).0, Fate::Drop);
+        let began = Turn {
+            voice: Some(true),
+            sending: Some(true),
+        };
+        let fate = switch.frame(&PCM, loud(40), 0);
+        assert_eq!(fate, (Fate::SendWithKept, began));
+        assert_eq!(switch.take_kept().len() * FRAME, LOOK_BACK_SAMPLES);
+        // Not as loud any more, but loud enough.
+        for _ in 0..100 {
+            assert_eq!(switch.frame(&PCM, loud(46), 0).0, Fate::Send);
+        }
+        for _ in 0..39 {
+            assert_eq!(switch.frame(&PCM, loud(47), 0).0, Fate::Send);
+        }
+        let ended = Turn {
+            voice: Some(false),
+            sending: Some(false),
+        };
+        assert_eq!(switch.frame(&PCM, loud(47), 0), (Fate::Drop, ended));
+    }
+
+    #[test]
+    fn a_voice_that_is_not_wanted_is_kept_back() {
+        let gate = Arc::new(Gate::default());
+        gate.open();
+        let mut switch = Switch::voice(Arc::clone(&gate), -40.0);
+        switch.frame(&PCM, loud(20), 0);
+        assert_eq!(switch.frame(&PCM, loud(20), 0).0, Fate::SendWithKept);
+        switch.take_kept();
+        gate.shut();
+        assert_eq!(
+            switch.frame(&PCM, loud(20), 0),
+            (Fate::Drop, sending(false))
+        );
+        gate.open();
+        // What was said meanwhile comes with it, as far as it is kept.
+        assert_eq!(
+            switch.frame(&PCM, loud(20), 0),
+            (Fate::SendWithKept, sending(true))
+        );
+        assert_eq!(switch.take_kept().len(), 1);
+    }
+
+    #[test]
+    fn digital_silence_is_no_voice_at_any_threshold() {
+        let mut voice = Voice::new(-200.0);
+        assert_eq!(voice.hear(Level::SILENCE, HANG_SAMPLES), None);
+    }
+}

@@ -1,0 +1,278 @@
+//! What the server says, as far as a radio must understand it, and the lines that `--events` prints.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::super::session::FloorReply;
+
+/// A message of the server's that concerns who may talk.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Told {
+    /// The floor is ours.
+    Granted {
+        /// The request's number; none when it comes later than its answer.
+        id: Option<u64>,
+    },
+    /// Others come first.
+    Queued {
+        /// The request's number.
+        id: Option<u64>,
+    },
+    /// It is not.
+    Denied {
+        /// The request's number.
+        id: Option<u64>,
+    },
+    /// The request did not arrive, or was none that the server understands.
+    Failed {
+        /// The request's number.
+        id: Option<u64>,
+        /// Why, in a word or two.
+        reason: &'static str,
+    },
+    /// There is no floor to ask for: everybody may talk.
+    NoFloor {
+        /// The request's number.
+        id: Option<u64>,
+    },
+    /// Somebody has to stop.
+    Revoked {
+        /// Where.
+        room: String,
+        /// Who.
+        who: String,
+        /// After how long.
+        grace: Duration,
+    },
+    /// Nobody talks any more.
+    Idle {
+        /// Where.
+        room: String,
+    },
+    /// One of several who talk has stopped.
+    Stopped {
+        /// Where.
+        room: String,
+        /// Who.
+        who: String,
+    },
+    /// How a room is set.
+    Room {
+        /// Which.
+        name: String,
+        /// Whether one must ask before one talks.
+        has_floor: bool,
+    },
+}
+
+impl Told {
+    /// Reads a message; `None` for everything that a radio need not understand.
+    pub fn read(text: &str) -> Option<Told> {
+        let message: Message = serde_json::from_str(text).ok()?;
+        let id = message.id.as_ref().and_then(Value::as_u64);
+        let room = || message.room.as_ref()?.as_str().map(str::to_owned);
+        Some(match message.event.as_str() {
+            "floor_granted" => Told::Granted { id },
+            "floor_queued" => Told::Queued { id },
+            "floor_denied" => Told::Denied { id },
+            // An older server knows neither the command nor a floor.
+            "error" if message.kind.as_deref() == Some(INVALID) => Told::NoFloor { id },
+            "error" => Told::Failed {
+                id,
+                reason: "refused",
+            },
+            // Without a burst it is about what was sent before the request.
+            "floor_revoked" if message.burst.is_some() => Told::Revoked {
+                room: room()?,
+                who: message.participant?,
+                grace: Duration::from_millis(message.grace_ms.unwrap_or(0)),
+            },
+            "floor_idle" => Told::Idle { room: room()? },
+            "floor_released" => Told::Stopped {
+                room: room()?,
+                who: message.participant?,
+            },
+            "room" => {
+                let room = message.room.as_ref()?;
+                Told::Room {
+                    name: room.get("name")?.as_str()?.to_owned(),
+                    has_floor: room.get("mode").is_some_and(|mode| mode != "open"),
+                }
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// What of a message is looked at.
+#[derive(Deserialize)]
+struct Message {
+    event: String,
+    id: Option<Value>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    /// The whole room in the event of that name, otherwise its name.
+    room: Option<Value>,
+    #[serde(default, deserialize_with = "text")]
+    participant: Option<String>,
+    burst: Option<u64>,
+    grace_ms: Option<u64>,
+}
+
+/// A participant's id; the event that somebody came has the whole participant there.
+fn text<'de, D: serde::Deserializer<'de>>(given: D) -> Result<Option<String>, D::Error> {
+    let value = Option::<Value>::deserialize(given)?;
+    Ok(value.and_then(|value| value.as_str().map(str::to_owned)))
+}
+
+/// A message as one line; `None` if it is no JSON object.
+pub fn line(message: &str) -> Option<String> {
+    serde_json::from_str::<serde_json::Map<String, Value>>(message).ok()?;
+    // Outside of strings these are spaces, and inside JSON has none of them but those of C1, which
+    // have no business on a terminal.
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    Some(message.chars().map(plain).collect())
+}
+
+/// An answer over HTTP as the event it would have been on the data channel.
+pub fn of_http(id: u64, reply: &FloorReply) -> Value {
+    let body: Value = serde_json::from_str(&reply.body).unwrap_or_default();
+    let (event, keys): (_, &[&str]) = match reply.status {
+        200 => ("floor_granted", &["burst", "duration_ms", "priority"]),
+        202 => ("floor_queued", &["position", "size"]),
+        _ => (
+            "floor_denied",
+            &["cause", "reason", "holder", "retry_after_ms"],
+        ),
+    };
+    let mut line = json!({ "event": event });
+    for key in keys {
+        if let Some(value) = body.get(key) {
+            line[key] = value.clone();
+        }
+    }
+    line["id"] = id.into();
+    line
+}
+
+/// A request that came to nothing on the way, as the server would have said it.
+pub fn failed(id: u64, detail: &str) -> Value {
+    json!({ "event": "error", "type": "unreachable", "detail": detail, "id": id })
+}
+
+/// What a command is called that cannot be read.
+const INVALID: &str = "invalid-command";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_concerns_a_radio_is_read() {
+        let lobby = || "lobby".to_owned();
+        for (text, told) in [
+            (
+                r#"{"event":"floor_granted","burst":3,"duration_ms":null,"priority":0,"id":7}"#,
+                Told::Granted { id: Some(7) },
+            ),
+            (
+                r#"{"event":"floor_queued","position":1,"size":2,"id":7}"#,
+                Told::Queued { id: Some(7) },
+            ),
+            (
+                r#"{"event":"floor_denied","cause":1,"reason":"another client has permission"}"#,
+                Told::Denied { id: None },
+            ),
+            (
+                r#"{"event":"floor_revoked","room":"lobby","burst":3,"participant":"0000abcd","cause":2,"reason":"r","grace_ms":3000}"#,
+                Told::Revoked {
+                    room: lobby(),
+                    who: "0000abcd".to_owned(),
+                    grace: Duration::from_secs(3),
+                },
+            ),
+            (
+                r#"{"event":"floor_idle","room":"lobby","n":4}"#,
+                Told::Idle { room: lobby() },
+            ),
+            (
+                r#"{"event":"floor_released","room":"lobby","burst":3,"participant":"0000abcd"}"#,
+                Told::Stopped {
+                    room: lobby(),
+                    who: "0000abcd".to_owned(),
+                },
+            ),
+            (
+                r#"{"event":"room","room":{"name":"lobby","mode":"ptt","participants":[]}}"#,
+                Told::Room {
+                    name: lobby(),
+                    has_floor: true,
+                },
+            ),
+            (
+                r#"{"event":"room","room":{"name":"lobby","mode":"open"}}"#,
+                Told::Room {
+                    name: lobby(),
+                    has_floor: false,
+                },
+            ),
+        ] {
+            assert_eq!(Told::read(text), Some(told), "{text}");
+        }
+        for text in [
+            "",
+            "[]",
+            "{}",
+            r#"{"event":"joined","participant":{"id":"0000abcd"}}"#,
+            r#"{"event":"floor_revoked","room":"lobby","participant":"0000abcd","cause":3}"#,
+            r#"{"event":"floor_idle","room":7}"#,
+        ] {
+            assert_eq!(Told::read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_one_line_and_harmless() {
+        let message = "{\"event\":\"x\",\n\r\t\"name\":\"A\u{9b}2J\"}";
+        let line = line(message).unwrap();
+        assert!(!line.chars().any(char::is_control), "{line}");
+        assert!(serde_json::from_str::<Value>(&line).is_ok());
+        for no_object in ["", "[]", "7", "{", "{\"a\":\"\u{1b}\"}"] {
+            assert_eq!(super::line(no_object), None, "{no_object}");
+        }
+    }
+
+    #[test]
+    fn http_and_data_channel_say_the_same() {
+        let reply = |status, body: &str| FloorReply {
+            status,
+            body: body.to_owned(),
+        };
+        let granted = reply(
+            200,
+            r#"{"state":"granted","burst":3,"duration_ms":30000,"priority":0}"#,
+        );
+        assert_eq!(
+            of_http(7, &granted),
+            json!({"event":"floor_granted","burst":3,"duration_ms":30000,"priority":0,"id":7})
+        );
+        let queued = reply(202, r#"{"state":"queued","position":1,"size":1}"#);
+        assert_eq!(
+            of_http(8, &queued),
+            json!({"event":"floor_queued","position":1,"size":1,"id":8})
+        );
+        let denied = reply(
+            409,
+            r#"{"type":"t","cause":1,"reason":"r","holder":"0000abcd"}"#,
+        );
+        assert_eq!(
+            of_http(9, &denied),
+            json!({"event":"floor_denied","cause":1,"reason":"r","holder":"0000abcd","id":9})
+        );
+        let told = Told::read(&of_http(9, &denied).to_string());
+        assert_eq!(told, Some(Told::Denied { id: Some(9) }));
+        assert_eq!(of_http(1, &reply(409, ""))["event"], "floor_denied");
+    }
+}

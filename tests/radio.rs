@@ -1,0 +1,322 @@
+//! Radios as processes: a key on standard input, signals, a voice; who is granted the floor is heard by the
+//! others and not by himself, and one who is killed does not keep it.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
+
+mod common {
+    pub mod measure;
+    pub mod radio;
+    pub mod sound;
+}
+mod echo;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use common::measure::{level_db, line};
+use common::radio::{Radio, Served};
+use common::sound::{RATE, TONES_HZ, read, scratch, write, write_tone};
+use echo::Echo;
+use mixminus::join::client::{Client, ClientOptions};
+use mixminus::join::media::MediaOptions;
+use mixminus::join::radio::told::of_http;
+use mixminus::join::session::Room;
+use serde_json::{Value, json};
+
+/// A radio with a tone for a voice, recorded.
+struct Talker {
+    radio: Radio,
+    heard: PathBuf,
+}
+
+impl Talker {
+    fn join(served: &Served, folder: &Path, number: usize) -> Talker {
+        let tone = folder.join(format!("tone-{number}.wav"));
+        write_tone(&tone, TONES_HZ[number], 5);
+        let heard = folder.join(format!("heard-{number}.wav"));
+        let arguments = [
+            "--ptt",
+            "--loop",
+            "--play",
+            tone.to_str().unwrap(),
+            "--record",
+            heard.to_str().unwrap(),
+        ];
+        let radio = Radio::join(&served.url("lobby"), &format!("{number}"), &arguments);
+        Talker { radio, heard }
+    }
+
+    /// How loud each voice is where it is loudest.
+    fn hears(&self) -> [f64; 3] {
+        let pcm = read(&self.heard);
+        TONES_HZ.map(|hz| line(&pcm, hz).noise_db)
+    }
+}
+
+fn is(who: &str) -> impl Fn(&Value) -> bool {
+    move |event| event["participant"] == who
+}
+
+#[test]
+fn one_talks_the_others_hear_and_the_next_waits() {
+    let served = Served::start();
+    served.room("lobby", &json!({ "mode": "ptt" }));
+    let folder = scratch("radio-turns");
+    let mut talkers: Vec<Talker> = (0..3)
+        .map(|number| Talker::join(&served, &folder, number))
+        .collect();
+    let [ann, ben, cleo] = &mut talkers[..] else {
+        unreachable!("three were made");
+    };
+    let (ann_id, ben_id, cleo_id) = (ann.radio.id(), ben.radio.id(), cleo.radio.id());
+
+    ann.radio.key("press");
+    ann.radio.wait("floor_granted", |_| true);
+    ben.radio.wait("floor_taken", is(&ann_id));
+    cleo.radio.wait("floor_taken", is(&ann_id));
+    ben.radio.key("p");
+    let (_, queued) = ben.radio.wait("floor_queued", |_| true);
+    assert_eq!(queued["position"], 1);
+    sleep(Duration::from_secs(2));
+    let mark = ben.radio.mark();
+    ann.radio.key("release");
+    ben.radio.wait_after(mark, "floor_granted", |_| true);
+    ann.radio.wait("floor_taken", is(&ben_id));
+    sleep(Duration::from_secs(2));
+    let mark = ann.radio.mark();
+    // Enter turns it over.
+    ben.radio.key("");
+    ann.radio.wait_after(mark, "floor_idle", |_| true);
+
+    // A key that ends releases.
+    let mark = ann.radio.mark();
+    ben.radio.key("");
+    ann.radio.wait_after(mark, "floor_taken", is(&ben_id));
+    drop(ben.radio.take_stdin());
+    ann.radio.wait_after(mark, "floor_idle", |_| true);
+
+    // Who is killed keeps it no longer than the end of media takes to be noticed.
+    let mark = ann.radio.mark();
+    cleo.radio.key("1");
+    ann.radio.wait_after(mark, "floor_taken", is(&cleo_id));
+    sleep(Duration::from_millis(500));
+    let killed = std::time::Instant::now();
+    cleo.radio.kill();
+    let (freed, _) = ann.radio.wait_after(mark, "floor_idle", |_| true);
+    let freed_after = freed - killed;
+    println!("freed {freed_after:?} after the kill");
+    assert!(
+        freed_after < Duration::from_millis(2_500),
+        "{freed_after:?}"
+    );
+
+    for talker in &talkers[..2] {
+        talker.radio.signal("TERM");
+    }
+    for talker in &mut talkers[..2] {
+        talker.radio.ended();
+    }
+    let [of_ann, of_ben] = [talkers[0].hears(), talkers[1].hears()];
+    println!("ann hears {of_ann:.1?} dBFS, ben {of_ben:.1?}");
+    // Each says -12 dBFS.
+    assert!(of_ann[1] > -20.0 && of_ben[0] > -20.0);
+    assert!(of_ann[0] < -60.0 && of_ben[1] < -60.0);
+}
+
+#[test]
+fn signals_press_when_audio_is_on_standard_input() {
+    let served = Served::start();
+    served.room("lobby", &json!({ "mode": "ptt" }));
+    let ear = Radio::join(&served.url("lobby"), "ear", &["--record", "/dev/null"]);
+    let mut radio = Radio::join(
+        &served.url("lobby"),
+        "radio",
+        &["--ptt", "--play", "-", "--record", "-", "--stats"],
+    );
+    let mut microphone = radio.take_stdin();
+    std::thread::spawn(move || while microphone.write_all(&[0; 960]).is_ok() {});
+    let id = radio.id();
+    for _ in 0..2 {
+        let mark = ear.mark();
+        radio.signal("USR1");
+        ear.wait_after(mark, "floor_taken", is(&id));
+        sleep(Duration::from_millis(200));
+        radio.signal("USR2");
+        ear.wait_after(mark, "floor_idle", |_| true);
+    }
+    let sending = |on| move |event: &Value| event["sending"] == on;
+    radio.wait("sending", sending(true));
+    radio.wait("sending", sending(false));
+    radio.wait("stats", |stats| stats["sent_packets"].as_u64() > Some(0));
+    radio.stop();
+    ear.stop();
+}
+
+#[test]
+fn a_voice_takes_the_floor_with_its_first_syllable_and_lets_go() {
+    let served = Served::start();
+    served.room("lobby", &json!({ "mode": "ptt" }));
+    let folder = scratch("radio-voice");
+    let (voice, heard) = (folder.join("voice.wav"), folder.join("heard.wav"));
+    write_tone(&voice, TONES_HZ[0], 2);
+    let tone = read(&voice);
+    let mut pcm = vec![0.0; 2 * RATE];
+    // A soft beginning, which alone is no voice.
+    pcm.extend(tone[..RATE / 10].iter().map(|sample| sample * 0.01));
+    pcm.extend(&tone);
+    pcm.extend(vec![0.0; 2 * RATE]);
+    write(&voice, &pcm);
+    let ear = Radio::join(
+        &served.url("lobby"),
+        "ear",
+        &["--record", heard.to_str().unwrap()],
+    );
+    let mut radio = Radio::join(
+        &served.url("lobby"),
+        "radio",
+        &["--vox=-30", "--play", voice.to_str().unwrap()],
+    );
+    let id = radio.id();
+    ear.wait("floor_taken", is(&id));
+    ear.wait("floor_idle", |_| true);
+    radio.wait("voice", |event| event["voice"] == false);
+    radio.ended();
+    ear.stop();
+    let pcm = read(&heard);
+    // In steps of a hundredth of a second, those in which the tone is there.
+    let there = pcm
+        .chunks_exact(RATE / 100)
+        .filter(|part| level_db(part, TONES_HZ[0]) > -24.0)
+        .count();
+    println!("of 2 s, {} ms are heard", 10 * there);
+    assert!((190..=215).contains(&there), "{there}");
+}
+
+#[test]
+fn where_there_is_no_floor_the_key_only_opens_the_microphone() {
+    let served = Served::start();
+    let folder = scratch("radio-open");
+    let mut ann = Talker::join(&served, &folder, 0);
+    let ben = Talker::join(&served, &folder, 1);
+    let id = ann.radio.id();
+    ann.radio.key("p");
+    ann.radio.wait("sending", |event| event["sending"] == true);
+    ben.radio.wait("talking", is(&id));
+    sleep(Duration::from_millis(1_500));
+    ann.radio.key("r");
+    ben.radio.wait("stopped", is(&id));
+    assert!(
+        ann.radio
+            .told()
+            .iter()
+            .all(|event| event["event"] != "floor_failed")
+    );
+    ann.radio.stop();
+    ben.radio.signal("TERM");
+    let Talker { mut radio, heard } = ben;
+    radio.ended();
+    let heard = read(&heard);
+    assert!(line(&heard, TONES_HZ[0]).noise_db > -20.0);
+    assert!(line(&heard, TONES_HZ[1]).noise_db < -60.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_gives_the_floor_to_whom_the_data_channel_does_not() {
+    let served = Served::start();
+    served.room("lobby", &json!({ "mode": "ptt", "queue_limit": 0 }));
+    let join = |name: &'static str| {
+        let options = ClientOptions {
+            room: Room::new(
+                served.url("lobby").parse().unwrap(),
+                Some(name),
+                None,
+                false,
+            )
+            .unwrap(),
+            reconnect: false,
+            ptime_ms: None,
+            bitrate_bps: None,
+        };
+        Client::join(options, MediaOptions::default())
+    };
+    let (ann, ben) = (join("ann").await.unwrap(), join("ben").await.unwrap());
+    let ask = async |client: &Client| client.controls().request_floor().await.unwrap().unwrap();
+    let granted = of_http(1, &ask(&ann).await);
+    assert_eq!(granted["event"], "floor_granted", "{granted}");
+    assert_eq!(of_http(2, &ask(&ann).await)["burst"], granted["burst"]);
+    let denied = of_http(3, &ask(&ben).await);
+    assert_eq!(denied["event"], "floor_denied", "{denied}");
+    assert_eq!(denied["holder"].as_str(), ann.participant().as_deref());
+    for _ in 0..2 {
+        let released = ann.controls().release_floor().await;
+        assert!(matches!(released, Some(Ok(()))), "{released:?}");
+    }
+    assert_eq!(of_http(4, &ask(&ben).await)["event"], "floor_granted");
+    ann.leave().await.unwrap();
+    ben.leave().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_connection_releases_and_a_key_that_is_stuck_takes_nothing() {
+    let echo = Echo::start().await;
+    let arguments = ["--ptt", "--play", "/dev/zero"];
+    let mut radio = Radio::start(&echo.url, "radio", &arguments);
+    echo.say(r#"{"event":"room","room":{"name":"lobby","mode":"ptt"}}"#)
+        .await;
+    tokio::task::block_in_place(|| radio.wait("room", |_| true));
+    radio.key("p");
+    let request = echo.hear("floor_request").await;
+    echo.say(&json!({"event": "floor_granted", "id": request["id"]}).to_string())
+        .await;
+    let sending = |on| move |event: &Value| event["sending"] == on;
+    tokio::task::block_in_place(|| {
+        radio.wait("floor_granted", |_| true);
+        radio.wait("sending", sending(true));
+    });
+    let mark = radio.mark();
+    echo.forget_everyone().await;
+    tokio::task::block_in_place(|| {
+        radio.wait_after(mark, "reconnecting", |_| true);
+        radio.wait_after(mark, "sending", sending(false));
+        radio.wait_after(mark, "connected", |_| true);
+    });
+    echo.say(r#"{"event":"room","room":{"name":"lobby","mode":"ptt"}}"#)
+        .await;
+    tokio::task::block_in_place(|| radio.wait_after(mark, "room", |_| true));
+    assert_eq!(echo.heard("floor_request").len(), 1);
+    // Pressed anew it asks anew, and gives back when nobody answers.
+    radio.key("r");
+    radio.key("p");
+    tokio::task::block_in_place(|| {
+        radio.wait_after(mark, "floor_failed", |event| event["reason"] == "no answer");
+        radio.wait_after(mark, "sending", sending(true));
+    });
+    assert_eq!(echo.heard("floor_request").len(), 2);
+    assert_eq!(echo.heard("floor_release").len(), 1);
+    tokio::task::block_in_place(|| radio.stop());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wishes_go_with_the_join_and_gains_after_it() {
+    let echo = Echo::start().await;
+    let arguments = [
+        "--listen",
+        "a,b=-6",
+        "--priority",
+        "7",
+        "--record",
+        "/dev/null",
+    ];
+    let radio = Radio::start(&echo.url, "radio", &arguments);
+    echo.say(r#"{"event":"room","room":{"name":"lobby","mode":"ptt"}}"#)
+        .await;
+    let listen = echo.hear("listen").await;
+    assert_eq!(
+        listen["rooms"],
+        json!([{"room": "a"}, {"room": "b", "gain_db": -6.0}])
+    );
+    assert_eq!(echo.queries(), ["name=radio&listen=a%2Cb&priority=7"]);
+    tokio::task::block_in_place(|| radio.stop());
+}
