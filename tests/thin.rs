@@ -392,7 +392,8 @@ fn a_crowd_falls_silent(listeners: usize) {
     for client in &clients[1..] {
         let talking = kinds(client, talked - 4 * SECOND, talked);
         assert!(talking[2].1 > 30, "{talking:?}");
-        let came = kinds(client, quiet + FRAME, end);
+        // What was sent within the two seconds may be read later on a machine that has other things to do.
+        let came = kinds(client, quiet + SECOND / 2, end);
         assert_eq!((came[1].1, came[2].1), (0, 0), "{came:?}");
         stun += came[0].1;
         rtcp += came[3].1;
