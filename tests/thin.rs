@@ -369,6 +369,9 @@ fn a_telephone_hears_and_is_heard() {
 /// reports.
 fn a_crowd_falls_silent(listeners: usize) {
     let host = Host::start();
+    let room = format!("{{\"max_participants\":{}}}", listeners + 1);
+    let made_room = host.ask("PUT", "/v1/rooms/crowd", "application/json", &room);
+    assert!(made_room.status < 300, "{}", made_room.body);
     let made = (0..=listeners).map(|id| Client::sparse(id as u32 + 1));
     let mut clients: Vec<Client> = made.collect();
     for at in 0..clients.len() {
