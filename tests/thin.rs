@@ -369,6 +369,9 @@ fn a_telephone_hears_and_is_heard() {
 /// reports.
 fn a_crowd_falls_silent(listeners: usize) {
     let host = Host::start();
+    let room = format!("{{\"max_participants\":{}}}", listeners + 1);
+    let made_room = host.ask("PUT", "/v1/rooms/crowd", "application/json", &room);
+    assert!(made_room.status < 300, "{}", made_room.body);
     let made = (0..=listeners).map(|id| Client::sparse(id as u32 + 1));
     let mut clients: Vec<Client> = made.collect();
     for at in 0..clients.len() {
@@ -392,7 +395,8 @@ fn a_crowd_falls_silent(listeners: usize) {
     for client in &clients[1..] {
         let talking = kinds(client, talked - 4 * SECOND, talked);
         assert!(talking[2].1 > 30, "{talking:?}");
-        let came = kinds(client, quiet + FRAME, end);
+        // What was sent within the two seconds may be read later on a machine that has other things to do.
+        let came = kinds(client, quiet + SECOND / 2, end);
         assert_eq!((came[1].1, came[2].1), (0, 0), "{came:?}");
         stun += came[0].1;
         rtcp += came[3].1;

@@ -152,7 +152,7 @@ fn reports_are_rare_while_quiet_and_a_listener_s_become_receiver_reports() {
         }
     }
     let said: String = said.into_iter().collect();
-    assert_eq!(said, "s...s...r...r", "news at once, then one in four");
+    assert_eq!(said, "s.s.r.r.r.r.r", "news at once, then one in two");
 }
 
 #[test]

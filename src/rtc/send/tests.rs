@@ -202,7 +202,7 @@ fn the_clock_of_g711_goes_at_its_own_pace_over_every_wrap() {
     let mut line = Line::new(SendConfig {
         codec: Codec::Pcmu,
         payload_type: 0,
-        ..config(b"")
+        ..config(b"0")
     });
     let mut before: Option<rtp::Packet> = None;
     // The room's clock wraps in between, and a sixth of it would jump there.
