@@ -3,6 +3,7 @@
 //   lobby -> microphone -> call -> room on the page
 //                           |
 //                           +-> api (HTTP), events (WebSocket), RTCPeerConnection
+//                           +-> floor -> radio on the page, where one has to ask before one is heard
 //
 // Deep links: `#room=lobby`, for short `#lobby`, fills in the room; `?autojoin=1&name=Ann` goes in at once, with
 // `&listen=1` without a microphone.
