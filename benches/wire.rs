@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use mixer::codec::Codec;
 use mixer::packet::{OutPacket, Payload, Sources};
 use mixer::{Level, ParticipantId, RtpTime};
 use mixminus::rtc::srtp::{MasterKey, Opener, Profile, Sealer};
@@ -43,6 +44,7 @@ fn listeners(count: u32, profile: Profile) -> Vec<Sending> {
     let (key, salt) = &key(profile);
     let listener = |ssrc| {
         let mut sending = Sending::new(SendConfig {
+            codec: Codec::Opus,
             ssrc,
             payload_type: 111,
             levels_id: Some(2),

@@ -19,6 +19,7 @@ mod mixing;
 mod pump;
 mod registry;
 mod rooms;
+mod scan;
 #[cfg(test)]
 mod tests;
 mod totals;
@@ -49,6 +50,7 @@ use error::Refusal;
 use floor::{FloorCounts, Rounds};
 use mixing::Mixing;
 use registry::{Registry, Room};
+use scan::Scanning;
 
 use crate::audio::AudioHandle;
 use crate::control::{
@@ -91,6 +93,8 @@ struct Inner {
 struct State {
     registry: Registry,
     mixing: Mixing,
+    /// Who hears which rooms beside his own.
+    scanning: Scanning,
     /// When the floors were last looked at.
     rounds: Rounds,
     /// When the governors last looked.
@@ -114,6 +118,7 @@ impl Conference {
         let state = State {
             registry: Registry::default(),
             mixing: Mixing::new(&audio),
+            scanning: Scanning::default(),
             rounds: Rounds::new(Instant::now()),
             governed: Instant::now(),
             stopping: false,
@@ -239,6 +244,10 @@ impl Conference {
                 self.apply(state, id, change);
                 Ok(order.id.map(|id| Event::Ok { id }))
             }
+            Command::Listen(list) => match self.listen(state, id, list) {
+                Ok(()) => Ok(order.id.map(|id| Event::Ok { id })),
+                Err(error) => Err(refusal(&error, order.id)),
+            },
             Command::Floor(command) => self.command_floor(state, id, command, order.id, now),
         }
     }
@@ -302,10 +311,18 @@ impl Conference {
             && let Some(room) = state.registry.rooms.get(name)
         {
             self.tell(room, &left);
+            if room.member(id).is_some_and(|member| member.talking) {
+                let participant = PublicId(id);
+                self.tell_elsewhere(room, &Event::Stopped { participant });
+            }
+            if !room.links.is_empty() {
+                state.scanning.look_at_links();
+            }
         }
         let Some((name, member)) = state.registry.take(id) else {
             return;
         };
+        state.scanning.forget(id);
         state.mixing.remove(id);
         self.inner.rtc.close(id);
         self.inner.counts.left[reason as usize].fetch_add(1, Relaxed);
@@ -330,6 +347,7 @@ impl Conference {
         }
         // Nobody watching is no mistake.
         let _ = room.events.send(text);
+        self.tell_elsewhere(room, event);
     }
 }
 
@@ -352,9 +370,14 @@ impl State {
         if self.stopping {
             return;
         }
-        if self.registry.rooms.get(name).is_some_and(Room::is_over)
-            && let Some(room) = self.registry.rooms.remove(name)
-        {
+        if self.registry.rooms.get(name).is_some_and(Room::is_over) {
+            self.unmake(name);
+        }
+    }
+
+    /// Takes a room away that nobody is in.
+    fn unmake(&mut self, name: &RoomName) {
+        if let Some(room) = self.registry.rooms.remove(name) {
             self.mixing.remove_room(room.id);
         }
     }

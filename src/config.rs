@@ -7,6 +7,7 @@ mod file;
 mod keys;
 mod values;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
@@ -54,6 +55,8 @@ pub struct Config {
     pub realtime: bool,
     /// Rooms that are there from the start and stay.
     pub rooms: Vec<(RoomName, RoomConfig)>,
+    /// Which of them are linked with which rooms.
+    pub links: BTreeMap<RoomName, Vec<RoomName>>,
 }
 
 /// A STUN or TURN server for clients (RFC 7064, RFC 7065).
@@ -105,6 +108,7 @@ impl Default for Config {
             mixers: None,
             realtime: true,
             rooms: Vec::new(),
+            links: BTreeMap::new(),
         }
     }
 }
@@ -137,7 +141,12 @@ impl Config {
         }
         for room in rooms {
             match file::room(&room, config.room) {
-                Ok(room) => config.rooms.push(room),
+                Ok((name, room, links)) => {
+                    if let Some(links) = links {
+                        config.links.insert(name.clone(), links);
+                    }
+                    config.rooms.push((name, room));
+                }
                 Err(problem) => problems.push(problem),
             }
         }
@@ -226,7 +235,8 @@ impl fmt::Display for Config {
             }
         }
         for (name, room) in &self.rooms {
-            write!(f, "\n{}", file::show_room(name, room))?;
+            let links = self.links.get(name);
+            write!(f, "\n{}", file::show_room(name, room, links))?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ mod command;
 mod event;
 mod fields;
 mod floor;
+mod listen;
 mod names;
 mod room;
 
@@ -24,6 +25,7 @@ pub(crate) use floor::{END_OF_MEDIA_MS, GRACE_MS, QUEUE_LIMIT, TALK_LIMIT_S, tal
 pub use floor::{
     FloorChange, FloorCommand, FloorHolder, FloorStanding, FloorState, ms, read_request,
 };
+pub use listen::{Listen, MAX_CHANNELS};
 pub use names::{Name, NameError, RoomName, RoomNameError};
 pub use room::{RoomChange, RoomConfig, RoomLine, RoomState};
 

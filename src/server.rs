@@ -218,7 +218,10 @@ const SPARE_PARTICIPANTS: usize = 256;
 
 fn make_rooms(conference: &Conference, config: &Config) -> Result<(), StartError> {
     for (name, room) in &config.rooms {
-        let change = RoomChange::from(*room);
+        let change = RoomChange {
+            links: config.links.get(name).cloned(),
+            ..RoomChange::from(*room)
+        };
         let made = conference.configure(name, change, Configure::Put);
         made.map_err(|error| StartError::Room {
             room: name.clone(),

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
 mod common {
+    pub mod channel;
     pub mod measure;
     pub mod sound;
     pub mod stand;
@@ -12,6 +13,7 @@ mod common {
 
 use std::time::Instant;
 
+use common::channel::Channel;
 use common::measure::{line, said_db};
 use common::sound::{Heard, RATE, TONES_HZ, Tone, read, scratch, write_tone};
 use common::stand::{Stand, Told};
@@ -21,6 +23,7 @@ use mixminus::join::media::MediaOptions;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stack_of_another_make_joins_talks_hears_and_leaves() {
+    let _alone = ALONE.lock().await;
     let stand = Stand::start();
     let files = scratch("aiortc");
     let (said, heard) = (files.join("says.wav"), files.join("hears.wav"));
@@ -73,6 +76,43 @@ async fn a_stack_of_another_make_joins_talks_hears_and_leaves() {
     judge("Ben", TONES_HZ[2], &during(&ben_hears));
     println!("{}", stand.timekeeping().await);
     stand.stop().await;
+}
+
+/// One after the other: what is judged here to 40 dB does not share its cores.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// In a push-to-talk room, by the simplest means: the floor is an address that is PUT and DELETEd.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stack_of_another_make_takes_the_floor_over_http_in_every_codec() {
+    let _alone = ALONE.lock().await;
+    let radio = Channel::start("aiortc").await;
+    let said = scratch("aiortc-floor").join("says.wav");
+    write_tone(&said, TONES_HZ[1], 60);
+    for codec in ["opus", "pcmu", "pcma"] {
+        let began = radio.heard_samples();
+        let arguments = [
+            format!("{}?name={codec}", radio.url()),
+            format!("--play={}", said.display()),
+            format!("--codec={codec}"),
+            "--floor".to_owned(),
+            "--seconds=4".to_owned(),
+        ];
+        let report =
+            tokio::task::spawn_blocking(move || tools::python("aiortc_client.py", arguments));
+        let report = report.await.unwrap();
+        println!("{report}");
+        assert_eq!(report["ok"], true, "{report:#}");
+        assert_eq!(
+            (&report["floor_status"], &report["release_status"]),
+            (&200.into(), &204.into())
+        );
+        let id = report["participant_id"].as_str().unwrap();
+        let connected_s = report["connected_ms"].as_f64().unwrap() / 1e3;
+        radio
+            .assert_one_burst_since(began, TONES_HZ[1], 4.0 - connected_s, id)
+            .await;
+    }
+    radio.stop().await;
 }
 
 async fn talker(stand: &Stand, name: &str, hz: f64) -> (Client, Heard) {

@@ -8,7 +8,6 @@
 #[allow(dead_code, reason = "each test uses its own part")]
 mod call;
 #[path = "transport/client.rs"]
-#[allow(dead_code, reason = "the transport's tests use all of it")]
 mod client;
 
 use std::time::{Duration, Instant};

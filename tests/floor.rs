@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::measure::said_db;
+use common::measure::{level_db, said_db};
 use common::process::Process;
 use common::sound::{Heard, RATE, TONES_HZ, Tone, scratch, write_tone};
 use common::stand::{Stand, Told, url};
@@ -38,18 +38,26 @@ const UNHEARD_DB: f64 = -72.0;
 struct Radio {
     client: Client,
     told: Told,
+    heard: Heard,
     hz: f64,
 }
 
 impl Radio {
     async fn join(stand: &Stand, name: &str, hz: f64) -> Radio {
+        let heard = Heard::default();
         let media = MediaOptions {
             source: Tone::boxed(hz),
+            sink: heard.sink(),
             ..MediaOptions::default()
         };
         let client = stand.join("channel", name, media).await;
         let told = Told::to(&client);
-        let radio = Radio { client, told, hz };
+        let radio = Radio {
+            client,
+            told,
+            heard,
+            hz,
+        };
         // The channel is there when the first command passes.
         let opened = async {
             while !radio.say(json!({"command":"floor_position"})).await {
@@ -187,7 +195,7 @@ async fn of_two_who_press_at_once_one_is_heard_and_the_other_knows_who_talks() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_talks_too_long_is_told_and_then_not_heard() {
     let stand = Stand::start();
-    let settings = json!({"mode":"ptt","talk_limit_s":1,"grace_ms":500});
+    let settings = json!({"mode":"ptt","talk_limit_s":1,"grace_ms":500,"floor_tones":true});
     stand.configure("channel", &settings).await;
     let ear = Ear::join(&stand).await;
     let ann = Radio::join(&stand, "Ann", TONES_HZ[0]).await;
@@ -206,6 +214,11 @@ async fn who_talks_too_long_is_told_and_then_not_heard() {
         ),
         (&json!(2), &json!(500), &json!(ann.id()))
     );
+    // The first note that says so is for her alone.
+    let notes = [&ann.heard, &ear.heard].map(|it| loudest_db(&it.pcm(), GRANT_HZ));
+    println!("the tone of a grant, to her and to the others: {notes:.0?} dBFS");
+    // The beginning of her own voice, which all the others hear, has something of every note.
+    assert!(notes[0] > -40.0 && notes[1] < notes[0] - 12.0, "{notes:?}");
     ann.told.wait("floor_idle", 1, SOON).await;
     println!("idle after {:?}", at.elapsed());
     sleep(Duration::from_millis(200)).await;
@@ -300,6 +313,17 @@ async fn where_talking_is_asking_a_client_without_messages_is_heard() {
         client.leave().await.unwrap();
     }
     stand.stop().await;
+}
+
+/// The first note of the tone that says that the floor is one's own.
+const GRANT_HZ: f64 = 880.0;
+
+/// How loud a note of 60 ms is wherever it is loudest.
+fn loudest_db(pcm: &[f32], hz: f64) -> f64 {
+    let windows = (0..pcm.len().saturating_sub(RATE * 6 / 100)).step_by(RATE / 100);
+    windows
+        .map(|at| level_db(&pcm[at..at + RATE * 6 / 100], hz))
+        .fold(f64::NEG_INFINITY, f64::max)
 }
 
 fn last(pcm: &[f32], count: usize) -> Vec<f32> {

@@ -9,7 +9,6 @@ mod call;
 #[path = "hostile/caller.rs"]
 mod caller;
 #[path = "transport/client.rs"]
-#[allow(dead_code, reason = "the transport's tests use all of it")]
 mod client;
 #[path = "hostile/weapons.rs"]
 mod weapons;

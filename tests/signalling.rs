@@ -2,7 +2,6 @@
 //! no honest client would send. Each test runs a whole server on ports of its own.
 
 #[path = "transport/client.rs"]
-#[allow(dead_code, reason = "the transport's tests use all of it")]
 mod client;
 #[path = "signalling/floor.rs"]
 mod floor;

@@ -281,7 +281,7 @@ fn offers_that_cannot_be_served_say_why() {
     let offer = Client::new(1, true).offer();
     assert_eq!(refuse(""), OfferError::Unparsable);
     assert_eq!(refuse("v=0\r\n"), OfferError::NoAudio);
-    assert_eq!(refuse(&offer.replace("opus", "nope")), OfferError::NoOpus);
+    assert_eq!(refuse(&offer.replace("opus", "nope")), OfferError::NoCodec);
     assert_eq!(
         refuse(&offer.replace("m=audio 9", "m=audio 0")),
         OfferError::NoAudio

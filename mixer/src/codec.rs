@@ -7,8 +7,43 @@ use thiserror::Error;
 
 use crate::packet::Payload;
 
+pub mod g711;
 #[cfg(feature = "opus")]
 pub mod opus;
+pub mod wire;
+
+pub use self::wire::Codec;
+
+#[cfg(feature = "opus")]
+use crate::format::Layout;
+#[cfg(feature = "opus")]
+use crate::profile::Recipe;
+
+/// A decoder of what is sent in `codec`.
+///
+/// Real-time: set-up only (allocates).
+#[cfg(feature = "opus")]
+pub fn decoder(codec: Codec, layout: Layout) -> Box<dyn Decode> {
+    use g711::{G711Decoder, Law};
+    match codec {
+        Codec::Opus => Box::new(opus::OpusDecoder::new(layout)),
+        Codec::Pcmu => Box::new(G711Decoder::new(Law::Mu, layout)),
+        Codec::Pcma => Box::new(G711Decoder::new(Law::A, layout)),
+    }
+}
+
+/// An encoder, set as `recipe` says and for no loss.
+///
+/// Real-time: set-up only (allocates).
+#[cfg(feature = "opus")]
+pub fn encoder(recipe: &Recipe) -> Box<dyn Encode> {
+    use g711::{G711Encoder, Law};
+    match recipe.codec {
+        Codec::Opus => Box::new(opus::OpusEncoder::new(recipe)),
+        Codec::Pcmu => Box::new(G711Encoder::new(Law::Mu)),
+        Codec::Pcma => Box::new(G711Encoder::new(Law::A)),
+    }
+}
 
 /// Turns payloads into PCM at 48 kHz in the layout it was made for.
 ///
@@ -34,6 +69,11 @@ pub trait Decode: Send {
 
     /// Forgets all history, as after a change of the sender's encoder.
     fn reset(&mut self);
+
+    /// Whose packets it takes: how long they are is known before they are decoded.
+    fn codec(&self) -> Codec {
+        Codec::Opus
+    }
 
     /// Decodes one payload roughly, in order to know how loud it is: to mono at
     /// [`SKETCH_RATE_HZ`]. Says how many samples it held; `None` if this decoder cannot, or not

@@ -5,12 +5,15 @@
 //! are atomics the engine reads each tick, latest wins.
 
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
 
+use crate::feed::Feed;
 use crate::listener::Listener;
 use crate::members::Members;
 use crate::participant::Participant;
 use crate::permit::Permit;
 use crate::room::{Room, RoomSettings};
+use crate::scan::Rescan;
 use crate::tone::Tone;
 use crate::units::{Gain, Level, ParticipantId, RoomId};
 
@@ -47,6 +50,14 @@ pub enum Command {
     RemoveParticipant(ParticipantId),
     /// Gives a participant another stream: another recipe, or the first.
     SetListener(ParticipantId, Box<Listener>),
+    /// Lets other rooms hear what is said in this one, through a feed made for its layout and tick; or
+    /// no longer.
+    SetFeed(RoomId, Option<Arc<Feed>>),
+    /// Lets everybody in a room hear these others and no others.
+    SetLinks(RoomId, Box<Rescan>),
+    /// Lets a participant hear these rooms beside his own and no others. Who cannot talk must be given a
+    /// listener of his own recipe with it.
+    SetScan(ParticipantId, Box<Rescan>),
     /// Acts on a participant's settings at the next tick, though its room be asleep: to be sent
     /// after a grant, whose words may all have arrived, and after a [tone](Settings::play).
     Attend(ParticipantId),
@@ -90,6 +101,10 @@ pub enum Retired {
     Listener(Box<Listener>),
     /// A list that was replaced.
     Members(Members),
+    /// What was heard of other rooms before.
+    Rescan(Box<Rescan>),
+    /// A feed that is not written to any more.
+    Feed(Arc<Feed>),
 }
 
 /// One participant's settings (control writes, engine reads) and telemetry (engine writes, anyone

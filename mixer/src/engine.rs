@@ -22,6 +22,7 @@ use crate::participant::Participant;
 use crate::phase::{Rhythm, SlotLoads, may_move_again};
 use crate::playout::Pushed;
 use crate::room::{Hands, Room};
+use crate::scan::Rescan;
 use crate::stats::EngineStats;
 use crate::units::{ParticipantId, RoomId, RtpTime, Tick, Time};
 
@@ -102,6 +103,8 @@ struct Berth {
     moved: Option<Tick>,
     /// The slot in which it fell asleep; `None` while it needs its ticks.
     asleep: Option<u64>,
+    /// It sleeps, but is woken by what is said in other rooms.
+    dozes: bool,
     room: Box<Room>,
 }
 
@@ -206,6 +209,21 @@ impl Engine {
                 }
                 None => Some(Retired::Listener(listener)),
             },
+            Command::SetFeed(id, feed) => match self.room_mut(id) {
+                Some(room) => {
+                    if let Some(feed) = room.set_feed(feed) {
+                        sink.retired(Retired::Feed(feed));
+                    }
+                    None
+                }
+                None => feed.map(Retired::Feed),
+            },
+            Command::SetLinks(id, links) => {
+                self.set_links(id, links, sink).err().map(Retired::Rescan)
+            }
+            Command::SetScan(id, rescan) => {
+                self.set_scan(id, rescan, sink).err().map(Retired::Rescan)
+            }
             Command::Attend(id) => {
                 self.attend(id);
                 None
@@ -275,12 +293,16 @@ impl Engine {
     }
 
     fn run_room(&mut self, index: usize, now: Time, time: RtpTime, sink: &mut dyn Sink) {
+        if !self.is_up(index) {
+            return;
+        }
         let Some(berth) = &mut self.berths[index] else {
             return;
         };
         let mut hands = Hands {
             sink,
             jobs: &mut self.jobs,
+            at: position(self.slot),
             complexity_cap: self.complexity_cap,
         };
         let free = hands.jobs.len();
@@ -346,26 +368,52 @@ impl Engine {
         self.jobs.push(job);
     }
 
-    /// Lets a room sleep: it gets no tick until it is woken.
+    /// Whether a room is to have its tick: one that only dozes wakes if it is called from elsewhere.
+    fn is_up(&mut self, index: usize) -> bool {
+        let at = position(self.slot);
+        if let Some(berth) = &self.berths[index]
+            && berth.asleep.is_some()
+        {
+            if !berth.room.is_called(at) {
+                return false;
+            }
+            // This slot's tick is still to come.
+            self.wake_in(index, self.slot.saturating_sub(1));
+        }
+        true
+    }
+
+    /// Lets a room sleep: it gets no tick until it is woken. One that listens to others dozes: it looks
+    /// after them in place of each tick, which costs a few loads.
     fn lull(&mut self, index: usize) {
         if let Some(berth) = &mut self.berths[index]
             && berth.asleep.is_none()
         {
             berth.asleep = Some(self.slot);
-            let tick = berth.room.settings().tick;
-            self.rota.strike(index, berth.phase, tick);
+            berth.dozes = berth.room.listens_elsewhere();
+            if !berth.dozes {
+                let tick = berth.room.settings().tick;
+                self.rota.strike(index, berth.phase, tick);
+            }
         }
     }
 
     /// Gives a room its ticks again.
     fn wake(&mut self, index: usize) {
+        self.wake_in(index, self.slot);
+    }
+
+    /// The same; it has slept up to `slot`, with that.
+    fn wake_in(&mut self, index: usize, slot: u64) {
         if let Some(berth) = &mut self.berths[index]
             && let Some(since) = berth.asleep.take()
         {
             let tick = berth.room.settings().tick;
-            let slots = self.slot.saturating_sub(since);
+            let slots = slot.saturating_sub(since);
             berth.room.skip(slots / tick.slots() as u64);
-            self.rota.enter(index, berth.phase, tick);
+            if !core::mem::take(&mut berth.dozes) {
+                self.rota.enter(index, berth.phase, tick);
+            }
         }
     }
 
@@ -390,7 +438,7 @@ impl Engine {
         let tick = berth.room.settings().tick;
         let before = berth.phase;
         berth.move_to_meet(rhythm, &mut self.loads);
-        if berth.phase != before && berth.asleep.is_none() {
+        if berth.phase != before && berth.is_on_rota() {
             let after = berth.phase;
             self.rota.strike(index, before, tick);
             self.rota.enter(index, after, tick);
@@ -419,6 +467,7 @@ impl Engine {
             phase,
             moved: None,
             asleep: Some(self.slot),
+            dozes: false,
             room,
         };
         berth.weigh(1 + berth.room.members().len() as isize, &mut self.loads);
@@ -435,7 +484,7 @@ impl Engine {
             return;
         };
         berth.weigh(-1 - berth.room.members().len() as isize, &mut self.loads);
-        if berth.asleep.is_none() {
+        if berth.is_on_rota() {
             let tick = berth.room.settings().tick;
             self.rota.strike(index, berth.phase, tick);
         }
@@ -506,6 +555,46 @@ impl Engine {
         }
     }
 
+    fn set_links(
+        &mut self,
+        id: RoomId,
+        links: Box<Rescan>,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Box<Rescan>> {
+        let Some(&index) = self.berth_of.get(&id) else {
+            return Err(links);
+        };
+        let Some(berth) = &mut self.berths[index] else {
+            return Err(links);
+        };
+        if let Some(replaced) = berth.room.set_links(links) {
+            sink.retired(Retired::Rescan(replaced));
+        }
+        if !berth.room.members().is_empty() {
+            self.wake(index);
+        }
+        Ok(())
+    }
+
+    fn set_scan(
+        &mut self,
+        id: ParticipantId,
+        rescan: Box<Rescan>,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Box<Rescan>> {
+        let Some(&Seat { berth, member }) = self.seat_of.get(&id) else {
+            return Err(rescan);
+        };
+        let Some(Berth { room, .. }) = &mut self.berths[berth] else {
+            return Err(rescan);
+        };
+        if let Some(replaced) = room.set_scan(member, rescan)? {
+            sink.retired(Retired::Rescan(replaced));
+        }
+        self.wake(berth);
+        Ok(())
+    }
+
     fn room_mut(&mut self, id: RoomId) -> Option<&mut Room> {
         let berth = self.berths[*self.berth_of.get(&id)?].as_mut()?;
         Some(&mut berth.room)
@@ -525,6 +614,11 @@ impl Berth {
         loads.change(self.phase, self.room.settings().tick, by);
     }
 
+    /// Whether it is looked at in its slots.
+    fn is_on_rota(&self) -> bool {
+        self.asleep.is_none() || self.dozes
+    }
+
     /// Moves the room to where the packets of `rhythm` wait less.
     fn move_to_meet(&mut self, rhythm: Rhythm, loads: &mut SlotLoads) {
         let tick = self.room.settings().tick;
@@ -541,7 +635,12 @@ impl Berth {
     }
 }
 
-/// A slot's instant on the media clock, which wraps as RTP time does.
+/// A slot's instant on the media clock, samples.
+fn position(slot: u64) -> u64 {
+    slot * SLOT_SAMPLES as u64
+}
+
+/// The same as it goes over the wire, which wraps as RTP time does.
 fn media_time(slot: u64) -> RtpTime {
     RtpTime((slot as u32).wrapping_mul(SLOT_SAMPLES as u32))
 }

@@ -17,6 +17,7 @@
 //! | the sum, and the sum without one | [`bus`] |
 //! | the ceiling of every mix | [`limiter`] |
 //! | one stream's packets; who may share them | [`listener`], [`profile`], [`listeners`] |
+//! | what is said in a room, for who listens from another; who hears which | [`feed`], [`scan`] |
 //! | encodes that another thread may do | [`crew`] |
 //! | one tick of one room; all rooms | [`room`], [`engine`] |
 //! | less care where there is too much to do | [`governor`] |
@@ -34,6 +35,7 @@ pub mod command;
 pub mod crew;
 pub mod delay;
 pub mod engine;
+pub mod feed;
 pub mod format;
 pub mod frame;
 pub mod gate;
@@ -51,6 +53,8 @@ pub mod phase;
 pub mod playout;
 pub mod profile;
 pub mod room;
+pub mod scan;
+mod scans;
 pub mod stats;
 pub mod stretch;
 pub mod strip;

@@ -100,13 +100,12 @@ struct Due {
 }
 
 impl Listener {
-    /// A listener who has heard nothing yet, with an Opus encoder of its own.
+    /// A listener who has heard nothing yet, with an encoder of its own.
     ///
     /// Real-time: set-up only (allocates).
     #[cfg(feature = "opus")]
     pub fn new(recipe: Recipe, tick: TickLength) -> Listener {
-        let encoder = crate::codec::opus::OpusEncoder::new(&recipe);
-        Listener::with_encoder(recipe, tick, Box::new(encoder))
+        Listener::with_encoder(recipe, tick, crate::codec::encoder(&recipe))
     }
 
     /// The same with any encoder; it must already be set as `recipe` says.
@@ -333,8 +332,9 @@ const TAIL_MS: u32 = 40;
 /// As often as an Opus encoder under DTX refreshes by itself.
 const REFRESH_MS: u32 = 400;
 
-/// After this, whoever still listens has heard the silence.
-const REFRESHED_MS: u32 = 2_000;
+/// After this, whoever still listens has heard the silence. With the gate's hangover and the fading of
+/// what was said last, nothing is sent any more two seconds after somebody has talked.
+const REFRESHED_MS: u32 = 1_600;
 
 /// How far apart two ceilings may stand for a listener to change from one to the other: 0.1 dB, the
 /// least step of loudness that anybody hears.
@@ -462,12 +462,12 @@ mod tests {
     }
 
     #[test]
-    fn silence_has_a_tail_five_refreshes_and_an_end() {
+    fn silence_has_a_tail_four_refreshes_and_an_end() {
         let mut ear = Ear::new(20, Layout::Mono);
         ear.hear(Some(0.1));
         let sent: Vec<u32> = (1..1_000).filter(|_| ear.hear(None).is_some()).collect();
-        // Two packets of tail, then every 400 ms up to two seconds after the last sound.
-        assert_eq!(sent, [1, 2, 20, 40, 60, 80, 100]);
+        // Two packets of tail, then every 400 ms up to 1.6 s after the last sound.
+        assert_eq!(sent, [1, 2, 20, 40, 60, 80]);
         assert!(ear.listener.is_asleep());
     }
 

@@ -21,6 +21,7 @@ use crate::format::TickLength;
 use crate::listener::{Listener, Tuning, Turn};
 use crate::members::Member;
 use crate::profile::{Recipe, loss_class};
+use crate::scans::ScanNo;
 
 /// How one member's stream is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub(crate) enum Hearing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Key {
     recipe: Recipe,
+    /// What they hear of other rooms.
+    scan: Option<ScanNo>,
     /// Class of the loss their receivers report: the encoder is prepared for it.
     loss_percent: u8,
 }
@@ -115,6 +118,56 @@ impl Listeners {
         }
     }
 
+    /// Makes a member independent of its group as [`split`](Listeners::split) does, and so that it has a
+    /// stream of its own afterwards: who cannot talk may need `spare` for that, of the group's recipe.
+    /// What is not needed comes back.
+    ///
+    /// # Errors
+    /// What was given in place of the spare one that it needs; nothing has changed.
+    pub fn split_with(
+        &mut self,
+        list: &mut [Member],
+        place: usize,
+        spare: Option<Box<Listener>>,
+    ) -> Result<Option<Box<Listener>>, Option<Box<Listener>>> {
+        let Hearing::Grouped(index) = list[place].hearing else {
+            return Ok(spare);
+        };
+        let Some(Group { key, leader }) = self.groups[usize::from(index)] else {
+            return Err(spare);
+        };
+        let is_other = |(other, member): (usize, &Member)| {
+            other != place && member.hearing == Hearing::Grouped(index)
+        };
+        let is_needed = match leader == place {
+            true => !can_talk(&list[place]) && list.iter().enumerate().any(is_other),
+            false => list[place].participant.listener.is_none(),
+        };
+        if !is_needed {
+            self.split(list, place);
+            return Ok(spare);
+        }
+        let fits = |spare: &Listener| *spare.recipe() == key.recipe && spare.tick() == self.tick;
+        if !spare.as_deref().is_some_and(fits) {
+            return Err(spare);
+        }
+        if leader != place {
+            list[place].participant.listener = spare;
+            self.split(list, place);
+            return Ok(None);
+        }
+        self.split(list, place);
+        if list[place].participant.listener.is_some() {
+            return Ok(spare);
+        }
+        // Its stream is that of its successor now.
+        list[place].participant.listener = spare;
+        if let Some(Group { leader, .. }) = self.groups[usize::from(index)] {
+            copy(list, leader, place);
+        }
+        Ok(None)
+    }
+
     /// Lets go of one who is to be sent nothing any more.
     pub fn dismiss(&mut self, list: &mut [Member], place: usize) {
         self.split(list, place);
@@ -149,6 +202,13 @@ impl Listeners {
                     }
                 }
                 Hearing::Private { settled_ms } if apart => *settled_ms = 0,
+                Hearing::Private { settled_ms }
+                    if member.participant.rescan.is_some() && unsettled < MAX_UNSETTLED =>
+                {
+                    // What he hears is on its way from one scan to another.
+                    *settled_ms = 0;
+                    unsettled += 1;
+                }
                 Hearing::Private { settled_ms } => {
                     let before_ms = *settled_ms;
                     *settled_ms = before_ms.saturating_add(self.tick.ms());
@@ -193,6 +253,7 @@ impl Listeners {
         let own = member.participant.listener.as_ref()?;
         let key = Key {
             recipe: *own.recipe(),
+            scan: member.scan,
             loss_percent: loss_of(member),
         };
         let is_its = |group: &Option<Group>| group.is_some_and(|group| group.key == key);

@@ -9,6 +9,7 @@ use crate::listener::Listener;
 use crate::listeners::Hearing;
 use crate::packet::Sources;
 use crate::participant::Participant;
+use crate::scans::{ScanNo, Scans};
 use crate::tone::Playing;
 use crate::units::{Level, ParticipantId};
 
@@ -22,6 +23,8 @@ pub struct Members {
     pub(crate) ids: Vec<ParticipantId>,
     /// Who has something to say this tick; once decided, who is heard, loudest first.
     pub(crate) ranks: Vec<Rank>,
+    /// What some of them hear of other rooms.
+    pub(crate) scans: Box<Scans>,
     leaving: usize,
 }
 
@@ -32,6 +35,8 @@ pub(crate) struct Member {
     pub id: ParticipantId,
     /// How its stream is made.
     pub hearing: Hearing,
+    /// What it hears of other rooms, if it does.
+    pub scan: Option<ScanNo>,
     /// Its strip has something to play, to meter or to fade.
     pub awake: bool,
     /// Its settings have changed in a way that must not wait for its next packet.
@@ -94,6 +99,7 @@ impl Members {
             due: Vec::with_capacity(capacity),
             ids: Vec::with_capacity(capacity),
             ranks: Vec::with_capacity(capacity),
+            scans: Box::new(Scans::with_capacity(capacity)),
             leaving: 0,
         }
     }
@@ -134,6 +140,7 @@ impl Members {
         self.list.push(Member {
             id: participant.id,
             hearing: Hearing::Deaf,
+            scan: None,
             awake: participant.strip.is_some(),
             attended: false,
             tone: None,
@@ -151,6 +158,7 @@ impl Members {
     pub(crate) fn reserve(&mut self, mut longer: Members) -> Members {
         if longer.capacity() > self.capacity() {
             longer.list.append(&mut self.list);
+            longer.scans.take_over(&mut self.scans);
             longer.leaving = core::mem::take(&mut self.leaving);
             core::mem::swap(self, &mut longer);
         }

@@ -94,6 +94,40 @@ impl Sources {
         true
     }
 
+    /// These and those of `others`, whose levels are `quieter_db` down, loudest first, as many as there
+    /// are places.
+    ///
+    /// Real-time: safe.
+    #[must_use]
+    pub(crate) fn with(&self, others: &Sources, quieter_db: f32) -> Sources {
+        let heard = |at: usize| {
+            let level = f32::from(*others.levels().get(at)?) + quieter_db;
+            Some((
+                ParticipantId(others.ids[at]),
+                level.round().clamp(0.0, 126.0) as u8,
+            ))
+        };
+        let mut both = Sources::default();
+        let (mut own, mut other) = (0, 0);
+        loop {
+            let ours = self.levels().get(own).copied();
+            let (id, level) = match (ours, heard(other)) {
+                (Some(level), theirs) if theirs.is_none_or(|theirs| level <= theirs.1) => {
+                    own += 1;
+                    (ParticipantId(self.ids[own - 1]), level)
+                }
+                (_, Some(theirs)) => {
+                    other += 1;
+                    theirs
+                }
+                (_, None) => return both,
+            };
+            if !both.push(id, Level::from_wire(level)) {
+                return both;
+            }
+        }
+    }
+
     /// CSRC identifiers (RFC 3550, 5.1).
     pub fn ids(&self) -> &[u32] {
         &self.ids[..usize::from(self.count)]
@@ -119,4 +153,33 @@ pub struct OutPacket {
     pub sources: Sources,
     /// The encoded audio.
     pub payload: Payload,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(of: impl IntoIterator<Item = (u32, u8)>) -> Sources {
+        let mut sources = Sources::default();
+        for (id, level) in of {
+            sources.push(ParticipantId(id), Level::from_wire(level));
+        }
+        sources
+    }
+
+    #[test]
+    fn two_lists_become_one_loudest_first() {
+        let one = sources([(1, 10), (2, 30)]);
+        let other = sources([(3, 5), (4, 25)]);
+        let both = one.with(&other, 6.0);
+        assert_eq!(both.ids(), [1, 3, 2, 4]);
+        assert_eq!(both.levels(), [10, 11, 30, 31]);
+        assert_eq!(one.with(&Sources::default(), 0.0).ids(), [1, 2]);
+        assert_eq!(Sources::default().with(&other, 0.0).ids(), [3, 4]);
+        let many = sources((0..15).map(|id| (id, 2 * id as u8)));
+        let more = sources((20..35).map(|id| (id, 2 * (id - 20) as u8 + 1)));
+        let both = many.with(&more, 0.0);
+        assert_eq!(both.ids().len(), MAX_CSRCS);
+        assert_eq!(both.ids()[..4], [0, 20, 1, 21]);
+    }
 }

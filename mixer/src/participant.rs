@@ -6,11 +6,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+#[cfg(feature = "opus")]
+use crate::codec::{self, Codec};
 use crate::codec::{Decode, Encode};
 use crate::command::Shared;
 use crate::format::{Layout, TickLength};
 use crate::listener::Listener;
 use crate::profile::Recipe;
+use crate::scan::{Rescan, Scan};
 use crate::strip::Strip;
 use crate::units::{Level, ParticipantId};
 
@@ -41,6 +44,10 @@ pub struct Participant {
     /// Its stream; none while another thread encodes it, and none if it will only ever hear another
     /// one's.
     pub(crate) listener: Option<Box<Listener>>,
+    /// What it hears of other rooms.
+    pub(crate) scan: Option<Box<Scan>>,
+    /// What it heard of them before, to be faded over at the next tick.
+    pub(crate) rescan: Option<Box<Rescan>>,
     /// The last tone that was begun, as the settings number it.
     pub(crate) tone: u32,
 }
@@ -51,13 +58,16 @@ impl Participant {
     /// Real-time: set-up only (allocates).
     #[cfg(feature = "opus")]
     pub fn new(config: ParticipantConfig, shared: Arc<Shared>) -> Participant {
-        use crate::codec::opus::{OpusDecoder, OpusEncoder};
-        let decoder = config
-            .talks
-            .then(|| Box::new(OpusDecoder::new(config.layout)) as Box<dyn Decode>);
-        let encoder = config
-            .listens
-            .map(|recipe| Box::new(OpusEncoder::new(&recipe)) as Box<dyn Encode>);
+        Participant::who_sends(Codec::Opus, config, shared)
+    }
+
+    /// The same for one who sends another codec; what he is sent, his recipe says.
+    ///
+    /// Real-time: set-up only (allocates).
+    #[cfg(feature = "opus")]
+    pub fn who_sends(codec: Codec, config: ParticipantConfig, shared: Arc<Shared>) -> Participant {
+        let decoder = config.talks.then(|| codec::decoder(codec, config.layout));
+        let encoder = config.listens.map(|recipe| codec::encoder(&recipe));
         Participant::with_codec(config, shared, decoder, encoder)
     }
 
@@ -85,6 +95,8 @@ impl Participant {
                 .listens
                 .zip(encoder)
                 .map(|(recipe, encoder)| Box::new(Listener::with_encoder(recipe, tick, encoder))),
+            scan: None,
+            rescan: None,
             tone: 0,
         }
     }

@@ -6,7 +6,7 @@ use core::str::FromStr;
 
 use thiserror::Error;
 
-use crate::codec::{Bandwidth, EncoderSettings};
+use crate::codec::{Bandwidth, Codec, EncoderSettings};
 use crate::format::{Layout, TickLength};
 
 /// What a room or a join asks for.
@@ -72,6 +72,8 @@ pub struct UnknownProfile;
 /// and stereo is never sent unasked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceiverLimits {
+    /// What it is sent: Opus, unless it has said that it cannot.
+    pub codec: Codec,
     /// `maxplaybackrate`, Hz; 48,000 when absent.
     pub max_playback_rate_hz: u32,
     /// `maxaveragebitrate`, bits per second; values outside 6,000..=510,000 are ignored (RFC 7587).
@@ -93,6 +95,7 @@ pub struct ReceiverLimits {
 impl Default for ReceiverLimits {
     fn default() -> ReceiverLimits {
         ReceiverLimits {
+            codec: Codec::Opus,
             max_playback_rate_hz: 48_000,
             max_average_bitrate_bps: None,
             stereo: false,
@@ -120,6 +123,8 @@ pub enum Application {
 /// encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Recipe {
+    /// Which codec. Of G.711 only the packet length can be chosen.
+    pub codec: Codec,
     /// Which coder.
     pub application: Application,
     /// Channels sent.
@@ -153,7 +158,11 @@ impl Recipe {
     ///   `thin` is DTX by nature. FEC exists in SILK only, so a CELT-only stream has none.
     pub fn new(profile: Profile, limits: &ReceiverLimits, tick: TickLength) -> Recipe {
         let traits = Traits::of(profile);
+        if limits.codec != Codec::Opus {
+            return Recipe::g711(limits, packet_ms(traits.packet_ms, limits, tick));
+        }
         Recipe {
+            codec: Codec::Opus,
             application: traits.application,
             layout: if limits.stereo && profile == Profile::Music {
                 Layout::Stereo
@@ -167,6 +176,22 @@ impl Recipe {
             fec: limits.fec && traits.application != Application::LowDelay,
             dtx: limits.dtx || profile == Profile::Thin,
             cbr: limits.cbr,
+        }
+    }
+
+    /// The one way there is, so that all who are sent it share an encoder.
+    fn g711(limits: &ReceiverLimits, packet_ms: u32) -> Recipe {
+        Recipe {
+            codec: limits.codec,
+            application: Application::Voip,
+            layout: Layout::Mono,
+            packet_ms,
+            bitrate_bps: 64_000,
+            complexity: 0,
+            bandwidth: Bandwidth::Narrow,
+            fec: false,
+            dtx: false,
+            cbr: true,
         }
     }
 
@@ -303,6 +328,7 @@ mod tests {
     fn the_default_is_what_the_design_says() {
         let recipe = Recipe::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
         let expected = Recipe {
+            codec: Codec::Opus,
             application: Application::Voip,
             layout: Layout::Mono,
             packet_ms: 20,
@@ -409,6 +435,29 @@ mod tests {
             assert!(!full.settings(0).fec);
             assert_eq!(full.settings(5).fec, full.fec);
         }
+    }
+
+    #[test]
+    fn of_g711_only_the_packet_length_is_chosen() {
+        let of = |profile, change: fn(&mut ReceiverLimits)| {
+            let limits = limited(|limits| {
+                limits.codec = Codec::Pcma;
+                change(limits);
+            });
+            Recipe::new(profile, &limits, TickLength::Ms20)
+        };
+        let voice = of(Profile::Voice, |_| {});
+        assert_eq!((voice.codec, voice.packet_ms), (Codec::Pcma, 20));
+        let asked = of(Profile::Music, |limits| {
+            limits.stereo = true;
+            limits.fec = true;
+            limits.dtx = true;
+            limits.max_average_bitrate_bps = Some(6_000);
+        });
+        assert_eq!(asked, voice, "one group for all");
+        assert_eq!(of(Profile::Thin, |_| {}).packet_ms, 60);
+        let long = of(Profile::Voice, |limits| limits.ptime_ms = Some(40));
+        assert_eq!(long.packet_ms, 40);
     }
 
     #[test]

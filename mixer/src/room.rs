@@ -10,11 +10,13 @@
 //! and nothing to be sent [sleeps](TickStats::asleep) until the next packet or command.
 
 mod between;
+mod elsewhere;
 
 use core::cmp::Ordering;
 use core::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 
+use self::elsewhere::{Elsewhere, OnAir};
 use crate::bus::Bus;
 use crate::command::Event;
 use crate::crew::Jobs;
@@ -23,7 +25,7 @@ use crate::format::{Layout, SLOT_SAMPLES, TickLength};
 use crate::frame::Frame;
 use crate::listener::{Heard, Listener, Mix, Tuning, Turn};
 use crate::listeners::{Hearing, Listeners};
-use crate::members::{Member, Rank, sources_of};
+use crate::members::{Member, Rank};
 use crate::packet::{OutPacket, Payload, Sources};
 use crate::phase::Rhythm;
 use crate::playout::Pushed;
@@ -66,6 +68,8 @@ pub struct Room {
     listeners: Listeners,
     bus: Bus,
     mix: Frame,
+    spare: Frame,
+    elsewhere: Elsewhere,
     packet: OutPacket,
     tick: Tick,
     /// How long nobody has been heard, saturating.
@@ -100,6 +104,8 @@ impl Room {
             listeners: Listeners::new(settings.tick),
             bus: Bus::new(settings.layout, settings.tick),
             mix: Frame::new(settings.layout, settings.tick),
+            spare: Frame::new(settings.layout, settings.tick),
+            elsewhere: Elsewhere::default(),
             packet: OutPacket {
                 time: RtpTime(0),
                 marker: false,
@@ -150,13 +156,15 @@ impl Room {
         self.listen(now);
         self.decide();
         let contributors = self.sum();
+        let voices = self.hear_elsewhere(hands.at, contributors);
         self.listeners
             .regroup(&mut self.members.list, turn, hands.sink);
         let mut stats = TickStats {
             contributors,
             ..TickStats::default()
         };
-        self.mix(turn, contributors, hands.complexity_cap, &mut stats);
+        self.mix(turn, voices, hands.complexity_cap, &mut stats);
+        self.retire_scans(hands.sink);
         self.encode(time, hands, &mut stats);
         self.report(hands.sink);
         self.advance(&mut stats);
@@ -242,36 +250,44 @@ impl Room {
     }
 
     /// Gives every stream in use its mix: the sum to those of the groups, and to each of the others
-    /// the sum without its own listener's frame. Notes whose have a packet to encode.
-    fn mix(&mut self, turn: Turn, contributors: usize, cap: u8, stats: &mut TickStats) {
-        let everyone = sources_of(&self.members.ranks, None);
-        let nobody = Sources::default();
+    /// the sum without its own listener's frame, both with what is scanned. Notes whose have a packet to
+    /// encode.
+    fn mix(&mut self, turn: Turn, voices: usize, cap: u8, stats: &mut TickStats) {
+        let everyone = self.everyone();
+        let linked = self.linked();
         let Members {
-            list, ranks, due, ..
+            list,
+            ranks,
+            due,
+            scans,
+            ..
         } = &mut self.members;
+        let on_air = OnAir {
+            bus: &self.bus,
+            voices,
+            ranks,
+            everyone: &everyone,
+            linked,
+            scans,
+        };
         due.clear();
         self.listeners.tune(list, cap);
         for (_, leader) in self.listeners.leaders() {
-            let mix = match contributors {
-                0 => Mix::Silent,
-                _ => {
-                    self.bus.copy_into(&mut self.mix);
-                    Mix::Sound {
-                        frame: &mut self.mix,
-                        sources: &everyone,
-                    }
-                }
+            let Some(mut listener) = list[leader].participant.listener.take() else {
+                continue;
             };
-            let listener = &mut list[leader].participant.listener;
-            if listener.as_mut().is_some_and(|it| it.gather(turn, mix)) {
+            let heard = on_air.hear(list, leader, &mut self.mix, &mut self.spare);
+            if listener.gather(turn, mix_of(&heard, &mut self.mix)) {
                 due.push(leader);
             }
+            list[leader].participant.listener = Some(listener);
         }
-        for (place, member) in list.iter_mut().enumerate() {
+        for place in 0..list.len() {
+            let member = &mut list[place];
             let Hearing::Private { .. } = member.hearing else {
                 continue;
             };
-            let Some(listener) = member.participant.listener.as_deref_mut() else {
+            let Some(mut listener) = member.participant.listener.take() else {
                 // Another thread has not done with it.
                 stats.encodes_skipped += 1;
                 continue;
@@ -280,39 +296,18 @@ impl Room {
                 loss_percent: loss_class(member.participant.shared.settings.loss_percent()),
                 complexity_cap: cap,
             });
-            let strip = &member.participant.strip;
-            let own = strip.as_ref().filter(|_| member.in_mix);
-            let without;
-            let is_silent = contributors == usize::from(own.is_some());
-            let mix = if is_silent && member.tone.is_none() {
-                Mix::Silent
-            } else {
-                let sources = match own {
-                    _ if is_silent => {
-                        self.mix.clear();
-                        &nobody
-                    }
-                    Some(strip) => {
-                        self.bus.minus_into(strip.frame(), &mut self.mix);
-                        without = sources_of(ranks, Some(member.id));
-                        &without
-                    }
-                    None => {
-                        self.bus.copy_into(&mut self.mix);
-                        &everyone
-                    }
-                };
-                if let Some(tone) = member.tone.take() {
-                    member.tone = tone.add_to(&mut self.mix);
+            let mut heard = on_air.hear(list, place, &mut self.mix, &mut self.spare);
+            if let Some(tone) = list[place].tone.take() {
+                if heard.is_none() {
+                    self.mix.clear();
                 }
-                Mix::Sound {
-                    frame: &mut self.mix,
-                    sources,
-                }
-            };
-            if listener.gather(turn, mix) {
+                heard.get_or_insert_default();
+                list[place].tone = tone.add_to(&mut self.mix);
+            }
+            if listener.gather(turn, mix_of(&heard, &mut self.mix)) {
                 due.push(place);
             }
+            list[place].participant.listener = Some(listener);
         }
     }
 
@@ -422,9 +417,9 @@ impl Room {
 
     fn advance(&mut self, stats: &mut TickStats) {
         self.tick.0 += 1;
-        self.rest_ms = match stats.contributors {
-            0 => self.rest_ms.saturating_add(self.settings.tick.ms()),
-            _ => 0,
+        self.rest_ms = match stats.contributors > 0 || self.elsewhere.is_heard {
+            false => self.rest_ms.saturating_add(self.settings.tick.ms()),
+            true => 0,
         };
         let loudest = self.members.ranks.first();
         self.last_talker = loudest.map(|rank| rank.id).or(self.last_talker);
@@ -433,6 +428,13 @@ impl Room {
             && self.members.list.iter().all(has_nothing_to_do)
             && (self.listeners.leaders())
                 .all(|(_, leader)| has_nothing_to_send(&self.members.list[leader]));
+    }
+}
+
+fn mix_of<'a>(heard: &'a Option<Sources>, frame: &'a mut Frame) -> Mix<'a> {
+    match heard {
+        None => Mix::Silent,
+        Some(sources) => Mix::Sound { frame, sources },
     }
 }
 
@@ -465,6 +467,8 @@ pub(crate) struct Hands<'a> {
     pub sink: &'a mut dyn Sink,
     /// Empty jobs for encodes that other threads may do; none where there are no others.
     pub jobs: &'a mut Jobs,
+    /// The tick's first sample on the media clock, which does not wrap here.
+    pub at: u64,
     /// Most libopus complexity to be spent.
     pub complexity_cap: u8,
 }

@@ -98,7 +98,7 @@ impl Strip {
             }
             _ => self.silent_since = None,
         }
-        let voiced = self.burst.note(packet, arrival);
+        let voiced = self.burst.note(packet, self.samples_of(packet), arrival);
         let pushed = self.push_inside(packet, arrival);
         if !matches!(pushed, Pushed::Malformed | Pushed::Duplicate) {
             self.voiced += voiced;
@@ -113,7 +113,7 @@ impl Strip {
         self.ssrc = packet.ssrc;
         if let Some(why) = self.parked {
             if self.stays_parked(why, packet) {
-                self.unheard.keep(packet);
+                self.unheard.keep(packet, self.playout.codec());
                 return self.playout.pass(packet, arrival);
             }
             self.parked = None;
@@ -122,7 +122,7 @@ impl Strip {
             }
         }
         if self.quiet_ms > 0 {
-            self.unheard.keep(packet);
+            self.unheard.keep(packet, self.playout.codec());
         }
         self.playout.push(packet, arrival)
     }
@@ -170,7 +170,7 @@ impl Strip {
             self.level = told.map_or(Decibels::SILENCE, Decibels);
             return true;
         }
-        if !Unheard::fits(payload) {
+        if !Unheard::fits(payload, self.playout.codec()) {
             return false;
         }
         let Some(reading) = self.playout.sketch(payload) else {
@@ -341,6 +341,12 @@ impl Strip {
     /// The same, rising at once and falling slowly: what "the loudest" is decided by.
     pub fn loudness(&self) -> Decibels {
         self.loudness
+    }
+
+    /// Samples that a packet of its sender holds at 48 kHz; none if it is no such packet.
+    pub fn samples_of(&self, packet: &Packet) -> usize {
+        let samples = self.playout.codec().samples(packet.payload.as_slice());
+        samples.unwrap_or(0)
     }
 
     /// Packets that held a sound: neither called silent (RFC 6464) nor a DTX refresh.

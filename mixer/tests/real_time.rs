@@ -9,10 +9,12 @@ mod stage;
 
 use std::sync::Arc;
 
-use mixer::codec::Encode;
+use mixer::codec::g711::{G711Decoder, G711Encoder, Law};
 use mixer::codec::opus::OpusEncoder;
+use mixer::codec::{Codec, Decode, Encode};
 use mixer::command::{Command, Event, Retired, Shared};
 use mixer::engine::{Engine, EngineLimits, Sink};
+use mixer::feed::Feed;
 use mixer::format::{Layout, SLOT, TickLength};
 use mixer::listener::Listener;
 use mixer::members::Members;
@@ -21,6 +23,7 @@ use mixer::participant::{Participant, ParticipantConfig};
 use mixer::permit::Permit;
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
+use mixer::scan::{Channel, Rescan, Scan, Strength};
 use mixer::tone::Tone;
 use mixer::units::{Decibels, Gain, ParticipantId, RoomId, RtpTime, Seq, Time};
 
@@ -77,6 +80,10 @@ fn recipe(id: u32, tick: TickLength) -> Recipe {
         fec: true,
         dtx: id.is_multiple_of(2),
         stereo: true,
+        codec: match id % 6 {
+            4 => Codec::Pcma,
+            _ => Codec::Opus,
+        },
         ..ReceiverLimits::default()
     };
     Recipe::new(Profile::ALL[id as usize % 4], &limits, tick)
@@ -225,6 +232,95 @@ fn ten_thousand_ticks_with_joins_and_leaves_allocate_nothing() {
     );
 }
 
+#[test]
+fn listening_to_other_rooms_allocates_nothing() {
+    const TICKS: u64 = 2_000;
+    let speech = speech();
+    let mut crowd = Crowd {
+        engine: Engine::new(EngineLimits {
+            rooms: 3,
+            participants: 24,
+        }),
+        outlet: Outlet {
+            packets: 0,
+            events: 0,
+            retired: Vec::with_capacity(64),
+        },
+        calls: 0,
+        random: 5,
+    };
+    let ticks = [TickLength::Ms20, TickLength::Ms10, TickLength::Ms20];
+    let mut feeds = Vec::new();
+    for (room, tick) in (1..).zip(ticks) {
+        let settings = RoomSettings {
+            tick,
+            ..RoomSettings::default()
+        };
+        let feed = Arc::new(Feed::new(Layout::Mono, tick));
+        crowd.apply(Command::AddRoom(Box::new(Room::new(
+            RoomId(room),
+            settings,
+            8,
+        ))));
+        crowd.apply(Command::SetFeed(RoomId(room), Some(feed.clone())));
+        feeds.push(feed);
+    }
+    let mut present: Vec<(u32, u32, Arc<Shared>, u16)> = Vec::new();
+    for turn in 0..TICKS {
+        let id = turn as u32 + 1;
+        if present.len() < 18 && crowd.chance(6) {
+            let room = id % 3 + 1;
+            if present.iter().filter(|member| member.0 == room).count() < 6 {
+                let shared = crowd.join(room, id, ticks[room as usize - 1]);
+                present.push((room, id, shared, 0));
+            }
+        }
+        if present.len() > 12 && crowd.chance(12) {
+            let (_, id, _, _) = present.remove(crowd.random as usize % present.len());
+            crowd.apply(Command::RemoveParticipant(ParticipantId(id)));
+        }
+        if crowd.chance(5) && !present.is_empty() {
+            let (room, id, _, _) = present[crowd.random as usize % present.len()];
+            let rescan = rescan(&feeds, room, crowd.random, id);
+            crowd.apply(Command::SetScan(ParticipantId(id), rescan));
+        }
+        if crowd.chance(40) {
+            let room = crowd.random % 3 + 1;
+            let rescan = rescan(&feeds, room, crowd.random, 1);
+            crowd.apply(Command::SetLinks(RoomId(room), rescan));
+        }
+        send_and_run(&mut crowd, &mut present, &speech, turn);
+        crowd.outlet.retired.clear();
+    }
+    assert!(crowd.outlet.packets > TICKS);
+    assert_eq!(
+        crowd.calls, 0,
+        "calls of malloc or free on the ticking thread"
+    );
+}
+
+/// Some of the other rooms for one who sits in `room`, of 10 or 20 ms as that is.
+fn rescan(feeds: &[Arc<Feed>], room: u32, chance: u32, id: u32) -> Box<Rescan> {
+    let tick = match room {
+        2 => TickLength::Ms10,
+        _ => TickLength::Ms20,
+    };
+    let others = (1..).zip(feeds).filter(|(other, _)| *other != room);
+    let some = others.filter(|(other, _)| (chance >> other).is_multiple_of(2));
+    let channels = some.map(|(other, feed)| Channel {
+        feed: feed.clone(),
+        strength: Strength {
+            gain: Gain::UNITY,
+            priority: other as u8,
+        },
+    });
+    let scan = Scan::new(Strength::default(), channels, Layout::Mono, tick);
+    Box::new(Rescan {
+        scan: (!chance.is_multiple_of(5)).then(|| Box::new(scan)),
+        listener: Some(Box::new(Listener::new(recipe(id, tick), tick))),
+    })
+}
+
 /// Everyone sends 20 ms, with a little loss, reordering and jitter; then a tick's slots run.
 fn send_and_run(
     crowd: &mut Crowd,
@@ -263,4 +359,24 @@ fn send_and_run(
         let ((), calls) = calls_of(|| crowd.engine.run_slot(slot, now, &mut crowd.outlet));
         crowd.calls += calls;
     }
+}
+
+#[test]
+fn g711_allocates_nothing_once_it_is_made() {
+    let (mut encoder, mut other) = (G711Encoder::new(Law::Mu), G711Encoder::new(Law::Mu));
+    let mut decoder = G711Decoder::new(Law::Mu, Layout::Stereo);
+    let (mut payload, mut pcm) = (Payload::EMPTY, [0.0; 1_920]);
+    let ((), calls) = calls_of(|| {
+        for _ in 0..20 {
+            encoder.encode(&[0.1; 960], &mut payload).expect("20 ms");
+            assert!(other.follow(&encoder));
+            let samples = decoder.decode(payload.as_slice(), &mut pcm);
+            assert_eq!(samples, Ok(960));
+            decoder.conceal(&mut pcm);
+            decoder.sketch(payload.as_slice(), &mut pcm);
+        }
+        encoder.reset();
+        decoder.reset();
+    });
+    assert_eq!(calls, 0);
 }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::control::Invalid;
+use crate::control::{Invalid, RoomName};
 use crate::floor::GrantError;
 use crate::rtc::{OfferError, RestartError, TrickleError};
 
@@ -12,6 +12,12 @@ pub enum JoinError {
     /// Rooms are not made by joining here, and there is none of this name.
     #[error("no such room")]
     UnknownRoom,
+    /// The same of a room it is to listen to.
+    #[error("no room {room} to listen to")]
+    UnknownChannel {
+        /// Which.
+        room: RoomName,
+    },
     /// Everybody who may come is there.
     #[error("the room is full: {limit} participants")]
     RoomFull {
@@ -81,7 +87,7 @@ impl Refusal {
     /// The reason behind an error.
     pub(super) fn of(error: &JoinError) -> Refusal {
         match error {
-            JoinError::UnknownRoom => Refusal::UnknownRoom,
+            JoinError::UnknownRoom | JoinError::UnknownChannel { .. } => Refusal::UnknownRoom,
             JoinError::RoomFull { .. } => Refusal::RoomFull,
             JoinError::Offer(_) => Refusal::Offer,
             JoinError::Overloaded(overloaded) => match overloaded {
@@ -118,6 +124,12 @@ pub enum ConfigureError {
     /// The tick or the number of channels would change under those who are in.
     #[error("the room is in use")]
     Occupied,
+    /// With these, more rooms would hear each other than may.
+    #[error("more than {limit} rooms would be linked")]
+    TooManyLinked {
+        /// Most rooms one is linked with, directly or over others.
+        limit: usize,
+    },
     /// No room for another room.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
@@ -191,6 +203,12 @@ pub enum CommandError {
     /// It names no session of this room.
     #[error("The session is not known in this room.")]
     UnknownSession,
+    /// Rooms are not made by joining here, and there is none of this name to listen to.
+    #[error("There is no room {room}; GET /v1/rooms lists those there are.")]
+    UnknownRoom {
+        /// Which.
+        room: RoomName,
+    },
     /// A moderator's grant that cannot be.
     #[error(transparent)]
     Grant(#[from] GrantError),
@@ -202,6 +220,7 @@ impl CommandError {
         match self {
             CommandError::Invalid(_) => "invalid-command",
             CommandError::UnknownSession => "unknown-session",
+            CommandError::UnknownRoom { .. } => "unknown-room",
             CommandError::Grant(GrantError::NotModerated) => "not-moderated",
             CommandError::Grant(GrantError::Asking) => "may-not-grant",
             CommandError::Grant(GrantError::NotAsked) => "not-asking",

@@ -263,6 +263,7 @@ impl Conference {
             registry,
             mixing,
             rounds,
+            scanning,
             ..
         } = state;
         let Some(look) = rounds.next(now) else {
@@ -274,6 +275,8 @@ impl Conference {
             let Some(room) = room.filter(|room| room.config.floor.mode.has_floor()) else {
                 return false;
             };
+            let overheard = scanning.is_heard_elsewhere(name);
+            room.floor.set_overheard(overheard, now);
             room.attend(look, now);
             self.enact(mixing, name, room);
             true

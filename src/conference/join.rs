@@ -15,7 +15,7 @@ use super::floor::Sent;
 use super::mixing::layout;
 use super::registry::{Ear, IceSession, Member, Room};
 use super::{Conference, JoinError, Overloaded, State};
-use crate::control::{Event, Name, PublicId, RoomName};
+use crate::control::{Event, Listen, Name, PublicId, RoomName};
 use crate::links::MixerId;
 use crate::rtc::{AcceptOptions, Accepted};
 
@@ -30,6 +30,8 @@ pub struct Join {
     pub profile: Option<Profile>,
     /// The most important it may ask for the floor as, 0 the least.
     pub priority: u8,
+    /// The rooms it listens to beside this one.
+    pub listen: Vec<Listen>,
     /// Its SDP offer.
     pub offer: String,
 }
@@ -67,18 +69,24 @@ impl Conference {
     }
 
     fn try_join(&self, join: Join) -> Result<Joined, JoinError> {
+        let unknown = self.unknown_of(&self.lock(), &join.listen);
+        if let Some(room) = unknown {
+            return Err(JoinError::UnknownChannel { room });
+        }
         let seat = self.reserve(&join.room)?;
+        let profile = join.profile.unwrap_or(seat.profile);
         let options = AcceptOptions {
             mixer: seat.mixer,
+            thrifty: profile == Profile::Thin,
             ..AcceptOptions::default()
         };
         let accepted = self.inner.rtc.accept(&join.offer, seat.id, options)?;
-        let profile = join.profile.unwrap_or(seat.profile);
         let shared = Arc::<Shared>::default();
         let listens = accepted
             .listens
             .then(|| Recipe::new(profile, &accepted.limits, seat.tick));
-        let participant = Participant::new(
+        let participant = Participant::who_sends(
+            accepted.codec,
             ParticipantConfig {
                 id: seat.id,
                 talks: accepted.talks,
@@ -115,7 +123,11 @@ impl Conference {
             },
             shared,
         };
-        seat.fill(member, join.priority, Box::new(participant), accepted)
+        let wishes = Wishes {
+            priority: join.priority,
+            listen: join.listen,
+        };
+        seat.fill(member, wishes, Box::new(participant), accepted)
     }
 
     /// Holds a place in a room, making the room if that is how rooms come about here.
@@ -168,6 +180,12 @@ impl Conference {
     }
 }
 
+/// What is kept of a join for when its member is in.
+struct Wishes {
+    priority: u8,
+    listen: Vec<Listen>,
+}
+
 /// A place in a room, held while the join is under way. Dropped unfilled, it is free again, and so is a room that was
 /// made for it.
 pub(super) struct Seat<'a> {
@@ -187,7 +205,7 @@ impl Seat<'_> {
     fn fill(
         mut self,
         member: Member,
-        priority: u8,
+        wishes: Wishes,
         participant: Box<Participant>,
         accepted: Accepted,
     ) -> Result<Joined, JoinError> {
@@ -221,11 +239,18 @@ impl Seat<'_> {
         let talks = member.talks;
         state.registry.add(&self.room, member);
         if let Some(room) = self.room_in(&mut state) {
-            room.floor.join(self.id, talks, priority);
+            room.floor.join(self.id, talks, wishes.priority);
         }
         if let Some(room) = state.registry.rooms.get(&self.room) {
             conference.tell(room, &event);
+            if !room.links.is_empty() {
+                state.scanning.look_at_links();
+            }
         }
+        if !wishes.listen.is_empty() {
+            state.scanning.set(self.id, &self.room, wishes.listen);
+        }
+        conference.tune(&mut state);
         Ok(joined)
     }
 

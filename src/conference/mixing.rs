@@ -2,8 +2,10 @@
 //! no mixer thread allocates anything, and a queue for what must arrive even when a link is full.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use mixer::command::Command;
+use mixer::feed::Feed;
 use mixer::format::{Layout, TickLength};
 use mixer::governor::Governor;
 use mixer::listener::Listener;
@@ -11,6 +13,7 @@ use mixer::members::Members;
 use mixer::participant::Participant;
 use mixer::profile::{Profile, Recipe};
 use mixer::room::{Room, RoomSettings};
+use mixer::scan::Rescan;
 use mixer::{Decibels, ParticipantId, RoomId};
 
 use crate::audio::{AudioHandle, MixerHandle};
@@ -159,6 +162,31 @@ impl Mixing {
         let at = *self.participants.get(&id).ok_or(Full)?;
         let listener = Box::new(Listener::new(recipe, tick));
         self.ways[at].send(Command::SetListener(id, listener))
+    }
+
+    /// Lets others hear a room, or no longer.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub(super) fn set_feed(&mut self, room: RoomId, feed: Option<Arc<Feed>>) -> Result<(), Full> {
+        self.way_of_mut(room)?.send(Command::SetFeed(room, feed))
+    }
+
+    /// Lets everybody in a room hear others.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub(super) fn set_links(&mut self, room: RoomId, links: Box<Rescan>) -> Result<(), Full> {
+        self.way_of_mut(room)?.send(Command::SetLinks(room, links))
+    }
+
+    /// Lets a participant hear other rooms.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub(super) fn set_scan(&mut self, id: ParticipantId, scan: Box<Rescan>) -> Result<(), Full> {
+        let at = *self.participants.get(&id).ok_or(Full)?;
+        self.ways[at].send(Command::SetScan(id, scan))
     }
 
     /// Has the mixer act on a participant's settings though its room be asleep. A link that is full will wake the room

@@ -66,6 +66,7 @@ impl Conference {
             self.on_rtc(&mut state, event, now);
         });
         self.attend(&mut state, now);
+        self.tune(&mut state);
         mixers && network
     }
 
@@ -179,6 +180,7 @@ impl Conference {
                 room: Box::new(entry.state(&room)),
             };
             self.inner.rtc.send_text(vec![id], event.to_json().into());
+            self.tell_who_talks(state, id);
         }
     }
 

@@ -56,8 +56,21 @@ pub(super) struct Room {
     pub(super) members: Vec<Member>,
     /// Who may talk.
     pub(super) floor: Floor,
+    /// The rooms it is linked with, whether they are there or not.
+    pub(super) links: BTreeSet<RoomName>,
+    /// Who hears it from elsewhere.
+    pub(super) audience: Option<Audience>,
     /// Where its events go, each already written as JSON.
     pub(super) events: broadcast::Sender<Arc<str>>,
+}
+
+/// Those who hear a room from elsewhere.
+#[derive(Debug)]
+pub(super) struct Audience {
+    /// The room's name.
+    pub(super) room: RoomName,
+    /// Who, in order.
+    pub(super) ears: Vec<ParticipantId>,
 }
 
 /// One participant.
@@ -116,6 +129,8 @@ impl Registry {
             seats: 0,
             members: Vec::new(),
             floor: Floor::new(config.floor),
+            links: BTreeSet::new(),
+            audience: None,
             events: broadcast::Sender::new(BACKLOG_EVENTS),
         }
     }
@@ -124,6 +139,11 @@ impl Registry {
     pub(super) fn new_room_id(&mut self) -> RoomId {
         self.next_room = self.next_room.wrapping_add(1);
         RoomId(self.next_room)
+    }
+
+    /// Another value whenever rooms have come or gone.
+    pub(super) fn generation(&self) -> (u32, usize) {
+        (self.next_room, self.rooms.len())
     }
 
     /// An id that nobody has, never zero (RFC 3550, 8.1: CSRCs are chosen at random as SSRCs are).
@@ -227,6 +247,7 @@ impl Room {
             name: name.clone(),
             config: self.config,
             floor: self.floor_state(),
+            links: self.links.iter().cloned().collect(),
             permanent: self.permanent,
             participants: self.members.iter().map(Member::public).collect(),
         }
@@ -238,6 +259,7 @@ impl Room {
             name: name.clone(),
             config: self.config,
             floor: self.floor_state(),
+            links: self.links.iter().cloned().collect(),
             participants: self.members.len(),
             talking: self.members.iter().filter(|member| member.talking).count(),
         }

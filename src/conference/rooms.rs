@@ -51,15 +51,24 @@ impl Conference {
             if how == Configure::Merge {
                 return Err(ConfigureError::UnknownRoom);
             }
-            let config = change.over(self.inner.limits.room);
-            let made = self.make_room(&mut state, name, config, true)?.state(name);
+            let made = self.make_as(&mut state, name, change)?;
             return Ok((made, true));
         };
-        let config = match how {
-            Configure::Put => change.over(self.inner.limits.room),
-            Configure::Merge => change.over(room.config),
+        let (config, links) = match how {
+            Configure::Put => (
+                change.over(self.inner.limits.room),
+                Some(change.links.unwrap_or_default()),
+            ),
+            Configure::Merge => (change.over(room.config), change.links),
         };
-        self.reconfigure(&mut state, name, config)?;
+        let before = state.registry.links_of(name);
+        if let Some(links) = links {
+            self.link(&mut state, name, links)?;
+        }
+        if let Err(error) = self.reconfigure(&mut state, name, config) {
+            self.link(&mut state, name, before.into_iter().collect())?;
+            return Err(error);
+        }
         state.registry.note_floor(name, &config);
         let State {
             registry, mixing, ..
@@ -78,6 +87,27 @@ impl Conference {
         Ok((configured, false))
     }
 
+    /// Makes a room because somebody said so.
+    fn make_as(
+        &self,
+        state: &mut State,
+        name: &RoomName,
+        change: RoomChange,
+    ) -> Result<RoomState, ConfigureError> {
+        let config = change.over(self.inner.limits.room);
+        let waiting = self.make_room(state, name, config, true)?.links.clone();
+        if let Some(links) = change.links {
+            // Those who waited for it stay linked with it.
+            let links = links.into_iter().chain(waiting).collect();
+            if let Err(error) = self.link(state, name, links) {
+                state.unmake(name);
+                return Err(error);
+            }
+        }
+        let room = state.registry.rooms.get(name);
+        Ok(room.ok_or(ConfigureError::UnknownRoom)?.state(name))
+    }
+
     /// Ends a room and everybody's stay in it.
     ///
     /// # Errors
@@ -89,9 +119,7 @@ impl Conference {
         room.permanent = false;
         self.empty(&mut state, name, LeaveReason::RoomClosed);
         // A join under way finds its room gone and fails.
-        if let Some(room) = state.registry.rooms.remove(name) {
-            state.mixing.remove_room(room.id);
-        }
+        state.unmake(name);
         Ok(())
     }
 
@@ -107,7 +135,11 @@ impl Conference {
         if state.registry.rooms.len() >= limit {
             return Err(Overloaded::Rooms { limit });
         }
-        let room = state.registry.new_room(config, permanent);
+        let mut room = state.registry.new_room(config, permanent);
+        room.links = state.registry.links_of(name);
+        if !room.links.is_empty() {
+            state.scanning.look_at_links();
+        }
         let added = state.mixing.add_room(room.id, &config, room.capacity);
         added.map_err(|_| Overloaded::Link)?;
         state.registry.note_floor(name, &config);

@@ -2,6 +2,7 @@
 //! step it fails at.
 
 mod floor;
+mod scan;
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -66,13 +67,13 @@ impl House {
     }
 
     fn join(&self, room: &str, offer: &str) -> Result<Joined, JoinError> {
-        self.conference.join(Join {
-            room: name(room),
-            name: None,
-            profile: None,
-            priority: 0,
-            offer: offer.to_owned(),
-        })
+        self.conference.join(join_of(room, offer))
+    }
+
+    /// Lets no room be made by joining it.
+    fn close_rooms(&mut self) {
+        let inner = Arc::get_mut(&mut self.conference.inner).expect("no other handle");
+        inner.limits.open_rooms = false;
     }
 
     fn is_empty(&self) -> bool {
@@ -106,6 +107,17 @@ impl Drop for House {
         if let Some(rtc) = self.rtc.take() {
             rtc.stop();
         }
+    }
+}
+
+fn join_of(room: &str, offer: &str) -> Join {
+    Join {
+        room: name(room),
+        name: None,
+        profile: None,
+        priority: 0,
+        listen: Vec::new(),
+        offer: offer.to_owned(),
     }
 }
 

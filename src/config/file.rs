@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::values::quoted;
+use super::values::{quoted, quoted_list};
 use super::{Given, Problem};
 use crate::control::{Fields, Invalid, RoomChange, RoomConfig, RoomName, ms};
 
@@ -39,8 +39,11 @@ pub(super) fn read(name: &str, text: &str) -> Result<Read, Problem> {
     Ok(read)
 }
 
+/// A room's name, what it is set to, and what it is linked with.
+type Room = (RoomName, RoomConfig, Option<Vec<RoomName>>);
+
 /// One of the `[[rooms]]`, over the defaults for rooms. The same settings as in JSON, read the same way.
-pub(super) fn room(table: &Table, defaults: RoomConfig) -> Result<(RoomName, RoomConfig), Problem> {
+pub(super) fn room(table: &Table, defaults: RoomConfig) -> Result<Room, Problem> {
     let called = table
         .get("name")
         .map_or("without a name".to_owned(), ToString::to_string);
@@ -58,11 +61,16 @@ pub(super) fn room(table: &Table, defaults: RoomConfig) -> Result<(RoomName, Roo
     };
     let (name, change) = read().map_err(|invalid| problem(invalid.to_string()))?;
     let name = RoomName::parse(&name).map_err(|error| problem(error.to_string()))?;
-    Ok((name, change.over(defaults)))
+    let config = change.over(defaults);
+    Ok((name, config, change.links))
 }
 
 /// A room as a table of the file.
-pub(super) fn show_room(name: &RoomName, room: &RoomConfig) -> String {
+pub(super) fn show_room(
+    name: &RoomName,
+    room: &RoomConfig,
+    links: Option<&Vec<RoomName>>,
+) -> String {
     let mut text = format!(
         "[[rooms]]\nname = {}\nprofile = {}\ntick_ms = {}\nmax_participants = {}\n",
         quoted(name),
@@ -78,6 +86,9 @@ pub(super) fn show_room(name: &RoomName, room: &RoomConfig) -> String {
         "max_contributors = {}\n",
         room.max_contributors.unwrap_or(0)
     );
+    if let Some(links) = links {
+        text += &format!("links = {}\n", quoted_list(links));
+    }
     text + &show_floor(room)
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::floor::{read_participant, read_request};
-use super::{Fields, FloorCommand, Invalid, Name};
+use super::{Fields, FloorCommand, Invalid, Listen, Name};
 
 /// A command as it came in: what to do, and how to answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,8 @@ pub enum Command {
     Change(Change),
     /// `floor_request`, `floor_release`, `floor_position` and `floor_grant`.
     Floor(FloorCommand),
+    /// `listen`: to these rooms beside his own, and no others.
+    Listen(Vec<Listen>),
 }
 
 /// What a moderator may change of a participant, each part optional.
@@ -89,9 +91,10 @@ enum Word {
     FloorRelease,
     FloorPosition,
     FloorGrant,
+    Listen,
 }
 
-const WORDS: [(&str, Word); 8] = [
+const WORDS: [(&str, Word); 9] = [
     ("mute", Word::Mute),
     ("unmute", Word::Unmute),
     ("gain", Word::Gain),
@@ -100,6 +103,7 @@ const WORDS: [(&str, Word); 8] = [
     ("floor_release", Word::FloorRelease),
     ("floor_position", Word::FloorPosition),
     ("floor_grant", Word::FloorGrant),
+    ("listen", Word::Listen),
 ];
 
 impl Word {
@@ -116,6 +120,7 @@ impl Word {
                 let request = read_request(fields)?;
                 return Ok(Command::Floor(FloorCommand::Request(request)));
             }
+            Word::Listen => return Ok(Command::Listen(Listen::read(fields)?)),
             Word::FloorRelease => return Ok(Command::Floor(FloorCommand::Release)),
             Word::FloorPosition => return Ok(Command::Floor(FloorCommand::Position)),
             Word::FloorGrant => {
@@ -171,7 +176,7 @@ mod tests {
         let cases = [
             (
                 r#"{"command":"dance","id":3}"#,
-                "The field \"command\" must be one of: mute, unmute, gain, name, floor_request, floor_release, floor_position, floor_grant.",
+                "The field \"command\" must be one of: mute, unmute, gain, name, floor_request, floor_release, floor_position, floor_grant, listen.",
             ),
             (r#"{"id":3}"#, "The field \"command\" is missing."),
             (

@@ -219,6 +219,28 @@ pub enum Event {
 }
 
 impl Event {
+    /// Whether it concerns those who listen from other rooms: who talks, and who may.
+    pub fn travels(&self) -> bool {
+        matches!(
+            self,
+            Event::Talking { .. }
+                | Event::Stopped { .. }
+                | Event::FloorTaken { .. }
+                | Event::FloorIdle { .. }
+                | Event::FloorReleased { .. }
+                | Event::FloorRevoked { .. }
+                | Event::FloorQueue { .. }
+        )
+    }
+
+    /// The message as it goes to other rooms than `room`, where it happened: with its name.
+    pub fn to_json_from(&self, room: &RoomName) -> String {
+        let mut json = serde_json::to_value(self)
+            .expect("events hold only strings, numbers and maps with string keys");
+        json["room"] = room.as_str().into();
+        json.to_string()
+    }
+
     /// The message as it goes over the wire.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self)
@@ -322,6 +344,13 @@ mod tests {
         for (event, json) in cases {
             assert_eq!(event.to_json(), json);
         }
+        let hall = RoomName::parse("hall").expect("a good name");
+        let talking = Event::Talking { participant: id };
+        assert!(talking.travels());
+        assert_eq!(
+            talking.to_json_from(&hall),
+            r#"{"event":"talking","participant":"00c0ffee","room":"hall"}"#
+        );
     }
 
     #[test]

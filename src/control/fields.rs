@@ -52,9 +52,26 @@ pub enum Invalid {
         /// Its name, shortened.
         key: String,
     },
+    /// A list that is too long.
+    #[error("The field \"{key}\" may name at most {limit}.")]
+    TooMany {
+        /// Its name.
+        key: &'static str,
+        /// Most entries.
+        limit: usize,
+    },
+    /// A room that is there twice.
+    #[error("The room {room} is named twice.")]
+    Twice {
+        /// Which.
+        room: super::RoomName,
+    },
     /// A name that cannot be shown.
     #[error(transparent)]
     Name(#[from] super::NameError),
+    /// A name no room can have.
+    #[error(transparent)]
+    RoomName(#[from] super::RoomNameError),
 }
 
 /// A JSON object that is read by taking its fields off one by one; what is left over at the end is a mistake.
@@ -73,6 +90,33 @@ impl Fields {
             Ok(Value::Object(object)) => Ok(Fields { object }),
             Ok(_) => Err(Invalid::NotObject),
             Err(_) => Err(Invalid::NotJson),
+        }
+    }
+
+    /// An object within another.
+    ///
+    /// # Errors
+    /// [`Invalid::NotObject`].
+    pub fn of(value: Value) -> Result<Fields, Invalid> {
+        match value {
+            Value::Object(object) => Ok(Fields { object }),
+            _ => Err(Invalid::NotObject),
+        }
+    }
+
+    /// Takes a list of at most `limit` entries.
+    ///
+    /// # Errors
+    /// [`Invalid::WrongType`] and [`Invalid::TooMany`].
+    pub fn list(&mut self, key: &'static str, limit: usize) -> Result<Option<Vec<Value>>, Invalid> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(Value::Array(list)) if list.len() <= limit => Ok(Some(list)),
+            Some(Value::Array(_)) => Err(Invalid::TooMany { key, limit }),
+            Some(_) => Err(Invalid::WrongType {
+                key,
+                expected: "a list",
+            }),
         }
     }
 

@@ -3,9 +3,10 @@
 use mixer::format::TickLength;
 use mixer::profile::Profile;
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use super::floor::{self, FloorChange, FloorState};
-use super::{Fields, Invalid, Participant, RoomName};
+use super::{Fields, Invalid, MAX_CHANNELS, Participant, RoomName};
 use crate::floor::Settings;
 
 /// One room with everybody in it.
@@ -19,6 +20,8 @@ pub struct RoomState {
     /// Who talks and who waits, where there is a floor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub floor: Option<FloorState>,
+    /// The rooms it is linked with: who is heard in one of them is heard in all.
+    pub links: Vec<RoomName>,
     /// Stays when the last participant leaves.
     pub permanent: bool,
     /// Who is in, in the order of joining.
@@ -36,6 +39,8 @@ pub struct RoomLine {
     /// Who talks and who waits, where there is a floor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub floor: Option<FloorState>,
+    /// The rooms it is linked with.
+    pub links: Vec<RoomName>,
     /// How many are in.
     pub participants: usize,
     /// How many of them are heard now.
@@ -81,7 +86,7 @@ impl Default for RoomConfig {
 /// Settings for a room, each of them optional.
 ///
 /// The inner option of gate and cap is JSON's `null`: no gate, no cap.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct RoomChange {
     /// Profile.
     pub profile: Option<Profile>,
@@ -97,6 +102,8 @@ pub struct RoomChange {
     pub floor: FloorChange,
     /// Tones.
     pub floor_tones: Option<bool>,
+    /// Which rooms it is linked with.
+    pub links: Option<Vec<RoomName>>,
 }
 
 impl RoomChange {
@@ -121,12 +128,13 @@ impl RoomChange {
             })?,
             floor: FloorChange::read(fields)?,
             floor_tones: fields.boolean("floor_tones")?,
+            links: read_links(fields)?,
         })
     }
 
-    /// `config` with these settings in place of its own.
+    /// `config` with these settings in place of its own; links are no part of it.
     #[must_use]
-    pub fn over(self, config: RoomConfig) -> RoomConfig {
+    pub fn over(&self, config: RoomConfig) -> RoomConfig {
         RoomConfig {
             profile: self.profile.unwrap_or(config.profile),
             tick: self.tick.unwrap_or(config.tick),
@@ -150,8 +158,23 @@ impl From<RoomConfig> for RoomChange {
             max_contributors: Some(config.max_contributors),
             floor: config.floor.into(),
             floor_tones: Some(config.floor_tones),
+            links: None,
         }
     }
+}
+
+fn read_links(fields: &mut Fields) -> Result<Option<Vec<RoomName>>, Invalid> {
+    let Some(list) = fields.list("links", MAX_CHANNELS)? else {
+        return Ok(None);
+    };
+    let names = list.into_iter().map(|name| match name {
+        Value::String(name) => Ok(RoomName::parse(&name)?),
+        _ => Err(Invalid::WrongType {
+            key: "links",
+            expected: "a list of rooms' names",
+        }),
+    });
+    Ok(Some(names.collect::<Result<_, Invalid>>()?))
 }
 
 fn tick(ms: u32) -> Result<TickLength, Invalid> {
@@ -175,8 +198,6 @@ fn write_tick<S: Serializer>(tick: &TickLength, serializer: S) -> Result<S::Ok, 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
     use crate::floor::Mode;
 
@@ -186,6 +207,7 @@ mod tests {
             name: RoomName::parse("lobby").expect("a good name"),
             config: RoomConfig::default(),
             floor: None,
+            links: vec![],
             permanent: false,
             participants: vec![],
         };
@@ -232,6 +254,9 @@ mod tests {
             r#"{"gate_db":1e400}"#,
             r#"{"gate_db":5}"#,
             r#"{"max_contributors":"3"}"#,
+            r#"{"links":["a b"]}"#,
+            r#"{"links":[3]}"#,
+            r#"{"links":"a"}"#,
             r#"{"colour":"red"}"#,
             "[]",
             "",

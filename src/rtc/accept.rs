@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use mixer::ParticipantId;
+use mixer::codec::Codec;
 use mixer::profile::ReceiverLimits;
 use rtc::crypto::{RTCCryptoProvider, SignatureScheme};
+use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc::interceptor::{Registry, Slot};
 use rtc::peer_connection::certificate::{CertificateParams, RTCCertificate};
 use rtc::peer_connection::configuration::RTCConfigurationBuilder;
@@ -28,7 +30,7 @@ use super::metrics::{PeerStats, RtcMetrics};
 use super::peer;
 use super::peer::{Peer, PeerParts};
 use super::receive::{ReceiveConfig, Receiving};
-use super::sdp::{Answer, Credentials, Offer, Setup, attribute, plain_offer};
+use super::sdp::{Answer, Credentials, Offer, PLAIN_TYPE, Setup, attribute, plain_offer};
 use super::send::{SendConfig, Sending};
 use super::srtp::exporter::Exporter;
 use super::stream::{Shared, Stream};
@@ -39,6 +41,9 @@ use crate::links::{Inbound, MixerId};
 pub struct AcceptOptions {
     /// Most bits per second the client should send on average (RFC 7587, `maxaveragebitrate`).
     pub uplink_bitrate_bps: Option<u32>,
+    /// The client is small, or pays for every byte: it is asked for little, and sent as little as the standards allow.
+    /// Who asks for no more than 16 kbit/s is taken for one.
+    pub thrifty: bool,
     /// Which mixer gets what the client sends; the first unless said otherwise.
     pub mixer: MixerId,
 }
@@ -57,6 +62,8 @@ pub struct Accepted {
     pub listens: bool,
     /// What the client wants to receive.
     pub limits: ReceiverLimits,
+    /// What it sends.
+    pub codec: Codec,
     /// Counters of this peer, for as long as anyone holds them.
     pub stats: Arc<PeerStats>,
     /// The peer, for [`RtcHandle::start`](super::RtcHandle::start).
@@ -128,7 +135,7 @@ impl Acceptor {
         let ssrc = rand::random_range(1..u32::MAX);
         let cname = format!("{:016x}", rand::random::<u64>());
         let shared = Arc::new(Shared::default());
-        let stream = Stream::new(ssrc, shared.clone());
+        let stream = Stream::new(ssrc, offer.codec, shared.clone());
         let exporter = Exporter::new(self.crypto.clone());
         let material = exporter.material();
         let refused = |_| OfferError::Unsupported {
@@ -136,7 +143,13 @@ impl Acceptor {
         };
         // Spread over peers, so that their checks do not come in step (RFC 7675, 5.1).
         let check_interval = CHECK_INTERVAL + Duration::from_millis(rand::random_range(0..800));
-        let settings = self.settings(&offer, Arc::new(exporter), check_interval);
+        let wants_little = |bps: u32| bps <= THRIFTY_BPS;
+        let thrifty = options.thrifty
+            || offer
+                .limits
+                .max_average_bitrate_bps
+                .is_some_and(wants_little);
+        let settings = self.settings(&offer, Arc::new(exporter), check_interval, thrifty);
         let pc = self
             .connection(now, &offer, stream, settings)
             .map_err(refused)?;
@@ -151,13 +164,17 @@ impl Acceptor {
             candidates: &self.candidates,
             ssrc,
             cname: &cname,
-            max_average_bitrate_bps: options.uplink_bitrate_bps,
+            max_average_bitrate_bps: options
+                .uplink_bitrate_bps
+                .or(thrifty.then_some(THRIFTY_BPS)),
+            thrifty,
             max_message_bytes: peer::MAX_SENT_BYTES,
             session: rand::random::<u64>() >> 2,
         }
         .write(&offer);
         let sending = Sending::new(SendConfig {
             ssrc,
+            codec: offer.codec,
             payload_type: offer.payload_type,
             levels_id: offer.extensions.csrc_level.map(|extension| extension.id),
             mid: offer
@@ -169,6 +186,7 @@ impl Acceptor {
         });
         let receiving = Receiving::new(ReceiveConfig {
             participant,
+            codec: offer.codec,
             payload_type: offer.payload_type,
             level_id: offer.extensions.ssrc_level.map(|extension| extension.id),
             to_mixer: self
@@ -184,6 +202,7 @@ impl Acceptor {
             talks: offer.direction.sends(),
             listens: offer.direction.receives(),
             limits: offer.limits,
+            codec: offer.codec,
             stats: shared.stats.clone(),
             peer: Box::new(Peer::new(
                 now,
@@ -220,7 +239,7 @@ impl Acceptor {
         let failed = |_: Error| ();
         let mut media = MediaEngine::default();
         media
-            .register_codec(opus(offer.payload_type), RtpCodecKind::Audio)
+            .register_codec(opus(), RtpCodecKind::Audio)
             .map_err(failed)?;
         let configuration = RTCConfigurationBuilder::new()
             .with_certificates(vec![self.certificate.clone()])
@@ -248,6 +267,7 @@ impl Acceptor {
         offer: &Offer,
         crypto: Arc<dyn RTCCryptoProvider>,
         check_interval: Duration,
+        thrifty: bool,
     ) -> SettingEngine {
         let silent = self
             .config
@@ -257,8 +277,15 @@ impl Acceptor {
             Setup::Passive => RTCDtlsRole::Client,
             Setup::ActPass | Setup::Active => RTCDtlsRole::Server,
         };
+        // What every client has (RFC 8827, 6.5), and is the shortest: six bytes a packet less than what it would
+        // choose.
+        let srtp = match thrifty {
+            true => vec![SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80],
+            false => Vec::new(),
+        };
         SettingEngineBuilder::new()
             .with_crypto_provider(crypto)
+            .with_srtp_protection_profiles(srtp)
             .with_lite(false)
             .with_answering_dtls_role(role)
             .with_ice_timeouts(
@@ -301,7 +328,7 @@ fn certificate(provider: &dyn RTCCryptoProvider) -> Result<RTCCertificate, Error
     RTCCertificate::generate(provider.crypto(), SignatureScheme::EcdsaP256Sha256, params)
 }
 
-fn opus(payload_type: u8) -> RTCRtpCodecParameters {
+fn opus() -> RTCRtpCodecParameters {
     RTCRtpCodecParameters {
         rtp_codec: RTCRtpCodec {
             mime_type: MIME_TYPE_OPUS.to_owned(),
@@ -309,9 +336,12 @@ fn opus(payload_type: u8) -> RTCRtpCodecParameters {
             channels: 2,
             ..RTCRtpCodec::default()
         },
-        payload_type,
+        payload_type: PLAIN_TYPE,
     }
 }
+
+/// The most that a small client is asked for, and asks for: what 8 kHz of audio sound well at.
+const THRIFTY_BPS: u32 = 16_000;
 
 /// Longest value of an extension in the one-byte form (RFC 8285, 4.2).
 const MAX_EXTENSION_BYTES: usize = 16;

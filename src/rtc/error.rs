@@ -19,9 +19,9 @@ pub enum OfferError {
     /// No audio section, or only rejected ones.
     #[error("the offer has no audio section that could be answered")]
     NoAudio,
-    /// Audio, but not as Opus.
-    #[error("the offer's audio section does not offer opus/48000")]
-    NoOpus,
+    /// Audio, but neither as Opus nor as G.711.
+    #[error("the offer's audio section offers neither opus/48000 nor PCMU/8000 or PCMA/8000")]
+    NoCodec,
     /// Well-formed, but not something this server can serve.
     #[error("the offer cannot be served: {what}")]
     Unsupported {

@@ -8,6 +8,7 @@ mod channel;
 mod checks;
 mod clock;
 mod media;
+mod path;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ use super::stream::Shared;
 pub(super) use channel::MAX_SENT_BYTES;
 pub(super) use checks::Check;
 use checks::{MAX_ADDRESSES, MOVE_INTERVAL};
+use path::Path;
 
 /// A client's connection, made by [`RtcHandle::accept`](super::RtcHandle::accept).
 pub struct Peer {
@@ -57,8 +59,7 @@ pub struct Peer {
     ice: bool,
     /// Nothing was heard for a while.
     silent: bool,
-    /// Where media goes.
-    path: Option<SocketAddr>,
+    path: Path,
     /// When a check of ours was last answered from there.
     consent: Instant,
     /// Addresses that authenticated, oldest first.
@@ -88,6 +89,9 @@ pub struct Peer {
     last_timeout: Instant,
     /// When the core wants to check the path next.
     check_due: Instant,
+    /// When a check of a settled path went out last, and how many were left out.
+    checked: Instant,
+    needless: usize,
     /// Until when the core's own deadlines are kept to: something is going on.
     brisk_until: Instant,
     handshake_due: Instant,
@@ -138,7 +142,7 @@ impl Peer {
             stage: Stage::Connecting(now),
             ice: false,
             silent: false,
-            path: None,
+            path: Path::default(),
             consent: now,
             addresses: Vec::new(),
             nomination: None,
@@ -156,6 +160,8 @@ impl Peer {
             keys: None,
             last_timeout: now,
             check_due: now,
+            checked: now,
+            needless: 0,
             brisk_until: now,
             handshake_due: now,
             handshake_step: 0,
@@ -208,7 +214,7 @@ impl Peer {
             return;
         }
         self.brisk_until = turn.now + BRISK;
-        self.read(from, datagram, turn.now);
+        self.read(self.path.inward(from), datagram, turn.now);
         self.drain(turn);
         self.note_dtls(turn);
     }
@@ -257,17 +263,35 @@ impl Peer {
     fn flush(&mut self, turn: &mut Turn<'_>) {
         while let Some(datagram) = self.parts.pc.poll_write() {
             if datagram.message.first().is_some_and(|&first| first >= 4) {
-                self.path = Some(datagram.transport.peer_addr);
+                self.path.select(datagram.transport.peer_addr);
             } else if let Some(head) = stun_head(&datagram.message) {
                 match head.class {
+                    StunClass::Request if self.is_needless(datagram.transport.peer_addr, turn) => {
+                        continue;
+                    }
                     StunClass::Request => turn.out.checks.push((head.transaction, turn.key)),
                     _ => self.answered = Some(head.transaction),
                 }
             }
-            turn.out
-                .datagrams
-                .push(datagram.transport.peer_addr, &datagram.message);
+            let to = self.path.outward(datagram.transport.peer_addr);
+            turn.out.datagrams.push(to, &datagram.message);
         }
+    }
+
+    /// Whether a check of the path comes so soon after another that it tells nothing new: the core answers each of a
+    /// client's checks with one of its own.
+    fn is_needless(&mut self, to: SocketAddr, turn: &Turn<'_>) -> bool {
+        let settled = self.stage == Stage::Up && self.ice && turn.now >= self.brisk_until;
+        if !settled || !self.path.is_selected(to) {
+            return false;
+        }
+        let is_needless = turn.now < self.checked + CHECK_SPACING;
+        if is_needless {
+            self.needless += 1;
+        } else {
+            self.checked = turn.now;
+        }
+        is_needless
     }
 
     fn on_event(&mut self, event: RTCPeerConnectionEvent, turn: &mut Turn<'_>) {
@@ -326,6 +350,10 @@ const MAX_HANDSHAKE_DATAGRAMS: u32 = 256;
 
 /// How long the core's deadlines are kept to after something happened: SCTP and DTLS may have to repeat themselves.
 const BRISK: Duration = Duration::from_secs(5);
+
+/// Half the pace of consent (RFC 7675, 5.1), so that no client waits twice as long for a check as it should: the
+/// smallest hang up after 10 s.
+const CHECK_SPACING: Duration = Duration::from_millis(2_500);
 
 /// Checks a client may send at once, and how often one more: several times what ICE paces itself to (RFC 8445, 14).
 /// The core's work grows with the checks of the last four seconds.

@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
+use mixer::codec::Codec;
 use mixer::packet::{Packet, Payload};
 use mixer::{Level, ParticipantId, RtpTime, Seq};
 use rtc::crypto::{CryptoError, RTCCrypto};
@@ -28,6 +29,8 @@ pub(super) struct Receiving {
 /// What it is made of.
 pub(super) struct ReceiveConfig {
     pub(super) participant: ParticipantId,
+    /// What the client sends.
+    pub(super) codec: Codec,
     /// The one payload type taken.
     pub(super) payload_type: u8,
     /// Header extension of RFC 6464, if negotiated.
@@ -90,7 +93,11 @@ impl Receiving {
         }
         match &mut self.reception {
             Some(known) if known.ssrc() == head.ssrc => known.count(head.sequence, head.time, now),
-            other => *other = Some(Reception::new(head.ssrc, head.sequence, head.time, now)),
+            other => {
+                let clock_hz = self.config.codec.clock_hz();
+                let (ssrc, sequence) = (head.ssrc, head.sequence);
+                *other = Some(Reception::new(ssrc, clock_hz, sequence, head.time, now));
+            }
         }
         let packet = &datagram[..end];
         let payload = head.payload(packet).ok_or(Dropped::Unusable)?;
@@ -108,7 +115,8 @@ impl Receiving {
             arrival: crate::clock::at(now),
             packet: Packet {
                 seq: Seq(head.sequence),
-                time: RtpTime(head.time),
+                // A clock that wraps still does so at the same place when it is multiplied.
+                time: RtpTime(head.time.wrapping_mul(self.config.codec.samples_per_unit())),
                 ssrc: head.ssrc,
                 marker: head.marker,
                 // RFC 6464, 3: the low seven bits of the first byte.

@@ -2,22 +2,23 @@
 
 use std::time::{Duration, Instant};
 
-use mixer::format::SAMPLE_RATE_HZ;
 use rtc::rtcp::reception_report::ReceptionReport;
 
 /// Counters of one source.
 #[derive(Debug, Clone)]
 pub(super) struct Reception {
     ssrc: u32,
+    /// Units of its RTP time in a second.
+    clock_hz: u32,
     /// Sequence number of the first packet, and the highest since, with its wraps above it.
     first: u32,
     highest: u32,
     received: u32,
     /// Expected and received when the last report went out.
     reported: (u32, u32),
-    /// Arrival minus RTP time of the last packet, in samples.
+    /// Arrival minus RTP time of the last packet, in units of that time.
     transit: u32,
-    /// Sixteen times the jitter, in samples.
+    /// Sixteen times the jitter, in the same.
     jitter: u32,
     /// When the time base was taken.
     start: Instant,
@@ -25,9 +26,16 @@ pub(super) struct Reception {
 
 impl Reception {
     /// Begins with a packet.
-    pub(super) fn new(ssrc: u32, sequence: u16, time: u32, now: Instant) -> Reception {
+    pub(super) fn new(
+        ssrc: u32,
+        clock_hz: u32,
+        sequence: u16,
+        time: u32,
+        now: Instant,
+    ) -> Reception {
         Reception {
             ssrc,
+            clock_hz,
             first: u32::from(sequence),
             highest: u32::from(sequence),
             received: 1,
@@ -51,12 +59,12 @@ impl Reception {
         }
         self.received = self.received.wrapping_add(1);
         let since = now.saturating_duration_since(self.start).as_micros();
-        let arrival = (since * u128::from(SAMPLE_RATE_HZ) / 1_000_000) as u32;
+        let arrival = (since * u128::from(self.clock_hz) / 1_000_000) as u32;
         let transit = arrival.wrapping_sub(time);
         let difference = (transit.wrapping_sub(self.transit) as i32).unsigned_abs();
         self.transit = transit;
         // A pause in talking is no jitter, but its first packet looks like it, with a clock that stood still meanwhile.
-        if difference < SAMPLE_RATE_HZ {
+        if difference < self.clock_hz {
             self.jitter = self.jitter + difference - ((self.jitter + 8) >> 4);
         }
     }
@@ -106,7 +114,7 @@ mod tests {
     #[test]
     fn counts_loss_per_interval_and_over_all() {
         let start = Instant::now();
-        let mut reception = Reception::new(9, 65_530, 0, start);
+        let mut reception = Reception::new(9, 48_000, 65_530, 0, start);
         for number in (1..100u32).filter(|number| number % 4 != 0) {
             let sequence = 65_530u16.wrapping_add(number as u16);
             reception.count(sequence, number * 960, start + number * STEP);
@@ -124,7 +132,7 @@ mod tests {
     #[test]
     fn jitter_is_of_the_arrivals_and_not_of_pauses() {
         let start = Instant::now();
-        let mut even = Reception::new(9, 0, 0, start);
+        let mut even = Reception::new(9, 48_000, 0, 0, start);
         let mut uneven = even.clone();
         for number in 1..500u32 {
             let at = start + number * STEP;

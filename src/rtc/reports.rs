@@ -141,9 +141,9 @@ pub(super) fn canonical_name(ssrc: u32, cname: &str) -> SourceDescription {
     }
 }
 
-/// How often a report is sent while media flows. RFC 3550 asks for 5 s with one sender each way and little RTCP
-/// bandwidth; half of it makes FEC react within a few seconds and still costs 0.4 packets/s.
-const REPORT_INTERVAL: Duration = Duration::from_millis(2_500);
+/// How often a report is sent while media flows: the least that RFC 3550, 6.2, lets a session wait in which nobody has
+/// agreed on feedback, and what browsers do for audio.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often while nothing flows.
 const QUIET_INTERVAL: Duration = Duration::from_secs(10);

@@ -6,8 +6,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use mixer::codec::Codec;
 use mixer::format::SAMPLE_RATE_HZ;
-use mixer::opus_toc;
 use mixer::packet::OutPacket;
 use rtc::crypto::{CryptoError, RTCCrypto};
 
@@ -20,7 +20,7 @@ pub struct Sending {
     config: SendConfig,
     /// The next sequence number until there are keys; the sealer counts from then on.
     first: u16,
-    offset: u32,
+    clock: Clock,
     sealer: Option<Sealer>,
     /// Media time at which the last packet ends.
     due: u32,
@@ -32,7 +32,9 @@ pub struct Sending {
 pub struct SendConfig {
     /// The source.
     pub ssrc: u32,
-    /// What the client calls Opus.
+    /// What is sent.
+    pub codec: Codec,
+    /// What the client calls it.
     pub payload_type: u8,
     /// Header extension for the levels of the sources (RFC 6465), `1..=14`.
     pub levels_id: Option<u8>,
@@ -55,10 +57,10 @@ impl Sending {
     /// A stream with random start, as RFC 3550, 5.1, wants it. It sends nothing before it has keys.
     pub fn new(config: SendConfig) -> Sending {
         Sending {
+            clock: Clock::new(config.codec),
             config,
             // The lower half: a receiver that starts with the second packet must not take it for a wrap.
             first: rand::random::<u16>() >> 1,
-            offset: rand::random(),
             sealer: None,
             due: 0,
             sent: Sent::default(),
@@ -103,8 +105,9 @@ impl Sending {
     pub fn time_at(&self, now: Instant) -> Option<u32> {
         let (time, at) = self.sent.last?;
         let since = now.saturating_duration_since(at);
-        let samples = since.as_nanos() * u128::from(SAMPLE_RATE_HZ) / 1_000_000_000;
-        Some(time.wrapping_add(samples as u32))
+        let hz = self.config.codec.clock_hz();
+        let passed = since.as_nanos() * u128::from(hz) / 1_000_000_000;
+        Some(time.wrapping_add(passed as u32))
     }
 
     /// Adds the next packet to `out`, encrypted; says whether there are keys for it.
@@ -124,7 +127,7 @@ impl Sending {
         if skips_a_packet(self.due, packet) && self.sent.packets > 0 {
             sealer.skip();
         }
-        let time = packet.time.plus(self.offset).0;
+        let time = self.clock.at(packet.time.0);
         let payload = packet.payload.as_slice();
         let header_bytes = FIXED_BYTES + 4 * packet.sources.ids().len() + extensions.length_bytes();
         let sealed_bytes = header_bytes + payload.len() + sealer.tag_bytes();
@@ -141,7 +144,8 @@ impl Sending {
             return false;
         }
         out.commit(to);
-        self.due = packet.time.0.wrapping_add(samples_of(packet));
+        let samples = self.config.codec.samples(payload).unwrap_or(0);
+        self.due = packet.time.0.wrapping_add(samples as u32);
         self.sent.packets += 1;
         self.sent.payload_bytes += payload.len() as u64;
         self.sent.last = Some((time, now));
@@ -161,6 +165,34 @@ impl Sending {
             },
             mid_bytes: mid,
         }
+    }
+}
+
+/// From the room's media time, 48 kHz, to that of the stream, which begins anywhere (RFC 3550, 5.1).
+///
+/// It goes by what has passed: a quotient of a number that wraps would jump where it does.
+struct Clock {
+    samples_per_unit: i32,
+    /// The last media time, and what it was in the stream.
+    last: u32,
+    time: u32,
+}
+
+impl Clock {
+    fn new(codec: Codec) -> Clock {
+        Clock {
+            samples_per_unit: codec.samples_per_unit() as i32,
+            last: 0,
+            time: rand::random(),
+        }
+    }
+
+    /// The stream's time at a media time, which is a multiple of 2.5 ms.
+    fn at(&mut self, media: u32) -> u32 {
+        let passed = media.wrapping_sub(self.last) as i32 / self.samples_per_unit;
+        self.time = self.time.wrapping_add(passed as u32);
+        self.last = media;
+        self.time
     }
 }
 
@@ -229,10 +261,6 @@ impl Header<'_> {
 fn skips_a_packet(due: u32, packet: &OutPacket) -> bool {
     let missing = packet.time.0.wrapping_sub(due);
     !packet.marker && (1..=MAX_CONCEALED_SAMPLES).contains(&missing)
-}
-
-fn samples_of(packet: &OutPacket) -> u32 {
-    opus_toc::shape(packet.payload.as_slice()).map_or(0, |shape| shape.samples as u32)
 }
 
 /// Longer than this no receiver conceals; it is also half the pause between two refreshes of a silent stream.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use mixer::codec::Codec;
 use rtc::interceptor::{Interceptor, Packet as Media, StreamInfo, TaggedPacket};
 use rtc::rtcp;
 use rtc::rtcp::receiver_report::ReceiverReport;
@@ -32,15 +33,17 @@ pub(super) struct Shared {
 pub(super) struct Stream {
     /// Our own source.
     ssrc: u32,
+    codec: Codec,
     shared: Arc<Shared>,
     writes: VecDeque<TaggedPacket>,
 }
 
 impl Stream {
     /// Set-up only (allocates).
-    pub(super) fn new(ssrc: u32, shared: Arc<Shared>) -> Stream {
+    pub(super) fn new(ssrc: u32, codec: Codec, shared: Arc<Shared>) -> Stream {
         Stream {
             ssrc,
+            codec,
             shared,
             writes: VecDeque::new(),
         }
@@ -75,7 +78,8 @@ impl Stream {
         stats
             .loss_percent
             .store(percent.max(smooth), Ordering::Relaxed);
-        stats.jitter_samples.store(report.jitter, Ordering::Relaxed);
+        let jitter = report.jitter.saturating_mul(self.codec.samples_per_unit());
+        stats.jitter_samples.store(jitter, Ordering::Relaxed);
     }
 }
 
@@ -134,7 +138,7 @@ mod tests {
     #[test]
     fn loss_rises_at_once_and_falls_slowly() {
         let shared = Arc::new(Shared::default());
-        let mut stream = Stream::new(77, shared.clone());
+        let mut stream = Stream::new(77, Codec::Opus, shared.clone());
         let mut report = |ssrc, fraction_lost| {
             let report = ReceptionReport {
                 ssrc,
@@ -162,7 +166,7 @@ mod tests {
     #[test]
     fn the_client_s_clock_is_noted() {
         let shared = Arc::new(Shared::default());
-        let mut stream = Stream::new(77, shared.clone());
+        let mut stream = Stream::new(77, Codec::Opus, shared.clone());
         let report = SenderReport {
             ssrc: 0xaabb_ccdd,
             ntp_time: 0x0011_2233_4455_6677,

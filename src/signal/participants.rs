@@ -18,7 +18,7 @@ use super::reply;
 use super::request::Request;
 use crate::conference::{Join, Joined, Overloaded};
 use crate::config::IceServer;
-use crate::control::{Change, Name, PublicId, RoomName, profile_named};
+use crate::control::{Change, Listen, Name, PublicId, RoomName, profile_named};
 
 /// The media type of an offer.
 const SDP: &str = "application/sdp";
@@ -99,12 +99,17 @@ async fn join(
         None => 0,
         Some(priority) => priority.parse().map_err(|_| bad_priority())?,
     };
+    let listen = match request.parameter("listen") {
+        None => Vec::new(),
+        Some(rooms) => Listen::parse(rooms)?,
+    };
     let join = Join {
         offer: request.text().await?,
         room: room.clone(),
         name,
         profile,
         priority,
+        listen,
     };
     // Offers are CPU work of milliseconds: as many at a time as there are cores, the others wait their turn.
     let turn = timeout(TURN_TIME, context.turns.clone().acquire_owned()).await;

@@ -185,6 +185,15 @@ impl From<JoinError> for Problem {
     fn from(error: JoinError) -> Problem {
         match error {
             JoinError::UnknownRoom => Problem::unknown_room(),
+            JoinError::UnknownChannel { room } => Problem::new(
+                StatusCode::NOT_FOUND,
+                "unknown-room",
+                "Unknown room",
+                format!(
+                    "There is no room {room} to listen to; GET /v1/rooms lists those there are."
+                ),
+            )
+            .with("room", room.as_str()),
             JoinError::RoomFull { limit } => Problem::new(
                 StatusCode::CONFLICT,
                 "room-full",
@@ -219,8 +228,8 @@ impl From<OfferError> for Problem {
             OfferError::NoAudio => {
                 unusable("The offer has no audio section; offer one with Opus.".to_owned())
             }
-            OfferError::NoOpus => unusable(
-                "The audio section offers no opus/48000/2; this server speaks Opus only."
+            OfferError::NoCodec => unusable(
+                "The audio section offers neither opus/48000/2 nor PCMU/8000 or PCMA/8000."
                     .to_owned(),
             ),
             OfferError::Unsupported { what } => {
@@ -251,6 +260,13 @@ impl From<ConfigureError> for Problem {
                 "Room in use",
                 "The tick and the change to or from the music profile need an empty room; wait until everybody has left.",
             ),
+            ConfigureError::TooManyLinked { limit } => Problem::new(
+                StatusCode::CONFLICT,
+                "too-many-links",
+                "Too many links",
+                format!("A room can be linked with {limit} others at most, those included that they are linked with."),
+            )
+            .with("max_links", limit),
             ConfigureError::Overloaded(overloaded) => overloaded.into(),
         }
     }

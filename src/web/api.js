@@ -29,6 +29,12 @@ export async function readRoom(room) {
   return (await request(roomPath(room))).json();
 }
 
+/** Changes settings of a room, `{ mode: 'ptt' }` say; what is not named stays as it is. */
+export async function changeRoom(room, change) {
+  const headers = { 'Content-Type': 'application/json' };
+  await request(roomPath(room), { method: 'PATCH', headers, body: JSON.stringify(change) });
+}
+
 /** Offers to join. The returned `session` URL is a secret: who has it may mute, move or end this participant. */
 export async function join(room, name, offer) {
   const query = new URLSearchParams({ name });

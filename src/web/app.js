@@ -7,6 +7,7 @@
 // Deep links: `#room=lobby`, for short `#lobby`, fills in the room; `?autojoin=1&name=Ann` goes in at once, with
 // `&listen=1` without a microphone.
 
+import { changeRoom } from './api.js';
 import { Call } from './call.js';
 import { Lobby, roomFault } from './lobby.js';
 import { Microphone, NoMicrophone } from './microphone.js';
@@ -43,9 +44,14 @@ window.mixminus = Object.freeze({
   get pc() {
     return call?.pc ?? null;
   },
+  get floor() {
+    if (!room) return null;
+    const { mode, talkers, queue, own } = room.floor;
+    return { mode, talkers: [...talkers.keys()], queue, own };
+  },
 });
 
-async function enter({ room: roomName, name, listen }) {
+async function enter({ room: roomName, name, listen, mode = null }) {
   if (entering || call) return;
   entering = true;
   const ask = setTimeout(() => {
@@ -54,7 +60,7 @@ async function enter({ room: roomName, name, listen }) {
   try {
     document.getElementById('join-button').disabled = true;
     const track = listen ? null : await microphone.open();
-    begin({ roomName, name, track });
+    begin({ roomName, name, track, mode });
   } catch (error) {
     if (!(error instanceof NoMicrophone)) throw error;
     lobby.show({ room: roomName, sentence: error.message, listen: true });
@@ -66,7 +72,7 @@ async function enter({ room: roomName, name, listen }) {
   }
 }
 
-function begin({ roomName, name, track }) {
+function begin({ roomName, name, track, mode = null }) {
   lobby.hide();
   address(roomName);
   call = new Call({ room: roomName, name, track });
@@ -78,8 +84,10 @@ function begin({ roomName, name, track }) {
     speaker,
     leave: () => call?.leave(),
     talk: () => talk({ roomName, name }),
+    go: (other) => go({ roomName: other, name }),
   });
   const current = call;
+  if (mode && mode !== 'open') found(current, mode);
   call.addEventListener('ended', ({ detail }) => {
     if (call !== current) return;
     end();
@@ -98,6 +106,30 @@ function end() {
   room?.close();
   room = null;
   speaker.stop();
+}
+
+/**
+ * Gives a room that came into being with this very call its mode. Not by a PUT beforehand: that would make a room which
+ * stays when everybody has left.
+ */
+function found(current, mode) {
+  current.addEventListener('event', async function look({ detail: { event, room: state } }) {
+    if (event !== 'room') return;
+    current.removeEventListener('event', look);
+    // Somebody else was quicker: it is theirs.
+    if (state.permanent || state.participants.some(({ id }) => id !== current.id)) return;
+    try {
+      await changeRoom(current.room, { mode });
+    } catch (error) {
+      if (call === current) room.alarm(error.message);
+    }
+  });
+}
+
+/** Changes the room and keeps the microphone, which a browser might ask for again. */
+function go({ roomName, name }) {
+  end();
+  begin({ roomName, name, track: microphone.track });
 }
 
 /** A listener joins anew with a microphone: a server may treat the two differently from the first packet on. */

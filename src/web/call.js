@@ -5,7 +5,9 @@
 // session: join afresh). Whatever fails is tried again after a pause, except what trying cannot mend.
 //
 // Dispatches: `state`, `event` (the server's JSON, from data channel and WebSocket alike, so possibly twice),
-// `stream` (what to play), `sync` (a way to send commands has just opened), `ended` (detail: a sentence, or '').
+// `floor` (the same, from one of the two at a time, so in the server's order), `elsewhere` (what happens in rooms that
+// are listened to), `stream` (what to play), `sync` (a way to send commands has just opened), `ended` (detail: a
+// sentence, or '').
 
 import * as api from './api.js';
 import { Pause, pauseMs } from './backoff.js';
@@ -166,7 +168,7 @@ export class Call extends EventTarget {
     control.onopen = () => this.#tell('sync');
     // A server that goes in good order closes the channel first.
     control.onclose = () => control === this.#control && this.#check();
-    control.onmessage = ({ data }) => control === this.#control && this.#hear(JSON.parse(data));
+    control.onmessage = ({ data }) => control === this.#control && this.#hear(JSON.parse(data), true);
     this.#control = control;
     return pc;
   }
@@ -174,12 +176,14 @@ export class Call extends EventTarget {
   #listen() {
     this.#events?.close();
     const events = new Events(api.eventsUrl(this.#room));
-    events.addEventListener('event', ({ detail }) => this.#hear(detail));
+    events.addEventListener('event', ({ detail }) => this.#hear(detail, this.#control?.readyState !== 'open'));
     events.addEventListener('lost', () => this.#check());
     this.#events = events;
   }
 
-  #hear(event) {
+  /** - `first`: came by the way that counts where the order does. */
+  #hear(event, first) {
+    if (elsewhere(event, this.#room)) return first && this.#tell('elsewhere', event);
     if (event.event === 'room') {
       this.#explain('');
       this.#seek(event.room);
@@ -192,6 +196,7 @@ export class Call extends EventTarget {
     // Everybody comes back with the server; a list that empties first, and half, would tell otherwise.
     if (event.event === 'left' && event.reason === STOPPING) return;
     this.#tell('event', event);
+    if (first) this.#tell('floor', event);
   }
 
   /** A channel is gone: does the server still know us? Media alone would take 5 s and more to tell. */
@@ -281,4 +286,9 @@ export class Call extends EventTarget {
   #tell(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+/** Events of other rooms carry the name of theirs; the state of a room has its own. */
+function elsewhere({ room }, own) {
+  return room !== undefined && (room.name ?? room) !== own;
 }

@@ -9,6 +9,7 @@ const SAY_MS = 1_000;
 
 export class Dock {
   #mute;
+  #floor;
   #microphone;
   #call;
   #alarm;
@@ -23,19 +24,20 @@ export class Dock {
   #frame = 0;
 
   /** - `alarm(sentence)`: tells the person that something about the microphone went wrong. */
-  constructor({ call, mute, microphone, speaker, alarm }) {
+  constructor({ call, floor, mute, microphone, speaker, alarm }) {
     this.#call = call;
     this.#mute = mute;
+    this.#floor = floor;
     this.#microphone = microphone;
     this.#alarm = alarm;
     const { signal } = this.#over;
     const talks = Boolean(microphone.track);
-    this.#button.hidden = !talks;
     this.#meter.hidden = !talks;
     document.getElementById('talk').hidden = talks;
     this.#button.addEventListener('click', () => this.#turn(), { signal });
     document.addEventListener('keydown', (event) => this.#key(event), { signal });
     mute.addEventListener('change', () => this.#drawMute(), { signal });
+    floor.addEventListener('change', () => this.#drawMute(), { signal });
     this.#drawMute();
     this.#toggle.addEventListener('click', () => this.#fold(this.#toggle.getAttribute('aria-expanded') === 'true'), { signal });
     this.#fold(true);
@@ -76,9 +78,12 @@ export class Dock {
   #drawMute() {
     const { muted } = this.#mute;
     const talks = Boolean(this.#microphone.track);
+    // A key does what a mute would; only who is muted all the same has to get out of it.
+    this.#button.hidden = !talks || (this.#floor.guarded && !muted);
     this.#button.setAttribute('aria-pressed', String(muted));
     this.#button.querySelector('use').setAttribute('href', `icons.svg#${muted ? 'mic-off' : 'mic'}`);
-    let hint = muted ? 'Muted. Nobody hears you.' : 'Your microphone is on.';
+    let hint = this.#floor.live ? 'Your microphone is on.' : 'Your microphone is off.';
+    if (muted) hint = 'Muted. Nobody hears you.';
     if (!talks) hint = 'You are listening only.';
     if (this.#hint.textContent !== hint) this.#hint.textContent = hint;
   }

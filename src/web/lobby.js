@@ -2,6 +2,7 @@
 
 import { listRooms } from './api.js';
 import { recall, remember } from './settings.js';
+import { put } from './text.js';
 
 const REFRESH_MS = 3_000;
 const ROOM_NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/;
@@ -15,11 +16,14 @@ export class Lobby {
   #remark = document.getElementById('rooms-remark');
   #template = document.getElementById('room-card');
   #notice = document.getElementById('notice');
+  #kind = document.getElementById('kind');
   #cards = new Map();
+  /** Names of the rooms that there are, null while that is not known. */
+  #open = null;
   #timer = 0;
   #enter;
 
-  /** - `enter({ room, name, listen })`: called when the person wants to go in. */
+  /** - `enter({ room, name, listen, mode })`: called when the person wants to go in; `mode` is for a room that is new. */
   constructor(enter) {
     this.#enter = enter;
     this.#name.value = recall('name');
@@ -29,6 +33,7 @@ export class Lobby {
     });
     document.getElementById('listen-only').addEventListener('click', () => this.#submit(true));
     for (const field of [this.#name, this.#room]) field.addEventListener('input', () => this.#fault(field, ''));
+    this.#room.addEventListener('input', () => this.#offerKind());
     document.addEventListener('visibilitychange', () => this.#refresh());
   }
 
@@ -61,14 +66,21 @@ export class Lobby {
 
   #submit(listen) {
     const name = this.#name.value.trim();
-    const room = this.#room.value.trim().replace(/\s+/g, '-');
+    const room = spelled(this.#room.value);
     this.#room.value = room;
     this.#fault(this.#name, name ? '' : 'Tell the others who you are.');
     this.#fault(this.#room, roomFault(room));
     const wrong = this.#form.querySelector('[aria-invalid=true]');
     if (wrong) return wrong.focus();
     remember('name', name);
-    this.#enter({ room, name, listen });
+    const mode = this.#kind.hidden ? null : new FormData(this.#form).get('mode');
+    this.#enter({ room, name, listen, mode });
+  }
+
+  /** What kind of room it is to be can be said of one that is not there yet. */
+  #offerKind() {
+    const room = spelled(this.#room.value);
+    this.#kind.hidden = !this.#open || !room || Boolean(roomFault(room)) || this.#open.has(room);
   }
 
   #fault(field, sentence) {
@@ -82,6 +94,8 @@ export class Lobby {
     try {
       const { rooms } = await listRooms();
       this.#draw(rooms);
+      this.#open = new Set(rooms.map(({ name }) => name));
+      this.#offerKind();
       this.#remark.textContent = rooms.length ? '' : 'No room is open yet. Name one above and be the first.';
     } catch (error) {
       this.#draw([]);
@@ -113,6 +127,7 @@ export class Lobby {
     card.querySelector('.card-name').textContent = name;
     card.querySelector('button').addEventListener('click', () => {
       this.#room.value = name;
+      this.#offerKind();
       this.#submit(false);
     });
     this.#cards.set(name, card);
@@ -121,19 +136,20 @@ export class Lobby {
 }
 
 function describe(card, room) {
-  const { participants, talking, max_participants: limit } = room;
+  const { participants, talking, mode, max_participants: limit } = room;
   const full = limit > 0 && participants >= limit;
   card.dataset.doing = talking > 0 ? 'talking' : 'quiet';
   let people = participants === 1 ? '1 person' : `${participants} people`;
   if (participants === 0) people = 'empty';
   if (full) people += ', full';
   put(card.querySelector('.card-people'), people);
+  put(card.querySelector('.card-kind'), mode === 'open' ? '' : 'radio');
   put(card.querySelector('.card-talk-words'), talking > 1 ? `${talking} talking` : talking === 1 ? 'talking now' : '');
 }
 
-/** Leaves unchanged text alone, for the sake of selections and screen readers. */
-function put(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+/** A room's name as people write it, as it can be one. */
+function spelled(name) {
+  return name.trim().replace(/\s+/g, '-');
 }
 
 /** What is wrong with a room's name, as a sentence; '' when nothing is. */

@@ -1,5 +1,6 @@
 // Whether others hear this participant. The wish of the person at the microphone counts: a moderator may mute
-// (the wish follows), but nobody can switch a muted microphone on from afar.
+// (the wish follows), but nobody can switch a muted microphone on from afar. In a room with a floor the key closes the
+// microphone besides.
 //
 // Dispatches `change` whenever `muted` changed.
 
@@ -11,13 +12,15 @@ export class Mute extends EventTarget {
 
   #call;
   #track;
+  // Until the room's mode is known nobody is to be heard by mistake.
+  #open = false;
   #served = false;
   #settling = 0;
 
   constructor(call, track) {
     super();
     this.#call = call;
-    this.#track = track;
+    this.attach(track);
     // A new participant is not muted: there is something to tell only when the person is.
     call.addEventListener('sync', () => this.muted && this.#tellServer());
     call.addEventListener('event', ({ detail }) => this.#hear(detail));
@@ -31,13 +34,23 @@ export class Mute extends EventTarget {
   /** Follows a change of microphone. */
   attach(track) {
     this.#track = track;
-    track.enabled = !this.muted;
+    this.#switch();
+  }
+
+  /** Opens and closes the microphone beside the mute. */
+  gate(open) {
+    this.#open = open;
+    this.#switch();
+  }
+
+  #switch() {
+    if (this.#track) this.#track.enabled = this.#open && !this.muted;
   }
 
   #apply(muted) {
-    if (this.#track) this.#track.enabled = !muted;
     if (this.muted === muted) return;
     this.muted = muted;
+    this.#switch();
     this.dispatchEvent(new Event('change'));
   }
 

@@ -1,14 +1,18 @@
 // The room on the page: its people, the state of the connection in words, and one's own controls.
 
 import { Dock } from './dock.js';
+import { Floor } from './floor.js';
 import { Quality } from './quality.js';
+import { Radio } from './radio.js';
 import { Roster } from './roster.js';
+import { say } from './text.js';
 
 const QUALITY_MS = 2_000;
 const COPIED_MS = 2_000;
 
 export class Room {
   roster;
+  floor;
 
   #section = document.getElementById('room');
   #heading = document.getElementById('room-title');
@@ -21,6 +25,7 @@ export class Room {
   #copy = document.getElementById('copy');
   #call;
   #dock;
+  #radio;
   #line = new Quality();
   #over = new AbortController();
   #timers = [];
@@ -28,16 +33,23 @@ export class Room {
   #copied = 0;
   #said = '';
 
-  /** - `leave()`: the person pressed Leave; `talk()`: a listener wants a microphone after all. */
-  constructor({ call, mute, microphone, speaker, leave, talk }) {
+  /**
+   * - `leave()`: the person pressed Leave; `talk()`: a listener wants a microphone after all; `go(room)`: wants to be
+   *   in another room.
+   */
+  constructor({ call, mute, microphone, speaker, leave, talk, go }) {
     const { signal } = this.#over;
     this.#call = call;
-    this.roster = new Roster(document.getElementById('people'), document.getElementById('person'));
-    this.#dock = new Dock({ call, mute, microphone, speaker, alarm: (sentence) => this.alarm(sentence) });
+    const alarm = (sentence) => this.alarm(sentence);
+    this.floor = new Floor(call);
+    this.roster = new Roster(document.getElementById('people'), document.getElementById('person'), (id) => this.floor.grant(id));
+    this.#dock = new Dock({ call, floor: this.floor, mute, microphone, speaker, alarm });
+    this.#radio = new Radio({ call, floor: this.floor, mute, talks: Boolean(microphone.track), go, alarm });
     this.#heading.textContent = call.room;
     document.getElementById('alarm').hidden = true;
     call.addEventListener('state', () => this.#drawState(), { signal });
     call.addEventListener('event', ({ detail }) => this.#hear(detail), { signal });
+    this.floor.addEventListener('change', () => this.#drawFloor(), { signal });
     call.addEventListener('stream', ({ detail }) => speaker.play(detail), { signal });
     document.getElementById('leave').addEventListener('click', leave, { signal });
     document.getElementById('talk').addEventListener('click', talk, { signal });
@@ -54,6 +66,8 @@ export class Room {
     this.#over.abort();
     this.#timers.forEach(clearInterval);
     clearInterval(this.#countdown);
+    this.#radio.close();
+    this.floor.close();
     this.#dock.close();
     this.#section.hidden = true;
   }
@@ -72,6 +86,11 @@ export class Room {
     const alone = length === 1 && participants[0].id === this.#call.id;
     this.#count.textContent = length === 0 ? '' : alone ? 'Only you so far' : length === 1 ? '1 person' : `${length} people`;
     this.#drawTitle();
+  }
+
+  #drawFloor() {
+    const { talkers, queue, mode } = this.floor;
+    this.roster.mark(talkers, queue, mode === 'moderated');
   }
 
   #drawTitle() {
@@ -135,10 +154,10 @@ export class Room {
     this.#copied = setTimeout(() => (label.textContent = 'Copy link'), COPIED_MS);
   }
 
-  /** Shows, and says, that something asked for did not work. */
+  /** Shows, and says, what must not be missed: something asked for did not work, say; '' takes it away. */
   alarm(sentence) {
     const element = document.getElementById('alarm');
-    element.hidden = false;
+    element.hidden = !sentence;
     element.textContent = sentence;
   }
 }
@@ -150,11 +169,6 @@ function words(state, retryAt, why) {
   const left = `${seconds}\u00a0s`;
   if (retryAt && seconds > 0) return state === 'connecting' ? `Trying again in ${left}` : `Reconnecting in ${left}`;
   return state === 'connecting' ? 'Connecting…' : 'Reconnecting…';
-}
-
-/** Says a sentence to screen readers, politely. */
-function say(sentence) {
-  document.getElementById('aloud').textContent = sentence;
 }
 
 async function copy(text) {

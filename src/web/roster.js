@@ -4,6 +4,8 @@ import { FLOOR_DB } from './microphone.js';
 
 const DOING = {
   absent: ['connecting…', 'clock'],
+  holding: ['has the floor', 'on-air'],
+  waiting: ['waits', 'queue'],
   talking: ['talking', ''],
   muted: ['muted', 'mic-off'],
   listening: ['listening only', 'ear'],
@@ -16,11 +18,19 @@ export class Roster {
   #list;
   #template;
   #own = null;
+  #holders = new Map();
+  #queue = [];
+  #grants = false;
 
-  constructor(list, template) {
+  /** - `grant(id)`: somebody who waits is to have the floor. */
+  constructor(list, template, grant) {
     this.#list = list;
     this.#template = template;
     list.replaceChildren();
+    list.onclick = ({ target }) => {
+      const tile = target.closest('.grant')?.closest('.person');
+      for (const [id, other] of this.#tiles) if (other === tile) grant(id);
+    };
   }
 
   /** Participants as the server describes them, in the order in which they came. */
@@ -31,6 +41,19 @@ export class Roster {
   /** Names of those who talk, oneself apart. */
   get talkers() {
     return this.participants.filter(({ id, talking }) => talking && id !== this.#own).map(({ name }) => name);
+  }
+
+  /** Somebody's name; '' when nobody has this id. */
+  name(id) {
+    return this.#people.get(id)?.name ?? '';
+  }
+
+  /** Shows who has the floor (a map by id) and who waits for it (ids); `grants`: offer to let those talk. */
+  mark(holders, queue, grants) {
+    this.#holders = new Map(holders);
+    this.#queue = queue;
+    this.#grants = grants;
+    for (const participant of this.participants) this.#draw(participant);
   }
 
   /** Takes in one event of the server; returns a sentence worth saying aloud, or ''. */
@@ -104,7 +127,8 @@ export class Roster {
   #draw(participant) {
     const tile = this.#tile(participant.id);
     const part = (name) => tile.querySelector(`.${name}`);
-    const doing = stateOf(participant);
+    const waiting = this.#queue.indexOf(participant.id) + 1;
+    const doing = stateOf(participant, this.#holders.has(participant.id), waiting);
     const [word, icon] = DOING[doing];
     tile.dataset.doing = doing;
     tile.style.setProperty('--hue', hue(participant.name));
@@ -113,7 +137,9 @@ export class Roster {
     part('name').textContent = participant.name;
     part('name').title = participant.name;
     part('you').hidden = participant.id !== this.#own;
-    part('word').textContent = word;
+    part('word').textContent = doing === 'waiting' ? `${word}, ${waiting} of ${this.#queue.length}` : word;
+    part('grant').hidden = !(this.#grants && waiting) || participant.id === this.#own;
+    part('grant').setAttribute('aria-label', `Let ${participant.name} talk`);
     part('icon').toggleAttribute('hidden', !icon);
     part('icon').firstElementChild.setAttribute('href', `icons.svg#${icon}`);
   }
@@ -130,11 +156,13 @@ export class Roster {
   }
 }
 
-function stateOf({ connected, muted, talks, talking }) {
+function stateOf({ connected, muted, talks, talking }, holds, waits) {
   if (connected === false) return 'absent';
   if (muted) return 'muted';
-  if (talks === false) return 'listening';
-  return talking ? 'talking' : 'quiet';
+  if (talking) return 'talking';
+  if (holds) return 'holding';
+  if (waits) return 'waiting';
+  return talks === false ? 'listening' : 'quiet';
 }
 
 function initials(name) {

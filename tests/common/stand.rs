@@ -22,12 +22,18 @@ pub struct Stand {
 impl Stand {
     /// Starts a server on ports that are free.
     pub fn start() -> Stand {
+        Stand::start_with(None)
+    }
+
+    /// The same with so many mixers.
+    pub fn start_with(mixers: Option<u32>) -> Stand {
         // Refused only when another test has been here first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = Config {
             http: loopback,
             media: loopback,
+            mixers,
             ..Config::default()
         };
         Stand {
@@ -177,6 +183,11 @@ impl Told {
             }
         });
         told
+    }
+
+    /// Everything it was told, so far.
+    pub fn all(&self) -> Vec<Value> {
+        self.0.lock().expect("no panic while held").clone()
     }
 
     /// The events of one name, in the order in which they came.

@@ -15,6 +15,18 @@ pub fn python<S: AsRef<OsStr>>(tool: &str, arguments: impl IntoIterator<Item = S
     json(tool, &run(tool, command, "python3-venv python3-dev gcc"))
 }
 
+/// Runs GStreamer's client, which needs the system's Python. Blocks.
+pub fn gstreamer<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Value {
+    let mut command = Command::new(tools().join("gstreamer_client.py"));
+    command.args(arguments);
+    let packages = "gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice \
+                    python3-gi gir1.2-gst-plugins-bad-1.0";
+    json(
+        "gstreamer_client.py",
+        &run("gstreamer_client.py", command, packages),
+    )
+}
+
 /// Runs pages in Chromium and gives what they report, also when not all went well. Blocks.
 pub fn browser<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Value {
     let mut command = Command::new(tools().join("browser.sh"));

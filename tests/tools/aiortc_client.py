@@ -8,8 +8,9 @@ host is asked for anything.
 Output (JSON, also when it fails): {"ok", "error", "post_status", "content_type", "location", "etag",
 "participant_id", "post_ms", "connected_ms", "first_packet_ms", "first_sound_ms", "connection_state",
 "sent": {"packets", "bytes"}, "received": {"packets", "lost", "jitter", "frames"}, "recorded_seconds", "texts":
-[...], "delete_status"}; times in ms since the POST was sent. first_sound_ms is the first decoded frame above
--50 dBFS. texts are what came on the data channel `control` (only with --control).
+[...], "floor_status", "floor", "release_status", "delete_status"}; times in ms since the POST was sent. first_sound_ms is the first decoded frame above
+-50 dBFS. texts are what came on the data channel `control` (only with --control), floor what the PUT answered (only with
+--floor).
 
 Exit code 0 if it joined, connected and left; 1 otherwise.
 """
@@ -29,7 +30,7 @@ import aiohttp
 import aioice.ice
 import av
 import numpy as np
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 import pcm
@@ -38,6 +39,7 @@ RATE_HZ = 48_000
 FRAME_SAMPLES = 960
 MAX_TEXTS = 1_000
 CONNECT_SECONDS = 15
+AFTER_SECONDS = 1
 SOUND_LEVEL = 10 ** (-50 / 20)
 
 
@@ -52,9 +54,12 @@ class Player(MediaStreamTrack):
         self.repeat = repeat and len(samples) > 0
         self.number = 0
         self.began = None
+        self.may_talk = True
 
     def frame_at(self, number):
-        """The samples of one frame; silence after the end unless the file repeats."""
+        """The samples of one frame; silence after the end unless the file repeats, and while it may not talk."""
+        if not self.may_talk:
+            return np.zeros(FRAME_SAMPLES, np.int16)
         first = number * FRAME_SAMPLES
         if self.repeat:
             return self.samples[np.arange(first, first + FRAME_SAMPLES) % len(self.samples)]
@@ -151,10 +156,17 @@ async def take_part(arguments, result):
             recording.append(asyncio.ensure_future(recorder.run(track)))
 
     if arguments.direction != "recvonly":
-        peer.addTrack(Player(samples, arguments.loop))
+        player = Player(samples, arguments.loop)
+        player.may_talk = not arguments.floor
+        peer.addTrack(player)
         peer.getTransceivers()[0].direction = arguments.direction
     else:
         peer.addTransceiver("audio", direction="recvonly")
+    if arguments.codec:
+        known = RTCRtpSender.getCapabilities("audio").codecs
+        wanted = f"audio/{arguments.codec}"
+        only = [codec for codec in known if codec.mimeType.lower() == wanted]
+        peer.getTransceivers()[0].setCodecPreferences(only)
     if arguments.control:
         listen(peer.createDataChannel("control"), arguments.say, result["texts"])
 
@@ -172,7 +184,15 @@ async def take_part(arguments, result):
             if peer.connectionState != "connected":
                 raise ConnectionError(f"the connection is {peer.connectionState}")
             result["connected_ms"] = since(began, time.monotonic())
+            if arguments.floor:
+                await take_floor(http, session_url, tls, result)
+                player.may_talk = True
             await asyncio.sleep(max(0.0, arguments.seconds - (time.monotonic() - began)))
+            if arguments.floor:
+                player.may_talk = False
+                async with http.delete(f"{session_url}/floor", ssl=tls) as response:
+                    result["release_status"] = response.status
+                await asyncio.sleep(AFTER_SECONDS)
             result["connection_state"] = peer.connectionState
             await count(peer, result)
             result["first_packet_ms"] = since(began, recorder.first_packet_at)
@@ -191,6 +211,15 @@ async def take_part(arguments, result):
                 pcm.write(arguments.record, RATE_HZ, heard)
     if not arguments.stay and result["delete_status"] not in (200, 204):
         raise ConnectionError(f"DELETE answered {result['delete_status']}")
+
+
+async def take_floor(http, session_url, tls, result):
+    """Asks for the right to talk, and takes no other answer than that it has it."""
+    async with http.put(f"{session_url}/floor", ssl=tls) as response:
+        result["floor_status"] = response.status
+        result["floor"] = await response.json(content_type=None)
+        if response.status != 200:
+            raise ConnectionError(f"PUT answered {response.status}: {result['floor']}")
 
 
 async def post(http, url, offer, tls, result):
@@ -245,6 +274,8 @@ def parse(argv):
     parser.add_argument("--record", type=pathlib.Path, metavar="WAV", help="where to write what is heard: 48 kHz mono 16 bit")
     parser.add_argument("--seconds", type=float, default=10.0, help="time from POST to DELETE (default 10)")
     parser.add_argument("--direction", choices=["sendrecv", "sendonly", "recvonly"], default="sendrecv")
+    parser.add_argument("--codec", choices=["opus", "pcmu", "pcma"], help="offer nothing else (default: all it knows)")
+    parser.add_argument("--floor", action="store_true", help="say nothing before the floor is granted over HTTP, and let go of it")
     parser.add_argument("--control", action="store_true", help="open the data channel `control` and keep what comes on it")
     parser.add_argument("--say", action="append", default=[], metavar="JSON", help="text to send on the data channel; may be repeated")
     parser.add_argument("--stay", action="store_true", help="leave without DELETE, by closing the connection (who is to vanish is killed)")
@@ -258,7 +289,7 @@ def main(argv=None):
         "ok": False, "error": None, "post_status": None, "content_type": None, "location": None, "etag": None,
         "participant_id": None, "post_ms": None, "connected_ms": None, "first_packet_ms": None,
         "first_sound_ms": None, "connection_state": None, "sent": {}, "received": {}, "recorded_seconds": 0.0,
-        "texts": [], "delete_status": None,
+        "texts": [], "floor_status": None, "floor": None, "release_status": None, "delete_status": None,
     }  # fmt: skip
     if is_loopback(arguments.url):
         gather_on_loopback_only()

@@ -4,6 +4,7 @@
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
 
@@ -18,6 +19,8 @@ BASE_URL/?autojoin=1&name=NAME#room=ROOM. When all are connected, recording begi
   record=WAV       what the page hears, 48 kHz mono 16 bit
   processing=on    leaves echo cancellation, noise suppression and gain control as the page wishes (default: off,
                    since they treat tones as noise)
+  room=ROOM        instead of --room
+  width=W          of this page's window, instead of --width; touch=1: of a phone with fingers
 
   --room ROOM      default: lobby
   --seconds S      default: 10
@@ -25,12 +28,15 @@ BASE_URL/?autojoin=1&name=NAME#room=ROOM. When all are connected, recording begi
   --timeout S      how long connecting may take, default: 20
   --screenshots D  folder for NAME.png, taken at the end of the recording
   --width W        of the window, default: 1000; the height is 800
+  --script FILE    a module whose default export is called, instead of the wait and the recording, with the pages
+                   by name, each {page (Playwright's), begin(), end(WAV)}, and with --out; what it returns is "script"
+  --out D          folder for what the script writes, default: .
   --query K=V      added to the page's address; may be repeated
   --chromium FILE  default: /usr/bin/chromium
 
 Prints JSON: {"ok", "error", "pages": [{"name", "connected", "state", "id", "participants", "connect_ms", "states",
 "contributing_sources": [{"csrc", "looks", "level_max"}], "inbound", "outbound", ... (extracts of getStats),
-"recorded_seconds", "console", "errors"}]}. "looks" counts in how many of ten looks a second the source was named.
+"recorded_seconds", "console", "errors"}], "script"}. "looks" counts in how many of ten looks a second the source was named.
 Exit code 0 if every page connected and no page's script failed, 1 otherwise, 2 for a wrong command line.`;
 
 const RATE_HZ = 48_000;
@@ -66,10 +72,8 @@ async function main() {
     const deadline = Date.now() + 1000 * options.timeout;
     await Promise.all(opened.map((page) => connected(page, deadline)));
     await pause(options.settle);
-    await Promise.all(opened.map(({ page }) => page.evaluate('__tap.begin()')));
-    await pause(options.seconds);
-    const recordings = await Promise.all(opened.map(({ page }) => page.evaluate('__tap.end()')));
-    for (const [number, page] of opened.entries()) page.recording = Buffer.from(recordings[number], 'base64');
+    if (options.script) result.script = await perform(opened, options);
+    else await record(opened, options.seconds);
   } catch (error) {
     result.error = error.message;
   }
@@ -80,6 +84,25 @@ async function main() {
   result.ok = !result.error && result.pages.every(({ connected, errors }) => connected && errors.length === 0);
   console.log(JSON.stringify(result));
   return result.ok ? 0 : 1;
+}
+
+async function record(opened, seconds) {
+  await Promise.all(opened.map(({ page }) => page.evaluate('__tap.begin()')));
+  await pause(seconds);
+  const recordings = await Promise.all(opened.map(({ page }) => page.evaluate('__tap.end()')));
+  for (const [number, page] of opened.entries()) page.recording = Buffer.from(recordings[number], 'base64');
+}
+
+/** Lets a script play with the pages. */
+async function perform(opened, { script: file, out }) {
+  const script = await import(pathToFileURL(path.resolve(file)).href);
+  await mkdir(out, { recursive: true });
+  const actors = opened.map(({ wish, page }) => [wish.name, {
+    page,
+    begin: () => page.evaluate('__tap.begin()'),
+    end: async (target) => writeFile(target, wav(Buffer.from(await page.evaluate('__tap.end()'), 'base64'))),
+  }]);
+  return (await script.default(Object.fromEntries(actors), out)) ?? null;
 }
 
 function commandLine() {
@@ -95,6 +118,8 @@ function commandLine() {
         screenshots: { type: 'string' },
         width: { type: 'string', default: '1000' },
         query: { type: 'string', multiple: true, default: [] },
+        script: { type: 'string' },
+        out: { type: 'string', default: '.' },
         chromium: { type: 'string', default: '/usr/bin/chromium' },
         help: { type: 'boolean', short: 'h' },
       },
@@ -119,7 +144,7 @@ function commandLine() {
 
 /** `name=Ann,mic=a.wav` as an object. */
 function pageWish(text) {
-  const known = ['name', 'mic', 'once', 'listen', 'record', 'processing'];
+  const known = ['name', 'mic', 'once', 'listen', 'record', 'processing', 'room', 'width', 'touch'];
   const wish = Object.fromEntries(text.split(',').map((part) => part.split(/=(.*)/s, 2)));
   for (const key of Object.keys(wish)) {
     if (!known.includes(key)) throw new Error(`--page knows ${known.join(', ')}, not ${key}`);
@@ -141,9 +166,12 @@ async function open(wish, options) {
     bypassCSP: true,
     ignoreHTTPSErrors: true,
     permissions: ['microphone'],
-    viewport: { width: options.width, height: 800 },
+    viewport: { width: Number(wish.width ?? options.width), height: 800 },
+    hasTouch: Boolean(wish.touch),
+    isMobile: Boolean(wish.touch),
   });
-  const page = browser.pages()[0] ?? (await browser.newPage());
+  // The page that the browser begins with would keep the focus whatever is opened before it.
+  const page = await browser.newPage();
   const opened = { wish, profile, browser, page, console: [], errors: [] };
   page.on('console', (message) => note(opened.console, `${message.type()}: ${message.text()}`));
   page.on('pageerror', (error) => note(opened.errors, String(error.stack ?? error)));
@@ -162,7 +190,7 @@ async function join({ page, wish }, base, options) {
     const [key, value = ''] = pair.split(/=(.*)/s, 2);
     url.searchParams.set(key, value);
   }
-  url.hash = new URLSearchParams({ room: options.room }).toString();
+  url.hash = new URLSearchParams({ room: wish.room ?? options.room }).toString();
   await page.goto(url.href, { timeout: 1000 * options.timeout }).catch((error) => {
     throw new Error(`${wish.name} cannot open the page: ${error.message.split('\n')[0]}`);
   });

@@ -1,12 +1,17 @@
 //! A client for the transport's tests: the same sans-I/O core, on the offering side, with a socket of its own.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::collections::VecDeque;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::interceptor_registry::configure_rtcp_reports;
-use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_OPUS, MediaEngine};
+use rtc::peer_connection::configuration::media_engine::{
+    MIME_TYPE_OPUS, MIME_TYPE_PCMU, MediaEngine,
+};
 use rtc::peer_connection::configuration::setting_engine::{SettingEngine, SettingEngineBuilder};
 use rtc::peer_connection::event::{RTCDataChannelEvent, RTCPeerConnectionEvent};
 use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
@@ -45,11 +50,62 @@ pub struct Client {
     /// State of the generator that damages a copy of each datagram, sent ahead of it.
     pub damage: Option<u64>,
     pub closed: bool,
+    /// Every datagram that came.
+    pub wire: Vec<Came>,
+    /// How long each DTLS datagram of its own waits, as if it took that long to compute.
+    pub dtls_delay: Duration,
+    held: VecDeque<(Instant, SocketAddr, BytesMut)>,
+    /// What it calls the codec it sends.
+    pub payload_type: u8,
+}
+
+/// A datagram as it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Came {
+    pub at: Instant,
+    pub kind: Kind,
+    pub bytes: usize,
+}
+
+/// What it is (RFC 7983; RFC 5761, 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Stun,
+    Dtls,
+    Rtp,
+    Rtcp,
+}
+
+impl Came {
+    fn read(at: Instant, datagram: &[u8]) -> Came {
+        let kind = match datagram {
+            [0..=3, ..] => Kind::Stun,
+            [20..=63, ..] => Kind::Dtls,
+            [_, 192..=223, ..] => Kind::Rtcp,
+            _ => Kind::Rtp,
+        };
+        Came {
+            at,
+            kind,
+            bytes: datagram.len(),
+        }
+    }
 }
 
 impl Client {
     pub fn new(ssrc: u32, data: bool) -> Client {
-        Client::with(ssrc, data, SettingEngineBuilder::new().build())
+        Client::with(ssrc, data, opus(), SettingEngineBuilder::new().build())
+    }
+
+    /// A client that checks its path as rarely as consent allows.
+    pub fn sparse(ssrc: u32) -> Client {
+        let seconds = Duration::from_secs;
+        let settings = SettingEngineBuilder::new().with_ice_timeouts(
+            Some(seconds(10)),
+            Some(seconds(25)),
+            Some(seconds(5)),
+        );
+        Client::with(ssrc, false, opus(), settings.build())
     }
 
     /// A client that only answers checks.
@@ -57,15 +113,34 @@ impl Client {
         Client::with(
             ssrc,
             false,
+            opus(),
             SettingEngineBuilder::new().with_lite(true).build(),
         )
     }
 
-    fn with(ssrc: u32, data: bool, settings: SettingEngine) -> Client {
+    /// A client that knows nothing but G.711, mu-law.
+    pub fn telephone(ssrc: u32) -> Client {
+        let pcmu = RTCRtpCodecParameters {
+            rtp_codec: RTCRtpCodec {
+                mime_type: MIME_TYPE_PCMU.to_owned(),
+                clock_rate: 8_000,
+                ..RTCRtpCodec::default()
+            },
+            payload_type: 0,
+        };
+        Client::with(ssrc, false, pcmu, SettingEngineBuilder::new().build())
+    }
+
+    fn with(
+        ssrc: u32,
+        data: bool,
+        codec: RTCRtpCodecParameters,
+        settings: SettingEngine,
+    ) -> Client {
         let now = Instant::now();
         let mut media = MediaEngine::default();
         media
-            .register_codec(opus(), RtpCodecKind::Audio)
+            .register_codec(codec.clone(), RtpCodecKind::Audio)
             .expect("codec");
         for uri in [SSRC_LEVEL, CSRC_LEVEL] {
             let extension = RTCRtpHeaderExtensionCapability {
@@ -90,7 +165,7 @@ impl Client {
         };
         let encoding = RTCRtpEncodingParameters {
             rtp_coding_parameters: coding,
-            codec: opus().rtp_codec,
+            codec: codec.rtp_codec,
             ..Default::default()
         };
         let track = MediaStreamTrack::new(
@@ -128,6 +203,10 @@ impl Client {
             replay: 0,
             damage: None,
             closed: false,
+            wire: Vec::new(),
+            dtls_delay: Duration::ZERO,
+            held: VecDeque::new(),
+            payload_type: codec.payload_type,
         }
     }
 
@@ -176,6 +255,7 @@ impl Client {
             if self.mute {
                 continue;
             }
+            self.wire.push(Came::read(now, &buffer[..length]));
             let message = TaggedBytesMut {
                 now,
                 transport: TransportContext {
@@ -224,7 +304,20 @@ impl Client {
                 _ => {}
             }
         }
+        let now = Instant::now();
+        while self.held.front().is_some_and(|(due, ..)| *due <= now)
+            && let Some((_, to, held)) = self.held.pop_front()
+        {
+            let _ = self.socket.send_to(&held, to);
+        }
         while let Some(datagram) = self.pc.poll_write() {
+            let is_dtls = (20..64).contains(&datagram.message[0]);
+            if is_dtls && self.dtls_delay > Duration::ZERO && !self.connected {
+                let due = now + self.dtls_delay;
+                self.held
+                    .push_back((due, datagram.transport.peer_addr, datagram.message));
+                continue;
+            }
             if !self.mute {
                 if let Some(state) = &mut self.damage {
                     let mut copy = datagram.message.to_vec();
@@ -250,9 +343,9 @@ impl Client {
     pub fn send_from(&mut self, ssrc: u32, payload: &'static [u8]) {
         let mut header = rtc::rtp::Header {
             version: 2,
-            payload_type: 111,
+            payload_type: self.payload_type,
             sequence_number: self.seq,
-            timestamp: u32::from(self.seq) * 960,
+            timestamp: u32::from(self.seq) * self.packet_units(),
             ssrc,
             ..Default::default()
         };
@@ -264,6 +357,17 @@ impl Client {
             header,
             payload: Bytes::from_static(payload),
         });
+    }
+
+    /// What 20 ms are in RTP time: the clock of G.711 is that of its samples.
+    fn packet_units(&self) -> u32 {
+        if self.payload_type == 0 { 160 } else { 960 }
+    }
+
+    /// Goes on from another port, as behind a NAT that has forgotten the old one, and notices nothing.
+    pub fn is_moved(&mut self) {
+        self.socket = UdpSocket::bind("127.0.0.1:0").expect("socket");
+        self.socket.set_nonblocking(true).expect("nonblocking");
     }
 
     /// Sends a packet as it is.

@@ -29,7 +29,7 @@ use self::govern::SIMILAR;
 use self::kept::CatchUp;
 use self::patience::Patience;
 
-use crate::codec::{Decode, SKETCH_RATE_HZ};
+use crate::codec::{Codec, Decode, SKETCH_RATE_HZ};
 use crate::delay::DelayEstimator;
 use crate::format::{
     Layout, MAX_PACKET_SAMPLES, MAX_TICK_SAMPLES, MIN_PACKET_SAMPLES, SAMPLE_RATE_HZ, TickLength,
@@ -37,7 +37,6 @@ use crate::format::{
 use crate::frame::Frame;
 use crate::gate::Reading;
 use crate::jitter::{Inserted, JitterBuffer};
-use crate::opus_toc;
 use crate::packet::Packet;
 use crate::stretch::{MAX_LAG, PcmQueue};
 use crate::timeline::{Place, Timeline};
@@ -107,7 +106,7 @@ pub enum Pushed {
     Duplicate,
     /// The buffer is full: it holds more than it will ever play.
     Overflow,
-    /// No Opus packet.
+    /// No packet of the sender's codec.
     Malformed,
 }
 
@@ -331,6 +330,11 @@ impl Playout {
         self.end_talk_spurt();
     }
 
+    /// Whose packets it takes.
+    pub fn codec(&self) -> Codec {
+        self.decoder.codec()
+    }
+
     /// Totals since it was made.
     pub fn stats(&self) -> &PlayoutStats {
         &self.stats
@@ -340,7 +344,7 @@ impl Playout {
     fn admit(&mut self, packet: &Packet, arrival: Time) -> Result<Admitted, Pushed> {
         self.stats.received += 1;
         let payload = packet.payload.as_slice();
-        let Ok(shape) = opus_toc::shape(payload) else {
+        let Some(samples) = self.codec().samples(payload) else {
             self.stats.undecodable += 1;
             return Err(Pushed::Malformed);
         };
@@ -363,8 +367,8 @@ impl Playout {
                 return Err(Pushed::Duplicate);
             }
         };
-        let fec = opus_toc::carries_fec(payload);
-        self.delay.arrived(arrival, time, shape.samples, fec);
+        let fec = self.codec().carries_fec(payload);
+        self.delay.arrived(arrival, time, samples, fec);
         if !self.fresh && seq < self.next_seq {
             self.stats.late += 1;
             return Err(Pushed::Late);
@@ -372,7 +376,7 @@ impl Playout {
         Ok(Admitted {
             seq,
             time,
-            samples: shape.samples,
+            samples,
             fec,
         })
     }

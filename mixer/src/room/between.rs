@@ -9,7 +9,6 @@ use crate::engine::Sink;
 use crate::listener::{DTX_MAX_BYTES, Listener};
 use crate::listeners::Hearing;
 use crate::members::Members;
-use crate::opus_toc;
 use crate::packet::Packet;
 use crate::participant::Participant;
 use crate::permit::Permit;
@@ -51,7 +50,7 @@ impl Room {
         let wanted = at_rest && speaks && is_next && member.awake && pushed == Pushed::Stored;
         let rhythm = Rhythm {
             ready: arrival + strip.stats().target,
-            packet_samples: opus_toc::shape(packet.payload.as_slice()).map_or(0, |it| it.samples),
+            packet_samples: strip.samples_of(packet),
         };
         Some(Taken {
             pushed,
@@ -118,6 +117,7 @@ impl Room {
     pub(crate) fn dismiss(&mut self, place: usize) {
         if place < self.members.len() {
             self.listeners.dismiss(&mut self.members.list, place);
+            self.members.scans.leave(&mut self.members.list, place);
             self.members.dismiss(place);
         }
     }
@@ -127,6 +127,7 @@ impl Room {
     pub(crate) fn take_left(&mut self) -> Option<(Box<Participant>, usize)> {
         let (participant, place) = self.members.take_left()?;
         self.listeners.moved(self.members.len(), place);
+        self.members.scans.moved(self.members.len(), place);
         Some((participant, place))
     }
 

@@ -5,7 +5,6 @@
 use core::time::Duration;
 
 use crate::listener::DTX_MAX_BYTES;
-use crate::opus_toc;
 use crate::packet::Packet;
 use crate::units::{Level, Time};
 
@@ -27,9 +26,11 @@ pub(super) struct Burst {
 impl Burst {
     /// Takes note of one packet; says how many packets are now known to hold a sound that were not
     /// before.
-    pub fn note(&mut self, packet: &Packet, arrival: Time) -> u64 {
+    ///
+    /// - `samples`: how long it is, at 48 kHz.
+    pub fn note(&mut self, packet: &Packet, samples: usize, arrival: Time) -> u64 {
         let payload = packet.payload.as_slice();
-        self.packet_samples = opus_toc::shape(payload).map_or(0, |shape| shape.samples);
+        self.packet_samples = samples;
         let length = Duration::from_micros(self.packet_samples as u64 * 1_000 / 48);
         let last = self.last_arrival.replace(arrival);
         if packet.level == Some(Level::SILENCE) || payload.len() <= DTX_MAX_BYTES {
@@ -80,6 +81,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::Codec;
     use crate::packet::Payload;
     use crate::units::{RtpTime, Seq};
 
@@ -92,7 +94,8 @@ mod tests {
             level: level.map(Level::from_wire),
             payload: Payload::copy_from(payload).unwrap(),
         };
-        burst.note(&packet, Time::from_us(ms * 1_000))
+        let samples = Codec::Opus.samples(payload).unwrap();
+        burst.note(&packet, samples, Time::from_us(ms * 1_000))
     }
 
     const VOICE: &[u8] = &[0xf8, 1, 2];

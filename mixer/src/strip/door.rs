@@ -135,7 +135,7 @@ impl Strip {
         }
         self.forget_kept();
         self.ssrc = packet.ssrc;
-        self.unheard.keep(packet);
+        self.unheard.keep(packet, self.playout.codec());
         Some(self.playout.pass(packet, arrival))
     }
 
@@ -179,15 +179,17 @@ impl Strip {
     }
 
     fn forget_older(&mut self, now: Time) {
+        let codec = self.playout.codec();
         let Strip { unheard, ssrc, .. } = self;
-        let keep = |payload: &[u8]| unheard.keep_payload(*ssrc, payload);
+        let keep = |payload: &[u8]| unheard.keep_payload(*ssrc, payload, codec);
         self.playout.forget_older(now, KEPT_SAMPLES, keep);
     }
 
     fn forget_kept(&mut self) {
+        let codec = self.playout.codec();
         let Strip { unheard, ssrc, .. } = self;
         self.playout
-            .forget_kept(|payload| unheard.keep_payload(*ssrc, payload));
+            .forget_kept(|payload| unheard.keep_payload(*ssrc, payload, codec));
     }
 }
 

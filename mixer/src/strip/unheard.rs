@@ -2,7 +2,7 @@
 //!
 //! Belongs to the strip, which keeps the last few payloads that it did not decode.
 
-use crate::opus_toc;
+use crate::codec::Codec;
 use crate::packet::Packet;
 
 /// The last packets that were not decoded, of one source.
@@ -20,12 +20,12 @@ struct UnheardPayload {
 
 impl Unheard {
     /// Keeps one packet, and lets go of the oldest.
-    pub fn keep(&mut self, packet: &Packet) {
-        self.keep_payload(packet.ssrc, packet.payload.as_slice());
+    pub fn keep(&mut self, packet: &Packet, codec: Codec) {
+        self.keep_payload(packet.ssrc, packet.payload.as_slice(), codec);
     }
 
     /// The same with its payload and its source.
-    pub fn keep_payload(&mut self, ssrc: u32, payload: &[u8]) {
+    pub fn keep_payload(&mut self, ssrc: u32, payload: &[u8], codec: Codec) {
         if ssrc != self.ssrc {
             *self = Unheard {
                 ssrc,
@@ -35,7 +35,7 @@ impl Unheard {
         self.payloads.rotate_left(1);
         let last = &mut self.payloads[RUN_UP_PACKETS - 1];
         *last = UnheardPayload::default();
-        if !Unheard::fits(payload) {
+        if !Unheard::fits(payload, codec) {
             return;
         }
         if let Some(bytes) = last.bytes.get_mut(..payload.len()) {
@@ -45,9 +45,10 @@ impl Unheard {
     }
 
     /// Whether a payload is worth keeping: short enough, and of a duration of which a few will do.
-    pub fn fits(payload: &[u8]) -> bool {
-        let is_long = opus_toc::shape(payload).is_ok_and(|it| it.frame_samples >= RUN_UP_SAMPLES);
-        is_long && payload.len() <= UNHEARD_BYTES
+    pub fn fits(payload: &[u8], codec: Codec) -> bool {
+        let frame_samples = codec.frame_samples(payload);
+        frame_samples.is_some_and(|samples| samples >= RUN_UP_SAMPLES)
+            && payload.len() <= UNHEARD_BYTES
     }
 
     /// Whether a decoder that is given what is kept is where it would be.

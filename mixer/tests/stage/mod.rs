@@ -120,6 +120,11 @@ impl<F: FnMut(u64) -> f32 + Send> Decode for Exact<F> {
     fn reset(&mut self) {}
 }
 
+/// A decoder of the payloads that [`Talker::exact`] sends, who says `voice`.
+pub fn exact(voice: impl FnMut(u64) -> f32 + Send + 'static) -> Box<dyn Decode> {
+    Box::new(Exact(voice))
+}
+
 pub fn recipe(profile: Profile) -> Recipe {
     Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20)
 }
@@ -135,6 +140,18 @@ pub struct Talker {
 }
 
 impl Talker {
+    /// One whose voice is spoken where it is decoded.
+    pub fn exact(id: ParticipantId, shared: Arc<Shared>) -> Talker {
+        Talker {
+            id,
+            shared,
+            encoder: None,
+            voice: Box::new(|_| 0.0),
+            sample: 0,
+            sent: 0,
+        }
+    }
+
     /// Encodes what it says in another way from now on.
     pub fn send_as(&mut self, recipe: &Recipe) {
         self.encoder = Some(OpusEncoder::new(recipe));
@@ -190,12 +207,17 @@ pub const ROOM: RoomId = RoomId(1);
 
 impl Stage {
     pub fn new(settings: RoomSettings) -> Stage {
+        Stage::for_many(64, settings)
+    }
+
+    /// With room for more than a test usually has.
+    pub fn for_many(places: usize, settings: RoomSettings) -> Stage {
         let mut engine = Engine::new(EngineLimits {
             rooms: 16,
-            participants: 64,
+            participants: places,
         });
         let mut sink = Collector::default();
-        let room = Box::new(Room::new(ROOM, settings, 64));
+        let room = Box::new(Room::new(ROOM, settings, places));
         engine.apply(Command::AddRoom(room), &mut sink);
         Stage {
             engine,
@@ -228,11 +250,16 @@ impl Stage {
 
     /// Somebody who hears through Opus and cannot talk.
     pub fn join_ear(&mut self, id: u32) -> Arc<Shared> {
+        self.join_ear_of(id, recipe(Profile::Voice))
+    }
+
+    /// Somebody who cannot talk, and hears as the recipe says.
+    pub fn join_ear_of(&mut self, id: u32, recipe: Recipe) -> Arc<Shared> {
         let id = ParticipantId(id);
         let config = ParticipantConfig {
             id,
             talks: false,
-            listens: Some(recipe(Profile::Voice)),
+            listens: Some(recipe),
             layout: self.settings.layout,
             tick: self.settings.tick,
         };
@@ -287,14 +314,7 @@ impl Stage {
         };
         self.engine.apply(command, &mut self.sink);
         assert!(self.sink.retired.is_empty(), "there is a place");
-        self.talkers.push(Talker {
-            id,
-            shared,
-            encoder: None,
-            voice: Box::new(|_| 0.0),
-            sample: 0,
-            sent: 0,
-        });
+        self.talkers.push(Talker::exact(id, shared));
     }
 
     pub fn now(&self) -> Time {

@@ -14,6 +14,7 @@ use super::super::handle::{Reason, RtcEvent};
 use super::super::metrics::Dropped;
 use super::super::sdp::{Credentials, Restart, plain_offer, remote_candidates};
 use super::super::stun;
+use super::path::Path;
 use super::{Peer, Stage, Turn};
 
 /// What a check turned out to be.
@@ -70,7 +71,7 @@ impl Peer {
         if self.addresses.len() <= MAX_ADDRESSES as usize {
             return None;
         }
-        let path = self.path;
+        let path = self.path.address();
         let oldest = self.addresses.iter().position(|at| path != Some(*at))?;
         Some(self.addresses.remove(oldest))
     }
@@ -92,7 +93,16 @@ impl Peer {
             return self.dropped(Dropped::Checks);
         }
         self.answered = None;
-        self.read(from, datagram, turn.now);
+        if head.class == StunClass::Success {
+            let silent = turn.now.saturating_duration_since(self.consent);
+            if self.stage == Stage::Up && self.ice && self.path.answered(from, silent) {
+                tracing::debug!(participant = %self.parts.participant.0, "moved on to another address");
+            }
+            // Its own requests the core answers where they come from.
+            self.read(self.path.inward(from), datagram, turn.now);
+        } else {
+            self.read(from, datagram, turn.now);
+        }
         self.drain(turn);
         match head.class {
             StunClass::Request if head.nominates && self.answered != Some(head.transaction) => {
@@ -107,7 +117,7 @@ impl Peer {
             }
             StunClass::Success => {
                 // Only who answers where media goes consents to getting it.
-                if self.path.is_none_or(|path| path == from) {
+                if self.path.address().is_none_or(|path| path == from) {
                     self.consent = turn.now;
                 }
                 if let Some((_, nomination)) =
@@ -195,7 +205,7 @@ impl Peer {
         self.remote = remote;
         self.parts.local = local.clone();
         self.ice = false;
-        self.path = None;
+        self.path = Path::default();
         self.nomination = None;
         self.trickled = 0;
         self.timeout(turn);

@@ -34,10 +34,10 @@ impl Peer {
             self.dropped(Dropped::Core);
         }
         self.report(turn);
-        let checks = turn.out.checks.len();
+        let checks = turn.out.checks.len() + self.needless;
         self.drain(turn);
         self.note_path();
-        if turn.out.checks.len() > checks {
+        if turn.out.checks.len() + self.needless > checks {
             self.check_due = turn.now + self.parts.check_interval;
             self.deadline = self.next_deadline(turn.now);
         }

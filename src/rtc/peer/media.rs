@@ -87,7 +87,7 @@ impl Peer {
         }
         let authentic = &self.parts.shared.authentic_total;
         let before = authentic.load(Ordering::Relaxed);
-        self.read(from, datagram, turn.now);
+        self.read(self.path.inward(from), datagram, turn.now);
         if self.parts.shared.authentic_total.load(Ordering::Relaxed) == before {
             return self.dropped(Dropped::Srtp);
         }
@@ -100,7 +100,7 @@ impl Peer {
     /// Past the core, and without anything that has to be done after the core was given something: no event, no
     /// deadline.
     pub(in crate::rtc) fn send(&mut self, packet: &OutPacket, now: Instant, out: &mut Datagrams) {
-        let (true, Some(to)) = (self.stage == Stage::Up && self.ice, self.path) else {
+        let (true, Some(to)) = (self.stage == Stage::Up && self.ice, self.path.address()) else {
             return;
         };
         self.parts.sending.write(packet, to, now, out);
@@ -147,7 +147,7 @@ impl Peer {
         if let Some(remote) = selected.as_ref().map(|pair| pair.remote())
             && let Ok(address) = remote.address.parse()
         {
-            self.path = Some(SocketAddr::new(address, remote.port));
+            self.path.select(SocketAddr::new(address, remote.port));
         }
     }
 

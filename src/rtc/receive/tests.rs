@@ -1,5 +1,6 @@
 use super::*;
 use crossbeam_channel::{Receiver, bounded};
+use mixer::codec::Codec;
 use rtc::rtp;
 use rtc::shared::marshal::Marshal;
 use rtc::srtp::context::Context;
@@ -24,6 +25,7 @@ impl Line {
         let (to_mixer, inbound) = bounded(2);
         let receiving = Receiving::new(ReceiveConfig {
             participant: ParticipantId(5),
+            codec: Codec::Opus,
             payload_type: 111,
             level_id: Some(1),
             to_mixer: Some(to_mixer),

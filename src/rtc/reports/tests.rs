@@ -3,6 +3,7 @@ use crate::rtc::datagrams::Datagrams;
 use crate::rtc::receive::ReceiveConfig;
 use crate::rtc::send::SendConfig;
 use crate::rtc::srtp::{MasterKey, Profile};
+use mixer::codec::Codec;
 use mixer::packet::{OutPacket, Payload, Sources};
 use mixer::{ParticipantId, RtpTime};
 use rtc::shared::marshal::Marshal;
@@ -46,6 +47,7 @@ impl World {
         sending.set_key(crypto, &master).expect("key");
         let mut receiving = Receiving::new(ReceiveConfig {
             participant: ParticipantId(1),
+            codec: Codec::Opus,
             payload_type: 111,
             level_id: None,
             to_mixer: None,

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
+use mixer::codec::Codec;
+
 use super::offer::{Section, SectionKind, URI_CSRC_LEVEL, URI_MID, URI_SSRC_LEVEL};
 use super::{Credentials, Offer, Setup};
 
@@ -23,6 +25,8 @@ pub(in crate::rtc) struct Answer<'a> {
     pub(in crate::rtc) cname: &'a str,
     /// Most bits per second the client should send, on average.
     pub(in crate::rtc) max_average_bitrate_bps: Option<u32>,
+    /// It should send long packets of little bandwidth, and no copies.
+    pub(in crate::rtc) thrifty: bool,
     /// Longest data-channel message that may be sent to the server.
     pub(in crate::rtc) max_message_bytes: u32,
     /// Session id of the `o=` line.
@@ -70,15 +74,15 @@ impl Answer<'_> {
         let pt = offer.payload_type;
         self.write_media_line(sdp, section, &pt.to_string());
         sdp.push_str("a=rtcp-mux\r\n");
-        let _ = write!(
-            sdp,
-            "a=rtpmap:{pt} opus/48000/2\r\na=fmtp:{pt} minptime=10;useinbandfec=1;usedtx=1"
-        );
-        if let Some(bitrate) = self.max_average_bitrate_bps {
-            let _ = write!(sdp, ";maxaveragebitrate={bitrate}");
+        match offer.codec {
+            Codec::Opus => self.write_opus(sdp, pt),
+            codec => {
+                let (name, hz) = (codec.name(), codec.clock_hz());
+                let _ = write!(sdp, "a=rtpmap:{pt} {name}/{hz}\r\n");
+            }
         }
-        sdp.push_str("\r\n");
-        if let Some(ptime) = offer.limits.ptime_ms {
+        let thrifty_ms = self.thrifty.then_some(THRIFTY_PACKET_MS);
+        if let Some(ptime) = offer.limits.ptime_ms.or(thrifty_ms) {
             let _ = write!(sdp, "a=ptime:{ptime}\r\n");
         }
         self.write_extensions(sdp, offer);
@@ -92,6 +96,19 @@ impl Answer<'_> {
             );
         }
         self.write_transport(sdp, offer);
+    }
+
+    /// What we want to receive (RFC 7587, 7): of who has little to give, little; of others also what makes a loss good.
+    fn write_opus(&self, sdp: &mut String, pt: u8) {
+        let _ = write!(sdp, "a=rtpmap:{pt} opus/48000/2\r\na=fmtp:{pt} ");
+        sdp.push_str(match self.thrifty {
+            true => THRIFTY_WISHES,
+            false => "minptime=10;useinbandfec=1;usedtx=1",
+        });
+        if let Some(bitrate) = self.max_average_bitrate_bps {
+            let _ = write!(sdp, ";maxaveragebitrate={bitrate}");
+        }
+        sdp.push_str("\r\n");
     }
 
     fn write_extensions(&self, sdp: &mut String, offer: &Offer) {
@@ -167,6 +184,12 @@ impl Answer<'_> {
     }
 }
 
+/// 8 kHz of audio is what the smallest encoders have, and no copies of packets: they cost as much as the packets.
+const THRIFTY_WISHES: &str = "maxplaybackrate=16000;usedtx=1";
+
+/// A third of the packets of 20 ms.
+const THRIFTY_PACKET_MS: u32 = 60;
+
 fn write_refused(sdp: &mut String, section: &Section) {
     let format = if section.format.is_empty() {
         "0"
@@ -196,6 +219,10 @@ mod tests {
     use rtc::peer_connection::sdp::RTCSessionDescription;
 
     fn write(offer: &Offer) -> String {
+        write_thrifty(offer, false)
+    }
+
+    fn write_thrifty(offer: &Offer, thrifty: bool) -> String {
         let addresses: Vec<SocketAddr> = (1..=8)
             .map(|n| SocketAddr::from(([192, 0, 2, n], 7_882)))
             .collect();
@@ -207,6 +234,7 @@ mod tests {
             ssrc: 4_000_000_000,
             cname: "0123456789abcdef",
             max_average_bitrate_bps: Some(32_000),
+            thrifty,
             max_message_bytes: 16_384,
             session: u64::MAX >> 2,
         }
@@ -252,9 +280,11 @@ mod tests {
             ] {
                 assert!(!answer.contains(unwanted), "{name}: {unwanted}");
             }
+            let wishes = "minptime=10;useinbandfec=1;usedtx=1;maxaveragebitrate=32000\r\n";
+            let is_opus = name != "libpeer-pcma";
+            assert_eq!(answer.contains(wishes), is_opus, "{name}");
             for wanted in [
                 "a=rtcp-mux\r\n",
-                "minptime=10;useinbandfec=1;usedtx=1;maxaveragebitrate=32000\r\n",
                 "a=end-of-candidates\r\n",
                 "a=candidate:1 1 udp 2130706431 192.0.2.1 7882 typ host\r\n",
             ] {
@@ -312,6 +342,11 @@ mod tests {
             ("whep", "a=sendonly\r\n"),
             ("whep", "a=setup:passive\r\n"),
             ("bare", "m=audio 7882 RTP/SAVPF 120\r\n"),
+            (
+                "libpeer-pcma",
+                "m=audio 7882 UDP/TLS/RTP/SAVP 8\r\nc=IN IP4 192.0.2.1\r\n",
+            ),
+            ("libpeer-pcma", "a=rtpmap:8 PCMA/8000\r\n"),
         ];
         for (name, line) in expected {
             let answer = write(&read(name));
@@ -322,8 +357,21 @@ mod tests {
             "nothing is sent to a sender"
         );
         assert!(!write(&read("bare")).contains("BUNDLE"), "not offered");
+        assert!(!write(&read("libpeer-pcma")).contains("fmtp"));
         let libpeer = write(&read("libpeer"));
         let candidates = libpeer.matches("a=candidate:1 ").count();
         assert_eq!(candidates, 2, "in each section");
+    }
+
+    #[test]
+    fn of_who_has_little_little_is_wanted() {
+        let libpeer = write_thrifty(&read("libpeer"), true);
+        let wishes = "maxplaybackrate=16000;usedtx=1;maxaveragebitrate=32000\r\na=ptime:60\r\n";
+        assert!(libpeer.contains(wishes), "{libpeer}");
+        assert!(!libpeer.contains("fec"));
+        let esp = write_thrifty(&read("esp"), true);
+        assert!(esp.contains("a=ptime:20\r\n"), "as it says itself");
+        let pcma = write_thrifty(&read("libpeer-pcma"), true);
+        assert!(pcma.contains("a=ptime:60\r\n") && !pcma.contains("fmtp"));
     }
 }

@@ -5,10 +5,11 @@
 //! no hostile input, and no client depends on how the core phrases an answer.
 //!
 //! RFC 8866 (SDP), RFC 9429 (JSEP), RFC 8839 (ICE), RFC 8842 (DTLS), RFC 9143 (BUNDLE), RFC 8841 (data channels),
-//! RFC 7587 (Opus).
+//! RFC 7587 (Opus), RFC 3551 (G.711).
 
 mod answer;
 mod candidate;
+mod codec;
 mod offer;
 mod opus;
 mod plain;
@@ -19,7 +20,7 @@ pub use offer::{Direction, Extensions, Offer, Setup};
 pub use text::MAX_OFFER_BYTES;
 
 pub(super) use answer::Answer;
-pub(super) use plain::plain_offer;
+pub(super) use plain::{PLAIN_TYPE, plain_offer};
 pub(super) use text::attribute;
 
 /// ICE credentials of one side (RFC 8839, 5.4).

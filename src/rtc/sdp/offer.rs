@@ -1,10 +1,11 @@
 //! Reading an offer: limits, checks, and everything an answer needs to know about it.
 
+use mixer::codec::Codec;
 use mixer::profile::ReceiverLimits;
 
 use super::candidate::{MAX_CANDIDATES, remote_candidates};
 use super::text::{Lines, attribute_in, attributes_in, sections};
-use super::{Credentials, opus};
+use super::{Credentials, codec, opus};
 use crate::rtc::error::OfferError;
 
 /// An offer that can be answered.
@@ -20,7 +21,9 @@ pub struct Offer {
     pub setup: Setup,
     /// Usable candidates, rewritten.
     pub candidates: Vec<String>,
-    /// Opus payload type.
+    /// The codec of the answer, both ways.
+    pub codec: Codec,
+    /// What the client calls it.
     pub payload_type: u8,
     /// Direction of the audio, as the client sees it.
     pub direction: Direction,
@@ -163,7 +166,7 @@ impl Offer {
                 limit: MAX_CANDIDATES,
             });
         }
-        let (audio, payload_type) = find_audio(&media)?;
+        let (audio, codec, payload_type) = find_audio(&media)?;
         let lines = &media[audio];
         let sections = read_sections(&media, audio)?;
         let either =
@@ -216,9 +219,13 @@ impl Offer {
             candidates: remote_candidates(
                 lists().flat_map(|lines| attributes_in(lines, "candidate")),
             ),
+            codec,
             payload_type,
             direction,
-            limits: opus::limits(lines, payload_type),
+            limits: ReceiverLimits {
+                codec,
+                ..opus::limits(lines, payload_type)
+            },
             extensions: read_extensions(lines),
             max_message_bytes: max_message(&media, &sections),
             sections,
@@ -245,8 +252,8 @@ impl Offer {
     }
 }
 
-/// The first audio section that offers Opus over DTLS-SRTP, and its payload type.
-fn find_audio(media: &[Lines<'_>]) -> Result<(usize, u8), OfferError> {
+/// The first audio section that offers a codec of ours over DTLS-SRTP, which, and its payload type.
+fn find_audio(media: &[Lines<'_>]) -> Result<(usize, Codec, u8), OfferError> {
     let mut error = OfferError::NoAudio;
     for (index, lines) in media.iter().enumerate() {
         let Some((head, formats)) = media_line(lines) else {
@@ -262,9 +269,9 @@ fn find_audio(media: &[Lines<'_>]) -> Result<(usize, u8), OfferError> {
             };
             continue;
         }
-        match opus::payload_type(lines, &formats) {
-            Some(payload_type) => return Ok((index, payload_type)),
-            None => error = OfferError::NoOpus,
+        match codec::choose(lines, &formats) {
+            Some((codec, payload_type)) => return Ok((index, codec, payload_type)),
+            None => error = OfferError::NoCodec,
         }
     }
     Err(error)

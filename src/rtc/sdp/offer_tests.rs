@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-pub(in crate::rtc::sdp) const OFFERS: [(&str, &str); 10] = [
+pub(in crate::rtc::sdp) const OFFERS: [(&str, &str); 12] = [
     ("chrome", include_str!("../../../tests/offers/chrome.sdp")),
     ("firefox", include_str!("../../../tests/offers/firefox.sdp")),
     ("libpeer", include_str!("../../../tests/offers/libpeer.sdp")),
@@ -15,6 +15,14 @@ pub(in crate::rtc::sdp) const OFFERS: [(&str, &str); 10] = [
     ("aiortc", include_str!("../../../tests/offers/aiortc.sdp")),
     ("whep", include_str!("../../../tests/offers/whep.sdp")),
     ("bare", include_str!("../../../tests/offers/bare.sdp")),
+    (
+        "webrtcbin",
+        include_str!("../../../tests/offers/webrtcbin.sdp"),
+    ),
+    (
+        "libpeer-pcma",
+        include_str!("../../../tests/offers/libpeer-pcma.sdp"),
+    ),
 ];
 
 pub(in crate::rtc::sdp) fn read(name: &str) -> Offer {
@@ -63,10 +71,23 @@ fn every_client_s_offer_is_understood() {
         ("aiortc", 96, SendRecv, Setup::ActPass, true, 2, "Vn2s"),
         ("whep", 100, RecvOnly, Setup::Active, false, 0, "7sFv"),
         ("bare", 120, SendRecv, Setup::ActPass, false, 1, "bare"),
+        (
+            "webrtcbin",
+            97,
+            SendRecv,
+            Setup::ActPass,
+            false,
+            1,
+            "+UzMIH7q7ZzgE2qY2MuHbh2J9FmVfSjY",
+        ),
+        ("libpeer-pcma", 8, SendRecv, Setup::Passive, true, 1, "c3d4"),
     ];
     for (name, payload_type, direction, setup, data, candidates, ufrag) in expected {
         let offer = read(name);
         assert_eq!(offer.payload_type, payload_type, "{name}");
+        let is_g711 = name == "libpeer-pcma";
+        assert_eq!(offer.codec == Codec::Pcma, is_g711, "{name}");
+        assert_eq!(offer.limits.codec, offer.codec, "{name}");
         assert_eq!(offer.direction, direction, "{name}");
         assert_eq!(offer.setup, setup, "{name}");
         assert_eq!(offer.has_data(), data, "{name}");
@@ -182,19 +203,19 @@ fn what_cannot_be_served_is_refused_with_its_reason() {
         ),
         (
             "other codec",
-            changed("opus/48000/2", "PCMU/8000"),
-            OfferError::NoOpus,
+            changed("opus/48000/2", "G722/8000"),
+            OfferError::NoCodec,
         ),
         (
             "clock",
             changed("opus/48000/2", "opus/0/2"),
-            OfferError::NoOpus,
+            OfferError::NoCodec,
         ),
-        ("payload type", changed("120", "200"), OfferError::NoOpus),
+        ("payload type", changed("120", "200"), OfferError::NoCodec),
         (
             "not in formats",
             changed("RTP/SAVPF 120", "RTP/SAVPF 121"),
-            OfferError::NoOpus,
+            OfferError::NoCodec,
         ),
     ];
     for (name, result, error) in cases {
@@ -279,7 +300,7 @@ proptest! {
     }
 
     #[test]
-    fn survives_damage(which in 0usize..10, cuts in proptest::collection::vec((0usize..3_000, 0usize..40, "[ -~\r\n]{0,6}"), 1..6)) {
+    fn survives_damage(which in 0usize..12, cuts in proptest::collection::vec((0usize..3_000, 0usize..40, "[ -~\r\n]{0,6}"), 1..6)) {
         let mut text = OFFERS[which].1.to_owned();
         for (at, length, insert) in cuts {
             let at = at.min(text.len());

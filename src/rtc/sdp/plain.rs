@@ -4,6 +4,9 @@ use std::fmt::Write;
 
 use super::{Credentials, Offer, Setup};
 
+/// What the core is told of the audio: RTP goes around it, whatever its codec and its number.
+pub(in crate::rtc) const PLAIN_TYPE: u8 = 111;
+
 /// Writes the plain offer: one audio section, data channels if the client has them, all on one transport.
 ///
 /// `credentials` and `candidates` are the client's of now; after a restart they are no longer those of `offer`. The
@@ -36,7 +39,7 @@ pub(in crate::rtc) fn plain_offer(
         sdp,
         "m=audio 9 UDP/TLS/RTP/SAVPF {pt}\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=sendrecv\r\na=rtcp-mux\r\n\
          a=rtpmap:{pt} opus/48000/2\r\n{transport}",
-        pt = offer.payload_type,
+        pt = PLAIN_TYPE,
     );
     for candidate in candidates {
         let _ = write!(sdp, "a=candidate:{candidate}\r\n");

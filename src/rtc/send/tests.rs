@@ -59,6 +59,7 @@ impl Line {
 fn config(mid: &[u8]) -> SendConfig {
     SendConfig {
         ssrc: 42,
+        codec: Codec::Opus,
         payload_type: 109,
         levels_id: Some(2),
         mid: Some((4, mid.into())),
@@ -194,4 +195,34 @@ fn the_time_runs_on_between_packets() {
     let expected = time.wrapping_add(72_000);
     assert_eq!(line.sending.time_at(later), Some(expected));
     assert_eq!(line.sending.sent().payload_bytes, 30);
+}
+
+#[test]
+fn the_clock_of_g711_goes_at_its_own_pace_over_every_wrap() {
+    let mut line = Line::new(SendConfig {
+        codec: Codec::Pcmu,
+        payload_type: 0,
+        ..config(b"")
+    });
+    let mut before: Option<rtp::Packet> = None;
+    // The room's clock wraps in between, and a sixth of it would jump there.
+    for step in 0..40u32 {
+        let time = 0u32.wrapping_sub(20 * 960).wrapping_add(step * 960);
+        let payload = Payload::copy_from(&[0xff; 160]).expect("short");
+        let sent = line.send(&OutPacket {
+            payload,
+            ..packet(time, &[(7, 20)])
+        });
+        assert_eq!(sent.header.payload_type, 0);
+        if let Some(before) = before {
+            let (from, to) = (before.header, &sent.header);
+            assert_eq!(to.timestamp.wrapping_sub(from.timestamp), 160, "{step}");
+            let steps = to.sequence_number.wrapping_sub(from.sequence_number);
+            assert_eq!(steps, 1, "{step}: nothing is missing");
+        }
+        before = Some(sent);
+    }
+    let at = line.sending.time_at(line.now).expect("sent");
+    let later = line.sending.time_at(line.now + Duration::from_secs(1));
+    assert_eq!(later.expect("sent").wrapping_sub(at), 8_000);
 }

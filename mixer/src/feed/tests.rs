@@ -1,0 +1,198 @@
+use super::*;
+
+const TICKS: [TickLength; 2] = [TickLength::Ms10, TickLength::Ms20];
+
+/// A voice that is a function of the position, and nowhere zero.
+fn voice(at: u64) -> f32 {
+    0.1 + (at % 7_919) as f32 / 10_000.0
+}
+
+fn sources(id: u32) -> Sources {
+    let mut sources = Sources::default();
+    sources.push(ParticipantId(id), Level::from_wire(20));
+    sources
+}
+
+struct Pair {
+    mouth: Mouth,
+    tap: Tap,
+    frame: Frame,
+}
+
+impl Pair {
+    fn new(tick: TickLength) -> Pair {
+        let feed = Arc::new(Feed::new(Layout::Mono, tick));
+        let mouth = Mouth::new(feed.clone(), Layout::Mono, tick);
+        Pair {
+            mouth: mouth.expect("made for it"),
+            tap: Tap::new(feed),
+            frame: Frame::new(Layout::Mono, tick),
+        }
+    }
+
+    fn speak(&mut self, at: u64) {
+        for (position, sample) in (at..).zip(self.frame.samples_mut()) {
+            *sample = voice(position);
+        }
+        self.mouth.speak(at, Some((&self.frame, &sources(7))));
+    }
+
+    fn hear(&mut self, at: u64, tick: TickLength) -> (bool, Vec<f32>) {
+        let mut pcm = vec![0.0; tick.samples()];
+        let place = Place { at, tick };
+        let is_heard = self.tap.turn(place);
+        self.tap.take(place, is_heard, &mut pcm);
+        (is_heard, pcm)
+    }
+}
+
+#[test]
+fn every_sample_is_heard_once_whatever_the_phases_and_ticks() {
+    for writes in TICKS {
+        for reads in TICKS {
+            for phase in 0..reads.slots() as u64 {
+                for writer_first in [true, false] {
+                    check_pair(writes, reads, phase, writer_first);
+                }
+            }
+        }
+    }
+}
+
+fn check_pair(writes: TickLength, reads: TickLength, phase: u64, writer_first: bool) {
+    let mut pair = Pair::new(writes);
+    let mut heard = Vec::new();
+    let (first, last) = (4_000u64, 4_000 + 8 * 40);
+    for slot in first..last + 80 {
+        let at = slot * 120;
+        let spoken = slot < last && (slot - first).is_multiple_of(writes.slots() as u64);
+        let silent = slot >= last && (slot - first).is_multiple_of(writes.slots() as u64);
+        let speak = |pair: &mut Pair| {
+            if spoken {
+                pair.speak(at);
+            } else if silent {
+                pair.mouth.speak(at, None);
+            }
+        };
+        if writer_first {
+            speak(&mut pair);
+        }
+        if slot % reads.slots() as u64 == phase {
+            heard.extend(pair.hear(at, reads).1);
+        }
+        if !writer_first {
+            speak(&mut pair);
+        }
+    }
+    let start = heard.iter().position(|&sample| sample != 0.0);
+    let start = start.expect("it was heard");
+    let spoken: Vec<f32> = (first * 120..last * 120).map(voice).collect();
+    let got = &heard[start..][..spoken.len()];
+    assert_eq!(got, spoken, "{writes:?} {reads:?} {phase} {writer_first}");
+    let rest = &heard[start + spoken.len()..];
+    assert!(rest.iter().all(|&sample| sample == 0.0));
+}
+
+#[test]
+fn a_writer_that_is_late_makes_no_step_and_is_waited_for() {
+    let tick = TickLength::Ms20;
+    let mut pair = Pair::new(tick);
+    let tone = |at: u64| (std::f64::consts::TAU * 925.0 * at as f64 / 48_000.0).sin() as f32;
+    let mut heard = Vec::new();
+    for turn in 400..600u64 {
+        // The reader's tick is a slot after the writer's; from the hundredth on the writer comes
+        // after the reader every time.
+        let writer_at = turn * 960;
+        let write = |pair: &mut Pair| {
+            for (position, sample) in (writer_at..).zip(pair.frame.samples_mut()) {
+                *sample = tone(position);
+            }
+            pair.mouth
+                .speak(writer_at, Some((&pair.frame, &sources(7))));
+        };
+        if turn < 500 {
+            write(&mut pair);
+        }
+        heard.extend(pair.hear(writer_at + 120, tick).1);
+        if turn >= 500 {
+            write(&mut pair);
+        }
+    }
+    let steps = heard.windows(2).map(|pair| (pair[1] - pair[0]).abs());
+    let steepest = steps.fold(0.0f32, f32::max);
+    // The tone itself rises by 0.121 a sample.
+    assert!(steepest < 0.15, "a step of {steepest}");
+    let end = &heard[heard.len() - 960 * 90..];
+    assert!(
+        end.chunks(60)
+            .all(|part| part.iter().any(|it| it.abs() > 0.5))
+    );
+}
+
+#[test]
+fn what_is_overwritten_meanwhile_is_silence() {
+    let mut pair = Pair::new(TickLength::Ms20);
+    for turn in 100..110 {
+        pair.speak(turn * 960);
+    }
+    let feed = pair.tap.feed().clone();
+    let seen = Glance {
+        begin: 100 * 960,
+        voiced: 110 * 960,
+        end: 110 * 960,
+    };
+    let mut pcm = [1.0; 960];
+    assert_eq!(feed.read(&seen, 101 * 960, &mut pcm), 0..0);
+    assert!(pcm.iter().all(|&sample| sample == 0.0));
+    assert_eq!(feed.read(&seen, 105 * 960, &mut pcm), 0..960);
+    assert_eq!(pcm[5], voice(105 * 960 + 5));
+    // Claimed, though not written yet.
+    feed.claimed.store(120 * 960, Relaxed);
+    assert_eq!(feed.read(&seen, 105 * 960, &mut pcm), 0..0);
+    assert!(feed.sources(&seen).is_none());
+}
+
+#[test]
+fn who_is_heard_goes_with_it() {
+    let mut pair = Pair::new(TickLength::Ms20);
+    pair.speak(96_000);
+    assert!(pair.hear(96_240, TickLength::Ms20).0);
+    assert_eq!(pair.tap.sources().ids(), [7]);
+    assert_eq!(pair.tap.sources().levels(), [20]);
+}
+
+#[test]
+fn a_thread_that_writes_and_one_that_reads_never_meet_in_a_sample() {
+    let feed = Arc::new(Feed::new(Layout::Stereo, TickLength::Ms10));
+    let mouth = Mouth::new(feed.clone(), Layout::Stereo, TickLength::Ms10);
+    let mut mouth = mouth.expect("made for it");
+    #[expect(clippy::disallowed_methods, reason = "a test may have threads")]
+    let writer = std::thread::spawn(move || {
+        let mut frame = Frame::new(Layout::Stereo, TickLength::Ms10);
+        for turn in 1..40_000u64 {
+            frame.samples_mut().fill(turn as f32);
+            mouth.speak(turn * 480, Some((&frame, &sources(turn as u32))));
+        }
+    });
+    let mut pcm = [0.0; 960];
+    let mut whole = 0;
+    while !writer.is_finished() {
+        let seen = feed.glance();
+        let Some(from) = seen.end.checked_sub(4 * 480) else {
+            continue;
+        };
+        let there = feed.read(&seen, from, &mut pcm);
+        if there == (0..480) {
+            whole += 1;
+            let turn = from / 480;
+            assert!(pcm.iter().all(|&sample| sample == turn as f32));
+        }
+        if let Some(sources) = feed.sources(&seen)
+            && seen.end > 480
+        {
+            assert_eq!(u64::from(sources.ids()[0]), seen.end / 480 - 1);
+        }
+    }
+    writer.join().expect("it does not panic");
+    assert!(whole > 100, "{whole}");
+}

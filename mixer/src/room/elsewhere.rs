@@ -1,0 +1,341 @@
+//! What a room hears of others, and lets them hear.
+//!
+//! Linked rooms are heard by everybody in it, so their voices go onto its bus, once its own have been
+//! written to its feed. What single members scan is added to what they are sent.
+
+use std::sync::Arc;
+
+use super::{Room, RoomSettings};
+use crate::bus::Bus;
+use crate::command::Retired;
+use crate::engine::Sink;
+use crate::feed::{Feed, Mouth, Place};
+use crate::frame::Frame;
+use crate::listeners::Hearing;
+use crate::members::{Member, Rank, sources_of};
+use crate::packet::Sources;
+use crate::scan::{Rescan, Scan};
+use crate::scans::Scans;
+
+/// A room's ways to others and from them.
+#[derive(Debug, Default)]
+pub(super) struct Elsewhere {
+    /// Where its own voices go, if anybody listens from another room.
+    mouth: Option<Mouth>,
+    /// The rooms that everybody in it hears.
+    links: Option<Box<Scan>>,
+    /// Those that were linked before, to be faded over at the next tick.
+    relink: Option<Box<Rescan>>,
+    /// Who is heard of the linked rooms this tick.
+    linked: Option<Sources>,
+    /// Somebody of another room is heard this tick.
+    pub(super) is_heard: bool,
+}
+
+/// Each of these is real-time safe.
+impl Room {
+    /// Lets others hear what is said in it, or no longer; gives back what is not needed.
+    pub(crate) fn set_feed(&mut self, feed: Option<Arc<Feed>>) -> Option<Arc<Feed>> {
+        let settings = self.settings;
+        let mouth = match feed.map(|feed| Mouth::new(feed, settings.layout, settings.tick)) {
+            Some(Ok(mouth)) => Some(mouth),
+            Some(Err(feed)) => return Some(feed),
+            None => None,
+        };
+        let before = core::mem::replace(&mut self.elsewhere.mouth, mouth);
+        before.map(Mouth::into_feed)
+    }
+
+    /// Lets everybody in it hear these rooms and no others; gives back what is not needed.
+    pub(crate) fn set_links(&mut self, mut links: Box<Rescan>) -> Option<Box<Rescan>> {
+        if !self.accepts(&links) {
+            return Some(links);
+        }
+        core::mem::swap(&mut self.elsewhere.links, &mut links.scan);
+        if self.elsewhere.relink.is_some() || self.members.is_empty() {
+            return Some(links);
+        }
+        self.elsewhere.relink = Some(links);
+        None
+    }
+
+    /// Lets the one at `place` hear other rooms than before. What is not needed comes back.
+    ///
+    /// # Errors
+    /// The scan itself, if it was made for another kind of room, or if the one at `place` is sent nothing,
+    /// or has no stream to go on with and was given none.
+    pub(crate) fn set_scan(
+        &mut self,
+        place: usize,
+        mut rescan: Box<Rescan>,
+    ) -> Result<Option<Box<Rescan>>, Box<Rescan>> {
+        let list = &mut self.members.list;
+        let is_there = list
+            .get(place)
+            .is_some_and(|it| it.hearing != Hearing::Deaf);
+        if !is_there || !self.accepts(&rescan) {
+            return Err(rescan);
+        }
+        let list = &mut self.members.list;
+        let before = self.members.scans.of(list, place);
+        let is_same = match (before, &rescan.scan) {
+            (Some(before), Some(scan)) => before.is_like(scan),
+            (before, scan) => before.is_none() && scan.is_none(),
+        };
+        if is_same {
+            return Ok(Some(rescan));
+        }
+        match self
+            .listeners
+            .split_with(list, place, rescan.listener.take())
+        {
+            Ok(unneeded) => rescan.listener = unneeded,
+            Err(spare) => {
+                rescan.listener = spare;
+                return Err(rescan);
+            }
+        }
+        Ok(self.members.scans.retune(list, place, rescan))
+    }
+
+    /// Whether it may have to wake for what is said elsewhere.
+    pub(crate) fn listens_elsewhere(&self) -> bool {
+        let has_ears = self.elsewhere.links.is_some() || !self.members.scans.is_empty();
+        has_ears && !self.members.is_empty()
+    }
+
+    /// Whether somebody elsewhere may be heard in a tick at `at`: asked in place of a tick.
+    pub(crate) fn is_called(&self, at: u64) -> bool {
+        let place = self.place(at);
+        let list = &self.members.list;
+        let mut leaders = self.members.scans.leaders();
+        let links = &self.elsewhere.links;
+        links.as_ref().is_some_and(|links| links.is_called(place))
+            || leaders.any(|leader| {
+                let scan = &list[leader].participant.scan;
+                scan.as_ref().is_some_and(|scan| scan.is_called(place))
+            })
+    }
+
+    /// Writes what is said in it to its feed, adds the linked rooms to the bus and sums what members
+    /// scan. Says how many voices are on the bus, all linked rooms counted as one.
+    ///
+    /// - `at`: the tick's first sample on the media clock.
+    pub(super) fn hear_elsewhere(&mut self, at: u64, contributors: usize) -> usize {
+        let place = self.place(at);
+        if let Some(mouth) = &mut self.elsewhere.mouth {
+            let own = sources_of(&self.members.ranks, None);
+            let voices = (contributors > 0).then_some((self.bus.sum(), &own));
+            mouth.speak(at, voices);
+        }
+        self.hear_linked(place, contributors);
+        let linked = self.elsewhere.linked.is_some();
+        let voices = contributors + usize::from(linked);
+        let scanned = self.scan(place, voices > 0);
+        self.elsewhere.is_heard = linked || scanned;
+        voices
+    }
+
+    fn hear_linked(&mut self, place: Place, contributors: usize) {
+        let Elsewhere {
+            links,
+            relink,
+            linked,
+            ..
+        } = &mut self.elsewhere;
+        *linked = None;
+        if links.is_none() && relink.is_none() {
+            return;
+        }
+        let before = relink.as_mut().and_then(|relink| relink.scan.as_mut());
+        for scan in [before, links.as_mut()].into_iter().flatten() {
+            scan.turn(place, false);
+        }
+        let links = links.as_deref();
+        let mix = &mut self.mix;
+        let sounds = match relink {
+            None => blend(links, false, mix),
+            Some(relink) => fade(links, relink.scan.as_deref(), false, mix, &mut self.spare),
+        };
+        if !sounds {
+            return;
+        }
+        if contributors == 0 {
+            self.bus.clear();
+        }
+        self.bus.add(mix);
+        let sources = links.and_then(Scan::heard).map(|(_, sources)| *sources);
+        *linked = Some(sources.unwrap_or_default());
+    }
+
+    /// Sums every scan once; whether anybody is heard in one.
+    fn scan(&mut self, place: Place, home_is_heard: bool) -> bool {
+        let Self { members, .. } = self;
+        let mut is_heard = false;
+        for leader in members.scans.leaders() {
+            if let Some(scan) = &mut members.list[leader].participant.scan {
+                scan.turn(place, home_is_heard);
+                is_heard |= scan.heard().is_some();
+            }
+        }
+        if members.scans.changing > 0 {
+            for member in &mut members.list {
+                let rescan = member.participant.rescan.as_mut();
+                if let Some(scan) = rescan.and_then(|rescan| rescan.scan.as_mut()) {
+                    scan.turn(place, home_is_heard);
+                    is_heard |= scan.heard().is_some();
+                }
+            }
+        }
+        is_heard
+    }
+
+    /// Gives back what has been faded over.
+    pub(super) fn retire_scans(&mut self, sink: &mut dyn Sink) {
+        if let Some(relink) = self.elsewhere.relink.take() {
+            sink.retired(Retired::Rescan(relink));
+        }
+        if core::mem::take(&mut self.members.scans.changing) == 0 {
+            return;
+        }
+        for member in &mut self.members.list {
+            if let Some(rescan) = member.participant.rescan.take() {
+                sink.retired(Retired::Rescan(rescan));
+            }
+        }
+    }
+
+    /// Who is on the bus, loudest first.
+    pub(super) fn everyone(&self) -> Sources {
+        let own = sources_of(&self.members.ranks, None);
+        match &self.elsewhere.linked {
+            Some(linked) => own.with(linked, 0.0),
+            None => own,
+        }
+    }
+
+    /// Who is heard of the linked rooms, if anybody is.
+    pub(super) fn linked(&self) -> Option<Sources> {
+        self.elsewhere.linked
+    }
+
+    fn accepts(&self, rescan: &Rescan) -> bool {
+        let RoomSettings { layout, tick, .. } = self.settings;
+        let scan = rescan.scan.as_ref();
+        scan.is_none_or(|scan| scan.fits(layout, tick))
+    }
+
+    fn place(&self, at: u64) -> Place {
+        Place {
+            at,
+            tick: self.settings.tick,
+        }
+    }
+}
+
+/// What is on the bus this tick, for whoever hears it.
+pub(super) struct OnAir<'a> {
+    pub bus: &'a Bus,
+    /// Voices on it, all linked rooms counted as one.
+    pub voices: usize,
+    pub ranks: &'a [Rank],
+    pub everyone: &'a Sources,
+    pub linked: Option<Sources>,
+    pub scans: &'a Scans,
+}
+
+impl OnAir<'_> {
+    /// Fills `mix` with what the one at `place` hears, which is all but himself; names who is in it.
+    /// `None` if nobody is.
+    ///
+    /// - `spare`: any frame of the room's layout.
+    pub fn hear(
+        &self,
+        list: &[Member],
+        place: usize,
+        mix: &mut Frame,
+        spare: &mut Frame,
+    ) -> Option<Sources> {
+        let member = &list[place];
+        let strip = &member.participant.strip;
+        let own = strip.as_ref().filter(|_| member.in_mix);
+        let home_is_heard = self.voices > usize::from(own.is_some());
+        let mut sources = Sources::default();
+        if home_is_heard {
+            sources = match own {
+                Some(strip) => {
+                    self.bus.minus_into(strip.frame(), mix);
+                    let others = sources_of(self.ranks, Some(member.id));
+                    self.linked.map_or(others, |it| others.with(&it, 0.0))
+                }
+                None => {
+                    self.bus.copy_into(mix);
+                    *self.everyone
+                }
+            };
+        }
+        let rescan = &member.participant.rescan;
+        if member.scan.is_none() && rescan.is_none() {
+            return home_is_heard.then_some(sources);
+        }
+        let scan = self.scans.of(list, place);
+        let sounds = match rescan {
+            None => blend(scan, home_is_heard, mix),
+            Some(rescan) => fade(scan, rescan.scan.as_deref(), home_is_heard, mix, spare),
+        };
+        if let Some((_, others)) = scan.and_then(Scan::heard) {
+            sources = sources.with(others, 0.0);
+        }
+        sounds.then_some(sources)
+    }
+}
+
+/// Makes what is heard of the room itself to what is heard with the scan; whether anybody is.
+fn blend(scan: Option<&Scan>, home_is_heard: bool, mix: &mut Frame) -> bool {
+    if !home_is_heard {
+        mix.clear();
+    } else if let Some(scan) = scan {
+        let (from, to) = scan.home();
+        ramp(mix, from, to);
+    }
+    let Some((sum, _)) = scan.and_then(Scan::heard) else {
+        return home_is_heard;
+    };
+    for (out, sample) in mix.samples_mut().iter_mut().zip(sum.samples()) {
+        *out += sample;
+    }
+    true
+}
+
+/// The same, from the scan before to this one in the course of the tick.
+fn fade(
+    scan: Option<&Scan>,
+    before: Option<&Scan>,
+    home_is_heard: bool,
+    mix: &mut Frame,
+    spare: &mut Frame,
+) -> bool {
+    spare.samples_mut().copy_from_slice(mix.samples());
+    let sounds = blend(scan, home_is_heard, mix);
+    let sounded = blend(before, home_is_heard, spare);
+    ramp(mix, 0.0, 1.0);
+    ramp(spare, 1.0, 0.0);
+    for (out, sample) in mix.samples_mut().iter_mut().zip(spare.samples()) {
+        *out += sample;
+    }
+    sounds || sounded
+}
+
+/// Moves the gain from one factor to the other.
+fn ramp(frame: &mut Frame, from: f32, to: f32) {
+    if from == 1.0 && to == 1.0 {
+        return;
+    }
+    let channels = frame.layout().channels();
+    let instants = frame.samples_mut().chunks_exact_mut(channels);
+    let step = (to - from) / instants.len() as f32;
+    for (at, instant) in instants.enumerate() {
+        let gain = from + step * (at + 1) as f32;
+        instant.iter_mut().for_each(|sample| *sample *= gain);
+    }
+}

@@ -1,0 +1,421 @@
+//! What somebody hears of other rooms beside his own: several channels on one connection.
+//!
+//! A scan is a list of feeds with a gain and a priority each, and the gain and priority of the room itself.
+//! While somebody is heard in one of them, those of a lower priority are ducked. Who hears the same
+//! channels alike shares the work: in a room each scan is summed once a tick, and its listeners are a
+//! group of their own. What a scan replaces is heard for one tick more and faded over, so that no change
+//! can be heard as a click.
+
+use std::sync::Arc;
+
+use crate::feed::{Feed, Place, Tap};
+use crate::format::{Layout, MAX_CHANNELS, MAX_TICK_SAMPLES, TickLength};
+use crate::frame::Frame;
+use crate::listener::Listener;
+use crate::packet::Sources;
+use crate::units::{Decibels, Gain};
+
+/// How one of several rooms is heard.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Strength {
+    /// How loud.
+    pub gain: Gain,
+    /// While somebody is heard in a room of a higher one, this is ducked.
+    pub priority: u8,
+}
+
+impl Default for Strength {
+    fn default() -> Strength {
+        Strength {
+            gain: Gain::UNITY,
+            priority: 0,
+        }
+    }
+}
+
+/// Another room that is listened to.
+#[derive(Debug, Clone)]
+pub struct Channel {
+    /// Its voices.
+    pub feed: Arc<Feed>,
+    /// How they are heard.
+    pub strength: Strength,
+}
+
+/// What somebody hears of several rooms.
+#[derive(Debug)]
+pub struct Scan {
+    home: Band,
+    channels: Vec<(Tap, Band)>,
+    layout: Layout,
+    tick: TickLength,
+    /// This tick's sum of the other rooms.
+    sum: Frame,
+    sounds: bool,
+    /// Who is heard in it, loudest first.
+    sources: Sources,
+}
+
+impl Scan {
+    /// A scan for a listener of a room of this layout and tick.
+    ///
+    /// - `home`: how that room itself is heard.
+    /// - `channels`: the others, none of them twice and in a fixed order: two lists in different order
+    ///   are not known for the same.
+    ///
+    /// Real-time: set-up only (allocates).
+    pub fn new(
+        home: Strength,
+        channels: impl IntoIterator<Item = Channel>,
+        layout: Layout,
+        tick: TickLength,
+    ) -> Scan {
+        let channels = channels.into_iter();
+        Scan {
+            home: Band::new(home),
+            channels: channels
+                .map(|channel| (Tap::new(channel.feed), Band::new(channel.strength)))
+                .collect(),
+            layout,
+            tick,
+            sum: Frame::new(layout, tick),
+            sounds: false,
+            sources: Sources::default(),
+        }
+    }
+
+    /// Whether it was made for rooms like this.
+    pub(crate) fn fits(&self, layout: Layout, tick: TickLength) -> bool {
+        self.layout == layout && self.tick == tick
+    }
+
+    /// Whether it is heard just as `other` is.
+    pub(crate) fn is_like(&self, other: &Scan) -> bool {
+        let mut pairs = self.channels.iter().zip(&other.channels);
+        self.home.strength == other.home.strength
+            && self.channels.len() == other.channels.len()
+            && pairs.all(|((tap, band), (other_tap, other_band))| {
+                band.strength == other_band.strength && Arc::ptr_eq(tap.feed(), other_tap.feed())
+            })
+    }
+
+    /// Goes on from where `other`, which is heard alike, stands.
+    ///
+    /// Real-time: safe.
+    pub(crate) fn follow(&mut self, other: &Scan) {
+        self.home = other.home;
+        for ((tap, band), (other_tap, other_band)) in self.channels.iter_mut().zip(&other.channels)
+        {
+            tap.follow(other_tap);
+            *band = *other_band;
+        }
+    }
+
+    /// Whether there may be something to hear for a tick at `place`: asked in place of a tick.
+    pub(crate) fn is_called(&self, place: Place) -> bool {
+        let mut channels = self.channels.iter();
+        channels.any(|(tap, _)| tap.is_called(place))
+    }
+
+    /// Sums this tick of the other rooms.
+    ///
+    /// - `home_is_heard`: somebody is heard in the room itself.
+    ///
+    /// Real-time: safe.
+    pub(crate) fn turn(&mut self, place: Place, home_is_heard: bool) {
+        let ms = self.tick.ms();
+        self.home.listen(home_is_heard, ms);
+        let mut top = self.home.claim();
+        for (tap, band) in &mut self.channels {
+            band.listen(tap.turn(place), ms);
+            top = top.max(band.claim());
+        }
+        self.home.duck(top, ms);
+        self.sounds = false;
+        self.sources = Sources::default();
+        let mut pcm = [0.0; MAX_TICK_SAMPLES * MAX_CHANNELS];
+        for (tap, band) in &mut self.channels {
+            band.duck(top, ms);
+            let pcm = &mut pcm[..self.tick.samples() * tap.layout().channels()];
+            if band.strength.gain == Gain::MUTE || !tap.take(place, band.is_heard, pcm) {
+                continue;
+            }
+            if !self.sounds {
+                self.sum.clear();
+            }
+            self.sounds = true;
+            add(tap.layout(), pcm, band, &mut self.sum);
+            if band.is_heard {
+                let quieter_db = -Decibels::from_factor(band.strength.gain.factor()).0;
+                self.sources = self.sources.with(tap.sources(), quieter_db);
+            }
+        }
+    }
+
+    /// This tick's sum of the other rooms and who is in it; `None` if nobody is.
+    pub(crate) fn heard(&self) -> Option<(&Frame, &Sources)> {
+        self.sounds.then_some((&self.sum, &self.sources))
+    }
+
+    /// How loud the room itself is heard, from the beginning of this tick to its end.
+    pub(crate) fn home(&self) -> (f32, f32) {
+        (self.home.from, self.home.to)
+    }
+}
+
+/// Adds `pcm` of a channel's layout to a sum of the room's.
+fn add(from: Layout, pcm: &[f32], band: &Band, sum: &mut Frame) {
+    let to = sum.layout().channels();
+    let instants = sum.samples_mut().chunks_exact_mut(to);
+    let step = (band.to - band.from) / (pcm.len() / from.channels()) as f32;
+    let sounds = pcm.chunks_exact(from.channels());
+    for (at, (out, sound)) in instants.zip(sounds).enumerate() {
+        let gain = band.from + step * (at + 1) as f32;
+        match (out, sound) {
+            ([out], [left, right]) => *out += gain * 0.5 * (left + right),
+            (out, [sound]) => out.iter_mut().for_each(|out| *out += gain * sound),
+            (out, sound) => {
+                for (out, sound) in out.iter_mut().zip(sound) {
+                    *out += gain * sound;
+                }
+            }
+        }
+    }
+}
+
+/// How one channel is heard now.
+#[derive(Debug, Clone, Copy)]
+struct Band {
+    strength: Strength,
+    is_heard: bool,
+    /// How long nobody has been heard in it, saturating.
+    quiet_ms: u32,
+    /// How far it is ducked; `None` before the first tick.
+    ducked: Option<f32>,
+    /// How loud it is at this tick's beginning and at its end, linear.
+    from: f32,
+    to: f32,
+}
+
+impl Band {
+    fn new(strength: Strength) -> Band {
+        Band {
+            strength,
+            is_heard: false,
+            quiet_ms: u32::MAX,
+            ducked: None,
+            from: 0.0,
+            to: 0.0,
+        }
+    }
+
+    fn listen(&mut self, is_heard: bool, ms: u32) {
+        self.is_heard = is_heard;
+        self.quiet_ms = match is_heard {
+            true => 0,
+            false => self.quiet_ms.saturating_add(ms),
+        };
+    }
+
+    /// The priority it ducks others by; none while nobody is heard in it.
+    fn claim(&self) -> Option<u8> {
+        let is_heard = self.quiet_ms <= HOLD_MS && self.strength.gain > Gain::MUTE;
+        is_heard.then_some(self.strength.priority)
+    }
+
+    /// Moves towards where it should be while `top` is the highest priority that is heard.
+    fn duck(&mut self, top: Option<u8>, ms: u32) {
+        let is_outdone = top.is_some_and(|top| top > self.strength.priority);
+        let target = if is_outdone { DUCKED } else { 1.0 };
+        // Nobody has heard it yet, so there is nothing to come from.
+        let now = self.ducked.unwrap_or(target);
+        let depth = 1.0 - DUCKED;
+        let next = if target < now {
+            (now - depth * ms as f32 / DOWN_MS).max(target)
+        } else {
+            (now + depth * ms as f32 / UP_MS).min(target)
+        };
+        self.ducked = Some(next);
+        let gain = self.strength.gain.factor();
+        self.from = now * gain;
+        self.to = next * gain;
+    }
+}
+
+/// Another scan for a participant, and what comes back of it: the scan before, and what else is not needed.
+#[derive(Debug, Default)]
+pub struct Rescan {
+    /// What he hears from now on; `None`: his own room only.
+    pub scan: Option<Box<Scan>>,
+    /// A stream of his recipe, for who cannot talk: he may have none of his own.
+    pub listener: Option<Box<Listener>>,
+}
+
+/// -12 dB: what is ducked can still be followed, and does not mask who talks above it.
+const DUCKED: f32 = 0.251_19;
+
+/// How long a channel ducks the others after its last word: a pause between words does not let them
+/// come up.
+const HOLD_MS: u32 = 300;
+
+/// From full to ducked: before the first syllable is over, and too slow to be heard as a click.
+const DOWN_MS: f32 = 20.0;
+
+/// And back.
+const UP_MS: f32 = 250.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::Mouth;
+    use crate::units::{Level, ParticipantId};
+
+    const TICK: TickLength = TickLength::Ms20;
+
+    struct Desk {
+        scan: Scan,
+        mouths: Vec<Mouth>,
+        turn: u64,
+    }
+
+    impl Desk {
+        fn new(home: Strength, strengths: &[Strength]) -> Desk {
+            let feeds: Vec<_> = strengths
+                .iter()
+                .map(|_| Arc::new(Feed::new(Layout::Mono, TICK)))
+                .collect();
+            let channels = feeds.iter().zip(strengths);
+            let channels = channels.map(|(feed, strength)| Channel {
+                feed: feed.clone(),
+                strength: *strength,
+            });
+            Desk {
+                scan: Scan::new(home, channels, Layout::Mono, TICK),
+                mouths: feeds
+                    .iter()
+                    .map(|feed| Mouth::new(feed.clone(), Layout::Mono, TICK).expect("fits"))
+                    .collect(),
+                turn: 100,
+            }
+        }
+
+        /// One tick with a constant 0.1 in those that speak; the last sample of the sum.
+        fn turn(&mut self, speak: &[bool]) -> f32 {
+            self.turn += 1;
+            let mut frame = Frame::new(Layout::Mono, TICK);
+            frame.samples_mut().fill(0.1);
+            for (id, (mouth, speaks)) in (1..).zip(self.mouths.iter_mut().zip(speak)) {
+                let mut sources = Sources::default();
+                sources.push(ParticipantId(id), Level::from_wire(20 + id as u8));
+                mouth.speak(self.turn * 960, speaks.then_some((&frame, &sources)));
+            }
+            let place = Place {
+                at: self.turn * 960 + 240,
+                tick: TICK,
+            };
+            self.scan.turn(place, false);
+            let heard = self.scan.heard();
+            heard.map_or(0.0, |(sum, _)| sum.samples()[900])
+        }
+    }
+
+    fn strength(db: f32, priority: u8) -> Strength {
+        Strength {
+            gain: Gain::from(Decibels(db)),
+            priority,
+        }
+    }
+
+    #[test]
+    fn each_channel_has_its_gain_and_its_names() {
+        let mut desk = Desk::new(
+            Strength::default(),
+            &[strength(-6.0206, 0), strength(6.0206, 0)],
+        );
+        assert_eq!(desk.turn(&[false, false]), 0.0);
+        assert!(desk.scan.heard().is_none());
+        for _ in 0..3 {
+            desk.turn(&[true, true]);
+        }
+        let sum = desk.turn(&[true, true]);
+        assert!((sum - 0.25).abs() < 1e-4, "{sum}");
+        let (_, sources) = desk.scan.heard().expect("both speak");
+        // The second is made louder than the first.
+        assert_eq!(sources.ids(), [2, 1]);
+        assert_eq!(sources.levels(), [16, 27]);
+    }
+
+    #[test]
+    fn a_higher_channel_ducks_and_holds() {
+        let mut desk = Desk::new(Strength::default(), &[strength(0.0, 1), strength(0.0, 2)]);
+        for _ in 0..5 {
+            desk.turn(&[true, false]);
+        }
+        assert!((desk.turn(&[true, false]) - 0.1).abs() < 1e-4);
+        for _ in 0..3 {
+            desk.turn(&[true, true]);
+        }
+        assert!((desk.turn(&[true, true]) - 0.125_1).abs() < 1e-3);
+        assert!((desk.scan.home().1 - DUCKED).abs() < 1e-3, "home is lowest");
+        for _ in 0..14 {
+            desk.turn(&[true, false]);
+        }
+        assert!((desk.turn(&[true, false]) - 0.025_1).abs() < 1e-3, "held");
+        for _ in 0..20 {
+            desk.turn(&[true, false]);
+        }
+        assert!((desk.turn(&[true, false]) - 0.1).abs() < 1e-4, "and back");
+    }
+
+    #[test]
+    fn equals_do_not_duck_each_other() {
+        let mut desk = Desk::new(strength(0.0, 3), &[strength(0.0, 3), strength(0.0, 3)]);
+        for _ in 0..5 {
+            desk.turn(&[true, true]);
+        }
+        assert!((desk.turn(&[true, true]) - 0.2).abs() < 1e-4);
+        assert_eq!(desk.scan.home(), (1.0, 1.0));
+    }
+
+    #[test]
+    fn alike_is_who_hears_the_same_in_the_same_way() {
+        let feed = Arc::new(Feed::new(Layout::Mono, TICK));
+        let other = Arc::new(Feed::new(Layout::Mono, TICK));
+        let scan = |feed: &Arc<Feed>, home, strength| {
+            let channel = Channel {
+                feed: feed.clone(),
+                strength,
+            };
+            Scan::new(home, [channel], Layout::Mono, TICK)
+        };
+        let plain = Strength::default();
+        let one = scan(&feed, plain, plain);
+        assert!(one.is_like(&scan(&feed, plain, plain)));
+        assert!(!one.is_like(&scan(&other, plain, plain)));
+        assert!(!one.is_like(&scan(&feed, strength(0.0, 1), plain)));
+        assert!(!one.is_like(&scan(&feed, plain, strength(-6.0, 0))));
+        assert!(!one.is_like(&Scan::new(plain, [], Layout::Mono, TICK)));
+    }
+
+    #[test]
+    fn layouts_are_fitted() {
+        for (from, to, expected) in [
+            (Layout::Stereo, Layout::Mono, vec![0.3, 0.3]),
+            (Layout::Mono, Layout::Stereo, vec![0.2, 0.2, 0.4, 0.4]),
+            (Layout::Stereo, Layout::Stereo, vec![0.2, 0.4, 0.2, 0.4]),
+        ] {
+            let mut band = Band::new(Strength::default());
+            band.duck(None, 20);
+            let mut sum = Frame::new(to, TICK);
+            let pcm = match from {
+                Layout::Mono => [0.2, 0.4],
+                Layout::Stereo => [0.2, 0.4],
+            };
+            let pcm = pcm.repeat(960 * from.channels() / 2);
+            add(from, &pcm, &band, &mut sum);
+            for (got, expected) in sum.samples().iter().zip(expected) {
+                assert!((got - expected).abs() < 1e-6, "{from:?} to {to:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Listeners by the hundred, and those who have no Opus.
+
+#![cfg(feature = "opus")]
+
+mod stage;
+
+use mixer::codec::g711::{G711Decoder, G711Encoder, Law};
+use mixer::codec::{Codec, Decode, Encode};
+use mixer::format::{Layout, TickLength};
+use mixer::frame::Frame;
+use mixer::packet::{Packet, Payload};
+use mixer::playout::Playout;
+use mixer::profile::{Profile, ReceiverLimits, Recipe};
+use mixer::room::RoomSettings;
+use mixer::units::{RtpTime, Seq, Time};
+use stage::{Stage, amplitude_of, tone};
+
+fn g711(codec: Codec) -> Recipe {
+    let limits = ReceiverLimits {
+        codec,
+        ..ReceiverLimits::default()
+    };
+    Recipe::new(Profile::Voice, &limits, TickLength::Ms20)
+}
+
+/// One encode per profile and tick, however many listen.
+#[test]
+fn five_hundred_listeners_are_one_encode_for_each_profile() {
+    let mut stage = Stage::for_many(512, RoomSettings::default());
+    stage.join_clear(1, tone(441.7, 0.3));
+    let recipes = [
+        stage::recipe(Profile::Voice),
+        stage::recipe(Profile::Thin),
+        g711(Codec::Pcmu),
+        g711(Codec::Pcma),
+    ];
+    for id in 2..=501 {
+        stage.join_ear_of(id, recipes[id as usize % 4]);
+    }
+    (0..300).for_each(|_| stage.turn());
+    let before = stage.engine.stats();
+    (0..60).for_each(|_| stage.turn());
+    let after = stage.engine.stats();
+    // Three profiles send every tick, thin every third. The talker hears nothing.
+    assert_eq!(after.encodes_total - before.encodes_total, 60 * 3 + 20);
+    let packets = 125 * (60 * 3 + 20);
+    assert_eq!(after.packets_total - before.packets_total, packets);
+
+    // Two seconds after the last word nothing is made any more, and the room sleeps.
+    (0..100).for_each(|_| stage.pass());
+    let before = stage.engine.stats();
+    (0..1_000).for_each(|_| stage.pass());
+    let after = stage.engine.stats();
+    assert_eq!(after.packets_total, before.packets_total);
+    assert!(stage.engine.is_idle());
+}
+
+/// `seconds` of a tone as packets of G.711, those that `lost` names left out, through a playout.
+fn played(law: Law, packet_ms: usize, lost: impl Fn(u64) -> bool) -> (Vec<f32>, Playout) {
+    let samples = packet_ms * 48;
+    let mut encoder = G711Encoder::new(law);
+    let decoder = Box::new(G711Decoder::new(law, Layout::Mono));
+    let mut playout = Playout::new(Layout::Mono, TickLength::Ms20, decoder);
+    let mut voice = tone(441.7, 0.3);
+    let mut frame = Frame::new(Layout::Mono, TickLength::Ms20);
+    let (mut heard, mut sent, mut due_ms) = (Vec::new(), 0u64, 1_000);
+    for tick in 0..250u64 {
+        let now_ms = 1_000 + tick * 20;
+        while due_ms <= now_ms {
+            let from = sent * samples as u64;
+            let pcm: Vec<f32> = (from..from + samples as u64).map(&mut voice).collect();
+            let mut payload = Payload::EMPTY;
+            encoder.encode(&pcm, &mut payload).unwrap();
+            let packet = Packet {
+                seq: Seq(sent as u16),
+                time: RtpTime(from as u32),
+                ssrc: 5,
+                marker: sent == 0,
+                level: None,
+                payload,
+            };
+            if !lost(sent) {
+                playout.push(&packet, Time::from_us(due_ms * 1_000));
+            }
+            sent += 1;
+            due_ms += packet_ms as u64;
+        }
+        playout.pull(Time::from_us(now_ms * 1_000 + 500), &mut frame);
+        heard.extend_from_slice(frame.samples());
+    }
+    (heard, playout)
+}
+
+fn steepest(pcm: &[f32]) -> f32 {
+    let steps = pcm.windows(2).map(|pair| (pair[1] - pair[0]).abs());
+    steps.fold(0.0, f32::max)
+}
+
+#[test]
+fn packets_of_any_length_play_as_they_were_said() {
+    for packet_ms in [10, 20, 40, 60] {
+        for law in [Law::Mu, Law::A] {
+            let (heard, playout) = played(law, packet_ms, |_| false);
+            let settled = &heard[48_000..];
+            let level = amplitude_of(settled, 441.7);
+            assert!(
+                (level - 0.3).abs() < 0.01,
+                "{law:?} {packet_ms} ms: {level}"
+            );
+            let stats = playout.stats();
+            assert_eq!((stats.lost, stats.undecodable), (0, 0), "{packet_ms} ms");
+            assert_eq!(stats.concealed_samples, 0, "{packet_ms} ms");
+        }
+    }
+}
+
+#[test]
+fn what_is_lost_is_covered_without_a_click() {
+    let (whole, _) = played(Law::Mu, 20, |_| false);
+    let natural = steepest(&whole[48_000..]);
+    for (name, every, run) in [("one in ten", 10, 1), ("three in thirty", 30, 3)] {
+        let (heard, playout) = played(Law::Mu, 20, |number| number > 20 && number % every < run);
+        assert!(playout.stats().lost > 10, "{name}: {:?}", playout.stats());
+        let step = steepest(&heard[48_000..]);
+        assert!(step < 1.6 * natural, "{name}: {step} of {natural}");
+        let level = amplitude_of(&heard[48_000..], 441.7);
+        assert!(level > 0.2, "{name}: {level}");
+    }
+}
+
+#[test]
+fn what_is_no_packet_is_refused() {
+    let decoder = Box::new(G711Decoder::new(Law::A, Layout::Mono));
+    let mut playout = Playout::new(Layout::Mono, TickLength::Ms20, decoder);
+    for (number, bytes) in [0, 1, 19, 161, 1_000].into_iter().enumerate() {
+        let packet = Packet {
+            seq: Seq(number as u16),
+            time: RtpTime(960 * number as u32),
+            ssrc: 5,
+            marker: false,
+            level: None,
+            payload: Payload::copy_from(&vec![0x55; bytes]).unwrap(),
+        };
+        playout.push(&packet, Time::from_us(1_000_000));
+    }
+    assert_eq!(playout.stats().undecodable, 5);
+    let mut pcm = vec![0.0; 5_760];
+    let mut decoder = G711Decoder::new(Law::A, Layout::Mono);
+    assert!(decoder.decode(&[0; 161], &mut pcm).is_err());
+    assert!(decoder.decode(&[0; 160], &mut pcm[..100]).is_err());
+}

@@ -1,0 +1,572 @@
+//! Who hears which rooms beside his own: what participants listen to, and which rooms are linked.
+//!
+//! Rooms come and go while somebody listens to them, and a link to a mixer may be full. So what each mixer should know
+//! is worked out from what is asked for and compared with what it was told, as often as the links are emptied; whatever
+//! could not be told is told the next time. A room has a feed as long as it is there and somebody elsewhere hears it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use mixer::feed::Feed;
+use mixer::listener::Listener;
+use mixer::scan::{Channel, Rescan, Scan, Strength};
+use mixer::{Decibels, Gain, ParticipantId, RoomId};
+
+use super::mixing::{Full, Mixing, layout};
+use super::registry::{Audience, Registry, Room};
+use super::{CommandError, Conference, ConfigureError, State};
+use crate::control::{Event, Listen, MAX_CHANNELS, PublicId, RoomName};
+
+/// What is asked for, and what the mixers were told.
+#[derive(Debug, Default)]
+pub(super) struct Scanning {
+    lists: HashMap<ParticipantId, Listening>,
+    /// Who listens to each room.
+    listeners: BTreeMap<RoomName, BTreeSet<ParticipantId>>,
+    /// What is said in each room that is heard elsewhere.
+    feeds: BTreeMap<RoomName, Outlet>,
+    /// For each room that is there and linked, the others in which its people are heard, and they in it.
+    partners: BTreeMap<RoomName, Vec<RoomName>>,
+    /// Rooms' links as their mixers were told, by the feeds of the others.
+    linked: HashMap<RoomId, Vec<RoomId>>,
+    /// Whose scans are to be looked at.
+    stale: BTreeSet<ParticipantId>,
+    /// Rooms whose audience may be another than before.
+    touched: BTreeSet<RoomName>,
+    /// Links are to be looked at.
+    relink: bool,
+    /// A mixer could not be told something.
+    again: bool,
+    /// The rooms that were there the last time.
+    generation: (u32, usize),
+}
+
+/// What one participant listens to.
+#[derive(Debug, Default)]
+struct Listening {
+    list: Vec<Listen>,
+    told: Plan,
+}
+
+/// A participant's scan in terms of rooms that are there.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Plan {
+    home: Strength,
+    channels: BTreeMap<RoomId, Strength>,
+    /// The same by name.
+    names: BTreeMap<RoomName, RoomId>,
+}
+
+/// A room's feed.
+#[derive(Debug)]
+struct Outlet {
+    room: RoomId,
+    feed: Arc<Feed>,
+}
+
+impl Conference {
+    /// Lets a participant hear these rooms beside his own, and no others.
+    ///
+    /// A room that is not there yet is waited for, where rooms are made by joining them.
+    ///
+    /// # Errors
+    /// [`CommandError::UnknownRoom`] where they are not.
+    pub(super) fn listen(
+        &self,
+        state: &mut State,
+        id: ParticipantId,
+        list: Vec<Listen>,
+    ) -> Result<(), CommandError> {
+        if let Some(room) = self.unknown_of(state, &list) {
+            return Err(CommandError::UnknownRoom { room });
+        }
+        if let Some(home) = state.registry.place(id) {
+            state.scanning.set(id, home, list);
+        }
+        self.tune(state);
+        Ok(())
+    }
+
+    /// The first room of a list that is not there and will not be made by joining it.
+    pub(super) fn unknown_of(&self, state: &State, list: &[Listen]) -> Option<RoomName> {
+        if self.inner.limits.open_rooms {
+            return None;
+        }
+        let mut rooms = list.iter().map(|listen| &listen.room);
+        let unknown = rooms.find(|room| !state.registry.rooms.contains_key(*room));
+        unknown.cloned()
+    }
+
+    /// Links a room with these others, and with no others.
+    ///
+    /// A link lasts as long as one of the two rooms, and waits for the other.
+    ///
+    /// # Errors
+    /// [`ConfigureError::TooManyLinked`]; nothing has changed.
+    pub(super) fn link(
+        &self,
+        state: &mut State,
+        name: &RoomName,
+        others: Vec<RoomName>,
+    ) -> Result<(), ConfigureError> {
+        let others = others.into_iter().filter(|other| other != name);
+        let others: BTreeSet<RoomName> = others.collect();
+        let registry = &mut state.registry;
+        let before = registry.links_of(name);
+        registry.set_links(name, &others);
+        let limit = MAX_CHANNELS;
+        if registry.linked_with(name, limit + 1).len() > limit {
+            registry.set_links(name, &before);
+            return Err(ConfigureError::TooManyLinked { limit });
+        }
+        state.scanning.relink = true;
+        self.tune(state);
+        for other in before.symmetric_difference(&others) {
+            if let Some(room) = state.registry.rooms.get(other) {
+                let event = Event::Room {
+                    room: Box::new(room.state(other)),
+                };
+                self.tell(room, &event);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the mixers what they do not know yet.
+    pub(super) fn tune(&self, state: &mut State) {
+        let State {
+            registry,
+            mixing,
+            scanning,
+            ..
+        } = state;
+        if !scanning.is_due(registry) {
+            return;
+        }
+        scanning.find_partners(registry);
+        scanning.open_feeds(registry, mixing);
+        // If a linked room has come or gone, others hear each other now.
+        scanning.find_partners(registry);
+        scanning.open_feeds(registry, mixing);
+        scanning.tell_links(registry, mixing);
+        scanning.tell_scans(registry, mixing);
+        for (id, event, room) in scanning.find_audiences(registry) {
+            let text = event.to_json_from(&room).into();
+            self.inner.rtc.send_text(vec![id], text);
+        }
+    }
+
+    /// Tells one whose data channel has just opened who talks in the rooms that he hears beside his own.
+    pub(super) fn tell_who_talks(&self, state: &State, id: ParticipantId) {
+        for name in state.scanning.heard_by(id, state.registry.place(id)) {
+            let members = state.registry.rooms.get(name).map(|room| &room.members);
+            let members = members.into_iter().flatten();
+            for talker in members.filter(|member| member.talking) {
+                let participant = PublicId(talker.id);
+                let text = Event::Talking { participant }.to_json_from(name).into();
+                self.inner.rtc.send_text(vec![id], text);
+            }
+        }
+    }
+
+    /// Tells those who hear a room from elsewhere what happens in it, as far as it concerns them.
+    pub(super) fn tell_elsewhere(&self, room: &Room, event: &Event) {
+        if let Some(audience) = room.audience.as_ref().filter(|_| event.travels()) {
+            let text = event.to_json_from(&audience.room).into();
+            self.inner.rtc.send_text(audience.ears.clone(), text);
+        }
+    }
+}
+
+impl Scanning {
+    /// The rooms that are heard elsewhere.
+    #[cfg(test)]
+    pub(super) fn feeds(&self) -> impl Iterator<Item = &RoomName> {
+        self.feeds.keys()
+    }
+
+    /// Whether somebody elsewhere hears a room.
+    pub(super) fn is_heard_elsewhere(&self, room: &RoomName) -> bool {
+        self.feeds.contains_key(room)
+    }
+
+    /// Whether it knows of nobody and nothing.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.lists.is_empty() && self.listeners.is_empty() && self.feeds.is_empty()
+    }
+
+    /// Whether there may be anything to tell. Rooms are asked for only if some have come or gone.
+    fn is_due(&mut self, registry: &Registry) -> bool {
+        let generation = registry.generation();
+        let others = std::mem::replace(&mut self.generation, generation) != generation;
+        let is_used = !(self.lists.is_empty() && self.feeds.is_empty() && self.partners.is_empty());
+        let is_changed = !self.stale.is_empty() || !self.touched.is_empty();
+        is_used && others || is_changed || self.relink || self.again
+    }
+
+    /// Links of some room may have changed, or who is in a linked one.
+    pub(super) fn look_at_links(&mut self) {
+        self.relink = true;
+    }
+
+    /// Replaces what a participant listens to, who is in `home`.
+    pub(super) fn set(&mut self, id: ParticipantId, home: &RoomName, list: Vec<Listen>) {
+        self.unsubscribe(id);
+        for listen in list.iter().filter(|listen| listen.room != *home) {
+            let listeners = self.listeners.entry(listen.room.clone()).or_default();
+            listeners.insert(id);
+            self.touched.insert(listen.room.clone());
+        }
+        self.lists.entry(id).or_default().list = list;
+        self.stale.insert(id);
+    }
+
+    /// A participant is gone.
+    pub(super) fn forget(&mut self, id: ParticipantId) {
+        self.unsubscribe(id);
+        self.lists.remove(&id);
+        self.stale.remove(&id);
+    }
+
+    fn unsubscribe(&mut self, id: ParticipantId) {
+        let Some(listening) = self.lists.get(&id) else {
+            return;
+        };
+        for listen in &listening.list {
+            if let Some(listeners) = self.listeners.get_mut(&listen.room) {
+                listeners.remove(&id);
+                if listeners.is_empty() {
+                    self.listeners.remove(&listen.room);
+                }
+            }
+            self.touched.insert(listen.room.clone());
+        }
+        // Whatever is linked with them was heard too.
+        self.touched.extend(listening.told.names.keys().cloned());
+    }
+
+    /// The rooms that a participant in `home` hears beside it.
+    fn heard_by(
+        &self,
+        id: ParticipantId,
+        home: Option<&RoomName>,
+    ) -> impl Iterator<Item = &RoomName> {
+        let listening = self.lists.get(&id).into_iter();
+        let scanned = listening.flat_map(|listening| listening.told.names.keys());
+        let linked = home.and_then(|home| self.partners.get(home));
+        scanned.chain(linked.into_iter().flatten())
+    }
+
+    /// Works out which rooms hear each other.
+    fn find_partners(&mut self, registry: &Registry) {
+        if !self.relink {
+            return;
+        }
+        let linked = registry.rooms.iter();
+        let linked = linked.filter(|(_, room)| !room.links.is_empty());
+        let partners = linked.map(|(name, _)| {
+            let mut partners = registry.linked_with(name, MAX_CHANNELS);
+            partners.retain(|partner| registry.rooms.contains_key(partner));
+            (name.clone(), partners)
+        });
+        let partners = partners.filter(|(_, partners)| !partners.is_empty());
+        let before = std::mem::replace(&mut self.partners, partners.collect());
+        self.touched.extend(before.into_keys());
+        self.touched.extend(self.partners.keys().cloned());
+        self.stale.extend(self.lists.keys());
+    }
+
+    /// Gives every room that is there and heard elsewhere a feed, and takes it from every other.
+    fn open_feeds(&mut self, registry: &Registry, mixing: &mut Mixing) {
+        self.again = false;
+        let wanted = self.listeners.keys().chain(self.partners.keys());
+        let partners = self
+            .listeners
+            .keys()
+            .filter_map(|name| self.partners.get(name));
+        let wanted = wanted.chain(partners.flatten());
+        let mut wanted: BTreeMap<&RoomName, &Room> = wanted
+            .filter_map(|name| Some((name, registry.rooms.get(name)?)))
+            .collect();
+        let mut changed = Vec::new();
+        for (name, outlet) in &self.feeds {
+            let is_same = wanted.get(name).is_some_and(|room| room.id == outlet.room);
+            if is_same {
+                wanted.remove(name);
+            } else {
+                changed.push((name.clone(), None));
+            }
+        }
+        for (name, room) in wanted {
+            let feed = Arc::new(Feed::new(layout(&room.config), room.config.tick));
+            if mixing.set_feed(room.id, Some(feed.clone())).is_ok() {
+                let outlet = Outlet {
+                    room: room.id,
+                    feed,
+                };
+                changed.push((name.clone(), Some(outlet)));
+            } else {
+                self.again = true;
+            }
+        }
+        for (name, outlet) in changed {
+            self.replace(registry, mixing, name, outlet);
+        }
+    }
+
+    fn replace(
+        &mut self,
+        registry: &Registry,
+        mixing: &mut Mixing,
+        name: RoomName,
+        outlet: Option<Outlet>,
+    ) {
+        let has_come = outlet.is_some();
+        if outlet.is_none()
+            && let Some(before) = self.feeds.get(&name)
+            && registry
+                .rooms
+                .get(&name)
+                .is_some_and(|room| room.id == before.room)
+            && mixing.set_feed(before.room, None).is_err()
+        {
+            self.again = true;
+            return;
+        }
+        match outlet {
+            Some(outlet) => self.feeds.insert(name.clone(), outlet),
+            None => self.feeds.remove(&name),
+        };
+        let is_linked = self.partners.contains_key(&name);
+        let listeners = self.listeners.get(&name).into_iter().flatten();
+        self.stale.extend(listeners);
+        if is_linked {
+            self.stale.extend(self.lists.keys());
+            self.relink = true;
+        }
+        if has_come || registry.rooms.contains_key(&name) {
+            self.touched.insert(name);
+        }
+    }
+
+    /// Tells the mixers which rooms hear which.
+    fn tell_links(&mut self, registry: &Registry, mixing: &mut Mixing) {
+        if !std::mem::take(&mut self.relink) {
+            return;
+        }
+        let mut told = HashMap::new();
+        for (name, room) in &registry.rooms {
+            let before = self.linked.remove(&room.id).unwrap_or_default();
+            let outlets = self.partners.get(name).into_iter().flatten();
+            let outlets: Vec<&Outlet> = outlets.filter_map(|it| self.feeds.get(it)).collect();
+            let rooms: Vec<RoomId> = outlets.iter().map(|outlet| outlet.room).collect();
+            if rooms != before {
+                let channels = outlets.iter().map(|outlet| Channel {
+                    feed: outlet.feed.clone(),
+                    strength: Strength::default(),
+                });
+                let scan = scan_for(room, Strength::default(), channels);
+                let rescan = Box::new(Rescan {
+                    scan: (!rooms.is_empty()).then_some(scan),
+                    listener: None,
+                });
+                if mixing.set_links(room.id, rescan).is_err() {
+                    self.relink = true;
+                    told.insert(room.id, before);
+                    continue;
+                }
+            }
+            if !rooms.is_empty() {
+                told.insert(room.id, rooms);
+            }
+        }
+        self.linked = told;
+    }
+
+    /// Tells the mixers who hears which rooms.
+    fn tell_scans(&mut self, registry: &mut Registry, mixing: &mut Mixing) {
+        for _ in 0..MOST_SCANS {
+            let Some(id) = self.stale.pop_first() else {
+                return;
+            };
+            if self.tell_scan(id, registry, mixing).is_err() {
+                self.stale.insert(id);
+                return;
+            }
+        }
+    }
+
+    fn tell_scan(
+        &mut self,
+        id: ParticipantId,
+        registry: &mut Registry,
+        mixing: &mut Mixing,
+    ) -> Result<(), Full> {
+        let Some(home) = registry.place(id).cloned() else {
+            return Ok(());
+        };
+        let Some((_, member)) = registry.member_mut(id) else {
+            return Ok(());
+        };
+        let (listens, ear) = (member.listens, member.ear);
+        let Some(listening) = self.lists.get(&id) else {
+            return Ok(());
+        };
+        let plan = self.plan(&home, &listening.list);
+        let is_over = listening.list.is_empty();
+        if let Some(room) = registry.rooms.get(&home)
+            && listens
+            && plan != listening.told
+        {
+            let outlets = self.feeds.values();
+            let channels = outlets.filter_map(|outlet| {
+                let strength = *plan.channels.get(&outlet.room)?;
+                let feed = outlet.feed.clone();
+                Some(Channel { feed, strength })
+            });
+            let scan = scan_for(room, plan.home, channels);
+            let is_plain = plan.channels.is_empty() && plan.home == Strength::default();
+            let listener = ear.map(|ear| Box::new(Listener::new(ear.recipe, ear.tick)));
+            let rescan = Rescan {
+                scan: (!is_plain).then_some(scan),
+                listener,
+            };
+            mixing.set_scan(id, Box::new(rescan))?;
+        }
+        if is_over {
+            self.lists.remove(&id);
+        } else if let Some(listening) = self.lists.get_mut(&id) {
+            let before = std::mem::replace(&mut listening.told, plan);
+            let now = &listening.told.names;
+            let changed = before.names.keys().filter(|name| !now.contains_key(*name));
+            self.touched.extend(changed.cloned());
+            self.touched.extend(now.keys().cloned());
+        }
+        Ok(())
+    }
+
+    /// What somebody in `home` hears of the rooms that are there: those on his list, and what is linked with them, as
+    /// loud as they are. What is linked with his own he hears already.
+    fn plan(&self, home: &RoomName, list: &[Listen]) -> Plan {
+        let mut plan = Plan::default();
+        let at_home = self.partners.get(home).into_iter().flatten();
+        let at_home: BTreeSet<&RoomName> = at_home.chain([home]).collect();
+        let own = list.iter().find(|listen| listen.room == *home);
+        plan.home = own.map_or(Strength::default(), strength);
+        let direct = list.iter().map(|listen| (&listen.room, listen));
+        let linked = list.iter().flat_map(|listen| {
+            let partners = self.partners.get(&listen.room).into_iter().flatten();
+            partners.map(move |partner| (partner, listen))
+        });
+        for (name, listen) in direct.chain(linked) {
+            let outlet = self.feeds.get(name);
+            let Some(outlet) = outlet.filter(|_| !at_home.contains(name)) else {
+                continue;
+            };
+            if plan.channels.len() < MOST_FEEDS {
+                plan.channels.entry(outlet.room).or_insert(strength(listen));
+                plan.names.insert(name.clone(), outlet.room);
+            }
+        }
+        plan
+    }
+
+    /// Enters in each room who is to be told what happens in it; what those are to be told who are new to it.
+    fn find_audiences(&mut self, registry: &mut Registry) -> Vec<(ParticipantId, Event, RoomName)> {
+        let mut news = Vec::new();
+        for name in std::mem::take(&mut self.touched) {
+            let ears = self.ears(&name, registry);
+            let Some(room) = registry.rooms.get_mut(&name) else {
+                continue;
+            };
+            let before = room.audience.take();
+            let before = before.map_or(Vec::new(), |before| before.ears);
+            for member in room.members.iter().filter(|member| member.talking) {
+                let participant = PublicId(member.id);
+                let new = ears.iter().filter(|ear| before.binary_search(ear).is_err());
+                news.extend(new.map(|ear| (*ear, Event::Talking { participant }, name.clone())));
+            }
+            room.audience = (!ears.is_empty()).then_some(Audience { room: name, ears });
+        }
+        news
+    }
+
+    /// Who hears a room from elsewhere, in order.
+    fn ears(&self, name: &RoomName, registry: &Registry) -> Vec<ParticipantId> {
+        let partners = self.partners.get(name).into_iter().flatten();
+        let heard = [name].into_iter().chain(partners.clone());
+        let listeners = heard.filter_map(|name| self.listeners.get(name)).flatten();
+        let linked = partners.filter_map(|partner| registry.rooms.get(partner));
+        let linked = linked
+            .flat_map(|room| &room.members)
+            .map(|member| &member.id);
+        let ears: BTreeSet<ParticipantId> = listeners.chain(linked).copied().collect();
+        let is_elsewhere = |id: &ParticipantId| registry.place(*id) != Some(name);
+        ears.into_iter().filter(is_elsewhere).collect()
+    }
+}
+
+impl Registry {
+    /// The rooms that one is linked with, whether they are there or not.
+    pub(super) fn links_of(&self, name: &RoomName) -> BTreeSet<RoomName> {
+        match self.rooms.get(name) {
+            Some(room) => room.links.clone(),
+            // What the others remember.
+            None => {
+                let rooms = self.rooms.iter();
+                let linked = rooms.filter(|(_, room)| room.links.contains(name));
+                linked.map(|(other, _)| other.clone()).collect()
+            }
+        }
+    }
+
+    fn set_links(&mut self, name: &RoomName, others: &BTreeSet<RoomName>) {
+        for (other, room) in &mut self.rooms {
+            if others.contains(other) {
+                room.links.insert(name.clone());
+            } else {
+                room.links.remove(name);
+            }
+        }
+        if let Some(room) = self.rooms.get_mut(name) {
+            room.links = others.clone();
+        }
+    }
+
+    /// The rooms that hear one and are heard in it, being linked with it or with one that is; `most` of them.
+    fn linked_with(&self, name: &RoomName, most: usize) -> Vec<RoomName> {
+        let mut found = vec![name.clone()];
+        let mut at = 0;
+        while let Some(next) = found.get(at).cloned() {
+            // Over a room that is not there nothing is heard.
+            let links = self.rooms.get(&next).map(|room| room.links.clone());
+            for other in links.unwrap_or_default() {
+                if found.len() <= most && !found.contains(&other) {
+                    found.push(other);
+                }
+            }
+            at += 1;
+        }
+        found.remove(0);
+        found
+    }
+}
+
+fn scan_for(room: &Room, home: Strength, channels: impl Iterator<Item = Channel>) -> Box<Scan> {
+    let config = &room.config;
+    Box::new(Scan::new(home, channels, layout(config), config.tick))
+}
+
+fn strength(listen: &Listen) -> Strength {
+    Strength {
+        gain: Gain::from(Decibels(listen.gain_db)),
+        priority: listen.priority,
+    }
+}
+
+/// Scans told in one turn: for who cannot talk, an encoder is built with each.
+const MOST_SCANS: usize = 64;
+
+/// Most feeds one participant hears, those of linked rooms included.
+const MOST_FEEDS: usize = 4 * MAX_CHANNELS;

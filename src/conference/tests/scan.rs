@@ -1,0 +1,186 @@
+//! Rooms that are listened to from elsewhere: what follows when they come and go.
+
+use super::*;
+use crate::control::Listen;
+
+fn listen(rooms: &str) -> Vec<Listen> {
+    Listen::parse(rooms).expect("good names")
+}
+
+impl House {
+    fn join_and_listen(&self, room: &str, rooms: &str) -> Result<Joined, JoinError> {
+        self.conference.join(Join {
+            listen: listen(rooms),
+            ..join_of(room, OFFER)
+        })
+    }
+
+    /// Who is told what happens in a room.
+    fn audience(&self, room: &str) -> Vec<ParticipantId> {
+        let state = self.conference.lock();
+        let room = state.registry.rooms.get(&name(room));
+        let audience = room.and_then(|room| room.audience.as_ref());
+        audience.map_or(Vec::new(), |audience| audience.ears.clone())
+    }
+
+    fn feeds(&self) -> Vec<String> {
+        let state = self.conference.lock();
+        state.scanning.feeds().map(ToString::to_string).collect()
+    }
+
+    fn links(&self, room: &str) -> Vec<String> {
+        let state = self.conference.room(&name(room)).expect("it is there");
+        state.links.iter().map(ToString::to_string).collect()
+    }
+
+    fn put(&self, room: &str, links: &str) -> Result<(RoomState, bool), ConfigureError> {
+        let links = listen(links).into_iter().map(|listen| listen.room);
+        let change = RoomChange {
+            links: Some(links.collect()),
+            ..RoomChange::default()
+        };
+        self.conference
+            .configure(&name(room), change, Configure::Put)
+    }
+
+    fn turn(&self) {
+        assert!(self.conference.turn(Instant::now()));
+    }
+
+    fn refused(&self) -> f64 {
+        let figures = self.conference.figures();
+        let mut families = figures.iter();
+        let family = families.find(|family| family.name == "mixminus_mixer_refused_total");
+        let samples = &family.expect("it is there").samples;
+        samples.iter().map(|sample| sample.value).sum()
+    }
+}
+
+#[test]
+fn a_room_is_fed_to_others_as_long_as_it_is_there_and_somebody_listens() {
+    let house = house_with(2);
+    let ann = house.join_and_listen("a", "b,c").expect("joined");
+    assert!(house.feeds().is_empty(), "neither is there");
+    let bob = house.join("b", OFFER).expect("joined");
+    house.turn();
+    assert_eq!(house.feeds(), ["b"]);
+    assert_eq!(house.audience("b"), [ann.participant.0]);
+    assert!(house.audience("a").is_empty());
+    house.conference.leave(&bob.session).expect("it is there");
+    house.turn();
+    assert!(house.feeds().is_empty(), "it is gone");
+    house.join("b", OFFER).expect("joined");
+    house.turn();
+    assert_eq!(house.feeds(), ["b"], "it has come back");
+    house.conference.leave(&ann.session).expect("it is there");
+    house.turn();
+    assert!(house.feeds().is_empty(), "nobody listens");
+    assert!(house.audience("b").is_empty());
+}
+
+#[test]
+fn the_list_can_be_changed_and_one_s_own_room_is_no_channel() {
+    let house = house();
+    let ann = house.join("a", OFFER).expect("joined");
+    for room in ["b", "c"] {
+        house.join(room, OFFER).expect("joined");
+    }
+    let order = |rooms: &str| {
+        let text = format!(
+            r#"{{"command":"listen","session":"{}","rooms":{rooms},"id":1}}"#,
+            ann.session
+        );
+        house.conference.order(&name("a"), &text)
+    };
+    let answer = order(r#"["b",{"room":"c","gain_db":-6,"priority":2},"a"]"#);
+    assert_eq!(answer, Ok(Some(Event::Ok { id: 1.into() })));
+    assert_eq!(house.feeds(), ["b", "c"]);
+    assert!(house.audience("a").is_empty());
+    order(r#"["c"]"#).expect("good");
+    house.turn();
+    assert_eq!(house.feeds(), ["c"]);
+    assert!(house.audience("b").is_empty());
+    order("[]").expect("good");
+    house.turn();
+    assert!(house.feeds().is_empty());
+    assert!(house.conference.lock().scanning.is_empty());
+    assert!(order(r#"["a b"]"#).is_err());
+    assert_eq!(house.settled(), (3, 3));
+    assert_eq!(house.refused(), 0.0);
+}
+
+#[test]
+fn unknown_rooms_are_refused_where_rooms_are_not_made_by_joining() {
+    let mut house = house();
+    house.close_rooms();
+    house.put("a", "").expect("made");
+    house.put("b", "").expect("made");
+    let error = house.join_and_listen("a", "b,c").expect_err("no c");
+    assert!(matches!(error, JoinError::UnknownChannel { room } if room == name("c")));
+    assert_eq!(house.settled().1, 0);
+    let ann = house.join_and_listen("a", "b").expect("joined");
+    let text = format!(
+        r#"{{"command":"listen","session":"{}","rooms":["c"]}}"#,
+        ann.session
+    );
+    let refused = house.conference.order(&name("a"), &text);
+    let refused = refused.expect_err("no c");
+    assert!(matches!(
+        refused,
+        Event::Error {
+            kind: "unknown-room",
+            ..
+        }
+    ));
+    assert_eq!(house.feeds(), ["b"], "what was heard before is heard on");
+}
+
+#[test]
+fn links_hold_both_ways_and_wait_for_rooms() {
+    let house = house_with(2);
+    house.put("a", "b").expect("made");
+    assert_eq!(house.links("a"), ["b"]);
+    let bob = house.join("b", OFFER).expect("joined");
+    assert_eq!(house.links("b"), ["a"], "it was waited for");
+    let ann = house.join("a", OFFER).expect("joined");
+    house.turn();
+    assert_eq!(house.feeds(), ["a", "b"]);
+    assert_eq!(house.audience("a"), [bob.participant.0]);
+    assert_eq!(house.audience("b"), [ann.participant.0]);
+    // Over the third they all hear each other.
+    house.put("c", "b").expect("made");
+    house.turn();
+    assert_eq!(house.feeds(), ["a", "b", "c"]);
+    assert_eq!(house.links("b"), ["a", "c"]);
+    house.conference.delete(&name("b")).expect("it is there");
+    house.turn();
+    assert!(house.feeds().is_empty());
+    house.put("a", "").expect("it is there");
+    assert!(house.links("a").is_empty());
+    assert_eq!(house.links("c"), ["b"]);
+    assert_eq!(house.refused(), 0.0);
+}
+
+#[test]
+fn who_listens_to_a_room_hears_what_is_linked_with_it() {
+    let house = house();
+    house.put("b", "c").expect("made");
+    house.put("c", "b").expect("made");
+    let ann = house.join_and_listen("a", "b").expect("joined");
+    assert_eq!(house.feeds(), ["b", "c"]);
+    assert_eq!(house.audience("c"), [ann.participant.0]);
+    house.put("b", "").expect("it is there");
+    assert_eq!(house.feeds(), ["b"]);
+    assert!(house.audience("c").is_empty());
+}
+
+#[test]
+fn too_many_links_change_nothing() {
+    let house = house();
+    let many: Vec<String> = (0..16).map(|at| format!("r{at}")).collect();
+    house.put("a", &many.join(",")).expect("made");
+    let error = house.put("b", "r3,a").expect_err("too many");
+    assert_eq!(error, ConfigureError::TooManyLinked { limit: 16 });
+    assert_eq!(house.conference.rooms().len(), 1);
+    assert_eq!(house.links("a").len(), 16);
+}

@@ -1,0 +1,168 @@
+//! Listening to other rooms, as clients ask for it.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Fields, Invalid, RoomName};
+
+/// One of the rooms somebody listens to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Listen {
+    /// Which. His own stands for how he hears that one.
+    pub room: RoomName,
+    /// How loud, -60..=12 dB.
+    pub gain_db: f32,
+    /// While somebody is heard in a room of a higher one, this one is lowered by 12 dB.
+    pub priority: u8,
+}
+
+/// Most rooms one participant listens to beside his own, and most rooms one is linked with.
+pub const MAX_CHANNELS: usize = 16;
+
+impl Listen {
+    fn plain(room: RoomName) -> Listen {
+        Listen {
+            room,
+            gain_db: 0.0,
+            priority: 0,
+        }
+    }
+
+    /// Takes the field `rooms` of a command: names, or objects with a name, a gain and a priority.
+    ///
+    /// # Errors
+    /// [`Invalid`] says what is wrong with it.
+    pub(super) fn read(fields: &mut Fields) -> Result<Vec<Listen>, Invalid> {
+        let rooms = fields
+            .list("rooms", MAX_CHANNELS)?
+            .ok_or(Invalid::Missing { key: "rooms" })?;
+        let rooms = rooms.into_iter().map(|room| match room {
+            Value::String(name) => Ok(Listen::plain(RoomName::parse(&name)?)),
+            other => Listen::read_one(Fields::of(other)?),
+        });
+        once_each(rooms.collect::<Result<Vec<Listen>, Invalid>>()?)
+    }
+
+    fn read_one(mut fields: Fields) -> Result<Listen, Invalid> {
+        let name = fields
+            .text("room")?
+            .ok_or(Invalid::Missing { key: "room" })?;
+        let mut listen = Listen::plain(RoomName::parse(&name)?);
+        if let Some(gain_db) = fields.number("gain_db", -60.0..=12.0)? {
+            listen.gain_db = gain_db;
+        }
+        if let Some(priority) = fields.integer("priority", 0..=255)? {
+            listen.priority = priority as u8;
+        }
+        fields.finish()?;
+        Ok(listen)
+    }
+
+    /// Reads the parameter `listen` of a join: names, separated by commas.
+    ///
+    /// # Errors
+    /// [`Invalid`] says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Vec<Listen>, Invalid> {
+        let names = text.split(',').map(str::trim);
+        let names: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
+        if names.len() > MAX_CHANNELS {
+            return Err(Invalid::TooMany {
+                key: "listen",
+                limit: MAX_CHANNELS,
+            });
+        }
+        let rooms = names.into_iter().map(|name| {
+            let room = RoomName::parse(name)?;
+            Ok(Listen::plain(room))
+        });
+        once_each(rooms.collect::<Result<Vec<Listen>, Invalid>>()?)
+    }
+}
+
+fn once_each(list: Vec<Listen>) -> Result<Vec<Listen>, Invalid> {
+    for (at, listen) in list.iter().enumerate() {
+        if list[..at].iter().any(|earlier| earlier.room == listen.room) {
+            return Err(Invalid::Twice {
+                room: listen.room.clone(),
+            });
+        }
+    }
+    Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<Listen>, Invalid> {
+        Listen::read(&mut Fields::parse(text.as_bytes())?)
+    }
+
+    fn plain(name: &str) -> Listen {
+        Listen::plain(RoomName::parse(name).expect("a good name"))
+    }
+
+    #[test]
+    fn rooms_are_names_or_objects() {
+        let list = read(r#"{"rooms":["b",{"room":"c","gain_db":-6,"priority":2}]}"#);
+        let expected = Listen {
+            gain_db: -6.0,
+            priority: 2,
+            ..plain("c")
+        };
+        assert_eq!(list, Ok(vec![plain("b"), expected]));
+        assert_eq!(read(r#"{"rooms":[]}"#), Ok(vec![]));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let many: Vec<String> = (0..17).map(|at| format!("\"r{at}\"")).collect();
+        for (text, sentence) in [
+            ("{}".to_owned(), "The field \"rooms\" is missing."),
+            (
+                r#"{"rooms":"b"}"#.to_owned(),
+                "The field \"rooms\" must be a list.",
+            ),
+            (
+                r#"{"rooms":[3]}"#.to_owned(),
+                "The message must be a JSON object.",
+            ),
+            (
+                r#"{"rooms":["b","b"]}"#.to_owned(),
+                "The room b is named twice.",
+            ),
+            (
+                r#"{"rooms":[{"room":"b","priority":256}]}"#.to_owned(),
+                "The field \"priority\" must be from 0 to 255.",
+            ),
+            (
+                r#"{"rooms":[{"room":"b","volume":2}]}"#.to_owned(),
+                "The field \"volume\" is not known here.",
+            ),
+            (
+                format!(r#"{{"rooms":[{}]}}"#, many.join(",")),
+                "The field \"rooms\" may name at most 16.",
+            ),
+        ] {
+            assert_eq!(
+                read(&text).map_err(|it| it.to_string()),
+                Err(sentence.into())
+            );
+        }
+        assert!(read(r#"{"rooms":["a b"]}"#).is_err());
+    }
+
+    #[test]
+    fn a_parameter_is_names_and_commas() {
+        assert_eq!(Listen::parse("b, c,"), Ok(vec![plain("b"), plain("c")]));
+        assert_eq!(Listen::parse(""), Ok(vec![]));
+        for bad in [
+            "b,b",
+            "a/b",
+            &"x,".repeat(3),
+            "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17",
+        ] {
+            assert!(Listen::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Where the client is: the address it was found at, and the one it has moved on to since.
+//!
+//! The core selects a pair once per ICE session. A client whose address changes under it (a NAT that forgets, a modem
+//! that dials again) may never notice, and the smallest ones do not restart ICE at all: what they do is go on checking.
+//! So when the selected address no longer answers and another one does, media goes there, and the core is told that
+//! all is as it was: what comes from the new address is shown to it as coming from the old.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The addresses of one client that matter.
+#[derive(Debug, Default)]
+pub(super) struct Path {
+    /// What the core has selected.
+    selected: Option<SocketAddr>,
+    /// Where the client is instead.
+    moved: Option<SocketAddr>,
+}
+
+impl Path {
+    /// Where media goes.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.moved.or(self.selected)
+    }
+
+    /// Whether that is what the core has selected.
+    pub(super) fn is_selected(&self, address: SocketAddr) -> bool {
+        self.selected == Some(address)
+    }
+
+    /// Takes note of what the core has selected; another choice of its is better than ours.
+    pub(super) fn select(&mut self, address: SocketAddr) {
+        if self.selected != Some(address) {
+            *self = Path {
+                selected: Some(address),
+                moved: None,
+            };
+        }
+    }
+
+    /// An address has answered a check, while the last answer from where media goes is as old as `silent`; says whether
+    /// the client has moved there.
+    ///
+    /// Only who answers from an address with the client's password can be sent anything there.
+    pub(super) fn answered(&mut self, from: SocketAddr, silent: Duration) -> bool {
+        let moves = self.selected.is_some() && self.address() != Some(from) && silent >= MOVE_AFTER;
+        if moves {
+            self.moved = Some(from).filter(|from| Some(*from) != self.selected);
+        }
+        moves
+    }
+
+    /// What the core is to be told of where a datagram came from.
+    pub(super) fn inward(&self, from: SocketAddr) -> SocketAddr {
+        match (self.moved, self.selected) {
+            (Some(moved), Some(selected)) if moved == from => selected,
+            _ => from,
+        }
+    }
+
+    /// Where a datagram goes that the core wants sent.
+    pub(super) fn outward(&self, to: SocketAddr) -> SocketAddr {
+        match (self.moved, self.selected) {
+            (Some(moved), Some(selected)) if selected == to => moved,
+            _ => to,
+        }
+    }
+}
+
+/// Longer than it takes from one check of the path to the answer of the next: at least one was lost.
+const MOVE_AFTER: Duration = Duration::from_secs(7);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(port: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], port))
+    }
+
+    #[test]
+    fn who_answers_elsewhere_has_moved_once_the_path_is_silent() {
+        let mut path = Path::default();
+        assert!(!path.answered(at(2), MOVE_AFTER), "nothing is selected");
+        path.select(at(1));
+        assert!(!path.answered(at(2), Duration::from_secs(5)));
+        assert!(!path.answered(at(1), MOVE_AFTER));
+        assert!(path.answered(at(2), MOVE_AFTER));
+        assert_eq!(path.address(), Some(at(2)));
+        assert_eq!((path.inward(at(2)), path.outward(at(1))), (at(1), at(2)));
+        assert_eq!((path.inward(at(3)), path.outward(at(3))), (at(3), at(3)));
+        path.select(at(1));
+        assert_eq!(path.address(), Some(at(2)), "the core knows of nothing");
+        assert!(path.answered(at(1), MOVE_AFTER), "and back");
+        assert_eq!((path.inward(at(2)), path.outward(at(1))), (at(2), at(1)));
+        path.answered(at(3), MOVE_AFTER);
+        path.select(at(4));
+        assert_eq!(path.address(), Some(at(4)), "ICE has restarted");
+        assert_eq!(path.inward(at(3)), at(3));
+    }
+}

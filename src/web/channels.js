@@ -1,0 +1,166 @@
+// The list of channels: who is on, who talks, which of them one listens to and how loud.
+
+import { listRooms, readRoom } from './api.js';
+import { put } from './text.js';
+
+const REFRESH_MS = 3_000;
+// More would be a list nobody reads, and a request each for those that are open.
+const MOST_SHOWN = 50;
+const FULL_VOLUME = 100;
+
+export class Channels {
+  #call;
+  #floor;
+  #listening;
+  #go;
+  #list = document.getElementById('channel-list');
+  #remark = document.getElementById('channels-remark');
+  #template = document.getElementById('channel');
+  /** Name -> { line, people, talkers, item }; people and talkers are maps of id to name. */
+  #channels = new Map();
+  #active = false;
+  #timer = 0;
+
+  /** - `go(room)`: the person wants to talk there from now on. */
+  constructor({ call, floor, listening, go, signal }) {
+    this.#call = call;
+    this.#floor = floor;
+    this.#listening = listening;
+    this.#go = go;
+    this.#list.replaceChildren();
+    call.addEventListener('elsewhere', ({ detail }) => this.#hear(detail), { signal });
+    floor.addEventListener('change', () => this.#draw(call.room), { signal });
+    listening.addEventListener('change', () => this.#refresh(), { signal });
+    document.addEventListener('visibilitychange', () => this.#refresh(), { signal });
+    signal.addEventListener('abort', () => (this.active = false));
+  }
+
+  set active(active) {
+    if (active === this.#active) return;
+    this.#active = active;
+    this.#refresh();
+  }
+
+  async #refresh() {
+    clearTimeout(this.#timer);
+    if (!this.#active || document.hidden) return;
+    try {
+      const { rooms } = await listRooms();
+      if (!this.#active) return;
+      this.#listening.know(rooms.map(({ name }) => name));
+      this.#take(this.#order(rooms));
+      this.#remark.textContent = rooms.length > MOST_SHOWN ? `and ${rooms.length - MOST_SHOWN} more` : '';
+      await this.#readPeople();
+    } catch (error) {
+      this.#remark.textContent = `${error.message} Trying again.`;
+    }
+    if (!this.#active) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#refresh(), REFRESH_MS);
+  }
+
+  /** One's own channel first, then those one listens to, then the others by name. */
+  #order(rooms) {
+    const rank = ({ name }) => (name === this.#call.room ? 0 : this.#listening.volume(name) ? 1 : 2);
+    return rooms.sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name)).slice(0, MOST_SHOWN);
+  }
+
+  /** Changes items in place, so that neither the focus nor a finger about to press loses its item. */
+  #take(lines) {
+    const names = new Set(lines.map(({ name }) => name));
+    for (const [name, { item }] of this.#channels) {
+      if (names.has(name)) continue;
+      item.remove();
+      this.#channels.delete(name);
+    }
+    lines.forEach((line, index) => {
+      const channel = this.#channels.get(line.name) ?? this.#make(line.name);
+      channel.line = line;
+      if (line.talking === 0 && !line.floor?.holders.length) channel.talkers.clear();
+      if (this.#list.children[index] !== channel.item) this.#list.insertBefore(channel.item, this.#list.children[index] ?? null);
+      this.#draw(line.name);
+    });
+  }
+
+  /** Names are asked for where somebody wants them: in channels that are listened to, or opened in the list. */
+  async #readPeople() {
+    const wanted = [...this.#channels].filter(([name, { item }]) => this.#listening.volume(name) || item.querySelector('details').open);
+    await Promise.all(wanted.map(async ([name, channel]) => {
+      // A room that has just closed is gone from the next list.
+      const room = await readRoom(name).catch(() => null);
+      if (!room) return;
+      channel.people = new Map(room.participants.map(({ id, name: person }) => [id, person]));
+      const talking = room.floor?.holders.map(({ participant }) => participant) ?? room.participants.filter((one) => one.talking).map(({ id }) => id);
+      channel.talkers = new Map(talking.map((id) => [id, channel.people.get(id) ?? '']));
+      this.#draw(name);
+    }));
+  }
+
+  #hear({ event, room, participant, name }) {
+    const channel = this.#channels.get(room);
+    if (!channel) return;
+    const { talkers, line, people } = channel;
+    const guarded = line.mode !== 'open';
+    if (event === 'floor_taken') {
+      if (!line.mode.startsWith('multi:')) talkers.clear();
+      talkers.set(participant, name);
+    } else if (event === 'floor_idle') talkers.clear();
+    else if (event === 'floor_released' || (event === 'stopped' && !guarded)) talkers.delete(participant);
+    else if (event === 'talking' && !guarded) talkers.set(participant, people.get(participant) ?? '');
+    this.#draw(room);
+  }
+
+  #make(name) {
+    const item = this.#template.content.firstElementChild.cloneNode(true);
+    const part = (selector) => item.querySelector(selector);
+    const listen = part('.channel-listen input');
+    const volume = part('.channel-volume input');
+    part('.channel-name').textContent = name;
+    part('.channel-volume .aside').textContent = `Volume of ${name}`;
+    listen.setAttribute('aria-label', `Listen to ${name}`);
+    listen.addEventListener('change', () => this.#listening.set(name, listen.checked ? FULL_VOLUME : undefined));
+    volume.addEventListener('input', () => this.#listening.set(name, Number(volume.value)));
+    part('.channel-go').setAttribute('aria-label', `Talk in ${name}`);
+    part('.channel-go').addEventListener('click', () => this.#go(name));
+    part('details').addEventListener('toggle', () => this.#refresh());
+    const channel = { line: null, people: new Map(), talkers: new Map(), item };
+    this.#channels.set(name, channel);
+    return channel;
+  }
+
+  #draw(name) {
+    const channel = this.#channels.get(name);
+    if (!channel) return;
+    const { line, item, people } = channel;
+    const part = (selector) => item.querySelector(selector);
+    const own = name === this.#call.room;
+    const volume = this.#listening.volume(name);
+    const talkers = own ? [...this.#floor.talkers.values()].map((talker) => talker.name) : [...channel.talkers.values()];
+    const words = talk(talkers, own ? 0 : line.talking);
+    item.dataset.doing = words ? 'talking' : 'quiet';
+    item.toggleAttribute('data-own', own);
+    if (own) item.setAttribute('aria-current', 'true');
+    put(part('.channel-words'), words);
+    put(part('.channel-kind'), own ? 'you talk here' : line.mode === 'open' ? 'conference' : 'radio');
+    put(part('summary'), `${line.participants || 'nobody'} on`);
+    put(part('.channel-people'), [...people.values()].join(', ') || (line.participants ? '…' : 'Nobody is here.'));
+    // Who is in one's own has a list of its own.
+    for (const element of [part('details'), part('.channel-listen'), part('.channel-go')]) element.hidden = own;
+    part('.channel-listen input').checked = volume !== undefined;
+    part('.channel-listen input').disabled = volume === undefined && this.#listening.full;
+    part('.channel-volume').hidden = own || volume === undefined;
+    const slider = part('.channel-volume input');
+    if (volume !== undefined) slider.value = String(volume);
+    slider.style.setProperty('--filled', `${((slider.value - slider.min) / (slider.max - slider.min)) * 100}%`);
+    slider.setAttribute('aria-valuetext', `${slider.value} percent`);
+  }
+}
+
+/** `names`: of those known by name; `count`: how many talk where names were not asked for. */
+function talk(names, count) {
+  const known = names.filter(Boolean);
+  if (known.length > 2) return `${known.length} talk`;
+  if (known.length === 2) return `${known[0]} and ${known[1]} talk`;
+  if (known.length === 1) return `${known[0]} talks`;
+  return names.length || count ? 'talking now' : '';
+}

@@ -1,0 +1,60 @@
+// Short tones for what happens on the floor, for ears that have no eye on the page. They can be switched off.
+
+import { recall, remember } from './settings.js';
+
+// Each tone: frequency, when it begins, how long it sounds (Hz, s, s). Rising is good news, falling is bad.
+const TUNES = {
+  granted: [[880, 0, 0.07], [1320, 0.08, 0.09]],
+  queued: [[660, 0, 0.06], [660, 0.12, 0.06]],
+  refused: [[220, 0, 0.26]],
+  revoked: [[440, 0, 0.1], [330, 0.12, 0.1], [220, 0.24, 0.18]],
+  ended: [[1320, 0, 0.05], [880, 0.06, 0.07]],
+  freed: [[990, 0, 0.04]],
+  warning: [[740, 0, 0.05], [740, 0.1, 0.05], [740, 0.2, 0.05]],
+};
+
+// Under the voices, and with edges soft enough not to click.
+const LOUDNESS = 0.12;
+const EDGE_S = 0.008;
+
+export class Cues {
+  #context = null;
+  #on = recall('cues', 'on') === 'on';
+
+  get on() {
+    return this.#on;
+  }
+
+  set on(on) {
+    this.#on = on;
+    remember('cues', on ? 'on' : 'off');
+  }
+
+  play(name) {
+    if (!this.#on) return;
+    this.#context ??= new AudioContext();
+    // Browsers want a touch or a key first; what cannot sound now would be out of place later.
+    if (this.#context.state !== 'running') {
+      this.#context.resume();
+      if (!navigator.userActivation?.isActive) return;
+    }
+    for (const [hz, after, length] of TUNES[name]) this.#tone(hz, this.#context.currentTime + after, length);
+  }
+
+  close() {
+    this.#context?.close();
+    this.#context = null;
+  }
+
+  #tone(hz, begin, length) {
+    const oscillator = new OscillatorNode(this.#context, { frequency: hz });
+    const gain = new GainNode(this.#context, { gain: 0 });
+    gain.gain.setValueAtTime(0, begin);
+    gain.gain.linearRampToValueAtTime(LOUDNESS, begin + EDGE_S);
+    gain.gain.setValueAtTime(LOUDNESS, begin + length - EDGE_S);
+    gain.gain.linearRampToValueAtTime(0, begin + length);
+    oscillator.connect(gain).connect(this.#context.destination);
+    oscillator.start(begin);
+    oscillator.stop(begin + length);
+  }
+}

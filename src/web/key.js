@@ -1,0 +1,91 @@
+// The push-to-talk key: a button held with a finger, a mouse or a pen, the space bar held anywhere on the page, or
+// latched. What ends it is watched twice, because a key that hangs is an open microphone: a key-up that never came,
+// a window that lost the focus or is hidden, a touch the system took over.
+
+export class Key {
+  #button;
+  #press;
+  #release;
+  #latch;
+  /** What holds the key down: 'pointer', 'space', 'latch', or '' while it is up. */
+  #by = '';
+
+  /** - `press()`, `release()`: the key goes down, comes up; `latch()`: whether a press stays until the next one. */
+  constructor({ button, press, release, latch, signal }) {
+    this.#button = button;
+    this.#press = press;
+    this.#release = release;
+    this.#latch = latch;
+    this.#watchPointer(signal);
+    this.#watchKeys(signal);
+    const up = () => this.up();
+    addEventListener('blur', up, { signal });
+    addEventListener('pagehide', up, { signal });
+    document.addEventListener('visibilitychange', () => document.hidden && this.up(), { signal });
+    // Enter, and the click that a screen reader or voice control makes, have no duration: they latch.
+    button.addEventListener('click', (event) => event.detail === 0 && this.#down('latch'), { signal });
+  }
+
+  get latched() {
+    return this.#by === 'latch';
+  }
+
+  /** Whatever held it, it is up now. */
+  up() {
+    if (!this.#by) return;
+    this.#by = '';
+    this.#release();
+  }
+
+  #down(by) {
+    if (this.latched) return this.up();
+    if (this.#by || this.#button.hidden || this.#button.disabled) return;
+    this.#by = this.#latch() ? 'latch' : by;
+    this.#press();
+  }
+
+  #let(by) {
+    if (this.#by === by) this.up();
+  }
+
+  #watchPointer(signal) {
+    const button = this.#button;
+    button.addEventListener('pointerdown', (event) => {
+      if (event.button !== 0 || !event.isPrimary) return;
+      // A finger that slides off the button still holds it.
+      button.setPointerCapture(event.pointerId);
+      this.#down('pointer');
+    }, { signal });
+    for (const end of ['pointerup', 'pointercancel', 'lostpointercapture']) {
+      button.addEventListener(end, () => this.#let('pointer'), { signal });
+    }
+    // A mouse button that came up where the page could not see it.
+    button.addEventListener('pointermove', ({ buttons }) => buttons === 0 && this.#let('pointer'), { signal });
+    // A long touch would open a menu and take the touch away.
+    button.addEventListener('contextmenu', (event) => event.preventDefault(), { signal });
+  }
+
+  #watchKeys(signal) {
+    document.addEventListener('keydown', (event) => {
+      if (event.key === 'Escape') return this.up();
+      if (event.target === this.#button && event.key === 'Enter' && event.repeat) return event.preventDefault();
+      if (!this.#takes(event)) return;
+      // Neither a click on the button nor a page that scrolls.
+      event.preventDefault();
+      if (!event.repeat) this.#down('space');
+    }, { signal });
+    document.addEventListener('keyup', (event) => {
+      if (event.key !== ' ') return;
+      // Firefox makes its click of the key-up.
+      if (event.target === this.#button) event.preventDefault();
+      this.#let('space');
+    }, { signal });
+  }
+
+  /** The space bar talks, except where it has a meaning of its own. */
+  #takes(event) {
+    if (event.key !== ' ' || event.ctrlKey || event.altKey || event.metaKey) return false;
+    if (event.target === this.#button) return true;
+    return !event.target.closest?.('input, select, textarea, button, summary, a');
+  }
+}

@@ -1,0 +1,220 @@
+// A room with a floor, on the page: the state of the floor, the push-to-talk button, the channels. Hidden in a room
+// without one.
+
+import { Awake } from './awake.js';
+import { Channels } from './channels.js';
+import { Cues } from './cues.js';
+import { face } from './face.js';
+import { Key } from './key.js';
+import { Listening } from './listening.js';
+import { recall, remember } from './settings.js';
+import { put } from './text.js';
+
+const CLOCK_MS = 200;
+// Time enough to finish a sentence.
+const WARN_MS = 5_000;
+
+export class Radio {
+  #call;
+  #floor;
+  #mute;
+  #talks;
+  #alarm;
+  #section = document.getElementById('room');
+  #display = document.getElementById('floor');
+  #ptt = document.getElementById('ptt');
+  #latch = document.getElementById('latch');
+  #left = document.getElementById('floor-left');
+  #bar = document.getElementById('floor-bar');
+  #key;
+  #cues = new Cues();
+  #awake;
+  #listening;
+  #channels;
+  #over = new AbortController();
+  #clock = 0;
+  #guarded = null;
+  #shown = { state: '', until: null };
+  #warned = false;
+  /** Muted by a change of the room's mode, not by anybody. */
+  #hushed = false;
+
+  /**
+   * - `talks`: whether there is a microphone; `go(room)`: talk in another channel from now on;
+   *   `alarm(sentence)`: tells the person something that must not be missed.
+   */
+  constructor({ call, floor, mute, talks, go, alarm }) {
+    const { signal } = this.#over;
+    this.#call = call;
+    this.#floor = floor;
+    this.#mute = mute;
+    this.#talks = talks;
+    this.#alarm = alarm;
+    this.#awake = new Awake(signal);
+    this.#listening = new Listening(call);
+    this.#channels = new Channels({ call, floor, listening: this.#listening, go, signal });
+    this.#key = new Key({
+      button: this.#ptt,
+      press: () => this.#press(),
+      release: () => this.#release(),
+      // Nobody holds a hand up with a thumb.
+      latch: () => this.#latch.checked || floor.mode === 'moderated',
+      signal,
+    });
+    this.#ptt.hidden = !talks;
+    this.#wireOptions(signal);
+    floor.addEventListener('change', () => this.#draw(), { signal });
+    call.addEventListener('state', () => this.#draw(), { signal });
+    this.#section.addEventListener('click', (event) => this.#handBack(event), { signal });
+    this.#clock = setInterval(() => this.#drawTime(), CLOCK_MS);
+    this.#draw();
+  }
+
+  close() {
+    clearInterval(this.#clock);
+    this.#key.up();
+    this.#over.abort();
+    this.#listening.close();
+    this.#cues.close();
+  }
+
+  #wireOptions(signal) {
+    const cues = document.getElementById('cues');
+    cues.checked = this.#cues.on;
+    cues.addEventListener('change', () => (this.#cues.on = cues.checked), { signal });
+    this.#latch.checked = recall('latch') === 'on';
+    this.#latch.addEventListener('change', () => {
+      remember('latch', this.#latch.checked ? 'on' : 'off');
+      this.#key.up();
+      this.#draw();
+    }, { signal });
+  }
+
+  #press() {
+    if (this.#mute.muted) this.#floor.refuse('muted');
+    else this.#floor.press();
+    this.#draw();
+  }
+
+  #release() {
+    this.#floor.release();
+    this.#draw();
+  }
+
+  #draw() {
+    this.#follow();
+    this.#mute.gate(this.#floor.live);
+    if (!this.#guarded) return;
+    // A latch holds on to a wish, not to a refusal.
+    if (this.#floor.own.state === 'refused' && this.#key.latched) this.#key.up();
+    const { latched } = this.#key;
+    const now = face(this.#floor, {
+      connected: this.#call.state === 'connected',
+      latched,
+      touch: matchMedia('(hover: none)').matches,
+      talks: this.#talks,
+    });
+    const before = this.#shown;
+    this.#shown = now;
+    this.#display.dataset.floor = now.state;
+    this.#ptt.dataset.floor = now.state;
+    this.#ptt.setAttribute('aria-pressed', String(['asking', 'queued', 'held', 'ending'].includes(now.state)));
+    put(document.getElementById('floor-words'), now.words);
+    put(document.getElementById('floor-more'), now.more);
+    put(document.getElementById('ptt-words'), this.#label());
+    this.#latch.parentElement.hidden = !this.#talks || this.#floor.mode === 'moderated';
+    draw(this.#display, now.icon);
+    draw(this.#ptt, ['free', 'taken'].includes(now.state) ? 'mic' : now.icon);
+    this.#drawTime();
+    this.#tell(before, now);
+  }
+
+  /** Goes with the room's mode. */
+  #follow() {
+    const { guarded, mode } = this.#floor;
+    if (mode === null || guarded === this.#guarded) return;
+    const was = this.#guarded;
+    this.#guarded = guarded;
+    this.#section.dataset.mode = guarded ? 'radio' : 'open';
+    for (const id of ['handset', 'channels', 'cues-field']) document.getElementById(id).hidden = !guarded;
+    this.#channels.active = guarded;
+    this.#listening.active = guarded;
+    this.#awake.set(guarded);
+    if (!guarded) this.#key.up();
+    if (was === null || !this.#talks) return;
+    // Somebody who holds a radio does not expect to be on the air; back on the radio the key is enough again.
+    const hushed = !guarded && !this.#mute.muted;
+    if (hushed) this.#mute.set(true);
+    if (guarded && this.#hushed) this.#mute.set(false);
+    this.#hushed = hushed;
+    this.#alarm(hushed ? 'This room is a conference now. You are muted until you unmute yourself.' : '');
+  }
+
+  #label() {
+    if (this.#floor.mode === 'moderated') return 'Raise hand';
+    return this.#latch.checked ? 'Press to talk' : 'Hold to talk';
+  }
+
+  #drawTime() {
+    const { until, total, state } = this.#shown;
+    const left = until === null ? null : Math.max(0, until - performance.now());
+    put(this.#left, left === null ? '' : clock(left));
+    this.#bar.hidden = left === null || !total;
+    if (left !== null && total) this.#bar.firstElementChild.style.transform = `scaleX(${Math.min(1, left / total).toFixed(3)})`;
+    const short = state === 'held' && left !== null && left <= WARN_MS && total > WARN_MS;
+    this.#display.classList.toggle('short', short);
+    if (short && !this.#warned) {
+      this.#cue('warning');
+      this.#aloud('Five seconds left');
+    }
+    this.#warned = short;
+  }
+
+  /** By ear: a tone, and a sentence to screen readers. */
+  #tell(before, now) {
+    if (before.state === now.state && before.words === now.words) return;
+    const cue = CUES[now.state]?.(before.state);
+    if (cue && before.state) this.#cue(cue);
+    this.#aloud(OWN.has(now.state) ? `${now.words}. ${now.more}` : now.words);
+  }
+
+  #cue(name) {
+    if (this.#floor.tones && SERVED.has(name)) return;
+    this.#cues.play(name);
+  }
+
+  #aloud(sentence) {
+    put(document.getElementById('floor-aloud'), sentence);
+  }
+
+  /** A mouse leaves the focus on what it clicked, and the space bar would press that again instead of talking. */
+  #handBack({ pointerType, target }) {
+    if (!this.#guarded || pointerType !== 'mouse') return;
+    if (target.closest('button, summary, input')) this.#ptt.focus({ preventScroll: true });
+  }
+}
+
+// Which tone tells that a state was entered, given the one before.
+const CUES = {
+  held: () => 'granted',
+  queued: (before) => before !== 'queued' && 'queued',
+  denied: () => 'refused',
+  ending: () => 'revoked',
+  revoked: (before) => before !== 'ending' && 'revoked',
+  free: (before) => (before === 'held' || before === 'ending' ? 'ended' : before === 'taken' && 'freed'),
+};
+
+// Those that a server with tones of its own plays.
+const SERVED = new Set(['granted', 'refused', 'ended']);
+
+// States whose remark is worth saying aloud; the others' is on the page.
+const OWN = new Set(['queued', 'denied', 'revoked', 'ending']);
+
+function draw(element, icon) {
+  element.querySelector('.icon use').setAttribute('href', `icons.svg#${icon}`);
+}
+
+function clock(ms) {
+  const seconds = Math.ceil(ms / 1000);
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
+}

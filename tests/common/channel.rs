@@ -1,0 +1,104 @@
+//! A push-to-talk room with somebody in it who only listens, and what that one heard.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::time::Duration;
+
+use mixminus::join::client::Client;
+use mixminus::join::media::MediaOptions;
+use serde_json::json;
+
+use crate::common::measure::level_db;
+use crate::common::sound::{Heard, RATE};
+use crate::common::stand::{Stand, Told};
+
+/// The room, its server, and who listens.
+pub struct Channel {
+    stand: Stand,
+    room: String,
+    ann: Client,
+    hears: Heard,
+    told: Told,
+}
+
+impl Channel {
+    /// With a server of its own.
+    pub async fn start(room: &str) -> Channel {
+        let stand = Stand::start();
+        stand.configure(room, &json!({ "mode": "ptt" })).await;
+        let hears = Heard::default();
+        let media = MediaOptions {
+            sink: hears.sink(),
+            ..MediaOptions::default()
+        };
+        let ann = stand.join(room, "Ann", media).await;
+        Channel {
+            told: Told::to(&ann),
+            room: room.to_owned(),
+            stand,
+            ann,
+            hears,
+        }
+    }
+
+    /// Where offers are posted.
+    pub fn url(&self) -> String {
+        self.stand.url(&self.room)
+    }
+
+    /// How much has been heard so far, silence included.
+    pub fn heard_samples(&self) -> usize {
+        self.hears.pcm().len()
+    }
+
+    /// Asserts that since then a tone at -12 dBFS was heard in one piece of this length, and that everybody was told
+    /// whose it was.
+    pub async fn assert_one_burst_since(&self, began: usize, hz: f64, seconds: f64, id: &str) {
+        // What is on its way is heard, too.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let pcm = self.hears.pcm();
+        let windows: Vec<bool> = pcm[began.min(pcm.len())..]
+            .chunks_exact(RATE / 10)
+            .map(|window| (-14.0..-10.0).contains(&level_db(window, hz)))
+            .collect();
+        let first = windows.iter().position(|heard| *heard);
+        let last = windows.iter().rposition(|heard| *heard);
+        let (Some(first), Some(last)) = (first, last) else {
+            panic!("nothing of {hz} Hz is heard in {} windows", windows.len());
+        };
+        let heard = windows.iter().filter(|heard| **heard).count();
+        let whole = last + 1 - first;
+        println!("heard in {heard} windows of 100 ms, from {first} to {last}");
+        let wanted = 10.0 * seconds;
+        assert!(
+            (wanted * 0.85..wanted * 1.15).contains(&(whole as f64)),
+            "{whole} windows from the first to the last"
+        );
+        assert!(heard * 10 >= whole * 8, "{heard} of {whole} windows");
+        let taken = self.told.of("floor_taken");
+        let is_his = |event: &serde_json::Value| event["participant"] == id;
+        assert_eq!(
+            taken.iter().filter(|event| is_his(event)).count(),
+            1,
+            "{taken:?}"
+        );
+        let idle = self.told.of("floor_idle");
+        assert!(!idle.is_empty(), "the floor was let go");
+    }
+
+    /// Asserts that a tone was never heard.
+    pub fn assert_silence(&self, hz: f64) {
+        let pcm = self.hears.pcm();
+        assert!(pcm.len() > RATE, "{} samples", pcm.len());
+        for window in pcm.chunks_exact(RATE / 10) {
+            let db = level_db(window, hz);
+            assert!(db < -80.0, "{db:.1} dBFS");
+        }
+    }
+
+    /// Ends it.
+    pub async fn stop(self) {
+        self.ann.leave().await.expect("it leaves");
+        self.stand.stop().await;
+    }
+}

@@ -1,0 +1,156 @@
+// A round on a radio channel, for browser.mjs --script: Ann talks with the space bar, Ben queues behind her, Cem behind
+// him with a finger; each is promoted when the one before lets go. Then everything that a server may say no with. Waits
+// for what the pages show, never for a time.
+//
+// Writes PHASE-NAME.wav and STATE-WINDOW.png, returns what the pages showed.
+
+import path from 'node:path';
+
+const PATIENCE_MS = 30_000;
+const RECORD_MS = 3_000;
+// What was on its way when the floor changed hands has been heard by then.
+const DRAIN_MS = 1_500;
+
+export default async function radio({ Ann, Ben, Cem }, out) {
+  const all = { Ann, Ben, Cem };
+  const shown = {};
+  /** Waits for what the page's display says, and notes it. */
+  const shows = async (name, state, words) => {
+    const { page } = all[name];
+    const locator = page.locator(`#floor[data-floor=${state}] #floor-words`, { hasText: words });
+    await locator.waitFor({ timeout: PATIENCE_MS }).catch(async () => {
+      throw new Error(`${name} was to show ${state} "${words}" but shows "${await page.locator('#floor').innerText()}"`);
+    });
+    (shown[name] ??= []).push(await page.locator('#floor').innerText());
+  };
+  const screenshot = async (name, label) => all[name].page.screenshot({ path: path.join(out, `${label}.png`) });
+  const record = async (phase) => {
+    await pause(DRAIN_MS);
+    await Promise.all(Object.values(all).map(({ begin }) => begin()));
+    await pause(RECORD_MS);
+    await Promise.all(Object.entries(all).map(([name, { end }]) => end(path.join(out, `${phase}-${name}.wav`))));
+  };
+
+  for (const name of Object.keys(all)) await shows(name, 'free', 'Free');
+  await record('nobody');
+  await screenshot('Ann', 'free-desktop');
+  await screenshot('Cem', 'free-phone');
+
+  await Ann.page.keyboard.down(' ');
+  await shows('Ann', 'held', 'You talk');
+  await shows('Ben', 'taken', 'Ann talks');
+  await shows('Cem', 'taken', 'Ann talks');
+  await record('ann');
+  await screenshot('Ann', 'held-desktop');
+  await screenshot('Cem', 'taken-phone');
+
+  await Ben.page.keyboard.down(' ');
+  await shows('Ben', 'queued', '1 of 1');
+  const finger = await touch(Cem.page);
+  await shows('Cem', 'queued', '2 of 2');
+  await screenshot('Ben', 'queued-desktop');
+  await screenshot('Cem', 'queued-phone');
+
+  await Ann.page.keyboard.up(' ');
+  await shows('Ben', 'held', 'You talk');
+  await shows('Ann', 'taken', 'Ben talks');
+  await shows('Cem', 'queued', '1 of 1');
+  await record('ben');
+
+  // Another window in front of Ben's: his key-up will never be seen.
+  await hide(Ben.page);
+  await shows('Cem', 'held', 'You talk');
+  await shows('Ann', 'taken', 'Cem talks');
+  await shows('Ben', 'taken', 'Cem talks');
+  await record('cem');
+  await screenshot('Cem', 'held-phone');
+
+  // The system takes the touch: a call comes in, say.
+  await finger.send('Input.dispatchTouchEvent', { type: 'touchCancel', touchPoints: [] });
+  await shows('Cem', 'free', 'Free');
+  await shows('Ann', 'free', 'Free');
+
+  // Without a pointer and without holding: Enter latches.
+  await Ann.page.locator('#ptt').focus();
+  await Ann.page.keyboard.press('Enter');
+  await shows('Ann', 'held', 'You talk');
+  await shows('Cem', 'taken', 'Ann talks');
+  await Ann.page.keyboard.press('Enter');
+  await shows('Ann', 'free', 'Free');
+  await shows('Cem', 'free', 'Free');
+
+  await configure(Ann.page, { talk_limit_s: 1, grace_ms: 30_000 });
+  await Ann.page.keyboard.down(' ');
+  await shows('Ann', 'ending', 'Come to an end');
+  await screenshot('Ann', 'ending-desktop');
+  await Ann.page.keyboard.up(' ');
+  await shows('Ann', 'free', 'Free');
+
+  await configure(Ann.page, { grace_ms: 0 });
+  await Ann.page.keyboard.down(' ');
+  await shows('Ann', 'revoked', 'Cut off');
+  await screenshot('Ann', 'revoked-desktop');
+  const afterRevoke = await microphone(Ann.page);
+  await Ann.page.keyboard.up(' ');
+  await shows('Ann', 'free', 'Free');
+
+  await configure(Ann.page, { talk_limit_s: 300, queue_limit: 0 });
+  await Ann.page.keyboard.down(' ');
+  await shows('Cem', 'taken', 'Ann talks');
+  const other = await touch(Cem.page);
+  await shows('Cem', 'denied', 'Denied');
+  const afterDeny = await microphone(Cem.page);
+  await screenshot('Cem', 'denied-phone');
+  await other.send('Input.dispatchTouchEvent', { type: 'touchEnd', touchPoints: [] });
+  const whileHeld = await microphone(Ann.page);
+  await Ann.page.keyboard.up(' ');
+  await shows('Ann', 'free', 'Free');
+  const afterRelease = await microphone(Ann.page);
+
+  await configure(Ann.page, { mode: 'open' });
+  for (const { page } of [Ann, Cem]) await page.locator('#room[data-mode=open] #mute[aria-pressed=true]').waitFor({ timeout: PATIENCE_MS });
+  const inConference = await microphone(Ann.page);
+  await screenshot('Ann', 'conference-desktop');
+  await configure(Ann.page, { mode: 'ptt' });
+  await shows('Ann', 'free', 'Free');
+  return { shown, microphone: { whileHeld, afterRelease, afterRevoke, afterDeny, inConference } };
+}
+
+/** Whether the microphone is open. */
+function microphone(page) {
+  return page.evaluate('mixminus.pc.getSenders()[0].track.enabled');
+}
+
+function configure(page, settings) {
+  return page.evaluate(async (body) => {
+    const response = await fetch(`v1/rooms/${mixminus.room}`, {
+      method: 'PATCH',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+    if (!response.ok) throw new Error(await response.text());
+  }, settings);
+}
+
+/** Puts a finger on the button and leaves it there. */
+async function touch(page) {
+  const { x, y, width, height } = await page.locator('#ptt').boundingBox();
+  const session = await page.context().newCDPSession(page);
+  await session.send('Input.dispatchTouchEvent', {
+    type: 'touchStart',
+    touchPoints: [{ x: x + width / 2, y: y + height / 2 }],
+  });
+  return session;
+}
+
+/** Opens another page before this one. Playwright has pages believe that they have the focus, which ends here. */
+async function hide(page) {
+  const session = await page.context().newCDPSession(page);
+  await session.send('Emulation.setFocusEmulationEnabled', { enabled: false });
+  const other = await page.context().newPage();
+  await other.bringToFront();
+}
+
+function pause(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
