@@ -229,6 +229,43 @@ fn where_there_is_no_floor_the_key_only_opens_the_microphone() {
     assert!(line(&heard, TONES_HZ[1]).noise_db < -60.0);
 }
 
+#[test]
+fn another_room_is_heard_at_its_gain_and_can_be_left() {
+    let served = Served::start();
+    let folder = scratch("radio-listen");
+    let (tone, heard) = (folder.join("tone.wav"), folder.join("heard.wav"));
+    write_tone(&tone, TONES_HZ[0], 5);
+    let arguments = ["--loop", "--play", tone.to_str().unwrap()];
+    let yard = Radio::join(&served.url("yard"), "yard", &arguments);
+    let mut ear = Radio::join(
+        &served.url("lobby"),
+        "ear",
+        &[
+            "--ptt",
+            "--play=/dev/zero",
+            "--listen=yard=-12",
+            "--record",
+            heard.to_str().unwrap(),
+        ],
+    );
+    let told = |event: &Value| event["id"] == "listen";
+    ear.wait("ok", told);
+    sleep(Duration::from_secs(3));
+    let mark = ear.mark();
+    ear.key("listen");
+    ear.wait_after(mark, "ok", told);
+    sleep(Duration::from_secs(2));
+    ear.stop();
+    yard.stop();
+    let pcm = read(&heard);
+    let loudest_db = line(&pcm, TONES_HZ[0]).loudest_db;
+    println!("the yard is heard at {loudest_db:.1} dBFS");
+    // It says -12 dBFS.
+    assert!((-27.0..=-21.0).contains(&loudest_db), "{loudest_db}");
+    let end = &pcm[pcm.len() - RATE..];
+    assert!(level_db(end, TONES_HZ[0]) < -60.0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_gives_the_floor_to_whom_the_data_channel_does_not() {
     let served = Served::start();
