@@ -1,6 +1,6 @@
 //! What everybody shares: the server, who is who, what was counted, and what went wrong.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,6 +16,8 @@ pub struct Place {
     people: Mutex<HashMap<String, Arc<Person>>>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
     faults: Mutex<Vec<String>>,
+    /// What happened lately, and in which room.
+    journal: Mutex<VecDeque<(Duration, usize, String)>>,
 }
 
 /// One participant, as the watch has to know him.
@@ -37,6 +39,7 @@ impl Place {
             people: Mutex::default(),
             counts: Mutex::default(),
             faults: Mutex::default(),
+            journal: Mutex::default(),
         }
     }
 
@@ -79,6 +82,27 @@ impl Place {
         }
     }
 
+    /// Notes what happened in a room, for whoever has to find out why something went wrong.
+    pub fn note(&self, room: usize, what: String) {
+        let mut journal = self.journal.lock().expect("no panic while held");
+        journal.push_back((self.since_start(), room, what));
+        if journal.len() > JOURNAL {
+            journal.pop_front();
+        }
+    }
+
+    /// The same, with what happened in the room before.
+    pub fn fault_in(&self, room: usize, what: String) {
+        let journal = self.journal.lock().expect("no panic while held");
+        for (at, of, noted) in &*journal {
+            if *of == room {
+                println!("  {at:.2?}: {noted}");
+            }
+        }
+        drop(journal);
+        self.fault(what);
+    }
+
     /// Something is not as it must be.
     pub fn fault(&self, what: String) {
         println!("at {:.1?}: {what}", self.since_start());
@@ -108,6 +132,7 @@ impl Place {
     /// Changes some settings of a room.
     pub fn patch(&self, room: usize, change: &Value) {
         let reply = self.ask("PATCH", &path(room), &change.to_string());
+        self.note(room, change.to_string());
         if reply.status != 200 {
             self.fault(format!("{change}: {} {}", reply.status, reply.body));
         }
@@ -128,6 +153,9 @@ impl Person {
         self.gone.load(Relaxed)
     }
 }
+
+/// Notes that are kept: of some ten seconds.
+const JOURNAL: usize = 4_000;
 
 pub fn name(room: usize) -> String {
     format!("channel-{room}")

@@ -36,6 +36,7 @@ pub struct Seat {
     packets: u32,
     seq: u16,
     rtp_time: u32,
+    fell_silent: Instant,
     asked: u64,
     /// Requests over the data channel that are not answered yet.
     unanswered: VecDeque<(u64, Instant)>,
@@ -89,6 +90,7 @@ impl Seat {
             packets: 0,
             seq: chance.below(1 << 16) as u16,
             rtp_time: chance.below(1 << 32) as u32,
+            fell_silent: now,
             asked: 0,
             unanswered: VecDeque::new(),
             queue: Vec::new(),
@@ -164,6 +166,10 @@ impl Seat {
         if let Some(id) = message["id"].as_u64() {
             self.unanswered.retain(|(asked, _)| *asked != id);
         }
+        let of_the_floor = |event: &str| event.starts_with("floor") && event != "floor_queue";
+        if message["event"].as_str().is_some_and(of_the_floor) {
+            place.note(self.room, format!("{} is told {message}", self.person.id));
+        }
         let is_his = message["participant"] == self.person.id.as_str();
         match message["event"].as_str() {
             Some("floor_granted") => {
@@ -174,7 +180,7 @@ impl Seat {
                 }
                 // Some do not notice that their turn has come.
                 if self.chance.is_percent(80) {
-                    self.talks_on(now);
+                    self.talks_on(place, now);
                 }
             }
             Some("floor_queued") => place.count("queued"),
@@ -212,7 +218,7 @@ impl Seat {
             0..25 => self.press(place),
             25..33 => self.press_over_http(place),
             33..48 => self.release(place),
-            48..56 => self.talks_on(now),
+            48..56 => self.talks_on(place, now),
             56..66 => self.talks = None,
             66..74 => self.listen(place),
             74..88 => self.grant(place),
@@ -240,7 +246,7 @@ impl Seat {
         place.count("requests over the data channel");
         // The first words are often there before the permission.
         if self.chance.is_percent(40) {
-            self.talks_on(Instant::now());
+            self.talks_on(place, Instant::now());
         }
     }
 
@@ -257,7 +263,7 @@ impl Seat {
         match reply.status {
             200 => {
                 place.count("granted at once");
-                self.talks_on(Instant::now());
+                self.talks_on(place, Instant::now());
             }
             202 => place.count("queued"),
             409 => place.count("denied"),
@@ -279,13 +285,15 @@ impl Seat {
     }
 
     /// Talks for a while, with or without the floor.
-    pub fn talks_on(&mut self, now: Instant) {
+    pub fn talks_on(&mut self, place: &Place, now: Instant) {
         let time = self.chance.ms(200..5_000);
         if self.talks.is_none() {
+            place.note(self.room, format!("{} talks", self.person.id));
             self.talks = Some((now + time, now));
             self.is_tidy = self.chance.is_percent(50);
             // Silence takes time, too.
-            self.rtp_time = self.rtp_time.wrapping_add(48_000);
+            let silent = now.saturating_duration_since(self.fell_silent);
+            self.rtp_time = self.rtp_time.wrapping_add(48 * silent.as_millis() as u32);
         }
     }
 
@@ -418,6 +426,7 @@ impl Seat {
         self.packets += 1;
         self.seq = self.seq.wrapping_add(1);
         self.rtp_time = self.rtp_time.wrapping_add(48 * PACKET.as_millis() as u32);
+        self.fell_silent = Instant::now();
         self.person.sends(place);
     }
 }
