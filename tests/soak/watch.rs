@@ -133,7 +133,7 @@ impl Watch<'_> {
         if holders > 0 {
             self.place.count("looks at a floor that is held");
         }
-        if list(&state["floor"]["queue"]).len() > 0 {
+        if !list(&state["floor"]["queue"]).is_empty() {
             self.place.count("looks at a queue");
         }
     }
