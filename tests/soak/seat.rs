@@ -286,7 +286,12 @@ impl Seat {
 
     /// Talks for a while, with or without the floor.
     pub fn talks_on(&mut self, place: &Place, now: Instant) {
-        let time = self.chance.ms(200..5_000);
+        // Some do not know when to stop.
+        let time = if self.chance.is_percent(15) {
+            self.chance.ms(8_000..12_000)
+        } else {
+            self.chance.ms(200..5_000)
+        };
         if self.talks.is_none() {
             place.note(self.room, format!("{} talks", self.person.id));
             self.talks = Some((now + time, now));
