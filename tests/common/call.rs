@@ -28,11 +28,16 @@ pub struct Reply {
 impl Host {
     /// On free ports of loopback, with the defaults otherwise.
     pub fn start() -> Host {
+        Host::with(Config::default())
+    }
+
+    /// The same with other settings.
+    pub fn with(config: Config) -> Host {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = Config {
             http: loopback,
             media: loopback,
-            ..Config::default()
+            ..config
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -122,7 +127,8 @@ impl Host {
 }
 
 impl Reply {
-    fn header(&self, name: &str) -> String {
+    /// The value of a header that must be there.
+    pub fn header(&self, name: &str) -> String {
         let line = self.head.lines().find_map(|line| {
             let (key, value) = line.split_once(':')?;
             key.eq_ignore_ascii_case(name).then_some(value)

@@ -1,0 +1,383 @@
+//! Fifty rooms of radios whose owners press, talk, forget to release, change the channel, the mode and their minds, and
+//! vanish: no floor is ever stuck, and no sound.
+//!
+//! `cargo test --test radio_soak -- --ignored --nocapture` does it for ten minutes, `SOAK_SEED` with another seed.
+//! Everything is judged by what the server shows of itself and by what its clients are sent, with margins for a machine
+//! that is busy with something else: what is stuck stays so.
+
+#[path = "common/call.rs"]
+#[allow(dead_code, reason = "each test uses its own part")]
+mod call;
+#[path = "soak/chance.rs"]
+mod chance;
+#[path = "transport/client.rs"]
+mod client;
+#[path = "soak/place.rs"]
+mod place;
+#[path = "soak/seat.rs"]
+mod seat;
+#[path = "soak/watch.rs"]
+mod watch;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use call::Host;
+use chance::Chance;
+use mixer::profile::Profile;
+use mixminus::config::Config;
+use place::Place;
+use seat::Seat;
+use serde_json::json;
+use watch::Watch;
+
+const ROOMS: usize = 50;
+
+/// Threads that drive the radios, beside the one that watches.
+const DRIVERS: usize = 2;
+
+/// What the rooms go through.
+const MODES: [&str; 6] = ["open", "ptt", "multi:2", "cut-in", "broadcast", "moderated"];
+
+/// T1, T2 and T3, short, so that they are often over.
+const END_OF_MEDIA: Duration = Duration::from_millis(600);
+const TALK_LIMIT: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_millis(300);
+
+/// What is on its way after a release is played for no longer.
+const LONGEST_DRAIN: Duration = Duration::from_millis(550);
+
+/// What a machine of two cores may add that has other work to do.
+const SLACK: Duration = Duration::from_secs(3);
+
+/// A command over the data channel is answered by then, a join connected.
+const ANSWERED: Duration = Duration::from_secs(8);
+const CONNECTED: Duration = Duration::from_secs(15);
+
+/// A packet of sound.
+const PACKET: Duration = Duration::from_millis(60);
+
+/// A peer that fell silent is reaped after 26 s.
+const REAPED: Duration = Duration::from_secs(40);
+
+#[test]
+fn no_floor_and_no_sound_is_stuck() {
+    soak(Duration::from_secs(15));
+}
+
+#[test]
+#[ignore = "ten minutes"]
+fn no_floor_and_no_sound_is_stuck_in_ten_minutes() {
+    soak(Duration::from_secs(600));
+}
+
+fn soak(time: Duration) {
+    let seed = std::env::var("SOAK_SEED").ok();
+    let seed = seed.and_then(|seed| seed.parse().ok()).unwrap_or(4);
+    println!("seed,{seed}");
+    let place = Place::new(Host::with(config()), ROOMS);
+    for room in 0..ROOMS {
+        let mode = MODES[room % MODES.len()];
+        let path = place::path(room);
+        let reply = place.ask("PUT", &path, &json!({ "mode": mode }).to_string());
+        assert_eq!(reply.status, 201, "{}", reply.body);
+    }
+    let mut crews = crews(&place, seed);
+    let mut watch = Watch::of(&place);
+    until_all_are_in(&mut crews, &mut watch);
+
+    let end = Instant::now() + time;
+    together(
+        &mut crews,
+        &mut watch,
+        || Instant::now() < end,
+        |crew| {
+            crew.storm();
+        },
+    );
+    hush(&mut crews, &mut watch);
+    everybody_goes_home(&mut crews, &mut watch);
+    for nth in 0..4 {
+        everybody_hears_one(&mut crews, &mut watch, nth);
+        hush(&mut crews, &mut watch);
+    }
+    nothing_is_sent(&mut crews, &mut watch);
+    drop(watch);
+    everybody_leaves(crews);
+
+    place.tell_counts();
+    println!("seconds,{:.0}", place.since_start().as_secs_f64());
+    place.assert_faultless();
+    for what in [
+        "granted at once",
+        "granted later",
+        "queued",
+        "denied",
+        "revoked: talked too long",
+        "mode changes",
+        "channel changes while talking",
+        "vanished while talking",
+        "looks at a floor of several",
+        "looks at somebody who is heard",
+    ] {
+        assert!(place.counted(what) > 0, "nothing was seen of: {what}");
+    }
+    assert_eq!(place.host.metric("mixminus_room_faults_total", ""), 0.0);
+    assert_eq!(place.host.metric("mixminus_rtc_faults_total", ""), 0.0);
+    place.host.stop();
+}
+
+/// Two mixers, so that rooms are listened to across them; packets of 60 ms, so that there may be many radios.
+fn config() -> Config {
+    let mut config = Config {
+        mixers: Some(2),
+        realtime: false,
+        ..Config::default()
+    };
+    config.room.profile = Profile::Thin;
+    config.room.floor.end_of_media = END_OF_MEDIA;
+    config.room.floor.talk_limit = Some(TALK_LIMIT);
+    config.room.floor.grace = GRACE;
+    config.room.floor.queue_limit = 3;
+    config
+}
+
+/// Radios that one thread drives.
+struct Crew<'a> {
+    place: &'a Place,
+    seats: Vec<Seat>,
+    chance: Chance,
+    moves: Instant,
+    moved: u32,
+}
+
+impl Crew<'_> {
+    /// Everybody does what comes into his mind; now and then one goes elsewhere, every fifth of them without a word.
+    fn storm(&mut self) {
+        for seat in &mut self.seats {
+            seat.act(self.place);
+        }
+        let now = Instant::now();
+        if now < self.moves {
+            return;
+        }
+        // Every other time it is one who talks.
+        let of_talkers = self.moved.is_multiple_of(2);
+        let may_move = |seat: &&mut Seat| seat.is_in() && seat.is_talking() == of_talkers;
+        let mut movable: Vec<&mut Seat> = self.seats.iter_mut().filter(may_move).collect();
+        if movable.is_empty() {
+            return;
+        }
+        let at = self.chance.below(movable.len() as u64) as usize;
+        if self.moved % 5 == 4 {
+            movable[at].vanish(self.place);
+        } else {
+            let room = self.chance.below(ROOMS as u64) as usize;
+            movable[at].change(self.place, room);
+        }
+        self.moved += 1;
+        self.moves = now + self.chance.ms(300..900);
+    }
+}
+
+/// Three or four belong to each room.
+fn crews(place: &Place, seed: u64) -> Vec<Crew<'_>> {
+    let tone: &'static [&'static [u8]] = tone().leak();
+    let mut chance = Chance::of(seed);
+    let mut crews: Vec<Crew> = Vec::new();
+    for _ in 0..DRIVERS {
+        crews.push(Crew {
+            place,
+            seats: Vec::new(),
+            chance: Chance::of(chance.below(u64::MAX)),
+            moves: Instant::now(),
+            moved: 0,
+        });
+    }
+    for nth in 0..ROOMS * 7 / 2 {
+        let chance = Chance::of(chance.below(u64::MAX));
+        let seat = Seat::join(place, nth % ROOMS, nth % ROOMS, tone, chance);
+        let crew = &mut crews[nth % DRIVERS];
+        crew.seats.push(seat);
+        // The first must not wait for the last.
+        for crew in &mut crews {
+            crew.seats.iter_mut().for_each(|seat| seat.turn(place));
+        }
+    }
+    crews
+}
+
+/// Everybody is driven and does this in each turn, and every room is watched, as long as `more` says so.
+fn together(
+    crews: &mut [Crew],
+    watch: &mut Watch,
+    more: impl Fn() -> bool,
+    each: impl Fn(&mut Crew) + Sync,
+) {
+    static LOOKS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let stop = AtomicBool::new(false);
+    let (stop, each) = (&stop, &each);
+    std::thread::scope(|scope| {
+        for crew in crews {
+            scope.spawn(move || {
+                while !stop.load(Relaxed) {
+                    let begun = Instant::now();
+                    for seat in &mut crew.seats {
+                        seat.turn(crew.place);
+                    }
+                    each(crew);
+                    std::thread::sleep(Duration::from_millis(5).saturating_sub(begun.elapsed()));
+                }
+            });
+        }
+        while more() {
+            watch.look(LOOKS.fetch_add(1, Relaxed));
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        stop.store(true, Relaxed);
+    });
+}
+
+/// The same for a while.
+fn pass(crews: &mut [Crew], watch: &mut Watch, time: Duration) {
+    let end = Instant::now() + time;
+    together(crews, watch, || Instant::now() < end, |_| {});
+}
+
+fn everybody<'a>(crews: &'a mut [Crew]) -> impl Iterator<Item = &'a mut Seat> {
+    crews.iter_mut().flat_map(|crew| &mut crew.seats)
+}
+
+fn until_all_are_in(crews: &mut [Crew], watch: &mut Watch) {
+    let end = Instant::now() + 2 * CONNECTED;
+    while everybody(crews).any(|seat| !seat.is_in()) {
+        assert!(Instant::now() < end, "somebody does not connect");
+        pass(crews, watch, Duration::from_millis(200));
+    }
+}
+
+/// Everybody falls silent and lets go: all rooms are idle as soon as all timers are over.
+fn hush(crews: &mut [Crew], watch: &mut Watch) {
+    until_all_are_in(crews, watch);
+    let place = crews[0].place;
+    for seat in everybody(crews) {
+        seat.hush(place);
+    }
+    let begun = Instant::now();
+    let longest = END_OF_MEDIA + TALK_LIMIT + GRACE + SLACK;
+    while let Some(busy) = watch.busy() {
+        if begun.elapsed() > longest {
+            place.fault(format!("not idle after {longest:?}: {busy}"));
+            return;
+        }
+        pass(crews, watch, Duration::from_millis(200));
+    }
+    println!("idle after {:.1?}", begun.elapsed());
+}
+
+/// To where they belong, and to nothing else; every room is for one at a time, and by itself.
+fn everybody_goes_home(crews: &mut [Crew], watch: &mut Watch) {
+    let place = crews[0].place;
+    for room in 0..ROOMS {
+        let settings = json!({ "mode": "ptt", "implicit_floor": false, "links": [] });
+        place.patch(room, &settings);
+    }
+    for seat in everybody(crews) {
+        if seat.room != seat.home {
+            seat.change(place, seat.home);
+        }
+    }
+    until_all_are_in(crews, watch);
+    for seat in everybody(crews) {
+        seat.listen_to(place, &BTreeSet::new());
+    }
+    pass(crews, watch, Duration::from_secs(1));
+}
+
+/// One in each room talks, its `nth`, and the others hear him and nobody else.
+fn everybody_hears_one(crews: &mut [Crew], watch: &mut Watch, nth: usize) {
+    let place = crews[0].place;
+    let mut talkers: Vec<Option<u32>> = vec![None; ROOMS];
+    let mut seen = [0; ROOMS];
+    for seat in everybody(crews) {
+        seat.heard.clear();
+        if seen[seat.room] == nth {
+            talkers[seat.room] = Some(seat.number());
+            seat.speak_up(place);
+        }
+        seen[seat.room] += 1;
+    }
+    let is_deaf = |seat: &Seat| {
+        talkers[seat.room].is_some_and(|it| it != seat.number() && !seat.heard.contains(&it))
+    };
+    let end = Instant::now() + TALK_LIMIT + SLACK;
+    while everybody(crews).any(|seat| is_deaf(seat)) && Instant::now() < end {
+        pass(crews, watch, Duration::from_millis(200));
+    }
+    for seat in everybody(crews) {
+        let (id, heard) = (&seat.person.id, &seat.heard);
+        if is_deaf(seat) {
+            let talker = talkers[seat.room];
+            place.fault_in(seat.room, format!("{id} does not hear {talker:08x?}"));
+        }
+        if heard.iter().any(|heard| Some(*heard) != talkers[seat.room]) {
+            place.fault_in(seat.room, format!("{id} hears {heard:08x?}"));
+        }
+        place.count("ears that heard whom they should");
+    }
+}
+
+/// Nothing but reports and consent.
+fn nothing_is_sent(crews: &mut [Crew], watch: &mut Watch) {
+    pass(crews, watch, Duration::from_secs(4));
+    let sounds = |crews: &mut [Crew]| everybody(crews).map(|seat| seat.sounds).sum::<u64>();
+    let before = sounds(crews);
+    pass(crews, watch, Duration::from_secs(2));
+    let came = sounds(crews) - before;
+    if came > 0 {
+        crews[0].place.fault(format!("{came} packets of silence"));
+    }
+}
+
+/// Everybody leaves, the rooms end, and those who vanished are missed.
+fn everybody_leaves(mut crews: Vec<Crew>) {
+    let place = crews[0].place;
+    for seat in everybody(&mut crews) {
+        seat.leave(place);
+    }
+    for room in 0..ROOMS {
+        let path = place::path(room);
+        // Those who vanished late must be missed by themselves, not sent away with their room.
+        let reply = place.ask("PATCH", &path, r#"{"mode":"open"}"#);
+        assert_eq!(reply.status, 200, "{}", reply.body);
+    }
+    let host = &place.host;
+    let end = Instant::now() + REAPED;
+    for metric in ["mixminus_rtc_peers", "mixminus_participants"] {
+        while host.metric(metric, "") > 0.0 {
+            let left = host.metric(metric, "");
+            assert!(Instant::now() < end, "{metric} is {left}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+    for room in 0..ROOMS {
+        let reply = place.ask("DELETE", &place::path(room), "");
+        assert!(reply.status < 300, "{}", reply.body);
+    }
+    assert_eq!(host.metric("mixminus_rooms", ""), 0.0);
+}
+
+/// Packets of a tone of 440.5 Hz at -20 dBFS, 60 ms each, for three seconds.
+fn tone() -> Vec<&'static [u8]> {
+    let mut encoder = opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Audio)
+        .expect("an encoder");
+    let sample = |at| 0.1 * (std::f32::consts::TAU * 440.5 * at as f32 / 48_000.0).sin();
+    let samples: Vec<f32> = (0..144_000).map(sample).collect();
+    let packets = samples
+        .chunks(48 * PACKET.as_millis() as usize)
+        .map(|frame| encoder.encode_vec_float(frame, 1_000));
+    packets
+        .map(|packet| &*packet.expect("a packet").leak())
+        .collect()
+}

@@ -1,0 +1,246 @@
+//! Looks at every room again and again, and says what is not as it must be.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::place::{Place, name};
+use crate::{END_OF_MEDIA, GRACE, LONGEST_DRAIN, SLACK, TALK_LIMIT};
+
+/// Time in which nobody looked counts for no more than this: a machine that stood still has not watched.
+const LONGEST_GAP: Duration = Duration::from_secs(1);
+
+pub struct Watch<'a> {
+    place: &'a Place,
+    /// Time in which somebody looked.
+    watched: Duration,
+    looked: Instant,
+    /// When each room was looked at last, since the start.
+    seen_at: Vec<Duration>,
+    /// What is so, and has been at every look since then.
+    since: HashMap<Sight, Since>,
+}
+
+/// Something that may be for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Sight {
+    Holds {
+        room: usize,
+        who: String,
+        burst: u64,
+    },
+    HoldsAndSendsNothing {
+        room: usize,
+        who: String,
+        burst: u64,
+    },
+    WaitsAtAFreeFloor {
+        room: usize,
+    },
+    IsHeardWithoutTheFloor {
+        room: usize,
+        who: String,
+    },
+    IsHeardAndSendsNothing {
+        room: usize,
+        who: String,
+    },
+    IsNotHeardInAnOpenRoom {
+        room: usize,
+        who: String,
+    },
+}
+
+struct Since {
+    at: Duration,
+    look: u64,
+    told: bool,
+}
+
+impl Sight {
+    fn room(&self) -> usize {
+        match self {
+            Sight::Holds { room, .. }
+            | Sight::HoldsAndSendsNothing { room, .. }
+            | Sight::WaitsAtAFreeFloor { room }
+            | Sight::IsHeardWithoutTheFloor { room, .. }
+            | Sight::IsHeardAndSendsNothing { room, .. }
+            | Sight::IsNotHeardInAnOpenRoom { room, .. } => *room,
+        }
+    }
+
+    fn longest(&self) -> Duration {
+        let hangover = Duration::from_secs(1);
+        SLACK
+            + match self {
+                // T2 begins with the first packet, which T1 waits for.
+                Sight::Holds { .. } => END_OF_MEDIA + TALK_LIMIT + GRACE + LONGEST_DRAIN,
+                Sight::HoldsAndSendsNothing { .. } => END_OF_MEDIA,
+                Sight::WaitsAtAFreeFloor { .. } => Duration::ZERO,
+                Sight::IsHeardWithoutTheFloor { .. } | Sight::IsHeardAndSendsNothing { .. } => {
+                    hangover
+                }
+                Sight::IsNotHeardInAnOpenRoom { .. } => Duration::ZERO,
+            }
+    }
+}
+
+impl Watch<'_> {
+    pub fn of(place: &Place) -> Watch<'_> {
+        Watch {
+            place,
+            watched: Duration::ZERO,
+            looked: Instant::now(),
+            seen_at: vec![place.since_start(); place.rooms],
+            since: HashMap::new(),
+        }
+    }
+
+    /// Looks at every room once.
+    pub fn look(&mut self, look: u64) {
+        let gap = std::mem::replace(&mut self.looked, Instant::now()).elapsed();
+        self.watched += gap.min(LONGEST_GAP);
+        if gap > LONGEST_GAP {
+            self.place.count("looks that came late");
+        }
+        for room in 0..self.place.rooms {
+            let now = self.place.since_start();
+            let state = self.place.room(room);
+            let before = std::mem::replace(&mut self.seen_at[room], now);
+            self.judge_number(room, &state);
+            for sight in sights(self.place, room, &state, before) {
+                self.judge(sight, look, &state);
+            }
+        }
+        self.since.retain(|sight, since| {
+            if since.told && since.look != look {
+                println!("no longer: {sight:?}");
+            }
+            since.look == look
+        });
+    }
+
+    /// Never more holders than the mode allows.
+    fn judge_number(&self, room: usize, state: &Value) {
+        let holders = list(&state["floor"]["holders"]).len();
+        if holders > most_holders(state) {
+            self.place.fault(format!("too many hold {room}: {state}"));
+        }
+        if holders > 1 {
+            self.place.count("looks at a floor of several");
+        }
+        if holders > 0 {
+            self.place.count("looks at a floor that is held");
+        }
+        if !list(&state["floor"]["queue"]).is_empty() {
+            self.place.count("looks at a queue");
+        }
+    }
+
+    fn judge(&mut self, sight: Sight, look: u64, state: &Value) {
+        let now = self.watched;
+        let since = self.since.entry(sight.clone()).or_insert(Since {
+            at: now,
+            look,
+            told: false,
+        });
+        since.look = look;
+        if now - since.at > sight.longest() && !since.told {
+            since.told = true;
+            let time = now - since.at;
+            if matches!(sight, Sight::IsNotHeardInAnOpenRoom { .. }) {
+                // That may be for lack of processor time; who is never heard again is found in the end.
+                self.place
+                    .count("not heard for three seconds in an open room");
+                return;
+            }
+            self.place
+                .fault_in(sight.room(), format!("{sight:?} for {time:.1?}: {state}"));
+        }
+    }
+
+    /// Why not every room is idle; those who vanished may still wait for a moderator.
+    pub fn busy(&self) -> Option<String> {
+        let is_busy = |state: &Value| {
+            let waits = |id: &Value| !is_gone(self.place, id);
+            list(&state["participants"])
+                .iter()
+                .any(|it| it["talking"] == true)
+                || !list(&state["floor"]["holders"]).is_empty()
+                || list(&state["floor"]["queue"]).iter().any(waits)
+        };
+        let mut states = (0..self.place.rooms).map(|room| self.place.room(room));
+        states.find(is_busy).map(|state| state.to_string())
+    }
+}
+
+/// What is to be seen in a room.
+fn sights(place: &Place, room: usize, state: &Value, before: Duration) -> Vec<Sight> {
+    let mut sights = Vec::new();
+    let sends = |who: &str| {
+        place
+            .person(who)
+            .is_some_and(|it| it.has_sent_since(before))
+    };
+    let is_open = state["mode"] == "open";
+    let holders = list(&state["floor"]["holders"]);
+    for holder in holders {
+        let (who, burst) = (text(&holder["participant"]), holder["burst"].as_u64());
+        let burst = burst.expect("a burst has a number");
+        if !sends(&who) {
+            let who = who.clone();
+            sights.push(Sight::HoldsAndSendsNothing { room, who, burst });
+        }
+        sights.push(Sight::Holds { room, who, burst });
+    }
+    let is_moderated = state["mode"] == "moderated";
+    let waits = !list(&state["floor"]["queue"]).is_empty();
+    if waits && !is_moderated && holders.len() < most_holders(state) {
+        sights.push(Sight::WaitsAtAFreeFloor { room });
+    }
+    for participant in list(&state["participants"]) {
+        let who = text(&participant["id"]);
+        let is_heard = participant["talking"] == true;
+        if is_heard {
+            place.count("looks at somebody who is heard");
+        }
+        let holds = holders.iter().any(|it| it["participant"] == *who);
+        if is_heard && !is_open && !holds {
+            let who = who.clone();
+            sights.push(Sight::IsHeardWithoutTheFloor { room, who });
+        }
+        if is_heard && !sends(&who) {
+            let who = who.clone();
+            sights.push(Sight::IsHeardAndSendsNothing { room, who });
+        }
+        if is_open && sends(&who) && !is_heard {
+            sights.push(Sight::IsNotHeardInAnOpenRoom { room, who });
+        }
+    }
+    sights
+}
+
+fn most_holders(state: &Value) -> usize {
+    match state["mode"].as_str() {
+        Some("open") => 0,
+        Some("ptt" | "cut-in" | "broadcast" | "moderated") => 1,
+        Some(mode) => {
+            let count = mode.strip_prefix("multi:").and_then(|it| it.parse().ok());
+            count.expect("a mode that was set")
+        }
+        None => panic!("{} is not there: {state}", name(0)),
+    }
+}
+
+fn is_gone(place: &Place, id: &Value) -> bool {
+    place.person(&text(id)).is_some_and(|it| it.is_gone())
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().expect("a text").to_owned()
+}
