@@ -24,6 +24,8 @@ pub struct DelayEstimator {
     lateness: Histogram,
     /// Arrival and lateness of the packet before.
     before: Option<(i64, i64)>,
+    /// The same of the packet before, if that came late after a pause and is not counted yet.
+    suspect: Option<(i64, i64)>,
     drift: DriftEstimator,
     loss: LossRate,
     packet_samples: usize,
@@ -37,6 +39,7 @@ impl DelayEstimator {
             windows: [Window::EMPTY; WINDOWS],
             lateness: Histogram::new(),
             before: None,
+            suspect: None,
             drift: DriftEstimator::default(),
             loss: LossRate::default(),
             packet_samples: 960,
@@ -54,13 +57,16 @@ impl DelayEstimator {
         let transit = arrival - time;
         self.packet_samples = samples;
         self.loss.received(fec);
-        if self.base.is_some_and(|base| transit - base > SHIFT_SAMPLES) {
-            // Half a second late is no jitter: the sender's timeline has moved.
+        if self
+            .base
+            .is_some_and(|base| self.has_moved(arrival, transit - base))
+        {
             self.reanchor();
         }
         let base = self.observe(arrival, transit);
         let lateness = transit - base;
-        if !self.is_held_up_with_another(arrival, lateness, samples) {
+        self.suspect = self.is_first_and_late(arrival, lateness);
+        if self.suspect.is_none() && !self.is_held_up_with_another(arrival, lateness, samples) {
             self.lateness.add(lateness, samples);
         }
         self.before = Some((arrival, lateness));
@@ -106,6 +112,33 @@ impl DelayEstimator {
     /// unless it is both certain and enough to be worth resampling.
     pub fn drift(&self) -> Option<f64> {
         self.drift.ratio
+    }
+
+    /// Whether a packet so late says that the sender's timeline is another one. Half a second is no
+    /// jitter; much less is not either, if the first packet after a pause was as late and this one
+    /// came at its own pace: there are senders whose media clock stands still in pauses.
+    ///
+    /// If it turns out that the network held that first packet up, its lateness counts after all.
+    fn has_moved(&mut self, arrival: i64, lateness: i64) -> bool {
+        if lateness > SHIFT_SAMPLES {
+            return true;
+        }
+        let Some((first, how_late)) = self.suspect.take() else {
+            return false;
+        };
+        let has_pace = arrival - first > self.packet_samples as i64 / 2;
+        let stood_still = has_pace && lateness > STOOD_STILL_SAMPLES;
+        if !stood_still {
+            self.lateness.add(how_late, self.packet_samples);
+        }
+        stood_still
+    }
+
+    /// Arrival and lateness of a packet, if it is the first after a pause and late.
+    fn is_first_and_late(&self, arrival: i64, lateness: i64) -> Option<(i64, i64)> {
+        let (before, _) = self.before?;
+        let suspect = arrival - before > PAUSE_SAMPLES && lateness > STOOD_STILL_SAMPLES;
+        suspect.then_some((arrival, lateness))
     }
 
     /// Whether a packet came at once with the one before and is less late: whatever held them up did
@@ -328,6 +361,10 @@ const WINDOWS: usize = 8;
 
 /// Lateness beyond this is a moved timeline, not a late packet.
 const SHIFT_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 2;
+
+/// Nothing for a tenth of a second is a pause, after which a twentieth is a clock that stood still.
+const PAUSE_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 10;
+const STOOD_STILL_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 20;
 
 /// One millisecond: finer would be below what a loaded machine's network thread can stamp.
 const BIN_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 1_000;

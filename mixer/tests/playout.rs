@@ -82,6 +82,34 @@ fn a_packet_that_comes_a_little_late_puts_no_jump_into_a_tone() {
     }
 }
 
+/// A radio whose media clock stands still between its talk-spurts: its packets look late by the pause.
+#[test]
+fn a_clock_that_stands_still_in_pauses_costs_no_word() {
+    for pause_ms in (100..900).step_by(70) {
+        let list: Vec<_> = (0..600u64)
+            .map(|n| {
+                let pauses = n / 50;
+                let sent_us = 1_000_000 + n * 20_000 + pauses * pause_ms * 1_000;
+                common::Flight {
+                    sent_us,
+                    arrival_us: Some(sent_us + 300),
+                    packet: packet(n, n * 960, 20.0),
+                }
+            })
+            .collect();
+        let (_, _, playout) = play(&list, TickLength::Ms20);
+        let stats = playout.stats();
+        let kept = stats.decoded_samples - stats.removed_samples;
+        assert_eq!(
+            (stats.discarded, stats.late),
+            (0, 0),
+            "{pause_ms} ms: {stats:?}"
+        );
+        assert!(kept >= 595 * 960, "{pause_ms} ms: {stats:?}");
+        assert!(stats.delay.as_millis() < 45, "{pause_ms} ms: {stats:?}");
+    }
+}
+
 /// A machine that stamps a packet some milliseconds late every few seconds, which it does in pairs
 /// now and then: where that is just enough to miss the tick, the wait must not go to and fro.
 #[test]
