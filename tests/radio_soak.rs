@@ -102,6 +102,8 @@ fn soak(time: Duration) {
         everybody_hears_one(&mut crews, &mut watch, nth);
         hush(&mut crews, &mut watch);
     }
+    nobody_is_heard_unasked(&mut crews, &mut watch);
+    hush(&mut crews, &mut watch);
     nothing_is_sent(&mut crews, &mut watch);
     drop(watch);
     everybody_leaves(crews);
@@ -325,6 +327,27 @@ fn everybody_hears_one(crews: &mut [Crew], watch: &mut Watch, nth: usize) {
             place.fault_in(seat.room, format!("{id} hears {heard:08x?}"));
         }
         place.count("ears that heard whom they should");
+    }
+}
+
+/// Everybody talks, and nobody has asked for the floor: a permit that was left open would let him be heard.
+fn nobody_is_heard_unasked(crews: &mut [Crew], watch: &mut Watch) {
+    let place = crews[0].place;
+    let until = Instant::now() + Duration::from_secs(1);
+    for seat in everybody(crews) {
+        seat.heard.clear();
+        seat.talk_unasked(until);
+    }
+    pass(crews, watch, Duration::from_secs(2));
+    for seat in everybody(crews) {
+        if !seat.heard.is_empty() {
+            let (id, heard) = (&seat.person.id, &seat.heard);
+            place.fault_in(
+                seat.room,
+                format!("{id} hears {heard:08x?}, who did not ask"),
+            );
+        }
+        place.count("ears that heard nobody who had not asked");
     }
 }
 

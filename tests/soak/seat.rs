@@ -257,6 +257,12 @@ impl Seat {
         self.talks = Some((now + TALK_LIMIT, now));
     }
 
+    /// Talks without the floor.
+    pub fn talk_unasked(&mut self, until: Instant) {
+        self.is_tidy = false;
+        self.talks = Some((until, Instant::now()));
+    }
+
     fn press_over_http(&mut self, place: &Place) {
         let reply = place.ask("PUT", &format!("{}/floor", self.session), "{}");
         place.count("requests over HTTP");
