@@ -3,7 +3,7 @@
 //!
 //! Companding is a page of arithmetic, fixed since 1988; the crates that have it bring frames,
 //! allocation or other codecs along. What takes more care is the way between 8 and 48 kHz
-//! ([`Rate`]), and what is played in place of a lost packet ([`conceal`]).
+//! (`Rate`), and what is played in place of a lost packet (`conceal`).
 
 mod conceal;
 mod decoder;
