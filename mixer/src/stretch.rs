@@ -92,7 +92,12 @@ impl PcmQueue {
     /// Real-time: safe.
     pub fn shorten(&mut self, max_frames: usize, min_similarity: f32) -> usize {
         let longest = max_frames.min(MAX_LAG).min(self.len() / 2);
-        let Some(lag) = self.find_lag(self.head, longest, min_similarity) else {
+        let found = match longest < MIN_LAG && self.is_quiet(2 * longest) {
+            // Less than a period, where nobody hears it.
+            true => Some(longest).filter(|lag| *lag > 0),
+            false => self.find_lag(self.head, longest, min_similarity),
+        };
+        let Some(lag) = found else {
             return 0;
         };
         // The first period fades into the second, which then stands in the place of both.

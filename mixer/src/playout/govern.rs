@@ -46,7 +46,11 @@ impl Playout {
                 false if early => slack,
                 false => rest as i64,
             };
-            if excess >= MIN_LAG as i64 {
+            let least = match self.queue.is_quiet(2 * MIN_LAG) {
+                true => REST_SAMPLES,
+                false => MIN_LAG,
+            };
+            if excess >= least as i64 {
                 // What is left over costs less than a splice that is heard.
                 self.similarity = if early || drifting {
                     self.similarity
@@ -99,12 +103,15 @@ impl Playout {
 
     /// The resampling ratio (output over input) that holds the delay steady against a clock that is
     /// off, or that uses up a rest in the queue too short to be spliced out.
-    pub(super) fn resampling_ratio(&self, now: i64, drift: Option<f64>) -> Option<f64> {
+    pub(super) fn resampling_ratio(&mut self, now: i64, drift: Option<f64>) -> Option<f64> {
         let Some(drift) = drift else {
             let rest = self.queue.len() % self.tick_samples;
-            return (REST_SAMPLES..2 * MIN_LAG)
-                .contains(&rest)
-                .then_some(1.0 / (1.0 + REST_CORRECTION));
+            self.rest_ticks = match (REST_SAMPLES..2 * MIN_LAG).contains(&rest) {
+                true => self.rest_ticks.saturating_add(1),
+                false => 0,
+            };
+            let lasts = self.rest_ticks as usize * self.tick_samples > PAUSELESS_SAMPLES;
+            return lasts.then_some(1.0 / (1.0 + REST_CORRECTION));
         };
         let wanted = self.delay.target() + self.tick_samples as i64 + HYSTERESIS_SAMPLES;
         let error = (self.current_delay(now)? - wanted) as f64;
@@ -156,7 +163,10 @@ const HYSTERESIS_SAMPLES: i64 = 96;
 /// tick's resampling takes.
 const REST_SAMPLES: usize = 8;
 
-/// And a longer one is used up by one sample in a tick of 20 ms, which no ear follows.
+/// A longer one is spliced out in the next pause. Who makes none for three seconds is no speaker.
+const PAUSELESS_SAMPLES: usize = 3 * SAMPLE_RATE_HZ as usize;
+
+/// And then it is used up by one sample in a tick of 20 ms, which no ear follows.
 const REST_CORRECTION: f64 = 0.001;
 
 /// One splice in 60 ms: about a tenth faster than natural, which listeners do not notice.
