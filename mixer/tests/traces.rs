@@ -66,7 +66,7 @@ fn jitter_of_30_ms_costs_one_percent_at_most_and_then_its_delay_goes() {
         );
         let after = mean_delay(&ticks, 42.0, 46.0);
         assert!(
-            after <= 21.0,
+            after <= 21.5,
             "{name}: {after:.1} ms ten seconds after the jitter"
         );
     }
