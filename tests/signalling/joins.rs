@@ -66,7 +66,10 @@ async fn joining_is_one_post_and_leaving_one_delete() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_refusal_has_its_status() {
     let house = House::open();
-    let no_opus = OFFER.replace("opus/48000/2", "L16/48000/2");
+    let no_codec = OFFER
+        .replace("opus/48000/2", "L16/48000/2")
+        .replace("PCMU/8000", "G722/8000")
+        .replace("PCMA/8000", "GSM/8000");
     let video = OFFER
         .replace("m=audio", "m=video")
         .replace("opus/48000/2", "VP8/90000");
@@ -86,7 +89,7 @@ async fn every_refusal_has_its_status() {
         ("POST", JOIN, "", OFFER, 415, "unsupported-media-type"),
         ("POST", JOIN, SDP, &long, 413, "body-too-large"),
         ("POST", JOIN, SDP, &many, 422, "too-many-candidates"),
-        ("POST", JOIN, SDP, &no_opus, 422, "unusable-offer"),
+        ("POST", JOIN, SDP, &no_codec, 422, "unusable-offer"),
         ("POST", JOIN, SDP, &video, 422, "unusable-offer"),
         (
             "POST",
