@@ -208,11 +208,7 @@ impl Client {
 
 /// How long a voice talks.
 fn length_of(voice: &Path) -> Result<Duration, PcmError> {
-    let mut source = pcm::open(voice)?;
-    let (mut samples, mut pcm) = (0usize, [0.0; 4_800]);
-    while let got @ 1.. = source.read(&mut pcm)? {
-        samples += got;
-    }
+    let samples = pcm::read_all(&mut *pcm::open(voice)?)?.len();
     Ok(Duration::from_secs_f64(
         samples as f64 / f64::from(SAMPLE_RATE_HZ),
     ))

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::join::opus::{VoiceEncoder, VoiceSettings};
 use crate::join::pcm::wav::WavSource;
-use crate::join::pcm::{PcmError, Source};
+use crate::join::pcm::{PcmError, read_all};
 use crate::join::uplink::{Ptime, level_of};
 
 /// One voice, some 20 s of it.
@@ -88,15 +88,7 @@ pub fn encode(pcm: &[f32], bitrate_bps: u32, ptime: Ptime) -> Result<Vec<Spoken>
 }
 
 fn read(wav: &'static [u8]) -> Result<Vec<f32>, PcmError> {
-    let mut source = WavSource::new(Cursor::new(wav))?;
-    let mut all = Vec::new();
-    let mut pcm = vec![0.0; SAMPLE_RATE_HZ as usize];
-    loop {
-        match source.read(&mut pcm)? {
-            0 => return Ok(all),
-            samples => all.extend_from_slice(&pcm[..samples]),
-        }
-    }
+    read_all(&mut WavSource::new(Cursor::new(wav))?)
 }
 
 const RECORDINGS: [(&str, &[u8]); 4] = [

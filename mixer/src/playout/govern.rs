@@ -46,17 +46,13 @@ impl Playout {
                 false if early => slack,
                 false => rest as i64,
             };
-            let least = match self.queue.is_quiet(2 * MIN_LAG) {
-                true => REST_SAMPLES,
-                false => MIN_LAG,
-            };
-            if excess >= least as i64 {
-                // What is left over costs less than a splice that is heard.
-                self.similarity = if early || drifting {
-                    self.similarity
-                } else {
-                    SIMILAR
-                };
+            let is_worth_it = excess >= MIN_LAG as i64
+                || excess >= REST_SAMPLES as i64 && self.queue.is_quiet(2 * MIN_LAG);
+            if is_worth_it {
+                if !early && !drifting {
+                    // What is left over costs less than a splice that is heard.
+                    self.similarity = SIMILAR;
+                }
                 self.shorten(needed, excess as usize, slack > URGENT_SAMPLES);
             }
         }

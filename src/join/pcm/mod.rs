@@ -138,6 +138,21 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>, PcmError> {
     }
 }
 
+/// Everything a source gives.
+///
+/// # Errors
+/// [`PcmError`] when it cannot be read to its end.
+pub fn read_all(source: &mut dyn Source) -> Result<Vec<f32>, PcmError> {
+    let mut all = Vec::new();
+    let mut pcm = [0.0; 4_800];
+    loop {
+        match source.read(&mut pcm)? {
+            0 => return Ok(all),
+            samples => all.extend_from_slice(&pcm[..samples]),
+        }
+    }
+}
+
 /// The kinds of file that can be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
@@ -177,7 +192,6 @@ impl FileKind {
 /// Signals and measurements for the tests of the files below.
 #[cfg(test)]
 pub(super) mod tones {
-    use super::{PcmError, Source};
     use std::f32::consts::TAU;
 
     /// A sine of amplitude 0.5.
@@ -196,17 +210,5 @@ pub(super) mod tones {
             im += f64::from(*sample) * phase.sin();
         }
         (2.0 * (re * re + im * im).sqrt() / pcm.len() as f64) as f32
-    }
-
-    /// Everything a source gives.
-    pub fn read_all(source: &mut dyn Source) -> Result<Vec<f32>, PcmError> {
-        let mut all = Vec::new();
-        let mut pcm = [0.0; 777];
-        loop {
-            match source.read(&mut pcm)? {
-                0 => return Ok(all),
-                n => all.extend_from_slice(&pcm[..n]),
-            }
-        }
     }
 }

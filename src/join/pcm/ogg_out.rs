@@ -139,7 +139,8 @@ const BITRATE_BPS: i32 = 64_000;
 mod tests {
     use super::super::Source;
     use super::super::ogg_in::OggSource;
-    use super::super::tones::{amplitude, read_all, sine};
+    use super::super::read_all;
+    use super::super::tones::{amplitude, sine};
     use super::*;
     use ogg::PacketReader;
     use proptest::prelude::*;

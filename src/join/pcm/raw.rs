@@ -88,7 +88,8 @@ const READ_BYTES: usize = 960;
 
 #[cfg(test)]
 mod tests {
-    use super::super::tones::{read_all, sine};
+    use super::super::read_all;
+    use super::super::tones::sine;
     use super::*;
 
     /// Gives its bytes in parts of three, so that samples are torn apart.

@@ -187,7 +187,8 @@ const FLUSH_SAMPLES: usize = SAMPLE_RATE_HZ as usize;
 
 #[cfg(test)]
 mod tests {
-    use super::super::tones::{amplitude, read_all, sine};
+    use super::super::read_all;
+    use super::super::tones::{amplitude, sine};
     use super::*;
     use proptest::prelude::*;
     use std::io::Cursor;
