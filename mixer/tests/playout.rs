@@ -408,6 +408,31 @@ fn silence_of_the_sender_is_no_loss_and_speech_resumes_at_once() {
 }
 
 #[test]
+fn a_short_pause_of_the_sender_leaves_the_wait_as_it_was() {
+    // An encoder with DTX sends nothing for one packet or for ten, between words: time jumps.
+    for (pause, tick) in (1..=10).flat_map(|it| [(it, TickLength::Ms10), (it, TickLength::Ms20)]) {
+        let (mut list, mut seq) = (Vec::new(), 0);
+        for n in (0..2_000u64).filter(|n| n % 40 >= pause) {
+            let sent_us = 1_003_000 + n * 20_000;
+            list.push(common::Flight {
+                sent_us,
+                arrival_us: Some(sent_us + 400 + (n * 7 % 5) * 100),
+                packet: packet(seq, n * 960, 20.0),
+            });
+            seq += 1;
+        }
+        let (ticks, _, playout) = play(&list, tick);
+        let stats = playout.stats();
+        let counts = (stats.lost, stats.late, stats.concealed_samples);
+        assert_eq!(counts, (0, 0, 0), "{pause} packets: {stats:?}");
+        let changed = stats.removed_samples + stats.inserted_samples;
+        assert_eq!(changed, 0, "{pause} packets: {stats:?}");
+        let (low, high) = spread(&delays(&ticks, 1.5, 41.0));
+        assert!(high - low < 1.0, "{pause} packets: {low} to {high} ms");
+    }
+}
+
+#[test]
 fn every_sample_of_every_packet_length_is_accounted_for() {
     let mut chance = Chance(17);
     for tick in [TickLength::Ms10, TickLength::Ms20] {

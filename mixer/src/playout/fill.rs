@@ -8,8 +8,9 @@ use crate::opus_toc;
 
 impl Playout {
     /// Decodes or conceals until at least `needed` samples wait; ends the talk-spurt where it has
-    /// ended.
-    pub(super) fn fill(&mut self, needed: usize) {
+    /// ended. A pause that has passed when it shows, since nothing tells its beginning from a late
+    /// packet, costs no tick more: what comes after it plays at once.
+    pub(super) fn fill(&mut self, now: i64, needed: usize) {
         while self.queue.len() < needed {
             match self.next_step() {
                 Step::Decode => self.decode_first(),
@@ -20,6 +21,7 @@ impl Playout {
                 }
                 Step::Rejoin { covered } => self.rejoin(covered),
                 Step::Stall => self.stall(needed - self.queue.len()),
+                Step::Pause if !self.fresh && self.is_due(now) => self.go_on_with_first(),
                 Step::Pause => {
                     self.fade_out(needed - self.queue.len());
                     self.end_talk_spurt();

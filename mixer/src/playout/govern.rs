@@ -34,7 +34,7 @@ impl Playout {
         let tick = self.tick_samples as i64;
         let rest = self.queue.len().saturating_sub(needed) % self.tick_samples;
         if let Some(spare) = self.catch_up.spare(slack, rest, self.tick_samples) {
-            self.hurry(needed, spare);
+            self.hurry(now, needed, spare);
             return;
         }
         let early = self.patience.is_over(slack, tick);
@@ -53,7 +53,7 @@ impl Playout {
                     // What is left over costs less than a splice that is heard.
                     self.similarity = SIMILAR;
                 }
-                self.shorten(needed, excess as usize, slack > URGENT_SAMPLES);
+                self.shorten(now, needed, excess as usize, slack > URGENT_SAMPLES);
             }
         }
     }
@@ -65,7 +65,7 @@ impl Playout {
         self.note_splice(inserted, 1);
     }
 
-    fn shorten(&mut self, needed: usize, excess: usize, urgent: bool) {
+    fn shorten(&mut self, now: i64, needed: usize, excess: usize, urgent: bool) {
         // Two periods must be there to become one; only packets that are there are used for it.
         while self.queue.len() < needed + 2 * MAX_LAG && self.next_is_ready() {
             self.decode_first();
@@ -79,7 +79,7 @@ impl Playout {
         let removed = self.queue.shorten(spare, similarity);
         self.stats.removed_samples += removed as u64;
         self.note_splice(removed, (SPLICE_REST_SAMPLES / self.tick_samples) as u32);
-        self.fill(needed);
+        self.fill(now, needed);
     }
 
     fn note_splice(&mut self, changed: usize, rest: u32) {

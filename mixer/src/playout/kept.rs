@@ -128,7 +128,7 @@ impl Playout {
     }
 
     /// Takes some time out while catching up, at most once in a while.
-    pub(super) fn hurry(&mut self, needed: usize, spare: usize) {
+    pub(super) fn hurry(&mut self, now: i64, needed: usize, spare: usize) {
         if spare == 0 || self.ticks_to_next_splice > 0 {
             return;
         }
@@ -156,7 +156,7 @@ impl Playout {
             self.similarity = SIMILAR;
             self.ticks_to_next_splice = (removed * FASTER).div_ceil(self.tick_samples) as u32;
         }
-        self.fill(needed);
+        self.fill(now, needed);
     }
 }
 

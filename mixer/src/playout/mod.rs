@@ -308,7 +308,7 @@ impl Playout {
         let real_before = self.stats.decoded_samples + self.stats.recovered_samples;
         let had = self.queue.len();
         self.filler = 0;
-        self.fill(needed);
+        self.fill(now, needed);
         self.govern(now, needed, drifting.is_some());
         self.measure(now);
         self.play(needed, ratio, frame);
@@ -393,7 +393,19 @@ impl Playout {
 
     /// Starts a talk-spurt if its first packet has waited long enough.
     fn begin_talk_spurt(&mut self, now: i64) -> bool {
-        let Some(first) = self.buffer.first().copied() else {
+        if !self.is_due(now) {
+            return false;
+        }
+        self.queue.clear();
+        self.fade.run = FADE_END;
+        self.go_on_with_first();
+        self.state = State::Playing;
+        true
+    }
+
+    /// Whether the first packet stored has waited long enough to begin a talk-spurt in this tick.
+    fn is_due(&self, now: i64) -> bool {
+        let Some(first) = self.buffer.first() else {
             return false;
         };
         let Some(base) = self.delay.base() else {
@@ -402,24 +414,25 @@ impl Playout {
         // The tick needs as many packets as make it up: the last of them is the one to wait for.
         let packets = self.tick_samples.div_ceil(first.samples);
         let last = first.time + ((packets - 1) * first.samples) as i64;
-        if now < base + last + self.delay.target() {
-            return false;
-        }
+        now >= base + last + self.delay.target()
+    }
+
+    /// The first packet stored is decoded next, whatever should have come before it.
+    fn go_on_with_first(&mut self) {
+        let Some(first) = self.buffer.first().copied() else {
+            return;
+        };
         if !self.fresh && first.seq > self.next_seq {
             // Silence covered the rest of a hole; what was made up before it did hide a loss.
             self.stats.concealed_samples += self.stalled as u64;
             self.count_lost(first.seq);
         }
-        self.queue.clear();
         self.next_seq = first.seq;
         self.next_time = first.time;
         self.packet_samples = first.samples;
-        self.state = State::Playing;
         self.fresh = false;
         self.stalled = 0;
         self.similarity = SIMILAR;
-        self.fade.run = FADE_END;
-        true
     }
 
     fn end_talk_spurt(&mut self) {
