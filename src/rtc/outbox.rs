@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 
 use super::datagrams::Datagrams;
 use super::handle::RtcEvent;
+use super::routes::Asked;
 
 /// What the peers produced and the thread has not handed on yet.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     /// Datagrams with their destination.
     pub(super) datagrams: Datagrams,
-    /// Connectivity checks that were sent: transaction and the peer's key.
-    pub(super) checks: Vec<([u8; 12], usize)>,
+    /// Connectivity checks that were sent, by transaction.
+    pub(super) checks: Vec<([u8; 12], Asked)>,
     /// Events for the conference.
     pub(super) events: VecDeque<RtcEvent>,
 }

@@ -35,6 +35,7 @@ use super::metrics::{Dropped, RtcMetrics};
 use super::outbox::Outbox;
 use super::receive::Receiving;
 use super::reports::Reports;
+use super::routes::Asked;
 use super::sdp::{Credentials, Offer};
 use super::send::Sending;
 use super::sources::Sources;
@@ -262,18 +263,24 @@ impl Peer {
     /// Collects what the core wants sent, and notes its checks and answers on the way.
     fn flush(&mut self, turn: &mut Turn<'_>) {
         while let Some(datagram) = self.parts.pc.poll_write() {
+            let addressed = datagram.transport.peer_addr;
             if datagram.message.first().is_some_and(|&first| first >= 4) {
-                self.path.select(datagram.transport.peer_addr);
-            } else if let Some(head) = stun_head(&datagram.message) {
-                match head.class {
-                    StunClass::Request if self.is_needless(datagram.transport.peer_addr, turn) => {
-                        continue;
-                    }
-                    StunClass::Request => turn.out.checks.push((head.transaction, turn.key)),
-                    _ => self.answered = Some(head.transaction),
+                self.path.select(addressed);
+            }
+            let mut to = self.path.outward(addressed);
+            if let Some(head) = stun_head(&datagram.message) {
+                if head.class != StunClass::Request {
+                    to = addressed;
+                    self.answered = Some(head.transaction);
+                } else if self.path.calls_back(addressed) {
+                    to = addressed;
+                    turn.expect(head.transaction, to);
+                } else if self.is_needless(addressed, turn) {
+                    continue;
+                } else {
+                    turn.expect(head.transaction, to);
                 }
             }
-            let to = self.path.outward(datagram.transport.peer_addr);
             turn.out.datagrams.push(to, &datagram.message);
         }
     }
@@ -340,6 +347,14 @@ pub(super) struct Turn<'a> {
     pub(super) now: Instant,
     pub(super) key: usize,
     pub(super) out: &'a mut Outbox,
+}
+
+impl Turn<'_> {
+    /// A check has been sent whose answer is to come from `to`.
+    fn expect(&mut self, transaction: [u8; 12], to: SocketAddr) {
+        let key = self.key;
+        self.out.checks.push((transaction, Asked { key, to }));
+    }
 }
 
 /// DTLS datagrams kept until a pair is selected: a ClientHello, its repetitions, and a fragmented second flight.

@@ -141,7 +141,7 @@ impl Peers {
         }
     }
 
-    /// A check is known by our user fragment, an answer by our transaction; the address only counts afterwards.
+    /// A check is known by our user fragment, wherever it comes from; an answer by our transaction and where that went.
     fn dispatch_check(
         &mut self,
         head: &StunHead<'_>,
@@ -153,7 +153,7 @@ impl Peers {
             StunClass::Request => head
                 .username
                 .and_then(|(ours, _)| self.routes.peer_of_ufrag(ours)),
-            StunClass::Success => self.routes.take_check(&head.transaction),
+            StunClass::Success => self.routes.take_check(&head.transaction, from),
             StunClass::Error => None,
         };
         let known = key.and_then(|key| Some((key, self.entries.get_mut(key)?)));
@@ -222,8 +222,8 @@ impl Peers {
         let peer = &mut self.entries.get_mut(key)?.peer;
         let out = &mut self.out;
         let result = catch_unwind(AssertUnwindSafe(|| act(peer, &mut Turn { now, key, out })));
-        for (transaction, key) in self.out.checks.drain(..) {
-            self.routes.add_check(transaction, key, now);
+        for (transaction, asked) in self.out.checks.drain(..) {
+            self.routes.add_check(transaction, asked, now);
         }
         let fate = if result.is_ok() {
             self.entries[key].peer.fate()

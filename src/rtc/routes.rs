@@ -1,6 +1,7 @@
 //! Which peer a datagram belongs to.
 //!
-//! Three ways in, each with its own proof: a check names our user fragment, an answer names a transaction of ours,
+//! Three ways in, each with its own proof: a check names our user fragment, an answer names a transaction of ours and
+//! comes from where that went (or else a client could answer in a stranger's name, and have him sent what it is sent),
 //! everything else must come from an address that an authenticated check or answer came from. A spoofed address
 //! therefore reaches no peer.
 
@@ -13,8 +14,17 @@ use std::time::{Duration, Instant};
 pub(super) struct Routes {
     by_address: HashMap<SocketAddr, usize>,
     by_ufrag: HashMap<Vec<u8>, usize>,
-    by_check: HashMap<[u8; 12], usize>,
+    by_check: HashMap<[u8; 12], Asked>,
     checks: VecDeque<(Instant, [u8; 12])>,
+}
+
+/// Who was asked by a check of ours, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// The peer.
+    pub(super) key: usize,
+    /// Where the check went.
+    pub(super) to: SocketAddr,
 }
 
 impl Routes {
@@ -28,9 +38,13 @@ impl Routes {
         self.by_ufrag.get(ufrag).copied()
     }
 
-    /// The peer whose check an answer answers; there is only one answer to a check.
-    pub(super) fn take_check(&mut self, transaction: &[u8; 12]) -> Option<usize> {
-        self.by_check.remove(transaction)
+    /// The peer whose check an answer from there answers; there is only one answer to a check.
+    pub(super) fn take_check(&mut self, transaction: &[u8; 12], from: SocketAddr) -> Option<usize> {
+        let asked = self.by_check.get(transaction)?;
+        if asked.to != from {
+            return None;
+        }
+        self.by_check.remove(transaction).map(|asked| asked.key)
     }
 
     /// Lets checks that name `ufrag` through to `key`.
@@ -55,8 +69,8 @@ impl Routes {
         }
     }
 
-    /// Lets the answer to a check through to `key`, for as long as the core waits for it.
-    pub(super) fn add_check(&mut self, transaction: [u8; 12], key: usize, now: Instant) {
+    /// Lets the answer to a check through, for as long as the core waits for it.
+    pub(super) fn add_check(&mut self, transaction: [u8; 12], asked: Asked, now: Instant) {
         while let Some(&(sent, oldest)) = self.checks.front() {
             if now.saturating_duration_since(sent) < CHECK_LIFETIME
                 && self.checks.len() < MAX_CHECKS
@@ -67,7 +81,7 @@ impl Routes {
             self.by_check.remove(&oldest);
         }
         self.checks.push_back((now, transaction));
-        self.by_check.insert(transaction, key);
+        self.by_check.insert(transaction, asked);
     }
 }
 
@@ -105,13 +119,15 @@ mod tests {
             id[..4].copy_from_slice(&n.to_be_bytes());
             id
         };
-        routes.add_check(id(0), 1, start);
-        routes.add_check(id(1), 2, start + CHECK_LIFETIME);
-        assert_eq!(routes.take_check(&id(0)), None);
-        assert_eq!(routes.take_check(&id(1)), Some(2));
-        assert_eq!(routes.take_check(&id(1)), None);
+        let to = address(1);
+        routes.add_check(id(0), Asked { key: 1, to }, start);
+        routes.add_check(id(1), Asked { key: 2, to }, start + CHECK_LIFETIME);
+        assert_eq!(routes.take_check(&id(0), to), None);
+        assert_eq!(routes.take_check(&id(1), address(2)), None, "not there");
+        assert_eq!(routes.take_check(&id(1), to), Some(2));
+        assert_eq!(routes.take_check(&id(1), to), None);
         for n in 2..100_000 {
-            routes.add_check(id(n), 3, start + CHECK_LIFETIME);
+            routes.add_check(id(n), Asked { key: 3, to }, start + CHECK_LIFETIME);
         }
         assert!(routes.by_check.len() <= MAX_CHECKS);
         assert!(routes.by_check.len() <= routes.checks.len());

@@ -93,6 +93,7 @@ impl Peer {
             return self.dropped(Dropped::Checks);
         }
         self.answered = None;
+        let is_back = head.class == StunClass::Request && self.path.asked_from(from);
         if head.class == StunClass::Success {
             let silent = turn.now.saturating_duration_since(self.consent);
             if self.stage == Stage::Up && self.ice && self.path.answered(from, silent) {
@@ -100,16 +101,19 @@ impl Peer {
             }
             // Its own requests the core answers where they come from.
             self.read(self.path.inward(from), datagram, turn.now);
+        } else if is_back && head.nominates {
+            // To one that nominates again what is nominated the core would only answer.
+            let plain = self.without_nomination(datagram);
+            self.read(from, plain.as_deref().unwrap_or(datagram), turn.now);
         } else {
             self.read(from, datagram, turn.now);
         }
         self.drain(turn);
+        self.path.was_called_back();
         match head.class {
             StunClass::Request if head.nominates && self.answered != Some(head.transaction) => {
                 // The core has not checked this pair itself, or controls: it said nothing.
-                let password = &self.parts.local.pwd;
-                let crypto = self.parts.crypto.crypto();
-                if let Some(plain) = stun::without_nomination(datagram, password, crypto) {
+                if let Some(plain) = self.without_nomination(datagram) {
                     self.read(from, &plain, turn.now);
                 }
                 self.nomination = Some((from, datagram.to_vec()));
@@ -130,6 +134,10 @@ impl Peer {
             _ => {}
         }
         self.note_path();
+    }
+
+    fn without_nomination(&self, check: &[u8]) -> Option<Vec<u8>> {
+        stun::without_nomination(check, &self.parts.local.pwd, self.parts.crypto.crypto())
     }
 
     pub(super) fn on_ice(&mut self, state: RTCIceConnectionState, turn: &mut Turn<'_>) {

@@ -15,6 +15,8 @@ pub(super) struct Path {
     selected: Option<SocketAddr>,
     /// Where the client is instead.
     moved: Option<SocketAddr>,
+    /// It has just sent a check from where it was before; the next check goes there, and not to where it is now.
+    calls_back: bool,
 }
 
 impl Path {
@@ -33,7 +35,7 @@ impl Path {
         if self.selected != Some(address) {
             *self = Path {
                 selected: Some(address),
-                moved: None,
+                ..Path::default()
             };
         }
     }
@@ -41,13 +43,30 @@ impl Path {
     /// An address has answered a check, while the last answer from where media goes is as old as `silent`; says whether
     /// the client has moved there.
     ///
-    /// Only who answers from an address with the client's password can be sent anything there.
+    /// Only who answers from an address with the client's password, and was asked there, can be sent anything there.
     pub(super) fn answered(&mut self, from: SocketAddr, silent: Duration) -> bool {
         let moves = self.selected.is_some() && self.address() != Some(from) && silent >= MOVE_AFTER;
         if moves {
             self.moved = Some(from).filter(|from| Some(*from) != self.selected);
         }
         moves
+    }
+
+    /// A check has come from there; says whether the client had moved away. Then one check of ours may go there: the
+    /// core's go to where it is now, and so it could never answer from where it was.
+    pub(super) fn asked_from(&mut self, from: SocketAddr) -> bool {
+        self.calls_back = self.moved.is_some() && self.is_selected(from);
+        self.calls_back
+    }
+
+    /// The core's work on that check is done.
+    pub(super) fn was_called_back(&mut self) {
+        self.calls_back = false;
+    }
+
+    /// Whether a check of the core goes to where it is addressed, although the client has moved away.
+    pub(super) fn calls_back(&mut self, to: SocketAddr) -> bool {
+        self.is_selected(to) && std::mem::take(&mut self.calls_back)
     }
 
     /// What the core is to be told of where a datagram came from.
@@ -58,7 +77,7 @@ impl Path {
         }
     }
 
-    /// Where a datagram goes that the core wants sent.
+    /// Where a datagram goes that the core wants sent, unless it answers one: answers go where that came from.
     pub(super) fn outward(&self, to: SocketAddr) -> SocketAddr {
         match (self.moved, self.selected) {
             (Some(moved), Some(selected)) if selected == to => moved,

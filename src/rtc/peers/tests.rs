@@ -1,8 +1,9 @@
 //! Peers against a client of the same core, without sockets and in virtual time.
 
 use super::*;
-use crate::rtc::accept::{AcceptOptions, Acceptor};
+use crate::rtc::accept::{AcceptOptions, Acceptor, credentials};
 use crate::rtc::config::RtcConfig;
+use crate::rtc::demux::stun_head;
 use bytes::BytesMut;
 use crossbeam_channel::bounded;
 use mixer::RtpTime;
@@ -16,6 +17,12 @@ use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
 use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use rtc::sansio::Protocol as _;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
+use rtc::stun::attributes::{
+    ATTR_ICE_CONTROLLING, ATTR_PRIORITY, ATTR_USE_CANDIDATE, ATTR_USERNAME,
+};
+use rtc::stun::integrity::MessageIntegrity;
+use rtc::stun::message::{BINDING_REQUEST, BINDING_SUCCESS, Message, Setter, TransactionId};
+use rtc::stun::textattrs::TextAttribute;
 
 const ID: ParticipantId = ParticipantId(7);
 const STEP: Duration = Duration::from_millis(10);
@@ -34,6 +41,10 @@ struct World {
     cut: bool,
     /// Checks that the server sent.
     checks: usize,
+    /// STUN that the server sent, and where to.
+    stun: Vec<(SocketAddr, StunClass, [u8; 12])>,
+    /// What checks are signed with: the client's, the server's.
+    credentials: [Credentials; 2],
 }
 
 impl World {
@@ -62,6 +73,7 @@ impl World {
         client
             .set_local_description(now, offer.clone())
             .expect("offer is set");
+        let theirs = credentials(&offer.sdp).expect("they are there");
         let metrics = Arc::new(RtcMetrics::default());
         let (to_mixer, _) = bounded(1);
         let config = RtcConfig::new(server());
@@ -70,6 +82,7 @@ impl World {
         let accepted = acceptor
             .accept(&offer.sdp, ID, AcceptOptions::default())
             .expect("accepted");
+        let ours = credentials(&accepted.answer).expect("they are there");
         let answer = RTCSessionDescription::answer(accepted.answer).expect("answer");
         client
             .set_remote_description(now, answer)
@@ -86,6 +99,8 @@ impl World {
             hold_dtls: false,
             cut: false,
             checks: 0,
+            stun: Vec::new(),
+            credentials: [theirs, ours],
         }
     }
 
@@ -105,8 +120,11 @@ impl World {
     }
 
     fn deliver(&mut self) {
-        for (_, datagram) in std::mem::take(&mut self.peers.out.datagrams).iter() {
+        for (to, datagram) in std::mem::take(&mut self.peers.out.datagrams).iter() {
             self.checks += usize::from(datagram[..2] == [0, 1]);
+            let head = stun_head(datagram).filter(|_| datagram[0] < 4);
+            self.stun
+                .extend(head.map(|head| (to, head.class, head.transaction)));
             self.hold_dtls |= self.slow && datagram[0] == 22 && datagram.len() > 300;
             if !self.cut {
                 let message = TaggedBytesMut {
@@ -155,6 +173,115 @@ impl World {
         }
         None
     }
+}
+
+/// A client that is nothing but its checks and answers, from wherever it likes.
+impl World {
+    /// The client of the core is still there, but nothing reaches it any more.
+    fn connected_and_cut() -> World {
+        let mut world = World::new();
+        world
+            .until(&RtcEvent::Connected(ID), SECOND)
+            .expect("connected");
+        world.pass(6 * SECOND, None);
+        world.cut = true;
+        world
+    }
+
+    /// Sends a check.
+    fn ask(&mut self, from: SocketAddr, nominates: bool) -> [u8; 12] {
+        let [theirs, ours] = self.credentials.clone();
+        let user = format!("{}:{}", ours.ufrag, theirs.ufrag);
+        let transaction = TransactionId::new();
+        let mut message = Message::new();
+        message
+            .build(&[
+                Box::new(BINDING_REQUEST),
+                Box::new(transaction),
+                Box::new(TextAttribute::new(ATTR_USERNAME, user)),
+            ])
+            .expect("built");
+        message.add(ATTR_PRIORITY, &[0x6e, 0, 0, 0xff]);
+        message.add(ATTR_ICE_CONTROLLING, &[7; 8]);
+        if nominates {
+            message.add(ATTR_USE_CANDIDATE, &[]);
+        }
+        self.sign_and_send(from, message, &ours.pwd);
+        transaction.0
+    }
+
+    /// Answers a check.
+    fn answer(&mut self, from: SocketAddr, transaction: [u8; 12]) {
+        let mut message = Message::new();
+        message
+            .build(&[
+                Box::new(BINDING_SUCCESS),
+                Box::new(TransactionId(transaction)),
+            ])
+            .expect("built");
+        let pwd = self.credentials[0].pwd.clone();
+        self.sign_and_send(from, message, &pwd);
+    }
+
+    fn sign_and_send(&mut self, from: SocketAddr, mut message: Message, pwd: &str) {
+        let provider = rtc::crypto::default_provider().expect("built in");
+        let integrity = MessageIntegrity::new_short_term_integrity_with_provider(
+            pwd.to_owned(),
+            provider.crypto(),
+        );
+        integrity.add_to(&mut message).expect("signed");
+        let now = self.now;
+        self.peers.dispatch(from, &mut message.raw, now);
+        self.deliver();
+    }
+
+    /// Lets time pass; what is asked `at` one address is answered from there.
+    fn pass(&mut self, time: Duration, at: Option<SocketAddr>) {
+        let end = self.now + time;
+        while self.now < end {
+            self.stun.clear();
+            self.step();
+            let asked = std::mem::take(&mut self.stun).into_iter();
+            for (to, class, transaction) in asked {
+                if class == StunClass::Request && Some(to) == at {
+                    self.answer(to, transaction);
+                }
+            }
+        }
+        self.stun.clear();
+    }
+
+    /// Where checks went since that was last asked.
+    fn asked(&mut self) -> Vec<(SocketAddr, [u8; 12])> {
+        let sent = std::mem::take(&mut self.stun).into_iter();
+        let checks = sent.filter(|(_, class, _)| *class == StunClass::Request);
+        checks
+            .map(|(to, _, transaction)| (to, transaction))
+            .collect()
+    }
+
+    /// Where media goes.
+    fn media_to(&mut self) -> Vec<SocketAddr> {
+        let packet = packet();
+        self.peers.out.datagrams.clear();
+        let now = self.now;
+        self.peers.send(&[ID], &packet, now);
+        let sent = std::mem::take(&mut self.peers.out.datagrams);
+        sent.iter().map(|(to, _)| to).collect()
+    }
+}
+
+fn packet() -> OutPacket {
+    OutPacket {
+        time: RtpTime(0),
+        marker: true,
+        sources: Sources::default(),
+        payload: Payload::copy_from(&[0xf8; 40]).expect("fits"),
+    }
+}
+
+fn elsewhere() -> SocketAddr {
+    SocketAddr::from(([198, 51, 100, 7], 6_000))
 }
 
 fn server() -> SocketAddr {
@@ -208,12 +335,7 @@ fn checks_go_out_every_few_seconds_and_their_end_is_noticed() {
 #[test]
 fn nothing_is_sent_before_there_are_keys() {
     let mut world = World::new();
-    let packet = OutPacket {
-        time: RtpTime(0),
-        marker: true,
-        sources: Sources::default(),
-        payload: Payload::copy_from(&[0xf8; 40]).expect("fits"),
-    };
+    let packet = packet();
     let rtp = |world: &mut World| {
         world.peers.out.datagrams.clear();
         let strangers = [ParticipantId(8), ID, ParticipantId(9)];
@@ -237,6 +359,58 @@ fn nothing_is_sent_before_there_are_keys() {
         .until(&RtcEvent::Connected(ID), 5 * SECOND)
         .expect("connected");
     assert_eq!(rtp(&mut world), [client()], "to where its path leads");
+}
+
+#[test]
+fn an_answer_in_a_strangers_name_moves_nothing_there() {
+    let mut world = World::connected_and_cut();
+    world.pass(8 * SECOND, None);
+    for _ in 0..12 * 100 {
+        world.step();
+        for (_, transaction) in world.asked() {
+            world.answer(elsewhere(), transaction);
+        }
+    }
+    assert_eq!(world.media_to(), [client()]);
+    assert_eq!(world.peers.routes.peer_at(elsewhere()), None);
+    let gone = world.until(&RtcEvent::Gone(ID, Reason::ConsentLost), 10 * SECOND);
+    assert!(gone.is_some(), "nor is it consent");
+}
+
+#[test]
+fn a_client_that_moves_is_followed_and_followed_back() {
+    for nominates in [false, true] {
+        let mut world = World::connected_and_cut();
+        world.pass(8 * SECOND, None);
+        world.ask(elsewhere(), nominates);
+        let checks = world.asked();
+        assert!(!checks.is_empty() && checks.iter().all(|(to, _)| *to == elsewhere()));
+        world.answer(elsewhere(), checks[0].1);
+        assert_eq!(world.media_to(), [elsewhere()]);
+        world.pass(12 * SECOND, Some(elsewhere()));
+
+        // Where it was it is answered and asked; but as long as it is heard where it is, it stays there.
+        let transaction = world.ask(client(), nominates);
+        let answer = (client(), StunClass::Success, transaction);
+        assert!(world.stun.contains(&answer), "{:?}", world.stun);
+        let checks = world.asked();
+        assert!(
+            matches!(checks[..], [(to, _)] if to == client()),
+            "{checks:?}"
+        );
+        world.answer(client(), checks[0].1);
+        assert_eq!(world.media_to(), [elsewhere()]);
+        world.pass(6 * SECOND, Some(elsewhere()));
+
+        world.pass(8 * SECOND, None);
+        world.ask(client(), nominates);
+        let checks = world.asked();
+        world.answer(client(), checks[0].1);
+        assert_eq!(world.media_to(), [client()]);
+        // And it is there for good: what is asked of it there keeps it connected.
+        world.pass(40 * SECOND, Some(client()));
+        assert_eq!(world.media_to(), [client()]);
+    }
 }
 
 #[test]
