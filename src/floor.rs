@@ -80,7 +80,7 @@ pub struct Floor {
 enum Asked {
     /// By a message.
     ByMessage,
-    /// By sending sound where that is enough; then silence is enough to let go.
+    /// By sending sound where that is enough; then silence is enough to let go. Not by going on to talk after T2.
     ByTalking,
 }
 
@@ -145,22 +145,23 @@ impl Floor {
         if let Some(at) = self.held_by(id) {
             self.end(at);
         }
-        if self.is_alone() {
-            self.dismiss(|_, _| true, DenyCause::OnlyOneParticipant);
-        }
-        self.settle(now);
-        self.revoke_the_last(now);
+        self.may_be_alone(now);
     }
 
     /// Whether somebody outside the room listens to it, so that one who is alone in it is not alone.
     pub fn set_overheard(&mut self, overheard: bool, now: Instant) {
-        self.overheard = overheard;
-        self.revoke_the_last(now);
+        if self.overheard != overheard {
+            self.overheard = overheard;
+            self.may_be_alone(now);
+        }
     }
 
     /// Floor Request (6.3.4.3.3, 6.3.4.4.7 and on): the same again changes nothing, a more important one makes the
     /// first more important.
     pub fn request(&mut self, from: ParticipantId, request: Request, now: Instant) -> Answer {
+        if let Some(user) = self.users.get_mut(&from) {
+            user.asks();
+        }
         let answer = self.answer(from, request, Asked::ByMessage, now);
         // What it comes to is the answer; it is not to be told twice.
         self.actions
@@ -183,7 +184,8 @@ impl Floor {
         self.settle(now);
     }
 
-    /// A moderator grants a request that waits. Whoever talks is revoked for it.
+    /// A moderator grants a request that waits. Whoever talks is revoked for it; a grant during his grace takes the
+    /// place of the one he was revoked for, whose request waits on.
     ///
     /// # Errors
     /// [`GrantError`]; nothing has changed then.
@@ -224,7 +226,9 @@ impl Floor {
         if !voiced || self.queue.contains(from) {
             return;
         }
-        if self.settings.implicit && self.takes_by_talking(from, now) {
+        let user = self.users.get_mut(&from);
+        let asks = user.is_some_and(|user| user.asks_by_talking(now));
+        if asks && self.settings.implicit && self.takes_by_talking(from, now) {
             return;
         }
         if let Some(user) = self.users.get_mut(&from)

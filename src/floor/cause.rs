@@ -1,4 +1,8 @@
 //! Why the floor is denied and why it is revoked: two sets of numbers that overlap and mean different things.
+//!
+//! Those of the standard that can happen here: a request costs no memory beyond its place in the queue, and a talker is
+//! decoded whether he holds the floor or not, so nobody is denied or revoked for want of resources (6) or by a failure
+//! (deny 2).
 
 /// Why a request is refused: the cause of a Floor Deny (TS 24.380, 8.2.6.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -6,16 +10,12 @@
 pub enum DenyCause {
     /// Somebody else talks, and the request was not to wait.
     AnotherClientHasPermission = 1,
-    /// The server failed.
-    InternalError = 2,
     /// Nobody is there to listen.
     OnlyOneParticipant = 3,
     /// It was revoked and has not ended yet.
     RetryAfterNotExpired = 4,
     /// It can only listen, or the room lets only its originator talk.
     ReceiveOnly = 5,
-    /// There is no capacity for another talker.
-    NoResources = 6,
     /// As many wait as may.
     QueueFull = 7,
     /// Something else.
@@ -34,8 +34,6 @@ pub enum RevokeCause {
     NoPermissionToSend = 3,
     /// Somebody more important asked.
     MediaBurstPreempted = 4,
-    /// There is no capacity for the talker any more.
-    NoResources = 6,
     /// A moderator gave the floor to somebody else.
     ByAnotherClient = 7,
     /// Something else, such as another mode.
@@ -52,11 +50,9 @@ impl DenyCause {
     pub const fn reason(self) -> &'static str {
         match self {
             DenyCause::AnotherClientHasPermission => "another client has permission",
-            DenyCause::InternalError => "internal error",
             DenyCause::OnlyOneParticipant => "only one participant",
             DenyCause::RetryAfterNotExpired => "retry-after has not expired",
             DenyCause::ReceiveOnly => "receive only",
-            DenyCause::NoResources => "no resources available",
             DenyCause::QueueFull => "queue full",
             DenyCause::Other => "other reason",
         }
@@ -65,12 +61,11 @@ impl DenyCause {
 
 impl RevokeCause {
     /// Every cause, to count by.
-    pub const ALL: [RevokeCause; 7] = [
+    pub const ALL: [RevokeCause; 6] = [
         RevokeCause::OnlyOneClient,
         RevokeCause::MediaBurstTooLong,
         RevokeCause::NoPermissionToSend,
         RevokeCause::MediaBurstPreempted,
-        RevokeCause::NoResources,
         RevokeCause::ByAnotherClient,
         RevokeCause::Other,
     ];
@@ -87,7 +82,6 @@ impl RevokeCause {
             RevokeCause::MediaBurstTooLong => "media burst too long",
             RevokeCause::NoPermissionToSend => "no permission to send a media burst",
             RevokeCause::MediaBurstPreempted => "media burst pre-empted",
-            RevokeCause::NoResources => "no resources available",
             RevokeCause::ByAnotherClient => "revoked by another client",
             RevokeCause::Other => "other reason",
         }

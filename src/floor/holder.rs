@@ -102,6 +102,17 @@ impl Holder {
         matches!(self.state, State::Draining { .. })
     }
 
+    /// Whether T2 ends it.
+    pub(super) fn talked_too_long(&self) -> bool {
+        let cause = RevokeCause::MediaBurstTooLong;
+        matches!(self.state, State::PendingRevoke { cause: why, .. } if why == cause)
+    }
+
+    /// The grant, or the last packet.
+    pub(super) fn heard(&self) -> Instant {
+        self.heard
+    }
+
     /// What is left of T2.
     fn left(&self, settings: &Settings, now: Instant) -> Option<Duration> {
         let limit = settings.talk_limit?;

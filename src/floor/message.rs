@@ -85,7 +85,7 @@ pub struct Position {
 pub struct Denial {
     /// The reason.
     pub cause: DenyCause,
-    /// Who talks.
+    /// Who talks: the first of those who do, and never the one who is denied.
     pub holder: Option<ParticipantId>,
     /// When asking again makes sense.
     pub retry_after: Option<Duration>,

@@ -118,6 +118,11 @@ impl Watched {
         self.look();
     }
 
+    fn overhear(&mut self, overheard: bool) {
+        self.floor.set_overheard(overheard, self.now);
+        self.look();
+    }
+
     fn set(&mut self, mode: Mode, implicit: bool) {
         let settings = Settings {
             mode,
@@ -287,6 +292,7 @@ enum Input {
     Drained(ParticipantId),
     Grant(ParticipantId, ParticipantId),
     Set(Mode, bool),
+    Overhear(bool),
     /// Nobody sends anything for so many ticks.
     Pass(u16),
 }
@@ -310,6 +316,7 @@ impl Input {
             Input::Drained(id) => watched.drained(id),
             Input::Grant(by, to) => watched.grant(by, to),
             Input::Set(mode, implicit) => watched.set(mode, implicit),
+            Input::Overhear(overheard) => watched.overhear(overheard),
             Input::Pass(ticks) => (0..ticks).for_each(|_| watched.step()),
         }
     }
@@ -357,6 +364,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         2 => anybody().prop_map(Input::Drained),
         2 => (anybody(), anybody()).prop_map(|(by, to)| Input::Grant(by, to)),
         1 => (any_mode(), any::<bool>()).prop_map(|(mode, implicit)| Input::Set(mode, implicit)),
+        2 => any::<bool>().prop_map(Input::Overhear),
         2 => (1_u16..200).prop_map(Input::Pass),
     ]
 }
@@ -365,10 +373,11 @@ proptest! {
     #[test]
     fn a_floor_keeps_its_promises_whatever_happens(
         mode in any_mode(),
+        people in 1_u32..5,
         inputs in prop::collection::vec(any_input(), 1..80),
     ) {
         let mut watched = Watched::new(mode);
-        for id in 0..4 {
+        for id in 0..people {
             watched.join(ParticipantId(id), true, id as u8);
         }
         for input in inputs {

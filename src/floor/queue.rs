@@ -36,12 +36,23 @@ impl Queue {
         Some(self.waiting.remove(at))
     }
 
-    /// Makes a request more important; its arrival counts as it was only among its new equals.
-    pub(super) fn raise(&mut self, participant: ParticipantId, precedence: Precedence) {
-        let raised = self
-            .find(participant)
-            .is_some_and(|at| precedence > self.waiting[at].precedence);
-        if raised && let Some(waiting) = self.remove(participant) {
+    /// The same asks again: with a message, silence is no longer letting go; and as somebody more important, it goes
+    /// behind its new equals.
+    pub(super) fn raise(
+        &mut self,
+        participant: ParticipantId,
+        precedence: Precedence,
+        asked: Asked,
+    ) {
+        let Some(at) = self.find(participant) else {
+            return;
+        };
+        let waiting = &mut self.waiting[at];
+        if asked == Asked::ByMessage {
+            waiting.asked = asked;
+        }
+        if precedence > waiting.precedence {
+            let waiting = self.waiting.remove(at);
             self.insert(Waiting {
                 precedence,
                 ..waiting
@@ -49,8 +60,16 @@ impl Queue {
         }
     }
 
-    /// Puts a request before all that were not called.
+    /// Puts a request before all others. One that was called before waits on like any, behind its equals.
     pub(super) fn call(&mut self, participant: ParticipantId) {
+        let is_other = |waiting: &mut Waiting| waiting.called && waiting.participant != participant;
+        let others: Vec<Waiting> = self.waiting.extract_if(.., is_other).collect();
+        for other in others {
+            self.insert(Waiting {
+                called: false,
+                ..other
+            });
+        }
         if let Some(waiting) = self.remove(participant) {
             self.insert(Waiting {
                 called: true,
@@ -124,11 +143,11 @@ mod tests {
         assert_eq!(order(&queue), [2, 4, 1, 3]);
         queue.call(ParticipantId(3));
         assert_eq!(order(&queue), [3, 2, 4, 1]);
-        queue.raise(ParticipantId(1), waiting(1, 5).precedence);
+        queue.raise(ParticipantId(1), waiting(1, 5).precedence, Asked::ByMessage);
         assert_eq!(order(&queue), [3, 2, 4, 1]);
-        queue.raise(ParticipantId(1), waiting(1, 6).precedence);
+        queue.raise(ParticipantId(1), waiting(1, 6).precedence, Asked::ByMessage);
         assert_eq!(order(&queue), [3, 1, 2, 4]);
-        queue.raise(ParticipantId(1), waiting(1, 2).precedence);
+        queue.raise(ParticipantId(1), waiting(1, 2).precedence, Asked::ByMessage);
         let position = queue.position(ParticipantId(2)).expect("it waits");
         assert_eq!((position.position, position.size), (3, 4));
         assert!(queue.remove(ParticipantId(9)).is_none());

@@ -20,10 +20,7 @@ impl Floor {
         asked: Asked,
         now: Instant,
     ) -> Answer {
-        let Some(user) = self.users.get(&from) else {
-            return self.deny(DenyCause::InternalError);
-        };
-        let most = user.priority;
+        let most = self.users.get(&from).map_or(0, |user| user.priority);
         let precedence = Precedence {
             tier: request.tier,
             priority: request.priority.unwrap_or(most).min(most),
@@ -32,10 +29,10 @@ impl Floor {
             return Answer::Granted(NO_FLOOR);
         }
         if !self.may_talk(from) {
-            return self.deny(DenyCause::ReceiveOnly);
+            return self.deny(DenyCause::ReceiveOnly, from);
         }
         if self.is_alone() {
-            return self.deny(DenyCause::OnlyOneParticipant);
+            return self.deny(DenyCause::OnlyOneParticipant, from);
         }
         if let Some(at) = self.held_by(from)
             && let Some(answer) = self.asked_again(at, precedence, now)
@@ -43,9 +40,9 @@ impl Floor {
             return answer;
         }
         if self.queue.contains(from) {
-            self.queue.raise(from, precedence);
+            self.queue.raise(from, precedence, asked);
         } else if let Some(cause) = self.refusal(precedence, request.queue) {
-            return self.deny(cause);
+            return self.deny(cause, from);
         } else {
             self.enqueue(from, precedence, asked, now);
         }
@@ -66,17 +63,20 @@ impl Floor {
                 holder.asked = Asked::ByMessage;
                 Some(Answer::Granted(holder.grant(&self.settings, now)))
             }
-            State::PendingRevoke { since, .. } => Some(Answer::Denied(Denial {
-                cause: DenyCause::RetryAfterNotExpired,
-                holder: Some(holder.participant),
-                retry_after: Some(self.grace_left(since, now)),
-            })),
+            State::PendingRevoke { since, .. } => {
+                let asker = holder.participant;
+                Some(Answer::Denied(Denial {
+                    retry_after: Some(self.grace_left(since, now)),
+                    ..self.denial(DenyCause::RetryAfterNotExpired, asker)
+                }))
+            }
             // It may go on at once, as a new burst.
             State::Draining { .. } if nobody_waits => {
-                let holder = self.holders.remove(at);
-                self.take(holder.participant, precedence, Asked::ByMessage, now);
+                let from = holder.participant;
+                self.end(at);
+                self.take(from, precedence, Asked::ByMessage, now);
                 self.settle(now);
-                let standing = self.standing(holder.participant, now);
+                let standing = self.standing(from, now);
                 let Standing::Granted(grant) = standing else {
                     return None;
                 };
@@ -159,14 +159,15 @@ impl Floor {
         true
     }
 
-    fn deny(&self, cause: DenyCause) -> Answer {
-        Answer::Denied(self.denial(cause))
+    fn deny(&self, cause: DenyCause, asker: ParticipantId) -> Answer {
+        Answer::Denied(self.denial(cause, asker))
     }
 
-    pub(super) fn denial(&self, cause: DenyCause) -> Denial {
+    pub(super) fn denial(&self, cause: DenyCause, asker: ParticipantId) -> Denial {
+        let mut holders = self.holders.iter().map(|holder| holder.participant);
         Denial {
             cause,
-            holder: self.holders.first().map(|holder| holder.participant),
+            holder: holders.find(|holder| *holder != asker),
             retry_after: None,
         }
     }

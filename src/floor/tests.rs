@@ -620,6 +620,147 @@ fn where_talking_is_asking_silence_is_letting_go() {
     assert_eq!(room.holders(), [BEN]);
 }
 
+fn talked() -> Room {
+    Room::with(Settings {
+        mode: Mode::Ptt,
+        implicit: true,
+        ..Settings::default()
+    })
+}
+
+#[test]
+fn who_never_stops_talking_does_not_get_the_floor_again_by_it() {
+    for grace in [Duration::from_secs(3), Duration::ZERO] {
+        let mut room = talked();
+        let settings = Settings {
+            grace,
+            ..*room.floor.settings()
+        };
+        room.floor.set(settings, room.now);
+        room.speak(ANN);
+        room.talk(ANN, 30_000 + grace.as_millis() as u64);
+        assert_eq!(room.holders(), []);
+        room.talk(ANN, 60_000);
+        assert_eq!(room.holders(), []);
+        // Nor does he keep others from it, and he is not forgiven while he goes on.
+        room.speak(BEN);
+        assert_eq!(room.holders(), [BEN]);
+        room.talk(ANN, 2_000);
+        assert_eq!(room.holders(), []);
+        room.pass(1_000);
+        room.speak(ANN);
+        assert_eq!(room.holders(), [ANN], "after a pause");
+    }
+}
+
+#[test]
+fn who_was_cut_off_may_ask() {
+    let mut room = talked();
+    room.speak(ANN);
+    room.talk(ANN, 33_000);
+    assert_eq!(room.holders(), []);
+    assert_eq!(burst(room.ask(ANN)), 2);
+    room.stop(ANN);
+    room.speak(ANN);
+    assert_eq!(room.holders(), [ANN], "and by talking again");
+}
+
+#[test]
+fn a_request_makes_more_of_one_that_came_by_talking() {
+    let mut room = talked();
+    room.ask(ANN);
+    room.speak(DAN);
+    assert_eq!(room.queue(), [DAN]);
+    assert_eq!(position(room.ask(DAN)), 1);
+    room.stop(ANN);
+    assert_eq!(room.holders(), [DAN]);
+    // The key is down and nothing is said: comfort noise keeps the floor.
+    for _ in 0..200 {
+        room.pass(20);
+        room.floor.media(DAN, false, room.now);
+    }
+    assert_eq!(room.holders(), [DAN]);
+}
+
+#[test]
+fn a_burst_that_another_of_the_same_replaces_is_told_to_be_over() {
+    let mut room = Room::of(Mode::Multi(2));
+    room.ask(ANN);
+    room.ask(BEN);
+    room.release(BEN);
+    room.said();
+    assert_eq!(burst(room.ask(BEN)), 3);
+    let released = Action::Released {
+        participant: BEN,
+        burst: 2,
+    };
+    let said = room.said();
+    assert_eq!(said[0], released);
+    assert_eq!(taken_by(&said), Some(BEN));
+    // Again, but out of the queue.
+    let mut room = Room::of(Mode::Multi(3));
+    for id in [ANN, BEN, CAT, DAN] {
+        room.ask(id);
+    }
+    room.release(BEN);
+    room.ask(BEN);
+    room.said();
+    room.pass(60);
+    room.floor.leave(ANN, room.now);
+    room.floor.leave(CAT, room.now);
+    let said = room.said();
+    assert!(said.contains(&released), "{said:?}");
+    assert_eq!(room.holders(), [DAN, BEN]);
+}
+
+#[test]
+fn of_two_grants_in_one_grace_the_later_counts() {
+    let mut room = Room::of(Mode::Moderated);
+    for id in [ANN, BEN, CAT] {
+        room.ask(id);
+    }
+    for to in [ANN, BEN, CAT] {
+        room.floor.grant(DAN, to, room.now).expect("he waits");
+    }
+    assert_eq!((room.holders(), room.queue()), (vec![ANN], vec![CAT, BEN]));
+    room.stop(ANN);
+    assert_eq!(room.holders(), [CAT]);
+    room.stop(CAT);
+    assert_eq!((room.holders(), room.queue()), (vec![], vec![BEN]));
+}
+
+#[test]
+fn a_denial_names_somebody_else() {
+    let mut room = Room::of(Mode::Multi(2));
+    room.ask(ANN);
+    room.talk(ANN, 30_020);
+    room.ask(BEN);
+    for (asker, other) in [(ANN, BEN), (CAT, ANN)] {
+        let Answer::Denied(denial) = room.ask_now(asker) else {
+            panic!("not now");
+        };
+        assert_eq!(denial.holder, Some(other), "{denial:?}");
+    }
+}
+
+#[test]
+fn nobody_waits_for_an_audience_that_has_gone() {
+    let mut floor = Floor::new(Settings {
+        mode: Mode::Moderated,
+        ..Settings::default()
+    });
+    let now = Instant::now();
+    floor.join(ANN, true, 0);
+    floor.set_overheard(true, now);
+    assert_eq!(position(floor.request(ANN, Request::default(), now)), 1);
+    let _ = floor.take_actions();
+    floor.set_overheard(false, now);
+    let said = floor.take_actions();
+    let denied = |action: &Action| matches!(action, Action::Denied(ANN, denial) if denial.cause == DenyCause::OnlyOneParticipant);
+    assert!(said.iter().any(denied), "{said:?}");
+    assert_eq!(floor.permit(ANN), Permit::Closed);
+}
+
 #[test]
 fn an_open_room_has_no_floor() {
     let mut room = Room::of(Mode::Open);

@@ -18,6 +18,8 @@ pub(super) struct User {
     /// What the mixer was told last.
     pub(super) permit: Permit,
     sending: Option<Sending>,
+    /// T2 has ended its burst, and it has not paused since; when it was heard last.
+    cut_off: Option<Instant>,
 }
 
 /// A burst without permission.
@@ -36,7 +38,28 @@ impl User {
             priority,
             permit,
             sending: None,
+            cut_off: None,
         }
+    }
+
+    /// It has talked too long, until `heard` at least.
+    pub(super) fn is_cut_off(&mut self, heard: Instant) {
+        self.cut_off = Some(heard);
+    }
+
+    /// It asks with a message, so it knows how things stand.
+    pub(super) fn asks(&mut self) {
+        self.cut_off = None;
+    }
+
+    /// A sound came from it; whether that is asking, where talking is. Whoever was cut off and just goes on talking
+    /// would hold the floor for ever: he has to pause first.
+    pub(super) fn asks_by_talking(&mut self, now: Instant) -> bool {
+        let talks_on = self
+            .cut_off
+            .is_some_and(|heard| now.saturating_duration_since(heard) < PAUSE);
+        self.cut_off = talks_on.then_some(now);
+        !talks_on
     }
 
     /// It may send, or does not any more.
@@ -72,6 +95,20 @@ const PATIENCE: Duration = Duration::from_millis(500);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_was_cut_off_asks_by_talking_after_a_pause_only() {
+        let mut user = User::new(0, true, 0, Permit::Closed);
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        assert!(user.asks_by_talking(start));
+        user.is_cut_off(start);
+        assert!((1..100).all(|n| !user.asks_by_talking(at(n * 900))));
+        assert!(user.asks_by_talking(at(99 * 900 + 1_000)));
+        user.is_cut_off(at(100_000));
+        user.asks();
+        assert!(user.asks_by_talking(at(100_020)));
+    }
 
     #[test]
     fn a_burst_is_complained_of_once() {

@@ -38,8 +38,9 @@ impl Floor {
         {
             self.queue.remove(next.participant);
             // Its last burst may still be draining, in a floor of several.
-            self.holders
-                .retain(|holder| holder.participant != next.participant);
+            if let Some(at) = self.held_by(next.participant) {
+                self.end(at);
+            }
             self.take(next.participant, next.precedence, next.asked, now);
             if let Some(holder) = self.holders.last_mut() {
                 holder.expect_use(now);
@@ -112,10 +113,9 @@ impl Floor {
             cause,
             grace,
         });
+        holder.state = State::PendingRevoke { cause, since: now };
         if grace.is_zero() {
             self.end(at);
-        } else {
-            holder.state = State::PendingRevoke { cause, since: now };
         }
     }
 
@@ -123,6 +123,11 @@ impl Floor {
     pub(super) fn end(&mut self, at: usize) {
         let holder = self.holders.remove(at);
         self.touched.push(holder.participant);
+        if holder.talked_too_long()
+            && let Some(user) = self.users.get_mut(&holder.participant)
+        {
+            user.is_cut_off(holder.heard());
+        }
         if !self.holders.is_empty() {
             self.actions.push(Action::Released {
                 participant: holder.participant,
@@ -140,8 +145,12 @@ impl Floor {
         }
     }
 
-    /// The only one left talks to nobody.
-    pub(super) fn revoke_the_last(&mut self, now: Instant) {
+    /// Somebody may be the only one left: he would talk to nobody, and waits for nothing.
+    pub(super) fn may_be_alone(&mut self, now: Instant) {
+        if self.is_alone() {
+            self.dismiss(|_, _| true, DenyCause::OnlyOneParticipant);
+        }
+        self.settle(now);
         if self.is_alone()
             && let Some(at) = self.holders.iter().position(Holder::is_taken)
         {
@@ -178,7 +187,7 @@ impl Floor {
         for id in dismissed {
             self.queue.remove(id);
             self.touched.push(id);
-            let denial = self.denial(cause);
+            let denial = self.denial(cause, id);
             self.actions.push(Action::Denied(id, denial));
         }
     }

@@ -77,13 +77,11 @@ fn sentence(cause: DenyCause) -> &'static str {
         DenyCause::AnotherClientHasPermission => {
             "Somebody else has the floor; ask with \"queue\": true to wait for it."
         }
-        DenyCause::InternalError => "The server failed on this request; the fault is not yours.",
         DenyCause::OnlyOneParticipant => "Nobody else is in the room to listen.",
         DenyCause::RetryAfterNotExpired => {
             "The floor was revoked; ask again when the grace is over."
         }
         DenyCause::ReceiveOnly => "In this room and with this offer the session can only listen.",
-        DenyCause::NoResources => "The server has no capacity for another talker; try again.",
         DenyCause::QueueFull => "As many wait for the floor as may; try again later.",
         DenyCause::Other => {
             "The floor is given by a moderator; ask with \"queue\": true to be seen."
