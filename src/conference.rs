@@ -17,6 +17,7 @@ mod ice;
 mod join;
 mod mixing;
 mod pump;
+mod recap;
 mod registry;
 mod rooms;
 mod scan;
@@ -35,8 +36,8 @@ use tokio::sync::{broadcast, watch};
 
 pub use bucket::{Bucket, Verdict};
 pub use error::{
-    CommandError, ConfigureError, IceError, JoinError, Overloaded, UnknownParticipant,
-    UnknownSession,
+    ChangeError, CommandError, ConfigureError, FloorError, IceError, JoinError, Overloaded,
+    UnknownParticipant, UnknownSession,
 };
 pub use figures::{Family, Kind, Sample};
 pub use ice::{IceOutcome, IceUpdate};
@@ -58,7 +59,7 @@ use crate::control::{
     RoomName, RoomState,
 };
 pub use crate::rtc::OfferError;
-use crate::rtc::RtcHandle;
+use crate::rtc::{MAX_TEXT_BYTES, RtcHandle};
 
 /// What a conference may grow to, and what its rooms are set to when nobody says otherwise.
 #[derive(Debug, Clone, Copy)]
@@ -160,17 +161,26 @@ impl Conference {
     /// Changes a participant and tells the room.
     ///
     /// # Errors
-    /// [`UnknownParticipant`] when there is no such room or nobody of this id in it.
+    /// [`ChangeError`]: there is no such room or nobody of this id in it, or it is changed too often.
     pub fn change(
         &self,
         room: &RoomName,
         participant: PublicId,
         change: Change,
-    ) -> Result<Participant, UnknownParticipant> {
+    ) -> Result<Participant, ChangeError> {
+        let now = Instant::now();
         let mut state = self.lock();
         state.find(room, participant.0)?;
-        self.apply(&mut state, participant.0, change)
-            .ok_or(UnknownParticipant::Participant)
+        let (_, member) = state
+            .registry
+            .member_mut(participant.0)
+            .ok_or(UnknownParticipant::Participant)?;
+        if member.moderated.take(now) != Verdict::Pass {
+            return Err(ChangeError::TooMany);
+        }
+        let changed = self.apply(&mut state, participant.0, change, now);
+        self.enact_at(&mut state, participant.0);
+        Ok(changed.ok_or(UnknownParticipant::Participant)?)
     }
 
     /// Carries out a message that came over a room's WebSocket; what to answer, if anything.
@@ -241,7 +251,7 @@ impl Conference {
     ) -> Result<Option<Event>, Event> {
         match order.command {
             Command::Change(change) => {
-                self.apply(state, id, change);
+                self.apply(state, id, change, now);
                 Ok(order.id.map(|id| Event::Ok { id }))
             }
             Command::Listen(list) => match self.listen(state, id, list) {
@@ -265,12 +275,19 @@ impl Conference {
         }
     }
 
-    /// Changes a member and tells its room; `None` if there is no such member.
-    fn apply(&self, state: &mut State, id: ParticipantId, change: Change) -> Option<Participant> {
+    /// Changes a member and tells its room; `None` if there is no such member. What its floor wants done is still to do.
+    fn apply(
+        &self,
+        state: &mut State,
+        id: ParticipantId,
+        change: Change,
+        now: Instant,
+    ) -> Option<Participant> {
         let (room, member) = state.registry.member_mut(id)?;
         let room = room.clone();
         let settings = &member.shared.settings;
         let mut events = Vec::new();
+        let falls_silent = change.muted == Some(true) && !settings.muted();
         if let Some(muted) = change.muted.filter(|muted| *muted != settings.muted()) {
             settings.mute(muted);
             events.push(Event::Muted {
@@ -292,7 +309,10 @@ impl Conference {
                 participant: participant.clone(),
             });
         }
-        if let Some(room) = state.registry.rooms.get(&room) {
+        if let Some(room) = state.registry.rooms.get_mut(&room) {
+            if falls_silent {
+                room.floor.mute(id, now);
+            }
             for event in &events {
                 self.tell(room, event);
             }
@@ -343,7 +363,13 @@ impl Conference {
         let channels = room.members.iter().filter(|member| member.channel);
         let channels: Vec<ParticipantId> = channels.map(|member| member.id).collect();
         if !channels.is_empty() {
-            self.inner.rtc.send_text(channels, text.clone());
+            let told = match event {
+                Event::Room { room: state } if text.len() > MAX_TEXT_BYTES => {
+                    room.short_text(&state.name, None)
+                }
+                _ => text.clone(),
+            };
+            self.inner.rtc.send_text(channels, told);
         }
         // Nobody watching is no mistake.
         let _ = room.events.send(text);

@@ -184,6 +184,15 @@ impl Floor {
         self.settle(now);
     }
 
+    /// Nobody hears it from now on: it keeps no floor from others, and waits for none.
+    pub fn mute(&mut self, id: ParticipantId, now: Instant) {
+        self.dismiss(|_, waiting| waiting == id, DenyCause::Other);
+        if let Some(at) = self.held_by(id) {
+            self.oust(at);
+        }
+        self.settle(now);
+    }
+
     /// A moderator grants a request that waits. Whoever talks is revoked for it; a grant during his grace takes the
     /// place of the one he was revoked for, whose request waits on.
     ///

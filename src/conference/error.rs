@@ -146,6 +146,28 @@ pub enum UnknownParticipant {
     Participant,
 }
 
+/// A participant that is not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ChangeError {
+    /// There is none.
+    #[error(transparent)]
+    Unknown(#[from] UnknownParticipant),
+    /// It was changed more often than anybody would.
+    #[error("too many changes")]
+    TooMany,
+}
+
+/// A session whose floor is not asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum FloorError {
+    /// There is none.
+    #[error(transparent)]
+    Unknown(#[from] UnknownSession),
+    /// It has asked for it, or sent messages, more often than it may.
+    #[error("too many requests")]
+    TooMany,
+}
+
 /// A session that does not exist, or no longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("no such session")]

@@ -17,8 +17,8 @@ use serde_json::Value;
 use super::figures::{Family, Kind, Sample};
 use super::mixing::Mixing;
 use super::registry::{Registry, Room};
-use super::{CommandError, Conference, State, UnknownSession, refusal};
-use crate::control::{Event, FloorCommand, FloorStanding, PublicId, RoomName};
+use super::{CommandError, Conference, FloorError, State, UnknownSession, Verdict, refusal};
+use crate::control::{Event, FloorCommand, FloorStanding, RoomName};
 use crate::floor::{Action, Answer, Request, RevokeCause, Standing};
 
 /// How often the floors look at their timers and at what the mixer saw.
@@ -55,14 +55,17 @@ impl Conference {
     /// Asks for the floor of the session's room.
     ///
     /// # Errors
-    /// [`UnknownSession`], the same for a session that never was and one that is over.
-    pub fn floor_request(&self, session: &str, request: Request) -> Result<Answer, UnknownSession> {
+    /// [`FloorError`], the same for a session that never was and one that is over.
+    pub fn floor_request(&self, session: &str, request: Request) -> Result<Answer, FloorError> {
         self.at_floor(session, |mixing, room, id, now| {
-            self.ask(mixing, room, id, request, now)
-        })
+            room.count_message(id, now)?;
+            Ok(self.ask(mixing, room, id, request, now))
+        })?
     }
 
     /// Lets go of the floor, or waits for it no longer. Who does neither has done so already.
+    ///
+    /// Not counted: a key that comes up is never to be missed, and only a request makes a release of any effect.
     ///
     /// # Errors
     /// [`UnknownSession`].
@@ -205,41 +208,12 @@ impl Conference {
 
     /// Tells the room.
     fn announce(&self, name: &RoomName, room: &Room, action: Action) {
-        let name = name.clone();
-        let event = match action {
-            Action::Taken {
-                participant,
-                grant,
-                may_request,
-            } => Event::floor_taken(
-                name,
-                room.name_of(participant),
-                participant,
-                grant,
-                may_request,
-            ),
-            Action::Released { participant, burst } => Event::FloorReleased {
-                room: name,
-                burst,
-                participant: PublicId(participant),
-            },
-            Action::Idle { n } => Event::FloorIdle { room: name, n },
-            Action::Revoked {
-                participant,
-                burst,
-                cause,
-                grace,
-            } => {
-                self.count_revoke(cause);
-                Event::floor_revoked(name, participant, Some(burst), cause, grace)
-            }
-            Action::QueueChanged => Event::FloorQueue {
-                room: name,
-                queue: room.floor.queue().map(PublicId).collect(),
-            },
-            _ => return,
-        };
-        self.tell(room, &event);
+        if let Action::Revoked { cause, .. } = action {
+            self.count_revoke(cause);
+        }
+        if let Some(event) = room.announcement(name, action) {
+            self.tell(room, &event);
+        }
     }
 
     /// Tells one participant, if its data channel is open.
@@ -263,7 +237,6 @@ impl Conference {
             registry,
             mixing,
             rounds,
-            scanning,
             ..
         } = state;
         let Some(look) = rounds.next(now) else {
@@ -275,7 +248,7 @@ impl Conference {
             let Some(room) = room.filter(|room| room.config.floor.mode.has_floor()) else {
                 return false;
             };
-            let overheard = scanning.is_heard_elsewhere(name);
+            let overheard = room.audience.is_some();
             room.floor.set_overheard(overheard, now);
             room.attend(look, now);
             self.enact(mixing, name, room);
@@ -347,6 +320,24 @@ impl Sent {
 }
 
 impl Room {
+    /// Counts a request of a member's that came over HTTP.
+    fn count_message(&mut self, id: ParticipantId, now: Instant) -> Result<(), FloorError> {
+        let mut members = self.members.iter_mut();
+        let member = members.find(|member| member.id == id);
+        let member = member.ok_or(UnknownSession)?;
+        match member.bucket.take(now) {
+            Verdict::Pass => Ok(()),
+            Verdict::Warn | Verdict::Abuse => Err(FloorError::TooMany),
+        }
+    }
+
+    /// What everybody sent before now tells the floor nothing: there was none.
+    pub(super) fn forget_sent(&mut self) {
+        for member in &mut self.members {
+            member.sent = Sent::of(&member.shared.telemetry);
+        }
+    }
+
     /// Tells the floor who sent, who has been heard to the end, and the time.
     ///
     /// - `look`: at everybody, and not only at those who hold it.
@@ -362,7 +353,8 @@ impl Room {
                     let sent = Sent::of(telemetry);
                     let before = std::mem::replace(&mut member.sent, sent);
                     if sent.packets != before.packets {
-                        let voiced = sent.voiced != before.voiced;
+                        let muted = member.shared.settings.muted();
+                        let voiced = sent.voiced != before.voiced && !muted;
                         self.floor.media(member.id, voiced, now);
                     }
                 }

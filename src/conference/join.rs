@@ -116,6 +116,7 @@ impl Conference {
             channel: false,
             sent: Sent::default(),
             bucket: Bucket::default(),
+            moderated: Bucket::default(),
             ice: IceSession {
                 etag: secret::<8>(),
                 client_ufrag: accepted.client_ufrag.clone(),

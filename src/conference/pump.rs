@@ -82,12 +82,12 @@ impl Conference {
         }
     }
 
-    fn on_rtc(&self, state: &mut State, event: RtcEvent, now: Instant) {
+    pub(super) fn on_rtc(&self, state: &mut State, event: RtcEvent, now: Instant) {
         match event {
             RtcEvent::Connected(id) => self.set_connected(state, id, true),
             RtcEvent::Disconnected(id) => self.set_connected(state, id, false),
             RtcEvent::Gone(id, reason) => self.remove(state, id, leave_reason(reason)),
-            RtcEvent::ChannelOpen(id) => self.on_channel(state, id),
+            RtcEvent::ChannelOpen(id) => self.on_channel(state, id, now),
             RtcEvent::Text(id, text) => self.on_text(state, id, &text, now),
             RtcEvent::Loss(id, percent) => {
                 self.set_loss(state, id, percent);
@@ -169,23 +169,29 @@ impl Conference {
     }
 
     /// A data channel opened: from now on it carries the room's events, beginning with the room itself.
-    fn on_channel(&self, state: &mut State, id: ParticipantId) {
+    fn on_channel(&self, state: &mut State, id: ParticipantId, now: Instant) {
         let Some((room, member)) = state.registry.member_mut(id) else {
             return;
         };
         member.channel = true;
         let room = room.clone();
         if let Some(entry) = state.registry.rooms.get(&room) {
-            let event = Event::Room {
-                room: Box::new(entry.state(&room)),
-            };
-            self.inner.rtc.send_text(vec![id], event.to_json().into());
-            self.tell_who_talks(state, id);
+            for text in entry.first_texts(&room, id, now) {
+                self.inner.rtc.send_text(vec![id], text);
+            }
+            self.tell_who_talks(state, id, now);
         }
     }
 
     /// A command on a data channel. It concerns the channel's own participant, so it needs no session.
     fn on_text(&self, state: &mut State, id: ParticipantId, text: &str, now: Instant) {
+        let Some((_, member)) = state.registry.member_mut(id) else {
+            return;
+        };
+        // Whatever became of the news that it is open: something has come over it.
+        if !member.channel {
+            self.on_channel(state, id, now);
+        }
         let Some((_, member)) = state.registry.member_mut(id) else {
             return;
         };

@@ -90,8 +90,10 @@ pub(super) struct Member {
     pub(super) channel: bool,
     /// What it had sent when its room's floor last looked.
     pub(super) sent: Sent,
-    /// How many messages its data channel may still send.
+    /// How many messages it may still send over its data channel, and requests for the floor over HTTP.
     pub(super) bucket: Bucket,
+    /// How often others may still change it: who mutes it again and again is not to cost it its own messages.
+    pub(super) moderated: Bucket,
     /// The present ICE session of the peer.
     pub(super) ice: IceSession,
     /// Settings the engine reads and telemetry it writes.
@@ -244,12 +246,21 @@ impl Room {
     /// The room with everybody in it.
     pub(super) fn state(&self, name: &RoomName) -> RoomState {
         RoomState {
+            participants: self.members.iter().map(Member::public).collect(),
+            ..self.state_without_people(name)
+        }
+    }
+
+    /// The room alone.
+    pub(super) fn state_without_people(&self, name: &RoomName) -> RoomState {
+        RoomState {
             name: name.clone(),
             config: self.config,
             floor: self.floor_state(),
             links: self.links.iter().cloned().collect(),
             permanent: self.permanent,
-            participants: self.members.iter().map(Member::public).collect(),
+            participants: Vec::new(),
+            participants_total: None,
         }
     }
 
@@ -305,10 +316,10 @@ impl Member {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn member(id: u32, session: &str) -> Member {
+    pub(in crate::conference) fn member(id: u32, session: &str) -> Member {
         Member {
             id: ParticipantId(id),
             session: session.into(),
@@ -322,6 +333,7 @@ mod tests {
             channel: false,
             sent: Sent::default(),
             bucket: Bucket::default(),
+            moderated: Bucket::default(),
             ice: IceSession::default(),
             shared: Arc::default(),
         }

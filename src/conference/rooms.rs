@@ -75,6 +75,9 @@ impl Conference {
         } = &mut *state;
         let room = registry.rooms.get_mut(name);
         let room = room.ok_or(ConfigureError::UnknownRoom)?;
+        if !room.config.floor.mode.has_floor() {
+            room.forget_sent();
+        }
         room.config = config;
         room.floor.set(config.floor, Instant::now());
         room.permanent |= how == Configure::Put;

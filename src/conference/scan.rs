@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use mixer::feed::Feed;
 use mixer::listener::Listener;
@@ -15,7 +16,7 @@ use mixer::{Decibels, Gain, ParticipantId, RoomId};
 use super::mixing::{Full, Mixing, layout};
 use super::registry::{Audience, Registry, Room};
 use super::{CommandError, Conference, ConfigureError, State};
-use crate::control::{Event, Listen, MAX_CHANNELS, PublicId, RoomName};
+use crate::control::{Event, Listen, MAX_CHANNELS, RoomName};
 
 /// What is asked for, and what the mixers were told.
 #[derive(Debug, Default)]
@@ -62,6 +63,14 @@ struct Plan {
 struct Outlet {
     room: RoomId,
     feed: Arc<Feed>,
+}
+
+/// Something to tell those who hear a room from elsewhere.
+#[derive(Debug)]
+pub(super) struct News {
+    pub(super) to: Vec<ParticipantId>,
+    pub(super) event: Event,
+    pub(super) room: RoomName,
 }
 
 impl Conference {
@@ -132,8 +141,16 @@ impl Conference {
         Ok(())
     }
 
-    /// Tells the mixers what they do not know yet.
+    /// Tells the mixers what they do not know yet, and those who hear another room from now on what goes on in it.
     pub(super) fn tune(&self, state: &mut State) {
+        for News { to, event, room } in self.tune_mixers(state) {
+            let text = event.to_json_from(&room).into();
+            self.inner.rtc.send_text(to, text);
+        }
+    }
+
+    /// Tells the mixers; what the others are to be told.
+    pub(super) fn tune_mixers(&self, state: &mut State) -> Vec<News> {
         let State {
             registry,
             mixing,
@@ -141,7 +158,7 @@ impl Conference {
             ..
         } = state;
         if !scanning.is_due(registry) {
-            return;
+            return Vec::new();
         }
         scanning.find_partners(registry);
         scanning.open_feeds(registry, mixing);
@@ -150,22 +167,14 @@ impl Conference {
         scanning.open_feeds(registry, mixing);
         scanning.tell_links(registry, mixing);
         scanning.tell_scans(registry, mixing);
-        for (id, event, room) in scanning.find_audiences(registry) {
-            let text = event.to_json_from(&room).into();
-            self.inner.rtc.send_text(vec![id], text);
-        }
+        scanning.find_audiences(registry, Instant::now())
     }
 
-    /// Tells one whose data channel has just opened who talks in the rooms that he hears beside his own.
-    pub(super) fn tell_who_talks(&self, state: &State, id: ParticipantId) {
-        for name in state.scanning.heard_by(id, state.registry.place(id)) {
-            let members = state.registry.rooms.get(name).map(|room| &room.members);
-            let members = members.into_iter().flatten();
-            for talker in members.filter(|member| member.talking) {
-                let participant = PublicId(talker.id);
-                let text = Event::Talking { participant }.to_json_from(name).into();
-                self.inner.rtc.send_text(vec![id], text);
-            }
+    /// Tells one whose data channel has just opened what goes on in the rooms that he hears beside his own.
+    pub(super) fn tell_who_talks(&self, state: &State, id: ParticipantId, now: Instant) {
+        for (event, name) in state.missed_by(id, now) {
+            let text = event.to_json_from(name).into();
+            self.inner.rtc.send_text(vec![id], text);
         }
     }
 
@@ -178,16 +187,27 @@ impl Conference {
     }
 }
 
+impl State {
+    /// What one has missed of the rooms that he hears beside his own.
+    pub(super) fn missed_by(
+        &self,
+        id: ParticipantId,
+        now: Instant,
+    ) -> impl Iterator<Item = (Event, &RoomName)> {
+        let heard = self.scanning.heard_by(id, self.registry.place(id));
+        let rooms = heard.filter_map(|name| Some((name, self.registry.rooms.get(name)?)));
+        rooms.flat_map(move |(name, room)| {
+            let events = room.recap(name, now).into_iter();
+            events.map(move |event| (event, name))
+        })
+    }
+}
+
 impl Scanning {
     /// The rooms that are heard elsewhere.
     #[cfg(test)]
     pub(super) fn feeds(&self) -> impl Iterator<Item = &RoomName> {
         self.feeds.keys()
-    }
-
-    /// Whether somebody elsewhere hears a room.
-    pub(super) fn is_heard_elsewhere(&self, room: &RoomName) -> bool {
-        self.feeds.contains_key(room)
     }
 
     /// Whether it knows of nobody and nothing.
@@ -473,7 +493,7 @@ impl Scanning {
     }
 
     /// Enters in each room who is to be told what happens in it; what those are to be told who are new to it.
-    fn find_audiences(&mut self, registry: &mut Registry) -> Vec<(ParticipantId, Event, RoomName)> {
+    fn find_audiences(&mut self, registry: &mut Registry, now: Instant) -> Vec<News> {
         let mut news = Vec::new();
         for name in std::mem::take(&mut self.touched) {
             let ears = self.ears(&name, registry);
@@ -482,10 +502,15 @@ impl Scanning {
             };
             let before = room.audience.take();
             let before = before.map_or(Vec::new(), |before| before.ears);
-            for member in room.members.iter().filter(|member| member.talking) {
-                let participant = PublicId(member.id);
-                let new = ears.iter().filter(|ear| before.binary_search(ear).is_err());
-                news.extend(new.map(|ear| (*ear, Event::Talking { participant }, name.clone())));
+            let new = ears.iter().copied();
+            let new = new.filter(|ear| before.binary_search(ear).is_err());
+            let new: Vec<ParticipantId> = new.collect();
+            if !new.is_empty() {
+                news.extend(room.recap(&name, now).into_iter().map(|event| News {
+                    to: new.clone(),
+                    event,
+                    room: name.clone(),
+                }));
             }
             room.audience = (!ears.is_empty()).then_some(Audience { room: name, ears });
         }

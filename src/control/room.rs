@@ -26,6 +26,10 @@ pub struct RoomState {
     pub permanent: bool,
     /// Who is in, in the order of joining.
     pub participants: Vec<Participant>,
+    /// How many are in, where the list names only those who matter most: on a data channel, if they are too many for a
+    /// message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub participants_total: Option<usize>,
 }
 
 /// One line of the list of rooms.
@@ -210,6 +214,7 @@ mod tests {
             links: vec![],
             permanent: false,
             participants: vec![],
+            participants_total: None,
         };
         let json = serde_json::to_value(state).expect("plain");
         assert_eq!(json["tick_ms"], 20);

@@ -12,13 +12,13 @@ pub enum DenyCause {
     AnotherClientHasPermission = 1,
     /// Nobody is there to listen.
     OnlyOneParticipant = 3,
-    /// It was revoked and has not ended yet.
+    /// It was revoked, and its grace is not over.
     RetryAfterNotExpired = 4,
     /// It can only listen, or the room lets only its originator talk.
     ReceiveOnly = 5,
     /// As many wait as may.
     QueueFull = 7,
-    /// Something else.
+    /// Something else: a moderator gives the floor, or who waited was muted.
     Other = 255,
 }
 
@@ -36,7 +36,7 @@ pub enum RevokeCause {
     MediaBurstPreempted = 4,
     /// A moderator gave the floor to somebody else.
     ByAnotherClient = 7,
-    /// Something else, such as another mode.
+    /// Something else: another mode, or it was muted.
     Other = 255,
 }
 

@@ -118,6 +118,12 @@ impl Watched {
         self.look();
     }
 
+    fn mute(&mut self, id: ParticipantId) {
+        self.floor.mute(id, self.now);
+        assert_eq!(self.floor.standing(id, self.now), Standing::None);
+        self.look();
+    }
+
     fn overhear(&mut self, overheard: bool) {
         self.floor.set_overheard(overheard, self.now);
         self.look();
@@ -293,6 +299,7 @@ enum Input {
     Grant(ParticipantId, ParticipantId),
     Set(Mode, bool),
     Overhear(bool),
+    Mute(ParticipantId),
     /// Nobody sends anything for so many ticks.
     Pass(u16),
 }
@@ -317,6 +324,7 @@ impl Input {
             Input::Grant(by, to) => watched.grant(by, to),
             Input::Set(mode, implicit) => watched.set(mode, implicit),
             Input::Overhear(overheard) => watched.overhear(overheard),
+            Input::Mute(id) => watched.mute(id),
             Input::Pass(ticks) => (0..ticks).for_each(|_| watched.step()),
         }
     }
@@ -365,6 +373,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         2 => (anybody(), anybody()).prop_map(|(by, to)| Input::Grant(by, to)),
         1 => (any_mode(), any::<bool>()).prop_map(|(mode, implicit)| Input::Set(mode, implicit)),
         2 => any::<bool>().prop_map(Input::Overhear),
+        1 => anybody().prop_map(Input::Mute),
         2 => (1_u16..200).prop_map(Input::Pass),
     ]
 }

@@ -744,6 +744,49 @@ fn a_denial_names_somebody_else() {
 }
 
 #[test]
+fn who_is_muted_lets_go_and_waits_no_longer() {
+    let mut room = Room::of(Mode::Ptt);
+    for id in [ANN, BEN, CAT] {
+        room.ask(id);
+    }
+    room.said();
+    room.floor.mute(BEN, room.now);
+    let denied = |action: &Action| matches!(action, Action::Denied(BEN, denial) if denial.cause == DenyCause::Other);
+    assert!(room.said().iter().any(denied));
+    room.floor.mute(ANN, room.now);
+    let said = room.said();
+    assert_eq!(revoked(&said), Some((ANN, RevokeCause::Other)));
+    assert_eq!(room.holders(), [CAT]);
+    room.floor.mute(DAN, room.now);
+    assert_eq!(room.said(), []);
+}
+
+#[test]
+fn who_comes_late_is_told_what_he_missed() {
+    let mut room = Room::of(Mode::Multi(2));
+    assert_eq!(room.floor.recap(room.now).count(), 0);
+    room.ask(ANN);
+    room.talk(ANN, 30_020);
+    room.ask(BEN);
+    room.ask(CAT);
+    room.talk(BEN, 1_000);
+    let recap: Vec<Action> = room.floor.recap(room.now).collect();
+    assert_eq!(recap.len(), 4);
+    assert!(matches!(recap[0], Action::Taken { participant: ANN, grant, .. } if grant.burst == 1));
+    let left = Some(Duration::from_millis(29_020));
+    assert!(
+        matches!(recap[1], Action::Taken { participant: BEN, grant, may_request: true } if grant.duration == left)
+    );
+    let revoked = Action::Revoked {
+        participant: ANN,
+        burst: 1,
+        cause: RevokeCause::MediaBurstTooLong,
+        grace: Duration::from_millis(2_000),
+    };
+    assert_eq!(recap[2..], [revoked, Action::QueueChanged]);
+}
+
+#[test]
 fn nobody_waits_for_an_audience_that_has_gone() {
     let mut floor = Floor::new(Settings {
         mode: Mode::Moderated,

@@ -6,7 +6,7 @@ use mixer::ParticipantId;
 use mixer::permit::Permit;
 
 use super::holder::State;
-use super::{Action, Floor, Holding, Position, Settings, Standing};
+use super::{Action, Floor, Holding, Mode, Position, Settings, Standing};
 
 impl Floor {
     /// What it is set to.
@@ -25,6 +25,34 @@ impl Floor {
         self.holders
             .iter()
             .map(move |holder| holder.holding(&self.settings, now))
+    }
+
+    /// Whether somebody holds the floor.
+    pub fn holds(&self, id: ParticipantId) -> bool {
+        self.held_by(id).is_some()
+    }
+
+    /// What one who has just come has missed: the actions by which the floor would be as it is now.
+    pub fn recap(&self, now: Instant) -> impl Iterator<Item = Action> {
+        let may_request = self.settings.mode != Mode::Broadcast;
+        let taken = self.holders.iter().map(move |holder| Action::Taken {
+            participant: holder.participant,
+            grant: holder.grant(&self.settings, now),
+            may_request,
+        });
+        let revoked = self.holders.iter().filter_map(move |holder| {
+            let State::PendingRevoke { cause, since } = holder.state else {
+                return None;
+            };
+            Some(Action::Revoked {
+                participant: holder.participant,
+                burst: holder.burst,
+                cause,
+                grace: self.grace_left(since, now),
+            })
+        });
+        let queue = (!self.queue.is_empty()).then_some(Action::QueueChanged);
+        taken.chain(revoked).chain(queue)
     }
 
     /// Those of them who have released and are still being played.

@@ -163,18 +163,23 @@ impl Floor {
     pub(super) fn fit(&mut self, now: Instant) {
         self.dismiss(|floor, id| !floor.may_talk(id), DenyCause::ReceiveOnly);
         while let Some(at) = self.unfit() {
-            let holder = &self.holders[at];
-            if !holder.is_draining() {
-                self.actions.push(Action::Revoked {
-                    participant: holder.participant,
-                    burst: holder.burst,
-                    cause: RevokeCause::Other,
-                    grace: Duration::ZERO,
-                });
-            }
-            self.end(at);
+            self.oust(at);
         }
         self.settle(now);
+    }
+
+    /// Revokes a holder without grace.
+    pub(super) fn oust(&mut self, at: usize) {
+        let holder = &self.holders[at];
+        if !holder.is_draining() {
+            self.actions.push(Action::Revoked {
+                participant: holder.participant,
+                burst: holder.burst,
+                cause: RevokeCause::Other,
+                grace: Duration::ZERO,
+            });
+        }
+        self.end(at);
     }
 
     /// Denies requests that waited.

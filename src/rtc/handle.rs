@@ -16,10 +16,13 @@ use super::accept::{AcceptOptions, Accepted, Acceptor};
 use super::config::RtcConfig;
 use super::error::{OfferError, RestartError, RtcError, TrickleError};
 use super::metrics::RtcMetrics;
-use super::peer::Peer;
+use super::peer::{MAX_SENT_BYTES, Peer};
 use super::sdp::{MAX_CANDIDATES, Restart, RestartAnswer};
 use super::{socket, thread};
 use crate::links::{Inbound, NET_COMMANDS, NET_EVENTS, Outbound};
+
+/// Longest text that [`RtcHandle::send_text`] delivers.
+pub const MAX_TEXT_BYTES: usize = MAX_SENT_BYTES as usize;
 
 /// What happens to a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +33,7 @@ pub enum RtcEvent {
     Disconnected(ParticipantId),
     /// The peer is no more. Never follows [`RtcHandle::close`], and is never lost.
     Gone(ParticipantId, Reason),
-    /// The client opened the data channel `control`.
+    /// The client opened the data channel `control`. Never lost.
     ChannelOpen(ParticipantId),
     /// A message on it, at most 16 KiB.
     Text(ParticipantId, String),
@@ -63,6 +66,16 @@ pub(super) enum Command {
     Close(ParticipantId),
     Text(Vec<ParticipantId>, Arc<str>),
     Stop,
+}
+
+impl Command {
+    /// How much there is to do for it, in messages to one peer.
+    pub(super) fn work(&self) -> usize {
+        match self {
+            Command::Text(participants, _) => participants.len().max(1),
+            _ => 1,
+        }
+    }
 }
 
 /// The running network thread.
@@ -253,7 +266,7 @@ impl RtcHandle {
     }
 
     /// Sends `text` on the data channel `control` of each of `participants`, if the client has opened it; dropped and
-    /// counted when a link on the way is full.
+    /// counted when it is longer than [`MAX_TEXT_BYTES`], or a link on the way is full.
     ///
     /// One place on the link, however many they are: what a large room is told must not push out anything else.
     pub fn send_text(&self, participants: Vec<ParticipantId>, text: Arc<str>) {

@@ -30,7 +30,7 @@ pub enum Dropped {
     Unusable,
     /// The mixer's link was full.
     MixerFull,
-    /// A data-channel message that is binary or too long.
+    /// A data-channel message that is binary, too long, or one of too many.
     Message,
     /// An event link was full.
     Event,

@@ -76,6 +76,8 @@ pub struct Peer {
     trickled: usize,
     /// Checks the client may still send.
     checks: Bucket,
+    /// Messages it may still send on its data channel.
+    texts: Bucket,
     /// New addresses it may still come from.
     moves: Bucket,
     sources: Sources,
@@ -152,6 +154,7 @@ impl Peer {
             handshake_datagrams: 0,
             trickled: 0,
             checks: Bucket::new(now, CHECKS_AT_ONCE, CHECK_INTERVAL),
+            texts: Bucket::new(now, TEXTS_AT_ONCE, TEXT_INTERVAL),
             moves: Bucket::new(now, MAX_ADDRESSES, MOVE_INTERVAL),
             sources: Sources::new(now),
             reports: Reports::new(now),
@@ -374,3 +377,8 @@ const CHECK_SPACING: Duration = Duration::from_millis(2_500);
 /// The core's work grows with the checks of the last four seconds.
 const CHECKS_AT_ONCE: u32 = 200;
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Messages on the data channel that are passed on at once, and how often one more: twice what the conference obeys, so
+/// that it can warn; the link to it is everybody's.
+const TEXTS_AT_ONCE: u32 = 40;
+const TEXT_INTERVAL: Duration = Duration::from_millis(50);

@@ -1,10 +1,11 @@
 //! The network thread's loop.
 //!
-//! Invariant: when the loop waits, every datagram, packet and command that had arrived has been worked off, everything
+//! Invariant: when the loop waits, every datagram, packet and command that had arrived has been worked off (if it were
+//! not, it would not wait), everything
 //! that came of it has been sent, and the wait ends no later than the earliest deadline of any peer, give or take 5 ms.
 //!
 //! 1. Wait for the socket, the wake-up or a deadline; where much arrives, leave the socket to itself until the next slot.
-//! 2. Take commands.
+//! 2. Take commands, some of them if there are many: datagrams wait for nobody's texts.
 //! 3. In turns of 64: read datagrams, take the mixer's packets, send.
 //! 4. Serve the peers whose deadline has come.
 //! 5. Send, and hand on events.
@@ -91,6 +92,25 @@ struct Net {
 impl Net {
     fn wait(&self) {
         let now = Instant::now();
+        let (until, nap) = self.patience(now);
+        let timeout = until.and_then(|until| Timespec::try_from(until).ok());
+        let mut ready = [
+            PollFd::new(&*self.parts.wake, PollFlags::IN),
+            PollFd::new(&self.parts.socket, PollFlags::IN),
+        ];
+        let watched = if nap { 1 } else { 2 };
+        // An interrupted wait is a short one.
+        if poll(&mut ready[..watched], timeout.as_ref()).is_ok() && !ready[0].revents().is_empty() {
+            let _ = rustix::io::read(&*self.parts.wake, &mut [0u8; 8]);
+        }
+    }
+
+    /// How long to wait at most, and whether to leave the socket alone meanwhile.
+    fn patience(&self, now: Instant) -> (Option<Duration>, bool) {
+        // What was left the last time rings no more.
+        if !self.parts.commands.is_empty() {
+            return (Some(Duration::ZERO), false);
+        }
         let mut until = self
             .peers
             .next_deadline()
@@ -102,22 +122,17 @@ impl Net {
         if let Some(nap) = nap {
             until = Some(until.map_or(nap, |until| until.min(nap)));
         }
-        let timeout = until.and_then(|until| Timespec::try_from(until).ok());
-        let mut ready = [
-            PollFd::new(&*self.parts.wake, PollFlags::IN),
-            PollFd::new(&self.parts.socket, PollFlags::IN),
-        ];
-        let watched = if nap.is_some() { 1 } else { 2 };
-        // An interrupted wait is a short one.
-        if poll(&mut ready[..watched], timeout.as_ref()).is_ok() && !ready[0].revents().is_empty() {
-            let _ = rustix::io::read(&*self.parts.wake, &mut [0u8; 8]);
-        }
+        (until, nap.is_some())
     }
 
-    /// `false` when it is time to stop.
+    /// Some of the commands that wait; `false` when it is time to stop.
     fn take_commands(&mut self) -> bool {
-        while let Ok(command) = self.parts.commands.try_recv() {
+        let mut work = 0;
+        while work < MOST_WORK
+            && let Ok(command) = self.parts.commands.try_recv()
+        {
             let now = Instant::now();
+            work += command.work();
             match command {
                 Command::Start(peer) => {
                     self.nap.disturb(now);
@@ -239,15 +254,15 @@ impl Net {
         }
     }
 
-    /// Events that find no room are dropped and counted, except that somebody is gone: that waits, and there can be
-    /// no more of those than there were peers.
+    /// Events that find no room are dropped and counted, except that somebody is gone or can be told something from now
+    /// on: these wait, and there can be no more of them than a few for each peer.
     fn hand_on_events(&mut self) {
         for event in std::mem::take(&mut self.peers.out.events) {
             match self.parts.events.try_send(event) {
                 Ok(()) => {}
-                Err(TrySendError::Full(event @ RtcEvent::Gone(..))) => {
-                    self.peers.out.events.push_back(event)
-                }
+                Err(TrySendError::Full(
+                    event @ (RtcEvent::Gone(..) | RtcEvent::ChannelOpen(_)),
+                )) => self.peers.out.events.push_back(event),
                 Err(_) => self.parts.metrics.count(Dropped::Event),
             }
         }
@@ -257,8 +272,89 @@ impl Net {
 /// Turns of reading and sending before deadlines and commands get theirs.
 const MAX_TURNS: usize = 32;
 
+/// Commands of one turn, each telling of a text counted: as many as datagrams are read in eight turns, and a room of 500
+/// is told something in one go.
+const MOST_WORK: usize = 8 * BATCH;
+
 /// Deadlines are met together: with thousands of peers there is always one a moment ahead, and none that could not wait.
 const TIMER_SLACK: Duration = Duration::from_millis(5);
 
 /// How soon events that found no room are tried again.
 const EVENT_RETRY: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::bounded;
+    use rustix::event::{EventfdFlags, eventfd};
+
+    use super::super::handle::Reason;
+    use super::*;
+
+    /// The thread's insides without the thread, the way to it, and what it tells.
+    fn net(events: usize) -> (Net, Sender<Command>, Receiver<RtcEvent>) {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
+        let wake = eventfd(0, EventfdFlags::NONBLOCK).expect("a descriptor");
+        let (commands, to_do) = bounded(10_000);
+        let (_, from_mixer) = bounded(1);
+        let (happened, events) = bounded(events);
+        let metrics = Arc::new(RtcMetrics::default());
+        let net = Net {
+            transmitter: Transmitter::new(socket.local_addr().expect("bound")),
+            peers: Peers::new(metrics.clone()),
+            nap: Nap::new(Instant::now()),
+            parts: Parts {
+                socket,
+                wake: Arc::new(wake),
+                commands: to_do,
+                from_mixer,
+                events: happened,
+                metrics,
+                candidates: Vec::new(),
+                fifo_priority: None,
+            },
+        };
+        (net, commands, events)
+    }
+
+    #[test]
+    fn a_flood_of_commands_is_taken_in_turns_without_waiting_between() {
+        let (mut net, commands, _events) = net(1);
+        let everybody: Vec<ParticipantId> = (1..=100).map(ParticipantId).collect();
+        let text: Arc<str> = "hello".into();
+        for _ in 0..100 {
+            let tell = Command::Text(everybody.clone(), text.clone());
+            commands.send(tell).expect("it takes them");
+        }
+        let mut turns = 0;
+        while !commands.is_empty() {
+            let now = Instant::now();
+            assert_eq!(net.patience(now), (Some(Duration::ZERO), false));
+            let before = commands.len();
+            assert!(net.take_commands());
+            assert!(before - commands.len() <= MOST_WORK / 100 + 1);
+            turns += 1;
+        }
+        assert!(turns >= 100 * 100 / (MOST_WORK + 100));
+        assert_eq!(net.patience(Instant::now()), (None, false));
+        commands.send(Command::Stop).expect("it takes it");
+        assert!(!net.take_commands());
+    }
+
+    #[test]
+    fn that_somebody_can_be_told_something_or_is_gone_is_never_lost() {
+        let (mut net, _commands, events) = net(1);
+        let id = ParticipantId(7);
+        let text = |n: u32| RtcEvent::Text(id, n.to_string());
+        let open = RtcEvent::ChannelOpen(id);
+        let gone = RtcEvent::Gone(id, Reason::Closed);
+        let happened = [text(1), open.clone(), text(2), gone.clone()];
+        net.peers.out.events.extend(happened);
+        let mut told = Vec::new();
+        for _ in 0..3 {
+            net.hand_on_events();
+            told.extend(events.try_recv());
+        }
+        assert_eq!(told, [text(1), open, gone]);
+        assert_eq!(net.parts.metrics.dropped_total(Dropped::Event), 1);
+    }
+}

@@ -10,7 +10,8 @@ use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
 
 use crate::conference::{
-    ConfigureError, IceError, JoinError, OfferError, Overloaded, UnknownParticipant, UnknownSession,
+    ChangeError, ConfigureError, FloorError, IceError, JoinError, OfferError, Overloaded,
+    UnknownParticipant, UnknownSession,
 };
 use crate::control::{Invalid, NameError, RoomNameError};
 
@@ -106,6 +107,17 @@ impl Problem {
             "Unknown room",
             "There is no room of this name; GET /v1/rooms lists those there are.",
         )
+    }
+
+    /// Somebody does something more often than he may.
+    fn too_many(what: &'static str) -> Problem {
+        Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-requests",
+            "Too many requests",
+            format!("{what} at most 10 times a second; wait a second."),
+        )
+        .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
     pub(super) fn internal() -> Problem {
@@ -282,6 +294,24 @@ impl From<UnknownParticipant> for Problem {
                 "Unknown participant",
                 "Nobody of this id is in the room.",
             ),
+        }
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Problem {
+        match error {
+            ChangeError::Unknown(unknown) => unknown.into(),
+            ChangeError::TooMany => Problem::too_many("Change a participant"),
+        }
+    }
+}
+
+impl From<FloorError> for Problem {
+    fn from(error: FloorError) -> Problem {
+        match error {
+            FloorError::Unknown(unknown) => unknown.into(),
+            FloorError::TooMany => Problem::too_many("Ask for the floor"),
         }
     }
 }

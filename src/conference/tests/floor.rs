@@ -6,6 +6,7 @@ use proptest::test_runner::{Config, TestRunner};
 use super::*;
 use crate::control::FloorChange;
 use crate::floor::{Mode, Request, Standing};
+use crate::rtc::RtcEvent;
 
 const ROOMS: [&str; 2] = ["hall", "other"];
 
@@ -95,6 +96,126 @@ fn a_holder_of_whom_nothing_comes_frees_the_floor_in_the_pump_s_turns() {
     house.conference.turn(start + Duration::from_millis(2_020));
     assert_eq!(standing(), Ok(Standing::None.into()));
     house.check();
+}
+
+impl House {
+    /// Lets somebody in whose telemetry the mixer does not write.
+    fn join_unheard(&self) -> Joined {
+        let joined = self.join("hall", OFFER).expect("joined");
+        let mut state = self.conference.lock();
+        let member = state.registry.member_mut(joined.participant.0);
+        member.expect("it is there").1.shared = Arc::default();
+        joined
+    }
+
+    /// Sounds came from somebody, as far as one can tell.
+    fn sounds(&self, of: &Joined) {
+        let mut state = self.conference.lock();
+        let (_, member) = state
+            .registry
+            .member_mut(of.participant.0)
+            .expect("it is there");
+        let telemetry = &member.shared.telemetry;
+        telemetry.received_total.fetch_add(1, Relaxed);
+        telemetry.voiced_total.fetch_add(1, Relaxed);
+    }
+
+    fn set_implicit(&self, room: &str) {
+        let change = RoomChange {
+            floor: FloorChange {
+                implicit: Some(true),
+                ..mode(Mode::Ptt).floor
+            },
+            ..RoomChange::default()
+        };
+        let set = self
+            .conference
+            .configure(&name(room), change, Configure::Merge);
+        set.expect("it is there");
+    }
+
+    fn mute(&self, whom: &Joined, muted: bool) -> Result<Participant, ChangeError> {
+        let change = Change {
+            muted: Some(muted),
+            ..Change::default()
+        };
+        self.conference
+            .change(&name("hall"), whom.participant, change)
+    }
+}
+
+#[test]
+fn who_talked_before_there_was_a_floor_has_not_asked_for_it() {
+    let house = house();
+    let ann = house.join_unheard();
+    house.join_unheard();
+    house.sounds(&ann);
+    house.set_implicit("hall");
+    let mut now = Instant::now() + Duration::from_millis(20);
+    house.conference.turn(now);
+    assert_eq!(house.permits("hall"), [Permit::Closed, Permit::Closed]);
+    house.sounds(&ann);
+    now += Duration::from_millis(20);
+    house.conference.turn(now);
+    assert_eq!(house.permits("hall"), [Permit::Held, Permit::Closed]);
+}
+
+#[test]
+fn who_is_muted_neither_takes_the_floor_nor_keeps_it() {
+    let house = house();
+    let ann = house.join_unheard();
+    let ben = house.join_unheard();
+    house.set_implicit("hall");
+    house.mute(&ann, true).expect("it is there");
+    house.sounds(&ann);
+    let mut now = Instant::now() + Duration::from_millis(20);
+    house.conference.turn(now);
+    assert_eq!(house.permits("hall"), [Permit::Closed, Permit::Closed]);
+    house.mute(&ann, false).expect("it is there");
+    house.sounds(&ann);
+    now += Duration::from_millis(20);
+    house.conference.turn(now);
+    assert_eq!(house.permits("hall"), [Permit::Held, Permit::Closed]);
+    let asked = house
+        .conference
+        .floor_request(&ben.session, Request::default());
+    asked.expect("it is there");
+    house.mute(&ann, true).expect("it is there");
+    assert_eq!(house.permits("hall"), [Permit::Closed, Permit::Held]);
+    house.check();
+}
+
+#[test]
+fn requests_over_http_and_changes_are_counted_but_a_release_is_obeyed() {
+    let house = house();
+    house.set("hall", Mode::Ptt);
+    let ann = house.join("hall", OFFER).expect("joined");
+    house.join("hall", OFFER).expect("joined");
+    let ask = || {
+        let conference = &house.conference;
+        conference.floor_request(&ann.session, Request::default())
+    };
+    let some = (0..60).map_while(|_| ask().ok()).count();
+    assert!((20..60).contains(&some), "{some}");
+    assert_eq!(ask(), Err(FloorError::TooMany));
+    assert_eq!(house.conference.floor_release(&ann.session), Ok(()));
+    assert_eq!(house.permits("hall"), [Permit::Draining, Permit::Closed]);
+    // Others' changes are counted on their own.
+    let some = (0..60).map_while(|n| house.mute(&ann, n % 2 == 0).ok());
+    assert!((20..60).contains(&some.count()));
+    assert_eq!(house.mute(&ann, true), Err(ChangeError::TooMany));
+}
+
+#[test]
+fn a_channel_over_which_something_comes_is_open() {
+    let house = house();
+    let ann = house.join("hall", OFFER).expect("joined");
+    let id = ann.participant.0;
+    let mut state = house.conference.lock();
+    let text = RtcEvent::Text(id, r#"{"command":"floor_position"}"#.to_owned());
+    house.conference.on_rtc(&mut state, text, Instant::now());
+    let (_, member) = state.registry.member_mut(id).expect("it is there");
+    assert!(member.channel);
 }
 
 /// What may happen between the rooms and the people in them.

@@ -1,7 +1,8 @@
 //! Rooms that are listened to from elsewhere: what follows when they come and go.
 
 use super::*;
-use crate::control::Listen;
+use crate::control::{FloorChange, Listen};
+use crate::floor::{Answer, Mode, Request};
 
 fn listen(rooms: &str) -> Vec<Listen> {
     Listen::parse(rooms).expect("good names")
@@ -172,6 +173,79 @@ fn who_listens_to_a_room_hears_what_is_linked_with_it() {
     house.put("b", "").expect("it is there");
     assert_eq!(house.feeds(), ["b"]);
     assert!(house.audience("c").is_empty());
+}
+
+#[test]
+fn who_hears_a_room_from_now_on_is_told_how_its_floor_stands() {
+    let house = house();
+    let change = RoomChange {
+        floor: FloorChange {
+            mode: Some(Mode::Ptt),
+            ..FloorChange::default()
+        },
+        ..RoomChange::default()
+    };
+    house
+        .conference
+        .configure(&name("b"), change, Configure::Put)
+        .expect("made");
+    for ben in [(); 2].map(|()| house.join("b", OFFER).expect("joined")) {
+        let asked = house
+            .conference
+            .floor_request(&ben.session, Request::default());
+        asked.expect("it is there");
+    }
+    let ann = house.join("a", OFFER).expect("joined");
+    let id = ann.participant.0;
+    let mut state = house.conference.lock();
+    state.scanning.set(id, &name("a"), listen("b"));
+    let news = house.conference.tune_mixers(&mut state);
+    let told: Vec<Event> = news
+        .into_iter()
+        .inspect(|news| assert_eq!((&news.to[..], &news.room), (&[id][..], &name("b"))))
+        .map(|news| news.event)
+        .collect();
+    assert!(
+        matches!(
+            told[..],
+            [Event::FloorTaken { .. }, Event::FloorQueue { .. }]
+        ),
+        "{told:?}"
+    );
+    // The same when his channel opens later.
+    let missed = state.missed_by(id, Instant::now());
+    let missed: Vec<&str> = missed.map(|(_, room)| room.as_str()).collect();
+    assert_eq!(missed, ["b", "b"]);
+}
+
+#[test]
+fn linked_rooms_that_nobody_is_in_are_no_audience() {
+    let house = house();
+    let change = RoomChange {
+        floor: FloorChange {
+            mode: Some(Mode::Ptt),
+            ..FloorChange::default()
+        },
+        ..RoomChange::default()
+    };
+    house
+        .conference
+        .configure(&name("a"), change, Configure::Put)
+        .expect("made");
+    house.put("b", "a").expect("made");
+    let ann = house.join("a", OFFER).expect("joined");
+    let ask = |turn: u32| {
+        let now = Instant::now() + Duration::from_millis(20) * turn;
+        house.conference.turn(now);
+        let asked = house
+            .conference
+            .floor_request(&ann.session, Request::default());
+        asked.expect("it is there")
+    };
+    assert_eq!(house.feeds(), ["a", "b"]);
+    assert!(matches!(ask(1), Answer::Denied(_)));
+    house.join("b", OFFER).expect("joined");
+    assert!(matches!(ask(2), Answer::Granted(_)));
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl Peer {
         let text = (is_string && data.len() <= MAX_MESSAGE_BYTES && self.control == Some(id))
             .then(|| std::str::from_utf8(data).ok())
             .flatten();
-        match text {
+        match text.filter(|_| self.texts.take(turn.now)) {
             Some(text) => turn
                 .out
                 .events

@@ -1,0 +1,226 @@
+//! What one is told who has just come: the room, and what its floor has told the others.
+//!
+//! A data channel takes messages of a limited length. A room that is longer is told without most of those who are in it:
+//! `participants_total` says how many there are, the list holds who reads it, who has the floor and who is heard.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use mixer::ParticipantId;
+
+use super::registry::{Member, Room};
+use crate::control::{Event, PublicId, RoomName, RoomState};
+use crate::floor::Action;
+use crate::rtc::MAX_TEXT_BYTES;
+
+/// Most participants in a room that is told in short. With names as long as may be they fill half a message; holders
+/// and queue fill a third at most.
+const MOST_IN_SHORT: usize = 64;
+
+impl Room {
+    /// What a data channel that has just opened carries first.
+    pub(super) fn first_texts(
+        &self,
+        name: &RoomName,
+        reader: ParticipantId,
+        now: Instant,
+    ) -> Vec<Arc<str>> {
+        let room = Box::new(self.state(name));
+        let text = Event::Room { room }.to_json();
+        let text = if text.len() > MAX_TEXT_BYTES {
+            self.short_text(name, Some(reader))
+        } else {
+            text.into()
+        };
+        let floor = self.floor_recap(name, now).into_iter();
+        [text]
+            .into_iter()
+            .chain(floor.map(|event| event.to_json().into()))
+            .collect()
+    }
+
+    /// The event of the room itself, for a data channel that does not take all of it.
+    pub(super) fn short_text(&self, name: &RoomName, reader: Option<ParticipantId>) -> Arc<str> {
+        let room = Box::new(self.in_short(name, reader));
+        Event::Room { room }.to_json().into()
+    }
+
+    /// What its floor has told those who were there before.
+    pub(super) fn floor_recap(&self, name: &RoomName, now: Instant) -> Vec<Event> {
+        let actions = self.floor.recap(now);
+        actions
+            .filter_map(|action| self.announcement(name, action))
+            .collect()
+    }
+
+    /// What one is told who hears the room from elsewhere from now on: who talks, and how the floor stands.
+    pub(super) fn recap(&self, name: &RoomName, now: Instant) -> Vec<Event> {
+        let talkers = self.members.iter().filter(|member| member.talking);
+        let talking = talkers.map(|member| Event::Talking {
+            participant: PublicId(member.id),
+        });
+        talking.chain(self.floor_recap(name, now)).collect()
+    }
+
+    /// What everybody is told of something the floor does; `None` of what concerns one alone.
+    pub(super) fn announcement(&self, name: &RoomName, action: Action) -> Option<Event> {
+        let room = name.clone();
+        Some(match action {
+            Action::Taken {
+                participant,
+                grant,
+                may_request,
+            } => {
+                let called = self.name_of(participant);
+                Event::floor_taken(room, called, participant, grant, may_request)
+            }
+            Action::Released { participant, burst } => Event::FloorReleased {
+                room,
+                burst,
+                participant: PublicId(participant),
+            },
+            Action::Idle { n } => Event::FloorIdle { room, n },
+            Action::Revoked {
+                participant,
+                burst,
+                cause,
+                grace,
+            } => Event::floor_revoked(room, participant, Some(burst), cause, grace),
+            Action::QueueChanged => Event::FloorQueue {
+                room,
+                queue: self.floor.queue().map(PublicId).collect(),
+            },
+            _ => return None,
+        })
+    }
+
+    /// The room with the few of its people that matter most.
+    fn in_short(&self, name: &RoomName, reader: Option<ParticipantId>) -> RoomState {
+        let rank = |member: &Member| {
+            if Some(member.id) == reader {
+                Some(0)
+            } else if self.floor.holds(member.id) {
+                Some(1)
+            } else {
+                member.talking.then_some(2)
+            }
+        };
+        let ranked = self.members.iter().enumerate();
+        let mut chosen: Vec<(u8, usize)> = ranked
+            .filter_map(|(at, member)| Some((rank(member)?, at)))
+            .collect();
+        chosen.sort_unstable();
+        chosen.truncate(MOST_IN_SHORT);
+        // In the order of joining again.
+        chosen.sort_unstable_by_key(|(_, at)| *at);
+        let participants = chosen.iter().map(|(_, at)| self.members[*at].public());
+        RoomState {
+            participants: participants.collect(),
+            participants_total: Some(self.members.len()),
+            ..self.state_without_people(name)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::super::registry::tests::member;
+    use super::super::registry::{Registry, Room};
+    use super::*;
+    use crate::control::RoomConfig;
+    use crate::floor::{Mode, Request, Settings};
+
+    /// A room of as many, where the 300th holds the floor, the 350th waits and the 400th is heard.
+    fn hall(people: u32) -> (Registry, RoomName) {
+        let mut registry = Registry::default();
+        let name = RoomName::parse("hall").expect("a good name");
+        let config = RoomConfig {
+            floor: Settings {
+                mode: Mode::Ptt,
+                ..Settings::default()
+            },
+            ..RoomConfig::default()
+        };
+        let room = registry.new_room(config, false);
+        registry.rooms.insert(name.clone(), room);
+        for id in 1..=people {
+            registry.add(&name, member(id, &format!("secret {id}")));
+        }
+        let room = registry.rooms.get_mut(&name).expect("it is there");
+        for id in 1..=people {
+            room.floor.join(ParticipantId(id), true, 0);
+        }
+        for id in [300, 350] {
+            let request = Request::default();
+            room.floor
+                .request(ParticipantId(id), request, Instant::now());
+        }
+        for member in &mut room.members {
+            member.talking = member.id == ParticipantId(400);
+        }
+        (registry, name)
+    }
+
+    fn texts(room: &Room, name: &RoomName) -> Vec<Value> {
+        let texts = room.first_texts(name, ParticipantId(7), Instant::now());
+        let parsed = texts.iter().map(|text| {
+            assert!(text.len() <= MAX_TEXT_BYTES, "{} bytes", text.len());
+            serde_json::from_str(text).expect("JSON")
+        });
+        parsed.collect()
+    }
+
+    #[test]
+    fn a_room_too_long_for_a_message_is_told_in_short_and_who_talks_in_any_case() {
+        let (registry, name) = hall(2_000);
+        let texts = texts(&registry.rooms[&name], &name);
+        let room = &texts[0]["room"];
+        assert_eq!(room["participants_total"], 2_000);
+        assert_eq!(
+            (&room["name"], &room["mode"]),
+            (&"hall".into(), &"ptt".into())
+        );
+        assert_eq!(room["talk_limit_s"], 30);
+        let listed = room["participants"].as_array().expect("a list").iter();
+        let csrcs: Vec<_> = listed.map(|it| it["csrc"].as_u64()).collect();
+        assert_eq!(csrcs, [Some(7), Some(300), Some(400)]);
+        let holder = &room["floor"]["holders"][0]["participant"];
+        assert_eq!(texts[1]["event"], "floor_taken");
+        assert_eq!(&texts[1]["participant"], holder);
+        assert_eq!(texts[2]["event"], "floor_queue");
+        assert_eq!(texts.len(), 3);
+    }
+
+    #[test]
+    fn a_room_that_fits_is_told_whole() {
+        let (registry, name) = hall(100);
+        let texts = texts(&registry.rooms[&name], &name);
+        let listed = texts[0]["room"]["participants"].as_array();
+        assert_eq!(listed.map(Vec::len), Some(100));
+        assert!(texts[0]["room"].get("participants_total").is_none());
+    }
+
+    #[test]
+    fn even_the_longest_room_fits() {
+        let (mut registry, name) = hall(2_000);
+        let room = registry.rooms.get_mut(&name).expect("it is there");
+        let settings = Settings {
+            mode: Mode::Multi(Mode::MOST_HOLDERS),
+            queue_limit: 1_000,
+            ..*room.floor.settings()
+        };
+        room.floor.set(settings, Instant::now());
+        for member in &mut room.members {
+            member.name = "\u{10ffff}".repeat(64);
+            member.talking = true;
+            let now = Instant::now();
+            room.floor.request(member.id, Request::default(), now);
+        }
+        let whole = texts(room, &name);
+        let listed = whole[0]["room"]["participants"].as_array();
+        assert_eq!(listed.map(Vec::len), Some(MOST_IN_SHORT));
+        assert_eq!(whole.len(), 1 + usize::from(Mode::MOST_HOLDERS) + 1);
+    }
+}
