@@ -49,6 +49,11 @@ struct World {
 
 impl World {
     fn new() -> World {
+        World::with(|_| ())
+    }
+
+    /// The same, but before the client offers it does something else.
+    fn with(prepare: impl FnOnce(&mut RTCPeerConnection)) -> World {
         let now = Instant::now();
         let mut media = MediaEngine::default();
         media.register_default_codecs().expect("codecs");
@@ -69,6 +74,7 @@ impl World {
             ..RTCIceCandidateInit::default()
         };
         client.add_local_candidate(candidate).expect("candidate");
+        prepare(&mut client);
         let offer = client.create_offer(None).expect("offer");
         client
             .set_local_description(now, offer.clone())
@@ -434,6 +440,31 @@ fn a_client_on_the_move_always_gets_one_more_address() {
     }
     assert!(peer.addresses().contains(&client()));
     assert!(peer.addresses().contains(&address(1_100)));
+}
+
+#[test]
+fn no_client_s_messages_fill_the_link_that_is_everybody_s() {
+    let mut control = None;
+    let mut world = World::with(|client| {
+        let channel = client.create_data_channel("control", None);
+        control = Some(channel.expect("made").id());
+    });
+    let open = world.until(&RtcEvent::ChannelOpen(ID), 5 * SECOND);
+    assert!(open.is_some());
+    let now = world.now;
+    let mut channel = control.and_then(|id| world.client.data_channel(id));
+    for _ in 0..300 {
+        let channel = channel.as_mut().expect("it is open");
+        channel.send_text(now, "hello").expect("sent");
+    }
+    for _ in 0..50 {
+        world.step();
+    }
+    let events = std::mem::take(&mut world.peers.out.events);
+    let texts = events.iter().filter(|it| matches!(it, RtcEvent::Text(..)));
+    // So many at once, and some while they arrive.
+    assert!((40..=50).contains(&texts.count()));
+    assert!(world.peers.metrics.dropped_total(Dropped::Message) >= 250);
 }
 
 #[test]
