@@ -311,7 +311,7 @@ pub const KEYS: [Key; 26] = [
         unit: "yes or no",
         default: "false",
         range: "true or false",
-        help: "Play a tone to whoever gets, is denied or loses the floor, unless the room says otherwise.",
+        help: "Play a tone to whoever gets, is denied or has to give up the floor, unless the room says otherwise.",
         set: |config, values| boolean(values).map(|value| config.room.floor_tones = value),
         show: |config| Some(config.room.floor_tones.to_string()),
     },

@@ -16,7 +16,7 @@ pub struct Listen {
     pub priority: u8,
 }
 
-/// Most rooms one participant listens to beside his own, and most rooms one is linked with.
+/// Most rooms in one participant's list, his own counted where it is named, and most rooms one is linked with.
 pub const MAX_CHANNELS: usize = 16;
 
 impl Listen {

@@ -69,7 +69,8 @@ pub struct RoomConfig {
     /// Who may talk, and for how long.
     #[serde(flatten, serialize_with = "floor::write")]
     pub floor: Settings,
-    /// Play tones to those who ask for the floor.
+    /// Play tones to those who get the floor, are denied or have to give it up. None where it ends by silence (T1, T20):
+    /// who says nothing has let go.
     pub floor_tones: bool,
 }
 

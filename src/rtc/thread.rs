@@ -331,10 +331,10 @@ mod tests {
             assert_eq!(net.patience(now), (Some(Duration::ZERO), false));
             let before = commands.len();
             assert!(net.take_commands());
-            assert!(before - commands.len() <= MOST_WORK / 100 + 1);
+            assert!(before - commands.len() <= 10, "a thousand messages");
             turns += 1;
         }
-        assert!(turns >= 100 * 100 / (MOST_WORK + 100));
+        assert!(turns >= 10);
         assert_eq!(net.patience(Instant::now()), (None, false));
         commands.send(Command::Stop).expect("it takes it");
         assert!(!net.take_commands());

@@ -91,6 +91,30 @@ async fn the_simplest_client_asks_waits_and_lets_go_over_http() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_too_often_is_told_to_wait() {
+    let house = House::open();
+    let (ann, bo) = hall(&house, "ptt").await;
+    let path = format!("{}/floor", ann.session);
+    let mute = format!("{ROOM}/participants/{}", bo.id.as_str());
+    for (method, path, body) in [("PUT", &path, "{}"), ("PATCH", &mute, r#"{"muted":true}"#)] {
+        let mut refused = None;
+        for _ in 0..200 {
+            let answer = house.ask(method, path, JSON, body.to_owned()).await;
+            if answer.status.as_u16() != 200 {
+                refused = Some(answer);
+                break;
+            }
+        }
+        let refused = refused.expect("there is a limit");
+        assert_eq!(refused.status.as_u16(), 429, "{}", refused.body);
+        assert_eq!(refused.problem(), "too-many-requests");
+        assert_eq!(refused.header("retry-after"), "1");
+    }
+    assert_eq!(ask(&house, &ann, "DELETE", "").await.0, 204);
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_asked_is_refused_in_words() {
     let house = House::open();
     let (ann, _) = hall(&house, "ptt").await;
