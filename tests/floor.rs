@@ -302,12 +302,14 @@ async fn where_talking_is_asking_a_client_without_messages_is_heard() {
     let taken = ann.told.wait("floor_taken", 1, SOON).await;
     assert_eq!(taken["participant"], json!(ann.id()));
     let bo = Radio::join(&stand, "Bo", TONES_HZ[1]).await;
+    let missed = bo.told.wait("floor_taken", 1, SOON).await;
+    assert_eq!(missed["participant"], json!(ann.id()), "he came later");
     let levels = ear.listen(&[&ann, &bo], Duration::from_secs(1)).await;
     println!("talking is asking: {levels:.0?} dBFS");
     assert!(levels[0] > HEARD_DB && levels[1] < UNHEARD_DB, "{levels:?}");
     // She leaves while she talks, and he is heard.
     ann.client.leave().await.unwrap();
-    let taken = bo.told.wait("floor_taken", 1, SOON).await;
+    let taken = bo.told.wait("floor_taken", 2, SOON).await;
     assert_eq!(taken["participant"], json!(bo.id()));
     for client in [ear.client, bo.client] {
         client.leave().await.unwrap();

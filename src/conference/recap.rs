@@ -9,6 +9,7 @@ use std::time::Instant;
 use mixer::ParticipantId;
 
 use super::registry::{Member, Room};
+use super::{Conference, State};
 use crate::control::{Event, PublicId, RoomName, RoomState};
 use crate::floor::Action;
 use crate::rtc::MAX_TEXT_BYTES;
@@ -16,6 +17,32 @@ use crate::rtc::MAX_TEXT_BYTES;
 /// Most participants in a room that is told in short. With names as long as may be they fill half a message; holders
 /// and queue fill a third at most.
 const MOST_IN_SHORT: usize = 64;
+
+impl Conference {
+    /// Tells one whose data channel has just opened what goes on in the rooms that he hears beside his own.
+    pub(super) fn tell_who_talks(&self, state: &State, id: ParticipantId, now: Instant) {
+        for (event, name) in state.missed_by(id, now) {
+            let text = event.to_json_from(name).into();
+            self.inner.rtc.send_text(vec![id], text);
+        }
+    }
+}
+
+impl State {
+    /// What one has missed of the rooms that he hears beside his own.
+    pub(super) fn missed_by(
+        &self,
+        id: ParticipantId,
+        now: Instant,
+    ) -> impl Iterator<Item = (Event, &RoomName)> {
+        let heard = self.scanning.heard_by(id, self.registry.place(id));
+        let rooms = heard.filter_map(|name| Some((name, self.registry.rooms.get(name)?)));
+        rooms.flat_map(move |(name, room)| {
+            let events = room.recap(name, now).into_iter();
+            events.map(move |event| (event, name))
+        })
+    }
+}
 
 impl Room {
     /// What a data channel that has just opened carries first.

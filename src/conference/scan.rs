@@ -170,36 +170,12 @@ impl Conference {
         scanning.find_audiences(registry, Instant::now())
     }
 
-    /// Tells one whose data channel has just opened what goes on in the rooms that he hears beside his own.
-    pub(super) fn tell_who_talks(&self, state: &State, id: ParticipantId, now: Instant) {
-        for (event, name) in state.missed_by(id, now) {
-            let text = event.to_json_from(name).into();
-            self.inner.rtc.send_text(vec![id], text);
-        }
-    }
-
     /// Tells those who hear a room from elsewhere what happens in it, as far as it concerns them.
     pub(super) fn tell_elsewhere(&self, room: &Room, event: &Event) {
         if let Some(audience) = room.audience.as_ref().filter(|_| event.travels()) {
             let text = event.to_json_from(&audience.room).into();
             self.inner.rtc.send_text(audience.ears.clone(), text);
         }
-    }
-}
-
-impl State {
-    /// What one has missed of the rooms that he hears beside his own.
-    pub(super) fn missed_by(
-        &self,
-        id: ParticipantId,
-        now: Instant,
-    ) -> impl Iterator<Item = (Event, &RoomName)> {
-        let heard = self.scanning.heard_by(id, self.registry.place(id));
-        let rooms = heard.filter_map(|name| Some((name, self.registry.rooms.get(name)?)));
-        rooms.flat_map(move |(name, room)| {
-            let events = room.recap(name, now).into_iter();
-            events.map(move |event| (event, name))
-        })
     }
 }
 
@@ -267,7 +243,7 @@ impl Scanning {
     }
 
     /// The rooms that a participant in `home` hears beside it.
-    fn heard_by(
+    pub(super) fn heard_by(
         &self,
         id: ParticipantId,
         home: Option<&RoomName>,
