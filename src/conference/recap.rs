@@ -1,7 +1,8 @@
 //! What one is told who has just come: the room, and what its floor has told the others.
 //!
 //! A data channel takes messages of a limited length. A room that is longer is told without most of those who are in it:
-//! `participants_total` says how many there are, the list holds who reads it, who has the floor and who is heard.
+//! `participants_total` says how many there are, the list holds who has the floor, who is heard and, the first time, who
+//! reads it: when the room is configured later everybody is told in the same words.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -184,6 +184,8 @@ export class Call extends EventTarget {
   /** - `first`: came by the way that counts where the order does. */
   #hear(event, first) {
     if (elsewhere(event, this.#room)) return first && this.#tell('elsewhere', event);
+    // One too large for the data channel comes in short there, and whole over the WebSocket.
+    if (event.room?.participants_total !== undefined) return first && this.#tell('floor', event);
     if (event.event === 'room') {
       this.#explain('');
       this.#seek(event.room);
