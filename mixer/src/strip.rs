@@ -269,11 +269,15 @@ impl Strip {
             }
             return false;
         }
+        // What has come and waits for its time is no silence.
+        let waits = pulled == Pulled::Silent && self.playout.is_keeping();
         let silent = self.is_silent_by_its_own_word(rules.now);
         let heard = if silent { Reading::SILENCE } else { reading };
         self.meter(reading.level);
         let open = self.gate.judge(heard, rules.gate_db, self.tick);
-        self.park(silent, &heard);
+        if !waits {
+            self.park(silent, &heard);
+        }
         let speaks = match self.door.is_held() {
             true => pulled != Pulled::Silent && !silent,
             false => open,
