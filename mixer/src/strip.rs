@@ -10,6 +10,7 @@ mod door;
 mod unheard;
 
 use core::fmt;
+use core::time::Duration;
 
 use self::burst::Burst;
 use self::door::Door;
@@ -345,6 +346,11 @@ impl Strip {
     /// The same, rising at once and falling slowly: what "the loudest" is decided by.
     pub fn loudness(&self) -> Decibels {
         self.loudness
+    }
+
+    /// How long a packet waits at least before it is played.
+    pub fn target(&self) -> Duration {
+        self.playout.target()
     }
 
     /// Samples that a packet of its sender holds at 48 kHz; none if it is no such packet.

@@ -333,6 +333,12 @@ impl Playout {
         self.end_talk_spurt();
     }
 
+    /// How long after its earliest possible arrival a packet waits at least, as is known by now;
+    /// [`PlayoutStats::target`] is what was known at the last tick that played.
+    pub fn target(&self) -> Duration {
+        duration_of(self.delay.target())
+    }
+
     /// Whose packets it takes.
     pub fn codec(&self) -> Codec {
         self.decoder.codec()
