@@ -59,6 +59,9 @@ pub struct Playout {
     next_time: i64,
     /// Samples concealed since the buffer ran dry, while media time stood still.
     stalled: usize,
+    /// Of what the queue ends with, or ended with when it was taken, samples that the decoder has guessed
+    /// without taking note.
+    guessed: usize,
     fade: Fade,
     /// A new encoder's packets follow: the decoder starts afresh with them.
     reset_decoder: bool,
@@ -178,6 +181,7 @@ impl Playout {
             next_seq: 0,
             next_time: 0,
             stalled: 0,
+            guessed: 0,
             fade: Fade::default(),
             reset_decoder: false,
             fresh: true,
@@ -406,6 +410,7 @@ impl Playout {
         self.fade.run = FADE_END;
         self.loud_ticks = 0;
         self.go_on_with_first();
+        self.guessed = 0;
         self.state = State::Playing;
         true
     }
@@ -433,6 +438,7 @@ impl Playout {
             // Silence covered the rest of a hole; what was made up before it did hide a loss.
             self.stats.concealed_samples += self.stalled as u64;
             self.count_lost(first.seq);
+            self.decoder.miss(core::mem::take(&mut self.guessed));
         }
         self.next_seq = first.seq;
         self.next_time = first.time;
