@@ -6,7 +6,7 @@
 use core::fmt;
 
 use crate::listener::Listener;
-use crate::listeners::Hearing;
+use crate::listeners::{Hearing, Listeners};
 use crate::packet::Sources;
 use crate::participant::Participant;
 use crate::scans::{ScanNo, Scans};
@@ -23,6 +23,8 @@ pub struct Members {
     pub(crate) ids: Vec<ParticipantId>,
     /// Who has something to say this tick; once decided, who is heard, loudest first.
     pub(crate) ranks: Vec<Rank>,
+    /// Who of them share an encode.
+    pub(crate) listeners: Box<Listeners>,
     /// What some of them hear of other rooms.
     pub(crate) scans: Box<Scans>,
     leaving: usize,
@@ -99,6 +101,7 @@ impl Members {
             due: Vec::with_capacity(capacity),
             ids: Vec::with_capacity(capacity),
             ranks: Vec::with_capacity(capacity),
+            listeners: Box::new(Listeners::with_capacity(capacity)),
             scans: Box::new(Scans::with_capacity(capacity)),
             leaving: 0,
         }
@@ -153,11 +156,21 @@ impl Members {
         Ok(self.len() - 1)
     }
 
+    /// Lets the one at `place`, who is new or has another stream than before, hear that by itself.
+    pub(crate) fn admit(&mut self, place: usize) {
+        let member = &mut self.list[place];
+        member.hearing = match member.participant.listener {
+            Some(_) => Hearing::Private { settled_ms: 0 },
+            None => Hearing::Deaf,
+        };
+    }
+
     /// Moves everybody to `longer`; gives back the list that is no longer needed, which is `longer`
     /// if it is not.
     pub(crate) fn reserve(&mut self, mut longer: Members) -> Members {
         if longer.capacity() > self.capacity() {
             longer.list.append(&mut self.list);
+            longer.listeners.take_over(&mut self.listeners);
             longer.scans.take_over(&mut self.scans);
             longer.leaving = core::mem::take(&mut self.leaving);
             core::mem::swap(self, &mut longer);

@@ -7,12 +7,12 @@ mod stage;
 use std::collections::BTreeMap;
 
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
-use mixer::codec::{Decode, Encode};
+use mixer::codec::{Codec, Decode, Encode};
 use mixer::command::{Command, Retired};
 use mixer::format::{Layout, TickLength};
 use mixer::listener::Listener;
 use mixer::packet::OutPacket;
-use mixer::profile::Profile;
+use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::RoomSettings;
 use mixer::{ParticipantId, Payload};
 use stage::{Stage, amplitude_of, db, human, recipe, tone};
@@ -259,6 +259,53 @@ fn listeners_of_several_recipes_form_several_groups() {
     assert_eq!(
         after.packets_total - before.packets_total,
         60 * (5 + 1 + 2) + 20
+    );
+}
+
+#[test]
+fn loss_parts_only_those_whose_codec_can_be_prepared_for_it() {
+    for (codec, groups) in [(Codec::Opus, 5), (Codec::Pcmu, 1), (Codec::Pcma, 1)] {
+        let mut stage = Stage::new(RoomSettings::default());
+        stage.join_clear(1, tone(441.7, 0.3));
+        let limits = ReceiverLimits {
+            codec,
+            ..ReceiverLimits::default()
+        };
+        let recipe = Recipe::new(Profile::Voice, &limits, TickLength::Ms20);
+        for id in 2..=21 {
+            let shared = stage.join_ear_of(id, recipe);
+            let loss_percent = [0, 2, 5, 10, 20][id as usize % 5];
+            shared.settings.report_loss(loss_percent);
+        }
+        (0..100).for_each(|_| stage.turn());
+        let before = stage.engine.stats();
+        (0..50).for_each(|_| stage.turn());
+        let after = stage.engine.stats();
+        assert_eq!(after.encodes_total - before.encodes_total, 50 * groups);
+        assert_eq!(after.packets_total - before.packets_total, 50 * 20);
+    }
+}
+
+#[test]
+fn a_crowd_that_joins_while_somebody_talks_does_not_cost_an_encode_each() {
+    let mut stage = Stage::new(RoomSettings::default());
+    stage.join_clear(1, tone(441.7, 0.3));
+    (0..50).for_each(|_| stage.turn());
+    for id in 2..=60 {
+        stage.join_ear(id);
+    }
+    let before = stage.engine.stats();
+    stage.turn();
+    let after = stage.engine.stats();
+    let encodes = after.encodes_total - before.encodes_total;
+    assert!(encodes <= 20, "{encodes}");
+    assert_eq!(after.packets_total - before.packets_total, 59);
+    (0..50).for_each(|_| stage.turn());
+    let before = stage.engine.stats();
+    (0..50).for_each(|_| stage.turn());
+    assert_eq!(
+        stage.engine.stats().encodes_total - before.encodes_total,
+        50
     );
 }
 

@@ -336,6 +336,10 @@ fn a_hundred_who_listen_to_the_same_share_one_encode() {
         )));
         field.apply(0, Command::SetScan(ParticipantId(id), rescan));
     }
+    let before = field.encodes();
+    field.turn();
+    let at_once = field.encodes() - before;
+    assert!(at_once <= 20, "{at_once} encodes as they change over");
     field.turns(50);
     let before = field.encodes();
     field.turns(50);
@@ -343,6 +347,79 @@ fn a_hundred_who_listen_to_the_same_share_one_encode() {
     assert_eq!(field.named(120), [3]);
     assert_eq!(field.named(170), [2, 3]);
     assert_eq!(field.refused(), 0);
+}
+
+/// So many in room 0 each hear room 1 as loud as nobody else does.
+fn join_loners(field: &mut Field, ids: std::ops::Range<u32>) {
+    for id in ids {
+        field.join_ear(0, id);
+        field.scan(0, id, &[(1, at(-0.1 * id as f32, 0))]);
+    }
+}
+
+#[test]
+fn who_listens_as_nobody_else_does_takes_no_place_from_those_who_share() {
+    let mut field = Field::new(1);
+    for (room, hz) in TONES_HZ.into_iter().take(2).enumerate() {
+        field.room(0, RoomSettings::default());
+        field.join(room, room as u32 + 1, tone(hz, LOUD));
+    }
+    join_loners(&mut field, 10..50);
+    field.turns(50);
+    for id in 60..120 {
+        field.join_ear(0, id);
+    }
+    field.turns(50);
+    let before = field.encodes();
+    field.turns(50);
+    // Each talker is alone in his room: nothing is encoded for him.
+    let encodes = (field.encodes() - before) / 50;
+    assert_eq!(
+        encodes,
+        40 + 1,
+        "one for each who is alone, one for the rest"
+    );
+    // A second one who hears the same shares, and when he is gone the first goes on by himself.
+    field.join_ear(0, 9);
+    field.scan(0, 9, &[(1, at(-1.0, 0))]);
+    field.turns(50);
+    let before = field.encodes();
+    field.turns(10);
+    assert_eq!((field.encodes() - before) / 10, 40 + 1);
+    field.apply(0, Command::RemoveParticipant(ParticipantId(9)));
+    field.turns(10);
+    let before = field.encodes();
+    field.turns(10);
+    assert_eq!((field.encodes() - before) / 10, 40 + 1);
+    assert_eq!(field.named(10), [1, 2]);
+    assert_eq!(field.refused(), 0);
+}
+
+#[test]
+fn who_pauses_between_words_changes_streams_no_sooner_among_many_who_are_alone() {
+    let mut field = Field::new(1);
+    field.room(0, RoomSettings::default());
+    field.room(0, RoomSettings::default());
+    field.join(0, 4, |_| 0.0);
+    field.join(0, 5, |_| 0.0);
+    join_loners(&mut field, 10..70);
+    for (id, hz) in (1..=3).zip(TONES_HZ) {
+        field.join(0, id, tone(hz, LOUD));
+    }
+    field.join(1, 6, tone(TONES_HZ[3], LOUD));
+    field.turns(100);
+    let mute = |field: &Field, muted| field.talkers[3].1.shared.settings.mute(muted);
+    for _ in 0..5 {
+        let before = field.encodes();
+        mute(&field, true);
+        field.turns(6);
+        assert!(!field.named(4).contains(&2), "he pauses");
+        mute(&field, false);
+        // The three who talk, those two who do not, and each who is alone.
+        assert_eq!((field.encodes() - before) / 6, 3 + 1 + 60);
+        field.turns(30);
+        assert!(field.named(4).contains(&2));
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::engine::Sink;
 use crate::feed::{Feed, Mouth, Place};
 use crate::frame::Frame;
 use crate::listeners::Hearing;
-use crate::members::{Member, Rank, sources_of};
+use crate::members::{Member, Members, Rank, sources_of};
 use crate::packet::Sources;
 use crate::scan::{Rescan, Scan};
 use crate::scans::Scans;
@@ -76,8 +76,13 @@ impl Room {
         if !is_there || !self.accepts(&rescan) {
             return Err(rescan);
         }
-        let list = &mut self.members.list;
-        let before = self.members.scans.of(list, place);
+        let Members {
+            list,
+            listeners,
+            scans,
+            ..
+        } = &mut self.members;
+        let before = scans.of(list, place);
         let is_same = match (before, &rescan.scan) {
             (Some(before), Some(scan)) => before.is_like(scan),
             (before, scan) => before.is_none() && scan.is_none(),
@@ -85,17 +90,14 @@ impl Room {
         if is_same {
             return Ok(Some(rescan));
         }
-        match self
-            .listeners
-            .split_with(list, place, rescan.listener.take())
-        {
+        match listeners.split_with(list, place, rescan.listener.take()) {
             Ok(unneeded) => rescan.listener = unneeded,
             Err(spare) => {
                 rescan.listener = spare;
                 return Err(rescan);
             }
         }
-        Ok(self.members.scans.retune(list, place, rescan))
+        Ok(scans.retune(list, place, rescan))
     }
 
     /// Whether it may have to wake for what is said elsewhere.
