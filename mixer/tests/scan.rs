@@ -16,6 +16,7 @@ use mixer::feed::Feed;
 use mixer::format::{Layout, SLOT, TickLength};
 use mixer::listener::Listener;
 use mixer::participant::{Participant, ParticipantConfig};
+use mixer::permit::Permit;
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
 use mixer::scan::{Channel, Rescan, Scan, Strength};
@@ -497,6 +498,35 @@ fn a_higher_channel_ducks_a_lower_one_without_a_click() {
     assert!(level_db(&field.heard_lately(1, 10), hz).abs() < 0.1);
     let steepest = steepest(&field.heard(1), hz, LOUD);
     assert!(steepest < 1.1, "{steepest}");
+}
+
+#[test]
+fn who_talked_long_ago_hears_a_lower_channel_as_loud_as_it_is() {
+    let mut field = Field::new(1);
+    field.room(0, RoomSettings::default());
+    field.room(0, RoomSettings::default());
+    // He is alone in his room, which sleeps as soon as he has talked.
+    field.join(0, 1, tone(541.9, LOUD));
+    let shared = field.talkers[0].1.shared.clone();
+    shared.settings.set_permit(Permit::Held);
+    let rescan = field.rescan(0, at(0.0, 5), &[(1, at(0.0, 0))]);
+    field.apply(0, Command::SetScan(ParticipantId(1), rescan));
+    field.turns(150);
+    shared.settings.set_permit(Permit::Draining);
+    field.talkers.clear();
+    field.turns(20);
+    let before = field.mixers[0].engine.stats().ticks_total;
+    field.turns(50);
+    let ticks = field.mixers[0].engine.stats().ticks_total - before;
+    assert_eq!(ticks, 0, "it sleeps");
+    field.join(1, 2, |_| LOUD);
+    field.turns(100);
+    let heard = field.heard(1);
+    let first = heard.iter().position(|&sample| sample > 0.0);
+    let first = first.expect("the other answers") + 480;
+    let quietest = heard[first..first + 24_000].iter().copied();
+    let quietest = quietest.fold(1.0f32, f32::min);
+    assert!(quietest > 0.99 * LOUD, "{quietest}");
 }
 
 #[test]
