@@ -23,11 +23,18 @@ pub struct Members {
     pub(crate) ids: Vec<ParticipantId>,
     /// Who has something to say this tick; once decided, who is heard, loudest first.
     pub(crate) ranks: Vec<Rank>,
-    /// Who of them share an encode.
-    pub(crate) listeners: Box<Listeners>,
-    /// What some of them hear of other rooms.
-    pub(crate) scans: Box<Scans>,
+    /// What some of them share. In a box, since lists cross in commands.
+    pub(crate) shares: Box<Shares>,
     leaving: usize,
+}
+
+/// What members of a room share.
+#[derive(Default)]
+pub(crate) struct Shares {
+    /// Who of them are sent the same.
+    pub listeners: Listeners,
+    /// What some of them hear of other rooms.
+    pub scans: Scans,
 }
 
 /// A participant and what its room knows of it, side by side, so that a tick passes over those with
@@ -101,8 +108,10 @@ impl Members {
             due: Vec::with_capacity(capacity),
             ids: Vec::with_capacity(capacity),
             ranks: Vec::with_capacity(capacity),
-            listeners: Box::new(Listeners::with_capacity(capacity)),
-            scans: Box::new(Scans::with_capacity(capacity)),
+            shares: Box::new(Shares {
+                listeners: Listeners::with_capacity(capacity),
+                scans: Scans::with_capacity(capacity),
+            }),
             leaving: 0,
         }
     }
@@ -170,8 +179,9 @@ impl Members {
     pub(crate) fn reserve(&mut self, mut longer: Members) -> Members {
         if longer.capacity() > self.capacity() {
             longer.list.append(&mut self.list);
-            longer.listeners.take_over(&mut self.listeners);
-            longer.scans.take_over(&mut self.scans);
+            let Shares { listeners, scans } = &mut *longer.shares;
+            listeners.take_over(&mut self.shares.listeners);
+            scans.take_over(&mut self.shares.scans);
             longer.leaving = core::mem::take(&mut self.leaving);
             core::mem::swap(self, &mut longer);
         }

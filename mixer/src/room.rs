@@ -155,10 +155,8 @@ impl Room {
         self.decide();
         let contributors = self.sum();
         let voices = self.hear_elsewhere(hands.at, contributors);
-        let Members {
-            list, listeners, ..
-        } = &mut self.members;
-        listeners.regroup(list, turn, hands.sink);
+        let Members { list, shares, .. } = &mut self.members;
+        shares.listeners.regroup(list, turn, hands.sink);
         let mut stats = TickStats {
             contributors,
             ..TickStats::default()
@@ -259,8 +257,7 @@ impl Room {
             list,
             ranks,
             due,
-            listeners,
-            scans,
+            shares,
             ..
         } = &mut self.members;
         let on_air = OnAir {
@@ -269,11 +266,11 @@ impl Room {
             ranks,
             everyone: &everyone,
             linked,
-            scans,
+            scans: &shares.scans,
         };
         due.clear();
-        listeners.tune(list, cap);
-        for leader in listeners.leaders() {
+        shares.listeners.tune(list, cap);
+        for leader in shares.listeners.leaders() {
             let Some(mut listener) = list[leader].participant.listener.take() else {
                 continue;
             };
@@ -427,7 +424,7 @@ impl Room {
         stats.asleep = self.rest_ms > LONGEST_PACKET_MS
             && stats.encodes_offered == 0
             && self.members.list.iter().all(has_nothing_to_do)
-            && (self.members.listeners.leaders())
+            && (self.members.shares.listeners.leaders())
                 .all(|leader| has_nothing_to_send(&self.members.list[leader]));
     }
 }

@@ -116,14 +116,9 @@ impl Room {
     /// Sends the one at `place` nothing any more, and lets its voice fade out.
     pub(crate) fn dismiss(&mut self, place: usize) {
         if place < self.members.len() {
-            let Members {
-                list,
-                listeners,
-                scans,
-                ..
-            } = &mut self.members;
-            listeners.dismiss(list, place);
-            scans.leave(list, place);
+            let Members { list, shares, .. } = &mut self.members;
+            shares.listeners.dismiss(list, place);
+            shares.scans.leave(list, place);
             self.members.dismiss(place);
         }
     }
@@ -132,8 +127,9 @@ impl Room {
     /// moved for that.
     pub(crate) fn take_left(&mut self) -> Option<(Box<Participant>, usize)> {
         let (participant, place) = self.members.take_left()?;
-        self.members.listeners.moved(self.members.len(), place);
-        self.members.scans.moved(self.members.len(), place);
+        let last = self.members.len();
+        self.members.shares.listeners.moved(last, place);
+        self.members.shares.scans.moved(last, place);
         Some((participant, place))
     }
 
@@ -144,10 +140,8 @@ impl Room {
         listener: Box<Listener>,
     ) -> Option<Box<Listener>> {
         if place < self.members.len() {
-            let Members {
-                list, listeners, ..
-            } = &mut self.members;
-            listeners.split(list, place);
+            let Members { list, shares, .. } = &mut self.members;
+            shares.listeners.split(list, place);
         }
         let replaced = self.members.set_listener(place, listener);
         if let Some(member) = self.members.list.get(place).filter(|it| !it.leaving)
