@@ -45,7 +45,7 @@ impl Playout {
                 Step::Stall
             };
         };
-        let lost = first.seq - self.next_seq;
+        let lost = first.seq - self.expected(first.seq);
         let missing = first.time - self.next_time;
         if lost <= 0 && missing >= CONCEAL_STEP as i64 {
             // Nothing lost and yet a gap: the sender was silent. What was made up meanwhile hid no

@@ -325,8 +325,7 @@ impl Playout {
         }
     }
 
-    /// Lets the next packet start afresh, whatever was waiting: after a mute or a grant of the
-    /// floor.
+    /// Lets the next packet start afresh, whatever was waiting: after a mute.
     ///
     /// Real-time: safe.
     pub fn restart(&mut self) {
@@ -434,7 +433,7 @@ impl Playout {
         let Some(first) = self.buffer.first().copied() else {
             return;
         };
-        if !self.fresh && first.seq > self.next_seq {
+        if !self.fresh && first.seq > self.expected(first.seq) {
             // Silence covered the rest of a hole; what was made up before it did hide a loss.
             self.stats.concealed_samples += self.stalled as u64;
             self.count_lost(first.seq);
@@ -454,7 +453,7 @@ impl Playout {
 
     /// Gives up on the packets before `seq`.
     fn count_lost(&mut self, seq: i64) {
-        let lost = (seq - self.next_seq).max(0) as u64;
+        let lost = (seq - self.expected(seq)).max(0) as u64;
         self.stats.lost += lost;
         self.delay.lost(lost);
         self.next_seq = seq;
