@@ -59,6 +59,9 @@ pub struct Playout {
     next_time: i64,
     /// Samples concealed since the buffer ran dry, while media time stood still.
     stalled: usize,
+    /// Of what the queue ends with, or ended with when it was taken, samples that the decoder has guessed
+    /// without taking note.
+    guessed: usize,
     fade: Fade,
     /// A new encoder's packets follow: the decoder starts afresh with them.
     reset_decoder: bool,
@@ -70,8 +73,8 @@ pub struct Playout {
     /// Length of the last packet decoded.
     packet_samples: usize,
     ticks_to_next_splice: u32,
-    /// For how many ticks the queue has had a short rest left.
-    rest_ticks: u32,
+    /// For how many ticks the sound has made no pause.
+    loud_ticks: u32,
     /// When packets that could be needed a tick earlier are.
     patience: Patience,
     /// Samples of this tick that stand behind the end of a talk-spurt.
@@ -178,6 +181,7 @@ impl Playout {
             next_seq: 0,
             next_time: 0,
             stalled: 0,
+            guessed: 0,
             fade: Fade::default(),
             reset_decoder: false,
             fresh: true,
@@ -185,7 +189,7 @@ impl Playout {
             catch_up: CatchUp::default(),
             packet_samples: 960,
             ticks_to_next_splice: 0,
-            rest_ticks: 0,
+            loud_ticks: 0,
             patience: Patience::new(tick),
             filler: 0,
             similarity: SIMILAR,
@@ -321,8 +325,7 @@ impl Playout {
         }
     }
 
-    /// Lets the next packet start afresh, whatever was waiting: after a mute or a grant of the
-    /// floor.
+    /// Lets the next packet start afresh, whatever was waiting: after a mute.
     ///
     /// Real-time: safe.
     pub fn restart(&mut self) {
@@ -331,6 +334,12 @@ impl Playout {
         }
         self.queue.clear();
         self.end_talk_spurt();
+    }
+
+    /// How long after its earliest possible arrival a packet waits at least, as is known by now;
+    /// [`PlayoutStats::target`] is what was known at the last tick that played.
+    pub fn target(&self) -> Duration {
+        duration_of(self.delay.target())
     }
 
     /// Whose packets it takes.
@@ -398,7 +407,9 @@ impl Playout {
         }
         self.queue.clear();
         self.fade.run = FADE_END;
+        self.loud_ticks = 0;
         self.go_on_with_first();
+        self.guessed = 0;
         self.state = State::Playing;
         true
     }
@@ -422,10 +433,11 @@ impl Playout {
         let Some(first) = self.buffer.first().copied() else {
             return;
         };
-        if !self.fresh && first.seq > self.next_seq {
+        if !self.fresh && first.seq > self.expected(first.seq) {
             // Silence covered the rest of a hole; what was made up before it did hide a loss.
             self.stats.concealed_samples += self.stalled as u64;
             self.count_lost(first.seq);
+            self.decoder.miss(core::mem::take(&mut self.guessed));
         }
         self.next_seq = first.seq;
         self.next_time = first.time;
@@ -441,7 +453,7 @@ impl Playout {
 
     /// Gives up on the packets before `seq`.
     fn count_lost(&mut self, seq: i64) {
-        let lost = (seq - self.next_seq).max(0) as u64;
+        let lost = (seq - self.expected(seq)).max(0) as u64;
         self.stats.lost += lost;
         self.delay.lost(lost);
         self.next_seq = seq;
