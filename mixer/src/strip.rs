@@ -10,6 +10,7 @@ mod door;
 mod unheard;
 
 use core::fmt;
+use core::time::Duration;
 
 use self::burst::Burst;
 use self::door::Door;
@@ -269,11 +270,15 @@ impl Strip {
             }
             return false;
         }
+        // What has come and waits for its time is no silence.
+        let waits = pulled == Pulled::Silent && self.playout.is_keeping();
         let silent = self.is_silent_by_its_own_word(rules.now);
         let heard = if silent { Reading::SILENCE } else { reading };
         self.meter(reading.level);
         let open = self.gate.judge(heard, rules.gate_db, self.tick);
-        self.park(silent, &heard);
+        if !waits {
+            self.park(silent, &heard);
+        }
         let speaks = match self.door.is_held() {
             true => pulled != Pulled::Silent && !silent,
             false => open,
@@ -341,6 +346,11 @@ impl Strip {
     /// The same, rising at once and falling slowly: what "the loudest" is decided by.
     pub fn loudness(&self) -> Decibels {
         self.loudness
+    }
+
+    /// How long a packet waits at least before it is played.
+    pub fn target(&self) -> Duration {
+        self.playout.target()
     }
 
     /// Samples that a packet of its sender holds at 48 kHz; none if it is no such packet.

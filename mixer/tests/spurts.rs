@@ -245,8 +245,9 @@ fn the_room_meets_the_packets_of_whoever_has_just_been_granted_the_floor() {
         for offset_us in (0..20_000).step_by(1_700) {
             let (_, delays) = speak_at(human("human-fr-female"), access_ms, offset_us);
             let settled = delays[delays.len() - 1];
+            // The least wait, what is spared, the slots' grid, and a slot that is not worth a move.
             assert!(
-                settled <= 7.0,
+                settled <= 2.0 + 1.0 + 2.5 + 2.5,
                 "{access_ms} ms, {offset_us} us: {settled} ms"
             );
         }

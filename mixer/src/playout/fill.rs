@@ -21,7 +21,9 @@ impl Playout {
                 }
                 Step::Rejoin { covered } => self.rejoin(covered),
                 Step::Stall => self.stall(needed - self.queue.len()),
-                Step::Pause if self.stalled > 0 && !self.fresh && self.is_due(now) => self.go_on_with_first(),
+                Step::Pause if self.stalled > 0 && !self.fresh && self.is_due(now) => {
+                    self.go_on_with_first()
+                }
                 Step::Pause => {
                     self.fade_out(needed - self.queue.len());
                     self.end_talk_spurt();

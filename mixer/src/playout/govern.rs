@@ -3,6 +3,7 @@
 
 use rubato::{Adjustable, Resampler};
 
+use super::patience::Cut;
 use super::{Playout, State, duration_of};
 use crate::format::SAMPLE_RATE_HZ;
 use crate::jitter::Entry;
@@ -37,23 +38,37 @@ impl Playout {
             self.hurry(now, needed, spare);
             return;
         }
-        let early = self.patience.is_over(slack, tick);
+        let is_quiet = self.queue.is_quiet(2 * MIN_LAG);
+        self.loud_ticks = match is_quiet {
+            true => 0,
+            false => self.loud_ticks.saturating_add(1),
+        };
+        let cut = self.patience.judge(slack, tick);
         if slack < 0 {
             self.lengthen();
         } else if self.ticks_to_next_splice == 0 || slack > URGENT_SAMPLES {
             let excess = match drifting {
                 true => slack - 2 * tick,
-                false if early => slack,
+                false if cut.is_some() => slack,
                 false => rest as i64,
             };
-            let is_worth_it = excess >= MIN_LAG as i64
-                || excess >= REST_SAMPLES as i64 && self.queue.is_quiet(2 * MIN_LAG);
-            if is_worth_it {
-                if !early && !drifting {
-                    // What is left over costs less than a splice that is heard.
-                    self.similarity = SIMILAR;
-                }
-                self.shorten(now, needed, excess as usize, slack > URGENT_SAMPLES);
+            let is_pressing = drifting || cut == Some(Cut::Now) || self.is_pauseless();
+            let least = match is_quiet {
+                true => REST_SAMPLES,
+                false if is_pressing => MIN_LAG,
+                false => return,
+            };
+            if excess < least as i64 {
+                return;
+            }
+            if cut.is_none() && !drifting {
+                // What is left over costs less than a splice that is heard.
+                self.similarity = SIMILAR;
+            }
+            self.shorten(now, needed, excess as usize, slack > URGENT_SAMPLES);
+            if is_quiet {
+                // Nor is the next one heard.
+                self.ticks_to_next_splice = 0;
             }
         }
     }
@@ -102,18 +117,19 @@ impl Playout {
     pub(super) fn resampling_ratio(&mut self, now: i64, drift: Option<f64>) -> Option<f64> {
         let Some(drift) = drift else {
             let rest = self.queue.len() % self.tick_samples;
-            self.rest_ticks = match (REST_SAMPLES..2 * MIN_LAG).contains(&rest) {
-                true => self.rest_ticks.saturating_add(1),
-                false => 0,
-            };
-            let lasts = self.rest_ticks as usize * self.tick_samples > PAUSELESS_SAMPLES;
-            return lasts.then_some(1.0 / (1.0 + REST_CORRECTION));
+            let is_short = (REST_SAMPLES..2 * MIN_LAG).contains(&rest);
+            return (is_short && self.is_pauseless()).then_some(1.0 / (1.0 + REST_CORRECTION));
         };
         let wanted = self.delay.target() + self.tick_samples as i64 + HYSTERESIS_SAMPLES;
         let error = (self.current_delay(now)? - wanted) as f64;
         let correction =
             (error / DRIFT_SETTLING_SAMPLES).clamp(-MAX_DRIFT_CORRECTION, MAX_DRIFT_CORRECTION);
         Some(1.0 / (1.0 + (drift + correction).clamp(-MAX_DRIFT, MAX_DRIFT)))
+    }
+
+    /// Whether it has been loud for so long that no pause is to be waited for.
+    fn is_pauseless(&self) -> bool {
+        self.loud_ticks as usize * self.tick_samples > PAUSELESS_SAMPLES
     }
 
     /// Samples the tick takes from the queue.

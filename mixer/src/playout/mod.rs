@@ -70,8 +70,8 @@ pub struct Playout {
     /// Length of the last packet decoded.
     packet_samples: usize,
     ticks_to_next_splice: u32,
-    /// For how many ticks the queue has had a short rest left.
-    rest_ticks: u32,
+    /// For how many ticks the sound has made no pause.
+    loud_ticks: u32,
     /// When packets that could be needed a tick earlier are.
     patience: Patience,
     /// Samples of this tick that stand behind the end of a talk-spurt.
@@ -185,7 +185,7 @@ impl Playout {
             catch_up: CatchUp::default(),
             packet_samples: 960,
             ticks_to_next_splice: 0,
-            rest_ticks: 0,
+            loud_ticks: 0,
             patience: Patience::new(tick),
             filler: 0,
             similarity: SIMILAR,
@@ -333,6 +333,12 @@ impl Playout {
         self.end_talk_spurt();
     }
 
+    /// How long after its earliest possible arrival a packet waits at least, as is known by now;
+    /// [`PlayoutStats::target`] is what was known at the last tick that played.
+    pub fn target(&self) -> Duration {
+        duration_of(self.delay.target())
+    }
+
     /// Whose packets it takes.
     pub fn codec(&self) -> Codec {
         self.decoder.codec()
@@ -398,6 +404,7 @@ impl Playout {
         }
         self.queue.clear();
         self.fade.run = FADE_END;
+        self.loud_ticks = 0;
         self.go_on_with_first();
         self.state = State::Playing;
         true

@@ -22,6 +22,15 @@ pub(super) struct Patience {
     calm_ms: u32,
 }
 
+/// When time is taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Where nobody hears it.
+    InPause,
+    /// Wherever the sound repeats itself.
+    Now,
+}
+
 impl Patience {
     pub(super) fn new(tick: TickLength) -> Patience {
         Patience {
@@ -34,11 +43,11 @@ impl Patience {
         }
     }
 
-    /// Whether the wait should be cut in this tick.
+    /// Whether the wait should be cut in this tick, and where.
     ///
     /// - `slack`: how long before the tick that needs it the next packet should arrive, beyond the
     ///   target; `tick`: a tick; both in samples.
-    pub(super) fn is_over(&mut self, slack: i64, tick: i64) -> bool {
+    pub(super) fn judge(&mut self, slack: i64, tick: i64) -> Option<Cut> {
         self.calm_ms = self.calm_ms.saturating_add(self.tick_ms);
         if self.calm_ms >= FORGETS_MS {
             self.wanted_ms = LEAST_MS;
@@ -54,7 +63,11 @@ impl Patience {
         }
         let over = self.far || self.early_ms >= self.wanted_ms;
         self.cut |= over;
-        over
+        match over {
+            true if self.far => Some(Cut::Now),
+            true => Some(Cut::InPause),
+            false => None,
+        }
     }
 
     /// The wait had to be lengthened.
@@ -86,7 +99,8 @@ mod tests {
 
     /// Ticks until a cut, with the packets early by a tick and a bit.
     fn ticks_to_cut(patience: &mut Patience) -> u32 {
-        let cut = (1..10_000).find(|_| patience.is_over(TICK + SPARE_SAMPLES, TICK));
+        let cut =
+            (1..10_000).find(|_| patience.judge(TICK + SPARE_SAMPLES, TICK) == Some(Cut::InPause));
         cut.expect("patience ends")
     }
 
@@ -98,12 +112,12 @@ mod tests {
             // Seven splices lengthen it by a tick, and count once.
             for _ in 0..7 {
                 patience.regret();
-                assert!(!patience.is_over(0, TICK));
+                assert_eq!(patience.judge(0, TICK), None);
             }
             assert_eq!(ticks_to_cut(&mut patience), ticks);
         }
         for _ in 0..6_000 {
-            patience.is_over(0, TICK);
+            patience.judge(0, TICK);
         }
         assert_eq!(ticks_to_cut(&mut patience), 100);
     }
@@ -111,10 +125,11 @@ mod tests {
     #[test]
     fn two_ticks_are_cut_at_once_and_less_than_one_never() {
         let mut patience = Patience::new(TickLength::Ms10);
-        assert!(patience.is_over(960, 480));
-        assert!(patience.is_over(480 + SPARE_SAMPLES, 480), "goes on");
+        assert_eq!(patience.judge(960, 480), Some(Cut::Now));
+        let goes_on = patience.judge(480 + SPARE_SAMPLES, 480);
+        assert_eq!(goes_on, Some(Cut::Now));
         for _ in 0..10_000 {
-            assert!(!patience.is_over(480 + SPARE_SAMPLES - 1, 480));
+            assert_eq!(patience.judge(480 + SPARE_SAMPLES - 1, 480), None);
         }
     }
 }

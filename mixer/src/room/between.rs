@@ -49,7 +49,7 @@ impl Room {
         let is_next = begins || strip.has_floor() || self.last_talker == Some(participant.id);
         let wanted = at_rest && speaks && is_next && member.awake && pushed == Pushed::Stored;
         let rhythm = Rhythm {
-            ready: arrival + strip.stats().target,
+            ready: arrival + strip.target(),
             packet_samples: strip.samples_of(packet),
         };
         Some(Taken {

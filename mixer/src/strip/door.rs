@@ -101,7 +101,7 @@ impl Strip {
     pub(crate) fn kept_rhythm(&self) -> Option<Rhythm> {
         let last = self.burst.last_arrival().filter(|_| self.is_keeping())?;
         Some(Rhythm {
-            ready: last + self.playout.stats().target,
+            ready: last + self.playout.target(),
             packet_samples: self.burst.packet_samples(),
         })
     }
@@ -112,7 +112,7 @@ impl Strip {
 
     /// Takes in one packet at a shut door, or one that comes after what was let go.
     pub(super) fn push_outside(&mut self, packet: &Packet, arrival: Time) -> Option<Pushed> {
-        if self.door.is_open() && self.door.admits(arrival, self.playout.stats().target) {
+        if self.door.is_open() && self.door.admits(arrival, self.playout.target()) {
             return None;
         }
         if self.door.is_open() {
@@ -141,7 +141,7 @@ impl Strip {
 
     /// Shuts the door behind what was let go, if all of it has been heard.
     pub(super) fn finish_drain(&mut self, now: Time) {
-        let target = self.playout.stats().target;
+        let target = self.playout.target();
         if (self.door).is_over(now, target, self.playout.has_run_dry()) {
             self.door.permit = Permit::Closed;
             self.burst.spend();
