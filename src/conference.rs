@@ -15,6 +15,7 @@ mod floor;
 mod governing;
 mod ice;
 mod join;
+mod linked;
 mod mixing;
 mod pump;
 mod registry;

@@ -67,6 +67,24 @@ pub trait Decode: Send {
     /// Fills `pcm` with a guess from what was decoded before. A multiple of 2.5 ms.
     fn conceal(&mut self, pcm: &mut [f32]);
 
+    /// Fills `pcm` with a guess of what comes `after` samples per channel after what was decoded last,
+    /// and says whether history is untouched: what is missing may only be late, or the sender silent,
+    /// and then the next packet is to be decoded as if nobody had asked. Multiples of 2.5 ms, at most
+    /// 240 ms together.
+    ///
+    /// A decoder that cannot guess without taking note conceals.
+    fn guess(&mut self, after: usize, pcm: &mut [f32]) -> bool {
+        let _ = after;
+        self.conceal(pcm);
+        false
+    }
+
+    /// Takes note that so many samples per channel, which were [guessed](Decode::guess) and left history
+    /// untouched, have been lost indeed.
+    fn miss(&mut self, samples: usize) {
+        let _ = samples;
+    }
+
     /// Forgets all history, as after a change of the sender's encoder.
     fn reset(&mut self);
 

@@ -222,7 +222,7 @@ pub struct Telemetry {
     pub late_total: AtomicU64,
     /// Packets that came twice.
     pub duplicate_total: AtomicU64,
-    /// Packets that are not Opus.
+    /// Packets that are not of the sender's codec, or did not decode.
     pub undecodable_total: AtomicU64,
     /// Samples made up because none were there.
     pub concealed_samples_total: AtomicU64,

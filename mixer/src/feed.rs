@@ -66,7 +66,10 @@ impl Feed {
     }
 
     /// Writes one tick that begins at `at`: its voices and whose they are, or silence.
-    fn write(&self, at: u64, voices: Option<(&Frame, &Sources)>) {
+    ///
+    /// - `rises`: nobody has been let hear what came before, so that the voices would begin at their full
+    ///   level.
+    fn write(&self, at: u64, voices: Option<(&Frame, &Sources)>, rises: bool) {
         let end = at + self.tick.samples() as u64;
         self.claimed.store(end, Relaxed);
         // Whoever sees any of what follows sees that it was claimed.
@@ -78,8 +81,10 @@ impl Feed {
             Some((frame, sources)) => {
                 debug_assert_eq!(frame.layout(), self.layout);
                 let samples = frame.samples().iter();
-                for (cell, sample) in self.cells(at..end).zip(samples) {
-                    cell.store(sample.to_bits(), Relaxed);
+                let channels = self.layout.channels();
+                for (n, (cell, sample)) in self.cells(at..end).zip(samples).enumerate() {
+                    let gain = if rises { rise(n / channels) } else { 1.0 };
+                    cell.store((gain * sample).to_bits(), Relaxed);
                 }
                 self.name(sources);
                 self.voiced.store(end, Relaxed);
@@ -175,6 +180,8 @@ struct Glance {
 pub(crate) struct Mouth {
     feed: Arc<Feed>,
     silent_ms: u32,
+    /// Where its last tick ended; `None` before the first.
+    spoken_to: Option<u64>,
 }
 
 impl Mouth {
@@ -186,6 +193,7 @@ impl Mouth {
         Ok(Mouth {
             feed,
             silent_ms: TAIL_MS,
+            spoken_to: None,
         })
     }
 
@@ -197,8 +205,16 @@ impl Mouth {
     /// Writes one tick, or that nobody is heard in it. After a while of silence nothing is written any
     /// more.
     ///
+    /// A voice begins by itself after silence. Where a tick was left out in the middle of it, or the feed
+    /// is given to the room, it is made to begin.
+    ///
     /// Real-time: safe.
     pub fn speak(&mut self, at: u64, voices: Option<(&Frame, &Sources)>) {
+        let end = at + self.feed.tick.samples() as u64;
+        let rises = match self.spoken_to.replace(end) {
+            Some(spoken_to) => self.silent_ms == 0 && spoken_to != at,
+            None => true,
+        };
         if voices.is_some() {
             self.silent_ms = 0;
         } else if self.silent_ms >= TAIL_MS {
@@ -206,8 +222,13 @@ impl Mouth {
         } else {
             self.silent_ms += self.feed.tick.ms();
         }
-        self.feed.write(at, voices);
+        self.feed.write(at, voices, rises);
     }
+}
+
+/// How loud the instant `at` is of what is made to rise from nothing.
+fn rise(at: usize) -> f32 {
+    ((at + 1) as f32 / RISE_SAMPLES as f32).min(1.0)
 }
 
 /// What a feed remembers: 170 ms. A reader is up to three ticks behind the writer, and one mixer may run
@@ -217,5 +238,8 @@ const RING_SAMPLES: usize = 8_192;
 /// Silence written after the last voice, so that who reads it later than it is written hears its end:
 /// more than any lag.
 const TAIL_MS: u32 = 80;
+
+/// One millisecond, as long as any voice takes to open.
+const RISE_SAMPLES: usize = 48;
 
 const _: () = assert!(TAIL_MS as usize * 48 > tap::MAX_LAG_SAMPLES + 960);

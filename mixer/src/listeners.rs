@@ -10,14 +10,22 @@
 //! A newcomer's decoder is cold, while a shared encoder relies on what was sent before: a newcomer
 //! hears a fresh stream of its own for the same time, and then merges.
 //!
+//! A group is two at least: who is alone in what it hears keeps a stream of its own, as who
+//! contributes does. So there is a place for every group that there can be, however many listen in
+//! ways that nobody shares.
+//!
 //! Whoever may talk keeps a stream of its own, whether used or not: a leader who leaves copies its
 //! state to a successor, and nothing has to be allocated when roles change. Who cannot talk will
 //! never need one again once he is in a group, so that his is freed: most of what a listener weighs.
-//! Such a group is led by one of them, whose stream goes to another when he leaves.
+//! Such a group is led by one of them, whose stream goes to another when he leaves. As long as there
+//! are places, nothing here allocates.
 
+mod mates;
+
+use self::mates::{HANGOVER_MS, Wait, find_mate, hears_as, is_changing, may_merge, settled_ms};
+use crate::codec::Codec;
 use crate::command::Retired;
 use crate::engine::Sink;
-use crate::format::TickLength;
 use crate::listener::{Listener, Tuning, Turn};
 use crate::members::Member;
 use crate::profile::{Recipe, loss_class};
@@ -29,13 +37,17 @@ pub(crate) enum Hearing {
     /// Is sent nothing.
     Deaf,
     /// Is sent what the group of this index is sent.
-    Grouped(u8),
+    Grouped(GroupNo),
     /// Has an encoder of its own.
     Private {
         /// For how long its mix has been what a group hears, saturating.
         settled_ms: u32,
     },
 }
+
+/// Numbers a group within its room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GroupNo(u16);
 
 /// What the members of a group have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,70 +64,66 @@ struct Group {
     key: Key,
     /// Place of the member whose stream is sent to all.
     leader: usize,
+    /// How many are in it, two at least.
+    members: usize,
 }
 
 /// The listener groups of one room.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Listeners {
-    /// Groups keep their index as long as they exist.
-    groups: [Option<Group>; MAX_GROUPS],
-    tick: TickLength,
+    /// Groups keep their number as long as they exist.
+    groups: Vec<Option<Group>>,
 }
 
 impl Listeners {
-    /// No groups yet.
-    pub fn new(tick: TickLength) -> Listeners {
+    /// No groups yet, with places for those of so many members.
+    ///
+    /// Real-time: set-up only (allocates).
+    pub fn with_capacity(members: usize) -> Listeners {
         Listeners {
-            groups: [None; MAX_GROUPS],
-            tick,
+            groups: Vec::with_capacity(members / LEAST_MEMBERS),
         }
     }
 
-    /// The groups there are: index and leader.
-    pub fn leaders(&self) -> impl Iterator<Item = (u8, usize)> {
-        let groups = self.groups.iter().enumerate();
-        groups.filter_map(|(index, group)| Some((index as u8, (*group)?.leader)))
+    /// Takes over what `shorter` holds; holds nothing itself yet.
+    pub fn take_over(&mut self, shorter: &mut Listeners) {
+        self.groups.append(&mut shorter.groups);
     }
 
-    /// Takes in a newcomer, or one with another stream than before.
-    pub fn admit(&self, list: &mut [Member], place: usize) {
-        let member = &mut list[place];
-        member.hearing = match member.participant.listener {
-            Some(_) => Hearing::Private { settled_ms: 0 },
-            None => Hearing::Deaf,
-        };
+    /// The places of those whose streams are sent to groups.
+    pub fn leaders(&self) -> impl Iterator<Item = usize> {
+        self.groups.iter().flatten().map(|group| group.leader)
     }
 
     /// Makes a member independent of its group, if it is in one: the stream it has heard goes on as
-    /// its own.
+    /// its own. Who is left alone in the group is independent too.
     pub fn split(&mut self, list: &mut [Member], place: usize) {
-        let Hearing::Grouped(index) = list[place].hearing else {
-            return;
+        self.leave(list, place);
+    }
+
+    /// The same; says whose stream it is that was the group's.
+    fn leave(&mut self, list: &mut [Member], place: usize) -> Option<usize> {
+        let Hearing::Grouped(number) = list[place].hearing else {
+            return None;
         };
         list[place].hearing = Hearing::Private { settled_ms: 0 };
-        let group = &mut self.groups[usize::from(index)];
-        let Some(Group { leader, .. }) = group else {
-            return;
-        };
-        if *leader != place {
-            copy(list, *leader, place);
-            return;
+        let slot = self.groups.get_mut(usize::from(number.0))?;
+        let group = slot.as_mut()?;
+        group.members -= 1;
+        if group.leader == place {
+            group.leader = bequeath(list, place, number)?;
+        } else {
+            copy(list, group.leader, place);
         }
-        let is_other = |member: &Member| member.hearing == Hearing::Grouped(index);
-        let cannot_talk = |member: &Member| is_other(member) && !can_talk(member);
-        let heir = list.iter().position(cannot_talk);
-        match heir.or_else(|| list.iter().position(is_other)) {
-            Some(successor) => {
-                *leader = successor;
-                if list[successor].participant.listener.is_some() {
-                    copy(list, place, successor);
-                } else {
-                    // The leader cannot talk either: it is on its way out, or about to get another.
-                    list[successor].participant.listener = list[place].participant.listener.take();
-                }
-            }
-            None => *group = None,
+        let leader = group.leader;
+        if group.members < LEAST_MEMBERS {
+            *slot = None;
+            list[leader].hearing = Hearing::Private {
+                settled_ms: HANGOVER_MS,
+            };
+            while self.groups.pop_if(|group| group.is_none()).is_some() {}
         }
+        Some(leader)
     }
 
     /// Makes a member independent of its group as [`split`](Listeners::split) does, and so that it has a
@@ -130,24 +138,22 @@ impl Listeners {
         place: usize,
         spare: Option<Box<Listener>>,
     ) -> Result<Option<Box<Listener>>, Option<Box<Listener>>> {
-        let Hearing::Grouped(index) = list[place].hearing else {
+        let Hearing::Grouped(number) = list[place].hearing else {
             return Ok(spare);
         };
-        let Some(Group { key, leader }) = self.groups[usize::from(index)] else {
+        let Some(Group { key, leader, .. }) = self.group(number) else {
             return Err(spare);
         };
-        let is_other = |(other, member): (usize, &Member)| {
-            other != place && member.hearing == Hearing::Grouped(index)
-        };
         let is_needed = match leader == place {
-            true => !can_talk(&list[place]) && list.iter().enumerate().any(is_other),
+            true => !can_talk(&list[place]),
             false => list[place].participant.listener.is_none(),
         };
         if !is_needed {
             self.split(list, place);
             return Ok(spare);
         }
-        let fits = |spare: &Listener| *spare.recipe() == key.recipe && spare.tick() == self.tick;
+        let tick = list[place].participant.tick;
+        let fits = |spare: &Listener| *spare.recipe() == key.recipe && spare.tick() == tick;
         if !spare.as_deref().is_some_and(fits) {
             return Err(spare);
         }
@@ -156,13 +162,13 @@ impl Listeners {
             self.split(list, place);
             return Ok(None);
         }
-        self.split(list, place);
+        let leader = self.leave(list, place);
         if list[place].participant.listener.is_some() {
             return Ok(spare);
         }
         // Its stream is that of its successor now.
         list[place].participant.listener = spare;
-        if let Some(Group { leader, .. }) = self.groups[usize::from(index)] {
+        if let Some(leader) = leader {
             copy(list, leader, place);
         }
         Ok(None)
@@ -186,35 +192,38 @@ impl Listeners {
     /// Draws the consequences of who contributes this tick, before anybody is given a mix: splits,
     /// and merges. Streams that nobody will need any more are given back.
     pub fn regroup(&mut self, list: &mut [Member], turn: Turn, sink: &mut dyn Sink) {
-        let mut unsettled = 0;
+        let mut waiting = 0;
         for place in 0..list.len() {
             let member = &mut list[place];
             let apart = member.hears_apart();
             match &mut member.hearing {
                 Hearing::Deaf => {}
                 Hearing::Grouped(_) if apart => self.split(list, place),
-                Hearing::Grouped(index) => {
-                    let index = *index;
+                Hearing::Grouped(number) => {
+                    let number = *number;
                     // Who cannot talk has no stream to go on with, and is given one from outside.
                     let is_able = can_talk(member) && is_looked_at(place, turn);
-                    if is_able && self.has_changed(member, index) {
+                    if is_able && self.has_changed(member, number) {
                         self.split(list, place);
                     }
                 }
                 Hearing::Private { settled_ms } if apart => *settled_ms = 0,
                 Hearing::Private { settled_ms }
-                    if member.participant.rescan.is_some() && unsettled < MAX_UNSETTLED =>
+                    if member.participant.rescan.is_some() && waiting < MAX_WAITING =>
                 {
                     // What he hears is on its way from one scan to another.
                     *settled_ms = 0;
-                    unsettled += 1;
+                    waiting += 1;
                 }
                 Hearing::Private { settled_ms } => {
                     let before_ms = *settled_ms;
-                    *settled_ms = before_ms.saturating_add(self.tick.ms());
-                    unsettled += 1;
-                    let settled = before_ms >= HANGOVER_MS || unsettled > MAX_UNSETTLED;
-                    if let Some(unneeded) = self.merge(list, place, turn, settled) {
+                    *settled_ms = before_ms.saturating_add(member.participant.tick.ms());
+                    waiting += usize::from(before_ms < HANGOVER_MS);
+                    let wait = Wait {
+                        before_ms,
+                        is_cut_short: before_ms < HANGOVER_MS && waiting > MAX_WAITING,
+                    };
+                    if let Some(unneeded) = self.merge(list, place, turn, wait) {
                         sink.retired(Retired::Listener(unneeded));
                     }
                 }
@@ -234,59 +243,107 @@ impl Listeners {
         }
     }
 
+    fn group(&self, number: GroupNo) -> Option<Group> {
+        *self.groups.get(usize::from(number.0))?
+    }
+
     /// Whether the loss that the member's receiver reports is of another class than its group's.
-    fn has_changed(&self, member: &Member, index: u8) -> bool {
-        let group = &self.groups[usize::from(index)];
-        group.is_some_and(|group| group.key.loss_percent != loss_of(member))
+    fn has_changed(&self, member: &Member, number: GroupNo) -> bool {
+        let group = self.group(number);
+        group.is_some_and(|group| group.key.loss_percent != loss_of(member, &group.key.recipe))
     }
 
     /// Moves a member that contributes nothing to the group of its key, if it is time; founds the
-    /// group if there is none. Gives back the stream it will not need any more, if there is one.
+    /// group with another one if there is none. Gives back the stream that is not needed any more, if
+    /// there is one.
     fn merge(
         &mut self,
         list: &mut [Member],
         place: usize,
         turn: Turn,
-        settled: bool,
+        wait: Wait,
     ) -> Option<Box<Listener>> {
-        let member = &list[place];
-        let own = member.participant.listener.as_ref()?;
-        let key = Key {
-            recipe: *own.recipe(),
-            scan: member.scan,
-            loss_percent: loss_of(member),
-        };
+        let key = key_of(&list[place])?;
         let is_its = |group: &Option<Group>| group.is_some_and(|group| group.key == key);
-        let Some(index) = self.groups.iter().position(is_its) else {
-            self.found(list, place, key);
-            return None;
-        };
-        let group = self.groups[index].as_mut()?;
-        let theirs = list[group.leader].participant.listener.as_ref()?;
-        let asleep = own.is_asleep() && theirs.is_asleep();
-        let ready = asleep || settled && own.can_merge_into(theirs, turn);
-        if !ready {
-            return None;
+        if let Some(at) = self.groups.iter().position(is_its) {
+            let leader = self.groups[at]?.leader;
+            let may = hears_as(&list[leader], &list[place]) || !is_changing(&list[leader]);
+            let is_time = may && may_merge(list, place, leader, turn, wait.is_over());
+            return is_time.then(|| self.join(list, place, at))?;
         }
-        list[place].hearing = Hearing::Grouped(index as u8);
+        let mate = find_mate(list, place, &key, turn, wait)?;
+        // Who has heard his stream for longer goes on hearing it.
+        let (leader, other) = match settled_ms(&list[mate]) > settled_ms(&list[place]) {
+            true => (mate, place),
+            false => (place, mate),
+        };
+        let at = self.found(list, leader, key)?;
+        self.join(list, other, at)
+    }
+
+    /// Makes a member's stream that of a new group; the number of it, if there is a place.
+    fn found(&mut self, list: &mut [Member], leader: usize, key: Key) -> Option<usize> {
+        let at = match self.groups.iter().position(Option::is_none) {
+            Some(at) => at,
+            None if self.groups.len() < self.groups.capacity() => self.groups.len(),
+            None => return None,
+        };
+        list[leader].hearing = Hearing::Grouped(GroupNo(u16::try_from(at).ok()?));
+        let group = Some(Group {
+            key,
+            leader,
+            members: 1,
+        });
+        match self.groups.get_mut(at) {
+            Some(place) => *place = group,
+            None => self.groups.push(group),
+        }
+        Some(at)
+    }
+
+    /// Lets a member hear what a group hears. Gives back the stream it does not need any more.
+    fn join(&mut self, list: &mut [Member], place: usize, at: usize) -> Option<Box<Listener>> {
+        let group = self.groups[at].as_mut()?;
+        list[place].hearing = list[group.leader].hearing;
+        group.members += 1;
         if can_talk(&list[place]) {
             return None;
         }
         if can_talk(&list[group.leader]) {
-            copy(list, group.leader, place);
-            group.leader = place;
+            // Who still hears his scan before cannot lead others in that.
+            if !is_changing(&list[place]) {
+                copy(list, group.leader, place);
+                group.leader = place;
+            }
             return None;
         }
         list[place].participant.listener.take()
     }
+}
 
-    /// Makes a member's stream that of a new group; whoever has heard it goes on hearing it.
-    fn found(&mut self, list: &mut [Member], place: usize, key: Key) {
-        if let Some(index) = self.groups.iter().position(Option::is_none) {
-            self.groups[index] = Some(Group { key, leader: place });
-            list[place].hearing = Hearing::Grouped(index as u8);
-        }
+/// What a member's own stream is made for; `None` while another thread has it.
+fn key_of(member: &Member) -> Option<Key> {
+    let recipe = *member.participant.listener.as_ref()?.recipe();
+    Some(Key {
+        recipe,
+        scan: member.scan,
+        loss_percent: loss_of(member, &recipe),
+    })
+}
+
+/// Leaves the stream of one who has left a group to another who is in it; to whom.
+fn bequeath(list: &mut [Member], place: usize, number: GroupNo) -> Option<usize> {
+    let is_heir = |member: &Member| member.hearing == Hearing::Grouped(number);
+    let is_poor = |member: &Member| is_heir(member) && !can_talk(member);
+    let heir = list.iter().position(is_poor);
+    let heir = heir.or_else(|| list.iter().position(is_heir))?;
+    if list[heir].participant.listener.is_some() {
+        copy(list, place, heir);
+    } else {
+        // The leader cannot talk either: it is on its way out, or about to get another.
+        list[heir].participant.listener = list[place].participant.listener.take();
     }
+    Some(heir)
 }
 
 /// Copies the state of one member's stream to another's.
@@ -305,8 +362,12 @@ fn can_talk(member: &Member) -> bool {
     member.participant.strip.is_some()
 }
 
-fn loss_of(member: &Member) -> u8 {
-    loss_class(member.participant.shared.settings.loss_percent())
+/// The class of loss its stream is prepared for: only Opus can be.
+fn loss_of(member: &Member, recipe: &Recipe) -> u8 {
+    match recipe.codec {
+        Codec::Opus => loss_class(member.participant.shared.settings.loss_percent()),
+        Codec::Pcmu | Codec::Pcma => 0,
+    }
 }
 
 /// Reports of loss come every few seconds; each member of a group is asked once in
@@ -315,18 +376,12 @@ fn is_looked_at(place: usize, turn: Turn) -> bool {
     (turn.tick.0 + place as u64).is_multiple_of(LOOK_TICKS)
 }
 
-/// How long a private stream is fed what its group's is before the two may become one: ten packets
-/// at the usual length. From two on the far decoder is well off; the rest keeps those who pause
-/// between words from changing to and fro.
-const HANGOVER_MS: u32 = 200;
-
-/// As many groups as a room has. The ladder of recipes is short, so few rooms see more than four;
-/// beyond this, listeners keep their own encoders.
-const MAX_GROUPS: usize = 32;
+/// A group of one would save nothing, and hold a place.
+const LEAST_MEMBERS: usize = 2;
 
 /// As many may wait for their merge at once: a crowd that joins while somebody talks would cost
 /// everybody else their tick. Who comes on top of these hears one rough packet instead.
-const MAX_UNSETTLED: usize = 16;
+const MAX_WAITING: usize = 16;
 
 /// About a second.
 const LOOK_TICKS: u64 = 50;

@@ -6,7 +6,7 @@
 use core::fmt;
 
 use crate::listener::Listener;
-use crate::listeners::Hearing;
+use crate::listeners::{Hearing, Listeners};
 use crate::packet::Sources;
 use crate::participant::Participant;
 use crate::scans::{ScanNo, Scans};
@@ -23,9 +23,18 @@ pub struct Members {
     pub(crate) ids: Vec<ParticipantId>,
     /// Who has something to say this tick; once decided, who is heard, loudest first.
     pub(crate) ranks: Vec<Rank>,
-    /// What some of them hear of other rooms.
-    pub(crate) scans: Box<Scans>,
+    /// What some of them share. In a box, since lists cross in commands.
+    pub(crate) shares: Box<Shares>,
     leaving: usize,
+}
+
+/// What members of a room share.
+#[derive(Default)]
+pub(crate) struct Shares {
+    /// Who of them are sent the same.
+    pub listeners: Listeners,
+    /// What some of them hear of other rooms.
+    pub scans: Scans,
 }
 
 /// A participant and what its room knows of it, side by side, so that a tick passes over those with
@@ -99,7 +108,10 @@ impl Members {
             due: Vec::with_capacity(capacity),
             ids: Vec::with_capacity(capacity),
             ranks: Vec::with_capacity(capacity),
-            scans: Box::new(Scans::with_capacity(capacity)),
+            shares: Box::new(Shares {
+                listeners: Listeners::with_capacity(capacity),
+                scans: Scans::with_capacity(capacity),
+            }),
             leaving: 0,
         }
     }
@@ -153,12 +165,23 @@ impl Members {
         Ok(self.len() - 1)
     }
 
+    /// Lets the one at `place`, who is new or has another stream than before, hear that by itself.
+    pub(crate) fn admit(&mut self, place: usize) {
+        let member = &mut self.list[place];
+        member.hearing = match member.participant.listener {
+            Some(_) => Hearing::Private { settled_ms: 0 },
+            None => Hearing::Deaf,
+        };
+    }
+
     /// Moves everybody to `longer`; gives back the list that is no longer needed, which is `longer`
     /// if it is not.
     pub(crate) fn reserve(&mut self, mut longer: Members) -> Members {
         if longer.capacity() > self.capacity() {
             longer.list.append(&mut self.list);
-            longer.scans.take_over(&mut self.scans);
+            let Shares { listeners, scans } = &mut *longer.shares;
+            listeners.take_over(&mut self.shares.listeners);
+            scans.take_over(&mut self.shares.scans);
             longer.leaving = core::mem::take(&mut self.leaving);
             core::mem::swap(self, &mut longer);
         }

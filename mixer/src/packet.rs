@@ -1,4 +1,4 @@
-//! One Opus payload with what the engine needs of its RTP header, inline and without heap.
+//! One payload, Opus or G.711, with what the engine needs of its RTP header, inline and without heap.
 //!
 //! Stands at both ends of the picture: what the network hands in, and what it gets back.
 

@@ -24,7 +24,7 @@ use crate::engine::Sink;
 use crate::format::{Layout, SLOT_SAMPLES, TickLength};
 use crate::frame::Frame;
 use crate::listener::{Heard, Listener, Mix, Tuning, Turn};
-use crate::listeners::{Hearing, Listeners};
+use crate::listeners::Hearing;
 use crate::members::{Member, Rank};
 use crate::packet::{OutPacket, Payload, Sources};
 use crate::phase::Rhythm;
@@ -65,7 +65,6 @@ pub struct Room {
     id: RoomId,
     settings: RoomSettings,
     members: Members,
-    listeners: Listeners,
     bus: Bus,
     mix: Frame,
     spare: Frame,
@@ -101,7 +100,6 @@ impl Room {
             id,
             settings,
             members: Members::with_capacity(capacity),
-            listeners: Listeners::new(settings.tick),
             bus: Bus::new(settings.layout, settings.tick),
             mix: Frame::new(settings.layout, settings.tick),
             spare: Frame::new(settings.layout, settings.tick),
@@ -157,8 +155,8 @@ impl Room {
         self.decide();
         let contributors = self.sum();
         let voices = self.hear_elsewhere(hands.at, contributors);
-        self.listeners
-            .regroup(&mut self.members.list, turn, hands.sink);
+        let Members { list, shares, .. } = &mut self.members;
+        shares.listeners.regroup(list, turn, hands.sink);
         let mut stats = TickStats {
             contributors,
             ..TickStats::default()
@@ -259,7 +257,7 @@ impl Room {
             list,
             ranks,
             due,
-            scans,
+            shares,
             ..
         } = &mut self.members;
         let on_air = OnAir {
@@ -268,11 +266,11 @@ impl Room {
             ranks,
             everyone: &everyone,
             linked,
-            scans,
+            scans: &shares.scans,
         };
         due.clear();
-        self.listeners.tune(list, cap);
-        for (_, leader) in self.listeners.leaders() {
+        shares.listeners.tune(list, cap);
+        for leader in shares.listeners.leaders() {
             let Some(mut listener) = list[leader].participant.listener.take() else {
                 continue;
             };
@@ -426,8 +424,8 @@ impl Room {
         stats.asleep = self.rest_ms > LONGEST_PACKET_MS
             && stats.encodes_offered == 0
             && self.members.list.iter().all(has_nothing_to_do)
-            && (self.listeners.leaders())
-                .all(|(_, leader)| has_nothing_to_send(&self.members.list[leader]));
+            && (self.members.shares.listeners.leaders())
+                .all(|leader| has_nothing_to_send(&self.members.list[leader]));
     }
 }
 

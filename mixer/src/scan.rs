@@ -1,15 +1,17 @@
 //! What somebody hears of other rooms beside his own: several channels on one connection.
 //!
 //! A scan is a list of feeds with a gain and a priority each, and the gain and priority of the room itself.
-//! While somebody is heard in one of them, those of a lower priority are ducked. Who hears the same
-//! channels alike shares the work: in a room each scan is summed once a tick, and its listeners are a
+//! While somebody is heard in one of them, those of a lower priority are ducked. That may be the listener
+//! himself: who talks in his own room has the others turned down by its priority, as a radio turns its
+//! loudspeaker down, and all who scan alike in that room hear the same but for his own voice. Who hears the
+//! same channels alike shares the work: in a room each scan is summed once a tick, and its listeners are a
 //! group of their own. What a scan replaces is heard for one tick more and faded over, so that no change
 //! can be heard as a click.
 
 use std::sync::Arc;
 
 use crate::feed::{Feed, Place, Tap};
-use crate::format::{Layout, MAX_CHANNELS, MAX_TICK_SAMPLES, TickLength};
+use crate::format::{Layout, MAX_CHANNELS, MAX_TICK_SAMPLES, SAMPLE_RATE_HZ, TickLength};
 use crate::frame::Frame;
 use crate::listener::Listener;
 use crate::packet::Sources;
@@ -49,6 +51,8 @@ pub struct Scan {
     channels: Vec<(Tap, Band)>,
     layout: Layout,
     tick: TickLength,
+    /// Where its last tick ended on the media clock.
+    passed_to: Option<u64>,
     /// This tick's sum of the other rooms.
     sum: Frame,
     sounds: bool,
@@ -78,6 +82,7 @@ impl Scan {
                 .collect(),
             layout,
             tick,
+            passed_to: None,
             sum: Frame::new(layout, tick),
             sounds: false,
             sources: Sources::default(),
@@ -104,6 +109,7 @@ impl Scan {
     /// Real-time: safe.
     pub(crate) fn follow(&mut self, other: &Scan) {
         self.home = other.home;
+        self.passed_to = other.passed_to;
         for ((tap, band), (other_tap, other_band)) in self.channels.iter_mut().zip(&other.channels)
         {
             tap.follow(other_tap);
@@ -119,11 +125,13 @@ impl Scan {
 
     /// Sums this tick of the other rooms.
     ///
-    /// - `home_is_heard`: somebody is heard in the room itself.
+    /// - `home_is_heard`: somebody is heard in the room itself, be it the listener.
     ///
     /// Real-time: safe.
     pub(crate) fn turn(&mut self, place: Place, home_is_heard: bool) {
         let ms = self.tick.ms();
+        self.sleep_until(place.at);
+        self.passed_to = Some(place.at + self.tick.samples() as u64);
         self.home.listen(home_is_heard, ms);
         let mut top = self.home.claim();
         for (tap, band) in &mut self.channels {
@@ -149,6 +157,26 @@ impl Scan {
                 let quieter_db = -Decibels::from_factor(band.strength.gain.factor()).0;
                 self.sources = self.sources.with(tap.sources(), quieter_db);
             }
+        }
+    }
+
+    /// Makes up for the ticks that its room has slept through: nobody was heard in them.
+    fn sleep_until(&mut self, at: u64) {
+        let passed_to = self.passed_to.unwrap_or(at);
+        let ms = at.saturating_sub(passed_to) / SAMPLES_PER_MS;
+        let ms = u32::try_from(ms).unwrap_or(u32::MAX);
+        if ms == 0 {
+            return;
+        }
+        self.home.listen(false, ms);
+        let mut top = self.home.claim();
+        for (_, band) in &mut self.channels {
+            band.listen(false, ms);
+            top = top.max(band.claim());
+        }
+        self.home.duck(top, ms);
+        for (_, band) in &mut self.channels {
+            band.duck(top, ms);
         }
     }
 
@@ -250,6 +278,8 @@ pub struct Rescan {
     /// A stream of his recipe, for who cannot talk: he may have none of his own.
     pub listener: Option<Box<Listener>>,
 }
+
+const SAMPLES_PER_MS: u64 = SAMPLE_RATE_HZ as u64 / 1_000;
 
 /// -12 dB: what is ducked can still be followed, and does not mask who talks above it.
 const DUCKED: f32 = 0.251_19;
@@ -365,6 +395,20 @@ mod tests {
             desk.turn(&[true, false]);
         }
         assert!((desk.turn(&[true, false]) - 0.1).abs() < 1e-4, "and back");
+    }
+
+    #[test]
+    fn a_sleep_is_a_pause_for_what_ducks_and_what_is_ducked() {
+        let mut desk = Desk::new(Strength::default(), &[strength(0.0, 1), strength(0.0, 2)]);
+        for _ in 0..5 {
+            desk.turn(&[true, true]);
+        }
+        desk.turn += 5;
+        let held = desk.turn(&[true, false]);
+        assert!((held - 0.025_1).abs() < 1e-3, "{held} after 100 ms");
+        desk.turn += 500;
+        let free = desk.turn(&[true, false]);
+        assert!((free - 0.1).abs() < 1e-4, "{free} after 10 s");
     }
 
     #[test]

@@ -11,9 +11,10 @@ use mixer::command::{Command, Event, Retired};
 use mixer::crew::EncodeJob;
 use mixer::engine::Sink;
 use mixer::packet::OutPacket;
+use mixer::profile::Profile;
 use mixer::room::RoomSettings;
 use mixer::units::ParticipantId;
-use stage::{Collector, Stage, tone};
+use stage::{Collector, Stage, recipe, tone};
 
 const TALKERS: u32 = 20;
 
@@ -122,6 +123,31 @@ fn others_make_the_same_packets() {
             by_listener(&alone.sink.packets)
         );
     }
+}
+
+#[test]
+fn what_one_alone_hears_is_made_by_others_though_he_does_not_talk() {
+    let (mut stage, mut hands) = scene(Hands {
+        begin: 64,
+        ..Hands::default()
+    });
+    for id in 2..=TALKERS {
+        let leaves = Command::RemoveParticipant(ParticipantId(id));
+        stage.engine.apply(leaves, &mut hands);
+    }
+    stage.talkers.truncate(1);
+    for (id, bitrate_bps) in (50..).zip((10_000..30_000).step_by(1_000)) {
+        let mut alone = recipe(Profile::Voice);
+        alone.bitrate_bps = bitrate_bps;
+        stage.join_ear_of(id, alone);
+    }
+    // Nothing is encoded for the talker any more, who hears nobody.
+    (0..100).for_each(|_| turn(&mut stage, &mut hands));
+    let before = (stage.engine.stats().encodes_total, hands.rounds);
+    (0..50).for_each(|_| turn(&mut stage, &mut hands));
+    assert_eq!(stage.engine.stats().encodes_total - before.0, 50 * 20);
+    assert_eq!(hands.rounds - before.1, 50, "every tick is shared");
+    assert_eq!(stage.engine.stats().encodes_skipped_total, 0);
 }
 
 #[test]

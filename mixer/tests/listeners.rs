@@ -2,17 +2,19 @@
 #![cfg(feature = "opus")]
 #![allow(clippy::disallowed_macros, reason = "a test may say what it measured")]
 
+mod common;
 mod stage;
 
 use std::collections::BTreeMap;
 
+use common::Chance;
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
-use mixer::codec::{Decode, Encode};
-use mixer::command::{Command, Retired};
+use mixer::codec::{Codec, Decode, Encode};
+use mixer::command::{Command, Event, Retired};
 use mixer::format::{Layout, TickLength};
 use mixer::listener::Listener;
 use mixer::packet::OutPacket;
-use mixer::profile::Profile;
+use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::RoomSettings;
 use mixer::{ParticipantId, Payload};
 use stage::{Stage, amplitude_of, db, human, recipe, tone};
@@ -260,6 +262,123 @@ fn listeners_of_several_recipes_form_several_groups() {
         after.packets_total - before.packets_total,
         60 * (5 + 1 + 2) + 20
     );
+}
+
+#[test]
+fn loss_parts_only_those_whose_codec_can_be_prepared_for_it() {
+    for (codec, groups) in [(Codec::Opus, 5), (Codec::Pcmu, 1), (Codec::Pcma, 1)] {
+        let mut stage = Stage::new(RoomSettings::default());
+        stage.join_clear(1, tone(441.7, 0.3));
+        let limits = ReceiverLimits {
+            codec,
+            ..ReceiverLimits::default()
+        };
+        let recipe = Recipe::new(Profile::Voice, &limits, TickLength::Ms20);
+        for id in 2..=21 {
+            let shared = stage.join_ear_of(id, recipe);
+            let loss_percent = [0, 2, 5, 10, 20][id as usize % 5];
+            shared.settings.report_loss(loss_percent);
+        }
+        (0..100).for_each(|_| stage.turn());
+        let before = stage.engine.stats();
+        (0..50).for_each(|_| stage.turn());
+        let after = stage.engine.stats();
+        assert_eq!(after.encodes_total - before.encodes_total, 50 * groups);
+        assert_eq!(after.packets_total - before.packets_total, 50 * 20);
+    }
+}
+
+#[test]
+fn a_crowd_that_joins_while_somebody_talks_does_not_cost_an_encode_each() {
+    let mut stage = Stage::new(RoomSettings::default());
+    stage.join_clear(1, tone(441.7, 0.3));
+    (0..50).for_each(|_| stage.turn());
+    for id in 2..=60 {
+        stage.join_ear(id);
+    }
+    let before = stage.engine.stats();
+    stage.turn();
+    let after = stage.engine.stats();
+    let encodes = after.encodes_total - before.encodes_total;
+    assert!(encodes <= 20, "{encodes}");
+    assert_eq!(after.packets_total - before.packets_total, 59);
+    (0..50).for_each(|_| stage.turn());
+    let before = stage.engine.stats();
+    (0..50).for_each(|_| stage.turn());
+    assert_eq!(
+        stage.engine.stats().encodes_total - before.encodes_total,
+        50
+    );
+}
+
+/// Whatever people do, in whatever order: everybody is sent each packet once.
+#[test]
+fn everybody_is_sent_each_tick_once_whoever_comes_goes_talks_or_changes() {
+    for seed in 1..=4 {
+        let mut chance = Chance(seed);
+        let mut pick = move |of: usize| (chance.next() * of as f64) as usize;
+        let mut stage = Stage::new(RoomSettings::default());
+        stage.join_clear(1, tone(441.7, 0.1));
+        let recipes = [recipe(Profile::Voice), recipe(Profile::LowDelay)];
+        let (mut next, mut ears) = (2, Vec::new());
+        for _ in 0..400 {
+            match pick(8) {
+                0 if stage.talkers.len() + ears.len() < 30 => {
+                    stage.join_clear(next, tone(200.0 + f64::from(next), 0.1));
+                    next += 1;
+                }
+                1 | 2 if stage.talkers.len() + ears.len() < 30 => {
+                    let shared = stage.join_ear_of(next, recipes[pick(2)]);
+                    ears.push((ParticipantId(next), shared));
+                    next += 1;
+                }
+                3 if stage.talkers.len() > 1 => {
+                    let at = 1 + pick(stage.talkers.len() - 1);
+                    let leaves = Command::RemoveParticipant(stage.talkers.remove(at).id);
+                    stage.engine.apply(leaves, &mut stage.sink);
+                }
+                4 if !ears.is_empty() => {
+                    let (id, _) = ears.remove(pick(ears.len()));
+                    let leaves = Command::RemoveParticipant(id);
+                    stage.engine.apply(leaves, &mut stage.sink);
+                }
+                5 if stage.talkers.len() > 1 => {
+                    let at = 1 + pick(stage.talkers.len() - 1);
+                    let settings = &stage.talkers[at].shared.settings;
+                    settings.mute(!settings.muted());
+                }
+                6 if !ears.is_empty() => {
+                    let id = ears[pick(ears.len())].0;
+                    let listener = Box::new(Listener::new(recipes[pick(2)], TickLength::Ms20));
+                    let command = Command::SetListener(id, listener);
+                    stage.engine.apply(command, &mut stage.sink);
+                }
+                _ if pick(2) == 0 => {
+                    let at = pick(stage.talkers.len());
+                    let settings = &stage.talkers[at].shared.settings;
+                    settings.report_loss([0, 5][pick(2)]);
+                }
+                _ => (0..pick(30)).for_each(|_| stage.turn()),
+            }
+            stage.sink.packets.clear();
+            stage.turn();
+            stage.sink.retired.clear();
+            let talkers = stage.talkers.iter().skip(1).map(|talker| talker.id);
+            let mut here: Vec<_> = talkers.chain(ears.iter().map(|ear| ear.0)).collect();
+            let sent = stage.sink.packets.iter().map(|(to, _)| *to);
+            let mut sent: Vec<_> = sent.filter(|to| to.0 != 1).collect();
+            here.sort();
+            sent.sort();
+            assert_eq!(sent, here, "seed {seed}");
+        }
+        assert!(
+            stage
+                .sink
+                .events
+                .iter()
+                .all(|it| !matches!(it, Event::RoomFault { .. }))
+        );
+    }
 }
 
 #[test]

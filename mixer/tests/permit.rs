@@ -3,6 +3,8 @@
 
 mod stage;
 
+use std::sync::atomic::Ordering;
+
 use mixer::command::{Command, Event};
 use mixer::format::SLOT;
 use mixer::packet::{Packet, Payload};
@@ -466,6 +468,37 @@ fn what_comes_after_the_release_is_not_heard_and_the_floor_is_free_soon() {
     (0..50).for_each(|_| turn(&mut stage, |at| at == 0));
     let newest = stage.heard(1).iter().copied().fold(0.0, f32::max) * 1_000.0;
     assert!(newest > 190.0, "{newest}");
+}
+
+/// He presses again in the very tick in which his last words end, and the network holds up his first
+/// ones.
+#[test]
+fn what_waits_too_long_is_caught_up_with_however_soon_one_speaks_again() {
+    let mut stage = Stage::new(RoomSettings::default());
+    stage.join_exact(1, tone(200.3, 0.3));
+    stage.join_tapped(2, |_| 0.0);
+    permit(&stage, 0, Permit::Held);
+    (0..50).for_each(|_| turn(&mut stage, |at| at == 0));
+    permit(&stage, 0, Permit::Draining);
+    let shared = stage.talkers[0].shared.clone();
+    while shared.telemetry.permit() != Permit::Closed {
+        turn(&mut stage, |_| false);
+    }
+    permit(&stage, 0, Permit::Held);
+    let mut held_up = Vec::new();
+    for _ in 0..10 {
+        held_up.push(stage.talkers[0].packet());
+        stage.pass();
+    }
+    let now = stage.now();
+    for packet in held_up {
+        stage.engine.push(stage.talkers[0].id, &packet, now);
+    }
+    let delay_ms = || shared.telemetry.delay_us.load(Ordering::Relaxed) / 1_000;
+    (0..5).for_each(|_| turn(&mut stage, |at| at == 0));
+    assert!(delay_ms() > 150, "{} ms", delay_ms());
+    (0..200).for_each(|_| turn(&mut stage, |at| at == 0));
+    assert!(delay_ms() < 60, "{} ms", delay_ms());
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::{Chance, Heard, flights, packet, play};
+use common::{Chance, Heard, ToneDecoder, flights, packet, play};
 use mixer::format::{Layout, TickLength};
 use mixer::playout::{Playout, Pulled, Pushed};
-use mixer::{Frame, RtpTime, Seq, Time};
+use mixer::{Frame, Payload, RtpTime, Seq, Time};
 
 fn delays(ticks: &[Heard], from: f64, to: f64) -> Vec<f64> {
     ticks
@@ -601,4 +601,34 @@ fn there_is_room_for_the_longest_packet_whatever_waits() {
         assert_eq!(stats.undecodable, 0);
         assert!(stats.played_samples > 0 && stats.lost > 0, "{stats:?}");
     }
+}
+
+#[test]
+fn what_was_refused_is_not_missed_and_nothing_of_it_is_heard() {
+    // SILK, each odd packet with a copy of the one before (RFC 6716, 4.2.3 and 4.2.4).
+    let packet = |n: u64| {
+        let mut packet = packet(n, n * 960, 20.0);
+        let mut bytes = packet.payload.as_slice().to_vec();
+        bytes[0] = 9 << 3;
+        packet.payload = Payload::copy_from(&bytes).expect("short");
+        packet
+    };
+    let mut playout = Playout::new(Layout::Mono, TickLength::Ms20, ToneDecoder::boxed());
+    let mut frame = Frame::new(Layout::Mono, TickLength::Ms20);
+    for n in 0..60u64 {
+        let arrival = Time::from_us(1_000_000 + n * 20_000);
+        match n {
+            20 => playout.finish(),
+            23 => playout.catch_up(),
+            _ => {}
+        }
+        match n {
+            20..23 => playout.refuse(&packet(n), arrival),
+            _ => playout.push(&packet(n), arrival),
+        };
+        playout.pull(Time::from_us(1_000_100 + n * 20_000), &mut frame);
+    }
+    let stats = playout.stats();
+    assert_eq!((stats.lost, stats.recovered_samples), (0, 0), "{stats:?}");
+    assert!(stats.decoded_samples >= 55 * 960, "{stats:?}");
 }

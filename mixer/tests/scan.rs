@@ -16,6 +16,7 @@ use mixer::feed::Feed;
 use mixer::format::{Layout, SLOT, TickLength};
 use mixer::listener::Listener;
 use mixer::participant::{Participant, ParticipantConfig};
+use mixer::permit::Permit;
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
 use mixer::scan::{Channel, Rescan, Scan, Strength};
@@ -336,6 +337,10 @@ fn a_hundred_who_listen_to_the_same_share_one_encode() {
         )));
         field.apply(0, Command::SetScan(ParticipantId(id), rescan));
     }
+    let before = field.encodes();
+    field.turn();
+    let at_once = field.encodes() - before;
+    assert!(at_once <= 20, "{at_once} encodes as they change over");
     field.turns(50);
     let before = field.encodes();
     field.turns(50);
@@ -343,6 +348,79 @@ fn a_hundred_who_listen_to_the_same_share_one_encode() {
     assert_eq!(field.named(120), [3]);
     assert_eq!(field.named(170), [2, 3]);
     assert_eq!(field.refused(), 0);
+}
+
+/// So many in room 0 each hear room 1 as loud as nobody else does.
+fn join_loners(field: &mut Field, ids: std::ops::Range<u32>) {
+    for id in ids {
+        field.join_ear(0, id);
+        field.scan(0, id, &[(1, at(-0.1 * id as f32, 0))]);
+    }
+}
+
+#[test]
+fn who_listens_as_nobody_else_does_takes_no_place_from_those_who_share() {
+    let mut field = Field::new(1);
+    for (room, hz) in TONES_HZ.into_iter().take(2).enumerate() {
+        field.room(0, RoomSettings::default());
+        field.join(room, room as u32 + 1, tone(hz, LOUD));
+    }
+    join_loners(&mut field, 10..50);
+    field.turns(50);
+    for id in 60..120 {
+        field.join_ear(0, id);
+    }
+    field.turns(50);
+    let before = field.encodes();
+    field.turns(50);
+    // Each talker is alone in his room: nothing is encoded for him.
+    let encodes = (field.encodes() - before) / 50;
+    assert_eq!(
+        encodes,
+        40 + 1,
+        "one for each who is alone, one for the rest"
+    );
+    // A second one who hears the same shares, and when he is gone the first goes on by himself.
+    field.join_ear(0, 9);
+    field.scan(0, 9, &[(1, at(-1.0, 0))]);
+    field.turns(50);
+    let before = field.encodes();
+    field.turns(10);
+    assert_eq!((field.encodes() - before) / 10, 40 + 1);
+    field.apply(0, Command::RemoveParticipant(ParticipantId(9)));
+    field.turns(10);
+    let before = field.encodes();
+    field.turns(10);
+    assert_eq!((field.encodes() - before) / 10, 40 + 1);
+    assert_eq!(field.named(10), [1, 2]);
+    assert_eq!(field.refused(), 0);
+}
+
+#[test]
+fn who_pauses_between_words_changes_streams_no_sooner_among_many_who_are_alone() {
+    let mut field = Field::new(1);
+    field.room(0, RoomSettings::default());
+    field.room(0, RoomSettings::default());
+    field.join(0, 4, |_| 0.0);
+    field.join(0, 5, |_| 0.0);
+    join_loners(&mut field, 10..70);
+    for (id, hz) in (1..=3).zip(TONES_HZ) {
+        field.join(0, id, tone(hz, LOUD));
+    }
+    field.join(1, 6, tone(TONES_HZ[3], LOUD));
+    field.turns(100);
+    let mute = |field: &Field, muted| field.talkers[3].1.shared.settings.mute(muted);
+    for _ in 0..5 {
+        let before = field.encodes();
+        mute(&field, true);
+        field.turns(6);
+        assert!(!field.named(4).contains(&2), "he pauses");
+        mute(&field, false);
+        // The three who talk, those two who do not, and each who is alone.
+        assert_eq!((field.encodes() - before) / 6, 3 + 1 + 60);
+        field.turns(30);
+        assert!(field.named(4).contains(&2));
+    }
 }
 
 #[test]
@@ -420,6 +498,35 @@ fn a_higher_channel_ducks_a_lower_one_without_a_click() {
     assert!(level_db(&field.heard_lately(1, 10), hz).abs() < 0.1);
     let steepest = steepest(&field.heard(1), hz, LOUD);
     assert!(steepest < 1.1, "{steepest}");
+}
+
+#[test]
+fn who_talked_long_ago_hears_a_lower_channel_as_loud_as_it_is() {
+    let mut field = Field::new(1);
+    field.room(0, RoomSettings::default());
+    field.room(0, RoomSettings::default());
+    // He is alone in his room, which sleeps as soon as he has talked.
+    field.join(0, 1, tone(541.9, LOUD));
+    let shared = field.talkers[0].1.shared.clone();
+    shared.settings.set_permit(Permit::Held);
+    let rescan = field.rescan(0, at(0.0, 5), &[(1, at(0.0, 0))]);
+    field.apply(0, Command::SetScan(ParticipantId(1), rescan));
+    field.turns(150);
+    shared.settings.set_permit(Permit::Draining);
+    field.talkers.clear();
+    field.turns(20);
+    let before = field.mixers[0].engine.stats().ticks_total;
+    field.turns(50);
+    let ticks = field.mixers[0].engine.stats().ticks_total - before;
+    assert_eq!(ticks, 0, "it sleeps");
+    field.join(1, 2, |_| LOUD);
+    field.turns(100);
+    let heard = field.heard(1);
+    let first = heard.iter().position(|&sample| sample > 0.0);
+    let first = first.expect("the other answers") + 480;
+    let quietest = heard[first..first + 24_000].iter().copied();
+    let quietest = quietest.fold(1.0f32, f32::min);
+    assert!(quietest > 0.99 * LOUD, "{quietest}");
 }
 
 #[test]
@@ -506,7 +613,8 @@ fn any_ticks_phases_and_mixers_give_every_sample_once() {
 
 #[test]
 fn a_mixer_that_falls_behind_makes_no_click() {
-    let hz = 925.0;
+    // At no tick does it cross zero.
+    let hz = 931.7;
     let mut field = Field::new(2);
     let home = field.room(0, RoomSettings::default());
     let other = field.room(1, RoomSettings::default());

@@ -14,7 +14,7 @@ use mixer::packet::OutPacket;
 use super::clock::SlotClock;
 use super::crew::Mate;
 use super::metrics::{MixerMetrics, add};
-use crate::links::{COMMANDS, Outbound, Recipients};
+use crate::links::{COMMANDS, JOBS, Outbound, Recipients};
 
 /// The ends of the links that the engine's output goes to.
 pub(super) struct Outlets {
@@ -145,10 +145,11 @@ impl Sink for Outlets {
 }
 
 /// Most that can wait for the reaper at one time. While anything waits no command is taken in, and each command comes to
-/// one box at most, those who leave a tick later. So there are the commands of one tick's slots and of the one that found
-/// the link full; and whatever fails in the engine.
+/// one box at most, that of who leaves and that of a scan a tick later. So there are the commands of one tick's slots and
+/// of the one that found the link full. Without any command a room may fail, a participant may give up the one stream he
+/// has for a group's, and an encode that another thread has may come back to nobody.
 fn most_kept(limits: EngineLimits) -> usize {
-    COMMANDS * (TickLength::Ms20.slots() + 1) + limits.rooms + limits.participants
+    COMMANDS * (TickLength::Ms20.slots() + 1) + limits.rooms + limits.participants + JOBS
 }
 
 /// How long the others are waited for when nobody has finished anything meanwhile: two slots. An encode takes a sixteenth

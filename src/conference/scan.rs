@@ -27,8 +27,10 @@ pub(super) struct Scanning {
     feeds: BTreeMap<RoomName, Outlet>,
     /// For each room that is there and linked, the others in which its people are heard, and they in it.
     partners: BTreeMap<RoomName, Vec<RoomName>>,
-    /// Rooms' links as their mixers were told, by the feeds of the others.
-    linked: HashMap<RoomId, Vec<RoomId>>,
+    /// Rooms' links as their mixers were told.
+    linked: HashMap<RoomId, Vec<FeedNo>>,
+    /// Feeds so far.
+    made: u64,
     /// Whose scans are to be looked at.
     stale: BTreeSet<ParticipantId>,
     /// Rooms whose audience may be another than before.
@@ -52,17 +54,23 @@ struct Listening {
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Plan {
     home: Strength,
-    channels: BTreeMap<RoomId, Strength>,
-    /// The same by name.
-    names: BTreeMap<RoomName, RoomId>,
+    channels: BTreeMap<FeedNo, Strength>,
+    /// The same by the rooms' names.
+    names: BTreeSet<RoomName>,
 }
 
 /// A room's feed.
 #[derive(Debug)]
 struct Outlet {
     room: RoomId,
+    number: FeedNo,
     feed: Arc<Feed>,
 }
+
+/// Tells one feed from another, though the room be the same: who was told of one that has been taken away since hears
+/// nothing of the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct FeedNo(u64);
 
 impl Conference {
     /// Lets a participant hear these rooms beside his own, and no others.
@@ -99,7 +107,8 @@ impl Conference {
 
     /// Links a room with these others, and with no others.
     ///
-    /// A link lasts as long as one of the two rooms, and waits for the other.
+    /// A link lasts as long as one of the two rooms, and waits for the other. If that one comes, and more rooms than may be
+    /// linked would hear each other over it, those links hold that came first.
     ///
     /// # Errors
     /// [`ConfigureError::TooManyLinked`]; nothing has changed.
@@ -115,7 +124,8 @@ impl Conference {
         let before = registry.links_of(name);
         registry.set_links(name, &others);
         let limit = MAX_CHANNELS;
-        if registry.linked_with(name, limit + 1).len() > limit {
+        let adds = !others.is_subset(&before);
+        if adds && registry.linked_with(name, limit + 1).len() > limit {
             registry.set_links(name, &before);
             return Err(ConfigureError::TooManyLinked { limit });
         }
@@ -185,6 +195,12 @@ impl Scanning {
         self.feeds.keys()
     }
 
+    /// What is said in a room, for those elsewhere.
+    #[cfg(test)]
+    pub(super) fn feed(&self, room: &RoomName) -> Option<&Arc<Feed>> {
+        Some(&self.feeds.get(room)?.feed)
+    }
+
     /// Whether somebody elsewhere hears a room.
     pub(super) fn is_heard_elsewhere(&self, room: &RoomName) -> bool {
         self.feeds.contains_key(room)
@@ -243,7 +259,7 @@ impl Scanning {
             self.touched.insert(listen.room.clone());
         }
         // Whatever is linked with them was heard too.
-        self.touched.extend(listening.told.names.keys().cloned());
+        self.touched.extend(listening.told.names.iter().cloned());
     }
 
     /// The rooms that a participant in `home` hears beside it.
@@ -253,7 +269,7 @@ impl Scanning {
         home: Option<&RoomName>,
     ) -> impl Iterator<Item = &RoomName> {
         let listening = self.lists.get(&id).into_iter();
-        let scanned = listening.flat_map(|listening| listening.told.names.keys());
+        let scanned = listening.flat_map(|listening| &listening.told.names);
         let linked = home.and_then(|home| self.partners.get(home));
         scanned.chain(linked.into_iter().flatten())
     }
@@ -263,15 +279,8 @@ impl Scanning {
         if !self.relink {
             return;
         }
-        let linked = registry.rooms.iter();
-        let linked = linked.filter(|(_, room)| !room.links.is_empty());
-        let partners = linked.map(|(name, _)| {
-            let mut partners = registry.linked_with(name, MAX_CHANNELS);
-            partners.retain(|partner| registry.rooms.contains_key(partner));
-            (name.clone(), partners)
-        });
-        let partners = partners.filter(|(_, partners)| !partners.is_empty());
-        let before = std::mem::replace(&mut self.partners, partners.collect());
+        let partners = registry.partners(MAX_CHANNELS);
+        let before = std::mem::replace(&mut self.partners, partners);
         self.touched.extend(before.into_keys());
         self.touched.extend(self.partners.keys().cloned());
         self.stale.extend(self.lists.keys());
@@ -301,8 +310,10 @@ impl Scanning {
         for (name, room) in wanted {
             let feed = Arc::new(Feed::new(layout(&room.config), room.config.tick));
             if mixing.set_feed(room.id, Some(feed.clone())).is_ok() {
+                self.made += 1;
                 let outlet = Outlet {
                     room: room.id,
+                    number: FeedNo(self.made),
                     feed,
                 };
                 changed.push((name.clone(), Some(outlet)));
@@ -360,15 +371,15 @@ impl Scanning {
             let before = self.linked.remove(&room.id).unwrap_or_default();
             let outlets = self.partners.get(name).into_iter().flatten();
             let outlets: Vec<&Outlet> = outlets.filter_map(|it| self.feeds.get(it)).collect();
-            let rooms: Vec<RoomId> = outlets.iter().map(|outlet| outlet.room).collect();
-            if rooms != before {
+            let feeds: Vec<FeedNo> = outlets.iter().map(|outlet| outlet.number).collect();
+            if feeds != before {
                 let channels = outlets.iter().map(|outlet| Channel {
                     feed: outlet.feed.clone(),
                     strength: Strength::default(),
                 });
                 let scan = scan_for(room, Strength::default(), channels);
                 let rescan = Box::new(Rescan {
-                    scan: (!rooms.is_empty()).then_some(scan),
+                    scan: (!feeds.is_empty()).then_some(scan),
                     listener: None,
                 });
                 if mixing.set_links(room.id, rescan).is_err() {
@@ -377,8 +388,8 @@ impl Scanning {
                     continue;
                 }
             }
-            if !rooms.is_empty() {
-                told.insert(room.id, rooms);
+            if !feeds.is_empty() {
+                told.insert(room.id, feeds);
             }
         }
         self.linked = told;
@@ -421,7 +432,7 @@ impl Scanning {
         {
             let outlets = self.feeds.values();
             let channels = outlets.filter_map(|outlet| {
-                let strength = *plan.channels.get(&outlet.room)?;
+                let strength = *plan.channels.get(&outlet.number)?;
                 let feed = outlet.feed.clone();
                 Some(Channel { feed, strength })
             });
@@ -439,9 +450,8 @@ impl Scanning {
         } else if let Some(listening) = self.lists.get_mut(&id) {
             let before = std::mem::replace(&mut listening.told, plan);
             let now = &listening.told.names;
-            let changed = before.names.keys().filter(|name| !now.contains_key(*name));
-            self.touched.extend(changed.cloned());
-            self.touched.extend(now.keys().cloned());
+            self.touched.extend(before.names.difference(now).cloned());
+            self.touched.extend(now.iter().cloned());
         }
         Ok(())
     }
@@ -465,8 +475,9 @@ impl Scanning {
                 continue;
             };
             if plan.channels.len() < MOST_FEEDS {
-                plan.channels.entry(outlet.room).or_insert(strength(listen));
-                plan.names.insert(name.clone(), outlet.room);
+                let number = outlet.number;
+                plan.channels.entry(number).or_insert(strength(listen));
+                plan.names.insert(name.clone());
             }
         }
         plan
@@ -504,52 +515,6 @@ impl Scanning {
         let ears: BTreeSet<ParticipantId> = listeners.chain(linked).copied().collect();
         let is_elsewhere = |id: &ParticipantId| registry.place(*id) != Some(name);
         ears.into_iter().filter(is_elsewhere).collect()
-    }
-}
-
-impl Registry {
-    /// The rooms that one is linked with, whether they are there or not.
-    pub(super) fn links_of(&self, name: &RoomName) -> BTreeSet<RoomName> {
-        match self.rooms.get(name) {
-            Some(room) => room.links.clone(),
-            // What the others remember.
-            None => {
-                let rooms = self.rooms.iter();
-                let linked = rooms.filter(|(_, room)| room.links.contains(name));
-                linked.map(|(other, _)| other.clone()).collect()
-            }
-        }
-    }
-
-    fn set_links(&mut self, name: &RoomName, others: &BTreeSet<RoomName>) {
-        for (other, room) in &mut self.rooms {
-            if others.contains(other) {
-                room.links.insert(name.clone());
-            } else {
-                room.links.remove(name);
-            }
-        }
-        if let Some(room) = self.rooms.get_mut(name) {
-            room.links = others.clone();
-        }
-    }
-
-    /// The rooms that hear one and are heard in it, being linked with it or with one that is; `most` of them.
-    fn linked_with(&self, name: &RoomName, most: usize) -> Vec<RoomName> {
-        let mut found = vec![name.clone()];
-        let mut at = 0;
-        while let Some(next) = found.get(at).cloned() {
-            // Over a room that is not there nothing is heard.
-            let links = self.rooms.get(&next).map(|room| room.links.clone());
-            for other in links.unwrap_or_default() {
-                if found.len() <= most && !found.contains(&other) {
-                    found.push(other);
-                }
-            }
-            at += 1;
-        }
-        found.remove(0);
-        found
     }
 }
 

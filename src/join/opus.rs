@@ -128,6 +128,16 @@ impl Decode for VoiceDecoder {
         self.clip.apply(pcm);
     }
 
+    fn guess(&mut self, after: usize, pcm: &mut [f32]) -> bool {
+        let untouched = self.decoder.guess(after, pcm);
+        self.clip.apply(pcm);
+        untouched
+    }
+
+    fn miss(&mut self, samples: usize) {
+        self.decoder.miss(samples);
+    }
+
     fn reset(&mut self) {
         self.decoder.reset();
         self.clip = SoftClip::new(Channels::Mono);

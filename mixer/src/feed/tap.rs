@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{Feed, Glance};
+use super::{Feed, Glance, RISE_SAMPLES, rise};
 use crate::format::{Layout, MAX_CHANNELS, SLOT_SAMPLES, TickLength};
 use crate::packet::Sources;
 
 /// One listening room's end of another's feed: where it reads, and how it got there.
 ///
 /// It reads so far behind the media clock as the two rooms' phases ask for: everything that the writer
-/// has written a slot before this room's tick, and nothing later. So it does not matter which of two
-/// rooms comes first in a slot, nor which of two mixers. If a mixer is later than that, what is missing
-/// is faded out and in, and the reader stays further behind from then on.
+/// has to have written a slot before this room's tick, and nothing later. So it does not matter which of
+/// two rooms comes first in a slot, nor which of two mixers. If the writer is later than that, the reader
+/// stays further behind, by up to 20 ms: what is missing in the middle of a run is faded out and in, and
+/// a run whose beginning comes late is read from there. With each run it tries to come a slot closer.
 #[derive(Debug)]
 pub(crate) struct Tap {
     feed: Arc<Feed>,
@@ -35,7 +36,7 @@ pub(crate) struct Tap {
 /// What was given out before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Before {
-    /// Nothing yet.
+    /// Nothing yet: this is its first tick.
     Nothing,
     /// All that there was, up to here.
     Whole { to: u64 },
@@ -108,15 +109,28 @@ impl Tap {
     pub fn turn(&mut self, place: Place) -> bool {
         self.seen = self.feed.glance();
         if self.seen.begin != self.run {
-            self.run = self.seen.begin;
-            // What went well may be tried a little closer.
-            let closer = self.margin - SLOT_SAMPLES as u64;
-            self.margin = closer.max(SLOT_SAMPLES as u64);
-            self.lag = self.lag_at(place);
+            self.begin_run(place);
         }
         self.from = place.at.saturating_sub(self.lag);
         let to = self.from + place.tick.samples() as u64;
         self.seen.begin < to && self.from < self.seen.voiced
+    }
+
+    /// Finds the lag for a run that has begun: a slot less than was enough before, or as much more as
+    /// it takes for this tick to be there, and to begin no later than the run, unless that is long ago.
+    fn begin_run(&mut self, place: Place) {
+        let slot = SLOT_SAMPLES as u64;
+        self.run = self.seen.begin;
+        let closer = (self.margin - slot).max(slot);
+        let to = place.at + place.tick.samples() as u64;
+        let age = place.at.saturating_sub(self.run);
+        let most = self.lag_with(MAX_MARGIN_SAMPLES, place);
+        let needed = to.saturating_sub(self.seen.end);
+        let needed = needed.max(if age <= most { age } else { 0 });
+        let margins = (closer..=MAX_MARGIN_SAMPLES).step_by(SLOT_SAMPLES);
+        let mut enough = margins.filter(|&margin| self.lag_with(margin, place) >= needed);
+        self.margin = enough.next().unwrap_or(closer);
+        self.lag = self.lag_with(self.margin, place);
     }
 
     /// Fills `pcm`, channels interleaved, with this tick's part; says whether there is any sound in it,
@@ -131,14 +145,12 @@ impl Tap {
             self.fill(place, pcm);
             return true;
         }
-        if self.before != Before::Nothing {
-            let to = self.from + place.tick.samples() as u64;
-            self.before = match self.seen.voiced == self.seen.end {
-                true => Before::Broken,
-                false => Before::Whole { to },
-            };
-            self.judge(to > self.seen.end, place);
-        }
+        let to = self.from + place.tick.samples() as u64;
+        self.before = match self.seen.voiced == self.seen.end {
+            true => Before::Broken,
+            false => Before::Whole { to },
+        };
+        self.judge(to > self.seen.end, place);
         false
     }
 
@@ -148,15 +160,16 @@ impl Tap {
         let instants = pcm.len() / channels;
         let first = self.from + there.start as u64;
         let goes_on = match self.before {
+            // Whatever is heard for the first time is faded over to.
             Before::Nothing => true,
             Before::Whole { to } if to == first => true,
-            // Where a run begins, it begins by itself.
+            // Where a run begins, it rises by itself, or its writer lets it rise.
             _ => first == self.seen.begin,
         };
         if !goes_on {
             fade_in(&mut pcm[there.start * channels..], channels);
         }
-        if self.before != (Before::Whole { to: first }) {
+        if there.is_empty() || self.before != (Before::Whole { to: first }) {
             fade_out(pcm, &self.last[..channels]);
         }
         self.last = [0.0; MAX_CHANNELS];
@@ -186,7 +199,7 @@ impl Tap {
         let may_come = self.seen.end + MAX_LAG_SAMPLES as u64 > place.at;
         if is_short && goes_on && may_come && self.margin < MAX_MARGIN_SAMPLES {
             self.margin += SLOT_SAMPLES as u64;
-            self.lag = self.lag_at(place);
+            self.lag = self.lag_with(self.margin, place);
         }
     }
 
@@ -203,12 +216,12 @@ impl Tap {
     /// The least lag at which every tick of this room finds what it needs, if the writer is never later
     /// than `margin`. Of two lengths of tick one is a multiple of the other, so their phase against each
     /// other is the same at every tick of the shorter.
-    fn lag_at(&self, place: Place) -> u64 {
+    fn lag_with(&self, margin: u64, place: Place) -> u64 {
         let writes = self.feed.tick.samples() as u64;
         let reads = place.tick.samples() as u64;
         let step = writes.min(reads) as i64;
-        let apart = place.at as i64 - self.run as i64 - self.margin as i64;
-        self.margin + apart.rem_euclid(step) as u64 + reads.saturating_sub(writes)
+        let apart = place.at as i64 - self.run as i64 - margin as i64;
+        margin + apart.rem_euclid(step) as u64 + reads.saturating_sub(writes)
     }
 }
 
@@ -233,8 +246,7 @@ fn fade_in(pcm: &mut [f32], channels: usize) {
         .take(RISE_SAMPLES)
         .enumerate()
     {
-        let gain = (at + 1) as f32 / RISE_SAMPLES as f32;
-        instant.iter_mut().for_each(|sample| *sample *= gain);
+        instant.iter_mut().for_each(|sample| *sample *= rise(at));
     }
 }
 
@@ -246,6 +258,3 @@ pub(super) const MAX_LAG_SAMPLES: usize = 960 + 960 + 480;
 
 /// Five milliseconds: what breaks off is lost, and this much takes the click out of it.
 const FALL_SAMPLES: usize = 240;
-
-/// One millisecond, as long as any voice takes to open.
-const RISE_SAMPLES: usize = 48;

@@ -23,8 +23,11 @@ impl Pair {
     fn new(tick: TickLength) -> Pair {
         let feed = Arc::new(Feed::new(Layout::Mono, tick));
         let mouth = Mouth::new(feed.clone(), Layout::Mono, tick);
+        let mut mouth = mouth.expect("made for it");
+        // Nobody speaks yet.
+        mouth.speak(0, None);
         Pair {
-            mouth: mouth.expect("made for it"),
+            mouth,
             tap: Tap::new(feed),
             frame: Frame::new(Layout::Mono, tick),
         }
@@ -94,14 +97,108 @@ fn check_pair(writes: TickLength, reads: TickLength, phase: u64, writer_first: b
 }
 
 #[test]
+fn of_a_writer_that_is_always_late_no_run_loses_its_beginning() {
+    for writes in TICKS {
+        for reads in TICKS {
+            for phase in 0..reads.slots() as u64 {
+                for late in 0..8 {
+                    check_late(writes, reads, phase, late);
+                }
+            }
+        }
+    }
+}
+
+/// Runs of 200 ms with pauses between them, each tick written so many slots after its time, and after
+/// the reader.
+fn check_late(writes: TickLength, reads: TickLength, phase: u64, late: u64) {
+    let mut pair = Pair::new(writes);
+    let (mut heard, mut spoken) = (Vec::new(), Vec::new());
+    let (first, run_slots, runs) = (4_000u64, 80, 5);
+    for slot in first..first + runs * 2 * run_slots {
+        if slot % reads.slots() as u64 == phase {
+            heard.push(pair.hear(slot * 120, reads).1);
+        }
+        let Some(due) = (slot - first).checked_sub(late) else {
+            continue;
+        };
+        if !due.is_multiple_of(writes.slots() as u64) {
+            continue;
+        }
+        let at = (first + due) * 120;
+        if due / run_slots % 2 == 0 {
+            pair.speak(at);
+            spoken.extend((at..at + writes.samples() as u64).map(voice));
+        } else {
+            pair.mouth.speak(at, None);
+        }
+    }
+    let heard = heard.concat();
+    let mut bursts = 0;
+    let mut before = 0.0;
+    for &sample in &heard {
+        bursts += u64::from(before == 0.0 && sample != 0.0);
+        before = sample;
+    }
+    let what = format!("{writes:?} {reads:?}, phase {phase}, {late} slots late");
+    assert_eq!(bursts, runs, "{what}");
+    let sounds = heard.into_iter().filter(|&sample| sample != 0.0);
+    assert!(sounds.eq(spoken), "{what}");
+}
+
+#[test]
+fn who_begins_to_listen_to_a_late_writer_in_the_middle_of_a_run_hears_it_soon() {
+    for late in 0..8 {
+        let mut pair = Pair::new(TickLength::Ms20);
+        let mut silent = 0;
+        for slot in 4_000u64..4_800 {
+            if slot >= 4_400 && slot % 8 == 1 {
+                let (_, pcm) = pair.hear(slot * 120, TickLength::Ms20);
+                silent += usize::from(pcm.iter().all(|&sample| sample == 0.0));
+            }
+            if (slot - late).is_multiple_of(8) {
+                pair.speak((slot - late) * 120);
+            }
+        }
+        assert!(silent <= 1, "{late} slots late: {silent} ticks");
+    }
+}
+
+#[test]
+fn a_writer_lets_rise_what_does_not_begin_by_itself() {
+    let mut pair = Pair::new(TickLength::Ms20);
+    let begin = |pair: &mut Pair, turn: u64| {
+        pair.speak(turn * 960);
+        let feed = pair.tap.feed().clone();
+        let mut pcm = [0.0; 960];
+        feed.read(&feed.glance(), turn * 960, &mut pcm);
+        assert_eq!(
+            pcm[48..],
+            (turn * 960..).map(voice).take(960).collect::<Vec<_>>()[48..]
+        );
+        pcm[0] / voice(turn * 960)
+    };
+    assert_eq!(begin(&mut pair, 100), 1.0, "after silence");
+    assert_eq!(begin(&mut pair, 101), 1.0, "it goes on");
+    assert_eq!(begin(&mut pair, 103), 1.0 / 48.0, "a tick was left out");
+    assert_eq!(begin(&mut pair, 104), 1.0);
+    pair.mouth.speak(105 * 960, None);
+    assert_eq!(begin(&mut pair, 107), 1.0, "left out in a pause");
+    let feed = pair.mouth.into_feed();
+    let mouth = Mouth::new(feed, Layout::Mono, TickLength::Ms20);
+    pair.mouth = mouth.expect("made for it");
+    assert_eq!(begin(&mut pair, 108), 1.0 / 48.0, "given in the middle");
+}
+
+#[test]
 fn a_writer_that_is_late_makes_no_step_and_is_waited_for() {
     let tick = TickLength::Ms20;
     let mut pair = Pair::new(tick);
-    let tone = |at: u64| (std::f64::consts::TAU * 925.0 * at as f64 / 48_000.0).sin() as f32;
+    let tone = |at: u64| (std::f64::consts::TAU * 931.7 * at as f64 / 48_000.0).sin() as f32;
     let mut heard = Vec::new();
     for turn in 400..600u64 {
-        // The reader's tick is a slot after the writer's; from the hundredth on the writer comes
-        // after the reader every time.
+        // The reader's tick is a slot after the writer's; from the 111th on the writer comes
+        // after the reader every time. The tone does not cross zero there.
         let writer_at = turn * 960;
         let write = |pair: &mut Pair| {
             for (position, sample) in (writer_at..).zip(pair.frame.samples_mut()) {
@@ -110,11 +207,11 @@ fn a_writer_that_is_late_makes_no_step_and_is_waited_for() {
             pair.mouth
                 .speak(writer_at, Some((&pair.frame, &sources(7))));
         };
-        if turn < 500 {
+        if turn < 511 {
             write(&mut pair);
         }
         heard.extend(pair.hear(writer_at + 120, tick).1);
-        if turn >= 500 {
+        if turn >= 511 {
             write(&mut pair);
         }
     }
@@ -122,7 +219,7 @@ fn a_writer_that_is_late_makes_no_step_and_is_waited_for() {
     let steepest = steps.fold(0.0f32, f32::max);
     // The tone itself rises by 0.121 a sample.
     assert!(steepest < 0.15, "a step of {steepest}");
-    let end = &heard[heard.len() - 960 * 90..];
+    let end = &heard[heard.len() - 960 * 85..];
     assert!(
         end.chunks(60)
             .all(|part| part.iter().any(|it| it.abs() > 0.5))
@@ -166,6 +263,7 @@ fn a_thread_that_writes_and_one_that_reads_never_meet_in_a_sample() {
     let feed = Arc::new(Feed::new(Layout::Stereo, TickLength::Ms10));
     let mouth = Mouth::new(feed.clone(), Layout::Stereo, TickLength::Ms10);
     let mut mouth = mouth.expect("made for it");
+    mouth.speak(0, None);
     #[expect(clippy::disallowed_methods, reason = "a test may have threads")]
     let writer = std::thread::spawn(move || {
         let mut frame = Frame::new(Layout::Stereo, TickLength::Ms10);

@@ -16,7 +16,7 @@ impl Playout {
                 Step::Decode => self.decode_first(),
                 Step::Recover { missing } => self.recover(missing),
                 Step::Conceal { missing } => {
-                    self.conceal(missing, true);
+                    self.conceal(missing);
                     self.next_time += missing as i64;
                 }
                 Step::Rejoin { covered } => self.rejoin(covered),
@@ -45,7 +45,7 @@ impl Playout {
                 Step::Stall
             };
         };
-        let lost = first.seq - self.next_seq;
+        let lost = first.seq - self.expected(first.seq);
         let missing = first.time - self.next_time;
         if lost <= 0 && missing >= CONCEAL_STEP as i64 {
             // Nothing lost and yet a gap: the sender was silent. What was made up meanwhile hid no
@@ -54,6 +54,7 @@ impl Playout {
         }
         if lost > 0 {
             self.count_lost(first.seq);
+            self.decoder.miss(core::mem::take(&mut self.guessed));
         }
         self.stats.concealed_samples += self.stalled as u64;
         let covered = self.stalled as i64;
@@ -95,6 +96,8 @@ impl Playout {
             self.decoder.reset();
             self.reset_decoder = false;
         }
+        let mut guess = [0.0; 2 * CONCEAL_STEP];
+        let guess = self.guess_on(&mut guess);
         let mut decoded = 0;
         let decoder = &mut self.decoder;
         self.queue.append(entry.samples, |pcm| {
@@ -105,12 +108,26 @@ impl Playout {
         self.consumed(&entry);
         if decoded == 0 {
             self.stats.undecodable += 1;
-            self.conceal(entry.samples, true);
+            self.conceal(entry.samples);
             return;
         }
         self.stats.decoded_samples += decoded as u64;
-        self.fade
-            .toward_sound(self.queue.last_mut(decoded), self.channels);
+        let sound = self.queue.last_mut(decoded);
+        self.fade.toward_sound(sound, self.channels);
+        blend(guess, sound);
+    }
+
+    /// Goes on with a guess for as long as it takes to pass from it to sound that does not follow from
+    /// it; nothing if there is no such guess.
+    fn guess_on<'a>(&mut self, room: &'a mut [f32; 2 * CONCEAL_STEP]) -> &'a [f32] {
+        let (guessed, gain) = (core::mem::take(&mut self.guessed), self.fade.gain());
+        if guessed == 0 || gain == 0.0 {
+            return &[];
+        }
+        let guess = &mut room[..CONCEAL_STEP * self.channels];
+        self.decoder.guess(guessed, guess);
+        guess.iter_mut().for_each(|sample| *sample *= gain);
+        guess
     }
 
     /// Goes on where the sound would be by now, had packets not come late: what they hold has been
@@ -122,7 +139,8 @@ impl Playout {
     fn rejoin(&mut self, covered: usize) {
         let mut guess = [0.0; 2 * CONCEAL_STEP];
         let guess = &mut guess[..CONCEAL_STEP * self.channels];
-        self.decoder.conceal(guess);
+        self.decoder.guess(covered, guess);
+        self.guessed = 0;
         let (mut left, mut sound) = (covered, 0);
         let next_seq = |playout: &Playout| playout.buffer.first().map(|first| first.seq);
         while sound == 0 && next_seq(self) == Some(self.next_seq) {
@@ -137,12 +155,7 @@ impl Playout {
             left -= hidden;
             sound = appended - hidden;
         }
-        let sound = self.queue.last_mut(sound);
-        let seam = guess.len().min(sound.len());
-        for (at, (sound, guess)) in sound[..seam].iter_mut().zip(guess).enumerate() {
-            let share = (at as f32 + 0.5) / seam as f32;
-            *sound = share * *sound + (1.0 - share) * *guess;
-        }
+        blend(guess, self.queue.last_mut(sound));
     }
 
     fn consumed(&mut self, entry: &Entry) {
@@ -160,12 +173,12 @@ impl Playout {
         };
         let copied = opus_toc::shape(payload).map_or(0, |shape| shape.frame_samples);
         if copied == 0 || copied > missing {
-            self.conceal(missing, true);
+            self.conceal(missing);
             self.next_time += missing as i64;
             return;
         }
         if missing > copied {
-            self.conceal(missing - copied, true);
+            self.conceal(missing - copied);
         }
         let (decoder, channels) = (&mut self.decoder, self.channels);
         let appended = self
@@ -175,7 +188,7 @@ impl Playout {
                 Err(_) => 0,
             });
         if appended == 0 {
-            self.conceal(copied, true);
+            self.conceal(copied);
         } else {
             self.stats.recovered_samples += appended as u64;
             self.fade
@@ -188,13 +201,26 @@ impl Playout {
     /// talk-spurt may be over.
     fn stall(&mut self, wanted: usize) {
         let samples = wanted.next_multiple_of(CONCEAL_STEP).min(FADE_END);
-        self.conceal(samples, false);
+        let appended = self.append_guess(samples);
+        self.fade
+            .toward_silence(self.queue.last_mut(appended), self.channels);
         self.stalled += samples;
     }
 
-    /// Appends made-up samples; `counted` if they stand for a loss, otherwise that is found out
-    /// later.
-    fn conceal(&mut self, samples: usize, counted: bool) {
+    /// Appends samples that the decoder guesses, and takes note of only if it cannot otherwise.
+    fn append_guess(&mut self, samples: usize) -> usize {
+        let (decoder, channels, guessed) = (&mut self.decoder, self.channels, self.guessed);
+        let mut untouched = false;
+        let appended = self.queue.append(samples, |pcm| {
+            untouched = decoder.guess(guessed, pcm);
+            pcm.len() / channels
+        });
+        self.guessed = if untouched { guessed + appended } else { 0 };
+        appended
+    }
+
+    /// Appends made-up samples in the place of lost ones.
+    fn conceal(&mut self, samples: usize) {
         let (decoder, channels) = (&mut self.decoder, self.channels);
         let appended = self.queue.append(samples, |pcm| {
             decoder.conceal(pcm);
@@ -202,9 +228,7 @@ impl Playout {
         });
         self.fade
             .toward_silence(self.queue.last_mut(appended), channels);
-        if counted {
-            self.stats.concealed_samples += appended as u64;
-        }
+        self.stats.concealed_samples += appended as u64;
     }
 
     /// Ends a talk-spurt: what is left of the sound fades within five milliseconds, then zeros.
@@ -212,11 +236,7 @@ impl Playout {
         let tail = wanted.next_multiple_of(CONCEAL_STEP).min(FADE_IN);
         let from = self.fade.gain();
         if from > 0.0 {
-            let (decoder, channels) = (&mut self.decoder, self.channels);
-            self.queue.append(tail, |pcm| {
-                decoder.conceal(pcm);
-                pcm.len() / channels
-            });
+            self.append_guess(tail);
             ramp(self.queue.last_mut(tail), self.channels, from, 0.0);
         }
         self.fade.run = FADE_END;
@@ -226,6 +246,15 @@ impl Playout {
             pcm.fill(0.0);
             zeros
         });
+    }
+}
+
+/// Lets the beginning of a sound come out of what was guessed in its place.
+fn blend(guess: &[f32], sound: &mut [f32]) {
+    let seam = guess.len().min(sound.len());
+    for (at, (sound, guess)) in sound[..seam].iter_mut().zip(guess).enumerate() {
+        let share = (at as f32 + 0.5) / seam as f32;
+        *sound = share * *sound + (1.0 - share) * *guess;
     }
 }
 

@@ -66,6 +66,12 @@ impl Playout {
         }
     }
 
+    /// The number that the packet stored first would have if none had been lost before it: what was
+    /// refused is not missed.
+    pub(super) fn expected(&self, first: i64) -> i64 {
+        self.next_seq.max(self.refused_to.min(first))
+    }
+
     /// Whether packets wait.
     pub fn is_keeping(&self) -> bool {
         self.buffer.first().is_some()

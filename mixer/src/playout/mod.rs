@@ -59,6 +59,9 @@ pub struct Playout {
     next_time: i64,
     /// Samples concealed since the buffer ran dry, while media time stood still.
     stalled: usize,
+    /// Of what the queue ends with, or ended with when it was taken, samples that the decoder has guessed
+    /// without taking note.
+    guessed: usize,
     fade: Fade,
     /// A new encoder's packets follow: the decoder starts afresh with them.
     reset_decoder: bool,
@@ -178,6 +181,7 @@ impl Playout {
             next_seq: 0,
             next_time: 0,
             stalled: 0,
+            guessed: 0,
             fade: Fade::default(),
             reset_decoder: false,
             fresh: true,
@@ -321,8 +325,7 @@ impl Playout {
         }
     }
 
-    /// Lets the next packet start afresh, whatever was waiting: after a mute or a grant of the
-    /// floor.
+    /// Lets the next packet start afresh, whatever was waiting: after a mute.
     ///
     /// Real-time: safe.
     pub fn restart(&mut self) {
@@ -406,6 +409,7 @@ impl Playout {
         self.fade.run = FADE_END;
         self.loud_ticks = 0;
         self.go_on_with_first();
+        self.guessed = 0;
         self.state = State::Playing;
         true
     }
@@ -429,10 +433,11 @@ impl Playout {
         let Some(first) = self.buffer.first().copied() else {
             return;
         };
-        if !self.fresh && first.seq > self.next_seq {
+        if !self.fresh && first.seq > self.expected(first.seq) {
             // Silence covered the rest of a hole; what was made up before it did hide a loss.
             self.stats.concealed_samples += self.stalled as u64;
             self.count_lost(first.seq);
+            self.decoder.miss(core::mem::take(&mut self.guessed));
         }
         self.next_seq = first.seq;
         self.next_time = first.time;
@@ -448,7 +453,7 @@ impl Playout {
 
     /// Gives up on the packets before `seq`.
     fn count_lost(&mut self, seq: i64) {
-        let lost = (seq - self.next_seq).max(0) as u64;
+        let lost = (seq - self.expected(seq)).max(0) as u64;
         self.stats.lost += lost;
         self.delay.lost(lost);
         self.next_seq = seq;

@@ -104,7 +104,7 @@ impl Room {
             return Err(participant);
         }
         let place = self.members.add(participant)?;
-        self.listeners.admit(&mut self.members.list, place);
+        self.members.admit(place);
         Ok(place)
     }
 
@@ -116,8 +116,9 @@ impl Room {
     /// Sends the one at `place` nothing any more, and lets its voice fade out.
     pub(crate) fn dismiss(&mut self, place: usize) {
         if place < self.members.len() {
-            self.listeners.dismiss(&mut self.members.list, place);
-            self.members.scans.leave(&mut self.members.list, place);
+            let Members { list, shares, .. } = &mut self.members;
+            shares.listeners.dismiss(list, place);
+            shares.scans.leave(list, place);
             self.members.dismiss(place);
         }
     }
@@ -126,8 +127,9 @@ impl Room {
     /// moved for that.
     pub(crate) fn take_left(&mut self) -> Option<(Box<Participant>, usize)> {
         let (participant, place) = self.members.take_left()?;
-        self.listeners.moved(self.members.len(), place);
-        self.members.scans.moved(self.members.len(), place);
+        let last = self.members.len();
+        self.members.shares.listeners.moved(last, place);
+        self.members.shares.scans.moved(last, place);
         Some((participant, place))
     }
 
@@ -138,13 +140,14 @@ impl Room {
         listener: Box<Listener>,
     ) -> Option<Box<Listener>> {
         if place < self.members.len() {
-            self.listeners.split(&mut self.members.list, place);
+            let Members { list, shares, .. } = &mut self.members;
+            shares.listeners.split(list, place);
         }
         let replaced = self.members.set_listener(place, listener);
         if let Some(member) = self.members.list.get(place).filter(|it| !it.leaving)
             && !matches!(member.hearing, Hearing::Grouped(_))
         {
-            self.listeners.admit(&mut self.members.list, place);
+            self.members.admit(place);
         }
         replaced
     }

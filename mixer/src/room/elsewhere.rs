@@ -12,7 +12,7 @@ use crate::engine::Sink;
 use crate::feed::{Feed, Mouth, Place};
 use crate::frame::Frame;
 use crate::listeners::Hearing;
-use crate::members::{Member, Rank, sources_of};
+use crate::members::{Member, Members, Rank, Shares, sources_of};
 use crate::packet::Sources;
 use crate::scan::{Rescan, Scan};
 use crate::scans::Scans;
@@ -76,8 +76,9 @@ impl Room {
         if !is_there || !self.accepts(&rescan) {
             return Err(rescan);
         }
-        let list = &mut self.members.list;
-        let before = self.members.scans.of(list, place);
+        let Members { list, shares, .. } = &mut self.members;
+        let Shares { listeners, scans } = &mut **shares;
+        let before = scans.of(list, place);
         let is_same = match (before, &rescan.scan) {
             (Some(before), Some(scan)) => before.is_like(scan),
             (before, scan) => before.is_none() && scan.is_none(),
@@ -85,22 +86,19 @@ impl Room {
         if is_same {
             return Ok(Some(rescan));
         }
-        match self
-            .listeners
-            .split_with(list, place, rescan.listener.take())
-        {
+        match listeners.split_with(list, place, rescan.listener.take()) {
             Ok(unneeded) => rescan.listener = unneeded,
             Err(spare) => {
                 rescan.listener = spare;
                 return Err(rescan);
             }
         }
-        Ok(self.members.scans.retune(list, place, rescan))
+        Ok(scans.retune(list, place, rescan))
     }
 
     /// Whether it may have to wake for what is said elsewhere.
     pub(crate) fn listens_elsewhere(&self) -> bool {
-        let has_ears = self.elsewhere.links.is_some() || !self.members.scans.is_empty();
+        let has_ears = self.elsewhere.links.is_some() || !self.members.shares.scans.is_empty();
         has_ears && !self.members.is_empty()
     }
 
@@ -108,7 +106,7 @@ impl Room {
     pub(crate) fn is_called(&self, at: u64) -> bool {
         let place = self.place(at);
         let list = &self.members.list;
-        let mut leaders = self.members.scans.leaders();
+        let mut leaders = self.members.shares.scans.leaders();
         let links = &self.elsewhere.links;
         links.as_ref().is_some_and(|links| links.is_called(place))
             || leaders.any(|leader| {
@@ -172,13 +170,13 @@ impl Room {
     fn scan(&mut self, place: Place, home_is_heard: bool) -> bool {
         let Self { members, .. } = self;
         let mut is_heard = false;
-        for leader in members.scans.leaders() {
+        for leader in members.shares.scans.leaders() {
             if let Some(scan) = &mut members.list[leader].participant.scan {
                 scan.turn(place, home_is_heard);
                 is_heard |= scan.heard().is_some();
             }
         }
-        if members.scans.changing > 0 {
+        if members.shares.scans.changing > 0 {
             for member in &mut members.list {
                 let rescan = member.participant.rescan.as_mut();
                 if let Some(scan) = rescan.and_then(|rescan| rescan.scan.as_mut()) {
@@ -195,7 +193,7 @@ impl Room {
         if let Some(relink) = self.elsewhere.relink.take() {
             sink.retired(Retired::Rescan(relink));
         }
-        if core::mem::take(&mut self.members.scans.changing) == 0 {
+        if core::mem::take(&mut self.members.shares.scans.changing) == 0 {
             return;
         }
         for member in &mut self.members.list {

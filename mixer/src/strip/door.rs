@@ -162,15 +162,15 @@ impl Strip {
         self.loudness = Decibels::SILENCE;
     }
 
-    /// Plays what has waited for a permit.
+    /// Plays what has waited for a permit, or goes on as if it had never been shut out: it may be let in
+    /// before what was heard so far has faded.
     fn let_in(&mut self, now: Time) {
-        if self.parked != Some(Parked::Closed) {
-            return;
-        }
-        self.parked = None;
-        self.forget_older(now);
-        for payload in self.unheard.of(self.ssrc) {
-            self.playout.run_up(payload);
+        if self.parked == Some(Parked::Closed) {
+            self.parked = None;
+            self.forget_older(now);
+            for payload in self.unheard.of(self.ssrc) {
+                self.playout.run_up(payload);
+            }
         }
         match self.door.permit() {
             Permit::Draining => self.playout.finish(),

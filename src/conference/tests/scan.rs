@@ -43,6 +43,31 @@ impl House {
             .configure(&name(room), change, Configure::Put)
     }
 
+    /// How many hold the feed of a room: this side, the room itself, and who hears it.
+    fn holders(&self, room: &str) -> usize {
+        // The mixers apply what they were sent meanwhile.
+        self.settled();
+        let state = self.conference.lock();
+        let feed = state.scanning.feed(&name(room));
+        feed.map_or(0, Arc::strong_count)
+    }
+
+    /// What `act` does while the link to a room's mixer takes nothing.
+    fn with_full_link(&self, room: &str, act: impl FnOnce(&mut State)) {
+        let mut blocked = house();
+        let full = blocked.conference.lock().mixing.ways()[0].mixer.clone();
+        blocked.stop_audio();
+        let mut state = self.conference.lock();
+        let id = state.registry.rooms[&name(room)].id;
+        let mixer = state.mixing.mixer_of(id);
+        let mut ways = state.mixing.ways().iter();
+        let at = ways.position(|way| Some(way.mixer.id()) == mixer);
+        let at = at.expect("it is on one");
+        let open = std::mem::replace(&mut state.mixing.ways_mut()[at].mixer, full);
+        act(&mut state);
+        state.mixing.ways_mut()[at].mixer = open;
+    }
+
     fn turn(&self) {
         assert!(self.conference.turn(Instant::now()));
     }
@@ -183,4 +208,52 @@ fn too_many_links_change_nothing() {
     assert_eq!(error, ConfigureError::TooManyLinked { limit: 16 });
     assert_eq!(house.conference.rooms().len(), 1);
     assert_eq!(house.links("a").len(), 16);
+}
+
+/// Two rooms on two mixers, the first of which is told nothing while what it hears ends and begins again.
+#[test]
+fn a_feed_that_was_made_anew_is_told_to_who_heard_the_one_before() {
+    let house = house_with(2);
+    house.put("a", "").expect("made");
+    house.put("b", "").expect("made");
+    let mixers = ["a", "b"].map(|room| {
+        let state = house.conference.lock();
+        state.mixing.mixer_of(state.registry.rooms[&name(room)].id)
+    });
+    assert_ne!(mixers[0], mixers[1]);
+    let ann = house.join("a", OFFER).expect("joined").participant.0;
+
+    let link = |state: &mut State, rooms: Vec<RoomName>| {
+        let linked = house.conference.link(state, &name("a"), rooms);
+        linked.expect("few");
+    };
+    link(&mut house.conference.lock(), vec![name("b")]);
+    assert_eq!(house.holders("b"), 3);
+    house.with_full_link("a", |state| {
+        link(state, Vec::new());
+        link(state, vec![name("b")]);
+    });
+    house.turn();
+    assert_eq!(house.holders("b"), 3, "links");
+
+    link(&mut house.conference.lock(), Vec::new());
+    house.turn();
+    let listen_to = |state: &mut State, rooms: &str| {
+        let list = if rooms.is_empty() {
+            Vec::new()
+        } else {
+            listen(rooms)
+        };
+        let told = house.conference.listen(state, ann, list);
+        told.expect("rooms are made by joining");
+    };
+    listen_to(&mut house.conference.lock(), "b");
+    assert_eq!(house.holders("b"), 3);
+    house.with_full_link("a", |state| {
+        listen_to(state, "");
+        listen_to(state, "b");
+    });
+    house.turn();
+    assert_eq!(house.holders("b"), 3, "scans");
+    assert_eq!(house.refused(), 0.0);
 }

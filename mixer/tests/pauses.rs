@@ -1,0 +1,78 @@
+//! What comes after a pause, or after a packet that was only late, is what the sender's encoder meant.
+#![cfg(feature = "opus")]
+
+use mixer::codec::opus::{OpusDecoder, OpusEncoder};
+use mixer::codec::{Decode, Encode};
+use mixer::format::{Layout, TickLength};
+use mixer::playout::Playout;
+use mixer::profile::{Profile, ReceiverLimits, Recipe};
+use mixer::{Frame, Packet, Payload, RtpTime, Seq, Time};
+
+const PACKET: usize = 960;
+
+/// Tones of a packet's length, each of another frequency: what a decoder goes on with from before a gap
+/// is not what comes after it.
+fn spoken(number: u64) -> Vec<f32> {
+    let hz = 500.0 + 150.0 * (number * 7 % 24) as f64;
+    let turns = |at: usize| (hz * at as f64 / 48_000.0).fract() * std::f64::consts::TAU;
+    (0..PACKET)
+        .map(|at| {
+            let edge = at.min(PACKET - 1 - at).min(48) as f32 / 48.0;
+            0.25 * edge * turns(at).sin() as f32
+        })
+        .collect()
+}
+
+/// Signal to noise of what was played after every pause, from 5 ms on, against a decoder that got every
+/// packet and was asked for nothing else.
+///
+/// - `silent`: packets of each pause, in which the encoder is fed nothing.
+fn snr_db(profile: Profile, silent: u64) -> f64 {
+    let mut recipe = Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
+    recipe.packet_ms = 20;
+    let mut encoder = OpusEncoder::new(&recipe);
+    let mut decoder = OpusDecoder::new(Layout::Mono);
+    let opus = Box::new(OpusDecoder::new(Layout::Mono));
+    let mut playout = Playout::new(Layout::Mono, TickLength::Ms20, opus);
+    let mut frame = Frame::new(Layout::Mono, TickLength::Ms20);
+    let (mut seq, mut signal, mut noise) = (0, 0.0, 0.0);
+    for number in 0..400u64 {
+        let within = number % (20 + silent);
+        let arrival = Time::from_us(1_000_000 + number * 20_000);
+        let mut meant = [0.0; PACKET];
+        if within < 20 {
+            let mut payload = Payload::EMPTY;
+            encoder.encode(&spoken(number), &mut payload).unwrap();
+            decoder.decode(payload.as_slice(), &mut meant).unwrap();
+            let packet = Packet {
+                seq: Seq(seq),
+                time: RtpTime((number as usize * PACKET) as u32),
+                ssrc: 1,
+                marker: false,
+                level: None,
+                payload,
+            };
+            playout.push(&packet, arrival);
+            seq += 1;
+        }
+        playout.pull(arrival + std::time::Duration::from_millis(4), &mut frame);
+        if within == 0 && number > 0 {
+            let pairs = frame.samples()[240..].iter().zip(&meant[240..]);
+            for (played, meant) in pairs {
+                signal += meant * meant;
+                noise += (played - meant) * (played - meant);
+            }
+        }
+    }
+    10.0 * f64::from(signal / noise.max(1e-12)).log10()
+}
+
+#[test]
+fn a_pause_leaves_no_trace_in_what_is_said_after_it() {
+    for profile in Profile::ALL {
+        for silent in [1, 2, 5, 6, 20] {
+            let snr_db = snr_db(profile, silent);
+            assert!(snr_db > 60.0, "{profile}, {silent} packets: {snr_db:.1} dB");
+        }
+    }
+}

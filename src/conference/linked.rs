@@ -1,0 +1,153 @@
+//! Which rooms are linked: plain state, of which the mixers are told elsewhere ([`super::scan`]).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::registry::{Registry, Room};
+use crate::control::RoomName;
+
+impl Registry {
+    /// The rooms that one is linked with, whether they are there or not.
+    pub(super) fn links_of(&self, name: &RoomName) -> BTreeSet<RoomName> {
+        match self.rooms.get(name) {
+            Some(room) => room.links.clone(),
+            // What the others remember.
+            None => {
+                let rooms = self.rooms.iter();
+                let linked = rooms.filter(|(_, room)| room.links.contains(name));
+                linked.map(|(other, _)| other.clone()).collect()
+            }
+        }
+    }
+
+    pub(super) fn set_links(&mut self, name: &RoomName, others: &BTreeSet<RoomName>) {
+        for (other, room) in &mut self.rooms {
+            if others.contains(other) {
+                room.links.insert(name.clone());
+            } else {
+                room.links.remove(name);
+            }
+        }
+        if let Some(room) = self.rooms.get_mut(name) {
+            room.links = others.clone();
+        }
+    }
+
+    /// For each room that is there and linked, the others of which that holds too that hear it and are heard in it, being
+    /// linked with it or with one that is. Where links would bring together more than `most` others, the older rooms' hold.
+    pub(super) fn partners(&self, most: usize) -> BTreeMap<RoomName, Vec<RoomName>> {
+        let linked = self.rooms.iter().filter(|(_, room)| !room.links.is_empty());
+        let mut linked: Vec<(&RoomName, &Room)> = linked.collect();
+        linked.sort_by_key(|(_, room)| room.id);
+        let mut nets: Vec<Vec<&RoomName>> = Vec::new();
+        let mut net_of: HashMap<&RoomName, usize> = HashMap::new();
+        for (name, room) in linked {
+            net_of.insert(name, nets.len());
+            nets.push(vec![name]);
+            for other in &room.links {
+                // One that is not there yet, or is younger, sees to the link itself.
+                let (Some(&theirs), own) = (net_of.get(other), net_of[name]) else {
+                    continue;
+                };
+                if theirs != own && nets[theirs].len() + nets[own].len() <= most + 1 {
+                    let joining = std::mem::take(&mut nets[own]);
+                    net_of.extend(joining.iter().map(|name| (*name, theirs)));
+                    nets[theirs].extend(joining);
+                }
+            }
+        }
+        let mut partners = BTreeMap::new();
+        for net in nets.iter_mut().filter(|net| net.len() > 1) {
+            net.sort_unstable();
+            for name in &*net {
+                let others = net.iter().filter(|other| *other != name);
+                partners.insert((*name).clone(), others.map(|it| (*it).clone()).collect());
+            }
+        }
+        partners
+    }
+
+    /// The rooms that hear one and are heard in it, being linked with it or with one that is; `most` of them.
+    pub(super) fn linked_with(&self, name: &RoomName, most: usize) -> Vec<RoomName> {
+        let mut found = vec![name.clone()];
+        let mut at = 0;
+        while let Some(next) = found.get(at).cloned() {
+            // Over a room that is not there nothing is heard.
+            let links = self.rooms.get(&next).map(|room| room.links.clone());
+            for other in links.unwrap_or_default() {
+                if found.len() <= most && !found.contains(&other) {
+                    found.push(other);
+                }
+            }
+            at += 1;
+        }
+        found.remove(0);
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::RoomConfig;
+
+    fn name(at: usize) -> RoomName {
+        RoomName::parse(&format!("r{at:02}")).expect("a good name")
+    }
+
+    fn make(registry: &mut Registry, at: usize) {
+        let mut room = registry.new_room(RoomConfig::default(), true);
+        room.links = registry.links_of(&name(at));
+        registry.rooms.insert(name(at), room);
+    }
+
+    fn link(registry: &mut Registry, one: usize, others: impl IntoIterator<Item = usize>) {
+        let others = others.into_iter().map(name).collect();
+        registry.set_links(&name(one), &others);
+    }
+
+    #[test]
+    fn whom_one_hears_hears_one() {
+        let mut registry = Registry::default();
+        (0..6).for_each(|at| make(&mut registry, at));
+        link(&mut registry, 0, [1, 2]);
+        link(&mut registry, 2, [0, 3]);
+        link(&mut registry, 4, [9]);
+        let partners = registry.partners(16);
+        assert_eq!(
+            partners.len(),
+            4,
+            "nothing is heard over a room that is not there"
+        );
+        assert_eq!(partners[&name(3)], [name(0), name(1), name(2)]);
+        assert_eq!(partners[&name(0)], [name(1), name(2), name(3)]);
+    }
+
+    #[test]
+    fn a_room_made_later_joins_no_more_than_may_be_linked_and_the_older_links_hold() {
+        let mut registry = Registry::default();
+        // Two times nine of them, each linked with the first of its kind and that with one to come.
+        for at in (10..19).chain(30..39) {
+            make(&mut registry, at);
+        }
+        link(&mut registry, 10, (11..19).chain([5]));
+        link(&mut registry, 30, (31..39).chain([5]));
+        let before = registry.partners(16);
+        make(&mut registry, 5);
+        let partners = registry.partners(16);
+        for (one, others) in &partners {
+            assert!(others.len() <= 16, "{one} with {}", others.len());
+            for other in others {
+                assert!(partners[other].contains(one), "{one} hears {other} one way");
+            }
+        }
+        for (one, others) in &before {
+            let now = &partners[one];
+            assert!(others.iter().all(|other| now.contains(other)), "{one}");
+        }
+        assert_eq!(
+            partners[&name(5)].len(),
+            9,
+            "it is linked with those it may"
+        );
+    }
+}
