@@ -143,4 +143,12 @@ fn a_key_is_pressed_for_each_talk_spurt() {
     // Without the floor nothing is heard, and without its first words no start of a talk-spurt.
     assert!(value("chirps") >= 6.0, "{values:?}");
     assert!(value("start_added_p50_ms").is_finite());
+    // Who is alone is denied the floor: were the listener not there first, each of the three connections would miss one.
+    assert!(value("missed") <= 1.0, "{values:?}");
+    assert!(value("damaged_percent") < 5.0, "{values:?}");
+    assert_eq!(
+        value("joins"),
+        0.0,
+        "the listener joins before there is audio"
+    );
 }

@@ -12,6 +12,7 @@ mod echo;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -341,6 +342,7 @@ async fn a_lost_connection_releases_and_a_key_that_is_stuck_takes_nothing() {
     echo.say(r#"{"event":"room","room":{"name":"lobby","mode":"ptt"}}"#)
         .await;
     tokio::task::block_in_place(|| radio.wait_after(mark, "room", |_| true));
+    tokio::time::sleep(IN_VAIN).await;
     assert_eq!(echo.heard("floor_request").len(), 1);
     // Pressed anew it asks anew, and gives back when nobody answers.
     radio.key("r");
@@ -349,9 +351,64 @@ async fn a_lost_connection_releases_and_a_key_that_is_stuck_takes_nothing() {
         radio.wait_after(mark, "floor_failed", |event| event["reason"] == "no answer");
         radio.wait_after(mark, "sending", sending(true));
     });
+    tokio::time::sleep(IN_VAIN).await;
     assert_eq!(echo.heard("floor_request").len(), 2);
     assert_eq!(echo.heard("floor_release").len(), 1);
     tokio::task::block_in_place(|| radio.stop());
+}
+
+/// Long enough for what must not be said to be heard.
+const IN_VAIN: Duration = Duration::from_millis(300);
+
+#[test]
+fn a_radio_whose_microphone_ends_fails_and_a_file_may_end() {
+    let served = Served::start();
+    let folder = scratch("radio-deaf");
+    let pipe = folder.join("pipe");
+    let _ = std::fs::remove_file(&pipe);
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.is_ok_and(|status| status.success()), "a pipe is made");
+    let silence = [0; 9_600];
+    for flag in ["--ptt", "--vox"] {
+        let mut radio = Radio::start(&served.url("lobby"), "radio", &[flag, "--play", "-"]);
+        let mut microphone = radio.take_stdin();
+        microphone.write_all(&silence).unwrap();
+        radio.wait("connected", |_| true);
+        drop(microphone);
+        assert_eq!(radio.status().code(), Some(1), "{flag}");
+
+        let arguments = [flag, "--play", pipe.to_str().unwrap()];
+        let mut radio = Radio::start(&served.url("lobby"), "radio", &arguments);
+        let mut microphone = std::fs::File::options().write(true).open(&pipe).unwrap();
+        microphone.write_all(&silence).unwrap();
+        radio.wait("connected", |_| true);
+        drop(microphone);
+        assert_eq!(radio.status().code(), Some(1), "{flag}");
+    }
+    let file = folder.join("file.wav");
+    write_tone(&file, TONES_HZ[0], 1);
+    let arguments = ["--vox", "--play", file.to_str().unwrap()];
+    Radio::join(&served.url("lobby"), "radio", &arguments).ended();
+}
+
+#[test]
+fn enter_presses_anew_after_a_denial() {
+    let served = Served::start();
+    served.room("lobby", &json!({ "mode": "ptt", "queue_limit": 0 }));
+    let join = |name| Radio::join(&served.url("lobby"), name, &["--ptt", "--play=/dev/zero"]);
+    let (mut ann, mut ben) = (join("ann"), join("ben"));
+    let id = ben.id();
+    ann.key("");
+    ann.wait("floor_granted", |_| true);
+    ben.key("");
+    ben.wait("floor_denied", |_| true);
+    let mark = ann.mark();
+    ann.key("");
+    ann.wait_after(mark, "floor_idle", |_| true);
+    ben.key("");
+    ann.wait_after(mark, "floor_taken", is(&id));
+    ann.stop();
+    ben.stop();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,6 @@
 //! Three pages in real Chromium browsers on radio channels: who presses the key is heard by the others and by nobody
-//! else, who presses second waits, is told where, and has the floor when the first lets go; other channels are heard
-//! beside one's own.
+//! else, who presses second waits, is told where, and has the floor when the first lets go; another network takes the
+//! floor from nobody but who has it; other channels are heard beside one's own.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -14,7 +14,7 @@ mod common {
 use std::path::Path;
 use std::time::Duration;
 
-use common::measure::said_db;
+use common::measure::{gapless_db, said_db};
 use common::sound::{RATE, TONES_HZ, read, scratch, write_tone};
 use common::stand::Stand;
 use common::tools;
@@ -30,9 +30,7 @@ static BROWSERS: Mutex<()> = Mutex::const_new(());
 async fn one_talks_at_a_time_and_the_next_is_promoted() {
     let _turn = BROWSERS.lock().await;
     let stand = Stand::start();
-    // Nobody is cut off on a machine that takes its time.
-    let room = json!({ "mode": "ptt", "talk_limit_s": 300 });
-    configure(&stand, "harbour", &room).await;
+    configure(&stand, "harbour", &patient()).await;
     let files = scratch("radio_page");
     let windows = ["room=harbour,width=1280"; 2].into_iter();
     let windows = windows.chain(["room=harbour,width=360,touch=1"]);
@@ -42,6 +40,8 @@ async fn one_talks_at_a_time_and_the_next_is_promoted() {
         "whileHeld": true, "afterRelease": false, "afterRevoke": false, "afterDeny": false, "inConference": false,
     });
     assert_eq!(said["microphone"], microphone);
+    assert_eq!(said["ownName"], json!([]));
+    assert_eq!(said["roamed"], json!([true, true]));
     for (talker, phase) in [
         (None, "nobody"),
         (Some(0), "ann"),
@@ -67,9 +67,9 @@ async fn one_talks_at_a_time_and_the_next_is_promoted() {
 async fn another_channel_is_heard_as_loud_as_one_likes() {
     let _turn = BROWSERS.lock().await;
     let stand = Stand::start();
-    let room = json!({ "mode": "ptt", "talk_limit_s": 300 });
-    configure(&stand, "harbour", &room).await;
-    configure(&stand, "night-watch", &room).await;
+    for room in ["harbour", "anchorage", "night-watch"] {
+        configure(&stand, room, &patient()).await;
+    }
     let files = scratch("radio_channels");
     let windows = [
         "room=harbour,width=1280",
@@ -77,19 +77,40 @@ async fn another_channel_is_heard_as_loud_as_one_likes() {
         "room=night-watch",
     ];
     let said = perform(&stand, "channels.mjs", &files, windows).await;
-    assert_eq!(said, json!({ "own": "free", "room": "night-watch" }));
+    let expected = json!({
+        "own": "free", "room": "night-watch", "places": ["anchorage", "night-watch"],
+        "focus": "Listen to night-watch", "volume": "50", "asksAtEachStep": false,
+    });
+    assert_eq!(said, expected);
     let heard = |phase: &str| read(&files.join(format!("{phase}.wav")));
     judge("other", None, "Ann", &heard("other"));
     judge("full", Some(1), "Ann", &heard("full"));
     judge("dropped", None, "Ann", &heard("dropped"));
     judge("there", Some(1), "Ann", &heard("there"));
-    let [full_db, half_db] = ["full", "half"].map(|phase| said_db(&heard(phase), TONES_HZ[1]));
+    let [full_db, half_db] = ["full", "half"].map(|phase| gapless_db(&heard(phase), TONES_HZ[1]));
     println!("at full volume {full_db:.1} dBFS, at half {half_db:.1} dBFS");
     assert!(
         (5.0..7.0).contains(&(full_db - half_db)),
         "half the volume is 6 dB less"
     );
     stand.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clicks_in_a_hurry_do_no_harm() {
+    let _turn = BROWSERS.lock().await;
+    let stand = Stand::start();
+    let files = scratch("radio_clicks");
+    let windows = ["room=pier,listen=1", "room=pier"];
+    let said = perform(&stand, "clicks.mjs", &files, windows).await;
+    assert_eq!(said, json!({ "track": "live", "ticks": 1, "mode": "ptt" }));
+    stand.stop().await;
+}
+
+/// A radio channel in which nobody is cut off on a machine that takes its time: not for talking long, nor for having
+/// sent nothing for a while.
+fn patient() -> Value {
+    json!({ "mode": "ptt", "talk_limit_s": 300, "end_of_media_ms": 60_000 })
 }
 
 /// Lets a script play with Ann's, Ben's and Cem's pages; gives what it returns.
@@ -136,26 +157,25 @@ async fn configure(stand: &Stand, room: &str, settings: &Value) {
 }
 
 /// The one who talks is heard and no other tone is, one's own included.
+///
+/// On a busy machine sound has gaps, so that who is there need not be there half of the time; who is not, must not.
 fn judge(phase: &str, heard: Option<usize>, name: &str, pcm: &[f32]) {
     assert!(
         pcm.len() >= 2 * RATE,
         "{phase}: {name} recorded {} samples",
         pcm.len()
     );
-    let levels_db = TONES_HZ.map(|hz| said_db(pcm, hz));
-    println!("{phase}: {name} hears {levels_db:.1?} dBFS");
-    for (tone, level_db) in levels_db.into_iter().enumerate() {
-        let who = NAMES[tone];
-        if heard == Some(tone) {
-            assert!(
-                (-18.0..-6.0).contains(&level_db),
-                "{phase}: {name} hears {who} at {level_db:.1} dBFS"
-            );
-        } else {
-            assert!(
-                level_db < -55.0,
-                "{phase}: {name} hears {who} at {level_db:.1} dBFS"
-            );
-        }
+    let medians_db = TONES_HZ.map(|hz| said_db(pcm, hz));
+    println!("{phase}: {name} hears {medians_db:.1?} dBFS in the median");
+    for (tone, hz) in TONES_HZ.into_iter().enumerate() {
+        let (level_db, bar_db) = match heard == Some(tone) {
+            true => (gapless_db(pcm, hz), -18.0..-6.0),
+            false => (medians_db[tone], f64::NEG_INFINITY..-55.0),
+        };
+        assert!(
+            bar_db.contains(&level_db),
+            "{phase}: {name} hears {} at {level_db:.1} dBFS, not within {bar_db:?}",
+            NAMES[tone]
+        );
     }
 }

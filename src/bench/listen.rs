@@ -12,10 +12,10 @@ use mixer::format::SAMPLE_RATE_HZ;
 use mixer::profile::Profile;
 use thiserror::Error;
 
+use super::member::{Entrance, Member, MemberError};
 use super::report::{Outputs, Report, Table};
-use super::target::{self, Seat, Target, TargetError, TargetOptions, TargetSpec};
-use crate::join::connection::{Connection, ConnectionError, Reach};
-use crate::join::media::{Media, MediaOptions};
+use super::target::{self, Target, TargetError, TargetOptions, TargetSpec};
+use crate::join::media::MediaOptions;
 use crate::join::opus::VoiceSettings;
 use crate::join::pcm::{self, FileKind, PcmError};
 
@@ -43,7 +43,7 @@ pub struct ListenArgs {
     /// How often each voice takes each way
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Where the recordings go: VOICE.TARGET.ROUND.wav
+    /// Where the recordings go: VOICE.TARGET.ROUND.wav; of one name the second has a number, VOICE-2
     #[arg(long, value_name = "DIR", default_value = ".")]
     into: PathBuf,
 }
@@ -57,14 +57,9 @@ pub enum ListenError {
     /// A client cannot talk, listen or record.
     #[error(transparent)]
     Pcm(#[from] PcmError),
-    /// A client cannot be connected.
-    #[error("{target}: {source}")]
-    Connection {
-        /// Through what.
-        target: String,
-        /// Why.
-        source: ConnectionError,
-    },
+    /// A client does not come in.
+    #[error(transparent)]
+    Member(#[from] MemberError),
     /// There are no threads to be had.
     #[error("cannot start threads: {0}")]
     Threads(std::io::Error),
@@ -85,12 +80,16 @@ impl ListenArgs {
         let steps = u64::from(self.rounds) * self.targets.len() as u64;
         let progress = outputs.progress("listen", steps);
         let mut rows = Vec::new();
+        let voices = distinct(self.voices.iter().map(|voice| stem(voice)));
+        let ways = distinct(self.targets.iter().map(|spec| plain(&spec.to_string())));
         for round in 1..=self.rounds {
-            for spec in &self.targets {
+            for (spec, way) in self.targets.iter().zip(&ways) {
                 progress.set(rows.len() as u64 / self.voices.len() as u64);
                 progress.note(format!("round {round}, {spec}"));
                 let target = target::start(spec, &self.options()).await?;
-                let recorded = self.record(&target, round).await;
+                let into = voices.iter();
+                let into = into.map(|voice| self.into.join(format!("{voice}.{way}.{round}.wav")));
+                let recorded = self.record(&target, round, into.collect()).await;
                 let name = target.name().to_owned();
                 target.stop().await;
                 for recording in recorded? {
@@ -102,19 +101,30 @@ impl ListenArgs {
         Ok(self.report(rows))
     }
 
-    /// Lets every voice take the way through one target once; the recordings in the voices' order.
-    async fn record(&self, target: &Target, round: u32) -> Result<Vec<PathBuf>, ListenError> {
-        let (mut clients, mut recordings) = (Vec::new(), Vec::new());
+    /// Lets every voice take the way through one target once.
+    ///
+    /// - `recordings`: in the voices' order; given back when they are made.
+    async fn record(
+        &self,
+        target: &Target,
+        round: u32,
+        recordings: Vec<PathBuf>,
+    ) -> Result<Vec<PathBuf>, ListenError> {
+        let mut members = Vec::new();
         let mut longest = Duration::ZERO;
-        for (number, voice) in self.voices.iter().enumerate() {
+        for (number, (voice, recording)) in self.voices.iter().zip(&recordings).enumerate() {
             longest = longest.max(length_of(voice)?);
-            let room = format!("listen-{round}-{number}");
-            let recording = self.recording(voice, target, round);
+            let entrance = Entrance {
+                target,
+                room: &format!("listen-{round}-{number}"),
+                asked_ptime: None,
+                way: None,
+            };
             let ear = MediaOptions {
-                sink: Some(FileKind::Wav.create(&recording)?),
+                sink: Some(FileKind::Wav.create(recording)?),
                 ..MediaOptions::default()
             };
-            clients.push(Client::join(target, &room, "ear", ear).await?);
+            members.push(Member::join(entrance, "ear", ear).await?);
             let mouth = MediaOptions {
                 source: Some(pcm::open(voice)?),
                 voice: VoiceSettings {
@@ -123,20 +133,13 @@ impl ListenArgs {
                 },
                 ..MediaOptions::default()
             };
-            clients.push(Client::join(target, &room, "mouth", mouth).await?);
-            recordings.push(recording);
+            members.push(Member::join(entrance, "mouth", mouth).await?);
         }
         tokio::time::sleep(longest + ON_ITS_WAY).await;
-        for client in clients {
-            client.leave(target).await?;
+        for member in members {
+            member.leave(target).await?;
         }
         Ok(recordings)
-    }
-
-    fn recording(&self, voice: &Path, target: &Target, round: u32) -> PathBuf {
-        let stem = voice.file_stem().unwrap_or_default().to_string_lossy();
-        let through = target.name().replace(|it: char| !it.is_alphanumeric(), "-");
-        self.into.join(format!("{stem}.{through}.{round}.wav"))
     }
 
     fn options(&self) -> TargetOptions {
@@ -167,43 +170,29 @@ impl ListenArgs {
     }
 }
 
-/// A client in a target's room.
-struct Client {
-    media: Media,
-    connection: Connection,
-    seat: Seat,
+/// What a voice is called.
+fn stem(voice: &Path) -> String {
+    let stem = voice.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
 }
 
-impl Client {
-    /// Joins and waits until media can flow.
-    async fn join(
-        target: &Target,
-        room: &str,
-        name: &str,
-        media: MediaOptions,
-    ) -> Result<Client, ListenError> {
-        let failed = |source| ListenError::Connection {
-            target: target.name().to_owned(),
-            source,
-        };
-        let media = Media::start(media)?;
-        let offered = Connection::offer(media.sockets().clone(), Reach::From(target.local_ip()));
-        let (connection, offer) = offered.await.map_err(failed)?;
-        let (answer, seat) = target.join(room, name, &offer).await?;
-        connection.accept(answer).await.map_err(failed)?;
-        connection.up().await.map_err(failed)?;
-        Ok(Client {
-            media,
-            connection,
-            seat,
-        })
-    }
+/// A target's name as part of a file's.
+fn plain(target: &str) -> String {
+    target.replace(|it: char| !it.is_alphanumeric(), "-")
+}
 
-    async fn leave(self, target: &Target) -> Result<(), ListenError> {
-        self.connection.close().await;
-        target.leave(self.seat).await;
-        Ok(self.media.finish().await?)
+/// Names that are all different: a recording must not be written over by the next.
+fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut taken: Vec<String> = Vec::new();
+    for name in names {
+        let mut other = (2..).map(|number| format!("{name}-{number}"));
+        let mut free = name.clone();
+        while taken.contains(&free) {
+            free = other.next().expect("there is always another number");
+        }
+        taken.push(free);
     }
+    taken
 }
 
 /// How long a voice talks.
@@ -236,6 +225,21 @@ mod tests {
         let args = line.expect("two voices").listen;
         assert_eq!(args.voices.len(), 2);
         assert_eq!(args.bitrate, 48_000);
+    }
+
+    #[test]
+    fn no_two_recordings_have_one_name() {
+        let of = |paths: &[&str]| distinct(paths.iter().map(|path| stem(Path::new(path))));
+        assert_eq!(of(&["a/x.wav", "b.wav"]), ["x", "b"]);
+        assert_eq!(
+            of(&["a/x.wav", "b/x.ogg", "x-2.wav", "x.wav"]),
+            ["x", "x-2", "x-2-2", "x-3"]
+        );
+        let targets = ["whip:http://a.b/", "whip:http://a-b/"].map(plain);
+        assert_eq!(
+            distinct(targets.into_iter()),
+            ["whip-http---a-b-", "whip-http---a-b--2"]
+        );
     }
 
     #[test]

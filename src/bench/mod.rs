@@ -8,6 +8,7 @@
 //! | `compare.rs` | two servers in alternation, pair by pair |
 //! | `stage.rs` | one server, its clients, and what both are seen to do |
 //! | `target/` | the servers that are measured: started here, or found at an address |
+//! | `member.rs` | a whole client in a target's room |
 //! | `swarm/` | many light clients on one thread |
 //! | `process.rs`, `counters.rs` | what the system and the server itself count |
 //! | `latency/` | from mouth to ear through a server, and what is lost on the way |
@@ -33,6 +34,7 @@ pub mod floor;
 pub mod latency;
 pub mod listen;
 pub mod load;
+pub mod member;
 pub mod process;
 pub mod progress;
 pub mod relay;

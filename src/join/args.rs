@@ -237,6 +237,13 @@ impl JoinArgs {
     }
 }
 
+impl JoinOptions {
+    /// Whether it talks by turns what a microphone hears now, and not what a file holds.
+    pub fn is_radio(&self) -> bool {
+        self.turns.is_some() && matches!(self.play, Some(Play::Stdin | Play::Pipe(_)))
+    }
+}
+
 fn play(path: PathBuf) -> Play {
     match path.as_os_str() == "-" {
         true => Play::Stdin,
@@ -315,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_radio_is_two_dashes() {
+    fn both_pipes_are_dashes() {
         let options =
             parse("http://h/#lobby --play - --record - --ptime 60 --fec --bitrate 16000").unwrap();
         assert_eq!(
@@ -345,6 +352,19 @@ mod tests {
         for (line, threshold_db) in [("--vox", -40.0), ("--vox=-35.5", -35.5)] {
             let voice = Some(Turns::Voice { threshold_db });
             assert_eq!(turns(&format!("{line} --play -")), voice, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_radio_is_what_a_microphone_hears_by_turns() {
+        for (line, is_radio) in [
+            ("--ptt --play -", true),
+            ("--vox --play /dev/zero", true),
+            ("--ptt --play a.wav", false),
+            ("--play -", false),
+        ] {
+            let options = parse(&format!("http://h/#l {line}")).unwrap();
+            assert_eq!(options.is_radio(), is_radio, "{line}");
         }
     }
 

@@ -27,6 +27,9 @@ pub enum JoinError {
     /// The recording cannot be written on; ending it tells why.
     #[error("the recording cannot be written")]
     Recording,
+    /// What a radio is to say has come to an end, which a microphone does not.
+    #[error("the source has ended: a radio has nothing to say any more")]
+    SourceEnded,
     /// The connection is lost, and is not to be made again.
     #[error("the connection to the server is lost")]
     Lost,

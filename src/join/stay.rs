@@ -31,7 +31,6 @@ pub(super) struct Stay<'a> {
     messages: Receiver<Arc<str>>,
     every_second: Interval,
     key: Option<Key>,
-    is_pressed: bool,
     desk: Option<Desk>,
     room: &'a str,
     scans: Scans,
@@ -74,7 +73,6 @@ impl<'a> Stay<'a> {
             lines: lines.transpose().map_err(JoinError::Threads)?,
             every_second: tokio::time::interval(Duration::from_secs(1)),
             key,
-            is_pressed: false,
             desk,
             room,
             scans: Scans::new(&options.listen),
@@ -114,6 +112,8 @@ impl<'a> Stay<'a> {
     async fn happened(&mut self, event: ClientEvent) -> Result<bool, JoinError> {
         let options = self.options;
         match event {
+            // Nobody would notice that it is deaf. Whoever has started it can start it again.
+            ClientEvent::Played if options.is_radio() => return Err(JoinError::SourceEnded),
             ClientEvent::Played if options.record.is_none() && options.limit.is_none() => {
                 tokio::time::sleep(DRAIN).await;
                 return Ok(true);
@@ -157,13 +157,18 @@ impl<'a> Stay<'a> {
         let message = match message {
             Ok(message) => message,
             Err(RecvError::Lagged(messages)) => {
-                return self.tell(json!({ "event": "missed", "messages": messages }));
+                if let Some(lines) = &self.lines {
+                    lines.miss(messages as usize);
+                }
+                return;
             }
             // Not while there is a client, which holds the other end.
             Err(RecvError::Closed) => return,
         };
-        if let (true, Some(line)) = (self.options.events, told::line(&message)) {
-            self.print(line);
+        if self.options.events
+            && let (Some(lines), Some(line)) = (&self.lines, told::line(&message))
+        {
+            lines.event(line, told::is_passing(&message));
         }
         let Some(told) = Told::read(&message) else {
             return;
@@ -176,20 +181,15 @@ impl<'a> Stay<'a> {
     }
 
     async fn stroke(&mut self, stroke: Stroke) {
-        let press = match stroke {
-            Stroke::Press => true,
-            Stroke::Release => false,
-            Stroke::Toggle => !self.is_pressed,
+        match stroke {
+            Stroke::Press => self.radio(Input::Press),
+            Stroke::Release => self.radio(Input::Release),
+            Stroke::Toggle => self.radio(Input::Toggle),
             Stroke::Listen(scans) => {
                 self.scans.want(scans);
-                return self.scan().await;
+                self.scan().await;
             }
-        };
-        self.is_pressed = press;
-        self.radio(match press {
-            true => Input::Press,
-            false => Input::Release,
-        });
+        }
     }
 
     fn radio(&mut self, input: Input) {
@@ -212,8 +212,11 @@ impl<'a> Stay<'a> {
 
     async fn tell_stats(&mut self) {
         let stats = self.client.stats().await;
+        let Some(lines) = &self.lines else {
+            return;
+        };
         if !self.options.events {
-            return self.print(stats.to_json());
+            return lines.print(stats.to_json());
         }
         let mut line = json!({ "event": "stats" });
         if let (Some(line), Ok(Value::Object(stats))) =
@@ -221,7 +224,7 @@ impl<'a> Stay<'a> {
         {
             line.extend(stats);
         }
-        self.print(line.to_string());
+        lines.event(line.to_string(), true);
     }
 
     fn tell_all(&self, news: Vec<Value>) {
@@ -231,14 +234,10 @@ impl<'a> Stay<'a> {
     }
 
     fn tell(&self, event: Value) {
-        if self.options.events {
-            self.print(event.to_string());
-        }
-    }
-
-    fn print(&self, line: String) {
-        if let Some(lines) = &self.lines {
-            lines.print(line);
+        if self.options.events
+            && let Some(lines) = &self.lines
+        {
+            lines.event(event.to_string(), false);
         }
     }
 }

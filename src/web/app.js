@@ -27,6 +27,8 @@ const lobby = new Lobby(enter);
 let call = null;
 let room = null;
 let entering = false;
+/** A listener has asked for a microphone, and the browser may be asking back. */
+let asking = false;
 
 /** For tests and the curious; nothing on the page depends on it. */
 window.mixminus = Object.freeze({
@@ -117,8 +119,9 @@ function found(current, mode) {
   current.addEventListener('event', async function look({ detail: { event, room: state } }) {
     if (event !== 'room') return;
     current.removeEventListener('event', look);
-    // Somebody else was quicker: it is theirs.
-    if (state.permanent || state.participants.some(({ id }) => id !== current.id)) return;
+    // It belongs to whoever came first, and the server lists people in that order: of two who find each other here
+    // exactly one sets it.
+    if (state.permanent || state.participants[0]?.id !== current.id) return;
     try {
       await changeRoom(current.room, { mode });
     } catch (error) {
@@ -135,6 +138,8 @@ function go({ roomName, name }) {
 
 /** A listener joins anew with a microphone: a server may treat the two differently from the first packet on. */
 async function talk({ roomName, name }) {
+  if (asking) return;
+  asking = true;
   const listening = call;
   try {
     const track = await microphone.open();
@@ -144,6 +149,8 @@ async function talk({ roomName, name }) {
   } catch (error) {
     if (!(error instanceof NoMicrophone)) throw error;
     room?.alarm(error.message);
+  } finally {
+    asking = false;
   }
 }
 

@@ -30,7 +30,7 @@ export class Channels {
     this.#list.replaceChildren();
     call.addEventListener('elsewhere', ({ detail }) => this.#hear(detail), { signal });
     floor.addEventListener('change', () => this.#draw(call.room), { signal });
-    listening.addEventListener('change', () => this.#refresh(), { signal });
+    listening.addEventListener('change', () => this.#drawAll(), { signal });
     document.addEventListener('visibilitychange', () => this.#refresh(), { signal });
     signal.addEventListener('abort', () => (this.active = false));
   }
@@ -65,7 +65,7 @@ export class Channels {
     return rooms.sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name)).slice(0, MOST_SHOWN);
   }
 
-  /** Changes items in place, so that neither the focus nor a finger about to press loses its item. */
+  /** Changes items in place, so that neither a finger about to press nor the focus loses its item. */
   #take(lines) {
     const names = new Set(lines.map(({ name }) => name));
     for (const [name, { item }] of this.#channels) {
@@ -73,13 +73,25 @@ export class Channels {
       item.remove();
       this.#channels.delete(name);
     }
-    lines.forEach((line, index) => {
+    for (const line of lines) {
       const channel = this.#channels.get(line.name) ?? this.#make(line.name);
       channel.line = line;
       if (line.talking === 0 && !line.floor?.holders.length) channel.talkers.clear();
-      if (this.#list.children[index] !== channel.item) this.#list.insertBefore(channel.item, this.#list.children[index] ?? null);
       this.#draw(line.name);
-    });
+    }
+    this.#arrange(lines.map(({ name }) => this.#channels.get(name).item));
+  }
+
+  /** Puts items into an order, around the one that has the focus: whatever is moved would lose it. */
+  #arrange(items) {
+    const fixed = Math.max(0, items.findIndex((item) => item.contains(document.activeElement)));
+    if (items.length && items[fixed].parentElement !== this.#list) this.#list.prepend(items[fixed]);
+    for (let at = fixed - 1; at >= 0; at -= 1) {
+      if (items[at + 1].previousElementSibling !== items[at]) items[at + 1].before(items[at]);
+    }
+    for (let at = fixed + 1; at < items.length; at += 1) {
+      if (items[at - 1].nextElementSibling !== items[at]) items[at - 1].after(items[at]);
+    }
   }
 
   /** Names are asked for where somebody wants them: in channels that are listened to, or opened in the list. */
@@ -120,12 +132,16 @@ export class Channels {
     listen.setAttribute('aria-label', `Listen to ${name}`);
     listen.addEventListener('change', () => this.#listening.set(name, listen.checked ? FULL_VOLUME : undefined));
     volume.addEventListener('input', () => this.#listening.set(name, Number(volume.value)));
-    part('.channel-go').setAttribute('aria-label', `Talk in ${name}`);
+    part('.channel-go').setAttribute('aria-label', `Go there, to ${name}`);
     part('.channel-go').addEventListener('click', () => this.#go(name));
     part('details').addEventListener('toggle', () => this.#refresh());
     const channel = { line: null, people: new Map(), talkers: new Map(), item };
     this.#channels.set(name, channel);
     return channel;
+  }
+
+  #drawAll() {
+    for (const name of this.#channels.keys()) this.#draw(name);
   }
 
   #draw(name) {

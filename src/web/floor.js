@@ -17,6 +17,9 @@ const MOST_ASKS = 3;
 // How long a refusal stays to be read after the key came up.
 const LINGER_MS = 2_500;
 
+// What ends a wish without the server's word, so that it has to be told.
+const UNTOLD = new Set(['lost', 'unanswered']);
+
 const IDLE = Object.freeze({ state: 'idle' });
 const LIVE = new Set(['asking', 'held', 'ending']);
 
@@ -38,7 +41,11 @@ export class Floor extends EventTarget {
   own = IDLE;
 
   #call;
+  /** The participant all this is about: after a fresh join one is somebody else, who has asked for nothing. */
+  #who = null;
   #down = false;
+  /** The server still takes the floor, or the wish for it, for ours: it could not be told. */
+  #owes = false;
   #asked = 0;
   #hang = 0;
   #timer = 0;
@@ -48,6 +55,7 @@ export class Floor extends EventTarget {
     this.#call = call;
     call.addEventListener('floor', ({ detail }) => this.#hear(detail));
     call.addEventListener('state', () => this.#follow());
+    call.addEventListener('sync', () => this.#settle());
   }
 
   /** Whether one has to ask before one is heard. */
@@ -76,6 +84,7 @@ export class Floor extends EventTarget {
       return;
     }
     this.#asked += 1;
+    this.#owes = false;
     this.#become({ state: 'asking' });
     this.#ask(1);
   }
@@ -110,20 +119,32 @@ export class Floor extends EventTarget {
     if (!sent) return this.#lose('lost');
     this.#after(ASK_AGAIN_MS, () => {
       if (times < MOST_ASKS) return this.#ask(times + 1);
-      this.#call.say({ command: 'floor_release' });
       this.#lose('unanswered');
     });
   }
 
   #giveBack() {
     this.#hang = 0;
+    // What comes of it is not waited for: one has ended, and is not shown as somebody else who talks.
+    this.talkers.delete(this.#call.id);
     this.#become(IDLE);
-    this.#call.say({ command: 'floor_release' });
+    this.#owes = true;
+    this.#settle();
+  }
+
+  /** Gives back what is owed as soon as that can be said. */
+  #settle() {
+    if (this.#owes && this.#call.state === 'connected') this.#owes = !this.#call.say({ command: 'floor_release' });
   }
 
   #lose(why, more = {}) {
     clearTimeout(this.#hang);
     this.#hang = 0;
+    this.talkers.delete(this.#call.id);
+    if (UNTOLD.has(why)) {
+      this.#owes = true;
+      this.#settle();
+    }
     this.#become({ state: 'refused', why, ...more });
     if (!this.#down) this.#linger();
   }
@@ -134,15 +155,23 @@ export class Floor extends EventTarget {
   }
 
   #follow() {
-    if (this.#call.state === 'connected') return;
-    if (this.own.state !== 'idle' && this.own.state !== 'refused') this.#lose('lost');
-    // Whoever talked may have stopped since; the list that comes with the connection tells anew.
-    this.talkers.clear();
-    this.queue = [];
+    this.#meet();
+    if (this.#call.state === 'connected') return this.#settle();
+    if (this.#wants) this.#lose('lost');
     this.#changed();
   }
 
+  /** Forgets everybody with the session. One that outlives its path does not tell the room anew: it goes on. */
+  #meet() {
+    if (this.#who === this.#call.id) return;
+    this.#who = this.#call.id;
+    this.#owes = false;
+    this.talkers.clear();
+    this.queue = [];
+  }
+
   #hear(event) {
+    this.#meet();
     if (event.id !== undefined && event.id !== this.#id) return;
     switch (event.event) {
       case 'room':
@@ -180,7 +209,8 @@ export class Floor extends EventTarget {
     this.tones = room.floor_tones === true;
     const name = (id) => room.participants.find((participant) => participant.id === id)?.name ?? '';
     const holders = room.floor?.holders ?? [];
-    this.talkers = new Map(holders.map(({ participant, left_ms: left }) => [participant, { name: name(participant), until: later(left) }]));
+    this.talkers.clear();
+    for (const { participant, burst, left_ms: left } of holders) this.#put(participant, { name: name(participant), burst, until: later(left) });
     this.mayRequest = true;
     if (!this.guarded) {
       this.#down = false;
@@ -194,12 +224,12 @@ export class Floor extends EventTarget {
   }
 
   #granted({ burst, duration_ms: total }) {
-    if (!this.#down && !this.#hang) {
-      // It crossed the release on the way.
-      this.#call.say({ command: 'floor_release' });
-      return;
+    if ((!this.#down && !this.#hang) || this.own.state === 'refused') {
+      // It crossed the release on the way, or the loss of the connection.
+      this.#owes = true;
+      return this.#settle();
     }
-    if (this.own.state === 'refused' || this.own.state === 'ending') return;
+    if (this.own.state === 'ending') return;
     this.#become({ state: 'held', burst, until: later(total), total: total ?? null });
   }
 
@@ -209,9 +239,14 @@ export class Floor extends EventTarget {
       if (this.#talks && participant !== this.#call.id) this.#lose('revoked', { cause: this.own.cause });
       this.talkers.clear();
     }
-    this.talkers.set(participant, { name, burst, until: later(total) });
+    this.#put(participant, { name, burst, until: later(total) });
     this.mayRequest = mayRequest !== false;
     this.#changed();
+  }
+
+  /** Keeps who talks, but for oneself who does not any more: a permission that crossed the release is given back. */
+  #put(id, talker) {
+    if (id !== this.#call.id || this.#wants) this.talkers.set(id, talker);
   }
 
   #stopped({ participant, burst }) {
@@ -247,6 +282,11 @@ export class Floor extends EventTarget {
 
   get #waits() {
     return this.own.state === 'asking' || this.own.state === 'queued';
+  }
+
+  /** There is something to give back. */
+  get #wants() {
+    return this.#waits || this.#talks;
   }
 
   get #talks() {

@@ -15,6 +15,8 @@ export class Microphone {
   /** Called when the device goes away (unplugged, taken). */
   onended = () => {};
 
+  /** Counts what was asked of the browser: its answers may come out of turn, or to nobody. */
+  #asked = 0;
   #context = null;
   #source = null;
   #analyser = null;
@@ -23,6 +25,8 @@ export class Microphone {
   /** Opens a device: the given one, or the one chosen last time, or whichever there is. */
   async open(device = recall('microphone')) {
     if (!navigator.mediaDevices) throw new NoMicrophone(INSECURE);
+    this.#asked += 1;
+    const asked = this.#asked;
     const stream = await capture(device).catch((error) => {
       // The remembered device may be at home, or a browser update may have renamed it.
       if (device && error.name === 'OverconstrainedError') return capture('');
@@ -30,6 +34,11 @@ export class Microphone {
     }).catch((error) => {
       throw new NoMicrophone(REFUSALS[error.name] ?? `The microphone does not open: ${error.message}`);
     });
+    if (asked !== this.#asked) {
+      // Asked for anew meanwhile, or not wanted any more: the microphone in use stays the one in use.
+      for (const track of stream.getTracks()) track.stop();
+      throw new NoMicrophone('');
+    }
     this.#stop();
     [this.track] = stream.getAudioTracks();
     this.track.onended = () => this.onended();
@@ -61,6 +70,7 @@ export class Microphone {
   }
 
   close() {
+    this.#asked += 1;
     this.#stop();
     this.#context?.close();
     this.#context = null;

@@ -24,6 +24,8 @@ export class Mute extends EventTarget {
     // A new participant is not muted: there is something to tell only when the person is.
     call.addEventListener('sync', () => this.muted && this.#tellServer());
     call.addEventListener('event', ({ detail }) => this.#hear(detail));
+    // Nobody is left to agree with.
+    call.addEventListener('state', () => call.state === 'idle' && clearTimeout(this.#settling));
   }
 
   set(muted) {

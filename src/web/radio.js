@@ -201,8 +201,12 @@ const CUES = {
   denied: () => 'refused',
   ending: () => 'revoked',
   revoked: (before) => before !== 'ending' && 'revoked',
-  free: (before) => (before === 'held' || before === 'ending' ? 'ended' : before === 'taken' && 'freed'),
+  // Somebody else may talk on where there is a place for several.
+  taken: (before) => TALKED.has(before) && 'ended',
+  free: (before) => (TALKED.has(before) ? 'ended' : before === 'taken' && 'freed'),
 };
+
+const TALKED = new Set(['held', 'ending']);
 
 // Those that a server with tones of its own plays.
 const SERVED = new Set(['granted', 'refused', 'ended']);

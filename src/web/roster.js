@@ -139,7 +139,7 @@ export class Roster {
     part('you').hidden = participant.id !== this.#own;
     part('word').textContent = doing === 'waiting' ? `${word}, ${waiting} of ${this.#queue.length}` : word;
     part('grant').hidden = !(this.#grants && waiting) || participant.id === this.#own;
-    part('grant').setAttribute('aria-label', `Let ${participant.name} talk`);
+    part('grant').setAttribute('aria-label', `Let talk: ${participant.name}`);
     part('icon').toggleAttribute('hidden', !icon);
     part('icon').firstElementChild.setAttribute('href', `icons.svg#${icon}`);
   }

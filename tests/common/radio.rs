@@ -4,7 +4,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -204,11 +204,17 @@ impl Radio {
 
     /// Waits for its end, and fails unless that is a good one.
     pub fn ended(&mut self) {
+        let status = self.status();
+        assert!(status.success(), "it ended with {status}");
+    }
+
+    /// Waits for its end, and tells how it was.
+    pub fn status(&mut self) -> ExitStatus {
         let asked = Instant::now();
         loop {
             let ended = self.child.try_wait().expect("it is our own child");
             if let Some(status) = ended {
-                return assert!(status.success(), "it ended with {status}");
+                return status;
             }
             assert!(asked.elapsed() < PATIENCE, "it does not end");
             thread::sleep(Duration::from_millis(10));

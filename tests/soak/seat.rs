@@ -302,8 +302,9 @@ impl Seat {
             place.note(self.room, format!("{} talks", self.person.id));
             self.talks = Some((now + time, now));
             self.is_tidy = self.chance.is_percent(50);
-            // Silence takes time, too.
-            let silent = now.saturating_duration_since(self.fell_silent);
+            // Silence takes time, too; the clock stands at the end of the last packet already.
+            let since_last = now.saturating_duration_since(self.fell_silent);
+            let silent = since_last.saturating_sub(PACKET);
             self.rtp_time = self.rtp_time.wrapping_add(48 * silent.as_millis() as u32);
         }
     }

@@ -161,6 +161,9 @@
     tap.recording = true;
   };
 
+  /** How much is recorded so far. */
+  tap.seconds = () => tap.pieces.reduce((length, piece) => length + piece.length, 0) / RATE_HZ;
+
   /** The recording as base64 of 16-bit little-endian samples. */
   tap.end = async () => {
     tap.recording = false;

@@ -29,7 +29,8 @@ BASE_URL/?autojoin=1&name=NAME#room=ROOM. When all are connected, recording begi
   --screenshots D  folder for NAME.png, taken at the end of the recording
   --width W        of the window, default: 1000; the height is 800
   --script FILE    a module whose default export is called, instead of the wait and the recording, with the pages
-                   by name, each {page (Playwright's), begin(), end(WAV)}, and with --out; what it returns is "script"
+                   by name, each {page (Playwright's), begin(), recorded(S), end(WAV)}, and with --out; what it returns
+                   is "script"
   --out D          folder for what the script writes, default: .
   --query K=V      added to the page's address; may be repeated
   --chromium FILE  default: /usr/bin/chromium
@@ -100,6 +101,8 @@ async function perform(opened, { script: file, out }) {
   const actors = opened.map(({ wish, page }) => [wish.name, {
     page,
     begin: () => page.evaluate('__tap.begin()'),
+    // A page that is hidden draws no frames to look at.
+    recorded: (seconds) => page.waitForFunction(`__tap.seconds() >= ${seconds}`, null, { polling: 50 }),
     end: async (target) => writeFile(target, wav(Buffer.from(await page.evaluate('__tap.end()'), 'base64'))),
   }]);
   return (await script.default(Object.fromEntries(actors), out)) ?? null;

@@ -1,14 +1,16 @@
 // Channels besides one's own, for browser.mjs --script: Ann, in another channel than Ben and Cem, listens to theirs, turns
-// it down, drops it and goes there. Waits for what the pages show.
+// it down, drops it and goes there, with the keyboard as far as it goes. Waits for what the pages show.
 //
 // Writes PHASE.wav, what Ann hears, and channels-desktop.png.
 
 import path from 'node:path';
 
 const PATIENCE_MS = 30_000;
-const RECORD_MS = 3_000;
+const RECORD_S = 3;
 // Volumes are told after a moment, and ramped; packets that are on their way play out.
 const SETTLE_MS = 2_000;
+// From full volume to half of it.
+const STEPS = 10;
 
 export default async function channels({ Ann, Ben }, out) {
   const item = Ann.page.locator('.channel', { hasText: 'night-watch' });
@@ -16,7 +18,7 @@ export default async function channels({ Ann, Ben }, out) {
   const record = async (phase) => {
     await pause(SETTLE_MS);
     await Ann.begin();
-    await pause(RECORD_MS);
+    await Ann.recorded(RECORD_S);
     await Ann.end(path.join(out, `${phase}.wav`));
   };
 
@@ -25,14 +27,33 @@ export default async function channels({ Ann, Ben }, out) {
   await seen('#floor[data-floor=held]', Ben.page);
   await record('other');
 
-  await Ann.page.getByLabel('Listen to night-watch').check();
+  const second = Ann.page.locator('.channel:nth-child(2) .channel-name');
+  const places = [await second.innerText()];
+  await Ann.page.getByLabel('Listen to night-watch').focus();
+  await Ann.page.keyboard.press(' ');
   await item.locator('.channel-words', { hasText: 'Ben talks' }).waitFor({ timeout: PATIENCE_MS });
   await record('full');
   await item.locator('summary').click();
   await item.locator('.channel-people', { hasText: 'Ben, Cem' }).waitFor({ timeout: PATIENCE_MS });
   await Ann.page.screenshot({ path: path.join(out, 'channels-desktop.png') });
 
-  await Ann.page.getByLabel('Volume of night-watch').fill('50');
+  // What one listens to has moved up meanwhile, and the focus has not been lost to that.
+  await second.filter({ hasText: 'night-watch' }).waitFor({ timeout: PATIENCE_MS });
+  places.push(await second.innerText());
+  await Ann.page.getByLabel('Listen to night-watch').focus();
+  await Ann.page.keyboard.press(' ');
+  await second.filter({ hasText: 'anchorage' }).waitFor({ timeout: PATIENCE_MS });
+  await Ann.page.keyboard.press(' ');
+  await second.filter({ hasText: 'night-watch' }).waitFor({ timeout: PATIENCE_MS });
+  const focus = await Ann.page.evaluate('document.activeElement.getAttribute("aria-label")');
+
+  await Ann.page.getByLabel('Volume of night-watch').focus();
+  let requests = 0;
+  const count = (request) => (requests += new URL(request.url()).pathname.startsWith('/v1/rooms'));
+  Ann.page.on('request', count);
+  for (let step = 0; step < STEPS; step += 1) await Ann.page.keyboard.press('ArrowLeft');
+  Ann.page.off('request', count);
+  const volume = await Ann.page.getByLabel('Volume of night-watch').inputValue();
   await record('half');
 
   // Her own channel is as free as it was.
@@ -40,14 +61,15 @@ export default async function channels({ Ann, Ben }, out) {
   await Ann.page.getByLabel('Listen to night-watch').uncheck();
   await record('dropped');
 
-  await Ann.page.getByRole('button', { name: 'Talk in night-watch' }).click();
+  await Ann.page.getByRole('button', { name: 'Go there, to night-watch' }).click();
   await seen('#floor[data-floor=taken]');
   await Ann.page.locator('#floor-words', { hasText: 'Ben talks' }).waitFor({ timeout: PATIENCE_MS });
   await record('there');
   const room = await Ann.page.evaluate('mixminus.room');
   await Ben.page.keyboard.up(' ');
   await seen('#floor[data-floor=free]');
-  return { own, room };
+  // The list is asked for now and then all the same.
+  return { own, room, places, focus, volume, asksAtEachStep: requests >= STEPS };
 }
 
 function pause(ms) {

@@ -7,7 +7,7 @@
 import path from 'node:path';
 
 const PATIENCE_MS = 30_000;
-const RECORD_MS = 3_000;
+const RECORD_S = 3;
 // What was on its way when the floor changed hands has been heard by then.
 const DRAIN_MS = 1_500;
 
@@ -27,11 +27,12 @@ export default async function radio({ Ann, Ben, Cem }, out) {
   const record = async (phase) => {
     await pause(DRAIN_MS);
     await Promise.all(Object.values(all).map(({ begin }) => begin()));
-    await pause(RECORD_MS);
+    await Promise.all(Object.values(all).map(({ recorded }) => recorded(RECORD_S)));
     await Promise.all(Object.entries(all).map(([name, { end }]) => end(path.join(out, `${phase}-${name}.wav`))));
   };
 
   for (const name of Object.keys(all)) await shows(name, 'free', 'Free');
+  await Ann.page.evaluate(watch);
   await record('nobody');
   await screenshot('Ann', 'free-desktop');
   await screenshot('Cem', 'free-phone');
@@ -79,6 +80,18 @@ export default async function radio({ Ann, Ben, Cem }, out) {
   await shows('Ann', 'free', 'Free');
   await shows('Cem', 'free', 'Free');
 
+  // Another network under who listens, then under who talks: the one still knows who talks, the other has let go.
+  await Ann.page.keyboard.down(' ');
+  await shows('Ann', 'held', 'You talk');
+  await shows('Cem', 'taken', 'Ann talks');
+  const roamed = [await Cem.page.evaluate(roam)];
+  await shows('Cem', 'taken', 'Ann talks');
+  roamed.push(await Ann.page.evaluate(roam));
+  await shows('Cem', 'free', 'Free');
+  await shows('Ann', 'denied', 'Not sent');
+  await Ann.page.keyboard.up(' ');
+  await shows('Ann', 'free', 'Free');
+
   await configure(Ann.page, { talk_limit_s: 1, grace_ms: 30_000 });
   await Ann.page.keyboard.down(' ');
   await shows('Ann', 'ending', 'Come to an end');
@@ -113,7 +126,26 @@ export default async function radio({ Ann, Ben, Cem }, out) {
   await screenshot('Ann', 'conference-desktop');
   await configure(Ann.page, { mode: 'ptt' });
   await shows('Ann', 'free', 'Free');
-  return { shown, microphone: { whileHeld, afterRelease, afterRevoke, afterDeny, inConference } };
+  // She who lets go is not told that she herself talks.
+  const ownName = (await Ann.page.evaluate('seen')).filter((words) => words.includes('Ann'));
+  return { shown, roamed, ownName, microphone: { whileHeld, afterRelease, afterRevoke, afterDeny, inConference } };
+}
+
+/** In the page: keeps in `seen` all that the display ever says. */
+function watch() {
+  window.seen = [];
+  const words = document.getElementById('floor-words');
+  new MutationObserver(() => window.seen.push(words.textContent)).observe(words, { childList: true, characterData: true, subtree: true });
+}
+
+/** In the page: comes into another network, as far as the page can tell; whether the participant is the same still. */
+async function roam() {
+  const path = () => mixminus.pc?.localDescription?.sdp.match(/ice-ufrag:(\S+)/)?.[1];
+  const { id } = mixminus;
+  const before = path();
+  dispatchEvent(new Event('online'));
+  while (path() === before || mixminus.state !== 'connected') await new Promise((resolve) => setTimeout(resolve, 50));
+  return mixminus.id === id;
 }
 
 /** Whether the microphone is open. */

@@ -8,14 +8,13 @@ use serde_json::json;
 use super::LatencyError;
 use super::judge::{Verdict, judge};
 use super::script::Script;
-use super::taps::{Ear, Mouth};
-use super::turns;
-use crate::bench::relay::{self, Impairment, Relay};
-use crate::bench::target::{Seat, Target};
-use crate::join::connection::{Connection, ConnectionError, Reach};
+use super::taps::{Ear, Heard, Mouth};
+use super::turns::{self, FirstGrant};
+use crate::bench::member::{Entrance, Member};
+use crate::bench::relay::Impairment;
+use crate::bench::target::Target;
 use crate::join::direct::{self, Direct};
-use crate::join::media::{Media, MediaOptions};
-use crate::join::sdp;
+use crate::join::media::MediaOptions;
 use crate::join::uplink::Ptime;
 
 /// What is to be connected.
@@ -51,12 +50,20 @@ impl Findings {
 
 /// A running call: some talk, one listens.
 pub(super) struct Call<'a> {
-    scripts: Vec<Script>,
-    mouths: Vec<Arc<Mouth>>,
+    /// In the scripts' order.
+    talkers: Vec<Talker>,
     ear: Arc<Ear>,
     members: Members<'a>,
-    /// When the listener began to join.
+    /// When the listener began to join, if somebody talked then.
     asked: Option<Instant>,
+}
+
+/// One who talks.
+struct Talker {
+    script: Script,
+    mouth: Arc<Mouth>,
+    /// For who asks for the floor.
+    granted: Option<FirstGrant>,
 }
 
 enum Members<'a> {
@@ -64,23 +71,14 @@ enum Members<'a> {
     Through(&'a Target, Vec<Member>),
 }
 
-/// A client in a target's room.
-struct Member {
-    media: Media,
-    connection: Arc<Connection>,
-    seat: Seat,
-    _relay: Option<Relay>,
-}
-
 impl<'a> Call<'a> {
     /// One talker and one listener without a server.
     pub async fn direct(ptime: Ptime) -> Result<Call<'a>, LatencyError> {
-        let script = Script::new(0);
-        let (mouth, ear) = (Arc::<Mouth>::default(), Arc::<Ear>::default());
-        let ends = direct::connect(talking(script, &mouth, ptime), listening(&ear)).await?;
+        let talker = Talker::new(0, false);
+        let ear = Arc::<Ear>::default();
+        let ends = direct::connect(talker.talking(ptime), listening(&ear)).await?;
         Ok(Call {
-            scripts: vec![script],
-            mouths: vec![mouth],
+            talkers: vec![talker],
             ear,
             members: Members::Direct(Box::new(ends)),
             asked: None,
@@ -88,50 +86,34 @@ impl<'a> Call<'a> {
     }
 
     /// Talkers and a listener in a room of their own.
-    pub async fn through(
-        who: &str,
-        target: &'a Target,
-        plan: &Plan,
-    ) -> Result<Call<'a>, LatencyError> {
-        let scripts: Vec<Script> = (0..plan.talkers).map(Script::new).collect();
-        let mut mouths = Vec::new();
-        let mut members = Vec::new();
-        let enter = Entrance { who, target, plan };
-        if plan.ptt {
-            let mode = format!("multi:{}", plan.talkers);
-            let mode = if plan.talkers == 1 { "ptt" } else { &mode };
-            let settings = json!({ "mode": mode });
-            target.put_room(&plan.room, &settings.to_string()).await?;
-        }
-        // The first comes last: the listener is to join while its first talk-spurt lasts.
-        for (number, script) in scripts.iter().enumerate().rev() {
-            let mouth = Arc::<Mouth>::default();
-            let (media, strokes) = match plan.ptt {
-                false => (talking(*script, &mouth, plan.ptime), None),
-                true => {
-                    let (media, strokes) = turns::talking(*script, &mouth, plan.ptime);
-                    (media, Some(strokes))
-                }
-            };
-            let way = plan.way.map(|way| (way, plan.seed * 8 + number as u64));
-            let name = format!("mouth-{number}");
-            let member = enter.member(&name, media, way).await?;
-            if let Some(strokes) = strokes {
-                tokio::spawn(turns::ask(strokes, Arc::downgrade(&member.connection)));
-            }
-            members.push(member);
-            mouths.insert(0, mouth);
-        }
-        tokio::time::sleep(BEFORE_LISTENING).await;
+    pub async fn through(target: &'a Target, plan: &Plan) -> Result<Call<'a>, LatencyError> {
+        let talkers: Vec<Talker> = (0..plan.talkers)
+            .map(|number| Talker::new(number, plan.ptt))
+            .collect();
         let ear = Arc::<Ear>::default();
-        let asked = Instant::now();
-        members.push(enter.member("ear", listening(&ear), None).await?);
+        let listener = async || Member::join(plan.entrance(target), "ear", listening(&ear)).await;
+        let mut members = Vec::new();
+        if plan.ptt {
+            let settings = json!({ "mode": plan.mode() });
+            target.put_room(&plan.room, &settings.to_string()).await?;
+            // Who is alone is denied the floor: there must be somebody to hear it.
+            members.push(listener().await?);
+        }
+        // The first comes last: a listener who joins after him is to do so while his first talk-spurt lasts.
+        for (number, talker) in talkers.iter().enumerate().rev() {
+            members.push(talker.join(target, plan, number).await?);
+        }
+        let mut asked = None;
+        if !plan.ptt {
+            tokio::time::sleep(BEFORE_LISTENING).await;
+            asked = Some(Instant::now());
+            members.push(listener().await?);
+        }
         Ok(Call {
-            scripts,
-            mouths,
+            talkers,
             ear,
             members: Members::Through(target, members),
-            asked: Some(asked),
+            asked,
         })
     }
 
@@ -144,9 +126,7 @@ impl<'a> Call<'a> {
             }
             Members::Through(target, members) => {
                 for member in members {
-                    member.connection.close().await;
-                    target.leave(member.seat).await;
-                    member.media.finish().await?;
+                    member.leave(target).await?;
                 }
             }
         }
@@ -154,12 +134,12 @@ impl<'a> Call<'a> {
             who: who.to_owned(),
         })?;
         let heard = self.ear.heard()?;
-        let (scripts, mouths) = (self.scripts, self.mouths);
+        let talkers = self.talkers;
         // Takes a second or so of computing, in which no other task is to be held up.
         let judged = tokio::task::spawn_blocking(move || {
             let mut all = Verdict::default();
-            for (number, (script, mouth)) in scripts.iter().zip(mouths).enumerate() {
-                let mut verdict = judge(script, &mouth.spoken(), &heard);
+            for (number, talker) in talkers.iter().enumerate() {
+                let mut verdict = talker.judge(&heard);
                 // The others' hops are too quiet to be judged under the first one's.
                 if number > 0 {
                     (verdict.hops, verdict.damaged) = (0, 0);
@@ -179,75 +159,74 @@ impl<'a> Call<'a> {
     }
 }
 
-/// How clients come into one room.
-struct Entrance<'a> {
-    who: &'a str,
-    target: &'a Target,
-    plan: &'a Plan,
+impl Plan {
+    /// The mode of a room in which all of them may talk at once.
+    fn mode(&self) -> String {
+        match self.talkers {
+            1 => "ptt".to_owned(),
+            talkers => format!("multi:{talkers}"),
+        }
+    }
+
+    /// The way in for who is to be sent everything.
+    fn entrance<'a>(&'a self, target: &'a Target) -> Entrance<'a> {
+        Entrance {
+            target,
+            room: &self.room,
+            asked_ptime: self.asked_ptime,
+            way: None,
+        }
+    }
 }
 
-impl Entrance<'_> {
-    /// Joins, through a relay if the way is to be bad, and waits until media can flow.
-    async fn member(
+impl Talker {
+    fn new(number: usize, ptt: bool) -> Talker {
+        Talker {
+            script: Script::new(number),
+            mouth: Arc::default(),
+            granted: ptt.then(FirstGrant::default),
+        }
+    }
+
+    async fn join(
         &self,
-        name: &str,
-        media: MediaOptions,
-        way: Option<(Impairment, u64)>,
+        target: &Target,
+        plan: &Plan,
+        number: usize,
     ) -> Result<Member, LatencyError> {
-        let own_ip = self.target.local_ip();
-        let mut relay = match way {
-            Some((way, seed)) => {
-                let bound = Relay::bind(own_ip, way, seed).await;
-                Some(bound.map_err(LatencyError::Relay)?)
-            }
-            None => None,
+        let entrance = Entrance {
+            way: plan.way.map(|way| (way, plan.seed * 8 + number as u64)),
+            ..plan.entrance(target)
         };
-        let media = Media::start(media)?;
-        let sockets = media.sockets().clone();
-        let offered = Connection::offer(sockets, Reach::From(own_ip)).await;
-        let (connection, mut offer) = offered.map_err(|source| self.failed(source))?;
-        if let Some(ptime) = self.plan.asked_ptime {
-            offer = sdp::with_ptime(&offer, ptime.ms());
-        }
-        if let Some(relay) = &relay {
-            offer = relay::only_candidate(&offer, relay.back());
-        }
-        let (mut answer, seat) = self.target.join(&self.plan.room, name, &offer).await?;
-        if let Some(relay) = &mut relay {
-            let server = relay::first_address(&answer, own_ip);
-            relay.lead_to(server.ok_or_else(|| LatencyError::NoAddress {
-                target: self.who.to_owned(),
-            })?);
-            answer = relay::only_candidate(&answer, relay.front());
-        }
-        let up = async {
-            connection.accept(answer).await?;
-            connection.up().await
+        let name = format!("mouth-{number}");
+        let Some(granted) = &self.granted else {
+            let media = self.talking(plan.ptime);
+            return Ok(Member::join(entrance, &name, media).await?);
         };
-        up.await.map_err(|source| self.failed(source))?;
-        Ok(Member {
-            media,
-            connection: Arc::new(connection),
-            seat,
-            _relay: relay,
-        })
+        let (media, strokes) = turns::talking(self.script, &self.mouth, plan.ptime);
+        let member = Member::join(entrance, &name, media).await?;
+        let messages = member.media().sockets().messages.subscribe();
+        tokio::spawn(turns::note_first(messages, Arc::clone(granted)));
+        let connection = Arc::downgrade(member.connection());
+        tokio::spawn(turns::ask(strokes, connection));
+        Ok(member)
     }
 
-    fn failed(&self, source: ConnectionError) -> LatencyError {
-        LatencyError::Connection {
-            who: self.who.to_owned(),
-            source,
+    /// Talks all the time.
+    fn talking(&self, ptime: Ptime) -> MediaOptions {
+        MediaOptions {
+            source: Some(self.script.source()),
+            ptime,
+            tap: Arc::clone(&self.mouth) as Arc<_>,
+            ..MediaOptions::default()
         }
     }
-}
 
-/// A talker who talks all the time.
-fn talking(script: Script, mouth: &Arc<Mouth>, ptime: Ptime) -> MediaOptions {
-    MediaOptions {
-        source: Some(script.source()),
-        ptime,
-        tap: Arc::clone(mouth) as Arc<_>,
-        ..MediaOptions::default()
+    /// What came of what he said: of all of it, or of what he said since he first had the floor. Before that his
+    /// connection may not have been up.
+    fn judge(&self, heard: &Heard) -> Verdict {
+        let since = self.granted.as_ref().and_then(|first| first.get().copied());
+        judge(&self.script, &self.mouth.spoken(), since, heard)
     }
 }
 

@@ -53,11 +53,19 @@ impl Verdict {
 }
 
 /// Judges what was heard of one script.
-pub(super) fn judge(script: &Script, spoken: &Spoken, heard: &Heard) -> Verdict {
+///
+/// - `since`: what was said before was for nobody, whether it was heard or not.
+pub(super) fn judge(
+    script: &Script,
+    spoken: &Spoken,
+    since: Option<Instant>,
+    heard: &Heard,
+) -> Verdict {
     let mut verdict = Verdict::default();
     let finder = Finder::new(&script.chirp());
     let mut chirps = Vec::new();
-    for (chirp, at) in chirps_to_hear(script, spoken, heard) {
+    let to_hear = chirps_to_hear(script, spoken, heard);
+    for (chirp, at) in to_hear.filter(|(_, at)| since.is_none_or(|since| *at >= since)) {
         let found = finder.find(heard, at);
         match found {
             Some((_, instant)) => {
@@ -285,6 +293,17 @@ mod tests {
         delay: Duration,
         lose: impl Fn(u64) -> bool,
     ) -> Verdict {
+        let start = Instant::now() + Duration::from_secs(1);
+        let (mouth, ear) = talk(script, seconds, (start, delay), lose);
+        judge(&script, &mouth.spoken(), None, &ear.heard().unwrap())
+    }
+
+    fn talk(
+        script: Script,
+        seconds: u64,
+        (start, delay): (Instant, Duration),
+        lose: impl Fn(u64) -> bool,
+    ) -> (Mouth, Ear) {
         let mut source = script.source();
         let (mouth, ear) = (Mouth::default(), Ear::default());
         let encoder = || {
@@ -295,7 +314,6 @@ mod tests {
         };
         let (mut up, mut down) = (encoder(), encoder());
         let mut server = opus::Decoder::new(48_000, opus::Channels::Mono).unwrap();
-        let start = Instant::now() + Duration::from_secs(1);
         let mut pcm = [0f32; 960];
         for packet in 0..seconds * 50 {
             source.read(&mut pcm).unwrap();
@@ -312,7 +330,24 @@ mod tests {
             };
             ear.received(at + delay, &header, &heard);
         }
-        judge(&script, &mouth.spoken(), &ear.heard().unwrap())
+        (mouth, ear)
+    }
+
+    #[test]
+    fn what_was_said_before_it_could_be_heard_is_not_missed() {
+        let script = Script::new(0);
+        let start = Instant::now();
+        // Nothing of the first three seconds gets through.
+        let (mouth, ear) = talk(script, 12, (start, Duration::from_millis(30)), |packet| {
+            packet < 150
+        });
+        let since = |seconds| start + Duration::from_secs(seconds);
+        let verdict = |since| judge(&script, &mouth.spoken(), since, &ear.heard().unwrap());
+        let (all, later) = (verdict(None), verdict(Some(since(4))));
+        assert!(all.missed >= 3 && all.damaged_percent() > 10.0, "{all:?}");
+        assert_eq!(later.missed, 0, "{later:?}");
+        assert!(later.damaged_percent() < 0.5, "{later:?}");
+        assert!(later.all_ms().len() > 8 && later.hops < all.hops);
     }
 
     #[test]

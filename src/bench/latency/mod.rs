@@ -19,11 +19,11 @@ use clap::Args;
 use mixer::profile::Profile;
 use thiserror::Error;
 
+use super::member::MemberError;
 use super::relay::Impairment;
 use super::report::{Outputs, Report};
 use super::target::{self, Target, TargetError, TargetOptions, TargetSpec};
 use crate::join::JoinError;
-use crate::join::connection::ConnectionError;
 use crate::join::pcm::PcmError;
 use crate::join::uplink::Ptime;
 use call::{Call, Findings};
@@ -55,8 +55,8 @@ pub struct LatencyArgs {
     /// How many talk at once, at phases of their own, 1 to 6
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = talkers)]
     talkers: usize,
-    /// In a room with a floor: talkers press a key when a talk-spurt begins and release it at its end. Only self and
-    /// WHIP servers of this kind
+    /// In a room with a floor: talkers press a key when a talk-spurt begins and release it at its end. The listener is
+    /// there before them, so that the time to its first audio is not measured. Only self and WHIP servers of this kind
     #[arg(long)]
     ptt: bool,
     /// Packets of so many milliseconds, both ways: 10, 20, 40, 60 (default: talkers send 20, listeners ask for nothing)
@@ -91,26 +91,12 @@ pub enum LatencyError {
     /// A client does not.
     #[error(transparent)]
     Join(#[from] JoinError),
+    /// A client in a target's room does not.
+    #[error(transparent)]
+    Member(#[from] MemberError),
     /// A client cannot talk or listen.
     #[error(transparent)]
     Pcm(#[from] PcmError),
-    /// A client cannot be connected.
-    #[error("{who}: {source}")]
-    Connection {
-        /// Through what.
-        who: String,
-        /// Why.
-        source: ConnectionError,
-    },
-    /// The relay for jitter and loss has no port.
-    #[error("cannot relay packets: {0}")]
-    Relay(std::io::Error),
-    /// The answer names no address that the relay can reach.
-    #[error("{target} names no UDP address that can be reached from here")]
-    NoAddress {
-        /// Which target.
-        target: String,
-    },
     /// A listener heard nothing at all.
     #[error("through {who} nothing was heard")]
     Silent {
@@ -202,7 +188,7 @@ impl LatencyArgs {
             way: self.way(),
             seed: self.seed.wrapping_mul(1_000).wrapping_add(round),
         };
-        let call = Call::through(&subject.name, target, &plan).await?;
+        let call = Call::through(target, &plan).await?;
         tokio::time::sleep(Duration::from_secs(self.seconds)).await;
         call.end(&subject.name).await
     }

@@ -91,8 +91,8 @@ impl Outcome {
         let row = |name: &str, findings: &Findings| {
             let verdict = &findings.verdict;
             let all = verdict.all_ms();
-            let mut row = vec![name.to_owned(), all.len().to_string()];
-            row.push(verdict.missed.to_string());
+            let spoken = all.len() + verdict.missed;
+            let mut row = vec![name.to_owned(), format!("{} of {spoken}", all.len())];
             row.extend([0.05, 0.5, 0.95, 0.99, 1.0].map(|q| ms(quantile(&all, q))));
             row.push(verdict.hops.to_string());
             row.push(verdict.damaged.to_string());
@@ -104,7 +104,14 @@ impl Outcome {
         table(
             "From mouth to ear",
             &[
-                "through", "chirps", "missed", "p5 ms", "p50", "p95", "p99", "max", "hops",
+                "through",
+                "chirps found",
+                "p5 ms",
+                "p50",
+                "p95",
+                "p99",
+                "max",
+                "hops",
                 "damaged",
             ],
             rows,
@@ -303,6 +310,7 @@ mod tests {
         assert_eq!(value("latency_self_damaged_percent"), 1.5);
         assert!(value("latency_a_b_added_p50_ms").is_nan());
         assert_eq!(report.tables[0].rows[1][1], "-");
+        assert_eq!(report.tables[1].rows[1][1], "3 of 4");
         for table in &report.tables {
             assert!(
                 table

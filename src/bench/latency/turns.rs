@@ -4,11 +4,12 @@
 //! its beginning. The request is under way at the same time as the first packet.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use mixer::RtpTime;
 use serde_json::json;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::sleep;
 
@@ -18,6 +19,7 @@ use crate::join::connection::Connection;
 use crate::join::media::MediaOptions;
 use crate::join::pcm::{PcmError, Source};
 use crate::join::radio::switch::{Gate, MAX_TAIL_SAMPLES, Switch};
+use crate::join::radio::told::Told;
 use crate::join::tap::Tap;
 use crate::join::uplink::Ptime;
 
@@ -44,6 +46,23 @@ pub(super) fn talking(
         ..MediaOptions::default()
     };
     (media, strokes)
+}
+
+/// When somebody had the floor for the first time.
+pub(super) type FirstGrant = Arc<OnceLock<Instant>>;
+
+/// Notes the first grant among the server's messages.
+pub(super) async fn note_first(mut messages: broadcast::Receiver<Arc<str>>, first: FirstGrant) {
+    loop {
+        match messages.recv().await {
+            Ok(message) if matches!(Told::read(&message), Some(Told::Granted { .. })) => {
+                first.get_or_init(Instant::now);
+                return;
+            }
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
 }
 
 /// Asks for the floor and gives it back, as long as there is a connection.

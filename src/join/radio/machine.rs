@@ -15,6 +15,8 @@ pub enum Input {
     Press,
     /// The key was released, or the voice has ended.
     Release,
+    /// The one or the other: what ends the wish to talk if there is one, and otherwise begins it.
+    Toggle,
     /// The uplink began to send, or has sent its last packet.
     Sending(bool),
     /// The server said something.
@@ -108,7 +110,8 @@ impl Radio {
     pub fn deadline(&self) -> Option<Instant> {
         let floor = match self.floor {
             Floor::Asked { until, .. } => Some(until),
-            Floor::Held { until } => until,
+            // A floor that is being given back anyway is not watched any more.
+            Floor::Held { until } => until.filter(|_| self.ending.is_none()),
             Floor::None | Floor::Queued { .. } => None,
         };
         [floor, self.ending].into_iter().flatten().min()
@@ -120,6 +123,12 @@ impl Radio {
         match input {
             Input::Press => self.press(now, &mut orders),
             Input::Release => self.release(now, &mut orders),
+            Input::Toggle if self.wants_to_talk() => self.release(now, &mut orders),
+            Input::Toggle => {
+                // Pressed still, but denied or cut off meanwhile: to be pressed anew.
+                self.release(now, &mut orders);
+                self.press(now, &mut orders);
+            }
             Input::Sending(true) => {}
             Input::Sending(false) => {
                 if self.ending.take().is_some() {
@@ -132,6 +141,12 @@ impl Radio {
             Input::Time => self.time(now, &mut orders),
         }
         orders
+    }
+
+    /// Whether a key that is pressed is of any effect.
+    fn wants_to_talk(&self) -> bool {
+        let waits = matches!(self.floor, Floor::Asked { .. } | Floor::Queued { .. });
+        self.is_pressed && (self.is_open || waits)
     }
 
     fn press(&mut self, now: Instant, orders: &mut Vec<Order>) {
@@ -539,6 +554,62 @@ mod tests {
     }
 
     #[test]
+    fn what_toggles_begins_anew_once_it_came_to_nothing() {
+        let now = Instant::now();
+        let queued = Input::Told(Told::Queued { id: Some(2) });
+        run(
+            &mut radio(Trigger::Key),
+            now,
+            &[
+                (Input::Toggle, &[Open, Request(1)]),
+                (Input::Told(Told::Denied { id: Some(1) }), &[Shut]),
+                // Who waits gives up, who is denied tries again.
+                (Input::Toggle, &[Open, Request(2)]),
+                (queued, &[Shut]),
+                (Input::Toggle, &[Release]),
+                (Input::Toggle, &[Open, Request(3)]),
+                (granted(3), &[]),
+                (Input::Toggle, &[Shut]),
+                (Input::Sending(false), &[Release]),
+                // Cut off.
+                (Input::Toggle, &[Open, Request(4)]),
+                (granted(4), &[]),
+                (revoked(0), &[Shut]),
+                (Input::Sending(false), &[Release]),
+                (Input::Toggle, &[Open, Request(5)]),
+                // Lost and found.
+                (Input::Lost, &[Shut]),
+                (Input::Toggle, &[Fail("not connected")]),
+                (Input::Connected, &[]),
+                (Input::Toggle, &[Open, Request(6)]),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_floor_that_is_given_back_within_its_grace_is_waited_for_once() {
+        let now = Instant::now();
+        let mut radio = radio(Trigger::Key);
+        let grace = Duration::from_millis(3_000);
+        let released = now + grace - Duration::from_millis(100);
+        run(
+            &mut radio,
+            now,
+            &[
+                (Input::Press, &[Open, Request(1)]),
+                (granted(1), &[]),
+                (revoked(3_000), &[]),
+            ],
+        );
+        run(&mut radio, released, &[(Input::Release, &[Shut])]);
+        assert_eq!(radio.deadline(), Some(released + LAST_WORDS));
+        // A deadline that was over and changed nothing would be due again at once, and for ever.
+        assert_eq!(radio.take(Input::Time, now + grace), []);
+        assert_eq!(radio.deadline(), Some(released + LAST_WORDS));
+        assert_eq!(radio.take(Input::Time, released + LAST_WORDS), [Release]);
+    }
+
+    #[test]
     fn no_answer_is_no_permission() {
         let now = Instant::now();
         let mut radio = radio(Trigger::Key);
@@ -597,6 +668,14 @@ mod tests {
                 (Input::Press, &[Request(3)]),
                 (Input::Lost, &[Shut]),
                 (Input::Release, &[Open]),
+                (Input::Connected, &[]),
+                (Input::Press, &[Request(4)]),
+                (granted(4), &[]),
+                (revoked(0), &[Shut]),
+                (Input::Sending(false), &[Release]),
+                // What goes on is not asked for again; the next voice is.
+                (Input::Release, &[Open]),
+                (Input::Press, &[Request(5)]),
             ],
         );
     }

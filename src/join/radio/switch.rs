@@ -214,7 +214,10 @@ struct Voice {
     threshold_db: f32,
     is_talking: bool,
     loud_samples: usize,
+    /// Since it was last loud enough to go on.
     quiet_samples: usize,
+    /// Since it was last loud enough to begin.
+    lull_samples: usize,
 }
 
 impl Voice {
@@ -224,6 +227,7 @@ impl Voice {
             is_talking: false,
             loud_samples: 0,
             quiet_samples: 0,
+            lull_samples: 0,
         }
     }
 
@@ -233,27 +237,21 @@ impl Voice {
             true => f32::NEG_INFINITY,
             false => level.decibels().0,
         };
+        let count_if = |is_so: bool, before: usize| if is_so { before + samples } else { 0 };
+        let is_loud = level_db >= self.threshold_db;
         if self.is_talking {
             let is_quiet = level_db < self.threshold_db - HYSTERESIS_DB;
-            self.quiet_samples = match is_quiet {
-                true => self.quiet_samples + samples,
-                false => 0,
-            };
-            return if self.quiet_samples >= HANG_SAMPLES {
-                self.end()
-            } else {
-                None
-            };
+            self.quiet_samples = count_if(is_quiet, self.quiet_samples);
+            self.lull_samples = count_if(!is_loud, self.lull_samples);
+            let is_over = self.quiet_samples >= HANG_SAMPLES || self.lull_samples >= LULL_SAMPLES;
+            return if is_over { self.end() } else { None };
         }
-        self.loud_samples = match level_db >= self.threshold_db {
-            true => self.loud_samples + samples,
-            false => 0,
-        };
+        self.loud_samples = count_if(is_loud, self.loud_samples);
         if self.loud_samples < ATTACK_SAMPLES {
             return None;
         }
         self.is_talking = true;
-        self.quiet_samples = 0;
+        (self.quiet_samples, self.lull_samples) = (0, 0);
         Some(true)
     }
 
@@ -273,6 +271,10 @@ const ATTACK_SAMPLES: usize = 40 * MS;
 
 /// How long it must be quiet before the voice has ended: longer than the pauses within a sentence.
 const HANG_SAMPLES: usize = 800 * MS;
+
+/// How long it may be less loud than a voice begins. What goes on like that is the engine or the fan it was in front
+/// of, and would hold the floor for ever: who speaks rises above his threshold at least once in a sentence.
+const LULL_SAMPLES: usize = 3_000 * MS;
 
 /// What is sent of the time before a voice was found: a consonant that is not loud yet, and the time
 /// that finding took. A server keeps 300 ms of what comes before it has granted the floor.
@@ -414,6 +416,29 @@ mod tests {
             (Fate::SendWithKept, sending(true))
         );
         assert_eq!(switch.take_kept().len(), 1);
+    }
+
+    #[test]
+    fn noise_that_would_begin_no_voice_does_not_hold_one() {
+        let gate = Arc::new(Gate::default());
+        gate.open();
+        let mut switch = Switch::voice(gate, -40.0);
+        let mut told = Vec::new();
+        let mut hear = |level, frames| {
+            for _ in 0..frames {
+                told.extend(switch.frame(&PCM, loud(level), 0).1.voice);
+            }
+        };
+        // A second of speech, then five of an engine 4 dB below the threshold.
+        hear(30, 50);
+        hear(44, 250);
+        // Somebody speaks against it.
+        hear(30, 50);
+        for _ in 0..3 {
+            hear(44, 140);
+            hear(39, 1);
+        }
+        assert_eq!(told, [true, false, true]);
     }
 
     #[test]

@@ -81,7 +81,10 @@ impl Told {
             "error" if message.kind.as_deref() == Some(INVALID) => Told::NoFloor { id },
             "error" => Told::Failed {
                 id,
-                reason: "refused",
+                reason: match message.kind.as_deref() {
+                    Some(UNREACHABLE) => UNREACHABLE,
+                    _ => "refused",
+                },
             },
             // Without a burst it is about what was sent before the request.
             "floor_revoked" if message.burst.is_some() => Told::Revoked {
@@ -136,6 +139,11 @@ pub fn line(message: &str) -> Option<String> {
     Some(message.chars().map(plain).collect())
 }
 
+/// Whether a message states nothing that lasts: levels, several a second.
+pub fn is_passing(message: &str) -> bool {
+    serde_json::from_str::<Message>(message).is_ok_and(|message| message.event == "levels")
+}
+
 /// An answer over HTTP as the event it would have been on the data channel.
 pub fn of_http(id: u64, reply: &FloorReply) -> Value {
     let body: Value = serde_json::from_str(&reply.body).unwrap_or_default();
@@ -159,8 +167,11 @@ pub fn of_http(id: u64, reply: &FloorReply) -> Value {
 
 /// A request that came to nothing on the way, as the server would have said it.
 pub fn failed(id: u64, detail: &str) -> Value {
-    json!({ "event": "error", "type": "unreachable", "detail": detail, "id": id })
+    json!({ "event": "error", "type": UNREACHABLE, "detail": detail, "id": id })
 }
+
+/// What a request is called that did not get to the server.
+const UNREACHABLE: &str = "unreachable";
 
 /// What a command is called that cannot be read.
 const INVALID: &str = "invalid-command";
@@ -245,6 +256,17 @@ mod tests {
     }
 
     #[test]
+    fn levels_pass_and_nothing_else_does() {
+        assert!(is_passing(
+            r#"{"event":"levels","levels":{"0000abcd":-20}}"#
+        ));
+        assert!(!is_passing(
+            r#"{"event":"stopped","participant":"0000abcd"}"#
+        ));
+        assert!(!is_passing("{}"));
+    }
+
+    #[test]
     fn http_and_data_channel_say_the_same() {
         let reply = |status, body: &str| FloorReply {
             status,
@@ -274,5 +296,11 @@ mod tests {
         let told = Told::read(&of_http(9, &denied).to_string());
         assert_eq!(told, Some(Told::Denied { id: Some(9) }));
         assert_eq!(of_http(1, &reply(409, ""))["event"], "floor_denied");
+        let refused = json!({"event":"error","type":"limit","detail":"d","id":9});
+        for (event, reason) in [(failed(9, "no route"), "unreachable"), (refused, "refused")] {
+            let told = Told::read(&event.to_string());
+            let id = Some(9);
+            assert_eq!(told, Some(Told::Failed { id, reason }));
+        }
     }
 }
