@@ -65,6 +65,9 @@ const WAYS: [Way; 4] = [
 /// The longest voice of `fixtures/`, and what is under way at the end.
 const TALK: Duration = Duration::from_secs(26);
 
+/// From the first one's joining to the last word, on a busy machine: what a finder can hold.
+const MOST_HEARD: usize = 40 * RATE;
+
 /// What is scored at a time, so that a stall of the machine costs the piece it falls into only.
 const PIECE: usize = 7 * RATE;
 const PIECES: usize = 3;
@@ -224,7 +227,9 @@ impl Pair {
         );
         self.listener.leave().await.unwrap();
         self.talker.leave().await.unwrap();
-        let (voice, heard) = (voice(self.voice), self.heard.pcm());
+        let (voice, mut heard) = (voice(self.voice), self.heard.pcm());
+        // While others were scored it went on recording.
+        heard.truncate(MOST_HEARD);
         let (said, spectrum) = (finder.spectrum(&voice), finder.spectrum(&heard));
         let lag = (finder.place(&said, &spectrum).lag_ms * RATE as f64 / 1e3) as usize;
         let mut files = Vec::new();
