@@ -252,8 +252,14 @@ impl Conference {
             room.floor.set_overheard(overheard, now);
             room.attend(look, now);
             self.enact(mixing, name, room);
-            true
+            // Where nobody is there is nothing to look at; who comes in brings it back.
+            !room.members.is_empty()
         });
+    }
+
+    /// Whether anybody is in a room with a floor.
+    pub(super) fn has_floors(&self) -> bool {
+        !self.lock().registry.floors.is_empty()
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the mixers and the network report, turned into the room's events.
 //!
 //! Both links are polled: nobody may block in a receive on the other end of a real-time sender, because waking a
-//! blocked receiver takes a lock there. A turn every 5 ms is far finer than anybody can see a light go on; who asks for
-//! the floor with the key held down would notice four of them.
+//! blocked receiver takes a lock there. A turn every 20 ms is finer than anybody can see a light go on. Who asks for the
+//! floor with the key held down would notice it, so where there is a floor they come every 5 ms.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,43 +12,48 @@ use mixer::ParticipantId;
 use mixer::command::Event as MixerEvent;
 use mixer::profile::loss_class;
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 
 use super::bucket::Verdict;
 use super::{Conference, State, read};
 use crate::control::{Event, LeaveReason, PublicId, RoomName};
 use crate::rtc::{Reason, RtcEvent};
 
-/// How often the links are emptied.
-const TURN: Duration = Duration::from_millis(5);
+/// How often the links are emptied: each time costs as much as the room of a few listeners.
+const TURN: Duration = Duration::from_millis(20);
 
-/// Turns between two reports of levels: five a second.
-const TURNS_PER_REPORT: u32 = 40;
+/// The same while anybody is in a room with a floor.
+const FLOOR_TURN: Duration = Duration::from_millis(5);
+
+/// Between two reports of levels.
+const REPORT: Duration = Duration::from_millis(200);
 
 /// Events taken off one link in one turn, so that a flood cannot hold the lock.
 const MOST_EVENTS: usize = 4_096;
 
 /// Runs until `stop` changes or its sender is gone, or until [`Conference::lost`].
 pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
-    let mut turns = tokio::time::interval(TURN);
-    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut count: u32 = 0;
+    let mut reported = Instant::now();
     loop {
+        let turn = match conference.has_floors() {
+            true => FLOOR_TURN,
+            false => TURN,
+        };
         tokio::select! {
-            _ = turns.tick() => {}
+            () = tokio::time::sleep(turn) => {}
             _ = stop.changed() => return,
         }
-        if !conference.turn(Instant::now()) {
+        let now = Instant::now();
+        if !conference.turn(now) {
             tracing::error!(
                 "a mixer or the network thread has ended: nobody can be heard any more"
             );
             conference.inner.lost.send_replace(true);
             return;
         }
-        count = count.wrapping_add(1);
-        if count.is_multiple_of(TURNS_PER_REPORT) {
+        if now.duration_since(reported) >= REPORT {
+            reported = now;
             conference.report();
-            conference.govern(Instant::now());
+            conference.govern(now);
         }
     }
 }

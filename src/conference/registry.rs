@@ -178,6 +178,9 @@ impl Registry {
         self.sessions.insert(member.session.clone(), member.id);
         self.places.insert(member.id, name.clone());
         room.members.push(member);
+        if room.config.floor.mode.has_floor() {
+            self.floors.insert(name.clone());
+        }
     }
 
     /// Takes a member out of its room and keeps what it had counted.
