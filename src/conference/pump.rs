@@ -2,7 +2,7 @@
 //!
 //! Both links are polled: nobody may block in a receive on the other end of a real-time sender, because waking a
 //! blocked receiver takes a lock there. A turn every 20 ms is finer than anybody can see a light go on. Who asks for the
-//! floor with the key held down would notice it, so where there is a floor they come every 5 ms.
+//! floor with the key held down would notice it, so where there is a floor they come every 3 ms.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -21,8 +21,9 @@ use crate::rtc::{Reason, RtcEvent};
 /// How often the links are emptied: each time costs as much as the room of a few listeners.
 const TURN: Duration = Duration::from_millis(20);
 
-/// The same while anybody is in a room with a floor.
-const FLOOR_TURN: Duration = Duration::from_millis(5);
+/// The same while anybody is in a room with a floor: a grant that comes after the tick in which the first
+/// packet could have been played delays the talk-spurt's beginning by a whole one.
+const FLOOR_TURN: Duration = Duration::from_millis(3);
 
 /// Between two reports of levels.
 const REPORT: Duration = Duration::from_millis(200);
