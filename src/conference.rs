@@ -60,7 +60,7 @@ use crate::control::{
     RoomName, RoomState,
 };
 pub use crate::rtc::OfferError;
-use crate::rtc::{MAX_TEXT_BYTES, RtcHandle};
+use crate::rtc::RtcHandle;
 
 /// What a conference may grow to, and what its rooms are set to when nobody says otherwise.
 #[derive(Debug, Clone, Copy)]
@@ -365,9 +365,7 @@ impl Conference {
         let channels: Vec<ParticipantId> = channels.map(|member| member.id).collect();
         if !channels.is_empty() {
             let told = match event {
-                Event::Room { room: state } if text.len() > MAX_TEXT_BYTES => {
-                    room.short_text(&state.name, None)
-                }
+                Event::Room { room: state } => room.fitting_text(&state.name, text.clone(), None),
                 _ => text.clone(),
             };
             self.inner.rtc.send_text(channels, told);

@@ -5,7 +5,9 @@
 
 mod common {
     pub mod calm;
+    pub mod measure;
     pub mod radio;
+    pub mod sound;
 }
 
 use std::f64::consts::TAU;
@@ -15,6 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::calm::Watch;
+use common::measure::Probe;
 use common::radio::Served;
 use mixer::RtpTime;
 use mixminus::join::client::{Client, ClientEvent, ClientOptions};
@@ -150,7 +153,7 @@ impl Tap for Ear {
 }
 
 impl Ear {
-    /// The share of a packet's tone that was heard since it was said.
+    /// The share of a packet's tone that was heard since it was said, where it is loudest.
     fn heard_of(&self, packet: usize, said: Instant) -> f64 {
         let frames = self.0.lock().unwrap();
         let first = frames.partition_point(|(due, _)| *due < said);
@@ -159,31 +162,11 @@ impl Ear {
             .take_while(|(due, _)| *due < said + REACH)
             .flat_map(|(_, pcm)| pcm.iter().copied())
             .collect();
-        amplitude(&pcm, Script::hz(packet)) / AMPLITUDE
+        let probe = Probe::new(Script::hz(packet), PACKET);
+        let windows = pcm.windows(PACKET).step_by(48);
+        let loudest_db = windows.map(|window| probe.level_db(window));
+        10f64.powf(loudest_db.fold(f64::MIN, f64::max) / 20.0) / AMPLITUDE
     }
-}
-
-/// The largest amplitude of a tone in any window of its length (Hann).
-fn amplitude(pcm: &[f32], hz: f64) -> f64 {
-    let shape: Vec<(f64, f64)> = (0..PACKET)
-        .map(|at| {
-            let hann = 1.0 - (TAU * at as f64 / PACKET as f64).cos();
-            let (sin, cos) = (TAU * hz * at as f64 / 48_000.0).sin_cos();
-            (hann * sin, hann * cos)
-        })
-        .collect();
-    let loudness = |window: &[f32]| {
-        let parts = window.iter().zip(&shape);
-        let (sin, cos) = parts.fold((0.0, 0.0), |sum, (sample, part)| {
-            let sample = f64::from(*sample);
-            (sum.0 + sample * part.0, sum.1 + sample * part.1)
-        });
-        2.0 * f64::hypot(sin, cos) / PACKET as f64
-    };
-    pcm.windows(PACKET)
-        .step_by(48)
-        .map(loudness)
-        .fold(0.0, f64::max)
 }
 
 fn into(served: &Served, name: &str) -> ClientOptions {

@@ -132,18 +132,11 @@ impl Scan {
         let ms = self.tick.ms();
         self.sleep_until(place.at);
         self.passed_to = Some(place.at + self.tick.samples() as u64);
-        self.home.listen(home_is_heard, ms);
-        let mut top = self.home.claim();
-        for (tap, band) in &mut self.channels {
-            band.listen(tap.turn(place), ms);
-            top = top.max(band.claim());
-        }
-        self.home.duck(top, ms);
+        self.balance(home_is_heard, |tap| tap.turn(place), ms);
         self.sounds = false;
         self.sources = Sources::default();
         let mut pcm = [0.0; MAX_TICK_SAMPLES * MAX_CHANNELS];
         for (tap, band) in &mut self.channels {
-            band.duck(top, ms);
             let pcm = &mut pcm[..self.tick.samples() * tap.layout().channels()];
             if band.strength.gain == Gain::MUTE || !tap.take(place, band.is_heard, pcm) {
                 continue;
@@ -165,13 +158,17 @@ impl Scan {
         let passed_to = self.passed_to.unwrap_or(at);
         let ms = at.saturating_sub(passed_to) / SAMPLES_PER_MS;
         let ms = u32::try_from(ms).unwrap_or(u32::MAX);
-        if ms == 0 {
-            return;
+        if ms > 0 {
+            self.balance(false, |_| false, ms);
         }
-        self.home.listen(false, ms);
+    }
+
+    /// Lets who is heard in a time of `ms` turn down the others.
+    fn balance(&mut self, home: bool, mut is_heard: impl FnMut(&mut Tap) -> bool, ms: u32) {
+        self.home.listen(home, ms);
         let mut top = self.home.claim();
-        for (_, band) in &mut self.channels {
-            band.listen(false, ms);
+        for (tap, band) in &mut self.channels {
+            band.listen(is_heard(tap), ms);
             top = top.max(band.claim());
         }
         self.home.duck(top, ms);

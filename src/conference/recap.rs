@@ -54,12 +54,8 @@ impl Room {
         now: Instant,
     ) -> Vec<Arc<str>> {
         let room = Box::new(self.state(name));
-        let text = Event::Room { room }.to_json();
-        let text = if text.len() > MAX_TEXT_BYTES {
-            self.short_text(name, Some(reader))
-        } else {
-            text.into()
-        };
+        let text = Event::Room { room }.to_json().into();
+        let text = self.fitting_text(name, text, Some(reader));
         let floor = self.floor_recap(name, now).into_iter();
         [text]
             .into_iter()
@@ -67,8 +63,16 @@ impl Room {
             .collect()
     }
 
-    /// The event of the room itself, for a data channel that does not take all of it.
-    pub(super) fn short_text(&self, name: &RoomName, reader: Option<ParticipantId>) -> Arc<str> {
+    /// The event of the room itself for a data channel: the `whole`, or short if that is more than it takes.
+    pub(super) fn fitting_text(
+        &self,
+        name: &RoomName,
+        whole: Arc<str>,
+        reader: Option<ParticipantId>,
+    ) -> Arc<str> {
+        if whole.len() <= MAX_TEXT_BYTES {
+            return whole;
+        }
         let room = Box::new(self.in_short(name, reader));
         Event::Room { room }.to_json().into()
     }

@@ -21,7 +21,7 @@ fn mode(mode: Mode) -> RoomChange {
 }
 
 impl House {
-    fn set(&self, room: &str, to: Mode) {
+    pub(super) fn set(&self, room: &str, to: Mode) {
         let set = self
             .conference
             .configure(&name(room), mode(to), Configure::Put);

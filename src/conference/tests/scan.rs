@@ -1,7 +1,7 @@
 //! Rooms that are listened to from elsewhere: what follows when they come and go.
 
 use super::*;
-use crate::control::{FloorChange, Listen};
+use crate::control::Listen;
 use crate::floor::{Answer, Mode, Request};
 
 fn listen(rooms: &str) -> Vec<Listen> {
@@ -203,17 +203,7 @@ fn who_listens_to_a_room_hears_what_is_linked_with_it() {
 #[test]
 fn who_hears_a_room_from_now_on_is_told_how_its_floor_stands() {
     let house = house();
-    let change = RoomChange {
-        floor: FloorChange {
-            mode: Some(Mode::Ptt),
-            ..FloorChange::default()
-        },
-        ..RoomChange::default()
-    };
-    house
-        .conference
-        .configure(&name("b"), change, Configure::Put)
-        .expect("made");
+    house.set("b", Mode::Ptt);
     for ben in [(); 2].map(|()| house.join("b", OFFER).expect("joined")) {
         let asked = house
             .conference
@@ -246,17 +236,7 @@ fn who_hears_a_room_from_now_on_is_told_how_its_floor_stands() {
 #[test]
 fn linked_rooms_that_nobody_is_in_are_no_audience() {
     let house = house();
-    let change = RoomChange {
-        floor: FloorChange {
-            mode: Some(Mode::Ptt),
-            ..FloorChange::default()
-        },
-        ..RoomChange::default()
-    };
-    house
-        .conference
-        .configure(&name("a"), change, Configure::Put)
-        .expect("made");
+    house.set("a", Mode::Ptt);
     house.put("b", "a").expect("made");
     let ann = house.join("a", OFFER).expect("joined");
     let ask = |turn: u32| {
