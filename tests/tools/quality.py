@@ -6,9 +6,13 @@ reference by cross-correlation and cut to its length, so it may begin earlier or
 or repeat the reference (the stretch that fits best is taken).
 
 Output: {"pairs": [{"reference", "recording", "lag_ms", "correlation", "compared_seconds", "pesq_wb",
-"stoi"}], "pesq_wb_mean", "pesq_wb_min", "stoi_mean"}. lag_ms is how much later a sound stands in
+"stoi", "lag_changes", "lag_range_ms"}], "pesq_wb_mean", "pesq_wb_min", "stoi_mean"}. lag_ms is how much later a sound stands in
 the recording than in the reference. A correlation below 0.5 means that this is not that voice, or
 not that voice alone; a score is printed all the same.
+
+--lags follows the lag through the recording, in windows of 0.4 s that hold speech: "lag_changes" is the
+number of times that it differs by more than 1 ms from the window before, "lag_range_ms" the greatest lag less
+the least. A receiver that stretches or cuts within words shows here; a codec does not.
 """
 
 import argparse
@@ -23,6 +27,11 @@ from scipy.signal import correlate
 import pcm
 
 RATE_HZ = 16_000
+
+# A window this far under the loudest one is a pause; what is less alike than this is another sound.
+SPEECH_UNDER_LOUDEST_DB = -20.0
+LAG_LIKENESS = 0.6
+LAG_CLEARLY = 0.25
 
 
 def align(reference, recording):
@@ -48,7 +57,39 @@ def cut(reference, recording, lag):
     return reference[first:last], recording[first + lag : last + lag]
 
 
-def compare(reference, recording, with_stoi=False):
+def lags_ms(reference, recording):
+    """The lag of each window that holds speech and is found again, in order. Both at 16 kHz and aligned."""
+    window, hop, reach = (int(RATE_HZ * seconds) for seconds in (0.4, 0.1, 0.15))
+    loudest = max(np.mean(reference[at : at + window] ** 2) for at in range(0, len(reference) - window + 1, hop))
+    found = []
+    for at in range(reach, len(reference) - window - reach + 1, hop):
+        spoken = reference[at : at + window]
+        if np.mean(spoken**2) < loudest * 10 ** (SPEECH_UNDER_LOUDEST_DB / 10):
+            continue
+        around = recording[at - reach : at + window + reach]
+        if len(around) < window + 2 * reach:
+            break
+        products = correlate(around, spoken, mode="valid", method="fft")
+        energy = np.concatenate([[0.0], np.cumsum(around**2)])
+        fit = products / np.sqrt((energy[window:] - energy[:-window] + 1e-12) * (spoken**2).sum())
+        best = int(np.argmax(fit))
+        # A voice is like itself a few periods on: another place counts if it fits clearly better.
+        before = round((found[-1] if found else 0.0) * RATE_HZ / 1000) + reach
+        near = slice(max(0, before - RATE_HZ // 1000), before + RATE_HZ // 1000 + 1)
+        nearest = near.start + int(np.argmax(fit[near]))
+        best = best if fit[best] > fit[nearest] + LAG_CLEARLY else nearest
+        if fit[best] > LAG_LIKENESS:
+            found.append(1000.0 * (best - reach) / RATE_HZ)
+    return found
+
+
+def lag_changes(lags):
+    """How often a lag differs by more than 1 ms from the one before, and over how wide a range they lie."""
+    changes = sum(abs(after - before) > 1.0 for before, after in zip(lags, lags[1:]))
+    return changes, round(max(lags) - min(lags), 2) if lags else 0.0
+
+
+def compare(reference, recording, with_stoi=False, with_lags=False):
     """One entry of "pairs", without the names. Both at 16 kHz. Raises ValueError if they cannot be compared."""
     if not np.any(reference):
         raise ValueError("the reference is silent")
@@ -66,6 +107,8 @@ def compare(reference, recording, with_stoi=False):
     }
     if with_stoi:
         result["stoi"] = round(float(pystoi.stoi(reference, recording, RATE_HZ)), 4)
+    if with_lags:
+        result["lag_changes"], result["lag_range_ms"] = lag_changes(lags_ms(reference, recording))
     return result
 
 
@@ -73,13 +116,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", metavar="REF DEG", help="reference and recording, once or several times")
     parser.add_argument("--stoi", action="store_true", help="intelligibility as well")
+    parser.add_argument("--lags", action="store_true", help="changes of the lag as well")
     arguments = parser.parse_args()
     if len(arguments.files) % 2:
         parser.error("files come in pairs: a reference and a recording")
     pairs = []
     for reference, recording in zip(arguments.files[::2], arguments.files[1::2]):
         try:
-            scores = compare(pcm.read_at(reference, RATE_HZ), pcm.read_at(recording, RATE_HZ), arguments.stoi)
+            scores = compare(pcm.read_at(reference, RATE_HZ), pcm.read_at(recording, RATE_HZ), arguments.stoi, arguments.lags)
         except (ValueError, OSError, pesq.PesqError) as error:
             parser.exit(1, f"{reference} against {recording}: {error}\n")
         pairs.append({"reference": reference, "recording": recording, **scores})

@@ -1,0 +1,14 @@
+# Sourced by browser.sh and wrtc.sh: fetches the packages of package-lock.json if it has changed since.
+# Needs $here (this folder). Needs node 18 or newer and npm.
+modules=$here/node_modules
+target=${CARGO_TARGET_DIR:-$here/../../target}
+
+# One at a time: tests that run side by side all come through here.
+mkdir -p "$target"
+exec 9>"$target/node-modules.lock"
+flock 9
+if ! cmp -s "$here/package-lock.json" "$modules/.made-from"; then
+    (cd "$here" && npm ci --no-audit --no-fund --ignore-scripts) >&2
+    cp "$here/package-lock.json" "$modules/.made-from"
+fi
+exec 9>&-
