@@ -1,19 +1,21 @@
 //! What is done to packets before they are PCM: storage, and playout with its decoder.
 
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
 use mixer::codec::opus::OpusDecoder;
 use mixer::format::Layout;
 use mixer::jitter::{Inserted, JitterBuffer};
 use mixer::playout::Playout;
-use mixer::{Frame, Packet, RtpTime, Seq, Time};
+use mixer::{Frame, Packet, Payload, RtpTime, Seq, Time};
 
 use crate::scene::{TICK, speech};
 
 pub fn bench(criterion: &mut Criterion) {
     stores(criterion);
     playouts(criterion);
+    stalls(criterion);
 }
 
 /// One packet in and one out, while so many wait.
@@ -56,14 +58,7 @@ fn playouts(criterion: &mut Criterion) {
                 turn += 1;
                 let now = Time::from_us(turn * 20_000);
                 if !turn.is_multiple_of(lost_every) {
-                    let packet = Packet {
-                        seq: Seq(turn as u16),
-                        time: RtpTime((turn as u32).wrapping_mul(960)),
-                        ssrc: 1,
-                        marker: turn == 1,
-                        level: None,
-                        payload: speech[turn as usize % speech.len()],
-                    };
+                    let packet = packet(&speech, turn);
                     black_box(playout.push(&packet, now));
                 }
                 black_box(playout.pull(now, &mut frame));
@@ -71,4 +66,54 @@ fn playouts(criterion: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+/// The uplink of a server stands still: 120 ms in which every talker is concealed, beside as long in which
+/// every talker is decoded.
+fn stalls(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("120 ms of 100 talkers");
+    group.sample_size(10);
+    let speech = speech();
+    for (name, stalled) in [("decoded", false), ("stalled", true)] {
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|turns| (0..turns).map(|_| stall(&speech, stalled)).sum());
+        });
+    }
+    group.finish();
+}
+
+/// How long six ticks take, after a second in which every packet came.
+fn stall(speech: &[Payload], stalled: bool) -> Duration {
+    let playout = || Playout::new(Layout::Mono, TICK, Box::new(OpusDecoder::new(Layout::Mono)));
+    let mut talkers: Vec<Playout> = (0..100).map(|_| playout()).collect();
+    let mut frame = Frame::new(Layout::Mono, TICK);
+    let mut took = Duration::ZERO;
+    for turn in 1..=56u64 {
+        let now = Time::from_us(turn * 20_000);
+        let is_timed = turn > 50;
+        for talker in &mut talkers {
+            if !(is_timed && stalled) {
+                talker.push(&packet(speech, turn), now);
+            }
+        }
+        let start = Instant::now();
+        for talker in &mut talkers {
+            black_box(talker.pull(now, &mut frame));
+        }
+        if is_timed {
+            took += start.elapsed();
+        }
+    }
+    took
+}
+
+fn packet(speech: &[Payload], turn: u64) -> Packet {
+    Packet {
+        seq: Seq(turn as u16),
+        time: RtpTime((turn as u32).wrapping_mul(960)),
+        ssrc: 1,
+        marker: turn == 1,
+        level: None,
+        payload: speech[turn as usize % speech.len()],
+    }
 }

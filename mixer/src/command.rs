@@ -228,6 +228,16 @@ pub struct Telemetry {
     pub concealed_samples_total: AtomicU64,
     /// Samples recovered from in-band FEC.
     pub recovered_samples_total: AtomicU64,
+    /// Samples inserted by time stretching.
+    pub inserted_samples_total: AtomicU64,
+    /// Samples removed by time stretching.
+    pub removed_samples_total: AtomicU64,
+    /// Samples that the resampler added.
+    pub resampling_inserted_samples_total: AtomicU64,
+    /// Samples that the resampler saved.
+    pub resampling_removed_samples_total: AtomicU64,
+    /// Samples of late packets not played, because concealment had covered their time.
+    pub covered_samples_total: AtomicU64,
     /// Samples played.
     pub played_samples_total: AtomicU64,
     /// Playout delay now, microseconds.

@@ -176,6 +176,16 @@ impl Listener {
         true
     }
 
+    /// Begins with the ceiling of `other`, which is given the same mix, unless it has been given
+    /// sound already.
+    ///
+    /// Real-time: safe.
+    pub fn begin_like(&mut self, other: &Listener) {
+        if !self.sounding && !self.in_spurt && self.silent_ms == 0 {
+            self.limiter = other.limiter;
+        }
+    }
+
     /// Whether who hears this stream could go on with that of `other`, which has been given the same
     /// mix for a while: no packet is half gathered, and the two ceilings stand alike.
     pub fn can_merge_into(&self, other: &Listener, turn: Turn) -> bool {

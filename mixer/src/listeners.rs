@@ -8,7 +8,8 @@
 //! has been fed the same, which stays below the codec's own distortion).
 //!
 //! A newcomer's decoder is cold, while a shared encoder relies on what was sent before: a newcomer
-//! hears a fresh stream of its own for the same time, and then merges.
+//! hears a fresh stream of its own for the same time, and then merges. Of a crowd of newcomers only the
+//! first do.
 //!
 //! A group is two at least: who is alone in what it hears keeps a stream of its own, as who
 //! contributes does. So there is a place for every group that there can be, however many listen in
@@ -267,8 +268,11 @@ impl Listeners {
         let is_its = |group: &Option<Group>| group.is_some_and(|group| group.key == key);
         if let Some(at) = self.groups.iter().position(is_its) {
             let leader = self.groups[at]?.leader;
+            if wait.before_ms == 0 {
+                begin_like(list, leader, place);
+            }
             let may = hears_as(&list[leader], &list[place]) || !is_changing(&list[leader]);
-            let is_time = may && may_merge(list, place, leader, turn, wait.is_over());
+            let is_time = may && may_merge(list, place, leader, turn, wait.merge());
             return is_time.then(|| self.join(list, place, at))?;
         }
         let mate = find_mate(list, place, &key, turn, wait)?;
@@ -357,6 +361,20 @@ fn copy(list: &mut [Member], from: usize, to: usize) {
     }
 }
 
+/// Lets the stream of a member who has heard nothing yet begin with the ceiling of a group's, so that
+/// the two do not differ by it when they are to merge.
+fn begin_like(list: &mut [Member], leader: usize, place: usize) {
+    let Ok([leader, member]) = list.get_disjoint_mut([leader, place]) else {
+        return;
+    };
+    if let (Some(leader), Some(listener)) = (
+        &leader.participant.listener,
+        &mut member.participant.listener,
+    ) {
+        listener.begin_like(leader);
+    }
+}
+
 /// Whether it may come to contribute, and then needs a stream of its own.
 fn can_talk(member: &Member) -> bool {
     member.participant.strip.is_some()
@@ -379,8 +397,10 @@ fn is_looked_at(place: usize, turn: Turn) -> bool {
 /// A group of one would save nothing, and hold a place.
 const LEAST_MEMBERS: usize = 2;
 
-/// As many may wait for their merge at once: a crowd that joins while somebody talks would cost
-/// everybody else their tick. Who comes on top of these hears one rough packet instead.
+/// So many members may hear a private stream at once while they wait for their merge: each costs an
+/// encode, and a crowd that joins while somebody talks would cost everybody else their tick. A member
+/// beyond these is sent the group's packets at once, from the one on that is being gathered, whatever
+/// the ceilings are: it hears one rough packet.
 const MAX_WAITING: usize = 16;
 
 /// About a second.

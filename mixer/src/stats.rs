@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::command::Telemetry;
 use crate::listener::Heard;
+use crate::playout::PlayoutStats;
 use crate::strip::Strip;
 
 /// Totals of one engine since it was made, and what it holds now.
@@ -75,22 +76,33 @@ impl EngineStats {
 /// Real-time: safe.
 pub(crate) fn publish(strip: &Strip, telemetry: &Telemetry) {
     publish_arrivals(strip, telemetry);
-    let stats = strip.stats();
-    telemetry.lost_total.store(stats.lost, Relaxed);
-    telemetry.late_total.store(stats.late, Relaxed);
-    telemetry.duplicate_total.store(stats.duplicate, Relaxed);
-    telemetry
-        .undecodable_total
-        .store(stats.undecodable, Relaxed);
-    telemetry
-        .concealed_samples_total
-        .store(stats.concealed_samples, Relaxed);
-    telemetry
-        .recovered_samples_total
-        .store(stats.recovered_samples, Relaxed);
-    telemetry
-        .played_samples_total
-        .store(stats.played_samples, Relaxed);
+    publish_playout(strip.stats(), telemetry);
+}
+
+fn publish_playout(stats: &PlayoutStats, telemetry: &Telemetry) {
+    let counts = [
+        (&telemetry.lost_total, stats.lost),
+        (&telemetry.late_total, stats.late),
+        (&telemetry.duplicate_total, stats.duplicate),
+        (&telemetry.undecodable_total, stats.undecodable),
+        (&telemetry.concealed_samples_total, stats.concealed_samples),
+        (&telemetry.recovered_samples_total, stats.recovered_samples),
+        (&telemetry.inserted_samples_total, stats.inserted_samples),
+        (&telemetry.removed_samples_total, stats.removed_samples),
+        (
+            &telemetry.resampling_inserted_samples_total,
+            stats.resampling_inserted_samples,
+        ),
+        (
+            &telemetry.resampling_removed_samples_total,
+            stats.resampling_removed_samples,
+        ),
+        (&telemetry.covered_samples_total, stats.covered_samples),
+        (&telemetry.played_samples_total, stats.played_samples),
+    ];
+    for (total, count) in counts {
+        total.store(count, Relaxed);
+    }
     let delay_us = stats.delay.as_micros().min(u128::from(u32::MAX)) as u32;
     telemetry.delay_us.store(delay_us, Relaxed);
 }
@@ -103,4 +115,50 @@ pub(crate) fn publish_arrivals(strip: &Strip, telemetry: &Telemetry) {
     received.store(strip.stats().received, Relaxed);
     telemetry.voiced_total.store(strip.voiced(), Relaxed);
     telemetry.permit.store(strip.permit() as u8, Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn every_count_of_the_playout_has_its_own_place_in_the_telemetry() {
+        let stats = PlayoutStats {
+            lost: 1,
+            late: 2,
+            duplicate: 3,
+            undecodable: 4,
+            concealed_samples: 5,
+            recovered_samples: 6,
+            inserted_samples: 7,
+            removed_samples: 8,
+            resampling_inserted_samples: 9,
+            resampling_removed_samples: 10,
+            covered_samples: 11,
+            played_samples: 12,
+            delay: Duration::from_millis(13),
+            ..PlayoutStats::default()
+        };
+        let telemetry = Telemetry::default();
+        publish_playout(&stats, &telemetry);
+        let counts = [
+            &telemetry.lost_total,
+            &telemetry.late_total,
+            &telemetry.duplicate_total,
+            &telemetry.undecodable_total,
+            &telemetry.concealed_samples_total,
+            &telemetry.recovered_samples_total,
+            &telemetry.inserted_samples_total,
+            &telemetry.removed_samples_total,
+            &telemetry.resampling_inserted_samples_total,
+            &telemetry.resampling_removed_samples_total,
+            &telemetry.covered_samples_total,
+            &telemetry.played_samples_total,
+        ];
+        let counts = counts.map(|count| count.load(Relaxed));
+        assert_eq!(counts, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+        assert_eq!(telemetry.delay_us.load(Relaxed), 13_000);
+    }
 }

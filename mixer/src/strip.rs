@@ -5,24 +5,29 @@
 //! pass without a permit where there is a floor; whether it is heard is the room's decision. It
 //! knows neither other strips nor the room.
 
+mod budget;
 mod burst;
 mod door;
+mod level_hint;
+mod parking;
 mod unheard;
 
 use core::fmt;
 use core::time::Duration;
 
+use self::budget::Budget;
 use self::burst::Burst;
 use self::door::Door;
+use self::level_hint::{LevelHint, Taken};
+use self::parking::Parked;
 use self::unheard::Unheard;
 use crate::codec::Decode;
 use crate::format::{Layout, SAMPLE_RATE_HZ, TickLength};
 use crate::frame::Frame;
 use crate::gate::{Gate, Reading, SANE_PEAK};
-use crate::listener::DTX_MAX_BYTES;
 use crate::packet::Packet;
 use crate::playout::{Playout, PlayoutStats, Pulled, Pushed};
-use crate::units::{Decibels, Gain, Level, Time};
+use crate::units::{Decibels, Gain, Time};
 
 /// What applies to every strip of a room this tick.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +44,11 @@ pub struct Strip {
     tick: TickLength,
     frame: Frame,
     gate: Gate,
-    silent_since: Option<Time>,
+    hint: LevelHint,
+    /// What is decoded on arrival.
+    budget: Budget,
+    /// The last packet was sketched: the decoder need not be warmed up for the next sketch.
+    is_sketching: bool,
     /// Why its packets are not played, if they are not.
     parked: Option<Parked>,
     unheard: Unheard,
@@ -71,7 +80,9 @@ impl Strip {
             tick,
             frame: Frame::new(layout, tick),
             gate: Gate::new(),
-            silent_since: None,
+            hint: LevelHint::default(),
+            budget: Budget::default(),
+            is_sketching: false,
             parked: None,
             unheard: Unheard::default(),
             quiet_ms: 0,
@@ -93,36 +104,33 @@ impl Strip {
     ///
     /// Real-time: safe.
     pub fn push(&mut self, packet: &Packet, arrival: Time) -> Pushed {
-        match packet.level {
-            Some(Level::SILENCE) => {
-                self.silent_since.get_or_insert(arrival);
-            }
-            _ => self.silent_since = None,
-        }
-        let voiced = self.burst.note(packet, self.samples_of(packet), arrival);
-        let pushed = self.push_inside(packet, arrival);
+        let taken = self.judge(packet, arrival);
+        self.hint
+            .note(packet.payload.as_slice().len(), taken, arrival);
+        let samples = self.samples_of(packet);
+        let is_silent = taken == Taken::Silent;
+        let voiced = self.burst.note(packet, samples, is_silent, arrival);
+        let pushed = self.push_inside(packet, taken, arrival);
         if !matches!(pushed, Pushed::Malformed | Pushed::Duplicate) {
             self.voiced += voiced;
         }
         pushed
     }
 
-    fn push_inside(&mut self, packet: &Packet, arrival: Time) -> Pushed {
+    fn push_inside(&mut self, packet: &Packet, taken: Taken, arrival: Time) -> Pushed {
         if let Some(pushed) = self.push_outside(packet, arrival) {
             return pushed;
         }
         self.ssrc = packet.ssrc;
         if let Some(why) = self.parked {
-            if self.stays_parked(why, packet) {
+            if self.stays_parked(why, taken) {
                 self.unheard.keep(packet, self.playout.codec());
                 return self.playout.pass(packet, arrival);
             }
             self.parked = None;
-            for payload in self.unheard.of(packet.ssrc) {
-                self.playout.run_up(payload);
-            }
+            self.warm_up(packet.ssrc, arrival);
         }
-        if self.quiet_ms > 0 {
+        if self.quiet_ms > 0 || taken == Taken::Silent {
             self.unheard.keep(packet, self.playout.codec());
         }
         self.playout.push(packet, arrival)
@@ -139,82 +147,6 @@ impl Strip {
             return self.is_parked();
         }
         self.playout.is_idle() && !self.gate.is_open() && self.loudness <= Decibels::SILENCE
-    }
-
-    /// Whether its packets are taken in without being played, since nobody would hear them.
-    pub fn is_parked(&self) -> bool {
-        self.parked.is_some()
-    }
-
-    /// Whether a parked strip has nothing to say in this packet either.
-    fn stays_parked(&mut self, why: Parked, packet: &Packet) -> bool {
-        match why {
-            Parked::Muted => self.muted,
-            // Only behind a shut door, where this is not asked.
-            Parked::Closed => false,
-            _ if self.door.is_held() => false,
-            Parked::Silent => self.silent_since.is_some(),
-            Parked::Quiet => self.silent_since.is_some() || self.is_quiet(packet),
-        }
-    }
-
-    /// Whether a packet is too quiet to open the gate: by its sender's word, if that is clear, and
-    /// otherwise by ear.
-    fn is_quiet(&mut self, packet: &Packet) -> bool {
-        let Some(opens_at) = self.gate_db else {
-            return false;
-        };
-        let payload = packet.payload.as_slice();
-        let told = packet.level.map(|level| -f32::from(level.wire()));
-        let is_clear = told.is_some_and(|told_db| told_db < opens_at.0 - CLEARLY_DB);
-        if is_clear || payload.len() <= DTX_MAX_BYTES {
-            self.level = told.map_or(Decibels::SILENCE, Decibels);
-            return true;
-        }
-        if !Unheard::fits(payload, self.playout.codec()) {
-            return false;
-        }
-        let Some(reading) = self.playout.sketch(payload) else {
-            return false;
-        };
-        self.level = reading.level;
-        reading.onset.0 < opens_at.0 - LEAVES_DB
-    }
-
-    /// Parks it, if it has no voice in the mix and none that it might have soon.
-    fn park(&mut self, silent: bool, reading: &Reading) {
-        let is_quiet = match self.gate_db {
-            Some(opens_at) => reading.onset.0 < opens_at.0 - ENTERS_DB,
-            None => false,
-        };
-        self.quiet_ms = match is_quiet {
-            true => self.quiet_ms.saturating_add(self.tick.ms()),
-            false => 0,
-        };
-        if self.applied > 0.0 || self.gate.is_open() || self.parked.is_some() {
-            return;
-        }
-        self.parked = if self.muted {
-            Some(Parked::Muted)
-        } else if self.door.is_held() {
-            None
-        } else if silent {
-            Some(Parked::Silent)
-        } else if self.quiet_ms >= QUIET_MS && self.unheard.is_whole() {
-            Some(Parked::Quiet)
-        } else {
-            None
-        };
-        if self.parked.is_some() {
-            self.playout.park();
-            self.loudness = Decibels::SILENCE;
-        }
-        if self.parked == Some(Parked::Quiet) {
-            // A decoder that begins in the middle of a stream is too loud at first.
-            for payload in self.unheard.iter() {
-                let _ = self.playout.sketch(payload);
-            }
-        }
     }
 
     /// Whether a packet that arrives now comes after a pause.
@@ -272,7 +204,8 @@ impl Strip {
         }
         // What has come and waits for its time is no silence.
         let waits = pulled == Pulled::Silent && self.playout.is_keeping();
-        let silent = self.is_silent_by_its_own_word(rules.now);
+        let is_played = pulled == Pulled::Audio;
+        let silent = self.is_silent_by_its_own_word(rules.now, &reading, is_played);
         let heard = if silent { Reading::SILENCE } else { reading };
         self.meter(reading.level);
         let open = self.gate.judge(heard, rules.gate_db, self.tick);
@@ -384,33 +317,12 @@ impl Strip {
         Reading::of(&self.frame)
     }
 
-    /// Whether the client has called its packets silent (RFC 6464) for longer than one takes to be
-    /// played.
-    fn is_silent_by_its_own_word(&self, now: Time) -> bool {
-        let on_the_way = self.playout.stats().delay + self.tick.duration();
-        self.silent_since
-            .is_some_and(|since| now.since(since) > on_the_way)
-    }
-
     fn meter(&mut self, level: Decibels) {
         let gain = Decibels::from_factor(self.gain.factor());
         self.level = Decibels((level.0 + gain.0).clamp(Decibels::SILENCE.0, 0.0));
         let fallen = self.loudness.0 - FALL_DB_PER_MS * self.tick.ms() as f32;
         self.loudness = Decibels(self.level.0.max(fallen));
     }
-}
-
-/// Why a strip's packets are not played.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Parked {
-    /// It is muted.
-    Muted,
-    /// Its sender calls itself silent (RFC 6464).
-    Silent,
-    /// It has been under the gate for long. What it sends is sketched, to know when that changes.
-    Quiet,
-    /// It has no permit.
-    Closed,
 }
 
 impl fmt::Debug for Strip {
@@ -422,20 +334,6 @@ impl fmt::Debug for Strip {
             .finish_non_exhaustive()
     }
 }
-
-/// How long a strip has to be quiet before its packets are only sketched: pauses for thought are
-/// shorter, and what is gained is gained from those who only listen.
-const QUIET_MS: u32 = 1_000;
-
-/// How far under the gate it has to be for that, and where it comes back. Between the two is more
-/// than steady noise varies by; a sketch leaves out what is over 8 kHz, so a strip comes back before
-/// its gate opens.
-const ENTERS_DB: f32 = 2.5;
-const LEAVES_DB: f32 = 1.0;
-
-/// A level that a sender tells (RFC 6464) is of a whole packet, whose loudest part may be louder by
-/// so much.
-const CLEARLY_DB: f32 = 12.0;
 
 /// 10 ms, the shortest tick: every ramp ends within the tick it began in.
 const RAMP_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 100;
@@ -451,7 +349,7 @@ mod tests {
     use super::*;
     use crate::codec::DecodeError;
     use crate::packet::Payload;
-    use crate::units::{RtpTime, Seq};
+    use crate::units::{Level, RtpTime, Seq};
 
     /// Decodes any payload to 20 ms of the value its last byte stands for: `(byte - 128) / 128`.
     struct Constant;
@@ -581,18 +479,28 @@ mod tests {
     }
 
     #[test]
-    fn believes_a_client_that_says_it_is_silent() {
+    fn a_client_that_tells_silence_is_let_go_and_comes_back_at_once() {
         let mut talker = Talker::new();
         let loud = (0..10)
             .filter(|_| talker.say(192, Some(Level::from_wire(6))))
             .count();
         assert!(loud >= 8);
         let mut hangs = 0;
-        while talker.say(192, Some(Level::SILENCE)) {
+        while talker.say(128, Some(Level::SILENCE)) {
             hangs += 1;
             assert!(hangs < 25, "hangover and playout delay are over");
         }
+        assert!(talker.strip.is_parked());
         assert!(talker.say(192, None), "back at once");
+    }
+
+    #[test]
+    fn a_voice_that_is_told_to_be_silence_is_heard() {
+        let mut talker = Talker::new();
+        let heard = (0..500)
+            .filter(|_| talker.say(192, Some(Level::SILENCE)))
+            .count();
+        assert!(heard >= 498, "{heard}");
     }
 
     #[test]

@@ -123,10 +123,13 @@ fn play_everything(layout: Layout, tick: TickLength) {
         stats.decoded_samples, sent_samples,
         "every sample is decoded"
     );
-    // What was played is what was decoded, made up or put in, less what was taken out; what is
-    // left is less than a packet and a tick.
-    let there = stats.decoded_samples + stats.concealed_samples + stats.inserted_samples;
-    let balance = there as i64 - (stats.played_samples + stats.removed_samples) as i64;
+    // What was played is what was decoded, concealed or inserted, less what was removed or covered by
+    // concealment; what is left is less than a packet and a tick.
+    let inserted = stats.inserted_samples + stats.resampling_inserted_samples;
+    let removed = stats.removed_samples + stats.resampling_removed_samples;
+    let there = stats.decoded_samples + stats.concealed_samples + inserted;
+    let gone = stats.played_samples + removed + stats.covered_samples;
+    let balance = there as i64 - gone as i64;
     assert!(balance.abs() <= 5_760 + 960, "{balance} samples: {stats:?}");
     assert!(heard_ticks as u64 * tick.samples() as u64 >= sent_samples * 95 / 100);
     assert!(peak <= SANE_PEAK, "peak {peak}");

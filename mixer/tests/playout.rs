@@ -48,8 +48,12 @@ fn a_clean_network_is_played_bit_by_bit_after_the_next_tick() {
             "phase {phase_us}"
         );
         assert_eq!(
-            (stats.removed_samples, stats.inserted_samples),
-            (0, 0),
+            (
+                stats.removed_samples,
+                stats.inserted_samples,
+                stats.covered_samples
+            ),
+            (0, 0, 0),
             "phase {phase_us}"
         );
         let (low, high) = spread(&delays(&ticks, 1.5, 20.0));
@@ -99,7 +103,7 @@ fn a_clock_that_stands_still_in_pauses_costs_no_word() {
             .collect();
         let (_, _, playout) = play(&list, TickLength::Ms20);
         let stats = playout.stats();
-        let kept = stats.decoded_samples - stats.removed_samples;
+        let kept = stats.decoded_samples - stats.removed_samples - stats.covered_samples;
         assert_eq!(
             (stats.discarded, stats.late),
             (0, 0),
@@ -220,7 +224,9 @@ fn drift_of_200_ppm_for_an_hour_keeps_the_delay_within_20_ms() {
             stats.concealed_samples < 48_000 / 10,
             "{ppm} ppm: {stats:?}"
         );
-        let net = stats.removed_samples as f64 - stats.inserted_samples as f64;
+        let removed = stats.removed_samples + stats.resampling_removed_samples;
+        let inserted = stats.inserted_samples + stats.resampling_inserted_samples;
+        let net = removed as f64 - inserted as f64;
         assert!(
             (net - ppm * 1e-6 * 3_600.0 * 48_000.0).abs() < 2_000.0,
             "{ppm} ppm: {stats:?}"
@@ -243,6 +249,15 @@ fn drift_of_5_000_ppm_for_a_minute_is_resampled_away() {
         // seam.
         let settled = &sound[48_000 * 30..48_000 * 85];
         assert_eq!(clicks(settled), 0, "{ppm} ppm");
+        // So the resampler's count carries the drift, and time stretching only its beginning.
+        let resampled = match ppm > 0.0 {
+            true => stats.resampling_removed_samples,
+            false => stats.resampling_inserted_samples,
+        };
+        let drifted = 5_000e-6 * 90.0 * 48_000.0;
+        assert!(resampled as f64 > 0.8 * drifted, "{ppm} ppm: {stats:?}");
+        let stretched = stats.removed_samples + stats.inserted_samples;
+        assert!((stretched as f64) < 0.2 * drifted, "{ppm} ppm: {stats:?}");
     }
 }
 
@@ -425,7 +440,11 @@ fn a_short_pause_of_the_sender_leaves_the_wait_as_it_was() {
         let stats = playout.stats();
         let counts = (stats.lost, stats.late, stats.concealed_samples);
         assert_eq!(counts, (0, 0, 0), "{pause} packets: {stats:?}");
-        let changed = stats.removed_samples + stats.inserted_samples;
+        let changed = stats.removed_samples
+            + stats.inserted_samples
+            + stats.resampling_removed_samples
+            + stats.resampling_inserted_samples
+            + stats.covered_samples;
         assert_eq!(changed, 0, "{pause} packets: {stats:?}");
         let (low, high) = spread(&delays(&ticks, 1.5, 41.0));
         assert!(high - low < 1.0, "{pause} packets: {low} to {high} ms");

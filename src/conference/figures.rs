@@ -230,13 +230,6 @@ impl Conference {
 }
 
 fn of_totals(totals: &Totals) -> Vec<Family> {
-    const SAMPLES_PER_SECOND: f64 = 48_000.0;
-    let seconds = |name, help, samples: u64| Family {
-        name,
-        help,
-        kind: Kind::Counter,
-        samples: vec![Sample::only(samples as f64 / SAMPLES_PER_SECOND)],
-    };
     vec![
         Family::counter(
             "mixminus_packets_received_total",
@@ -263,20 +256,94 @@ fn of_totals(totals: &Totals) -> Vec<Family> {
             "Audio packets that are not Opus.",
             totals.undecodable,
         ),
-        seconds(
-            "mixminus_concealed_seconds_total",
-            "Audio made up because none was there.",
+        Family::counter(
+            "mixminus_concealed_samples_total",
+            "Samples made up in place of lost or late packets, at 48 kHz.",
             totals.concealed_samples,
         ),
-        seconds(
-            "mixminus_recovered_seconds_total",
-            "Audio recovered from in-band FEC.",
+        Family::counter(
+            "mixminus_recovered_samples_total",
+            "Samples recovered from in-band FEC, at 48 kHz.",
             totals.recovered_samples,
         ),
-        seconds(
-            "mixminus_played_seconds_total",
-            "Audio played into mixes.",
+        Family::counter(
+            "mixminus_inserted_samples_total",
+            "Samples inserted by time stretching to lengthen the playout delay, at 48 kHz.",
+            totals.inserted_samples,
+        ),
+        Family::counter(
+            "mixminus_removed_samples_total",
+            "Samples removed by time stretching to shorten the playout delay, at 48 kHz.",
+            totals.removed_samples,
+        ),
+        Family::counter(
+            "mixminus_resampling_inserted_samples_total",
+            "Samples added by resampling to follow slower sender clocks, at 48 kHz.",
+            totals.resampling_inserted_samples,
+        ),
+        Family::counter(
+            "mixminus_resampling_removed_samples_total",
+            "Samples saved by resampling to follow faster sender clocks, at 48 kHz.",
+            totals.resampling_removed_samples,
+        ),
+        Family::counter(
+            "mixminus_covered_samples_total",
+            "Samples of late packets not played because concealment had covered them, at 48 kHz.",
+            totals.covered_samples,
+        ),
+        Family::counter(
+            "mixminus_played_samples_total",
+            "Samples played into mixes, at 48 kHz.",
             totals.played_samples,
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use mixer::command::Telemetry;
+
+    use super::*;
+
+    #[test]
+    fn what_playouts_count_is_exported_under_its_own_name() {
+        let telemetry = Telemetry::default();
+        let expected = [
+            (&telemetry.received_total, "packets_received", 1),
+            (&telemetry.lost_total, "packets_lost", 2),
+            (&telemetry.late_total, "packets_late", 3),
+            (&telemetry.duplicate_total, "packets_duplicate", 4),
+            (&telemetry.undecodable_total, "packets_undecodable", 5),
+            (&telemetry.concealed_samples_total, "concealed_samples", 6),
+            (&telemetry.recovered_samples_total, "recovered_samples", 7),
+            (&telemetry.inserted_samples_total, "inserted_samples", 8),
+            (&telemetry.removed_samples_total, "removed_samples", 9),
+            (
+                &telemetry.resampling_inserted_samples_total,
+                "resampling_inserted_samples",
+                10,
+            ),
+            (
+                &telemetry.resampling_removed_samples_total,
+                "resampling_removed_samples",
+                11,
+            ),
+            (&telemetry.covered_samples_total, "covered_samples", 12),
+            (&telemetry.played_samples_total, "played_samples", 13),
+        ];
+        for (total, _, count) in expected {
+            total.store(count, Relaxed);
+        }
+        let mut totals = Totals::default();
+        totals.add(&telemetry);
+        let families = of_totals(&totals);
+        assert_eq!(families.len(), expected.len());
+        for (_, name, count) in expected {
+            let name = format!("mixminus_{name}_total");
+            let family = families.iter().find(|family| family.name == name);
+            let family = family.unwrap_or_else(|| panic!("no {name}"));
+            assert_eq!(family.kind, Kind::Counter);
+            assert_eq!(family.samples, [Sample::only(count as f64)], "{name}");
+        }
+    }
 }

@@ -22,6 +22,16 @@ pub struct Totals {
     pub concealed_samples: u64,
     /// Samples recovered from in-band FEC.
     pub recovered_samples: u64,
+    /// Samples inserted by time stretching.
+    pub inserted_samples: u64,
+    /// Samples removed by time stretching.
+    pub removed_samples: u64,
+    /// Samples that the resampler added.
+    pub resampling_inserted_samples: u64,
+    /// Samples that the resampler saved.
+    pub resampling_removed_samples: u64,
+    /// Samples of late packets not played, because concealment had covered their time.
+    pub covered_samples: u64,
     /// Samples played.
     pub played_samples: u64,
 }
@@ -37,6 +47,11 @@ impl Totals {
         self.undecodable += of(&telemetry.undecodable_total);
         self.concealed_samples += of(&telemetry.concealed_samples_total);
         self.recovered_samples += of(&telemetry.recovered_samples_total);
+        self.inserted_samples += of(&telemetry.inserted_samples_total);
+        self.removed_samples += of(&telemetry.removed_samples_total);
+        self.resampling_inserted_samples += of(&telemetry.resampling_inserted_samples_total);
+        self.resampling_removed_samples += of(&telemetry.resampling_removed_samples_total);
+        self.covered_samples += of(&telemetry.covered_samples_total);
         self.played_samples += of(&telemetry.played_samples_total);
     }
 }

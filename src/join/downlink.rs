@@ -187,6 +187,10 @@ impl Player {
             lost: stats.lost,
             late: stats.late,
             concealed_samples: stats.concealed_samples,
+            inserted_samples: stats.inserted_samples,
+            removed_samples: stats.removed_samples,
+            resampling_inserted_samples: stats.resampling_inserted_samples,
+            resampling_removed_samples: stats.resampling_removed_samples,
             delay: stats.delay,
             target: stats.target,
         };

@@ -30,6 +30,10 @@ pub(super) struct Playout {
     pub lost: u64,
     pub late: u64,
     pub concealed_samples: u64,
+    pub inserted_samples: u64,
+    pub removed_samples: u64,
+    pub resampling_inserted_samples: u64,
+    pub resampling_removed_samples: u64,
     pub delay: Duration,
     pub target: Duration,
 }
@@ -86,6 +90,11 @@ impl Counters {
             lost: playout.lost,
             late: playout.late,
             concealed_ms: playout.concealed_samples as f64 * 1_000.0 / f64::from(SAMPLE_RATE_HZ),
+            concealed_samples: playout.concealed_samples,
+            inserted_samples: playout.inserted_samples,
+            removed_samples: playout.removed_samples,
+            resampling_inserted_samples: playout.resampling_inserted_samples,
+            resampling_removed_samples: playout.resampling_removed_samples,
             delay_ms: ms(playout.delay),
             target_ms: ms(playout.target),
             rtt_ms: rtt.map(ms),
@@ -124,6 +133,16 @@ pub struct Stats {
     pub late: u64,
     /// Playing time that was made up for what was missing.
     pub concealed_ms: f64,
+    /// The same in samples at 48 kHz, as the other counts of samples.
+    pub concealed_samples: u64,
+    /// Samples inserted by time stretching, to lengthen the playout delay.
+    pub inserted_samples: u64,
+    /// Samples removed by time stretching, to shorten the playout delay.
+    pub removed_samples: u64,
+    /// Samples added by resampling, to follow a slower clock.
+    pub resampling_inserted_samples: u64,
+    /// Samples saved by resampling, to follow a faster clock.
+    pub resampling_removed_samples: u64,
     /// How long packets wait before they are played.
     pub delay_ms: f64,
     /// How long they should.
@@ -163,6 +182,14 @@ mod tests {
         let counters = Counters::default();
         counters.sent_packets.store(50, Ordering::Relaxed);
         counters.heard(&[0x00ab_cdef], Instant::now());
+        *counters.playout.lock().unwrap() = Playout {
+            concealed_samples: 960,
+            inserted_samples: 1,
+            removed_samples: 2,
+            resampling_inserted_samples: 3,
+            resampling_removed_samples: 4,
+            ..Playout::default()
+        };
         let line = counters
             .snapshot(
                 Duration::from_millis(1_000),
@@ -174,6 +201,17 @@ mod tests {
         assert_eq!(json["sent_packets"], 50);
         assert_eq!(json["rtt_ms"], 0.25);
         assert_eq!(json["talkers"][0], "00abcdef");
+        assert_eq!(json["concealed_ms"], 20.0);
+        let samples = [
+            ("concealed_samples", 960),
+            ("inserted_samples", 1),
+            ("removed_samples", 2),
+            ("resampling_inserted_samples", 3),
+            ("resampling_removed_samples", 4),
+        ];
+        for (name, count) in samples {
+            assert_eq!(json[name], count, "{name}");
+        }
         assert!(!line.contains('\n'));
     }
 

@@ -14,9 +14,30 @@ pub(super) struct Wait {
     pub is_cut_short: bool,
 }
 
+/// What has to be true of two streams for one to take the place of the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Merge {
+    /// Both are silent for good: nothing can be heard of the change.
+    Asleep,
+    /// Both have been given the same for long enough: no packet is half gathered and the ceilings
+    /// stand alike, or both are asleep.
+    Settled,
+    /// Nothing: that they stay apart costs everybody else more than one rough packet.
+    AtOnce,
+}
+
 impl Wait {
     pub fn is_over(self) -> bool {
         self.is_cut_short || self.before_ms >= HANGOVER_MS
+    }
+
+    /// When the member may merge.
+    pub fn merge(self) -> Merge {
+        match self.before_ms >= HANGOVER_MS {
+            _ if self.is_cut_short => Merge::AtOnce,
+            true => Merge::Settled,
+            false => Merge::Asleep,
+        }
     }
 
     /// Whether those who hear the same are looked for: if there were any, that has mostly shown soon after
@@ -42,32 +63,38 @@ pub(super) fn find_mate(
         let Hearing::Private { settled_ms } = member.hearing else {
             return false;
         };
-        let is_over = wait.is_cut_short || wait.is_over() && settled_ms >= HANGOVER_MS;
+        let merge = match wait.merge() {
+            Merge::Settled if settled_ms < HANGOVER_MS => Merge::Asleep,
+            merge => merge,
+        };
         *other != place
             && !member.hears_apart()
             && hears_as(member, &list[place])
             && key_of(member).is_some_and(|it| it == *key)
-            && may_merge(list, *other, place, turn, is_over)
+            && may_merge(list, *other, place, turn, merge)
     };
     let mut members = list.iter().enumerate();
     members.find(is_mate).map(|(other, _)| other)
 }
 
-/// Whether who hears one of two streams may go on with the other.
-///
-/// - `is_over`: both have been given the same for long enough.
+/// Whether a member who hears one of two streams may go on with the other.
 pub(super) fn may_merge(
     list: &[Member],
     one: usize,
     other: usize,
     turn: Turn,
-    is_over: bool,
+    merge: Merge,
 ) -> bool {
     let [one, other] = [one, other].map(|place| list[place].participant.listener.as_deref());
     let Some((one, other)) = one.zip(other) else {
         return false;
     };
-    one.is_asleep() && other.is_asleep() || is_over && one.can_merge_into(other, turn)
+    match merge {
+        Merge::AtOnce => true,
+        _ if one.is_asleep() && other.is_asleep() => true,
+        Merge::Asleep => false,
+        Merge::Settled => one.can_merge_into(other, turn),
+    }
 }
 
 pub(super) fn settled_ms(member: &Member) -> u32 {

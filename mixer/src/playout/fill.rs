@@ -151,7 +151,7 @@ impl Playout {
             let samples = self.queue.last_mut(appended);
             samples.copy_within(hidden * self.channels.., 0);
             self.queue.truncate(before + appended - hidden);
-            self.stats.removed_samples += hidden as u64;
+            self.stats.covered_samples += hidden as u64;
             left -= hidden;
             sound = appended - hidden;
         }

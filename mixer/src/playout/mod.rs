@@ -149,11 +149,17 @@ pub struct PlayoutStats {
     pub recovered_samples: u64,
     /// Samples per channel handed out, silence between talk-spurts apart.
     pub played_samples: u64,
-    /// Samples per channel taken out, by splicing or resampling, to shorten the delay or because a
-    /// guess had covered them.
-    pub removed_samples: u64,
-    /// Samples per channel put in, by splicing or resampling.
+    /// Samples per channel inserted by time stretching, to lengthen the delay.
     pub inserted_samples: u64,
+    /// Samples per channel removed by time stretching, to shorten the delay.
+    pub removed_samples: u64,
+    /// Samples per channel that the resampler added, to follow a slower clock.
+    pub resampling_inserted_samples: u64,
+    /// Samples per channel that the resampler saved, to follow a faster clock.
+    pub resampling_removed_samples: u64,
+    /// Samples per channel of late packets that were decoded and not played, because concealment had
+    /// already covered their time.
+    pub covered_samples: u64,
     /// How long what plays now has waited since the earliest it could have arrived.
     pub delay: Duration,
     /// How long it should wait at least.
@@ -521,8 +527,8 @@ impl Playout {
                 let _ = self.slip.process_into_buffer(&from, &mut to, None);
             }
             let tick = self.tick_samples;
-            self.stats.removed_samples += needed.saturating_sub(tick) as u64;
-            self.stats.inserted_samples += tick.saturating_sub(needed) as u64;
+            self.stats.resampling_removed_samples += needed.saturating_sub(tick) as u64;
+            self.stats.resampling_inserted_samples += tick.saturating_sub(needed) as u64;
         }
         self.queue.advance(needed);
     }

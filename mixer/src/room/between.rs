@@ -43,7 +43,7 @@ impl Room {
             member.awake = true;
         }
         member.attended |= wants_tone;
-        let speaks = packet.level != Some(Level::SILENCE)
+        let speaks = !strip.tells_silence()
             && packet.payload.as_slice().len() > DTX_MAX_BYTES
             && !settings.muted();
         let is_next = begins || strip.has_floor() || self.last_talker == Some(participant.id);

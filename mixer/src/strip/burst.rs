@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use crate::listener::DTX_MAX_BYTES;
 use crate::packet::Packet;
-use crate::units::{Level, Time};
+use crate::units::Time;
 
 /// What one sender's packets tell about its pauses.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,12 +28,13 @@ impl Burst {
     /// before.
     ///
     /// - `samples`: how long it is, at 48 kHz.
-    pub fn note(&mut self, packet: &Packet, samples: usize, arrival: Time) -> u64 {
+    /// - `is_silent`: its sender tells that it is, and is believed.
+    pub fn note(&mut self, packet: &Packet, samples: usize, is_silent: bool, arrival: Time) -> u64 {
         let payload = packet.payload.as_slice();
         self.packet_samples = samples;
         let length = Duration::from_micros(self.packet_samples as u64 * 1_000 / 48);
         let last = self.last_arrival.replace(arrival);
-        if packet.level == Some(Level::SILENCE) || payload.len() <= DTX_MAX_BYTES {
+        if is_silent || payload.len() <= DTX_MAX_BYTES {
             self.began = None;
             return 0;
         }
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
     use crate::codec::Codec;
     use crate::packet::Payload;
-    use crate::units::{RtpTime, Seq};
+    use crate::units::{Level, RtpTime, Seq};
 
     fn note(burst: &mut Burst, ms: u64, payload: &[u8], level: Option<u8>) -> u64 {
         let packet = Packet {
@@ -95,7 +96,8 @@ mod tests {
             payload: Payload::copy_from(payload).unwrap(),
         };
         let samples = Codec::Opus.samples(payload).unwrap();
-        burst.note(&packet, samples, Time::from_us(ms * 1_000))
+        let is_silent = packet.level == Some(Level::SILENCE);
+        burst.note(&packet, samples, is_silent, Time::from_us(ms * 1_000))
     }
 
     const VOICE: &[u8] = &[0xf8, 1, 2];

@@ -168,9 +168,7 @@ impl Strip {
         if self.parked == Some(Parked::Closed) {
             self.parked = None;
             self.forget_older(now);
-            for payload in self.unheard.of(self.ssrc) {
-                self.playout.run_up(payload);
-            }
+            self.warm_up(self.ssrc, now);
         }
         match self.door.permit() {
             Permit::Draining => self.playout.finish(),

@@ -61,8 +61,14 @@ impl Unheard {
         self.iter().filter(move |_| self.ssrc == ssrc)
     }
 
+    /// How long all of that is, at 48 kHz.
+    pub fn samples_of(&self, ssrc: u32, codec: Codec) -> usize {
+        let samples = self.of(ssrc).filter_map(|payload| codec.samples(payload));
+        samples.sum()
+    }
+
     /// What was kept, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let payloads = self.payloads.iter();
         payloads
             .map(|payload| &payload.bytes[..usize::from(payload.len_bytes)])

@@ -14,11 +14,25 @@ use crate::format::{Layout, MIN_PACKET_SAMPLES, SAMPLE_RATE_HZ};
 
 /// Decodes any Opus packet, mono or stereo, to the layout it was made for.
 pub struct OpusDecoder {
-    /// The memory that libopus keeps a decoder in, initialised. Words of 16 bytes have the alignment
-    /// of an allocation.
-    state: Box<[u128]>,
+    state: State,
     layout: Layout,
     detail: Detail,
+    guess: Guess,
+    concealed_samples: u64,
+}
+
+/// The memory that libopus keeps a decoder in, initialised. Words of 16 bytes have the alignment of
+/// an allocation. libopus keeps no pointers in it, so that it may be copied.
+type State = Box<[u128]>;
+
+/// The decoder as it stands if the packets it has guessed so far are lost.
+///
+/// Kept from one guess to the next, so that each continues the one before and a stall of n ticks
+/// conceals n ticks, not 1 + 2 + ... + n.
+struct Guess {
+    state: State,
+    /// How far it is ahead of the decoder, in samples per channel; 0: `state` is not valid.
+    ahead_samples: usize,
 }
 
 /// What the memory holds.
@@ -36,32 +50,42 @@ impl OpusDecoder {
     /// Real-time: set-up only (allocates).
     ///
     /// # Panics
-    /// When memory is exhausted, as any allocation does; with a libopus whose decoders are larger than
-    /// 32 kB.
+    /// When memory is exhausted, as any allocation does.
     pub fn new(layout: Layout) -> OpusDecoder {
         // SAFETY: takes a number and gives one.
         let bytes = unsafe { sys::opus_decoder_get_size(layout.channels() as c_int) };
         let words = (bytes.max(0) as usize).div_ceil(size_of::<u128>());
-        assert!(words <= MOST_WORDS, "libopus asks for {bytes} bytes");
         let mut decoder = OpusDecoder {
             state: vec![0; words].into_boxed_slice(),
             layout,
             detail: Detail::Full,
+            guess: Guess {
+                state: vec![0; words].into_boxed_slice(),
+                ahead_samples: 0,
+            },
+            concealed_samples: 0,
         };
         decoder.begin(Detail::Full);
         decoder
     }
 
+    /// Samples per channel that libopus has concealed so far, guesses included.
+    pub fn concealed_samples(&self) -> u64 {
+        self.concealed_samples
+    }
+
     /// Makes a decoder without history in the memory.
     fn begin(&mut self, detail: Detail) {
         self.detail = detail;
+        self.guess.ahead_samples = 0;
         let (rate_hz, channels) = match detail {
             Detail::Full => (SAMPLE_RATE_HZ as i32, self.layout.channels()),
             Detail::Sketch => (SKETCH_RATE_HZ as i32, 1),
         };
         // SAFETY: the memory is as large as libopus asked for the layout's channels, and a decoder for
         // one channel is never larger than one for two; it is aligned to 16 bytes, and ours alone.
-        let outcome = unsafe { sys::opus_decoder_init(self.pointer(), rate_hz, channels as c_int) };
+        let outcome =
+            unsafe { sys::opus_decoder_init(pointer(&mut self.state), rate_hz, channels as c_int) };
         assert_eq!(
             outcome,
             sys::OPUS_OK,
@@ -75,10 +99,6 @@ impl OpusDecoder {
         }
     }
 
-    fn pointer(&mut self) -> *mut sys::OpusDecoder {
-        self.state.as_mut_ptr().cast()
-    }
-
     fn channels(&self) -> usize {
         match self.detail {
             Detail::Full => self.layout.channels(),
@@ -86,31 +106,77 @@ impl OpusDecoder {
         }
     }
 
-    /// One call into libopus: samples per channel, or what it is displeased with.
-    ///
-    /// - `payload`: none for a packet that was lost.
-    /// - `fec`: what it holds of the packet before is wanted.
-    fn call(&mut self, payload: Option<&[u8]>, pcm: &mut [f32], fec: bool) -> Result<usize, c_int> {
-        let most_samples = pcm.len() / self.channels();
-        let (bytes, len) = match payload {
-            Some(payload) => (payload.as_ptr(), payload.len()),
-            None => (core::ptr::null(), 0),
-        };
-        // SAFETY: the memory holds an initialised decoder for this many channels, which is borrowed
-        // mutably; `bytes` is null, which stands for a lost packet, or points to `len` bytes that are
-        // only read; at most `most_samples` for each channel are written to `pcm`.
-        let decoded = unsafe {
-            sys::opus_decode_float(
-                self.pointer(),
-                bytes,
-                len as i32,
-                pcm.as_mut_ptr(),
-                most_samples as c_int,
-                c_int::from(fec),
-            )
-        };
-        usize::try_from(decoded).map_err(|_| decoded)
+    /// One call into libopus that changes the decoder; guesses made before are void. Returns samples
+    /// per channel, or libopus's error code.
+    fn call(&mut self, input: Input<'_>, pcm: &mut [f32]) -> Result<usize, c_int> {
+        self.guess.ahead_samples = 0;
+        let channels = self.channels();
+        call(&mut self.state, channels, input, pcm)
     }
+
+    /// Conceals what follows on the guesses made so far.
+    fn conceal_ahead(&mut self, pcm: &mut [f32]) {
+        let channels = self.layout.channels();
+        self.concealed_samples += conceal(&mut self.guess.state, channels, pcm);
+        self.guess.ahead_samples += pcm.len() / channels;
+    }
+}
+
+/// What libopus is given for one call.
+#[derive(Clone, Copy)]
+enum Input<'a> {
+    /// A packet.
+    Packet(&'a [u8]),
+    /// The packet after a lost one, for the copy of the lost one in it.
+    AfterLost(&'a [u8]),
+    /// Nothing: a packet was lost.
+    Lost,
+}
+
+/// One call into libopus with a decoder for so many channels. Returns samples per channel, or
+/// libopus's error code.
+fn call(
+    state: &mut State,
+    channels: usize,
+    input: Input<'_>,
+    pcm: &mut [f32],
+) -> Result<usize, c_int> {
+    let most_samples = pcm.len() / channels;
+    let (payload, fec) = match input {
+        Input::Packet(payload) => (Some(payload), false),
+        Input::AfterLost(payload) => (Some(payload), true),
+        Input::Lost => (None, false),
+    };
+    let (bytes, len) = match payload {
+        Some(payload) => (payload.as_ptr(), payload.len()),
+        None => (core::ptr::null(), 0),
+    };
+    // SAFETY: the memory holds an initialised decoder for this many channels, which is borrowed
+    // mutably; `bytes` is null, which stands for a lost packet, or points to `len` bytes that are
+    // only read; at most `most_samples` for each channel are written to `pcm`.
+    let decoded = unsafe {
+        sys::opus_decode_float(
+            pointer(state),
+            bytes,
+            len as i32,
+            pcm.as_mut_ptr(),
+            most_samples as c_int,
+            c_int::from(fec),
+        )
+    };
+    usize::try_from(decoded).map_err(|_| decoded)
+}
+
+/// Fills `pcm` with what libopus makes up for a lost packet. Returns samples per channel.
+fn conceal(state: &mut State, channels: usize, pcm: &mut [f32]) -> u64 {
+    debug_assert_eq!(pcm.len() % (MIN_PACKET_SAMPLES * channels), 0);
+    let samples = call(state, channels, Input::Lost, pcm).unwrap_or(0);
+    pcm[samples * channels..].fill(0.0);
+    samples as u64
+}
+
+fn pointer(state: &mut State) -> *mut sys::OpusDecoder {
+    state.as_mut_ptr().cast()
 }
 
 impl Decode for OpusDecoder {
@@ -128,7 +194,7 @@ impl Decode for OpusDecoder {
             });
         }
         self.need(Detail::Full);
-        self.call(Some(payload), pcm, false)
+        self.call(Input::Packet(payload), pcm)
             .map_err(|_| DecodeError::Malformed)
     }
 
@@ -137,44 +203,40 @@ impl Decode for OpusDecoder {
             return Err(DecodeError::Malformed);
         }
         self.need(Detail::Full);
-        self.call(Some(next_payload), pcm, true)
+        self.call(Input::AfterLost(next_payload), pcm)
             .map(|_| ())
             .map_err(|_| DecodeError::Malformed)
     }
 
     fn conceal(&mut self, pcm: &mut [f32]) {
-        debug_assert_eq!(pcm.len() % (MIN_PACKET_SAMPLES * self.layout.channels()), 0);
         self.need(Detail::Full);
-        match self.call(None, pcm, false) {
-            Ok(samples) => pcm[samples * self.layout.channels()..].fill(0.0),
-            Err(_) => pcm.fill(0.0),
-        }
+        self.guess.ahead_samples = 0;
+        self.concealed_samples += conceal(&mut self.state, self.layout.channels(), pcm);
     }
 
-    /// The guess is made by a copy, on the stack: libopus allows a plain one. What was guessed before is
-    /// guessed again, since the copy is not kept.
+    /// Goes on with a copy of the decoder, which is kept for the next guess.
     fn guess(&mut self, after: usize, pcm: &mut [f32]) -> bool {
         if self.detail != Detail::Full {
             pcm.fill(0.0);
             return true;
         }
-        let mut kept = [0; MOST_WORDS];
-        let kept = &mut kept[..self.state.len()];
-        kept.copy_from_slice(&self.state);
-        self.miss(after);
-        self.conceal(pcm);
-        self.state.copy_from_slice(kept);
+        if after == 0 || self.guess.ahead_samples != after {
+            self.guess.state.copy_from_slice(&self.state);
+            self.guess.ahead_samples = 0;
+            in_packets(after, self.layout, |unheard| self.conceal_ahead(unheard));
+        }
+        self.conceal_ahead(pcm);
         true
     }
 
+    /// What was guessed, and is lost indeed, becomes the decoder's history as it was played.
     fn miss(&mut self, samples: usize) {
-        let mut unheard = [0.0; 2 * MISSED_SAMPLES];
-        let mut left = samples;
-        while left > 0 {
-            let now = left.min(MISSED_SAMPLES);
-            self.conceal(&mut unheard[..now * self.layout.channels()]);
-            left -= now;
+        if samples > 0 && self.guess.ahead_samples == samples {
+            core::mem::swap(&mut self.state, &mut self.guess.state);
+            self.guess.ahead_samples = 0;
+            return;
         }
+        in_packets(samples, self.layout, |unheard| self.conceal(unheard));
     }
 
     fn reset(&mut self) {
@@ -187,15 +249,22 @@ impl Decode for OpusDecoder {
             return None;
         }
         self.need(Detail::Sketch);
-        self.call(Some(payload), pcm, false).ok()
+        self.call(Input::Packet(payload), pcm).ok()
     }
 }
 
-/// A decoder takes 18 kB in mono and 27 kB in stereo: 32 kB.
-const MOST_WORDS: usize = 32 * 1_024 / size_of::<u128>();
+/// Gives `conceal` room for so many samples per channel, a packet of the usual 20 ms at a time.
+fn in_packets(samples: usize, layout: Layout, mut conceal: impl FnMut(&mut [f32])) {
+    let mut unheard = [0.0; 2 * PACKET_SAMPLES];
+    let mut left = samples;
+    while left > 0 {
+        let now = left.min(PACKET_SAMPLES);
+        conceal(&mut unheard[..now * layout.channels()]);
+        left -= now;
+    }
+}
 
-/// What is missing is made up in pieces of 20 ms, as a packet usually is.
-const MISSED_SAMPLES: usize = 960;
+const PACKET_SAMPLES: usize = 960;
 
 /// Samples per channel that a packet holds at a rate.
 fn samples_of(payload: &[u8], rate_hz: u32) -> Result<usize, DecodeError> {
@@ -209,5 +278,115 @@ fn samples_of(payload: &[u8], rate_hz: u32) -> Result<usize, DecodeError> {
 impl fmt::Debug for OpusDecoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "OpusDecoder({:?}, {:?})", self.layout, self.detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Encode;
+    use crate::codec::opus::OpusEncoder;
+    use crate::format::TickLength;
+    use crate::packet::Payload;
+    use crate::profile::{Profile, ReceiverLimits, Recipe};
+
+    /// Packets of 20 ms of a voice-like sound.
+    fn packets(profile: Profile, count: usize) -> Vec<Payload> {
+        let mut recipe = Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
+        recipe.packet_ms = 20;
+        let mut encoder = OpusEncoder::new(&recipe);
+        let channels = recipe.layout.channels();
+        (0..count)
+            .map(|number| {
+                let pcm: Vec<f32> = (0..960 * channels)
+                    .map(|at| {
+                        let at = (number * 960 + at / channels) as f64;
+                        let turns = |hz: f64| (hz * at / 48_000.0).fract() * std::f64::consts::TAU;
+                        0.2 * (turns(197.3).sin() + 0.5 * turns(631.1).sin()) as f32
+                    })
+                    .collect();
+                let mut payload = Payload::EMPTY;
+                encoder.encode(&pcm, &mut payload).unwrap();
+                payload
+            })
+            .collect()
+    }
+
+    /// A decoder that has decoded these packets, and what the last of them holds.
+    fn after(payloads: &[Payload], layout: Layout) -> (OpusDecoder, Vec<f32>) {
+        let mut decoder = OpusDecoder::new(layout);
+        let mut pcm = vec![0.0; 960 * layout.channels()];
+        for payload in payloads {
+            decoder.decode(payload.as_slice(), &mut pcm).unwrap();
+        }
+        (decoder, pcm)
+    }
+
+    #[test]
+    fn guesses_are_what_concealing_at_once_gives_and_cost_as_much() {
+        for profile in Profile::ALL {
+            for layout in [Layout::Mono, Layout::Stereo] {
+                let packets = packets(profile, 12);
+                let (mut guesses, _) = after(&packets[..10], layout);
+                let (mut conceals, _) = after(&packets[..10], layout);
+                let mut guessed = vec![0.0; 960 * layout.channels()];
+                let mut concealed = guessed.clone();
+                for tick in 0..6 {
+                    assert!(guesses.guess(tick * 960, &mut guessed));
+                    conceals.conceal(&mut concealed);
+                    assert!(guessed == concealed, "{profile}, {layout:?}, tick {tick}");
+                }
+                assert_eq!(guesses.concealed_samples(), 6 * 960);
+                // Taken note of, they are as if concealed at once, at no further cost.
+                guesses.miss(6 * 960);
+                assert_eq!(guesses.concealed_samples(), 6 * 960);
+                guesses
+                    .decode(packets[11].as_slice(), &mut guessed)
+                    .unwrap();
+                conceals
+                    .decode(packets[11].as_slice(), &mut concealed)
+                    .unwrap();
+                assert!(guessed == concealed, "{profile}, {layout:?}, after");
+            }
+        }
+    }
+
+    #[test]
+    fn guesses_that_were_not_needed_leave_no_trace() {
+        for profile in Profile::ALL {
+            let packets = packets(profile, 14);
+            let (mut decoder, _) = after(&packets[..10], Layout::Mono);
+            let mut pcm = [0.0; 960];
+            // Twice, since the memory of the first guesses is used again.
+            for next in 10..14 {
+                (0..4).for_each(|tick| assert!(decoder.guess(tick * 960, &mut pcm)));
+                decoder.decode(packets[next].as_slice(), &mut pcm).unwrap();
+                let (_, meant) = after(&packets[..=next], Layout::Mono);
+                assert!(pcm[..] == meant[..], "{profile}, packet {next}");
+            }
+        }
+    }
+
+    /// As after a change of the decoder that the caller's count does not know of.
+    #[test]
+    fn a_guess_that_does_not_continue_the_last_one_starts_from_the_decoder() {
+        let packets = packets(Profile::Voice, 10);
+        let (mut one, _) = after(&packets, Layout::Mono);
+        let (mut other, _) = after(&packets, Layout::Mono);
+        let (mut guessed, mut expected) = ([0.0; 960], [0.0; 960]);
+        one.guess(0, &mut guessed);
+        one.guess(1_920, &mut guessed);
+        (0..3).for_each(|_| other.conceal(&mut expected));
+        assert!(guessed == expected);
+        let (mut other, _) = after(&packets, Layout::Mono);
+        one.guess(0, &mut guessed);
+        other.conceal(&mut expected);
+        assert!(guessed == expected);
+        one.miss(480);
+        let (mut other, _) = after(&packets, Layout::Mono);
+        other.conceal(&mut expected[..480]);
+        one.conceal(&mut guessed);
+        other.conceal(&mut expected);
+        assert!(guessed == expected);
     }
 }

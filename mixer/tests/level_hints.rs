@@ -1,0 +1,434 @@
+//! The level that a sender tells (RFC 6464) saves decoding, and hides no voice; and no source costs
+//! more decoding than its sound takes.
+#![cfg(feature = "opus")]
+
+mod stage;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use mixer::codec::opus::{OpusDecoder, OpusEncoder};
+use mixer::codec::{Codec, Decode, DecodeError, Encode};
+use mixer::format::{Layout, TickLength};
+use mixer::gate::DEFAULT_THRESHOLD;
+use mixer::permit::Permit;
+use mixer::profile::{Profile, Recipe};
+use mixer::strip::{Rules, Strip};
+use mixer::units::Decibels;
+use mixer::{Level, Packet, Payload, RtpTime, Seq, Time};
+
+/// Samples at 48 kHz that were decoded, whole or roughly.
+#[derive(Default)]
+struct Work {
+    decoded: AtomicU64,
+    sketched: AtomicU64,
+}
+
+/// Opus, with its work counted.
+struct Counted(OpusDecoder, Arc<Work>);
+
+impl Decode for Counted {
+    fn decode(&mut self, payload: &[u8], pcm: &mut [f32]) -> Result<usize, DecodeError> {
+        let samples = self.0.decode(payload, pcm)?;
+        self.1.decoded.fetch_add(samples as u64, Relaxed);
+        Ok(samples)
+    }
+
+    fn recover(&mut self, next_payload: &[u8], pcm: &mut [f32]) -> Result<(), DecodeError> {
+        self.0.recover(next_payload, pcm)
+    }
+
+    fn conceal(&mut self, pcm: &mut [f32]) {
+        self.0.conceal(pcm);
+    }
+
+    fn guess(&mut self, after: usize, pcm: &mut [f32]) -> bool {
+        self.0.guess(after, pcm)
+    }
+
+    fn miss(&mut self, samples: usize) {
+        self.0.miss(samples);
+    }
+
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+
+    fn sketch(&mut self, payload: &[u8], pcm: &mut [f32]) -> Option<usize> {
+        let samples = self.0.sketch(payload, pcm)?;
+        self.1.sketched.fetch_add(3 * samples as u64, Relaxed);
+        Some(samples)
+    }
+}
+
+/// What a sender does, in packets of 20 ms.
+struct Sender {
+    encoder: OpusEncoder,
+    strip: Strip,
+    work: Arc<Work>,
+    gate_db: Option<Decibels>,
+    number: u64,
+    now: Time,
+    random: u32,
+}
+
+impl Sender {
+    fn new(recipe: &Recipe) -> Sender {
+        let work = Arc::new(Work::default());
+        let decoder = Counted(OpusDecoder::new(Layout::Mono), work.clone());
+        let mut encoder = OpusEncoder::new(recipe);
+        encoder.configure(&recipe.settings(if recipe.fec { 20 } else { 0 }));
+        Sender {
+            encoder,
+            strip: Strip::new(Layout::Mono, TickLength::Ms20, Box::new(decoder)),
+            work,
+            gate_db: Some(DEFAULT_THRESHOLD),
+            number: 0,
+            now: Time::from_us(1_000_000),
+            random: 1,
+        }
+    }
+
+    /// The next packet.
+    fn packet(&mut self, mut voice: impl FnMut(u64) -> f32, level: Option<u8>) -> Packet {
+        let number = self.number;
+        self.number += 1;
+        let pcm: Vec<f32> = (number * 960..(number + 1) * 960).map(&mut voice).collect();
+        let mut payload = Payload::EMPTY;
+        self.encoder.encode(&pcm, &mut payload).unwrap();
+        Packet {
+            seq: Seq(number as u16),
+            time: RtpTime((number * 960) as u32),
+            ssrc: 1,
+            marker: number == 0,
+            level: level.map(Level::from_wire),
+            payload,
+        }
+    }
+
+    fn push(&mut self, packet: &Packet) {
+        let arrival = self.now;
+        self.strip.push(packet, arrival);
+    }
+
+    /// One tick; what it adds to the mix, if anything.
+    fn tick(&mut self) -> Option<Vec<f32>> {
+        let rules = Rules {
+            now: self.now + Duration::from_millis(4),
+            gate_db: self.gate_db,
+        };
+        self.now = self.now + Duration::from_millis(20);
+        let heard = self.strip.listen(&rules);
+        let in_mix = self.strip.contribute(heard);
+        in_mix.then(|| self.strip.frame().samples().to_vec())
+    }
+
+    /// Sends one packet, and one tick.
+    fn send(&mut self, voice: impl FnMut(u64) -> f32, level: Option<u8>) -> Option<Vec<f32>> {
+        let packet = self.packet(voice, level);
+        self.push(&packet);
+        self.tick()
+    }
+
+    /// Noise of -60 dBFS, ten under the gate.
+    fn noise(&mut self) -> Packet {
+        let mut random = self.random;
+        let packet = self.packet(
+            |_| {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                0.001_7 * ((random >> 8) as f32 / (1 << 23) as f32 - 1.0)
+            },
+            None,
+        );
+        self.random = random;
+        packet
+    }
+
+    /// Decoded and sketched so far, in seconds of sound.
+    fn worked_s(&self) -> [f64; 2] {
+        let count = |samples: &AtomicU64| samples.load(Relaxed) as f64 / 48_000.0;
+        [count(&self.work.decoded), count(&self.work.sketched)]
+    }
+}
+
+fn recipes() -> Vec<(String, Recipe)> {
+    let mut recipes = Vec::new();
+    for profile in Profile::ALL {
+        for (name, fec) in [("without FEC", false), ("with FEC", true)] {
+            let mut recipe = stage::recipe(profile);
+            recipe.packet_ms = 20;
+            recipe.fec = fec;
+            recipes.push((format!("{profile} {name}"), recipe));
+        }
+    }
+    recipes
+}
+
+fn level_db(pcm: &[f32]) -> f64 {
+    let energy: f64 = pcm.iter().map(|sample| f64::from(sample * sample)).sum();
+    stage::db((energy / pcm.len() as f64).sqrt())
+}
+
+/// A voice that begins after so many packets of silence.
+fn voice_after(silence: u64) -> impl FnMut(u64) -> f32 + Clone {
+    let mut voice = stage::human("human-en-female");
+    move |sample| match sample.checked_sub(silence * 960) {
+        Some(at) => voice(at),
+        None => 0.0,
+    }
+}
+
+/// What is heard of a voice, tick by tick.
+fn heard(recipe: &Recipe, silence: u64, level: Option<u8>) -> Vec<Option<Vec<f32>>> {
+    let mut sender = Sender::new(recipe);
+    let voice = voice_after(silence);
+    (0..silence + 350)
+        .map(|_| sender.send(voice.clone(), level))
+        .collect()
+}
+
+/// How much of the ticks in which a voice without a level is loud has been heard with one.
+fn share_heard(with: &[Option<Vec<f32>>], without: &[Option<Vec<f32>>]) -> f64 {
+    let is_loud = |pcm: &&Vec<f32>| level_db(pcm) > -45.0;
+    let loud = without.iter().flatten().filter(is_loud).count();
+    let also = with.iter().flatten().filter(is_loud).count();
+    assert!(loud > 150, "{loud} ticks of voice");
+    also as f64 / loud as f64
+}
+
+#[test]
+fn a_voice_whose_level_is_always_127_is_heard_whole() {
+    for (name, recipe) in recipes() {
+        for (silence, levels) in [(0, &[127][..]), (10, &[127]), (150, &[127, 90])] {
+            let without = heard(&recipe, silence, None);
+            for &level in levels {
+                let with = heard(&recipe, silence, Some(level));
+                let share = share_heard(&with, &without);
+                let case = format!("{name}, level {level}, {silence} packets of silence before");
+                assert!(share > 0.99, "{case}: {share:.3} heard");
+                // Its first word too.
+                let first = |ticks: &[Option<Vec<f32>>]| {
+                    ticks
+                        .iter()
+                        .position(|pcm| pcm.as_ref().is_some_and(|pcm| level_db(pcm) > -45.0))
+                };
+                let (told, untold) = (first(&with).unwrap(), first(&without).unwrap());
+                assert!(told <= untold + 1, "{case}: tick {told}, not {untold}");
+            }
+        }
+    }
+}
+
+/// With a constant bitrate nothing but listening tells silence from speech.
+#[test]
+fn a_voice_of_constant_bitrate_is_believed_for_half_a_second_once() {
+    let mut recipe = stage::recipe(Profile::Voice);
+    recipe.cbr = true;
+    let mut sender = Sender::new(&recipe);
+    let mut voice = stage::human("human-en-female");
+    let mut loud = [0, 0];
+    for turn in 0..2 {
+        for _ in 0..200 {
+            sender.send(|_| 0.0, Some(127));
+        }
+        for _ in 0..100 {
+            let pcm = sender.send(&mut voice, Some(127));
+            loud[turn] += usize::from(pcm.is_some_and(|pcm| level_db(&pcm) > -45.0));
+        }
+    }
+    assert!(loud[0] + 26 >= loud[1] && loud[1] > 50, "{loud:?}");
+}
+
+#[test]
+fn a_client_that_is_silent_at_127_costs_next_to_nothing() {
+    for (name, recipe) in recipes() {
+        let mut sender = Sender::new(&recipe);
+        (0..100).for_each(|_| assert_eq!(sender.send(|_| 0.0, Some(127)), None, "{name}"));
+        assert!(sender.strip.is_parked(), "{name}");
+        let before = sender.worked_s();
+        (0..500).for_each(|_| assert_eq!(sender.send(|_| 0.0, Some(127)), None, "{name}"));
+        let after = sender.worked_s();
+        assert_eq!(after[0], before[0], "{name}: decoded");
+        // Four packets of 20 ms twice a second, of the ten seconds there were.
+        let sketched = after[1] - before[1];
+        assert!(sketched <= 1.7, "{name}: {sketched} s sketched");
+    }
+}
+
+#[test]
+fn a_client_that_mutes_itself_is_parked_within_half_a_second_and_stays_believed() {
+    for (name, recipe) in recipes() {
+        let mut sender = Sender::new(&recipe);
+        let mut voice = stage::human("human-it-male");
+        let mut random = 7u32;
+        for _ in 0..6 {
+            for _ in 0..60 {
+                sender.send(&mut voice, Some(20));
+            }
+            // A bad network: what is lost is made up out of the voice before.
+            for packet in 0..60 {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let silent = sender.packet(|_| 0.0, Some(127));
+                if packet > 10 || random >> 31 == 0 {
+                    sender.push(&silent);
+                }
+                sender.tick();
+                assert!(
+                    packet < 25 || sender.strip.is_parked(),
+                    "{name}, packet {packet}"
+                );
+            }
+        }
+        let before = sender.worked_s();
+        (0..100).for_each(|_| assert_eq!(sender.send(|_| 0.0, Some(127)), None, "{name}"));
+        assert_eq!(sender.worked_s()[0], before[0], "{name}: decoded");
+    }
+}
+
+#[test]
+fn a_voice_told_to_be_silent_counts_as_sound_behind_a_shut_door() {
+    for (name, recipe) in recipes() {
+        let mut sender = Sender::new(&recipe);
+        let mut voice = stage::human("human-en-female");
+        let now = sender.now;
+        sender.strip.allow(Permit::Closed, now);
+        (0..100).for_each(|_| assert_eq!(sender.send(|_| 0.0, Some(127)), None, "{name}"));
+        assert_eq!(sender.strip.voiced(), 0, "{name}");
+        (0..100).for_each(|_| assert_eq!(sender.send(&mut voice, Some(127)), None, "{name}"));
+        let voiced = sender.strip.voiced();
+        // Of 86 packets that are louder than -45 dBFS.
+        assert!(voiced > 50, "{name}: {voiced}");
+        assert_eq!(sender.worked_s()[0], 0.0, "{name}: decoded");
+    }
+}
+
+/// Ten times as many packets as time has passed for, of a source that is parked.
+#[test]
+fn a_flood_of_quiet_packets_costs_no_more_than_the_time_it_lasts() {
+    for level in [None, Some(60), Some(127)] {
+        let mut recipe = stage::recipe(Profile::Voice);
+        recipe.packet_ms = 20;
+        let mut sender = Sender::new(&recipe);
+        for _ in 0..100 {
+            let mut packet = sender.noise();
+            packet.level = level.map(Level::from_wire);
+            sender.push(&packet);
+            sender.tick();
+        }
+        assert!(sender.strip.is_parked(), "{level:?}");
+        let before = sender.worked_s();
+        for _ in 0..100 {
+            for _ in 0..10 {
+                let mut packet = sender.noise();
+                packet.level = level.map(Level::from_wire);
+                sender.push(&packet);
+            }
+            sender.tick();
+        }
+        let after = sender.worked_s();
+        let worked = after[0] + after[1] - before[0] - before[1];
+        // 2 s and what may come at once after a stall.
+        assert!(worked <= 2.3, "{level:?}: {worked} s");
+    }
+}
+
+/// Packets that open and shut the strip in turns make it decode what it did not play, to warm up.
+#[test]
+fn a_source_that_comes_and_goes_costs_no_more_than_the_time_it_lasts() {
+    let mut recipe = stage::recipe(Profile::Thin);
+    recipe.packet_ms = 60;
+    let mut encoder = OpusEncoder::new(&recipe);
+    let mut sender = Sender::new(&recipe);
+    let mut payload = Payload::EMPTY;
+    encoder.encode(&[0.0; 2_880], &mut payload).unwrap();
+    let before = sender.worked_s();
+    for number in 0..3_000u64 {
+        // Three packets of 60 ms in each tick of 20.
+        let packet = Packet {
+            seq: Seq(number as u16),
+            time: RtpTime((number * 2_880) as u32),
+            ssrc: 1,
+            marker: false,
+            level: Some(Level::from_wire(if number % 9 < 2 { 10 } else { 127 })),
+            payload,
+        };
+        sender.push(&packet);
+        if number % 3 == 2 {
+            sender.tick();
+        }
+    }
+    let after = sender.worked_s();
+    let worked = after[0] + after[1] - before[0] - before[1];
+    // A tick decodes its length at most, and as much may be decoded on arrival.
+    assert!(worked <= 2.0 * 20.0 + 0.5, "{worked} s in 20");
+}
+
+#[test]
+fn a_quiet_source_that_becomes_loud_is_heard_from_its_first_packet_though_packets_come_in_fives() {
+    for profile in [Profile::Voice, Profile::LowDelay, Profile::Music] {
+        let mut recipe = stage::recipe(profile);
+        recipe.packet_ms = 20;
+        let mut sender = Sender::new(&recipe);
+        let mut voice = stage::tone(441.7, 0.3);
+        let mut loud = 0;
+        for fives in 0..60 {
+            let held: Vec<Packet> = (0..5)
+                .map(|_| match fives < 30 {
+                    true => sender.noise(),
+                    false => sender.packet(&mut voice, None),
+                })
+                .collect();
+            for packet in &held {
+                sender.push(packet);
+            }
+            for _ in 0..5 {
+                let pcm = sender.tick();
+                loud += usize::from(pcm.is_some_and(|pcm| level_db(&pcm) > -20.0));
+            }
+            assert_eq!(
+                sender.strip.is_parked(),
+                (15..30).contains(&fives) || fives < 15 && sender.strip.is_parked(),
+                "{profile}"
+            );
+        }
+        // What is not played when it ends waits for its time.
+        assert!(loud >= 150 - 10, "{profile}: {loud} of 150 ticks");
+        assert_eq!(sender.strip.stats().lost, 0, "{profile}");
+    }
+}
+
+#[test]
+fn silence_of_g711_is_told_from_a_voice_by_listening_alone() {
+    use mixer::codec::g711::{G711Decoder, G711Encoder, Law};
+    let decoder = Box::new(G711Decoder::new(Law::Mu, Layout::Mono));
+    assert_eq!(decoder.codec(), Codec::Pcmu);
+    let mut strip = Strip::new(Layout::Mono, TickLength::Ms20, decoder);
+    let mut encoder = G711Encoder::new(Law::Mu);
+    let mut voice = voice_after(200);
+    let mut loud = 0;
+    for number in 0..400u64 {
+        let pcm: Vec<f32> = (number * 960..(number + 1) * 960).map(&mut voice).collect();
+        let mut payload = Payload::EMPTY;
+        encoder.encode(&pcm, &mut payload).unwrap();
+        let packet = Packet {
+            seq: Seq(number as u16),
+            time: RtpTime((number * 960) as u32),
+            ssrc: 1,
+            marker: number == 0,
+            level: Some(Level::SILENCE),
+            payload,
+        };
+        let arrival = Time::from_us(1_000_000 + number * 20_000);
+        strip.push(&packet, arrival);
+        let rules = Rules {
+            now: arrival + Duration::from_millis(4),
+            gate_db: Some(DEFAULT_THRESHOLD),
+        };
+        let heard = strip.listen(&rules);
+        if strip.contribute(heard) {
+            loud += usize::from(level_db(strip.frame().samples()) > -45.0);
+        }
+    }
+    assert!(loud > 80, "{loud}");
+}

@@ -1,0 +1,180 @@
+//! What a tick costs while a talker's packets do not come: in a stall of the server's uplink all
+//! talkers conceal at once, so that each may conceal only what it plays.
+#![cfg(feature = "opus")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use mixer::codec::opus::{OpusDecoder, OpusEncoder};
+use mixer::codec::{Decode, DecodeError, Encode};
+use mixer::format::{Layout, TickLength};
+use mixer::playout::Playout;
+use mixer::profile::{Profile, ReceiverLimits, Recipe};
+use mixer::{Frame, Packet, Payload, RtpTime, Seq, Time};
+
+/// Opus, whose concealed samples can be read while the playout owns it.
+struct Counted(OpusDecoder, Arc<AtomicU64>);
+
+impl Counted {
+    fn count(&self) {
+        self.1.store(self.0.concealed_samples(), Relaxed);
+    }
+}
+
+impl Decode for Counted {
+    fn decode(&mut self, payload: &[u8], pcm: &mut [f32]) -> Result<usize, DecodeError> {
+        self.0.decode(payload, pcm)
+    }
+
+    fn recover(&mut self, next_payload: &[u8], pcm: &mut [f32]) -> Result<(), DecodeError> {
+        self.0.recover(next_payload, pcm)
+    }
+
+    fn conceal(&mut self, pcm: &mut [f32]) {
+        self.0.conceal(pcm);
+        self.count();
+    }
+
+    fn guess(&mut self, after: usize, pcm: &mut [f32]) -> bool {
+        let untouched = self.0.guess(after, pcm);
+        self.count();
+        untouched
+    }
+
+    fn miss(&mut self, samples: usize) {
+        self.0.miss(samples);
+        self.count();
+    }
+
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
+/// A talker whose packets of 20 ms come every 20 ms, until they do not.
+struct Talker {
+    encoder: OpusEncoder,
+    playout: Playout,
+    frame: Frame,
+    concealed: Arc<AtomicU64>,
+    tick: TickLength,
+    /// Packets encoded.
+    packets: u64,
+    now: Time,
+}
+
+impl Talker {
+    fn new(profile: Profile, tick: TickLength) -> Talker {
+        let mut recipe = Recipe::new(profile, &ReceiverLimits::default(), tick);
+        recipe.packet_ms = 20;
+        let concealed = Arc::new(AtomicU64::new(0));
+        let decoder = Counted(OpusDecoder::new(Layout::Mono), concealed.clone());
+        Talker {
+            encoder: OpusEncoder::new(&recipe),
+            playout: Playout::new(Layout::Mono, tick, Box::new(decoder)),
+            frame: Frame::new(Layout::Mono, tick),
+            concealed,
+            tick,
+            packets: 0,
+            now: Time::from_us(1_000_000),
+        }
+    }
+
+    fn packet(&mut self) -> Packet {
+        let number = self.packets;
+        self.packets += 1;
+        let pcm: Vec<f32> = (number * 960..(number + 1) * 960)
+            .map(|at| {
+                let turns = |hz: f64| (hz * at as f64 / 48_000.0).fract() * std::f64::consts::TAU;
+                0.2 * (turns(197.3).sin() + 0.5 * turns(631.1).sin()) as f32
+            })
+            .collect();
+        let mut payload = Payload::EMPTY;
+        self.encoder.encode(&pcm, &mut payload).unwrap();
+        Packet {
+            seq: Seq(number as u16),
+            time: RtpTime((number * 960) as u32),
+            ssrc: 1,
+            marker: false,
+            level: None,
+            payload,
+        }
+    }
+
+    fn push(&mut self) {
+        let packet = self.packet();
+        self.playout.push(&packet, self.now);
+    }
+
+    /// 20 ms of ticks; the most samples that one of them concealed.
+    fn pull(&mut self) -> u64 {
+        let mut most = 0;
+        for _ in 0..20 / self.tick.ms() {
+            let before = self.concealed.load(Relaxed);
+            let now = self.now + Duration::from_millis(4);
+            self.playout.pull(now, &mut self.frame);
+            most = most.max(self.concealed.load(Relaxed) - before);
+            self.now = self.now + Duration::from_millis(u64::from(self.tick.ms()));
+        }
+        most
+    }
+}
+
+/// What comes after the stall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// All that was held up.
+    Late,
+    /// The packets after it.
+    Lost,
+    /// Nothing: the talker had stopped.
+    Nothing,
+}
+
+#[test]
+fn a_stall_conceals_each_sample_once_whatever_comes_after_it() {
+    for tick in [TickLength::Ms10, TickLength::Ms20] {
+        for profile in Profile::ALL {
+            for after in [After::Late, After::Lost, After::Nothing] {
+                for stalled in [1, 3, 5, 10] {
+                    let case = format!("{tick:?}, {profile}, {after:?}, {stalled} packets");
+                    let mut talker = Talker::new(profile, tick);
+                    for _ in 0..50 {
+                        talker.push();
+                        talker.pull();
+                    }
+                    let before = talker.concealed.load(Relaxed);
+                    let held: Vec<Packet> = (0..stalled)
+                        .map(|_| {
+                            let most = talker.pull();
+                            assert!(most <= tick.samples() as u64 + SEAM, "{case}: {most}");
+                            talker.packet()
+                        })
+                        .collect();
+                    if after == After::Late {
+                        for packet in &held {
+                            talker.playout.push(packet, talker.now);
+                        }
+                    }
+                    for _ in 0..20 {
+                        if after != After::Nothing {
+                            talker.push();
+                        }
+                        let most = talker.pull();
+                        assert!(most <= tick.samples() as u64 + SEAM, "{case}: {most}");
+                    }
+                    // Concealment has faded out after 120 ms.
+                    let gap = (stalled * 960).min(5_760) + 2 * 960;
+                    let gap = if after == After::Nothing { 5_760 } else { gap };
+                    let concealed = talker.concealed.load(Relaxed) - before;
+                    assert!(concealed <= gap + SEAM, "{case}: {concealed} of {gap}");
+                    assert!(concealed > 0, "{case}: nothing was concealed");
+                }
+            }
+        }
+    }
+}
+
+/// What a tick conceals beyond what it plays: to cross-fade into what follows, or to fade out.
+const SEAM: u64 = 480;
