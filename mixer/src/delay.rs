@@ -157,17 +157,32 @@ impl DelayEstimator {
             *window = Window {
                 index,
                 shortest: transit,
+                at: arrival,
+                longest: transit,
             };
         }
-        window.shortest = window.shortest.min(transit);
-        let recent = self
-            .windows
-            .iter()
-            .filter(|window| window.index > index - WINDOWS as i64);
-        let base = recent
-            .map(|window| window.shortest)
-            .min()
-            .unwrap_or(transit);
+        window.longest = window.longest.max(transit);
+        if transit < window.shortest {
+            window.shortest = transit;
+            window.at = arrival;
+        }
+        let drift = self.drift.ratio.unwrap_or(0.0);
+        let within = |last: usize| {
+            let windows = self.windows.iter();
+            windows.filter(move |window| window.index > index - last as i64)
+        };
+        let shortest = |last: usize| {
+            let transits = within(last)
+                .map(|window| window.shortest - (drift * (arrival - window.at) as f64) as i64);
+            transits.min().unwrap_or(transit)
+        };
+        let recent = shortest(RECENT_WINDOWS);
+        let longest = within(RECENT_WINDOWS).map(|window| window.longest).max();
+        let is_calm = longest.is_none_or(|longest| longest - recent < CALM_SAMPLES);
+        let base = match is_calm {
+            true => recent,
+            false => shortest(WINDOWS),
+        };
         self.base = Some(base);
         base
     }
@@ -179,17 +194,21 @@ impl Default for DelayEstimator {
     }
 }
 
-/// The shortest transit within a quarter of a second.
+/// The shortest transit within half a second, when it was seen, and the longest.
 #[derive(Debug, Clone, Copy)]
 struct Window {
     index: i64,
     shortest: i64,
+    at: i64,
+    longest: i64,
 }
 
 impl Window {
     const EMPTY: Window = Window {
         index: i64::MIN,
         shortest: i64::MAX,
+        at: 0,
+        longest: i64::MIN,
     };
 }
 
@@ -353,11 +372,18 @@ impl LossRate {
     }
 }
 
-/// A quarter of a second; eight of them remember the base for two seconds: long enough that the
-/// shortest transit under heavy jitter is in it, short enough to follow a clock that is 5,000 ppm
-/// off within 10 ms.
-const WINDOW_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 4;
-const WINDOWS: usize = 8;
+/// Half a second.
+const WINDOW_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 2;
+
+/// The base is the shortest transit of eight seconds. Under jitter of 60 ms that of two seconds comes
+/// and goes by 10 ms, and each time the wait would go with it: PESQ 4.3 instead of 4.5. A clock that
+/// is off is followed by its drift, once that is known.
+const WINDOWS: usize = 16;
+
+/// Where the transits of a second and a half lie this close together, 12 ms, the network is calm and theirs is
+/// the base: after a change of route, or when jitter has ended.
+const RECENT_WINDOWS: usize = 3;
+const CALM_SAMPLES: i64 = 12 * SAMPLE_RATE_HZ as i64 / 1_000;
 
 /// Lateness beyond this is a moved timeline, not a late packet.
 const SHIFT_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 2;
