@@ -69,6 +69,14 @@ impl Reception {
         }
     }
 
+    /// Whether packets are missing that the last report did not count.
+    pub(super) fn has_lost(&self) -> bool {
+        let expected = self.highest.wrapping_sub(self.first).wrapping_add(1);
+        let (expected_before, received_before) = self.reported;
+        let received = self.received.wrapping_sub(received_before);
+        expected.wrapping_sub(expected_before) > received
+    }
+
     /// The report block of this moment; a new interval begins.
     ///
     /// - `heard`: the middle of the time stamp of the client's last report, and when it came.

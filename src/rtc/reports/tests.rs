@@ -156,6 +156,27 @@ fn reports_are_rare_while_quiet_and_a_listener_s_become_receiver_reports() {
 }
 
 #[test]
+fn loss_is_reported_within_a_second() {
+    let mut world = World::new();
+    let start = world.start;
+    let at = |tenths: u64| start + Duration::from_millis(100 * tenths);
+    let mut reported = Vec::new();
+    for tenth in 0..100u64 {
+        // One packet is lost between 3.0 and 3.1 s.
+        let sequence = if tenth <= 30 { tenth } else { tenth + 1 };
+        world.receive(sequence as u16, at(tenth));
+        if let Said::Receiver(report) = world.due(at(tenth)) {
+            reported.push((tenth, report.reports[0].fraction_lost > 0));
+        }
+    }
+    assert_eq!(reported.len(), 3, "{reported:?}");
+    assert_eq!(reported[0], (0, false));
+    let (when, lost) = reported[1];
+    assert!(lost && (31..=41).contains(&when), "{reported:?}");
+    assert_eq!(reported[2], (when + 50, false));
+}
+
+#[test]
 fn who_has_heard_nobody_says_so() {
     let mut world = World::new();
     let start = world.start;
