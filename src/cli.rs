@@ -84,9 +84,20 @@ pub struct Serve {
     /// Whether the first join makes a room (default: true)
     #[arg(long, env = "MIXMINUS_OPEN_ROOMS", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub open_rooms: Option<String>,
-    /// How streams are encoded: voice, low-delay, thin, music (default: voice)
+    /// How streams of conferences are encoded: voice, radio, low-delay, thin, music (default: voice)
     #[arg(long, env = "MIXMINUS_DEFAULT_PROFILE", value_name = "NAME")]
     pub default_profile: Option<String>,
+    /// How streams of radio rooms are encoded: voice, radio, low-delay, thin, music (default: radio)
+    #[arg(long, env = "MIXMINUS_DEFAULT_RADIO_PROFILE", value_name = "NAME")]
+    pub default_radio_profile: Option<String>,
+    /// How long a profile's streams go on after the last sound in a room, such as voice=6000; repeatable
+    #[arg(
+        long,
+        env = "MIXMINUS_HANGOVER_MS",
+        value_name = "PROFILE=MS",
+        value_delimiter = ','
+    )]
+    pub hangover_ms: Vec<String>,
     /// How often a room is mixed, 10 or 20 ms (default: 20)
     #[arg(long, env = "MIXMINUS_TICK_MS", value_name = "MS")]
     pub tick_ms: Option<String>,
@@ -186,6 +197,7 @@ impl Serve {
             ("max_sessions", &self.max_sessions),
             ("open_rooms", &self.open_rooms),
             ("default_profile", &self.default_profile),
+            ("default_radio_profile", &self.default_radio_profile),
             ("tick_ms", &self.tick_ms),
             ("mixers", &self.mixers),
             ("realtime", &self.realtime),
@@ -202,6 +214,7 @@ impl Serve {
         ];
         let lists = [
             ("announce", &self.announce),
+            ("hangover_ms", &self.hangover_ms),
             ("cors_origins", &self.cors_origins),
             ("ice_servers", &self.ice_servers),
         ];

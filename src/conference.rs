@@ -31,6 +31,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use mixer::profile::Hangovers;
 use mixer::{Decibels, Gain, ParticipantId};
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
@@ -73,6 +74,8 @@ pub struct Limits {
     pub open_rooms: bool,
     /// Settings of a new room.
     pub room: RoomConfig,
+    /// How long streams go on after the last sound.
+    pub hangovers: Hangovers,
 }
 
 /// A handle on the conference; clones are the same one.

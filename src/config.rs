@@ -13,7 +13,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::path::PathBuf;
 
-use crate::control::{RoomConfig, RoomName};
+use mixer::profile::Hangovers;
+
+use crate::control::{RoomChange, RoomConfig, RoomName};
 
 pub use keys::{KEYS, Key, table};
 
@@ -43,6 +45,8 @@ pub struct Config {
     pub open_rooms: bool,
     /// Settings of a room that says nothing else: `default_profile`, `tick_ms` and `max_participants`.
     pub room: RoomConfig,
+    /// How long streams go on after the last sound.
+    pub hangovers: Hangovers,
     /// Origins whose pages may use the interface beside the server's own; `*` is every page.
     pub cors_origins: Vec<String>,
     /// STUN and TURN servers that clients are told to use.
@@ -102,6 +106,7 @@ impl Default for Config {
             max_sessions: 2_000,
             open_rooms: true,
             room: RoomConfig::default(),
+            hangovers: Hangovers::default(),
             cors_origins: Vec::new(),
             ice_servers: Vec::new(),
             log: "error,mixminus=info".to_owned(),
@@ -139,6 +144,8 @@ impl Config {
                 problems.push(problem);
             }
         }
+        // The profile of a room depends on the default mode, whichever of the two was set first.
+        config.room = RoomChange::default().over(config.room);
         for room in rooms {
             match file::room(&room, config.room) {
                 Ok((name, room, links)) => {

@@ -237,6 +237,7 @@ fn limits(config: &Config) -> Limits {
         max_sessions: config.max_sessions as usize,
         open_rooms: config.open_rooms,
         room: config.room,
+        hangovers: config.hangovers,
     }
 }
 

@@ -318,6 +318,8 @@ impl Engine {
                 }
                 if tick.asleep {
                     self.lull(index);
+                } else {
+                    self.meet_in_pause(index);
                 }
                 self.take_left(index, sink);
             }
@@ -442,6 +444,15 @@ impl Engine {
             let after = berth.phase;
             self.rota.strike(index, before, tick);
             self.rota.enter(index, after, tick);
+        }
+    }
+
+    /// Moves a room in a pause to where the packets of the one likely to talk next wait less.
+    fn meet_in_pause(&mut self, index: usize) {
+        let berth = self.berths[index].as_ref();
+        let berth = berth.filter(|berth| may_move_again(berth.moved, berth.room.ticks()));
+        if let Some(rhythm) = berth.and_then(|berth| berth.room.rhythm_in_pause()) {
+            self.move_to_meet(index, rhythm);
         }
     }
 

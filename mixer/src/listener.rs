@@ -24,6 +24,8 @@ pub struct Turn {
     pub tick: Tick,
     /// Media time of the tick's first sample.
     pub time: RtpTime,
+    /// Whether anybody in the room is heard, be it not by this listener.
+    pub room_sounds: bool,
 }
 
 /// What one listener has to hear this tick.
@@ -68,10 +70,16 @@ pub struct Listener {
     sources: Sources,
     /// The packet before continued a talk-spurt.
     in_spurt: bool,
-    /// How long the stream has been silent, saturating.
+    /// How long it has been since the room last sounded, or since this stream did if it has no
+    /// hangover; saturating.
     silent_ms: u32,
     /// `pcm` holds a whole packet that is to be encoded.
     due: Option<Due>,
+    /// Media time at the end of the last packet, while packets follow closely on each other.
+    sent_to: Option<RtpTime>,
+    /// How far media time runs ahead of the room's: a tick that came early in a pause and turned
+    /// out to hold sound is sent whole, behind what was sent before it.
+    ahead_samples: u32,
 }
 
 /// What changes while a stream goes on.
@@ -128,6 +136,8 @@ impl Listener {
             in_spurt: false,
             silent_ms: 0,
             due: None,
+            sent_to: None,
+            ahead_samples: 0,
         }
     }
 
@@ -173,6 +183,8 @@ impl Listener {
         self.in_spurt = other.in_spurt;
         self.silent_ms = other.silent_ms;
         self.due = other.due;
+        self.sent_to = other.sent_to;
+        self.ahead_samples = other.ahead_samples;
         true
     }
 
@@ -191,13 +203,14 @@ impl Listener {
     pub fn can_merge_into(&self, other: &Listener, turn: Turn) -> bool {
         let between_packets = turn.tick.0.is_multiple_of(self.packet_ticks);
         let apart = self.limiter.gain() / other.limiter.gain();
-        between_packets && (1.0 / MERGE_GAIN..=MERGE_GAIN).contains(&apart)
+        let same_time = self.ahead_samples == other.ahead_samples;
+        between_packets && same_time && (1.0 / MERGE_GAIN..=MERGE_GAIN).contains(&apart)
     }
 
     /// Whether a silent mix would send nothing, and change nothing, ever again: what makes a silent
     /// room cheap.
     pub fn is_asleep(&self) -> bool {
-        !self.sounding && self.silent_ms > REFRESHED_MS
+        !self.sounding && self.silent_ms > self.recipe.hangover_ms.max(REFRESHED_MS)
     }
 
     /// Takes in one tick of its mix; says whether there is now a packet to be
@@ -207,6 +220,10 @@ impl Listener {
     pub fn gather(&mut self, turn: Turn, mix: Mix<'_>) -> bool {
         self.due = None;
         let position = turn.tick.0 % self.packet_ticks;
+        if turn.room_sounds && self.recipe.hangover_ms > 0 {
+            // A receiver that is about to hear an answer keeps its buffer.
+            self.silent_ms = 0;
+        }
         match mix {
             Mix::Sound { frame, sources } => {
                 self.limiter.limit(frame);
@@ -228,12 +245,22 @@ impl Listener {
             return false;
         }
         let passed_samples = position as u32 * self.tick.samples() as u32;
-        self.time = RtpTime(turn.time.0.wrapping_sub(passed_samples));
+        let time = RtpTime(turn.time.0.wrapping_sub(passed_samples));
+        let ahead_samples = self.overlap(time);
         self.due = if self.sounding {
+            self.ahead_samples = ahead_samples;
             Some(self.finish_sound())
+        } else if ahead_samples > 0 {
+            // Silence that was sent already.
+            self.ahead_samples = 0;
+            None
         } else {
+            self.ahead_samples = 0;
             self.finish_silence()
         };
+        self.time = RtpTime(time.0.wrapping_add(self.ahead_samples));
+        let samples = self.recipe.packet_ms * SAMPLES_PER_MS;
+        self.sent_to = self.due.map(|_| RtpTime(self.time.0.wrapping_add(samples)));
         self.due.is_some()
     }
 
@@ -256,6 +283,17 @@ impl Listener {
         packet.marker = due.marker;
         packet.sources = due.sources;
         Heard::Packet
+    }
+
+    /// How much of a packet that begins at `time` would lie before the end of the last one.
+    fn overlap(&self, time: RtpTime) -> u32 {
+        let overlap = self.sent_to.map_or(0, |to| to.0.wrapping_sub(time.0));
+        // Anything else is a gap.
+        if overlap <= self.recipe.packet_ms * SAMPLES_PER_MS {
+            overlap
+        } else {
+            0
+        }
     }
 
     /// Starts a packet's sound at `position`: what came before in it was silent.
@@ -300,8 +338,9 @@ impl Listener {
         }
     }
 
-    /// A tail, so that the far decoder fades and settles; a refresh now and then, so that a lost
-    /// tail is made good; then nothing.
+    /// Silence at full cadence for the length of the hangover, so that the receiver keeps its buffer
+    /// through the pauses of a conversation; at least a tail, so that the far decoder fades and
+    /// settles. Then a refresh now and then, so that a lost tail is made good; then nothing.
     ///
     /// The encoder keeps its state over the pause: the next onset then comes out within 0.5 dB of
     /// where it should, while a CELT encoder that starts afresh loses its first 20 ms after a short
@@ -309,7 +348,7 @@ impl Listener {
     fn finish_silence(&mut self) -> Option<Due> {
         let before_ms = self.silent_ms;
         self.silent_ms = before_ms.saturating_add(self.recipe.packet_ms);
-        let is_tail = before_ms < TAIL_MS;
+        let is_tail = before_ms < self.recipe.hangover_ms.max(TAIL_MS);
         let is_refresh = before_ms / REFRESH_MS != self.silent_ms / REFRESH_MS;
         if !is_tail {
             self.in_spurt = false;
@@ -335,7 +374,7 @@ impl fmt::Debug for Listener {
     }
 }
 
-/// Silence encoded after the last sound: two packets at the usual length, more than any mode's
+/// Silence encoded after the last sound at least: two packets at the usual length, more than any mode's
 /// look-ahead.
 const TAIL_MS: u32 = 40;
 
@@ -352,6 +391,8 @@ const MERGE_GAIN: f32 = 1.011_6;
 
 /// The longest packet that carries nothing but "nothing": a table-of-contents byte and a count.
 pub(crate) const DTX_MAX_BYTES: usize = 2;
+
+const SAMPLES_PER_MS: u32 = SAMPLE_RATE_HZ / 1_000;
 
 /// Samples of one millisecond must be whole for the arithmetic in milliseconds above.
 const _: () = assert!(SAMPLE_RATE_HZ.is_multiple_of(1_000));
@@ -400,21 +441,30 @@ mod tests {
         listener: Listener,
         log: Log,
         tick: u64,
+        /// How much earlier than their number says the ticks come.
+        early_samples: u64,
         packet: OutPacket,
     }
 
     impl Ear {
+        /// An ear whose stream stops with the sound.
         fn new(packet_ms: u32, layout: Layout) -> Ear {
+            Ear::with_hangover(packet_ms, layout, 0)
+        }
+
+        fn with_hangover(packet_ms: u32, layout: Layout, hangover_ms: u32) -> Ear {
             let mut recipe =
                 Recipe::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
             recipe.packet_ms = packet_ms;
             recipe.layout = layout;
+            recipe.hangover_ms = hangover_ms;
             let log = Log::default();
             let encoder = Box::new(Recorder(log.clone()));
             Ear {
                 listener: Listener::with_encoder(recipe, TickLength::Ms20, encoder),
                 log,
                 tick: 0,
+                early_samples: 0,
                 packet: OutPacket {
                     time: RtpTime(0),
                     marker: false,
@@ -426,9 +476,14 @@ mod tests {
 
         /// One tick of a constant, or of silence; the packet it completed, if any.
         fn hear(&mut self, value: Option<f32>) -> Option<OutPacket> {
+            self.hear_in(value.is_some(), value)
+        }
+
+        fn hear_in(&mut self, room_sounds: bool, value: Option<f32>) -> Option<OutPacket> {
             let turn = Turn {
                 tick: Tick(self.tick),
-                time: RtpTime((self.tick * 960) as u32),
+                time: RtpTime((self.tick * 960 - self.early_samples) as u32),
+                room_sounds,
             };
             self.tick += 1;
             let mut frame = Frame::new(Layout::Mono, TickLength::Ms20);
@@ -479,6 +534,46 @@ mod tests {
         // Two packets of tail, then every 400 ms up to 1.6 s after the last sound.
         assert_eq!(sent, [1, 2, 20, 40, 60, 80]);
         assert!(ear.listener.is_asleep());
+    }
+
+    #[test]
+    fn a_stream_goes_on_through_the_pauses_of_a_conversation_and_ends_when_the_room_rests() {
+        let mut ear = Ear::with_hangover(20, Layout::Mono, 3_000);
+        assert!(ear.hear(Some(0.1)).unwrap().marker);
+        for tick in 1..140 {
+            let packet = ear.hear(None).unwrap();
+            assert_eq!((packet.time.0, packet.marker), (tick * 960, false));
+        }
+        // Somebody talks whom this listener does not hear: itself.
+        for _ in 0..300 {
+            assert!(ear.hear_in(true, None).is_some());
+        }
+        let packets = (0..1_000).filter(|_| ear.hear(None).is_some()).count();
+        assert_eq!(packets, 149, "three seconds");
+        assert!(ear.listener.is_asleep());
+        // And begins anew with the next sound in the room.
+        assert!(ear.hear_in(true, None).is_some());
+    }
+
+    #[test]
+    fn what_is_sent_never_overlaps_when_a_tick_comes_early() {
+        let mut ear = Ear::with_hangover(20, Layout::Mono, 3_000);
+        ear.hear(Some(0.1));
+        ear.hear(None);
+        // In a pause the tick that came early is left out.
+        ear.early_samples = 600;
+        assert!(ear.hear(None).is_none());
+        let packet = ear.hear(None).unwrap();
+        assert_eq!(packet.time.0, 3 * 960 - 600);
+        // Sound is sent whole, until the next pause makes it good.
+        ear.early_samples = 1_000;
+        let packet = ear.hear(Some(0.1)).unwrap();
+        assert_eq!(packet.time.0, 4 * 960 - 600);
+        let packet = ear.hear(Some(0.1)).unwrap();
+        assert_eq!(packet.time.0, 5 * 960 - 600);
+        assert!(ear.hear(None).is_none());
+        let packet = ear.hear(None).unwrap();
+        assert_eq!(packet.time.0, 7 * 960 - 1_000);
     }
 
     #[test]

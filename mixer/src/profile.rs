@@ -12,9 +12,11 @@ use crate::format::{Layout, TickLength};
 /// What a room or a join asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Profile {
-    /// VOIP, 32 kbit/s, complexity 9, FEC once loss is reported: the default.
+    /// VOIP, 56 kbit/s, complexity 9, FEC once loss is reported: the default of conferences.
     #[default]
     Voice,
+    /// VOIP, 32 kbit/s: the default of radio rooms.
+    Radio,
     /// CELT only, 64 kbit/s: 4 ms less delay and a quarter of the encode time. As wide as its sound
     /// is, so that a voice of 8 kHz gets the bits of what lies above.
     LowDelay,
@@ -26,17 +28,24 @@ pub enum Profile {
 
 impl Profile {
     /// All of them, the default first.
-    pub const ALL: [Profile; 4] = [
+    pub const ALL: [Profile; 5] = [
         Profile::Voice,
+        Profile::Radio,
         Profile::LowDelay,
         Profile::Thin,
         Profile::Music,
     ];
 
+    /// Bits per second, unless the receiver says otherwise.
+    pub const fn usual_bps(self) -> u32 {
+        Traits::of(self).usual_bps
+    }
+
     /// Its name in requests and configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Profile::Voice => "voice",
+            Profile::Radio => "radio",
             Profile::LowDelay => "low-delay",
             Profile::Thin => "thin",
             Profile::Music => "music",
@@ -63,8 +72,30 @@ impl FromStr for Profile {
 
 /// A name that no profile has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("no such profile; there are voice, low-delay, thin and music")]
+#[error("no such profile; there are voice, radio, low-delay, thin and music")]
 pub struct UnknownProfile;
+
+/// How long the streams of each profile go on at their full packet rate after the last sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hangovers([u32; Profile::ALL.len()]);
+
+impl Hangovers {
+    /// Milliseconds of one profile.
+    pub fn of_ms(&self, profile: Profile) -> u32 {
+        self.0[profile as usize]
+    }
+
+    /// Changes one profile's.
+    pub fn set_ms(&mut self, profile: Profile, hangover_ms: u32) {
+        self.0[profile as usize] = hangover_ms;
+    }
+}
+
+impl Default for Hangovers {
+    fn default() -> Hangovers {
+        Hangovers(Profile::ALL.map(|profile| Traits::of(profile).hangover_ms))
+    }
+}
 
 /// What a receiver declares in its SDP (RFC 7587, section 6.1, and `ptime`/`maxptime`).
 ///
@@ -143,6 +174,8 @@ pub struct Recipe {
     pub dtx: bool,
     /// Constant bitrate.
     pub cbr: bool,
+    /// How long the stream goes on at its full cadence after the last sound, milliseconds.
+    pub hangover_ms: u32,
 }
 
 impl Recipe {
@@ -159,7 +192,7 @@ impl Recipe {
     pub fn new(profile: Profile, limits: &ReceiverLimits, tick: TickLength) -> Recipe {
         let traits = Traits::of(profile);
         if limits.codec != Codec::Opus {
-            return Recipe::g711(limits, packet_ms(traits.packet_ms, limits, tick));
+            return Recipe::g711(limits, &traits, tick);
         }
         Recipe {
             codec: Codec::Opus,
@@ -176,22 +209,32 @@ impl Recipe {
             fec: limits.fec && traits.application != Application::LowDelay,
             dtx: limits.dtx || profile == Profile::Thin,
             cbr: limits.cbr,
+            hangover_ms: traits.hangover_ms,
         }
     }
 
     /// The one way there is, so that all who are sent it share an encoder.
-    fn g711(limits: &ReceiverLimits, packet_ms: u32) -> Recipe {
+    fn g711(limits: &ReceiverLimits, traits: &Traits, tick: TickLength) -> Recipe {
         Recipe {
             codec: limits.codec,
             application: Application::Voip,
             layout: Layout::Mono,
-            packet_ms,
+            packet_ms: packet_ms(traits.packet_ms, limits, tick),
             bitrate_bps: 64_000,
             complexity: 0,
             bandwidth: Bandwidth::Narrow,
             fec: false,
             dtx: false,
             cbr: true,
+            hangover_ms: traits.hangover_ms,
+        }
+    }
+
+    /// The same recipe with another hangover.
+    pub fn with_hangover(self, hangover_ms: u32) -> Recipe {
+        Recipe {
+            hangover_ms,
+            ..self
         }
     }
 
@@ -230,6 +273,7 @@ struct Traits {
     complexity: u8,
     bandwidth: Bandwidth,
     packet_ms: u32,
+    hangover_ms: u32,
 }
 
 impl Traits {
@@ -238,14 +282,20 @@ impl Traits {
         // costs little.
         let voice = Traits {
             application: Application::Voip,
-            usual_bps: 32_000,
+            // The most at which libopus keeps to its hybrid coder, which has FEC.
+            usual_bps: 56_000,
             most_bps: 64_000,
             complexity: 9,
             bandwidth: Bandwidth::Full,
             packet_ms: 20,
+            hangover_ms: 6_000,
         };
         match profile {
             Profile::Voice => voice,
+            Profile::Radio => Traits {
+                usual_bps: 32_000,
+                ..voice
+            },
             Profile::LowDelay => Traits {
                 application: Application::LowDelay,
                 usual_bps: 64_000,
@@ -258,6 +308,7 @@ impl Traits {
                 most_bps: 12_000,
                 bandwidth: Bandwidth::Wide,
                 packet_ms: 60,
+                hangover_ms: 0,
                 ..voice
             },
             Profile::Music => Traits {
@@ -299,8 +350,8 @@ fn rung(ladder: &[u32], wish: u32) -> u32 {
 }
 
 /// Few enough that listeners meet on a rung, close enough that each is worth having.
-const BITRATES_BPS: [u32; 9] = [
-    6_000, 8_000, 12_000, 16_000, 24_000, 32_000, 48_000, 64_000, 96_000,
+const BITRATES_BPS: [u32; 10] = [
+    6_000, 8_000, 12_000, 16_000, 24_000, 32_000, 48_000, 56_000, 64_000, 96_000,
 ];
 
 /// Each a multiple of every tick up to it, and what Opus holds in one frame.
@@ -332,12 +383,13 @@ mod tests {
             application: Application::Voip,
             layout: Layout::Mono,
             packet_ms: 20,
-            bitrate_bps: 32_000,
+            bitrate_bps: 56_000,
             complexity: 9,
             bandwidth: Bandwidth::Full,
             fec: false,
             dtx: false,
             cbr: false,
+            hangover_ms: 6_000,
         };
         assert_eq!(recipe, expected);
     }
@@ -365,13 +417,14 @@ mod tests {
     #[test]
     fn bitrates_stand_on_a_rung() {
         for (profile, asked, got) in [
-            (Profile::Voice, None, 32_000),
+            (Profile::Voice, None, 56_000),
+            (Profile::Radio, None, 32_000),
             (Profile::Voice, Some(20_000), 16_000),
             (Profile::Voice, Some(48_000), 48_000),
             (Profile::Voice, Some(510_000), 64_000),
             (Profile::Voice, Some(6_000), 6_000),
-            (Profile::Voice, Some(5_999), 32_000),
-            (Profile::Voice, Some(510_001), 32_000),
+            (Profile::Voice, Some(5_999), 56_000),
+            (Profile::Voice, Some(510_001), 56_000),
             (Profile::LowDelay, None, 64_000),
             (Profile::LowDelay, Some(50_000), 48_000),
             (Profile::Thin, None, 12_000),

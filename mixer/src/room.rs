@@ -77,6 +77,8 @@ pub struct Room {
     gathering_ms: u32,
     /// Who was heard last.
     last_talker: Option<ParticipantId>,
+    /// Who sent the first packet that may hold a sound, while nobody has been heard yet.
+    first_sender: Option<ParticipantId>,
     broken: bool,
 }
 
@@ -114,6 +116,7 @@ impl Room {
             rest_ms: u32::MAX,
             gathering_ms: 0,
             last_talker: None,
+            first_sender: None,
             broken: false,
         }
     }
@@ -146,15 +149,16 @@ impl Room {
     /// Real-time: safe.
     pub(crate) fn tick(&mut self, now: Time, time: RtpTime, hands: &mut Hands<'_>) -> TickStats {
         assert!(!self.broken, "a fault has left this room half done");
-        let turn = Turn {
-            tick: self.tick,
-            time,
-        };
         self.gathering_ms = self.gathering_ms.saturating_sub(self.settings.tick.ms());
         self.listen(now);
         self.decide();
         let contributors = self.sum();
         let voices = self.hear_elsewhere(hands.at, contributors);
+        let turn = Turn {
+            tick: self.tick,
+            time,
+            room_sounds: contributors > 0 || self.elsewhere.is_heard,
+        };
         let Members { list, shares, .. } = &mut self.members;
         shares.listeners.regroup(list, turn, hands.sink);
         let mut stats = TickStats {

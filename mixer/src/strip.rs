@@ -26,6 +26,7 @@ use crate::format::{Layout, SAMPLE_RATE_HZ, TickLength};
 use crate::frame::Frame;
 use crate::gate::{Gate, Reading, SANE_PEAK};
 use crate::packet::Packet;
+use crate::phase::Rhythm;
 use crate::playout::{Playout, PlayoutStats, Pulled, Pushed};
 use crate::units::{Decibels, Gain, Time};
 
@@ -284,6 +285,11 @@ impl Strip {
     /// How long a packet waits at least before it is played.
     pub fn target(&self) -> Duration {
         self.playout.target()
+    }
+
+    /// When its sender's packets may be played; `None` before the first one.
+    pub(crate) fn rhythm(&self) -> Option<Rhythm> {
+        self.playout.rhythm()
     }
 
     /// Samples that a packet of its sender holds at 48 kHz; none if it is no such packet.

@@ -273,7 +273,7 @@ fn loss_parts_only_those_whose_codec_can_be_prepared_for_it() {
             codec,
             ..ReceiverLimits::default()
         };
-        let recipe = Recipe::new(Profile::Voice, &limits, TickLength::Ms20);
+        let recipe = Recipe::new(Profile::Voice, &limits, TickLength::Ms20).with_hangover(0);
         for id in 2..=21 {
             let shared = stage.join_ear_of(id, recipe);
             let loss_percent = [0, 2, 5, 10, 20][id as usize % 5];

@@ -102,7 +102,7 @@ impl Field {
             Layout::Mono => Profile::Voice,
             Layout::Stereo => Profile::Music,
         };
-        let mut recipe = Recipe::new(profile, &limits, settings.tick);
+        let mut recipe = Recipe::new(profile, &limits, settings.tick).with_hangover(0);
         if tapped {
             recipe.bitrate_bps = 96_000;
         }

@@ -20,7 +20,7 @@ fn g711(codec: Codec) -> Recipe {
         codec,
         ..ReceiverLimits::default()
     };
-    Recipe::new(Profile::Voice, &limits, TickLength::Ms20)
+    Recipe::new(Profile::Voice, &limits, TickLength::Ms20).with_hangover(0)
 }
 
 /// One encode per profile and tick, however many listen.

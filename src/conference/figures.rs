@@ -97,7 +97,7 @@ impl Conference {
     }
 
     fn of_rooms(&self) -> Vec<Family> {
-        let (rooms, participants, talking, connected, totals) = {
+        let (rooms, participants, talking, connected, delay_us, totals) = {
             let state = self.lock();
             let members = || state.registry.rooms.values().flat_map(|room| &room.members);
             (
@@ -105,6 +105,11 @@ impl Conference {
                 members().count(),
                 members().filter(|member| member.talking).count(),
                 members().filter(|member| member.connected).count(),
+                members()
+                    .filter(|member| member.talking)
+                    .map(|member| member.shared.telemetry.delay_us.load(Relaxed))
+                    .max()
+                    .unwrap_or(0),
                 state.registry.totals(),
             )
         };
@@ -144,6 +149,11 @@ impl Conference {
                 "mixminus_participants_talking",
                 "Participants heard now.",
                 talking as f64,
+            ),
+            Family::gauge(
+                "mixminus_playout_delay_seconds",
+                "Greatest time for which packets of somebody heard now wait in the server.",
+                f64::from(delay_us) / 1e6,
             ),
             Family::gauge(
                 "mixminus_participants_connected",

@@ -78,13 +78,14 @@ impl Conference {
         let options = AcceptOptions {
             mixer: seat.mixer,
             thrifty: profile == Profile::Thin,
-            ..AcceptOptions::default()
+            uplink_bitrate_bps: Some(profile.usual_bps()),
         };
         let accepted = self.inner.rtc.accept(&join.offer, seat.id, options)?;
         let shared = Arc::<Shared>::default();
-        let listens = accepted
-            .listens
-            .then(|| Recipe::new(profile, &accepted.limits, seat.tick));
+        let listens = accepted.listens.then(|| {
+            let hangover_ms = self.inner.limits.hangovers.of_ms(profile);
+            Recipe::new(profile, &accepted.limits, seat.tick).with_hangover(hangover_ms)
+        });
         let participant = Participant::who_sends(
             accepted.codec,
             ParticipantConfig {

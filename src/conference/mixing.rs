@@ -301,6 +301,6 @@ const MOST_FADING: usize = 256;
 pub(super) fn layout(config: &RoomConfig) -> Layout {
     match config.profile {
         Profile::Music => Layout::Stereo,
-        Profile::Voice | Profile::LowDelay | Profile::Thin => Layout::Mono,
+        Profile::Voice | Profile::Radio | Profile::LowDelay | Profile::Thin => Layout::Mono,
     }
 }

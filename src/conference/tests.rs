@@ -47,6 +47,7 @@ fn house_with(mixers: usize) -> House {
         max_rooms: 10,
         max_sessions: 10,
         open_rooms: true,
+        hangovers: Default::default(),
         room: RoomConfig::default(),
     };
     House {

@@ -72,12 +72,14 @@ pub(super) fn show_room(
     links: Option<&Vec<RoomName>>,
 ) -> String {
     let mut text = format!(
-        "[[rooms]]\nname = {}\nprofile = {}\ntick_ms = {}\nmax_participants = {}\n",
+        "[[rooms]]\nname = {}\ntick_ms = {}\nmax_participants = {}\n",
         quoted(name),
-        quoted(room.profile),
         room.tick.ms(),
         room.max_participants
     );
+    if !room.profile_follows_mode {
+        text += &format!("profile = {}\n", quoted(room.profile));
+    }
     text += &match room.gate_db {
         Some(gate_db) => format!("gate_db = {gate_db:.1}\n"),
         None => "gate_db = \"off\"\n".to_owned(),

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use mixer::format::TickLength;
-use mixer::profile::Profile;
+use mixer::profile::{Hangovers, Profile};
 
 use super::values::{
     Refused, address, boolean, ice_servers, ips, number, one, origins, path, quoted, quoted_list,
@@ -52,7 +52,7 @@ pub fn table() -> String {
 }
 
 /// Every setting, in the order in which they are printed.
-pub const KEYS: [Key; 26] = [
+pub const KEYS: [Key; 28] = [
     Key {
         name: "http",
         unit: "address",
@@ -149,10 +149,32 @@ pub const KEYS: [Key; 26] = [
         name: "default_profile",
         unit: "name",
         default: "voice",
-        range: "voice, low-delay, thin or music",
-        help: "How streams are encoded, unless the room or the join says otherwise.",
-        set: |config, values| profile(values).map(|value| config.room.profile = value),
-        show: |config| Some(quoted(config.room.profile)),
+        range: "voice, radio, low-delay, thin or music",
+        help: "How streams of conferences (modes open and moderated) are encoded, unless the room or the join says otherwise.",
+        set: |config, values| {
+            profile(values).map(|value| config.room.default_profiles.conference = value)
+        },
+        show: |config| Some(quoted(config.room.default_profiles.conference)),
+    },
+    Key {
+        name: "default_radio_profile",
+        unit: "name",
+        default: "radio",
+        range: "voice, radio, low-delay, thin or music",
+        help: "The same for radio rooms (all other modes).",
+        set: |config, values| {
+            profile(values).map(|value| config.room.default_profiles.radio = value)
+        },
+        show: |config| Some(quoted(config.room.default_profiles.radio)),
+    },
+    Key {
+        name: "hangover_ms",
+        unit: "profile=ms",
+        default: "[\"voice=6000\", \"radio=6000\", \"low-delay=6000\", \"thin=0\", \"music=6000\"]",
+        range: "profiles with a number of milliseconds from 0 to 60,000, such as voice=6000",
+        help: "How long after the last sound in a room its streams of a profile go on at their full packet rate, so that receivers keep their buffers through the pauses of a conversation.",
+        set: |config, values| hangovers(values).map(|value| config.hangovers = value),
+        show: |config| Some(quoted_list(&show_hangovers(&config.hangovers))),
     },
     Key {
         name: "tick_ms",
@@ -336,6 +358,22 @@ fn milliseconds(values: &[&str], range: RangeInclusive<u32>) -> Result<Duration,
 
 fn profile(values: &[&str]) -> Result<Profile, Refused> {
     profile_named(one(values)?).ok_or(Refused)
+}
+
+/// `voice=6000`: the profiles that are not named keep theirs.
+fn hangovers(values: &[&str]) -> Result<Hangovers, Refused> {
+    let mut hangovers = Hangovers::default();
+    for value in values {
+        let (name, ms) = value.split_once('=').ok_or(Refused)?;
+        let profile = profile_named(name.trim()).ok_or(Refused)?;
+        hangovers.set_ms(profile, number(&[ms.trim()], 0..=60_000)?);
+    }
+    Ok(hangovers)
+}
+
+fn show_hangovers(hangovers: &Hangovers) -> Vec<String> {
+    let shown = |profile| format!("{profile}={}", hangovers.of_ms(profile));
+    Profile::ALL.map(shown).into()
 }
 
 fn tick(values: &[&str]) -> Result<TickLength, Refused> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::floor::{self, FloorChange, FloorState};
 use super::{Fields, Invalid, MAX_CHANNELS, Participant, RoomName};
-use crate::floor::Settings;
+use crate::floor::{Mode, Settings};
 
 /// One room with everybody in it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -57,6 +57,12 @@ pub struct RoomConfig {
     /// How listeners' streams are encoded unless their join says otherwise.
     #[serde(serialize_with = "write_profile")]
     pub profile: Profile,
+    /// Nobody has chosen the profile: it changes with the mode.
+    #[serde(skip)]
+    pub profile_follows_mode: bool,
+    /// The profiles of rooms whose profile nobody has chosen.
+    #[serde(skip)]
+    pub default_profiles: DefaultProfiles,
     /// Length of a tick.
     #[serde(rename = "tick_ms", serialize_with = "write_tick")]
     pub tick: TickLength,
@@ -74,10 +80,39 @@ pub struct RoomConfig {
     pub floor_tones: bool,
 }
 
+/// The profile of each kind of room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DefaultProfiles {
+    /// Of conferences: modes `open` and `moderated`.
+    pub conference: Profile,
+    /// Of radio rooms: all other modes.
+    pub radio: Profile,
+}
+
+impl DefaultProfiles {
+    fn of(&self, mode: Mode) -> Profile {
+        match mode.is_conference() {
+            true => self.conference,
+            false => self.radio,
+        }
+    }
+}
+
+impl Default for DefaultProfiles {
+    fn default() -> DefaultProfiles {
+        DefaultProfiles {
+            conference: Profile::Voice,
+            radio: Profile::Radio,
+        }
+    }
+}
+
 impl Default for RoomConfig {
     fn default() -> RoomConfig {
         RoomConfig {
             profile: Profile::Voice,
+            profile_follows_mode: true,
+            default_profiles: DefaultProfiles::default(),
             tick: TickLength::Ms20,
             max_participants: 200,
             gate_db: Some(-50.0),
@@ -140,13 +175,21 @@ impl RoomChange {
     /// `config` with these settings in place of its own; links are no part of it.
     #[must_use]
     pub fn over(&self, config: RoomConfig) -> RoomConfig {
+        let floor = self.floor.over(config.floor);
+        let follows_mode = config.profile_follows_mode && self.profile.is_none();
+        let unchosen = match follows_mode {
+            true => config.default_profiles.of(floor.mode),
+            false => config.profile,
+        };
         RoomConfig {
-            profile: self.profile.unwrap_or(config.profile),
+            profile: self.profile.unwrap_or(unchosen),
+            profile_follows_mode: follows_mode,
+            default_profiles: config.default_profiles,
             tick: self.tick.unwrap_or(config.tick),
             max_participants: self.max_participants.unwrap_or(config.max_participants),
             gate_db: self.gate_db.unwrap_or(config.gate_db),
             max_contributors: self.max_contributors.unwrap_or(config.max_contributors),
-            floor: self.floor.over(config.floor),
+            floor,
             floor_tones: self.floor_tones.unwrap_or(config.floor_tones),
         }
     }
@@ -156,7 +199,7 @@ impl RoomChange {
 impl From<RoomConfig> for RoomChange {
     fn from(config: RoomConfig) -> RoomChange {
         RoomChange {
-            profile: Some(config.profile),
+            profile: (!config.profile_follows_mode).then_some(config.profile),
             tick: Some(config.tick),
             max_participants: Some(config.max_participants),
             gate_db: Some(config.gate_db),
@@ -204,7 +247,26 @@ fn write_tick<S: Serializer>(tick: &TickLength, serializer: S) -> Result<S::Ok, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::floor::Mode;
+
+    #[test]
+    fn a_profile_that_nobody_chose_follows_the_mode() {
+        let mode = |mode| RoomChange {
+            floor: FloorChange {
+                mode: Some(mode),
+                ..FloorChange::default()
+            },
+            ..RoomChange::default()
+        };
+        let radio = mode(Mode::Ptt).over(RoomConfig::default());
+        assert_eq!(radio.profile, Profile::Radio);
+        assert_eq!(mode(Mode::Moderated).over(radio).profile, Profile::Voice);
+        let chosen = RoomChange {
+            profile: Some(Profile::LowDelay),
+            ..RoomChange::default()
+        };
+        let chosen = chosen.over(radio);
+        assert_eq!(mode(Mode::Open).over(chosen).profile, Profile::LowDelay);
+    }
 
     #[test]
     fn rooms_are_written_flat() {

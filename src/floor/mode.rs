@@ -25,6 +25,11 @@ impl Mode {
     /// Most holders of a floor of several.
     pub const MOST_HOLDERS: u16 = 100;
 
+    /// Whether rooms of this mode are conferences; all others are radio rooms.
+    pub fn is_conference(self) -> bool {
+        matches!(self, Mode::Open | Mode::Moderated)
+    }
+
     /// Reads the name of a mode, such as `ptt` or `multi:3`.
     pub fn parse(text: &str) -> Option<Mode> {
         if let Some(count) = text.strip_prefix("multi:") {

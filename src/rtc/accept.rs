@@ -164,9 +164,10 @@ impl Acceptor {
             candidates: &self.candidates,
             ssrc,
             cname: &cname,
-            max_average_bitrate_bps: options
-                .uplink_bitrate_bps
-                .or(thrifty.then_some(THRIFTY_BPS)),
+            max_average_bitrate_bps: match thrifty {
+                true => Some(THRIFTY_BPS),
+                false => options.uplink_bitrate_bps,
+            },
             thrifty,
             max_message_bytes: peer::MAX_SENT_BYTES,
             session: rand::random::<u64>() >> 2,

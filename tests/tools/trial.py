@@ -189,7 +189,9 @@ def call(network, target, room, says, folder, options):
         score = quality.compare(
             pcm.read_at(said, quality.RATE_HZ), pcm.read_at(clients[ear].recording, quality.RATE_HZ), with_stoi=True, with_lags=True
         )
-        heard_us = results[ear]["record"]["start_us"] + 1000 * score["lag_ms"]
+        begun_s = score["lag_ms"] / 1000
+        starts_us = results[ear]["record"]["starts_us"][max(0, int(begun_s)) : int(begun_s + score["compared_seconds"]) + 1]
+        heard_us = statistics.median(starts_us) + 1000 * score["lag_ms"]
         score["delay_ms"] = round((heard_us - results[mouth]["play"]["start_us"]) / 1000, 1)
         inbound = results[ear]["inbound"]
         for key in ("concealedSamples", "silentConcealedSamples", "insertedSamplesForDeceleration", "removedSamplesForAcceleration"):

@@ -24,9 +24,10 @@ TARGET  http://HOST:PORT/v1/rooms/ROOM/participants[?profile=...]  one POST of a
 --fmtp         parameters of Opus in the client's own description, for instance "useinbandfec=1;usedtx=1"
 --recvonly does not send
 
-Prints {"connected_ms", "play", "record", "inbound", "outbound", "remote"}: "play" and "record" give "start_us", the instant of
-their first sample on CLOCK_MONOTONIC, and "late_ms", the greatest delay of a 10 ms frame against it; "inbound" are
-the receiver's statistics (W3C webrtc-stats names).`;
+Prints {"connected_ms", "play", "record", "inbound", "outbound", "remote"}: "play" gives "start_us", the instant of its first
+sample on CLOCK_MONOTONIC; "record" gives "starts_us", the same as it follows from each second of the recording (a
+machine that stands still makes libwebrtc leave samples out); "late_ms" is the greatest delay of a 10 ms frame;
+"inbound" are the receiver's statistics (W3C webrtc-stats names).`;
 
 const FRAME_MS = 10;
 const RATE_HZ = 48_000;
@@ -159,12 +160,10 @@ class Mouth {
   }
 }
 
-/** Keeps what a track plays; the instant of its first sample is that of the frame that came soonest for its place. */
+/** Keeps what a track plays, and when each frame came, less its place in the recording. */
 class Ear {
   constructor() {
     this.frames = [];
-    this.count = 0;
-    this.origin_us = Infinity;
     this.arrivals = [];
   }
 
@@ -180,14 +179,20 @@ class Ear {
       this.rate = sampleRate;
       this.frames.push(Int16Array.from(mono));
       // A frame is handed out when its time begins, so that it is heard from now on.
-      this.origin_us = Math.min(this.origin_us, now - this.count * FRAME_MS * 1000);
-      this.arrivals.push(now - this.count * FRAME_MS * 1000);
-      this.count += 1;
+      this.arrivals.push(now - this.arrivals.length * FRAME_MS * 1000);
     };
   }
 
+  /** For each second, the instant at which the recording would have begun: that of the frame that came soonest. */
+  get starts_us() {
+    const starts = [];
+    for (let at = 0; at < this.arrivals.length; at += 100) starts.push(Math.min(...this.arrivals.slice(at, at + 100)));
+    return starts;
+  }
+
   get late_ms() {
-    return this.arrivals.reduce((most, at) => Math.max(most, (at - this.origin_us) / 1000), 0);
+    const starts = this.starts_us;
+    return this.arrivals.reduce((most, at, frame) => Math.max(most, (at - starts[Math.floor(frame / 100)]) / 1000), 0);
   }
 }
 
@@ -320,7 +325,7 @@ console.log(
   JSON.stringify({
     connected_ms: (connected_us - began) / 1000,
     play: { start_us: mouth.start_us, late_ms: mouth.late_ms },
-    record: { start_us: frames ? ear.origin_us : null, late_ms: ear.late_ms, seconds: (frames * FRAME_MS) / 1000 },
+    record: { starts_us: ear.starts_us, late_ms: ear.late_ms, seconds: (frames * FRAME_MS) / 1000 },
     inbound: of('inbound-rtp'),
     outbound: of('outbound-rtp'),
     remote: of('remote-inbound-rtp'),

@@ -38,6 +38,7 @@ use crate::frame::Frame;
 use crate::gate::Reading;
 use crate::jitter::{Inserted, JitterBuffer};
 use crate::packet::Packet;
+use crate::phase::Rhythm;
 use crate::stretch::{MAX_LAG, PcmQueue};
 use crate::timeline::{Place, Timeline};
 use crate::units::Time;
@@ -346,6 +347,16 @@ impl Playout {
     /// [`PlayoutStats::target`] is what was known at the last tick that played.
     pub fn target(&self) -> Duration {
         duration_of(self.delay.target())
+    }
+
+    /// When its packets may be played, as far as is known by now; `None` before the first one.
+    pub fn rhythm(&self) -> Option<Rhythm> {
+        let ready = self.base()? + self.next_time + self.delay.target();
+        let ready_us = u64::try_from(ready).ok()? * 1_000 / (u64::from(SAMPLE_RATE_HZ) / 1_000);
+        Some(Rhythm {
+            ready: Time::from_us(ready_us),
+            packet_samples: self.packet_samples,
+        })
     }
 
     /// Whose packets it takes.

@@ -46,6 +46,9 @@ impl Room {
         let speaks = !strip.tells_silence()
             && packet.payload.as_slice().len() > DTX_MAX_BYTES
             && !settings.muted();
+        if speaks && self.last_talker.is_none() {
+            self.first_sender.get_or_insert(participant.id);
+        }
         let is_next = begins || strip.has_floor() || self.last_talker == Some(participant.id);
         let wanted = at_rest && speaks && is_next && member.awake && pushed == Pushed::Stored;
         let rhythm = Rhythm {
@@ -69,6 +72,18 @@ impl Room {
         let strip = member.participant.strip.as_ref()?;
         let is_granted = settings.permit() == Permit::Held && !settings.muted();
         (at_rest && is_granted).then(|| strip.kept_rhythm())?
+    }
+
+    /// In a pause in which the streams go on: when the packets of the one likely to talk next may be
+    /// played. A move then costs the listeners a moment of silence; at the next word it would cost
+    /// them a part of it.
+    pub(crate) fn rhythm_in_pause(&self) -> Option<Rhythm> {
+        if self.rest_ms <= LONGEST_PACKET_MS {
+            return None;
+        }
+        let next = self.last_talker.or(self.first_sender)?;
+        let member = self.members.list.iter().find(|member| member.id == next)?;
+        member.participant.strip.as_ref()?.rhythm()
     }
 
     /// Nobody is heard and nothing is on its way out, so that nobody can notice an odd tick: no

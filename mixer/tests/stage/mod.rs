@@ -125,8 +125,10 @@ pub fn exact(voice: impl FnMut(u64) -> f32 + Send + 'static) -> Box<dyn Decode> 
     Box::new(Exact(voice))
 }
 
+/// The recipe of a profile, but its stream stops with the sound: what comes of a hangover is tested
+/// in `hangover.rs`.
 pub fn recipe(profile: Profile) -> Recipe {
-    Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20)
+    Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20).with_hangover(0)
 }
 
 /// Whoever sends: an encoder, a voice and an RTP clock.
