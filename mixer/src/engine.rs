@@ -306,15 +306,17 @@ impl Engine {
             complexity_cap: self.complexity_cap,
         };
         let free = hands.jobs.len();
+        let id = berth.room.id();
         let room = &mut berth.room;
         let outcome = catch_unwind(AssertUnwindSafe(|| room.tick(now, time, &mut hands)));
-        self.jobs_out += free - self.jobs.len();
+        let offered = free - self.jobs.len();
+        self.jobs_out += offered;
         match outcome {
             Ok(tick) => {
                 self.stats.ticks_total += 1;
                 self.stats.add(&tick);
-                if tick.encodes_offered > 0 {
-                    self.see_to_offered(sink);
+                if offered > 0 {
+                    self.see_to_offered(id, time, offered, sink);
                 }
                 if tick.asleep {
                     self.lull(index);
@@ -330,21 +332,29 @@ impl Engine {
         }
     }
 
-    /// Encodes what nobody else has begun and hands out what others have done, until all is done or
-    /// it is too late.
-    fn see_to_offered(&mut self, sink: &mut dyn Sink) {
-        while self.jobs_out > 0 {
+    /// Encodes what nobody else has begun of a room's tick and hands out what others have done, until
+    /// all `offered` encodes of that tick are done or it is too late. What other threads still have of
+    /// earlier ticks is not waited for.
+    fn see_to_offered(&mut self, room: RoomId, time: RtpTime, offered: usize, sink: &mut dyn Sink) {
+        let mut missing = offered;
+        while missing > 0 {
             // What is done goes out before anything else is begun.
-            if let Some(job) = sink.finished() {
-                self.take_back(job, sink);
-            } else if let Some(mut job) = sink.unbegun() {
-                job.run();
-                self.take_back(job, sink);
-            } else if sink.is_overdue() {
-                return;
-            } else {
-                core::hint::spin_loop();
-            }
+            let job = match sink.finished() {
+                Some(job) => job,
+                None => match sink.unbegun() {
+                    Some(mut job) => {
+                        job.run();
+                        job
+                    }
+                    None if sink.is_overdue() => return,
+                    None => {
+                        core::hint::spin_loop();
+                        continue;
+                    }
+                },
+            };
+            missing -= usize::from(job.room == room && job.time == time);
+            self.take_back(job, sink);
         }
     }
 
