@@ -14,12 +14,13 @@ mod elsewhere;
 
 use core::cmp::Ordering;
 use core::fmt;
+use core::time::Duration;
 use std::sync::atomic::Ordering::Relaxed;
 
 use self::elsewhere::{Elsewhere, OnAir};
 use crate::bus::Bus;
 use crate::command::Event;
-use crate::crew::Jobs;
+use crate::crew::{self, Jobs};
 use crate::engine::Sink;
 use crate::format::{Layout, SLOT_SAMPLES, TickLength};
 use crate::frame::Frame;
@@ -347,6 +348,8 @@ impl Room {
             return false;
         };
         job.listener = member.participant.listener.take();
+        let recipe = job.listener.as_ref().map(|listener| listener.recipe());
+        job.budget = recipe.map_or(Duration::ZERO, |it| crew::budget(it, hands.complexity_cap));
         job.to = member.id;
         job.room = self.id;
         job.time = time;

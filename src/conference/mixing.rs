@@ -1,10 +1,10 @@
 //! The conference's side of the mixers: which room is on which, settings in the engine's words, boxes built here so that
-//! no mixer thread allocates anything, and a queue for what must arrive even when a link is full.
+//! no mixer thread allocates anything, and a queue for what must arrive even when a ring is full.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use mixer::command::Command;
+use mixer::command::{Command, Event};
 use mixer::feed::Feed;
 use mixer::format::{Layout, TickLength};
 use mixer::governor::Governor;
@@ -16,7 +16,7 @@ use mixer::room::{Room, RoomSettings};
 use mixer::scan::Rescan;
 use mixer::{Decibels, ParticipantId, RoomId};
 
-use crate::audio::{AudioHandle, MixerHandle};
+use crate::audio::MixerControl;
 use crate::control::RoomConfig;
 use crate::links::MixerId;
 
@@ -35,7 +35,7 @@ pub(super) struct Mixing {
 /// away may not be lost, so it waits here for room on the link. Commands never overtake each other: while something
 /// waits, whatever may be refused is.
 pub(super) struct Way {
-    pub(super) mixer: MixerHandle,
+    pub(super) mixer: MixerControl,
     pub(super) governor: Governor,
     /// Busy time of the mixer when the governor last looked.
     pub(super) busy_ns: u64,
@@ -46,9 +46,9 @@ pub(super) struct Way {
 
 impl Mixing {
     /// The ways to all these mixers.
-    pub(super) fn new(audio: &AudioHandle) -> Mixing {
+    pub(super) fn new(mixers: Vec<MixerControl>) -> Mixing {
         Mixing {
-            ways: audio.mixers().iter().cloned().map(Way::new).collect(),
+            ways: mixers.into_iter().map(Way::new).collect(),
             rooms: HashMap::new(),
             participants: HashMap::new(),
         }
@@ -67,7 +67,7 @@ impl Mixing {
     /// Where a room is.
     pub(super) fn mixer_of(&self, room: RoomId) -> Option<MixerId> {
         let way = self.way_of(room).ok()?;
-        Some(way.mixer.id())
+        Some(way.mixer.handle().id())
     }
 
     /// Whether somebody may join a room; with `None`, a new one.
@@ -79,7 +79,17 @@ impl Mixing {
         way.is_some_and(|way| !way.governor.refuses_joins())
     }
 
-    /// Sends what waits, as far as the links have room.
+    /// The next event of any mixer.
+    pub(super) fn next_event(&mut self) -> Option<Event> {
+        self.ways.iter_mut().find_map(|way| way.mixer.next_event())
+    }
+
+    /// Whether every mixer runs.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.ways.iter().any(|way| way.mixer.has_ended())
+    }
+
+    /// Sends what waits, as far as the rings have room.
     pub(super) fn retry(&mut self) {
         self.ways.iter_mut().for_each(Way::retry);
     }
@@ -238,7 +248,7 @@ impl Mixing {
 const LOAD_STEPS: f32 = 20.0;
 
 impl Way {
-    fn new(mixer: MixerHandle) -> Way {
+    fn new(mixer: MixerControl) -> Way {
         Way {
             mixer,
             governor: Governor::new(),

@@ -1,13 +1,11 @@
 //! What the mixers and the network report, turned into the room's events.
 //!
-//! Both links are polled: nobody may block in a receive on the other end of a real-time sender, because waking a
-//! blocked receiver takes a lock there. A turn every 20 ms is finer than anybody can see a light go on. Who asks for the
+//! Both are polled: no thread may sleep at the other end of a real-time sender, because waking it takes a lock there. A turn every 20 ms is finer than anybody can see a light go on. Who asks for the
 //! floor with the key held down would notice it, so where there is a floor they come every 3 ms.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, TryRecvError};
 use mixer::ParticipantId;
 use mixer::command::Event as MixerEvent;
 use mixer::profile::loss_class;
@@ -28,7 +26,7 @@ const FLOOR_TURN: Duration = Duration::from_millis(3);
 /// Between two reports of levels.
 const REPORT: Duration = Duration::from_millis(200);
 
-/// Events taken off one link in one turn, so that a flood cannot hold the lock.
+/// Events of all mixers taken in one turn, and of the network, so that a flood cannot hold the lock.
 const MOST_EVENTS: usize = 4_096;
 
 /// Runs until `stop` changes or its sender is gone, or until [`Conference::lost`].
@@ -62,18 +60,26 @@ pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
 impl Conference {
     /// Takes in what the mixers and the network have to say; whether both are there to say anything.
     pub(super) fn turn(&self, now: Instant) -> bool {
+        let rtc = &self.inner.rtc;
         let mut state = self.lock();
         state.mixing.retry();
-        let mut mixers = true;
-        for mixer in self.inner.audio.mixers() {
-            mixers &= drain(mixer.events(), |event| self.on_mixer(&mut state, event));
+        rtc.retry();
+        let is_whole = state.mixing.is_whole() && !rtc.has_ended();
+        for _ in 0..MOST_EVENTS {
+            let Some(event) = state.mixing.next_event() else {
+                break;
+            };
+            self.on_mixer(&mut state, event);
         }
-        let network = drain(self.inner.rtc.events(), |event| {
+        for _ in 0..MOST_EVENTS {
+            let Some(event) = rtc.next_event() else {
+                break;
+            };
             self.on_rtc(&mut state, event, now);
-        });
+        }
         self.attend(&mut state, now);
         self.tune(&mut state);
-        mixers && network
+        is_whole
     }
 
     pub(super) fn on_mixer(&self, state: &mut State, event: MixerEvent) {
@@ -253,17 +259,6 @@ impl Conference {
             self.tell(room, event);
         }
     }
-}
-
-/// Takes what a link holds; whether there is still somebody at its other end.
-fn drain<T>(link: &Receiver<T>, mut take: impl FnMut(T)) -> bool {
-    for _ in 0..MOST_EVENTS {
-        match link.try_recv() {
-            Ok(event) => take(event),
-            Err(error) => return error == TryRecvError::Empty,
-        }
-    }
-    true
 }
 
 /// A client that closed its connection has left; everybody else was lost.

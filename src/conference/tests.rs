@@ -7,7 +7,6 @@ mod scan;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::bounded;
 use mixer::command::Event as MixerEvent;
 use mixer::format::SLOT;
 use tokio::sync::broadcast::error::TryRecvError;
@@ -32,17 +31,15 @@ fn house() -> House {
 }
 
 fn house_with(mixers: usize) -> House {
-    let links = (0..mixers).map(|_| bounded(links::PACKETS_IN));
-    let (to_mixers, from_net) = links.unzip();
-    let (to_net, from_mixers) = bounded(links::PACKETS_OUT);
+    let (network_ends, mixer_ends) = links::media(mixers);
     let loopback = "127.0.0.1:0".parse().expect("an address");
-    let rtc = rtc::start(RtcConfig::new(loopback), to_mixers, from_mixers).expect("it starts");
+    let rtc = rtc::start(RtcConfig::new(loopback), network_ends).expect("it starts");
     let config = AudioConfig {
         fifo: false,
         ..AudioConfig::default()
     };
     let wake = rtc.wake().expect("a descriptor");
-    let audio = audio::start(config, to_net, from_net, wake).expect("it starts");
+    let (audio, mixers) = audio::start(config, mixer_ends, wake).expect("it starts");
     let limits = Limits {
         max_rooms: 10,
         max_sessions: 10,
@@ -50,7 +47,7 @@ fn house_with(mixers: usize) -> House {
         room: RoomConfig::default(),
     };
     House {
-        conference: Conference::new(limits, audio.handle(), rtc.handle()),
+        conference: Conference::new(limits, audio.handle(), mixers, rtc.handle()),
         audio: Some(audio),
         rtc: Some(rtc),
     }
