@@ -2,8 +2,8 @@
 //!
 //! pull and decode each strip -> meter -> decide contributors -> sum -> regroup -> minus own ->
 //! limit -> encode -> hand out -> report. Commands are applied before, by the engine. Contributors
-//! are decided once per tick, and the frame that was added is the frame that is subtracted. A room
-//! knows neither the engine nor other rooms.
+//! are decided once per tick, and the frame that was added is the frame that is subtracted. Of the
+//! engine a room knows the [`Sink`], of other rooms their feeds.
 //!
 //! Whatever a tick does for somebody with whom nothing is the matter is done for thousands: so
 //! members whose strips are idle are passed over, and a room in which nobody has anything to play
@@ -15,11 +15,14 @@ mod elsewhere;
 use core::cmp::Ordering;
 use core::fmt;
 use core::time::Duration;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use self::elsewhere::{Elsewhere, OnAir};
 use crate::bus::Bus;
-use crate::command::Event;
+#[cfg(any(test, feature = "fault-injection"))]
+use crate::command::Weakness;
+use crate::command::{Event, RoomTelemetry};
 use crate::crew::{self, Jobs};
 use crate::engine::Sink;
 use crate::format::{Layout, SLOT_SAMPLES, TickLength};
@@ -79,6 +82,9 @@ pub struct Room {
     /// Who was heard last.
     last_talker: Option<ParticipantId>,
     broken: bool,
+    telemetry: Arc<RoomTelemetry>,
+    #[cfg(any(test, feature = "fault-injection"))]
+    weakness: Option<Weakness>,
 }
 
 /// What became of a packet, and what follows from it for the room's clock.
@@ -116,7 +122,15 @@ impl Room {
             gathering_ms: 0,
             last_talker: None,
             broken: false,
+            telemetry: Arc::default(),
+            #[cfg(any(test, feature = "fault-injection"))]
+            weakness: None,
         }
+    }
+
+    /// What the engine tells of it, for as long as anybody wants to know.
+    pub fn telemetry(&self) -> &Arc<RoomTelemetry> {
+        &self.telemetry
     }
 
     /// Its name.

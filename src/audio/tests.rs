@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
 use mixer::codec::{Decode, Encode};
-use mixer::command::{Command, Event, Shared};
+use mixer::command::{Command, Event, Shared, Weakness};
 use mixer::format::{Layout, SLOT, TickLength};
 use mixer::packet::{Packet, Payload};
 use mixer::participant::{Participant, ParticipantConfig};
@@ -269,7 +269,7 @@ fn a_fault_is_told_and_costs_one_room() {
         network.add_room(room);
         network.join(room, id);
     }
-    network.send(Command::Break(ROOM));
+    network.send(Command::Break(ROOM, Weakness::Tick));
     let mixer = network.mixer();
     let patience = Instant::now() + Duration::from_secs(5);
     while mixer.metrics().faults.load(Ordering::Relaxed) == 0 {

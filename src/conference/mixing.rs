@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use mixer::command::{Command, Event};
+use mixer::command::{Command, Event, RoomTelemetry};
 use mixer::feed::Feed;
 use mixer::format::{Layout, TickLength};
 use mixer::governor::Governor;
@@ -25,8 +25,14 @@ use crate::links::MixerId;
 /// A room is on the mixer that had least to do when it was made, and stays there: its participants' packets go there.
 pub(super) struct Mixing {
     ways: Vec<Way>,
-    rooms: HashMap<RoomId, usize>,
+    rooms: HashMap<RoomId, Placed>,
     participants: HashMap<ParticipantId, usize>,
+}
+
+/// A room that a mixer was given.
+struct Placed {
+    way: usize,
+    telemetry: Arc<RoomTelemetry>,
 }
 
 /// The way to one mixer.
@@ -89,6 +95,12 @@ impl Mixing {
         !self.ways.iter().any(|way| way.mixer.has_ended())
     }
 
+    /// Whether a room was given to a mixer that does not have it any more.
+    pub(super) fn has_failed(&self, room: RoomId) -> bool {
+        let placed = self.rooms.get(&room);
+        placed.is_some_and(|placed| placed.telemetry.has_failed())
+    }
+
     /// Sends what waits, as far as the rings have room.
     pub(super) fn retry(&mut self) {
         self.ways.iter_mut().for_each(Way::retry);
@@ -107,9 +119,10 @@ impl Mixing {
         let at = self.least_loaded().ok_or(Full)?;
         let way = &mut self.ways[at];
         let room = Room::new(id, settings(config), capacity);
+        let telemetry = room.telemetry().clone();
         way.send(Command::AddRoom(Box::new(room)))?;
         way.rooms += 1;
-        self.rooms.insert(id, at);
+        self.rooms.insert(id, Placed { way: at, telemetry });
         Ok(())
     }
 
@@ -137,7 +150,7 @@ impl Mixing {
     /// # Errors
     /// [`Full`]; what was built for it is dropped here, on the control side.
     pub(super) fn add(&mut self, room: RoomId, participant: Box<Participant>) -> Result<(), Full> {
-        let at = *self.rooms.get(&room).ok_or(Full)?;
+        let at = self.rooms.get(&room).ok_or(Full)?.way;
         let id = participant.id();
         self.ways[at].send(Command::AddParticipant { room, participant })?;
         self.ways[at].participants += 1;
@@ -154,7 +167,7 @@ impl Mixing {
 
     /// A room is gone by itself.
     pub(super) fn forget_room(&mut self, id: RoomId) -> Option<&mut Way> {
-        let way = &mut self.ways[self.rooms.remove(&id)?];
+        let way = &mut self.ways[self.rooms.remove(&id)?.way];
         way.rooms -= 1;
         Some(way)
     }
@@ -215,6 +228,13 @@ impl Mixing {
         }
     }
 
+    /// Sends a mixer what a test wants, past all that is known here.
+    #[cfg(test)]
+    pub(super) fn command(&mut self, room: RoomId, command: Command) {
+        let way = self.way_of_mut(room).expect("it is on one");
+        way.send(command).expect("there is room");
+    }
+
     /// Whether it knows of nobody and nothing.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
@@ -234,13 +254,13 @@ impl Mixing {
     }
 
     fn way_of(&self, room: RoomId) -> Result<&Way, Full> {
-        let at = *self.rooms.get(&room).ok_or(Full)?;
-        Ok(&self.ways[at])
+        let placed = self.rooms.get(&room).ok_or(Full)?;
+        Ok(&self.ways[placed.way])
     }
 
     fn way_of_mut(&mut self, room: RoomId) -> Result<&mut Way, Full> {
-        let at = *self.rooms.get(&room).ok_or(Full)?;
-        Ok(&mut self.ways[at])
+        let placed = self.rooms.get(&room).ok_or(Full)?;
+        Ok(&mut self.ways[placed.way])
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use mixer::ParticipantId;
-use mixer::command::Event as MixerEvent;
+use mixer::command::{Event as MixerEvent, Refused};
 use mixer::profile::loss_class;
 use tokio::sync::watch;
 
@@ -91,7 +91,42 @@ impl Conference {
                     self.on_fault(state, &name);
                 }
             }
+            MixerEvent::Refused(refused) => self.on_refused(state, refused),
         }
+    }
+
+    /// The mixer could not carry out a command. A room or a participant that it does not have is ended here too.
+    fn on_refused(&self, state: &mut State, refused: Refused) {
+        match refused {
+            Refused::Room(id) => {
+                let Some(name) = state.registry.room_of(id).cloned() else {
+                    return;
+                };
+                if state.mixing.has_failed(id) {
+                    self.on_fault(state, &name);
+                } else {
+                    tracing::error!(room = %name, "the mixer refused a change of the room");
+                }
+            }
+            Refused::Participant(id) => {
+                let Some((_, member)) = state.registry.member_mut(id) else {
+                    return;
+                };
+                if member.shared.telemetry.was_refused() {
+                    self.on_no_place(state, id);
+                } else {
+                    let participant = PublicId(id);
+                    tracing::error!(%participant, "the mixer refused a change of the participant");
+                }
+            }
+        }
+    }
+
+    /// The mixer had no place for a participant, who would hear nothing and not be heard.
+    fn on_no_place(&self, state: &mut State, id: ParticipantId) {
+        let participant = PublicId(id);
+        tracing::error!(%participant, "the mixer had no place for the participant, whose session ends");
+        self.remove(state, id, LeaveReason::Lost);
     }
 
     pub(super) fn on_rtc(&self, state: &mut State, event: RtcEvent, now: Instant) {
@@ -223,8 +258,9 @@ impl Conference {
     }
 
     /// Tells the levels of those who are heard, and mends what a dropped event left wrong.
-    fn report(&self) {
+    pub(super) fn report(&self) {
         let mut state = self.lock();
+        self.end_failed(&mut state);
         let stale: Vec<(ParticipantId, bool)> = state
             .registry
             .rooms
@@ -251,6 +287,25 @@ impl Conference {
             if !levels.is_empty() {
                 self.tell(room, &Event::Levels { levels });
             }
+        }
+    }
+
+    /// Ends the rooms and the sessions that no mixer has.
+    fn end_failed(&self, state: &mut State) {
+        let State {
+            registry, mixing, ..
+        } = &*state;
+        let rooms = registry.rooms.iter();
+        let failed = rooms.filter(|(_, room)| mixing.has_failed(room.id));
+        let failed: Vec<RoomName> = failed.map(|(name, _)| name.clone()).collect();
+        for name in failed {
+            self.on_fault(state, &name);
+        }
+        let members = state.registry.rooms.values().flat_map(|room| &room.members);
+        let refused = members.filter(|member| member.shared.telemetry.was_refused());
+        let refused: Vec<ParticipantId> = refused.map(|member| member.id).collect();
+        for id in refused {
+            self.on_no_place(state, id);
         }
     }
 
