@@ -20,6 +20,7 @@ use crate::conference::{Conference, Configure, ConfigureError, Limits, pump};
 use crate::config::Config;
 use crate::control::{RoomChange, RoomName};
 use crate::links;
+use crate::memory;
 use crate::priority;
 use crate::rtc::{self, Rtc, RtcConfig, RtcError};
 use crate::signal::{self, Tls, TlsError};
@@ -167,6 +168,9 @@ const CLOSE_TIME: Duration = Duration::from_secs(3);
 pub fn run(config: Config) -> Result<(), StartError> {
     start_log(&config.log);
     raise_descriptors();
+    if config.realtime {
+        lock_memory();
+    }
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let ended = end_asked()?;
@@ -305,6 +309,16 @@ fn raise_descriptors() {
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::debug!(%error, "the limit of descriptors stays at {:?}", limit.current);
+    }
+}
+
+/// Keeps the system from taking memory away that the threads need that carry audio.
+fn lock_memory() {
+    if let Err(error) = memory::lock() {
+        tracing::info!(
+            %error,
+            "memory is not locked; allow it with CAP_IPC_LOCK or `ulimit -l unlimited`"
+        );
     }
 }
 

@@ -18,6 +18,7 @@ use self::rota::Rota;
 use crate::command::{Event, Retired};
 use crate::crew::{EncodeJob, Jobs};
 use crate::format::SLOT_SAMPLES;
+use crate::memory;
 use crate::packet::{OutPacket, Packet};
 use crate::phase::{Rhythm, SlotLoads};
 use crate::playout::Pushed;
@@ -101,6 +102,12 @@ struct Seat {
     member: usize,
 }
 
+/// What fills a map that is being made.
+const NO_SEAT: Seat = Seat {
+    berth: 0,
+    member: 0,
+};
+
 impl Engine {
     /// An engine without rooms.
     ///
@@ -108,9 +115,9 @@ impl Engine {
     pub fn new(limits: EngineLimits) -> Engine {
         Engine {
             limits,
-            berths: Vec::with_capacity(limits.rooms),
-            berth_of: map_for(limits.rooms),
-            seat_of: map_for(limits.participants),
+            berths: memory::list(limits.rooms),
+            berth_of: map_for(limits.rooms, RoomId, 0),
+            seat_of: map_for(limits.participants, ParticipantId, NO_SEAT),
             loads: SlotLoads::default(),
             rota: Rota::new(limits.rooms),
             jobs: Jobs::new(),

@@ -44,7 +44,7 @@ impl OpusDecoder {
         let words = (bytes.max(0) as usize).div_ceil(size_of::<u128>());
         assert!(words <= MOST_WORDS, "libopus asks for {bytes} bytes");
         let mut decoder = OpusDecoder {
-            state: vec![0; words].into_boxed_slice(),
+            state: crate::memory::filled(words, 0),
             layout,
             detail: Detail::Full,
         };
