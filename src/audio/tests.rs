@@ -326,10 +326,15 @@ fn one_mixer_helps_another_and_everything_stays_on_the_beat() {
     let [owner, other] = [0, 1].map(|at| handle.mixers()[at].clone());
     let of = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
     let encodes = of(&owner.metrics().encodes);
-    let (taken, given) = (of(&owner.metrics().was_helped), of(&other.metrics().helped));
-    println!("{encodes} encodes, {given} of them by the other mixer");
-    assert!(taken > 0, "it was helped");
-    assert!(given >= taken && given <= taken + 1, "{given} and {taken}");
+    // What the other has done comes back with the owner's next slot at the latest.
+    let patience = Instant::now() + Duration::from_secs(60);
+    while of(&owner.metrics().was_helped) != of(&other.metrics().helped) {
+        assert!(Instant::now() < patience, "nothing is lost on the way");
+        std::thread::sleep(SLOT);
+    }
+    let helped = of(&owner.metrics().was_helped);
+    println!("{encodes} encodes, {helped} of them by the other mixer");
+    assert!(helped > 0, "it was helped");
     assert_eq!(of(&other.metrics().rooms), 0);
     assert!(of(&other.metrics().helping_ns) > 0);
     network.audio.stop().unwrap();
