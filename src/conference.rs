@@ -1,8 +1,7 @@
 //! The conference: intents in, commands to the mixer and the network out, events to everybody who watches.
 //!
 //! Stands above the picture and steers it: it decides who is in which room and never sees a packet. One lock guards the
-//! whole state; what is done under it is short. Both links only ever try, but for the end of a peer, which may not be lost
-//! and waits for the network thread to take a command. Heavy work (reading an offer, building codecs) happens before the
+//! whole state; what is done under it is short: nothing waits for a mixer or for the network thread. Heavy work (reading an offer, building codecs) happens before the
 //! lock is taken, on the caller's thread.
 //!
 //! A join is a seat reserved, an offer accepted, a box sent to the mixer, a peer sent to the network and a member
@@ -55,7 +54,7 @@ use mixing::Mixing;
 use registry::{Registry, Room};
 use scan::Scanning;
 
-use crate::audio::AudioHandle;
+use crate::audio::{AudioHandle, MixerControl};
 use crate::control::{
     Change, Command, Event, Invalid, LeaveReason, Order, Participant, PublicId, RoomConfig,
     RoomName, RoomState,
@@ -119,10 +118,17 @@ struct Counts {
 
 impl Conference {
     /// An empty conference over running mixers and a running network thread.
-    pub fn new(limits: Limits, audio: AudioHandle, rtc: RtcHandle) -> Conference {
+    ///
+    /// - `mixers`: the controls of all mixers that `audio` names.
+    pub fn new(
+        limits: Limits,
+        audio: AudioHandle,
+        mixers: Vec<MixerControl>,
+        rtc: RtcHandle,
+    ) -> Conference {
         let state = State {
             registry: Registry::default(),
-            mixing: Mixing::new(&audio),
+            mixing: Mixing::new(mixers),
             scanning: Scanning::default(),
             rounds: Rounds::new(Instant::now()),
             governed: Instant::now(),

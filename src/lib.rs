@@ -55,6 +55,7 @@ pub mod control;
 pub mod floor;
 pub mod join;
 pub mod links;
+pub mod memory;
 pub mod priority;
 pub mod rtc;
 pub mod server;

@@ -1,41 +1,118 @@
-//! Every link between threads, with its bound and what happens when it is full.
+//! Every queue between threads that carry audio: what it carries, its bound, and what happens when it is full.
 //!
-//! Each mixer has links of its own, but for packets out and for what is to be freed, on which all send.
+//! Each of these queues has a mixer or the network thread at one end. A real-time thread must never wait for a thread
+//! that it has preempted, so each queue is a [`ring`] of one producer and one consumer, in which neither end ever waits:
+//! a value that is being written is not there yet, and a value that is being read is still there. Mixers share no ring,
+//! so that a mixer that stands still holds up no other. Where several threads send or receive, they take turns at a
+//! mutex on their own side, which the real-time thread does not know of.
 //!
-//! | link | what | when full |
-//! |---|---|---|
-//! | [`COMMANDS`] -> mixer | add, remove, configure | the value comes back to the caller as an error |
-//! | settings -> mixer | mute, gain, permit, tone, loss, most complexity: atomics, latest wins | cannot be full |
-//! | [`EVENTS`] <- mixer | talking, stopped, fault | dropped and counted; the telemetry can always be read |
-//! | [`RETIRED`] <- mixers | boxes to free off the mixer threads | kept by the mixer, which takes in no command meanwhile |
-//! | [`PACKETS_IN`] net -> mixer | what clients sent | newest dropped and counted |
-//! | [`PACKETS_OUT`] mixers -> net | what clients get | newest dropped and counted |
-//! | [`JOBS`] mixer -> mixers | encodes that any of them may do | the encode comes back and is done at once |
-//! | [`JOBS`] mixer <- mixers | encodes done | cannot be full: no more are out than it holds |
-//! | [`NET_COMMANDS`] -> net | peers to add, close, restart | the value comes back to the caller as an error |
-//! | [`NET_EVENTS`] <- net | connected, gone, data-channel text | dropped and counted |
+//! | ring | one per | what | when full |
+//! |---|---|---|---|
+//! | [`COMMANDS`] conference -> mixer | mixer | add, remove, configure | the value comes back to the caller as an error |
+//! | [`EVENTS`] mixer -> conference | mixer | talking, stopped, fault, refusal | dropped and counted; all of it is state that the conference reads again |
+//! | [`RETIRED`] mixer -> reaper | mixer | boxes to free off the mixer thread | kept by the mixer, which applies no command meanwhile |
+//! | [`PACKETS_IN`] network -> mixer | mixer | packets of clients | newest dropped and counted |
+//! | [`PACKETS_OUT`] mixer -> network | mixer | packets for clients | newest dropped and counted |
+//! | [`NET_COMMANDS`] callers -> network | - | peers to add, close, restart | the value comes back to the caller as an error; a close waits with the caller's side |
+//! | [`NET_EVENTS`] network -> conference | - | connected, gone, data-channel text | dropped and counted; what must arrive is kept and sent again |
+//!
+//! Two things are shared without a ring. Settings (mute, gain, permit, tone, loss, most complexity) are atomics: the
+//! latest value counts, and there is nothing that could be full. Encodes that any mixer may do hang on a board of
+//! [`JOBS`] places for each mixer, see `audio::board`; when all places are taken, the owner does the encode at once.
 
 use std::fmt;
+use std::hint::black_box;
+use std::mem::MaybeUninit;
 
 use mixer::packet::{OutPacket, Packet};
 use mixer::{ParticipantId, Time};
+use rtrb::RingBuffer;
 
-/// Bound of the command link: a burst of joins within one slot.
+pub use rtrb::{Consumer, Producer};
+
+/// Bound of the commands to one mixer: a burst of joins within one slot.
 pub const COMMANDS: usize = 1_024;
-/// Bound of the event link.
+/// Bound of one mixer's events.
 pub const EVENTS: usize = 4_096;
-/// Bound of the link that carries boxes back to be freed.
+/// Bound of the boxes that one mixer sends back to be freed.
 pub const RETIRED: usize = 2_048;
-/// Bound of the packets on their way in: 20 ms of 2,000 talkers.
+/// Bound of the packets to one mixer: 20 ms of 2,000 talkers.
 pub const PACKETS_IN: usize = 2_048;
-/// Bound of the packets on their way out: one slot's share of a large server.
-pub const PACKETS_OUT: usize = 4_096;
+/// Bound of the packets from one mixer: more than it encodes in four ticks, at 46 us each.
+pub const PACKETS_OUT: usize = 2_048;
 /// Bound of the encodes one mixer may have out with others: more than fit into a tick of several cores, at 46 us each.
 pub const JOBS: usize = 512;
 /// Bound of the commands to the network thread.
 pub const NET_COMMANDS: usize = 1_024;
 /// Bound of the network thread's events.
 pub const NET_EVENTS: usize = 4_096;
+
+/// A ring of `bound` places: the one way to send and the one way to receive.
+///
+/// Its memory is touched here, so that neither end takes a page fault later.
+///
+/// Real-time: set-up only (allocates).
+pub fn ring<T>(bound: usize) -> (Producer<T>, Consumer<T>) {
+    let (producer, consumer) = RingBuffer::new(bound);
+    // The compiler must not merge the allocation and the zeroes into memory that the system zeroes when it is touched.
+    let mut producer: Producer<T> = black_box(producer);
+    if let Ok(mut places) = producer.write_chunk_uninit(bound) {
+        // Nothing is committed: the ring stays empty.
+        let (all, _) = places.as_mut_slices();
+        all.fill_with(MaybeUninit::zeroed);
+    }
+    (producer, consumer)
+}
+
+/// Puts a value into a ring.
+///
+/// Real-time: safe.
+///
+/// # Errors
+/// The value itself, when the ring is full or nobody receives any more.
+pub fn send<T>(to: &mut Producer<T>, value: T) -> Result<(), T> {
+    if to.is_abandoned() {
+        return Err(value);
+    }
+    to.push(value).map_err(|rtrb::PushError::Full(value)| value)
+}
+
+/// The network thread's ends of the rings between it and the mixers, by the mixers' ids.
+#[derive(Debug, Default)]
+pub struct NetworkEnds {
+    /// Packets to each mixer.
+    pub to_mixers: Vec<Producer<Inbound>>,
+    /// Packets from each mixer.
+    pub from_mixers: Vec<Consumer<Outbound>>,
+}
+
+/// One mixer's ends of the rings between it and the network thread.
+#[derive(Debug)]
+pub struct MixerEnds {
+    /// Packets from the network.
+    pub packets_in: Consumer<Inbound>,
+    /// Packets to the network.
+    pub packets_out: Producer<Outbound>,
+}
+
+/// The rings between the network thread and so many mixers.
+///
+/// Real-time: set-up only (allocates).
+pub fn media(mixers: usize) -> (NetworkEnds, Vec<MixerEnds>) {
+    let mut network = NetworkEnds::default();
+    let ends = (0..mixers).map(|_| {
+        let (to_mixer, packets_in) = ring(PACKETS_IN);
+        let (packets_out, from_mixer) = ring(PACKETS_OUT);
+        network.to_mixers.push(to_mixer);
+        network.from_mixers.push(from_mixer);
+        MixerEnds {
+            packets_in,
+            packets_out,
+        }
+    });
+    let ends = ends.collect();
+    (network, ends)
+}
 
 /// One of the mixer threads, counted from zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -113,6 +190,35 @@ pub const MAX_RECIPIENTS: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn value_that_is_being_written_holds_nobody_up() {
+        let (mut producer, mut consumer) = ring(4);
+        // A sender that is suspended after it has reserved a place and before it has published it.
+        let mut reserved = producer.write_chunk(1).expect("there is room");
+        reserved.as_mut_slices().0[0] = 7;
+        assert!(consumer.pop().is_err(), "it is not there yet");
+        reserved.commit_all();
+        assert_eq!(consumer.pop(), Ok(7));
+    }
+
+    #[test]
+    fn value_that_is_being_read_holds_nobody_up() {
+        let (mut producer, mut consumer) = ring(2);
+        assert_eq!(send(&mut producer, 1), Ok(()));
+        assert_eq!(send(&mut producer, 2), Ok(()));
+        // A receiver that is suspended while it reads.
+        let read = consumer.read_chunk(1).expect("it is there");
+        assert_eq!(
+            send(&mut producer, 3),
+            Err(3),
+            "full, which is known at once"
+        );
+        read.commit_all();
+        assert_eq!(send(&mut producer, 3), Ok(()));
+        drop(consumer);
+        assert_eq!(send(&mut producer, 4), Err(4), "nobody receives any more");
+    }
 
     #[test]
     fn many_are_portioned_in_order() {

@@ -9,18 +9,18 @@ use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use crossbeam_channel::bounded;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::audio::{self, Audio, AudioConfig, AudioError};
+use crate::audio::{self, Audio, AudioConfig, AudioError, MixerControl};
 use crate::conference::{Conference, Configure, ConfigureError, Limits, pump};
 use crate::config::Config;
 use crate::control::{RoomChange, RoomName};
 use crate::links;
+use crate::memory;
 use crate::priority;
 use crate::rtc::{self, Rtc, RtcConfig, RtcError};
 use crate::signal::{self, Tls, TlsError};
@@ -89,8 +89,8 @@ impl Server {
             .map_err(|error| unusable(config.http, error))?;
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|error| unusable(config.http, error))?;
-        let (audio, rtc) = media(&config)?;
-        let conference = Conference::new(limits(&config), audio.handle(), rtc.handle());
+        let (audio, mixers, rtc) = media(&config)?;
+        let conference = Conference::new(limits(&config), audio.handle(), mixers, rtc.handle());
         let (stop, stopped) = watch::channel(false);
         let mut server = Server {
             http_addr,
@@ -168,6 +168,9 @@ const CLOSE_TIME: Duration = Duration::from_secs(3);
 pub fn run(config: Config) -> Result<(), StartError> {
     start_log(&config.log);
     raise_descriptors();
+    if config.realtime {
+        lock_memory();
+    }
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let ended = end_asked()?;
@@ -184,25 +187,23 @@ pub fn run(config: Config) -> Result<(), StartError> {
 }
 
 /// The network thread and the mixer threads, linked.
-fn media(config: &Config) -> Result<(Audio, Rtc), StartError> {
-    let links = (0..config.mixers()).map(|_| bounded(links::PACKETS_IN));
-    let (to_mixers, from_net) = links.unzip();
-    let (to_net, from_mixers) = bounded(links::PACKETS_OUT);
+fn media(config: &Config) -> Result<(Audio, Vec<MixerControl>, Rtc), StartError> {
+    let (network_ends, mixer_ends) = links::media(config.mixers());
     let rtc_config = RtcConfig {
         announce: config.announce.clone(),
         fifo_priority: config.realtime.then_some(priority::NETWORK),
         ..RtcConfig::new(config.media)
     };
-    let rtc = rtc::start(rtc_config, to_mixers, from_mixers).map_err(StartError::Media)?;
+    let rtc = rtc::start(rtc_config, network_ends).map_err(StartError::Media)?;
     let audio_config = AudioConfig {
         fifo: config.realtime,
         max_rooms: config.max_rooms as usize + SPARE_ROOMS,
         max_participants: config.max_sessions as usize + SPARE_PARTICIPANTS,
     };
     let wake = rtc.wake().map_err(StartError::System);
-    let audio = wake.and_then(|wake| Ok(audio::start(audio_config, to_net, from_net, wake)?));
+    let audio = wake.and_then(|wake| Ok(audio::start(audio_config, mixer_ends, wake)?));
     match audio {
-        Ok(audio) => Ok((audio, rtc)),
+        Ok((audio, mixers)) => Ok((audio, mixers, rtc)),
         Err(error) => {
             rtc.stop();
             Err(error)
@@ -309,6 +310,16 @@ fn raise_descriptors() {
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::debug!(%error, "the limit of descriptors stays at {:?}", limit.current);
+    }
+}
+
+/// Keeps the system from taking memory away that the threads need that carry audio.
+fn lock_memory() {
+    if let Err(error) = memory::lock() {
+        tracing::info!(
+            %error,
+            "memory is not locked; allow it with CAP_IPC_LOCK or `ulimit -l unlimited`"
+        );
     }
 }
 

@@ -1,15 +1,14 @@
-//! The mixer threads themselves, links, clock, wake-ups and encodes for each other included, neither allocate nor free:
+//! The mixer threads themselves, rings, clock, wake-ups and encodes for each other included, neither allocate nor free:
 //! counted in `malloc` and `free`, over ten thousand ticks with people coming and going.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 #[path = "../mixer/tests/counting/mod.rs"]
 mod counting;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
 use mixer::codec::Encode;
 use mixer::codec::opus::OpusEncoder;
 use mixer::command::{Command, Shared};
@@ -19,9 +18,9 @@ use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
 use mixer::{Packet, ParticipantId, Payload, RoomId, RtpTime, Seq};
-use mixminus::audio::{self, Audio, AudioConfig, MixerMetrics};
+use mixminus::audio::{self, Audio, AudioConfig, MixerControl, MixerMetrics};
 use mixminus::clock;
-use mixminus::links::{Inbound, Outbound, PACKETS_IN, PACKETS_OUT, RETIRED};
+use mixminus::links::{self, Inbound, NetworkEnds, RETIRED};
 use rustix::event::{EventfdFlags, eventfd};
 
 /// Twenty-five rooms of 50 ticks a second, on the two mixers in turn: ten thousand ticks in eight seconds.
@@ -29,7 +28,7 @@ const ROOMS: u32 = 25;
 const TICKS: u64 = 10_000;
 const MIXERS: u32 = 2;
 
-/// What is retired at one go: a few links full.
+/// What is retired at one go: a few rings full.
 const FLOOD: usize = 10 * RETIRED;
 
 /// One more room, where so many talk that its mixer asks the other for help.
@@ -39,7 +38,7 @@ const CROWD_SIZE: u32 = 12;
 #[test]
 fn ten_thousand_ticks_of_the_mixer_threads_neither_allocate_nor_free() {
     watch_an_allocating_thread();
-    let house = House::new();
+    let mut house = House::new();
     let voice = voice();
     for room in 0..ROOMS {
         house.add_room(mixer_of(room), RoomId(room), 8);
@@ -80,15 +79,15 @@ fn ten_thousand_ticks_of_the_mixer_threads_neither_allocate_nor_free() {
         "{ticks} ticks, {changes} joins, {helped} encodes for the other, {calls} calls of malloc or free"
     );
     assert_eq!(calls, 0, "in {ticks} ticks with {changes} joins");
-    assert!(house.sent.try_iter().count() > 0, "they were at work");
+    assert!(house.discard() > 0, "they were at work");
     assert!(helped > 0, "one helped the other");
     house.audio.stop().expect("the mixer ends well");
 }
 
 /// The watch works: a thread that allocates is noticed.
 fn watch_an_allocating_thread() {
-    let (tell, told) = bounded(1);
-    let (go, gone) = bounded::<()>(1);
+    let (tell, told) = mpsc::channel();
+    let (go, gone) = mpsc::channel::<()>();
     let thread = std::thread::spawn(move || {
         tell.send(rustix::thread::gettid().as_raw_nonzero().get())
             .expect("somebody listens");
@@ -104,28 +103,33 @@ fn watch_an_allocating_thread() {
 /// Two running mixers with a network that is this test.
 struct House {
     audio: Audio,
-    to_mixers: Vec<Sender<Inbound>>,
-    sent: Receiver<Outbound>,
+    controls: Vec<MixerControl>,
+    ends: NetworkEnds,
 }
 
 impl House {
     fn new() -> House {
-        let links = (0..MIXERS).map(|_| bounded(PACKETS_IN));
-        let (to_mixers, from_net) = links.unzip();
-        let (to_net, sent) = bounded(PACKETS_OUT);
+        let (ends, mixer_ends) = links::media(MIXERS as usize);
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).expect("an eventfd");
-        let audio = audio::start(AudioConfig::default(), to_net, from_net, wake).expect("threads");
+        let started = audio::start(AudioConfig::default(), mixer_ends, wake);
+        let (audio, controls) = started.expect("threads");
         House {
             audio,
-            to_mixers,
-            sent,
+            controls,
+            ends,
         }
     }
 
-    fn send(&self, mixer: u32, command: Command) {
-        let handle = self.audio.handle();
-        let sent = handle.mixers()[mixer as usize].send(command);
-        assert!(sent.is_ok(), "the link has room");
+    fn send(&mut self, mixer: u32, command: Command) {
+        let sent = self.controls[mixer as usize].send(command);
+        assert!(sent.is_ok(), "the ring has room");
+    }
+
+    /// Throws away what the mixers have sent; how much it was.
+    fn discard(&mut self) -> usize {
+        let rings = self.ends.from_mixers.iter_mut();
+        let counts = rings.map(|ring| std::iter::from_fn(|| ring.pop().ok()).count());
+        counts.sum()
     }
 
     fn sum(&self, of: fn(&MixerMetrics) -> &AtomicU64) -> u64 {
@@ -145,16 +149,16 @@ impl House {
         self.sum(|metrics| &metrics.helped)
     }
 
-    fn add_room(&self, mixer: u32, id: RoomId, capacity: usize) {
+    fn add_room(&mut self, mixer: u32, id: RoomId, capacity: usize) {
         let room = Room::new(id, RoomSettings::default(), capacity);
         self.send(mixer, Command::AddRoom(Box::new(room)));
     }
 
-    fn join(&self, room: u32, seat: u32) {
+    fn join(&mut self, room: u32, seat: u32) {
         self.enter(mixer_of(room), RoomId(room), id(room, seat));
     }
 
-    fn enter(&self, mixer: u32, room: RoomId, id: ParticipantId) {
+    fn enter(&mut self, mixer: u32, room: RoomId, id: ParticipantId) {
         let config = ParticipantConfig {
             id,
             talks: true,
@@ -166,10 +170,9 @@ impl House {
         self.send(mixer, Command::AddParticipant { room, participant });
     }
 
-    /// More to be freed within a few slots than the reaper's link holds, and as much again.
-    fn flood(&self) {
-        let handle = self.audio.handle();
-        let mixer = &handle.mixers()[0];
+    /// More to be freed within a few slots than the reaper's ring holds, and as much again.
+    fn flood(&mut self) {
+        let mixer = &mut self.controls[0];
         for _ in 0..FLOOD {
             let mut command = Command::Reserve {
                 room: RoomId(u32::MAX),
@@ -180,7 +183,7 @@ impl House {
                 std::thread::yield_now();
             }
         }
-        let refused = || mixer.metrics().refused.load(Ordering::Relaxed);
+        let refused = || mixer.handle().metrics().refused.load(Ordering::Relaxed);
         let patience = Instant::now() + Duration::from_secs(10);
         while refused() < FLOOD as u64 {
             assert!(Instant::now() < patience, "{} taken in", refused());
@@ -189,7 +192,7 @@ impl House {
     }
 
     /// Two talkers in every room and everybody in the crowd, in real time.
-    fn talk(&self, voice: &[Payload], packets: std::ops::Range<u64>) {
+    fn talk(&mut self, voice: &[Payload], packets: std::ops::Range<u64>) {
         for n in packets {
             let began = Instant::now();
             let pairs = (0..ROOMS).flat_map(|room| {
@@ -211,10 +214,14 @@ impl House {
                     arrival: clock::now(),
                     packet,
                 };
-                let link = &self.to_mixers[mixer as usize];
-                link.send(inbound).expect("the mixer runs");
+                let mut inbound = inbound;
+                let ring = &mut self.ends.to_mixers[mixer as usize];
+                while let Err(rtrb::PushError::Full(refused)) = ring.push(inbound) {
+                    inbound = refused;
+                    std::thread::yield_now();
+                }
             }
-            while self.sent.try_recv().is_ok() {}
+            self.discard();
             std::thread::sleep(Duration::from_millis(20).saturating_sub(began.elapsed()));
         }
     }

@@ -11,12 +11,15 @@ use client::Client;
 use crossbeam_channel::{Receiver, bounded};
 use mixer::packet::{OutPacket, Sources};
 use mixer::{Level, ParticipantId, RtpTime};
-use mixminus::links::{Inbound, Outbound, PACKETS_IN, PACKETS_OUT, Recipients};
+use mixminus::links::{self, Inbound, Outbound, Recipients};
 use mixminus::rtc::{
     AcceptOptions, Dropped, OfferError, Reason, Restart, Rtc, RtcConfig, RtcEvent, RtcHandle, start,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// How often a ring that nobody is woken for is looked into.
+const POLL: Duration = Duration::from_micros(500);
 
 /// A server whose mixer sends each packet back to its sender, and names the sender and another in it.
 struct Server {
@@ -29,13 +32,17 @@ impl Server {
     fn start(configure: impl FnOnce(&mut RtcConfig)) -> Server {
         let mut config = RtcConfig::new("127.0.0.1:0".parse().expect("address"));
         configure(&mut config);
-        let (to_mixer, from_net) = bounded::<Inbound>(PACKETS_IN);
-        let (to_net, from_mixer) = bounded(PACKETS_OUT);
+        let (network_ends, mut mixer_ends) = links::media(1);
+        let mut mixer = mixer_ends.pop().expect("one mixer");
         let (note, echoed) = bounded(1_024);
-        let rtc = start(config, vec![to_mixer], from_mixer).expect("started");
+        let rtc = start(config, network_ends).expect("started");
         let wake = rtc.wake().expect("descriptor");
         std::thread::spawn(move || {
-            for inbound in from_net {
+            while !mixer.packets_in.is_abandoned() {
+                let Ok(inbound) = mixer.packets_in.pop() else {
+                    std::thread::sleep(POLL);
+                    continue;
+                };
                 let mut sources = Sources::default();
                 sources.push(inbound.from, Level::from_wire(20));
                 sources.push(ParticipantId(0xabcd), Level::from_wire(40));
@@ -45,7 +52,7 @@ impl Server {
                     sources,
                     payload: inbound.packet.payload,
                 };
-                let _ = to_net.try_send(Outbound {
+                let _ = mixer.packets_out.push(Outbound {
                     to: Recipients::one(inbound.from),
                     packet,
                 });
@@ -75,12 +82,14 @@ impl Server {
 
     fn event(&self, wanted: impl Fn(&RtcEvent) -> bool, limit: Duration) -> Option<RtcEvent> {
         let end = Instant::now() + limit;
-        while let Ok(event) = self.handle.events().recv_deadline(end) {
-            if wanted(&event) {
-                return Some(event);
+        loop {
+            match self.handle.next_event() {
+                Some(event) if wanted(&event) => return Some(event),
+                Some(_) => {}
+                None if Instant::now() >= end => return None,
+                None => std::thread::sleep(POLL),
             }
         }
-        None
     }
 }
 

@@ -20,8 +20,8 @@ use crate::units::{Gain, Level, ParticipantId, RoomId};
 /// What crosses into the engine.
 ///
 /// Limits are checked where these are made. A command the engine has no place for (an unknown room,
-/// a full one, an id twice) changes nothing: what it carried comes back as [`Retired`], and the
-/// engine counts it.
+/// a full one, an id twice) changes nothing: what it carried comes back as [`Retired`], the engine counts
+/// it, and unless it was to take something away tells of it as [`Event::Refused`].
 #[derive(Debug)]
 pub enum Command {
     /// Takes in a room; it gets the least loaded phase of the slots.
@@ -61,12 +61,38 @@ pub enum Command {
     /// Acts on a participant's settings at the next tick, though its room be asleep: to be sent
     /// after a grant, whose words may all have arrived, and after a [tone](Settings::play).
     Attend(ParticipantId),
-    /// Panics within the room's next tick, to show what that costs the others.
+    /// Lets a room panic the next time this is done to it, to show what that costs the others.
     #[cfg(any(test, feature = "fault-injection"))]
-    Break(RoomId),
+    Break(RoomId, Weakness),
 }
 
-/// What the engine tells. May be dropped on the way: the telemetry holds the state.
+/// Where a room is made to panic.
+#[cfg(any(test, feature = "fault-injection"))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weakness {
+    /// In its next tick.
+    Tick,
+    /// When a packet arrives.
+    Packet,
+    /// When a command changes it.
+    Command,
+    /// When an encode that another thread has done comes back.
+    Job,
+    /// When it is asked, asleep, whether somebody elsewhere is heard.
+    Call,
+}
+
+/// What a refused command was about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// A room was to be added or changed.
+    Room(RoomId),
+    /// A participant was to be added or changed.
+    Participant(ParticipantId),
+}
+
+/// What the engine tells. May be dropped on the way: the telemetry of participants and rooms holds the
+/// state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// A participant is heard from this tick on.
@@ -83,11 +109,27 @@ pub enum Event {
         /// Who.
         participant: ParticipantId,
     },
-    /// A room's tick panicked; the room is retired with all who were in it.
+    /// Something panicked in a room; the room is retired with all who were in it.
     RoomFault {
         /// Which.
         room: RoomId,
     },
+    /// A command that was to add or change something could not be carried out.
+    Refused(Refused),
+}
+
+/// What the engine tells of a room, to be read by anyone at any time.
+#[derive(Debug, Default)]
+pub struct RoomTelemetry {
+    /// The engine does not have the room: it retired the room after a panic, or had no place for it.
+    pub failed: AtomicBool,
+}
+
+impl RoomTelemetry {
+    /// Whether the engine has given the room up, or never took it.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
 }
 
 /// What the engine is done with: to be freed where freeing is allowed.
@@ -113,7 +155,7 @@ pub enum Retired {
 pub struct Shared {
     /// Settings: latest wins, cannot be full.
     pub settings: Settings,
-    /// Telemetry: state that can always be read again when an event was dropped.
+    /// Telemetry: state that can be read again when an event was dropped.
     pub telemetry: Telemetry,
 }
 
@@ -205,6 +247,8 @@ impl Settings {
 /// What the engine measured of one participant.
 #[derive(Debug, Default)]
 pub struct Telemetry {
+    /// The engine had no place for the participant, who neither hears nor is heard.
+    pub refused: AtomicBool,
     /// Contributing to mixes now.
     pub talking: AtomicBool,
     /// Level of the last tick, RFC 6464 scale; 127 is silence.
@@ -245,6 +289,11 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
+    /// Whether the engine had no place for the participant.
+    pub fn was_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     /// The level of the last tick.
     pub fn level(&self) -> Level {
         Level::from_wire(self.level.load(Ordering::Relaxed))

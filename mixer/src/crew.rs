@@ -7,10 +7,13 @@
 
 use core::fmt;
 use core::panic::AssertUnwindSafe;
+use core::time::Duration;
 use std::panic::catch_unwind;
 
+use crate::codec::Codec;
 use crate::listener::{Heard, Listener};
 use crate::packet::{OutPacket, Payload, Sources};
+use crate::profile::{Application, Recipe};
 use crate::units::{ParticipantId, RoomId, RtpTime};
 
 /// One stream's packet to be encoded.
@@ -22,6 +25,8 @@ pub struct EncodeJob {
     pub(crate) time: RtpTime,
     pub(crate) packet: OutPacket,
     pub(crate) heard: Heard,
+    /// What the encode takes at most.
+    pub(crate) budget: Duration,
 }
 
 /// Jobs that are not in use.
@@ -44,7 +49,14 @@ impl EncodeJob {
                 payload: Payload::EMPTY,
             },
             heard: Heard::Nothing,
+            budget: Duration::ZERO,
         })
+    }
+
+    /// What the encode takes at most, unless the machine is busy with something else: a thread with less time than that
+    /// had better not begin it.
+    pub fn budget(&self) -> Duration {
+        self.budget
     }
 
     /// Encodes, into itself. A panic comes to a mix the codec refused, whichever thread it is on.
@@ -64,5 +76,43 @@ impl EncodeJob {
 impl fmt::Debug for EncodeJob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "EncodeJob({:?} in {:?})", self.to, self.room)
+    }
+}
+
+/// What one packet's encode takes at most: twice what it usually does.
+///
+/// - `complexity_cap`: most libopus complexity to be spent.
+pub(crate) fn budget(recipe: &Recipe, complexity_cap: u8) -> Duration {
+    let complexity = u32::from(recipe.complexity.min(complexity_cap));
+    // 20 ms of mono on one core of the machine that the design's figures come from.
+    let usual_us = match (recipe.codec, recipe.application) {
+        (Codec::Opus, Application::Voip | Application::Audio) => 50 + 10 * complexity,
+        (Codec::Opus, Application::LowDelay) => 25 + 4 * complexity,
+        _ => 25,
+    };
+    let frames = recipe.packet_ms * recipe.layout.channels() as u32;
+    Duration::from_micros((2 * usual_us * frames).div_ceil(20).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{Layout, TickLength};
+    use crate::profile::{Profile, ReceiverLimits};
+
+    #[test]
+    fn budget_follows_what_is_encoded() {
+        let limits = ReceiverLimits::default();
+        let us = |profile, change: fn(&mut Recipe), cap| {
+            let mut recipe = Recipe::new(profile, &limits, TickLength::Ms20);
+            change(&mut recipe);
+            budget(&recipe, cap).as_micros()
+        };
+        assert_eq!(us(Profile::Voice, |_| {}, 9), 280);
+        assert_eq!(us(Profile::Voice, |_| {}, 0), 100);
+        assert_eq!(us(Profile::LowDelay, |_| {}, 9), 122);
+        assert_eq!(us(Profile::Thin, |_| {}, 9), 840, "60 ms");
+        let stereo = |recipe: &mut Recipe| recipe.layout = Layout::Stereo;
+        assert_eq!(us(Profile::Music, stereo, 9), 560);
     }
 }

@@ -55,7 +55,7 @@ impl JitterBuffer {
     ///
     /// Real-time: set-up only (allocates).
     pub fn new() -> JitterBuffer {
-        let cells = vec![[0; CELL_BYTES]; CELLS].into_boxed_slice();
+        let cells = crate::memory::filled(CELLS, [0; CELL_BYTES]);
         let mut buffer = JitterBuffer {
             entries: [None; ENTRIES],
             count: 0,

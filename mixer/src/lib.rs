@@ -45,6 +45,7 @@ pub mod limiter;
 pub mod listener;
 pub mod listeners;
 pub mod members;
+mod memory;
 pub mod opus_toc;
 pub mod packet;
 pub mod participant;

@@ -129,7 +129,7 @@ impl Listener {
             limiter: Limiter::new(),
             tick,
             packet_ticks: u64::from(packet_ticks),
-            pcm: vec![0.0; samples].into_boxed_slice(),
+            pcm: crate::memory::filled(samples, 0.0),
             sounding: false,
             time: RtpTime::default(),
             sources: Sources::default(),

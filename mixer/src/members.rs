@@ -7,6 +7,7 @@ use core::fmt;
 
 use crate::listener::Listener;
 use crate::listeners::{Hearing, Listeners};
+use crate::memory;
 use crate::packet::Sources;
 use crate::participant::Participant;
 use crate::scans::{ScanNo, Scans};
@@ -104,10 +105,10 @@ impl Members {
     /// Real-time: set-up only (allocates).
     pub fn with_capacity(capacity: usize) -> Members {
         Members {
-            list: Vec::with_capacity(capacity),
-            due: Vec::with_capacity(capacity),
-            ids: Vec::with_capacity(capacity),
-            ranks: Vec::with_capacity(capacity),
+            list: memory::list(capacity),
+            due: memory::list(capacity),
+            ids: memory::list(capacity),
+            ranks: memory::list(capacity),
             shares: Box::new(Shares {
                 listeners: Listeners::with_capacity(capacity),
                 scans: Scans::with_capacity(capacity),

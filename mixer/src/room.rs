@@ -2,8 +2,8 @@
 //!
 //! pull and decode each strip -> meter -> decide contributors -> sum -> regroup -> minus own ->
 //! limit -> encode -> hand out -> report. Commands are applied before, by the engine. Contributors
-//! are decided once per tick, and the frame that was added is the frame that is subtracted. A room
-//! knows neither the engine nor other rooms.
+//! are decided once per tick, and the frame that was added is the frame that is subtracted. Of the
+//! engine a room knows the [`Sink`], of other rooms their feeds.
 //!
 //! Whatever a tick does for somebody with whom nothing is the matter is done for thousands: so
 //! members whose strips are idle are passed over, and a room in which nobody has anything to play
@@ -14,12 +14,16 @@ mod elsewhere;
 
 use core::cmp::Ordering;
 use core::fmt;
+use core::time::Duration;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use self::elsewhere::{Elsewhere, OnAir};
 use crate::bus::Bus;
-use crate::command::Event;
-use crate::crew::Jobs;
+#[cfg(any(test, feature = "fault-injection"))]
+use crate::command::Weakness;
+use crate::command::{Event, RoomTelemetry};
+use crate::crew::{self, Jobs};
 use crate::engine::Sink;
 use crate::format::{Layout, SLOT_SAMPLES, TickLength};
 use crate::frame::Frame;
@@ -80,6 +84,9 @@ pub struct Room {
     /// Who sent the first packet that may hold a sound, while nobody has been heard yet.
     first_sender: Option<ParticipantId>,
     broken: bool,
+    telemetry: Arc<RoomTelemetry>,
+    #[cfg(any(test, feature = "fault-injection"))]
+    weakness: Option<Weakness>,
 }
 
 /// What became of a packet, and what follows from it for the room's clock.
@@ -118,7 +125,15 @@ impl Room {
             last_talker: None,
             first_sender: None,
             broken: false,
+            telemetry: Arc::default(),
+            #[cfg(any(test, feature = "fault-injection"))]
+            weakness: None,
         }
+    }
+
+    /// What the engine tells of it, for as long as anybody wants to know.
+    pub fn telemetry(&self) -> &Arc<RoomTelemetry> {
+        &self.telemetry
     }
 
     /// Its name.
@@ -351,6 +366,8 @@ impl Room {
             return false;
         };
         job.listener = member.participant.listener.take();
+        let recipe = job.listener.as_ref().map(|listener| listener.recipe());
+        job.budget = recipe.map_or(Duration::ZERO, |it| crew::budget(it, hands.complexity_cap));
         job.to = member.id;
         job.room = self.id;
         job.time = time;

@@ -25,7 +25,7 @@ impl PcmQueue {
     pub fn new(channels: usize, capacity: usize) -> PcmQueue {
         let frames = capacity + HISTORY + MAX_LAG;
         PcmQueue {
-            samples: vec![0.0; frames * channels].into_boxed_slice(),
+            samples: crate::memory::filled(frames * channels, 0.0),
             channels,
             head: HISTORY,
             tail: HISTORY,

@@ -5,6 +5,7 @@
 
 mod stage;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use mixer::command::{Command, Event, Retired};
@@ -30,6 +31,8 @@ struct Hands {
     slow: bool,
     begun: Vec<Box<EncodeJob>>,
     rounds: usize,
+    /// How often the engine had nothing to do but wait.
+    waits: Cell<usize>,
 }
 
 impl Sink for Hands {
@@ -72,6 +75,7 @@ impl Sink for Hands {
     }
 
     fn is_overdue(&self) -> bool {
+        self.waits.set(self.waits.get() + 1);
         true
     }
 }
@@ -189,6 +193,35 @@ fn what_is_late_skips_its_packet_and_comes_back() {
             .all(|packets| packets.len() == 20)
     );
     assert_eq!(stage.engine.stats().encodes_skipped_total, 5 * rounds);
+}
+
+#[test]
+fn tick_waits_for_no_encode_of_an_earlier_one() {
+    let (mut stage, mut hands) = scene(Hands {
+        begin: 5,
+        slow: true,
+        ..Hands::default()
+    });
+    while hands.begun.is_empty() {
+        turn(&mut stage, &mut hands);
+    }
+    assert!(hands.waits.take() > 0, "it asks how long to wait");
+    // From now on the others are quick, save for the five encodes that stay with one of them.
+    let stuck = std::mem::take(&mut hands.begun);
+    hands.slow = false;
+    let before = (hands.rounds, stage.engine.stats().encodes_total);
+    (0..10).for_each(|_| turn(&mut stage, &mut hands));
+    assert_eq!(hands.rounds - before.0, 10);
+    assert_eq!(hands.waits.take(), 0, "all of its own were done");
+    let others = u64::from(TALKERS) - stuck.len() as u64;
+    assert_eq!(stage.engine.stats().encodes_total - before.1, 10 * others);
+    // They come back at last, and all are served again.
+    hands.done.extend(stuck);
+    turn(&mut stage, &mut hands);
+    hands.inner.packets.clear();
+    (0..10).for_each(|_| turn(&mut stage, &mut hands));
+    let all = by_listener(&hands.inner.packets);
+    assert!(all.iter().all(|packets| packets.len() == 10));
 }
 
 #[test]

@@ -1,20 +1,21 @@
 //! All mixers as one crew: what one has too much of, the others do while they wait for their slots.
 //!
 //! A room where everybody talks needs an encode per listener and may outgrow its mixer's tick. The owner offers these
-//! encodes, wakes as many others as there is work for, and works itself; what it takes back is its own again. Each owner
-//! has a link of its own for offers, which all others take from, and one for what is done. Nobody waits on either.
+//! encodes on its [board](Board), wakes as many others as there is work for, and works itself; what it takes back is its own
+//! again. Nobody waits at a board.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::fence;
-
-use crossbeam_channel::{Receiver, Sender, bounded};
+use std::time::Duration;
 
 use super::bell::Bell;
-use crate::links::JOBS;
+use super::board::{Board, PlaceNo};
 
 /// Something anybody may do.
 pub(super) trait Job: Send {
+    /// What it takes at most, unless the machine is busy with something else.
+    fn budget(&self) -> Duration;
     /// Does it. Must be real-time safe, and must not panic.
     fn run(&mut self);
 }
@@ -23,34 +24,34 @@ pub(super) trait Job: Send {
 pub(super) struct Mate<J> {
     crew: Arc<[Station<J>]>,
     own: usize,
-    /// Jobs that are neither here nor back: as many as [`JOBS`], so that no link can be full.
-    out: usize,
+    /// Places of its own board without a job.
+    free: Vec<PlaceNo>,
     /// Jobs offered since others were last woken.
     offered: usize,
 }
 
-/// What a mixer shares with the others.
+/// What a mixer shares with the others. What is left on its board is freed with the last of them.
 struct Station<J> {
     bell: Arc<Bell>,
-    offers: Link<J>,
-    done: Link<J>,
+    board: Board<J>,
 }
-
-/// Both ends, so that a link outlives whoever ends first; what is left in it is freed with the last of them.
-type Link<J> = (Sender<Box<J>>, Receiver<Box<J>>);
 
 /// A crew of one for each of `bells`.
 pub(super) fn crew<J: Job>(bells: &[Arc<Bell>]) -> Vec<Mate<J>> {
-    let stations = bells.iter().map(|bell| Station {
-        bell: bell.clone(),
-        offers: bounded(JOBS),
-        done: bounded(JOBS),
+    let mut places = Vec::new();
+    let stations = bells.iter().map(|bell| {
+        let (board, free) = Board::new();
+        places.push(free);
+        Station {
+            bell: bell.clone(),
+            board,
+        }
     });
     let crew: Arc<[Station<J>]> = stations.collect();
-    let mates = (0..bells.len()).map(|own| Mate {
+    let mates = places.into_iter().enumerate().map(|(own, free)| Mate {
         crew: crew.clone(),
         own,
-        out: 0,
+        free,
         offered: 0,
     });
     mates.collect()
@@ -66,14 +67,16 @@ impl<J: Job> Mate<J> {
     /// Offers a job to the others.
     ///
     /// # Errors
-    /// The job itself, when there are no others or as much is out as may be: it had better be done at once.
+    /// The job itself, when there are no others or the board is full: it had better be done at once.
     pub fn offer(&mut self, job: Box<J>) -> Result<(), Box<J>> {
-        if !self.has_others() || self.out >= JOBS {
+        if !self.has_others() {
             return Err(job);
         }
-        let offer = self.crew[self.own].offers.0.try_send(job);
-        offer.map_err(crossbeam_channel::TrySendError::into_inner)?;
-        self.out += 1;
+        let Some(place) = self.free.pop() else {
+            return Err(job);
+        };
+        let budget = job.budget();
+        self.crew[self.own].board.offer(place, job, budget);
         self.offered += 1;
         Ok(())
     }
@@ -92,15 +95,15 @@ impl<J: Job> Mate<J> {
 
     /// Takes back a job that nobody has begun.
     pub fn unbegun(&mut self) -> Option<Box<J>> {
-        let job = self.crew[self.own].offers.1.try_recv().ok()?;
-        self.out -= 1;
+        let (place, job) = self.crew[self.own].board.withdraw()?;
+        self.free.push(place);
         Some(job)
     }
 
     /// Takes a job that somebody has done.
     pub fn finished(&mut self) -> Option<Box<J>> {
-        let job = self.crew[self.own].done.1.try_recv().ok()?;
-        self.out -= 1;
+        let (place, job) = self.crew[self.own].board.collect()?;
+        self.free.push(place);
         Some(job)
     }
 }
@@ -112,26 +115,24 @@ impl<J: Job> Mate<J> {
         &self.crew[self.own].bell
     }
 
-    /// Whether anybody offers anything.
-    pub fn has_work(&self) -> bool {
+    /// Whether anybody offers anything that takes no longer than `time`.
+    pub fn has_work(&self, time: Duration) -> bool {
         fence(SeqCst);
         self.others()
-            .any(|other| !self.crew[other].offers.1.is_empty())
+            .any(|other| self.crew[other].board.has_work(time))
     }
 
-    /// Does one job of somebody else's, if there is one; whether there was.
-    pub fn help(&self) -> bool {
+    /// Does one job of somebody else's that takes no longer than `time`, if there is one; whether there was.
+    pub fn help(&self, time: Duration) -> bool {
         let offer = self.others().find_map(|other| {
-            let job = self.crew[other].offers.1.try_recv().ok()?;
-            Some((other, job))
+            let (place, job) = self.crew[other].board.take(time)?;
+            Some((other, place, job))
         });
-        let Some((owner, mut job)) = offer else {
+        let Some((owner, place, mut job)) = offer else {
             return false;
         };
         job.run();
-        // Has room: an owner never has more out than the link holds.
-        let full = self.crew[owner].done.0.try_send(job).is_err();
-        debug_assert!(!full, "more is done than was offered");
+        self.crew[owner].board.give_back(place, job);
         true
     }
 
@@ -148,11 +149,18 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+    use crate::links::JOBS;
+
+    const LONG: Duration = Duration::from_secs(1);
 
     /// A number that becomes its square.
     struct Square(u64, Option<u64>);
 
     impl Job for Square {
+        fn budget(&self) -> Duration {
+            Duration::from_micros(100)
+        }
+
         fn run(&mut self) {
             self.1 = Some(self.0 * self.0);
         }
@@ -171,7 +179,7 @@ mod tests {
     fn alone_one_does_everything_oneself() {
         let mut alone = mates(1);
         assert!(alone[0].offer(square(3)).is_err());
-        assert!(!alone[0].has_work() && !alone[0].help());
+        assert!(!alone[0].has_work(LONG) && !alone[0].help(LONG));
         assert!(alone[0].unbegun().is_none());
     }
 
@@ -181,20 +189,20 @@ mod tests {
         assert!(all[0].offer(square(3)).is_ok());
         assert!(all[1].offer(square(4)).is_ok());
         assert!(!all[0].others().any(|other| other == 0));
-        assert!(all[2].has_work());
-        assert!(all[2].help() && all[2].help());
-        assert!(!all[2].help());
+        assert!(all[2].has_work(LONG));
+        assert!(all[2].help(LONG) && all[2].help(LONG));
+        assert!(!all[2].help(LONG));
         assert_eq!(all[0].finished().unwrap().1, Some(9));
         assert_eq!(all[1].finished().unwrap().1, Some(16));
         assert!(all[0].finished().is_none() && all[0].unbegun().is_none());
     }
 
     #[test]
-    fn no_more_is_out_than_the_links_hold() {
+    fn no_more_is_out_than_the_board_holds() {
         let mut all = mates(2);
         let taken = (0..JOBS as u64 + 5).filter(|&at| all[0].offer(square(at)).is_ok());
         assert_eq!(taken.count(), JOBS);
-        while all[1].help() {}
+        while all[1].help(LONG) {}
         assert!(
             all[0].offer(square(1)).is_err(),
             "what is done is still out"
@@ -215,7 +223,7 @@ mod tests {
                 let stop = stop.clone();
                 std::thread::spawn(move || {
                     while !stop.load(Ordering::Relaxed) {
-                        if !mate.help() {
+                        if !mate.help(LONG) {
                             std::thread::yield_now();
                         }
                     }
@@ -241,7 +249,7 @@ mod tests {
                     assert!(seen.insert(job.0), "{} twice", job.0);
                 }
             }
-            assert_eq!(owner.out, 0);
+            assert_eq!(owner.free.len(), JOBS);
         }
         stop.store(true, Ordering::Relaxed);
         for helper in helpers {

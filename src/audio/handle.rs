@@ -4,30 +4,62 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
 use mixer::command::{Command, Event};
 
 use super::bell::Bell;
 use super::metrics::MixerMetrics;
-use crate::links::MixerId;
+use crate::links::{Consumer, MixerId, Producer, send};
 
-/// All mixers.
+/// All mixers, as anybody may know them.
 #[derive(Debug, Clone)]
 pub struct AudioHandle {
     pub(super) mixers: Arc<[MixerHandle]>,
 }
 
-/// One mixer.
+/// One mixer, as anybody may know it.
 #[derive(Debug, Clone)]
 pub struct MixerHandle {
     pub(super) id: MixerId,
-    pub(super) commands: Sender<Command>,
-    pub(super) events: Receiver<Event>,
     pub(super) metrics: Arc<MixerMetrics>,
     pub(super) max_complexity: Arc<AtomicU8>,
     pub(super) bell: Arc<Bell>,
     #[cfg(test)]
     pub(super) burden_ns: Arc<std::sync::atomic::AtomicU64>,
+}
+
+/// The one that commands a mixer and hears its events: the other end of the mixer's rings.
+#[derive(Debug)]
+pub struct MixerControl {
+    pub(super) handle: MixerHandle,
+    pub(super) commands: Producer<Command>,
+    pub(super) events: Consumer<Event>,
+}
+
+impl MixerControl {
+    /// The mixer.
+    pub fn handle(&self) -> &MixerHandle {
+        &self.handle
+    }
+
+    /// Hands over a command, which is applied within a slot.
+    ///
+    /// # Errors
+    /// The command itself when the ring is full or the mixer has ended.
+    pub fn send(&mut self, command: Command) -> Result<(), Command> {
+        send(&mut self.commands, command)?;
+        self.handle.bell.ring_for_command();
+        Ok(())
+    }
+
+    /// The mixer's next event. To be polled: nobody is woken for it.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.events.pop().ok()
+    }
+
+    /// Whether the mixer has ended. What it told before may still be there.
+    pub fn has_ended(&self) -> bool {
+        self.events.is_abandoned()
+    }
 }
 
 impl AudioHandle {
@@ -43,25 +75,9 @@ impl MixerHandle {
         self.id
     }
 
-    /// Hands over a command, which is applied within a slot.
-    ///
-    /// # Errors
-    /// The command itself when the link is full or the mixer has ended.
-    pub fn send(&self, command: Command) -> Result<(), Command> {
-        let sent = self.commands.try_send(command);
-        sent.map_err(TrySendError::into_inner)?;
-        self.bell.ring_for_command();
-        Ok(())
-    }
-
     /// No encoder takes more care than this from the next slot on, libopus complexity.
     pub fn cap_complexity(&self, most: u8) {
         self.max_complexity.store(most, Relaxed);
-    }
-
-    /// What the mixer tells. To be polled, not waited on: waking a blocked receiver takes a lock.
-    pub fn events(&self) -> &Receiver<Event> {
-        &self.events
     }
 
     /// What the mixer counts.

@@ -21,17 +21,20 @@ pub struct MixerMetrics {
     pub lateness: Histogram,
     /// How long these took.
     pub work: Histogram,
-    /// Time spent on its own slots, wall clock: what others take from it counts, for it is lacking.
+    /// Time spent on its own slots, wall clock: what others take from it counts, for it is lacking. Without what was spent
+    /// waiting for other mixers.
     pub busy_ns: AtomicU64,
+    /// Time spent waiting for encodes that other mixers had begun.
+    pub waiting_ns: AtomicU64,
     /// Time spent on encodes for other mixers, in what its own slots left over.
     pub helping_ns: AtomicU64,
     /// Encodes done for other mixers.
     pub helped: AtomicU64,
     /// Encodes that other mixers did for this one.
     pub was_helped: AtomicU64,
-    /// Events that found their link full.
+    /// Events that found their ring full.
     pub events_dropped: AtomicU64,
-    /// Packets for the network that found their link full.
+    /// Packets for the network that found their ring full.
     pub packets_out_dropped: AtomicU64,
     /// Rooms held now.
     pub rooms: AtomicU64,
@@ -59,21 +62,24 @@ pub struct MixerMetrics {
 pub(super) struct SlotTimes {
     /// How long after its instant it began.
     pub late_ns: u64,
-    /// How long its work took.
-    pub busy_ns: u64,
+    /// How long it took from there to its end.
+    pub work_ns: u64,
+    /// How much of that there was nothing to do but wait for other mixers.
+    pub waited_ns: u64,
 }
 
 impl MixerMetrics {
     /// Counts one slot's work.
     pub(super) fn worked(&self, times: &SlotTimes, engine: EngineStats) {
         add(&self.slots, 1);
-        add(&self.busy_ns, times.busy_ns);
+        add(&self.busy_ns, times.work_ns.saturating_sub(times.waited_ns));
+        add(&self.waiting_ns, times.waited_ns);
         // A slot without a due room may begin when it likes.
         if engine.ticks_total != self.room_ticks.load(Relaxed) {
             self.lateness.record_ns(times.late_ns);
-            self.work.record_ns(times.busy_ns);
+            self.work.record_ns(times.work_ns);
             add(&self.late_slots, u64::from(times.late_ns > SLOT_NS));
-            let is_over = times.late_ns + times.busy_ns > SLOT_NS;
+            let is_over = times.late_ns + times.work_ns > SLOT_NS;
             add(&self.overrun_slots, u64::from(is_over));
         }
         self.rooms.store(engine.rooms as u64, Relaxed);
@@ -102,16 +108,36 @@ const SLOT_NS: u64 = mixer::format::SLOT.as_nanos() as u64;
 mod tests {
     use super::*;
 
-    fn slot(metrics: &MixerMetrics, late_us: u64, busy_us: u64, ticks_total: u64) {
+    fn slot(metrics: &MixerMetrics, late_us: u64, work_us: u64, ticks_total: u64) {
         let times = SlotTimes {
             late_ns: late_us * 1_000,
-            busy_ns: busy_us * 1_000,
+            work_ns: work_us * 1_000,
+            waited_ns: 0,
         };
         let engine = EngineStats {
             ticks_total,
             ..EngineStats::default()
         };
         metrics.worked(&times, engine);
+    }
+
+    #[test]
+    fn waiting_for_other_mixers_is_not_load() {
+        let metrics = MixerMetrics::default();
+        let times = SlotTimes {
+            late_ns: 0,
+            work_ns: 3_000_000,
+            waited_ns: 2_600_000,
+        };
+        let engine = EngineStats {
+            ticks_total: 1,
+            ..EngineStats::default()
+        };
+        metrics.worked(&times, engine);
+        assert_eq!(metrics.busy_ns.load(Relaxed), 400_000);
+        assert_eq!(metrics.waiting_ns.load(Relaxed), 2_600_000);
+        // The slot took that long all the same.
+        assert_eq!(metrics.overrun_slots.load(Relaxed), 1);
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The mixer threads around their engines: links, clock, priority, and how they help each other.
 //!
-//! The one place where the engine meets channels. Each thread has rooms of its own. It wakes at every slot, takes in what
-//! its links hold, runs the rooms that are due, and hands out what came of it; its only system calls are its sleep, one
-//! eventfd write per slot with output, and the waking of others when a room has more encodes than one thread should do.
-//! What the engines are done with is freed by a thread of its own, the reaper. Nobody blocks in a receive on the other end
-//! of a link that a mixer sends on: waking a blocked receiver takes a lock.
+//! The one place where the engine meets the rings between threads. Each thread has rooms of its own. It wakes at every
+//! slot, takes what its rings hold, runs the rooms that are due, and hands out what came of it. Its system calls are: its
+//! sleep; an eventfd write for each 64 packets out and after the last of a slot; waking other mixers when a room has more
+//! encodes than one thread should do; and giving up its core (`sched_yield`) while it waits for these encodes. What the
+//! engines are done with is freed by a thread of its own, the reaper. Nobody sleeps at the other end of a ring that a mixer
+//! sends on: that end is polled, since waking a sleeper takes a lock.
 
 mod bell;
+mod board;
 mod clock;
 mod crew;
 mod handle;
@@ -20,10 +22,10 @@ mod thread;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use mixer::command::Retired;
 use mixer::crew::EncodeJob;
 use mixer::engine::{Engine, EngineLimits};
@@ -33,10 +35,10 @@ use self::bell::Bell;
 use self::clock::SlotClock;
 use self::crew::Mate;
 use self::outlets::{OutletEnds, Outlets};
-use crate::links::{COMMANDS, EVENTS, Inbound, JOBS, MixerId, Outbound, RETIRED};
+use crate::links::{COMMANDS, Consumer, EVENTS, JOBS, MixerEnds, MixerId, Producer, RETIRED, ring};
 use crate::priority::{self, NotPermitted};
 
-pub use self::handle::{AudioHandle, MixerHandle};
+pub use self::handle::{AudioHandle, MixerControl, MixerHandle};
 pub use self::histogram::Histogram;
 pub use self::metrics::MixerMetrics;
 
@@ -86,43 +88,41 @@ pub struct Audio {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Starts the mixers: one for each of `from_net`.
+/// Starts the mixers: one for each of `ends`. Returns them with the one control of each.
 ///
-/// - `to_net`, `from_net`: packets out, of all mixers, and in, for each.
-/// - `wake`: the network thread's eventfd, written once per slot in which packets went out.
+/// - `ends`: each mixer's ends of its rings to and from the network thread.
+/// - `wake`: the network thread's eventfd, written when packets went out.
 ///
 /// # Errors
 /// [`AudioError::Spawn`] when the system gives no thread. That it gives no real-time priority is no
 /// error; it is logged.
 pub fn start(
     config: AudioConfig,
-    to_net: Sender<Outbound>,
-    from_net: Vec<Receiver<Inbound>>,
+    ends: Vec<MixerEnds>,
     wake: OwnedFd,
-) -> Result<Audio, AudioError> {
+) -> Result<(Audio, Vec<MixerControl>), AudioError> {
     thread::silence_room_panics();
-    let (to_reaper, retired) = bounded(RETIRED);
-    let (say, said) = bounded(from_net.len());
-    let bells: Vec<Arc<Bell>> = from_net.iter().map(|_| Arc::default()).collect();
+    let rings = ends.iter().map(|_| ring(RETIRED));
+    let (to_reaper, retired): (Vec<_>, Vec<_>) = rings.unzip();
+    let (say, said) = mpsc::channel();
+    let bells: Vec<Arc<Bell>> = ends.iter().map(|_| Arc::default()).collect();
     let mut works = Works {
         config,
-        to_net,
-        to_reaper,
         wake: Arc::new(wake),
         say,
         stop: Arc::new(AtomicBool::new(false)),
-        threads: vec![spawn("reaper".to_owned(), move || reap(&retired))?],
-        mixers: Vec::new(),
+        threads: vec![spawn("reaper".to_owned(), move || reap(retired))?],
+        controls: Vec::new(),
     };
     let mates = crew::crew(&bells).into_iter().zip(bells);
-    for ((mate, bell), packets) in mates.zip(from_net) {
-        if let Err(error) = works.start_mixer(mate, bell, packets) {
+    for ((mate, ends), to_reaper) in mates.zip(ends).zip(to_reaper) {
+        if let Err(error) = works.start_mixer(mate, ends, to_reaper) {
             // What runs already ends with this.
             drop(works.finish());
             return Err(error);
         }
     }
-    let audio = works.finish();
+    let started = works.finish();
     if let Some(error) = said.iter().flatten().find_map(Result::err) {
         tracing::warn!(
             %error,
@@ -131,31 +131,29 @@ pub fn start(
             priority::MIXER
         );
     }
-    Ok(audio)
+    Ok(started)
 }
 
 /// Mixers being started.
 struct Works {
     config: AudioConfig,
-    to_net: Sender<Outbound>,
-    to_reaper: Sender<Retired>,
     wake: Arc<OwnedFd>,
     /// Where each says what came of its priority, if it asked.
-    say: Sender<Option<Result<(), NotPermitted>>>,
+    say: mpsc::Sender<Option<Result<(), NotPermitted>>>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
-    mixers: Vec<MixerHandle>,
+    controls: Vec<MixerControl>,
 }
 
 impl Works {
     fn start_mixer(
         &mut self,
-        mate: Mate<EncodeJob>,
-        bell: Arc<Bell>,
-        packets: Receiver<Inbound>,
+        (mate, bell): (Mate<EncodeJob>, Arc<Bell>),
+        ends: MixerEnds,
+        to_reaper: Producer<Retired>,
     ) -> Result<(), AudioError> {
-        let (commands, from_control) = bounded(COMMANDS);
-        let (to_control, events) = bounded(EVENTS);
+        let (commands, from_control) = ring(COMMANDS);
+        let (to_control, events) = ring(EVENTS);
         let metrics = Arc::<MixerMetrics>::default();
         let max_complexity = Arc::new(AtomicU8::new(u8::MAX));
         #[cfg(test)]
@@ -169,10 +167,10 @@ impl Works {
             engine.reserve_jobs(JOBS);
         }
         let clock = SlotClock::new();
-        let ends = OutletEnds {
-            packets: self.to_net.clone(),
+        let outlets = OutletEnds {
+            packets: ends.packets_out,
             events: to_control,
-            retired: self.to_reaper.clone(),
+            retired: to_reaper,
             wake: self.wake.clone(),
             mate,
             metrics: metrics.clone(),
@@ -180,8 +178,8 @@ impl Works {
         let mixer = thread::Mixer {
             engine,
             commands: from_control,
-            packets,
-            outlets: Outlets::new(ends, limits, clock),
+            packets: ends.packets_in,
+            outlets: Outlets::new(outlets, limits, clock),
             clock,
             max_complexity: max_complexity.clone(),
             stop: self.stop.clone(),
@@ -189,40 +187,45 @@ impl Works {
             burden_ns: burden_ns.clone(),
         };
         let (say, fifo) = (self.say.clone(), self.config.fifo);
-        let id = MixerId(self.mixers.len());
+        let id = MixerId(self.controls.len());
         self.threads.push(spawn(format!("mixer-{id}"), move || {
             let _ = say.send(fifo.then(|| priority::raise(priority::MIXER)));
             drop(say);
             mixer.run();
         })?);
-        self.mixers.push(MixerHandle {
+        let handle = MixerHandle {
             id,
-            commands,
-            events,
             metrics,
             max_complexity,
             bell,
             #[cfg(test)]
             burden_ns,
+        };
+        self.controls.push(MixerControl {
+            handle,
+            commands,
+            events,
         });
         Ok(())
     }
 
-    /// The reaper is joined last: it ends when the last mixer has dropped its end of the link.
-    fn finish(mut self) -> Audio {
+    /// The reaper is joined last: it ends when every mixer has dropped its end of the ring between them.
+    fn finish(mut self) -> (Audio, Vec<MixerControl>) {
         self.threads.rotate_left(1);
-        Audio {
+        let handles = self.controls.iter().map(|it| it.handle.clone());
+        let audio = Audio {
             handle: AudioHandle {
-                mixers: self.mixers.into(),
+                mixers: handles.collect(),
             },
             stop: self.stop,
             threads: self.threads,
-        }
+        };
+        (audio, self.controls)
     }
 }
 
 impl Audio {
-    /// What the rest of the server needs.
+    /// What any part of the server may know of the mixers.
     pub fn handle(&self) -> AudioHandle {
         self.handle.clone()
     }
@@ -263,15 +266,22 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle
 }
 
 /// Frees what the engines are done with. Polls, so that no mixer ever has to wake it.
-fn reap(retired: &Receiver<Retired>) {
+fn reap(mut rings: Vec<Consumer<Retired>>) {
     loop {
-        match retired.try_recv() {
-            Ok(retired) => drop(retired),
-            Err(TryRecvError::Empty) => std::thread::sleep(REAP_EVERY),
-            Err(TryRecvError::Disconnected) => return,
+        rings.retain_mut(|ring| {
+            let is_over = ring.is_abandoned();
+            while let Ok(retired) = ring.pop() {
+                drop(retired);
+            }
+            // Whatever came between the two is freed with the ring.
+            !is_over
+        });
+        if rings.is_empty() {
+            return;
         }
+        std::thread::sleep(REAP_EVERY);
     }
 }
 
-/// The link usually holds far more than is retired in this time; what is too much waits with its mixer.
+/// A ring usually holds far more than is retired in this time; what is too much waits with its mixer.
 const REAP_EVERY: Duration = Duration::from_millis(50);

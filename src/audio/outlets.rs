@@ -1,38 +1,43 @@
-//! Where the engine's output goes. Every send is a try; what finds a link full is counted.
+//! Where the engine's output goes. No send waits; what finds its ring full is counted.
 
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crossbeam_channel::{Sender, TrySendError};
 use mixer::ParticipantId;
 use mixer::command::{Event, Retired};
 use mixer::crew::EncodeJob;
 use mixer::engine::{EngineLimits, Sink};
 use mixer::format::{SLOT, TickLength};
 use mixer::packet::OutPacket;
+use rtrb::PushError;
 
 use super::clock::SlotClock;
 use super::crew::Mate;
 use super::metrics::{MixerMetrics, add};
-use crate::links::{COMMANDS, JOBS, Outbound, Recipients};
+use crate::links::{COMMANDS, JOBS, Outbound, Producer, Recipients};
 
-/// The ends of the links that the engine's output goes to.
+/// The ends of the rings that the engine's output goes to.
 pub(super) struct Outlets {
     ends: OutletEnds,
-    /// What found the reaper's link full waits here; see [`most_kept`].
+    /// What found the reaper's ring full waits here; see [`most_kept`].
     kept: Vec<Retired>,
-    /// Entries on the network's link since it was last woken.
+    /// Entries on the network's ring since it was last woken.
     sent: usize,
     clock: SlotClock,
     /// When an encode was last offered, or done by anybody.
     progress_ns: i64,
+    /// Since when there has been nothing to do but wait for others' encodes.
+    waiting_since_ns: Cell<Option<i64>>,
+    /// How long that was in this slot so far.
+    waited_ns: Cell<i64>,
 }
 
 /// What [`Outlets`] are made of.
 pub(super) struct OutletEnds {
-    pub packets: Sender<Outbound>,
-    pub events: Sender<Event>,
-    pub retired: Sender<Retired>,
+    pub packets: Producer<Outbound>,
+    pub events: Producer<Event>,
+    pub retired: Producer<Retired>,
     /// The network thread's eventfd.
     pub wake: Arc<OwnedFd>,
     pub mate: Mate<EncodeJob>,
@@ -48,6 +53,8 @@ impl Outlets {
             sent: 0,
             clock,
             progress_ns: 0,
+            waiting_since_ns: Cell::new(None),
+            waited_ns: Cell::new(0),
         }
     }
 
@@ -59,6 +66,22 @@ impl Outlets {
     /// This mixer's place among the others.
     pub fn mate(&self) -> &Mate<EncodeJob> {
         &self.ends.mate
+    }
+
+    /// How long the mixer had nothing to do but wait in this slot, nanoseconds. Counts anew from here.
+    pub fn take_waited_ns(&mut self) -> u64 {
+        self.waited_ns.take().max(0) as u64
+    }
+
+    fn progress(&mut self) {
+        self.progress_ns = self.clock.now_ns();
+        self.stop_waiting(self.progress_ns);
+    }
+
+    fn stop_waiting(&self, now_ns: i64) {
+        if let Some(since_ns) = self.waiting_since_ns.take() {
+            self.waited_ns.set(self.waited_ns.get() + now_ns - since_ns);
+        }
     }
 
     /// Wakes the network thread if there is something for it.
@@ -73,7 +96,7 @@ impl Outlets {
     /// Tries again to hand over what is to be freed; whether nothing waits any more.
     pub fn retry_retired(&mut self) -> bool {
         while let Some(retired) = self.kept.pop() {
-            if let Err(TrySendError::Full(retired)) = self.ends.retired.try_send(retired) {
+            if let Err(PushError::Full(retired)) = self.ends.retired.push(retired) {
                 self.kept.push(retired);
                 return false;
             }
@@ -86,7 +109,7 @@ impl Sink for Outlets {
     fn packet(&mut self, to: &[ParticipantId], packet: &OutPacket) {
         for to in Recipients::portions(to) {
             let packet = *packet;
-            match self.ends.packets.try_send(Outbound { to, packet }) {
+            match self.ends.packets.push(Outbound { to, packet }) {
                 Ok(()) => self.sent += 1,
                 Err(_) => add(
                     &self.ends.metrics.packets_out_dropped,
@@ -100,13 +123,13 @@ impl Sink for Outlets {
     }
 
     fn event(&mut self, event: Event) {
-        if self.ends.events.try_send(event).is_err() {
+        if self.ends.events.push(event).is_err() {
             add(&self.ends.metrics.events_dropped, 1);
         }
     }
 
     fn retired(&mut self, retired: Retired) {
-        if let Err(TrySendError::Full(retired)) = self.ends.retired.try_send(retired)
+        if let Err(PushError::Full(retired)) = self.ends.retired.push(retired)
             && self.kept.len() < self.kept.capacity()
         {
             self.kept.push(retired);
@@ -125,13 +148,13 @@ impl Sink for Outlets {
 
     fn unbegun(&mut self) -> Option<Box<EncodeJob>> {
         let job = self.ends.mate.unbegun()?;
-        self.progress_ns = self.clock.now_ns();
+        self.progress();
         Some(job)
     }
 
     fn finished(&mut self) -> Option<Box<EncodeJob>> {
         let job = self.ends.mate.finished()?;
-        self.progress_ns = self.clock.now_ns();
+        self.progress();
         add(&self.ends.metrics.was_helped, 1);
         Some(job)
     }
@@ -139,21 +162,29 @@ impl Sink for Outlets {
     /// Asked while there is nothing to do but wait, so others of the same priority get the core: there may be more
     /// mixers than cores, and the one that has the encode may be waiting for this one's.
     fn is_overdue(&self) -> bool {
+        if self.waiting_since_ns.get().is_none() {
+            self.waiting_since_ns.set(Some(self.clock.now_ns()));
+        }
         rustix::thread::sched_yield();
-        self.clock.now_ns() - self.progress_ns >= PATIENCE_NS
+        let now_ns = self.clock.now_ns();
+        let is_overdue = now_ns - self.progress_ns >= PATIENCE_NS;
+        if is_overdue {
+            self.stop_waiting(now_ns);
+        }
+        is_overdue
     }
 }
 
-/// Most that can wait for the reaper at one time. While anything waits no command is taken in, and each command comes to
-/// one box at most, that of who leaves and that of a scan a tick later. So there are the commands of one tick's slots and
-/// of the one that found the link full. Without any command a room may fail, a participant may give up the one stream he
-/// has for a group's, and an encode that another thread has may come back to nobody.
+/// Most boxes that can wait for the reaper at one time. No command is applied while any waits, and a command yields one
+/// box at most (that of a participant who leaves and that of a scan come a tick later). So these are the commands of one
+/// tick's slots and of the slot that found the ring full. Without any command each room may fail, each participant may
+/// give up its own stream for a group's, and each encode that another thread has may find its participant gone.
 fn most_kept(limits: EngineLimits) -> usize {
     COMMANDS * (TickLength::Ms20.slots() + 1) + limits.rooms + limits.participants + JOBS
 }
 
 /// How long the others are waited for when nobody has finished anything meanwhile: two slots. An encode takes a sixteenth
-/// of that, so whoever has it is being kept from it; and as long as it is waited for, all other rooms of this mixer are
+/// of that, one of 60 ms a sixth, so the thread that has it is being kept from it; and as long as it is waited for, all other rooms of this mixer are
 /// late. A packet that comes so much later is still on its beat for any receiver that stands the network's own jitter.
 const PATIENCE_NS: i64 = 2 * SLOT.as_nanos() as i64;
 

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
-use crossbeam_channel::Receiver;
 use mixer::command::Command;
 use mixer::engine::Engine;
 use mixer::format::{SLOT, TickLength};
@@ -14,13 +14,13 @@ use super::clock::SlotClock;
 use super::crew::Job;
 use super::metrics::{SlotTimes, add};
 use super::outlets::Outlets;
-use crate::links::{COMMANDS, Inbound, PACKETS_IN};
+use crate::links::{COMMANDS, Consumer, Inbound, PACKETS_IN};
 
 /// Everything a mixer thread owns.
 pub(super) struct Mixer {
     pub engine: Engine,
-    pub commands: Receiver<Command>,
-    pub packets: Receiver<Inbound>,
+    pub commands: Consumer<Command>,
+    pub packets: Consumer<Inbound>,
     pub outlets: Outlets,
     pub clock: SlotClock,
     /// The governor's word.
@@ -69,15 +69,23 @@ impl Mixer {
     fn apply_commands(&mut self) {
         self.engine
             .cap_complexity(self.max_complexity.load(Ordering::Relaxed));
-        for command in self.commands.try_iter().take(COMMANDS) {
+        IN_ROOMS.set(true);
+        for _ in 0..COMMANDS {
+            let Ok(command) = self.commands.pop() else {
+                break;
+            };
             self.engine.apply(command, &mut self.outlets);
         }
+        IN_ROOMS.set(false);
     }
 
     /// Bounded: a flood must not keep the rooms waiting.
     fn take_packets(&mut self) {
         IN_ROOMS.set(true);
-        for inbound in self.packets.try_iter().take(PACKETS_IN) {
+        for _ in 0..PACKETS_IN {
+            let Ok(inbound) = self.packets.pop() else {
+                break;
+            };
             self.engine
                 .push(inbound.from, &inbound.packet, inbound.arrival);
         }
@@ -93,10 +101,11 @@ impl Mixer {
         self.carry_burden();
     }
 
-    fn count(&self, slot: u64, late_ns: i64) {
+    fn count(&mut self, slot: u64, late_ns: i64) {
         let times = SlotTimes {
             late_ns: late_ns.max(0) as u64,
-            busy_ns: (self.clock.late_ns(slot) - late_ns).max(0) as u64,
+            work_ns: (self.clock.late_ns(slot) - late_ns).max(0) as u64,
+            waited_ns: self.outlets.take_waited_ns(),
         };
         self.outlets.metrics().worked(&times, self.engine.stats());
     }
@@ -123,10 +132,11 @@ impl Mixer {
         let mate = self.outlets.mate();
         let deadline = self.clock.deadline(slot);
         while self.clock.late_ns(slot) < 0 && !self.is_stopped() {
-            if !self.has_time_before(slot) {
+            let time = self.time_before(slot);
+            if time < LEAST_TIME {
                 mate.bell().sleep(Sleep::Deaf, &deadline, || false);
-            } else if !self.help() {
-                let is_needed = || mate.has_work() || self.is_stopped();
+            } else if !self.help(time) {
+                let is_needed = || mate.has_work(self.time_before(slot)) || self.is_stopped();
                 mate.bell().sleep(Sleep::Doze, &deadline, is_needed);
             }
         }
@@ -136,16 +146,16 @@ impl Mixer {
     fn rest(&self) -> u64 {
         let mate = self.outlets.mate();
         let deadline = self.clock.deadline(self.clock.current() + REST_SLOTS);
-        let is_needed = || !self.commands.is_empty() || mate.has_work() || self.is_stopped();
+        let is_needed = || !self.commands.is_empty() || mate.has_work(SLOT) || self.is_stopped();
         mate.bell().sleep(Sleep::Rest, &deadline, is_needed);
         self.clock.current() + 1
     }
 
-    /// Does one encode of somebody else's, if there is one; whether there was.
-    fn help(&self) -> bool {
+    /// Does one encode of somebody else's that takes no longer than `time`, if there is one; whether there was.
+    fn help(&self, time: Duration) -> bool {
         let began_ns = self.clock.now_ns();
         IN_ROOMS.set(true);
-        let helped = self.outlets.mate().help();
+        let helped = self.outlets.mate().help(time);
         IN_ROOMS.set(false);
         if helped {
             let metrics = self.outlets.metrics();
@@ -156,8 +166,9 @@ impl Mixer {
         helped
     }
 
-    fn has_time_before(&self, slot: u64) -> bool {
-        self.clock.late_ns(slot) < -JOB_NS
+    /// What is left until a slot begins.
+    fn time_before(&self, slot: u64) -> Duration {
+        Duration::from_nanos(u64::try_from(-self.clock.late_ns(slot)).unwrap_or(0))
     }
 
     #[cfg(test)]
@@ -170,6 +181,10 @@ impl Mixer {
 }
 
 impl Job for mixer::crew::EncodeJob {
+    fn budget(&self) -> Duration {
+        mixer::crew::EncodeJob::budget(self)
+    }
+
     fn run(&mut self) {
         mixer::crew::EncodeJob::run(self);
     }
@@ -177,7 +192,7 @@ impl Job for mixer::crew::EncodeJob {
 
 impl Drop for Mixer {
     fn drop(&mut self) {
-        // A room's panic never comes this far; anything that does ends the mixer.
+        // A room's panic never comes this far; any other ends the mixer.
         if std::thread::panicking() {
             tracing::error!("a mixer has ended by a panic outside of any room");
         }
@@ -206,8 +221,8 @@ pub(super) fn silence_room_panics() {
 /// One tick.
 const TOO_LATE_NS: i64 = TickLength::Ms20.duration().as_nanos() as i64;
 
-/// What one encode may take: twice what the dearest of the usual ones does, 150 us.
-const JOB_NS: i64 = 300_000;
+/// With less time than this before a slot no encode is begun for another mixer: the cheapest is not worth waking for.
+const LEAST_TIME: Duration = Duration::from_micros(100);
 
 /// How long a mixer without anybody in its rooms sleeps when no command comes: 100 ms. What is left of the packets of
 /// those who went is thrown away then.

@@ -22,25 +22,25 @@ impl Conference {
         *governed = now;
         let mut changed = Vec::new();
         for way in mixing.ways_mut() {
-            let busy_ns = way.mixer.metrics().busy_ns.load(Relaxed);
+            let busy_ns = way.mixer.handle().metrics().busy_ns.load(Relaxed);
             let load = (busy_ns - way.busy_ns) as f32 / over.as_nanos() as f32;
             way.busy_ns = busy_ns;
             if way.governor.observe(load, over) {
                 let governor = &way.governor;
-                way.mixer.cap_complexity(governor.max_complexity());
+                way.mixer.handle().cap_complexity(governor.max_complexity());
                 let event = Event::Load {
                     load_percent: percent(governor.load()),
                     max_complexity: governor.max_complexity(),
                     joins_refused: governor.refuses_joins(),
                 };
                 tracing::warn!(
-                    mixer = %way.mixer.id(),
+                    mixer = %way.mixer.handle().id(),
                     load_percent = percent(governor.load()),
                     max_complexity = governor.max_complexity(),
                     joins_refused = governor.refuses_joins(),
                     "the load calls for another way of working"
                 );
-                changed.push((way.mixer.id(), event));
+                changed.push((way.mixer.handle().id(), event));
             }
         }
         for (mixer, event) in changed {

@@ -1,10 +1,10 @@
 //! The conference's side of the mixers: which room is on which, settings in the engine's words, boxes built here so that
-//! no mixer thread allocates anything, and a queue for what must arrive even when a link is full.
+//! no mixer thread allocates anything, and a queue for what must arrive even when a ring is full.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use mixer::command::Command;
+use mixer::command::{Command, Event, RoomTelemetry};
 use mixer::feed::Feed;
 use mixer::format::{Layout, TickLength};
 use mixer::governor::Governor;
@@ -16,7 +16,7 @@ use mixer::room::{Room, RoomSettings};
 use mixer::scan::Rescan;
 use mixer::{Decibels, ParticipantId, RoomId};
 
-use crate::audio::{AudioHandle, MixerHandle};
+use crate::audio::MixerControl;
 use crate::control::RoomConfig;
 use crate::links::MixerId;
 
@@ -25,8 +25,14 @@ use crate::links::MixerId;
 /// A room is on the mixer that had least to do when it was made, and stays there: its participants' packets go there.
 pub(super) struct Mixing {
     ways: Vec<Way>,
-    rooms: HashMap<RoomId, usize>,
+    rooms: HashMap<RoomId, Placed>,
     participants: HashMap<ParticipantId, usize>,
+}
+
+/// A room that a mixer was given.
+struct Placed {
+    way: usize,
+    telemetry: Arc<RoomTelemetry>,
 }
 
 /// The way to one mixer.
@@ -35,7 +41,7 @@ pub(super) struct Mixing {
 /// away may not be lost, so it waits here for room on the link. Commands never overtake each other: while something
 /// waits, whatever may be refused is.
 pub(super) struct Way {
-    pub(super) mixer: MixerHandle,
+    pub(super) mixer: MixerControl,
     pub(super) governor: Governor,
     /// Busy time of the mixer when the governor last looked.
     pub(super) busy_ns: u64,
@@ -46,9 +52,9 @@ pub(super) struct Way {
 
 impl Mixing {
     /// The ways to all these mixers.
-    pub(super) fn new(audio: &AudioHandle) -> Mixing {
+    pub(super) fn new(mixers: Vec<MixerControl>) -> Mixing {
         Mixing {
-            ways: audio.mixers().iter().cloned().map(Way::new).collect(),
+            ways: mixers.into_iter().map(Way::new).collect(),
             rooms: HashMap::new(),
             participants: HashMap::new(),
         }
@@ -67,7 +73,7 @@ impl Mixing {
     /// Where a room is.
     pub(super) fn mixer_of(&self, room: RoomId) -> Option<MixerId> {
         let way = self.way_of(room).ok()?;
-        Some(way.mixer.id())
+        Some(way.mixer.handle().id())
     }
 
     /// Whether somebody may join a room; with `None`, a new one.
@@ -79,7 +85,23 @@ impl Mixing {
         way.is_some_and(|way| !way.governor.refuses_joins())
     }
 
-    /// Sends what waits, as far as the links have room.
+    /// The next event of any mixer.
+    pub(super) fn next_event(&mut self) -> Option<Event> {
+        self.ways.iter_mut().find_map(|way| way.mixer.next_event())
+    }
+
+    /// Whether every mixer runs.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.ways.iter().any(|way| way.mixer.has_ended())
+    }
+
+    /// Whether a room was given to a mixer that does not have it any more.
+    pub(super) fn has_failed(&self, room: RoomId) -> bool {
+        let placed = self.rooms.get(&room);
+        placed.is_some_and(|placed| placed.telemetry.has_failed())
+    }
+
+    /// Sends what waits, as far as the rings have room.
     pub(super) fn retry(&mut self) {
         self.ways.iter_mut().for_each(Way::retry);
     }
@@ -97,9 +119,10 @@ impl Mixing {
         let at = self.least_loaded().ok_or(Full)?;
         let way = &mut self.ways[at];
         let room = Room::new(id, settings(config), capacity);
+        let telemetry = room.telemetry().clone();
         way.send(Command::AddRoom(Box::new(room)))?;
         way.rooms += 1;
-        self.rooms.insert(id, at);
+        self.rooms.insert(id, Placed { way: at, telemetry });
         Ok(())
     }
 
@@ -127,7 +150,7 @@ impl Mixing {
     /// # Errors
     /// [`Full`]; what was built for it is dropped here, on the control side.
     pub(super) fn add(&mut self, room: RoomId, participant: Box<Participant>) -> Result<(), Full> {
-        let at = *self.rooms.get(&room).ok_or(Full)?;
+        let at = self.rooms.get(&room).ok_or(Full)?.way;
         let id = participant.id();
         self.ways[at].send(Command::AddParticipant { room, participant })?;
         self.ways[at].participants += 1;
@@ -144,7 +167,7 @@ impl Mixing {
 
     /// A room is gone by itself.
     pub(super) fn forget_room(&mut self, id: RoomId) -> Option<&mut Way> {
-        let way = &mut self.ways[self.rooms.remove(&id)?];
+        let way = &mut self.ways[self.rooms.remove(&id)?.way];
         way.rooms -= 1;
         Some(way)
     }
@@ -205,6 +228,13 @@ impl Mixing {
         }
     }
 
+    /// Sends a mixer what a test wants, past all that is known here.
+    #[cfg(test)]
+    pub(super) fn command(&mut self, room: RoomId, command: Command) {
+        let way = self.way_of_mut(room).expect("it is on one");
+        way.send(command).expect("there is room");
+    }
+
     /// Whether it knows of nobody and nothing.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
@@ -224,13 +254,13 @@ impl Mixing {
     }
 
     fn way_of(&self, room: RoomId) -> Result<&Way, Full> {
-        let at = *self.rooms.get(&room).ok_or(Full)?;
-        Ok(&self.ways[at])
+        let placed = self.rooms.get(&room).ok_or(Full)?;
+        Ok(&self.ways[placed.way])
     }
 
     fn way_of_mut(&mut self, room: RoomId) -> Result<&mut Way, Full> {
-        let at = *self.rooms.get(&room).ok_or(Full)?;
-        Ok(&mut self.ways[at])
+        let placed = self.rooms.get(&room).ok_or(Full)?;
+        Ok(&mut self.ways[placed.way])
     }
 }
 
@@ -238,7 +268,7 @@ impl Mixing {
 const LOAD_STEPS: f32 = 20.0;
 
 impl Way {
-    fn new(mixer: MixerHandle) -> Way {
+    fn new(mixer: MixerControl) -> Way {
         Way {
             mixer,
             governor: Governor::new(),

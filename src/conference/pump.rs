@@ -1,15 +1,13 @@
 //! What the mixers and the network report, turned into the room's events.
 //!
-//! Both links are polled: nobody may block in a receive on the other end of a real-time sender, because waking a
-//! blocked receiver takes a lock there. A turn every 20 ms is finer than anybody can see a light go on. Who asks for the
+//! Both are polled: no thread may sleep at the other end of a real-time sender, because waking it takes a lock there. A turn every 20 ms is finer than anybody can see a light go on. Who asks for the
 //! floor with the key held down would notice it, so where there is a floor they come every 3 ms.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, TryRecvError};
 use mixer::ParticipantId;
-use mixer::command::Event as MixerEvent;
+use mixer::command::{Event as MixerEvent, Refused};
 use mixer::profile::loss_class;
 use tokio::sync::watch;
 
@@ -28,7 +26,7 @@ const FLOOR_TURN: Duration = Duration::from_millis(3);
 /// Between two reports of levels.
 const REPORT: Duration = Duration::from_millis(200);
 
-/// Events taken off one link in one turn, so that a flood cannot hold the lock.
+/// Events of all mixers taken in one turn, and of the network, so that a flood cannot hold the lock.
 const MOST_EVENTS: usize = 4_096;
 
 /// Runs until `stop` changes or its sender is gone, or until [`Conference::lost`].
@@ -62,18 +60,26 @@ pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
 impl Conference {
     /// Takes in what the mixers and the network have to say; whether both are there to say anything.
     pub(super) fn turn(&self, now: Instant) -> bool {
+        let rtc = &self.inner.rtc;
         let mut state = self.lock();
         state.mixing.retry();
-        let mut mixers = true;
-        for mixer in self.inner.audio.mixers() {
-            mixers &= drain(mixer.events(), |event| self.on_mixer(&mut state, event));
+        rtc.retry();
+        let is_whole = state.mixing.is_whole() && !rtc.has_ended();
+        for _ in 0..MOST_EVENTS {
+            let Some(event) = state.mixing.next_event() else {
+                break;
+            };
+            self.on_mixer(&mut state, event);
         }
-        let network = drain(self.inner.rtc.events(), |event| {
+        for _ in 0..MOST_EVENTS {
+            let Some(event) = rtc.next_event() else {
+                break;
+            };
             self.on_rtc(&mut state, event, now);
-        });
+        }
         self.attend(&mut state, now);
         self.tune(&mut state);
-        mixers && network
+        is_whole
     }
 
     pub(super) fn on_mixer(&self, state: &mut State, event: MixerEvent) {
@@ -85,7 +91,42 @@ impl Conference {
                     self.on_fault(state, &name);
                 }
             }
+            MixerEvent::Refused(refused) => self.on_refused(state, refused),
         }
+    }
+
+    /// The mixer could not carry out a command. A room or a participant that it does not have is ended here too.
+    fn on_refused(&self, state: &mut State, refused: Refused) {
+        match refused {
+            Refused::Room(id) => {
+                let Some(name) = state.registry.room_of(id).cloned() else {
+                    return;
+                };
+                if state.mixing.has_failed(id) {
+                    self.on_fault(state, &name);
+                } else {
+                    tracing::error!(room = %name, "the mixer refused a change of the room");
+                }
+            }
+            Refused::Participant(id) => {
+                let Some((_, member)) = state.registry.member_mut(id) else {
+                    return;
+                };
+                if member.shared.telemetry.was_refused() {
+                    self.on_no_place(state, id);
+                } else {
+                    let participant = PublicId(id);
+                    tracing::error!(%participant, "the mixer refused a change of the participant");
+                }
+            }
+        }
+    }
+
+    /// The mixer had no place for a participant, who would hear nothing and not be heard.
+    fn on_no_place(&self, state: &mut State, id: ParticipantId) {
+        let participant = PublicId(id);
+        tracing::error!(%participant, "the mixer had no place for the participant, whose session ends");
+        self.remove(state, id, LeaveReason::Lost);
     }
 
     pub(super) fn on_rtc(&self, state: &mut State, event: RtcEvent, now: Instant) {
@@ -217,8 +258,9 @@ impl Conference {
     }
 
     /// Tells the levels of those who are heard, and mends what a dropped event left wrong.
-    fn report(&self) {
+    pub(super) fn report(&self) {
         let mut state = self.lock();
+        self.end_failed(&mut state);
         let stale: Vec<(ParticipantId, bool)> = state
             .registry
             .rooms
@@ -248,22 +290,30 @@ impl Conference {
         }
     }
 
+    /// Ends the rooms and the sessions that no mixer has.
+    fn end_failed(&self, state: &mut State) {
+        let State {
+            registry, mixing, ..
+        } = &*state;
+        let rooms = registry.rooms.iter();
+        let failed = rooms.filter(|(_, room)| mixing.has_failed(room.id));
+        let failed: Vec<RoomName> = failed.map(|(name, _)| name.clone()).collect();
+        for name in failed {
+            self.on_fault(state, &name);
+        }
+        let members = state.registry.rooms.values().flat_map(|room| &room.members);
+        let refused = members.filter(|member| member.shared.telemetry.was_refused());
+        let refused: Vec<ParticipantId> = refused.map(|member| member.id).collect();
+        for id in refused {
+            self.on_no_place(state, id);
+        }
+    }
+
     fn tell_room(&self, state: &State, name: &RoomName, event: &Event) {
         if let Some(room) = state.registry.rooms.get(name) {
             self.tell(room, event);
         }
     }
-}
-
-/// Takes what a link holds; whether there is still somebody at its other end.
-fn drain<T>(link: &Receiver<T>, mut take: impl FnMut(T)) -> bool {
-    for _ in 0..MOST_EVENTS {
-        match link.try_recv() {
-            Ok(event) => take(event),
-            Err(error) => return error == TryRecvError::Empty,
-        }
-    }
-    true
 }
 
 /// A client that closed its connection has left; everybody else was lost.

@@ -4,17 +4,17 @@
 mod floor;
 mod scan;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::bounded;
-use mixer::command::Event as MixerEvent;
+use mixer::command::{Command, Event as MixerEvent, Weakness};
 use mixer::format::SLOT;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::watch;
 
 use super::*;
-use crate::audio::{self, Audio, AudioConfig};
+use crate::audio::{self, Audio, AudioConfig, MixerMetrics};
 use crate::control::RoomChange;
 use crate::links;
 use crate::rtc::{self, Rtc, RtcConfig};
@@ -32,17 +32,15 @@ fn house() -> House {
 }
 
 fn house_with(mixers: usize) -> House {
-    let links = (0..mixers).map(|_| bounded(links::PACKETS_IN));
-    let (to_mixers, from_net) = links.unzip();
-    let (to_net, from_mixers) = bounded(links::PACKETS_OUT);
+    let (network_ends, mixer_ends) = links::media(mixers);
     let loopback = "127.0.0.1:0".parse().expect("an address");
-    let rtc = rtc::start(RtcConfig::new(loopback), to_mixers, from_mixers).expect("it starts");
+    let rtc = rtc::start(RtcConfig::new(loopback), network_ends).expect("it starts");
     let config = AudioConfig {
         fifo: false,
         ..AudioConfig::default()
     };
     let wake = rtc.wake().expect("a descriptor");
-    let audio = audio::start(config, to_net, from_net, wake).expect("it starts");
+    let (audio, mixers) = audio::start(config, mixer_ends, wake).expect("it starts");
     let limits = Limits {
         max_rooms: 10,
         max_sessions: 10,
@@ -51,7 +49,7 @@ fn house_with(mixers: usize) -> House {
         room: RoomConfig::default(),
     };
     House {
-        conference: Conference::new(limits, audio.handle(), rtc.handle()),
+        conference: Conference::new(limits, audio.handle(), mixers, rtc.handle()),
         audio: Some(audio),
         rtc: Some(rtc),
     }
@@ -198,6 +196,79 @@ fn a_room_that_fails_sends_everybody_away_and_a_permanent_one_starts_afresh() {
     assert_eq!(events.try_recv(), Err(TryRecvError::Empty));
     assert_eq!(house.conference.rooms().len(), 1, "only the permanent one");
     house.join("hall", OFFER).expect("it is a room again");
+}
+
+/// Waits until a count of the only mixer's is no longer zero.
+fn until_counted(house: &House, count: fn(&MixerMetrics) -> &AtomicU64) {
+    let mixers = house.conference.inner.audio.mixers();
+    let patience = Instant::now() + Duration::from_secs(60);
+    while count(mixers[0].metrics()).load(Relaxed) == 0 {
+        assert!(Instant::now() < patience, "within seconds");
+        std::thread::sleep(SLOT);
+    }
+}
+
+/// Loses all that the mixers have told.
+fn lose_events(house: &House) {
+    let mut state = house.conference.lock();
+    while state.mixing.next_event().is_some() {}
+}
+
+#[test]
+fn failed_room_is_closed_though_its_event_is_lost() {
+    let house = house();
+    house.join("hall", OFFER).expect("joined");
+    house.join("other", OFFER).expect("joined");
+    let (_, mut events) = house.conference.watch(&name("hall")).expect("it is there");
+    {
+        let mut state = house.conference.lock();
+        let id = state.registry.rooms[&name("hall")].id;
+        state.mixing.command(id, Command::Break(id, Weakness::Tick));
+    }
+    until_counted(&house, |metrics| &metrics.faults);
+    lose_events(&house);
+    house.conference.report();
+    let left = events.try_recv().expect("told");
+    assert!(left.contains(r#""reason":"lost""#), "{left}");
+    let rooms = house.conference.rooms();
+    assert_eq!(rooms.len(), 1, "only the one that works");
+    assert_eq!(house.conference.inner.counts.faults.load(Relaxed), 1);
+    house.join("hall", OFFER).expect("it is a room again");
+    assert_eq!(house.settled(), (2, 2));
+    house.conference.report();
+    assert_eq!(house.conference.rooms().len(), 2, "it works");
+}
+
+#[test]
+fn participant_whom_the_mixer_refuses_is_sent_away() {
+    for event_arrives in [true, false] {
+        let house = house();
+        house.join("hall", OFFER).expect("joined");
+        // The mixer loses the room without a word.
+        {
+            let mut state = house.conference.lock();
+            let id = state.registry.rooms[&name("hall")].id;
+            state.mixing.command(id, Command::RemoveRoom(id));
+        }
+        let (_, mut events) = house.conference.watch(&name("hall")).expect("it is there");
+        let bob = house.join("hall", OFFER).expect("it looks so at first");
+        until_counted(&house, |metrics| &metrics.refused);
+        if event_arrives {
+            assert!(house.conference.turn(Instant::now()));
+        } else {
+            lose_events(&house);
+            house.conference.report();
+        }
+        let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).collect();
+        assert!(
+            told.iter()
+                .any(|event| event.contains(r#""reason":"lost""#)),
+            "{told:?}"
+        );
+        assert_eq!(house.conference.leave(&bob.session), Err(UnknownSession));
+        let state = house.conference.lock();
+        assert_eq!(state.registry.rooms[&name("hall")].members.len(), 1);
+    }
 }
 
 #[tokio::test]

@@ -226,7 +226,7 @@ pub const KEYS: [Key; 28] = [
         unit: "yes or no",
         default: "true",
         range: "true or false",
-        help: "Ask the system for real-time scheduling of the mixers and the network thread.",
+        help: "Ask the system for real-time scheduling of the mixers and the network thread, and to keep the server's memory in place.",
         set: |config, values| boolean(values).map(|value| config.realtime = value),
         show: |config| Some(config.realtime.to_string()),
     },

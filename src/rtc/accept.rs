@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
 use mixer::ParticipantId;
 use mixer::codec::Codec;
 use mixer::profile::ReceiverLimits;
@@ -34,7 +33,7 @@ use super::sdp::{Answer, Credentials, Offer, PLAIN_TYPE, Setup, attribute, plain
 use super::send::{SendConfig, Sending};
 use super::srtp::exporter::Exporter;
 use super::stream::{Shared, Stream};
-use crate::links::{Inbound, MixerId};
+use crate::links::MixerId;
 
 /// What the caller may ask of an answer.
 #[derive(Debug, Clone, Copy, Default)]
@@ -79,8 +78,6 @@ pub(super) struct Acceptor {
     candidates: Vec<String>,
     local: LocalAddresses,
     config: RtcConfig,
-    /// By the mixers' ids.
-    to_mixers: Vec<Sender<Inbound>>,
     metrics: Arc<RtcMetrics>,
 }
 
@@ -93,7 +90,6 @@ impl Acceptor {
     pub(super) fn new(
         config: RtcConfig,
         bound: SocketAddr,
-        to_mixers: Vec<Sender<Inbound>>,
         metrics: Arc<RtcMetrics>,
     ) -> Result<Acceptor, RtcError> {
         let crypto = rtc::crypto::default_provider().map_err(|_| RtcError::Certificate)?;
@@ -113,7 +109,6 @@ impl Acceptor {
             local: LocalAddresses::new(bound, &addresses),
             addresses,
             config,
-            to_mixers,
             metrics,
         })
     }
@@ -190,11 +185,7 @@ impl Acceptor {
             codec: offer.codec,
             payload_type: offer.payload_type,
             level_id: offer.extensions.ssrc_level.map(|extension| extension.id),
-            to_mixer: self
-                .to_mixers
-                .get(options.mixer.0)
-                .filter(|_| offer.direction.sends())
-                .cloned(),
+            mixer: offer.direction.sends().then_some(options.mixer),
         });
         Ok(Accepted {
             answer,

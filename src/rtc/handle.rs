@@ -1,13 +1,14 @@
 //! The outside of the network thread: starting and stopping it, and the handle through which it is told things.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use mixer::ParticipantId;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::oneshot;
@@ -19,7 +20,7 @@ use super::metrics::RtcMetrics;
 use super::peer::{MAX_SENT_BYTES, Peer};
 use super::sdp::{MAX_CANDIDATES, Restart, RestartAnswer};
 use super::{socket, thread};
-use crate::links::{Inbound, NET_COMMANDS, NET_EVENTS, Outbound};
+use crate::links::{Consumer, NET_COMMANDS, NET_EVENTS, NetworkEnds, Producer, ring, send};
 
 /// Longest text that [`RtcHandle::send_text`] delivers.
 pub const MAX_TEXT_BYTES: usize = MAX_SENT_BYTES as usize;
@@ -65,7 +66,6 @@ pub(super) enum Command {
     ),
     Close(ParticipantId),
     Text(Vec<ParticipantId>, Arc<str>),
-    Stop,
 }
 
 impl Command {
@@ -82,6 +82,7 @@ impl Command {
 pub struct Rtc {
     handle: RtcHandle,
     media: SocketAddr,
+    stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -89,25 +90,48 @@ pub struct Rtc {
 #[derive(Clone)]
 pub struct RtcHandle {
     acceptor: Arc<Acceptor>,
-    commands: Sender<Command>,
-    events: Receiver<RtcEvent>,
+    /// Callers take turns here, so that the thread has one producer to listen to.
+    commands: Arc<Mutex<Commands>>,
+    events: Arc<Mutex<Consumer<RtcEvent>>>,
     metrics: Arc<RtcMetrics>,
     wake: Arc<OwnedFd>,
 }
 
+/// The callers' end of the commands.
+struct Commands {
+    ring: Producer<Command>,
+    /// Closes that found the ring full. Nothing overtakes them.
+    closes: VecDeque<ParticipantId>,
+}
+
+impl Commands {
+    /// Sends the closes that wait, as far as the ring has room; whether none waits any more.
+    fn retry(&mut self) -> bool {
+        while let Some(&participant) = self.closes.front() {
+            if send(&mut self.ring, Command::Close(participant)).is_err() {
+                return false;
+            }
+            self.closes.pop_front();
+        }
+        true
+    }
+
+    fn send(&mut self, command: Command) -> Result<(), Command> {
+        if !self.retry() {
+            return Err(command);
+        }
+        send(&mut self.ring, command)
+    }
+}
+
 /// Binds the media socket and starts the thread.
 ///
-/// - `to_mixers`: where what clients send goes, by the mixers' ids.
-/// - `from_mixers`: what clients get, from all of them.
+/// - `mixers`: the thread's ends of the rings between it and the mixers.
 ///
 /// # Errors
 ///
 /// See [`RtcError`].
-pub fn start(
-    config: RtcConfig,
-    to_mixers: Vec<Sender<Inbound>>,
-    from_mixers: Receiver<Outbound>,
-) -> Result<Rtc, RtcError> {
+pub fn start(config: RtcConfig, mixers: NetworkEnds) -> Result<Rtc, RtcError> {
     let socket = socket::bind(config.media).map_err(|source| RtcError::Bind {
         address: config.media,
         source,
@@ -118,14 +142,16 @@ pub fn start(
         eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(io::Error::from)?,
     );
     let fifo_priority = config.fifo_priority;
-    let acceptor = Arc::new(Acceptor::new(config, media, to_mixers, metrics.clone())?);
-    let (commands, to_do) = bounded(NET_COMMANDS);
-    let (happened, events) = bounded(NET_EVENTS);
+    let acceptor = Arc::new(Acceptor::new(config, media, metrics.clone())?);
+    let (commands, to_do) = ring(NET_COMMANDS);
+    let (happened, events) = ring(NET_EVENTS);
+    let stop = Arc::new(AtomicBool::new(false));
     let parts = thread::Parts {
         socket,
         wake: wake.clone(),
         commands: to_do,
-        from_mixer: from_mixers,
+        stop: stop.clone(),
+        mixers,
         events: happened,
         metrics: metrics.clone(),
         candidates: acceptor.candidates().to_vec(),
@@ -137,12 +163,16 @@ pub fn start(
     Ok(Rtc {
         handle: RtcHandle {
             acceptor,
-            commands,
-            events,
+            commands: Arc::new(Mutex::new(Commands {
+                ring: commands,
+                closes: VecDeque::new(),
+            })),
+            events: Arc::new(Mutex::new(events)),
             metrics,
             wake,
         },
         media,
+        stop,
         thread,
     })
 }
@@ -169,8 +199,7 @@ impl Rtc {
 
     /// Closes every peer and joins the thread.
     pub fn stop(self) {
-        // The link has room at last: the thread empties it whenever it is woken, and waits for nothing but that.
-        let _ = self.handle.commands.send(Command::Stop);
+        self.stop.store(true, Ordering::Release);
         self.handle.ring();
         if self.thread.join().is_err() {
             tracing::error!("the network thread had panicked");
@@ -200,7 +229,7 @@ impl RtcHandle {
     ///
     /// # Errors
     ///
-    /// Gives the peer back when the command link is full.
+    /// Gives the peer back when the ring of commands is full.
     pub fn start(&self, peer: Box<Peer>) -> Result<(), Box<Peer>> {
         match self.tell(Command::Start(peer)) {
             Err(Command::Start(peer)) => Err(peer),
@@ -259,25 +288,44 @@ impl RtcHandle {
 
     /// Ends a peer: RTCP BYE and DTLS close are sent, and nothing is reported.
     ///
-    /// Waits while the command link is full: a close must not be lost.
+    /// Never lost: while the ring of commands is full, it waits here for the next call, or for [`RtcHandle::retry`].
     pub fn close(&self, participant: ParticipantId) {
-        let _ = self.commands.send(Command::Close(participant));
+        let mut commands = self.lock();
+        commands.closes.push_back(participant);
+        commands.retry();
+        drop(commands);
         self.ring();
     }
 
+    /// Sends what waits because the ring of commands was full. To be called a few times a second.
+    pub fn retry(&self) {
+        let mut commands = self.lock();
+        let waited = !commands.closes.is_empty();
+        commands.retry();
+        drop(commands);
+        if waited {
+            self.ring();
+        }
+    }
+
     /// Sends `text` on the data channel `control` of each of `participants`, if the client has opened it; dropped and
-    /// counted when it is longer than [`MAX_TEXT_BYTES`], or a link on the way is full.
+    /// counted when it is longer than [`MAX_TEXT_BYTES`], or a queue on the way is full.
     ///
-    /// One place on the link, however many they are: what a large room is told must not push out anything else.
+    /// One place in the ring, however many they are: what a large room is told must not push out anything else.
     pub fn send_text(&self, participants: Vec<ParticipantId>, text: Arc<str>) {
         if self.tell(Command::Text(participants, text)).is_err() {
             self.metrics.count(super::metrics::Dropped::Message);
         }
     }
 
-    /// What happens to peers. One consumer.
-    pub fn events(&self) -> &Receiver<RtcEvent> {
-        &self.events
+    /// The next thing that has happened to a peer. To be polled: nobody is woken for it.
+    pub fn next_event(&self) -> Option<RtcEvent> {
+        self.events().pop().ok()
+    }
+
+    /// Whether the thread has ended. What it told before may still be there.
+    pub fn has_ended(&self) -> bool {
+        self.events().is_abandoned()
     }
 
     /// The thread's counters.
@@ -286,15 +334,50 @@ impl RtcHandle {
     }
 
     fn tell(&self, command: Command) -> Result<(), Command> {
-        self.commands
-            .try_send(command)
-            .map_err(TrySendError::into_inner)?;
+        self.lock().send(command)?;
         self.ring();
         Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Commands> {
+        // Nothing that is done under it is left half done by a panic.
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn events(&self) -> MutexGuard<'_, Consumer<RtcEvent>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ring(&self) {
         // Only fails when the counter is full, and then the thread is awake.
         let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closes_wait_while_the_ring_is_full_and_nothing_overtakes_them() {
+        let (ring, mut thread) = ring(2);
+        let mut commands = Commands {
+            ring,
+            closes: VecDeque::new(),
+        };
+        let text = || Command::Text(Vec::new(), "hello".into());
+        assert!(commands.send(text()).is_ok() && commands.send(text()).is_ok());
+        commands.closes.extend([5, 6].map(ParticipantId));
+        assert!(!commands.retry());
+        assert!(thread.pop().is_ok());
+        // There is one place, for the first of those that wait.
+        assert!(commands.send(text()).is_err());
+        assert!(thread.pop().is_ok());
+        assert!(commands.retry());
+        for id in [5, 6] {
+            let next = thread.pop();
+            assert!(matches!(next, Ok(Command::Close(it)) if it == ParticipantId(id)));
+        }
+        assert!(commands.send(text()).is_ok());
     }
 }

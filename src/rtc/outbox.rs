@@ -5,10 +5,13 @@ use std::collections::VecDeque;
 use super::datagrams::Datagrams;
 use super::handle::RtcEvent;
 use super::routes::Asked;
+use crate::links::{Inbound, Producer};
 
-/// What the peers produced and the thread has not handed on yet.
+/// What the peers produced and the thread has not handed on yet, and where their packets go at once.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
+    /// The rings to the mixers, by the mixers' ids.
+    pub(super) to_mixers: Vec<Producer<Inbound>>,
     /// Datagrams with their destination.
     pub(super) datagrams: Datagrams,
     /// Connectivity checks that were sent, by transaction.

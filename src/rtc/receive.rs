@@ -4,7 +4,6 @@
 
 use std::time::Instant;
 
-use crossbeam_channel::Sender;
 use mixer::codec::Codec;
 use mixer::packet::{Packet, Payload};
 use mixer::{Level, ParticipantId, RtpTime, Seq};
@@ -14,7 +13,7 @@ use super::metrics::Dropped;
 use super::reception::Reception;
 use super::rtp_head::Head;
 use super::srtp::{MasterKey, Opener};
-use crate::links::Inbound;
+use crate::links::{Inbound, MixerId, Producer};
 
 /// The stream, or the row of streams, of one client.
 pub(super) struct Receiving {
@@ -35,8 +34,8 @@ pub(super) struct ReceiveConfig {
     pub(super) payload_type: u8,
     /// Header extension of RFC 6464, if negotiated.
     pub(super) level_id: Option<u8>,
-    /// Where packets go; `None` if the client does not send.
-    pub(super) to_mixer: Option<Sender<Inbound>>,
+    /// The mixer that gets the packets; `None` if the client does not send.
+    pub(super) mixer: Option<MixerId>,
 }
 
 impl Receiving {
@@ -77,12 +76,19 @@ impl Receiving {
         self.reception.as_mut()
     }
 
-    /// Takes a packet off the wire.
+    /// Takes a packet off the wire and hands it to its mixer.
+    ///
+    /// - `to_mixers`: the rings to the mixers, by their ids.
     ///
     /// # Errors
     ///
     /// Why it was dropped.
-    pub(super) fn take(&mut self, datagram: &mut [u8], now: Instant) -> Result<(), Dropped> {
+    pub(super) fn take(
+        &mut self,
+        datagram: &mut [u8],
+        now: Instant,
+        to_mixers: &mut [Producer<Inbound>],
+    ) -> Result<(), Dropped> {
         let opener = self.opener.as_mut().ok_or(Dropped::Handshake)?;
         let head = Head::read(datagram).ok_or(Dropped::Malformed)?;
         let end = opener
@@ -103,7 +109,7 @@ impl Receiving {
         let payload = head.payload(packet).ok_or(Dropped::Unusable)?;
         self.received += 1;
         self.received_bytes += payload.len() as u64;
-        let Some(to_mixer) = &self.config.to_mixer else {
+        let Some(mixer) = self.config.mixer else {
             return Ok(());
         };
         let level = self
@@ -124,7 +130,8 @@ impl Receiving {
                 payload: Payload::copy_from(payload).ok_or(Dropped::Unusable)?,
             },
         };
-        to_mixer.try_send(inbound).map_err(|_| Dropped::MixerFull)
+        let to_mixer = to_mixers.get_mut(mixer.0).ok_or(Dropped::MixerFull)?;
+        to_mixer.push(inbound).map_err(|_| Dropped::MixerFull)
     }
 }
 

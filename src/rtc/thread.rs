@@ -13,11 +13,11 @@
 use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
 use mixer::ParticipantId;
+use rtrb::PushError;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::error::RestartError;
@@ -27,16 +27,18 @@ use super::mmsg::{BATCH, Receiver as Datagrams, Sender as Transmitter};
 use super::nap::Nap;
 use super::peers::Peers;
 use super::sdp::{Restart, RestartAnswer};
-use crate::links::Outbound;
+use crate::links::{Consumer, NetworkEnds, Outbound, Producer};
 use crate::priority;
 
 /// What the thread is made of.
 pub(super) struct Parts {
     pub(super) socket: UdpSocket,
     pub(super) wake: Arc<OwnedFd>,
-    pub(super) commands: Receiver<Command>,
-    pub(super) from_mixer: Receiver<Outbound>,
-    pub(super) events: Sender<RtcEvent>,
+    pub(super) commands: Consumer<Command>,
+    /// Once this is set and no command waits, the thread ends.
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) mixers: NetworkEnds,
+    pub(super) events: Producer<RtcEvent>,
     pub(super) metrics: Arc<RtcMetrics>,
     /// Values of our `a=candidate` lines, for restarts.
     pub(super) candidates: Vec<String>,
@@ -44,24 +46,27 @@ pub(super) struct Parts {
 }
 
 /// Runs until told to stop.
-pub(super) fn run(parts: Parts) {
+pub(super) fn run(mut parts: Parts) {
     if let Some(Err(error)) = parts.fifo_priority.map(priority::raise) {
         tracing::warn!(%error, "the network thread runs without real-time priority");
     }
-    let metrics = parts.metrics.clone();
+    let mut peers = Peers::new(parts.metrics.clone());
+    peers.out.to_mixers = std::mem::take(&mut parts.mixers.to_mixers);
     let mut net = match parts.socket.local_addr() {
         Ok(bound) => Net {
             transmitter: Transmitter::new(bound),
             parts,
-            peers: Peers::new(metrics),
+            peers,
             nap: Nap::new(Instant::now()),
+            next_mixer: 0,
         },
         Err(error) => return tracing::error!(%error, "the media socket is gone"),
     };
     let mut datagrams = Datagrams::new();
     loop {
         net.wait();
-        if !net.take_commands() {
+        net.take_commands();
+        if net.is_stopped() {
             break;
         }
         for _ in 0..MAX_TURNS {
@@ -87,6 +92,8 @@ struct Net {
     peers: Peers,
     transmitter: Transmitter,
     nap: Nap,
+    /// Whose packets are taken next.
+    next_mixer: usize,
 }
 
 impl Net {
@@ -107,8 +114,9 @@ impl Net {
 
     /// How long to wait at most, and whether to leave the socket alone meanwhile.
     fn patience(&self, now: Instant) -> (Option<Duration>, bool) {
-        // What was left the last time rings no more.
-        if !self.parts.commands.is_empty() {
+        // Nobody wakes the thread again for what it left the last time.
+        let from_mixers = &self.parts.mixers.from_mixers;
+        if !self.parts.commands.is_empty() || from_mixers.iter().any(|ring| !ring.is_empty()) {
             return (Some(Duration::ZERO), false);
         }
         let mut until = self
@@ -125,11 +133,16 @@ impl Net {
         (until, nap.is_some())
     }
 
-    /// Some of the commands that wait; `false` when it is time to stop.
-    fn take_commands(&mut self) -> bool {
+    /// Whether it is time to stop: everything it was told before has been done.
+    fn is_stopped(&self) -> bool {
+        self.parts.stop.load(Ordering::Acquire) && self.parts.commands.is_empty()
+    }
+
+    /// Carries out some of the commands that wait.
+    fn take_commands(&mut self) {
         let mut work = 0;
         while work < MOST_WORK
-            && let Ok(command) = self.parts.commands.try_recv()
+            && let Ok(command) = self.parts.commands.pop()
         {
             let now = Instant::now();
             work += command.work();
@@ -151,10 +164,8 @@ impl Net {
                 Command::Close(participant) => {
                     self.peers.close(participant, now);
                 }
-                Command::Stop => return false,
             }
         }
-        true
     }
 
     /// Tells many the same, sending on the way: the batch is as large as a room.
@@ -214,13 +225,20 @@ impl Net {
         count
     }
 
-    /// One batch of the mixer's packets; says how many datagrams they are.
+    /// One batch of the mixers' packets, one of each mixer in turn; says how many datagrams they are.
     fn take_packets(&mut self) -> usize {
         let now = Instant::now();
+        let from_mixers = &mut self.parts.mixers.from_mixers;
         let mut count = 0;
-        while count < BATCH
-            && let Ok(Outbound { to, packet }) = self.parts.from_mixer.try_recv()
-        {
+        let mut empty = 0;
+        while count < BATCH && empty < from_mixers.len() {
+            let at = self.next_mixer;
+            self.next_mixer = (at + 1) % from_mixers.len();
+            let Ok(Outbound { to, packet }) = from_mixers[at].pop() else {
+                empty += 1;
+                continue;
+            };
+            empty = 0;
             count += to.as_slice().len();
             self.peers.send(to.as_slice(), &packet, now);
         }
@@ -258,11 +276,11 @@ impl Net {
     /// on: these wait, and there can be no more of them than a few for each peer.
     fn hand_on_events(&mut self) {
         for event in std::mem::take(&mut self.peers.out.events) {
-            match self.parts.events.try_send(event) {
+            match self.parts.events.push(event) {
                 Ok(()) => {}
-                Err(TrySendError::Full(
-                    event @ (RtcEvent::Gone(..) | RtcEvent::ChannelOpen(_)),
-                )) => self.peers.out.events.push_back(event),
+                Err(PushError::Full(event @ (RtcEvent::Gone(..) | RtcEvent::ChannelOpen(_)))) => {
+                    self.peers.out.events.push_back(event);
+                }
                 Err(_) => self.parts.metrics.count(Dropped::Event),
             }
         }
@@ -284,29 +302,32 @@ const EVENT_RETRY: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
-    use crossbeam_channel::bounded;
+    use mixer::RtpTime;
+    use mixer::packet::{OutPacket, Payload, Sources};
     use rustix::event::{EventfdFlags, eventfd};
 
     use super::super::handle::Reason;
     use super::*;
+    use crate::links::{self, Recipients, ring};
 
     /// The thread's insides without the thread, the way to it, and what it tells.
-    fn net(events: usize) -> (Net, Sender<Command>, Receiver<RtcEvent>) {
+    fn net(events: usize) -> (Net, Producer<Command>, Consumer<RtcEvent>) {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
         let wake = eventfd(0, EventfdFlags::NONBLOCK).expect("a descriptor");
-        let (commands, to_do) = bounded(10_000);
-        let (_, from_mixer) = bounded(1);
-        let (happened, events) = bounded(events);
+        let (commands, to_do) = ring(10_000);
+        let (happened, events) = ring(events);
         let metrics = Arc::new(RtcMetrics::default());
         let net = Net {
             transmitter: Transmitter::new(socket.local_addr().expect("bound")),
             peers: Peers::new(metrics.clone()),
             nap: Nap::new(Instant::now()),
+            next_mixer: 0,
             parts: Parts {
                 socket,
                 wake: Arc::new(wake),
                 commands: to_do,
-                from_mixer,
+                stop: Arc::default(),
+                mixers: NetworkEnds::default(),
                 events: happened,
                 metrics,
                 candidates: Vec::new(),
@@ -318,31 +339,71 @@ mod tests {
 
     #[test]
     fn a_flood_of_commands_is_taken_in_turns_without_waiting_between() {
-        let (mut net, commands, _events) = net(1);
+        let (mut net, mut commands, _events) = net(1);
         let everybody: Vec<ParticipantId> = (1..=100).map(ParticipantId).collect();
         let text: Arc<str> = "hello".into();
         for _ in 0..100 {
             let tell = Command::Text(everybody.clone(), text.clone());
-            commands.send(tell).expect("it takes them");
+            assert!(commands.push(tell).is_ok());
         }
+        net.parts.stop.store(true, Ordering::Release);
         let mut turns = 0;
-        while !commands.is_empty() {
+        while !net.parts.commands.is_empty() {
+            assert!(!net.is_stopped(), "all that it was told is done first");
             let now = Instant::now();
             assert_eq!(net.patience(now), (Some(Duration::ZERO), false));
-            let before = commands.len();
-            assert!(net.take_commands());
-            assert!(before - commands.len() <= 10, "a thousand messages");
+            let before = net.parts.commands.slots();
+            net.take_commands();
+            let taken = before - net.parts.commands.slots();
+            assert!(taken <= 10, "a thousand messages");
             turns += 1;
         }
         assert!(turns >= 10);
         assert_eq!(net.patience(Instant::now()), (None, false));
-        commands.send(Command::Stop).expect("it takes it");
-        assert!(!net.take_commands());
+        assert!(net.is_stopped());
+    }
+
+    #[test]
+    fn mixer_that_is_suspended_while_it_sends_holds_up_no_other() {
+        let (mut net, _commands, _events) = net(1);
+        let (ends, mut mixers) = links::media(2);
+        net.parts.mixers = ends;
+        let outbound = |time: u32| Outbound {
+            to: Recipients::one(ParticipantId(9)),
+            packet: OutPacket {
+                time: RtpTime(time),
+                marker: false,
+                sources: Sources::default(),
+                payload: Payload::EMPTY,
+            },
+        };
+        let [first, second] = &mut mixers[..] else {
+            panic!("two mixers");
+        };
+        // The first mixer has reserved a place for a packet and does not come to publish it.
+        let _reserved = first.packets_out.write_chunk_uninit(1).expect("room");
+        for time in 0..BATCH as u32 + 1 {
+            assert!(second.packets_out.push(outbound(time)).is_ok());
+        }
+        assert_eq!(net.take_packets(), BATCH);
+        assert_eq!(net.patience(Instant::now()), (Some(Duration::ZERO), false));
+        assert_eq!(net.take_packets(), 1);
+        assert_eq!(net.take_packets(), 0);
+        assert_eq!(net.patience(Instant::now()), (None, false));
+        // Of two that send, each gets its turn.
+        for time in 0..BATCH as u32 {
+            assert!(first.packets_out.push(outbound(time)).is_ok());
+            assert!(second.packets_out.push(outbound(time)).is_ok());
+        }
+        assert_eq!(net.take_packets(), BATCH);
+        let left = net.parts.mixers.from_mixers.iter();
+        let left: Vec<usize> = left.map(Consumer::slots).collect();
+        assert_eq!(left, [BATCH / 2, BATCH / 2]);
     }
 
     #[test]
     fn that_somebody_can_be_told_something_or_is_gone_is_never_lost() {
-        let (mut net, _commands, events) = net(1);
+        let (mut net, _commands, mut events) = net(1);
         let id = ParticipantId(7);
         let text = |n: u32| RtcEvent::Text(id, n.to_string());
         let open = RtcEvent::ChannelOpen(id);
@@ -352,7 +413,7 @@ mod tests {
         let mut told = Vec::new();
         for _ in 0..3 {
             net.hand_on_events();
-            told.extend(events.try_recv());
+            told.extend(events.pop());
         }
         assert_eq!(told, [text(1), open, gone]);
         assert_eq!(net.parts.metrics.dropped_total(Dropped::Event), 1);

@@ -12,7 +12,6 @@ mod machines;
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-use crossbeam_channel::bounded;
 use mixer::ParticipantId;
 use mixminus::config::Config;
 use mixminus::control::{Change, Fields, Name, Order, PublicId, RoomChange, RoomName};
@@ -114,9 +113,8 @@ pub fn offer(bytes: &[u8]) {
     let read = Offer::read(&text);
     let rtc = RTC.get_or_init(|| {
         let config = RtcConfig::new(([127, 0, 0, 1], 0).into());
-        let (to_mixer, _) = bounded(1);
-        let (_, from_mixer) = bounded(1);
-        mixminus::rtc::start(config, vec![to_mixer], from_mixer).expect("loopback has a port")
+        let (network_ends, _) = mixminus::links::media(1);
+        mixminus::rtc::start(config, network_ends).expect("loopback has a port")
     });
     let accepted = rtc
         .handle()

@@ -1,15 +1,26 @@
 //! Maps by the server's own ids.
 
-use core::hash::{BuildHasherDefault, Hasher};
+use core::hash::{BuildHasherDefault, Hash, Hasher};
 use std::collections::HashMap;
 
 /// A map that never grows past what it was made for.
 pub(super) type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
 
-/// Twice the places, so that a map which has seen many come and go is tidied in place and never
-/// grows.
-pub(super) fn map_for<K, V>(entries: usize) -> IdMap<K, V> {
-    HashMap::with_capacity_and_hasher(entries * 2 + 1, BuildHasherDefault::default())
+/// An empty map with twice the places, so that one which has seen many come and go is tidied in place
+/// and never grows.
+///
+/// Each place has been used once with `value`, so that none takes a page fault later.
+///
+/// Real-time: set-up only (allocates).
+pub(super) fn map_for<K: Eq + Hash, V: Copy>(
+    entries: usize,
+    id: impl Fn(u32) -> K,
+    value: V,
+) -> IdMap<K, V> {
+    let mut map = HashMap::with_capacity_and_hasher(entries * 2 + 1, BuildHasherDefault::default());
+    map.extend((0..map.capacity() as u32).map(|number| (id(number), value)));
+    map.clear();
+    map
 }
 
 /// Hashes the ids, which the server itself chose at random or in sequence: nobody can aim at a

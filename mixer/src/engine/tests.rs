@@ -1,10 +1,11 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::command::Shared;
+use crate::command::{Command, Refused, Shared, Weakness};
+use crate::crew::EncodeJob;
 use crate::format::{Layout, SLOT, TickLength};
 use crate::members::Members;
-use crate::participant::ParticipantConfig;
+use crate::participant::{Participant, ParticipantConfig};
 use crate::room::RoomSettings;
 
 #[derive(Default)]
@@ -145,7 +146,7 @@ fn a_fault_costs_one_room() {
         bench.add_room(room, TickLength::Ms20, 2);
         bench.join(room, room * 10, TickLength::Ms20);
     }
-    bench.apply(Command::Break(RoomId(2)));
+    bench.apply(Command::Break(RoomId(2), Weakness::Tick));
     bench.run(0..80);
     assert_eq!(bench.log.events, [Event::RoomFault { room: RoomId(2) }]);
     assert!(matches!(&bench.log.retired[..], [Retired::Room(room)] if room.id() == RoomId(2)));
@@ -156,6 +157,106 @@ fn a_fault_costs_one_room() {
     bench.add_room(2, TickLength::Ms20, 2);
     bench.join(2, 20, TickLength::Ms20);
     assert_eq!(bench.engine.stats().participants, 3);
+}
+
+/// What is done to room 2, which gives way under it.
+fn strain(bench: &mut Bench, weakness: Weakness) {
+    bench.apply(Command::Break(RoomId(2), weakness));
+    let index = bench.engine.berth_of[&RoomId(2)];
+    match weakness {
+        Weakness::Tick => {}
+        Weakness::Packet => {
+            let packet = Packet {
+                seq: crate::Seq(1),
+                time: RtpTime(0),
+                ssrc: 1,
+                marker: true,
+                level: None,
+                payload: crate::Payload::copy_from(&[0xf8, 0xff, 0xfe]).unwrap(),
+            };
+            let pushed = bench
+                .engine
+                .push(ParticipantId(20), &packet, Time::from_us(0));
+            assert_eq!(pushed, None);
+        }
+        Weakness::Command => {
+            bench.apply(Command::ConfigureRoom(RoomId(2), RoomSettings::default()));
+        }
+        Weakness::Job => {
+            let mut job = EncodeJob::empty();
+            (job.to, job.room) = (ParticipantId(20), RoomId(2));
+            bench.engine.jobs_out += 1;
+            bench.engine.take_back(job, &mut bench.log);
+        }
+        Weakness::Call => {
+            let berth = bench.engine.berths[index].as_mut().unwrap();
+            (berth.asleep, berth.dozes) = (Some(0), true);
+        }
+    }
+}
+
+#[test]
+fn panic_wherever_it_happens_retires_one_room() {
+    for weakness in [
+        Weakness::Tick,
+        Weakness::Packet,
+        Weakness::Command,
+        Weakness::Job,
+        Weakness::Call,
+    ] {
+        let mut bench = Bench::new(4, 8);
+        for room in 1..=3 {
+            bench.add_room(room, TickLength::Ms20, 2);
+            bench.join(room, room * 10, TickLength::Ms20);
+        }
+        let index = bench.engine.berth_of[&RoomId(2)];
+        let telemetry = |berth: &mut Berth| berth.enter(|room| room.telemetry().clone());
+        let telemetry = telemetry(bench.engine.berths[index].as_mut().unwrap()).unwrap();
+        strain(&mut bench, weakness);
+        assert!(!telemetry.has_failed());
+        bench.run(0..80);
+        assert!(telemetry.has_failed(), "{weakness:?}");
+        assert_eq!(
+            bench.log.events,
+            [Event::RoomFault { room: RoomId(2) }],
+            "{weakness:?}"
+        );
+        let stats = bench.engine.stats();
+        assert_eq!((stats.rooms, stats.participants), (2, 2), "{weakness:?}");
+        assert_eq!(stats.ticks_total, 20, "{weakness:?}: the others go on");
+        let loads = (0..8).map(|phase| bench.engine.loads.of(phase, TickLength::Ms20));
+        assert_eq!(loads.sum::<usize>(), 4, "{weakness:?}");
+        bench.add_room(2, TickLength::Ms20, 2);
+        bench.join(2, 20, TickLength::Ms20);
+        assert_eq!(bench.engine.stats().participants, 3, "{weakness:?}");
+    }
+}
+
+#[test]
+fn refused_additions_are_told_and_stay_readable() {
+    let mut bench = Bench::new(1, 2);
+    bench.join(1, 5, TickLength::Ms20);
+    let refused = Event::Refused(Refused::Participant(ParticipantId(5)));
+    assert_eq!(bench.log.events, [refused]);
+    let Some(Retired::Participant(participant)) = bench.log.retired.pop() else {
+        panic!("it comes back");
+    };
+    assert!(participant.shared.telemetry.was_refused());
+    bench.log.events.clear();
+    bench.add_room(1, TickLength::Ms20, 1);
+    bench.add_room(2, TickLength::Ms20, 1);
+    assert_eq!(bench.log.events, [Event::Refused(Refused::Room(RoomId(2)))]);
+    let Some(Retired::Room(room)) = bench.log.retired.pop() else {
+        panic!("it comes back");
+    };
+    assert!(room.telemetry().has_failed());
+    bench.log.events.clear();
+    // Nothing is lost when what is to go is not there.
+    bench.apply(Command::RemoveRoom(RoomId(2)));
+    bench.apply(Command::RemoveParticipant(ParticipantId(5)));
+    bench.apply(Command::Attend(ParticipantId(5)));
+    assert_eq!(bench.log.events, []);
+    assert_eq!(bench.engine.stats().refused_total, 5);
 }
 
 #[test]
@@ -198,8 +299,9 @@ fn the_rest_is_found_when_someone_leaves() {
     }
     for id in [2, 4] {
         let seat = bench.engine.seat_of[&ParticipantId(id)];
-        let room = &bench.engine.berths[seat.berth].as_ref().unwrap().room;
-        assert_eq!(room.members().at(seat.member), Some(ParticipantId(id)));
+        let berth = bench.engine.berths[seat.berth].as_mut().unwrap();
+        let at = berth.enter(|room| room.members().at(seat.member));
+        assert_eq!(at, Ok(Some(ParticipantId(id))));
     }
     assert_eq!(bench.engine.loads.of(0, TickLength::Ms20), 3);
 }

@@ -4,6 +4,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{LATE_SAMPLES, LONGEST_PACKET_MS, Room, RoomSettings, Taken};
 use crate::command::Retired;
+#[cfg(any(test, feature = "fault-injection"))]
+use crate::command::Weakness;
 use crate::crew::EncodeJob;
 use crate::engine::Sink;
 use crate::listener::{DTX_MAX_BYTES, Listener};
@@ -21,6 +23,8 @@ use crate::units::{Level, RtpTime, Time};
 impl Room {
     /// Takes in one packet for the member at `place`; `None` if that one does not talk.
     pub(crate) fn push(&mut self, place: usize, packet: &Packet, arrival: Time) -> Option<Taken> {
+        #[cfg(any(test, feature = "fault-injection"))]
+        self.give_way(Weakness::Packet);
         let at_rest = self.is_at_rest();
         let member = self.members.list.get_mut(place)?;
         let participant = &mut *member.participant;
@@ -94,6 +98,8 @@ impl Room {
 
     /// Changes what can change while people are in.
     pub(crate) fn configure(&mut self, settings: RoomSettings) {
+        #[cfg(any(test, feature = "fault-injection"))]
+        self.give_way(Weakness::Command);
         self.settings.gate_db = settings.gate_db;
         self.settings.max_contributors = settings.max_contributors;
         let participants = self.members.list.iter_mut();
@@ -178,6 +184,8 @@ impl Room {
         now: RtpTime,
         sink: &mut dyn Sink,
     ) -> TickStats {
+        #[cfg(any(test, feature = "fault-injection"))]
+        self.give_way(Weakness::Job);
         let mut stats = TickStats::default();
         let Some(member) = self.members.list.get_mut(place) else {
             return stats;
@@ -202,5 +210,19 @@ impl Room {
     /// Makes the next tick panic.
     pub(crate) fn break_down(&mut self) {
         self.broken = true;
+    }
+
+    /// Makes the room panic the next time this is done to it.
+    #[cfg(any(test, feature = "fault-injection"))]
+    pub(crate) fn weaken(&mut self, weakness: Weakness) {
+        match weakness {
+            Weakness::Tick => self.break_down(),
+            _ => self.weakness = Some(weakness),
+        }
+    }
+
+    #[cfg(any(test, feature = "fault-injection"))]
+    pub(super) fn give_way(&self, done: Weakness) {
+        assert!(self.weakness != Some(done), "a test wants it");
     }
 }

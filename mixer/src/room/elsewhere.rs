@@ -104,6 +104,8 @@ impl Room {
 
     /// Whether somebody elsewhere may be heard in a tick at `at`: asked in place of a tick.
     pub(crate) fn is_called(&self, at: u64) -> bool {
+        #[cfg(any(test, feature = "fault-injection"))]
+        self.give_way(crate::command::Weakness::Call);
         let place = self.place(at);
         let list = &self.members.list;
         let mut leaders = self.members.shares.scans.leaders();

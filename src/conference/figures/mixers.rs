@@ -24,7 +24,7 @@ impl Conference {
         let governors: Vec<(MixerId, Governor)> = {
             let state = self.lock();
             let ways = state.mixing.ways().iter();
-            ways.map(|way| (way.mixer.id(), way.governor.clone()))
+            ways.map(|way| (way.mixer.handle().id(), way.governor.clone()))
                 .collect()
         };
         let family = |name, help, of: fn(&Governor) -> f64| Family {
@@ -116,6 +116,11 @@ fn of_slots(mixers: &[MixerHandle]) -> Vec<Family> {
             "mixminus_mixer_busy_seconds_total",
             "Time spent on a mixer's own rooms.",
             |metrics| metrics.busy_ns.load(Relaxed),
+        ),
+        seconds(
+            "mixminus_mixer_waiting_seconds_total",
+            "Time spent waiting for encodes that other mixers had begun.",
+            |metrics| metrics.waiting_ns.load(Relaxed),
         ),
         seconds(
             "mixminus_mixer_helping_seconds_total",

@@ -56,17 +56,18 @@ impl House {
     /// What `act` does while the link to a room's mixer takes nothing.
     fn with_full_link(&self, room: &str, act: impl FnOnce(&mut State)) {
         let mut blocked = house();
-        let full = blocked.conference.lock().mixing.ways()[0].mixer.clone();
         blocked.stop_audio();
+        let mut blocked = blocked.conference.lock();
         let mut state = self.conference.lock();
         let id = state.registry.rooms[&name(room)].id;
         let mixer = state.mixing.mixer_of(id);
         let mut ways = state.mixing.ways().iter();
-        let at = ways.position(|way| Some(way.mixer.id()) == mixer);
+        let at = ways.position(|way| Some(way.mixer.handle().id()) == mixer);
         let at = at.expect("it is on one");
-        let open = std::mem::replace(&mut state.mixing.ways_mut()[at].mixer, full);
+        let full = &mut blocked.mixing.ways_mut()[0].mixer;
+        std::mem::swap(full, &mut state.mixing.ways_mut()[at].mixer);
         act(&mut state);
-        state.mixing.ways_mut()[at].mixer = open;
+        std::mem::swap(full, &mut state.mixing.ways_mut()[at].mixer);
     }
 
     fn turn(&self) {

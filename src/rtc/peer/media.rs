@@ -66,7 +66,9 @@ impl Peer {
         if self.stage != Stage::Up || !self.ice {
             return self.dropped(Dropped::Handshake);
         }
-        if let Err(reason) = self.parts.receiving.take(datagram, turn.now) {
+        let to_mixers = &mut turn.out.to_mixers;
+        let taken = self.parts.receiving.take(datagram, turn.now, to_mixers);
+        if let Err(reason) = taken {
             self.dropped(reason);
         }
     }

@@ -5,7 +5,6 @@ use crate::rtc::accept::{AcceptOptions, Acceptor, credentials};
 use crate::rtc::config::RtcConfig;
 use crate::rtc::demux::stun_head;
 use bytes::BytesMut;
-use crossbeam_channel::bounded;
 use mixer::RtpTime;
 use mixer::packet::{OutPacket, Payload, Sources};
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
@@ -81,10 +80,8 @@ impl World {
             .expect("offer is set");
         let theirs = credentials(&offer.sdp).expect("they are there");
         let metrics = Arc::new(RtcMetrics::default());
-        let (to_mixer, _) = bounded(1);
         let config = RtcConfig::new(server());
-        let acceptor =
-            Acceptor::new(config, server(), vec![to_mixer], metrics.clone()).expect("acceptor");
+        let acceptor = Acceptor::new(config, server(), metrics.clone()).expect("acceptor");
         let accepted = acceptor
             .accept(&offer.sdp, ID, AcceptOptions::default())
             .expect("accepted");

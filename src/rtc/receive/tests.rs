@@ -1,11 +1,11 @@
 use super::*;
-use crossbeam_channel::{Receiver, bounded};
 use mixer::codec::Codec;
 use rtc::rtp;
 use rtc::shared::marshal::Marshal;
 use rtc::srtp::context::Context;
 use rtc::srtp::protection_profile::ProtectionProfile;
 
+use crate::links::{Consumer, ring};
 use crate::rtc::srtp::Profile;
 
 const KEY: [u8; 16] = [3; 16];
@@ -14,7 +14,8 @@ const SALT: [u8; 12] = [9; 12];
 struct Line {
     near: Context,
     receiving: Receiving,
-    inbound: Receiver<Inbound>,
+    to_mixers: Vec<Producer<Inbound>>,
+    inbound: Consumer<Inbound>,
 }
 
 impl Line {
@@ -22,17 +23,18 @@ impl Line {
         let provider = rtc::crypto::default_provider().expect("built in");
         let profile = ProtectionProfile::AeadAes128Gcm;
         let near = Context::new(&KEY, &SALT, profile, None, None, provider.crypto());
-        let (to_mixer, inbound) = bounded(2);
+        let (to_mixer, inbound) = ring(2);
         let receiving = Receiving::new(ReceiveConfig {
             participant: ParticipantId(5),
             codec: Codec::Opus,
             payload_type: 111,
             level_id: Some(1),
-            to_mixer: Some(to_mixer),
+            mixer: Some(MixerId(0)),
         });
         Line {
             near: near.expect("context"),
             receiving,
+            to_mixers: vec![to_mixer],
             inbound,
         }
     }
@@ -71,7 +73,8 @@ impl Line {
     }
 
     fn take(&mut self, mut wire: Vec<u8>) -> Result<(), Dropped> {
-        self.receiving.take(&mut wire, Instant::now())
+        let now = Instant::now();
+        self.receiving.take(&mut wire, now, &mut self.to_mixers)
     }
 }
 
@@ -84,9 +87,9 @@ fn packets_reach_the_mixer_whatever_their_source() {
         (2, 12, Err(Dropped::MixerFull)),
     ] {
         let wire = line.wire(111, ssrc, sequence);
-        assert_eq!(line.take(wire), result, "the link holds two");
+        assert_eq!(line.take(wire), result, "the ring holds two");
     }
-    let packets: Vec<Inbound> = line.inbound.try_iter().collect();
+    let packets: Vec<Inbound> = std::iter::from_fn(|| line.inbound.pop().ok()).collect();
     assert_eq!((packets[0].packet.ssrc, packets[1].packet.ssrc), (1, 2));
     assert_eq!(packets[0].from, ParticipantId(5));
     assert_eq!(packets[0].packet.level, Some(Level::from_wire(30)));

@@ -50,7 +50,7 @@ impl World {
             codec: Codec::Opus,
             payload_type: 111,
             level_id: None,
-            to_mixer: None,
+            mixer: None,
         });
         receiving.set_key(crypto, &master).expect("key");
         let start = Instant::now();
@@ -87,7 +87,7 @@ impl World {
         let plain = rtc::rtp::Packet { header, payload }.marshal();
         let wire = self.client.encrypt_rtp(&plain.expect("marshalled"));
         let mut wire = wire.expect("encrypted");
-        self.receiving.take(&mut wire, at).expect("taken");
+        self.receiving.take(&mut wire, at, &mut []).expect("taken");
     }
 
     fn due(&mut self, at: Instant) -> Said {

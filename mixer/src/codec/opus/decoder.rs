@@ -56,7 +56,7 @@ impl OpusDecoder {
         let bytes = unsafe { sys::opus_decoder_get_size(layout.channels() as c_int) };
         let words = (bytes.max(0) as usize).div_ceil(size_of::<u128>());
         let mut decoder = OpusDecoder {
-            state: vec![0; words].into_boxed_slice(),
+            state: crate::memory::filled(words, 0),
             layout,
             detail: Detail::Full,
             guess: Guess {

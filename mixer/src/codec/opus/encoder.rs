@@ -79,7 +79,7 @@ impl State {
         let channels = layout.channels() as c_int;
         // SAFETY: takes a number and gives one.
         let bytes = unsafe { sys::opus_encoder_get_size(channels) }.max(0) as usize;
-        let mut state = State(vec![0; bytes.div_ceil(size_of::<u128>())].into_boxed_slice());
+        let mut state = State(crate::memory::filled(bytes.div_ceil(size_of::<u128>()), 0));
         // SAFETY: the memory is as large as libopus asked for, aligned to 16 bytes, and ours alone.
         let outcome = unsafe {
             sys::opus_encoder_init(

@@ -1,0 +1,157 @@
+//! A server whose threads share one processor, under SCHED_FIFO: no thread waits there for one that it has preempted, so
+//! nothing ever stands still.
+//!
+//! `cargo test --release --test one_processor -- --ignored --nocapture` talks for ten minutes, after ten minutes of silence.
+//! Skipped where the system permits no real-time priority, or has a single processor: the clients need another one.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// Packets of so many arrive one by one, without the network thread napping in between.
+const TALKERS: usize = 24;
+
+/// A server that has not run a single tick for so long stands still for ever. Machines stall for a second at most.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[test]
+fn server_on_one_processor_keeps_ticking() {
+    talk_for(Duration::from_secs(30));
+}
+
+#[test]
+#[ignore = "twenty minutes"]
+fn server_on_one_processor_keeps_ticking_for_ten_minutes() {
+    talk_for(Duration::from_secs(600));
+}
+
+fn talk_for(time: Duration) {
+    let all = sched_getaffinity(None).expect("the system tells where threads may run");
+    let mut processors = (0..CpuSet::MAX_CPU).filter(|processor| all.is_set(*processor));
+    let (Some(first), Some(second)) = (processors.next(), processors.next()) else {
+        return eprintln!("skipped: there is only one processor");
+    };
+    if mixminus::priority::raise(1).is_err() {
+        return eprintln!("skipped: no real-time priority is permitted");
+    }
+    // A process runs where the thread ran that started it. This thread goes on beside the clients.
+    sched_setaffinity(None, &only(first)).expect("threads may run there");
+    let server = Server::start();
+    sched_setaffinity(None, &only(second)).expect("threads may run there");
+    let mut clients = Running(
+        Command::new(env!("CARGO_BIN_EXE_mixminus"))
+            .args(["bench", "load", "--settle=1"])
+            .arg(format!(
+                "--target=whip:http://{}/v1/rooms/{{room}}/participants",
+                server.http
+            ))
+            .arg(format!("--everybody-talks={TALKERS}"))
+            .arg(format!("--seconds={}", time.as_secs()))
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the binary was built with the test"),
+    );
+    let began = Instant::now();
+    let mut ticks = 0;
+    let mut moved = Instant::now();
+    let mut longest = Duration::ZERO;
+    loop {
+        let ended = clients.0.try_wait().expect("it is our own child");
+        let now_ticks = server.ticks();
+        if ticks == 0 || now_ticks.is_some_and(|now| now > ticks) {
+            moved = Instant::now();
+        }
+        ticks = now_ticks.unwrap_or(ticks);
+        longest = longest.max(moved.elapsed());
+        if let Some(status) = ended {
+            // A load that is too much for the machine is a result, too.
+            println!("the clients ended with {status}");
+            break;
+        }
+        assert!(
+            moved.elapsed() < PATIENCE,
+            "the mixer stands still after {} s, at tick {ticks}",
+            began.elapsed().as_secs()
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    println!(
+        "{ticks} ticks in {} s, none for {longest:?} at most",
+        began.elapsed().as_secs()
+    );
+    // Half of what there would be if the machine had never been busy with anything else.
+    let least = time.as_millis() as u64 / 20 / 2;
+    assert!(ticks >= least, "{ticks} ticks, {least} wanted");
+    server.stop();
+}
+
+fn only(processor: usize) -> CpuSet {
+    let mut only = CpuSet::new();
+    only.set(processor);
+    only
+}
+
+/// A process that does not outlive the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Has ended already, if all went well.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+struct Server {
+    process: Running,
+    http: SocketAddr,
+}
+
+impl Server {
+    /// Starts a server with one mixer and waits until it answers.
+    fn start() -> Server {
+        let free = TcpListener::bind("127.0.0.1:0").expect("loopback has a port");
+        let http = free.local_addr().expect("it is bound");
+        drop(free);
+        let process = Command::new(env!("CARGO_BIN_EXE_mixminus"))
+            .args(["serve", "--media=127.0.0.1:0", "--mixers=1"])
+            .arg(format!("--http={http}"))
+            .stdout(Stdio::null())
+            .spawn();
+        let server = Server {
+            process: Running(process.expect("the binary was built with the test")),
+            http,
+        };
+        let patience = Instant::now() + PATIENCE;
+        while server.ticks().is_none() {
+            assert!(Instant::now() < patience, "the server does not start");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        server
+    }
+
+    /// Ticks of all rooms so far; `None` if the server does not answer in time.
+    fn ticks(&self) -> Option<u64> {
+        let mut stream = TcpStream::connect_timeout(&self.http, Duration::from_secs(2)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let mut lines = answer.lines();
+        let line = lines.find(|line| line.starts_with("mixminus_ticks_total{"))?;
+        line.rsplit_once(' ')?.1.parse().ok()
+    }
+
+    /// Asks it to end, and fails unless it does.
+    fn stop(mut self) {
+        let id = self.process.0.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(asked.is_ok_and(|status| status.success()), "it runs");
+        let status = self.process.0.wait().expect("it is our own child");
+        assert!(status.success(), "it ended with {status}");
+    }
+}

@@ -1,0 +1,174 @@
+//! A join costs the mixer thread no page fault: what it writes first has been touched by the thread that built it.
+#![cfg(target_os = "linux")]
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use mixer::codec::Encode;
+use mixer::codec::opus::OpusEncoder;
+use mixer::command::{Command, Shared};
+use mixer::format::{Layout, TickLength};
+use mixer::participant::{Participant, ParticipantConfig};
+use mixer::profile::{Profile, ReceiverLimits, Recipe};
+use mixer::room::{Room, RoomSettings};
+use mixer::{Packet, ParticipantId, Payload, RoomId, RtpTime, Seq};
+use mixminus::audio::{self, AudioConfig, MixerControl};
+use mixminus::clock;
+use mixminus::links::{self, Inbound, NetworkEnds};
+use rustix::event::{EventfdFlags, eventfd};
+
+const ROOM: RoomId = RoomId(1);
+
+/// Those who are in before anything is counted, so that code and tables have been used.
+const BEFORE: u32 = 4;
+const JOINS: u32 = 40;
+
+/// Packets that each talker sends.
+const PACKETS: u16 = 40;
+
+#[test]
+fn joins_cost_the_mixer_thread_no_page_faults() {
+    let (mut network, ends) = links::media(1);
+    let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).expect("an eventfd");
+    let (audio, mut controls) = audio::start(AudioConfig::default(), ends, wake).expect("threads");
+    let control = &mut controls[0];
+    let room = Room::new(ROOM, RoomSettings::default(), 64);
+    send(control, Command::AddRoom(Box::new(room)));
+    let voice = voice();
+    for id in 1..=BEFORE {
+        join(control, id);
+    }
+    talk(&mut network, control, &voice, 1..=BEFORE);
+    let before = faults();
+    for id in BEFORE + 1..=BEFORE + JOINS {
+        join(control, id);
+        if id % 4 == 0 {
+            talk(&mut network, control, &voice, id - 3..=id);
+        }
+    }
+    let faults = faults() - before;
+    println!("{faults} page faults of the mixer in {JOINS} joins");
+    let told = control
+        .handle()
+        .metrics()
+        .packets_in_dropped
+        .load(Ordering::Relaxed);
+    assert_eq!(told, 0, "everybody was in");
+    // A few pages of stack or of tables are touched late; what a participant is made of is ten times that.
+    assert!(faults <= u64::from(JOINS) / 4, "{faults} in {JOINS} joins");
+    audio.stop().expect("the mixer ends well");
+}
+
+fn send(control: &mut MixerControl, command: Command) {
+    assert!(control.send(command).is_ok(), "the ring has room");
+}
+
+fn join(control: &mut MixerControl, id: u32) {
+    let config = ParticipantConfig {
+        id: ParticipantId(id),
+        talks: true,
+        listens: Some(recipe()),
+        layout: Layout::Mono,
+        tick: TickLength::Ms20,
+    };
+    let participant = Box::new(Participant::new(config, Arc::new(Shared::default())));
+    send(
+        control,
+        Command::AddParticipant {
+            room: ROOM,
+            participant,
+        },
+    );
+    let patience = Instant::now() + Duration::from_secs(60);
+    let count = || {
+        control
+            .handle()
+            .metrics()
+            .participants
+            .load(Ordering::Relaxed)
+    };
+    while count() < id.into() {
+        assert!(Instant::now() < patience, "it is in within seconds");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Lets some participants talk for a while, in real time.
+fn talk(
+    network: &mut NetworkEnds,
+    control: &MixerControl,
+    voice: &[Payload],
+    talkers: std::ops::RangeInclusive<u32>,
+) {
+    let ticks = || {
+        control
+            .handle()
+            .metrics()
+            .room_ticks
+            .load(Ordering::Relaxed)
+    };
+    for n in 0..PACKETS {
+        for id in talkers.clone() {
+            let inbound = Inbound {
+                from: ParticipantId(id),
+                arrival: clock::now(),
+                packet: Packet {
+                    seq: Seq(n),
+                    time: RtpTime(u32::from(n) * 960),
+                    ssrc: id,
+                    marker: n == 0,
+                    level: None,
+                    payload: voice[usize::from(n)],
+                },
+            };
+            assert!(
+                network.to_mixers[0].push(inbound).is_ok(),
+                "the ring has room"
+            );
+        }
+        // On the room's own beat, however slow the machine is.
+        let (before, patience) = (ticks(), Instant::now() + Duration::from_secs(60));
+        while ticks() == before {
+            assert!(Instant::now() < patience, "the room ticks");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        while network.from_mixers[0].pop().is_ok() {}
+    }
+}
+
+/// Page faults of the mixer thread so far (proc(5), `minflt` and `majflt`).
+fn faults() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
+    let stats =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+    let stat = stats
+        .into_iter()
+        .find(|stat| stat.contains("(mixer-0)"))
+        .expect("the mixer runs");
+    let (_, fields) = stat.rsplit_once(')').expect("the name is in parentheses");
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    [7, 9]
+        .map(|at| fields[at].parse::<u64>().expect("a number"))
+        .iter()
+        .sum()
+}
+
+fn recipe() -> Recipe {
+    Recipe::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20)
+}
+
+/// A tone, in packets.
+fn voice() -> Vec<Payload> {
+    let mut encoder = OpusEncoder::new(&recipe());
+    let packets = (0..u32::from(PACKETS)).map(|packet| {
+        let samples = packet * 960..(packet + 1) * 960;
+        let pcm: Vec<f32> = samples
+            .map(|at| 0.3 * (f64::from(at) * 0.0709).sin() as f32)
+            .collect();
+        let mut payload = Payload::EMPTY;
+        encoder.encode(&pcm, &mut payload).expect("20 ms");
+        payload
+    });
+    packets.collect()
+}

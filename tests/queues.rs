@@ -1,0 +1,67 @@
+//! Which queues the threads that carry audio may use, read from the source.
+
+use std::path::{Path, PathBuf};
+
+/// The code around the mixers and the network thread.
+const REAL_TIME: [&str; 6] = [
+    "src/audio",
+    "src/conference",
+    "src/conference.rs",
+    "src/links.rs",
+    "src/rtc",
+    "src/server.rs",
+];
+
+/// Queues in which one end may wait for the other, or for another thread at the same end.
+const MAY_WAIT: [&str; 5] = [
+    "crossbeam_channel",
+    "crossbeam_queue",
+    "mpsc",
+    "flume",
+    "kanal",
+];
+
+/// Mixers tell by this, before their first slot, whether they were given real-time priority.
+const EXCEPT: (&str, &str) = ("src/audio/mod.rs", "mpsc");
+
+#[test]
+fn threads_that_carry_audio_use_queues_that_never_wait() {
+    let mut found = Vec::new();
+    for file in REAL_TIME.iter().flat_map(|path| files(path)) {
+        let text = std::fs::read_to_string(&file).expect("it is there");
+        let name = file.to_string_lossy();
+        for queue in MAY_WAIT {
+            let is_excepted = (name.as_ref(), queue) == EXCEPT;
+            if text.contains(queue) && !is_excepted {
+                found.push(format!("{name} uses {queue}"));
+            }
+        }
+    }
+    assert!(found.is_empty(), "use links::ring instead: {found:?}");
+}
+
+#[test]
+fn every_ring_is_made_where_its_bound_is_declared() {
+    let makers = files("src").into_iter().filter(|file| {
+        let text = std::fs::read_to_string(file).expect("it is there");
+        text.contains("RingBuffer")
+    });
+    let makers: Vec<PathBuf> = makers.collect();
+    assert_eq!(makers, [Path::new("src/links.rs")]);
+}
+
+/// A file, or all Rust files of a folder and those in it.
+fn files(path: &str) -> Vec<PathBuf> {
+    let path = Path::new(path);
+    if path.is_file() {
+        return vec![path.to_owned()];
+    }
+    let entries = std::fs::read_dir(path).expect("it is there");
+    let paths = entries.map(|entry| entry.expect("readable").path());
+    let below = paths.flat_map(|path| files(&path.to_string_lossy()));
+    let mut all: Vec<PathBuf> = below
+        .filter(|file| file.extension().is_some_and(|end| end == "rs"))
+        .collect();
+    all.sort();
+    all
+}
