@@ -29,7 +29,7 @@ use super::metrics::{PeerStats, RtcMetrics};
 use super::peer;
 use super::peer::{Peer, PeerParts};
 use super::receive::{ReceiveConfig, Receiving};
-use super::sdp::{Answer, Credentials, Offer, PLAIN_TYPE, Setup, attribute, plain_offer};
+use super::sdp::{Answer, Credentials, Offer, PLAIN_TYPE, attribute, plain_offer};
 use super::send::{SendConfig, Sending};
 use super::srtp::exporter::Exporter;
 use super::stream::{Shared, Stream};
@@ -265,9 +265,9 @@ impl Acceptor {
             .config
             .disconnected_after
             .min(self.config.consent_timeout);
-        let role = match offer.setup {
-            Setup::Passive => RTCDtlsRole::Client,
-            Setup::ActPass | Setup::Active => RTCDtlsRole::Server,
+        let role = match offer.setup.server_starts() {
+            true => RTCDtlsRole::Client,
+            false => RTCDtlsRole::Server,
         };
         // What every client has (RFC 8827, 6.5), and is the shortest: six bytes a packet less than what it would
         // choose.

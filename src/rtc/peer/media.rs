@@ -12,7 +12,6 @@ use rtc::statistics::StatsSelector;
 use super::super::datagrams::Datagrams;
 use super::super::handle::{Reason, RtcEvent};
 use super::super::metrics::Dropped;
-use super::super::sdp::Setup;
 use super::super::srtp::{MasterKey, Profile};
 use super::{BRISK, Peer, Stage, Turn};
 
@@ -50,9 +49,9 @@ impl Peer {
         let statistics = self.parts.pc.get_stats(now, StatsSelector::None);
         let profile = Profile::of_name(&statistics.transport()?.srtp_cipher)?;
         let (client, server) = MasterKey::divide(profile, material.as_ref())?;
-        let (ours, theirs) = match self.parts.offer.setup {
-            Setup::Passive => (client, server),
-            Setup::ActPass | Setup::Active => (server, client),
+        let (ours, theirs) = match self.parts.offer.setup.server_starts() {
+            true => (client, server),
+            false => (server, client),
         };
         let crypto = self.parts.crypto.crypto();
         self.parts.sending.set_key(crypto, &ours).ok()?;

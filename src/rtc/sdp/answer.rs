@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use mixer::codec::Codec;
 
 use super::offer::{Section, SectionKind, URI_CSRC_LEVEL, URI_MID, URI_SSRC_LEVEL};
-use super::{Credentials, Offer, Setup};
+use super::{Credentials, Offer};
 
 /// What the server puts into an answer, beside what the offer says.
 #[derive(Debug)]
@@ -164,9 +164,9 @@ impl Answer<'_> {
     }
 
     fn write_transport(&self, sdp: &mut String, offer: &Offer) {
-        let setup = match offer.setup {
-            Setup::Passive => "active",
-            Setup::ActPass | Setup::Active => "passive",
+        let setup = match offer.setup.server_starts() {
+            true => "active",
+            false => "passive",
         };
         let _ = write!(
             sdp,
@@ -300,7 +300,7 @@ mod tests {
     fn details_follow_the_client() {
         let expected = [
             ("chrome", "a=group:BUNDLE 0 1\r\n"),
-            ("chrome", "a=setup:passive\r\n"),
+            ("chrome", "a=setup:active\r\n"),
             ("chrome", "a=ice-options:trickle\r\n"),
             (
                 "chrome",
@@ -341,6 +341,7 @@ mod tests {
             ("aiortc", "a=sctpmap:5000 webrtc-datachannel 1024\r\n"),
             ("whep", "a=sendonly\r\n"),
             ("whep", "a=setup:passive\r\n"),
+            ("bare", "a=setup:passive\r\n"),
             ("bare", "m=audio 7882 RTP/SAVPF 120\r\n"),
             (
                 "libpeer-pcma",

@@ -52,6 +52,14 @@ pub enum Setup {
     Passive,
 }
 
+impl Setup {
+    /// Whether the server starts DTLS, which it does where it may (RFC 5763, 5): it knows first that there is a path,
+    /// and a client that learns of it later would start later.
+    pub fn server_starts(self) -> bool {
+        self != Setup::Active
+    }
+}
+
 /// Which way audio flows, seen from the side that says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -191,8 +199,9 @@ impl Offer {
                 what: "it has no sha-256 DTLS fingerprint",
             })?;
         let setup = match anywhere("setup") {
-            None | Some("actpass") => Setup::ActPass,
-            Some("active") => Setup::Active,
+            Some("actpass") => Setup::ActPass,
+            // What an offer means that does not tell (RFC 4145, 4).
+            None | Some("active") => Setup::Active,
             Some("passive") => Setup::Passive,
             Some(_) => {
                 return Err(OfferError::Unsupported {

@@ -70,7 +70,7 @@ fn every_client_s_offer_is_understood() {
         ),
         ("aiortc", 96, SendRecv, Setup::ActPass, true, 2, "Vn2s"),
         ("whep", 100, RecvOnly, Setup::Active, false, 0, "7sFv"),
-        ("bare", 120, SendRecv, Setup::ActPass, false, 1, "bare"),
+        ("bare", 120, SendRecv, Setup::Active, false, 1, "bare"),
         (
             "webrtcbin",
             97,
