@@ -26,6 +26,7 @@ mod metrics;
 pub(crate) mod mmsg;
 mod nap;
 mod outbox;
+mod outlet;
 mod peer;
 mod peers;
 mod receive;
