@@ -184,7 +184,7 @@ impl Acceptor {
                 .filter(|(_, mid)| mid.len() <= MAX_EXTENSION_BYTES)
                 .map(|(id, mid)| (id, mid.as_bytes().into())),
         });
-        let receiving = Receiving::new(ReceiveConfig {
+        let receiving = ReceiveConfig {
             participant,
             codec: offer.codec,
             payload_type: offer.payload_type,
@@ -194,7 +194,8 @@ impl Acceptor {
                 .get(options.mixer.0)
                 .filter(|_| offer.direction.sends())
                 .cloned(),
-        });
+        };
+        let receiving = Receiving::new(receiving, now);
         Ok(Accepted {
             answer,
             ice_ufrag: credentials.ufrag.clone(),
