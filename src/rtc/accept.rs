@@ -221,6 +221,7 @@ impl Acceptor {
                     metrics: self.metrics.clone(),
                     check_interval,
                     connect_timeout: self.config.connect_timeout,
+                    handshake_timeout: self.config.handshake_timeout,
                     disconnected_after: self.config.disconnected_after,
                     consent_timeout: self.config.consent_timeout,
                     offer,

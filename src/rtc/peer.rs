@@ -119,6 +119,7 @@ pub(super) struct PeerParts {
     pub(super) metrics: Arc<RtcMetrics>,
     pub(super) check_interval: Duration,
     pub(super) connect_timeout: Duration,
+    pub(super) handshake_timeout: Duration,
     pub(super) disconnected_after: Duration,
     pub(super) consent_timeout: Duration,
     pub(super) offer: Offer,
