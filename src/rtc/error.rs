@@ -67,6 +67,20 @@ pub enum RestartError {
     Busy,
 }
 
+/// Why a message on the data channel `control` was not taken. Displayed as a sentence for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// Longer than any command.
+    #[error("A message may have at most {limit_bytes} bytes.")]
+    TooLong {
+        /// The most that is taken.
+        limit_bytes: usize,
+    },
+    /// Binary, or text that is not UTF-8.
+    #[error("A message must be text in UTF-8, not binary.")]
+    NotText,
+}
+
 /// Why the network thread did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum RtcError {

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::accept::{AcceptOptions, Accepted, Acceptor};
 use super::config::RtcConfig;
-use super::error::{OfferError, RestartError, RtcError, TrickleError};
+use super::error::{MessageError, OfferError, RestartError, RtcError, TrickleError};
 use super::metrics::RtcMetrics;
 use super::peer::{MAX_SENT_BYTES, Peer};
 use super::sdp::{MAX_CANDIDATES, Restart, RestartAnswer};
@@ -37,6 +37,8 @@ pub enum RtcEvent {
     ChannelOpen(ParticipantId),
     /// A message on it, at most 16 KiB.
     Text(ParticipantId, String),
+    /// A message on it that cannot be taken; the client had better be told.
+    BadMessage(ParticipantId, MessageError),
     /// The loss that the client reports on what it receives has changed, percent.
     Loss(ParticipantId, u8),
 }

@@ -47,7 +47,7 @@ mod timers;
 pub use accept::{AcceptOptions, Accepted};
 pub use config::RtcConfig;
 pub use datagrams::Datagrams;
-pub use error::{OfferError, RestartError, RtcError, TrickleError};
+pub use error::{MessageError, OfferError, RestartError, RtcError, TrickleError};
 pub use handle::{MAX_TEXT_BYTES, Reason, Rtc, RtcEvent, RtcHandle, start};
 pub use metrics::{Dropped, PeerStats, RtcMetrics};
 pub use peer::Peer;

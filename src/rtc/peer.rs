@@ -84,7 +84,9 @@ pub struct Peer {
     reports: Reports,
 
     control: Option<RTCDataChannelId>,
-    channels: u32,
+    /// What the core keeps of the data channels that the client has opened so far.
+    channel_bytes: usize,
+    /// Loss that was told last, and when.
     loss_percent: u8,
     /// What the keys of both directions were made of.
     keys: Option<SecretVec>,
@@ -160,7 +162,7 @@ impl Peer {
             sources: Sources::new(now),
             reports: Reports::new(now),
             control: None,
-            channels: 0,
+            channel_bytes: 0,
             loss_percent: 0,
             keys: None,
             last_timeout: now,
