@@ -21,13 +21,13 @@ use mixer::ParticipantId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::error::RestartError;
-use super::handle::{Command, RtcEvent};
+use super::handle::{Command, NewSession, RtcEvent};
 use super::metrics::{Dropped, RtcMetrics};
 use super::mmsg::{BATCH, Receiver as Datagrams, Sender as Transmitter};
 use super::nap::Nap;
 use super::outlet::{Outlet, PATIENCE};
 use super::peers::Peers;
-use super::sdp::{Restart, RestartAnswer};
+use super::sdp::RestartAnswer;
 use crate::links::Outbound;
 use crate::priority;
 
@@ -149,9 +149,9 @@ impl Net {
                     self.nap.disturb(now);
                     self.peers.start(peer, now);
                 }
-                Command::Trickle(participant, lines) => {
+                Command::Trickle(participant, candidates) => {
                     self.peers.with_participant(participant, now, |peer, turn| {
-                        peer.trickle(&lines, turn)
+                        peer.trickle(&candidates, turn)
                     });
                 }
                 Command::Restart(participant, restart, reply) => {
@@ -184,7 +184,7 @@ impl Net {
     fn restart(
         &mut self,
         participant: ParticipantId,
-        restart: &Restart,
+        restart: &NewSession,
         now: Instant,
     ) -> Result<RestartAnswer, RestartError> {
         let local = self.peers.restart(participant, restart, now)?;
@@ -268,7 +268,7 @@ const MAX_TURNS: usize = 32;
 
 /// Commands of one turn, each telling of a text counted: as many as datagrams are read in eight turns, and a room of 500
 /// is told something in one go.
-const MOST_WORK: usize = 8 * BATCH;
+pub(super) const MOST_WORK: usize = 8 * BATCH;
 
 /// Deadlines are met together: with thousands of peers there is always one a moment ahead, and none that could not wait.
 const TIMER_SLACK: Duration = Duration::from_millis(5);

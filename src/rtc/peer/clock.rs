@@ -97,7 +97,7 @@ impl Peer {
 
     /// Says goodbye: RTCP BYE, SCTP ABORT, DTLS close.
     pub(in crate::rtc) fn close(&mut self, turn: &mut Turn<'_>) {
-        if self.stage == Stage::Up {
+        if self.stage == Stage::Up && self.parts.offer.rtcp_mux {
             let ssrc = self.parts.sending.ssrc();
             let report = ReceiverReport {
                 ssrc,

@@ -24,12 +24,16 @@ use rtc::stun::integrity::MessageIntegrity;
 use rtc::stun::message::{BINDING_REQUEST, BINDING_SUCCESS, Message, Setter, TransactionId};
 use rtc::stun::textattrs::TextAttribute;
 
+mod addresses;
+mod restart;
+
 const ID: ParticipantId = ParticipantId(7);
 const STEP: Duration = Duration::from_millis(10);
 
 struct World {
     begin: Instant,
     now: Instant,
+    acceptor: Acceptor,
     peers: Peers,
     client: RTCPeerConnection,
     /// Datagrams from the client that are kept back.
@@ -98,6 +102,7 @@ impl World {
         World {
             begin: now,
             now,
+            acceptor,
             peers,
             client,
             held: Vec::new(),
