@@ -253,6 +253,39 @@ fn two_clients_do_not_mix_and_a_source_may_change() {
     server.rtc.stop();
 }
 
+/// What is not offered, or cannot be had, is left out of the answer, and the audio works.
+#[test]
+fn audio_works_whatever_else_is_refused() {
+    let server = Server::start(|_| {});
+    let without = |offer: String, start: &str| -> String {
+        let lines = offer.split_inclusive("\r\n");
+        lines.filter(|line| !line.starts_with(start)).collect()
+    };
+    for (id, start, refused) in [
+        (1, "a=group:BUNDLE", "m=application 0 "),
+        (2, "a=rtcp-mux", ""),
+        (3, "a=sctp-port:", "m=application 0 "),
+    ] {
+        let mut client = Client::new(1_000 + id, true);
+        let answer = server.join(&mut client, id, |offer| match id {
+            3 => offer.replace("a=sctp-port:5000", "a=sctp-port:0"),
+            _ => without(offer, start),
+        });
+        assert!(answer.contains(refused), "{start}: {answer}");
+        assert!(!answer.contains(start), "{start}: {answer}");
+        let connected = client.run(5 * SECOND, |client| client.connected);
+        assert!(connected, "{start}: connected");
+        client.send(&[0xfc, 9]);
+        let heard = client.run(SECOND, |client| !client.packets.is_empty());
+        assert!(heard, "{start}: echo");
+        let reports = client.wire.iter().filter(|came| came.kind == Kind::Rtcp);
+        if start == "a=rtcp-mux" {
+            assert_eq!(reports.count(), 0, "there is no way for them");
+        }
+    }
+    server.rtc.stop();
+}
+
 #[test]
 fn every_fixture_is_answered() {
     let server = Server::start(|_| {});
