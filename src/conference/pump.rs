@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::bucket::Verdict;
 use super::{Conference, State, read};
 use crate::control::{Event, LeaveReason, PublicId, RoomName};
-use crate::rtc::{Reason, RtcEvent};
+use crate::rtc::{MessageError, Reason, RtcEvent};
 
 /// How often the links are emptied: each time costs as much as the room of a few listeners.
 const TURN: Duration = Duration::from_millis(20);
@@ -136,6 +136,7 @@ impl Conference {
             RtcEvent::Gone(id, reason) => self.remove(state, id, leave_reason(reason)),
             RtcEvent::ChannelOpen(id) => self.on_channel(state, id, now),
             RtcEvent::Text(id, text) => self.on_text(state, id, &text, now),
+            RtcEvent::BadMessage(id, error) => self.on_bad_message(state, id, error, now),
             RtcEvent::Loss(id, percent) => {
                 self.set_loss(state, id, percent);
             }
@@ -255,6 +256,29 @@ impl Conference {
             self.inner.rtc.send_text(vec![id], answer.to_json().into());
         }
         self.enact_at(state, id);
+    }
+
+    /// Answers a message on a data channel that could not be read, within the same limit as those that could.
+    fn on_bad_message(
+        &self,
+        state: &mut State,
+        id: ParticipantId,
+        error: MessageError,
+        now: Instant,
+    ) {
+        let Some((_, member)) = state.registry.member_mut(id) else {
+            return;
+        };
+        let answer = match member.bucket.take(now) {
+            Verdict::Pass => Event::Error {
+                kind: "invalid-command",
+                detail: error.to_string(),
+                id: None,
+            },
+            Verdict::Warn => too_many(),
+            Verdict::Abuse => return,
+        };
+        self.inner.rtc.send_text(vec![id], answer.to_json().into());
     }
 
     /// Tells the levels of those who are heard, and mends what a dropped event left wrong.

@@ -9,6 +9,7 @@ mod checks;
 mod clock;
 mod media;
 mod path;
+mod restart;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -46,6 +47,9 @@ pub(super) use channel::MAX_SENT_BYTES;
 pub(super) use checks::Check;
 use checks::{MAX_ADDRESSES, MOVE_INTERVAL};
 use path::Path;
+use restart::{
+    CANDIDATE_INTERVAL, CANDIDATES_AT_ONCE, FormerSession, RESTART_INTERVAL, RESTARTS_AT_ONCE,
+};
 
 /// A client's connection, made by [`RtcHandle::accept`](super::RtcHandle::accept).
 pub struct Peer {
@@ -56,8 +60,12 @@ pub struct Peer {
     versions: u32,
 
     stage: Stage,
-    /// A pair is selected.
+    /// A pair of the present ICE session is selected.
     ice: bool,
+    /// The session before it, while media goes over its pair.
+    former: Option<FormerSession>,
+    /// User fragments of sessions that are over, until they are taken off the routes.
+    retired: Vec<String>,
     /// Nothing was heard for a while.
     silent: bool,
     path: Path,
@@ -65,6 +73,8 @@ pub struct Peer {
     consent: Instant,
     /// Addresses that authenticated, oldest first.
     addresses: Vec<SocketAddr>,
+    /// Addresses of other clients that its checks came from.
+    claims: Vec<SocketAddr>,
     /// A nomination that waits for our own check to succeed.
     nomination: Option<(SocketAddr, Vec<u8>)>,
     /// Transaction of the last check that was answered.
@@ -72,8 +82,10 @@ pub struct Peer {
     /// DTLS that came before a pair was selected.
     early: Vec<(SocketAddr, BytesMut)>,
     handshake_datagrams: u32,
-    /// Candidates that came after the offer, in this ICE session.
-    trickled: usize,
+    /// Candidates of the client that may still be checked.
+    candidates: Bucket,
+    /// ICE restarts it may still have.
+    restarts: Bucket,
     /// Checks the client may still send.
     checks: Bucket,
     /// Messages it may still send on its data channel.
@@ -84,8 +96,13 @@ pub struct Peer {
     reports: Reports,
 
     control: Option<RTCDataChannelId>,
-    channels: u32,
+    /// What the core keeps of the data channels that the client has opened so far.
+    channel_bytes: usize,
+    /// Loss that was told last, and when.
     loss_percent: u8,
+    loss_told: Instant,
+    /// RTCP packets the client may still send.
+    control_packets: Bucket,
     /// What the keys of both directions were made of.
     keys: Option<SecretVec>,
 
@@ -119,6 +136,7 @@ pub(super) struct PeerParts {
     pub(super) metrics: Arc<RtcMetrics>,
     pub(super) check_interval: Duration,
     pub(super) connect_timeout: Duration,
+    pub(super) handshake_timeout: Duration,
     pub(super) disconnected_after: Duration,
     pub(super) consent_timeout: Duration,
     pub(super) offer: Offer,
@@ -138,29 +156,39 @@ impl Peer {
     /// A peer that waits to be started.
     pub(super) fn new(now: Instant, parts: PeerParts) -> Peer {
         let receiver = parts.pc.get_receivers().next();
+        let mut candidates = Bucket::new(now, CANDIDATES_AT_ONCE, CANDIDATE_INTERVAL);
+        for _ in &parts.offer.candidates {
+            candidates.take(now);
+        }
         Peer {
             remote: parts.offer.credentials.clone(),
             receiver,
             versions: 1,
             stage: Stage::Connecting(now),
             ice: false,
+            former: None,
+            retired: Vec::new(),
             silent: false,
             path: Path::default(),
             consent: now,
             addresses: Vec::new(),
+            claims: Vec::new(),
             nomination: None,
             answered: None,
             early: Vec::new(),
             handshake_datagrams: 0,
-            trickled: 0,
+            candidates,
+            restarts: Bucket::new(now, RESTARTS_AT_ONCE, RESTART_INTERVAL),
             checks: Bucket::new(now, CHECKS_AT_ONCE, CHECK_INTERVAL),
             texts: Bucket::new(now, TEXTS_AT_ONCE, TEXT_INTERVAL),
             moves: Bucket::new(now, MAX_ADDRESSES, MOVE_INTERVAL),
             sources: Sources::new(now),
             reports: Reports::new(now),
             control: None,
-            channels: 0,
+            channel_bytes: 0,
             loss_percent: 0,
+            loss_told: now.checked_sub(Duration::from_secs(1)).unwrap_or(now),
+            control_packets: Bucket::new(now, CONTROL_PACKETS_AT_ONCE, CONTROL_PACKET_INTERVAL),
             keys: None,
             last_timeout: now,
             check_due: now,
@@ -377,6 +405,11 @@ const CHECK_SPACING: Duration = Duration::from_millis(2_500);
 /// The core's work grows with the checks of the last four seconds.
 const CHECKS_AT_ONCE: u32 = 200;
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// RTCP packets that are decrypted at once, and how often one more: 50 a second. Clients send one every few seconds, and
+/// a few in a row when they begin and end.
+const CONTROL_PACKETS_AT_ONCE: u32 = 50;
+const CONTROL_PACKET_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Messages on the data channel that are passed on at once, and how often one more: twice what the conference obeys, so
 /// that it can warn; the link to it is everybody's.

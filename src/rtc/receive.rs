@@ -2,13 +2,14 @@
 //!
 //! The client may change its source at any time; the core's tracks, which know one source per section, are not asked.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mixer::codec::Codec;
 use mixer::packet::{Packet, Payload};
 use mixer::{Level, ParticipantId, RtpTime, Seq};
 use rtc::crypto::{CryptoError, RTCCrypto};
 
+use super::bucket::Bucket;
 use super::metrics::Dropped;
 use super::reception::Reception;
 use super::rtp_head::Head;
@@ -21,6 +22,8 @@ pub(super) struct Receiving {
     opener: Option<Opener>,
     /// Of the source that was heard last.
     reception: Option<Reception>,
+    /// Packets that the mixer may still get.
+    rate: Bucket,
     received: u64,
     received_bytes: u64,
 }
@@ -40,11 +43,12 @@ pub(super) struct ReceiveConfig {
 
 impl Receiving {
     /// A stream that takes nothing before it has keys.
-    pub(super) fn new(config: ReceiveConfig) -> Receiving {
+    pub(super) fn new(config: ReceiveConfig, now: Instant) -> Receiving {
         Receiving {
             config,
             opener: None,
             reception: None,
+            rate: Bucket::new(now, PACKETS_AT_ONCE, PACKET_INTERVAL),
             received: 0,
             received_bytes: 0,
         }
@@ -94,6 +98,10 @@ impl Receiving {
         let end = opener
             .open(datagram, head.length_bytes, head.ssrc, head.sequence)
             .ok_or(Dropped::Srtp)?;
+        // Only what is authentic counts: forged packets must not use up what the client may send.
+        if !self.rate.take(now) {
+            return Err(Dropped::PacketRate);
+        }
         if head.payload_type != self.config.payload_type {
             return Err(Dropped::Unusable);
         }
@@ -134,6 +142,11 @@ impl Receiving {
         to_mixer.push(inbound).map_err(|_| Dropped::MixerFull)
     }
 }
+
+/// Packets a client may send at once, and how often one more: 500 a second. The shortest packets of Opus come 400 times
+/// a second (2.5 ms), and a second of those may have been held up on the way.
+const PACKETS_AT_ONCE: u32 = 500;
+const PACKET_INTERVAL: Duration = Duration::from_millis(2);
 
 #[cfg(test)]
 mod tests;

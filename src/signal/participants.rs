@@ -104,7 +104,7 @@ async fn join(
         Some(rooms) => Listen::parse(rooms)?,
     };
     let join = Join {
-        offer: request.text().await?,
+        offer: request.description().await?,
         room: room.clone(),
         name,
         profile,

@@ -236,7 +236,6 @@ impl From<OfferError> for Problem {
                 "Bad offer",
                 "The body is no SDP offer with ICE and DTLS attributes.",
             ),
-            OfferError::TooManyCandidates { limit } => too_many_candidates(limit),
             OfferError::NoAudio => {
                 unusable("The offer has no audio section; offer one with Opus.".to_owned())
             }
@@ -249,17 +248,6 @@ impl From<OfferError> for Problem {
             }
         }
     }
-}
-
-/// Too many candidates, in an offer or in a fragment.
-pub(super) fn too_many_candidates(limit: usize) -> Problem {
-    Problem::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "too-many-candidates",
-        "Too many candidates",
-        format!("At most {limit} candidates can be taken at once."),
-    )
-    .with("max_candidates", limit)
 }
 
 impl From<ConfigureError> for Problem {
@@ -337,7 +325,17 @@ impl From<IceError> for Problem {
                 "Stale ETag",
                 "ICE was restarted since this ETag was given out; send the newest one, or none.",
             ),
-            IceError::TooManyCandidates { limit } => too_many_candidates(limit),
+            IceError::TooOften { retry_after } => {
+                let seconds = retry_after.as_millis().div_ceil(1_000).max(1) as u64;
+                Problem::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too-many-requests",
+                    "Too many requests",
+                    format!("ICE was restarted too often; restart it again in {seconds} s."),
+                )
+                .with("retry_after_s", seconds)
+                .header(header::RETRY_AFTER, HeaderValue::from(seconds))
+            }
             IceError::Overloaded => Overloaded::Link.into(),
             IceError::RestartFailed => Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
