@@ -132,6 +132,9 @@ pub struct Serve {
     /// Who may talk: open, ptt, multi:N, cut-in, broadcast, moderated (default: open)
     #[arg(long, env = "MIXMINUS_DEFAULT_MODE", value_name = "MODE")]
     pub default_mode: Option<String>,
+    /// Whether participants of other rooms may listen to a room: true, false or auto (default: auto)
+    #[arg(long, env = "MIXMINUS_ALLOW_MONITORS", value_name = "BOOL|auto", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub allow_monitors: Option<String>,
     /// How long one may hold the floor; 0 is as long as they like (default: 30)
     #[arg(long, env = "MIXMINUS_TALK_LIMIT_S", value_name = "S")]
     pub talk_limit_s: Option<String>,
@@ -193,6 +196,7 @@ impl Serve {
             ("gate_db", &self.gate_db),
             ("max_contributors", &self.max_contributors),
             ("default_mode", &self.default_mode),
+            ("allow_monitors", &self.allow_monitors),
             ("talk_limit_s", &self.talk_limit_s),
             ("end_of_media_ms", &self.end_of_media_ms),
             ("grace_ms", &self.grace_ms),

@@ -56,7 +56,7 @@ use scan::Scanning;
 
 use crate::audio::AudioHandle;
 use crate::control::{
-    Change, Command, Event, Invalid, LeaveReason, Order, Participant, PublicId, RoomConfig,
+    Change, Command, Event, Invalid, LeaveReason, Name, Order, Participant, PublicId, RoomConfig,
     RoomName, RoomState,
 };
 pub use crate::rtc::OfferError;
@@ -296,13 +296,17 @@ impl Conference {
                 muted,
             });
         }
-        let described = change.gain_db.is_some() || change.name.is_some();
-        if let Some(gain_db) = change.gain_db {
+        let gain_db = change.gain_db.filter(|gain_db| *gain_db != member.gain_db);
+        let name = change.name.map(Name::into_string);
+        let name = name.filter(|name| *name != member.name);
+        let described = gain_db.is_some() || name.is_some();
+        if let Some(gain_db) = gain_db {
             settings.amplify(Gain::from(Decibels(gain_db)));
             member.gain_db = gain_db;
         }
-        if let Some(name) = change.name {
-            member.name = name.into_string();
+        if let Some(name) = name {
+            member.name = name;
+            state.scanning.is_renamed(id);
         }
         let participant = member.public();
         if described {
@@ -421,6 +425,7 @@ fn refusal(error: &CommandError, id: Option<Value>) -> Event {
     Event::Error {
         kind: error.kind(),
         detail: error.to_string(),
+        room: error.room(),
         id,
     }
 }

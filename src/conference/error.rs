@@ -18,6 +18,12 @@ pub enum JoinError {
         /// Which.
         room: RoomName,
     },
+    /// A room it is to listen to takes no listeners from other rooms.
+    #[error("the room {room} does not allow monitors")]
+    MonitoringRefused {
+        /// Which.
+        room: RoomName,
+    },
     /// Everybody who may come is there.
     #[error("the room is full: {limit} participants")]
     RoomFull {
@@ -62,6 +68,7 @@ pub enum Overloaded {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     UnknownRoom,
+    Monitoring,
     RoomFull,
     Offer,
     Mixer,
@@ -73,8 +80,9 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// Every reason.
-    pub(super) const ALL: [Refusal; 8] = [
+    pub(super) const ALL: [Refusal; 9] = [
         Refusal::UnknownRoom,
+        Refusal::Monitoring,
         Refusal::RoomFull,
         Refusal::Offer,
         Refusal::Mixer,
@@ -88,6 +96,7 @@ impl Refusal {
     pub(super) fn of(error: &JoinError) -> Refusal {
         match error {
             JoinError::UnknownRoom | JoinError::UnknownChannel { .. } => Refusal::UnknownRoom,
+            JoinError::MonitoringRefused { .. } => Refusal::Monitoring,
             JoinError::RoomFull { .. } => Refusal::RoomFull,
             JoinError::Offer(_) => Refusal::Offer,
             JoinError::Overloaded(overloaded) => match overloaded {
@@ -104,6 +113,7 @@ impl Refusal {
     pub(super) const fn word(self) -> &'static str {
         match self {
             Refusal::UnknownRoom => "unknown room",
+            Refusal::Monitoring => "monitoring refused",
             Refusal::RoomFull => "room full",
             Refusal::Offer => "offer",
             Refusal::Mixer => "mixer busy",
@@ -231,6 +241,12 @@ pub enum CommandError {
         /// Which.
         room: RoomName,
     },
+    /// A room that does not let participants of other rooms listen to it.
+    #[error("The room {room} does not allow participants of other rooms to listen to it.")]
+    MonitoringRefused {
+        /// Which.
+        room: RoomName,
+    },
     /// A moderator's grant that cannot be.
     #[error(transparent)]
     Grant(#[from] GrantError),
@@ -242,10 +258,21 @@ impl CommandError {
         match self {
             CommandError::Invalid(_) => "invalid-command",
             CommandError::UnknownSession => "unknown-session",
-            CommandError::UnknownRoom { .. } => "unknown-room",
+            CommandError::UnknownRoom { .. } => "no-such-room",
+            CommandError::MonitoringRefused { .. } => "monitoring-refused",
             CommandError::Grant(GrantError::NotModerated) => "not-moderated",
             CommandError::Grant(GrantError::Asking) => "may-not-grant",
             CommandError::Grant(GrantError::NotAsked) => "not-asking",
+        }
+    }
+
+    /// The other room that the mistake is about.
+    pub fn room(&self) -> Option<RoomName> {
+        match self {
+            CommandError::UnknownRoom { room } | CommandError::MonitoringRefused { room } => {
+                Some(room.clone())
+            }
+            _ => None,
         }
     }
 }

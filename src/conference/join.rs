@@ -16,6 +16,7 @@ use super::mixing::layout;
 use super::registry::{Ear, IceSession, Member, Room};
 use super::{Conference, JoinError, Overloaded, State};
 use crate::control::{Event, Listen, Name, PublicId, RoomName};
+use crate::floor::Mode;
 use crate::links::MixerId;
 use crate::rtc::{AcceptOptions, Accepted};
 
@@ -32,6 +33,8 @@ pub struct Join {
     pub priority: u8,
     /// The rooms it listens to beside this one.
     pub listen: Vec<Listen>,
+    /// The mode of the room if this join makes it; the server's default when absent.
+    pub mode: Option<Mode>,
     /// Its SDP offer.
     pub offer: String,
 }
@@ -69,11 +72,16 @@ impl Conference {
     }
 
     fn try_join(&self, join: Join) -> Result<Joined, JoinError> {
-        let unknown = self.unknown_of(&self.lock(), &join.listen);
-        if let Some(room) = unknown {
-            return Err(JoinError::UnknownChannel { room });
+        {
+            let state = self.lock();
+            if let Some(room) = self.unknown_of(&state, &join.listen) {
+                return Err(JoinError::UnknownChannel { room });
+            }
+            if let Some(room) = state.refusing_of(&join.room, &join.listen) {
+                return Err(JoinError::MonitoringRefused { room });
+            }
         }
-        let seat = self.reserve(&join.room)?;
+        let seat = self.reserve(&join.room, join.mode)?;
         let profile = join.profile.unwrap_or(seat.profile);
         let options = AcceptOptions {
             mixer: seat.mixer,
@@ -132,7 +140,13 @@ impl Conference {
     }
 
     /// Holds a place in a room, making the room if that is how rooms come about here.
-    pub(super) fn reserve(&self, name: &RoomName) -> Result<Seat<'_>, JoinError> {
+    ///
+    /// - `mode`: that of the room if it is made.
+    pub(super) fn reserve(
+        &self,
+        name: &RoomName,
+        mode: Option<Mode>,
+    ) -> Result<Seat<'_>, JoinError> {
         let limits = &self.inner.limits;
         let mut state = self.lock();
         if state.stopping {
@@ -153,7 +167,9 @@ impl Conference {
             if !limits.open_rooms {
                 return Err(JoinError::UnknownRoom);
             }
-            self.make_room(&mut state, name, limits.room, false)?;
+            let mut config = limits.room;
+            config.floor.mode = mode.unwrap_or(config.floor.mode);
+            self.make_room(&mut state, name, config, false)?;
         }
         let State {
             registry, mixing, ..

@@ -279,6 +279,7 @@ pub(crate) fn too_many() -> Event {
     Event::Error {
         kind: "too-many-messages",
         detail: "Send at most 10 messages a second.".to_owned(),
+        room: None,
         id: None,
     }
 }

@@ -17,7 +17,7 @@ use super::floor::Sent;
 use super::mixing::places;
 use super::totals::Totals;
 use crate::control::{
-    FloorState, Participant, PublicId, RoomConfig, RoomLine, RoomName, RoomState,
+    FloorState, Monitor, Monitors, Participant, PublicId, RoomConfig, RoomLine, RoomName, RoomState,
 };
 use crate::floor::Floor;
 
@@ -60,6 +60,8 @@ pub(super) struct Room {
     pub(super) links: BTreeSet<RoomName>,
     /// Who hears it from elsewhere.
     pub(super) audience: Option<Audience>,
+    /// Those of them who asked to, as everybody may see them.
+    pub(super) monitors: Monitors,
     /// Where its events go, each already written as JSON.
     pub(super) events: broadcast::Sender<Arc<str>>,
 }
@@ -133,6 +135,7 @@ impl Registry {
             floor: Floor::new(config.floor),
             links: BTreeSet::new(),
             audience: None,
+            monitors: Monitors::default(),
             events: broadcast::Sender::new(BACKLOG_EVENTS),
         }
     }
@@ -212,6 +215,16 @@ impl Registry {
         Some((name, member))
     }
 
+    /// A participant who listens to another room, as that room shows it.
+    pub(super) fn monitor(&self, id: ParticipantId) -> Option<Monitor> {
+        let room = self.place(id)?;
+        Some(Monitor {
+            participant: PublicId(id),
+            name: self.rooms.get(room)?.name_of(id).to_owned(),
+            room: room.clone(),
+        })
+    }
+
     /// The room a participant is in.
     pub(super) fn room_with(&mut self, id: ParticipantId) -> Option<&mut Room> {
         self.rooms.get_mut(self.places.get(&id)?)
@@ -259,7 +272,9 @@ impl Room {
         RoomState {
             name: name.clone(),
             config: self.config,
+            allow_monitors: self.config.allows_monitors(),
             floor: self.floor_state(),
+            monitors: self.monitors.clone(),
             links: self.links.iter().cloned().collect(),
             permanent: self.permanent,
             participants: Vec::new(),
@@ -272,6 +287,7 @@ impl Room {
         RoomLine {
             name: name.clone(),
             config: self.config,
+            allow_monitors: self.config.allows_monitors(),
             floor: self.floor_state(),
             links: self.links.iter().cloned().collect(),
             participants: self.members.len(),

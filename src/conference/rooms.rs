@@ -27,6 +27,11 @@ impl Conference {
         rooms.map(|(name, room)| room.line(name)).collect()
     }
 
+    /// Whether a join makes a room that is not there.
+    pub fn makes_rooms(&self) -> bool {
+        self.inner.limits.open_rooms
+    }
+
     /// One room with everybody in it.
     pub fn room(&self, name: &RoomName) -> Option<RoomState> {
         let state = self.lock();
@@ -61,12 +66,13 @@ impl Conference {
             ),
             Configure::Merge => (change.over(room.config), change.links),
         };
-        let before = state.registry.links_of(name);
+        let before = (room.config, room.permanent, room.links.clone());
         if let Some(links) = links {
             self.link(&mut state, name, links)?;
         }
         if let Err(error) = self.reconfigure(&mut state, name, config) {
-            self.link(&mut state, name, before.into_iter().collect())?;
+            let links = before.2.into_iter().collect();
+            self.link(&mut state, name, links)?;
             return Err(error);
         }
         state.registry.note_floor(name, &config);
@@ -82,11 +88,17 @@ impl Conference {
         room.floor.set(config.floor, Instant::now());
         room.permanent |= how == Configure::Put;
         let configured = room.state(name);
-        let event = Event::Room {
-            room: Box::new(configured.clone()),
-        };
-        self.tell(room, &event);
+        let after = (room.config, room.permanent, room.links.clone());
+        // Everybody is told, which costs a large room much: a request that changes nothing is to cost nothing.
+        if after != before {
+            let event = Event::Room {
+                room: Box::new(configured.clone()),
+            };
+            self.tell(room, &event);
+        }
         self.enact(mixing, name, room);
+        state.scanning.look_at_monitors(name);
+        self.tune(&mut state);
         Ok((configured, false))
     }
 

@@ -2,6 +2,7 @@
 //! step it fails at.
 
 mod floor;
+mod monitors;
 mod scan;
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -47,7 +48,11 @@ fn house_with(mixers: usize) -> House {
         max_rooms: 10,
         max_sessions: 10,
         open_rooms: true,
-        room: RoomConfig::default(),
+        room: RoomConfig {
+            // Most tests of several rooms listen to open ones.
+            allow_monitors: Some(true),
+            ..RoomConfig::default()
+        },
     };
     House {
         conference: Conference::new(limits, audio.handle(), rtc.handle()),
@@ -117,6 +122,7 @@ fn join_of(room: &str, offer: &str) -> Join {
         profile: None,
         priority: 0,
         listen: Vec::new(),
+        mode: None,
         offer: offer.to_owned(),
     }
 }
@@ -303,7 +309,7 @@ fn a_loaded_mixer_takes_nobody_in_until_it_has_time_again() {
             house.conference.govern(Instant::now());
         }
     };
-    let may_join = |room: &str| match house.conference.reserve(&name(room)) {
+    let may_join = |room: &str| match house.conference.reserve(&name(room), None) {
         Ok(_seat) => true,
         Err(JoinError::Overloaded(Overloaded::Mixer)) => false,
         Err(other) => panic!("{other}"),
@@ -352,7 +358,10 @@ fn nobody_comes_while_the_server_goes_down() {
 #[test]
 fn a_room_deleted_under_a_join_fails_it() {
     let house = house();
-    let seat = house.conference.reserve(&name("hall")).expect("a seat");
+    let seat = house
+        .conference
+        .reserve(&name("hall"), None)
+        .expect("a seat");
     house.conference.delete(&name("hall")).expect("it is there");
     drop(seat);
     assert!(house.is_empty());

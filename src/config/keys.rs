@@ -52,7 +52,7 @@ pub fn table() -> String {
 }
 
 /// Every setting, in the order in which they are printed.
-pub const KEYS: [Key; 26] = [
+pub const KEYS: [Key; 27] = [
     Key {
         name: "http",
         unit: "address",
@@ -256,6 +256,18 @@ pub const KEYS: [Key; 26] = [
         show: |config| Some(quoted(config.room.floor.mode)),
     },
     Key {
+        name: "allow_monitors",
+        unit: "yes or no",
+        default: "auto",
+        range: "true, false or auto (true unless the mode is open or moderated)",
+        help: "Whether participants of other rooms may listen to a room, unless the room says otherwise.",
+        set: |config, values| monitors(values).map(|value| config.room.allow_monitors = value),
+        show: |config| {
+            let allow = config.room.allow_monitors;
+            Some(allow.map_or(quoted("auto"), |allow| allow.to_string()))
+        },
+    },
+    Key {
         name: "talk_limit_s",
         unit: "s",
         default: "30",
@@ -328,6 +340,13 @@ pub const KEYS: [Key; 26] = [
 
 fn mode(values: &[&str]) -> Result<Mode, Refused> {
     Mode::parse(one(values)?).ok_or(Refused)
+}
+
+fn monitors(values: &[&str]) -> Result<Option<bool>, Refused> {
+    match one(values)? {
+        "auto" => Ok(None),
+        _ => boolean(values).map(Some),
+    }
 }
 
 fn milliseconds(values: &[&str], range: RangeInclusive<u32>) -> Result<Duration, Refused> {

@@ -19,6 +19,7 @@ use super::request::Request;
 use crate::conference::{Join, Joined, Overloaded};
 use crate::config::IceServer;
 use crate::control::{Change, Listen, Name, PublicId, RoomName, profile_named};
+use crate::floor::Mode;
 
 /// The media type of an offer.
 const SDP: &str = "application/sdp";
@@ -103,6 +104,10 @@ async fn join(
         None => Vec::new(),
         Some(rooms) => Listen::parse(rooms)?,
     };
+    let mode = match request.parameter("mode") {
+        None => None,
+        Some(mode) => Some(Mode::parse(mode).ok_or_else(unknown_mode)?),
+    };
     let join = Join {
         offer: request.text().await?,
         room: room.clone(),
@@ -110,6 +115,7 @@ async fn join(
         profile,
         priority,
         listen,
+        mode,
     };
     // Offers are CPU work of milliseconds: as many at a time as there are cores, the others wait their turn.
     let turn = timeout(TURN_TIME, context.turns.clone().acquire_owned()).await;
@@ -132,6 +138,11 @@ async fn join(
 
 fn unknown_profile() -> Problem {
     Problem::bad_request("The parameter \"profile\" must be one of: voice, low-delay, thin, music.")
+}
+
+fn unknown_mode() -> Problem {
+    let names = Mode::NAMES;
+    Problem::bad_request(format!("The parameter \"mode\" must be one of: {names}."))
 }
 
 fn bad_priority() -> Problem {

@@ -91,7 +91,7 @@ impl Problem {
         )
     }
 
-    pub(super) fn bad_request(detail: &'static str) -> Problem {
+    pub(super) fn bad_request(detail: impl Into<String>) -> Problem {
         Problem::new(
             StatusCode::BAD_REQUEST,
             "bad-request",
@@ -103,8 +103,8 @@ impl Problem {
     pub(super) fn unknown_room() -> Problem {
         Problem::new(
             StatusCode::NOT_FOUND,
-            "unknown-room",
-            "Unknown room",
+            "no-such-room",
+            "No such room",
             "There is no room of this name; GET /v1/rooms lists those there are.",
         )
     }
@@ -199,10 +199,19 @@ impl From<JoinError> for Problem {
             JoinError::UnknownRoom => Problem::unknown_room(),
             JoinError::UnknownChannel { room } => Problem::new(
                 StatusCode::NOT_FOUND,
-                "unknown-room",
-                "Unknown room",
+                "no-such-room",
+                "No such room",
                 format!(
                     "There is no room {room} to listen to; GET /v1/rooms lists those there are."
+                ),
+            )
+            .with("room", room.as_str()),
+            JoinError::MonitoringRefused { room } => Problem::new(
+                StatusCode::FORBIDDEN,
+                "monitoring-refused",
+                "Monitoring refused",
+                format!(
+                    "The room {room} does not allow participants of other rooms to listen to it."
                 ),
             )
             .with("room", room.as_str()),
@@ -212,7 +221,7 @@ impl From<JoinError> for Problem {
                 "Room full",
                 format!("The room has its {limit} participants; wait until somebody leaves."),
             )
-            .with("max_participants", limit),
+            .with("limit", limit),
             JoinError::Overloaded(overloaded) => overloaded.into(),
             JoinError::Offer(error) => error.into(),
         }

@@ -17,6 +17,8 @@ use crate::control::{Fields, RoomChange, RoomLine, RoomName};
 #[derive(Serialize)]
 struct Rooms {
     rooms: Vec<RoomLine>,
+    /// Whether a join makes a room that is not there.
+    open_rooms: bool,
 }
 
 /// The list of rooms.
@@ -29,6 +31,7 @@ pub(super) async fn collection(
             StatusCode::OK,
             &Rooms {
                 rooms: context.conference.rooms(),
+                open_rooms: context.conference.makes_rooms(),
             },
         )),
         _ => Err(Problem::method_not_allowed("GET, HEAD, OPTIONS")),
