@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::control::{Invalid, RoomName};
 use crate::floor::GrantError;
+use crate::rate_limit::TooMany;
 use crate::rtc::{OfferError, RestartError, TrickleError};
 
 /// A join that fails. Nothing of it is left behind.
@@ -59,6 +60,9 @@ pub enum Overloaded {
     /// A link between threads is full, or its other end is gone.
     #[error("a link is full")]
     Link,
+    /// Too many joins wait for their turn.
+    #[error("too many joins wait")]
+    Waiting,
     /// The server is going down.
     #[error("the server is stopping")]
     Stopping,
@@ -75,12 +79,14 @@ pub(super) enum Refusal {
     Sessions,
     Rooms,
     Link,
+    Waiting,
+    Rate,
     Stopping,
 }
 
 impl Refusal {
     /// Every reason.
-    pub(super) const ALL: [Refusal; 9] = [
+    pub(super) const ALL: [Refusal; 11] = [
         Refusal::UnknownRoom,
         Refusal::Monitoring,
         Refusal::RoomFull,
@@ -89,6 +95,8 @@ impl Refusal {
         Refusal::Sessions,
         Refusal::Rooms,
         Refusal::Link,
+        Refusal::Waiting,
+        Refusal::Rate,
         Refusal::Stopping,
     ];
 
@@ -104,6 +112,7 @@ impl Refusal {
                 Overloaded::Sessions { .. } => Refusal::Sessions,
                 Overloaded::Rooms { .. } => Refusal::Rooms,
                 Overloaded::Link => Refusal::Link,
+                Overloaded::Waiting => Refusal::Waiting,
                 Overloaded::Stopping => Refusal::Stopping,
             },
         }
@@ -120,6 +129,8 @@ impl Refusal {
             Refusal::Sessions => "sessions",
             Refusal::Rooms => "rooms",
             Refusal::Link => "link full",
+            Refusal::Waiting => "waited too long",
+            Refusal::Rate => "rate",
             Refusal::Stopping => "server stopping",
         }
     }
@@ -162,9 +173,9 @@ pub enum ChangeError {
     /// There is none.
     #[error(transparent)]
     Unknown(#[from] UnknownParticipant),
-    /// It was changed more often than anybody would.
-    #[error("too many changes")]
-    TooMany,
+    /// Too many changes come from one address.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
 }
 
 /// A session whose floor is not asked for.
@@ -174,8 +185,8 @@ pub enum FloorError {
     #[error(transparent)]
     Unknown(#[from] UnknownSession),
     /// It has asked for it, or sent messages, more often than it may.
-    #[error("too many requests")]
-    TooMany,
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
 }
 
 /// A session that does not exist, or no longer.

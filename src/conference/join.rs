@@ -1,7 +1,9 @@
 //! One join, from the seat to the member, and the way back from every step of it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use mixer::command::Shared;
 use mixer::format::{Layout, TickLength};
@@ -9,7 +11,6 @@ use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, Recipe};
 use mixer::{ParticipantId, RoomId};
 
-use super::bucket::Bucket;
 use super::error::Refusal;
 use super::floor::Sent;
 use super::mixing::layout;
@@ -18,6 +19,7 @@ use super::{Conference, JoinError, Overloaded, State};
 use crate::control::{Event, Listen, Name, PublicId, RoomName};
 use crate::floor::Mode;
 use crate::links::MixerId;
+use crate::rate_limit::{MessageLimit, TooMany};
 use crate::rtc::{AcceptOptions, Accepted};
 
 /// Somebody wants in.
@@ -63,12 +65,32 @@ impl Conference {
     /// [`JoinError`]; nothing of the attempt is left behind.
     pub fn join(&self, join: Join) -> Result<Joined, JoinError> {
         let result = self.try_join(join);
-        let counts = &self.inner.counts;
         match &result {
-            Ok(_) => counts.joins.fetch_add(1, Relaxed),
-            Err(error) => counts.refused[Refusal::of(error) as usize].fetch_add(1, Relaxed),
-        };
+            Ok(_) => {
+                self.inner.counts.joins.fetch_add(1, Relaxed);
+            }
+            Err(error) => self.refuse(Refusal::of(error)),
+        }
         result
+    }
+
+    /// Counts a join from an address, before anything of it is looked at.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn count_join(&self, from: IpAddr) -> Result<(), TooMany> {
+        let counted = self.inner.limiter.join(from, Instant::now());
+        counted.inspect_err(|_| self.refuse(Refusal::Rate))
+    }
+
+    /// Counts a join that nobody had time to look at.
+    pub fn refuse_waiting(&self) -> Overloaded {
+        self.refuse(Refusal::Waiting);
+        Overloaded::Waiting
+    }
+
+    fn refuse(&self, refusal: Refusal) {
+        self.inner.counts.refused[refusal as usize].fetch_add(1, Relaxed);
     }
 
     fn try_join(&self, join: Join) -> Result<Joined, JoinError> {
@@ -123,8 +145,7 @@ impl Conference {
             }),
             channel: false,
             sent: Sent::default(),
-            bucket: Bucket::default(),
-            moderated: Bucket::default(),
+            messages: MessageLimit::new(self.inner.limits.rates.messages),
             ice: IceSession {
                 etag: secret::<8>(),
                 client_ufrag: accepted.client_ufrag.clone(),

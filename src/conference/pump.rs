@@ -13,9 +13,9 @@ use mixer::command::Event as MixerEvent;
 use mixer::profile::loss_class;
 use tokio::sync::watch;
 
-use super::bucket::Verdict;
 use super::{Conference, State, read};
-use crate::control::{Event, LeaveReason, PublicId, RoomName};
+use crate::control::{Event, LeaveReason, Order, PublicId, RoomName};
+use crate::rate_limit::{Limited, Verdict};
 use crate::rtc::{Reason, RtcEvent};
 
 /// How often the links are emptied: each time costs as much as the room of a few listeners.
@@ -41,7 +41,7 @@ pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
         };
         tokio::select! {
             () = tokio::time::sleep(turn) => {}
-            _ = stop.changed() => return,
+            _ = stop.changed() => return conference.close_peers().await,
         }
         let now = Instant::now();
         if !conference.turn(now) {
@@ -64,6 +64,7 @@ impl Conference {
     pub(super) fn turn(&self, now: Instant) -> bool {
         let mut state = self.lock();
         state.mixing.retry();
+        self.close_waiting(&mut state);
         let mut mixers = true;
         for mixer in self.inner.audio.mixers() {
             mixers &= drain(mixer.events(), |event| self.on_mixer(&mut state, event));
@@ -201,19 +202,40 @@ impl Conference {
         let Some((_, member)) = state.registry.member_mut(id) else {
             return;
         };
-        let answer = match member.bucket.take(now) {
-            Verdict::Pass => match read(text) {
+        // Read before it is counted: the floor is released however much a client sends.
+        let order = read(text);
+        let is_release = order.as_ref().is_ok_and(Order::is_release);
+        let verdict = match is_release {
+            true => Verdict::Pass,
+            false => member.messages.take(now),
+        };
+        let answer = match verdict {
+            Verdict::Pass => match order {
                 Ok(order) => self.obey(state, id, order, now).unwrap_or_else(Some),
                 Err(refusal) => Some(refusal),
             },
-            Verdict::Warn => Some(too_many()),
+            Verdict::Warn => Some(self.too_many()),
             // The call itself goes on: it is audio first.
             Verdict::Abuse => None,
         };
+        if verdict != Verdict::Pass {
+            self.inner.limiter.count(Limited::Message);
+        }
         if let Some(answer) = answer {
             self.inner.rtc.send_text(vec![id], answer.to_json().into());
         }
         self.enact_at(state, id);
+    }
+
+    /// The one warning before messages are dropped in silence, or a WebSocket is closed.
+    pub(crate) fn too_many(&self) -> Event {
+        let per_second = self.inner.limits.rates.messages.per_second();
+        Event::Error {
+            kind: "too-many-messages",
+            detail: format!("Send at most {per_second} messages a second."),
+            room: None,
+            id: None,
+        }
     }
 
     /// Tells the levels of those who are heard, and mends what a dropped event left wrong.
@@ -271,15 +293,5 @@ fn leave_reason(reason: Reason) -> LeaveReason {
     match reason {
         Reason::Closed => LeaveReason::Left,
         Reason::ConsentLost | Reason::NeverConnected | Reason::Fault => LeaveReason::Lost,
-    }
-}
-
-/// The one warning before messages are dropped in silence, or a WebSocket is closed.
-pub(crate) fn too_many() -> Event {
-    Event::Error {
-        kind: "too-many-messages",
-        detail: "Send at most 10 messages a second.".to_owned(),
-        room: None,
-        id: None,
     }
 }

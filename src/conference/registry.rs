@@ -12,7 +12,6 @@ use mixer::profile::Recipe;
 use mixer::{ParticipantId, RoomId};
 use tokio::sync::broadcast;
 
-use super::bucket::Bucket;
 use super::floor::Sent;
 use super::mixing::places;
 use super::totals::Totals;
@@ -20,6 +19,7 @@ use crate::control::{
     FloorState, Monitor, Monitors, Participant, PublicId, RoomConfig, RoomLine, RoomName, RoomState,
 };
 use crate::floor::Floor;
+use crate::rate_limit::MessageLimit;
 
 /// Events a slow listener may be behind before it is cut off.
 const BACKLOG_EVENTS: usize = 256;
@@ -92,10 +92,9 @@ pub(super) struct Member {
     pub(super) channel: bool,
     /// What it had sent when its room's floor last looked.
     pub(super) sent: Sent,
-    /// How many messages it may still send over its data channel, and requests for the floor over HTTP.
-    pub(super) bucket: Bucket,
-    /// How often others may still change it: who mutes it again and again is not to cost it its own messages.
-    pub(super) moderated: Bucket,
+    /// How many messages it may still send: over its data channel, over WebSockets, and requests for the floor over
+    /// HTTP. What others do to it is not counted here.
+    pub(super) messages: MessageLimit,
     /// The present ICE session of the peer.
     pub(super) ice: IceSession,
     /// Settings the engine reads and telemetry it writes.
@@ -195,6 +194,18 @@ impl Registry {
         self.sessions.remove(&member.session);
         self.departed.add(&member.shared.telemetry);
         Some((name, member))
+    }
+
+    /// Takes everybody out of a room and keeps what they had counted.
+    pub(super) fn take_all(&mut self, name: &RoomName) -> Vec<Member> {
+        let room = self.rooms.get_mut(name);
+        let members = room.map_or(Vec::new(), |room| std::mem::take(&mut room.members));
+        for member in &members {
+            self.places.remove(&member.id);
+            self.sessions.remove(&member.session);
+            self.departed.add(&member.shared.telemetry);
+        }
+        members
     }
 
     /// The participant a secret belongs to.
@@ -351,8 +362,7 @@ pub(super) mod tests {
             ear: None,
             channel: false,
             sent: Sent::default(),
-            bucket: Bucket::default(),
-            moderated: Bucket::default(),
+            messages: MessageLimit::new(crate::rate_limit::Rates::default().messages),
             ice: IceSession::default(),
             shared: Arc::default(),
         }

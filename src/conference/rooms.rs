@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use mixer::ParticipantId;
-
 use super::mixing::{layout, places};
 use super::registry::Room;
 use super::{Conference, ConfigureError, Overloaded, State};
@@ -159,17 +157,6 @@ impl Conference {
         added.map_err(|_| Overloaded::Link)?;
         state.registry.note_floor(name, &config);
         Ok(state.registry.rooms.entry(name.clone()).or_insert(room))
-    }
-
-    /// Removes everybody from a room.
-    pub(super) fn empty(&self, state: &mut State, name: &RoomName, reason: LeaveReason) {
-        let members: Vec<ParticipantId> = match state.registry.rooms.get(name) {
-            Some(room) => room.members.iter().map(|member| member.id).collect(),
-            None => return,
-        };
-        for id in members {
-            self.remove(state, id, reason);
-        }
     }
 
     /// Brings the mixer's room to `config`.

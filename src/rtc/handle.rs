@@ -1,5 +1,6 @@
 //! The outside of the network thread: starting and stopping it, and the handle through which it is told things.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -63,16 +64,29 @@ pub(super) enum Command {
         Restart,
         oneshot::Sender<Result<RestartAnswer, RestartError>>,
     ),
-    Close(ParticipantId),
+    Close(Vec<Closing>),
     Text(Vec<ParticipantId>, Arc<str>),
     Stop,
 }
+
+/// A peer that is to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closing {
+    /// Whose it is.
+    pub participant: ParticipantId,
+    /// What is still said on its data channel.
+    pub last_words: Option<Arc<str>>,
+}
+
+/// Peers closed with one command, so that audio is sent in between when a large room ends.
+const CLOSING_AT_ONCE: usize = 32;
 
 impl Command {
     /// How much there is to do for it, in messages to one peer.
     pub(super) fn work(&self) -> usize {
         match self {
             Command::Text(participants, _) => participants.len().max(1),
+            Command::Close(closing) => closing.len(),
             _ => 1,
         }
     }
@@ -261,8 +275,24 @@ impl RtcHandle {
     ///
     /// Waits while the command link is full: a close must not be lost.
     pub fn close(&self, participant: ParticipantId) {
-        let _ = self.commands.send(Command::Close(participant));
+        let closing = Closing {
+            participant,
+            last_words: None,
+        };
+        let _ = self.commands.send(Command::Close(vec![closing]));
         self.ring();
+    }
+
+    /// Ends many peers as [`RtcHandle::close`] does, without waiting: takes out of the list what the link has room for.
+    pub fn close_all(&self, waiting: &mut VecDeque<Closing>) {
+        while !waiting.is_empty() {
+            let some = waiting.len().min(CLOSING_AT_ONCE);
+            let some = waiting.drain(..some).collect();
+            if let Err(Command::Close(back)) = self.tell(Command::Close(some)) {
+                back.into_iter().rev().for_each(|it| waiting.push_front(it));
+                return;
+            }
+        }
     }
 
     /// Sends `text` on the data channel `control` of each of `participants`, if the client has opened it; dropped and

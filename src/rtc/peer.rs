@@ -78,6 +78,8 @@ pub struct Peer {
     checks: Bucket,
     /// Messages it may still send on its data channel.
     texts: Bucket,
+    /// Releases of the floor beyond that.
+    releases: channel::Releases,
     /// New addresses it may still come from.
     moves: Bucket,
     sources: Sources,
@@ -155,6 +157,7 @@ impl Peer {
             trickled: 0,
             checks: Bucket::new(now, CHECKS_AT_ONCE, CHECK_INTERVAL),
             texts: Bucket::new(now, TEXTS_AT_ONCE, TEXT_INTERVAL),
+            releases: channel::Releases::default(),
             moves: Bucket::new(now, MAX_ADDRESSES, MOVE_INTERVAL),
             sources: Sources::new(now),
             reports: Reports::new(now),

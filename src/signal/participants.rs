@@ -16,7 +16,7 @@ use super::context::Context;
 use super::problem::Problem;
 use super::reply;
 use super::request::Request;
-use crate::conference::{Join, Joined, Overloaded};
+use crate::conference::{Join, Joined};
 use crate::config::IceServer;
 use crate::control::{Change, Listen, Name, PublicId, RoomName, profile_named};
 use crate::floor::Mode;
@@ -62,7 +62,9 @@ pub(super) async fn one(
         return Ok(reply::empty(StatusCode::NO_CONTENT));
     }
     let change = Change::parse(&request.json().await?)?;
-    let changed = context.conference.change(&room, id, change)?;
+    let changed = context
+        .conference
+        .change(&room, id, change, request.client)?;
     Ok(reply::json(StatusCode::OK, &changed))
 }
 
@@ -84,6 +86,7 @@ async fn join(
     room: RoomName,
     mut request: Request,
 ) -> Result<Response, Problem> {
+    context.conference.count_join(request.client)?;
     if !request.is_of(SDP) {
         let problem = Problem::wrong_type("an SDP offer, application/sdp");
         return Err(problem.header(ACCEPT_POST, HeaderValue::from_static(SDP)));
@@ -120,7 +123,7 @@ async fn join(
     // Offers are CPU work of milliseconds: as many at a time as there are cores, the others wait their turn.
     let turn = timeout(TURN_TIME, context.turns.clone().acquire_owned()).await;
     let Ok(Ok(turn)) = turn else {
-        return Err(Overloaded::Link.into());
+        return Err(context.conference.refuse_waiting().into());
     };
     let conference = context.conference.clone();
     let (tell, told) = oneshot::channel();

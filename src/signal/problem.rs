@@ -14,6 +14,7 @@ use crate::conference::{
     UnknownParticipant, UnknownSession,
 };
 use crate::control::{Invalid, NameError, RoomNameError};
+use crate::rate_limit::{Limited, RetryAfter, TooMany};
 
 /// Seconds after which an overloaded server is worth another try.
 const RETRY_AFTER_S: u64 = 5;
@@ -109,15 +110,37 @@ impl Problem {
         )
     }
 
-    /// Somebody does something more often than he may.
-    fn too_many(what: &'static str) -> Problem {
+    /// Somebody does something more often than allowed.
+    pub(super) fn too_many(detail: &str, retry_after: RetryAfter) -> Problem {
+        let seconds = retry_after.seconds();
         Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too-many-requests",
             "Too many requests",
-            format!("{what} at most 10 times a second; wait a second."),
+            format!("{detail} Try again in {seconds} s."),
         )
-        .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+        .with("retry_after_s", seconds)
+        .header(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    /// The request was sent to a name that is none of ours.
+    pub(super) fn misdirected() -> Problem {
+        Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "unknown-host",
+            "Unknown host",
+            "This server does not answer to the host name of this request; its operator can add the name with --hosts.",
+        )
+    }
+
+    /// The request was sent by a page of another site.
+    pub(super) fn origin_refused() -> Problem {
+        Problem::new(
+            StatusCode::FORBIDDEN,
+            "origin-refused",
+            "Origin refused",
+            "Pages of this origin may not use this server; its operator can add them with --cors-origins.",
+        )
     }
 
     pub(super) fn internal() -> Problem {
@@ -178,6 +201,9 @@ impl From<Overloaded> for Problem {
                 "This server holds {limit} rooms already; join one of them or try again later."
             ),
             Overloaded::Link => "The server is busy; try again in a few seconds.".to_owned(),
+            Overloaded::Waiting => {
+                "Too many joins are waiting; try again in a few seconds.".to_owned()
+            }
             Overloaded::Stopping => {
                 "The server is going down; try again in a few seconds.".to_owned()
             }
@@ -307,11 +333,25 @@ impl From<UnknownParticipant> for Problem {
     }
 }
 
+impl From<TooMany> for Problem {
+    fn from(TooMany { what, retry_after }: TooMany) -> Problem {
+        let detail = match what {
+            Limited::Join => "Too many joins have come from this address.",
+            Limited::RoomChange => "Too many changes of rooms have come from this address.",
+            Limited::ParticipantChange => {
+                "Too many changes of participants have come from this address."
+            }
+            Limited::FloorRequest | Limited::Message => "The session has sent too many messages.",
+        };
+        Problem::too_many(detail, retry_after)
+    }
+}
+
 impl From<ChangeError> for Problem {
     fn from(error: ChangeError) -> Problem {
         match error {
             ChangeError::Unknown(unknown) => unknown.into(),
-            ChangeError::TooMany => Problem::too_many("Change a participant"),
+            ChangeError::TooMany(too_many) => too_many.into(),
         }
     }
 }
@@ -320,7 +360,7 @@ impl From<FloorError> for Problem {
     fn from(error: FloorError) -> Problem {
         match error {
             FloorError::Unknown(unknown) => unknown.into(),
-            FloorError::TooMany => Problem::too_many("Ask for the floor"),
+            FloorError::TooMany(too_many) => too_many.into(),
         }
     }
 }
