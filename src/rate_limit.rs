@@ -92,6 +92,11 @@ impl RateLimit {
         Ok(())
     }
 
+    /// Counts one; whether the bucket had it.
+    pub fn passes(&mut self, now: Instant) -> bool {
+        self.take(now).is_ok()
+    }
+
     /// How many may come at once now.
     fn available(&self, now: Instant) -> u32 {
         let missing = self.full_at.map_or(Duration::ZERO, |full_at| {

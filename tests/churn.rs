@@ -36,7 +36,7 @@ const MAX_LIVE_GROWTH_KIB: i64 = 192;
 /// in most runs, and no more after 2,400 than after 1,000.
 const MAX_RESIDENT_GROWTH_KIB: i64 = 16 * 1024;
 
-/// A peer that never connected is reaped after 30 s, one that fell silent after 26.
+/// A peer that never connected is reaped after 10 s, one that fell silent after 26.
 const REAPED: Duration = Duration::from_secs(40);
 
 #[test]

@@ -203,11 +203,11 @@ pub enum IceError {
     /// The condition named another ICE session than the present one.
     #[error("another ICE session has begun")]
     Stale,
-    /// More candidates than are taken at once.
-    #[error("more than {limit} candidates")]
-    TooManyCandidates {
-        /// Most candidates.
-        limit: usize,
+    /// The session has restarted ICE more often than it may.
+    #[error("ICE was restarted too often")]
+    TooOften {
+        /// When it may do so again.
+        retry_after: std::time::Duration,
     },
     /// The network thread has no time for it.
     #[error("overloaded")]
@@ -220,7 +220,6 @@ pub enum IceError {
 impl From<TrickleError> for IceError {
     fn from(error: TrickleError) -> IceError {
         match error {
-            TrickleError::TooManyCandidates { limit } => IceError::TooManyCandidates { limit },
             TrickleError::Busy => IceError::Overloaded,
         }
     }
@@ -229,7 +228,7 @@ impl From<TrickleError> for IceError {
 impl From<RestartError> for IceError {
     fn from(error: RestartError) -> IceError {
         match error {
-            RestartError::TooManyCandidates { limit } => IceError::TooManyCandidates { limit },
+            RestartError::TooOften { retry_after } => IceError::TooOften { retry_after },
             RestartError::Unknown => IceError::UnknownSession,
             RestartError::Busy => IceError::Overloaded,
             RestartError::Credentials | RestartError::Refused => IceError::RestartFailed,

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::{Conference, State, read};
 use crate::control::{Event, LeaveReason, Order, PublicId, RoomName};
 use crate::rate_limit::{Limited, Verdict};
-use crate::rtc::{Reason, RtcEvent};
+use crate::rtc::{MessageError, Reason, RtcEvent};
 
 /// How often the links are emptied: each time costs as much as the room of a few listeners.
 const TURN: Duration = Duration::from_millis(20);
@@ -96,6 +96,7 @@ impl Conference {
             RtcEvent::Gone(id, reason) => self.remove(state, id, leave_reason(reason)),
             RtcEvent::ChannelOpen(id) => self.on_channel(state, id, now),
             RtcEvent::Text(id, text) => self.on_text(state, id, &text, now),
+            RtcEvent::BadMessage(id, error) => self.on_bad_message(state, id, error, now),
             RtcEvent::Loss(id, percent) => {
                 self.set_loss(state, id, percent);
             }
@@ -236,6 +237,30 @@ impl Conference {
             room: None,
             id: None,
         }
+    }
+
+    /// Answers a message on a data channel that could not be read, within the same limit as those that could.
+    fn on_bad_message(
+        &self,
+        state: &mut State,
+        id: ParticipantId,
+        error: MessageError,
+        now: Instant,
+    ) {
+        let Some((_, member)) = state.registry.member_mut(id) else {
+            return;
+        };
+        let answer = match member.messages.take(now) {
+            Verdict::Pass => Event::Error {
+                kind: "invalid-command",
+                detail: error.to_string(),
+                room: None,
+                id: None,
+            },
+            Verdict::Warn => self.too_many(),
+            Verdict::Abuse => return,
+        };
+        self.inner.rtc.send_text(vec![id], answer.to_json().into());
     }
 
     /// Tells the levels of those who are heard, and mends what a dropped event left wrong.

@@ -184,7 +184,7 @@ impl Acceptor {
                 .filter(|(_, mid)| mid.len() <= MAX_EXTENSION_BYTES)
                 .map(|(id, mid)| (id, mid.as_bytes().into())),
         });
-        let receiving = Receiving::new(ReceiveConfig {
+        let receiving = ReceiveConfig {
             participant,
             codec: offer.codec,
             payload_type: offer.payload_type,
@@ -194,7 +194,8 @@ impl Acceptor {
                 .get(options.mixer.0)
                 .filter(|_| offer.direction.sends())
                 .cloned(),
-        });
+        };
+        let receiving = Receiving::new(receiving);
         Ok(Accepted {
             answer,
             ice_ufrag: credentials.ufrag.clone(),
@@ -220,6 +221,7 @@ impl Acceptor {
                     metrics: self.metrics.clone(),
                     check_interval,
                     connect_timeout: self.config.connect_timeout,
+                    handshake_timeout: self.config.handshake_timeout,
                     disconnected_after: self.config.disconnected_after,
                     consent_timeout: self.config.consent_timeout,
                     offer,
@@ -287,6 +289,8 @@ impl Acceptor {
             .with_crypto_provider(crypto)
             .with_srtp_protection_profiles(srtp)
             .with_lite(false)
+            // The peer compares with every fingerprint of the offer; the core knows one.
+            .with_disable_certificate_fingerprint_verification(true)
             .with_answering_dtls_role(role)
             .with_ice_timeouts(
                 Some(silent),

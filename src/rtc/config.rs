@@ -18,10 +18,15 @@ pub struct RtcConfig {
     /// Below the mixer's: a late datagram waits in the socket, a late tick is lost. Not being allowed to is reported
     /// once and otherwise harmless.
     pub fifo_priority: Option<u8>,
-    /// How long a peer may take from [`RtcHandle::start`](super::RtcHandle::start) until DTLS is up; then it is gone.
+    /// How long a peer may take from [`RtcHandle::start`](super::RtcHandle::start) until ICE has found a path; then it is
+    /// gone.
+    ///
+    /// A client that is there sends its first check within a round trip or two.
+    pub connect_timeout: Duration,
+    /// How long it may take until DTLS is up, counted from the same moment.
     ///
     /// Long enough for a microcontroller that needs 15 s for an RSA handshake.
-    pub connect_timeout: Duration,
+    pub handshake_timeout: Duration,
     /// Silence on ICE after which a peer is reported as disconnected.
     pub disconnected_after: Duration,
     /// Silence on ICE after which a peer is gone (RFC 7675, 5.1, allows 30 s).
@@ -36,14 +41,19 @@ impl RtcConfig {
             announce: Vec::new(),
             fifo_priority: None,
             connect_timeout: CONNECT_TIMEOUT,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
             disconnected_after: DISCONNECTED_AFTER,
             consent_timeout: CONSENT_TIMEOUT,
         }
     }
 }
 
+/// Several times what ICE needs with losses on the way, and short enough that joins nobody follows up do not fill the
+/// server.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Twice the DTLS budget of a slow client, so that a loss on the way does not cost it the call.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Two consent checks and their answers lost in a row.
 const DISCONNECTED_AFTER: Duration = Duration::from_secs(10);

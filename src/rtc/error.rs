@@ -3,6 +3,7 @@
 //! No variant carries a message of the WebRTC core: those contain addresses of memory and are not for clients.
 
 use std::io;
+use std::time::Duration;
 
 /// Why an offer got no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -10,12 +11,6 @@ pub enum OfferError {
     /// Not SDP at all.
     #[error("the offer is not SDP")]
     Unparsable,
-    /// More candidates than anyone needs; each would cost a connectivity check.
-    #[error("the offer lists more than {limit} ICE candidates")]
-    TooManyCandidates {
-        /// The most that are taken.
-        limit: usize,
-    },
     /// No audio section, or only rejected ones.
     #[error("the offer has no audio section that could be answered")]
     NoAudio,
@@ -33,12 +28,6 @@ pub enum OfferError {
 /// Why trickled candidates were not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TrickleError {
-    /// More candidates than anyone needs.
-    #[error("more than {limit} ICE candidates")]
-    TooManyCandidates {
-        /// The most that are taken at once.
-        limit: usize,
-    },
     /// The network thread's command link is full.
     #[error("the network thread is busy")]
     Busy,
@@ -50,11 +39,11 @@ pub enum RestartError {
     /// The user fragment or the password breaks RFC 8839, 5.4, or is the one in use.
     #[error("the new ice-ufrag or ice-pwd is unusable")]
     Credentials,
-    /// More candidates than anyone needs.
-    #[error("more than {limit} ICE candidates")]
-    TooManyCandidates {
-        /// The most that are taken.
-        limit: usize,
+    /// The client has restarted ICE more often than it may.
+    #[error("ICE was restarted too often; try again in {retry_after:?}")]
+    TooOften {
+        /// When it may do so again.
+        retry_after: Duration,
     },
     /// No such participant, or gone meanwhile.
     #[error("no such peer")]
@@ -65,6 +54,20 @@ pub enum RestartError {
     /// The network thread's command link is full.
     #[error("the network thread is busy")]
     Busy,
+}
+
+/// Why a message on the data channel `control` was not taken. Displayed as a sentence for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// Longer than any command.
+    #[error("A message may have at most {limit_bytes} bytes.")]
+    TooLong {
+        /// The most that is taken.
+        limit_bytes: usize,
+    },
+    /// Binary, or text that is not UTF-8.
+    #[error("A message must be text in UTF-8, not binary.")]
+    NotText,
 }
 
 /// Why the network thread did not start.

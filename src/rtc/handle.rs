@@ -15,10 +15,10 @@ use tokio::sync::oneshot;
 
 use super::accept::{AcceptOptions, Accepted, Acceptor};
 use super::config::RtcConfig;
-use super::error::{OfferError, RestartError, RtcError, TrickleError};
+use super::error::{MessageError, OfferError, RestartError, RtcError, TrickleError};
 use super::metrics::RtcMetrics;
 use super::peer::{MAX_SENT_BYTES, Peer};
-use super::sdp::{MAX_CANDIDATES, Restart, RestartAnswer};
+use super::sdp::{Credentials, RemoteCandidate, Restart, RestartAnswer, remote_candidates};
 use super::{socket, thread};
 use crate::links::{Inbound, NET_COMMANDS, NET_EVENTS, Outbound};
 
@@ -38,6 +38,8 @@ pub enum RtcEvent {
     ChannelOpen(ParticipantId),
     /// A message on it, at most 16 KiB.
     Text(ParticipantId, String),
+    /// A message on it that cannot be taken; the client had better be told.
+    BadMessage(ParticipantId, MessageError),
     /// The loss that the client reports on what it receives has changed, percent.
     Loss(ParticipantId, u8),
 }
@@ -58,10 +60,10 @@ pub enum Reason {
 /// What the thread is told.
 pub(super) enum Command {
     Start(Box<Peer>),
-    Trickle(ParticipantId, Vec<String>),
+    Trickle(ParticipantId, Vec<RemoteCandidate>),
     Restart(
         ParticipantId,
-        Restart,
+        NewSession,
         oneshot::Sender<Result<RestartAnswer, RestartError>>,
     ),
     Close(Vec<Closing>),
@@ -81,16 +83,39 @@ pub struct Closing {
 /// Peers closed with one command, so that audio is sent in between when a large room ends.
 const CLOSING_AT_ONCE: usize = 32;
 
+/// The client's side of a new ICE session, read on the caller's thread.
+#[derive(Debug, Clone)]
+pub(super) struct NewSession {
+    pub(super) remote: Credentials,
+    pub(super) candidates: Vec<RemoteCandidate>,
+}
+
+impl NewSession {
+    fn read(restart: &Restart) -> Result<NewSession, RestartError> {
+        let lines = restart.candidates.iter().map(String::as_str);
+        Ok(NewSession {
+            remote: Credentials::new(&restart.ufrag, &restart.pwd)
+                .ok_or(RestartError::Credentials)?,
+            candidates: remote_candidates(lines),
+        })
+    }
+}
+
 impl Command {
     /// How much there is to do for it, in messages to one peer.
     pub(super) fn work(&self) -> usize {
         match self {
             Command::Text(participants, _) => participants.len().max(1),
             Command::Close(closing) => closing.len(),
+            Command::Restart(..) => RESTART_WORK,
             _ => 1,
         }
     }
 }
+
+/// An ICE restart negotiates within the core: as much work as a whole turn of commands, so that datagrams are read and
+/// packets sent between two of them.
+const RESTART_WORK: usize = super::thread::MOST_WORK;
 
 /// The running network thread.
 pub struct Rtc {
@@ -224,7 +249,8 @@ impl RtcHandle {
 
     /// Adds candidates of a client, one `a=candidate` line each, with or without `a=`.
     ///
-    /// Those of no use (TCP, mDNS names, nonsense) are dropped in silence, like those of an unknown participant.
+    /// Those of no use (TCP, mDNS names, nonsense) are dropped in silence, like those of an unknown participant and the
+    /// surplus over [`MAX_CANDIDATES`](super::sdp::MAX_CANDIDATES).
     ///
     /// # Errors
     ///
@@ -234,10 +260,9 @@ impl RtcHandle {
         participant: ParticipantId,
         candidates: Vec<String>,
     ) -> Result<(), TrickleError> {
-        if candidates.len() > MAX_CANDIDATES {
-            return Err(TrickleError::TooManyCandidates {
-                limit: MAX_CANDIDATES,
-            });
+        let candidates = remote_candidates(candidates.iter().map(String::as_str));
+        if candidates.is_empty() {
+            return Ok(());
         }
         self.tell(Command::Trickle(participant, candidates))
             .map_err(|_| TrickleError::Busy)
@@ -257,14 +282,10 @@ impl RtcHandle {
         restart: Restart,
     ) -> impl Future<Output = Result<RestartAnswer, RestartError>> + use<> {
         let (reply, answer) = oneshot::channel();
-        let told = if restart.candidates.len() > MAX_CANDIDATES {
-            Err(RestartError::TooManyCandidates {
-                limit: MAX_CANDIDATES,
-            })
-        } else {
-            self.tell(Command::Restart(participant, restart, reply))
+        let told = NewSession::read(&restart).and_then(|session| {
+            self.tell(Command::Restart(participant, session, reply))
                 .map_err(|_| RestartError::Busy)
-        };
+        });
         async move {
             told?;
             answer.await.unwrap_or(Err(RestartError::Unknown))

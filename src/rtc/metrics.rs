@@ -14,7 +14,7 @@ pub enum Dropped {
     Stranger,
     /// STUN without valid credentials of a peer.
     Unauthenticated,
-    /// A peer has used up its addresses or candidates.
+    /// A peer has used up its addresses or candidates, or claims the address of another.
     Addresses,
     /// A peer sends more connectivity checks than ICE needs.
     Checks,
@@ -22,16 +22,24 @@ pub enum Dropped {
     HostileDtls,
     /// More handshake datagrams than a handshake has.
     Handshake,
+    /// A handshake with a certificate that the offer does not name; it ends the peer.
+    Certificate,
     /// RTCP whose source never authenticated, faster than new sources may come.
     Sources,
     /// RTP or RTCP that SRTP refuses: forged, damaged, or here before.
     Srtp,
+    /// More RTP packets than the shortest packet time gives.
+    PacketRate,
+    /// More RTCP than any client has to say.
+    RtcpRate,
     /// RTP of another payload type, or too long for the engine.
     Unusable,
     /// The mixer's link was full.
     MixerFull,
     /// A data-channel message that is binary, too long, or one of too many.
     Message,
+    /// The socket's send buffer stayed full.
+    SendBuffer,
     /// An event link was full.
     Event,
     /// Refused by the WebRTC core.
@@ -40,7 +48,7 @@ pub enum Dropped {
 
 impl Dropped {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Dropped; 15] = [
+    pub const ALL: [Dropped; 19] = [
         Dropped::Oversize,
         Dropped::Malformed,
         Dropped::Stranger,
@@ -49,11 +57,15 @@ impl Dropped {
         Dropped::Checks,
         Dropped::HostileDtls,
         Dropped::Handshake,
+        Dropped::Certificate,
         Dropped::Sources,
         Dropped::Srtp,
+        Dropped::PacketRate,
+        Dropped::RtcpRate,
         Dropped::Unusable,
         Dropped::MixerFull,
         Dropped::Message,
+        Dropped::SendBuffer,
         Dropped::Event,
         Dropped::Core,
     ];
@@ -69,11 +81,15 @@ impl Dropped {
             Dropped::Checks => "checks",
             Dropped::HostileDtls => "hostile_dtls",
             Dropped::Handshake => "handshake",
+            Dropped::Certificate => "certificate",
             Dropped::Sources => "sources",
             Dropped::Srtp => "srtp",
+            Dropped::PacketRate => "packet_rate",
+            Dropped::RtcpRate => "rtcp_rate",
             Dropped::Unusable => "unusable",
             Dropped::MixerFull => "mixer_full",
             Dropped::Message => "message",
+            Dropped::SendBuffer => "send_buffer",
             Dropped::Event => "event",
             Dropped::Core => "core",
         }
@@ -109,7 +125,11 @@ impl RtcMetrics {
     }
 
     pub(super) fn count(&self, reason: Dropped) {
-        self.dropped[reason as usize].fetch_add(1, Ordering::Relaxed);
+        self.count_many(reason, 1);
+    }
+
+    pub(super) fn count_many(&self, reason: Dropped, times: usize) {
+        self.dropped[reason as usize].fetch_add(times as u64, Ordering::Relaxed);
     }
 }
 

@@ -15,7 +15,6 @@
 //! ```
 
 mod accept;
-mod bucket;
 mod candidates;
 mod config;
 mod datagrams;
@@ -26,6 +25,7 @@ mod metrics;
 pub(crate) mod mmsg;
 mod nap;
 mod outbox;
+mod outlet;
 mod peer;
 mod peers;
 mod receive;
@@ -46,7 +46,7 @@ mod timers;
 pub use accept::{AcceptOptions, Accepted};
 pub use config::RtcConfig;
 pub use datagrams::Datagrams;
-pub use error::{OfferError, RestartError, RtcError, TrickleError};
+pub use error::{MessageError, OfferError, RestartError, RtcError, TrickleError};
 pub use handle::{Closing, MAX_TEXT_BYTES, Reason, Rtc, RtcEvent, RtcHandle, start};
 pub use metrics::{Dropped, PeerStats, RtcMetrics};
 pub use peer::Peer;

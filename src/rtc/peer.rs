@@ -9,6 +9,7 @@ mod checks;
 mod clock;
 mod media;
 mod path;
+mod restart;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,7 +28,6 @@ use rtc::rtp_transceiver::RTCRtpReceiverId;
 use rtc::sansio::Protocol;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 
-use super::bucket::Bucket;
 use super::candidates::LocalAddresses;
 use super::demux::{StunClass, is_hostile_dtls, stun_head};
 use super::handle::Reason;
@@ -42,10 +42,14 @@ use super::sources::Sources;
 use super::srtp::exporter::Material;
 use super::stream::Shared;
 
+use crate::rate_limit::{Rate, RateLimit};
 pub(super) use channel::MAX_SENT_BYTES;
 pub(super) use checks::Check;
 use checks::{MAX_ADDRESSES, MOVE_INTERVAL};
 use path::Path;
+use restart::{
+    CANDIDATE_INTERVAL, CANDIDATES_AT_ONCE, FormerSession, RESTART_INTERVAL, RESTARTS_AT_ONCE,
+};
 
 /// A client's connection, made by [`RtcHandle::accept`](super::RtcHandle::accept).
 pub struct Peer {
@@ -56,8 +60,12 @@ pub struct Peer {
     versions: u32,
 
     stage: Stage,
-    /// A pair is selected.
+    /// A pair of the present ICE session is selected.
     ice: bool,
+    /// The session before it, while media goes over its pair.
+    former: Option<FormerSession>,
+    /// User fragments of sessions that are over, until they are taken off the routes.
+    retired: Vec<String>,
     /// Nothing was heard for a while.
     silent: bool,
     path: Path,
@@ -65,6 +73,8 @@ pub struct Peer {
     consent: Instant,
     /// Addresses that authenticated, oldest first.
     addresses: Vec<SocketAddr>,
+    /// Addresses of other clients that its checks came from.
+    claims: Vec<SocketAddr>,
     /// A nomination that waits for our own check to succeed.
     nomination: Option<(SocketAddr, Vec<u8>)>,
     /// Transaction of the last check that was answered.
@@ -72,22 +82,29 @@ pub struct Peer {
     /// DTLS that came before a pair was selected.
     early: Vec<(SocketAddr, BytesMut)>,
     handshake_datagrams: u32,
-    /// Candidates that came after the offer, in this ICE session.
-    trickled: usize,
+    /// Candidates of the client that may still be checked.
+    candidates: RateLimit,
+    /// ICE restarts it may still have.
+    restarts: RateLimit,
     /// Checks the client may still send.
-    checks: Bucket,
+    checks: RateLimit,
     /// Messages it may still send on its data channel.
-    texts: Bucket,
+    texts: RateLimit,
     /// Releases of the floor beyond that.
     releases: channel::Releases,
     /// New addresses it may still come from.
-    moves: Bucket,
+    moves: RateLimit,
     sources: Sources,
     reports: Reports,
 
     control: Option<RTCDataChannelId>,
-    channels: u32,
+    /// What the core keeps of the data channels that the client has opened so far.
+    channel_bytes: usize,
+    /// Loss that was told last, and when.
     loss_percent: u8,
+    loss_told: Instant,
+    /// RTCP packets the client may still send.
+    control_packets: RateLimit,
     /// What the keys of both directions were made of.
     keys: Option<SecretVec>,
 
@@ -121,6 +138,7 @@ pub(super) struct PeerParts {
     pub(super) metrics: Arc<RtcMetrics>,
     pub(super) check_interval: Duration,
     pub(super) connect_timeout: Duration,
+    pub(super) handshake_timeout: Duration,
     pub(super) disconnected_after: Duration,
     pub(super) consent_timeout: Duration,
     pub(super) offer: Offer,
@@ -140,30 +158,58 @@ impl Peer {
     /// A peer that waits to be started.
     pub(super) fn new(now: Instant, parts: PeerParts) -> Peer {
         let receiver = parts.pc.get_receivers().next();
+        let mut candidates = RateLimit::new(Rate {
+            burst: CANDIDATES_AT_ONCE,
+            interval: CANDIDATE_INTERVAL,
+        });
+        for _ in &parts.offer.candidates {
+            candidates.passes(now);
+        }
         Peer {
             remote: parts.offer.credentials.clone(),
             receiver,
             versions: 1,
             stage: Stage::Connecting(now),
             ice: false,
+            former: None,
+            retired: Vec::new(),
             silent: false,
             path: Path::default(),
             consent: now,
             addresses: Vec::new(),
+            claims: Vec::new(),
             nomination: None,
             answered: None,
             early: Vec::new(),
             handshake_datagrams: 0,
-            trickled: 0,
-            checks: Bucket::new(now, CHECKS_AT_ONCE, CHECK_INTERVAL),
-            texts: Bucket::new(now, TEXTS_AT_ONCE, TEXT_INTERVAL),
+            candidates,
+            restarts: RateLimit::new(Rate {
+                burst: RESTARTS_AT_ONCE,
+                interval: RESTART_INTERVAL,
+            }),
+            checks: RateLimit::new(Rate {
+                burst: CHECKS_AT_ONCE,
+                interval: CHECK_INTERVAL,
+            }),
+            texts: RateLimit::new(Rate {
+                burst: TEXTS_AT_ONCE,
+                interval: TEXT_INTERVAL,
+            }),
             releases: channel::Releases::default(),
-            moves: Bucket::new(now, MAX_ADDRESSES, MOVE_INTERVAL),
-            sources: Sources::new(now),
+            moves: RateLimit::new(Rate {
+                burst: MAX_ADDRESSES,
+                interval: MOVE_INTERVAL,
+            }),
+            sources: Sources::new(),
             reports: Reports::new(now),
             control: None,
-            channels: 0,
+            channel_bytes: 0,
             loss_percent: 0,
+            loss_told: now.checked_sub(Duration::from_secs(1)).unwrap_or(now),
+            control_packets: RateLimit::new(Rate {
+                burst: CONTROL_PACKETS_AT_ONCE,
+                interval: CONTROL_PACKET_INTERVAL,
+            }),
             keys: None,
             last_timeout: now,
             check_due: now,
@@ -380,6 +426,11 @@ const CHECK_SPACING: Duration = Duration::from_millis(2_500);
 /// The core's work grows with the checks of the last four seconds.
 const CHECKS_AT_ONCE: u32 = 200;
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// RTCP packets that are decrypted at once, and how often one more: 50 a second. Clients send one every few seconds, and
+/// a few in a row when they begin and end.
+const CONTROL_PACKETS_AT_ONCE: u32 = 50;
+const CONTROL_PACKET_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Messages on the data channel that are passed on at once, and how often one more: twice what the conference obeys, so
 /// that it can warn; the link to it is everybody's.

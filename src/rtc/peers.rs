@@ -15,12 +15,12 @@ use slab::Slab;
 
 use super::demux::{Protocol, StunClass, StunHead, classify};
 use super::error::RestartError;
-use super::handle::{Reason, RtcEvent};
+use super::handle::{NewSession, Reason, RtcEvent};
 use super::metrics::{Dropped, RtcMetrics};
 use super::outbox::Outbox;
 use super::peer::{Check, Peer, Turn};
 use super::routes::Routes;
-use super::sdp::{Credentials, Restart};
+use super::sdp::Credentials;
 use super::timers::Timers;
 
 /// The table.
@@ -91,22 +91,23 @@ impl Peers {
     pub(super) fn restart(
         &mut self,
         participant: ParticipantId,
-        restart: &Restart,
+        restart: &NewSession,
         now: Instant,
     ) -> Result<Credentials, RestartError> {
         let key = *self.keys.get(&participant).ok_or(RestartError::Unknown)?;
-        let old = self.entries[key].peer.ufrag().to_owned();
+        let before: Vec<String> = self.entries[key].peer.ufrags().map(str::to_owned).collect();
         let restarted = self.with(key, now, |peer, turn| peer.restart(restart, turn));
         let local = restarted.unwrap_or(Err(RestartError::Refused));
-        // The peer may have ended over it, and then with whichever of the two it had at that moment.
-        if local.is_ok() || !self.entries.contains(key) {
-            self.routes.remove_ufrag(&old);
-        }
-        let local = local?;
         if self.entries.contains(key) {
+            let local = local?;
             self.routes.add_ufrag(&local.ufrag, key);
+            return Ok(local);
         }
-        Ok(local)
+        // The peer has ended over it, with whichever of its sessions it had at that moment.
+        for ufrag in before {
+            self.routes.remove_ufrag(&ufrag);
+        }
+        local
     }
 
     /// Hands a datagram to the peer it belongs to, if it belongs to one.
@@ -156,6 +157,13 @@ impl Peers {
             StunClass::Success => self.routes.take_check(&head.transaction, from),
             StunClass::Error => None,
         };
+        let holder = self
+            .routes
+            .peer_at(from)
+            .filter(|&holder| Some(holder) != key);
+        let is_held = holder
+            .and_then(|holder| self.entries.get(holder))
+            .is_some_and(|holder| holder.peer.holds(from, now));
         let known = key.and_then(|key| Some((key, self.entries.get_mut(key)?)));
         let Some((key, entry)) = known else {
             return self.metrics.count(Dropped::Unauthenticated);
@@ -163,6 +171,20 @@ impl Peers {
         match entry.peer.authenticate(head, from, datagram) {
             Check::Refused => return self.metrics.count(Dropped::Unauthenticated),
             Check::Known => {}
+            Check::FormerSession => {
+                self.with(key, now, |peer, turn| {
+                    peer.answer_former_session(head, from, turn);
+                });
+                return;
+            }
+            // A check can come from a forged address, and this one is another client's, where media goes. An answer
+            // cannot: it names a transaction that only the owner of the address has seen. So the check is answered and
+            // checked back, and the address changes hands when that is answered.
+            Check::NewAddress if head.class == StunClass::Request && is_held => {
+                if !entry.peer.claim(from, now) {
+                    return self.metrics.count(Dropped::Addresses);
+                }
+            }
             Check::NewAddress => {
                 if !entry.peer.add_address(from, now) {
                     return self.metrics.count(Dropped::Addresses);
@@ -225,6 +247,9 @@ impl Peers {
         for (transaction, asked) in self.out.checks.drain(..) {
             self.routes.add_check(transaction, asked, now);
         }
+        while let Some(ufrag) = self.entries[key].peer.take_retired() {
+            self.routes.remove_ufrag(&ufrag);
+        }
         let fate = if result.is_ok() {
             self.entries[key].peer.fate()
         } else {
@@ -256,7 +281,9 @@ impl Peers {
     fn remove(&mut self, key: usize, now: Instant) {
         let Entry { mut peer, .. } = self.entries.remove(key);
         self.keys.remove(&peer.participant());
-        self.routes.remove_ufrag(peer.ufrag());
+        for ufrag in peer.ufrags() {
+            self.routes.remove_ufrag(ufrag);
+        }
         for &address in peer.addresses() {
             self.routes.remove_address(address, key);
         }

@@ -2,7 +2,7 @@
 //!
 //! The client may change its source at any time; the core's tracks, which know one source per section, are not asked.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use mixer::codec::Codec;
@@ -15,6 +15,7 @@ use super::reception::Reception;
 use super::rtp_head::Head;
 use super::srtp::{MasterKey, Opener};
 use crate::links::Inbound;
+use crate::rate_limit::{Rate, RateLimit};
 
 /// The stream, or the row of streams, of one client.
 pub(super) struct Receiving {
@@ -22,6 +23,8 @@ pub(super) struct Receiving {
     opener: Option<Opener>,
     /// Of the source that was heard last.
     reception: Option<Reception>,
+    /// Packets that the mixer may still get.
+    rate: RateLimit,
     received: u64,
     received_bytes: u64,
 }
@@ -46,6 +49,10 @@ impl Receiving {
             config,
             opener: None,
             reception: None,
+            rate: RateLimit::new(Rate {
+                burst: PACKETS_AT_ONCE,
+                interval: PACKET_INTERVAL,
+            }),
             received: 0,
             received_bytes: 0,
         }
@@ -88,6 +95,10 @@ impl Receiving {
         let end = opener
             .open(datagram, head.length_bytes, head.ssrc, head.sequence)
             .ok_or(Dropped::Srtp)?;
+        // Only what is authentic counts: forged packets must not use up what the client may send.
+        if !self.rate.passes(now) {
+            return Err(Dropped::PacketRate);
+        }
         if head.payload_type != self.config.payload_type {
             return Err(Dropped::Unusable);
         }
@@ -127,6 +138,11 @@ impl Receiving {
         to_mixer.try_send(inbound).map_err(|_| Dropped::MixerFull)
     }
 }
+
+/// Packets a client may send at once, and how often one more: 500 a second. The shortest packets of Opus come 400 times
+/// a second (2.5 ms), and a second of those may have been held up on the way.
+const PACKETS_AT_ONCE: u32 = 500;
+const PACKET_INTERVAL: Duration = Duration::from_millis(2);
 
 #[cfg(test)]
 mod tests;

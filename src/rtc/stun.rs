@@ -3,11 +3,14 @@
 //! The core authenticates as well, but not everything and not first: it acts on a role conflict before it has looked
 //! at the password. So nothing unauthenticated reaches it, and who is authentic is known here.
 
+use std::net::SocketAddr;
+
 use rtc::crypto::RTCCrypto;
 use rtc::stun::attributes::{ATTR_FINGERPRINT, ATTR_MESSAGE_INTEGRITY, ATTR_USE_CANDIDATE};
 use rtc::stun::fingerprint::FINGERPRINT;
 use rtc::stun::integrity::MessageIntegrity;
-use rtc::stun::message::{BINDING_REQUEST, Message, Setter};
+use rtc::stun::message::{BINDING_REQUEST, BINDING_SUCCESS, Message, Setter, TransactionId};
+use rtc::stun::xoraddr::XorMappedAddress;
 
 /// Checks the MESSAGE-INTEGRITY of `datagram` against `password`.
 pub fn is_authentic(datagram: &[u8], password: &str, crypto: &dyn RTCCrypto) -> bool {
@@ -44,6 +47,29 @@ pub fn without_nomination(
     Some(plain.raw)
 }
 
+/// The answer to an authentic check that came from there, signed with `password`; `None` if it cannot be built.
+pub fn success(
+    transaction: [u8; 12],
+    from: SocketAddr,
+    password: &str,
+    crypto: &dyn RTCCrypto,
+) -> Option<Vec<u8>> {
+    let mut message = Message::new();
+    let (ip, port) = (from.ip(), from.port());
+    let integrity =
+        MessageIntegrity::new_short_term_integrity_with_provider(password.to_owned(), crypto);
+    message
+        .build(&[
+            Box::new(BINDING_SUCCESS),
+            Box::new(TransactionId(transaction)),
+            Box::new(XorMappedAddress { ip, port }),
+            Box::new(integrity),
+            Box::new(FINGERPRINT),
+        ])
+        .ok()?;
+    Some(message.raw)
+}
+
 fn decoded(datagram: &[u8]) -> Option<Message> {
     let mut message = Message {
         raw: datagram.to_vec(),
@@ -59,7 +85,6 @@ mod tests {
     use crate::rtc::demux::stun_head;
     use proptest::prelude::*;
     use rtc::stun::attributes::ATTR_USERNAME;
-    use rtc::stun::message::TransactionId;
     use rtc::stun::textattrs::TextAttribute;
 
     fn nomination(password: &str, crypto: &dyn RTCCrypto) -> Vec<u8> {
@@ -98,6 +123,25 @@ mod tests {
         assert!(before.nominates && !after.nominates);
         assert_eq!(before.transaction, after.transaction);
         assert_eq!(before.username, after.username);
+    }
+
+    #[test]
+    fn a_check_is_answered_with_where_it_came_from() {
+        use rtc::stun::message::Getter;
+        let provider = rtc::crypto::default_provider().expect("built in");
+        let crypto = provider.crypto();
+        let check = nomination("secret", crypto);
+        let head = stun_head(&check).expect("STUN");
+        let from = SocketAddr::from(([192, 0, 2, 9], 4_711));
+        let answer = success(head.transaction, from, "secret", crypto).expect("built");
+        assert!(is_authentic(&answer, "secret", crypto));
+        let answered = stun_head(&answer).expect("STUN");
+        assert_eq!(answered.transaction, head.transaction);
+        assert_eq!(answered.class, crate::rtc::demux::StunClass::Success);
+        let mut mapped = XorMappedAddress::default();
+        let message = decoded(&answer).expect("STUN");
+        mapped.get_from(&message).expect("there");
+        assert_eq!(SocketAddr::new(mapped.ip, mapped.port), from);
     }
 
     proptest! {

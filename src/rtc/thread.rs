@@ -21,12 +21,13 @@ use mixer::ParticipantId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::error::RestartError;
-use super::handle::{Closing, Command, RtcEvent};
+use super::handle::{Closing, Command, NewSession, RtcEvent};
 use super::metrics::{Dropped, RtcMetrics};
 use super::mmsg::{BATCH, Receiver as Datagrams, Sender as Transmitter};
 use super::nap::Nap;
+use super::outlet::{Outlet, PATIENCE};
 use super::peers::Peers;
-use super::sdp::{Restart, RestartAnswer};
+use super::sdp::RestartAnswer;
 use crate::links::Outbound;
 use crate::priority;
 
@@ -52,6 +53,7 @@ pub(super) fn run(parts: Parts) {
     let mut net = match parts.socket.local_addr() {
         Ok(bound) => Net {
             transmitter: Transmitter::new(bound),
+            outlet: Outlet::default(),
             parts,
             peers: Peers::new(metrics),
             nap: Nap::new(Instant::now()),
@@ -86,6 +88,7 @@ struct Net {
     parts: Parts,
     peers: Peers,
     transmitter: Transmitter,
+    outlet: Outlet,
     nap: Nap,
 }
 
@@ -94,11 +97,16 @@ impl Net {
         let now = Instant::now();
         let (until, nap) = self.patience(now);
         let timeout = until.and_then(|until| Timespec::try_from(until).ok());
+        let of_socket = match (nap, self.outlet.is_full()) {
+            (false, false) => PollFlags::IN,
+            (false, true) => PollFlags::IN | PollFlags::OUT,
+            (true, _) => PollFlags::OUT,
+        };
         let mut ready = [
             PollFd::new(&*self.parts.wake, PollFlags::IN),
-            PollFd::new(&self.parts.socket, PollFlags::IN),
+            PollFd::new(&self.parts.socket, of_socket),
         ];
-        let watched = if nap { 1 } else { 2 };
+        let watched = if nap && !self.outlet.is_full() { 1 } else { 2 };
         // An interrupted wait is a short one.
         if poll(&mut ready[..watched], timeout.as_ref()).is_ok() && !ready[0].revents().is_empty() {
             let _ = rustix::io::read(&*self.parts.wake, &mut [0u8; 8]);
@@ -115,6 +123,9 @@ impl Net {
             .peers
             .next_deadline()
             .map(|at| at.saturating_duration_since(now).max(TIMER_SLACK));
+        if self.outlet.is_full() {
+            until = Some(until.map_or(PATIENCE, |until| until.min(PATIENCE)));
+        }
         if !self.peers.out.events.is_empty() {
             until = Some(until.map_or(EVENT_RETRY, |until| until.min(EVENT_RETRY)));
         }
@@ -138,9 +149,9 @@ impl Net {
                     self.nap.disturb(now);
                     self.peers.start(peer, now);
                 }
-                Command::Trickle(participant, lines) => {
+                Command::Trickle(participant, candidates) => {
                     self.peers.with_participant(participant, now, |peer, turn| {
-                        peer.trickle(&lines, turn)
+                        peer.trickle(&candidates, turn)
                     });
                 }
                 Command::Restart(participant, restart, reply) => {
@@ -173,7 +184,7 @@ impl Net {
                 .with_participant(*participant, now, |peer, turn| {
                     peer.send_text(text.to_owned(), turn);
                 });
-            if self.peers.out.datagrams.len() >= BATCH {
+            if self.peers.out.datagrams.len() >= BATCH && !self.outlet.is_full() {
                 self.transmit();
             }
         }
@@ -182,7 +193,7 @@ impl Net {
     fn restart(
         &mut self,
         participant: ParticipantId,
-        restart: &Restart,
+        restart: &NewSession,
         now: Instant,
     ) -> Result<RestartAnswer, RestartError> {
         let local = self.peers.restart(participant, restart, now)?;
@@ -236,31 +247,14 @@ impl Net {
         count
     }
 
-    /// Sends everything that waits. What the system does not take is dropped: late media is worth nothing, and ICE,
-    /// DTLS and SCTP repeat themselves.
+    /// Sends what waits, as much as the socket takes.
     fn transmit(&mut self) {
-        let metrics = &self.parts.metrics;
-        let datagrams = &mut self.peers.out.datagrams;
-        while !datagrams.is_empty() {
-            let sent = match self.transmitter.send(&self.parts.socket, datagrams.iter()) {
-                Ok(sent) if sent > 0 => {
-                    let bytes: usize = datagrams.iter().take(sent).map(|(_, it)| it.len()).sum();
-                    metrics
-                        .datagrams_out_total
-                        .fetch_add(sent as u64, Ordering::Relaxed);
-                    metrics
-                        .bytes_out_total
-                        .fetch_add(bytes as u64, Ordering::Relaxed);
-                    sent
-                }
-                // The error is the first datagram's own; the others get their try.
-                _ => {
-                    metrics.send_errors_total.fetch_add(1, Ordering::Relaxed);
-                    1
-                }
-            };
-            datagrams.drop_oldest(sent);
-        }
+        let (transmitter, socket) = (&mut self.transmitter, &self.parts.socket);
+        let (datagrams, metrics) = (&mut self.peers.out.datagrams, &self.parts.metrics);
+        self.outlet
+            .send(datagrams, metrics, Instant::now(), |datagrams| {
+                transmitter.send(socket, datagrams.iter())
+            });
     }
 
     /// Events that find no room are dropped and counted, except that somebody is gone or can be told something from now
@@ -283,7 +277,7 @@ const MAX_TURNS: usize = 32;
 
 /// Commands of one turn, each telling of a text counted: as many as datagrams are read in eight turns, and a room of 500
 /// is told something in one go.
-const MOST_WORK: usize = 8 * BATCH;
+pub(super) const MOST_WORK: usize = 8 * BATCH;
 
 /// Deadlines are met together: with thousands of peers there is always one a moment ahead, and none that could not wait.
 const TIMER_SLACK: Duration = Duration::from_millis(5);
@@ -309,6 +303,7 @@ mod tests {
         let metrics = Arc::new(RtcMetrics::default());
         let net = Net {
             transmitter: Transmitter::new(socket.local_addr().expect("bound")),
+            outlet: Outlet::default(),
             peers: Peers::new(metrics.clone()),
             nap: Nap::new(Instant::now()),
             parts: Parts {

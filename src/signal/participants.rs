@@ -112,7 +112,7 @@ async fn join(
         Some(mode) => Some(Mode::parse(mode).ok_or_else(unknown_mode)?),
     };
     let join = Join {
-        offer: request.text().await?,
+        offer: request.description().await?,
         room: room.clone(),
         name,
         profile,

@@ -271,7 +271,6 @@ impl From<OfferError> for Problem {
                 "Bad offer",
                 "The body is no SDP offer with ICE and DTLS attributes.",
             ),
-            OfferError::TooManyCandidates { limit } => too_many_candidates(limit),
             OfferError::NoAudio => {
                 unusable("The offer has no audio section; offer one with Opus.".to_owned())
             }
@@ -284,17 +283,6 @@ impl From<OfferError> for Problem {
             }
         }
     }
-}
-
-/// Too many candidates, in an offer or in a fragment.
-pub(super) fn too_many_candidates(limit: usize) -> Problem {
-    Problem::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "too-many-candidates",
-        "Too many candidates",
-        format!("At most {limit} candidates can be taken at once."),
-    )
-    .with("max_candidates", limit)
 }
 
 impl From<ConfigureError> for Problem {
@@ -386,7 +374,9 @@ impl From<IceError> for Problem {
                 "Stale ETag",
                 "ICE was restarted since this ETag was given out; send the newest one, or none.",
             ),
-            IceError::TooManyCandidates { limit } => too_many_candidates(limit),
+            IceError::TooOften { retry_after } => {
+                Problem::too_many("ICE was restarted too often.", RetryAfter(retry_after))
+            }
             IceError::Overloaded => Overloaded::Link.into(),
             IceError::RestartFailed => Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,

@@ -116,6 +116,27 @@ impl Request {
             .map_err(|_| Problem::bad_request("The body is not UTF-8 text."))
     }
 
+    /// The body as an SDP description.
+    ///
+    /// A description that names another character set than UTF-8 (`a=charset`; RFC 8866, 6.10) may hold any bytes in its
+    /// free text. Nobody reads that here, so they are replaced.
+    ///
+    /// # Errors
+    /// Those of [`Request::text`].
+    pub(super) async fn description(&mut self) -> Result<String, Problem> {
+        let body = self.body().await?;
+        let names_charset = body
+            .split(|byte| *byte == b'\n')
+            .any(|line| line.starts_with(b"a=charset:"));
+        match String::from_utf8(body.into()) {
+            Ok(text) => Ok(text),
+            Err(error) if names_charset => {
+                Ok(String::from_utf8_lossy(error.as_bytes()).into_owned())
+            }
+            Err(_) => Err(Problem::bad_request("The body is not UTF-8 text.")),
+        }
+    }
+
     /// The body of a JSON request, nothing standing for `{}`.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::Response;
 
 use super::context::Context;
-use super::problem::{Problem, too_many_candidates};
+use super::problem::Problem;
 use super::reply;
 use super::request::Request;
 use super::sdpfrag::{self, FragmentError};
@@ -94,7 +94,6 @@ fn refused(error: FragmentError) -> Problem {
         FragmentError::Empty => {
             bad("The fragment holds neither candidates nor ICE credentials.".to_owned())
         }
-        FragmentError::TooManyCandidates { limit } => too_many_candidates(limit),
     }
 }
 

@@ -168,10 +168,11 @@ fn check_answer(offer: &str, answer: &str) {
 pub fn sdpfrag(bytes: &[u8]) {
     match sdpfrag::parse(&text(bytes)) {
         Ok(fragment) => {
-            assert!(fragment.candidates.len() <= MAX_CANDIDATES);
+            assert!(fragment.candidates.len() <= sdpfrag::MAX_CANDIDATES);
             let used = remote_candidates(fragment.candidates.iter().map(String::as_str));
             assert!(used.len() <= fragment.candidates.len());
             for candidate in used {
+                let candidate = candidate.to_string();
                 assert_eq!(candidate.split(' ').count(), 8, "{candidate}");
                 assert_eq!(remote_candidates([candidate.as_str()]).len(), 1);
             }

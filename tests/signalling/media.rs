@@ -40,6 +40,14 @@ async fn the_data_channel_speaks_as_the_websocket_does() {
         assert_eq!(heard(&client, "muted").expect("it was told")["muted"], true);
         client.send_text("nonsense");
         assert!(client.run(LIMIT, |client| heard(client, "error").is_some()));
+        for bytes in [17_000, 64 * 1024] {
+            client.texts.clear();
+            client.send_text(&"x".repeat(bytes));
+            let told = |client: &mut Client| heard(client, "error").is_some();
+            assert!(client.run(LIMIT, told), "{bytes} bytes");
+            let detail = heard(&client, "error").expect("it was told")["detail"].to_string();
+            assert!(detail.contains("16384 bytes"), "{detail}");
+        }
         for _ in 0..40 {
             client.send_text(r#"{"command":"unmute"}"#);
         }

@@ -19,6 +19,8 @@ use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::peer_connection::state::RTCPeerConnectionState;
 use rtc::peer_connection::transport::RTCIceCandidateInit;
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
+use rtc::rtcp::receiver_report::ReceiverReport;
+use rtc::rtcp::reception_report::ReceptionReport;
 use rtc::rtp_transceiver::rtp_sender::{
     RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
     RTCRtpHeaderExtensionCapability, RtpCodecKind,
@@ -47,6 +49,8 @@ pub struct Client {
     pub mute: bool,
     /// How often each datagram is repeated.
     pub replay: usize,
+    /// Datagrams of RTP are kept here instead of sent, while this is set.
+    pub kept: Option<Vec<Vec<u8>>>,
     /// State of the generator that damages a copy of each datagram, sent ahead of it.
     pub damage: Option<u64>,
     pub closed: bool,
@@ -201,6 +205,7 @@ impl Client {
             seq: 65_500,
             mute: false,
             replay: 0,
+            kept: None,
             damage: None,
             closed: false,
             wire: Vec::new(),
@@ -311,6 +316,12 @@ impl Client {
             let _ = self.socket.send_to(&held, to);
         }
         while let Some(datagram) = self.pc.poll_write() {
+            if let (Some(kept), 128..=191) = (&mut self.kept, datagram.message[0])
+                && !(192..=223).contains(&datagram.message[1])
+            {
+                kept.push(datagram.message.to_vec());
+                continue;
+            }
             let is_dtls = (20..64).contains(&datagram.message[0]);
             if is_dtls && self.dtls_delay > Duration::ZERO && !self.connected {
                 let due = now + self.dtls_delay;
@@ -403,6 +414,25 @@ impl Client {
             line.expect("attribute").trim().to_owned()
         };
         (value("a=ice-ufrag:"), value("a=ice-pwd:"))
+    }
+
+    /// Sends a receiver report about the server's stream.
+    pub fn send_report(&mut self, ssrc: u32, fraction_lost: u8) {
+        let report = ReceiverReport {
+            ssrc: self.ssrc,
+            reports: vec![ReceptionReport {
+                ssrc,
+                fraction_lost,
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let message = RTCMessage::RtcpPacket(String::new(), vec![Box::new(report)]);
+        let now = Instant::now();
+        self.pc
+            .handle_write(TaggedRTCMessage { now, message })
+            .expect("write");
+        self.drain();
     }
 
     pub fn send_text(&mut self, text: &str) {

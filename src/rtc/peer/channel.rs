@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rtc::data_channel::RTCDataChannelId;
 
+use super::super::error::MessageError;
 use super::super::handle::{Reason, RtcEvent};
 use super::super::metrics::Dropped;
 use super::{BRISK, Peer, Turn};
@@ -25,13 +26,13 @@ impl Peer {
     }
 
     pub(super) fn on_channel(&mut self, id: RTCDataChannelId, turn: &mut Turn<'_>) {
-        self.channels += 1;
-        if self.channels > MAX_CHANNELS {
-            return self.end(Reason::Fault);
-        }
         let Some(mut channel) = self.parts.pc.data_channel(id) else {
             return;
         };
+        self.channel_bytes += CHANNEL_BYTES + channel.label().len();
+        if self.channel_bytes > MAX_CHANNEL_BYTES {
+            return self.end(Reason::Fault);
+        }
         if channel.label() == CONTROL && self.control.is_none() {
             self.control = Some(id);
             turn.out
@@ -49,20 +50,25 @@ impl Peer {
         data: &[u8],
         turn: &mut Turn<'_>,
     ) {
-        let text = (is_string && data.len() <= MAX_MESSAGE_BYTES && self.control == Some(id))
-            .then(|| std::str::from_utf8(data).ok())
-            .flatten();
-        let admitted = text.filter(|text| {
-            let passes = self.texts.take(turn.now);
-            self.releases.admit(text, passes, turn.now)
-        });
-        match admitted {
-            Some(text) => turn
-                .out
-                .events
-                .push_back(RtcEvent::Text(self.parts.participant, text.to_owned())),
-            None => self.dropped(Dropped::Message),
+        // Beside `control` every channel is closed as soon as it opens; nobody waits for an answer there.
+        if self.control != Some(id) {
+            return self.dropped(Dropped::Message);
         }
+        let message = read_message(is_string, data);
+        let passes = self.texts.passes(turn.now);
+        let text = message.as_ref().map_or("", |text| text);
+        if !self.releases.admit(text, passes, turn.now) {
+            return self.dropped(Dropped::Message);
+        }
+        let participant = self.parts.participant;
+        let event = match message {
+            Ok(text) => RtcEvent::Text(participant, text.to_owned()),
+            Err(error) => {
+                self.dropped(Dropped::Message);
+                RtcEvent::BadMessage(participant, error)
+            }
+        };
+        turn.out.events.push_back(event);
     }
 }
 
@@ -107,21 +113,35 @@ const MAX_RELEASE_BYTES: usize = 1_024;
 /// Time between two releases that are over the limit: a key that bounces takes no longer.
 const RELEASE_INTERVAL: Duration = Duration::from_millis(20);
 
+/// The text of a message on `control`.
+fn read_message(is_string: bool, data: &[u8]) -> Result<&str, MessageError> {
+    if data.len() > MAX_MESSAGE_BYTES {
+        return Err(MessageError::TooLong {
+            limit_bytes: MAX_MESSAGE_BYTES,
+        });
+    }
+    let text = is_string.then(|| std::str::from_utf8(data).ok()).flatten();
+    text.ok_or(MessageError::NotText)
+}
+
 /// Longest message taken on a data channel; a command has a hundred bytes.
 const MAX_MESSAGE_BYTES: usize = 16 * 1_024;
 
 /// Longest message sent, if the client takes that much: a room of 380 people in one piece. It is also what a client takes
 /// that says nothing about it (RFC 8841, 6.1). The core keeps a buffer of this size for each peer with data channels.
 ///
-/// The answer names it as what we take, although longer commands than [`MAX_MESSAGE_BYTES`] are dropped: clients of the
-/// same core as ours take no longer message than they may send.
+/// The answer names it as what we take: clients of the same core as ours take no longer message than they may send. It is
+/// taken, but commands longer than [`MAX_MESSAGE_BYTES`] are answered with an error.
 pub(in crate::rtc) const MAX_SENT_BYTES: u32 = 64 * 1_024;
 
 /// The one data channel that is listened to.
 const CONTROL: &str = "control";
 
-/// Data channels a client may ever open; those beside `control` are closed at once.
-const MAX_CHANNELS: u32 = 16;
+/// What the core keeps of every data channel ever opened, beside its label, and the most it may keep for one client: a
+/// thousand channels. Those beside `control` are closed at once, which is no harm to the call; a client that goes on all
+/// the same would fill the memory.
+const CHANNEL_BYTES: usize = 256;
+const MAX_CHANNEL_BYTES: usize = 256 * 1_024;
 
 /// Text that waits for the client to take it; more is dropped.
 const MAX_BUFFERED_BYTES: usize = 256 * 1_024;

@@ -1,20 +1,16 @@
-//! The peer's path: connectivity checks, nominations, candidates, consent, ICE restart (RFC 8445, RFC 7675).
+//! The peer's path: connectivity checks, nominations, candidates, consent (RFC 8445, RFC 7675).
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::peer_connection::state::RTCIceConnectionState;
 use rtc::peer_connection::transport::RTCIceCandidateInit;
 
-use super::super::accept::credentials;
 use super::super::demux::{StunClass, StunHead};
-use super::super::error::RestartError;
 use super::super::handle::{Reason, RtcEvent};
 use super::super::metrics::Dropped;
-use super::super::sdp::{Credentials, Restart, plain_offer, remote_candidates};
+use super::super::sdp::RemoteCandidate;
 use super::super::stun;
-use super::path::Path;
 use super::{Peer, Stage, Turn};
 
 /// What a check turned out to be.
@@ -26,6 +22,8 @@ pub(in crate::rtc) enum Check {
     Known,
     /// From this client, at a new address that has to be added to the routes.
     NewAddress,
+    /// From this client, in the ICE session that a restart is about to replace.
+    FormerSession,
 }
 
 impl Peer {
@@ -40,7 +38,10 @@ impl Peer {
             StunClass::Request => {
                 let ours = self.parts.local.ufrag.as_bytes();
                 if head.username != Some((ours, self.remote.ufrag.as_bytes())) {
-                    return Check::Refused;
+                    return match self.is_of_former_session(head, from, datagram) {
+                        true => Check::FormerSession,
+                        false => Check::Refused,
+                    };
                 }
                 &self.parts.local.pwd
             }
@@ -58,11 +59,35 @@ impl Peer {
 
     /// Takes a new address in; says whether it may have one more.
     pub(in crate::rtc) fn add_address(&mut self, address: SocketAddr, now: Instant) -> bool {
-        let allowed = self.moves.take(now);
+        let allowed = self.claim(address, now);
         if allowed {
+            self.claims.retain(|claimed| *claimed != address);
             self.addresses.push(address);
         }
         allowed
+    }
+
+    /// Takes note of an address that the client's checks come from but that belongs to another client; says whether it
+    /// may have one more of those.
+    pub(in crate::rtc) fn claim(&mut self, address: SocketAddr, now: Instant) -> bool {
+        if self.claims.contains(&address) {
+            return true;
+        }
+        let allowed = self.moves.passes(now);
+        if allowed {
+            if self.claims.len() == MAX_ADDRESSES as usize {
+                self.claims.remove(0);
+            }
+            self.claims.push(address);
+        }
+        allowed
+    }
+
+    /// Whether media goes to this address with the client's consent, which is fresh.
+    pub(in crate::rtc) fn holds(&self, address: SocketAddr, now: Instant) -> bool {
+        !matches!(self.stage, Stage::Connecting(_))
+            && self.path.address() == Some(address)
+            && now < self.consent + self.parts.disconnected_after
     }
 
     /// Gives up the address that came first, if there are more than may be: whoever is on the move for hours has long
@@ -89,7 +114,7 @@ impl Peer {
         datagram: &[u8],
         turn: &mut Turn<'_>,
     ) {
-        if head.class == StunClass::Request && !self.checks.take(turn.now) {
+        if head.class == StunClass::Request && !self.checks.passes(turn.now) {
             return self.dropped(Dropped::Checks);
         }
         self.answered = None;
@@ -145,6 +170,7 @@ impl Peer {
         match state {
             RTCIceConnectionState::Connected | RTCIceConnectionState::Completed => {
                 self.ice = true;
+                self.end_former_session(turn.now);
                 // Our answer to the nomination first: the client takes no DTLS before it.
                 self.flush(turn);
                 if std::mem::take(&mut self.silent) {
@@ -174,14 +200,14 @@ impl Peer {
     }
 
     /// Candidates that came after the offer.
-    pub(in crate::rtc) fn trickle(&mut self, lines: &[String], turn: &mut Turn<'_>) {
-        for candidate in remote_candidates(lines.iter().map(String::as_str)) {
-            if self.trickled == MAX_TRICKLED {
-                return self.dropped(Dropped::Addresses);
-            }
-            self.trickled += 1;
+    pub(in crate::rtc) fn trickle(&mut self, candidates: &[RemoteCandidate], turn: &mut Turn<'_>) {
+        let allowed = self.within_budget(candidates, turn.now);
+        if allowed.is_empty() {
+            return;
+        }
+        for candidate in allowed {
             let candidate = RTCIceCandidateInit {
-                candidate,
+                candidate: candidate.to_string(),
                 ..RTCIceCandidateInit::default()
             };
             if self.parts.pc.add_remote_candidate(candidate).is_err() {
@@ -194,40 +220,6 @@ impl Peer {
             _ => self.timeout(turn),
         }
     }
-
-    /// Restarts ICE (RFC 8445, 9); says our new credentials, which are [`Peer::ufrag`] from now on.
-    pub(in crate::rtc) fn restart(
-        &mut self,
-        restart: &Restart,
-        turn: &mut Turn<'_>,
-    ) -> Result<Credentials, RestartError> {
-        let remote = Credentials::new(&restart.ufrag, &restart.pwd)
-            .filter(|credentials| *credentials != self.remote)
-            .ok_or(RestartError::Credentials)?;
-        let candidates = remote_candidates(restart.candidates.iter().map(String::as_str));
-        self.versions += 1;
-        let offer = plain_offer(&self.parts.offer, &remote, &candidates, self.versions);
-        let local = self
-            .renegotiate(turn.now, offer)
-            .ok_or(RestartError::Refused)?;
-        self.remote = remote;
-        self.parts.local = local.clone();
-        self.ice = false;
-        self.path = Path::default();
-        self.nomination = None;
-        self.trickled = 0;
-        self.timeout(turn);
-        Ok(local)
-    }
-
-    pub(super) fn renegotiate(&mut self, now: Instant, offer: String) -> Option<Credentials> {
-        let pc = &mut self.parts.pc;
-        let offer = RTCSessionDescription::offer(offer).ok()?;
-        pc.set_remote_description(now, offer).ok()?;
-        let answer = pc.create_answer(None).ok()?;
-        pc.set_local_description(now, answer).ok()?;
-        credentials(&pc.local_description()?.sdp)
-    }
 }
 
 /// Addresses a client may have at one time: interfaces, families and NAT rebindings.
@@ -236,6 +228,3 @@ pub(super) const MAX_ADDRESSES: u32 = 32;
 /// How often it may move on to one more. Somebody on a train does so every few minutes; more often only who writes
 /// strangers' addresses on his checks to have them cut off.
 pub(super) const MOVE_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Candidates a client may trickle in one ICE session.
-const MAX_TRICKLED: usize = 40;

@@ -45,7 +45,7 @@ impl Peer {
             Stage::Connecting(since) if turn.now >= since + self.parts.connect_timeout => {
                 self.end(Reason::NeverConnected);
             }
-            Stage::Handshaking(since) if turn.now >= since + self.parts.connect_timeout => {
+            Stage::Handshaking(since) if turn.now >= since + self.parts.handshake_timeout => {
                 self.parts
                     .metrics
                     .dtls_failures_total
@@ -70,7 +70,9 @@ impl Peer {
             Stage::Connecting(since) => core.min(since + self.parts.connect_timeout),
             // The core repeats its flight every second and gives up after seven times, when a slow client has not even
             // begun. Its clock is therefore read ever more rarely.
-            Stage::Handshaking(since) => self.handshake_due.min(since + self.parts.connect_timeout),
+            Stage::Handshaking(since) => {
+                self.handshake_due.min(since + self.parts.handshake_timeout)
+            }
             Stage::Up if !self.ice || now < self.brisk_until => core,
             Stage::Up => self.settled_deadline(now),
         }
@@ -95,7 +97,7 @@ impl Peer {
 
     /// Says goodbye: RTCP BYE, SCTP ABORT, DTLS close.
     pub(in crate::rtc) fn close(&mut self, turn: &mut Turn<'_>) {
-        if self.stage == Stage::Up {
+        if self.stage == Stage::Up && self.parts.offer.rtcp_mux {
             let ssrc = self.parts.sending.ssrc();
             let report = ReceiverReport {
                 ssrc,

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mixer::packet::OutPacket;
 use rtc::crypto::constant_time_eq;
@@ -17,7 +17,7 @@ use super::super::srtp::{MasterKey, Profile};
 use super::{BRISK, Peer, Stage, Turn};
 
 impl Peer {
-    /// DTLS is done: media can flow.
+    /// DTLS is done: media can flow, if the certificate is one that the offer names.
     pub(super) fn come_up(&mut self, turn: &mut Turn<'_>) {
         if self.take_keys(turn.now).is_none() {
             return self.end(Reason::Fault);
@@ -47,6 +47,10 @@ impl Peer {
         {
             return Some(());
         }
+        if !self.is_of_the_offer() {
+            self.dropped(Dropped::Certificate);
+            return None;
+        }
         let statistics = self.parts.pc.get_stats(now, StatsSelector::None);
         let profile = Profile::of_name(&statistics.transport()?.srtp_cipher)?;
         let (client, server) = MasterKey::divide(profile, material.as_ref())?;
@@ -61,9 +65,18 @@ impl Peer {
         Some(())
     }
 
+    /// Whether the certificate that the client has proved to own is one of the offer's (RFC 8122, 5; RFC 8827, 6.5).
+    fn is_of_the_offer(&mut self) -> bool {
+        let receiver = self.receiver.and_then(|id| self.parts.pc.rtp_receiver(id));
+        let transport = receiver.as_ref().and_then(|receiver| receiver.transport());
+        let certificate = transport.and_then(|it| it.get_remote_certificates().first());
+        certificate.is_some_and(|der| self.parts.offer.fingerprints.matches(der))
+    }
+
     /// RTP from a validated address; it is through to the mixer when this returns.
     pub(in crate::rtc) fn rtp(&mut self, datagram: &mut [u8], turn: &mut Turn<'_>) {
-        if self.stage != Stage::Up || !self.ice {
+        // Also while ICE restarts: what the client sends on the former pair is as good.
+        if self.stage != Stage::Up {
             return self.dropped(Dropped::Handshake);
         }
         if let Err(reason) = self.parts.receiving.take(datagram, turn.now) {
@@ -81,6 +94,10 @@ impl Peer {
     ) {
         if self.stage != Stage::Up || !self.ice {
             return self.dropped(Dropped::Handshake);
+        }
+        // Forged ones count as well: it costs the client its reports only, while somebody floods its address.
+        if !self.control_packets.passes(turn.now) {
+            return self.dropped(Dropped::RtcpRate);
         }
         if !self.sources.admit(ssrc, turn.now) {
             return self.dropped(Dropped::Sources);
@@ -100,7 +117,7 @@ impl Peer {
     /// Past the core, and without anything that has to be done after the core was given something: no event, no
     /// deadline.
     pub(in crate::rtc) fn send(&mut self, packet: &OutPacket, now: Instant, out: &mut Datagrams) {
-        let (true, Some(to)) = (self.stage == Stage::Up && self.ice, self.path.address()) else {
+        let (Stage::Up, Some(to)) = (self.stage, self.path.address()) else {
             return;
         };
         self.parts.sending.write(packet, to, now, out);
@@ -112,6 +129,11 @@ impl Peer {
             return;
         }
         self.publish();
+        self.tell_loss(turn);
+        // Without rtcp-mux RTCP would have to go to a port that nobody has negotiated.
+        if !self.parts.offer.rtcp_mux {
+            return;
+        }
         let parts = &mut self.parts;
         let report = self
             .reports
@@ -157,12 +179,22 @@ impl Peer {
             self.reports
                 .heard((noted >> 32) as u32, noted as u32, turn.now);
         }
+        self.tell_loss(turn);
+    }
+
+    /// Tells of a loss that has changed, at most once a second: each change may cost the listener a new encoder. What is
+    /// held back is told with the next report, or at the next deadline.
+    fn tell_loss(&mut self, turn: &mut Turn<'_>) {
         let percent = self.parts.shared.stats.loss_percent.load(Ordering::Relaxed);
-        if percent != self.loss_percent {
+        if percent != self.loss_percent && turn.now >= self.loss_told + LOSS_INTERVAL {
             self.loss_percent = percent;
+            self.loss_told = turn.now;
             turn.out
                 .events
                 .push_back(RtcEvent::Loss(self.parts.participant, percent));
         }
     }
 }
+
+/// Between two changes of the loss that are told. Clients report every few seconds.
+const LOSS_INTERVAL: Duration = Duration::from_secs(1);

@@ -13,6 +13,8 @@ use std::time::Duration;
 pub(super) struct Path {
     /// What the core has selected.
     selected: Option<SocketAddr>,
+    /// Where media went when ICE was restarted, until the core has selected anew.
+    former: Option<SocketAddr>,
     /// Where the client is instead.
     moved: Option<SocketAddr>,
     /// It has just sent a check from where it was before; the next check goes there, and not to where it is now.
@@ -22,7 +24,15 @@ pub(super) struct Path {
 impl Path {
     /// Where media goes.
     pub(super) fn address(&self) -> Option<SocketAddr> {
-        self.moved.or(self.selected)
+        self.moved.or(self.selected).or(self.former)
+    }
+
+    /// ICE has restarted: media goes where it went, and the core will select another pair.
+    pub(super) fn restart(&mut self) {
+        *self = Path {
+            former: self.address(),
+            ..Path::default()
+        };
     }
 
     /// Whether that is what the core has selected.
@@ -116,5 +126,28 @@ mod tests {
         path.select(at(4));
         assert_eq!(path.address(), Some(at(4)), "ICE has restarted");
         assert_eq!(path.inward(at(3)), at(3));
+    }
+
+    #[test]
+    fn media_goes_where_it_went_until_the_new_session_has_a_pair() {
+        let mut path = Path::default();
+        path.restart();
+        assert_eq!(path.address(), None, "it went nowhere");
+        path.select(at(1));
+        assert!(path.answered(at(2), MOVE_AFTER));
+        path.restart();
+        path.restart();
+        assert_eq!(path.address(), Some(at(2)));
+        // The new session's checks go where they are addressed.
+        assert_eq!((path.inward(at(2)), path.outward(at(1))), (at(2), at(1)));
+        assert!(
+            !path.answered(at(3), MOVE_AFTER),
+            "that is the core's to say"
+        );
+        path.select(at(3));
+        assert_eq!(path.address(), Some(at(3)));
+        path.restart();
+        path.select(at(3));
+        assert!(path.is_selected(at(3)), "the same pair again");
     }
 }

@@ -23,13 +23,14 @@ impl Line {
         let profile = ProtectionProfile::AeadAes128Gcm;
         let near = Context::new(&KEY, &SALT, profile, None, None, provider.crypto());
         let (to_mixer, inbound) = bounded(2);
-        let receiving = Receiving::new(ReceiveConfig {
+        let config = ReceiveConfig {
             participant: ParticipantId(5),
             codec: Codec::Opus,
             payload_type: 111,
             level_id: Some(1),
             to_mixer: Some(to_mixer),
-        });
+        };
+        let receiving = Receiving::new(config);
         Line {
             near: near.expect("context"),
             receiving,
@@ -115,4 +116,40 @@ fn what_is_not_wanted_is_dropped_for_its_reason() {
     *forged.last_mut().expect("bytes") ^= 1;
     assert_eq!(line.take(forged), Err(Dropped::Srtp));
     assert_eq!(line.receiving.received(), (1, 3));
+}
+
+#[test]
+fn a_client_s_packets_are_bounded_in_number_and_forged_ones_do_not_count() {
+    let mut line = Line::with_keys();
+    let start = Instant::now();
+    let mut sequence = 0;
+    let mut sent_at = |line: &mut Line, now, forge: bool| {
+        sequence += 1;
+        let mut wire = line.wire(111, 1, sequence);
+        *wire.last_mut().expect("bytes") ^= u8::from(forge);
+        let taken = line.receiving.take(&mut wire, now);
+        while line.inbound.try_recv().is_ok() {}
+        taken
+    };
+    // The shortest packets there are, for half a minute.
+    for packet in 0..12_000u32 {
+        let now = start + packet * Duration::from_micros(2_500);
+        assert_eq!(sent_at(&mut line, now, false), Ok(()), "{packet}");
+    }
+    // Then as many as it likes, for a second.
+    let start = start + Duration::from_secs(60);
+    let mut results = Vec::new();
+    for packet in 0..20_000u32 {
+        let now = start + packet * Duration::from_micros(50);
+        let forge = packet % 2 == 1;
+        let taken = sent_at(&mut line, now, forge);
+        assert_eq!(taken == Err(Dropped::Srtp), forge);
+        results.push(taken);
+    }
+    let taken = results.iter().filter(|taken| taken.is_ok()).count();
+    assert!(
+        (990..=1_001).contains(&taken),
+        "a burst and a second: {taken}"
+    );
+    assert!(results.contains(&Err(Dropped::PacketRate)));
 }

@@ -45,13 +45,14 @@ impl World {
             ..SendConfig::default()
         });
         sending.set_key(crypto, &master).expect("key");
-        let mut receiving = Receiving::new(ReceiveConfig {
+        let config = ReceiveConfig {
             participant: ParticipantId(1),
             codec: Codec::Opus,
             payload_type: 111,
             level_id: None,
             to_mixer: None,
-        });
+        };
+        let mut receiving = Receiving::new(config);
         receiving.set_key(crypto, &master).expect("key");
         let start = Instant::now();
         World {

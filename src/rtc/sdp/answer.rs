@@ -60,7 +60,7 @@ impl Answer<'_> {
         // RFC 9143, 7.3: only identifiers the offer named, and none of a refused section.
         let bundled = offer.sections.iter().filter_map(|section| {
             let mid = section.mid.as_ref()?;
-            (section.kind != SectionKind::Refused && offer.bundle.as_ref()?.contains(mid))
+            (section.kind != SectionKind::Refused && offer.bundle.contains(mid))
                 .then_some(mid.as_str())
         });
         let bundled: Vec<&str> = bundled.collect();
@@ -73,7 +73,10 @@ impl Answer<'_> {
     fn write_audio(&self, sdp: &mut String, offer: &Offer, section: &Section) {
         let pt = offer.payload_type;
         self.write_media_line(sdp, section, &pt.to_string());
-        sdp.push_str("a=rtcp-mux\r\n");
+        // RFC 5761, 5.1.1: never unless the offer has it.
+        if offer.rtcp_mux {
+            sdp.push_str("a=rtcp-mux\r\n");
+        }
         match offer.codec {
             Codec::Opus => self.write_opus(sdp, pt),
             codec => {
@@ -173,8 +176,11 @@ impl Answer<'_> {
             "a=setup:{setup}\r\na=ice-ufrag:{}\r\na=ice-pwd:{}\r\n",
             self.credentials.ufrag, self.credentials.pwd
         );
-        if offer.trickles {
-            sdp.push_str("a=ice-options:trickle\r\n");
+        match (offer.trickles, offer.ice2) {
+            (true, true) => sdp.push_str("a=ice-options:trickle ice2\r\n"),
+            (true, false) => sdp.push_str("a=ice-options:trickle\r\n"),
+            (false, true) => sdp.push_str("a=ice-options:ice2\r\n"),
+            (false, false) => {}
         }
         let _ = write!(sdp, "a=fingerprint:sha-256 {}\r\n", self.fingerprint);
         for candidate in self.candidates {
@@ -283,8 +289,9 @@ mod tests {
             let wishes = "minptime=10;useinbandfec=1;usedtx=1;maxaveragebitrate=32000\r\n";
             let is_opus = name != "libpeer-pcma";
             assert_eq!(answer.contains(wishes), is_opus, "{name}");
+            let muxes = sdp.contains("a=rtcp-mux\n");
+            assert_eq!(answer.contains("a=rtcp-mux\r\n"), muxes, "{name}");
             for wanted in [
-                "a=rtcp-mux\r\n",
                 "a=end-of-candidates\r\n",
                 "a=candidate:1 1 udp 2130706431 192.0.2.1 7882 typ host\r\n",
             ] {
@@ -336,6 +343,7 @@ mod tests {
                 "m=video 0 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\na=inactive\r\n",
             ),
             ("obs", "a=group:BUNDLE 0\r\n"),
+            ("obs", "a=ice-options:trickle ice2\r\n"),
             ("gstreamer", "a=group:BUNDLE audio1\r\n"),
             ("aiortc", "m=application 7882 DTLS/SCTP 5000\r\n"),
             ("aiortc", "a=sctpmap:5000 webrtc-datachannel 1024\r\n"),
@@ -361,6 +369,25 @@ mod tests {
         let libpeer = write(&read("libpeer"));
         let candidates = libpeer.matches("a=candidate:1 ").count();
         assert_eq!(candidates, 2, "in each section");
+    }
+
+    #[test]
+    fn what_was_not_offered_is_not_answered() {
+        let offer = |name: &str| {
+            let path = format!("{}/tests/offers/{name}.sdp", env!("CARGO_MANIFEST_DIR"));
+            let sdp = std::fs::read_to_string(path).expect("fixture");
+            write(&Offer::read(&sdp).expect("readable"))
+        };
+        let alone = offer("field-no-rtcp-mux");
+        assert!(!alone.contains("rtcp-mux"), "{alone}");
+        let unbundled = offer("field-unbundled-data");
+        let refused = "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\n";
+        assert!(unbundled.contains(refused), "{unbundled}");
+        assert!(!unbundled.contains("BUNDLE"));
+        let closed = offer("field-sctp-port-0");
+        assert!(closed.contains(refused), "{closed}");
+        assert!(closed.contains("a=group:BUNDLE 0\r\n"));
+        assert!(!write(&read("chrome")).contains("ice2"));
     }
 
     #[test]

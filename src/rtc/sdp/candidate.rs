@@ -2,42 +2,52 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Candidates read of one offer or one message; with more, the whole is refused.
-pub const MAX_CANDIDATES: usize = 100;
+/// Candidates that are tried of one offer or one message; the surplus is ignored (RFC 8445, 6.1.2.5).
+///
+/// Each costs up to seven checks to an address that anybody may have written there, so a join must not become a way to
+/// have strangers shot at. A client with more addresses is found by its own checks.
+pub const MAX_CANDIDATES: usize = 20;
 
-/// Candidates that are tried. Each costs up to seven checks to an address that anybody may have written there, so a
-/// join must not become a way to have strangers shot at.
-const MAX_USED: usize = 20;
+/// A candidate that can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RemoteCandidate {
+    /// Where the client may be.
+    pub address: SocketAddr,
+    /// The priority that it gives the address (RFC 8445, 5.1.2).
+    pub priority: u32,
+}
 
-/// The usable ones of `lines`, rewritten for the core; the others are dropped in silence.
+/// As the value of an `a=candidate` line for the core.
+///
+/// Written as a host candidate whatever it was: the core treats them alike once it has the address.
+impl std::fmt::Display for RemoteCandidate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (ip, port) = (self.address.ip(), self.address.port());
+        write!(f, "1 1 udp {} {ip} {port} typ host", self.priority)
+    }
+}
+
+/// The usable ones of `lines`, each address once, those of the highest priority first, at most [`MAX_CANDIDATES`].
 ///
 /// Usable is UDP, component 1, a literal unicast address. What mDNS hides (RFC 8828) is found by its checks, and TCP
 /// is not served. `lines` may start with `a=candidate:`, `candidate:` or neither.
-pub fn remote_candidates<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    let mut seen: Vec<SocketAddr> = Vec::new();
-    let mut candidates = Vec::new();
-    for line in lines {
-        let Some((address, priority)) = parse(line) else {
-            continue;
-        };
-        if candidates.len() == MAX_USED {
+pub fn remote_candidates<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<RemoteCandidate> {
+    let mut all: Vec<RemoteCandidate> = lines.into_iter().filter_map(parse).collect();
+    // Stable: among equals the client's order counts.
+    all.sort_by_key(|candidate| std::cmp::Reverse(candidate.priority));
+    let mut used: Vec<RemoteCandidate> = Vec::new();
+    for candidate in all {
+        if used.len() == MAX_CANDIDATES {
             break;
         }
-        if !seen.contains(&address) {
-            seen.push(address);
-            // Written as a host candidate whatever it was: the core treats them alike once it has the address.
-            candidates.push(format!(
-                "{} 1 udp {priority} {} {} typ host",
-                seen.len(),
-                address.ip(),
-                address.port()
-            ));
+        if used.iter().all(|other| other.address != candidate.address) {
+            used.push(candidate);
         }
     }
-    candidates
+    used
 }
 
-fn parse(line: &str) -> Option<(SocketAddr, u32)> {
+fn parse(line: &str) -> Option<RemoteCandidate> {
     let line = line.trim();
     let line = line.strip_prefix("a=").unwrap_or(line);
     let line = line.strip_prefix("candidate:").unwrap_or(line);
@@ -55,7 +65,10 @@ fn parse(line: &str) -> Option<(SocketAddr, u32)> {
         && !ip.is_unspecified()
         && !ip.is_multicast()
         && ip != IpAddr::from([255; 4]);
-    usable.then(|| (SocketAddr::new(ip.to_canonical(), port), priority))
+    usable.then(|| RemoteCandidate {
+        address: SocketAddr::new(ip.to_canonical(), port),
+        priority,
+    })
 }
 
 #[cfg(test)]
@@ -79,25 +92,28 @@ mod tests {
             "candidate:",
             "",
         ];
+        let used: Vec<String> = remote_candidates(lines)
+            .iter()
+            .map(RemoteCandidate::to_string)
+            .collect();
         assert_eq!(
-            remote_candidates(lines),
+            used,
             [
                 "1 1 udp 2122260223 192.0.2.5 50000 typ host",
-                "2 1 udp 1686052607 198.51.100.7 50001 typ host",
-                "3 1 udp 2122260223 2001:db8::5 50000 typ host",
+                "1 1 udp 2122260223 2001:db8::5 50000 typ host",
+                "1 1 udp 1686052607 198.51.100.7 50001 typ host",
             ]
         );
     }
 
     #[test]
-    fn tries_a_bounded_number() {
-        let lines: Vec<String> = (1..=90)
-            .map(|n| format!("candidate:1 1 udp 1 192.0.2.{n} 5 typ host"))
+    fn a_bounded_number_is_tried_and_the_surplus_of_low_priority_ignored() {
+        let lines: Vec<String> = (1..=250)
+            .map(|n| format!("candidate:1 1 udp {n} 192.0.2.{n} 5 typ host"))
             .collect();
-        assert_eq!(
-            remote_candidates(lines.iter().map(String::as_str)).len(),
-            MAX_USED
-        );
+        let used = remote_candidates(lines.iter().map(String::as_str));
+        let priorities: Vec<u32> = used.iter().map(|candidate| candidate.priority).collect();
+        assert_eq!(priorities, Vec::from_iter((231..=250).rev()));
     }
 
     proptest! {

@@ -3,7 +3,8 @@
 use mixer::codec::Codec;
 use mixer::profile::ReceiverLimits;
 
-use super::candidate::{MAX_CANDIDATES, remote_candidates};
+use super::candidate::{RemoteCandidate, remote_candidates};
+use super::fingerprint::Fingerprints;
 use super::text::{Lines, attribute_in, attributes_in, sections};
 use super::{Credentials, codec, opus};
 use crate::rtc::error::OfferError;
@@ -15,12 +16,12 @@ pub struct Offer {
     pub credentials: Credentials,
     /// The client is an ICE-lite agent: it only answers checks.
     pub ice_lite: bool,
-    /// The client's certificate, SHA-256, as written.
-    pub fingerprint: String,
+    /// The certificates the client may present.
+    pub fingerprints: Fingerprints,
     /// Who starts DTLS.
     pub setup: Setup,
-    /// Usable candidates, rewritten.
-    pub candidates: Vec<String>,
+    /// Usable candidates.
+    pub candidates: Vec<RemoteCandidate>,
     /// The codec of the answer, both ways.
     pub codec: Codec,
     /// What the client calls it.
@@ -35,10 +36,14 @@ pub struct Offer {
     pub max_message_bytes: u32,
     /// The sections in their order, with what becomes of each.
     pub(super) sections: Vec<Section>,
-    /// The sections' identifiers named in `a=group:BUNDLE`, if the offer has such a line.
-    pub(super) bundle: Option<Vec<String>>,
+    /// RTP and RTCP may share a port (RFC 5761).
+    pub rtcp_mux: bool,
+    /// The sections that share the audio's transport (RFC 9143), itself included; empty without BUNDLE.
+    pub(super) bundle: Vec<String>,
     /// The client trickles candidates (RFC 8838).
     pub(super) trickles: bool,
+    /// The client follows RFC 8445 and nominates regularly (its section 10).
+    pub(super) ice2: bool,
 }
 
 /// Who is to start DTLS (RFC 8842, 5.3).
@@ -156,24 +161,24 @@ impl Offer {
     /// See [`OfferError`]; never depends on anything but `sdp`.
     pub fn read(sdp: &str) -> Result<Offer, OfferError> {
         let (session, media) = sections(sdp)?;
-        let lists = || std::iter::once(&session).chain(&media);
-        if lists()
-            .flat_map(|lines| attributes_in(lines, "candidate"))
-            .count()
-            > MAX_CANDIDATES
-        {
-            return Err(OfferError::TooManyCandidates {
-                limit: MAX_CANDIDATES,
-            });
-        }
         let (audio, codec, payload_type) = find_audio(&media)?;
         let lines = &media[audio];
-        let sections = read_sections(&media, audio)?;
-        let either =
-            |name: &str| attribute_in(lines, name).or_else(|| attribute_in(&session, name));
-        // With BUNDLE the client may have put its transport's attributes into another section than the audio's.
-        let anywhere = |name: &str| {
-            either(name).or_else(|| media.iter().find_map(|lines| attribute_in(lines, name)))
+        let bundle = bundle_of(&session, lines);
+        let sections = read_sections(&media, audio, &bundle)?;
+        // With BUNDLE the client may have put its transport's attributes into another section than the audio's. Without
+        // it each section has a transport of its own.
+        let shares = |lines: &&Lines<'_>| {
+            mid(lines).is_some_and(|mid| bundle.iter().any(|bundled| bundled == mid))
+        };
+        let transport: Vec<&Lines<'_>> = [lines, &session]
+            .into_iter()
+            .chain(media.iter().filter(shares))
+            .collect();
+        let anywhere = |name: &str| transport.iter().find_map(|lines| attribute_in(lines, name));
+        let everywhere = |name: &'static str| {
+            transport
+                .iter()
+                .flat_map(move |lines| attributes_in(lines, name))
         };
 
         let credentials = anywhere("ice-ufrag").zip(anywhere("ice-pwd"));
@@ -182,13 +187,9 @@ impl Offer {
             .ok_or(OfferError::Unsupported {
                 what: "it has no usable ice-ufrag and ice-pwd",
             })?;
-        let own_and_session = [lines, &session].into_iter();
-        let fingerprint = own_and_session
-            .chain(&media)
-            .flat_map(|lines| attributes_in(lines, "fingerprint"))
-            .find_map(sha256)
-            .ok_or(OfferError::Unsupported {
-                what: "it has no sha-256 DTLS fingerprint",
+        let fingerprints =
+            Fingerprints::read(everywhere("fingerprint")).ok_or(OfferError::Unsupported {
+                what: "it has no sha-256, sha-384 or sha-512 DTLS fingerprint",
             })?;
         let setup = match anywhere("setup") {
             None | Some("actpass") => Setup::ActPass,
@@ -208,17 +209,17 @@ impl Offer {
                 all.find(|direction| attribute_in(&session, direction.name()).is_some())
             })
             .unwrap_or(Direction::SendRecv);
-        let bundle = attributes_in(&session, "group")
-            .find_map(|group| group.strip_prefix("BUNDLE"))
-            .map(|mids| mids.split_ascii_whitespace().map(str::to_owned).collect());
+        let has_option = |option: &str| {
+            everywhere("ice-options")
+                .flat_map(|options| options.split([' ', ',']))
+                .any(|word| word == option)
+        };
         Ok(Offer {
             credentials,
             ice_lite: attribute_in(&session, "ice-lite").is_some(),
-            fingerprint,
+            fingerprints,
             setup,
-            candidates: remote_candidates(
-                lists().flat_map(|lines| attributes_in(lines, "candidate")),
-            ),
+            candidates: remote_candidates(everywhere("candidate")),
             codec,
             payload_type,
             direction,
@@ -228,10 +229,11 @@ impl Offer {
             },
             extensions: read_extensions(lines),
             max_message_bytes: max_message(&media, &sections),
+            rtcp_mux: attribute_in(lines, "rtcp-mux").is_some(),
             sections,
+            trickles: has_option("trickle"),
+            ice2: has_option("ice2"),
             bundle,
-            trickles: anywhere("ice-options")
-                .is_some_and(|options| options.split(' ').any(|word| word == "trickle")),
         })
     }
 
@@ -285,11 +287,38 @@ fn media_line<'a>(lines: &Lines<'a>) -> Option<([&'a str; 3], Vec<&'a str>)> {
     Some((head, words.collect()))
 }
 
-fn read_sections(media: &[Lines<'_>], audio: usize) -> Result<Vec<Section>, OfferError> {
+/// The identifier of a section.
+fn mid<'a>(lines: &Lines<'a>) -> Option<&'a str> {
+    attribute_in(lines, "mid").filter(|mid| !mid.is_empty())
+}
+
+/// The identifiers of the BUNDLE group that the audio section is in; empty if it is in none.
+fn bundle_of(session: &Lines<'_>, audio: &Lines<'_>) -> Vec<String> {
+    let Some(audio) = mid(audio) else {
+        return Vec::new();
+    };
+    let groups = attributes_in(session, "group").map(|group| {
+        let mut words = group.split_ascii_whitespace();
+        (words.next(), words)
+    });
+    let mut bundles = groups.filter_map(|(semantics, mids)| {
+        (semantics == Some("BUNDLE") && mids.clone().any(|mid| mid == audio)).then_some(mids)
+    });
+    let bundle = bundles.next().into_iter().flatten();
+    bundle.map(str::to_owned).collect()
+}
+
+/// What becomes of each section. There is one transport, the audio's, so data channels are refused that would need
+/// another (RFC 9143, 7.3), and those whose association is closed (RFC 8841, 9.4: a port of 0).
+fn read_sections(
+    media: &[Lines<'_>],
+    audio: usize,
+    bundle: &[String],
+) -> Result<Vec<Section>, OfferError> {
     let mut sections: Vec<Section> = Vec::new();
     for (index, lines) in media.iter().enumerate() {
         let ([name, port, protocol], formats) = media_line(lines).ok_or(OfferError::Unparsable)?;
-        let mid = attribute_in(lines, "mid").filter(|mid| !mid.is_empty());
+        let mid = mid(lines);
         if mid.is_some() && sections.iter().any(|section| section.mid.as_deref() == mid) {
             return Err(OfferError::Unsupported {
                 what: "two sections have the same mid",
@@ -301,6 +330,8 @@ fn read_sections(media: &[Lines<'_>], audio: usize) -> Result<Vec<Section>, Offe
         // libpeer leaves the format away; data channels are all that DTLS/SCTP ever carried.
         let is_data = name == "application"
             && protocol.contains("DTLS/SCTP")
+            && mid.is_some_and(|mid| bundle.iter().any(|bundled| bundled == mid))
+            && sctp_port(lines, &formats) != Some(0)
             && (port != "0" || attribute_in(lines, "bundle-only").is_some());
         sections.push(Section {
             kind: match () {
@@ -315,6 +346,12 @@ fn read_sections(media: &[Lines<'_>], audio: usize) -> Result<Vec<Section>, Offe
         });
     }
     Ok(sections)
+}
+
+/// The port of the client's SCTP association: before RFC 8841 the format was the port.
+fn sctp_port(lines: &Lines<'_>, formats: &[&str]) -> Option<u32> {
+    let port = attribute_in(lines, "sctp-port").or(formats.first().copied());
+    port.and_then(|port| port.parse().ok())
 }
 
 /// What the section of the data channels says, or what saying nothing means.
@@ -359,21 +396,6 @@ fn read_extensions(lines: &Lines<'_>) -> Extensions {
         }
     }
     extensions
-}
-
-/// The value of a SHA-256 fingerprint line, if it is one and well-formed (RFC 8122, 5).
-fn sha256(line: &str) -> Option<String> {
-    let (algorithm, value) = line.split_once(' ')?;
-    let value = value.trim();
-    let well_formed = value.len() == 32 * 3 - 1
-        && value
-            .bytes()
-            .enumerate()
-            .all(|(index, byte)| match index % 3 {
-                2 => byte == b':',
-                _ => byte.is_ascii_hexdigit(),
-            });
-    (algorithm.eq_ignore_ascii_case("sha-256") && well_formed).then(|| value.to_ascii_lowercase())
 }
 
 pub(super) const URI_MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";

@@ -98,7 +98,8 @@ fn every_client_s_offer_is_understood() {
             offer.candidates
         );
         assert_eq!(offer.credentials.ufrag, ufrag, "{name}");
-        assert!(offer.fingerprint.starts_with("9a:3c:11"), "{name}");
+        let fingerprints = format!("{:?}", offer.fingerprints);
+        assert!(fingerprints.contains("[154, 60, 17, "), "{name}");
         assert_eq!(offer.ice_lite, name == "bare", "{name}");
     }
 }
@@ -179,17 +180,9 @@ fn the_longest_message_is_the_client_s() {
 
 #[test]
 fn what_cannot_be_served_is_refused_with_its_reason() {
-    let many: String = (0..101)
-        .map(|n| format!("a=candidate:{n} 1 udp 1 192.0.2.1 {n} typ host\n"))
-        .collect();
     let video = include_str!("../../../tests/offers/obs.sdp");
     let video = video.replace("m=audio 58211", "m=audio 0");
     let cases = [
-        (
-            "candidates",
-            changed("a=candidate", &format!("{many}a=candidate")),
-            OfferError::TooManyCandidates { limit: 100 },
-        ),
         ("video only", Offer::read(&video), OfferError::NoAudio),
         (
             "no sections",
@@ -278,6 +271,80 @@ fn attributes_may_stand_at_either_level() {
     );
     let session = changed("a=ice-lite", "a=inactive").expect("readable");
     assert_eq!(session.direction, Direction::Inactive);
+}
+
+/// An offer of the field, or of a client, with changes.
+fn field(name: &str) -> String {
+    let path = format!("{}/tests/offers/{name}.sdp", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(path).expect("fixture")
+}
+
+#[test]
+fn surplus_candidates_are_ignored() {
+    for (name, first) in [
+        ("field-121-candidates", "10.0.1.7:50001"),
+        ("field-40-candidates-in-each-of-3", "10.0.1.7:50001"),
+    ] {
+        let offer = Offer::read(&field(name)).expect("readable");
+        assert_eq!(offer.candidates.len(), 20, "{name}");
+        assert_eq!(offer.candidates[0].address.to_string(), first, "{name}");
+    }
+}
+
+/// Without BUNDLE each section has a transport, and the server has one (RFC 9143, 7.3).
+#[test]
+fn only_what_shares_the_audio_s_transport_is_accepted() {
+    let unbundled = Offer::read(&field("field-unbundled-data")).expect("readable");
+    assert!(!unbundled.has_data());
+    assert_eq!(unbundled.credentials.ufrag, "audi", "its own transport's");
+    assert_eq!(unbundled.candidates.len(), 1);
+    let (_, chrome) = OFFERS[0];
+    for (groups, has_data) in [
+        ("a=group:BUNDLE 0 1", true),
+        ("a=group:BUNDLE 1 0", true),
+        ("a=group:LS 0 1\na=group:BUNDLE 0 1", true),
+        ("a=group:BUNDLE 7\na=group:BUNDLE 0 1", true),
+        ("a=group:BUNDLE 0\na=group:BUNDLE 1", false),
+        ("a=group:BUNDLE 0", false),
+        ("a=group:BUNDLED 0 1", false),
+        ("a=x", false),
+    ] {
+        let offer = chrome.replace("a=group:BUNDLE 0 1", groups);
+        let offer = Offer::read(&offer).expect("readable");
+        assert_eq!(offer.has_data(), has_data, "{groups}");
+    }
+}
+
+#[test]
+fn a_closed_association_is_refused() {
+    assert!(
+        !Offer::read(&field("field-sctp-port-0"))
+            .expect("readable")
+            .has_data()
+    );
+    let (_, aiortc) = OFFERS[7];
+    let old = aiortc.replace("DTLS/SCTP 5000", "DTLS/SCTP 0");
+    assert!(!Offer::read(&old).expect("readable").has_data());
+}
+
+#[test]
+fn options_are_read_at_both_levels() {
+    let obs = read("obs");
+    assert!(obs.trickles && obs.ice2, "ice2,trickle");
+    let (_, firefox) = OFFERS[1];
+    for (line, trickles, ice2) in [
+        ("a=ice-options:trickle", true, false),
+        ("a=ice-options:ice2", false, true),
+        ("a=ice-options:trickle ice2", true, true),
+        ("a=ice-options:trickles", false, false),
+    ] {
+        let offer = firefox.replace("a=ice-options:trickle", line);
+        let offer = Offer::read(&offer).expect("readable");
+        assert_eq!((offer.trickles, offer.ice2), (trickles, ice2), "{line}");
+    }
+    let both = firefox.replace("a=mid:0", "a=mid:0\na=ice-options:ice2");
+    let both = Offer::read(&both).expect("readable");
+    assert!(both.trickles && both.ice2);
 }
 
 #[test]

@@ -1,0 +1,176 @@
+//! The way of datagrams into the socket, and what happens while its buffer is full.
+//!
+//! A full buffer empties within milliseconds, at the pace of the network. So what waits is kept until the socket takes
+//! more, and all of it is dropped after [`PATIENCE`]: late media is worth nothing, and ICE, DTLS and SCTP repeat
+//! themselves. To try one datagram after the other meanwhile would cost a system call each.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::datagrams::Datagrams;
+use super::metrics::{Dropped, RtcMetrics};
+use super::mmsg::BATCH;
+
+/// The way out.
+#[derive(Debug, Default)]
+pub(super) struct Outlet {
+    /// Since when the socket takes nothing.
+    full_since: Option<Instant>,
+}
+
+impl Outlet {
+    /// Whether datagrams wait for the socket.
+    pub(super) fn is_full(&self) -> bool {
+        self.full_since.is_some()
+    }
+
+    /// Sends what waits, as much as the socket takes.
+    ///
+    /// - `send`: hands the first of the datagrams to the system and says how many it took.
+    pub(super) fn send(
+        &mut self,
+        datagrams: &mut Datagrams,
+        metrics: &RtcMetrics,
+        now: Instant,
+        mut send: impl FnMut(&Datagrams) -> io::Result<usize>,
+    ) {
+        while !datagrams.is_empty() {
+            match send(datagrams) {
+                Ok(sent) if sent > 0 => {
+                    self.full_since = None;
+                    let bytes: usize = datagrams.iter().take(sent).map(|(_, it)| it.len()).sum();
+                    add(&metrics.datagrams_out_total, sent);
+                    add(&metrics.bytes_out_total, bytes);
+                    datagrams.drop_oldest(sent);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.wait(datagrams, metrics, now);
+                }
+                // The interface's queue is full, which no socket tells the end of: the batch is lost.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    let lost = datagrams.len().min(BATCH);
+                    metrics.count_many(Dropped::SendBuffer, lost);
+                    datagrams.drop_oldest(lost);
+                }
+                // The error is the first datagram's own; the others get their try.
+                _ => {
+                    add(&metrics.send_errors_total, 1);
+                    datagrams.drop_oldest(1);
+                }
+            }
+        }
+        self.full_since = None;
+    }
+
+    /// The buffer is full.
+    fn wait(&mut self, datagrams: &mut Datagrams, metrics: &RtcMetrics, now: Instant) {
+        let since = *self.full_since.get_or_insert(now);
+        let is_late = now.saturating_duration_since(since) >= PATIENCE;
+        if is_late || datagrams.len() > MAX_WAITING {
+            metrics.count_many(Dropped::SendBuffer, datagrams.len());
+            datagrams.clear();
+            self.full_since = None;
+        }
+    }
+}
+
+fn add(counter: &std::sync::atomic::AtomicU64, count: usize) {
+    counter.fetch_add(count as u64, Ordering::Relaxed);
+}
+
+/// One packet time.
+pub(super) const PATIENCE: Duration = Duration::from_millis(20);
+
+/// A packet each for the largest server, and some for what rooms are told.
+const MAX_WAITING: usize = 16_384;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+
+    fn waiting(count: usize) -> Datagrams {
+        let mut datagrams = Datagrams::default();
+        for _ in 0..count {
+            datagrams.push(SocketAddr::from(([192, 0, 2, 1], 9)), b"four");
+        }
+        datagrams
+    }
+
+    fn full(_: &Datagrams) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    #[test]
+    fn a_full_buffer_is_asked_once_and_what_waits_goes_out_when_it_has_room() {
+        let (metrics, now) = (RtcMetrics::default(), Instant::now());
+        let mut outlet = Outlet::default();
+        let mut datagrams = waiting(1_000);
+        let mut calls = 0;
+        let mut room = 100;
+        let mut socket = |datagrams: &Datagrams, room: &mut usize| {
+            calls += 1;
+            let taken = datagrams.len().min(BATCH).min(*room);
+            *room -= taken;
+            if taken == 0 {
+                full(datagrams)
+            } else {
+                Ok(taken)
+            }
+        };
+        outlet.send(&mut datagrams, &metrics, now, |it| socket(it, &mut room));
+        assert!(outlet.is_full());
+        assert_eq!(datagrams.len(), 900, "nothing is lost");
+        room = 10_000;
+        outlet.send(&mut datagrams, &metrics, now + PATIENCE / 2, |it| {
+            socket(it, &mut room)
+        });
+        assert!(!outlet.is_full() && datagrams.is_empty());
+        assert_eq!(calls, 3 + 900_usize.div_ceil(BATCH), "not one for each");
+        assert_eq!(metrics.datagrams_out_total.load(Ordering::Relaxed), 1_000);
+        assert_eq!(metrics.bytes_out_total.load(Ordering::Relaxed), 4_000);
+        assert_eq!(metrics.dropped_total(Dropped::SendBuffer), 0);
+    }
+
+    #[test]
+    fn what_waits_too_long_is_dropped_at_once_and_counted() {
+        let (metrics, now) = (RtcMetrics::default(), Instant::now());
+        let mut outlet = Outlet::default();
+        let mut datagrams = waiting(500);
+        let mut calls = 0;
+        for late_ms in [0, 10, 19, 20] {
+            let now = now + Duration::from_millis(late_ms);
+            outlet.send(&mut datagrams, &metrics, now, |it| {
+                calls += 1;
+                full(it)
+            });
+        }
+        assert_eq!(calls, 4, "one call each time");
+        assert!(datagrams.is_empty() && !outlet.is_full());
+        assert_eq!(metrics.dropped_total(Dropped::SendBuffer), 500);
+        let mut datagrams = waiting(MAX_WAITING + 1);
+        outlet.send(&mut datagrams, &metrics, now, full);
+        assert!(datagrams.is_empty(), "nor is the queue without end");
+    }
+
+    #[test]
+    fn an_error_of_one_datagram_costs_that_one_only() {
+        let (metrics, now) = (RtcMetrics::default(), Instant::now());
+        let mut datagrams = waiting(3);
+        let mut results = vec![Ok(1), Err(libc::EPERM), Ok(1)].into_iter();
+        Outlet::default().send(&mut datagrams, &metrics, now, |_| {
+            let result = results.next().expect("no more calls");
+            result.map_err(io::Error::from_raw_os_error)
+        });
+        assert!(datagrams.is_empty());
+        assert_eq!(metrics.send_errors_total.load(Ordering::Relaxed), 1);
+        let mut datagrams = waiting(2 * BATCH);
+        let mut calls = 0;
+        Outlet::default().send(&mut datagrams, &metrics, now, |_| {
+            calls += 1;
+            Err(io::Error::from_raw_os_error(libc::ENOBUFS))
+        });
+        assert_eq!(calls, 2, "the interface's queue is full");
+    }
+}
