@@ -8,7 +8,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::bench::{self, BenchArgs};
 use crate::config::{Config, Given, Problem};
@@ -110,6 +111,50 @@ pub struct Serve {
         value_delimiter = ','
     )]
     pub cors_origins: Vec<String>,
+    /// Names that requests may be sent to, besides addresses and the machine's own; repeatable, or with commas
+    #[arg(
+        long,
+        alias = "host",
+        env = "MIXMINUS_HOSTS",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub hosts: Vec<String>,
+    /// Proxies whose Forwarded or X-Forwarded-For is believed; repeatable, or with commas (default: this host)
+    #[arg(
+        long,
+        env = "MIXMINUS_TRUSTED_PROXIES",
+        value_name = "NETWORK",
+        value_delimiter = ','
+    )]
+    pub trusted_proxies: Vec<String>,
+    /// Most connections of one address at one time (default: 256)
+    #[arg(long, env = "MIXMINUS_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N")]
+    pub max_connections_per_address: Option<String>,
+    /// How many may come at once: joins from one address (default: 2500)
+    #[arg(long, env = "MIXMINUS_JOIN_BURST", value_name = "N")]
+    pub join_burst: Option<String>,
+    /// How many may come each second: joins from one address (default: 20)
+    #[arg(long, env = "MIXMINUS_JOIN_RATE", value_name = "N")]
+    pub join_rate: Option<String>,
+    /// How many may come at once: changes of rooms from one address (default: 1500)
+    #[arg(long, env = "MIXMINUS_ROOM_CHANGE_BURST", value_name = "N")]
+    pub room_change_burst: Option<String>,
+    /// How many may come each second: changes of rooms from one address (default: 10)
+    #[arg(long, env = "MIXMINUS_ROOM_CHANGE_RATE", value_name = "N")]
+    pub room_change_rate: Option<String>,
+    /// How many may come at once: changes of participants over HTTP from one address (default: 200)
+    #[arg(long, env = "MIXMINUS_PARTICIPANT_CHANGE_BURST", value_name = "N")]
+    pub participant_change_burst: Option<String>,
+    /// How many may come each second: changes of participants over HTTP from one address (default: 20)
+    #[arg(long, env = "MIXMINUS_PARTICIPANT_CHANGE_RATE", value_name = "N")]
+    pub participant_change_rate: Option<String>,
+    /// How many may come at once: messages of one WebSocket or session (default: 20)
+    #[arg(long, env = "MIXMINUS_MESSAGE_BURST", value_name = "N")]
+    pub message_burst: Option<String>,
+    /// How many may come each second: messages of one WebSocket or session (default: 10)
+    #[arg(long, env = "MIXMINUS_MESSAGE_RATE", value_name = "N")]
+    pub message_rate: Option<String>,
     /// STUN and TURN servers that clients are told to use; repeatable, or with commas
     #[arg(
         long = "ice-servers",
@@ -143,6 +188,9 @@ pub struct Serve {
     /// Who may talk: open, ptt, multi:N, cut-in, broadcast, moderated (default: open)
     #[arg(long, env = "MIXMINUS_DEFAULT_MODE", value_name = "MODE")]
     pub default_mode: Option<String>,
+    /// Whether participants of other rooms may listen to a room: true, false or auto (default: auto)
+    #[arg(long, env = "MIXMINUS_ALLOW_MONITORS", value_name = "BOOL|auto", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub allow_monitors: Option<String>,
     /// How long one may hold the floor; 0 is as long as they like (default: 30)
     #[arg(long, env = "MIXMINUS_TALK_LIMIT_S", value_name = "S")]
     pub talk_limit_s: Option<String>,
@@ -161,6 +209,32 @@ pub struct Serve {
     /// Talking is asking for the floor (default: false)
     #[arg(long, env = "MIXMINUS_IMPLICIT_FLOOR", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub implicit_floor: Option<String>,
+}
+
+impl Cli {
+    /// Reads the command line and the environment; ends the program if they cannot be read.
+    ///
+    /// An empty variable is no variable: a compose file writes `MIXMINUS_ANNOUNCE=` for what is not set.
+    pub fn read() -> Cli {
+        let matches = without_empty_variables(Cli::command()).get_matches();
+        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// A command that does not look at variables that are set but empty.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |argument: &clap::Arg| {
+        let variable = argument.get_env().and_then(std::env::var_os);
+        variable.is_some_and(|value| value.is_empty())
+    };
+    let command = command.mut_args(|argument| {
+        if is_empty(&argument) {
+            argument.env(Resettable::Reset)
+        } else {
+            argument
+        }
+    });
+    command.mut_subcommands(without_empty_variables)
 }
 
 /// Unusable arguments or configuration.
@@ -199,12 +273,25 @@ impl Serve {
             ("default_profile", &self.default_profile),
             ("default_radio_profile", &self.default_radio_profile),
             ("tick_ms", &self.tick_ms),
+            (
+                "max_connections_per_address",
+                &self.max_connections_per_address,
+            ),
+            ("join_burst", &self.join_burst),
+            ("join_rate", &self.join_rate),
+            ("room_change_burst", &self.room_change_burst),
+            ("room_change_rate", &self.room_change_rate),
+            ("participant_change_burst", &self.participant_change_burst),
+            ("participant_change_rate", &self.participant_change_rate),
+            ("message_burst", &self.message_burst),
+            ("message_rate", &self.message_rate),
             ("mixers", &self.mixers),
             ("realtime", &self.realtime),
             ("log", &self.log),
             ("gate_db", &self.gate_db),
             ("max_contributors", &self.max_contributors),
             ("default_mode", &self.default_mode),
+            ("allow_monitors", &self.allow_monitors),
             ("talk_limit_s", &self.talk_limit_s),
             ("end_of_media_ms", &self.end_of_media_ms),
             ("grace_ms", &self.grace_ms),
@@ -216,6 +303,8 @@ impl Serve {
             ("announce", &self.announce),
             ("hangover_ms", &self.hangover_ms),
             ("cors_origins", &self.cors_origins),
+            ("hosts", &self.hosts),
+            ("trusted_proxies", &self.trusted_proxies),
             ("ice_servers", &self.ice_servers),
         ];
         let one = one
@@ -284,19 +373,16 @@ fn run_server(serve: &Serve) -> ExitCode {
             return ExitCode::from(UNUSABLE);
         }
     };
-    // Only whoever makes TLS of them can tell whether certificate and key are any good.
+    // Files that can be read may still hold no certificate, or the key of another.
     if let Err(error) = Tls::new(&config) {
         eprintln!("{error}");
         return ExitCode::from(UNUSABLE);
     }
     if serve.check {
-        // Files that can be read may still hold no certificate, or the key of another.
-        if let Err(error) = Tls::new(&config) {
-            eprintln!("{error}");
-            return ExitCode::from(UNUSABLE);
-        }
-        print!("{config}");
-        return ExitCode::SUCCESS;
+        return match server::say(config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error),
+        };
     }
     match server::run(config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -311,8 +397,6 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
     use crate::config::KEYS;
 
@@ -366,6 +450,42 @@ mod tests {
             config.cors_origins,
             ["https://a.example", "https://b.example"]
         );
+    }
+
+    #[test]
+    fn every_flag_reaches_its_setting() {
+        for key in &KEYS {
+            let other = match (key.name, key.default) {
+                ("http" | "media", _) => "127.0.0.1:1",
+                ("announce", _) => "192.0.2.1",
+                ("tls_cert" | "tls_key", _) => "Cargo.toml",
+                ("default_profile", _) => "thin",
+                ("tick_ms", _) => "10",
+                ("cors_origins", _) => "https://a.example",
+                ("ice_servers", _) => "stun:s.example",
+                ("trusted_proxies", _) => "192.0.2.0/24",
+                ("hosts", _) => "mix.example",
+                ("log", _) => "debug",
+                ("gate_db", _) => "-40",
+                ("default_mode", _) => "ptt",
+                (_, "true") => "false",
+                (_, "false" | "auto") if key.unit == "yes or no" => "true",
+                (_, _) => "600",
+            };
+            let other = if key.name == "mixers" { "7" } else { other };
+            let flag = format!("--{}={other}", key.name.replace('_', "-"));
+            let given = serve(&[&flag]).given();
+            assert_eq!(given.len(), 1, "{flag}");
+            assert_eq!(
+                (given[0].key.as_str(), &given[0].values[..]),
+                (key.name, &[other.to_owned()][..])
+            );
+            if !key.name.starts_with("tls_") {
+                let config = serve(&[&flag]).load().expect(&flag);
+                let shown = (key.show)(&config).unwrap_or_default();
+                assert!(shown.contains(other), "{flag}: {shown}");
+            }
+        }
     }
 
     #[test]

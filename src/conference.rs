@@ -1,13 +1,13 @@
 //! The conference: intents in, commands to the mixer and the network out, events to everybody who watches.
 //!
 //! Stands above the picture and steers it: it decides who is in which room and never sees a packet. One lock guards the
-//! whole state; what is done under it is short: nothing waits for a mixer or for the network thread. Heavy work (reading an offer, building codecs) happens before the
+//! whole state; what is done under it is short: nothing waits for a mixer or for the network thread. Heavy work
+//! (reading an offer, building codecs) happens before the
 //! lock is taken, on the caller's thread.
 //!
 //! A join is a seat reserved, an offer accepted, a box sent to the mixer, a peer sent to the network and a member
 //! entered, in this order; when a step fails, everything before it is undone.
 
-mod bucket;
 mod error;
 mod figures;
 mod floor;
@@ -16,6 +16,7 @@ mod ice;
 mod join;
 mod linked;
 mod mixing;
+mod parting;
 mod pump;
 mod recap;
 mod registry;
@@ -25,8 +26,9 @@ mod scan;
 mod tests;
 mod totals;
 
+use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -35,7 +37,6 @@ use mixer::{Decibels, Gain, ParticipantId};
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
-pub use bucket::{Bucket, Verdict};
 pub use error::{
     ChangeError, CommandError, ConfigureError, FloorError, IceError, JoinError, Overloaded,
     UnknownParticipant, UnknownSession,
@@ -44,7 +45,6 @@ pub use figures::{Family, Kind, Sample};
 pub use ice::{IceOutcome, IceUpdate};
 pub use join::{Join, Joined};
 pub use pump::pump;
-pub(crate) use pump::too_many;
 pub use rooms::Configure;
 pub use totals::Totals;
 
@@ -56,11 +56,12 @@ use scan::Scanning;
 
 use crate::audio::{AudioHandle, MixerControl};
 use crate::control::{
-    Change, Command, Event, Invalid, LeaveReason, Order, Participant, PublicId, RoomConfig,
+    Change, Command, Event, Invalid, LeaveReason, Name, Order, Participant, PublicId, RoomConfig,
     RoomName, RoomState,
 };
+use crate::rate_limit::{Limited, Limiter, Rate, Rates, Verdict};
 pub use crate::rtc::OfferError;
-use crate::rtc::RtcHandle;
+use crate::rtc::{Closing, RtcHandle};
 
 /// What a conference may grow to, and what its rooms are set to when nobody says otherwise.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +76,8 @@ pub struct Limits {
     pub room: RoomConfig,
     /// How long streams go on after the last sound.
     pub hangovers: Hangovers,
+    /// How often clients may do what costs something.
+    pub rates: Rates,
 }
 
 /// A handle on the conference; clones are the same one.
@@ -89,6 +92,7 @@ struct Inner {
     rtc: RtcHandle,
     state: Mutex<State>,
     counts: Counts,
+    limiter: Limiter,
     /// Turns true when a mixer or the network thread has ended while it was needed.
     lost: watch::Sender<bool>,
 }
@@ -104,6 +108,8 @@ struct State {
     /// When the governors last looked.
     governed: Instant,
     stopping: bool,
+    /// Peers that the network thread is still to be told to close.
+    closing: VecDeque<Closing>,
 }
 
 /// What happened since the start.
@@ -133,9 +139,11 @@ impl Conference {
             rounds: Rounds::new(Instant::now()),
             governed: Instant::now(),
             stopping: false,
+            closing: VecDeque::new(),
         };
         Conference {
             inner: Arc::new(Inner {
+                limiter: Limiter::new(&limits.rates),
                 limits,
                 audio,
                 rtc,
@@ -168,34 +176,50 @@ impl Conference {
         Ok(())
     }
 
+    /// How often messages may come over one connection.
+    pub fn message_rate(&self) -> Rate {
+        self.inner.limits.rates.messages
+    }
+
+    /// The limits that are counted by address.
+    pub fn limiter(&self) -> &Limiter {
+        &self.inner.limiter
+    }
+
     /// Changes a participant and tells the room.
     ///
+    /// Changes are counted by the address they come from, so that nobody can use up those of another. Muting always gets
+    /// through.
+    ///
     /// # Errors
-    /// [`ChangeError`]: there is no such room or nobody of this id in it, or it is changed too often.
+    /// [`ChangeError`]: there is no such room or nobody of this id in it, or too many changes come from there.
     pub fn change(
         &self,
         room: &RoomName,
         participant: PublicId,
         change: Change,
+        from: IpAddr,
     ) -> Result<Participant, ChangeError> {
         let now = Instant::now();
+        if !change.only_mutes() {
+            self.inner.limiter.participant_change(from, now)?;
+        }
         let mut state = self.lock();
         state.find(room, participant.0)?;
-        let (_, member) = state
-            .registry
-            .member_mut(participant.0)
-            .ok_or(UnknownParticipant::Participant)?;
-        if member.moderated.take(now) != Verdict::Pass {
-            return Err(ChangeError::TooMany);
-        }
         let changed = self.apply(&mut state, participant.0, change, now);
         self.enact_at(&mut state, participant.0);
         Ok(changed.ok_or(UnknownParticipant::Participant)?)
     }
 
+    /// Reads and carries out a message that came over a room's WebSocket; what to answer, if anything.
+    #[cfg(test)]
+    fn order(&self, room: &RoomName, text: &str) -> Result<Option<Event>, Event> {
+        self.carry_out(room, read(text)?)
+    }
+
     /// Carries out a message that came over a room's WebSocket; what to answer, if anything.
-    pub fn order(&self, room: &RoomName, text: &str) -> Result<Option<Event>, Event> {
-        let order = read(text)?;
+    pub fn carry_out(&self, room: &RoomName, order: Order) -> Result<Option<Event>, Event> {
+        let now = Instant::now();
         let mut state = self.lock();
         let participant = order
             .session
@@ -205,7 +229,15 @@ impl Conference {
         let Some(participant) = participant else {
             return Err(refusal(&CommandError::UnknownSession, order.id));
         };
-        let answer = self.obey(&mut state, participant, order, Instant::now());
+        // Each WebSocket is counted on its own; a session that sends over many of them is counted here.
+        if !order.is_release()
+            && let Some((_, member)) = state.registry.member_mut(participant)
+            && member.messages.take(now) != Verdict::Pass
+        {
+            self.inner.limiter.count(Limited::Message);
+            return Ok(Some(self.too_many()));
+        }
+        let answer = self.obey(&mut state, participant, order, now);
         self.enact_at(&mut state, participant);
         answer
     }
@@ -232,14 +264,9 @@ impl Conference {
     pub fn close(&self) {
         let mut state = self.lock();
         state.stopping = true;
-        let everybody: Vec<ParticipantId> = state
-            .registry
-            .rooms
-            .values()
-            .flat_map(|room| room.members.iter().map(|member| member.id))
-            .collect();
-        for id in everybody {
-            self.remove(&mut state, id, LeaveReason::ServerStopping);
+        let rooms: Vec<RoomName> = state.registry.rooms.keys().cloned().collect();
+        for room in rooms {
+            self.empty(&mut state, &room, LeaveReason::ServerStopping);
         }
     }
 
@@ -297,21 +324,25 @@ impl Conference {
         let room = room.clone();
         let settings = &member.shared.settings;
         let mut events = Vec::new();
-        let falls_silent = change.muted == Some(true) && !settings.muted();
-        if let Some(muted) = change.muted.filter(|muted| *muted != settings.muted()) {
+        let muted = change.muted.filter(|muted| *muted != settings.muted());
+        if let Some(muted) = muted {
             settings.mute(muted);
             events.push(Event::Muted {
                 participant: PublicId(id),
                 muted,
             });
         }
-        let described = change.gain_db.is_some() || change.name.is_some();
-        if let Some(gain_db) = change.gain_db {
+        let gain_db = change.gain_db.filter(|gain_db| *gain_db != member.gain_db);
+        let name = change.name.map(Name::into_string);
+        let name = name.filter(|name| *name != member.name);
+        let described = gain_db.is_some() || name.is_some();
+        if let Some(gain_db) = gain_db {
             settings.amplify(Gain::from(Decibels(gain_db)));
             member.gain_db = gain_db;
         }
-        if let Some(name) = change.name {
-            member.name = name.into_string();
+        if let Some(name) = name {
+            member.name = name;
+            state.scanning.is_renamed(id);
         }
         let participant = member.public();
         if described {
@@ -320,51 +351,16 @@ impl Conference {
             });
         }
         if let Some(room) = state.registry.rooms.get_mut(&room) {
-            if falls_silent {
-                room.floor.mute(id, now);
+            match muted {
+                Some(true) => room.floor.mute(id, now),
+                Some(false) => room.floor.unmute(id),
+                None => {}
             }
             for event in &events {
                 self.tell(room, event);
             }
         }
         Some(participant)
-    }
-
-    /// Takes a participant out of everything and tells its room why.
-    fn remove(&self, state: &mut State, id: ParticipantId, reason: LeaveReason) {
-        let left = Event::Left {
-            participant: PublicId(id),
-            reason,
-        };
-        // Told while it is still a member, so that its own data channel says why it closes.
-        if let Some(name) = state.registry.place(id)
-            && let Some(room) = state.registry.rooms.get(name)
-        {
-            self.tell(room, &left);
-            if room.member(id).is_some_and(|member| member.talking) {
-                let participant = PublicId(id);
-                self.tell_elsewhere(room, &Event::Stopped { participant });
-            }
-            if !room.links.is_empty() {
-                state.scanning.look_at_links();
-            }
-        }
-        let Some((name, member)) = state.registry.take(id) else {
-            return;
-        };
-        state.scanning.forget(id);
-        state.mixing.remove(id);
-        self.inner.rtc.close(id);
-        self.inner.counts.left[reason as usize].fetch_add(1, Relaxed);
-        tracing::info!(room = %name, participant = %PublicId(id), name = member.name, reason = reason.word(), "left");
-        let State {
-            registry, mixing, ..
-        } = &mut *state;
-        if let Some(room) = registry.rooms.get_mut(&name) {
-            room.floor.leave(id, Instant::now());
-            self.enact(mixing, &name, room);
-        }
-        state.end_if_over(&name);
     }
 
     /// Tells everybody who watches a room, over WebSocket and data channel.
@@ -418,7 +414,7 @@ impl State {
 }
 
 /// Reads a message; a mistake becomes the answer to it.
-fn read(text: &str) -> Result<Order, Event> {
+pub(crate) fn read(text: &str) -> Result<Order, Event> {
     Order::parse(text).map_err(|(invalid, id)| refuse(invalid, id))
 }
 
@@ -430,6 +426,7 @@ fn refusal(error: &CommandError, id: Option<Value>) -> Event {
     Event::Error {
         kind: error.kind(),
         detail: error.to_string(),
+        room: error.room(),
         id,
     }
 }

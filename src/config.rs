@@ -9,13 +9,15 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZero;
 use std::path::PathBuf;
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use mixer::profile::Hangovers;
 
 use crate::control::{RoomChange, RoomConfig, RoomName};
+use crate::rate_limit::Rates;
 
 pub use keys::{KEYS, Key, table};
 
@@ -49,6 +51,14 @@ pub struct Config {
     pub hangovers: Hangovers,
     /// Origins whose pages may use the interface beside the server's own; `*` is every page.
     pub cors_origins: Vec<String>,
+    /// Names that requests may be sent to besides addresses, the machine's own name and those in the certificate.
+    pub hosts: Vec<String>,
+    /// Proxies that are believed when they say for whom they ask.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Most connections of one address at one time.
+    pub max_connections_per_address: u32,
+    /// How often clients may do what costs something.
+    pub rates: Rates,
     /// STUN and TURN servers that clients are told to use.
     pub ice_servers: Vec<IceServer>,
     /// What is logged, in the words of `tracing`.
@@ -108,6 +118,13 @@ impl Default for Config {
             room: RoomConfig::default(),
             hangovers: Hangovers::default(),
             cors_origins: Vec::new(),
+            hosts: Vec::new(),
+            trusted_proxies: vec![
+                Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
+                Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
+            ],
+            max_connections_per_address: 256,
+            rates: Rates::default(),
             ice_servers: Vec::new(),
             log: "error,mixminus=info".to_owned(),
             mixers: None,
@@ -186,7 +203,7 @@ impl Config {
             Problem(format!(
                 "{} = {} ({}) cannot be used: it must be {}.",
                 key.name,
-                values::shown(&given.values),
+                values::shown(key.name, &given.values),
                 given.source,
                 key.range
             ))
@@ -324,6 +341,23 @@ mod tests {
             told[1],
             "max_rooms = 0 (mixminus.toml) cannot be used: it must be a whole number from 1 to 100,000."
         );
+    }
+
+    #[test]
+    fn passwords_of_turn_servers_are_never_shown() {
+        for text in [
+            "ice_servers = [\"turn:u:hunter2@t.example\", \"turn:u:hunter2\"]",
+            "ice_servers = [\"turn:u:hunter2@\"]",
+            "ice_servers = [\"stun:u:hunter2@t.example\"]",
+            "ice_servers = \"hunter2\"",
+            "announce = [\"turn:u:hunter2@t.example\"]",
+            "ice_server = [\"turn:u:hunter2@t.example\"]",
+        ] {
+            let told = problems(text).join(" ");
+            assert!(!told.contains("hunter2"), "{told}");
+        }
+        let told = problems("ice_servers = [\"stun:s.example\", \"turn:t.example\"]");
+        assert!(told[0].contains("value 2 of 2"), "{told:?}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub use floor::{
 };
 pub use listen::{Listen, MAX_CHANNELS};
 pub use names::{Name, NameError, RoomName, RoomNameError};
-pub use room::{RoomChange, RoomConfig, RoomLine, RoomState};
+pub use room::{MAX_MONITORS, Monitor, Monitors, RoomChange, RoomConfig, RoomLine, RoomState};
 
 /// A participant's public id: eight lower-case hexadecimal digits of the number that is also its CSRC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

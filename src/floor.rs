@@ -184,13 +184,24 @@ impl Floor {
         self.settle(now);
     }
 
-    /// Nobody hears it from now on: it keeps no floor from others, and waits for none.
+    /// Nobody hears a participant from now on: it keeps no floor from others, waits for none and gets none until
+    /// [`Floor::unmute`].
     pub fn mute(&mut self, id: ParticipantId, now: Instant) {
-        self.dismiss(|_, waiting| waiting == id, DenyCause::Other);
+        if let Some(user) = self.users.get_mut(&id) {
+            user.muted = true;
+        }
+        self.dismiss(|_, waiting| waiting == id, DenyCause::Muted);
         if let Some(at) = self.held_by(id) {
             self.oust(at);
         }
         self.settle(now);
+    }
+
+    /// A participant can be heard again, and may ask for the floor.
+    pub fn unmute(&mut self, id: ParticipantId) {
+        if let Some(user) = self.users.get_mut(&id) {
+            user.muted = false;
+        }
     }
 
     /// A moderator grants a request that waits. Whoever talks is revoked for it; a grant during his grace takes the

@@ -33,10 +33,11 @@
 //! | [`clock`], [`links`] | the one clock; what passes between threads | the mixer's time, packets and ids | - |
 //! | [`audio`] | the mixer threads around it | mixer, links, clock | rtc, signal, conference |
 //! | [`rtc`] | the network thread | the WebRTC core, the mixer's packets, ids and limits of a receiver, links, clock | signal, the engine |
+//! | [`rate_limit`] | how often something may be done: every limit of that kind | - | everything else, clocks too |
 //! | [`floor`] | who may talk in a room: a pure machine | the mixer's ids and permits | everything else, clocks too |
 //! | [`control`] | the JSON messages, one set for WebSocket and data channel | serde, the mixer's ids and profiles, floor's words | sockets, HTTP |
-//! | [`conference`] | rooms, participants, sessions: intents in, commands and events out | floor, control, the handles of audio and rtc, the mixer's commands and the boxes they carry, its governor | HTTP and WebSocket types |
-//! | [`signal`] | HTTP and WebSocket | conference, control, config | rtc, audio, mixer |
+//! | [`conference`] | rooms, participants, sessions: intents in, commands and events out | floor, control, rate_limit, the handles of audio and rtc, the mixer's commands and the boxes they carry, its governor | HTTP and WebSocket types |
+//! | [`signal`] | HTTP and WebSocket | conference, control, config, rate_limit | rtc, audio, mixer |
 //! | [`config`], [`cli`] | what can be set, and said on the command line | control's names and rooms | - |
 //! | [`server`] | the wiring and the order of shutdown | all of them | - |
 //! | [`join`] | the headless client, a program of its own | mixer's playout | the server |
@@ -57,6 +58,7 @@ pub mod join;
 pub mod links;
 pub mod memory;
 pub mod priority;
+pub mod rate_limit;
 pub mod rtc;
 pub mod server;
 pub mod signal;

@@ -4,8 +4,9 @@
 //! pump, HTTP. Ended from the outside inwards, so that nobody talks to one who is gone: participants are told, HTTP and
 //! WebSockets close, the pump ends, then the mixers, then the network.
 
+use std::fmt;
 use std::future::Future;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
@@ -239,6 +240,7 @@ fn limits(config: &Config) -> Limits {
         open_rooms: config.open_rooms,
         room: config.room,
         hangovers: config.hangovers,
+        rates: config.rates,
     }
 }
 
@@ -257,23 +259,33 @@ fn unusable(address: SocketAddr, error: io::Error) -> StartError {
 
 /// Says what listens where.
 fn announce(server: &Server) {
-    println!(
-        "mixminus {} is ready: {}",
-        env!("CARGO_PKG_VERSION"),
-        server.url()
-    );
+    let (version, url) = (env!("CARGO_PKG_VERSION"), server.url());
+    let mut text = format!("mixminus {version} is ready: {url}\n");
     for address in elsewhere(server) {
-        println!("for others: {address}");
+        text += &format!("for others: {address}\n");
     }
-    println!("http  {}", server.http_addr);
-    println!("media {} (UDP)", server.media_addr);
+    let (http, media) = (server.http_addr, server.media_addr);
+    text += &format!("http  {http}\nmedia {media} (UDP)\n");
     if !server.tls && !server.http_addr.ip().is_loopback() {
-        println!(
-            "Browsers elsewhere give no microphone to plain HTTP: use --tls-cert and --tls-key, or --tls-self-signed."
-        );
+        text += "Browsers on other machines allow microphone access only over HTTPS. Use --tls-cert and --tls-key, or --tls-self-signed.\n";
     }
     if let Some(fingerprint) = &server.fingerprint {
-        println!("The certificate is self-signed; its SHA-256 fingerprint is {fingerprint}");
+        text +=
+            &format!("The certificate is self-signed; its SHA-256 fingerprint is {fingerprint}\n");
+    }
+    // The server serves whether or not somebody reads this.
+    if let Err(error) = say(text) {
+        tracing::warn!(%error, "standard output cannot be written");
+    }
+}
+
+/// Writes to standard output. A reader who has closed it, such as `head`, has read enough.
+pub(crate) fn say(text: impl fmt::Display) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    let written = write!(output, "{text}").and_then(|()| output.flush());
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }
 

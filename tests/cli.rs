@@ -1,6 +1,7 @@
 //! The binary from outside: exit status, what it prints, how it ends.
 
 use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -115,4 +116,55 @@ fn a_taken_port_ends_it_with_one() {
     let ended = output(&["serve", "--http", &address, "--media", "127.0.0.1:0"]);
     assert_eq!(ended.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&ended.stderr).contains("--http"));
+}
+
+#[test]
+fn empty_variables_are_no_variables() {
+    let plain = output(&["serve", "--check"]);
+    let mut command = mixminus(&["serve", "--check"]);
+    for key in mixminus::config::KEYS {
+        command.env(format!("MIXMINUS_{}", key.name.to_uppercase()), "");
+    }
+    let checked = command.output().expect("it runs");
+    let told = String::from_utf8_lossy(&checked.stderr);
+    assert_eq!(checked.status.code(), Some(0), "{told}");
+    assert_eq!(checked.stdout, plain.stdout);
+    // A flag can empty a list.
+    let mut command = mixminus(&["serve", "--check", "--announce="]);
+    command.env("MIXMINUS_ANNOUNCE", "192.0.2.1");
+    let checked = command.output().expect("it runs");
+    let printed = String::from_utf8_lossy(&checked.stdout);
+    assert!(printed.contains("announce = []\n"), "{printed}");
+}
+
+#[test]
+fn closed_standard_output_ends_no_server() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = mixminus(&["serve", "--check"]);
+    let checked = command.stdout(writer).output().expect("it runs");
+    assert_eq!(checked.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&checked.stderr), "");
+
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    // It cannot say where it is, so it is told: a port that was free just now.
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("an address");
+    drop(free);
+    let http = format!("--http={address}");
+    let mut command = mixminus(&["serve", &http, "--media=127.0.0.1:0", "--realtime=false"]);
+    command.stdout(writer).stderr(Stdio::piped());
+    let mut server = command.spawn().expect("it runs");
+    while TcpStream::connect(address).is_err() {
+        assert_eq!(server.try_wait().expect("it is ours"), None, "it has ended");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let process = server.id().to_string();
+    let told = Command::new("kill").args(["-s", "TERM", &process]).status();
+    assert!(told.expect("kill runs").success());
+    let ended = server.wait_with_output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(0));
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert!(!told.contains("panicked"), "{told}");
 }

@@ -27,6 +27,7 @@ use call::Host;
 use chance::Chance;
 use mixer::profile::Profile;
 use mixminus::config::Config;
+use mixminus::rate_limit::Rate;
 use place::Place;
 use seat::Seat;
 use serde_json::json;
@@ -142,6 +143,11 @@ fn config() -> Config {
     config.room.floor.talk_limit = Some(TALK_LIMIT);
     config.room.floor.grace = GRACE;
     config.room.floor.queue_limit = 3;
+    // Everybody comes from one address, more often than people do, and may listen to any room.
+    config.room.allow_monitors = Some(true);
+    let often = Rate::new(1_000_000, 10_000);
+    config.rates.joins = often;
+    config.rates.room_changes = often;
     config
 }
 

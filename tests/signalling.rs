@@ -9,6 +9,8 @@ mod floor;
 mod harness;
 #[path = "signalling/joins.rs"]
 mod joins;
+#[path = "signalling/limits.rs"]
+mod limits;
 #[path = "signalling/media.rs"]
 mod media;
 #[path = "signalling/oddities.rs"]

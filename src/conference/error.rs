@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::control::{Invalid, RoomName};
 use crate::floor::GrantError;
+use crate::rate_limit::TooMany;
 use crate::rtc::{OfferError, RestartError, TrickleError};
 
 /// A join that fails. Nothing of it is left behind.
@@ -15,6 +16,12 @@ pub enum JoinError {
     /// The same of a room it is to listen to.
     #[error("no room {room} to listen to")]
     UnknownChannel {
+        /// Which.
+        room: RoomName,
+    },
+    /// A room it is to listen to takes no listeners from other rooms.
+    #[error("the room {room} does not allow monitors")]
+    MonitoringRefused {
         /// Which.
         room: RoomName,
     },
@@ -53,6 +60,9 @@ pub enum Overloaded {
     /// A link between threads is full, or its other end is gone.
     #[error("a link is full")]
     Link,
+    /// Too many joins wait for their turn.
+    #[error("too many joins wait")]
+    Waiting,
     /// The server is going down.
     #[error("the server is stopping")]
     Stopping,
@@ -62,25 +72,31 @@ pub enum Overloaded {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     UnknownRoom,
+    Monitoring,
     RoomFull,
     Offer,
     Mixer,
     Sessions,
     Rooms,
     Link,
+    Waiting,
+    Rate,
     Stopping,
 }
 
 impl Refusal {
     /// Every reason.
-    pub(super) const ALL: [Refusal; 8] = [
+    pub(super) const ALL: [Refusal; 11] = [
         Refusal::UnknownRoom,
+        Refusal::Monitoring,
         Refusal::RoomFull,
         Refusal::Offer,
         Refusal::Mixer,
         Refusal::Sessions,
         Refusal::Rooms,
         Refusal::Link,
+        Refusal::Waiting,
+        Refusal::Rate,
         Refusal::Stopping,
     ];
 
@@ -88,6 +104,7 @@ impl Refusal {
     pub(super) fn of(error: &JoinError) -> Refusal {
         match error {
             JoinError::UnknownRoom | JoinError::UnknownChannel { .. } => Refusal::UnknownRoom,
+            JoinError::MonitoringRefused { .. } => Refusal::Monitoring,
             JoinError::RoomFull { .. } => Refusal::RoomFull,
             JoinError::Offer(_) => Refusal::Offer,
             JoinError::Overloaded(overloaded) => match overloaded {
@@ -95,6 +112,7 @@ impl Refusal {
                 Overloaded::Sessions { .. } => Refusal::Sessions,
                 Overloaded::Rooms { .. } => Refusal::Rooms,
                 Overloaded::Link => Refusal::Link,
+                Overloaded::Waiting => Refusal::Waiting,
                 Overloaded::Stopping => Refusal::Stopping,
             },
         }
@@ -104,12 +122,15 @@ impl Refusal {
     pub(super) const fn word(self) -> &'static str {
         match self {
             Refusal::UnknownRoom => "unknown room",
+            Refusal::Monitoring => "monitoring refused",
             Refusal::RoomFull => "room full",
             Refusal::Offer => "offer",
             Refusal::Mixer => "mixer busy",
             Refusal::Sessions => "sessions",
             Refusal::Rooms => "rooms",
             Refusal::Link => "link full",
+            Refusal::Waiting => "waited too long",
+            Refusal::Rate => "rate",
             Refusal::Stopping => "server stopping",
         }
     }
@@ -152,9 +173,9 @@ pub enum ChangeError {
     /// There is none.
     #[error(transparent)]
     Unknown(#[from] UnknownParticipant),
-    /// It was changed more often than anybody would.
-    #[error("too many changes")]
-    TooMany,
+    /// Too many changes come from one address.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
 }
 
 /// A session whose floor is not asked for.
@@ -164,8 +185,8 @@ pub enum FloorError {
     #[error(transparent)]
     Unknown(#[from] UnknownSession),
     /// It has asked for it, or sent messages, more often than it may.
-    #[error("too many requests")]
-    TooMany,
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
 }
 
 /// A session that does not exist, or no longer.
@@ -230,6 +251,12 @@ pub enum CommandError {
         /// Which.
         room: RoomName,
     },
+    /// A room that does not let participants of other rooms listen to it.
+    #[error("The room {room} does not allow participants of other rooms to listen to it.")]
+    MonitoringRefused {
+        /// Which.
+        room: RoomName,
+    },
     /// A moderator's grant that cannot be.
     #[error(transparent)]
     Grant(#[from] GrantError),
@@ -241,10 +268,21 @@ impl CommandError {
         match self {
             CommandError::Invalid(_) => "invalid-command",
             CommandError::UnknownSession => "unknown-session",
-            CommandError::UnknownRoom { .. } => "unknown-room",
+            CommandError::UnknownRoom { .. } => "no-such-room",
+            CommandError::MonitoringRefused { .. } => "monitoring-refused",
             CommandError::Grant(GrantError::NotModerated) => "not-moderated",
             CommandError::Grant(GrantError::Asking) => "may-not-grant",
             CommandError::Grant(GrantError::NotAsked) => "not-asking",
+        }
+    }
+
+    /// The other room that the mistake is about.
+    pub fn room(&self) -> Option<RoomName> {
+        match self {
+            CommandError::UnknownRoom { room } | CommandError::MonitoringRefused { room } => {
+                Some(room.clone())
+            }
+            _ => None,
         }
     }
 }

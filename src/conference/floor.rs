@@ -17,9 +17,10 @@ use serde_json::Value;
 use super::figures::{Family, Kind, Sample};
 use super::mixing::Mixing;
 use super::registry::{Registry, Room};
-use super::{CommandError, Conference, FloorError, State, UnknownSession, Verdict, refusal};
+use super::{CommandError, Conference, FloorError, State, UnknownSession, refusal};
 use crate::control::{Event, FloorCommand, FloorStanding, RoomName};
 use crate::floor::{Action, Answer, Request, RevokeCause, Standing};
+use crate::rate_limit::{Limited, RetryAfter, TooMany, Verdict};
 
 /// How often the floors look at their timers and at what the mixer saw.
 const ROUND: Duration = Duration::from_millis(20);
@@ -58,7 +59,7 @@ impl Conference {
     /// [`FloorError`], the same for a session that never was and one that is over.
     pub fn floor_request(&self, session: &str, request: Request) -> Result<Answer, FloorError> {
         self.at_floor(session, |mixing, room, id, now| {
-            room.count_message(id, now)?;
+            self.count_request(room, id, now)?;
             Ok(self.ask(mixing, room, id, request, now))
         })?
     }
@@ -81,6 +82,26 @@ impl Conference {
         self.at_floor(session, |_, room, id, now| {
             room.floor.standing(id, now).into()
         })
+    }
+
+    /// Counts a request for the floor that came over HTTP.
+    fn count_request(
+        &self,
+        room: &mut Room,
+        id: ParticipantId,
+        now: Instant,
+    ) -> Result<(), FloorError> {
+        let mut members = room.members.iter_mut();
+        let member = members.find(|member| member.id == id);
+        let member = member.ok_or(UnknownSession)?;
+        if member.messages.take(now) == Verdict::Pass {
+            return Ok(());
+        }
+        self.inner.limiter.count(Limited::FloorRequest);
+        Err(FloorError::TooMany(TooMany {
+            what: Limited::FloorRequest,
+            retry_after: RetryAfter(self.inner.limits.rates.messages.interval),
+        }))
     }
 
     fn at_floor<T>(
@@ -326,17 +347,6 @@ impl Sent {
 }
 
 impl Room {
-    /// Counts a request of a member's that came over HTTP.
-    fn count_message(&mut self, id: ParticipantId, now: Instant) -> Result<(), FloorError> {
-        let mut members = self.members.iter_mut();
-        let member = members.find(|member| member.id == id);
-        let member = member.ok_or(UnknownSession)?;
-        match member.bucket.take(now) {
-            Verdict::Pass => Ok(()),
-            Verdict::Warn | Verdict::Abuse => Err(FloorError::TooMany),
-        }
-    }
-
     /// What everybody sent before now tells the floor nothing: there was none.
     pub(super) fn forget_sent(&mut self) {
         for member in &mut self.members {

@@ -1,7 +1,9 @@
 //! One join, from the seat to the member, and the way back from every step of it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use mixer::command::Shared;
 use mixer::format::{Layout, TickLength};
@@ -9,14 +11,15 @@ use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, Recipe};
 use mixer::{ParticipantId, RoomId};
 
-use super::bucket::Bucket;
 use super::error::Refusal;
 use super::floor::Sent;
 use super::mixing::layout;
 use super::registry::{Ear, IceSession, Member, Room};
 use super::{Conference, JoinError, Overloaded, State};
 use crate::control::{Event, Listen, Name, PublicId, RoomName};
+use crate::floor::Mode;
 use crate::links::MixerId;
+use crate::rate_limit::{MessageLimit, TooMany};
 use crate::rtc::{AcceptOptions, Accepted};
 
 /// Somebody wants in.
@@ -32,6 +35,8 @@ pub struct Join {
     pub priority: u8,
     /// The rooms it listens to beside this one.
     pub listen: Vec<Listen>,
+    /// The mode of the room if this join makes it; the server's default when absent.
+    pub mode: Option<Mode>,
     /// Its SDP offer.
     pub offer: String,
 }
@@ -60,20 +65,45 @@ impl Conference {
     /// [`JoinError`]; nothing of the attempt is left behind.
     pub fn join(&self, join: Join) -> Result<Joined, JoinError> {
         let result = self.try_join(join);
-        let counts = &self.inner.counts;
         match &result {
-            Ok(_) => counts.joins.fetch_add(1, Relaxed),
-            Err(error) => counts.refused[Refusal::of(error) as usize].fetch_add(1, Relaxed),
-        };
+            Ok(_) => {
+                self.inner.counts.joins.fetch_add(1, Relaxed);
+            }
+            Err(error) => self.refuse(Refusal::of(error)),
+        }
         result
     }
 
+    /// Counts a join from an address, before anything of it is looked at.
+    ///
+    /// # Errors
+    /// [`TooMany`].
+    pub fn count_join(&self, from: IpAddr) -> Result<(), TooMany> {
+        let counted = self.inner.limiter.join(from, Instant::now());
+        counted.inspect_err(|_| self.refuse(Refusal::Rate))
+    }
+
+    /// Counts a join that nobody had time to look at.
+    pub fn refuse_waiting(&self) -> Overloaded {
+        self.refuse(Refusal::Waiting);
+        Overloaded::Waiting
+    }
+
+    fn refuse(&self, refusal: Refusal) {
+        self.inner.counts.refused[refusal as usize].fetch_add(1, Relaxed);
+    }
+
     fn try_join(&self, join: Join) -> Result<Joined, JoinError> {
-        let unknown = self.unknown_of(&self.lock(), &join.listen);
-        if let Some(room) = unknown {
-            return Err(JoinError::UnknownChannel { room });
+        {
+            let state = self.lock();
+            if let Some(room) = self.unknown_of(&state, &join.listen) {
+                return Err(JoinError::UnknownChannel { room });
+            }
+            if let Some(room) = state.refusing_of(&join.room, &join.listen) {
+                return Err(JoinError::MonitoringRefused { room });
+            }
         }
-        let seat = self.reserve(&join.room)?;
+        let seat = self.reserve(&join.room, join.mode)?;
         let profile = join.profile.unwrap_or(seat.profile);
         let options = AcceptOptions {
             mixer: seat.mixer,
@@ -116,8 +146,7 @@ impl Conference {
             }),
             channel: false,
             sent: Sent::default(),
-            bucket: Bucket::default(),
-            moderated: Bucket::default(),
+            messages: MessageLimit::new(self.inner.limits.rates.messages),
             ice: IceSession {
                 etag: secret::<8>(),
                 client_ufrag: accepted.client_ufrag.clone(),
@@ -133,7 +162,13 @@ impl Conference {
     }
 
     /// Holds a place in a room, making the room if that is how rooms come about here.
-    pub(super) fn reserve(&self, name: &RoomName) -> Result<Seat<'_>, JoinError> {
+    ///
+    /// - `mode`: that of the room if it is made.
+    pub(super) fn reserve(
+        &self,
+        name: &RoomName,
+        mode: Option<Mode>,
+    ) -> Result<Seat<'_>, JoinError> {
         let limits = &self.inner.limits;
         let mut state = self.lock();
         if state.stopping {
@@ -154,7 +189,9 @@ impl Conference {
             if !limits.open_rooms {
                 return Err(JoinError::UnknownRoom);
             }
-            self.make_room(&mut state, name, limits.room, false)?;
+            let mut config = limits.room;
+            config.floor.mode = mode.unwrap_or(config.floor.mode);
+            self.make_room(&mut state, name, config, false)?;
         }
         let State {
             registry, mixing, ..

@@ -11,9 +11,9 @@ use mixer::command::{Event as MixerEvent, Refused};
 use mixer::profile::loss_class;
 use tokio::sync::watch;
 
-use super::bucket::Verdict;
 use super::{Conference, State, read};
-use crate::control::{Event, LeaveReason, PublicId, RoomName};
+use crate::control::{Event, LeaveReason, Order, PublicId, RoomName};
+use crate::rate_limit::{Limited, Verdict};
 use crate::rtc::{MessageError, Reason, RtcEvent};
 
 /// How often the links are emptied: each time costs as much as the room of a few listeners.
@@ -39,7 +39,7 @@ pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
         };
         tokio::select! {
             () = tokio::time::sleep(turn) => {}
-            _ = stop.changed() => return,
+            _ = stop.changed() => return conference.close_peers().await,
         }
         let now = Instant::now();
         if !conference.turn(now) {
@@ -63,6 +63,7 @@ impl Conference {
         let rtc = &self.inner.rtc;
         let mut state = self.lock();
         state.mixing.retry();
+        self.close_waiting(&mut state);
         rtc.retry();
         let is_whole = state.mixing.is_whole() && !rtc.has_ended();
         for _ in 0..MOST_EVENTS {
@@ -243,19 +244,40 @@ impl Conference {
         let Some((_, member)) = state.registry.member_mut(id) else {
             return;
         };
-        let answer = match member.bucket.take(now) {
-            Verdict::Pass => match read(text) {
+        // Read before it is counted: the floor is released however much a client sends.
+        let order = read(text);
+        let is_release = order.as_ref().is_ok_and(Order::is_release);
+        let verdict = match is_release {
+            true => Verdict::Pass,
+            false => member.messages.take(now),
+        };
+        let answer = match verdict {
+            Verdict::Pass => match order {
                 Ok(order) => self.obey(state, id, order, now).unwrap_or_else(Some),
                 Err(refusal) => Some(refusal),
             },
-            Verdict::Warn => Some(too_many()),
+            Verdict::Warn => Some(self.too_many()),
             // The call itself goes on: it is audio first.
             Verdict::Abuse => None,
         };
+        if verdict != Verdict::Pass {
+            self.inner.limiter.count(Limited::Message);
+        }
         if let Some(answer) = answer {
             self.inner.rtc.send_text(vec![id], answer.to_json().into());
         }
         self.enact_at(state, id);
+    }
+
+    /// The one warning before messages are dropped in silence, or a WebSocket is closed.
+    pub(crate) fn too_many(&self) -> Event {
+        let per_second = self.inner.limits.rates.messages.per_second();
+        Event::Error {
+            kind: "too-many-messages",
+            detail: format!("Send at most {per_second} messages a second."),
+            room: None,
+            id: None,
+        }
     }
 
     /// Answers a message on a data channel that could not be read, within the same limit as those that could.
@@ -269,13 +291,14 @@ impl Conference {
         let Some((_, member)) = state.registry.member_mut(id) else {
             return;
         };
-        let answer = match member.bucket.take(now) {
+        let answer = match member.messages.take(now) {
             Verdict::Pass => Event::Error {
                 kind: "invalid-command",
                 detail: error.to_string(),
+                room: None,
                 id: None,
             },
-            Verdict::Warn => too_many(),
+            Verdict::Warn => self.too_many(),
             Verdict::Abuse => return,
         };
         self.inner.rtc.send_text(vec![id], answer.to_json().into());
@@ -345,14 +368,5 @@ fn leave_reason(reason: Reason) -> LeaveReason {
     match reason {
         Reason::Closed => LeaveReason::Left,
         Reason::ConsentLost | Reason::NeverConnected | Reason::Fault => LeaveReason::Lost,
-    }
-}
-
-/// The one warning before messages are dropped in silence, or a WebSocket is closed.
-pub(crate) fn too_many() -> Event {
-    Event::Error {
-        kind: "too-many-messages",
-        detail: "Send at most 10 messages a second.".to_owned(),
-        id: None,
     }
 }

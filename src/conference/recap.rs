@@ -161,7 +161,7 @@ mod tests {
     use super::super::registry::tests::member;
     use super::super::registry::{Registry, Room};
     use super::*;
-    use crate::control::RoomConfig;
+    use crate::control::{MAX_MONITORS, Monitor, Monitors, RoomConfig};
     use crate::floor::{Mode, Request, Settings};
 
     /// A room of as many, where the 300th holds the floor, the 350th waits and the 400th is heard.
@@ -244,6 +244,15 @@ mod tests {
             ..*room.floor.settings()
         };
         room.floor.set(settings, Instant::now());
+        let monitor = Monitor {
+            participant: PublicId(ParticipantId(u32::MAX)),
+            name: "\u{10ffff}".repeat(64),
+            room: RoomName::parse(&"x".repeat(64)).expect("a good name"),
+        };
+        room.monitors = Monitors {
+            monitors: vec![monitor; MAX_MONITORS],
+            total: 2_000,
+        };
         for member in &mut room.members {
             member.name = "\u{10ffff}".repeat(64);
             member.talking = true;

@@ -12,14 +12,14 @@ use mixer::profile::Recipe;
 use mixer::{ParticipantId, RoomId};
 use tokio::sync::broadcast;
 
-use super::bucket::Bucket;
 use super::floor::Sent;
 use super::mixing::places;
 use super::totals::Totals;
 use crate::control::{
-    FloorState, Participant, PublicId, RoomConfig, RoomLine, RoomName, RoomState,
+    FloorState, Monitor, Monitors, Participant, PublicId, RoomConfig, RoomLine, RoomName, RoomState,
 };
 use crate::floor::Floor;
+use crate::rate_limit::MessageLimit;
 
 /// Events a slow listener may be behind before it is cut off.
 const BACKLOG_EVENTS: usize = 256;
@@ -60,6 +60,8 @@ pub(super) struct Room {
     pub(super) links: BTreeSet<RoomName>,
     /// Who hears it from elsewhere.
     pub(super) audience: Option<Audience>,
+    /// Those of them who asked to, as everybody may see them.
+    pub(super) monitors: Monitors,
     /// Where its events go, each already written as JSON.
     pub(super) events: broadcast::Sender<Arc<str>>,
 }
@@ -90,10 +92,9 @@ pub(super) struct Member {
     pub(super) channel: bool,
     /// What it had sent when its room's floor last looked.
     pub(super) sent: Sent,
-    /// How many messages it may still send over its data channel, and requests for the floor over HTTP.
-    pub(super) bucket: Bucket,
-    /// How often others may still change it: who mutes it again and again is not to cost it its own messages.
-    pub(super) moderated: Bucket,
+    /// How many messages it may still send: over its data channel, over WebSockets, and requests for the floor over
+    /// HTTP. What others do to it is not counted here.
+    pub(super) messages: MessageLimit,
     /// The present ICE session of the peer.
     pub(super) ice: IceSession,
     /// Settings the engine reads and telemetry it writes.
@@ -133,6 +134,7 @@ impl Registry {
             floor: Floor::new(config.floor),
             links: BTreeSet::new(),
             audience: None,
+            monitors: Monitors::default(),
             events: broadcast::Sender::new(BACKLOG_EVENTS),
         }
     }
@@ -194,6 +196,18 @@ impl Registry {
         Some((name, member))
     }
 
+    /// Takes everybody out of a room and keeps what they had counted.
+    pub(super) fn take_all(&mut self, name: &RoomName) -> Vec<Member> {
+        let room = self.rooms.get_mut(name);
+        let members = room.map_or(Vec::new(), |room| std::mem::take(&mut room.members));
+        for member in &members {
+            self.places.remove(&member.id);
+            self.sessions.remove(&member.session);
+            self.departed.add(&member.shared.telemetry);
+        }
+        members
+    }
+
     /// The participant a secret belongs to.
     pub(super) fn of_session(&self, session: &str) -> Option<ParticipantId> {
         self.sessions.get(session).copied()
@@ -210,6 +224,16 @@ impl Registry {
         let room = self.rooms.get_mut(name)?;
         let member = room.members.iter_mut().find(|member| member.id == id)?;
         Some((name, member))
+    }
+
+    /// A participant who listens to another room, as that room shows it.
+    pub(super) fn monitor(&self, id: ParticipantId) -> Option<Monitor> {
+        let room = self.place(id)?;
+        Some(Monitor {
+            participant: PublicId(id),
+            name: self.rooms.get(room)?.name_of(id).to_owned(),
+            room: room.clone(),
+        })
     }
 
     /// The room a participant is in.
@@ -259,7 +283,9 @@ impl Room {
         RoomState {
             name: name.clone(),
             config: self.config,
+            allow_monitors: self.config.allows_monitors(),
             floor: self.floor_state(),
+            monitors: self.monitors.clone(),
             links: self.links.iter().cloned().collect(),
             permanent: self.permanent,
             participants: Vec::new(),
@@ -272,6 +298,7 @@ impl Room {
         RoomLine {
             name: name.clone(),
             config: self.config,
+            allow_monitors: self.config.allows_monitors(),
             floor: self.floor_state(),
             links: self.links.iter().cloned().collect(),
             participants: self.members.len(),
@@ -335,8 +362,7 @@ pub(super) mod tests {
             ear: None,
             channel: false,
             sent: Sent::default(),
-            bucket: Bucket::default(),
-            moderated: Bucket::default(),
+            messages: MessageLimit::new(crate::rate_limit::Rates::default().messages),
             ice: IceSession::default(),
             shared: Arc::default(),
         }

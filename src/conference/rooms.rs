@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use mixer::ParticipantId;
-
 use super::mixing::{layout, places};
 use super::registry::Room;
 use super::{Conference, ConfigureError, Overloaded, State};
@@ -25,6 +23,11 @@ impl Conference {
         let state = self.lock();
         let rooms = state.registry.rooms.iter();
         rooms.map(|(name, room)| room.line(name)).collect()
+    }
+
+    /// Whether a join makes a room that is not there.
+    pub fn makes_rooms(&self) -> bool {
+        self.inner.limits.open_rooms
     }
 
     /// One room with everybody in it.
@@ -61,12 +64,13 @@ impl Conference {
             ),
             Configure::Merge => (change.over(room.config), change.links),
         };
-        let before = state.registry.links_of(name);
+        let before = (room.config, room.permanent, room.links.clone());
         if let Some(links) = links {
             self.link(&mut state, name, links)?;
         }
         if let Err(error) = self.reconfigure(&mut state, name, config) {
-            self.link(&mut state, name, before.into_iter().collect())?;
+            let links = before.2.into_iter().collect();
+            self.link(&mut state, name, links)?;
             return Err(error);
         }
         state.registry.note_floor(name, &config);
@@ -82,11 +86,17 @@ impl Conference {
         room.floor.set(config.floor, Instant::now());
         room.permanent |= how == Configure::Put;
         let configured = room.state(name);
-        let event = Event::Room {
-            room: Box::new(configured.clone()),
-        };
-        self.tell(room, &event);
+        let after = (room.config, room.permanent, room.links.clone());
+        // Everybody is told, which costs a large room much: a request that changes nothing is to cost nothing.
+        if after != before {
+            let event = Event::Room {
+                room: Box::new(configured.clone()),
+            };
+            self.tell(room, &event);
+        }
         self.enact(mixing, name, room);
+        state.scanning.look_at_monitors(name);
+        self.tune(&mut state);
         Ok((configured, false))
     }
 
@@ -147,17 +157,6 @@ impl Conference {
         added.map_err(|_| Overloaded::Link)?;
         state.registry.note_floor(name, &config);
         Ok(state.registry.rooms.entry(name.clone()).or_insert(room))
-    }
-
-    /// Removes everybody from a room.
-    pub(super) fn empty(&self, state: &mut State, name: &RoomName, reason: LeaveReason) {
-        let members: Vec<ParticipantId> = match state.registry.rooms.get(name) {
-            Some(room) => room.members.iter().map(|member| member.id).collect(),
-            None => return,
-        };
-        for id in members {
-            self.remove(state, id, reason);
-        }
     }
 
     /// Brings the mixer's room to `config`.

@@ -15,8 +15,8 @@ use mixer::{Decibels, Gain, ParticipantId, RoomId};
 
 use super::mixing::{Full, Mixing, layout};
 use super::registry::{Audience, Registry, Room};
-use super::{CommandError, Conference, ConfigureError, State};
-use crate::control::{Event, Listen, MAX_CHANNELS, RoomName};
+use super::{CommandError, Conference, ConfigureError, State, refusal};
+use crate::control::{Event, Listen, MAX_CHANNELS, MAX_MONITORS, Monitors, RoomName};
 
 /// What is asked for, and what the mixers were told.
 #[derive(Debug, Default)]
@@ -76,6 +76,14 @@ pub(super) struct News {
     pub(super) room: RoomName,
 }
 
+/// What is to be told once the mixers know.
+#[derive(Debug, Default)]
+pub(super) struct Tuned {
+    pub(super) news: Vec<News>,
+    /// Rooms that have other monitors than before.
+    pub(super) monitored: Vec<RoomName>,
+}
+
 /// Tells one feed from another, though the room be the same: who was told of one that has been taken away since hears
 /// nothing of the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,7 +95,7 @@ impl Conference {
     /// A room that is not there yet is waited for, where rooms are made by joining them.
     ///
     /// # Errors
-    /// [`CommandError::UnknownRoom`] where they are not.
+    /// [`CommandError::UnknownRoom`] where they are not, [`CommandError::MonitoringRefused`]: nothing has changed then.
     pub(super) fn listen(
         &self,
         state: &mut State,
@@ -98,6 +106,9 @@ impl Conference {
             return Err(CommandError::UnknownRoom { room });
         }
         if let Some(home) = state.registry.place(id) {
+            if let Some(room) = state.refusing_of(home, &list) {
+                return Err(CommandError::MonitoringRefused { room });
+            }
             state.scanning.set(id, home, list);
         }
         self.tune(state);
@@ -153,14 +164,27 @@ impl Conference {
 
     /// Tells the mixers what they do not know yet, and those who hear another room from now on what goes on in it.
     pub(super) fn tune(&self, state: &mut State) {
-        for News { to, event, room } in self.tune_mixers(state) {
+        let Tuned { news, monitored } = self.tune_mixers(state);
+        for News { to, event, room } in news {
             let text = event.to_json_from(&room).into();
             self.inner.rtc.send_text(to, text);
+        }
+        for name in monitored {
+            if let Some(room) = state.registry.rooms.get(&name) {
+                let monitors = room.monitors.clone();
+                self.tell(
+                    room,
+                    &Event::Monitors {
+                        room: name,
+                        monitors,
+                    },
+                );
+            }
         }
     }
 
     /// Tells the mixers; what the others are to be told.
-    pub(super) fn tune_mixers(&self, state: &mut State) -> Vec<News> {
+    pub(super) fn tune_mixers(&self, state: &mut State) -> Tuned {
         let State {
             registry,
             mixing,
@@ -168,8 +192,13 @@ impl Conference {
             ..
         } = state;
         if !scanning.is_due(registry) {
-            return Vec::new();
+            return Tuned::default();
         }
+        let news = scanning.end_refused(registry);
+        let mut tuned = Tuned {
+            news,
+            ..Tuned::default()
+        };
         scanning.find_partners(registry);
         scanning.open_feeds(registry, mixing);
         // If a linked room has come or gone, others hear each other now.
@@ -177,7 +206,8 @@ impl Conference {
         scanning.open_feeds(registry, mixing);
         scanning.tell_links(registry, mixing);
         scanning.tell_scans(registry, mixing);
-        scanning.find_audiences(registry, Instant::now())
+        scanning.find_audiences(registry, Instant::now(), &mut tuned);
+        tuned
     }
 
     /// Tells those who hear a room from elsewhere what happens in it, as far as it concerns them.
@@ -186,6 +216,23 @@ impl Conference {
             let text = event.to_json_from(&audience.room).into();
             self.inner.rtc.send_text(audience.ears.clone(), text);
         }
+    }
+}
+
+impl State {
+    /// The first room of a list that does not let a participant of `home` listen to it.
+    pub(super) fn refusing_of(&self, home: &RoomName, list: &[Listen]) -> Option<RoomName> {
+        let mut rooms = list.iter().map(|listen| &listen.room);
+        let refuses = |name: &&RoomName| *name != home && !self.registry.allows_monitors(name);
+        rooms.find(refuses).cloned()
+    }
+}
+
+impl Registry {
+    /// Whether a room lets participants of other rooms listen to it. One that is not there refuses nobody yet.
+    fn allows_monitors(&self, name: &RoomName) -> bool {
+        let room = self.rooms.get(name);
+        room.is_none_or(|room| room.config.allows_monitors())
     }
 }
 
@@ -220,6 +267,49 @@ impl Scanning {
     /// Links of some room may have changed, or who is in a linked one.
     pub(super) fn look_at_links(&mut self) {
         self.relink = true;
+    }
+
+    /// A room may allow or refuse monitors now.
+    pub(super) fn look_at_monitors(&mut self, name: &RoomName) {
+        self.touched.insert(name.clone());
+        if self.partners.contains_key(name) {
+            self.stale.extend(self.lists.keys());
+        }
+    }
+
+    /// A participant has another name, which the rooms it listens to show.
+    pub(super) fn is_renamed(&mut self, id: ParticipantId) {
+        if let Some(listening) = self.lists.get(&id) {
+            let rooms = listening.list.iter().map(|listen| &listen.room);
+            let rooms = rooms.chain(&listening.told.names);
+            self.touched.extend(rooms.cloned());
+        }
+    }
+
+    /// Stops listening to rooms that refuse it; what the monitors are told.
+    fn end_refused(&mut self, registry: &Registry) -> Vec<News> {
+        let listened = self.listeners.keys();
+        let refusing = listened.filter(|name| !registry.allows_monitors(name));
+        let refusing: Vec<RoomName> = refusing.cloned().collect();
+        let mut news = Vec::new();
+        for room in refusing {
+            let monitors = self.listeners.remove(&room).unwrap_or_default();
+            for id in &monitors {
+                if let Some(listening) = self.lists.get_mut(id) {
+                    listening.list.retain(|listen| listen.room != room);
+                    self.touched.extend(listening.told.names.iter().cloned());
+                }
+            }
+            self.stale.extend(&monitors);
+            self.touched.insert(room.clone());
+            let error = CommandError::MonitoringRefused { room: room.clone() };
+            news.push(News {
+                to: monitors.into_iter().collect(),
+                event: refusal(&error, None),
+                room,
+            });
+        }
+        news
     }
 
     /// Replaces what a participant listens to, who is in `home`.
@@ -420,7 +510,7 @@ impl Scanning {
         let Some(listening) = self.lists.get(&id) else {
             return Ok(());
         };
-        let plan = self.plan(&home, &listening.list);
+        let plan = self.plan(&home, &listening.list, registry);
         let is_over = listening.list.is_empty();
         if let Some(room) = registry.rooms.get(&home)
             && listens
@@ -453,8 +543,8 @@ impl Scanning {
     }
 
     /// What somebody in `home` hears of the rooms that are there: those on his list, and what is linked with them, as
-    /// loud as they are. What is linked with his own he hears already.
-    fn plan(&self, home: &RoomName, list: &[Listen]) -> Plan {
+    /// loud as they are, unless they refuse monitors. What is linked with his own he hears already.
+    fn plan(&self, home: &RoomName, list: &[Listen], registry: &Registry) -> Plan {
         let mut plan = Plan::default();
         let at_home = self.partners.get(home).into_iter().flatten();
         let at_home: BTreeSet<&RoomName> = at_home.chain([home]).collect();
@@ -463,6 +553,7 @@ impl Scanning {
         let direct = list.iter().map(|listen| (&listen.room, listen));
         let linked = list.iter().flat_map(|listen| {
             let partners = self.partners.get(&listen.room).into_iter().flatten();
+            let partners = partners.filter(|name| registry.allows_monitors(name));
             partners.map(move |partner| (partner, listen))
         });
         for (name, listen) in direct.chain(linked) {
@@ -479,43 +570,71 @@ impl Scanning {
         plan
     }
 
-    /// Enters in each room who is to be told what happens in it; what those are to be told who are new to it.
-    fn find_audiences(&mut self, registry: &mut Registry, now: Instant) -> Vec<News> {
-        let mut news = Vec::new();
+    /// Enters in each room who listens to it and who is to be told what happens in it; what those are to be told who are
+    /// new to it.
+    fn find_audiences(&mut self, registry: &mut Registry, now: Instant, tuned: &mut Tuned) {
         for name in std::mem::take(&mut self.touched) {
-            let ears = self.ears(&name, registry);
+            let ids = self.monitors(&name, registry);
+            let ears = self.ears(&name, &ids, registry);
+            let named = ids.iter().take(MAX_MONITORS);
+            let monitors = Monitors {
+                monitors: named.filter_map(|id| registry.monitor(*id)).collect(),
+                total: ids.len(),
+            };
             let Some(room) = registry.rooms.get_mut(&name) else {
                 continue;
             };
+            if room.monitors != monitors {
+                room.monitors = monitors;
+                tuned.monitored.push(name.clone());
+            }
             let before = room.audience.take();
             let before = before.map_or(Vec::new(), |before| before.ears);
             let new = ears.iter().copied();
             let new = new.filter(|ear| before.binary_search(ear).is_err());
             let new: Vec<ParticipantId> = new.collect();
             if !new.is_empty() {
-                news.extend(room.recap(&name, now).into_iter().map(|event| News {
-                    to: new.clone(),
-                    event,
-                    room: name.clone(),
-                }));
+                tuned
+                    .news
+                    .extend(room.recap(&name, now).into_iter().map(|event| News {
+                        to: new.clone(),
+                        event,
+                        room: name.clone(),
+                    }));
             }
             room.audience = (!ears.is_empty()).then_some(Audience { room: name, ears });
         }
-        news
     }
 
-    /// Who hears a room from elsewhere, in order.
-    fn ears(&self, name: &RoomName, registry: &Registry) -> Vec<ParticipantId> {
+    /// The participants of other rooms who listen to a room, directly or by listening to one it is linked with.
+    fn monitors(&self, name: &RoomName, registry: &Registry) -> BTreeSet<ParticipantId> {
+        if !registry.allows_monitors(name) {
+            return BTreeSet::new();
+        }
         let partners = self.partners.get(name).into_iter().flatten();
-        let heard = [name].into_iter().chain(partners.clone());
-        let listeners = heard.filter_map(|name| self.listeners.get(name)).flatten();
+        let heard = [name].into_iter().chain(partners);
+        let listeners = heard.clone().filter_map(|name| self.listeners.get(name));
+        let is_elsewhere = |id: &&ParticipantId| {
+            let place = registry.place(**id);
+            place.is_some_and(|place| heard.clone().all(|name| name != place))
+        };
+        listeners.flatten().filter(is_elsewhere).copied().collect()
+    }
+
+    /// Who hears a room from elsewhere, in order: its monitors, and everybody in the rooms that it is linked with.
+    fn ears(
+        &self,
+        name: &RoomName,
+        monitors: &BTreeSet<ParticipantId>,
+        registry: &Registry,
+    ) -> Vec<ParticipantId> {
+        let partners = self.partners.get(name).into_iter().flatten();
         let linked = partners.filter_map(|partner| registry.rooms.get(partner));
         let linked = linked
             .flat_map(|room| &room.members)
             .map(|member| &member.id);
-        let ears: BTreeSet<ParticipantId> = listeners.chain(linked).copied().collect();
-        let is_elsewhere = |id: &ParticipantId| registry.place(*id) != Some(name);
-        ears.into_iter().filter(is_elsewhere).collect()
+        let ears: BTreeSet<ParticipantId> = monitors.iter().chain(linked).copied().collect();
+        ears.into_iter().collect()
     }
 }
 

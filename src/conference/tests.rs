@@ -2,6 +2,7 @@
 //! step it fails at.
 
 mod floor;
+mod monitors;
 mod scan;
 
 use std::sync::atomic::AtomicU64;
@@ -45,8 +46,13 @@ fn house_with(mixers: usize) -> House {
         max_rooms: 10,
         max_sessions: 10,
         open_rooms: true,
-        hangovers: Default::default(),
-        room: RoomConfig::default(),
+        hangovers: mixer::profile::Hangovers::default(),
+        room: RoomConfig {
+            // Most tests of several rooms listen to open ones.
+            allow_monitors: Some(true),
+            ..RoomConfig::default()
+        },
+        rates: Rates::default(),
     };
     House {
         conference: Conference::new(limits, audio.handle(), mixers, rtc.handle()),
@@ -116,6 +122,7 @@ fn join_of(room: &str, offer: &str) -> Join {
         profile: None,
         priority: 0,
         listen: Vec::new(),
+        mode: None,
         offer: offer.to_owned(),
     }
 }
@@ -136,6 +143,67 @@ fn a_join_reaches_the_mixer_and_a_leave_takes_it_back() {
     house.conference.delete(&name("hall")).expect("it is there");
     assert_eq!(house.settled(), (0, 0));
     assert!(house.is_empty());
+}
+
+#[test]
+fn large_room_that_ends_tells_each_participant_of_itself_only() {
+    let house = house();
+    house.join("hall", OFFER).expect("joined");
+    let people = 500;
+    {
+        let mut state = house.conference.lock();
+        for id in 1..=people {
+            let mut member = registry::tests::member(id, &format!("secret {id}"));
+            member.channel = true;
+            state.registry.add(&name("hall"), member);
+        }
+    }
+    let (_, mut events) = house.conference.watch(&name("hall")).expect("it is there");
+    let mut state = house.conference.lock();
+    // What the network thread is told is kept here to be looked at.
+    let kept = Closing {
+        participant: ParticipantId(0),
+        last_words: None,
+    };
+    state.closing.push_back(kept);
+    house
+        .conference
+        .part(&mut state, &name("hall"), LeaveReason::RoomClosed);
+    let texts = state
+        .closing
+        .iter()
+        .filter_map(|closing| closing.last_words.as_ref());
+    let bytes: usize = texts.clone().map(|text| text.len()).sum();
+    assert_eq!(texts.count(), people as usize);
+    assert!(bytes < 100 * people as usize, "{bytes}");
+    assert!(
+        state
+            .registry
+            .rooms
+            .get(&name("hall"))
+            .is_none_or(|room| room.members.is_empty())
+    );
+    assert_eq!(state.registry.sessions(), 0);
+    drop(state);
+    let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).collect();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].contains(r#""participants":[]"#), "{}", told[0]);
+}
+
+#[test]
+fn join_that_waited_too_long_is_counted_as_refused() {
+    let house = house();
+    assert_eq!(house.conference.refuse_waiting(), Overloaded::Waiting);
+    let figures = house.conference.figures();
+    let mut families = figures.iter();
+    let refused = families.find(|family| family.name == "mixminus_joins_refused_total");
+    let samples = refused.expect("it is there").samples.iter();
+    let counted: Vec<_> = samples.filter(|sample| sample.value > 0.0).collect();
+    assert_eq!(counted.len(), 1);
+    assert_eq!(
+        counted[0].labels,
+        [("reason", "waited too long".to_owned())]
+    );
 }
 
 #[test]
@@ -375,7 +443,7 @@ fn a_loaded_mixer_takes_nobody_in_until_it_has_time_again() {
             house.conference.govern(Instant::now());
         }
     };
-    let may_join = |room: &str| match house.conference.reserve(&name(room)) {
+    let may_join = |room: &str| match house.conference.reserve(&name(room), None) {
         Ok(_seat) => true,
         Err(JoinError::Overloaded(Overloaded::Mixer)) => false,
         Err(other) => panic!("{other}"),
@@ -424,7 +492,10 @@ fn nobody_comes_while_the_server_goes_down() {
 #[test]
 fn a_room_deleted_under_a_join_fails_it() {
     let house = house();
-    let seat = house.conference.reserve(&name("hall")).expect("a seat");
+    let seat = house
+        .conference
+        .reserve(&name("hall"), None)
+        .expect("a seat");
     house.conference.delete(&name("hall")).expect("it is there");
     drop(seat);
     assert!(house.is_empty());

@@ -88,6 +88,9 @@ pub(super) fn show_room(
         "max_contributors = {}\n",
         room.max_contributors.unwrap_or(0)
     );
+    if let Some(allow) = room.allow_monitors {
+        text += &format!("allow_monitors = {allow}\n");
+    }
     if let Some(links) = links {
         text += &format!("links = {}\n", quoted_list(links));
     }

@@ -7,14 +7,15 @@ use mixer::format::TickLength;
 use mixer::profile::{Hangovers, Profile};
 
 use super::values::{
-    Refused, address, boolean, ice_servers, ips, number, one, origins, path, quoted, quoted_list,
-    show_ice_server,
+    Refused, address, boolean, hosts, ice_servers, ips, networks, number, one, origins, path,
+    quoted, quoted_list, show_ice_server,
 };
 use super::{Config, MOST_MIXERS};
 use crate::control::{
     END_OF_MEDIA_MS, GRACE_MS, QUEUE_LIMIT, TALK_LIMIT_S, ms, profile_named, talk_limit,
 };
 use crate::floor::Mode;
+use crate::rate_limit::Rate;
 
 /// One setting: a key of the TOML file, a flag with dashes for underscores, and `MIXMINUS_` in capitals.
 pub struct Key {
@@ -29,7 +30,7 @@ pub struct Key {
     /// What it does.
     pub help: &'static str,
     pub(super) set: fn(&mut Config, &[&str]) -> Result<(), Refused>,
-    pub(super) show: fn(&Config) -> Option<String>,
+    pub(crate) show: fn(&Config) -> Option<String>,
 }
 
 /// Every setting as a table in Markdown, for the README.
@@ -52,7 +53,7 @@ pub fn table() -> String {
 }
 
 /// Every setting, in the order in which they are printed.
-pub const KEYS: [Key; 28] = [
+pub const KEYS: [Key; 40] = [
     Key {
         name: "http",
         unit: "address",
@@ -190,9 +191,110 @@ pub const KEYS: [Key; 28] = [
         unit: "origins",
         default: "[]",
         range: "origins such as https://example.org, or * for all",
-        help: "Pages of other sites that may use the interface; none given is none but this server's own page.",
+        help: "Pages of other sites that may use the interface besides the server's own page.",
         set: |config, values| origins(values).map(|value| config.cors_origins = value),
         show: |config| Some(quoted_list(&config.cors_origins)),
+    },
+    Key {
+        name: "hosts",
+        unit: "names",
+        default: "[]",
+        range: "host names without a port such as mix.example.org or *.example.org, or * for all",
+        help: "Names that requests may be sent to, besides IP addresses, localhost, the name of the machine and the names in the certificate. Needed behind a proxy.",
+        set: |config, values| hosts(values).map(|value| config.hosts = value),
+        show: |config| Some(quoted_list(&config.hosts)),
+    },
+    Key {
+        name: "trusted_proxies",
+        unit: "networks",
+        default: r#"["127.0.0.0/8", "::1/128"]"#,
+        range: "addresses or networks such as 10.0.0.0/8",
+        help: "Proxies whose Forwarded or X-Forwarded-For header is believed. Their own connections are not counted by address.",
+        set: |config, values| networks(values).map(|value| config.trusted_proxies = value),
+        show: |config| Some(quoted_list(&config.trusted_proxies)),
+    },
+    Key {
+        name: "max_connections_per_address",
+        unit: "connections",
+        default: "256",
+        range: "a whole number from 1 to 8,192",
+        help: "Most HTTP connections and WebSockets of one IPv4 address or IPv6 /64 network at one time. The host itself is not counted.",
+        set: |config, values| {
+            number(values, 1..=8_192).map(|value| config.max_connections_per_address = value)
+        },
+        show: |config| Some(config.max_connections_per_address.to_string()),
+    },
+    Key {
+        name: "join_burst",
+        unit: "joins",
+        default: "2500",
+        range: "a whole number from 1 to 1,000,000",
+        help: "How many may come at once: joins from one address.",
+        set: |config, values| set_burst(&mut config.rates.joins, values),
+        show: |config| Some(config.rates.joins.burst.to_string()),
+    },
+    Key {
+        name: "join_rate",
+        unit: "joins/s",
+        default: "20",
+        range: "a whole number from 1 to 10,000",
+        help: "How many may come each second in the long run: joins from one address.",
+        set: |config, values| set_rate(&mut config.rates.joins, values),
+        show: |config| Some(config.rates.joins.per_second().to_string()),
+    },
+    Key {
+        name: "room_change_burst",
+        unit: "changes",
+        default: "1500",
+        range: "a whole number from 1 to 1,000,000",
+        help: "How many may come at once: changes of rooms (PUT, PATCH, DELETE) from one address.",
+        set: |config, values| set_burst(&mut config.rates.room_changes, values),
+        show: |config| Some(config.rates.room_changes.burst.to_string()),
+    },
+    Key {
+        name: "room_change_rate",
+        unit: "changes/s",
+        default: "10",
+        range: "a whole number from 1 to 10,000",
+        help: "How many may come each second in the long run: changes of rooms (PUT, PATCH, DELETE) from one address.",
+        set: |config, values| set_rate(&mut config.rates.room_changes, values),
+        show: |config| Some(config.rates.room_changes.per_second().to_string()),
+    },
+    Key {
+        name: "participant_change_burst",
+        unit: "changes",
+        default: "200",
+        range: "a whole number from 1 to 1,000,000",
+        help: "How many may come at once: changes of participants over HTTP from one address; muting is not counted.",
+        set: |config, values| set_burst(&mut config.rates.participant_changes, values),
+        show: |config| Some(config.rates.participant_changes.burst.to_string()),
+    },
+    Key {
+        name: "participant_change_rate",
+        unit: "changes/s",
+        default: "20",
+        range: "a whole number from 1 to 10,000",
+        help: "How many may come each second in the long run: changes of participants over HTTP from one address; muting is not counted.",
+        set: |config, values| set_rate(&mut config.rates.participant_changes, values),
+        show: |config| Some(config.rates.participant_changes.per_second().to_string()),
+    },
+    Key {
+        name: "message_burst",
+        unit: "messages",
+        default: "20",
+        range: "a whole number from 1 to 1,000,000",
+        help: "How many may come at once: messages of one WebSocket or session, requests for the floor included.",
+        set: |config, values| set_burst(&mut config.rates.messages, values),
+        show: |config| Some(config.rates.messages.burst.to_string()),
+    },
+    Key {
+        name: "message_rate",
+        unit: "messages/s",
+        default: "10",
+        range: "a whole number from 1 to 10,000",
+        help: "How many may come each second in the long run: messages of one WebSocket or session, requests for the floor included.",
+        set: |config, values| set_rate(&mut config.rates.messages, values),
+        show: |config| Some(config.rates.messages.per_second().to_string()),
     },
     Key {
         name: "ice_servers",
@@ -278,6 +380,18 @@ pub const KEYS: [Key; 28] = [
         show: |config| Some(quoted(config.room.floor.mode)),
     },
     Key {
+        name: "allow_monitors",
+        unit: "yes or no",
+        default: "auto",
+        range: "true, false or auto (true unless the mode is open or moderated)",
+        help: "Whether participants of other rooms may listen to a room, unless the room says otherwise.",
+        set: |config, values| monitors(values).map(|value| config.room.allow_monitors = value),
+        show: |config| {
+            let allow = config.room.allow_monitors;
+            Some(allow.map_or(quoted("auto"), |allow| allow.to_string()))
+        },
+    },
+    Key {
         name: "talk_limit_s",
         unit: "s",
         default: "30",
@@ -350,6 +464,23 @@ pub const KEYS: [Key; 28] = [
 
 fn mode(values: &[&str]) -> Result<Mode, Refused> {
     Mode::parse(one(values)?).ok_or(Refused)
+}
+
+fn set_burst(rate: &mut Rate, values: &[&str]) -> Result<(), Refused> {
+    rate.burst = number(values, 1..=1_000_000)?;
+    Ok(())
+}
+
+fn set_rate(rate: &mut Rate, values: &[&str]) -> Result<(), Refused> {
+    *rate = Rate::new(rate.burst, number(values, 1..=10_000)?);
+    Ok(())
+}
+
+fn monitors(values: &[&str]) -> Result<Option<bool>, Refused> {
+    match one(values)? {
+        "auto" => Ok(None),
+        _ => boolean(values).map(Some),
+    }
 }
 
 fn milliseconds(values: &[&str], range: RangeInclusive<u32>) -> Result<Duration, Refused> {

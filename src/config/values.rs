@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
 use super::IceServer;
 
 /// A value that is not what its key needs. What it must be stands in the key's row.
@@ -16,6 +18,14 @@ pub(super) fn one<'a>(values: &[&'a str]) -> Result<&'a str, Refused> {
     match values {
         [value] => Ok(value.trim()),
         _ => Err(Refused),
+    }
+}
+
+/// The values of a key that takes several: an empty one alone is an empty list.
+fn list<'a, 'v>(values: &'a [&'v str]) -> &'a [&'v str] {
+    match values {
+        [value] if value.trim().is_empty() => &[],
+        _ => values,
     }
 }
 
@@ -34,7 +44,7 @@ pub(super) fn ips(values: &[&str]) -> Result<Vec<IpAddr>, Refused> {
             Ok(ip)
         }
     };
-    values.iter().map(ip).collect()
+    list(values).iter().map(ip).collect()
 }
 
 /// A whole number within a range; `_` may stand between digits as in TOML.
@@ -80,15 +90,39 @@ pub(super) fn origins(values: &[&str]) -> Result<Vec<String>, Refused> {
         }
         Ok(value)
     };
-    values.iter().map(origin).collect()
+    list(values).iter().map(origin).collect()
 }
 
 /// STUN and TURN servers: `stun:host:port` or `turn:user:password@host:port`, with or without `?transport=`.
 pub(super) fn ice_servers(values: &[&str]) -> Result<Vec<IceServer>, Refused> {
-    values
-        .iter()
-        .map(|value| ice_server(value.trim()))
-        .collect()
+    let servers = list(values).iter();
+    servers.map(|value| ice_server(value.trim())).collect()
+}
+
+/// Networks: addresses, with or without the length of a prefix.
+pub(super) fn networks(values: &[&str]) -> Result<Vec<IpNet>, Refused> {
+    let network = |value: &&str| -> Result<IpNet, Refused> {
+        let value = value.trim();
+        let address = value.parse::<IpAddr>().map(IpNet::from);
+        address.or_else(|_| value.parse()).map_err(|_| Refused)
+    };
+    list(values).iter().map(network).collect()
+}
+
+/// Host names without a port; `*.` in front stands for any one label, `*` alone for every name.
+pub(super) fn hosts(values: &[&str]) -> Result<Vec<String>, Refused> {
+    let host = |value: &&str| -> Result<String, Refused> {
+        let value = value.trim().to_ascii_lowercase();
+        let name = value.strip_prefix("*.").unwrap_or(&value);
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+        let is_name = !name.is_empty() && name.bytes().all(plain);
+        if is_name || value == "*" {
+            Ok(value)
+        } else {
+            Err(Refused)
+        }
+    };
+    list(values).iter().map(host).collect()
 }
 
 fn ice_server(value: &str) -> Result<IceServer, Refused> {
@@ -137,10 +171,22 @@ pub(super) fn quoted_list<T: fmt::Display>(items: &[T]) -> String {
     format!("[{}]", items.join(", "))
 }
 
-/// Given values in a sentence.
-pub(super) fn shown(values: &[String]) -> String {
-    values.join(", ")
+/// Given values in a sentence. Sentences end up in journals, so a TURN server is not shown: its password is in it.
+pub(super) fn shown(key: &str, values: &[String]) -> String {
+    let is_secret = |value: &str| value.trim_start().to_ascii_lowercase().starts_with("turn");
+    if key != ICE_SERVERS && !values.iter().any(|value| is_secret(value)) {
+        return values.join(", ");
+    }
+    let bad = values.iter().enumerate();
+    let bad = bad.filter(|(_, value)| ice_servers(&[value]).is_err());
+    let bad: Vec<String> = bad.map(|(at, _)| (at + 1).to_string()).collect();
+    let count = values.len();
+    let numbers = bad.join(", ");
+    format!("(value {numbers} of {count}, not shown since it may hold a password)")
 }
+
+/// The key whose values may hold passwords.
+const ICE_SERVERS: &str = "ice_servers";
 
 /// How many letters two words are apart (Levenshtein).
 pub(super) fn distance(a: &str, b: &str) -> usize {
@@ -200,6 +246,36 @@ mod tests {
             "s",
         ] {
             assert!(ice_servers(&[bad]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_empty_value_is_an_empty_list() {
+        assert_eq!(ips(&[""]), Ok(vec![]));
+        assert_eq!(origins(&[" "]), Ok(vec![]));
+        assert_eq!(ice_servers(&[""]), Ok(vec![]));
+        assert_eq!(networks(&[""]), Ok(vec![]));
+        assert_eq!(hosts(&[""]), Ok(vec![]));
+        assert!(ips(&["192.0.2.1", ""]).is_err());
+    }
+
+    #[test]
+    fn networks_are_addresses_with_or_without_a_prefix() {
+        let read = networks(&["10.0.0.0/8", "192.0.2.1", "2001:db8::/32"]).expect("good");
+        let shown: Vec<String> = read.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
+        for bad in ["10.0.0.0/33", "proxy.example", "10.0.0.0/"] {
+            assert!(networks(&[bad]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_names_without_a_port() {
+        let read = hosts(&["Mix.Example", "*.example.org", "*"]);
+        let expected = ["mix.example", "*.example.org", "*"].map(str::to_owned);
+        assert_eq!(read, Ok(expected.to_vec()));
+        for bad in ["mix.example:443", "https://mix.example", "a b", "*.", "**"] {
+            assert!(hosts(&[bad]).is_err(), "{bad}");
         }
     }
 

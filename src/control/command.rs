@@ -38,7 +38,23 @@ pub struct Change {
     pub name: Option<Name>,
 }
 
+impl Change {
+    /// Whether it mutes and does nothing else.
+    pub fn only_mutes(&self) -> bool {
+        let mute = Change {
+            muted: Some(true),
+            ..Change::default()
+        };
+        *self == mute
+    }
+}
+
 impl Order {
+    /// Whether it lets go of the floor, which is obeyed however much a client sends.
+    pub fn is_release(&self) -> bool {
+        self.command == Command::Floor(FloorCommand::Release)
+    }
+
     /// Reads one message. A mistake comes with the message's `id`, if that could be read.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Participant, PublicId, RoomName, RoomState};
+use super::{Monitors, Participant, PublicId, RoomName, RoomState};
 
 /// Why a participant is no longer there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -96,6 +96,14 @@ pub enum Event {
     Levels {
         /// Who, and how loud.
         levels: BTreeMap<PublicId, i32>,
+    },
+    /// Other participants of other rooms listen to this one than before.
+    Monitors {
+        /// The room.
+        room: RoomName,
+        /// Who listens to it.
+        #[serde(flatten)]
+        monitors: Monitors,
     },
     /// The load of the server changed how it serves this room.
     Load {
@@ -212,6 +220,9 @@ pub enum Event {
         kind: &'static str,
         /// A sentence a person can act on.
         detail: String,
+        /// The other room that the mistake is about.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        room: Option<RoomName>,
         /// The command's `id`, if it carried one.
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<Value>,
@@ -336,6 +347,7 @@ mod tests {
                 Event::Error {
                     kind: "unknown-session",
                     detail: "No.".into(),
+                    room: None,
                     id: None,
                 },
                 r#"{"event":"error","type":"unknown-session","detail":"No."}"#,

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::floor::{self, FloorChange, FloorState};
-use super::{Fields, Invalid, MAX_CHANNELS, Participant, RoomName};
+use super::{Fields, Invalid, MAX_CHANNELS, Participant, PublicId, RoomName};
 use crate::floor::{Mode, Settings};
 
 /// One room with everybody in it.
@@ -17,9 +17,14 @@ pub struct RoomState {
     /// What the room is set to.
     #[serde(flatten)]
     pub config: RoomConfig,
+    /// Whether participants of other rooms may listen to this one.
+    pub allow_monitors: bool,
     /// Who talks and who waits, where there is a floor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub floor: Option<FloorState>,
+    /// Participants of other rooms who listen to this one.
+    #[serde(flatten)]
+    pub monitors: Monitors,
     /// The rooms it is linked with: who is heard in one of them is heard in all.
     pub links: Vec<RoomName>,
     /// Stays when the last participant leaves.
@@ -32,6 +37,30 @@ pub struct RoomState {
     pub participants_total: Option<usize>,
 }
 
+/// A participant who listens to a room from another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Monitor {
+    /// Public id.
+    pub participant: PublicId,
+    /// Name.
+    pub name: String,
+    /// The room the participant is in.
+    pub room: RoomName,
+}
+
+/// The participants of other rooms who listen to a room.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Monitors {
+    /// At most [`MAX_MONITORS`] of them.
+    pub monitors: Vec<Monitor>,
+    /// How many there are.
+    #[serde(rename = "monitors_total")]
+    pub total: usize,
+}
+
+/// Most monitors of a room that are named: a room has to fit into one message.
+pub const MAX_MONITORS: usize = 20;
+
 /// One line of the list of rooms.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RoomLine {
@@ -40,6 +69,8 @@ pub struct RoomLine {
     /// What the room is set to.
     #[serde(flatten)]
     pub config: RoomConfig,
+    /// Whether participants of other rooms may listen to this one.
+    pub allow_monitors: bool,
     /// Who talks and who waits, where there is a floor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub floor: Option<FloorState>,
@@ -78,6 +109,19 @@ pub struct RoomConfig {
     /// Play tones to those who get the floor, are denied or have to give it up. None where it ends by silence (T1, T20):
     /// who says nothing has let go.
     pub floor_tones: bool,
+    /// Whether participants of other rooms may listen to this one; `None` follows the mode. Shown as what it comes to:
+    /// [`RoomConfig::allows_monitors`].
+    #[serde(skip)]
+    pub allow_monitors: Option<bool>,
+}
+
+impl RoomConfig {
+    /// Whether participants of other rooms may listen to this one. Unless it is set, conferences (open and moderated
+    /// rooms) refuse and radio rooms allow it.
+    pub fn allows_monitors(&self) -> bool {
+        let mode = self.floor.mode;
+        self.allow_monitors.unwrap_or(!mode.is_conference())
+    }
 }
 
 /// The profile of each kind of room.
@@ -119,13 +163,14 @@ impl Default for RoomConfig {
             max_contributors: None,
             floor: Settings::default(),
             floor_tones: false,
+            allow_monitors: None,
         }
     }
 }
 
 /// Settings for a room, each of them optional.
 ///
-/// The inner option of gate and cap is JSON's `null`: no gate, no cap.
+/// The inner option of gate, cap and monitors is JSON's `null`: no gate, no cap, as the mode says.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RoomChange {
     /// Profile.
@@ -142,6 +187,8 @@ pub struct RoomChange {
     pub floor: FloorChange,
     /// Tones.
     pub floor_tones: Option<bool>,
+    /// Whether participants of other rooms may listen to this one.
+    pub allow_monitors: Option<Option<bool>>,
     /// Which rooms it is linked with.
     pub links: Option<Vec<RoomName>>,
 }
@@ -168,6 +215,7 @@ impl RoomChange {
             })?,
             floor: FloorChange::read(fields)?,
             floor_tones: fields.boolean("floor_tones")?,
+            allow_monitors: fields.nullable("allow_monitors", |fields, key| fields.boolean(key))?,
             links: read_links(fields)?,
         })
     }
@@ -191,6 +239,7 @@ impl RoomChange {
             max_contributors: self.max_contributors.unwrap_or(config.max_contributors),
             floor,
             floor_tones: self.floor_tones.unwrap_or(config.floor_tones),
+            allow_monitors: self.allow_monitors.unwrap_or(config.allow_monitors),
         }
     }
 }
@@ -206,6 +255,7 @@ impl From<RoomConfig> for RoomChange {
             max_contributors: Some(config.max_contributors),
             floor: config.floor.into(),
             floor_tones: Some(config.floor_tones),
+            allow_monitors: Some(config.allow_monitors),
             links: None,
         }
     }
@@ -269,11 +319,33 @@ mod tests {
     }
 
     #[test]
+    fn conferences_refuse_monitors_and_radio_rooms_allow_them_unless_it_is_set() {
+        let room = |mode: &str, allow_monitors| RoomConfig {
+            floor: Settings {
+                mode: Mode::parse(mode).expect("a mode"),
+                ..Settings::default()
+            },
+            allow_monitors,
+            ..RoomConfig::default()
+        };
+        for mode in ["open", "moderated"] {
+            assert!(!room(mode, None).allows_monitors(), "{mode}");
+            assert!(room(mode, Some(true)).allows_monitors(), "{mode}");
+        }
+        for mode in ["ptt", "multi:2", "cut-in", "broadcast"] {
+            assert!(room(mode, None).allows_monitors(), "{mode}");
+            assert!(!room(mode, Some(false)).allows_monitors(), "{mode}");
+        }
+    }
+
+    #[test]
     fn rooms_are_written_flat() {
         let state = RoomState {
             name: RoomName::parse("lobby").expect("a good name"),
             config: RoomConfig::default(),
+            allow_monitors: false,
             floor: None,
+            monitors: Monitors::default(),
             links: vec![],
             permanent: false,
             participants: vec![],
@@ -299,7 +371,7 @@ mod tests {
             Ok::<_, Invalid>(change)
         };
         let change = read(
-            r#"{"mode":"multi:3","talk_limit_s":0,"profile":"thin","tick_ms":10,"gate_db":null}"#,
+            r#"{"mode":"multi:3","talk_limit_s":0,"profile":"thin","tick_ms":10,"gate_db":null,"allow_monitors":false}"#,
         )
         .expect("good");
         let config = change.over(RoomConfig::default());
@@ -308,6 +380,9 @@ mod tests {
         assert_eq!(config.profile, Profile::Thin);
         assert_eq!(config.tick, TickLength::Ms10);
         assert_eq!(config.gate_db, None);
+        assert_eq!(config.allow_monitors, Some(false));
+        let change = read(r#"{"allow_monitors":null}"#).expect("good");
+        assert_eq!(change.over(config).allow_monitors, None, "as the mode says");
         assert_eq!(config.max_participants, 200);
         assert_eq!(RoomChange::from(config).over(RoomConfig::default()), config);
         for bad in [
@@ -321,6 +396,7 @@ mod tests {
             r#"{"max_participants":9223372036854775808}"#,
             r#"{"gate_db":1e400}"#,
             r#"{"gate_db":5}"#,
+            r#"{"allow_monitors":"yes"}"#,
             r#"{"max_contributors":"3"}"#,
             r#"{"links":["a b"]}"#,
             r#"{"links":[3]}"#,

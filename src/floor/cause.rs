@@ -18,7 +18,9 @@ pub enum DenyCause {
     ReceiveOnly = 5,
     /// As many wait as may.
     QueueFull = 7,
-    /// Something else: a moderator gives the floor, or who waited was muted.
+    /// It is muted, so nobody would hear it. The standard has no number for that: on the wire it is [`DenyCause::Other`].
+    Muted = 254,
+    /// Something else: a moderator gives the floor.
     Other = 255,
 }
 
@@ -43,7 +45,10 @@ pub enum RevokeCause {
 impl DenyCause {
     /// The number on the wire.
     pub const fn number(self) -> u8 {
-        self as u8
+        match self {
+            DenyCause::Muted => DenyCause::Other as u8,
+            cause => cause as u8,
+        }
     }
 
     /// The same for people.
@@ -54,6 +59,7 @@ impl DenyCause {
             DenyCause::RetryAfterNotExpired => "retry-after has not expired",
             DenyCause::ReceiveOnly => "receive only",
             DenyCause::QueueFull => "queue full",
+            DenyCause::Muted => "muted",
             DenyCause::Other => "other reason",
         }
     }
@@ -100,5 +106,6 @@ mod tests {
         assert_eq!(RevokeCause::MediaBurstPreempted.number(), 4);
         assert_eq!(DenyCause::RetryAfterNotExpired.number(), 4);
         assert_eq!(DenyCause::Other.number(), RevokeCause::Other.number());
+        assert_eq!(DenyCause::Muted.number(), 255);
     }
 }

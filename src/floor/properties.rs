@@ -124,6 +124,11 @@ impl Watched {
         self.look();
     }
 
+    fn unmute(&mut self, id: ParticipantId) {
+        self.floor.unmute(id);
+        self.look();
+    }
+
     fn overhear(&mut self, overheard: bool) {
         self.floor.set_overheard(overheard, self.now);
         self.look();
@@ -226,6 +231,9 @@ impl Watched {
         let who: BTreeSet<ParticipantId> = holders.iter().map(|it| it.participant).collect();
         assert_eq!(who.len(), holders.len(), "nobody twice");
         assert!(who.iter().all(|id| self.floor.users.contains_key(id)));
+        let is_muted = |id: &ParticipantId| self.floor.users.get(id).is_some_and(|it| it.muted);
+        assert!(!who.iter().any(is_muted), "nobody who is muted holds it");
+        assert!(!self.floor.queue().any(|id| is_muted(&id)), "or waits");
         let free = holders.len() < mode.size();
         let stuck = free && mode != Mode::Moderated && !self.floor.queue.is_empty();
         assert!(!stuck, "nobody waits for a floor that is free");
@@ -300,6 +308,7 @@ enum Input {
     Set(Mode, bool),
     Overhear(bool),
     Mute(ParticipantId),
+    Unmute(ParticipantId),
     /// Nobody sends anything for so many ticks.
     Pass(u16),
 }
@@ -325,6 +334,7 @@ impl Input {
             Input::Set(mode, implicit) => watched.set(mode, implicit),
             Input::Overhear(overheard) => watched.overhear(overheard),
             Input::Mute(id) => watched.mute(id),
+            Input::Unmute(id) => watched.unmute(id),
             Input::Pass(ticks) => (0..ticks).for_each(|_| watched.step()),
         }
     }
@@ -374,6 +384,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         1 => (any_mode(), any::<bool>()).prop_map(|(mode, implicit)| Input::Set(mode, implicit)),
         2 => any::<bool>().prop_map(Input::Overhear),
         1 => anybody().prop_map(Input::Mute),
+        2 => anybody().prop_map(Input::Unmute),
         2 => (1_u16..200).prop_map(Input::Pass),
     ]
 }

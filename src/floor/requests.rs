@@ -31,6 +31,9 @@ impl Floor {
         if !self.may_talk(from) {
             return self.deny(DenyCause::ReceiveOnly, from);
         }
+        if self.users.get(&from).is_some_and(|user| user.muted) {
+            return self.deny(DenyCause::Muted, from);
+        }
         if self.is_alone() {
             return self.deny(DenyCause::OnlyOneParticipant, from);
         }

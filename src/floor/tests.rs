@@ -751,7 +751,7 @@ fn who_is_muted_lets_go_and_waits_no_longer() {
     }
     room.said();
     room.floor.mute(BEN, room.now);
-    let denied = |action: &Action| matches!(action, Action::Denied(BEN, denial) if denial.cause == DenyCause::Other);
+    let denied = |action: &Action| matches!(action, Action::Denied(BEN, denial) if denial.cause == DenyCause::Muted);
     assert!(room.said().iter().any(denied));
     room.floor.mute(ANN, room.now);
     let said = room.said();
@@ -759,6 +759,46 @@ fn who_is_muted_lets_go_and_waits_no_longer() {
     assert_eq!(room.holders(), [CAT]);
     room.floor.mute(DAN, room.now);
     assert_eq!(room.said(), []);
+}
+
+#[test]
+fn muted_participant_gets_no_floor_until_it_is_unmuted() {
+    for mode in [
+        Mode::Ptt,
+        Mode::Multi(2),
+        Mode::CutIn,
+        Mode::Broadcast,
+        Mode::Moderated,
+    ] {
+        let mut room = Room::of(mode);
+        room.floor.mute(ANN, room.now);
+        for queue in [true, false] {
+            let request = Request {
+                tier: Tier::Emergency,
+                queue,
+                ..Request::default()
+            };
+            let Answer::Denied(denial) = room.floor.request(ANN, request, room.now) else {
+                panic!("{mode}: not while it is muted");
+            };
+            assert_eq!(denial.cause, DenyCause::Muted, "{mode}");
+        }
+        assert_eq!(room.floor.standing(ANN, room.now), Standing::None, "{mode}");
+        room.floor.unmute(ANN);
+        assert!(!matches!(room.ask(ANN), Answer::Denied(_)), "{mode}");
+    }
+}
+
+#[test]
+fn participant_muted_in_an_open_room_gets_no_floor_when_there_is_one() {
+    let mut room = Room::of(Mode::Open);
+    room.floor.mute(ANN, room.now);
+    let settings = Settings {
+        mode: Mode::Ptt,
+        ..Settings::default()
+    };
+    room.floor.set(settings, room.now);
+    assert!(matches!(room.ask(ANN), Answer::Denied(_)));
 }
 
 #[test]

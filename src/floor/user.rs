@@ -17,6 +17,8 @@ pub(super) struct User {
     pub(super) priority: u8,
     /// What the mixer was told last.
     pub(super) permit: Permit,
+    /// Nobody hears it, so it gets no floor.
+    pub(super) muted: bool,
     sending: Option<Sending>,
     /// T2 has ended its burst, and it has not paused since; when it was heard last.
     cut_off: Option<Instant>,
@@ -37,6 +39,7 @@ impl User {
             talks,
             priority,
             permit,
+            muted: false,
             sending: None,
             cut_off: None,
         }

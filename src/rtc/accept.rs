@@ -187,7 +187,7 @@ impl Acceptor {
             level_id: offer.extensions.ssrc_level.map(|extension| extension.id),
             mixer: offer.direction.sends().then_some(options.mixer),
         };
-        let receiving = Receiving::new(receiving, now);
+        let receiving = Receiving::new(receiving);
         Ok(Accepted {
             answer,
             ice_ufrag: credentials.ufrag.clone(),

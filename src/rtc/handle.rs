@@ -66,9 +66,21 @@ pub(super) enum Command {
         NewSession,
         oneshot::Sender<Result<RestartAnswer, RestartError>>,
     ),
-    Close(ParticipantId),
+    Close(Vec<Closing>),
     Text(Vec<ParticipantId>, Arc<str>),
 }
+
+/// A peer that is to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closing {
+    /// Whose it is.
+    pub participant: ParticipantId,
+    /// What is still said on its data channel.
+    pub last_words: Option<Arc<str>>,
+}
+
+/// Peers closed with one command, so that audio is sent in between when a large room ends.
+const CLOSING_AT_ONCE: usize = 32;
 
 /// The client's side of a new ICE session, read on the caller's thread.
 #[derive(Debug, Clone)]
@@ -93,6 +105,7 @@ impl Command {
     pub(super) fn work(&self) -> usize {
         match self {
             Command::Text(participants, _) => participants.len().max(1),
+            Command::Close(closing) => closing.len(),
             Command::Restart(..) => RESTART_WORK,
             _ => 1,
         }
@@ -126,17 +139,21 @@ pub struct RtcHandle {
 struct Commands {
     ring: Producer<Command>,
     /// Closes that found the ring full. Nothing overtakes them.
-    closes: VecDeque<ParticipantId>,
+    closes: VecDeque<Closing>,
 }
 
 impl Commands {
     /// Sends the closes that wait, as far as the ring has room; whether none waits any more.
     fn retry(&mut self) -> bool {
-        while let Some(&participant) = self.closes.front() {
-            if send(&mut self.ring, Command::Close(participant)).is_err() {
+        while !self.closes.is_empty() {
+            let some = self.closes.len().min(CLOSING_AT_ONCE);
+            let some = self.closes.drain(..some).collect();
+            if let Err(Command::Close(back)) = send(&mut self.ring, Command::Close(some)) {
+                for closing in back.into_iter().rev() {
+                    self.closes.push_front(closing);
+                }
                 return false;
             }
-            self.closes.pop_front();
         }
         true
     }
@@ -311,22 +328,33 @@ impl RtcHandle {
     ///
     /// Never lost: while the ring of commands is full, it waits here for the next call, or for [`RtcHandle::retry`].
     pub fn close(&self, participant: ParticipantId) {
+        let closing = Closing {
+            participant,
+            last_words: None,
+        };
+        self.close_all([closing]);
+    }
+
+    /// Ends many peers as [`RtcHandle::close`] does, in their order.
+    pub fn close_all(&self, closing: impl IntoIterator<Item = Closing>) {
         let mut commands = self.lock();
-        commands.closes.push_back(participant);
+        commands.closes.extend(closing);
         commands.retry();
         drop(commands);
         self.ring();
     }
 
-    /// Sends what waits because the ring of commands was full. To be called a few times a second.
-    pub fn retry(&self) {
+    /// Sends what waits because the ring of commands was full; whether nothing waits any more. To be called a few times
+    /// a second.
+    pub fn retry(&self) -> bool {
         let mut commands = self.lock();
-        let waited = !commands.closes.is_empty();
-        commands.retry();
-        drop(commands);
-        if waited {
-            self.ring();
+        if commands.closes.is_empty() {
+            return true;
         }
+        let is_done = commands.retry();
+        drop(commands);
+        self.ring();
+        is_done
     }
 
     /// Sends `text` on the data channel `control` of each of `participants`, if the client has opened it; dropped and
@@ -388,16 +416,22 @@ mod tests {
         };
         let text = || Command::Text(Vec::new(), "hello".into());
         assert!(commands.send(text()).is_ok() && commands.send(text()).is_ok());
-        commands.closes.extend([5, 6].map(ParticipantId));
+        let closing = |id| Closing {
+            participant: ParticipantId(id),
+            last_words: None,
+        };
+        commands.closes.extend((0..40).map(closing));
         assert!(!commands.retry());
         assert!(thread.pop().is_ok());
         // There is one place, for the first of those that wait.
         assert!(commands.send(text()).is_err());
         assert!(thread.pop().is_ok());
         assert!(commands.retry());
-        for id in [5, 6] {
-            let next = thread.pop();
-            assert!(matches!(next, Ok(Command::Close(it)) if it == ParticipantId(id)));
+        for ids in [0..32, 32..40] {
+            let Ok(Command::Close(closed)) = thread.pop() else {
+                panic!("the closes come first");
+            };
+            assert_eq!(closed, ids.map(closing).collect::<Vec<_>>());
         }
         assert!(commands.send(text()).is_ok());
     }

@@ -15,7 +15,6 @@
 //! ```
 
 mod accept;
-mod bucket;
 mod candidates;
 mod config;
 mod datagrams;
@@ -48,7 +47,7 @@ pub use accept::{AcceptOptions, Accepted};
 pub use config::RtcConfig;
 pub use datagrams::Datagrams;
 pub use error::{MessageError, OfferError, RestartError, RtcError, TrickleError};
-pub use handle::{MAX_TEXT_BYTES, Reason, Rtc, RtcEvent, RtcHandle, start};
+pub use handle::{Closing, MAX_TEXT_BYTES, Reason, Rtc, RtcEvent, RtcHandle, start};
 pub use metrics::{Dropped, PeerStats, RtcMetrics};
 pub use peer::Peer;
 pub use sdp::{Restart, RestartAnswer};

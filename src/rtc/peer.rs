@@ -28,7 +28,6 @@ use rtc::rtp_transceiver::RTCRtpReceiverId;
 use rtc::sansio::Protocol;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 
-use super::bucket::Bucket;
 use super::candidates::LocalAddresses;
 use super::demux::{StunClass, is_hostile_dtls, stun_head};
 use super::handle::Reason;
@@ -43,6 +42,7 @@ use super::sources::Sources;
 use super::srtp::exporter::Material;
 use super::stream::Shared;
 
+use crate::rate_limit::{Rate, RateLimit};
 pub(super) use channel::MAX_SENT_BYTES;
 pub(super) use checks::Check;
 use checks::{MAX_ADDRESSES, MOVE_INTERVAL};
@@ -83,15 +83,17 @@ pub struct Peer {
     early: Vec<(SocketAddr, BytesMut)>,
     handshake_datagrams: u32,
     /// Candidates of the client that may still be checked.
-    candidates: Bucket,
+    candidates: RateLimit,
     /// ICE restarts it may still have.
-    restarts: Bucket,
+    restarts: RateLimit,
     /// Checks the client may still send.
-    checks: Bucket,
+    checks: RateLimit,
     /// Messages it may still send on its data channel.
-    texts: Bucket,
+    texts: RateLimit,
+    /// Releases of the floor beyond that.
+    releases: channel::Releases,
     /// New addresses it may still come from.
-    moves: Bucket,
+    moves: RateLimit,
     sources: Sources,
     reports: Reports,
 
@@ -102,7 +104,7 @@ pub struct Peer {
     loss_percent: u8,
     loss_told: Instant,
     /// RTCP packets the client may still send.
-    control_packets: Bucket,
+    control_packets: RateLimit,
     /// What the keys of both directions were made of.
     keys: Option<SecretVec>,
 
@@ -156,9 +158,12 @@ impl Peer {
     /// A peer that waits to be started.
     pub(super) fn new(now: Instant, parts: PeerParts) -> Peer {
         let receiver = parts.pc.get_receivers().next();
-        let mut candidates = Bucket::new(now, CANDIDATES_AT_ONCE, CANDIDATE_INTERVAL);
+        let mut candidates = RateLimit::new(Rate {
+            burst: CANDIDATES_AT_ONCE,
+            interval: CANDIDATE_INTERVAL,
+        });
         for _ in &parts.offer.candidates {
-            candidates.take(now);
+            candidates.passes(now);
         }
         Peer {
             remote: parts.offer.credentials.clone(),
@@ -178,17 +183,33 @@ impl Peer {
             early: Vec::new(),
             handshake_datagrams: 0,
             candidates,
-            restarts: Bucket::new(now, RESTARTS_AT_ONCE, RESTART_INTERVAL),
-            checks: Bucket::new(now, CHECKS_AT_ONCE, CHECK_INTERVAL),
-            texts: Bucket::new(now, TEXTS_AT_ONCE, TEXT_INTERVAL),
-            moves: Bucket::new(now, MAX_ADDRESSES, MOVE_INTERVAL),
-            sources: Sources::new(now),
+            restarts: RateLimit::new(Rate {
+                burst: RESTARTS_AT_ONCE,
+                interval: RESTART_INTERVAL,
+            }),
+            checks: RateLimit::new(Rate {
+                burst: CHECKS_AT_ONCE,
+                interval: CHECK_INTERVAL,
+            }),
+            texts: RateLimit::new(Rate {
+                burst: TEXTS_AT_ONCE,
+                interval: TEXT_INTERVAL,
+            }),
+            releases: channel::Releases::default(),
+            moves: RateLimit::new(Rate {
+                burst: MAX_ADDRESSES,
+                interval: MOVE_INTERVAL,
+            }),
+            sources: Sources::new(),
             reports: Reports::new(now),
             control: None,
             channel_bytes: 0,
             loss_percent: 0,
             loss_told: now.checked_sub(Duration::from_secs(1)).unwrap_or(now),
-            control_packets: Bucket::new(now, CONTROL_PACKETS_AT_ONCE, CONTROL_PACKET_INTERVAL),
+            control_packets: RateLimit::new(Rate {
+                burst: CONTROL_PACKETS_AT_ONCE,
+                interval: CONTROL_PACKET_INTERVAL,
+            }),
             keys: None,
             last_timeout: now,
             check_due: now,

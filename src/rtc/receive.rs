@@ -9,12 +9,12 @@ use mixer::packet::{Packet, Payload};
 use mixer::{Level, ParticipantId, RtpTime, Seq};
 use rtc::crypto::{CryptoError, RTCCrypto};
 
-use super::bucket::Bucket;
 use super::metrics::Dropped;
 use super::reception::Reception;
 use super::rtp_head::Head;
 use super::srtp::{MasterKey, Opener};
 use crate::links::{Inbound, MixerId, Producer};
+use crate::rate_limit::{Rate, RateLimit};
 
 /// The stream, or the row of streams, of one client.
 pub(super) struct Receiving {
@@ -23,7 +23,7 @@ pub(super) struct Receiving {
     /// Of the source that was heard last.
     reception: Option<Reception>,
     /// Packets that the mixer may still get.
-    rate: Bucket,
+    rate: RateLimit,
     received: u64,
     received_bytes: u64,
 }
@@ -43,12 +43,15 @@ pub(super) struct ReceiveConfig {
 
 impl Receiving {
     /// A stream that takes nothing before it has keys.
-    pub(super) fn new(config: ReceiveConfig, now: Instant) -> Receiving {
+    pub(super) fn new(config: ReceiveConfig) -> Receiving {
         Receiving {
             config,
             opener: None,
             reception: None,
-            rate: Bucket::new(now, PACKETS_AT_ONCE, PACKET_INTERVAL),
+            rate: RateLimit::new(Rate {
+                burst: PACKETS_AT_ONCE,
+                interval: PACKET_INTERVAL,
+            }),
             received: 0,
             received_bytes: 0,
         }
@@ -99,7 +102,7 @@ impl Receiving {
             .open(datagram, head.length_bytes, head.ssrc, head.sequence)
             .ok_or(Dropped::Srtp)?;
         // Only what is authentic counts: forged packets must not use up what the client may send.
-        if !self.rate.take(now) {
+        if !self.rate.passes(now) {
             return Err(Dropped::PacketRate);
         }
         if head.payload_type != self.config.payload_type {

@@ -3,31 +3,33 @@
 //! SRTP keeps a state per source and makes it before it has authenticated the packet, so whoever can spoof a peer's
 //! address could grow it without bound. A source that has a state passes; new ones pass at a trickle, and end.
 
+use crate::rate_limit::{Rate, RateLimit};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
-
-use super::bucket::Bucket;
 
 /// The gate of one peer.
 #[derive(Debug)]
 pub(super) struct Sources {
     known: HashSet<u32>,
-    fresh: Bucket,
+    fresh: RateLimit,
 }
 
 impl Sources {
     /// An empty gate.
-    pub(super) fn new(now: Instant) -> Sources {
+    pub(super) fn new() -> Sources {
         Sources {
             known: HashSet::new(),
-            fresh: Bucket::new(now, BURST, REFILL),
+            fresh: RateLimit::new(Rate {
+                burst: BURST,
+                interval: REFILL,
+            }),
         }
     }
 
     /// Whether a packet of `ssrc` may be decrypted.
     pub(super) fn admit(&mut self, ssrc: u32, now: Instant) -> bool {
         self.known.contains(&ssrc)
-            || self.known.len() < MAX_SOURCES && self.fresh.take(now) && self.known.insert(ssrc)
+            || self.known.len() < MAX_SOURCES && self.fresh.passes(now) && self.known.insert(ssrc)
     }
 }
 
@@ -48,7 +50,7 @@ mod tests {
     #[test]
     fn known_sources_pass_while_strangers_run_dry() {
         let now = Instant::now();
-        let mut sources = Sources::new(now);
+        let mut sources = Sources::new();
         assert!(sources.admit(7, now));
         let strangers = (1_000..2_000).filter(|&s| sources.admit(s, now)).count();
         assert_eq!(strangers, BURST as usize - 1);
@@ -60,7 +62,7 @@ mod tests {
     #[test]
     fn sources_end() {
         let mut now = Instant::now();
-        let mut sources = Sources::new(now);
+        let mut sources = Sources::new();
         let admitted = (0..2 * MAX_SOURCES as u32).filter(|&ssrc| {
             now += REFILL;
             sources.admit(ssrc, now)

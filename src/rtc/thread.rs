@@ -21,7 +21,7 @@ use rtrb::PushError;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::error::RestartError;
-use super::handle::{Command, NewSession, RtcEvent};
+use super::handle::{Closing, Command, NewSession, RtcEvent};
 use super::metrics::{Dropped, RtcMetrics};
 use super::mmsg::{BATCH, Receiver as Datagrams, Sender as Transmitter};
 use super::nap::Nap;
@@ -172,8 +172,17 @@ impl Net {
                     let _ = reply.send(self.restart(participant, &restart, now));
                 }
                 Command::Text(participants, text) => self.send_text(&participants, &text, now),
-                Command::Close(participant) => {
-                    self.peers.close(participant, now);
+                Command::Close(closing) => {
+                    for Closing {
+                        participant,
+                        last_words,
+                    } in closing
+                    {
+                        if let Some(text) = last_words {
+                            self.send_text(&[participant], &text, now);
+                        }
+                        self.peers.close(participant, now);
+                    }
                 }
             }
         }

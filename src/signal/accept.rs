@@ -23,12 +23,13 @@ use tokio_rustls::TlsAcceptor;
 use warp::http::Request;
 use warp::reply::Response;
 
+use super::client_address::Proxies;
 use super::metrics::HttpMetrics;
+use super::write_timeout::WriteTimeout;
+use crate::rate_limit::ClientNetwork;
 
 /// Connections at one time, WebSockets included. Well under the usual limit of descriptors.
 const MAX_CONNECTIONS: usize = 8_192;
-/// Connections of one address at one time. The host itself is not counted: a proxy in front brings everybody.
-const MAX_PER_ADDRESS: u32 = 256;
 /// How long a TLS handshake or the head of a request may take.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// Largest head of a request.
@@ -45,16 +46,12 @@ pub(super) async fn run<S>(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     service: S,
-    metrics: Arc<HttpMetrics>,
+    gate: Arc<Gate>,
     mut stop: watch::Receiver<bool>,
 ) where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let gate = Arc::new(Gate {
-        open: Mutex::default(),
-        metrics,
-    });
     let mut connections = JoinSet::new();
     let mut wait = FIRST_WAIT;
     loop {
@@ -107,6 +104,8 @@ async fn connection<S>(
     // Answers are small and wanted at once. The system would hold megabytes for one who does not read.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES);
+    let metrics = permit.gate.metrics.clone();
+    let stream = WriteTimeout::new(stream, metrics);
     let service = WithPermit { service, permit };
     match tls {
         None => serve(stream, service, stop).await,
@@ -155,35 +154,102 @@ fn is_the_client_s(error: &io::Error) -> bool {
 
 /// Counts connections and lets no more in than there is room for.
 #[derive(Debug)]
-struct Gate {
+pub(super) struct Gate {
     open: Mutex<Open>,
     metrics: Arc<HttpMetrics>,
+    /// Connections of one address at one time. Neither the host itself nor a trusted proxy is counted by its address.
+    max_per_address: u32,
+    proxies: Proxies,
 }
+
+/// An address has as many connections as it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooManyConnections;
 
 #[derive(Debug, Default)]
 struct Open {
     all: usize,
-    by_address: HashMap<IpAddr, u32>,
+    by_address: HashMap<ClientNetwork, u32>,
+}
+
+impl Open {
+    /// Counts a connection of an address, unless it has `limit` of them.
+    fn count(&mut self, address: ClientNetwork, limit: u32) -> Result<(), TooManyConnections> {
+        let count = self.by_address.entry(address).or_default();
+        if *count >= limit {
+            return Err(TooManyConnections);
+        }
+        *count += 1;
+        Ok(())
+    }
 }
 
 impl Gate {
+    pub(super) fn new(metrics: Arc<HttpMetrics>, max_per_address: u32, proxies: Proxies) -> Gate {
+        Gate {
+            open: Mutex::default(),
+            metrics,
+            max_per_address,
+            proxies,
+        }
+    }
+
+    /// Lets a connection in, if there is room for it.
     fn admit(self: &Arc<Gate>, address: IpAddr) -> Option<Arc<Permit>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let counted = !address.is_loopback();
-        let of_address = open.by_address.get(&address).copied().unwrap_or(0);
-        if open.all >= MAX_CONNECTIONS || (counted && of_address >= MAX_PER_ADDRESS) {
+        let counted = self.counts(address).then(|| address.into());
+        let is_full = open.all >= MAX_CONNECTIONS;
+        let counts = |network| open.count(network, self.max_per_address);
+        if is_full || counted.map_or(Ok(()), counts).is_err() {
             self.metrics.refused.fetch_add(1, Relaxed);
             return None;
         }
         open.all += 1;
-        if counted {
-            open.by_address.insert(address, of_address + 1);
-        }
         self.metrics.connections.fetch_add(1, Relaxed);
         Some(Arc::new(Permit {
             gate: self.clone(),
             address,
+            counted,
         }))
+    }
+
+    /// Counts something that stays open for a client whose connection is a trusted proxy's.
+    ///
+    /// # Errors
+    /// [`TooManyConnections`].
+    pub(super) fn admit_client(
+        self: &Arc<Gate>,
+        client: IpAddr,
+        connection: Option<&Permit>,
+    ) -> Result<Option<ClientPermit>, TooManyConnections> {
+        let is_counted = connection.is_some_and(|permit| permit.counted.is_some());
+        if is_counted || !self.counts(client) {
+            return Ok(None);
+        }
+        let network = client.into();
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = open.count(network, self.max_per_address);
+        counted.inspect_err(|_| {
+            self.metrics.refused.fetch_add(1, Relaxed);
+        })?;
+        Ok(Some(ClientPermit {
+            gate: self.clone(),
+            network,
+        }))
+    }
+
+    /// Whether connections are counted by this address.
+    fn counts(&self, address: IpAddr) -> bool {
+        !address.to_canonical().is_loopback() && !self.proxies.trust(address)
+    }
+
+    fn forget(&self, network: ClientNetwork, open: &mut Open) {
+        if let Some(count) = open.by_address.get_mut(&network) {
+            *count -= 1;
+            if *count == 0 {
+                open.by_address.remove(&network);
+            }
+        }
     }
 }
 
@@ -192,6 +258,30 @@ impl Gate {
 pub(super) struct Permit {
     gate: Arc<Gate>,
     address: IpAddr,
+    /// What it is counted by.
+    counted: Option<ClientNetwork>,
+}
+
+impl Permit {
+    /// The other end of the connection.
+    pub(super) fn address(&self) -> IpAddr {
+        self.address
+    }
+}
+
+/// The right of a client behind a proxy to something that stays open.
+#[derive(Debug)]
+pub(super) struct ClientPermit {
+    gate: Arc<Gate>,
+    network: ClientNetwork,
+}
+
+impl Drop for ClientPermit {
+    fn drop(&mut self) {
+        let gate = &self.gate;
+        let mut open = gate.open.lock().unwrap_or_else(PoisonError::into_inner);
+        gate.forget(self.network, &mut open);
+    }
 }
 
 impl Drop for Permit {
@@ -202,11 +292,8 @@ impl Drop for Permit {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         open.all -= 1;
-        if let Some(count) = open.by_address.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                open.by_address.remove(&self.address);
-            }
+        if let Some(network) = self.counted {
+            self.gate.forget(network, &mut open);
         }
         self.gate.metrics.connections.fetch_sub(1, Relaxed);
     }
@@ -234,11 +321,52 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for WithPermit<S>
 mod tests {
     use super::*;
 
+    const MAX_PER_ADDRESS: u32 = 256;
+
     fn gate() -> Arc<Gate> {
-        Arc::new(Gate {
-            open: Mutex::default(),
-            metrics: Arc::default(),
-        })
+        let proxies = Proxies::new(vec!["10.0.0.1/32".parse().expect("a network")]);
+        Arc::new(Gate::new(Arc::default(), MAX_PER_ADDRESS, proxies))
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn ipv6_addresses_of_one_network_share_its_connections() {
+        let gate = gate();
+        let of_network = |n: u32| address(&format!("2001:db8::{n:x}"));
+        let permits: Vec<_> = (0..MAX_PER_ADDRESS)
+            .map(|n| gate.admit(of_network(n)))
+            .collect();
+        assert!(permits.iter().all(Option::is_some));
+        assert!(gate.admit(of_network(1_000)).is_none());
+        assert!(gate.admit(address("2001:db8:0:1::1")).is_some());
+        drop(permits);
+        assert!(gate.admit(of_network(1_000)).is_some());
+        assert!(gate.open.lock().expect("whole").by_address.is_empty());
+    }
+
+    #[test]
+    fn clients_of_a_trusted_proxy_are_counted_each_and_the_proxy_is_not() {
+        let gate = gate();
+        let proxy = address("10.0.0.1");
+        let connections: Vec<_> = (0..2 * MAX_PER_ADDRESS)
+            .map(|_| gate.admit(proxy).expect("not counted"))
+            .collect();
+        let ann = address("192.0.2.1");
+        let open = |client, at: usize| gate.admit_client(client, Some(&*connections[at]));
+        let sockets: Vec<_> = (0..MAX_PER_ADDRESS as usize)
+            .map(|at| open(ann, at).expect("there is room").expect("counted"))
+            .collect();
+        assert_eq!(open(ann, 0).err(), Some(TooManyConnections));
+        assert!(open(address("192.0.2.2"), 0).is_ok());
+        drop(sockets);
+        assert!(open(ann, 0).is_ok());
+        // Without a proxy the connection counts already.
+        let direct = gate.admit(ann).expect("there is room");
+        let counted = gate.admit_client(ann, Some(&*direct));
+        assert!(counted.expect("there is room").is_none());
     }
 
     #[test]

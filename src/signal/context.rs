@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
 
+use super::accept::Gate;
+use super::client_address::Proxies;
 use super::cors::Cors;
+use super::hosts::Hosts;
 use super::metrics::HttpMetrics;
 use crate::conference::Conference;
 use crate::config::{Config, IceServer};
@@ -13,6 +16,11 @@ use crate::config::{Config, IceServer};
 pub(super) struct Context {
     pub(super) conference: Conference,
     pub(super) cors: Cors,
+    /// The names that requests may be sent to.
+    pub(super) hosts: Hosts,
+    pub(super) proxies: Proxies,
+    /// Counts connections.
+    pub(super) gate: Arc<Gate>,
     pub(super) ice_servers: Vec<IceServer>,
     pub(super) metrics: Arc<HttpMetrics>,
     /// One permit for each offer that may be worked on at the same time.
@@ -24,15 +32,24 @@ pub(super) struct Context {
 impl Context {
     pub(super) fn new(
         config: &Config,
+        certificate_names: &[String],
         conference: Conference,
         stop: watch::Receiver<bool>,
     ) -> Context {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let hosts = Hosts::new(&config.hosts, certificate_names);
+        let proxies = Proxies::new(config.trusted_proxies.clone());
+        let metrics = Arc::<HttpMetrics>::default();
+        let per_address = config.max_connections_per_address;
+        let gate = Gate::new(metrics.clone(), per_address, proxies.clone());
         Context {
             conference,
-            cors: Cors::new(config.cors_origins.clone()),
+            cors: Cors::new(config.cors_origins.clone(), hosts.clone()),
+            hosts,
+            proxies,
+            gate: Arc::new(gate),
             ice_servers: config.ice_servers.clone(),
-            metrics: Arc::default(),
+            metrics,
             turns: Arc::new(Semaphore::new(cores)),
             stop,
         }

@@ -5,20 +5,24 @@ use warp::http::header::{self, HeaderValue};
 use warp::http::{HeaderMap, StatusCode};
 use warp::reply::Response;
 
+use super::hosts::Hosts;
+
 /// The rule.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cors {
     /// Empty is none but our own page: any other that somebody in the network has open could join and remove people
     /// otherwise, since nobody has to sign in. [`EVERY`] is every page.
     origins: Vec<String>,
+    hosts: Hosts,
 }
 
 impl Cors {
-    pub(super) fn new(origins: Vec<String>) -> Cors {
-        Cors { origins }
+    pub(super) fn new(origins: Vec<String>, hosts: Hosts) -> Cors {
+        Cors { origins, hosts }
     }
 
-    /// Whether a WebSocket may be opened: from a listed page, from a page of this very server, or from no page at all.
+    /// Whether a request may change anything, or open a WebSocket: from a listed page, from a page of this very server,
+    /// or from no page at all.
     pub(super) fn admits(&self, headers: &HeaderMap) -> bool {
         let Some(origin) = headers.get(header::ORIGIN) else {
             return true;
@@ -26,7 +30,7 @@ impl Cors {
         let Ok(origin) = origin.to_str() else {
             return false;
         };
-        self.lists(origin) || own(origin, headers)
+        self.lists(origin) || self.is_own(origin, headers)
     }
 
     /// Adds what the browser must see to hand the response to a page of `origin`.
@@ -50,6 +54,19 @@ impl Cors {
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
             HeaderValue::from_static(EXPOSED),
         );
+    }
+
+    /// Whether an origin is where this request was sent, or one of the names that this server is known by.
+    fn is_own(&self, origin: &str, headers: &HeaderMap) -> bool {
+        let host = headers.get(header::HOST);
+        let host = host.and_then(|host| host.to_str().ok());
+        let authority = origin
+            .strip_prefix("https://")
+            .or_else(|| origin.strip_prefix("http://"));
+        authority.is_some_and(|authority| {
+            let is_same = host.is_some_and(|host| authority.eq_ignore_ascii_case(host));
+            is_same || self.hosts.is_public(authority)
+        })
     }
 
     fn lists(&self, origin: &str) -> bool {
@@ -92,17 +109,6 @@ pub(super) fn preflight() -> Response {
     response
 }
 
-/// Whether `origin` is where this request was sent.
-fn own(origin: &str, headers: &HeaderMap) -> bool {
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    let authority = origin
-        .strip_prefix("https://")
-        .or_else(|| origin.strip_prefix("http://"));
-    matches!((authority, host), (Some(authority), Some(host)) if authority.eq_ignore_ascii_case(host))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,14 +125,16 @@ mod tests {
         assert!(Cors::default().admits(&headers("https://mix.example:8443")));
         assert!(!Cors::default().admits(&headers("https://evil.example")));
         assert!(!Cors::default().admits(&headers("null")));
-        let every = Cors::new(vec![EVERY.into()]);
+        let every = Cors::new(vec![EVERY.into()], Hosts::default());
         assert!(every.admits(&headers("https://evil.example")));
         assert!(every.admits(&headers("null")));
     }
 
     #[test]
     fn with_a_list_only_those_and_our_own() {
-        let cors = Cors::new(vec!["https://a.example".into()]);
+        let hosts = Hosts::new(&["public.example".to_owned()], &[]);
+        let cors = Cors::new(vec!["https://a.example".into()], hosts);
+        assert!(cors.admits(&headers("https://public.example")));
         assert!(cors.admits(&headers("https://a.example")));
         assert!(cors.admits(&headers("https://mix.example:8443")));
         assert!(cors.admits(&HeaderMap::new()));
@@ -135,6 +143,7 @@ mod tests {
             "null",
             "https://a.example.evil",
             "http://mix.example",
+            "https://public.example:8080",
         ] {
             assert!(!cors.admits(&headers(origin)), "{origin}");
         }
@@ -142,7 +151,7 @@ mod tests {
 
     #[test]
     fn strangers_get_no_header() {
-        let cors = Cors::new(vec!["https://a.example".into()]);
+        let cors = Cors::new(vec!["https://a.example".into()], Hosts::default());
         let mut response = Response::default();
         cors.decorate(
             Some(&HeaderValue::from_static("https://evil.example")),

@@ -3,6 +3,8 @@
 //! One task for each socket. It never holds anything up: who reads too slowly falls out of the room's broadcast and is
 //! closed, who sends too much or nonsense is told once and then closed.
 
+use std::io;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,47 +19,68 @@ use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::{Reply, Response};
 use warp::ws::{Message, WebSocket, Ws};
 
-use super::accept::Permit;
+use super::accept::{Permit, TooManyConnections};
 use super::context::Context;
 use super::problem::Problem;
-use crate::conference::{Bucket, Conference, Verdict, too_many};
-use crate::control::{Event, RoomName};
+use crate::conference::{Conference, read};
+use crate::control::{Event, Order, RoomName};
+use crate::rate_limit::{Limited, MessageLimit, RetryAfter, Verdict};
 
 /// Longest message; a command has a hundred bytes.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024;
-/// What may wait to be written to one socket.
-const MAX_WAITING_BYTES: usize = 256 * 1024;
 /// Bad messages in a row before the socket is closed.
 const MOST_MISTAKES: u32 = 10;
 /// How often the other side is asked whether it is there. Proxies cut what is silent for a minute.
 const PING: Duration = Duration::from_secs(30);
-/// How long one message may take to be written.
+/// How long one message may take to be written, beside the time that its length takes on a slow link. One message waits at
+/// a time, so what waits for a socket is as long as the longest message: the room with everybody in it.
 const WRITE_TIME: Duration = Duration::from_secs(10);
+/// The slowest link that is waited for. The longest room takes two minutes over it.
+const MIN_BYTES_PER_SECOND: u32 = 32 * 1024;
+/// When another connection is worth a try.
+const RETRY_TIME: Duration = Duration::from_secs(5);
+/// Pause before the next message is read of a sender that floods the server with releases of the floor.
+const RELEASE_PAUSE: Duration = Duration::from_millis(50);
 /// How long the other side has to answer a close.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
+
+/// A request for the events of a room.
+pub(super) struct Asked {
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
+    /// The upgrade, if it asks for one.
+    pub(super) ws: Option<Ws>,
+    pub(super) permit: Option<Arc<Permit>>,
+    pub(super) client: IpAddr,
+}
 
 /// The route.
 pub(super) async fn open(
     context: Arc<Context>,
     room: String,
-    method: Method,
-    headers: HeaderMap,
-    ws: Option<Ws>,
-    permit: Option<Arc<Permit>>,
+    asked: Asked,
 ) -> Result<Response, Problem> {
+    let Asked {
+        method,
+        headers,
+        ws,
+        permit,
+        client,
+    } = asked;
     let room = RoomName::parse(&room)?;
     if method != Method::GET {
         return Err(Problem::method_not_allowed("GET, OPTIONS"));
     }
     let ws = ws.ok_or_else(upgrade_required)?;
     if !context.cors.admits(&headers) {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "origin-refused",
-            "Origin refused",
-            "Pages of this origin may not use this server; its operator can add them with --cors-origins.",
-        ));
+        return Err(Problem::origin_refused());
     }
+    // Connections of a trusted proxy are not counted by its address; this one is open for long, so its client's counts.
+    let client_permit = context.gate.admit_client(client, permit.as_deref());
+    let client_permit = client_permit.map_err(|TooManyConnections| {
+        let detail = "Too many connections of this address are open.";
+        Problem::too_many(detail, RetryAfter(RETRY_TIME))
+    })?;
     let (state, events) = context
         .conference
         .watch(&room)
@@ -68,16 +91,14 @@ pub(super) async fn open(
     .to_json();
     let ws = ws
         .max_message_size(MAX_MESSAGE_BYTES)
-        .max_frame_size(MAX_MESSAGE_BYTES)
-        // A large room is longer than all that may wait beside it.
-        .max_write_buffer_size(MAX_WAITING_BYTES + 2 * first.len());
+        .max_frame_size(MAX_MESSAGE_BYTES);
     let upgrade = ws.on_upgrade(move |socket| async move {
         context.metrics.websockets.fetch_add(1, Relaxed);
         let session = Session {
             socket,
             conference: context.conference.clone(),
             room,
-            bucket: Bucket::default(),
+            limit: MessageLimit::new(context.conference.message_rate()),
             mistakes: 0,
             heard: true,
         };
@@ -87,7 +108,7 @@ pub(super) async fn open(
         }
         context.metrics.websockets.fetch_sub(1, Relaxed);
         // The connection counts as open until here.
-        drop(permit);
+        drop((permit, client_permit));
     });
     Ok(upgrade.into_response())
 }
@@ -111,7 +132,7 @@ struct Session {
     socket: WebSocket,
     conference: Conference,
     room: RoomName,
-    bucket: Bucket,
+    limit: MessageLimit,
     mistakes: u32,
     /// Something came since the last ping.
     heard: bool,
@@ -153,17 +174,28 @@ impl Session {
         if message.is_ping() || message.is_pong() || message.is_close() {
             return End::Continue(());
         }
-        match self.bucket.take(Instant::now()) {
-            Verdict::Pass => self.on_command(&message).await,
-            Verdict::Warn => self.tell(&too_many()).await,
+        // Read before it is counted: the floor is released however much a client sends. A binary message is read as no
+        // text at all, which is no command.
+        let order = read(message.to_str().unwrap_or_default());
+        let is_release = order.as_ref().is_ok_and(Order::is_release);
+        let verdict = self.limit.take(Instant::now());
+        if verdict != Verdict::Pass {
+            self.conference.limiter().count(Limited::Message);
+        }
+        match verdict {
+            Verdict::Warn | Verdict::Abuse if is_release => {
+                // Each is obeyed, but they come no faster than they cost nobody anything.
+                tokio::time::sleep(RELEASE_PAUSE).await;
+                self.on_command(order).await
+            }
+            Verdict::Pass => self.on_command(order).await,
+            Verdict::Warn => self.tell(&self.conference.too_many()).await,
             Verdict::Abuse => End::Break(Some(ABUSE)),
         }
     }
 
-    async fn on_command(&mut self, message: &Message) -> End {
-        // A binary message is read as no text at all, which is no command.
-        let text = message.to_str().unwrap_or_default();
-        let answer = match self.conference.order(&self.room, text) {
+    async fn on_command(&mut self, order: Result<Order, Event>) -> End {
+        let answer = match order.and_then(|order| self.conference.carry_out(&self.room, order)) {
             Ok(answer) => {
                 self.mistakes = 0;
                 answer
@@ -212,9 +244,11 @@ impl Session {
     }
 
     async fn send(&mut self, message: Message) -> End {
-        match timeout(WRITE_TIME, self.socket.send(message)).await {
+        let length = u32::try_from(message.as_bytes().len()).unwrap_or(u32::MAX);
+        let time = WRITE_TIME + Duration::from_secs(1) * length / MIN_BYTES_PER_SECOND;
+        match timeout(time, self.socket.send(message)).await {
             Ok(Ok(())) => End::Continue(()),
-            Ok(Err(_)) => End::Break(None),
+            Ok(Err(error)) => End::Break(does_not_read(&error).then_some(SLOW)),
             Err(_) => End::Break(Some(SLOW)),
         }
     }
@@ -239,6 +273,15 @@ fn pings() -> Interval {
     let mut pings = interval_at(tokio::time::Instant::now() + PING, PING);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     pings
+}
+
+/// Whether a write failed because nothing was read at the other side.
+fn does_not_read(error: &warp::Error) -> bool {
+    let cause = std::error::Error::source(error);
+    match cause.and_then(|cause| cause.downcast_ref::<tungstenite::Error>()) {
+        Some(tungstenite::Error::Io(error)) => error.kind() == io::ErrorKind::TimedOut,
+        _ => false,
+    }
 }
 
 /// What a socket that failed is told.

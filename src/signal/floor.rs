@@ -82,7 +82,8 @@ fn sentence(cause: DenyCause) -> &'static str {
             "The floor was revoked; ask again when the grace is over."
         }
         DenyCause::ReceiveOnly => "In this room and with this offer the session can only listen.",
-        DenyCause::QueueFull => "As many wait for the floor as may; try again later.",
+        DenyCause::Muted => "The participant is muted; unmute it first.",
+        DenyCause::QueueFull => "The floor queue is full; try again later.",
         DenyCause::Other => {
             "The floor is given by a moderator; ask with \"queue\": true to be seen."
         }

@@ -9,6 +9,7 @@ use warp::reply::Response;
 
 use super::reply;
 use crate::conference::{Conference, Family, Kind, Sample};
+use crate::rate_limit::{Limited, Limiter};
 
 /// What HTTP counts.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub(super) struct HttpMetrics {
     pub(super) connections: AtomicI64,
     /// Connections closed at once because there were too many.
     pub(super) refused: AtomicU64,
+    /// Connections cut off because they did not read what they asked for.
+    pub(super) write_timeouts: AtomicU64,
     /// Failures to accept a connection.
     pub(super) accept_errors: AtomicU64,
     /// WebSockets open now.
@@ -60,8 +63,13 @@ impl HttpMetrics {
             ),
             counter(
                 "mixminus_http_connections_refused_total",
-                "Connections closed at once because there were too many.",
+                "Connections and WebSockets refused because there were too many.",
                 &self.refused,
+            ),
+            counter(
+                "mixminus_http_write_timeouts_total",
+                "Connections cut off because the client did not read.",
+                &self.write_timeouts,
             ),
             counter(
                 "mixminus_http_accept_errors_total",
@@ -86,11 +94,22 @@ impl HttpMetrics {
 pub(super) fn page(conference: &Conference, http: &HttpMetrics) -> Response {
     let mut families = conference.figures();
     families.extend(http.families());
+    families.push(rate_limited(conference.limiter()));
     reply::typed(
         StatusCode::OK,
         "text/plain; version=0.0.4; charset=utf-8",
         text(&families),
     )
+}
+
+fn rate_limited(limiter: &Limiter) -> Family {
+    let sample = |what: &Limited| Sample::of("what", what.word(), limiter.refused(*what) as f64);
+    Family {
+        name: "mixminus_rate_limited_total",
+        help: "Requests and messages that were refused because too many came, by what they were.",
+        kind: Kind::Counter,
+        samples: Limited::ALL.iter().map(sample).collect(),
+    }
 }
 
 fn text(families: &[Family]) -> String {

@@ -8,10 +8,12 @@
 //! a peer.
 
 mod accept;
+mod client_address;
 mod context;
 mod cors;
 mod events;
 mod floor;
+mod hosts;
 mod metrics;
 mod page;
 mod participants;
@@ -23,6 +25,7 @@ pub mod sdpfrag;
 mod service;
 mod sessions;
 mod tls;
+mod write_timeout;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -40,7 +43,7 @@ pub use tls::TlsError;
 
 use context::Context;
 use problem::Problem;
-use request::request;
+use request::{client_address, request};
 
 use crate::conference::Conference;
 use crate::config::Config;
@@ -56,11 +59,12 @@ pub(crate) async fn serve(
     conference: Conference,
     stop: watch::Receiver<bool>,
 ) {
-    let context = Arc::new(Context::new(config, conference, stop.clone()));
+    let names = tls.as_ref().map_or(&[][..], |tls| &tls.names);
+    let context = Arc::new(Context::new(config, names, conference, stop.clone()));
     let routes = warp::service(routes(context.clone()));
     let service = service::outer(routes, context.clone());
     let acceptor = tls.map(|tls| tls.acceptor);
-    accept::run(listener, acceptor, service, context.metrics.clone(), stop).await;
+    accept::run(listener, acceptor, service, context.gate.clone(), stop).await;
 }
 
 /// Every route, and an answer to everything else.
@@ -141,8 +145,16 @@ fn events(context: &Arc<Context>) -> BoxedFilter<(Response,)> {
         .and(warp::header::headers_cloned())
         .and(upgrade)
         .and(warp::ext::optional())
-        .then(|room, context, method, headers, ws, permit| {
-            answered(events::open(context, room, method, headers, ws, permit))
+        .and(client_address())
+        .then(|room, context, method, headers, ws, permit, client| {
+            let asked = events::Asked {
+                method,
+                headers,
+                ws,
+                permit,
+                client,
+            };
+            answered(events::open(context, room, asked))
         })
         .boxed()
 }

@@ -16,9 +16,10 @@ use super::context::Context;
 use super::problem::Problem;
 use super::reply;
 use super::request::Request;
-use crate::conference::{Join, Joined, Overloaded};
+use crate::conference::{Join, Joined};
 use crate::config::IceServer;
 use crate::control::{Change, Listen, Name, PublicId, RoomName, profile_named};
+use crate::floor::Mode;
 
 /// The media type of an offer.
 const SDP: &str = "application/sdp";
@@ -61,7 +62,9 @@ pub(super) async fn one(
         return Ok(reply::empty(StatusCode::NO_CONTENT));
     }
     let change = Change::parse(&request.json().await?)?;
-    let changed = context.conference.change(&room, id, change)?;
+    let changed = context
+        .conference
+        .change(&room, id, change, request.client)?;
     Ok(reply::json(StatusCode::OK, &changed))
 }
 
@@ -83,6 +86,7 @@ async fn join(
     room: RoomName,
     mut request: Request,
 ) -> Result<Response, Problem> {
+    context.conference.count_join(request.client)?;
     if !request.is_of(SDP) {
         let problem = Problem::wrong_type("an SDP offer, application/sdp");
         return Err(problem.header(ACCEPT_POST, HeaderValue::from_static(SDP)));
@@ -103,6 +107,10 @@ async fn join(
         None => Vec::new(),
         Some(rooms) => Listen::parse(rooms)?,
     };
+    let mode = match request.parameter("mode") {
+        None => None,
+        Some(mode) => Some(Mode::parse(mode).ok_or_else(unknown_mode)?),
+    };
     let join = Join {
         offer: request.description().await?,
         room: room.clone(),
@@ -110,11 +118,12 @@ async fn join(
         profile,
         priority,
         listen,
+        mode,
     };
     // Offers are CPU work of milliseconds: as many at a time as there are cores, the others wait their turn.
     let turn = timeout(TURN_TIME, context.turns.clone().acquire_owned()).await;
     let Ok(Ok(turn)) = turn else {
-        return Err(Overloaded::Link.into());
+        return Err(context.conference.refuse_waiting().into());
     };
     let conference = context.conference.clone();
     let (tell, told) = oneshot::channel();
@@ -132,6 +141,11 @@ async fn join(
 
 fn unknown_profile() -> Problem {
     Problem::bad_request("The parameter \"profile\" must be one of: voice, low-delay, thin, music.")
+}
+
+fn unknown_mode() -> Problem {
+    let names = Mode::NAMES;
+    Problem::bad_request(format!("The parameter \"mode\" must be one of: {names}."))
 }
 
 fn bad_priority() -> Problem {

@@ -14,6 +14,7 @@ use crate::conference::{
     UnknownParticipant, UnknownSession,
 };
 use crate::control::{Invalid, NameError, RoomNameError};
+use crate::rate_limit::{Limited, RetryAfter, TooMany};
 
 /// Seconds after which an overloaded server is worth another try.
 const RETRY_AFTER_S: u64 = 5;
@@ -91,7 +92,7 @@ impl Problem {
         )
     }
 
-    pub(super) fn bad_request(detail: &'static str) -> Problem {
+    pub(super) fn bad_request(detail: impl Into<String>) -> Problem {
         Problem::new(
             StatusCode::BAD_REQUEST,
             "bad-request",
@@ -103,21 +104,43 @@ impl Problem {
     pub(super) fn unknown_room() -> Problem {
         Problem::new(
             StatusCode::NOT_FOUND,
-            "unknown-room",
-            "Unknown room",
+            "no-such-room",
+            "No such room",
             "There is no room of this name; GET /v1/rooms lists those there are.",
         )
     }
 
-    /// Somebody does something more often than he may.
-    fn too_many(what: &'static str) -> Problem {
+    /// Somebody does something more often than allowed.
+    pub(super) fn too_many(detail: &str, retry_after: RetryAfter) -> Problem {
+        let seconds = retry_after.seconds();
         Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too-many-requests",
             "Too many requests",
-            format!("{what} at most 10 times a second; wait a second."),
+            format!("{detail} Try again in {seconds} s."),
         )
-        .header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+        .with("retry_after_s", seconds)
+        .header(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    /// The request was sent to a name that is none of ours.
+    pub(super) fn misdirected() -> Problem {
+        Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "unknown-host",
+            "Unknown host",
+            "This server does not answer to the host name of this request; its operator can add the name with --hosts.",
+        )
+    }
+
+    /// The request was sent by a page of another site.
+    pub(super) fn origin_refused() -> Problem {
+        Problem::new(
+            StatusCode::FORBIDDEN,
+            "origin-refused",
+            "Origin refused",
+            "Pages of this origin may not use this server; its operator can add them with --cors-origins.",
+        )
     }
 
     pub(super) fn internal() -> Problem {
@@ -178,6 +201,9 @@ impl From<Overloaded> for Problem {
                 "This server holds {limit} rooms already; join one of them or try again later."
             ),
             Overloaded::Link => "The server is busy; try again in a few seconds.".to_owned(),
+            Overloaded::Waiting => {
+                "Too many joins are waiting; try again in a few seconds.".to_owned()
+            }
             Overloaded::Stopping => {
                 "The server is going down; try again in a few seconds.".to_owned()
             }
@@ -199,10 +225,19 @@ impl From<JoinError> for Problem {
             JoinError::UnknownRoom => Problem::unknown_room(),
             JoinError::UnknownChannel { room } => Problem::new(
                 StatusCode::NOT_FOUND,
-                "unknown-room",
-                "Unknown room",
+                "no-such-room",
+                "No such room",
                 format!(
                     "There is no room {room} to listen to; GET /v1/rooms lists those there are."
+                ),
+            )
+            .with("room", room.as_str()),
+            JoinError::MonitoringRefused { room } => Problem::new(
+                StatusCode::FORBIDDEN,
+                "monitoring-refused",
+                "Monitoring refused",
+                format!(
+                    "The room {room} does not allow participants of other rooms to listen to it."
                 ),
             )
             .with("room", room.as_str()),
@@ -212,7 +247,7 @@ impl From<JoinError> for Problem {
                 "Room full",
                 format!("The room has its {limit} participants; wait until somebody leaves."),
             )
-            .with("max_participants", limit),
+            .with("limit", limit),
             JoinError::Overloaded(overloaded) => overloaded.into(),
             JoinError::Offer(error) => error.into(),
         }
@@ -286,11 +321,25 @@ impl From<UnknownParticipant> for Problem {
     }
 }
 
+impl From<TooMany> for Problem {
+    fn from(TooMany { what, retry_after }: TooMany) -> Problem {
+        let detail = match what {
+            Limited::Join => "Too many joins have come from this address.",
+            Limited::RoomChange => "Too many changes of rooms have come from this address.",
+            Limited::ParticipantChange => {
+                "Too many changes of participants have come from this address."
+            }
+            Limited::FloorRequest | Limited::Message => "The session has sent too many messages.",
+        };
+        Problem::too_many(detail, retry_after)
+    }
+}
+
 impl From<ChangeError> for Problem {
     fn from(error: ChangeError) -> Problem {
         match error {
             ChangeError::Unknown(unknown) => unknown.into(),
-            ChangeError::TooMany => Problem::too_many("Change a participant"),
+            ChangeError::TooMany(too_many) => too_many.into(),
         }
     }
 }
@@ -299,7 +348,7 @@ impl From<FloorError> for Problem {
     fn from(error: FloorError) -> Problem {
         match error {
             FloorError::Unknown(unknown) => unknown.into(),
-            FloorError::TooMany => Problem::too_many("Ask for the floor"),
+            FloorError::TooMany(too_many) => too_many.into(),
         }
     }
 }
@@ -326,15 +375,7 @@ impl From<IceError> for Problem {
                 "ICE was restarted since this ETag was given out; send the newest one, or none.",
             ),
             IceError::TooOften { retry_after } => {
-                let seconds = retry_after.as_millis().div_ceil(1_000).max(1) as u64;
-                Problem::new(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "too-many-requests",
-                    "Too many requests",
-                    format!("ICE was restarted too often; restart it again in {seconds} s."),
-                )
-                .with("retry_after_s", seconds)
-                .header(header::RETRY_AFTER, HeaderValue::from(seconds))
+                Problem::too_many("ICE was restarted too often.", RetryAfter(retry_after))
             }
             IceError::Overloaded => Overloaded::Link.into(),
             IceError::RestartFailed => Problem::new(

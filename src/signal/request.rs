@@ -1,5 +1,6 @@
 //! A request as handlers take it, its body read within bounds of size and time.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use warp::filters::BoxedFilter;
 use warp::http::{HeaderMap, Method, StatusCode, header};
 use warp::{Filter, Rejection};
 
+use super::client_address::ClientAddress;
 use super::problem::Problem;
 
 /// Largest body: an offer is 2 to 6 kB, so this is ten times the largest honest one.
@@ -28,6 +30,8 @@ type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
 pub(super) struct Request {
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
+    /// Where it came from.
+    pub(super) client: IpAddr,
     query: Vec<(String, String)>,
     body: Body,
 }
@@ -37,14 +41,24 @@ pub(super) fn request() -> BoxedFilter<(Request,)> {
     let query = warp::query::<Vec<(String, String)>>();
     warp::method()
         .and(warp::header::headers_cloned())
+        .and(client_address())
         .and(query)
         .and(body())
-        .map(|method, headers, query, body| Request {
+        .map(|method, headers, client, query, body| Request {
             method,
             headers,
+            client,
             query,
             body,
         })
+        .boxed()
+}
+
+/// The address of the client.
+pub(super) fn client_address() -> BoxedFilter<(IpAddr,)> {
+    // Every request that comes through the accept loop has one.
+    warp::ext::optional::<ClientAddress>()
+        .map(|client: Option<ClientAddress>| client.map_or(IpAddr::from([0; 4]), |it| it.0))
         .boxed()
 }
 

@@ -1,6 +1,7 @@
 //! `/v1/rooms` and `/v1/rooms/{room}`: listing, making, configuring and ending rooms.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::Serialize;
 use warp::http::{Method, StatusCode};
@@ -12,11 +13,14 @@ use super::reply;
 use super::request::Request;
 use crate::conference::Configure;
 use crate::control::{Fields, RoomChange, RoomLine, RoomName};
+use crate::rate_limit::TooMany;
 
 /// The body of the list.
 #[derive(Serialize)]
 struct Rooms {
     rooms: Vec<RoomLine>,
+    /// Whether a join makes a room that is not there.
+    open_rooms: bool,
 }
 
 /// The list of rooms.
@@ -29,6 +33,7 @@ pub(super) async fn collection(
             StatusCode::OK,
             &Rooms {
                 rooms: context.conference.rooms(),
+                open_rooms: context.conference.makes_rooms(),
             },
         )),
         _ => Err(Problem::method_not_allowed("GET, HEAD, OPTIONS")),
@@ -53,6 +58,7 @@ pub(super) async fn one(
         Method::PUT => configure(&context, &room, request, Configure::Put).await,
         Method::PATCH => configure(&context, &room, request, Configure::Merge).await,
         Method::DELETE => {
+            count_change(&context, &request)?;
             context.conference.delete(&room)?;
             Ok(reply::empty(StatusCode::NO_CONTENT))
         }
@@ -62,12 +68,18 @@ pub(super) async fn one(
     }
 }
 
+fn count_change(context: &Context, request: &Request) -> Result<(), TooMany> {
+    let limiter = context.conference.limiter();
+    limiter.room_change(request.client, Instant::now())
+}
+
 async fn configure(
     context: &Context,
     room: &RoomName,
     mut request: Request,
     how: Configure,
 ) -> Result<Response, Problem> {
+    count_change(context, &request)?;
     let mut fields = Fields::parse(&request.json().await?)?;
     let change = RoomChange::read(&mut fields)?;
     fields.finish()?;

@@ -1,7 +1,8 @@
-//! What surrounds every route: requests that are refused before any, the CORS headers, the count, and an answer where a
-//! handler panics.
+//! What surrounds every route: the address of the client, requests that are refused before any route, the CORS headers,
+//! the count, and an answer where a handler panics.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,10 +11,15 @@ use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
-use warp::http::{Method, Request, Version, header};
+use warp::http::uri::Authority;
+use warp::http::{Method, Request, Uri, Version, header};
 use warp::reply::Response;
 
+use super::accept::Permit;
+use super::client_address::ClientAddress;
 use super::context::Context;
+use super::cors::Cors;
+use super::hosts::Hosts;
 use super::problem::Problem;
 
 /// The future of one answer.
@@ -43,10 +49,19 @@ where
     type Error = Infallible;
     type Future = Answering;
 
-    fn call(&self, request: Request<Incoming>) -> Answering {
+    fn call(&self, mut request: Request<Incoming>) -> Answering {
         let context = self.context.clone();
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let refused = doubtful(&request);
+        if let Some(uri) = normalised(request.uri()) {
+            *request.uri_mut() = uri;
+        }
+        let permit = request.extensions().get::<Arc<Permit>>();
+        let peer = permit.map_or(IpAddr::from([0; 4]), |permit| permit.address());
+        let client = context.proxies.client_of(peer, request.headers());
+        request.extensions_mut().insert(ClientAddress(client));
+        let refused = doubtful(&request)
+            .or_else(|| misdirected(&request, &context.hosts))
+            .or_else(|| foreign(&request, &context.cors));
         let answering = refused.is_none().then(|| self.routes.call(request));
         Box::pin(async move {
             let mut response = match (refused, answering) {
@@ -68,6 +83,66 @@ async fn caught(answering: impl Future<Output = Result<Response, Infallible>>) -
     }
 }
 
+/// Requests that are sent to a name that is none of ours: a page that made its own name point here.
+fn misdirected<B>(request: &Request<B>, hosts: &Hosts) -> Option<Problem> {
+    let header = request.headers().get(header::HOST);
+    let header = header.map(|host| host.to_str().unwrap_or_default());
+    let target = request.uri().authority().map(Authority::as_str);
+    let mut named = header.into_iter().chain(target);
+    named
+        .any(|host| !hosts.admit(host))
+        .then(Problem::misdirected)
+}
+
+/// Requests that change something, sent by a page that is neither ours nor listed. Browsers ask before they send most of
+/// these; the others are refused here.
+fn foreign<B>(request: &Request<B>, cors: &Cors) -> Option<Problem> {
+    let only_reads = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    );
+    (!only_reads && !cors.admits(request.headers())).then(Problem::origin_refused)
+}
+
+/// The target with everything decoded that need not be encoded (RFC 3986, 6.2.2.2), if that changes it: `/v1/rooms/%61`
+/// is `/v1/rooms/a`. What is left encoded is in no name of ours.
+fn normalised(uri: &Uri) -> Option<Uri> {
+    if !uri.path().contains('%') {
+        return None;
+    }
+    let mut target = decoded_unreserved(uri.path());
+    if let Some(query) = uri.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(target.parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+fn decoded_unreserved(path: &str) -> String {
+    let mut pieces = path.split('%');
+    let mut decoded = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let code = piece
+            .get(..2)
+            .filter(|code| code.bytes().all(|it| it.is_ascii_hexdigit()));
+        let byte = code.and_then(|code| u8::from_str_radix(code, 16).ok());
+        let unreserved = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+        match byte.filter(unreserved) {
+            Some(byte) => {
+                decoded.push(char::from(byte));
+                decoded.push_str(&piece[2..]);
+            }
+            None => {
+                decoded.push('%');
+                decoded.push_str(piece);
+            }
+        }
+    }
+    decoded
+}
+
 /// Requests that two servers in a row could understand differently, which is how one is smuggled past the first, and
 /// those that name no path, of which warp makes a panic. Two lengths hyper refuses by itself, and of a length beside a
 /// transfer encoding it forgets the length (RFC 9112, 6.3).
@@ -80,4 +155,28 @@ fn doubtful<B>(request: &Request<B>) -> Option<Problem> {
     }
     let named = request.uri().path().starts_with('/') || request.method() == Method::OPTIONS;
     (!named).then(|| Problem::bad_request("A request names a path that begins with a slash."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_decoded_as_far_as_they_need_not_be_encoded() {
+        for (path, expected) in [
+            ("/v1/rooms/lobb%79", "/v1/rooms/lobby"),
+            (
+                "/v1/%72ooms/a%2Db%5Fc%2e?name=%41",
+                "/v1/rooms/a-b_c.?name=%41",
+            ),
+            ("/v1/rooms/a%20b%2Fc", "/v1/rooms/a%20b%2Fc"),
+            ("/v1/rooms/%2575", "/v1/rooms/%2575"),
+            ("/v1/rooms/%zz%4", "/v1/rooms/%zz%4"),
+            ("/v1/rooms/%+1", "/v1/rooms/%+1"),
+        ] {
+            let uri: Uri = path.parse().expect("a target");
+            assert_eq!(normalised(&uri).expect("encoded").to_string(), expected);
+        }
+        assert_eq!(normalised(&Uri::from_static("/v1/rooms/a")), None);
+    }
 }

@@ -47,6 +47,8 @@ pub(crate) struct Tls {
     pub(crate) acceptor: TlsAcceptor,
     /// SHA-256 of a certificate that nobody signed, for people to compare.
     pub(crate) fingerprint: Option<String>,
+    /// The host names that the certificate is for.
+    pub(crate) names: Vec<String>,
 }
 
 impl Tls {
@@ -74,9 +76,11 @@ fn from_files(cert: &Path, key: &Path) -> Result<Tls, TlsError> {
     }
     let key =
         PrivateKeyDer::from_pem_reader(open(key)?).map_err(|_| not_pem(key, "private key"))?;
+    let names = dns_names(&chain[0]);
     Ok(Tls {
         acceptor: acceptor(chain, key)?,
         fingerprint: None,
+        names,
     })
 }
 
@@ -85,7 +89,9 @@ fn self_signed(config: &Config) -> Result<Tls, TlsError> {
     let certificate = parameters(config)?.self_signed(&signing_key)?.der().clone();
     let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
     let fingerprint = fingerprint(&certificate);
+    let names = dns_names(&certificate);
     Ok(Tls {
+        names,
         acceptor: acceptor(vec![certificate], key.into())?,
         fingerprint,
     })
@@ -123,6 +129,13 @@ fn names(config: &Config) -> Vec<String> {
     addresses.dedup();
     names.extend(addresses.iter().map(ToString::to_string));
     names
+}
+
+/// The host names that a certificate is for, wildcards included. One that cannot be read is for none.
+fn dns_names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let read = webpki::EndEntityCert::try_from(certificate);
+    let names = read.iter().flat_map(|read| read.valid_dns_names());
+    names.map(str::to_owned).collect()
 }
 
 fn acceptor(
@@ -179,6 +192,7 @@ mod tests {
             .expect("it can be made")
             .expect("it was asked for");
         assert_eq!(tls.fingerprint.map(|text| text.len()), Some(32 * 3 - 1));
+        assert_eq!(tls.names, ["localhost"]);
     }
 
     #[test]

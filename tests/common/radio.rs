@@ -22,6 +22,8 @@ impl Served {
     pub fn start() -> Served {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mixminus"))
             .args(["serve", "--http=127.0.0.1:0", "--media=127.0.0.1:0"])
+            // Tests of several rooms listen to open ones.
+            .arg("--allow-monitors=true")
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary was built with the test");

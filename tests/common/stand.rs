@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mixminus::config::Config;
+use mixminus::control::RoomConfig;
 use mixminus::join::client::{Client, ClientOptions};
 use mixminus::join::media::MediaOptions;
 use mixminus::join::session::Room;
@@ -34,6 +35,11 @@ impl Stand {
             http: loopback,
             media: loopback,
             mixers,
+            room: RoomConfig {
+                // Tests of several rooms listen to open ones.
+                allow_monitors: Some(true),
+                ..RoomConfig::default()
+            },
             ..Config::default()
         };
         Stand {

@@ -182,9 +182,9 @@ async fn every_refusal_has_its_status() {
             405,
             "method-not-allowed",
         ),
-        ("GET", "/v1/rooms/lobby", "", "", 404, "unknown-room"),
-        ("DELETE", "/v1/rooms/lobby", "", "", 404, "unknown-room"),
-        ("PATCH", "/v1/rooms/lobby", JSON, "{}", 404, "unknown-room"),
+        ("GET", "/v1/rooms/lobby", "", "", 404, "no-such-room"),
+        ("DELETE", "/v1/rooms/lobby", "", "", 404, "no-such-room"),
+        ("PATCH", "/v1/rooms/lobby", JSON, "{}", 404, "no-such-room"),
         (
             "GET",
             "/v1/rooms/lobby/events",
@@ -199,7 +199,7 @@ async fn every_refusal_has_its_status() {
             JSON,
             "{}",
             404,
-            "unknown-room",
+            "no-such-room",
         ),
         (
             "DELETE",
@@ -313,7 +313,7 @@ async fn full_rooms_and_full_servers_say_so() {
         (full.status.as_u16(), full.problem().as_str()),
         (409, "room-full")
     );
-    assert_eq!(full.json()["max_participants"], 1);
+    assert_eq!(full.json()["limit"], 1);
 
     house.join("other", "Bo").await;
     let loaded = house
@@ -347,15 +347,63 @@ async fn full_rooms_and_full_servers_say_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_join_names_the_mode_of_the_room_it_makes() {
+    let house = House::open();
+    let join = |mode: &str| format!("/v1/rooms/radio/participants?mode={mode}");
+    let refused = house.ask("POST", &join("shout"), SDP, OFFER).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.problem().as_str()),
+        (400, "bad-request")
+    );
+    assert_eq!(house.get("/v1/rooms/radio").await.status, 404);
+    for mode in ["ptt", "open"] {
+        let joined = house.ask("POST", &join(mode), SDP, OFFER).await;
+        assert_eq!(joined.status, 201);
+        let room = house.get("/v1/rooms/radio").await.json();
+        assert_eq!(
+            (&room["mode"], &room["allow_monitors"]),
+            (&"ptt".into(), &true.into())
+        );
+    }
+    let rooms = house.get("/v1/rooms").await.json();
+    assert_eq!(rooms["open_rooms"], true);
+    assert_eq!(rooms["rooms"][0]["allow_monitors"], true);
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conference_refuses_monitors_until_it_allows_them() {
+    let house = House::open();
+    house.join("talk", "Ann").await;
+    let path = "/v1/rooms/desk/participants?listen=talk&name=Bo";
+    let refused = house.ask("POST", path, SDP, OFFER).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.problem().as_str()),
+        (403, "monitoring-refused")
+    );
+    assert_eq!(refused.json()["room"], "talk");
+    let allow = r#"{"allow_monitors":true}"#;
+    let allowed = house.ask("PATCH", "/v1/rooms/talk", JSON, allow).await;
+    assert_eq!(allowed.json()["allow_monitors"], true);
+    let bo = Guest::of(&house.ask("POST", path, SDP, OFFER).await);
+    let room = house.get("/v1/rooms/talk").await.json();
+    assert_eq!(room["monitors_total"], 1);
+    let monitor = serde_json::json!({"participant": bo.id, "name": "Bo", "room": "desk"});
+    assert_eq!(room["monitors"], serde_json::json!([monitor]));
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rooms_can_be_closed_to_strangers() {
     let house = House::with(Config {
         open_rooms: false,
         ..quiet()
     });
+    assert_eq!(house.get("/v1/rooms").await.json()["open_rooms"], false);
     let answer = house.ask("POST", JOIN, SDP, OFFER).await;
     assert_eq!(
         (answer.status.as_u16(), answer.problem().as_str()),
-        (404, "unknown-room")
+        (404, "no-such-room")
     );
     assert_eq!(
         house.ask("PUT", "/v1/rooms/lobby", "", "").await.status,

@@ -25,7 +25,8 @@ async fn rooms_are_made_configured_and_ended() {
         json!({"name":"hall","mode":"open","profile":"music","tick_ms":20,"max_participants":3,
                "gate_db":-50.0,"max_contributors":null,"talk_limit_s":30,"end_of_media_ms":2000,
                "grace_ms":3000,"queue_limit":10,"floor_tones":false,"implicit_floor":false,
-               "links":[],"permanent":true,"participants":[]})
+               "links":[],"permanent":true,"participants":[],"allow_monitors":false,"monitors":[],
+               "monitors_total":0})
     );
     let merged = house
         .ask(

@@ -4,6 +4,7 @@ use futures_util::SinkExt;
 use std::time::Duration;
 
 use mixminus::config::Config;
+use mixminus::rate_limit::{Rate, Rates};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
@@ -87,9 +88,22 @@ async fn a_room_of_hundreds_is_told_in_one_piece() {
     config.room.max_participants = 1_000;
     let house = House::with(config);
     let long = "%F0%9F%8E%B5".repeat(64);
-    for _ in 0..700 {
+    house.join("stadium", &long).await;
+    // Opened while the room was small, and told in one piece as well when it has grown.
+    let mut early = house.watch("stadium").await;
+    let reading = tokio::spawn(async move {
+        early.until("room").await;
+        early.until("room").await
+    });
+    for _ in 1..700 {
         house.join("stadium", &long).await;
     }
+    let change = r#"{"max_participants":999}"#;
+    let changed = house.ask("PATCH", "/v1/rooms/stadium", "application/json", change);
+    assert_eq!(changed.await.status, 200);
+    let grown = reading.await.expect("it ran");
+    let participants = grown["room"]["participants"].as_array();
+    assert_eq!(participants.map(Vec::len), Some(700));
     let mut socket = house.watch("stadium").await;
     let room = socket.event().await;
     assert!(room.to_string().len() > 256 * 1_024);
@@ -204,6 +218,53 @@ async fn a_flood_is_warned_and_then_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn floor_is_released_however_much_was_sent() {
+    let house = House::with(Config {
+        rates: Rates {
+            messages: Rate {
+                burst: 20,
+                interval: Duration::from_secs(600),
+            },
+            ..Rates::default()
+        },
+        ..quiet()
+    });
+    let made = house.ask(
+        "PUT",
+        "/v1/rooms/hall",
+        "application/json",
+        r#"{"mode":"ptt","end_of_media_ms":60000}"#,
+    );
+    assert_eq!(made.await.status, 201);
+    let ann = house.join("hall", "Ann").await;
+    house.join("hall", "Bo").await;
+    let mut socket = house.watch("hall").await;
+    let command = |word: &str| json!({"command":word,"session":ann.secret()}).to_string();
+    let rest = std::iter::repeat_n("floor_position", 20);
+    for word in ["floor_request"]
+        .into_iter()
+        .chain(rest)
+        .chain(["floor_release"])
+    {
+        let message = Message::text(command(word));
+        socket.stream.feed(message).await.expect("fed");
+    }
+    socket.stream.flush().await.expect("sent");
+    assert_eq!(socket.until("floor_granted").await["burst"], 1);
+    assert_eq!(socket.until("error").await["type"], "too-many-messages");
+    let floor = format!("{}/floor", ann.session);
+    let released = async {
+        while house.get(&floor).await.json()["state"] != "none" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), released)
+        .await
+        .expect("released");
+    house.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn long_messages_are_refused_at_their_head() {
     let house = House::open();
     house.join("hall", "Ann").await;
@@ -246,7 +307,7 @@ async fn deaf(house: &House) -> TcpStream {
         .connect(house.server.http_addr())
         .await
         .expect("a connection");
-    let upgrade = "GET /v1/rooms/hall/events HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+    let upgrade = "GET /v1/rooms/hall/events HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     stream.write_all(upgrade.as_bytes()).await.expect("written");
     stream
@@ -254,7 +315,13 @@ async fn deaf(house: &House) -> TcpStream {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_does_not_read_is_cut_off_and_holds_nobody_up() {
-    let house = House::open();
+    let house = House::with(Config {
+        rates: Rates {
+            room_changes: Rate::new(2_000, 10),
+            ..Rates::default()
+        },
+        ..quiet()
+    });
     house.join("hall", "Ann").await;
     let _deaf = deaf(&house).await;
     let started = std::time::Instant::now();

@@ -85,6 +85,11 @@ fn arguments(ip: IpAddr, options: &TargetOptions) -> Vec<String> {
         format!("--max-sessions={}", options.room_capacity.clamp(1, 100_000)),
         format!("--max-rooms={}", options.rooms.clamp(1, 100_000)),
     ];
+    // All clients come from one address.
+    for limit in ["join", "room-change"] {
+        arguments.push(format!("--{limit}-burst=1000000"));
+        arguments.push(format!("--{limit}-rate=10000"));
+    }
     if let Some(profile) = options.profile {
         arguments.push(format!("--default-profile={profile}"));
     }

@@ -3,10 +3,15 @@
 use mixer::permit::Permit;
 use proptest::test_runner::{Config, TestRunner};
 
+use std::net::IpAddr;
+
 use super::*;
 use crate::control::FloorChange;
 use crate::floor::{Mode, Request, Standing};
 use crate::rtc::RtcEvent;
+
+/// Where changes over HTTP come from.
+const MODERATOR: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
 const ROOMS: [&str; 2] = ["hall", "other"];
 
@@ -141,7 +146,7 @@ impl House {
             ..Change::default()
         };
         self.conference
-            .change(&name("hall"), whom.participant, change)
+            .change(&name("hall"), whom.participant, change, MODERATOR)
     }
 }
 
@@ -198,13 +203,85 @@ fn requests_over_http_and_changes_are_counted_but_a_release_is_obeyed() {
     };
     let some = (0..60).map_while(|_| ask().ok()).count();
     assert!((20..60).contains(&some), "{some}");
-    assert_eq!(ask(), Err(FloorError::TooMany));
+    assert!(matches!(ask(), Err(FloorError::TooMany(_))));
     assert_eq!(house.conference.floor_release(&ann.session), Ok(()));
     assert_eq!(house.permits("hall"), [Permit::Draining, Permit::Closed]);
-    // Others' changes are counted on their own.
-    let some = (0..60).map_while(|n| house.mute(&ann, n % 2 == 0).ok());
-    assert!((20..60).contains(&some.count()));
-    assert_eq!(house.mute(&ann, true), Err(ChangeError::TooMany));
+    // Others' changes are counted by their address.
+    let some = (0..600).map_while(|n| house.mute(&ann, n % 2 == 0).ok());
+    assert!(
+        (400..600).contains(&some.count()),
+        "only unmuting is counted"
+    );
+    let too_many = |changed| matches!(changed, Err(ChangeError::TooMany(_)));
+    assert!(too_many(house.mute(&ann, false)));
+    assert!(house.mute(&ann, true).expect("always").muted);
+}
+
+#[test]
+fn participant_that_changes_itself_can_be_muted() {
+    let house = house();
+    let ann = house.join("hall", OFFER).expect("joined");
+    let other = IpAddr::from([192, 0, 2, 2]);
+    let gain = |gain_db| Change {
+        gain_db: Some(gain_db),
+        ..Change::default()
+    };
+    let change = |change, from| {
+        let conference = &house.conference;
+        conference.change(&name("hall"), ann.participant, change, from)
+    };
+    let some = (0..1_000).map_while(|n| change(gain((n % 10) as f32), other).ok());
+    assert!((200..1_000).contains(&some.count()));
+    // Nor does it use up what a moderator elsewhere may do.
+    assert!(change(gain(-6.0), MODERATOR).is_ok());
+    assert!(house.mute(&ann, true).expect("always").muted);
+}
+
+#[test]
+fn release_over_the_data_channel_is_obeyed_however_much_was_sent() {
+    let house = house();
+    house.set("hall", Mode::Ptt);
+    let ann = house.join("hall", OFFER).expect("joined");
+    house.join("hall", OFFER).expect("joined");
+    let id = ann.participant.0;
+    let now = Instant::now();
+    let send = |text: &str| {
+        let mut state = house.conference.lock();
+        let event = RtcEvent::Text(id, text.to_owned());
+        house.conference.on_rtc(&mut state, event, now);
+    };
+    for _ in 0..10 {
+        send(r#"{"command":"floor_request"}"#);
+        send(r#"{"command":"floor_release"}"#);
+    }
+    for _ in 0..10 {
+        send(r#"{"command":"floor_request"}"#);
+    }
+    assert_eq!(house.permits("hall"), [Permit::Held, Permit::Closed]);
+    for _ in 0..10 {
+        send(r#"{"command":"floor_position"}"#);
+    }
+    assert!(house.conference.limiter().refused(Limited::Message) > 0);
+    send(r#"{"command":"floor_release"}"#);
+    assert_eq!(house.permits("hall"), [Permit::Draining, Permit::Closed]);
+}
+
+#[test]
+fn muted_participant_cannot_ask_for_the_floor() {
+    let house = house();
+    house.set("hall", Mode::Ptt);
+    let ann = house.join("hall", OFFER).expect("joined");
+    house.join("hall", OFFER).expect("joined");
+    let ask = || {
+        let conference = &house.conference;
+        conference.floor_request(&ann.session, Request::default())
+    };
+    house.mute(&ann, true).expect("it is there");
+    assert!(matches!(ask(), Ok(crate::floor::Answer::Denied(_))));
+    assert_eq!(house.permits("hall"), [Permit::Closed, Permit::Closed]);
+    house.mute(&ann, false).expect("it is there");
+    assert!(matches!(ask(), Ok(crate::floor::Answer::Granted(_))));
+    house.check();
 }
 
 #[test]

@@ -155,7 +155,7 @@ fn unknown_rooms_are_refused_where_rooms_are_not_made_by_joining() {
     assert!(matches!(
         refused,
         Event::Error {
-            kind: "unknown-room",
+            kind: "no-such-room",
             ..
         }
     ));
@@ -215,7 +215,7 @@ fn who_hears_a_room_from_now_on_is_told_how_its_floor_stands() {
     let id = ann.participant.0;
     let mut state = house.conference.lock();
     state.scanning.set(id, &name("a"), listen("b"));
-    let news = house.conference.tune_mixers(&mut state);
+    let news = house.conference.tune_mixers(&mut state).news;
     let told: Vec<Event> = news
         .into_iter()
         .inspect(|news| assert_eq!((&news.to[..], &news.room), (&[id][..], &name("b"))))

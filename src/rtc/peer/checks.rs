@@ -73,7 +73,7 @@ impl Peer {
         if self.claims.contains(&address) {
             return true;
         }
-        let allowed = self.moves.take(now);
+        let allowed = self.moves.passes(now);
         if allowed {
             if self.claims.len() == MAX_ADDRESSES as usize {
                 self.claims.remove(0);
@@ -114,7 +114,7 @@ impl Peer {
         datagram: &[u8],
         turn: &mut Turn<'_>,
     ) {
-        if head.class == StunClass::Request && !self.checks.take(turn.now) {
+        if head.class == StunClass::Request && !self.checks.passes(turn.now) {
             return self.dropped(Dropped::Checks);
         }
         self.answered = None;

@@ -97,7 +97,7 @@ impl Peer {
             return self.dropped(Dropped::Handshake);
         }
         // Forged ones count as well: it costs the client its reports only, while somebody floods its address.
-        if !self.control_packets.take(turn.now) {
+        if !self.control_packets.passes(turn.now) {
             return self.dropped(Dropped::RtcpRate);
         }
         if !self.sources.admit(ssrc, turn.now) {

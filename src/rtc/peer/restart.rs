@@ -18,6 +18,7 @@ use super::super::metrics::Dropped;
 use super::super::sdp::{Credentials, RemoteCandidate, plain_offer};
 use super::super::stun;
 use super::{BRISK, Peer, Turn};
+use crate::rate_limit::RetryAfter;
 
 /// The ICE session whose pair carries the media while the session that follows it has none.
 #[derive(Debug)]
@@ -53,8 +54,8 @@ impl Peer {
             return Err(RestartError::Credentials);
         }
         self.restarts
-            .take_or_wait(turn.now)
-            .map_err(|retry_after| RestartError::TooOften { retry_after })?;
+            .take(turn.now)
+            .map_err(|RetryAfter(retry_after)| RestartError::TooOften { retry_after })?;
         let candidates = self.within_budget(&session.candidates, turn.now);
         self.versions += 1;
         let offer = plain_offer(
@@ -101,7 +102,7 @@ impl Peer {
     ) -> Vec<RemoteCandidate> {
         let mut allowed = Vec::with_capacity(candidates.len());
         for candidate in candidates {
-            if self.addresses.contains(&candidate.address) || self.candidates.take(now) {
+            if self.addresses.contains(&candidate.address) || self.candidates.passes(now) {
                 allowed.push(*candidate);
             } else {
                 self.dropped(Dropped::Addresses);
@@ -142,7 +143,7 @@ impl Peer {
         from: SocketAddr,
         turn: &mut Turn<'_>,
     ) {
-        if !self.checks.take(turn.now) {
+        if !self.checks.passes(turn.now) {
             return self.dropped(Dropped::Checks);
         }
         let crypto = self.parts.crypto.crypto();

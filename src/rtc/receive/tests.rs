@@ -31,7 +31,7 @@ impl Line {
             level_id: Some(1),
             mixer: Some(MixerId(0)),
         };
-        let receiving = Receiving::new(config, Instant::now());
+        let receiving = Receiving::new(config);
         Line {
             near: near.expect("context"),
             receiving,

@@ -52,7 +52,7 @@ impl World {
             level_id: None,
             mixer: None,
         };
-        let mut receiving = Receiving::new(config, Instant::now());
+        let mut receiving = Receiving::new(config);
         receiving.set_key(crypto, &master).expect("key");
         let start = Instant::now();
         World {

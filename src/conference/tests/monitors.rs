@@ -1,0 +1,220 @@
+//! Participants of other rooms who listen to a room: shown in it, and refused where it refuses them.
+
+use super::*;
+use crate::control::Listen;
+use crate::floor::Mode;
+
+/// A conference whose rooms follow their mode.
+fn house_by_mode() -> House {
+    let mut house = house();
+    let inner = Arc::get_mut(&mut house.conference.inner).expect("no other handle");
+    inner.limits.room.allow_monitors = None;
+    house
+}
+
+impl House {
+    fn join_in_mode(&self, room: &str, mode: Mode, listen: &str) -> Result<Joined, JoinError> {
+        self.conference.join(Join {
+            mode: Some(mode),
+            listen: Listen::parse(listen).expect("good names"),
+            ..join_of(room, OFFER)
+        })
+    }
+
+    fn patch(&self, room: &str, json: &str) -> (RoomState, bool) {
+        let mut fields = crate::control::Fields::parse(json.as_bytes()).expect("JSON");
+        let change = RoomChange::read(&mut fields).expect("good");
+        let merged = self
+            .conference
+            .configure(&name(room), change, Configure::Merge);
+        merged.expect("configured")
+    }
+
+    fn listen_to(&self, joined: &Joined, home: &str, rooms: &str) -> Result<Option<Event>, Event> {
+        let session = &joined.session;
+        let text = format!(r#"{{"command":"listen","session":"{session}","rooms":{rooms}}}"#);
+        self.conference.order(&name(home), &text)
+    }
+
+    fn monitors(&self, room: &str) -> crate::control::Monitors {
+        let state = self.conference.room(&name(room)).expect("it is there");
+        state.monitors
+    }
+
+    fn is_fed(&self, room: &str) -> bool {
+        let state = self.conference.lock();
+        state.scanning.feeds().any(|fed| *fed == name(room))
+    }
+}
+
+fn kind(refused: Result<Option<Event>, Event>) -> (&'static str, Option<RoomName>) {
+    match refused {
+        Err(Event::Error { kind, room, .. }) => (kind, room),
+        other => panic!("no refusal: {other:?}"),
+    }
+}
+
+#[test]
+fn join_names_the_mode_of_a_room_it_makes_and_only_of_that() {
+    let house = house_by_mode();
+    house.join_in_mode("radio", Mode::Ptt, "").expect("joined");
+    house.join_in_mode("radio", Mode::Open, "").expect("joined");
+    let room = house.conference.room(&name("radio")).expect("it is there");
+    assert_eq!(room.config.floor.mode, Mode::Ptt);
+    assert!(room.allow_monitors);
+}
+
+#[test]
+fn conference_refuses_monitors_at_a_join_and_later() {
+    let house = house_by_mode();
+    house.join("talk", OFFER).expect("joined");
+    assert!(matches!(
+        house.join_in_mode("radio", Mode::Ptt, "talk"),
+        Err(JoinError::MonitoringRefused { room }) if room == name("talk")
+    ));
+    let ann = house.join_in_mode("radio", Mode::Ptt, "").expect("joined");
+    let refused = house.listen_to(&ann, "radio", r#"["talk"]"#);
+    assert_eq!(kind(refused), ("monitoring-refused", Some(name("talk"))));
+    assert_eq!(house.monitors("talk").total, 0);
+    assert!(!house.is_fed("talk"));
+    // Its own room is none that it monitors.
+    let bob = house.join("talk", OFFER).expect("joined");
+    house
+        .listen_to(&bob, "talk", r#"["talk"]"#)
+        .expect("its own");
+}
+
+#[test]
+fn monitors_are_named_in_the_room_and_everybody_is_told() {
+    let house = house_by_mode();
+    house.join_in_mode("radio", Mode::Ptt, "").expect("joined");
+    let (_, mut events) = house.conference.watch(&name("radio")).expect("it is there");
+    let ann = house
+        .join_in_mode("desk", Mode::Open, "radio")
+        .expect("joined");
+    let monitors = house.monitors("radio");
+    assert_eq!(monitors.total, 1);
+    assert_eq!(monitors.monitors[0].participant, ann.participant);
+    assert_eq!(monitors.monitors[0].room, name("desk"));
+    let told = events.try_recv().expect("an event");
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!(
+        (&told["event"], &told["room"]),
+        (&"monitors".into(), &"radio".into())
+    );
+    assert_eq!(told["monitors_total"], 1);
+    let session = &ann.session;
+    let rename = format!(r#"{{"command":"name","session":"{session}","name":"Ann"}}"#);
+    house
+        .conference
+        .order(&name("desk"), &rename)
+        .expect("good");
+    assert!(house.conference.turn(Instant::now()));
+    assert_eq!(house.monitors("radio").monitors[0].name, "Ann");
+    house.conference.leave(&ann.session).expect("it is there");
+    assert!(house.conference.turn(Instant::now()));
+    assert_eq!(house.monitors("radio").total, 0);
+    let told = std::iter::from_fn(|| events.try_recv().ok()).last();
+    assert!(told.expect("an event").contains(r#""monitors_total":0"#));
+}
+
+#[test]
+fn room_that_starts_to_refuse_is_heard_by_no_monitor_from_then_on() {
+    for change in [r#"{"mode":"open"}"#, r#"{"allow_monitors":false}"#] {
+        let house = house_by_mode();
+        house.join_in_mode("radio", Mode::Ptt, "").expect("joined");
+        let ann = house
+            .join_in_mode("desk", Mode::Open, "radio,later")
+            .expect("joined");
+        assert!(house.is_fed("radio"));
+        house.patch("radio", change);
+        assert!(!house.is_fed("radio"), "{change}");
+        assert_eq!(house.monitors("radio").total, 0, "{change}");
+        // It is not heard again by itself, and the rest of the list stays.
+        house.patch("radio", r#"{"allow_monitors":true}"#);
+        assert!(!house.is_fed("radio"), "{change}");
+        house.join_in_mode("later", Mode::Ptt, "").expect("joined");
+        assert!(house.conference.turn(Instant::now()));
+        assert_eq!(house.monitors("later").total, 1);
+        house
+            .listen_to(&ann, "desk", r#"["radio","later"]"#)
+            .expect("allowed");
+        assert!(house.is_fed("radio"), "{change}");
+    }
+}
+
+#[test]
+fn monitors_are_told_when_a_room_starts_to_refuse() {
+    let house = house_by_mode();
+    house.join_in_mode("radio", Mode::Ptt, "").expect("joined");
+    let ann = house
+        .join_in_mode("desk", Mode::Open, "radio")
+        .expect("joined");
+    let mut state = house.conference.lock();
+    let room = state.registry.rooms.get_mut(&name("radio"));
+    room.expect("it is there").config.allow_monitors = Some(false);
+    state.scanning.look_at_monitors(&name("radio"));
+    let tuned = house.conference.tune_mixers(&mut state);
+    let [news] = &tuned.news[..] else {
+        panic!("{:?}", tuned.news);
+    };
+    assert_eq!(news.to, [ann.participant.0]);
+    let text = news.event.to_json_from(&news.room);
+    let told: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        (&told["event"], &told["room"]),
+        (&"error".into(), &"radio".into())
+    );
+    assert_eq!(told["type"], "monitoring-refused");
+}
+
+#[test]
+fn room_made_later_refuses_those_who_wait_for_it() {
+    let house = house_by_mode();
+    house
+        .join_in_mode("desk", Mode::Open, "talk")
+        .expect("joined");
+    house.join("talk", OFFER).expect("joined");
+    assert!(house.conference.turn(Instant::now()));
+    assert!(!house.is_fed("talk"));
+    assert_eq!(house.monitors("talk").total, 0);
+}
+
+#[test]
+fn linked_room_that_refuses_is_not_monitored_through_the_other() {
+    let house = house_by_mode();
+    house.join_in_mode("radio", Mode::Ptt, "").expect("joined");
+    house.join("talk", OFFER).expect("joined");
+    house.patch("radio", r#"{"links":["talk"]}"#);
+    let ann = house
+        .join_in_mode("desk", Mode::Open, "radio")
+        .expect("joined");
+    assert!(house.conference.turn(Instant::now()));
+    assert_eq!(house.monitors("radio").total, 1);
+    assert_eq!(house.monitors("talk").total, 0);
+    let state = house.conference.lock();
+    let desk = name("desk");
+    let heard = state.scanning.heard_by(ann.participant.0, Some(&desk));
+    assert_eq!(heard.collect::<Vec<_>>(), [&name("radio")]);
+}
+
+#[test]
+fn configuration_that_changes_nothing_tells_nobody() {
+    let house = house_by_mode();
+    house.join_in_mode("radio", Mode::Ptt, "").expect("joined");
+    house.patch("radio", r#"{"max_participants":9,"links":["b"]}"#);
+    let (_, mut events) = house.conference.watch(&name("radio")).expect("it is there");
+    house.patch("radio", "{}");
+    house.patch(
+        "radio",
+        r#"{"max_participants":9,"mode":"ptt","links":["b"]}"#,
+    );
+    assert_eq!(events.try_recv(), Err(TryRecvError::Empty));
+    house.patch("radio", r#"{"max_participants":8}"#);
+    assert!(
+        events
+            .try_recv()
+            .expect("told")
+            .contains(r#""event":"room""#)
+    );
+}

@@ -1,0 +1,202 @@
+//! A stream whose other side has to read: what waits to be written for too long ends the connection.
+//!
+//! Neither TCP nor hyper does that. A client that asks and never reads would hold its connection for ever.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::metrics::HttpMetrics;
+
+/// How long a write may wait for the other side to read anything at all.
+pub(super) const WRITE_TIME: Duration = Duration::from_secs(10);
+
+/// A client that reads more slowly than this is treated as one that does not read: otherwise one byte every ten seconds
+/// would do. The slowest links that carry a call take twice as much.
+const MIN_BYTES_PER_SECOND: u32 = 1_024;
+
+/// The stream.
+#[derive(Debug)]
+pub(super) struct WriteTimeout<S> {
+    stream: S,
+    metrics: Arc<HttpMetrics>,
+    write_time: Duration,
+    /// Runs while writes wait; bytes that get through put it off, and so does the time between two writes.
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// When the last write got through.
+    written_at: Option<Instant>,
+}
+
+impl<S> WriteTimeout<S> {
+    pub(super) fn new(stream: S, metrics: Arc<HttpMetrics>) -> WriteTimeout<S> {
+        WriteTimeout {
+            stream,
+            metrics,
+            write_time: WRITE_TIME,
+            deadline: None,
+            written_at: None,
+        }
+    }
+
+    /// Passes on what a write came to, unless it has waited for too long.
+    fn within<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+        bytes: impl FnOnce(&T) -> usize,
+    ) -> Poll<io::Result<T>> {
+        // A write that waits takes this, so what is left is time in which none waited.
+        if let Some(written_at) = self.written_at.take() {
+            self.put_off(written_at.elapsed());
+        }
+        match written {
+            Poll::Ready(Ok(done)) => {
+                let bytes = u32::try_from(bytes(&done)).unwrap_or(u32::MAX);
+                self.put_off(Duration::from_secs(1) * bytes / MIN_BYTES_PER_SECOND);
+                self.written_at = self.deadline.is_some().then(Instant::now);
+                Poll::Ready(Ok(done))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                let until = Instant::now() + self.write_time;
+                let deadline = self
+                    .deadline
+                    .get_or_insert_with(|| Box::pin(sleep_until(until)));
+                ready!(deadline.as_mut().poll(context));
+                self.metrics.write_timeouts.fetch_add(1, Relaxed);
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+
+    /// Moves the deadline, which is over once it would be later than that of a write that begins now.
+    fn put_off(&mut self, by: Duration) {
+        let Some(deadline) = &mut self.deadline else {
+            return;
+        };
+        let later = deadline.deadline() + by;
+        if later >= Instant::now() + self.write_time {
+            self.deadline = None;
+        } else {
+            deadline.as_mut().reset(later);
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, buffer);
+        self.within(context, written, |bytes| *bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
+        self.within(context, written, |bytes| *bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.within(context, flushed, |()| 0)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.within(context, shut, |()| 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// A pipe of 1 kB, and the metrics of its writing end.
+    fn pipe(write_time: Duration) -> (WriteTimeout<DuplexStream>, DuplexStream, Arc<HttpMetrics>) {
+        let (near, far) = duplex(1_024);
+        let metrics = Arc::<HttpMetrics>::default();
+        let mut near = WriteTimeout::new(near, metrics.clone());
+        near.write_time = write_time;
+        (near, far, metrics)
+    }
+
+    /// Reads so many bytes at a time with so much time in between, until the other end closes.
+    async fn read_slowly(mut far: DuplexStream, bytes: usize, pause: Duration) {
+        let mut buffer = vec![0; bytes];
+        while !matches!(far.read(&mut buffer).await, Ok(0) | Err(_)) {
+            sleep(pause).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn reader_who_does_not_read_is_given_up() {
+        let (mut near, _far, metrics) = pipe(Duration::from_millis(100));
+        let error = near.write_all(&[7; 4_096]).await.expect_err("given up");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(metrics.write_timeouts.load(Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn reader_who_dribbles_is_given_up() {
+        let (mut near, far, _) = pipe(Duration::from_millis(100));
+        tokio::spawn(read_slowly(far, 1, Duration::from_millis(10)));
+        let error = near.write_all(&[7; 4_096]).await.expect_err("given up");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn slow_reader_gets_everything() {
+        let write_time = Duration::from_secs(2);
+        let (mut near, far, metrics) = pipe(write_time);
+        tokio::spawn(read_slowly(far, 1_024, Duration::from_millis(50)));
+        let begun = Instant::now();
+        near.write_all(&[7; 64 * 1_024]).await.expect("all of it");
+        assert!(begun.elapsed() > write_time, "it was slow");
+        assert_eq!(metrics.write_timeouts.load(Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn time_between_two_writes_does_not_count() {
+        let write_time = Duration::from_secs(2);
+        let (mut near, mut far, _) = pipe(write_time);
+        for _ in 0..2 {
+            let write = async { near.write_all(&[7; 1_100]).await };
+            let read = async {
+                sleep(write_time / 2).await;
+                far.read_exact(&mut [0; 1_100]).await
+            };
+            let done = tokio::try_join!(write, read);
+            done.expect("in time");
+            sleep(write_time).await;
+        }
+    }
+}
