@@ -40,7 +40,7 @@
 //! | [`signal`] | HTTP and WebSocket | conference, control, config, rate_limit | rtc, audio, mixer |
 //! | [`config`], [`cli`] | what can be set, and said on the command line | control's names and rooms | - |
 //! | [`server`] | the wiring and the order of shutdown | all of them | - |
-//! | [`join`] | the headless client, a program of its own | mixer's playout | the server |
+//! | [`join`] | the headless client, a program of its own | mixer's playout, rtc's SDP parser | the server |
 //! | [`mod@bench`] | the harness, a program of its own | join, and for `bench tick` the mixer | the server |
 //! | `web/` | the page the binary serves | the HTTP contract | - |
 

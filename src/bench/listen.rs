@@ -12,8 +12,10 @@ use mixer::format::SAMPLE_RATE_HZ;
 use mixer::profile::Profile;
 use thiserror::Error;
 
+use super::libwebrtc::{Client, ClientKind, LibwebrtcError, Part};
 use super::member::{Entrance, Member, MemberError};
 use super::report::{Outputs, Report, Table};
+use super::target::child::Directory;
 use super::target::{self, Target, TargetError, TargetOptions, TargetSpec};
 use crate::join::media::MediaOptions;
 use crate::join::opus::VoiceSettings;
@@ -22,28 +24,31 @@ use crate::join::pcm::{self, FileKind, PcmError};
 /// Flags of `mixminus bench listen`.
 #[derive(Debug, Clone, Args)]
 pub struct ListenArgs {
-    /// What is said: WAV or Ogg Opus files, at most 16
+    /// Voices to send: WAV or Ogg Opus files, at most 16
     #[arg(value_name = "FILE", required = true, num_args = 1..=16)]
     voices: Vec<PathBuf>,
     /// What to talk through: self, whip:URL, janus (installed and started here), janus:ws://HOST:PORT; repeatable
     #[arg(long = "target", value_name = "TARGET", default_value = "self")]
     targets: Vec<TargetSpec>,
-    /// How self and WHIP servers are asked to send: voice, low-delay, thin, music
+    /// Profile that self and WHIP servers are asked for: voice, low-delay, thin, music
     #[arg(long, value_name = "NAME")]
     profile: Option<Profile>,
+    /// Who talks and listens; libwebrtc chooses its own bitrate
+    #[arg(long, value_name = "CLIENT", value_enum, default_value_t)]
+    client: ClientKind,
     /// Bits per second that talkers send
     #[arg(long, value_name = "BPS", default_value_t = 48_000, value_parser = clap::value_parser!(u32).range(6_000..=128_000))]
     bitrate: u32,
-    /// Packets Janus waits for before it mixes
+    /// Packets that Janus queues before it mixes
     #[arg(long, value_name = "N")]
     prebuffer: Option<u32>,
-    /// A flag more for the server that self starts; repeatable
+    /// Another flag for the server that self starts; repeatable
     #[arg(long = "server-arg", value_name = "FLAG", allow_hyphen_values = true)]
     server_args: Vec<String>,
-    /// How often each voice takes each way
+    /// Times that each voice is sent through each target
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Where the recordings go: VOICE.TARGET.ROUND.wav; of one name the second has a number, VOICE-2
+    /// Folder for the recordings, VOICE.TARGET.ROUND.wav; a second voice of the same name becomes VOICE-2
     #[arg(long, value_name = "DIR", default_value = ".")]
     into: PathBuf,
 }
@@ -60,6 +65,9 @@ pub enum ListenError {
     /// A client does not come in.
     #[error(transparent)]
     Member(#[from] MemberError),
+    /// A libwebrtc client does not.
+    #[error(transparent)]
+    Libwebrtc(#[from] LibwebrtcError),
     /// There are no threads to be had.
     #[error("cannot start threads: {0}")]
     Threads(std::io::Error),
@@ -89,7 +97,11 @@ impl ListenArgs {
                 let target = target::start(spec, &self.options()).await?;
                 let into = voices.iter();
                 let into = into.map(|voice| self.into.join(format!("{voice}.{way}.{round}.wav")));
-                let recorded = self.record(&target, round, into.collect()).await;
+                let into = into.collect();
+                let recorded = match self.client {
+                    ClientKind::Own => self.record(&target, round, into).await,
+                    ClientKind::Libwebrtc => self.record_foreign(&target, round, into).await,
+                };
                 let name = target.name().to_owned();
                 target.stop().await;
                 for recording in recorded? {
@@ -142,6 +154,37 @@ impl ListenArgs {
         Ok(recordings)
     }
 
+    /// The same with libwebrtc clients.
+    async fn record_foreign(
+        &self,
+        target: &Target,
+        round: u32,
+        recordings: Vec<PathBuf>,
+    ) -> Result<Vec<PathBuf>, ListenError> {
+        let said = Directory::new()?;
+        let mut clients = Vec::new();
+        for (number, (voice, recording)) in self.voices.iter().zip(&recordings).enumerate() {
+            let room = format!("listen-{round}-{number}");
+            let time = length_of(voice)? + ON_ITS_WAY;
+            let ear = Part {
+                play: None,
+                record: Some(recording.clone()),
+                time: time + JOINING,
+            };
+            clients.push(Client::join(target, &room, "ear", ear).await?);
+            let mouth = Part {
+                play: Some(as_wav(voice, &said.path().join(format!("{number}.wav")))?),
+                record: None,
+                time,
+            };
+            clients.push(Client::join(target, &room, "mouth", mouth).await?);
+        }
+        for client in clients {
+            client.finish().await?;
+        }
+        Ok(recordings)
+    }
+
     fn options(&self) -> TargetOptions {
         TargetOptions {
             profile: self.profile,
@@ -155,10 +198,15 @@ impl ListenArgs {
         let profile = self.profile.unwrap_or_default();
         Report {
             title: "Voices through servers".to_owned(),
-            notes: vec![format!(
-                "{} bit/s sent, profile {profile}, one talker and one listener in each room.",
-                self.bitrate
-            )],
+            notes: vec![match self.client {
+                ClientKind::Own => format!(
+                    "{} bit/s sent, profile {profile}, one talker and one listener in each room.",
+                    self.bitrate
+                ),
+                ClientKind::Libwebrtc => format!(
+                    "libwebrtc clients, profile {profile}, one talker and one listener in each room."
+                ),
+            }],
             values: vec![("recordings".to_owned(), rows.len() as f64)],
             tables: vec![Table {
                 title: "Recordings".to_owned(),
@@ -195,6 +243,15 @@ fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
     taken
 }
 
+/// Writes a voice as a 16-bit mono WAV file, which is all that the libwebrtc client plays.
+fn as_wav(voice: &Path, file: &Path) -> Result<PathBuf, PcmError> {
+    let pcm = pcm::read_all(&mut *pcm::open(voice)?)?;
+    let mut sink = FileKind::Wav.create(file)?;
+    sink.write(&pcm)?;
+    sink.finish()?;
+    Ok(file.to_owned())
+}
+
 /// How long a voice talks.
 fn length_of(voice: &Path) -> Result<Duration, PcmError> {
     let samples = pcm::read_all(&mut *pcm::open(voice)?)?.len();
@@ -205,6 +262,9 @@ fn length_of(voice: &Path) -> Result<Duration, PcmError> {
 
 /// From the last word's sample to its sound, through any server.
 const ON_ITS_WAY: Duration = Duration::from_millis(1_500);
+
+/// The listener is there before the talker, and stays until they have said all.
+const JOINING: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
@@ -225,6 +285,10 @@ mod tests {
         let args = line.expect("two voices").listen;
         assert_eq!(args.voices.len(), 2);
         assert_eq!(args.bitrate, 48_000);
+        assert_eq!(args.client, ClientKind::Own);
+        let line = Line::try_parse_from(["listen", "a.wav", "--client", "libwebrtc"]);
+        assert_eq!(line.expect("a client").listen.client, ClientKind::Libwebrtc);
+        assert!(Line::try_parse_from(["listen", "a.wav", "--client", "pion"]).is_err());
     }
 
     #[test]

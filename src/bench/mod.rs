@@ -9,6 +9,7 @@
 //! | `stage.rs` | one server, its clients, and what both are seen to do |
 //! | `target/` | the servers that are measured: started here, or found at an address |
 //! | `member.rs` | a whole client in a target's room |
+//! | `libwebrtc.rs` | a libwebrtc client in a target's room |
 //! | `swarm/` | many light clients on one thread |
 //! | `process.rs`, `counters.rs` | what the system and the server itself count |
 //! | `latency/` | from mouth to ear through a server, and what is lost on the way |
@@ -32,6 +33,7 @@ pub mod compare;
 mod counters;
 pub mod floor;
 pub mod latency;
+mod libwebrtc;
 pub mod listen;
 pub mod load;
 pub mod member;

@@ -14,64 +14,64 @@ use super::pcm::{FileKind, pipe};
 use super::radio::scan::Scan;
 use super::uplink::Ptime;
 
-/// Joins a room without a browser: plays a file into it, records it, or makes a radio of a pipe.
+/// Joins a room without a browser: plays a file into it, records it, or connects pipes to it.
 #[derive(Debug, Clone, Args)]
 pub struct JoinArgs {
     /// Address of the room: the page's http://HOST/#room=ROOM or http://HOST/v1/rooms/ROOM/participants
     pub url: String,
-    /// What to say: a WAV or Ogg Opus file, or - for 48 kHz mono s16le on standard input; a named pipe or a device
-    /// is read in the same format
+    /// Plays a WAV or Ogg Opus file into the room, or with - 48 kHz mono s16le from standard input; a named pipe or a
+    /// device is read in the same format
     #[arg(long, value_name = "FILE")]
     pub play: Option<PathBuf>,
-    /// Where to put what is heard: a .wav, .ogg or .opus file, or - for 48 kHz mono s16le on standard output;
-    /// an existing file is replaced, a named pipe or a device is written to in the same format
+    /// Records what is heard to a .wav, .ogg or .opus file, or with - as 48 kHz mono s16le to standard output; an
+    /// existing file is replaced, a named pipe or a device is written to in the same format
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
-    /// The name that the others see
+    /// The name that other participants see
     #[arg(long)]
     pub name: Option<String>,
     /// Leave after this many seconds
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     pub seconds: Option<f64>,
-    /// Begin the file again at its end
+    /// Start the file again when it ends
     #[arg(long = "loop", requires = "play")]
     pub looped: bool,
     /// Print a line of JSON every second, on standard error if audio is on standard output
     #[arg(long)]
     pub stats: bool,
-    /// Print what happens as it happens, a line of JSON each, on standard error if audio is on standard output; the
-    /// lines of --stats are then events too
+    /// Print each event as a line of JSON, on standard error if audio is on standard output; the lines of --stats then
+    /// are events too
     #[arg(long)]
     pub events: bool,
-    /// Talk only while the key is pressed, and ask for the floor first. The key is standard input: press or p,
-    /// release or r, or Enter for one after the other; its end releases. SIGUSR1 presses and SIGUSR2 releases as
-    /// well, and alone when audio is on standard input
+    /// Push-to-talk: request the floor while the key is pressed and release it afterwards. The key is standard input:
+    /// press or p, release or r, or Enter to toggle; the end of the input releases. SIGUSR1 presses and SIGUSR2
+    /// releases; they are the only key when audio comes from standard input
     #[arg(long, requires = "play")]
     pub ptt: bool,
-    /// Talk only while the source is louder than this, dBFS, and ask for the floor first [-40]
+    /// Request the floor while the source is at least as loud as this, in dBFS, and release it afterwards [-40]
     #[arg(long, value_name = "DB", num_args = 0..=1, require_equals = true, default_missing_value = "-40",
         requires = "play", conflicts_with = "ptt", value_parser = threshold)]
     pub vox: Option<f32>,
-    /// Rooms to listen to besides, with a gain in dB and a priority each if wanted: a,b=-6,c@2,d=-6@2. Who talks
-    /// in one of higher priority makes the others quieter
+    /// Rooms to monitor as well, each with an optional gain in dB and priority: a,b=-6,c@2,d=-6@2. Speech in a room of
+    /// higher priority lowers the volume of the others
     #[arg(long, value_name = "ROOM,..", value_delimiter = ',')]
     pub listen: Vec<Scan>,
-    /// How far ahead of others this participant may get the floor, 0 to 255
+    /// Priority of floor requests, 0 to 255
     #[arg(long, value_name = "N")]
     pub priority: Option<u8>,
-    /// How to be sent to: voice, low-delay, thin or music
+    /// Profile of the received stream: voice, low-delay, thin or music
     #[arg(long, value_parser = ["voice", "low-delay", "thin", "music"])]
     pub profile: Option<String>,
-    /// Bits per second, to send and to ask for [32000 to send, what the profile has to receive]
+    /// Bitrate to send and to ask for, in bits per second [sends 32000, receives what the profile sets]
     #[arg(long, value_name = "BPS", value_parser = clap::value_parser!(u32).range(6_000..=510_000))]
     pub bitrate: Option<u32>,
-    /// Milliseconds in a packet, to send and to ask for: 10, 20, 40 or 60
+    /// Packet duration to send and to ask for, in milliseconds: 10, 20, 40 or 60
     #[arg(long, value_name = "MS", value_parser = ptime)]
     pub ptime: Option<Ptime>,
-    /// Send error correction against lost packets
+    /// Send in-band forward error correction
     #[arg(long)]
     pub fec: bool,
-    /// Come back when the connection is lost
+    /// Reconnect when the connection is lost
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1,
         require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     pub reconnect: bool,
@@ -87,13 +87,13 @@ pub enum ArgsError {
     #[error(transparent)]
     Address(#[from] AddressError),
     /// The duration is none.
-    #[error("--seconds {given} is no duration: it must be more than 0 and at most {max}", max = MAX_SECONDS)]
+    #[error("--seconds {given}: must be more than 0 and at most {max}", max = MAX_SECONDS)]
     Seconds {
         /// What was given.
         given: f64,
     },
     /// The recording's name does not tell its kind.
-    #[error("cannot tell what {} is to be: its name must end in .wav, .ogg or .opus, or be -", path.display())]
+    #[error("cannot record to {}: the name must end in .wav, .ogg or .opus, or be -", path.display())]
     RecordKind {
         /// What was given.
         path: PathBuf,
@@ -408,7 +408,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused_in_words() {
         for (line, word) in [
-            ("http://h/", "names no room"),
+            ("http://h/", "has no room in it"),
             ("http://h/#l --seconds 0", "--seconds"),
             ("http://h/#l --seconds -1", "--seconds"),
             ("http://h/#l --seconds nan", "--seconds"),
@@ -424,7 +424,7 @@ mod tests {
             ("http://h/#l --vox", "--play"),
             ("http://h/#l --play - --ptt --vox", "--vox"),
             ("http://h/#l --play - --vox=1", "-90 to 0"),
-            ("http://h/#l --listen a/b", "name of a room"),
+            ("http://h/#l --listen a/b", "invalid room name"),
             ("http://h/#l --priority 256", "255"),
             ("http://h/#l --ptime 30", "10, 20, 40 or 60"),
             ("http://h/#l --bitrate 5999", "6000"),

@@ -4,7 +4,7 @@
 //! connected to each other without a server. All candidates are in the descriptions: none is sent later.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rtc::media_stream::MediaStreamTrack;
@@ -25,10 +25,13 @@ use super::downlink::Received;
 use super::media::Sockets;
 use super::sdp::SendLimits;
 use super::uplink::Outlet;
+use crate::rtc::sdp::{AnswerError, Fingerprints, Offer, RemoteAnswer};
 use events::{Channels, Events};
+use trust::{Guard, Trust};
 
 mod events;
 mod stack;
+mod trust;
 
 /// A connection that does not come about.
 #[derive(Debug, Error)]
@@ -42,9 +45,15 @@ pub enum ConnectionError {
     /// Collecting the own addresses never ended.
     #[error("the machine's network addresses could not be collected")]
     Gathering,
-    /// The answer takes no Opus.
-    #[error("the server takes no Opus audio")]
-    NoAudio,
+    /// The answer cannot be used.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// The own offer cannot be read back.
+    #[error("the client's own offer is broken")]
+    Offer,
+    /// The other side is not the one that gave the answer.
+    #[error("the server presented a certificate that its answer does not announce")]
+    Certificate,
     /// No path was found in time.
     #[error(
         "no media path to the server within {} s: is its UDP port reachable?",
@@ -84,6 +93,9 @@ pub struct Connection {
     track: Option<(Arc<TrackLocalStaticRTP>, u32)>,
     control: watch::Receiver<Option<Arc<dyn DataChannel>>>,
     link: watch::Receiver<Link>,
+    trust: watch::Receiver<Trust>,
+    /// Until the other side's description is known.
+    guard: Mutex<Option<Guard>>,
     gathered: watch::Receiver<bool>,
 }
 
@@ -110,11 +122,15 @@ impl Connection {
     /// # Errors
     /// [`ConnectionError`] when it is none, or takes no audio.
     pub async fn accept(&self, answer: String) -> Result<(), ConnectionError> {
-        let limits = SendLimits::of_answer(&answer).ok_or(ConnectionError::NoAudio)?;
+        let answer = RemoteAnswer::read(&answer)?;
+        let own = self.peer.local_description().await;
+        let own = own.and_then(|own| Offer::read(&own.sdp).ok());
+        let plain = answer.plain(&own.ok_or(ConnectionError::Offer)?);
         self.begin();
-        let answer = RTCSessionDescription::answer(answer)?;
-        self.peer.set_remote_description(answer).await?;
-        self.plug(limits);
+        self.guard(answer.fingerprints().clone());
+        let plain = RTCSessionDescription::answer(plain)?;
+        self.peer.set_remote_description(plain).await?;
+        self.plug(&answer);
         Ok(())
     }
 
@@ -127,27 +143,31 @@ impl Connection {
         reach: Reach,
         offer: String,
     ) -> Result<(Connection, String), ConnectionError> {
-        let limits = SendLimits::of_answer(&offer).ok_or(ConnectionError::NoAudio)?;
+        // What matters of an offer is read as in an answer.
+        let other = RemoteAnswer::read(&offer)?;
         let (mut connection, _) = Connection::build(sockets, reach).await?;
         connection.begin();
+        connection.guard(other.fingerprints().clone());
         let offer = RTCSessionDescription::offer(offer)?;
         connection.peer.set_remote_description(offer).await?;
         connection.add_audio().await?;
         let answer = connection.peer.create_answer(None).await?;
         let sdp = connection.describe(answer).await?;
-        connection.plug(limits);
+        connection.plug(&other);
         Ok((connection, sdp))
     }
 
     /// Waits until media can flow.
     ///
     /// # Errors
-    /// [`ConnectionError::NoPath`] when it cannot, or not in time.
+    /// [`ConnectionError::NoPath`] when it cannot, or not in time; [`ConnectionError::Certificate`] when
+    /// somebody else is at the other end.
     pub async fn up(&self) -> Result<(), ConnectionError> {
         let mut link = self.link.clone();
         let settled = link.wait_for(|link| matches!(link, Link::Up | Link::Down));
         match tokio::time::timeout(CONNECT_TIMEOUT, settled).await {
             Ok(Ok(link)) if *link == Link::Up => Ok(()),
+            _ if *self.trust.borrow() == Trust::Refused => Err(ConnectionError::Certificate),
             _ => Err(ConnectionError::NoPath),
         }
     }
@@ -199,14 +219,17 @@ impl Connection {
         reach: Reach,
     ) -> Result<(Connection, Channels), ConnectionError> {
         let (control_in, control) = watch::channel(None);
+        let (state_in, state) = watch::channel(Link::Connecting);
         let (link_in, link) = watch::channel(Link::Connecting);
+        let (trust_in, trust) = watch::channel(Trust::Pending);
         let (gathered_in, gathered) = watch::channel(false);
         let channels = Channels {
             control: control_in,
             sockets: sockets.clone(),
+            trust: trust.clone(),
         };
         let events = Events {
-            link: link_in,
+            link: state_in,
             gathered: gathered_in,
             channels: channels.clone(),
         };
@@ -217,6 +240,12 @@ impl Connection {
             track: None,
             control,
             link,
+            trust,
+            guard: Mutex::new(Some(Guard {
+                state,
+                link: link_in,
+                trust: trust_in,
+            })),
             gathered,
         };
         Ok((connection, channels))
@@ -275,6 +304,18 @@ impl Connection {
             .ok_or(ConnectionError::Gathering)
     }
 
+    /// Lets the connection come up once the other side has shown one of these certificates.
+    fn guard(&self, fingerprints: Fingerprints) {
+        let guard = self
+            .guard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(guard) = guard {
+            tokio::spawn(guard.watch(Arc::downgrade(&self.peer), fingerprints));
+        }
+    }
+
     /// Lets the playout start afresh, before the first packet of this connection can come.
     fn begin(&self) {
         // A full link means that the playout is not running, and then it starts afresh anyway.
@@ -282,12 +323,13 @@ impl Connection {
     }
 
     /// Lets the uplink send, once the connection is up.
-    fn plug(&self, limits: SendLimits) {
+    fn plug(&self, other: &RemoteAnswer) {
+        let (limits, payload_type) = (SendLimits::of(other), other.payload_type());
         let outlet = self.track.as_ref().map(|(track, ssrc)| {
             Arc::new(Outlet {
                 track: Arc::clone(track),
                 ssrc: *ssrc,
-                payload_type: stack::OPUS_PAYLOAD_TYPE,
+                payload_type,
                 limits,
             })
         });
@@ -315,3 +357,6 @@ const GATHER_TIMEOUT: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

@@ -28,13 +28,13 @@ pub enum JoinError {
     #[error("the recording cannot be written")]
     Recording,
     /// What a radio is to say has come to an end, which a microphone does not.
-    #[error("the source has ended: a radio has nothing to say any more")]
+    #[error("the audio source has ended, so that there is nothing left to send")]
     SourceEnded,
     /// The connection is lost, and is not to be made again.
     #[error("the connection to the server is lost")]
     Lost,
     /// The server has put the client out.
-    #[error("the server ended the participation: {reason}")]
+    #[error("the server removed this client: {reason}")]
     Removed {
         /// `kicked` or `room closed`.
         reason: String,
@@ -85,7 +85,7 @@ mod tests {
     fn a_lost_network_is_waited_for_and_a_wrong_server_is_not() {
         assert!(!JoinError::from(ConnectionError::NoPath).is_permanent());
         assert!(!JoinError::from(ConnectionError::NoAddress).is_permanent());
-        assert!(JoinError::from(ConnectionError::NoAudio).is_permanent());
+        assert!(JoinError::from(ConnectionError::Certificate).is_permanent());
         assert_eq!(JoinError::Lost.exit_status(), 1);
     }
 }

@@ -35,7 +35,7 @@ pub enum SessionError {
         retry_after: Option<Duration>,
     },
     /// The answer was none that WHIP knows.
-    #[error("{host} is no mixminus: {what}")]
+    #[error("{host} does not behave like a mixminus server: {what}")]
     Unexpected {
         /// Host and port.
         host: String,

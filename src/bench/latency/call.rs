@@ -10,6 +10,7 @@ use super::judge::{Verdict, judge};
 use super::script::Script;
 use super::taps::{Ear, Heard, Mouth};
 use super::turns::{self, FirstGrant};
+use crate::bench::libwebrtc::Inbound;
 use crate::bench::member::{Entrance, Member};
 use crate::bench::relay::Impairment;
 use crate::bench::target::Target;
@@ -39,12 +40,17 @@ pub(super) struct Findings {
     pub verdict: Verdict,
     /// From a listener's wish to join to its first packet, milliseconds.
     pub first_audio_ms: Vec<f64>,
+    /// What the receiver's jitter buffer changed, where the client says so.
+    pub receiver: Option<Inbound>,
 }
 
 impl Findings {
     pub fn add(&mut self, other: Findings) {
         self.verdict.add(other.verdict);
         self.first_audio_ms.extend(other.first_audio_ms);
+        if let Some(inbound) = other.receiver {
+            self.receiver.get_or_insert_default().add(inbound);
+        }
     }
 }
 
@@ -155,6 +161,7 @@ impl<'a> Call<'a> {
                 std::panic::resume_unwind(error.into_panic())
             }),
             first_audio_ms: self.asked.map(after).into_iter().collect(),
+            receiver: None,
         })
     }
 }

@@ -11,6 +11,7 @@
 //! | `judge.rs` | from both to delays and damage |
 //! | `turns.rs` | the key that is pressed for each talk-spurt |
 //! | `call.rs` | clients, connected through a target or directly |
+//! | `foreign.rs` | the same with libwebrtc clients |
 //! | `outcome.rs` | the report |
 
 use std::time::Duration;
@@ -19,6 +20,7 @@ use clap::Args;
 use mixer::profile::Profile;
 use thiserror::Error;
 
+use super::libwebrtc::{ClientKind, LibwebrtcError};
 use super::member::MemberError;
 use super::relay::Impairment;
 use super::report::{Outputs, Report};
@@ -31,6 +33,7 @@ use outcome::Outcome;
 use script::MOST_TALKERS;
 
 mod call;
+mod foreign;
 mod judge;
 mod outcome;
 mod script;
@@ -43,41 +46,45 @@ pub struct LatencyArgs {
     /// What to talk through: self, whip:URL, janus (installed and started here), janus:ws://HOST:PORT; repeatable
     #[arg(long = "target", value_name = "TARGET", default_value = "self")]
     targets: Vec<TargetSpec>,
-    /// How self and WHIP servers are asked to send: voice, low-delay, thin, music; each of several in turn
+    /// Profiles that self and WHIP servers are asked for, measured in turn: voice, low-delay, thin, music
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     profile: Vec<Profile>,
-    /// Packets Janus waits for before it mixes; each of several in turn
+    /// Packets that Janus queues before it mixes, measured in turn
     #[arg(long, value_name = "N", value_delimiter = ',')]
     prebuffer: Vec<u32>,
-    /// A flag more for the server that self starts; repeatable
+    /// Another flag for the server that self starts; repeatable
     #[arg(long = "server-arg", value_name = "FLAG", allow_hyphen_values = true)]
     server_args: Vec<String>,
-    /// How many talk at once, at phases of their own, 1 to 6
+    /// Who talks and listens; libwebrtc takes one talker and a clean way, and its delays include its jitter buffer
+    #[arg(long, value_name = "CLIENT", value_enum, default_value_t)]
+    client: ClientKind,
+    /// Talkers at the same time, each with its own packet phase, 1 to 6
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = talkers)]
     talkers: usize,
-    /// In a room with a floor: talkers press a key when a talk-spurt begins and release it at its end. The listener is
-    /// there before them, so that the time to its first audio is not measured. Only self and WHIP servers of this kind
+    /// Use a room with a floor: talkers request the floor when a talk-spurt begins and release it at its end. The
+    /// listener joins before them, so that its time to first audio is not measured. Only for self and WHIP servers of
+    /// this kind
     #[arg(long)]
     ptt: bool,
-    /// Packets of so many milliseconds, both ways: 10, 20, 40, 60 (default: talkers send 20, listeners ask for nothing)
+    /// Packet duration in milliseconds, both ways: 10, 20, 40, 60 (default: talkers send 20, listeners do not ask)
     #[arg(long, value_name = "MS", value_parser = ptime)]
     ptime: Option<Ptime>,
-    /// Talkers' packets come up to so much earlier or later than the mean, milliseconds
+    /// Jitter of the talkers' packets around the mean, plus or minus milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=1_000))]
     jitter: u64,
-    /// Jitter lets packets overtake each other; otherwise they come as through one queue
+    /// Let jitter reorder packets; otherwise they arrive in order
     #[arg(long)]
     overtake: bool,
-    /// So many of a hundred of the talkers' packets are lost
+    /// Loss of the talkers' packets, percent
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
     loss: f64,
-    /// Talk-spurts of each talker, of each target
+    /// Talk-spurts per talker and target
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     spurts: u64,
-    /// How long each connection lasts
+    /// Length of each call
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(4..=600))]
     seconds: u64,
-    /// Decides which packets are lost or late
+    /// Seed of loss and jitter
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 }
@@ -94,11 +101,20 @@ pub enum LatencyError {
     /// A client in a target's room does not.
     #[error(transparent)]
     Member(#[from] MemberError),
+    /// A libwebrtc client does not.
+    #[error(transparent)]
+    Libwebrtc(#[from] LibwebrtcError),
+    /// The libwebrtc client is to do what only the own one can.
+    #[error("--client libwebrtc cannot be combined with {flag}")]
+    OwnClientOnly {
+        /// The flag.
+        flag: &'static str,
+    },
     /// A client cannot talk or listen.
     #[error(transparent)]
     Pcm(#[from] PcmError),
     /// A listener heard nothing at all.
-    #[error("through {who} nothing was heard")]
+    #[error("nothing was heard through {who}")]
     Silent {
         /// Through what.
         who: String,
@@ -124,6 +140,9 @@ struct Subject {
 /// # Errors
 /// [`LatencyError`] when a target does not start or somebody cannot talk through it.
 pub fn run(args: &LatencyArgs, outputs: &Outputs) -> Result<Report, LatencyError> {
+    if let Some(flag) = args.own_client_only() {
+        return Err(LatencyError::OwnClientOnly { flag });
+    }
     let runtime = tokio::runtime::Runtime::new().map_err(LatencyError::Threads)?;
     runtime.block_on(async {
         let mut targets = Vec::new();
@@ -150,7 +169,7 @@ impl LatencyArgs {
             targets.push((subject, target));
         }
         let names = targets.iter().map(|(subject, _)| subject.name.clone());
-        let mut outcome = Outcome::new(self.conditions(), names);
+        let mut outcome = Outcome::new(self.conditions(), self.client, names);
         let mut done = 0;
         for round in 0..rounds {
             progress.set(done).note("direct");
@@ -167,7 +186,25 @@ impl LatencyArgs {
         Ok(outcome.report())
     }
 
+    /// The first flag that the client which was chosen cannot obey.
+    fn own_client_only(&self) -> Option<&'static str> {
+        let flags = [
+            (self.talkers > 1, "--talkers"),
+            (self.ptt, "--ptt"),
+            (self.ptime.is_some(), "--ptime"),
+            (self.jitter > 0, "--jitter"),
+            (self.loss > 0.0, "--loss"),
+        ];
+        let given = flags.into_iter().find(|(given, _)| *given);
+        given
+            .filter(|_| self.client == ClientKind::Libwebrtc)
+            .map(|(_, flag)| flag)
+    }
+
     async fn directly(&self) -> Result<Findings, LatencyError> {
+        if self.client == ClientKind::Libwebrtc {
+            return foreign::direct(Duration::from_secs(self.seconds)).await;
+        }
         let call = Call::direct(self.sent_ptime()).await?;
         tokio::time::sleep(Duration::from_secs(self.seconds)).await;
         call.end("direct").await
@@ -179,8 +216,13 @@ impl LatencyArgs {
         target: &Target,
         round: u64,
     ) -> Result<Findings, LatencyError> {
+        let room = format!("latency-{round}");
+        if self.client == ClientKind::Libwebrtc {
+            let time = Duration::from_secs(self.seconds);
+            return foreign::through(target, &room, time).await;
+        }
         let plan = call::Plan {
-            room: format!("latency-{round}"),
+            room,
             talkers: self.talkers,
             ptt: self.ptt,
             ptime: self.sent_ptime(),
@@ -285,7 +327,10 @@ impl LatencyArgs {
                 self.loss
             ),
         };
-        format!("{talkers}, {ptime}, {way}")
+        match self.client {
+            ClientKind::Own => format!("{talkers}, {ptime}, {way}"),
+            ClientKind::Libwebrtc => "libwebrtc clients".to_owned(),
+        }
     }
 }
 
@@ -370,6 +415,22 @@ mod tests {
     fn there_are_as_many_connections_as_the_spurts_need() {
         assert_eq!(args("--spurts 1 --seconds 4").rounds(), 1);
         assert_eq!(args("--spurts 30 --seconds 10").rounds(), 7);
+    }
+
+    #[test]
+    fn libwebrtc_takes_no_flags_of_our_own_client() {
+        assert_eq!(args("--talkers 3 --ptt").own_client_only(), None);
+        assert_eq!(args("--client libwebrtc").own_client_only(), None);
+        for flag in [
+            "--talkers 2",
+            "--ptt",
+            "--ptime 10",
+            "--jitter 5",
+            "--loss 1",
+        ] {
+            let named = args(&format!("--client libwebrtc {flag}")).own_client_only();
+            assert_eq!(named, flag.split(' ').next(), "{flag}");
+        }
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What the calls came to, as a report.
 
 use super::call::Findings;
+use crate::bench::libwebrtc::{ClientKind, Inbound};
 use crate::bench::report::{Plot, PlotKind, Report, Series, Table, quantile, quantile_points};
 
 /// What was found of every target and of the direct connections between them.
 pub(super) struct Outcome {
     conditions: String,
+    client: ClientKind,
     pub direct: Findings,
     pub targets: Vec<Found>,
 }
@@ -17,13 +19,18 @@ pub(super) struct Found {
 }
 
 impl Outcome {
-    pub fn new(conditions: String, names: impl Iterator<Item = String>) -> Outcome {
+    pub fn new(
+        conditions: String,
+        client: ClientKind,
+        names: impl Iterator<Item = String>,
+    ) -> Outcome {
         let found = |name| Found {
             name,
             findings: Findings::default(),
         };
         Outcome {
             conditions,
+            client,
             direct: Findings::default(),
             targets: names.map(found).collect(),
         }
@@ -31,8 +38,14 @@ impl Outcome {
 
     pub fn report(&self) -> Report {
         let mut report = Report::new(format!("Delay from mouth to ear: {}", self.conditions));
-        report.notes = NOTES.iter().map(|note| (*note).to_owned()).collect();
+        let notes = match self.client {
+            ClientKind::Own => OWN_NOTES,
+            ClientKind::Libwebrtc => LIBWEBRTC_NOTES,
+        };
+        let notes = notes.iter().chain(&NOTES);
+        report.notes = notes.map(|note| (*note).to_owned()).collect();
         report.tables = vec![self.added(), self.absolute()];
+        report.tables.extend(self.receivers());
         report.plots = vec![self.distribution(), self.frequencies(), self.compromise()];
         let base_ms = self.base_ms();
         report.value("latency_direct_p50_ms", base_ms);
@@ -126,6 +139,24 @@ impl Outcome {
             .chain(targets.map(|found| (found.name.as_str(), found.findings.verdict.all_ms())))
     }
 
+    /// What the receivers' jitter buffers changed, where the clients say so.
+    fn receivers(&self) -> Option<Table> {
+        let direct = ("direct", &self.direct);
+        let targets = self.targets.iter();
+        let targets = targets.map(|found| (found.name.as_str(), &found.findings));
+        let rows: Vec<Vec<String>> = std::iter::once(direct)
+            .chain(targets)
+            .filter_map(|(name, findings)| {
+                let shares = receiver_values(findings.receiver.as_ref()?);
+                let shares = shares.map(|(_, share)| format!("{share:.3}"));
+                Some([name.to_owned()].into_iter().chain(shares).collect())
+            })
+            .collect();
+        let columns = ["through", "inserted %", "removed %", "concealed %"];
+        (!rows.is_empty())
+            .then(|| table("Changed by the receivers' jitter buffers", &columns, rows))
+    }
+
     fn distribution(&self) -> Plot {
         let curve = |(name, all): (&str, Vec<f64>)| Series {
             name: name.to_owned(),
@@ -202,7 +233,8 @@ impl Found {
         let verdict = &self.findings.verdict;
         let all = verdict.all_ms();
         let added = |values: &[f64], q| quantile(values, q) - base_ms;
-        vec![
+        let receiver = self.findings.receiver.iter().flat_map(receiver_values);
+        let mut values = vec![
             ("added_p50_ms", added(&all, 0.5)),
             ("added_p95_ms", added(&all, 0.95)),
             ("added_p99_ms", added(&all, 0.99)),
@@ -224,8 +256,28 @@ impl Found {
                 quantile(&self.findings.first_audio_ms, 0.95),
             ),
             ("joins", self.findings.first_audio_ms.len() as f64),
-        ]
+        ];
+        values.extend(receiver);
+        values
     }
+}
+
+/// What a receiver changed, in percent of what it played. Concealed is what was made up for what did not come: at a
+/// pause of the stream a receiver plays silence, which is not counted.
+fn receiver_values(inbound: &Inbound) -> [(&'static str, f64); 3] {
+    let percent = |samples: f64| 100.0 * samples / inbound.total_samples_received;
+    let concealed = inbound.concealed_samples - inbound.silent_concealed_samples;
+    [
+        (
+            "receiver_inserted_percent",
+            percent(inbound.inserted_samples_for_deceleration),
+        ),
+        (
+            "receiver_removed_percent",
+            percent(inbound.removed_samples_for_acceleration),
+        ),
+        ("receiver_concealed_percent", percent(concealed)),
+    ]
 }
 
 fn table(title: &str, columns: &[&str], rows: Vec<Vec<String>>) -> Table {
@@ -263,10 +315,19 @@ fn shares(all: &[f64]) -> Vec<(f64, f64)> {
     std::iter::once(start).chain(bars).collect()
 }
 
-const NOTES: [&str; 3] = [
+const OWN_NOTES: [&str; 1] = [
     "Mouth is the instant a sample was captured, ear the arrival of the packet it comes in, decoded at once: the \
      client's own jitter buffer is not in it. \"Added\" is what a server takes longer than the median of the same two clients \
      connected directly, in turn, in this run; a second encoder's look-ahead (6.5 ms in speech, 2.5 ms at low delay) is part of it.",
+];
+
+const LIBWEBRTC_NOTES: [&str; 1] = [
+    "Mouth and ear are libwebrtc clients: mouth is the instant a sample is handed to the sender, ear the instant the \
+     receiver's jitter buffer plays it out. \"Added\" is what a server takes longer than the median of the same two clients \
+     connected directly, in turn, in this run.",
+];
+
+const NOTES: [&str; 2] = [
     "Jitter and loss are on the way from the talkers to the server, never on the direct connections: a held packet's \
      time on the way counts as added.",
     "Damaged: between the chirps that are timed, each 20 ms are a tone of a frequency that was not heard for half a \
@@ -288,6 +349,7 @@ mod tests {
                 damaged: 3,
             },
             first_audio_ms: vec![70.0],
+            receiver: None,
         }
     }
 
@@ -295,6 +357,7 @@ mod tests {
     fn what_is_added_is_told_for_each_target() {
         let mut outcome = Outcome::new(
             "quiet".to_owned(),
+            ClientKind::Own,
             ["self".to_owned(), "a b".to_owned()].into_iter(),
         );
         outcome.direct = findings(&[30.0, 29.0, 31.0]);
@@ -319,6 +382,29 @@ mod tests {
                     .all(|row| row.len() == table.columns.len())
             );
         }
+    }
+
+    #[test]
+    fn what_the_receivers_changed_is_told_where_it_is_known() {
+        let names = ["self".to_owned()].into_iter();
+        let mut outcome = Outcome::new("calm".to_owned(), ClientKind::Libwebrtc, names);
+        outcome.direct = findings(&[30.0]);
+        assert_eq!(outcome.report().tables.len(), 2);
+        let mut heard = findings(&[42.0]);
+        heard.receiver = Some(Inbound {
+            total_samples_received: 96_000.0,
+            concealed_samples: 1_920.0,
+            silent_concealed_samples: 960.0,
+            inserted_samples_for_deceleration: 480.0,
+            removed_samples_for_acceleration: 96.0,
+        });
+        outcome.targets[0].findings.add(heard);
+        let report = outcome.report();
+        assert_eq!(report.tables[2].rows, [["self", "0.500", "0.100", "1.000"]]);
+        let value = |name: &str| report.values.iter().find(|(known, _)| known == name);
+        let inserted = value("latency_self_receiver_inserted_percent");
+        assert!(inserted.is_some_and(|(_, percent)| *percent == 0.5));
+        assert!(report.notes[0].contains("jitter buffer plays"));
     }
 
     #[test]

@@ -45,6 +45,14 @@ pub(super) struct Spoken {
 }
 
 impl Spoken {
+    /// A file that was played in one piece from an instant on.
+    pub fn at_once(samples: u64, at: Instant) -> Spoken {
+        Spoken {
+            frames: vec![(0, at)],
+            samples,
+        }
+    }
+
     /// The samples spoken.
     pub fn range(&self) -> Range<u64> {
         0..self.samples
@@ -121,6 +129,17 @@ pub(super) struct Heard {
 }
 
 impl Heard {
+    /// A recording without gaps, whose first sample was heard at an instant.
+    pub fn at_once(pcm: Vec<f32>, at: Instant) -> Heard {
+        // As if it had come in packets of 10 ms.
+        let firsts = (0..pcm.len()).step_by(480);
+        let packets = firsts.map(|first| (first, at + of_samples(first as u64)));
+        Heard {
+            packets: packets.collect(),
+            pcm,
+        }
+    }
+
     /// When a sample was heard: as long after its packet's arrival as it stands in it.
     pub fn instant_of(&self, sample: usize) -> Option<Instant> {
         let next = self.packets.partition_point(|(first, _)| *first <= sample);

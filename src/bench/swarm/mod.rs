@@ -36,6 +36,7 @@ pub use tally::Tally;
 
 use super::target::{Seat, Target, TargetError};
 use crate::join::sdp::SendLimits;
+use crate::rtc::sdp::{AnswerError, RemoteAnswer};
 use client::{Client, ClientParts};
 use ear::Ear;
 use offer::Offerer;
@@ -59,9 +60,9 @@ pub enum SwarmError {
     /// The server refuses.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// The answer takes no Opus.
-    #[error("the server takes no Opus audio")]
-    NoAudio,
+    /// The answer cannot be used.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
     /// No path, or no handshake.
     #[error("a client does not connect within {} s", CONNECT_TIME.as_secs())]
     NoPath,
@@ -233,7 +234,7 @@ impl Swarm {
         ssrc: u32,
         answer: &str,
     ) -> Result<Option<Sending>, SwarmError> {
-        let limits = SendLimits::of_answer(answer).ok_or(SwarmError::NoAudio)?;
+        let limits = SendLimits::of(&RemoteAnswer::read(answer)?);
         let (sound, at) = match joining.role {
             Role::Talker(number) => {
                 let (sound, at) = self.sounds.talker(number, limits.dtx)?;

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::TargetError;
 
 /// A running process and a directory of its own. Dropped, both are gone.
-pub(super) struct Process {
+pub(in crate::bench) struct Process {
     program: String,
     child: Child,
     directory: Directory,
@@ -20,7 +20,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts `command`; what it says on standard error goes into its directory.
-    pub(super) fn start(
+    pub(in crate::bench) fn start(
         program: &str,
         mut command: Command,
         directory: Directory,
@@ -46,17 +46,17 @@ impl Process {
     }
 
     /// Its number.
-    pub(super) fn pid(&self) -> u32 {
+    pub(in crate::bench) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Whether it has ended by itself.
-    pub(super) fn has_ended(&mut self) -> bool {
+    pub(in crate::bench) fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
     /// The error of a process that does not come up, with the end of what it said.
-    pub(super) fn not_ready(&self) -> TargetError {
+    pub(in crate::bench) fn not_ready(&self) -> TargetError {
         let said = fs::read(self.directory.path().join(LOG)).unwrap_or_default();
         TargetError::NotReady {
             program: self.program.clone(),
@@ -81,11 +81,11 @@ impl Drop for Process {
 }
 
 /// A directory in the system's temporary one. Dropped, it is removed.
-pub(super) struct Directory(PathBuf);
+pub(in crate::bench) struct Directory(PathBuf);
 
 impl Directory {
     /// Makes one.
-    pub(super) fn new() -> Result<Directory, TargetError> {
+    pub(in crate::bench) fn new() -> Result<Directory, TargetError> {
         let name = format!(
             "mixminus-bench-{}-{:08x}",
             std::process::id(),
@@ -100,12 +100,12 @@ impl Directory {
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::bench) fn path(&self) -> &Path {
         &self.0
     }
 
     /// Writes a file into it.
-    pub(super) fn write(&self, name: &str, text: &str) -> Result<(), TargetError> {
+    pub(in crate::bench) fn write(&self, name: &str, text: &str) -> Result<(), TargetError> {
         fs::write(self.0.join(name), text).map_err(|source| TargetError::Prepare {
             what: "a temporary file",
             source,
@@ -129,7 +129,7 @@ impl Drop for Directory {
 }
 
 /// The end of what a program said.
-pub(super) fn end_of(said: &[u8]) -> String {
+pub(in crate::bench) fn end_of(said: &[u8]) -> String {
     let said = &said[said.len().saturating_sub(SHOWN_BYTES)..];
     String::from_utf8_lossy(said).trim().to_owned()
 }

@@ -20,6 +20,8 @@ use super::{Seat, SeatKind, TargetError, TargetOptions};
 /// A Janus and one session with it. The order of the fields is the order in which they end.
 pub(super) struct Janus {
     api: Api,
+    /// Where its API is, `ws://HOST:PORT`.
+    url: String,
     /// The handle that rooms are made with.
     control: u64,
     rooms: Mutex<Rooms>,
@@ -69,7 +71,8 @@ impl Janus {
                 Err(_) => return Err(process.not_ready()),
             }
         };
-        Janus::with(api, options, Some(process), Some(namespace)).await
+        let url = format!("ws://{api_address}");
+        Janus::with(api, url, options, Some(process), Some(namespace)).await
     }
 
     /// One that runs already.
@@ -80,11 +83,12 @@ impl Janus {
         let silent = TargetError::Silent { request: "connect" };
         let address = addresses.first().ok_or(silent)?;
         let api = Api::connect(*address, Some(url)).await?;
-        Janus::with(api, options, None, None).await
+        Janus::with(api, url.to_string(), options, None, None).await
     }
 
     async fn with(
         api: Api,
+        url: String,
         options: &TargetOptions,
         process: Option<Process>,
         namespace: Option<Namespace>,
@@ -92,6 +96,7 @@ impl Janus {
         let control = api.attach().await?;
         Ok(Janus {
             api,
+            url,
             control,
             rooms: Mutex::new(Rooms {
                 numbers: HashMap::new(),
@@ -145,6 +150,12 @@ impl Janus {
 
     pub(super) async fn make_room(&self, room: &str) -> Result<(), TargetError> {
         self.room(room).await.map(|_| ())
+    }
+
+    /// A room for the libwebrtc client, which knows rooms by their numbers.
+    pub(super) async fn foreign_address(&self, room: &str) -> Result<String, TargetError> {
+        let number = self.room(room).await?;
+        Ok(format!("janus:{}#{number}", self.url))
     }
 
     /// Removes the rooms of a server that goes on without us.

@@ -9,7 +9,7 @@
 //!
 //! All a target does is signalling: an offer goes in, an answer comes out. Media is the clients' own affair.
 
-mod child;
+pub(super) mod child;
 mod janus;
 mod janus_api;
 mod netns;
@@ -39,10 +39,10 @@ pub enum TargetSpec {
     Janus(Option<Url>),
 }
 
-/// A target nobody knows.
+/// An unknown target.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "{given:?} is no target: it must be self, whip:URL, janus (started here) or janus:ws://HOST:PORT"
+    "unknown target {given:?}: use self, whip:URL, janus (started here) or janus:ws://HOST:PORT"
 )]
 pub struct UnknownTarget {
     given: String,
@@ -82,7 +82,7 @@ impl fmt::Display for TargetSpec {
     }
 }
 
-/// How a target is started. What a target does not know it does not obey.
+/// How a target is started. A target ignores the options that it does not know.
 #[derive(Debug, Clone)]
 pub struct TargetOptions {
     /// How listeners' streams are encoded: `self`, and every WHIP server that knows `?profile=`.
@@ -127,7 +127,7 @@ pub enum TargetError {
         source: io::Error,
     },
     /// A program was started but never said that it is ready.
-    #[error("{program} does not come up. The end of what it said:\n{said}")]
+    #[error("{program} did not start. The end of its log:\n{said}")]
     NotReady {
         /// Its name.
         program: String,
@@ -135,7 +135,7 @@ pub enum TargetError {
         said: String,
     },
     /// Only root may do this.
-    #[error("{what} needs root; without it, name a server that runs already")]
+    #[error("{what} needs root; otherwise name a server that is running already")]
     NotRoot {
         /// What was to be done.
         what: &'static str,
@@ -311,6 +311,19 @@ impl Target {
     /// [`TargetError`] when the server takes none.
     pub fn participants(&self, room: &str) -> Result<Url, TargetError> {
         Ok(self.whip()?.url_of(room))
+    }
+
+    /// The address of a room for the libwebrtc client, as `tests/tools/wrtc.sh` takes it; the room is made
+    /// if it must be there before.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the server makes no room.
+    pub async fn foreign_address(&self, room: &str) -> Result<String, TargetError> {
+        match &self.kind {
+            Kind::Own(own) => Ok(own.whip().asking_url_of(room).to_string()),
+            Kind::Whip(whip) => Ok(whip.asking_url_of(room).to_string()),
+            Kind::Janus(janus) => janus.foreign_address(room).await,
+        }
     }
 
     fn whip(&self) -> Result<&whip::Whip, TargetError> {

@@ -94,6 +94,15 @@ impl Whip {
         Ok(room)
     }
 
+    /// The address of a room, with the profile that is to be asked for.
+    pub(super) fn asking_url_of(&self, room: &str) -> Url {
+        let mut url = self.url_of(room);
+        if let Some(profile) = self.profile {
+            url.query_pairs_mut().append_pair("profile", profile.name());
+        }
+        url
+    }
+
     pub(super) fn url_of(&self, room: &str) -> Url {
         let path = self.url.path();
         let path = path.replace("%7Broom%7D", room).replace("{room}", room);
@@ -117,6 +126,11 @@ mod tests {
         assert_eq!(
             whip.url_of("lobby").as_str(),
             "http://h/v1/rooms/lobby/participants?a=b"
+        );
+        let asking = Whip::new(url("http://h/{room}"), Some(Profile::Thin)).expect("HTTP");
+        assert_eq!(
+            asking.asking_url_of("a").as_str(),
+            "http://h/a?profile=thin"
         );
         let fixed = Whip::new(url("http://h/whip"), None).expect("HTTP");
         assert_eq!(fixed.url_of("lobby").as_str(), "http://h/whip");

@@ -15,6 +15,7 @@ use webrtc::peer_connection::{
 use super::super::downlink::Received;
 use super::super::media::Sockets;
 use super::Link;
+use super::trust::{Trust, given};
 use crate::clock;
 
 /// What the stack tells; called on its own task, so that nothing here may wait.
@@ -48,7 +49,11 @@ impl PeerConnectionEventHandler for Events {
 
     async fn on_track(&self, track: Arc<dyn TrackRemote>) {
         let sockets = self.channels.sockets.clone();
+        let mut trust = self.channels.trust.clone();
         tokio::spawn(async move {
+            if !given(&mut trust).await {
+                return;
+            }
             while let Some(event) = track.poll().await {
                 if let TrackRemoteEvent::OnRtpPacket(packet) = event {
                     receive(&sockets, &packet);
@@ -63,12 +68,17 @@ impl PeerConnectionEventHandler for Events {
 pub(super) struct Channels {
     pub control: watch::Sender<Option<Arc<dyn DataChannel>>>,
     pub sockets: Sockets,
+    /// Nothing is taken from the other side before.
+    pub trust: watch::Receiver<Trust>,
 }
 
 impl Channels {
     pub fn open(&self, channel: Arc<dyn DataChannel>) {
-        let this = self.clone();
+        let mut this = self.clone();
         tokio::spawn(async move {
+            if !given(&mut this.trust).await {
+                return;
+            }
             while let Some(event) = channel.poll().await {
                 match event {
                     DataChannelEvent::OnOpen => {

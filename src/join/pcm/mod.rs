@@ -6,8 +6,9 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `wav.rs` | WAV in and out |
+//! | `wav.rs`, `wav_header.rs` | WAV in and out |
 //! | `ogg_in.rs`, `ogg_out.rs` | Ogg Opus in and out (RFC 7845) |
+//! | `ogg_pages.rs` | the intact pages of an Ogg file (RFC 3533) |
 //! | `raw.rs` | 48 kHz mono s16le on standard input and output |
 //! | `pipe.rs` | named pipes and devices, opened by who uses them |
 //! | `resample.rs` | any rate to 48 kHz |
@@ -21,15 +22,20 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use self::ogg_in::OggError;
+use self::wav_header::WavError;
+
 pub mod feed;
 pub mod ogg_in;
 pub mod ogg_out;
+pub mod ogg_pages;
 pub mod pipe;
 pub mod provisional;
 pub mod raw;
 pub mod recorder;
 pub mod resample;
 pub mod wav;
+pub mod wav_header;
 
 /// Gives mono PCM at 48 kHz.
 pub trait Source: Send {
@@ -89,14 +95,17 @@ pub enum PcmError {
         /// A sentence about what was found and what would do.
         what: String,
     },
-    /// A WAV file is broken.
-    #[error("broken WAV file: {0}")]
-    Wav(hound::Error),
-    /// An Ogg file is broken.
-    #[error("broken Ogg file: {0}")]
-    Ogg(#[from] ogg::OggReadError),
+    /// A WAV file cannot be played.
+    #[error(transparent)]
+    Wav(#[from] WavError),
+    /// An Ogg file cannot be played.
+    #[error(transparent)]
+    Ogg(#[from] OggError),
+    /// A WAV file cannot be written.
+    #[error("cannot write the WAV file: {0}")]
+    WavSink(hound::Error),
     /// What takes the audio has stopped taking it.
-    #[error("what receives the audio has stopped: the recording is not complete")]
+    #[error("the output stopped accepting audio: the recording is incomplete")]
     Stalled,
     /// Opus refuses.
     #[error("{0}")]
@@ -107,7 +116,7 @@ impl From<hound::Error> for PcmError {
     fn from(error: hound::Error) -> PcmError {
         match error {
             hound::Error::IoError(error) => PcmError::Io(error),
-            error => PcmError::Wav(error),
+            error => PcmError::WavSink(error),
         }
     }
 }
@@ -127,7 +136,7 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>, PcmError> {
     file.rewind().map_err(at_open)?;
     let file = BufReader::new(file);
     match &magic {
-        b"RIFF" if known => Ok(Box::new(wav::WavSource::new(file)?)),
+        b"RIFF" | b"RIFX" | b"RF64" | b"BW64" if known => Ok(Box::new(wav::WavSource::new(file)?)),
         b"OggS" if known => Ok(Box::new(ogg_in::OggSource::new(file)?)),
         _ => Err(PcmError::Unsupported {
             what: format!(

@@ -1,19 +1,51 @@
 //! Ogg Opus in (RFC 7845): mono or stereo, also several streams one after the other, down to 48 kHz mono.
+//!
+//! Damaged and missing pages are left out, and a file that is cut ends there.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek};
 
-use mixer::format::MAX_PACKET_SAMPLES;
-use ogg::{Packet, PacketReader};
-use opus::{Channels, Decoder};
+use mixer::format::{MAX_PACKET_SAMPLES, SAMPLE_RATE_HZ};
+use ogg::Packet;
+use opus::MSDecoder;
+use thiserror::Error;
 
+use super::ogg_pages::{Packets, Page, Pages};
 use super::{PcmError, Source};
 
 /// An Ogg Opus file to play.
-pub struct OggSource<R: Read + Seek> {
-    reader: PacketReader<R>,
+pub struct OggSource<R> {
+    pages: Pages<R>,
     stream: Option<Stream>,
     ready: Vec<f32>,
     given_samples: usize,
+}
+
+/// An Ogg file that cannot be played.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum OggError {
+    /// There is no Opus in it, or the page that begins it is damaged.
+    #[error("the Ogg file holds no Opus stream with an intact header")]
+    NoOpus,
+    /// The header ends too early, or contradicts itself.
+    #[error("the header of the Opus stream is broken")]
+    BrokenHeader,
+    /// The header is of another major version (RFC 7845, 5.1).
+    #[error("the Opus header has version {version}; only versions below 16 can be played")]
+    Version {
+        /// The version.
+        version: u8,
+    },
+    /// More channels than two, or channels without a meaning.
+    #[error(
+        "the Opus stream has {channels} channels of mapping family {family}; mono and stereo of \
+         families 0 and 1 can be played"
+    )]
+    Channels {
+        /// How many there are.
+        channels: u8,
+        /// What says what they mean.
+        family: u8,
+    },
 }
 
 impl<R: Read + Seek> OggSource<R> {
@@ -23,33 +55,35 @@ impl<R: Read + Seek> OggSource<R> {
     /// [`PcmError`] when there is no Opus stream in it, or one that cannot be played.
     pub fn new(reader: R) -> Result<OggSource<R>, PcmError> {
         let mut source = OggSource {
-            reader: PacketReader::new(reader),
+            pages: Pages::new(reader),
             stream: None,
             ready: Vec::new(),
             given_samples: 0,
         };
         while source.stream.is_none() {
             if !source.step()? {
-                return Err(unsupported("the Ogg file holds no Opus stream"));
+                return Err(OggError::NoOpus.into());
             }
         }
         Ok(source)
     }
 
-    /// Takes one packet; `false` at the end of the file.
+    /// Takes one page; `false` at the end of the file.
     fn step(&mut self) -> Result<bool, PcmError> {
-        let Some(packet) = self.reader.read_packet()? else {
+        let Some(page) = self.pages.next_page()? else {
             return Ok(false);
         };
-        if packet.first_in_stream() {
-            if packet.data.starts_with(HEAD_MAGIC) {
-                self.stream = Some(Stream::new(&packet)?);
+        let has_begun = self.stream.as_ref().is_none_or(|stream| stream.has_begun);
+        if page.is_first {
+            // A stream that begins before the one that plays has gone on is one beside it, and is left
+            // out, as is any of another codec. Later it is the next one.
+            if has_begun && page.body.starts_with(HEAD_MAGIC) {
+                self.stream = Some(Stream::new(page)?);
             }
-            // Any other is a stream of another codec beside ours: its packets are left out below.
         } else if let Some(stream) = &mut self.stream
-            && stream.serial == packet.stream_serial()
+            && stream.serial == page.serial
         {
-            stream.decode(&packet, &mut self.ready);
+            stream.take(page, &mut self.ready);
         }
         Ok(true)
     }
@@ -72,10 +106,7 @@ impl<R: Read + Seek + Send> Source for OggSource<R> {
     }
 
     fn rewind(&mut self) -> Result<bool, PcmError> {
-        self.reader
-            .seek_bytes(SeekFrom::Start(0))
-            .map_err(PcmError::Io)?;
-        self.reader.delete_unread_packets();
+        self.pages.rewind()?;
         self.stream = None;
         self.ready.clear();
         self.given_samples = 0;
@@ -86,66 +117,105 @@ impl<R: Read + Seek + Send> Source for OggSource<R> {
 /// One logical stream, from its header on.
 struct Stream {
     serial: u32,
-    decoder: Decoder,
-    tags_seen: bool,
+    packets: Packets,
+    /// Pages after the header have come.
+    has_begun: bool,
+    decoder: MSDecoder,
+    channels: usize,
+    /// Audio has come, so that no packet can be the comments any more.
+    has_audio: bool,
     /// Samples still to be thrown away at the start (RFC 7845, 4.2).
     pre_skip_samples: u64,
     /// Samples decoded, the pre-skip included.
     decoded_samples: u64,
-    /// Samples decoded on the first page so far, until its end tells where the stream starts.
-    origin: Option<u64>,
+    /// Where the first sample decoded is, on the scale of the pages' positions: known from the end of
+    /// the first page.
+    origin: Option<i64>,
     pcm: Vec<f32>,
 }
 
 impl Stream {
-    /// Reads an identification header (RFC 7845, 5.1).
-    fn new(packet: &Packet) -> Result<Stream, PcmError> {
-        let head = packet.data.as_slice();
-        if head.len() < HEAD_BYTES || head[8] & 0xf0 != 0 {
-            return Err(unsupported(
-                "the Opus header is of a version that is not known",
-            ));
+    /// Reads the page of an identification header (RFC 7845, 5.1).
+    fn new(page: Page) -> Result<Stream, PcmError> {
+        let head = page.body.as_slice();
+        let version = *head.get(8).ok_or(OggError::BrokenHeader)?;
+        if version & 0xf0 != 0 {
+            return Err(OggError::Version { version }.into());
         }
-        // Family 0 is mono and stereo in one stream; more channels are several streams in one packet.
-        if head[18] != 0 || !(1..=2).contains(&head[9]) {
-            return Err(unsupported(
-                "only mono and stereo Opus files can be played; this one has more channels",
-            ));
+        if head.len() < HEAD_BYTES {
+            return Err(OggError::BrokenHeader.into());
         }
-        // libopus itself mixes a stereo stream down for a mono decoder.
-        let mut decoder = Decoder::new(mixer::format::SAMPLE_RATE_HZ, Channels::Mono)?;
+        let (channels, family) = (head[9], head[18]);
+        let (streams, coupled, mapping) = match (family, channels) {
+            (0, 1) => (1, 0, &[0][..]),
+            (0, 2) => (1, 1, &[0, 1][..]),
+            (1, 1 | 2) => {
+                let mapping = head.get(HEAD_BYTES + 2..HEAD_BYTES + 2 + usize::from(channels));
+                let mapping = mapping.ok_or(OggError::BrokenHeader)?;
+                (head[HEAD_BYTES], head[HEAD_BYTES + 1], mapping)
+            }
+            _ => return Err(OggError::Channels { channels, family }.into()),
+        };
+        // libopus checks that the numbers agree.
+        let mut decoder = MSDecoder::new(SAMPLE_RATE_HZ, streams, coupled, mapping)
+            .map_err(|_| OggError::BrokenHeader)?;
         decoder.set_gain(i32::from(i16::from_le_bytes([head[16], head[17]])))?;
-        Ok(Stream {
-            serial: packet.stream_serial(),
+        let mut stream = Stream {
+            serial: page.serial,
+            packets: Packets::new(),
+            has_begun: false,
             decoder,
-            tags_seen: false,
+            channels: usize::from(channels),
+            has_audio: false,
             pre_skip_samples: u64::from(u16::from_le_bytes([head[10], head[11]])),
             decoded_samples: 0,
             origin: None,
-            pcm: vec![0.0; MAX_PACKET_SAMPLES],
-        })
+            pcm: vec![0.0; usize::from(channels) * MAX_PACKET_SAMPLES],
+        };
+        stream.packets.push(page);
+        // The header itself, and what should not be on its page.
+        while stream.packets.next_packet().is_some() {}
+        Ok(stream)
     }
 
-    /// Decodes one packet and appends what of it is to be heard.
-    fn decode(&mut self, packet: &Packet, out: &mut Vec<f32>) {
-        if !self.tags_seen {
-            self.tags_seen = true;
-            return;
+    /// Decodes what ends in one page and appends what of it is to be heard.
+    fn take(&mut self, page: Page, out: &mut Vec<f32>) {
+        self.has_begun = true;
+        if self.packets.push(page) {
+            // What is missing has a length that only the next position tells.
+            self.origin = None;
         }
+        while let Some(packet) = self.packets.next_packet() {
+            let is_comments = !self.has_audio && packet.data.starts_with(TAGS_MAGIC);
+            if !is_comments {
+                self.has_audio = true;
+                self.decode(&packet, out);
+            }
+        }
+    }
+
+    fn decode(&mut self, packet: &Packet, out: &mut Vec<f32>) {
         // An empty packet would mean loss to the decoder; one that does not decode is left out.
         let samples = match self
             .decoder
             .decode_float(&packet.data, &mut self.pcm, false)
         {
             Ok(samples) if !packet.data.is_empty() => samples,
-            _ => return,
+            _ => 0,
         };
         let from = self.decoded_samples;
         self.decoded_samples += samples as u64;
         let end = self.end_of(packet).unwrap_or(self.decoded_samples);
         let heard_from = from.max(self.pre_skip_samples).min(self.decoded_samples);
         let heard_to = self.decoded_samples.min(end).max(heard_from);
-        out.extend_from_slice(&self.pcm[(heard_from - from) as usize..(heard_to - from) as usize]);
+        let heard = (heard_from - from) as usize..(heard_to - from) as usize;
+        let frames = self.pcm.chunks_exact(self.channels);
+        out.extend(
+            frames
+                .map(|frame| frame.iter().sum::<f32>() / self.channels as f32)
+                .take(heard.end)
+                .skip(heard.start),
+        );
     }
 
     /// The last sample that the packet's page allows, counted from the first decoded.
@@ -153,30 +223,30 @@ impl Stream {
     /// A page says the position of its last packet's end. Only on a stream's last page may that be less
     /// than what its packets hold (RFC 7845, 4.4), so that it cuts nothing elsewhere.
     fn end_of(&mut self, packet: &Packet) -> Option<u64> {
-        let position = packet.absgp_page();
-        if position == u64::MAX {
-            return None;
-        }
+        let position = i64::try_from(packet.absgp_page()).ok()?;
         if self.origin.is_none() && packet.last_in_page() {
             // A stream cut from a longer one starts at more than zero (RFC 7845, 4.5); a short one,
-            // whose first page is its last, starts at zero and is trimmed.
+            // whose first page is its last, starts at zero and is trimmed. After pages that are missing
+            // it seems to have started later.
             self.origin = Some(if packet.last_in_stream() {
                 0
             } else {
-                position.saturating_sub(self.decoded_samples)
+                position
+                    .saturating_sub_unsigned(self.decoded_samples)
+                    .max(0)
             });
         }
-        self.origin.map(|origin| position.saturating_sub(origin))
+        let origin = self.origin?;
+        Some(position.saturating_sub(origin).max(0) as u64)
     }
 }
 
 pub(super) const HEAD_MAGIC: &[u8] = b"OpusHead";
+const TAGS_MAGIC: &[u8] = b"OpusTags";
 
 /// Bytes of an identification header of mapping family 0.
 pub(super) const HEAD_BYTES: usize = 19;
 
-fn unsupported(what: &str) -> PcmError {
-    PcmError::Unsupported {
-        what: what.to_owned(),
-    }
-}
+#[cfg(test)]
+#[path = "ogg_tests.rs"]
+mod tests;

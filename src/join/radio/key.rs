@@ -37,7 +37,7 @@ pub enum Stroke {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StrokeError {
     /// No such word.
-    #[error("{given:?} is none of press, release, listen ROOM,... or an empty line")]
+    #[error("unknown command {given:?}: use press, release, listen ROOM,... or an empty line")]
     Unknown {
         /// What was given.
         given: String,

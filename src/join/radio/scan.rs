@@ -20,20 +20,20 @@ pub struct Scan {
 pub enum ScanError {
     /// The name is none.
     #[error(
-        "{given:?} is no name of a room: 1 to 64 letters, digits, dots, dashes and underscores, no dot first"
+        "invalid room name {given:?}: use 1 to 64 letters, digits, dots, dashes and underscores, without a dot first"
     )]
     Name {
         /// What was given.
         given: String,
     },
     /// The gain is none.
-    #[error("{given:?} is no gain: -60 to 12, in dB")]
+    #[error("invalid gain {given:?}: must be -60 to 12 dB")]
     Gain {
         /// What was given.
         given: String,
     },
     /// The priority is none.
-    #[error("{given:?} is no priority: 0 to 255")]
+    #[error("invalid priority {given:?}: must be 0 to 255")]
     Priority {
         /// What was given.
         given: String,

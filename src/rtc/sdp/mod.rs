@@ -2,7 +2,8 @@
 //!
 //! The client's text stops here. [`Offer::read`] takes from it what is needed, within limits; the core is given an
 //! offer written from that, always of the same shape; the answer is written from both. So the core's SDP code meets
-//! no hostile input, and no client depends on how the core phrases an answer.
+//! no hostile input, and no client depends on how the core phrases an answer. The client side does the same with the
+//! answers of servers ([`RemoteAnswer`]).
 //!
 //! RFC 8866 (SDP), RFC 9429 (JSEP), RFC 8839 (ICE), RFC 8842 (DTLS), RFC 9143 (BUNDLE), RFC 5761
 //! (rtcp-mux), RFC 8122 (fingerprints), RFC 8841 (data channels), RFC 7587 (Opus), RFC 3551 (G.711).
@@ -14,11 +15,13 @@ mod fingerprint;
 mod offer;
 mod opus;
 mod plain;
+mod remote_answer;
 mod text;
 
 pub use candidate::{MAX_CANDIDATES, RemoteCandidate, remote_candidates};
 pub use fingerprint::Fingerprints;
 pub use offer::{Direction, Extensions, Offer, Setup};
+pub use remote_answer::{AnswerError, RemoteAnswer};
 pub use text::MAX_OFFER_BYTES;
 
 pub(super) use answer::Answer;

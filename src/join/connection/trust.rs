@@ -1,0 +1,88 @@
+//! The check that the other side is the one that signalling spoke of (RFC 8122, 6.2; RFC 8827, 6.5).
+//!
+//! The stack itself takes any certificate. Nothing that comes over a connection is used, and nothing is
+//! sent, before the certificate has been found among the fingerprints of the other side's description.
+
+use std::sync::{Arc, Weak};
+
+use tokio::sync::watch;
+use webrtc::peer_connection::PeerConnection;
+
+use super::Link;
+use crate::rtc::sdp::Fingerprints;
+
+/// Whether the other side has shown who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Not yet.
+    Pending,
+    /// Its certificate is one of those it announced.
+    Given,
+    /// It is none of them.
+    Refused,
+}
+
+/// Passes on what the stack says of a connection, once the other side is trusted.
+pub(super) struct Guard {
+    /// What the stack says.
+    pub(super) state: watch::Receiver<Link>,
+    /// What the client goes by.
+    pub(super) link: watch::Sender<Link>,
+    /// What those go by who take something from the connection.
+    pub(super) trust: watch::Sender<Trust>,
+}
+
+impl Guard {
+    /// Runs until the stack is gone.
+    pub(super) async fn watch(
+        mut self,
+        peer: Weak<dyn PeerConnection>,
+        fingerprints: Fingerprints,
+    ) {
+        loop {
+            let state = *self.state.borrow_and_update();
+            if state == Link::Up && *self.trust.borrow() == Trust::Pending {
+                let Some(peer) = peer.upgrade() else { return };
+                let certificate = certificate_of(&peer).await;
+                if !certificate.is_some_and(|it| fingerprints.matches(&it)) {
+                    self.trust.send_replace(Trust::Refused);
+                    self.link.send_replace(Link::Down);
+                    // What does not close in order is dropped with the connection.
+                    let _ = peer.close().await;
+                    return;
+                }
+                self.trust.send_replace(Trust::Given);
+            }
+            self.link.send_replace(state);
+            if self.state.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Waits until the other side is trusted; `false` if it never is.
+pub(super) async fn given(trust: &mut watch::Receiver<Trust>) -> bool {
+    let settled = trust.wait_for(|trust| *trust != Trust::Pending).await;
+    settled.is_ok_and(|trust| *trust == Trust::Given)
+}
+
+/// The certificate that the other side has shown (DER).
+async fn certificate_of(peer: &Arc<dyn PeerConnection>) -> Option<Vec<u8>> {
+    for transceiver in peer.get_transceivers().await {
+        let mut transport = None;
+        if let Ok(Some(receiver)) = transceiver.receiver().await {
+            transport = receiver.transport().await.ok().flatten();
+        }
+        if transport.is_none()
+            && let Ok(Some(sender)) = transceiver.sender().await
+        {
+            transport = sender.transport().await.ok().flatten();
+        }
+        if let Some(transport) = transport {
+            let chain = transport.get_remote_certificates().await.ok()?;
+            return chain.into_iter().next();
+        }
+    }
+    None
+}

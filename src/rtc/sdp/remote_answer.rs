@@ -1,0 +1,233 @@
+//! Reading a server's answer to an offer of our own client.
+//!
+//! An answer has the grammar of an offer and is read as one. The client's stack is then given an answer
+//! that is written from it, always of the same shape: servers may put the attributes of the transport at
+//! session level (RFC 4145, 4; RFC 8839, 5.4) and list several certificates (RFC 8122, 5), which the
+//! stack does not understand.
+
+use std::fmt::Write;
+
+use mixer::codec::Codec;
+use mixer::profile::ReceiverLimits;
+use thiserror::Error;
+
+use super::offer::{SectionKind, URI_CSRC_LEVEL, URI_SSRC_LEVEL};
+use super::text::{attribute_in, attributes_in, sections};
+use super::{Fingerprints, Offer, Setup};
+use crate::rtc::error::OfferError;
+
+/// An answer that can be used.
+#[derive(Debug, Clone)]
+pub struct RemoteAnswer {
+    read: Offer,
+    fingerprints: Fingerprints,
+    /// The source of the server's audio, if it says.
+    ssrc: Option<u32>,
+    /// The port of its SCTP association.
+    sctp_port: u16,
+    /// Numbers of the header extensions: for our level, and for the levels of those heard.
+    levels: [Option<u8>; 2],
+}
+
+/// An answer that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AnswerError {
+    /// It is not SDP.
+    #[error("the server's answer is not SDP")]
+    Unparsable,
+    /// No audio section takes Opus.
+    #[error("the server does not accept Opus audio")]
+    NoAudio,
+    /// Something in it cannot be done.
+    #[error("the server's answer cannot be used: {what}")]
+    Unsupported {
+        /// What it is.
+        what: &'static str,
+    },
+}
+
+impl RemoteAnswer {
+    /// Reads an answer.
+    ///
+    /// # Errors
+    /// [`AnswerError`]; never depends on anything but `sdp`.
+    pub fn read(sdp: &str) -> Result<RemoteAnswer, AnswerError> {
+        let read = Offer::read(sdp).map_err(|error| match error {
+            OfferError::NoAudio | OfferError::NoCodec => AnswerError::NoAudio,
+            OfferError::Unsupported { what } => AnswerError::Unsupported { what },
+            _ => AnswerError::Unparsable,
+        })?;
+        if read.codec != Codec::Opus {
+            return Err(AnswerError::NoAudio);
+        }
+        let (session, media) = sections(sdp).map_err(|_| AnswerError::Unparsable)?;
+        let section = |kind| {
+            let at = read
+                .sections
+                .iter()
+                .position(|section| section.kind == kind)?;
+            media.get(at)
+        };
+        let audio = section(SectionKind::Audio).ok_or(AnswerError::NoAudio)?;
+        let lines = [audio, &session];
+        let fingerprints = lines
+            .iter()
+            .flat_map(|lines| attributes_in(lines, "fingerprint"));
+        let fingerprints = Fingerprints::read(fingerprints).ok_or(AnswerError::Unsupported {
+            what: "it has no usable DTLS fingerprint",
+        })?;
+        let sctp_port = section(SectionKind::Data)
+            .and_then(|data| attribute_in(data, "sctp-port")?.parse().ok())
+            .unwrap_or(SCTP_PORT);
+        let ssrc = attribute_in(audio, "ssrc");
+        let ssrc = ssrc.and_then(|value| value.split(' ').next()?.parse().ok());
+        // Seen from the server: it receives our level, and sends those of others.
+        let level = |uri, other_way| {
+            attributes_in(audio, "extmap").find_map(|value| {
+                let (number, name) = value.split_once(' ')?;
+                let (number, direction) = number.split_once('/').unwrap_or((number, "sendrecv"));
+                let is_meant = name.split_ascii_whitespace().next() == Some(uri)
+                    && ![other_way, "inactive"].contains(&direction);
+                let number = number.parse().ok()?;
+                // Only these fit the short form of extensions (RFC 8285, 4.2).
+                (is_meant && (1..=14).contains(&number)).then_some(number)
+            })
+        };
+        let levels = [
+            level(URI_SSRC_LEVEL, "sendonly"),
+            level(URI_CSRC_LEVEL, "recvonly"),
+        ];
+        Ok(RemoteAnswer {
+            read,
+            fingerprints,
+            ssrc,
+            sctp_port,
+            levels,
+        })
+    }
+
+    /// The certificates that the server may present.
+    pub fn fingerprints(&self) -> &Fingerprints {
+        &self.fingerprints
+    }
+
+    /// What the server wants to receive.
+    pub fn limits(&self) -> &ReceiverLimits {
+        &self.read.limits
+    }
+
+    /// What the server calls Opus.
+    pub fn payload_type(&self) -> u8 {
+        self.read.payload_type
+    }
+
+    /// Under which number packets may carry their audio level (RFC 6464), if at all.
+    pub fn level_extension(&self) -> Option<u8> {
+        self.levels[0]
+    }
+
+    /// The same answer in the one shape that the client's stack is given.
+    ///
+    /// - `offer`: the offer that was answered: its sections are answered in their order, under their own
+    ///   identifiers.
+    pub fn plain(&self, offer: &Offer) -> String {
+        let takes_data = self.read.has_data();
+        let is_taken = |kind| match kind {
+            SectionKind::Audio => true,
+            SectionKind::Data => takes_data,
+            SectionKind::Refused => false,
+        };
+        let taken = offer
+            .sections
+            .iter()
+            .filter(|section| is_taken(section.kind));
+        let mids: Vec<&str> = taken.filter_map(|section| section.mid.as_deref()).collect();
+        let mut sdp = format!(
+            "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {}\r\n",
+            mids.join(" ")
+        );
+        if self.read.ice_lite {
+            sdp.push_str("a=ice-lite\r\n");
+        }
+        for section in &offer.sections {
+            let port = if is_taken(section.kind) { 9 } else { 0 };
+            let format = match section.kind {
+                SectionKind::Audio => self.read.payload_type.to_string(),
+                _ => section.format.clone(),
+            };
+            let _ = write!(
+                sdp,
+                "m={} {port} {} {format}\r\nc=IN IP4 0.0.0.0\r\n",
+                section.media, section.protocol
+            );
+            if let Some(mid) = &section.mid {
+                let _ = write!(sdp, "a=mid:{mid}\r\n");
+            }
+            match section.kind {
+                SectionKind::Audio => self.write_audio(&mut sdp),
+                SectionKind::Data if takes_data => {
+                    let _ = write!(
+                        sdp,
+                        "a=sctp-port:{}\r\na=max-message-size:{}\r\n",
+                        self.sctp_port, self.read.max_message_bytes
+                    );
+                }
+                _ => {
+                    sdp.push_str("a=inactive\r\n");
+                    continue;
+                }
+            }
+            self.write_transport(&mut sdp);
+        }
+        sdp
+    }
+
+    fn write_audio(&self, sdp: &mut String) {
+        let pt = self.read.payload_type;
+        let direction = self.read.direction;
+        let _ = write!(
+            sdp,
+            "a=rtcp-mux\r\na=rtpmap:{pt} opus/48000/2\r\na={}\r\n",
+            direction.name()
+        );
+        for (id, uri) in self.levels.iter().zip([URI_SSRC_LEVEL, URI_CSRC_LEVEL]) {
+            if let Some(id) = id {
+                let _ = write!(sdp, "a=extmap:{id} {uri}\r\n");
+            }
+        }
+        if let Some(ssrc) = self.ssrc.filter(|_| direction.sends()) {
+            let _ = write!(sdp, "a=msid:mix mix\r\na=ssrc:{ssrc} cname:mix\r\n");
+        }
+    }
+
+    fn write_transport(&self, sdp: &mut String) {
+        // An answer that does not say is passive (RFC 4145, 4.1).
+        let setup = match self.read.setup {
+            Setup::Active => "active",
+            Setup::Passive | Setup::ActPass => "passive",
+        };
+        let credentials = &self.read.credentials;
+        let _ = write!(
+            sdp,
+            "a=setup:{setup}\r\na=ice-ufrag:{}\r\na=ice-pwd:{}\r\n\
+             a=fingerprint:sha-256 {UNUSED_FINGERPRINT}\r\n",
+            credentials.ufrag, credentials.pwd
+        );
+        for candidate in &self.read.candidates {
+            let _ = write!(sdp, "a=candidate:{candidate}\r\n");
+        }
+        sdp.push_str("a=end-of-candidates\r\n");
+    }
+}
+
+/// What everybody uses for data channels (RFC 8841, 5.1).
+const SCTP_PORT: u16 = 5_000;
+
+/// The stack wants one, and compares it with nothing: the client itself compares the certificate with all
+/// of [`RemoteAnswer::fingerprints`].
+const UNUSED_FINGERPRINT: &str = "00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:\
+    00:00:00:00:00:00:00:00";
+
+#[cfg(test)]
+#[path = "remote_answer_tests.rs"]
+mod tests;
