@@ -81,7 +81,8 @@ async function main() {
     if (options.script) result.script = await perform(opened, base, options);
     else await record(opened, options.seconds);
   } catch (error) {
-    result.error = error.message;
+    // With the line of the script that it came from.
+    result.error = error.stack ?? String(error);
   }
   for (const page of opened) {
     result.pages.push(await report(page, options).catch((error) => ({ name: page.wish.name, errors: [error.message] })));
