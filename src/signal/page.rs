@@ -37,12 +37,12 @@ const FILES: &[File] = files![
     "face.js",
     "floor.js",
     "icon.svg",
-    "icons.svg",
     "index.html",
     "key.js",
     "listening.js",
     "lobby.js",
     "microphone.js",
+    "monitors.js",
     "mute.js",
     "peer.js",
     "quality.js",
@@ -51,10 +51,13 @@ const FILES: &[File] = files![
     "room.js",
     "roster.js",
     "sdp.js",
+    "sessions.js",
     "settings.js",
     "speaker.js",
     "style.css",
     "text.js",
+    "watch.js",
+    "words.js",
 ];
 
 /// The page loads nothing from elsewhere and talks to this server only; older Safari does not count a WebSocket to the

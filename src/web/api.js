@@ -1,13 +1,16 @@
 // The HTTP half of the contract (/v1/openapi.json): rooms, joining, trickle, leaving.
 // Everything here either answers or throws Problem (the server said no) or Unreachable (it said nothing).
 
+import { kindOf, refusal } from './words.js';
+
 const TIMEOUT_MS = 8_000;
 
-/** The server refused; `message` is the sentence of its problem document (RFC 9457). */
+/** The server refused; `message` says so in plain words, `kind` is the type of its problem document (RFC 9457). */
 export class Problem extends Error {
-  constructor(status, sentence, retryAfterMs) {
+  constructor({ status, kind, sentence, retryAfterMs }) {
     super(sentence);
     this.status = status;
+    this.kind = kind;
     this.retryAfterMs = retryAfterMs;
   }
 }
@@ -19,26 +22,26 @@ export class Unreachable extends Error {
   }
 }
 
-/** `{ rooms: [...] }`. */
+/** `{ rooms: [...], open_rooms }`; `open_rooms` says whether a join may make a room. */
 export async function listRooms() {
   return (await request('v1/rooms')).json();
 }
 
 /** One room with its participants; throws a Problem with status 404 when it does not exist. */
-export async function readRoom(room) {
-  return (await request(roomPath(room))).json();
+export async function readRoom(room, timeoutMs = TIMEOUT_MS) {
+  return (await request(roomPath(room), { room, timeoutMs })).json();
 }
 
-/** Changes settings of a room, `{ mode: 'ptt' }` say; what is not named stays as it is. */
-export async function changeRoom(room, change) {
-  const headers = { 'Content-Type': 'application/json' };
-  await request(roomPath(room), { method: 'PATCH', headers, body: JSON.stringify(change) });
-}
-
-/** Offers to join. The returned `session` URL is a secret: who has it may mute, move or end this participant. */
-export async function join(room, name, offer) {
+/**
+ * Offers to join. The returned `session` URL is a secret: its owner may mute, move or end this participant.
+ *
+ * - `mode`: the mode of the room if this join makes it; null leaves that to the server.
+ */
+export async function join(room, name, offer, mode) {
   const query = new URLSearchParams({ name });
+  if (mode) query.set('mode', mode);
   const response = await request(`${roomPath(room)}/participants?${query}`, {
+    room,
     method: 'POST',
     headers: { 'Content-Type': 'application/sdp' },
     body: offer,
@@ -77,27 +80,30 @@ function roomPath(room) {
   return `v1/rooms/${encodeURIComponent(room)}`;
 }
 
-async function request(path, options = {}) {
+async function request(path, { room = '', timeoutMs = TIMEOUT_MS, ...options } = {}) {
   let response;
   try {
     response = await fetch(new URL(path, document.baseURI), {
       cache: 'no-store',
-      signal: AbortSignal.timeout(TIMEOUT_MS),
+      signal: AbortSignal.timeout(timeoutMs),
       ...options,
     });
   } catch {
     throw new Unreachable();
   }
-  if (!response.ok) throw await problem(response);
+  if (!response.ok) throw await problem(response, room);
   return response;
 }
 
-async function problem(response) {
+async function problem(response, room) {
   const document = await response.json().catch(() => ({}));
-  const sentence =
-    document.detail || document.title || `The server answered ${response.status} ${response.statusText}`.trim() + '.';
   const retryAfter = Number(response.headers.get('Retry-After'));
-  return new Problem(response.status, sentence, retryAfter > 0 ? retryAfter * 1000 : 0);
+  return new Problem({
+    status: response.status,
+    kind: kindOf(document.type),
+    sentence: refusal(document, room) || `${`The server answered ${response.status} ${response.statusText}`.trim()}.`,
+    retryAfterMs: retryAfter > 0 ? retryAfter * 1000 : 0,
+  });
 }
 
 // Link: <turn:host:3478>; rel="ice-server"; username="u"; credential="c"   (RFC 9725, section 4.6)

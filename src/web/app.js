@@ -5,15 +5,15 @@
 //                           +-> api (HTTP), events (WebSocket), RTCPeerConnection
 //                           +-> floor -> radio on the page, where one has to ask before one is heard
 //
-// Deep links: `#room=lobby`, for short `#lobby`, fills in the room; `?autojoin=1&name=Ann` goes in at once, with
-// `&listen=1` without a microphone.
+// Deep links: `#room=lobby`, for short `#lobby`, fills in the room, and `?name=Ann` the name. `?autojoin=1&listen=1` joins
+// at once, without a microphone: no link may open a microphone that nobody has clicked for.
 
-import { changeRoom } from './api.js';
 import { Call } from './call.js';
-import { Lobby, roomFault } from './lobby.js';
+import { Lobby, roomFault, spelled } from './lobby.js';
 import { Microphone, NoMicrophone } from './microphone.js';
 import { Mute } from './mute.js';
 import { Room } from './room.js';
+import { endAbandoned, guard } from './sessions.js';
 import { Speaker } from './speaker.js';
 
 // A microphone that is already allowed opens sooner.
@@ -22,13 +22,14 @@ const ASKING_MS = 800;
 const query = new URLSearchParams(location.search);
 const microphone = new Microphone();
 const speaker = new Speaker(document.getElementById('sound'), document.getElementById('hear'));
-const lobby = new Lobby(enter);
+const lobby = new Lobby({ enter, cancel });
 
 let call = null;
 let room = null;
-let entering = false;
-/** A listener has asked for a microphone, and the browser may be asking back. */
-let asking = false;
+/** The attempt to join whose microphone the browser has not given yet; each click on a room begins another one. */
+let entering = null;
+/** The call whose listener has asked for a microphone, while the browser may be asking back. */
+let asking = null;
 
 /** For tests and the curious; nothing on the page depends on it. */
 window.mixminus = Object.freeze({
@@ -55,30 +56,45 @@ window.mixminus = Object.freeze({
 });
 
 async function enter({ room: roomName, name, listen, mode = null }) {
-  if (entering || call) return;
-  entering = true;
+  if (call) return;
+  const attempt = {};
+  entering = attempt;
+  // A question that the browser has not answered is not asked any more.
+  microphone.cancel();
   const ask = setTimeout(() => {
-    lobby.show({ room: roomName, sentence: 'The browser asks for the microphone. Allow it to go in.' });
+    if (entering !== attempt) return;
+    const sentence = 'Allow the microphone to join (see the prompt by the address bar).';
+    lobby.show({ room: roomName, sentence, listen: true, cancel: true });
   }, ASKING_MS);
   try {
-    document.getElementById('join-button').disabled = true;
     const track = listen ? null : await microphone.open();
+    if (entering !== attempt) return;
+    entering = null;
     begin({ roomName, name, track, mode });
   } catch (error) {
     if (!(error instanceof NoMicrophone)) throw error;
+    if (entering !== attempt) return;
     lobby.show({ room: roomName, sentence: error.message, listen: true });
     document.getElementById('listen-only').focus();
   } finally {
     clearTimeout(ask);
-    entering = false;
-    document.getElementById('join-button').disabled = false;
+    if (entering === attempt) entering = null;
   }
+}
+
+/** The person does not wait for the browser's question any longer. */
+function cancel() {
+  entering = null;
+  microphone.cancel();
+  lobby.show();
+  lobby.focus();
 }
 
 function begin({ roomName, name, track, mode = null }) {
   lobby.hide();
   address(roomName);
-  call = new Call({ room: roomName, name, track });
+  call = new Call({ room: roomName, name, track, mode });
+  guard(call);
   const mute = new Mute(call, track);
   room = new Room({
     call,
@@ -87,10 +103,9 @@ function begin({ roomName, name, track, mode = null }) {
     speaker,
     leave: () => call?.leave(),
     talk: () => talk({ roomName, name }),
-    go: (other) => go({ roomName: other, name }),
+    go: (other, otherMode) => go({ roomName: other, name, mode: otherMode }),
   });
   const current = call;
-  if (mode && mode !== 'open') found(current, mode);
   call.addEventListener('ended', ({ detail }) => {
     if (call !== current) return;
     end();
@@ -111,46 +126,29 @@ function end() {
   speaker.stop();
 }
 
-/**
- * Gives a room that came into being with this very call its mode. Not by a PUT beforehand: that would make a room which
- * stays when everybody has left.
- */
-function found(current, mode) {
-  current.addEventListener('event', async function look({ detail: { event, room: state } }) {
-    if (event !== 'room') return;
-    current.removeEventListener('event', look);
-    // It belongs to whoever came first, and the server lists people in that order: of two who find each other here
-    // exactly one sets it.
-    if (state.permanent || state.participants[0]?.id !== current.id) return;
-    try {
-      await changeRoom(current.room, { mode });
-    } catch (error) {
-      if (call === current) room.alarm(error.message);
-    }
-  });
-}
-
 /** Changes the room and keeps the microphone, which a browser might ask for again. */
-function go({ roomName, name }) {
+function go({ roomName, name, mode }) {
   end();
-  begin({ roomName, name, track: microphone.track });
+  begin({ roomName, name, track: microphone.track, mode });
 }
 
 /** A listener joins anew with a microphone: a server may treat the two differently from the first packet on. */
 async function talk({ roomName, name }) {
-  if (asking) return;
-  asking = true;
+  if (asking === call) return;
   const listening = call;
+  asking = listening;
+  room.alarm('', 'microphone');
   try {
     const track = await microphone.open();
     if (call !== listening) return microphone.close();
+    const { mode } = listening;
     end();
-    begin({ roomName, name, track });
+    begin({ roomName, name, track, mode });
   } catch (error) {
     if (!(error instanceof NoMicrophone)) throw error;
-    room?.alarm(error.message);
+    if (call === listening) room.alarm(error.message, 'microphone');
   } finally {
-    asking = false;
+    if (asking === listening) asking = null;
   }
 }
 
@@ -163,7 +161,7 @@ function address(roomName) {
 function linkedRoom() {
   const linked = location.hash.slice(1);
   // People write the short form by hand.
-  return new URLSearchParams(linked.includes('=') ? linked : `room=${linked}`).get('room') ?? '';
+  return spelled(new URLSearchParams(linked.includes('=') ? linked : `room=${linked}`).get('room') ?? '');
 }
 
 addEventListener('hashchange', () => {
@@ -172,13 +170,14 @@ addEventListener('hashchange', () => {
   if (!call) lobby.show({ room: linked });
 });
 
+endAbandoned();
 const linked = linkedRoom();
 lobby.prefill({ room: linked, name: query.get('name') });
 lobby.show({ room: linked });
 if (linked && roomFault(linked)) {
-  lobby.show({ room: linked, sentence: `The link names no room. ${roomFault(linked)}` });
-} else if (query.get('autojoin') === '1' && linked) {
-  enter({ room: linked, name: query.get('name') || 'Guest', listen: query.get('listen') === '1' });
+  lobby.show({ room: linked, sentence: `This link has no valid room name. ${roomFault(linked)}` });
+} else if (linked && query.get('autojoin') === '1' && query.get('listen') === '1') {
+  enter({ room: linked, name: query.get('name') || 'Guest', listen: true });
 } else if (linked) {
   lobby.focus();
 }

@@ -6,8 +6,8 @@
 //
 // Dispatches: `state`, `event` (the server's JSON, from data channel and WebSocket alike, so possibly twice),
 // `floor` (the same, from one of the two at a time, so in the server's order), `elsewhere` (what happens in rooms that
-// are listened to), `stream` (what to play), `sync` (a way to send commands has just opened), `ended` (detail: a
-// sentence, or '').
+// are listened to), `session` (`session` has changed), `stream` (what to play), `sync` (a way to send commands has just
+// opened), `ended` (detail: a sentence, or '').
 
 import * as api from './api.js';
 import { Pause, pauseMs } from './backoff.js';
@@ -17,6 +17,8 @@ import * as sdp from './sdp.js';
 
 const CONNECT_MS = 10_000;
 const RESTART_MS = 6_000;
+// How long a server that sends nothing any more may take to answer a question.
+const PROBE_MS = 2_000;
 // A connection that broke sooner counts as a failure, so that a server which drops everybody is not hammered.
 const STEADY_MS = 5_000;
 
@@ -29,6 +31,8 @@ export class Call extends EventTarget {
   why = '';
   /** When the next try starts, in performance.now() time; 0 while one is under way. */
   retryAt = 0;
+  /** Seconds without a packet or an event although somebody talks; 0 while the line works or rests. */
+  silence = 0;
   /** This participant's public id: a new one after each join, null while there is none. */
   id = null;
   pc = null;
@@ -36,6 +40,7 @@ export class Call extends EventTarget {
   #room;
   #name;
   #track;
+  #mode;
   #session = null;
   #answer = '';
   #iceServers = [];
@@ -43,22 +48,44 @@ export class Call extends EventTarget {
   #events = null;
   #over = false;
   #everConnected = false;
+  /** `why` comes from a probe of a silent line, so the next packet or event proves it wrong. */
+  #probed = false;
+  #probing = false;
   #pause = new Pause();
   #trouble = () => {};
   #untilTrouble = Promise.resolve();
 
-  /** - `track`: the microphone's, or null to listen only. */
-  constructor({ room, name, track }) {
+  /**
+   * - `track`: the microphone's, or null to listen only; `mode`: the mode of the room if this call makes it, or null for
+   *   the server's default.
+   */
+  constructor({ room, name, track, mode = null }) {
     super();
     this.#room = room;
     this.#name = name;
     this.#track = track;
+    this.#mode = mode;
     addEventListener('online', this.#online);
     addEventListener('pagehide', this.#pagehide);
   }
 
   get room() {
     return this.#room;
+  }
+
+  /** The mode of the room as last known: a room that a restart of the server has ended gets it again. */
+  get mode() {
+    return this.#mode;
+  }
+
+  /** Whether the server answers, as far as is known. */
+  get online() {
+    return this.state === 'connected' && !this.why;
+  }
+
+  /** The secret address of this session, or null. */
+  get session() {
+    return this.#session;
   }
 
   async run() {
@@ -116,16 +143,17 @@ export class Call extends EventTarget {
     await pc.setLocalDescription();
     await gathered(pc);
     const offer = pc.localDescription.sdp;
-    const joined = await api.join(this.#room, this.#name, offer);
+    const joined = await api.join(this.#room, this.#name, offer, this.#mode);
     if (this.#over) return api.end(joined.session);
     this.#session = joined.session;
     this.#answer = joined.answer;
     this.#iceServers = joined.iceServers;
     this.id = joined.id;
+    this.#tell('session');
     this.#listen();
     await pc.setRemoteDescription({ type: 'answer', sdp: joined.answer });
     trickleRest(pc, joined.session, offer);
-    await connected(pc, CONNECT_MS, this.#untilTrouble);
+    await connected(pc, CONNECT_MS, this.#untilTrouble, this.#everConnected);
   }
 
   async #restart() {
@@ -141,7 +169,7 @@ export class Call extends EventTarget {
       this.#answer = sdp.restarted(this.#answer, fragment);
       await pc.setRemoteDescription({ type: 'answer', sdp: this.#answer });
       trickleRest(pc, this.#session, offer);
-      await connected(pc, RESTART_MS, this.#untilTrouble);
+      await connected(pc, RESTART_MS, this.#untilTrouble, true);
       this.#events?.renew();
     } catch (error) {
       if (this.#over || error instanceof api.Unreachable) throw error;
@@ -183,10 +211,12 @@ export class Call extends EventTarget {
 
   /** - `first`: came by the way that counts where the order does. */
   #hear(event, first) {
-    if (elsewhere(event, this.#room)) return first && this.#tell('elsewhere', event);
+    // An error may name another room, but it is about a command of this page.
+    if (event.event !== 'error' && elsewhere(event, this.#room)) return first && this.#tell('elsewhere', event);
     // One too large for the data channel comes in short there, and whole over the WebSocket.
     if (event.room?.participants_total !== undefined) return first && this.#tell('floor', event);
     if (event.event === 'room') {
+      this.#mode = event.room.mode;
       this.#explain('');
       this.#seek(event.room);
       this.#tell('sync');
@@ -201,16 +231,41 @@ export class Call extends EventTarget {
     if (first) this.#tell('floor', event);
   }
 
-  /** A channel is gone: does the server still know us? Media alone would take 5 s and more to tell. */
-  async #check() {
+  /** Takes note of how long the line has been silent although somebody talks; 0 for a line that works. */
+  doubt(seconds) {
+    if (seconds === this.silence) return;
+    this.silence = seconds;
+    if (seconds) this.#probe();
+    else if (this.#probed) this.#explain('');
+    this.#tell('state');
+  }
+
+  /** Asks whether the server is still there: browsers take 5 s and more to give up a path. */
+  async #probe() {
+    if (this.#probing) return;
+    this.#probing = true;
+    const room = await this.#check(PROBE_MS);
+    this.#probing = false;
+    this.#probed = Boolean(this.why);
+    // Nobody talks any more, and the event that said so was lost.
+    if (room && !room.participants.some(({ talking }) => talking)) this.#tell('event', { event: 'room', room });
+    // The line came back while the question was on its way.
+    if (this.#probed && !this.silence) this.#explain('');
+  }
+
+  /** A channel is gone or silent: does the server still know us? Returns the room if it says so. */
+  async #check(timeoutMs) {
     const session = this.#session;
     try {
-      const room = await api.readRoom(this.#room);
-      if (session === this.#session) this.#seek(room);
+      const room = await api.readRoom(this.#room, timeoutMs);
+      if (session !== this.#session) return null;
+      this.#seek(room);
+      return room;
     } catch (error) {
-      if (session !== this.#session) return;
+      if (session !== this.#session) return null;
       if (error.status === 404) this.#trouble('gone');
       else this.#explain(error.message);
+      return null;
     }
   }
 
@@ -233,6 +288,7 @@ export class Call extends EventTarget {
     if (this.#session) api.end(this.#session);
     this.#session = null;
     this.id = null;
+    this.#tell('session');
     this.#events?.close();
     this.#events = null;
     this.#control = null;
@@ -272,6 +328,8 @@ export class Call extends EventTarget {
 
   #become(state) {
     this.state = state;
+    this.silence = 0;
+    this.#probed = false;
     if (state === 'connected') {
       this.why = '';
       this.retryAt = 0;

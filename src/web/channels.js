@@ -1,7 +1,8 @@
 // The list of channels: who is on, who talks, which of them one listens to and how loud.
 
 import { listRooms, readRoom } from './api.js';
-import { put } from './text.js';
+import { compareNames, put } from './text.js';
+import { kindOf } from './words.js';
 
 const REFRESH_MS = 3_000;
 // More would be a list nobody reads, and a request each for those that are open.
@@ -28,6 +29,7 @@ export class Channels {
     this.#listening = listening;
     this.#go = go;
     this.#list.replaceChildren();
+    call.addEventListener('event', ({ detail }) => this.#refused(detail), { signal });
     call.addEventListener('elsewhere', ({ detail }) => this.#hear(detail), { signal });
     floor.addEventListener('change', () => this.#draw(call.room), { signal });
     listening.addEventListener('change', () => this.#drawAll(), { signal });
@@ -47,7 +49,7 @@ export class Channels {
     try {
       const { rooms } = await listRooms();
       if (!this.#active) return;
-      this.#listening.know(rooms.map(({ name }) => name));
+      this.#listening.know(rooms.filter(mayListen).map(({ name }) => name));
       this.#take(this.#order(rooms));
       this.#remark.textContent = rooms.length > MOST_SHOWN ? `and ${rooms.length - MOST_SHOWN} more` : '';
       await this.#readPeople();
@@ -62,7 +64,7 @@ export class Channels {
   /** One's own channel first, then those one listens to, then the others by name. */
   #order(rooms) {
     const rank = ({ name }) => (name === this.#call.room ? 0 : this.#listening.volume(name) ? 1 : 2);
-    return rooms.sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name)).slice(0, MOST_SHOWN);
+    return rooms.sort((a, b) => rank(a) - rank(b) || compareNames(a.name, b.name)).slice(0, MOST_SHOWN);
   }
 
   /** Changes items in place, so that neither a finger about to press nor the focus loses its item. */
@@ -122,8 +124,17 @@ export class Channels {
     this.#draw(room);
   }
 
+  #refused({ event, type, room }) {
+    if (event !== 'error' || kindOf(type) !== 'monitoring-refused' || !room) return;
+    this.#listening.refused(room);
+    const channel = this.#channels.get(room);
+    if (channel) channel.line = { ...channel.line, allow_monitors: false };
+    this.#draw(room);
+  }
+
   #make(name) {
     const item = this.#template.content.firstElementChild.cloneNode(true);
+    const channel = { line: null, people: new Map(), talkers: new Map(), item };
     const part = (selector) => item.querySelector(selector);
     const listen = part('.channel-listen input');
     const volume = part('.channel-volume input');
@@ -132,10 +143,9 @@ export class Channels {
     listen.setAttribute('aria-label', `Listen to ${name}`);
     listen.addEventListener('change', () => this.#listening.set(name, listen.checked ? FULL_VOLUME : undefined));
     volume.addEventListener('input', () => this.#listening.set(name, Number(volume.value)));
-    part('.channel-go').setAttribute('aria-label', `Go there, to ${name}`);
-    part('.channel-go').addEventListener('click', () => this.#go(name));
+    part('.channel-go').setAttribute('aria-label', `Switch to ${name}`);
+    part('.channel-go').addEventListener('click', () => this.#go(name, channel.line.mode));
     part('details').addEventListener('toggle', () => this.#refresh());
-    const channel = { line: null, people: new Map(), talkers: new Map(), item };
     this.#channels.set(name, channel);
     return channel;
   }
@@ -150,18 +160,21 @@ export class Channels {
     const { line, item, people } = channel;
     const part = (selector) => item.querySelector(selector);
     const own = name === this.#call.room;
-    const volume = this.#listening.volume(name);
+    const allowed = mayListen(line);
+    const volume = allowed ? this.#listening.volume(name) : undefined;
     const talkers = own ? [...this.#floor.talkers.values()].map((talker) => talker.name) : [...channel.talkers.values()];
     const words = talk(talkers, own ? 0 : line.talking);
     item.dataset.doing = words ? 'talking' : 'quiet';
     item.toggleAttribute('data-own', own);
     if (own) item.setAttribute('aria-current', 'true');
     put(part('.channel-words'), words);
-    put(part('.channel-kind'), own ? 'you talk here' : line.mode === 'open' ? 'conference' : 'radio');
-    put(part('summary'), `${line.participants || 'nobody'} on`);
+    put(part('.channel-kind'), own ? 'your channel' : line.mode === 'open' ? 'conference' : 'radio');
+    put(part('summary'), line.participants ? `${line.participants} online` : 'empty');
     put(part('.channel-people'), [...people.values()].join(', ') || (line.participants ? '…' : 'Nobody is here.'));
-    // Who is in one's own has a list of its own.
+    // The people of one's own channel have a list of their own.
     for (const element of [part('details'), part('.channel-listen'), part('.channel-go')]) element.hidden = own;
+    if (!allowed) part('.channel-listen').hidden = true;
+    part('.channel-closed').hidden = own || allowed;
     part('.channel-listen input').checked = volume !== undefined;
     part('.channel-listen input').disabled = volume === undefined && this.#listening.full;
     part('.channel-volume').hidden = own || volume === undefined;
@@ -175,8 +188,13 @@ export class Channels {
 /** `names`: of those known by name; `count`: how many talk where names were not asked for. */
 function talk(names, count) {
   const known = names.filter(Boolean);
-  if (known.length > 2) return `${known.length} talk`;
-  if (known.length === 2) return `${known[0]} and ${known[1]} talk`;
-  if (known.length === 1) return `${known[0]} talks`;
+  if (known.length > 2) return `${known.length} talking`;
+  if (known.length === 2) return `${known[0]} and ${known[1]} are talking`;
+  if (known.length === 1) return `${known[0]} is talking`;
   return names.length || count ? 'talking now' : '';
+}
+
+/** Whether participants of other rooms may listen to this one. */
+function mayListen({ allow_monitors: allowed }) {
+  return allowed !== false;
 }

@@ -1,6 +1,7 @@
 // One's own controls: mute, level, volume, microphone, leave.
 
 import { FLOOR_DB, NoMicrophone } from './microphone.js';
+import { put, putIcon } from './text.js';
 
 // A meter falls slower than it rises, or the eye sees nothing but flicker.
 const FALL_DB_PER_S = 30;
@@ -23,7 +24,7 @@ export class Dock {
   #over = new AbortController();
   #frame = 0;
 
-  /** - `alarm(sentence)`: tells the person that something about the microphone went wrong. */
+  /** - `alarm(sentence, about)`: tells the person that something about the microphone went wrong; '' takes it back. */
   constructor({ call, floor, mute, microphone, speaker, alarm }) {
     this.#call = call;
     this.#mute = mute;
@@ -38,10 +39,12 @@ export class Dock {
     document.addEventListener('keydown', (event) => this.#key(event), { signal });
     mute.addEventListener('change', () => this.#drawMute(), { signal });
     floor.addEventListener('change', () => this.#drawMute(), { signal });
+    call.addEventListener('state', () => this.#drawMute(), { signal });
     this.#drawMute();
     this.#toggle.addEventListener('click', () => this.#fold(this.#toggle.getAttribute('aria-expanded') === 'true'), { signal });
     this.#fold(true);
     this.#wireVolume(speaker, signal);
+    this.#measure(signal);
     if (!talks) {
       this.#choiceField.hidden = true;
       return;
@@ -64,6 +67,19 @@ export class Dock {
     this.#toggle.setAttribute('aria-expanded', String(!folded));
   }
 
+  /** Tells style.css how much of the window the dock covers. */
+  #measure(signal) {
+    const dock = document.querySelector('.dock');
+    const observer = new ResizeObserver(() => {
+      document.documentElement.style.setProperty('--dock-height', `${dock.offsetHeight}px`);
+    });
+    observer.observe(dock);
+    signal.addEventListener('abort', () => {
+      observer.disconnect();
+      document.documentElement.style.removeProperty('--dock-height');
+    });
+  }
+
   #turn() {
     this.#mute.set(!this.#mute.muted);
   }
@@ -78,14 +94,16 @@ export class Dock {
   #drawMute() {
     const { muted } = this.#mute;
     const talks = Boolean(this.#microphone.track);
-    // A key does what a mute would; only who is muted all the same has to get out of it.
+    // In a radio channel the key takes the place of the mute, but a muted participant needs a way out.
     this.#button.hidden = !talks || (this.#floor.guarded && !muted);
-    this.#button.setAttribute('aria-pressed', String(muted));
-    this.#button.querySelector('use').setAttribute('href', `icons.svg#${muted ? 'mic-off' : 'mic'}`);
+    this.#button.dataset.muted = String(muted);
+    put(document.getElementById('mute-words'), muted ? 'Unmute' : 'Mute');
+    putIcon(this.#button, muted ? 'mic-off' : 'mic');
     let hint = this.#floor.live ? 'Your microphone is on.' : 'Your microphone is off.';
-    if (muted) hint = 'Muted. Nobody hears you.';
-    if (!talks) hint = 'You are listening only.';
-    if (this.#hint.textContent !== hint) this.#hint.textContent = hint;
+    if (muted) hint = 'You are muted.';
+    if (!this.#call.online) hint = 'Nobody hears you now.';
+    if (!talks) hint = 'You are listening.';
+    put(this.#hint, hint);
   }
 
   #wireVolume(speaker, signal) {
@@ -117,9 +135,10 @@ export class Dock {
       if (this.#over.signal.aborted) return this.#microphone.close();
       this.#mute.attach(track);
       await this.#call.replaceTrack(track);
+      this.#alarm('', 'microphone');
     } catch (error) {
       if (!(error instanceof NoMicrophone)) throw error;
-      this.#alarm(error.message);
+      this.#alarm(error.message, 'microphone');
     }
     this.#drawChoices();
   }

@@ -115,7 +115,7 @@ export class Floor extends EventTarget {
   }
 
   #ask(times) {
-    const sent = this.#call.state === 'connected' && this.#call.say({ command: 'floor_request', id: this.#id });
+    const sent = this.#call.online && this.#call.say({ command: 'floor_request', id: this.#id });
     if (!sent) return this.#lose('lost');
     this.#after(ASK_AGAIN_MS, () => {
       if (times < MOST_ASKS) return this.#ask(times + 1);
@@ -134,7 +134,7 @@ export class Floor extends EventTarget {
 
   /** Gives back what is owed as soon as that can be said. */
   #settle() {
-    if (this.#owes && this.#call.state === 'connected') this.#owes = !this.#call.say({ command: 'floor_release' });
+    if (this.#owes && this.#call.online) this.#owes = !this.#call.say({ command: 'floor_release' });
   }
 
   #lose(why, more = {}) {
@@ -156,7 +156,7 @@ export class Floor extends EventTarget {
 
   #follow() {
     this.#meet();
-    if (this.#call.state === 'connected') return this.#settle();
+    if (this.#call.online) return this.#settle();
     if (this.#wants) this.#lose('lost');
     this.#changed();
   }

@@ -13,6 +13,7 @@ export class Listening extends EventTarget {
   #call;
   /** Room -> volume in percent. */
   #volumes = new Map(recalled());
+  /** The rooms that may be listened to now. */
   #open = new Set();
   #active = false;
   #told = '[]';
@@ -48,9 +49,17 @@ export class Listening extends EventTarget {
     this.dispatchEvent(new Event('change'));
   }
 
-  /** Which rooms there are: one that comes back is listened to again. */
+  /** - `rooms`: the names of those that there are and that let others listen; one that comes back is listened to again. */
   know(rooms) {
     this.#open = new Set(rooms);
+    this.#tell();
+  }
+
+  /** The server refused this room: it is asked for again once `know` names it. */
+  refused(room) {
+    this.#open.delete(room);
+    // The server took none of the list that named it.
+    this.#told = '';
     this.#tell();
   }
 

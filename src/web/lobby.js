@@ -2,7 +2,8 @@
 
 import { listRooms } from './api.js';
 import { recall, remember } from './settings.js';
-import { put } from './text.js';
+import { compareNames, put } from './text.js';
+import { full, noSuchRoom } from './words.js';
 
 const REFRESH_MS = 3_000;
 const ROOM_NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/;
@@ -14,18 +15,25 @@ export class Lobby {
   #room = document.getElementById('room-name');
   #list = document.getElementById('rooms');
   #remark = document.getElementById('rooms-remark');
+  #lead = document.getElementById('lobby-lead');
   #template = document.getElementById('room-card');
   #notice = document.getElementById('notice');
   #kind = document.getElementById('kind');
   #cards = new Map();
-  /** Names of the rooms that there are, null while that is not known. */
+  /** The rooms that there are, by name; null while that is not known. */
   #open = null;
+  /** Whether the server lets a join make a room. */
+  #mayMake = true;
   #timer = 0;
   #enter;
 
-  /** - `enter({ room, name, listen, mode })`: called when the person wants to go in; `mode` is for a room that is new. */
-  constructor(enter) {
+  /**
+   * - `enter({ room, name, listen, mode })`: called when the person wants to join; `mode` is that of the room, chosen if the
+   *   room is new, null if unknown; `cancel()`: the person gives up while the browser asks for the microphone.
+   */
+  constructor({ enter, cancel }) {
     this.#enter = enter;
+    document.getElementById('cancel').addEventListener('click', cancel);
     this.#name.value = recall('name');
     this.#form.addEventListener('submit', (event) => {
       event.preventDefault();
@@ -37,14 +45,15 @@ export class Lobby {
     document.addEventListener('visibilitychange', () => this.#refresh());
   }
 
-  /** - `sentence`: why one is here again; `listen`: offer to come in without a microphone. */
-  show({ room = '', sentence = '', listen = false } = {}) {
+  /** - `sentence`: a notice; `listen`: offer to join without a microphone; `cancel`: offer to give up. */
+  show({ room = '', sentence = '', listen = false, cancel = false } = {}) {
     this.#section.hidden = false;
     document.title = room ? `Join ${room} · mixminus` : 'mixminus';
     if (room) this.#room.value = room;
     this.#notice.hidden = !sentence;
     document.getElementById('notice-text').textContent = sentence;
     document.getElementById('listen-only').hidden = !listen;
+    document.getElementById('cancel').hidden = !cancel;
     this.#refresh();
   }
 
@@ -68,19 +77,24 @@ export class Lobby {
     const name = this.#name.value.trim();
     const room = spelled(this.#room.value);
     this.#room.value = room;
-    this.#fault(this.#name, name ? '' : 'Tell the others who you are.');
-    this.#fault(this.#room, roomFault(room));
+    this.#fault(this.#name, name ? '' : 'Enter your name.');
+    this.#fault(this.#room, roomFault(room) || this.#missing(room));
     const wrong = this.#form.querySelector('[aria-invalid=true]');
     if (wrong) return wrong.focus();
     remember('name', name);
-    const mode = this.#kind.hidden ? null : new FormData(this.#form).get('mode');
+    const known = this.#open?.get(room)?.mode ?? null;
+    const mode = this.#kind.hidden ? known : new FormData(this.#form).get('mode');
     this.#enter({ room, name, listen, mode });
   }
 
-  /** What kind of room it is to be can be said of one that is not there yet. */
+  /** A new room gets its kind from the person who makes it. */
   #offerKind() {
     const room = spelled(this.#room.value);
-    this.#kind.hidden = !this.#open || !room || Boolean(roomFault(room)) || this.#open.has(room);
+    this.#kind.hidden = !this.#mayMake || !this.#open || !room || Boolean(roomFault(room)) || this.#open.has(room);
+  }
+
+  #missing(room) {
+    return this.#open && !this.#mayMake && !this.#open.has(room) ? noSuchRoom(room) : '';
   }
 
   #fault(field, sentence) {
@@ -92,11 +106,14 @@ export class Lobby {
     clearTimeout(this.#timer);
     if (this.#section.hidden || document.hidden) return;
     try {
-      const { rooms } = await listRooms();
+      const { rooms, open_rooms: mayMake = true } = await listRooms();
       this.#draw(rooms);
-      this.#open = new Set(rooms.map(({ name }) => name));
+      this.#open = new Map(rooms.map((room) => [room.name, room]));
+      this.#mayMake = mayMake;
+      put(this.#lead, mayMake ? 'Join a room or name a new one.' : 'Join a room.');
       this.#offerKind();
-      this.#remark.textContent = rooms.length ? '' : 'No room is open yet. Name one above and be the first.';
+      const none = mayMake ? 'No rooms yet. Enter a name above to start one.' : 'No rooms yet.';
+      put(this.#remark, rooms.length ? '' : none);
     } catch (error) {
       this.#draw([]);
       this.#remark.textContent = `${error.message} Trying again.`;
@@ -114,7 +131,7 @@ export class Lobby {
       card.remove();
       this.#cards.delete(name);
     }
-    const names = [...open.keys()].sort((a, b) => a.localeCompare(b));
+    const names = [...open.keys()].sort(compareNames);
     names.forEach((name, index) => {
       const card = this.#cards.get(name) ?? this.#card(name);
       if (this.#list.children[index] !== card) this.#list.insertBefore(card, this.#list.children[index] ?? null);
@@ -125,7 +142,9 @@ export class Lobby {
   #card(name) {
     const card = this.#template.content.firstElementChild.cloneNode(true);
     card.querySelector('.card-name').textContent = name;
-    card.querySelector('button').addEventListener('click', () => {
+    const button = card.querySelector('button');
+    button.addEventListener('click', () => {
+      if (button.getAttribute('aria-disabled') === 'true') return;
       this.#room.value = name;
       this.#offerKind();
       this.#submit(false);
@@ -137,25 +156,29 @@ export class Lobby {
 
 function describe(card, room) {
   const { participants, talking, mode, max_participants: limit } = room;
-  const full = limit > 0 && participants >= limit;
+  const noPlace = limit > 0 && participants >= limit;
   card.dataset.doing = talking > 0 ? 'talking' : 'quiet';
   let people = participants === 1 ? '1 person' : `${participants} people`;
   if (participants === 0) people = 'empty';
-  if (full) people += ', full';
+  if (noPlace) people += ', full';
+  const button = card.querySelector('button');
+  // Not `disabled`: that would take the focus away from a person who is on it.
+  button.setAttribute('aria-disabled', String(noPlace));
+  button.title = noPlace ? full(limit) : '';
   put(card.querySelector('.card-people'), people);
   put(card.querySelector('.card-kind'), mode === 'open' ? '' : 'radio');
   put(card.querySelector('.card-talk-words'), talking > 1 ? `${talking} talking` : talking === 1 ? 'talking now' : '');
 }
 
-/** A room's name as people write it, as it can be one. */
-function spelled(name) {
+/** Turns a room's name as people write it into one that the server takes. */
+export function spelled(name) {
   return name.trim().replace(/\s+/g, '-');
 }
 
-/** What is wrong with a room's name, as a sentence; '' when nothing is. */
+/** Says what is wrong with a room's name; '' when nothing is. */
 export function roomFault(room) {
-  if (!room) return 'Name a room, or pick one below.';
+  if (!room) return 'Enter a room name or choose one below.';
   if (room.length > 64) return 'A room name has at most 64 characters.';
-  if (!ROOM_NAME.test(room)) return 'Use letters A to Z, digits, dots, hyphens and underscores, with no dot in front.';
+  if (!ROOM_NAME.test(room)) return 'Use only letters (A–Z), numbers, and . - _ (not starting with a dot).';
   return '';
 }

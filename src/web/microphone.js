@@ -69,8 +69,13 @@ export class Microphone {
     return Math.max(FLOOR_DB, 10 * Math.log10(sum / this.#samples.length || 1e-9));
   }
 
-  close() {
+  /** Gives up on a question that the browser has not answered yet. */
+  cancel() {
     this.#asked += 1;
+  }
+
+  close() {
+    this.cancel();
     this.#stop();
     this.#context?.close();
     this.#context = null;
@@ -93,7 +98,7 @@ export class Microphone {
     }
     this.#source = this.#context.createMediaStreamSource(stream);
     this.#source.connect(this.#analyser);
-    // Without a click on the page (a deep link that joins at once) the meter starts with the first touch or key.
+    // A browser may want a touch or a key on this very page before the meter can start.
     if (this.#context.state === 'suspended') {
       const wake = () => this.#context?.resume();
       addEventListener('pointerdown', wake, { once: true });
@@ -113,7 +118,7 @@ const INSECURE =
 
 const REFUSALS = {
   NotAllowedError:
-    'The browser did not allow the microphone. Allow it in the site settings, beside the address, and join again.',
+    'Microphone blocked. Allow it from the icon in the address bar, then join again.',
   NotFoundError: 'No microphone was found. Plug one in or switch it on, and join again.',
   NotReadableError: 'The microphone is busy: another program may be using it. Close that program and join again.',
 };

@@ -23,8 +23,12 @@ export function gathered(pc) {
   });
 }
 
-/** Resolves once media can flow; throws Lost when `untilTrouble` comes first, or after `ms`. */
-export async function connected(pc, ms, untilTrouble) {
+/**
+ * Resolves once media can flow; throws Lost when `untilTrouble` comes first, or after `ms`.
+ *
+ * - `before`: whether this call was ever connected. A first connection cannot be lost.
+ */
+export async function connected(pc, ms, untilTrouble, before) {
   const waiting = new AbortController();
   const success = new Promise((resolve) => {
     const look = () => pc.connectionState === 'connected' && resolve('connected');
@@ -37,7 +41,7 @@ export async function connected(pc, ms, untilTrouble) {
   if (outcome === 'timeout') {
     throw new Lost('The server answers, but no sound comes through. A firewall may be blocking UDP.');
   }
-  if (outcome !== 'connected') throw new Lost('The connection was lost.');
+  if (outcome !== 'connected') throw new Lost(before ? 'The connection was lost.' : 'No connection yet.');
 }
 
 /** Sends, in batches, the candidates that came after `offer` was sent. */

@@ -1,7 +1,12 @@
 // The state of the line in three numbers, from the peer connection's own statistics.
 
+// Browsers measure the round trip every 2.5 s or so. After an outage its last value is as long as the outage was.
+const MOST_STALE = 2;
+
 export class Quality {
   #before = null;
+  /** Looks since the browser last measured the round trip. */
+  #stale = 0;
 
   /**
    * What happened since the last call: `{ roundTripMs, bufferMs, lossPercent }`, each null while unknown.
@@ -15,9 +20,11 @@ export class Quality {
     if (now.emitted < before.emitted || now.received < before.received) return this.#nothing(now);
     const emitted = now.emitted - before.emitted;
     const lost = now.lost - before.lost;
+    this.#stale = now.answers === before.answers ? this.#stale + 1 : 0;
+    const fresh = now.roundTrip !== undefined && this.#stale <= MOST_STALE;
     const expected = now.received - before.received + lost;
     return {
-      roundTripMs: now.roundTrip === undefined ? null : now.roundTrip * 1000,
+      roundTripMs: fresh ? now.roundTrip * 1000 : null,
       bufferMs: emitted > 0 ? ((now.buffered - before.buffered) / emitted) * 1000 : null,
       lossPercent: expected > 0 ? Math.max(0, (100 * lost) / expected) : null,
     };
@@ -30,7 +37,7 @@ export class Quality {
 }
 
 function readings(report) {
-  const found = { emitted: 0, buffered: 0, received: 0, lost: 0, roundTrip: undefined };
+  const found = { emitted: 0, buffered: 0, received: 0, lost: 0, roundTrip: undefined, answers: 0 };
   for (const entry of report.values()) {
     if (entry.type === 'inbound-rtp' && entry.kind === 'audio') {
       found.emitted = entry.jitterBufferEmittedCount ?? 0;
@@ -38,9 +45,21 @@ function readings(report) {
       found.received = entry.packetsReceived ?? 0;
       found.lost = entry.packetsLost ?? 0;
     }
-    if (entry.type === 'candidate-pair' && entry.nominated) {
-      found.roundTrip = entry.currentRoundTripTime ?? found.roundTrip;
-    }
+  }
+  const pair = selectedPair(report);
+  if (pair?.currentRoundTripTime !== undefined) {
+    const { currentRoundTripTime: last, totalRoundTripTime: total, responsesReceived: answers } = pair;
+    found.roundTrip = last;
+    found.answers = answers ?? total ?? last;
   }
   return found;
+}
+
+/** The pair that carries the sound. After an ICE restart, pairs of the path before it may still be listed as nominated. */
+function selectedPair(report) {
+  const entries = [...report.values()];
+  const transport = entries.find(({ type, selectedCandidatePairId: id }) => type === 'transport' && id);
+  if (transport) return entries.find(({ id }) => id === transport.selectedCandidatePairId);
+  const pairs = entries.filter(({ type, nominated }) => type === 'candidate-pair' && nominated);
+  return pairs.find(({ selected }) => selected) ?? pairs.at(-1);
 }

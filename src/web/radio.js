@@ -8,7 +8,7 @@ import { face } from './face.js';
 import { Key } from './key.js';
 import { Listening } from './listening.js';
 import { recall, remember } from './settings.js';
-import { put } from './text.js';
+import { put, putIcon } from './text.js';
 
 const CLOCK_MS = 200;
 // Time enough to finish a sentence.
@@ -20,6 +20,7 @@ export class Radio {
   #mute;
   #talks;
   #alarm;
+  #alone;
   #section = document.getElementById('room');
   #display = document.getElementById('floor');
   #ptt = document.getElementById('ptt');
@@ -41,15 +42,16 @@ export class Radio {
 
   /**
    * - `talks`: whether there is a microphone; `go(room)`: talk in another channel from now on;
-   *   `alarm(sentence)`: tells the person something that must not be missed.
+   *   `alarm(sentence, about)`: shows a notice, '' takes it away; `alone()`: whether nobody else is connected.
    */
-  constructor({ call, floor, mute, talks, go, alarm }) {
+  constructor({ call, floor, mute, talks, go, alarm, alone }) {
     const { signal } = this.#over;
     this.#call = call;
     this.#floor = floor;
     this.#mute = mute;
     this.#talks = talks;
     this.#alarm = alarm;
+    this.#alone = alone;
     this.#awake = new Awake(signal);
     this.#listening = new Listening(call);
     this.#channels = new Channels({ call, floor, listening: this.#listening, go, signal });
@@ -65,8 +67,15 @@ export class Radio {
     this.#wireOptions(signal);
     floor.addEventListener('change', () => this.#draw(), { signal });
     call.addEventListener('state', () => this.#draw(), { signal });
+    mute.addEventListener('change', () => mute.muted || this.#alarm('', 'mode'), { signal });
     this.#section.addEventListener('click', (event) => this.#handBack(event), { signal });
+    this.#watchChoice(signal);
     this.#clock = setInterval(() => this.#drawTime(), CLOCK_MS);
+    this.#draw();
+  }
+
+  /** Somebody may have connected, left or begun to listen in. */
+  peopleChanged() {
     this.#draw();
   }
 
@@ -109,10 +118,12 @@ export class Radio {
     if (this.#floor.own.state === 'refused' && this.#key.latched) this.#key.up();
     const { latched } = this.#key;
     const now = face(this.#floor, {
-      connected: this.#call.state === 'connected',
+      online: this.#call.online,
+      latch: this.#latch.checked,
       latched,
       touch: matchMedia('(hover: none)').matches,
       talks: this.#talks,
+      alone: this.#alone(),
     });
     const before = this.#shown;
     this.#shown = now;
@@ -121,10 +132,10 @@ export class Radio {
     this.#ptt.setAttribute('aria-pressed', String(['asking', 'queued', 'held', 'ending'].includes(now.state)));
     put(document.getElementById('floor-words'), now.words);
     put(document.getElementById('floor-more'), now.more);
-    put(document.getElementById('ptt-words'), this.#label());
+    put(document.getElementById('ptt-words'), this.#label(now.state));
     this.#latch.parentElement.hidden = !this.#talks || this.#floor.mode === 'moderated';
-    draw(this.#display, now.icon);
-    draw(this.#ptt, ['free', 'taken'].includes(now.state) ? 'mic' : now.icon);
+    putIcon(this.#display, now.icon);
+    putIcon(this.#ptt, ['free', 'taken'].includes(now.state) ? 'mic' : now.icon);
     this.#drawTime();
     this.#tell(before, now);
   }
@@ -147,12 +158,16 @@ export class Radio {
     if (hushed) this.#mute.set(true);
     if (guarded && this.#hushed) this.#mute.set(false);
     this.#hushed = hushed;
-    this.#alarm(hushed ? 'This room is a conference now. You are muted until you unmute yourself.' : '');
+    this.#alarm(hushed ? 'This room is a conference now. You are muted until you unmute yourself.' : '', 'mode');
   }
 
-  #label() {
-    if (this.#floor.mode === 'moderated') return 'Raise hand';
-    return this.#latch.checked ? 'Press to talk' : 'Hold to talk';
+  #label(state) {
+    const latch = this.#latch.checked;
+    if (state === 'held' || state === 'ending') return latch || this.#key.latched ? 'Press to stop' : 'Release to stop';
+    if (state === 'offline') return 'Not connected';
+    if (this.#floor.mode === 'moderated') return state === 'queued' ? 'Lower hand' : 'Raise hand';
+    if (state === 'queued') return 'Waiting…';
+    return latch ? 'Press to talk' : 'Hold to talk';
   }
 
   #drawTime() {
@@ -192,6 +207,17 @@ export class Radio {
     if (!this.#guarded || pointerType !== 'mouse') return;
     if (target.closest('button, summary, input')) this.#ptt.focus({ preventScroll: true });
   }
+
+  /** The same for a list: after a choice made with a pointer, the space bar would open it again. */
+  #watchChoice(signal) {
+    let byPointer = false;
+    const list = document.getElementById('microphone');
+    list.addEventListener('pointerdown', () => (byPointer = true), { signal });
+    list.addEventListener('keydown', () => (byPointer = false), { signal });
+    list.addEventListener('change', () => {
+      if (this.#guarded && byPointer) this.#ptt.focus({ preventScroll: true });
+    }, { signal });
+  }
 }
 
 // Which tone tells that a state was entered, given the one before.
@@ -201,22 +227,21 @@ const CUES = {
   denied: () => 'refused',
   ending: () => 'revoked',
   revoked: (before) => before !== 'ending' && 'revoked',
+  // The line is dead: the rest was not heard.
+  offline: (before) => WISHED.has(before) && 'refused',
   // Somebody else may talk on where there is a place for several.
   taken: (before) => TALKED.has(before) && 'ended',
   free: (before) => (TALKED.has(before) ? 'ended' : before === 'taken' && 'freed'),
 };
 
 const TALKED = new Set(['held', 'ending']);
+const WISHED = new Set(['asking', 'queued', 'held', 'ending']);
 
 // Those that a server with tones of its own plays.
 const SERVED = new Set(['granted', 'refused', 'ended']);
 
 // States whose remark is worth saying aloud; the others' is on the page.
 const OWN = new Set(['queued', 'denied', 'revoked', 'ending']);
-
-function draw(element, icon) {
-  element.querySelector('.icon use').setAttribute('href', `icons.svg#${icon}`);
-}
 
 function clock(ms) {
   const seconds = Math.ceil(ms / 1000);

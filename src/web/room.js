@@ -2,13 +2,18 @@
 
 import { Dock } from './dock.js';
 import { Floor } from './floor.js';
+import { Monitors } from './monitors.js';
 import { Quality } from './quality.js';
 import { Radio } from './radio.js';
 import { Roster } from './roster.js';
-import { say } from './text.js';
+import { put, say } from './text.js';
+import { Watch } from './watch.js';
+import { refusal } from './words.js';
 
 const QUALITY_MS = 2_000;
 const COPIED_MS = 2_000;
+// A refusal that passes by itself is gone by then.
+const NOTICE_MS = 8_000;
 
 export class Room {
   roster;
@@ -26,12 +31,15 @@ export class Room {
   #call;
   #dock;
   #radio;
+  #monitors;
   #line = new Quality();
   #over = new AbortController();
   #timers = [];
   #countdown = 0;
   #copied = 0;
   #said = '';
+  #alarmAbout = '';
+  #alarmTimer = 0;
 
   /**
    * - `leave()`: the person pressed Leave; `talk()`: a listener wants a microphone after all; `go(room)`: wants to be
@@ -40,13 +48,17 @@ export class Room {
   constructor({ call, mute, microphone, speaker, leave, talk, go }) {
     const { signal } = this.#over;
     this.#call = call;
-    const alarm = (sentence) => this.alarm(sentence);
+    const alarm = (sentence, about) => this.alarm(sentence, about);
     this.floor = new Floor(call);
     this.roster = new Roster(document.getElementById('people'), document.getElementById('person'), (id) => this.floor.grant(id));
+    this.#monitors = new Monitors(call, signal);
     this.#dock = new Dock({ call, floor: this.floor, mute, microphone, speaker, alarm });
-    this.#radio = new Radio({ call, floor: this.floor, mute, talks: Boolean(microphone.track), go, alarm });
+    const alone = () => this.roster.deserted && this.#monitors.total === 0;
+    this.#radio = new Radio({ call, floor: this.floor, mute, talks: Boolean(microphone.track), go, alarm, alone });
+    new Watch({ call, talking: () => this.roster.participants.some(({ talking }) => talking), signal });
     this.#heading.textContent = call.room;
-    document.getElementById('alarm').hidden = true;
+    this.alarm('');
+    document.getElementById('alarm-close').addEventListener('click', () => this.#dismiss(), { signal });
     call.addEventListener('state', () => this.#drawState(), { signal });
     call.addEventListener('event', ({ detail }) => this.#hear(detail), { signal });
     this.floor.addEventListener('change', () => this.#drawFloor(), { signal });
@@ -66,6 +78,7 @@ export class Room {
     this.#over.abort();
     this.#timers.forEach(clearInterval);
     clearInterval(this.#countdown);
+    clearTimeout(this.#alarmTimer);
     this.#radio.close();
     this.floor.close();
     this.#dock.close();
@@ -74,7 +87,7 @@ export class Room {
 
   #hear(event) {
     const sentence = this.roster.apply(event, this.#call.id);
-    if (event.event === 'error') this.alarm(event.detail);
+    if (event.event === 'error') this.alarm(refusal(event, ''), 'refusal');
     if (event.event === 'levels') return;
     if (sentence) say(sentence);
     this.#drawPeople();
@@ -84,8 +97,9 @@ export class Room {
     const { participants } = this.roster;
     const { length } = participants;
     const alone = length === 1 && participants[0].id === this.#call.id;
-    this.#count.textContent = length === 0 ? '' : alone ? 'Only you so far' : length === 1 ? '1 person' : `${length} people`;
+    this.#count.textContent = length === 0 ? '' : alone ? 'You’re the only one here' : length === 1 ? '1 person' : `${length} people`;
     this.#drawTitle();
+    this.#radio.peopleChanged();
   }
 
   #drawFloor() {
@@ -94,8 +108,9 @@ export class Room {
   }
 
   #drawTitle() {
-    const { state, room } = this.#call;
-    const { talkers } = this.roster;
+    const { state, room, why, silence } = this.#call;
+    // On a dead line nobody is known to talk.
+    const talkers = why || silence ? [] : this.roster.talkers;
     let now = '';
     if (state !== 'connected') now = `${state === 'connecting' ? 'Connecting' : 'Reconnecting'} · `;
     else if (talkers.length > 2) now = `${talkers.length} people are talking · `;
@@ -105,28 +120,32 @@ export class Room {
   }
 
   #drawState() {
-    const { state, why, retryAt } = this.#call;
+    const { state, why, retryAt, silence } = this.#call;
     clearInterval(this.#countdown);
     this.#status.dataset.state = state;
     this.#section.dataset.state = state;
-    this.#status.classList.toggle('alert', Boolean(why) || state === 'reconnecting');
+    this.#status.classList.toggle('alert', Boolean(why) || silence > 0 || state === 'reconnecting');
     this.#why.textContent = why;
     this.#retry.hidden = !retryAt;
-    if (state !== 'connected' || why) this.#quality.textContent = '';
+    if (state !== 'connected' || why || silence) this.#forgetQuality();
     // Without the room's events nobody is known to talk; the list that comes with their return tells anew.
     if (state !== 'connected' || why) this.roster.hush();
-    const draw = () => {
-      this.#words.textContent = words(state, retryAt, why);
-    };
+    const draw = () => put(this.#words, words(state, retryAt, why, silence));
     draw();
     if (retryAt) this.#countdown = setInterval(draw, 250);
     this.#drawTitle();
-    this.#sayState(state, why);
+    this.#sayState(state, why, silence);
+  }
+
+  /** What was measured before trouble says nothing about the line after it. */
+  #forgetQuality() {
+    this.#quality.textContent = '';
+    this.#line = new Quality();
   }
 
   /** The words on the page count seconds; a screen reader hears each state once. */
-  #sayState(state, why) {
-    const sentence = `${words(state, 0, why)} ${why}`.trim();
+  #sayState(state, why, silence) {
+    const sentence = `${words(state, 0, why, silence && 2)} ${why}`.trim();
     if (sentence === this.#said || state === 'idle') return;
     this.#said = sentence;
     say(sentence);
@@ -136,12 +155,12 @@ export class Room {
     const { pc, state, why } = this.#call;
     if (!pc || state !== 'connected' || why || document.hidden) return;
     const { roundTripMs, bufferMs, lossPercent } = await this.#line.measure(pc);
-    if (this.#call.state !== 'connected' || this.#call.why) return;
+    if (!this.#call.online || this.#call.silence) return;
     const parts = [];
-    if (roundTripMs !== null) parts.push(`round trip ${Math.round(roundTripMs)} ms`);
-    if (bufferMs !== null) parts.push(`buffer ${Math.round(bufferMs)} ms`);
-    if (lossPercent !== null) parts.push(`loss ${lossPercent.toFixed(lossPercent < 10 ? 1 : 0)} %`);
-    this.#quality.textContent = parts.join(' · ');
+    if (roundTripMs !== null) parts.push(`Delay ${Math.round(roundTripMs)} ms`);
+    if (bufferMs !== null) parts.push(`Jitter buffer ${Math.round(bufferMs)} ms`);
+    if (lossPercent !== null) parts.push(`Packet loss ${lossPercent.toFixed(lossPercent < 10 ? 1 : 0)}\u00a0%`);
+    put(this.#quality, parts.join(' · '));
   }
 
   async #copyLink() {
@@ -154,18 +173,33 @@ export class Room {
     this.#copied = setTimeout(() => (label.textContent = 'Copy link'), COPIED_MS);
   }
 
-  /** Shows, and says, what must not be missed: something asked for did not work, say; '' takes it away. */
-  alarm(sentence) {
-    const element = document.getElementById('alarm');
-    element.hidden = !sentence;
-    element.textContent = sentence;
+  /**
+   * Shows, and reads out, a notice that must not be missed.
+   *
+   * - `sentence`: '' takes the notice away if it is about the same thing; `about`: 'mode', 'microphone', or 'refusal', which
+   *   goes away by itself.
+   */
+  alarm(sentence, about = '') {
+    if (!sentence && about && about !== this.#alarmAbout) return;
+    this.#alarmAbout = about;
+    clearTimeout(this.#alarmTimer);
+    document.getElementById('alarm').hidden = !sentence;
+    put(document.getElementById('alarm-text'), sentence);
+    if (about === 'refusal') this.#alarmTimer = setTimeout(() => this.alarm('', 'refusal'), NOTICE_MS);
+  }
+
+  #dismiss() {
+    this.alarm('');
+    // The focus was on the button that is gone now.
+    this.#heading.focus({ preventScroll: true });
   }
 }
 
-function words(state, retryAt, why) {
+function words(state, retryAt, why, silence) {
   const seconds = Math.ceil((retryAt - performance.now()) / 1000);
   // Nobody answers and the path has not been given up yet: sound may still pass, or not.
-  if (state === 'connected') return why ? 'Checking the connection…' : 'Connected';
+  if (state === 'connected' && why) return 'Checking the connection…';
+  if (state === 'connected') return silence ? `No sound for ${silence}\u00a0s…` : 'Connected';
   const left = `${seconds}\u00a0s`;
   if (retryAt && seconds > 0) return state === 'connecting' ? `Trying again in ${left}` : `Reconnecting in ${left}`;
   return state === 'connecting' ? 'Connecting…' : 'Reconnecting…';

@@ -1,19 +1,26 @@
 // Who is in the room and who talks: the model, kept by the server's events, and its list of people on the page.
 
 import { FLOOR_DB } from './microphone.js';
+import { put, putIcon } from './text.js';
 
 const DOING = {
-  absent: ['connecting…', 'clock'],
-  holding: ['has the floor', 'on-air'],
-  waiting: ['waits', 'queue'],
+  connecting: ['connecting…', 'clock'],
+  lost: ['connection lost', 'clock'],
+  holding: ['on air', 'on-air'],
+  waiting: ['waiting', 'queue'],
   talking: ['talking', ''],
   muted: ['muted', 'mic-off'],
-  listening: ['listening only', 'ear'],
+  listening: ['listening', 'ear'],
   quiet: ['', ''],
 };
 
+// A participant that has not connected by then is not going to.
+const CONNECT_MS = 5_000;
+
 export class Roster {
   #people = new Map();
+  /** When each participant was first seen, in performance.now() time; -Infinity once it was connected. */
+  #since = new Map();
   #tiles = new Map();
   #list;
   #template;
@@ -43,12 +50,18 @@ export class Roster {
     return this.participants.filter(({ id, talking }) => talking && id !== this.#own).map(({ name }) => name);
   }
 
+  /** Whether others are in the room, but none of them is connected. */
+  get deserted() {
+    const others = this.participants.filter(({ id }) => id !== this.#own);
+    return this.#people.size > 0 && others.every(({ connected }) => connected === false);
+  }
+
   /** Somebody's name; '' when nobody has this id. */
   name(id) {
     return this.#people.get(id)?.name ?? '';
   }
 
-  /** Shows who has the floor (a map by id) and who waits for it (ids); `grants`: offer to let those talk. */
+  /** Shows the floor: its holders (a map by id) and those who wait for it (ids); `grants`: offer to let these talk. */
   mark(holders, queue, grants) {
     this.#holders = new Map(holders);
     this.#queue = queue;
@@ -102,7 +115,13 @@ export class Roster {
   }
 
   #put(participant) {
-    this.#people.set(participant.id, participant);
+    const { id, connected } = participant;
+    this.#people.set(id, participant);
+    if (connected !== false) this.#since.set(id, -Infinity);
+    else if (!this.#since.has(id)) {
+      this.#since.set(id, performance.now());
+      setTimeout(() => this.#people.has(id) && this.#draw(this.#people.get(id)), CONNECT_MS);
+    }
     this.#draw(participant);
   }
 
@@ -114,6 +133,7 @@ export class Roster {
   #remove(id) {
     const participant = this.#people.get(id);
     this.#people.delete(id);
+    this.#since.delete(id);
     this.#tiles.get(id)?.remove();
     this.#tiles.delete(id);
     return participant && id !== this.#own ? `${participant.name} left` : '';
@@ -128,20 +148,21 @@ export class Roster {
     const tile = this.#tile(participant.id);
     const part = (name) => tile.querySelector(`.${name}`);
     const waiting = this.#queue.indexOf(participant.id) + 1;
-    const doing = stateOf(participant, this.#holders.has(participant.id), waiting);
+    const late = performance.now() - this.#since.get(participant.id) >= CONNECT_MS;
+    const doing = stateOf(participant, { holds: this.#holders.has(participant.id), waits: waiting > 0, late });
     const [word, icon] = DOING[doing];
     tile.dataset.doing = doing;
     tile.style.setProperty('--hue', hue(participant.name));
     if (doing !== 'talking') tile.style.removeProperty('--level');
-    part('initials').textContent = initials(participant.name);
-    part('name').textContent = participant.name;
+    put(part('initials'), initials(participant.name));
+    put(part('name'), participant.name);
     part('name').title = participant.name;
     part('you').hidden = participant.id !== this.#own;
-    part('word').textContent = doing === 'waiting' ? `${word}, ${waiting} of ${this.#queue.length}` : word;
+    put(part('word'), doing === 'waiting' ? `${word} (${waiting} of ${this.#queue.length})` : word);
     part('grant').hidden = !(this.#grants && waiting) || participant.id === this.#own;
-    part('grant').setAttribute('aria-label', `Let talk: ${participant.name}`);
+    part('grant').setAttribute('aria-label', `Give the floor to ${participant.name}`);
     part('icon').toggleAttribute('hidden', !icon);
-    part('icon').firstElementChild.setAttribute('href', `icons.svg#${icon}`);
+    if (icon) putIcon(tile, icon);
   }
 
   #tile(id) {
@@ -156,8 +177,8 @@ export class Roster {
   }
 }
 
-function stateOf({ connected, muted, talks, talking }, holds, waits) {
-  if (connected === false) return 'absent';
+function stateOf({ connected, muted, talks, talking }, { holds, waits, late }) {
+  if (connected === false) return late ? 'lost' : 'connecting';
   if (muted) return 'muted';
   if (talking) return 'talking';
   if (holds) return 'holding';

@@ -1,4 +1,4 @@
-//! The instruments and peers of other makes in `tests/tools`: Python, Chromium.
+//! The instruments and peers of other makes in `tests/tools`: Python, Chromium, Firefox.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -27,14 +27,26 @@ pub fn gstreamer<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Val
     )
 }
 
-/// Runs pages in Chromium and gives what they report, also when not all went well. Blocks.
+/// Runs pages in Chromium and Firefox and gives what they report, also when not all went well. Blocks.
 pub fn browser<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Value {
     let mut command = Command::new(tools().join("browser.sh"));
+    // For scripts that start servers of their own.
+    command.env("MIXMINUS", env!("CARGO_BIN_EXE_mixminus"));
     command.args(arguments);
     json(
         "browser.sh",
-        &run("browser.sh", command, "chromium nodejs npm"),
+        &run("browser.sh", command, "chromium firefox-esr nodejs npm"),
     )
+}
+
+/// Runs unit tests written in JavaScript; fails unless all pass. Blocks.
+pub fn node_test(tool: &str) {
+    let mut command = Command::new("node");
+    command.arg("--test").arg(tools().join(tool));
+    let output = run(tool, command, "nodejs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    assert!(!text.contains("# tests 0"), "no test ran: {text}");
 }
 
 /// The Python of `target/venv`, made when it is not there.

@@ -1,10 +1,11 @@
 // Runs inside each page before its own scripts: keeps every RTCPeerConnection, samples what they
 // report, records what they play, and can take the browser's processing off the microphone.
 // Leaves `window.__tap` for browser.mjs; nothing of the page's own is changed otherwise.
-/* global AudioContext, AudioWorkletNode, MediaStream, __tapOptions */
+/* global AudioContext, AudioWorkletNode, MediaRecorder, MediaStream, OfflineAudioContext, __tapOptions */
 (() => {
   const RATE_HZ = 48000;
-  const { processing } = __tapOptions;
+  // Without a sound device Firefox never starts an AudioContext; MediaRecorder and OfflineAudioContext need none.
+  const { processing, audioContext = true } = __tapOptions;
 
   // Runs on the audio thread: hands every 100 ms or so of samples to the page.
   const RECORDER = `
@@ -46,7 +47,8 @@
         if (this.connectionState === 'connected') peer.connected_ms ??= now();
       });
       this.addEventListener('track', ({ track }) => {
-        if (track.kind === 'audio') listen(track).catch((error) => tap.errors.push(`recording: ${error.message}`));
+        tap.track = track;
+        if (track.kind === 'audio' && audioContext) listen(track).catch((error) => tap.errors.push(`recording: ${error.message}`));
       });
     }
   }
@@ -159,14 +161,34 @@
   tap.begin = () => {
     tap.pieces = [];
     tap.recording = true;
+    if (audioContext) return;
+    tap.parts = [];
+    tap.began = performance.now();
+    tap.media = new MediaRecorder(new MediaStream([tap.track]));
+    tap.media.ondataavailable = ({ data }) => tap.parts.push(data);
+    tap.media.start();
   };
 
   /** How much is recorded so far. */
-  tap.seconds = () => tap.pieces.reduce((length, piece) => length + piece.length, 0) / RATE_HZ;
+  tap.seconds = () => {
+    if (!audioContext) return (performance.now() - tap.began) / 1000;
+    return tap.pieces.reduce((length, piece) => length + piece.length, 0) / RATE_HZ;
+  };
+
+  /** What MediaRecorder has recorded, as samples. */
+  async function decoded() {
+    const stopped = new Promise((resolve) => (tap.media.onstop = resolve));
+    tap.media.stop();
+    await stopped;
+    const encoded = await new Blob(tap.parts).arrayBuffer();
+    const audio = await new OfflineAudioContext(1, RATE_HZ, RATE_HZ).decodeAudioData(encoded);
+    return audio.getChannelData(0);
+  }
 
   /** The recording as base64 of 16-bit little-endian samples. */
   tap.end = async () => {
     tap.recording = false;
+    if (!audioContext) tap.pieces = [await decoded()];
     const pcm = new Int16Array(tap.pieces.reduce((length, piece) => length + piece.length, 0));
     let at = 0;
     for (const piece of tap.pieces) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Real Chromium pages in a room: joins through the web page, records what each page hears.
+// Real Chromium and Firefox pages in a room: joins through the web page, records what each page hears.
 
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -8,14 +8,18 @@ import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
 
+import { openFirefox } from './firefox.mjs';
+
 const USAGE = `usage: browser.mjs BASE_URL --page name=NAME[,mic=WAV][,once=1][,record=WAV][,processing=on] [--page ...] [options]
 
-Each --page is a Chromium of its own (a fake microphone belongs to the whole browser) that opens
-BASE_URL/?autojoin=1&name=NAME#room=ROOM. When all are connected, recording begins; --seconds later it ends.
+Each --page is a browser of its own (a fake microphone belongs to the whole browser) that opens BASE_URL/?name=NAME#room=ROOM
+and presses Join. When all are connected, recording begins; --seconds later it ends.
 
-  name=NAME        who joins
+  name=NAME        the participant's name
+  browser=firefox  instead of Chromium; its microphone hears a sine of tone=HZ
   mic=WAV          what the microphone hears, over and over (default: Chromium's beeps); once=1: only once
-  listen=1         joins without a microphone
+  listen=1         joins without a microphone, and without a click
+  join=0           opens an empty page and leaves the rest to --script
   record=WAV       what the page hears, 48 kHz mono 16 bit
   processing=on    leaves echo cancellation, noise suppression and gain control as the page wishes (default: off,
                    since they treat tones as noise)
@@ -29,11 +33,12 @@ BASE_URL/?autojoin=1&name=NAME#room=ROOM. When all are connected, recording begi
   --screenshots D  folder for NAME.png, taken at the end of the recording
   --width W        of the window, default: 1000; the height is 800
   --script FILE    a module whose default export is called, instead of the wait and the recording, with the pages
-                   by name, each {page (Playwright's), begin(), recorded(S), end(WAV)}, and with --out; what it returns
-                   is "script"
+                   by name, each {page (Playwright's, or Puppeteer's for Firefox), begin(), recorded(S), end(WAV)}, with
+                   --out and with BASE_URL; what it returns is "script"
   --out D          folder for what the script writes, default: .
   --query K=V      added to the page's address; may be repeated
   --chromium FILE  default: /usr/bin/chromium
+  --firefox FILE   default: /usr/bin/firefox-esr
 
 Prints JSON: {"ok", "error", "pages": [{"name", "connected", "state", "id", "participants", "connect_ms", "states",
 "contributing_sources": [{"csrc", "looks", "level_max"}], "inbound", "outbound", ... (extracts of getStats),
@@ -68,15 +73,16 @@ async function main() {
     for (const wish of pages) {
       const page = await open(wish, options);
       opened.push(page);
-      await join(page, base, options);
+      if (page.joins) await join(page, base, options);
     }
     const deadline = Date.now() + 1000 * options.timeout;
-    await Promise.all(opened.map((page) => connected(page, deadline)));
+    await Promise.all(opened.filter(({ joins }) => joins).map((page) => connected(page, deadline)));
     await pause(options.settle);
-    if (options.script) result.script = await perform(opened, options);
+    if (options.script) result.script = await perform(opened, base, options);
     else await record(opened, options.seconds);
   } catch (error) {
-    result.error = error.message;
+    // With the line of the script that it came from.
+    result.error = error.stack ?? String(error);
   }
   for (const page of opened) {
     result.pages.push(await report(page, options).catch((error) => ({ name: page.wish.name, errors: [error.message] })));
@@ -95,7 +101,7 @@ async function record(opened, seconds) {
 }
 
 /** Lets a script play with the pages. */
-async function perform(opened, { script: file, out }) {
+async function perform(opened, base, { script: file, out }) {
   const script = await import(pathToFileURL(path.resolve(file)).href);
   await mkdir(out, { recursive: true });
   const actors = opened.map(({ wish, page }) => [wish.name, {
@@ -105,7 +111,7 @@ async function perform(opened, { script: file, out }) {
     recorded: (seconds) => page.waitForFunction(`__tap.seconds() >= ${seconds}`, null, { polling: 50 }),
     end: async (target) => writeFile(target, wav(Buffer.from(await page.evaluate('__tap.end()'), 'base64'))),
   }]);
-  return (await script.default(Object.fromEntries(actors), out)) ?? null;
+  return (await script.default(Object.fromEntries(actors), out, base)) ?? null;
 }
 
 function commandLine() {
@@ -124,6 +130,7 @@ function commandLine() {
         script: { type: 'string' },
         out: { type: 'string', default: '.' },
         chromium: { type: 'string', default: '/usr/bin/chromium' },
+        firefox: { type: 'string', default: '/usr/bin/firefox-esr' },
         help: { type: 'boolean', short: 'h' },
       },
     });
@@ -147,7 +154,7 @@ function commandLine() {
 
 /** `name=Ann,mic=a.wav` as an object. */
 function pageWish(text) {
-  const known = ['name', 'mic', 'once', 'listen', 'record', 'processing', 'room', 'width', 'touch'];
+  const known = ['name', 'browser', 'tone', 'join', 'mic', 'once', 'listen', 'record', 'processing', 'room', 'width', 'touch'];
   const wish = Object.fromEntries(text.split(',').map((part) => part.split(/=(.*)/s, 2)));
   for (const key of Object.keys(wish)) {
     if (!known.includes(key)) throw new Error(`--page knows ${known.join(', ')}, not ${key}`);
@@ -158,6 +165,20 @@ function pageWish(text) {
 
 /** Starts a browser with the page's microphone and an empty page. */
 async function open(wish, options) {
+  const firefox = wish.browser === 'firefox';
+  const tapOptions = { processing: wish.processing === 'on', audioContext: !firefox };
+  const tap = await readFile(new URL('browser-tap.js', import.meta.url), 'utf8');
+  const script = `globalThis.__tapOptions = ${JSON.stringify(tapOptions)};\n${tap}`;
+  const { browser, page, profile = null } = firefox
+    ? await openFirefox(wish, { executable: options.firefox, width: Number(wish.width ?? options.width), script })
+    : await openChromium(wish, options, script);
+  const opened = { wish, profile, browser, page, joins: wish.join !== '0', console: [], errors: [] };
+  page.on('console', (message) => note(opened.console, `${message.type()}: ${message.text()}`));
+  page.on('pageerror', (error) => note(opened.errors, String(error.stack ?? error)));
+  return opened;
+}
+
+async function openChromium(wish, options, script) {
   const profile = await mkdtemp(path.join(tmpdir(), 'mixminus-browser-'));
   const microphone = wish.mic ? [`--use-file-for-fake-audio-capture=${path.resolve(wish.mic)}${wish.once ? '%noloop' : ''}`] : [];
   const browser = await chromium.launchPersistentContext(profile, {
@@ -175,20 +196,18 @@ async function open(wish, options) {
   });
   // The page that the browser begins with would keep the focus whatever is opened before it.
   const page = await browser.newPage();
-  const opened = { wish, profile, browser, page, console: [], errors: [] };
-  page.on('console', (message) => note(opened.console, `${message.type()}: ${message.text()}`));
-  page.on('pageerror', (error) => note(opened.errors, String(error.stack ?? error)));
-  const tap = await readFile(new URL('browser-tap.js', import.meta.url), 'utf8');
-  await page.addInitScript({ content: `globalThis.__tapOptions = ${JSON.stringify({ processing: wish.processing === 'on' })};\n${tap}` });
-  return opened;
+  await page.addInitScript({ content: script });
+  return { browser, page, profile };
 }
 
-/** Opens the web page, which then joins by itself. */
+/** Opens the web page and presses Join; listeners join by their link. */
 async function join({ page, wish }, base, options) {
   const url = new URL(base);
-  url.searchParams.set('autojoin', '1');
   url.searchParams.set('name', wish.name);
-  if (wish.listen) url.searchParams.set('listen', '1');
+  if (wish.listen) {
+    url.searchParams.set('autojoin', '1');
+    url.searchParams.set('listen', '1');
+  }
   for (const pair of options.query) {
     const [key, value = ''] = pair.split(/=(.*)/s, 2);
     url.searchParams.set(key, value);
@@ -197,6 +216,7 @@ async function join({ page, wish }, base, options) {
   await page.goto(url.href, { timeout: 1000 * options.timeout }).catch((error) => {
     throw new Error(`${wish.name} cannot open the page: ${error.message.split('\n')[0]}`);
   });
+  if (!wish.listen) await page.click('#join-button');
 }
 
 async function connected({ page, wish }, deadline) {
@@ -208,7 +228,8 @@ async function connected({ page, wish }, deadline) {
 }
 
 /** What the page tells, with its screenshot and recording written. */
-async function report({ wish, page, recording, console, errors }, options) {
+async function report({ wish, page, joins, recording, console, errors }, options) {
+  if (!joins) return { name: wish.name, connected: true, console, errors };
   const told = await page.evaluate('__tap.report()');
   if (options.screenshots) {
     await mkdir(options.screenshots, { recursive: true });
@@ -229,7 +250,7 @@ async function close({ page, browser, profile }) {
   // Away from the page, so that it can say goodbye to the server as it does when a person leaves.
   await page.goto('about:blank', { timeout: 2000 }).catch(() => {});
   await browser.close().catch(() => {});
-  await rm(profile, { recursive: true, force: true, maxRetries: 5 });
+  if (profile) await rm(profile, { recursive: true, force: true, maxRetries: 5 });
 }
 
 function note(lines, line) {

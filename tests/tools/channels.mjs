@@ -31,7 +31,7 @@ export default async function channels({ Ann, Ben }, out) {
   const places = [await second.innerText()];
   await Ann.page.getByLabel('Listen to night-watch').focus();
   await Ann.page.keyboard.press(' ');
-  await item.locator('.channel-words', { hasText: 'Ben talks' }).waitFor({ timeout: PATIENCE_MS });
+  await item.locator('.channel-words', { hasText: 'Ben is talking' }).waitFor({ timeout: PATIENCE_MS });
   await record('full');
   await item.locator('summary').click();
   await item.locator('.channel-people', { hasText: 'Ben, Cem' }).waitFor({ timeout: PATIENCE_MS });
@@ -61,9 +61,9 @@ export default async function channels({ Ann, Ben }, out) {
   await Ann.page.getByLabel('Listen to night-watch').uncheck();
   await record('dropped');
 
-  await Ann.page.getByRole('button', { name: 'Go there, to night-watch' }).click();
+  await Ann.page.getByRole('button', { name: 'Switch to night-watch' }).click();
   await seen('#floor[data-floor=taken]');
-  await Ann.page.locator('#floor-words', { hasText: 'Ben talks' }).waitFor({ timeout: PATIENCE_MS });
+  await Ann.page.locator('#floor-words', { hasText: 'Ben is talking' }).waitFor({ timeout: PATIENCE_MS });
   await record('there');
   const room = await Ann.page.evaluate('mixminus.room');
   await Ben.page.keyboard.up(' ');

@@ -1,4 +1,4 @@
-// What people do with a page besides talking, for browser.mjs --script: Ann, who came to listen, clicks "Use mic" twice;
+// What people do with a page besides talking, for browser.mjs --script: Ann, who came to listen, clicks "Turn on microphone" twice;
 // mutes herself and leaves in the same breath; founds a radio channel at the same moment as Ben. Waits for what the pages
 // show.
 

@@ -31,101 +31,101 @@ export default async function radio({ Ann, Ben, Cem }, out) {
     await Promise.all(Object.entries(all).map(([name, { end }]) => end(path.join(out, `${phase}-${name}.wav`))));
   };
 
-  for (const name of Object.keys(all)) await shows(name, 'free', 'Free');
+  for (const name of Object.keys(all)) await shows(name, 'free', 'Channel free');
   await Ann.page.evaluate(watch);
   await record('nobody');
   await screenshot('Ann', 'free-desktop');
   await screenshot('Cem', 'free-phone');
 
   await Ann.page.keyboard.down(' ');
-  await shows('Ann', 'held', 'You talk');
-  await shows('Ben', 'taken', 'Ann talks');
-  await shows('Cem', 'taken', 'Ann talks');
+  await shows('Ann', 'held', 'On air');
+  await shows('Ben', 'taken', 'Ann is talking');
+  await shows('Cem', 'taken', 'Ann is talking');
   await record('ann');
   await screenshot('Ann', 'held-desktop');
   await screenshot('Cem', 'taken-phone');
 
   await Ben.page.keyboard.down(' ');
-  await shows('Ben', 'queued', '1 of 1');
+  await shows('Ben', 'queued', 'You’re next');
   const finger = await touch(Cem.page);
   await shows('Cem', 'queued', '2 of 2');
   await screenshot('Ben', 'queued-desktop');
   await screenshot('Cem', 'queued-phone');
 
   await Ann.page.keyboard.up(' ');
-  await shows('Ben', 'held', 'You talk');
-  await shows('Ann', 'taken', 'Ben talks');
-  await shows('Cem', 'queued', '1 of 1');
+  await shows('Ben', 'held', 'On air');
+  await shows('Ann', 'taken', 'Ben is talking');
+  await shows('Cem', 'queued', 'You’re next');
   await record('ben');
 
   // Another window in front of Ben's: his key-up will never be seen.
   await hide(Ben.page);
-  await shows('Cem', 'held', 'You talk');
-  await shows('Ann', 'taken', 'Cem talks');
-  await shows('Ben', 'taken', 'Cem talks');
+  await shows('Cem', 'held', 'On air');
+  await shows('Ann', 'taken', 'Cem is talking');
+  await shows('Ben', 'taken', 'Cem is talking');
   await record('cem');
   await screenshot('Cem', 'held-phone');
 
   // The system takes the touch: a call comes in, say.
   await finger.send('Input.dispatchTouchEvent', { type: 'touchCancel', touchPoints: [] });
-  await shows('Cem', 'free', 'Free');
-  await shows('Ann', 'free', 'Free');
+  await shows('Cem', 'free', 'Channel free');
+  await shows('Ann', 'free', 'Channel free');
 
   // Without a pointer and without holding: Enter latches.
   await Ann.page.locator('#ptt').focus();
   await Ann.page.keyboard.press('Enter');
-  await shows('Ann', 'held', 'You talk');
-  await shows('Cem', 'taken', 'Ann talks');
+  await shows('Ann', 'held', 'On air');
+  await shows('Cem', 'taken', 'Ann is talking');
   await Ann.page.keyboard.press('Enter');
-  await shows('Ann', 'free', 'Free');
-  await shows('Cem', 'free', 'Free');
+  await shows('Ann', 'free', 'Channel free');
+  await shows('Cem', 'free', 'Channel free');
 
   // Another network under who listens, then under who talks: the one still knows who talks, the other has let go.
   await Ann.page.keyboard.down(' ');
-  await shows('Ann', 'held', 'You talk');
-  await shows('Cem', 'taken', 'Ann talks');
+  await shows('Ann', 'held', 'On air');
+  await shows('Cem', 'taken', 'Ann is talking');
   const roamed = [await Cem.page.evaluate(roam)];
-  await shows('Cem', 'taken', 'Ann talks');
+  await shows('Cem', 'taken', 'Ann is talking');
   roamed.push(await Ann.page.evaluate(roam));
-  await shows('Cem', 'free', 'Free');
+  await shows('Cem', 'free', 'Channel free');
   await shows('Ann', 'denied', 'Not sent');
   await Ann.page.keyboard.up(' ');
-  await shows('Ann', 'free', 'Free');
+  await shows('Ann', 'free', 'Channel free');
 
   await configure(Ann.page, { talk_limit_s: 1, grace_ms: 30_000 });
   await Ann.page.keyboard.down(' ');
-  await shows('Ann', 'ending', 'Come to an end');
+  await shows('Ann', 'ending', 'Wrap up');
   await screenshot('Ann', 'ending-desktop');
   await Ann.page.keyboard.up(' ');
-  await shows('Ann', 'free', 'Free');
+  await shows('Ann', 'free', 'Channel free');
 
   await configure(Ann.page, { grace_ms: 0 });
   await Ann.page.keyboard.down(' ');
-  await shows('Ann', 'revoked', 'Cut off');
+  await shows('Ann', 'revoked', 'Time’s up');
   await screenshot('Ann', 'revoked-desktop');
   const afterRevoke = await microphone(Ann.page);
   await Ann.page.keyboard.up(' ');
-  await shows('Ann', 'free', 'Free');
+  await shows('Ann', 'free', 'Channel free');
 
   await configure(Ann.page, { talk_limit_s: 300, queue_limit: 0 });
   await Ann.page.keyboard.down(' ');
-  await shows('Cem', 'taken', 'Ann talks');
+  await shows('Cem', 'taken', 'Ann is talking');
   const other = await touch(Cem.page);
-  await shows('Cem', 'denied', 'Denied');
+  await shows('Cem', 'denied', 'Can’t talk now');
   const afterDeny = await microphone(Cem.page);
   await screenshot('Cem', 'denied-phone');
   await other.send('Input.dispatchTouchEvent', { type: 'touchEnd', touchPoints: [] });
   const whileHeld = await microphone(Ann.page);
   await Ann.page.keyboard.up(' ');
-  await shows('Ann', 'free', 'Free');
+  await shows('Ann', 'free', 'Channel free');
   const afterRelease = await microphone(Ann.page);
 
   await configure(Ann.page, { mode: 'open' });
-  for (const { page } of [Ann, Cem]) await page.locator('#room[data-mode=open] #mute[aria-pressed=true]').waitFor({ timeout: PATIENCE_MS });
+  for (const { page } of [Ann, Cem]) await page.locator('#room[data-mode=open] #mute[data-muted=true]').waitFor({ timeout: PATIENCE_MS });
   const inConference = await microphone(Ann.page);
   await screenshot('Ann', 'conference-desktop');
   await configure(Ann.page, { mode: 'ptt' });
-  await shows('Ann', 'free', 'Free');
+  await shows('Ann', 'free', 'Channel free');
   // She who lets go is not told that she herself talks.
   const ownName = (await Ann.page.evaluate('seen')).filter((words) => words.includes('Ann'));
   return { shown, roamed, ownName, microphone: { whileHeld, afterRelease, afterRevoke, afterDeny, inConference } };

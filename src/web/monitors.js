@@ -1,0 +1,32 @@
+// Who listens to this room from other rooms: a count, and on a tap the names.
+
+import { put } from './text.js';
+
+export class Monitors {
+  /** How many listen in. */
+  total = 0;
+
+  #element = document.getElementById('monitors');
+  #count = document.getElementById('monitors-count');
+  #names = document.getElementById('monitors-names');
+
+  constructor(call, signal) {
+    this.#draw([], 0);
+    call.addEventListener('event', ({ detail }) => {
+      if (detail.event === 'room') this.#draw(detail.room.monitors, detail.room.monitors_total);
+      if (detail.event === 'monitors') this.#draw(detail.monitors, detail.monitors_total);
+    }, { signal });
+  }
+
+  /** - `monitors`: as many as the server names; `total`: how many there are. */
+  #draw(monitors = [], total = monitors.length) {
+    this.total = total;
+    const names = monitors.map(({ name, room }) => `${name} (${room})`);
+    if (total > names.length) names.push(`${total - names.length} more`);
+    const list = names.join(', ');
+    this.#element.hidden = total === 0;
+    put(this.#count, total === 1 ? '1 listens in' : `${total} listen in`);
+    put(this.#names, list);
+    this.#element.title = list;
+  }
+}

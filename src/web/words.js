@@ -1,0 +1,40 @@
+// Plain sentences for the server's refusals. The page goes by the type of a problem document (RFC 9457) or of an `error`
+// event, and by its numbers; the server's own sentence, meant for programmers, is the last resort.
+
+/** The last part of a problem type: `room-full` for `urn:mixminus:problem:room-full`. */
+export function kindOf(type) {
+  return String(type ?? '').split(/[:/]/).pop();
+}
+
+/**
+ * A sentence for a refusal.
+ *
+ * - `problem`: the problem document or the `error` event; `room`: the room that the request was about.
+ */
+export function refusal(problem, room) {
+  const named = problem.room ?? room;
+  switch (kindOf(problem.type)) {
+    case 'room-full':
+      return full(problem.limit ?? problem.max_participants);
+    case 'no-such-room':
+    case 'unknown-room':
+      return named ? noSuchRoom(named) : 'There is no such room.';
+    case 'monitoring-refused':
+      return `${named ? `The room “${named}”` : 'This room'} does not let other rooms listen in.`;
+    case 'too-many-messages':
+    case 'too-many-requests':
+      return 'Too fast. Wait a moment.';
+    default:
+      return problem.detail || problem.title || '';
+  }
+}
+
+/** The sentence for a room without a free place. */
+export function full(limit) {
+  return limit > 0 ? `This room is full (${limit} of ${limit}).` : 'This room is full.';
+}
+
+/** The sentence for a room that does not exist, on a server that does not let visitors make rooms. */
+export function noSuchRoom(name) {
+  return `There is no room called “${name}”. Choose one below.`;
+}

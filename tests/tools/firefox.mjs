@@ -1,0 +1,41 @@
+// A Firefox with one page for browser.mjs, driven over WebDriver BiDi. Its microphone is Firefox's own fake one, a sine.
+//
+// Needs neither a sound device nor a sound server: what a page hears is recorded by MediaRecorder, which runs without one,
+// while an AudioContext of Firefox waits for a device for ever.
+
+import puppeteer from 'puppeteer-core';
+
+const PREFERENCES = {
+  'media.navigator.streams.fake': true,
+  'media.navigator.permission.disabled': true,
+  'media.autoplay.default': 0,
+  'media.autoplay.blocking_policy': 0,
+  // The server is on loopback, and nothing on a test machine resolves mDNS names.
+  'media.peerconnection.ice.loopback': true,
+  'media.peerconnection.ice.obfuscate_host_addresses': false,
+  // A page behind another one counts as hidden only when a test hides it.
+  'dom.min_background_timeout_value': 4,
+};
+
+/** Opens a page of the size wished for, with `script` run before the page's own ones. */
+export async function openFirefox(wish, { executable, width, script }) {
+  const browser = await puppeteer.launch({
+    browser: 'firefox',
+    executablePath: executable,
+    headless: true,
+    extraPrefsFirefox: { ...PREFERENCES, 'media.navigator.audio.fake_frequency': Number(wish.tone ?? 440) },
+  });
+  const page = await browser.newPage();
+  await page.setViewport({ width, height: 800 });
+  await page.evaluateOnNewDocument(script);
+  return { browser, page: adapt(page) };
+}
+
+/** Gives the page the shape of Playwright's where the two differ and the scripts need it. */
+function adapt(page) {
+  const waitForFunction = page.waitForFunction.bind(page);
+  const waitForSelector = page.waitForSelector.bind(page);
+  page.waitForFunction = (test, argument, options) => waitForFunction(test, options, argument);
+  page.waitForSelector = (selector, options) => waitForSelector(selector, { visible: true, ...options });
+  return page;
+}
