@@ -1,7 +1,7 @@
 //! Every queue between threads that carry audio: what it carries, its bound, and what happens when it is full.
 //!
 //! Each of these queues has a mixer or the network thread at one end. A real-time thread must never wait for a thread
-//! that it has preempted, so each queue is a [`ring`] of one producer and one consumer, in which neither end ever waits:
+//! that it has preempted, so each queue is a [`ring()`] of one producer and one consumer, in which neither end ever waits:
 //! a value that is being written is not there yet, and a value that is being read is still there. Mixers share no ring,
 //! so that a mixer that stands still holds up no other. Where several threads send or receive, they take turns at a
 //! mutex on their own side, which the real-time thread does not know of.

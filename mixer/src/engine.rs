@@ -4,7 +4,7 @@
 //! an argument, and what comes out goes to a [`Sink`]. Within the limits it was made for nothing
 //! here allocates or frees; boxes arrive built and go back as [`Retired`].
 //!
-//! A panic inside one room, whatever was being done to it, retires that room; the others go on. Only a [`Berth`] can
+//! A panic inside one room, whatever was being done to it, retires that room; the others go on. Only a `Berth` can
 //! reach into a room, and guards each such call.
 
 mod berth;

@@ -21,7 +21,7 @@ fn begun_and_ended(stage: &Stage) -> (Vec<u32>, Vec<u32>) {
         match event {
             Event::Talking { participant, .. } => begun.push(participant.0),
             Event::Stopped { participant, .. } => ended.push(participant.0),
-            Event::RoomFault { .. } => panic!("no fault"),
+            Event::RoomFault { .. } | Event::Refused(_) => panic!("no fault"),
         }
     }
     (begun, ended)

@@ -228,13 +228,13 @@ fn a_voice_of_constant_bitrate_is_believed_for_half_a_second_once() {
     let mut sender = Sender::new(&recipe);
     let mut voice = stage::human("human-en-female");
     let mut loud = [0, 0];
-    for turn in 0..2 {
+    for loud in &mut loud {
         for _ in 0..200 {
             sender.send(|_| 0.0, Some(127));
         }
         for _ in 0..100 {
             let pcm = sender.send(&mut voice, Some(127));
-            loud[turn] += usize::from(pcm.is_some_and(|pcm| level_db(&pcm) > -45.0));
+            *loud += usize::from(pcm.is_some_and(|pcm| level_db(&pcm) > -45.0));
         }
     }
     assert!(loud[0] + 26 >= loud[1] && loud[1] > 50, "{loud:?}");

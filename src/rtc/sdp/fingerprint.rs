@@ -25,7 +25,7 @@ enum Hash {
 impl Fingerprints {
     /// Reads the values of `a=fingerprint` lines; `None` if none of them can be used.
     ///
-    /// Of more than [`MAX_FINGERPRINTS`] different ones the rest is ignored.
+    /// Of more than `MAX_FINGERPRINTS` different ones the rest is ignored.
     pub fn read<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Fingerprints> {
         let mut known: Vec<Fingerprint> = Vec::new();
         for fingerprint in values.into_iter().filter_map(read) {
