@@ -111,7 +111,9 @@ async fn the_room_shows_what_is_true_and_hides_no_control() {
         stand.configure(room, &patient).await;
     }
     for room in ["desk-1", "desk-10", "desk-2"] {
-        stand.configure(room, &json!({})).await;
+        // As conferences do where nobody has said otherwise.
+        let refusing = json!({ "allow_monitors": null });
+        stand.configure(room, &refusing).await;
     }
     let files = scratch("page_room");
     let tone = files.join("tone.wav");

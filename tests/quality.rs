@@ -11,7 +11,7 @@ mod common {
     pub mod tools;
 }
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::measure::Finder;
@@ -117,6 +117,79 @@ async fn voices_stay_good_through_the_server() {
             way.name,
             scores.mean()
         );
+    }
+}
+
+/// What two libwebrtc clients make of it, with the server's defaults: the receiver of browsers, which stretches within
+/// words when its buffer has run dry.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn libwebrtc_plays_a_voice_and_its_pauses_as_they_were_said() {
+    let stand = Stand::start();
+    let said = scratch("quality").join("said.wav");
+    write(&said, &voice(VOICES[0]));
+    let mut best = None::<LibwebrtcScore>;
+    // A machine that stalls takes what it takes from a receiver as well: the best attempt counts.
+    for number in 1..=ATTEMPTS {
+        let url = stand.url(&format!("libwebrtc-{number}")).to_string();
+        let heard = scratch("quality").join(format!("libwebrtc-{number}.wav"));
+        let (said, heard) = (said.clone(), heard.clone());
+        let score =
+            tokio::task::spawn_blocking(move || LibwebrtcScore::of_call(&url, &said, &heard));
+        let score = score.await.unwrap();
+        println!("attempt {number}: {score:?}");
+        if best
+            .as_ref()
+            .is_none_or(|best| score.pesq_wb > best.pesq_wb)
+        {
+            best = Some(score);
+        }
+        if best.as_ref().is_some_and(LibwebrtcScore::is_good) {
+            break;
+        }
+    }
+    stand.stop().await;
+    let best = best.unwrap();
+    assert!(best.is_good(), "{best:?}");
+}
+
+/// How good one call between two libwebrtc clients was.
+#[derive(Debug)]
+struct LibwebrtcScore {
+    pesq_wb: f64,
+    stoi: f64,
+    /// How often the receiver changed the lag within the call, by more than 1 ms.
+    lag_changes: u64,
+}
+
+impl LibwebrtcScore {
+    /// One client says what a file holds, another records what its receiver plays.
+    fn of_call(url: &str, said: &Path, heard: &Path) -> LibwebrtcScore {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let ear = ["--record", &text(heard), "--seconds", "32"].map(str::to_owned);
+        let ear = tools::libwebrtc([url.to_owned()].into_iter().chain(ear)).spawn();
+        std::thread::sleep(Duration::from_secs(2));
+        let mouth = ["--play", &text(said)].map(str::to_owned);
+        let mouth = tools::libwebrtc([url.to_owned()].into_iter().chain(mouth)).spawn();
+        tools::result_of("wrtc.sh", mouth.unwrap());
+        tools::result_of("wrtc.sh", ear.unwrap());
+        let files = [
+            text(said),
+            text(heard),
+            "--stoi".to_owned(),
+            "--lags".to_owned(),
+        ];
+        let scores = tools::python("quality.py", files);
+        let pair = &scores["pairs"][0];
+        LibwebrtcScore {
+            pesq_wb: pair["pesq_wb"].as_f64().unwrap(),
+            stoi: pair["stoi"].as_f64().unwrap(),
+            lag_changes: pair["lag_changes"].as_u64().unwrap(),
+        }
+    }
+
+    /// On a calm machine 4.36, 0.996 and 2; with a stream that stopped in each pause it was 3.9, 0.93 and 11.
+    fn is_good(&self) -> bool {
+        self.pesq_wb >= 4.2 && self.stoi >= 0.98 && self.lag_changes <= 3
     }
 }
 

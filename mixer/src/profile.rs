@@ -123,6 +123,14 @@ pub struct ReceiverLimits {
     pub max_ptime_ms: u32,
 }
 
+impl ReceiverLimits {
+    /// Whether the receiver asks for 16 kbit/s or less, as clients on thin networks do.
+    pub fn wants_little(&self) -> bool {
+        self.max_average_bitrate_bps
+            .is_some_and(|bps| bps <= LITTLE_BPS)
+    }
+}
+
 impl Default for ReceiverLimits {
     fn default() -> ReceiverLimits {
         ReceiverLimits {
@@ -138,6 +146,9 @@ impl Default for ReceiverLimits {
         }
     }
 }
+
+/// What the thinnest networks carry.
+pub const LITTLE_BPS: u32 = 16_000;
 
 /// Which coder inside Opus: fixed for the life of an encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -113,7 +113,11 @@ impl Conference {
         let accepted = self.inner.rtc.accept(&join.offer, seat.id, options)?;
         let shared = Arc::<Shared>::default();
         let listens = accepted.listens.then(|| {
-            let hangover_ms = self.inner.limits.hangovers.of_ms(profile);
+            // Silence costs a thin network as much as a voice does.
+            let hangover_ms = match accepted.limits.wants_little() {
+                true => 0,
+                false => self.inner.limits.hangovers.of_ms(profile),
+            };
             Recipe::new(profile, &accepted.limits, seat.tick).with_hangover(hangover_ms)
         });
         let participant = Participant::who_sends(

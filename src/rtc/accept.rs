@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mixer::ParticipantId;
 use mixer::codec::Codec;
-use mixer::profile::ReceiverLimits;
+use mixer::profile::{LITTLE_BPS, ReceiverLimits};
 use rtc::crypto::{RTCCryptoProvider, SignatureScheme};
 use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc::interceptor::{Registry, Slot};
@@ -138,12 +138,7 @@ impl Acceptor {
         };
         // Spread over peers, so that their checks do not come in step (RFC 7675, 5.1).
         let check_interval = CHECK_INTERVAL + Duration::from_millis(rand::random_range(0..800));
-        let wants_little = |bps: u32| bps <= THRIFTY_BPS;
-        let thrifty = options.thrifty
-            || offer
-                .limits
-                .max_average_bitrate_bps
-                .is_some_and(wants_little);
+        let thrifty = options.thrifty || offer.limits.wants_little();
         let settings = self.settings(&offer, Arc::new(exporter), check_interval, thrifty);
         let pc = self
             .connection(now, &offer, stream, settings)
@@ -160,7 +155,7 @@ impl Acceptor {
             ssrc,
             cname: &cname,
             max_average_bitrate_bps: match thrifty {
-                true => Some(THRIFTY_BPS),
+                true => Some(LITTLE_BPS),
                 false => options.uplink_bitrate_bps,
             },
             thrifty,
@@ -335,9 +330,6 @@ fn opus() -> RTCRtpCodecParameters {
         payload_type: PLAIN_TYPE,
     }
 }
-
-/// The most that a small client is asked for, and asks for: what 8 kHz of audio sound well at.
-const THRIFTY_BPS: u32 = 16_000;
 
 /// Longest value of an extension in the one-byte form (RFC 8285, 4.2).
 const MAX_EXTENSION_BYTES: usize = 16;

@@ -39,6 +39,22 @@ pub fn browser<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Value
     )
 }
 
+/// A libwebrtc client, not started yet; it prints one JSON object when it ends.
+pub fn libwebrtc<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(tools().join("wrtc.sh"));
+    command
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit());
+    command
+}
+
+/// What a tool printed that was started by [`libwebrtc`]. Blocks until it has ended.
+pub fn result_of(tool: &str, child: std::process::Child) -> Value {
+    let output = child.wait_with_output().expect("it can be waited for");
+    json(tool, &output)
+}
+
 /// Runs unit tests written in JavaScript; fails unless all pass. Blocks.
 pub fn node_test(tool: &str) {
     let mut command = Command::new("node");

@@ -4,8 +4,12 @@
 //! sent, before the certificate has been found among the fingerprints of the other side's description.
 
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
+use rtc::statistics::StatsSelector;
+use rtc::statistics::report::RTCStatsReportEntry;
 use tokio::sync::watch;
+use tokio::time::{Duration, sleep};
 use webrtc::peer_connection::PeerConnection;
 
 use super::Link;
@@ -43,7 +47,7 @@ impl Guard {
             let state = *self.state.borrow_and_update();
             if state == Link::Up && *self.trust.borrow() == Trust::Pending {
                 let Some(peer) = peer.upgrade() else { return };
-                let certificate = certificate_of(&peer).await;
+                let certificate = shown_certificate_of(&peer).await;
                 if !certificate.is_some_and(|it| fingerprints.matches(&it)) {
                     self.trust.send_replace(Trust::Refused);
                     self.link.send_replace(Link::Down);
@@ -67,22 +71,41 @@ pub(super) async fn given(trust: &mut watch::Receiver<Trust>) -> bool {
     settled.is_ok_and(|trust| *trust == Trust::Given)
 }
 
-/// The certificate that the other side has shown (DER).
-async fn certificate_of(peer: &Arc<dyn PeerConnection>) -> Option<Vec<u8>> {
-    for transceiver in peer.get_transceivers().await {
-        let mut transport = None;
-        if let Ok(Some(receiver)) = transceiver.receiver().await {
-            transport = receiver.transport().await.ok().flatten();
+/// The certificate that the other side has shown (DER). The stack says that a connection is up before it has entered
+/// the certificate where it can be asked for, if the other side began the handshake.
+async fn shown_certificate_of(peer: &Arc<dyn PeerConnection>) -> Option<Vec<u8>> {
+    for _ in 0..CERTIFICATE_TRIES {
+        let certificate = certificate_of(peer).await;
+        if certificate.is_some() {
+            return certificate;
         }
-        if transport.is_none()
-            && let Ok(Some(sender)) = transceiver.sender().await
-        {
-            transport = sender.transport().await.ok().flatten();
-        }
-        if let Some(transport) = transport {
-            let chain = transport.get_remote_certificates().await.ok()?;
-            return chain.into_iter().next();
-        }
+        sleep(CERTIFICATE_PAUSE).await;
     }
     None
+}
+
+/// Two seconds: more than any machine needs from one step of the stack to the next.
+const CERTIFICATE_TRIES: u32 = 400;
+const CERTIFICATE_PAUSE: Duration = Duration::from_millis(5);
+
+/// The same, if it can be asked for by now.
+async fn certificate_of(peer: &Arc<dyn PeerConnection>) -> Option<Vec<u8>> {
+    if let Some(sctp) = peer.sctp().await {
+        let chain = sctp.transport().get_remote_certificates().await.ok()?;
+        return chain.into_iter().next();
+    }
+    // A listener without data channels has neither a sender nor, before the first packet, a receiver to ask.
+    let report = peer.get_stats(Instant::now(), StatsSelector::None).await;
+    let id = &report.transport()?.remote_certificate_id;
+    match report.get(id)? {
+        // The stack writes it in hexadecimal, whatever the field is called.
+        RTCStatsReportEntry::Certificate(shown) => bytes_of_hex(&shown.base64_certificate),
+        _ => None,
+    }
+}
+
+fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
+    let pairs = text.as_bytes().chunks(2);
+    let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    pairs.map(byte).collect()
 }

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::offer::{SectionKind, URI_CSRC_LEVEL, URI_SSRC_LEVEL};
 use super::text::{attribute_in, attributes_in, sections};
-use super::{Fingerprints, Offer, Setup};
+use super::{Fingerprints, Offer};
 use crate::rtc::error::OfferError;
 
 /// An answer that can be used.
@@ -21,6 +21,8 @@ use crate::rtc::error::OfferError;
 pub struct RemoteAnswer {
     read: Offer,
     fingerprints: Fingerprints,
+    /// The server begins the DTLS handshake.
+    starts_handshake: bool,
     /// The source of the server's audio, if it says.
     ssrc: Option<u32>,
     /// The port of its SCTP association.
@@ -76,6 +78,7 @@ impl RemoteAnswer {
         let fingerprints = Fingerprints::read(fingerprints).ok_or(AnswerError::Unsupported {
             what: "it has no usable DTLS fingerprint",
         })?;
+        let setup = lines.iter().find_map(|lines| attribute_in(lines, "setup"));
         let sctp_port = section(SectionKind::Data)
             .and_then(|data| attribute_in(data, "sctp-port")?.parse().ok())
             .unwrap_or(SCTP_PORT);
@@ -100,6 +103,8 @@ impl RemoteAnswer {
         Ok(RemoteAnswer {
             read,
             fingerprints,
+            // An answer that does not say is passive, where an offer would be active (RFC 4145, 4).
+            starts_handshake: setup == Some("active"),
             ssrc,
             sctp_port,
             levels,
@@ -201,10 +206,9 @@ impl RemoteAnswer {
     }
 
     fn write_transport(&self, sdp: &mut String) {
-        // An answer that does not say is passive (RFC 4145, 4.1).
-        let setup = match self.read.setup {
-            Setup::Active => "active",
-            Setup::Passive | Setup::ActPass => "passive",
+        let setup = match self.starts_handshake {
+            true => "active",
+            false => "passive",
         };
         let credentials = &self.read.credentials;
         let _ = write!(

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::rtc::sdp::Direction;
+use crate::rtc::sdp::Setup;
 
 /// What our client offers, in short.
 const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n\

@@ -60,7 +60,7 @@ impl OpusDecoder {
             layout,
             detail: Detail::Full,
             guess: Guess {
-                state: vec![0; words].into_boxed_slice(),
+                state: crate::memory::filled(words, 0),
                 ahead_samples: 0,
             },
             concealed_samples: 0,
