@@ -81,8 +81,8 @@ pub struct Room {
     gathering_ms: u32,
     /// Who was heard last.
     last_talker: Option<ParticipantId>,
-    /// Who sent the first packet that may hold a sound, while nobody has been heard yet.
-    first_sender: Option<ParticipantId>,
+    /// Who began to send last, while nobody has been heard yet: who comes in says hello.
+    newest_sender: Option<ParticipantId>,
     broken: bool,
     telemetry: Arc<RoomTelemetry>,
     #[cfg(any(test, feature = "fault-injection"))]
@@ -123,7 +123,7 @@ impl Room {
             rest_ms: u32::MAX,
             gathering_ms: 0,
             last_talker: None,
-            first_sender: None,
+            newest_sender: None,
             broken: false,
             telemetry: Arc::default(),
             #[cfg(any(test, feature = "fault-injection"))]

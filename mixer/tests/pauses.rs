@@ -55,7 +55,7 @@ fn snr_db(profile: Profile, silent: u64) -> f64 {
             playout.push(&packet, arrival);
             seq += 1;
         }
-        playout.pull(arrival + std::time::Duration::from_millis(4), &mut frame);
+        playout.pull(arrival + std::time::Duration::from_millis(9), &mut frame);
         if within == 0 && number > 0 {
             let pairs = frame.samples()[240..].iter().zip(&meant[240..]);
             for (played, meant) in pairs {

@@ -112,7 +112,7 @@ impl Talker {
         let mut most = 0;
         for _ in 0..20 / self.tick.ms() {
             let before = self.concealed.load(Relaxed);
-            let now = self.now + Duration::from_millis(4);
+            let now = self.now + Duration::from_millis(9);
             self.playout.pull(now, &mut self.frame);
             most = most.max(self.concealed.load(Relaxed) - before);
             self.now = self.now + Duration::from_millis(u64::from(self.tick.ms()));

@@ -254,13 +254,15 @@ impl Header<'_> {
     }
 }
 
-/// Whether sound is missing between what ended at `due` and `packet`, within one talk-spurt: a tick was left out.
+/// Whether sound is missing between what ended at `due` and `packet`, within one talk-spurt: a tick was left out. In a
+/// pause nothing is missing: the room has moved.
 ///
 /// A gap in time alone says that nobody talked, and a receiver plays silence or noise over it. With one sequence number
 /// missing as well it says that something was lost, and the receiver conceals it.
 fn skips_a_packet(due: u32, packet: &OutPacket) -> bool {
     let missing = packet.time.0.wrapping_sub(due);
-    !packet.marker && (1..=MAX_CONCEALED_SAMPLES).contains(&missing)
+    let sounds = !packet.sources.ids().is_empty();
+    sounds && !packet.marker && (1..=MAX_CONCEALED_SAMPLES).contains(&missing)
 }
 
 /// Longer than this no receiver conceals; it is also half the pause between two refreshes of a silent stream.

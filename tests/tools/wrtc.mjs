@@ -176,8 +176,9 @@ class Ear {
         mono = new Int16Array(samples.length / channelCount);
         for (let i = 0; i < mono.length; i += 1) mono[i] = (samples[2 * i] + samples[2 * i + 1]) >> 1;
       }
-      this.rate = sampleRate;
-      this.frames.push(Int16Array.from(mono));
+      // Until its first packet comes a receiver plays silence at another rate, which must be as long as it lasts.
+      const repeats = RATE_HZ / sampleRate;
+      this.frames.push(Int16Array.from({ length: mono.length * repeats }, (_, at) => mono[Math.floor(at / repeats)]));
       // A frame is handed out when its time begins, so that it is heard from now on.
       this.arrivals.push(now - this.arrivals.length * FRAME_MS * 1000);
     };
@@ -315,7 +316,7 @@ else {
 
 const stats = [...(await pc.getStats()).values()];
 const of = (type) => stats.find((it) => it.type === type && (it.kind === undefined || it.kind === 'audio'));
-if (flags.record) writeWav(flags.record, ear.frames, ear.rate ?? RATE_HZ);
+if (flags.record) writeWav(flags.record, ear.frames, RATE_HZ);
 mouth.stop();
 ear.sink?.stop();
 await leave();

@@ -37,6 +37,9 @@ impl Room {
         }
         strip.allow(settings.permit(), arrival);
         let begins = strip.begins_talk_spurt_at(arrival);
+        if strip.rhythm().is_none() && !settings.muted() {
+            self.newest_sender = Some(participant.id);
+        }
         let pushed = strip.push(packet, arrival);
         if strip.is_parked() && !member.awake {
             let telemetry = &participant.shared.telemetry;
@@ -50,9 +53,6 @@ impl Room {
         let speaks = !strip.tells_silence()
             && packet.payload.as_slice().len() > DTX_MAX_BYTES
             && !settings.muted();
-        if speaks && self.last_talker.is_none() {
-            self.first_sender.get_or_insert(participant.id);
-        }
         let is_next = begins || strip.has_floor() || self.last_talker == Some(participant.id);
         let wanted = at_rest && speaks && is_next && member.awake && pushed == Pushed::Stored;
         let rhythm = Rhythm {
@@ -85,7 +85,7 @@ impl Room {
         if self.rest_ms <= LONGEST_PACKET_MS {
             return None;
         }
-        let next = self.last_talker.or(self.first_sender)?;
+        let next = self.last_talker.or(self.newest_sender)?;
         let member = self.members.list.iter().find(|member| member.id == next)?;
         member.participant.strip.as_ref()?.rhythm()
     }
