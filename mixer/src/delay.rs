@@ -411,10 +411,10 @@ const TAIL: f32 = 0.010_5;
 /// Keeps the sums of the histogram well inside the precision of `f32`.
 const MAX_WEIGHT: f32 = 1e4;
 
-/// The least a packet is made to wait: seven milliseconds. On a machine that others use as well, the
+/// The least a packet is made to wait: six milliseconds. On a machine that others use as well, the
 /// threads of a clean call stamp some packet in each half minute 3 to 8 ms late. A single one that misses its
 /// tick costs a voice up to a tenth of a PESQ point, and to wait longer from then on is a splice.
-const LEAST_TARGET_SAMPLES: i64 = 7 * BIN_SAMPLES;
+const LEAST_TARGET_SAMPLES: i64 = 6 * BIN_SAMPLES;
 
 /// The most a packet is ever made to wait: beyond a quarter of a second people stop conversing.
 const MAX_TARGET_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 4;

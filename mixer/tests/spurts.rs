@@ -247,7 +247,7 @@ fn the_room_meets_the_packets_of_whoever_has_just_been_granted_the_floor() {
             let settled = delays[delays.len() - 1];
             // The least wait, what is spared, the slots' grid, and a slot that is not worth a move.
             assert!(
-                settled <= 7.0 + 0.5 + 2.5 + 2.5,
+                settled <= 6.0 + 0.5 + 2.5 + 2.5,
                 "{access_ms} ms, {offset_us} us: {settled} ms"
             );
         }
