@@ -18,7 +18,7 @@ use client::{Client, Kind};
 use common::sound::voice;
 use mixer::codec::g711::Law;
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
-use mixer::codec::{Decode, Encode};
+use mixer::codec::{Codec, Decode, Encode};
 use mixer::format::{Layout, TickLength};
 use mixer::packet::Payload;
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
@@ -167,6 +167,41 @@ fn six_kilobits_are_fourteen_on_the_wire_and_silence_is_next_to_nothing() {
         (0, 0),
         "nothing but consent and reports"
     );
+    host.stop();
+}
+
+/// A room's tick is 20 ms; who takes no more than 10 ms at once is sent two packets of it.
+#[test]
+fn packets_are_never_longer_than_a_receiver_takes() {
+    let host = Host::start();
+    let mut clients = [Client::new(1, false), Client::new(2, false)];
+    join(&host, &mut clients[0], "channel", same);
+    let short = |offer: String| {
+        let lines = offer.lines().map(|line| match line.strip_prefix("a=fmtp:111 ") {
+            Some(_) => format!("{line}\r\na=maxptime:10\r\n"),
+            None => format!("{line}\r\n"),
+        });
+        lines.collect()
+    };
+    join(&host, &mut clients[1], "channel", short);
+    assert!(run(&mut clients, 10 * SECOND, |clients| clients
+        .iter()
+        .all(|it| it.connected)));
+    talk(&mut clients, 20 * SECOND, speech(3));
+    let packets = &clients[1].packets;
+    assert!(packets.len() > 200, "{} packets", packets.len());
+    for packet in packets {
+        let samples = Codec::Opus.samples(&packet.payload);
+        assert_eq!(samples, Some(480), "10 ms");
+    }
+    let steps = packets.windows(2).map(|pair| {
+        let (before, after) = (&pair[0].header, &pair[1].header);
+        let numbers = after.sequence_number.wrapping_sub(before.sequence_number);
+        (numbers, after.timestamp.wrapping_sub(before.timestamp))
+    });
+    let in_step = steps.filter(|step| *step == (1, 480)).count();
+    // The room moves to the talker's beat at most, and a machine that stands still skips a tick.
+    assert!(in_step + 10 > packets.len(), "{in_step} of {}", packets.len());
     host.stop();
 }
 

@@ -44,6 +44,7 @@ pub mod jitter;
 pub mod limiter;
 pub mod listener;
 pub mod listeners;
+mod media_clock;
 pub mod members;
 mod memory;
 pub mod opus_toc;

@@ -61,7 +61,9 @@ pub struct Listener {
     limiter: Limiter,
     tick: TickLength,
     packet_ticks: u64,
-    /// One packet of PCM in the recipe's layout.
+    /// How many packets a tick makes, where a tick is longer than a packet may be; one otherwise.
+    parts: usize,
+    /// One packet of PCM in the recipe's layout, or one tick of it.
     pcm: Box<[f32]>,
     /// The packet in `pcm` holds sound.
     sounding: bool,
@@ -73,7 +75,7 @@ pub struct Listener {
     /// How long it has been since the room last sounded, or since this stream did if it has no
     /// hangover; saturating.
     silent_ms: u32,
-    /// `pcm` holds a whole packet that is to be encoded.
+    /// `pcm` holds packets that are to be encoded.
     due: Option<Due>,
     /// Media time at the end of the last packet, while packets follow closely on each other.
     sent_to: Option<RtpTime>,
@@ -100,9 +102,11 @@ impl Default for Tuning {
     }
 }
 
-/// A packet that is to be encoded.
+/// Packets that are to be encoded.
 #[derive(Debug, Clone, Copy)]
 struct Due {
+    /// Which of the tick's packets is the next.
+    part: usize,
     marker: bool,
     sources: Sources,
 }
@@ -129,6 +133,7 @@ impl Listener {
             limiter: Limiter::new(),
             tick,
             packet_ticks: u64::from(packet_ticks),
+            parts: (tick.ms() / recipe.packet_ms).max(1) as usize,
             pcm: crate::memory::filled(samples, 0.0),
             sounding: false,
             time: RtpTime::default(),
@@ -213,8 +218,19 @@ impl Listener {
         !self.sounding && self.silent_ms > self.recipe.hangover_ms.max(REFRESHED_MS)
     }
 
+    /// How much is gathered before anything is encoded: a packet, or a tick where that is longer.
+    pub fn gathered_ms(&self) -> u32 {
+        self.recipe.packet_ms.max(self.tick.ms())
+    }
+
+    /// Whether there is a packet to be [encoded](Listener::encode).
+    pub fn is_due(&self) -> bool {
+        self.due.is_some()
+    }
+
     /// Takes in one tick of its mix; says whether there is now a packet to be
-    /// [encoded](Listener::encode). One that was not encoded in time is lost.
+    /// [encoded](Listener::encode), or several where a tick is longer than a packet may be. One that was
+    /// not encoded in time is lost.
     ///
     /// Real-time: safe.
     pub fn gather(&mut self, turn: Turn, mix: Mix<'_>) -> bool {
@@ -259,19 +275,32 @@ impl Listener {
             self.finish_silence()
         };
         self.time = RtpTime(time.0.wrapping_add(self.ahead_samples));
-        let samples = self.recipe.packet_ms * SAMPLES_PER_MS;
+        let samples = self.gathered_ms() * SAMPLES_PER_MS;
         self.sent_to = self.due.map(|_| RtpTime(self.time.0.wrapping_add(samples)));
         self.due.is_some()
     }
 
-    /// Encodes what is gathered to `packet`.
+    /// Encodes the next packet of what is gathered to `packet`.
     ///
     /// Real-time: safe.
     pub fn encode(&mut self, packet: &mut OutPacket) -> Heard {
-        let Some(due) = self.due.take() else {
+        let Some(Due {
+            part,
+            marker,
+            sources,
+        }) = self.due
+        else {
             return Heard::Nothing;
         };
-        if self.encoder.encode(&self.pcm, &mut packet.payload).is_err() {
+        let next = Due {
+            part: part + 1,
+            marker: false,
+            sources,
+        };
+        self.due = Some(next).filter(|next| next.part < self.parts);
+        let samples = self.pcm.len() / self.parts;
+        let pcm = &self.pcm[part * samples..][..samples];
+        if self.encoder.encode(pcm, &mut packet.payload).is_err() {
             return Heard::Failed;
         }
         if self.recipe.dtx && packet.payload.as_slice().len() <= DTX_MAX_BYTES {
@@ -279,9 +308,10 @@ impl Listener {
             self.in_spurt = false;
             return Heard::Nothing;
         }
-        packet.time = self.time;
-        packet.marker = due.marker;
-        packet.sources = due.sources;
+        let passed_samples = part as u32 * self.recipe.packet_ms * SAMPLES_PER_MS;
+        packet.time = RtpTime(self.time.0.wrapping_add(passed_samples));
+        packet.marker = marker;
+        packet.sources = sources;
         Heard::Packet
     }
 
@@ -289,7 +319,7 @@ impl Listener {
     fn overlap(&self, time: RtpTime) -> u32 {
         let overlap = self.sent_to.map_or(0, |to| to.0.wrapping_sub(time.0));
         // Anything else is a gap.
-        if overlap <= self.recipe.packet_ms * SAMPLES_PER_MS {
+        if overlap <= self.gathered_ms() * SAMPLES_PER_MS {
             overlap
         } else {
             0
@@ -333,6 +363,7 @@ impl Listener {
         self.sounding = false;
         self.silent_ms = 0;
         Due {
+            part: 0,
             marker: !core::mem::replace(&mut self.in_spurt, true),
             sources: self.sources,
         }
@@ -347,7 +378,7 @@ impl Listener {
     /// pause.
     fn finish_silence(&mut self) -> Option<Due> {
         let before_ms = self.silent_ms;
-        self.silent_ms = before_ms.saturating_add(self.recipe.packet_ms);
+        self.silent_ms = before_ms.saturating_add(self.gathered_ms());
         let is_tail = before_ms < self.recipe.hangover_ms.max(TAIL_MS);
         let is_refresh = before_ms / REFRESH_MS != self.silent_ms / REFRESH_MS;
         if !is_tail {
@@ -358,6 +389,7 @@ impl Listener {
         }
         self.pcm.fill(0.0);
         Some(Due {
+            part: 0,
             marker: false,
             sources: Sources::default(),
         })
@@ -524,6 +556,34 @@ mod tests {
             .map(|sent| sent.0)
             .collect();
         assert_eq!(marked, [0, 200]);
+    }
+
+    #[test]
+    fn a_tick_longer_than_a_packet_may_be_becomes_several() {
+        for (packet_ms, parts) in [(10, 2), (5, 4)] {
+            let mut ear = Ear::new(packet_ms, Layout::Stereo);
+            for tick in 0..3 {
+                assert!(ear.hear(Some(0.1)).is_some());
+                let mut sent = vec![ear.packet];
+                while ear.listener.is_due() {
+                    assert_eq!(ear.listener.encode(&mut ear.packet), Heard::Packet);
+                    sent.push(ear.packet);
+                }
+                assert_eq!(sent.len(), parts);
+                for (part, packet) in sent.iter().enumerate() {
+                    let time = tick * 960 + part as u32 * packet_ms * 48;
+                    assert_eq!(packet.time, RtpTime(time));
+                    assert_eq!(packet.marker, tick == 0 && part == 0);
+                    assert!(!packet.sources.ids().is_empty());
+                }
+                let log = ear.log.lock().unwrap();
+                assert!(log.iter().all(|pcm| pcm.len() == 2 * packet_ms as usize * 48));
+            }
+            // What is not encoded before the next tick is lost.
+            ear.hear(Some(0.1));
+            let packet = ear.hear(Some(0.1)).unwrap();
+            assert_eq!(packet.time, RtpTime(4 * 960));
+        }
     }
 
     #[test]

@@ -171,7 +171,7 @@ pub struct Recipe {
     pub application: Application,
     /// Channels sent.
     pub layout: Layout,
-    /// Packet length in milliseconds: 10, 20, 40 or 60.
+    /// Packet length in milliseconds: 5, 10, 20, 40 or 60.
     pub packet_ms: u32,
     /// Bits per second.
     pub bitrate_bps: u32,
@@ -196,8 +196,8 @@ impl Recipe {
     ///   to a single destination must not send more).
     /// - bitrate: the profile's usual one; `maxaveragebitrate` lowers it to the next rung at or
     ///   below (it must not be exceeded on average), and raises it as far as the profile goes.
-    /// - packet length: `ptime` where stated, never over `maxptime` (RFC 3264, 8), but never under
-    ///   the tick, which is the shortest there is.
+    /// - packet length: `ptime` where stated, not under the tick, and never over `maxptime` (RFC 3264,
+    ///   8): a tick then becomes several packets, of 5 ms at least.
     /// - stereo, in-band FEC, DTX and CBR: not without being asked for (defaults 0), save that
     ///   `thin` is DTX by nature. FEC exists in SILK only, so a CELT-only stream has none.
     pub fn new(profile: Profile, limits: &ReceiverLimits, tick: TickLength) -> Recipe {
@@ -350,8 +350,8 @@ fn bitrate_bps(traits: Traits, max_average_bps: Option<u32>) -> u32 {
 }
 
 fn packet_ms(usual_ms: u32, limits: &ReceiverLimits, tick: TickLength) -> u32 {
-    let wish_ms = limits.ptime_ms.unwrap_or(usual_ms).min(limits.max_ptime_ms);
-    rung(&PACKETS_MS, wish_ms).max(tick.ms())
+    let wish_ms = limits.ptime_ms.unwrap_or(usual_ms).max(tick.ms());
+    rung(&PACKETS_MS, wish_ms.min(limits.max_ptime_ms))
 }
 
 /// The highest rung at or below `wish`, or the lowest there is.
@@ -365,8 +365,12 @@ const BITRATES_BPS: [u32; 10] = [
     6_000, 8_000, 12_000, 16_000, 24_000, 32_000, 48_000, 56_000, 64_000, 96_000,
 ];
 
-/// Each a multiple of every tick up to it, and what Opus holds in one frame.
-const PACKETS_MS: [u32; 4] = [10, 20, 40, 60];
+/// Each divides every tick above it and is a multiple of every tick below it, and is what Opus holds in one frame.
+/// Shorter ones are mostly headers.
+const PACKETS_MS: [u32; 5] = [LEAST_PACKET_MS, 10, 20, 40, 60];
+
+/// The shortest packet that is sent, whatever a receiver declares: 5 ms.
+pub(crate) const LEAST_PACKET_MS: u32 = 5;
 
 #[cfg(test)]
 mod tests {
@@ -461,6 +465,11 @@ mod tests {
             (Profile::Voice, Some(120), 120, TickLength::Ms20, 60),
             (Profile::Voice, Some(0), 120, TickLength::Ms20, 20),
             (Profile::Voice, None, 10, TickLength::Ms10, 10),
+            (Profile::Voice, None, 10, TickLength::Ms20, 10),
+            (Profile::Voice, Some(60), 15, TickLength::Ms20, 10),
+            (Profile::Thin, None, 5, TickLength::Ms20, 5),
+            (Profile::Voice, Some(5), 120, TickLength::Ms20, 20),
+            (Profile::Music, None, 0, TickLength::Ms10, 5),
             (Profile::Thin, None, 120, TickLength::Ms20, 60),
             (Profile::Thin, Some(20), 120, TickLength::Ms20, 20),
             (Profile::Thin, None, 40, TickLength::Ms20, 40),
@@ -476,7 +485,8 @@ mod tests {
                 recipe.packet_ms, got,
                 "{profile} {ptime:?} {max_ptime} {tick:?}"
             );
-            assert_eq!(recipe.packet_ms % tick.ms(), 0);
+            let (ms, tick_ms) = (recipe.packet_ms, tick.ms());
+            assert!(ms % tick_ms == 0 || tick_ms % ms == 0);
         }
     }
 

@@ -29,6 +29,7 @@ use crate::format::{Layout, SLOT_SAMPLES, TickLength};
 use crate::frame::Frame;
 use crate::listener::{Heard, Listener, Mix, Tuning, Turn};
 use crate::listeners::Hearing;
+use crate::media_clock::MediaClock;
 use crate::members::{Member, Rank};
 use crate::packet::{OutPacket, Payload, Sources};
 use crate::phase::Rhythm;
@@ -75,6 +76,7 @@ pub struct Room {
     elsewhere: Elsewhere,
     packet: OutPacket,
     tick: Tick,
+    clock: MediaClock,
     /// How long nobody has been heard, saturating.
     rest_ms: u32,
     /// How long from the next tick on packets are gathered that follow closely on one sent.
@@ -120,6 +122,7 @@ impl Room {
                 payload: Payload::EMPTY,
             },
             tick: Tick(0),
+            clock: MediaClock::default(),
             rest_ms: u32::MAX,
             gathering_ms: 0,
             last_talker: None,
@@ -171,7 +174,7 @@ impl Room {
         let voices = self.hear_elsewhere(hands.at, contributors);
         let turn = Turn {
             tick: self.tick,
-            time,
+            time: self.clock.at(time, self.settings.tick),
             room_sounds: contributors > 0 || self.elsewhere.is_heard,
         };
         let Members { list, shares, .. } = &mut self.members;
@@ -346,12 +349,17 @@ impl Room {
         }
         for at in 0..self.members.due.len() {
             let place = self.members.due[at];
-            let listener = &mut self.members.list[place].participant.listener;
-            let heard = match listener {
-                Some(listener) => listener.encode(&mut self.packet),
-                None => Heard::Nothing,
-            };
-            self.hand_out(place, heard, hands.sink, stats);
+            self.encode_at(place, hands.sink, stats);
+        }
+    }
+
+    /// Encodes what is due of the stream of the one at `place`, and hands it out.
+    fn encode_at(&mut self, place: usize, sink: &mut dyn Sink, stats: &mut TickStats) {
+        while let Some(listener) = &mut self.members.list[place].participant.listener
+            && listener.is_due()
+        {
+            let heard = listener.encode(&mut self.packet);
+            self.hand_out(place, heard, sink, stats);
         }
     }
 
@@ -386,7 +394,7 @@ impl Room {
         if let Some(listener) = &member.participant.listener
             && heard == Heard::Packet
         {
-            self.gathering_ms = self.gathering_ms.max(listener.recipe().packet_ms);
+            self.gathering_ms = self.gathering_ms.max(listener.gathered_ms());
         }
         stats.count(heard);
         if heard != Heard::Packet {
