@@ -177,10 +177,12 @@ fn packets_are_never_longer_than_a_receiver_takes() {
     let mut clients = [Client::new(1, false), Client::new(2, false)];
     join(&host, &mut clients[0], "channel", same);
     let short = |offer: String| {
-        let lines = offer.lines().map(|line| match line.strip_prefix("a=fmtp:111 ") {
-            Some(_) => format!("{line}\r\na=maxptime:10\r\n"),
-            None => format!("{line}\r\n"),
-        });
+        let lines = offer
+            .lines()
+            .map(|line| match line.strip_prefix("a=fmtp:111 ") {
+                Some(_) => format!("{line}\r\na=maxptime:10\r\n"),
+                None => format!("{line}\r\n"),
+            });
         lines.collect()
     };
     join(&host, &mut clients[1], "channel", short);
@@ -201,7 +203,11 @@ fn packets_are_never_longer_than_a_receiver_takes() {
     });
     let in_step = steps.filter(|step| *step == (1, 480)).count();
     // The room moves to the talker's beat at most, and a machine that stands still skips a tick.
-    assert!(in_step + 10 > packets.len(), "{in_step} of {}", packets.len());
+    assert!(
+        in_step + 10 > packets.len(),
+        "{in_step} of {}",
+        packets.len()
+    );
     host.stop();
 }
 

@@ -19,7 +19,7 @@
 //! | one stream's packets; who may share them | [`listener`], [`profile`], [`listeners`] |
 //! | what is said in a room, for who listens from another; who hears which | [`feed`], [`scan`] |
 //! | encodes that another thread may do | [`crew`] |
-//! | one tick of one room; all rooms | [`room`], [`engine`] |
+//! | one tick of one room, and the RTP clock of what it sends; all rooms | [`room`], `media_clock`, [`engine`] |
 //! | less care where there is too much to do | [`governor`] |
 //! | what comes in and goes out beside packets | [`command`], [`stats`] |
 //!

@@ -577,7 +577,10 @@ mod tests {
                     assert!(!packet.sources.ids().is_empty());
                 }
                 let log = ear.log.lock().unwrap();
-                assert!(log.iter().all(|pcm| pcm.len() == 2 * packet_ms as usize * 48));
+                assert!(
+                    log.iter()
+                        .all(|pcm| pcm.len() == 2 * packet_ms as usize * 48)
+                );
             }
             // What is not encoded before the next tick is lost.
             ear.hear(Some(0.1));

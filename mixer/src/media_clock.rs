@@ -25,7 +25,9 @@ impl MediaClock {
     /// Real-time: safe.
     pub fn at(&mut self, time: RtpTime, tick: TickLength) -> RtpTime {
         let samples = tick.samples() as u32;
-        let passed = self.last.map_or(samples, |last| time.0.wrapping_sub(last.0));
+        let passed = self
+            .last
+            .map_or(samples, |last| time.0.wrapping_sub(last.0));
         self.last = Some(time);
         match passed {
             // Later than the end of the last tick: a move.

@@ -1,9 +1,9 @@
 //! Which slot of its tick a room runs in.
 //!
 //! Rooms spread over the slots, so that the work comes evenly instead of in one burst. Where a room
-//! runs is free to choose while nobody is heard in it: at the start of a talk-spurt it moves to
-//! shortly after that talker's packets arrive, who then waits a few milliseconds for the tick
-//! instead of half of it on average. While somebody is heard the phase stays.
+//! runs is free to choose while nobody is heard in it: it then moves to shortly after the packets of
+//! the one likely to talk next arrive, who then waits a few milliseconds for the tick instead of half
+//! of it on average. While somebody is heard the phase stays.
 
 use core::time::Duration;
 

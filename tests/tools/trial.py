@@ -80,7 +80,7 @@ class Network:
     def wait_for_port(self, port):
         """Until a server inside listens."""
         probe = f"import socket; socket.create_connection(('{CALL_IP}', {port}), 1)"
-        for _ in range(50):
+        for _ in range(150):
             if self.run([sys.executable, "-c", probe], stderr=subprocess.DEVNULL).wait() == 0:
                 return
             time.sleep(0.2)
