@@ -67,15 +67,22 @@ pub(super) struct Client {
 /// What a client says at its end.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Outcome {
-    play: Began,
-    record: Began,
+    play: Spoken,
+    record: Recorded,
     /// What its receiver counted, if anything came.
     pub(super) inbound: Option<Inbound>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-struct Began {
+struct Spoken {
+    /// When the first sample was.
     start_us: Option<f64>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Recorded {
+    /// When the recording began, as it follows from each second of it.
+    starts_us: Vec<f64>,
 }
 
 /// Samples that the receiver's jitter buffer changed (W3C webrtc-stats).
@@ -215,7 +222,10 @@ impl Outcome {
 
     /// When the first sample of the recording was heard; `None` if there was nothing to hear.
     pub(super) fn heard(&self) -> Option<Instant> {
-        self.record.start_us.and_then(instant_of)
+        let mut starts_us = self.record.starts_us.clone();
+        starts_us.sort_by(f64::total_cmp);
+        let median_us = starts_us.get(starts_us.len() / 2)?;
+        instant_of(*median_us)
     }
 }
 
@@ -269,7 +279,7 @@ mod tests {
         let now = clock_gettime(ClockId::Monotonic);
         let second_ago_us = (now.tv_sec - 1) as f64 * 1e6 + now.tv_nsec as f64 / 1e3;
         let line = format!(
-            r#"{{"connected_ms": 8.5, "play": {{"late_ms": 0}}, "record": {{"start_us": {second_ago_us}, "late_ms": 1.5}},
+            r#"{{"connected_ms": 8.5, "play": {{"late_ms": 0}}, "record": {{"starts_us": [0, {second_ago_us}, 9e15], "late_ms": 1.5}},
                 "inbound": {{"kind": "audio", "totalSamplesReceived": 96000, "concealedSamples": 480,
                 "insertedSamplesForDeceleration": 12, "removedSamplesForAcceleration": 34}}}}"#
         );
@@ -283,8 +293,7 @@ mod tests {
         assert_eq!(inbound.inserted_samples_for_deceleration, 24.0);
         assert_eq!(inbound.concealed_samples, 960.0);
         // A client that heard nothing has no receiver.
-        let silent =
-            r#"{"connected_ms": 1, "play": {"start_us": 5}, "record": {"start_us": null}}"#;
+        let silent = r#"{"connected_ms": 1, "play": {"start_us": 5}, "record": {"starts_us": []}}"#;
         let silent: Outcome = serde_json::from_str(silent).expect("without a receiver");
         assert_eq!(silent.heard(), None);
         assert!(silent.inbound.is_none());
@@ -305,7 +314,7 @@ mod tests {
             echo "a warning" >&2
             echo connected >&2
             echo "$*" >&2
-            echo '{"connected_ms": 3, "play": {"start_us": 7}, "record": {"start_us": null}}'
+            echo '{"connected_ms": 3, "play": {"start_us": 7}, "record": {"starts_us": []}}'
         "#;
         let part = Part {
             play: Some("said.wav".into()),
