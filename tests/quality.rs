@@ -124,8 +124,8 @@ async fn voices_stay_good_through_the_server() {
     }
 }
 
-/// What two libwebrtc clients make of it, with the server's defaults: the receiver of browsers, which stretches within
-/// words when its buffer has run dry.
+/// One call between two libwebrtc clients, with the server's defaults. libwebrtc's receiver, which browsers use, stretches
+/// sounds within words when its buffer has run dry.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn libwebrtc_plays_a_voice_and_its_pauses_as_they_were_said() {
     let _turn = TURN.lock().await;

@@ -61,8 +61,6 @@ pub struct Listener {
     limiter: Limiter,
     tick: TickLength,
     packet_ticks: u64,
-    /// How many packets a tick makes, where a tick is longer than a packet may be; one otherwise.
-    parts: usize,
     /// One packet of PCM in the recipe's layout, or one tick of it.
     pcm: Box<[f32]>,
     /// The packet in `pcm` holds sound.
@@ -133,7 +131,6 @@ impl Listener {
             limiter: Limiter::new(),
             tick,
             packet_ticks: u64::from(packet_ticks),
-            parts: (tick.ms() / recipe.packet_ms).max(1) as usize,
             pcm: crate::memory::filled(samples, 0.0),
             sounding: false,
             time: RtpTime::default(),
@@ -284,22 +281,19 @@ impl Listener {
     ///
     /// Real-time: safe.
     pub fn encode(&mut self, packet: &mut OutPacket) -> Heard {
-        let Some(Due {
-            part,
-            marker,
-            sources,
-        }) = self.due
-        else {
+        let Some(due) = self.due.take() else {
             return Heard::Nothing;
         };
+        // Several, where a tick is longer than a packet may be.
+        let parts = (self.gathered_ms() / self.recipe.packet_ms) as usize;
         let next = Due {
-            part: part + 1,
+            part: due.part + 1,
             marker: false,
-            sources,
+            ..due
         };
-        self.due = Some(next).filter(|next| next.part < self.parts);
-        let samples = self.pcm.len() / self.parts;
-        let pcm = &self.pcm[part * samples..][..samples];
+        self.due = Some(next).filter(|next| next.part < parts);
+        let samples = self.pcm.len() / parts;
+        let pcm = &self.pcm[due.part * samples..][..samples];
         if self.encoder.encode(pcm, &mut packet.payload).is_err() {
             return Heard::Failed;
         }
@@ -308,10 +302,10 @@ impl Listener {
             self.in_spurt = false;
             return Heard::Nothing;
         }
-        let passed_samples = part as u32 * self.recipe.packet_ms * SAMPLES_PER_MS;
+        let passed_samples = due.part as u32 * self.recipe.packet_ms * SAMPLES_PER_MS;
         packet.time = RtpTime(self.time.0.wrapping_add(passed_samples));
-        packet.marker = marker;
-        packet.sources = sources;
+        packet.marker = due.marker;
+        packet.sources = due.sources;
         Heard::Packet
     }
 
@@ -434,255 +428,4 @@ const _: () = assert!(SAMPLE_RATE_HZ.is_multiple_of(1_000));
     clippy::disallowed_types,
     reason = "a recorder may lock; the engine may not"
 )]
-mod tests {
-    use std::any::Any;
-    use std::sync::{Arc, Mutex};
-
-    use super::*;
-    use crate::codec::{EncodeError, EncoderSettings};
-    use crate::packet::Payload;
-    use crate::profile::{Profile, ReceiverLimits};
-    use crate::units::{Level, ParticipantId};
-
-    type Log = Arc<Mutex<Vec<Vec<f32>>>>;
-
-    /// Keeps what it is given to encode.
-    struct Recorder(Log);
-
-    impl Encode for Recorder {
-        fn encode(&mut self, pcm: &[f32], payload: &mut Payload) -> Result<(), EncodeError> {
-            self.0.lock().unwrap().push(pcm.to_vec());
-            *payload = Payload::copy_from(&[1, 2, 3]).unwrap();
-            Ok(())
-        }
-
-        fn configure(&mut self, _: &EncoderSettings) {}
-
-        fn reset(&mut self) {}
-
-        fn follow(&mut self, other: &dyn Encode) -> bool {
-            other.as_any().is::<Recorder>()
-        }
-
-        fn as_any(&self) -> &dyn Any {
-            self
-        }
-    }
-
-    struct Ear {
-        listener: Listener,
-        log: Log,
-        tick: u64,
-        /// How much earlier than their number says the ticks come.
-        early_samples: u64,
-        packet: OutPacket,
-    }
-
-    impl Ear {
-        /// An ear whose stream stops with the sound.
-        fn new(packet_ms: u32, layout: Layout) -> Ear {
-            Ear::with_hangover(packet_ms, layout, 0)
-        }
-
-        fn with_hangover(packet_ms: u32, layout: Layout, hangover_ms: u32) -> Ear {
-            let mut recipe =
-                Recipe::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
-            recipe.packet_ms = packet_ms;
-            recipe.layout = layout;
-            recipe.hangover_ms = hangover_ms;
-            let log = Log::default();
-            let encoder = Box::new(Recorder(log.clone()));
-            Ear {
-                listener: Listener::with_encoder(recipe, TickLength::Ms20, encoder),
-                log,
-                tick: 0,
-                early_samples: 0,
-                packet: OutPacket {
-                    time: RtpTime(0),
-                    marker: false,
-                    sources: Sources::default(),
-                    payload: Payload::EMPTY,
-                },
-            }
-        }
-
-        /// One tick of a constant, or of silence; the packet it completed, if any.
-        fn hear(&mut self, value: Option<f32>) -> Option<OutPacket> {
-            self.hear_in(value.is_some(), value)
-        }
-
-        fn hear_in(&mut self, room_sounds: bool, value: Option<f32>) -> Option<OutPacket> {
-            let turn = Turn {
-                tick: Tick(self.tick),
-                time: RtpTime((self.tick * 960 - self.early_samples) as u32),
-                room_sounds,
-            };
-            self.tick += 1;
-            let mut frame = Frame::new(Layout::Mono, TickLength::Ms20);
-            let mut sources = Sources::default();
-            sources.push(ParticipantId(7), Level::from_wire(20));
-            let mix = match value {
-                Some(value) => {
-                    frame.samples_mut().fill(value);
-                    Mix::Sound {
-                        frame: &mut frame,
-                        sources: &sources,
-                    }
-                }
-                None => Mix::Silent,
-            };
-            let due = self.listener.gather(turn, mix);
-            let heard = self.listener.encode(&mut self.packet);
-            assert_eq!(due, heard == Heard::Packet);
-            due.then_some(self.packet)
-        }
-    }
-
-    #[test]
-    fn the_marker_starts_each_talk_spurt_and_time_runs_on() {
-        let mut ear = Ear::new(20, Layout::Mono);
-        let mut sent = Vec::new();
-        for tick in 0..400 {
-            let value = (tick < 5 || (200..205).contains(&tick)).then_some(0.1);
-            if let Some(packet) = ear.hear(value) {
-                assert_eq!(packet.time, RtpTime(tick * 960));
-                assert_eq!(packet.sources.ids().is_empty(), value.is_none());
-                sent.push((tick, packet.marker));
-            }
-        }
-        let marked: Vec<u32> = sent
-            .iter()
-            .filter(|sent| sent.1)
-            .map(|sent| sent.0)
-            .collect();
-        assert_eq!(marked, [0, 200]);
-    }
-
-    #[test]
-    fn a_tick_longer_than_a_packet_may_be_becomes_several() {
-        for (packet_ms, parts) in [(10, 2), (5, 4)] {
-            let mut ear = Ear::new(packet_ms, Layout::Stereo);
-            for tick in 0..3 {
-                assert!(ear.hear(Some(0.1)).is_some());
-                let mut sent = vec![ear.packet];
-                while ear.listener.is_due() {
-                    assert_eq!(ear.listener.encode(&mut ear.packet), Heard::Packet);
-                    sent.push(ear.packet);
-                }
-                assert_eq!(sent.len(), parts);
-                for (part, packet) in sent.iter().enumerate() {
-                    let time = tick * 960 + part as u32 * packet_ms * 48;
-                    assert_eq!(packet.time, RtpTime(time));
-                    assert_eq!(packet.marker, tick == 0 && part == 0);
-                    assert!(!packet.sources.ids().is_empty());
-                }
-                let log = ear.log.lock().unwrap();
-                assert!(
-                    log.iter()
-                        .all(|pcm| pcm.len() == 2 * packet_ms as usize * 48)
-                );
-            }
-            // What is not encoded before the next tick is lost.
-            ear.hear(Some(0.1));
-            let packet = ear.hear(Some(0.1)).unwrap();
-            assert_eq!(packet.time, RtpTime(4 * 960));
-        }
-    }
-
-    #[test]
-    fn silence_has_a_tail_four_refreshes_and_an_end() {
-        let mut ear = Ear::new(20, Layout::Mono);
-        ear.hear(Some(0.1));
-        let sent: Vec<u32> = (1..1_000).filter(|_| ear.hear(None).is_some()).collect();
-        // Two packets of tail, then every 400 ms up to 1.6 s after the last sound.
-        assert_eq!(sent, [1, 2, 20, 40, 60, 80]);
-        assert!(ear.listener.is_asleep());
-    }
-
-    #[test]
-    fn a_stream_goes_on_through_the_pauses_of_a_conversation_and_ends_when_the_room_rests() {
-        let mut ear = Ear::with_hangover(20, Layout::Mono, 3_000);
-        assert!(ear.hear(Some(0.1)).unwrap().marker);
-        for tick in 1..140 {
-            let packet = ear.hear(None).unwrap();
-            assert_eq!((packet.time.0, packet.marker), (tick * 960, false));
-        }
-        // Somebody talks whom this listener does not hear: itself.
-        for _ in 0..300 {
-            assert!(ear.hear_in(true, None).is_some());
-        }
-        let packets = (0..1_000).filter(|_| ear.hear(None).is_some()).count();
-        assert_eq!(packets, 149, "three seconds");
-        assert!(ear.listener.is_asleep());
-        // And begins anew with the next sound in the room.
-        assert!(ear.hear_in(true, None).is_some());
-    }
-
-    #[test]
-    fn what_is_sent_never_overlaps_when_a_tick_comes_early() {
-        let mut ear = Ear::with_hangover(20, Layout::Mono, 3_000);
-        ear.hear(Some(0.1));
-        ear.hear(None);
-        // In a pause the tick that came early is left out.
-        ear.early_samples = 600;
-        assert!(ear.hear(None).is_none());
-        let packet = ear.hear(None).unwrap();
-        assert_eq!(packet.time.0, 3 * 960 - 600);
-        // Sound is sent whole, until the next pause makes it good.
-        ear.early_samples = 1_000;
-        let packet = ear.hear(Some(0.1)).unwrap();
-        assert_eq!(packet.time.0, 4 * 960 - 600);
-        let packet = ear.hear(Some(0.1)).unwrap();
-        assert_eq!(packet.time.0, 5 * 960 - 600);
-        assert!(ear.hear(None).is_none());
-        let packet = ear.hear(None).unwrap();
-        assert_eq!(packet.time.0, 7 * 960 - 1_000);
-    }
-
-    #[test]
-    fn sound_within_the_tail_continues_the_spurt() {
-        let mut ear = Ear::new(20, Layout::Mono);
-        assert!(ear.hear(Some(0.1)).unwrap().marker);
-        ear.hear(None);
-        assert!(!ear.hear(Some(0.1)).unwrap().marker);
-    }
-
-    #[test]
-    fn sixty_milliseconds_end_at_every_third_tick() {
-        let mut ear = Ear::new(60, Layout::Mono);
-        ear.hear(None);
-        assert!(ear.hear(Some(0.5)).is_none());
-        let packet = ear.hear(None).unwrap();
-        assert_eq!(
-            packet.time,
-            RtpTime(0),
-            "the packet began with a silent tick"
-        );
-        assert_eq!(packet.sources.ids(), [7]);
-        let log = ear.log.lock().unwrap();
-        assert!(log[0][..960].iter().all(|&sample| sample == 0.0));
-        assert!(log[0][960..1_920].iter().all(|&sample| sample == 0.5));
-        assert!(log[0][1_920..].iter().all(|&sample| sample == 0.0));
-    }
-
-    #[test]
-    fn a_mono_mix_fills_both_channels_only_where_asked() {
-        let mut ear = Ear::new(20, Layout::Stereo);
-        ear.hear(Some(0.25));
-        assert_eq!(ear.log.lock().unwrap()[0], vec![0.25; 1_920]);
-    }
-
-    #[test]
-    fn the_mix_is_limited_before_it_is_encoded() {
-        let mut ear = Ear::new(20, Layout::Mono);
-        for _ in 0..5 {
-            ear.hear(Some(3.0));
-        }
-        let log = ear.log.lock().unwrap();
-        let peak = log
-            .iter()
-            .flatten()
-            .fold(0.0f32, |peak, sample| peak.max(sample.abs()));
-        assert!(peak <= crate::limiter::CEILING);
-    }
-}
+mod tests;

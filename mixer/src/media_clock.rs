@@ -41,14 +41,14 @@ impl MediaClock {
             early if early < samples => {
                 self.behind_samples = self.behind_samples.saturating_sub(samples - early);
             }
-            whole if whole > PAUSE_SAMPLES => self.behind_samples = 0,
+            pause if pause > PAUSE_SAMPLES => self.behind_samples = 0,
             _ => {}
         }
         RtpTime(time.0.wrapping_sub(self.behind_samples))
     }
 }
 
-/// More than half a packet of delay is not made up by what a receiver keeps in its buffer: 10 ms.
+/// The clock runs behind by 10 ms at most: a packet that comes later than that may empty a receiver's buffer.
 const MOST_BEHIND_SAMPLES: u32 = SAMPLE_RATE_HZ / 100;
 
 /// A room that has slept so long has sent nothing: a fifth of a second.

@@ -147,7 +147,7 @@ impl Default for ReceiverLimits {
     }
 }
 
-/// What the thinnest networks carry.
+/// A client that asks for so many bits per second or fewer is on a thin network.
 pub const LITTLE_BPS: u32 = 16_000;
 
 /// Which coder inside Opus: fixed for the life of an encoder.
@@ -367,10 +367,7 @@ const BITRATES_BPS: [u32; 10] = [
 
 /// Each divides every tick above it and is a multiple of every tick below it, and is what Opus holds in one frame.
 /// Shorter ones are mostly headers.
-const PACKETS_MS: [u32; 5] = [LEAST_PACKET_MS, 10, 20, 40, 60];
-
-/// The shortest packet that is sent, whatever a receiver declares: 5 ms.
-pub(crate) const LEAST_PACKET_MS: u32 = 5;
+const PACKETS_MS: [u32; 5] = [5, 10, 20, 40, 60];
 
 #[cfg(test)]
 mod tests {

@@ -83,7 +83,8 @@ pub struct Room {
     gathering_ms: u32,
     /// Who was heard last.
     last_talker: Option<ParticipantId>,
-    /// Who began to send last, while nobody has been heard yet: who comes in says hello.
+    /// The member whose first packet came last. While nobody has been heard, this member is taken for the next
+    /// talker.
     newest_sender: Option<ParticipantId>,
     broken: bool,
     telemetry: Arc<RoomTelemetry>,

@@ -14,6 +14,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::report::quantile;
 use super::target::child::{Directory, Process};
 use super::target::{Target, TargetError};
 
@@ -222,10 +223,8 @@ impl Outcome {
 
     /// When the first sample of the recording was heard; `None` if there was nothing to hear.
     pub(super) fn heard(&self) -> Option<Instant> {
-        let mut starts_us = self.record.starts_us.clone();
-        starts_us.sort_by(f64::total_cmp);
-        let median_us = starts_us.get(starts_us.len() / 2)?;
-        instant_of(*median_us)
+        // Not a number where nothing was recorded, and then no instant.
+        instant_of(quantile(&self.record.starts_us, 0.5))
     }
 }
 

@@ -49,7 +49,7 @@ pub fn libwebrtc<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Com
     command
 }
 
-/// What a tool printed that was started by [`libwebrtc`]. Blocks until it has ended.
+/// The JSON object that a client started by [`libwebrtc`] prints. Blocks until the client has ended.
 pub fn result_of(tool: &str, child: std::process::Child) -> Value {
     let output = child.wait_with_output().expect("it can be waited for");
     json(tool, &output)

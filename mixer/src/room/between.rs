@@ -82,7 +82,7 @@ impl Room {
     /// played. A move then costs the listeners a moment of silence; at the next word it would cost
     /// them a part of it.
     pub(crate) fn rhythm_in_pause(&self) -> Option<Rhythm> {
-        // Who is alone is heard by nobody.
+        // A move for the only member would serve nobody.
         if self.rest_ms <= LONGEST_PACKET_MS || self.members.len() < 2 {
             return None;
         }
@@ -202,7 +202,7 @@ impl Room {
         if now.distance_from(job.time) <= LATE_SAMPLES {
             self.packet = job.packet;
             self.hand_out(place, job.heard, sink, &mut stats);
-            // What is left of a tick that is longer than a packet may be.
+            // The job encoded one packet. A tick makes several where packets must be shorter than a tick.
             self.encode_at(place, sink, &mut stats);
         } else {
             stats.encodes_skipped += 1;

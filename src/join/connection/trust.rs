@@ -88,7 +88,7 @@ async fn shown_certificate_of(peer: &Arc<dyn PeerConnection>) -> Option<Vec<u8>>
 const CERTIFICATE_TRIES: u32 = 400;
 const CERTIFICATE_PAUSE: Duration = Duration::from_millis(5);
 
-/// The same, if it can be asked for by now.
+/// The certificate (DER), or `None` while the stack does not have it yet.
 async fn certificate_of(peer: &Arc<dyn PeerConnection>) -> Option<Vec<u8>> {
     if let Some(sctp) = peer.sctp().await {
         let chain = sctp.transport().get_remote_certificates().await.ok()?;

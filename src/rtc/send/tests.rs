@@ -170,24 +170,21 @@ fn a_tick_that_was_left_out_is_a_packet_that_was_lost() {
         let now = line.send(packet).header.sequence_number;
         now.wrapping_sub(std::mem::replace(&mut seq, now))
     };
-    assert_eq!(step(&mut line, &packet(960, &[(7, 20)])), 1);
-    assert_eq!(step(&mut line, &packet(3 * 960, &[(7, 20)])), 2, "one tick");
+    let spoken = |time| packet(time, &[(7, 20)]);
+    assert_eq!(step(&mut line, &spoken(960)), 1);
+    assert_eq!(step(&mut line, &spoken(3 * 960)), 2, "one tick");
     assert_eq!(
-        step(&mut line, &packet(7 * 960, &[(7, 20)])),
+        step(&mut line, &spoken(7 * 960)),
         2,
         "three ticks are one gap"
     );
-    assert_eq!(step(&mut line, &packet(8 * 960, &[(7, 20)])), 1);
+    assert_eq!(step(&mut line, &spoken(8 * 960)), 1);
     let long = 9 * 960 + MAX_CONCEALED_SAMPLES + 1;
-    assert_eq!(step(&mut line, &packet(long, &[(7, 20)])), 1, "a pause");
-    let mut spurt = packet(long + 2 * 960, &[(7, 20)]);
+    assert_eq!(step(&mut line, &spoken(long)), 1, "a pause");
+    let mut spurt = spoken(long + 2 * 960);
     spurt.marker = true;
     assert_eq!(step(&mut line, &spurt), 1, "somebody begins to talk");
-    assert_eq!(
-        step(&mut line, &packet(long + 2 * 960, &[(7, 20)])),
-        1,
-        "again"
-    );
+    assert_eq!(step(&mut line, &spoken(long + 2 * 960)), 1, "again");
     let moved = packet(long + 3 * 960 + 120, &[]);
     assert_eq!(step(&mut line, &moved), 1, "a room that moves in a pause");
     assert_eq!(line.sending.sent().packets, 9);
