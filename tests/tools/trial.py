@@ -102,10 +102,15 @@ def ip(line):
 def janus(network):
     """Janus AudioBridge as Debian ships it; gives what its clients are told to join."""
     with tempfile.TemporaryDirectory() as folder:
+        # Only what a call needs: others of its plugins have kept it from starting.
+        for kind, library in [("plugins", "libjanus_audiobridge.so"), ("transports", "libjanus_websockets.so")]:
+            chosen = pathlib.Path(folder, kind)
+            chosen.mkdir()
+            (chosen / library).symlink_to(f"{JANUS_LIBRARIES}/{kind}/{library}")
         files = {
-            "janus.jcfg": f'general: {{ configs_folder="{folder}"; plugins_folder="{JANUS_LIBRARIES}/plugins"; '
-            f'transports_folder="{JANUS_LIBRARIES}/transports"; events_folder="{JANUS_LIBRARIES}/events"; '
-            f'loggers_folder="{JANUS_LIBRARIES}/loggers"; debug_level=2; session_timeout=0; }}\n'
+            "janus.jcfg": f'general: {{ configs_folder="{folder}"; plugins_folder="{folder}/plugins"; '
+            f'transports_folder="{folder}/transports"; events_folder="{folder}"; loggers_folder="{folder}"; '
+            'debug_level=2; session_timeout=0; }\n'
             'media: { rtp_port_range="20000-59999"; }\n',
             "janus.plugin.audiobridge.jcfg": "general: {}\n",
             "janus.transport.websockets.jcfg": f'general: {{ ws=true; ws_port=8188; ws_ip="0.0.0.0"; }}\n',
