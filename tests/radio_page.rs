@@ -106,3 +106,15 @@ async fn clicks_in_a_hurry_do_no_harm() {
 fn patient() -> Value {
     json!({ "mode": "ptt", "talk_limit_s": 300, "end_of_media_ms": 60_000 })
 }
+
+#[test]
+fn a_tone_that_was_resampled_is_as_loud_as_it_was() {
+    for ratio in [0.995, 1.0, 1.005] {
+        let turns = |at: usize| TONES_HZ[1] * ratio * at as f64 / 48_000.0;
+        let tone: Vec<f32> = (0..48_000)
+            .map(|at| 0.25 * (std::f64::consts::TAU * turns(at)).sin() as f32)
+            .collect();
+        let said_db = gapless_db(&tone, TONES_HZ[1]);
+        assert!((said_db + 12.04).abs() < 0.3, "{said_db} dBFS, {ratio}");
+    }
+}

@@ -45,8 +45,8 @@ pub fn line(pcm: &[f32], hz: f64) -> Line {
 
 /// How loud a tone is that somebody says, in dBFS: the median of Hann windows of 100 ms.
 ///
-/// Playouts on the way resample by up to half a percent while they follow a clock or use up a wait,
-/// which moves a tone by several hertz: out of a window of a second, but not out of these.
+/// Playouts on the way resample by up to half a percent while they follow a clock or use up a wait, which moves a tone by
+/// several hertz. The level is that of the tone wherever it is within that.
 pub fn said_db(pcm: &[f32], hz: f64) -> f64 {
     percentile(&saying_db(pcm, hz), 0.5)
 }
@@ -58,8 +58,15 @@ pub fn gapless_db(pcm: &[f32], hz: f64) -> f64 {
 
 fn saying_db(pcm: &[f32], hz: f64) -> Vec<f64> {
     let windows = pcm.chunks_exact(RATE / 10);
-    windows.map(|window| level_db(window, hz)).collect()
+    let levels = windows.map(|window| {
+        let levels = RESAMPLED.map(|ratio| level_db(window, ratio * hz));
+        levels.into_iter().fold(NOTHING_DB, f64::max)
+    });
+    levels.collect()
 }
+
+/// To either side of where it should be.
+const RESAMPLED: [f64; 7] = [0.994, 0.996, 0.998, 1.0, 1.002, 1.004, 1.006];
 
 const NOTHING_DB: f64 = -200.0;
 
