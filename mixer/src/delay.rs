@@ -14,6 +14,11 @@
 //! A transit is taken from a packet's *first* sample: a packet twice as long is ready so much later,
 //! and a stream that mixes lengths must wait for its longest.
 
+mod drift;
+mod loss;
+
+use self::drift::DriftEstimator;
+use self::loss::LossRate;
 use crate::format::SAMPLE_RATE_HZ;
 
 /// Estimates base, target and drift of one sender's packets.
@@ -33,7 +38,10 @@ pub struct DelayEstimator {
 
 impl DelayEstimator {
     /// An estimator that has seen nothing: the target is the least there is.
-    pub fn new() -> DelayEstimator {
+    ///
+    /// - `expects_fec`: the sender's codec can carry copies of packets, and the sender is taken to add them once packets
+    ///   are lost, until it is seen not to.
+    pub fn new(expects_fec: bool) -> DelayEstimator {
         DelayEstimator {
             base: None,
             windows: [Window::EMPTY; WINDOWS],
@@ -41,7 +49,7 @@ impl DelayEstimator {
             before: None,
             suspect: None,
             drift: DriftEstimator::default(),
-            loss: LossRate::default(),
+            loss: LossRate::new(expects_fec),
             packet_samples: 960,
         }
     }
@@ -73,11 +81,18 @@ impl DelayEstimator {
         self.drift.observe(arrival, transit);
     }
 
-    /// Takes note of packets that never came.
+    /// Takes note that one packet, or several in a row, have not come.
     ///
     /// Real-time: safe.
-    pub fn lost(&mut self, packets: u64) {
-        self.loss.lost(packets);
+    pub fn lost(&mut self) {
+        self.loss.lost();
+    }
+
+    /// Takes note of a packet that came after it was counted as lost. How late it was is known from its arrival.
+    ///
+    /// Real-time: safe.
+    pub fn found(&mut self) {
+        self.loss.found();
     }
 
     /// Forgets when packets come, but not how late: for a new timeline of the same sender on the
@@ -167,30 +182,24 @@ impl DelayEstimator {
             window.at = arrival;
         }
         let drift = self.drift.ratio.unwrap_or(0.0);
-        let within = |last: usize| {
-            let windows = self.windows.iter();
-            windows.filter(move |window| window.index > index - last as i64)
-        };
-        let shortest = |last: usize| {
-            let transits = within(last)
-                .map(|window| window.shortest - (drift * (arrival - window.at) as f64) as i64);
-            transits.min().unwrap_or(transit)
-        };
-        let recent = shortest(RECENT_WINDOWS);
-        let longest = within(RECENT_WINDOWS).map(|window| window.longest).max();
-        let is_calm = longest.is_none_or(|longest| longest - recent < CALM_SAMPLES);
-        let base = match is_calm {
+        let (mut shortest, mut recent, mut longest) = (transit, transit, transit);
+        for window in &self.windows {
+            if window.index <= index - WINDOWS as i64 {
+                continue;
+            }
+            let drifted = (drift * (arrival - window.at) as f64) as i64;
+            shortest = shortest.min(window.shortest - drifted);
+            if window.index > index - RECENT_WINDOWS {
+                recent = recent.min(window.shortest - drifted);
+                longest = longest.max(window.longest);
+            }
+        }
+        let base = match longest - recent < CALM_SAMPLES {
             true => recent,
-            false => shortest(WINDOWS),
+            false => shortest,
         };
         self.base = Some(base);
         base
-    }
-}
-
-impl Default for DelayEstimator {
-    fn default() -> DelayEstimator {
-        DelayEstimator::new()
     }
 }
 
@@ -269,109 +278,6 @@ impl Histogram {
     }
 }
 
-/// Slope of the shortest transits over some ten seconds, by least squares.
-#[derive(Debug, Default)]
-struct DriftEstimator {
-    points: [(f64, f64); DRIFT_POINTS],
-    count: usize,
-    current: Option<(i64, i64, u32)>,
-    ratio: Option<f64>,
-}
-
-impl DriftEstimator {
-    fn observe(&mut self, arrival: i64, transit: i64) {
-        let index = arrival.div_euclid(DRIFT_WINDOW_SAMPLES);
-        match &mut self.current {
-            Some((window, shortest, packets)) if *window == index => {
-                *shortest = (*shortest).min(transit);
-                *packets += 1;
-            }
-            current => {
-                let finished = current.replace((index, transit, 1));
-                if let Some((window, shortest, packets)) = finished {
-                    self.close(window, shortest, packets, index);
-                }
-            }
-        }
-    }
-
-    fn close(&mut self, window: i64, shortest: i64, packets: u32, now: i64) {
-        if now - window > 1 {
-            // A pause: what came before it says nothing about the clock now.
-            self.count = 0;
-        }
-        if packets >= 4 {
-            if self.count == DRIFT_POINTS {
-                self.points.copy_within(1.., 0);
-                self.count -= 1;
-            }
-            self.points[self.count] = ((window * DRIFT_WINDOW_SAMPLES) as f64, shortest as f64);
-            self.count += 1;
-        }
-        self.ratio = self.estimate();
-    }
-
-    /// Faster sender: transits shrink. Certain means five standard errors.
-    fn estimate(&self) -> Option<f64> {
-        let points = &self.points[..self.count];
-        if points.len() < DRIFT_POINTS / 2 {
-            return None;
-        }
-        let n = points.len() as f64;
-        let (origin_x, origin_y) = points[0];
-        let mean_x = points.iter().map(|(x, _)| x - origin_x).sum::<f64>() / n;
-        let mean_y = points.iter().map(|(_, y)| y - origin_y).sum::<f64>() / n;
-        let centred = points
-            .iter()
-            .map(|(x, y)| (x - origin_x - mean_x, y - origin_y - mean_y));
-        let (xx, xy) = centred
-            .clone()
-            .fold((0.0, 0.0), |(xx, xy), (x, y)| (xx + x * x, xy + x * y));
-        let slope = xy / xx;
-        let residual = centred.map(|(x, y)| (y - slope * x).powi(2)).sum::<f64>();
-        let error = (residual / (n - 2.0) / xx).sqrt();
-        let threshold = if self.ratio.is_some() {
-            RELEASE_DRIFT
-        } else {
-            ENGAGE_DRIFT
-        };
-        (slope.abs() > threshold && slope.abs() > 5.0 * error).then_some(-slope)
-    }
-}
-
-/// Share of packets lost over the last few seconds, and whether the sender protects them.
-#[derive(Debug, Default)]
-struct LossRate {
-    rate: f32,
-    fec_seen: f32,
-    wants_fec: bool,
-}
-
-impl LossRate {
-    fn received(&mut self, fec: bool) {
-        self.rate *= 1.0 - LOSS_MEMORY;
-        self.fec_seen += LOSS_MEMORY * (f32::from(u8::from(fec)) - self.fec_seen);
-        self.decide();
-    }
-
-    fn lost(&mut self, packets: u64) {
-        for _ in 0..packets.min(50) {
-            self.rate += LOSS_MEMORY * (1.0 - self.rate);
-        }
-        self.decide();
-    }
-
-    /// Every change of mind is a splice, so it needs a clear reason.
-    fn decide(&mut self) {
-        let least = if self.wants_fec {
-            LOSS_RELEASE
-        } else {
-            LOSS_ENGAGE
-        };
-        self.wants_fec = self.rate > least && self.fec_seen > 0.1;
-    }
-}
-
 /// Half a second.
 const WINDOW_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 2;
 
@@ -382,7 +288,7 @@ const WINDOWS: usize = 16;
 
 /// Where the transits of a second and a half lie this close together, 12 ms, the network is calm and theirs is
 /// the base: after a change of route, or when jitter has ended.
-const RECENT_WINDOWS: usize = 3;
+const RECENT_WINDOWS: i64 = 3;
 const CALM_SAMPLES: i64 = 12 * SAMPLE_RATE_HZ as i64 / 1_000;
 
 /// Lateness beyond this is a moved timeline, not a late packet.
@@ -419,23 +325,6 @@ const LEAST_TARGET_SAMPLES: i64 = 6 * BIN_SAMPLES;
 /// The most a packet is ever made to wait: beyond a quarter of a second people stop conversing.
 const MAX_TARGET_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 4;
 
-/// Twelve seconds in steps of half a second.
-const DRIFT_WINDOW_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 2;
-const DRIFT_POINTS: usize = 24;
-
-/// Below this a correction every minute or two costs less than resampling all the time: at 300 ppm
-/// the packets cross a 20 ms tick every 67 s.
-const ENGAGE_DRIFT: f64 = 300e-6;
-const RELEASE_DRIFT: f64 = 150e-6;
-
-/// About five seconds of 20 ms packets.
-const LOSS_MEMORY: f32 = 0.004;
-
-/// Above one percent of loss a packet's wait is worth it. One lost packet is 0.4 percent of what is
-/// remembered: at a loss of one percent the wait would come and go with each if it went as it came.
-const LOSS_ENGAGE: f32 = 0.01;
-const LOSS_RELEASE: f32 = 0.003;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -458,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_clean_network_asks_for_next_to_nothing() {
-        let mut estimator = DelayEstimator::new();
+        let mut estimator = DelayEstimator::new(false);
         feed(&mut estimator, 0, 500, |_| 0.0);
         assert_eq!(estimator.target(), LEAST_TARGET_SAMPLES);
         assert_eq!(estimator.base(), Some(1_000_000));
@@ -467,7 +356,7 @@ mod tests {
 
     #[test]
     fn jitter_is_followed_from_the_second_packet_on_and_forgotten_within_ten_seconds() {
-        let mut estimator = DelayEstimator::new();
+        let mut estimator = DelayEstimator::new(false);
         feed(&mut estimator, 0, 499, |_| 0.0);
         feed(&mut estimator, 499, 1, |_| 40.0);
         assert_eq!(
@@ -494,7 +383,7 @@ mod tests {
 
     #[test]
     fn packets_that_were_held_up_together_are_one_exception() {
-        let mut estimator = DelayEstimator::new();
+        let mut estimator = DelayEstimator::new(false);
         feed(&mut estimator, 0, 500, |_| 0.0);
         // A machine that stood still for 45 ms: three packets come at once.
         feed(&mut estimator, 500, 3, |n| 45.0 - 20.0 * (n - 500) as f64);
@@ -507,10 +396,10 @@ mod tests {
 
     #[test]
     fn the_target_has_a_limit_and_a_moved_timeline_is_no_jitter() {
-        let mut estimator = DelayEstimator::new();
+        let mut estimator = DelayEstimator::new(false);
         feed(&mut estimator, 0, 200, |n| (n * 53 % 450) as f64);
         assert_eq!(estimator.target(), MAX_TARGET_SAMPLES);
-        let mut estimator = DelayEstimator::new();
+        let mut estimator = DelayEstimator::new(false);
         feed(&mut estimator, 0, 200, |_| 0.0);
         feed(&mut estimator, 200, 5, |_| 3_000.0);
         assert_eq!(estimator.target(), LEAST_TARGET_SAMPLES);
@@ -526,7 +415,7 @@ mod tests {
             (200.0, false),
             (0.0, false),
         ] {
-            let mut estimator = DelayEstimator::new();
+            let mut estimator = DelayEstimator::new(false);
             feed(&mut estimator, 0, 1_000, |n| {
                 -ppm * 1e-6 * 20.0 * n as f64 + (n * 37 % 5) as f64
             });
@@ -544,7 +433,7 @@ mod tests {
     #[test]
     fn jitter_alone_is_no_drift() {
         for seed in 1..40i64 {
-            let mut estimator = DelayEstimator::new();
+            let mut estimator = DelayEstimator::new(false);
             let mut state = seed * 7_919;
             feed(&mut estimator, 0, 1_500, |_| {
                 state = (state * 1_103_515_245 + 12_345) & 0x7fff_ffff;
@@ -555,29 +444,13 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_for_the_copy_does_not_come_and_go() {
-        let mut estimator = DelayEstimator::new();
-        let mut changes = 0;
-        let mut before = estimator.target();
-        for n in 0..6_000 {
-            estimator.arrived(n * PACKET, n * PACKET, PACKET as usize, true);
-            if n % 110 == 0 {
-                estimator.lost(1);
-            }
-            changes += u32::from(estimator.target() != before);
-            before = estimator.target();
-        }
-        assert!(changes <= 1, "{changes} changes in two minutes");
-    }
-
-    #[test]
     fn loss_adds_one_packet_only_where_it_is_protected() {
         for (fec, extra) in [(true, PACKET), (false, 0)] {
-            let mut estimator = DelayEstimator::new();
+            let mut estimator = DelayEstimator::new(false);
             for n in 0..500 {
                 estimator.arrived(n * PACKET, n * PACKET, PACKET as usize, fec);
                 if n % 20 == 0 {
-                    estimator.lost(1);
+                    estimator.lost();
                 }
             }
             assert_eq!(estimator.target(), LEAST_TARGET_SAMPLES + extra);

@@ -9,10 +9,12 @@
 
 mod berth;
 mod commands;
+mod held;
 mod ids;
 mod rota;
 
 use self::berth::Berth;
+use self::held::{Beat, Held};
 use self::ids::{IdMap, map_for};
 use self::rota::Rota;
 use crate::command::{Event, Retired};
@@ -20,7 +22,7 @@ use crate::crew::{EncodeJob, Jobs};
 use crate::format::SLOT_SAMPLES;
 use crate::memory;
 use crate::packet::{OutPacket, Packet};
-use crate::phase::{Rhythm, SlotLoads};
+use crate::phase::{Rhythms, SlotLoads};
 use crate::playout::Pushed;
 use crate::room::{Hands, Room};
 use crate::stats::EngineStats;
@@ -85,6 +87,8 @@ pub struct Engine {
     loads: SlotLoads,
     /// Which rooms are awake, by the slot in which they run.
     rota: Rota,
+    /// Rooms whose tick waits for a packet.
+    held: Held,
     /// Encode jobs that are not in use.
     jobs: Jobs,
     /// Encode jobs that other threads have.
@@ -120,6 +124,7 @@ impl Engine {
             seat_of: map_for(limits.participants, ParticipantId, NO_SEAT),
             loads: SlotLoads::default(),
             rota: Rota::new(limits.rooms),
+            held: Held::new(limits.rooms),
             jobs: Jobs::new(),
             jobs_out: 0,
             complexity_cap: u8::MAX,
@@ -166,8 +171,8 @@ impl Engine {
             if taken.wakes {
                 self.wake(seat.berth);
             }
-            if let Some(rhythm) = taken.wanted {
-                self.move_to_meet(seat.berth, rhythm);
+            if let Some(rhythms) = taken.wanted {
+                self.move_to_meet(seat.berth, rhythms);
             }
             Some(taken.pushed)
         });
@@ -175,7 +180,8 @@ impl Engine {
         taken
     }
 
-    /// Runs one tick of every room whose phase falls on `slot` and that needs one.
+    /// Runs one tick of every room whose phase falls on `slot` and that needs one. A tick whose packets are late waits
+    /// for them a few slots.
     ///
     /// - `slot`: counts [`SLOT`](crate::format::SLOT)s since the caller's origin; the media clock
     ///   of what goes out follows it, slots that were left out included.
@@ -187,32 +193,40 @@ impl Engine {
         while let Some(job) = sink.finished() {
             self.take_back(job, sink);
         }
-        let time = media_time(slot);
+        self.run_held(sink);
+        let beat = Beat { slot, now };
         // From the end: a room that falls asleep or is removed gives its place to the last.
         for at in (0..self.rota.due(slot).len()).rev() {
             let Some(&index) = self.rota.due(slot).get(at) else {
                 continue;
             };
-            self.run_room(index, now, time, sink);
+            if !self.is_up(index) {
+                continue;
+            }
+            if let Some(before) = self.held.take(index) {
+                self.run_room(index, before, sink);
+            }
+            if !self.hold(index, beat) {
+                self.run_room(index, beat, sink);
+            }
         }
     }
 
-    fn run_room(&mut self, index: usize, now: Time, time: RtpTime, sink: &mut dyn Sink) {
-        if !self.is_up(index) {
-            return;
-        }
+    /// Runs the tick of a room that should have come at `beat`, and comes now.
+    fn run_room(&mut self, index: usize, beat: Beat, sink: &mut dyn Sink) {
         let Some(berth) = &mut self.berths[index] else {
             return;
         };
+        let time = media_time(self.slot);
         let mut hands = Hands {
             sink,
             jobs: &mut self.jobs,
-            at: position(self.slot),
+            time,
             complexity_cap: self.complexity_cap,
         };
         let free = hands.jobs.len();
         let room = berth.id();
-        let outcome = berth.enter(|room| room.tick(now, time, &mut hands));
+        let outcome = berth.enter(|room| room.tick(beat.now, position(beat.slot), &mut hands));
         let offered = free - self.jobs.len();
         self.jobs_out += offered;
         match outcome {
@@ -225,7 +239,7 @@ impl Engine {
                 if tick.asleep {
                     self.lull(index);
                 } else {
-                    self.meet_in_pause(index);
+                    self.meet_in_pause(index, beat.now);
                 }
                 self.take_left(index, sink);
             }
@@ -346,14 +360,14 @@ impl Engine {
         }
     }
 
-    /// Moves a room to where the packets of `rhythm` wait less.
-    fn move_to_meet(&mut self, index: usize, rhythm: Rhythm) {
+    /// Moves a room to where the packets of `rhythms` wait less.
+    fn move_to_meet(&mut self, index: usize, rhythms: Rhythms) {
         let Some(berth) = &mut self.berths[index] else {
             return;
         };
         let tick = berth.tick();
         let before = berth.phase;
-        berth.move_to_meet(rhythm, &mut self.loads);
+        berth.move_to_meet(rhythms, &mut self.loads);
         if berth.phase != before && berth.is_on_rota() {
             let after = berth.phase;
             self.rota.strike(index, before, tick);
@@ -362,12 +376,12 @@ impl Engine {
     }
 
     /// Moves a room in a pause to where the packets of the one likely to talk next wait less.
-    fn meet_in_pause(&mut self, index: usize) {
+    fn meet_in_pause(&mut self, index: usize, now: Time) {
         let Some(berth) = self.berths[index].as_mut().filter(|berth| berth.may_move()) else {
             return;
         };
-        if let Ok(Some(rhythm)) = berth.enter(|room| room.rhythm_in_pause()) {
-            self.move_to_meet(index, rhythm);
+        if let Ok(Some(rhythms)) = berth.enter(|room| room.rhythms_in_pause(now)) {
+            self.move_to_meet(index, rhythms);
         }
     }
 
@@ -378,6 +392,7 @@ impl Engine {
         if berth.is_on_rota() {
             self.rota.strike(index, berth.phase, berth.tick());
         }
+        self.held.take(index);
         self.berth_of.remove(&berth.id());
         let room = berth.leave(faulted, &mut self.loads);
         if faulted {

@@ -3,7 +3,8 @@
 //! Rooms spread over the slots, so that the work comes evenly instead of in one burst. Where a room
 //! runs is free to choose while nobody is heard in it: it then moves to shortly after the packets of
 //! the one likely to talk next arrive, who then waits a few milliseconds for the tick instead of half
-//! of it on average. While somebody is heard the phase stays.
+//! of it on average. Where two talk by turns it stays where neither waits for longer than half a tick:
+//! a delay that changes with each turn is worse. While somebody is heard the phase stays.
 
 use core::time::Duration;
 
@@ -17,6 +18,24 @@ pub struct Rhythm {
     pub ready: Time,
     /// How much later the next, samples.
     pub packet_samples: usize,
+}
+
+/// When the packets of those may be played whom a room's ticks should meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rhythms {
+    /// Of the one likely to talk next.
+    pub next: Rhythm,
+    /// Of another who talks by turns with that one.
+    pub partner: Option<Rhythm>,
+}
+
+impl From<Rhythm> for Rhythms {
+    fn from(next: Rhythm) -> Rhythms {
+        Rhythms {
+            next,
+            partner: None,
+        }
+    }
 }
 
 /// How many rooms and members each slot of the longest tick carries.
@@ -44,29 +63,36 @@ impl SlotLoads {
             .unwrap_or(0)
     }
 
-    /// The phase a room of `members` at phase `now` had better move to for the packets of `rhythm`;
-    /// `None` if what it would gain is not worth it, or if too much runs there already.
+    /// The phase a room of `members` at phase `now` had better move to for the packets of `rhythms`, where the one who
+    /// waits longest waits least; `None` if what that gains is not worth it, or if too much runs there already.
     ///
     /// Where several packets make up a tick, after which of them it comes is all the same.
     pub fn better(
         &self,
         now: usize,
-        rhythm: Rhythm,
+        rhythms: Rhythms,
         tick: TickLength,
         members: usize,
     ) -> Option<usize> {
         let slots = tick.slots();
-        let ready = rhythm.ready + SPARE;
-        let slot = ready.us().div_ceil(SLOT.as_micros() as u64);
-        let first = (slot % slots as u64) as usize;
-        let packet_slots = (rhythm.packet_samples / SLOT_SAMPLES).clamp(1, slots);
-        let gained = (now + slots - first) % packet_slots;
-        let phase = (now + slots - gained) % slots;
-        let is_worth_it = gained > WORTH_SLOTS;
+        let each = || [Some(rhythms.next), rhythms.partner].into_iter().flatten();
+        let longest = |phase| each().map(|rhythm| waits(phase, rhythm, slots)).max();
+        let after = |rhythm| (now + slots - waits(now, rhythm, slots)) % slots;
+        let phase = each().map(after).min_by_key(|phase| longest(*phase))?;
+        let is_worth_it = longest(now) > longest(phase).map(|slots| slots + WORTH_SLOTS);
         // A move must not make one slot carry more than twice what the room carries now.
         let has_room = self.of(phase, tick) <= self.of(now, tick) + members;
         (is_worth_it && has_room).then_some(phase)
     }
+}
+
+/// So many slots pass from when a packet may be played to the tick.
+fn waits(phase: usize, rhythm: Rhythm, slots: usize) -> usize {
+    let ready = rhythm.ready + SPARE;
+    let slot = ready.us().div_ceil(SLOT.as_micros() as u64);
+    let first = (slot % slots as u64) as usize;
+    let packet_slots = (rhythm.packet_samples / SLOT_SAMPLES).clamp(1, slots);
+    (phase + slots - first) % packet_slots
 }
 
 /// The slots of a longest tick in which a room of this phase runs.
@@ -102,10 +128,35 @@ mod tests {
 
     const TICK: TickLength = TickLength::Ms20;
 
-    fn rhythm(ready_us: u64, packet_ms: usize) -> Rhythm {
-        Rhythm {
+    fn rhythm(ready_us: u64, packet_ms: usize) -> Rhythms {
+        let next = Rhythm {
             ready: Time::from_us(ready_us),
             packet_samples: packet_ms * 48,
+        };
+        next.into()
+    }
+
+    #[test]
+    fn of_two_who_talk_by_turns_neither_waits_longer_than_half_a_tick() {
+        let loads = SlotLoads::default();
+        for ready_us in (0..20_000).step_by(1_250) {
+            let two = Rhythms {
+                partner: Some(rhythm(ready_us, 20).next),
+                ..rhythm(2_600, 20)
+            };
+            let turned = Rhythms {
+                next: rhythm(ready_us, 20).next,
+                partner: Some(two.next),
+            };
+            for now in 0..TICK.slots() {
+                let phase = loads.better(now, two, TICK, 1).unwrap_or(now);
+                let longest = [Some(two.next), two.partner].into_iter().flatten();
+                let longest = longest.map(|it| waits(phase, it, TICK.slots())).max();
+                assert!(longest <= Some(4 + WORTH_SLOTS), "{phase} for {two:?}");
+                // Whoever is next: once there, it stays.
+                assert_eq!(loads.better(phase, two, TICK, 1), None);
+                assert_eq!(loads.better(phase, turned, TICK, 1), None);
+            }
         }
     }
 

@@ -32,7 +32,7 @@ use crate::listeners::Hearing;
 use crate::media_clock::MediaClock;
 use crate::members::{Member, Rank};
 use crate::packet::{OutPacket, Payload, Sources};
-use crate::phase::Rhythm;
+use crate::phase::Rhythms;
 use crate::playout::Pushed;
 use crate::profile::loss_class;
 use crate::stats::{TickStats, publish};
@@ -83,8 +83,10 @@ pub struct Room {
     gathering_ms: u32,
     /// Who was heard last.
     last_talker: Option<ParticipantId>,
-    /// The member whose first packet came last. While nobody has been heard, this member is taken for the next
-    /// talker.
+    /// Who was heard before that one, and when last.
+    talker_before: Option<(ParticipantId, Tick)>,
+    /// The member whose first packet came last, taken for the next talker while nobody has been heard or the last
+    /// talker has left.
     newest_sender: Option<ParticipantId>,
     broken: bool,
     telemetry: Arc<RoomTelemetry>,
@@ -98,7 +100,7 @@ pub(crate) struct Taken {
     pub pushed: Pushed,
     /// Nobody is heard, and this packet's sender is likely to be next: when its packets may be
     /// played.
-    pub wanted: Option<Rhythm>,
+    pub wanted: Option<Rhythms>,
     /// Its sender has something to play.
     pub wakes: bool,
 }
@@ -127,6 +129,7 @@ impl Room {
             rest_ms: u32::MAX,
             gathering_ms: 0,
             last_talker: None,
+            talker_before: None,
             newest_sender: None,
             broken: false,
             telemetry: Arc::default(),
@@ -163,19 +166,19 @@ impl Room {
     /// One tick.
     ///
     /// - `now`: the tick's instant on the clock that stamps arrivals.
-    /// - `time`: the same on the media clock of what goes out.
+    /// - `at`: the same on the media clock of what goes out, samples.
     ///
     /// Real-time: safe.
-    pub(crate) fn tick(&mut self, now: Time, time: RtpTime, hands: &mut Hands<'_>) -> TickStats {
+    pub(crate) fn tick(&mut self, now: Time, at: u64, hands: &mut Hands<'_>) -> TickStats {
         assert!(!self.broken, "a fault has left this room half done");
         self.gathering_ms = self.gathering_ms.saturating_sub(self.settings.tick.ms());
         self.listen(now);
         self.decide();
         let contributors = self.sum();
-        let voices = self.hear_elsewhere(hands.at, contributors);
+        let voices = self.hear_elsewhere(at, contributors);
         let turn = Turn {
             tick: self.tick,
-            time: self.clock.at(time, self.settings.tick),
+            time: self.clock.at(RtpTime(at as u32), self.settings.tick),
             room_sounds: contributors > 0 || self.elsewhere.is_heard,
         };
         let Members { list, shares, .. } = &mut self.members;
@@ -186,7 +189,7 @@ impl Room {
         };
         self.mix(turn, voices, hands.complexity_cap, &mut stats);
         self.retire_scans(hands.sink);
-        self.encode(time, hands, &mut stats);
+        self.encode(hands, &mut stats);
         self.report(hands.sink);
         self.advance(&mut stats);
         stats
@@ -197,6 +200,7 @@ impl Room {
         let rules = Rules {
             now,
             gate_db: self.settings.gate_db,
+            leeway_samples: self.leeway_samples(),
         };
         let Members { list, ranks, .. } = &mut self.members;
         ranks.clear();
@@ -334,11 +338,11 @@ impl Room {
 
     /// Encodes what is due and hands it out: the groups' streams here and first, since many wait for
     /// them; of the others what is more than a few is offered to other threads.
-    fn encode(&mut self, time: RtpTime, hands: &mut Hands<'_>, stats: &mut TickStats) {
+    fn encode(&mut self, hands: &mut Hands<'_>, stats: &mut TickStats) {
         if self.members.due.len() > ENCODES_ALONE {
             // The groups' streams come first in the list, and are reached last.
             while let Some(&place) = self.members.due.last() {
-                if self.is_leader(place) || !self.offer(place, time, hands) {
+                if self.is_leader(place) || !self.offer(place, hands) {
                     break;
                 }
                 self.members.due.pop();
@@ -369,7 +373,7 @@ impl Room {
     }
 
     /// Offers one stream's encode to other threads; `false` if nobody takes it.
-    fn offer(&mut self, place: usize, time: RtpTime, hands: &mut Hands<'_>) -> bool {
+    fn offer(&mut self, place: usize, hands: &mut Hands<'_>) -> bool {
         let member = &mut self.members.list[place];
         let Some(mut job) = hands.jobs.pop() else {
             return false;
@@ -379,7 +383,7 @@ impl Room {
         job.budget = recipe.map_or(Duration::ZERO, |it| crew::budget(it, hands.complexity_cap));
         job.to = member.id;
         job.room = self.id;
-        job.time = time;
+        job.time = hands.time;
         let Err(mut job) = hands.sink.offer(job) else {
             return true;
         };
@@ -449,8 +453,12 @@ impl Room {
             false => self.rest_ms.saturating_add(self.settings.tick.ms()),
             true => 0,
         };
-        let loudest = self.members.ranks.first();
-        self.last_talker = loudest.map(|rank| rank.id).or(self.last_talker);
+        if let Some(loudest) = self.members.ranks.first() {
+            let before = self.last_talker.replace(loudest.id);
+            if let Some(before) = before.filter(|before| *before != loudest.id) {
+                self.talker_before = Some((before, self.tick));
+            }
+        }
         stats.asleep = self.rest_ms > LONGEST_PACKET_MS
             && stats.encodes_offered == 0
             && self.members.list.iter().all(has_nothing_to_do)
@@ -495,8 +503,8 @@ pub(crate) struct Hands<'a> {
     pub sink: &'a mut dyn Sink,
     /// Empty jobs for encodes that other threads may do; none where there are no others.
     pub jobs: &'a mut Jobs,
-    /// The tick's first sample on the media clock, which does not wrap here.
-    pub at: u64,
+    /// When it is run, on the media clock: a tick may run later than its instant.
+    pub time: RtpTime,
     /// Most libopus complexity to be spent.
     pub complexity_cap: u8,
 }

@@ -16,6 +16,8 @@ pub struct EngineStats {
     pub participants: usize,
     /// Ticks run, of all rooms.
     pub ticks_total: u64,
+    /// Ticks that waited for a late packet.
+    pub ticks_held_total: u64,
     /// Packets handed out.
     pub packets_total: u64,
     /// Packets encoded.

@@ -37,6 +37,8 @@ pub struct Rules {
     pub now: Time,
     /// Where gates open; `None`: for anything but digital silence.
     pub gate_db: Option<Decibels>,
+    /// How much later than its instant a tick may come where a packet is late.
+    pub leeway_samples: usize,
 }
 
 /// One participant's way onto the bus.
@@ -188,6 +190,7 @@ impl Strip {
             self.park_outside();
             return false;
         }
+        self.playout.set_leeway(rules.leeway_samples);
         let pulled = self.playout.pull(rules.now, &mut self.frame);
         let reading = match pulled {
             Pulled::Silent => Reading::SILENCE,
@@ -270,6 +273,16 @@ impl Strip {
     /// Whether it would be heard on if it were left alone: its last frame did not end in silence.
     pub fn is_audible(&self) -> bool {
         self.applied > 0.0
+    }
+
+    /// Whether what its sender says may be heard: it is not muted, and there is no floor or it has it.
+    pub fn may_be_heard(&self) -> bool {
+        self.door.is_open() && !self.muted
+    }
+
+    /// Whether it is heard, and the packet has not come that its next tick begins with.
+    pub fn lacks_packet(&self) -> bool {
+        self.is_audible() && self.playout.lacks_packet()
     }
 
     /// How loud this tick is as others hear it; silence while muted.
@@ -414,6 +427,7 @@ mod tests {
             self.strip.listen(&Rules {
                 now: self.now,
                 gate_db: Some(crate::gate::DEFAULT_THRESHOLD),
+                leeway_samples: 0,
             })
         }
     }

@@ -102,7 +102,11 @@ fn play_everything(layout: Layout, tick: TickLength) {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         }
         now = now + tick.duration();
-        let rules = Rules { now, gate_db: None };
+        let rules = Rules {
+            now,
+            gate_db: None,
+            leeway_samples: 0,
+        };
         let heard = strip.listen(&rules);
         idle_ticks = if heard { 0 } else { idle_ticks + 1 };
         if strip.contribute(heard) {

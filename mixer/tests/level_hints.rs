@@ -117,6 +117,7 @@ impl Sender {
         let rules = Rules {
             now: self.now + Duration::from_millis(4),
             gate_db: self.gate_db,
+            leeway_samples: 0,
         };
         self.now = self.now + Duration::from_millis(20);
         let heard = self.strip.listen(&rules);
@@ -424,6 +425,7 @@ fn silence_of_g711_is_told_from_a_voice_by_listening_alone() {
         let rules = Rules {
             now: arrival + Duration::from_millis(4),
             gate_db: Some(DEFAULT_THRESHOLD),
+            leeway_samples: 0,
         };
         let heard = strip.listen(&rules);
         if strip.contribute(heard) {

@@ -85,6 +85,7 @@ fn run(levels: bool) -> Run {
         let rules = Rules {
             now: arrival + std::time::Duration::from_millis(4),
             gate_db: levels.then_some(mixer::gate::DEFAULT_THRESHOLD),
+            leeway_samples: 0,
         };
         let before = decodes.load(Relaxed);
         let heard = strip.listen(&rules);
@@ -185,6 +186,7 @@ fn noisy(levels: Option<u8>, profile: Profile, to_tick_us: u64) -> Listener {
         let rules = Rules {
             now: arrival + std::time::Duration::from_micros(to_tick_us),
             gate_db: Some(mixer::gate::DEFAULT_THRESHOLD),
+            leeway_samples: 0,
         };
         let heard = strip.listen(&rules);
         if strip.contribute(heard) {

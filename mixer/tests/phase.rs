@@ -63,6 +63,63 @@ fn a_lone_talker_waits_a_few_milliseconds_whatever_the_phase() {
     }
 }
 
+/// One talks and leaves. Another has sent silence meanwhile, `offset_us` later within each tick, and talks a second
+/// after that: how long the first half second of this took from the arrival of a packet to the mix it is in,
+/// milliseconds.
+fn waits_of_who_is_left_ms(offset_us: u64) -> Vec<f64> {
+    const TURNS: u64 = 50;
+    let mut stage = Stage::new(RoomSettings::default());
+    stage.join(1, |_| 0.0, None);
+    stage.join_exact(2, tone(331.7, 0.3));
+    let mut voice = tone(443.1, 0.3);
+    let begins = 2 * TURNS * 960;
+    let quietly = move |at| voice(at) * if at < begins { 0.000_1 } else { 1.0 };
+    stage.join(3, quietly, None);
+    let first_us = stage.now().us();
+    let (mut sent, mut left, mut waits) = ([0u64; 2], false, Vec::new());
+    while waits.len() < 25 {
+        stage.slot += 1;
+        let now = stage.now();
+        for (number, late_us) in [(0, 0), (1, offset_us)] {
+            let due_us = first_us + sent[number] * 20_000 + late_us;
+            if due_us <= now.us() && !(left && number == 0) {
+                let talker = &mut stage.talkers[1 + number];
+                let packet = talker.packet();
+                let from = talker.id;
+                stage.engine.push(from, &packet, Time::from_us(due_us));
+                sent[number] += 1;
+            }
+        }
+        if sent[0] == TURNS && !left {
+            let leaver = stage.talkers[1].id;
+            let command = Command::RemoveParticipant(leaver);
+            stage.engine.apply(command, &mut stage.sink);
+            left = true;
+        }
+        stage.engine.run_slot(stage.slot, now, &mut stage.sink);
+        let listener = stage.talkers[0].id;
+        for (to, packet) in stage.sink.packets.drain(..) {
+            if to == listener && packet.sources.ids() == [3] {
+                let arrived_us = first_us + (2 * TURNS + waits.len() as u64) * 20_000 + offset_us;
+                waits.push((now.us() - arrived_us) as f64 / 1_000.0);
+            }
+        }
+    }
+    waits
+}
+
+#[test]
+fn a_room_whose_last_talker_has_left_waits_for_who_is_still_there() {
+    for offset_us in (0..20_000).step_by(667) {
+        let waits = waits_of_who_is_left_ms(offset_us);
+        let longest = waits.iter().copied().fold(0.0, f64::max);
+        assert!(
+            longest <= 13.0,
+            "longest {longest} ms, {offset_us} us later than the one who left"
+        );
+    }
+}
+
 #[test]
 fn packets_never_overlap_where_the_room_has_moved() {
     for step in 0..60 {
@@ -173,6 +230,64 @@ fn who_sends_far_too_much_neither_stops_nor_hurries_a_quiet_room() {
         assert!(
             (64..=86).contains(&ticks),
             "{ticks} ticks in 1.5 s for {pace} times the packets"
+        );
+    }
+}
+
+/// Two who send all the time and talk by turns, the second `offset_us` later within each tick: when within a tick the
+/// listener's packets left in each turn, microseconds.
+fn phases_of_turns(offset_us: u64) -> Vec<u64> {
+    const TURN: u64 = 75;
+    const PAUSE: u64 = 25;
+    const TURNS: u64 = 8;
+    let mut stage = Stage::new(RoomSettings::default());
+    stage.join(1, |_| 0.0, None);
+    for number in [0, 1] {
+        let mut voice = tone(331.7 + 100.0 * number as f64, 0.3);
+        let talks = move |at: u64| {
+            let (turn, place) = (at / 960 / TURN, at / 960 % TURN);
+            turn % 2 == number && place < TURN - PAUSE
+        };
+        let says = move |at| voice(at) * if talks(at) { 1.0 } else { 0.000_1 };
+        stage.join(2 + number as u32, says, None);
+    }
+    let first_us = stage.now().us();
+    let mut sent = [0u64; 2];
+    let mut phases = vec![None; TURNS as usize];
+    while sent[1] < TURN * TURNS {
+        stage.slot += 1;
+        let now = stage.now();
+        for number in [0, 1] {
+            let due_us = first_us + sent[number] * 20_000 + number as u64 * offset_us;
+            if due_us <= now.us() {
+                let talker = &mut stage.talkers[1 + number];
+                let (packet, from) = (talker.packet(), talker.id);
+                stage.engine.push(from, &packet, Time::from_us(due_us));
+                sent[number] += 1;
+            }
+        }
+        stage.engine.run_slot(stage.slot, now, &mut stage.sink);
+        let listener = stage.talkers[0].id;
+        for (to, packet) in stage.sink.packets.drain(..) {
+            if to == listener && !packet.sources.ids().is_empty() {
+                let turn = (sent[0] - 1) / TURN;
+                // The last word of a turn is the last that counts.
+                phases[turn as usize] = Some(now.us() % 20_000);
+            }
+        }
+    }
+    phases.into_iter().flatten().collect()
+}
+
+#[test]
+fn a_talk_by_turns_leaves_the_room_where_it_is() {
+    for offset_us in (0..20_000).step_by(1_250) {
+        let phases = phases_of_turns(offset_us);
+        assert_eq!(phases.len(), 8, "every turn is heard");
+        let settled = &phases[2..];
+        assert!(
+            settled.iter().all(|phase| *phase == settled[0]),
+            "{phases:?}, {offset_us} us apart"
         );
     }
 }

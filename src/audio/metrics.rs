@@ -42,6 +42,8 @@ pub struct MixerMetrics {
     pub participants: AtomicU64,
     /// Ticks run, of all rooms.
     pub room_ticks: AtomicU64,
+    /// Ticks that waited for a late packet.
+    pub ticks_held: AtomicU64,
     /// Packets handed out, to each who gets one.
     pub packets_out: AtomicU64,
     /// Packets encoded.
@@ -85,6 +87,7 @@ impl MixerMetrics {
         self.rooms.store(engine.rooms as u64, Relaxed);
         self.participants.store(engine.participants as u64, Relaxed);
         self.room_ticks.store(engine.ticks_total, Relaxed);
+        self.ticks_held.store(engine.ticks_held_total, Relaxed);
         self.packets_out.store(engine.packets_total, Relaxed);
         self.encodes.store(engine.encodes_total, Relaxed);
         self.encodes_skipped

@@ -54,7 +54,7 @@ impl Mixer {
                 self.apply_commands();
             }
             self.take_packets();
-            self.run_slot(slot);
+            self.run_slot(slot, late_ns);
             self.outlets.wake_the_network();
             self.count(slot, late_ns);
             slot = if is_clear && self.engine.is_idle() && self.engine.stats().participants == 0 {
@@ -92,8 +92,9 @@ impl Mixer {
         IN_ROOMS.set(false);
     }
 
-    fn run_slot(&mut self, slot: u64) {
+    fn run_slot(&mut self, slot: u64, late_ns: i64) {
         IN_ROOMS.set(true);
+        self.engine.hurry(late_ns > HURRIES_NS);
         self.engine
             .run_slot(slot, SlotClock::at(slot), &mut self.outlets);
         IN_ROOMS.set(false);
@@ -220,6 +221,9 @@ pub(super) fn silence_room_panics() {
 
 /// One tick.
 const TOO_LATE_NS: i64 = TickLength::Ms20.duration().as_nanos() as i64;
+
+/// One slot: the next has begun already.
+const HURRIES_NS: i64 = SLOT.as_nanos() as i64;
 
 /// With less time than this before a slot no encode is begun for another mixer: the cheapest is not worth waking for.
 const LEAST_TIME: Duration = Duration::from_micros(100);

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use std::panic::catch_unwind;
 
 use crate::format::TickLength;
-use crate::phase::{Rhythm, SlotLoads, may_move_again};
+use crate::phase::{Rhythms, SlotLoads, may_move_again};
 use crate::room::Room;
 use crate::units::{RoomId, Tick};
 
@@ -102,13 +102,13 @@ impl Berth {
         may_move_again(self.moved, self.room.ticks())
     }
 
-    /// Moves the room to where the packets of `rhythm` wait less.
-    pub fn move_to_meet(&mut self, rhythm: Rhythm, loads: &mut SlotLoads) {
+    /// Moves the room to where the packets of `rhythms` wait less.
+    pub fn move_to_meet(&mut self, rhythms: Rhythms, loads: &mut SlotLoads) {
         let tick = self.tick();
         if !self.may_move() {
             return;
         }
-        if let Some(phase) = loads.better(self.phase, rhythm, tick, self.members()) {
+        if let Some(phase) = loads.better(self.phase, rhythms, tick, self.members()) {
             let weight = self.weight;
             self.weigh(-weight, loads);
             self.phase = phase;

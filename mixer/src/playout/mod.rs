@@ -80,6 +80,8 @@ pub struct Playout {
     patience: Patience,
     /// Samples of this tick that stand behind the end of a talk-spurt.
     filler: usize,
+    /// How much later than the tick's instant a packet may come and still be played in it.
+    leeway_samples: usize,
     /// How alike two periods must be to be spliced; falls with every attempt that found nothing.
     similarity: f32,
     stats: PlayoutStats,
@@ -174,13 +176,14 @@ impl Playout {
     pub fn new(layout: Layout, tick: TickLength, decoder: Box<dyn Decode>) -> Playout {
         let channels = layout.channels();
         let tick_samples = tick.samples();
+        let expects_fec = decoder.codec() == Codec::Opus;
         Playout {
             tick_samples,
             channels,
             decoder,
             buffer: JitterBuffer::new(),
             timeline: Timeline::default(),
-            delay: DelayEstimator::new(),
+            delay: DelayEstimator::new(expects_fec),
             queue: PcmQueue::new(channels, QUEUE_SAMPLES),
             slip: Slip::new(tick_samples, channels, FixedAsync::Output)
                 .expect("a tick is longer than the four samples a slip needs"),
@@ -199,9 +202,29 @@ impl Playout {
             loud_ticks: 0,
             patience: Patience::new(tick),
             filler: 0,
+            leeway_samples: 0,
             similarity: SIMILAR,
             stats: PlayoutStats::default(),
         }
+    }
+
+    /// Lets ticks come later than their instant, for packets that are late, from the next pull on.
+    ///
+    /// Real-time: safe.
+    pub fn set_leeway(&mut self, samples: usize) {
+        self.leeway_samples = samples;
+    }
+
+    /// Whether the next tick would have to make something up, the first since all was there, unless the packet comes
+    /// that it begins with.
+    pub fn lacks_packet(&self) -> bool {
+        let goes_on = self.state == State::Playing && self.stalled == 0 && self.fade.run == 0;
+        let is_missing = || match self.buffer.first() {
+            None => true,
+            // One was overtaken, or is lost.
+            Some(first) => first.seq > self.expected(first.seq) && !first.fec,
+        };
+        goes_on && self.queue.len() < self.tick_samples && !self.fresh && is_missing()
     }
 
     /// Takes one packet in.
@@ -231,8 +254,8 @@ impl Playout {
         }
     }
 
-    /// Takes one packet in that is not to be played: its arrival is noted, so that a talk-spurt after
-    /// it starts with what is known of the network, and it is neither lost nor decoded.
+    /// Takes one packet in that is not to be played: its arrival is noted, and what was lost before it, so that a talk-spurt
+    /// after it starts with what is known of the network. It is neither lost nor decoded.
     ///
     /// For use after [`park`](Playout::park).
     ///
@@ -240,6 +263,9 @@ impl Playout {
     pub fn pass(&mut self, packet: &Packet, arrival: Time) -> Pushed {
         match self.admit(packet, arrival) {
             Ok(admitted) => {
+                if !self.fresh && admitted.seq > self.expected(admitted.seq) {
+                    self.delay.lost();
+                }
                 self.next_seq = admitted.seq + 1;
                 self.next_time = admitted.time + admitted.samples as i64;
                 self.fresh = false;
@@ -400,6 +426,7 @@ impl Playout {
         self.delay.arrived(arrival, time, samples, fec);
         if !self.fresh && seq < self.next_seq {
             self.stats.late += 1;
+            self.delay.found();
             return Err(Pushed::Late);
         }
         Ok(Admitted {
@@ -472,7 +499,9 @@ impl Playout {
     fn count_lost(&mut self, seq: i64) {
         let lost = (seq - self.expected(seq)).max(0) as u64;
         self.stats.lost += lost;
-        self.delay.lost(lost);
+        if lost > 0 {
+            self.delay.lost();
+        }
         self.next_seq = seq;
     }
 

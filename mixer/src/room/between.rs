@@ -14,10 +14,11 @@ use crate::members::Members;
 use crate::packet::Packet;
 use crate::participant::Participant;
 use crate::permit::Permit;
-use crate::phase::Rhythm;
+use crate::phase::{Rhythm, Rhythms};
 use crate::playout::Pushed;
 use crate::stats::{TickStats, publish_arrivals};
-use crate::units::{Level, RtpTime, Time};
+use crate::strip::Strip;
+use crate::units::{Level, ParticipantId, RtpTime, Tick, Time};
 
 /// Each of these is real-time safe.
 impl Room {
@@ -59,10 +60,11 @@ impl Room {
             ready: arrival + strip.target(),
             packet_samples: strip.samples_of(packet),
         };
+        let (id, wakes) = (participant.id, member.awake || member.attended);
         Some(Taken {
             pushed,
-            wanted: wanted.then_some(rhythm),
-            wakes: member.awake || member.attended,
+            wanted: wanted.then(|| self.with_partner(id, rhythm, arrival)),
+            wakes,
         })
     }
 
@@ -81,14 +83,59 @@ impl Room {
     /// In a pause in which the streams go on: when the packets of the one likely to talk next may be
     /// played. A move then costs the listeners a moment of silence; at the next word it would cost
     /// them a part of it.
-    pub(crate) fn rhythm_in_pause(&self) -> Option<Rhythm> {
+    pub(crate) fn rhythms_in_pause(&self, now: Time) -> Option<Rhythms> {
         // A move for the only member would serve nobody.
         if self.rest_ms <= LONGEST_PACKET_MS || self.members.len() < 2 {
             return None;
         }
-        let next = self.last_talker.or(self.newest_sender)?;
-        let member = self.members.list.iter().find(|member| member.id == next)?;
-        member.participant.strip.as_ref()?.rhythm()
+        // The last talker may have left.
+        let mut likely = [self.last_talker, self.newest_sender].into_iter().flatten();
+        let (next, rhythm) = likely.find_map(|id| Some((id, self.strip_of(id)?.rhythm()?)))?;
+        Some(self.with_partner(next, rhythm, now))
+    }
+
+    /// With the rhythm of whoever talked by turns with `next` lately, and still sends.
+    fn with_partner(&self, next: ParticipantId, rhythm: Rhythm, now: Time) -> Rhythms {
+        let lately = |since: &Tick| {
+            (self.tick.0 - since.0) * u64::from(self.settings.tick.ms()) <= PARTNER_MS
+        };
+        let before = self.talker_before.filter(|(_, since)| lately(since));
+        let talkers = [self.last_talker, before.map(|(id, _)| id)];
+        let mut others = talkers.into_iter().flatten().filter(|id| *id != next);
+        let partner = others.find_map(|id| {
+            let strip = self.strip_of(id)?;
+            let sends = strip.may_be_heard() && !strip.begins_talk_spurt_at(now);
+            strip.rhythm().filter(|_| sends)
+        });
+        Rhythms {
+            next: rhythm,
+            partner,
+        }
+    }
+
+    fn strip_of(&self, id: ParticipantId) -> Option<&Strip> {
+        let member = self.members.list.iter().find(|member| member.id == id)?;
+        member.participant.strip.as_deref()
+    }
+
+    /// How much later than its instant the next tick may come if it lacks a packet; none where other rooms go by its
+    /// ticks, or where many talk, of whom somebody is always late.
+    pub(crate) fn leeway_samples(&self) -> usize {
+        let is_apart = !self.elsewhere.has_mouth() && !self.listens_elsewhere();
+        match is_apart && self.members.ranks.len() <= MOST_WAITED_FOR {
+            true => self.settings.tick.samples() / 2,
+            false => 0,
+        }
+    }
+
+    /// Whether somebody who was heard in the last tick has sent nothing for the next one.
+    pub(crate) fn lacks_packet(&self) -> bool {
+        let Members { list, ranks, .. } = &self.members;
+        ranks.iter().any(|rank| {
+            let member = list.get(rank.member).filter(|it| it.id == rank.id);
+            let strip = member.and_then(|member| member.participant.strip.as_deref());
+            strip.is_some_and(Strip::lacks_packet)
+        })
     }
 
     /// Nobody is heard and nothing is on its way out, so that nobody can notice an odd tick: no
@@ -229,3 +276,9 @@ impl Room {
         assert!(self.weakness != Some(done), "a test wants it");
     }
 }
+
+/// A tick waits for the packets of no more than so many: of many talkers somebody is late in every tick.
+const MOST_WAITED_FOR: usize = 3;
+
+/// Who has said nothing for half a minute is no partner of a talk by turns any more.
+const PARTNER_MS: u64 = 30_000;

@@ -32,6 +32,13 @@ pub(super) struct Elsewhere {
     pub(super) is_heard: bool,
 }
 
+impl Elsewhere {
+    /// Whether it is heard in other rooms.
+    pub(super) fn has_mouth(&self) -> bool {
+        self.mouth.is_some()
+    }
+}
+
 /// Each of these is real-time safe.
 impl Room {
     /// Lets others hear what is said in it, or no longer; gives back what is not needed.

@@ -153,6 +153,11 @@ fn of_engines(mixers: &[MixerHandle]) -> Vec<Family> {
             |metrics| &metrics.room_ticks,
         ),
         counter(
+            "mixminus_ticks_held_total",
+            "Ticks that waited some milliseconds for a late packet.",
+            |metrics| &metrics.ticks_held,
+        ),
+        counter(
             "mixminus_packets_sent_total",
             "Audio packets handed to the network, one for each who hears it.",
             |metrics| &metrics.packets_out,

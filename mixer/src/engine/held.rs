@@ -1,0 +1,91 @@
+//! Ticks that wait for a late packet.
+//!
+//! A packet that comes after the tick that should play it costs the listeners a guess. A tick that comes a few
+//! milliseconds late costs them nothing: a receiver's jitter buffer is made for that. So a tick waits where somebody who
+//! is heard has sent nothing for it yet, as if the packets were passed on one by one. The tick's instant, by which the
+//! playouts and the media clock go, stays where it was.
+
+use super::{Engine, Sink};
+use crate::format::SLOT_SAMPLES;
+use crate::memory;
+use crate::units::Time;
+
+/// When a tick should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Beat {
+    pub slot: u64,
+    /// The slot's instant on the clock that stamps arrivals.
+    pub now: Time,
+}
+
+/// The rooms whose tick waits.
+#[derive(Debug)]
+pub(super) struct Held {
+    waiting: Vec<(usize, Beat)>,
+    /// Slots are run one after the other to make up for lost time.
+    hurries: bool,
+}
+
+impl Held {
+    /// Nobody's.
+    ///
+    /// Real-time: set-up only (allocates).
+    pub fn new(rooms: usize) -> Held {
+        Held {
+            waiting: memory::list(rooms),
+            hurries: false,
+        }
+    }
+
+    /// Takes the tick of one room out, if it waits.
+    pub fn take(&mut self, index: usize) -> Option<Beat> {
+        let at = self.waiting.iter().position(|(room, _)| *room == index)?;
+        Some(self.waiting.swap_remove(at).1)
+    }
+}
+
+/// Each of these is real-time safe.
+impl Engine {
+    /// Says whether the slots from now on are run late, right one after the other. No packet can come between them, so a
+    /// tick that waits does so until a slot comes on time.
+    ///
+    /// Real-time: safe.
+    pub fn hurry(&mut self, hurries: bool) {
+        self.held.hurries = hurries;
+    }
+
+    /// Runs the ticks that have waited long enough.
+    pub(super) fn run_held(&mut self, sink: &mut dyn Sink) {
+        // From the end: one that is taken out gives its place to the last.
+        for at in (0..self.held.waiting.len()).rev() {
+            let Some(&(index, beat)) = self.held.waiting.get(at) else {
+                continue;
+            };
+            if !self.waits(index, beat) {
+                self.held.waiting.swap_remove(at);
+                self.run_room(index, beat, sink);
+            }
+        }
+    }
+
+    /// Whether the room's tick at `beat` has to wait.
+    pub(super) fn hold(&mut self, index: usize, beat: Beat) -> bool {
+        let waits = self.waits(index, beat);
+        if waits {
+            self.stats.ticks_held_total += 1;
+            self.held.waiting.push((index, beat));
+        }
+        waits
+    }
+
+    fn waits(&mut self, index: usize, beat: Beat) -> bool {
+        let late_samples = (self.slot - beat.slot) as usize * SLOT_SAMPLES;
+        let hurries = self.held.hurries;
+        let waits = self.enter(index, |room| {
+            let leeway_samples = room.leeway_samples();
+            let has_time = late_samples < leeway_samples || (hurries && leeway_samples > 0);
+            has_time && room.lacks_packet()
+        });
+        waits.unwrap_or(false)
+    }
+}

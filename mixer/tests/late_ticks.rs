@@ -1,0 +1,228 @@
+//! A tick waits for a packet that is a little late, and nothing else does.
+#![cfg(feature = "opus")]
+
+mod stage;
+
+use std::sync::Arc;
+
+use mixer::command::Command;
+use mixer::feed::Feed;
+use mixer::format::{Layout, SLOT, TickLength};
+use mixer::packet::OutPacket;
+use mixer::room::RoomSettings;
+use mixer::units::Time;
+use stage::{ROOM, Stage, tone};
+
+const LISTENER: usize = 0;
+const HZ: f64 = 331.7;
+const LOUD: f32 = 0.3;
+const PACKETS: u64 = 120;
+
+/// Long after the room has met the talker's packets.
+const LATE_PACKET: u64 = 60;
+
+/// What a listener was sent, and when.
+struct Sent {
+    at_us: u64,
+    packet: OutPacket,
+}
+
+/// One listener who hears through a tap, and talkers without any codec.
+fn room(talkers: u32) -> Stage {
+    let mut stage = Stage::new(RoomSettings::default());
+    stage.join_tapped(1, |_| 0.0);
+    for number in 0..talkers {
+        let hz = HZ + 100.0 * f64::from(number);
+        stage.join_exact(2 + number, tone(hz, LOUD / talkers as f32));
+    }
+    stage
+}
+
+/// Runs the room while each talker sends its packets, packet `n` of the first one `late_us(n)` later than it should come;
+/// `None`: never. Each slot is seen by `watch` before it runs.
+fn play(
+    stage: &mut Stage,
+    late_us: impl Fn(u64) -> Option<u64>,
+    mut watch: impl FnMut(&mut Stage),
+) -> Vec<Sent> {
+    let first_us = stage.now().us() + 1_300;
+    let mut sent = vec![0; stage.talkers.len()];
+    let (mut under_way, mut heard) = (Vec::new(), Vec::new());
+    while sent[1] < PACKETS {
+        stage.slot += 1;
+        let now = stage.now();
+        for (number, sent) in sent.iter_mut().enumerate().skip(1) {
+            let talker = &mut stage.talkers[number];
+            while first_us + *sent * 20_000 <= now.us() {
+                let late = match number {
+                    1 => late_us(*sent),
+                    _ => Some(0),
+                };
+                let packet = talker.packet();
+                if let Some(late_us) = late {
+                    let due_us = first_us + *sent * 20_000 + late_us;
+                    under_way.push((due_us, talker.id, packet));
+                }
+                *sent += 1;
+            }
+        }
+        under_way.sort_by_key(|(due_us, ..)| *due_us);
+        let arrived = under_way.partition_point(|(due_us, ..)| *due_us <= now.us());
+        for (due_us, from, packet) in under_way.drain(..arrived) {
+            stage.engine.push(from, &packet, Time::from_us(due_us));
+        }
+        watch(stage);
+        stage.engine.run_slot(stage.slot, now, &mut stage.sink);
+        let listener = stage.talkers[LISTENER].id;
+        for (to, packet) in stage.sink.packets.drain(..) {
+            if to == listener {
+                heard.push(Sent {
+                    at_us: now.us(),
+                    packet,
+                });
+            }
+        }
+    }
+    heard
+}
+
+/// How much later than 20 ms after the one before each packet left, once the room has met the talker; milliseconds, of
+/// those that were late.
+fn delays_ms(sent: &[Sent]) -> Vec<f64> {
+    let sounding: Vec<&Sent> = sent.iter().skip(25).collect();
+    let first = &sounding[0];
+    let late = sounding.iter().map(|sent| {
+        let passed_us = sent.at_us - first.at_us;
+        let spoken_us =
+            u64::from(sent.packet.time.0.wrapping_sub(first.packet.time.0)) * 1_000 / 48;
+        (passed_us as f64 - spoken_us as f64) / 1_000.0
+    });
+    late.filter(|late| *late != 0.0).collect()
+}
+
+/// Largest difference between what was heard and the first talker's tone, from where it begins.
+fn error(stage: &Stage, sent: &[Sent]) -> f32 {
+    let pcm: Vec<f32> = sent
+        .iter()
+        .skip(25)
+        .flat_map(|sent| stage.log.pcm(&sent.packet))
+        .collect();
+    let mut voice = tone(HZ, LOUD);
+    let spoken: Vec<f32> = (0..PACKETS * 960).map(&mut voice).collect();
+    // From which sample on it is.
+    let differs = |from: usize| {
+        let pairs = pcm[..960].iter().zip(&spoken[from..]);
+        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    };
+    let best = (0..40 * 960).min_by(|a, b| differs(*a).total_cmp(&differs(*b)));
+    let pairs = pcm.iter().zip(&spoken[best.unwrap_or(0)..]);
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+fn one_late(late_us: u64) -> impl Fn(u64) -> Option<u64> {
+    move |packet| Some(if packet == LATE_PACKET { late_us } else { 0 })
+}
+
+#[test]
+fn a_packet_sixteen_milliseconds_late_is_heard_as_if_it_were_in_time() {
+    for late_us in (0..=16_000).step_by(1_000) {
+        let mut stage = room(1);
+        let sent = play(&mut stage, one_late(late_us), |_| {});
+        let error = error(&stage, &sent);
+        assert!(error < 0.001, "{error} off, {late_us} us late");
+        let delays = delays_ms(&sent);
+        assert!(delays.len() <= 1, "{delays:?}, {late_us} us late");
+        let within = delays.iter().all(|late| (0.0..=10.0).contains(late));
+        assert!(within, "{delays:?}, {late_us} us late");
+    }
+}
+
+/// Packets come up to 30 ms late, and one a little later than any, after the one that follows it.
+#[test]
+fn a_packet_that_was_overtaken_is_waited_for() {
+    let mut waited = Vec::new();
+    for late_ms in 30..=46 {
+        let mut stage = room(1);
+        let late_us = |packet| match packet {
+            LATE_PACKET => Some(1_000 * late_ms),
+            packet if packet < LATE_PACKET && packet % 3 == 0 => Some(30_000),
+            _ => Some(0),
+        };
+        let sent = play(&mut stage, late_us, |_| {});
+        let error = error(&stage, &sent);
+        assert!(error < 0.001, "{error} off, {late_ms} ms late");
+        waited.extend(delays_ms(&sent));
+    }
+    let within = waited.iter().all(|late| (0.0..=10.0).contains(late));
+    assert!(within && waited.len() >= 5, "{waited:?}");
+}
+
+#[test]
+fn a_lost_packet_makes_one_tick_late_and_the_next_come_when_they_should() {
+    let mut stage = room(1);
+    let lost = |packet| (packet != LATE_PACKET).then_some(0);
+    let sent = play(&mut stage, lost, |_| {});
+    assert_eq!(delays_ms(&sent), [10.0]);
+    assert_eq!(stage.engine.stats().ticks_held_total, 1);
+}
+
+#[test]
+fn end_of_a_talk_spurt_makes_one_tick_late() {
+    let mut stage = room(1);
+    let sent = play(
+        &mut stage,
+        |packet| (packet < LATE_PACKET).then_some(0),
+        |_| {},
+    );
+    assert_eq!(delays_ms(&sent), [10.0]);
+}
+
+#[test]
+fn a_crowd_and_other_rooms_wait_for_nobody() {
+    let mut crowd = room(4);
+    let sent = play(&mut crowd, one_late(12_000), |_| {});
+    assert_eq!(delays_ms(&sent), [0.0; 0]);
+    let mut stage = room(1);
+    let feed = Arc::new(Feed::new(Layout::Mono, TickLength::Ms20));
+    let command = Command::SetFeed(ROOM, Some(feed));
+    stage.engine.apply(command, &mut stage.sink);
+    let sent = play(&mut stage, one_late(12_000), |_| {});
+    assert_eq!(delays_ms(&sent), [0.0; 0]);
+}
+
+#[test]
+fn a_tick_waits_while_slots_are_made_up_for() {
+    let mut stage = room(1);
+    let begin = stage.now().us();
+    let slot_us = SLOT.as_micros() as u64;
+    // For 20 ms before the packet comes, the machine stands still.
+    let late_us = 20_000;
+    let hurries = |stage: &mut Stage| {
+        let since_us = stage.now().us() - begin;
+        let packet_us = since_us.saturating_sub(1_300 + LATE_PACKET * 20_000);
+        stage.engine.hurry((slot_us..late_us).contains(&packet_us));
+    };
+    let sent = play(&mut stage, one_late(late_us), hurries);
+    let error = error(&stage, &sent);
+    assert!(error < 0.001, "{error} off");
+}
+
+#[test]
+fn a_room_can_go_while_its_tick_waits() {
+    let mut stage = room(1);
+    let gone = std::cell::Cell::new(false);
+    let begin = stage.now().us();
+    let removes = |stage: &mut Stage| {
+        // 12 ms after the packet should have come, the tick waits.
+        if !gone.get() && stage.now().us() >= begin + 1_300 + LATE_PACKET * 20_000 + 12_000 {
+            stage
+                .engine
+                .apply(Command::RemoveRoom(ROOM), &mut stage.sink);
+            gone.set(true);
+        }
+    };
+    let sent = play(&mut stage, one_late(16_000), removes);
+    assert!(gone.get());
+    assert!(stage.engine.is_idle(), "nothing is left");
+    assert_eq!(sent.len() as u64 / 10, LATE_PACKET / 10);
+}
