@@ -23,6 +23,8 @@ pub struct EncodeJob {
     pub(crate) room: RoomId,
     /// The instant of the tick the packet belongs to, on the media clock.
     pub(crate) time: RtpTime,
+    /// When that tick was run.
+    pub(crate) run_at: RtpTime,
     pub(crate) packet: OutPacket,
     pub(crate) heard: Heard,
     /// What the encode takes at most.
@@ -42,6 +44,7 @@ impl EncodeJob {
             to: ParticipantId(0),
             room: RoomId(0),
             time: RtpTime(0),
+            run_at: RtpTime(0),
             packet: OutPacket {
                 time: RtpTime(0),
                 marker: false,

@@ -217,11 +217,12 @@ impl Engine {
         let Some(berth) = &mut self.berths[index] else {
             return;
         };
-        let time = media_time(self.slot);
+        let time = media_time(beat.slot);
         let mut hands = Hands {
             sink,
             jobs: &mut self.jobs,
             time,
+            run_at: media_time(self.slot),
             complexity_cap: self.complexity_cap,
         };
         let free = hands.jobs.len();

@@ -102,6 +102,11 @@ impl JitterBuffer {
         self.entries[0].as_ref().filter(|_| self.count > 0)
     }
 
+    /// All packets, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries[..self.count].iter().flatten()
+    }
+
     /// The packet with the highest sequence number.
     pub fn last(&self) -> Option<&Entry> {
         self.count

@@ -20,12 +20,12 @@ pub struct Rhythm {
     pub packet_samples: usize,
 }
 
-/// When the packets of those may be played whom a room's ticks should meet.
+/// The rhythms of those whose packets should wait little for a room's ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rhythms {
-    /// Of the one likely to talk next.
+    /// The rhythm of the one likely to talk next.
     pub next: Rhythm,
-    /// Of another who talks by turns with that one.
+    /// The rhythm of another who talks by turns with that one.
     pub partner: Option<Rhythm>,
 }
 
@@ -112,7 +112,7 @@ pub fn may_move_again(last: Option<Tick>, now: Tick) -> bool {
 pub(crate) const SLOTS: usize = TickLength::Ms20.slots();
 
 /// Kept between a packet being ready and the tick, beside its own wait and what the slot's grid adds:
-/// a packet that comes later than all before it would otherwise miss its tick and be concealed.
+/// for a packet that comes later than all before it.
 const SPARE: Duration = Duration::from_micros(500);
 
 /// As many as two hundred milliseconds of the longest tick: a move adds or skips part of a tick, so

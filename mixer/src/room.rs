@@ -83,7 +83,7 @@ pub struct Room {
     gathering_ms: u32,
     /// Who was heard last.
     last_talker: Option<ParticipantId>,
-    /// Who was heard before that one, and when last.
+    /// Who was heard before that one, and the tick in which that one took over.
     talker_before: Option<(ParticipantId, Tick)>,
     /// The member whose first packet came last, taken for the next talker while nobody has been heard or the last
     /// talker has left.
@@ -98,8 +98,8 @@ pub struct Room {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub pushed: Pushed,
-    /// Nobody is heard, and this packet's sender is likely to be next: when its packets may be
-    /// played.
+    /// Nobody is heard, and this packet's sender is likely to be next: whose packets the room's ticks should
+    /// meet.
     pub wanted: Option<Rhythms>,
     /// Its sender has something to play.
     pub wakes: bool,
@@ -166,7 +166,7 @@ impl Room {
     /// One tick.
     ///
     /// - `now`: the tick's instant on the clock that stamps arrivals.
-    /// - `at`: the same on the media clock of what goes out, samples.
+    /// - `at`: the same on the media clock, samples, which does not wrap.
     ///
     /// Real-time: safe.
     pub(crate) fn tick(&mut self, now: Time, at: u64, hands: &mut Hands<'_>) -> TickStats {
@@ -178,7 +178,7 @@ impl Room {
         let voices = self.hear_elsewhere(at, contributors);
         let turn = Turn {
             tick: self.tick,
-            time: self.clock.at(RtpTime(at as u32), self.settings.tick),
+            time: self.clock.at(hands.time, self.settings.tick),
             room_sounds: contributors > 0 || self.elsewhere.is_heard,
         };
         let Members { list, shares, .. } = &mut self.members;
@@ -384,6 +384,7 @@ impl Room {
         job.to = member.id;
         job.room = self.id;
         job.time = hands.time;
+        job.run_at = hands.run_at;
         let Err(mut job) = hands.sink.offer(job) else {
             return true;
         };
@@ -503,8 +504,10 @@ pub(crate) struct Hands<'a> {
     pub sink: &'a mut dyn Sink,
     /// Empty jobs for encodes that other threads may do; none where there are no others.
     pub jobs: &'a mut Jobs,
-    /// When it is run, on the media clock: a tick may run later than its instant.
+    /// The tick's instant, on the media clock.
     pub time: RtpTime,
+    /// When it is run, which may be later.
+    pub run_at: RtpTime,
     /// Most libopus complexity to be spent.
     pub complexity_cap: u8,
 }
@@ -513,7 +516,7 @@ pub(crate) struct Hands<'a> {
 /// which it is not worth waking another thread.
 const ENCODES_ALONE: usize = 6;
 
-/// A packet that has become ready this long after its tick is still sent, two slots: it would be
+/// A packet that has become ready this long after its tick was run is still sent, two slots: it would be
 /// missed, and no receiver's buffer runs dry by it. A later one might come behind its successor.
 const LATE_SAMPLES: i32 = 2 * SLOT_SAMPLES as i32;
 

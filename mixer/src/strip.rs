@@ -190,7 +190,12 @@ impl Strip {
             self.park_outside();
             return false;
         }
-        self.playout.set_leeway(rules.leeway_samples);
+        // No tick waits for who is not heard.
+        let leeway_samples = match self.is_audible() {
+            true => rules.leeway_samples,
+            false => 0,
+        };
+        self.playout.set_leeway(leeway_samples);
         let pulled = self.playout.pull(rules.now, &mut self.frame);
         let reading = match pulled {
             Pulled::Silent => Reading::SILENCE,

@@ -4,14 +4,18 @@
 mod stage;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
+use mixer::codec::Encode;
+use mixer::codec::opus::OpusEncoder;
 use mixer::command::Command;
 use mixer::feed::Feed;
 use mixer::format::{Layout, SLOT, TickLength};
-use mixer::packet::OutPacket;
+use mixer::packet::{OutPacket, Packet, Payload};
+use mixer::profile::Profile;
 use mixer::room::RoomSettings;
-use mixer::units::Time;
-use stage::{ROOM, Stage, tone};
+use mixer::units::{RtpTime, Seq, Time};
+use stage::{ROOM, Stage, recipe, tone};
 
 const LISTENER: usize = 0;
 const HZ: f64 = 331.7;
@@ -164,6 +168,97 @@ fn a_lost_packet_makes_one_tick_late_and_the_next_come_when_they_should() {
     let sent = play(&mut stage, lost, |_| {});
     assert_eq!(delays_ms(&sent), [10.0]);
     assert_eq!(stage.engine.stats().ticks_held_total, 1);
+}
+
+#[test]
+fn who_loses_packet_after_packet_is_waited_for_twice_a_second() {
+    for lost in [&[60, 70, 90][..], &[60, 61, 62, 90]] {
+        let mut stage = room(1);
+        let arrives = |packet| (!lost.contains(&packet)).then_some(0);
+        let sent = play(&mut stage, arrives, |_| {});
+        assert_eq!(delays_ms(&sent), [10.0, 10.0], "{lost:?}");
+    }
+}
+
+/// Numbers that claim losses where no time is missing are no reason to wait.
+#[test]
+fn a_gap_in_the_numbers_alone_is_not_waited_for() {
+    let mut stage = room(1);
+    let skips = |stage: &mut Stage| stage.talkers[1].skip_number();
+    let sent = play(&mut stage, |_| Some(0), skips);
+    assert!(stage.engine.stats().ticks_held_total <= PACKETS / 25 + 1);
+    assert!(sent.len() as u64 > PACKETS - 10);
+}
+
+/// Somebody who has left or is muted in the middle of a word has no packet to come.
+#[test]
+fn a_tick_waits_for_nobody_who_cannot_be_heard() {
+    for leaves in [true, false] {
+        let mut stage = room(1);
+        let begin = stage.now().us();
+        let stops = |stage: &mut Stage| {
+            let talker = &stage.talkers[1];
+            if stage.now().us() >= begin + 1_300 + LATE_PACKET * 20_000 {
+                match leaves {
+                    true => {
+                        let command = Command::RemoveParticipant(talker.id);
+                        stage.engine.apply(command, &mut stage.sink);
+                    }
+                    false => talker.shared.settings.mute(true),
+                }
+            }
+        };
+        play(
+            &mut stage,
+            |packet| (packet < LATE_PACKET).then_some(0),
+            stops,
+        );
+        assert_eq!(stage.engine.stats().ticks_held_total, 0, "leaves: {leaves}");
+    }
+}
+
+/// Of two packets that make up a tick, the second comes up to 14 ms late.
+#[test]
+fn a_tick_waits_for_the_last_of_its_packets_as_well() {
+    const SAMPLES: usize = 480;
+    let mut stage = room(0);
+    stage.join(2, |_| 0.0, None);
+    let talker = stage.talkers[1].id;
+    let mut encoder = OpusEncoder::new(&recipe(Profile::LowDelay));
+    let mut voice = tone(HZ, LOUD);
+    let first_us = stage.now().us() + 1_300;
+    let mut sent = 0u64;
+    while sent < 2 * PACKETS {
+        stage.slot += 1;
+        let now = stage.now();
+        let late_us = if sent % 20 == 19 {
+            (sent * 37 % 15) * 1_000
+        } else {
+            0
+        };
+        let due_us = first_us + sent * 10_000 + late_us;
+        if due_us <= now.us() {
+            let from = sent * SAMPLES as u64;
+            let pcm: Vec<f32> = (from..from + SAMPLES as u64).map(&mut voice).collect();
+            let mut payload = Payload::EMPTY;
+            encoder.encode(&pcm, &mut payload).expect("an Opus length");
+            let packet = Packet {
+                seq: Seq(sent as u16),
+                time: RtpTime(from as u32),
+                ssrc: 2,
+                marker: false,
+                level: None,
+                payload,
+            };
+            stage.engine.push(talker, &packet, Time::from_us(due_us));
+            sent += 1;
+        }
+        stage.engine.run_slot(stage.slot, now, &mut stage.sink);
+    }
+    let telemetry = &stage.talkers[1].shared.telemetry;
+    let concealed_ms = telemetry.concealed_samples_total.load(Relaxed) / 48;
+    assert!(stage.engine.stats().ticks_held_total >= 3);
+    assert!(concealed_ms <= 20, "{concealed_ms} ms concealed");
 }
 
 #[test]

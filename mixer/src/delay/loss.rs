@@ -4,9 +4,11 @@
 #[derive(Debug)]
 pub(super) struct LossRate {
     rate: f32,
-    /// Packets that the rate is made of, those before the first included; up to the memory.
+    /// How many packets the rate is the mean of. It starts at the prior and ends at the memory.
     packets: f32,
     fec_seen: f32,
+    /// The last loss may turn out to be a late packet.
+    may_be_found: bool,
     /// The wait should include the packet that carries the copy of a lost one.
     pub(super) wants_fec: bool,
 }
@@ -17,6 +19,7 @@ impl LossRate {
             rate: 0.0,
             packets: LOSS_PRIOR_PACKETS,
             fec_seen: if expects_fec { FEC_EXPECTED } else { 0.0 },
+            may_be_found: false,
             wants_fec: false,
         }
     }
@@ -33,13 +36,16 @@ impl LossRate {
     /// Packets that follow on each other are missing. However many they are, the packet after them has a copy of one.
     pub(super) fn lost(&mut self) {
         self.note(1.0);
+        self.may_be_found = true;
         self.decide();
     }
 
-    /// One that was counted as lost has come after all, too late.
+    /// A packet has come too late. It was counted as lost, if the last loss has not been taken back yet.
     pub(super) fn found(&mut self) {
-        self.rate = (self.rate - 1.0 / self.packets).max(0.0);
-        self.decide();
+        if core::mem::take(&mut self.may_be_found) {
+            self.rate = (self.rate - 1.0 / self.packets).max(0.0);
+            self.decide();
+        }
     }
 
     /// At first the mean of all packets, later of the last ones.
@@ -62,8 +68,8 @@ impl LossRate {
 /// About five seconds of packets of 20 ms.
 const LOSS_MEMORY_PACKETS: f32 = 250.0;
 
-/// A sender counts as one who has sent so many without a loss: one lost at the beginning may be an exception, a second one
-/// within a second is none.
+/// So many packets count as received before the first. One loss at the beginning is then below what a wait is worth, and a
+/// second one within a second is above it.
 const LOSS_PRIOR_PACKETS: f32 = 100.0;
 
 /// Above this a sender is one that adds copies: three packets with one are enough, and eleven seconds without any, pauses

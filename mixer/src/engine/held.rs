@@ -27,7 +27,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Nobody's.
+    /// None, with a place for each room.
     ///
     /// Real-time: set-up only (allocates).
     pub fn new(rooms: usize) -> Held {

@@ -276,4 +276,4 @@ enum Step {
 }
 
 /// Opus conceals in steps of 2.5 ms.
-const CONCEAL_STEP: usize = 120;
+pub(super) const CONCEAL_STEP: usize = 120;

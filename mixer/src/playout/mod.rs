@@ -8,8 +8,9 @@
 //! One tick needs whole packets. With the sender's packets as long as the tick, each waits from its
 //! arrival to the next tick, and a fraction left over in the queue would be delay that buys
 //! nothing. So the wait is governed in steps: the *slack* is how long before the tick that needs it
-//! the next packet should arrive, beyond the target. Slack below zero puts time in until the next
-//! packet is needed one tick later; slack above a tick takes time out. Only against a clock that is
+//! the next packet should arrive, beyond the target. Slack below zero, or below what a tick would wait
+//! for the packet, puts time in until the next packet is needed one tick later; slack above a tick takes
+//! time out. Only against a clock that is
 //! clearly off does the queue breathe continuously, through a resampler, one tick longer than
 //! otherwise.
 
@@ -25,6 +26,7 @@ use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{FixedAsync, Resampler, Slip};
 
 use self::fade::{FADE_END, FADE_IN, Fade, ramp};
+use self::fill::CONCEAL_STEP;
 use self::govern::SIMILAR;
 use self::kept::CatchUp;
 use self::patience::Patience;
@@ -82,6 +84,8 @@ pub struct Playout {
     filler: usize,
     /// How much later than the tick's instant a packet may come and still be played in it.
     leeway_samples: usize,
+    /// So many ticks must pass before another waits for a packet.
+    ticks_to_next_wait: u32,
     /// How alike two periods must be to be spliced; falls with every attempt that found nothing.
     similarity: f32,
     stats: PlayoutStats,
@@ -203,6 +207,7 @@ impl Playout {
             patience: Patience::new(tick),
             filler: 0,
             leeway_samples: 0,
+            ticks_to_next_wait: 0,
             similarity: SIMILAR,
             stats: PlayoutStats::default(),
         }
@@ -215,16 +220,33 @@ impl Playout {
         self.leeway_samples = samples;
     }
 
-    /// Whether the next tick would have to make something up, the first since all was there, unless the packet comes
-    /// that it begins with.
+    /// Whether the next tick would have to make something up, the first since all was there, unless another packet comes.
+    /// Of a sender for whom a tick has just waited in vain nothing is expected.
     pub fn lacks_packet(&self) -> bool {
         let goes_on = self.state == State::Playing && self.stalled == 0 && self.fade.run == 0;
-        let is_missing = || match self.buffer.first() {
-            None => true,
-            // One was overtaken, or is lost.
-            Some(first) => first.seq > self.expected(first.seq) && !first.fec,
-        };
-        goes_on && self.queue.len() < self.tick_samples && !self.fresh && is_missing()
+        goes_on && !self.fresh && self.ticks_to_next_wait == 0 && !self.has_tick()
+    }
+
+    /// Whether a tick can be made of the packets stored and the copies they carry, or ends with the sender's pause.
+    fn has_tick(&self) -> bool {
+        let end = self.played_up_to() + self.tick_samples as i64;
+        let (mut seq, mut time) = (self.next_seq, self.next_time);
+        for entry in self.buffer.iter() {
+            let missing = entry.time - time;
+            let is_lost = entry.seq > seq.max(self.refused_to.min(entry.seq));
+            if time >= end || missing > FADE_END as i64 {
+                return true;
+            }
+            if missing >= CONCEAL_STEP as i64 {
+                match is_lost {
+                    true if !entry.fec => return false,
+                    true => {}
+                    false => return true,
+                }
+            }
+            (seq, time) = (entry.seq + 1, entry.end());
+        }
+        time >= end
     }
 
     /// Takes one packet in.
@@ -334,6 +356,11 @@ impl Playout {
     /// Real-time: safe.
     pub fn pull(&mut self, now: Time, frame: &mut Frame) -> Pulled {
         let now = now.samples() as i64;
+        self.ticks_to_next_wait = match self.leeway_samples > 0 && self.lacks_packet() {
+            // This tick has waited.
+            true => TICKS_BETWEEN_WAITS,
+            false => self.ticks_to_next_wait.saturating_sub(1),
+        };
         if self.state == State::Waiting && !self.begin_talk_spurt(now) {
             frame.clear();
             return Pulled::Silent;
@@ -599,6 +626,9 @@ const SKETCH_SAMPLES: usize = 60 * SKETCH_RATE_HZ as usize / 1_000;
 /// rounded up to the shortest. At 48 kHz nothing of a strip is larger.
 const QUEUE_SAMPLES: usize =
     2 * MAX_TICK_SAMPLES + 2 * MAX_LAG + MAX_PACKET_SAMPLES + MIN_PACKET_SAMPLES;
+
+/// Who loses packets, or means to hold up others, gets one tick in half a second to wait in vain.
+const TICKS_BETWEEN_WAITS: u32 = 25;
 
 /// This much beyond the target is not worth playing: 200 ms.
 const STALE_SAMPLES: i64 = 9_600;

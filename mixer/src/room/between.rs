@@ -133,8 +133,11 @@ impl Room {
         let Members { list, ranks, .. } = &self.members;
         ranks.iter().any(|rank| {
             let member = list.get(rank.member).filter(|it| it.id == rank.id);
-            let strip = member.and_then(|member| member.participant.strip.as_deref());
-            strip.is_some_and(Strip::lacks_packet)
+            let participant = member.filter(|it| !it.leaving).map(|it| &it.participant);
+            participant.is_some_and(|it| {
+                let strip = it.strip.as_deref().filter(|_| !it.shared.settings.muted());
+                strip.is_some_and(Strip::lacks_packet)
+            })
         })
     }
 
@@ -246,7 +249,7 @@ impl Room {
             return stats;
         }
         member.participant.listener = job.listener.take();
-        if now.distance_from(job.time) <= LATE_SAMPLES {
+        if now.distance_from(job.run_at) <= LATE_SAMPLES {
             self.packet = job.packet;
             self.hand_out(place, job.heard, sink, &mut stats);
             // The job encoded one packet. A tick makes several where packets must be shorter than a tick.

@@ -169,6 +169,11 @@ impl Talker {
         self.sent = self.sent.wrapping_sub(1);
     }
 
+    /// The number of the next packet is left out, as if one had been lost; its media clock does not know.
+    pub fn skip_number(&mut self) {
+        self.sent = self.sent.wrapping_add(1);
+    }
+
     /// The next 20 ms.
     pub fn packet(&mut self) -> Packet {
         let payload = match &mut self.encoder {
