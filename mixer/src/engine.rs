@@ -221,13 +221,13 @@ impl Engine {
         let mut hands = Hands {
             sink,
             jobs: &mut self.jobs,
-            time,
+            at: position(beat.slot),
             run_at: media_time(self.slot),
             complexity_cap: self.complexity_cap,
         };
         let free = hands.jobs.len();
         let room = berth.id();
-        let outcome = berth.enter(|room| room.tick(beat.now, position(beat.slot), &mut hands));
+        let outcome = berth.enter(|room| room.tick(beat.now, &mut hands));
         let offered = free - self.jobs.len();
         self.jobs_out += offered;
         match outcome {

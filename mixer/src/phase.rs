@@ -153,7 +153,7 @@ mod tests {
                 let longest = [Some(two.next), two.partner].into_iter().flatten();
                 let longest = longest.map(|it| waits(phase, it, TICK.slots())).max();
                 assert!(longest <= Some(4 + WORTH_SLOTS), "{phase} for {two:?}");
-                // Whoever is next: once there, it stays.
+                // The room then stays, whichever of the two is taken for the next talker.
                 assert_eq!(loads.better(phase, two, TICK, 1), None);
                 assert_eq!(loads.better(phase, turned, TICK, 1), None);
             }

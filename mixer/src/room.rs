@@ -83,7 +83,7 @@ pub struct Room {
     gathering_ms: u32,
     /// Who was heard last.
     last_talker: Option<ParticipantId>,
-    /// Who was heard before that one, and the tick in which that one took over.
+    /// The talker before the last one, and the tick in which the last one took over.
     talker_before: Option<(ParticipantId, Tick)>,
     /// The member whose first packet came last, taken for the next talker while nobody has been heard or the last
     /// talker has left.
@@ -166,19 +166,18 @@ impl Room {
     /// One tick.
     ///
     /// - `now`: the tick's instant on the clock that stamps arrivals.
-    /// - `at`: the same on the media clock, samples, which does not wrap.
     ///
     /// Real-time: safe.
-    pub(crate) fn tick(&mut self, now: Time, at: u64, hands: &mut Hands<'_>) -> TickStats {
+    pub(crate) fn tick(&mut self, now: Time, hands: &mut Hands<'_>) -> TickStats {
         assert!(!self.broken, "a fault has left this room half done");
         self.gathering_ms = self.gathering_ms.saturating_sub(self.settings.tick.ms());
         self.listen(now);
         self.decide();
         let contributors = self.sum();
-        let voices = self.hear_elsewhere(at, contributors);
+        let voices = self.hear_elsewhere(hands.at, contributors);
         let turn = Turn {
             tick: self.tick,
-            time: self.clock.at(hands.time, self.settings.tick),
+            time: self.clock.at(RtpTime(hands.at as u32), self.settings.tick),
             room_sounds: contributors > 0 || self.elsewhere.is_heard,
         };
         let Members { list, shares, .. } = &mut self.members;
@@ -383,7 +382,7 @@ impl Room {
         job.budget = recipe.map_or(Duration::ZERO, |it| crew::budget(it, hands.complexity_cap));
         job.to = member.id;
         job.room = self.id;
-        job.time = hands.time;
+        job.time = RtpTime(hands.at as u32);
         job.run_at = hands.run_at;
         let Err(mut job) = hands.sink.offer(job) else {
             return true;
@@ -504,9 +503,9 @@ pub(crate) struct Hands<'a> {
     pub sink: &'a mut dyn Sink,
     /// Empty jobs for encodes that other threads may do; none where there are no others.
     pub jobs: &'a mut Jobs,
-    /// The tick's instant, on the media clock.
-    pub time: RtpTime,
-    /// When it is run, which may be later.
+    /// The tick's instant on the media clock, which does not wrap here.
+    pub at: u64,
+    /// When the tick is run, which may be later.
     pub run_at: RtpTime,
     /// Most libopus complexity to be spent.
     pub complexity_cap: u8,

@@ -11,11 +11,11 @@ use mixer::codec::opus::OpusEncoder;
 use mixer::command::Command;
 use mixer::feed::Feed;
 use mixer::format::{Layout, SLOT, TickLength};
-use mixer::packet::{OutPacket, Packet, Payload};
+use mixer::packet::{OutPacket, Payload};
 use mixer::profile::Profile;
 use mixer::room::RoomSettings;
-use mixer::units::{RtpTime, Seq, Time};
-use stage::{ROOM, Stage, recipe, tone};
+use mixer::units::Time;
+use stage::{ROOM, Stage, nth_packet, recipe, tone};
 
 const LISTENER: usize = 0;
 const HZ: f64 = 331.7;
@@ -25,7 +25,7 @@ const PACKETS: u64 = 120;
 /// Long after the room has met the talker's packets.
 const LATE_PACKET: u64 = 60;
 
-/// What a listener was sent, and when.
+/// A packet that the listener was sent, and the time at which it left.
 struct Sent {
     at_us: u64,
     packet: OutPacket,
@@ -242,14 +242,7 @@ fn a_tick_waits_for_the_last_of_its_packets_as_well() {
             let pcm: Vec<f32> = (from..from + SAMPLES as u64).map(&mut voice).collect();
             let mut payload = Payload::EMPTY;
             encoder.encode(&pcm, &mut payload).expect("an Opus length");
-            let packet = Packet {
-                seq: Seq(sent as u16),
-                time: RtpTime(from as u32),
-                ssrc: 2,
-                marker: false,
-                level: None,
-                payload,
-            };
+            let packet = nth_packet(sent, SAMPLES, payload);
             stage.engine.push(talker, &packet, Time::from_us(due_us));
             sent += 1;
         }

@@ -8,11 +8,11 @@ use mixer::codec::opus::OpusEncoder;
 use mixer::command::Command;
 use mixer::format::{SLOT, TickLength};
 use mixer::listener::Listener;
-use mixer::packet::{Packet, Payload};
+use mixer::packet::Payload;
 use mixer::profile::{Profile, Recipe};
 use mixer::room::RoomSettings;
-use mixer::units::{RtpTime, Seq, Time};
-use stage::{Stage, recipe, tone};
+use mixer::units::{RtpTime, Time};
+use stage::{Stage, nth_packet, recipe, tone};
 
 /// Runs one room for two seconds of talk that begins at `offset_us` within a tick, after
 /// `silence_ms`; how long the packets of the second half took from their arrival to the mix they
@@ -187,14 +187,7 @@ fn ticks_while_quiet(samples: usize, pace: usize, offset_us: u64) -> u64 {
                 .collect();
             let mut payload = Payload::EMPTY;
             encoder.encode(&pcm, &mut payload).expect("an Opus length");
-            let packet = Packet {
-                seq: Seq(sent as u16),
-                time: RtpTime(from as u32),
-                ssrc: 2,
-                marker: false,
-                level: None,
-                payload,
-            };
+            let packet = nth_packet(sent, samples, payload);
             stage.engine.push(talker, &packet, Time::from_us(due_us));
             sent += 1;
             due_us += match talks {

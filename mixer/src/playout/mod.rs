@@ -8,16 +8,16 @@
 //! One tick needs whole packets. With the sender's packets as long as the tick, each waits from its
 //! arrival to the next tick, and a fraction left over in the queue would be delay that buys
 //! nothing. So the wait is governed in steps: the *slack* is how long before the tick that needs it
-//! the next packet should arrive, beyond the target. Slack below zero, or below what a tick would wait
-//! for the packet, puts time in until the next packet is needed one tick later; slack above a tick takes
-//! time out. Only against a clock that is
-//! clearly off does the queue breathe continuously, through a resampler, one tick longer than
-//! otherwise.
+//! the next packet should arrive, beyond the target. Slack below zero puts time in until the next
+//! packet is needed one tick later, unless a tick would wait that long for it; slack above a tick takes
+//! time out. Only against a clock that is clearly off does the queue breathe continuously, through a
+//! resampler, one tick longer than otherwise.
 
 mod fade;
 mod fill;
 mod govern;
 mod kept;
+mod leeway;
 mod patience;
 
 use core::time::Duration;
@@ -26,7 +26,6 @@ use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{FixedAsync, Resampler, Slip};
 
 use self::fade::{FADE_END, FADE_IN, Fade, ramp};
-use self::fill::CONCEAL_STEP;
 use self::govern::SIMILAR;
 use self::kept::CatchUp;
 use self::patience::Patience;
@@ -213,42 +212,6 @@ impl Playout {
         }
     }
 
-    /// Lets ticks come later than their instant, for packets that are late, from the next pull on.
-    ///
-    /// Real-time: safe.
-    pub fn set_leeway(&mut self, samples: usize) {
-        self.leeway_samples = samples;
-    }
-
-    /// Whether the next tick would have to make something up, the first since all was there, unless another packet comes.
-    /// Of a sender for whom a tick has just waited in vain nothing is expected.
-    pub fn lacks_packet(&self) -> bool {
-        let goes_on = self.state == State::Playing && self.stalled == 0 && self.fade.run == 0;
-        goes_on && !self.fresh && self.ticks_to_next_wait == 0 && !self.has_tick()
-    }
-
-    /// Whether a tick can be made of the packets stored and the copies they carry, or ends with the sender's pause.
-    fn has_tick(&self) -> bool {
-        let end = self.played_up_to() + self.tick_samples as i64;
-        let (mut seq, mut time) = (self.next_seq, self.next_time);
-        for entry in self.buffer.iter() {
-            let missing = entry.time - time;
-            let is_lost = entry.seq > seq.max(self.refused_to.min(entry.seq));
-            if time >= end || missing > FADE_END as i64 {
-                return true;
-            }
-            if missing >= CONCEAL_STEP as i64 {
-                match is_lost {
-                    true if !entry.fec => return false,
-                    true => {}
-                    false => return true,
-                }
-            }
-            (seq, time) = (entry.seq + 1, entry.end());
-        }
-        time >= end
-    }
-
     /// Takes one packet in.
     ///
     /// - `arrival`: when it left the network, on the clock that [`Playout::pull`] is given.
@@ -356,11 +319,7 @@ impl Playout {
     /// Real-time: safe.
     pub fn pull(&mut self, now: Time, frame: &mut Frame) -> Pulled {
         let now = now.samples() as i64;
-        self.ticks_to_next_wait = match self.leeway_samples > 0 && self.lacks_packet() {
-            // This tick has waited.
-            true => TICKS_BETWEEN_WAITS,
-            false => self.ticks_to_next_wait.saturating_sub(1),
-        };
+        self.count_wait();
         if self.state == State::Waiting && !self.begin_talk_spurt(now) {
             frame.clear();
             return Pulled::Silent;
@@ -626,9 +585,6 @@ const SKETCH_SAMPLES: usize = 60 * SKETCH_RATE_HZ as usize / 1_000;
 /// rounded up to the shortest. At 48 kHz nothing of a strip is larger.
 const QUEUE_SAMPLES: usize =
     2 * MAX_TICK_SAMPLES + 2 * MAX_LAG + MAX_PACKET_SAMPLES + MIN_PACKET_SAMPLES;
-
-/// Who loses packets, or means to hold up others, gets one tick in half a second to wait in vain.
-const TICKS_BETWEEN_WAITS: u32 = 25;
 
 /// This much beyond the target is not worth playing: 200 ms.
 const STALE_SAMPLES: i64 = 9_600;

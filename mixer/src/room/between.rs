@@ -121,7 +121,7 @@ impl Room {
     /// How much later than its instant the next tick may come if it lacks a packet; none where other rooms go by its
     /// ticks, or where many talk, of whom somebody is always late.
     pub(crate) fn leeway_samples(&self) -> usize {
-        let is_apart = !self.elsewhere.has_mouth() && !self.listens_elsewhere();
+        let is_apart = !self.feeds_others() && !self.listens_elsewhere();
         match is_apart && self.members.ranks.len() <= MOST_WAITED_FOR {
             true => self.settings.tick.samples() / 2,
             false => 0,
@@ -283,5 +283,5 @@ impl Room {
 /// A tick waits for the packets of no more than so many: of many talkers somebody is late in every tick.
 const MOST_WAITED_FOR: usize = 3;
 
-/// Who has said nothing for half a minute is no partner of a talk by turns any more.
+/// Two count as talking by turns while each has been heard within half a minute.
 const PARTNER_MS: u64 = 30_000;

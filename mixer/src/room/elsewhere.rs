@@ -32,13 +32,6 @@ pub(super) struct Elsewhere {
     pub(super) is_heard: bool,
 }
 
-impl Elsewhere {
-    /// Whether it is heard in other rooms.
-    pub(super) fn has_mouth(&self) -> bool {
-        self.mouth.is_some()
-    }
-}
-
 /// Each of these is real-time safe.
 impl Room {
     /// Lets others hear what is said in it, or no longer; gives back what is not needed.
@@ -101,6 +94,11 @@ impl Room {
             }
         }
         Ok(scans.retune(list, place, rescan))
+    }
+
+    /// Whether other rooms may hear what is said in it.
+    pub(super) fn feeds_others(&self) -> bool {
+        self.elsewhere.mouth.is_some()
     }
 
     /// Whether it may have to wake for what is said elsewhere.

@@ -361,6 +361,18 @@ impl Stage {
     }
 }
 
+/// Packet `n` of a sender whose packets all hold `samples` samples.
+pub fn nth_packet(n: u64, samples: usize, payload: Payload) -> Packet {
+    Packet {
+        seq: Seq(n as u16),
+        time: RtpTime((n * samples as u64) as u32),
+        ssrc: 2,
+        marker: false,
+        level: None,
+        payload,
+    }
+}
+
 /// A human voice of the fixtures, at about -20 dBFS, from its beginning and over and over.
 pub fn human(name: &str) -> impl FnMut(u64) -> f32 + Clone + Send + 'static {
     let path = format!(
