@@ -3,8 +3,8 @@
 //! Rooms spread over the slots, so that the work comes evenly instead of in one burst. Where a room
 //! runs is free to choose while nobody is heard in it: it then moves to shortly after the packets of
 //! the one likely to talk next arrive, who then waits a few milliseconds for the tick instead of half
-//! of it on average. Where two talk by turns it stays where neither waits for longer than half a tick:
-//! a delay that changes with each turn is worse. While somebody is heard the phase stays.
+//! of it on average. Where a few talk by turns it stays where nobody waits longer than need be: a delay
+//! that changes with each turn is worse. While somebody is heard the phase stays.
 
 use core::time::Duration;
 
@@ -20,23 +20,41 @@ pub struct Rhythm {
     pub packet_samples: usize,
 }
 
-/// The rhythms of those whose packets should wait little for a room's ticks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rhythms {
-    /// The rhythm of the one likely to talk next.
-    pub next: Rhythm,
-    /// The rhythm of another who talks by turns with that one.
-    pub partner: Option<Rhythm>,
+/// The rhythms of those who are likely to talk next, of whom none should wait long for a room's ticks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rhythms([Option<Rhythm>; MOST_MET]);
+
+impl Rhythms {
+    fn iter(&self) -> impl Iterator<Item = Rhythm> {
+        self.0.iter().flatten().copied()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+}
+
+impl FromIterator<Rhythm> for Rhythms {
+    /// The first [`MOST_MET`] of them.
+    fn from_iter<I: IntoIterator<Item = Rhythm>>(rhythms: I) -> Rhythms {
+        let mut met = Rhythms::default();
+        for (place, rhythm) in met.0.iter_mut().zip(rhythms) {
+            *place = Some(rhythm);
+        }
+        met
+    }
 }
 
 impl From<Rhythm> for Rhythms {
     fn from(next: Rhythm) -> Rhythms {
-        Rhythms {
-            next,
-            partner: None,
-        }
+        Rhythms::from_iter([next])
     }
 }
+
+/// A room's ticks meet the packets of so many. The more they are, the less there is to gain: three who send packets of a
+/// tick's length can be made to wait two thirds of one at most, four three quarters.
+pub const MOST_MET: usize = 3;
 
 /// How many rooms and members each slot of the longest tick carries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,7 +93,7 @@ impl SlotLoads {
         members: usize,
     ) -> Option<usize> {
         let slots = tick.slots();
-        let each = || [Some(rhythms.next), rhythms.partner].into_iter().flatten();
+        let each = || rhythms.iter();
         let longest = |phase| each().map(|rhythm| waits(phase, rhythm, slots)).max();
         let after = |rhythm| (now + slots - waits(now, rhythm, slots)) % slots;
         let phase = each().map(after).min_by_key(|phase| longest(*phase))?;
@@ -128,34 +146,36 @@ mod tests {
 
     const TICK: TickLength = TickLength::Ms20;
 
-    fn rhythm(ready_us: u64, packet_ms: usize) -> Rhythms {
-        let next = Rhythm {
+    fn rhythm(ready_us: u64, packet_ms: usize) -> Rhythm {
+        Rhythm {
             ready: Time::from_us(ready_us),
             packet_samples: packet_ms * 48,
-        };
-        next.into()
+        }
     }
 
     #[test]
-    fn of_two_who_talk_by_turns_neither_waits_longer_than_half_a_tick() {
+    fn of_a_few_who_talk_by_turns_nobody_waits_longer_than_need_be() {
         let loads = SlotLoads::default();
         for ready_us in (0..20_000).step_by(1_250) {
-            let two = Rhythms {
-                partner: Some(rhythm(ready_us, 20).next),
-                ..rhythm(2_600, 20)
-            };
-            let turned = Rhythms {
-                next: rhythm(ready_us, 20).next,
-                partner: Some(two.next),
-            };
-            for now in 0..TICK.slots() {
-                let phase = loads.better(now, two, TICK, 1).unwrap_or(now);
-                let longest = [Some(two.next), two.partner].into_iter().flatten();
-                let longest = longest.map(|it| waits(phase, it, TICK.slots())).max();
-                assert!(longest <= Some(4 + WORTH_SLOTS), "{phase} for {two:?}");
-                // The room then stays, whichever of the two is taken for the next talker.
-                assert_eq!(loads.better(phase, two, TICK, 1), None);
-                assert_eq!(loads.better(phase, turned, TICK, 1), None);
+            for third_us in (0..20_000).step_by(1_250) {
+                let [first, second, third] =
+                    [2_600, ready_us, third_us].map(|ready_us| rhythm(ready_us, 20));
+                for (all, most_slots) in [(vec![first, second], 4), (vec![first, second, third], 5)]
+                {
+                    let turned = all.iter().rev().copied().collect();
+                    let all = Rhythms::from_iter(all);
+                    for now in 0..TICK.slots() {
+                        let phase = loads.better(now, all, TICK, 1).unwrap_or(now);
+                        let longest = all.iter().map(|it| waits(phase, it, TICK.slots())).max();
+                        assert!(
+                            longest <= Some(most_slots + WORTH_SLOTS),
+                            "{phase}: {all:?}"
+                        );
+                        // The room then stays, whoever of them is taken for the next talker.
+                        assert_eq!(loads.better(phase, all, TICK, 1), None);
+                        assert_eq!(loads.better(phase, turned, TICK, 1), None);
+                    }
+                }
             }
         }
     }
@@ -176,7 +196,7 @@ mod tests {
             (1_000_002_600, 0, Some(2)),
         ] {
             for packet_ms in [20, 60] {
-                let got = loads.better(now, rhythm(ready_us, packet_ms), TICK, 1);
+                let got = loads.better(now, rhythm(ready_us, packet_ms).into(), TICK, 1);
                 assert_eq!(got, better, "ready at {ready_us} us, now {now}");
             }
         }
@@ -186,11 +206,11 @@ mod tests {
     fn any_of_the_packets_of_a_tick_will_do() {
         let loads = SlotLoads::default();
         for (now, better) in [(2, None), (5, Some(2)), (6, None), (0, Some(6))] {
-            let got = loads.better(now, rhythm(2_600, 10), TICK, 1);
+            let got = loads.better(now, rhythm(2_600, 10).into(), TICK, 1);
             assert_eq!(got, better, "now {now}");
         }
         for now in 0..8 {
-            assert_eq!(loads.better(now, rhythm(2_600, 5), TICK, 1), None);
+            assert_eq!(loads.better(now, rhythm(2_600, 5).into(), TICK, 1), None);
         }
     }
 
@@ -199,9 +219,9 @@ mod tests {
         let mut loads = SlotLoads::default();
         loads.change(7, TICK, 3);
         loads.change(2, TICK, 20);
-        assert_eq!(loads.better(7, rhythm(2_600, 20), TICK, 2), None);
+        assert_eq!(loads.better(7, rhythm(2_600, 20).into(), TICK, 2), None);
         loads.change(2, TICK, -15);
-        assert_eq!(loads.better(7, rhythm(2_600, 20), TICK, 2), Some(2));
+        assert_eq!(loads.better(7, rhythm(2_600, 20).into(), TICK, 2), Some(2));
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 mod between;
 mod elsewhere;
+mod recent_talkers;
 
 use core::cmp::Ordering;
 use core::fmt;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use self::elsewhere::{Elsewhere, OnAir};
+use self::recent_talkers::RecentTalkers;
 use crate::bus::Bus;
 #[cfg(any(test, feature = "fault-injection"))]
 use crate::command::Weakness;
@@ -81,12 +83,8 @@ pub struct Room {
     rest_ms: u32,
     /// How long from the next tick on packets are gathered that follow closely on one sent.
     gathering_ms: u32,
-    /// Who was heard last.
-    last_talker: Option<ParticipantId>,
-    /// The talker before the last one, and the tick in which the last one took over.
-    talker_before: Option<(ParticipantId, Tick)>,
-    /// The member whose first packet came last, taken for the next talker while nobody has been heard or the last
-    /// talker has left.
+    recent_talkers: RecentTalkers,
+    /// The member whose first packet came last, taken for the next talker where nobody is likelier.
     newest_sender: Option<ParticipantId>,
     broken: bool,
     telemetry: Arc<RoomTelemetry>,
@@ -128,8 +126,7 @@ impl Room {
             clock: MediaClock::default(),
             rest_ms: u32::MAX,
             gathering_ms: 0,
-            last_talker: None,
-            talker_before: None,
+            recent_talkers: RecentTalkers::default(),
             newest_sender: None,
             broken: false,
             telemetry: Arc::default(),
@@ -454,10 +451,7 @@ impl Room {
             true => 0,
         };
         if let Some(loudest) = self.members.ranks.first() {
-            let before = self.last_talker.replace(loudest.id);
-            if let Some(before) = before.filter(|before| *before != loudest.id) {
-                self.talker_before = Some((before, self.tick));
-            }
+            self.recent_talkers.heard(loudest.id, self.tick);
         }
         stats.asleep = self.rest_ms > LONGEST_PACKET_MS
             && stats.encodes_offered == 0

@@ -157,6 +157,11 @@ impl Strip {
         self.burst.follows_pause(arrival)
     }
 
+    /// Whether a packet has come so lately that more are to be expected, be it that silence is sent only now and then.
+    pub fn sends_at(&self, now: Time) -> bool {
+        self.burst.is_going_on(now)
+    }
+
     /// Sets the gain it moves to at the next [`contribute`](Strip::contribute), and whether it is
     /// muted.
     ///

@@ -227,60 +227,128 @@ fn who_sends_far_too_much_neither_stops_nor_hurries_a_quiet_room() {
     }
 }
 
-/// Two who send all the time and talk by turns, the second `offset_us` later within each tick: when within a tick the
-/// listener's packets left in each turn, microseconds.
-fn phases_of_turns(offset_us: u64) -> Vec<u64> {
-    const TURN: u64 = 75;
-    const PAUSE: u64 = 25;
-    const TURNS: u64 = 8;
-    let mut stage = Stage::new(RoomSettings::default());
-    stage.join(1, |_| 0.0, None);
-    for number in [0, 1] {
-        let mut voice = tone(331.7 + 100.0 * number as f64, 0.3);
-        let talks = move |at: u64| {
-            let (turn, place) = (at / 960 / TURN, at / 960 % TURN);
-            turn % 2 == number && place < TURN - PAUSE
+/// How somebody sends who does not talk.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Quiet {
+    /// As at any time.
+    Sends,
+    /// An empty packet every 400 ms (RFC 6716, 2.1.9).
+    Refreshes,
+}
+
+/// Talk by turns, of which each is 0.4 s without sound and 0.6 s with it.
+#[derive(Debug, Clone, Copy)]
+struct Talk {
+    talkers: u64,
+    /// Members who only listen, one at least.
+    listeners: u32,
+    /// How much later within each tick each talker sends than the one before.
+    apart_us: u64,
+    quiet: Quiet,
+}
+
+impl Talk {
+    const TURN: u64 = 50;
+    const PAUSE: u64 = 20;
+    const TURNS: u64 = 7;
+
+    /// When within a tick the ticks come whose packets a listener gets in each turn, in samples.
+    fn phases(self) -> Vec<Vec<u32>> {
+        let mut stage = Stage::new(RoomSettings::default());
+        for listener in 1..=self.listeners {
+            stage.join(listener, |_| 0.0, None);
+        }
+        let is_word = move |number: u64, packet: u64| {
+            let (turn, place) = (packet / Talk::TURN, packet % Talk::TURN);
+            turn % self.talkers == number && place >= Talk::PAUSE
         };
-        let says = move |at| voice(at) * if talks(at) { 1.0 } else { 0.000_1 };
-        stage.join(2 + number as u32, says, None);
-    }
-    let first_us = stage.now().us();
-    let mut sent = [0u64; 2];
-    let mut phases = vec![None; TURNS as usize];
-    while sent[1] < TURN * TURNS {
-        stage.slot += 1;
-        let now = stage.now();
-        for number in [0, 1] {
-            let due_us = first_us + sent[number] * 20_000 + number as u64 * offset_us;
-            if due_us <= now.us() {
-                let talker = &mut stage.talkers[1 + number];
-                let (packet, from) = (talker.packet(), talker.id);
-                stage.engine.push(from, &packet, Time::from_us(due_us));
-                sent[number] += 1;
+        for number in 0..self.talkers {
+            let mut voice = tone(331.7 + 100.0 * number as f64, 0.3);
+            let says = move |at| {
+                voice(at)
+                    * if is_word(number, at / 960) {
+                        1.0
+                    } else {
+                        0.000_1
+                    }
+            };
+            stage.join(100 + number as u32, says, None);
+        }
+        let (first_us, listener) = (stage.now().us(), stage.talkers[0].id);
+        let mut sent = vec![0u64; self.talkers as usize];
+        let mut phases = vec![Vec::new(); Talk::TURNS as usize];
+        while sent[0] < Talk::TURN * Talk::TURNS {
+            stage.slot += 1;
+            let now = stage.now();
+            for (number, sent) in sent.iter_mut().enumerate() {
+                let due_us = first_us + *sent * 20_000 + number as u64 * self.apart_us;
+                if due_us > now.us() {
+                    continue;
+                }
+                let talker = &mut stage.talkers[self.listeners as usize + number];
+                let (mut packet, from) = (talker.packet(), talker.id);
+                let sends = self.quiet == Quiet::Sends || is_word(number as u64, *sent);
+                if !sends {
+                    let toc = packet.payload.as_slice()[0];
+                    packet.payload = Payload::copy_from(&[toc]).expect("one byte");
+                }
+                if sends || *sent % 20 == 0 {
+                    stage.engine.push(from, &packet, Time::from_us(due_us));
+                }
+                *sent += 1;
+            }
+            stage.engine.run_slot(stage.slot, now, &mut stage.sink);
+            for (to, packet) in stage.sink.packets.drain(..) {
+                if to == listener {
+                    let turn = ((sent[0] - 1) / Talk::TURN) as usize;
+                    phases[turn].push(packet.time.0 % 960);
+                }
             }
         }
-        stage.engine.run_slot(stage.slot, now, &mut stage.sink);
-        let listener = stage.talkers[0].id;
-        for (to, packet) in stage.sink.packets.drain(..) {
-            if to == listener && !packet.sources.ids().is_empty() {
-                let turn = (sent[0] - 1) / TURN;
-                // The last word of a turn is the last that counts.
-                phases[turn as usize] = Some(now.us() % 20_000);
-            }
+        phases
+    }
+}
+
+/// Runs the talk with its talkers at all distances, and lets `check` see the phases.
+fn for_all_distances(talkers: u64, listeners: u32, check: impl Fn(&[Vec<u32>], Talk)) {
+    for apart_us in (0..20_000).step_by(2_500) {
+        for quiet in [Quiet::Sends, Quiet::Refreshes] {
+            let talk = Talk {
+                talkers,
+                listeners,
+                apart_us,
+                quiet,
+            };
+            let phases = talk.phases();
+            assert!(
+                phases.iter().all(|turn| turn.len() >= 30),
+                "every turn is heard: {talk:?}"
+            );
+            check(&phases, talk);
         }
     }
-    phases.into_iter().flatten().collect()
+}
+
+/// Whether all packets from the first word of the turn `first` on come at one place within the tick.
+fn stays_from(first: usize, phases: &[Vec<u32>]) -> bool {
+    let words = phases[first].iter().skip(Talk::PAUSE as usize);
+    let mut all = words.chain(phases[first + 1..].iter().flatten());
+    let place = all.next();
+    all.all(|phase| Some(phase) == place)
 }
 
 #[test]
-fn a_talk_by_turns_leaves_the_room_where_it_is() {
-    for offset_us in (0..20_000).step_by(1_250) {
-        let phases = phases_of_turns(offset_us);
-        assert_eq!(phases.len(), 8, "every turn is heard");
-        let settled = &phases[2..];
-        assert!(
-            settled.iter().all(|phase| *phase == settled[0]),
-            "{phases:?}, {offset_us} us apart"
-        );
+fn talk_in_a_small_room_leaves_it_where_it_is_from_the_first_word_on() {
+    for_all_distances(2, 1, |phases, talk| {
+        assert!(stays_from(0, phases), "{talk:?}: {phases:?}");
+    });
+}
+
+#[test]
+fn talk_by_turns_in_a_crowd_leaves_a_room_where_it_is_once_all_have_talked() {
+    for talkers in [2, 3] {
+        for_all_distances(talkers, 5, |phases, talk| {
+            assert!(stays_from(talkers as usize, phases), "{talk:?}: {phases:?}");
+        });
     }
 }

@@ -14,7 +14,7 @@ use crate::members::Members;
 use crate::packet::Packet;
 use crate::participant::Participant;
 use crate::permit::Permit;
-use crate::phase::{Rhythm, Rhythms};
+use crate::phase::{MOST_MET, Rhythm, Rhythms};
 use crate::playout::Pushed;
 use crate::stats::{TickStats, publish_arrivals};
 use crate::strip::Strip;
@@ -54,7 +54,8 @@ impl Room {
         let speaks = !strip.tells_silence()
             && packet.payload.as_slice().len() > DTX_MAX_BYTES
             && !settings.muted();
-        let is_next = begins || strip.has_floor() || self.last_talker == Some(participant.id);
+        let is_next =
+            begins || strip.has_floor() || self.recent_talkers.last() == Some(participant.id);
         let wanted = at_rest && speaks && is_next && member.awake && pushed == Pushed::Stored;
         let rhythm = Rhythm {
             ready: arrival + strip.target(),
@@ -63,7 +64,7 @@ impl Room {
         let (id, wakes) = (participant.id, member.awake || member.attended);
         Some(Taken {
             pushed,
-            wanted: wanted.then(|| self.with_partner(id, rhythm, arrival)),
+            wanted: wanted.then(|| self.rhythms_around(id, rhythm, arrival)),
             wakes,
         })
     }
@@ -80,7 +81,7 @@ impl Room {
         (at_rest && is_granted).then(|| strip.kept_rhythm())?
     }
 
-    /// In a pause in which the streams go on: when the packets of the one likely to talk next may be
+    /// In a pause in which the streams go on: when the packets of those likely to talk next may be
     /// played. A move then costs the listeners a moment of silence; at the next word it would cost
     /// them a part of it.
     pub(crate) fn rhythms_in_pause(&self, now: Time) -> Option<Rhythms> {
@@ -88,33 +89,44 @@ impl Room {
         if self.rest_ms <= LONGEST_PACKET_MS || self.members.len() < 2 {
             return None;
         }
+        let likely: Rhythms = (self.likely_talkers(now).map(|(_, rhythm)| rhythm)).collect();
+        if !likely.is_empty() {
+            return Some(likely);
+        }
         // The last talker may have left.
-        let mut likely = [self.last_talker, self.newest_sender].into_iter().flatten();
-        let (next, rhythm) = likely.find_map(|id| Some((id, self.strip_of(id)?.rhythm()?)))?;
-        Some(self.with_partner(next, rhythm, now))
+        let mut others = [self.recent_talkers.last(), self.newest_sender].into_iter();
+        let rhythm = others.find_map(|id| self.strip_of(id?)?.rhythm());
+        rhythm.map(Rhythms::from)
     }
 
-    /// With the rhythm of whoever talked by turns with `next` lately, and still sends.
-    fn with_partner(&self, next: ParticipantId, rhythm: Rhythm, now: Time) -> Rhythms {
-        let lately = |since: &Tick| {
-            (self.tick.0 - since.0) * u64::from(self.settings.tick.ms()) <= PARTNER_MS
-        };
-        let before = self.talker_before.filter(|(_, since)| lately(since));
-        let talkers = [self.last_talker, before.map(|(id, _)| id)];
-        let mut others = talkers.into_iter().flatten().filter(|id| *id != next);
-        let partner = others.find_map(|id| {
+    /// The rhythm of the participant who begins to talk, and of others who are likely to talk by turns with them.
+    fn rhythms_around(&self, next: ParticipantId, rhythm: Rhythm, now: Time) -> Rhythms {
+        let others = self.likely_talkers(now).filter(|(id, _)| *id != next);
+        let others = others.map(|(_, rhythm)| rhythm);
+        core::iter::once(rhythm).chain(others).collect()
+    }
+
+    /// Those of whom the next word is likely to come, who still send: who talked lately, and in a small room everybody.
+    /// Such a room is where all of them can talk before the first word, and does not move in a talk.
+    fn likely_talkers(&self, now: Time) -> impl Iterator<Item = (ParticipantId, Rhythm)> {
+        let is_small = self.members.len() <= MOST_MET;
+        let everybody = self.members.list.iter().map(|member| member.id);
+        let lately_ticks = LATELY_MS / u64::from(self.settings.tick.ms());
+        let lately = Tick(self.tick.0.saturating_sub(lately_ticks));
+        let talkers = self.recent_talkers.since(lately);
+        let ids = everybody
+            .filter(move |_| is_small)
+            .chain(talkers.filter(move |_| !is_small));
+        ids.filter_map(move |id| {
             let strip = self.strip_of(id)?;
-            let sends = strip.may_be_heard() && !strip.begins_talk_spurt_at(now);
-            strip.rhythm().filter(|_| sends)
-        });
-        Rhythms {
-            next: rhythm,
-            partner,
-        }
+            let is_likely = strip.may_be_heard() && strip.sends_at(now);
+            Some((id, strip.rhythm().filter(|_| is_likely)?))
+        })
     }
 
     fn strip_of(&self, id: ParticipantId) -> Option<&Strip> {
-        let member = self.members.list.iter().find(|member| member.id == id)?;
+        let mut stay = self.members.list.iter().filter(|member| !member.leaving);
+        let member = stay.find(|member| member.id == id)?;
         member.participant.strip.as_deref()
     }
 
@@ -283,5 +295,5 @@ impl Room {
 /// A tick waits for the packets of no more than so many: of many talkers somebody is late in every tick.
 const MOST_WAITED_FOR: usize = 3;
 
-/// Two count as talking by turns while each has been heard within half a minute.
-const PARTNER_MS: u64 = 30_000;
+/// Who has been heard within half a minute may soon talk again.
+const LATELY_MS: u64 = 30_000;

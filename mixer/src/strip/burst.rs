@@ -65,6 +65,12 @@ impl Burst {
         last.is_none_or(|last| arrival.since(last) > PAUSE)
     }
 
+    /// Whether the last packet arrived no longer ago than two refreshes of silence are apart.
+    pub fn is_going_on(&self, now: Time) -> bool {
+        let last = self.last_arrival;
+        last.is_some_and(|last| now.since(last) <= TWO_REFRESHES)
+    }
+
     /// When the last packet arrived.
     pub fn last_arrival(&self) -> Option<Time> {
         self.last_arrival
@@ -78,6 +84,9 @@ impl Burst {
 
 /// Longer than the usual packets are apart: the sender was silent.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// A sender that is silent refreshes its silence every 400 ms (RFC 6716, 2.1.9), and may lose one.
+const TWO_REFRESHES: Duration = Duration::from_millis(900);
 
 #[cfg(test)]
 mod tests {
