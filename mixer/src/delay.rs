@@ -34,6 +34,7 @@ pub struct DelayEstimator {
     drift: DriftEstimator,
     loss: LossRate,
     packet_samples: usize,
+    least_samples: i64,
 }
 
 impl DelayEstimator {
@@ -51,7 +52,18 @@ impl DelayEstimator {
             drift: DriftEstimator::default(),
             loss: LossRate::new(expects_fec),
             packet_samples: 960,
+            least_samples: LEAST_SAMPLES,
         }
+    }
+
+    /// Sets the least target, which is higher where ticks do not come later for a packet that is late.
+    ///
+    /// Real-time: safe.
+    pub fn set_ticks_wait(&mut self, ticks_wait: bool) {
+        self.least_samples = match ticks_wait {
+            true => LEAST_SAMPLES,
+            false => LEAST_UNWAITED_SAMPLES,
+        };
     }
 
     /// Takes note of one arrival.
@@ -120,7 +132,14 @@ impl DelayEstimator {
         } else {
             0
         };
-        (self.lateness.percentile().max(LEAST_TARGET_SAMPLES) + fec_wait).min(MAX_TARGET_SAMPLES)
+        (self.lateness.percentile().max(self.least_samples) + fec_wait).min(MAX_TARGET_SAMPLES)
+    }
+
+    /// How much of the target the network does not ask for. A wait that falls short of the target by no more than this is
+    /// long enough: what has begun with the shorter least wait is not stretched when ticks cease to wait.
+    pub fn spare_samples(&self) -> i64 {
+        let asked = self.lateness.percentile().max(LEAST_SAMPLES);
+        (self.least_samples - asked).max(0)
     }
 
     /// How much faster the sender's clock runs than ours, as a ratio (`0.001` is 1,000 ppm); `None`
@@ -317,10 +336,14 @@ const TAIL: f32 = 0.010_5;
 /// Keeps the sums of the histogram well inside the precision of `f32`.
 const MAX_WEIGHT: f32 = 1e4;
 
-/// The least a packet is made to wait: six milliseconds. On a machine that others use as well, the
-/// threads of a clean call stamp some packet in each half minute 3 to 8 ms late. A single one that misses its
-/// tick costs a voice up to a tenth of a PESQ point, and to wait longer from then on is a splice.
-const LEAST_TARGET_SAMPLES: i64 = 6 * BIN_SAMPLES;
+/// The least a packet is made to wait where ticks wait for late ones: three milliseconds, of which most is the jitter of
+/// the threads that send and stamp it.
+const LEAST_SAMPLES: i64 = 3 * BIN_SAMPLES;
+
+/// The same where ticks do not wait: six milliseconds. On a machine that others use as well, the threads of a clean call
+/// stamp some packet in each half minute 3 to 8 ms late. A single one that misses its tick costs a voice up to a tenth of a
+/// PESQ point, and to wait longer from then on is a splice.
+const LEAST_UNWAITED_SAMPLES: i64 = 6 * BIN_SAMPLES;
 
 /// The most a packet is ever made to wait: beyond a quarter of a second people stop conversing.
 const MAX_TARGET_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 4;
@@ -349,7 +372,7 @@ mod tests {
     fn a_clean_network_asks_for_next_to_nothing() {
         let mut estimator = DelayEstimator::new(false);
         feed(&mut estimator, 0, 500, |_| 0.0);
-        assert_eq!(estimator.target(), LEAST_TARGET_SAMPLES);
+        assert_eq!(estimator.target(), LEAST_SAMPLES);
         assert_eq!(estimator.base(), Some(1_000_000));
         assert_eq!(estimator.drift(), None);
     }
@@ -359,11 +382,7 @@ mod tests {
         let mut estimator = DelayEstimator::new(false);
         feed(&mut estimator, 0, 499, |_| 0.0);
         feed(&mut estimator, 499, 1, |_| 40.0);
-        assert_eq!(
-            estimator.target(),
-            LEAST_TARGET_SAMPLES,
-            "one is an exception"
-        );
+        assert_eq!(estimator.target(), LEAST_SAMPLES, "one is an exception");
         feed(&mut estimator, 500, 10, |_| 0.0);
         feed(&mut estimator, 510, 1, |_| 40.0);
         assert!(estimator.target() >= 40 * 48, "upward at once");
@@ -374,11 +393,7 @@ mod tests {
             estimator.target() / 48
         );
         feed(&mut estimator, 1_001, 460, |_| 0.0);
-        assert_eq!(
-            estimator.target(),
-            LEAST_TARGET_SAMPLES,
-            "nine seconds later"
-        );
+        assert_eq!(estimator.target(), LEAST_SAMPLES, "nine seconds later");
     }
 
     #[test]
@@ -387,7 +402,7 @@ mod tests {
         feed(&mut estimator, 0, 500, |_| 0.0);
         // A machine that stood still for 45 ms: three packets come at once.
         feed(&mut estimator, 500, 3, |n| 45.0 - 20.0 * (n - 500) as f64);
-        assert_eq!(estimator.target(), LEAST_TARGET_SAMPLES);
+        assert_eq!(estimator.target(), LEAST_SAMPLES);
         // A network that sends off what it has ten times a second makes each burst wait for its
         // last: four in five are early compared with that.
         feed(&mut estimator, 503, 500, |n| 20.0 * (4 - n % 5) as f64);
@@ -402,7 +417,7 @@ mod tests {
         let mut estimator = DelayEstimator::new(false);
         feed(&mut estimator, 0, 200, |_| 0.0);
         feed(&mut estimator, 200, 5, |_| 3_000.0);
-        assert_eq!(estimator.target(), LEAST_TARGET_SAMPLES);
+        assert_eq!(estimator.target(), LEAST_SAMPLES);
         assert_eq!(estimator.base(), Some(1_000_000 + 3_000 * 48));
     }
 
@@ -453,7 +468,7 @@ mod tests {
                     estimator.lost();
                 }
             }
-            assert_eq!(estimator.target(), LEAST_TARGET_SAMPLES + extra);
+            assert_eq!(estimator.target(), LEAST_SAMPLES + extra);
         }
     }
 }

@@ -171,8 +171,9 @@ impl Engine {
             if taken.wakes {
                 self.wake(seat.berth);
             }
-            if let Some(rhythms) = taken.wanted {
-                self.move_to_meet(seat.berth, rhythms);
+            if let Some((talker, rhythm)) = taken.wanted {
+                let around = |room: &Room| Some(room.rhythms_around(talker, rhythm, arrival));
+                self.meet(seat.berth, around);
             }
             Some(taken.pushed)
         });
@@ -240,7 +241,7 @@ impl Engine {
                 if tick.asleep {
                     self.lull(index);
                 } else {
-                    self.meet_in_pause(index, beat.now);
+                    self.meet(index, |room| room.rhythms_in_pause(beat.now));
                 }
                 self.take_left(index, sink);
             }
@@ -376,12 +377,12 @@ impl Engine {
         }
     }
 
-    /// Moves a room in a pause to where the packets of the one likely to talk next wait less.
-    fn meet_in_pause(&mut self, index: usize, now: Time) {
-        let Some(berth) = self.berths[index].as_mut().filter(|berth| berth.may_move()) else {
-            return;
-        };
-        if let Ok(Some(rhythms)) = berth.enter(|room| room.rhythms_in_pause(now)) {
+    /// Moves a room to where the packets of those who are likely to talk next wait less, if it may move now.
+    fn meet(&mut self, index: usize, rhythms: impl FnOnce(&Room) -> Option<Rhythms>) {
+        let berth = self.berths[index].as_mut();
+        if berth.is_some_and(|berth| berth.may_move())
+            && let Some(Some(rhythms)) = self.enter(index, |room| rhythms(room))
+        {
             self.move_to_meet(index, rhythms);
         }
     }

@@ -109,8 +109,13 @@ fn waits(phase: usize, rhythm: Rhythm, slots: usize) -> usize {
     let ready = rhythm.ready + SPARE;
     let slot = ready.us().div_ceil(SLOT.as_micros() as u64);
     let first = (slot % slots as u64) as usize;
-    let packet_slots = (rhythm.packet_samples / SLOT_SAMPLES).clamp(1, slots);
-    (phase + slots - first) % packet_slots
+    // Packets of one and a half ticks come at two places within the tick in turn: the nearer one counts.
+    let period = gcd((rhythm.packet_samples / SLOT_SAMPLES).max(1), slots);
+    (phase + slots - first) % period
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// The slots of a longest tick in which a room of this phase runs.
@@ -199,6 +204,23 @@ mod tests {
                 let got = loads.better(now, rhythm(ready_us, packet_ms).into(), TICK, 1);
                 assert_eq!(got, better, "ready at {ready_us} us, now {now}");
             }
+        }
+    }
+
+    #[test]
+    fn packets_of_one_and_a_half_ticks_do_not_move_a_room_to_and_fro() {
+        let loads = SlotLoads::default();
+        for now in 0..8 {
+            let mut phase = now;
+            let mut moves = 0;
+            for packet in 0..10 {
+                let ready = rhythm(2_600 + packet * 30_000, 30).into();
+                if let Some(better) = loads.better(phase, ready, TICK, 1) {
+                    phase = better;
+                    moves += 1;
+                }
+            }
+            assert!(moves <= 1, "{moves} moves from {now}");
         }
     }
 

@@ -34,7 +34,7 @@ use crate::listeners::Hearing;
 use crate::media_clock::MediaClock;
 use crate::members::{Member, Rank};
 use crate::packet::{OutPacket, Payload, Sources};
-use crate::phase::Rhythms;
+use crate::phase::Rhythm;
 use crate::playout::Pushed;
 use crate::profile::loss_class;
 use crate::stats::{TickStats, publish};
@@ -96,9 +96,8 @@ pub struct Room {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub pushed: Pushed,
-    /// Nobody is heard, and this packet's sender is likely to be next: whose packets the room's ticks should
-    /// meet.
-    pub wanted: Option<Rhythms>,
+    /// Nobody is heard, and this packet's sender is likely to be next: the room's ticks should meet their packets.
+    pub wanted: Option<(ParticipantId, Rhythm)>,
     /// Its sender has something to play.
     pub wakes: bool,
 }

@@ -157,9 +157,11 @@ impl Strip {
         self.burst.follows_pause(arrival)
     }
 
-    /// Whether a packet has come so lately that more are to be expected, be it that silence is sent only now and then.
-    pub fn sends_at(&self, now: Time) -> bool {
-        self.burst.is_going_on(now)
+    /// Says whether ticks come later for packets that are late; its packets wait longer if not.
+    ///
+    /// Real-time: safe.
+    pub fn set_ticks_wait(&mut self, ticks_wait: bool) {
+        self.playout.set_ticks_wait(ticks_wait);
     }
 
     /// Sets the gain it moves to at the next [`contribute`](Strip::contribute), and whether it is
@@ -313,6 +315,12 @@ impl Strip {
     /// When its sender's packets may be played; `None` before the first one.
     pub(crate) fn rhythm(&self) -> Option<Rhythm> {
         self.playout.rhythm()
+    }
+
+    /// The same, of a sender who may be heard and still sends, be it silence and only now and then.
+    pub(crate) fn rhythm_at(&self, now: Time) -> Option<Rhythm> {
+        let is_likely = self.may_be_heard() && self.burst.is_going_on(now);
+        self.rhythm().filter(|_| is_likely)
     }
 
     /// Samples that a packet of its sender holds at 48 kHz; none if it is no such packet.

@@ -157,17 +157,20 @@ fn mix(rounding: f32) -> Vec<f32> {
         engine.apply(command, &mut sink);
     }
     let mut arrivals = arrivals().into_iter().peekable();
-    let mut mix = Vec::new();
-    for tick in 0..TICKS as u64 {
-        for slot in 8 * tick..8 * (tick + 1) {
-            let now = Time::from_us(slot * SLOT.as_micros() as u64);
-            while let Some((at, from, packet)) = arrivals.next_if(|(at, ..)| *at <= now) {
-                engine.push(from, &packet, at);
-            }
-            engine.run_slot(slot, now, &mut sink);
+    for slot in 0..8 * TICKS as u64 {
+        let now = Time::from_us(slot * SLOT.as_micros() as u64);
+        while let Some((at, from, packet)) = arrivals.next_if(|(at, ..)| *at <= now) {
+            engine.push(from, &packet, at);
         }
-        let heard = sink.packets.drain(..).next();
-        mix.extend(heard.map_or_else(|| vec![0.0; 960], |(_, packet)| ear.pcm(&packet)));
+        engine.run_slot(slot, now, &mut sink);
+    }
+    // One tick more, since a room moves within its tick.
+    let mut mix = vec![0.0; 960 * (TICKS + 1)];
+    let first = sink.packets.first().expect("somebody is heard").1.time;
+    for (_, packet) in &sink.packets {
+        let pcm = ear.pcm(packet);
+        let at = packet.time.distance_from(first) as usize;
+        mix[at..at + pcm.len()].copy_from_slice(&pcm);
     }
     assert!(arrivals.next().is_none(), "all have arrived");
     mix

@@ -128,8 +128,8 @@ fn one_late(late_us: u64) -> impl Fn(u64) -> Option<u64> {
 }
 
 #[test]
-fn a_packet_sixteen_milliseconds_late_is_heard_as_if_it_were_in_time() {
-    for late_us in (0..=16_000).step_by(1_000) {
+fn a_packet_thirteen_milliseconds_late_is_heard_as_if_it_were_in_time() {
+    for late_us in (0..=13_000).step_by(1_000) {
         let mut stage = room(1);
         let sent = play(&mut stage, one_late(late_us), |_| {});
         let error = error(&stage, &sent);
@@ -271,11 +271,82 @@ fn a_crowd_and_other_rooms_wait_for_nobody() {
     let sent = play(&mut crowd, one_late(12_000), |_| {});
     assert_eq!(delays_ms(&sent), [0.0; 0]);
     let mut stage = room(1);
+    feed(&mut stage);
+    let sent = play(&mut stage, one_late(12_000), |_| {});
+    assert_eq!(delays_ms(&sent), [0.0; 0]);
+}
+
+/// Lets another room hear this one.
+fn feed(stage: &mut Stage) {
     let feed = Arc::new(Feed::new(Layout::Mono, TickLength::Ms20));
     let command = Command::SetFeed(ROOM, Some(feed));
     stage.engine.apply(command, &mut stage.sink);
-    let sent = play(&mut stage, one_late(12_000), |_| {});
-    assert_eq!(delays_ms(&sent), [0.0; 0]);
+}
+
+/// Ticks of a room that others hear do not wait, so that each of its packets waits longer.
+#[test]
+fn a_packet_six_milliseconds_late_is_in_time_in_a_room_that_others_hear() {
+    for late_us in (0..=6_000).step_by(1_000) {
+        let mut stage = room(1);
+        feed(&mut stage);
+        let sent = play(&mut stage, one_late(late_us), |_| {});
+        assert_eq!(delays_ms(&sent), [0.0; 0], "{late_us} us late");
+        let error = error(&stage, &sent);
+        assert!(error < 0.001, "{error} off, {late_us} us late");
+    }
+}
+
+/// A room that comes to be heard elsewhere in the middle of a word gives its packets no longer wait than they have.
+#[test]
+fn nothing_is_inserted_when_another_room_begins_to_listen() {
+    let mut stage = room(1);
+    let begin = stage.now().us();
+    let feeds = std::cell::Cell::new(false);
+    let begins = |stage: &mut Stage| {
+        if !feeds.get() && stage.now().us() >= begin + LATE_PACKET * 20_000 {
+            feed(stage);
+            feeds.set(true);
+        }
+    };
+    play(&mut stage, |_| Some(0), begins);
+    let telemetry = &stage.talkers[1].shared.telemetry;
+    assert!(feeds.get());
+    assert_eq!(telemetry.inserted_samples_total.load(Relaxed), 0);
+}
+
+/// Others begin to listen while a room rests: its next word waits for the longer of the two waits, and no tick more.
+#[test]
+fn first_word_after_another_room_begins_to_listen_waits_for_one_tick() {
+    for rest_us in (0..20_000).step_by(1_250) {
+        let mut stage = room(1);
+        let (listener, talker) = (stage.talkers[LISTENER].id, stage.talkers[1].id);
+        let mut due_us = stage.now().us() + 1_300;
+        let mut waits_ms = Vec::new();
+        let mut said = 0;
+        while waits_ms.len() < 100 {
+            stage.slot += 1;
+            let now = stage.now();
+            if due_us <= now.us() {
+                let packet = stage.talkers[1].packet();
+                stage.engine.push(talker, &packet, Time::from_us(due_us));
+                said += 1;
+                due_us += 20_000;
+                if said == 50 {
+                    feed(&mut stage);
+                    due_us += 1_000_000 + rest_us;
+                }
+            }
+            stage.engine.run_slot(stage.slot, now, &mut stage.sink);
+            for (to, packet) in stage.sink.packets.drain(..) {
+                if to == listener && !packet.sources.ids().is_empty() {
+                    // The last packet came 20 ms before the next one is due.
+                    waits_ms.push((now.us() + 20_000 - due_us) as f64 / 1e3);
+                }
+            }
+        }
+        let longest = waits_ms[60..].iter().copied().fold(0.0, f64::max);
+        assert!(longest <= 12.5, "{longest} ms after {rest_us} us");
+    }
 }
 
 #[test]

@@ -15,6 +15,13 @@ impl Playout {
         self.leeway_samples = samples;
     }
 
+    /// Lets packets wait longer if ticks do not come later for those that are late.
+    ///
+    /// Real-time: safe.
+    pub fn set_ticks_wait(&mut self, ticks_wait: bool) {
+        self.delay.set_ticks_wait(ticks_wait);
+    }
+
     /// Whether the next tick would have to make something up, the first since all was there, unless another packet comes.
     /// Of a sender for whom a tick has just waited in vain nothing is expected.
     pub fn lacks_packet(&self) -> bool {

@@ -9,8 +9,8 @@
 //! arrival to the next tick, and a fraction left over in the queue would be delay that buys
 //! nothing. So the wait is governed in steps: the *slack* is how long before the tick that needs it
 //! the next packet should arrive, beyond the target. Slack below zero puts time in until the next
-//! packet is needed one tick later, unless a tick would wait that long for it; slack above a tick takes
-//! time out. Only against a clock that is clearly off does the queue breathe continuously, through a
+//! packet is needed one tick later, unless a tick would wait that long for it or the network does not ask
+//! for the difference; slack above a tick takes time out. Only against a clock that is clearly off does the queue breathe continuously, through a
 //! resampler, one tick longer than otherwise.
 
 mod fade;

@@ -1,5 +1,6 @@
 //! What the engine does to a room between ticks.
 
+use core::time::Duration;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{LATE_SAMPLES, LONGEST_PACKET_MS, Room, RoomSettings, Taken};
@@ -27,6 +28,7 @@ impl Room {
         #[cfg(any(test, feature = "fault-injection"))]
         self.give_way(Weakness::Packet);
         let at_rest = self.is_at_rest();
+        let ticks_wait = self.leeway_samples() > 0;
         let member = self.members.list.get_mut(place)?;
         let participant = &mut *member.participant;
         let wants_tone = participant.wants_tone();
@@ -36,6 +38,7 @@ impl Room {
             // Nobody has told it since it was last pulled.
             strip.set(settings.muted() || member.leaving, settings.gain());
         }
+        strip.set_ticks_wait(ticks_wait);
         strip.allow(settings.permit(), arrival);
         let begins = strip.begins_talk_spurt_at(arrival);
         if strip.rhythm().is_none() && !settings.muted() {
@@ -64,7 +67,7 @@ impl Room {
         let (id, wakes) = (participant.id, member.awake || member.attended);
         Some(Taken {
             pushed,
-            wanted: wanted.then(|| self.rhythms_around(id, rhythm, arrival)),
+            wanted: wanted.then_some((id, rhythm)),
             wakes,
         })
     }
@@ -73,10 +76,13 @@ impl Room {
     /// room asleep. Says when packets that have waited for a permit may be played.
     pub(crate) fn attend(&mut self, place: usize) -> Option<Rhythm> {
         let at_rest = self.is_at_rest();
+        let ticks_wait = self.leeway_samples() > 0;
         let member = self.members.list.get_mut(place)?;
         member.attended = member.participant.strip.is_some();
-        let settings = &member.participant.shared.settings;
-        let strip = member.participant.strip.as_ref()?;
+        let participant = &mut *member.participant;
+        let settings = &participant.shared.settings;
+        let strip = participant.strip.as_mut()?;
+        strip.set_ticks_wait(ticks_wait);
         let is_granted = settings.permit() == Permit::Held && !settings.muted();
         (at_rest && is_granted).then(|| strip.kept_rhythm())?
     }
@@ -100,28 +106,38 @@ impl Room {
     }
 
     /// The rhythm of the participant who begins to talk, and of others who are likely to talk by turns with them.
-    fn rhythms_around(&self, next: ParticipantId, rhythm: Rhythm, now: Time) -> Rhythms {
+    pub(crate) fn rhythms_around(&self, next: ParticipantId, rhythm: Rhythm, now: Time) -> Rhythms {
         let others = self.likely_talkers(now).filter(|(id, _)| *id != next);
         let others = others.map(|(_, rhythm)| rhythm);
         core::iter::once(rhythm).chain(others).collect()
     }
 
-    /// Those of whom the next word is likely to come, who still send: who talked lately, and in a small room everybody.
+    /// Those of whom the next word is likely to come, who still send: who talked lately, and everybody where few can talk.
     /// Such a room is where all of them can talk before the first word, and does not move in a talk.
     fn likely_talkers(&self, now: Time) -> impl Iterator<Item = (ParticipantId, Rhythm)> {
-        let is_small = self.members.len() <= MOST_MET;
-        let everybody = self.members.list.iter().map(|member| member.id);
         let lately_ticks = LATELY_MS / u64::from(self.settings.tick.ms());
         let lately = Tick(self.tick.0.saturating_sub(lately_ticks));
         let talkers = self.recent_talkers.since(lately);
-        let ids = everybody
-            .filter(move |_| is_small)
-            .chain(talkers.filter(move |_| !is_small));
-        ids.filter_map(move |id| {
+        let rhythms_of_talkers = talkers.filter_map(move |id| {
             let strip = self.strip_of(id)?;
-            let is_likely = strip.may_be_heard() && strip.sends_at(now);
-            Some((id, strip.rhythm().filter(|_| is_likely)?))
-        })
+            Some((id, strip.rhythm_at(now)?))
+        });
+        let is_recent = move |id| self.recent_talkers.since(lately).any(|talker| talker == id);
+        let rhythms_of_others = self.few_who_can_talk().filter_map(move |(id, strip)| {
+            let has_place = !is_recent(id) && strip.target() <= MOST_OF_SILENT;
+            Some((id, strip.rhythm_at(now).filter(|_| has_place)?))
+        });
+        rhythms_of_talkers.chain(rhythms_of_others)
+    }
+
+    /// Everybody who can talk, if no more than a few can; otherwise nobody.
+    fn few_who_can_talk(&self) -> impl Iterator<Item = (ParticipantId, &Strip)> {
+        let everybody = || {
+            let stay = self.members.list.iter().filter(|member| !member.leaving);
+            stay.filter_map(|member| Some((member.id, member.participant.strip.as_deref()?)))
+        };
+        let are_few = everybody().nth(MOST_MET).is_none();
+        everybody().take(if are_few { MOST_MET } else { 0 })
     }
 
     fn strip_of(&self, id: ParticipantId) -> Option<&Strip> {
@@ -297,3 +313,7 @@ const MOST_WAITED_FOR: usize = 3;
 
 /// Who has been heard within half a minute may soon talk again.
 const LATELY_MS: u64 = 30_000;
+
+/// The packets of somebody who has not talked are met only if they come regularly: otherwise their jitter would move the
+/// room.
+const MOST_OF_SILENT: Duration = Duration::from_millis(6);
