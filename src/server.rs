@@ -169,13 +169,14 @@ const CLOSE_TIME: Duration = Duration::from_secs(3);
 pub fn run(config: Config) -> Result<(), StartError> {
     start_log(&config.log);
     raise_descriptors();
-    if config.realtime {
-        lock_memory();
-    }
+    let realtime = config.realtime;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let ended = end_asked()?;
         let server = Server::start(config)?;
+        if realtime {
+            lock_memory();
+        }
         announce(&server);
         let lost = tokio::select! {
             () = ended => Ok(()),
@@ -325,7 +326,7 @@ fn raise_descriptors() {
     }
 }
 
-/// Keeps the system from taking memory away that the threads need that carry audio.
+/// Keeps the program, the stacks and the tables of the threads that carry audio in memory.
 fn lock_memory() {
     if let Err(error) = memory::lock() {
         tracing::info!(

@@ -18,6 +18,10 @@ use mixminus::clock;
 use mixminus::links::{self, Inbound, NetworkEnds};
 use rustix::event::{EventfdFlags, eventfd};
 
+/// The server's own.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const ROOM: RoomId = RoomId(1);
 
 /// Those who are in before anything is counted, so that code and tables have been used.

@@ -328,7 +328,7 @@ pub const KEYS: [Key; 40] = [
         unit: "yes or no",
         default: "true",
         range: "true or false",
-        help: "Ask the system for real-time scheduling of the mixers and the network thread, and to keep the server's memory in place.",
+        help: "Ask the system for real-time scheduling of the mixers and the network thread, and to keep the program, and the memory it has at the start, from being paged out.",
         set: |config, values| boolean(values).map(|value| config.realtime = value),
         show: |config| Some(config.realtime.to_string()),
     },

@@ -20,10 +20,16 @@ pub struct Served {
 impl Served {
     /// Starts it and waits until it says where it is.
     pub fn start() -> Served {
+        Served::with(&[])
+    }
+
+    /// Starts it with further arguments and waits until it says where it is.
+    pub fn with(arguments: &[&str]) -> Served {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mixminus"))
             .args(["serve", "--http=127.0.0.1:0", "--media=127.0.0.1:0"])
             // Tests of several rooms listen to open ones.
             .arg("--allow-monitors=true")
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary was built with the test");
@@ -38,6 +44,16 @@ impl Served {
             child,
             http: http.expect("it says where it is"),
         }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where it serves HTTP.
+    pub fn http(&self) -> SocketAddr {
+        self.http
     }
 
     /// Where offers for a room are posted.

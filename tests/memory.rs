@@ -1,0 +1,140 @@
+//! A server from which a crowd has come and gone is as small as it was before.
+//!
+//! `cargo test --release --test memory -- --ignored --nocapture` lets 15,000 come and go, twice.
+#![cfg(target_os = "linux")]
+
+#[path = "common/radio.rs"]
+mod radio;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use radio::Served;
+use reqwest::Client;
+
+/// What a browser offers.
+const OFFER: &str = include_str!("offers/chrome.sdp");
+
+/// So many connections post offers at the same time, each for a room of its own.
+const TOGETHER: usize = 8;
+
+/// So many participants of each are in at the same time.
+const CROWD: usize = 15;
+const FEW: usize = 2;
+
+/// So many come and go a few at a time, until everything that is made once and kept has been made.
+const WARM_UP: usize = 300;
+
+/// What is freed goes back to the system over ten seconds; this is as long as a machine may stand still as well.
+const GIVEN_BACK: Duration = Duration::from_secs(120);
+
+#[test]
+fn crowd_that_has_left_takes_its_memory_along() {
+    come_and_go(1_500);
+}
+
+#[test]
+#[ignore = "some minutes"]
+fn crowd_of_15_000_that_has_left_takes_its_memory_along() {
+    come_and_go(15_000);
+}
+
+fn come_and_go(joins: usize) {
+    // Another test of this binary may have done so.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let server = Served::with(&["--join-burst=1000000", "--join-rate=10000", "--log=error"]);
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    let started_kib = resident_kib(&server);
+    runtime.block_on(churn(&server, WARM_UP, FEW));
+    let before_kib = resident_kib(&server);
+    for round in 1..=2 {
+        let begun = Instant::now();
+        runtime.block_on(churn(&server, joins, CROWD));
+        let (took, full_kib) = (begun.elapsed(), resident_kib(&server));
+        let after_kib = within_kib(&server, before_kib + MOST_GROWTH_KIB);
+        println!(
+            "round {round}: {joins} joins in {:.1} s; {started_kib} KiB at the start, {before_kib} after {WARM_UP} joins, \
+             {full_kib} when the last had left, {after_kib} later",
+            took.as_secs_f64()
+        );
+        assert!(after_kib <= before_kib + MOST_GROWTH_KIB, "{after_kib}");
+    }
+}
+
+/// Lets `joins` participants join and leave, none of whom ever connects, `together` in each room at a time.
+async fn churn(server: &Served, joins: usize, together: usize) {
+    let left = Arc::new(AtomicUsize::new(joins));
+    let rooms = (0..TOGETHER).map(|room| {
+        let posts = server.url(&format!("crowd-{room}"));
+        let origin = format!("http://{}", server.http());
+        let left = left.clone();
+        tokio::spawn(async move {
+            let client = Client::builder().no_proxy().build().expect("a client");
+            let mut crowd = std::collections::VecDeque::new();
+            while take_one(&left) {
+                crowd.push_back(join(&client, &posts).await);
+                if crowd.len() > together {
+                    let first = crowd.pop_front().expect("it is there");
+                    leave(&client, &origin, &first).await;
+                }
+            }
+            for session in crowd {
+                leave(&client, &origin, &session).await;
+            }
+        })
+    });
+    for room in rooms.collect::<Vec<_>>() {
+        room.await.expect("everybody joins and leaves");
+    }
+}
+
+fn take_one(left: &AtomicUsize) -> bool {
+    let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+        left.checked_sub(1)
+    });
+    taken.is_ok()
+}
+
+/// The path of the session. A server that has too much to do at the moment is asked again.
+async fn join(client: &Client, posts: &str) -> String {
+    let offer = OFFER.replace("\r\n", "\n").replace('\n', "\r\n");
+    loop {
+        let post = client.post(posts).header("content-type", "application/sdp");
+        let answer = post.body(offer.clone()).send().await.expect("it answers");
+        if answer.status() == 503 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        }
+        assert_eq!(answer.status(), 201, "{answer:?}");
+        let location = answer.headers().get("location").expect("a session");
+        return location.to_str().expect("a path").to_owned();
+    }
+}
+
+async fn leave(client: &Client, origin: &str, session: &str) {
+    let answer = client.delete(format!("{origin}{session}")).send().await;
+    assert!(answer.expect("it answers").status().is_success());
+}
+
+/// How much of the server is in memory, as soon as that is no more than `most_kib` or after it had its time.
+fn within_kib(server: &Served, most_kib: u64) -> u64 {
+    let end = Instant::now() + GIVEN_BACK;
+    while resident_kib(server) > most_kib && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    resident_kib(server)
+}
+
+fn resident_kib(server: &Served) -> u64 {
+    let status =
+        std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().nth(1));
+    number
+        .and_then(|number| number.parse().ok())
+        .expect("proc(5)")
+}
+
+/// What it may have grown by.
+const MOST_GROWTH_KIB: u64 = 16 * 1024;
