@@ -339,8 +339,9 @@ fn first_word_after_another_room_begins_to_listen_waits_for_one_tick() {
             stage.engine.run_slot(stage.slot, now, &mut stage.sink);
             for (to, packet) in stage.sink.packets.drain(..) {
                 if to == listener && !packet.sources.ids().is_empty() {
-                    // The last packet came 20 ms before the next one is due.
-                    waits_ms.push((now.us() + 20_000 - due_us) as f64 / 1e3);
+                    // The last packet came 20 ms before the next one is due, or before the pause.
+                    let came_us = due_us as f64 - 20_000.0;
+                    waits_ms.push((now.us() as f64 - came_us) / 1e3);
                 }
             }
         }
