@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use mixminus::cli::{self, Cli};
 
-/// What a crowd used goes back to the system once it has left.
+/// jemalloc gives the memory of participants back to the system once they have left; glibc keeps most of it.
 #[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -1,10 +1,10 @@
 //! Memory that stays in memory.
 //!
 //! A thread that touches a page that is not there waits for the system: for a lock that all threads of the process share,
-//! and at worst for a disk. What mixers write for the first time has been touched when it was built; this keeps the program
-//! itself, the stacks and the tables that are there when the server has started from being taken away again. What joins and rooms allocate
-//! later is not locked: locked memory cannot be given back while its neighbours are in use, and an empty server would keep
-//! what its largest crowd needed.
+//! and at worst for a disk. What mixers write for the first time has been touched when it was built. The lock keeps the
+//! program, the stacks and the tables that are there when the server has started from being taken away again. Memory that
+//! joins and rooms allocate later is not locked: locked memory cannot be given back while its neighbours are in use, and an
+//! empty server would keep what its largest crowd needed.
 
 use std::io;
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use call::{Host, tone};
 use client::Client;
+use mixminus::bench::process::Sample;
 use rtc::sansio::Protocol;
 
 /// Until everything that is made once and kept has been made: buffers, arenas, worker threads.
@@ -218,15 +219,13 @@ impl Held {
     }
 
     fn now() -> Held {
-        let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = resident.and_then(|line| line.split_ascii_whitespace().next());
+        let resident_bytes = Sample::of(std::process::id()).expect("Linux").rss_bytes();
         let count = |folder: &str| std::fs::read_dir(folder).expect("Linux").count();
         // Safety: it has no argument and no precondition; it reads glibc's own figures under glibc's locks.
         let allocated = unsafe { libc::mallinfo2() };
         Held {
             live_kib: (allocated.uordblks + allocated.hblkhd) as i64 / 1024,
-            resident_kib: kib.expect("a figure").parse().expect("a number"),
+            resident_kib: (resident_bytes / 1024) as i64,
             descriptors: count("/proc/self/fd"),
             threads: count("/proc/self/task"),
         }

@@ -10,6 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use mixminus::bench::process::Sample;
+
 /// Mutations of each target's corpus, unless their time is up before.
 const MUTATIONS: usize = 20_000;
 
@@ -20,7 +22,7 @@ const MUTATION_TIME: Duration = Duration::from_millis(2_500);
 const MAX_INPUT_BYTES: usize = 64 * 1024;
 
 /// What a target may still hold when it has seen everything: its statics and the allocator's slack.
-const MAX_GROWTH_KIB: usize = 64 * 1024;
+const MAX_GROWTH_KIB: u64 = 64 * 1024;
 
 macro_rules! replayed {
     ($($target:ident: $($also:literal),*;)*) => {
@@ -125,11 +127,8 @@ fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn resident_kib() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok())
-        .unwrap_or(0)
+fn resident_kib() -> u64 {
+    Sample::of(std::process::id()).expect("Linux").rss_bytes() / 1024
 }
 
 /// Changes inputs the way fuzzers do, the same way in every run.

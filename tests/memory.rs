@@ -10,23 +10,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use mixminus::bench::process::Sample;
 use radio::Served;
 use reqwest::Client;
 
-/// What a browser offers.
+/// The offer of a browser.
 const OFFER: &str = include_str!("offers/chrome.sdp");
 
 /// So many connections post offers at the same time, each for a room of its own.
 const TOGETHER: usize = 8;
 
-/// So many participants of each are in at the same time.
+/// So many participants of each connection are in at the same time.
 const CROWD: usize = 15;
 const FEW: usize = 2;
 
 /// So many come and go a few at a time, until everything that is made once and kept has been made.
 const WARM_UP: usize = 300;
 
-/// What is freed goes back to the system over ten seconds; this is as long as a machine may stand still as well.
+/// The allocator gives memory back within ten seconds. The rest is for machines that stand still meanwhile.
 const GIVEN_BACK: Duration = Duration::from_secs(120);
 
 #[test]
@@ -35,7 +36,7 @@ fn crowd_that_has_left_takes_its_memory_along() {
 }
 
 #[test]
-#[ignore = "some minutes"]
+#[ignore = "30,000 joins"]
 fn crowd_of_15_000_that_has_left_takes_its_memory_along() {
     come_and_go(15_000);
 }
@@ -127,14 +128,8 @@ fn within_kib(server: &Served, most_kib: u64) -> u64 {
 }
 
 fn resident_kib(server: &Served) -> u64 {
-    let status =
-        std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().nth(1));
-    number
-        .and_then(|number| number.parse().ok())
-        .expect("proc(5)")
+    Sample::of(server.pid()).expect("it runs").rss_bytes() / 1024
 }
 
-/// What it may have grown by.
+/// The server may have grown by so much.
 const MOST_GROWTH_KIB: u64 = 16 * 1024;

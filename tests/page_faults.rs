@@ -18,7 +18,7 @@ use mixminus::clock;
 use mixminus::links::{self, Inbound, NetworkEnds};
 use rustix::event::{EventfdFlags, eventfd};
 
-/// The server's own.
+/// The allocator of the server.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -135,8 +135,10 @@ impl DelayEstimator {
         (self.lateness.percentile().max(self.least_samples) + fec_wait).min(MAX_TARGET_SAMPLES)
     }
 
-    /// How much of the target the network does not ask for. A wait that falls short of the target by no more than this is
-    /// long enough: what has begun with the shorter least wait is not stretched when ticks cease to wait.
+    /// How much of the target the network does not ask for, in samples.
+    ///
+    /// A wait may fall this far short of the target before time is inserted. So a talk-spurt that began while ticks waited
+    /// is not stretched when they cease to.
     pub fn spare_samples(&self) -> i64 {
         let asked = self.lateness.percentile().max(LEAST_SAMPLES);
         (self.least_samples - asked).max(0)
@@ -340,7 +342,7 @@ const MAX_WEIGHT: f32 = 1e4;
 /// the threads that send and stamp it.
 const LEAST_SAMPLES: i64 = 3 * BIN_SAMPLES;
 
-/// The same where ticks do not wait: six milliseconds. On a machine that others use as well, the threads of a clean call
+/// The least a packet is made to wait where ticks do not wait: six milliseconds. On a machine that others use as well, the threads of a clean call
 /// stamp some packet in each half minute 3 to 8 ms late. A single one that misses its tick costs a voice up to a tenth of a
 /// PESQ point, and to wait longer from then on is a splice.
 const LEAST_UNWAITED_SAMPLES: i64 = 6 * BIN_SAMPLES;

@@ -362,28 +362,22 @@ impl Engine {
         }
     }
 
-    /// Moves a room to where the packets of `rhythms` wait less.
-    fn move_to_meet(&mut self, index: usize, rhythms: Rhythms) {
-        let Some(berth) = &mut self.berths[index] else {
+    /// Moves a room to where the packets of those who are likely to talk next wait less, if it may move now.
+    fn meet(&mut self, index: usize, rhythms: impl FnOnce(&Room) -> Option<Rhythms>) {
+        let may_move = self.berths[index].as_ref().is_some_and(Berth::may_move);
+        if !may_move {
+            return;
+        }
+        let rhythms = self.enter(index, |room| rhythms(room)).flatten();
+        let (Some(rhythms), Some(berth)) = (rhythms, &mut self.berths[index]) else {
             return;
         };
-        let tick = berth.tick();
-        let before = berth.phase;
+        let (tick, before) = (berth.tick(), berth.phase);
         berth.move_to_meet(rhythms, &mut self.loads);
         if berth.phase != before && berth.is_on_rota() {
             let after = berth.phase;
             self.rota.strike(index, before, tick);
             self.rota.enter(index, after, tick);
-        }
-    }
-
-    /// Moves a room to where the packets of those who are likely to talk next wait less, if it may move now.
-    fn meet(&mut self, index: usize, rhythms: impl FnOnce(&Room) -> Option<Rhythms>) {
-        let berth = self.berths[index].as_mut();
-        if berth.is_some_and(|berth| berth.may_move())
-            && let Some(Some(rhythms)) = self.enter(index, |room| rhythms(room))
-        {
-            self.move_to_meet(index, rhythms);
         }
     }
 

@@ -20,7 +20,7 @@ pub struct Rhythm {
     pub packet_samples: usize,
 }
 
-/// The rhythms of those who are likely to talk next, of whom none should wait long for a room's ticks.
+/// The rhythms of the participants who are likely to talk next. None of them should wait long for the room's ticks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rhythms([Option<Rhythm>; MOST_MET]);
 
@@ -51,10 +51,6 @@ impl From<Rhythm> for Rhythms {
         Rhythms::from_iter([next])
     }
 }
-
-/// A room's ticks meet the packets of so many. The more they are, the less there is to gain: three who send packets of a
-/// tick's length can be made to wait two thirds of one at most, four three quarters.
-pub const MOST_MET: usize = 3;
 
 /// How many rooms and members each slot of the longest tick carries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -130,6 +126,10 @@ pub(crate) fn slots_of(phase: usize, tick: TickLength) -> impl Iterator<Item = u
 pub fn may_move_again(last: Option<Tick>, now: Tick) -> bool {
     last.is_none_or(|last| now.0 >= last.0 + TICKS_BETWEEN_MOVES)
 }
+
+/// A room's ticks meet the packets of up to three talkers. The more there are, the less there is to gain: three who send
+/// packets of a tick's length wait two thirds of a tick at most, four would wait three quarters.
+pub const MOST_MET: usize = 3;
 
 /// Slots of the longest tick.
 pub(crate) const SLOTS: usize = TickLength::Ms20.slots();

@@ -317,7 +317,8 @@ impl Strip {
         self.playout.rhythm()
     }
 
-    /// The same, of a sender who may be heard and still sends, be it silence and only now and then.
+    /// When the sender's packets may be played, if the sender may be heard and still sends. A sender whose silence is
+    /// refreshed only now and then (DTX) still sends.
     pub(crate) fn rhythm_at(&self, now: Time) -> Option<Rhythm> {
         let is_likely = self.may_be_heard() && self.burst.is_going_on(now);
         self.rhythm().filter(|_| is_likely)

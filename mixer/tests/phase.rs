@@ -311,7 +311,7 @@ impl Talk {
 
 /// Runs the talk with its talkers at all distances, and lets `check` see the phases.
 fn for_all_distances(talkers: u64, listeners: u32, check: impl Fn(&[Vec<u32>], Talk)) {
-    for apart_us in (0..20_000).step_by(2_500) {
+    for apart_us in (0..20_000).step_by(1_250) {
         for quiet in [Quiet::Sends, Quiet::Refreshes] {
             let talk = Talk {
                 talkers,

@@ -53,6 +53,11 @@ impl Sample {
         })
     }
 
+    /// Resident memory.
+    pub fn rss_bytes(&self) -> u64 {
+        self.rss_bytes
+    }
+
     /// What happened since `before`.
     ///
     /// What a thread that has ended in between did last is lost.

@@ -102,12 +102,9 @@ impl Berth {
         may_move_again(self.moved, self.room.ticks())
     }
 
-    /// Moves the room to where the packets of `rhythms` wait less.
+    /// Moves the room, which [may move](Berth::may_move), to where the packets of `rhythms` wait less.
     pub fn move_to_meet(&mut self, rhythms: Rhythms, loads: &mut SlotLoads) {
         let tick = self.tick();
-        if !self.may_move() {
-            return;
-        }
         if let Some(phase) = loads.better(self.phase, rhythms, tick, self.members()) {
             let weight = self.weight;
             self.weigh(-weight, loads);

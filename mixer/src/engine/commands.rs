@@ -211,7 +211,7 @@ impl Engine {
         let Seat { berth, member } = seat.ok_or(Unapplied(None))?;
         self.wake(berth);
         if let Some(rhythm) = self.enter(berth, |room| room.attend(member)).flatten() {
-            self.move_to_meet(berth, rhythm.into());
+            self.meet(berth, |_| Some(rhythm.into()));
         }
         Ok(())
     }

@@ -10,8 +10,8 @@
 //! nothing. So the wait is governed in steps: the *slack* is how long before the tick that needs it
 //! the next packet should arrive, beyond the target. Slack below zero puts time in until the next
 //! packet is needed one tick later, unless a tick would wait that long for it or the network does not ask
-//! for the difference; slack above a tick takes time out. Only against a clock that is clearly off does the queue breathe continuously, through a
-//! resampler, one tick longer than otherwise.
+//! for the difference; slack above a tick takes time out. Only against a clock that is clearly off does
+//! the queue breathe continuously, through a resampler, one tick longer than otherwise.
 
 mod fade;
 mod fill;

@@ -112,8 +112,8 @@ impl Room {
         core::iter::once(rhythm).chain(others).collect()
     }
 
-    /// Those of whom the next word is likely to come, who still send: who talked lately, and everybody where few can talk.
-    /// Such a room is where all of them can talk before the first word, and does not move in a talk.
+    /// The participants who are likely to talk next: those who talked lately and still send, and, in a room where only a
+    /// few can talk, everybody who sends. Such a room takes its place before the first word, and keeps it.
     fn likely_talkers(&self, now: Time) -> impl Iterator<Item = (ParticipantId, Rhythm)> {
         let lately_ticks = LATELY_MS / u64::from(self.settings.tick.ms());
         let lately = Tick(self.tick.0.saturating_sub(lately_ticks));
@@ -132,18 +132,19 @@ impl Room {
 
     /// Everybody who can talk, if no more than a few can; otherwise nobody.
     fn few_who_can_talk(&self) -> impl Iterator<Item = (ParticipantId, &Strip)> {
-        let everybody = || {
-            let stay = self.members.list.iter().filter(|member| !member.leaving);
-            stay.filter_map(|member| Some((member.id, member.participant.strip.as_deref()?)))
-        };
-        let are_few = everybody().nth(MOST_MET).is_none();
-        everybody().take(if are_few { MOST_MET } else { 0 })
+        let are_few = self.strips().nth(MOST_MET).is_none();
+        self.strips().take(if are_few { MOST_MET } else { 0 })
     }
 
     fn strip_of(&self, id: ParticipantId) -> Option<&Strip> {
-        let mut stay = self.members.list.iter().filter(|member| !member.leaving);
-        let member = stay.find(|member| member.id == id)?;
-        member.participant.strip.as_deref()
+        let found = self.strips().find(|(member, _)| *member == id);
+        found.map(|(_, strip)| strip)
+    }
+
+    /// Those who can talk and are not about to leave.
+    fn strips(&self) -> impl Iterator<Item = (ParticipantId, &Strip)> {
+        let stay = self.members.list.iter().filter(|member| !member.leaving);
+        stay.filter_map(|member| Some((member.id, member.participant.strip.as_deref()?)))
     }
 
     /// How much later than its instant the next tick may come if it lacks a packet; none where other rooms go by its
@@ -311,9 +312,9 @@ impl Room {
 /// A tick waits for the packets of no more than so many: of many talkers somebody is late in every tick.
 const MOST_WAITED_FOR: usize = 3;
 
-/// Who has been heard within half a minute may soon talk again.
+/// A participant who was heard within the last half minute is likely to talk again.
 const LATELY_MS: u64 = 30_000;
 
-/// The packets of somebody who has not talked are met only if they come regularly: otherwise their jitter would move the
-/// room.
+/// A participant who has not talked lately counts only while their packets need no longer wait than this. Otherwise the
+/// jitter of a silent participant would move the room.
 const MOST_OF_SILENT: Duration = Duration::from_millis(6);

@@ -1,4 +1,4 @@
-//! Who talked lately in a room.
+//! The participants who talked lately in a room.
 
 use crate::phase::MOST_MET;
 use crate::units::{ParticipantId, Tick};
@@ -16,12 +16,12 @@ impl RecentTalkers {
         self.0[0] = Some((talker, now));
     }
 
-    /// Who was heard last; `None` before anybody was.
+    /// The participant who was heard last; `None` before anybody was heard.
     pub fn last(&self) -> Option<ParticipantId> {
         self.0[0].map(|(talker, _)| talker)
     }
 
-    /// Those who were heard at `since` or later, the last of all first.
+    /// The participants who were heard at `since` or later, the last of all first.
     pub fn since(&self, since: Tick) -> impl Iterator<Item = ParticipantId> {
         let entries = self.0.iter().flatten();
         let lately = entries.filter(move |(_, heard)| heard.0 >= since.0);
