@@ -107,24 +107,54 @@ pub fn stun_head(datagram: &[u8]) -> Option<StunHead<'_>> {
 /// its timer) and for a ClientHello without a single cipher that encrypts: either could end a handshake that
 /// somebody else has begun.
 pub fn is_hostile_dtls(datagram: &[u8]) -> bool {
+    records(datagram).any(|record| match record {
+        None => true,
+        Some(record) => match record.content {
+            DTLS_ALERT => record.plaintext,
+            DTLS_HANDSHAKE => record.plaintext && is_null_hello(record.body),
+            _ => false,
+        },
+    })
+}
+
+/// What each record of a DTLS datagram begins with: the type of a handshake message (RFC 5246, 7.4), `None` for
+/// everything else and for what is encrypted.
+pub fn handshake_types(datagram: &[u8]) -> impl Iterator<Item = Option<u8>> {
+    records(datagram).map(|record| {
+        let record = record.filter(|it| it.content == DTLS_HANDSHAKE && it.plaintext)?;
+        record.body.first().copied()
+    })
+}
+
+/// A record of DTLS (RFC 6347, 4.1).
+struct Record<'a> {
+    content: u8,
+    plaintext: bool,
+    body: &'a [u8],
+}
+
+/// The records of a datagram; `None`, and the end, where a length lies.
+fn records(datagram: &[u8]) -> impl Iterator<Item = Option<Record<'_>>> {
     let mut rest = datagram;
-    while !rest.is_empty() {
-        let Some((header, tail)) = rest.split_first_chunk::<DTLS_HEADER_BYTES>() else {
-            return true;
-        };
-        let plaintext = header[3..5] == [0, 0];
-        let length = usize::from(u16::from_be_bytes([header[11], header[12]]));
-        let Some(record) = tail.get(..length) else {
-            return true;
-        };
-        match header[0] {
-            DTLS_ALERT if plaintext => return true,
-            DTLS_HANDSHAKE if plaintext && is_null_hello(record) => return true,
-            _ => {}
+    std::iter::from_fn(move || {
+        let now = std::mem::take(&mut rest);
+        if now.is_empty() {
+            return None;
         }
-        rest = &tail[length..];
-    }
-    false
+        Some(
+            now.split_first_chunk::<DTLS_HEADER_BYTES>()
+                .and_then(|(header, tail)| {
+                    let length = usize::from(u16::from_be_bytes([header[11], header[12]]));
+                    let (body, after) = tail.split_at_checked(length)?;
+                    rest = after;
+                    Some(Record {
+                        content: header[0],
+                        plaintext: header[3..5] == [0, 0],
+                        body,
+                    })
+                }),
+        )
+    })
 }
 
 fn media(datagram: &[u8]) -> Option<Protocol<'_>> {
@@ -283,6 +313,19 @@ mod tests {
     }
 
     #[test]
+    fn tells_the_messages_of_a_handshake() {
+        let types = |datagram: &[u8]| handshake_types(datagram).collect::<Vec<_>>();
+        let mut flight = record(22, 0, &[11, 0, 0, 0]);
+        flight.extend(record(20, 0, &[1]));
+        flight.extend(record(22, 1, &[20; 40]));
+        assert_eq!(types(&flight), [Some(11), None, None]);
+        flight.truncate(20);
+        assert_eq!(types(&flight), [Some(11), None], "and no more of it");
+        assert_eq!(types(&[]), []);
+        assert_eq!(types(&record(22, 0, &[])), [None]);
+    }
+
+    #[test]
     fn knows_hostile_dtls() {
         assert!(is_hostile_dtls(&record(21, 0, &[2, 40])), "plaintext alert");
         assert!(
@@ -306,6 +349,7 @@ mod tests {
             let mut datagram = datagram;
             let _ = classify(&datagram);
             let _ = is_hostile_dtls(&datagram);
+            let _ = handshake_types(&datagram).count();
             if let Some(byte) = datagram.first_mut() {
                 *byte = first;
             }

@@ -7,6 +7,7 @@
 mod channel;
 mod checks;
 mod clock;
+mod handshake;
 mod media;
 mod path;
 mod restart;
@@ -46,6 +47,7 @@ use crate::rate_limit::{Rate, RateLimit};
 pub(super) use channel::MAX_SENT_BYTES;
 pub(super) use checks::Check;
 use checks::{MAX_ADDRESSES, MOVE_INTERVAL};
+use handshake::Handshake;
 use path::Path;
 use restart::{
     CANDIDATE_INTERVAL, CANDIDATES_AT_ONCE, FormerSession, RESTART_INTERVAL, RESTARTS_AT_ONCE,
@@ -81,7 +83,7 @@ pub struct Peer {
     answered: Option<[u8; 12]>,
     /// DTLS that came before a pair was selected.
     early: Vec<(SocketAddr, BytesMut)>,
-    handshake_datagrams: u32,
+    handshake: Handshake,
     /// Candidates of the client that may still be checked.
     candidates: RateLimit,
     /// ICE restarts it may still have.
@@ -116,8 +118,6 @@ pub struct Peer {
     needless: usize,
     /// Until when the core's own deadlines are kept to: something is going on.
     brisk_until: Instant,
-    handshake_due: Instant,
-    handshake_step: usize,
     deadline: Instant,
     fate: Option<Reason>,
 }
@@ -181,7 +181,7 @@ impl Peer {
             nomination: None,
             answered: None,
             early: Vec::new(),
-            handshake_datagrams: 0,
+            handshake: Handshake::new(!parts.offer.setup.server_starts(), now),
             candidates,
             restarts: RateLimit::new(Rate {
                 burst: RESTARTS_AT_ONCE,
@@ -216,8 +216,6 @@ impl Peer {
             checked: now,
             needless: 0,
             brisk_until: now,
-            handshake_due: now,
-            handshake_step: 0,
             deadline: now,
             fate: None,
             parts,
@@ -254,11 +252,8 @@ impl Peer {
         if is_hostile_dtls(datagram) {
             return self.dropped(Dropped::HostileDtls);
         }
-        if self.stage != Stage::Up {
-            if self.handshake_datagrams == MAX_HANDSHAKE_DATAGRAMS {
-                return self.dropped(Dropped::Handshake);
-            }
-            self.handshake_datagrams += 1;
+        if self.stage != Stage::Up && !self.handshake.has_room() {
+            return self.dropped(Dropped::Handshake);
         }
         if !self.ice {
             if self.early.len() < MAX_EARLY_DATAGRAMS {
@@ -267,9 +262,18 @@ impl Peer {
             return;
         }
         self.brisk_until = turn.now + BRISK;
-        self.read(self.path.inward(from), datagram, turn.now);
+        self.read_dtls(self.path.inward(from), datagram, turn.now);
         self.drain(turn);
         self.note_dtls(turn);
+    }
+
+    /// Gives DTLS to the core.
+    fn read_dtls(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
+        if self.stage == Stage::Up {
+            self.read(from, datagram, now);
+        } else if !self.handshake.is_repetition(datagram) {
+            self.read(from, datagram, Handshake::told_at(now));
+        }
     }
 
     /// Gives a datagram to the core.
@@ -318,6 +322,7 @@ impl Peer {
             let addressed = datagram.transport.peer_addr;
             if datagram.message.first().is_some_and(|&first| first >= 4) {
                 self.path.select(addressed);
+                self.handshake.answers(&datagram.message, turn.now);
             }
             let mut to = self.path.outward(addressed);
             if let Some(head) = stun_head(&datagram.message) {
@@ -411,9 +416,6 @@ impl Turn<'_> {
 
 /// DTLS datagrams kept until a pair is selected: a ClientHello, its repetitions, and a fragmented second flight.
 const MAX_EARLY_DATAGRAMS: usize = 8;
-
-/// DTLS datagrams of a handshake: two dozen with every flight fragmented and repeated, and as many again in reserve.
-const MAX_HANDSHAKE_DATAGRAMS: u32 = 256;
 
 /// How long the core's deadlines are kept to after something happened: SCTP and DTLS may have to repeat themselves.
 const BRISK: Duration = Duration::from_secs(5);

@@ -182,7 +182,7 @@ impl Peer {
                     self.timeout(turn);
                 }
                 for (from, datagram) in std::mem::take(&mut self.early) {
-                    self.read(from, &datagram, turn.now);
+                    self.read_dtls(from, &datagram, turn.now);
                 }
             }
             RTCIceConnectionState::Disconnected if self.stage == Stage::Up && !self.silent => {

@@ -26,9 +26,7 @@ impl Peer {
     pub(in crate::rtc) fn timeout(&mut self, turn: &mut Turn<'_>) {
         self.last_timeout = turn.now;
         if let Stage::Handshaking(_) = self.stage {
-            self.handshake_due =
-                turn.now + HANDSHAKE_STEPS[self.handshake_step.min(HANDSHAKE_STEPS.len() - 1)];
-            self.handshake_step += 1;
+            self.handshake.looked(turn.now);
         }
         if self.parts.pc.handle_timeout(turn.now).is_err() {
             self.dropped(Dropped::Core);
@@ -68,11 +66,10 @@ impl Peer {
         let core = core.max(self.last_timeout + MIN_INTERVAL);
         match self.stage {
             Stage::Connecting(since) => core.min(since + self.parts.connect_timeout),
-            // The core repeats its flight every second and gives up after seven times, when a slow client has not even
-            // begun. Its clock is therefore read ever more rarely.
-            Stage::Handshaking(since) => {
-                self.handshake_due.min(since + self.parts.handshake_timeout)
-            }
+            Stage::Handshaking(since) => self
+                .handshake
+                .due()
+                .min(since + self.parts.handshake_timeout),
             Stage::Up if !self.ice || now < self.brisk_until => core,
             Stage::Up => self.settled_deadline(now),
         }
@@ -126,15 +123,6 @@ const SETTLED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The core may name a deadline in the past; the thread must not spin on it.
 const MIN_INTERVAL: Duration = Duration::from_millis(5);
-
-/// Pauses between repetitions of a DTLS flight: seven of them reach past 20 s.
-const HANDSHAKE_STEPS: [Duration; 5] = [
-    Duration::from_millis(1_010),
-    Duration::from_millis(1_010),
-    Duration::from_secs(2),
-    Duration::from_secs(3),
-    Duration::from_secs(4),
-];
 
 /// Requests of the client's keep ICE going without consent; this is how much longer than its time-out.
 const CONSENT_GRACE: Duration = Duration::from_secs(4);

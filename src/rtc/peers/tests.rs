@@ -42,6 +42,8 @@ struct World {
     hold_dtls: bool,
     /// Nothing passes in either direction, and the client's clock stands still.
     cut: bool,
+    /// What is lost of the handshake, once, and what of it the client repeats then.
+    mishap: Option<Mishap>,
     /// Checks that the server sent.
     checks: usize,
     /// STUN that the server sent, and where to.
@@ -57,6 +59,11 @@ impl World {
 
     /// The same, but before the client offers it does something else.
     fn with(prepare: impl FnOnce(&mut RTCPeerConnection)) -> World {
+        World::with_setup("actpass", prepare)
+    }
+
+    /// The same, with a client that says who starts DTLS.
+    fn with_setup(setup: &str, prepare: impl FnOnce(&mut RTCPeerConnection)) -> World {
         let now = Instant::now();
         let mut media = MediaEngine::default();
         media.register_default_codecs().expect("codecs");
@@ -86,8 +93,10 @@ impl World {
         let metrics = Arc::new(RtcMetrics::default());
         let config = RtcConfig::new(server());
         let acceptor = Acceptor::new(config, server(), metrics.clone()).expect("acceptor");
+        let setup = format!("a=setup:{setup}");
+        let offered = offer.sdp.replace("a=setup:actpass", &setup);
         let accepted = acceptor
-            .accept(&offer.sdp, ID, AcceptOptions::default())
+            .accept(&offered, ID, AcceptOptions::default())
             .expect("accepted");
         let ours = credentials(&accepted.answer).expect("they are there");
         let answer = RTCSessionDescription::answer(accepted.answer).expect("answer");
@@ -106,6 +115,7 @@ impl World {
             slow: false,
             hold_dtls: false,
             cut: false,
+            mishap: None,
             checks: 0,
             stun: Vec::new(),
             credentials: [theirs, ours],
@@ -134,7 +144,11 @@ impl World {
             self.stun
                 .extend(head.map(|head| (to, head.class, head.transaction)));
             self.hold_dtls |= self.slow && datagram[0] == 22 && datagram.len() > 300;
-            if !self.cut {
+            let lost = self
+                .mishap
+                .as_mut()
+                .is_some_and(|it| it.loses(datagram, self.now));
+            if !self.cut && !lost {
                 let message = TaggedBytesMut {
                     now: self.now,
                     transport: TransportContext {
@@ -157,9 +171,19 @@ impl World {
             let mut bytes = datagram.message.to_vec();
             if self.hold_dtls && (20..64).contains(&bytes[0]) {
                 self.held.push(bytes);
-            } else if !self.cut {
+                continue;
+            }
+            let lost = self
+                .mishap
+                .as_mut()
+                .is_some_and(|it| it.loses(&bytes, self.now));
+            if !self.cut && !lost {
                 self.peers.dispatch(client(), &mut bytes, self.now);
             }
+        }
+        let repeated = self.mishap.as_mut().and_then(|it| it.repetition(self.now));
+        if let Some(mut bytes) = repeated {
+            self.peers.dispatch(client(), &mut bytes, self.now);
         }
     }
 
@@ -180,6 +204,69 @@ impl World {
             }
         }
         None
+    }
+}
+
+/// A loss in the handshake, and a client that repeats its flight after 50 ms without an answer, as libwebrtc does.
+struct Mishap {
+    lost: DtlsPart,
+    repeated: DtlsPart,
+    /// The flight that is repeated.
+    flight: Vec<u8>,
+    due: Option<Instant>,
+    over: bool,
+}
+
+/// What a datagram of the handshake begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DtlsPart {
+    ClientHello,
+    ServerHello,
+    ChangeCipherSpec,
+    Other,
+}
+
+impl DtlsPart {
+    fn of(datagram: &[u8]) -> DtlsPart {
+        match (datagram[0], datagram.get(13)) {
+            (20, _) => DtlsPart::ChangeCipherSpec,
+            (22, Some(1)) => DtlsPart::ClientHello,
+            (22, Some(2)) => DtlsPart::ServerHello,
+            _ => DtlsPart::Other,
+        }
+    }
+}
+
+impl Mishap {
+    fn new(lost: DtlsPart, repeated: DtlsPart) -> Mishap {
+        Mishap {
+            lost,
+            repeated,
+            flight: Vec::new(),
+            due: None,
+            over: false,
+        }
+    }
+
+    fn loses(&mut self, datagram: &[u8], now: Instant) -> bool {
+        let part = DtlsPart::of(datagram);
+        if part == self.repeated {
+            self.flight = datagram.to_vec();
+        }
+        let lost = part == self.lost && !self.over;
+        if lost {
+            self.over = true;
+            self.due = Some(now + 5 * STEP);
+        }
+        lost
+    }
+
+    /// The flight once more, in a record with a number of its own.
+    fn repetition(&mut self, now: Instant) -> Option<Vec<u8>> {
+        self.due.take_if(|due| *due <= now)?;
+        let mut flight = std::mem::take(&mut self.flight);
+        flight[10] += 100;
+        Some(flight)
     }
 }
 
@@ -483,6 +570,26 @@ fn a_silence_may_end() {
     world
         .until(&RtcEvent::Connected(ID), 10 * SECOND)
         .expect("back");
+}
+
+#[test]
+fn a_lost_flight_costs_a_tenth_of_a_second_and_a_repeated_one_nothing() {
+    use DtlsPart::{ChangeCipherSpec, ClientHello, ServerHello};
+    let mishaps = [
+        ("actpass", ChangeCipherSpec, ServerHello),
+        ("active", ServerHello, ClientHello),
+    ];
+    for (setup, lost, repeated) in mishaps {
+        let mut world = World::with_setup(setup, |_| ());
+        world.mishap = Some(Mishap::new(lost, repeated));
+        let connected = world.until(&RtcEvent::Connected(ID), 30 * SECOND);
+        let mishap = world.mishap.expect("it is there");
+        assert!(mishap.over && mishap.due.is_none(), "{setup}");
+        assert!(
+            connected.is_some_and(|at| at <= 20 * STEP),
+            "{setup}: {connected:?}"
+        );
+    }
 }
 
 #[test]
