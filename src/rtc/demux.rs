@@ -117,13 +117,20 @@ pub fn is_hostile_dtls(datagram: &[u8]) -> bool {
     })
 }
 
-/// What each record of a DTLS datagram begins with: the type of a handshake message (RFC 5246, 7.4), `None` for
-/// everything else and for what is encrypted.
+/// For each record of a DTLS datagram the type of the handshake message it begins with (RFC 5246, 7.4); `None` if it is
+/// no handshake record, or encrypted.
 pub fn handshake_types(datagram: &[u8]) -> impl Iterator<Item = Option<u8>> {
     records(datagram).map(|record| {
         let record = record.filter(|it| it.content == DTLS_HANDSHAKE && it.plaintext)?;
         record.body.first().copied()
     })
+}
+
+/// Whether all records of a DTLS datagram belong to a handshake, encrypted or not.
+pub fn is_handshake(datagram: &[u8]) -> bool {
+    let belongs =
+        |record: Record<'_>| matches!(record.content, DTLS_CHANGE_CIPHER_SPEC | DTLS_HANDSHAKE);
+    records(datagram).all(|record| record.is_some_and(belongs))
 }
 
 /// A record of DTLS (RFC 6347, 4.1).
@@ -133,16 +140,16 @@ struct Record<'a> {
     body: &'a [u8],
 }
 
-/// The records of a datagram; `None`, and the end, where a length lies.
+/// The records of a datagram. One whose length does not fit gives `None` and is the last.
 fn records(datagram: &[u8]) -> impl Iterator<Item = Option<Record<'_>>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
-        let now = std::mem::take(&mut rest);
-        if now.is_empty() {
+        let left = std::mem::take(&mut rest);
+        if left.is_empty() {
             return None;
         }
         Some(
-            now.split_first_chunk::<DTLS_HEADER_BYTES>()
+            left.split_first_chunk::<DTLS_HEADER_BYTES>()
                 .and_then(|(header, tail)| {
                     let length = usize::from(u16::from_be_bytes([header[11], header[12]]));
                     let (body, after) = tail.split_at_checked(length)?;
@@ -203,6 +210,7 @@ const ATTRIBUTE_USE_CANDIDATE: u16 = 0x0025;
 const ATTRIBUTE_FINGERPRINT: u16 = 0x8028;
 
 const DTLS_HEADER_BYTES: usize = 13;
+const DTLS_CHANGE_CIPHER_SPEC: u8 = 20;
 const DTLS_ALERT: u8 = 21;
 const DTLS_HANDSHAKE: u8 = 22;
 
@@ -319,8 +327,10 @@ mod tests {
         flight.extend(record(20, 0, &[1]));
         flight.extend(record(22, 1, &[20; 40]));
         assert_eq!(types(&flight), [Some(11), None, None]);
+        assert!(is_handshake(&flight) && !is_handshake(&record(23, 1, &[0; 40])));
         flight.truncate(20);
         assert_eq!(types(&flight), [Some(11), None], "and no more of it");
+        assert!(!is_handshake(&flight));
         assert_eq!(types(&[]), []);
         assert_eq!(types(&record(22, 0, &[])), [None]);
     }

@@ -267,12 +267,15 @@ impl Peer {
         self.note_dtls(turn);
     }
 
-    /// Gives DTLS to the core.
+    /// Gives a datagram of DTLS to the core, unless that must not know of it.
     fn read_dtls(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
         if self.stage == Stage::Up {
-            self.read(from, datagram, now);
+            if !self.handshake.is_over(datagram) {
+                self.read(from, datagram, now);
+            }
         } else if !self.handshake.is_repetition(datagram) {
-            self.read(from, datagram, Handshake::told_at(now));
+            let told = self.handshake.given(datagram, now);
+            self.read(from, datagram, told);
         }
     }
 
@@ -322,7 +325,7 @@ impl Peer {
             let addressed = datagram.transport.peer_addr;
             if datagram.message.first().is_some_and(|&first| first >= 4) {
                 self.path.select(addressed);
-                self.handshake.answers(&datagram.message, turn.now);
+                self.handshake.sent(&datagram.message, turn.now);
             }
             let mut to = self.path.outward(addressed);
             if let Some(head) = stun_head(&datagram.message) {

@@ -183,6 +183,8 @@ impl Peer {
                 }
                 for (from, datagram) in std::mem::take(&mut self.early) {
                     self.read_dtls(from, &datagram, turn.now);
+                    // A second copy of a flight is told from the first by the answer.
+                    self.flush(turn);
                 }
             }
             RTCIceConnectionState::Disconnected if self.stage == Stage::Up && !self.silent => {

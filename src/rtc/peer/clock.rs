@@ -25,8 +25,11 @@ impl Peer {
     /// The deadline has come.
     pub(in crate::rtc) fn timeout(&mut self, turn: &mut Turn<'_>) {
         self.last_timeout = turn.now;
-        if let Stage::Handshaking(_) = self.stage {
-            self.handshake.looked(turn.now);
+        if matches!(self.stage, Stage::Handshaking(_)) && turn.now >= self.handshake.due() {
+            let again = self.handshake.look(turn.now);
+            if let Some((again, to)) = again.zip(self.path.address()) {
+                turn.out.datagrams.push(to, &again);
+            }
         }
         if self.parts.pc.handle_timeout(turn.now).is_err() {
             self.dropped(Dropped::Core);

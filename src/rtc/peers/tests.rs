@@ -42,7 +42,7 @@ struct World {
     hold_dtls: bool,
     /// Nothing passes in either direction, and the client's clock stands still.
     cut: bool,
-    /// What is lost of the handshake, once, and what of it the client repeats then.
+    /// What goes wrong in the handshake.
     mishap: Option<Mishap>,
     /// Checks that the server sent.
     checks: usize,
@@ -207,7 +207,7 @@ impl World {
     }
 }
 
-/// A loss in the handshake, and a client that repeats its flight after 50 ms without an answer, as libwebrtc does.
+/// One datagram of the handshake that is lost, and the flight that the client repeats 50 ms later, as libwebrtc does.
 struct Mishap {
     lost: DtlsPart,
     repeated: DtlsPart,
@@ -224,6 +224,7 @@ enum DtlsPart {
     ServerHello,
     ChangeCipherSpec,
     Other,
+    Nothing,
 }
 
 impl DtlsPart {
@@ -252,20 +253,22 @@ impl Mishap {
         let part = DtlsPart::of(datagram);
         if part == self.repeated {
             self.flight = datagram.to_vec();
-        }
-        let lost = part == self.lost && !self.over;
-        if lost {
-            self.over = true;
             self.due = Some(now + 5 * STEP);
         }
+        let lost = part == self.lost && !self.over;
+        self.over |= lost;
         lost
     }
 
-    /// The flight once more, in a record with a number of its own.
+    /// The flight once more, in records with numbers of their own.
     fn repetition(&mut self, now: Instant) -> Option<Vec<u8>> {
         self.due.take_if(|due| *due <= now)?;
         let mut flight = std::mem::take(&mut self.flight);
-        flight[10] += 100;
+        let mut at = 0;
+        while at < flight.len() {
+            flight[at + 10] += 20;
+            at += 13 + usize::from(u16::from_be_bytes([flight[at + 11], flight[at + 12]]));
+        }
         Some(flight)
     }
 }
@@ -574,22 +577,58 @@ fn a_silence_may_end() {
 
 #[test]
 fn a_lost_flight_costs_a_tenth_of_a_second_and_a_repeated_one_nothing() {
-    use DtlsPart::{ChangeCipherSpec, ClientHello, ServerHello};
+    use DtlsPart::{ChangeCipherSpec, ClientHello, Nothing, ServerHello};
     let mishaps = [
-        ("actpass", ChangeCipherSpec, ServerHello),
-        ("active", ServerHello, ClientHello),
+        ("actpass", Nothing, ServerHello, 3),
+        ("actpass", ClientHello, Nothing, 20),
+        ("actpass", ChangeCipherSpec, ServerHello, 20),
+        ("active", Nothing, ClientHello, 3),
+        ("active", ServerHello, ClientHello, 20),
+        ("active", ServerHello, Nothing, 20),
     ];
-    for (setup, lost, repeated) in mishaps {
+    for (setup, lost, repeated, steps) in mishaps {
         let mut world = World::with_setup(setup, |_| ());
         world.mishap = Some(Mishap::new(lost, repeated));
         let connected = world.until(&RtcEvent::Connected(ID), 30 * SECOND);
-        let mishap = world.mishap.expect("it is there");
-        assert!(mishap.over && mishap.due.is_none(), "{setup}");
         assert!(
-            connected.is_some_and(|at| at <= 20 * STEP),
-            "{setup}: {connected:?}"
+            connected.is_some_and(|at| at <= steps * STEP),
+            "{setup}, without {lost:?}, {repeated:?} repeated: {connected:?}"
         );
+        world.pass(SECOND, None);
+        let mishap = world.mishap.expect("it is there");
+        assert_eq!(mishap.over, lost != Nothing, "{setup}, {lost:?}");
+        assert!(mishap.due.is_none(), "{setup}, {repeated:?}");
+        assert_eq!(world.peers.out.events.len(), 0, "{setup}, {lost:?}");
     }
+}
+
+/// The client's answer takes so long that the server repeats its last flight, and the client the answer.
+#[test]
+fn two_sides_do_not_go_on_repeating_their_last_flights() {
+    let mut world = World::new();
+    world.slow = true;
+    while world.held.len() < 2 {
+        world.step();
+        assert!(world.elapsed() < SECOND, "it repeats");
+    }
+    (world.slow, world.hold_dtls) = (false, false);
+    let held = std::mem::take(&mut world.held);
+    let (first, repeated) = (held[0].clone(), held[1].clone());
+    assert_eq!(DtlsPart::of(&first), DtlsPart::ChangeCipherSpec);
+    assert_eq!(DtlsPart::of(&repeated), DtlsPart::ChangeCipherSpec);
+    for mut datagram in [first, repeated] {
+        let now = world.now;
+        world.peers.out.datagrams.clear();
+        world.peers.dispatch(client(), &mut datagram, now);
+        let answers = world.peers.out.datagrams.iter();
+        let dtls = answers.filter(|(_, datagram)| (20..64).contains(&datagram[0]));
+        assert!(dtls.count() <= 1, "at most SCTP's beginning");
+    }
+    let answers = world.peers.out.datagrams.iter();
+    let flights = answers.filter(|(_, datagram)| matches!(datagram[0], 20 | 22));
+    assert_eq!(flights.count(), 0);
+    let connected = world.until(&RtcEvent::Connected(ID), STEP);
+    assert!(connected.is_some());
 }
 
 #[test]
