@@ -9,9 +9,10 @@
     reason = "a test prints what it measured; the engine may not"
 )]
 
+mod recordings;
 mod stage;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
@@ -24,6 +25,7 @@ use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
 use mixer::units::{Decibels, Gain, ParticipantId, RoomId, RtpTime, Seq, Time};
+use recordings::{fixture, read_wav};
 
 /// One talker: a voice, the network it talks through, how loud it is mixed and when it begins.
 struct Part {
@@ -270,54 +272,6 @@ fn likeness_db(golden: &[f32], mix: &[f32]) -> f64 {
     let signal = energy(&mut golden.iter().copied());
     let difference = energy(&mut golden.iter().zip(mix).map(|(golden, mix)| golden - mix));
     10.0 * (signal / difference.max(1e-12)).log10()
-}
-
-fn fixture(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../fixtures")
-        .join(path)
-}
-
-/// Mono at 48 kHz, brought there if it is not.
-fn read_wav(path: &Path) -> Vec<f32> {
-    let mut wav = hound::WavReader::open(path).expect("it is in the repository");
-    let rate_hz = wav.spec().sample_rate;
-    let samples = wav
-        .samples::<i16>()
-        .map(|sample| f32::from(sample.expect("16 bits")) / 32_768.0);
-    upsample(&samples.collect::<Vec<f32>>(), (48_000 / rate_hz) as usize)
-}
-
-/// By a whole factor, through a windowed sinc of 16 samples to either side.
-fn upsample(samples: &[f32], factor: usize) -> Vec<f32> {
-    const SIDE: isize = 16;
-    if factor == 1 {
-        return samples.to_vec();
-    }
-    let at = |at: isize| {
-        usize::try_from(at)
-            .ok()
-            .and_then(|at| samples.get(at))
-            .copied()
-    };
-    let weight = |distance: f64| {
-        let x = std::f64::consts::PI * distance;
-        let sinc = if distance == 0.0 { 1.0 } else { x.sin() / x };
-        sinc * 0.5 * (1.0 + (x / SIDE as f64).cos())
-    };
-    (0..samples.len() * factor)
-        .map(|out| {
-            let (whole, part) = (
-                (out / factor) as isize,
-                (out % factor) as f64 / factor as f64,
-            );
-            let taps = 1 - SIDE..SIDE;
-            let sum: f64 = taps
-                .map(|tap| weight(part - tap as f64) * f64::from(at(whole + tap).unwrap_or(0.0)))
-                .sum();
-            sum as f32
-        })
-        .collect()
 }
 
 fn write_wav(path: &Path, samples: &[f32]) {

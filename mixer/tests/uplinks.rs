@@ -1,0 +1,175 @@
+//! A voice in Opus through bad networks, in virtual time: what of it is made up, what is stretched and cut, and how long
+//! it waits.
+//!
+//! The networks are those of `tests/tools/trial.py`, which has libwebrtc play the same and scores the sound.
+#![cfg(feature = "opus")]
+
+mod common;
+mod recordings;
+mod stage;
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use common::Chance;
+use mixer::codec::Encode;
+use mixer::codec::opus::OpusEncoder;
+use mixer::format::TickLength;
+use mixer::packet::{Packet, Payload};
+use mixer::profile::{Profile, ReceiverLimits, Recipe};
+use mixer::room::RoomSettings;
+use mixer::units::{Level, RtpTime, Seq, Time};
+use recordings::{fixture, read_wav};
+use stage::Stage;
+
+/// A network that delays each packet by up to `jitter_ms`, evenly spread, and loses some.
+#[derive(Debug, Clone, Copy)]
+struct Uplink {
+    jitter_ms: f64,
+    loss_percent: u8,
+    /// No packet overtakes another.
+    ordered: bool,
+}
+
+/// What became of a voice, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+struct Outcome {
+    /// Made up where packets were missing.
+    concealed: f64,
+    /// Put in and taken out to change the wait.
+    stretched: f64,
+    /// What packets waited for at the end.
+    wait: f64,
+}
+
+/// Silence before the voice: the network is met in it, as a call begins.
+const LEAD: usize = 50;
+
+/// Packets after which the sender has been told of the loss and adds copies.
+const TOLD: usize = 75;
+
+const CALLS: u64 = 8;
+
+/// The voice in packets, of a sender that prepares for loss once it has been told of it.
+fn packets(loss_percent: u8) -> Vec<Packet> {
+    let mut pcm = vec![0.0; LEAD * 960];
+    pcm.extend(read_wav(&fixture("voices/human-en-female.wav")));
+    let limits = ReceiverLimits {
+        fec: true,
+        ..ReceiverLimits::default()
+    };
+    let recipe = Recipe::new(Profile::Voice, &limits, TickLength::Ms20);
+    let mut encoder = OpusEncoder::new(&recipe);
+    let frames = pcm.chunks_exact(960).enumerate();
+    let packets = frames.map(|(number, frame)| {
+        if number == TOLD {
+            encoder.configure(&recipe.settings(loss_percent));
+        }
+        let mut payload = Payload::EMPTY;
+        encoder.encode(frame, &mut payload).expect("20 ms encode");
+        let is_silent = frame.iter().all(|sample| *sample == 0.0);
+        Packet {
+            seq: Seq(number as u16),
+            time: RtpTime(number as u32 * 960),
+            ssrc: 5,
+            marker: number == 0,
+            level: Some(match is_silent {
+                true => Level::SILENCE,
+                false => Level::from_wire(20),
+            }),
+            payload,
+        }
+    });
+    packets.collect()
+}
+
+/// Sends the packets through the network into a room in which somebody else listens.
+fn call(packets: &[Packet], uplink: Uplink, seed: u64) -> Outcome {
+    let mut chance = Chance(seed);
+    let mut stage = Stage::new(RoomSettings::default());
+    stage.join_tapped(1, |_| 0.0);
+    stage.join(2, |_| 0.0, None);
+    let talker = stage.talkers[1].id;
+    let begin_us = stage.now().us() + (chance.next() * 20_000.0) as u64;
+    let mut last_us = 0;
+    let mut arrivals = Vec::new();
+    for (number, packet) in packets.iter().enumerate() {
+        let delay_us = (chance.next() * uplink.jitter_ms * 1_000.0) as u64;
+        let mut due_us = begin_us + number as u64 * 20_000 + delay_us;
+        if chance.next() * 100.0 < f64::from(uplink.loss_percent) {
+            continue;
+        }
+        if uplink.ordered {
+            due_us = due_us.max(last_us);
+            last_us = due_us;
+        }
+        arrivals.push((due_us, packet));
+    }
+    arrivals.sort_by_key(|(due_us, _)| *due_us);
+    let mut arrivals = arrivals.into_iter().peekable();
+    while arrivals.peek().is_some() {
+        stage.slot += 1;
+        let now = stage.now();
+        while let Some((due_us, packet)) = arrivals.next_if(|(due_us, _)| *due_us <= now.us()) {
+            stage.engine.push(talker, packet, Time::from_us(due_us));
+        }
+        stage.engine.run_slot(stage.slot, now, &mut stage.sink);
+        stage.sink.packets.clear();
+    }
+    let heard = &stage.talkers[1].shared.telemetry;
+    let ms = |samples: u64| samples as f64 / 48.0;
+    Outcome {
+        concealed: ms(heard.concealed_samples_total.load(Relaxed)),
+        stretched: ms(
+            heard.inserted_samples_total.load(Relaxed) + heard.removed_samples_total.load(Relaxed)
+        ),
+        wait: f64::from(heard.delay_us.load(Relaxed)) / 1_000.0,
+    }
+}
+
+/// The middle one of several calls, each figure for itself.
+fn median(outcomes: &[Outcome], figure: impl Fn(&Outcome) -> f64) -> f64 {
+    let mut figures: Vec<f64> = outcomes.iter().map(figure).collect();
+    figures.sort_unstable_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+#[test]
+fn a_voice_is_kept_whole_on_bad_networks() {
+    let uplink = |jitter_ms, loss_percent, ordered| Uplink {
+        jitter_ms,
+        loss_percent,
+        ordered,
+    };
+    let limit = |concealed, stretched, wait| Outcome {
+        concealed,
+        stretched,
+        wait,
+    };
+    let rows = [
+        (uplink(0.0, 0, true), limit(0.0, 0.0, 15.0)),
+        (uplink(30.0, 0, true), limit(20.0, 20.0, 45.0)),
+        (uplink(60.0, 0, true), limit(20.0, 30.0, 75.0)),
+        (uplink(60.0, 0, false), limit(20.0, 30.0, 75.0)),
+        (uplink(60.0, 2, true), limit(140.0, 40.0, 95.0)),
+        (uplink(5.0, 5, true), limit(240.0, 20.0, 36.0)),
+    ];
+    let mut missed = Vec::new();
+    for (uplink, limit) in rows {
+        let packets = packets(uplink.loss_percent);
+        let outcomes: Vec<Outcome> = (1..=CALLS)
+            .map(|seed| call(&packets, uplink, seed))
+            .collect();
+        let found = Outcome {
+            concealed: median(&outcomes, |it| it.concealed),
+            stretched: median(&outcomes, |it| it.stretched),
+            wait: median(&outcomes, |it| it.wait),
+        };
+        let kept = found.concealed <= limit.concealed
+            && found.stretched <= limit.stretched
+            && found.wait <= limit.wait;
+        if !kept {
+            missed.push((uplink, found, limit));
+        }
+    }
+    assert!(missed.is_empty(), "{missed:#.1?}");
+}
