@@ -3,7 +3,7 @@
 
 Every run of every way is one call: one client talks, the other records what its jitter buffer plays. The ways take
 turns, so that what else the machine does hits all of them. A run in which the machine stood still (a client's
-10 ms frame came more than --stall ms late) is discarded and counted.
+10 ms frame came more than --stall ms late) is discarded, counted and made again, up to six times.
 
 Ways: direct (no server), janus (Debian's package with its defaults), self (a mixminus that is started here),
 self:PROFILE. Everything runs in one network namespace with an address that is not loopback, since Janus takes no
@@ -40,6 +40,8 @@ ROOT = HERE.parent.parent
 RATE_HZ = 48_000
 CALL_IP = "198.18.250.1"
 RELAY_TALKER_IP, RELAY_SERVER_IP = "198.18.251.1", "198.18.251.2"
+# So often a run is tried before it is left out.
+TRIES = 6
 JANUS_LIBRARIES = "/usr/lib/x86_64-linux-gnu/janus"
 
 
@@ -285,10 +287,8 @@ def main():
                 room = 1000
                 for number in range(options.runs):
                     for way in ways:
-                        tries = 0
-                        while True:
+                        for _ in range(TRIES):
                             room += 1
-                            tries += 1
                             target = targets.get(way)
                             if way.startswith("self"):
                                 profile = way.partition(":")[2]
@@ -301,7 +301,7 @@ def main():
                                 options.keep.mkdir(parents=True, exist_ok=True)
                                 for name in ("first", "second"):
                                     shutil.copy(pathlib.Path(folder, f"{name}.wav"), options.keep / f"{way.replace(':', '-')}.{room}.{name}.wav")
-                            if not stalled or tries > 3:
+                            if not stalled:
                                 rows[way] += scores
                                 break
                             discarded[way] += 1
@@ -315,6 +315,9 @@ def table(ways, rows, discarded):
                "concealedSamples", "insertedSamplesForDeceleration", "removedSamplesForAcceleration")
     print(f"\n{'median of':16}" + "".join(f"{name[:12]:>14}" for name in columns) + f"{'runs':>6}{'discarded':>10}   PESQ of each")
     for way in ways:
+        if not rows[way]:
+            print(f"{way:16}   every run was disturbed ({discarded[way]})")
+            continue
         medians = [statistics.median(score[name] for score in rows[way]) for name in columns]
         each = " ".join(f"{score['pesq_wb']:.2f}" for score in rows[way])
         print(f"{way:16}" + "".join(f"{value:14.4g}" for value in medians) + f"{len(rows[way]):6}{discarded[way]:10}   {each}")
