@@ -267,16 +267,21 @@ impl Peer {
         self.note_dtls(turn);
     }
 
-    /// Gives a datagram of DTLS to the core, unless that must not know of it.
+    /// Gives a datagram of DTLS to the core, unless the core must not see it.
     fn read_dtls(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
-        if self.stage == Stage::Up {
-            if !self.handshake.is_over(datagram) {
-                self.read(from, datagram, now);
-            }
-        } else if !self.handshake.is_repetition(datagram) {
-            let told = self.handshake.given(datagram, now);
-            self.read(from, datagram, told);
+        let is_up = self.stage == Stage::Up;
+        let withheld = match is_up {
+            true => self.handshake.withholds_when_up(datagram),
+            false => self.handshake.withholds(datagram),
+        };
+        if withheld {
+            return;
         }
+        let told = match is_up {
+            true => now,
+            false => self.handshake.given(datagram, now),
+        };
+        self.read(from, datagram, told);
     }
 
     /// Gives a datagram to the core.

@@ -176,14 +176,18 @@ impl Peer {
                 if std::mem::take(&mut self.silent) {
                     turn.out.events.push_back(RtcEvent::Connected(participant));
                 }
-                if let Stage::Connecting(since) = self.stage {
-                    self.stage = Stage::Handshaking(since);
-                    // As DTLS client the first flight is ready, but the core sends it at the next deadline only.
-                    self.timeout(turn);
+                match self.stage {
+                    Stage::Connecting(since) => {
+                        self.stage = Stage::Handshaking(since);
+                        // As DTLS client the first flight is ready, but the core sends it at the next deadline only.
+                        self.timeout(turn);
+                    }
+                    Stage::Handshaking(_) => self.handshake.resume(turn.now),
+                    Stage::Up => {}
                 }
                 for (from, datagram) in std::mem::take(&mut self.early) {
                     self.read_dtls(from, &datagram, turn.now);
-                    // A second copy of a flight is told from the first by the answer.
+                    // Only once its answer is out can a second copy of a flight be recognised.
                     self.flush(turn);
                 }
             }

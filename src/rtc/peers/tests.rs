@@ -602,6 +602,28 @@ fn a_lost_flight_costs_a_tenth_of_a_second_and_a_repeated_one_nothing() {
     }
 }
 
+/// A server's flight may be in two datagrams, and the first lost or overtaken.
+#[test]
+fn a_certificate_that_comes_before_the_server_s_hello_is_no_fault() {
+    let mut world = World::new();
+    let mishap = Mishap::new(DtlsPart::ClientHello, DtlsPart::Nothing);
+    world.mishap = Some(mishap);
+    while world.mishap.as_ref().is_some_and(|it| !it.over) {
+        world.step();
+        assert!(world.elapsed() < SECOND, "it begins at once");
+    }
+    let header = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 15];
+    let mut certificate = header.to_vec();
+    certificate.extend([11, 0, 0, 3, 0, 1, 0, 0, 0, 0, 0, 3, 0, 0, 0]);
+    let now = world.now;
+    world.peers.dispatch(client(), &mut certificate, now);
+    let answers = world.peers.out.datagrams.iter();
+    let alerts = answers.filter(|(_, datagram)| datagram[0] == 21);
+    assert_eq!(alerts.count(), 0);
+    let connected = world.until(&RtcEvent::Connected(ID), 30 * SECOND);
+    assert!(connected.is_some_and(|at| at <= 20 * STEP), "{connected:?}");
+}
+
 /// The client's answer takes so long that the server repeats its last flight, and the client the answer.
 #[test]
 fn two_sides_do_not_go_on_repeating_their_last_flights() {
