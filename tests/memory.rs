@@ -36,7 +36,7 @@ fn crowd_that_has_left_takes_its_memory_along() {
 }
 
 #[test]
-#[ignore = "30,000 joins"]
+#[ignore = "takes some minutes: 30,000 joins"]
 fn crowd_of_15_000_that_has_left_takes_its_memory_along() {
     come_and_go(15_000);
 }

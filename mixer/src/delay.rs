@@ -342,9 +342,9 @@ const MAX_WEIGHT: f32 = 1e4;
 /// the threads that send and stamp it.
 const LEAST_SAMPLES: i64 = 3 * BIN_SAMPLES;
 
-/// The least a packet is made to wait where ticks do not wait: six milliseconds. On a machine that others use as well, the threads of a clean call
-/// stamp some packet in each half minute 3 to 8 ms late. A single one that misses its tick costs a voice up to a tenth of a
-/// PESQ point, and to wait longer from then on is a splice.
+/// The least a packet is made to wait where ticks do not wait: six milliseconds. On a machine that others use as well,
+/// the threads of a clean call stamp some packet in each half minute 3 to 8 ms late. A single one that misses its tick
+/// costs a voice up to a tenth of a PESQ point, and to wait longer from then on is a splice.
 const LEAST_UNWAITED_SAMPLES: i64 = 6 * BIN_SAMPLES;
 
 /// The most a packet is ever made to wait: beyond a quarter of a second people stop conversing.

@@ -1,19 +1,17 @@
 //! The playout over the recorded and made arrival traces of `fixtures/traces`.
 
 mod common;
-
-use std::path::Path;
+mod recordings;
 
 use common::{Flight, Heard, packet, play};
 use mixer::format::TickLength;
 use mixer::playout::{PlayoutStats, Pulled};
+use recordings::fixture;
 
 /// Replays a trace and gives the ticks and the totals.
 fn replay(name: &str) -> (Vec<Heard>, PlayoutStats, usize) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../fixtures/traces")
-        .join(name);
-    let text = std::fs::read_to_string(&path).expect("the trace is in the repository");
+    let path = fixture(&format!("traces/{name}"));
+    let text = std::fs::read_to_string(path).expect("the trace is in the repository");
     let flights: Vec<Flight> = text
         .lines()
         .skip(1)

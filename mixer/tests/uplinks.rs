@@ -30,15 +30,15 @@ struct Uplink {
     ordered: bool,
 }
 
-/// What became of a voice, in milliseconds.
+/// How much of a voice was changed, and how long it waited.
 #[derive(Debug, Clone, Copy)]
 struct Outcome {
     /// Made up where packets were missing.
-    concealed: f64,
+    concealed_ms: f64,
     /// Put in and taken out to change the wait.
-    stretched: f64,
-    /// What packets waited for at the end.
-    wait: f64,
+    stretched_ms: f64,
+    /// How long the last packets waited for their tick.
+    wait_ms: f64,
 }
 
 /// Silence before the voice: the network is met in it, as a call begins.
@@ -118,11 +118,11 @@ fn call(packets: &[Packet], uplink: Uplink, seed: u64) -> Outcome {
     let heard = &stage.talkers[1].shared.telemetry;
     let ms = |samples: u64| samples as f64 / 48.0;
     Outcome {
-        concealed: ms(heard.concealed_samples_total.load(Relaxed)),
-        stretched: ms(
+        concealed_ms: ms(heard.concealed_samples_total.load(Relaxed)),
+        stretched_ms: ms(
             heard.inserted_samples_total.load(Relaxed) + heard.removed_samples_total.load(Relaxed)
         ),
-        wait: f64::from(heard.delay_us.load(Relaxed)) / 1_000.0,
+        wait_ms: f64::from(heard.delay_us.load(Relaxed)) / 1_000.0,
     }
 }
 
@@ -140,10 +140,10 @@ fn a_voice_is_kept_whole_on_bad_networks() {
         loss_percent,
         ordered,
     };
-    let limit = |concealed, stretched, wait| Outcome {
-        concealed,
-        stretched,
-        wait,
+    let limit = |concealed_ms, stretched_ms, wait_ms| Outcome {
+        concealed_ms,
+        stretched_ms,
+        wait_ms,
     };
     let rows = [
         (uplink(0.0, 0, true), limit(0.0, 0.0, 15.0)),
@@ -160,13 +160,13 @@ fn a_voice_is_kept_whole_on_bad_networks() {
             .map(|seed| call(&packets, uplink, seed))
             .collect();
         let found = Outcome {
-            concealed: median(&outcomes, |it| it.concealed),
-            stretched: median(&outcomes, |it| it.stretched),
-            wait: median(&outcomes, |it| it.wait),
+            concealed_ms: median(&outcomes, |it| it.concealed_ms),
+            stretched_ms: median(&outcomes, |it| it.stretched_ms),
+            wait_ms: median(&outcomes, |it| it.wait_ms),
         };
-        let kept = found.concealed <= limit.concealed
-            && found.stretched <= limit.stretched
-            && found.wait <= limit.wait;
+        let kept = found.concealed_ms <= limit.concealed_ms
+            && found.stretched_ms <= limit.stretched_ms
+            && found.wait_ms <= limit.wait_ms;
         if !kept {
             missed.push((uplink, found, limit));
         }

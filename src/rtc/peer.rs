@@ -269,19 +269,14 @@ impl Peer {
 
     /// Gives a datagram of DTLS to the core, unless the core must not see it.
     fn read_dtls(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
-        let is_up = self.stage == Stage::Up;
-        let withheld = match is_up {
-            true => self.handshake.withholds_when_up(datagram),
-            false => self.handshake.withholds(datagram),
-        };
-        if withheld {
-            return;
+        if self.stage == Stage::Up {
+            if !self.handshake.withholds_when_up(datagram) {
+                self.read(from, datagram, now);
+            }
+        } else if !self.handshake.withholds(datagram) {
+            let told = self.handshake.given(datagram, now);
+            self.read(from, datagram, told);
         }
-        let told = match is_up {
-            true => now,
-            false => self.handshake.given(datagram, now),
-        };
-        self.read(from, datagram, told);
     }
 
     /// Gives a datagram to the core.

@@ -40,7 +40,7 @@ ROOT = HERE.parent.parent
 RATE_HZ = 48_000
 CALL_IP = "198.18.250.1"
 RELAY_TALKER_IP, RELAY_SERVER_IP = "198.18.251.1", "198.18.251.2"
-# So often a run is tried before it is left out.
+# A run that the machine disturbed is made again; so many are made before it is left out.
 TRIES = 6
 JANUS_LIBRARIES = "/usr/lib/x86_64-linux-gnu/janus"
 

@@ -1,4 +1,4 @@
-//! What the core is told of a DTLS handshake, and when it is asked to repeat a flight.
+//! The DTLS handshake: the datagrams that the core is given, and the times at which it repeats a flight.
 
 use std::time::{Duration, Instant};
 
@@ -78,8 +78,8 @@ impl Handshake {
         }
     }
 
-    /// The same for a core that is up. As DTLS client it is to have nothing of the handshake any more; as DTLS server it
-    /// has to repeat its last flight whenever the client repeats the one before.
+    /// Whether a datagram must be kept from a core that is up. As DTLS client the core needs no more of the handshake. As
+    /// DTLS server it has to repeat its last flight whenever the client repeats the one before.
     pub(super) fn withholds_when_up(&self, datagram: &[u8]) -> bool {
         self.withholds(datagram) || !self.client_starts && is_handshake(datagram)
     }
@@ -87,23 +87,25 @@ impl Handshake {
     /// Takes note that the core is given a datagram; returns the arrival time to tell it. For a flight that it answers
     /// this is 900 ms ago, so that its answer is due again [`FIRST_REPETITION`] from now.
     pub(super) fn given(&mut self, datagram: &[u8], now: Instant) -> Instant {
-        let says = |message| handshake_types(datagram).any(|typ| typ == Some(message));
-        self.asked_for_cookie |= says(HELLO_VERIFY_REQUEST);
-        self.greeted |= says(SERVER_HELLO);
-        if handshake_types(datagram).flatten().next().is_none() {
-            // A server's last flight has no plaintext message. It starts SCTP's clock, so its time must be true.
-            return now;
+        // A server's last flight has no plaintext message. It starts SCTP's clock, so its time must be true.
+        let mut told = now;
+        for message in handshake_types(datagram).flatten() {
+            self.asked_for_cookie |= message == HELLO_VERIFY_REQUEST;
+            self.greeted |= message == SERVER_HELLO;
+            self.is_new = true;
+            self.hello = None;
+            let early = now.checked_sub(CORE_REPETITION - FIRST_REPETITION);
+            told = early.unwrap_or(now);
         }
-        self.is_new = true;
-        self.hello = None;
-        now.checked_sub(CORE_REPETITION - FIRST_REPETITION)
-            .unwrap_or(now)
+        told
     }
 
     /// Takes note of a datagram that the core sends.
     pub(super) fn sent(&mut self, datagram: &[u8], now: Instant) {
-        let begins = handshake_types(datagram).next().flatten();
-        let Some(begins) = begins.filter(|_| self.is_new) else {
+        if !self.is_new {
+            return;
+        }
+        let Some(begins) = handshake_types(datagram).next().flatten() else {
             return;
         };
         self.is_new = false;
@@ -140,19 +142,19 @@ const HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
 const HELLO_VERIFY_REQUEST: u8 = 3;
 
-/// What a client begins with.
+/// The first flight of a client.
 const CLIENT_HELLO: &[u8] = &[HELLO];
 
 /// A server's request for a cookie.
 const COOKIE_REQUEST: &[u8] = &[HELLO_VERIFY_REQUEST];
 
-/// What is said before anybody shows a certificate.
+/// The messages that go before anybody's certificate.
 const HELLOS: &[u8] = &[HELLO, HELLO_VERIFY_REQUEST];
 
-/// What a server says after its hello, up to ServerHelloDone: certificate, keys, request for a certificate.
+/// The messages of a server that follow its hello: certificate, keys, request for a certificate, ServerHelloDone.
 const AFTER_SERVER_HELLO: &[u8] = &[11, 12, 13, 14];
 
-/// All that a server says up to there.
+/// All messages of a server up to ServerHelloDone.
 const SERVER_FLIGHT: &[u8] = &[SERVER_HELLO, HELLO_VERIFY_REQUEST, 11, 12, 13, 14];
 
 /// Two dozen if every flight is fragmented and repeated; ten times that for bad networks.

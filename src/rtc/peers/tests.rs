@@ -42,7 +42,7 @@ struct World {
     hold_dtls: bool,
     /// Nothing passes in either direction, and the client's clock stands still.
     cut: bool,
-    /// What goes wrong in the handshake.
+    /// A loss in the handshake, and a flight that is repeated.
     mishap: Option<Mishap>,
     /// Checks that the server sent.
     checks: usize,
@@ -217,7 +217,7 @@ struct Mishap {
     over: bool,
 }
 
-/// What a datagram of the handshake begins with.
+/// The first message of a datagram of the handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DtlsPart {
     ClientHello,
