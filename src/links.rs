@@ -77,6 +77,18 @@ pub fn send<T>(to: &mut Producer<T>, value: T) -> Result<(), T> {
     to.push(value).map_err(|rtrb::PushError::Full(value)| value)
 }
 
+/// Lets `take` read the oldest value where it lies, and removes it; `None` when the ring is empty.
+///
+/// For packets, which are 1.3 kB and more, most of it empty: moving one out of the ring copies all of that.
+///
+/// Real-time: safe.
+pub fn take_in_place<T, R>(from: &mut Consumer<T>, take: impl FnOnce(&T) -> R) -> Option<R> {
+    let chunk = from.read_chunk(1).ok()?;
+    let taken = chunk.as_slices().0.first().map(take);
+    chunk.commit_all();
+    taken
+}
+
 /// The network thread's ends of the rings between it and the mixers, by the mixers' ids.
 #[derive(Debug, Default)]
 pub struct NetworkEnds {
@@ -218,6 +230,16 @@ mod tests {
         assert_eq!(send(&mut producer, 3), Ok(()));
         drop(consumer);
         assert_eq!(send(&mut producer, 4), Err(4), "nobody receives any more");
+    }
+
+    #[test]
+    fn values_are_read_in_place_in_their_order_across_the_end_of_the_ring() {
+        let (mut producer, mut consumer) = ring(2);
+        for value in 0..5 {
+            assert_eq!(send(&mut producer, value), Ok(()));
+            assert_eq!(take_in_place(&mut consumer, |it| *it), Some(value));
+        }
+        assert_eq!(take_in_place(&mut consumer, |it| *it), None);
     }
 
     #[test]

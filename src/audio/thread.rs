@@ -14,7 +14,7 @@ use super::clock::SlotClock;
 use super::crew::Job;
 use super::metrics::{SlotTimes, add};
 use super::outlets::Outlets;
-use crate::links::{COMMANDS, Consumer, Inbound, PACKETS_IN};
+use crate::links::{COMMANDS, Consumer, Inbound, PACKETS_IN, take_in_place};
 
 /// Everything a mixer thread owns.
 pub(super) struct Mixer {
@@ -83,11 +83,11 @@ impl Mixer {
     fn take_packets(&mut self) {
         IN_ROOMS.set(true);
         for _ in 0..PACKETS_IN {
-            let Ok(inbound) = self.packets.pop() else {
+            let (packets, engine) = (&mut self.packets, &mut self.engine);
+            let push = |it: &Inbound| engine.push(it.from, &it.packet, it.arrival);
+            if take_in_place(packets, push).is_none() {
                 break;
-            };
-            self.engine
-                .push(inbound.from, &inbound.packet, inbound.arrival);
+            }
         }
         IN_ROOMS.set(false);
     }

@@ -28,7 +28,7 @@ use super::nap::Nap;
 use super::outlet::{Outlet, PATIENCE};
 use super::peers::Peers;
 use super::sdp::RestartAnswer;
-use crate::links::{Consumer, NetworkEnds, Outbound, Producer};
+use crate::links::{Consumer, NetworkEnds, Outbound, Producer, take_in_place};
 use crate::priority;
 
 /// What the thread is made of.
@@ -254,13 +254,19 @@ impl Net {
         while count < BATCH && empty < from_mixers.len() {
             let at = self.next_mixer;
             self.next_mixer = (at + 1) % from_mixers.len();
-            let Ok(Outbound { to, packet }) = from_mixers[at].pop() else {
-                empty += 1;
-                continue;
-            };
-            empty = 0;
-            count += to.as_slice().len();
-            self.peers.send(to.as_slice(), &packet, now);
+            let peers = &mut self.peers;
+            let sent = take_in_place(&mut from_mixers[at], |outbound: &Outbound| {
+                let to = outbound.to.as_slice();
+                peers.send(to, &outbound.packet, now);
+                to.len()
+            });
+            match sent {
+                Some(datagrams) => {
+                    empty = 0;
+                    count += datagrams;
+                }
+                None => empty += 1,
+            }
         }
         count
     }

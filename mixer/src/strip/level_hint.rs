@@ -25,6 +25,8 @@ pub(super) struct LevelHint {
     size: SilenceSize,
     last_bytes: u16,
     listened: Option<Time>,
+    /// Of the last packet that was not among the smallest.
+    ends: Ends,
 }
 
 impl LevelHint {
@@ -79,18 +81,30 @@ impl LevelHint {
     }
 
     /// Whether a packet whose level is low need not be listened to.
-    pub fn is_believed(&mut self, bytes: usize, arrival: Time) -> bool {
+    pub fn is_believed(&mut self, payload: &[u8], arrival: Time) -> bool {
+        let bytes = payload.len();
+        let listen_every = match self.repeats(payload) {
+            true => LISTEN_EVERY_REPEATED,
+            false => LISTEN_EVERY,
+        };
         let is_due = self
             .listened
-            .is_none_or(|last| arrival.since(last) >= LISTEN_EVERY);
-        if bytes <= TINY_BYTES {
+            .is_none_or(|last| arrival.since(last) >= listen_every);
+        let is_believed = bytes <= TINY_BYTES || !is_due && self.size.covers(bytes);
+        if is_believed {
+            self.size.shrink(bytes);
+        }
+        is_believed
+    }
+
+    /// Whether a payload is the one before again, the smallest left out, as far as its length and its
+    /// ends tell.
+    fn repeats(&mut self, payload: &[u8]) -> bool {
+        if payload.len() <= TINY_BYTES {
             return true;
         }
-        if is_due || !self.size.covers(bytes) {
-            return false;
-        }
-        self.size.shrink(bytes);
-        true
+        let ends = Ends::of(payload);
+        core::mem::replace(&mut self.ends, ends) == ends
     }
 
     /// Records that a packet was listened to, and whether it was quiet.
@@ -128,6 +142,24 @@ pub(super) enum Taken {
     Low,
     /// It may hold a sound.
     Sound,
+}
+
+/// What tells one payload from another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Ends {
+    len_bytes: usize,
+    first: [u8; 8],
+    last: [u8; 8],
+}
+
+impl Ends {
+    fn of(payload: &[u8]) -> Ends {
+        Ends {
+            len_bytes: payload.len(),
+            first: payload.first_chunk().copied().unwrap_or_default(),
+            last: payload.last_chunk().copied().unwrap_or_default(),
+        }
+    }
 }
 
 /// How large one source's packets of silence are, which differs more between encoders than from
@@ -183,6 +215,11 @@ const TINY_BYTES: usize = 6;
 /// are decoded at 16 kHz, for the last of them to be true.
 const LISTEN_EVERY: Duration = Duration::from_millis(500);
 
+/// The same while packets repeat one another. An encoder that is given nothing but
+/// zeroes makes one packet again and again, and this is what senders tell 127 of; to listen to it twice
+/// a second would double what a silent client costs. No voice repeats itself, but a tone may.
+const LISTEN_EVERY_REPEATED: Duration = Duration::from_secs(4);
+
 /// A level is wrong if it has told silence of so much sound: more than concealment, the decoder's
 /// overlap and a stretch of the playout together carry over into silence.
 const WRONG_AFTER_MS: u32 = 80;
@@ -202,19 +239,43 @@ mod tests {
 
     #[test]
     fn silence_is_believed_by_its_size_and_listened_to_now_and_then() {
+        for (is_repeated, times) in [(true, 2), (false, 19)] {
+            let mut hint = LevelHint::default();
+            let mut is_believed = |bytes, number: u64| {
+                let byte = if is_repeated { 0 } else { number as u8 };
+                let believed = hint.is_believed(&vec![byte; bytes], at(number * 20));
+                if !believed {
+                    hint.listened(bytes, true, at(number * 20));
+                }
+                believed
+            };
+            assert!(!is_believed(40, 0), "its size is not known");
+            let listened = (1..500).filter(|number| !is_believed(40, *number));
+            assert_eq!(listened.count(), times, "in ten seconds");
+            assert!(!is_believed(60, 500), "larger than silence");
+            assert!(is_believed(3, 3_000), "too small for any sound");
+        }
+    }
+
+    #[test]
+    fn the_first_packet_that_is_no_repetition_is_listened_to() {
         let mut hint = LevelHint::default();
-        assert!(!hint.is_believed(40, at(0)), "its size is not known");
+        assert!(!hint.is_believed(&[1; 40], at(0)));
         hint.listened(40, true, at(0));
-        let listened = (1..500).filter(|n| {
-            let believed = hint.is_believed(40 + *n as usize % 3, at(n * 20));
-            if !believed {
-                hint.listened(40, true, at(n * 20));
-            }
-            !believed
-        });
-        assert_eq!(listened.count(), 19, "twice a second");
-        assert!(!hint.is_believed(60, at(10_000)), "larger than silence");
-        assert!(hint.is_believed(3, at(60_000)), "too small for any sound");
+        // What is sent between two packets of comfort noise does not count.
+        let payloads = [&[1][..], &[1; 40]];
+        assert!((1..100).all(|n| hint.is_believed(payloads[n as usize % 2], at(n * 20))));
+        assert!(!hint.is_believed(&[2; 40], at(2_000)));
+    }
+
+    #[test]
+    fn the_smallest_packets_count_for_the_size_of_silence_too() {
+        let mut hint = LevelHint::default();
+        hint.listened(60, true, at(0));
+        assert!(hint.is_believed(&[1; 50], at(20)));
+        let packets = 2 * u64::from(SHRINKS_AFTER);
+        (0..packets).for_each(|_| assert!(hint.is_believed(&[1; 3], at(40))));
+        assert!(!hint.is_believed(&[1; 50], at(60)));
     }
 
     #[test]

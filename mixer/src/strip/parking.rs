@@ -51,7 +51,8 @@ impl Strip {
     /// parked strip's decoder is free to listen to it.
     pub(super) fn judge(&mut self, packet: &Packet, arrival: Time) -> Taken {
         let was_sketching = core::mem::take(&mut self.is_sketching);
-        let bytes = packet.payload.as_slice().len();
+        let payload = packet.payload.as_slice();
+        let bytes = payload.len();
         let told = self.hint.level_of(packet);
         let is_under = |opens_at: Decibels| {
             told.is_some_and(|told| told.decibels().0 < opens_at.0 - CLEARLY_DB)
@@ -83,7 +84,7 @@ impl Strip {
         // the decoder up for every packet that looks like more again.
         let follows = was_sketching && !self.tells_silence();
         let is_believed =
-            by_word != Taken::Sound && !follows && self.hint.is_believed(bytes, arrival);
+            by_word != Taken::Sound && !follows && self.hint.is_believed(payload, arrival);
         if is_believed || bytes <= DTX_MAX_BYTES {
             self.show_level(told.map_or(Decibels::SILENCE, Level::decibels));
             return if_quiet;
