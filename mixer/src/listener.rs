@@ -70,6 +70,8 @@ pub struct Listener {
     sources: Sources,
     /// The packet before continued a talk-spurt.
     in_spurt: bool,
+    /// Something has been sent.
+    has_begun: bool,
     /// How long it has been since the room last sounded, or since this stream did if it has no
     /// hangover; saturating.
     silent_ms: u32,
@@ -136,6 +138,7 @@ impl Listener {
             time: RtpTime::default(),
             sources: Sources::default(),
             in_spurt: false,
+            has_begun: false,
             silent_ms: 0,
             due: None,
             sent_to: None,
@@ -183,6 +186,7 @@ impl Listener {
         self.time = other.time;
         self.sources = other.sources;
         self.in_spurt = other.in_spurt;
+        self.has_begun = other.has_begun;
         self.silent_ms = other.silent_ms;
         self.due = other.due;
         self.sent_to = other.sent_to;
@@ -274,6 +278,7 @@ impl Listener {
         self.time = RtpTime(time.0.wrapping_add(self.ahead_samples));
         let samples = self.gathered_ms() * SAMPLES_PER_MS;
         self.sent_to = self.due.map(|_| RtpTime(self.time.0.wrapping_add(samples)));
+        self.has_begun |= self.due.is_some();
         self.due.is_some()
     }
 
@@ -378,6 +383,9 @@ impl Listener {
         if !is_tail {
             self.in_spurt = false;
         }
+        if !self.has_begun && before_ms < SETTLES_MS {
+            return None;
+        }
         if !is_tail && (!is_refresh || before_ms >= REFRESHED_MS) {
             return None;
         }
@@ -403,6 +411,11 @@ impl fmt::Debug for Listener {
 /// Silence encoded after the last sound at least: two packets at the usual length, more than any mode's
 /// look-ahead.
 const TAIL_MS: u32 = 40;
+
+/// A stream begins with silence no earlier than this: a newcomer's first packets may move the room, and its machine is
+/// busy with the join. A receiver that sees its first packets at odd times holds back all that follow, libwebrtc's by 15 ms.
+/// Sound is sent at once.
+const SETTLES_MS: u32 = 500;
 
 /// As often as an Opus encoder under DTX refreshes by itself.
 const REFRESH_MS: u32 = 400;

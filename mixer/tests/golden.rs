@@ -63,6 +63,9 @@ const PACKETS: usize = 150;
 /// Until the last of them is played.
 const TICKS: usize = 200;
 
+/// When the first tick is.
+const FIRST_TICK: RtpTime = RtpTime(0);
+
 /// How much louder than its difference from the golden one the mix must be, dB.
 ///
 /// The golden one is stored in 16 bits, which leaves 83 dB. Decoders that differ by half a step of 16 bits, a hundred
@@ -168,10 +171,9 @@ fn mix(rounding: f32) -> Vec<f32> {
     }
     // One tick more, since a room moves within its tick.
     let mut mix = vec![0.0; 960 * (TICKS + 1)];
-    let first = sink.packets.first().expect("somebody is heard").1.time;
     for (_, packet) in &sink.packets {
         let pcm = ear.pcm(packet);
-        let at = packet.time.distance_from(first) as usize;
+        let at = packet.time.distance_from(FIRST_TICK) as usize;
         mix[at..at + pcm.len()].copy_from_slice(&pcm);
     }
     assert!(arrivals.next().is_none(), "all have arrived");

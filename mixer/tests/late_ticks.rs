@@ -25,6 +25,9 @@ const PACKETS: u64 = 120;
 /// Long after the room has met the talker's packets.
 const LATE_PACKET: u64 = 60;
 
+/// After so many of the listener's packets, the first of which holds the first sound, the playout knows the network.
+const SETTLED: usize = 28;
+
 /// A packet that the listener was sent, and the time at which it left.
 struct Sent {
     at_us: u64,
@@ -93,7 +96,7 @@ fn play(
 /// How much later than 20 ms after the one before each packet left, once the room has met the talker; milliseconds, of
 /// those that were late.
 fn delays_ms(sent: &[Sent]) -> Vec<f64> {
-    let sounding: Vec<&Sent> = sent.iter().skip(25).collect();
+    let sounding: Vec<&Sent> = sent.iter().skip(SETTLED).collect();
     let first = &sounding[0];
     let late = sounding.iter().map(|sent| {
         let passed_us = sent.at_us - first.at_us;
@@ -108,7 +111,7 @@ fn delays_ms(sent: &[Sent]) -> Vec<f64> {
 fn error(stage: &Stage, sent: &[Sent]) -> f32 {
     let pcm: Vec<f32> = sent
         .iter()
-        .skip(25)
+        .skip(SETTLED)
         .flat_map(|sent| stage.log.pcm(&sent.packet))
         .collect();
     let mut voice = tone(HZ, LOUD);
@@ -141,15 +144,15 @@ fn a_packet_thirteen_milliseconds_late_is_heard_as_if_it_were_in_time() {
     }
 }
 
-/// Packets come up to 30 ms late, and one a little later than any, after the one that follows it.
+/// Packets come up to 20 ms late, and one a little later than any, after the one that follows it.
 #[test]
 fn a_packet_that_was_overtaken_is_waited_for() {
     let mut waited = Vec::new();
-    for late_ms in 30..=46 {
+    for late_ms in 20..=33 {
         let mut stage = room(1);
         let late_us = |packet| match packet {
             LATE_PACKET => Some(1_000 * late_ms),
-            packet if packet < LATE_PACKET && packet % 3 == 0 => Some(30_000),
+            packet if packet < LATE_PACKET && packet % 3 == 0 => Some(20_000),
             _ => Some(0),
         };
         let sent = play(&mut stage, late_us, |_| {});

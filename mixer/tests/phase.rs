@@ -321,7 +321,9 @@ fn for_all_distances(talkers: u64, listeners: u32, check: impl Fn(&[Vec<u32>], T
             };
             let phases = talk.phases();
             assert!(
-                phases.iter().all(|turn| turn.len() >= 30),
+                phases
+                    .iter()
+                    .all(|turn| turn.len() as u64 >= Talk::TURN - Talk::PAUSE - 1),
                 "every turn is heard: {talk:?}"
             );
             check(&phases, talk);
