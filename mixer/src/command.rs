@@ -166,6 +166,7 @@ pub struct Settings {
     gain_bits: AtomicU32,
     loss_percent: AtomicU8,
     permit: AtomicU8,
+    reachable: AtomicBool,
     /// The number of the tone to be played, and above it how many there have been.
     tone: AtomicU32,
 }
@@ -177,6 +178,7 @@ impl Default for Settings {
             gain_bits: AtomicU32::new(Gain::UNITY.factor().to_bits()),
             loss_percent: AtomicU8::new(0),
             permit: AtomicU8::new(Permit::Free as u8),
+            reachable: AtomicBool::new(true),
             tone: AtomicU32::new(0),
         }
     }
@@ -213,6 +215,18 @@ impl Settings {
     /// let in with the next packet, or at once with [`Command::Attend`].
     pub fn set_permit(&self, permit: Permit) {
         self.permit.store(permit as u8, Ordering::Relaxed);
+    }
+
+    /// Whether packets reach the participant.
+    pub fn is_reachable(&self) -> bool {
+        self.reachable.load(Ordering::Relaxed)
+    }
+
+    /// Says whether packets reach the participant, whose own stream does not begin before they do: a decoder that misses
+    /// the first packets does not know what the encoder builds on. In a room that sleeps the stream begins at once with
+    /// [`Command::Attend`].
+    pub fn set_reachable(&self, reachable: bool) {
+        self.reachable.store(reachable, Ordering::Relaxed);
     }
 
     /// Plays a tone that this participant alone hears, if it can talk as well as listen; of several

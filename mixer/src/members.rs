@@ -65,9 +65,19 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Whether it hears something else than who contributes nothing.
+    /// Whether it hears something else than who contributes nothing; nothing at all before packets reach it.
     pub fn hears_apart(&self) -> bool {
-        self.in_mix || self.tone.is_some()
+        self.in_mix || self.tone.is_some() || !self.is_reachable()
+    }
+
+    /// Whether it is sent a stream of its own.
+    pub fn has_own_stream(&self) -> bool {
+        matches!(self.hearing, Hearing::Private { .. }) && self.is_reachable()
+    }
+
+    /// Whether packets reach it.
+    pub fn is_reachable(&self) -> bool {
+        self.participant.shared.settings.is_reachable()
     }
 
     /// Begins the tone that its settings ask for. Who cannot talk has no stream of its own to hear

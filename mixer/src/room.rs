@@ -304,9 +304,9 @@ impl Room {
         }
         for place in 0..list.len() {
             let member = &mut list[place];
-            let Hearing::Private { .. } = member.hearing else {
+            if !member.has_own_stream() {
                 continue;
-            };
+            }
             let Some(mut listener) = member.participant.listener.take() else {
                 // Another thread has not done with it.
                 stats.encodes_skipped += 1;
@@ -469,9 +469,9 @@ fn mix_of<'a>(heard: &'a Option<Sources>, frame: &'a mut Frame) -> Mix<'a> {
 
 /// Nothing to play, not on the way out, and no stream of its own that has anything to send.
 fn has_nothing_to_do(member: &Member) -> bool {
-    let is_private = matches!(member.hearing, Hearing::Private { .. });
     let is_told = member.attended || member.tone.is_some();
-    !member.awake && !member.leaving && !is_told && (!is_private || has_nothing_to_send(member))
+    let is_sent_nothing = !member.has_own_stream() || has_nothing_to_send(member);
+    !member.awake && !member.leaving && !is_told && is_sent_nothing
 }
 
 fn has_nothing_to_send(member: &Member) -> bool {

@@ -313,6 +313,34 @@ fn a_crowd_that_joins_while_somebody_talks_does_not_cost_an_encode_each() {
 
 /// Whatever people do, in whatever order: everybody is sent each packet once.
 #[test]
+fn a_stream_begins_when_packets_reach_its_listener() {
+    for others in [0, 3] {
+        let mut stage = Stage::new(RoomSettings::default());
+        stage.join(1, tone(331.7, 0.3), None);
+        for id in 3..3 + others {
+            stage.join(id, |_| 0.0, None);
+        }
+        stage.join(2, |_| 0.0, None);
+        let settings = &stage.talkers[1 + others as usize].shared.clone().settings;
+        settings.set_reachable(false);
+        (0..50).for_each(|_| stage.turn());
+        assert!(sent_to(&stage, 2).is_empty(), "{others} others");
+        settings.set_reachable(true);
+        (0..25).for_each(|_| stage.turn());
+        // A decoder that missed nothing hears the tone as loud as it is.
+        let mut decoder = OpusDecoder::new(Layout::Mono);
+        let packets = sent_to(&stage, 2);
+        assert!(packets.len() >= 24, "{others} others");
+        let pcm: Vec<f32> = packets
+            .values()
+            .flat_map(|packet| decode(&mut decoder, &packet.payload))
+            .collect();
+        let loud_db = db(amplitude_of(&pcm[10 * 960..], 331.7) / 0.3);
+        assert!(loud_db.abs() < 1.0, "{loud_db} dB off, {others} others");
+    }
+}
+
+#[test]
 fn everybody_is_sent_each_tick_once_whoever_comes_goes_talks_or_changes() {
     for seed in 1..=4 {
         let mut chance = Chance(seed);

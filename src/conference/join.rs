@@ -112,6 +112,7 @@ impl Conference {
         };
         let accepted = self.inner.rtc.accept(&join.offer, seat.id, options)?;
         let shared = Arc::<Shared>::default();
+        shared.settings.set_reachable(false);
         let listens = accepted.listens.then(|| {
             // Silence costs a thin network as much as a voice does.
             let hangover_ms = match accepted.limits.wants_little() {

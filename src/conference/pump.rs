@@ -185,8 +185,15 @@ impl Conference {
             return;
         }
         member.connected = connected;
+        let begins = connected && !member.shared.settings.is_reachable();
+        if begins {
+            member.shared.settings.set_reachable(true);
+        }
         let room = room.clone();
         let participant = member.public();
+        if begins {
+            state.mixing.attend(id);
+        }
         self.tell_room(state, &room, &Event::Changed { participant });
     }
 
