@@ -222,9 +222,9 @@ impl Settings {
         self.reachable.load(Ordering::Relaxed)
     }
 
-    /// Says whether packets reach the participant, whose own stream does not begin before they do: a decoder that misses
-    /// the first packets does not know what the encoder builds on. In a room that sleeps the stream begins at once with
-    /// [`Command::Attend`].
+    /// Says whether packets reach the participant. Its stream does not begin before they do, since a
+    /// decoder that misses the first packets lacks the state that later packets build on. In a room
+    /// that sleeps, [`Command::Attend`] makes the stream begin at once.
     pub fn set_reachable(&self, reachable: bool) {
         self.reachable.store(reachable, Ordering::Relaxed);
     }

@@ -70,7 +70,7 @@ pub struct Listener {
     sources: Sources,
     /// The packet before continued a talk-spurt.
     in_spurt: bool,
-    /// Something has been sent.
+    /// The stream's first packet has been made.
     has_begun: bool,
     /// How long it has been since the room last sounded, or since this stream did if it has no
     /// hangover; saturating.
@@ -412,9 +412,9 @@ impl fmt::Debug for Listener {
 /// look-ahead.
 const TAIL_MS: u32 = 40;
 
-/// A stream begins with silence no earlier than this: a newcomer's first packets may move the room, and its machine is
-/// busy with the join. A receiver that sees its first packets at odd times holds back all that follow, libwebrtc's by 15 ms.
-/// Sound is sent at once.
+/// A stream begins with silence no earlier than this; sound is sent at once. The newcomer's own first
+/// packets may move the room, and its machine is busy with the join. A receiver whose first packets
+/// come at odd times delays all later ones, libwebrtc's by 15 ms.
 const SETTLES_MS: u32 = 500;
 
 /// As often as an Opus encoder under DTX refreshes by itself.

@@ -65,18 +65,24 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Whether it hears something else than who contributes nothing; nothing at all before packets reach it.
+    /// Whether the member hears something else than members who contribute nothing. Before packets
+    /// reach it, it hears nothing at all.
     pub fn hears_apart(&self) -> bool {
-        self.in_mix || self.tone.is_some() || !self.is_reachable()
+        self.in_mix || self.tone.is_some() || self.is_private() && !self.is_reachable()
     }
 
-    /// Whether it is sent a stream of its own.
+    /// Whether the member is sent a stream of its own.
     pub fn has_own_stream(&self) -> bool {
-        matches!(self.hearing, Hearing::Private { .. }) && self.is_reachable()
+        self.is_private() && self.is_reachable()
     }
 
-    /// Whether packets reach it.
-    pub fn is_reachable(&self) -> bool {
+    fn is_private(&self) -> bool {
+        matches!(self.hearing, Hearing::Private { .. })
+    }
+
+    /// Whether packets reach the member. This looks into its box; members of a group need not be
+    /// asked, since only reachable members join one.
+    fn is_reachable(&self) -> bool {
         self.participant.shared.settings.is_reachable()
     }
 

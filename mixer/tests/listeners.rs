@@ -311,7 +311,6 @@ fn a_crowd_that_joins_while_somebody_talks_does_not_cost_an_encode_each() {
     );
 }
 
-/// Whatever people do, in whatever order: everybody is sent each packet once.
 #[test]
 fn a_stream_begins_when_packets_reach_its_listener() {
     for others in [0, 3] {
@@ -340,6 +339,7 @@ fn a_stream_begins_when_packets_reach_its_listener() {
     }
 }
 
+/// Whatever people do, in whatever order: everybody is sent each packet once.
 #[test]
 fn everybody_is_sent_each_tick_once_whoever_comes_goes_talks_or_changes() {
     for seed in 1..=4 {

@@ -185,13 +185,10 @@ impl Conference {
             return;
         }
         member.connected = connected;
-        let begins = connected && !member.shared.settings.is_reachable();
-        if begins {
-            member.shared.settings.set_reachable(true);
-        }
         let room = room.clone();
         let participant = member.public();
-        if begins {
+        if connected && !member.shared.settings.is_reachable() {
+            member.shared.settings.set_reachable(true);
             state.mixing.attend(id);
         }
         self.tell_room(state, &room, &Event::Changed { participant });

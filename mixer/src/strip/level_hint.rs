@@ -25,7 +25,7 @@ pub(super) struct LevelHint {
     size: SilenceSize,
     last_bytes: u16,
     listened: Option<Time>,
-    /// Of the last packet that was not among the smallest.
+    /// The ends of the last payload of more than [`TINY_BYTES`].
     ends: Ends,
 }
 
@@ -97,8 +97,8 @@ impl LevelHint {
         is_believed
     }
 
-    /// Whether a payload is the one before again, the smallest left out, as far as its length and its
-    /// ends tell.
+    /// Whether a payload repeats the one before, as far as its length and its ends tell. Payloads of
+    /// at most [`TINY_BYTES`] are not compared.
     fn repeats(&mut self, payload: &[u8]) -> bool {
         if payload.len() <= TINY_BYTES {
             return true;
@@ -144,7 +144,7 @@ pub(super) enum Taken {
     Sound,
 }
 
-/// What tells one payload from another.
+/// A payload's length, its first bytes and its last bytes, to compare it with another payload.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Ends {
     len_bytes: usize,
@@ -215,9 +215,10 @@ const TINY_BYTES: usize = 6;
 /// are decoded at 16 kHz, for the last of them to be true.
 const LISTEN_EVERY: Duration = Duration::from_millis(500);
 
-/// The same while packets repeat one another. An encoder that is given nothing but
-/// zeroes makes one packet again and again, and this is what senders tell 127 of; to listen to it twice
-/// a second would double what a silent client costs. No voice repeats itself, but a tone may.
+/// While its packets repeat one another, a sender that tells silence is listened to this often. An
+/// encoder that is given zeroes makes one packet again and again, and most packets of level 127 are
+/// such packets: to listen to them twice a second would double what a silent client costs. A voice
+/// does not repeat itself, but a tone may.
 const LISTEN_EVERY_REPEATED: Duration = Duration::from_secs(4);
 
 /// A level is wrong if it has told silence of so much sound: more than concealment, the decoder's
@@ -262,7 +263,7 @@ mod tests {
         let mut hint = LevelHint::default();
         assert!(!hint.is_believed(&[1; 40], at(0)));
         hint.listened(40, true, at(0));
-        // What is sent between two packets of comfort noise does not count.
+        // DTX sends packets of one byte between two packets of comfort noise. They are not compared.
         let payloads = [&[1][..], &[1; 40]];
         assert!((1..100).all(|n| hint.is_believed(payloads[n as usize % 2], at(n * 20))));
         assert!(!hint.is_believed(&[2; 40], at(2_000)));
