@@ -297,6 +297,11 @@ impl Strip {
         self.is_audible() && self.playout.lacks_packet()
     }
 
+    /// Takes note that the next tick waits.
+    pub fn await_packet(&mut self) {
+        self.playout.await_packet();
+    }
+
     /// How loud this tick is as others hear it; silence while muted.
     pub fn level(&self) -> Decibels {
         self.level

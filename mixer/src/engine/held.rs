@@ -8,6 +8,7 @@
 use super::{Engine, Sink};
 use crate::format::SLOT_SAMPLES;
 use crate::memory;
+use crate::room::Room;
 use crate::units::Time;
 
 /// When a tick should be.
@@ -73,6 +74,7 @@ impl Engine {
         let waits = self.waits(index, beat);
         if waits {
             self.stats.ticks_held_total += 1;
+            self.enter(index, Room::await_packets);
             self.held.waiting.push((index, beat));
         }
         waits

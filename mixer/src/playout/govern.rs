@@ -44,8 +44,7 @@ impl Playout {
             false => self.loud_ticks.saturating_add(1),
         };
         let cut = self.patience.judge(slack, tick);
-        let tolerated = self.delay.spare_samples().max(self.leeway_samples as i64);
-        if slack < -tolerated {
+        if slack < -self.tolerated() {
             self.lengthen();
         } else if self.ticks_to_next_splice == 0 || slack > URGENT_SAMPLES {
             let excess = match drifting {

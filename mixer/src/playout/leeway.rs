@@ -6,6 +6,7 @@
 use super::fade::FADE_END;
 use super::fill::CONCEAL_STEP;
 use super::{Playout, State};
+use crate::format::SAMPLE_RATE_HZ;
 
 impl Playout {
     /// Lets ticks come later than their instant, for packets that are late, from the next pull on.
@@ -29,12 +30,35 @@ impl Playout {
         goes_on && !self.fresh && self.ticks_to_next_wait == 0 && !self.has_tick()
     }
 
-    /// Notes whether the tick that is pulled has waited in vain.
+    /// Takes note that the next tick waits, for a packet of this sender if it lacks one.
+    ///
+    /// Real-time: safe.
+    pub fn await_packet(&mut self) {
+        self.is_awaited = self.lacks_packet();
+    }
+
+    /// Notes whether the tick that is pulled has waited, and if so, whether in vain.
     pub(super) fn count_wait(&mut self) {
-        self.ticks_to_next_wait = match self.leeway_samples > 0 && self.lacks_packet() {
+        let lacks = self.lacks_packet();
+        let has_come = core::mem::take(&mut self.is_awaited) && !lacks;
+        let share_of_tick = self.tick_samples as f32 / WAITS_MEMORY_SAMPLES;
+        self.share_awaited += (f32::from(u8::from(has_come)) - self.share_awaited) * share_of_tick;
+        self.ticks_to_next_wait = match self.leeway_samples > 0 && lacks {
             true => TICKS_BETWEEN_WAITS,
             false => self.ticks_to_next_wait.saturating_sub(1),
         };
+    }
+
+    /// By how much the wait may be shorter than packets should wait before time is put in; in samples.
+    ///
+    /// What ticks wait for is no reason, as long as it is seldom: a splice is heard, a late tick is not. Where packets are
+    /// late again and again, so would the ticks be, and nothing would be left for a packet that is later still.
+    pub(super) fn tolerated(&self) -> i64 {
+        let leeway_samples = match self.share_awaited < MOST_AWAITED {
+            true => self.leeway_samples as i64,
+            false => 0,
+        };
+        self.delay.spare_samples().max(leeway_samples)
     }
 
     /// Whether a tick can be made of the packets stored and the copies they carry, or ends with the sender's pause.
@@ -62,3 +86,10 @@ impl Playout {
 /// After a tick that has waited in vain the next 25 do not wait for that sender. Whoever loses many packets, or leaves
 /// some out on purpose, delays others twice a second at most.
 const TICKS_BETWEEN_WAITS: u32 = 25;
+
+/// Over so long the share of ticks that waited is taken, recent ones weighing more: two seconds, as for the lateness of
+/// packets.
+const WAITS_MEMORY_SAMPLES: f32 = 2.0 * SAMPLE_RATE_HZ as f32;
+
+/// One tick in twenty may wait.
+const MOST_AWAITED: f32 = 0.05;

@@ -85,6 +85,10 @@ pub struct Playout {
     leeway_samples: usize,
     /// So many ticks must pass before another waits for a packet.
     ticks_to_next_wait: u32,
+    /// The next tick waits for a packet of this sender.
+    is_awaited: bool,
+    /// Share of the ticks lately that waited for a packet of this sender, which came.
+    share_awaited: f32,
     /// How alike two periods must be to be spliced; falls with every attempt that found nothing.
     similarity: f32,
     stats: PlayoutStats,
@@ -207,6 +211,8 @@ impl Playout {
             filler: 0,
             leeway_samples: 0,
             ticks_to_next_wait: 0,
+            is_awaited: false,
+            share_awaited: 0.0,
             similarity: SIMILAR,
             stats: PlayoutStats::default(),
         }

@@ -170,6 +170,17 @@ impl Room {
         })
     }
 
+    /// Takes note that the next tick waits for those who were heard in the last one.
+    pub(crate) fn await_packets(&mut self) {
+        let Members { list, ranks, .. } = &mut self.members;
+        for rank in ranks.iter() {
+            let member = list.get_mut(rank.member).filter(|it| it.id == rank.id);
+            if let Some(strip) = member.and_then(|it| it.participant.strip.as_deref_mut()) {
+                strip.await_packet();
+            }
+        }
+    }
+
     /// Nobody is heard and nothing is on its way out, so that nobody can notice an odd tick: no
     /// packet is half full, and none was sent that would overlap with the one being gathered.
     fn is_at_rest(&self) -> bool {
