@@ -68,8 +68,11 @@ impl Downlink {
     /// The system's, when it gives no thread; libopus's, when it gives no decoder.
     pub fn start(parts: DownlinkParts) -> Result<Downlink, PcmError> {
         let stop = Arc::new(AtomicBool::new(false));
+        let mut playout = Playout::new(Layout::Mono, TICK, Box::new(VoiceDecoder::new()));
+        // A sound device takes its samples when it needs them.
+        playout.set_ticks_wait(false);
         let player = Player {
-            playout: Playout::new(Layout::Mono, TICK, Box::new(VoiceDecoder::new())),
+            playout,
             frame: Frame::new(Layout::Mono, TICK),
             parts,
             stop: Arc::clone(&stop),
