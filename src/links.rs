@@ -14,6 +14,7 @@
 //! | [`PACKETS_IN`] network -> mixer | mixer | packets of clients | newest dropped and counted |
 //! | [`PACKETS_OUT`] mixer -> network | mixer | packets for clients | newest dropped and counted |
 //! | [`NET_COMMANDS`] callers -> network | - | peers to add, close, restart | the value comes back to the caller as an error; a close waits with the caller's side |
+//! | [`NEGOTIATIONS`] network -> negotiator, and back | - | cores that negotiate an ICE restart | the restart is refused; the way back always has room |
 //! | [`NET_EVENTS`] network -> conference | - | connected, gone, data-channel text | dropped and counted; what must arrive is kept and sent again |
 //!
 //! Two things are shared without a ring. Settings (mute, gain, permit, tone, loss, most complexity) are atomics: the
@@ -44,6 +45,8 @@ pub const PACKETS_OUT: usize = 2_048;
 pub const JOBS: usize = 512;
 /// Bound of the commands to the network thread.
 pub const NET_COMMANDS: usize = 1_024;
+/// Bound of the ICE restarts under negotiation: about a second of work for one thread.
+pub const NEGOTIATIONS: usize = 1_024;
 /// Bound of the network thread's events.
 pub const NET_EVENTS: usize = 4_096;
 

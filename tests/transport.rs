@@ -639,7 +639,7 @@ fn an_ice_restart_loses_no_packet_in_either_direction() {
 /// Packets of the talk around a restart; each stands for 20 ms.
 const PACKETS: usize = 300;
 
-/// What a restart costs the network thread, where it is negotiated; it takes one between two rounds of datagrams.
+/// What a restart costs the network thread, which has another thread negotiate it.
 #[test]
 fn a_row_of_restarts_is_refused_and_costs_others_nothing() {
     let server = Server::start(|_| {});

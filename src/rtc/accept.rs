@@ -27,7 +27,7 @@ use super::config::RtcConfig;
 use super::error::{OfferError, RtcError};
 use super::metrics::{PeerStats, RtcMetrics};
 use super::peer;
-use super::peer::{Peer, PeerParts};
+use super::peer::{Core, Peer, PeerParts};
 use super::receive::{ReceiveConfig, Receiving};
 use super::sdp::{Answer, Credentials, Offer, PLAIN_TYPE, attribute, plain_offer};
 use super::send::{SendConfig, Sending};
@@ -196,7 +196,7 @@ impl Acceptor {
                 now,
                 PeerParts {
                     participant,
-                    pc,
+                    core: Core::new(pc),
                     local: credentials,
                     local_addresses: self.local,
                     sending,

@@ -51,7 +51,7 @@ pub enum RestartError {
     /// The core refused the restart.
     #[error("the restart was refused")]
     Refused,
-    /// The network thread's command link is full.
+    /// The network thread's command link is full, or more restarts are under way than may be.
     #[error("the network thread is busy")]
     Busy,
 }

@@ -17,6 +17,7 @@ use super::accept::{AcceptOptions, Accepted, Acceptor};
 use super::config::RtcConfig;
 use super::error::{MessageError, OfferError, RestartError, RtcError, TrickleError};
 use super::metrics::RtcMetrics;
+use super::negotiator::{Negotiator, Reply};
 use super::peer::{MAX_SENT_BYTES, Peer};
 use super::sdp::{Credentials, RemoteCandidate, Restart, RestartAnswer, remote_candidates};
 use super::{socket, thread};
@@ -61,11 +62,7 @@ pub enum Reason {
 pub(super) enum Command {
     Start(Box<Peer>),
     Trickle(ParticipantId, Vec<RemoteCandidate>),
-    Restart(
-        ParticipantId,
-        NewSession,
-        oneshot::Sender<Result<RestartAnswer, RestartError>>,
-    ),
+    Restart(ParticipantId, NewSession, Reply),
     Close(Vec<Closing>),
     Text(Vec<ParticipantId>, Arc<str>),
 }
@@ -112,9 +109,8 @@ impl Command {
     }
 }
 
-/// An ICE restart negotiates within the core: as much work as a whole turn of commands, so that datagrams are read and
-/// packets sent between two of them.
-const RESTART_WORK: usize = super::thread::MOST_WORK;
+/// The network thread only writes the offer of an ICE restart, and lets the core go; eight of them fill a turn.
+const RESTART_WORK: usize = super::thread::MOST_WORK / 8;
 
 /// The running network thread.
 pub struct Rtc {
@@ -197,6 +193,7 @@ pub fn start(config: RtcConfig, mixers: NetworkEnds) -> Result<Rtc, RtcError> {
         events: happened,
         metrics: metrics.clone(),
         candidates: acceptor.candidates().to_vec(),
+        negotiator: Negotiator::start(wake.clone())?,
         fifo_priority,
     };
     let thread = std::thread::Builder::new()

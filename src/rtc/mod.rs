@@ -24,6 +24,7 @@ mod handle;
 mod metrics;
 pub(crate) mod mmsg;
 mod nap;
+mod negotiator;
 mod outbox;
 mod outlet;
 mod peer;

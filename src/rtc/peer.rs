@@ -7,11 +7,13 @@
 mod channel;
 mod checks;
 mod clock;
+mod connection;
 mod handshake;
 mod media;
 mod path;
 mod restart;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,13 +28,15 @@ use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
 use rtc::peer_connection::state::RTCPeerConnectionState;
 use rtc::peer_connection::transport::RTCDtlsTransportState;
 use rtc::rtp_transceiver::RTCRtpReceiverId;
+use rtc::rtp_transceiver::rtp_receiver::RTCRtpReceiver;
 use rtc::sansio::Protocol;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 
 use super::candidates::LocalAddresses;
 use super::demux::{StunClass, is_hostile_dtls, stun_head};
-use super::handle::Reason;
+use super::handle::{NewSession, Reason};
 use super::metrics::{Dropped, RtcMetrics};
+use super::negotiator::Reply;
 use super::outbox::Outbox;
 use super::receive::Receiving;
 use super::reports::Reports;
@@ -47,6 +51,7 @@ use crate::rate_limit::{Rate, RateLimit};
 pub(super) use channel::MAX_SENT_BYTES;
 pub(super) use checks::Check;
 use checks::{MAX_ADDRESSES, MOVE_INTERVAL};
+pub(super) use connection::Core;
 use handshake::Handshake;
 use path::Path;
 use restart::{
@@ -66,6 +71,8 @@ pub struct Peer {
     ice: bool,
     /// The session before it, while media goes over its pair.
     former: Option<FormerSession>,
+    /// Restarts that wait until the core is back from the one before.
+    restarts_to_come: VecDeque<(NewSession, Reply)>,
     /// User fragments of sessions that are over, until they are taken off the routes.
     retired: Vec<String>,
     /// Nothing was heard for a while.
@@ -81,7 +88,7 @@ pub struct Peer {
     nomination: Option<(SocketAddr, Vec<u8>)>,
     /// Transaction of the last check that was answered.
     answered: Option<[u8; 12]>,
-    /// DTLS that came before a pair was selected.
+    /// DTLS that came before a pair was selected, or while the core was away.
     early: Vec<(SocketAddr, BytesMut)>,
     handshake: Handshake,
     /// Candidates of the client that may still be checked.
@@ -125,7 +132,7 @@ pub struct Peer {
 /// What a peer is made of.
 pub(super) struct PeerParts {
     pub(super) participant: ParticipantId,
-    pub(super) pc: RTCPeerConnection,
+    pub(super) core: Core,
     pub(super) local: Credentials,
     pub(super) local_addresses: LocalAddresses,
     pub(super) sending: Sending,
@@ -156,8 +163,9 @@ enum Stage {
 
 impl Peer {
     /// A peer that waits to be started.
-    pub(super) fn new(now: Instant, parts: PeerParts) -> Peer {
-        let receiver = parts.pc.get_receivers().next();
+    pub(super) fn new(now: Instant, mut parts: PeerParts) -> Peer {
+        let connection = parts.core.connection();
+        let receiver = connection.and_then(|connection| connection.get_receivers().next());
         let mut candidates = RateLimit::new(Rate {
             burst: CANDIDATES_AT_ONCE,
             interval: CANDIDATE_INTERVAL,
@@ -172,6 +180,7 @@ impl Peer {
             stage: Stage::Connecting(now),
             ice: false,
             former: None,
+            restarts_to_come: VecDeque::new(),
             retired: Vec::new(),
             silent: false,
             path: Path::default(),
@@ -255,7 +264,7 @@ impl Peer {
         if self.stage != Stage::Up && !self.handshake.has_room() {
             return self.dropped(Dropped::Handshake);
         }
-        if !self.ice {
+        if !self.ice || self.parts.core.is_away() {
             if self.early.len() < MAX_EARLY_DATAGRAMS {
                 self.early.push((from, BytesMut::from(datagram)));
             }
@@ -291,7 +300,12 @@ impl Peer {
             },
             message: BytesMut::from(datagram),
         };
-        if self.parts.pc.handle_read(message).is_err() {
+        let taken = self
+            .parts
+            .core
+            .connection()
+            .map(|it| it.handle_read(message));
+        if taken.is_none_or(|taken| taken.is_err()) {
             self.dropped(Dropped::Core);
         }
     }
@@ -299,18 +313,23 @@ impl Peer {
     /// Gives a message to the core, to be sent.
     fn write(&mut self, message: RTCMessage, now: Instant) {
         let message = TaggedRTCMessage { now, message };
-        if self.parts.pc.handle_write(message).is_err() {
+        let taken = self
+            .parts
+            .core
+            .connection()
+            .map(|it| it.handle_write(message));
+        if taken.is_none_or(|taken| taken.is_err()) {
             self.dropped(Dropped::Core);
         }
     }
 
     /// Everything the core has to say after it was given something; then the new deadline.
     fn drain(&mut self, turn: &mut Turn<'_>) {
-        while let Some(event) = self.parts.pc.poll_event() {
+        while let Some(event) = self.poll(Protocol::poll_event) {
             self.on_event(event, turn);
         }
-        while self.parts.pc.poll_media_read().is_some() {}
-        while let Some(message) = self.parts.pc.poll_data_read() {
+        while self.poll(RTCPeerConnection::poll_media_read).is_some() {}
+        while let Some(message) = self.poll(RTCPeerConnection::poll_data_read) {
             if let RTCMessage::DataChannelMessage(id, message) = message.message {
                 self.on_message(id, message.is_string, &message.data, turn);
             }
@@ -321,7 +340,7 @@ impl Peer {
 
     /// Collects what the core wants sent, and notes its checks and answers on the way.
     fn flush(&mut self, turn: &mut Turn<'_>) {
-        while let Some(datagram) = self.parts.pc.poll_write() {
+        while let Some(datagram) = self.poll(Protocol::poll_write) {
             let addressed = datagram.transport.peer_addr;
             if datagram.message.first().is_some_and(|&first| first >= 4) {
                 self.path.select(addressed);
@@ -343,6 +362,17 @@ impl Peer {
             }
             turn.out.datagrams.push(to, &datagram.message);
         }
+    }
+
+    /// Asks the core for the next of something; it has none while it is away.
+    fn poll<T>(&mut self, next: impl FnOnce(&mut RTCPeerConnection) -> Option<T>) -> Option<T> {
+        self.parts.core.connection().and_then(next)
+    }
+
+    /// The receiver of the one transceiver, unless the core is away.
+    fn receiver(&mut self) -> Option<RTCRtpReceiver<'_>> {
+        let id = self.receiver?;
+        self.parts.core.connection()?.rtp_receiver(id)
     }
 
     /// Whether a check of the path comes so soon after another that it tells nothing new: the core answers each of a
@@ -383,8 +413,9 @@ impl Peer {
 
     /// Looks at DTLS itself: the core has no event for its end, and none for its beginning while ICE is silent.
     fn note_dtls(&mut self, turn: &mut Turn<'_>) {
-        let receiver = self.receiver.and_then(|id| self.parts.pc.rtp_receiver(id));
-        let state = receiver.and_then(|receiver| Some(receiver.transport()?.state()));
+        let state = self
+            .receiver()
+            .and_then(|receiver| Some(receiver.transport()?.state()));
         match state {
             Some(RTCDtlsTransportState::Connected) => self.come_up(turn),
             Some(RTCDtlsTransportState::Closed) => self.end(Reason::Closed),
@@ -417,7 +448,7 @@ impl Turn<'_> {
     }
 }
 
-/// DTLS datagrams kept until a pair is selected: a ClientHello, its repetitions, and a fragmented second flight.
+/// DTLS datagrams kept until a pair is selected, or until the core is back: a ClientHello, its repetitions, and a fragmented second flight.
 const MAX_EARLY_DATAGRAMS: usize = 8;
 
 /// How long the core's deadlines are kept to after something happened: SCTP and DTLS may have to repeat themselves.

@@ -17,6 +17,7 @@ use super::demux::{Protocol, StunClass, StunHead, classify};
 use super::error::RestartError;
 use super::handle::{NewSession, Reason, RtcEvent};
 use super::metrics::{Dropped, RtcMetrics};
+use super::negotiator::{Negotiated, Negotiation, Reply};
 use super::outbox::Outbox;
 use super::peer::{Check, Peer, Turn};
 use super::routes::Routes;
@@ -87,16 +88,43 @@ impl Peers {
         }
     }
 
-    /// Restarts a peer's ICE; says our new credentials.
-    pub(super) fn restart(
+    /// Restarts a peer's ICE; gives its core, which is to negotiate.
+    pub(super) fn begin_restart(
         &mut self,
         participant: ParticipantId,
-        restart: &NewSession,
+        session: NewSession,
+        reply: Reply,
+        now: Instant,
+    ) -> Option<(Negotiation, Reply)> {
+        // Of one that is not there the reply is dropped, which says so.
+        let begun = self.with_participant(participant, now, |peer, turn| {
+            peer.begin_restart(session, reply, turn)
+        });
+        begun.flatten()
+    }
+
+    /// The restart that has waited for the one before, with the core that is to negotiate it.
+    pub(super) fn next_restart(
+        &mut self,
+        participant: ParticipantId,
+        now: Instant,
+    ) -> Option<(Negotiation, Reply)> {
+        self.with_participant(participant, now, |peer, turn| peer.next_restart(turn))?
+    }
+
+    /// Gives a peer its core back, which has negotiated; says our new credentials.
+    pub(super) fn end_restart(
+        &mut self,
+        negotiated: Negotiated,
         now: Instant,
     ) -> Result<Credentials, RestartError> {
-        let key = *self.keys.get(&participant).ok_or(RestartError::Unknown)?;
+        let key = *self
+            .keys
+            .get(&negotiated.participant)
+            .filter(|&&key| self.entries[key].peer.awaits(&negotiated))
+            .ok_or(RestartError::Unknown)?;
         let before: Vec<String> = self.entries[key].peer.ufrags().map(str::to_owned).collect();
-        let restarted = self.with(key, now, |peer, turn| peer.restart(restart, turn));
+        let restarted = self.with(key, now, |peer, turn| peer.end_restart(negotiated, turn));
         let local = restarted.unwrap_or(Err(RestartError::Refused));
         if self.entries.contains(key) {
             let local = local?;

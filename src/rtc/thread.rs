@@ -1,11 +1,11 @@
 //! The network thread's loop.
 //!
 //! Invariant: when the loop waits, every datagram, packet and command that had arrived has been worked off (if it were
-//! not, it would not wait), everything
-//! that came of it has been sent, and the wait ends no later than the earliest deadline of any peer, give or take 5 ms.
+//! not, it would not wait; but for restarts that another thread negotiates), everything that came of it has been sent, and the wait ends no later than the earliest deadline of any peer, give or take 5 ms.
 //!
 //! 1. Wait for the socket, the wake-up or a deadline; where much arrives, leave the socket to itself until the next slot.
-//! 2. Take commands, some of them if there are many: datagrams wait for nobody's texts.
+//! 2. Take commands, some of them if there are many: datagrams wait for nobody's texts. Take back cores that have
+//!    negotiated a restart.
 //! 3. In turns of 64: read datagrams, take the mixer's packets, send.
 //! 4. Serve the peers whose deadline has come.
 //! 5. Send, and hand on events.
@@ -25,6 +25,7 @@ use super::handle::{Closing, Command, NewSession, RtcEvent};
 use super::metrics::{Dropped, RtcMetrics};
 use super::mmsg::{BATCH, Receiver as Datagrams, Sender as Transmitter};
 use super::nap::Nap;
+use super::negotiator::{Negotiator, Reply};
 use super::outlet::{Outlet, PATIENCE};
 use super::peers::Peers;
 use super::sdp::RestartAnswer;
@@ -43,6 +44,7 @@ pub(super) struct Parts {
     pub(super) metrics: Arc<RtcMetrics>,
     /// Values of our `a=candidate` lines, for restarts.
     pub(super) candidates: Vec<String>,
+    pub(super) negotiator: Negotiator,
     pub(super) fifo_priority: Option<u8>,
 }
 
@@ -68,6 +70,7 @@ pub(super) fn run(mut parts: Parts) {
     loop {
         net.wait();
         net.take_commands();
+        net.end_restarts();
         if net.is_stopped() {
             break;
         }
@@ -124,7 +127,8 @@ impl Net {
     fn patience(&self, now: Instant) -> (Option<Duration>, bool) {
         // Nobody wakes the thread again for what it left the last time.
         let from_mixers = &self.parts.mixers.from_mixers;
-        if !self.parts.commands.is_empty() || from_mixers.iter().any(|ring| !ring.is_empty()) {
+        let is_left = !self.parts.commands.is_empty() || self.parts.negotiator.has_next();
+        if is_left || from_mixers.iter().any(|ring| !ring.is_empty()) {
             return (Some(Duration::ZERO), false);
         }
         let mut until = self
@@ -144,7 +148,7 @@ impl Net {
         (until, nap.is_some())
     }
 
-    /// Whether it is time to stop: everything it was told before has been done.
+    /// Whether it is time to stop: everything it was told before has been done, or is with the negotiator.
     fn is_stopped(&self) -> bool {
         self.parts.stop.load(Ordering::Acquire) && self.parts.commands.is_empty()
     }
@@ -167,9 +171,8 @@ impl Net {
                         peer.trickle(&candidates, turn)
                     });
                 }
-                Command::Restart(participant, restart, reply) => {
-                    self.nap.disturb(now);
-                    let _ = reply.send(self.restart(participant, &restart, now));
+                Command::Restart(participant, session, reply) => {
+                    self.begin_restart(participant, session, reply, now);
                 }
                 Command::Text(participants, text) => self.send_text(&participants, &text, now),
                 Command::Close(closing) => {
@@ -201,18 +204,45 @@ impl Net {
         }
     }
 
-    fn restart(
+    fn begin_restart(
         &mut self,
         participant: ParticipantId,
-        restart: &NewSession,
+        session: NewSession,
+        reply: Reply,
         now: Instant,
-    ) -> Result<RestartAnswer, RestartError> {
-        let local = self.peers.restart(participant, restart, now)?;
-        Ok(RestartAnswer {
-            ufrag: local.ufrag,
-            pwd: local.pwd,
-            candidates: self.parts.candidates.clone(),
-        })
+    ) {
+        if !self.parts.negotiator.has_room() {
+            // Who asked may be gone.
+            let _ = reply.send(Err(RestartError::Busy));
+            return;
+        }
+        let begun = self.peers.begin_restart(participant, session, reply, now);
+        if let Some((negotiation, reply)) = begun {
+            self.parts.negotiator.begin(negotiation, reply);
+        }
+    }
+
+    /// Takes back some of the cores that have negotiated.
+    fn end_restarts(&mut self) {
+        for _ in 0..MOST_RESTARTS {
+            let Some((negotiated, reply)) = self.parts.negotiator.next() else {
+                return;
+            };
+            let now = Instant::now();
+            self.nap.disturb(now);
+            let participant = negotiated.participant;
+            let restarted = self.peers.end_restart(negotiated, now);
+            let answer = restarted.map(|local| RestartAnswer {
+                ufrag: local.ufrag,
+                pwd: local.pwd,
+                candidates: self.parts.candidates.clone(),
+            });
+            // Who asked may be gone.
+            let _ = reply.send(answer);
+            if let Some((negotiation, reply)) = self.peers.next_restart(participant, now) {
+                self.parts.negotiator.begin(negotiation, reply);
+            }
+        }
     }
 
     /// One batch of datagrams; says how many there were.
@@ -303,6 +333,9 @@ const MAX_TURNS: usize = 32;
 /// is told something in one go.
 pub(super) const MOST_WORK: usize = 8 * BATCH;
 
+/// Cores taken back in one turn.
+const MOST_RESTARTS: usize = 8;
+
 /// Deadlines are met together: with thousands of peers there is always one a moment ahead, and none that could not wait.
 const TIMER_SLACK: Duration = Duration::from_millis(5);
 
@@ -326,6 +359,7 @@ mod tests {
         let (commands, to_do) = ring(10_000);
         let (happened, events) = ring(events);
         let metrics = Arc::new(RtcMetrics::default());
+        let wake = Arc::new(wake);
         let net = Net {
             transmitter: Transmitter::new(socket.local_addr().expect("bound")),
             outlet: Outlet::default(),
@@ -334,7 +368,8 @@ mod tests {
             next_mixer: 0,
             parts: Parts {
                 socket,
-                wake: Arc::new(wake),
+                negotiator: Negotiator::start(wake.clone()).expect("a thread"),
+                wake,
                 commands: to_do,
                 stop: Arc::default(),
                 mixers: NetworkEnds::default(),

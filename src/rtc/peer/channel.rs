@@ -7,18 +7,21 @@ use rtc::data_channel::RTCDataChannelId;
 use super::super::error::MessageError;
 use super::super::handle::{Reason, RtcEvent};
 use super::super::metrics::Dropped;
+use super::connection::Given;
 use super::{BRISK, Peer, Turn};
 
 impl Peer {
     /// Text for the data channel `control`, if there is one.
     pub(in crate::rtc) fn send_text(&mut self, text: String, turn: &mut Turn<'_>) {
-        let channel = self.control.and_then(|id| self.parts.pc.data_channel(id));
-        let Some(mut channel) = channel else {
+        let Some(channel) = self.control else {
             return;
         };
-        let sent = channel.outstanding_bytes() + text.len() <= MAX_BUFFERED_BYTES
-            && channel.send_text(turn.now, text).is_ok();
-        if !sent {
+        if self
+            .parts
+            .core
+            .give(Given::Text(turn.now, channel, text))
+            .is_err()
+        {
             self.dropped(Dropped::Message);
         }
         self.brisk_until = turn.now + BRISK;
@@ -26,7 +29,8 @@ impl Peer {
     }
 
     pub(super) fn on_channel(&mut self, id: RTCDataChannelId, turn: &mut Turn<'_>) {
-        let Some(mut channel) = self.parts.pc.data_channel(id) else {
+        let connection = self.parts.core.connection();
+        let Some(mut channel) = connection.and_then(|it| it.data_channel(id)) else {
             return;
         };
         self.channel_bytes += CHANNEL_BYTES + channel.label().len();
@@ -144,7 +148,7 @@ const CHANNEL_BYTES: usize = 256;
 const MAX_CHANNEL_BYTES: usize = 256 * 1_024;
 
 /// Text that waits for the client to take it; more is dropped.
-const MAX_BUFFERED_BYTES: usize = 256 * 1_024;
+pub(super) const MAX_BUFFERED_BYTES: usize = 256 * 1_024;
 
 #[cfg(test)]
 mod tests {

@@ -9,8 +9,9 @@ use rtc::peer_connection::transport::RTCIceCandidateInit;
 use super::super::demux::{StunClass, StunHead};
 use super::super::handle::{Reason, RtcEvent};
 use super::super::metrics::Dropped;
-use super::super::sdp::RemoteCandidate;
+use super::super::sdp::{MAX_CANDIDATES, RemoteCandidate};
 use super::super::stun;
+use super::connection::Given;
 use super::{Peer, Stage, Turn};
 
 /// What a check turned out to be.
@@ -117,6 +118,9 @@ impl Peer {
         if head.class == StunClass::Request && !self.checks.passes(turn.now) {
             return self.dropped(Dropped::Checks);
         }
+        if self.parts.core.is_away() {
+            return self.check_without_core(head, from, turn);
+        }
         self.answered = None;
         let is_back = head.class == StunClass::Request && self.path.asked_from(from);
         if head.class == StunClass::Success {
@@ -161,6 +165,33 @@ impl Peer {
         self.note_path();
     }
 
+    /// Keeps the present session's pair going while the core negotiates the next one.
+    fn check_without_core(&mut self, head: &StunHead<'_>, from: SocketAddr, turn: &mut Turn<'_>) {
+        match head.class {
+            StunClass::Request if self.ice => {
+                let pwd = self.parts.local.pwd.clone();
+                self.answer_check(head, from, &pwd, turn);
+            }
+            StunClass::Success if self.path.address() == Some(from) => self.consent = turn.now,
+            _ => self.dropped(Dropped::Core),
+        }
+    }
+
+    /// Answers a check that the core does not see.
+    pub(super) fn answer_check(
+        &self,
+        head: &StunHead<'_>,
+        from: SocketAddr,
+        pwd: &str,
+        turn: &mut Turn<'_>,
+    ) {
+        let crypto = self.parts.crypto.crypto();
+        match stun::success(head.transaction, from, pwd, crypto) {
+            Some(answer) => turn.out.datagrams.push(from, &answer),
+            None => self.dropped(Dropped::Core),
+        }
+    }
+
     fn without_nomination(&self, check: &[u8]) -> Option<Vec<u8>> {
         stun::without_nomination(check, &self.parts.local.pwd, self.parts.crypto.crypto())
     }
@@ -185,11 +216,7 @@ impl Peer {
                     Stage::Handshaking(_) => self.handshake.resume(turn.now),
                     Stage::Up => {}
                 }
-                for (from, datagram) in std::mem::take(&mut self.early) {
-                    self.read_dtls(from, &datagram, turn.now);
-                    // Only once its answer is out can a second copy of a flight be recognised.
-                    self.flush(turn);
-                }
+                self.read_early(turn);
             }
             RTCIceConnectionState::Disconnected if self.stage == Stage::Up && !self.silent => {
                 self.silent = true;
@@ -205,8 +232,21 @@ impl Peer {
         }
     }
 
+    /// Gives the core the DTLS that could not be given to it before.
+    pub(super) fn read_early(&mut self, turn: &mut Turn<'_>) {
+        for (from, datagram) in std::mem::take(&mut self.early) {
+            self.read_dtls(from, &datagram, turn.now);
+            // Only once its answer is out can a second copy of a flight be recognised.
+            self.flush(turn);
+        }
+    }
+
     /// Candidates that came after the offer.
     pub(in crate::rtc) fn trickle(&mut self, candidates: &[RemoteCandidate], turn: &mut Turn<'_>) {
+        if let Some((session, _)) = self.restarts_to_come.back_mut() {
+            let room = MAX_CANDIDATES.saturating_sub(session.candidates.len());
+            return session.candidates.extend(candidates.iter().take(room));
+        }
         let allowed = self.within_budget(candidates, turn.now);
         if allowed.is_empty() {
             return;
@@ -216,7 +256,7 @@ impl Peer {
                 candidate: candidate.to_string(),
                 ..RTCIceCandidateInit::default()
             };
-            if self.parts.pc.add_remote_candidate(candidate).is_err() {
+            if self.parts.core.give(Given::Candidate(candidate)).is_err() {
                 self.dropped(Dropped::Core);
             }
         }

@@ -25,13 +25,19 @@ impl Peer {
     /// The deadline has come.
     pub(in crate::rtc) fn timeout(&mut self, turn: &mut Turn<'_>) {
         self.last_timeout = turn.now;
-        if matches!(self.stage, Stage::Handshaking(_)) && turn.now >= self.handshake.due() {
+        let looks = matches!(self.stage, Stage::Handshaking(_)) && !self.parts.core.is_away();
+        if looks && turn.now >= self.handshake.due() {
             let again = self.handshake.look(turn.now);
             if let Some((again, to)) = again.zip(self.path.address()) {
                 turn.out.datagrams.push(to, &again);
             }
         }
-        if self.parts.pc.handle_timeout(turn.now).is_err() {
+        let told = self
+            .parts
+            .core
+            .connection()
+            .map(|it| it.handle_timeout(turn.now));
+        if told.is_some_and(|told| told.is_err()) {
             self.dropped(Dropped::Core);
         }
         self.report(turn);
@@ -62,13 +68,14 @@ impl Peer {
 
     pub(super) fn next_deadline(&mut self, now: Instant) -> Instant {
         let core = self
-            .parts
-            .pc
-            .poll_timeout()
+            .poll(Protocol::poll_timeout)
             .unwrap_or(now + SETTLED_INTERVAL);
         let core = core.max(self.last_timeout + MIN_INTERVAL);
         match self.stage {
             Stage::Connecting(since) => core.min(since + self.parts.connect_timeout),
+            Stage::Handshaking(since) if self.parts.core.is_away() => {
+                core.min(since + self.parts.handshake_timeout)
+            }
             Stage::Handshaking(since) => self
                 .handshake
                 .due()
@@ -114,7 +121,8 @@ impl Peer {
             ];
             self.write(RTCMessage::RtcpPacket(String::new(), compound), turn.now);
         }
-        if self.parts.pc.close().is_err() {
+        let closed = self.parts.core.connection().map(|it| it.close());
+        if closed.is_none_or(|closed| closed.is_err()) {
             self.dropped(Dropped::Core);
         }
         self.flush(turn);

@@ -50,7 +50,8 @@ impl Peer {
             self.dropped(Dropped::Certificate);
             return None;
         }
-        let statistics = self.parts.pc.get_stats(now, StatsSelector::None);
+        let connection = self.parts.core.connection()?;
+        let statistics = connection.get_stats(now, StatsSelector::None);
         let profile = Profile::of_name(&statistics.transport()?.srtp_cipher)?;
         let (client, server) = MasterKey::divide(profile, material.as_ref())?;
         let (ours, theirs) = match self.parts.offer.setup.server_starts() {
@@ -66,7 +67,9 @@ impl Peer {
 
     /// Whether the certificate that the client has proved to own is one of the offer's (RFC 8122, 5; RFC 8827, 6.5).
     fn is_of_the_offer(&mut self) -> bool {
-        let receiver = self.receiver.and_then(|id| self.parts.pc.rtp_receiver(id));
+        // Not by Peer::receiver, which would borrow the offer as well.
+        let connection = self.parts.core.connection();
+        let receiver = self.receiver.and_then(|id| connection?.rtp_receiver(id));
         let transport = receiver.as_ref().and_then(|receiver| receiver.transport());
         let certificate = transport.and_then(|it| it.get_remote_certificates().first());
         certificate.is_some_and(|der| self.parts.offer.fingerprints.matches(der))
@@ -93,7 +96,7 @@ impl Peer {
         datagram: &[u8],
         turn: &mut Turn<'_>,
     ) {
-        if self.stage != Stage::Up || !self.ice {
+        if self.stage != Stage::Up || !self.ice || self.parts.core.is_away() {
             return self.dropped(Dropped::Handshake);
         }
         // Forged ones count as well: it costs the client its reports only, while somebody floods its address.
@@ -126,7 +129,7 @@ impl Peer {
 
     /// Sends a report, if one is due, and brings the counters that others see up to date.
     pub(super) fn report(&mut self, turn: &mut Turn<'_>) {
-        if self.stage != Stage::Up || !self.ice {
+        if self.stage != Stage::Up || !self.ice || self.parts.core.is_away() {
             return;
         }
         self.publish();
@@ -160,8 +163,7 @@ impl Peer {
 
     /// Asks where media goes: RTP is addressed without the core.
     pub(super) fn note_path(&mut self) {
-        let receiver = self.receiver.and_then(|id| self.parts.pc.rtp_receiver(id));
-        let selected = receiver.and_then(|receiver| {
+        let selected = self.receiver().and_then(|receiver| {
             receiver
                 .transport()?
                 .ice_transport()

@@ -4,17 +4,18 @@
 //! around the core, so it goes on as before: to the former pair's address, and from every address that has
 //! authenticated. Checks of the former session are answered here, so that the client keeps its pair as well. It all ends
 //! when the new session has selected a pair, or when the consent that the client gave to the former one has expired.
+//!
+//! The core negotiates the new session on a thread of its own ([`Negotiator`](super::super::negotiator::Negotiator)).
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rtc::peer_connection::sdp::RTCSessionDescription;
-
-use super::super::accept::credentials;
 use super::super::demux::StunHead;
 use super::super::error::RestartError;
-use super::super::handle::NewSession;
+use super::super::handle::{NewSession, Reason};
 use super::super::metrics::Dropped;
+use super::super::negotiator::{Negotiated, Negotiation, Reply};
 use super::super::sdp::{Credentials, RemoteCandidate, plain_offer};
 use super::super::stun;
 use super::{BRISK, Peer, Turn};
@@ -40,22 +41,38 @@ impl FormerSession {
 }
 
 impl Peer {
-    /// Restarts ICE; says our new credentials, which are [`Peer::ufrag`] from now on.
-    ///
-    /// # Errors
-    ///
-    /// See [`RestartError`]; the present session is then untouched.
-    pub(in crate::rtc) fn restart(
+    /// Restarts ICE: lets the core go, which negotiates on another thread and comes back with [`Peer::end_restart`]. Until
+    /// then the present session goes on. `None` if the restart is refused, of which `reply` tells, or waits for the one
+    /// before.
+    pub(in crate::rtc) fn begin_restart(
         &mut self,
-        session: &NewSession,
-        turn: &mut Turn<'_>,
-    ) -> Result<Credentials, RestartError> {
+        session: NewSession,
+        reply: Reply,
+        turn: &Turn<'_>,
+    ) -> Option<(Negotiation, Reply)> {
         if session.remote == self.remote {
-            return Err(RestartError::Credentials);
+            return refuse(reply, RestartError::Credentials);
         }
-        self.restarts
-            .take(turn.now)
-            .map_err(|RetryAfter(retry_after)| RestartError::TooOften { retry_after })?;
+        if let Err(RetryAfter(retry_after)) = self.restarts.take(turn.now) {
+            return refuse(reply, RestartError::TooOften { retry_after });
+        }
+        self.restarts_to_come.push_back((session, reply));
+        self.next_restart(turn)
+    }
+
+    /// The next restart that waits, if the core is here.
+    pub(in crate::rtc) fn next_restart(&mut self, turn: &Turn<'_>) -> Option<(Negotiation, Reply)> {
+        if self.parts.core.is_away() {
+            return None;
+        }
+        let (session, reply) = loop {
+            let (session, reply) = self.restarts_to_come.pop_front()?;
+            if session.remote != self.remote {
+                break (session, reply);
+            }
+            // The one before was to the same.
+            refuse::<()>(reply, RestartError::Credentials);
+        };
         let candidates = self.within_budget(&session.candidates, turn.now);
         self.versions += 1;
         let offer = plain_offer(
@@ -64,12 +81,70 @@ impl Peer {
             &candidates,
             self.versions,
         );
-        let local = self
-            .renegotiate(turn.now, offer)
-            .ok_or(RestartError::Refused)?;
+        let negotiation = Negotiation {
+            participant: self.parts.participant,
+            ufrag: self.parts.local.ufrag.clone(),
+            remote: session.remote,
+            offer,
+            now: turn.now,
+            connection: self.parts.core.take()?,
+        };
+        Some((negotiation, reply))
+    }
+
+    /// Whether it waits for the core that comes with this.
+    pub(in crate::rtc) fn awaits(&self, negotiated: &Negotiated) -> bool {
+        self.parts.core.is_away() && self.parts.local.ufrag == negotiated.ufrag
+    }
+
+    /// The core is back: the new session begins. Says our new credentials, which are [`Peer::ufrag`] from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`RestartError::Refused`]; the present session then goes on, unless the core has panicked.
+    pub(in crate::rtc) fn end_restart(
+        &mut self,
+        negotiated: Negotiated,
+        turn: &mut Turn<'_>,
+    ) -> Result<Credentials, RestartError> {
+        let Some(connection) = negotiated.connection else {
+            let faults = &self.parts.metrics.faults_total;
+            faults.fetch_add(1, Ordering::Relaxed);
+            self.end(Reason::Fault);
+            return Err(RestartError::Refused);
+        };
+        let waited = self.parts.core.put_back(connection);
+        if let Some(local) = &negotiated.local {
+            self.begin_session(local.clone(), negotiated.remote, turn.now);
+        }
+        let refused = waited
+            .into_iter()
+            .map(|given| self.parts.core.give(given))
+            .filter(Result::is_err);
+        for _ in 0..refused.count() {
+            self.dropped(Dropped::Core);
+        }
+        match &negotiated.local {
+            Some(_) => self.timeout(turn),
+            None => self.go_on(turn),
+        }
+        negotiated.local.ok_or(RestartError::Refused)
+    }
+
+    /// The core is back, and the present session goes on.
+    fn go_on(&mut self, turn: &mut Turn<'_>) {
+        if self.ice {
+            self.handshake.resume(turn.now);
+            self.read_early(turn);
+        }
+        self.drain(turn);
+        self.note_dtls(turn);
+    }
+
+    fn begin_session(&mut self, local: Credentials, remote: Credentials, now: Instant) {
         let replaced = FormerSession {
-            local: std::mem::replace(&mut self.parts.local, local.clone()),
-            remote: std::mem::replace(&mut self.remote, session.remote.clone()),
+            local: std::mem::replace(&mut self.parts.local, local),
+            remote: std::mem::replace(&mut self.remote, remote),
         };
         if self.ice {
             self.former = Some(replaced);
@@ -80,18 +155,7 @@ impl Peer {
         self.ice = false;
         self.path.restart();
         self.nomination = None;
-        self.brisk_until = turn.now + BRISK;
-        self.timeout(turn);
-        Ok(local)
-    }
-
-    fn renegotiate(&mut self, now: Instant, offer: String) -> Option<Credentials> {
-        let pc = &mut self.parts.pc;
-        let offer = RTCSessionDescription::offer(offer).ok()?;
-        pc.set_remote_description(now, offer).ok()?;
-        let answer = pc.create_answer(None).ok()?;
-        pc.set_local_description(now, answer).ok()?;
-        credentials(&pc.local_description()?.sdp)
+        self.brisk_until = now + BRISK;
     }
 
     /// The candidates that may be checked. Those where the client has been seen cost nothing: nobody else is asked there.
@@ -146,13 +210,9 @@ impl Peer {
         if !self.checks.passes(turn.now) {
             return self.dropped(Dropped::Checks);
         }
-        let crypto = self.parts.crypto.crypto();
-        let answer = self
-            .former
-            .as_ref()
-            .and_then(|former| stun::success(head.transaction, from, &former.local.pwd, crypto));
-        match answer {
-            Some(answer) => turn.out.datagrams.push(from, &answer),
+        let pwd = self.former.as_ref().map(|former| former.local.pwd.as_str());
+        match pwd {
+            Some(pwd) => self.answer_check(head, from, pwd, turn),
             None => self.dropped(Dropped::Core),
         }
     }
@@ -170,8 +230,14 @@ impl Peer {
     }
 }
 
-/// Restarts at once, and how often one more. A client in trouble tries again every few seconds. Each costs this thread
-/// as much as some hundred packets.
+fn refuse<T>(reply: Reply, error: RestartError) -> Option<T> {
+    // Who asked may be gone.
+    let _ = reply.send(Err(error));
+    None
+}
+
+/// Restarts at once, and how often one more. A client in trouble tries again every few seconds. Each costs a processor
+/// as much as some hundred packets, though not the network thread.
 pub(super) const RESTARTS_AT_ONCE: u32 = 5;
 pub(super) const RESTART_INTERVAL: Duration = Duration::from_secs(5);
 

@@ -2,7 +2,13 @@
 
 use std::collections::HashSet;
 
+use rtc::data_channel::RTCDataChannelId;
+use rtc::peer_connection::message::RTCMessage;
+use rustix::event::{EventfdFlags, eventfd};
+use tokio::sync::oneshot;
+
 use super::*;
+use crate::rtc::negotiator::Negotiator;
 use crate::rtc::sdp::{RemoteCandidate, remote_candidates};
 
 /// The client's side of a new session, the `number`th.
@@ -18,9 +24,41 @@ impl World {
     /// Restarts ICE; the client's checks are of the new session from here on. Gives the credentials of the former.
     fn restart(&mut self, number: u32) -> [Credentials; 2] {
         let session = session(number, Vec::new());
-        let now = self.now;
-        let local = self.peers.restart(ID, &session, now).expect("restarted");
+        let local = self.try_restart(&session).expect("restarted");
         std::mem::replace(&mut self.credentials, [session.remote, local])
+    }
+
+    fn try_restart(&mut self, session: &NewSession) -> Result<Credentials, RestartError> {
+        let (reply, mut answer) = oneshot::channel();
+        let begun = self
+            .peers
+            .begin_restart(ID, session.clone(), reply, self.now);
+        match begun {
+            Some((negotiation, _reply)) => self.peers.end_restart(negotiation.run(), self.now),
+            None => Err(answer
+                .try_recv()
+                .expect("it is refused")
+                .expect_err("as was said")),
+        }
+    }
+
+    /// Lets the core go; what comes of it is told to nobody.
+    fn begin_restart(&mut self, session: &NewSession) -> Negotiation {
+        let (reply, _) = oneshot::channel();
+        let begun = self
+            .peers
+            .begin_restart(ID, session.clone(), reply, self.now);
+        begun.expect("begun").0
+    }
+
+    /// Answers what the server asks, as a client of this session, until the server has nominated a pair.
+    fn nominate(&mut self, session: [Credentials; 2]) {
+        self.credentials = session;
+        self.stun.clear();
+        self.ask(client(), true);
+        for (to, transaction) in self.asked() {
+            self.answer(to, transaction);
+        }
     }
 
     /// Whether a check with these credentials is answered where it comes from.
@@ -106,8 +144,7 @@ fn restarts_are_bounded_and_the_refused_ones_change_nothing() {
     for number in 0..5 {
         world.restart(number);
     }
-    let now = world.now;
-    let refused = world.peers.restart(ID, &session(5, Vec::new()), now);
+    let refused = world.try_restart(&session(5, Vec::new()));
     let Err(RestartError::TooOften { retry_after }) = refused else {
         panic!("{refused:?}");
     };
@@ -141,7 +178,7 @@ fn no_row_of_restarts_has_many_addresses_checked() {
     let begin = world.now;
     for number in 0..5 {
         let now = world.now;
-        let restarted = world.peers.restart(ID, &session(number, some()), now);
+        let restarted = world.try_restart(&session(number, some()));
         restarted.expect("so often it may");
         for _ in 0..5 {
             let more = some();
@@ -160,4 +197,197 @@ fn no_row_of_restarts_has_many_addresses_checked() {
     assert!(asked.len() <= 60 + seconds / 3 + 1, "{}", asked.len());
     assert!(asked.len() >= 60, "and the honest ones are");
     assert!(world.peers.metrics.dropped_total(Dropped::Addresses) > 500);
+}
+
+/// A connected client with its data channel `control` open.
+fn world_with_control() -> (World, RTCDataChannelId) {
+    let mut control = None;
+    let mut world = World::with(|client| {
+        let channel = client.create_data_channel("control", None);
+        control = Some(channel.expect("made").id());
+    });
+    let open = world.until(&RtcEvent::ChannelOpen(ID), 5 * SECOND);
+    assert!(open.is_some());
+    (world, control.expect("made"))
+}
+
+#[test]
+fn while_the_core_negotiates_the_present_session_goes_on() {
+    let mut world = World::connected_and_cut();
+    let present = world.credentials.clone();
+    let first = session(1, Vec::new());
+    let negotiation = world.begin_restart(&first);
+    let begin = world.now;
+    while world.now < begin + 3 * SECOND {
+        assert_eq!(world.media_to(), [client()]);
+        assert!(world.is_answered(&present, client()));
+        world.step();
+    }
+    let trickled = remote_candidates(["1 1 udp 1 198.51.100.9 77 typ host"]);
+    let now = world.now;
+    world
+        .peers
+        .with_participant(ID, now, |peer, turn| peer.trickle(&trickled, turn));
+    let local = world.peers.end_restart(negotiation.run(), now);
+    let next = [first.remote, local.expect("restarted")];
+    assert!(world.is_answered(&present, client()), "the pair is kept");
+    assert_eq!(world.media_to(), [client()]);
+    world.stun.clear();
+    for _ in 0..100 {
+        world.step();
+    }
+    let asked = world.asked();
+    let is_asked = asked.iter().any(|(to, _)| *to == trickled[0].address);
+    assert!(
+        is_asked,
+        "what was trickled meanwhile is of the new session"
+    );
+    world.nominate(next);
+    assert_eq!(world.media_to(), [client()]);
+    assert!(!world.is_answered(&present, client()), "it is over");
+}
+
+#[test]
+fn restarts_wait_for_one_another_and_take_their_candidates_along() {
+    let mut world = World::connected_and_cut();
+    let negotiation = world.begin_restart(&session(1, Vec::new()));
+    let mut answers = Vec::new();
+    for number in 2..8 {
+        let (reply, answer) = oneshot::channel();
+        let session = session(number, Vec::new());
+        let begun = world.peers.begin_restart(ID, session, reply, world.now);
+        assert!(begun.is_none(), "the core is away");
+        answers.push(answer);
+    }
+    for answer in &mut answers[4..] {
+        let refused = answer.try_recv().expect("told at once");
+        assert!(matches!(refused, Err(RestartError::TooOften { .. })));
+    }
+    let trickled = remote_candidates(["1 1 udp 1 198.51.100.9 77 typ host"]);
+    let now = world.now;
+    world
+        .peers
+        .with_participant(ID, now, |peer, turn| peer.trickle(&trickled, turn));
+    let mut negotiated = negotiation.run();
+    for number in 2..6 {
+        world.peers.end_restart(negotiated, now).expect("restarted");
+        let (negotiation, _reply) = world.peers.next_restart(ID, now).expect("it has waited");
+        let theirs = format!("theirs{number}");
+        assert_eq!(negotiation.remote.ufrag, theirs);
+        let is_last = number == 5;
+        assert_eq!(negotiation.offer.contains("198.51.100.9"), is_last);
+        negotiated = negotiation.run();
+    }
+    let local = world.peers.end_restart(negotiated, now);
+    assert!(world.peers.next_restart(ID, now).is_none());
+    let theirs = Credentials::new("theirs5", "passwordthatislongenough");
+    world.nominate([theirs.expect("allowed"), local.expect("restarted")]);
+    assert_eq!(world.media_to(), [client()]);
+}
+
+#[test]
+fn texts_of_both_sides_wait_for_a_core_that_is_away() {
+    for is_refused in [false, true] {
+        let (mut world, control) = world_with_control();
+        let first = session(1, Vec::new());
+        let negotiation = world.begin_restart(&first);
+        let now = world.now;
+        world.peers.with_participant(ID, now, |peer, turn| {
+            peer.send_text("from the server".to_owned(), turn);
+        });
+        let mut channel = world.client.data_channel(control).expect("it is open");
+        channel.send_text(now, "from the client").expect("sent");
+        for _ in 0..10 {
+            world.step();
+        }
+        assert!(world.client.poll_data_read().is_none());
+        assert!(world.peers.out.events.is_empty());
+
+        if is_refused {
+            let refused = Negotiated {
+                participant: ID,
+                ufrag: negotiation.ufrag,
+                remote: negotiation.remote,
+                local: None,
+                connection: Some(negotiation.connection),
+            };
+            let back = world.peers.end_restart(refused, world.now);
+            assert_eq!(back.map(|_| ()), Err(RestartError::Refused));
+        } else {
+            let back = world.peers.end_restart(negotiation.run(), world.now);
+            world.nominate([first.remote, back.expect("restarted")]);
+        }
+        // What is sent without a pair is sent again by SCTP.
+        let limit = if is_refused { SECOND / 5 } else { 3 * SECOND };
+        let text = RtcEvent::Text(ID, "from the client".to_owned());
+        assert!(world.until(&text, limit).is_some(), "{is_refused}");
+        let end = world.now + limit;
+        let mut told = None;
+        while told.is_none() && world.now < end {
+            world.step();
+            told = world.client.poll_data_read().map(|it| it.message);
+        }
+        let Some(RTCMessage::DataChannelMessage(id, message)) = told else {
+            panic!("the text has waited");
+        };
+        assert_eq!((id, &message.data[..]), (control, &b"from the server"[..]));
+    }
+}
+
+#[test]
+fn core_that_comes_back_to_nobody_is_dropped() {
+    let mut world = World::connected_and_cut();
+    let negotiation = world.begin_restart(&session(1, Vec::new()));
+    let now = world.now;
+    world.peers.close(ID, now);
+    let back = world.peers.end_restart(negotiation.run(), now);
+    assert_eq!(back.map(|_| ()), Err(RestartError::Unknown));
+    assert!(world.media_to().is_empty());
+    // Nor does it come to another peer of the same participant, whose own core is away.
+    let mut world = World::connected_and_cut();
+    let stray = World::connected_and_cut().begin_restart(&session(1, Vec::new()));
+    let first = session(1, Vec::new());
+    let negotiation = world.begin_restart(&first);
+    let back = world.peers.end_restart(stray.run(), world.now);
+    assert_eq!(back.map(|_| ()), Err(RestartError::Unknown));
+    let back = world.peers.end_restart(negotiation.run(), world.now);
+    world.nominate([first.remote, back.expect("restarted")]);
+    assert_eq!(world.media_to(), [client()]);
+}
+
+#[test]
+fn core_that_is_lost_ends_its_peer_alone() {
+    let mut world = World::connected_and_cut();
+    let negotiation = world.begin_restart(&session(1, Vec::new()));
+    let lost = Negotiated {
+        connection: None,
+        local: None,
+        ..negotiation.run()
+    };
+    let back = world.peers.end_restart(lost, world.now);
+    assert_eq!(back.map(|_| ()), Err(RestartError::Refused));
+    let gone = RtcEvent::Gone(ID, Reason::Fault);
+    assert!(world.peers.out.events.contains(&gone));
+    assert_eq!(world.peers.metrics.faults_total.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn negotiator_gives_each_core_back() {
+    let wake = Arc::new(eventfd(0, EventfdFlags::empty()).expect("a descriptor"));
+    let mut negotiator = Negotiator::start(wake.clone()).expect("a thread");
+    for _ in 0..3 {
+        let mut world = World::connected_and_cut();
+        let negotiation = world.begin_restart(&session(1, Vec::new()));
+        assert!(negotiator.has_room());
+        let (reply, _answer) = oneshot::channel();
+        negotiator.begin(negotiation, reply);
+        // Until the thread has written to it.
+        rustix::io::read(&*wake, &mut [0u8; 8]).expect("woken");
+        let (negotiated, _reply) = negotiator.next().expect("it is back");
+        let local = world.peers.end_restart(negotiated, world.now);
+        let local = local.expect("restarted");
+        let routed = world.peers.routes.peer_of_ufrag(local.ufrag.as_bytes());
+        assert!(routed.is_some());
+    }
+    assert!(negotiator.next().is_none());
 }

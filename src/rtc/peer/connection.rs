@@ -1,0 +1,144 @@
+//! The core's peer connection, which is away while it negotiates.
+//!
+//! An ICE restart costs the core over a millisecond, in which the network thread sends hundreds of packets. So another
+//! thread does that ([`Negotiator`](super::super::negotiator::Negotiator)). RTP goes around the core, both ways, and goes
+//! on meanwhile. Checks are answered, and DTLS is kept, by the peer; candidates and texts wait here.
+
+use std::time::Instant;
+
+use rtc::data_channel::RTCDataChannelId;
+use rtc::peer_connection::RTCPeerConnection;
+use rtc::peer_connection::transport::RTCIceCandidateInit;
+
+use super::channel::MAX_BUFFERED_BYTES;
+
+/// The connection, or what waits for it.
+pub(in crate::rtc) struct Core {
+    connection: Option<Box<RTCPeerConnection>>,
+    waiting: Vec<Given>,
+    waiting_bytes: usize,
+}
+
+/// What waits for a connection that is away.
+#[derive(Debug)]
+pub(super) enum Given {
+    /// A candidate of the client's.
+    Candidate(RTCIceCandidateInit),
+    /// A text for the client, on a data channel that was open when it came.
+    Text(Instant, RTCDataChannelId, String),
+}
+
+impl Given {
+    fn bytes(&self) -> usize {
+        match self {
+            Given::Candidate(candidate) => candidate.candidate.len(),
+            Given::Text(_, _, text) => text.len(),
+        }
+    }
+}
+
+/// The connection refuses it, or too much waits already.
+#[derive(Debug)]
+pub(super) struct Refused;
+
+impl Core {
+    /// A connection that is here.
+    pub(in crate::rtc) fn new(connection: RTCPeerConnection) -> Core {
+        Core {
+            connection: Some(Box::new(connection)),
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+        }
+    }
+
+    /// The connection, unless it is away.
+    pub(super) fn connection(&mut self) -> Option<&mut RTCPeerConnection> {
+        self.connection.as_deref_mut()
+    }
+
+    /// Whether the connection is away.
+    pub(super) fn is_away(&self) -> bool {
+        self.connection.is_none()
+    }
+
+    /// Lets the connection go, if it is here.
+    pub(super) fn take(&mut self) -> Option<Box<RTCPeerConnection>> {
+        self.connection.take()
+    }
+
+    /// The connection is back; gives what has waited for it, in its order.
+    pub(super) fn put_back(&mut self, connection: Box<RTCPeerConnection>) -> Vec<Given> {
+        self.connection = Some(connection);
+        self.waiting_bytes = 0;
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Gives the connection something now, or once it is back.
+    pub(super) fn give(&mut self, given: Given) -> Result<(), Refused> {
+        let Some(connection) = &mut self.connection else {
+            return self.keep(given);
+        };
+        match given {
+            Given::Candidate(candidate) => connection
+                .add_remote_candidate(candidate)
+                .map_err(|_| Refused),
+            Given::Text(now, id, text) => send_text(connection, now, id, text),
+        }
+    }
+
+    fn keep(&mut self, given: Given) -> Result<(), Refused> {
+        let bytes = self.waiting_bytes + given.bytes();
+        if self.waiting.len() == MOST_WAITING || bytes > MAX_BUFFERED_BYTES {
+            return Err(Refused);
+        }
+        self.waiting_bytes = bytes;
+        self.waiting.push(given);
+        Ok(())
+    }
+}
+
+fn send_text(
+    connection: &mut RTCPeerConnection,
+    now: Instant,
+    id: RTCDataChannelId,
+    text: String,
+) -> Result<(), Refused> {
+    let mut channel = connection.data_channel(id).ok_or(Refused)?;
+    match channel.outstanding_bytes() + text.len() <= MAX_BUFFERED_BYTES {
+        true => channel.send_text(now, text).map_err(|_| Refused),
+        false => Err(Refused),
+    }
+}
+
+/// Candidates and texts that wait for a connection: it is away for some milliseconds, and for a second at most when a
+/// thousand clients restart at once.
+const MOST_WAITING: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(bytes: usize) -> Given {
+        Given::Candidate(RTCIceCandidateInit {
+            candidate: "c".repeat(bytes),
+            ..RTCIceCandidateInit::default()
+        })
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_number_and_in_bytes() {
+        let away = || Core {
+            connection: None,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+        };
+        let mut core = away();
+        for _ in 0..MOST_WAITING {
+            core.give(candidate(100)).expect("there is room");
+        }
+        core.give(candidate(100)).expect_err("so many and no more");
+        let mut core = away();
+        core.give(candidate(MAX_BUFFERED_BYTES)).expect("room");
+        core.give(candidate(1)).expect_err("not a byte more");
+    }
+}
