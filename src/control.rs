@@ -82,6 +82,9 @@ pub struct Participant {
     pub listens: bool,
 }
 
+/// The names of all profiles, for people.
+pub const PROFILES: &str = Profile::NAMES;
+
 /// The profile of a name.
 pub fn profile_named(name: &str) -> Option<Profile> {
     name.parse().ok()

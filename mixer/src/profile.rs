@@ -36,6 +36,9 @@ impl Profile {
         Profile::Music,
     ];
 
+    /// The names of all, for people.
+    pub const NAMES: &str = "voice, radio, low-delay, thin, music";
+
     /// Bits per second, unless the receiver says otherwise.
     pub const fn usual_bps(self) -> u32 {
         Traits::of(self).usual_bps
@@ -72,7 +75,7 @@ impl FromStr for Profile {
 
 /// A name that no profile has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("no such profile; there are voice, radio, low-delay, thin and music")]
+#[error("no such profile; there are {}", Profile::NAMES)]
 pub struct UnknownProfile;
 
 /// How long the streams of each profile go on at their full packet rate after the last sound.
@@ -384,6 +387,8 @@ mod tests {
         for profile in Profile::ALL {
             assert_eq!(profile.to_string().parse(), Ok(profile));
         }
+        let names = Profile::ALL.map(Profile::name);
+        assert_eq!(Profile::NAMES, names.join(", "));
         assert_eq!("Voice".parse::<Profile>(), Err(UnknownProfile));
     }
 

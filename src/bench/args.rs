@@ -19,7 +19,7 @@ pub struct Conditions {
     /// How long each state is left alone before, seconds
     #[arg(long, value_name = "S", default_value_t = 3, value_parser = value_parser!(u64).range(0..=3_600))]
     settle: u64,
-    /// How listeners' streams are encoded, by servers that can be told: voice, low-delay, thin, music
+    /// How listeners' streams are encoded, by servers that can be told: voice, radio, low-delay, thin, music
     #[arg(long, value_name = "NAME")]
     profile: Option<Profile>,
     /// Mixer threads of self

@@ -30,7 +30,7 @@ pub struct ListenArgs {
     /// What to talk through: self, whip:URL, janus (installed and started here), janus:ws://HOST:PORT; repeatable
     #[arg(long = "target", value_name = "TARGET", default_value = "self")]
     targets: Vec<TargetSpec>,
-    /// Profile that self and WHIP servers are asked for: voice, low-delay, thin, music
+    /// Profile that self and WHIP servers are asked for: voice, radio, low-delay, thin, music
     #[arg(long, value_name = "NAME")]
     profile: Option<Profile>,
     /// Who talks and listens; libwebrtc chooses its own bitrate

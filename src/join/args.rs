@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
+use mixer::profile::Profile;
 use reqwest::Url;
 use thiserror::Error;
 
@@ -59,9 +60,9 @@ pub struct JoinArgs {
     /// Priority of floor requests, 0 to 255
     #[arg(long, value_name = "N")]
     pub priority: Option<u8>,
-    /// Profile of the received stream: voice, low-delay, thin or music
-    #[arg(long, value_parser = ["voice", "low-delay", "thin", "music"])]
-    pub profile: Option<String>,
+    /// Profile of the received stream: voice, radio, low-delay, thin or music
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<Profile>,
     /// Bitrate to send and to ask for, in bits per second [sends 32000, receives what the profile sets]
     #[arg(long, value_name = "BPS", value_parser = clap::value_parser!(u32).range(6_000..=510_000))]
     pub bitrate: Option<u32>,
@@ -172,7 +173,7 @@ pub struct JoinOptions {
     /// How far ahead of others.
     pub priority: Option<u8>,
     /// How to be sent to.
-    pub profile: Option<String>,
+    pub profile: Option<Profile>,
     /// How to encode.
     pub voice: VoiceSettings,
     /// The bitrate to ask the server for, if one was asked for.

@@ -20,6 +20,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use mixer::profile::Profile;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
@@ -104,7 +105,7 @@ fn room_of(options: &JoinOptions) -> Result<Room, JoinError> {
     let mut room = Room::new(
         options.url.clone(),
         options.name.as_deref(),
-        options.profile.as_deref(),
+        options.profile.map(Profile::name),
         options.insecure,
     )?;
     if !options.listen.is_empty() {

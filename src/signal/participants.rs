@@ -18,7 +18,7 @@ use super::reply;
 use super::request::Request;
 use crate::conference::{Join, Joined};
 use crate::config::IceServer;
-use crate::control::{Change, Listen, Name, PublicId, RoomName, profile_named};
+use crate::control::{Change, Listen, Name, PROFILES, PublicId, RoomName, profile_named};
 use crate::floor::Mode;
 
 /// The media type of an offer.
@@ -140,7 +140,9 @@ async fn join(
 }
 
 fn unknown_profile() -> Problem {
-    Problem::bad_request("The parameter \"profile\" must be one of: voice, low-delay, thin, music.")
+    Problem::bad_request(format!(
+        "The parameter \"profile\" must be one of: {PROFILES}."
+    ))
 }
 
 fn unknown_mode() -> Problem {

@@ -1,5 +1,6 @@
 //! Rooms and what moderators do in them; what is only read.
 
+use mixer::profile::Profile;
 use mixminus::config::Config;
 use mixminus::control::{RoomConfig, RoomName};
 use serde_json::json;
@@ -288,6 +289,16 @@ async fn the_contract_names_every_route_and_method() {
                 "{method} {path} is documented and not served"
             );
         }
+    }
+    let profiles = Profile::ALL.map(Profile::name);
+    assert_eq!(
+        contract["components"]["schemas"]["Profile"]["enum"],
+        json!(profiles)
+    );
+    for profile in profiles {
+        let join = format!("/v1/rooms/hall/participants?profile={profile}");
+        let joined = house.ask("POST", &join, SDP, OFFER).await;
+        assert_eq!(joined.status.as_u16(), 201, "{profile}");
     }
     let answer = house
         .ask("POST", "/v1/rooms/hall/participants", SDP, OFFER)

@@ -46,7 +46,7 @@ pub struct LatencyArgs {
     /// What to talk through: self, whip:URL, janus (installed and started here), janus:ws://HOST:PORT; repeatable
     #[arg(long = "target", value_name = "TARGET", default_value = "self")]
     targets: Vec<TargetSpec>,
-    /// Profiles that self and WHIP servers are asked for, measured in turn: voice, low-delay, thin, music
+    /// Profiles that self and WHIP servers are asked for, measured in turn: voice, radio, low-delay, thin, music
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     profile: Vec<Profile>,
     /// Packets that Janus queues before it mixes, measured in turn

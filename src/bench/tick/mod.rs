@@ -39,7 +39,7 @@ pub struct TickArgs {
         default_value = "1,3,all"
     )]
     talkers: Vec<Talkers>,
-    /// How listeners are sent to: voice, low-delay, thin, music; several with commas
+    /// How listeners are sent to: voice, radio, low-delay, thin, music; several with commas
     #[arg(
         long,
         value_name = "NAME",
