@@ -1,14 +1,17 @@
 //! What the mixers and the network report, turned into the room's events.
 //!
-//! Both are polled: no thread may sleep at the other end of a real-time sender, because waking it takes a lock there. A turn every 20 ms is finer than anybody can see a light go on. Who asks for the
-//! floor with the key held down would notice it, so where there is a floor they come every 3 ms.
+//! The network thread rings when it has something. The mixers are polled: nothing they report is waited for by anybody's
+//! ear. A turn every 20 ms is finer than anybody can see a light go on; where there is a floor they come every 3 ms, which
+//! is what a floor that is taken away may be late.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use mixer::ParticipantId;
 use mixer::command::{Event as MixerEvent, Refused};
 use mixer::profile::loss_class;
+use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
 use super::{Conference, State, read};
@@ -16,12 +19,14 @@ use crate::control::{Event, LeaveReason, Order, PublicId, RoomName};
 use crate::rate_limit::{Limited, Verdict};
 use crate::rtc::{MessageError, Reason, RtcEvent};
 
-/// How often the links are emptied: each time costs as much as the room of a few listeners.
+/// How often the links are emptied at least: each time costs as much as the room of a few listeners.
 const TURN: Duration = Duration::from_millis(20);
 
-/// The same while anybody is in a room with a floor: a grant that comes after the tick in which the first
-/// packet could have been played delays the talk-spurt's beginning by a whole one.
+/// The same while anybody is in a room with a floor.
 const FLOOR_TURN: Duration = Duration::from_millis(3);
+
+/// And at most, however often the network thread rings.
+const LEAST_TURN: Duration = Duration::from_millis(1);
 
 /// Between two reports of levels.
 const REPORT: Duration = Duration::from_millis(200);
@@ -31,7 +36,16 @@ const MOST_EVENTS: usize = 4_096;
 
 /// Runs until `stop` changes or its sender is gone, or until [`Conference::lost`].
 pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
-    let mut reported = Instant::now();
+    let bell = conference.inner.rtc.something_happened();
+    let bell = match bell.and_then(pipe::Receiver::from_owned_fd) {
+        Ok(bell) => Some(bell),
+        Err(error) => {
+            tracing::warn!(%error, "the network thread's events are polled");
+            None
+        }
+    };
+    let mut now = Instant::now();
+    let mut reported = now;
     loop {
         let turn = match conference.has_floors() {
             true => FLOOR_TURN,
@@ -39,9 +53,13 @@ pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
         };
         tokio::select! {
             () = tokio::time::sleep(turn) => {}
+            () = rung(bell.as_ref()) => {
+                let earliest = now + LEAST_TURN;
+                tokio::time::sleep_until(earliest.into()).await;
+            }
             _ = stop.changed() => return conference.close_peers().await,
         }
-        let now = Instant::now();
+        now = Instant::now();
         if !conference.turn(now) {
             tracing::error!(
                 "a mixer or the network thread has ended: nobody can be heard any more"
@@ -53,6 +71,24 @@ pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
             reported = now;
             conference.report();
             conference.govern(now);
+        }
+    }
+}
+
+/// Waits until the network thread has rung since this was last awaited; for ever without a bell.
+async fn rung(bell: Option<&pipe::Receiver>) {
+    let Some(bell) = bell else {
+        return std::future::pending().await;
+    };
+    loop {
+        // Fails only when the runtime ends. With the network thread the pipe ends, which is noticed otherwise.
+        if bell.readable().await.is_err() {
+            return std::future::pending().await;
+        }
+        match bell.try_read(&mut [0; 64]) {
+            Ok(1..) => return,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            _ => return std::future::pending().await,
         }
     }
 }
@@ -295,7 +331,11 @@ impl Conference {
         let Some((_, member)) = state.registry.member_mut(id) else {
             return;
         };
-        let answer = match member.messages.take(now) {
+        let verdict = member.messages.take(now);
+        if verdict != Verdict::Pass {
+            self.inner.limiter.count(Limited::Message);
+        }
+        let answer = match verdict {
             Verdict::Pass => Event::Error {
                 kind: "invalid-command",
                 detail: error.to_string(),

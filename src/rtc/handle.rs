@@ -29,9 +29,9 @@ pub const MAX_TEXT_BYTES: usize = MAX_SENT_BYTES as usize;
 /// What happens to a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RtcEvent {
-    /// Media can flow: the first time, and again after [`RtcEvent::Disconnected`].
+    /// Media can flow: the first time, and again after [`RtcEvent::Disconnected`]. Never lost.
     Connected(ParticipantId),
-    /// Nothing was heard on ICE for a while; it may come back.
+    /// Nothing was heard on ICE for a while; it may come back. Never lost.
     Disconnected(ParticipantId),
     /// The peer is no more. Never follows [`RtcHandle::close`], and is never lost.
     Gone(ParticipantId, Reason),
@@ -43,6 +43,19 @@ pub enum RtcEvent {
     BadMessage(ParticipantId, MessageError),
     /// The loss that the client reports on what it receives has changed, percent.
     Loss(ParticipantId, u8),
+}
+
+impl RtcEvent {
+    /// Whether it tells what a peer is from now on, and so must arrive.
+    pub(super) fn is_state(&self) -> bool {
+        match self {
+            RtcEvent::Connected(_)
+            | RtcEvent::Disconnected(_)
+            | RtcEvent::Gone(..)
+            | RtcEvent::ChannelOpen(_) => true,
+            RtcEvent::Text(..) | RtcEvent::BadMessage(..) | RtcEvent::Loss(..) => false,
+        }
+    }
 }
 
 /// Why a peer is gone.
@@ -129,6 +142,7 @@ pub struct RtcHandle {
     events: Arc<Mutex<Consumer<RtcEvent>>>,
     metrics: Arc<RtcMetrics>,
     wake: Arc<OwnedFd>,
+    something_happened: Arc<OwnedFd>,
 }
 
 /// The callers' end of the commands.
@@ -162,6 +176,15 @@ impl Commands {
     }
 }
 
+/// A pipe, which neither end ever waits for: an eventfd is not among what tokio waits for without `unsafe`.
+pub(super) fn new_bell() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (heard, rung) = io::pipe()?;
+    let ends = (OwnedFd::from(heard), OwnedFd::from(rung));
+    rustix::io::ioctl_fionbio(&ends.0, true)?;
+    rustix::io::ioctl_fionbio(&ends.1, true)?;
+    Ok(ends)
+}
+
 /// Binds the media socket and starts the thread.
 ///
 /// - `mixers`: the thread's ends of the rings between it and the mixers.
@@ -179,6 +202,7 @@ pub fn start(config: RtcConfig, mixers: NetworkEnds) -> Result<Rtc, RtcError> {
     let wake = Arc::new(
         eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(io::Error::from)?,
     );
+    let (something_happened, bell) = new_bell()?;
     let fifo_priority = config.fifo_priority;
     let acceptor = Arc::new(Acceptor::new(config, media, metrics.clone())?);
     let (commands, to_do) = ring(NET_COMMANDS);
@@ -191,6 +215,7 @@ pub fn start(config: RtcConfig, mixers: NetworkEnds) -> Result<Rtc, RtcError> {
         stop: stop.clone(),
         mixers,
         events: happened,
+        bell,
         metrics: metrics.clone(),
         candidates: acceptor.candidates().to_vec(),
         negotiator: Negotiator::start(wake.clone())?,
@@ -209,6 +234,7 @@ pub fn start(config: RtcConfig, mixers: NetworkEnds) -> Result<Rtc, RtcError> {
             events: Arc::new(Mutex::new(events)),
             metrics,
             wake,
+            something_happened: Arc::new(something_happened),
         },
         media,
         stop,
@@ -364,9 +390,18 @@ impl RtcHandle {
         }
     }
 
-    /// The next thing that has happened to a peer. To be polled: nobody is woken for it.
+    /// The next thing that has happened to a peer.
     pub fn next_event(&self) -> Option<RtcEvent> {
         self.events().pop().ok()
+    }
+
+    /// A copy of the pipe that the thread writes a byte to when something has happened to a peer.
+    ///
+    /// # Errors
+    ///
+    /// When the process has no descriptor left.
+    pub fn something_happened(&self) -> io::Result<OwnedFd> {
+        self.something_happened.try_clone()
     }
 
     /// Whether the thread has ended. What it told before may still be there.

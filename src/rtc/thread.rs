@@ -41,6 +41,8 @@ pub(super) struct Parts {
     pub(super) stop: Arc<AtomicBool>,
     pub(super) mixers: NetworkEnds,
     pub(super) events: Producer<RtcEvent>,
+    /// A byte is written to it when events have been handed on.
+    pub(super) bell: OwnedFd,
     pub(super) metrics: Arc<RtcMetrics>,
     /// Values of our `a=candidate` lines, for restarts.
     pub(super) candidates: Vec<String>,
@@ -311,17 +313,22 @@ impl Net {
             });
     }
 
-    /// Events that find no room are dropped and counted, except that somebody is gone or can be told something from now
-    /// on: these wait, and there can be no more of them than a few for each peer.
+    /// Events that find no room wait if they tell what a peer is from now on: connected or not, gone, or able to be told
+    /// something. There can be no more of them than a few for each peer. The others are dropped and counted.
     fn hand_on_events(&mut self) {
+        let mut is_news = false;
         for event in std::mem::take(&mut self.peers.out.events) {
             match self.parts.events.push(event) {
-                Ok(()) => {}
-                Err(PushError::Full(event @ (RtcEvent::Gone(..) | RtcEvent::ChannelOpen(_)))) => {
+                Ok(()) => is_news = true,
+                Err(PushError::Full(event)) if event.is_state() => {
                     self.peers.out.events.push_back(event);
                 }
                 Err(_) => self.parts.metrics.count(Dropped::Event),
             }
+        }
+        if is_news {
+            // Fails when the pipe is full, and then it has been rung.
+            let _ = rustix::io::write(&self.parts.bell, &[0]);
         }
     }
 }
@@ -348,12 +355,19 @@ mod tests {
     use mixer::packet::{OutPacket, Payload, Sources};
     use rustix::event::{EventfdFlags, eventfd};
 
-    use super::super::handle::Reason;
+    use super::super::handle::{Reason, new_bell};
     use super::*;
     use crate::links::{self, Recipients, ring};
 
     /// The thread's insides without the thread, the way to it, and what it tells.
     fn net(events: usize) -> (Net, Producer<Command>, Consumer<RtcEvent>) {
+        let (net, commands, events, _) = net_with_bell(events);
+        (net, commands, events)
+    }
+
+    /// The same, and where it rings.
+    fn net_with_bell(events: usize) -> (Net, Producer<Command>, Consumer<RtcEvent>, OwnedFd) {
+        let (rung, bell) = new_bell().expect("descriptors");
         let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
         let wake = eventfd(0, EventfdFlags::NONBLOCK).expect("a descriptor");
         let (commands, to_do) = ring(10_000);
@@ -374,12 +388,13 @@ mod tests {
                 stop: Arc::default(),
                 mixers: NetworkEnds::default(),
                 events: happened,
+                bell,
                 metrics,
                 candidates: Vec::new(),
                 fifo_priority: None,
             },
         };
-        (net, commands, events)
+        (net, commands, events, rung)
     }
 
     #[test]
@@ -447,20 +462,44 @@ mod tests {
     }
 
     #[test]
-    fn that_somebody_can_be_told_something_or_is_gone_is_never_lost() {
+    fn conference_is_rung_for_when_there_is_news_and_not_otherwise() {
+        let (mut net, _commands, mut events, bell) = net_with_bell(1);
+        let is_rung = || rustix::io::read(&bell, &mut [0u8; 8]).is_ok();
+        net.hand_on_events();
+        assert!(!is_rung());
+        let connected = RtcEvent::Connected(ParticipantId(7));
+        net.peers.out.events.push_back(connected.clone());
+        net.peers.out.events.push_back(connected);
+        net.hand_on_events();
+        assert!(is_rung());
+        net.hand_on_events();
+        assert!(!is_rung(), "there was no room for more news");
+        assert!(events.pop().is_ok());
+        net.hand_on_events();
+        assert!(is_rung());
+    }
+
+    #[test]
+    fn what_a_peer_is_from_now_on_is_never_lost() {
         let (mut net, _commands, mut events) = net(1);
         let id = ParticipantId(7);
         let text = |n: u32| RtcEvent::Text(id, n.to_string());
-        let open = RtcEvent::ChannelOpen(id);
-        let gone = RtcEvent::Gone(id, Reason::Closed);
-        let happened = [text(1), open.clone(), text(2), gone.clone()];
-        net.peers.out.events.extend(happened);
+        let states = [
+            RtcEvent::Connected(id),
+            RtcEvent::ChannelOpen(id),
+            RtcEvent::Disconnected(id),
+            RtcEvent::Gone(id, Reason::Closed),
+        ];
+        net.peers.out.events.push_back(text(1));
+        net.peers.out.events.push_back(text(2));
+        net.peers.out.events.extend(states.clone());
         let mut told = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..5 {
             net.hand_on_events();
             told.extend(events.pop());
         }
-        assert_eq!(told, [text(1), open, gone]);
+        assert_eq!(told[0], text(1));
+        assert_eq!(told[1..], states);
         assert_eq!(net.parts.metrics.dropped_total(Dropped::Event), 1);
     }
 }
