@@ -20,7 +20,7 @@
 //! |---|---|---|---|
 //! | mixer-0, mixer-1, ... | [`audio`] | each its rooms' ticks, on absolute deadlines, SCHED_FIFO where allowed; in between, encodes for the others | allocates, locks, logs, does I/O but its sleep and the waking of others |
 //! | network | [`rtc`] | UDP in batches, ICE, DTLS, SRTP, RTP headers, RTCP, data channels | runs the mixer's work |
-//! | negotiator | [`rtc`] | ICE restarts of peers that wait for nothing else | holds up a peer's audio |
+//! | negotiator | [`rtc`] | negotiates ICE restarts, on connections that the network thread lends it | touches media |
 //! | tokio | [`signal`], [`conference`] | HTTP, WebSocket, who is in which room | touches media packet by packet |
 //! | reaper | [`audio`] | frees what the mixers no longer need | anything else |
 //!

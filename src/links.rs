@@ -15,7 +15,7 @@
 //! | [`PACKETS_OUT`] mixer -> network | mixer | packets for clients | newest dropped and counted |
 //! | [`NET_COMMANDS`] callers -> network | - | peers to add, close, restart | the value comes back to the caller as an error; a close waits with the caller's side |
 //! | [`NEGOTIATIONS`] network -> negotiator, and back | - | cores that negotiate an ICE restart | the restart is refused; the way back always has room |
-//! | [`NET_EVENTS`] network -> conference | - | connected, gone, data-channel text | dropped and counted; what must arrive is kept and sent again |
+//! | [`NET_EVENTS`] network -> conference | - | connected, gone, data-channel text; an eventfd says that there are some | text and loss are dropped and counted; connected, disconnected, channel open and gone are kept and sent again |
 //!
 //! Two things are shared without a ring. Settings (mute, gain, permit, tone, loss, most complexity) are atomics: the
 //! latest value counts, and there is nothing that could be full. Encodes that any mixer may do hang on a board of

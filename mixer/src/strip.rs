@@ -299,7 +299,9 @@ impl Strip {
 
     /// Takes note that the next tick waits.
     pub fn await_packet(&mut self) {
-        self.playout.await_packet();
+        if self.is_audible() {
+            self.playout.await_packet();
+        }
     }
 
     /// How loud this tick is as others hear it; silence while muted.

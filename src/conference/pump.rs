@@ -1,8 +1,8 @@
 //! What the mixers and the network report, turned into the room's events.
 //!
-//! The network thread rings when it has something. The mixers are polled: nothing they report is waited for by anybody's
-//! ear. A turn every 20 ms is finer than anybody can see a light go on; where there is a floor they come every 3 ms, which
-//! is what a floor that is taken away may be late.
+//! The network thread rings when it has something. The mixers are polled, since what they report is only shown: a turn
+//! every 20 ms is finer than anybody can see a light go on. Where there is a floor a turn comes every 3 ms, so that its
+//! timers, looked at every 20 ms, are not late.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -25,7 +25,7 @@ const TURN: Duration = Duration::from_millis(20);
 /// The same while anybody is in a room with a floor.
 const FLOOR_TURN: Duration = Duration::from_millis(3);
 
-/// And at most, however often the network thread rings.
+/// How long the lock is left to others at least, however often the network thread rings.
 const LEAST_TURN: Duration = Duration::from_millis(1);
 
 /// Between two reports of levels.
@@ -37,16 +37,17 @@ const MOST_EVENTS: usize = 4_096;
 /// Runs until `stop` changes or its sender is gone, or until [`Conference::lost`].
 pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
     let bell = conference.inner.rtc.something_happened();
-    let bell = match bell.and_then(pipe::Receiver::from_owned_fd) {
+    // Not a pipe, but read in the same way, and the network thread never waits in the kernel for who reads it.
+    let bell = match bell.and_then(pipe::Receiver::from_owned_fd_unchecked) {
         Ok(bell) => Some(bell),
         Err(error) => {
             tracing::warn!(%error, "the network thread's events are polled");
             None
         }
     };
-    let mut now = Instant::now();
-    let mut reported = now;
+    let mut reported = Instant::now();
     loop {
+        let ended = Instant::now();
         let turn = match conference.has_floors() {
             true => FLOOR_TURN,
             false => TURN,
@@ -54,12 +55,11 @@ pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
         tokio::select! {
             () = tokio::time::sleep(turn) => {}
             () = rung(bell.as_ref()) => {
-                let earliest = now + LEAST_TURN;
-                tokio::time::sleep_until(earliest.into()).await;
+                tokio::time::sleep_until((ended + LEAST_TURN).into()).await;
             }
             _ = stop.changed() => return conference.close_peers().await,
         }
-        now = Instant::now();
+        let now = Instant::now();
         if !conference.turn(now) {
             tracing::error!(
                 "a mixer or the network thread has ended: nobody can be heard any more"
@@ -81,11 +81,11 @@ async fn rung(bell: Option<&pipe::Receiver>) {
         return std::future::pending().await;
     };
     loop {
-        // Fails only when the runtime ends. With the network thread the pipe ends, which is noticed otherwise.
+        // Fails only when the runtime ends.
         if bell.readable().await.is_err() {
             return std::future::pending().await;
         }
-        match bell.try_read(&mut [0; 64]) {
+        match bell.try_read(&mut [0; 8]) {
             Ok(1..) => return,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             _ => return std::future::pending().await,
@@ -412,5 +412,34 @@ fn leave_reason(reason: Reason) -> LeaveReason {
     match reason {
         Reason::Closed => LeaveReason::Left,
         Reason::ConsentLost | Reason::NeverConnected | Reason::Fault => LeaveReason::Lost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use rustix::event::{EventfdFlags, eventfd};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn bell_is_heard_once_however_often_it_was_rung() {
+        let descriptor = eventfd(0, EventfdFlags::NONBLOCK).expect("a descriptor");
+        let other_end = descriptor.try_clone().expect("another");
+        let bell = pipe::Receiver::from_owned_fd_unchecked(descriptor).expect("it can be awaited");
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..3 {
+            for _ in 0..5 {
+                rustix::io::write(&other_end, &1u64.to_ne_bytes()).expect("rung");
+            }
+            rung(Some(&bell)).await;
+            let mut again = pin!(rung(Some(&bell)));
+            assert_eq!(again.as_mut().poll(&mut context), Poll::Pending);
+        }
+        let mut never = pin!(rung(None));
+        assert_eq!(never.as_mut().poll(&mut context), Poll::Pending);
     }
 }

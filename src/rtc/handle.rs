@@ -176,15 +176,6 @@ impl Commands {
     }
 }
 
-/// A pipe, which neither end ever waits for: an eventfd is not among what tokio waits for without `unsafe`.
-pub(super) fn new_bell() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (heard, rung) = io::pipe()?;
-    let ends = (OwnedFd::from(heard), OwnedFd::from(rung));
-    rustix::io::ioctl_fionbio(&ends.0, true)?;
-    rustix::io::ioctl_fionbio(&ends.1, true)?;
-    Ok(ends)
-}
-
 /// Binds the media socket and starts the thread.
 ///
 /// - `mixers`: the thread's ends of the rings between it and the mixers.
@@ -199,10 +190,11 @@ pub fn start(config: RtcConfig, mixers: NetworkEnds) -> Result<Rtc, RtcError> {
     })?;
     let media = socket.local_addr()?;
     let metrics = Arc::new(RtcMetrics::default());
-    let wake = Arc::new(
-        eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(io::Error::from)?,
-    );
-    let (something_happened, bell) = new_bell()?;
+    let new_bell = || {
+        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
+        bell.map(Arc::new).map_err(io::Error::from)
+    };
+    let (wake, something_happened) = (new_bell()?, new_bell()?);
     let fifo_priority = config.fifo_priority;
     let acceptor = Arc::new(Acceptor::new(config, media, metrics.clone())?);
     let (commands, to_do) = ring(NET_COMMANDS);
@@ -215,7 +207,7 @@ pub fn start(config: RtcConfig, mixers: NetworkEnds) -> Result<Rtc, RtcError> {
         stop: stop.clone(),
         mixers,
         events: happened,
-        bell,
+        bell: something_happened.clone(),
         metrics: metrics.clone(),
         candidates: acceptor.candidates().to_vec(),
         negotiator: Negotiator::start(wake.clone())?,
@@ -234,7 +226,7 @@ pub fn start(config: RtcConfig, mixers: NetworkEnds) -> Result<Rtc, RtcError> {
             events: Arc::new(Mutex::new(events)),
             metrics,
             wake,
-            something_happened: Arc::new(something_happened),
+            something_happened,
         },
         media,
         stop,
@@ -330,7 +322,7 @@ impl RtcHandle {
     ///
     /// # Errors
     ///
-    /// See [`RestartError`]; the old session is then untouched.
+    /// See [`RestartError`]; the old session is then untouched, unless the core has panicked, which ends the peer.
     pub fn restart(
         &self,
         participant: ParticipantId,
@@ -390,12 +382,12 @@ impl RtcHandle {
         }
     }
 
-    /// The next thing that has happened to a peer.
+    /// The next thing that has happened to a peer; [`RtcHandle::something_happened`] tells when to ask.
     pub fn next_event(&self) -> Option<RtcEvent> {
         self.events().pop().ok()
     }
 
-    /// A copy of the pipe that the thread writes a byte to when something has happened to a peer.
+    /// A copy of the eventfd that the thread writes to when something has happened to a peer.
     ///
     /// # Errors
     ///

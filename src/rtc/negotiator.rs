@@ -156,7 +156,7 @@ fn work(
     mut results: Producer<(Negotiated, Reply)>,
     wake: &OwnedFd,
 ) {
-    // Who abandons the ring wakes this thread afterwards. What is left then is nobody's any more.
+    // The network thread wakes this one after it has dropped its end; nobody waits then for what is left.
     while !jobs.is_abandoned() {
         let Ok((negotiation, reply)) = jobs.pop() else {
             thread::park();

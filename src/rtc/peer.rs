@@ -448,7 +448,8 @@ impl Turn<'_> {
     }
 }
 
-/// DTLS datagrams kept until a pair is selected, or until the core is back: a ClientHello, its repetitions, and a fragmented second flight.
+/// DTLS datagrams kept until a pair is selected, or until the core is back: a ClientHello, its repetitions, and a
+/// fragmented second flight.
 const MAX_EARLY_DATAGRAMS: usize = 8;
 
 /// How long the core's deadlines are kept to after something happened: SCTP and DTLS may have to repeat themselves.

@@ -1,7 +1,8 @@
 //! The network thread's loop.
 //!
-//! Invariant: when the loop waits, every datagram, packet and command that had arrived has been worked off (if it were
-//! not, it would not wait; but for restarts that another thread negotiates), everything that came of it has been sent, and the wait ends no later than the earliest deadline of any peer, give or take 5 ms.
+//! Invariant: when the loop waits, every datagram, packet and command that had arrived has been worked off, but for ICE
+//! restarts, which another thread negotiates; everything that came of them has been sent, and the wait ends no later than
+//! the earliest deadline of any peer, give or take 5 ms.
 //!
 //! 1. Wait for the socket, the wake-up or a deadline; where much arrives, leave the socket to itself until the next slot.
 //! 2. Take commands, some of them if there are many: datagrams wait for nobody's texts. Take back cores that have
@@ -41,8 +42,8 @@ pub(super) struct Parts {
     pub(super) stop: Arc<AtomicBool>,
     pub(super) mixers: NetworkEnds,
     pub(super) events: Producer<RtcEvent>,
-    /// A byte is written to it when events have been handed on.
-    pub(super) bell: OwnedFd,
+    /// Is written to when events have been handed on.
+    pub(super) bell: Arc<OwnedFd>,
     pub(super) metrics: Arc<RtcMetrics>,
     /// Values of our `a=candidate` lines, for restarts.
     pub(super) candidates: Vec<String>,
@@ -214,7 +215,7 @@ impl Net {
         now: Instant,
     ) {
         if !self.parts.negotiator.has_room() {
-            // Who asked may be gone.
+            // The caller may have gone.
             let _ = reply.send(Err(RestartError::Busy));
             return;
         }
@@ -239,7 +240,7 @@ impl Net {
                 pwd: local.pwd,
                 candidates: self.parts.candidates.clone(),
             });
-            // Who asked may be gone.
+            // The caller may have gone.
             let _ = reply.send(answer);
             if let Some((negotiation, reply)) = self.peers.next_restart(participant, now) {
                 self.parts.negotiator.begin(negotiation, reply);
@@ -314,21 +315,35 @@ impl Net {
     }
 
     /// Events that find no room wait if they tell what a peer is from now on: connected or not, gone, or able to be told
-    /// something. There can be no more of them than a few for each peer. The others are dropped and counted.
+    /// something. They keep their order, and there are no more of them than a few for each peer. The others are dropped
+    /// and counted.
     fn hand_on_events(&mut self) {
-        let mut is_news = false;
+        let (mut is_full, mut is_urgent) = (false, false);
         for event in std::mem::take(&mut self.peers.out.events) {
-            match self.parts.events.push(event) {
-                Ok(()) => is_news = true,
-                Err(PushError::Full(event)) if event.is_state() => {
-                    self.peers.out.events.push_back(event);
-                }
-                Err(_) => self.parts.metrics.count(Dropped::Event),
+            // An encoder that is prepared for another loss a little later is as good.
+            let waits_for_turn = matches!(event, RtcEvent::Loss(..));
+            let back = match is_full {
+                true => Some(event),
+                false => self.hand_on(event),
+            };
+            is_full = back.is_some();
+            match back {
+                None => is_urgent |= !waits_for_turn,
+                Some(event) if event.is_state() => self.peers.out.events.push_back(event),
+                Some(_) => self.parts.metrics.count(Dropped::Event),
             }
         }
-        if is_news {
-            // Fails when the pipe is full, and then it has been rung.
-            let _ = rustix::io::write(&self.parts.bell, &[0]);
+        if is_urgent {
+            // Only fails when the counter is full, and then it has been rung.
+            let _ = rustix::io::write(&self.parts.bell, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Gives the event back if there is no room for it.
+    fn hand_on(&mut self, event: RtcEvent) -> Option<RtcEvent> {
+        match self.parts.events.push(event) {
+            Ok(()) => None,
+            Err(PushError::Full(event)) => Some(event),
         }
     }
 }
@@ -355,7 +370,7 @@ mod tests {
     use mixer::packet::{OutPacket, Payload, Sources};
     use rustix::event::{EventfdFlags, eventfd};
 
-    use super::super::handle::{Reason, new_bell};
+    use super::super::handle::Reason;
     use super::*;
     use crate::links::{self, Recipients, ring};
 
@@ -366,8 +381,8 @@ mod tests {
     }
 
     /// The same, and where it rings.
-    fn net_with_bell(events: usize) -> (Net, Producer<Command>, Consumer<RtcEvent>, OwnedFd) {
-        let (rung, bell) = new_bell().expect("descriptors");
+    fn net_with_bell(events: usize) -> (Net, Producer<Command>, Consumer<RtcEvent>, Arc<OwnedFd>) {
+        let bell = Arc::new(eventfd(0, EventfdFlags::NONBLOCK).expect("a descriptor"));
         let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
         let wake = eventfd(0, EventfdFlags::NONBLOCK).expect("a descriptor");
         let (commands, to_do) = ring(10_000);
@@ -388,13 +403,13 @@ mod tests {
                 stop: Arc::default(),
                 mixers: NetworkEnds::default(),
                 events: happened,
-                bell,
+                bell: bell.clone(),
                 metrics,
                 candidates: Vec::new(),
                 fifo_priority: None,
             },
         };
-        (net, commands, events, rung)
+        (net, commands, events, bell)
     }
 
     #[test]
@@ -464,7 +479,7 @@ mod tests {
     #[test]
     fn conference_is_rung_for_when_there_is_news_and_not_otherwise() {
         let (mut net, _commands, mut events, bell) = net_with_bell(1);
-        let is_rung = || rustix::io::read(&bell, &mut [0u8; 8]).is_ok();
+        let is_rung = || rustix::io::read(&*bell, &mut [0u8; 8]).is_ok();
         net.hand_on_events();
         assert!(!is_rung());
         let connected = RtcEvent::Connected(ParticipantId(7));

@@ -87,8 +87,7 @@ impl Playout {
 /// some out on purpose, delays others twice a second at most.
 const TICKS_BETWEEN_WAITS: u32 = 25;
 
-/// Over so long the share of ticks that waited is taken, recent ones weighing more: two seconds, as for the lateness of
-/// packets.
+/// Memory of the share of ticks that waited, recent ones weighing more: two seconds, as for the lateness of packets.
 const WAITS_MEMORY_SAMPLES: f32 = 2.0 * SAMPLE_RATE_HZ as f32;
 
 /// One tick in twenty may wait.

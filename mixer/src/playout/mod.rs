@@ -87,7 +87,7 @@ pub struct Playout {
     ticks_to_next_wait: u32,
     /// The next tick waits for a packet of this sender.
     is_awaited: bool,
-    /// Share of the ticks lately that waited for a packet of this sender, which came.
+    /// Share of the recent ticks that waited for a packet of this sender and got it.
     share_awaited: f32,
     /// How alike two periods must be to be spliced; falls with every attempt that found nothing.
     similarity: f32,

@@ -175,6 +175,7 @@ impl Room {
         let Members { list, ranks, .. } = &mut self.members;
         for rank in ranks.iter() {
             let member = list.get_mut(rank.member).filter(|it| it.id == rank.id);
+            let member = member.filter(|it| !it.leaving && !it.participant.shared.settings.muted());
             if let Some(strip) = member.and_then(|it| it.participant.strip.as_deref_mut()) {
                 strip.await_packet();
             }

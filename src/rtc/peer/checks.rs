@@ -168,7 +168,10 @@ impl Peer {
     /// Keeps the present session's pair going while the core negotiates the next one.
     fn check_without_core(&mut self, head: &StunHead<'_>, from: SocketAddr, turn: &mut Turn<'_>) {
         match head.class {
-            StunClass::Request if self.ice => {
+            // What nominates another address is for the core to answer; the client repeats it.
+            StunClass::Request
+                if self.ice && (!head.nominates || self.path.address() == Some(from)) =>
+            {
                 let pwd = self.parts.local.pwd.clone();
                 self.answer_check(head, from, &pwd, turn);
             }
@@ -235,7 +238,7 @@ impl Peer {
     /// Gives the core the DTLS that could not be given to it before.
     pub(super) fn read_early(&mut self, turn: &mut Turn<'_>) {
         for (from, datagram) in std::mem::take(&mut self.early) {
-            self.read_dtls(from, &datagram, turn.now);
+            self.read_dtls(self.path.inward(from), &datagram, turn.now);
             // Only once its answer is out can a second copy of a flight be recognised.
             self.flush(turn);
         }

@@ -80,7 +80,7 @@ impl Peer {
                 .handshake
                 .due()
                 .min(since + self.parts.handshake_timeout),
-            Stage::Up if !self.ice || now < self.brisk_until => core,
+            Stage::Up if !self.ice || self.parts.core.is_away() || now < self.brisk_until => core,
             Stage::Up => self.settled_deadline(now),
         }
     }

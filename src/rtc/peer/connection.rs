@@ -110,7 +110,7 @@ fn send_text(
     }
 }
 
-/// Candidates and texts that wait for a connection: it is away for some milliseconds, and for a second at most when a
+/// Candidates and texts that wait for a connection: it is away for some milliseconds, and for about a second when a
 /// thousand clients restart at once.
 const MOST_WAITING: usize = 256;
 

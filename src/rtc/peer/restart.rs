@@ -231,7 +231,7 @@ impl Peer {
 }
 
 fn refuse<T>(reply: Reply, error: RestartError) -> Option<T> {
-    // Who asked may be gone.
+    // The caller may have gone.
     let _ = reply.send(Err(error));
     None
 }
