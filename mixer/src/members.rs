@@ -71,6 +71,11 @@ impl Member {
         self.in_mix || self.tone.is_some() || self.is_private() && !self.is_reachable()
     }
 
+    /// Whether this is the member that an entry among the loudest names, and a tick may wait for its packet.
+    pub fn may_be_awaited(&self, rank: &Rank) -> bool {
+        self.id == rank.id && !self.leaving && !self.participant.shared.settings.muted()
+    }
+
     /// Whether the member is sent a stream of its own.
     pub fn has_own_stream(&self) -> bool {
         self.is_private() && self.is_reachable()

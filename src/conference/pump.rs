@@ -22,7 +22,7 @@ use crate::rtc::{MessageError, Reason, RtcEvent};
 /// How often the links are emptied at least: each time costs as much as the room of a few listeners.
 const TURN: Duration = Duration::from_millis(20);
 
-/// The same while anybody is in a room with a floor.
+/// How often the links are emptied at least while anybody is in a room with a floor.
 const FLOOR_TURN: Duration = Duration::from_millis(3);
 
 /// How long the lock is left to others at least, however often the network thread rings.

@@ -24,6 +24,12 @@ use crate::links::{Consumer, NEGOTIATIONS, Producer, ring};
 /// Where the outcome of a restart goes.
 pub(super) type Reply = oneshot::Sender<Result<RestartAnswer, RestartError>>;
 
+/// Tells the caller why there is no restart.
+pub(super) fn refuse(reply: Reply, error: RestartError) {
+    // The caller may have gone.
+    let _ = reply.send(Err(error));
+}
+
 /// A core that is to negotiate, and what.
 pub(super) struct Negotiation {
     pub(super) participant: ParticipantId,

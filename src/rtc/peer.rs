@@ -52,6 +52,7 @@ pub(super) use channel::MAX_SENT_BYTES;
 pub(super) use checks::Check;
 use checks::{MAX_ADDRESSES, MOVE_INTERVAL};
 pub(super) use connection::Core;
+use connection::Given;
 use handshake::Handshake;
 use path::Path;
 use restart::{
@@ -300,25 +301,26 @@ impl Peer {
             },
             message: BytesMut::from(datagram),
         };
-        let taken = self
-            .parts
-            .core
-            .connection()
-            .map(|it| it.handle_read(message));
-        if taken.is_none_or(|taken| taken.is_err()) {
-            self.dropped(Dropped::Core);
-        }
+        self.with_core(|core| core.handle_read(message));
     }
 
     /// Gives a message to the core, to be sent.
     fn write(&mut self, message: RTCMessage, now: Instant) {
         let message = TaggedRTCMessage { now, message };
-        let taken = self
-            .parts
-            .core
-            .connection()
-            .map(|it| it.handle_write(message));
-        if taken.is_none_or(|taken| taken.is_err()) {
+        self.with_core(|core| core.handle_write(message));
+    }
+
+    /// Lets the core act. That it fails, or is away, is counted.
+    fn with_core<E>(&mut self, act: impl FnOnce(&mut RTCPeerConnection) -> Result<(), E>) {
+        let done = self.parts.core.connection().map(act);
+        if done.is_none_or(|done| done.is_err()) {
+            self.dropped(Dropped::Core);
+        }
+    }
+
+    /// Gives the core something, now or once it is back.
+    fn give(&mut self, given: Given) {
+        if self.parts.core.give(given).is_err() {
             self.dropped(Dropped::Core);
         }
     }

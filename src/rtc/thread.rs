@@ -18,7 +18,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mixer::ParticipantId;
-use rtrb::PushError;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::error::RestartError;
@@ -26,11 +25,11 @@ use super::handle::{Closing, Command, NewSession, RtcEvent};
 use super::metrics::{Dropped, RtcMetrics};
 use super::mmsg::{BATCH, Receiver as Datagrams, Sender as Transmitter};
 use super::nap::Nap;
-use super::negotiator::{Negotiator, Reply};
+use super::negotiator::{Negotiator, Reply, refuse};
 use super::outlet::{Outlet, PATIENCE};
 use super::peers::Peers;
 use super::sdp::RestartAnswer;
-use crate::links::{Consumer, NetworkEnds, Outbound, Producer, take_in_place};
+use crate::links::{Consumer, NetworkEnds, Outbound, Producer, send, take_in_place};
 use crate::priority;
 
 /// What the thread is made of.
@@ -215,9 +214,7 @@ impl Net {
         now: Instant,
     ) {
         if !self.parts.negotiator.has_room() {
-            // The caller may have gone.
-            let _ = reply.send(Err(RestartError::Busy));
-            return;
+            return refuse(reply, RestartError::Busy);
         }
         let begun = self.peers.begin_restart(participant, session, reply, now);
         if let Some((negotiation, reply)) = begun {
@@ -324,7 +321,7 @@ impl Net {
             let waits_for_turn = matches!(event, RtcEvent::Loss(..));
             let back = match is_full {
                 true => Some(event),
-                false => self.hand_on(event),
+                false => send(&mut self.parts.events, event).err(),
             };
             is_full = back.is_some();
             match back {
@@ -336,14 +333,6 @@ impl Net {
         if is_urgent {
             // Only fails when the counter is full, and then it has been rung.
             let _ = rustix::io::write(&self.parts.bell, &1u64.to_ne_bytes());
-        }
-    }
-
-    /// Gives the event back if there is no room for it.
-    fn hand_on(&mut self, event: RtcEvent) -> Option<RtcEvent> {
-        match self.parts.events.push(event) {
-            Ok(()) => None,
-            Err(PushError::Full(event)) => Some(event),
         }
     }
 }
@@ -380,7 +369,7 @@ mod tests {
         (net, commands, events)
     }
 
-    /// The same, and where it rings.
+    /// The thread's insides, the way to it, what it tells, and the bell that it rings for the conference.
     fn net_with_bell(events: usize) -> (Net, Producer<Command>, Consumer<RtcEvent>, Arc<OwnedFd>) {
         let bell = Arc::new(eventfd(0, EventfdFlags::NONBLOCK).expect("a descriptor"));
         let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");

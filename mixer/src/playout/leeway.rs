@@ -39,11 +39,11 @@ impl Playout {
 
     /// Notes whether the tick that is pulled has waited, and if so, whether in vain.
     pub(super) fn count_wait(&mut self) {
-        let lacks = self.lacks_packet();
+        let lacks = self.leeway_samples > 0 && self.lacks_packet();
         let has_come = core::mem::take(&mut self.is_awaited) && !lacks;
         let share_of_tick = self.tick_samples as f32 / WAITS_MEMORY_SAMPLES;
         self.share_awaited += (f32::from(u8::from(has_come)) - self.share_awaited) * share_of_tick;
-        self.ticks_to_next_wait = match self.leeway_samples > 0 && lacks {
+        self.ticks_to_next_wait = match lacks {
             true => TICKS_BETWEEN_WAITS,
             false => self.ticks_to_next_wait.saturating_sub(1),
         };
@@ -51,8 +51,8 @@ impl Playout {
 
     /// By how much the wait may be shorter than packets should wait before time is put in; in samples.
     ///
-    /// What ticks wait for is no reason, as long as it is seldom: a splice is heard, a late tick is not. Where packets are
-    /// late again and again, so would the ticks be, and nothing would be left for a packet that is later still.
+    /// A splice is heard, and a late tick is not. So while ticks seldom wait, they wait, and no time is put in. Where
+    /// packets are late again and again, time is put in, so that ticks can still wait for a packet that is later than those.
     pub(super) fn tolerated(&self) -> i64 {
         let leeway_samples = match self.share_awaited < MOST_AWAITED {
             true => self.leeway_samples as i64,

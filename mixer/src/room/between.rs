@@ -161,12 +161,9 @@ impl Room {
     pub(crate) fn lacks_packet(&self) -> bool {
         let Members { list, ranks, .. } = &self.members;
         ranks.iter().any(|rank| {
-            let member = list.get(rank.member).filter(|it| it.id == rank.id);
-            let participant = member.filter(|it| !it.leaving).map(|it| &it.participant);
-            participant.is_some_and(|it| {
-                let strip = it.strip.as_deref().filter(|_| !it.shared.settings.muted());
-                strip.is_some_and(Strip::lacks_packet)
-            })
+            let member = list.get(rank.member).filter(|it| it.may_be_awaited(rank));
+            let strip = member.and_then(|it| it.participant.strip.as_deref());
+            strip.is_some_and(Strip::lacks_packet)
         })
     }
 
@@ -174,8 +171,9 @@ impl Room {
     pub(crate) fn await_packets(&mut self) {
         let Members { list, ranks, .. } = &mut self.members;
         for rank in ranks.iter() {
-            let member = list.get_mut(rank.member).filter(|it| it.id == rank.id);
-            let member = member.filter(|it| !it.leaving && !it.participant.shared.settings.muted());
+            let member = list
+                .get_mut(rank.member)
+                .filter(|it| it.may_be_awaited(rank));
             if let Some(strip) = member.and_then(|it| it.participant.strip.as_deref_mut()) {
                 strip.await_packet();
             }

@@ -7,8 +7,7 @@ use rtc::data_channel::RTCDataChannelId;
 use super::super::error::MessageError;
 use super::super::handle::{Reason, RtcEvent};
 use super::super::metrics::Dropped;
-use super::connection::Given;
-use super::{BRISK, Peer, Turn};
+use super::{BRISK, Given, Peer, Turn};
 
 impl Peer {
     /// Text for the data channel `control`, if there is one.

@@ -11,8 +11,7 @@ use super::super::handle::{Reason, RtcEvent};
 use super::super::metrics::Dropped;
 use super::super::sdp::{MAX_CANDIDATES, RemoteCandidate};
 use super::super::stun;
-use super::connection::Given;
-use super::{Peer, Stage, Turn};
+use super::{Given, Peer, Stage, Turn};
 
 /// What a check turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,12 +167,11 @@ impl Peer {
     /// Keeps the present session's pair going while the core negotiates the next one.
     fn check_without_core(&mut self, head: &StunHead<'_>, from: SocketAddr, turn: &mut Turn<'_>) {
         match head.class {
-            // What nominates another address is for the core to answer; the client repeats it.
+            // A check that nominates another address than the present one is left to the core; the client repeats it.
             StunClass::Request
                 if self.ice && (!head.nominates || self.path.address() == Some(from)) =>
             {
-                let pwd = self.parts.local.pwd.clone();
-                self.answer_check(head, from, &pwd, turn);
+                self.answer_check(head, from, &self.parts.local.pwd, turn);
             }
             StunClass::Success if self.path.address() == Some(from) => self.consent = turn.now,
             _ => self.dropped(Dropped::Core),
@@ -259,9 +257,7 @@ impl Peer {
                 candidate: candidate.to_string(),
                 ..RTCIceCandidateInit::default()
             };
-            if self.parts.core.give(Given::Candidate(candidate)).is_err() {
-                self.dropped(Dropped::Core);
-            }
+            self.give(Given::Candidate(candidate));
         }
         // Checks go out at once; while DTLS is under way its clock is not to be disturbed.
         match self.stage {

@@ -10,7 +10,6 @@ use rtc::rtcp::receiver_report::ReceiverReport;
 use rtc::sansio::Protocol;
 
 use super::super::handle::Reason;
-use super::super::metrics::Dropped;
 use super::super::reports::canonical_name;
 use super::{Peer, Stage, Turn};
 
@@ -32,13 +31,8 @@ impl Peer {
                 turn.out.datagrams.push(to, &again);
             }
         }
-        let told = self
-            .parts
-            .core
-            .connection()
-            .map(|it| it.handle_timeout(turn.now));
-        if told.is_some_and(|told| told.is_err()) {
-            self.dropped(Dropped::Core);
+        if !self.parts.core.is_away() {
+            self.with_core(|core| core.handle_timeout(turn.now));
         }
         self.report(turn);
         let checks = turn.out.checks.len() + self.needless;
@@ -121,10 +115,7 @@ impl Peer {
             ];
             self.write(RTCMessage::RtcpPacket(String::new(), compound), turn.now);
         }
-        let closed = self.parts.core.connection().map(|it| it.close());
-        if closed.is_none_or(|closed| closed.is_err()) {
-            self.dropped(Dropped::Core);
-        }
+        self.with_core(|core| core.close());
         self.flush(turn);
     }
 }

@@ -16,10 +16,9 @@ use super::channel::MAX_BUFFERED_BYTES;
 pub(in crate::rtc) struct Core {
     connection: Option<Box<RTCPeerConnection>>,
     waiting: Vec<Given>,
-    waiting_bytes: usize,
 }
 
-/// What waits for a connection that is away.
+/// Something for the connection, which is kept here while the connection is away.
 #[derive(Debug)]
 pub(super) enum Given {
     /// A candidate of the client's.
@@ -47,7 +46,6 @@ impl Core {
         Core {
             connection: Some(Box::new(connection)),
             waiting: Vec::new(),
-            waiting_bytes: 0,
         }
     }
 
@@ -69,7 +67,6 @@ impl Core {
     /// The connection is back; gives what has waited for it, in its order.
     pub(super) fn put_back(&mut self, connection: Box<RTCPeerConnection>) -> Vec<Given> {
         self.connection = Some(connection);
-        self.waiting_bytes = 0;
         std::mem::take(&mut self.waiting)
     }
 
@@ -87,11 +84,11 @@ impl Core {
     }
 
     fn keep(&mut self, given: Given) -> Result<(), Refused> {
-        let bytes = self.waiting_bytes + given.bytes();
-        if self.waiting.len() == MOST_WAITING || bytes > MAX_BUFFERED_BYTES {
+        let waiting: usize = self.waiting.iter().map(Given::bytes).sum();
+        let is_full = waiting + given.bytes() > MAX_BUFFERED_BYTES;
+        if is_full || self.waiting.len() == MOST_WAITING {
             return Err(Refused);
         }
-        self.waiting_bytes = bytes;
         self.waiting.push(given);
         Ok(())
     }
@@ -130,7 +127,6 @@ mod tests {
         let away = || Core {
             connection: None,
             waiting: Vec::new(),
-            waiting_bytes: 0,
         };
         let mut core = away();
         for _ in 0..MOST_WAITING {

@@ -15,7 +15,7 @@ use super::super::demux::StunHead;
 use super::super::error::RestartError;
 use super::super::handle::{NewSession, Reason};
 use super::super::metrics::Dropped;
-use super::super::negotiator::{Negotiated, Negotiation, Reply};
+use super::super::negotiator::{Negotiated, Negotiation, Reply, refuse};
 use super::super::sdp::{Credentials, RemoteCandidate, plain_offer};
 use super::super::stun;
 use super::{BRISK, Peer, Turn};
@@ -51,10 +51,12 @@ impl Peer {
         turn: &Turn<'_>,
     ) -> Option<(Negotiation, Reply)> {
         if session.remote == self.remote {
-            return refuse(reply, RestartError::Credentials);
+            refuse(reply, RestartError::Credentials);
+            return None;
         }
         if let Err(RetryAfter(retry_after)) = self.restarts.take(turn.now) {
-            return refuse(reply, RestartError::TooOften { retry_after });
+            refuse(reply, RestartError::TooOften { retry_after });
+            return None;
         }
         self.restarts_to_come.push_back((session, reply));
         self.next_restart(turn)
@@ -71,7 +73,7 @@ impl Peer {
                 break (session, reply);
             }
             // The one before was to the same.
-            refuse::<()>(reply, RestartError::Credentials);
+            refuse(reply, RestartError::Credentials);
         };
         let candidates = self.within_budget(&session.candidates, turn.now);
         self.versions += 1;
@@ -117,12 +119,8 @@ impl Peer {
         if let Some(local) = &negotiated.local {
             self.begin_session(local.clone(), negotiated.remote, turn.now);
         }
-        let refused = waited
-            .into_iter()
-            .map(|given| self.parts.core.give(given))
-            .filter(Result::is_err);
-        for _ in 0..refused.count() {
-            self.dropped(Dropped::Core);
+        for given in waited {
+            self.give(given);
         }
         match &negotiated.local {
             Some(_) => self.timeout(turn),
@@ -228,12 +226,6 @@ impl Peer {
         let retired = self.retired.iter().map(String::as_str);
         std::iter::once(self.ufrag()).chain(former).chain(retired)
     }
-}
-
-fn refuse<T>(reply: Reply, error: RestartError) -> Option<T> {
-    // The caller may have gone.
-    let _ = reply.send(Err(error));
-    None
 }
 
 /// Restarts at once, and how often one more. A client in trouble tries again every few seconds. Each costs a processor

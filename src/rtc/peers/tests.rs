@@ -7,6 +7,7 @@ use crate::rtc::demux::stun_head;
 use bytes::BytesMut;
 use mixer::RtpTime;
 use mixer::packet::{OutPacket, Payload, Sources};
+use rtc::data_channel::RTCDataChannelId;
 use rtc::peer_connection::configuration::media_engine::MediaEngine;
 use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
 use rtc::peer_connection::event::RTCPeerConnectionEvent;
@@ -471,8 +472,8 @@ fn a_client_on_the_move_always_gets_one_more_address() {
     assert!(peer.addresses().contains(&address(1_100)));
 }
 
-#[test]
-fn no_client_s_messages_fill_the_link_that_is_everybody_s() {
+/// A connected client with its data channel `control` open.
+fn world_with_control() -> (World, RTCDataChannelId) {
     let mut control = None;
     let mut world = World::with(|client| {
         let channel = client.create_data_channel("control", None);
@@ -480,8 +481,14 @@ fn no_client_s_messages_fill_the_link_that_is_everybody_s() {
     });
     let open = world.until(&RtcEvent::ChannelOpen(ID), 5 * SECOND);
     assert!(open.is_some());
+    (world, control.expect("made"))
+}
+
+#[test]
+fn no_client_s_messages_fill_the_link_that_is_everybody_s() {
+    let (mut world, control) = world_with_control();
     let now = world.now;
-    let mut channel = control.and_then(|id| world.client.data_channel(id));
+    let mut channel = world.client.data_channel(control);
     for _ in 0..300 {
         let channel = channel.as_mut().expect("it is open");
         channel.send_text(now, "hello").expect("sent");

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use rtc::data_channel::RTCDataChannelId;
 use rtc::peer_connection::message::RTCMessage;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::oneshot;
@@ -199,18 +198,6 @@ fn no_row_of_restarts_has_many_addresses_checked() {
     assert!(world.peers.metrics.dropped_total(Dropped::Addresses) > 500);
 }
 
-/// A connected client with its data channel `control` open.
-fn world_with_control() -> (World, RTCDataChannelId) {
-    let mut control = None;
-    let mut world = World::with(|client| {
-        let channel = client.create_data_channel("control", None);
-        control = Some(channel.expect("made").id());
-    });
-    let open = world.until(&RtcEvent::ChannelOpen(ID), 5 * SECOND);
-    assert!(open.is_some());
-    (world, control.expect("made"))
-}
-
 #[test]
 fn while_the_core_negotiates_the_present_session_goes_on() {
     let mut world = World::connected_and_cut();
@@ -317,7 +304,7 @@ fn texts_of_both_sides_wait_for_a_core_that_is_away() {
             let back = world.peers.end_restart(negotiation.run(), world.now);
             world.nominate([first.remote, back.expect("restarted")]);
         }
-        // What is sent without a pair is sent again by SCTP.
+        // After a restart the core has no pair yet when it gets the text, and SCTP repeats it later.
         let limit = if is_refused { SECOND / 5 } else { 3 * SECOND };
         let text = RtcEvent::Text(ID, "from the client".to_owned());
         assert!(world.until(&text, limit).is_some(), "{is_refused}");
