@@ -43,7 +43,10 @@ struct Stage {
 impl Stage {
     fn new(people: u32) -> Stage {
         let mut scene = Scene::new(people, Profile::Voice);
-        (0..150).for_each(|_| scene.turn(1));
+        // Both have heard somebody, and so both have a stream, which goes on for as long as anybody talks.
+        for (talkers, ticks) in [(1, 150), (2, 10), (1, 150)] {
+            (0..ticks).for_each(|_| scene.turn(talkers));
+        }
         Stage { scene }
     }
 
