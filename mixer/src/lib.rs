@@ -38,6 +38,7 @@ pub mod engine;
 pub mod feed;
 pub mod format;
 pub mod frame;
+mod gain_ramp;
 pub mod gate;
 pub mod governor;
 pub mod jitter;

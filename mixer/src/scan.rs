@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::feed::{Feed, Place, Tap};
 use crate::format::{Layout, MAX_CHANNELS, MAX_TICK_SAMPLES, SAMPLE_RATE_HZ, TickLength};
 use crate::frame::Frame;
+use crate::gain_ramp::GainRamp;
 use crate::listener::Listener;
 use crate::packet::Sources;
 use crate::units::{Decibels, Gain};
@@ -192,10 +193,10 @@ impl Scan {
 fn add(from: Layout, pcm: &[f32], band: &Band, sum: &mut Frame) {
     let to = sum.layout().channels();
     let instants = sum.samples_mut().chunks_exact_mut(to);
-    let step = (band.to - band.from) / (pcm.len() / from.channels()) as f32;
+    let ramp = GainRamp::new(band.from, band.to, pcm.len() / from.channels());
     let sounds = pcm.chunks_exact(from.channels());
     for (at, (out, sound)) in instants.zip(sounds).enumerate() {
-        let gain = band.from + step * (at + 1) as f32;
+        let gain = ramp.at(at);
         match (out, sound) {
             ([out], [left, right]) => *out += gain * 0.5 * (left + right),
             (out, [sound]) => out.iter_mut().for_each(|out| *out += gain * sound),

@@ -24,6 +24,7 @@ use self::unheard::Unheard;
 use crate::codec::Decode;
 use crate::format::{Layout, SAMPLE_RATE_HZ, TickLength};
 use crate::frame::Frame;
+use crate::gain_ramp::GainRamp;
 use crate::gate::{Gate, Reading, SANE_PEAK};
 use crate::packet::Packet;
 use crate::phase::Rhythm;
@@ -249,8 +250,6 @@ impl Strip {
         if !self.in_mix {
             return false;
         }
-        let channels = self.frame.layout().channels();
-        let samples = self.frame.samples_mut();
         let ramp_samples = if from == target {
             0
         } else if from == 0.0 {
@@ -258,15 +257,8 @@ impl Strip {
         } else {
             RAMP_SAMPLES
         };
-        let (ramp, steady) = samples.split_at_mut(ramp_samples * channels);
-        let step = (target - from) / ramp_samples as f32;
-        for (at, instant) in ramp.chunks_exact_mut(channels).enumerate() {
-            let gain = from + step * (at + 1) as f32;
-            instant.iter_mut().for_each(|sample| *sample *= gain);
-        }
-        if target != 1.0 {
-            steady.iter_mut().for_each(|sample| *sample *= target);
-        }
+        let channels = self.frame.layout().channels();
+        GainRamp::new(from, target, ramp_samples).apply(self.frame.samples_mut(), channels);
         self.applied = target;
         true
     }

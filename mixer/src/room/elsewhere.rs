@@ -11,6 +11,7 @@ use crate::command::Retired;
 use crate::engine::Sink;
 use crate::feed::{Feed, Mouth, Place};
 use crate::frame::Frame;
+use crate::gain_ramp::GainRamp;
 use crate::listeners::Hearing;
 use crate::members::{Member, Members, Rank, Shares, sources_of};
 use crate::packet::Sources;
@@ -333,14 +334,10 @@ fn fade(
 
 /// Moves the gain from one factor to the other.
 fn ramp(frame: &mut Frame, from: f32, to: f32) {
-    if from == 1.0 && to == 1.0 {
-        return;
-    }
     let channels = frame.layout().channels();
-    let instants = frame.samples_mut().chunks_exact_mut(channels);
-    let step = (to - from) / instants.len() as f32;
-    for (at, instant) in instants.enumerate() {
-        let gain = from + step * (at + 1) as f32;
-        instant.iter_mut().for_each(|sample| *sample *= gain);
+    let samples = frame.samples().len() / channels;
+    let ramp = GainRamp::new(from, to, samples);
+    if !ramp.is_unity() {
+        ramp.apply(frame.samples_mut(), channels);
     }
 }

@@ -1,0 +1,79 @@
+//! A gain that changes evenly from one sample to the next, so that no change of loudness clicks.
+
+/// A gain on its way from one factor to another.
+///
+/// Sample `n`, counted from 0, has the gain `from + (to - from) * (n + 1) / samples`: the first sample has already left
+/// `from`, and the last one has reached `to`, which all later samples keep.
+///
+/// Real-time: safe.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct GainRamp {
+    from: f32,
+    to: f32,
+    step: f32,
+    samples: usize,
+}
+
+impl GainRamp {
+    /// From one linear gain to the other within `samples` samples per channel.
+    pub fn new(from: f32, to: f32, samples: usize) -> GainRamp {
+        GainRamp {
+            from,
+            to,
+            step: (to - from) / samples as f32,
+            samples,
+        }
+    }
+
+    /// Whether the gain is 1 throughout.
+    pub fn is_unity(&self) -> bool {
+        self.to == 1.0 && (self.from == 1.0 || self.samples == 0)
+    }
+
+    /// The gain of sample `n`.
+    pub fn at(&self, n: usize) -> f32 {
+        match n < self.samples {
+            true => self.from + self.step * (n + 1) as f32,
+            false => self.to,
+        }
+    }
+
+    /// Multiplies interleaved samples by the gain.
+    pub fn apply(&self, pcm: &mut [f32], channels: usize) {
+        let changing = pcm.len().min(self.samples * channels);
+        let (changing, steady) = pcm.split_at_mut(changing);
+        if self.from != self.to {
+            for (n, instant) in changing.chunks_exact_mut(channels).enumerate() {
+                let gain = self.at(n);
+                instant.iter_mut().for_each(|sample| *sample *= gain);
+            }
+        } else if self.to != 1.0 {
+            changing.iter_mut().for_each(|sample| *sample *= self.to);
+        }
+        if self.to != 1.0 {
+            steady.iter_mut().for_each(|sample| *sample *= self.to);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gain_ramp_reaches_its_end_with_the_last_sample_and_stays_there() {
+        let mut pcm = [1.0; 6];
+        GainRamp::new(0.0, 2.0, 4).apply(&mut pcm, 1);
+        assert_eq!(pcm, [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]);
+        let mut stereo = [1.0; 6];
+        GainRamp::new(1.0, 0.0, 2).apply(&mut stereo, 2);
+        assert_eq!(stereo, [0.5, 0.5, 0.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn steady_gain_ramps_know_that_they_change_nothing() {
+        assert!(GainRamp::new(1.0, 1.0, 48).is_unity());
+        assert!(GainRamp::new(0.0, 1.0, 0).is_unity());
+        assert!(!GainRamp::new(0.0, 1.0, 48).is_unity());
+    }
+}
