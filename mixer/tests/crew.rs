@@ -5,80 +5,18 @@
 
 mod stage;
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 
-use mixer::command::{Command, Event, Retired};
+use mixer::command::{Command, Retired};
 use mixer::crew::EncodeJob;
-use mixer::engine::Sink;
 use mixer::packet::OutPacket;
 use mixer::profile::Profile;
 use mixer::room::RoomSettings;
 use mixer::units::ParticipantId;
-use stage::{Collector, Stage, recipe, tone};
+use stage::hands::Hands;
+use stage::{Stage, recipe, tone};
 
 const TALKERS: u32 = 20;
-
-/// A sink with hands that are as quick as a test wants them.
-#[derive(Default)]
-struct Hands {
-    inner: Collector,
-    offered: Vec<Box<EncodeJob>>,
-    done: Vec<Box<EncodeJob>>,
-    /// How many offers they begin at once, the rest is left to the engine.
-    begin: usize,
-    /// They finish only when told so.
-    slow: bool,
-    begun: Vec<Box<EncodeJob>>,
-    rounds: usize,
-    /// How often the engine had nothing to do but wait.
-    waits: Cell<usize>,
-}
-
-impl Sink for Hands {
-    fn packet(&mut self, to: &[ParticipantId], packet: &OutPacket) {
-        self.inner.packet(to, packet);
-    }
-
-    fn event(&mut self, event: Event) {
-        self.inner.event(event);
-    }
-
-    fn retired(&mut self, retired: Retired) {
-        self.inner.retired(retired);
-    }
-
-    fn offer(&mut self, job: Box<EncodeJob>) -> Result<(), Box<EncodeJob>> {
-        self.offered.push(job);
-        Ok(())
-    }
-
-    fn offered(&mut self) {
-        self.rounds += 1;
-        for _ in 0..self.begin.min(self.offered.len()) {
-            let mut job = self.offered.remove(0);
-            if self.slow {
-                self.begun.push(job);
-            } else {
-                job.run();
-                self.done.push(job);
-            }
-        }
-    }
-
-    fn unbegun(&mut self) -> Option<Box<EncodeJob>> {
-        self.offered.pop()
-    }
-
-    fn finished(&mut self) -> Option<Box<EncodeJob>> {
-        self.done.pop()
-    }
-
-    fn is_overdue(&self) -> bool {
-        self.waits.set(self.waits.get() + 1);
-        true
-    }
-}
 
 /// Everybody talks; the scene and the hands that help it.
 fn scene(hands: Hands) -> (Stage, Hands) {

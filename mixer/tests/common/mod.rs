@@ -122,6 +122,51 @@ pub fn flights(
         .collect()
 }
 
+/// Packets of any length through networks that jitter, stall and lose, with pauses in which the media clock
+/// goes on or stands still, numbers that are skipped and encoders that change.
+pub fn wild_flights(seed: u64) -> Vec<Flight> {
+    let mut chance = Chance(seed);
+    let mut pick = move |of: u64| (chance.next() * of as f64) as u64;
+    let lengths: &[f64] = [
+        &[20.0][..],
+        &[10.0],
+        &[60.0],
+        &[2.5, 5.0, 10.0, 20.0, 120.0],
+    ][pick(4) as usize];
+    let (jitter_us, loss) = ([1, 2_000, 20_000, 80_000][pick(4) as usize], pick(8));
+    let (mut at_us, mut seq, mut media, mut ssrc) = (1_000_000 + pick(20_000), pick(70_000), 0, 1);
+    let (mut stalled_to, mut flights) = (0, Vec::new());
+    while at_us < 21_000_000 {
+        let ms = lengths[pick(lengths.len() as u64) as usize];
+        let samples = (ms * 48.0) as u64;
+        let mut packet = packet(seq, media, ms);
+        (packet.ssrc, packet.time) = (ssrc, RtpTime(media as u32));
+        at_us += samples * 1_000 / 48;
+        let arrival_us = (at_us + 300 + pick(jitter_us)).max(stalled_to + pick(100));
+        let flight = Flight {
+            sent_us: at_us,
+            arrival_us: (pick(100) >= loss).then_some(arrival_us),
+            packet,
+        };
+        flights.push(flight);
+        (seq, media) = (seq + 1, media + samples);
+        match pick(400) {
+            0 => stalled_to = at_us + pick(700_000),
+            1 | 2 => {
+                let pause_us = pick(1_200) * 1_000;
+                at_us += pause_us;
+                media += pause_us * 48 / 1_000;
+            }
+            3 => at_us += pick(1_200) * 1_000,
+            4 => seq += pick(300),
+            5 => (ssrc, seq, media) = (ssrc + 1, pick(60_000), pick(1 << 40)),
+            6 | 7 => flights.push(flight),
+            _ => {}
+        }
+    }
+    flights
+}
+
 /// What one tick gave.
 pub struct Heard {
     pub seconds: f64,

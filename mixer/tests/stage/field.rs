@@ -1,0 +1,259 @@
+//! Several rooms on one or several mixers, in virtual time, whose people can hear each other's rooms.
+
+use std::sync::Arc;
+
+use mixer::codec::opus::OpusEncoder;
+use mixer::codec::{Decode, Encode};
+use mixer::command::{Command, Shared};
+use mixer::engine::{Engine, EngineLimits};
+use mixer::feed::Feed;
+use mixer::format::{Layout, SLOT};
+use mixer::participant::{Participant, ParticipantConfig};
+use mixer::profile::{Profile, ReceiverLimits, Recipe};
+use mixer::room::{Room, RoomSettings};
+use mixer::scan::{Channel, Rescan, Scan, Strength};
+use mixer::units::{ParticipantId, RoomId, Time};
+
+use super::{Collector, Log, Talker, Tap, exact};
+
+/// Rooms on one or several mixers, on one clock.
+pub struct Field {
+    pub mixers: Vec<Mixer>,
+    pub rooms: Vec<Place>,
+    pub talkers: Vec<(usize, Talker)>,
+    pub log: Log,
+    pub slot: u64,
+}
+
+pub struct Mixer {
+    pub engine: Engine,
+    pub sink: Collector,
+    /// How many slots it is late.
+    pub late: u64,
+    /// The slot it ran last.
+    pub done: u64,
+}
+
+#[derive(Clone)]
+pub struct Place {
+    pub mixer: usize,
+    pub id: RoomId,
+    pub settings: RoomSettings,
+    pub feed: Arc<Feed>,
+}
+
+impl Field {
+    pub fn new(mixers: usize) -> Field {
+        let limits = EngineLimits {
+            rooms: 16,
+            participants: 256,
+        };
+        Field {
+            mixers: (0..mixers)
+                .map(|_| Mixer {
+                    engine: Engine::new(limits),
+                    sink: Collector::default(),
+                    late: 0,
+                    done: 800,
+                })
+                .collect(),
+            rooms: Vec::new(),
+            talkers: Vec::new(),
+            log: Log::default(),
+            slot: 800,
+        }
+    }
+
+    /// A room that others may listen to; the number it goes by here.
+    pub fn room(&mut self, mixer: usize, settings: RoomSettings) -> usize {
+        let id = RoomId(self.rooms.len() as u32 + 1);
+        let room = Box::new(Room::new(id, settings, 128));
+        let feed = Arc::new(Feed::new(settings.layout, settings.tick));
+        self.apply(mixer, Command::AddRoom(room));
+        self.apply(mixer, Command::SetFeed(id, Some(feed.clone())));
+        self.rooms.push(Place {
+            mixer,
+            id,
+            settings,
+            feed,
+        });
+        self.rooms.len() - 1
+    }
+
+    pub fn apply(&mut self, mixer: usize, command: Command) {
+        let Mixer { engine, sink, .. } = &mut self.mixers[mixer];
+        engine.apply(command, sink);
+    }
+
+    pub fn recipe(&self, room: usize, tapped: bool) -> Recipe {
+        let settings = self.rooms[room].settings;
+        let limits = ReceiverLimits {
+            stereo: settings.layout == Layout::Stereo,
+            ..ReceiverLimits::default()
+        };
+        let profile = match settings.layout {
+            Layout::Mono => Profile::Voice,
+            Layout::Stereo => Profile::Music,
+        };
+        let mut recipe = Recipe::new(profile, &limits, settings.tick).with_hangover(0);
+        if tapped {
+            recipe.bitrate_bps = 96_000;
+        }
+        recipe
+    }
+
+    /// Somebody whose voice is heard as it is, and who hears through a tap.
+    pub fn join(&mut self, room: usize, id: u32, voice: impl FnMut(u64) -> f32 + Send + 'static) {
+        let tap: Box<dyn Encode> = Box::new(Tap(self.log.clone()));
+        self.seat(room, id, Some(exact(voice)), tap);
+    }
+
+    /// Somebody who cannot talk, and hears through Opus.
+    pub fn join_ear(&mut self, room: usize, id: u32) {
+        let encoder = Box::new(OpusEncoder::new(&self.recipe(room, false)));
+        self.seat(room, id, None, encoder);
+    }
+
+    /// Somebody who talks if there is a decoder, and hears through `encoder`.
+    pub fn seat(
+        &mut self,
+        room: usize,
+        id: u32,
+        decoder: Option<Box<dyn Decode>>,
+        encoder: Box<dyn Encode>,
+    ) {
+        let listens = self.recipe(room, encoder.as_any().is::<Tap>());
+        let talks = decoder.is_some();
+        let shared = self.seat_as(room, id, listens, decoder, encoder);
+        if talks {
+            let talker = Talker::exact(ParticipantId(id), shared);
+            self.talkers.push((self.rooms[room].mixer, talker));
+        }
+    }
+
+    /// Somebody whose packets are not the field's business, and who is sent them as `listens` says.
+    pub fn seat_as(
+        &mut self,
+        room: usize,
+        id: u32,
+        listens: Recipe,
+        decoder: Option<Box<dyn Decode>>,
+        encoder: Box<dyn Encode>,
+    ) -> Arc<Shared> {
+        let Place {
+            mixer,
+            id: room_id,
+            settings,
+            ..
+        } = self.rooms[room].clone();
+        let shared = Arc::new(Shared::default());
+        let config = ParticipantConfig {
+            id: ParticipantId(id),
+            talks: decoder.is_some(),
+            listens: Some(listens),
+            layout: settings.layout,
+            tick: settings.tick,
+        };
+        let participant = Participant::with_codec(config, shared.clone(), decoder, Some(encoder));
+        let command = Command::AddParticipant {
+            room: room_id,
+            participant: Box::new(participant),
+        };
+        self.apply(mixer, command);
+        shared
+    }
+
+    pub fn rescan(&self, room: usize, home: Strength, others: &[(usize, Strength)]) -> Box<Rescan> {
+        let settings = self.rooms[room].settings;
+        let channels = others.iter().map(|&(other, strength)| Channel {
+            feed: self.rooms[other].feed.clone(),
+            strength,
+        });
+        let scan = Scan::new(home, channels, settings.layout, settings.tick);
+        Box::new(Rescan {
+            scan: (!others.is_empty()).then(|| Box::new(scan)),
+            listener: None,
+        })
+    }
+
+    /// The one of this id, who sits in `room`, listens to these others from now on.
+    pub fn scan(&mut self, room: usize, id: u32, others: &[(usize, Strength)]) {
+        let rescan = self.rescan(room, Strength::default(), others);
+        let mixer = self.rooms[room].mixer;
+        self.apply(mixer, Command::SetScan(ParticipantId(id), rescan));
+    }
+
+    /// Everybody in one of the two hears the other.
+    pub fn link(&mut self, one: usize, other: usize) {
+        for (to, from) in [(one, other), (other, one)] {
+            let links = self.rescan(to, Strength::default(), &[(from, Strength::default())]);
+            let Place { mixer, id, .. } = self.rooms[to];
+            self.apply(mixer, Command::SetLinks(id, links));
+        }
+    }
+
+    /// 20 ms, in which everybody speaks once.
+    pub fn turn(&mut self) {
+        (0..8).for_each(|_| self.step());
+    }
+
+    /// One slot.
+    pub fn step(&mut self) {
+        self.slot += 1;
+        for (at, (mixer, talker)) in self.talkers.iter_mut().enumerate() {
+            // They speak at different instants, so that their rooms move to different phases.
+            if self.slot % 8 == (5 * at as u64) % 8 {
+                let now = instant(self.slot);
+                let engine = &mut self.mixers[*mixer].engine;
+                engine.push(talker.id, &talker.packet(), now);
+            }
+        }
+        for mixer in &mut self.mixers {
+            // One that was late makes up for it.
+            for slot in mixer.done + 1..=self.slot - mixer.late {
+                mixer.engine.run_slot(slot, instant(slot), &mut mixer.sink);
+                mixer.done = slot;
+            }
+        }
+    }
+
+    pub fn turns(&mut self, count: usize) {
+        (0..count).for_each(|_| self.turn());
+    }
+
+    /// What one who hears through a tap has heard so far.
+    pub fn heard(&self, id: u32) -> Vec<f32> {
+        let packets = self.mixers.iter().flat_map(|mixer| &mixer.sink.packets);
+        let own = packets.filter(|(to, _)| to.0 == id);
+        own.flat_map(|(_, packet)| self.log.pcm(packet)).collect()
+    }
+
+    /// The last ticks of it.
+    pub fn heard_lately(&self, id: u32, ticks: usize) -> Vec<f32> {
+        let heard = self.heard(id);
+        heard[heard.len() - ticks * 960..].to_vec()
+    }
+
+    /// Whom he was last told to hear.
+    pub fn named(&self, id: u32) -> Vec<u32> {
+        let mut packets = self.mixers.iter().flat_map(|mixer| &mixer.sink.packets);
+        let last = packets.rfind(|(to, _)| to.0 == id);
+        let mut ids = last.map_or(Vec::new(), |(_, packet)| packet.sources.ids().to_vec());
+        ids.sort_unstable();
+        ids
+    }
+
+    pub fn encodes(&self) -> u64 {
+        let stats = self.mixers.iter().map(|mixer| mixer.engine.stats());
+        stats.map(|stats| stats.encodes_total).sum()
+    }
+
+    pub fn refused(&self) -> u64 {
+        let stats = self.mixers.iter().map(|mixer| mixer.engine.stats());
+        stats.map(|stats| stats.refused_total).sum()
+    }
+}
+
+pub fn instant(slot: u64) -> Time {
+    Time::from_us(slot * SLOT.as_micros() as u64)
+}

@@ -1,0 +1,224 @@
+//! A field of rooms with people who do anything, and a print of all that comes of it.
+#![allow(dead_code, reason = "no test uses all of it")]
+
+pub mod chances;
+pub mod print;
+pub mod sender;
+
+use std::sync::Arc;
+
+use mixer::codec::{self, Codec, Decode, Encode};
+use mixer::command::{Command, Shared};
+use mixer::format::{Layout, SLOT, TickLength};
+use mixer::listener::Listener;
+use mixer::profile::{Profile, ReceiverLimits, Recipe};
+use mixer::room::RoomSettings;
+use mixer::units::{ParticipantId, Time};
+
+use self::print::Print;
+use self::sender::Sender;
+use crate::common::Chance;
+use crate::stage::Tap;
+use crate::stage::field::Field;
+
+pub struct World {
+    pub field: Field,
+    pub people: Vec<Person>,
+    pub chance: Chance,
+    pub print: Print,
+    next: u32,
+}
+
+pub struct Person {
+    pub room: usize,
+    pub id: ParticipantId,
+    pub shared: Arc<Shared>,
+    pub sender: Option<Sender>,
+    pub is_tapped: bool,
+}
+
+impl World {
+    pub fn new(mixers: usize, seed: u64) -> World {
+        World {
+            field: Field::new(mixers),
+            people: Vec::new(),
+            chance: Chance(seed),
+            print: Print::default(),
+            next: 1,
+        }
+    }
+
+    /// A room that no other can hear, so that its ticks may wait for packets.
+    pub fn lone_room(&mut self, settings: RoomSettings) -> usize {
+        let room = self.field.room(0, settings);
+        let feed = Command::SetFeed(self.field.rooms[room].id, None);
+        self.field.apply(0, feed);
+        room
+    }
+
+    /// A number below `of`.
+    pub fn pick(&mut self, of: usize) -> usize {
+        (self.chance.next() * of as f64) as usize
+    }
+
+    pub fn one_of<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.pick(of.len())]
+    }
+
+    pub fn now_us(&self) -> u64 {
+        self.field.slot * SLOT.as_micros() as u64
+    }
+
+    /// Some instant within the next 20 ms.
+    pub fn soon_us(&mut self) -> u64 {
+        self.now_us() + (self.chance.next() * 20_000.0) as u64
+    }
+
+    /// One of those recipes that clients of every kind come to.
+    pub fn any_recipe(&mut self, room: usize) -> Recipe {
+        let limits = ReceiverLimits {
+            stereo: self.pick(2) == 0,
+            fec: self.pick(4) == 0,
+            dtx: self.pick(8) == 0,
+            codec: match self.pick(6) {
+                0 => Codec::Pcmu,
+                _ => Codec::Opus,
+            },
+            ..ReceiverLimits::default()
+        };
+        // Most want the usual, so that they can share it.
+        let profile = match self.pick(2) {
+            0 => Profile::Voice,
+            _ => self.one_of(&Profile::ALL),
+        };
+        let hangover_ms = self.one_of(&[0, 0, 400]);
+        let settings = self.field.rooms[room].settings;
+        let mut recipe = Recipe::new(profile, &limits, settings.tick).with_hangover(hangover_ms);
+        if settings.layout == Layout::Mono {
+            recipe.layout = Layout::Mono;
+        }
+        recipe
+    }
+
+    /// Somebody new, who hears as the recipe says; the place in the list of people.
+    pub fn join(
+        &mut self,
+        room: usize,
+        listens: Recipe,
+        talks: Option<(Box<dyn Decode>, Sender)>,
+    ) -> usize {
+        self.seat(room, listens, talks, codec::encoder(&listens), false)
+    }
+
+    /// Somebody whose mixes are kept sample by sample.
+    pub fn join_tapped(&mut self, room: usize, talks: Option<(Box<dyn Decode>, Sender)>) -> usize {
+        let mut listens = self.field.recipe(room, true);
+        // A tap is no encoder that Opus could go on from, so it must share with nobody.
+        listens.bitrate_bps = 97_000;
+        let tap = Box::new(Tap(self.field.log.clone()));
+        self.seat(room, listens, talks, tap, true)
+    }
+
+    fn seat(
+        &mut self,
+        room: usize,
+        listens: Recipe,
+        talks: Option<(Box<dyn Decode>, Sender)>,
+        encoder: Box<dyn Encode>,
+        is_tapped: bool,
+    ) -> usize {
+        let (decoder, sender) = talks.unzip();
+        let id = self.next;
+        self.next += 1;
+        let shared = (self.field).seat_as(room, id, listens, decoder, encoder);
+        self.people.push(Person {
+            room,
+            id: ParticipantId(id),
+            shared,
+            sender,
+            is_tapped,
+        });
+        self.people.len() - 1
+    }
+
+    /// Has one of the people's engine do something.
+    pub fn tell(&mut self, at: usize, command: Command) {
+        let room = self.people[at].room;
+        self.field.apply(self.field.rooms[room].mixer, command);
+    }
+
+    pub fn leave(&mut self, at: usize) {
+        self.tell(at, Command::RemoveParticipant(self.people[at].id));
+        self.people.remove(at);
+    }
+
+    pub fn attend(&mut self, at: usize) {
+        self.tell(at, Command::Attend(self.people[at].id));
+    }
+
+    pub fn set_listener(&mut self, at: usize, recipe: Recipe) {
+        let tick = self.field.rooms[self.people[at].room].settings.tick;
+        let listener = Box::new(Listener::new(recipe, tick));
+        self.tell(at, Command::SetListener(self.people[at].id, listener));
+        self.people[at].is_tapped = false;
+    }
+
+    /// Lets time pass.
+    pub fn pass_ms(&mut self, ms: u64) {
+        for _ in 0..ms * 1_000 / SLOT.as_micros() as u64 {
+            self.slot();
+        }
+    }
+
+    fn slot(&mut self) {
+        let now_us = self.now_us() + SLOT.as_micros() as u64;
+        for person in &mut self.people {
+            let Some(sender) = &mut person.sender else {
+                continue;
+            };
+            let mixer = self.field.rooms[person.room].mixer;
+            let engine = &mut self.field.mixers[mixer].engine;
+            for (at_us, packet) in sender.arrived(now_us, &mut self.chance) {
+                let pushed = engine.push(person.id, &packet, Time::from_us(at_us));
+                self.print.measured([pushed.map_or(99, |it| it as u64)]);
+            }
+        }
+        self.field.step();
+        for mixer in &mut self.field.mixers {
+            for (to, packet) in mixer.sink.packets.drain(..) {
+                self.print.packet(to, &packet);
+            }
+            for event in mixer.sink.events.drain(..) {
+                self.print.event(event);
+            }
+            for retired in mixer.sink.retired.drain(..) {
+                self.print.retired(&retired);
+            }
+        }
+        if self.field.slot.is_multiple_of(40) {
+            self.measure();
+        }
+    }
+
+    fn measure(&mut self) {
+        for person in &self.people {
+            self.print.telemetry(&person.shared.telemetry);
+        }
+        for mixer in &self.field.mixers {
+            self.print.engine(&mixer.engine.stats());
+            self.print.measured([mixer.engine.is_idle().into()]);
+        }
+    }
+
+    /// The print of all that happened.
+    pub fn finish(mut self) -> Print {
+        self.measure();
+        for pcm in self.field.log.all() {
+            self.print.pcm(&pcm);
+        }
+        self.print
+    }
+}
+
+/// Both lengths of a tick.
+pub const TICKS: [TickLength; 2] = [TickLength::Ms10, TickLength::Ms20];
