@@ -4,9 +4,9 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use mixer::Frame;
-use mixer::bus::Bus;
 use mixer::format::Layout;
 use mixer::limiter::Limiter;
+use mixer::mix::bus::Bus;
 
 use crate::scene::{TICK, tone};
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::feed::Feed;
 use crate::listener::Listener;
 use crate::members::Members;
+use crate::mix::gains::GainChange;
 use crate::participant::Participant;
 use crate::permit::Permit;
 use crate::room::{Room, RoomSettings};
@@ -58,6 +59,9 @@ pub enum Command {
     /// Lets a participant hear these rooms beside his own and no others. Who cannot talk must be given a
     /// listener of his own recipe with it.
     SetScan(ParticipantId, Box<Rescan>),
+    /// Lets a participant hear certain talkers of its room louder, quieter or not at all, and all others as the room does. A
+    /// participant who cannot talk must be given a listener of its own recipe with it.
+    SetGains(ParticipantId, Box<GainChange>),
     /// Acts on a participant's settings at the next tick, though its room be asleep: to be sent
     /// after a grant, whose words may all have arrived, and after a [tone](Settings::play).
     Attend(ParticipantId),
@@ -145,6 +149,8 @@ pub enum Retired {
     Members(Members),
     /// What was heard of other rooms before.
     Rescan(Box<Rescan>),
+    /// Personal gains from before.
+    GainChange(Box<GainChange>),
     /// A feed that is not written to any more.
     Feed(Arc<Feed>),
 }

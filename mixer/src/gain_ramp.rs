@@ -30,6 +30,11 @@ impl GainRamp {
         self.to == 1.0 && (self.from == 1.0 || self.samples == 0)
     }
 
+    /// Whether the gain is 0 throughout.
+    pub fn is_zero(&self) -> bool {
+        self.to == 0.0 && (self.from == 0.0 || self.samples == 0)
+    }
+
     /// The gain of sample `n`.
     pub fn at(&self, n: usize) -> f32 {
         match n < self.samples {
@@ -54,6 +59,19 @@ impl GainRamp {
             steady.iter_mut().for_each(|sample| *sample *= self.to);
         }
     }
+
+    /// Adds interleaved samples, multiplied by the gain, to a sum of as many channels.
+    pub fn add(&self, pcm: &[f32], channels: usize, sum: &mut [f32]) {
+        let instants = sum
+            .chunks_exact_mut(channels)
+            .zip(pcm.chunks_exact(channels));
+        for (n, (out, samples)) in instants.enumerate() {
+            let gain = self.at(n);
+            for (out, sample) in out.iter_mut().zip(samples) {
+                *out += gain * sample;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -71,9 +89,28 @@ mod tests {
     }
 
     #[test]
+    fn gain_ramp_adds_what_it_would_have_left_of_the_samples() {
+        let pcm = [1.0, -1.0, 0.5, 0.25];
+        for ramp in [
+            GainRamp::new(1.0, 0.0, 2),
+            GainRamp::new(-0.5, 1.0, 3),
+            GainRamp::new(0.7, 0.7, 4),
+            GainRamp::new(0.0, 0.3, 0),
+        ] {
+            let mut applied = pcm;
+            ramp.apply(&mut applied, 1);
+            let mut sum = [0.0; 4];
+            ramp.add(&pcm, 1, &mut sum);
+            assert_eq!(applied, sum, "{ramp:?}");
+        }
+    }
+
+    #[test]
     fn steady_gain_ramps_know_that_they_change_nothing() {
         assert!(GainRamp::new(1.0, 1.0, 48).is_unity());
         assert!(GainRamp::new(0.0, 1.0, 0).is_unity());
         assert!(!GainRamp::new(0.0, 1.0, 48).is_unity());
+        assert!(GainRamp::new(0.0, 0.0, 48).is_zero());
+        assert!(!GainRamp::new(0.5, 0.0, 48).is_zero());
     }
 }

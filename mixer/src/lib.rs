@@ -14,7 +14,7 @@
 //! | gain, meter, gate of one participant | [`strip`], [`gate`] |
 //! | who may be heard at all, where a room has a floor | [`permit`] |
 //! | what one participant alone is told by ear | [`tone`] |
-//! | the sum, and the sum without one | [`bus`] |
+//! | the sum, and what each listener hears of it | [`mix`] |
 //! | the ceiling of every mix | [`limiter`] |
 //! | one stream's packets; who may share them | [`listener`], [`profile`], [`listeners`] |
 //! | what is said in a room, for who listens from another; who hears which | [`feed`], [`scan`] |
@@ -29,7 +29,6 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
-pub mod bus;
 pub mod codec;
 pub mod command;
 pub mod crew;
@@ -41,6 +40,7 @@ pub mod frame;
 mod gain_ramp;
 pub mod gate;
 pub mod governor;
+mod interned;
 pub mod jitter;
 pub mod limiter;
 pub mod listener;
@@ -48,6 +48,7 @@ pub mod listeners;
 mod media_clock;
 pub mod members;
 mod memory;
+pub mod mix;
 pub mod opus_toc;
 pub mod packet;
 pub mod participant;
@@ -57,7 +58,6 @@ pub mod playout;
 pub mod profile;
 pub mod room;
 pub mod scan;
-mod scans;
 pub mod stats;
 pub mod stretch;
 pub mod strip;

@@ -213,6 +213,11 @@ impl Listener {
         between_packets && same_time && (1.0 / MERGE_GAIN..=MERGE_GAIN).contains(&apart)
     }
 
+    /// Whether it has been given nothing to hear yet.
+    pub fn is_new(&self) -> bool {
+        !self.has_begun && !self.sounding
+    }
+
     /// Whether a silent mix would send nothing, and change nothing, ever again: what makes a silent
     /// room cheap.
     pub fn is_asleep(&self) -> bool {

@@ -11,26 +11,28 @@
 //! hears a fresh stream of its own for the same time, and then merges. Of a crowd of newcomers only the
 //! first do.
 //!
+//! Members with personal gains hear something else than their group as soon as a talker they name is heard: they part
+//! together, with a copy of the group's stream, and merge again once the mixes have been equal for a fifth of a second.
+//!
 //! A group is two at least: who is alone in what it hears keeps a stream of its own, as who
 //! contributes does. So there is a place for every group that there can be, however many listen in
 //! ways that nobody shares.
 //!
-//! Whoever may talk keeps a stream of its own, whether used or not: a leader who leaves copies its
-//! state to a successor, and nothing has to be allocated when roles change. Who cannot talk will
-//! never need one again once he is in a group, so that his is freed: most of what a listener weighs.
-//! Such a group is led by one of them, whose stream goes to another when he leaves. As long as there
-//! are places, nothing here allocates.
+//! Members that can talk, or have personal gains, keep a stream of their own while grouped, so that parting needs no
+//! allocation; a leader that leaves copies its state to a successor. Other members give theirs up: most of what a
+//! listener weighs. A group with such members is led by one of them, whose stream goes to another when it leaves. As long
+//! as there are places, nothing here allocates.
 
 mod mates;
 
-use self::mates::{HANGOVER_MS, Wait, find_mate, hears_as, is_changing, may_merge, settled_ms};
+use self::mates::{HANGOVER_MS, Merge, Wait, find_mate, hears_as, may_merge, settled_ms};
 use crate::codec::Codec;
 use crate::command::Retired;
 use crate::engine::Sink;
 use crate::listener::{Listener, Tuning, Turn};
 use crate::members::Member;
+use crate::mix::recipe::MixKey;
 use crate::profile::{Recipe, loss_class};
-use crate::scans::ScanNo;
 
 /// How one member's stream is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +55,10 @@ pub(crate) struct GroupNo(u16);
 /// What the members of a group have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Key {
+    /// What they hear.
+    mix: MixKey,
+    /// How it is encoded.
     recipe: Recipe,
-    /// What they hear of other rooms.
-    scan: Option<ScanNo>,
     /// Class of the loss their receivers report: the encoder is prepared for it.
     loss_percent: u8,
 }
@@ -67,6 +70,17 @@ struct Group {
     leader: usize,
     /// How many are in it, two at least.
     members: usize,
+    /// For how long it has heard what its key says, saturating.
+    settled_ms: u32,
+}
+
+/// Members of one group who hear something else than the others from this tick on.
+#[derive(Debug, Clone, Copy)]
+struct Parting {
+    from: GroupNo,
+    mix: MixKey,
+    /// Place of the member who parted first.
+    first: usize,
 }
 
 /// The listener groups of one room.
@@ -74,6 +88,10 @@ struct Group {
 pub(crate) struct Listeners {
     /// Groups keep their number as long as they exist.
     groups: Vec<Option<Group>>,
+    /// Those of this tick.
+    partings: Vec<Parting>,
+    /// Two groups may have come to hear the same.
+    may_have_twins: bool,
 }
 
 impl Listeners {
@@ -83,12 +101,15 @@ impl Listeners {
     pub fn with_capacity(members: usize) -> Listeners {
         Listeners {
             groups: Vec::with_capacity(members / LEAST_MEMBERS),
+            partings: Vec::with_capacity(members / LEAST_MEMBERS),
+            may_have_twins: false,
         }
     }
 
     /// Takes over what `shorter` holds; holds nothing itself yet.
     pub fn take_over(&mut self, shorter: &mut Listeners) {
         self.groups.append(&mut shorter.groups);
+        self.may_have_twins = shorter.may_have_twins;
     }
 
     /// The places of those whose streams are sent to groups.
@@ -99,10 +120,16 @@ impl Listeners {
     /// Makes a member independent of its group, if it is in one: the stream it has heard goes on as
     /// its own. Who is left alone in the group is independent too.
     pub fn split(&mut self, list: &mut [Member], place: usize) {
-        self.leave(list, place);
+        let has_led = self.leaders().any(|leader| leader == place);
+        if let Some(leader) = self.leave(list, place)
+            && !has_led
+        {
+            copy(list, leader, place);
+        }
     }
 
-    /// The same; says whose stream it is that was the group's.
+    /// Makes a member independent of its group without the stream that it has heard. Gives the place of the member whose
+    /// stream that is now.
     fn leave(&mut self, list: &mut [Member], place: usize) -> Option<usize> {
         let Hearing::Grouped(number) = list[place].hearing else {
             return None;
@@ -113,14 +140,22 @@ impl Listeners {
         group.members -= 1;
         if group.leader == place {
             group.leader = bequeath(list, place, number)?;
-        } else {
-            copy(list, group.leader, place);
         }
-        let leader = group.leader;
-        if group.members < LEAST_MEMBERS {
+        let Group {
+            key,
+            leader,
+            members,
+            settled_ms,
+        } = *group;
+        if members < LEAST_MEMBERS {
             *slot = None;
+            let goes_on = list[leader].mix_key() == key.mix;
             list[leader].hearing = Hearing::Private {
-                settled_ms: HANGOVER_MS,
+                settled_ms: if goes_on {
+                    settled_ms.min(HANGOVER_MS)
+                } else {
+                    0
+                },
             };
             while self.groups.pop_if(|group| group.is_none()).is_some() {}
         }
@@ -146,7 +181,7 @@ impl Listeners {
             return Err(spare);
         };
         let is_needed = match leader == place {
-            true => !can_talk(&list[place]),
+            true => !list[place].keeps_stream(),
             false => list[place].participant.listener.is_none(),
         };
         if !is_needed {
@@ -190,39 +225,57 @@ impl Listeners {
         }
     }
 
-    /// Draws the consequences of who contributes this tick, before anybody is given a mix: splits,
-    /// and merges. Streams that nobody will need any more are given back.
-    pub fn regroup(&mut self, list: &mut [Member], turn: Turn, sink: &mut dyn Sink) {
+    /// Draws the consequences of what everybody hears this tick, before anybody is given a mix: splits, and merges.
+    /// Streams that nobody will need any more are given back.
+    ///
+    /// - `has_changed`: other personal gains act than in the last tick.
+    pub fn regroup(
+        &mut self,
+        list: &mut [Member],
+        turn: Turn,
+        has_changed: bool,
+        sink: &mut dyn Sink,
+    ) {
+        self.partings.clear();
+        self.follow_leaders(list);
         let mut waiting = 0;
         for place in 0..list.len() {
             let member = &mut list[place];
             let apart = member.hears_apart();
+            let is_changing = member.is_changing();
+            let is_personal = member.has_personal_gains();
+            let mix = member.mix_key();
             match &mut member.hearing {
                 Hearing::Deaf => {}
                 Hearing::Grouped(_) if apart => self.split(list, place),
                 Hearing::Grouped(number) => {
                     let number = *number;
-                    // Who cannot talk has no stream to go on with, and is given one from outside.
-                    let is_able = can_talk(member) && is_looked_at(place, turn);
-                    if is_able && self.has_changed(member, number) {
+                    if has_changed && self.group(number).is_some_and(|it| it.key.mix != mix) {
+                        self.part(list, place, number);
+                        continue;
+                    }
+                    // A member without a stream to go on with is given one from outside.
+                    let is_able = member.keeps_stream() && is_looked_at(place, turn);
+                    if is_able && self.reports_other_loss(member, number) {
                         self.split(list, place);
                     }
                 }
                 Hearing::Private { settled_ms } if apart => *settled_ms = 0,
                 Hearing::Private { settled_ms }
-                    if member.participant.rescan.is_some() && waiting < MAX_WAITING =>
+                    if is_changing && (is_personal || waiting < MAX_WAITING) =>
                 {
-                    // What he hears is on its way from one scan to another.
                     *settled_ms = 0;
-                    waiting += 1;
+                    waiting += usize::from(!is_personal);
                 }
                 Hearing::Private { settled_ms } => {
                     let before_ms = *settled_ms;
                     *settled_ms = before_ms.saturating_add(member.participant.tick.ms());
-                    waiting += usize::from(before_ms < HANGOVER_MS);
+                    // A member with personal gains has had a stream of its own, or a smaller group's, before it waits.
+                    let waits = before_ms < HANGOVER_MS && !is_personal;
+                    waiting += usize::from(waits);
                     let wait = Wait {
                         before_ms,
-                        is_cut_short: before_ms < HANGOVER_MS && waiting > MAX_WAITING,
+                        is_cut_short: waits && waiting > MAX_WAITING,
                     };
                     if let Some(unneeded) = self.merge(list, place, turn, wait) {
                         sink.retired(Retired::Listener(unneeded));
@@ -230,6 +283,104 @@ impl Listeners {
                 }
             }
         }
+        if self.may_have_twins {
+            self.merge_twins(list, turn, sink);
+        }
+    }
+
+    /// Lets each group hear what its leader hears from this tick on; members who do not will part.
+    fn follow_leaders(&mut self, list: &[Member]) {
+        for group in self.groups.iter_mut().flatten() {
+            let leader = &list[group.leader];
+            if group.key.mix == leader.mix_key() {
+                let tick_ms = leader.participant.tick.ms();
+                group.settled_ms = group.settled_ms.saturating_add(tick_ms);
+            } else {
+                group.key.mix = leader.mix_key();
+                group.settled_ms = 0;
+                self.may_have_twins = true;
+            }
+        }
+    }
+
+    /// Takes a member out of a group that hears something else from this tick on. The first one goes on with a copy of
+    /// the group's stream; the others who hear the same as the first share that, since they have heard the same before.
+    fn part(&mut self, list: &mut [Member], place: usize, from: GroupNo) {
+        let mix = list[place].mix_key();
+        let is_alike = |parting: &&Parting| parting.from == from && parting.mix == mix;
+        let first = self.partings.iter().find(is_alike).map(|it| it.first);
+        let key = self.group(from).map(|group| Key { mix, ..group.key });
+        let at = match first.map(|first| list[first].hearing) {
+            Some(Hearing::Grouped(number)) => Some(usize::from(number.0)),
+            Some(Hearing::Private { .. }) => first
+                .zip(key)
+                .and_then(|(first, key)| self.found(list, first, key, 0)),
+            Some(Hearing::Deaf) | None => None,
+        };
+        let Some(at) = at else {
+            self.split(list, place);
+            if self.partings.len() < self.partings.capacity() {
+                let first = place;
+                self.partings.push(Parting { from, mix, first });
+            }
+            return;
+        };
+        self.may_have_twins = true;
+        self.leave(list, place);
+        let unneeded = self.join(list, place, at);
+        debug_assert!(unneeded.is_none(), "who parts keeps its stream");
+    }
+
+    /// Makes one group of two that have heard the same for long enough.
+    fn merge_twins(&mut self, list: &mut [Member], turn: Turn, sink: &mut dyn Sink) {
+        self.may_have_twins = false;
+        for one in 0..self.groups.len() {
+            for other in one + 1..self.groups.len() {
+                let [Some(a), Some(b)] =
+                    [one, other].map(|at| self.groups.get(at).copied().flatten())
+                else {
+                    continue;
+                };
+                if a.key != b.key {
+                    continue;
+                }
+                self.may_have_twins = true;
+                let merge = match a.settled_ms.min(b.settled_ms) >= HANGOVER_MS {
+                    true => Merge::Settled,
+                    false => Merge::Asleep,
+                };
+                let is_changing = list[a.leader].is_changing() || list[b.leader].is_changing();
+                if !is_changing && may_merge(list, a.leader, b.leader, turn, merge) {
+                    // A leader that keeps no stream besides stays the leader.
+                    match list[b.leader].keeps_stream() {
+                        true => self.unite(list, one, other, sink),
+                        false => self.unite(list, other, one, sink),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends the members of one group the packets of another.
+    fn unite(&mut self, list: &mut [Member], into: usize, from: usize, sink: &mut dyn Sink) {
+        let (Some(to), Some(gone)) = (self.groups[into], self.groups[from]) else {
+            return;
+        };
+        let [hearing, former] = [to.leader, gone.leader].map(|leader| list[leader].hearing);
+        for member in list.iter_mut().filter(|member| member.hearing == former) {
+            member.hearing = hearing;
+            if !member.keeps_stream()
+                && let Some(unneeded) = member.participant.listener.take()
+            {
+                sink.retired(Retired::Listener(unneeded));
+            }
+        }
+        self.groups[from] = None;
+        self.groups[into] = Some(Group {
+            members: to.members + gone.members,
+            ..to
+        });
+        while self.groups.pop_if(|group| group.is_none()).is_some() {}
     }
 
     /// Tunes every stream that is in use.
@@ -249,7 +400,7 @@ impl Listeners {
     }
 
     /// Whether the loss that the member's receiver reports is of another class than its group's.
-    fn has_changed(&self, member: &Member, number: GroupNo) -> bool {
+    fn reports_other_loss(&self, member: &Member, number: GroupNo) -> bool {
         let group = self.group(number);
         group.is_some_and(|group| group.key.loss_percent != loss_of(member, &group.key.recipe))
     }
@@ -267,12 +418,18 @@ impl Listeners {
         let key = key_of(&list[place])?;
         let is_its = |group: &Option<Group>| group.is_some_and(|group| group.key == key);
         if let Some(at) = self.groups.iter().position(is_its) {
-            let leader = self.groups[at]?.leader;
+            let Group {
+                leader, settled_ms, ..
+            } = self.groups[at]?;
             if wait.before_ms == 0 {
                 begin_like(list, leader, place);
             }
-            let may = hears_as(&list[leader], &list[place]) || !is_changing(&list[leader]);
-            let is_time = may && may_merge(list, place, leader, turn, wait.merge());
+            let may = hears_as(&list[leader], &list[place]) || !list[leader].is_changing();
+            let merge = match wait.merge() {
+                Merge::Settled if settled_ms < HANGOVER_MS => Merge::Asleep,
+                merge => merge,
+            };
+            let is_time = may && may_merge(list, place, leader, turn, merge);
             return is_time.then(|| self.join(list, place, at))?;
         }
         let mate = find_mate(list, place, &key, turn, wait)?;
@@ -281,12 +438,20 @@ impl Listeners {
             true => (mate, place),
             false => (place, mate),
         };
-        let at = self.found(list, leader, key)?;
+        let at = self.found(list, leader, key, HANGOVER_MS)?;
         self.join(list, other, at)
     }
 
     /// Makes a member's stream that of a new group; the number of it, if there is a place.
-    fn found(&mut self, list: &mut [Member], leader: usize, key: Key) -> Option<usize> {
+    ///
+    /// - `settled_ms`: for how long both members have heard what the key says.
+    fn found(
+        &mut self,
+        list: &mut [Member],
+        leader: usize,
+        key: Key,
+        settled_ms: u32,
+    ) -> Option<usize> {
         let at = match self.groups.iter().position(Option::is_none) {
             Some(at) => at,
             None if self.groups.len() < self.groups.capacity() => self.groups.len(),
@@ -297,6 +462,7 @@ impl Listeners {
             key,
             leader,
             members: 1,
+            settled_ms,
         });
         match self.groups.get_mut(at) {
             Some(place) => *place = group,
@@ -310,12 +476,12 @@ impl Listeners {
         let group = self.groups[at].as_mut()?;
         list[place].hearing = list[group.leader].hearing;
         group.members += 1;
-        if can_talk(&list[place]) {
+        if list[place].keeps_stream() {
             return None;
         }
-        if can_talk(&list[group.leader]) {
+        if list[group.leader].keeps_stream() {
             // Who still hears his scan before cannot lead others in that.
-            if !is_changing(&list[place]) {
+            if !list[place].is_changing() {
                 copy(list, group.leader, place);
                 group.leader = place;
             }
@@ -329,8 +495,8 @@ impl Listeners {
 fn key_of(member: &Member) -> Option<Key> {
     let recipe = *member.participant.listener.as_ref()?.recipe();
     Some(Key {
+        mix: member.mix_key(),
         recipe,
-        scan: member.scan,
         loss_percent: loss_of(member, &recipe),
     })
 }
@@ -338,7 +504,7 @@ fn key_of(member: &Member) -> Option<Key> {
 /// Leaves the stream of one who has left a group to another who is in it; to whom.
 fn bequeath(list: &mut [Member], place: usize, number: GroupNo) -> Option<usize> {
     let is_heir = |member: &Member| member.hearing == Hearing::Grouped(number);
-    let is_poor = |member: &Member| is_heir(member) && !can_talk(member);
+    let is_poor = |member: &Member| is_heir(member) && !member.keeps_stream();
     let heir = list.iter().position(is_poor);
     let heir = heir.or_else(|| list.iter().position(is_heir))?;
     if list[heir].participant.listener.is_some() {
@@ -373,11 +539,6 @@ fn begin_like(list: &mut [Member], leader: usize, place: usize) {
     ) {
         listener.begin_like(leader);
     }
-}
-
-/// Whether it may come to contribute, and then needs a stream of its own.
-fn can_talk(member: &Member) -> bool {
-    member.participant.strip.is_some()
 }
 
 /// The class of loss its stream is prepared for: only Opus can be.

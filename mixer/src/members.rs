@@ -5,12 +5,17 @@
 
 use core::fmt;
 
+use crate::frame::Frame;
+use crate::interned::Interned;
 use crate::listener::Listener;
 use crate::listeners::{Hearing, Listeners};
 use crate::memory;
+use crate::mix::gains::PersonalGains;
+use crate::mix::recipe::{MixKey, MixRecipe, PartNo};
+use crate::mix::render::{Voice, Voices};
 use crate::packet::Sources;
 use crate::participant::Participant;
-use crate::scans::{ScanNo, Scans};
+use crate::scan::Scan;
 use crate::tone::Playing;
 use crate::units::{Level, ParticipantId};
 
@@ -35,7 +40,29 @@ pub(crate) struct Shares {
     /// Who of them are sent the same.
     pub listeners: Listeners,
     /// What some of them hear of other rooms.
-    pub scans: Scans,
+    pub scans: Interned<Scan>,
+    /// Which talkers some of them hear louder or quieter.
+    pub gains: Interned<PersonalGains>,
+    /// Who is on the bus this tick, sorted by id; only kept where a member has personal gains.
+    pub on_bus: Vec<Voice>,
+    /// For each list of personal gains, by its number: the number of the first list that does the same to this tick's
+    /// bus; `None` if it does nothing.
+    pub active: Vec<Option<PartNo>>,
+}
+
+impl Shares {
+    /// Nothing shared yet, with places for what `members` can share.
+    ///
+    /// Real-time: set-up only (allocates).
+    fn with_capacity(members: usize) -> Shares {
+        Shares {
+            listeners: Listeners::with_capacity(members),
+            scans: Interned::with_capacity(members),
+            gains: Interned::with_capacity(members),
+            on_bus: Vec::with_capacity(members),
+            active: Vec::with_capacity(members),
+        }
+    }
 }
 
 /// A participant and what its room knows of it, side by side, so that a tick passes over those with
@@ -46,7 +73,11 @@ pub(crate) struct Member {
     /// How its stream is made.
     pub hearing: Hearing,
     /// What it hears of other rooms, if it does.
-    pub scan: Option<ScanNo>,
+    pub scan: Option<PartNo>,
+    /// Its personal gains, if it has any.
+    pub gains: Option<PartNo>,
+    /// Those of its personal gains that act on this tick's bus: the number of the first list that does the same.
+    pub active_gains: Option<PartNo>,
     /// Its strip has something to play, to meter or to fade.
     pub awake: bool,
     /// Its settings have changed in a way that must not wait for its next packet.
@@ -65,10 +96,42 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Whether the member hears something else than members who contribute nothing. Before packets
-    /// reach it, it hears nothing at all.
+    /// What it hears this tick.
+    pub fn recipe(&self) -> MixRecipe {
+        MixRecipe {
+            shared: self.mix_key(),
+            minus_own: self.in_mix,
+            private_source: self.tone.is_some(),
+        }
+    }
+
+    /// What it hears this tick, its own voice and its private source apart.
+    pub fn mix_key(&self) -> MixKey {
+        MixKey {
+            gains: self.active_gains,
+            monitors: self.scan,
+        }
+    }
+
+    /// Whether the member hears what nobody else can hear. Before packets reach it, it hears nothing at all.
     pub fn hears_apart(&self) -> bool {
-        self.in_mix || self.tone.is_some() || self.is_private() && !self.is_reachable()
+        self.recipe().key().is_none() || self.is_private() && !self.is_reachable()
+    }
+
+    /// Whether the member keeps a stream of its own while it is sent a group's packets: it may come to talk, or to hear
+    /// something else than its group, in any tick.
+    pub fn keeps_stream(&self) -> bool {
+        self.participant.strip.is_some() || self.participant.gains.is_some()
+    }
+
+    /// Whether it hears talkers louder or quieter than others do, or did until this tick.
+    pub fn has_personal_gains(&self) -> bool {
+        self.participant.gains.is_some() || self.participant.gain_change.is_some()
+    }
+
+    /// Whether what it hears changes within this tick.
+    pub fn is_changing(&self) -> bool {
+        self.participant.rescan.is_some() || self.participant.gain_change.is_some()
     }
 
     /// Whether this is the member that an entry among the loudest names, and a tick may wait for its packet.
@@ -130,10 +193,7 @@ impl Members {
             due: memory::list(capacity),
             ids: memory::list(capacity),
             ranks: memory::list(capacity),
-            shares: Box::new(Shares {
-                listeners: Listeners::with_capacity(capacity),
-                scans: Scans::with_capacity(capacity),
-            }),
+            shares: Box::new(Shares::with_capacity(capacity)),
             leaving: 0,
         }
     }
@@ -175,6 +235,8 @@ impl Members {
             id: participant.id,
             hearing: Hearing::Deaf,
             scan: None,
+            gains: None,
+            active_gains: None,
             awake: participant.strip.is_some(),
             attended: false,
             tone: None,
@@ -201,9 +263,10 @@ impl Members {
     pub(crate) fn reserve(&mut self, mut longer: Members) -> Members {
         if longer.capacity() > self.capacity() {
             longer.list.append(&mut self.list);
-            let Shares { listeners, scans } = &mut *longer.shares;
-            listeners.take_over(&mut self.shares.listeners);
-            scans.take_over(&mut self.shares.scans);
+            let shares = &mut *longer.shares;
+            shares.listeners.take_over(&mut self.shares.listeners);
+            shares.scans.take_over(&mut self.shares.scans);
+            shares.gains.take_over(&mut self.shares.gains);
             longer.leaving = core::mem::take(&mut self.leaving);
             core::mem::swap(self, &mut longer);
         }
@@ -232,6 +295,46 @@ impl Members {
         Some((self.list.swap_remove(place).participant, place))
     }
 
+    /// Finds out which personal gains act on this tick's bus. Says whether that changes anything about what anybody hears
+    /// compared with the last tick.
+    pub(crate) fn find_active_gains(&mut self) -> bool {
+        let Members { list, shares, .. } = self;
+        let Shares {
+            gains,
+            on_bus,
+            active,
+            ..
+        } = &mut **shares;
+        if gains.is_empty() && active.is_empty() {
+            return false;
+        }
+        on_bus.clear();
+        let voices = list.iter().enumerate().filter(|(_, it)| it.in_mix);
+        on_bus.extend(voices.map(|(place, it)| Voice { id: it.id, place }));
+        on_bus.sort_unstable_by_key(|voice| voice.id);
+        active.clear();
+        for (number, leader) in gains.entries() {
+            if let Some(gains) = &mut list[leader].participant.gains {
+                gains.find_corrections(on_bus);
+            }
+            active.resize(usize::from(number.0), None);
+            active.push(first_alike(gains, list, leader));
+        }
+        let mut has_changed = false;
+        for member in list {
+            let number = member.gains.map(|number| usize::from(number.0));
+            let now = number.and_then(|number| *active.get(number)?);
+            if now == core::mem::replace(&mut member.active_gains, now) {
+                continue;
+            }
+            has_changed = true;
+            if let Hearing::Private { settled_ms } = &mut member.hearing {
+                *settled_ms = 0;
+            }
+        }
+        has_changed
+    }
+
     /// Replaces the stream of the one at `place`; gives back what is no longer needed, which is
     /// `listener` if it was built for another tick.
     pub(crate) fn set_listener(
@@ -248,10 +351,41 @@ impl Members {
     }
 }
 
-/// Who is heard, loudest first, without `listener`.
-pub(crate) fn sources_of(ranks: &[Rank], listener: Option<ParticipantId>) -> Sources {
+/// The number of the first list of personal gains that does to the bus what the one at `leader` does; `None` if that does
+/// nothing.
+fn first_alike(gains: &Interned<PersonalGains>, list: &[Member], leader: usize) -> Option<PartNo> {
+    let corrections = |place: usize| {
+        let gains = list[place].participant.gains.as_deref();
+        gains.map_or(&[][..], PersonalGains::corrections)
+    };
+    let own = corrections(leader);
+    let mut entries = gains.entries().filter(|_| !own.is_empty());
+    let first = entries.find(|(_, other)| corrections(*other) == own);
+    first.map(|(number, _)| number)
+}
+
+/// The frames of a room's members, and the names of those who are heard.
+#[derive(Clone, Copy)]
+pub(crate) struct RoomVoices<'a> {
+    pub list: &'a [Member],
+    pub ranks: &'a [Rank],
+}
+
+impl Voices for RoomVoices<'_> {
+    fn frame(&self, place: usize) -> Option<&Frame> {
+        let member = self.list.get(place).filter(|member| member.in_mix)?;
+        member.participant.strip.as_deref().map(|it| it.frame())
+    }
+
+    fn heard(&self) -> impl Iterator<Item = (ParticipantId, Level)> {
+        self.ranks.iter().map(|rank| (rank.id, rank.level))
+    }
+}
+
+/// Who is heard, loudest first.
+pub(crate) fn sources_of(ranks: &[Rank]) -> Sources {
     let mut sources = Sources::default();
-    for rank in ranks.iter().filter(|rank| Some(rank.id) != listener) {
+    for rank in ranks {
         if !sources.push(rank.id, rank.level) {
             break;
         }

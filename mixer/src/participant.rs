@@ -12,6 +12,7 @@ use crate::codec::{Decode, Encode};
 use crate::command::Shared;
 use crate::format::{Layout, TickLength};
 use crate::listener::Listener;
+use crate::mix::gains::{GainChange, PersonalGains};
 use crate::profile::Recipe;
 use crate::scan::{Rescan, Scan};
 use crate::strip::Strip;
@@ -48,6 +49,10 @@ pub struct Participant {
     pub(crate) scan: Option<Box<Scan>>,
     /// What it heard of them before, to be faded over at the next tick.
     pub(crate) rescan: Option<Box<Rescan>>,
+    /// The talkers it hears louder or quieter than others do.
+    pub(crate) gains: Option<Box<PersonalGains>>,
+    /// How loud it heard them before, to be ramped from at the next tick.
+    pub(crate) gain_change: Option<Box<GainChange>>,
     /// The last tone that was begun, as the settings number it.
     pub(crate) tone: u32,
 }
@@ -97,6 +102,8 @@ impl Participant {
                 .map(|(recipe, encoder)| Box::new(Listener::with_encoder(recipe, tick, encoder))),
             scan: None,
             rescan: None,
+            gains: None,
+            gain_change: None,
             tone: 0,
         }
     }

@@ -19,9 +19,8 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use self::elsewhere::{Elsewhere, OnAir};
+use self::elsewhere::Elsewhere;
 use self::recent_talkers::RecentTalkers;
-use crate::bus::Bus;
 #[cfg(any(test, feature = "fault-injection"))]
 use crate::command::Weakness;
 use crate::command::{Event, RoomTelemetry};
@@ -32,13 +31,16 @@ use crate::frame::Frame;
 use crate::listener::{Heard, Listener, Mix, Tuning, Turn};
 use crate::listeners::Hearing;
 use crate::media_clock::MediaClock;
-use crate::members::{Member, Rank};
+use crate::members::{Member, Rank, RoomVoices, Shares};
+use crate::mix::bus::Bus;
+use crate::mix::render::{Ingredients, Own, Renderer};
 use crate::packet::{OutPacket, Payload, Sources};
 use crate::phase::Rhythm;
 use crate::playout::Pushed;
 use crate::profile::loss_class;
 use crate::stats::{TickStats, publish};
 use crate::strip::Rules;
+use crate::tone::Playing;
 use crate::units::{Decibels, Level, ParticipantId, RoomId, RtpTime, Tick, Time};
 
 pub use crate::members::Members;
@@ -176,14 +178,15 @@ impl Room {
             time: self.clock.at(RtpTime(hands.at as u32), self.settings.tick),
             room_sounds: contributors > 0 || self.elsewhere.is_heard,
         };
+        let has_changed = self.members.find_active_gains();
         let Members { list, shares, .. } = &mut self.members;
-        shares.listeners.regroup(list, turn, hands.sink);
+        (shares.listeners).regroup(list, turn, has_changed, hands.sink);
         let mut stats = TickStats {
             contributors,
             ..TickStats::default()
         };
         self.mix(turn, voices, hands.complexity_cap, &mut stats);
-        self.retire_scans(hands.sink);
+        self.retire_changes(hands.sink);
         self.encode(hands, &mut stats);
         self.report(hands.sink);
         self.advance(&mut stats);
@@ -269,8 +272,7 @@ impl Room {
         contributors
     }
 
-    /// Gives every stream in use its mix: the sum to those of the groups, and to each of the others
-    /// the sum without its own listener's frame, both with what is scanned. Notes whose have a packet to
+    /// Gives every stream in use its mix: those of the groups, and those of single members. Notes whose have a packet to
     /// encode.
     fn mix(&mut self, turn: Turn, voices: usize, cap: u8, stats: &mut TickStats) {
         let everyone = self.everyone();
@@ -282,51 +284,41 @@ impl Room {
             shares,
             ..
         } = &mut self.members;
-        let on_air = OnAir {
-            bus: &self.bus,
-            voices,
-            ranks,
-            everyone: &everyone,
-            linked,
-            scans: &shares.scans,
-        };
         due.clear();
         shares.listeners.tune(list, cap);
-        for leader in shares.listeners.leaders() {
-            let Some(mut listener) = list[leader].participant.listener.take() else {
-                continue;
-            };
-            let heard = on_air.hear(list, leader, &mut self.mix, &mut self.spare);
-            if listener.gather(turn, mix_of(&heard, &mut self.mix)) {
-                due.push(leader);
-            }
-            list[leader].participant.listener = Some(listener);
-        }
-        for place in 0..list.len() {
+        let groups = shares.listeners.leaders().map(|leader| (leader, true));
+        let singles = (0..list.len()).map(|place| (place, false));
+        for (place, leads) in groups.chain(singles) {
             let member = &mut list[place];
-            if !member.has_own_stream() {
+            if !leads && !member.has_own_stream() {
                 continue;
             }
             let Some(mut listener) = member.participant.listener.take() else {
                 // Another thread has not done with it.
-                stats.encodes_skipped += 1;
+                stats.encodes_skipped += u64::from(!leads);
                 continue;
             };
-            listener.tune(Tuning {
-                loss_percent: loss_class(member.participant.shared.settings.loss_percent()),
-                complexity_cap: cap,
-            });
-            let mut heard = on_air.hear(list, place, &mut self.mix, &mut self.spare);
-            if let Some(tone) = list[place].tone.take() {
-                if heard.is_none() {
-                    self.mix.clear();
-                }
-                heard.get_or_insert_default();
-                list[place].tone = tone.add_to(&mut self.mix);
+            if !leads {
+                listener.tune(Tuning {
+                    loss_percent: loss_class(member.participant.shared.settings.loss_percent()),
+                    complexity_cap: cap,
+                });
             }
+            let mut private_source = member.tone.take();
+            let renderer = Renderer {
+                bus: &self.bus,
+                voices,
+                frames: RoomVoices { list, ranks },
+                on_bus: &shares.on_bus,
+                everyone: &everyone,
+                linked,
+            };
+            let ingredients = ingredients(list, place, shares, &mut private_source);
+            let heard = renderer.render(ingredients, &mut self.mix, &mut self.spare);
             if listener.gather(turn, mix_of(&heard, &mut self.mix)) {
                 due.push(place);
             }
+            list[place].tone = private_source;
             list[place].participant.listener = Some(listener);
         }
     }
@@ -457,6 +449,30 @@ impl Room {
             && self.members.list.iter().all(has_nothing_to_do)
             && (self.members.shares.listeners.leaders())
                 .all(|leader| has_nothing_to_send(&self.members.list[leader]));
+    }
+}
+
+/// What the mix of the member at `place` is made of.
+fn ingredients<'a>(
+    list: &'a [Member],
+    place: usize,
+    shares: &Shares,
+    private_source: &'a mut Option<Playing>,
+) -> Ingredients<'a> {
+    let member = &list[place];
+    let participant = &*member.participant;
+    let strip = participant.strip.as_deref().filter(|_| member.in_mix);
+    let (rescan, gain_change) = (&participant.rescan, &participant.gain_change);
+    Ingredients {
+        own: strip.map(|strip| Own {
+            id: member.id,
+            frame: strip.frame(),
+        }),
+        gains: shares.gains.of(list, place),
+        gains_before: gain_change.as_ref().map(|it| it.gains.as_deref()),
+        monitors: shares.scans.of(list, place),
+        monitors_before: rescan.as_ref().map(|it| it.scan.as_deref()),
+        private_source,
     }
 }
 

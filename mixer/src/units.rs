@@ -172,6 +172,17 @@ impl Level {
     pub fn decibels(self) -> Decibels {
         Decibels(-f32::from(self.0))
     }
+
+    /// The level of the same sound, multiplied by a gain.
+    #[must_use]
+    pub fn amplified(self, gain: Gain) -> Level {
+        match (self, gain) {
+            (Level::SILENCE, _) | (_, Gain::UNITY) => self,
+            _ => Level::from(Decibels(
+                self.decibels().0 + Decibels::from_factor(gain.factor()).0,
+            )),
+        }
+    }
 }
 
 impl From<Decibels> for Level {

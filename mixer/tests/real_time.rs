@@ -18,6 +18,7 @@ use mixer::feed::Feed;
 use mixer::format::{Layout, SLOT, TickLength};
 use mixer::listener::Listener;
 use mixer::members::Members;
+use mixer::mix::gains::{GainChange, PersonalGains};
 use mixer::packet::{OutPacket, Packet, Payload};
 use mixer::participant::{Participant, ParticipantConfig};
 use mixer::permit::Permit;
@@ -217,6 +218,18 @@ fn ten_thousand_ticks_with_joins_and_leaves_allocate_nothing() {
             let listener = Box::new(Listener::new(recipe(crowd.random >> 20, tick), tick));
             let command = Command::SetListener(ParticipantId(id), listener);
             crowd.apply(command);
+            // Whoever wants others louder or quieter than the room has them, or no longer.
+            let others = present.iter().map(|(_, other, _, _)| ParticipantId(*other));
+            let wish = Gain::linear((id.wrapping_add(turn as u32) % 4) as f32 / 2.0);
+            let gains = PersonalGains::new(others.map(|other| (other, wish)));
+            let change = GainChange {
+                gains: (!gains.is_empty()).then(|| Box::new(gains)),
+                listener: Some(Box::new(Listener::new(
+                    recipe(crowd.random >> 20, tick),
+                    tick,
+                ))),
+            };
+            crowd.apply(Command::SetGains(ParticipantId(id), Box::new(change)));
         }
         send_and_run(&mut crowd, &mut present, &speech, turn);
         crowd.outlet.retired.clear();

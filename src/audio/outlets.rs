@@ -176,7 +176,7 @@ impl Sink for Outlets {
 }
 
 /// Most boxes that can wait for the reaper at one time. No command is applied while any waits, and a command yields one
-/// box at most (that of a participant who leaves and that of a scan come a tick later). So these are the commands of one
+/// box at most (that of a participant who leaves, of a scan and of personal gains come a tick later). So these are the commands of one
 /// tick's slots and of the slot that found the ring full. Without any command each room may fail, each participant may
 /// give up its own stream for a group's, and each encode that another thread has may find its participant gone.
 fn most_kept(limits: EngineLimits) -> usize {

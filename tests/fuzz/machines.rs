@@ -553,7 +553,11 @@ impl Sink for Outlet {
         self.participants += match retired {
             Retired::Participant(_) => 1,
             Retired::Room(room) => room.members().len(),
-            Retired::Listener(_) | Retired::Members(_) | Retired::Rescan(_) | Retired::Feed(_) => 0,
+            Retired::Listener(_)
+            | Retired::Members(_)
+            | Retired::Rescan(_)
+            | Retired::GainChange(_)
+            | Retired::Feed(_) => 0,
         };
     }
 }

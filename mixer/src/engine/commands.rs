@@ -7,6 +7,7 @@ use super::{Engine, Seat, Sink};
 #[cfg(any(test, feature = "fault-injection"))]
 use crate::command::Weakness;
 use crate::command::{Command, Event, Refused, Retired};
+use crate::mix::gains::GainChange;
 use crate::participant::Participant;
 use crate::room::Room;
 use crate::units::{ParticipantId, RoomId};
@@ -124,6 +125,7 @@ impl Engine {
                     None => Ok(()),
                 }
             }
+            Command::SetGains(id, change) => self.set_gains(id, change, sink),
             Command::Attend(id) => self.attend(id),
             #[cfg(any(test, feature = "fault-injection"))]
             Command::Break(id, weakness) => {
@@ -134,6 +136,28 @@ impl Engine {
                 }
                 Ok(())
             }
+        }
+    }
+
+    fn set_gains(
+        &mut self,
+        id: ParticipantId,
+        change: Box<GainChange>,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Unapplied> {
+        let Some(&Seat { berth, member }) = self.seat_of.get(&id) else {
+            return refused(Retired::GainChange(change));
+        };
+        match self.enter(berth, |room| room.set_gains(member, change)) {
+            Some(Ok(replaced)) => {
+                if let Some(replaced) = replaced {
+                    sink.retired(Retired::GainChange(replaced));
+                }
+                self.wake(berth);
+                Ok(())
+            }
+            Some(Err(change)) => refused(Retired::GainChange(change)),
+            None => Ok(()),
         }
     }
 
@@ -234,7 +258,9 @@ fn subject(command: &Command) -> Option<Refused> {
         | Command::SetFeed(id, Some(_))
         | Command::SetLinks(id, _) => Some(Refused::Room(*id)),
         Command::AddParticipant { participant, .. } => Some(Refused::Participant(participant.id())),
-        Command::SetListener(id, _) | Command::SetScan(id, _) => Some(Refused::Participant(*id)),
+        Command::SetListener(id, _) | Command::SetScan(id, _) | Command::SetGains(id, _) => {
+            Some(Refused::Participant(*id))
+        }
         _ => None,
     }
 }

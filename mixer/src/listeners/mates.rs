@@ -104,14 +104,11 @@ pub(super) fn settled_ms(member: &Member) -> u32 {
     }
 }
 
-/// Whether what it hears is on its way from one scan to another.
-pub(super) fn is_changing(member: &Member) -> bool {
-    member.participant.rescan.is_some()
-}
-
-/// Whether two who are of one key hear the same in this tick too, in which they may be on their way from
-/// another scan.
+/// Whether two members of one key hear the same in this tick too, in which what they hear may be changing.
 pub(super) fn hears_as(one: &Member, other: &Member) -> bool {
+    if one.participant.gain_change.is_some() || other.participant.gain_change.is_some() {
+        return false;
+    }
     match (&one.participant.rescan, &other.participant.rescan) {
         (None, None) => true,
         (Some(one), Some(other)) => match (&one.scan, &other.scan) {

@@ -230,6 +230,7 @@ impl Room {
             let Members { list, shares, .. } = &mut self.members;
             shares.listeners.dismiss(list, place);
             shares.scans.leave(list, place);
+            shares.gains.leave(list, place);
             self.members.dismiss(place);
         }
     }
@@ -239,8 +240,10 @@ impl Room {
     pub(crate) fn take_left(&mut self) -> Option<(Box<Participant>, usize)> {
         let (participant, place) = self.members.take_left()?;
         let last = self.members.len();
-        self.members.shares.listeners.moved(last, place);
-        self.members.shares.scans.moved(last, place);
+        let shares = &mut *self.members.shares;
+        shares.listeners.moved(last, place);
+        shares.scans.moved(last, place);
+        shares.gains.moved(last, place);
         Some((participant, place))
     }
 

@@ -6,17 +6,16 @@
 use std::sync::Arc;
 
 use super::{Room, RoomSettings};
-use crate::bus::Bus;
 use crate::command::Retired;
 use crate::engine::Sink;
 use crate::feed::{Feed, Mouth, Place};
-use crate::frame::Frame;
-use crate::gain_ramp::GainRamp;
+use crate::listener::Listener;
 use crate::listeners::Hearing;
-use crate::members::{Member, Members, Rank, Shares, sources_of};
+use crate::members::{Members, Shares, sources_of};
+use crate::mix::gains::GainChange;
+use crate::mix::render::{blend, fade};
 use crate::packet::Sources;
 use crate::scan::{Rescan, Scan};
-use crate::scans::Scans;
 
 /// A room's ways to others and from them.
 #[derive(Debug, Default)]
@@ -78,7 +77,9 @@ impl Room {
             return Err(rescan);
         }
         let Members { list, shares, .. } = &mut self.members;
-        let Shares { listeners, scans } = &mut **shares;
+        let Shares {
+            listeners, scans, ..
+        } = &mut **shares;
         let before = scans.of(list, place);
         let is_same = match (before, &rescan.scan) {
             (Some(before), Some(scan)) => before.is_like(scan),
@@ -94,7 +95,44 @@ impl Room {
                 return Err(rescan);
             }
         }
-        Ok(scans.retune(list, place, rescan))
+        Ok(scans.change(list, place, rescan))
+    }
+
+    /// Lets the one at `place` hear certain talkers louder, quieter or not at all. What is not needed comes back.
+    ///
+    /// # Errors
+    /// The change itself, if the one at `place` is sent nothing, or has no stream to go on with and was given none.
+    pub(crate) fn set_gains(
+        &mut self,
+        place: usize,
+        mut change: Box<GainChange>,
+    ) -> Result<Option<Box<GainChange>>, Box<GainChange>> {
+        let Members { list, shares, .. } = &mut self.members;
+        let Shares {
+            listeners, gains, ..
+        } = &mut **shares;
+        if list.get(place).is_none_or(|it| it.hearing == Hearing::Deaf) {
+            return Err(change);
+        }
+        let is_same = match (gains.of(list, place), &change.gains) {
+            (Some(before), Some(now)) => before.is_like(now),
+            (before, now) => before.is_none() && now.is_none(),
+        };
+        if is_same {
+            return Ok(Some(change));
+        }
+        match listeners.split_with(list, place, change.listener.take()) {
+            Ok(unneeded) => change.listener = unneeded,
+            Err(spare) => {
+                change.listener = spare;
+                return Err(change);
+            }
+        }
+        let listener = list[place].participant.listener.as_deref();
+        if listener.is_some_and(Listener::is_new) {
+            return Ok(Some(gains.replace(list, place, change)));
+        }
+        Ok(gains.change(list, place, change))
     }
 
     /// Whether other rooms may hear what is said in it.
@@ -130,7 +168,7 @@ impl Room {
     pub(super) fn hear_elsewhere(&mut self, at: u64, contributors: usize) -> usize {
         let place = self.place(at);
         if let Some(mouth) = &mut self.elsewhere.mouth {
-            let own = sources_of(&self.members.ranks, None);
+            let own = sources_of(&self.members.ranks);
             let voices = (contributors > 0).then_some((self.bus.sum(), &own));
             mouth.speak(at, voices);
         }
@@ -196,24 +234,28 @@ impl Room {
         is_heard
     }
 
-    /// Gives back what has been faded over.
-    pub(super) fn retire_scans(&mut self, sink: &mut dyn Sink) {
+    /// Gives back what was heard before the changes of this tick.
+    pub(super) fn retire_changes(&mut self, sink: &mut dyn Sink) {
         if let Some(relink) = self.elsewhere.relink.take() {
             sink.retired(Retired::Rescan(relink));
         }
-        if core::mem::take(&mut self.members.shares.scans.changing) == 0 {
+        let Shares { scans, gains, .. } = &mut *self.members.shares;
+        if core::mem::take(&mut scans.changing) + core::mem::take(&mut gains.changing) == 0 {
             return;
         }
         for member in &mut self.members.list {
             if let Some(rescan) = member.participant.rescan.take() {
                 sink.retired(Retired::Rescan(rescan));
             }
+            if let Some(change) = member.participant.gain_change.take() {
+                sink.retired(Retired::GainChange(change));
+            }
         }
     }
 
     /// Who is on the bus, loudest first.
     pub(super) fn everyone(&self) -> Sources {
-        let own = sources_of(&self.members.ranks, None);
+        let own = sources_of(&self.members.ranks);
         match &self.elsewhere.linked {
             Some(linked) => own.with(linked, 0.0),
             None => own,
@@ -236,108 +278,5 @@ impl Room {
             at,
             tick: self.settings.tick,
         }
-    }
-}
-
-/// What is on the bus this tick, for whoever hears it.
-pub(super) struct OnAir<'a> {
-    pub bus: &'a Bus,
-    /// Voices on it, all linked rooms counted as one.
-    pub voices: usize,
-    pub ranks: &'a [Rank],
-    pub everyone: &'a Sources,
-    pub linked: Option<Sources>,
-    pub scans: &'a Scans,
-}
-
-impl OnAir<'_> {
-    /// Fills `mix` with what the one at `place` hears, which is all but himself; names who is in it.
-    /// `None` if nobody is.
-    ///
-    /// - `spare`: any frame of the room's layout.
-    pub fn hear(
-        &self,
-        list: &[Member],
-        place: usize,
-        mix: &mut Frame,
-        spare: &mut Frame,
-    ) -> Option<Sources> {
-        let member = &list[place];
-        let strip = &member.participant.strip;
-        let own = strip.as_ref().filter(|_| member.in_mix);
-        let home_is_heard = self.voices > usize::from(own.is_some());
-        let mut sources = Sources::default();
-        if home_is_heard {
-            sources = match own {
-                Some(strip) => {
-                    self.bus.minus_into(strip.frame(), mix);
-                    let others = sources_of(self.ranks, Some(member.id));
-                    self.linked.map_or(others, |it| others.with(&it, 0.0))
-                }
-                None => {
-                    self.bus.copy_into(mix);
-                    *self.everyone
-                }
-            };
-        }
-        let rescan = &member.participant.rescan;
-        if member.scan.is_none() && rescan.is_none() {
-            return home_is_heard.then_some(sources);
-        }
-        let scan = self.scans.of(list, place);
-        let sounds = match rescan {
-            None => blend(scan, home_is_heard, mix),
-            Some(rescan) => fade(scan, rescan.scan.as_deref(), home_is_heard, mix, spare),
-        };
-        if let Some((_, others)) = scan.and_then(Scan::heard) {
-            sources = sources.with(others, 0.0);
-        }
-        sounds.then_some(sources)
-    }
-}
-
-/// Makes what is heard of the room itself to what is heard with the scan; whether anybody is.
-fn blend(scan: Option<&Scan>, home_is_heard: bool, mix: &mut Frame) -> bool {
-    if !home_is_heard {
-        mix.clear();
-    } else if let Some(scan) = scan {
-        let (from, to) = scan.home();
-        ramp(mix, from, to);
-    }
-    let Some((sum, _)) = scan.and_then(Scan::heard) else {
-        return home_is_heard;
-    };
-    for (out, sample) in mix.samples_mut().iter_mut().zip(sum.samples()) {
-        *out += sample;
-    }
-    true
-}
-
-/// The same, from the scan before to this one in the course of the tick.
-fn fade(
-    scan: Option<&Scan>,
-    before: Option<&Scan>,
-    home_is_heard: bool,
-    mix: &mut Frame,
-    spare: &mut Frame,
-) -> bool {
-    spare.samples_mut().copy_from_slice(mix.samples());
-    let sounds = blend(scan, home_is_heard, mix);
-    let sounded = blend(before, home_is_heard, spare);
-    ramp(mix, 0.0, 1.0);
-    ramp(spare, 1.0, 0.0);
-    for (out, sample) in mix.samples_mut().iter_mut().zip(spare.samples()) {
-        *out += sample;
-    }
-    sounds || sounded
-}
-
-/// Moves the gain from one factor to the other.
-fn ramp(frame: &mut Frame, from: f32, to: f32) {
-    let channels = frame.layout().channels();
-    let samples = frame.samples().len() / channels;
-    let ramp = GainRamp::new(from, to, samples);
-    if !ramp.is_unity() {
-        ramp.apply(frame.samples_mut(), channels);
     }
 }

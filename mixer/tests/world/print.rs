@@ -94,6 +94,7 @@ impl Print {
             Retired::Listener(_) => 3,
             Retired::Members(_) => 4,
             Retired::Rescan(_) => 5,
+            Retired::GainChange(_) => 7,
             Retired::Feed(_) => 6,
         });
     }

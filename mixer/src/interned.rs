@@ -1,0 +1,286 @@
+//! Lists that members of a room have in common: each is kept once, under a number.
+//!
+//! Members with equal lists share the list of one of them, their leader. The others' lists lie idle, so that there is
+//! one to go on with whoever leaves. As long as there are places, nothing here allocates or frees.
+
+use core::marker::PhantomData;
+
+use crate::members::Member;
+use crate::mix::gains::{GainChange, PersonalGains};
+use crate::mix::recipe::PartNo;
+use crate::participant::Participant;
+use crate::scan::{Rescan, Scan};
+
+/// A list that takes part in what a participant hears.
+pub(crate) trait Part: Sized {
+    /// What carries another list in, and the one from before out.
+    type Change;
+
+    fn of(participant: &Participant) -> Option<&Self>;
+    fn of_mut(participant: &mut Participant) -> Option<&mut Self>;
+    fn swap(participant: &mut Participant, change: &mut Self::Change);
+
+    /// The change that takes effect at the next tick, and carries the list from before until then.
+    fn pending(participant: &mut Participant) -> &mut Option<Box<Self::Change>>;
+
+    fn number(member: &Member) -> Option<PartNo>;
+    fn number_mut(member: &mut Member) -> &mut Option<PartNo>;
+
+    /// Whether both are heard alike.
+    fn is_like(&self, other: &Self) -> bool;
+
+    /// Goes on from where `other`, which is heard alike, stands.
+    fn follow(&mut self, _other: &Self) {}
+}
+
+impl Part for Scan {
+    type Change = Rescan;
+
+    fn of(participant: &Participant) -> Option<&Scan> {
+        participant.scan.as_deref()
+    }
+
+    fn of_mut(participant: &mut Participant) -> Option<&mut Scan> {
+        participant.scan.as_deref_mut()
+    }
+
+    fn swap(participant: &mut Participant, change: &mut Rescan) {
+        core::mem::swap(&mut participant.scan, &mut change.scan);
+    }
+
+    fn pending(participant: &mut Participant) -> &mut Option<Box<Rescan>> {
+        &mut participant.rescan
+    }
+
+    fn number(member: &Member) -> Option<PartNo> {
+        member.scan
+    }
+
+    fn number_mut(member: &mut Member) -> &mut Option<PartNo> {
+        &mut member.scan
+    }
+
+    fn is_like(&self, other: &Scan) -> bool {
+        Scan::is_like(self, other)
+    }
+
+    fn follow(&mut self, other: &Scan) {
+        Scan::follow(self, other);
+    }
+}
+
+impl Part for PersonalGains {
+    type Change = GainChange;
+
+    fn of(participant: &Participant) -> Option<&PersonalGains> {
+        participant.gains.as_deref()
+    }
+
+    fn of_mut(participant: &mut Participant) -> Option<&mut PersonalGains> {
+        participant.gains.as_deref_mut()
+    }
+
+    fn swap(participant: &mut Participant, change: &mut GainChange) {
+        core::mem::swap(&mut participant.gains, &mut change.gains);
+    }
+
+    fn pending(participant: &mut Participant) -> &mut Option<Box<GainChange>> {
+        &mut participant.gain_change
+    }
+
+    fn number(member: &Member) -> Option<PartNo> {
+        member.gains
+    }
+
+    fn number_mut(member: &mut Member) -> &mut Option<PartNo> {
+        &mut member.gains
+    }
+
+    fn is_like(&self, other: &PersonalGains) -> bool {
+        PersonalGains::is_like(self, other)
+    }
+}
+
+/// The lists of one kind in a room, as many at most as it has members.
+#[derive(Debug)]
+pub(crate) struct Interned<T> {
+    /// Lists keep their number as long as a member has them.
+    entries: Vec<Option<Entry>>,
+    /// How many members hear the change from one list to another in the next tick.
+    pub changing: usize,
+    of: PhantomData<fn() -> T>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    /// Place of the member whose list serves all.
+    leader: usize,
+    users: usize,
+}
+
+impl<T> Default for Interned<T> {
+    fn default() -> Interned<T> {
+        Interned {
+            entries: Vec::new(),
+            changing: 0,
+            of: PhantomData,
+        }
+    }
+}
+
+impl<T: Part> Interned<T> {
+    /// None yet, with places for `capacity`.
+    ///
+    /// Real-time: set-up only (allocates).
+    pub fn with_capacity(capacity: usize) -> Interned<T> {
+        Interned {
+            entries: Vec::with_capacity(capacity),
+            ..Interned::default()
+        }
+    }
+
+    /// Takes over what `shorter` holds; holds nothing itself yet.
+    pub fn take_over(&mut self, shorter: &mut Interned<T>) {
+        self.entries.append(&mut shorter.entries);
+        self.changing = core::mem::take(&mut shorter.changing);
+    }
+
+    /// Whether no member has any.
+    pub fn is_empty(&self) -> bool {
+        self.entries.iter().all(Option::is_none)
+    }
+
+    /// The numbers in use, each with the place of the member whose list it is.
+    pub fn entries(&self) -> impl Iterator<Item = (PartNo, usize)> {
+        let entries = self.entries.iter().enumerate();
+        entries.filter_map(|(number, entry)| {
+            let number = u16::try_from(number).ok().map(PartNo)?;
+            Some((number, entry.as_ref()?.leader))
+        })
+    }
+
+    /// The places of the members whose lists are in use.
+    pub fn leaders(&self) -> impl Iterator<Item = usize> {
+        self.entries.iter().flatten().map(|entry| entry.leader)
+    }
+
+    /// The list that serves a member, if it has one.
+    pub fn of<'l>(&self, list: &'l [Member], place: usize) -> Option<&'l T> {
+        let number = T::number(&list[place])?;
+        let leader = self.entries.get(usize::from(number.0))?.as_ref()?.leader;
+        T::of(&list[leader].participant)
+    }
+
+    /// The member at `from` sits at `to` now.
+    pub fn moved(&mut self, from: usize, to: usize) {
+        for entry in self.entries.iter_mut().flatten() {
+            if entry.leader == from {
+                entry.leader = to;
+            }
+        }
+    }
+
+    /// Gives a member another list. The one from before stays until the next tick, to be faded over; what is not needed now
+    /// comes back.
+    pub fn change(
+        &mut self,
+        list: &mut [Member],
+        place: usize,
+        change: Box<T::Change>,
+    ) -> Option<Box<T::Change>> {
+        let change = self.replace(list, place, change);
+        let pending = T::pending(&mut list[place].participant);
+        if pending.is_some() {
+            // Nobody has heard what came in between.
+            return Some(change);
+        }
+        *pending = Some(change);
+        self.changing += 1;
+        None
+    }
+
+    /// Gives a member another list at once. The one from before comes back.
+    pub fn replace(
+        &mut self,
+        list: &mut [Member],
+        place: usize,
+        mut change: Box<T::Change>,
+    ) -> Box<T::Change> {
+        self.leave(list, place);
+        T::swap(&mut list[place].participant, &mut change);
+        self.enter(list, place);
+        change
+    }
+
+    /// Takes a member that has a list to those who have the same.
+    fn enter(&mut self, list: &mut [Member], place: usize) {
+        let Some(own) = T::of(&list[place].participant) else {
+            return;
+        };
+        let is_alike = |entry: &Option<Entry>| {
+            let leader = entry.map(|entry| &list[entry.leader].participant);
+            let theirs = leader.and_then(|leader| T::of(leader));
+            theirs.is_some_and(|theirs| theirs.is_like(own))
+        };
+        let number = self.entries.iter().position(is_alike).or_else(|| {
+            let free = self.entries.iter().position(Option::is_none);
+            free.or_else(|| {
+                let has_room = self.entries.len() < self.entries.capacity();
+                has_room.then(|| self.entries.push(None))?;
+                Some(self.entries.len() - 1)
+            })
+        });
+        let Some(number) = number else {
+            return;
+        };
+        let entry = self.entries[number].get_or_insert(Entry {
+            leader: place,
+            users: 0,
+        });
+        entry.users += 1;
+        *T::number_mut(&mut list[place]) = u16::try_from(number).ok().map(PartNo);
+    }
+
+    /// Takes a member from those with whom it shares a list. It keeps one that stands where theirs does.
+    pub fn leave(&mut self, list: &mut [Member], place: usize) {
+        let Some(number) = T::number_mut(&mut list[place]).take() else {
+            return;
+        };
+        let Some(entry) = self.entries.get_mut(usize::from(number.0)) else {
+            return;
+        };
+        let Some(Entry { leader, users }) = entry else {
+            return;
+        };
+        *users -= 1;
+        if *users == 0 {
+            *entry = None;
+            return;
+        }
+        let successor = match *leader == place {
+            true => list
+                .iter()
+                .position(|member| T::number(member) == Some(number)),
+            false => Some(*leader),
+        };
+        let Some(other) = successor else {
+            return;
+        };
+        let (from, to) = match *leader == place {
+            true => (place, other),
+            false => (other, place),
+        };
+        *leader = other;
+        follow::<T>(list, from, to);
+    }
+}
+
+/// Brings one member's list to where that of another stands, which is heard alike.
+fn follow<T: Part>(list: &mut [Member], from: usize, to: usize) {
+    let Ok([from, to]) = list.get_disjoint_mut([from, to]) else {
+        return;
+    };
+    if let (Some(from), Some(to)) = (T::of(&from.participant), T::of_mut(&mut to.participant)) {
+        to.follow(from);
+    }
+}

@@ -1,0 +1,13 @@
+//! What each listener hears: the bus, and what is changed about it for one listener.
+//!
+//! | step | file |
+//! |---|---|
+//! | the sum of everybody who is heard, and the sum without one of them | [`bus`] |
+//! | which listeners hear the same | `recipe` |
+//! | talkers that one listener wants louder, quieter or not at all | [`gains`] |
+//! | one listener's mix, made from the bus | `render` |
+
+pub mod bus;
+pub mod gains;
+pub(crate) mod recipe;
+pub(crate) mod render;

@@ -1,0 +1,245 @@
+//! One listener's mix, made from the bus: the only place where one is made.
+//!
+//! bus -> minus own -> personal gains -> monitored rooms -> private source
+
+use crate::frame::Frame;
+use crate::gain_ramp::GainRamp;
+use crate::mix::bus::Bus;
+use crate::mix::gains::PersonalGains;
+use crate::packet::Sources;
+use crate::scan::Scan;
+use crate::tone::Playing;
+use crate::units::{Gain, Level, ParticipantId};
+
+/// A participant whose frame is on the bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Voice {
+    pub id: ParticipantId,
+    /// Where its frame is found.
+    pub place: usize,
+}
+
+/// The frames that were added to the bus, and the names of those who are heard.
+pub(crate) trait Voices {
+    /// The frame of the participant at `place`.
+    fn frame(&self, place: usize) -> Option<&Frame>;
+
+    /// Who is heard, loudest first.
+    fn heard(&self) -> impl Iterator<Item = (ParticipantId, Level)>;
+}
+
+/// What there is to hear in a room this tick.
+pub(crate) struct Renderer<'a, V> {
+    pub bus: &'a Bus,
+    /// How many voices are on it, all linked rooms counted as one.
+    pub voices: usize,
+    pub frames: V,
+    /// Who is on the bus, sorted by id; only kept where somebody has personal gains.
+    pub on_bus: &'a [Voice],
+    /// Who is heard on the bus, loudest first.
+    pub everyone: &'a Sources,
+    /// Who is heard of the linked rooms.
+    pub linked: Option<Sources>,
+}
+
+/// What one listener's mix is made of.
+pub(crate) struct Ingredients<'a> {
+    /// The listener's own voice, if it is on the bus.
+    pub own: Option<Own<'a>>,
+    pub gains: Option<&'a PersonalGains>,
+    /// In the tick in which the gains change: those from before.
+    pub gains_before: Option<Option<&'a PersonalGains>>,
+    pub monitors: Option<&'a Scan>,
+    /// In the tick in which the monitored rooms change: those from before.
+    pub monitors_before: Option<Option<&'a Scan>>,
+    /// What is played to this listener alone; what is left of it stays.
+    pub private_source: &'a mut Option<Playing>,
+}
+
+/// A listener's own voice.
+#[derive(Clone, Copy)]
+pub(crate) struct Own<'a> {
+    pub id: ParticipantId,
+    pub frame: &'a Frame,
+}
+
+impl<V: Voices> Renderer<'_, V> {
+    /// Fills `mix` with what one listener hears, and names who is in it; `None` if there is nothing to hear.
+    ///
+    /// - `spare`: any frame of the room's layout.
+    ///
+    /// Real-time: safe.
+    pub fn render(
+        &self,
+        listener: Ingredients<'_>,
+        mix: &mut Frame,
+        spare: &mut Frame,
+    ) -> Option<Sources> {
+        let room_is_heard = self.room_is_heard(&listener);
+        let mut sources = Sources::default();
+        if room_is_heard {
+            match listener.own {
+                Some(own) => self.bus.minus_into(own.frame, mix),
+                None => self.bus.copy_into(mix),
+            }
+            self.correct(&listener, mix);
+            sources = self.sources_of_room(&listener);
+        }
+        let is_heard = match (listener.monitors, listener.monitors_before) {
+            (None, None) => room_is_heard,
+            (monitors, None) => blend(monitors, room_is_heard, mix),
+            (monitors, Some(before)) => fade(monitors, before, room_is_heard, mix, spare),
+        };
+        if let Some((_, others)) = listener.monitors.and_then(Scan::heard) {
+            sources = sources.with(others, 0.0);
+        }
+        let mut heard = is_heard.then_some(sources);
+        if let Some(tone) = listener.private_source.take() {
+            if heard.is_none() {
+                mix.clear();
+            }
+            heard.get_or_insert_default();
+            *listener.private_source = tone.add_to(mix);
+        }
+        heard
+    }
+
+    /// Whether anything of the room itself is left for this listener.
+    fn room_is_heard(&self, listener: &Ingredients<'_>) -> bool {
+        let others = self.voices - usize::from(listener.own.is_some());
+        let is_excluded = |gains: Option<&PersonalGains>, id| {
+            gains.is_some_and(|gains| gains.gain_of(id) == Gain::MUTE)
+        };
+        let excluded = match listener.gains_before {
+            // Nobody can be left out whose voice still fades.
+            Some(before) => {
+                let voices = self.on_bus.iter().filter(|voice| !is_own(listener, voice));
+                let excluded = voices.filter(|voice| {
+                    is_excluded(before, voice.id) && is_excluded(listener.gains, voice.id)
+                });
+                excluded.count()
+            }
+            None => {
+                let corrections = listener.gains.map_or(&[][..], PersonalGains::corrections);
+                let excluded = corrections
+                    .iter()
+                    .filter(|it| it.gain == Gain::MUTE && !is_own(listener, &it.voice));
+                excluded.count()
+            }
+        };
+        others > excluded
+    }
+
+    /// Applies the personal gains: what is on the bus already is changed by the difference.
+    fn correct(&self, listener: &Ingredients<'_>, mix: &mut Frame) {
+        match (listener.gains_before, listener.gains) {
+            (None, None) => {}
+            (None, Some(gains)) => {
+                for it in gains.corrections() {
+                    let change = it.gain.factor() - 1.0;
+                    self.add_voice(listener, &it.voice, (change, change), mix);
+                }
+            }
+            (Some(before), now) => {
+                let change_of = |gains: Option<&PersonalGains>, id| {
+                    gains.map_or(0.0, |gains| gains.gain_of(id).factor() - 1.0)
+                };
+                for voice in self.on_bus {
+                    let change = (change_of(before, voice.id), change_of(now, voice.id));
+                    self.add_voice(listener, voice, change, mix);
+                }
+            }
+        }
+    }
+
+    /// Adds a voice once more, with a gain that goes from one factor to the other within the tick.
+    fn add_voice(
+        &self,
+        listener: &Ingredients<'_>,
+        voice: &Voice,
+        (from, to): (f32, f32),
+        mix: &mut Frame,
+    ) {
+        let channels = mix.layout().channels();
+        let ramp = GainRamp::new(from, to, mix.samples().len() / channels);
+        if let Some(frame) = self.frames.frame(voice.place)
+            && !is_own(listener, voice)
+            && !ramp.is_zero()
+        {
+            ramp.add(frame.samples(), channels, mix.samples_mut());
+        }
+    }
+
+    /// Who is heard of the room itself and of those it is linked with, loudest first.
+    fn sources_of_room(&self, listener: &Ingredients<'_>) -> Sources {
+        let gains = listener
+            .gains
+            .filter(|gains| !gains.corrections().is_empty());
+        if listener.own.is_none() && gains.is_none() {
+            return *self.everyone;
+        }
+        let own = listener.own.map(|own| own.id);
+        let mut others = Sources::default();
+        for (id, level) in self.frames.heard().filter(|(id, _)| Some(*id) != own) {
+            match gains.map_or(Gain::UNITY, |gains| gains.gain_of(id)) {
+                Gain::MUTE => {}
+                gain => {
+                    others.push(id, level.amplified(gain));
+                }
+            }
+        }
+        self.linked
+            .map_or(others, |linked| others.with(&linked, 0.0))
+    }
+}
+
+fn is_own(listener: &Ingredients<'_>, voice: &Voice) -> bool {
+    listener.own.is_some_and(|own| own.id == voice.id)
+}
+
+/// Adds the monitored rooms to a mix of the room itself, which is turned down where they have priority. Says whether
+/// anybody is heard.
+pub(crate) fn blend(scan: Option<&Scan>, home_is_heard: bool, mix: &mut Frame) -> bool {
+    if !home_is_heard {
+        mix.clear();
+    } else if let Some(scan) = scan {
+        let (from, to) = scan.home();
+        ramp(mix, from, to);
+    }
+    let Some((sum, _)) = scan.and_then(Scan::heard) else {
+        return home_is_heard;
+    };
+    for (out, sample) in mix.samples_mut().iter_mut().zip(sum.samples()) {
+        *out += sample;
+    }
+    true
+}
+
+/// Does what [`blend`] does, and fades from the rooms monitored before to those monitored now within the tick.
+pub(crate) fn fade(
+    scan: Option<&Scan>,
+    before: Option<&Scan>,
+    home_is_heard: bool,
+    mix: &mut Frame,
+    spare: &mut Frame,
+) -> bool {
+    spare.samples_mut().copy_from_slice(mix.samples());
+    let sounds = blend(scan, home_is_heard, mix);
+    let sounded = blend(before, home_is_heard, spare);
+    ramp(mix, 0.0, 1.0);
+    ramp(spare, 1.0, 0.0);
+    for (out, sample) in mix.samples_mut().iter_mut().zip(spare.samples()) {
+        *out += sample;
+    }
+    sounds || sounded
+}
+
+/// Moves the gain of a whole frame from one factor to the other.
+fn ramp(frame: &mut Frame, from: f32, to: f32) {
+    let channels = frame.layout().channels();
+    let samples = frame.samples().len() / channels;
+    let ramp = GainRamp::new(from, to, samples);
+    if !ramp.is_unity() {
+        ramp.apply(frame.samples_mut(), channels);
+    }
+}
