@@ -13,9 +13,9 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::bench::{self, BenchArgs};
 use crate::config::{Config, Given, Problem};
+use crate::http::Tls;
 use crate::join::{self, JoinArgs};
 use crate::server;
-use crate::signal::Tls;
 
 /// The whole command line.
 #[derive(Debug, Parser)]

@@ -55,7 +55,7 @@ use registry::{Registry, Room};
 use scan::Scanning;
 
 use crate::audio::{AudioHandle, MixerControl};
-use crate::control::{
+use crate::protocol::{
     Change, Command, Event, Invalid, LeaveReason, Name, Order, Participant, PublicId, RoomConfig,
     RoomName, RoomState,
 };

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use mixer::profile::Hangovers;
 
-use crate::control::{RoomChange, RoomConfig, RoomName};
+use crate::protocol::{RoomChange, RoomConfig, RoomName};
 use crate::rate_limit::Rates;
 
 pub use keys::{KEYS, Key, table};

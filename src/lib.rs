@@ -21,7 +21,7 @@
 //! | mixer-0, mixer-1, ... | [`audio`] | each its rooms' ticks, on absolute deadlines, SCHED_FIFO where allowed; in between, encodes for the others | allocates, locks, logs, does I/O but its sleep and the waking of others |
 //! | network | [`rtc`] | UDP in batches, ICE, DTLS, SRTP, RTP headers, RTCP, data channels | runs the mixer's work |
 //! | negotiator | [`rtc`] | negotiates ICE restarts, on connections that the network thread lends it | touches media |
-//! | tokio | [`signal`], [`conference`] | HTTP, WebSocket, who is in which room | touches media packet by packet |
+//! | tokio | [`http`], [`conference`] | HTTP, WebSocket, which participant is in which room | touches media packet by packet |
 //! | reaper | [`audio`] | frees what the mixers no longer need | anything else |
 //!
 //! What passes between them, with bounds and overflow rules, stands in [`links`].
@@ -32,14 +32,14 @@
 //! |---|---|---|---|
 //! | [`mixer`] | the engine | Opus | threads, sockets, clocks |
 //! | [`clock`], [`links`] | the one clock; what passes between threads | the mixer's time, packets and ids | - |
-//! | [`audio`] | the mixer threads around it | mixer, links, clock | rtc, signal, conference |
-//! | [`rtc`] | the network thread | the WebRTC core, the mixer's packets, ids and limits of a receiver, links, clock | signal, the engine |
+//! | [`audio`] | the mixer threads around it | mixer, links, clock | rtc, http, conference |
+//! | [`rtc`] | the network thread | the WebRTC core, the mixer's packets, ids and limits of a receiver, links, clock | http, the engine |
 //! | [`rate_limit`] | how often something may be done: every limit of that kind | - | everything else, clocks too |
 //! | [`floor`] | who may talk in a room: a pure machine | the mixer's ids and permits | everything else, clocks too |
-//! | [`control`] | the JSON messages, one set for WebSocket and data channel | serde, the mixer's ids and profiles, floor's words | sockets, HTTP |
-//! | [`conference`] | rooms, participants, sessions: intents in, commands and events out | floor, control, rate_limit, the handles of audio and rtc, the mixer's commands and the boxes they carry, its governor | HTTP and WebSocket types |
-//! | [`signal`] | HTTP and WebSocket | conference, control, config, rate_limit | rtc, audio, mixer |
-//! | [`config`], [`cli`] | what can be set, and said on the command line | control's names and rooms | - |
+//! | [`protocol`] | the JSON messages, one set for WebSocket and data channel | serde, the mixer's ids and profiles, floor's words | sockets, HTTP |
+//! | [`conference`] | rooms, participants, sessions: intents in, commands and events out | floor, protocol, rate_limit, the handles of audio and rtc, the mixer's commands and the boxes they carry, its governor | HTTP and WebSocket types |
+//! | [`http`] | HTTP and WebSocket | conference, protocol, config, rate_limit | rtc, audio, mixer |
+//! | [`config`], [`cli`] | what can be set, and said on the command line | protocol's names and rooms | - |
 //! | [`server`] | the wiring and the order of shutdown | all of them | - |
 //! | [`join`] | the headless client, a program of its own | mixer's playout, rtc's SDP parser | the server |
 //! | [`mod@bench`] | the harness, a program of its own | join, and for `bench tick` the mixer | the server |
@@ -53,13 +53,13 @@ pub mod cli;
 pub mod clock;
 pub mod conference;
 pub mod config;
-pub mod control;
 pub mod floor;
+pub mod http;
 pub mod join;
 pub mod links;
 pub mod memory;
 pub mod priority;
+pub mod protocol;
 pub mod rate_limit;
 pub mod rtc;
 pub mod server;
-pub mod signal;

@@ -19,12 +19,12 @@ use tokio::time::timeout;
 use crate::audio::{self, Audio, AudioConfig, AudioError, MixerControl};
 use crate::conference::{Conference, Configure, ConfigureError, Limits, pump};
 use crate::config::Config;
-use crate::control::{RoomChange, RoomName};
+use crate::http::{self, Tls, TlsError};
 use crate::links;
 use crate::memory;
 use crate::priority;
+use crate::protocol::{RoomChange, RoomName};
 use crate::rtc::{self, Rtc, RtcConfig, RtcError};
-use crate::signal::{self, Tls, TlsError};
 
 /// A running server.
 pub struct Server {
@@ -112,7 +112,7 @@ impl Server {
             .tasks
             .push(tokio::spawn(pump(conference.clone(), stopped.clone())));
         server.tasks.push(tokio::spawn(async move {
-            signal::serve(&config, listener, tls, conference, stopped).await;
+            http::serve(&config, listener, tls, conference, stopped).await;
         }));
         Ok(server)
     }

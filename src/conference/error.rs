@@ -2,8 +2,8 @@
 
 use thiserror::Error;
 
-use crate::control::{Invalid, RoomName};
 use crate::floor::GrantError;
+use crate::protocol::{Invalid, RoomName};
 use crate::rate_limit::TooMany;
 use crate::rtc::{OfferError, RestartError, TrickleError};
 

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::error::Refusal;
 use super::{Conference, Totals};
-use crate::control::LeaveReason;
+use crate::protocol::LeaveReason;
 use crate::rtc::Dropped;
 
 /// Numbers that belong together under one name.

@@ -18,8 +18,8 @@ use super::figures::{Family, Kind, Sample};
 use super::mixing::Mixing;
 use super::registry::{Registry, Room};
 use super::{CommandError, Conference, FloorError, State, UnknownSession, refusal};
-use crate::control::{Event, FloorCommand, FloorStanding, RoomName};
 use crate::floor::{Action, Answer, Request, RevokeCause, Standing};
+use crate::protocol::{Event, FloorCommand, FloorStanding, RoomName};
 use crate::rate_limit::{Limited, RetryAfter, TooMany, Verdict};
 
 /// How often the floors look at their timers and at what the mixer saw.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use mixer::RoomId;
 
 use super::{Conference, State};
-use crate::control::Event;
+use crate::protocol::Event;
 
 impl Conference {
     /// Shows every governor the load since it last looked.

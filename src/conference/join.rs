@@ -16,9 +16,9 @@ use super::floor::Sent;
 use super::mixing::layout;
 use super::registry::{Ear, IceSession, Member, Room};
 use super::{Conference, JoinError, Overloaded, State};
-use crate::control::{Event, Listen, Name, PublicId, RoomName};
 use crate::floor::Mode;
 use crate::links::MixerId;
+use crate::protocol::{Event, Listen, Name, PublicId, RoomName};
 use crate::rate_limit::{MessageLimit, TooMany};
 use crate::rtc::{AcceptOptions, Accepted};
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::registry::{Registry, Room};
-use crate::control::RoomName;
+use crate::protocol::RoomName;
 
 impl Registry {
     /// The rooms that one is linked with, whether they are there or not.
@@ -88,7 +88,7 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::RoomConfig;
+    use crate::protocol::RoomConfig;
 
     fn name(at: usize) -> RoomName {
         RoomName::parse(&format!("r{at:02}")).expect("a good name")

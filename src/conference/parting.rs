@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use mixer::ParticipantId;
 
 use super::{Conference, State};
-use crate::control::{Event, LeaveReason, PublicId, RoomName};
 use crate::floor::Floor;
+use crate::protocol::{Event, LeaveReason, PublicId, RoomName};
 use crate::rtc::Closing;
 
 impl Conference {

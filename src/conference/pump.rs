@@ -15,7 +15,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
 use super::{Conference, State, read};
-use crate::control::{Event, LeaveReason, Order, PublicId, RoomName};
+use crate::protocol::{Event, LeaveReason, Order, PublicId, RoomName};
 use crate::rate_limit::{Limited, Verdict};
 use crate::rtc::{MessageError, Reason, RtcEvent};
 

@@ -11,8 +11,8 @@ use mixer::ParticipantId;
 
 use super::registry::{Member, Room};
 use super::{Conference, State};
-use crate::control::{Event, PublicId, RoomName, RoomState};
 use crate::floor::Action;
+use crate::protocol::{Event, PublicId, RoomName, RoomState};
 use crate::rtc::MAX_TEXT_BYTES;
 
 /// Most participants in a room that is told in short. With names as long as may be they fill half a message; holders
@@ -161,8 +161,8 @@ mod tests {
     use super::super::registry::tests::member;
     use super::super::registry::{Registry, Room};
     use super::*;
-    use crate::control::{MAX_MONITORS, Monitor, Monitors, RoomConfig};
     use crate::floor::{Mode, Request, Settings};
+    use crate::protocol::{MAX_MONITORS, Monitor, Monitors, RoomConfig};
 
     /// A room of as many, where the 300th holds the floor, the 350th waits and the 400th is heard.
     fn hall(people: u32) -> (Registry, RoomName) {

@@ -15,10 +15,10 @@ use tokio::sync::broadcast;
 use super::floor::Sent;
 use super::mixing::places;
 use super::totals::Totals;
-use crate::control::{
+use crate::floor::Floor;
+use crate::protocol::{
     FloorState, Monitor, Monitors, Participant, PublicId, RoomConfig, RoomLine, RoomName, RoomState,
 };
-use crate::floor::Floor;
 use crate::rate_limit::MessageLimit;
 
 /// Events a slow listener may be behind before it is cut off.

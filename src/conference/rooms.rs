@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::mixing::{layout, places};
 use super::registry::Room;
 use super::{Conference, ConfigureError, Overloaded, State};
-use crate::control::{Event, LeaveReason, RoomChange, RoomConfig, RoomLine, RoomName, RoomState};
+use crate::protocol::{Event, LeaveReason, RoomChange, RoomConfig, RoomLine, RoomName, RoomState};
 
 /// How settings meet a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use mixer::{Decibels, Gain, ParticipantId, RoomId};
 use super::mixing::{Full, Mixing, layout};
 use super::registry::{Audience, Registry, Room};
 use super::{CommandError, Conference, ConfigureError, State, refusal};
-use crate::control::{Event, Listen, MAX_CHANNELS, MAX_MONITORS, Monitors, RoomName};
+use crate::protocol::{Event, Listen, MAX_CHANNELS, MAX_MONITORS, Monitors, RoomName};
 
 /// What is asked for, and what the mixers were told.
 #[derive(Debug, Default)]

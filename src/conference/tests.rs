@@ -16,8 +16,8 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::audio::{self, Audio, AudioConfig, MixerMetrics};
-use crate::control::RoomChange;
 use crate::links;
+use crate::protocol::RoomChange;
 use crate::rtc::{self, Rtc, RtcConfig};
 
 const OFFER: &str = include_str!("../../tests/offers/chrome.sdp");

@@ -4,7 +4,7 @@ use toml::{Table, Value};
 
 use super::values::{quoted, quoted_list};
 use super::{Given, Problem};
-use crate::control::{Fields, Invalid, RoomChange, RoomConfig, RoomName, ms};
+use crate::protocol::{Fields, Invalid, RoomChange, RoomConfig, RoomName, ms};
 
 /// What a file holds: settings, and the tables of `[[rooms]]` as they are.
 pub(super) struct Read {

@@ -11,10 +11,10 @@ use super::values::{
     quoted, quoted_list, show_ice_server,
 };
 use super::{Config, MOST_MIXERS};
-use crate::control::{
+use crate::floor::Mode;
+use crate::protocol::{
     END_OF_MEDIA_MS, GRACE_MS, QUEUE_LIMIT, TALK_LIMIT_S, ms, profile_named, talk_limit,
 };
-use crate::floor::Mode;
 use crate::rate_limit::Rate;
 
 /// One setting: a key of the TOML file, a flag with dashes for underscores, and `MIXMINUS_` in capitals.

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mixminus::config::Config;
-use mixminus::control::RoomConfig;
 use mixminus::join::client::{Client, ClientOptions};
 use mixminus::join::media::MediaOptions;
 use mixminus::join::session::Room;
+use mixminus::protocol::RoomConfig;
 use mixminus::server::Server;
 use serde_json::{Value, json};
 

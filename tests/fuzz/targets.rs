@@ -14,12 +14,12 @@ use std::sync::OnceLock;
 
 use mixer::ParticipantId;
 use mixminus::config::Config;
-use mixminus::control::{Change, Fields, Name, Order, PublicId, RoomChange, RoomName};
+use mixminus::http::sdpfrag;
+use mixminus::protocol::{Change, Fields, Name, Order, PublicId, RoomChange, RoomName};
 use mixminus::rtc::demux::{Protocol, classify, is_hostile_dtls, stun_head};
 use mixminus::rtc::sdp::{MAX_CANDIDATES, Offer, remote_candidates};
 use mixminus::rtc::stun::{is_authentic, without_nomination};
 use mixminus::rtc::{AcceptOptions, Rtc, RtcConfig};
-use mixminus::signal::sdpfrag;
 use rtc::crypto::RTCCryptoProvider;
 use rtc::rtp;
 use rtc::shared::marshal::{Marshal, Unmarshal};
@@ -193,7 +193,7 @@ pub fn json(bytes: &[u8]) {
         }
         Err(invalid) => assert_sentence(&invalid.to_string()),
     }
-    let room = || -> Result<RoomChange, mixminus::control::Invalid> {
+    let room = || -> Result<RoomChange, mixminus::protocol::Invalid> {
         let mut fields = Fields::parse(bytes)?;
         let change = RoomChange::read(&mut fields)?;
         fields.finish()?;
@@ -201,7 +201,7 @@ pub fn json(bytes: &[u8]) {
     };
     match room() {
         Ok(change) => {
-            let config = change.over(mixminus::control::RoomConfig::default());
+            let config = change.over(mixminus::protocol::RoomConfig::default());
             assert!((1..=10_000).contains(&config.max_participants));
             assert!(
                 config

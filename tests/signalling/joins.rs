@@ -465,7 +465,7 @@ async fn candidates_trickle_and_ice_restarts() {
     ] {
         assert!(answer.body.contains(line), "{}", answer.body);
     }
-    mixminus::signal::sdpfrag::parse(&answer.body).expect("a fragment");
+    mixminus::http::sdpfrag::parse(&answer.body).expect("a fragment");
     let headers = [("content-type", SDPFRAG), ("if-match", guest.etag.as_str())];
     assert_eq!(
         house

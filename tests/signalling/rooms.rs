@@ -2,7 +2,7 @@
 
 use mixer::profile::Profile;
 use mixminus::config::Config;
-use mixminus::control::{RoomConfig, RoomName};
+use mixminus::protocol::{RoomConfig, RoomName};
 use serde_json::json;
 
 use crate::harness::{House, JSON, OFFER, SDP, quiet};

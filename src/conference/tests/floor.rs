@@ -6,8 +6,8 @@ use proptest::test_runner::{Config, TestRunner};
 use std::net::IpAddr;
 
 use super::*;
-use crate::control::FloorChange;
 use crate::floor::{Mode, Request, Standing};
+use crate::protocol::FloorChange;
 use crate::rtc::RtcEvent;
 
 /// Where changes over HTTP come from.

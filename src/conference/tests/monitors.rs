@@ -1,8 +1,8 @@
 //! Participants of other rooms who listen to a room: shown in it, and refused where it refuses them.
 
 use super::*;
-use crate::control::Listen;
 use crate::floor::Mode;
+use crate::protocol::Listen;
 
 /// A conference whose rooms follow their mode.
 fn house_by_mode() -> House {
@@ -22,7 +22,7 @@ impl House {
     }
 
     fn patch(&self, room: &str, json: &str) -> (RoomState, bool) {
-        let mut fields = crate::control::Fields::parse(json.as_bytes()).expect("JSON");
+        let mut fields = crate::protocol::Fields::parse(json.as_bytes()).expect("JSON");
         let change = RoomChange::read(&mut fields).expect("good");
         let merged = self
             .conference
@@ -36,7 +36,7 @@ impl House {
         self.conference.order(&name(home), &text)
     }
 
-    fn monitors(&self, room: &str) -> crate::control::Monitors {
+    fn monitors(&self, room: &str) -> crate::protocol::Monitors {
         let state = self.conference.room(&name(room)).expect("it is there");
         state.monitors
     }

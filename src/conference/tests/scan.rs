@@ -1,8 +1,8 @@
 //! Rooms that are listened to from elsewhere: what follows when they come and go.
 
 use super::*;
-use crate::control::Listen;
 use crate::floor::{Answer, Mode, Request};
+use crate::protocol::Listen;
 
 fn listen(rooms: &str) -> Vec<Listen> {
     Listen::parse(rooms).expect("good names")

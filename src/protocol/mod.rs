@@ -1,5 +1,4 @@
-//! The JSON of the control side: what clients are told and what they may ask, one set of messages for HTTP, WebSocket
-//! and data channel.
+//! The JSON messages that clients and server exchange, one set for HTTP, WebSocket and data channel.
 //!
 //! Stands beside the picture: events leave to the right, commands come in, neither carries audio. Only types, their
 //! reading and their writing; what a command does is the conference's business.

@@ -1,10 +1,10 @@
-//! HTTP and WebSocket: the way in for everything but audio.
+//! The HTTP and WebSocket server: the way in for everything but audio.
 //!
 //! Stands beside the picture. Requests become intents for the [conference](crate::conference), refusals become problem
 //! documents (RFC 9457). Routes are warp filters over paths; a path's handler looks at the method itself, so that a wrong
 //! one is always answered by 405 with the right ones. The filters are served by an accept loop of our own.
 //!
-//! This module knows the conference's handle and the JSON of [`control`](crate::control); never the mixer thread, never
+//! This module knows the conference's handle and the JSON of [`protocol`](crate::protocol); never the mixer thread, never
 //! a peer.
 
 mod accept;

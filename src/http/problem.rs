@@ -13,7 +13,7 @@ use crate::conference::{
     ChangeError, ConfigureError, FloorError, IceError, JoinError, OfferError, Overloaded,
     UnknownParticipant, UnknownSession,
 };
-use crate::control::{Invalid, NameError, RoomNameError};
+use crate::protocol::{Invalid, NameError, RoomNameError};
 use crate::rate_limit::{Limited, RetryAfter, TooMany};
 
 /// Seconds after which an overloaded server is worth another try.

@@ -7,8 +7,8 @@ use serde::Serializer;
 use serde::ser::SerializeMap;
 
 use super::ms;
-use crate::control::{Fields, Invalid};
 use crate::floor::{Mode, Settings};
+use crate::protocol::{Fields, Invalid};
 
 /// Settings of a floor, each of them optional.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct FloorChange {
 
 impl FloorChange {
     /// Takes the settings off an object.
-    pub(in crate::control) fn read(fields: &mut Fields) -> Result<FloorChange, Invalid> {
+    pub(in crate::protocol) fn read(fields: &mut Fields) -> Result<FloorChange, Invalid> {
         let mode = fields.text("mode")?;
         let mode = mode.map(|text| {
             Mode::parse(&text).ok_or_else(|| Invalid::NotOneOf {
@@ -96,7 +96,7 @@ pub(crate) const GRACE_MS: RangeInclusive<u32> = 0..=30_000;
 pub(crate) const QUEUE_LIMIT: RangeInclusive<u32> = 0..=1_000;
 
 /// Writes settings as the fields they were read from.
-pub(in crate::control) fn write<S: Serializer>(
+pub(in crate::protocol) fn write<S: Serializer>(
     settings: &Settings,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

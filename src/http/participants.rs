@@ -18,8 +18,8 @@ use super::reply;
 use super::request::Request;
 use crate::conference::{Join, Joined};
 use crate::config::IceServer;
-use crate::control::{Change, Listen, Name, PROFILES, PublicId, RoomName, profile_named};
 use crate::floor::Mode;
+use crate::protocol::{Change, Listen, Name, PROFILES, PublicId, RoomName, profile_named};
 
 /// The media type of an offer.
 const SDP: &str = "application/sdp";

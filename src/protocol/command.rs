@@ -160,7 +160,7 @@ fn name(fields: &mut Fields) -> Result<Option<Name>, Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::PublicId;
+    use crate::protocol::PublicId;
 
     #[test]
     fn commands_are_read() {

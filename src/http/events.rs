@@ -23,7 +23,7 @@ use super::accept::{Permit, TooManyConnections};
 use super::context::Context;
 use super::problem::Problem;
 use crate::conference::{Conference, read};
-use crate::control::{Event, Order, RoomName};
+use crate::protocol::{Event, Order, RoomName};
 use crate::rate_limit::{Limited, MessageLimit, RetryAfter, Verdict};
 
 /// Longest message; a command has a hundred bytes.

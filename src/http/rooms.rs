@@ -12,7 +12,7 @@ use super::problem::Problem;
 use super::reply;
 use super::request::Request;
 use crate::conference::Configure;
-use crate::control::{Fields, RoomChange, RoomLine, RoomName};
+use crate::protocol::{Fields, RoomChange, RoomLine, RoomName};
 use crate::rate_limit::TooMany;
 
 /// The body of the list.

@@ -11,8 +11,8 @@ use super::context::Context;
 use super::problem::Problem;
 use super::reply;
 use super::request::Request;
-use crate::control::{Fields, FloorStanding, PublicId, ms, read_request};
 use crate::floor::{Answer, Denial, DenyCause};
+use crate::protocol::{Fields, FloorStanding, PublicId, ms, read_request};
 
 /// The floor, as one session sees it.
 pub(super) async fn one(
