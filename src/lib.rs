@@ -24,16 +24,16 @@
 //! | tokio | [`http`], [`conference`] | HTTP, WebSocket, which participant is in which room | touches media packet by packet |
 //! | reaper | [`audio`] | frees what the mixers no longer need | anything else |
 //!
-//! What passes between them, with bounds and overflow rules, stands in [`links`].
+//! What passes between them, with bounds and overflow rules, stands in [`queues`].
 //!
 //! # Who knows whom
 //!
 //! | module | is | may know | must never see |
 //! |---|---|---|---|
 //! | [`mixer`] | the engine | Opus | threads, sockets, clocks |
-//! | [`clock`], [`links`] | the one clock; what passes between threads | the mixer's time, packets and ids | - |
-//! | [`audio`] | the mixer threads around it | mixer, links, clock | rtc, http, conference |
-//! | [`rtc`] | the network thread | the WebRTC core, the mixer's packets, ids and limits of a receiver, links, clock | http, the engine |
+//! | [`clock`], [`queues`] | the one clock; every queue between threads | the mixer's time, packets and ids | - |
+//! | [`audio`] | the mixer threads around it | mixer, queues, clock | rtc, http, conference |
+//! | [`rtc`] | the network thread | the WebRTC core, the mixer's packets, ids and limits of a receiver, queues, clock | http, the engine |
 //! | [`rate_limit`] | how often something may be done: every limit of that kind | - | everything else, clocks too |
 //! | [`floor`] | who may talk in a room: a pure machine | the mixer's ids and permits | everything else, clocks too |
 //! | [`protocol`] | the JSON messages, one set for WebSocket and data channel | serde, the mixer's ids and profiles, floor's words | sockets, HTTP |
@@ -56,10 +56,10 @@ pub mod config;
 pub mod floor;
 pub mod http;
 pub mod join;
-pub mod links;
 pub mod memory;
-pub mod priority;
 pub mod protocol;
+pub mod queues;
 pub mod rate_limit;
 pub mod rtc;
+pub mod sched;
 pub mod server;

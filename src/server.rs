@@ -20,11 +20,11 @@ use crate::audio::{self, Audio, AudioConfig, AudioError, MixerControl};
 use crate::conference::{Conference, Configure, ConfigureError, Limits, pump};
 use crate::config::Config;
 use crate::http::{self, Tls, TlsError};
-use crate::links;
 use crate::memory;
-use crate::priority;
 use crate::protocol::{RoomChange, RoomName};
+use crate::queues;
 use crate::rtc::{self, Rtc, RtcConfig, RtcError};
+use crate::sched;
 
 /// A running server.
 pub struct Server {
@@ -190,10 +190,10 @@ pub fn run(config: Config) -> Result<(), StartError> {
 
 /// The network thread and the mixer threads, linked.
 fn media(config: &Config) -> Result<(Audio, Vec<MixerControl>, Rtc), StartError> {
-    let (network_ends, mixer_ends) = links::media(config.mixers());
+    let (network_ends, mixer_ends) = queues::media(config.mixers());
     let rtc_config = RtcConfig {
         announce: config.announce.clone(),
-        fifo_priority: config.realtime.then_some(priority::NETWORK),
+        fifo_priority: config.realtime.then_some(sched::NETWORK),
         ..RtcConfig::new(config.media)
     };
     let rtc = rtc::start(rtc_config, network_ends).map_err(StartError::Media)?;

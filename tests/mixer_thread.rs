@@ -20,7 +20,7 @@ use mixer::room::{Room, RoomSettings};
 use mixer::{Packet, ParticipantId, Payload, RoomId, RtpTime, Seq};
 use mixminus::audio::{self, Audio, AudioConfig, MixerControl, MixerMetrics};
 use mixminus::clock;
-use mixminus::links::{self, Inbound, NetworkEnds, RETIRED};
+use mixminus::queues::{self, Inbound, NetworkEnds, RETIRED};
 use rustix::event::{EventfdFlags, eventfd};
 
 /// Twenty-five rooms of 50 ticks a second, on the two mixers in turn: ten thousand ticks in eight seconds.
@@ -109,7 +109,7 @@ struct House {
 
 impl House {
     fn new() -> House {
-        let (ends, mixer_ends) = links::media(MIXERS as usize);
+        let (ends, mixer_ends) = queues::media(MIXERS as usize);
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).expect("an eventfd");
         let started = audio::start(AudioConfig::default(), mixer_ends, wake);
         let (audio, controls) = started.expect("threads");

@@ -34,7 +34,7 @@ fn talk_for(time: Duration) {
     let (Some(first), Some(second)) = (processors.next(), processors.next()) else {
         return eprintln!("skipped: there is only one processor");
     };
-    if mixminus::priority::raise(1).is_err() {
+    if mixminus::sched::raise_priority(1).is_err() {
         return eprintln!("skipped: no real-time priority is permitted");
     }
     // A process runs where the thread ran that started it. This thread goes on beside the clients.

@@ -15,7 +15,7 @@ use mixer::room::{Room, RoomSettings};
 use mixer::{Packet, ParticipantId, Payload, RoomId, RtpTime, Seq};
 use mixminus::audio::{self, AudioConfig, MixerControl};
 use mixminus::clock;
-use mixminus::links::{self, Inbound, NetworkEnds};
+use mixminus::queues::{self, Inbound, NetworkEnds};
 use rustix::event::{EventfdFlags, eventfd};
 
 /// The allocator of the server.
@@ -33,7 +33,7 @@ const PACKETS: u16 = 40;
 
 #[test]
 fn joins_cost_the_mixer_thread_no_page_faults() {
-    let (mut network, ends) = links::media(1);
+    let (mut network, ends) = queues::media(1);
     let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).expect("an eventfd");
     let (audio, mut controls) = audio::start(AudioConfig::default(), ends, wake).expect("threads");
     let control = &mut controls[0];

@@ -7,7 +7,7 @@ const REAL_TIME: [&str; 6] = [
     "src/audio",
     "src/conference",
     "src/conference.rs",
-    "src/links.rs",
+    "src/queues.rs",
     "src/rtc",
     "src/server.rs",
 ];
@@ -37,7 +37,7 @@ fn threads_that_carry_audio_use_queues_that_never_wait() {
             }
         }
     }
-    assert!(found.is_empty(), "use links::ring instead: {found:?}");
+    assert!(found.is_empty(), "use queues::ring instead: {found:?}");
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn every_ring_is_made_where_its_bound_is_declared() {
         text.contains("RingBuffer")
     });
     let makers: Vec<PathBuf> = makers.collect();
-    assert_eq!(makers, [Path::new("src/links.rs")]);
+    assert_eq!(makers, [Path::new("src/queues.rs")]);
 }
 
 /// A file, or all Rust files of a folder and those in it.

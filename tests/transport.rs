@@ -11,7 +11,7 @@ use client::{Client, Kind};
 use crossbeam_channel::{Receiver, bounded};
 use mixer::packet::{OutPacket, Sources};
 use mixer::{Level, ParticipantId, RtpTime};
-use mixminus::links::{self, Inbound, Outbound, Recipients};
+use mixminus::queues::{self, Inbound, Outbound, Recipients};
 use mixminus::rtc::{
     AcceptOptions, Dropped, MessageError, OfferError, Reason, Restart, RestartError, Rtc,
     RtcConfig, RtcEvent, RtcHandle, start,
@@ -33,7 +33,7 @@ impl Server {
     fn start(configure: impl FnOnce(&mut RtcConfig)) -> Server {
         let mut config = RtcConfig::new("127.0.0.1:0".parse().expect("address"));
         configure(&mut config);
-        let (network_ends, mut mixer_ends) = links::media(1);
+        let (network_ends, mut mixer_ends) = queues::media(1);
         let mut mixer = mixer_ends.pop().expect("one mixer");
         let (note, echoed) = bounded(1_024);
         let rtc = start(config, network_ends).expect("started");

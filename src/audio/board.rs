@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crossbeam_utils::atomic::AtomicCell;
 
-use crate::links::JOBS;
+use crate::queues::JOBS;
 
 /// The board of one owner.
 pub(super) struct Board<J> {

@@ -149,7 +149,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-    use crate::links::JOBS;
+    use crate::queues::JOBS;
 
     const LONG: Duration = Duration::from_secs(1);
 

@@ -8,7 +8,7 @@ use mixer::command::{Command, Event};
 
 use super::bell::Bell;
 use super::metrics::MixerMetrics;
-use crate::links::{Consumer, MixerId, Producer, send};
+use crate::queues::{Consumer, MixerId, Producer, send};
 
 /// All mixers, as anybody may know them.
 #[derive(Debug, Clone)]

@@ -35,8 +35,10 @@ use self::bell::Bell;
 use self::clock::SlotClock;
 use self::crew::Mate;
 use self::outlets::{OutletEnds, Outlets};
-use crate::links::{COMMANDS, Consumer, EVENTS, JOBS, MixerEnds, MixerId, Producer, RETIRED, ring};
-use crate::priority::{self, NotPermitted};
+use crate::queues::{
+    COMMANDS, Consumer, EVENTS, JOBS, MixerEnds, MixerId, Producer, RETIRED, ring,
+};
+use crate::sched::{self, NotPermitted};
 
 pub use self::handle::{AudioHandle, MixerControl, MixerHandle};
 pub use self::histogram::Histogram;
@@ -128,7 +130,7 @@ pub fn start(
             %error,
             "no real-time priority for the mixers: a busy machine will be heard; \
              allow it with CAP_SYS_NICE or `ulimit -r {}`",
-            priority::MIXER
+            sched::MIXER
         );
     }
     Ok(started)
@@ -189,7 +191,7 @@ impl Works {
         let (say, fifo) = (self.say.clone(), self.config.fifo);
         let id = MixerId(self.controls.len());
         self.threads.push(spawn(format!("mixer-{id}"), move || {
-            let _ = say.send(fifo.then(|| priority::raise(priority::MIXER)));
+            let _ = say.send(fifo.then(|| sched::raise_priority(sched::MIXER)));
             drop(say);
             mixer.run();
         })?);

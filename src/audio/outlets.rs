@@ -15,7 +15,7 @@ use rtrb::PushError;
 use super::clock::SlotClock;
 use super::crew::Mate;
 use super::metrics::{MixerMetrics, add};
-use crate::links::{COMMANDS, JOBS, Outbound, Producer, Recipients};
+use crate::queues::{COMMANDS, JOBS, Outbound, Producer, Recipients};
 
 /// The ends of the rings that the engine's output goes to.
 pub(super) struct Outlets {

@@ -15,7 +15,7 @@ use mixer::{ParticipantId, RoomId, RtpTime, Seq};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::*;
-use crate::links::{self, Inbound, NetworkEnds, Outbound, Recipients};
+use crate::queues::{self, Inbound, NetworkEnds, Outbound, Recipients};
 
 const ROOM: RoomId = RoomId(7);
 const TONES_HZ: [f64; 2] = [541.9, 823.7];
@@ -33,7 +33,7 @@ impl Network {
     }
 
     fn with(mixers: usize) -> Network {
-        let (ends, mixer_ends) = links::media(mixers);
+        let (ends, mixer_ends) = queues::media(mixers);
         let woken = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).unwrap();
         let config = AudioConfig {
             fifo: false,

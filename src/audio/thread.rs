@@ -14,7 +14,7 @@ use super::clock::SlotClock;
 use super::crew::Job;
 use super::metrics::{SlotTimes, add};
 use super::outlets::Outlets;
-use crate::links::{COMMANDS, Consumer, Inbound, PACKETS_IN, take_in_place};
+use crate::queues::{COMMANDS, Consumer, Inbound, PACKETS_IN, take_in_place};
 
 /// Everything a mixer thread owns.
 pub(super) struct Mixer {

@@ -17,8 +17,8 @@ use super::mixing::layout;
 use super::registry::{Ear, IceSession, Member, Room};
 use super::{Conference, JoinError, Overloaded, State};
 use crate::floor::Mode;
-use crate::links::MixerId;
 use crate::protocol::{Event, Listen, Name, PublicId, RoomName};
+use crate::queues::MixerId;
 use crate::rate_limit::{MessageLimit, TooMany};
 use crate::rtc::{AcceptOptions, Accepted};
 

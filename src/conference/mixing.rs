@@ -17,8 +17,8 @@ use mixer::scan::Rescan;
 use mixer::{Decibels, ParticipantId, RoomId};
 
 use crate::audio::MixerControl;
-use crate::links::MixerId;
 use crate::protocol::RoomConfig;
+use crate::queues::MixerId;
 
 /// The ways to the mixers.
 ///

@@ -16,8 +16,8 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::audio::{self, Audio, AudioConfig, MixerMetrics};
-use crate::links;
 use crate::protocol::RoomChange;
+use crate::queues;
 use crate::rtc::{self, Rtc, RtcConfig};
 
 const OFFER: &str = include_str!("../../tests/offers/chrome.sdp");
@@ -33,7 +33,7 @@ fn house() -> House {
 }
 
 fn house_with(mixers: usize) -> House {
-    let (network_ends, mixer_ends) = links::media(mixers);
+    let (network_ends, mixer_ends) = queues::media(mixers);
     let loopback = "127.0.0.1:0".parse().expect("an address");
     let rtc = rtc::start(RtcConfig::new(loopback), network_ends).expect("it starts");
     let config = AudioConfig {

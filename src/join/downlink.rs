@@ -14,7 +14,7 @@ use mixer::playout::Playout;
 use mixer::{Frame, Packet, Time};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::priority;
+use crate::sched;
 
 use super::media::MediaEvent;
 use super::opus::VoiceDecoder;
@@ -82,7 +82,7 @@ impl Downlink {
             .name("join-downlink".to_owned())
             .spawn(move || {
                 // Where it is not permitted, a busy machine is heard, as it is with any other player.
-                let _ = priority::raise(priority::CLIENT);
+                let _ = sched::raise_priority(sched::CLIENT);
                 player.run()
             })?;
         Ok(Downlink {

@@ -25,7 +25,7 @@ use tracing::warn;
 use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 
-use crate::priority;
+use crate::sched;
 
 use super::media::MediaEvent;
 use super::opus::VoiceEncoder;
@@ -130,7 +130,7 @@ impl Uplink {
             .name("join-uplink".to_owned())
             .spawn(move || {
                 // Where it is not permitted, a busy machine is heard, as it is with any other player.
-                let _ = priority::raise(priority::CLIENT);
+                let _ = sched::raise_priority(sched::CLIENT);
                 sender.run()
             })?;
         Ok(Uplink {

@@ -33,7 +33,7 @@ use super::sdp::{Answer, Credentials, Offer, PLAIN_TYPE, attribute, plain_offer}
 use super::send::{SendConfig, Sending};
 use super::srtp::exporter::Exporter;
 use super::stream::{Shared, Stream};
-use crate::links::MixerId;
+use crate::queues::MixerId;
 
 /// What the caller may ask of an answer.
 #[derive(Debug, Clone, Copy, Default)]

@@ -21,7 +21,7 @@ use super::negotiator::{Negotiator, Reply};
 use super::peer::{MAX_SENT_BYTES, Peer};
 use super::sdp::{Credentials, RemoteCandidate, Restart, RestartAnswer, remote_candidates};
 use super::{socket, thread};
-use crate::links::{Consumer, NET_COMMANDS, NET_EVENTS, NetworkEnds, Producer, ring, send};
+use crate::queues::{Consumer, NET_COMMANDS, NET_EVENTS, NetworkEnds, Producer, ring, send};
 
 /// Longest text that [`RtcHandle::send_text`] delivers.
 pub const MAX_TEXT_BYTES: usize = MAX_SENT_BYTES as usize;

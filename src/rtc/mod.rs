@@ -1,7 +1,7 @@
 //! The network thread: one UDP socket, one WebRTC peer connection per client.
 //!
-//! Stands at both ends of the picture: datagrams become [`links::Inbound`](crate::links::Inbound) packets for the
-//! mixer, and the mixer's [`links::Outbound`](crate::links::Outbound) packets become datagrams. ICE, DTLS, SRTCP
+//! Stands at both ends of the picture: datagrams become [`queues::Inbound`](crate::queues::Inbound) packets for the
+//! mixer, and the mixer's [`queues::Outbound`](crate::queues::Outbound) packets become datagrams. ICE, DTLS, SRTCP
 //! and SCTP are the sans-I/O `rtc` crate's; this module owns the socket, the clock, SDP, RTP and its encryption, the
 //! routing of datagrams and the rules about who may reach a peer at all.
 //!

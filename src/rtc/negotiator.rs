@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use super::accept::credentials;
 use super::error::RestartError;
 use super::sdp::{Credentials, RestartAnswer};
-use crate::links::{Consumer, NEGOTIATIONS, Producer, ring};
+use crate::queues::{Consumer, NEGOTIATIONS, Producer, ring};
 
 /// Where the outcome of a restart goes.
 pub(super) type Reply = oneshot::Sender<Result<RestartAnswer, RestartError>>;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::datagrams::Datagrams;
 use super::handle::RtcEvent;
 use super::routes::Asked;
-use crate::links::{Inbound, Producer};
+use crate::queues::{Inbound, Producer};
 
 /// What the peers produced and the thread has not handed on yet, and where their packets go at once.
 #[derive(Debug, Default)]

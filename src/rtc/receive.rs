@@ -13,7 +13,7 @@ use super::metrics::Dropped;
 use super::reception::Reception;
 use super::rtp_head::Head;
 use super::srtp::{MasterKey, Opener};
-use crate::links::{Inbound, MixerId, Producer};
+use crate::queues::{Inbound, MixerId, Producer};
 use crate::rate_limit::{Rate, RateLimit};
 
 /// The stream, or the row of streams, of one client.

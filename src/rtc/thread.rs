@@ -29,8 +29,8 @@ use super::negotiator::{Negotiator, Reply, refuse};
 use super::outlet::{Outlet, PATIENCE};
 use super::peers::Peers;
 use super::sdp::RestartAnswer;
-use crate::links::{Consumer, NetworkEnds, Outbound, Producer, send, take_in_place};
-use crate::priority;
+use crate::queues::{Consumer, NetworkEnds, Outbound, Producer, send, take_in_place};
+use crate::sched;
 
 /// What the thread is made of.
 pub(super) struct Parts {
@@ -52,7 +52,7 @@ pub(super) struct Parts {
 
 /// Runs until told to stop.
 pub(super) fn run(mut parts: Parts) {
-    if let Some(Err(error)) = parts.fifo_priority.map(priority::raise) {
+    if let Some(Err(error)) = parts.fifo_priority.map(sched::raise_priority) {
         tracing::warn!(%error, "the network thread runs without real-time priority");
     }
     let mut peers = Peers::new(parts.metrics.clone());
@@ -361,7 +361,7 @@ mod tests {
 
     use super::super::handle::Reason;
     use super::*;
-    use crate::links::{self, Recipients, ring};
+    use crate::queues::{self, Recipients, ring};
 
     /// The thread's insides without the thread, the way to it, and what it tells.
     fn net(events: usize) -> (Net, Producer<Command>, Consumer<RtcEvent>) {
@@ -430,7 +430,7 @@ mod tests {
     #[test]
     fn mixer_that_is_suspended_while_it_sends_holds_up_no_other() {
         let (mut net, _commands, _events) = net(1);
-        let (ends, mut mixers) = links::media(2);
+        let (ends, mut mixers) = queues::media(2);
         net.parts.mixers = ends;
         let outbound = |time: u32| Outbound {
             to: Recipients::one(ParticipantId(9)),

@@ -9,7 +9,7 @@ use mixer::governor::Governor;
 use super::{Family, Kind, Sample};
 use crate::audio::{Histogram, MixerHandle, MixerMetrics};
 use crate::conference::Conference;
-use crate::links::MixerId;
+use crate::queues::MixerId;
 
 impl Conference {
     pub(super) fn of_mixers(&self) -> Vec<Family> {

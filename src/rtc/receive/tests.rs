@@ -5,7 +5,7 @@ use rtc::shared::marshal::Marshal;
 use rtc::srtp::context::Context;
 use rtc::srtp::protection_profile::ProtectionProfile;
 
-use crate::links::{Consumer, ring};
+use crate::queues::{Consumer, ring};
 use crate::rtc::srtp::Profile;
 
 const KEY: [u8; 16] = [3; 16];

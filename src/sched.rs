@@ -1,4 +1,4 @@
-//! Real-time priority for the calling thread, where the system permits it.
+//! Real-time scheduling (SCHED_FIFO) for the calling thread, where the system permits it.
 //!
 //! The order matters more than the numbers: a late tick is lost, a late datagram waits in its socket,
 //! and a client's media threads wait for both.
@@ -10,13 +10,13 @@ use thread_priority::unix::{
 };
 use thread_priority::{ThreadPriority, ThreadPriorityValue};
 
-/// The mixer's: above the network thread's, below what the kernel's own threads usually have.
+/// Priority of a mixer thread: above the network thread's, below what the kernel's own threads usually have.
 pub const MIXER: u8 = 40;
 
-/// The network thread's.
+/// Priority of the network thread.
 pub const NETWORK: u8 = 30;
 
-/// Of the media threads of a headless client.
+/// Priority of a headless client's media threads.
 pub const CLIENT: u8 = 20;
 
 /// The system does not permit real-time priority.
@@ -31,7 +31,7 @@ pub struct NotPermitted {
 ///
 /// # Errors
 /// [`NotPermitted`]; the thread then runs on as before.
-pub fn raise(priority: u8) -> Result<(), NotPermitted> {
+pub fn raise_priority(priority: u8) -> Result<(), NotPermitted> {
     let refused = NotPermitted { priority };
     let value = ThreadPriorityValue::try_from(priority).map_err(|_| refused)?;
     set_thread_priority_and_policy(
@@ -50,9 +50,10 @@ mod tests {
 
     #[test]
     fn where_it_is_permitted_it_is_fifo() {
-        let policy = std::thread::spawn(|| raise(MIXER).map(|()| thread_schedule_policy()))
-            .join()
-            .expect("asking for priority does not panic");
+        let policy =
+            std::thread::spawn(|| raise_priority(MIXER).map(|()| thread_schedule_policy()))
+                .join()
+                .expect("asking for priority does not panic");
         if let Ok(policy) = policy {
             let fifo = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
             assert_eq!(policy, Ok(fifo));
