@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::values::{quoted, quoted_list};
+use super::parse::{quoted, quoted_list};
 use super::{Given, Problem};
 use crate::protocol::{Fields, Invalid, RoomChange, RoomConfig, RoomName, ms};
 

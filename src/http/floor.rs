@@ -7,24 +7,24 @@ use serde_json::Value;
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
-use super::context::Context;
 use super::problem::Problem;
-use super::reply;
 use super::request::Request;
+use super::response;
+use super::state::HttpState;
 use crate::floor::{Answer, Denial, DenyCause};
 use crate::protocol::{Fields, FloorStanding, PublicId, ms, read_request};
 
 /// The floor, as one session sees it.
 pub(super) async fn one(
-    context: Arc<Context>,
+    state: Arc<HttpState>,
     session: String,
     mut request: Request,
 ) -> Result<Response, Problem> {
-    let conference = &context.conference;
+    let conference = &state.conference;
     match request.method {
         Method::GET | Method::HEAD => {
             let standing = conference.floor_standing(&session)?;
-            Ok(reply::json(StatusCode::OK, &standing))
+            Ok(response::json(StatusCode::OK, &standing))
         }
         Method::PUT => {
             let mut fields = Fields::parse(&request.json().await?)?;
@@ -34,7 +34,7 @@ pub(super) async fn one(
         }
         Method::DELETE => {
             conference.floor_release(&session)?;
-            Ok(reply::empty(StatusCode::NO_CONTENT))
+            Ok(response::empty(StatusCode::NO_CONTENT))
         }
         _ => Err(Problem::method_not_allowed(
             "GET, HEAD, PUT, DELETE, OPTIONS",
@@ -44,8 +44,8 @@ pub(super) async fn one(
 
 fn answered(answer: Answer) -> Result<Response, Problem> {
     match answer {
-        Answer::Granted(grant) => Ok(reply::json(StatusCode::OK, &FloorStanding::from(grant))),
-        Answer::Queued(position) => Ok(reply::json(
+        Answer::Granted(grant) => Ok(response::json(StatusCode::OK, &FloorStanding::from(grant))),
+        Answer::Queued(position) => Ok(response::json(
             StatusCode::ACCEPTED,
             &FloorStanding::from(position),
         )),

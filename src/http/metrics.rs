@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use super::reply;
+use super::response;
 use crate::conference::{Conference, Family, Kind, Sample};
 use crate::rate_limit::{Limited, Limiter};
 
@@ -95,7 +95,7 @@ pub(super) fn page(conference: &Conference, http: &HttpMetrics) -> Response {
     let mut families = conference.figures();
     families.extend(http.families());
     families.push(rate_limited(conference.limiter()));
-    reply::typed(
+    response::typed(
         StatusCode::OK,
         "text/plain; version=0.0.4; charset=utf-8",
         text(&families),

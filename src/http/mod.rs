@@ -7,24 +7,24 @@
 //! This module knows the conference's handle and the JSON of [`protocol`](crate::protocol); never the mixer thread, never
 //! a peer.
 
-mod accept;
 mod client_address;
-mod context;
 mod cors;
-mod events;
 mod floor;
 mod hosts;
+mod listener;
 mod metrics;
-mod page;
+mod middleware;
 mod participants;
 mod problem;
-mod reply;
 mod request;
+mod response;
 mod rooms;
 pub mod sdpfrag;
-mod service;
 mod sessions;
+mod state;
+mod static_files;
 mod tls;
+mod websocket;
 mod write_timeout;
 
 use std::future::Future;
@@ -41,9 +41,9 @@ use warp::reply::Response;
 pub(crate) use tls::Tls;
 pub use tls::TlsError;
 
-use context::Context;
 use problem::Problem;
 use request::{client_address, request};
+use state::HttpState;
 
 use crate::conference::Conference;
 use crate::config::Config;
@@ -60,17 +60,17 @@ pub(crate) async fn serve(
     stop: watch::Receiver<bool>,
 ) {
     let names = tls.as_ref().map_or(&[][..], |tls| &tls.names);
-    let context = Arc::new(Context::new(config, names, conference, stop.clone()));
-    let routes = warp::service(routes(context.clone()));
-    let service = service::outer(routes, context.clone());
+    let state = Arc::new(HttpState::new(config, names, conference, stop.clone()));
+    let routes = warp::service(routes(state.clone()));
+    let service = middleware::wrap(routes, state.clone());
     let acceptor = tls.map(|tls| tls.acceptor);
-    accept::run(listener, acceptor, service, context.gate.clone(), stop).await;
+    listener::run(listener, acceptor, service, state.gate.clone(), stop).await;
 }
 
 /// Every route, and an answer to everything else.
-fn routes(context: Arc<Context>) -> BoxedFilter<(Response,)> {
-    api(&context)
-        .or(files(&context))
+fn routes(state: Arc<HttpState>) -> BoxedFilter<(Response,)> {
+    api(&state)
+        .or(files(&state))
         .unify()
         .recover(Problem::recover)
         .unify()
@@ -78,32 +78,32 @@ fn routes(context: Arc<Context>) -> BoxedFilter<(Response,)> {
 }
 
 /// `/v1`, `/healthz` and `/metrics`.
-fn api(context: &Arc<Context>) -> BoxedFilter<(Response,)> {
+fn api(state: &Arc<HttpState>) -> BoxedFilter<(Response,)> {
     let rooms = warp::path!("v1" / "rooms")
-        .and(with(context))
+        .and(with(state))
         .and(request())
-        .then(|context, request| answered(rooms::collection(context, request)));
+        .then(|state, request| answered(rooms::collection(state, request)));
     let room = warp::path!("v1" / "rooms" / String)
-        .and(with(context))
+        .and(with(state))
         .and(request())
-        .then(|room, context, request| answered(rooms::one(context, room, request)));
+        .then(|room, state, request| answered(rooms::one(state, room, request)));
     let participants = warp::path!("v1" / "rooms" / String / "participants")
-        .and(with(context))
+        .and(with(state))
         .and(request())
-        .then(|room, context, request| answered(participants::collection(context, room, request)));
+        .then(|room, state, request| answered(participants::collection(state, room, request)));
     let participant = warp::path!("v1" / "rooms" / String / "participants" / String)
-        .and(with(context))
+        .and(with(state))
         .and(request())
-        .then(|room, id, context, request| answered(participants::one(context, room, id, request)));
+        .then(|room, id, state, request| answered(participants::one(state, room, id, request)));
     let session = warp::path!("v1" / "sessions" / String)
-        .and(with(context))
+        .and(with(state))
         .and(request())
-        .then(|session, context, request| answered(sessions::one(context, session, request)));
+        .then(|session, state, request| answered(sessions::one(state, session, request)));
     let floor = warp::path!("v1" / "sessions" / String / "floor")
-        .and(with(context))
+        .and(with(state))
         .and(request())
-        .then(|session, context, request| answered(floor::one(context, session, request)));
-    options(context)
+        .then(|session, state, request| answered(floor::one(state, session, request)));
+    options(state)
         .or(rooms)
         .unify()
         .or(room)
@@ -116,78 +116,76 @@ fn api(context: &Arc<Context>) -> BoxedFilter<(Response,)> {
         .unify()
         .or(floor)
         .unify()
-        .or(events(context))
+        .or(events(state))
         .unify()
-        .or(plain(context))
+        .or(plain(state))
         .unify()
         .boxed()
 }
 
 /// `OPTIONS` anywhere.
-fn options(context: &Arc<Context>) -> BoxedFilter<(Response,)> {
+fn options(state: &Arc<HttpState>) -> BoxedFilter<(Response,)> {
     let joining = warp::path!("v1" / "rooms" / String / "participants")
         .and(warp::options())
-        .and(with(context))
+        .and(with(state))
         .and(warp::header::headers_cloned())
-        .map(|_, context: Arc<Context>, headers: HeaderMap| {
-            participants::options(&context, &headers)
+        .map(|_, state: Arc<HttpState>, headers: HeaderMap| {
+            participants::options(&state, &headers)
         });
     let anywhere = warp::options().map(cors::preflight);
     joining.or(anywhere).unify().boxed()
 }
 
 /// The WebSocket of a room.
-fn events(context: &Arc<Context>) -> BoxedFilter<(Response,)> {
+fn events(state: &Arc<HttpState>) -> BoxedFilter<(Response,)> {
     let upgrade = warp::ws().map(Some).or(warp::any().map(|| None)).unify();
     warp::path!("v1" / "rooms" / String / "events")
-        .and(with(context))
+        .and(with(state))
         .and(warp::method())
         .and(warp::header::headers_cloned())
         .and(upgrade)
         .and(warp::ext::optional())
         .and(client_address())
-        .then(|room, context, method, headers, ws, permit, client| {
-            let asked = events::Asked {
+        .then(|room, state, method, headers, ws, permit, client| {
+            let asked = websocket::Asked {
                 method,
                 headers,
                 ws,
                 permit,
                 client,
             };
-            answered(events::open(context, room, asked))
+            answered(websocket::open(state, room, asked))
         })
         .boxed()
 }
 
 /// What is only read: liveness, figures, the contract.
-fn plain(context: &Arc<Context>) -> BoxedFilter<(Response,)> {
+fn plain(state: &Arc<HttpState>) -> BoxedFilter<(Response,)> {
     let healthz = warp::path!("healthz")
         .and(warp::method())
-        .and(with(context))
-        .map(|method, context: Arc<Context>| read_only(&method, || health(&context)));
+        .and(with(state))
+        .map(|method, state: Arc<HttpState>| read_only(&method, || health(&state)));
     let metrics = warp::path!("metrics")
         .and(warp::method())
-        .and(with(context))
-        .map(|method, context: Arc<Context>| {
-            read_only(&method, || {
-                metrics::page(&context.conference, &context.metrics)
-            })
+        .and(with(state))
+        .map(|method, state: Arc<HttpState>| {
+            read_only(&method, || metrics::page(&state.conference, &state.metrics))
         });
     let openapi = warp::path!("v1" / "openapi.json")
         .and(warp::method())
         .map(|method| {
             read_only(&method, || {
-                reply::typed(StatusCode::OK, "application/json", OPENAPI.to_owned())
+                response::typed(StatusCode::OK, "application/json", OPENAPI.to_owned())
             })
         });
     healthz.or(metrics).unify().or(openapi).unify().boxed()
 }
 
 /// The web client.
-fn files(context: &Arc<Context>) -> BoxedFilter<(Response,)> {
+fn files(state: &Arc<HttpState>) -> BoxedFilter<(Response,)> {
     warp::path::full()
         .and_then(|path: FullPath| async move {
-            if page::has(path.as_str()) {
+            if static_files::has(path.as_str()) {
                 Ok(path)
             } else {
                 Err(warp::reject::not_found())
@@ -195,21 +193,21 @@ fn files(context: &Arc<Context>) -> BoxedFilter<(Response,)> {
         })
         .and(warp::method())
         .and(warp::header::headers_cloned())
-        .and(with(context))
+        .and(with(state))
         .map(|path: FullPath, method: Method, headers: HeaderMap, _| {
-            page::serve(path.as_str(), &method, &headers).unwrap_or_else(Response::from)
+            static_files::serve(path.as_str(), &method, &headers).unwrap_or_else(Response::from)
         })
         .boxed()
 }
 
-fn with(context: &Arc<Context>) -> BoxedFilter<(Arc<Context>,)> {
-    let context = context.clone();
-    warp::any().map(move || context.clone()).boxed()
+fn with(state: &Arc<HttpState>) -> BoxedFilter<(Arc<HttpState>,)> {
+    let state = state.clone();
+    warp::any().map(move || state.clone()).boxed()
 }
 
-fn health(context: &Context) -> Response {
-    if context.conference.is_whole() {
-        reply::json(StatusCode::OK, &serde_json::json!({ "status": "ok" }))
+fn health(state: &HttpState) -> Response {
+    if state.conference.is_whole() {
+        response::json(StatusCode::OK, &serde_json::json!({ "status": "ok" }))
     } else {
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -12,10 +12,10 @@ use warp::http::header::{self, HeaderName};
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::Response;
 
-use super::context::Context;
 use super::problem::Problem;
-use super::reply;
 use super::request::Request;
+use super::response;
+use super::state::HttpState;
 use crate::conference::{Join, Joined};
 use crate::config::IceServer;
 use crate::floor::Mode;
@@ -29,23 +29,23 @@ const TURN_TIME: Duration = Duration::from_secs(5);
 
 /// The collection: a POST joins.
 pub(super) async fn collection(
-    context: Arc<Context>,
+    state: Arc<HttpState>,
     room: String,
     request: Request,
 ) -> Result<Response, Problem> {
     let room = RoomName::parse(&room)?;
     match request.method {
-        Method::POST => join(&context, room, request).await,
+        Method::POST => join(&state, room, request).await,
         // A client that asks what this is learns that it speaks SDP (RFC 9725, 4.1).
-        Method::GET => Ok(described(&context, StatusCode::NO_CONTENT)),
-        Method::HEAD => Ok(described(&context, StatusCode::OK)),
+        Method::GET => Ok(described(&state, StatusCode::NO_CONTENT)),
+        Method::HEAD => Ok(described(&state, StatusCode::OK)),
         _ => Err(Problem::method_not_allowed("POST, GET, HEAD, OPTIONS")),
     }
 }
 
 /// One participant, by its public id.
 pub(super) async fn one(
-    context: Arc<Context>,
+    state: Arc<HttpState>,
     room: String,
     participant: String,
     mut request: Request,
@@ -58,35 +58,33 @@ pub(super) async fn one(
     let id =
         PublicId::parse(&participant).ok_or(crate::conference::UnknownParticipant::Participant)?;
     if request.method == Method::DELETE {
-        context.conference.kick(&room, id)?;
-        return Ok(reply::empty(StatusCode::NO_CONTENT));
+        state.conference.kick(&room, id)?;
+        return Ok(response::empty(StatusCode::NO_CONTENT));
     }
     let change = Change::parse(&request.json().await?)?;
-    let changed = context
-        .conference
-        .change(&room, id, change, request.client)?;
-    Ok(reply::json(StatusCode::OK, &changed))
+    let changed = state.conference.change(&room, id, change, request.client)?;
+    Ok(response::json(StatusCode::OK, &changed))
 }
 
 /// What `OPTIONS` says about the collection besides the preflight.
-pub(super) fn options(context: &Context, headers: &HeaderMap) -> Response {
+pub(super) fn options(state: &HttpState, headers: &HeaderMap) -> Response {
     let mut response = super::cors::preflight();
     response
         .headers_mut()
         .insert(ACCEPT_POST, HeaderValue::from_static(SDP));
     // A preflight carries no rights, so it learns no TURN password.
     if !headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
-        link_ice_servers(&context.ice_servers, response.headers_mut());
+        link_ice_servers(&state.ice_servers, response.headers_mut());
     }
     response
 }
 
 async fn join(
-    context: &Arc<Context>,
+    state: &Arc<HttpState>,
     room: RoomName,
     mut request: Request,
 ) -> Result<Response, Problem> {
-    context.conference.count_join(request.client)?;
+    state.conference.count_join(request.client)?;
     if !request.is_of(SDP) {
         let problem = Problem::wrong_type("an SDP offer, application/sdp");
         return Err(problem.header(ACCEPT_POST, HeaderValue::from_static(SDP)));
@@ -121,11 +119,11 @@ async fn join(
         mode,
     };
     // Offers are CPU work of milliseconds: as many at a time as there are cores, the others wait their turn.
-    let turn = timeout(TURN_TIME, context.turns.clone().acquire_owned()).await;
+    let turn = timeout(TURN_TIME, state.turns.clone().acquire_owned()).await;
     let Ok(Ok(turn)) = turn else {
-        return Err(context.conference.refuse_waiting().into());
+        return Err(state.conference.refuse_waiting().into());
     };
-    let conference = context.conference.clone();
+    let conference = state.conference.clone();
     let (tell, told) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
         let joined = conference.join(join);
@@ -136,7 +134,7 @@ async fn join(
         }
     });
     let joined = told.await.map_err(|_| Problem::internal())??;
-    Ok(created(context, &room, joined))
+    Ok(created(state, &room, joined))
 }
 
 fn unknown_profile() -> Problem {
@@ -154,17 +152,23 @@ fn bad_priority() -> Problem {
     Problem::bad_request("The parameter \"priority\" must be a whole number from 0 to 255.")
 }
 
-fn created(context: &Context, room: &RoomName, joined: Joined) -> Response {
+fn created(state: &HttpState, room: &RoomName, joined: Joined) -> Response {
     let mut response = Response::new(joined.answer.into());
     *response.status_mut() = StatusCode::CREATED;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(SDP));
     headers.insert(
         header::LOCATION,
-        reply::value(format!("/v1/sessions/{}", joined.session)),
+        response::value(format!("/v1/sessions/{}", joined.session)),
     );
-    headers.insert(header::ETAG, reply::value(format!("\"{}\"", joined.etag)));
-    headers.insert(PARTICIPANT_ID, reply::value(joined.participant.to_string()));
+    headers.insert(
+        header::ETAG,
+        response::value(format!("\"{}\"", joined.etag)),
+    );
+    headers.insert(
+        PARTICIPANT_ID,
+        response::value(joined.participant.to_string()),
+    );
     headers.insert(
         ACCEPT_PATCH,
         HeaderValue::from_static("application/trickle-ice-sdpfrag"),
@@ -173,20 +177,20 @@ fn created(context: &Context, room: &RoomName, joined: Joined) -> Response {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.append(
         header::LINK,
-        reply::value(format!("</v1/rooms/{room}/events>; rel=\"events\"")),
+        response::value(format!("</v1/rooms/{room}/events>; rel=\"events\"")),
     );
-    link_ice_servers(&context.ice_servers, headers);
+    link_ice_servers(&state.ice_servers, headers);
     response
 }
 
-fn described(context: &Context, status: StatusCode) -> Response {
-    let mut response = reply::empty(status);
+fn described(state: &HttpState, status: StatusCode) -> Response {
+    let mut response = response::empty(status);
     let headers = response.headers_mut();
     headers.insert(ACCEPT_POST, HeaderValue::from_static(SDP));
     if status == StatusCode::OK {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(SDP));
     }
-    link_ice_servers(&context.ice_servers, headers);
+    link_ice_servers(&state.ice_servers, headers);
     response
 }
 
@@ -199,7 +203,7 @@ fn link_ice_servers(servers: &[IceServer], headers: &mut HeaderMap) {
                 "; username=\"{user}\"; credential=\"{password}\"; credential-type=\"password\""
             );
         }
-        headers.append(header::LINK, reply::value(link));
+        headers.append(header::LINK, response::value(link));
     }
 }
 

@@ -7,10 +7,10 @@ use serde::Serialize;
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
-use super::context::Context;
 use super::problem::Problem;
-use super::reply;
 use super::request::Request;
+use super::response;
+use super::state::HttpState;
 use crate::conference::Configure;
 use crate::protocol::{Fields, RoomChange, RoomLine, RoomName};
 use crate::rate_limit::TooMany;
@@ -25,15 +25,15 @@ struct Rooms {
 
 /// The list of rooms.
 pub(super) async fn collection(
-    context: Arc<Context>,
+    state: Arc<HttpState>,
     request: Request,
 ) -> Result<Response, Problem> {
     match request.method {
-        Method::GET | Method::HEAD => Ok(reply::json(
+        Method::GET | Method::HEAD => Ok(response::json(
             StatusCode::OK,
             &Rooms {
-                rooms: context.conference.rooms(),
-                open_rooms: context.conference.makes_rooms(),
+                rooms: state.conference.rooms(),
+                open_rooms: state.conference.makes_rooms(),
             },
         )),
         _ => Err(Problem::method_not_allowed("GET, HEAD, OPTIONS")),
@@ -42,25 +42,25 @@ pub(super) async fn collection(
 
 /// One room.
 pub(super) async fn one(
-    context: Arc<Context>,
+    state: Arc<HttpState>,
     room: String,
     request: Request,
 ) -> Result<Response, Problem> {
     let room = RoomName::parse(&room)?;
     match request.method {
         Method::GET | Method::HEAD => {
-            let state = context
+            let shown = state
                 .conference
                 .room(&room)
                 .ok_or_else(Problem::unknown_room)?;
-            Ok(reply::json(StatusCode::OK, &state))
+            Ok(response::json(StatusCode::OK, &shown))
         }
-        Method::PUT => configure(&context, &room, request, Configure::Put).await,
-        Method::PATCH => configure(&context, &room, request, Configure::Merge).await,
+        Method::PUT => configure(&state, &room, request, Configure::Put).await,
+        Method::PATCH => configure(&state, &room, request, Configure::Merge).await,
         Method::DELETE => {
-            count_change(&context, &request)?;
-            context.conference.delete(&room)?;
-            Ok(reply::empty(StatusCode::NO_CONTENT))
+            count_change(&state, &request)?;
+            state.conference.delete(&room)?;
+            Ok(response::empty(StatusCode::NO_CONTENT))
         }
         _ => Err(Problem::method_not_allowed(
             "GET, HEAD, PUT, PATCH, DELETE, OPTIONS",
@@ -68,26 +68,26 @@ pub(super) async fn one(
     }
 }
 
-fn count_change(context: &Context, request: &Request) -> Result<(), TooMany> {
-    let limiter = context.conference.limiter();
+fn count_change(state: &HttpState, request: &Request) -> Result<(), TooMany> {
+    let limiter = state.conference.limiter();
     limiter.room_change(request.client, Instant::now())
 }
 
 async fn configure(
-    context: &Context,
+    state: &HttpState,
     room: &RoomName,
     mut request: Request,
     how: Configure,
 ) -> Result<Response, Problem> {
-    count_change(context, &request)?;
+    count_change(state, &request)?;
     let mut fields = Fields::parse(&request.json().await?)?;
     let change = RoomChange::read(&mut fields)?;
     fields.finish()?;
-    let (state, made) = context.conference.configure(room, change, how)?;
+    let (shown, made) = state.conference.configure(room, change, how)?;
     let status = if made {
         StatusCode::CREATED
     } else {
         StatusCode::OK
     };
-    Ok(reply::json(status, &state))
+    Ok(response::json(status, &shown))
 }

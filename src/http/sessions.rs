@@ -7,11 +7,11 @@ use warp::http::header::{self, HeaderName};
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::Response;
 
-use super::context::Context;
 use super::problem::Problem;
-use super::reply;
 use super::request::Request;
+use super::response;
 use super::sdpfrag::{self, FragmentError};
+use super::state::HttpState;
 use crate::conference::IceOutcome;
 
 /// The media type of a fragment.
@@ -19,23 +19,23 @@ const SDPFRAG: &str = "application/trickle-ice-sdpfrag";
 
 /// One session.
 pub(super) async fn one(
-    context: Arc<Context>,
+    state: Arc<HttpState>,
     session: String,
     request: Request,
 ) -> Result<Response, Problem> {
     match request.method {
-        Method::PATCH => patch(&context, &session, request).await,
+        Method::PATCH => patch(&state, &session, request).await,
         // No condition applies: leaving is always right (RFC 9725, 4.2).
         Method::DELETE => {
-            context.conference.leave(&session)?;
-            Ok(reply::empty(StatusCode::OK))
+            state.conference.leave(&session)?;
+            Ok(response::empty(StatusCode::OK))
         }
         _ => Err(Problem::method_not_allowed("PATCH, DELETE, OPTIONS")),
     }
 }
 
 async fn patch(
-    context: &Context,
+    state: &HttpState,
     session: &str,
     mut request: Request,
 ) -> Result<Response, Problem> {
@@ -47,17 +47,17 @@ async fn patch(
     let expected = expected(&request.headers);
     let fragment = sdpfrag::parse(&request.text().await?).map_err(refused)?;
     let mid = fragment.mid.clone().unwrap_or_else(|| "0".to_owned());
-    let update = context
+    let update = state
         .conference
         .update_ice(session, expected.as_deref(), fragment.into())
         .await?;
     match update {
-        IceOutcome::Added => Ok(reply::empty(StatusCode::NO_CONTENT)),
+        IceOutcome::Added => Ok(response::empty(StatusCode::NO_CONTENT)),
         IceOutcome::Restarted { etag, answer } => {
             let text = sdpfrag::write(&answer.ufrag, &answer.pwd, &mid, &answer.candidates);
-            let mut response = reply::typed(StatusCode::OK, SDPFRAG, text);
+            let mut response = response::typed(StatusCode::OK, SDPFRAG, text);
             let headers = response.headers_mut();
-            headers.insert(header::ETAG, reply::value(format!("\"{etag}\"")));
+            headers.insert(header::ETAG, response::value(format!("\"{etag}\"")));
             Ok(response)
         }
     }

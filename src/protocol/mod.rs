@@ -5,9 +5,9 @@
 
 mod command;
 mod event;
-mod fields;
 mod floor;
-mod listen;
+mod json_reader;
+mod monitor;
 mod names;
 mod room;
 
@@ -19,12 +19,12 @@ use serde::{Serialize, Serializer};
 
 pub use command::{Change, Command, Order};
 pub use event::{Event, LeaveReason};
-pub use fields::{Fields, Invalid};
 pub(crate) use floor::{END_OF_MEDIA_MS, GRACE_MS, QUEUE_LIMIT, TALK_LIMIT_S, talk_limit};
 pub use floor::{
     FloorChange, FloorCommand, FloorHolder, FloorStanding, FloorState, ms, read_request,
 };
-pub use listen::{Listen, MAX_CHANNELS};
+pub use json_reader::{Fields, Invalid};
+pub use monitor::{Listen, MAX_CHANNELS};
 pub use names::{Name, NameError, RoomName, RoomNameError};
 pub use room::{MAX_MONITORS, Monitor, Monitors, RoomChange, RoomConfig, RoomLine, RoomState};
 

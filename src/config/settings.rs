@@ -6,7 +6,7 @@ use std::time::Duration;
 use mixer::format::TickLength;
 use mixer::profile::{Hangovers, Profile};
 
-use super::values::{
+use super::parse::{
     Refused, address, boolean, hosts, ice_servers, ips, networks, number, one, origins, path,
     quoted, quoted_list, show_ice_server,
 };

@@ -4,8 +4,8 @@
 //! be known to one of them only. Everything wrong is found in one go: a person mends a configuration once.
 
 mod file;
-mod keys;
-mod values;
+mod parse;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ use mixer::profile::Hangovers;
 use crate::protocol::{RoomChange, RoomConfig, RoomName};
 use crate::rate_limit::Rates;
 
-pub use keys::{KEYS, Key, table};
+pub use settings::{KEYS, Key, table};
 
 /// More threads than any machine this is for has cores.
 const MOST_MIXERS: u32 = 64;
@@ -199,11 +199,11 @@ impl Config {
             return Err(unknown(given));
         };
         let values: Vec<&str> = given.values.iter().map(String::as_str).collect();
-        (key.set)(self, &values).map_err(|values::Refused| {
+        (key.set)(self, &values).map_err(|parse::Refused| {
             Problem(format!(
                 "{} = {} ({}) cannot be used: it must be {}.",
                 key.name,
-                values::shown(key.name, &given.values),
+                parse::shown(key.name, &given.values),
                 given.source,
                 key.range
             ))
@@ -269,7 +269,7 @@ impl fmt::Display for Config {
 fn unknown(given: &Given) -> Problem {
     let nearest = KEYS
         .iter()
-        .map(|key| (values::distance(&given.key, key.name), key.name))
+        .map(|key| (parse::distance(&given.key, key.name), key.name))
         .min();
     let hint = match nearest {
         Some((distance, name)) if distance <= 3 => format!(" Did you mean {name}?"),

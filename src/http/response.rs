@@ -1,4 +1,4 @@
-//! Small responses.
+//! Constructors of small responses.
 
 use serde::Serialize;
 use warp::http::StatusCode;

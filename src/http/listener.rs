@@ -1,4 +1,4 @@
-//! The accept loop: what warp's own server lacks, namely TLS, time-outs, a cap on connections, and an end.
+//! The accept loop, with what warp's own server lacks: TLS, time-outs, a cap on connections, and a graceful end.
 
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -1,19 +1,19 @@
-//! What every handler may use.
+//! The state that all HTTP handlers share.
 
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
 
-use super::accept::Gate;
 use super::client_address::Proxies;
 use super::cors::Cors;
 use super::hosts::Hosts;
+use super::listener::Gate;
 use super::metrics::HttpMetrics;
 use crate::conference::Conference;
 use crate::config::{Config, IceServer};
 
 /// Shared by all requests.
-pub(super) struct Context {
+pub(super) struct HttpState {
     pub(super) conference: Conference,
     pub(super) cors: Cors,
     /// The names that requests may be sent to.
@@ -29,20 +29,20 @@ pub(super) struct Context {
     pub(super) stop: watch::Receiver<bool>,
 }
 
-impl Context {
+impl HttpState {
     pub(super) fn new(
         config: &Config,
         certificate_names: &[String],
         conference: Conference,
         stop: watch::Receiver<bool>,
-    ) -> Context {
+    ) -> HttpState {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let hosts = Hosts::new(&config.hosts, certificate_names);
         let proxies = Proxies::new(config.trusted_proxies.clone());
         let metrics = Arc::<HttpMetrics>::default();
         let per_address = config.max_connections_per_address;
         let gate = Gate::new(metrics.clone(), per_address, proxies.clone());
-        Context {
+        HttpState {
             conference,
             cors: Cors::new(config.cors_origins.clone(), hosts.clone()),
             hosts,

@@ -1,5 +1,5 @@
-//! What surrounds every route: the address of the client, requests that are refused before any route, the CORS headers,
-//! the count, and an answer where a handler panics.
+//! The middleware around every route: finds the client's address, refuses requests that no route shall see, adds the
+//! CORS headers, counts, and answers where a handler panics.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -15,61 +15,61 @@ use warp::http::uri::Authority;
 use warp::http::{Method, Request, Uri, Version, header};
 use warp::reply::Response;
 
-use super::accept::Permit;
 use super::client_address::ClientAddress;
-use super::context::Context;
 use super::cors::Cors;
 use super::hosts::Hosts;
+use super::listener::Permit;
 use super::problem::Problem;
+use super::state::HttpState;
 
-/// The future of one answer.
-pub(super) type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+/// The future of one response.
+pub(super) type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
-/// Wraps the routes.
-pub(super) fn outer<R>(routes: R, context: Arc<Context>) -> Outer<TowerToHyperService<R>> {
-    Outer {
+/// Wraps the routes in the middleware.
+pub(super) fn wrap<R>(routes: R, state: Arc<HttpState>) -> Middleware<TowerToHyperService<R>> {
+    Middleware {
         routes: TowerToHyperService::new(routes),
-        context,
+        state,
     }
 }
 
-/// The routes with all that surrounds them.
+/// The routes with the middleware around them.
 #[derive(Clone)]
-pub(super) struct Outer<R> {
+pub(super) struct Middleware<R> {
     routes: R,
-    context: Arc<Context>,
+    state: Arc<HttpState>,
 }
 
-impl<R> Service<Request<Incoming>> for Outer<R>
+impl<R> Service<Request<Incoming>> for Middleware<R>
 where
     R: Service<Request<Incoming>, Response = Response, Error = Infallible>,
     R::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = ResponseFuture;
 
-    fn call(&self, mut request: Request<Incoming>) -> Answering {
-        let context = self.context.clone();
+    fn call(&self, mut request: Request<Incoming>) -> ResponseFuture {
+        let state = self.state.clone();
         let origin = request.headers().get(header::ORIGIN).cloned();
         if let Some(uri) = normalised(request.uri()) {
             *request.uri_mut() = uri;
         }
         let permit = request.extensions().get::<Arc<Permit>>();
         let peer = permit.map_or(IpAddr::from([0; 4]), |permit| permit.address());
-        let client = context.proxies.client_of(peer, request.headers());
+        let client = state.proxies.client_of(peer, request.headers());
         request.extensions_mut().insert(ClientAddress(client));
         let refused = doubtful(&request)
-            .or_else(|| misdirected(&request, &context.hosts))
-            .or_else(|| foreign(&request, &context.cors));
+            .or_else(|| misdirected(&request, &state.hosts))
+            .or_else(|| foreign(&request, &state.cors));
         let answering = refused.is_none().then(|| self.routes.call(request));
         Box::pin(async move {
             let mut response = match (refused, answering) {
                 (None, Some(answering)) => caught(answering).await,
                 (refused, _) => refused.unwrap_or_else(Problem::internal).into(),
             };
-            context.cors.decorate(origin.as_ref(), &mut response);
-            context.metrics.count(response.status());
+            state.cors.decorate(origin.as_ref(), &mut response);
+            state.metrics.count(response.status());
             Ok(response)
         })
     }

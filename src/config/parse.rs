@@ -1,4 +1,4 @@
-//! Reading single values of the configuration, and writing them back.
+//! Parses single values of the configuration, and writes them back.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,4 @@
-//! The web client, embedded in the binary: a small table of files.
+//! The static files of the web client, embedded in the binary.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -7,7 +7,7 @@ use warp::http::{HeaderMap, Method, StatusCode};
 use warp::reply::Response;
 
 use super::problem::Problem;
-use super::reply;
+use super::response;
 
 /// A file of the page.
 struct File {
@@ -75,10 +75,10 @@ pub(super) fn serve(path: &str, method: &Method, headers: &HeaderMap) -> Result<
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Err(Problem::method_not_allowed("GET, HEAD, OPTIONS"));
     }
-    let etag = reply::value(etag(file.bytes));
+    let etag = response::value(etag(file.bytes));
     let known = headers.get(header::IF_NONE_MATCH) == Some(&etag);
     let mut response = if known {
-        reply::empty(StatusCode::NOT_MODIFIED)
+        response::empty(StatusCode::NOT_MODIFIED)
     } else {
         Response::new(file.bytes.into())
     };

@@ -19,9 +19,9 @@ use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::{Reply, Response};
 use warp::ws::{Message, WebSocket, Ws};
 
-use super::accept::{Permit, TooManyConnections};
-use super::context::Context;
+use super::listener::{Permit, TooManyConnections};
 use super::problem::Problem;
+use super::state::HttpState;
 use crate::conference::{Conference, read};
 use crate::protocol::{Event, Order, RoomName};
 use crate::rate_limit::{Limited, MessageLimit, RetryAfter, Verdict};
@@ -56,7 +56,7 @@ pub(super) struct Asked {
 
 /// The route.
 pub(super) async fn open(
-    context: Arc<Context>,
+    state: Arc<HttpState>,
     room: String,
     asked: Asked,
 ) -> Result<Response, Problem> {
@@ -72,41 +72,41 @@ pub(super) async fn open(
         return Err(Problem::method_not_allowed("GET, OPTIONS"));
     }
     let ws = ws.ok_or_else(upgrade_required)?;
-    if !context.cors.admits(&headers) {
+    if !state.cors.admits(&headers) {
         return Err(Problem::origin_refused());
     }
     // Connections of a trusted proxy are not counted by its address; this one is open for long, so its client's counts.
-    let client_permit = context.gate.admit_client(client, permit.as_deref());
+    let client_permit = state.gate.admit_client(client, permit.as_deref());
     let client_permit = client_permit.map_err(|TooManyConnections| {
         let detail = "Too many connections of this address are open.";
         Problem::too_many(detail, RetryAfter(RETRY_TIME))
     })?;
-    let (state, events) = context
+    let (snapshot, events) = state
         .conference
         .watch(&room)
         .ok_or_else(Problem::unknown_room)?;
     let first = Event::Room {
-        room: Box::new(state),
+        room: Box::new(snapshot),
     }
     .to_json();
     let ws = ws
         .max_message_size(MAX_MESSAGE_BYTES)
         .max_frame_size(MAX_MESSAGE_BYTES);
     let upgrade = ws.on_upgrade(move |socket| async move {
-        context.metrics.websockets.fetch_add(1, Relaxed);
+        state.metrics.websockets.fetch_add(1, Relaxed);
         let session = Session {
             socket,
-            conference: context.conference.clone(),
+            conference: state.conference.clone(),
             room,
-            limit: MessageLimit::new(context.conference.message_rate()),
+            limit: MessageLimit::new(state.conference.message_rate()),
             mistakes: 0,
             heard: true,
         };
-        let end = session.run(first, events, context.stop.clone()).await;
+        let end = session.run(first, events, state.stop.clone()).await;
         if end == Some(SLOW) {
-            context.metrics.slow.fetch_add(1, Relaxed);
+            state.metrics.slow.fetch_add(1, Relaxed);
         }
-        context.metrics.websockets.fetch_sub(1, Relaxed);
+        state.metrics.websockets.fetch_sub(1, Relaxed);
         // The connection counts as open until here.
         drop((permit, client_permit));
     });
