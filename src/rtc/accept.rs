@@ -28,11 +28,11 @@ use super::error::{OfferError, RtcError};
 use super::metrics::{PeerStats, RtcMetrics};
 use super::peer;
 use super::peer::{Core, Peer, PeerParts};
-use super::receive::{ReceiveConfig, Receiving};
+use super::rtcp_interceptor::{Shared, Stream};
+use super::rtp_receiver::{ReceiveConfig, Receiving};
+use super::rtp_sender::{SendConfig, Sending};
 use super::sdp::{Answer, Credentials, Offer, PLAIN_TYPE, attribute, plain_offer};
-use super::send::{SendConfig, Sending};
-use super::srtp::exporter::Exporter;
-use super::stream::{Shared, Stream};
+use super::srtp::key_capture::Exporter;
 use crate::queues::MixerId;
 
 /// What the caller may ask of an answer.

@@ -20,7 +20,7 @@ use super::metrics::RtcMetrics;
 use super::negotiator::{Negotiator, Reply};
 use super::peer::{MAX_SENT_BYTES, Peer};
 use super::sdp::{Credentials, RemoteCandidate, Restart, RestartAnswer, remote_candidates};
-use super::{socket, thread};
+use super::{event_loop, socket};
 use crate::queues::{Consumer, NET_COMMANDS, NET_EVENTS, NetworkEnds, Producer, ring, send};
 
 /// Longest text that [`RtcHandle::send_text`] delivers.
@@ -123,7 +123,7 @@ impl Command {
 }
 
 /// The network thread only writes the offer of an ICE restart, and lets the core go; eight of them fill a turn.
-const RESTART_WORK: usize = super::thread::MOST_WORK / 8;
+const RESTART_WORK: usize = super::event_loop::MOST_WORK / 8;
 
 /// The running network thread.
 pub struct Rtc {
@@ -200,7 +200,7 @@ pub fn start(config: RtcConfig, mixers: NetworkEnds) -> Result<Rtc, RtcError> {
     let (commands, to_do) = ring(NET_COMMANDS);
     let (happened, events) = ring(NET_EVENTS);
     let stop = Arc::new(AtomicBool::new(false));
-    let parts = thread::Parts {
+    let parts = event_loop::Parts {
         socket,
         wake: wake.clone(),
         commands: to_do,
@@ -215,7 +215,7 @@ pub fn start(config: RtcConfig, mixers: NetworkEnds) -> Result<Rtc, RtcError> {
     };
     let thread = std::thread::Builder::new()
         .name("net".to_owned())
-        .spawn(move || thread::run(parts))?;
+        .spawn(move || event_loop::run(parts))?;
     Ok(Rtc {
         handle: RtcHandle {
             acceptor,

@@ -9,47 +9,47 @@
 //!
 //! ```text
 //! accept (any thread)   offer -> sdp::offer -> accept::build -> Peer + answer
-//! thread (one)          RTP      -> demux -> routes -> Peer -> receive -> Inbound
-//!                       the rest -> demux -> routes -> Peer -> core -> datagrams -> sendmmsg
-//!                       Outbound -> Peer -> send -> datagrams -> sendmmsg
+//! event_loop (one)      RTP      -> demux -> routes -> Peer -> rtp_receiver -> Inbound
+//!                       the rest -> demux -> routes -> Peer -> core -> send_queue -> sendmmsg
+//!                       Outbound -> Peer -> rtp_sender -> send_queue -> sendmmsg
 //! ```
 
 mod accept;
 mod candidates;
 mod config;
-mod datagrams;
+pub(crate) mod datagram_batch;
 pub mod demux;
 mod error;
+mod event_loop;
 mod handle;
 mod metrics;
-pub(crate) mod mmsg;
-mod nap;
 mod negotiator;
-mod outbox;
-mod outlet;
 mod peer;
 mod peers;
-mod receive;
-mod reception;
-mod reports;
+mod reception_stats;
 mod routes;
-mod rtp_head;
+mod rtcp_interceptor;
+mod rtcp_reports;
+mod rtp_header;
+mod rtp_receiver;
+mod rtp_sender;
+mod rx_batching;
 pub mod sdp;
-mod send;
+mod send_queue;
 mod socket;
-mod sources;
+mod socket_writer;
 pub mod srtp;
-mod stream;
+mod ssrc_limiter;
 pub mod stun;
-mod thread;
 mod timers;
+mod turn_output;
 
 pub use accept::{AcceptOptions, Accepted};
 pub use config::RtcConfig;
-pub use datagrams::Datagrams;
 pub use error::{MessageError, OfferError, RestartError, RtcError, TrickleError};
 pub use handle::{Closing, MAX_TEXT_BYTES, Reason, Rtc, RtcEvent, RtcHandle, start};
 pub use metrics::{Dropped, PeerStats, RtcMetrics};
 pub use peer::Peer;
+pub use rtp_sender::{SendConfig, Sending, Sent};
 pub use sdp::{Restart, RestartAnswer};
-pub use send::{SendConfig, Sending, Sent};
+pub use send_queue::Datagrams;

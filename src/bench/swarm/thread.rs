@@ -19,8 +19,8 @@ use super::client::{Client, Outgoing};
 use super::sockets::Sockets;
 use super::stream::Counts;
 use super::tally::Tally;
-use crate::rtc::mmsg::BATCH;
-use crate::rtc::mmsg::labelled::{Departure, Receiver, Sender};
+use crate::rtc::datagram_batch::BATCH;
+use crate::rtc::datagram_batch::labelled::{Departure, Receiver, Sender};
 
 /// What the thread is told.
 pub(super) enum Command {

@@ -9,9 +9,9 @@ use rtc::crypto::constant_time_eq;
 use rtc::peer_connection::message::RTCMessage;
 use rtc::statistics::StatsSelector;
 
-use super::super::datagrams::Datagrams;
 use super::super::handle::{Reason, RtcEvent};
 use super::super::metrics::Dropped;
+use super::super::send_queue::Datagrams;
 use super::super::srtp::{MasterKey, Profile};
 use super::{BRISK, Peer, Stage, Turn};
 

@@ -6,8 +6,8 @@
 
 use mixer::codec::Codec;
 
+use super::lexer::{Lines, attributes_in};
 use super::opus;
-use super::text::{Lines, attributes_in};
 
 /// The codec of a section's answer and what the client calls it.
 pub(super) fn choose(section: &Lines<'_>, formats: &[&str]) -> Option<(Codec, u8)> {

@@ -11,22 +11,22 @@
 mod answer;
 mod candidate;
 mod codec;
+mod core_offer;
 mod fingerprint;
+mod lexer;
 mod offer;
 mod opus;
-mod plain;
 mod remote_answer;
-mod text;
 
 pub use candidate::{MAX_CANDIDATES, RemoteCandidate, remote_candidates};
 pub use fingerprint::Fingerprints;
+pub use lexer::MAX_OFFER_BYTES;
 pub use offer::{Direction, Extensions, Offer, Setup};
 pub use remote_answer::{AnswerError, RemoteAnswer};
-pub use text::MAX_OFFER_BYTES;
 
 pub(super) use answer::Answer;
-pub(super) use plain::{PLAIN_TYPE, plain_offer};
-pub(super) use text::attribute;
+pub(super) use core_offer::{PLAIN_TYPE, plain_offer};
+pub(super) use lexer::attribute;
 
 /// ICE credentials of one side (RFC 8839, 5.4).
 #[derive(Clone, PartialEq, Eq)]

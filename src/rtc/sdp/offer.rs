@@ -5,7 +5,7 @@ use mixer::profile::ReceiverLimits;
 
 use super::candidate::{RemoteCandidate, remote_candidates};
 use super::fingerprint::Fingerprints;
-use super::text::{Lines, attribute_in, attributes_in, sections};
+use super::lexer::{Lines, attribute_in, attributes_in, sections};
 use super::{Credentials, codec, opus};
 use crate::rtc::error::OfferError;
 

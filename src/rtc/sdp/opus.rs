@@ -2,7 +2,7 @@
 
 use mixer::profile::ReceiverLimits;
 
-use super::text::{Lines, attribute_in, attributes_in};
+use super::lexer::{Lines, attribute_in, attributes_in};
 
 /// The payload type of the first Opus format of a section, in the offer's order of preference.
 pub(super) fn payload_type(section: &Lines<'_>, formats: &[&str]) -> Option<u8> {

@@ -11,8 +11,8 @@ use mixer::codec::Codec;
 use mixer::profile::ReceiverLimits;
 use thiserror::Error;
 
+use super::lexer::{attribute_in, attributes_in, sections};
 use super::offer::{SectionKind, URI_CSRC_LEVEL, URI_SSRC_LEVEL};
-use super::text::{attribute_in, attributes_in, sections};
 use super::{Fingerprints, Offer};
 use crate::rtc::error::OfferError;
 

@@ -4,14 +4,14 @@
 //! the system call does. The keys are those of the core's own DTLS, the primitives those of its crypto provider.
 
 mod cipher;
-pub(super) mod exporter;
+mod decrypt;
+mod encrypt;
+pub(super) mod key_capture;
 mod keys;
-mod open;
-mod seal;
 
+pub use decrypt::Opener;
+pub use encrypt::Sealer;
 pub use keys::{MasterKey, Profile};
-pub use open::Opener;
-pub use seal::Sealer;
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! What a receiver report says about the source that is heard (RFC 3550, 6.4.1, A.1, A.3 and A.8).
+//! Reception statistics of one source, as a receiver report carries them (RFC 3550, 6.4.1, A.1, A.3 and A.8).
 
 use std::time::{Duration, Instant};
 

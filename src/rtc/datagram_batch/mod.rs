@@ -1,4 +1,4 @@
-//! Many datagrams per system call: `recvmmsg(2)` and `sendmmsg(2)`.
+//! Sends and receives many datagrams per system call: `recvmmsg(2)` and `sendmmsg(2)`.
 //!
 //! The one place of the server with `unsafe`: neither the standard library nor `socket2` has these calls. All buffers
 //! are made once; the pointers handed to the kernel are rebuilt before each call from buffers that outlive it.
@@ -228,7 +228,7 @@ fn write_address(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rtc::datagrams::Datagrams;
+    use crate::rtc::send_queue::Datagrams;
 
     fn pair(server: &str, client: &str) -> (UdpSocket, UdpSocket) {
         (

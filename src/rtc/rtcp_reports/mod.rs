@@ -13,8 +13,8 @@ use rtc::rtcp::source_description::{
     SdesType, SourceDescription, SourceDescriptionChunk, SourceDescriptionItem,
 };
 
-use super::receive::Receiving;
-use super::send::Sending;
+use super::rtp_receiver::Receiving;
+use super::rtp_sender::Sending;
 
 /// The clock of the reports.
 #[derive(Debug)]

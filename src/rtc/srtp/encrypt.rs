@@ -1,4 +1,4 @@
-//! The sending side: one source, its packets numbered and encrypted (RFC 3711, 3.3).
+//! Encrypts packets to send: one source, its packets numbered and encrypted (RFC 3711, 3.3).
 
 use rtc::crypto::{CryptoError, RTCCrypto};
 

@@ -20,15 +20,15 @@ use std::time::{Duration, Instant};
 use mixer::ParticipantId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::datagram_batch::{BATCH, Receiver as Datagrams, Sender as Transmitter};
 use super::error::RestartError;
 use super::handle::{Closing, Command, NewSession, RtcEvent};
 use super::metrics::{Dropped, RtcMetrics};
-use super::mmsg::{BATCH, Receiver as Datagrams, Sender as Transmitter};
-use super::nap::Nap;
 use super::negotiator::{Negotiator, Reply, refuse};
-use super::outlet::{Outlet, PATIENCE};
 use super::peers::Peers;
+use super::rx_batching::Nap;
 use super::sdp::RestartAnswer;
+use super::socket_writer::{Outlet, PATIENCE};
 use crate::queues::{Consumer, NetworkEnds, Outbound, Producer, send, take_in_place};
 use crate::sched;
 

@@ -1,4 +1,4 @@
-//! The way of datagrams into the socket, and what happens while its buffer is full.
+//! Writes datagrams into the socket, and keeps them while its buffer is full.
 //!
 //! A full buffer empties within milliseconds, at the pace of the network. So what waits is kept until the socket takes
 //! more, and all of it is dropped after [`PATIENCE`]: late media is worth nothing, and ICE, DTLS and SCTP repeat
@@ -8,9 +8,9 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::datagrams::Datagrams;
+use super::datagram_batch::BATCH;
 use super::metrics::{Dropped, RtcMetrics};
-use super::mmsg::BATCH;
+use super::send_queue::Datagrams;
 
 /// The way out.
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! The peer's path: connectivity checks, nominations, candidates, consent (RFC 8445, RFC 7675).
+//! The peer's ICE: connectivity checks, nominations, candidates, consent (RFC 8445, RFC 7675).
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! The one shape of offer that the core is given, whatever the client wrote.
+//! Writes the offer that the core is given: one shape, whatever the client wrote.
 
 use std::fmt::Write;
 

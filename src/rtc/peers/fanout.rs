@@ -1,4 +1,4 @@
-//! One packet to many peers: the part of the network thread that runs most often.
+//! Fans one packet out to many peers: the part of the network thread that runs most often.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;

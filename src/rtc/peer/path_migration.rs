@@ -1,4 +1,4 @@
-//! Where the client is: the address it was found at, and the one it has moved on to since.
+//! Path migration: follows a client whose address changes within one ICE session.
 //!
 //! The core selects a pair once per ICE session. A client whose address changes under it (a NAT that forgets, a modem
 //! that dials again) may never notice, and the smallest ones do not restart ICE at all: what they do is go on checking.

@@ -1,4 +1,4 @@
-//! How long datagrams may lie in the socket.
+//! Receive batching: how long datagrams may wait in the socket before the thread reads them.
 //!
 //! What arrives is mixed at the next slot, not before. Where many datagrams come, to get up for each costs more than to
 //! take it in; so then the thread sleeps through until shortly before each slot, which makes nobody's packet late. Only

@@ -1,4 +1,4 @@
-//! Datagrams that wait to be sent, one behind the other in one buffer.
+//! The queue of datagrams to send, one behind the other in one buffer.
 
 use std::net::SocketAddr;
 

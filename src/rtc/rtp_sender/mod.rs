@@ -11,8 +11,8 @@ use mixer::format::SAMPLE_RATE_HZ;
 use mixer::packet::OutPacket;
 use rtc::crypto::{CryptoError, RTCCrypto};
 
-use super::datagrams::Datagrams;
-use super::rtp_head::{FIXED_BYTES, ONE_BYTE_PROFILE};
+use super::rtp_header::{FIXED_BYTES, ONE_BYTE_PROFILE};
+use super::send_queue::Datagrams;
 use super::srtp::{MasterKey, Sealer};
 
 /// The stream.

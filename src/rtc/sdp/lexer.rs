@@ -1,4 +1,4 @@
-//! SDP as lines: the only grammar that is enforced, and its limits.
+//! Splits SDP into lines, sections and attributes: the only grammar that is enforced, and its limits.
 
 use crate::rtc::error::OfferError;
 

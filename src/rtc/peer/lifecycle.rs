@@ -1,4 +1,4 @@
-//! The peer's life in time: start, deadlines, end.
+//! The peer's lifecycle: start, deadlines, end.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use rtc::rtcp::receiver_report::ReceiverReport;
 use rtc::sansio::Protocol;
 
 use super::super::handle::Reason;
-use super::super::reports::canonical_name;
+use super::super::rtcp_reports::canonical_name;
 use super::{Peer, Stage, Turn};
 
 impl Peer {

@@ -1,4 +1,4 @@
-//! From a participant's id to its place in the table.
+//! The map from a participant's id to its place in the table of peers.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

@@ -1,4 +1,4 @@
-//! The keying material of DTLS-SRTP (RFC 5764, 4.2), heard where the core computes it.
+//! Captures the keying material of DTLS-SRTP (RFC 5764, 4.2) where the core computes it.
 //!
 //! The core exports the material for itself and hands it to nobody. What computes it, though, is the crypto provider
 //! that it was given: the exporter is a row of HMACs whose seed begins with the exporter's label (RFC 5705, 4). This

@@ -5,12 +5,12 @@
 //! socket and reads no clock.
 
 mod channel;
-mod checks;
-mod clock;
 mod connection;
 mod handshake;
+mod ice;
+mod lifecycle;
 mod media;
-mod path;
+mod path_migration;
 mod restart;
 
 use std::collections::VecDeque;
@@ -37,24 +37,24 @@ use super::demux::{StunClass, is_hostile_dtls, stun_head};
 use super::handle::{NewSession, Reason};
 use super::metrics::{Dropped, RtcMetrics};
 use super::negotiator::Reply;
-use super::outbox::Outbox;
-use super::receive::Receiving;
-use super::reports::Reports;
 use super::routes::Asked;
+use super::rtcp_interceptor::Shared;
+use super::rtcp_reports::Reports;
+use super::rtp_receiver::Receiving;
+use super::rtp_sender::Sending;
 use super::sdp::{Credentials, Offer};
-use super::send::Sending;
-use super::sources::Sources;
-use super::srtp::exporter::Material;
-use super::stream::Shared;
+use super::srtp::key_capture::Material;
+use super::ssrc_limiter::Sources;
+use super::turn_output::Outbox;
 
 use crate::rate_limit::{Rate, RateLimit};
 pub(super) use channel::MAX_SENT_BYTES;
-pub(super) use checks::Check;
-use checks::{MAX_ADDRESSES, MOVE_INTERVAL};
 pub(super) use connection::Core;
 use connection::Given;
 use handshake::Handshake;
-use path::Path;
+pub(super) use ice::Check;
+use ice::{MAX_ADDRESSES, MOVE_INTERVAL};
+use path_migration::Path;
 use restart::{
     CANDIDATE_INTERVAL, CANDIDATES_AT_ONCE, FormerSession, RESTART_INTERVAL, RESTARTS_AT_ONCE,
 };

@@ -1,7 +1,7 @@
 //! All peers of the socket, and everything by which one is found.
 
-mod ids;
-mod outgoing;
+mod fanout;
+mod participant_map;
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ids::Ids;
 use mixer::ParticipantId;
+use participant_map::Ids;
 use slab::Slab;
 
 use super::demux::{Protocol, StunClass, StunHead, classify};
@@ -18,11 +18,11 @@ use super::error::RestartError;
 use super::handle::{NewSession, Reason, RtcEvent};
 use super::metrics::{Dropped, RtcMetrics};
 use super::negotiator::{Negotiated, Negotiation, Reply};
-use super::outbox::Outbox;
 use super::peer::{Check, Peer, Turn};
 use super::routes::Routes;
 use super::sdp::Credentials;
 use super::timers::Timers;
+use super::turn_output::Outbox;
 
 /// The table.
 pub(super) struct Peers {

@@ -1,7 +1,7 @@
 use super::*;
-use crate::rtc::datagrams::Datagrams;
-use crate::rtc::receive::ReceiveConfig;
-use crate::rtc::send::SendConfig;
+use crate::rtc::rtp_receiver::ReceiveConfig;
+use crate::rtc::rtp_sender::SendConfig;
+use crate::rtc::send_queue::Datagrams;
 use crate::rtc::srtp::{MasterKey, Profile};
 use mixer::codec::Codec;
 use mixer::packet::{OutPacket, Payload, Sources};

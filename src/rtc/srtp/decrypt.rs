@@ -1,4 +1,4 @@
-//! The receiving side: every source a client has ever had, each with its index and its replay window (RFC 3711, 3.3).
+//! Decrypts received packets: every source a client has ever had, each with its index and its replay window (RFC 3711, 3.3).
 
 use std::collections::HashMap;
 

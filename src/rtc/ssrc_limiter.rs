@@ -1,4 +1,4 @@
-//! Which RTP and RTCP sources of a peer may reach SRTP.
+//! Limits how many RTP and RTCP sources (SSRCs) of a peer reach SRTP.
 //!
 //! SRTP keeps a state per source and makes it before it has authenticated the packet, so whoever can spoof a peer's
 //! address could grow it without bound. A source that has a state passes; new ones pass at a trickle, and end.

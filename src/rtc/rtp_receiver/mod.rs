@@ -10,8 +10,8 @@ use mixer::{Level, ParticipantId, RtpTime, Seq};
 use rtc::crypto::{CryptoError, RTCCrypto};
 
 use super::metrics::Dropped;
-use super::reception::Reception;
-use super::rtp_head::Head;
+use super::reception_stats::Reception;
+use super::rtp_header::Head;
 use super::srtp::{MasterKey, Opener};
 use crate::queues::{Inbound, MixerId, Producer};
 use crate::rate_limit::{Rate, RateLimit};

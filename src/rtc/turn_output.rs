@@ -1,10 +1,10 @@
-//! Datagrams and events on their way out of one turn of the loop.
+//! What one turn of the event loop produces: datagrams to send and events to hand on.
 
 use std::collections::VecDeque;
 
-use super::datagrams::Datagrams;
 use super::handle::RtcEvent;
 use super::routes::Asked;
+use super::send_queue::Datagrams;
 use crate::queues::{Inbound, Producer};
 
 /// What the peers produced and the thread has not handed on yet, and where their packets go at once.

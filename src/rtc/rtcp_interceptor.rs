@@ -1,6 +1,6 @@
-//! The client's RTCP, at the end of the core's chain: an interceptor that takes the reports and lets ours pass.
+//! The interceptor at the end of the core's chain: takes the client's RTCP reports and lets ours pass.
 //!
-//! RTP does not come this way; see [`Receiving`](super::receive::Receiving) and [`Sending`](super::send::Sending).
+//! RTP does not come this way; see [`Receiving`](super::rtp_receiver::Receiving) and [`Sending`](super::rtp_sender::Sending).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
