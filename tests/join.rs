@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use echo::Echo;
 use mixminus::join::client::{Client, ClientEvent, ClientOptions};
-use mixminus::join::direct;
 use mixminus::join::media::MediaOptions;
 use mixminus::join::pcm::{PcmError, Sink, Source};
-use mixminus::join::session::Room;
+use mixminus::join::peer_to_peer;
 use mixminus::join::tap::Tap;
+use mixminus::join::whip_client::Room;
 use mixminus::join::{JoinArgs, JoinError};
 use rtc::rtp::header::Header;
 
@@ -267,7 +267,7 @@ async fn two_clients_hear_each_other_without_a_server() {
         tap: Arc::clone(&tap) as Arc<dyn Tap>,
         ..MediaOptions::default()
     };
-    let (caller, callee) = direct::connect(caller, callee).await.unwrap();
+    let (caller, callee) = peer_to_peer::connect(caller, callee).await.unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
     let stats = callee.stats().await;
     caller.finish().await.unwrap();

@@ -22,8 +22,8 @@ use common::sound::{RATE, TONES_HZ, Tone, read, scratch, write, write_tone};
 use echo::Echo;
 use mixminus::join::client::{Client, ClientOptions};
 use mixminus::join::media::MediaOptions;
-use mixminus::join::radio::told::of_http;
-use mixminus::join::session::Room;
+use mixminus::join::radio::server_events::of_http;
+use mixminus::join::whip_client::Room;
 use serde_json::{Value, json};
 
 /// A radio with a tone for a voice, recorded.

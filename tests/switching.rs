@@ -27,7 +27,7 @@ use mixer::format::{Layout, TickLength};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixminus::join::client::{Client, ClientOptions};
 use mixminus::join::media::MediaOptions;
-use mixminus::join::session::Room;
+use mixminus::join::whip_client::Room;
 
 const PEOPLE: usize = 4;
 

@@ -12,7 +12,7 @@ use super::address::{self, AddressError};
 use super::media::DEFAULT_BITRATE_BPS;
 use super::opus::VoiceSettings;
 use super::pcm::{FileKind, pipe};
-use super::radio::scan::Scan;
+use super::radio::monitors::Scan;
 use super::uplink::Ptime;
 
 /// Joins a room without a browser: plays a file into it, records it, or connects pipes to it.

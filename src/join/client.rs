@@ -11,13 +11,13 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use super::backoff::Backoff;
 use super::connection::{Connection, Link, Reach};
 use super::error::JoinError;
 use super::media::{Media, MediaEvent, MediaOptions, Sockets};
-use super::reconnect::Backoff;
 use super::sdp;
-use super::session::{FloorReply, Room, Session, SessionError};
 use super::stats::Stats;
+use super::whip_client::{FloorReply, Room, Session, SessionError};
 
 /// What a client needs to know besides its media.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::args::ArgsError;
 use super::connection::ConnectionError;
 use super::pcm::PcmError;
-use super::session::SessionError;
+use super::whip_client::SessionError;
 
 /// Why a client fails.
 #[derive(Debug, Error)]

@@ -10,10 +10,10 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::downlink::{Downlink, DownlinkParts, RECEIVED, Received};
 use super::opus::{VoiceEncoder, VoiceSettings};
-use super::pcm::feed::Feed;
+use super::pcm::read_ahead::Feed;
 use super::pcm::recorder::Recorder;
 use super::pcm::{PcmError, Sink, Source};
-use super::radio::switch::Switch;
+use super::radio::gate::Switch;
 use super::stats::Counters;
 use super::tap::{NoTap, Tap};
 use super::uplink::{OutletSlot, Ptime, Uplink, UplinkParts};

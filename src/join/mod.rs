@@ -1,7 +1,7 @@
 //! `mixminus join`: a participant without a browser.
 //!
 //! ```text
-//! source -> feed -> uplink -> connection -> the room -> connection -> downlink -> recorder -> sink
+//! source -> read_ahead -> uplink -> connection -> the room -> connection -> downlink -> recorder -> sink
 //! ```
 //!
 //! | thread | does |
@@ -11,10 +11,10 @@
 //! | `join-downlink` | plays a frame every 20 ms ([`downlink`]) |
 //! | `join-key` | reads the lines of a key; may block |
 //! | `join-lines` | prints events and statistics |
-//! | tokio | HTTP ([`session`]), WebRTC ([`connection`]), coming back ([`client`]), talking by turns ([`radio`]) |
+//! | tokio | HTTP ([`whip_client`]), WebRTC ([`connection`]), coming back ([`client`]), talking by turns ([`radio`]) |
 //!
 //! The media threads outlive connections: a lost one is silence, not an end. [`client::Client`] is the
-//! whole as a library, [`direct`] two of them without a server, [`tap`] where measurements listen in.
+//! whole as a library, [`peer_to_peer`] two of them without a server, [`tap`] where measurements listen in.
 //! Nothing here knows the server's own modules.
 
 use std::future::Future;
@@ -26,40 +26,40 @@ use tracing::info;
 
 pub mod address;
 pub mod args;
+pub mod backoff;
 pub mod client;
 pub mod connection;
-pub mod direct;
 pub mod downlink;
 pub mod error;
-mod lines;
+mod event_output;
+mod main_loop;
 pub mod media;
 pub mod opus;
 pub mod pacing;
 pub mod pcm;
+pub mod peer_to_peer;
 pub mod radio;
-pub mod reconnect;
 pub mod sdp;
-pub mod session;
 pub mod stats;
-mod stay;
 pub mod tap;
 pub mod uplink;
+pub mod whip_client;
 
 pub use args::{JoinArgs, JoinOptions};
 pub use error::JoinError;
 
 use args::{Play, Record, Turns};
 use client::{Client, ClientOptions};
+use main_loop::Stay;
 use media::MediaOptions;
 use pcm::PcmError;
 use pcm::pipe::Pipe;
-use pcm::provisional::Provisional;
 use pcm::raw::{RawSink, RawSource};
-use radio::key::Key;
-use radio::scan::Scan;
-use radio::switch::{Gate, Switch};
-use session::Room;
-use stay::Stay;
+use pcm::temp_file::Provisional;
+use radio::gate::{Gate, Switch};
+use radio::monitors::Scan;
+use radio::ptt_input::Key;
+use whip_client::Room;
 
 /// Runs `mixminus join` to its end. Logs must not go to standard output: audio may.
 ///

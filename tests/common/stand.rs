@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mixminus::config::Config;
 use mixminus::join::client::{Client, ClientOptions};
 use mixminus::join::media::MediaOptions;
-use mixminus::join::session::Room;
+use mixminus::join::whip_client::Room;
 use mixminus::protocol::RoomConfig;
 use mixminus::server::Server;
 use serde_json::{Value, json};

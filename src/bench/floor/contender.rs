@@ -14,8 +14,8 @@ use crate::bench::progress::Progress;
 use crate::join::client::Client;
 use crate::join::media::MediaOptions;
 use crate::join::pcm::{PcmError, Source};
-use crate::join::radio::switch::{Gate, Switch};
-use crate::join::radio::told::{self, Told};
+use crate::join::radio::gate::{Gate, Switch};
+use crate::join::radio::server_events::{self, Told};
 
 /// How it behaves.
 #[derive(Debug, Clone, Copy)]
@@ -154,7 +154,7 @@ impl Contender {
 
     async fn ask_by_http(&mut self) -> Option<Told> {
         let reply = self.client.controls().request_floor().await?.ok()?;
-        Told::read(&told::of_http(self.requests, &reply).to_string())
+        Told::read(&server_events::of_http(self.requests, &reply).to_string())
     }
 
     /// The first message that is wished for; `None` when there will be none.

@@ -22,7 +22,7 @@ use super::target::{self, Target, TargetError, TargetOptions, TargetSpec};
 use crate::join::JoinError;
 use crate::join::client::{Client, ClientOptions};
 use crate::join::media::MediaOptions;
-use crate::join::session::{Room, SessionError};
+use crate::join::whip_client::{Room, SessionError};
 use contender::{Budget, Contender, Habits};
 use outcome::{Outcome, Seen};
 

@@ -14,8 +14,8 @@ use crate::bench::libwebrtc::Inbound;
 use crate::bench::member::{Entrance, Member};
 use crate::bench::relay::Impairment;
 use crate::bench::target::Target;
-use crate::join::direct::{self, Direct};
 use crate::join::media::MediaOptions;
+use crate::join::peer_to_peer::{self, Direct};
 use crate::join::uplink::Ptime;
 
 /// What is to be connected.
@@ -82,7 +82,7 @@ impl<'a> Call<'a> {
     pub async fn direct(ptime: Ptime) -> Result<Call<'a>, LatencyError> {
         let talker = Talker::new(0, false);
         let ear = Arc::<Ear>::default();
-        let ends = direct::connect(talker.talking(ptime), listening(&ear)).await?;
+        let ends = peer_to_peer::connect(talker.talking(ptime), listening(&ear)).await?;
         Ok(Call {
             talkers: vec![talker],
             ear,

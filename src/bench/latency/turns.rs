@@ -18,8 +18,8 @@ use super::taps::Mouth;
 use crate::join::connection::Connection;
 use crate::join::media::MediaOptions;
 use crate::join::pcm::{PcmError, Source};
-use crate::join::radio::switch::{Gate, MAX_TAIL_SAMPLES, Switch};
-use crate::join::radio::told::Told;
+use crate::join::radio::gate::{Gate, MAX_TAIL_SAMPLES, Switch};
+use crate::join::radio::server_events::Told;
 use crate::join::tap::Tap;
 use crate::join::uplink::Ptime;
 

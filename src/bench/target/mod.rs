@@ -26,7 +26,7 @@ use reqwest::Url;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 
-use crate::join::session::SessionError;
+use crate::join::whip_client::SessionError;
 
 /// Which server, as the command line says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,7 +218,7 @@ enum Kind {
 pub struct Seat(SeatKind);
 
 enum SeatKind {
-    Whip(crate::join::session::Session),
+    Whip(crate::join::whip_client::Session),
     Janus(u64),
 }
 

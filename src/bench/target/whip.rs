@@ -8,7 +8,7 @@ use mixer::profile::Profile;
 use reqwest::{Client, Url};
 
 use super::{Seat, SeatKind, TargetError};
-use crate::join::session::{Room, SessionError};
+use crate::join::whip_client::{Room, SessionError};
 
 /// A server known by a URL; `{room}` in its path stands for the room.
 pub(super) struct Whip {

@@ -2,7 +2,7 @@
 //!
 //! Everything is 48 kHz mono, 32-bit float, full scale 1.0, on both sides of [`Source`] and [`Sink`];
 //! what a file holds is converted behind them. A [`Source`] and a [`Sink`] may block: each is driven
-//! by a thread of its own ([`feed`], [`recorder`]), so that a slow disk never stops the clocks.
+//! by a thread of its own ([`read_ahead`], [`recorder`]), so that a slow disk never stops the clocks.
 //!
 //! | file | what |
 //! |---|---|
@@ -12,8 +12,8 @@
 //! | `raw.rs` | 48 kHz mono s16le on standard input and output |
 //! | `pipe.rs` | named pipes and devices, opened by who uses them |
 //! | `resample.rs` | any rate to 48 kHz |
-//! | `provisional.rs` | a recording replaces an older one only once there is something to record |
-//! | `feed.rs` | source -> uplink, through a bounded store |
+//! | `temp_file.rs` | a recording replaces an older one only once there is something to record |
+//! | `read_ahead.rs` | source -> uplink, through a bounded store |
 //! | `recorder.rs` | downlink -> sink, without holes in time |
 
 use std::fs::File;
@@ -25,15 +25,15 @@ use thiserror::Error;
 use self::ogg_in::OggError;
 use self::wav_header::WavError;
 
-pub mod feed;
 pub mod ogg_in;
 pub mod ogg_out;
 pub mod ogg_pages;
 pub mod pipe;
-pub mod provisional;
 pub mod raw;
+pub mod read_ahead;
 pub mod recorder;
 pub mod resample;
+pub mod temp_file;
 pub mod wav;
 pub mod wav_header;
 

@@ -1,19 +1,19 @@
 //! Talking by turns: push-to-talk and voice-operated, where a room has a floor.
 //!
 //! ```text
-//! key ──┐                     ┌─► gate ─► uplink ─► what it sends, and when it stops ─┐
-//! voice ├─► machine ─► orders ┤                                                       │
-//! told ─┘      ▲              └─► clerk ─► the server: data channel, or else HTTP     │
-//!              └────────────────────────────────── answers ◄─────────────────────────┘
+//! ptt_input ─────┐                           ┌─► gate ─► uplink ─► what it sends, and when it stops ─┐
+//! voice ─────────┼─► state_machine ─► orders ┤                                                       │
+//! server_events ─┘        ▲                  └─► clerk ─► the server: data channel, or else HTTP     │
+//!                         └───────────────────────────────────── answers ◄───────────────────────────┘
 //! ```
 //!
 //! | file | what |
 //! |---|---|
-//! | `key.rs` | lines on standard input, signals |
-//! | `switch.rs` | the gate, the voice that is loud enough, the beginning of its first word |
-//! | `machine.rs` | when to ask, when to send, when to give back |
-//! | `told.rs` | what the server says |
-//! | `scan.rs` | rooms that are listened to besides |
+//! | `ptt_input.rs` | lines on standard input, signals |
+//! | `gate.rs` | the gate, the voice that is loud enough, the beginning of its first word |
+//! | `state_machine.rs` | when to ask, when to send, when to give back |
+//! | `server_events.rs` | what the server says |
+//! | `monitors.rs` | the rooms that are monitored |
 
 use std::future::pending;
 use std::sync::Arc;
@@ -24,16 +24,16 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-pub mod key;
-pub mod machine;
-pub mod scan;
-pub mod switch;
-pub mod told;
+pub mod gate;
+pub mod monitors;
+pub mod ptt_input;
+pub mod server_events;
+pub mod state_machine;
 
 use super::client::Controls;
-use machine::{Input, Order, Radio, Trigger};
-use switch::Gate;
-use told::Told;
+use gate::Gate;
+use server_events::Told;
+use state_machine::{Input, Order, Radio, Trigger};
 
 /// The radio of one client.
 pub struct Desk {
@@ -152,9 +152,9 @@ impl Clerk {
             return;
         }
         let answer = match self.controls.request_floor().await {
-            Some(Ok(reply)) => told::of_http(id, &reply),
-            Some(Err(error)) => told::failed(id, &error.to_string()),
-            None => told::failed(id, "The connection is lost."),
+            Some(Ok(reply)) => server_events::of_http(id, &reply),
+            Some(Err(error)) => server_events::failed(id, &error.to_string()),
+            None => server_events::failed(id, "The connection is lost."),
         };
         // Nobody may be interested any more.
         let _ = self.answers.send(answer);

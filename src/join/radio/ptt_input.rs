@@ -1,4 +1,4 @@
-//! The push-to-talk key: lines on standard input, and signals.
+//! Input of the push-to-talk key: lines on standard input, and signals.
 //!
 //! | line | does |
 //! |---|---|
@@ -18,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, Receiver};
 use tracing::warn;
 
-use super::scan::{Scan, ScanError};
+use super::monitors::{Scan, ScanError};
 
 /// What is done with a key.
 #[derive(Debug, Clone, PartialEq)]

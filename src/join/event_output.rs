@@ -1,4 +1,4 @@
-//! Lines for whoever reads them: `--events` and `--stats`, on standard output or standard error.
+//! Prints the lines of `--events` and `--stats`, on standard output or standard error.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,12 +1,12 @@
-//! What the key, the voice, the network and the server come to: when there is a permission to talk, when
-//! audio is sent, what the server is asked.
+//! The state machine of a radio: from the key, the voice, the network and the server it decides whether
+//! the client may talk, when audio is sent, and what the server is asked.
 //!
-//! A pure machine: inputs and the time go in, orders come out. It is the client's side of floor control
+//! Pure: inputs and the time go in, orders come out. It is the client's side of floor control
 //! (3GPP TS 24.380, 6.2.4) with the timers that a reliable channel leaves of it.
 
 use std::time::{Duration, Instant};
 
-use super::told::Told;
+use super::server_events::Told;
 
 /// What happens to a radio.
 #[derive(Debug, Clone, PartialEq)]

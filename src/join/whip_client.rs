@@ -1,5 +1,5 @@
-//! The HTTP side of a participant: post an offer, keep the session's address, delete it in the end
-//! (the mechanics of RFC 9725), and put the server's refusals (RFC 9457) into words.
+//! The WHIP client (RFC 9725): posts an offer, keeps the session's address, deletes it in the end,
+//! and puts the server's refusals (RFC 9457) into words.
 
 use std::net::IpAddr;
 use std::time::Duration;

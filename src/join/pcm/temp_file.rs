@@ -1,5 +1,5 @@
-//! A recording under a name of its own until the client is in the room, so that a server that cannot
-//! be reached costs nobody an older recording.
+//! A recording in a temporary file until the client is in the room, so that a server that cannot be
+//! reached does not cost an older recording.
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Which frames of the source are sent: those of a pressed key, or those of a voice.
+//! The gate: decides which frames of the source are sent, those of a pressed key or those of a voice.
 //!
 //! [`Gate`] is the control side's end, [`Switch`] the uplink's.
 

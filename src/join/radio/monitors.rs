@@ -1,4 +1,4 @@
-//! Rooms that are listened to besides one's own.
+//! The list of rooms that a client monitors besides its own.
 
 use std::str::FromStr;
 

@@ -1,4 +1,4 @@
-//! Source -> uplink: a thread that reads ahead, and a bounded store the uplink takes from without waiting.
+//! Reads the source ahead on a thread, into a bounded store that the uplink takes from without waiting.
 //!
 //! A file is read as fast as it is used. A live source (a microphone behind a pipe) runs by its own
 //! clock, which is never quite ours, and what it recorded before we were connected is old: what stays

@@ -1,11 +1,11 @@
-//! What the server says, as far as a radio must understand it, and the lines that `--events` prints.
+//! The server's events, as far as a radio must understand them, and the lines that `--events` prints.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::session::FloorReply;
+use super::super::whip_client::FloorReply;
 
 /// A message of the server's that concerns who may talk.
 #[derive(Debug, Clone, PartialEq)]

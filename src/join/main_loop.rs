@@ -1,4 +1,4 @@
-//! What `mixminus join` does between the first connection and the last: tells what happens, and talks
+//! The main loop of `mixminus join`, from the first connection to the last: prints events, and talks
 //! when it is time to.
 
 use std::future::pending;
@@ -15,13 +15,13 @@ use super::address;
 use super::args::{JoinOptions, Record, Turns};
 use super::client::{Client, ClientEvent};
 use super::error::JoinError;
-use super::lines::{Lines, Outlet};
+use super::event_output::{Lines, Outlet};
 use super::radio::Desk;
-use super::radio::key::{Key, Stroke};
-use super::radio::machine::{Input, Trigger};
-use super::radio::scan::{self, Scan};
-use super::radio::switch::Gate;
-use super::radio::told::{self, Told};
+use super::radio::gate::Gate;
+use super::radio::monitors::{self, Scan};
+use super::radio::ptt_input::{Key, Stroke};
+use super::radio::server_events::{self, Told};
+use super::radio::state_machine::{Input, Trigger};
 
 /// A client that is in, and what was asked of it.
 pub(super) struct Stay<'a> {
@@ -166,9 +166,9 @@ impl<'a> Stay<'a> {
             Err(RecvError::Closed) => return,
         };
         if self.options.events
-            && let (Some(lines), Some(line)) = (&self.lines, told::line(&message))
+            && let (Some(lines), Some(line)) = (&self.lines, server_events::line(&message))
         {
-            lines.event(line, told::is_passing(&message));
+            lines.event(line, server_events::is_passing(&message));
         }
         let Some(told) = Told::read(&message) else {
             return;
@@ -204,7 +204,10 @@ impl<'a> Stay<'a> {
         if !self.scans.can_be_told() {
             return;
         }
-        self.scans.is_due = !self.client.say(&scan::command(&self.scans.wanted)).await;
+        self.scans.is_due = !self
+            .client
+            .say(&monitors::command(&self.scans.wanted))
+            .await;
         if self.scans.is_due {
             warn!("the rooms to listen to could not be told");
         }
