@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use call::{Host, tone};
 use client::Client;
-use mixminus::bench::process::Sample;
+use mixminus::bench::procfs::Sample;
 use rtc::sansio::Protocol;
 
 /// Until everything that is made once and kept has been made: buffers, arenas, worker threads.

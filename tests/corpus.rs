@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mixminus::bench::process::Sample;
+use mixminus::bench::procfs::Sample;
 
 /// Mutations of each target's corpus, unless their time is up before.
 const MUTATIONS: usize = 20_000;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use mixminus::bench::process::Sample;
+use mixminus::bench::procfs::Sample;
 use radio::Served;
 use reqwest::Client;
 

@@ -13,8 +13,8 @@ use mixer::profile::Profile;
 use thiserror::Error;
 
 use super::libwebrtc::{Client, ClientKind, LibwebrtcError, Part};
-use super::member::{Entrance, Member, MemberError};
 use super::report::{Outputs, Report, Table};
+use super::room_client::{Entrance, Member, MemberError};
 use super::target::child::Directory;
 use super::target::{self, Target, TargetError, TargetOptions, TargetSpec};
 use crate::join::media::MediaOptions;

@@ -4,20 +4,20 @@
 //! |---|---|
 //! | `args.rs` | values of flags that several subcommands take |
 //! | `tick/` | the engine alone, in virtual time: what a tick costs |
-//! | `load.rs` | more and more clients: what a server costs, and where it fails |
-//! | `compare.rs` | two servers in alternation, pair by pair |
-//! | `stage.rs` | one server, its clients, and what both are seen to do |
+//! | `load/` | more and more clients: what a server costs, and where it fails |
+//! | `compare/` | two servers in alternation, pair by pair |
+//! | `harness.rs` | one server, its clients, and what both are seen to do |
 //! | `target/` | the servers that are measured: started here, or found at an address |
-//! | `member.rs` | a whole client in a target's room |
+//! | `room_client.rs` | a whole client in a target's room |
 //! | `libwebrtc.rs` | a libwebrtc client in a target's room |
 //! | `swarm/` | many light clients on one thread |
-//! | `process.rs`, `counters.rs` | what the system and the server itself count |
+//! | `procfs.rs`, `prometheus.rs` | what the system and the server itself count |
 //! | `latency/` | from mouth to ear through a server, and what is lost on the way |
 //! | `listen.rs` | voices through servers, recorded |
 //! | `floor/` | from the press of a key to the permission to talk |
 //! | `relay/` | a way on which packets are lost and late |
 //! | `speech.rs` | the voices that talk, decoded and encoded |
-//! | `report.rs`, `report/` | tables, lines for scripts, JSON, a page with plots |
+//! | `report/` | tables, lines for scripts, JSON, a page with plots |
 //! | `progress.rs` | how far it is, on standard error |
 //!
 //! But for `tick`, which is about this engine, nothing here knows the server's own modules: what is
@@ -30,30 +30,30 @@ use thiserror::Error;
 
 pub mod args;
 pub mod compare;
-mod counters;
 pub mod floor;
+pub mod harness;
 pub mod latency;
 mod libwebrtc;
 pub mod listen;
 pub mod load;
-pub mod member;
-pub mod process;
+pub mod procfs;
 pub mod progress;
+mod prometheus;
 pub mod relay;
 pub mod report;
+pub mod room_client;
 pub mod speech;
-pub mod stage;
 pub mod swarm;
 pub mod target;
 pub mod tick;
 
 use compare::CompareArgs;
 use floor::{FloorArgs, FloorError};
+use harness::StageError;
 use latency::{LatencyArgs, LatencyError};
 use listen::{ListenArgs, ListenError};
 use load::LoadArgs;
 use report::{Outputs, Report, ReportError};
-use stage::StageError;
 use tick::{TickArgs, TickError};
 
 /// Flags of `mixminus bench`.

@@ -23,11 +23,11 @@ use crate::join::JoinError;
 use crate::join::client::{Client, ClientOptions};
 use crate::join::media::MediaOptions;
 use crate::join::whip_client::{Room, SessionError};
-use contender::{Budget, Contender, Habits};
-use outcome::{Outcome, Seen};
+use report::{Outcome, Seen};
+use requester::{Budget, Contender, Habits};
 
-mod contender;
-mod outcome;
+mod report;
+mod requester;
 
 /// Flags of `mixminus bench floor`.
 #[derive(Debug, Clone, Args)]
@@ -173,7 +173,7 @@ impl FloorArgs {
         let ear = join("ear", MediaOptions::default()).await?;
         let mut contenders = Vec::new();
         for number in 0..self.clients {
-            let (media, gate) = contender::media();
+            let (media, gate) = requester::media();
             let client = join(&format!("contender-{number}"), media).await?;
             contenders.push(Contender::new(client, gate, Arc::clone(budget)).await);
         }

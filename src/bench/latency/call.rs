@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::LatencyError;
-use super::judge::{Verdict, judge};
-use super::script::Script;
+use super::analysis::{Verdict, judge};
+use super::ptt::{self, FirstGrant};
+use super::stimulus::Script;
 use super::taps::{Ear, Heard, Mouth};
-use super::turns::{self, FirstGrant};
 use crate::bench::libwebrtc::Inbound;
-use crate::bench::member::{Entrance, Member};
 use crate::bench::relay::Impairment;
+use crate::bench::room_client::{Entrance, Member};
 use crate::bench::target::Target;
 use crate::join::media::MediaOptions;
 use crate::join::peer_to_peer::{self, Direct};
@@ -210,12 +210,12 @@ impl Talker {
             let media = self.talking(plan.ptime);
             return Ok(Member::join(entrance, &name, media).await?);
         };
-        let (media, strokes) = turns::talking(self.script, &self.mouth, plan.ptime);
+        let (media, strokes) = ptt::talking(self.script, &self.mouth, plan.ptime);
         let member = Member::join(entrance, &name, media).await?;
         let messages = member.media().sockets().messages.subscribe();
-        tokio::spawn(turns::note_first(messages, Arc::clone(granted)));
+        tokio::spawn(ptt::note_first(messages, Arc::clone(granted)));
         let connection = Arc::downgrade(member.connection());
-        tokio::spawn(turns::ask(strokes, connection));
+        tokio::spawn(ptt::ask(strokes, connection));
         Ok(member)
     }
 

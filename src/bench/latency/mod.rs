@@ -21,24 +21,24 @@ use mixer::profile::Profile;
 use thiserror::Error;
 
 use super::libwebrtc::{ClientKind, LibwebrtcError};
-use super::member::MemberError;
 use super::relay::Impairment;
 use super::report::{Outputs, Report};
+use super::room_client::MemberError;
 use super::target::{self, Target, TargetError, TargetOptions, TargetSpec};
 use crate::join::JoinError;
 use crate::join::pcm::PcmError;
 use crate::join::uplink::Ptime;
 use call::{Call, Findings};
-use outcome::Outcome;
-use script::MOST_TALKERS;
+use report::Outcome;
+use stimulus::MOST_TALKERS;
 
+mod analysis;
 mod call;
-mod foreign;
-mod judge;
-mod outcome;
-mod script;
+mod libwebrtc_call;
+mod ptt;
+mod report;
+mod stimulus;
 mod taps;
-mod turns;
 
 /// Flags of `mixminus bench latency`.
 #[derive(Debug, Clone, Args)]
@@ -203,7 +203,7 @@ impl LatencyArgs {
 
     async fn directly(&self) -> Result<Findings, LatencyError> {
         if self.client == ClientKind::Libwebrtc {
-            return foreign::direct(Duration::from_secs(self.seconds)).await;
+            return libwebrtc_call::direct(Duration::from_secs(self.seconds)).await;
         }
         let call = Call::direct(self.sent_ptime()).await?;
         tokio::time::sleep(Duration::from_secs(self.seconds)).await;
@@ -219,7 +219,7 @@ impl LatencyArgs {
         let room = format!("latency-{round}");
         if self.client == ClientKind::Libwebrtc {
             let time = Duration::from_secs(self.seconds);
-            return foreign::through(target, &room, time).await;
+            return libwebrtc_call::through(target, &room, time).await;
         }
         let plan = call::Plan {
             room,

@@ -18,7 +18,7 @@ use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use rtc::statistics::StatsSelector;
 use tokio::sync::oneshot;
 
-use super::ear::Ear;
+use super::audio_check::Ear;
 use super::sending::Sending;
 use super::stream::{Header, Stream};
 

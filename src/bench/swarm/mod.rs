@@ -9,14 +9,14 @@
 //! The server's core is used on this side too, one connection each, so that ICE, DTLS and SRTP are real. Nothing of
 //! what a client receives is believed that it does not see itself: the server's own figures are only shown beside it.
 
+mod audio_check;
 mod client;
-mod ear;
 mod offer;
 mod sending;
 mod sockets;
-mod sounds;
+mod sources;
+mod stats;
 mod stream;
-mod tally;
 mod thread;
 
 use std::io;
@@ -30,19 +30,19 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-pub use ear::Heard;
-pub use sounds::{ListenerKind, SoundError, Speech, tone_hz};
-pub use tally::Tally;
+pub use audio_check::Heard;
+pub use sources::{ListenerKind, SoundError, Speech, tone_hz};
+pub use stats::Tally;
 
 use super::target::{Seat, Target, TargetError};
 use crate::join::sdp::SendLimits;
 use crate::rtc::sdp::{AnswerError, RemoteAnswer};
+use audio_check::Ear;
 use client::{Client, ClientParts};
-use ear::Ear;
 use offer::Offerer;
 use sending::{FRAME_TIME, Sending};
 use sockets::Sockets;
-use sounds::{GOLDEN, Sounds};
+use sources::{GOLDEN, Sounds};
 use thread::Command;
 
 /// A swarm that cannot be started, or a client that does not get in.

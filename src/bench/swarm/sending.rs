@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rtc::rtp;
 use rtc::rtp::header::Extension;
 
-use super::sounds::Sound;
+use super::sources::Sound;
 
 /// State of the stream.
 pub(super) struct Sending {
@@ -112,7 +112,7 @@ const GIVE_UP: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
-    use super::super::sounds::Frame;
+    use super::super::sources::Frame;
     use super::*;
 
     #[test]

@@ -17,8 +17,8 @@ use tokio::sync::oneshot;
 
 use super::client::{Client, Outgoing};
 use super::sockets::Sockets;
+use super::stats::Tally;
 use super::stream::Counts;
-use super::tally::Tally;
 use crate::rtc::datagram_batch::BATCH;
 use crate::rtc::datagram_batch::labelled::{Departure, Receiver, Sender};
 

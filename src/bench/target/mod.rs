@@ -12,8 +12,8 @@
 pub(super) mod child;
 mod janus;
 mod janus_api;
+mod local;
 mod netns;
-mod own;
 mod whip;
 
 use std::fmt;
@@ -209,7 +209,7 @@ pub struct Target {
 }
 
 enum Kind {
-    Own(own::Own),
+    Own(local::Own),
     Whip(whip::Whip),
     Janus(janus::Janus),
 }
@@ -230,7 +230,7 @@ pub async fn start(spec: &TargetSpec, options: &TargetOptions) -> Result<Target,
     raise_descriptors();
     let (kind, local_ips) = match spec {
         TargetSpec::Own => {
-            let own = own::Own::start(options).await?;
+            let own = local::Own::start(options).await?;
             let ips = own.local_ips();
             (Kind::Own(own), ips)
         }

@@ -13,10 +13,10 @@ use thiserror::Error;
 use super::args::Talkers;
 use super::report::{Outputs, Report};
 use super::speech::{self, SpeechError};
-use outcome::{Measured, Outcome};
+use report::{Measured, Outcome};
 use scene::{Cast, Rest, Scene, Speech};
 
-mod outcome;
+mod report;
 mod scene;
 
 /// Flags of `mixminus bench tick`.

@@ -1,4 +1,4 @@
-//! Which number is tried next, on the way to the highest that holds: doubled until it fails, then halved in between.
+//! Searches the highest number of clients that a server holds: doubles it until it fails, then bisects.
 
 /// A way through numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]

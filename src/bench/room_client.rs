@@ -1,4 +1,4 @@
-//! A client in a target's room: joined, connected, and gone again.
+//! A whole client in a target's room: joins, connects, and leaves.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
-//! What a swarm has seen in a measurement.
+//! Statistics of a swarm over a measurement.
 
 use hdrhistogram::Histogram;
 
-use super::ear::Heard;
+use super::audio_check::Heard;
 use super::stream::Counts;
 
 /// Everything all clients counted between two points of time.

@@ -1,10 +1,10 @@
-//! The steps of a run as tables, plots and lines.
+//! The report of a run: its steps as tables, plots and lines.
 
 use std::collections::BTreeSet;
 
-use crate::bench::counters::is_about_mixing;
+use crate::bench::harness::Figures;
+use crate::bench::prometheus::is_about_mixing;
 use crate::bench::report::{Plot, PlotKind, Report, Series, Table, percentile_points};
-use crate::bench::stage::Figures;
 use crate::bench::target::TargetSpec;
 
 /// One step.

@@ -3,20 +3,20 @@
 //! What a machine does besides changes from minute to minute, so absolute times of two runs cannot be compared. The
 //! two halves of a pair follow each other; the ratio is taken within the pair, and its median and range are told.
 
-mod outcome;
+mod report;
 
 use std::fmt;
 
 use clap::{Args, ValueEnum, value_parser};
 
 use super::args::Conditions;
+use super::harness::{Figures, Setting, Stage, StageError, until_interrupted};
 use super::load::kind_name;
 use super::report::{Outputs, Report};
 use super::speech;
-use super::stage::{Figures, Setting, Stage, StageError, until_interrupted};
 use super::swarm::{ListenerKind, Speech};
 use super::target::{TargetOptions, TargetSpec};
-use outcome::Outcome;
+use report::Outcome;
 
 /// Flags of `mixminus bench compare`.
 #[derive(Debug, Clone, Args)]

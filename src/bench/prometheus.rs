@@ -1,4 +1,4 @@
-//! What a server counts of itself, in the Prometheus text format: shown by name, whatever it is.
+//! Reads the counters a server exports in the Prometheus text format; they are shown by name, whatever they are.
 
 use std::collections::BTreeMap;
 

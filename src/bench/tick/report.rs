@@ -1,4 +1,4 @@
-//! What the ticks came to, as a report.
+//! The report of the ticks.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! What a server promises its clients, and whether it keeps it.
+//! The service-level objective: what a server promises its clients, and whether it keeps it.
 
-use crate::bench::stage::Figures;
+use crate::bench::harness::Figures;
 
 /// The most that may go wrong.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,7 +55,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::bench::process::Usage;
+    use crate::bench::procfs::Usage;
     use crate::bench::swarm::Tally;
 
     fn figures(tally: Tally, says: &[(&str, f64)]) -> Figures {

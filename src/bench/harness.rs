@@ -1,4 +1,4 @@
-//! One server, its clients, and what both are seen to do over a while.
+//! The harness of a measurement: one server, its clients, and what both are seen to do over a while.
 
 use std::collections::BTreeMap;
 use std::future::{Future, ready};
@@ -12,8 +12,8 @@ use futures_util::stream;
 use thiserror::Error;
 use tokio::time::sleep;
 
-use super::counters::{Counters, misses};
-use super::process::{Sample, Usage};
+use super::procfs::{Sample, Usage};
+use super::prometheus::{Counters, misses};
 use super::swarm::{
     Joining, ListenerKind, Member, Role, Speech, Swarm, SwarmError, Tally, tone_hz,
 };

@@ -1,4 +1,4 @@
-//! From what was spoken and what was heard to delays, and to the share that was lost on the way.
+//! Analyses what was spoken and what was heard: the delays, and the share that was lost on the way.
 //!
 //! A chirp is found by the peak of its correlation with what was heard, in the half second after it was spoken. A hop
 //! counts as heard if a tone of its frequency, at no less than a third of its level, stands within 40 ms of where the
@@ -9,7 +9,7 @@ use std::f64::consts::TAU;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::script::{APART, CHIRP, Chirp, HOP, Script};
+use super::stimulus::{APART, CHIRP, Chirp, HOP, Script};
 use super::taps::{Heard, Spoken};
 
 /// What one listener's connection came to, for one talker.
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_clean_way_is_timed_and_found_whole() {
-        for talker in 0..super::super::script::MOST_TALKERS {
+        for talker in 0..super::super::stimulus::MOST_TALKERS {
             let verdict = listen(Script::new(talker), 12, Duration::from_millis(30), |_| {
                 false
             });

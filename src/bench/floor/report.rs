@@ -1,4 +1,4 @@
-//! What became of the requests, as a report.
+//! The report of the floor requests.
 
 use std::time::Duration;
 

@@ -1,13 +1,13 @@
-//! The same call between libwebrtc clients: what is heard is what their jitter buffers play out.
+//! A call between libwebrtc clients: what is heard is what their jitter buffers play out.
 
 use std::time::{Duration, Instant};
 
 use mixer::format::SAMPLE_RATE_HZ;
 
 use super::LatencyError;
+use super::analysis::judge;
 use super::call::Findings;
-use super::judge::judge;
-use super::script::Script;
+use super::stimulus::Script;
 use super::taps::{Heard, Spoken};
 use crate::bench::libwebrtc::{Client, LibwebrtcError, Outcome, Part};
 use crate::bench::target::Target;
@@ -105,7 +105,7 @@ impl Files {
         &self,
         spoken_at: Instant,
         heard_at: Instant,
-    ) -> Result<super::judge::Verdict, PcmError> {
+    ) -> Result<super::analysis::Verdict, PcmError> {
         let heard = pcm::read_all(&mut *pcm::open(&self.directory.path().join(HEARD))?)?;
         let spoken = Spoken::at_once(self.samples, spoken_at);
         let heard = Heard::at_once(heard, heard_at);

@@ -1,4 +1,4 @@
-//! A client that listens: it decodes what it receives, so that it is known to be sound and whose.
+//! Checks the audio that a client receives: decodes it, so that it is known to be sound and whose.
 
 use mixer::codec::Decode;
 use mixer::format::MAX_PACKET_SAMPLES;

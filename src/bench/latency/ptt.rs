@@ -1,4 +1,4 @@
-//! Talkers in a room with a floor: the key is pressed when a talk-spurt begins, and released at its end.
+//! Push-to-talk talkers in a room with a floor: they press when a talk-spurt begins, and release at its end.
 //!
 //! Pressed is with the frame in which the talk-spurt begins, before it is sent: nobody can press later and not lose
 //! its beginning. The request is under way at the same time as the first packet.
@@ -13,7 +13,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::sleep;
 
-use super::script::Script;
+use super::stimulus::Script;
 use super::taps::Mouth;
 use crate::join::connection::Connection;
 use crate::join::media::MediaOptions;

@@ -1,4 +1,4 @@
-//! What a talker says: talk-spurts that can be timed and judged.
+//! The stimulus: what a talker says, in talk-spurts that can be timed and judged.
 //!
 //! ```text
 //! | chirp hop hop hop ... chirp hop hop ... chirp hop hop | silence | chirp hop ...

@@ -1,4 +1,4 @@
-//! One client that presses, talks, releases and waits, until enough was asked.
+//! A client that requests the floor: presses, talks, releases and waits, until it has asked often enough.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::time::{sleep, timeout};
 
 use super::Way;
-use super::outcome::{Fate, Seen};
+use super::report::{Fate, Seen};
 use crate::bench::progress::Progress;
 use crate::join::client::Client;
 use crate::join::media::MediaOptions;

@@ -1,4 +1,4 @@
-//! Pairs as tables, plots and lines.
+//! The report of a comparison: pairs as tables, plots and lines.
 
 use super::{Case, Seen};
 use crate::bench::load::{number, table};
@@ -154,7 +154,7 @@ const FIGURES: [Figure; 12] = [
             .map_or(f64::NAN, |usage| usage.threads as f64)
     }),
     ("threads_more", |_, seen| {
-        let threads = |server: Option<crate::bench::process::Usage>| {
+        let threads = |server: Option<crate::bench::procfs::Usage>| {
             server.map_or(f64::NAN, |usage| usage.threads as f64)
         };
         threads(seen.after.server) - threads(seen.before.server)

@@ -1,4 +1,4 @@
-//! What the clients of a swarm say, encoded once and said by all of them.
+//! The audio sources of a swarm: encoded once, sent by all of its clients.
 //!
 //! Talkers speak with the voices of the binary, or with a tone each. Listeners send what real ones do who say nothing: comfort noise, full-rate silence or a room's
 //! noise.

@@ -1,4 +1,4 @@
-//! What a process costs, as the system counts it (`proc(5)`).
+//! What a process costs, read from procfs (`proc(5)`).
 
 use std::collections::HashMap;
 use std::fs;

@@ -3,24 +3,24 @@
 //! The promise: nearly every packet comes, on its beat, nobody is turned away and no deadline is missed. What a pure
 //! listener costs is what the server costs more with listeners than with its talkers alone, in one run.
 
-mod outcome;
-mod promise;
-mod ramp;
+mod capacity_search;
+mod report;
+mod slo;
 
 use clap::Args;
 
 use super::args::Conditions;
+use super::harness::{Setting, Stage, StageError, until_interrupted};
 use super::progress::Progress;
 use super::report::{Outputs, Report};
 use super::speech;
-use super::stage::{Setting, Stage, StageError, until_interrupted};
 use super::swarm::{ListenerKind, Speech};
 use super::target::{TargetOptions, TargetSpec};
-use outcome::{Outcome, Row};
+use report::{Outcome, Row};
 
-pub(super) use outcome::{number, table};
-use promise::Promise;
-use ramp::{Ramp, usual_steps};
+use capacity_search::{Ramp, usual_steps};
+pub(super) use report::{number, table};
+use slo::Promise;
 
 /// Flags of `mixminus bench load`.
 #[derive(Debug, Clone, Args)]

@@ -1,4 +1,4 @@
-//! What the calls came to, as a report.
+//! The report of the calls.
 
 use super::call::Findings;
 use crate::bench::libwebrtc::{ClientKind, Inbound};
@@ -336,7 +336,7 @@ const NOTES: [&str; 2] = [
 
 #[cfg(test)]
 mod tests {
-    use super::super::judge::Verdict;
+    use super::super::analysis::Verdict;
     use super::*;
 
     fn findings(delays_ms: &[f64]) -> Findings {

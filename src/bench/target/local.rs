@@ -1,4 +1,4 @@
-//! This binary as a server, in a process of its own.
+//! The local target: this binary as a server, in a process of its own.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
