@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 /// The code around the mixers and the network thread.
-const REAL_TIME: [&str; 6] = [
+const REAL_TIME: [&str; 5] = [
     "src/audio",
     "src/conference",
-    "src/conference.rs",
     "src/queues.rs",
     "src/rtc",
     "src/server.rs",

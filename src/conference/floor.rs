@@ -14,9 +14,10 @@ use mixer::permit::Permit;
 use mixer::tone::Tone;
 use serde_json::Value;
 
-use super::figures::{Family, Kind, Sample};
-use super::mixing::Mixing;
-use super::registry::{Registry, Room};
+use super::metrics::{Family, Kind, Sample};
+use super::placement::Mixing;
+use super::registry::Registry;
+use super::room::Room;
 use super::{CommandError, Conference, FloorError, State, UnknownSession, refusal};
 use crate::floor::{Action, Answer, Request, RevokeCause, Standing};
 use crate::protocol::{Event, FloorCommand, FloorStanding, RoomName};

@@ -5,7 +5,7 @@ use std::future::Future;
 use mixer::ParticipantId;
 
 use super::join::secret;
-use super::registry::IceSession;
+use super::member::IceSession;
 use super::{Conference, IceError};
 use crate::rtc::{Restart, RestartAnswer, RestartError};
 

@@ -13,8 +13,9 @@ use mixer::{ParticipantId, RoomId};
 
 use super::error::Refusal;
 use super::floor::Sent;
-use super::mixing::layout;
-use super::registry::{Ear, IceSession, Member, Room};
+use super::member::{Ear, IceSession, Member};
+use super::placement::layout;
+use super::room::Room;
 use super::{Conference, JoinError, Overloaded, State};
 use crate::floor::Mode;
 use crate::protocol::{Event, Listen, Name, PublicId, RoomName};

@@ -1,28 +1,14 @@
-//! Who is where: rooms, their members and the secrets that name them. Plain state behind the conference's one lock; it
-//! knows neither threads nor links, so everything it does can be tested as it is.
+//! The registry: every room, where each participant is, and the secrets that name them. Plain state behind the
+//! conference's one lock; it knows neither threads nor queues, so that it can be tested alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
 
-use mixer::command::Shared;
-use mixer::format::TickLength;
-use mixer::profile::Recipe;
 use mixer::{ParticipantId, RoomId};
-use tokio::sync::broadcast;
 
-use super::floor::Sent;
-use super::mixing::places;
-use super::totals::Totals;
-use crate::floor::Floor;
-use crate::protocol::{
-    FloorState, Monitor, Monitors, Participant, PublicId, RoomConfig, RoomLine, RoomName, RoomState,
-};
-use crate::rate_limit::MessageLimit;
-
-/// Events a slow listener may be behind before it is cut off.
-const BACKLOG_EVENTS: usize = 256;
+use super::counters::Totals;
+use super::member::Member;
+use super::room::Room;
+use crate::protocol::{Monitor, PublicId, RoomConfig, RoomName};
 
 /// Every room, and the two ways to find a participant.
 #[derive(Debug, Default)]
@@ -39,104 +25,10 @@ pub(super) struct Registry {
     pub(super) departed: Totals,
 }
 
-/// One room.
-#[derive(Debug)]
-pub(super) struct Room {
-    /// The mixer's name for it.
-    pub(super) id: RoomId,
-    /// What it is set to.
-    pub(super) config: RoomConfig,
-    /// Stays when it is empty.
-    pub(super) permanent: bool,
-    /// Members the mixer's room has memory for.
-    pub(super) capacity: usize,
-    /// Joins under way.
-    pub(super) seats: usize,
-    /// Members in the order of joining.
-    pub(super) members: Vec<Member>,
-    /// Who may talk.
-    pub(super) floor: Floor,
-    /// The rooms it is linked with, whether they are there or not.
-    pub(super) links: BTreeSet<RoomName>,
-    /// Who hears it from elsewhere.
-    pub(super) audience: Option<Audience>,
-    /// Those of them who asked to, as everybody may see them.
-    pub(super) monitors: Monitors,
-    /// Where its events go, each already written as JSON.
-    pub(super) events: broadcast::Sender<Arc<str>>,
-}
-
-/// Those who hear a room from elsewhere.
-#[derive(Debug)]
-pub(super) struct Audience {
-    /// The room's name.
-    pub(super) room: RoomName,
-    /// Who, in order.
-    pub(super) ears: Vec<ParticipantId>,
-}
-
-/// One participant.
-#[derive(Debug)]
-pub(super) struct Member {
-    pub(super) id: ParticipantId,
-    pub(super) session: String,
-    pub(super) name: String,
-    pub(super) gain_db: f32,
-    pub(super) talking: bool,
-    pub(super) connected: bool,
-    pub(super) talks: bool,
-    pub(super) listens: bool,
-    /// How its stream is made, if it only listens.
-    pub(super) ear: Option<Ear>,
-    /// Its data channel is open.
-    pub(super) channel: bool,
-    /// What it had sent when its room's floor last looked.
-    pub(super) sent: Sent,
-    /// How many messages it may still send: over its data channel, over WebSockets, and requests for the floor over
-    /// HTTP. What others do to it is not counted here.
-    pub(super) messages: MessageLimit,
-    /// The present ICE session of the peer.
-    pub(super) ice: IceSession,
-    /// Settings the engine reads and telemetry it writes.
-    pub(super) shared: Arc<Shared>,
-}
-
-/// How the stream of one who cannot talk is made: in a group of such, only this side can give one another stream.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ear {
-    /// How it is encoded.
-    pub(super) recipe: Recipe,
-    /// The room's tick.
-    pub(super) tick: TickLength,
-}
-
-/// How requests name a peer's ICE session.
-#[derive(Debug, Clone, Default)]
-pub(super) struct IceSession {
-    /// Ours for it (RFC 9725, 4.3.1).
-    pub(super) etag: String,
-    /// The client's user name fragment in it.
-    pub(super) client_ufrag: String,
-    /// The one before the last restart: what comes under it is late.
-    pub(super) former_ufrag: Option<String>,
-}
-
 impl Registry {
-    /// A fresh room, not in the mixer yet.
+    /// A new room, not in the mixer yet.
     pub(super) fn new_room(&mut self, config: RoomConfig, permanent: bool) -> Room {
-        Room {
-            id: self.new_room_id(),
-            config,
-            permanent,
-            capacity: places(&config),
-            seats: 0,
-            members: Vec::new(),
-            floor: Floor::new(config.floor),
-            links: BTreeSet::new(),
-            audience: None,
-            monitors: Monitors::default(),
-            events: broadcast::Sender::new(BACKLOG_EVENTS),
-        }
+        Room::new(self.new_room_id(), config, permanent)
     }
 
     /// An id no room had before.
@@ -259,116 +151,14 @@ impl Registry {
     }
 }
 
-impl Room {
-    /// Whether nothing keeps it.
-    pub(super) fn is_over(&self) -> bool {
-        !self.permanent && self.members.is_empty() && self.seats == 0
-    }
-
-    /// Whether one more may come.
-    pub(super) fn is_full(&self) -> bool {
-        self.members.len() + self.seats >= self.config.max_participants as usize
-    }
-
-    /// The room with everybody in it.
-    pub(super) fn state(&self, name: &RoomName) -> RoomState {
-        RoomState {
-            participants: self.members.iter().map(Member::public).collect(),
-            ..self.state_without_people(name)
-        }
-    }
-
-    /// The room alone.
-    pub(super) fn state_without_people(&self, name: &RoomName) -> RoomState {
-        RoomState {
-            name: name.clone(),
-            config: self.config,
-            allow_monitors: self.config.allows_monitors(),
-            floor: self.floor_state(),
-            monitors: self.monitors.clone(),
-            links: self.links.iter().cloned().collect(),
-            permanent: self.permanent,
-            participants: Vec::new(),
-            participants_total: None,
-        }
-    }
-
-    /// The room in one line.
-    pub(super) fn line(&self, name: &RoomName) -> RoomLine {
-        RoomLine {
-            name: name.clone(),
-            config: self.config,
-            allow_monitors: self.config.allows_monitors(),
-            floor: self.floor_state(),
-            links: self.links.iter().cloned().collect(),
-            participants: self.members.len(),
-            talking: self.members.iter().filter(|member| member.talking).count(),
-        }
-    }
-
-    /// Who holds the floor and who waits, where there is one.
-    fn floor_state(&self) -> Option<FloorState> {
-        let has_floor = self.config.floor.mode.has_floor();
-        has_floor.then(|| FloorState::of(&self.floor, Instant::now()))
-    }
-
-    /// One of those who are in.
-    pub(super) fn member(&self, id: ParticipantId) -> Option<&Member> {
-        self.members.iter().find(|member| member.id == id)
-    }
-
-    /// What one of those who are in is called.
-    pub(super) fn name_of(&self, id: ParticipantId) -> &str {
-        self.member(id).map_or("", |member| &member.name)
-    }
-}
-
-impl Member {
-    /// What everybody may see.
-    pub(super) fn public(&self) -> Participant {
-        Participant {
-            id: PublicId(self.id),
-            csrc: self.id.0,
-            name: self.name.clone(),
-            muted: self.shared.settings.muted(),
-            talking: self.talking,
-            gain_db: self.gain_db,
-            connected: self.connected,
-            talks: self.talks,
-            listens: self.listens,
-        }
-    }
-
-    /// Whether the engine mixes it at this moment.
-    pub(super) fn is_heard(&self) -> bool {
-        self.shared.telemetry.talking.load(Relaxed)
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
     use super::*;
+    use crate::conference::member::tests::member;
 
-    pub(in crate::conference) fn member(id: u32, session: &str) -> Member {
-        Member {
-            id: ParticipantId(id),
-            session: session.into(),
-            name: "Ann".into(),
-            gain_db: 0.0,
-            talking: false,
-            connected: false,
-            talks: true,
-            listens: true,
-            ear: None,
-            channel: false,
-            sent: Sent::default(),
-            messages: MessageLimit::new(crate::rate_limit::Rates::default().messages),
-            ice: IceSession::default(),
-            shared: Arc::default(),
-        }
-    }
-
-    fn registry() -> (Registry, RoomName) {
+    pub(in crate::conference) fn registry() -> (Registry, RoomName) {
         let mut registry = Registry::default();
         let name = RoomName::parse("lobby").expect("a good name");
         let room = registry.new_room(RoomConfig::default(), false);
@@ -389,29 +179,6 @@ pub(super) mod tests {
         assert_eq!(registry.of_session("secret"), None);
         assert!(registry.take(ParticipantId(7)).is_none());
         assert_eq!(registry.rooms[&name].members.len(), 1);
-    }
-
-    #[test]
-    fn a_room_is_over_when_nothing_keeps_it() {
-        let (mut registry, name) = registry();
-        assert!(registry.rooms[&name].is_over());
-        let room = registry.rooms.get_mut(&name).expect("it is there");
-        room.seats = 1;
-        assert!(!room.is_over());
-        room.seats = 0;
-        room.permanent = true;
-        assert!(!room.is_over());
-    }
-
-    #[test]
-    fn seats_count_towards_a_full_room() {
-        let (mut registry, name) = registry();
-        registry.add(&name, member(7, "secret"));
-        let room = registry.rooms.get_mut(&name).expect("it is there");
-        room.config.max_participants = 2;
-        assert!(!room.is_full());
-        room.seats = 1;
-        assert!(room.is_full());
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::mixing::{layout, places};
-use super::registry::Room;
+use super::placement::{layout, places};
+use super::room::Room;
 use super::{Conference, ConfigureError, Overloaded, State};
 use crate::protocol::{Event, LeaveReason, RoomChange, RoomConfig, RoomLine, RoomName, RoomState};
 

@@ -23,12 +23,12 @@ mod cause;
 mod holder;
 mod message;
 mod mode;
+mod participant;
+mod queries;
 mod queue;
 mod requests;
 mod timers;
-mod user;
-mod views;
-mod ways;
+mod transitions;
 
 #[cfg(test)]
 mod properties;
@@ -48,8 +48,8 @@ pub use message::{
 pub use mode::{Mode, Settings};
 
 use holder::Holder;
+use participant::User;
 use queue::Queue;
-use user::User;
 
 /// The floor of one room.
 ///

@@ -1,4 +1,4 @@
-//! The governors at work: what each mixer's says is handed to the mixer, told to its rooms and written to the log.
+//! Load control: what each mixer's governor says is handed to the mixer, told to its rooms and logged.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;

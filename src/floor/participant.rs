@@ -1,4 +1,4 @@
-//! One participant, as the floor sees it: the machine towards the floor participant (TS 24.380, 6.3.5). Of its states,
+//! A floor participant: the machine towards the floor participant (TS 24.380, 6.3.5). Of its states,
 //! 'U: permitted', 'U: pending Floor Revoke' and the two of 'U: not permitted' follow from the general machine; what is
 //! left to know here is 'U: not permitted but sends media' (6.3.5.7).
 

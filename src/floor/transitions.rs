@@ -1,4 +1,4 @@
-//! The ways of the floor from one holder to the next: granted, revoked, over, idle.
+//! Transitions of the floor from one holder to the next: granted, revoked, over, idle.
 
 use std::time::{Duration, Instant};
 

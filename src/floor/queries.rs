@@ -1,4 +1,4 @@
-//! How the floor stands.
+//! Queries: how the floor stands.
 
 use std::time::{Duration, Instant};
 

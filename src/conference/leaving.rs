@@ -1,4 +1,4 @@
-//! How participants leave: one, or all of a room.
+//! Participants leave: one, or all of a room.
 //!
 //! Leaving frees what others wait for, so it never fails and never waits: what a link does not take at once is sent
 //! later.

@@ -8,23 +8,25 @@
 //! A join is a seat reserved, an offer accepted, a box sent to the mixer, a peer sent to the network and a member
 //! entered, in this order; when a step fails, everything before it is undone.
 
+mod counters;
 mod error;
-mod figures;
 mod floor;
-mod governing;
 mod ice;
 mod join;
-mod linked;
-mod mixing;
-mod parting;
+mod leaving;
+mod load_control;
+mod member;
+mod metrics;
+mod monitoring;
+mod placement;
 mod pump;
-mod recap;
 mod registry;
+mod room;
+mod room_links;
 mod rooms;
-mod scan;
+mod snapshot;
 #[cfg(test)]
 mod tests;
-mod totals;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -37,22 +39,23 @@ use mixer::{Decibels, Gain, ParticipantId};
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
+pub use counters::Totals;
 pub use error::{
     ChangeError, CommandError, ConfigureError, FloorError, IceError, JoinError, Overloaded,
     UnknownParticipant, UnknownSession,
 };
-pub use figures::{Family, Kind, Sample};
 pub use ice::{IceOutcome, IceUpdate};
 pub use join::{Join, Joined};
+pub use metrics::{Family, Kind, Sample};
 pub use pump::pump;
 pub use rooms::Configure;
-pub use totals::Totals;
 
 use error::Refusal;
 use floor::{FloorCounts, Rounds};
-use mixing::Mixing;
-use registry::{Registry, Room};
-use scan::Scanning;
+use monitoring::Scanning;
+use placement::Mixing;
+use registry::Registry;
+use room::Room;
 
 use crate::audio::{AudioHandle, MixerControl};
 use crate::protocol::{

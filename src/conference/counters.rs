@@ -1,4 +1,4 @@
-//! What all participants together have counted, so that the sums never fall when somebody leaves.
+//! The counters of all participants together, whose sums never fall when somebody leaves.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;

@@ -1,4 +1,4 @@
-//! Everything that is counted or measured, as a flat list of families, ready to be written in any format.
+//! Metrics: everything that is counted or measured, as a flat list of families, ready to be written in any format.
 
 mod mixers;
 

@@ -1,4 +1,4 @@
-//! What one is told who has just come: the room, and what its floor has told the others.
+//! The snapshot for a participant who has just come: the room, and what its floor has told the others.
 //!
 //! A data channel takes messages of a limited length. A room that is longer is told without most of those who are in it:
 //! `participants_total` says how many there are, the list holds who has the floor, who is heard and, the first time, who
@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use mixer::ParticipantId;
 
-use super::registry::{Member, Room};
+use super::member::Member;
+use super::room::Room;
 use super::{Conference, State};
 use crate::floor::Action;
 use crate::protocol::{Event, PublicId, RoomName, RoomState};
@@ -158,8 +159,8 @@ impl Room {
 mod tests {
     use serde_json::Value;
 
-    use super::super::registry::tests::member;
-    use super::super::registry::{Registry, Room};
+    use super::super::member::tests::member;
+    use super::super::registry::Registry;
     use super::*;
     use crate::floor::{Mode, Request, Settings};
     use crate::protocol::{MAX_MONITORS, Monitor, Monitors, RoomConfig};

@@ -2,8 +2,8 @@
 //! step it fails at.
 
 mod floor;
+mod monitoring;
 mod monitors;
-mod scan;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -20,7 +20,7 @@ use crate::protocol::RoomChange;
 use crate::queues;
 use crate::rtc::{self, Rtc, RtcConfig};
 
-const OFFER: &str = include_str!("../../tests/offers/chrome.sdp");
+const OFFER: &str = include_str!("../../../tests/offers/chrome.sdp");
 
 struct House {
     conference: Conference,
@@ -153,7 +153,7 @@ fn large_room_that_ends_tells_each_participant_of_itself_only() {
     {
         let mut state = house.conference.lock();
         for id in 1..=people {
-            let mut member = registry::tests::member(id, &format!("secret {id}"));
+            let mut member = member::tests::member(id, &format!("secret {id}"));
             member.channel = true;
             state.registry.add(&name("hall"), member);
         }

@@ -1,4 +1,4 @@
-//! The figures of the mixers, each with its mixer as a label.
+//! Metrics of the mixers, each with its mixer as a label.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;

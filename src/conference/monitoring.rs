@@ -1,4 +1,4 @@
-//! Who hears which rooms beside his own: what participants listen to, and which rooms are linked.
+//! Monitoring: which rooms participants hear besides their own, because they listen to them or the rooms are linked.
 //!
 //! Rooms come and go while somebody listens to them, and a link to a mixer may be full. So what each mixer should know
 //! is worked out from what is asked for and compared with what it was told, as often as the links are emptied; whatever
@@ -13,8 +13,9 @@ use mixer::listener::Listener;
 use mixer::scan::{Channel, Rescan, Scan, Strength};
 use mixer::{Decibels, Gain, ParticipantId, RoomId};
 
-use super::mixing::{Full, Mixing, layout};
-use super::registry::{Audience, Registry, Room};
+use super::placement::{Full, Mixing, layout};
+use super::registry::Registry;
+use super::room::{Audience, Room};
 use super::{CommandError, Conference, ConfigureError, State, refusal};
 use crate::protocol::{Event, Listen, MAX_CHANNELS, MAX_MONITORS, Monitors, RoomName};
 

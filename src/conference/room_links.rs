@@ -1,8 +1,9 @@
-//! Which rooms are linked: plain state, of which the mixers are told elsewhere ([`super::scan`]).
+//! The links between rooms: plain state, of which the mixers are told elsewhere ([`super::monitoring`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::registry::{Registry, Room};
+use super::registry::Registry;
+use super::room::Room;
 use crate::protocol::RoomName;
 
 impl Registry {
