@@ -7,7 +7,7 @@ mod common {
     pub mod channel;
     pub mod measure;
     pub mod sound;
-    pub mod stand;
+    pub mod test_server;
     pub mod tools;
 }
 
@@ -16,7 +16,7 @@ use std::time::Instant;
 use common::channel::Channel;
 use common::measure::{line, said_db};
 use common::sound::{Heard, RATE, TONES_HZ, Tone, read, scratch, write_tone};
-use common::stand::{Stand, Told};
+use common::test_server::{Stand, Told};
 use common::tools;
 use mixminus::join::client::Client;
 use mixminus::join::media::MediaOptions;

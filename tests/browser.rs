@@ -7,7 +7,7 @@ mod common {
     pub mod measure;
     pub mod process;
     pub mod sound;
-    pub mod stand;
+    pub mod test_server;
     pub mod tools;
 }
 
@@ -17,7 +17,7 @@ use std::time::Duration;
 use common::measure::{line, said_db};
 use common::process::Process;
 use common::sound::{RATE, TONES_HZ, read, scratch, write_tone};
-use common::stand::Stand;
+use common::test_server::Stand;
 use common::tools;
 
 const NAMES: [&str; 3] = ["Ann", "Ben", "Cem"];

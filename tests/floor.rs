@@ -6,7 +6,7 @@ mod common {
     pub mod measure;
     pub mod process;
     pub mod sound;
-    pub mod stand;
+    pub mod test_server;
 }
 
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use common::measure::{level_db, said_db};
 use common::process::Process;
 use common::sound::{Heard, RATE, TONES_HZ, Tone, scratch, write_tone};
-use common::stand::{Stand, Told, url};
+use common::test_server::{Stand, Told, url};
 use mixminus::join::client::Client;
 use mixminus::join::media::MediaOptions;
 use serde_json::{Value, json};

@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
 mod common {
-    pub mod calm;
+    pub mod scheduler_watch;
     pub mod sound;
-    pub mod stand;
+    pub mod test_server;
     pub mod tools;
 }
 
@@ -13,9 +13,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use common::calm::{ATTEMPTS, Watch};
+use common::scheduler_watch::{ATTEMPTS, Watch};
 use common::sound::{Heard, Tone, scratch, write};
-use common::stand::Stand;
+use common::test_server::Stand;
 use common::tools;
 use mixminus::join::client::Client;
 use mixminus::join::media::MediaOptions;

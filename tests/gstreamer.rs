@@ -7,7 +7,7 @@ mod common {
     pub mod channel;
     pub mod measure;
     pub mod sound;
-    pub mod stand;
+    pub mod test_server;
     pub mod tools;
 }
 

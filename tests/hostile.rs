@@ -1,8 +1,10 @@
 //! A call of two goes on whatever strangers, spoofers and a hostile participant throw at the server.
 //!
 //! Ann and Bob talk to each other all the time; what each receives is written down packet by packet, and judged over the
-//! time of each attack. What HTTP is thrown at is in `signalling.rs`; here is only what could disturb a call.
+//! time of each attack. What HTTP is thrown at is in `http.rs`; here is only what could disturb a call.
 
+#[path = "hostile/attacks.rs"]
+mod attacks;
 #[path = "common/call.rs"]
 #[allow(dead_code, reason = "each test uses its own part")]
 mod call;
@@ -10,17 +12,15 @@ mod call;
 mod caller;
 #[path = "transport/client.rs"]
 mod client;
-#[path = "hostile/weapons.rs"]
-mod weapons;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use attacks::Weapon;
 use call::Host;
 use caller::Pair;
 use client::{Client, binding};
-use weapons::Weapon;
 
 /// How long each attack lasts.
 const ATTACK: Duration = Duration::from_millis(1_500);
@@ -31,7 +31,7 @@ fn strangers_disturb_nobody_and_get_no_answer() {
     let host = Host::start();
     let pair = Pair::call(&host);
     let stranger = socket();
-    for weapon in weapons::of_strangers() {
+    for weapon in attacks::of_strangers() {
         let before = host.metric("mixminus_rtc_dropped_total", weapon.counted_as);
         pair.undisturbed(weapon.name, || fire(&stranger, host.media(), &weapon));
         let after = host.metric("mixminus_rtc_dropped_total", weapon.counted_as);
@@ -52,7 +52,7 @@ fn strangers_disturb_nobody_and_get_no_answer() {
 fn strangers_keep_nobody_from_joining() {
     let host = Host::start();
     let calm = (0..5).map(|_| connect(&host, None)).min().expect("five");
-    for weapon in weapons::of_strangers()
+    for weapon in attacks::of_strangers()
         .into_iter()
         .filter(|weapon| weapon.is_dtls)
     {
@@ -79,7 +79,7 @@ fn spoofers_end_no_call() {
     let host = Host::start();
     let pair = Pair::call(&host);
     let spoofed = pair.socket_of_ann();
-    for weapon in weapons::of_strangers() {
+    for weapon in attacks::of_strangers() {
         pair.undisturbed(weapon.name, || fire(&spoofed, host.media(), &weapon));
     }
     assert!(host.metric("mixminus_rtc_dropped_total", "hostile_dtls") > 0.0);
@@ -139,7 +139,7 @@ fn a_hostile_participant_disturbs_nobody() {
     let session = host.join(&mut mallory, caller::ROOM);
     assert!(mallory.run(Duration::from_secs(5), |mallory| mallory.connected));
     let mut sent = 0;
-    for abuse in weapons::of_participants() {
+    for abuse in attacks::of_participants() {
         let undecodable = host.metric("mixminus_packets_undecodable_total", "");
         let busy = host.metric("mixminus_mixer_busy_seconds_total", "");
         let (begin, first) = (Instant::now(), sent);

@@ -7,14 +7,14 @@ mod common {
     pub mod measure;
     pub mod pages;
     pub mod sound;
-    pub mod stand;
+    pub mod test_server;
     pub mod tools;
 }
 
 use common::measure::{gapless_db, said_db};
 use common::pages::{BROWSERS, perform, run};
 use common::sound::{TONES_HZ, read, scratch, write_tone};
-use common::stand::Stand;
+use common::test_server::Stand;
 use common::tools;
 use serde_json::json;
 

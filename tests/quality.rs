@@ -7,7 +7,7 @@ mod common {
     pub mod measure;
     pub mod relay;
     pub mod sound;
-    pub mod stand;
+    pub mod test_server;
     pub mod tools;
 }
 
@@ -17,7 +17,7 @@ use std::time::Duration;
 use common::measure::Finder;
 use common::relay::SignalProxy;
 use common::sound::{Cue, Heard, Played, RATE, VOICES, scratch, voice, write};
-use common::stand::{self, Stand};
+use common::test_server::{self, Stand};
 use common::tools;
 use mixminus::bench::relay::{Impairment, Relay};
 use mixminus::join::client::Client;
@@ -245,7 +245,8 @@ impl Pair {
             sink: heard.sink(),
             ..MediaOptions::default()
         };
-        let listener = stand::join(&stand.url(&room), "ear", Some(way.bitrate_bps), media).await;
+        let listener =
+            test_server::join(&stand.url(&room), "ear", Some(way.bitrate_bps), media).await;
         // A relay of its own for each: in whatever order their packets come, each voice loses the same.
         let loopback = stand.media().ip();
         let mut relay = Relay::bind(loopback, Impairment::default(), SEED)
@@ -261,7 +262,13 @@ impl Pair {
             },
             ..MediaOptions::default()
         };
-        let talker = stand::join(&stand::url(proxy.address, &room), "mouth", None, media).await;
+        let talker = test_server::join(
+            &test_server::url(proxy.address, &room),
+            "mouth",
+            None,
+            media,
+        )
+        .await;
         Pair {
             way,
             voice: name,

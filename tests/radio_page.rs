@@ -8,7 +8,7 @@ mod common {
     pub mod measure;
     pub mod pages;
     pub mod sound;
-    pub mod stand;
+    pub mod test_server;
     pub mod tools;
 }
 
@@ -17,7 +17,7 @@ use std::time::Duration;
 use common::measure::gapless_db;
 use common::pages::{BROWSERS, NAMES, judge, perform};
 use common::sound::{TONES_HZ, read, scratch};
-use common::stand::Stand;
+use common::test_server::Stand;
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

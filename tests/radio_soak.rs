@@ -8,30 +8,30 @@
 #[path = "common/call.rs"]
 #[allow(dead_code, reason = "each test uses its own part")]
 mod call;
-#[path = "soak/chance.rs"]
-mod chance;
 #[path = "transport/client.rs"]
 mod client;
-#[path = "soak/place.rs"]
-mod place;
-#[path = "soak/seat.rs"]
-mod seat;
-#[path = "soak/watch.rs"]
-mod watch;
+#[path = "soak/invariants.rs"]
+mod invariants;
+#[path = "soak/rng.rs"]
+mod rng;
+#[path = "soak/user.rs"]
+mod user;
+#[path = "soak/world.rs"]
+mod world;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use call::Host;
-use chance::Chance;
+use invariants::Watch;
 use mixer::profile::Profile;
 use mixminus::config::Config;
 use mixminus::rate_limit::Rate;
-use place::Place;
-use seat::Seat;
+use rng::Chance;
 use serde_json::json;
-use watch::Watch;
+use user::Seat;
+use world::Place;
 
 const ROOMS: usize = 50;
 
@@ -80,7 +80,7 @@ fn soak(time: Duration) {
     let place = Place::new(Host::with(config()), ROOMS);
     for room in 0..ROOMS {
         let mode = MODES[room % MODES.len()];
-        let path = place::path(room);
+        let path = world::path(room);
         let reply = place.ask("PUT", &path, &json!({ "mode": mode }).to_string());
         assert_eq!(reply.status, 201, "{}", reply.body);
     }
@@ -376,7 +376,7 @@ fn everybody_leaves(mut crews: Vec<Crew>) {
         seat.leave(place);
     }
     for room in 0..ROOMS {
-        let path = place::path(room);
+        let path = world::path(room);
         // Those who vanished late must be missed by themselves, not sent away with their room.
         let reply = place.ask("PATCH", &path, r#"{"mode":"open"}"#);
         assert_eq!(reply.status, 200, "{}", reply.body);
@@ -391,7 +391,7 @@ fn everybody_leaves(mut crews: Vec<Crew>) {
         }
     }
     for room in 0..ROOMS {
-        let reply = place.ask("DELETE", &place::path(room), "");
+        let reply = place.ask("DELETE", &world::path(room), "");
         assert!(reply.status < 300, "{}", reply.body);
     }
     assert_eq!(host.metric("mixminus_rooms", ""), 0.0);

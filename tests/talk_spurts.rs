@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
 mod common {
-    pub mod calm;
     pub mod measure;
     pub mod radio;
+    pub mod scheduler_watch;
     pub mod sound;
 }
 
@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::calm::Watch;
 use common::measure::Probe;
 use common::radio::Served;
+use common::scheduler_watch::Watch;
 use mixer::RtpTime;
 use mixminus::join::client::{Client, ClientEvent, ClientOptions};
 use mixminus::join::media::MediaOptions;

@@ -6,7 +6,7 @@
 mod common {
     pub mod measure;
     pub mod sound;
-    pub mod stand;
+    pub mod test_server;
 }
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use common::measure::{
     Finder, Spectrum, decibels, greatest_step, longest_full_scale_run, peak, percentile, pieces,
 };
 use common::sound::{Cue, Heard, Played, RATE, VOICES, voice};
-use common::stand::Stand;
+use common::test_server::Stand;
 use mixminus::join::client::Client;
 use mixminus::join::media::MediaOptions;
 use mixminus::join::pcm::Source;

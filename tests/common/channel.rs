@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::common::measure::level_db;
 use crate::common::sound::{Heard, RATE};
-use crate::common::stand::{Stand, Told};
+use crate::common::test_server::{Stand, Told};
 
 /// The room, its server, and who listens.
 pub struct Channel {

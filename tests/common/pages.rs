@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use super::measure::{gapless_db, said_db};
 use super::sound::{RATE, TONES_HZ, write_tone};
-use super::stand::Stand;
+use super::test_server::Stand;
 use super::tools;
 
 /// The participants of the scripts; each has one of [`TONES_HZ`].

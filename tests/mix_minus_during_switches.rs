@@ -1,13 +1,13 @@
-//! Nobody is sent a rest of his own voice while roles change: four clients say a tone each, and once a
+//! Nobody hears a remainder of their own voice while roles change: four clients send a tone each, and once a
 //! second one of them is muted or heard again, so that streams are split, shared and merged.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
 mod common {
-    pub mod calm;
     pub mod measure;
+    pub mod scheduler_watch;
     pub mod sound;
-    pub mod stand;
+    pub mod test_server;
     pub mod wire;
 }
 
@@ -15,10 +15,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::calm::{ATTEMPTS, Watch};
 use common::measure::{Probe, percentile};
+use common::scheduler_watch::{ATTEMPTS, Watch};
 use common::sound::{RATE, TONES_HZ, Tone, scratch, write};
-use common::stand::Stand;
+use common::test_server::Stand;
 use common::wire::{Sent, Wire};
 use mixer::Payload;
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};

@@ -1,19 +1,19 @@
-//! Many channels on one connection, through the whole system: who listens to several rooms, on two
-//! mixers, hears them and not himself, and what he is told on the way.
+//! Monitoring several rooms over one connection, through the whole system: a participant on one of two
+//! mixers hears the rooms and not themself, and is told what happens in them.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
 mod common {
     pub mod measure;
     pub mod sound;
-    pub mod stand;
+    pub mod test_server;
 }
 
 use std::time::Duration;
 
 use common::measure::{line, said_db};
 use common::sound::{Heard, RATE, TONES_HZ, Tone};
-use common::stand::{Stand, Told, join};
+use common::test_server::{Stand, Told, join};
 use mixminus::join::client::Client;
 use mixminus::join::media::MediaOptions;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! A server of its own on loopback, what its HTTP says, and headless clients in its rooms.
+//! A test server of its own on loopback, requests to its HTTP, and headless clients in its rooms.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 

@@ -1,4 +1,4 @@
-//! What happens next: the same again from the same seed.
+//! A seeded random number generator: the same sequence from the same seed.
 
 /// A generator of 64 bits (splitmix64); no more is asked of it than to spread.
 pub struct Chance(u64);

@@ -1,4 +1,4 @@
-//! How good a voice stays for who listens while roles change: PESQ wide-band of the same packets, once
+//! The quality of a voice for a listener while talkers and listeners change roles: PESQ wide-band of the same packets, once
 //! through a room in which nothing else happens, and once while the streams in it are split, copied
 //! and merged. In virtual time.
 

@@ -1,4 +1,4 @@
-//! A client that is killed while it talks: soon silent for the others, and gone before long.
+//! A client that is killed while it talks is soon silent for the others, and gone before long.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -6,7 +6,7 @@ mod common {
     pub mod measure;
     pub mod process;
     pub mod sound;
-    pub mod stand;
+    pub mod test_server;
 }
 
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use common::measure::percentile;
 use common::process::Process;
 use common::sound::{TONES_HZ, scratch, write_tone};
-use common::stand::{Stand, Told};
+use common::test_server::{Stand, Told};
 use mixminus::join::media::MediaOptions;
 use mixminus::join::tap::Tap;
 use rtc::rtp::header::Header;

@@ -1,4 +1,4 @@
-//! Clients that have little: few bits, slow processors, small buffers, addresses that change, no Opus.
+//! Constrained clients: few bits, slow processors, small buffers, addresses that change, no Opus.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 

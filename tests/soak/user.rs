@@ -1,4 +1,4 @@
-//! One who holds a radio, and what he does with it when nobody says what to do.
+//! A simulated user with a radio, who does random things with it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use rtc::rtp::{Header, Packet};
 use rtc::sansio::Protocol;
 use serde_json::{Value, json};
 
-use crate::chance::Chance;
 use crate::client::{Client, Kind};
-use crate::place::{Person, Place, name};
+use crate::rng::Chance;
+use crate::world::{Person, Place, name};
 use crate::{ANSWERED, CONNECTED, MODES, PACKET, TALK_LIMIT};
 
 pub struct Seat {

@@ -1,4 +1,4 @@
-//! What is thrown: datagrams of strangers, and packets of a participant who means no good.
+//! The attacks: datagrams of strangers, and packets of a malicious participant.
 
 use bytes::Bytes;
 

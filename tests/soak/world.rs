@@ -1,4 +1,4 @@
-//! What everybody shares: the server, who is who, what was counted, and what went wrong.
+//! The world that all users share: the server, the people, what was counted, and what went wrong.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};

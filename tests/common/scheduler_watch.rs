@@ -1,6 +1,6 @@
-//! When the machine let real-time tests be. A processor that stands still for 20 ms, as those of
-//! virtual machines do, is heard, and is nobody's fault who is tested here: what was heard then and
-//! shortly after is not judged.
+//! Watches for stalls of the machine. A processor that stands still for 20 ms, as those of virtual
+//! machines do, is heard, and is not the fault of what is tested: audio of that time and shortly
+//! after is not judged.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 

@@ -1,11 +1,11 @@
-//! Looks at every room again and again, and says what is not as it must be.
+//! Checks the invariants of every room again and again, and reports what does not hold.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::place::{Place, name};
+use crate::world::{Place, name};
 use crate::{END_OF_MEDIA, GRACE, LONGEST_DRAIN, SLACK, TALK_LIMIT};
 
 /// Time in which nobody looked counts for no more than this: a machine that stood still has not watched.

@@ -1,4 +1,4 @@
-//! Requests that no honest client sends, byte by byte.
+//! Malformed requests, as no honest client sends them, byte by byte.
 
 use std::time::{Duration, Instant};
 

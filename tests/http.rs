@@ -1,0 +1,21 @@
+//! The HTTP interface: every status of the contract, problem documents, CORS, rooms, WebSocket, data channel, and requests that
+//! no honest client would send. Each test runs a whole server on ports of its own.
+
+#[path = "transport/client.rs"]
+mod client;
+#[path = "http/floor.rs"]
+mod floor;
+#[path = "http/harness.rs"]
+mod harness;
+#[path = "http/joins.rs"]
+mod joins;
+#[path = "http/limits.rs"]
+mod limits;
+#[path = "http/malformed_http.rs"]
+mod malformed_http;
+#[path = "http/media.rs"]
+mod media;
+#[path = "http/rooms.rs"]
+mod rooms;
+#[path = "http/websocket.rs"]
+mod websocket;
