@@ -7,7 +7,7 @@ use mixer::command::Telemetry;
 
 /// Sums of the participants' telemetry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
+pub struct ParticipantTotals {
     /// Packets taken in.
     pub received: u64,
     /// Packets that never came.
@@ -36,7 +36,7 @@ pub struct Totals {
     pub played_samples: u64,
 }
 
-impl Totals {
+impl ParticipantTotals {
     /// Adds what one participant has counted.
     pub(super) fn add(&mut self, telemetry: &Telemetry) {
         let of = |counter: &AtomicU64| counter.load(Relaxed);

@@ -14,8 +14,8 @@ use mixer::permit::Permit;
 use mixer::tone::Tone;
 use serde_json::Value;
 
-use super::metrics::{Family, Kind, Sample};
-use super::placement::Mixing;
+use super::metrics::{MetricFamily, MetricKind, MetricSample};
+use super::placement::Placement;
 use super::registry::Registry;
 use super::room::Room;
 use super::{CommandError, Conference, FloorError, State, UnknownSession, refusal};
@@ -32,7 +32,7 @@ const ROUNDS_PER_LOOK: u32 = 5;
 
 /// When the floors were looked at.
 #[derive(Debug)]
-pub(super) struct Rounds {
+pub(super) struct FloorRounds {
     last: Instant,
     count: u32,
 }
@@ -48,7 +48,7 @@ pub(super) struct FloorCounts {
 
 /// What a participant had sent when that was last looked at.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Sent {
+pub(super) struct SentCounts {
     packets: u64,
     voiced: u64,
 }
@@ -59,9 +59,9 @@ impl Conference {
     /// # Errors
     /// [`FloorError`], the same for a session that never was and one that is over.
     pub fn floor_request(&self, session: &str, request: Request) -> Result<Answer, FloorError> {
-        self.at_floor(session, |mixing, room, id, now| {
+        self.at_floor(session, |placement, room, id, now| {
             self.count_request(room, id, now)?;
-            Ok(self.ask(mixing, room, id, request, now))
+            Ok(self.ask(placement, room, id, request, now))
         })?
     }
 
@@ -108,18 +108,20 @@ impl Conference {
     fn at_floor<T>(
         &self,
         session: &str,
-        act: impl FnOnce(&mut Mixing, &mut Room, ParticipantId, Instant) -> T,
+        act: impl FnOnce(&mut Placement, &mut Room, ParticipantId, Instant) -> T,
     ) -> Result<T, UnknownSession> {
         let now = Instant::now();
         let mut state = self.lock();
         let id = state.registry.of_session(session).ok_or(UnknownSession)?;
         let name = state.registry.place(id).cloned().ok_or(UnknownSession)?;
         let State {
-            registry, mixing, ..
+            registry,
+            placement,
+            ..
         } = &mut *state;
         let room = registry.rooms.get_mut(&name).ok_or(UnknownSession)?;
-        let outcome = act(mixing, room, id, now);
-        self.enact(mixing, &name, room);
+        let outcome = act(placement, room, id, now);
+        self.apply_floor_actions(placement, &name, room);
         Ok(outcome)
     }
 
@@ -137,15 +139,17 @@ impl Conference {
         now: Instant,
     ) -> Result<Option<Event>, Event> {
         let State {
-            registry, mixing, ..
+            registry,
+            placement,
+            ..
         } = state;
         let Some(room) = registry.room_with(from) else {
             return Err(refusal(&CommandError::UnknownSession, order_id));
         };
         match command {
             FloorCommand::Request(request) => {
-                let answer = self.ask(mixing, room, from, request, now);
-                Ok(Some(told(answer, order_id)))
+                let answer = self.ask(placement, room, from, request, now);
+                Ok(Some(floor_answer(answer, order_id)))
             }
             FloorCommand::Position => {
                 let position = room.floor.position(from);
@@ -164,7 +168,7 @@ impl Conference {
 
     fn ask(
         &self,
-        mixing: &mut Mixing,
+        placement: &mut Placement,
         room: &mut Room,
         from: ParticipantId,
         request: Request,
@@ -182,16 +186,21 @@ impl Conference {
         };
         count.fetch_add(1, Relaxed);
         if let Some(tone) = tone {
-            play(mixing, room, from, tone);
+            play(placement, room, from, tone);
         }
         answer
     }
 
     /// Does what a room's floor wants done.
-    pub(super) fn enact(&self, mixing: &mut Mixing, name: &RoomName, room: &mut Room) {
+    pub(super) fn apply_floor_actions(
+        &self,
+        placement: &mut Placement,
+        name: &RoomName,
+        room: &mut Room,
+    ) {
         for action in room.floor.take_actions() {
             match action {
-                Action::Permit(id, permit) => allow(mixing, room, id, permit),
+                Action::Permit(id, permit) => allow(placement, room, id, permit),
                 Action::Permits => {
                     for member in &room.members {
                         let permit = room.floor.permit(member.id);
@@ -199,25 +208,25 @@ impl Conference {
                     }
                 }
                 Action::Granted(id, grant) => {
-                    play(mixing, room, id, Tone::Grant);
-                    self.tell_one(room, id, &Event::floor_granted(grant, None));
+                    play(placement, room, id, Tone::Grant);
+                    self.send_to(room, id, &Event::floor_granted(grant, None));
                 }
                 Action::Denied(id, denial) => {
-                    play(mixing, room, id, Tone::Deny);
-                    self.tell_one(room, id, &Event::floor_denied(denial, None));
+                    play(placement, room, id, Tone::Deny);
+                    self.send_to(room, id, &Event::floor_denied(denial, None));
                 }
                 Action::Unpermitted(id) => {
                     let cause = RevokeCause::NoPermissionToSend;
                     self.count_revoke(cause);
-                    play(mixing, room, id, Tone::Deny);
+                    play(placement, room, id, Tone::Deny);
                     let event = Event::floor_revoked(name.clone(), id, None, cause, Duration::ZERO);
-                    self.tell_one(room, id, &event);
+                    self.send_to(room, id, &event);
                 }
                 Action::Inactive => {
                     tracing::debug!(room = %name, "nobody has taken the floor for a while");
                 }
                 Action::Revoked { participant, .. } => {
-                    play(mixing, room, participant, Tone::End);
+                    play(placement, room, participant, Tone::End);
                     self.announce(name, room, action);
                 }
                 Action::Taken { .. }
@@ -234,12 +243,12 @@ impl Conference {
             self.count_revoke(cause);
         }
         if let Some(event) = room.announcement(name, action) {
-            self.tell(room, &event);
+            self.broadcast(room, &event);
         }
     }
 
     /// Tells one participant, if its data channel is open.
-    fn tell_one(&self, room: &Room, id: ParticipantId, event: &Event) {
+    fn send_to(&self, room: &Room, id: ParticipantId, event: &Event) {
         if room.member(id).is_some_and(|member| member.channel) {
             let text: Arc<str> = event.to_json().into();
             self.inner.rtc.send_text(vec![id], text);
@@ -254,10 +263,10 @@ impl Conference {
     }
 
     /// Shows every floor what the mixer saw and what time it is, if a round is over.
-    pub(super) fn attend(&self, state: &mut State, now: Instant) {
+    pub(super) fn observe_floors(&self, state: &mut State, now: Instant) {
         let State {
             registry,
-            mixing,
+            placement,
             rounds,
             ..
         } = state;
@@ -270,10 +279,10 @@ impl Conference {
             let Some(room) = room.filter(|room| room.config.floor.mode.has_floor()) else {
                 return false;
             };
-            let overheard = room.audience.is_some();
+            let overheard = room.subscribers.is_some();
             room.floor.set_overheard(overheard, now);
-            room.attend(look, now);
-            self.enact(mixing, name, room);
+            room.observe(look, now);
+            self.apply_floor_actions(placement, name, room);
             // Where nobody is there is nothing to look at; who comes in brings it back.
             !room.members.is_empty()
         });
@@ -286,29 +295,29 @@ impl Conference {
 }
 
 impl FloorCounts {
-    pub(super) fn families(&self) -> [Family; 2] {
+    pub(super) fn families(&self) -> [MetricFamily; 2] {
         let outcomes = [
             ("granted", &self.granted),
             ("queued", &self.queued),
             ("denied", &self.denied),
         ];
         let outcome = |(word, count): (&str, &AtomicU64)| {
-            Sample::of("outcome", word, count.load(Relaxed) as f64)
+            MetricSample::of("outcome", word, count.load(Relaxed) as f64)
         };
         let revoke = |(cause, count): (&RevokeCause, &AtomicU64)| {
-            Sample::of("cause", cause.reason(), count.load(Relaxed) as f64)
+            MetricSample::of("cause", cause.reason(), count.load(Relaxed) as f64)
         };
         [
-            Family {
+            MetricFamily {
                 name: "mixminus_floor_requests_total",
                 help: "Requests for a floor, by what they came to at once.",
-                kind: Kind::Counter,
+                kind: MetricKind::Counter,
                 samples: outcomes.into_iter().map(outcome).collect(),
             },
-            Family {
+            MetricFamily {
                 name: "mixminus_floor_revokes_total",
                 help: "Floors taken back, and talkers told that they have none, by cause.",
-                kind: Kind::Counter,
+                kind: MetricKind::Counter,
                 samples: RevokeCause::ALL
                     .iter()
                     .zip(&self.revoked)
@@ -319,9 +328,9 @@ impl FloorCounts {
     }
 }
 
-impl Rounds {
-    pub(super) fn new(now: Instant) -> Rounds {
-        Rounds {
+impl FloorRounds {
+    pub(super) fn new(now: Instant) -> FloorRounds {
+        FloorRounds {
             last: now,
             count: 0,
         }
@@ -338,9 +347,9 @@ impl Rounds {
     }
 }
 
-impl Sent {
-    fn of(telemetry: &Telemetry) -> Sent {
-        Sent {
+impl SentCounts {
+    fn of(telemetry: &Telemetry) -> SentCounts {
+        SentCounts {
             packets: telemetry.received_total.load(Relaxed),
             voiced: telemetry.voiced_total.load(Relaxed),
         }
@@ -351,14 +360,14 @@ impl Room {
     /// What everybody sent before now tells the floor nothing: there was none.
     pub(super) fn forget_sent(&mut self) {
         for member in &mut self.members {
-            member.sent = Sent::of(&member.shared.telemetry);
+            member.sent = SentCounts::of(&member.shared.telemetry);
         }
     }
 
     /// Tells the floor who sent, who has been heard to the end, and the time.
     ///
     /// - `look`: at everybody, and not only at those who hold it.
-    fn attend(&mut self, look: bool, now: Instant) {
+    fn observe(&mut self, look: bool, now: Instant) {
         let look = look || self.config.floor.implicit;
         let holders: Vec<ParticipantId> =
             self.floor.holders(now).map(|it| it.participant).collect();
@@ -367,7 +376,7 @@ impl Room {
             for member in &mut self.members {
                 let telemetry = &member.shared.telemetry;
                 if look || holders.contains(&member.id) {
-                    let sent = Sent::of(telemetry);
+                    let sent = SentCounts::of(telemetry);
                     let before = std::mem::replace(&mut member.sent, sent);
                     if sent.packets != before.packets {
                         let muted = member.shared.settings.muted();
@@ -385,29 +394,29 @@ impl Room {
 }
 
 /// Tells the mixer what one participant's voice may do.
-fn allow(mixing: &mut Mixing, room: &Room, id: ParticipantId, permit: Permit) {
+fn allow(placement: &mut Placement, room: &Room, id: ParticipantId, permit: Permit) {
     let Some(member) = room.member(id) else {
         return;
     };
     member.shared.settings.set_permit(permit);
     // Its words may all have come before; and whoever waits for their end waits for a tick.
     if matches!(permit, Permit::Held | Permit::Draining) {
-        mixing.attend(id);
+        placement.attend(id);
     }
 }
 
 /// Plays a tone to one participant, if its room is set so.
-fn play(mixing: &mut Mixing, room: &Room, id: ParticipantId, tone: Tone) {
+fn play(placement: &mut Placement, room: &Room, id: ParticipantId, tone: Tone) {
     if room.config.floor_tones
         && let Some(member) = room.member(id)
     {
         member.shared.settings.play(tone);
-        mixing.attend(id);
+        placement.attend(id);
     }
 }
 
 /// An answer as the asker reads it.
-fn told(answer: Answer, id: Option<Value>) -> Event {
+fn floor_answer(answer: Answer, id: Option<Value>) -> Event {
     match answer {
         Answer::Granted(grant) => Event::floor_granted(grant, id),
         Answer::Queued(position) => Event::floor_queued(position, id),

@@ -50,7 +50,7 @@ impl Conference {
         let Some((begun, answer)) = self.begin_ice(session, expected, update)? else {
             return Ok(IceOutcome::Added);
         };
-        let Begun { id, etag, before } = begun;
+        let BegunRestart { id, etag, before } = begun;
         match answer.await {
             Ok(answer) => Ok(IceOutcome::Restarted { etag, answer }),
             Err(error) => {
@@ -75,7 +75,7 @@ impl Conference {
         session: &str,
         expected: Option<&[String]>,
         update: IceUpdate,
-    ) -> Result<Option<(Begun, impl Future<Output = RestartResult> + use<>)>, IceError> {
+    ) -> Result<Option<(BegunRestart, impl Future<Output = RestartResult> + use<>)>, IceError> {
         let mut state = self.lock();
         let member = state
             .registry
@@ -100,7 +100,7 @@ impl Conference {
             client_ufrag: ufrag.clone(),
             former_ufrag: Some(ice.client_ufrag.clone()),
         };
-        let begun = Begun {
+        let begun = BegunRestart {
             id: member.id,
             etag: next.etag.clone(),
             before: std::mem::replace(ice, next),
@@ -116,7 +116,7 @@ impl Conference {
 }
 
 /// A restart that the network thread was told of.
-pub(super) struct Begun {
+pub(super) struct BegunRestart {
     id: ParticipantId,
     /// Names the new ICE session.
     pub(super) etag: String,

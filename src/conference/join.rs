@@ -12,8 +12,8 @@ use mixer::profile::{Profile, Recipe};
 use mixer::{ParticipantId, RoomId};
 
 use super::error::Refusal;
-use super::floor::Sent;
-use super::member::{Ear, IceSession, Member};
+use super::floor::SentCounts;
+use super::member::{IceSession, Member, StreamRecipe};
 use super::placement::layout;
 use super::room::Room;
 use super::{Conference, JoinError, Overloaded, State};
@@ -146,12 +146,14 @@ impl Conference {
             connected: false,
             talks: accepted.talks,
             listens: accepted.listens,
-            ear: listens.filter(|_| !accepted.talks).map(|recipe| Ear {
-                recipe,
-                tick: seat.tick,
-            }),
+            ear: listens
+                .filter(|_| !accepted.talks)
+                .map(|recipe| StreamRecipe {
+                    recipe,
+                    tick: seat.tick,
+                }),
             channel: false,
-            sent: Sent::default(),
+            sent: SentCounts::default(),
             messages: MessageLimit::new(self.inner.limits.rates.messages),
             ice: IceSession {
                 etag: secret::<8>(),
@@ -160,11 +162,11 @@ impl Conference {
             },
             shared,
         };
-        let wishes = Wishes {
+        let wishes = JoinWish {
             priority: join.priority,
             listen: join.listen,
         };
-        seat.fill(member, wishes, Box::new(participant), accepted)
+        seat.enter(member, wishes, Box::new(participant), accepted)
     }
 
     /// Holds a place in a room, making the room if that is how rooms come about here.
@@ -181,7 +183,7 @@ impl Conference {
             return Err(Overloaded::Stopping.into());
         }
         let room = state.registry.rooms.get(name).map(|room| room.id);
-        if !state.mixing.admits(room) {
+        if !state.placement.admits(room) {
             return Err(Overloaded::Mixer.into());
         }
         if state.registry.sessions() >= limits.max_sessions {
@@ -200,7 +202,9 @@ impl Conference {
             self.make_room(&mut state, name, config, false)?;
         }
         let State {
-            registry, mixing, ..
+            registry,
+            placement,
+            ..
         } = &mut *state;
         let room = registry.rooms.get_mut(name).ok_or(JoinError::UnknownRoom)?;
         if room.is_full() {
@@ -208,7 +212,7 @@ impl Conference {
                 limit: room.config.max_participants,
             });
         }
-        let mixer = mixing.mixer_of(room.id).ok_or(Overloaded::Link)?;
+        let mixer = placement.mixer_of(room.id).ok_or(Overloaded::Link)?;
         room.seats += 1;
         registry.seats += 1;
         Ok(Seat {
@@ -226,7 +230,7 @@ impl Conference {
 }
 
 /// What is kept of a join for when its member is in.
-struct Wishes {
+struct JoinWish {
     priority: u8,
     listen: Vec<Listen>,
 }
@@ -247,10 +251,10 @@ pub(super) struct Seat<'a> {
 
 impl Seat<'_> {
     /// Hands the codecs to the mixer and the peer to the network, and enters the member.
-    fn fill(
+    fn enter(
         mut self,
         member: Member,
-        wishes: Wishes,
+        wishes: JoinWish,
         participant: Box<Participant>,
         accepted: Accepted,
     ) -> Result<Joined, JoinError> {
@@ -263,11 +267,11 @@ impl Seat<'_> {
         // Before the mixer knows it, so that where there is a floor not one packet is heard without it.
         let permit = room.floor.first_permit();
         member.shared.settings.set_permit(permit);
-        if state.mixing.add(self.room_id, participant).is_err() {
+        if state.placement.add(self.room_id, participant).is_err() {
             return Err(Overloaded::Link.into());
         }
         if conference.inner.rtc.start(accepted.peer).is_err() {
-            state.mixing.remove(self.id);
+            state.placement.remove(self.id);
             return Err(Overloaded::Link.into());
         }
         let joined = Joined {
@@ -287,15 +291,15 @@ impl Seat<'_> {
             room.floor.join(self.id, talks, wishes.priority);
         }
         if let Some(room) = state.registry.rooms.get(&self.room) {
-            conference.tell(room, &event);
+            conference.broadcast(room, &event);
             if !room.links.is_empty() {
-                state.scanning.look_at_links();
+                state.monitoring.mark_links_stale();
             }
         }
         if !wishes.listen.is_empty() {
-            state.scanning.set(self.id, &self.room, wishes.listen);
+            state.monitoring.set(self.id, &self.room, wishes.listen);
         }
-        conference.tune(&mut state);
+        conference.sync_monitors(&mut state);
         Ok(joined)
     }
 

@@ -16,7 +16,12 @@ use crate::rtc::Closing;
 
 impl Conference {
     /// Takes a participant out of everything and tells its room why.
-    pub(super) fn remove(&self, state: &mut State, id: ParticipantId, reason: LeaveReason) {
+    pub(super) fn remove_participant(
+        &self,
+        state: &mut State,
+        id: ParticipantId,
+        reason: LeaveReason,
+    ) {
         let left = Event::Left {
             participant: PublicId(id),
             reason,
@@ -25,20 +30,20 @@ impl Conference {
         if let Some(name) = state.registry.place(id)
             && let Some(room) = state.registry.rooms.get(name)
         {
-            self.tell(room, &left);
+            self.broadcast(room, &left);
             if room.member(id).is_some_and(|member| member.talking) {
                 let participant = PublicId(id);
-                self.tell_elsewhere(room, &Event::Stopped { participant });
+                self.broadcast_to_subscribers(room, &Event::Stopped { participant });
             }
             if !room.links.is_empty() {
-                state.scanning.look_at_links();
+                state.monitoring.mark_links_stale();
             }
         }
         let Some((name, member)) = state.registry.take(id) else {
             return;
         };
-        state.scanning.forget(id);
-        state.mixing.remove(id);
+        state.monitoring.forget(id);
+        state.placement.remove(id);
         state.closing.push_back(Closing {
             participant: id,
             last_words: None,
@@ -47,11 +52,13 @@ impl Conference {
         self.inner.counts.left[reason as usize].fetch_add(1, Relaxed);
         tracing::info!(room = %name, participant = %PublicId(id), name = member.name, reason = reason.word(), "left");
         let State {
-            registry, mixing, ..
+            registry,
+            placement,
+            ..
         } = &mut *state;
         if let Some(room) = registry.rooms.get_mut(&name) {
             room.floor.leave(id, Instant::now());
-            self.enact(mixing, &name, room);
+            self.apply_floor_actions(placement, &name, room);
         }
         state.end_if_over(&name);
     }
@@ -60,18 +67,18 @@ impl Conference {
     ///
     /// Each is told of its own end only, over its data channel: telling everybody of everybody would be quadratic.
     /// WebSockets are told of each where that fits into what they may be behind, otherwise of the empty room.
-    pub(super) fn empty(&self, state: &mut State, name: &RoomName, reason: LeaveReason) {
-        self.part(state, name, reason);
+    pub(super) fn remove_all(&self, state: &mut State, name: &RoomName, reason: LeaveReason) {
+        self.detach_all(state, name, reason);
         self.close_waiting(state);
         state.end_if_over(name);
     }
 
-    /// The same up to what the network thread is told.
-    pub(super) fn part(&self, state: &mut State, name: &RoomName, reason: LeaveReason) {
+    /// Removes everybody from a room, but leaves their peers to be closed.
+    pub(super) fn detach_all(&self, state: &mut State, name: &RoomName, reason: LeaveReason) {
         let State {
             registry,
-            mixing,
-            scanning,
+            placement,
+            monitoring,
             closing,
             ..
         } = &mut *state;
@@ -83,10 +90,10 @@ impl Conference {
         }
         for member in room.members.iter().filter(|member| member.talking) {
             let participant = PublicId(member.id);
-            self.tell_elsewhere(room, &Event::Stopped { participant });
+            self.broadcast_to_subscribers(room, &Event::Stopped { participant });
         }
         if !room.links.is_empty() {
-            scanning.look_at_links();
+            monitoring.mark_links_stale();
         }
         let members = registry.take_all(name);
         let Some(room) = registry.rooms.get_mut(name) else {
@@ -103,8 +110,8 @@ impl Conference {
                 // Nobody watching is no mistake.
                 let _ = room.events.send(text.clone());
             }
-            scanning.forget(member.id);
-            mixing.remove(member.id);
+            monitoring.forget(member.id);
+            placement.remove(member.id);
             closing.push_back(Closing {
                 participant: member.id,
                 last_words: member.channel.then_some(text),

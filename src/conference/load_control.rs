@@ -10,10 +10,12 @@ use crate::protocol::Event;
 
 impl Conference {
     /// Shows every governor the load since it last looked.
-    pub(super) fn govern(&self, now: Instant) {
+    pub(super) fn observe_load(&self, now: Instant) {
         let mut state = self.lock();
         let State {
-            mixing, governed, ..
+            placement,
+            governed,
+            ..
         } = &mut *state;
         let over = now.saturating_duration_since(*governed);
         if over.is_zero() {
@@ -21,33 +23,35 @@ impl Conference {
         }
         *governed = now;
         let mut changed = Vec::new();
-        for way in mixing.ways_mut() {
-            let busy_ns = way.mixer.handle().metrics().busy_ns.load(Relaxed);
-            let load = (busy_ns - way.busy_ns) as f32 / over.as_nanos() as f32;
-            way.busy_ns = busy_ns;
-            if way.governor.observe(load, over) {
-                let governor = &way.governor;
-                way.mixer.handle().cap_complexity(governor.max_complexity());
+        for link in placement.mixers_mut() {
+            let busy_ns = link.mixer.handle().metrics().busy_ns.load(Relaxed);
+            let load = (busy_ns - link.busy_ns) as f32 / over.as_nanos() as f32;
+            link.busy_ns = busy_ns;
+            if link.governor.observe(load, over) {
+                let governor = &link.governor;
+                link.mixer
+                    .handle()
+                    .cap_complexity(governor.max_complexity());
                 let event = Event::Load {
                     load_percent: percent(governor.load()),
                     max_complexity: governor.max_complexity(),
                     joins_refused: governor.refuses_joins(),
                 };
                 tracing::warn!(
-                    mixer = %way.mixer.handle().id(),
+                    mixer = %link.mixer.handle().id(),
                     load_percent = percent(governor.load()),
                     max_complexity = governor.max_complexity(),
                     joins_refused = governor.refuses_joins(),
                     "the load calls for another way of working"
                 );
-                changed.push((way.mixer.handle().id(), event));
+                changed.push((link.mixer.handle().id(), event));
             }
         }
         for (mixer, event) in changed {
-            let is_there = |room: RoomId| state.mixing.mixer_of(room) == Some(mixer);
+            let is_there = |room: RoomId| state.placement.mixer_of(room) == Some(mixer);
             let rooms = state.registry.rooms.values();
             for room in rooms.filter(|room| is_there(room.id)) {
-                self.tell(room, &event);
+                self.broadcast(room, &event);
             }
         }
     }

@@ -8,7 +8,7 @@ use mixer::command::Shared;
 use mixer::format::TickLength;
 use mixer::profile::Recipe;
 
-use super::floor::Sent;
+use super::floor::SentCounts;
 use crate::protocol::{Participant, PublicId};
 use crate::rate_limit::MessageLimit;
 
@@ -24,11 +24,11 @@ pub(super) struct Member {
     pub(super) talks: bool,
     pub(super) listens: bool,
     /// How its stream is made, if it only listens.
-    pub(super) ear: Option<Ear>,
+    pub(super) ear: Option<StreamRecipe>,
     /// Its data channel is open.
     pub(super) channel: bool,
     /// What it had sent when its room's floor last looked.
-    pub(super) sent: Sent,
+    pub(super) sent: SentCounts,
     /// How many messages it may still send: over its data channel, over WebSockets, and requests for the floor over
     /// HTTP. What others do to it is not counted here.
     pub(super) messages: MessageLimit,
@@ -40,7 +40,7 @@ pub(super) struct Member {
 
 /// How the stream of one who cannot talk is made: in a group of such, only this side can give one another stream.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ear {
+pub(super) struct StreamRecipe {
     /// How it is encoded.
     pub(super) recipe: Recipe,
     /// The room's tick.
@@ -96,7 +96,7 @@ pub(super) mod tests {
             listens: true,
             ear: None,
             channel: false,
-            sent: Sent::default(),
+            sent: SentCounts::default(),
             messages: MessageLimit::new(crate::rate_limit::Rates::default().messages),
             ice: IceSession::default(),
             shared: Arc::default(),

@@ -39,21 +39,21 @@ use mixer::{Decibels, Gain, ParticipantId};
 use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
-pub use counters::Totals;
+pub use counters::ParticipantTotals;
 pub use error::{
     ChangeError, CommandError, ConfigureError, FloorError, IceError, JoinError, Overloaded,
     UnknownParticipant, UnknownSession,
 };
 pub use ice::{IceOutcome, IceUpdate};
 pub use join::{Join, Joined};
-pub use metrics::{Family, Kind, Sample};
+pub use metrics::{MetricFamily, MetricKind, MetricSample};
 pub use pump::pump;
 pub use rooms::Configure;
 
 use error::Refusal;
-use floor::{FloorCounts, Rounds};
-use monitoring::Scanning;
-use placement::Mixing;
+use floor::{FloorCounts, FloorRounds};
+use monitoring::Monitoring;
+use placement::Placement;
 use registry::Registry;
 use room::Room;
 
@@ -103,11 +103,11 @@ struct Inner {
 /// Everything that changes.
 struct State {
     registry: Registry,
-    mixing: Mixing,
+    placement: Placement,
     /// Who hears which rooms beside his own.
-    scanning: Scanning,
+    monitoring: Monitoring,
     /// When the floors were last looked at.
-    rounds: Rounds,
+    rounds: FloorRounds,
     /// When the governors last looked.
     governed: Instant,
     stopping: bool,
@@ -137,9 +137,9 @@ impl Conference {
     ) -> Conference {
         let state = State {
             registry: Registry::default(),
-            mixing: Mixing::new(mixers),
-            scanning: Scanning::default(),
-            rounds: Rounds::new(Instant::now()),
+            placement: Placement::new(mixers),
+            monitoring: Monitoring::default(),
+            rounds: FloorRounds::new(Instant::now()),
             governed: Instant::now(),
             stopping: false,
             closing: VecDeque::new(),
@@ -164,7 +164,7 @@ impl Conference {
     pub fn leave(&self, session: &str) -> Result<(), UnknownSession> {
         let mut state = self.lock();
         let id = state.registry.of_session(session).ok_or(UnknownSession)?;
-        self.remove(&mut state, id, LeaveReason::Left);
+        self.remove_participant(&mut state, id, LeaveReason::Left);
         Ok(())
     }
 
@@ -175,7 +175,7 @@ impl Conference {
     pub fn kick(&self, room: &RoomName, participant: PublicId) -> Result<(), UnknownParticipant> {
         let mut state = self.lock();
         state.find(room, participant.0)?;
-        self.remove(&mut state, participant.0, LeaveReason::Kicked);
+        self.remove_participant(&mut state, participant.0, LeaveReason::Kicked);
         Ok(())
     }
 
@@ -210,7 +210,7 @@ impl Conference {
         let mut state = self.lock();
         state.find(room, participant.0)?;
         let changed = self.apply(&mut state, participant.0, change, now);
-        self.enact_at(&mut state, participant.0);
+        self.apply_floor_actions_of(&mut state, participant.0);
         Ok(changed.ok_or(UnknownParticipant::Participant)?)
     }
 
@@ -240,8 +240,8 @@ impl Conference {
             self.inner.limiter.count(Limited::Message);
             return Ok(Some(self.too_many()));
         }
-        let answer = self.obey(&mut state, participant, order, now);
-        self.enact_at(&mut state, participant);
+        let answer = self.perform(&mut state, participant, order, now);
+        self.apply_floor_actions_of(&mut state, participant);
         answer
     }
 
@@ -269,7 +269,7 @@ impl Conference {
         state.stopping = true;
         let rooms: Vec<RoomName> = state.registry.rooms.keys().cloned().collect();
         for room in rooms {
-            self.empty(&mut state, &room, LeaveReason::ServerStopping);
+            self.remove_all(&mut state, &room, LeaveReason::ServerStopping);
         }
     }
 
@@ -282,7 +282,7 @@ impl Conference {
     }
 
     /// Carries out a command of a participant. What its floor wants done is still to do: the answer goes first.
-    fn obey(
+    fn perform(
         &self,
         state: &mut State,
         id: ParticipantId,
@@ -303,15 +303,17 @@ impl Conference {
     }
 
     /// Does what the floor of a participant's room wants done.
-    fn enact_at(&self, state: &mut State, id: ParticipantId) {
+    fn apply_floor_actions_of(&self, state: &mut State, id: ParticipantId) {
         let Some(name) = state.registry.place(id).cloned() else {
             return;
         };
         let State {
-            registry, mixing, ..
+            registry,
+            placement,
+            ..
         } = state;
         if let Some(room) = registry.rooms.get_mut(&name) {
-            self.enact(mixing, &name, room);
+            self.apply_floor_actions(placement, &name, room);
         }
     }
 
@@ -345,7 +347,7 @@ impl Conference {
         }
         if let Some(name) = name {
             member.name = name;
-            state.scanning.is_renamed(id);
+            state.monitoring.mark_renamed(id);
         }
         let participant = member.public();
         if described {
@@ -360,14 +362,14 @@ impl Conference {
                 None => {}
             }
             for event in &events {
-                self.tell(room, event);
+                self.broadcast(room, event);
             }
         }
         Some(participant)
     }
 
     /// Tells everybody who watches a room, over WebSocket and data channel.
-    fn tell(&self, room: &Room, event: &Event) {
+    fn broadcast(&self, room: &Room, event: &Event) {
         let text: Arc<str> = event.to_json().into();
         let channels = room.members.iter().filter(|member| member.channel);
         let channels: Vec<ParticipantId> = channels.map(|member| member.id).collect();
@@ -380,7 +382,7 @@ impl Conference {
         }
         // Nobody watching is no mistake.
         let _ = room.events.send(text);
-        self.tell_elsewhere(room, event);
+        self.broadcast_to_subscribers(room, event);
     }
 }
 
@@ -404,14 +406,14 @@ impl State {
             return;
         }
         if self.registry.rooms.get(name).is_some_and(Room::is_over) {
-            self.unmake(name);
+            self.remove_room(name);
         }
     }
 
-    /// Takes a room away that nobody is in.
-    fn unmake(&mut self, name: &RoomName) {
+    /// Removes a room that nobody is in.
+    fn remove_room(&mut self, name: &RoomName) {
         if let Some(room) = self.registry.rooms.remove(name) {
-            self.mixing.remove_room(room.id);
+            self.placement.remove_room(room.id);
         }
     }
 }

@@ -13,20 +13,20 @@ use mixer::listener::Listener;
 use mixer::scan::{Channel, Rescan, Scan, Strength};
 use mixer::{Decibels, Gain, ParticipantId, RoomId};
 
-use super::placement::{Full, Mixing, layout};
+use super::placement::{Placement, QueueFull, layout};
 use super::registry::Registry;
-use super::room::{Audience, Room};
+use super::room::{Room, Subscribers};
 use super::{CommandError, Conference, ConfigureError, State, refusal};
 use crate::protocol::{Event, Listen, MAX_CHANNELS, MAX_MONITORS, Monitors, RoomName};
 
 /// What is asked for, and what the mixers were told.
 #[derive(Debug, Default)]
-pub(super) struct Scanning {
-    lists: HashMap<ParticipantId, Listening>,
+pub(super) struct Monitoring {
+    lists: HashMap<ParticipantId, MonitorList>,
     /// Who listens to each room.
     listeners: BTreeMap<RoomName, BTreeSet<ParticipantId>>,
     /// What is said in each room that is heard elsewhere.
-    feeds: BTreeMap<RoomName, Outlet>,
+    feeds: BTreeMap<RoomName, RoomFeed>,
     /// For each room that is there and linked, the others in which its people are heard, and they in it.
     partners: BTreeMap<RoomName, Vec<RoomName>>,
     /// Rooms' links as their mixers were told.
@@ -47,14 +47,14 @@ pub(super) struct Scanning {
 
 /// What one participant listens to.
 #[derive(Debug, Default)]
-struct Listening {
+struct MonitorList {
     list: Vec<Listen>,
-    told: Plan,
+    told: MonitorPlan,
 }
 
 /// A participant's scan in terms of rooms that are there.
 #[derive(Debug, Clone, Default, PartialEq)]
-struct Plan {
+struct MonitorPlan {
     home: Strength,
     channels: BTreeMap<FeedNo, Strength>,
     /// The same by the rooms' names.
@@ -63,7 +63,7 @@ struct Plan {
 
 /// A room's feed.
 #[derive(Debug)]
-struct Outlet {
+struct RoomFeed {
     room: RoomId,
     number: FeedNo,
     feed: Arc<Feed>,
@@ -71,7 +71,7 @@ struct Outlet {
 
 /// Something to tell those who hear a room from elsewhere.
 #[derive(Debug)]
-pub(super) struct News {
+pub(super) struct MonitoringNews {
     pub(super) to: Vec<ParticipantId>,
     pub(super) event: Event,
     pub(super) room: RoomName,
@@ -79,8 +79,8 @@ pub(super) struct News {
 
 /// What is to be told once the mixers know.
 #[derive(Debug, Default)]
-pub(super) struct Tuned {
-    pub(super) news: Vec<News>,
+pub(super) struct MonitoringChanges {
+    pub(super) news: Vec<MonitoringNews>,
     /// Rooms that have other monitors than before.
     pub(super) monitored: Vec<RoomName>,
 }
@@ -110,9 +110,9 @@ impl Conference {
             if let Some(room) = state.refusing_of(home, &list) {
                 return Err(CommandError::MonitoringRefused { room });
             }
-            state.scanning.set(id, home, list);
+            state.monitoring.set(id, home, list);
         }
-        self.tune(state);
+        self.sync_monitors(state);
         Ok(())
     }
 
@@ -150,30 +150,30 @@ impl Conference {
             registry.set_links(name, &before);
             return Err(ConfigureError::TooManyLinked { limit });
         }
-        state.scanning.relink = true;
-        self.tune(state);
+        state.monitoring.relink = true;
+        self.sync_monitors(state);
         for other in before.symmetric_difference(&others) {
             if let Some(room) = state.registry.rooms.get(other) {
                 let event = Event::Room {
                     room: Box::new(room.state(other)),
                 };
-                self.tell(room, &event);
+                self.broadcast(room, &event);
             }
         }
         Ok(())
     }
 
     /// Tells the mixers what they do not know yet, and those who hear another room from now on what goes on in it.
-    pub(super) fn tune(&self, state: &mut State) {
-        let Tuned { news, monitored } = self.tune_mixers(state);
-        for News { to, event, room } in news {
+    pub(super) fn sync_monitors(&self, state: &mut State) {
+        let MonitoringChanges { news, monitored } = self.sync_mixers(state);
+        for MonitoringNews { to, event, room } in news {
             let text = event.to_json_from(&room).into();
             self.inner.rtc.send_text(to, text);
         }
         for name in monitored {
             if let Some(room) = state.registry.rooms.get(&name) {
                 let monitors = room.monitors.clone();
-                self.tell(
+                self.broadcast(
                     room,
                     &Event::Monitors {
                         room: name,
@@ -185,37 +185,37 @@ impl Conference {
     }
 
     /// Tells the mixers; what the others are to be told.
-    pub(super) fn tune_mixers(&self, state: &mut State) -> Tuned {
+    pub(super) fn sync_mixers(&self, state: &mut State) -> MonitoringChanges {
         let State {
             registry,
-            mixing,
-            scanning,
+            placement,
+            monitoring,
             ..
         } = state;
-        if !scanning.is_due(registry) {
-            return Tuned::default();
+        if !monitoring.is_due(registry) {
+            return MonitoringChanges::default();
         }
-        let news = scanning.end_refused(registry);
-        let mut tuned = Tuned {
+        let news = monitoring.end_refused(registry);
+        let mut changes = MonitoringChanges {
             news,
-            ..Tuned::default()
+            ..MonitoringChanges::default()
         };
-        scanning.find_partners(registry);
-        scanning.open_feeds(registry, mixing);
+        monitoring.find_partners(registry);
+        monitoring.open_feeds(registry, placement);
         // If a linked room has come or gone, others hear each other now.
-        scanning.find_partners(registry);
-        scanning.open_feeds(registry, mixing);
-        scanning.tell_links(registry, mixing);
-        scanning.tell_scans(registry, mixing);
-        scanning.find_audiences(registry, Instant::now(), &mut tuned);
-        tuned
+        monitoring.find_partners(registry);
+        monitoring.open_feeds(registry, placement);
+        monitoring.send_links(registry, placement);
+        monitoring.send_scans(registry, placement);
+        monitoring.find_subscribers(registry, Instant::now(), &mut changes);
+        changes
     }
 
     /// Tells those who hear a room from elsewhere what happens in it, as far as it concerns them.
-    pub(super) fn tell_elsewhere(&self, room: &Room, event: &Event) {
-        if let Some(audience) = room.audience.as_ref().filter(|_| event.travels()) {
-            let text = event.to_json_from(&audience.room).into();
-            self.inner.rtc.send_text(audience.ears.clone(), text);
+    pub(super) fn broadcast_to_subscribers(&self, room: &Room, event: &Event) {
+        if let Some(subscribers) = room.subscribers.as_ref().filter(|_| event.travels()) {
+            let text = event.to_json_from(&subscribers.room).into();
+            self.inner.rtc.send_text(subscribers.ids.clone(), text);
         }
     }
 }
@@ -237,7 +237,7 @@ impl Registry {
     }
 }
 
-impl Scanning {
+impl Monitoring {
     /// The rooms that are heard elsewhere.
     #[cfg(test)]
     pub(super) fn feeds(&self) -> impl Iterator<Item = &RoomName> {
@@ -266,12 +266,12 @@ impl Scanning {
     }
 
     /// Links of some room may have changed, or who is in a linked one.
-    pub(super) fn look_at_links(&mut self) {
+    pub(super) fn mark_links_stale(&mut self) {
         self.relink = true;
     }
 
     /// A room may allow or refuse monitors now.
-    pub(super) fn look_at_monitors(&mut self, name: &RoomName) {
+    pub(super) fn mark_monitors_stale(&mut self, name: &RoomName) {
         self.touched.insert(name.clone());
         if self.partners.contains_key(name) {
             self.stale.extend(self.lists.keys());
@@ -279,7 +279,7 @@ impl Scanning {
     }
 
     /// A participant has another name, which the rooms it listens to show.
-    pub(super) fn is_renamed(&mut self, id: ParticipantId) {
+    pub(super) fn mark_renamed(&mut self, id: ParticipantId) {
         if let Some(listening) = self.lists.get(&id) {
             let rooms = listening.list.iter().map(|listen| &listen.room);
             let rooms = rooms.chain(&listening.told.names);
@@ -288,7 +288,7 @@ impl Scanning {
     }
 
     /// Stops listening to rooms that refuse it; what the monitors are told.
-    fn end_refused(&mut self, registry: &Registry) -> Vec<News> {
+    fn end_refused(&mut self, registry: &Registry) -> Vec<MonitoringNews> {
         let listened = self.listeners.keys();
         let refusing = listened.filter(|name| !registry.allows_monitors(name));
         let refusing: Vec<RoomName> = refusing.cloned().collect();
@@ -304,7 +304,7 @@ impl Scanning {
             self.stale.extend(&monitors);
             self.touched.insert(room.clone());
             let error = CommandError::MonitoringRefused { room: room.clone() };
-            news.push(News {
+            news.push(MonitoringNews {
                 to: monitors.into_iter().collect(),
                 event: refusal(&error, None),
                 room,
@@ -374,7 +374,7 @@ impl Scanning {
     }
 
     /// Gives every room that is there and heard elsewhere a feed, and takes it from every other.
-    fn open_feeds(&mut self, registry: &Registry, mixing: &mut Mixing) {
+    fn open_feeds(&mut self, registry: &Registry, placement: &mut Placement) {
         self.again = false;
         let wanted = self.listeners.keys().chain(self.partners.keys());
         let partners = self
@@ -396,9 +396,9 @@ impl Scanning {
         }
         for (name, room) in wanted {
             let feed = Arc::new(Feed::new(layout(&room.config), room.config.tick));
-            if mixing.set_feed(room.id, Some(feed.clone())).is_ok() {
+            if placement.set_feed(room.id, Some(feed.clone())).is_ok() {
                 self.made += 1;
-                let outlet = Outlet {
+                let outlet = RoomFeed {
                     room: room.id,
                     number: FeedNo(self.made),
                     feed,
@@ -409,16 +409,16 @@ impl Scanning {
             }
         }
         for (name, outlet) in changed {
-            self.replace(registry, mixing, name, outlet);
+            self.replace(registry, placement, name, outlet);
         }
     }
 
     fn replace(
         &mut self,
         registry: &Registry,
-        mixing: &mut Mixing,
+        placement: &mut Placement,
         name: RoomName,
-        outlet: Option<Outlet>,
+        outlet: Option<RoomFeed>,
     ) {
         let has_come = outlet.is_some();
         if outlet.is_none()
@@ -427,7 +427,7 @@ impl Scanning {
                 .rooms
                 .get(&name)
                 .is_some_and(|room| room.id == before.room)
-            && mixing.set_feed(before.room, None).is_err()
+            && placement.set_feed(before.room, None).is_err()
         {
             self.again = true;
             return;
@@ -449,7 +449,7 @@ impl Scanning {
     }
 
     /// Tells the mixers which rooms hear which.
-    fn tell_links(&mut self, registry: &Registry, mixing: &mut Mixing) {
+    fn send_links(&mut self, registry: &Registry, placement: &mut Placement) {
         if !std::mem::take(&mut self.relink) {
             return;
         }
@@ -457,7 +457,7 @@ impl Scanning {
         for (name, room) in &registry.rooms {
             let before = self.linked.remove(&room.id).unwrap_or_default();
             let outlets = self.partners.get(name).into_iter().flatten();
-            let outlets: Vec<&Outlet> = outlets.filter_map(|it| self.feeds.get(it)).collect();
+            let outlets: Vec<&RoomFeed> = outlets.filter_map(|it| self.feeds.get(it)).collect();
             let feeds: Vec<FeedNo> = outlets.iter().map(|outlet| outlet.number).collect();
             if feeds != before {
                 let channels = outlets.iter().map(|outlet| Channel {
@@ -469,7 +469,7 @@ impl Scanning {
                     scan: (!feeds.is_empty()).then_some(scan),
                     listener: None,
                 });
-                if mixing.set_links(room.id, rescan).is_err() {
+                if placement.set_links(room.id, rescan).is_err() {
                     self.relink = true;
                     told.insert(room.id, before);
                     continue;
@@ -483,12 +483,12 @@ impl Scanning {
     }
 
     /// Tells the mixers who hears which rooms.
-    fn tell_scans(&mut self, registry: &mut Registry, mixing: &mut Mixing) {
+    fn send_scans(&mut self, registry: &mut Registry, placement: &mut Placement) {
         for _ in 0..MOST_SCANS {
             let Some(id) = self.stale.pop_first() else {
                 return;
             };
-            if self.tell_scan(id, registry, mixing).is_err() {
+            if self.tell_scan(id, registry, placement).is_err() {
                 self.stale.insert(id);
                 return;
             }
@@ -499,8 +499,8 @@ impl Scanning {
         &mut self,
         id: ParticipantId,
         registry: &mut Registry,
-        mixing: &mut Mixing,
-    ) -> Result<(), Full> {
+        placement: &mut Placement,
+    ) -> Result<(), QueueFull> {
         let Some(home) = registry.place(id).cloned() else {
             return Ok(());
         };
@@ -530,7 +530,7 @@ impl Scanning {
                 scan: (!is_plain).then_some(scan),
                 listener,
             };
-            mixing.set_scan(id, Box::new(rescan))?;
+            placement.set_scan(id, Box::new(rescan))?;
         }
         if is_over {
             self.lists.remove(&id);
@@ -545,8 +545,8 @@ impl Scanning {
 
     /// What somebody in `home` hears of the rooms that are there: those on his list, and what is linked with them, as
     /// loud as they are, unless they refuse monitors. What is linked with his own he hears already.
-    fn plan(&self, home: &RoomName, list: &[Listen], registry: &Registry) -> Plan {
-        let mut plan = Plan::default();
+    fn plan(&self, home: &RoomName, list: &[Listen], registry: &Registry) -> MonitorPlan {
+        let mut plan = MonitorPlan::default();
         let at_home = self.partners.get(home).into_iter().flatten();
         let at_home: BTreeSet<&RoomName> = at_home.chain([home]).collect();
         let own = list.iter().find(|listen| listen.room == *home);
@@ -573,10 +573,15 @@ impl Scanning {
 
     /// Enters in each room who listens to it and who is to be told what happens in it; what those are to be told who are
     /// new to it.
-    fn find_audiences(&mut self, registry: &mut Registry, now: Instant, tuned: &mut Tuned) {
+    fn find_subscribers(
+        &mut self,
+        registry: &mut Registry,
+        now: Instant,
+        changes: &mut MonitoringChanges,
+    ) {
         for name in std::mem::take(&mut self.touched) {
             let ids = self.monitors(&name, registry);
-            let ears = self.ears(&name, &ids, registry);
+            let subscribers = self.subscribers_of(&name, &ids, registry);
             let named = ids.iter().take(MAX_MONITORS);
             let monitors = Monitors {
                 monitors: named.filter_map(|id| registry.monitor(*id)).collect(),
@@ -587,23 +592,25 @@ impl Scanning {
             };
             if room.monitors != monitors {
                 room.monitors = monitors;
-                tuned.monitored.push(name.clone());
+                changes.monitored.push(name.clone());
             }
-            let before = room.audience.take();
-            let before = before.map_or(Vec::new(), |before| before.ears);
-            let new = ears.iter().copied();
-            let new = new.filter(|ear| before.binary_search(ear).is_err());
+            let before = room.subscribers.take();
+            let before = before.map_or(Vec::new(), |before| before.ids);
+            let new = subscribers.iter().copied();
+            let new = new.filter(|id| before.binary_search(id).is_err());
             let new: Vec<ParticipantId> = new.collect();
             if !new.is_empty() {
-                tuned
-                    .news
-                    .extend(room.recap(&name, now).into_iter().map(|event| News {
-                        to: new.clone(),
-                        event,
-                        room: name.clone(),
-                    }));
+                let events = room.snapshot(&name, now).into_iter();
+                changes.news.extend(events.map(|event| MonitoringNews {
+                    to: new.clone(),
+                    event,
+                    room: name.clone(),
+                }));
             }
-            room.audience = (!ears.is_empty()).then_some(Audience { room: name, ears });
+            room.subscribers = (!subscribers.is_empty()).then_some(Subscribers {
+                room: name,
+                ids: subscribers,
+            });
         }
     }
 
@@ -623,7 +630,7 @@ impl Scanning {
     }
 
     /// Who hears a room from elsewhere, in order: its monitors, and everybody in the rooms that it is linked with.
-    fn ears(
+    fn subscribers_of(
         &self,
         name: &RoomName,
         monitors: &BTreeSet<ParticipantId>,
@@ -634,8 +641,8 @@ impl Scanning {
         let linked = linked
             .flat_map(|room| &room.members)
             .map(|member| &member.id);
-        let ears: BTreeSet<ParticipantId> = monitors.iter().chain(linked).copied().collect();
-        ears.into_iter().collect()
+        let subscribers: BTreeSet<ParticipantId> = monitors.iter().chain(linked).copied().collect();
+        subscribers.into_iter().collect()
     }
 }
 

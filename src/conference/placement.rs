@@ -20,27 +20,27 @@ use crate::audio::MixerControl;
 use crate::protocol::RoomConfig;
 use crate::queues::MixerId;
 
-/// The ways to the mixers.
+/// Which mixer each room and participant is on.
 ///
 /// A room is on the mixer that had least to do when it was made, and stays there: its participants' packets go there.
-pub(super) struct Mixing {
-    ways: Vec<Way>,
-    rooms: HashMap<RoomId, Placed>,
+pub(super) struct Placement {
+    mixers: Vec<MixerLink>,
+    rooms: HashMap<RoomId, PlacedRoom>,
     participants: HashMap<ParticipantId, usize>,
 }
 
 /// A room that a mixer was given.
-struct Placed {
-    way: usize,
+struct PlacedRoom {
+    mixer: usize,
     telemetry: Arc<RoomTelemetry>,
 }
 
-/// The way to one mixer.
+/// The link to one mixer.
 ///
 /// A command that adds something may be refused: its box comes back and the join fails. A command that takes something
 /// away may not be lost, so it waits here for room on the link. Commands never overtake each other: while something
 /// waits, whatever may be refused is.
-pub(super) struct Way {
+pub(super) struct MixerLink {
     pub(super) mixer: MixerControl,
     pub(super) governor: Governor,
     /// Busy time of the mixer when the governor last looked.
@@ -50,49 +50,51 @@ pub(super) struct Way {
     participants: usize,
 }
 
-impl Mixing {
-    /// The ways to all these mixers.
-    pub(super) fn new(mixers: Vec<MixerControl>) -> Mixing {
-        Mixing {
-            ways: mixers.into_iter().map(Way::new).collect(),
+impl Placement {
+    /// A placement over these mixers, with no rooms yet.
+    pub(super) fn new(mixers: Vec<MixerControl>) -> Placement {
+        Placement {
+            mixers: mixers.into_iter().map(MixerLink::new).collect(),
             rooms: HashMap::new(),
             participants: HashMap::new(),
         }
     }
 
-    /// Each mixer's way.
-    pub(super) fn ways(&self) -> &[Way] {
-        &self.ways
+    /// Each mixer's link.
+    pub(super) fn mixers(&self) -> &[MixerLink] {
+        &self.mixers
     }
 
-    /// Each mixer's way, for the governors.
-    pub(super) fn ways_mut(&mut self) -> &mut [Way] {
-        &mut self.ways
+    /// The links to the mixers, for the governors.
+    pub(super) fn mixers_mut(&mut self) -> &mut [MixerLink] {
+        &mut self.mixers
     }
 
     /// Where a room is.
     pub(super) fn mixer_of(&self, room: RoomId) -> Option<MixerId> {
-        let way = self.way_of(room).ok()?;
-        Some(way.mixer.handle().id())
+        let link = self.link_of(room).ok()?;
+        Some(link.mixer.handle().id())
     }
 
     /// Whether somebody may join a room; with `None`, a new one.
     pub(super) fn admits(&self, room: Option<RoomId>) -> bool {
-        let way = match room {
-            Some(room) => self.way_of(room).ok(),
-            None => self.least_loaded().map(|way| &self.ways[way]),
+        let link = match room {
+            Some(room) => self.link_of(room).ok(),
+            None => self.least_loaded().map(|at| &self.mixers[at]),
         };
-        way.is_some_and(|way| !way.governor.refuses_joins())
+        link.is_some_and(|link| !link.governor.refuses_joins())
     }
 
     /// The next event of any mixer.
     pub(super) fn next_event(&mut self) -> Option<Event> {
-        self.ways.iter_mut().find_map(|way| way.mixer.next_event())
+        self.mixers
+            .iter_mut()
+            .find_map(|link| link.mixer.next_event())
     }
 
     /// Whether every mixer runs.
     pub(super) fn is_whole(&self) -> bool {
-        !self.ways.iter().any(|way| way.mixer.has_ended())
+        !self.mixers.iter().any(|link| link.mixer.has_ended())
     }
 
     /// Whether a room was given to a mixer that does not have it any more.
@@ -103,173 +105,191 @@ impl Mixing {
 
     /// Sends what waits, as far as the rings have room.
     pub(super) fn retry(&mut self) {
-        self.ways.iter_mut().for_each(Way::retry);
+        self.mixers.iter_mut().for_each(MixerLink::retry);
     }
 
     /// Makes a room.
     ///
     /// # Errors
-    /// [`Full`].
+    /// [`QueueFull`].
     pub(super) fn add_room(
         &mut self,
         id: RoomId,
         config: &RoomConfig,
         capacity: usize,
-    ) -> Result<(), Full> {
-        let at = self.least_loaded().ok_or(Full)?;
-        let way = &mut self.ways[at];
+    ) -> Result<(), QueueFull> {
+        let at = self.least_loaded().ok_or(QueueFull)?;
+        let link = &mut self.mixers[at];
         let room = Room::new(id, settings(config), capacity);
         let telemetry = room.telemetry().clone();
-        way.send(Command::AddRoom(Box::new(room)))?;
-        way.rooms += 1;
-        self.rooms.insert(id, Placed { way: at, telemetry });
+        link.send(Command::AddRoom(Box::new(room)))?;
+        link.rooms += 1;
+        self.rooms.insert(
+            id,
+            PlacedRoom {
+                mixer: at,
+                telemetry,
+            },
+        );
         Ok(())
     }
 
     /// Gives a room more places.
     ///
     /// # Errors
-    /// [`Full`].
-    pub(super) fn enlarge(&mut self, room: RoomId, capacity: usize) -> Result<(), Full> {
+    /// [`QueueFull`].
+    pub(super) fn enlarge(&mut self, room: RoomId, capacity: usize) -> Result<(), QueueFull> {
         let members = Members::with_capacity(capacity);
-        self.way_of_mut(room)?
+        self.link_of_mut(room)?
             .send(Command::Reserve { room, members })
     }
 
     /// Changes a room's settings.
     ///
     /// # Errors
-    /// [`Full`].
-    pub(super) fn configure(&mut self, room: RoomId, config: &RoomConfig) -> Result<(), Full> {
-        self.way_of_mut(room)?
+    /// [`QueueFull`].
+    pub(super) fn configure(&mut self, room: RoomId, config: &RoomConfig) -> Result<(), QueueFull> {
+        self.link_of_mut(room)?
             .send(Command::ConfigureRoom(room, settings(config)))
     }
 
     /// Puts a participant into a room.
     ///
     /// # Errors
-    /// [`Full`]; what was built for it is dropped here, on the control side.
-    pub(super) fn add(&mut self, room: RoomId, participant: Box<Participant>) -> Result<(), Full> {
-        let at = self.rooms.get(&room).ok_or(Full)?.way;
+    /// [`QueueFull`]; what was built for it is dropped here, on the control side.
+    pub(super) fn add(
+        &mut self,
+        room: RoomId,
+        participant: Box<Participant>,
+    ) -> Result<(), QueueFull> {
+        let at = self.rooms.get(&room).ok_or(QueueFull)?.mixer;
         let id = participant.id();
-        self.ways[at].send(Command::AddParticipant { room, participant })?;
-        self.ways[at].participants += 1;
+        self.mixers[at].send(Command::AddParticipant { room, participant })?;
+        self.mixers[at].participants += 1;
         self.participants.insert(id, at);
         Ok(())
     }
 
     /// Takes a room away.
     pub(super) fn remove_room(&mut self, id: RoomId) {
-        if let Some(way) = self.forget_room(id) {
-            way.ensure(Command::RemoveRoom(id));
+        if let Some(link) = self.forget_room(id) {
+            link.ensure(Command::RemoveRoom(id));
         }
     }
 
     /// A room is gone by itself.
-    pub(super) fn forget_room(&mut self, id: RoomId) -> Option<&mut Way> {
-        let way = &mut self.ways[self.rooms.remove(&id)?.way];
-        way.rooms -= 1;
-        Some(way)
+    pub(super) fn forget_room(&mut self, id: RoomId) -> Option<&mut MixerLink> {
+        let link = &mut self.mixers[self.rooms.remove(&id)?.mixer];
+        link.rooms -= 1;
+        Some(link)
     }
 
     /// Gives a participant another stream.
     ///
     /// # Errors
-    /// [`Full`].
+    /// [`QueueFull`].
     pub(super) fn set_listener(
         &mut self,
         id: ParticipantId,
         recipe: Recipe,
         tick: TickLength,
-    ) -> Result<(), Full> {
-        let at = *self.participants.get(&id).ok_or(Full)?;
+    ) -> Result<(), QueueFull> {
+        let at = *self.participants.get(&id).ok_or(QueueFull)?;
         let listener = Box::new(Listener::new(recipe, tick));
-        self.ways[at].send(Command::SetListener(id, listener))
+        self.mixers[at].send(Command::SetListener(id, listener))
     }
 
     /// Lets others hear a room, or no longer.
     ///
     /// # Errors
-    /// [`Full`].
-    pub(super) fn set_feed(&mut self, room: RoomId, feed: Option<Arc<Feed>>) -> Result<(), Full> {
-        self.way_of_mut(room)?.send(Command::SetFeed(room, feed))
+    /// [`QueueFull`].
+    pub(super) fn set_feed(
+        &mut self,
+        room: RoomId,
+        feed: Option<Arc<Feed>>,
+    ) -> Result<(), QueueFull> {
+        self.link_of_mut(room)?.send(Command::SetFeed(room, feed))
     }
 
     /// Lets everybody in a room hear others.
     ///
     /// # Errors
-    /// [`Full`].
-    pub(super) fn set_links(&mut self, room: RoomId, links: Box<Rescan>) -> Result<(), Full> {
-        self.way_of_mut(room)?.send(Command::SetLinks(room, links))
+    /// [`QueueFull`].
+    pub(super) fn set_links(&mut self, room: RoomId, links: Box<Rescan>) -> Result<(), QueueFull> {
+        self.link_of_mut(room)?.send(Command::SetLinks(room, links))
     }
 
     /// Lets a participant hear other rooms.
     ///
     /// # Errors
-    /// [`Full`].
-    pub(super) fn set_scan(&mut self, id: ParticipantId, scan: Box<Rescan>) -> Result<(), Full> {
-        let at = *self.participants.get(&id).ok_or(Full)?;
-        self.ways[at].send(Command::SetScan(id, scan))
+    /// [`QueueFull`].
+    pub(super) fn set_scan(
+        &mut self,
+        id: ParticipantId,
+        scan: Box<Rescan>,
+    ) -> Result<(), QueueFull> {
+        let at = *self.participants.get(&id).ok_or(QueueFull)?;
+        self.mixers[at].send(Command::SetScan(id, scan))
     }
 
     /// Has the mixer act on a participant's settings though its room be asleep. A link that is full will wake the room
     /// with something else, and the participant's next packet does in any case.
     pub(super) fn attend(&mut self, id: ParticipantId) {
         if let Some(at) = self.participants.get(&id) {
-            let _ = self.ways[*at].send(Command::Attend(id));
+            let _ = self.mixers[*at].send(Command::Attend(id));
         }
     }
 
     /// Takes a participant away.
     pub(super) fn remove(&mut self, id: ParticipantId) {
         if let Some(at) = self.participants.remove(&id) {
-            self.ways[at].participants -= 1;
-            self.ways[at].ensure(Command::RemoveParticipant(id));
+            self.mixers[at].participants -= 1;
+            self.mixers[at].ensure(Command::RemoveParticipant(id));
         }
     }
 
     /// Sends a mixer what a test wants, past all that is known here.
     #[cfg(test)]
     pub(super) fn command(&mut self, room: RoomId, command: Command) {
-        let way = self.way_of_mut(room).expect("it is on one");
-        way.send(command).expect("there is room");
+        let link = self.link_of_mut(room).expect("it is on one");
+        link.send(command).expect("there is room");
     }
 
     /// Whether it knows of nobody and nothing.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        let idle = |way: &Way| way.rooms == 0 && way.participants == 0;
-        self.rooms.is_empty() && self.participants.is_empty() && self.ways.iter().all(idle)
+        let idle = |link: &MixerLink| link.rooms == 0 && link.participants == 0;
+        self.rooms.is_empty() && self.participants.is_empty() && self.mixers.iter().all(idle)
     }
 
     /// The mixer a new room goes to: one that takes people in, with the least load as far as it can be told, then with
     /// the fewest participants, then with the fewest rooms.
     fn least_loaded(&self) -> Option<usize> {
-        let key = |way: &Way| {
-            let load = (way.governor.load() * LOAD_STEPS) as u32;
-            let refuses = way.governor.refuses_joins();
-            (refuses, load, way.participants, way.rooms)
+        let key = |link: &MixerLink| {
+            let load = (link.governor.load() * LOAD_STEPS) as u32;
+            let refuses = link.governor.refuses_joins();
+            (refuses, load, link.participants, link.rooms)
         };
-        (0..self.ways.len()).min_by_key(|&at| key(&self.ways[at]))
+        (0..self.mixers.len()).min_by_key(|&at| key(&self.mixers[at]))
     }
 
-    fn way_of(&self, room: RoomId) -> Result<&Way, Full> {
-        let placed = self.rooms.get(&room).ok_or(Full)?;
-        Ok(&self.ways[placed.way])
+    fn link_of(&self, room: RoomId) -> Result<&MixerLink, QueueFull> {
+        let placed = self.rooms.get(&room).ok_or(QueueFull)?;
+        Ok(&self.mixers[placed.mixer])
     }
 
-    fn way_of_mut(&mut self, room: RoomId) -> Result<&mut Way, Full> {
-        let placed = self.rooms.get(&room).ok_or(Full)?;
-        Ok(&mut self.ways[placed.way])
+    fn link_of_mut(&mut self, room: RoomId) -> Result<&mut MixerLink, QueueFull> {
+        let placed = self.rooms.get(&room).ok_or(QueueFull)?;
+        Ok(&mut self.mixers[placed.mixer])
     }
 }
 
 /// Loads less than 5 % apart are the same: which of two idle mixers measured less says nothing about them.
 const LOAD_STEPS: f32 = 20.0;
 
-impl Way {
-    fn new(mixer: MixerControl) -> Way {
-        Way {
+impl MixerLink {
+    fn new(mixer: MixerControl) -> MixerLink {
+        MixerLink {
             mixer,
             governor: Governor::new(),
             busy_ns: 0,
@@ -280,12 +300,12 @@ impl Way {
     }
 
     /// Sends a command, or says that the link has no room.
-    fn send(&mut self, command: Command) -> Result<(), Full> {
+    fn send(&mut self, command: Command) -> Result<(), QueueFull> {
         self.retry();
         if !self.waiting.is_empty() {
-            return Err(Full);
+            return Err(QueueFull);
         }
-        self.mixer.send(command).map_err(|_| Full)
+        self.mixer.send(command).map_err(|_| QueueFull)
     }
 
     /// Sends a command that takes something away, now or later. What waits is bounded by what there is to take away.
@@ -306,7 +326,7 @@ impl Way {
 
 /// The link to a mixer is full, or the mixer or the room is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Full;
+pub(super) struct QueueFull;
 
 /// A room's settings in the engine's words.
 pub(super) fn settings(config: &RoomConfig) -> RoomSettings {

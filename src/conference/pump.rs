@@ -70,7 +70,7 @@ pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
         if now.duration_since(reported) >= REPORT {
             reported = now;
             conference.report();
-            conference.govern(now);
+            conference.observe_load(now);
         }
     }
 }
@@ -98,12 +98,12 @@ impl Conference {
     pub(super) fn turn(&self, now: Instant) -> bool {
         let rtc = &self.inner.rtc;
         let mut state = self.lock();
-        state.mixing.retry();
+        state.placement.retry();
         self.close_waiting(&mut state);
         rtc.retry();
-        let is_whole = state.mixing.is_whole() && !rtc.has_ended();
+        let is_whole = state.placement.is_whole() && !rtc.has_ended();
         for _ in 0..MOST_EVENTS {
-            let Some(event) = state.mixing.next_event() else {
+            let Some(event) = state.placement.next_event() else {
                 break;
             };
             self.on_mixer(&mut state, event);
@@ -114,8 +114,8 @@ impl Conference {
             };
             self.on_rtc(&mut state, event, now);
         }
-        self.attend(&mut state, now);
-        self.tune(&mut state);
+        self.observe_floors(&mut state, now);
+        self.sync_monitors(&mut state);
         is_whole
     }
 
@@ -139,7 +139,7 @@ impl Conference {
                 let Some(name) = state.registry.room_of(id).cloned() else {
                     return;
                 };
-                if state.mixing.has_failed(id) {
+                if state.placement.has_failed(id) {
                     self.on_fault(state, &name);
                 } else {
                     tracing::error!(room = %name, "the mixer refused a change of the room");
@@ -163,14 +163,14 @@ impl Conference {
     fn on_no_place(&self, state: &mut State, id: ParticipantId) {
         let participant = PublicId(id);
         tracing::error!(%participant, "the mixer had no place for the participant, whose session ends");
-        self.remove(state, id, LeaveReason::Lost);
+        self.remove_participant(state, id, LeaveReason::Lost);
     }
 
     pub(super) fn on_rtc(&self, state: &mut State, event: RtcEvent, now: Instant) {
         match event {
             RtcEvent::Connected(id) => self.set_connected(state, id, true),
             RtcEvent::Disconnected(id) => self.set_connected(state, id, false),
-            RtcEvent::Gone(id, reason) => self.remove(state, id, leave_reason(reason)),
+            RtcEvent::Gone(id, reason) => self.remove_participant(state, id, leave_reason(reason)),
             RtcEvent::ChannelOpen(id) => self.on_channel(state, id, now),
             RtcEvent::Text(id, text) => self.on_text(state, id, &text, now),
             RtcEvent::BadMessage(id, error) => self.on_bad_message(state, id, error, now),
@@ -191,7 +191,7 @@ impl Conference {
         settings.report_loss(percent);
         if let Some(ear) = member.ear.filter(|_| changed) {
             // If the link is full, the next report that differs brings it.
-            let _ = state.mixing.set_listener(id, ear.recipe, ear.tick);
+            let _ = state.placement.set_listener(id, ear.recipe, ear.tick);
         }
     }
 
@@ -225,7 +225,7 @@ impl Conference {
         let participant = member.public();
         if connected && !member.shared.settings.is_reachable() {
             member.shared.settings.set_reachable(true);
-            state.mixing.attend(id);
+            state.placement.attend(id);
         }
         self.tell_room(state, &room, &Event::Changed { participant });
     }
@@ -237,19 +237,21 @@ impl Conference {
             .counts
             .faults
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        self.empty(state, name, LeaveReason::Lost);
+        self.remove_all(state, name, LeaveReason::Lost);
         let fresh_id = state.registry.new_room_id();
         let State {
-            registry, mixing, ..
+            registry,
+            placement,
+            ..
         } = state;
         let Some(room) = registry.rooms.get_mut(name) else {
             return;
         };
-        mixing.forget_room(room.id);
+        placement.forget_room(room.id);
         // Joins under way hold the old id and fail.
         room.id = fresh_id;
         room.seats = 0;
-        if mixing
+        if placement
             .add_room(fresh_id, &room.config, room.capacity)
             .is_err()
         {
@@ -293,7 +295,7 @@ impl Conference {
         };
         let answer = match verdict {
             Verdict::Pass => match order {
-                Ok(order) => self.obey(state, id, order, now).unwrap_or_else(Some),
+                Ok(order) => self.perform(state, id, order, now).unwrap_or_else(Some),
                 Err(refusal) => Some(refusal),
             },
             Verdict::Warn => Some(self.too_many()),
@@ -306,7 +308,7 @@ impl Conference {
         if let Some(answer) = answer {
             self.inner.rtc.send_text(vec![id], answer.to_json().into());
         }
-        self.enact_at(state, id);
+        self.apply_floor_actions_of(state, id);
     }
 
     /// The one warning before messages are dropped in silence, or a WebSocket is closed.
@@ -376,7 +378,7 @@ impl Conference {
                 })
                 .collect();
             if !levels.is_empty() {
-                self.tell(room, &Event::Levels { levels });
+                self.broadcast(room, &Event::Levels { levels });
             }
         }
     }
@@ -384,10 +386,12 @@ impl Conference {
     /// Ends the rooms and the sessions that no mixer has.
     fn end_failed(&self, state: &mut State) {
         let State {
-            registry, mixing, ..
+            registry,
+            placement,
+            ..
         } = &*state;
         let rooms = registry.rooms.iter();
-        let failed = rooms.filter(|(_, room)| mixing.has_failed(room.id));
+        let failed = rooms.filter(|(_, room)| placement.has_failed(room.id));
         let failed: Vec<RoomName> = failed.map(|(name, _)| name.clone()).collect();
         for name in failed {
             self.on_fault(state, &name);
@@ -402,7 +406,7 @@ impl Conference {
 
     fn tell_room(&self, state: &State, name: &RoomName, event: &Event) {
         if let Some(room) = state.registry.rooms.get(name) {
-            self.tell(room, event);
+            self.broadcast(room, event);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use mixer::{ParticipantId, RoomId};
 
-use super::counters::Totals;
+use super::counters::ParticipantTotals;
 use super::member::Member;
 use super::room::Room;
 use crate::protocol::{Monitor, PublicId, RoomConfig, RoomName};
@@ -22,7 +22,7 @@ pub(super) struct Registry {
     pub(super) seats: usize,
     next_room: u32,
     /// What those who left had counted.
-    pub(super) departed: Totals,
+    pub(super) departed: ParticipantTotals,
 }
 
 impl Registry {
@@ -142,7 +142,7 @@ impl Registry {
     }
 
     /// What everybody has counted, those who left included.
-    pub(super) fn totals(&self) -> Totals {
+    pub(super) fn totals(&self) -> ParticipantTotals {
         let mut totals = self.departed;
         for member in self.rooms.values().flat_map(|room| &room.members) {
             totals.add(&member.shared.telemetry);

@@ -32,7 +32,7 @@ pub(super) struct Room {
     /// The rooms it is linked with, whether they are there or not.
     pub(super) links: BTreeSet<RoomName>,
     /// Who hears it from elsewhere.
-    pub(super) audience: Option<Audience>,
+    pub(super) subscribers: Option<Subscribers>,
     /// Those of them who asked to, as everybody may see them.
     pub(super) monitors: Monitors,
     /// Where its events go, each already written as JSON.
@@ -41,11 +41,11 @@ pub(super) struct Room {
 
 /// Those who hear a room from elsewhere.
 #[derive(Debug)]
-pub(super) struct Audience {
+pub(super) struct Subscribers {
     /// The room's name.
     pub(super) room: RoomName,
     /// Who, in order.
-    pub(super) ears: Vec<ParticipantId>,
+    pub(super) ids: Vec<ParticipantId>,
 }
 
 impl Room {
@@ -59,7 +59,7 @@ impl Room {
             members: Vec::new(),
             floor: Floor::new(config.floor),
             links: BTreeSet::new(),
-            audience: None,
+            subscribers: None,
             monitors: Monitors::default(),
             events: broadcast::Sender::new(BACKLOG_EVENTS),
         }

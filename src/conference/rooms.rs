@@ -75,7 +75,9 @@ impl Conference {
         }
         state.registry.note_floor(name, &config);
         let State {
-            registry, mixing, ..
+            registry,
+            placement,
+            ..
         } = &mut *state;
         let room = registry.rooms.get_mut(name);
         let room = room.ok_or(ConfigureError::UnknownRoom)?;
@@ -92,11 +94,11 @@ impl Conference {
             let event = Event::Room {
                 room: Box::new(configured.clone()),
             };
-            self.tell(room, &event);
+            self.broadcast(room, &event);
         }
-        self.enact(mixing, name, room);
-        state.scanning.look_at_monitors(name);
-        self.tune(&mut state);
+        self.apply_floor_actions(placement, name, room);
+        state.monitoring.mark_monitors_stale(name);
+        self.sync_monitors(&mut state);
         Ok((configured, false))
     }
 
@@ -113,7 +115,7 @@ impl Conference {
             // Those who waited for it stay linked with it.
             let links = links.into_iter().chain(waiting).collect();
             if let Err(error) = self.link(state, name, links) {
-                state.unmake(name);
+                state.remove_room(name);
                 return Err(error);
             }
         }
@@ -130,9 +132,9 @@ impl Conference {
         let room = state.registry.rooms.get_mut(name);
         let room = room.ok_or(ConfigureError::UnknownRoom)?;
         room.permanent = false;
-        self.empty(&mut state, name, LeaveReason::RoomClosed);
+        self.remove_all(&mut state, name, LeaveReason::RoomClosed);
         // A join under way finds its room gone and fails.
-        state.unmake(name);
+        state.remove_room(name);
         Ok(())
     }
 
@@ -151,9 +153,9 @@ impl Conference {
         let mut room = state.registry.new_room(config, permanent);
         room.links = state.registry.links_of(name);
         if !room.links.is_empty() {
-            state.scanning.look_at_links();
+            state.monitoring.mark_links_stale();
         }
-        let added = state.mixing.add_room(room.id, &config, room.capacity);
+        let added = state.placement.add_room(room.id, &config, room.capacity);
         added.map_err(|_| Overloaded::Link)?;
         state.registry.note_floor(name, &config);
         Ok(state.registry.rooms.entry(name.clone()).or_insert(room))
@@ -168,7 +170,9 @@ impl Conference {
     ) -> Result<(), ConfigureError> {
         let fresh_id = state.registry.new_room_id();
         let State {
-            registry, mixing, ..
+            registry,
+            placement,
+            ..
         } = state;
         let Some(room) = registry.rooms.get_mut(name) else {
             return Err(ConfigureError::UnknownRoom);
@@ -177,20 +181,20 @@ impl Conference {
         if !rebuilt {
             let capacity = places(&config);
             if capacity > room.capacity {
-                let enlarged = mixing.enlarge(room.id, capacity);
+                let enlarged = placement.enlarge(room.id, capacity);
                 enlarged.map_err(|_| Overloaded::Link)?;
                 room.capacity = capacity;
             }
-            let configured = mixing.configure(room.id, &config);
+            let configured = placement.configure(room.id, &config);
             return configured.map_err(|_| Overloaded::Link.into());
         }
         if !room.members.is_empty() || room.seats > 0 {
             return Err(ConfigureError::Occupied);
         }
         let capacity = places(&config);
-        let added = mixing.add_room(fresh_id, &config, capacity);
+        let added = placement.add_room(fresh_id, &config, capacity);
         added.map_err(|_| Overloaded::Link)?;
-        mixing.remove_room(room.id);
+        placement.remove_room(room.id);
         room.id = fresh_id;
         room.capacity = capacity;
         Ok(())

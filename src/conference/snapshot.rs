@@ -37,10 +37,10 @@ impl State {
         id: ParticipantId,
         now: Instant,
     ) -> impl Iterator<Item = (Event, &RoomName)> {
-        let heard = self.scanning.heard_by(id, self.registry.place(id));
+        let heard = self.monitoring.heard_by(id, self.registry.place(id));
         let rooms = heard.filter_map(|name| Some((name, self.registry.rooms.get(name)?)));
         rooms.flat_map(move |(name, room)| {
-            let events = room.recap(name, now).into_iter();
+            let events = room.snapshot(name, now).into_iter();
             events.map(move |event| (event, name))
         })
     }
@@ -80,14 +80,14 @@ impl Room {
 
     /// What its floor has told those who were there before.
     pub(super) fn floor_recap(&self, name: &RoomName, now: Instant) -> Vec<Event> {
-        let actions = self.floor.recap(now);
+        let actions = self.floor.snapshot(now);
         actions
             .filter_map(|action| self.announcement(name, action))
             .collect()
     }
 
     /// What one is told who hears the room from elsewhere from now on: who talks, and how the floor stands.
-    pub(super) fn recap(&self, name: &RoomName, now: Instant) -> Vec<Event> {
+    pub(super) fn snapshot(&self, name: &RoomName, now: Instant) -> Vec<Event> {
         let talkers = self.members.iter().filter(|member| member.talking);
         let talking = talkers.map(|member| Event::Talking {
             participant: PublicId(member.id),

@@ -48,7 +48,7 @@ pub use message::{
 pub use mode::{Mode, Settings};
 
 use holder::Holder;
-use participant::User;
+use participant::FloorParticipant;
 use queue::Queue;
 
 /// The floor of one room.
@@ -57,7 +57,7 @@ use queue::Queue;
 #[derive(Debug)]
 pub struct Floor {
     settings: Settings,
-    users: BTreeMap<ParticipantId, User>,
+    participants: BTreeMap<ParticipantId, FloorParticipant>,
     /// In the order of their bursts.
     holders: Vec<Holder>,
     queue: Queue,
@@ -103,7 +103,7 @@ impl Floor {
     pub fn new(settings: Settings) -> Floor {
         Floor {
             settings,
-            users: BTreeMap::new(),
+            participants: BTreeMap::new(),
             holders: Vec::new(),
             queue: Queue::default(),
             told_queue: Vec::new(),
@@ -123,8 +123,9 @@ impl Floor {
     /// - `priority`: the most it may ask for.
     pub fn join(&mut self, id: ParticipantId, talks: bool, priority: u8) {
         self.arrivals += 1;
-        let user = User::new(self.arrivals, talks, priority, self.first_permit());
-        self.users.insert(id, user);
+        let participant =
+            FloorParticipant::new(self.arrivals, talks, priority, self.first_permit());
+        self.participants.insert(id, participant);
     }
 
     /// What holds for somebody who has just come.
@@ -138,7 +139,7 @@ impl Floor {
 
     /// Somebody went: with the floor, or out of the queue.
     pub fn leave(&mut self, id: ParticipantId, now: Instant) {
-        if self.users.remove(&id).is_none() {
+        if self.participants.remove(&id).is_none() {
             return;
         }
         self.queue.remove(id);
@@ -159,8 +160,8 @@ impl Floor {
     /// Floor Request (6.3.4.3.3, 6.3.4.4.7 and on): the same again changes nothing, a more important one makes the
     /// first more important.
     pub fn request(&mut self, from: ParticipantId, request: Request, now: Instant) -> Answer {
-        if let Some(user) = self.users.get_mut(&from) {
-            user.asks();
+        if let Some(participant) = self.participants.get_mut(&from) {
+            participant.asks();
         }
         let answer = self.answer(from, request, Asked::ByMessage, now);
         // What it comes to is the answer; it is not to be told twice.
@@ -187,8 +188,8 @@ impl Floor {
     /// Nobody hears a participant from now on: it keeps no floor from others, waits for none and gets none until
     /// [`Floor::unmute`].
     pub fn mute(&mut self, id: ParticipantId, now: Instant) {
-        if let Some(user) = self.users.get_mut(&id) {
-            user.muted = true;
+        if let Some(participant) = self.participants.get_mut(&id) {
+            participant.muted = true;
         }
         self.dismiss(|_, waiting| waiting == id, DenyCause::Muted);
         if let Some(at) = self.held_by(id) {
@@ -199,8 +200,8 @@ impl Floor {
 
     /// A participant can be heard again, and may ask for the floor.
     pub fn unmute(&mut self, id: ParticipantId) {
-        if let Some(user) = self.users.get_mut(&id) {
-            user.muted = false;
+        if let Some(participant) = self.participants.get_mut(&id) {
+            participant.muted = false;
         }
     }
 
@@ -246,13 +247,13 @@ impl Floor {
         if !voiced || self.queue.contains(from) {
             return;
         }
-        let user = self.users.get_mut(&from);
-        let asks = user.is_some_and(|user| user.asks_by_talking(now));
+        let participant = self.participants.get_mut(&from);
+        let asks = participant.is_some_and(|participant| participant.asks_by_talking(now));
         if asks && self.settings.implicit && self.takes_by_talking(from, now) {
             return;
         }
-        if let Some(user) = self.users.get_mut(&from)
-            && user.sends_unpermitted(now)
+        if let Some(participant) = self.participants.get_mut(&from)
+            && participant.sends_unpermitted(now)
         {
             self.actions.push(Action::Unpermitted(from));
         }

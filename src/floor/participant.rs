@@ -8,7 +8,7 @@ use mixer::permit::Permit;
 
 /// Somebody in the room.
 #[derive(Debug)]
-pub(super) struct User {
+pub(super) struct FloorParticipant {
     /// Its number among all who ever came.
     pub(super) arrival: u64,
     /// It can send audio.
@@ -32,9 +32,9 @@ struct Sending {
     told: bool,
 }
 
-impl User {
-    pub(super) fn new(arrival: u64, talks: bool, priority: u8, permit: Permit) -> User {
-        User {
+impl FloorParticipant {
+    pub(super) fn new(arrival: u64, talks: bool, priority: u8, permit: Permit) -> FloorParticipant {
+        FloorParticipant {
             arrival,
             talks,
             priority,
@@ -101,30 +101,32 @@ mod tests {
 
     #[test]
     fn who_was_cut_off_asks_by_talking_after_a_pause_only() {
-        let mut user = User::new(0, true, 0, Permit::Closed);
+        let mut participant = FloorParticipant::new(0, true, 0, Permit::Closed);
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
-        assert!(user.asks_by_talking(start));
-        user.is_cut_off(start);
-        assert!((1..100).all(|n| !user.asks_by_talking(at(n * 900))));
-        assert!(user.asks_by_talking(at(99 * 900 + 1_000)));
-        user.is_cut_off(at(100_000));
-        user.asks();
-        assert!(user.asks_by_talking(at(100_020)));
+        assert!(participant.asks_by_talking(start));
+        participant.is_cut_off(start);
+        assert!((1..100).all(|n| !participant.asks_by_talking(at(n * 900))));
+        assert!(participant.asks_by_talking(at(99 * 900 + 1_000)));
+        participant.is_cut_off(at(100_000));
+        participant.asks();
+        assert!(participant.asks_by_talking(at(100_020)));
     }
 
     #[test]
     fn a_burst_is_complained_of_once() {
-        let mut user = User::new(0, true, 0, Permit::Closed);
+        let mut participant = FloorParticipant::new(0, true, 0, Permit::Closed);
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
-        let told = |user: &mut User, range: std::ops::Range<u64>| {
+        let told = |participant: &mut FloorParticipant, range: std::ops::Range<u64>| {
             let packets = range.step_by(20);
-            packets.filter(|ms| user.sends_unpermitted(at(*ms))).count()
+            packets
+                .filter(|ms| participant.sends_unpermitted(at(*ms)))
+                .count()
         };
-        assert_eq!(told(&mut user, 0..400), 0);
-        assert_eq!(told(&mut user, 400..5_000), 1);
-        assert_eq!(told(&mut user, 7_000..7_400), 0);
-        assert_eq!(told(&mut user, 7_400..9_000), 1);
+        assert_eq!(told(&mut participant, 0..400), 0);
+        assert_eq!(told(&mut participant, 400..5_000), 1);
+        assert_eq!(told(&mut participant, 7_000..7_400), 0);
+        assert_eq!(told(&mut participant, 7_400..9_000), 1);
     }
 }

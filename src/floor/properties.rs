@@ -53,7 +53,7 @@ impl Watched {
     }
 
     fn join(&mut self, id: ParticipantId, talks: bool, priority: u8) {
-        if !self.floor.users.contains_key(&id) {
+        if !self.floor.participants.contains_key(&id) {
             self.floor.join(id, talks, priority);
         }
         self.look();
@@ -230,8 +230,12 @@ impl Watched {
         assert!(holders.len() <= mode.size(), "{mode}: {holders:?}");
         let who: BTreeSet<ParticipantId> = holders.iter().map(|it| it.participant).collect();
         assert_eq!(who.len(), holders.len(), "nobody twice");
-        assert!(who.iter().all(|id| self.floor.users.contains_key(id)));
-        let is_muted = |id: &ParticipantId| self.floor.users.get(id).is_some_and(|it| it.muted);
+        assert!(
+            who.iter()
+                .all(|id| self.floor.participants.contains_key(id))
+        );
+        let is_muted =
+            |id: &ParticipantId| self.floor.participants.get(id).is_some_and(|it| it.muted);
         assert!(!who.iter().any(is_muted), "nobody who is muted holds it");
         assert!(!self.floor.queue().any(|id| is_muted(&id)), "or waits");
         let free = holders.len() < mode.size();
@@ -264,9 +268,9 @@ impl Watched {
 
     fn look_at_permits(&self, actions: &[Action]) {
         let everybody = actions.contains(&Action::Permits);
-        for (id, user) in &self.floor.users {
+        for (id, participant) in &self.floor.participants {
             let permit = self.floor.permit(*id);
-            assert_eq!(user.permit, permit, "the mixer knows");
+            assert_eq!(participant.permit, permit, "the mixer knows");
             let open = self.floor.settings.mode == Mode::Open;
             assert_eq!(permit == Permit::Free, open);
             let last = actions.iter().rev().find_map(|action| match action {

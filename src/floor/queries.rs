@@ -33,7 +33,7 @@ impl Floor {
     }
 
     /// What one who has just come has missed: the actions by which the floor would be as it is now.
-    pub fn recap(&self, now: Instant) -> impl Iterator<Item = Action> {
+    pub fn snapshot(&self, now: Instant) -> impl Iterator<Item = Action> {
         let may_request = self.settings.mode != Mode::Broadcast;
         let taken = self.holders.iter().map(move |holder| Action::Taken {
             participant: holder.participant,

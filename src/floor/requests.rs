@@ -20,7 +20,10 @@ impl Floor {
         asked: Asked,
         now: Instant,
     ) -> Answer {
-        let most = self.users.get(&from).map_or(0, |user| user.priority);
+        let most = self
+            .participants
+            .get(&from)
+            .map_or(0, |participant| participant.priority);
         let precedence = Precedence {
             tier: request.tier,
             priority: request.priority.unwrap_or(most).min(most),
@@ -31,7 +34,11 @@ impl Floor {
         if !self.may_talk(from) {
             return self.deny(DenyCause::ReceiveOnly, from);
         }
-        if self.users.get(&from).is_some_and(|user| user.muted) {
+        if self
+            .participants
+            .get(&from)
+            .is_some_and(|participant| participant.muted)
+        {
             return self.deny(DenyCause::Muted, from);
         }
         if self.is_alone() {
@@ -176,19 +183,25 @@ impl Floor {
     }
 
     pub(super) fn may_talk(&self, id: ParticipantId) -> bool {
-        let talks = self.users.get(&id).is_some_and(|user| user.talks);
+        let talks = self
+            .participants
+            .get(&id)
+            .is_some_and(|participant| participant.talks);
         talks && (self.settings.mode != Mode::Broadcast || self.originator() == Some(id))
     }
 
     /// Who alone may talk in a broadcast.
     fn originator(&self) -> Option<ParticipantId> {
-        let talkers = self.users.iter().filter(|(_, user)| user.talks);
-        let first = talkers.min_by_key(|(_, user)| user.arrival)?;
+        let talkers = self
+            .participants
+            .iter()
+            .filter(|(_, participant)| participant.talks);
+        let first = talkers.min_by_key(|(_, participant)| participant.arrival)?;
         Some(*first.0)
     }
 
     pub(super) fn is_alone(&self) -> bool {
-        self.users.len() < 2 && !self.overheard
+        self.participants.len() < 2 && !self.overheard
     }
 
     pub(super) fn is_moderated(&self) -> bool {

@@ -804,18 +804,20 @@ fn participant_muted_in_an_open_room_gets_no_floor_when_there_is_one() {
 #[test]
 fn who_comes_late_is_told_what_he_missed() {
     let mut room = Room::of(Mode::Multi(2));
-    assert_eq!(room.floor.recap(room.now).count(), 0);
+    assert_eq!(room.floor.snapshot(room.now).count(), 0);
     room.ask(ANN);
     room.talk(ANN, 30_020);
     room.ask(BEN);
     room.ask(CAT);
     room.talk(BEN, 1_000);
-    let recap: Vec<Action> = room.floor.recap(room.now).collect();
-    assert_eq!(recap.len(), 4);
-    assert!(matches!(recap[0], Action::Taken { participant: ANN, grant, .. } if grant.burst == 1));
+    let snapshot: Vec<Action> = room.floor.snapshot(room.now).collect();
+    assert_eq!(snapshot.len(), 4);
+    assert!(
+        matches!(snapshot[0], Action::Taken { participant: ANN, grant, .. } if grant.burst == 1)
+    );
     let left = Some(Duration::from_millis(29_020));
     assert!(
-        matches!(recap[1], Action::Taken { participant: BEN, grant, may_request: true } if grant.duration == left)
+        matches!(snapshot[1], Action::Taken { participant: BEN, grant, may_request: true } if grant.duration == left)
     );
     let revoked = Action::Revoked {
         participant: ANN,
@@ -823,7 +825,7 @@ fn who_comes_late_is_told_what_he_missed() {
         cause: RevokeCause::MediaBurstTooLong,
         grace: Duration::from_millis(2_000),
     };
-    assert_eq!(recap[2..], [revoked, Action::QueueChanged]);
+    assert_eq!(snapshot[2..], [revoked, Action::QueueChanged]);
 }
 
 #[test]

@@ -64,8 +64,8 @@ impl Floor {
         let grant = holder.grant(&self.settings, now);
         self.holders.push(holder);
         self.touched.push(id);
-        if let Some(user) = self.users.get_mut(&id) {
-            user.is_in_order();
+        if let Some(participant) = self.participants.get_mut(&id) {
+            participant.is_in_order();
         }
         // The permit goes first: the mixer need not wait for anybody to be told.
         self.tell_permits();
@@ -124,9 +124,9 @@ impl Floor {
         let holder = self.holders.remove(at);
         self.touched.push(holder.participant);
         if holder.talked_too_long()
-            && let Some(user) = self.users.get_mut(&holder.participant)
+            && let Some(participant) = self.participants.get_mut(&holder.participant)
         {
-            user.is_cut_off(holder.heard());
+            participant.is_cut_off(holder.heard());
         }
         if !self.holders.is_empty() {
             self.actions.push(Action::Released {
@@ -227,11 +227,11 @@ impl Floor {
 
     /// Tells the mixer everything anew.
     pub(super) fn tell_all_permits(&mut self) {
-        let ids: Vec<ParticipantId> = self.users.keys().copied().collect();
+        let ids: Vec<ParticipantId> = self.participants.keys().copied().collect();
         for id in ids {
             let permit = self.permit(id);
-            if let Some(user) = self.users.get_mut(&id) {
-                user.permit = permit;
+            if let Some(participant) = self.participants.get_mut(&id) {
+                participant.permit = permit;
             }
         }
         self.actions.push(Action::Permits);
@@ -241,10 +241,10 @@ impl Floor {
     fn tell_permits(&mut self) {
         for id in std::mem::take(&mut self.touched) {
             let permit = self.permit(id);
-            if let Some(user) = self.users.get_mut(&id)
-                && user.permit != permit
+            if let Some(participant) = self.participants.get_mut(&id)
+                && participant.permit != permit
             {
-                user.permit = permit;
+                participant.permit = permit;
                 self.actions.push(Action::Permit(id, permit));
             }
         }

@@ -8,7 +8,7 @@ use warp::http::StatusCode;
 use warp::reply::Response;
 
 use super::response;
-use crate::conference::{Conference, Family, Kind, Sample};
+use crate::conference::{Conference, MetricFamily, MetricKind, MetricSample};
 use crate::rate_limit::{Limited, Limiter};
 
 /// What HTTP counts.
@@ -37,23 +37,24 @@ impl HttpMetrics {
         self.responses[class].fetch_add(1, Relaxed);
     }
 
-    fn families(&self) -> Vec<Family> {
-        let responses = Family {
+    fn families(&self) -> Vec<MetricFamily> {
+        let responses = MetricFamily {
             name: "mixminus_http_responses_total",
             help: "HTTP responses, by class of status.",
-            kind: Kind::Counter,
+            kind: MetricKind::Counter,
             samples: (1..=5)
                 .zip(&self.responses)
                 .map(|(class, count)| {
                     let class = format!("{class}xx");
-                    Sample::of("class", class, count.load(Relaxed) as f64)
+                    MetricSample::of("class", class, count.load(Relaxed) as f64)
                 })
                 .collect(),
         };
-        let gauge =
-            |name, help, value: &AtomicI64| Family::gauge(name, help, value.load(Relaxed) as f64);
+        let gauge = |name, help, value: &AtomicI64| {
+            MetricFamily::gauge(name, help, value.load(Relaxed) as f64)
+        };
         let counter =
-            |name, help, value: &AtomicU64| Family::counter(name, help, value.load(Relaxed));
+            |name, help, value: &AtomicU64| MetricFamily::counter(name, help, value.load(Relaxed));
         vec![
             responses,
             gauge(
@@ -102,23 +103,24 @@ pub(super) fn page(conference: &Conference, http: &HttpMetrics) -> Response {
     )
 }
 
-fn rate_limited(limiter: &Limiter) -> Family {
-    let sample = |what: &Limited| Sample::of("what", what.word(), limiter.refused(*what) as f64);
-    Family {
+fn rate_limited(limiter: &Limiter) -> MetricFamily {
+    let sample =
+        |what: &Limited| MetricSample::of("what", what.word(), limiter.refused(*what) as f64);
+    MetricFamily {
         name: "mixminus_rate_limited_total",
         help: "Requests and messages that were refused because too many came, by what they were.",
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         samples: Limited::ALL.iter().map(sample).collect(),
     }
 }
 
-fn text(families: &[Family]) -> String {
+fn text(families: &[MetricFamily]) -> String {
     let mut text = String::new();
     for family in families {
         let kind = match family.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
         };
         // Writing to a string cannot fail.
         let _ = writeln!(
@@ -149,18 +151,18 @@ mod tests {
     #[test]
     fn families_are_written_as_prometheus_reads_them() {
         let families = [
-            Family::counter("a_total", "Things.", 3),
-            Family {
+            MetricFamily::counter("a_total", "Things.", 3),
+            MetricFamily {
                 name: "b_seconds",
                 help: "Time.",
-                kind: Kind::Gauge,
-                samples: vec![Sample::of("why", "room closed", 0.25)],
+                kind: MetricKind::Gauge,
+                samples: vec![MetricSample::of("why", "room closed", 0.25)],
             },
-            Family {
+            MetricFamily {
                 name: "c",
                 help: "Spread.",
-                kind: Kind::Histogram,
-                samples: vec![Sample {
+                kind: MetricKind::Histogram,
+                samples: vec![MetricSample {
                     suffix: "_bucket",
                     labels: vec![("mixer", "0".into()), ("le", "0.004".into())],
                     value: 7.0,

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use mixer::governor::Governor;
 
-use super::{Family, Kind, Sample};
+use super::{MetricFamily, MetricKind, MetricSample};
 use crate::audio::{Histogram, MixerHandle, MixerMetrics};
 use crate::conference::Conference;
 use crate::queues::MixerId;
 
 impl Conference {
-    pub(super) fn of_mixers(&self) -> Vec<Family> {
+    pub(super) fn of_mixers(&self) -> Vec<MetricFamily> {
         let mixers = self.inner.audio.mixers();
         let mut families = self.of_governors();
         families.extend(of_slots(mixers));
@@ -20,20 +20,21 @@ impl Conference {
         families
     }
 
-    fn of_governors(&self) -> Vec<Family> {
+    fn of_governors(&self) -> Vec<MetricFamily> {
         let governors: Vec<(MixerId, Governor)> = {
             let state = self.lock();
-            let ways = state.mixing.ways().iter();
-            ways.map(|way| (way.mixer.handle().id(), way.governor.clone()))
+            let links = state.placement.mixers().iter();
+            links
+                .map(|link| (link.mixer.handle().id(), link.governor.clone()))
                 .collect()
         };
-        let family = |name, help, of: fn(&Governor) -> f64| Family {
+        let family = |name, help, of: fn(&Governor) -> f64| MetricFamily {
             name,
             help,
-            kind: Kind::Gauge,
+            kind: MetricKind::Gauge,
             samples: governors
                 .iter()
-                .map(|(mixer, governor)| Sample::of("mixer", mixer, of(governor)))
+                .map(|(mixer, governor)| MetricSample::of("mixer", mixer, of(governor)))
                 .collect(),
         };
         vec![
@@ -57,9 +58,9 @@ impl Conference {
 }
 
 /// How the threads keep their time.
-fn of_slots(mixers: &[MixerHandle]) -> Vec<Family> {
+fn of_slots(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
     let seconds = |name, help, of: fn(&MixerMetrics) -> u64| {
-        each(mixers, name, help, Kind::Counter, |metrics| {
+        each(mixers, name, help, MetricKind::Counter, |metrics| {
             of(metrics) as f64 / 1e9
         })
     };
@@ -131,9 +132,9 @@ fn of_slots(mixers: &[MixerHandle]) -> Vec<Family> {
 }
 
 /// What the engines count.
-fn of_engines(mixers: &[MixerHandle]) -> Vec<Family> {
+fn of_engines(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
     let gauge = |name, help, of: fn(&MixerMetrics) -> &AtomicU64| {
-        each(mixers, name, help, Kind::Gauge, |metrics| {
+        each(mixers, name, help, MetricKind::Gauge, |metrics| {
             of(metrics).load(Relaxed) as f64
         })
     };
@@ -209,13 +210,13 @@ fn each(
     mixers: &[MixerHandle],
     name: &'static str,
     help: &'static str,
-    kind: Kind,
+    kind: MetricKind,
     of: impl Fn(&MixerMetrics) -> f64,
-) -> Family {
+) -> MetricFamily {
     let samples = mixers
         .iter()
-        .map(|mixer| Sample::of("mixer", mixer.id(), of(mixer.metrics())));
-    Family {
+        .map(|mixer| MetricSample::of("mixer", mixer.id(), of(mixer.metrics())));
+    MetricFamily {
         name,
         help,
         kind,
@@ -228,8 +229,8 @@ fn counter(
     name: &'static str,
     help: &'static str,
     of: fn(&MixerMetrics) -> &AtomicU64,
-) -> Family {
-    each(mixers, name, help, Kind::Counter, |metrics| {
+) -> MetricFamily {
+    each(mixers, name, help, MetricKind::Counter, |metrics| {
         of(metrics).load(Relaxed) as f64
     })
 }
@@ -239,8 +240,8 @@ fn longest(
     name: &'static str,
     help: &'static str,
     of: fn(&MixerMetrics) -> &Histogram,
-) -> Family {
-    each(mixers, name, help, Kind::Gauge, |metrics| {
+) -> MetricFamily {
+    each(mixers, name, help, MetricKind::Gauge, |metrics| {
         of(metrics).longest().as_secs_f64()
     })
 }
@@ -250,7 +251,7 @@ fn histogram(
     name: &'static str,
     help: &'static str,
     of: fn(&MixerMetrics) -> &Histogram,
-) -> Family {
+) -> MetricFamily {
     let mut samples = Vec::new();
     for mixer in mixers {
         let histogram = of(mixer.metrics());
@@ -258,7 +259,7 @@ fn histogram(
         let mut count = 0;
         for (bound, so_far) in histogram.cumulative() {
             let le = bound.map_or("+Inf".to_owned(), in_seconds);
-            samples.push(Sample {
+            samples.push(MetricSample {
                 suffix: "_bucket",
                 labels: vec![("mixer", id.clone()), ("le", le)],
                 value: so_far as f64,
@@ -269,16 +270,16 @@ fn histogram(
             ("_sum", histogram.sum().as_secs_f64()),
             ("_count", count as f64),
         ] {
-            samples.push(Sample {
+            samples.push(MetricSample {
                 suffix,
-                ..Sample::of("mixer", &id, value)
+                ..MetricSample::of("mixer", &id, value)
             });
         }
     }
-    Family {
+    MetricFamily {
         name,
         help,
-        kind: Kind::Histogram,
+        kind: MetricKind::Histogram,
         samples,
     }
 }

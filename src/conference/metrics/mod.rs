@@ -6,26 +6,26 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::error::Refusal;
-use super::{Conference, Totals};
+use super::{Conference, ParticipantTotals};
 use crate::protocol::LeaveReason;
 use crate::rtc::Dropped;
 
 /// Numbers that belong together under one name.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Family {
+pub struct MetricFamily {
     /// Name with its unit.
     pub name: &'static str,
     /// What it is, in a sentence.
     pub help: &'static str,
     /// Whether it only grows.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// Its values.
-    pub samples: Vec<Sample>,
+    pub samples: Vec<MetricSample>,
 }
 
 /// How a number behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// Only grows, from zero at the start.
     Counter,
     /// Goes up and down.
@@ -36,7 +36,7 @@ pub enum Kind {
 
 /// One value, with what tells it from the others of its family.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sample {
+pub struct MetricSample {
     /// What follows the family's name: parts of a histogram have one.
     pub suffix: &'static str,
     /// Labels and their values.
@@ -45,10 +45,10 @@ pub struct Sample {
     pub value: f64,
 }
 
-impl Sample {
+impl MetricSample {
     /// The one value of its family.
-    pub fn only(value: f64) -> Sample {
-        Sample {
+    pub fn only(value: f64) -> MetricSample {
+        MetricSample {
             suffix: "",
             labels: Vec::new(),
             value,
@@ -56,8 +56,8 @@ impl Sample {
     }
 
     /// One of several values.
-    pub fn of(label: &'static str, is: impl ToString, value: f64) -> Sample {
-        Sample {
+    pub fn of(label: &'static str, is: impl ToString, value: f64) -> MetricSample {
+        MetricSample {
             suffix: "",
             labels: vec![(label, is.to_string())],
             value,
@@ -65,38 +65,38 @@ impl Sample {
     }
 }
 
-impl Family {
+impl MetricFamily {
     /// A family of one number that only grows.
-    pub fn counter(name: &'static str, help: &'static str, value: u64) -> Family {
-        Family {
+    pub fn counter(name: &'static str, help: &'static str, value: u64) -> MetricFamily {
+        MetricFamily {
             name,
             help,
-            kind: Kind::Counter,
-            samples: vec![Sample::only(value as f64)],
+            kind: MetricKind::Counter,
+            samples: vec![MetricSample::only(value as f64)],
         }
     }
 
     /// A family of one number that goes up and down.
-    pub fn gauge(name: &'static str, help: &'static str, value: f64) -> Family {
-        Family {
+    pub fn gauge(name: &'static str, help: &'static str, value: f64) -> MetricFamily {
+        MetricFamily {
             name,
             help,
-            kind: Kind::Gauge,
-            samples: vec![Sample::only(value)],
+            kind: MetricKind::Gauge,
+            samples: vec![MetricSample::only(value)],
         }
     }
 }
 
 impl Conference {
     /// The figures of the mixers, the network, the rooms and the participants.
-    pub fn figures(&self) -> Vec<Family> {
+    pub fn figures(&self) -> Vec<MetricFamily> {
         let mut families = self.of_rooms();
         families.extend(self.of_mixers());
         families.extend(self.of_rtc());
         families
     }
 
-    fn of_rooms(&self) -> Vec<Family> {
+    fn of_rooms(&self) -> Vec<MetricFamily> {
         let (rooms, participants, talking, connected, delay_us, totals) = {
             let state = self.lock();
             let members = || state.registry.rooms.values().flat_map(|room| &room.members);
@@ -114,60 +114,60 @@ impl Conference {
             )
         };
         let counts = &self.inner.counts;
-        let left = Family {
+        let left = MetricFamily {
             name: "mixminus_participants_left_total",
             help: "Participants who went, by reason.",
-            kind: Kind::Counter,
+            kind: MetricKind::Counter,
             samples: LeaveReason::ALL
                 .iter()
                 .map(|reason| {
                     let left = counts.left[*reason as usize].load(Relaxed);
-                    Sample::of("reason", reason.word(), left as f64)
+                    MetricSample::of("reason", reason.word(), left as f64)
                 })
                 .collect(),
         };
-        let refused = Family {
+        let refused = MetricFamily {
             name: "mixminus_joins_refused_total",
             help: "Joins that were refused, by reason.",
-            kind: Kind::Counter,
+            kind: MetricKind::Counter,
             samples: Refusal::ALL
                 .iter()
                 .map(|reason| {
                     let refused = counts.refused[*reason as usize].load(Relaxed);
-                    Sample::of("reason", reason.word(), refused as f64)
+                    MetricSample::of("reason", reason.word(), refused as f64)
                 })
                 .collect(),
         };
         let mut families = vec![
-            Family::gauge("mixminus_rooms", "Rooms.", rooms as f64),
-            Family::gauge(
+            MetricFamily::gauge("mixminus_rooms", "Rooms.", rooms as f64),
+            MetricFamily::gauge(
                 "mixminus_participants",
                 "Participants in all rooms.",
                 participants as f64,
             ),
-            Family::gauge(
+            MetricFamily::gauge(
                 "mixminus_participants_talking",
                 "Participants heard now.",
                 talking as f64,
             ),
-            Family::gauge(
+            MetricFamily::gauge(
                 "mixminus_playout_delay_seconds",
                 "Greatest time for which packets of somebody heard now wait in the server.",
                 f64::from(delay_us) / 1e6,
             ),
-            Family::gauge(
+            MetricFamily::gauge(
                 "mixminus_participants_connected",
                 "Participants whose peer connection is up.",
                 connected as f64,
             ),
-            Family::counter(
+            MetricFamily::counter(
                 "mixminus_joins_total",
                 "Joins that succeeded.",
                 counts.joins.load(Relaxed),
             ),
             refused,
             left,
-            Family::counter(
+            MetricFamily::counter(
                 "mixminus_room_faults_total",
                 "Rooms that were closed after a fault.",
                 counts.faults.load(Relaxed),
@@ -178,58 +178,58 @@ impl Conference {
         families
     }
 
-    fn of_rtc(&self) -> Vec<Family> {
+    fn of_rtc(&self) -> Vec<MetricFamily> {
         let metrics = self.inner.rtc.metrics();
         let of = |counter: &AtomicU64| counter.load(Relaxed);
-        let dropped = Family {
+        let dropped = MetricFamily {
             name: "mixminus_rtc_dropped_total",
             help: "Datagrams, packets and messages that were dropped, by reason.",
-            kind: Kind::Counter,
+            kind: MetricKind::Counter,
             samples: Dropped::ALL
                 .iter()
                 .map(|reason| {
                     let dropped = metrics.dropped_total(*reason);
-                    Sample::of("reason", reason.label(), dropped as f64)
+                    MetricSample::of("reason", reason.label(), dropped as f64)
                 })
                 .collect(),
         };
         vec![
-            Family::gauge(
+            MetricFamily::gauge(
                 "mixminus_rtc_peers",
                 "Peers there are now, connected or not.",
                 of(&metrics.peers) as f64,
             ),
-            Family::counter(
+            MetricFamily::counter(
                 "mixminus_rtc_datagrams_in_total",
                 "Datagrams received.",
                 of(&metrics.datagrams_in_total),
             ),
-            Family::counter(
+            MetricFamily::counter(
                 "mixminus_rtc_bytes_in_total",
                 "Bytes received, UDP payload.",
                 of(&metrics.bytes_in_total),
             ),
-            Family::counter(
+            MetricFamily::counter(
                 "mixminus_rtc_datagrams_out_total",
                 "Datagrams sent.",
                 of(&metrics.datagrams_out_total),
             ),
-            Family::counter(
+            MetricFamily::counter(
                 "mixminus_rtc_bytes_out_total",
                 "Bytes sent, UDP payload.",
                 of(&metrics.bytes_out_total),
             ),
-            Family::counter(
+            MetricFamily::counter(
                 "mixminus_rtc_send_errors_total",
                 "Datagrams the system did not take.",
                 of(&metrics.send_errors_total),
             ),
-            Family::counter(
+            MetricFamily::counter(
                 "mixminus_rtc_dtls_failures_total",
                 "Peers that found a path but never finished DTLS.",
                 of(&metrics.dtls_failures_total),
             ),
-            Family::counter(
+            MetricFamily::counter(
                 "mixminus_rtc_faults_total",
                 "Peers dropped because the core failed on them.",
                 of(&metrics.faults_total),
@@ -239,69 +239,69 @@ impl Conference {
     }
 }
 
-fn of_totals(totals: &Totals) -> Vec<Family> {
+fn of_totals(totals: &ParticipantTotals) -> Vec<MetricFamily> {
     vec![
-        Family::counter(
+        MetricFamily::counter(
             "mixminus_packets_received_total",
             "Audio packets taken in.",
             totals.received,
         ),
-        Family::counter(
+        MetricFamily::counter(
             "mixminus_packets_lost_total",
             "Audio packets that never came.",
             totals.lost,
         ),
-        Family::counter(
+        MetricFamily::counter(
             "mixminus_packets_late_total",
             "Audio packets that came after their time.",
             totals.late,
         ),
-        Family::counter(
+        MetricFamily::counter(
             "mixminus_packets_duplicate_total",
             "Audio packets that came twice.",
             totals.duplicate,
         ),
-        Family::counter(
+        MetricFamily::counter(
             "mixminus_packets_undecodable_total",
             "Audio packets that are not Opus.",
             totals.undecodable,
         ),
-        Family::counter(
+        MetricFamily::counter(
             "mixminus_concealed_samples_total",
             "Samples made up in place of lost or late packets, at 48 kHz.",
             totals.concealed_samples,
         ),
-        Family::counter(
+        MetricFamily::counter(
             "mixminus_recovered_samples_total",
             "Samples recovered from in-band FEC, at 48 kHz.",
             totals.recovered_samples,
         ),
-        Family::counter(
+        MetricFamily::counter(
             "mixminus_inserted_samples_total",
             "Samples inserted by time stretching to lengthen the playout delay, at 48 kHz.",
             totals.inserted_samples,
         ),
-        Family::counter(
+        MetricFamily::counter(
             "mixminus_removed_samples_total",
             "Samples removed by time stretching to shorten the playout delay, at 48 kHz.",
             totals.removed_samples,
         ),
-        Family::counter(
+        MetricFamily::counter(
             "mixminus_resampling_inserted_samples_total",
             "Samples added by resampling to follow slower sender clocks, at 48 kHz.",
             totals.resampling_inserted_samples,
         ),
-        Family::counter(
+        MetricFamily::counter(
             "mixminus_resampling_removed_samples_total",
             "Samples saved by resampling to follow faster sender clocks, at 48 kHz.",
             totals.resampling_removed_samples,
         ),
-        Family::counter(
+        MetricFamily::counter(
             "mixminus_covered_samples_total",
             "Samples of late packets not played because concealment had covered them, at 48 kHz.",
             totals.covered_samples,
         ),
-        Family::counter(
+        MetricFamily::counter(
             "mixminus_played_samples_total",
             "Samples played into mixes, at 48 kHz.",
             totals.played_samples,
@@ -344,7 +344,7 @@ mod tests {
         for (total, _, count) in expected {
             total.store(count, Relaxed);
         }
-        let mut totals = Totals::default();
+        let mut totals = ParticipantTotals::default();
         totals.add(&telemetry);
         let families = of_totals(&totals);
         assert_eq!(families.len(), expected.len());
@@ -352,8 +352,8 @@ mod tests {
             let name = format!("mixminus_{name}_total");
             let family = families.iter().find(|family| family.name == name);
             let family = family.unwrap_or_else(|| panic!("no {name}"));
-            assert_eq!(family.kind, Kind::Counter);
-            assert_eq!(family.samples, [Sample::only(count as f64)], "{name}");
+            assert_eq!(family.kind, MetricKind::Counter);
+            assert_eq!(family.samples, [MetricSample::only(count as f64)], "{name}");
         }
     }
 }

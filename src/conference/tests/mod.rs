@@ -168,7 +168,7 @@ fn large_room_that_ends_tells_each_participant_of_itself_only() {
     state.closing.push_back(kept);
     house
         .conference
-        .part(&mut state, &name("hall"), LeaveReason::RoomClosed);
+        .detach_all(&mut state, &name("hall"), LeaveReason::RoomClosed);
     let texts = state
         .closing
         .iter()
@@ -279,7 +279,7 @@ fn until_counted(house: &House, count: fn(&MixerMetrics) -> &AtomicU64) {
 /// Loses all that the mixers have told.
 fn lose_events(house: &House) {
     let mut state = house.conference.lock();
-    while state.mixing.next_event().is_some() {}
+    while state.placement.next_event().is_some() {}
 }
 
 #[test]
@@ -291,7 +291,9 @@ fn failed_room_is_closed_though_its_event_is_lost() {
     {
         let mut state = house.conference.lock();
         let id = state.registry.rooms[&name("hall")].id;
-        state.mixing.command(id, Command::Break(id, Weakness::Tick));
+        state
+            .placement
+            .command(id, Command::Break(id, Weakness::Tick));
     }
     until_counted(&house, |metrics| &metrics.faults);
     lose_events(&house);
@@ -316,7 +318,7 @@ fn participant_whom_the_mixer_refuses_is_sent_away() {
         {
             let mut state = house.conference.lock();
             let id = state.registry.rooms[&name("hall")].id;
-            state.mixing.command(id, Command::RemoveRoom(id));
+            state.placement.command(id, Command::RemoveRoom(id));
         }
         let (_, mut events) = house.conference.watch(&name("hall")).expect("it is there");
         let bob = house.join("hall", OFFER).expect("it looks so at first");
@@ -420,7 +422,7 @@ fn rooms_spread_over_the_mixers_and_leave_nothing_behind() {
     }
     assert_eq!(house.each_settled(), [(0, 0); 3]);
     let state = house.conference.lock();
-    assert!(state.mixing.is_empty());
+    assert!(state.placement.is_empty());
 }
 
 /// A load that is real but for what it is spent on.
@@ -432,7 +434,7 @@ fn a_loaded_mixer_takes_nobody_in_until_it_has_time_again() {
     let mixer_of = |room: &str| {
         let state = house.conference.lock();
         let room = state.registry.rooms[&name(room)].id;
-        state.mixing.mixer_of(room).expect("it is placed")
+        state.placement.mixer_of(room).expect("it is placed")
     };
     let loaded = &house.conference.inner.audio.mixers()[mixer_of("hall").0];
     let until = |wish: &dyn Fn() -> bool| {
@@ -440,7 +442,7 @@ fn a_loaded_mixer_takes_nobody_in_until_it_has_time_again() {
         while !wish() {
             assert!(Instant::now() < patience, "within seconds");
             std::thread::sleep(Duration::from_millis(100));
-            house.conference.govern(Instant::now());
+            house.conference.observe_load(Instant::now());
         }
     };
     let may_join = |room: &str| match house.conference.reserve(&name(room), None) {

@@ -17,16 +17,16 @@ impl House {
     }
 
     /// Who is told what happens in a room.
-    fn audience(&self, room: &str) -> Vec<ParticipantId> {
+    fn subscribers(&self, room: &str) -> Vec<ParticipantId> {
         let state = self.conference.lock();
         let room = state.registry.rooms.get(&name(room));
-        let audience = room.and_then(|room| room.audience.as_ref());
-        audience.map_or(Vec::new(), |audience| audience.ears.clone())
+        let subscribers = room.and_then(|room| room.subscribers.as_ref());
+        subscribers.map_or(Vec::new(), |subscribers| subscribers.ids.clone())
     }
 
     fn feeds(&self) -> Vec<String> {
         let state = self.conference.lock();
-        state.scanning.feeds().map(ToString::to_string).collect()
+        state.monitoring.feeds().map(ToString::to_string).collect()
     }
 
     fn links(&self, room: &str) -> Vec<String> {
@@ -49,7 +49,7 @@ impl House {
         // The mixers apply what they were sent meanwhile.
         self.settled();
         let state = self.conference.lock();
-        let feed = state.scanning.feed(&name(room));
+        let feed = state.monitoring.feed(&name(room));
         feed.map_or(0, Arc::strong_count)
     }
 
@@ -60,14 +60,14 @@ impl House {
         let mut blocked = blocked.conference.lock();
         let mut state = self.conference.lock();
         let id = state.registry.rooms[&name(room)].id;
-        let mixer = state.mixing.mixer_of(id);
-        let mut ways = state.mixing.ways().iter();
-        let at = ways.position(|way| Some(way.mixer.handle().id()) == mixer);
+        let mixer = state.placement.mixer_of(id);
+        let mut links = state.placement.mixers().iter();
+        let at = links.position(|link| Some(link.mixer.handle().id()) == mixer);
         let at = at.expect("it is on one");
-        let full = &mut blocked.mixing.ways_mut()[0].mixer;
-        std::mem::swap(full, &mut state.mixing.ways_mut()[at].mixer);
+        let full = &mut blocked.placement.mixers_mut()[0].mixer;
+        std::mem::swap(full, &mut state.placement.mixers_mut()[at].mixer);
         act(&mut state);
-        std::mem::swap(full, &mut state.mixing.ways_mut()[at].mixer);
+        std::mem::swap(full, &mut state.placement.mixers_mut()[at].mixer);
     }
 
     fn turn(&self) {
@@ -91,8 +91,8 @@ fn a_room_is_fed_to_others_as_long_as_it_is_there_and_somebody_listens() {
     let bob = house.join("b", OFFER).expect("joined");
     house.turn();
     assert_eq!(house.feeds(), ["b"]);
-    assert_eq!(house.audience("b"), [ann.participant.0]);
-    assert!(house.audience("a").is_empty());
+    assert_eq!(house.subscribers("b"), [ann.participant.0]);
+    assert!(house.subscribers("a").is_empty());
     house.conference.leave(&bob.session).expect("it is there");
     house.turn();
     assert!(house.feeds().is_empty(), "it is gone");
@@ -102,7 +102,7 @@ fn a_room_is_fed_to_others_as_long_as_it_is_there_and_somebody_listens() {
     house.conference.leave(&ann.session).expect("it is there");
     house.turn();
     assert!(house.feeds().is_empty(), "nobody listens");
-    assert!(house.audience("b").is_empty());
+    assert!(house.subscribers("b").is_empty());
 }
 
 #[test]
@@ -122,15 +122,15 @@ fn the_list_can_be_changed_and_one_s_own_room_is_no_channel() {
     let answer = order(r#"["b",{"room":"c","gain_db":-6,"priority":2},"a"]"#);
     assert_eq!(answer, Ok(Some(Event::Ok { id: 1.into() })));
     assert_eq!(house.feeds(), ["b", "c"]);
-    assert!(house.audience("a").is_empty());
+    assert!(house.subscribers("a").is_empty());
     order(r#"["c"]"#).expect("good");
     house.turn();
     assert_eq!(house.feeds(), ["c"]);
-    assert!(house.audience("b").is_empty());
+    assert!(house.subscribers("b").is_empty());
     order("[]").expect("good");
     house.turn();
     assert!(house.feeds().is_empty());
-    assert!(house.conference.lock().scanning.is_empty());
+    assert!(house.conference.lock().monitoring.is_empty());
     assert!(order(r#"["a b"]"#).is_err());
     assert_eq!(house.settled(), (3, 3));
     assert_eq!(house.refused(), 0.0);
@@ -172,8 +172,8 @@ fn links_hold_both_ways_and_wait_for_rooms() {
     let ann = house.join("a", OFFER).expect("joined");
     house.turn();
     assert_eq!(house.feeds(), ["a", "b"]);
-    assert_eq!(house.audience("a"), [bob.participant.0]);
-    assert_eq!(house.audience("b"), [ann.participant.0]);
+    assert_eq!(house.subscribers("a"), [bob.participant.0]);
+    assert_eq!(house.subscribers("b"), [ann.participant.0]);
     // Over the third they all hear each other.
     house.put("c", "b").expect("made");
     house.turn();
@@ -195,10 +195,10 @@ fn who_listens_to_a_room_hears_what_is_linked_with_it() {
     house.put("c", "b").expect("made");
     let ann = house.join_and_listen("a", "b").expect("joined");
     assert_eq!(house.feeds(), ["b", "c"]);
-    assert_eq!(house.audience("c"), [ann.participant.0]);
+    assert_eq!(house.subscribers("c"), [ann.participant.0]);
     house.put("b", "").expect("it is there");
     assert_eq!(house.feeds(), ["b"]);
-    assert!(house.audience("c").is_empty());
+    assert!(house.subscribers("c").is_empty());
 }
 
 #[test]
@@ -214,8 +214,8 @@ fn who_hears_a_room_from_now_on_is_told_how_its_floor_stands() {
     let ann = house.join("a", OFFER).expect("joined");
     let id = ann.participant.0;
     let mut state = house.conference.lock();
-    state.scanning.set(id, &name("a"), listen("b"));
-    let news = house.conference.tune_mixers(&mut state).news;
+    state.monitoring.set(id, &name("a"), listen("b"));
+    let news = house.conference.sync_mixers(&mut state).news;
     let told: Vec<Event> = news
         .into_iter()
         .inspect(|news| assert_eq!((&news.to[..], &news.room), (&[id][..], &name("b"))))
@@ -273,7 +273,9 @@ fn a_feed_that_was_made_anew_is_told_to_who_heard_the_one_before() {
     house.put("b", "").expect("made");
     let mixers = ["a", "b"].map(|room| {
         let state = house.conference.lock();
-        state.mixing.mixer_of(state.registry.rooms[&name(room)].id)
+        state
+            .placement
+            .mixer_of(state.registry.rooms[&name(room)].id)
     });
     assert_ne!(mixers[0], mixers[1]);
     let ann = house.join("a", OFFER).expect("joined").participant.0;

@@ -43,7 +43,7 @@ impl House {
 
     fn is_fed(&self, room: &str) -> bool {
         let state = self.conference.lock();
-        state.scanning.feeds().any(|fed| *fed == name(room))
+        state.monitoring.feeds().any(|fed| *fed == name(room))
     }
 }
 
@@ -153,8 +153,8 @@ fn monitors_are_told_when_a_room_starts_to_refuse() {
     let mut state = house.conference.lock();
     let room = state.registry.rooms.get_mut(&name("radio"));
     room.expect("it is there").config.allow_monitors = Some(false);
-    state.scanning.look_at_monitors(&name("radio"));
-    let tuned = house.conference.tune_mixers(&mut state);
+    state.monitoring.mark_monitors_stale(&name("radio"));
+    let tuned = house.conference.sync_mixers(&mut state);
     let [news] = &tuned.news[..] else {
         panic!("{:?}", tuned.news);
     };
@@ -194,7 +194,7 @@ fn linked_room_that_refuses_is_not_monitored_through_the_other() {
     assert_eq!(house.monitors("talk").total, 0);
     let state = house.conference.lock();
     let desk = name("desk");
-    let heard = state.scanning.heard_by(ann.participant.0, Some(&desk));
+    let heard = state.monitoring.heard_by(ann.participant.0, Some(&desk));
     assert_eq!(heard.collect::<Vec<_>>(), [&name("radio")]);
 }
 
