@@ -12,7 +12,7 @@ use clap::builder::Resettable;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::bench::{self, BenchArgs};
-use crate::config::{Config, Given, Problem};
+use crate::config::{Config, ConfigError, RawSetting};
 use crate::http::Tls;
 use crate::join::{self, JoinArgs};
 use crate::server;
@@ -244,22 +244,22 @@ impl Serve {
     /// The configuration these flags and the file they name come to.
     ///
     /// # Errors
-    /// Every [`Problem`] there is.
-    pub fn load(&self) -> Result<Config, Vec<Problem>> {
+    /// Every [`ConfigError`] there is.
+    pub fn load(&self) -> Result<Config, Vec<ConfigError>> {
         let Some(path) = &self.config else {
             return Config::load(None, self.given());
         };
         let name = path.display().to_string();
         match std::fs::read_to_string(path) {
             Ok(text) => Config::load(Some((&name, &text)), self.given()),
-            Err(error) => Err(vec![Problem(format!(
+            Err(error) => Err(vec![ConfigError(format!(
                 "The file {name} cannot be read: {error}."
             ))]),
         }
     }
 
     /// What was given, flag or environment, key by key.
-    fn given(&self) -> Vec<Given> {
+    fn given(&self) -> Vec<RawSetting> {
         let one = [
             ("http", &self.http),
             ("media", &self.media),
@@ -315,7 +315,7 @@ impl Serve {
             .filter(|(_, values)| !values.is_empty())
             .map(|(key, values)| (key, values.clone()));
         one.chain(lists)
-            .map(|(key, values)| Given {
+            .map(|(key, values)| RawSetting {
                 key: key.to_owned(),
                 values,
                 source: format!("flag or MIXMINUS_{}", key.to_uppercase()),
@@ -398,7 +398,7 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::KEYS;
+    use crate::config::SETTINGS;
 
     fn serve(arguments: &[&str]) -> Serve {
         let line = ["mixminus", "serve"].iter().chain(arguments);
@@ -412,7 +412,7 @@ mod tests {
     fn every_setting_has_a_flag_and_a_variable() {
         let command = Cli::command();
         let serve = command.find_subcommand("serve").expect("it is there");
-        for key in &KEYS {
+        for key in &SETTINGS {
             let variable = format!("MIXMINUS_{}", key.name.to_uppercase());
             let found = serve.get_arguments().any(|argument| {
                 argument
@@ -454,7 +454,7 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_its_setting() {
-        for key in &KEYS {
+        for key in &SETTINGS {
             let other = match (key.name, key.default) {
                 ("http" | "media", _) => "127.0.0.1:1",
                 ("announce", _) => "192.0.2.1",

@@ -122,7 +122,7 @@ fn a_taken_port_ends_it_with_one() {
 fn empty_variables_are_no_variables() {
     let plain = output(&["serve", "--check"]);
     let mut command = mixminus(&["serve", "--check"]);
-    for key in mixminus::config::KEYS {
+    for key in mixminus::config::SETTINGS {
         command.env(format!("MIXMINUS_{}", key.name.to_uppercase()), "");
     }
     let checked = command.output().expect("it runs");

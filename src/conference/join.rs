@@ -18,7 +18,7 @@ use super::placement::layout;
 use super::room::Room;
 use super::{Conference, JoinError, Overloaded, State};
 use crate::floor::Mode;
-use crate::protocol::{Event, Listen, Name, PublicId, RoomName};
+use crate::protocol::{Event, MonitorEntry, Name, PublicId, RoomName};
 use crate::queues::MixerId;
 use crate::rate_limit::{MessageLimit, TooMany};
 use crate::rtc::{AcceptOptions, Accepted};
@@ -35,7 +35,7 @@ pub struct Join {
     /// The most important it may ask for the floor as, 0 the least.
     pub priority: u8,
     /// The rooms it listens to beside this one.
-    pub listen: Vec<Listen>,
+    pub listen: Vec<MonitorEntry>,
     /// The mode of the room if this join makes it; the server's default when absent.
     pub mode: Option<Mode>,
     /// Its SDP offer.
@@ -232,7 +232,7 @@ impl Conference {
 /// What is kept of a join for when its member is in.
 struct JoinWish {
     priority: u8,
-    listen: Vec<Listen>,
+    listen: Vec<MonitorEntry>,
 }
 
 /// A place in a room, held while the join is under way. Dropped unfilled, it is free again, and so is a room that was

@@ -59,8 +59,8 @@ use room::Room;
 
 use crate::audio::{AudioHandle, MixerControl};
 use crate::protocol::{
-    Change, Command, Event, Invalid, LeaveReason, Name, Order, Participant, PublicId, RoomConfig,
-    RoomName, RoomState,
+    Change, Command, CommandMessage, Event, Invalid, LeaveReason, Name, Participant, PublicId,
+    RoomConfig, RoomName, RoomState,
 };
 use crate::rate_limit::{Limited, Limiter, Rate, Rates, Verdict};
 pub use crate::rtc::OfferError;
@@ -221,7 +221,11 @@ impl Conference {
     }
 
     /// Carries out a message that came over a room's WebSocket; what to answer, if anything.
-    pub fn carry_out(&self, room: &RoomName, order: Order) -> Result<Option<Event>, Event> {
+    pub fn carry_out(
+        &self,
+        room: &RoomName,
+        order: CommandMessage,
+    ) -> Result<Option<Event>, Event> {
         let now = Instant::now();
         let mut state = self.lock();
         let participant = order
@@ -286,7 +290,7 @@ impl Conference {
         &self,
         state: &mut State,
         id: ParticipantId,
-        order: Order,
+        order: CommandMessage,
         now: Instant,
     ) -> Result<Option<Event>, Event> {
         match order.command {
@@ -419,8 +423,8 @@ impl State {
 }
 
 /// Reads a message; a mistake becomes the answer to it.
-pub(crate) fn read(text: &str) -> Result<Order, Event> {
-    Order::parse(text).map_err(|(invalid, id)| refuse(invalid, id))
+pub(crate) fn read(text: &str) -> Result<CommandMessage, Event> {
+    CommandMessage::parse(text).map_err(|(invalid, id)| refuse(invalid, id))
 }
 
 fn refuse(invalid: Invalid, id: Option<Value>) -> Event {

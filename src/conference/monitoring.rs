@@ -17,7 +17,7 @@ use super::placement::{Placement, QueueFull, layout};
 use super::registry::Registry;
 use super::room::{Room, Subscribers};
 use super::{CommandError, Conference, ConfigureError, State, refusal};
-use crate::protocol::{Event, Listen, MAX_CHANNELS, MAX_MONITORS, Monitors, RoomName};
+use crate::protocol::{Event, MAX_MONITORED_ROOMS, MAX_MONITORS, MonitorEntry, Monitors, RoomName};
 
 /// What is asked for, and what the mixers were told.
 #[derive(Debug, Default)]
@@ -48,7 +48,7 @@ pub(super) struct Monitoring {
 /// What one participant listens to.
 #[derive(Debug, Default)]
 struct MonitorList {
-    list: Vec<Listen>,
+    list: Vec<MonitorEntry>,
     told: MonitorPlan,
 }
 
@@ -101,7 +101,7 @@ impl Conference {
         &self,
         state: &mut State,
         id: ParticipantId,
-        list: Vec<Listen>,
+        list: Vec<MonitorEntry>,
     ) -> Result<(), CommandError> {
         if let Some(room) = self.unknown_of(state, &list) {
             return Err(CommandError::UnknownRoom { room });
@@ -117,7 +117,7 @@ impl Conference {
     }
 
     /// The first room of a list that is not there and will not be made by joining it.
-    pub(super) fn unknown_of(&self, state: &State, list: &[Listen]) -> Option<RoomName> {
+    pub(super) fn unknown_of(&self, state: &State, list: &[MonitorEntry]) -> Option<RoomName> {
         if self.inner.limits.open_rooms {
             return None;
         }
@@ -144,7 +144,7 @@ impl Conference {
         let registry = &mut state.registry;
         let before = registry.links_of(name);
         registry.set_links(name, &others);
-        let limit = MAX_CHANNELS;
+        let limit = MAX_MONITORED_ROOMS;
         let adds = !others.is_subset(&before);
         if adds && registry.linked_with(name, limit + 1).len() > limit {
             registry.set_links(name, &before);
@@ -222,7 +222,7 @@ impl Conference {
 
 impl State {
     /// The first room of a list that does not let a participant of `home` listen to it.
-    pub(super) fn refusing_of(&self, home: &RoomName, list: &[Listen]) -> Option<RoomName> {
+    pub(super) fn refusing_of(&self, home: &RoomName, list: &[MonitorEntry]) -> Option<RoomName> {
         let mut rooms = list.iter().map(|listen| &listen.room);
         let refuses = |name: &&RoomName| *name != home && !self.registry.allows_monitors(name);
         rooms.find(refuses).cloned()
@@ -314,7 +314,7 @@ impl Monitoring {
     }
 
     /// Replaces what a participant listens to, who is in `home`.
-    pub(super) fn set(&mut self, id: ParticipantId, home: &RoomName, list: Vec<Listen>) {
+    pub(super) fn set(&mut self, id: ParticipantId, home: &RoomName, list: Vec<MonitorEntry>) {
         self.unsubscribe(id);
         for listen in list.iter().filter(|listen| listen.room != *home) {
             let listeners = self.listeners.entry(listen.room.clone()).or_default();
@@ -366,7 +366,7 @@ impl Monitoring {
         if !self.relink {
             return;
         }
-        let partners = registry.partners(MAX_CHANNELS);
+        let partners = registry.partners(MAX_MONITORED_ROOMS);
         let before = std::mem::replace(&mut self.partners, partners);
         self.touched.extend(before.into_keys());
         self.touched.extend(self.partners.keys().cloned());
@@ -545,7 +545,7 @@ impl Monitoring {
 
     /// What somebody in `home` hears of the rooms that are there: those on his list, and what is linked with them, as
     /// loud as they are, unless they refuse monitors. What is linked with his own he hears already.
-    fn plan(&self, home: &RoomName, list: &[Listen], registry: &Registry) -> MonitorPlan {
+    fn plan(&self, home: &RoomName, list: &[MonitorEntry], registry: &Registry) -> MonitorPlan {
         let mut plan = MonitorPlan::default();
         let at_home = self.partners.get(home).into_iter().flatten();
         let at_home: BTreeSet<&RoomName> = at_home.chain([home]).collect();
@@ -651,7 +651,7 @@ fn scan_for(room: &Room, home: Strength, channels: impl Iterator<Item = Channel>
     Box::new(Scan::new(home, channels, layout(config), config.tick))
 }
 
-fn strength(listen: &Listen) -> Strength {
+fn strength(listen: &MonitorEntry) -> Strength {
     Strength {
         gain: Gain::from(Decibels(listen.gain_db)),
         priority: listen.priority,
@@ -662,4 +662,4 @@ fn strength(listen: &Listen) -> Strength {
 const MOST_SCANS: usize = 64;
 
 /// Most feeds one participant hears, those of linked rooms included.
-const MOST_FEEDS: usize = 4 * MAX_CHANNELS;
+const MOST_FEEDS: usize = 4 * MAX_MONITORED_ROOMS;

@@ -15,7 +15,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
 use super::{Conference, State, read};
-use crate::protocol::{Event, LeaveReason, Order, PublicId, RoomName};
+use crate::protocol::{CommandMessage, Event, LeaveReason, PublicId, RoomName};
 use crate::rate_limit::{Limited, Verdict};
 use crate::rtc::{MessageError, Reason, RtcEvent};
 
@@ -288,7 +288,7 @@ impl Conference {
         };
         // Read before it is counted: the floor is released however much a client sends.
         let order = read(text);
-        let is_release = order.as_ref().is_ok_and(Order::is_release);
+        let is_release = order.as_ref().is_ok_and(CommandMessage::is_release);
         let verdict = match is_release {
             true => Verdict::Pass,
             false => member.messages.take(now),

@@ -3,25 +3,25 @@
 use toml::{Table, Value};
 
 use super::parse::{quoted, quoted_list};
-use super::{Given, Problem};
-use crate::protocol::{Fields, Invalid, RoomChange, RoomConfig, RoomName, ms};
+use super::{ConfigError, RawSetting};
+use crate::protocol::{Invalid, JsonReader, RoomChange, RoomConfig, RoomName, ms};
 
 /// What a file holds: settings, and the tables of `[[rooms]]` as they are.
-pub(super) struct Read {
-    pub(super) given: Vec<Given>,
+pub(super) struct ConfigFile {
+    pub(super) given: Vec<RawSetting>,
     pub(super) rooms: Vec<Table>,
 }
 
 /// Reads a file's text.
-pub(super) fn read(name: &str, text: &str) -> Result<Read, Problem> {
+pub(super) fn read(name: &str, text: &str) -> Result<ConfigFile, ConfigError> {
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(1, |span| {
             let before = text.as_bytes().iter().take(span.start);
             1 + before.filter(|byte| **byte == b'\n').count()
         });
-        Problem(format!("{name}, line {line}: {}.", error.message()))
+        ConfigError(format!("{name}, line {line}: {}.", error.message()))
     })?;
-    let mut read = Read {
+    let mut read = ConfigFile {
         given: Vec::new(),
         rooms: Vec::new(),
     };
@@ -29,7 +29,7 @@ pub(super) fn read(name: &str, text: &str) -> Result<Read, Problem> {
         if key == "rooms" {
             read.rooms = rooms(name, value)?;
         } else {
-            read.given.push(Given {
+            read.given.push(RawSetting {
                 key,
                 values: flat(value),
                 source: name.to_owned(),
@@ -43,15 +43,15 @@ pub(super) fn read(name: &str, text: &str) -> Result<Read, Problem> {
 type Room = (RoomName, RoomConfig, Option<Vec<RoomName>>);
 
 /// One of the `[[rooms]]`, over the defaults for rooms. The same settings as in JSON, read the same way.
-pub(super) fn room(table: &Table, defaults: RoomConfig) -> Result<Room, Problem> {
+pub(super) fn room(table: &Table, defaults: RoomConfig) -> Result<Room, ConfigError> {
     let called = table
         .get("name")
         .map_or("without a name".to_owned(), ToString::to_string);
-    let problem = |reason: String| Problem(format!("[[rooms]] {called}: {reason}"));
+    let problem = |reason: String| ConfigError(format!("[[rooms]] {called}: {reason}"));
     let json = serde_json::to_vec(&with_nulls(table))
         .map_err(|_| problem("It cannot be read.".to_owned()))?;
     let read = || -> Result<(String, RoomChange), Invalid> {
-        let mut fields = Fields::parse(&json)?;
+        let mut fields = JsonReader::parse(&json)?;
         let name = fields
             .text("name")?
             .ok_or(Invalid::Missing { key: "name" })?;
@@ -127,9 +127,9 @@ fn with_nulls(table: &Table) -> serde_json::Value {
     json
 }
 
-fn rooms(name: &str, value: Value) -> Result<Vec<Table>, Problem> {
+fn rooms(name: &str, value: Value) -> Result<Vec<Table>, ConfigError> {
     let wrong = || {
-        Problem(format!(
+        ConfigError(format!(
             "rooms ({name}) must be tables, each headed [[rooms]]."
         ))
     };

@@ -1,6 +1,6 @@
 //! The configuration: one struct, filled from defaults, a TOML file, the environment and flags, the later winning.
 //!
-//! Every key stands in one table ([`KEYS`]), from which reading, checking and printing are done, so that a key cannot
+//! Every key stands in one table ([`SETTINGS`]), from which reading, checking and printing are done, so that a key cannot
 //! be known to one of them only. Everything wrong is found in one go: a person mends a configuration once.
 
 mod file;
@@ -19,7 +19,7 @@ use mixer::profile::Hangovers;
 use crate::protocol::{RoomChange, RoomConfig, RoomName};
 use crate::rate_limit::Rates;
 
-pub use settings::{KEYS, Key, table};
+pub use settings::{SETTINGS, Setting, table};
 
 /// More threads than any machine this is for has cores.
 const MOST_MIXERS: u32 = 64;
@@ -84,9 +84,9 @@ pub struct IceServer {
 
 /// One thing that is wrong with a configuration, as a sentence with the key, its value and what it may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem(pub String);
+pub struct ConfigError(pub String);
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -94,7 +94,7 @@ impl fmt::Display for Problem {
 
 /// Values as they were given, before they are understood: key, values, and where they came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Given {
+pub struct RawSetting {
     /// Name of the key.
     pub key: String,
     /// One value, or several for a list.
@@ -140,8 +140,11 @@ impl Config {
     /// and environment gave.
     ///
     /// # Errors
-    /// Every [`Problem`] there is.
-    pub fn load(file: Option<(&str, &str)>, given: Vec<Given>) -> Result<Config, Vec<Problem>> {
+    /// Every [`ConfigError`] there is.
+    pub fn load(
+        file: Option<(&str, &str)>,
+        given: Vec<RawSetting>,
+    ) -> Result<Config, Vec<ConfigError>> {
         let mut config = Config::default();
         let mut problems = Vec::new();
         let mut rooms = Vec::new();
@@ -194,13 +197,13 @@ impl Config {
         self.mixers.map_or(auto, |mixers| mixers as usize)
     }
 
-    fn set(&mut self, given: &Given) -> Result<(), Problem> {
-        let Some(key) = KEYS.iter().find(|key| key.name == given.key) else {
+    fn set(&mut self, given: &RawSetting) -> Result<(), ConfigError> {
+        let Some(key) = SETTINGS.iter().find(|key| key.name == given.key) else {
             return Err(unknown(given));
         };
         let values: Vec<&str> = given.values.iter().map(String::as_str).collect();
-        (key.set)(self, &values).map_err(|parse::Refused| {
-            Problem(format!(
+        (key.set)(self, &values).map_err(|parse::InvalidValue| {
+            ConfigError(format!(
                 "{} = {} ({}) cannot be used: it must be {}.",
                 key.name,
                 parse::shown(key.name, &given.values),
@@ -211,28 +214,28 @@ impl Config {
     }
 
     /// What is wrong with values that are right each for itself.
-    fn contradictions(&self) -> Vec<Problem> {
+    fn contradictions(&self) -> Vec<ConfigError> {
         let mut problems = Vec::new();
         if self.tls_cert.is_some() != self.tls_key.is_some() {
-            problems.push(Problem(
+            problems.push(ConfigError(
                 "tls_cert and tls_key go together: give both or neither.".to_owned(),
             ));
         }
         if self.tls_self_signed && self.tls_cert.is_some() {
-            problems.push(Problem(
+            problems.push(ConfigError(
                 "tls_self_signed and tls_cert exclude each other: give one of them.".to_owned(),
             ));
         }
         for path in self.tls_cert.iter().chain(&self.tls_key) {
             if let Err(error) = std::fs::File::open(path) {
-                problems.push(Problem(format!(
+                problems.push(ConfigError(format!(
                     "The file {} cannot be read: {error}.",
                     path.display()
                 )));
             }
         }
         if self.rooms.len() > self.max_rooms as usize {
-            problems.push(Problem(format!(
+            problems.push(ConfigError(format!(
                 "There are {} [[rooms]], more than max_rooms = {}.",
                 self.rooms.len(),
                 self.max_rooms
@@ -240,7 +243,7 @@ impl Config {
         }
         for (at, (name, _)) in self.rooms.iter().enumerate() {
             if self.rooms[..at].iter().any(|(earlier, _)| earlier == name) {
-                problems.push(Problem(format!(
+                problems.push(ConfigError(format!(
                     "The room {name} is there twice in [[rooms]]."
                 )));
             }
@@ -252,7 +255,7 @@ impl Config {
 /// The configuration as a TOML file that would give the same.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for key in &KEYS {
+        for key in &SETTINGS {
             match (key.show)(self) {
                 Some(value) => writeln!(f, "{} = {value}", key.name)?,
                 None => writeln!(f, "# {} is not set", key.name)?,
@@ -266,8 +269,8 @@ impl fmt::Display for Config {
     }
 }
 
-fn unknown(given: &Given) -> Problem {
-    let nearest = KEYS
+fn unknown(given: &RawSetting) -> ConfigError {
+    let nearest = SETTINGS
         .iter()
         .map(|key| (parse::distance(&given.key, key.name), key.name))
         .min();
@@ -275,7 +278,7 @@ fn unknown(given: &Given) -> Problem {
         Some((distance, name)) if distance <= 3 => format!(" Did you mean {name}?"),
         _ => String::new(),
     };
-    Problem(format!(
+    ConfigError(format!(
         "{} ({}) is no setting of this server.{hint}",
         given.key, given.source
     ))
@@ -285,8 +288,8 @@ fn unknown(given: &Given) -> Problem {
 mod tests {
     use super::*;
 
-    fn flag(key: &str, value: &str) -> Given {
-        Given {
+    fn flag(key: &str, value: &str) -> RawSetting {
+        RawSetting {
             key: key.into(),
             values: vec![value.into()],
             source: format!("--{key}"),
@@ -306,7 +309,7 @@ mod tests {
     #[test]
     fn the_default_of_every_key_is_what_its_row_says() {
         let config = Config::default();
-        for key in &KEYS {
+        for key in &SETTINGS {
             let shown = (key.show)(&config).unwrap_or_default();
             assert_eq!(shown.trim_matches('"'), key.default, "{}", key.name);
         }
@@ -315,7 +318,7 @@ mod tests {
     #[test]
     fn the_table_for_readers_has_a_row_for_every_key() {
         let table = table();
-        assert_eq!(table.lines().count(), KEYS.len() + 2);
+        assert_eq!(table.lines().count(), SETTINGS.len() + 2);
         assert!(
             table.lines().all(|line| line.matches('|').count() == 6),
             "{table}"

@@ -11,13 +11,13 @@ use super::IceServer;
 
 /// A value that is not what its key needs. What it must be stands in the key's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refused;
+pub(super) struct InvalidValue;
 
 /// The one value of a key that takes one.
-pub(super) fn one<'a>(values: &[&'a str]) -> Result<&'a str, Refused> {
+pub(super) fn one<'a>(values: &[&'a str]) -> Result<&'a str, InvalidValue> {
     match values {
         [value] => Ok(value.trim()),
-        _ => Err(Refused),
+        _ => Err(InvalidValue),
     }
 }
 
@@ -30,16 +30,16 @@ fn list<'a, 'v>(values: &'a [&'v str]) -> &'a [&'v str] {
 }
 
 /// An address with a port.
-pub(super) fn address(values: &[&str]) -> Result<SocketAddr, Refused> {
-    one(values)?.parse().map_err(|_| Refused)
+pub(super) fn address(values: &[&str]) -> Result<SocketAddr, InvalidValue> {
+    one(values)?.parse().map_err(|_| InvalidValue)
 }
 
 /// Addresses that a client could send to.
-pub(super) fn ips(values: &[&str]) -> Result<Vec<IpAddr>, Refused> {
-    let ip = |value: &&str| -> Result<IpAddr, Refused> {
-        let ip: IpAddr = value.trim().parse().map_err(|_| Refused)?;
+pub(super) fn ips(values: &[&str]) -> Result<Vec<IpAddr>, InvalidValue> {
+    let ip = |value: &&str| -> Result<IpAddr, InvalidValue> {
+        let ip: IpAddr = value.trim().parse().map_err(|_| InvalidValue)?;
         if ip.is_unspecified() || ip.is_multicast() {
-            Err(Refused)
+            Err(InvalidValue)
         } else {
             Ok(ip)
         }
@@ -48,45 +48,45 @@ pub(super) fn ips(values: &[&str]) -> Result<Vec<IpAddr>, Refused> {
 }
 
 /// A whole number within a range; `_` may stand between digits as in TOML.
-pub(super) fn number(values: &[&str], range: RangeInclusive<u32>) -> Result<u32, Refused> {
+pub(super) fn number(values: &[&str], range: RangeInclusive<u32>) -> Result<u32, InvalidValue> {
     let digits = one(values)?.replace('_', "");
-    let number: u32 = digits.parse().map_err(|_| Refused)?;
+    let number: u32 = digits.parse().map_err(|_| InvalidValue)?;
     if range.contains(&number) {
         Ok(number)
     } else {
-        Err(Refused)
+        Err(InvalidValue)
     }
 }
 
 /// Yes or no.
-pub(super) fn boolean(values: &[&str]) -> Result<bool, Refused> {
+pub(super) fn boolean(values: &[&str]) -> Result<bool, InvalidValue> {
     match one(values)? {
         "true" | "yes" | "1" | "on" => Ok(true),
         "false" | "no" | "0" | "off" => Ok(false),
-        _ => Err(Refused),
+        _ => Err(InvalidValue),
     }
 }
 
 /// A path; an empty one unsets it.
-pub(super) fn path(values: &[&str]) -> Result<Option<PathBuf>, Refused> {
+pub(super) fn path(values: &[&str]) -> Result<Option<PathBuf>, InvalidValue> {
     let path = one(values)?;
     Ok((!path.is_empty()).then(|| PathBuf::from(path)))
 }
 
 /// Origins as a browser sends them: scheme, host and port, nothing behind (RFC 6454, 6.2). `*` alone is every origin.
-pub(super) fn origins(values: &[&str]) -> Result<Vec<String>, Refused> {
+pub(super) fn origins(values: &[&str]) -> Result<Vec<String>, InvalidValue> {
     if values == ["*"] {
         return Ok(vec!["*".to_owned()]);
     }
-    let origin = |value: &&str| -> Result<String, Refused> {
+    let origin = |value: &&str| -> Result<String, InvalidValue> {
         let value = value.trim().trim_end_matches('/').to_ascii_lowercase();
         let host = value
             .strip_prefix("https://")
             .or_else(|| value.strip_prefix("http://"))
-            .ok_or(Refused)?;
+            .ok_or(InvalidValue)?;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
         if host.is_empty() || !host.bytes().all(plain) {
-            return Err(Refused);
+            return Err(InvalidValue);
         }
         Ok(value)
     };
@@ -94,24 +94,24 @@ pub(super) fn origins(values: &[&str]) -> Result<Vec<String>, Refused> {
 }
 
 /// STUN and TURN servers: `stun:host:port` or `turn:user:password@host:port`, with or without `?transport=`.
-pub(super) fn ice_servers(values: &[&str]) -> Result<Vec<IceServer>, Refused> {
+pub(super) fn ice_servers(values: &[&str]) -> Result<Vec<IceServer>, InvalidValue> {
     let servers = list(values).iter();
     servers.map(|value| ice_server(value.trim())).collect()
 }
 
 /// Networks: addresses, with or without the length of a prefix.
-pub(super) fn networks(values: &[&str]) -> Result<Vec<IpNet>, Refused> {
-    let network = |value: &&str| -> Result<IpNet, Refused> {
+pub(super) fn networks(values: &[&str]) -> Result<Vec<IpNet>, InvalidValue> {
+    let network = |value: &&str| -> Result<IpNet, InvalidValue> {
         let value = value.trim();
         let address = value.parse::<IpAddr>().map(IpNet::from);
-        address.or_else(|_| value.parse()).map_err(|_| Refused)
+        address.or_else(|_| value.parse()).map_err(|_| InvalidValue)
     };
     list(values).iter().map(network).collect()
 }
 
 /// Host names without a port; `*.` in front stands for any one label, `*` alone for every name.
-pub(super) fn hosts(values: &[&str]) -> Result<Vec<String>, Refused> {
-    let host = |value: &&str| -> Result<String, Refused> {
+pub(super) fn hosts(values: &[&str]) -> Result<Vec<String>, InvalidValue> {
+    let host = |value: &&str| -> Result<String, InvalidValue> {
         let value = value.trim().to_ascii_lowercase();
         let name = value.strip_prefix("*.").unwrap_or(&value);
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
@@ -119,30 +119,30 @@ pub(super) fn hosts(values: &[&str]) -> Result<Vec<String>, Refused> {
         if is_name || value == "*" {
             Ok(value)
         } else {
-            Err(Refused)
+            Err(InvalidValue)
         }
     };
     list(values).iter().map(host).collect()
 }
 
-fn ice_server(value: &str) -> Result<IceServer, Refused> {
+fn ice_server(value: &str) -> Result<IceServer, InvalidValue> {
     // It goes into a header as it is.
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"<>\"\\".contains(&byte);
     if !value.bytes().all(plain) {
-        return Err(Refused);
+        return Err(InvalidValue);
     }
-    let (scheme, rest) = value.split_once(':').ok_or(Refused)?;
+    let (scheme, rest) = value.split_once(':').ok_or(InvalidValue)?;
     let (credentials, host) = match rest.rsplit_once('@') {
         None => (None, rest),
         Some((credentials, host)) => {
-            let (user, password) = credentials.split_once(':').ok_or(Refused)?;
+            let (user, password) = credentials.split_once(':').ok_or(InvalidValue)?;
             (Some((user.to_owned(), password.to_owned())), host)
         }
     };
     let relays = matches!(scheme, "turn" | "turns");
     let answers_only = matches!(scheme, "stun" | "stuns");
     if host.is_empty() || !(relays || answers_only) || relays != credentials.is_some() {
-        return Err(Refused);
+        return Err(InvalidValue);
     }
     Ok(IceServer {
         url: format!("{scheme}:{host}"),
@@ -171,7 +171,7 @@ pub(super) fn quoted_list<T: fmt::Display>(items: &[T]) -> String {
     format!("[{}]", items.join(", "))
 }
 
-/// Given values in a sentence. Sentences end up in journals, so a TURN server is not shown: its password is in it.
+/// The values of a setting in a sentence. Sentences end up in journals, so a TURN server is not shown: its password is in it.
 pub(super) fn shown(key: &str, values: &[String]) -> String {
     let is_secret = |value: &str| value.trim_start().to_ascii_lowercase().starts_with("turn");
     if key != ICE_SERVERS && !values.iter().any(|value| is_secret(value)) {

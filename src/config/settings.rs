@@ -7,7 +7,7 @@ use mixer::format::TickLength;
 use mixer::profile::{Hangovers, Profile};
 
 use super::parse::{
-    Refused, address, boolean, hosts, ice_servers, ips, networks, number, one, origins, path,
+    InvalidValue, address, boolean, hosts, ice_servers, ips, networks, number, one, origins, path,
     quoted, quoted_list, show_ice_server,
 };
 use super::{Config, MOST_MIXERS};
@@ -18,7 +18,7 @@ use crate::protocol::{
 use crate::rate_limit::Rate;
 
 /// One setting: a key of the TOML file, a flag with dashes for underscores, and `MIXMINUS_` in capitals.
-pub struct Key {
+pub struct Setting {
     /// Its name.
     pub name: &'static str,
     /// Unit of its value, or what kind it is.
@@ -29,7 +29,7 @@ pub struct Key {
     pub range: &'static str,
     /// What it does.
     pub help: &'static str,
-    pub(super) set: fn(&mut Config, &[&str]) -> Result<(), Refused>,
+    pub(super) set: fn(&mut Config, &[&str]) -> Result<(), InvalidValue>,
     pub(crate) show: fn(&Config) -> Option<String>,
 }
 
@@ -38,7 +38,7 @@ pub fn table() -> String {
     let mut table =
         "| setting | unit | default | what it may be | what it does |\n|---|---|---|---|---|\n"
             .to_owned();
-    for key in &KEYS {
+    for key in &SETTINGS {
         let default = match key.default {
             "" => "none".to_owned(),
             "[]" => "empty".to_owned(),
@@ -53,8 +53,8 @@ pub fn table() -> String {
 }
 
 /// Every setting, in the order in which they are printed.
-pub const KEYS: [Key; 40] = [
-    Key {
+pub const SETTINGS: [Setting; 40] = [
+    Setting {
         name: "http",
         unit: "address",
         default: "127.0.0.1:8080",
@@ -63,7 +63,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| address(values).map(|value| config.http = value),
         show: |config| Some(quoted(config.http)),
     },
-    Key {
+    Setting {
         name: "media",
         unit: "address",
         default: "0.0.0.0:7882",
@@ -72,7 +72,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| address(values).map(|value| config.media = value),
         show: |config| Some(quoted(config.media)),
     },
-    Key {
+    Setting {
         name: "announce",
         unit: "addresses",
         default: "[]",
@@ -81,7 +81,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| ips(values).map(|value| config.announce = value),
         show: |config| Some(quoted_list(&config.announce)),
     },
-    Key {
+    Setting {
         name: "tls_cert",
         unit: "file",
         default: "",
@@ -90,7 +90,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| path(values).map(|value| config.tls_cert = value),
         show: |config| config.tls_cert.as_ref().map(|path| quoted(path.display())),
     },
-    Key {
+    Setting {
         name: "tls_key",
         unit: "file",
         default: "",
@@ -99,7 +99,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| path(values).map(|value| config.tls_key = value),
         show: |config| config.tls_key.as_ref().map(|path| quoted(path.display())),
     },
-    Key {
+    Setting {
         name: "tls_self_signed",
         unit: "yes or no",
         default: "false",
@@ -108,7 +108,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| boolean(values).map(|value| config.tls_self_signed = value),
         show: |config| Some(config.tls_self_signed.to_string()),
     },
-    Key {
+    Setting {
         name: "max_rooms",
         unit: "rooms",
         default: "1000",
@@ -117,7 +117,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| number(values, 1..=100_000).map(|value| config.max_rooms = value),
         show: |config| Some(config.max_rooms.to_string()),
     },
-    Key {
+    Setting {
         name: "max_participants",
         unit: "participants",
         default: "200",
@@ -128,7 +128,7 @@ pub const KEYS: [Key; 40] = [
         },
         show: |config| Some(config.room.max_participants.to_string()),
     },
-    Key {
+    Setting {
         name: "max_sessions",
         unit: "participants",
         default: "2000",
@@ -137,7 +137,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| number(values, 1..=100_000).map(|value| config.max_sessions = value),
         show: |config| Some(config.max_sessions.to_string()),
     },
-    Key {
+    Setting {
         name: "open_rooms",
         unit: "yes or no",
         default: "true",
@@ -146,7 +146,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| boolean(values).map(|value| config.open_rooms = value),
         show: |config| Some(config.open_rooms.to_string()),
     },
-    Key {
+    Setting {
         name: "default_profile",
         unit: "name",
         default: "voice",
@@ -157,7 +157,7 @@ pub const KEYS: [Key; 40] = [
         },
         show: |config| Some(quoted(config.room.default_profiles.conference)),
     },
-    Key {
+    Setting {
         name: "default_radio_profile",
         unit: "name",
         default: "radio",
@@ -168,7 +168,7 @@ pub const KEYS: [Key; 40] = [
         },
         show: |config| Some(quoted(config.room.default_profiles.radio)),
     },
-    Key {
+    Setting {
         name: "hangover_ms",
         unit: "profile=ms",
         default: "[\"voice=6000\", \"radio=6000\", \"low-delay=6000\", \"thin=0\", \"music=6000\"]",
@@ -177,7 +177,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| hangovers(values).map(|value| config.hangovers = value),
         show: |config| Some(quoted_list(&show_hangovers(&config.hangovers))),
     },
-    Key {
+    Setting {
         name: "tick_ms",
         unit: "ms",
         default: "20",
@@ -186,7 +186,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| tick(values).map(|value| config.room.tick = value),
         show: |config| Some(config.room.tick.ms().to_string()),
     },
-    Key {
+    Setting {
         name: "cors_origins",
         unit: "origins",
         default: "[]",
@@ -195,7 +195,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| origins(values).map(|value| config.cors_origins = value),
         show: |config| Some(quoted_list(&config.cors_origins)),
     },
-    Key {
+    Setting {
         name: "hosts",
         unit: "names",
         default: "[]",
@@ -204,7 +204,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| hosts(values).map(|value| config.hosts = value),
         show: |config| Some(quoted_list(&config.hosts)),
     },
-    Key {
+    Setting {
         name: "trusted_proxies",
         unit: "networks",
         default: r#"["127.0.0.0/8", "::1/128"]"#,
@@ -213,7 +213,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| networks(values).map(|value| config.trusted_proxies = value),
         show: |config| Some(quoted_list(&config.trusted_proxies)),
     },
-    Key {
+    Setting {
         name: "max_connections_per_address",
         unit: "connections",
         default: "256",
@@ -224,7 +224,7 @@ pub const KEYS: [Key; 40] = [
         },
         show: |config| Some(config.max_connections_per_address.to_string()),
     },
-    Key {
+    Setting {
         name: "join_burst",
         unit: "joins",
         default: "2500",
@@ -233,7 +233,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| set_burst(&mut config.rates.joins, values),
         show: |config| Some(config.rates.joins.burst.to_string()),
     },
-    Key {
+    Setting {
         name: "join_rate",
         unit: "joins/s",
         default: "20",
@@ -242,7 +242,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| set_rate(&mut config.rates.joins, values),
         show: |config| Some(config.rates.joins.per_second().to_string()),
     },
-    Key {
+    Setting {
         name: "room_change_burst",
         unit: "changes",
         default: "1500",
@@ -251,7 +251,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| set_burst(&mut config.rates.room_changes, values),
         show: |config| Some(config.rates.room_changes.burst.to_string()),
     },
-    Key {
+    Setting {
         name: "room_change_rate",
         unit: "changes/s",
         default: "10",
@@ -260,7 +260,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| set_rate(&mut config.rates.room_changes, values),
         show: |config| Some(config.rates.room_changes.per_second().to_string()),
     },
-    Key {
+    Setting {
         name: "participant_change_burst",
         unit: "changes",
         default: "200",
@@ -269,7 +269,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| set_burst(&mut config.rates.participant_changes, values),
         show: |config| Some(config.rates.participant_changes.burst.to_string()),
     },
-    Key {
+    Setting {
         name: "participant_change_rate",
         unit: "changes/s",
         default: "20",
@@ -278,7 +278,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| set_rate(&mut config.rates.participant_changes, values),
         show: |config| Some(config.rates.participant_changes.per_second().to_string()),
     },
-    Key {
+    Setting {
         name: "message_burst",
         unit: "messages",
         default: "20",
@@ -287,7 +287,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| set_burst(&mut config.rates.messages, values),
         show: |config| Some(config.rates.messages.burst.to_string()),
     },
-    Key {
+    Setting {
         name: "message_rate",
         unit: "messages/s",
         default: "10",
@@ -296,7 +296,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| set_rate(&mut config.rates.messages, values),
         show: |config| Some(config.rates.messages.per_second().to_string()),
     },
-    Key {
+    Setting {
         name: "ice_servers",
         unit: "URLs",
         default: "[]",
@@ -308,7 +308,7 @@ pub const KEYS: [Key; 40] = [
             Some(quoted_list(&servers))
         },
     },
-    Key {
+    Setting {
         name: "mixers",
         unit: "threads",
         default: "auto",
@@ -323,7 +323,7 @@ pub const KEYS: [Key; 40] = [
             )
         },
     },
-    Key {
+    Setting {
         name: "realtime",
         unit: "yes or no",
         default: "true",
@@ -332,7 +332,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| boolean(values).map(|value| config.realtime = value),
         show: |config| Some(config.realtime.to_string()),
     },
-    Key {
+    Setting {
         name: "log",
         unit: "filter",
         default: "error,mixminus=info",
@@ -341,7 +341,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| log(values).map(|value| config.log = value),
         show: |config| Some(quoted(&config.log)),
     },
-    Key {
+    Setting {
         name: "gate_db",
         unit: "dBFS",
         default: "-50",
@@ -357,7 +357,7 @@ pub const KEYS: [Key; 40] = [
             )
         },
     },
-    Key {
+    Setting {
         name: "max_contributors",
         unit: "participants",
         default: "0",
@@ -370,7 +370,7 @@ pub const KEYS: [Key; 40] = [
         },
         show: |config| Some(config.room.max_contributors.unwrap_or(0).to_string()),
     },
-    Key {
+    Setting {
         name: "default_mode",
         unit: "name",
         default: "open",
@@ -379,7 +379,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| mode(values).map(|value| config.room.floor.mode = value),
         show: |config| Some(quoted(config.room.floor.mode)),
     },
-    Key {
+    Setting {
         name: "allow_monitors",
         unit: "yes or no",
         default: "auto",
@@ -391,7 +391,7 @@ pub const KEYS: [Key; 40] = [
             Some(allow.map_or(quoted("auto"), |allow| allow.to_string()))
         },
     },
-    Key {
+    Setting {
         name: "talk_limit_s",
         unit: "s",
         default: "30",
@@ -407,7 +407,7 @@ pub const KEYS: [Key; 40] = [
             Some(limit.map_or(0, |limit| limit.as_secs()).to_string())
         },
     },
-    Key {
+    Setting {
         name: "end_of_media_ms",
         unit: "ms",
         default: "2000",
@@ -420,7 +420,7 @@ pub const KEYS: [Key; 40] = [
         },
         show: |config| Some(ms(config.room.floor.end_of_media).to_string()),
     },
-    Key {
+    Setting {
         name: "grace_ms",
         unit: "ms",
         default: "3000",
@@ -431,7 +431,7 @@ pub const KEYS: [Key; 40] = [
         },
         show: |config| Some(ms(config.room.floor.grace).to_string()),
     },
-    Key {
+    Setting {
         name: "queue_limit",
         unit: "participants",
         default: "10",
@@ -442,7 +442,7 @@ pub const KEYS: [Key; 40] = [
         },
         show: |config| Some(config.room.floor.queue_limit.to_string()),
     },
-    Key {
+    Setting {
         name: "floor_tones",
         unit: "yes or no",
         default: "false",
@@ -451,7 +451,7 @@ pub const KEYS: [Key; 40] = [
         set: |config, values| boolean(values).map(|value| config.room.floor_tones = value),
         show: |config| Some(config.room.floor_tones.to_string()),
     },
-    Key {
+    Setting {
         name: "implicit_floor",
         unit: "yes or no",
         default: "false",
@@ -462,41 +462,41 @@ pub const KEYS: [Key; 40] = [
     },
 ];
 
-fn mode(values: &[&str]) -> Result<Mode, Refused> {
-    Mode::parse(one(values)?).ok_or(Refused)
+fn mode(values: &[&str]) -> Result<Mode, InvalidValue> {
+    Mode::parse(one(values)?).ok_or(InvalidValue)
 }
 
-fn set_burst(rate: &mut Rate, values: &[&str]) -> Result<(), Refused> {
+fn set_burst(rate: &mut Rate, values: &[&str]) -> Result<(), InvalidValue> {
     rate.burst = number(values, 1..=1_000_000)?;
     Ok(())
 }
 
-fn set_rate(rate: &mut Rate, values: &[&str]) -> Result<(), Refused> {
+fn set_rate(rate: &mut Rate, values: &[&str]) -> Result<(), InvalidValue> {
     *rate = Rate::new(rate.burst, number(values, 1..=10_000)?);
     Ok(())
 }
 
-fn monitors(values: &[&str]) -> Result<Option<bool>, Refused> {
+fn monitors(values: &[&str]) -> Result<Option<bool>, InvalidValue> {
     match one(values)? {
         "auto" => Ok(None),
         _ => boolean(values).map(Some),
     }
 }
 
-fn milliseconds(values: &[&str], range: RangeInclusive<u32>) -> Result<Duration, Refused> {
+fn milliseconds(values: &[&str], range: RangeInclusive<u32>) -> Result<Duration, InvalidValue> {
     number(values, range).map(|ms| Duration::from_millis(ms.into()))
 }
 
-fn profile(values: &[&str]) -> Result<Profile, Refused> {
-    profile_named(one(values)?).ok_or(Refused)
+fn profile(values: &[&str]) -> Result<Profile, InvalidValue> {
+    profile_named(one(values)?).ok_or(InvalidValue)
 }
 
 /// `voice=6000`: the profiles that are not named keep theirs.
-fn hangovers(values: &[&str]) -> Result<Hangovers, Refused> {
+fn hangovers(values: &[&str]) -> Result<Hangovers, InvalidValue> {
     let mut hangovers = Hangovers::default();
     for value in values {
-        let (name, ms) = value.split_once('=').ok_or(Refused)?;
-        let profile = profile_named(name.trim()).ok_or(Refused)?;
+        let (name, ms) = value.split_once('=').ok_or(InvalidValue)?;
+        let profile = profile_named(name.trim()).ok_or(InvalidValue)?;
         hangovers.set_ms(profile, number(&[ms.trim()], 0..=60_000)?);
     }
     Ok(hangovers)
@@ -507,38 +507,38 @@ fn show_hangovers(hangovers: &Hangovers) -> Vec<String> {
     Profile::ALL.map(shown).into()
 }
 
-fn tick(values: &[&str]) -> Result<TickLength, Refused> {
+fn tick(values: &[&str]) -> Result<TickLength, InvalidValue> {
     match one(values)? {
         "10" => Ok(TickLength::Ms10),
         "20" => Ok(TickLength::Ms20),
-        _ => Err(Refused),
+        _ => Err(InvalidValue),
     }
 }
 
-fn mixers(values: &[&str]) -> Result<Option<u32>, Refused> {
+fn mixers(values: &[&str]) -> Result<Option<u32>, InvalidValue> {
     match one(values)? {
         "auto" => Ok(None),
         _ => number(values, 1..=MOST_MIXERS).map(Some),
     }
 }
 
-fn gate(values: &[&str]) -> Result<Option<f32>, Refused> {
+fn gate(values: &[&str]) -> Result<Option<f32>, InvalidValue> {
     let value = one(values)?;
     if value == "off" {
         return Ok(None);
     }
-    let db: i32 = value.parse().map_err(|_| Refused)?;
+    let db: i32 = value.parse().map_err(|_| InvalidValue)?;
     if (-90..=-10).contains(&db) {
         Ok(Some(db as f32))
     } else {
-        Err(Refused)
+        Err(InvalidValue)
     }
 }
 
-fn log(values: &[&str]) -> Result<String, Refused> {
+fn log(values: &[&str]) -> Result<String, InvalidValue> {
     let filter = one(values)?;
     match tracing_subscriber::EnvFilter::try_new(filter) {
         Ok(_) if !filter.is_empty() => Ok(filter.to_owned()),
-        _ => Err(Refused),
+        _ => Err(InvalidValue),
     }
 }

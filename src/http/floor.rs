@@ -12,7 +12,7 @@ use super::request::Request;
 use super::response;
 use super::state::HttpState;
 use crate::floor::{Answer, Denial, DenyCause};
-use crate::protocol::{Fields, FloorStanding, PublicId, ms, read_request};
+use crate::protocol::{FloorStanding, JsonReader, PublicId, ms, read_request};
 
 /// The floor, as one session sees it.
 pub(super) async fn one(
@@ -27,7 +27,7 @@ pub(super) async fn one(
             Ok(response::json(StatusCode::OK, &standing))
         }
         Method::PUT => {
-            let mut fields = Fields::parse(&request.json().await?)?;
+            let mut fields = JsonReader::parse(&request.json().await?)?;
             let asked = read_request(&mut fields)?;
             fields.finish()?;
             answered(conference.floor_request(&session, asked)?)

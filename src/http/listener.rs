@@ -46,7 +46,7 @@ pub(super) async fn run<S>(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     service: S,
-    gate: Arc<Gate>,
+    gate: Arc<ConnectionLimit>,
     mut stop: watch::Receiver<bool>,
 ) where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
@@ -95,7 +95,7 @@ async fn connection<S>(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
     service: S,
-    permit: Arc<Permit>,
+    permit: Arc<ConnectionPermit>,
     stop: watch::Receiver<bool>,
 ) where
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
@@ -154,8 +154,8 @@ fn is_the_client_s(error: &io::Error) -> bool {
 
 /// Counts connections and lets no more in than there is room for.
 #[derive(Debug)]
-pub(super) struct Gate {
-    open: Mutex<Open>,
+pub(super) struct ConnectionLimit {
+    open: Mutex<OpenConnections>,
     metrics: Arc<HttpMetrics>,
     /// Connections of one address at one time. Neither the host itself nor a trusted proxy is counted by its address.
     max_per_address: u32,
@@ -167,12 +167,12 @@ pub(super) struct Gate {
 pub(super) struct TooManyConnections;
 
 #[derive(Debug, Default)]
-struct Open {
+struct OpenConnections {
     all: usize,
     by_address: HashMap<ClientNetwork, u32>,
 }
 
-impl Open {
+impl OpenConnections {
     /// Counts a connection of an address, unless it has `limit` of them.
     fn count(&mut self, address: ClientNetwork, limit: u32) -> Result<(), TooManyConnections> {
         let count = self.by_address.entry(address).or_default();
@@ -184,9 +184,13 @@ impl Open {
     }
 }
 
-impl Gate {
-    pub(super) fn new(metrics: Arc<HttpMetrics>, max_per_address: u32, proxies: Proxies) -> Gate {
-        Gate {
+impl ConnectionLimit {
+    pub(super) fn new(
+        metrics: Arc<HttpMetrics>,
+        max_per_address: u32,
+        proxies: Proxies,
+    ) -> ConnectionLimit {
+        ConnectionLimit {
             open: Mutex::default(),
             metrics,
             max_per_address,
@@ -195,7 +199,7 @@ impl Gate {
     }
 
     /// Lets a connection in, if there is room for it.
-    fn admit(self: &Arc<Gate>, address: IpAddr) -> Option<Arc<Permit>> {
+    fn admit(self: &Arc<ConnectionLimit>, address: IpAddr) -> Option<Arc<ConnectionPermit>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = self.counts(address).then(|| address.into());
         let is_full = open.all >= MAX_CONNECTIONS;
@@ -206,7 +210,7 @@ impl Gate {
         }
         open.all += 1;
         self.metrics.connections.fetch_add(1, Relaxed);
-        Some(Arc::new(Permit {
+        Some(Arc::new(ConnectionPermit {
             gate: self.clone(),
             address,
             counted,
@@ -218,9 +222,9 @@ impl Gate {
     /// # Errors
     /// [`TooManyConnections`].
     pub(super) fn admit_client(
-        self: &Arc<Gate>,
+        self: &Arc<ConnectionLimit>,
         client: IpAddr,
-        connection: Option<&Permit>,
+        connection: Option<&ConnectionPermit>,
     ) -> Result<Option<ClientPermit>, TooManyConnections> {
         let is_counted = connection.is_some_and(|permit| permit.counted.is_some());
         if is_counted || !self.counts(client) {
@@ -243,7 +247,7 @@ impl Gate {
         !address.to_canonical().is_loopback() && !self.proxies.trust(address)
     }
 
-    fn forget(&self, network: ClientNetwork, open: &mut Open) {
+    fn forget(&self, network: ClientNetwork, open: &mut OpenConnections) {
         if let Some(count) = open.by_address.get_mut(&network) {
             *count -= 1;
             if *count == 0 {
@@ -255,14 +259,14 @@ impl Gate {
 
 /// The right to one connection; held by the connection and, after an upgrade, by its WebSocket.
 #[derive(Debug)]
-pub(super) struct Permit {
-    gate: Arc<Gate>,
+pub(super) struct ConnectionPermit {
+    gate: Arc<ConnectionLimit>,
     address: IpAddr,
     /// What it is counted by.
     counted: Option<ClientNetwork>,
 }
 
-impl Permit {
+impl ConnectionPermit {
     /// The other end of the connection.
     pub(super) fn address(&self) -> IpAddr {
         self.address
@@ -272,7 +276,7 @@ impl Permit {
 /// The right of a client behind a proxy to something that stays open.
 #[derive(Debug)]
 pub(super) struct ClientPermit {
-    gate: Arc<Gate>,
+    gate: Arc<ConnectionLimit>,
     network: ClientNetwork,
 }
 
@@ -284,7 +288,7 @@ impl Drop for ClientPermit {
     }
 }
 
-impl Drop for Permit {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut open = self
             .gate
@@ -303,7 +307,7 @@ impl Drop for Permit {
 #[derive(Clone)]
 struct WithPermit<S> {
     service: S,
-    permit: Arc<Permit>,
+    permit: Arc<ConnectionPermit>,
 }
 
 impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for WithPermit<S> {
@@ -323,9 +327,13 @@ mod tests {
 
     const MAX_PER_ADDRESS: u32 = 256;
 
-    fn gate() -> Arc<Gate> {
+    fn gate() -> Arc<ConnectionLimit> {
         let proxies = Proxies::new(vec!["10.0.0.1/32".parse().expect("a network")]);
-        Arc::new(Gate::new(Arc::default(), MAX_PER_ADDRESS, proxies))
+        Arc::new(ConnectionLimit::new(
+            Arc::default(),
+            MAX_PER_ADDRESS,
+            proxies,
+        ))
     }
 
     fn address(text: &str) -> IpAddr {

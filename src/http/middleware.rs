@@ -18,7 +18,7 @@ use warp::reply::Response;
 use super::client_address::ClientAddress;
 use super::cors::Cors;
 use super::hosts::Hosts;
-use super::listener::Permit;
+use super::listener::ConnectionPermit;
 use super::problem::Problem;
 use super::state::HttpState;
 
@@ -55,7 +55,7 @@ where
         if let Some(uri) = normalised(request.uri()) {
             *request.uri_mut() = uri;
         }
-        let permit = request.extensions().get::<Arc<Permit>>();
+        let permit = request.extensions().get::<Arc<ConnectionPermit>>();
         let peer = permit.map_or(IpAddr::from([0; 4]), |permit| permit.address());
         let client = state.proxies.client_of(peer, request.headers());
         request.extensions_mut().insert(ClientAddress(client));

@@ -64,7 +64,14 @@ pub(crate) async fn serve(
     let routes = warp::service(routes(state.clone()));
     let service = middleware::wrap(routes, state.clone());
     let acceptor = tls.map(|tls| tls.acceptor);
-    listener::run(listener, acceptor, service, state.gate.clone(), stop).await;
+    listener::run(
+        listener,
+        acceptor,
+        service,
+        state.connection_limit.clone(),
+        stop,
+    )
+    .await;
 }
 
 /// Every route, and an answer to everything else.
@@ -147,14 +154,14 @@ fn events(state: &Arc<HttpState>) -> BoxedFilter<(Response,)> {
         .and(warp::ext::optional())
         .and(client_address())
         .then(|room, state, method, headers, ws, permit, client| {
-            let asked = websocket::Asked {
+            let upgrade = websocket::UpgradeRequest {
                 method,
                 headers,
                 ws,
                 permit,
                 client,
             };
-            answered(websocket::open(state, room, asked))
+            answered(websocket::open(state, room, upgrade))
         })
         .boxed()
 }

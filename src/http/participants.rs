@@ -19,7 +19,7 @@ use super::state::HttpState;
 use crate::conference::{Join, Joined};
 use crate::config::IceServer;
 use crate::floor::Mode;
-use crate::protocol::{Change, Listen, Name, PROFILES, PublicId, RoomName, profile_named};
+use crate::protocol::{Change, MonitorEntry, Name, PROFILES, PublicId, RoomName, profile_named};
 
 /// The media type of an offer.
 const SDP: &str = "application/sdp";
@@ -103,7 +103,7 @@ async fn join(
     };
     let listen = match request.parameter("listen") {
         None => Vec::new(),
-        Some(rooms) => Listen::parse(rooms)?,
+        Some(rooms) => MonitorEntry::parse(rooms)?,
     };
     let mode = match request.parameter("mode") {
         None => None,

@@ -12,7 +12,7 @@ use super::request::Request;
 use super::response;
 use super::state::HttpState;
 use crate::conference::Configure;
-use crate::protocol::{Fields, RoomChange, RoomLine, RoomName};
+use crate::protocol::{JsonReader, RoomChange, RoomLine, RoomName};
 use crate::rate_limit::TooMany;
 
 /// The body of the list.
@@ -80,7 +80,7 @@ async fn configure(
     how: Configure,
 ) -> Result<Response, Problem> {
     count_change(state, &request)?;
-    let mut fields = Fields::parse(&request.json().await?)?;
+    let mut fields = JsonReader::parse(&request.json().await?)?;
     let change = RoomChange::read(&mut fields)?;
     fields.finish()?;
     let (shown, made) = state.conference.configure(room, change, how)?;

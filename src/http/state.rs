@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, watch};
 use super::client_address::Proxies;
 use super::cors::Cors;
 use super::hosts::Hosts;
-use super::listener::Gate;
+use super::listener::ConnectionLimit;
 use super::metrics::HttpMetrics;
 use crate::conference::Conference;
 use crate::config::{Config, IceServer};
@@ -20,7 +20,7 @@ pub(super) struct HttpState {
     pub(super) hosts: Hosts,
     pub(super) proxies: Proxies,
     /// Counts connections.
-    pub(super) gate: Arc<Gate>,
+    pub(super) connection_limit: Arc<ConnectionLimit>,
     pub(super) ice_servers: Vec<IceServer>,
     pub(super) metrics: Arc<HttpMetrics>,
     /// One permit for each offer that may be worked on at the same time.
@@ -41,13 +41,13 @@ impl HttpState {
         let proxies = Proxies::new(config.trusted_proxies.clone());
         let metrics = Arc::<HttpMetrics>::default();
         let per_address = config.max_connections_per_address;
-        let gate = Gate::new(metrics.clone(), per_address, proxies.clone());
+        let connection_limit = ConnectionLimit::new(metrics.clone(), per_address, proxies.clone());
         HttpState {
             conference,
             cors: Cors::new(config.cors_origins.clone(), hosts.clone()),
             hosts,
             proxies,
-            gate: Arc::new(gate),
+            connection_limit: Arc::new(connection_limit),
             ice_servers: config.ice_servers.clone(),
             metrics,
             turns: Arc::new(Semaphore::new(cores)),

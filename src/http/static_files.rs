@@ -88,7 +88,7 @@ pub(super) fn serve(path: &str, method: &Method, headers: &HeaderMap) -> Result<
         header::CONTENT_TYPE,
         HeaderValue::from_static(media_type(file.path)),
     );
-    // Asked again each time, so that a new server never runs with an old page.
+    // Asked for again each time, so that a new server never runs with an old page.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(
         header::CONTENT_SECURITY_POLICY,

@@ -19,11 +19,11 @@ use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::{Reply, Response};
 use warp::ws::{Message, WebSocket, Ws};
 
-use super::listener::{Permit, TooManyConnections};
+use super::listener::{ConnectionPermit, TooManyConnections};
 use super::problem::Problem;
 use super::state::HttpState;
 use crate::conference::{Conference, read};
-use crate::protocol::{Event, Order, RoomName};
+use crate::protocol::{CommandMessage, Event, RoomName};
 use crate::rate_limit::{Limited, MessageLimit, RetryAfter, Verdict};
 
 /// Longest message; a command has a hundred bytes.
@@ -45,12 +45,12 @@ const RELEASE_PAUSE: Duration = Duration::from_millis(50);
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// A request for the events of a room.
-pub(super) struct Asked {
+pub(super) struct UpgradeRequest {
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
     /// The upgrade, if it asks for one.
     pub(super) ws: Option<Ws>,
-    pub(super) permit: Option<Arc<Permit>>,
+    pub(super) permit: Option<Arc<ConnectionPermit>>,
     pub(super) client: IpAddr,
 }
 
@@ -58,15 +58,15 @@ pub(super) struct Asked {
 pub(super) async fn open(
     state: Arc<HttpState>,
     room: String,
-    asked: Asked,
+    upgrade: UpgradeRequest,
 ) -> Result<Response, Problem> {
-    let Asked {
+    let UpgradeRequest {
         method,
         headers,
         ws,
         permit,
         client,
-    } = asked;
+    } = upgrade;
     let room = RoomName::parse(&room)?;
     if method != Method::GET {
         return Err(Problem::method_not_allowed("GET, OPTIONS"));
@@ -76,7 +76,9 @@ pub(super) async fn open(
         return Err(Problem::origin_refused());
     }
     // Connections of a trusted proxy are not counted by its address; this one is open for long, so its client's counts.
-    let client_permit = state.gate.admit_client(client, permit.as_deref());
+    let client_permit = state
+        .connection_limit
+        .admit_client(client, permit.as_deref());
     let client_permit = client_permit.map_err(|TooManyConnections| {
         let detail = "Too many connections of this address are open.";
         Problem::too_many(detail, RetryAfter(RETRY_TIME))
@@ -177,7 +179,7 @@ impl Session {
         // Read before it is counted: the floor is released however much a client sends. A binary message is read as no
         // text at all, which is no command.
         let order = read(message.to_str().unwrap_or_default());
-        let is_release = order.as_ref().is_ok_and(Order::is_release);
+        let is_release = order.as_ref().is_ok_and(CommandMessage::is_release);
         let verdict = self.limit.take(Instant::now());
         if verdict != Verdict::Pass {
             self.conference.limiter().count(Limited::Message);
@@ -194,7 +196,7 @@ impl Session {
         }
     }
 
-    async fn on_command(&mut self, order: Result<Order, Event>) -> End {
+    async fn on_command(&mut self, order: Result<CommandMessage, Event>) -> End {
         let answer = match order.and_then(|order| self.conference.carry_out(&self.room, order)) {
             Ok(answer) => {
                 self.mistakes = 0;

@@ -3,11 +3,11 @@
 use serde_json::Value;
 
 use super::floor::{read_participant, read_request};
-use super::{Fields, FloorCommand, Invalid, Listen, Name};
+use super::{FloorCommand, Invalid, JsonReader, MonitorEntry, Name};
 
 /// A command as it came in: what to do, and how to answer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Order {
+pub struct CommandMessage {
     /// The secret of the session it concerns; data channels need none.
     pub session: Option<String>,
     /// Comes back in the answer.
@@ -24,7 +24,7 @@ pub enum Command {
     /// `floor_request`, `floor_release`, `floor_position` and `floor_grant`.
     Floor(FloorCommand),
     /// `listen`: to these rooms beside his own, and no others.
-    Listen(Vec<Listen>),
+    Listen(Vec<MonitorEntry>),
 }
 
 /// What a moderator may change of a participant, each part optional.
@@ -49,7 +49,7 @@ impl Change {
     }
 }
 
-impl Order {
+impl CommandMessage {
     /// Whether it lets go of the floor, which is obeyed however much a client sends.
     pub fn is_release(&self) -> bool {
         self.command == Command::Floor(FloorCommand::Release)
@@ -59,20 +59,20 @@ impl Order {
     ///
     /// # Errors
     /// [`Invalid`] says what is wrong with it.
-    pub fn parse(text: &str) -> Result<Order, (Invalid, Option<Value>)> {
-        let mut fields = Fields::parse(text.as_bytes()).map_err(|invalid| (invalid, None))?;
+    pub fn parse(text: &str) -> Result<CommandMessage, (Invalid, Option<Value>)> {
+        let mut fields = JsonReader::parse(text.as_bytes()).map_err(|invalid| (invalid, None))?;
         let id = fields.value("id");
-        Order::read(fields, id.clone()).map_err(|invalid| (invalid, id))
+        CommandMessage::read(fields, id.clone()).map_err(|invalid| (invalid, id))
     }
 
-    fn read(mut fields: Fields, id: Option<Value>) -> Result<Order, Invalid> {
+    fn read(mut fields: JsonReader, id: Option<Value>) -> Result<CommandMessage, Invalid> {
         let session = fields.text("session")?;
         let word = fields
             .one_of("command", &WORDS)?
             .ok_or(Invalid::Missing { key: "command" })?;
         let command = word.read(&mut fields)?;
         fields.finish()?;
-        Ok(Order {
+        Ok(CommandMessage {
             session,
             id,
             command,
@@ -86,7 +86,7 @@ impl Change {
     /// # Errors
     /// [`Invalid`] says what is wrong with it.
     pub fn parse(text: &[u8]) -> Result<Change, Invalid> {
-        let mut fields = Fields::parse(text)?;
+        let mut fields = JsonReader::parse(text)?;
         let change = Change {
             muted: fields.boolean("muted")?,
             gain_db: gain(&mut fields)?,
@@ -124,7 +124,7 @@ const WORDS: [(&str, Word); 9] = [
 
 impl Word {
     /// Takes what belongs to the word.
-    fn read(self, fields: &mut Fields) -> Result<Command, Invalid> {
+    fn read(self, fields: &mut JsonReader) -> Result<Command, Invalid> {
         let missing = |key| Invalid::Missing { key };
         let mut change = Change::default();
         match self {
@@ -136,7 +136,7 @@ impl Word {
                 let request = read_request(fields)?;
                 return Ok(Command::Floor(FloorCommand::Request(request)));
             }
-            Word::Listen => return Ok(Command::Listen(Listen::read(fields)?)),
+            Word::Listen => return Ok(Command::Listen(MonitorEntry::read(fields)?)),
             Word::FloorRelease => return Ok(Command::Floor(FloorCommand::Release)),
             Word::FloorPosition => return Ok(Command::Floor(FloorCommand::Position)),
             Word::FloorGrant => {
@@ -148,11 +148,11 @@ impl Word {
     }
 }
 
-fn gain(fields: &mut Fields) -> Result<Option<f32>, Invalid> {
+fn gain(fields: &mut JsonReader) -> Result<Option<f32>, Invalid> {
     fields.number("gain_db", -60.0..=12.0)
 }
 
-fn name(fields: &mut Fields) -> Result<Option<Name>, Invalid> {
+fn name(fields: &mut JsonReader) -> Result<Option<Name>, Invalid> {
     let text = fields.text("name")?;
     Ok(text.as_deref().map(Name::parse).transpose()?)
 }
@@ -164,8 +164,9 @@ mod tests {
 
     #[test]
     fn commands_are_read() {
-        let order = Order::parse(r#"{"command":"gain","session":"s","gain_db":-6,"id":[1]}"#)
-            .expect("good");
+        let order =
+            CommandMessage::parse(r#"{"command":"gain","session":"s","gain_db":-6,"id":[1]}"#)
+                .expect("good");
         let quieter = Change {
             gain_db: Some(-6.0),
             ..Change::default()
@@ -173,15 +174,16 @@ mod tests {
         assert_eq!(order.command, Command::Change(quieter));
         assert_eq!(order.session.as_deref(), Some("s"));
         assert_eq!(order.id, Some(serde_json::json!([1])));
-        let order = Order::parse(r#"{"command":"unmute"}"#).expect("good");
+        let order = CommandMessage::parse(r#"{"command":"unmute"}"#).expect("good");
         let unmuted = Change {
             muted: Some(false),
             ..Change::default()
         };
         assert_eq!(order.command, Command::Change(unmuted));
         assert_eq!(order.session, None);
-        let order = Order::parse(r#"{"command":"floor_grant","participant":"00c0ffee","id":1}"#)
-            .expect("good");
+        let order =
+            CommandMessage::parse(r#"{"command":"floor_grant","participant":"00c0ffee","id":1}"#)
+                .expect("good");
         let participant = PublicId::parse("00c0ffee").expect("eight digits");
         let grant = FloorCommand::Grant(participant);
         assert_eq!(order.command, Command::Floor(grant));
@@ -221,11 +223,11 @@ mod tests {
             ),
         ];
         for (text, sentence) in cases {
-            let (invalid, id) = Order::parse(text).expect_err(text);
+            let (invalid, id) = CommandMessage::parse(text).expect_err(text);
             assert_eq!(invalid.to_string(), sentence);
             assert_eq!(id, Some(Value::from(3)));
         }
-        assert_eq!(Order::parse("no"), Err((Invalid::NotJson, None)));
+        assert_eq!(CommandMessage::parse("no"), Err((Invalid::NotJson, None)));
     }
 
     #[test]

@@ -76,18 +76,18 @@ pub enum Invalid {
 
 /// A JSON object that is read by taking its fields off one by one; what is left over at the end is a mistake.
 #[derive(Debug, Clone)]
-pub struct Fields {
+pub struct JsonReader {
     object: Map<String, Value>,
 }
 
-impl Fields {
+impl JsonReader {
     /// Parses one object.
     ///
     /// # Errors
     /// [`Invalid::NotJson`] and [`Invalid::NotObject`].
-    pub fn parse(text: &[u8]) -> Result<Fields, Invalid> {
+    pub fn parse(text: &[u8]) -> Result<JsonReader, Invalid> {
         match serde_json::from_slice(text) {
-            Ok(Value::Object(object)) => Ok(Fields { object }),
+            Ok(Value::Object(object)) => Ok(JsonReader { object }),
             Ok(_) => Err(Invalid::NotObject),
             Err(_) => Err(Invalid::NotJson),
         }
@@ -97,9 +97,9 @@ impl Fields {
     ///
     /// # Errors
     /// [`Invalid::NotObject`].
-    pub fn of(value: Value) -> Result<Fields, Invalid> {
+    pub fn of(value: Value) -> Result<JsonReader, Invalid> {
         match value {
-            Value::Object(object) => Ok(Fields { object }),
+            Value::Object(object) => Ok(JsonReader { object }),
             _ => Err(Invalid::NotObject),
         }
     }
@@ -233,7 +233,7 @@ impl Fields {
     pub fn nullable<T>(
         &mut self,
         key: &'static str,
-        take: impl FnOnce(&mut Fields, &'static str) -> Result<Option<T>, Invalid>,
+        take: impl FnOnce(&mut JsonReader, &'static str) -> Result<Option<T>, Invalid>,
     ) -> Result<Option<Option<T>>, Invalid> {
         if self.object.get(key) == Some(&Value::Null) {
             self.object.remove(key);
@@ -276,8 +276,9 @@ mod tests {
 
     #[test]
     fn numbers_are_checked() {
-        let mut fields = Fields::parse(br#"{"a":1,"b":-0,"c":1.5,"d":9223372036854775808,"e":-3}"#)
-            .expect("good");
+        let mut fields =
+            JsonReader::parse(br#"{"a":1,"b":-0,"c":1.5,"d":9223372036854775808,"e":-3}"#)
+                .expect("good");
         assert_eq!(fields.integer("a", 1..=2), Ok(Some(1)));
         assert_eq!(fields.number("b", 0.0..=1.0), Ok(Some(0.0)));
         assert!(matches!(
@@ -301,17 +302,20 @@ mod tests {
         let deep = "[".repeat(10_000);
         for text in [deep.as_str(), "{", "{\"a\":1e400}", "\u{0}", "{\"a\":NaN}"] {
             assert!(matches!(
-                Fields::parse(text.as_bytes()),
+                JsonReader::parse(text.as_bytes()),
                 Err(Invalid::NotJson)
             ));
         }
-        assert!(matches!(Fields::parse(b"\xff\xfe"), Err(Invalid::NotJson)));
-        assert!(matches!(Fields::parse(b"3"), Err(Invalid::NotObject)));
+        assert!(matches!(
+            JsonReader::parse(b"\xff\xfe"),
+            Err(Invalid::NotJson)
+        ));
+        assert!(matches!(JsonReader::parse(b"3"), Err(Invalid::NotObject)));
     }
 
     #[test]
     fn sentences_name_the_field() {
-        let mut fields = Fields::parse(br#"{"gain_db":99,"x\ny":1}"#).expect("good");
+        let mut fields = JsonReader::parse(br#"{"gain_db":99,"x\ny":1}"#).expect("good");
         let error = fields
             .number("gain_db", -60.0..=12.0)
             .expect_err("too loud");

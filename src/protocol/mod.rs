@@ -17,14 +17,14 @@ use mixer::ParticipantId;
 use mixer::profile::Profile;
 use serde::{Serialize, Serializer};
 
-pub use command::{Change, Command, Order};
+pub use command::{Change, Command, CommandMessage};
 pub use event::{Event, LeaveReason};
 pub(crate) use floor::{END_OF_MEDIA_MS, GRACE_MS, QUEUE_LIMIT, TALK_LIMIT_S, talk_limit};
 pub use floor::{
     FloorChange, FloorCommand, FloorHolder, FloorStanding, FloorState, ms, read_request,
 };
-pub use json_reader::{Fields, Invalid};
-pub use monitor::{Listen, MAX_CHANNELS};
+pub use json_reader::{Invalid, JsonReader};
+pub use monitor::{MAX_MONITORED_ROOMS, MonitorEntry};
 pub use names::{Name, NameError, RoomName, RoomNameError};
 pub use room::{MAX_MONITORS, Monitor, Monitors, RoomChange, RoomConfig, RoomLine, RoomState};
 

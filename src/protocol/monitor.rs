@@ -1,13 +1,13 @@
-//! Listening to other rooms, as clients ask for it.
+//! Monitoring other rooms, as clients ask for it.
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Fields, Invalid, RoomName};
+use super::{Invalid, JsonReader, RoomName};
 
-/// One of the rooms somebody listens to.
+/// One room of the list that a participant monitors.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Listen {
+pub struct MonitorEntry {
     /// Which. His own stands for how he hears that one.
     pub room: RoomName,
     /// How loud, -60..=12 dB.
@@ -17,11 +17,11 @@ pub struct Listen {
 }
 
 /// Most rooms in one participant's list, his own counted where it is named, and most rooms one is linked with.
-pub const MAX_CHANNELS: usize = 16;
+pub const MAX_MONITORED_ROOMS: usize = 16;
 
-impl Listen {
-    fn plain(room: RoomName) -> Listen {
-        Listen {
+impl MonitorEntry {
+    fn plain(room: RoomName) -> MonitorEntry {
+        MonitorEntry {
             room,
             gain_db: 0.0,
             priority: 0,
@@ -32,58 +32,58 @@ impl Listen {
     ///
     /// # Errors
     /// [`Invalid`] says what is wrong with it.
-    pub(super) fn read(fields: &mut Fields) -> Result<Vec<Listen>, Invalid> {
-        let rooms = fields
-            .list("rooms", MAX_CHANNELS)?
+    pub(super) fn read(reader: &mut JsonReader) -> Result<Vec<MonitorEntry>, Invalid> {
+        let rooms = reader
+            .list("rooms", MAX_MONITORED_ROOMS)?
             .ok_or(Invalid::Missing { key: "rooms" })?;
         let rooms = rooms.into_iter().map(|room| match room {
-            Value::String(name) => Ok(Listen::plain(RoomName::parse(&name)?)),
-            other => Listen::read_one(Fields::of(other)?),
+            Value::String(name) => Ok(MonitorEntry::plain(RoomName::parse(&name)?)),
+            other => MonitorEntry::read_one(JsonReader::of(other)?),
         });
-        once_each(rooms.collect::<Result<Vec<Listen>, Invalid>>()?)
+        once_each(rooms.collect::<Result<Vec<MonitorEntry>, Invalid>>()?)
     }
 
-    fn read_one(mut fields: Fields) -> Result<Listen, Invalid> {
-        let name = fields
+    fn read_one(mut reader: JsonReader) -> Result<MonitorEntry, Invalid> {
+        let name = reader
             .text("room")?
             .ok_or(Invalid::Missing { key: "room" })?;
-        let mut listen = Listen::plain(RoomName::parse(&name)?);
-        if let Some(gain_db) = fields.number("gain_db", -60.0..=12.0)? {
-            listen.gain_db = gain_db;
+        let mut entry = MonitorEntry::plain(RoomName::parse(&name)?);
+        if let Some(gain_db) = reader.number("gain_db", -60.0..=12.0)? {
+            entry.gain_db = gain_db;
         }
-        if let Some(priority) = fields.integer("priority", 0..=255)? {
-            listen.priority = priority as u8;
+        if let Some(priority) = reader.integer("priority", 0..=255)? {
+            entry.priority = priority as u8;
         }
-        fields.finish()?;
-        Ok(listen)
+        reader.finish()?;
+        Ok(entry)
     }
 
     /// Reads the parameter `listen` of a join: names, separated by commas.
     ///
     /// # Errors
     /// [`Invalid`] says what is wrong with it.
-    pub fn parse(text: &str) -> Result<Vec<Listen>, Invalid> {
+    pub fn parse(text: &str) -> Result<Vec<MonitorEntry>, Invalid> {
         let names = text.split(',').map(str::trim);
         let names: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
-        if names.len() > MAX_CHANNELS {
+        if names.len() > MAX_MONITORED_ROOMS {
             return Err(Invalid::TooMany {
                 key: "listen",
-                limit: MAX_CHANNELS,
+                limit: MAX_MONITORED_ROOMS,
             });
         }
         let rooms = names.into_iter().map(|name| {
             let room = RoomName::parse(name)?;
-            Ok(Listen::plain(room))
+            Ok(MonitorEntry::plain(room))
         });
-        once_each(rooms.collect::<Result<Vec<Listen>, Invalid>>()?)
+        once_each(rooms.collect::<Result<Vec<MonitorEntry>, Invalid>>()?)
     }
 }
 
-fn once_each(list: Vec<Listen>) -> Result<Vec<Listen>, Invalid> {
-    for (at, listen) in list.iter().enumerate() {
-        if list[..at].iter().any(|earlier| earlier.room == listen.room) {
+fn once_each(list: Vec<MonitorEntry>) -> Result<Vec<MonitorEntry>, Invalid> {
+    for (at, entry) in list.iter().enumerate() {
+        if list[..at].iter().any(|earlier| earlier.room == entry.room) {
             return Err(Invalid::Twice {
-                room: listen.room.clone(),
+                room: entry.room.clone(),
             });
         }
     }
@@ -94,18 +94,18 @@ fn once_each(list: Vec<Listen>) -> Result<Vec<Listen>, Invalid> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Vec<Listen>, Invalid> {
-        Listen::read(&mut Fields::parse(text.as_bytes())?)
+    fn read(text: &str) -> Result<Vec<MonitorEntry>, Invalid> {
+        MonitorEntry::read(&mut JsonReader::parse(text.as_bytes())?)
     }
 
-    fn plain(name: &str) -> Listen {
-        Listen::plain(RoomName::parse(name).expect("a good name"))
+    fn plain(name: &str) -> MonitorEntry {
+        MonitorEntry::plain(RoomName::parse(name).expect("a good name"))
     }
 
     #[test]
     fn rooms_are_names_or_objects() {
         let list = read(r#"{"rooms":["b",{"room":"c","gain_db":-6,"priority":2}]}"#);
-        let expected = Listen {
+        let expected = MonitorEntry {
             gain_db: -6.0,
             priority: 2,
             ..plain("c")
@@ -154,15 +154,18 @@ mod tests {
 
     #[test]
     fn a_parameter_is_names_and_commas() {
-        assert_eq!(Listen::parse("b, c,"), Ok(vec![plain("b"), plain("c")]));
-        assert_eq!(Listen::parse(""), Ok(vec![]));
+        assert_eq!(
+            MonitorEntry::parse("b, c,"),
+            Ok(vec![plain("b"), plain("c")])
+        );
+        assert_eq!(MonitorEntry::parse(""), Ok(vec![]));
         for bad in [
             "b,b",
             "a/b",
             &"x,".repeat(3),
             "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17",
         ] {
-            assert!(Listen::parse(bad).is_err(), "{bad}");
+            assert!(MonitorEntry::parse(bad).is_err(), "{bad}");
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::floor::{self, FloorChange, FloorState};
-use super::{Fields, Invalid, MAX_CHANNELS, Participant, PublicId, RoomName};
+use super::{Invalid, JsonReader, MAX_MONITORED_ROOMS, Participant, PublicId, RoomName};
 use crate::floor::{Mode, Settings};
 
 /// One room with everybody in it.
@@ -198,7 +198,7 @@ impl RoomChange {
     ///
     /// # Errors
     /// [`Invalid`] names the first setting that cannot be used.
-    pub fn read(fields: &mut Fields) -> Result<RoomChange, Invalid> {
+    pub fn read(fields: &mut JsonReader) -> Result<RoomChange, Invalid> {
         Ok(RoomChange {
             profile: fields.one_of(
                 "profile",
@@ -261,8 +261,8 @@ impl From<RoomConfig> for RoomChange {
     }
 }
 
-fn read_links(fields: &mut Fields) -> Result<Option<Vec<RoomName>>, Invalid> {
-    let Some(list) = fields.list("links", MAX_CHANNELS)? else {
+fn read_links(fields: &mut JsonReader) -> Result<Option<Vec<RoomName>>, Invalid> {
+    let Some(list) = fields.list("links", MAX_MONITORED_ROOMS)? else {
         return Ok(None);
     };
     let names = list.into_iter().map(|name| match name {
@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn settings_of_a_room_are_read_and_merged() {
         let read = |text: &str| {
-            let mut fields = Fields::parse(text.as_bytes())?;
+            let mut fields = JsonReader::parse(text.as_bytes())?;
             let change = RoomChange::read(&mut fields)?;
             fields.finish()?;
             Ok::<_, Invalid>(change)

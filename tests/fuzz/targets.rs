@@ -15,7 +15,9 @@ use std::sync::OnceLock;
 use mixer::ParticipantId;
 use mixminus::config::Config;
 use mixminus::http::sdpfrag;
-use mixminus::protocol::{Change, Fields, Name, Order, PublicId, RoomChange, RoomName};
+use mixminus::protocol::{
+    Change, CommandMessage, JsonReader, Name, PublicId, RoomChange, RoomName,
+};
 use mixminus::rtc::demux::{Protocol, classify, is_hostile_dtls, stun_head};
 use mixminus::rtc::sdp::{MAX_CANDIDATES, Offer, remote_candidates};
 use mixminus::rtc::stun::{is_authentic, without_nomination};
@@ -194,7 +196,7 @@ pub fn json(bytes: &[u8]) {
         Err(invalid) => assert_sentence(&invalid.to_string()),
     }
     let room = || -> Result<RoomChange, mixminus::protocol::Invalid> {
-        let mut fields = Fields::parse(bytes)?;
+        let mut fields = JsonReader::parse(bytes)?;
         let change = RoomChange::read(&mut fields)?;
         fields.finish()?;
         Ok(change)
@@ -217,7 +219,7 @@ pub fn json(bytes: &[u8]) {
 /// A command of the WebSocket or the data channel, and the names that stand in URLs.
 pub fn command(bytes: &[u8]) {
     let text = text(bytes);
-    if let Err((invalid, _)) = Order::parse(&text) {
+    if let Err((invalid, _)) = CommandMessage::parse(&text) {
         assert_sentence(&invalid.to_string());
     }
     if let Ok(name) = Name::parse(&text) {

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::floor::{Answer, Mode, Request};
-use crate::protocol::Listen;
+use crate::protocol::MonitorEntry;
 
-fn listen(rooms: &str) -> Vec<Listen> {
-    Listen::parse(rooms).expect("good names")
+fn listen(rooms: &str) -> Vec<MonitorEntry> {
+    MonitorEntry::parse(rooms).expect("good names")
 }
 
 impl House {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::floor::Mode;
-use crate::protocol::Listen;
+use crate::protocol::MonitorEntry;
 
 /// A conference whose rooms follow their mode.
 fn house_by_mode() -> House {
@@ -16,13 +16,13 @@ impl House {
     fn join_in_mode(&self, room: &str, mode: Mode, listen: &str) -> Result<Joined, JoinError> {
         self.conference.join(Join {
             mode: Some(mode),
-            listen: Listen::parse(listen).expect("good names"),
+            listen: MonitorEntry::parse(listen).expect("good names"),
             ..join_of(room, OFFER)
         })
     }
 
     fn patch(&self, room: &str, json: &str) -> (RoomState, bool) {
-        let mut fields = crate::protocol::Fields::parse(json.as_bytes()).expect("JSON");
+        let mut fields = crate::protocol::JsonReader::parse(json.as_bytes()).expect("JSON");
         let change = RoomChange::read(&mut fields).expect("good");
         let merged = self
             .conference

@@ -12,7 +12,7 @@ pub use settings::FloorChange;
 pub(super) use settings::write;
 pub(crate) use settings::{END_OF_MEDIA_MS, GRACE_MS, QUEUE_LIMIT, TALK_LIMIT_S, talk_limit};
 
-use super::{Event, Fields, Invalid, PublicId, RoomName};
+use super::{Event, Invalid, JsonReader, PublicId, RoomName};
 use crate::floor::{Denial, Floor, Grant, Holding, Position, Request, RevokeCause, Standing, Tier};
 
 /// What a participant may do about the floor.
@@ -214,7 +214,7 @@ pub fn ms(duration: Duration) -> u64 {
 ///
 /// # Errors
 /// [`Invalid`] says what is wrong with them.
-pub fn read_request(fields: &mut Fields) -> Result<Request, Invalid> {
+pub fn read_request(fields: &mut JsonReader) -> Result<Request, Invalid> {
     let default = Request::default();
     let priority = fields.integer("priority", 0..=255)?;
     Ok(Request {
@@ -225,7 +225,7 @@ pub fn read_request(fields: &mut Fields) -> Result<Request, Invalid> {
 }
 
 /// Takes a participant's public id.
-pub(super) fn read_participant(fields: &mut Fields) -> Result<PublicId, Invalid> {
+pub(super) fn read_participant(fields: &mut JsonReader) -> Result<PublicId, Invalid> {
     let key = "participant";
     let text = fields.text(key)?.ok_or(Invalid::Missing { key })?;
     PublicId::parse(&text).ok_or(Invalid::WrongType {
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn requests_are_read() {
         let read = |text: &str| {
-            let mut fields = Fields::parse(text.as_bytes())?;
+            let mut fields = JsonReader::parse(text.as_bytes())?;
             let request = read_request(&mut fields)?;
             fields.finish()?;
             Ok::<_, Invalid>(request)

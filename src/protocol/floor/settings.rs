@@ -8,7 +8,7 @@ use serde::ser::SerializeMap;
 
 use super::ms;
 use crate::floor::{Mode, Settings};
-use crate::protocol::{Fields, Invalid};
+use crate::protocol::{Invalid, JsonReader};
 
 /// Settings of a floor, each of them optional.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct FloorChange {
 
 impl FloorChange {
     /// Takes the settings off an object.
-    pub(in crate::protocol) fn read(fields: &mut Fields) -> Result<FloorChange, Invalid> {
+    pub(in crate::protocol) fn read(fields: &mut JsonReader) -> Result<FloorChange, Invalid> {
         let mode = fields.text("mode")?;
         let mode = mode.map(|text| {
             Mode::parse(&text).ok_or_else(|| Invalid::NotOneOf {
