@@ -11,10 +11,14 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use mixer::codec::Codec;
 use mixer::packet::{OutPacket, Payload, Sources};
 use mixer::{Level, ParticipantId, RtpTime};
-use mixminus::rtc::srtp::{MasterKey, Opener, Profile, Sealer};
-use mixminus::rtc::{Datagrams, SendConfig, Sending};
+use mixminus::rtc::srtp::{Decryptor, Encryptor, MasterKey, SrtpProfile};
+use mixminus::rtc::{RtpSender, SendConfig, SendQueue};
 
-const PROFILES: [Profile; 3] = [Profile::AesCm128Sha80, Profile::Gcm128, Profile::Gcm256];
+const PROFILES: [SrtpProfile; 3] = [
+    SrtpProfile::AesCm128Sha80,
+    SrtpProfile::Gcm128,
+    SrtpProfile::Gcm256,
+];
 
 /// Of Opus at 32 kbit/s, 20 ms.
 const PAYLOAD_BYTES: usize = 80;
@@ -35,15 +39,15 @@ fn packet(number: u32) -> OutPacket {
     }
 }
 
-fn key(profile: Profile) -> (Vec<u8>, Vec<u8>) {
+fn key(profile: SrtpProfile) -> (Vec<u8>, Vec<u8>) {
     (vec![7; profile.key_bytes()], vec![9; profile.salt_bytes()])
 }
 
-fn listeners(count: u32, profile: Profile) -> Vec<Sending> {
+fn listeners(count: u32, profile: SrtpProfile) -> Vec<RtpSender> {
     let provider = rtc::crypto::default_provider().expect("built in");
     let (key, salt) = &key(profile);
     let listener = |ssrc| {
-        let mut sending = Sending::new(SendConfig {
+        let mut sending = RtpSender::new(SendConfig {
             codec: Codec::Opus,
             ssrc,
             payload_type: 111,
@@ -64,7 +68,7 @@ fn write(criterion: &mut Criterion) {
     for profile in PROFILES {
         for count in [1, 64, 2_000] {
             let mut listeners = listeners(count, profile);
-            let mut out = Datagrams::default();
+            let mut out = SendQueue::default();
             let mut number = 0;
             group.throughput(Throughput::Elements(u64::from(count)));
             let name = BenchmarkId::new(format!("{profile:?}"), count);
@@ -93,21 +97,22 @@ fn read(criterion: &mut Criterion) {
     for profile in PROFILES {
         let (key, salt) = &key(profile);
         let master = MasterKey { profile, key, salt };
-        let mut sealer = Sealer::new(provider.crypto(), &master, 7, 0).expect("keys");
-        let mut opener = Opener::new(provider.crypto(), &master).expect("keys");
+        let mut encryptor = Encryptor::new(provider.crypto(), &master, 7, 0).expect("keys");
+        let mut decryptor = Decryptor::new(provider.crypto(), &master).expect("keys");
         group.throughput(Throughput::Elements(1));
         group.bench_function(
             BenchmarkId::from_parameter(format!("{profile:?}")),
             |bencher| {
                 bencher.iter_batched_ref(
                     || {
-                        let sequence = sealer.next_sequence();
-                        let mut packet = vec![0; HEADER_BYTES + PAYLOAD_BYTES + sealer.tag_bytes()];
-                        assert!(sealer.seal(&mut packet, HEADER_BYTES));
+                        let sequence = encryptor.next_sequence();
+                        let mut packet =
+                            vec![0; HEADER_BYTES + PAYLOAD_BYTES + encryptor.tag_bytes()];
+                        assert!(encryptor.seal(&mut packet, HEADER_BYTES));
                         (sequence, packet)
                     },
                     |(sequence, packet)| {
-                        let end = opener.open(packet, HEADER_BYTES, 7, *sequence);
+                        let end = decryptor.open(packet, HEADER_BYTES, 7, *sequence);
                         assert!(black_box(end).is_some());
                     },
                     criterion::BatchSize::NumIterations(100),

@@ -28,11 +28,11 @@ use super::error::{OfferError, RtcError};
 use super::metrics::{PeerStats, RtcMetrics};
 use super::peer;
 use super::peer::{Core, Peer, PeerParts};
-use super::rtcp_interceptor::{Shared, Stream};
-use super::rtp_receiver::{ReceiveConfig, Receiving};
-use super::rtp_sender::{SendConfig, Sending};
+use super::rtcp_interceptor::{RtcpInterceptor, RtcpState};
+use super::rtp_receiver::{ReceiveConfig, RtpReceiver};
+use super::rtp_sender::{RtpSender, SendConfig};
 use super::sdp::{Answer, Credentials, Offer, PLAIN_TYPE, attribute, plain_offer};
-use super::srtp::key_capture::Exporter;
+use super::srtp::key_capture::KeyCapture;
 use crate::queues::MixerId;
 
 /// What the caller may ask of an answer.
@@ -129,17 +129,17 @@ impl Acceptor {
         let now = Instant::now();
         let ssrc = rand::random_range(1..u32::MAX);
         let cname = format!("{:016x}", rand::random::<u64>());
-        let shared = Arc::new(Shared::default());
-        let stream = Stream::new(ssrc, offer.codec, shared.clone());
-        let exporter = Exporter::new(self.crypto.clone());
-        let material = exporter.material();
+        let shared = Arc::new(RtcpState::default());
+        let stream = RtcpInterceptor::new(ssrc, offer.codec, shared.clone());
+        let capture = KeyCapture::new(self.crypto.clone());
+        let material = capture.material();
         let refused = |_| OfferError::Unsupported {
             what: "the transport refuses it",
         };
         // Spread over peers, so that their checks do not come in step (RFC 7675, 5.1).
         let check_interval = CHECK_INTERVAL + Duration::from_millis(rand::random_range(0..800));
         let thrifty = options.thrifty || offer.limits.wants_little();
-        let settings = self.settings(&offer, Arc::new(exporter), check_interval, thrifty);
+        let settings = self.settings(&offer, Arc::new(capture), check_interval, thrifty);
         let pc = self
             .connection(now, &offer, stream, settings)
             .map_err(refused)?;
@@ -163,7 +163,7 @@ impl Acceptor {
             session: rand::random::<u64>() >> 2,
         }
         .write(&offer);
-        let sending = Sending::new(SendConfig {
+        let sending = RtpSender::new(SendConfig {
             ssrc,
             codec: offer.codec,
             payload_type: offer.payload_type,
@@ -182,7 +182,7 @@ impl Acceptor {
             level_id: offer.extensions.ssrc_level.map(|extension| extension.id),
             mixer: offer.direction.sends().then_some(options.mixer),
         };
-        let receiving = Receiving::new(receiving);
+        let receiving = RtpReceiver::new(receiving);
         Ok(Accepted {
             answer,
             ice_ufrag: credentials.ufrag.clone(),
@@ -222,7 +222,7 @@ impl Acceptor {
         &self,
         now: Instant,
         offer: &Offer,
-        stream: Stream,
+        stream: RtcpInterceptor,
         settings: SettingEngine,
     ) -> Result<RTCPeerConnection, ()> {
         let failed = |_: Error| ();

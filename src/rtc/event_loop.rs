@@ -20,15 +20,15 @@ use std::time::{Duration, Instant};
 use mixer::ParticipantId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::datagram_batch::{BATCH, Receiver as Datagrams, Sender as Transmitter};
+use super::datagram_batch::{BATCH, BatchReceiver, BatchSender};
 use super::error::RestartError;
-use super::handle::{Closing, Command, NewSession, RtcEvent};
+use super::handle::{Closing, NetworkCommand, NewSession, RtcEvent};
 use super::metrics::{Dropped, RtcMetrics};
 use super::negotiator::{Negotiator, Reply, refuse};
 use super::peers::Peers;
-use super::rx_batching::Nap;
+use super::rx_batching::RxBatching;
 use super::sdp::RestartAnswer;
-use super::socket_writer::{Outlet, PATIENCE};
+use super::socket_writer::{PATIENCE, SocketWriter};
 use crate::queues::{Consumer, NetworkEnds, Outbound, Producer, send, take_in_place};
 use crate::sched;
 
@@ -36,7 +36,7 @@ use crate::sched;
 pub(super) struct Parts {
     pub(super) socket: UdpSocket,
     pub(super) wake: Arc<OwnedFd>,
-    pub(super) commands: Consumer<Command>,
+    pub(super) commands: Consumer<NetworkCommand>,
     /// Once this is set and no command waits, the thread ends.
     pub(super) stop: Arc<AtomicBool>,
     pub(super) mixers: NetworkEnds,
@@ -57,59 +57,59 @@ pub(super) fn run(mut parts: Parts) {
     }
     let mut peers = Peers::new(parts.metrics.clone());
     peers.out.to_mixers = std::mem::take(&mut parts.mixers.to_mixers);
-    let mut net = match parts.socket.local_addr() {
-        Ok(bound) => Net {
-            transmitter: Transmitter::new(bound),
-            outlet: Outlet::default(),
+    let mut event_loop = match parts.socket.local_addr() {
+        Ok(bound) => EventLoop {
+            transmitter: BatchSender::new(bound),
+            writer: SocketWriter::default(),
             parts,
             peers,
-            nap: Nap::new(Instant::now()),
+            batching: RxBatching::new(Instant::now()),
             next_mixer: 0,
         },
         Err(error) => return tracing::error!(%error, "the media socket is gone"),
     };
-    let mut datagrams = Datagrams::new();
+    let mut datagrams = BatchReceiver::new();
     loop {
-        net.wait();
-        net.take_commands();
-        net.end_restarts();
-        if net.is_stopped() {
+        event_loop.wait();
+        event_loop.take_commands();
+        event_loop.end_restarts();
+        if event_loop.is_stopped() {
             break;
         }
         for _ in 0..MAX_TURNS {
-            let received = net.receive(&mut datagrams);
-            let sent = net.take_packets();
-            net.transmit();
+            let received = event_loop.receive(&mut datagrams);
+            let sent = event_loop.take_packets();
+            event_loop.transmit();
             if received < BATCH && sent < BATCH {
                 break;
             }
         }
-        net.peers.serve_deadlines(Instant::now());
-        net.transmit();
-        net.hand_on_events();
+        event_loop.peers.serve_deadlines(Instant::now());
+        event_loop.transmit();
+        event_loop.hand_on_events();
     }
-    for participant in net.peers.participants() {
-        net.peers.close(participant, Instant::now());
-        net.transmit();
+    for participant in event_loop.peers.participants() {
+        event_loop.peers.close(participant, Instant::now());
+        event_loop.transmit();
     }
 }
 
-struct Net {
+struct EventLoop {
     parts: Parts,
     peers: Peers,
-    transmitter: Transmitter,
-    outlet: Outlet,
-    nap: Nap,
+    transmitter: BatchSender,
+    writer: SocketWriter,
+    batching: RxBatching,
     /// Whose packets are taken next.
     next_mixer: usize,
 }
 
-impl Net {
+impl EventLoop {
     fn wait(&self) {
         let now = Instant::now();
-        let (until, nap) = self.patience(now);
+        let (until, batches) = self.patience(now);
         let timeout = until.and_then(|until| Timespec::try_from(until).ok());
-        let of_socket = match (nap, self.outlet.is_full()) {
+        let of_socket = match (batches, self.writer.is_full()) {
             (false, false) => PollFlags::IN,
             (false, true) => PollFlags::IN | PollFlags::OUT,
             (true, _) => PollFlags::OUT,
@@ -118,14 +118,18 @@ impl Net {
             PollFd::new(&*self.parts.wake, PollFlags::IN),
             PollFd::new(&self.parts.socket, of_socket),
         ];
-        let watched = if nap && !self.outlet.is_full() { 1 } else { 2 };
+        let watched = if batches && !self.writer.is_full() {
+            1
+        } else {
+            2
+        };
         // An interrupted wait is a short one.
         if poll(&mut ready[..watched], timeout.as_ref()).is_ok() && !ready[0].revents().is_empty() {
             let _ = rustix::io::read(&*self.parts.wake, &mut [0u8; 8]);
         }
     }
 
-    /// How long to wait at most, and whether to leave the socket alone meanwhile.
+    /// How long to wait at most, and whether to leave the socket alone in the meantime.
     fn patience(&self, now: Instant) -> (Option<Duration>, bool) {
         // Nobody wakes the thread again for what it left the last time.
         let from_mixers = &self.parts.mixers.from_mixers;
@@ -137,17 +141,17 @@ impl Net {
             .peers
             .next_deadline()
             .map(|at| at.saturating_duration_since(now).max(TIMER_SLACK));
-        if self.outlet.is_full() {
+        if self.writer.is_full() {
             until = Some(until.map_or(PATIENCE, |until| until.min(PATIENCE)));
         }
         if !self.peers.out.events.is_empty() {
             until = Some(until.map_or(EVENT_RETRY, |until| until.min(EVENT_RETRY)));
         }
-        let nap = self.nap.length(now);
-        if let Some(nap) = nap {
-            until = Some(until.map_or(nap, |until| until.min(nap)));
+        let batch = self.batching.length(now);
+        if let Some(batch) = batch {
+            until = Some(until.map_or(batch, |until| until.min(batch)));
         }
-        (until, nap.is_some())
+        (until, batch.is_some())
     }
 
     /// Whether it is time to stop: everything it was told before has been done, or is with the negotiator.
@@ -164,20 +168,22 @@ impl Net {
             let now = Instant::now();
             work += command.work();
             match command {
-                Command::Start(peer) => {
-                    self.nap.disturb(now);
+                NetworkCommand::Start(peer) => {
+                    self.batching.disturb(now);
                     self.peers.start(peer, now);
                 }
-                Command::Trickle(participant, candidates) => {
+                NetworkCommand::Trickle(participant, candidates) => {
                     self.peers.with_participant(participant, now, |peer, turn| {
                         peer.trickle(&candidates, turn)
                     });
                 }
-                Command::Restart(participant, session, reply) => {
+                NetworkCommand::Restart(participant, session, reply) => {
                     self.begin_restart(participant, session, reply, now);
                 }
-                Command::Text(participants, text) => self.send_text(&participants, &text, now),
-                Command::Close(closing) => {
+                NetworkCommand::Text(participants, text) => {
+                    self.send_text(&participants, &text, now)
+                }
+                NetworkCommand::Close(closing) => {
                     for Closing {
                         participant,
                         last_words,
@@ -200,7 +206,7 @@ impl Net {
                 .with_participant(*participant, now, |peer, turn| {
                     peer.send_text(text.to_owned(), turn);
                 });
-            if self.peers.out.datagrams.len() >= BATCH && !self.outlet.is_full() {
+            if self.peers.out.datagrams.len() >= BATCH && !self.writer.is_full() {
                 self.transmit();
             }
         }
@@ -229,7 +235,7 @@ impl Net {
                 return;
             };
             let now = Instant::now();
-            self.nap.disturb(now);
+            self.batching.disturb(now);
             let participant = negotiated.participant;
             let restarted = self.peers.end_restart(negotiated, now);
             let answer = restarted.map(|local| RestartAnswer {
@@ -246,7 +252,7 @@ impl Net {
     }
 
     /// One batch of datagrams; says how many there were.
-    fn receive(&mut self, datagrams: &mut Datagrams) -> usize {
+    fn receive(&mut self, datagrams: &mut BatchReceiver) -> usize {
         let count = match datagrams.receive(&self.parts.socket) {
             Ok(count) => count,
             Err(error) => {
@@ -256,7 +262,7 @@ impl Net {
         };
         // One stamp for the batch, taken as soon as the system gives it.
         let now = Instant::now();
-        self.nap.received(count, now);
+        self.batching.received(count, now);
         let metrics = self.parts.metrics.clone();
         metrics
             .datagrams_in_total
@@ -305,7 +311,7 @@ impl Net {
     fn transmit(&mut self) {
         let (transmitter, socket) = (&mut self.transmitter, &self.parts.socket);
         let (datagrams, metrics) = (&mut self.peers.out.datagrams, &self.parts.metrics);
-        self.outlet
+        self.writer
             .send(datagrams, metrics, Instant::now(), |datagrams| {
                 transmitter.send(socket, datagrams.iter())
             });
@@ -364,13 +370,20 @@ mod tests {
     use crate::queues::{self, Recipients, ring};
 
     /// The thread's insides without the thread, the way to it, and what it tells.
-    fn net(events: usize) -> (Net, Producer<Command>, Consumer<RtcEvent>) {
-        let (net, commands, events, _) = net_with_bell(events);
-        (net, commands, events)
+    fn event_loop(events: usize) -> (EventLoop, Producer<NetworkCommand>, Consumer<RtcEvent>) {
+        let (event_loop, commands, events, _) = event_loop_with_bell(events);
+        (event_loop, commands, events)
     }
 
     /// The thread's insides, the way to it, what it tells, and the bell that it rings for the conference.
-    fn net_with_bell(events: usize) -> (Net, Producer<Command>, Consumer<RtcEvent>, Arc<OwnedFd>) {
+    fn event_loop_with_bell(
+        events: usize,
+    ) -> (
+        EventLoop,
+        Producer<NetworkCommand>,
+        Consumer<RtcEvent>,
+        Arc<OwnedFd>,
+    ) {
         let bell = Arc::new(eventfd(0, EventfdFlags::NONBLOCK).expect("a descriptor"));
         let socket = UdpSocket::bind("127.0.0.1:0").expect("bound");
         let wake = eventfd(0, EventfdFlags::NONBLOCK).expect("a descriptor");
@@ -378,11 +391,11 @@ mod tests {
         let (happened, events) = ring(events);
         let metrics = Arc::new(RtcMetrics::default());
         let wake = Arc::new(wake);
-        let net = Net {
-            transmitter: Transmitter::new(socket.local_addr().expect("bound")),
-            outlet: Outlet::default(),
+        let event_loop = EventLoop {
+            transmitter: BatchSender::new(socket.local_addr().expect("bound")),
+            writer: SocketWriter::default(),
             peers: Peers::new(metrics.clone()),
-            nap: Nap::new(Instant::now()),
+            batching: RxBatching::new(Instant::now()),
             next_mixer: 0,
             parts: Parts {
                 socket,
@@ -398,40 +411,43 @@ mod tests {
                 fifo_priority: None,
             },
         };
-        (net, commands, events, bell)
+        (event_loop, commands, events, bell)
     }
 
     #[test]
     fn a_flood_of_commands_is_taken_in_turns_without_waiting_between() {
-        let (mut net, mut commands, _events) = net(1);
+        let (mut event_loop, mut commands, _events) = event_loop(1);
         let everybody: Vec<ParticipantId> = (1..=100).map(ParticipantId).collect();
         let text: Arc<str> = "hello".into();
         for _ in 0..100 {
-            let tell = Command::Text(everybody.clone(), text.clone());
+            let tell = NetworkCommand::Text(everybody.clone(), text.clone());
             assert!(commands.push(tell).is_ok());
         }
-        net.parts.stop.store(true, Ordering::Release);
+        event_loop.parts.stop.store(true, Ordering::Release);
         let mut turns = 0;
-        while !net.parts.commands.is_empty() {
-            assert!(!net.is_stopped(), "all that it was told is done first");
+        while !event_loop.parts.commands.is_empty() {
+            assert!(
+                !event_loop.is_stopped(),
+                "all that it was told is done first"
+            );
             let now = Instant::now();
-            assert_eq!(net.patience(now), (Some(Duration::ZERO), false));
-            let before = net.parts.commands.slots();
-            net.take_commands();
-            let taken = before - net.parts.commands.slots();
+            assert_eq!(event_loop.patience(now), (Some(Duration::ZERO), false));
+            let before = event_loop.parts.commands.slots();
+            event_loop.take_commands();
+            let taken = before - event_loop.parts.commands.slots();
             assert!(taken <= 10, "a thousand messages");
             turns += 1;
         }
         assert!(turns >= 10);
-        assert_eq!(net.patience(Instant::now()), (None, false));
-        assert!(net.is_stopped());
+        assert_eq!(event_loop.patience(Instant::now()), (None, false));
+        assert!(event_loop.is_stopped());
     }
 
     #[test]
     fn mixer_that_is_suspended_while_it_sends_holds_up_no_other() {
-        let (mut net, _commands, _events) = net(1);
+        let (mut event_loop, _commands, _events) = event_loop(1);
         let (ends, mut mixers) = queues::media(2);
-        net.parts.mixers = ends;
+        event_loop.parts.mixers = ends;
         let outbound = |time: u32| Outbound {
             to: Recipients::one(ParticipantId(9)),
             packet: OutPacket {
@@ -449,43 +465,46 @@ mod tests {
         for time in 0..BATCH as u32 + 1 {
             assert!(second.packets_out.push(outbound(time)).is_ok());
         }
-        assert_eq!(net.take_packets(), BATCH);
-        assert_eq!(net.patience(Instant::now()), (Some(Duration::ZERO), false));
-        assert_eq!(net.take_packets(), 1);
-        assert_eq!(net.take_packets(), 0);
-        assert_eq!(net.patience(Instant::now()), (None, false));
+        assert_eq!(event_loop.take_packets(), BATCH);
+        assert_eq!(
+            event_loop.patience(Instant::now()),
+            (Some(Duration::ZERO), false)
+        );
+        assert_eq!(event_loop.take_packets(), 1);
+        assert_eq!(event_loop.take_packets(), 0);
+        assert_eq!(event_loop.patience(Instant::now()), (None, false));
         // Of two that send, each gets its turn.
         for time in 0..BATCH as u32 {
             assert!(first.packets_out.push(outbound(time)).is_ok());
             assert!(second.packets_out.push(outbound(time)).is_ok());
         }
-        assert_eq!(net.take_packets(), BATCH);
-        let left = net.parts.mixers.from_mixers.iter();
+        assert_eq!(event_loop.take_packets(), BATCH);
+        let left = event_loop.parts.mixers.from_mixers.iter();
         let left: Vec<usize> = left.map(Consumer::slots).collect();
         assert_eq!(left, [BATCH / 2, BATCH / 2]);
     }
 
     #[test]
     fn conference_is_rung_for_when_there_is_news_and_not_otherwise() {
-        let (mut net, _commands, mut events, bell) = net_with_bell(1);
+        let (mut event_loop, _commands, mut events, bell) = event_loop_with_bell(1);
         let is_rung = || rustix::io::read(&*bell, &mut [0u8; 8]).is_ok();
-        net.hand_on_events();
+        event_loop.hand_on_events();
         assert!(!is_rung());
         let connected = RtcEvent::Connected(ParticipantId(7));
-        net.peers.out.events.push_back(connected.clone());
-        net.peers.out.events.push_back(connected);
-        net.hand_on_events();
+        event_loop.peers.out.events.push_back(connected.clone());
+        event_loop.peers.out.events.push_back(connected);
+        event_loop.hand_on_events();
         assert!(is_rung());
-        net.hand_on_events();
+        event_loop.hand_on_events();
         assert!(!is_rung(), "there was no room for more news");
         assert!(events.pop().is_ok());
-        net.hand_on_events();
+        event_loop.hand_on_events();
         assert!(is_rung());
     }
 
     #[test]
     fn what_a_peer_is_from_now_on_is_never_lost() {
-        let (mut net, _commands, mut events) = net(1);
+        let (mut event_loop, _commands, mut events) = event_loop(1);
         let id = ParticipantId(7);
         let text = |n: u32| RtcEvent::Text(id, n.to_string());
         let states = [
@@ -494,16 +513,16 @@ mod tests {
             RtcEvent::Disconnected(id),
             RtcEvent::Gone(id, Reason::Closed),
         ];
-        net.peers.out.events.push_back(text(1));
-        net.peers.out.events.push_back(text(2));
-        net.peers.out.events.extend(states.clone());
+        event_loop.peers.out.events.push_back(text(1));
+        event_loop.peers.out.events.push_back(text(2));
+        event_loop.peers.out.events.extend(states.clone());
         let mut told = Vec::new();
         for _ in 0..5 {
-            net.hand_on_events();
+            event_loop.hand_on_events();
             told.extend(events.pop());
         }
         assert_eq!(told[0], text(1));
         assert_eq!(told[1..], states);
-        assert_eq!(net.parts.metrics.dropped_total(Dropped::Event), 1);
+        assert_eq!(event_loop.parts.metrics.dropped_total(Dropped::Event), 1);
     }
 }

@@ -72,7 +72,7 @@ pub enum Reason {
 }
 
 /// What the thread is told.
-pub(super) enum Command {
+pub(super) enum NetworkCommand {
     Start(Box<Peer>),
     Trickle(ParticipantId, Vec<RemoteCandidate>),
     Restart(ParticipantId, NewSession, Reply),
@@ -110,13 +110,13 @@ impl NewSession {
     }
 }
 
-impl Command {
+impl NetworkCommand {
     /// How much there is to do for it, in messages to one peer.
     pub(super) fn work(&self) -> usize {
         match self {
-            Command::Text(participants, _) => participants.len().max(1),
-            Command::Close(closing) => closing.len(),
-            Command::Restart(..) => RESTART_WORK,
+            NetworkCommand::Text(participants, _) => participants.len().max(1),
+            NetworkCommand::Close(closing) => closing.len(),
+            NetworkCommand::Restart(..) => RESTART_WORK,
             _ => 1,
         }
     }
@@ -147,7 +147,7 @@ pub struct RtcHandle {
 
 /// The callers' end of the commands.
 struct Commands {
-    ring: Producer<Command>,
+    ring: Producer<NetworkCommand>,
     /// Closes that found the ring full. Nothing overtakes them.
     closes: VecDeque<Closing>,
 }
@@ -158,7 +158,9 @@ impl Commands {
         while !self.closes.is_empty() {
             let some = self.closes.len().min(CLOSING_AT_ONCE);
             let some = self.closes.drain(..some).collect();
-            if let Err(Command::Close(back)) = send(&mut self.ring, Command::Close(some)) {
+            if let Err(NetworkCommand::Close(back)) =
+                send(&mut self.ring, NetworkCommand::Close(some))
+            {
                 for closing in back.into_iter().rev() {
                     self.closes.push_front(closing);
                 }
@@ -168,7 +170,7 @@ impl Commands {
         true
     }
 
-    fn send(&mut self, command: Command) -> Result<(), Command> {
+    fn send(&mut self, command: NetworkCommand) -> Result<(), NetworkCommand> {
         if !self.retry() {
             return Err(command);
         }
@@ -288,8 +290,8 @@ impl RtcHandle {
     ///
     /// Gives the peer back when the ring of commands is full.
     pub fn start(&self, peer: Box<Peer>) -> Result<(), Box<Peer>> {
-        match self.tell(Command::Start(peer)) {
-            Err(Command::Start(peer)) => Err(peer),
+        match self.tell(NetworkCommand::Start(peer)) {
+            Err(NetworkCommand::Start(peer)) => Err(peer),
             _ => Ok(()),
         }
     }
@@ -311,7 +313,7 @@ impl RtcHandle {
         if candidates.is_empty() {
             return Ok(());
         }
-        self.tell(Command::Trickle(participant, candidates))
+        self.tell(NetworkCommand::Trickle(participant, candidates))
             .map_err(|_| TrickleError::Busy)
     }
 
@@ -330,7 +332,7 @@ impl RtcHandle {
     ) -> impl Future<Output = Result<RestartAnswer, RestartError>> + use<> {
         let (reply, answer) = oneshot::channel();
         let told = NewSession::read(&restart).and_then(|session| {
-            self.tell(Command::Restart(participant, session, reply))
+            self.tell(NetworkCommand::Restart(participant, session, reply))
                 .map_err(|_| RestartError::Busy)
         });
         async move {
@@ -377,7 +379,7 @@ impl RtcHandle {
     ///
     /// One place in the ring, however many they are: what a large room is told must not push out anything else.
     pub fn send_text(&self, participants: Vec<ParticipantId>, text: Arc<str>) {
-        if self.tell(Command::Text(participants, text)).is_err() {
+        if self.tell(NetworkCommand::Text(participants, text)).is_err() {
             self.metrics.count(super::metrics::Dropped::Message);
         }
     }
@@ -406,7 +408,7 @@ impl RtcHandle {
         &self.metrics
     }
 
-    fn tell(&self, command: Command) -> Result<(), Command> {
+    fn tell(&self, command: NetworkCommand) -> Result<(), NetworkCommand> {
         self.lock().send(command)?;
         self.ring();
         Ok(())
@@ -438,7 +440,7 @@ mod tests {
             ring,
             closes: VecDeque::new(),
         };
-        let text = || Command::Text(Vec::new(), "hello".into());
+        let text = || NetworkCommand::Text(Vec::new(), "hello".into());
         assert!(commands.send(text()).is_ok() && commands.send(text()).is_ok());
         let closing = |id| Closing {
             participant: ParticipantId(id),
@@ -452,7 +454,7 @@ mod tests {
         assert!(thread.pop().is_ok());
         assert!(commands.retry());
         for ids in [0..32, 32..40] {
-            let Ok(Command::Close(closed)) = thread.pop() else {
+            let Ok(NetworkCommand::Close(closed)) = thread.pop() else {
                 panic!("the closes come first");
             };
             assert_eq!(closed, ids.map(closing).collect::<Vec<_>>());

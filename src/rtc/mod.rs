@@ -50,6 +50,6 @@ pub use error::{MessageError, OfferError, RestartError, RtcError, TrickleError};
 pub use handle::{Closing, MAX_TEXT_BYTES, Reason, Rtc, RtcEvent, RtcHandle, start};
 pub use metrics::{Dropped, PeerStats, RtcMetrics};
 pub use peer::Peer;
-pub use rtp_sender::{SendConfig, Sending, Sent};
+pub use rtp_sender::{RtpSender, SendConfig, Sent};
 pub use sdp::{Restart, RestartAnswer};
-pub use send_queue::Datagrams;
+pub use send_queue::SendQueue;

@@ -6,7 +6,7 @@ use rtc::rtcp::reception_report::ReceptionReport;
 
 /// Counters of one source.
 #[derive(Debug, Clone)]
-pub(super) struct Reception {
+pub(super) struct ReceptionStats {
     ssrc: u32,
     /// Units of its RTP time in a second.
     clock_hz: u32,
@@ -24,7 +24,7 @@ pub(super) struct Reception {
     start: Instant,
 }
 
-impl Reception {
+impl ReceptionStats {
     /// Begins with a packet.
     pub(super) fn new(
         ssrc: u32,
@@ -32,8 +32,8 @@ impl Reception {
         sequence: u16,
         time: u32,
         now: Instant,
-    ) -> Reception {
-        Reception {
+    ) -> ReceptionStats {
+        ReceptionStats {
             ssrc,
             clock_hz,
             first: u32::from(sequence),
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn counts_loss_per_interval_and_over_all() {
         let start = Instant::now();
-        let mut reception = Reception::new(9, 48_000, 65_530, 0, start);
+        let mut reception = ReceptionStats::new(9, 48_000, 65_530, 0, start);
         for number in (1..100u32).filter(|number| number % 4 != 0) {
             let sequence = 65_530u16.wrapping_add(number as u16);
             reception.count(sequence, number * 960, start + number * STEP);
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn jitter_is_of_the_arrivals_and_not_of_pauses() {
         let start = Instant::now();
-        let mut even = Reception::new(9, 48_000, 0, 0, start);
+        let mut even = ReceptionStats::new(9, 48_000, 0, 0, start);
         let mut uneven = even.clone();
         for number in 1..500u32 {
             let at = start + number * STEP;

@@ -1,6 +1,6 @@
 //! The interceptor at the end of the core's chain: takes the client's RTCP reports and lets ours pass.
 //!
-//! RTP does not come this way; see [`Receiving`](super::rtp_receiver::Receiving) and [`Sending`](super::rtp_sender::Sending).
+//! RTP does not come this way; see [`RtpReceiver`](super::rtp_receiver::RtpReceiver) and [`RtpSender`](super::rtp_sender::RtpSender).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use rtc::shared::error::Error;
 
 use super::metrics::PeerStats;
 
-/// What the stream and its peer share.
+/// State that the interceptor and its peer share.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
+pub(super) struct RtcpState {
     /// RTCP packets that SRTP accepted.
     pub(super) authentic_total: AtomicU64,
     /// The client's last sender report: its source, and below it the middle of its time stamp.
@@ -30,18 +30,18 @@ pub(super) struct Shared {
 }
 
 /// The interceptor.
-pub(super) struct Stream {
+pub(super) struct RtcpInterceptor {
     /// Our own source.
     ssrc: u32,
     codec: Codec,
-    shared: Arc<Shared>,
+    shared: Arc<RtcpState>,
     writes: VecDeque<TaggedPacket>,
 }
 
-impl Stream {
+impl RtcpInterceptor {
     /// Set-up only (allocates).
-    pub(super) fn new(ssrc: u32, codec: Codec, shared: Arc<Shared>) -> Stream {
-        Stream {
+    pub(super) fn new(ssrc: u32, codec: Codec, shared: Arc<RtcpState>) -> RtcpInterceptor {
+        RtcpInterceptor {
             ssrc,
             codec,
             shared,
@@ -83,7 +83,7 @@ impl Stream {
     }
 }
 
-impl Protocol<TaggedPacket, TaggedPacket, ()> for Stream {
+impl Protocol<TaggedPacket, TaggedPacket, ()> for RtcpInterceptor {
     type Rout = TaggedPacket;
     type Wout = TaggedPacket;
     type Eout = ();
@@ -113,7 +113,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Stream {
 }
 
 /// Which streams there are is decided here, not by the core.
-impl Interceptor for Stream {
+impl Interceptor for RtcpInterceptor {
     fn bind_local_stream(&mut self, _: &StreamInfo) {}
     fn unbind_local_stream(&mut self, _: &StreamInfo) {}
     fn bind_remote_stream(&mut self, _: &StreamInfo) {}
@@ -126,7 +126,7 @@ mod tests {
     use rtc::interceptor::AttributedPacket;
     use rtc::shared::TransportContext;
 
-    fn read(stream: &mut Stream, packet: impl rtcp::Packet + 'static) {
+    fn read(stream: &mut RtcpInterceptor, packet: impl rtcp::Packet + 'static) {
         let message = TaggedPacket {
             now: Instant::now(),
             transport: TransportContext::default(),
@@ -137,8 +137,8 @@ mod tests {
 
     #[test]
     fn loss_rises_at_once_and_falls_slowly() {
-        let shared = Arc::new(Shared::default());
-        let mut stream = Stream::new(77, Codec::Opus, shared.clone());
+        let shared = Arc::new(RtcpState::default());
+        let mut stream = RtcpInterceptor::new(77, Codec::Opus, shared.clone());
         let mut report = |ssrc, fraction_lost| {
             let report = ReceptionReport {
                 ssrc,
@@ -165,8 +165,8 @@ mod tests {
 
     #[test]
     fn the_client_s_clock_is_noted() {
-        let shared = Arc::new(Shared::default());
-        let mut stream = Stream::new(77, Codec::Opus, shared.clone());
+        let shared = Arc::new(RtcpState::default());
+        let mut stream = RtcpInterceptor::new(77, Codec::Opus, shared.clone());
         let report = SenderReport {
             ssrc: 0xaabb_ccdd,
             ntp_time: 0x0011_2233_4455_6677,

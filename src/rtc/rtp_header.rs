@@ -4,7 +4,7 @@
 
 /// The fixed part of a header, and where the payload begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct RtpHeader {
     pub(super) marker: bool,
     pub(super) payload_type: u8,
     pub(super) sequence: u16,
@@ -17,9 +17,9 @@ pub(super) struct Head {
     has_padding: bool,
 }
 
-impl Head {
+impl RtpHeader {
     /// Reads the header; `None` if the datagram ends in it.
-    pub(super) fn read(datagram: &[u8]) -> Option<Head> {
+    pub(super) fn read(datagram: &[u8]) -> Option<RtpHeader> {
         let fixed = datagram.first_chunk::<FIXED_BYTES>()?;
         let sources_bytes = 4 * usize::from(fixed[0] & 0x0f);
         let has_extensions = fixed[0] & 0x10 != 0;
@@ -31,7 +31,7 @@ impl Head {
         let word = |at: usize| {
             u32::from_be_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]])
         };
-        (length_bytes <= datagram.len()).then_some(Head {
+        (length_bytes <= datagram.len()).then_some(RtpHeader {
             marker: fixed[1] & 0x80 != 0,
             payload_type: fixed[1] & 0x7f,
             sequence: u16::from_be_bytes([fixed[2], fixed[3]]),
@@ -134,7 +134,7 @@ mod tests {
     fn reads_both_forms() {
         for (profile, long) in [(0xbede, 1), (0x1000, 0)] {
             let wire = packet(profile, vec![(3, vec![1; 2 * long + 1]), (5, vec![0x85])]);
-            let head = Head::read(&wire).expect("read");
+            let head = RtpHeader::read(&wire).expect("read");
             assert!(head.marker);
             assert_eq!((head.payload_type, head.sequence), (109, 0x1234));
             assert_eq!((head.time, head.ssrc), (0x5678_9abc, 7));
@@ -149,7 +149,7 @@ mod tests {
         let mut wire = packet(0xbede, vec![(5, vec![1])]);
         wire[0] |= 0x20;
         *wire.last_mut().expect("bytes") = 4;
-        let head = Head::read(&wire).expect("read");
+        let head = RtpHeader::read(&wire).expect("read");
         assert_eq!(head.payload(&wire), Some(&[9; 16][..]));
         *wire.last_mut().expect("bytes") = 21;
         assert_eq!(head.payload(&wire), None);
@@ -162,7 +162,7 @@ mod tests {
             if let Some(byte) = datagram.first_mut() {
                 *byte = first;
             }
-            if let Some(head) = Head::read(&datagram) {
+            if let Some(head) = RtpHeader::read(&datagram) {
                 let _ = head.extension(&datagram, 5);
                 let _ = head.payload(&datagram);
                 let _ = head.payload(&datagram[..head.length_bytes]);

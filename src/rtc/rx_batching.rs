@@ -2,16 +2,16 @@
 //!
 //! What arrives is mixed at the next slot, not before. Where many datagrams come, to get up for each costs more than to
 //! take it in; so then the thread sleeps through until shortly before each slot, which makes nobody's packet late. Only
-//! what the mixer hands out gets it up sooner. While peers connect it does not nap: a check that is answered late costs
+//! what the mixer hands out gets it up sooner. While peers connect it does not batch: a check that is answered late costs
 //! some clients a second.
 
 use std::time::{Duration, Instant};
 
 use mixer::format::SLOT;
 
-/// Decides when to nap.
+/// Decides how long to leave datagrams in the socket.
 #[derive(Debug)]
-pub(super) struct Nap {
+pub(super) struct RxBatching {
     /// When counting began, and what has come since.
     since: Instant,
     datagrams: usize,
@@ -21,10 +21,10 @@ pub(super) struct Nap {
     disturbed: Option<Instant>,
 }
 
-impl Nap {
-    /// Wide awake.
-    pub(super) fn new(now: Instant) -> Nap {
-        Nap {
+impl RxBatching {
+    /// No batching yet.
+    pub(super) fn new(now: Instant) -> RxBatching {
+        RxBatching {
             since: now,
             datagrams: 0,
             pays: false,
@@ -79,44 +79,44 @@ mod tests {
 
     const STEP: Duration = Duration::from_millis(1);
 
-    /// A nap that has seen `per_ms` datagrams a millisecond for a second, and the time after that.
-    fn after(per_ms: usize) -> (Nap, Instant) {
+    /// An `RxBatching` that has seen `per_ms` datagrams a millisecond for a second, and the time after that.
+    fn after(per_ms: usize) -> (RxBatching, Instant) {
         let start = crate::clock::instant(mixer::Time::from_us(10_000_000));
-        let mut nap = Nap::new(start);
+        let mut batching = RxBatching::new(start);
         let mut now = start;
         for _ in 0..1_000 {
             now += STEP;
-            nap.received(per_ms, now);
+            batching.received(per_ms, now);
         }
-        (nap, now)
+        (batching, now)
     }
 
     #[test]
-    fn naps_end_before_a_slot_and_only_where_much_arrives() {
-        let (nap, now) = after(1);
-        assert_eq!(nap.length(now), None);
-        let (nap, now) = after(10);
+    fn batches_end_before_a_slot_and_only_where_much_arrives() {
+        let (batching, now) = after(1);
+        assert_eq!(batching.length(now), None);
+        let (batching, now) = after(10);
         for late_us in [0, 700, 2_050, 2_099, 2_100, 2_101, 2_499] {
             let now = now + Duration::from_micros(late_us);
-            let length = nap.length(now).expect("it pays");
+            let length = batching.length(now).expect("it pays");
             assert!(length > Duration::ZERO && length <= SLOT);
             let end_us = crate::clock::at(now + length).us();
             assert_eq!(end_us % 2_500, 2_100, "{late_us} us");
         }
         // Nothing comes any more.
-        assert_eq!(nap.length(now + 3 * WINDOW), None);
+        assert_eq!(batching.length(now + 3 * WINDOW), None);
     }
 
     #[test]
-    fn nobody_naps_while_peers_connect() {
-        let (mut nap, now) = after(10);
-        nap.disturb(now);
-        assert_eq!(nap.length(now + STEP), None);
+    fn nothing_is_batched_while_peers_connect() {
+        let (mut batching, now) = after(10);
+        batching.disturb(now);
+        assert_eq!(batching.length(now + STEP), None);
         let mut later = now;
         while later < now + CONNECTING + STEP {
             later += STEP;
-            nap.received(10, later);
+            batching.received(10, later);
         }
-        assert!(nap.length(later).is_some());
+        assert!(batching.length(later).is_some());
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 /// The queue; keeps its memory, so that after the first seconds nothing in it allocates.
 #[derive(Debug, Default)]
-pub struct Datagrams {
+pub struct SendQueue {
     bytes: Vec<u8>,
     /// Where to, and where it ends in `bytes`.
     entries: Vec<(SocketAddr, usize)>,
@@ -12,8 +12,8 @@ pub struct Datagrams {
     gone: usize,
 }
 
-impl Datagrams {
-    /// Datagrams that wait.
+impl SendQueue {
+    /// Datagrams that wait to be sent.
     pub fn len(&self) -> usize {
         self.entries.len() - self.gone
     }
@@ -29,7 +29,7 @@ impl Datagrams {
         self.commit(to);
     }
 
-    /// Room for a datagram of `length_bytes`, to be filled and then sent off with [`Datagrams::commit`].
+    /// Room for a datagram of `length_bytes`, to be filled and then sent off with [`SendQueue::commit`].
     ///
     /// Room that was not sent off is taken back by the next call.
     pub fn begin(&mut self, length_bytes: usize) -> &mut [u8] {
@@ -81,14 +81,14 @@ mod tests {
         SocketAddr::from(([127, 0, 0, 1], port))
     }
 
-    fn waiting(datagrams: &Datagrams) -> Vec<(u16, &[u8])> {
+    fn waiting(datagrams: &SendQueue) -> Vec<(u16, &[u8])> {
         let with_port = |(to, bytes): (SocketAddr, _)| (to.port(), bytes);
         datagrams.iter().map(with_port).collect()
     }
 
     #[test]
     fn come_out_as_they_went_in() {
-        let mut datagrams = Datagrams::default();
+        let mut datagrams = SendQueue::default();
         assert!(datagrams.is_empty());
         datagrams.push(address(1), b"one");
         datagrams.begin(5).fill(b'x');

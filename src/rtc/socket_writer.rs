@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use super::datagram_batch::BATCH;
 use super::metrics::{Dropped, RtcMetrics};
-use super::send_queue::Datagrams;
+use super::send_queue::SendQueue;
 
 /// The way out.
 #[derive(Debug, Default)]
-pub(super) struct Outlet {
+pub(super) struct SocketWriter {
     /// Since when the socket takes nothing.
     full_since: Option<Instant>,
 }
 
-impl Outlet {
+impl SocketWriter {
     /// Whether datagrams wait for the socket.
     pub(super) fn is_full(&self) -> bool {
         self.full_since.is_some()
@@ -30,10 +30,10 @@ impl Outlet {
     /// - `send`: hands the first of the datagrams to the system and says how many it took.
     pub(super) fn send(
         &mut self,
-        datagrams: &mut Datagrams,
+        datagrams: &mut SendQueue,
         metrics: &RtcMetrics,
         now: Instant,
-        mut send: impl FnMut(&Datagrams) -> io::Result<usize>,
+        mut send: impl FnMut(&SendQueue) -> io::Result<usize>,
     ) {
         while !datagrams.is_empty() {
             match send(datagrams) {
@@ -64,7 +64,7 @@ impl Outlet {
     }
 
     /// The buffer is full.
-    fn wait(&mut self, datagrams: &mut Datagrams, metrics: &RtcMetrics, now: Instant) {
+    fn wait(&mut self, datagrams: &mut SendQueue, metrics: &RtcMetrics, now: Instant) {
         let since = *self.full_since.get_or_insert(now);
         let is_late = now.saturating_duration_since(since) >= PATIENCE;
         if is_late || datagrams.len() > MAX_WAITING {
@@ -90,26 +90,26 @@ mod tests {
     use super::*;
     use std::net::SocketAddr;
 
-    fn waiting(count: usize) -> Datagrams {
-        let mut datagrams = Datagrams::default();
+    fn waiting(count: usize) -> SendQueue {
+        let mut datagrams = SendQueue::default();
         for _ in 0..count {
             datagrams.push(SocketAddr::from(([192, 0, 2, 1], 9)), b"four");
         }
         datagrams
     }
 
-    fn full(_: &Datagrams) -> io::Result<usize> {
+    fn full(_: &SendQueue) -> io::Result<usize> {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
     #[test]
     fn a_full_buffer_is_asked_once_and_what_waits_goes_out_when_it_has_room() {
         let (metrics, now) = (RtcMetrics::default(), Instant::now());
-        let mut outlet = Outlet::default();
+        let mut writer = SocketWriter::default();
         let mut datagrams = waiting(1_000);
         let mut calls = 0;
         let mut room = 100;
-        let mut socket = |datagrams: &Datagrams, room: &mut usize| {
+        let mut socket = |datagrams: &SendQueue, room: &mut usize| {
             calls += 1;
             let taken = datagrams.len().min(BATCH).min(*room);
             *room -= taken;
@@ -119,14 +119,14 @@ mod tests {
                 Ok(taken)
             }
         };
-        outlet.send(&mut datagrams, &metrics, now, |it| socket(it, &mut room));
-        assert!(outlet.is_full());
+        writer.send(&mut datagrams, &metrics, now, |it| socket(it, &mut room));
+        assert!(writer.is_full());
         assert_eq!(datagrams.len(), 900, "nothing is lost");
         room = 10_000;
-        outlet.send(&mut datagrams, &metrics, now + PATIENCE / 2, |it| {
+        writer.send(&mut datagrams, &metrics, now + PATIENCE / 2, |it| {
             socket(it, &mut room)
         });
-        assert!(!outlet.is_full() && datagrams.is_empty());
+        assert!(!writer.is_full() && datagrams.is_empty());
         assert_eq!(calls, 3 + 900_usize.div_ceil(BATCH), "not one for each");
         assert_eq!(metrics.datagrams_out_total.load(Ordering::Relaxed), 1_000);
         assert_eq!(metrics.bytes_out_total.load(Ordering::Relaxed), 4_000);
@@ -136,21 +136,21 @@ mod tests {
     #[test]
     fn what_waits_too_long_is_dropped_at_once_and_counted() {
         let (metrics, now) = (RtcMetrics::default(), Instant::now());
-        let mut outlet = Outlet::default();
+        let mut writer = SocketWriter::default();
         let mut datagrams = waiting(500);
         let mut calls = 0;
         for late_ms in [0, 10, 19, 20] {
             let now = now + Duration::from_millis(late_ms);
-            outlet.send(&mut datagrams, &metrics, now, |it| {
+            writer.send(&mut datagrams, &metrics, now, |it| {
                 calls += 1;
                 full(it)
             });
         }
         assert_eq!(calls, 4, "one call each time");
-        assert!(datagrams.is_empty() && !outlet.is_full());
+        assert!(datagrams.is_empty() && !writer.is_full());
         assert_eq!(metrics.dropped_total(Dropped::SendBuffer), 500);
         let mut datagrams = waiting(MAX_WAITING + 1);
-        outlet.send(&mut datagrams, &metrics, now, full);
+        writer.send(&mut datagrams, &metrics, now, full);
         assert!(datagrams.is_empty(), "nor is the queue without end");
     }
 
@@ -159,7 +159,7 @@ mod tests {
         let (metrics, now) = (RtcMetrics::default(), Instant::now());
         let mut datagrams = waiting(3);
         let mut results = vec![Ok(1), Err(libc::EPERM), Ok(1)].into_iter();
-        Outlet::default().send(&mut datagrams, &metrics, now, |_| {
+        SocketWriter::default().send(&mut datagrams, &metrics, now, |_| {
             let result = results.next().expect("no more calls");
             result.map_err(io::Error::from_raw_os_error)
         });
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(metrics.send_errors_total.load(Ordering::Relaxed), 1);
         let mut datagrams = waiting(2 * BATCH);
         let mut calls = 0;
-        Outlet::default().send(&mut datagrams, &metrics, now, |_| {
+        SocketWriter::default().send(&mut datagrams, &metrics, now, |_| {
             calls += 1;
             Err(io::Error::from_raw_os_error(libc::ENOBUFS))
         });

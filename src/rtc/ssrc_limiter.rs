@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 /// The gate of one peer.
 #[derive(Debug)]
-pub(super) struct Sources {
+pub(super) struct SsrcLimiter {
     known: HashSet<u32>,
     fresh: RateLimit,
 }
 
-impl Sources {
+impl SsrcLimiter {
     /// An empty gate.
-    pub(super) fn new() -> Sources {
-        Sources {
+    pub(super) fn new() -> SsrcLimiter {
+        SsrcLimiter {
             known: HashSet::new(),
             fresh: RateLimit::new(Rate {
                 burst: BURST,
@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn known_sources_pass_while_strangers_run_dry() {
         let now = Instant::now();
-        let mut sources = Sources::new();
+        let mut sources = SsrcLimiter::new();
         assert!(sources.admit(7, now));
         let strangers = (1_000..2_000).filter(|&s| sources.admit(s, now)).count();
         assert_eq!(strangers, BURST as usize - 1);
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn sources_end() {
         let mut now = Instant::now();
-        let mut sources = Sources::new();
+        let mut sources = SsrcLimiter::new();
         let admitted = (0..2 * MAX_SOURCES as u32).filter(|&ssrc| {
             now += REFILL;
             sources.admit(ssrc, now)

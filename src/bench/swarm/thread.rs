@@ -20,7 +20,7 @@ use super::sockets::Sockets;
 use super::stats::Tally;
 use super::stream::Counts;
 use crate::rtc::datagram_batch::BATCH;
-use crate::rtc::datagram_batch::labelled::{Departure, Receiver, Sender};
+use crate::rtc::datagram_batch::labelled::{Departure, LabelledReceiver, LabelledSender};
 
 /// What the thread is told.
 pub(super) enum Command {
@@ -45,11 +45,11 @@ pub(super) fn run(sockets: Arc<Sockets>, watch: OwnedFd, commands: Commands<Comm
         generation: 0,
         out: VecDeque::new(),
         outgoing: Vec::new(),
-        sender: Sender::new(),
+        sender: LabelledSender::new(),
         tally: Box::new(Tally::new()),
         began: Instant::now(),
     };
-    let mut receiver = Receiver::new();
+    let mut receiver = LabelledReceiver::new();
     let mut events = Vec::with_capacity(EVENTS);
     while swarm.take_commands() {
         swarm.sleep();
@@ -84,7 +84,7 @@ struct Swarm {
     /// Datagrams to send, with the slot they leave from.
     out: VecDeque<(usize, SocketAddr, BytesMut)>,
     outgoing: Outgoing,
-    sender: Sender,
+    sender: LabelledSender,
     tally: Box<Tally>,
     began: Instant,
 }
@@ -178,7 +178,7 @@ impl Swarm {
         std::thread::sleep(until.min(most));
     }
 
-    fn receive(&mut self, receiver: &mut Receiver, events: &mut Vec<epoll::Event>) {
+    fn receive(&mut self, receiver: &mut LabelledReceiver, events: &mut Vec<epoll::Event>) {
         loop {
             events.clear();
             let at_once = rustix::event::Timespec::default();
@@ -197,7 +197,7 @@ impl Swarm {
         }
     }
 
-    fn receive_from(&mut self, socket: usize, receiver: &mut Receiver) -> usize {
+    fn receive_from(&mut self, socket: usize, receiver: &mut LabelledReceiver) -> usize {
         let count = receiver
             .receive(self.sockets.get(socket))
             .unwrap_or_else(|error| {

@@ -60,7 +60,7 @@ fn set(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) -> io::Resul
 type Labels = [u64; 16];
 
 /// Room for one batch of received datagrams.
-pub(crate) struct Receiver {
+pub(crate) struct LabelledReceiver {
     buffers: Box<[[u8; MAX_DATAGRAM_BYTES]; BATCH]>,
     names: Box<[libc::sockaddr_storage; BATCH]>,
     labels: Box<[Labels; BATCH]>,
@@ -76,10 +76,10 @@ struct Arrived {
     at_ns: u64,
 }
 
-impl Receiver {
+impl LabelledReceiver {
     /// Set-up only (allocates about 110 kB).
-    pub(crate) fn new() -> Receiver {
-        Receiver {
+    pub(crate) fn new() -> LabelledReceiver {
+        LabelledReceiver {
             buffers: Box::new([[0; MAX_DATAGRAM_BYTES]; BATCH]),
             // SAFETY: sockaddr_storage is plain old data; all zeroes is AF_UNSPEC.
             names: Box::new([unsafe { zeroed() }; BATCH]),
@@ -177,15 +177,15 @@ pub(crate) struct Departure<'a> {
 }
 
 /// Room for one batch of datagrams to send.
-pub(crate) struct Sender {
+pub(crate) struct LabelledSender {
     names: Box<[libc::sockaddr_storage; BATCH]>,
     labels: Box<[Labels; BATCH]>,
 }
 
-impl Sender {
+impl LabelledSender {
     /// Set-up only (allocates).
-    pub(crate) fn new() -> Sender {
-        Sender {
+    pub(crate) fn new() -> LabelledSender {
+        LabelledSender {
             // SAFETY: sockaddr_storage is plain old data; all zeroes is AF_UNSPEC.
             names: Box::new([unsafe { zeroed() }; BATCH]),
             labels: Box::new([[0; 16]; BATCH]),
@@ -270,14 +270,17 @@ mod tests {
             to,
             bytes: b"here",
         });
-        assert_eq!(Sender::new().send(&many, departures).expect("sent"), 2);
+        assert_eq!(
+            LabelledSender::new().send(&many, departures).expect("sent"),
+            2
+        );
         let mut buffer = [0; 16];
         for ip in ours {
             let (_, from) = server.recv_from(&mut buffer).expect("received");
             assert_eq!(from, SocketAddr::new(IpAddr::V4(ip), port));
             server.send_to(b"there", from).expect("sent");
         }
-        let mut receiver = Receiver::new();
+        let mut receiver = LabelledReceiver::new();
         assert_eq!(receiver.receive(&many).expect("received"), 2);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after");
         for (index, ip) in ours.into_iter().enumerate() {

@@ -19,17 +19,17 @@ pub(crate) const BATCH: usize = 64;
 pub(super) const MAX_DATAGRAM_BYTES: usize = 1_500;
 
 /// Room for one batch of received datagrams.
-pub(super) struct Receiver {
+pub(super) struct BatchReceiver {
     buffers: Box<[[u8; MAX_DATAGRAM_BYTES]; BATCH]>,
     names: Box<[libc::sockaddr_storage; BATCH]>,
     lengths: [u32; BATCH],
     flags: [i32; BATCH],
 }
 
-impl Receiver {
+impl BatchReceiver {
     /// Set-up only (allocates about 100 kB).
-    pub(super) fn new() -> Receiver {
-        Receiver {
+    pub(super) fn new() -> BatchReceiver {
+        BatchReceiver {
             buffers: Box::new([[0; MAX_DATAGRAM_BYTES]; BATCH]),
             // SAFETY: sockaddr_storage is plain old data; all zeroes is AF_UNSPEC.
             names: Box::new([unsafe { zeroed() }; BATCH]),
@@ -77,16 +77,16 @@ impl Receiver {
 }
 
 /// Room for one batch of datagrams to send.
-pub(super) struct Sender {
+pub(super) struct BatchSender {
     names: Box<[libc::sockaddr_storage; BATCH]>,
     /// Destinations are written as IPv4-mapped addresses: the socket is an IPv6 one.
     mapped: bool,
 }
 
-impl Sender {
+impl BatchSender {
     /// Set-up only (allocates).
-    pub(super) fn new(bound: SocketAddr) -> Sender {
-        Sender {
+    pub(super) fn new(bound: SocketAddr) -> BatchSender {
+        BatchSender {
             // SAFETY: sockaddr_storage is plain old data; all zeroes is AF_UNSPEC.
             names: Box::new([unsafe { zeroed() }; BATCH]),
             mapped: bound.is_ipv6(),
@@ -228,7 +228,7 @@ fn write_address(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rtc::send_queue::Datagrams;
+    use crate::rtc::send_queue::SendQueue;
 
     fn pair(server: &str, client: &str) -> (UdpSocket, UdpSocket) {
         (
@@ -250,11 +250,11 @@ mod tests {
         client
             .send_to(&[0; MAX_DATAGRAM_BYTES + 1], to)
             .expect("loopback");
-        let mut receiver = Receiver::new();
+        let mut receiver = BatchReceiver::new();
         assert_eq!(receiver.receive(server).expect("received"), 4);
         assert!(receiver.datagram(3).is_none(), "cut off");
-        let mut sender = Sender::new(server.local_addr().expect("bound"));
-        let mut echoed = Datagrams::default();
+        let mut sender = BatchSender::new(server.local_addr().expect("bound"));
+        let mut echoed = SendQueue::default();
         for index in 0..3 {
             let (from, datagram) = receiver.datagram(index).expect("whole");
             assert_eq!(from, client.local_addr().expect("bound"));

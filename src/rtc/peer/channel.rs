@@ -7,7 +7,7 @@ use rtc::data_channel::RTCDataChannelId;
 use super::super::error::MessageError;
 use super::super::handle::{Reason, RtcEvent};
 use super::super::metrics::Dropped;
-use super::{BRISK, Given, Peer, Turn};
+use super::{BRISK, CoreInput, Peer, Turn};
 
 impl Peer {
     /// Text for the data channel `control`, if there is one.
@@ -18,7 +18,7 @@ impl Peer {
         if self
             .parts
             .core
-            .give(Given::Text(turn.now, channel, text))
+            .give(CoreInput::Text(turn.now, channel, text))
             .is_err()
         {
             self.dropped(Dropped::Message);

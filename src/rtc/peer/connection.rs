@@ -15,30 +15,30 @@ use super::channel::MAX_BUFFERED_BYTES;
 /// The connection, or what waits for it.
 pub(in crate::rtc) struct Core {
     connection: Option<Box<RTCPeerConnection>>,
-    waiting: Vec<Given>,
+    waiting: Vec<CoreInput>,
 }
 
 /// Something for the connection, which is kept here while the connection is away.
 #[derive(Debug)]
-pub(super) enum Given {
+pub(super) enum CoreInput {
     /// A candidate of the client's.
     Candidate(RTCIceCandidateInit),
     /// A text for the client, on a data channel that was open when it came.
     Text(Instant, RTCDataChannelId, String),
 }
 
-impl Given {
+impl CoreInput {
     fn bytes(&self) -> usize {
         match self {
-            Given::Candidate(candidate) => candidate.candidate.len(),
-            Given::Text(_, _, text) => text.len(),
+            CoreInput::Candidate(candidate) => candidate.candidate.len(),
+            CoreInput::Text(_, _, text) => text.len(),
         }
     }
 }
 
 /// The connection refuses it, or too much waits already.
 #[derive(Debug)]
-pub(super) struct Refused;
+pub(super) struct CoreRefused;
 
 impl Core {
     /// A connection that is here.
@@ -65,29 +65,29 @@ impl Core {
     }
 
     /// The connection is back; gives what has waited for it, in its order.
-    pub(super) fn put_back(&mut self, connection: Box<RTCPeerConnection>) -> Vec<Given> {
+    pub(super) fn put_back(&mut self, connection: Box<RTCPeerConnection>) -> Vec<CoreInput> {
         self.connection = Some(connection);
         std::mem::take(&mut self.waiting)
     }
 
     /// Gives the connection something now, or once it is back.
-    pub(super) fn give(&mut self, given: Given) -> Result<(), Refused> {
+    pub(super) fn give(&mut self, given: CoreInput) -> Result<(), CoreRefused> {
         let Some(connection) = &mut self.connection else {
             return self.keep(given);
         };
         match given {
-            Given::Candidate(candidate) => connection
+            CoreInput::Candidate(candidate) => connection
                 .add_remote_candidate(candidate)
-                .map_err(|_| Refused),
-            Given::Text(now, id, text) => send_text(connection, now, id, text),
+                .map_err(|_| CoreRefused),
+            CoreInput::Text(now, id, text) => send_text(connection, now, id, text),
         }
     }
 
-    fn keep(&mut self, given: Given) -> Result<(), Refused> {
-        let waiting: usize = self.waiting.iter().map(Given::bytes).sum();
+    fn keep(&mut self, given: CoreInput) -> Result<(), CoreRefused> {
+        let waiting: usize = self.waiting.iter().map(CoreInput::bytes).sum();
         let is_full = waiting + given.bytes() > MAX_BUFFERED_BYTES;
         if is_full || self.waiting.len() == MOST_WAITING {
-            return Err(Refused);
+            return Err(CoreRefused);
         }
         self.waiting.push(given);
         Ok(())
@@ -99,11 +99,11 @@ fn send_text(
     now: Instant,
     id: RTCDataChannelId,
     text: String,
-) -> Result<(), Refused> {
-    let mut channel = connection.data_channel(id).ok_or(Refused)?;
+) -> Result<(), CoreRefused> {
+    let mut channel = connection.data_channel(id).ok_or(CoreRefused)?;
     match channel.outstanding_bytes() + text.len() <= MAX_BUFFERED_BYTES {
-        true => channel.send_text(now, text).map_err(|_| Refused),
-        false => Err(Refused),
+        true => channel.send_text(now, text).map_err(|_| CoreRefused),
+        false => Err(CoreRefused),
     }
 }
 
@@ -115,8 +115,8 @@ const MOST_WAITING: usize = 256;
 mod tests {
     use super::*;
 
-    fn candidate(bytes: usize) -> Given {
-        Given::Candidate(RTCIceCandidateInit {
+    fn candidate(bytes: usize) -> CoreInput {
+        CoreInput::Candidate(RTCIceCandidateInit {
             candidate: "c".repeat(bytes),
             ..RTCIceCandidateInit::default()
         })

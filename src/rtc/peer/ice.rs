@@ -11,7 +11,7 @@ use super::super::handle::{Reason, RtcEvent};
 use super::super::metrics::Dropped;
 use super::super::sdp::{MAX_CANDIDATES, RemoteCandidate};
 use super::super::stun;
-use super::{Given, Peer, Stage, Turn};
+use super::{CoreInput, Peer, Stage, Turn};
 
 /// What a check turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,7 +257,7 @@ impl Peer {
                 candidate: candidate.to_string(),
                 ..RTCIceCandidateInit::default()
             };
-            self.give(Given::Candidate(candidate));
+            self.give(CoreInput::Candidate(candidate));
         }
         // Checks go out at once; while DTLS is under way its clock is not to be disturbed.
         match self.stage {

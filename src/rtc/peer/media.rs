@@ -11,8 +11,8 @@ use rtc::statistics::StatsSelector;
 
 use super::super::handle::{Reason, RtcEvent};
 use super::super::metrics::Dropped;
-use super::super::send_queue::Datagrams;
-use super::super::srtp::{MasterKey, Profile};
+use super::super::send_queue::SendQueue;
+use super::super::srtp::{MasterKey, SrtpProfile};
 use super::{BRISK, Peer, Stage, Turn};
 
 impl Peer {
@@ -52,7 +52,7 @@ impl Peer {
         }
         let connection = self.parts.core.connection()?;
         let statistics = connection.get_stats(now, StatsSelector::None);
-        let profile = Profile::of_name(&statistics.transport()?.srtp_cipher)?;
+        let profile = SrtpProfile::of_name(&statistics.transport()?.srtp_cipher)?;
         let (client, server) = MasterKey::divide(profile, material.as_ref())?;
         let (ours, theirs) = match self.parts.offer.setup.server_starts() {
             true => (client, server),
@@ -120,7 +120,7 @@ impl Peer {
     ///
     /// Past the core, and without anything that has to be done after the core was given something: no event, no
     /// deadline.
-    pub(in crate::rtc) fn send(&mut self, packet: &OutPacket, now: Instant, out: &mut Datagrams) {
+    pub(in crate::rtc) fn send(&mut self, packet: &OutPacket, now: Instant, out: &mut SendQueue) {
         let (Stage::Up, Some(to)) = (self.stage, self.path.address()) else {
             return;
         };

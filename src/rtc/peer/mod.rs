@@ -1,7 +1,7 @@
 //! One client's connection: the core's peer connection, and the rules around it.
 //!
 //! The thread calls in with a datagram, a packet, a command or a deadline, each with the time; what comes of it
-//! (datagrams, events, a new deadline, the peer's end) is left in the [`Outbox`] and in the peer. The peer owns no
+//! (datagrams, events, a new deadline, the peer's end) is left in the [`TurnOutput`] and in the peer. The peer owns no
 //! socket and reads no clock.
 
 mod channel;
@@ -38,23 +38,23 @@ use super::handle::{NewSession, Reason};
 use super::metrics::{Dropped, RtcMetrics};
 use super::negotiator::Reply;
 use super::routes::Asked;
-use super::rtcp_interceptor::Shared;
-use super::rtcp_reports::Reports;
-use super::rtp_receiver::Receiving;
-use super::rtp_sender::Sending;
+use super::rtcp_interceptor::RtcpState;
+use super::rtcp_reports::RtcpReports;
+use super::rtp_receiver::RtpReceiver;
+use super::rtp_sender::RtpSender;
 use super::sdp::{Credentials, Offer};
-use super::srtp::key_capture::Material;
-use super::ssrc_limiter::Sources;
-use super::turn_output::Outbox;
+use super::srtp::key_capture::KeyMaterial;
+use super::ssrc_limiter::SsrcLimiter;
+use super::turn_output::TurnOutput;
 
 use crate::rate_limit::{Rate, RateLimit};
 pub(super) use channel::MAX_SENT_BYTES;
 pub(super) use connection::Core;
-use connection::Given;
+use connection::CoreInput;
 use handshake::Handshake;
 pub(super) use ice::Check;
 use ice::{MAX_ADDRESSES, MOVE_INTERVAL};
-use path_migration::Path;
+use path_migration::PathMigration;
 use restart::{
     CANDIDATE_INTERVAL, CANDIDATES_AT_ONCE, FormerSession, RESTART_INTERVAL, RESTARTS_AT_ONCE,
 };
@@ -78,7 +78,7 @@ pub struct Peer {
     retired: Vec<String>,
     /// Nothing was heard for a while.
     silent: bool,
-    path: Path,
+    path: PathMigration,
     /// When a check of ours was last answered from there.
     consent: Instant,
     /// Addresses that authenticated, oldest first.
@@ -104,8 +104,8 @@ pub struct Peer {
     releases: channel::Releases,
     /// New addresses it may still come from.
     moves: RateLimit,
-    sources: Sources,
-    reports: Reports,
+    sources: SsrcLimiter,
+    reports: RtcpReports,
 
     control: Option<RTCDataChannelId>,
     /// What the core keeps of the data channels that the client has opened so far.
@@ -136,12 +136,12 @@ pub(super) struct PeerParts {
     pub(super) core: Core,
     pub(super) local: Credentials,
     pub(super) local_addresses: LocalAddresses,
-    pub(super) sending: Sending,
-    pub(super) receiving: Receiving,
+    pub(super) sending: RtpSender,
+    pub(super) receiving: RtpReceiver,
     /// Where SRTP's keys will be.
-    pub(super) material: Arc<Material>,
+    pub(super) material: Arc<KeyMaterial>,
     pub(super) cname: String,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<RtcpState>,
     pub(super) crypto: Arc<dyn RTCCryptoProvider>,
     pub(super) metrics: Arc<RtcMetrics>,
     pub(super) check_interval: Duration,
@@ -184,7 +184,7 @@ impl Peer {
             restarts_to_come: VecDeque::new(),
             retired: Vec::new(),
             silent: false,
-            path: Path::default(),
+            path: PathMigration::default(),
             consent: now,
             addresses: Vec::new(),
             claims: Vec::new(),
@@ -210,8 +210,8 @@ impl Peer {
                 burst: MAX_ADDRESSES,
                 interval: MOVE_INTERVAL,
             }),
-            sources: Sources::new(),
-            reports: Reports::new(now),
+            sources: SsrcLimiter::new(),
+            reports: RtcpReports::new(now),
             control: None,
             channel_bytes: 0,
             loss_percent: 0,
@@ -319,7 +319,7 @@ impl Peer {
     }
 
     /// Gives the core something, now or once it is back.
-    fn give(&mut self, given: Given) {
+    fn give(&mut self, given: CoreInput) {
         if self.parts.core.give(given).is_err() {
             self.dropped(Dropped::Core);
         }
@@ -439,7 +439,7 @@ impl Peer {
 pub(super) struct Turn<'a> {
     pub(super) now: Instant,
     pub(super) key: usize,
-    pub(super) out: &'a mut Outbox,
+    pub(super) out: &'a mut TurnOutput,
 }
 
 impl Turn<'_> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// The addresses of one client that matter.
 #[derive(Debug, Default)]
-pub(super) struct Path {
+pub(super) struct PathMigration {
     /// What the core has selected.
     selected: Option<SocketAddr>,
     /// Where media went when ICE was restarted, until the core has selected anew.
@@ -21,7 +21,7 @@ pub(super) struct Path {
     calls_back: bool,
 }
 
-impl Path {
+impl PathMigration {
     /// Where media goes.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         self.moved.or(self.selected).or(self.former)
@@ -29,9 +29,9 @@ impl Path {
 
     /// ICE has restarted: media goes where it went, and the core will select another pair.
     pub(super) fn restart(&mut self) {
-        *self = Path {
+        *self = PathMigration {
             former: self.address(),
-            ..Path::default()
+            ..PathMigration::default()
         };
     }
 
@@ -43,9 +43,9 @@ impl Path {
     /// Takes note of what the core has selected; another choice of its is better than ours.
     pub(super) fn select(&mut self, address: SocketAddr) {
         if self.selected != Some(address) {
-            *self = Path {
+            *self = PathMigration {
                 selected: Some(address),
-                ..Path::default()
+                ..PathMigration::default()
             };
         }
     }
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn who_answers_elsewhere_has_moved_once_the_path_is_silent() {
-        let mut path = Path::default();
+        let mut path = PathMigration::default();
         assert!(!path.answered(at(2), MOVE_AFTER), "nothing is selected");
         path.select(at(1));
         assert!(!path.answered(at(2), Duration::from_secs(5)));
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn media_goes_where_it_went_until_the_new_session_has_a_pair() {
-        let mut path = Path::default();
+        let mut path = PathMigration::default();
         path.restart();
         assert_eq!(path.address(), None, "it went nowhere");
         path.select(at(1));

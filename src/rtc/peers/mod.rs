@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mixer::ParticipantId;
-use participant_map::Ids;
+use participant_map::ParticipantMap;
 use slab::Slab;
 
 use super::demux::{Protocol, StunClass, StunHead, classify};
@@ -22,17 +22,17 @@ use super::peer::{Check, Peer, Turn};
 use super::routes::Routes;
 use super::sdp::Credentials;
 use super::timers::Timers;
-use super::turn_output::Outbox;
+use super::turn_output::TurnOutput;
 
 /// The table.
 pub(super) struct Peers {
     entries: Slab<Entry>,
-    keys: Ids,
+    keys: ParticipantMap,
     routes: Routes,
     timers: Timers,
     metrics: Arc<RtcMetrics>,
     /// What the peers have produced.
-    pub(super) out: Outbox,
+    pub(super) out: TurnOutput,
 }
 
 /// One peer, and the earliest entry it has among the deadlines.
@@ -46,11 +46,11 @@ impl Peers {
     pub(super) fn new(metrics: Arc<RtcMetrics>) -> Peers {
         Peers {
             entries: Slab::new(),
-            keys: Ids::default(),
+            keys: ParticipantMap::default(),
             routes: Routes::default(),
             timers: Timers::default(),
             metrics,
-            out: Outbox::default(),
+            out: TurnOutput::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use mixer::ParticipantId;
 
 /// The map.
-pub(super) type Ids = HashMap<ParticipantId, usize, BuildHasherDefault<IdHasher>>;
+pub(super) type ParticipantMap = HashMap<ParticipantId, usize, BuildHasherDefault<IdHasher>>;
 
 /// Hashes ids, which the server itself chose: nobody can aim at a bucket.
 #[derive(Default)]

@@ -13,12 +13,12 @@ use rtc::rtcp::source_description::{
     SdesType, SourceDescription, SourceDescriptionChunk, SourceDescriptionItem,
 };
 
-use super::rtp_receiver::Receiving;
-use super::rtp_sender::Sending;
+use super::rtp_receiver::RtpReceiver;
+use super::rtp_sender::RtpSender;
 
 /// The clock of the reports.
 #[derive(Debug)]
-pub(super) struct Reports {
+pub(super) struct RtcpReports {
     next: Instant,
     /// When a report is due even if nothing was lost.
     regular: Instant,
@@ -34,10 +34,10 @@ pub(super) struct Reports {
     heard: Option<(u32, u32, Instant)>,
 }
 
-impl Reports {
+impl RtcpReports {
     /// With nothing to say yet.
-    pub(super) fn new(now: Instant) -> Reports {
-        Reports {
+    pub(super) fn new(now: Instant) -> RtcpReports {
+        RtcpReports {
             next: now,
             regular: now,
             before: (0, 0),
@@ -48,7 +48,7 @@ impl Reports {
         }
     }
 
-    /// When [`Reports::due`] wants to be called; while nothing flows it is enough to do so now and then.
+    /// When [`RtcpReports::due`] wants to be called; while nothing flows it is enough to do so now and then.
     pub(super) fn next(&self) -> Option<Instant> {
         (!self.quiet).then_some(self.next)
     }
@@ -61,8 +61,8 @@ impl Reports {
     /// The compound packet of this moment, if one is due.
     pub(super) fn due(
         &mut self,
-        sending: &Sending,
-        receiving: &mut Receiving,
+        sending: &RtpSender,
+        receiving: &mut RtpReceiver,
         cname: &str,
         now: Instant,
     ) -> Option<Vec<Box<dyn rtcp::Packet>>> {
@@ -101,7 +101,7 @@ impl Reports {
     /// Who sent nothing since the report before the last is a receiver only (RFC 3550, 6.4).
     fn first(
         &mut self,
-        sending: &Sending,
+        sending: &RtpSender,
         reports: Vec<ReceptionReport>,
         now: Instant,
     ) -> Box<dyn rtcp::Packet> {

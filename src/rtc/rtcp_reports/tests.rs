@@ -1,8 +1,8 @@
 use super::*;
 use crate::rtc::rtp_receiver::ReceiveConfig;
 use crate::rtc::rtp_sender::SendConfig;
-use crate::rtc::send_queue::Datagrams;
-use crate::rtc::srtp::{MasterKey, Profile};
+use crate::rtc::send_queue::SendQueue;
+use crate::rtc::srtp::{MasterKey, SrtpProfile};
 use mixer::codec::Codec;
 use mixer::packet::{OutPacket, Payload, Sources};
 use mixer::{ParticipantId, RtpTime};
@@ -16,9 +16,9 @@ const SALT: [u8; 14] = [9; 14];
 
 struct World {
     start: Instant,
-    reports: Reports,
-    sending: Sending,
-    receiving: Receiving,
+    reports: RtcpReports,
+    sending: RtpSender,
+    receiving: RtpReceiver,
     client: Context,
 }
 
@@ -35,12 +35,12 @@ impl World {
         let provider = rtc::crypto::default_provider().expect("built in");
         let crypto = provider.crypto();
         let master = MasterKey {
-            profile: Profile::AesCm128Sha80,
+            profile: SrtpProfile::AesCm128Sha80,
             key: &KEY,
             salt: &SALT,
         };
         let profile = ProtectionProfile::Aes128CmHmacSha1_80;
-        let mut sending = Sending::new(SendConfig {
+        let mut sending = RtpSender::new(SendConfig {
             ssrc: 77,
             ..SendConfig::default()
         });
@@ -52,12 +52,12 @@ impl World {
             level_id: None,
             mixer: None,
         };
-        let mut receiving = Receiving::new(config);
+        let mut receiving = RtpReceiver::new(config);
         receiving.set_key(crypto, &master).expect("key");
         let start = Instant::now();
         World {
             start,
-            reports: Reports::new(start),
+            reports: RtcpReports::new(start),
             sending,
             receiving,
             client: Context::new(&KEY, &SALT, profile, None, None, crypto).expect("context"),
@@ -72,7 +72,7 @@ impl World {
             payload: Payload::copy_from(&[1; 25]).expect("fits"),
         };
         let to = SocketAddr::from(([127, 0, 0, 1], 9));
-        let mut out = Datagrams::default();
+        let mut out = SendQueue::default();
         assert!(self.sending.write(&packet, to, at, &mut out));
     }
 

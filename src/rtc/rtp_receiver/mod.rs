@@ -10,18 +10,18 @@ use mixer::{Level, ParticipantId, RtpTime, Seq};
 use rtc::crypto::{CryptoError, RTCCrypto};
 
 use super::metrics::Dropped;
-use super::reception_stats::Reception;
-use super::rtp_header::Head;
-use super::srtp::{MasterKey, Opener};
+use super::reception_stats::ReceptionStats;
+use super::rtp_header::RtpHeader;
+use super::srtp::{Decryptor, MasterKey};
 use crate::queues::{Inbound, MixerId, Producer};
 use crate::rate_limit::{Rate, RateLimit};
 
 /// The stream, or the row of streams, of one client.
-pub(super) struct Receiving {
+pub(super) struct RtpReceiver {
     config: ReceiveConfig,
-    opener: Option<Opener>,
+    decryptor: Option<Decryptor>,
     /// Of the source that was heard last.
-    reception: Option<Reception>,
+    reception: Option<ReceptionStats>,
     /// Packets that the mixer may still get.
     rate: RateLimit,
     received: u64,
@@ -41,12 +41,12 @@ pub(super) struct ReceiveConfig {
     pub(super) mixer: Option<MixerId>,
 }
 
-impl Receiving {
+impl RtpReceiver {
     /// A stream that takes nothing before it has keys.
-    pub(super) fn new(config: ReceiveConfig) -> Receiving {
-        Receiving {
+    pub(super) fn new(config: ReceiveConfig) -> RtpReceiver {
+        RtpReceiver {
             config,
-            opener: None,
+            decryptor: None,
             reception: None,
             rate: RateLimit::new(Rate {
                 burst: PACKETS_AT_ONCE,
@@ -69,7 +69,7 @@ impl Receiving {
         crypto: &dyn RTCCrypto,
         key: &MasterKey<'_>,
     ) -> Result<(), CryptoError> {
-        self.opener = Some(Opener::new(crypto, key)?);
+        self.decryptor = Some(Decryptor::new(crypto, key)?);
         Ok(())
     }
 
@@ -79,7 +79,7 @@ impl Receiving {
     }
 
     /// Counters of the source heard last.
-    pub(super) fn reception(&mut self) -> Option<&mut Reception> {
+    pub(super) fn reception(&mut self) -> Option<&mut ReceptionStats> {
         self.reception.as_mut()
     }
 
@@ -96,9 +96,9 @@ impl Receiving {
         now: Instant,
         to_mixers: &mut [Producer<Inbound>],
     ) -> Result<(), Dropped> {
-        let opener = self.opener.as_mut().ok_or(Dropped::Handshake)?;
-        let head = Head::read(datagram).ok_or(Dropped::Malformed)?;
-        let end = opener
+        let decryptor = self.decryptor.as_mut().ok_or(Dropped::Handshake)?;
+        let head = RtpHeader::read(datagram).ok_or(Dropped::Malformed)?;
+        let end = decryptor
             .open(datagram, head.length_bytes, head.ssrc, head.sequence)
             .ok_or(Dropped::Srtp)?;
         // Only what is authentic counts: forged packets must not use up what the client may send.
@@ -113,7 +113,9 @@ impl Receiving {
             other => {
                 let clock_hz = self.config.codec.clock_hz();
                 let (ssrc, sequence) = (head.ssrc, head.sequence);
-                *other = Some(Reception::new(ssrc, clock_hz, sequence, head.time, now));
+                *other = Some(ReceptionStats::new(
+                    ssrc, clock_hz, sequence, head.time, now,
+                ));
             }
         }
         let packet = &datagram[..end];

@@ -6,14 +6,14 @@ use rtc::srtp::context::Context;
 use rtc::srtp::protection_profile::ProtectionProfile;
 
 use crate::queues::{Consumer, ring};
-use crate::rtc::srtp::Profile;
+use crate::rtc::srtp::SrtpProfile;
 
 const KEY: [u8; 16] = [3; 16];
 const SALT: [u8; 12] = [9; 12];
 
 struct Line {
     near: Context,
-    receiving: Receiving,
+    receiving: RtpReceiver,
     to_mixers: Vec<Producer<Inbound>>,
     inbound: Consumer<Inbound>,
 }
@@ -31,7 +31,7 @@ impl Line {
             level_id: Some(1),
             mixer: Some(MixerId(0)),
         };
-        let receiving = Receiving::new(config);
+        let receiving = RtpReceiver::new(config);
         Line {
             near: near.expect("context"),
             receiving,
@@ -44,7 +44,7 @@ impl Line {
         let mut line = Line::new();
         let provider = rtc::crypto::default_provider().expect("built in");
         let key = MasterKey {
-            profile: Profile::Gcm128,
+            profile: SrtpProfile::Gcm128,
             key: &KEY,
             salt: &SALT,
         };

@@ -12,16 +12,16 @@ use mixer::packet::OutPacket;
 use rtc::crypto::{CryptoError, RTCCrypto};
 
 use super::rtp_header::{FIXED_BYTES, ONE_BYTE_PROFILE};
-use super::send_queue::Datagrams;
-use super::srtp::{MasterKey, Sealer};
+use super::send_queue::SendQueue;
+use super::srtp::{Encryptor, MasterKey};
 
 /// The stream.
-pub struct Sending {
+pub struct RtpSender {
     config: SendConfig,
-    /// The next sequence number until there are keys; the sealer counts from then on.
+    /// The next sequence number until there are keys; the encryptor counts from then on.
     first: u16,
     clock: Clock,
-    sealer: Option<Sealer>,
+    encryptor: Option<Encryptor>,
     /// Media time at which the last packet ends.
     due: u32,
     sent: Sent,
@@ -53,15 +53,15 @@ pub struct Sent {
     pub last: Option<(u32, Instant)>,
 }
 
-impl Sending {
+impl RtpSender {
     /// A stream with random start, as RFC 3550, 5.1, wants it. It sends nothing before it has keys.
-    pub fn new(config: SendConfig) -> Sending {
-        Sending {
+    pub fn new(config: SendConfig) -> RtpSender {
+        RtpSender {
             clock: Clock::new(config.codec),
             config,
             // The lower half: a receiver that starts with the second packet must not take it for a wrap.
             first: rand::random::<u16>() >> 1,
-            sealer: None,
+            encryptor: None,
             due: 0,
             sent: Sent::default(),
         }
@@ -90,15 +90,15 @@ impl Sending {
         key: &MasterKey<'_>,
     ) -> Result<(), CryptoError> {
         let first = self.next_sequence();
-        self.sealer = Some(Sealer::new(crypto, key, self.config.ssrc, first)?);
+        self.encryptor = Some(Encryptor::new(crypto, key, self.config.ssrc, first)?);
         Ok(())
     }
 
     /// The sequence number of the next packet.
     pub fn next_sequence(&self) -> u16 {
-        self.sealer
+        self.encryptor
             .as_ref()
-            .map_or(self.first, Sealer::next_sequence)
+            .map_or(self.first, Encryptor::next_sequence)
     }
 
     /// RTP time of this moment, if anything was sent.
@@ -118,29 +118,29 @@ impl Sending {
         packet: &OutPacket,
         to: SocketAddr,
         now: Instant,
-        out: &mut Datagrams,
+        out: &mut SendQueue,
     ) -> bool {
         let extensions = self.extensions(packet);
-        let Some(sealer) = &mut self.sealer else {
+        let Some(encryptor) = &mut self.encryptor else {
             return false;
         };
         if skips_a_packet(self.due, packet) && self.sent.packets > 0 {
-            sealer.skip();
+            encryptor.skip();
         }
         let time = self.clock.at(packet.time.0);
         let payload = packet.payload.as_slice();
         let header_bytes = FIXED_BYTES + 4 * packet.sources.ids().len() + extensions.length_bytes();
-        let sealed_bytes = header_bytes + payload.len() + sealer.tag_bytes();
+        let sealed_bytes = header_bytes + payload.len() + encryptor.tag_bytes();
         let datagram = out.begin(sealed_bytes);
         let header = Header {
             config: &self.config,
-            sequence: sealer.next_sequence(),
+            sequence: encryptor.next_sequence(),
             time,
             extensions,
         };
         header.write(packet, &mut datagram[..header_bytes]);
         datagram[header_bytes..][..payload.len()].copy_from_slice(payload);
-        if !sealer.seal(datagram, header_bytes) {
+        if !encryptor.seal(datagram, header_bytes) {
             return false;
         }
         out.commit(to);

@@ -7,7 +7,7 @@ use rtc::shared::marshal::Unmarshal;
 use rtc::srtp::context::Context;
 use rtc::srtp::protection_profile::ProtectionProfile;
 
-use crate::rtc::srtp::Profile;
+use crate::rtc::srtp::SrtpProfile;
 
 const KEY: [u8; 16] = [3; 16];
 const SALT: [u8; 14] = [9; 14];
@@ -17,9 +17,9 @@ const TOC: u8 = 31 << 3;
 
 /// What goes out, read by somebody else's SRTP.
 struct Line {
-    sending: Sending,
+    sending: RtpSender,
     far: Context,
-    out: Datagrams,
+    out: SendQueue,
     now: Instant,
 }
 
@@ -28,9 +28,9 @@ impl Line {
         let provider = rtc::crypto::default_provider().expect("built in");
         let profile = ProtectionProfile::Aes128CmHmacSha1_80;
         let far = Context::new(&KEY, &SALT, profile, None, None, provider.crypto());
-        let mut sending = Sending::new(config);
+        let mut sending = RtpSender::new(config);
         let key = MasterKey {
-            profile: Profile::AesCm128Sha80,
+            profile: SrtpProfile::AesCm128Sha80,
             key: &KEY,
             salt: &SALT,
         };
@@ -40,7 +40,7 @@ impl Line {
         Line {
             sending,
             far: far.expect("context"),
-            out: Datagrams::default(),
+            out: SendQueue::default(),
             now: Instant::now(),
         }
     }
@@ -135,8 +135,8 @@ fn without_extensions_there_is_no_block() {
 
 #[test]
 fn nothing_is_sent_without_keys() {
-    let mut sending = Sending::new(config(b"0"));
-    let mut out = Datagrams::default();
+    let mut sending = RtpSender::new(config(b"0"));
+    let mut out = SendQueue::default();
     let to = SocketAddr::from(([127, 0, 0, 1], 9));
     assert!(!sending.write(&packet(0, &[]), to, Instant::now(), &mut out));
     assert!(out.is_empty());
@@ -152,7 +152,7 @@ fn new_keys_go_on_with_the_numbering() {
     line.sending = sent;
     let provider = rtc::crypto::default_provider().expect("built in");
     let key = MasterKey {
-        profile: Profile::AesCm128Sha80,
+        profile: SrtpProfile::AesCm128Sha80,
         key: &KEY,
         salt: &SALT,
     };

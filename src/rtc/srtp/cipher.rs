@@ -5,7 +5,7 @@ use rtc::crypto::{
     StreamCipherAlgorithm, constant_time_eq,
 };
 
-use super::keys::{Label, MasterKey, Profile};
+use super::keys::{Label, MasterKey, SrtpProfile};
 
 /// Which packet of a source: the roll-over counter and below it the sequence number, 48 bits (RFC 3711, 3.3.1).
 pub(super) type Index = u64;
@@ -38,7 +38,7 @@ impl Cipher {
         let key = master.derive(crypto, Label::Encryption, profile.key_bytes())?;
         let salt = master.derive(crypto, Label::Salt, profile.salt_bytes())?;
         let mode = match profile {
-            Profile::AesCm128Sha80 | Profile::AesCm128Sha32 => {
+            SrtpProfile::AesCm128Sha80 | SrtpProfile::AesCm128Sha32 => {
                 let auth = master.derive(crypto, Label::Authentication, AUTH_KEY_BYTES)?;
                 Mode::Counter {
                     stream: crypto
@@ -47,11 +47,11 @@ impl Cipher {
                     salt: padded(salt.as_ref()),
                 }
             }
-            Profile::Gcm128 => Mode::Galois {
+            SrtpProfile::Gcm128 => Mode::Galois {
                 aead: crypto.new_aead(AeadAlgorithm::Aes128Gcm, key.as_ref())?,
                 salt: padded(salt.as_ref()),
             },
-            Profile::Gcm256 => Mode::Galois {
+            SrtpProfile::Gcm256 => Mode::Galois {
                 aead: crypto.new_aead(AeadAlgorithm::Aes256Gcm, key.as_ref())?,
                 salt: padded(salt.as_ref()),
             },

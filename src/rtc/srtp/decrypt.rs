@@ -11,7 +11,7 @@ use super::keys::MasterKey;
 ///
 /// A source gets a state with its first authentic packet only, so that whoever sends forged packets costs their
 /// checking and nothing else.
-pub struct Opener {
+pub struct Decryptor {
     cipher: Cipher,
     current: Source,
     others: HashMap<u32, Source>,
@@ -27,14 +27,14 @@ struct Source {
     window: u128,
 }
 
-impl Opener {
+impl Decryptor {
     /// Set-up only (allocates).
     ///
     /// # Errors
     ///
     /// When the keys have not the lengths of their profile.
-    pub fn new(crypto: &dyn RTCCrypto, master: &MasterKey<'_>) -> Result<Opener, CryptoError> {
-        Ok(Opener {
+    pub fn new(crypto: &dyn RTCCrypto, master: &MasterKey<'_>) -> Result<Decryptor, CryptoError> {
+        Ok(Decryptor {
             cipher: Cipher::new(crypto, master)?,
             current: Source::default(),
             others: HashMap::new(),

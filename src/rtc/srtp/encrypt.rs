@@ -9,14 +9,14 @@ use super::keys::MasterKey;
 ///
 /// The only one to do so with its key: RTP of this source never passes the core, so that no two packets can have one
 /// index. RTCP has an index and keys of its own (RFC 3711, 3.4), and stays with the core.
-pub struct Sealer {
+pub struct Encryptor {
     cipher: Cipher,
     ssrc: u32,
     /// Of the next packet.
     index: Index,
 }
 
-impl Sealer {
+impl Encryptor {
     /// A source whose first packet has the sequence number `first`.
     ///
     /// Set-up only (allocates).
@@ -29,8 +29,8 @@ impl Sealer {
         master: &MasterKey<'_>,
         ssrc: u32,
         first: u16,
-    ) -> Result<Sealer, CryptoError> {
-        Ok(Sealer {
+    ) -> Result<Encryptor, CryptoError> {
+        Ok(Encryptor {
             cipher: Cipher::new(crypto, master)?,
             ssrc,
             index: Index::from(first),
@@ -47,13 +47,13 @@ impl Sealer {
         self.index += 1;
     }
 
-    /// Bytes that [`Sealer::seal`] needs behind the payload.
+    /// Bytes that [`Encryptor::seal`] needs behind the payload.
     pub fn tag_bytes(&self) -> usize {
         self.cipher.tag_bytes()
     }
 
-    /// Encrypts a packet in place, whose header has [`Sealer::next_sequence`] and whose last
-    /// [`Sealer::tag_bytes`] bytes are room for the tag; says whether it may be sent.
+    /// Encrypts a packet in place, whose header has [`Encryptor::next_sequence`] and whose last
+    /// [`Encryptor::tag_bytes`] bytes are room for the tag; says whether it may be sent.
     ///
     /// Real-time: safe.
     pub fn seal(&mut self, packet: &mut [u8], header_bytes: usize) -> bool {

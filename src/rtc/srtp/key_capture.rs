@@ -17,16 +17,16 @@ use rtc::crypto::{
 use rtc::srtp::config::LABEL_EXTRACTOR_DTLS_SRTP;
 
 /// The provider for one peer.
-pub(in crate::rtc) struct Exporter {
+pub(in crate::rtc) struct KeyCapture {
     base: Arc<dyn RTCCryptoProvider>,
-    material: Arc<Material>,
+    material: Arc<KeyMaterial>,
 }
 
 /// What the exporter has said last, if it was not taken yet.
 #[derive(Default)]
-pub(in crate::rtc) struct Material(Mutex<Option<SecretVec>>);
+pub(in crate::rtc) struct KeyMaterial(Mutex<Option<SecretVec>>);
 
-impl Material {
+impl KeyMaterial {
     /// Takes the material of the last handshake; it may be longer than asked for, by less than one HMAC.
     pub(in crate::rtc) fn take(&self) -> Option<SecretVec> {
         self.lock().take()
@@ -53,22 +53,22 @@ impl Material {
     }
 }
 
-impl Exporter {
+impl KeyCapture {
     /// A provider that does as `base` does.
-    pub(in crate::rtc) fn new(base: Arc<dyn RTCCryptoProvider>) -> Exporter {
-        Exporter {
+    pub(in crate::rtc) fn new(base: Arc<dyn RTCCryptoProvider>) -> KeyCapture {
+        KeyCapture {
             base,
             material: Arc::default(),
         }
     }
 
     /// Where the material will be.
-    pub(in crate::rtc) fn material(&self) -> Arc<Material> {
+    pub(in crate::rtc) fn material(&self) -> Arc<KeyMaterial> {
         self.material.clone()
     }
 }
 
-impl RTCCryptoProvider for Exporter {
+impl RTCCryptoProvider for KeyCapture {
     fn name(&self) -> &'static str {
         self.base.name()
     }
@@ -82,7 +82,7 @@ impl RTCCryptoProvider for Exporter {
     }
 }
 
-impl RTCCrypto for Exporter {
+impl RTCCrypto for KeyCapture {
     fn new_hmac(&self, algorithm: HmacAlgorithm, key: &[u8]) -> Result<Box<dyn Mac>, CryptoError> {
         let base = self.base.crypto().new_hmac(algorithm, key)?;
         if algorithm == HmacAlgorithm::Sha1 {
@@ -171,7 +171,7 @@ impl RTCCrypto for Exporter {
 /// An HMAC that may be one of the exporter's.
 struct Overheard {
     base: Box<dyn Mac>,
-    material: Arc<Material>,
+    material: Arc<KeyMaterial>,
 }
 
 impl Mac for Overheard {
@@ -224,20 +224,20 @@ mod tests {
     }
 
     #[test]
-    fn the_exporter_is_heard_and_nothing_else() {
+    fn the_exporter_is_captured_and_nothing_else() {
         let base = rtc::crypto::default_provider().expect("built in");
-        let exporter = Exporter::new(base.clone());
-        let material = exporter.material();
+        let capture = KeyCapture::new(base.clone());
+        let material = capture.material();
         let seed = [LABEL, &[7; 64]].concat();
         export(
-            exporter.crypto(),
+            capture.crypto(),
             b"secret",
             b"master secret, and randoms",
             2,
         );
         assert!(material.take().is_none());
         for (secret, parts) in [(b"first", 2), (b"other", 3)] {
-            let said = export(exporter.crypto(), secret, &seed, parts);
+            let said = export(capture.crypto(), secret, &seed, parts);
             assert_eq!(said, export(base.crypto(), secret, &seed, parts));
             assert_eq!(material.take().expect("heard").as_ref(), said);
         }

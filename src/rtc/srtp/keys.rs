@@ -4,7 +4,7 @@ use rtc::crypto::{BlockCipherAlgorithm, CryptoError, RTCCrypto, SecretVec};
 
 /// How packets are encrypted and authenticated (RFC 5764, 4.1.2; RFC 7714, 14.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Profile {
+pub enum SrtpProfile {
     /// AES-128 in counter mode, HMAC-SHA1 with 80 bits.
     AesCm128Sha80,
     /// AES-128 in counter mode, HMAC-SHA1 with 32 bits.
@@ -15,14 +15,14 @@ pub enum Profile {
     Gcm256,
 }
 
-impl Profile {
+impl SrtpProfile {
     /// The profile of this name in the core's statistics.
-    pub(in crate::rtc) fn of_name(name: &str) -> Option<Profile> {
+    pub(in crate::rtc) fn of_name(name: &str) -> Option<SrtpProfile> {
         match name {
-            "SRTP_AES128_CM_HMAC_SHA1_80" => Some(Profile::AesCm128Sha80),
-            "SRTP_AES128_CM_HMAC_SHA1_32" => Some(Profile::AesCm128Sha32),
-            "SRTP_AEAD_AES_128_GCM" => Some(Profile::Gcm128),
-            "SRTP_AEAD_AES_256_GCM" => Some(Profile::Gcm256),
+            "SRTP_AES128_CM_HMAC_SHA1_80" => Some(SrtpProfile::AesCm128Sha80),
+            "SRTP_AES128_CM_HMAC_SHA1_32" => Some(SrtpProfile::AesCm128Sha32),
+            "SRTP_AEAD_AES_128_GCM" => Some(SrtpProfile::Gcm128),
+            "SRTP_AEAD_AES_256_GCM" => Some(SrtpProfile::Gcm256),
             _ => None,
         }
     }
@@ -30,31 +30,31 @@ impl Profile {
     /// Bytes a packet grows by.
     pub const fn tag_bytes(self) -> usize {
         match self {
-            Profile::AesCm128Sha80 => 10,
-            Profile::AesCm128Sha32 => 4,
-            Profile::Gcm128 | Profile::Gcm256 => 16,
+            SrtpProfile::AesCm128Sha80 => 10,
+            SrtpProfile::AesCm128Sha32 => 4,
+            SrtpProfile::Gcm128 | SrtpProfile::Gcm256 => 16,
         }
     }
 
     /// Bytes of a master key, and of the session key made from it.
     pub const fn key_bytes(self) -> usize {
         match self {
-            Profile::AesCm128Sha80 | Profile::AesCm128Sha32 | Profile::Gcm128 => 16,
-            Profile::Gcm256 => 32,
+            SrtpProfile::AesCm128Sha80 | SrtpProfile::AesCm128Sha32 | SrtpProfile::Gcm128 => 16,
+            SrtpProfile::Gcm256 => 32,
         }
     }
 
     /// Bytes of a master salt, and of the session salt made from it.
     pub const fn salt_bytes(self) -> usize {
         match self {
-            Profile::AesCm128Sha80 | Profile::AesCm128Sha32 => 14,
-            Profile::Gcm128 | Profile::Gcm256 => 12,
+            SrtpProfile::AesCm128Sha80 | SrtpProfile::AesCm128Sha32 => 14,
+            SrtpProfile::Gcm128 | SrtpProfile::Gcm256 => 12,
         }
     }
 
     const fn block_cipher(self) -> BlockCipherAlgorithm {
         match self {
-            Profile::Gcm256 => BlockCipherAlgorithm::Aes256,
+            SrtpProfile::Gcm256 => BlockCipherAlgorithm::Aes256,
             _ => BlockCipherAlgorithm::Aes128,
         }
     }
@@ -63,10 +63,10 @@ impl Profile {
 /// The master key and salt of one direction.
 pub struct MasterKey<'a> {
     /// What it is for.
-    pub profile: Profile,
-    /// [`Profile::key_bytes`] bytes.
+    pub profile: SrtpProfile,
+    /// [`SrtpProfile::key_bytes`] bytes.
     pub key: &'a [u8],
-    /// [`Profile::salt_bytes`] bytes.
+    /// [`SrtpProfile::salt_bytes`] bytes.
     pub salt: &'a [u8],
 }
 
@@ -74,7 +74,7 @@ impl<'a> MasterKey<'a> {
     /// Divides DTLS's keying material: what the client writes with, then what the server does; `None` if it is too
     /// short.
     pub(in crate::rtc) fn divide(
-        profile: Profile,
+        profile: SrtpProfile,
         material: &'a [u8],
     ) -> Option<(MasterKey<'a>, MasterKey<'a>)> {
         let (client_key, rest) = material.split_at_checked(profile.key_bytes())?;
@@ -137,7 +137,7 @@ mod tests {
     fn derives_what_the_standard_derives() {
         let provider = rtc::crypto::default_provider().expect("built in");
         let master = MasterKey {
-            profile: Profile::AesCm128Sha80,
+            profile: SrtpProfile::AesCm128Sha80,
             key: &bytes("E1F97A0D3E018BE0D64FA32C06DE4139"),
             salt: &bytes("0EC675AD498AFEEBB6960B3AABE6"),
         };
@@ -162,10 +162,11 @@ mod tests {
     #[test]
     fn material_is_divided_in_order() {
         let material: Vec<u8> = (0..96).collect();
-        let (client, server) = MasterKey::divide(Profile::Gcm128, &material).expect("long enough");
+        let (client, server) =
+            MasterKey::divide(SrtpProfile::Gcm128, &material).expect("long enough");
         assert_eq!((client.key[0], server.key[0]), (0, 16));
         assert_eq!((client.salt[0], server.salt[0]), (32, 44));
         assert_eq!((server.key.len(), server.salt.len()), (16, 12));
-        assert!(MasterKey::divide(Profile::AesCm128Sha80, &material[..59]).is_none());
+        assert!(MasterKey::divide(SrtpProfile::AesCm128Sha80, &material[..59]).is_none());
     }
 }

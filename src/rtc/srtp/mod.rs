@@ -9,9 +9,9 @@ mod encrypt;
 pub(super) mod key_capture;
 mod keys;
 
-pub use decrypt::Opener;
-pub use encrypt::Sealer;
-pub use keys::{MasterKey, Profile};
+pub use decrypt::Decryptor;
+pub use encrypt::Encryptor;
+pub use keys::{MasterKey, SrtpProfile};
 
 #[cfg(test)]
 mod tests;

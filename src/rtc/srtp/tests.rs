@@ -12,17 +12,17 @@ use std::sync::Arc;
 
 use super::*;
 
-const PROFILES: [(Profile, ProtectionProfile); 4] = [
+const PROFILES: [(SrtpProfile, ProtectionProfile); 4] = [
     (
-        Profile::AesCm128Sha80,
+        SrtpProfile::AesCm128Sha80,
         ProtectionProfile::Aes128CmHmacSha1_80,
     ),
     (
-        Profile::AesCm128Sha32,
+        SrtpProfile::AesCm128Sha32,
         ProtectionProfile::Aes128CmHmacSha1_32,
     ),
-    (Profile::Gcm128, ProtectionProfile::AeadAes128Gcm),
-    (Profile::Gcm256, ProtectionProfile::AeadAes256Gcm),
+    (SrtpProfile::Gcm128, ProtectionProfile::AeadAes128Gcm),
+    (SrtpProfile::Gcm256, ProtectionProfile::AeadAes256Gcm),
 ];
 
 const HEADER_BYTES: usize = 20;
@@ -31,7 +31,7 @@ fn provider() -> Arc<dyn RTCCryptoProvider> {
     rtc::crypto::default_provider().expect("built in")
 }
 
-fn key(profile: Profile) -> (Vec<u8>, Vec<u8>) {
+fn key(profile: SrtpProfile) -> (Vec<u8>, Vec<u8>) {
     let bytes = |length: usize, from: u8| (0..length).map(|n| from.wrapping_add(n as u8)).collect();
     (
         bytes(profile.key_bytes(), 3),
@@ -39,22 +39,22 @@ fn key(profile: Profile) -> (Vec<u8>, Vec<u8>) {
     )
 }
 
-fn theirs(profile: (Profile, ProtectionProfile)) -> Context {
+fn theirs(profile: (SrtpProfile, ProtectionProfile)) -> Context {
     let (key, salt) = key(profile.0);
     let replay = Some(srtp_replay_protection(64));
     Context::new(&key, &salt, profile.1, replay, None, provider().crypto()).expect("context")
 }
 
-fn sealer(profile: Profile, first: u16) -> Sealer {
+fn encryptor(profile: SrtpProfile, first: u16) -> Encryptor {
     let (key, salt) = &key(profile);
     let master = MasterKey { profile, key, salt };
-    Sealer::new(provider().crypto(), &master, 7, first).expect("sealer")
+    Encryptor::new(provider().crypto(), &master, 7, first).expect("encryptor")
 }
 
-fn opener(profile: Profile) -> Opener {
+fn decryptor(profile: SrtpProfile) -> Decryptor {
     let (key, salt) = &key(profile);
     let master = MasterKey { profile, key, salt };
-    Opener::new(provider().crypto(), &master).expect("opener")
+    Decryptor::new(provider().crypto(), &master).expect("decryptor")
 }
 
 /// Two sources and no extension.
@@ -74,20 +74,20 @@ fn plain(ssrc: u32, sequence: u16, payload: &[u8]) -> Vec<u8> {
     packet.marshal().expect("marshalled").to_vec()
 }
 
-fn sealed(sealer: &mut Sealer, payload: &[u8]) -> Vec<u8> {
-    let mut packet = plain(7, sealer.next_sequence(), payload);
-    packet.resize(packet.len() + sealer.tag_bytes(), 0);
-    assert!(sealer.seal(&mut packet, HEADER_BYTES));
+fn sealed(encryptor: &mut Encryptor, payload: &[u8]) -> Vec<u8> {
+    let mut packet = plain(7, encryptor.next_sequence(), payload);
+    packet.resize(packet.len() + encryptor.tag_bytes(), 0);
+    assert!(encryptor.seal(&mut packet, HEADER_BYTES));
     packet
 }
 
-fn open(opener: &mut Opener, wire: &[u8]) -> Option<Vec<u8>> {
+fn open(decryptor: &mut Decryptor, wire: &[u8]) -> Option<Vec<u8>> {
     let mut packet = wire.to_vec();
     let (ssrc, sequence) = (
         u32::from_be_bytes([wire[8], wire[9], wire[10], wire[11]]),
         u16::from_be_bytes([wire[2], wire[3]]),
     );
-    let end = opener.open(&mut packet, HEADER_BYTES, ssrc, sequence)?;
+    let end = decryptor.open(&mut packet, HEADER_BYTES, ssrc, sequence)?;
     Some(packet[..end].to_vec())
 }
 
@@ -95,7 +95,7 @@ fn open(opener: &mut Opener, wire: &[u8]) -> Option<Vec<u8>> {
 #[test]
 fn the_core_reads_what_is_sealed_over_two_wraps() {
     for profile in PROFILES {
-        let mut ours = sealer(profile.0, 65_000);
+        let mut ours = encryptor(profile.0, 65_000);
         let mut core = theirs(profile);
         for number in 0..140_000u32 {
             // Not one by one, so that the test ends soon; a gap stays under half a turn.
@@ -121,7 +121,7 @@ fn the_core_reads_what_is_sealed_over_two_wraps() {
 fn what_the_core_seals_is_opened_over_two_wraps_and_once() {
     for profile in PROFILES {
         let mut core = theirs(profile);
-        let mut ours = opener(profile.0);
+        let mut ours = decryptor(profile.0);
         let mut before = None;
         for number in (65_000..200_000u32).step_by(1_000) {
             let plain = plain(9, number as u16, &[5; 40]);
@@ -138,7 +138,7 @@ fn what_the_core_seals_is_opened_over_two_wraps_and_once() {
 #[test]
 fn order_does_not_matter_within_the_window() {
     let mut core = theirs(PROFILES[0]);
-    let mut ours = opener(Profile::AesCm128Sha80);
+    let mut ours = decryptor(SrtpProfile::AesCm128Sha80);
     let wires: Vec<Vec<u8>> = (0..200u16)
         .map(|number| {
             let plain = plain(9, 65_400u16.wrapping_add(number), &[1; 10]);
@@ -159,8 +159,8 @@ fn order_does_not_matter_within_the_window() {
 #[test]
 fn forged_packets_leave_no_trace() {
     for (profile, _) in PROFILES {
-        let mut ours = sealer(profile, 100);
-        let mut far = opener(profile);
+        let mut ours = encryptor(profile, 100);
+        let mut far = decryptor(profile);
         let good = sealed(&mut ours, &[1; 30]);
         for at in 0..good.len() {
             let mut bad = good.clone();
@@ -179,7 +179,7 @@ fn forged_packets_leave_no_trace() {
 #[test]
 fn sources_are_told_apart_and_remembered() {
     let mut core = theirs(PROFILES[2]);
-    let mut ours = opener(Profile::Gcm128);
+    let mut ours = decryptor(SrtpProfile::Gcm128);
     let mut seen = Vec::new();
     for ssrc in [0, 1, 2, 1, 0] {
         let plain = plain(ssrc, 10 + seen.len() as u16, &[4; 20]);
@@ -199,7 +199,7 @@ proptest! {
         sequence in any::<u16>(),
     ) {
         for (profile, _) in PROFILES {
-            prop_assert_eq!(opener(profile).open(&mut packet, header, ssrc, sequence), None);
+            prop_assert_eq!(decryptor(profile).open(&mut packet, header, ssrc, sequence), None);
         }
     }
 }
