@@ -16,7 +16,7 @@ use mixminus::join::media::MediaOptions;
 use mixminus::join::pcm::{PcmError, Sink, Source};
 use mixminus::join::peer_to_peer;
 use mixminus::join::tap::Tap;
-use mixminus::join::whip_client::Room;
+use mixminus::join::whip_client::WhipEndpoint;
 use mixminus::join::{JoinArgs, JoinError};
 use rtc::rtp::header::Header;
 
@@ -95,8 +95,8 @@ fn amplitude(pcm: &[f32]) -> f32 {
     amplitudes[amplitudes.len() / 2]
 }
 
-fn room(url: &str, name: Option<&str>) -> Room {
-    Room::new(url.parse().unwrap(), name, None, false).unwrap()
+fn room(url: &str, name: Option<&str>) -> WhipEndpoint {
+    WhipEndpoint::new(url.parse().unwrap(), name, None, false).unwrap()
 }
 
 fn options(echo: &Echo) -> ClientOptions {

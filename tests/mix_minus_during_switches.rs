@@ -27,7 +27,7 @@ use mixer::format::{Layout, TickLength};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixminus::join::client::{Client, ClientOptions};
 use mixminus::join::media::MediaOptions;
-use mixminus::join::whip_client::Room;
+use mixminus::join::whip_client::WhipEndpoint;
 
 const PEOPLE: usize = 4;
 
@@ -132,7 +132,8 @@ impl Person {
         let url = stand.url(ROOM).parse().expect("a URL made here");
         let (name, profile) = (format!("{hz} Hz"), PROFILE.name());
         let options = ClientOptions {
-            room: Room::new(url, Some(&name), Some(profile), false).expect("a client for loopback"),
+            room: WhipEndpoint::new(url, Some(&name), Some(profile), false)
+                .expect("a client for loopback"),
             reconnect: false,
             ptime_ms: None,
             bitrate_bps: None,

@@ -23,7 +23,7 @@ use echo::Echo;
 use mixminus::join::client::{Client, ClientOptions};
 use mixminus::join::media::MediaOptions;
 use mixminus::join::radio::server_events::of_http;
-use mixminus::join::whip_client::Room;
+use mixminus::join::whip_client::WhipEndpoint;
 use serde_json::{Value, json};
 
 /// A radio with a tone for a voice, recorded.
@@ -273,7 +273,7 @@ async fn http_gives_the_floor_to_whom_the_data_channel_does_not() {
     served.room("lobby", &json!({ "mode": "ptt", "queue_limit": 0 }));
     let join = |name: &'static str| {
         let options = ClientOptions {
-            room: Room::new(
+            room: WhipEndpoint::new(
                 served.url("lobby").parse().unwrap(),
                 Some(name),
                 None,

@@ -23,9 +23,9 @@ use mixer::RtpTime;
 use mixminus::join::client::{Client, ClientEvent, ClientOptions};
 use mixminus::join::media::MediaOptions;
 use mixminus::join::pcm::{PcmError, Source};
-use mixminus::join::radio::gate::{Gate, Switch};
+use mixminus::join::radio::gate::{Gate, UplinkGate};
 use mixminus::join::tap::Tap;
-use mixminus::join::whip_client::Room;
+use mixminus::join::whip_client::WhipEndpoint;
 use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant as TokioInstant, sleep_until};
@@ -172,7 +172,7 @@ impl Ear {
 fn into(served: &Served, name: &str) -> ClientOptions {
     let url = served.url("spurts").parse().unwrap();
     ClientOptions {
-        room: Room::new(url, Some(name), None, false).unwrap(),
+        room: WhipEndpoint::new(url, Some(name), None, false).unwrap(),
         reconnect: false,
         ptime_ms: None,
         bitrate_bps: None,
@@ -224,7 +224,7 @@ async fn run(spurts: usize, seed: u64) -> (Vec<String>, usize) {
     };
     let talking = MediaOptions {
         source: Some(Box::new(voice)),
-        switch: Some(Switch::key(gate)),
+        switch: Some(UplinkGate::key(gate)),
         tap: Arc::clone(&finger) as Arc<_>,
         ..MediaOptions::default()
     };

@@ -12,7 +12,7 @@ use super::address::{self, AddressError};
 use super::media::DEFAULT_BITRATE_BPS;
 use super::opus::VoiceSettings;
 use super::pcm::{FileKind, pipe};
-use super::radio::monitors::Scan;
+use super::radio::monitors::MonitoredRoom;
 use super::uplink::Ptime;
 
 /// Joins a room without a browser: plays a file into it, records it, or connects pipes to it.
@@ -56,7 +56,7 @@ pub struct JoinArgs {
     /// Rooms to monitor as well, each with an optional gain in dB and priority: a,b=-6,c@2,d=-6@2. Speech in a room of
     /// higher priority lowers the volume of the others
     #[arg(long, value_name = "ROOM,..", value_delimiter = ',')]
-    pub listen: Vec<Scan>,
+    pub listen: Vec<MonitoredRoom>,
     /// Priority of floor requests, 0 to 255
     #[arg(long, value_name = "N")]
     pub priority: Option<u8>,
@@ -169,7 +169,7 @@ pub struct JoinOptions {
     /// What tells that there is something to say, for who talks by turns.
     pub turns: Option<Turns>,
     /// Rooms to listen to besides.
-    pub listen: Vec<Scan>,
+    pub listen: Vec<MonitoredRoom>,
     /// How far ahead of others.
     pub priority: Option<u8>,
     /// How to be sent to.
@@ -379,7 +379,7 @@ mod tests {
     #[test]
     fn other_rooms_are_listened_to() {
         let options = parse("http://h/#l --listen a,b=-6 --listen c@2 --priority 7").unwrap();
-        let rooms: Vec<&str> = options.listen.iter().map(Scan::room).collect();
+        let rooms: Vec<&str> = options.listen.iter().map(MonitoredRoom::room).collect();
         assert_eq!((rooms, options.priority), (vec!["a", "b", "c"], Some(7)));
     }
 

@@ -17,13 +17,13 @@ use super::error::JoinError;
 use super::media::{Media, MediaEvent, MediaOptions, Sockets};
 use super::sdp;
 use super::stats::Stats;
-use super::whip_client::{FloorReply, Room, Session, SessionError};
+use super::whip_client::{FloorReply, WhipEndpoint, WhipError, WhipSession};
 
 /// What a client needs to know besides its media.
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
     /// The room to join.
-    pub room: Room,
+    pub room: WhipEndpoint,
     /// Whether to come back after a lost connection.
     pub reconnect: bool,
     /// The duration of packets to ask the server for, in milliseconds.
@@ -72,7 +72,7 @@ pub struct Controls(Arc<Mutex<Option<Live>>>);
 #[derive(Clone)]
 struct Live {
     connection: Arc<Connection>,
-    session: Session,
+    session: WhipSession,
     /// The connection's credentials, for requests about the session.
     fragment: String,
 }
@@ -191,12 +191,12 @@ impl Controls {
     }
 
     /// Asks for the floor over HTTP; `None` while there is no session.
-    pub async fn request_floor(&self) -> Option<Result<FloorReply, SessionError>> {
+    pub async fn request_floor(&self) -> Option<Result<FloorReply, WhipError>> {
         Some(self.now_live()?.session.request_floor().await)
     }
 
     /// Gives the floor back over HTTP; `None` while there is no session.
-    pub async fn release_floor(&self) -> Option<Result<(), SessionError>> {
+    pub async fn release_floor(&self) -> Option<Result<(), WhipError>> {
         Some(self.now_live()?.session.release_floor().await)
     }
 

@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::args::ArgsError;
 use super::connection::ConnectionError;
 use super::pcm::PcmError;
-use super::whip_client::SessionError;
+use super::whip_client::WhipError;
 
 /// Why a client fails.
 #[derive(Debug, Error)]
@@ -17,7 +17,7 @@ pub enum JoinError {
     Args(#[from] ArgsError),
     /// The server gave no session.
     #[error(transparent)]
-    Session(#[from] SessionError),
+    Session(#[from] WhipError),
     /// The session has no connection.
     #[error(transparent)]
     Connection(#[from] ConnectionError),

@@ -10,7 +10,7 @@ use serde_json::json;
 
 /// Where lines go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outlet {
+pub enum OutputStream {
     /// Standard output.
     Stdout,
     /// Standard error, where standard output carries audio.
@@ -21,27 +21,27 @@ pub enum Outlet {
 ///
 /// The newest are dropped when there is no room, those that state nothing lasting already when half of it is taken.
 /// Of events, how many is told with the next one that there is room for.
-pub struct Lines {
+pub struct EventOutput {
     lines: Option<Sender<String>>,
     done: Receiver<()>,
     missed: AtomicUsize,
 }
 
-impl Lines {
+impl EventOutput {
     /// Starts the thread.
     ///
     /// # Errors
     /// The system's, when it gives no thread.
-    pub fn start(outlet: Outlet) -> std::io::Result<Lines> {
-        Lines::through(move |line| match outlet {
-            Outlet::Stdout => writeln!(std::io::stdout(), "{line}"),
-            Outlet::Stderr => writeln!(std::io::stderr(), "{line}"),
+    pub fn start(outlet: OutputStream) -> std::io::Result<EventOutput> {
+        EventOutput::through(move |line| match outlet {
+            OutputStream::Stdout => writeln!(std::io::stdout(), "{line}"),
+            OutputStream::Stderr => writeln!(std::io::stderr(), "{line}"),
         })
     }
 
     fn through(
         mut write: impl FnMut(String) -> std::io::Result<()> + Send + 'static,
-    ) -> std::io::Result<Lines> {
+    ) -> std::io::Result<EventOutput> {
         let (lines, to_print) = bounded::<String>(WAITING);
         let (done_in, done) = bounded(1);
         thread::Builder::new()
@@ -55,7 +55,7 @@ impl Lines {
                 }
                 drop(done_in);
             })?;
-        Ok(Lines {
+        Ok(EventOutput {
             lines: Some(lines),
             done,
             missed: AtomicUsize::new(0),
@@ -98,7 +98,7 @@ impl Lines {
     }
 }
 
-impl Drop for Lines {
+impl Drop for EventOutput {
     /// Waits for the last lines, but not for a reader that does not read.
     fn drop(&mut self) {
         self.lines = None;
@@ -125,7 +125,7 @@ mod tests {
     }
 
     impl Reader {
-        fn of() -> (Lines, Reader) {
+        fn of() -> (EventOutput, Reader) {
             let (turns, turn) = mpsc::channel::<()>();
             let (read_in, read) = mpsc::channel();
             let write = move |line| {
@@ -134,7 +134,7 @@ mod tests {
                     .then_some(())
                     .ok_or(std::io::ErrorKind::BrokenPipe.into())
             };
-            (Lines::through(write).unwrap(), Reader { turns, read })
+            (EventOutput::through(write).unwrap(), Reader { turns, read })
         }
 
         fn next(&self) -> String {

@@ -15,30 +15,30 @@ use super::address;
 use super::args::{JoinOptions, Record, Turns};
 use super::client::{Client, ClientEvent};
 use super::error::JoinError;
-use super::event_output::{Lines, Outlet};
-use super::radio::Desk;
+use super::event_output::{EventOutput, OutputStream};
+use super::radio::PttController;
 use super::radio::gate::Gate;
-use super::radio::monitors::{self, Scan};
-use super::radio::ptt_input::{Key, Stroke};
-use super::radio::server_events::{self, Told};
+use super::radio::monitors::{self, MonitoredRoom};
+use super::radio::ptt_input::{KeyEvent, PttInput};
+use super::radio::server_events::{self, ServerEvent};
 use super::radio::state_machine::{Input, Trigger};
 
 /// A client that is in, and what was asked of it.
-pub(super) struct Stay<'a> {
+pub(super) struct MainLoop<'a> {
     client: &'a mut Client,
     options: &'a JoinOptions,
-    lines: Option<Lines>,
+    lines: Option<EventOutput>,
     messages: Receiver<Arc<str>>,
     every_second: Interval,
-    key: Option<Key>,
-    desk: Option<Desk>,
+    key: Option<PttInput>,
+    ptt: Option<PttController>,
     room: &'a str,
-    scans: Scans,
+    monitors: MonitorSync,
 }
 
 /// The rooms to listen to, and whether the server knows all of it.
-struct Scans {
-    wanted: Vec<Scan>,
+struct MonitorSync {
+    wanted: Vec<MonitoredRoom>,
     /// The join has said it all: it has the names that the command line gave.
     is_joined: bool,
     is_due: bool,
@@ -46,36 +46,36 @@ struct Scans {
     is_open: bool,
 }
 
-impl<'a> Stay<'a> {
+impl<'a> MainLoop<'a> {
     /// - `gate`: the uplink's.
     /// - `key`: what presses it, if anything but a voice does.
     pub fn new(
         client: &'a mut Client,
         options: &'a JoinOptions,
         gate: Arc<Gate>,
-        key: Option<Key>,
-    ) -> Result<Stay<'a>, JoinError> {
+        key: Option<PttInput>,
+    ) -> Result<MainLoop<'a>, JoinError> {
         let outlet = match options.record {
-            Some(Record::Stdout) => Outlet::Stderr,
-            _ => Outlet::Stdout,
+            Some(Record::Stdout) => OutputStream::Stderr,
+            _ => OutputStream::Stdout,
         };
-        let lines = (options.events || options.stats).then(|| Lines::start(outlet));
+        let lines = (options.events || options.stats).then(|| EventOutput::start(outlet));
         let room = address::room_of(&options.url);
-        let desk = options.turns.map(|turns| {
+        let ptt = options.turns.map(|turns| {
             let trigger = match turns {
                 Turns::Key { .. } => Trigger::Key,
                 Turns::Voice { .. } => Trigger::Voice,
             };
-            Desk::new(room, trigger, gate, client.controls())
+            PttController::new(room, trigger, gate, client.controls())
         });
-        Ok(Stay {
+        Ok(MainLoop {
             messages: client.all_messages(),
             lines: lines.transpose().map_err(JoinError::Threads)?,
             every_second: tokio::time::interval(Duration::from_secs(1)),
             key,
-            desk,
+            ptt,
             room,
-            scans: Scans::new(&options.listen),
+            monitors: MonitorSync::new(&options.listen),
             client,
             options,
         })
@@ -101,8 +101,8 @@ impl<'a> Stay<'a> {
                     }
                 }
                 message = self.messages.recv() => self.told(message).await,
-                stroke = stroke(&mut self.key) => self.stroke(stroke).await,
-                news = next(&mut self.desk) => self.tell_all(news),
+                event = key_event(&mut self.key) => self.on_key(event).await,
+                news = next(&mut self.ptt) => self.tell_all(news),
                 _ = self.every_second.tick(), if self.options.stats => self.tell_stats().await,
             }
         }
@@ -132,7 +132,7 @@ impl<'a> Stay<'a> {
             }
             ClientEvent::Lost => {
                 self.tell(json!({ "event": "reconnecting" }));
-                self.scans.lost();
+                self.monitors.lost();
                 self.radio(Input::Lost);
             }
             ClientEvent::Reconnected => self.connected().await,
@@ -144,12 +144,12 @@ impl<'a> Stay<'a> {
     async fn connected(&mut self) {
         let own = self.client.participant();
         self.tell(json!({ "event": "connected", "room": self.room, "participant": own }));
-        if let Some(desk) = &mut self.desk {
-            let news = desk.connected(own);
+        if let Some(ptt) = &mut self.ptt {
+            let news = ptt.connected(own);
             self.tell_all(news);
         }
-        self.scans.is_connected = true;
-        self.scan().await;
+        self.monitors.is_connected = true;
+        self.send_monitors().await;
     }
 
     /// Takes a message of the server's.
@@ -170,45 +170,45 @@ impl<'a> Stay<'a> {
         {
             lines.event(line, server_events::is_passing(&message));
         }
-        let Some(told) = Told::read(&message) else {
+        let Some(told) = ServerEvent::read(&message) else {
             return;
         };
-        if matches!(&told, Told::Room { name, .. } if name == self.room) {
-            self.scans.is_open = true;
-            self.scan().await;
+        if matches!(&told, ServerEvent::Room { name, .. } if name == self.room) {
+            self.monitors.is_open = true;
+            self.send_monitors().await;
         }
-        self.radio(Input::Told(told));
+        self.radio(Input::ServerEvent(told));
     }
 
-    async fn stroke(&mut self, stroke: Stroke) {
-        match stroke {
-            Stroke::Press => self.radio(Input::Press),
-            Stroke::Release => self.radio(Input::Release),
-            Stroke::Toggle => self.radio(Input::Toggle),
-            Stroke::Listen(scans) => {
-                self.scans.want(scans);
-                self.scan().await;
+    async fn on_key(&mut self, event: KeyEvent) {
+        match event {
+            KeyEvent::Press => self.radio(Input::Press),
+            KeyEvent::Release => self.radio(Input::Release),
+            KeyEvent::Toggle => self.radio(Input::Toggle),
+            KeyEvent::Listen(rooms) => {
+                self.monitors.want(rooms);
+                self.send_monitors().await;
             }
         }
     }
 
     fn radio(&mut self, input: Input) {
-        if let Some(desk) = &mut self.desk {
-            let news = desk.take(input);
+        if let Some(ptt) = &mut self.ptt {
+            let news = ptt.take(input);
             self.tell_all(news);
         }
     }
 
     /// Tells the server what it does not know yet of the rooms to listen to, as soon as it can be told.
-    async fn scan(&mut self) {
-        if !self.scans.can_be_told() {
+    async fn send_monitors(&mut self) {
+        if !self.monitors.can_be_told() {
             return;
         }
-        self.scans.is_due = !self
+        self.monitors.is_due = !self
             .client
-            .say(&monitors::command(&self.scans.wanted))
+            .say(&monitors::command(&self.monitors.wanted))
             .await;
-        if self.scans.is_due {
+        if self.monitors.is_due {
             warn!("the rooms to listen to could not be told");
         }
     }
@@ -245,10 +245,10 @@ impl<'a> Stay<'a> {
     }
 }
 
-impl Scans {
-    fn new(wanted: &[Scan]) -> Scans {
-        let is_joined = wanted.iter().all(Scan::is_plain);
-        Scans {
+impl MonitorSync {
+    fn new(wanted: &[MonitoredRoom]) -> MonitorSync {
+        let is_joined = wanted.iter().all(MonitoredRoom::is_plain);
+        MonitorSync {
             is_joined,
             is_due: !is_joined,
             wanted: wanted.to_vec(),
@@ -257,7 +257,7 @@ impl Scans {
         }
     }
 
-    fn want(&mut self, wanted: Vec<Scan>) {
+    fn want(&mut self, wanted: Vec<MonitoredRoom>) {
         self.wanted = wanted;
         self.is_joined = false;
         self.is_due = true;
@@ -275,16 +275,16 @@ impl Scans {
     }
 }
 
-async fn stroke(key: &mut Option<Key>) -> Stroke {
+async fn key_event(key: &mut Option<PttInput>) -> KeyEvent {
     match key {
-        Some(key) => key.stroke().await,
+        Some(key) => key.next().await,
         None => pending().await,
     }
 }
 
-async fn next(desk: &mut Option<Desk>) -> Vec<Value> {
-    match desk {
-        Some(desk) => desk.next().await,
+async fn next(ptt: &mut Option<PttController>) -> Vec<Value> {
+    match ptt {
+        Some(ptt) => ptt.next().await,
         None => pending().await,
     }
 }

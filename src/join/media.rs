@@ -10,13 +10,13 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::downlink::{Downlink, DownlinkParts, RECEIVED, Received};
 use super::opus::{VoiceEncoder, VoiceSettings};
-use super::pcm::read_ahead::Feed;
+use super::pcm::read_ahead::ReadAhead;
 use super::pcm::recorder::Recorder;
 use super::pcm::{PcmError, Sink, Source};
-use super::radio::gate::Switch;
+use super::radio::gate::UplinkGate;
 use super::stats::Counters;
 use super::tap::{NoTap, Tap};
-use super::uplink::{OutletSlot, Ptime, Uplink, UplinkParts};
+use super::uplink::{Ptime, Uplink, UplinkParts, UplinkTrackSlot};
 
 /// What happens to the media apart from any connection. Ends and failures are told at most once.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub struct MediaOptions {
     /// How they are encoded.
     pub voice: VoiceSettings,
     /// Which part of the source is sent; without one all of it is.
-    pub switch: Option<Switch>,
+    pub switch: Option<UplinkGate>,
     /// Who listens in.
     pub tap: Arc<dyn Tap>,
 }
@@ -76,7 +76,7 @@ impl Default for MediaOptions {
 #[derive(Clone)]
 pub struct Sockets {
     /// What is sent leaves here.
-    pub outlet: OutletSlot,
+    pub outlet: UplinkTrackSlot,
     /// What is received comes in here.
     pub received: Sender<Received>,
     /// Who listens in.
@@ -106,7 +106,7 @@ impl Media {
         let counters = Arc::new(Counters::default());
         let (events_in, events) = mpsc::unbounded_channel();
         let (received_in, received) = bounded(RECEIVED);
-        let outlet = OutletSlot::new(ArcSwapOption::empty());
+        let outlet = UplinkTrackSlot::new(ArcSwapOption::empty());
         let limit_samples = options.limit.map(mixer::units::samples_of);
         let recorder = options
             .sink
@@ -115,7 +115,7 @@ impl Media {
         let talks = options.source.is_some();
         let uplink = match options.source {
             Some(source) => Some(Uplink::start(UplinkParts {
-                feed: Feed::start(source, options.looped)?,
+                feed: ReadAhead::start(source, options.looped)?,
                 encoder: VoiceEncoder::new(options.voice)?,
                 ptime: options.ptime,
                 switch: options.switch,

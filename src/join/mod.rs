@@ -50,16 +50,16 @@ pub use error::JoinError;
 
 use args::{Play, Record, Turns};
 use client::{Client, ClientOptions};
-use main_loop::Stay;
+use main_loop::MainLoop;
 use media::MediaOptions;
 use pcm::PcmError;
 use pcm::pipe::Pipe;
 use pcm::raw::{RawSink, RawSource};
-use pcm::temp_file::Provisional;
-use radio::gate::{Gate, Switch};
-use radio::monitors::Scan;
-use radio::ptt_input::Key;
-use whip_client::Room;
+use pcm::temp_file::TempFile;
+use radio::gate::{Gate, UplinkGate};
+use radio::monitors::MonitoredRoom;
+use radio::ptt_input::PttInput;
+use whip_client::WhipEndpoint;
 
 /// Runs `mixminus join` to its end. Logs must not go to standard output: audio may.
 ///
@@ -69,7 +69,7 @@ pub async fn run(args: JoinArgs) -> Result<(), JoinError> {
     let options = args.options()?;
     let mut stopped = std::pin::pin!(stop_signal()?);
     let key = match options.turns {
-        Some(Turns::Key { stdin }) => Some(Key::new(stdin).map_err(JoinError::Signals)?),
+        Some(Turns::Key { stdin }) => Some(PttInput::new(stdin).map_err(JoinError::Signals)?),
         _ => None,
     };
     let gate = Arc::<Gate>::default();
@@ -88,7 +88,7 @@ pub async fn run(args: JoinArgs) -> Result<(), JoinError> {
     if let Some(recording) = recording {
         recording.keep()?;
     }
-    let stay = Stay::new(&mut client, &options, gate, key)?;
+    let stay = MainLoop::new(&mut client, &options, gate, key)?;
     let ended = tokio::select! {
         ended = stay.until_the_end() => ended,
         () = &mut stopped => Ok(()),
@@ -101,15 +101,15 @@ pub async fn run(args: JoinArgs) -> Result<(), JoinError> {
     }
 }
 
-fn room_of(options: &JoinOptions) -> Result<Room, JoinError> {
-    let mut room = Room::new(
+fn room_of(options: &JoinOptions) -> Result<WhipEndpoint, JoinError> {
+    let mut room = WhipEndpoint::new(
         options.url.clone(),
         options.name.as_deref(),
         options.profile.map(Profile::name),
         options.insecure,
     )?;
     if !options.listen.is_empty() {
-        let names: Vec<&str> = options.listen.iter().map(Scan::room).collect();
+        let names: Vec<&str> = options.listen.iter().map(MonitoredRoom::room).collect();
         room = room.with("listen", &names.join(","));
     }
     if let Some(priority) = options.priority {
@@ -121,7 +121,7 @@ fn room_of(options: &JoinOptions) -> Result<Room, JoinError> {
 fn media_of(
     options: &JoinOptions,
     gate: &Arc<Gate>,
-) -> Result<(MediaOptions, Option<Provisional>), JoinError> {
+) -> Result<(MediaOptions, Option<TempFile>), JoinError> {
     let source = match &options.play {
         Some(Play::Stdin) => Some(Box::new(RawSource::new(std::io::stdin())) as Box<_>),
         Some(Play::Pipe(path)) => Some(Box::new(RawSource::new(Pipe::of(path))) as Box<_>),
@@ -133,7 +133,7 @@ fn media_of(
         Some(Record::Stdout) => Some(Box::new(RawSink::new(std::io::stdout())) as Box<_>),
         Some(Record::Pipe(path)) => Some(Box::new(RawSink::new(Pipe::of(path))) as Box<_>),
         Some(Record::File(path, kind)) => {
-            let provisional = Provisional::new(path);
+            let provisional = TempFile::new(path);
             let sink = kind
                 .create(provisional.path())
                 .map_err(|error| match error {
@@ -157,8 +157,8 @@ fn media_of(
         ptime: options.ptime.unwrap_or_default(),
         voice: options.voice,
         switch: options.turns.map(|turns| match turns {
-            Turns::Key { .. } => Switch::key(Arc::clone(gate)),
-            Turns::Voice { threshold_db } => Switch::voice(Arc::clone(gate), threshold_db),
+            Turns::Key { .. } => UplinkGate::key(Arc::clone(gate)),
+            Turns::Voice { threshold_db } => UplinkGate::voice(Arc::clone(gate), threshold_db),
         }),
         ..MediaOptions::default()
     };

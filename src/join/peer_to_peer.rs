@@ -10,7 +10,7 @@ use super::media::{Media, MediaOptions};
 use super::stats::Stats;
 
 /// One of two clients that are connected to each other.
-pub struct Direct {
+pub struct PeerToPeer {
     /// Its media.
     pub media: Media,
     /// Its connection.
@@ -25,14 +25,14 @@ pub struct Direct {
 pub async fn connect(
     caller: MediaOptions,
     callee: MediaOptions,
-) -> Result<(Direct, Direct), JoinError> {
+) -> Result<(PeerToPeer, PeerToPeer), JoinError> {
     let (caller, callee) = (Media::start(caller)?, Media::start(callee)?);
     let (offering, offer) = Connection::offer(caller.sockets().clone(), LOOPBACK).await?;
     let (answering, answer) = Connection::answer(callee.sockets().clone(), LOOPBACK, offer).await?;
     offering.accept(answer).await?;
     tokio::try_join!(offering.up(), answering.up())?;
     let since = Instant::now();
-    let direct = |media, connection| Direct {
+    let direct = |media, connection| PeerToPeer {
         media,
         connection,
         since,
@@ -40,7 +40,7 @@ pub async fn connect(
     Ok((direct(caller, offering), direct(callee, answering)))
 }
 
-impl Direct {
+impl PeerToPeer {
     /// What was counted so far.
     pub async fn stats(&self) -> Stats {
         let rtt = self.connection.rtt().await;

@@ -1,9 +1,9 @@
 //! The sending half: a thread that takes a frame from the source every packet time, encodes it and
 //! hands it to the connection.
 //!
-//! Who talks by turns has a [`Switch`] between source and encoder.
+//! Who talks by turns has a [`UplinkGate`] between source and encoder.
 //!
-//! The thread outlives connections: an [`Outlet`] is put in when one is made and taken out when it is
+//! The thread outlives connections: an [`UplinkTrack`] is put in when one is made and taken out when it is
 //! lost. RTP time follows the deadlines, so that what is not sent leaves a gap and not a shift.
 
 use std::sync::Arc;
@@ -30,8 +30,8 @@ use crate::sched;
 use super::media::MediaEvent;
 use super::opus::VoiceEncoder;
 use super::pacing::Pacer;
-use super::pcm::read_ahead::{Feed, Pull};
-use super::radio::gate::{Fate, Switch, Turn};
+use super::pcm::read_ahead::{Pull, ReadAhead};
+use super::radio::gate::{Fate, Turn, UplinkGate};
 use super::sdp::SendLimits;
 use super::stats::Counters;
 use super::tap::Tap;
@@ -77,8 +77,8 @@ impl Ptime {
     }
 }
 
-/// Where packets go while a connection lasts.
-pub struct Outlet {
+/// The track that packets go to while a connection lasts.
+pub struct UplinkTrack {
     /// The connection's track.
     pub track: Arc<TrackLocalStaticRTP>,
     /// Its RTP source.
@@ -89,21 +89,21 @@ pub struct Outlet {
     pub limits: SendLimits,
 }
 
-/// The outlet of the moment.
-pub type OutletSlot = Arc<ArcSwapOption<Outlet>>;
+/// The track of the present connection, if there is one.
+pub type UplinkTrackSlot = Arc<ArcSwapOption<UplinkTrack>>;
 
 /// What the sending thread works with.
 pub struct UplinkParts {
     /// The source, read ahead.
-    pub feed: Feed,
+    pub feed: ReadAhead,
     /// The encoder.
     pub encoder: VoiceEncoder,
     /// Duration of a packet.
     pub ptime: Ptime,
     /// Which frames are sent; without one all are.
-    pub switch: Option<Switch>,
+    pub switch: Option<UplinkGate>,
     /// Where packets go.
-    pub outlet: OutletSlot,
+    pub outlet: UplinkTrackSlot,
     /// Who listens in.
     pub tap: Arc<dyn Tap>,
     /// What is counted.
@@ -156,7 +156,7 @@ struct Sender {
     stop: Arc<AtomicBool>,
     pcm: Vec<f32>,
     payload: [u8; MAX_PAYLOAD_BYTES],
-    current: Option<Arc<Outlet>>,
+    current: Option<Arc<UplinkTrack>>,
     stream: Stream,
     ended: bool,
 }
@@ -197,9 +197,13 @@ impl Sender {
             if self.parts.feed.is_live() {
                 self.pull();
             }
-            return self.turn(Switch::idle);
+            return self.turn(UplinkGate::idle);
         };
-        let is_waiting = self.parts.switch.as_ref().is_some_and(Switch::is_waiting);
+        let is_waiting = self
+            .parts
+            .switch
+            .as_ref()
+            .is_some_and(UplinkGate::is_waiting);
         if is_waiting && !self.parts.feed.is_live() {
             return;
         }
@@ -214,7 +218,7 @@ impl Sender {
             }
             Pull::Ended => {
                 self.stream.fall_silent();
-                self.turn(Switch::idle);
+                self.turn(UplinkGate::idle);
                 self.tell_end();
             }
         }
@@ -229,7 +233,7 @@ impl Sender {
         pulled
     }
 
-    fn send_or_not(&mut self, outlet: &Outlet) {
+    fn send_or_not(&mut self, outlet: &UplinkTrack) {
         let Some(switch) = &mut self.parts.switch else {
             return self.send(outlet);
         };
@@ -246,8 +250,8 @@ impl Sender {
     }
 
     /// Sends what was kept at the times it was taken at, then the frame of this tick.
-    fn send_with_kept(&mut self, outlet: &Outlet) {
-        let kept = self.parts.switch.as_mut().map(Switch::take_kept);
+    fn send_with_kept(&mut self, outlet: &UplinkTrack) {
+        let kept = self.parts.switch.as_mut().map(UplinkGate::take_kept);
         let kept = kept.unwrap_or_default();
         let samples = self.pcm.len() as u64;
         self.stream.go_back(kept.len() as u64 * samples);
@@ -262,7 +266,7 @@ impl Sender {
     }
 
     /// Lets the switch look at what is no frame.
-    fn turn(&mut self, look: impl FnOnce(&mut Switch) -> Turn) {
+    fn turn(&mut self, look: impl FnOnce(&mut UplinkGate) -> Turn) {
         if let Some(switch) = &mut self.parts.switch {
             let turn = look(switch);
             self.tell(turn);
@@ -299,7 +303,7 @@ impl Sender {
         self.current = next;
     }
 
-    fn send(&mut self, outlet: &Outlet) {
+    fn send(&mut self, outlet: &UplinkTrack) {
         let UplinkParts {
             encoder,
             tap,

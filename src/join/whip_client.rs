@@ -12,7 +12,7 @@ use thiserror::Error;
 
 /// A request that did not lead to a session.
 #[derive(Debug, Error)]
-pub enum SessionError {
+pub enum WhipError {
     /// This machine cannot make requests at all.
     #[error("cannot set up HTTP: {0}")]
     Setup(#[source] reqwest::Error),
@@ -44,13 +44,13 @@ pub enum SessionError {
     },
 }
 
-impl SessionError {
+impl WhipError {
     /// Whether asking again is of no use.
     pub fn is_permanent(&self) -> bool {
         match self {
-            SessionError::Setup(_) | SessionError::Unexpected { .. } => true,
-            SessionError::Unreachable { .. } => false,
-            SessionError::Refused { status, .. } => {
+            WhipError::Setup(_) | WhipError::Unexpected { .. } => true,
+            WhipError::Unreachable { .. } => false,
+            WhipError::Refused { status, .. } => {
                 (400..500).contains(status) && !matches!(status, 408 | 409 | 429)
             }
         }
@@ -59,7 +59,7 @@ impl SessionError {
     /// When the server wants to be asked again, if it says.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            SessionError::Refused { retry_after, .. } => *retry_after,
+            WhipError::Refused { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
@@ -67,24 +67,24 @@ impl SessionError {
 
 /// The participants of a room, to post offers to.
 #[derive(Debug, Clone)]
-pub struct Room {
+pub struct WhipEndpoint {
     http: Client,
     url: Url,
 }
 
-impl Room {
+impl WhipEndpoint {
     /// The room behind `url`, as [`participants`](super::address::participants) completes it.
     ///
     /// - `insecure`: takes any TLS certificate.
     ///
     /// # Errors
-    /// [`SessionError::Setup`] when TLS cannot be set up.
+    /// [`WhipError::Setup`] when TLS cannot be set up.
     pub fn new(
         mut url: Url,
         name: Option<&str>,
         profile: Option<&str>,
         insecure: bool,
-    ) -> Result<Room, SessionError> {
+    ) -> Result<WhipEndpoint, WhipError> {
         for (key, value) in [("name", name), ("profile", profile)] {
             if let Some(value) = value {
                 url.query_pairs_mut().append_pair(key, value);
@@ -99,13 +99,13 @@ impl Room {
             .tls_danger_accept_invalid_certs(insecure)
             .user_agent(concat!("mixminus/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(SessionError::Setup)?;
-        Ok(Room { http, url })
+            .map_err(WhipError::Setup)?;
+        Ok(WhipEndpoint { http, url })
     }
 
     /// The same room, joined with one more wish in the query.
     #[must_use]
-    pub fn with(mut self, key: &str, value: &str) -> Room {
+    pub fn with(mut self, key: &str, value: &str) -> WhipEndpoint {
         self.url.query_pairs_mut().append_pair(key, value);
         self
     }
@@ -122,8 +122,8 @@ impl Room {
     /// Posts an offer; gives the session and the answer.
     ///
     /// # Errors
-    /// [`SessionError`] for everything that is not a session.
-    pub async fn join(&self, offer: String) -> Result<(Session, String), SessionError> {
+    /// [`WhipError`] for everything that is not a session.
+    pub async fn join(&self, offer: String) -> Result<(WhipSession, String), WhipError> {
         let response = self
             .http
             .post(self.url.clone())
@@ -135,7 +135,7 @@ impl Room {
         if !matches!(response.status(), StatusCode::CREATED | StatusCode::OK) {
             return Err(refusal(&self.url, response).await);
         }
-        let unexpected = |what| SessionError::Unexpected {
+        let unexpected = |what| WhipError::Unexpected {
             host: host_of(&self.url),
             what,
         };
@@ -145,7 +145,7 @@ impl Room {
         };
         let location = text(response.headers(), LOCATION.as_str())
             .ok_or(unexpected("its answer names no session"))?;
-        let session = Session {
+        let session = WhipSession {
             http: self.http.clone(),
             url: response
                 .url()
@@ -163,13 +163,13 @@ impl Room {
 
 /// A participant's own session.
 #[derive(Debug, Clone)]
-pub struct Session {
+pub struct WhipSession {
     http: Client,
     url: Url,
     participant: Option<String>,
 }
 
-impl Session {
+impl WhipSession {
     /// The public name of the participant, eight hexadecimal digits.
     pub fn participant(&self) -> Option<&str> {
         self.participant.as_deref()
@@ -198,8 +198,8 @@ impl Session {
     /// Asks for the floor; a repeated request changes nothing.
     ///
     /// # Errors
-    /// [`SessionError`] when no answer came, or one that does not say who may talk.
-    pub async fn request_floor(&self) -> Result<FloorReply, SessionError> {
+    /// [`WhipError`] when no answer came, or one that does not say who may talk.
+    pub async fn request_floor(&self) -> Result<FloorReply, WhipError> {
         let sent = self.floor(Method::PUT).send().await;
         let response = sent.map_err(|error| unreachable(&self.url, &error))?;
         let status = response.status();
@@ -219,8 +219,8 @@ impl Session {
     /// Gives the floor back, or the request for it, or nothing.
     ///
     /// # Errors
-    /// [`SessionError`] when no answer came or a strange one.
-    pub async fn release_floor(&self) -> Result<(), SessionError> {
+    /// [`WhipError`] when no answer came or a strange one.
+    pub async fn release_floor(&self) -> Result<(), WhipError> {
         let sent = self.floor(Method::DELETE).send().await;
         let response = sent.map_err(|error| unreachable(&self.url, &error))?;
         match response.status() {
@@ -239,8 +239,8 @@ impl Session {
     /// Ends the session; says whether the server knew of it.
     ///
     /// # Errors
-    /// [`SessionError`] when no answer came or a strange one.
-    pub async fn leave(&self) -> Result<bool, SessionError> {
+    /// [`WhipError`] when no answer came or a strange one.
+    pub async fn leave(&self) -> Result<bool, WhipError> {
         let response = self
             .http
             .delete(self.url.clone())
@@ -273,7 +273,7 @@ struct Problem {
     detail: Option<String>,
 }
 
-async fn refusal(url: &Url, response: Response) -> SessionError {
+async fn refusal(url: &Url, response: Response) -> WhipError {
     let status = response.status();
     let retry_after = response
         .headers()
@@ -287,7 +287,7 @@ async fn refusal(url: &Url, response: Response) -> SessionError {
         .is_some_and(|kind| kind.contains("json"));
     let body = body_of(response).await;
     let problem = is_json.then_some(body.as_str());
-    SessionError::Refused {
+    WhipError::Refused {
         status: status.as_u16(),
         sentence: sentence(&host_of(url), status, problem, retry_after),
         retry_after,
@@ -330,13 +330,13 @@ fn sentence(
     )
 }
 
-fn unreachable(url: &Url, error: &reqwest::Error) -> SessionError {
+fn unreachable(url: &Url, error: &reqwest::Error) -> WhipError {
     let mut reason: &dyn std::error::Error = error;
     while let Some(source) = reason.source() {
         reason = source;
     }
     let reason = reason.to_string();
-    SessionError::Unreachable {
+    WhipError::Unreachable {
         host: host_of(url),
         reason: match error.is_timeout() {
             true => "it does not answer in time".to_owned(),
@@ -450,7 +450,7 @@ mod tests {
 
     #[test]
     fn what_may_pass_is_tried_again() {
-        let refused = |status| SessionError::Refused {
+        let refused = |status| WhipError::Refused {
             status,
             sentence: String::new(),
             retry_after: None,
@@ -466,7 +466,7 @@ mod tests {
     #[test]
     fn loopback_hosts_are_known() {
         let room = |url: &str| {
-            Room::new(url.parse().unwrap(), Some("Ann B"), Some("voice"), false).unwrap()
+            WhipEndpoint::new(url.parse().unwrap(), Some("Ann B"), Some("voice"), false).unwrap()
         };
         assert!(room("http://127.0.0.1:1/").is_local());
         assert!(room("http://[::1]:1/").is_local());

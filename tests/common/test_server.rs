@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mixminus::config::Config;
 use mixminus::join::client::{Client, ClientOptions};
 use mixminus::join::media::MediaOptions;
-use mixminus::join::whip_client::Room;
+use mixminus::join::whip_client::WhipEndpoint;
 use mixminus::protocol::RoomConfig;
 use mixminus::server::Server;
 use serde_json::{Value, json};
@@ -237,7 +237,7 @@ pub fn url(http: SocketAddr, room: &str) -> String {
 pub async fn join(url: &str, name: &str, bitrate_bps: Option<u32>, media: MediaOptions) -> Client {
     let url = url.parse().expect("a URL made here");
     let options = ClientOptions {
-        room: Room::new(url, Some(name), None, false).expect("a client for loopback"),
+        room: WhipEndpoint::new(url, Some(name), None, false).expect("a client for loopback"),
         reconnect: false,
         ptime_ms: None,
         bitrate_bps,

@@ -22,7 +22,7 @@ use super::target::{self, Target, TargetError, TargetOptions, TargetSpec};
 use crate::join::JoinError;
 use crate::join::client::{Client, ClientOptions};
 use crate::join::media::MediaOptions;
-use crate::join::whip_client::{Room, SessionError};
+use crate::join::whip_client::{WhipEndpoint, WhipError};
 use report::{Outcome, Seen};
 use requester::{Budget, Contender, Habits};
 
@@ -98,7 +98,7 @@ pub enum FloorError {
     Join(#[from] JoinError),
     /// A client cannot make requests.
     #[error(transparent)]
-    Session(#[from] SessionError),
+    Session(#[from] WhipError),
     /// There are no threads to be had.
     #[error("cannot start threads: {0}")]
     Threads(std::io::Error),
@@ -163,7 +163,7 @@ impl FloorArgs {
         let join = async |name: &str, media| {
             let url = target.participants(ROOM)?;
             let options = ClientOptions {
-                room: Room::new(url, Some(name), None, false)?,
+                room: WhipEndpoint::new(url, Some(name), None, false)?,
                 reconnect: false,
                 ptime_ms: None,
                 bitrate_bps: None,

@@ -14,8 +14,8 @@ use crate::bench::progress::Progress;
 use crate::join::client::Client;
 use crate::join::media::MediaOptions;
 use crate::join::pcm::{PcmError, Source};
-use crate::join::radio::gate::{Gate, Switch};
-use crate::join::radio::server_events::{self, Told};
+use crate::join::radio::gate::{Gate, UplinkGate};
+use crate::join::radio::server_events::{self, ServerEvent};
 
 /// How it behaves.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +63,7 @@ pub(super) fn media() -> (MediaOptions, Arc<Gate>) {
     let gate = Arc::<Gate>::default();
     let media = MediaOptions {
         source: Some(Box::new(Hum { at: 0 })),
-        switch: Some(Switch::key(Arc::clone(&gate))),
+        switch: Some(UplinkGate::key(Arc::clone(&gate))),
         ..MediaOptions::default()
     };
     (media, gate)
@@ -117,12 +117,12 @@ impl Contender {
             Way::Http => self.ask_by_http().await,
         };
         match first {
-            Some(Told::Granted { .. }) => Fate::Granted,
-            Some(Told::Denied { .. }) => Fate::Denied,
-            Some(Told::Queued { .. }) => {
+            Some(ServerEvent::Granted { .. }) => Fate::Granted,
+            Some(ServerEvent::Denied { .. }) => Fate::Denied,
+            Some(ServerEvent::Queued { .. }) => {
                 // Who waits is silent, as a radio is.
                 self.gate.shut();
-                let promoted = self.hear(|told| matches!(told, Told::Granted { .. }));
+                let promoted = self.hear(|told| matches!(told, ServerEvent::Granted { .. }));
                 let promoted = timeout(habits.patience, promoted).await;
                 self.gate.open();
                 match promoted {
@@ -135,34 +135,34 @@ impl Contender {
         }
     }
 
-    async fn ask_by_message(&mut self) -> Option<Told> {
+    async fn ask_by_message(&mut self) -> Option<ServerEvent> {
         let number = Some(self.requests);
         let request = json!({ "command": "floor_request", "id": number });
         if !self.client.say(&request.to_string()).await {
             return None;
         }
         let answer = self.hear(|told| match told {
-            Told::Granted { id }
-            | Told::Queued { id }
-            | Told::Denied { id }
-            | Told::NoFloor { id }
-            | Told::Failed { id, .. } => *id == number,
+            ServerEvent::Granted { id }
+            | ServerEvent::Queued { id }
+            | ServerEvent::Denied { id }
+            | ServerEvent::NoFloor { id }
+            | ServerEvent::Failed { id, .. } => *id == number,
             _ => false,
         });
         timeout(ANSWER, answer).await.ok().flatten()
     }
 
-    async fn ask_by_http(&mut self) -> Option<Told> {
+    async fn ask_by_http(&mut self) -> Option<ServerEvent> {
         let reply = self.client.controls().request_floor().await?.ok()?;
-        Told::read(&server_events::of_http(self.requests, &reply).to_string())
+        ServerEvent::read(&server_events::of_http(self.requests, &reply).to_string())
     }
 
     /// The first message that is wished for; `None` when there will be none.
-    async fn hear(&mut self, wish: impl Fn(&Told) -> bool) -> Option<Told> {
+    async fn hear(&mut self, wish: impl Fn(&ServerEvent) -> bool) -> Option<ServerEvent> {
         use tokio::sync::broadcast::error::RecvError;
         loop {
             match self.messages.recv().await {
-                Ok(message) => match Told::read(&message) {
+                Ok(message) => match ServerEvent::read(&message) {
                     Some(told) if wish(&told) => return Some(told),
                     _ => {}
                 },

@@ -15,7 +15,7 @@ use crate::bench::relay::Impairment;
 use crate::bench::room_client::{Entrance, Member};
 use crate::bench::target::Target;
 use crate::join::media::MediaOptions;
-use crate::join::peer_to_peer::{self, Direct};
+use crate::join::peer_to_peer::{self, PeerToPeer};
 use crate::join::uplink::Ptime;
 
 /// What is to be connected.
@@ -73,7 +73,7 @@ struct Talker {
 }
 
 enum Members<'a> {
-    Direct(Box<(Direct, Direct)>),
+    PeerToPeer(Box<(PeerToPeer, PeerToPeer)>),
     Through(&'a Target, Vec<Member>),
 }
 
@@ -86,7 +86,7 @@ impl<'a> Call<'a> {
         Ok(Call {
             talkers: vec![talker],
             ear,
-            members: Members::Direct(Box::new(ends)),
+            members: Members::PeerToPeer(Box::new(ends)),
             asked: None,
         })
     }
@@ -126,7 +126,7 @@ impl<'a> Call<'a> {
     /// Ends the call and judges what was heard.
     pub async fn end(self, who: &str) -> Result<Findings, LatencyError> {
         match self.members {
-            Members::Direct(ends) => {
+            Members::PeerToPeer(ends) => {
                 ends.0.finish().await?;
                 ends.1.finish().await?;
             }

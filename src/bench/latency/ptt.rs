@@ -18,8 +18,8 @@ use super::taps::Mouth;
 use crate::join::connection::Connection;
 use crate::join::media::MediaOptions;
 use crate::join::pcm::{PcmError, Source};
-use crate::join::radio::gate::{Gate, MAX_TAIL_SAMPLES, Switch};
-use crate::join::radio::server_events::Told;
+use crate::join::radio::gate::{Gate, MAX_TAIL_SAMPLES, UplinkGate};
+use crate::join::radio::server_events::ServerEvent;
 use crate::join::tap::Tap;
 use crate::join::uplink::Ptime;
 
@@ -41,7 +41,7 @@ pub(super) fn talking(
     let media = MediaOptions {
         source: Some(Box::new(Live(script.source()))),
         ptime,
-        switch: Some(Switch::key(gate)),
+        switch: Some(UplinkGate::key(gate)),
         tap: Arc::new(finger),
         ..MediaOptions::default()
     };
@@ -55,7 +55,12 @@ pub(super) type FirstGrant = Arc<OnceLock<Instant>>;
 pub(super) async fn note_first(mut messages: broadcast::Receiver<Arc<str>>, first: FirstGrant) {
     loop {
         match messages.recv().await {
-            Ok(message) if matches!(Told::read(&message), Some(Told::Granted { .. })) => {
+            Ok(message)
+                if matches!(
+                    ServerEvent::read(&message),
+                    Some(ServerEvent::Granted { .. })
+                ) =>
+            {
                 first.get_or_init(Instant::now);
                 return;
             }

@@ -26,7 +26,7 @@ use reqwest::Url;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
 
-use crate::join::whip_client::SessionError;
+use crate::join::whip_client::WhipError;
 
 /// Which server, as the command line says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,7 +164,7 @@ pub enum TargetError {
     },
     /// An HTTP request failed.
     #[error(transparent)]
-    Session(#[from] SessionError),
+    Session(#[from] WhipError),
     /// An HTTP request other than a join failed.
     #[error("{what} failed: {reason}")]
     Http {
@@ -218,7 +218,7 @@ enum Kind {
 pub struct Seat(SeatKind);
 
 enum SeatKind {
-    Whip(crate::join::whip_client::Session),
+    Whip(crate::join::whip_client::WhipSession),
     Janus(u64),
 }
 

@@ -8,7 +8,7 @@ use mixer::profile::Profile;
 use reqwest::{Client, Url};
 
 use super::{Seat, SeatKind, TargetError};
-use crate::join::whip_client::{Room, SessionError};
+use crate::join::whip_client::{WhipEndpoint, WhipError};
 
 /// A server known by a URL; `{room}` in its path stands for the room.
 pub(super) struct Whip {
@@ -16,7 +16,7 @@ pub(super) struct Whip {
     profile: Option<Profile>,
     http: Client,
     /// Each holds its connections open for the next join.
-    rooms: Mutex<HashMap<String, Room>>,
+    rooms: Mutex<HashMap<String, WhipEndpoint>>,
 }
 
 impl Whip {
@@ -26,7 +26,7 @@ impl Whip {
         let http = Client::builder()
             .timeout(ANSWER_TIME)
             .build()
-            .map_err(SessionError::Setup)?;
+            .map_err(WhipError::Setup)?;
         Ok(Whip {
             url,
             profile,
@@ -83,13 +83,13 @@ impl Whip {
         response.text().await.ok()
     }
 
-    fn room(&self, name: &str) -> Result<Room, SessionError> {
+    fn room(&self, name: &str) -> Result<WhipEndpoint, WhipError> {
         let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(room) = rooms.get(name) {
             return Ok(room.clone());
         }
         let profile = self.profile.map(Profile::name);
-        let room = Room::new(self.url_of(name), None, profile, false)?;
+        let room = WhipEndpoint::new(self.url_of(name), None, profile, false)?;
         rooms.insert(name.to_owned(), room.clone());
         Ok(room)
     }

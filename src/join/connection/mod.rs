@@ -24,7 +24,7 @@ use webrtc::peer_connection::{
 use super::downlink::Received;
 use super::media::Sockets;
 use super::sdp::SendLimits;
-use super::uplink::Outlet;
+use super::uplink::UplinkTrack;
 use crate::rtc::sdp::{AnswerError, Fingerprints, Offer, RemoteAnswer};
 use events::{Channels, Events};
 use trust::{Guard, Trust};
@@ -326,7 +326,7 @@ impl Connection {
     fn plug(&self, other: &RemoteAnswer) {
         let (limits, payload_type) = (SendLimits::of(other), other.payload_type());
         let outlet = self.track.as_ref().map(|(track, ssrc)| {
-            Arc::new(Outlet {
+            Arc::new(UplinkTrack {
                 track: Arc::clone(track),
                 ssrc: *ssrc,
                 payload_type,

@@ -24,18 +24,18 @@ pub enum Pull {
 }
 
 /// The taking end of a source that is read ahead.
-pub struct Feed {
+pub struct ReadAhead {
     shared: Arc<Shared>,
     live: bool,
     backlog: Backlog,
 }
 
-impl Feed {
+impl ReadAhead {
     /// Starts reading `source`, again and again if `looped`.
     ///
     /// # Errors
     /// The system's, when it gives no thread.
-    pub fn start(source: Box<dyn Source>, looped: bool) -> std::io::Result<Feed> {
+    pub fn start(source: Box<dyn Source>, looped: bool) -> std::io::Result<ReadAhead> {
         let shared = Arc::new(Shared::default());
         let live = source.may_be_live();
         let reader = Reader {
@@ -46,7 +46,7 @@ impl Feed {
         thread::Builder::new()
             .name("join-source".to_owned())
             .spawn(move || reader.run())?;
-        Ok(Feed {
+        Ok(ReadAhead {
             shared,
             live,
             backlog: Backlog::default(),
@@ -96,7 +96,7 @@ impl Feed {
     }
 }
 
-impl Drop for Feed {
+impl Drop for ReadAhead {
     fn drop(&mut self) {
         // A reader that waits for room leaves at once; one that waits for its input leaves with it.
         self.shared.lock().closed = true;
@@ -243,7 +243,7 @@ mod tests {
         }
     }
 
-    fn pull(feed: &mut Feed, pcm: &mut [f32]) -> Pull {
+    fn pull(feed: &mut ReadAhead, pcm: &mut [f32]) -> Pull {
         let start = Instant::now();
         loop {
             match feed.pull(pcm) {
@@ -262,7 +262,7 @@ mod tests {
             at: 0,
             live: false,
         };
-        let mut feed = Feed::start(Box::new(ramp), false).unwrap();
+        let mut feed = ReadAhead::start(Box::new(ramp), false).unwrap();
         let mut frame = [0.0; 960];
         for n in 0..208 {
             assert_eq!(pull(&mut feed, &mut frame), Pull::Full);
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_loop_has_no_seam_and_an_empty_file_no_loop() {
-        let mut feed = Feed::start(
+        let mut feed = ReadAhead::start(
             Box::new(Ramp {
                 left: 700,
                 at: 0,
@@ -289,7 +289,7 @@ mod tests {
             assert_eq!(pull(&mut feed, &mut frame), Pull::Full);
             assert_eq!(frame[5], ((n * 960 + 5) % 700) as f32);
         }
-        let mut feed = Feed::start(
+        let mut feed = ReadAhead::start(
             Box::new(Ramp {
                 left: 0,
                 at: 0,
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_file_through_a_pipe_is_not_live() {
-        let mut feed = Feed::start(
+        let mut feed = ReadAhead::start(
             Box::new(Ramp {
                 left: 400_000,
                 at: 0,

@@ -9,23 +9,23 @@ use super::PcmError;
 
 /// A file that is to take the place of another, or be gone.
 #[derive(Debug)]
-pub struct Provisional {
+pub struct TempFile {
     at: PathBuf,
     wanted: PathBuf,
     kept: bool,
 }
 
-impl Provisional {
+impl TempFile {
     /// Where to write what is to be `wanted` in the end. What is no plain file (a pipe, a device) is
     /// written directly.
-    pub fn new(wanted: &Path) -> Provisional {
+    pub fn new(wanted: &Path) -> TempFile {
         let is_special = fs::metadata(wanted).is_ok_and(|found| !found.is_file());
         let at = if is_special {
             wanted.to_owned()
         } else {
             beside(wanted)
         };
-        Provisional {
+        TempFile {
             at,
             wanted: wanted.to_owned(),
             kept: false,
@@ -53,7 +53,7 @@ impl Provisional {
     }
 }
 
-impl Drop for Provisional {
+impl Drop for TempFile {
     fn drop(&mut self) {
         if !self.kept && self.at != self.wanted {
             // Gone already is what is wanted.
@@ -85,11 +85,11 @@ mod tests {
         let folder = folder("provisional");
         let wanted = folder.join("heard.wav");
         fs::write(&wanted, "old").expect("writable");
-        let given_up = Provisional::new(&wanted);
+        let given_up = TempFile::new(&wanted);
         fs::write(given_up.path(), "new").expect("writable");
         drop(given_up);
         assert_eq!(fs::read_to_string(&wanted).expect("it is there"), "old");
-        let kept = Provisional::new(&wanted);
+        let kept = TempFile::new(&wanted);
         fs::write(kept.path(), "new").expect("writable");
         kept.keep().expect("it can be renamed");
         assert_eq!(fs::read_to_string(&wanted).expect("it is there"), "new");
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_device_is_written_directly() {
         assert_eq!(
-            Provisional::new(Path::new("/dev/null")).path(),
+            TempFile::new(Path::new("/dev/null")).path(),
             Path::new("/dev/null")
         );
     }

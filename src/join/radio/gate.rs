@@ -1,6 +1,6 @@
 //! The gate: decides which frames of the source are sent, those of a pressed key or those of a voice.
 //!
-//! [`Gate`] is the control side's end, [`Switch`] the uplink's.
+//! [`Gate`] is the control side's end, [`UplinkGate`] the uplink's.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ pub struct Turn {
 
 /// Decides frame by frame.
 #[derive(Debug)]
-pub struct Switch {
+pub struct UplinkGate {
     gate: Arc<Gate>,
     seen_turns: u32,
     is_sending: bool,
@@ -82,19 +82,19 @@ pub struct Switch {
     kept: VecDeque<Vec<f32>>,
 }
 
-impl Switch {
+impl UplinkGate {
     /// Sends as long as the gate is open.
-    pub fn key(gate: Arc<Gate>) -> Switch {
-        Switch::new(gate, None)
+    pub fn key(gate: Arc<Gate>) -> UplinkGate {
+        UplinkGate::new(gate, None)
     }
 
     /// Sends as long as the gate is open and the source louder than `threshold_db`, dBFS.
-    pub fn voice(gate: Arc<Gate>, threshold_db: f32) -> Switch {
-        Switch::new(gate, Some(Voice::new(threshold_db)))
+    pub fn voice(gate: Arc<Gate>, threshold_db: f32) -> UplinkGate {
+        UplinkGate::new(gate, Some(Voice::new(threshold_db)))
     }
 
-    fn new(gate: Arc<Gate>, voice: Option<Voice>) -> Switch {
-        Switch {
+    fn new(gate: Arc<Gate>, voice: Option<Voice>) -> UplinkGate {
+        UplinkGate {
             seen_turns: gate.turns(),
             gate,
             is_sending: false,
@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn a_key_sends_from_the_press_to_what_was_said_before_the_release() {
         let gate = Arc::new(Gate::default());
-        let mut switch = Switch::key(Arc::clone(&gate));
+        let mut switch = UplinkGate::key(Arc::clone(&gate));
         let mut next = |waiting_samples| switch.frame(&PCM, loud(30), waiting_samples);
         assert_eq!(next(0), (Fate::Drop, Turn::default()));
         gate.open();
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn a_file_through_a_pipe_has_no_long_tail() {
         let gate = Arc::new(Gate::default());
-        let mut switch = Switch::key(Arc::clone(&gate));
+        let mut switch = UplinkGate::key(Arc::clone(&gate));
         gate.open();
         switch.frame(&PCM, loud(30), 96_000);
         gate.shut();
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn a_press_between_two_frames_still_has_an_end() {
         let gate = Arc::new(Gate::default());
-        let mut switch = Switch::key(Arc::clone(&gate));
+        let mut switch = UplinkGate::key(Arc::clone(&gate));
         assert!(switch.is_waiting());
         gate.open();
         gate.shut();
@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn a_source_that_falls_dry_ends_the_tail_and_not_the_talk() {
         let gate = Arc::new(Gate::default());
-        let mut switch = Switch::key(Arc::clone(&gate));
+        let mut switch = UplinkGate::key(Arc::clone(&gate));
         gate.open();
         switch.frame(&PCM, loud(30), 0);
         assert_eq!(switch.dry(FRAME), Turn::default());
@@ -366,7 +366,7 @@ mod tests {
     fn a_voice_is_sent_with_its_beginning_and_hangs_on() {
         let gate = Arc::new(Gate::default());
         gate.open();
-        let mut switch = Switch::voice(gate, -40.0);
+        let mut switch = UplinkGate::voice(gate, -40.0);
         assert!(!switch.is_waiting());
         for _ in 0..50 {
             assert_eq!(switch.frame(&PCM, loud(60), 0).0, Fate::Drop);
@@ -400,7 +400,7 @@ mod tests {
     fn a_voice_that_is_not_wanted_is_kept_back() {
         let gate = Arc::new(Gate::default());
         gate.open();
-        let mut switch = Switch::voice(Arc::clone(&gate), -40.0);
+        let mut switch = UplinkGate::voice(Arc::clone(&gate), -40.0);
         switch.frame(&PCM, loud(20), 0);
         assert_eq!(switch.frame(&PCM, loud(20), 0).0, Fate::SendWithKept);
         switch.take_kept();
@@ -422,7 +422,7 @@ mod tests {
     fn noise_that_would_begin_no_voice_does_not_hold_one() {
         let gate = Arc::new(Gate::default());
         gate.open();
-        let mut switch = Switch::voice(gate, -40.0);
+        let mut switch = UplinkGate::voice(gate, -40.0);
         let mut told = Vec::new();
         let mut hear = |level, frames| {
             for _ in 0..frames {

@@ -1,10 +1,10 @@
 //! Talking by turns: push-to-talk and voice-operated, where a room has a floor.
 //!
 //! ```text
-//! ptt_input ─────┐                           ┌─► gate ─► uplink ─► what it sends, and when it stops ─┐
-//! voice ─────────┼─► state_machine ─► orders ┤                                                       │
-//! server_events ─┘        ▲                  └─► clerk ─► the server: data channel, or else HTTP     │
-//!                         └───────────────────────────────────── answers ◄───────────────────────────┘
+//! ptt_input ─────┐                            ┌─► gate ─► uplink ─► what it sends, and when it stops ─┐
+//! voice ─────────┼─► state_machine ─► actions ┤                                                       │
+//! server_events ─┘        ▲                   └─► clerk ─► the server: data channel, or else HTTP     │
+//!                         └────────────────────────────────────── answers ◄───────────────────────────┘
 //! ```
 //!
 //! | file | what |
@@ -32,44 +32,44 @@ pub mod state_machine;
 
 use super::client::Controls;
 use gate::Gate;
-use server_events::Told;
-use state_machine::{Input, Order, Radio, Trigger};
+use server_events::ServerEvent;
+use state_machine::{Input, RadioAction, RadioMachine, Trigger};
 
 /// The radio of one client.
-pub struct Desk {
-    machine: Radio,
+pub struct PttController {
+    machine: RadioMachine,
     gate: Arc<Gate>,
-    errands: UnboundedSender<Errand>,
+    floor_orders: UnboundedSender<FloorOrder>,
     answers: UnboundedReceiver<Value>,
 }
 
 /// What the clerk is to tell the server.
 #[derive(Debug)]
-enum Errand {
+enum FloorOrder {
     Request(u64),
     Release,
 }
 
-impl Desk {
-    /// For a participant of `room`; a task of its own runs the errands as long as this lives.
+impl PttController {
+    /// For a participant of `room`; a task of its own runs the floor_orders as long as this lives.
     ///
     /// - `gate`: the uplink's.
-    pub fn new(room: &str, trigger: Trigger, gate: Arc<Gate>, controls: Controls) -> Desk {
+    pub fn new(room: &str, trigger: Trigger, gate: Arc<Gate>, controls: Controls) -> PttController {
         if trigger == Trigger::Voice {
             gate.open();
         }
-        let (errands, to_run) = mpsc::unbounded_channel();
+        let (floor_orders, to_run) = mpsc::unbounded_channel();
         let (answers_in, answers) = mpsc::unbounded_channel();
         let clerk = Clerk {
             controls,
-            errands: to_run,
+            floor_orders: to_run,
             answers: answers_in,
         };
         tokio::spawn(clerk.run());
-        Desk {
-            machine: Radio::new(room.to_owned(), trigger),
+        PttController {
+            machine: RadioMachine::new(room.to_owned(), trigger),
             gate,
-            errands,
+            floor_orders,
             answers,
         }
     }
@@ -83,14 +83,14 @@ impl Desk {
     /// Takes one input; gives what there is to tell about it.
     pub fn take(&mut self, input: Input) -> Vec<Value> {
         let mut news = Vec::new();
-        for order in self.machine.take(input, Instant::now()) {
-            debug!(?order);
-            match order {
-                Order::Open => self.gate.open(),
-                Order::Shut => self.gate.shut(),
-                Order::Request(id) => self.errand(Errand::Request(id)),
-                Order::Release => self.errand(Errand::Release),
-                Order::Fail(reason) => {
+        for action in self.machine.take(input, Instant::now()) {
+            debug!(?action);
+            match action {
+                RadioAction::Open => self.gate.open(),
+                RadioAction::Shut => self.gate.shut(),
+                RadioAction::Request(id) => self.floor_order(FloorOrder::Request(id)),
+                RadioAction::Release => self.floor_order(FloorOrder::Release),
+                RadioAction::Fail(reason) => {
                     news.push(json!({ "event": "floor_failed", "reason": reason }));
                 }
             }
@@ -110,10 +110,10 @@ impl Desk {
         };
         tokio::select! {
             Some(answer) = self.answers.recv() => {
-                let told = Told::read(&answer.to_string());
+                let told = ServerEvent::read(&answer.to_string());
                 let mut news = vec![answer];
                 if let Some(told) = told {
-                    news.extend(self.take(Input::Told(told)));
+                    news.extend(self.take(Input::ServerEvent(told)));
                 }
                 news
             }
@@ -121,25 +121,25 @@ impl Desk {
         }
     }
 
-    fn errand(&self, errand: Errand) {
+    fn floor_order(&self, order: FloorOrder) {
         // The clerk is gone only with the runtime.
-        let _ = self.errands.send(errand);
+        let _ = self.floor_orders.send(order);
     }
 }
 
-/// Runs errands, one after the other: a request that is given up must not overtake its release.
+/// Runs floor_orders, one after the other: a request that is given up must not overtake its release.
 struct Clerk {
     controls: Controls,
-    errands: UnboundedReceiver<Errand>,
+    floor_orders: UnboundedReceiver<FloorOrder>,
     answers: UnboundedSender<Value>,
 }
 
 impl Clerk {
     async fn run(mut self) {
-        while let Some(errand) = self.errands.recv().await {
-            match errand {
-                Errand::Request(id) => self.request(id).await,
-                Errand::Release => self.release().await,
+        while let Some(order) = self.floor_orders.recv().await {
+            match order {
+                FloorOrder::Request(id) => self.request(id).await,
+                FloorOrder::Release => self.release().await,
             }
         }
     }

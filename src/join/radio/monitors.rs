@@ -9,7 +9,7 @@ use super::super::address::is_room;
 
 /// One of them: `NAME`, `NAME=GAIN`, `NAME@PRIORITY` or `NAME=GAIN@PRIORITY`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Scan {
+pub struct MonitoredRoom {
     room: String,
     gain_db: Option<f32>,
     priority: Option<u8>,
@@ -17,7 +17,7 @@ pub struct Scan {
 
 /// Text that names no room to listen to.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ScanError {
+pub enum MonitoredRoomError {
     /// The name is none.
     #[error(
         "invalid room name {given:?}: use 1 to 64 letters, digits, dots, dashes and underscores, without a dot first"
@@ -40,7 +40,7 @@ pub enum ScanError {
     },
 }
 
-impl Scan {
+impl MonitoredRoom {
     /// The room's name.
     pub fn room(&self) -> &str {
         &self.room
@@ -52,21 +52,21 @@ impl Scan {
     }
 
     fn to_json(&self) -> Value {
-        let mut scan = json!({ "room": self.room });
+        let mut entry = json!({ "room": self.room });
         if let Some(gain_db) = self.gain_db {
-            scan["gain_db"] = gain_db.into();
+            entry["gain_db"] = gain_db.into();
         }
         if let Some(priority) = self.priority {
-            scan["priority"] = priority.into();
+            entry["priority"] = priority.into();
         }
-        scan
+        entry
     }
 }
 
-impl FromStr for Scan {
-    type Err = ScanError;
+impl FromStr for MonitoredRoom {
+    type Err = MonitoredRoomError;
 
-    fn from_str(given: &str) -> Result<Scan, ScanError> {
+    fn from_str(given: &str) -> Result<MonitoredRoom, MonitoredRoomError> {
         let (rest, priority) = match given.rsplit_once('@') {
             Some((rest, priority)) => (rest, Some(priority)),
             None => (given, None),
@@ -76,7 +76,7 @@ impl FromStr for Scan {
             None => (rest, None),
         };
         if !is_room(room) {
-            return Err(ScanError::Name {
+            return Err(MonitoredRoomError::Name {
                 given: room.to_owned(),
             });
         }
@@ -84,16 +84,16 @@ impl FromStr for Scan {
             let gain_db = gain.parse().ok();
             gain_db
                 .filter(|gain_db| (-60.0..=12.0).contains(gain_db))
-                .ok_or_else(|| ScanError::Gain {
+                .ok_or_else(|| MonitoredRoomError::Gain {
                     given: gain.to_owned(),
                 })
         });
         let priority = priority.map(|priority| {
-            priority.parse().map_err(|_| ScanError::Priority {
+            priority.parse().map_err(|_| MonitoredRoomError::Priority {
                 given: priority.to_owned(),
             })
         });
-        Ok(Scan {
+        Ok(MonitoredRoom {
             room: room.to_owned(),
             gain_db: gain_db.transpose()?,
             priority: priority.transpose()?,
@@ -102,8 +102,8 @@ impl FromStr for Scan {
 }
 
 /// The command that listens to these rooms and to no others.
-pub fn command(scans: &[Scan]) -> String {
-    let rooms: Vec<Value> = scans.iter().map(Scan::to_json).collect();
+pub fn command(monitored: &[MonitoredRoom]) -> String {
+    let rooms: Vec<Value> = monitored.iter().map(MonitoredRoom::to_json).collect();
     // No number, so that an answer is not taken for that to a request of the floor.
     json!({ "command": "listen", "rooms": rooms, "id": "listen" }).to_string()
 }
@@ -124,9 +124,9 @@ mod tests {
                 json!({"room": "b", "gain_db": -6.0, "priority": 2}),
             ),
         ] {
-            let scan: Scan = given.parse().unwrap();
-            assert_eq!(scan.to_json(), room, "{given}");
-            assert_eq!(scan.is_plain(), given == "b");
+            let entry: MonitoredRoom = given.parse().unwrap();
+            assert_eq!(entry.to_json(), room, "{given}");
+            assert_eq!(entry.is_plain(), given == "b");
         }
         for (given, word) in [
             ("", "name"),
@@ -139,15 +139,15 @@ mod tests {
             ("b@", "priority"),
             ("b@256", "priority"),
         ] {
-            let error = given.parse::<Scan>().unwrap_err().to_string();
+            let error = given.parse::<MonitoredRoom>().unwrap_err().to_string();
             assert!(error.contains(word), "{given}: {error}");
         }
     }
 
     #[test]
     fn the_command_replaces_the_list() {
-        let scans = ["a".parse().unwrap(), "b=-6".parse().unwrap()];
-        let sent: Value = serde_json::from_str(&command(&scans)).unwrap();
+        let monitored = ["a".parse().unwrap(), "b=-6".parse().unwrap()];
+        let sent: Value = serde_json::from_str(&command(&monitored)).unwrap();
         assert_eq!(
             sent,
             json!({"command": "listen", "rooms": [{"room": "a"}, {"room": "b", "gain_db": -6.0}], "id": "listen"})

@@ -18,11 +18,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, Receiver};
 use tracing::warn;
 
-use super::monitors::{Scan, ScanError};
+use super::monitors::{MonitoredRoom, MonitoredRoomError};
 
 /// What is done with a key.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Stroke {
+pub enum KeyEvent {
     /// Pressed.
     Press,
     /// Released.
@@ -30,12 +30,12 @@ pub enum Stroke {
     /// The one or the other.
     Toggle,
     /// Other rooms are listened to.
-    Listen(Vec<Scan>),
+    Listen(Vec<MonitoredRoom>),
 }
 
 /// A line that says nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StrokeError {
+pub enum KeyEventError {
     /// No such word.
     #[error("unknown command {given:?}: use press, release, listen ROOM,... or an empty line")]
     Unknown {
@@ -44,25 +44,25 @@ pub enum StrokeError {
     },
     /// The rooms cannot be understood.
     #[error(transparent)]
-    Scan(#[from] ScanError),
+    MonitoredRoom(#[from] MonitoredRoomError),
 }
 
-impl FromStr for Stroke {
-    type Err = StrokeError;
+impl FromStr for KeyEvent {
+    type Err = KeyEventError;
 
-    fn from_str(line: &str) -> Result<Stroke, StrokeError> {
+    fn from_str(line: &str) -> Result<KeyEvent, KeyEventError> {
         let line = line.trim();
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match (word, rest.trim()) {
-            ("", "") => Ok(Stroke::Toggle),
-            ("press" | "p" | "1", "") => Ok(Stroke::Press),
-            ("release" | "r" | "0", "") => Ok(Stroke::Release),
-            ("listen", "") => Ok(Stroke::Listen(Vec::new())),
+            ("", "") => Ok(KeyEvent::Toggle),
+            ("press" | "p" | "1", "") => Ok(KeyEvent::Press),
+            ("release" | "r" | "0", "") => Ok(KeyEvent::Release),
+            ("listen", "") => Ok(KeyEvent::Listen(Vec::new())),
             ("listen", rooms) => {
                 let rooms = rooms.split(',').map(|room| room.trim().parse());
-                Ok(Stroke::Listen(rooms.collect::<Result<_, _>>()?))
+                Ok(KeyEvent::Listen(rooms.collect::<Result<_, _>>()?))
             }
-            _ => Err(StrokeError::Unknown {
+            _ => Err(KeyEventError::Unknown {
                 given: line.chars().take(40).collect(),
             }),
         }
@@ -70,42 +70,42 @@ impl FromStr for Stroke {
 }
 
 /// Where strokes come from.
-pub struct Key {
+pub struct PttInput {
     lines: Option<Receiver<String>>,
     press: Signal,
     release: Signal,
 }
 
-impl Key {
+impl PttInput {
     /// Listens from now on: before that the signals would end the process.
     ///
     /// - `stdin`: whether standard input is the key, rather than audio.
     ///
     /// # Errors
     /// The system's, when it gives no signals or no thread.
-    pub fn new(stdin: bool) -> std::io::Result<Key> {
-        Ok(Key {
+    pub fn new(stdin: bool) -> std::io::Result<PttInput> {
+        Ok(PttInput {
             lines: stdin.then(read_stdin).transpose()?,
             press: signal(SignalKind::user_defined1())?,
             release: signal(SignalKind::user_defined2())?,
         })
     }
 
-    /// The next stroke. Nothing is lost when it is not waited for any longer.
-    pub async fn stroke(&mut self) -> Stroke {
+    /// The next event. Nothing is lost when it is not waited for any longer.
+    pub async fn next(&mut self) -> KeyEvent {
         loop {
             tokio::select! {
                 // Signals of one kind become one, and their order is lost: when both have come, the key
                 // is taken to be released, since one that is stuck does more harm.
                 biased;
-                Some(()) = self.press.recv() => return Stroke::Press,
-                Some(()) = self.release.recv() => return Stroke::Release,
+                Some(()) = self.press.recv() => return KeyEvent::Press,
+                Some(()) = self.release.recv() => return KeyEvent::Release,
                 line = next(&mut self.lines) => match line.as_deref().map(str::parse) {
-                    Some(Ok(stroke)) => return stroke,
+                    Some(Ok(event)) => return event,
                     Some(Err(error)) => warn!("{error}"),
                     None => {
                         self.lines = None;
-                        return Stroke::Release;
+                        return KeyEvent::Release;
                     }
                 },
             }
@@ -146,25 +146,25 @@ mod tests {
 
     #[test]
     fn lines_are_strokes() {
-        for (line, stroke) in [
-            ("press", Stroke::Press),
-            (" p \r", Stroke::Press),
-            ("1", Stroke::Press),
-            ("release", Stroke::Release),
-            ("r", Stroke::Release),
-            ("0", Stroke::Release),
-            ("", Stroke::Toggle),
-            ("listen", Stroke::Listen(Vec::new())),
+        for (line, event) in [
+            ("press", KeyEvent::Press),
+            (" p \r", KeyEvent::Press),
+            ("1", KeyEvent::Press),
+            ("release", KeyEvent::Release),
+            ("r", KeyEvent::Release),
+            ("0", KeyEvent::Release),
+            ("", KeyEvent::Toggle),
+            ("listen", KeyEvent::Listen(Vec::new())),
         ] {
-            assert_eq!(line.parse(), Ok(stroke), "{line:?}");
+            assert_eq!(line.parse(), Ok(event), "{line:?}");
         }
-        let listen: Stroke = "listen a, b=-6".parse().unwrap();
-        let Stroke::Listen(scans) = listen else {
+        let listen: KeyEvent = "listen a, b=-6".parse().unwrap();
+        let KeyEvent::Listen(rooms) = listen else {
             panic!("{listen:?}");
         };
-        assert_eq!(scans.len(), 2);
+        assert_eq!(rooms.len(), 2);
         for line in ["talk", "press now", "listen a b"] {
-            assert!(line.parse::<Stroke>().is_err(), "{line}");
+            assert!(line.parse::<KeyEvent>().is_err(), "{line}");
         }
     }
 }

@@ -9,7 +9,7 @@ use super::super::whip_client::FloorReply;
 
 /// A message of the server's that concerns who may talk.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Told {
+pub enum ServerEvent {
     /// The floor is ours.
     Granted {
         /// The request's number; none when it comes later than its answer.
@@ -67,19 +67,19 @@ pub enum Told {
     },
 }
 
-impl Told {
+impl ServerEvent {
     /// Reads a message; `None` for everything that a radio need not understand.
-    pub fn read(text: &str) -> Option<Told> {
+    pub fn read(text: &str) -> Option<ServerEvent> {
         let message: Message = serde_json::from_str(text).ok()?;
         let id = message.id.as_ref().and_then(Value::as_u64);
         let room = || message.room.as_ref()?.as_str().map(str::to_owned);
         Some(match message.event.as_str() {
-            "floor_granted" => Told::Granted { id },
-            "floor_queued" => Told::Queued { id },
-            "floor_denied" => Told::Denied { id },
+            "floor_granted" => ServerEvent::Granted { id },
+            "floor_queued" => ServerEvent::Queued { id },
+            "floor_denied" => ServerEvent::Denied { id },
             // An older server knows neither the command nor a floor.
-            "error" if message.kind.as_deref() == Some(INVALID) => Told::NoFloor { id },
-            "error" => Told::Failed {
+            "error" if message.kind.as_deref() == Some(INVALID) => ServerEvent::NoFloor { id },
+            "error" => ServerEvent::Failed {
                 id,
                 reason: match message.kind.as_deref() {
                     Some(UNREACHABLE) => UNREACHABLE,
@@ -87,19 +87,19 @@ impl Told {
                 },
             },
             // Without a burst it is about what was sent before the request.
-            "floor_revoked" if message.burst.is_some() => Told::Revoked {
+            "floor_revoked" if message.burst.is_some() => ServerEvent::Revoked {
                 room: room()?,
                 who: message.participant?,
                 grace: Duration::from_millis(message.grace_ms.unwrap_or(0)),
             },
-            "floor_idle" => Told::Idle { room: room()? },
-            "floor_released" => Told::Stopped {
+            "floor_idle" => ServerEvent::Idle { room: room()? },
+            "floor_released" => ServerEvent::Stopped {
                 room: room()?,
                 who: message.participant?,
             },
             "room" => {
                 let room = message.room.as_ref()?;
-                Told::Room {
+                ServerEvent::Room {
                     name: room.get("name")?.as_str()?.to_owned(),
                     has_floor: room.get("mode").is_some_and(|mode| mode != "open"),
                 }
@@ -186,19 +186,19 @@ mod tests {
         for (text, told) in [
             (
                 r#"{"event":"floor_granted","burst":3,"duration_ms":null,"priority":0,"id":7}"#,
-                Told::Granted { id: Some(7) },
+                ServerEvent::Granted { id: Some(7) },
             ),
             (
                 r#"{"event":"floor_queued","position":1,"size":2,"id":7}"#,
-                Told::Queued { id: Some(7) },
+                ServerEvent::Queued { id: Some(7) },
             ),
             (
                 r#"{"event":"floor_denied","cause":1,"reason":"another client has permission"}"#,
-                Told::Denied { id: None },
+                ServerEvent::Denied { id: None },
             ),
             (
                 r#"{"event":"floor_revoked","room":"lobby","burst":3,"participant":"0000abcd","cause":2,"reason":"r","grace_ms":3000}"#,
-                Told::Revoked {
+                ServerEvent::Revoked {
                     room: lobby(),
                     who: "0000abcd".to_owned(),
                     grace: Duration::from_secs(3),
@@ -206,31 +206,31 @@ mod tests {
             ),
             (
                 r#"{"event":"floor_idle","room":"lobby","n":4}"#,
-                Told::Idle { room: lobby() },
+                ServerEvent::Idle { room: lobby() },
             ),
             (
                 r#"{"event":"floor_released","room":"lobby","burst":3,"participant":"0000abcd"}"#,
-                Told::Stopped {
+                ServerEvent::Stopped {
                     room: lobby(),
                     who: "0000abcd".to_owned(),
                 },
             ),
             (
                 r#"{"event":"room","room":{"name":"lobby","mode":"ptt","participants":[]}}"#,
-                Told::Room {
+                ServerEvent::Room {
                     name: lobby(),
                     has_floor: true,
                 },
             ),
             (
                 r#"{"event":"room","room":{"name":"lobby","mode":"open"}}"#,
-                Told::Room {
+                ServerEvent::Room {
                     name: lobby(),
                     has_floor: false,
                 },
             ),
         ] {
-            assert_eq!(Told::read(text), Some(told), "{text}");
+            assert_eq!(ServerEvent::read(text), Some(told), "{text}");
         }
         for text in [
             "",
@@ -240,7 +240,7 @@ mod tests {
             r#"{"event":"floor_revoked","room":"lobby","participant":"0000abcd","cause":3}"#,
             r#"{"event":"floor_idle","room":7}"#,
         ] {
-            assert_eq!(Told::read(text), None, "{text}");
+            assert_eq!(ServerEvent::read(text), None, "{text}");
         }
     }
 
@@ -293,14 +293,14 @@ mod tests {
             of_http(9, &denied),
             json!({"event":"floor_denied","cause":1,"reason":"r","holder":"0000abcd","id":9})
         );
-        let told = Told::read(&of_http(9, &denied).to_string());
-        assert_eq!(told, Some(Told::Denied { id: Some(9) }));
+        let told = ServerEvent::read(&of_http(9, &denied).to_string());
+        assert_eq!(told, Some(ServerEvent::Denied { id: Some(9) }));
         assert_eq!(of_http(1, &reply(409, ""))["event"], "floor_denied");
         let refused = json!({"event":"error","type":"limit","detail":"d","id":9});
         for (event, reason) in [(failed(9, "no route"), "unreachable"), (refused, "refused")] {
-            let told = Told::read(&event.to_string());
+            let told = ServerEvent::read(&event.to_string());
             let id = Some(9);
-            assert_eq!(told, Some(Told::Failed { id, reason }));
+            assert_eq!(told, Some(ServerEvent::Failed { id, reason }));
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The state machine of a radio: from the key, the voice, the network and the server it decides whether
 //! the client may talk, when audio is sent, and what the server is asked.
 //!
-//! Pure: inputs and the time go in, orders come out. It is the client's side of floor control
+//! Pure: inputs and the time go in, actions come out. It is the client's side of floor control
 //! (3GPP TS 24.380, 6.2.4) with the timers that a reliable channel leaves of it.
 
 use std::time::{Duration, Instant};
 
-use super::server_events::Told;
+use super::server_events::ServerEvent;
 
 /// What happens to a radio.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +20,7 @@ pub enum Input {
     /// The uplink began to send, or has sent its last packet.
     Sending(bool),
     /// The server said something.
-    Told(Told),
+    ServerEvent(ServerEvent),
     /// A connection is there.
     Connected,
     /// It is lost, and with it all that the server had granted.
@@ -31,7 +31,7 @@ pub enum Input {
 
 /// What is to be done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub enum RadioAction {
     /// The uplink may send.
     Open,
     /// The uplink must not send, after what was said up to now.
@@ -56,7 +56,7 @@ pub enum Trigger {
 
 /// One participant who talks by turns.
 #[derive(Debug)]
-pub struct Radio {
+pub struct RadioMachine {
     room: String,
     trigger: Trigger,
     /// The own public name, as far as it is known.
@@ -84,10 +84,10 @@ enum Floor {
     Held { until: Option<Instant> },
 }
 
-impl Radio {
+impl RadioMachine {
     /// Of a participant of `room` who is not connected yet.
-    pub fn new(room: String, trigger: Trigger) -> Radio {
-        Radio {
+    pub fn new(room: String, trigger: Trigger) -> RadioMachine {
+        RadioMachine {
             room,
             trigger,
             own: None,
@@ -117,30 +117,30 @@ impl Radio {
         [floor, self.ending].into_iter().flatten().min()
     }
 
-    /// Takes one input; gives the orders, to be carried out in this order.
-    pub fn take(&mut self, input: Input, now: Instant) -> Vec<Order> {
-        let mut orders = Vec::new();
+    /// Takes one input; gives the actions, to be carried out in this order.
+    pub fn take(&mut self, input: Input, now: Instant) -> Vec<RadioAction> {
+        let mut actions = Vec::new();
         match input {
-            Input::Press => self.press(now, &mut orders),
-            Input::Release => self.release(now, &mut orders),
-            Input::Toggle if self.wants_to_talk() => self.release(now, &mut orders),
+            Input::Press => self.press(now, &mut actions),
+            Input::Release => self.release(now, &mut actions),
+            Input::Toggle if self.wants_to_talk() => self.release(now, &mut actions),
             Input::Toggle => {
                 // Pressed still, but denied or cut off meanwhile: to be pressed anew.
-                self.release(now, &mut orders);
-                self.press(now, &mut orders);
+                self.release(now, &mut actions);
+                self.press(now, &mut actions);
             }
             Input::Sending(true) => {}
             Input::Sending(false) => {
                 if self.ending.take().is_some() {
-                    self.let_go(&mut orders);
+                    self.let_go(&mut actions);
                 }
             }
-            Input::Told(told) => self.told(told, now, &mut orders),
+            Input::ServerEvent(told) => self.told(told, now, &mut actions),
             Input::Connected => self.is_connected = true,
-            Input::Lost => self.lose(&mut orders),
-            Input::Time => self.time(now, &mut orders),
+            Input::Lost => self.lose(&mut actions),
+            Input::Time => self.time(now, &mut actions),
         }
-        orders
+        actions
     }
 
     /// Whether a key that is pressed is of any effect.
@@ -149,123 +149,130 @@ impl Radio {
         self.is_pressed && (self.is_open || waits)
     }
 
-    fn press(&mut self, now: Instant, orders: &mut Vec<Order>) {
+    fn press(&mut self, now: Instant, actions: &mut Vec<RadioAction>) {
         if std::mem::replace(&mut self.is_pressed, true) {
             return;
         }
         if !self.is_connected {
-            self.shut(orders);
-            return orders.push(Order::Fail("not connected"));
+            self.shut(actions);
+            return actions.push(RadioAction::Fail("not connected"));
         }
         self.ending = None;
-        self.open(orders);
+        self.open(actions);
         // Pressed again while the last words are still on their way, it is the same floor.
         if self.has_floor && self.floor == Floor::None {
-            self.request(now, orders);
+            self.request(now, actions);
         }
     }
 
-    fn release(&mut self, now: Instant, orders: &mut Vec<Order>) {
+    fn release(&mut self, now: Instant, actions: &mut Vec<RadioAction>) {
         if !std::mem::replace(&mut self.is_pressed, false) {
             return;
         }
         if self.trigger == Trigger::Voice {
             // The end of a voice is told after its last packet.
             self.ending = None;
-            self.let_go(orders);
-            return self.open(orders);
+            self.let_go(actions);
+            return self.open(actions);
         }
         let was_open = self.is_open;
-        self.shut(orders);
+        self.shut(actions);
         match self.floor {
             Floor::None => {}
             _ if was_open => self.ending = Some(now + LAST_WORDS),
-            _ => self.let_go(orders),
+            _ => self.let_go(actions),
         }
     }
 
-    fn told(&mut self, told: Told, now: Instant, orders: &mut Vec<Order>) {
+    fn told(&mut self, told: ServerEvent, now: Instant, actions: &mut Vec<RadioAction>) {
         match (told, self.floor) {
             (
-                Told::Granted { id },
+                ServerEvent::Granted { id },
                 Floor::Asked { id: asked, .. } | Floor::Queued { id: asked },
             ) if id.is_none_or(|id| id == asked) => {
                 self.floor = Floor::Held { until: None };
                 if self.is_pressed {
-                    self.open(orders);
+                    self.open(actions);
                 }
             }
-            (Told::Queued { id }, Floor::Asked { id: asked, .. }) if id == Some(asked) => {
+            (ServerEvent::Queued { id }, Floor::Asked { id: asked, .. }) if id == Some(asked) => {
                 self.floor = Floor::Queued { id: asked };
                 if self.ending.is_none() {
-                    self.shut(orders);
+                    self.shut(actions);
                 }
             }
-            (Told::Denied { id }, Floor::Asked { id: asked, .. } | Floor::Queued { id: asked })
-                if id.is_none_or(|id| id == asked) =>
+            (
+                ServerEvent::Denied { id },
+                Floor::Asked { id: asked, .. } | Floor::Queued { id: asked },
+            ) if id.is_none_or(|id| id == asked) => {
+                self.floor = Floor::None;
+                self.shut(actions);
+            }
+            (ServerEvent::Failed { id, reason }, Floor::Asked { id: asked, .. })
+                if id == Some(asked) =>
             {
                 self.floor = Floor::None;
-                self.shut(orders);
+                self.shut(actions);
+                actions.push(RadioAction::Fail(reason));
             }
-            (Told::Failed { id, reason }, Floor::Asked { id: asked, .. }) if id == Some(asked) => {
-                self.floor = Floor::None;
-                self.shut(orders);
-                orders.push(Order::Fail(reason));
-            }
-            (Told::NoFloor { id }, Floor::Asked { id: asked, .. }) if id == Some(asked) => {
+            (ServerEvent::NoFloor { id }, Floor::Asked { id: asked, .. }) if id == Some(asked) => {
                 self.has_floor = false;
                 self.floor = Floor::None;
             }
-            (Told::Revoked { room, who, grace }, Floor::Held { until: None })
+            (ServerEvent::Revoked { room, who, grace }, Floor::Held { until: None })
                 if self.is_own(&room, &who) =>
             {
                 self.floor = Floor::Held {
                     until: Some(now + grace),
                 };
-                self.time(now, orders);
+                self.time(now, actions);
             }
-            (Told::Idle { room }, Floor::Held { .. }) if room == self.room => self.end(orders),
-            (Told::Stopped { room, who }, Floor::Held { .. }) if self.is_own(&room, &who) => {
-                self.end(orders);
+            (ServerEvent::Idle { room }, Floor::Held { .. }) if room == self.room => {
+                self.end(actions)
             }
-            (Told::Room { name, has_floor }, _) if name == self.room => {
-                self.mode(has_floor, now, orders);
+            (ServerEvent::Stopped { room, who }, Floor::Held { .. })
+                if self.is_own(&room, &who) =>
+            {
+                self.end(actions);
+            }
+            (ServerEvent::Room { name, has_floor }, _) if name == self.room => {
+                self.mode(has_floor, now, actions);
             }
             _ => {}
         }
     }
 
     /// The room has a floor, or has none.
-    fn mode(&mut self, has_floor: bool, now: Instant, orders: &mut Vec<Order>) {
+    fn mode(&mut self, has_floor: bool, now: Instant, actions: &mut Vec<RadioAction>) {
         self.has_floor = has_floor;
         match (has_floor, self.floor) {
-            (true, Floor::None) if self.is_pressed && self.is_open => self.request(now, orders),
+            (true, Floor::None) if self.is_pressed && self.is_open => self.request(now, actions),
             (false, floor) if floor != Floor::None => {
                 self.floor = Floor::None;
                 self.ending = None;
                 if self.is_pressed {
-                    self.open(orders);
+                    self.open(actions);
                 }
             }
             _ => {}
         }
     }
 
-    fn time(&mut self, now: Instant, orders: &mut Vec<Order>) {
+    fn time(&mut self, now: Instant, actions: &mut Vec<RadioAction>) {
         let has_come = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if has_come(self.ending) {
             self.ending = None;
-            self.let_go(orders);
+            self.let_go(actions);
         }
         match self.floor {
             Floor::Asked { until, .. } if until <= now => {
-                self.shut(orders);
-                self.let_go(orders);
-                orders.push(Order::Fail("no answer"));
+                self.shut(actions);
+                self.let_go(actions);
+                actions.push(RadioAction::Fail("no answer"));
             }
             Floor::Held { until } if has_come(until) && self.ending.is_none() => {
                 self.floor = Floor::Held { until: None };
-                self.shut(orders);
+                self.shut(actions);
                 self.ending = Some(now + LAST_WORDS);
             }
             _ => {}
@@ -273,47 +280,47 @@ impl Radio {
     }
 
     /// The floor is gone without a word of ours.
-    fn end(&mut self, orders: &mut Vec<Order>) {
+    fn end(&mut self, actions: &mut Vec<RadioAction>) {
         self.floor = Floor::None;
         self.ending = None;
-        self.shut(orders);
+        self.shut(actions);
     }
 
-    fn lose(&mut self, orders: &mut Vec<Order>) {
+    fn lose(&mut self, actions: &mut Vec<RadioAction>) {
         self.is_connected = false;
         // Not known before the room is told again: asking in vain does no harm.
         self.has_floor = true;
         self.floor = Floor::None;
         self.ending = None;
         if self.trigger == Trigger::Key || self.is_pressed {
-            self.shut(orders);
+            self.shut(actions);
         }
     }
 
-    fn request(&mut self, now: Instant, orders: &mut Vec<Order>) {
+    fn request(&mut self, now: Instant, actions: &mut Vec<RadioAction>) {
         self.requests += 1;
         self.floor = Floor::Asked {
             id: self.requests,
             until: now + ANSWER,
         };
-        orders.push(Order::Request(self.requests));
+        actions.push(RadioAction::Request(self.requests));
     }
 
-    fn let_go(&mut self, orders: &mut Vec<Order>) {
+    fn let_go(&mut self, actions: &mut Vec<RadioAction>) {
         if std::mem::replace(&mut self.floor, Floor::None) != Floor::None {
-            orders.push(Order::Release);
+            actions.push(RadioAction::Release);
         }
     }
 
-    fn open(&mut self, orders: &mut Vec<Order>) {
+    fn open(&mut self, actions: &mut Vec<RadioAction>) {
         if !std::mem::replace(&mut self.is_open, true) {
-            orders.push(Order::Open);
+            actions.push(RadioAction::Open);
         }
     }
 
-    fn shut(&mut self, orders: &mut Vec<Order>) {
+    fn shut(&mut self, actions: &mut Vec<RadioAction>) {
         if std::mem::replace(&mut self.is_open, false) {
-            orders.push(Order::Shut);
+            actions.push(RadioAction::Shut);
         }
     }
 
@@ -333,20 +340,20 @@ mod tests {
     use super::*;
 
     /// A radio that is in `lobby` as `me`.
-    fn radio(trigger: Trigger) -> Radio {
-        let mut radio = Radio::new("lobby".to_owned(), trigger);
+    fn radio(trigger: Trigger) -> RadioMachine {
+        let mut radio = RadioMachine::new("lobby".to_owned(), trigger);
         radio.call(Some("me".to_owned()));
-        let orders = radio.take(Input::Connected, Instant::now());
-        assert_eq!(orders, []);
+        let actions = radio.take(Input::Connected, Instant::now());
+        assert_eq!(actions, []);
         radio
     }
 
     fn granted(id: u64) -> Input {
-        Input::Told(Told::Granted { id: Some(id) })
+        Input::ServerEvent(ServerEvent::Granted { id: Some(id) })
     }
 
     fn revoked(grace_ms: u64) -> Input {
-        Input::Told(Told::Revoked {
+        Input::ServerEvent(ServerEvent::Revoked {
             room: "lobby".to_owned(),
             who: "me".to_owned(),
             grace: Duration::from_millis(grace_ms),
@@ -354,27 +361,27 @@ mod tests {
     }
 
     fn idle(room: &str) -> Input {
-        Input::Told(Told::Idle {
+        Input::ServerEvent(ServerEvent::Idle {
             room: room.to_owned(),
         })
     }
 
     fn room(has_floor: bool) -> Input {
-        Input::Told(Told::Room {
+        Input::ServerEvent(ServerEvent::Room {
             name: "lobby".to_owned(),
             has_floor,
         })
     }
 
-    /// Feeds inputs and compares the orders of each.
-    fn run(radio: &mut Radio, now: Instant, steps: &[(Input, &[Order])]) {
-        for (number, (input, orders)) in steps.iter().enumerate() {
+    /// Feeds inputs and compares the actions of each.
+    fn run(radio: &mut RadioMachine, now: Instant, steps: &[(Input, &[RadioAction])]) {
+        for (number, (input, actions)) in steps.iter().enumerate() {
             let given = radio.take(input.clone(), now);
-            assert_eq!(given, *orders, "step {number}, {input:?}");
+            assert_eq!(given, *actions, "step {number}, {input:?}");
         }
     }
 
-    use Order::{Fail, Open, Release, Request, Shut};
+    use RadioAction::{Fail, Open, Release, Request, Shut};
 
     #[test]
     fn the_floor_is_given_back_after_the_last_packet() {
@@ -435,7 +442,7 @@ mod tests {
 
     #[test]
     fn who_is_queued_is_silent_until_it_is_his_turn() {
-        let queued = Input::Told(Told::Queued { id: Some(1) });
+        let queued = Input::ServerEvent(ServerEvent::Queued { id: Some(1) });
         run(
             &mut radio(Trigger::Key),
             Instant::now(),
@@ -443,15 +450,21 @@ mod tests {
                 (Input::Press, &[Open, Request(1)]),
                 (queued.clone(), &[Shut]),
                 (Input::Sending(false), &[]),
-                (Input::Told(Told::Granted { id: None }), &[Open]),
+                (
+                    Input::ServerEvent(ServerEvent::Granted { id: None }),
+                    &[Open],
+                ),
                 (Input::Release, &[Shut]),
                 (Input::Sending(false), &[Release]),
                 // And who does not wait for it gives it up.
                 (Input::Press, &[Open, Request(2)]),
-                (Input::Told(Told::Queued { id: Some(2) }), &[Shut]),
+                (
+                    Input::ServerEvent(ServerEvent::Queued { id: Some(2) }),
+                    &[Shut],
+                ),
                 (Input::Release, &[Release]),
                 // A promotion that crosses this is none of ours any more.
-                (Input::Told(Told::Granted { id: None }), &[]),
+                (Input::ServerEvent(ServerEvent::Granted { id: None }), &[]),
             ],
         );
     }
@@ -463,12 +476,15 @@ mod tests {
             Instant::now(),
             &[
                 (Input::Press, &[Open, Request(1)]),
-                (Input::Told(Told::Denied { id: Some(1) }), &[Shut]),
+                (
+                    Input::ServerEvent(ServerEvent::Denied { id: Some(1) }),
+                    &[Shut],
+                ),
                 (idle("lobby"), &[]),
                 (Input::Release, &[]),
                 (Input::Press, &[Open, Request(2)]),
                 // An answer to another request is not ours.
-                (Input::Told(Told::Denied { id: Some(1) }), &[]),
+                (Input::ServerEvent(ServerEvent::Denied { id: Some(1) }), &[]),
                 (granted(1), &[]),
                 (granted(2), &[]),
             ],
@@ -556,13 +572,16 @@ mod tests {
     #[test]
     fn what_toggles_begins_anew_once_it_came_to_nothing() {
         let now = Instant::now();
-        let queued = Input::Told(Told::Queued { id: Some(2) });
+        let queued = Input::ServerEvent(ServerEvent::Queued { id: Some(2) });
         run(
             &mut radio(Trigger::Key),
             now,
             &[
                 (Input::Toggle, &[Open, Request(1)]),
-                (Input::Told(Told::Denied { id: Some(1) }), &[Shut]),
+                (
+                    Input::ServerEvent(ServerEvent::Denied { id: Some(1) }),
+                    &[Shut],
+                ),
                 // Who waits gives up, who is denied tries again.
                 (Input::Toggle, &[Open, Request(2)]),
                 (queued, &[Shut]),
@@ -615,8 +634,8 @@ mod tests {
         let mut radio = radio(Trigger::Key);
         run(&mut radio, now, &[(Input::Press, &[Open, Request(1)])]);
         assert_eq!(radio.deadline(), Some(now + ANSWER));
-        let orders = radio.take(Input::Time, now + ANSWER);
-        assert_eq!(orders, [Shut, Release, Fail("no answer")]);
+        let actions = radio.take(Input::Time, now + ANSWER);
+        assert_eq!(actions, [Shut, Release, Fail("no answer")]);
     }
 
     #[test]
@@ -644,7 +663,10 @@ mod tests {
             Instant::now(),
             &[
                 (Input::Press, &[Open, Request(1)]),
-                (Input::Told(Told::NoFloor { id: Some(1) }), &[]),
+                (
+                    Input::ServerEvent(ServerEvent::NoFloor { id: Some(1) }),
+                    &[],
+                ),
                 (Input::Release, &[Shut]),
                 (Input::Press, &[Open]),
             ],
@@ -662,7 +684,10 @@ mod tests {
                 (Input::Sending(false), &[]),
                 (Input::Release, &[Release]),
                 (Input::Press, &[Request(2)]),
-                (Input::Told(Told::Denied { id: Some(2) }), &[Shut]),
+                (
+                    Input::ServerEvent(ServerEvent::Denied { id: Some(2) }),
+                    &[Shut],
+                ),
                 (Input::Sending(false), &[]),
                 (Input::Release, &[Open]),
                 (Input::Press, &[Request(3)]),
