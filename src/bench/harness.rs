@@ -15,13 +15,13 @@ use tokio::time::sleep;
 use super::procfs::{Sample, Usage};
 use super::prometheus::{Counters, misses};
 use super::swarm::{
-    Joining, ListenerKind, Member, Role, Speech, Swarm, SwarmError, Tally, tone_hz,
+    Joining, ListenerKind, Member, Role, Speech, Swarm, SwarmError, SwarmStats, tone_hz,
 };
 use super::target::{self, Target, TargetError, TargetOptions, TargetSpec};
 
 /// A measurement that comes to no result.
 #[derive(Debug, Error)]
-pub enum StageError {
+pub enum HarnessError {
     /// The server does not start or answer.
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -39,7 +39,7 @@ pub enum StageError {
     Flags(&'static str),
 }
 
-/// What a stage is set up with.
+/// What a harness is set up with.
 #[derive(Debug, Clone)]
 pub(super) struct Setting {
     pub(super) spec: TargetSpec,
@@ -52,7 +52,7 @@ pub(super) struct Setting {
 }
 
 /// A server with a room, and those who are in it.
-pub(super) struct Stage {
+pub(super) struct Harness {
     setting: Setting,
     /// Before the target: clients say good-bye while there is somebody to hear it.
     swarm: Swarm,
@@ -65,7 +65,7 @@ pub(super) struct Stage {
 #[derive(Debug, Clone)]
 pub(super) struct Figures {
     /// What the clients saw.
-    pub(super) tally: Box<Tally>,
+    pub(super) tally: Box<SwarmStats>,
     /// What the server's process cost, if it runs here.
     pub(super) server: Option<Usage>,
     /// What this process cost.
@@ -91,13 +91,13 @@ impl Figures {
     }
 }
 
-impl Stage {
+impl Harness {
     /// Starts the server.
-    pub(super) async fn open(setting: Setting) -> Result<Stage, StageError> {
+    pub(super) async fn open(setting: Setting) -> Result<Harness, HarnessError> {
         let target = target::start(&setting.spec, &setting.options).await?;
         let room_for = setting.options.room_capacity.max(1);
         let swarm = Swarm::start(target.local_ips(), room_for, setting.speech)?;
-        Ok(Stage {
+        Ok(Harness {
             setting,
             swarm,
             target,
@@ -107,7 +107,7 @@ impl Stage {
     }
 
     /// Brings talkers in until there are `count`. The first two are ears as well.
-    pub(super) async fn talkers(&mut self, count: usize) -> Result<(), StageError> {
+    pub(super) async fn talkers(&mut self, count: usize) -> Result<(), HarnessError> {
         let tones = self.tones(count);
         let joining = |number| Joining {
             role: Role::Talker(number),
@@ -124,7 +124,7 @@ impl Stage {
         &mut self,
         count: usize,
         kind: ListenerKind,
-    ) -> Result<(), StageError> {
+    ) -> Result<(), HarnessError> {
         while self.listeners.len() > count {
             if let Some(member) = self.listeners.pop() {
                 self.swarm.leave(&self.target, member).await;
@@ -142,7 +142,7 @@ impl Stage {
     }
 
     /// Makes rooms that nobody is in.
-    pub(super) async fn rooms(&self, count: usize) -> Result<(), StageError> {
+    pub(super) async fn rooms(&self, count: usize) -> Result<(), HarnessError> {
         let names: Vec<String> = (0..count).map(|number| format!("idle-{number}")).collect();
         let made = stream::iter(&names).map(|name| self.target.make_room(name));
         let mut made = made.buffer_unordered(JOINS_AT_ONCE);
@@ -153,7 +153,7 @@ impl Stage {
     }
 
     /// Lets everything settle, then looks on.
-    pub(super) async fn measure(&self) -> Result<Figures, StageError> {
+    pub(super) async fn measure(&self) -> Result<Figures, HarnessError> {
         sleep(self.setting.settle).await;
         let says = self.counters().await;
         let server = self.target.pid().and_then(Sample::of);
@@ -192,7 +192,7 @@ impl Stage {
     }
 
     /// Joins many, some at a time. After a failure no more are begun; those who got in are in.
-    async fn join(&self, joining: Vec<Joining>) -> (Vec<Member>, Result<(), StageError>) {
+    async fn join(&self, joining: Vec<Joining>) -> (Vec<Member>, Result<(), HarnessError>) {
         let mut joined = Vec::with_capacity(joining.len());
         let failed = AtomicBool::new(false);
         let joins = stream::iter(joining)
@@ -215,8 +215,8 @@ impl Stage {
 
 /// Runs a measurement to its end, or until Ctrl-C or SIGTERM: dropped, it takes down all that it has set up.
 pub(super) fn until_interrupted<T>(
-    measurement: impl Future<Output = Result<T, StageError>>,
-) -> Result<T, StageError> {
+    measurement: impl Future<Output = Result<T, HarnessError>>,
+) -> Result<T, HarnessError> {
     use tokio::signal::unix::{SignalKind, signal};
     // Signalling only: media has a thread of its own.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -228,8 +228,8 @@ pub(super) fn until_interrupted<T>(
         let mut interrupt = signal(SignalKind::interrupt())?;
         tokio::select! {
             measured = measurement => measured,
-            _ = terminate.recv() => Err(StageError::Interrupted),
-            _ = interrupt.recv() => Err(StageError::Interrupted),
+            _ = terminate.recv() => Err(HarnessError::Interrupted),
+            _ = interrupt.recv() => Err(HarnessError::Interrupted),
         }
     })
 }

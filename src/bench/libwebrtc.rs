@@ -67,7 +67,7 @@ pub(super) struct Client {
 
 /// What a client says at its end.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Outcome {
+pub(super) struct ClientReport {
     play: Spoken,
     record: Recorded,
     /// What its receiver counted, if anything came.
@@ -174,7 +174,7 @@ impl Client {
     ///
     /// # Errors
     /// [`LibwebrtcError::Failed`] when the client says nothing that can be read.
-    pub(super) async fn finish(mut self) -> Result<Outcome, LibwebrtcError> {
+    pub(super) async fn finish(mut self) -> Result<ClientReport, LibwebrtcError> {
         let limit = self.time + STEP_TIME;
         let outcome = timeout(limit, async {
             while let Some(line) = self.lines.recv().await {
@@ -215,7 +215,7 @@ impl Client {
     }
 }
 
-impl Outcome {
+impl ClientReport {
     /// When the first sample was spoken; `None` for a client that only listened.
     pub(super) fn spoken(&self) -> Option<Instant> {
         self.play.start_us.and_then(instant_of)
@@ -282,7 +282,7 @@ mod tests {
                 "inbound": {{"kind": "audio", "totalSamplesReceived": 96000, "concealedSamples": 480,
                 "insertedSamplesForDeceleration": 12, "removedSamplesForAcceleration": 34}}}}"#
         );
-        let outcome: Outcome = serde_json::from_str(&line).expect("as wrtc.mjs writes it");
+        let outcome: ClientReport = serde_json::from_str(&line).expect("as wrtc.mjs writes it");
         assert_eq!(outcome.spoken(), None);
         let heard = outcome.heard().expect("it was heard").elapsed();
         assert!(heard >= Duration::from_millis(999), "{heard:?}");
@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(inbound.concealed_samples, 960.0);
         // A client that heard nothing has no receiver.
         let silent = r#"{"connected_ms": 1, "play": {"start_us": 5}, "record": {"starts_us": []}}"#;
-        let silent: Outcome = serde_json::from_str(silent).expect("without a receiver");
+        let silent: ClientReport = serde_json::from_str(silent).expect("without a receiver");
         assert_eq!(silent.heard(), None);
         assert!(silent.inbound.is_none());
     }

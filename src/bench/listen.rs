@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use super::libwebrtc::{Client, ClientKind, LibwebrtcError, Part};
 use super::report::{Outputs, Report, Table};
-use super::room_client::{Entrance, Member, MemberError};
+use super::room_client::{Entrance, RoomClient, RoomClientError};
 use super::target::child::Directory;
 use super::target::{self, Target, TargetError, TargetOptions, TargetSpec};
 use crate::join::media::MediaOptions;
@@ -64,7 +64,7 @@ pub enum ListenError {
     Pcm(#[from] PcmError),
     /// A client does not come in.
     #[error(transparent)]
-    Member(#[from] MemberError),
+    RoomClient(#[from] RoomClientError),
     /// A libwebrtc client does not.
     #[error(transparent)]
     Libwebrtc(#[from] LibwebrtcError),
@@ -136,7 +136,7 @@ impl ListenArgs {
                 sink: Some(FileKind::Wav.create(recording)?),
                 ..MediaOptions::default()
             };
-            members.push(Member::join(entrance, "ear", ear).await?);
+            members.push(RoomClient::join(entrance, "ear", ear).await?);
             let mouth = MediaOptions {
                 source: Some(pcm::open(voice)?),
                 voice: VoiceSettings {
@@ -145,7 +145,7 @@ impl ListenArgs {
                 },
                 ..MediaOptions::default()
             };
-            members.push(Member::join(entrance, "mouth", mouth).await?);
+            members.push(RoomClient::join(entrance, "mouth", mouth).await?);
         }
         tokio::time::sleep(longest + ON_ITS_WAY).await;
         for member in members {

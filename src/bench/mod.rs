@@ -49,7 +49,7 @@ pub mod tick;
 
 use compare::CompareArgs;
 use floor::{FloorArgs, FloorError};
-use harness::StageError;
+use harness::HarnessError;
 use latency::{LatencyArgs, LatencyError};
 use listen::{ListenArgs, ListenError};
 use load::LoadArgs;
@@ -98,7 +98,7 @@ pub enum BenchError {
     Tick(#[from] TickError),
     /// The server or its clients cannot be measured.
     #[error(transparent)]
-    Stage(#[from] StageError),
+    Harness(#[from] HarnessError),
     /// The latency cannot be measured.
     #[error(transparent)]
     Latency(#[from] LatencyError),

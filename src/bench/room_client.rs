@@ -13,7 +13,7 @@ use crate::join::sdp;
 use crate::join::uplink::Ptime;
 
 /// A client that is in.
-pub struct Member {
+pub struct RoomClient {
     media: Media,
     connection: Arc<Connection>,
     seat: Seat,
@@ -35,7 +35,7 @@ pub struct Entrance<'a> {
 
 /// A client that does not come in, or not out again.
 #[derive(Debug, Error)]
-pub enum MemberError {
+pub enum RoomClientError {
     /// The server does not do its part.
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -61,26 +61,26 @@ pub enum MemberError {
     },
 }
 
-impl Member {
+impl RoomClient {
     /// Joins, through a relay if the way is to be bad, and waits until media can flow.
     ///
     /// # Errors
-    /// [`MemberError`] when it does not come to that.
+    /// [`RoomClientError`] when it does not come to that.
     pub async fn join(
         entrance: Entrance<'_>,
         name: &str,
         media: MediaOptions,
-    ) -> Result<Member, MemberError> {
+    ) -> Result<RoomClient, RoomClientError> {
         let target = entrance.target;
         let own_ip = target.local_ip();
-        let failed = |source| MemberError::Connection {
+        let failed = |source| RoomClientError::Connection {
             target: target.name().to_owned(),
             source,
         };
         let mut relay = match entrance.way {
             Some((way, seed)) => {
                 let bound = Relay::bind(own_ip, way, seed).await;
-                Some(bound.map_err(MemberError::Relay)?)
+                Some(bound.map_err(RoomClientError::Relay)?)
             }
             None => None,
         };
@@ -96,14 +96,14 @@ impl Member {
         let (mut answer, seat) = target.join(entrance.room, name, &offer).await?;
         if let Some(relay) = &mut relay {
             let server = relay::first_address(&answer, own_ip);
-            relay.lead_to(server.ok_or_else(|| MemberError::NoAddress {
+            relay.lead_to(server.ok_or_else(|| RoomClientError::NoAddress {
                 target: target.name().to_owned(),
             })?);
             answer = relay::only_candidate(&answer, relay.front());
         }
         connection.accept(answer).await.map_err(failed)?;
         connection.up().await.map_err(failed)?;
-        Ok(Member {
+        Ok(RoomClient {
             media,
             connection: Arc::new(connection),
             seat,

@@ -10,13 +10,13 @@ use std::fmt;
 use clap::{Args, ValueEnum, value_parser};
 
 use super::args::Conditions;
-use super::harness::{Figures, Setting, Stage, StageError, until_interrupted};
+use super::harness::{Figures, Harness, HarnessError, Setting, until_interrupted};
 use super::load::kind_name;
 use super::report::{Outputs, Report};
 use super::speech;
 use super::swarm::{ListenerKind, Speech};
 use super::target::{TargetOptions, TargetSpec};
-use report::Outcome;
+use report::CompareReport;
 
 /// Flags of `mixminus bench compare`.
 #[derive(Debug, Clone, Args)]
@@ -99,10 +99,10 @@ impl Seen {
 /// Compares pair by pair.
 ///
 /// # Errors
-/// [`StageError`] when a server or its clients do not start.
-pub fn run(args: &CompareArgs, outputs: &Outputs) -> Result<Report, StageError> {
+/// [`HarnessError`] when a server or its clients do not start.
+pub fn run(args: &CompareArgs, outputs: &Outputs) -> Result<Report, HarnessError> {
     let [first, second] = args.target.as_slice() else {
-        return Err(StageError::Flags(
+        return Err(HarnessError::Flags(
             "--target must be given twice, or not at all",
         ));
     };
@@ -115,11 +115,11 @@ impl CompareArgs {
         &self,
         targets: [&TargetSpec; 2],
         outputs: &Outputs,
-    ) -> Result<Outcome, StageError> {
+    ) -> Result<CompareReport, HarnessError> {
         let cases = self.cases();
         let total = cases.len() * self.pairs as usize * 2;
         let progress = outputs.progress("runs", total as u64);
-        let mut outcome = Outcome::new(targets, &cases);
+        let mut outcome = CompareReport::new(targets, &cases);
         let mut done = 0;
         for pair in 0..self.pairs {
             for (number, &case) in cases.iter().enumerate() {
@@ -144,28 +144,28 @@ impl CompareArgs {
         target: &TargetSpec,
         case: Case,
         targets: [&TargetSpec; 2],
-    ) -> Result<Seen, StageError> {
-        let mut stage = Stage::open(self.setting(target, case, targets)).await?;
+    ) -> Result<Seen, HarnessError> {
+        let mut harness = Harness::open(self.setting(target, case, targets)).await?;
         if let Case::Listeners(_) = case {
-            stage.talkers(self.talkers).await?;
+            harness.talkers(self.talkers).await?;
         }
-        let before = stage.measure().await?;
+        let before = harness.measure().await?;
         let heads = match case {
             Case::Listeners(kind) => {
-                stage.listeners(self.listeners as usize, kind).await?;
+                harness.listeners(self.listeners as usize, kind).await?;
                 self.listeners
             }
             Case::Everybody => {
-                stage.talkers(self.everybody_talks as usize).await?;
+                harness.talkers(self.everybody_talks as usize).await?;
                 self.everybody_talks
             }
             Case::Idle => {
-                stage.rooms(self.rooms as usize).await?;
+                harness.rooms(self.rooms as usize).await?;
                 self.rooms
             }
         };
-        let after = stage.measure().await?;
-        stage.close().await;
+        let after = harness.measure().await?;
+        harness.close().await;
         Ok(Seen {
             before,
             after,

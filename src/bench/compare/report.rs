@@ -7,14 +7,14 @@ use crate::bench::target::TargetSpec;
 
 /// A comparison as it grows.
 #[derive(Debug)]
-pub(super) struct Outcome {
+pub(super) struct CompareReport {
     targets: [String; 2],
     cases: Vec<(Case, Vec<[Seen; 2]>)>,
 }
 
-impl Outcome {
-    pub(super) fn new(targets: [&TargetSpec; 2], cases: &[Case]) -> Outcome {
-        Outcome {
+impl CompareReport {
+    pub(super) fn new(targets: [&TargetSpec; 2], cases: &[Case]) -> CompareReport {
+        CompareReport {
             targets: targets.map(TargetSpec::to_string),
             cases: cases.iter().map(|case| (*case, Vec::new())).collect(),
         }

@@ -23,8 +23,8 @@ use crate::join::JoinError;
 use crate::join::client::{Client, ClientOptions};
 use crate::join::media::MediaOptions;
 use crate::join::whip_client::{WhipEndpoint, WhipError};
-use report::{Outcome, Seen};
-use requester::{Budget, Contender, Habits};
+use report::{FloorReport, Seen};
+use requester::{Budget, Habits, Requester};
 
 mod report;
 mod requester;
@@ -139,7 +139,7 @@ impl FloorArgs {
         });
         let (ear, contenders) = self.enter(target, &budget).await?;
         let mut contenders = Some(contenders);
-        let mut outcome = Outcome::new(self.conditions());
+        let mut outcome = FloorReport::new(self.conditions());
         for way in &self.way {
             let present = contenders.take().unwrap_or_default();
             let (present, seen) = self.contend(*way, present, &budget).await;
@@ -159,7 +159,7 @@ impl FloorArgs {
         &self,
         target: &Target,
         budget: &Arc<Budget>,
-    ) -> Result<(Client, Vec<Contender>), FloorError> {
+    ) -> Result<(Client, Vec<Requester>), FloorError> {
         let join = async |name: &str, media| {
             let url = target.participants(ROOM)?;
             let options = ClientOptions {
@@ -175,7 +175,7 @@ impl FloorArgs {
         for number in 0..self.clients {
             let (media, gate) = requester::media();
             let client = join(&format!("contender-{number}"), media).await?;
-            contenders.push(Contender::new(client, gate, Arc::clone(budget)).await);
+            contenders.push(Requester::new(client, gate, Arc::clone(budget)).await);
         }
         Ok((ear, contenders))
     }
@@ -184,9 +184,9 @@ impl FloorArgs {
     async fn contend(
         &self,
         way: Way,
-        contenders: Vec<Contender>,
+        contenders: Vec<Requester>,
         budget: &Budget,
-    ) -> (Vec<Contender>, Vec<Seen>) {
+    ) -> (Vec<Requester>, Vec<Seen>) {
         budget.progress.note(way.name());
         budget.allow(self.requests);
         let habits = Habits {

@@ -48,14 +48,14 @@ pub(super) struct Seen {
 }
 
 /// All requests, by the way they were made.
-pub(super) struct Outcome {
+pub(super) struct FloorReport {
     conditions: String,
     ways: Vec<(&'static str, Vec<Seen>)>,
 }
 
-impl Outcome {
-    pub fn new(conditions: String) -> Outcome {
-        Outcome {
+impl FloorReport {
+    pub fn new(conditions: String) -> FloorReport {
+        FloorReport {
             conditions,
             ways: Vec::new(),
         }
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn each_fate_is_counted_and_only_success_is_timed() {
-        let mut outcome = Outcome::new("quiet".to_owned());
+        let mut outcome = FloorReport::new("quiet".to_owned());
         let seen = |fate, ms| Seen {
             fate,
             took: Duration::from_millis(ms),

@@ -50,7 +50,7 @@ impl Budget {
 }
 
 /// One client.
-pub(super) struct Contender {
+pub(super) struct Requester {
     pub client: Client,
     gate: Arc<Gate>,
     messages: Receiver<Arc<str>>,
@@ -69,13 +69,13 @@ pub(super) fn media() -> (MediaOptions, Arc<Gate>) {
     (media, gate)
 }
 
-impl Contender {
+impl Requester {
     /// One that is in; waits until its data channel is open.
-    pub async fn new(mut client: Client, gate: Arc<Gate>, budget: Arc<Budget>) -> Contender {
+    pub async fn new(mut client: Client, gate: Arc<Gate>, budget: Arc<Budget>) -> Requester {
         let mut messages = client.all_messages();
         // The first message is the room; without one each request will be counted as failed.
         let _ = timeout(ANSWER, messages.recv()).await;
-        Contender {
+        Requester {
             client,
             gate,
             messages,
@@ -85,7 +85,7 @@ impl Contender {
     }
 
     /// Asks again and again; gives what became of each request.
-    pub async fn contend(mut self, habits: Habits) -> (Contender, Vec<Seen>) {
+    pub async fn contend(mut self, habits: Habits) -> (Requester, Vec<Seen>) {
         let mut seen = Vec::new();
         loop {
             // Anything from nothing to twice as long: whom it meets is chance.

@@ -9,7 +9,7 @@ use std::f64::consts::TAU;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::stimulus::{APART, CHIRP, Chirp, HOP, Script};
+use super::stimulus::{APART, CHIRP, Chirp, HOP, Stimulus};
 use super::taps::{Heard, Spoken};
 
 /// What one listener's connection came to, for one talker.
@@ -52,19 +52,19 @@ impl Verdict {
     }
 }
 
-/// Judges what was heard of one script.
+/// Judges what was heard of one stimulus.
 ///
 /// - `since`: what was said before was for nobody, whether it was heard or not.
 pub(super) fn judge(
-    script: &Script,
+    stimulus: &Stimulus,
     spoken: &Spoken,
     since: Option<Instant>,
     heard: &Heard,
 ) -> Verdict {
     let mut verdict = Verdict::default();
-    let finder = Finder::new(&script.chirp());
+    let finder = Finder::new(&stimulus.chirp());
     let mut chirps = Vec::new();
-    let to_hear = chirps_to_hear(script, spoken, heard);
+    let to_hear = chirps_to_hear(stimulus, spoken, heard);
     for (chirp, at) in to_hear.filter(|(_, at)| since.is_none_or(|since| *at >= since)) {
         let found = finder.find(heard, at);
         match found {
@@ -84,10 +84,10 @@ pub(super) fn judge(
     for &(chirp, _) in &chirps {
         let hops = chirp + CHIRP..last.min(chirp + APART);
         match shift_near(chirp, &chirps) {
-            Some(shift) => tones.count_hops(script, hops, shift, heard, &mut verdict),
+            Some(shift) => tones.count_hops(stimulus, hops, shift, heard, &mut verdict),
             // Nothing at all was found of what was said.
             None => {
-                let hops = script.hops(hops).count();
+                let hops = stimulus.hops(hops).count();
                 verdict.hops += hops;
                 verdict.damaged += hops;
             }
@@ -107,7 +107,7 @@ fn shift_near(chirp: u64, chirps: &[(u64, Option<usize>)]) -> Option<i64> {
 
 /// Chirps spoken while both were there for all that may come of them.
 fn chirps_to_hear(
-    script: &Script,
+    stimulus: &Stimulus,
     spoken: &Spoken,
     heard: &Heard,
 ) -> impl Iterator<Item = (Chirp, Instant)> {
@@ -117,7 +117,7 @@ fn chirps_to_hear(
         .end
         .checked_sub(1)
         .and_then(|last| spoken.instant_of(last));
-    let chirps = script.chirps(range);
+    let chirps = stimulus.chirps(range);
     chirps.filter_map(move |chirp| {
         let at = spoken.instant_of(chirp.at)?;
         let (first, last) = span?;
@@ -143,13 +143,13 @@ impl Tones {
     /// Counts the hops spoken in a range of samples that should all have been heard.
     fn count_hops(
         &self,
-        script: &Script,
+        stimulus: &Stimulus,
         range: Range<u64>,
         shift: i64,
         heard: &Heard,
         verdict: &mut Verdict,
     ) {
-        for hop in script.hops(range) {
+        for hop in stimulus.hops(range) {
             let Ok(expected) = usize::try_from(hop.at as i64 + shift) else {
                 continue;
             };
@@ -158,7 +158,7 @@ impl Tones {
                 continue;
             };
             verdict.hops += 1;
-            let likeness = self.loudest(around, hop.hz) / script.hop_amplitude();
+            let likeness = self.loudest(around, hop.hz) / stimulus.hop_amplitude();
             if likeness < HEARD {
                 verdict.damaged += 1;
                 tracing::debug!(at = hop.at, likeness, "damaged");
@@ -281,31 +281,31 @@ mod tests {
     use mixer::RtpTime;
     use rtc::rtp::header::Header;
 
-    use super::super::taps::{Ear, Mouth, of_samples};
+    use super::super::taps::{ListenerProbe, TalkerProbe, of_samples};
     use super::*;
     use crate::join::tap::Tap;
 
-    /// Speaks a script through Opus, each packet arriving `delay` after it was full; `lose` says which
+    /// Speaks a stimulus through Opus, each packet arriving `delay` after it was full; `lose` says which
     /// packets are concealed by a server's decoder on the way.
     fn listen(
-        script: Script,
+        stimulus: Stimulus,
         seconds: u64,
         delay: Duration,
         lose: impl Fn(u64) -> bool,
     ) -> Verdict {
         let start = Instant::now() + Duration::from_secs(1);
-        let (mouth, ear) = talk(script, seconds, (start, delay), lose);
-        judge(&script, &mouth.spoken(), None, &ear.heard().unwrap())
+        let (mouth, ear) = talk(stimulus, seconds, (start, delay), lose);
+        judge(&stimulus, &mouth.spoken(), None, &ear.heard().unwrap())
     }
 
     fn talk(
-        script: Script,
+        stimulus: Stimulus,
         seconds: u64,
         (start, delay): (Instant, Duration),
         lose: impl Fn(u64) -> bool,
-    ) -> (Mouth, Ear) {
-        let mut source = script.source();
-        let (mouth, ear) = (Mouth::default(), Ear::default());
+    ) -> (TalkerProbe, ListenerProbe) {
+        let mut source = stimulus.source();
+        let (mouth, ear) = (TalkerProbe::default(), ListenerProbe::default());
         let encoder = || {
             let mut encoder =
                 opus::Encoder::new(48_000, opus::Channels::Mono, opus::Application::Voip).unwrap();
@@ -335,14 +335,14 @@ mod tests {
 
     #[test]
     fn what_was_said_before_it_could_be_heard_is_not_missed() {
-        let script = Script::new(0);
+        let stimulus = Stimulus::new(0);
         let start = Instant::now();
         // Nothing of the first three seconds gets through.
-        let (mouth, ear) = talk(script, 12, (start, Duration::from_millis(30)), |packet| {
+        let (mouth, ear) = talk(stimulus, 12, (start, Duration::from_millis(30)), |packet| {
             packet < 150
         });
         let since = |seconds| start + Duration::from_secs(seconds);
-        let verdict = |since| judge(&script, &mouth.spoken(), since, &ear.heard().unwrap());
+        let verdict = |since| judge(&stimulus, &mouth.spoken(), since, &ear.heard().unwrap());
         let (all, later) = (verdict(None), verdict(Some(since(4))));
         assert!(all.missed >= 3 && all.damaged_percent() > 10.0, "{all:?}");
         assert_eq!(later.missed, 0, "{later:?}");
@@ -353,7 +353,7 @@ mod tests {
     #[test]
     fn a_clean_way_is_timed_and_found_whole() {
         for talker in 0..super::super::stimulus::MOST_TALKERS {
-            let verdict = listen(Script::new(talker), 12, Duration::from_millis(30), |_| {
+            let verdict = listen(Stimulus::new(talker), 12, Duration::from_millis(30), |_| {
                 false
             });
             assert_eq!(verdict.missed, 0, "{talker}");
@@ -372,7 +372,7 @@ mod tests {
     #[test]
     fn what_was_concealed_is_damaged() {
         for every in [50, 20, 7] {
-            let verdict = listen(Script::new(0), 30, Duration::from_millis(10), |packet| {
+            let verdict = listen(Stimulus::new(0), 30, Duration::from_millis(10), |packet| {
                 packet % every == 3
             });
             let lost_percent = 100.0 / every as f64;
@@ -386,7 +386,7 @@ mod tests {
 
     #[test]
     fn silence_is_no_chirp() {
-        let verdict = listen(Script::new(0), 6, Duration::ZERO, |_| true);
+        let verdict = listen(Stimulus::new(0), 6, Duration::ZERO, |_| true);
         assert!(
             verdict.all_ms().is_empty() && verdict.missed > 5,
             "{verdict:?}"

@@ -8,11 +8,11 @@ use serde_json::json;
 use super::LatencyError;
 use super::analysis::{Verdict, judge};
 use super::ptt::{self, FirstGrant};
-use super::stimulus::Script;
-use super::taps::{Ear, Heard, Mouth};
+use super::stimulus::Stimulus;
+use super::taps::{Heard, ListenerProbe, TalkerProbe};
 use crate::bench::libwebrtc::Inbound;
 use crate::bench::relay::Impairment;
-use crate::bench::room_client::{Entrance, Member};
+use crate::bench::room_client::{Entrance, RoomClient};
 use crate::bench::target::Target;
 use crate::join::media::MediaOptions;
 use crate::join::peer_to_peer::{self, PeerToPeer};
@@ -58,7 +58,7 @@ impl Findings {
 pub(super) struct Call<'a> {
     /// In the scripts' order.
     talkers: Vec<Talker>,
-    ear: Arc<Ear>,
+    ear: Arc<ListenerProbe>,
     members: Members<'a>,
     /// When the listener began to join, if somebody talked then.
     asked: Option<Instant>,
@@ -66,22 +66,22 @@ pub(super) struct Call<'a> {
 
 /// One who talks.
 struct Talker {
-    script: Script,
-    mouth: Arc<Mouth>,
+    stimulus: Stimulus,
+    mouth: Arc<TalkerProbe>,
     /// For who asks for the floor.
     granted: Option<FirstGrant>,
 }
 
 enum Members<'a> {
     PeerToPeer(Box<(PeerToPeer, PeerToPeer)>),
-    Through(&'a Target, Vec<Member>),
+    Through(&'a Target, Vec<RoomClient>),
 }
 
 impl<'a> Call<'a> {
     /// One talker and one listener without a server.
     pub async fn direct(ptime: Ptime) -> Result<Call<'a>, LatencyError> {
         let talker = Talker::new(0, false);
-        let ear = Arc::<Ear>::default();
+        let ear = Arc::<ListenerProbe>::default();
         let ends = peer_to_peer::connect(talker.talking(ptime), listening(&ear)).await?;
         Ok(Call {
             talkers: vec![talker],
@@ -96,8 +96,9 @@ impl<'a> Call<'a> {
         let talkers: Vec<Talker> = (0..plan.talkers)
             .map(|number| Talker::new(number, plan.ptt))
             .collect();
-        let ear = Arc::<Ear>::default();
-        let listener = async || Member::join(plan.entrance(target), "ear", listening(&ear)).await;
+        let ear = Arc::<ListenerProbe>::default();
+        let listener =
+            async || RoomClient::join(plan.entrance(target), "ear", listening(&ear)).await;
         let mut members = Vec::new();
         if plan.ptt {
             let settings = json!({ "mode": plan.mode() });
@@ -189,7 +190,7 @@ impl Plan {
 impl Talker {
     fn new(number: usize, ptt: bool) -> Talker {
         Talker {
-            script: Script::new(number),
+            stimulus: Stimulus::new(number),
             mouth: Arc::default(),
             granted: ptt.then(FirstGrant::default),
         }
@@ -200,7 +201,7 @@ impl Talker {
         target: &Target,
         plan: &Plan,
         number: usize,
-    ) -> Result<Member, LatencyError> {
+    ) -> Result<RoomClient, LatencyError> {
         let entrance = Entrance {
             way: plan.way.map(|way| (way, plan.seed * 8 + number as u64)),
             ..plan.entrance(target)
@@ -208,10 +209,10 @@ impl Talker {
         let name = format!("mouth-{number}");
         let Some(granted) = &self.granted else {
             let media = self.talking(plan.ptime);
-            return Ok(Member::join(entrance, &name, media).await?);
+            return Ok(RoomClient::join(entrance, &name, media).await?);
         };
-        let (media, strokes) = ptt::talking(self.script, &self.mouth, plan.ptime);
-        let member = Member::join(entrance, &name, media).await?;
+        let (media, strokes) = ptt::talking(self.stimulus, &self.mouth, plan.ptime);
+        let member = RoomClient::join(entrance, &name, media).await?;
         let messages = member.media().sockets().messages.subscribe();
         tokio::spawn(ptt::note_first(messages, Arc::clone(granted)));
         let connection = Arc::downgrade(member.connection());
@@ -222,7 +223,7 @@ impl Talker {
     /// Talks all the time.
     fn talking(&self, ptime: Ptime) -> MediaOptions {
         MediaOptions {
-            source: Some(self.script.source()),
+            source: Some(self.stimulus.source()),
             ptime,
             tap: Arc::clone(&self.mouth) as Arc<_>,
             ..MediaOptions::default()
@@ -233,11 +234,11 @@ impl Talker {
     /// connection may not have been up.
     fn judge(&self, heard: &Heard) -> Verdict {
         let since = self.granted.as_ref().and_then(|first| first.get().copied());
-        judge(&self.script, &self.mouth.spoken(), since, heard)
+        judge(&self.stimulus, &self.mouth.spoken(), since, heard)
     }
 }
 
-fn listening(ear: &Arc<Ear>) -> MediaOptions {
+fn listening(ear: &Arc<ListenerProbe>) -> MediaOptions {
     MediaOptions {
         tap: Arc::clone(ear) as Arc<_>,
         ..MediaOptions::default()

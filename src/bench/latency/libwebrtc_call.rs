@@ -7,9 +7,9 @@ use mixer::format::SAMPLE_RATE_HZ;
 use super::LatencyError;
 use super::analysis::judge;
 use super::call::Findings;
-use super::stimulus::Script;
+use super::stimulus::Stimulus;
 use super::taps::{Heard, Spoken};
-use crate::bench::libwebrtc::{Client, LibwebrtcError, Outcome, Part};
+use crate::bench::libwebrtc::{Client, ClientReport, LibwebrtcError, Part};
 use crate::bench::target::Target;
 use crate::bench::target::child::Directory;
 use crate::join::pcm::{self, FileKind, PcmError};
@@ -38,7 +38,7 @@ pub(super) async fn through(
 /// What is said and what is heard, as files.
 struct Files {
     directory: Directory,
-    script: Script,
+    stimulus: Stimulus,
     samples: u64,
 }
 
@@ -46,16 +46,16 @@ impl Files {
     /// Writes down so much of what is to be said.
     fn new(time: Duration) -> Result<Files, LatencyError> {
         let directory = Directory::new().map_err(LibwebrtcError::from)?;
-        let script = Script::new(0);
+        let stimulus = Stimulus::new(0);
         let samples = time.as_secs() * u64::from(SAMPLE_RATE_HZ);
         let mut pcm = vec![0.0; samples as usize];
-        script.source().read(&mut pcm)?;
+        stimulus.source().read(&mut pcm)?;
         let mut sink = FileKind::Wav.create(&directory.path().join(SAID))?;
         sink.write(&pcm)?;
         sink.finish()?;
         Ok(Files {
             directory,
-            script,
+            stimulus,
             samples,
         })
     }
@@ -79,8 +79,8 @@ impl Files {
     async fn judge(
         self,
         who: &str,
-        mouth: &Outcome,
-        ear: &Outcome,
+        mouth: &ClientReport,
+        ear: &ClientReport,
     ) -> Result<Findings, LatencyError> {
         let silent = || LatencyError::Silent {
             who: who.to_owned(),
@@ -109,7 +109,7 @@ impl Files {
         let heard = pcm::read_all(&mut *pcm::open(&self.directory.path().join(HEARD))?)?;
         let spoken = Spoken::at_once(self.samples, spoken_at);
         let heard = Heard::at_once(heard, heard_at);
-        Ok(judge(&self.script, &spoken, None, &heard))
+        Ok(judge(&self.stimulus, &spoken, None, &heard))
     }
 }
 

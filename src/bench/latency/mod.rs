@@ -6,7 +6,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `script.rs` | what talkers say |
+//! | `stimulus.rs` | what talkers say |
 //! | `taps.rs` | when it was spoken, when it was heard |
 //! | `judge.rs` | from both to delays and damage |
 //! | `turns.rs` | the key that is pressed for each talk-spurt |
@@ -23,13 +23,13 @@ use thiserror::Error;
 use super::libwebrtc::{ClientKind, LibwebrtcError};
 use super::relay::Impairment;
 use super::report::{Outputs, Report};
-use super::room_client::MemberError;
+use super::room_client::RoomClientError;
 use super::target::{self, Target, TargetError, TargetOptions, TargetSpec};
 use crate::join::JoinError;
 use crate::join::pcm::PcmError;
 use crate::join::uplink::Ptime;
 use call::{Call, Findings};
-use report::Outcome;
+use report::LatencyReport;
 use stimulus::MOST_TALKERS;
 
 mod analysis;
@@ -100,7 +100,7 @@ pub enum LatencyError {
     Join(#[from] JoinError),
     /// A client in a target's room does not.
     #[error(transparent)]
-    Member(#[from] MemberError),
+    RoomClient(#[from] RoomClientError),
     /// A libwebrtc client does not.
     #[error(transparent)]
     Libwebrtc(#[from] LibwebrtcError),
@@ -169,7 +169,7 @@ impl LatencyArgs {
             targets.push((subject, target));
         }
         let names = targets.iter().map(|(subject, _)| subject.name.clone());
-        let mut outcome = Outcome::new(self.conditions(), self.client, names);
+        let mut outcome = LatencyReport::new(self.conditions(), self.client, names);
         let mut done = 0;
         for round in 0..rounds {
             progress.set(done).note("direct");

@@ -13,8 +13,8 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::sleep;
 
-use super::stimulus::Script;
-use super::taps::Mouth;
+use super::stimulus::Stimulus;
+use super::taps::TalkerProbe;
 use crate::join::connection::Connection;
 use crate::join::media::MediaOptions;
 use crate::join::pcm::{PcmError, Source};
@@ -25,21 +25,21 @@ use crate::join::uplink::Ptime;
 
 /// A talker who talks by turns; and the key, true when it is pressed.
 pub(super) fn talking(
-    script: Script,
-    mouth: &Arc<Mouth>,
+    stimulus: Stimulus,
+    mouth: &Arc<TalkerProbe>,
     ptime: Ptime,
 ) -> (MediaOptions, UnboundedReceiver<bool>) {
     let gate = Arc::<Gate>::default();
     let (key, strokes) = mpsc::unbounded_channel();
     let finger = Finger {
         mouth: Arc::clone(mouth),
-        script,
+        stimulus,
         gate: Arc::clone(&gate),
         key,
         quiet_samples: AtomicU64::new(RELEASED),
     };
     let media = MediaOptions {
-        source: Some(Box::new(Live(script.source()))),
+        source: Some(Box::new(Live(stimulus.source()))),
         ptime,
         switch: Some(UplinkGate::key(gate)),
         tap: Arc::new(finger),
@@ -91,10 +91,10 @@ pub(super) async fn ask(mut strokes: UnboundedReceiver<bool>, connection: Weak<C
     }
 }
 
-/// Presses the key as the script wants it.
+/// Presses the key as the stimulus wants it.
 struct Finger {
-    mouth: Arc<Mouth>,
-    script: Script,
+    mouth: Arc<TalkerProbe>,
+    stimulus: Stimulus,
     gate: Arc<Gate>,
     key: UnboundedSender<bool>,
     /// Since the gate was shut; [`RELEASED`] once the floor is given back.
@@ -105,7 +105,7 @@ impl Tap for Finger {
     fn taken(&self, at: Instant, time: RtpTime, pcm: &[f32]) {
         let first = self.mouth.samples();
         self.mouth.taken(at, time, pcm);
-        let talks = self.script.is_talking(first..first + pcm.len() as u64);
+        let talks = self.stimulus.is_talking(first..first + pcm.len() as u64);
         if talks && !self.gate.is_open() {
             self.gate.open();
             self.quiet_samples.store(RELEASED, Ordering::Relaxed);

@@ -4,8 +4,8 @@ use super::call::Findings;
 use crate::bench::libwebrtc::{ClientKind, Inbound};
 use crate::bench::report::{Plot, PlotKind, Report, Series, Table, quantile, quantile_points};
 
-/// What was found of every target and of the direct connections between them.
-pub(super) struct Outcome {
+/// The report of all calls: through every target, and directly between two clients.
+pub(super) struct LatencyReport {
     conditions: String,
     client: ClientKind,
     pub direct: Findings,
@@ -18,17 +18,17 @@ pub(super) struct Found {
     pub findings: Findings,
 }
 
-impl Outcome {
+impl LatencyReport {
     pub fn new(
         conditions: String,
         client: ClientKind,
         names: impl Iterator<Item = String>,
-    ) -> Outcome {
+    ) -> LatencyReport {
         let found = |name| Found {
             name,
             findings: Findings::default(),
         };
-        Outcome {
+        LatencyReport {
             conditions,
             client,
             direct: Findings::default(),
@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn what_is_added_is_told_for_each_target() {
-        let mut outcome = Outcome::new(
+        let mut outcome = LatencyReport::new(
             "quiet".to_owned(),
             ClientKind::Own,
             ["self".to_owned(), "a b".to_owned()].into_iter(),
@@ -387,7 +387,7 @@ mod tests {
     #[test]
     fn what_the_receivers_changed_is_told_where_it_is_known() {
         let names = ["self".to_owned()].into_iter();
-        let mut outcome = Outcome::new("calm".to_owned(), ClientKind::Libwebrtc, names);
+        let mut outcome = LatencyReport::new("calm".to_owned(), ClientKind::Libwebrtc, names);
         outcome.direct = findings(&[30.0]);
         assert_eq!(outcome.report().tables.len(), 2);
         let mut heard = findings(&[42.0]);

@@ -16,11 +16,11 @@ use crate::join::pcm::{PcmError, Source};
 
 /// One talker's part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Script {
+pub(super) struct Stimulus {
     talker: u64,
 }
 
-/// Something in a script that can be looked for.
+/// Something in a stimulus that can be looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Chirp {
     /// Its first sample.
@@ -38,10 +38,10 @@ pub(super) struct Hop {
     pub hz: f64,
 }
 
-impl Script {
+impl Stimulus {
     /// The part of one of [`MOST_TALKERS`]. The first is the loudest but for the chirps.
-    pub fn new(talker: usize) -> Script {
-        Script {
+    pub fn new(talker: usize) -> Stimulus {
+        Stimulus {
             talker: talker as u64,
         }
     }
@@ -67,12 +67,12 @@ impl Script {
 
     /// The hops that lie within `range` as a whole.
     pub fn hops(&self, range: Range<u64>) -> impl Iterator<Item = Hop> + use<> {
-        let script = *self;
+        let stimulus = *self;
         let hops = range.start.div_ceil(HOP)..range.end / HOP;
-        hops.filter(move |number| script.is_hop(*number))
+        hops.filter(move |number| stimulus.is_hop(*number))
             .map(move |number| Hop {
                 at: number * HOP,
-                hz: script.hz(number),
+                hz: stimulus.hz(number),
             })
     }
 
@@ -99,7 +99,7 @@ impl Script {
     pub fn source(self) -> Box<dyn Source> {
         Box::new(Spoken {
             chirp: self.chirp(),
-            script: self,
+            stimulus: self,
             at: 0,
         })
     }
@@ -143,9 +143,9 @@ impl Script {
     }
 }
 
-/// A script being read out.
+/// A stimulus being read out.
 struct Spoken {
-    script: Script,
+    stimulus: Stimulus,
     chirp: Vec<f32>,
     at: u64,
 }
@@ -153,13 +153,13 @@ struct Spoken {
 impl Source for Spoken {
     fn read(&mut self, pcm: &mut [f32]) -> Result<usize, PcmError> {
         for sample in pcm.iter_mut() {
-            let within = self.at % self.script.period();
+            let within = self.at % self.stimulus.period();
             let chirp = CHIRPS_AT
                 .iter()
                 .find_map(|at| self.chirp.get(within.checked_sub(*at)? as usize));
             *sample = match chirp {
                 Some(chirp) => *chirp,
-                None => self.script.hop_sample(self.at),
+                None => self.stimulus.hop_sample(self.at),
             };
             self.at += 1;
         }
@@ -215,29 +215,29 @@ mod tests {
 
     fn read(talker: usize, samples: usize) -> Vec<f32> {
         let mut pcm = vec![0.0; samples];
-        Script::new(talker).source().read(&mut pcm).unwrap();
+        Stimulus::new(talker).source().read(&mut pcm).unwrap();
         pcm
     }
 
     #[test]
     fn chirps_stand_where_the_script_says() {
-        let script = Script::new(1);
+        let stimulus = Stimulus::new(1);
         let pcm = read(1, 300_000);
-        let chirps: Vec<Chirp> = script.chirps(0..300_000).collect();
+        let chirps: Vec<Chirp> = stimulus.chirps(0..300_000).collect();
         assert_eq!(chirps.len(), 10);
         assert_eq!(chirps.iter().filter(|chirp| chirp.is_start).count(), 4);
         for chirp in chirps {
             let at = chirp.at as usize;
-            let shape = script.chirp();
+            let shape = stimulus.chirp();
             assert!(pcm[at..].iter().zip(&shape).all(|(a, b)| a == b));
         }
     }
 
     #[test]
     fn hops_are_tones_and_do_not_repeat_for_half_a_second() {
-        let script = Script::new(0);
+        let stimulus = Stimulus::new(0);
         let pcm = read(0, 100_000);
-        let hops: Vec<Hop> = script.hops(0..96_000).collect();
+        let hops: Vec<Hop> = stimulus.hops(0..96_000).collect();
         assert!((54..62).contains(&hops.len()), "{}", hops.len());
         for (at, hop) in hops.iter().enumerate() {
             let before = &hops[at.saturating_sub(20)..at];
@@ -255,8 +255,8 @@ mod tests {
 
     #[test]
     fn a_spurt_ends_in_silence() {
-        let script = Script::new(2);
-        let period = script.period() as usize;
+        let stimulus = Stimulus::new(2);
+        let period = stimulus.period() as usize;
         let pcm = read(2, period);
         assert!(
             pcm[SOUND as usize + HOP as usize..]
@@ -268,19 +268,19 @@ mod tests {
 
     #[test]
     fn a_frame_talks_that_touches_a_spurt() {
-        let script = Script::new(0);
-        let period = script.period();
-        assert!(script.is_talking(0..960) && script.is_talking(SOUND - 1..SOUND + 959));
-        assert!(!script.is_talking(SOUND..SOUND + 960));
-        assert!(!script.is_talking(period - 960..period));
-        assert!(script.is_talking(period - 959..period + 1));
+        let stimulus = Stimulus::new(0);
+        let period = stimulus.period();
+        assert!(stimulus.is_talking(0..960) && stimulus.is_talking(SOUND - 1..SOUND + 959));
+        assert!(!stimulus.is_talking(SOUND..SOUND + 960));
+        assert!(!stimulus.is_talking(period - 960..period));
+        assert!(stimulus.is_talking(period - 959..period + 1));
     }
 
     #[test]
     fn sweeps_hardly_correlate() {
         for one in 0..MOST_TALKERS {
             for other in 0..one {
-                let (a, b) = (Script::new(one).chirp(), Script::new(other).chirp());
+                let (a, b) = (Stimulus::new(one).chirp(), Stimulus::new(other).chirp());
                 let energy: f32 = a.iter().map(|sample| sample * sample).sum();
                 for shift in 0..a.len() {
                     let product: f32 = a[shift..].iter().zip(&b).map(|(a, b)| a * b).sum();

@@ -1,4 +1,4 @@
-//! Mouth and ear: when each sample was spoken and when it was heard.
+//! Probes at both ends: when each sample was spoken and when it was heard.
 
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,15 +11,15 @@ use crate::join::tap::Tap;
 
 /// What was spoken when: the instant each frame's last sample was there, as a sound card has it.
 #[derive(Default)]
-pub(super) struct Mouth(Mutex<Vec<(Instant, u64)>>);
+pub(super) struct TalkerProbe(Mutex<Vec<(Instant, u64)>>);
 
-impl Tap for Mouth {
+impl Tap for TalkerProbe {
     fn taken(&self, at: Instant, _: RtpTime, pcm: &[f32]) {
         lock(&self.0).push((at, pcm.len() as u64));
     }
 }
 
-impl Mouth {
+impl TalkerProbe {
     /// How much was spoken so far.
     pub fn samples(&self) -> u64 {
         lock(&self.0).iter().map(|(_, samples)| samples).sum()
@@ -68,7 +68,7 @@ impl Spoken {
 
 /// What arrived when.
 #[derive(Default)]
-pub(super) struct Ear(Mutex<Vec<Arrival>>);
+pub(super) struct ListenerProbe(Mutex<Vec<Arrival>>);
 
 struct Arrival {
     at: Instant,
@@ -76,7 +76,7 @@ struct Arrival {
     payload: Vec<u8>,
 }
 
-impl Tap for Ear {
+impl Tap for ListenerProbe {
     fn received(&self, at: Instant, header: &Header, payload: &[u8]) {
         lock(&self.0).push(Arrival {
             at,
@@ -86,7 +86,7 @@ impl Tap for Ear {
     }
 }
 
-impl Ear {
+impl ListenerProbe {
     /// When the first packet arrived.
     pub fn first(&self) -> Option<Instant> {
         lock(&self.0).first().map(|arrival| arrival.at)

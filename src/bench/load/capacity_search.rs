@@ -2,7 +2,7 @@
 
 /// A way through numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ramp {
+pub(super) struct CapacitySearch {
     way: Way,
     holds: usize,
     fails: Option<usize>,
@@ -17,20 +17,20 @@ enum Way {
     Search(usize),
 }
 
-impl Ramp {
+impl CapacitySearch {
     /// Exactly these numbers, in their order.
-    pub(super) fn steps(mut steps: Vec<usize>) -> Ramp {
+    pub(super) fn steps(mut steps: Vec<usize>) -> CapacitySearch {
         steps.reverse();
-        Ramp::new(Way::Steps(steps))
+        CapacitySearch::new(Way::Steps(steps))
     }
 
     /// A search for the highest number that holds.
-    pub(super) fn up_to(most: usize) -> Ramp {
-        Ramp::new(Way::Search(most))
+    pub(super) fn up_to(most: usize) -> CapacitySearch {
+        CapacitySearch::new(Way::Search(most))
     }
 
-    fn new(way: Way) -> Ramp {
-        Ramp {
+    fn new(way: Way) -> CapacitySearch {
+        CapacitySearch {
             way,
             holds: 0,
             fails: None,
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn search(most: usize, limit: usize) -> (Vec<usize>, (usize, Option<usize>)) {
-        let mut ramp = Ramp::up_to(most);
+        let mut ramp = CapacitySearch::up_to(most);
         let mut tried = Vec::new();
         while let Some(count) = ramp.next() {
             tried.push(count);
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn steps_are_taken_as_they_are() {
-        let mut ramp = Ramp::steps(vec![5, 3, 9]);
+        let mut ramp = CapacitySearch::steps(vec![5, 3, 9]);
         let mut tried = Vec::new();
         while let Some(count) = ramp.next() {
             tried.push(count);

@@ -10,17 +10,17 @@ mod slo;
 use clap::Args;
 
 use super::args::Conditions;
-use super::harness::{Setting, Stage, StageError, until_interrupted};
+use super::harness::{Harness, HarnessError, Setting, until_interrupted};
 use super::progress::Progress;
 use super::report::{Outputs, Report};
 use super::speech;
 use super::swarm::{ListenerKind, Speech};
 use super::target::{TargetOptions, TargetSpec};
-use report::{Outcome, Row};
+use report::{LoadReport, Row};
 
-use capacity_search::{Ramp, usual_steps};
+use capacity_search::{CapacitySearch, usual_steps};
 pub(super) use report::{number, table};
-use slo::Promise;
+use slo::Slo;
 
 /// Flags of `mixminus bench load`.
 #[derive(Debug, Clone, Args)]
@@ -68,87 +68,91 @@ pub struct LoadArgs {
 /// Measures step after step.
 ///
 /// # Errors
-/// [`StageError`] when the server or the clients do not start. A server that fails under load is a result.
-pub fn run(args: &LoadArgs, outputs: &Outputs) -> Result<Report, StageError> {
+/// [`HarnessError`] when the server or the clients do not start. A server that fails under load is a result.
+pub fn run(args: &LoadArgs, outputs: &Outputs) -> Result<Report, HarnessError> {
     let outcome = until_interrupted(args.measure(outputs))?;
     Ok(outcome.report())
 }
 
 impl LoadArgs {
-    async fn measure(&self, outputs: &Outputs) -> Result<Outcome, StageError> {
+    async fn measure(&self, outputs: &Outputs) -> Result<LoadReport, HarnessError> {
         let mut steps = Steps::new(outputs.progress("steps", self.count_steps()));
-        let mut stage = Stage::open(self.setting()).await?;
-        let mut outcome = Outcome::new(&self.target, self.what());
+        let mut harness = Harness::open(self.setting()).await?;
+        let mut outcome = LoadReport::new(&self.target, self.what());
         steps.begin("nobody");
-        outcome.base(stage.measure().await?);
+        outcome.base(harness.measure().await?);
         if self.rooms > 0 {
             steps.begin(format!("{} rooms without anybody", self.rooms));
-            stage.rooms(self.rooms).await?;
-            outcome.rooms(self.rooms, stage.measure().await?);
+            harness.rooms(self.rooms).await?;
+            outcome.rooms(self.rooms, harness.measure().await?);
         }
         for &count in &self.everybody_talks {
             steps.begin(format!("{count} talk"));
-            let joined = stage.talkers(count).await;
-            if !self.step(&stage, count, 0, joined, &mut outcome).await? {
+            let joined = harness.talkers(count).await;
+            if !self.step(&harness, count, 0, joined, &mut outcome).await? {
                 break;
             }
         }
         if self.everybody_talks.is_empty() && (self.ramp || !self.steps().is_empty()) {
-            stage = self.add_listeners(stage, &mut outcome, &mut steps).await?;
+            harness = self
+                .add_listeners(harness, &mut outcome, &mut steps)
+                .await?;
         }
-        stage.close().await;
+        harness.close().await;
         Ok(outcome)
     }
 
     /// The talkers alone, then step after step with listeners.
     async fn add_listeners(
         &self,
-        mut stage: Stage,
-        outcome: &mut Outcome,
+        mut harness: Harness,
+        outcome: &mut LoadReport,
         steps: &mut Steps,
-    ) -> Result<Stage, StageError> {
+    ) -> Result<Harness, HarnessError> {
         let talkers = self.talkers;
         steps.begin(format!("{talkers} talkers alone"));
-        stage.talkers(talkers).await?;
-        outcome.talkers_alone(talkers, stage.measure().await?);
+        harness.talkers(talkers).await?;
+        outcome.talkers_alone(talkers, harness.measure().await?);
         let mut ramp = match self.ramp {
-            true => Ramp::up_to(self.at_most),
-            false => Ramp::steps(self.steps()),
+            true => CapacitySearch::up_to(self.at_most),
+            false => CapacitySearch::steps(self.steps()),
         };
         let mut spent = false;
         while let Some(count) = ramp.next() {
             steps.begin(format!("{count} listeners"));
             if spent && self.ramp {
                 // Who was driven too far may not recover in time: what comes next would be blamed for it.
-                stage.close().await;
-                stage = Stage::open(self.setting()).await?;
-                stage.talkers(talkers).await?;
+                harness.close().await;
+                harness = Harness::open(self.setting()).await?;
+                harness.talkers(talkers).await?;
             }
-            let joined = stage.listeners(count, self.listener_kind).await;
-            let held = self.step(&stage, talkers, count, joined, outcome).await?;
+            let joined = harness.listeners(count, self.listener_kind).await;
+            let held = self.step(&harness, talkers, count, joined, outcome).await?;
             ramp.held(held);
             spent = !held;
         }
         outcome.most(ramp.most());
-        Ok(stage)
+        Ok(harness)
     }
 
     /// Measures one step; says whether the promise holds.
     async fn step(
         &self,
-        stage: &Stage,
+        harness: &Harness,
         talkers: usize,
         listeners: usize,
-        joined: Result<(), StageError>,
-        outcome: &mut Outcome,
-    ) -> Result<bool, StageError> {
+        joined: Result<(), HarnessError>,
+        outcome: &mut LoadReport,
+    ) -> Result<bool, HarnessError> {
         let refused = match joined {
             Ok(()) => None,
-            Err(error @ (StageError::Swarm(_) | StageError::Target(_))) => Some(error.to_string()),
+            Err(error @ (HarnessError::Swarm(_) | HarnessError::Target(_))) => {
+                Some(error.to_string())
+            }
             Err(error) => return Err(error),
         };
-        let figures = stage.measure().await?;
-        let mut broken = Promise::default().broken_by(&figures);
+        let figures = harness.measure().await?;
+        let mut broken = Slo::default().broken_by(&figures);
         broken.extend(refused);
         let held = broken.is_empty();
         outcome.add(Row {

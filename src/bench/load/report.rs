@@ -19,7 +19,7 @@ pub(super) struct Row {
 
 /// A run as it grows.
 #[derive(Debug)]
-pub(super) struct Outcome {
+pub(super) struct LoadReport {
     target: String,
     what: String,
     base: Option<Figures>,
@@ -29,9 +29,9 @@ pub(super) struct Outcome {
     most: Option<(usize, Option<usize>)>,
 }
 
-impl Outcome {
-    pub(super) fn new(target: &TargetSpec, what: String) -> Outcome {
-        Outcome {
+impl LoadReport {
+    pub(super) fn new(target: &TargetSpec, what: String) -> LoadReport {
+        LoadReport {
             target: target.to_string(),
             what,
             base: None,
@@ -377,7 +377,7 @@ mod tests {
             ("0.0005".into(), "1200".into())
         );
         assert_eq!(plain("a_s{mixer=\"0\"} p99.9"), "a_s_mixer_0_p99.9");
-        let outcome = Outcome::new(&TargetSpec::Own, "x".to_owned());
+        let outcome = LoadReport::new(&TargetSpec::Own, "x".to_owned());
         let report = outcome.report();
         assert_eq!((report.tables.len(), report.plots.len()), (1, 0));
     }

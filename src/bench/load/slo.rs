@@ -4,23 +4,23 @@ use crate::bench::harness::Figures;
 
 /// The most that may go wrong.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Promise {
+pub(super) struct Slo {
     /// Packets that never come, percent.
     pub(super) lost_percent: f64,
     /// 99 of 100 packets are no more than this off their beat, milliseconds.
     pub(super) off_beat_ms: f64,
 }
 
-impl Default for Promise {
-    fn default() -> Promise {
-        Promise {
+impl Default for Slo {
+    fn default() -> Slo {
+        Slo {
             lost_percent: 0.1,
             off_beat_ms: 10.0,
         }
     }
 }
 
-impl Promise {
+impl Slo {
     /// What is wrong, in words; nothing if the promise is kept.
     pub(super) fn broken_by(&self, figures: &Figures) -> Vec<String> {
         let tally = &figures.tally;
@@ -56,9 +56,9 @@ mod tests {
 
     use super::*;
     use crate::bench::procfs::Usage;
-    use crate::bench::swarm::Tally;
+    use crate::bench::swarm::SwarmStats;
 
-    fn figures(tally: Tally, says: &[(&str, f64)]) -> Figures {
+    fn figures(tally: SwarmStats, says: &[(&str, f64)]) -> Figures {
         Figures {
             tally: Box::new(tally),
             server: None,
@@ -72,14 +72,14 @@ mod tests {
 
     #[test]
     fn a_promise_is_kept_or_broken_in_words() {
-        let good = Tally {
+        let good = SwarmStats {
             expected: 10_000,
             received: 9_990,
-            ..Tally::new()
+            ..SwarmStats::new()
         };
-        let kept = Promise::default().broken_by(&figures(good.clone(), &[]));
+        let kept = Slo::default().broken_by(&figures(good.clone(), &[]));
         assert_eq!(kept, Vec::<String>::new());
-        let mut bad = Tally {
+        let mut bad = SwarmStats {
             received: 9_980,
             skipped: 50,
             starved: 2,
@@ -88,7 +88,7 @@ mod tests {
         };
         bad.off_beat_us.record_n(20_000, 5).expect("in range");
         let says = [("x_skipped_slots_total", 3.0)];
-        let broken = Promise::default().broken_by(&figures(bad, &says));
+        let broken = Slo::default().broken_by(&figures(bad, &says));
         assert_eq!(broken.len(), 6, "{broken:?}");
         assert_eq!(broken[0], "0.20 % lost");
         assert!(broken.iter().any(|it| it == "3 deadlines missed"));

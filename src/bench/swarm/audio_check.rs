@@ -21,7 +21,7 @@ pub struct Heard {
 }
 
 /// Decodes and measures.
-pub(super) struct Ear {
+pub(super) struct AudioCheck {
     decoder: VoiceDecoder,
     pcm: Vec<f32>,
     window: Vec<f32>,
@@ -34,10 +34,10 @@ pub(super) struct Ear {
     windows: u64,
 }
 
-impl Ear {
+impl AudioCheck {
     /// An ear for these tones.
-    pub(super) fn new(tones_hz: Vec<u32>) -> Ear {
-        Ear {
+    pub(super) fn new(tones_hz: Vec<u32>) -> AudioCheck {
+        AudioCheck {
             decoder: VoiceDecoder::new(),
             pcm: vec![0.0; MAX_PACKET_SAMPLES],
             window: Vec::with_capacity(WINDOW),
@@ -74,9 +74,9 @@ impl Ear {
 
     /// Starts measuring anew.
     pub(super) fn restart(&mut self) {
-        *self = Ear {
+        *self = AudioCheck {
             decoder: std::mem::take(&mut self.decoder),
-            ..Ear::new(std::mem::take(&mut self.tones_hz))
+            ..AudioCheck::new(std::mem::take(&mut self.tones_hz))
         };
     }
 
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn what_is_no_opus_is_counted() {
-        let mut ear = Ear::new(vec![400]);
+        let mut ear = AudioCheck::new(vec![400]);
         ear.take(&[]);
         ear.take(&[0xf8, 0xff, 0xfe]);
         let heard = ear.heard(3);

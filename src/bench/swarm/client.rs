@@ -18,7 +18,7 @@ use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use rtc::statistics::StatsSelector;
 use tokio::sync::oneshot;
 
-use super::audio_check::Ear;
+use super::audio_check::AudioCheck;
 use super::sending::Sending;
 use super::stream::{Header, Stream};
 
@@ -29,7 +29,7 @@ pub(super) struct Client {
     ssrc: u32,
     pub(super) sending: Option<Sending>,
     pub(super) stream: Stream,
-    pub(super) ear: Option<Ear>,
+    pub(super) ear: Option<AudioCheck>,
     /// DTLS that came before a pair was selected.
     early: Vec<(SocketAddr, BytesMut)>,
     ice: bool,
@@ -55,7 +55,7 @@ pub(super) struct ClientParts {
     pub(super) local: SocketAddr,
     pub(super) ssrc: u32,
     pub(super) sending: Option<Sending>,
-    pub(super) ear: Option<Ear>,
+    pub(super) ear: Option<AudioCheck>,
     /// Told once it is known whether the connection comes up.
     pub(super) up: oneshot::Sender<bool>,
 }

@@ -32,17 +32,17 @@ use tokio::time::timeout;
 
 pub use audio_check::Heard;
 pub use sources::{ListenerKind, SoundError, Speech, tone_hz};
-pub use stats::Tally;
+pub use stats::SwarmStats;
 
 use super::target::{Seat, Target, TargetError};
 use crate::join::sdp::SendLimits;
 use crate::rtc::sdp::{AnswerError, RemoteAnswer};
-use audio_check::Ear;
+use audio_check::AudioCheck;
 use client::{Client, ClientParts};
 use offer::Offerer;
 use sending::{FRAME_TIME, Sending};
 use sockets::Sockets;
-use sources::{GOLDEN, Sounds};
+use sources::{GOLDEN, Sources};
 use thread::Command;
 
 /// A swarm that cannot be started, or a client that does not get in.
@@ -106,7 +106,7 @@ pub struct Member {
 /// Dropped, all say good-bye to the network; their seats at the server are given back with [`Swarm::leave`].
 pub struct Swarm {
     offerer: Offerer,
-    sounds: Sounds,
+    sounds: Sources,
     sockets: Arc<Sockets>,
     free: Mutex<Vec<usize>>,
     joined: Mutex<usize>,
@@ -120,7 +120,7 @@ impl Swarm {
     /// # Errors
     /// [`SwarmError`] when the system has not enough sockets.
     pub fn start(ips: &[IpAddr], capacity: usize, speech: Speech) -> Result<Swarm, SwarmError> {
-        let sounds = Sounds::new(speech)?;
+        let sounds = Sources::new(speech)?;
         let sockets = Arc::new(Sockets::open(ips, capacity)?);
         let watch = sockets.watch()?;
         let (commands, taken) = bounded(COMMANDS);
@@ -170,7 +170,7 @@ impl Swarm {
     ///
     /// # Errors
     /// [`SwarmError::Gone`] when the thread has ended.
-    pub async fn measure(&self, time: Duration) -> Result<Box<Tally>, SwarmError> {
+    pub async fn measure(&self, time: Duration) -> Result<Box<SwarmStats>, SwarmError> {
         self.tell(Command::Begin)?;
         tokio::time::sleep(time).await;
         let (reply, tally) = oneshot::channel();
@@ -206,7 +206,7 @@ impl Swarm {
                     local,
                     ssrc: offered.ssrc,
                     sending,
-                    ear: joining.ear.map(Ear::new),
+                    ear: joining.ear.map(AudioCheck::new),
                     up,
                 };
                 let client = Box::new(Client::new(parts, Instant::now()));

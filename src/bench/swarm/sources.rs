@@ -79,7 +79,7 @@ pub enum SoundError {
 }
 
 /// All sounds of a swarm.
-pub(super) struct Sounds {
+pub(super) struct Sources {
     speech: Speech,
     /// With and without DTX, per voice.
     voices: Vec<[Arc<Sound>; 2]>,
@@ -88,9 +88,9 @@ pub(super) struct Sounds {
     noise: Arc<Sound>,
 }
 
-impl Sounds {
+impl Sources {
     /// Encodes everything; takes a second.
-    pub(super) fn new(speech: Speech) -> Result<Sounds, SoundError> {
+    pub(super) fn new(speech: Speech) -> Result<Sources, SoundError> {
         let silence = encode(&vec![0.0; FRAME * 60], false)?;
         // Past the encoder's start, a silent frame is like the next.
         let silent = silence.frames[50].clone();
@@ -107,7 +107,7 @@ impl Sounds {
                 .map(|voice| spoken(&voice.pcm, speech == Speech::Nonstop))
                 .collect::<Result<_, _>>()?,
         };
-        Ok(Sounds {
+        Ok(Sources {
             speech,
             voices,
             comfort: Arc::new(Sound { frames: comfort }),
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn listeners_sound_like_nobody() {
-        let sounds = Sounds::new(Speech::Tones).expect("libopus encodes");
+        let sounds = Sources::new(Speech::Tones).expect("libopus encodes");
         let comfort = sounds.listener(ListenerKind::Dtx).expect("sends");
         assert_eq!((comfort.next_after(0), comfort.len()), (20, 20));
         let silence = sounds.listener(ListenerKind::Silence).expect("sends");
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn voices_pause_or_do_not() {
-        let pauses = Sounds::new(Speech::Voices).expect("the voices are there");
+        let pauses = Sources::new(Speech::Voices).expect("the voices are there");
         let (sound, start) = pauses.talker(1, true).expect("encoded");
         assert!(start < sound.len() && sound.len() > 20 * 50);
         assert!(sound.frames.iter().any(Option::is_none), "DTX");

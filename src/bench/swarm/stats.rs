@@ -7,7 +7,7 @@ use super::stream::Counts;
 
 /// Everything all clients counted between two points of time.
 #[derive(Debug, Clone)]
-pub struct Tally {
+pub struct SwarmStats {
     /// How long it lasted, in seconds.
     pub seconds: f64,
     /// Clients connected at the end.
@@ -36,10 +36,10 @@ pub struct Tally {
     pub heard: Vec<Heard>,
 }
 
-impl Tally {
+impl SwarmStats {
     /// Nothing seen yet.
-    pub fn new() -> Tally {
-        Tally {
+    pub fn new() -> SwarmStats {
+        SwarmStats {
             seconds: 0.0,
             clients: 0,
             gone: 0,
@@ -102,9 +102,9 @@ fn percent(part: u64, whole: u64) -> f64 {
     100.0 * part as f64 / whole.max(1) as f64
 }
 
-impl Default for Tally {
-    fn default() -> Tally {
-        Tally::new()
+impl Default for SwarmStats {
+    fn default() -> SwarmStats {
+        SwarmStats::new()
     }
 }
 
@@ -129,7 +129,7 @@ mod tests {
             payload_bytes: received * 80,
             ..Counts::default()
         };
-        let mut tally = Tally::new();
+        let mut tally = SwarmStats::new();
         tally.seconds = 10.0;
         tally.clients = 3;
         tally.add(&[
@@ -141,6 +141,6 @@ mod tests {
         assert!((tally.lost_percent() - 100.0 * 5.0 / 1_200.0).abs() < 1e-9);
         assert!((tally.skipped_percent() - 100.0 * 10.0 / 1_210.0).abs() < 1e-9);
         assert!((tally.payload_kbps() - 1_195.0 * 80.0 * 8.0 / 30_000.0).abs() < 1e-6);
-        assert_eq!(Tally::new().lost_percent(), 0.0);
+        assert_eq!(SwarmStats::new().lost_percent(), 0.0);
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::client::{Client, Outgoing};
 use super::sockets::Sockets;
-use super::stats::Tally;
+use super::stats::SwarmStats;
 use super::stream::Counts;
 use crate::rtc::datagram_batch::BATCH;
 use crate::rtc::datagram_batch::labelled::{Departure, LabelledReceiver, LabelledSender};
@@ -31,7 +31,7 @@ pub(super) enum Command {
     /// Counting starts anew.
     Begin,
     /// Counting ends.
-    End(oneshot::Sender<Box<Tally>>),
+    End(oneshot::Sender<Box<SwarmStats>>),
 }
 
 /// Runs until nobody can command it any more.
@@ -46,7 +46,7 @@ pub(super) fn run(sockets: Arc<Sockets>, watch: OwnedFd, commands: Commands<Comm
         out: VecDeque::new(),
         outgoing: Vec::new(),
         sender: LabelledSender::new(),
-        tally: Box::new(Tally::new()),
+        tally: Box::new(SwarmStats::new()),
         began: Instant::now(),
     };
     let mut receiver = LabelledReceiver::new();
@@ -85,7 +85,7 @@ struct Swarm {
     out: VecDeque<(usize, SocketAddr, BytesMut)>,
     outgoing: Outgoing,
     sender: LabelledSender,
-    tally: Box<Tally>,
+    tally: Box<SwarmStats>,
     began: Instant,
 }
 
@@ -137,7 +137,7 @@ impl Swarm {
     }
 
     fn begin(&mut self) {
-        *self.tally = Tally::new();
+        *self.tally = SwarmStats::new();
         self.began = Instant::now();
         for entry in self.clients.iter_mut().flatten() {
             entry.client.stream.restart();
@@ -147,8 +147,8 @@ impl Swarm {
         }
     }
 
-    fn end(&mut self) -> Box<Tally> {
-        let mut tally = std::mem::replace(&mut self.tally, Box::new(Tally::new()));
+    fn end(&mut self) -> Box<SwarmStats> {
+        let mut tally = std::mem::replace(&mut self.tally, Box::new(SwarmStats::new()));
         tally.seconds = self.began.elapsed().as_secs_f64();
         let mut counts: Vec<Counts> = Vec::with_capacity(self.clients.len());
         for client in self.clients.iter().flatten().map(|entry| &entry.client) {

@@ -12,15 +12,15 @@ use super::whip::Whip;
 use super::{TargetError, TargetOptions, loopback_ips};
 
 /// The child process. The order of the fields is the order in which they end.
-pub(super) struct Own {
+pub(super) struct LocalServer {
     process: Process,
     namespace: Option<Namespace>,
     whip: Whip,
 }
 
-impl Own {
+impl LocalServer {
     /// Starts it on free ports: on loopback, or in a namespace.
-    pub(super) async fn start(options: &TargetOptions) -> Result<Own, TargetError> {
+    pub(super) async fn start(options: &TargetOptions) -> Result<LocalServer, TargetError> {
         let namespace = options.netns.then(Namespace::new).transpose()?;
         let program = std::env::current_exe().map_err(|source| TargetError::Spawn {
             program: NAME.to_owned(),
@@ -51,7 +51,7 @@ impl Own {
         };
         let rooms = format!("http://{http}/v1/rooms/{{room}}/participants");
         let url = Url::parse(&rooms).expect("an address in front of a path is a URL");
-        Ok(Own {
+        Ok(LocalServer {
             process,
             namespace,
             whip: Whip::new(url, options.profile)?,

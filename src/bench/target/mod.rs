@@ -209,7 +209,7 @@ pub struct Target {
 }
 
 enum Kind {
-    Own(local::Own),
+    Own(local::LocalServer),
     Whip(whip::Whip),
     Janus(janus::Janus),
 }
@@ -230,7 +230,7 @@ pub async fn start(spec: &TargetSpec, options: &TargetOptions) -> Result<Target,
     raise_descriptors();
     let (kind, local_ips) = match spec {
         TargetSpec::Own => {
-            let own = local::Own::start(options).await?;
+            let own = local::LocalServer::start(options).await?;
             let ips = own.local_ips();
             (Kind::Own(own), ips)
         }

@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::args::Talkers;
 use super::report::{Outputs, Report};
 use super::speech::{self, SpeechError};
-use report::{Measured, Outcome};
+use report::{Measured, TickReport};
 use scene::{Cast, Rest, Scene, Speech};
 
 mod report;
@@ -90,7 +90,7 @@ pub fn run(args: &TickArgs, outputs: &Outputs) -> Result<Report, TickError> {
     }
     let speech = Speech::new()?;
     let progress = outputs.progress("ticks", casts.len() as u64);
-    let mut outcome = Outcome::new(args.tick_ms);
+    let mut outcome = TickReport::new(args.tick_ms);
     for (done, cast) in casts.into_iter().enumerate() {
         progress.set(done as u64).note(cast.to_string());
         let measured = args.measure(cast, &speech);

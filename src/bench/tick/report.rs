@@ -91,14 +91,14 @@ fn us(ns: u64) -> f64 {
 }
 
 /// What was measured of all.
-pub(super) struct Outcome {
+pub(super) struct TickReport {
     tick: TickLength,
     measured: Vec<Measured>,
 }
 
-impl Outcome {
-    pub fn new(tick: TickLength) -> Outcome {
-        Outcome {
+impl TickReport {
+    pub fn new(tick: TickLength) -> TickReport {
+        TickReport {
             tick,
             measured: Vec::new(),
         }
