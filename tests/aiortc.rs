@@ -16,7 +16,7 @@ use std::time::Instant;
 use common::channel::Channel;
 use common::measure::{line, said_db};
 use common::sound::{Heard, RATE, TONES_HZ, Tone, read, scratch, write_tone};
-use common::test_server::{Stand, Told};
+use common::test_server::{EventLog, TestServer};
 use common::tools;
 use mixminus::join::client::Client;
 use mixminus::join::media::MediaOptions;
@@ -24,16 +24,16 @@ use mixminus::join::media::MediaOptions;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stack_of_another_make_joins_talks_hears_and_leaves() {
     let _alone = ALONE.lock().await;
-    let stand = Stand::start();
+    let server = TestServer::start();
     let files = scratch("aiortc");
     let (said, heard) = (files.join("says.wav"), files.join("hears.wav"));
     write_tone(&said, TONES_HZ[0], 60);
-    let (ann, ann_hears) = talker(&stand, "Ann", TONES_HZ[1]).await;
-    let (ben, ben_hears) = talker(&stand, "Ben", TONES_HZ[2]).await;
-    let told = Told::to(&ann);
+    let (ann, ann_hears) = talker(&server, "Ann", TONES_HZ[1]).await;
+    let (ben, ben_hears) = talker(&server, "Ben", TONES_HZ[2]).await;
+    let told = EventLog::to(&ann);
 
     let arguments = [
-        format!("{}?name=Cem", stand.url("lobby")),
+        format!("{}?name=Cem", server.url("lobby")),
         format!("--play={}", said.display()),
         format!("--record={}", heard.display()),
         "--seconds=12".to_owned(),
@@ -43,7 +43,7 @@ async fn a_stack_of_another_make_joins_talks_hears_and_leaves() {
     let report = report.await.unwrap();
     let ended = Instant::now();
     assert_eq!(
-        stand.names("lobby").await,
+        server.names("lobby").await,
         ["Ann", "Ben"],
         "who has left is in no list"
     );
@@ -74,8 +74,8 @@ async fn a_stack_of_another_make_joins_talks_hears_and_leaves() {
     };
     judge("Ann", TONES_HZ[1], &during(&ann_hears));
     judge("Ben", TONES_HZ[2], &during(&ben_hears));
-    println!("{}", stand.timekeeping().await);
-    stand.stop().await;
+    println!("{}", server.timekeeping().await);
+    server.stop().await;
 }
 
 /// One after the other: what is judged here to 40 dB does not share its cores.
@@ -115,14 +115,14 @@ async fn a_stack_of_another_make_takes_the_floor_over_http_in_every_codec() {
     radio.stop().await;
 }
 
-async fn talker(stand: &Stand, name: &str, hz: f64) -> (Client, Heard) {
+async fn talker(server: &TestServer, name: &str, hz: f64) -> (Client, Heard) {
     let heard = Heard::default();
     let media = MediaOptions {
         source: Tone::boxed(hz),
         sink: heard.sink(),
         ..MediaOptions::default()
     };
-    (stand.join("lobby", name, media).await, heard)
+    (server.join("lobby", name, media).await, heard)
 }
 
 fn settled(heard: &[f32]) -> Vec<f32> {

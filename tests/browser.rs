@@ -17,14 +17,14 @@ use std::time::Duration;
 use common::measure::{line, said_db};
 use common::process::Process;
 use common::sound::{RATE, TONES_HZ, read, scratch, write_tone};
-use common::test_server::Stand;
+use common::test_server::TestServer;
 use common::tools;
 
 const NAMES: [&str; 3] = ["Ann", "Ben", "Cem"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_browsers_and_a_headless_client_hear_each_other_and_not_themselves() {
-    let stand = Stand::start();
+    let server = TestServer::start();
     let files = scratch("browser");
     let said = NAMES.map(|name| files.join(format!("{name}-says.wav")));
     let heard = NAMES.map(|name| files.join(format!("{name}-hears.wav")));
@@ -34,18 +34,18 @@ async fn two_browsers_and_a_headless_client_hear_each_other_and_not_themselves()
         write_tone(file, hz, 120);
     }
     let mut cem = Process::join([
-        stand.url("lobby").as_str(),
+        server.url("lobby").as_str(),
         "--name=Cem",
         "--loop",
         &format!("--play={}", said[2].display()),
         &format!("--record={}", heard[2].display()),
     ]);
-    stand
+    server
         .until("lobby", Duration::from_secs(10), |names| names == ["Cem"])
         .await;
     let screenshots = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("screenshots");
     let arguments = [
-        format!("http://{}", stand.http()),
+        format!("http://{}", server.http()),
         format!(
             "--page=name=Ann,mic={},record={}",
             said[0].display(),
@@ -93,14 +93,14 @@ async fn two_browsers_and_a_headless_client_hear_each_other_and_not_themselves()
     for (own, name) in NAMES.iter().enumerate() {
         judge(own, name, &read(&heard[own]));
     }
-    let gone = stand
+    let gone = server
         .until("lobby", Duration::from_secs(10), <[String]>::is_empty)
         .await;
     println!(
         "the room is empty after {gone:?}; {}",
-        stand.timekeeping().await
+        server.timekeeping().await
     );
-    stand.stop().await;
+    server.stop().await;
 }
 
 /// Both others are there, the own voice at least 40 dB under them at any time.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use common::measure::percentile;
 use common::process::Process;
 use common::sound::{TONES_HZ, scratch, write_tone};
-use common::test_server::{Stand, Told};
+use common::test_server::{EventLog, TestServer};
 use mixminus::join::media::MediaOptions;
 use mixminus::join::tap::Tap;
 use rtc::rtp::header::Header;
@@ -26,7 +26,7 @@ const KILLS: usize = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_killed_falls_silent_at_once_and_is_gone_within_half_a_minute() {
-    let stand = Stand::start();
+    let server = TestServer::start();
     let tone = scratch("vanish").join("tone.wav");
     write_tone(&tone, TONES_HZ[0], 30);
     let ear = Arc::new(Ear::default());
@@ -34,13 +34,13 @@ async fn who_is_killed_falls_silent_at_once_and_is_gone_within_half_a_minute() {
         tap: ear.clone(),
         ..MediaOptions::default()
     };
-    let listener = stand.join("lobby", "ear", media).await;
-    let told = Told::to(&listener);
+    let listener = server.join("lobby", "ear", media).await;
+    let told = EventLog::to(&listener);
 
     let mut killed = Vec::new();
     for number in 0..KILLS {
         let mut talker = Process::join([
-            stand.url("lobby"),
+            server.url("lobby"),
             format!("--name=talker-{number}"),
             format!("--play={}", tone.display()),
         ]);
@@ -61,7 +61,7 @@ async fn who_is_killed_falls_silent_at_once_and_is_gone_within_half_a_minute() {
 
     // Everybody but the listener goes, each told as lost, the last one at most 30 s after its kill.
     let patience = Duration::from_secs(30);
-    let waited = stand
+    let waited = server
         .until("lobby", patience, |names| names == ["ear"])
         .await;
     let gone = killed[KILLS - 1].elapsed();
@@ -71,7 +71,7 @@ async fn who_is_killed_falls_silent_at_once_and_is_gone_within_half_a_minute() {
     let reasons: Vec<String> = told.left().into_iter().map(|(_, reason)| reason).collect();
     assert_eq!(reasons, ["lost"; KILLS]);
     assert_eq!(
-        stand
+        server
             .metric("mixminus_participants_left_total{reason=\"lost\"}")
             .await,
         KILLS as f64
@@ -88,8 +88,8 @@ async fn who_is_killed_falls_silent_at_once_and_is_gone_within_half_a_minute() {
         "silent after a kill, ms: as it arrives {at_the_wire:.0?}, as it is played {at_the_ear:.0?}"
     );
     listener.leave().await.unwrap();
-    println!("{}", stand.timekeeping().await);
-    stand.stop().await;
+    println!("{}", server.timekeeping().await);
+    server.stop().await;
     assert!(percentile(&at_the_wire, 0.5) <= 200.0, "{at_the_wire:.0?}");
 }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use common::measure::{level_db, said_db};
 use common::process::Process;
 use common::sound::{Heard, RATE, TONES_HZ, Tone, scratch, write_tone};
-use common::test_server::{Stand, Told, url};
+use common::test_server::{EventLog, TestServer, url};
 use mixminus::join::client::Client;
 use mixminus::join::media::MediaOptions;
 use serde_json::{Value, json};
@@ -37,21 +37,21 @@ const UNHEARD_DB: f64 = -72.0;
 /// Somebody whose microphone is always on: what is heard of him is for the server to say.
 struct Radio {
     client: Client,
-    told: Told,
+    told: EventLog,
     heard: Heard,
     hz: f64,
 }
 
 impl Radio {
-    async fn join(stand: &Stand, name: &str, hz: f64) -> Radio {
+    async fn join(server: &TestServer, name: &str, hz: f64) -> Radio {
         let heard = Heard::default();
         let media = MediaOptions {
             source: Tone::boxed(hz),
             sink: heard.sink(),
             ..MediaOptions::default()
         };
-        let client = stand.join("channel", name, media).await;
-        let told = Told::to(&client);
+        let client = server.join("channel", name, media).await;
+        let told = EventLog::to(&client);
         let radio = Radio {
             client,
             told,
@@ -93,13 +93,13 @@ struct Ear {
 }
 
 impl Ear {
-    async fn join(stand: &Stand) -> Ear {
+    async fn join(server: &TestServer) -> Ear {
         let heard = Heard::default();
         let media = MediaOptions {
             sink: heard.sink(),
             ..MediaOptions::default()
         };
-        let client = stand.join("channel", "ear", media).await;
+        let client = server.join("channel", "ear", media).await;
         Ear { client, heard }
     }
 
@@ -117,11 +117,11 @@ impl Ear {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_who_press_at_once_one_is_heard_and_the_other_knows_who_talks() {
-    let stand = Stand::start();
-    stand.configure("channel", &json!({"mode":"ptt"})).await;
-    let ear = Ear::join(&stand).await;
-    let ann = Radio::join(&stand, "Ann", TONES_HZ[0]).await;
-    let bo = Radio::join(&stand, "Bo", TONES_HZ[1]).await;
+    let server = TestServer::start();
+    server.configure("channel", &json!({"mode":"ptt"})).await;
+    let ear = Ear::join(&server).await;
+    let ann = Radio::join(&server, "Ann", TONES_HZ[0]).await;
+    let bo = Radio::join(&server, "Bo", TONES_HZ[1]).await;
     let both = [&ann, &bo];
 
     // They have been sending all the while.
@@ -176,12 +176,12 @@ async fn of_two_who_press_at_once_one_is_heard_and_the_other_knows_who_talks() {
     assert!(levels[0] > HEARD_DB && levels[1] < UNHEARD_DB, "{levels:?}");
 
     // The mode changes while he talks: everybody is heard, then nobody but him.
-    stand.configure("channel", &json!({"mode":"open"})).await;
+    server.configure("channel", &json!({"mode":"open"})).await;
     sleep(Duration::from_millis(300)).await;
     let levels = ear.listen(&both, Duration::from_secs(2)).await;
     println!("an open room: {levels:.0?} dBFS");
     assert!(levels.iter().all(|it| *it > HEARD_DB), "{levels:?}");
-    stand.configure("channel", &json!({"mode":"ptt"})).await;
+    server.configure("channel", &json!({"mode":"ptt"})).await;
     sleep(Duration::from_millis(300)).await;
     let levels = ear.listen(&both, Duration::from_millis(500)).await;
     assert!(levels.iter().all(|it| *it < UNHEARD_DB), "{levels:?}");
@@ -189,16 +189,16 @@ async fn of_two_who_press_at_once_one_is_heard_and_the_other_knows_who_talks() {
     for client in [ear.client, ann.client, bo.client] {
         client.leave().await.unwrap();
     }
-    stand.stop().await;
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_talks_too_long_is_told_and_then_not_heard() {
-    let stand = Stand::start();
+    let server = TestServer::start();
     let settings = json!({"mode":"ptt","talk_limit_s":1,"grace_ms":500,"floor_tones":true});
-    stand.configure("channel", &settings).await;
-    let ear = Ear::join(&stand).await;
-    let ann = Radio::join(&stand, "Ann", TONES_HZ[0]).await;
+    server.configure("channel", &settings).await;
+    let ear = Ear::join(&server).await;
+    let ann = Radio::join(&server, "Ann", TONES_HZ[0]).await;
     ann.press().await;
     let granted = ann.told.wait("floor_granted", 1, SOON).await;
     assert_eq!(granted["duration_ms"], 1_000);
@@ -235,7 +235,7 @@ async fn who_talks_too_long_is_told_and_then_not_heard() {
     for client in [ear.client, ann.client] {
         client.leave().await.unwrap();
     }
-    stand.stop().await;
+    server.stop().await;
 }
 
 /// T1 as it is without a setting, and what a busy machine may add.
@@ -244,12 +244,12 @@ const SLACK: Duration = Duration::from_millis(300);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_talker_who_is_killed_frees_the_floor() {
-    let stand = Stand::start();
-    stand.configure("channel", &json!({"mode":"ptt"})).await;
-    let ear = Ear::join(&stand).await;
+    let server = TestServer::start();
+    server.configure("channel", &json!({"mode":"ptt"})).await;
+    let ear = Ear::join(&server).await;
     let tone = scratch("floor").join("tone.wav");
     write_tone(&tone, TONES_HZ[0], 30);
-    let door = Door::open(stand.http()).await;
+    let door = Door::open(server.http()).await;
     let mut talker = Process::join([
         url(door.address, "channel"),
         "--name=talker".to_owned(),
@@ -259,7 +259,7 @@ async fn a_talker_who_is_killed_frees_the_floor() {
     let floor = format!("{session}/floor");
     let heard = async {
         loop {
-            let (status, _) = stand.send("PUT", &floor, &json!({})).await;
+            let (status, _) = server.send("PUT", &floor, &json!({})).await;
             assert_eq!(status, 200);
             let loud = said_db(&last(&ear.heard.pcm(), RATE / 5), TONES_HZ[0]);
             if loud > HEARD_DB {
@@ -275,7 +275,7 @@ async fn a_talker_who_is_killed_frees_the_floor() {
     talker.kill();
     let at = Instant::now();
     let held = || async {
-        let room = stand.room("channel").await;
+        let room = server.room("channel").await;
         !room["floor"]["holders"].as_array().unwrap().is_empty()
     };
     assert!(held().await, "it had the floor");
@@ -285,23 +285,23 @@ async fn a_talker_who_is_killed_frees_the_floor() {
     }
     println!("free {:?} after the kill", at.elapsed());
     assert!(
-        stand.names("channel").await.contains(&"talker".to_owned()),
+        server.names("channel").await.contains(&"talker".to_owned()),
         "it has not been missed yet"
     );
     ear.client.leave().await.unwrap();
-    stand.stop().await;
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_talking_is_asking_a_client_without_messages_is_heard() {
-    let stand = Stand::start();
+    let server = TestServer::start();
     let settings = json!({"mode":"ptt","implicit_floor":true});
-    stand.configure("channel", &settings).await;
-    let ear = Ear::join(&stand).await;
-    let ann = Radio::join(&stand, "Ann", TONES_HZ[0]).await;
+    server.configure("channel", &settings).await;
+    let ear = Ear::join(&server).await;
+    let ann = Radio::join(&server, "Ann", TONES_HZ[0]).await;
     let taken = ann.told.wait("floor_taken", 1, SOON).await;
     assert_eq!(taken["participant"], json!(ann.id()));
-    let bo = Radio::join(&stand, "Bo", TONES_HZ[1]).await;
+    let bo = Radio::join(&server, "Bo", TONES_HZ[1]).await;
     let missed = bo.told.wait("floor_taken", 1, SOON).await;
     assert_eq!(missed["participant"], json!(ann.id()), "he came later");
     let levels = ear.listen(&[&ann, &bo], Duration::from_secs(1)).await;
@@ -314,7 +314,7 @@ async fn where_talking_is_asking_a_client_without_messages_is_heard() {
     for client in [ear.client, bo.client] {
         client.leave().await.unwrap();
     }
-    stand.stop().await;
+    server.stop().await;
 }
 
 /// The first note of the tone that says that the floor is one's own.

@@ -13,9 +13,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use common::scheduler_watch::{ATTEMPTS, Watch};
+use common::scheduler_watch::{ATTEMPTS, SchedulerWatch};
 use common::sound::{Heard, Tone, scratch, write};
-use common::test_server::Stand;
+use common::test_server::TestServer;
 use common::tools;
 use mixminus::join::client::Client;
 use mixminus::join::media::MediaOptions;
@@ -36,16 +36,16 @@ const AFTERMATH: Duration = Duration::from_secs(6);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tone_of_a_minute_comes_through_without_a_glitch() {
-    let stand = Stand::start();
+    let server = TestServer::start();
     let mut judged = Duration::ZERO;
     for _ in 0..ATTEMPTS {
-        judged += a_minute(&stand).await;
+        judged += a_minute(&server).await;
         if judged >= MINUTE {
             break;
         }
     }
-    println!("{}; {judged:?} judged", stand.timekeeping().await);
-    stand.stop().await;
+    println!("{}; {judged:?} judged", server.timekeeping().await);
+    server.stop().await;
     assert!(
         judged >= MINUTE,
         "this machine stalls too often to judge: {judged:?} of {MINUTE:?}"
@@ -53,20 +53,20 @@ async fn a_tone_of_a_minute_comes_through_without_a_glitch() {
 }
 
 /// Listens for a minute; gives how much of it was judged.
-async fn a_minute(stand: &Stand) -> Duration {
+async fn a_minute(server: &TestServer) -> Duration {
     let (heard, ear) = (Heard::default(), Arc::<Ear>::default());
-    let watch = Watch::start();
+    let watch = SchedulerWatch::start();
     let media = MediaOptions {
         sink: heard.sink(),
         tap: ear.clone(),
         ..MediaOptions::default()
     };
-    let listener = stand.join("tone", "ear", media).await;
+    let listener = server.join("tone", "ear", media).await;
     let media = MediaOptions {
         source: Tone::boxed(HZ),
         ..MediaOptions::default()
     };
-    let talker = stand.join("tone", "mouth", media).await;
+    let talker = server.join("tone", "mouth", media).await;
     let guesses = watch_for_guesses(&listener).await;
     println!(
         "{}\n{:?}\n{:?}",
@@ -163,7 +163,7 @@ fn is_a_seam(glitch: &Value) -> bool {
         && lasts < 0.016
 }
 
-/// One packet in a thousand. A stall shorter than [`Watch`] tells makes a packet come too late for the listener, where it
+/// One packet in a thousand. A stall shorter than [`SchedulerWatch`] tells makes a packet come too late for the listener, where it
 /// holds up a tick that has waited already. What a guess does to the tone depends on how long it lasts and on where
 /// in its period the tone comes back: up to 1.5 rad.
 const MOST_GUESSES: usize = 3;

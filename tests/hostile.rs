@@ -17,7 +17,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use attacks::Weapon;
+use attacks::Attack;
 use call::Host;
 use caller::Pair;
 use client::{Client, binding};
@@ -31,17 +31,17 @@ fn strangers_disturb_nobody_and_get_no_answer() {
     let host = Host::start();
     let pair = Pair::call(&host);
     let stranger = socket();
-    for weapon in attacks::of_strangers() {
-        let before = host.metric("mixminus_rtc_dropped_total", weapon.counted_as);
-        pair.undisturbed(weapon.name, || fire(&stranger, host.media(), &weapon));
-        let after = host.metric("mixminus_rtc_dropped_total", weapon.counted_as);
+    for attack in attacks::of_strangers() {
+        let before = host.metric("mixminus_rtc_dropped_total", attack.counted_as);
+        pair.undisturbed(attack.name, || fire(&stranger, host.media(), &attack));
+        let after = host.metric("mixminus_rtc_dropped_total", attack.counted_as);
         assert!(
             after > before,
             "{} is not counted as {}",
-            weapon.name,
-            weapon.counted_as
+            attack.name,
+            attack.counted_as
         );
-        assert_silence(&stranger, weapon.name);
+        assert_silence(&stranger, attack.name);
     }
     pair.hang_up();
     host.stop();
@@ -52,22 +52,22 @@ fn strangers_disturb_nobody_and_get_no_answer() {
 fn strangers_keep_nobody_from_joining() {
     let host = Host::start();
     let calm = (0..5).map(|_| connect(&host, None)).min().expect("five");
-    for weapon in attacks::of_strangers()
+    for attack in attacks::of_strangers()
         .into_iter()
-        .filter(|weapon| weapon.is_dtls)
+        .filter(|attack| attack.is_dtls)
     {
-        let times = (0..3).map(|_| connect(&host, Some(&weapon)));
+        let times = (0..3).map(|_| connect(&host, Some(&attack)));
         let time = times.min().expect("three");
         println!(
             "connect_ms,{},{},calm {}",
-            weapon.name,
+            attack.name,
             time.as_millis(),
             calm.as_millis()
         );
         assert!(
             time < calm + Duration::from_millis(100),
             "{}: {time:?}",
-            weapon.name
+            attack.name
         );
     }
     host.stop();
@@ -79,8 +79,8 @@ fn spoofers_end_no_call() {
     let host = Host::start();
     let pair = Pair::call(&host);
     let spoofed = pair.socket_of_ann();
-    for weapon in attacks::of_strangers() {
-        pair.undisturbed(weapon.name, || fire(&spoofed, host.media(), &weapon));
+    for attack in attacks::of_strangers() {
+        pair.undisturbed(attack.name, || fire(&spoofed, host.media(), &attack));
     }
     assert!(host.metric("mixminus_rtc_dropped_total", "hostile_dtls") > 0.0);
     assert_eq!(host.metric("mixminus_rtc_faults_total", ""), 0.0);
@@ -213,13 +213,13 @@ fn empty_sessions_and_idle_connections_disturb_nobody() {
     host.stop();
 }
 
-/// Sends a weapon's datagrams in turn, at its rate, as long as an attack lasts.
-fn fire(from: &UdpSocket, media: SocketAddr, weapon: &Weapon) {
+/// Sends an attack's datagrams in turn, at its rate, as long as an attack lasts.
+fn fire(from: &UdpSocket, media: SocketAddr, attack: &Attack) {
     let begin = Instant::now();
-    let mut datagrams = weapon.datagrams.iter().cycle();
+    let mut datagrams = attack.datagrams.iter().cycle();
     let mut sent = 0;
     while begin.elapsed() < ATTACK {
-        let due = (begin.elapsed().as_secs_f64() * f64::from(weapon.per_second)) as u32;
+        let due = (begin.elapsed().as_secs_f64() * f64::from(attack.per_second)) as u32;
         while sent < due {
             let datagram = datagrams.next().expect("it cycles");
             // A full buffer of our own is no concern of the server's.
@@ -230,13 +230,13 @@ fn fire(from: &UdpSocket, media: SocketAddr, weapon: &Weapon) {
     }
 }
 
-/// How long somebody takes from the POST to a connection, with a weapon fired all the while.
-fn connect(host: &Host, weapon: Option<&Weapon>) -> Duration {
+/// How long somebody takes from the POST to a connection, with an attack fired all the while.
+fn connect(host: &Host, attack: Option<&Attack>) -> Duration {
     let (media, stranger) = (host.media(), socket());
     let mut client = Client::new(5, true);
     let begin = Instant::now();
     let session = host.join(&mut client, "another");
-    let mut datagrams = weapon.iter().flat_map(|weapon| &weapon.datagrams).cycle();
+    let mut datagrams = attack.iter().flat_map(|attack| &attack.datagrams).cycle();
     assert!(client.run(Duration::from_secs(10), |client| {
         if let Some(datagram) = datagrams.next() {
             // From far away and, worse, from the very address of the one who joins.

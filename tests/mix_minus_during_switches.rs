@@ -16,9 +16,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::measure::{Probe, percentile};
-use common::scheduler_watch::{ATTEMPTS, Watch};
+use common::scheduler_watch::{ATTEMPTS, SchedulerWatch};
 use common::sound::{RATE, TONES_HZ, Tone, scratch, write};
-use common::test_server::Stand;
+use common::test_server::TestServer;
 use common::wire::{Sent, Wire};
 use mixer::Payload;
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
@@ -67,16 +67,16 @@ const JUDGED: f64 = 0.95;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn through_a_minute_of_role_switches_nobody_is_sent_a_rest_of_himself() {
-    let stand = Stand::start();
+    let server = TestServer::start();
     let mut judged = 0.0;
     for _ in 0..ATTEMPTS {
-        judged = a_minute(&stand).await;
+        judged = a_minute(&server).await;
         if judged >= JUDGED {
             break;
         }
     }
-    println!("{}", stand.timekeeping().await);
-    stand.stop().await;
+    println!("{}", server.timekeeping().await);
+    server.stop().await;
     assert!(
         judged >= JUDGED,
         "this machine stalls too often to judge: {judged:.3} of all windows were"
@@ -98,14 +98,14 @@ struct Turn {
 }
 
 /// Listens for a minute; gives the share of the windows that could be judged, of whoever fared worst.
-async fn a_minute(stand: &Stand) -> f64 {
+async fn a_minute(server: &TestServer) -> f64 {
     let mut people = Vec::new();
     for hz in SAY_HZ {
-        people.push(Person::join(stand, hz).await);
+        people.push(Person::join(server, hz).await);
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let watch = Watch::start();
-    let turns = switch_roles(stand, &people).await;
+    let watch = SchedulerWatch::start();
+    let turns = switch_roles(server, &people).await;
     println!("{}", watch.stalls());
     let mut sent = Vec::new();
     for person in people {
@@ -122,14 +122,14 @@ async fn a_minute(stand: &Stand) -> f64 {
 }
 
 impl Person {
-    async fn join(stand: &Stand, hz: f64) -> Person {
+    async fn join(server: &TestServer, hz: f64) -> Person {
         let wire = Arc::<Wire>::default();
         let media = MediaOptions {
             source: Tone::boxed(hz),
             tap: wire.clone(),
             ..MediaOptions::default()
         };
-        let url = stand.url(ROOM).parse().expect("a URL made here");
+        let url = server.url(ROOM).parse().expect("a URL made here");
         let (name, profile) = (format!("{hz} Hz"), PROFILE.name());
         let options = ClientOptions {
             room: WhipEndpoint::new(url, Some(&name), Some(profile), false)
@@ -148,7 +148,7 @@ impl Person {
 }
 
 /// Mutes somebody every second, or no longer.
-async fn switch_roles(stand: &Stand, people: &[Person]) -> Vec<Turn> {
+async fn switch_roles(server: &TestServer, people: &[Person]) -> Vec<Turn> {
     let mut on = [true; PEOPLE];
     let mut turns = vec![Turn {
         asked: Instant::now(),
@@ -165,7 +165,7 @@ async fn switch_roles(stand: &Stand, people: &[Person]) -> Vec<Turn> {
         let who = (random >> 33) as usize % PEOPLE;
         on[who] = !on[who];
         let asked = Instant::now();
-        stand.mute(ROOM, &people[who].name, !on[who]).await;
+        server.mute(ROOM, &people[who].name, !on[who]).await;
         turns.push(Turn {
             asked,
             settled: Instant::now() + SETTLED,
@@ -245,7 +245,7 @@ impl Judge {
 
     /// Everything that `me` was sent; gives the share of the windows without a switch in which
     /// nothing could hide.
-    fn all(&self, me: usize, sent: &Sent, turns: &[Turn], watch: &Watch) -> f64 {
+    fn all(&self, me: usize, sent: &Sent, turns: &[Turn], watch: &SchedulerWatch) -> f64 {
         let (mut under_db, mut noise, mut both) = (Vec::new(), 0, 0);
         for at in (0..sent.pcm.len().saturating_sub(WINDOW)).step_by(STEP) {
             let (from, until) = (sent.instant_of(at), sent.instant_of(at + WINDOW));

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::measure::{line, said_db};
 use common::sound::{Heard, RATE, TONES_HZ, Tone};
-use common::test_server::{Stand, Told, join};
+use common::test_server::{EventLog, TestServer, join};
 use mixminus::join::client::Client;
 use mixminus::join::media::MediaOptions;
 use serde_json::json;
@@ -25,14 +25,14 @@ const SPOKEN_DB: f64 = -12.0;
 const LISTEN: Duration = Duration::from_secs(4);
 
 /// - `listens`: to which rooms beside his own.
-async fn talker(stand: &Stand, room: &str, listens: &str, hz: f64) -> (Client, Heard) {
+async fn talker(server: &TestServer, room: &str, listens: &str, hz: f64) -> (Client, Heard) {
     let heard = Heard::default();
     let media = MediaOptions {
         source: Tone::boxed(hz),
         sink: heard.sink(),
         ..MediaOptions::default()
     };
-    let url = format!("{}?listen={listens}", stand.url(room));
+    let url = format!("{}?listen={listens}", server.url(room));
     (join(&url, room, None, media).await, heard)
 }
 
@@ -67,13 +67,13 @@ async fn say(client: &Client, text: &serde_json::Value) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_rooms_are_heard_from_a_third_and_changed_at_run_time() {
-    let stand = Stand::start_with(Some(2));
+    let server = TestServer::start_with(Some(2));
     let [own_hz, b_hz, c_hz] = TONES_HZ;
-    let (bob, bob_heard) = talker(&stand, "b", "", b_hz).await;
-    let (ann, heard) = talker(&stand, "a", "b,c", own_hz).await;
-    let told = Told::to(&ann);
+    let (bob, bob_heard) = talker(&server, "b", "", b_hz).await;
+    let (ann, heard) = talker(&server, "a", "b,c", own_hz).await;
+    let told = EventLog::to(&ann);
     // Comes only after somebody has begun to listen to it.
-    let (carl, _) = talker(&stand, "c", "", c_hz).await;
+    let (carl, _) = talker(&server, "c", "", c_hz).await;
     tokio::time::sleep(LISTEN).await;
     hears(&heard, b_hz, 0.0);
     hears(&heard, c_hz, 0.0);
@@ -108,33 +108,33 @@ async fn two_rooms_are_heard_from_a_third_and_changed_at_run_time() {
     bob.leave().await.unwrap();
     tokio::time::sleep(LISTEN).await;
     hears_nothing_of(&heard, b_hz);
-    let (bob, _) = talker(&stand, "b", "", b_hz).await;
+    let (bob, _) = talker(&server, "b", "", b_hz).await;
     tokio::time::sleep(LISTEN).await;
     hears(&heard, b_hz, -12.0);
     for client in [ann, bob, carl] {
         client.leave().await.unwrap();
     }
-    stand.stop().await;
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn linked_rooms_are_one_to_those_in_them() {
-    let stand = Stand::start_with(Some(2));
+    let server = TestServer::start_with(Some(2));
     let [a_hz, b_hz, _] = TONES_HZ;
-    stand.configure("a", &json!({"links": ["b"]})).await;
-    let (ann, ann_heard) = talker(&stand, "a", "", a_hz).await;
-    let (bob, bob_heard) = talker(&stand, "b", "", b_hz).await;
+    server.configure("a", &json!({"links": ["b"]})).await;
+    let (ann, ann_heard) = talker(&server, "a", "", a_hz).await;
+    let (bob, bob_heard) = talker(&server, "b", "", b_hz).await;
     tokio::time::sleep(LISTEN).await;
     hears(&ann_heard, b_hz, 0.0);
     hears_nothing_of(&ann_heard, a_hz);
     hears(&bob_heard, a_hz, 0.0);
     hears_nothing_of(&bob_heard, b_hz);
-    stand.configure("a", &json!({"links": []})).await;
+    server.configure("a", &json!({"links": []})).await;
     tokio::time::sleep(LISTEN).await;
     hears_nothing_of(&ann_heard, b_hz);
     hears_nothing_of(&bob_heard, a_hz);
     for client in [ann, bob] {
         client.leave().await.unwrap();
     }
-    stand.stop().await;
+    server.stop().await;
 }

@@ -14,7 +14,7 @@ mod common {
 use common::measure::{gapless_db, said_db};
 use common::pages::{BROWSERS, perform, run};
 use common::sound::{TONES_HZ, read, scratch, write_tone};
-use common::test_server::Stand;
+use common::test_server::TestServer;
 use common::tools;
 use serde_json::json;
 
@@ -24,7 +24,7 @@ const FOX_HZ: f64 = 1_472.0;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn firefox_and_chromium_hear_each_other_and_not_themselves() {
     let _turn = BROWSERS.lock().await;
-    let stand = Stand::start();
+    let server = TestServer::start();
     let files = scratch("two_makes");
     let tone = files.join("Ann-says.wav");
     write_tone(&tone, TONES_HZ[0], 120);
@@ -32,7 +32,7 @@ async fn firefox_and_chromium_hear_each_other_and_not_themselves() {
         format!("name=Ann,room=mixed,mic={}", tone.display()),
         format!("name=Fox,room=mixed,browser=firefox,tone={FOX_HZ}"),
     ];
-    let said = run(&stand, "two-makes.mjs", &files, pages).await;
+    let said = run(&server, "two-makes.mjs", &files, pages).await;
     assert_eq!(said, json!({ "roamed": true }));
 
     // Phase, whether Ann hears Firefox, whether Firefox hears Ann.
@@ -70,15 +70,15 @@ async fn firefox_and_chromium_hear_each_other_and_not_themselves() {
             );
         }
     }
-    stand.stop().await;
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_lobby_keeps_its_promises() {
     let _turn = BROWSERS.lock().await;
-    let stand = Stand::start();
+    let server = TestServer::start();
     let files = scratch("page_lobby");
-    let said = run(&stand, "lobby.mjs", &files, ["name=Ann,join=0"]).await;
+    let said = run(&server, "lobby.mjs", &files, ["name=Ann,join=0"]).await;
     let expected = json!({
         "autojoin": { "opened": 0, "state": "idle", "focus": "join-button", "afterClick": 1 },
         "listened": 0,
@@ -99,21 +99,21 @@ async fn the_lobby_keeps_its_promises() {
         },
     });
     assert_eq!(said, expected);
-    stand.stop().await;
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_room_shows_what_is_true_and_hides_no_control() {
     let _turn = BROWSERS.lock().await;
-    let stand = Stand::start();
+    let server = TestServer::start();
     for room in ["harbour", "night-watch"] {
         let patient = json!({ "mode": "ptt", "talk_limit_s": 300, "end_of_media_ms": 60_000 });
-        stand.configure(room, &patient).await;
+        server.configure(room, &patient).await;
     }
     for room in ["desk-1", "desk-10", "desk-2"] {
         // As conferences do where nobody has said otherwise.
         let refusing = json!({ "allow_monitors": null });
-        stand.configure(room, &refusing).await;
+        server.configure(room, &refusing).await;
     }
     let files = scratch("page_room");
     let tone = files.join("tone.wav");
@@ -125,7 +125,7 @@ async fn the_room_shows_what_is_true_and_hides_no_control() {
         format!("name=Cem,room=night-watch,{mic}"),
         format!("name=Dan,join=0,{mic}"),
     ];
-    let said = run(&stand, "room.mjs", &files, pages).await;
+    let said = run(&server, "room.mjs", &files, pages).await;
     let expected = json!({
         "order": ["harbour", "desk-1", "desk-2", "desk-10", "night-watch"],
         "monitors": {
@@ -143,15 +143,15 @@ async fn the_room_shows_what_is_true_and_hides_no_control() {
         "notices": { "told": "Too fast. Wait a moment.", "dismissed": true },
     });
     assert_eq!(said, expected);
-    stand.stop().await;
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_notices_a_dead_server_before_its_browser_does() {
     let _turn = BROWSERS.lock().await;
-    let stand = Stand::start();
+    let server = TestServer::start();
     let files = scratch("page_faults");
-    let said = perform(&stand, "faults.mjs", &files, ["join=0", "join=0"]).await;
+    let said = perform(&server, "faults.mjs", &files, ["join=0", "join=0"]).await;
     let expected = json!({
         "born": "ptt",
         "killed": {
@@ -165,7 +165,7 @@ async fn a_page_notices_a_dead_server_before_its_browser_does() {
         },
     });
     assert_eq!(said, expected);
-    stand.stop().await;
+    server.stop().await;
 }
 
 #[test]

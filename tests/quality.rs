@@ -17,7 +17,7 @@ use std::time::Duration;
 use common::measure::Finder;
 use common::relay::SignalProxy;
 use common::sound::{Cue, Heard, Played, RATE, VOICES, scratch, voice, write};
-use common::test_server::{self, Stand};
+use common::test_server::{self, TestServer};
 use common::tools;
 use mixminus::bench::relay::{Impairment, Relay};
 use mixminus::join::client::Client;
@@ -82,13 +82,13 @@ static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn voices_stay_good_through_the_server() {
     let _turn = TURN.lock().await;
-    let stand = Stand::start();
+    let server = TestServer::start();
     let mut means = Vec::new();
     // Two ways at once, ten talkers and ten listeners: half of what two cores do.
     for ways in WAYS.chunks(2) {
         let mut best: Vec<Scores> = ways.iter().map(|_| Scores::default()).collect();
         for number in 1..=ATTEMPTS {
-            attempt(&stand, ways, &mut best).await;
+            attempt(&server, ways, &mut best).await;
             let reached = ways
                 .iter()
                 .zip(&best)
@@ -103,8 +103,8 @@ async fn voices_stay_good_through_the_server() {
         }
         means.extend(ways.iter().zip(best));
     }
-    println!("{}", stand.timekeeping().await);
-    stand.stop().await;
+    println!("{}", server.timekeeping().await);
+    server.stop().await;
     for (way, scores) in &means {
         println!(
             "{}: PESQ-WB {:.2} in the mean, at least {} wanted; {:.2?}",
@@ -129,13 +129,13 @@ async fn voices_stay_good_through_the_server() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn libwebrtc_plays_a_voice_and_its_pauses_as_they_were_said() {
     let _turn = TURN.lock().await;
-    let stand = Stand::start();
+    let server = TestServer::start();
     let said = scratch("quality").join("said.wav");
     write(&said, &voice(VOICES[0]));
     let mut last = None::<LibwebrtcScore>;
     // A machine that stalls takes what it takes from a receiver as well: one good attempt is enough.
     for number in 1..=ATTEMPTS {
-        let url = stand.url(&format!("libwebrtc-{number}")).to_string();
+        let url = server.url(&format!("libwebrtc-{number}")).to_string();
         let heard = scratch("quality").join(format!("libwebrtc-{number}.wav"));
         let (said, heard) = (said.clone(), heard.clone());
         let score =
@@ -148,7 +148,7 @@ async fn libwebrtc_plays_a_voice_and_its_pauses_as_they_were_said() {
             break;
         }
     }
-    stand.stop().await;
+    server.stop().await;
     let last = last.unwrap();
     assert!(last.is_good(), "{last:?}");
 }
@@ -195,12 +195,12 @@ impl LibwebrtcScore {
 }
 
 /// Lets every voice take every way once.
-async fn attempt(stand: &Stand, ways: &[Way], best: &mut [Scores]) {
+async fn attempt(server: &TestServer, ways: &[Way], best: &mut [Scores]) {
     let cue = Cue::default();
     let mut pairs = Vec::new();
     for way in ways {
         for voice in VOICES {
-            pairs.push(Pair::start(stand, *way, voice, &cue).await);
+            pairs.push(Pair::start(server, *way, voice, &cue).await);
         }
     }
     pairs.iter().for_each(Pair::impair);
@@ -238,7 +238,7 @@ struct Pair {
 }
 
 impl Pair {
-    async fn start(stand: &Stand, way: Way, name: &'static str, cue: &Cue) -> Pair {
+    async fn start(server: &TestServer, way: Way, name: &'static str, cue: &Cue) -> Pair {
         let room = format!("{name}-{}-{}", way.bitrate_bps, 100.0 * way.loss);
         let heard = Heard::default();
         let media = MediaOptions {
@@ -246,14 +246,14 @@ impl Pair {
             ..MediaOptions::default()
         };
         let listener =
-            test_server::join(&stand.url(&room), "ear", Some(way.bitrate_bps), media).await;
+            test_server::join(&server.url(&room), "ear", Some(way.bitrate_bps), media).await;
         // A relay of its own for each: in whatever order their packets come, each voice loses the same.
-        let loopback = stand.media().ip();
+        let loopback = server.media().ip();
         let mut relay = Relay::bind(loopback, Impairment::default(), SEED)
             .await
             .unwrap();
-        relay.lead_to(stand.media());
-        let proxy = SignalProxy::start(stand.http(), &relay).await;
+        relay.lead_to(server.media());
+        let proxy = SignalProxy::start(server.http(), &relay).await;
         let media = MediaOptions {
             source: Played::boxed(&voice(name), cue),
             voice: VoiceSettings {

@@ -17,18 +17,18 @@ use std::time::Duration;
 use common::measure::gapless_db;
 use common::pages::{BROWSERS, NAMES, judge, perform};
 use common::sound::{TONES_HZ, read, scratch};
-use common::test_server::Stand;
+use common::test_server::TestServer;
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_talks_at_a_time_and_the_next_is_promoted() {
     let _turn = BROWSERS.lock().await;
-    let stand = Stand::start();
-    stand.configure("harbour", &patient()).await;
+    let server = TestServer::start();
+    server.configure("harbour", &patient()).await;
     let files = scratch("radio_page");
     let windows = ["room=harbour,width=1280"; 2].into_iter();
     let windows = windows.chain(["room=harbour,width=360,touch=1"]);
-    let said = perform(&stand, "radio.mjs", &files, windows).await;
+    let said = perform(&server, "radio.mjs", &files, windows).await;
     // Open while one talks, and at no other time.
     let microphone = json!({
         "whileHeld": true, "afterRelease": false, "afterRevoke": false, "afterDeny": false, "inConference": false,
@@ -47,22 +47,22 @@ async fn one_talks_at_a_time_and_the_next_is_promoted() {
             judge(phase, talker.filter(|talker| *talker != own), name, &heard);
         }
     }
-    let gone = stand
+    let gone = server
         .until("harbour", Duration::from_secs(10), <[String]>::is_empty)
         .await;
     println!(
         "the room is empty after {gone:?}; {}",
-        stand.timekeeping().await
+        server.timekeeping().await
     );
-    stand.stop().await;
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_channel_is_heard_as_loud_as_one_likes() {
     let _turn = BROWSERS.lock().await;
-    let stand = Stand::start();
+    let server = TestServer::start();
     for room in ["harbour", "anchorage", "night-watch"] {
-        stand.configure(room, &patient()).await;
+        server.configure(room, &patient()).await;
     }
     let files = scratch("radio_channels");
     let windows = [
@@ -70,7 +70,7 @@ async fn another_channel_is_heard_as_loud_as_one_likes() {
         "room=night-watch",
         "room=night-watch",
     ];
-    let said = perform(&stand, "channels.mjs", &files, windows).await;
+    let said = perform(&server, "channels.mjs", &files, windows).await;
     let expected = json!({
         "own": "free", "room": "night-watch", "places": ["anchorage", "night-watch"],
         "focus": "Listen to night-watch", "volume": "50", "asksAtEachStep": false,
@@ -87,18 +87,18 @@ async fn another_channel_is_heard_as_loud_as_one_likes() {
         (5.0..7.0).contains(&(full_db - half_db)),
         "half the volume is 6 dB less"
     );
-    stand.stop().await;
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clicks_in_a_hurry_do_no_harm() {
     let _turn = BROWSERS.lock().await;
-    let stand = Stand::start();
+    let server = TestServer::start();
     let files = scratch("radio_clicks");
     let windows = ["room=pier,listen=1", "room=pier"];
-    let said = perform(&stand, "clicks.mjs", &files, windows).await;
+    let said = perform(&server, "clicks.mjs", &files, windows).await;
     assert_eq!(said, json!({ "track": "live", "ticks": 1, "mode": "ptt" }));
-    stand.stop().await;
+    server.stop().await;
 }
 
 /// A radio channel in which nobody is cut off on a machine that takes its time: not for talking long, nor for having

@@ -24,14 +24,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use call::Host;
-use invariants::Watch;
+use invariants::InvariantCheck;
 use mixer::profile::Profile;
 use mixminus::config::Config;
 use mixminus::rate_limit::Rate;
-use rng::Chance;
+use rng::Rng;
 use serde_json::json;
-use user::Seat;
-use world::Place;
+use user::User;
+use world::World;
 
 const ROOMS: usize = 50;
 
@@ -77,15 +77,15 @@ fn soak(time: Duration) {
     let seed = std::env::var("SOAK_SEED").ok();
     let seed = seed.and_then(|seed| seed.parse().ok()).unwrap_or(4);
     println!("seed,{seed}");
-    let place = Place::new(Host::with(config()), ROOMS);
+    let world = World::new(Host::with(config()), ROOMS);
     for room in 0..ROOMS {
         let mode = MODES[room % MODES.len()];
         let path = world::path(room);
-        let reply = place.ask("PUT", &path, &json!({ "mode": mode }).to_string());
+        let reply = world.ask("PUT", &path, &json!({ "mode": mode }).to_string());
         assert_eq!(reply.status, 201, "{}", reply.body);
     }
-    let mut crews = crews(&place, seed);
-    let mut watch = Watch::of(&place);
+    let mut crews = crews(&world, seed);
+    let mut watch = InvariantCheck::of(&world);
     until_all_are_in(&mut crews, &mut watch);
 
     let end = Instant::now() + time;
@@ -109,9 +109,9 @@ fn soak(time: Duration) {
     drop(watch);
     everybody_leaves(crews);
 
-    place.tell_counts();
-    println!("seconds,{:.0}", place.since_start().as_secs_f64());
-    place.assert_faultless();
+    world.tell_counts();
+    println!("seconds,{:.0}", world.since_start().as_secs_f64());
+    world.assert_faultless();
     for what in [
         "granted at once",
         "granted later",
@@ -124,11 +124,11 @@ fn soak(time: Duration) {
         "looks at a floor of several",
         "looks at somebody who is heard",
     ] {
-        assert!(place.counted(what) > 0, "nothing was seen of: {what}");
+        assert!(world.counted(what) > 0, "nothing was seen of: {what}");
     }
-    assert_eq!(place.host.metric("mixminus_room_faults_total", ""), 0.0);
-    assert_eq!(place.host.metric("mixminus_rtc_faults_total", ""), 0.0);
-    place.host.stop();
+    assert_eq!(world.host.metric("mixminus_room_faults_total", ""), 0.0);
+    assert_eq!(world.host.metric("mixminus_rtc_faults_total", ""), 0.0);
+    world.host.stop();
 }
 
 /// Two mixers, so that rooms are listened to across them; packets of 60 ms, so that there may be many radios.
@@ -153,9 +153,9 @@ fn config() -> Config {
 
 /// Radios that one thread drives.
 struct Crew<'a> {
-    place: &'a Place,
-    seats: Vec<Seat>,
-    chance: Chance,
+    world: &'a World,
+    users: Vec<User>,
+    rng: Rng,
     moves: Instant,
     moved: u32,
 }
@@ -163,8 +163,8 @@ struct Crew<'a> {
 impl Crew<'_> {
     /// Everybody does what comes into his mind; now and then one goes elsewhere, every fifth of them without a word.
     fn storm(&mut self) {
-        for seat in &mut self.seats {
-            seat.act(self.place);
+        for user in &mut self.users {
+            user.act(self.world);
         }
         let now = Instant::now();
         if now < self.moves {
@@ -172,45 +172,45 @@ impl Crew<'_> {
         }
         // Every other time it is one who talks.
         let of_talkers = self.moved.is_multiple_of(2);
-        let may_move = |seat: &&mut Seat| seat.is_in() && seat.is_talking() == of_talkers;
-        let mut movable: Vec<&mut Seat> = self.seats.iter_mut().filter(may_move).collect();
+        let may_move = |user: &&mut User| user.is_in() && user.is_talking() == of_talkers;
+        let mut movable: Vec<&mut User> = self.users.iter_mut().filter(may_move).collect();
         if movable.is_empty() {
             return;
         }
-        let at = self.chance.below(movable.len() as u64) as usize;
+        let at = self.rng.below(movable.len() as u64) as usize;
         if self.moved % 5 == 4 {
-            movable[at].vanish(self.place);
+            movable[at].vanish(self.world);
         } else {
-            let room = self.chance.below(ROOMS as u64) as usize;
-            movable[at].change(self.place, room);
+            let room = self.rng.below(ROOMS as u64) as usize;
+            movable[at].change(self.world, room);
         }
         self.moved += 1;
-        self.moves = now + self.chance.ms(300..900);
+        self.moves = now + self.rng.ms(300..900);
     }
 }
 
 /// Three or four belong to each room.
-fn crews(place: &Place, seed: u64) -> Vec<Crew<'_>> {
+fn crews(world: &World, seed: u64) -> Vec<Crew<'_>> {
     let tone: &'static [&'static [u8]] = tone().leak();
-    let mut chance = Chance::of(seed);
+    let mut rng = Rng::of(seed);
     let mut crews: Vec<Crew> = Vec::new();
     for _ in 0..DRIVERS {
         crews.push(Crew {
-            place,
-            seats: Vec::new(),
-            chance: Chance::of(chance.below(u64::MAX)),
+            world,
+            users: Vec::new(),
+            rng: Rng::of(rng.below(u64::MAX)),
             moves: Instant::now(),
             moved: 0,
         });
     }
     for nth in 0..ROOMS * 7 / 2 {
-        let chance = Chance::of(chance.below(u64::MAX));
-        let seat = Seat::join(place, nth % ROOMS, nth % ROOMS, tone, chance);
+        let rng = Rng::of(rng.below(u64::MAX));
+        let user = User::join(world, nth % ROOMS, nth % ROOMS, tone, rng);
         let crew = &mut crews[nth % DRIVERS];
-        crew.seats.push(seat);
+        crew.users.push(user);
         // The first must not wait for the last.
         for crew in &mut crews {
-            crew.seats.iter_mut().for_each(|seat| seat.turn(place));
+            crew.users.iter_mut().for_each(|user| user.turn(world));
         }
     }
     crews
@@ -219,7 +219,7 @@ fn crews(place: &Place, seed: u64) -> Vec<Crew<'_>> {
 /// Everybody is driven and does this in each turn, and every room is watched, as long as `more` says so.
 fn together(
     crews: &mut [Crew],
-    watch: &mut Watch,
+    watch: &mut InvariantCheck,
     more: impl Fn() -> bool,
     each: impl Fn(&mut Crew) + Sync,
 ) {
@@ -231,8 +231,8 @@ fn together(
             scope.spawn(move || {
                 while !stop.load(Relaxed) {
                     let begun = Instant::now();
-                    for seat in &mut crew.seats {
-                        seat.turn(crew.place);
+                    for user in &mut crew.users {
+                        user.turn(crew.world);
                     }
                     each(crew);
                     std::thread::sleep(Duration::from_millis(5).saturating_sub(begun.elapsed()));
@@ -248,35 +248,35 @@ fn together(
 }
 
 /// The same for a while.
-fn pass(crews: &mut [Crew], watch: &mut Watch, time: Duration) {
+fn pass(crews: &mut [Crew], watch: &mut InvariantCheck, time: Duration) {
     let end = Instant::now() + time;
     together(crews, watch, || Instant::now() < end, |_| {});
 }
 
-fn everybody<'a>(crews: &'a mut [Crew]) -> impl Iterator<Item = &'a mut Seat> {
-    crews.iter_mut().flat_map(|crew| &mut crew.seats)
+fn everybody<'a>(crews: &'a mut [Crew]) -> impl Iterator<Item = &'a mut User> {
+    crews.iter_mut().flat_map(|crew| &mut crew.users)
 }
 
-fn until_all_are_in(crews: &mut [Crew], watch: &mut Watch) {
+fn until_all_are_in(crews: &mut [Crew], watch: &mut InvariantCheck) {
     let end = Instant::now() + 2 * CONNECTED;
-    while everybody(crews).any(|seat| !seat.is_in()) {
+    while everybody(crews).any(|user| !user.is_in()) {
         assert!(Instant::now() < end, "somebody does not connect");
         pass(crews, watch, Duration::from_millis(200));
     }
 }
 
 /// Everybody falls silent and lets go: all rooms are idle as soon as all timers are over.
-fn hush(crews: &mut [Crew], watch: &mut Watch) {
+fn hush(crews: &mut [Crew], watch: &mut InvariantCheck) {
     until_all_are_in(crews, watch);
-    let place = crews[0].place;
-    for seat in everybody(crews) {
-        seat.hush(place);
+    let world = crews[0].world;
+    for user in everybody(crews) {
+        user.hush(world);
     }
     let begun = Instant::now();
     let longest = END_OF_MEDIA + TALK_LIMIT + GRACE + SLACK;
     while let Some(busy) = watch.busy() {
         if begun.elapsed() > longest {
-            place.fault(format!("not idle after {longest:?}: {busy}"));
+            world.fault(format!("not idle after {longest:?}: {busy}"));
             return;
         }
         pass(crews, watch, Duration::from_millis(200));
@@ -285,103 +285,103 @@ fn hush(crews: &mut [Crew], watch: &mut Watch) {
 }
 
 /// To where they belong, and to nothing else; every room is for one at a time, and by itself.
-fn everybody_goes_home(crews: &mut [Crew], watch: &mut Watch) {
-    let place = crews[0].place;
+fn everybody_goes_home(crews: &mut [Crew], watch: &mut InvariantCheck) {
+    let world = crews[0].world;
     for room in 0..ROOMS {
         let settings = json!({ "mode": "ptt", "implicit_floor": false, "links": [] });
-        place.patch(room, &settings);
+        world.patch(room, &settings);
     }
-    for seat in everybody(crews) {
-        if seat.room != seat.home {
-            seat.change(place, seat.home);
+    for user in everybody(crews) {
+        if user.room != user.home {
+            user.change(world, user.home);
         }
     }
     until_all_are_in(crews, watch);
-    for seat in everybody(crews) {
-        seat.listen_to(place, &BTreeSet::new());
+    for user in everybody(crews) {
+        user.listen_to(world, &BTreeSet::new());
     }
     pass(crews, watch, Duration::from_secs(1));
 }
 
 /// One in each room talks, its `nth`, and the others hear him and nobody else.
-fn everybody_hears_one(crews: &mut [Crew], watch: &mut Watch, nth: usize) {
-    let place = crews[0].place;
+fn everybody_hears_one(crews: &mut [Crew], watch: &mut InvariantCheck, nth: usize) {
+    let world = crews[0].world;
     let mut talkers: Vec<Option<u32>> = vec![None; ROOMS];
     let mut seen = [0; ROOMS];
-    for seat in everybody(crews) {
-        seat.heard.clear();
-        if seen[seat.room] == nth {
-            talkers[seat.room] = Some(seat.number());
-            seat.speak_up(place);
+    for user in everybody(crews) {
+        user.heard.clear();
+        if seen[user.room] == nth {
+            talkers[user.room] = Some(user.number());
+            user.speak_up(world);
         }
-        seen[seat.room] += 1;
+        seen[user.room] += 1;
     }
-    let is_deaf = |seat: &Seat| {
-        talkers[seat.room].is_some_and(|it| it != seat.number() && !seat.heard.contains(&it))
+    let is_deaf = |user: &User| {
+        talkers[user.room].is_some_and(|it| it != user.number() && !user.heard.contains(&it))
     };
     let end = Instant::now() + TALK_LIMIT + SLACK;
-    while everybody(crews).any(|seat| is_deaf(seat)) && Instant::now() < end {
+    while everybody(crews).any(|user| is_deaf(user)) && Instant::now() < end {
         pass(crews, watch, Duration::from_millis(200));
     }
-    for seat in everybody(crews) {
-        let (id, heard) = (&seat.person.id, &seat.heard);
-        if is_deaf(seat) {
-            let talker = talkers[seat.room];
-            place.fault_in(seat.room, format!("{id} does not hear {talker:08x?}"));
+    for user in everybody(crews) {
+        let (id, heard) = (&user.person.id, &user.heard);
+        if is_deaf(user) {
+            let talker = talkers[user.room];
+            world.fault_in(user.room, format!("{id} does not hear {talker:08x?}"));
         }
-        if heard.iter().any(|heard| Some(*heard) != talkers[seat.room]) {
-            place.fault_in(seat.room, format!("{id} hears {heard:08x?}"));
+        if heard.iter().any(|heard| Some(*heard) != talkers[user.room]) {
+            world.fault_in(user.room, format!("{id} hears {heard:08x?}"));
         }
-        place.count("ears that heard whom they should");
+        world.count("ears that heard whom they should");
     }
 }
 
 /// Everybody talks, and nobody has asked for the floor: a permit that was left open would let him be heard.
-fn nobody_is_heard_unasked(crews: &mut [Crew], watch: &mut Watch) {
-    let place = crews[0].place;
+fn nobody_is_heard_unasked(crews: &mut [Crew], watch: &mut InvariantCheck) {
+    let world = crews[0].world;
     let until = Instant::now() + Duration::from_secs(1);
-    for seat in everybody(crews) {
-        seat.heard.clear();
-        seat.talk_unasked(until);
+    for user in everybody(crews) {
+        user.heard.clear();
+        user.talk_unasked(until);
     }
     pass(crews, watch, Duration::from_secs(2));
-    for seat in everybody(crews) {
-        if !seat.heard.is_empty() {
-            let (id, heard) = (&seat.person.id, &seat.heard);
-            place.fault_in(
-                seat.room,
+    for user in everybody(crews) {
+        if !user.heard.is_empty() {
+            let (id, heard) = (&user.person.id, &user.heard);
+            world.fault_in(
+                user.room,
                 format!("{id} hears {heard:08x?}, who did not ask"),
             );
         }
-        place.count("ears that heard nobody who had not asked");
+        world.count("ears that heard nobody who had not asked");
     }
 }
 
 /// Nothing but reports and consent.
-fn nothing_is_sent(crews: &mut [Crew], watch: &mut Watch) {
+fn nothing_is_sent(crews: &mut [Crew], watch: &mut InvariantCheck) {
     pass(crews, watch, Duration::from_secs(4));
-    let sounds = |crews: &mut [Crew]| everybody(crews).map(|seat| seat.sounds).sum::<u64>();
+    let sounds = |crews: &mut [Crew]| everybody(crews).map(|user| user.sounds).sum::<u64>();
     let before = sounds(crews);
     pass(crews, watch, Duration::from_secs(2));
     let came = sounds(crews) - before;
     if came > 0 {
-        crews[0].place.fault(format!("{came} packets of silence"));
+        crews[0].world.fault(format!("{came} packets of silence"));
     }
 }
 
 /// Everybody leaves, the rooms end, and those who vanished are missed.
 fn everybody_leaves(mut crews: Vec<Crew>) {
-    let place = crews[0].place;
-    for seat in everybody(&mut crews) {
-        seat.leave(place);
+    let world = crews[0].world;
+    for user in everybody(&mut crews) {
+        user.leave(world);
     }
     for room in 0..ROOMS {
         let path = world::path(room);
         // Those who vanished late must be missed by themselves, not sent away with their room.
-        let reply = place.ask("PATCH", &path, r#"{"mode":"open"}"#);
+        let reply = world.ask("PATCH", &path, r#"{"mode":"open"}"#);
         assert_eq!(reply.status, 200, "{}", reply.body);
     }
-    let host = &place.host;
+    let host = &world.host;
     let end = Instant::now() + REAPED;
     for metric in ["mixminus_rtc_peers", "mixminus_participants"] {
         while host.metric(metric, "") > 0.0 {
@@ -391,7 +391,7 @@ fn everybody_leaves(mut crews: Vec<Crew>) {
         }
     }
     for room in 0..ROOMS {
-        let reply = place.ask("DELETE", &world::path(room), "");
+        let reply = world.ask("DELETE", &world::path(room), "");
         assert!(reply.status < 300, "{}", reply.body);
     }
     assert_eq!(host.metric("mixminus_rooms", ""), 0.0);

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use common::measure::Probe;
 use common::radio::Served;
-use common::scheduler_watch::Watch;
+use common::scheduler_watch::SchedulerWatch;
 use mixer::RtpTime;
 use mixminus::join::client::{Client, ClientEvent, ClientOptions};
 use mixminus::join::media::MediaOptions;
@@ -228,7 +228,7 @@ async fn run(spurts: usize, seed: u64) -> (Vec<String>, usize) {
         tap: Arc::clone(&finger) as Arc<_>,
         ..MediaOptions::default()
     };
-    let watch = Watch::start();
+    let watch = SchedulerWatch::start();
     let until = TokioInstant::now() + script.duration() + Duration::from_secs(1);
     let mut talker = Client::join(into(&served, "mouth"), talking).await.unwrap();
     talk(&mut talker, presses, until).await;

@@ -16,7 +16,7 @@ use common::measure::{
     Finder, Spectrum, decibels, greatest_step, longest_full_scale_run, peak, percentile, pieces,
 };
 use common::sound::{Cue, Heard, Played, RATE, VOICES, voice};
-use common::test_server::Stand;
+use common::test_server::TestServer;
 use mixminus::join::client::Client;
 use mixminus::join::media::MediaOptions;
 use mixminus::join::pcm::Source;
@@ -26,18 +26,18 @@ const TALK: Duration = Duration::from_secs(26);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_voices_each_hear_the_three_others_and_not_themselves() {
-    let stand = Stand::start();
+    let server = TestServer::start();
     let cue = Cue::default();
     let voices: Vec<Arc<[f32]>> = VOICES[..4].iter().map(|name| voice(name)).collect();
     let mut clients = Vec::new();
     for (voice, name) in voices.iter().zip(VOICES) {
-        clients.push(participant(&stand, name, Played::boxed(voice, &cue)).await);
+        clients.push(participant(&server, name, Played::boxed(voice, &cue)).await);
     }
     cue.give();
     tokio::time::sleep(TALK).await;
-    println!("{}", stand.timekeeping().await);
+    println!("{}", server.timekeeping().await);
     let recordings = leave(clients).await;
-    stand.stop().await;
+    server.stop().await;
 
     let mut finder = Finder::new();
     for (who, recording) in VOICES.iter().zip(recordings) {
@@ -67,7 +67,7 @@ async fn four_voices_each_hear_the_three_others_and_not_themselves() {
 /// `mixer/tests/minus_one.rs` shows that the mix stays at or under -1 dBFS on its way into the encoder.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_voices_at_full_scale_neither_wrap_nor_clip() {
-    let stand = Stand::start();
+    let server = TestServer::start();
     let cue = Cue::default();
     let loud = |name: &&str| -> Arc<[f32]> {
         let voice = voice(name);
@@ -75,15 +75,15 @@ async fn three_voices_at_full_scale_neither_wrap_nor_clip() {
         voice.iter().map(|sample| gain * sample).collect()
     };
     let voices: Vec<Arc<[f32]>> = VOICES[..3].iter().map(loud).collect();
-    let mut clients = vec![participant(&stand, "listener", None).await];
+    let mut clients = vec![participant(&server, "listener", None).await];
     for (voice, name) in voices.iter().zip(VOICES) {
-        clients.push(participant(&stand, name, Played::boxed(voice, &cue)).await);
+        clients.push(participant(&server, name, Played::boxed(voice, &cue)).await);
     }
     cue.give();
     tokio::time::sleep(TALK).await;
-    println!("{}", stand.timekeeping().await);
+    println!("{}", server.timekeeping().await);
     let recordings = leave(clients).await;
-    stand.stop().await;
+    server.stop().await;
 
     let mut finder = Finder::new();
     let recording = &recordings[0];
@@ -120,7 +120,7 @@ async fn three_voices_at_full_scale_neither_wrap_nor_clip() {
 }
 
 async fn participant(
-    stand: &Stand,
+    server: &TestServer,
     name: &str,
     source: Option<Box<dyn Source>>,
 ) -> (Client, Heard) {
@@ -130,7 +130,7 @@ async fn participant(
         sink: heard.sink(),
         ..MediaOptions::default()
     };
-    (stand.join("voices", name, media).await, heard)
+    (server.join("voices", name, media).await, heard)
 }
 
 async fn leave(clients: Vec<(Client, Heard)>) -> Vec<Vec<f32>> {

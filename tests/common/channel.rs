@@ -10,32 +10,32 @@ use serde_json::json;
 
 use crate::common::measure::level_db;
 use crate::common::sound::{Heard, RATE};
-use crate::common::test_server::{Stand, Told};
+use crate::common::test_server::{EventLog, TestServer};
 
 /// The room, its server, and who listens.
 pub struct Channel {
-    stand: Stand,
+    server: TestServer,
     room: String,
     ann: Client,
     hears: Heard,
-    told: Told,
+    told: EventLog,
 }
 
 impl Channel {
     /// With a server of its own.
     pub async fn start(room: &str) -> Channel {
-        let stand = Stand::start();
-        stand.configure(room, &json!({ "mode": "ptt" })).await;
+        let server = TestServer::start();
+        server.configure(room, &json!({ "mode": "ptt" })).await;
         let hears = Heard::default();
         let media = MediaOptions {
             sink: hears.sink(),
             ..MediaOptions::default()
         };
-        let ann = stand.join(room, "Ann", media).await;
+        let ann = server.join(room, "Ann", media).await;
         Channel {
-            told: Told::to(&ann),
+            told: EventLog::to(&ann),
             room: room.to_owned(),
-            stand,
+            server,
             ann,
             hears,
         }
@@ -43,7 +43,7 @@ impl Channel {
 
     /// Where offers are posted.
     pub fn url(&self) -> String {
-        self.stand.url(&self.room)
+        self.server.url(&self.room)
     }
 
     /// How much has been heard so far, silence included.
@@ -99,6 +99,6 @@ impl Channel {
     /// Ends it.
     pub async fn stop(self) {
         self.ann.leave().await.expect("it leaves");
-        self.stand.stop().await;
+        self.server.stop().await;
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use super::measure::{gapless_db, said_db};
 use super::sound::{RATE, TONES_HZ, write_tone};
-use super::test_server::Stand;
+use super::test_server::TestServer;
 use super::tools;
 
 /// The participants of the scripts; each has one of [`TONES_HZ`].
@@ -21,7 +21,7 @@ pub static BROWSERS: Mutex<()> = Mutex::const_new(());
 /// Runs a script with Ann's, Ben's and Cem's pages, in as many Chromium windows as there are `windows`; returns the
 /// script's result.
 pub async fn perform(
-    stand: &Stand,
+    server: &TestServer,
     script: &str,
     files: &Path,
     windows: impl IntoIterator<Item = &str>,
@@ -32,12 +32,12 @@ pub async fn perform(
         write_tone(&said, hz, 120);
         format!("name={name},{window},mic={}", said.display())
     });
-    run(stand, script, files, pages).await
+    run(server, script, files, pages).await
 }
 
 /// Runs a script with these pages; returns the script's result.
 pub async fn run(
-    stand: &Stand,
+    server: &TestServer,
     script: &str,
     files: &Path,
     pages: impl IntoIterator<Item = impl AsRef<str>>,
@@ -46,7 +46,7 @@ pub async fn run(
         .join("tests/tools")
         .join(script);
     let arguments = [
-        format!("http://{}", stand.http()),
+        format!("http://{}", server.http()),
         "--timeout=60".to_owned(),
         format!("--script={}", script.display()),
         format!("--out={}", files.display()),

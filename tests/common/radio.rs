@@ -94,12 +94,12 @@ impl Drop for Served {
 pub struct Radio {
     child: Child,
     stdin: Option<ChildStdin>,
-    told: Told,
+    told: EventLog,
 }
 
 /// The lines it has printed, and when.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<(Instant, Value)>>>);
+struct EventLog(Arc<Mutex<Vec<(Instant, Value)>>>);
 
 impl Radio {
     /// Joins, and waits until it is in and was told the room.
@@ -125,7 +125,7 @@ impl Radio {
             })
             .spawn()
             .expect("the binary was built with the test");
-        let told = Told::default();
+        let told = EventLog::default();
         let out = child.stdout.take().expect("it is piped");
         match child.stderr.take() {
             None => told.read(out),
@@ -248,7 +248,7 @@ impl Drop for Radio {
     }
 }
 
-impl Told {
+impl EventLog {
     fn read(&self, from: impl Read + Send + 'static) {
         let told = self.clone();
         thread::spawn(move || {

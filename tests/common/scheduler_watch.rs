@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// A thread on each processor that sleeps, and notes when it wakes later than it wished.
-pub struct Watch {
+pub struct SchedulerWatch {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -24,9 +24,9 @@ struct Shared {
     stalls: Mutex<Vec<(Instant, Instant)>>,
 }
 
-impl Watch {
+impl SchedulerWatch {
     /// Starts watching.
-    pub fn start() -> Watch {
+    pub fn start() -> SchedulerWatch {
         let shared = Arc::<Shared>::default();
         let all = sched_getaffinity(None).expect("the system tells where threads may run");
         let usable = (0..CpuSet::MAX_CPU).filter(|processor| all.is_set(*processor));
@@ -40,7 +40,7 @@ impl Watch {
             })
         };
         let threads = usable.map(watch_on).collect();
-        Watch { shared, threads }
+        SchedulerWatch { shared, threads }
     }
 
     /// Whether anything stalled between two instants.
@@ -75,7 +75,7 @@ impl Shared {
     }
 }
 
-impl Drop for Watch {
+impl Drop for SchedulerWatch {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {

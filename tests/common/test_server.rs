@@ -15,19 +15,19 @@ use mixminus::server::Server;
 use serde_json::{Value, json};
 
 /// A running server.
-pub struct Stand {
+pub struct TestServer {
     server: Server,
     http: reqwest::Client,
 }
 
-impl Stand {
+impl TestServer {
     /// Starts a server on ports that are free.
-    pub fn start() -> Stand {
-        Stand::start_with(None)
+    pub fn start() -> TestServer {
+        TestServer::start_with(None)
     }
 
     /// The same with so many mixers.
-    pub fn start_with(mixers: Option<u32>) -> Stand {
+    pub fn start_with(mixers: Option<u32>) -> TestServer {
         // Refused only when another test has been here first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -42,7 +42,7 @@ impl Stand {
             },
             ..Config::default()
         };
-        Stand {
+        TestServer {
             server: Server::start(config).expect("loopback ports are free"),
             http: reqwest::Client::new(),
         }
@@ -175,12 +175,12 @@ impl Stand {
 
 /// What a client was told on its data channel.
 #[derive(Clone, Default)]
-pub struct Told(Arc<Mutex<Vec<Value>>>);
+pub struct EventLog(Arc<Mutex<Vec<Value>>>);
 
-impl Told {
+impl EventLog {
     /// Keeps what comes from now on.
-    pub fn to(client: &Client) -> Told {
-        let (told, mut messages) = (Told::default(), client.messages());
+    pub fn to(client: &Client) -> EventLog {
+        let (told, mut messages) = (EventLog::default(), client.messages());
         let kept = told.clone();
         tokio::spawn(async move {
             while let Ok(message) = messages.recv().await {

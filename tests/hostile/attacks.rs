@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 /// Datagrams of one kind, sent in turn.
-pub struct Weapon {
+pub struct Attack {
     pub name: &'static str,
     pub datagrams: Vec<Vec<u8>>,
     pub per_second: u32,
@@ -40,7 +40,7 @@ impl Abuse {
     }
 }
 
-pub fn of_strangers() -> Vec<Weapon> {
+pub fn of_strangers() -> Vec<Attack> {
     let alert = |level, description| {
         vec![
             0x15,
@@ -60,16 +60,16 @@ pub fn of_strangers() -> Vec<Weapon> {
             description,
         ]
     };
-    let weapon = |name, per_second, datagrams, counted_as| Weapon {
+    let attack = |name, per_second, datagrams, counted_as| Attack {
         name,
         datagrams,
         per_second,
         counted_as,
         is_dtls: false,
     };
-    let dtls = |name, datagrams| Weapon {
+    let dtls = |name, datagrams| Attack {
         is_dtls: true,
-        ..weapon(name, 1_000, datagrams, "stranger")
+        ..attack(name, 1_000, datagrams, "stranger")
     };
     let random = noise(400)
         .into_iter()
@@ -78,23 +78,23 @@ pub fn of_strangers() -> Vec<Weapon> {
     vec![
         dtls("hellos without a cipher", vec![null_hello()]),
         dtls("alerts", vec![alert(2, 0x28), alert(1, 0)]),
-        weapon("random datagrams", 2_000, random, "malformed"),
-        weapon("RTP of every length", 2_000, lengths(111), "stranger"),
-        weapon("RTCP of every length", 2_000, lengths(201), "malformed"),
-        weapon(
+        attack("random datagrams", 2_000, random, "malformed"),
+        attack("RTP of every length", 2_000, lengths(111), "stranger"),
+        attack("RTCP of every length", 2_000, lengths(201), "malformed"),
+        attack(
             "RTP with a bad tag",
             5_000,
             vec![rtp(60), rtp(160)],
             "stranger",
         ),
-        weapon("RTP with lengths that lie", 1_000, lying(), "malformed"),
-        weapon(
+        attack("RTP with lengths that lie", 1_000, lying(), "malformed"),
+        attack(
             "oversized datagrams",
             500,
             vec![rtp(1_600), rtp(9_000), rtp(65_000)],
             "oversize",
         ),
-        weapon("STUN without credentials", 1_000, stun(), "unauthenticated"),
+        attack("STUN without credentials", 1_000, stun(), "unauthenticated"),
     ]
 }
 

@@ -4,24 +4,24 @@ use mixminus::config::Config;
 use mixminus::rate_limit::{Rate, Rates};
 use serde_json::{Value, json};
 
-use crate::harness::{Guest, House, JSON, Socket, quiet};
+use crate::harness::{Guest, JSON, Socket, TestServer, quiet};
 
 const ROOM: &str = "/v1/rooms/hall";
 
 /// A room with a floor and two in it.
-async fn hall(house: &House, mode: &str) -> (Guest, Guest) {
+async fn hall(server: &TestServer, mode: &str) -> (Guest, Guest) {
     let settings = json!({"mode":mode,"end_of_media_ms":60_000});
-    let made = house.ask("PUT", ROOM, JSON, settings.to_string()).await;
+    let made = server.ask("PUT", ROOM, JSON, settings.to_string()).await;
     assert_eq!(made.status, 201, "{}", made.body);
     (
-        house.join("hall", "Ann").await,
-        house.join("hall", "Bo").await,
+        server.join("hall", "Ann").await,
+        server.join("hall", "Bo").await,
     )
 }
 
-async fn ask(house: &House, guest: &Guest, method: &str, body: &str) -> (u16, Value) {
+async fn ask(server: &TestServer, guest: &Guest, method: &str, body: &str) -> (u16, Value) {
     let path = format!("{}/floor", guest.session);
-    let answer = house.ask(method, &path, JSON, body.to_owned()).await;
+    let answer = server.ask(method, &path, JSON, body.to_owned()).await;
     let json = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
     (answer.status.as_u16(), json)
 }
@@ -41,18 +41,21 @@ async fn command(socket: &mut Socket, guest: &Guest, mut command: Value) -> Valu
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_simplest_client_asks_waits_and_lets_go_over_http() {
-    let house = House::open();
-    let (ann, bo) = hall(&house, "ptt").await;
+    let server = TestServer::open();
+    let (ann, bo) = hall(&server, "ptt").await;
     assert_eq!(
-        ask(&house, &ann, "GET", "").await,
+        ask(&server, &ann, "GET", "").await,
         (200, json!({"state":"none"}))
     );
     let granted = json!({"state":"granted","burst":1,"duration_ms":30_000,"priority":0});
-    assert_eq!(ask(&house, &ann, "PUT", "").await, (200, granted.clone()));
-    assert_eq!(ask(&house, &ann, "PUT", "{}").await, (200, granted.clone()));
-    assert_eq!(ask(&house, &ann, "GET", "").await, (200, granted));
+    assert_eq!(ask(&server, &ann, "PUT", "").await, (200, granted.clone()));
+    assert_eq!(
+        ask(&server, &ann, "PUT", "{}").await,
+        (200, granted.clone())
+    );
+    assert_eq!(ask(&server, &ann, "GET", "").await, (200, granted));
 
-    let (status, denied) = ask(&house, &bo, "PUT", r#"{"queue":false}"#).await;
+    let (status, denied) = ask(&server, &bo, "PUT", r#"{"queue":false}"#).await;
     assert_eq!(status, 409);
     assert_eq!(
         (&denied["cause"], &denied["reason"], &denied["holder"]),
@@ -64,19 +67,19 @@ async fn the_simplest_client_asks_waits_and_lets_go_over_http() {
     );
     assert_eq!(denied["type"], "urn:mixminus:problem:floor-denied");
     let queued = json!({"state":"queued","position":1,"size":1});
-    assert_eq!(ask(&house, &bo, "PUT", "").await, (202, queued.clone()));
-    assert_eq!(ask(&house, &bo, "GET", "").await, (200, queued));
-    let room = house.get(ROOM).await.json();
+    assert_eq!(ask(&server, &bo, "PUT", "").await, (202, queued.clone()));
+    assert_eq!(ask(&server, &bo, "GET", "").await, (200, queued));
+    let room = server.get(ROOM).await.json();
     assert_eq!(room["mode"], "ptt");
     assert_eq!(room["floor"]["holders"][0]["participant"], json!(ann.id));
     assert_eq!(room["floor"]["holders"][0]["left_ms"], 30_000);
     assert_eq!(room["floor"]["queue"], json!([bo.id]));
-    let line = &house.get("/v1/rooms").await.json()["rooms"][0];
+    let line = &server.get("/v1/rooms").await.json()["rooms"][0];
     assert_eq!(line["floor"]["queue"], json!([bo.id]));
 
-    let mut socket = house.watch("hall").await;
+    let mut socket = server.watch("hall").await;
     socket.event().await;
-    assert_eq!(ask(&house, &ann, "DELETE", "").await.0, 204);
+    assert_eq!(ask(&server, &ann, "DELETE", "").await.0, 204);
     let taken = socket.until("floor_taken").await;
     let expected = json!({"event":"floor_taken","room":"hall","burst":2,"participant":bo.id,"name":"Bo","priority":0,"duration_ms":30_000,"may_request":true});
     assert_eq!(taken, expected);
@@ -85,29 +88,29 @@ async fn the_simplest_client_asks_waits_and_lets_go_over_http() {
         json!({"event":"floor_queue","room":"hall","queue":[]})
     );
     // Twice is as good as once.
-    assert_eq!(ask(&house, &bo, "DELETE", "").await.0, 204);
-    assert_eq!(ask(&house, &bo, "DELETE", "").await.0, 204);
+    assert_eq!(ask(&server, &bo, "DELETE", "").await.0, 204);
+    assert_eq!(ask(&server, &bo, "DELETE", "").await.0, 204);
     let idle = socket.until("floor_idle").await;
     assert_eq!(idle, json!({"event":"floor_idle","room":"hall","n":1}));
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_asks_too_often_is_told_to_wait() {
-    let house = House::with(Config {
+    let server = TestServer::with(Config {
         rates: Rates {
             participant_changes: Rate::new(20, 1),
             ..Rates::default()
         },
         ..quiet()
     });
-    let (ann, bo) = hall(&house, "ptt").await;
+    let (ann, bo) = hall(&server, "ptt").await;
     let path = format!("{}/floor", ann.session);
     let mute = format!("{ROOM}/participants/{}", bo.id.as_str());
     for (method, path, body) in [("PUT", &path, "{}"), ("PATCH", &mute, r#"{"muted":false}"#)] {
         let mut refused = None;
         for _ in 0..2_000 {
-            let answer = house.ask(method, path, JSON, body.to_owned()).await;
+            let answer = server.ask(method, path, JSON, body.to_owned()).await;
             if answer.status.as_u16() != 200 {
                 refused = Some(answer);
                 break;
@@ -118,34 +121,34 @@ async fn whoever_asks_too_often_is_told_to_wait() {
         assert_eq!(refused.problem(), "too-many-requests");
         assert_eq!(refused.header("retry-after"), "1");
     }
-    assert_eq!(ask(&house, &ann, "DELETE", "").await.0, 204);
-    house.server.stop().await;
+    assert_eq!(ask(&server, &ann, "DELETE", "").await.0, 204);
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_asked_is_refused_in_words() {
-    let house = House::open();
-    let (ann, _) = hall(&house, "ptt").await;
+    let server = TestServer::open();
+    let (ann, _) = hall(&server, "ptt").await;
     for bad in [
         r#"{"priority":256}"#,
         r#"{"tier":"panic"}"#,
         r#"{"queue":1}"#,
         "{",
     ] {
-        let (status, problem) = ask(&house, &ann, "PUT", bad).await;
+        let (status, problem) = ask(&server, &ann, "PUT", bad).await;
         assert_eq!(status, 400, "{bad}");
         assert!(problem["detail"].is_string(), "{problem}");
     }
-    let (status, problem) = ask(&house, &ann, "POST", "").await;
+    let (status, problem) = ask(&server, &ann, "POST", "").await;
     assert_eq!((status, &problem["status"]), (405, &json!(405)));
     for method in ["GET", "PUT", "DELETE"] {
-        let answer = house.ask(method, "/v1/sessions/none/floor", "", "").await;
+        let answer = server.ask(method, "/v1/sessions/none/floor", "", "").await;
         assert_eq!(
             (answer.status.as_u16(), answer.problem().as_str()),
             (404, "unknown-session")
         );
     }
-    let bad_mode = house
+    let bad_mode = server
         .ask("PATCH", ROOM, JSON, r#"{"mode":"multi:0"}"#)
         .await;
     assert_eq!(
@@ -154,30 +157,30 @@ async fn what_cannot_be_asked_is_refused_in_words() {
     );
     let offer = crate::harness::OFFER;
     let path = format!("{ROOM}/participants?priority=256");
-    let refused = house.ask("POST", &path, crate::harness::SDP, offer).await;
+    let refused = server.ask("POST", &path, crate::harness::SDP, offer).await;
     assert_eq!(
         (refused.status.as_u16(), refused.problem().as_str()),
         (400, "bad-request")
     );
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_alone_talks_to_nobody() {
-    let house = House::open();
-    house.ask("PUT", ROOM, JSON, r#"{"mode":"ptt"}"#).await;
-    let ann = house.join("hall", "Ann").await;
-    let (status, denied) = ask(&house, &ann, "PUT", "").await;
+    let server = TestServer::open();
+    server.ask("PUT", ROOM, JSON, r#"{"mode":"ptt"}"#).await;
+    let ann = server.join("hall", "Ann").await;
+    let (status, denied) = ask(&server, &ann, "PUT", "").await;
     assert_eq!((status, &denied["cause"]), (409, &json!(3)));
     assert!(denied.get("holder").is_none());
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_over_the_websocket() {
-    let house = House::open();
-    let (ann, bo) = hall(&house, "ptt").await;
-    let mut socket = house.watch("hall").await;
+    let server = TestServer::open();
+    let (ann, bo) = hall(&server, "ptt").await;
+    let mut socket = server.watch("hall").await;
     let first = socket.event().await;
     assert_eq!(first["room"]["floor"], json!({"holders":[],"queue":[]}));
     let request = || json!({"command":"floor_request"});
@@ -210,34 +213,34 @@ async fn the_same_over_the_websocket() {
         (&json!("error"), &json!("not-moderated"))
     );
     // Who comes late is told who talks.
-    let mut late = house.watch("hall").await;
+    let mut late = server.watch("hall").await;
     let first = late.event().await;
     assert_eq!(
         first["room"]["floor"]["holders"][0]["participant"],
         json!(ann.id)
     );
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_important_requests_pre_empt_as_far_as_the_join_allows() {
-    let house = House::open();
+    let server = TestServer::open();
     let settings = r#"{"mode":"ptt","grace_ms":100,"end_of_media_ms":60000}"#;
-    house.ask("PUT", ROOM, JSON, settings).await;
-    let ann = house.join("hall", "Ann").await;
+    server.ask("PUT", ROOM, JSON, settings).await;
+    let ann = server.join("hall", "Ann").await;
     let path = format!("{ROOM}/participants?name=Chief&priority=9");
-    let joined = house
+    let joined = server
         .ask("POST", &path, crate::harness::SDP, crate::harness::OFFER)
         .await;
     let chief = Guest::of(&joined);
-    let mut socket = house.watch("hall").await;
+    let mut socket = server.watch("hall").await;
     socket.event().await;
-    let (status, _) = ask(&house, &ann, "PUT", r#"{"priority":200}"#).await;
+    let (status, _) = ask(&server, &ann, "PUT", r#"{"priority":200}"#).await;
     assert_eq!(status, 200);
     // Lowered below what it may.
-    let (status, _) = ask(&house, &chief, "PUT", r#"{"priority":0,"queue":false}"#).await;
+    let (status, _) = ask(&server, &chief, "PUT", r#"{"priority":0,"queue":false}"#).await;
     assert_eq!(status, 409);
-    let (status, queued) = ask(&house, &chief, "PUT", "").await;
+    let (status, queued) = ask(&server, &chief, "PUT", "").await;
     assert_eq!((status, &queued["position"]), (202, &json!(1)));
     let revoked = socket.until("floor_revoked").await;
     assert_eq!(
@@ -249,7 +252,7 @@ async fn more_important_requests_pre_empt_as_far_as_the_join_allows() {
         (&taken["participant"], &taken["priority"]),
         (&json!(chief.id), &json!(9))
     );
-    let metrics = house.get("/metrics").await.body;
+    let metrics = server.get("/metrics").await.body;
     for line in [
         "mixminus_floor_requests_total{outcome=\"granted\"} 1",
         "mixminus_floor_requests_total{outcome=\"queued\"} 1",
@@ -258,66 +261,66 @@ async fn more_important_requests_pre_empt_as_far_as_the_join_allows() {
     ] {
         assert!(metrics.contains(line), "no {line} in {metrics}");
     }
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_room_changes_its_mode_while_somebody_talks() {
-    let house = House::open();
-    let (ann, bo) = hall(&house, "moderated").await;
-    let (status, _) = ask(&house, &ann, "PUT", "").await;
+    let server = TestServer::open();
+    let (ann, bo) = hall(&server, "moderated").await;
+    let (status, _) = ask(&server, &ann, "PUT", "").await;
     assert_eq!(status, 202);
-    let mut socket = house.watch("hall").await;
+    let mut socket = server.watch("hall").await;
     socket.event().await;
     let grant = json!({"command":"floor_grant","participant":ann.id});
     let granted = command(&mut socket, &bo, grant).await;
     assert_eq!(granted["event"], "ok");
-    let (_, standing) = ask(&house, &ann, "GET", "").await;
+    let (_, standing) = ask(&server, &ann, "GET", "").await;
     assert_eq!(standing["state"], "granted");
-    ask(&house, &bo, "PUT", "").await;
+    ask(&server, &bo, "PUT", "").await;
 
     let set = async |mode: &str| {
         let change = json!({ "mode": mode }).to_string();
-        assert_eq!(house.ask("PATCH", ROOM, JSON, change).await.status, 200);
+        assert_eq!(server.ask("PATCH", ROOM, JSON, change).await.status, 200);
     };
     set("multi:2").await;
-    let room = house.get(ROOM).await.json();
+    let room = server.get(ROOM).await.json();
     assert_eq!(room["floor"]["holders"].as_array().map(Vec::len), Some(2));
     set("broadcast").await;
-    let room = house.get(ROOM).await.json();
+    let room = server.get(ROOM).await.json();
     assert_eq!(room["floor"]["holders"].as_array().map(Vec::len), Some(1));
-    let (status, denied) = ask(&house, &bo, "PUT", "").await;
+    let (status, denied) = ask(&server, &bo, "PUT", "").await;
     assert_eq!((status, &denied["cause"]), (409, &json!(5)));
     set("open").await;
-    let room = house.get(ROOM).await.json();
+    let room = server.get(ROOM).await.json();
     assert!(room.get("floor").is_none(), "{room}");
-    let (_, standing) = ask(&house, &ann, "GET", "").await;
+    let (_, standing) = ask(&server, &ann, "GET", "").await;
     assert_eq!(standing["state"], "none");
     // Where everybody may talk, everybody who asks may.
-    let (status, granted) = ask(&house, &bo, "PUT", "").await;
+    let (status, granted) = ask(&server, &bo, "PUT", "").await;
     assert_eq!((status, &granted["burst"]), (200, &json!(0)));
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_holder_who_leaves_or_sends_nothing_does_not_keep_the_floor() {
-    let house = House::open();
+    let server = TestServer::open();
     let settings = r#"{"mode":"ptt","end_of_media_ms":500}"#;
-    house.ask("PUT", ROOM, JSON, settings).await;
-    let ann = house.join("hall", "Ann").await;
-    let bo = house.join("hall", "Bo").await;
-    house.join("hall", "Cy").await;
-    let mut socket = house.watch("hall").await;
+    server.ask("PUT", ROOM, JSON, settings).await;
+    let ann = server.join("hall", "Ann").await;
+    let bo = server.join("hall", "Bo").await;
+    server.join("hall", "Cy").await;
+    let mut socket = server.watch("hall").await;
     socket.event().await;
-    ask(&house, &ann, "PUT", "").await;
-    ask(&house, &bo, "PUT", "").await;
-    house.ask("DELETE", &ann.session, "", "").await;
+    ask(&server, &ann, "PUT", "").await;
+    ask(&server, &bo, "PUT", "").await;
+    server.ask("DELETE", &ann.session, "", "").await;
     socket.until("left").await;
     let taken = socket.until("floor_taken").await;
     assert_eq!(taken["participant"], json!(bo.id));
     let idle = socket.until("floor_idle").await;
     assert_eq!(idle["n"], 1);
-    let (_, standing) = ask(&house, &bo, "GET", "").await;
+    let (_, standing) = ask(&server, &bo, "GET", "").await;
     assert_eq!(standing, json!({"state":"none"}));
-    house.server.stop().await;
+    server.running.stop().await;
 }

@@ -21,8 +21,8 @@ pub const JSON: &str = "application/json";
 pub const SDPFRAG: &str = "application/trickle-ice-sdpfrag";
 
 /// A server of its own for one test.
-pub struct House {
-    pub server: Server,
+pub struct TestServer {
+    pub running: Server,
     pub client: Client,
     pub base: String,
 }
@@ -52,21 +52,21 @@ pub fn quiet() -> Config {
     }
 }
 
-impl House {
-    pub fn open() -> House {
-        House::with(quiet())
+impl TestServer {
+    pub fn open() -> TestServer {
+        TestServer::with(quiet())
     }
 
-    pub fn with(config: Config) -> House {
+    pub fn with(config: Config) -> TestServer {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let server = Server::start(config).expect("it starts");
+        let running = Server::start(config).expect("it starts");
         let client = Client::builder()
             .danger_accept_invalid_certs(true)
             .build()
             .expect("a client");
-        let base = server.url().trim_end_matches('/').to_owned();
-        House {
-            server,
+        let base = running.url().trim_end_matches('/').to_owned();
+        TestServer {
+            running,
             client,
             base,
         }

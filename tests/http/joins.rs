@@ -5,14 +5,14 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 use mixminus::config::{Config, IceServer};
 
-use crate::harness::{Guest, House, JSON, OFFER, SDP, SDPFRAG, quiet};
+use crate::harness::{Guest, JSON, OFFER, SDP, SDPFRAG, TestServer, quiet};
 
 const JOIN: &str = "/v1/rooms/lobby/participants";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn joining_is_one_post_and_leaving_one_delete() {
-    let house = House::open();
-    let answer = house
+    let server = TestServer::open();
+    let answer = server
         .ask(
             "POST",
             &format!("{JOIN}?name=%20Ann%20&profile=thin"),
@@ -31,7 +31,7 @@ async fn joining_is_one_post_and_leaving_one_delete() {
     assert_eq!(answer.header("cache-control"), "no-store");
     assert!(guest.etag.starts_with('"') && guest.etag.len() > 10);
     assert!(guest.secret().len() >= 32);
-    let room = house.get("/v1/rooms/lobby").await.json();
+    let room = server.get("/v1/rooms/lobby").await.json();
     assert_eq!(room["permanent"], false);
     let ann = &room["participants"][0];
     assert_eq!(
@@ -48,24 +48,24 @@ async fn joining_is_one_post_and_leaving_one_delete() {
     );
 
     assert_eq!(
-        house.ask("DELETE", &guest.session, "", "").await.status,
+        server.ask("DELETE", &guest.session, "", "").await.status,
         200
     );
-    let again = house.ask("DELETE", &guest.session, "", "").await;
+    let again = server.ask("DELETE", &guest.session, "", "").await;
     assert_eq!(
         (again.status.as_u16(), again.problem().as_str()),
         (404, "unknown-session")
     );
     assert_eq!(
-        house.get("/v1/rooms").await.json()["rooms"],
+        server.get("/v1/rooms").await.json()["rooms"],
         serde_json::json!([])
     );
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_refusal_has_its_status() {
-    let house = House::open();
+    let server = TestServer::open();
     let no_codec = OFFER
         .replace("opus/48000/2", "L16/48000/2")
         .replace("PCMU/8000", "G722/8000")
@@ -223,7 +223,7 @@ async fn every_refusal_has_its_status() {
         ("TRACE", "/v1/rooms", "", "", 405, "method-not-allowed"),
     ];
     for (method, path, media_type, body, status, kind) in cases {
-        let answer = house.ask(method, path, media_type, body.to_owned()).await;
+        let answer = server.ask(method, path, media_type, body.to_owned()).await;
         let start: String = body.chars().take(20).collect();
         assert_eq!(
             answer.status, status,
@@ -239,21 +239,21 @@ async fn every_refusal_has_its_status() {
         }
     }
     assert_eq!(
-        house.get("/v1/rooms").await.json()["rooms"],
+        server.get("/v1/rooms").await.json()["rooms"],
         serde_json::json!([]),
         "nothing is left behind"
     );
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 /// Shapes of offers that public bug reports of other servers are about.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn offers_of_the_field_are_answered() {
-    let house = House::open();
+    let server = TestServer::open();
     for entry in std::fs::read_dir("tests/offers").expect("fixtures") {
         let path = entry.expect("fixture").path();
         let offer = std::fs::read_to_string(&path).expect("text");
-        let answer = house.ask("POST", JOIN, SDP, offer).await;
+        let answer = server.ask("POST", JOIN, SDP, offer).await;
         assert_eq!(answer.status, 201, "{}: {}", path.display(), answer.body);
     }
     let latin1 = |charset: &str| {
@@ -267,46 +267,46 @@ async fn offers_of_the_field_are_answered() {
         bytes
     };
     for (charset, status) in [("\r\na=charset:ISO-8859-1", 201), ("", 400)] {
-        let answer = house.ask("POST", JOIN, SDP, latin1(charset)).await;
+        let answer = server.ask("POST", JOIN, SDP, latin1(charset)).await;
         assert_eq!(answer.status, status, "{charset}: {}", answer.body);
     }
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_hides_its_length_is_counted() {
-    let house = House::open();
+    let server = TestServer::open();
     let piece = |_| Ok::<_, std::io::Error>(Frame::data(Bytes::from(vec![b'x'; 1_000])));
     let pieces = futures_util::stream::iter((0..100).map(piece));
     let body = reqwest::Body::wrap(StreamBody::new(pieces));
-    let answer = house.ask("POST", JOIN, SDP, body).await;
+    let answer = server.ask("POST", JOIN, SDP, body).await;
     assert_eq!(
         (answer.status.as_u16(), answer.problem().as_str()),
         (413, "body-too-large")
     );
-    let answer = house.ask("POST", JOIN, SDP, "x".repeat(900_000)).await;
+    let answer = server.ask("POST", JOIN, SDP, "x".repeat(900_000)).await;
     assert_eq!(answer.status, 413);
-    let answer = house.ask("POST", JOIN, SDP, vec![0xff, 0xfe, 0x00]).await;
+    let answer = server.ask("POST", JOIN, SDP, vec![0xff, 0xfe, 0x00]).await;
     assert_eq!(
         (answer.status.as_u16(), answer.problem().as_str()),
         (400, "bad-request")
     );
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_rooms_and_full_servers_say_so() {
-    let house = House::with(Config {
+    let server = TestServer::with(Config {
         max_sessions: 2,
         max_rooms: 2,
         ..quiet()
     });
-    let made = house
+    let made = server
         .ask("PUT", "/v1/rooms/small", JSON, r#"{"max_participants":1}"#)
         .await;
     assert_eq!(made.status, 201);
-    let guest = house.join("small", "Ann").await;
-    let full = house
+    let guest = server.join("small", "Ann").await;
+    let full = server
         .ask("POST", "/v1/rooms/small/participants", SDP, OFFER)
         .await;
     assert_eq!(
@@ -315,8 +315,8 @@ async fn full_rooms_and_full_servers_say_so() {
     );
     assert_eq!(full.json()["limit"], 1);
 
-    house.join("other", "Bo").await;
-    let loaded = house
+    server.join("other", "Bo").await;
+    let loaded = server
         .ask("POST", "/v1/rooms/other/participants", SDP, OFFER)
         .await;
     assert_eq!(
@@ -332,91 +332,91 @@ async fn full_rooms_and_full_servers_say_so() {
     );
 
     assert_eq!(
-        house.ask("DELETE", &guest.session, "", "").await.status,
+        server.ask("DELETE", &guest.session, "", "").await.status,
         200
     );
-    let third = house
+    let third = server
         .ask("POST", "/v1/rooms/third/participants", SDP, OFFER)
         .await;
     assert_eq!(
         (third.status.as_u16(), third.problem().as_str()),
         (503, "overloaded")
     );
-    house.join("small", "Cy").await;
-    house.server.stop().await;
+    server.join("small", "Cy").await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_join_names_the_mode_of_the_room_it_makes() {
-    let house = House::open();
+    let server = TestServer::open();
     let join = |mode: &str| format!("/v1/rooms/radio/participants?mode={mode}");
-    let refused = house.ask("POST", &join("shout"), SDP, OFFER).await;
+    let refused = server.ask("POST", &join("shout"), SDP, OFFER).await;
     assert_eq!(
         (refused.status.as_u16(), refused.problem().as_str()),
         (400, "bad-request")
     );
-    assert_eq!(house.get("/v1/rooms/radio").await.status, 404);
+    assert_eq!(server.get("/v1/rooms/radio").await.status, 404);
     for mode in ["ptt", "open"] {
-        let joined = house.ask("POST", &join(mode), SDP, OFFER).await;
+        let joined = server.ask("POST", &join(mode), SDP, OFFER).await;
         assert_eq!(joined.status, 201);
-        let room = house.get("/v1/rooms/radio").await.json();
+        let room = server.get("/v1/rooms/radio").await.json();
         assert_eq!(
             (&room["mode"], &room["allow_monitors"]),
             (&"ptt".into(), &true.into())
         );
     }
-    let rooms = house.get("/v1/rooms").await.json();
+    let rooms = server.get("/v1/rooms").await.json();
     assert_eq!(rooms["open_rooms"], true);
     assert_eq!(rooms["rooms"][0]["allow_monitors"], true);
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_conference_refuses_monitors_until_it_allows_them() {
-    let house = House::open();
-    house.join("talk", "Ann").await;
+    let server = TestServer::open();
+    server.join("talk", "Ann").await;
     let path = "/v1/rooms/desk/participants?listen=talk&name=Bo";
-    let refused = house.ask("POST", path, SDP, OFFER).await;
+    let refused = server.ask("POST", path, SDP, OFFER).await;
     assert_eq!(
         (refused.status.as_u16(), refused.problem().as_str()),
         (403, "monitoring-refused")
     );
     assert_eq!(refused.json()["room"], "talk");
     let allow = r#"{"allow_monitors":true}"#;
-    let allowed = house.ask("PATCH", "/v1/rooms/talk", JSON, allow).await;
+    let allowed = server.ask("PATCH", "/v1/rooms/talk", JSON, allow).await;
     assert_eq!(allowed.json()["allow_monitors"], true);
-    let bo = Guest::of(&house.ask("POST", path, SDP, OFFER).await);
-    let room = house.get("/v1/rooms/talk").await.json();
+    let bo = Guest::of(&server.ask("POST", path, SDP, OFFER).await);
+    let room = server.get("/v1/rooms/talk").await.json();
     assert_eq!(room["monitors_total"], 1);
     let monitor = serde_json::json!({"participant": bo.id, "name": "Bo", "room": "desk"});
     assert_eq!(room["monitors"], serde_json::json!([monitor]));
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rooms_can_be_closed_to_strangers() {
-    let house = House::with(Config {
+    let server = TestServer::with(Config {
         open_rooms: false,
         ..quiet()
     });
-    assert_eq!(house.get("/v1/rooms").await.json()["open_rooms"], false);
-    let answer = house.ask("POST", JOIN, SDP, OFFER).await;
+    assert_eq!(server.get("/v1/rooms").await.json()["open_rooms"], false);
+    let answer = server.ask("POST", JOIN, SDP, OFFER).await;
     assert_eq!(
         (answer.status.as_u16(), answer.problem().as_str()),
         (404, "no-such-room")
     );
     assert_eq!(
-        house.ask("PUT", "/v1/rooms/lobby", "", "").await.status,
+        server.ask("PUT", "/v1/rooms/lobby", "", "").await.status,
         201
     );
-    house.join("lobby", "Ann").await;
-    house.server.stop().await;
+    server.join("lobby", "Ann").await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn candidates_trickle_and_ice_restarts() {
-    let house = House::open();
-    let guest = house.join("lobby", "Ann").await;
+    let server = TestServer::open();
+    let guest = server.join("lobby", "Ann").await;
     let trickle = "a=ice-ufrag:xZ3K\r\na=ice-pwd:hGf8Qm2LrT0uYvB6nWc4sPdJ\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na=candidate:1 1 udp 2122260223 192.0.2.1 61764 typ host\r\na=end-of-candidates\r\n";
     let of = |etag: &str| {
         [
@@ -429,13 +429,13 @@ async fn candidates_trickle_and_ice_restarts() {
         let headers = headers
             .each_ref()
             .map(|(name, value)| (*name, value.as_str()));
-        let answer = house
+        let answer = server
             .ask_with("PATCH", &guest.session, &headers, trickle)
             .await;
         assert_eq!(answer.status, 204, "{etag}: {}", answer.body);
         assert!(!answer.headers.contains_key("etag"));
     }
-    let stale = house
+    let stale = server
         .ask_with(
             "PATCH",
             &guest.session,
@@ -450,7 +450,7 @@ async fn candidates_trickle_and_ice_restarts() {
 
     let restart = trickle.replace("xZ3K", "n3wU").replace("hGf8", "n3wP");
     let headers = [("content-type", SDPFRAG), ("if-match", "*")];
-    let answer = house
+    let answer = server
         .ask_with("PATCH", &guest.session, &headers, restart)
         .await;
     assert_eq!(answer.status, 200, "{}", answer.body);
@@ -468,31 +468,31 @@ async fn candidates_trickle_and_ice_restarts() {
     mixminus::http::sdpfrag::parse(&answer.body).expect("a fragment");
     let headers = [("content-type", SDPFRAG), ("if-match", guest.etag.as_str())];
     assert_eq!(
-        house
+        server
             .ask_with("PATCH", &guest.session, &headers, trickle)
             .await
             .status,
         412
     );
-    let late = house.ask("PATCH", &guest.session, SDPFRAG, trickle).await;
+    let late = server.ask("PATCH", &guest.session, SDPFRAG, trickle).await;
     assert_eq!(late.status, 412, "no restart back to the old session");
     assert_eq!(
-        house.ask("DELETE", &guest.session, "", "").await.status,
+        server.ask("DELETE", &guest.session, "", "").await.status,
         200
     );
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restarts_of_ice_are_limited_and_the_session_lives_on() {
-    let house = House::open();
-    let guest = house.join("lobby", "Ann").await;
+    let server = TestServer::open();
+    let guest = server.join("lobby", "Ann").await;
     let restart = async |number: u32| {
         let fragment = format!(
             "a=ice-ufrag:theirs{number}\r\na=ice-pwd:aPasswordOfTwentyTwoOrMore\r\n\
              m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n"
         );
-        house.ask("PATCH", &guest.session, SDPFRAG, fragment).await
+        server.ask("PATCH", &guest.session, SDPFRAG, fragment).await
     };
     let begin = std::time::Instant::now();
     let mut answered = 0;
@@ -513,14 +513,16 @@ async fn restarts_of_ice_are_limited_and_the_session_lives_on() {
     let seconds: u64 = refused.header("retry-after").parse().expect("seconds");
     assert!((1..=5).contains(&seconds), "{seconds}");
     let candidate = "a=candidate:1 1 udp 1 192.0.2.1 5000 typ host\r\n";
-    let trickled = house.ask("PATCH", &guest.session, SDPFRAG, candidate).await;
+    let trickled = server
+        .ask("PATCH", &guest.session, SDPFRAG, candidate)
+        .await;
     assert_eq!(trickled.status, 204, "the session is still there");
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_learn_what_the_address_speaks() {
-    let house = House::with(Config {
+    let server = TestServer::with(Config {
         ice_servers: vec![
             IceServer {
                 url: "stun:stun.example:3478".into(),
@@ -533,9 +535,9 @@ async fn clients_learn_what_the_address_speaks() {
         ],
         ..quiet()
     });
-    let answer = house.get(JOIN).await;
+    let answer = server.get(JOIN).await;
     assert_eq!((answer.status.as_u16(), answer.body.as_str()), (204, ""));
-    let answer = house.ask("HEAD", JOIN, "", "").await;
+    let answer = server.ask("HEAD", JOIN, "", "").await;
     assert_eq!(
         (
             answer.status.as_u16(),
@@ -543,7 +545,7 @@ async fn clients_learn_what_the_address_speaks() {
         ),
         (200, SDP)
     );
-    let answer = house.ask("OPTIONS", JOIN, "", "").await;
+    let answer = server.ask("OPTIONS", JOIN, "", "").await;
     assert_eq!(
         (
             answer.status.as_u16(),
@@ -561,13 +563,13 @@ async fn clients_learn_what_the_address_speaks() {
         ("origin", "https://a.example"),
         ("access-control-request-method", "POST"),
     ];
-    let answer = house.ask_with("OPTIONS", JOIN, &preflight, "").await;
+    let answer = server.ask_with("OPTIONS", JOIN, &preflight, "").await;
     assert_eq!(answer.status, 204);
     assert!(
         !answer.headers.contains_key("link"),
         "a preflight learns no password"
     );
-    let joined = house.ask("POST", JOIN, SDP, OFFER).await;
+    let joined = server.ask("POST", JOIN, SDP, OFFER).await;
     assert_eq!(joined.headers.get_all("link").iter().count(), 3);
-    house.server.stop().await;
+    server.running.stop().await;
 }

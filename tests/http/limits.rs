@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::harness::{Answer, Guest, House, JSON, OFFER, SDP, quiet};
+use crate::harness::{Answer, Guest, JSON, OFFER, SDP, TestServer, quiet};
 
 /// Three at once, and then none for the rest of a test.
 const SLOWLY: Rate = Rate {
@@ -18,12 +18,12 @@ const SLOWLY: Rate = Rate {
 
 const JOIN: &str = "/v1/rooms/hall/participants";
 
-fn house(rates: Rates) -> House {
-    House::with(Config { rates, ..quiet() })
+fn server(rates: Rates) -> TestServer {
+    TestServer::with(Config { rates, ..quiet() })
 }
 
-async fn counts(house: &House, line: &str) -> bool {
-    let metrics = house.get("/metrics").await.body;
+async fn counts(server: &TestServer, line: &str) -> bool {
+    let metrics = server.get("/metrics").await.body;
     metrics.lines().any(|it| it == line)
 }
 
@@ -39,14 +39,14 @@ fn is_too_many(answer: &Answer) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn joins_are_limited_by_the_address_that_a_trusted_proxy_tells() {
-    let house = house(Rates {
+    let server = server(Rates {
         joins: SLOWLY,
         ..Rates::default()
     });
     let join = |client: &'static str| {
         let headers = [("content-type", SDP), ("x-forwarded-for", client)];
-        let house = &house;
-        async move { house.ask_with("POST", JOIN, &headers, OFFER).await }
+        let server = &server;
+        async move { server.ask_with("POST", JOIN, &headers, OFFER).await }
     };
     let mut refused = None;
     for _ in 0..20 {
@@ -58,68 +58,68 @@ async fn joins_are_limited_by_the_address_that_a_trusted_proxy_tells() {
     }
     is_too_many(&refused.expect("there is a limit"));
     assert_eq!(join("192.0.2.2").await.status, 201, "another client");
-    assert!(counts(&house, "mixminus_joins_refused_total{reason=\"rate\"} 1").await);
-    assert!(counts(&house, "mixminus_rate_limited_total{what=\"join\"} 1").await);
-    house.server.stop().await;
+    assert!(counts(&server, "mixminus_joins_refused_total{reason=\"rate\"} 1").await);
+    assert!(counts(&server, "mixminus_rate_limited_total{what=\"join\"} 1").await);
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn room_changes_are_limited() {
-    let house = house(Rates {
+    let server = server(Rates {
         room_changes: SLOWLY,
         ..Rates::default()
     });
     let methods = ["PUT", "PATCH", "DELETE"].iter().cycle().take(60);
     let mut refused = None;
     for method in methods {
-        let answer = house.ask(method, "/v1/rooms/hall", "", "").await;
+        let answer = server.ask(method, "/v1/rooms/hall", "", "").await;
         if answer.status.as_u16() == 429 {
             refused = Some(answer);
             break;
         }
     }
     is_too_many(&refused.expect("there is a limit"));
-    assert_eq!(house.get("/v1/rooms").await.status, 200, "reading is not");
-    house.server.stop().await;
+    assert_eq!(server.get("/v1/rooms").await.status, 200, "reading is not");
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn participant_that_changes_itself_is_muted_all_the_same() {
-    let house = house(Rates {
+    let server = server(Rates {
         participant_changes: SLOWLY,
         ..Rates::default()
     });
-    let ann = house.join("hall", "Ann").await;
+    let ann = server.join("hall", "Ann").await;
     let path = format!("{JOIN}/{}", ann.id);
     let mut refused = None;
     for gain_db in (0..2).cycle().take(60) {
         let change = format!(r#"{{"gain_db":{gain_db}}}"#);
-        let answer = house.ask("PATCH", &path, JSON, change).await;
+        let answer = server.ask("PATCH", &path, JSON, change).await;
         if answer.status.as_u16() != 200 {
             refused = Some(answer);
             break;
         }
     }
     is_too_many(&refused.expect("there is a limit"));
-    let muted = house.ask("PATCH", &path, JSON, r#"{"muted":true}"#).await;
+    let muted = server.ask("PATCH", &path, JSON, r#"{"muted":true}"#).await;
     assert_eq!(muted.json()["muted"], true);
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sockets_are_limited_by_the_client_behind_a_proxy() {
-    let house = House::with(Config {
+    let server = TestServer::with(Config {
         max_connections_per_address: 1,
         ..quiet()
     });
-    house.join("hall", "Ann").await;
+    server.join("hall", "Ann").await;
     let open = |client: &'static str| {
         let upgrade = format!(
             "GET /v1/rooms/hall/events HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\n\
             upgrade: websocket\r\nsec-websocket-version: 13\r\nforwarded: for=\"{client}\"\r\n\
             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
-        let address = house.server.http_addr();
+        let address = server.running.http_addr();
         async move {
             let mut stream = TcpStream::connect(address).await.expect("a connection");
             stream.write_all(upgrade.as_bytes()).await.expect("written");
@@ -135,12 +135,12 @@ async fn sockets_are_limited_by_the_client_behind_a_proxy() {
     assert_eq!(status.as_deref(), Some("429"), "the same network");
     let (_other, status) = open("[2001:db8:0:1::1]").await;
     assert_eq!(status.as_deref(), Some("101"));
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_names_of_the_server_are_answered() {
-    let house = House::with(Config {
+    let server = TestServer::with(Config {
         hosts: vec!["mix.example".to_owned()],
         ..quiet()
     });
@@ -153,7 +153,7 @@ async fn only_names_of_the_server_are_answered() {
         ("[::1]", 200),
         ("192.0.2.7:8080", 200),
     ] {
-        let answer = house
+        let answer = server
             .ask_with("GET", "/v1/rooms", &[("host", host)], "")
             .await;
         assert_eq!(answer.status.as_u16(), status, "{host}");
@@ -161,17 +161,19 @@ async fn only_names_of_the_server_are_answered() {
             assert_eq!(answer.problem(), "unknown-host");
         }
     }
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_of_other_sites_change_nothing() {
-    let house = House::open();
+    let server = TestServer::open();
     let ask = |method: &'static str, origin: &'static str| {
         let headers = [("origin", origin), ("content-type", JSON)];
-        let house = &house;
+        let server = &server;
         async move {
-            let answer = house.ask_with(method, "/v1/rooms/hall", &headers, "").await;
+            let answer = server
+                .ask_with(method, "/v1/rooms/hall", &headers, "")
+                .await;
             answer.status.as_u16()
         }
     };
@@ -182,54 +184,57 @@ async fn pages_of_other_sites_change_nothing() {
         404,
         "none was made"
     );
-    assert_eq!(house.ask("PUT", "/v1/rooms/hall", "", "").await.status, 201);
+    assert_eq!(
+        server.ask("PUT", "/v1/rooms/hall", "", "").await.status,
+        201
+    );
     assert_eq!(ask("DELETE", "https://evil.example").await, 403);
-    let own = house.base.clone();
-    let answer = house
+    let own = server.base.clone();
+    let answer = server
         .ask_with("DELETE", "/v1/rooms/hall", &[("origin", &own)], "")
         .await;
     assert_eq!(answer.status, 204);
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn client_that_does_not_read_its_answers_is_cut_off() {
-    let house = House::open();
+    let server = TestServer::open();
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4_096).expect("a small buffer");
-    let address = house.server.http_addr();
+    let address = server.running.http_addr();
     let mut stream = socket.connect(address).await.expect("a connection");
     let get = b"GET /v1/openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n";
     stream.write_all(&get.repeat(20)).await.expect("written");
     let cut_off = async {
-        while !counts(&house, "mixminus_http_write_timeouts_total 1").await {
+        while !counts(&server, "mixminus_http_write_timeouts_total 1").await {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
     timeout(Duration::from_secs(60), cut_off)
         .await
         .expect("it is cut off");
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn percent_encoded_room_names_are_decoded_and_then_checked() {
-    let house = House::open();
-    let made = house.ask("PUT", "/v1/rooms/%6Cobb%79%2D1", "", "").await;
+    let server = TestServer::open();
+    let made = server.ask("PUT", "/v1/rooms/%6Cobb%79%2D1", "", "").await;
     assert_eq!(made.json()["name"], "lobby-1");
-    let joined = house
+    let joined = server
         .ask("POST", "/v1/rooms/lobby%2d1/participants", SDP, OFFER)
         .await;
     let guest = Guest::of(&joined);
-    let room = house.get("/v1/rooms/lobby-1").await.json();
+    let room = server.get("/v1/rooms/lobby-1").await.json();
     assert_eq!(room["participants"][0]["id"], guest.id);
     for bad in ["a%20b", "a%2Fb", "a%00", "%zz", "a%", "%C3%A4"] {
-        let answer = house.get(&format!("/v1/rooms/{bad}")).await;
+        let answer = server.get(&format!("/v1/rooms/{bad}")).await;
         assert_eq!(
             (answer.status.as_u16(), answer.problem().as_str()),
             (400, "bad-room-name"),
             "{bad}"
         );
     }
-    house.server.stop().await;
+    server.running.stop().await;
 }

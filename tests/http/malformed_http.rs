@@ -7,11 +7,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::{House, quiet};
+use crate::harness::{TestServer, quiet};
 
 /// What comes back until the server closes.
-async fn raw(house: &House, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(house.server.http_addr())
+async fn raw(server: &TestServer, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.running.http_addr())
         .await
         .expect("a connection");
     stream.write_all(request).await.expect("written");
@@ -23,7 +23,7 @@ async fn raw(house: &House, request: &[u8]) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doubtful_requests_are_refused() {
-    let house = House::open();
+    let server = TestServer::open();
     let close = "connection: close\r\n\r\n";
     let cases = [
         (format!("GET /healthz HTTP/1.1\r\n{close}"), "HTTP/1.1 400"),
@@ -108,18 +108,18 @@ async fn doubtful_requests_are_refused() {
         ),
     ];
     for (request, expected) in cases {
-        let answer = raw(&house, request.as_bytes()).await;
+        let answer = raw(&server, request.as_bytes()).await;
         let start: String = request.chars().take(60).collect();
         assert!(answer.starts_with(expected), "{start:?}: {answer:.200}");
     }
-    assert_eq!(house.get("/healthz").await.status, 200);
-    house.server.stop().await;
+    assert_eq!(server.get("/healthz").await.status, 200);
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_never_finishes_is_cut_off() {
-    let house = House::open();
-    let address = house.server.http_addr();
+    let server = TestServer::open();
+    let address = server.running.http_addr();
     let slow = |beginning: &'static str| async move {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         stream
@@ -144,28 +144,28 @@ async fn who_never_finishes_is_cut_off() {
         "{nothing:?} {head:?}"
     );
     assert!(body.starts_with("HTTP/1.1 408"), "{body}");
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_self_signed_server_speaks_tls_and_nothing_else() {
-    let house = House::with(Config {
+    let server = TestServer::with(Config {
         tls_self_signed: true,
         ..quiet()
     });
-    assert!(house.base.starts_with("https://"));
-    assert_eq!(house.get("/healthz").await.status, 200);
-    let plain = raw(&house, b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    assert!(server.base.starts_with("https://"));
+    assert_eq!(server.get("/healthz").await.status, 200);
+    let plain = raw(&server, b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     assert!(!plain.starts_with("HTTP"), "{plain}");
-    assert_eq!(house.get("/healthz").await.status, 200);
-    house.server.stop().await;
+    assert_eq!(server.get("/healthz").await.status, 200);
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ports_are_free_again_and_taken_ones_are_told() {
-    let house = House::open();
+    let server = TestServer::open();
     let taken = Config {
-        http: house.server.http_addr(),
+        http: server.running.http_addr(),
         ..quiet()
     };
     let error = mixminus::server::Server::start(taken.clone())
@@ -173,13 +173,13 @@ async fn ports_are_free_again_and_taken_ones_are_told() {
         .expect("the port is taken");
     assert!(error.to_string().contains("--http"), "{error}");
     let media = Config {
-        media: house.server.media_addr(),
+        media: server.running.media_addr(),
         ..quiet()
     };
     let error = mixminus::server::Server::start(media)
         .err()
         .expect("the port is taken");
     assert!(error.to_string().contains("--media"), "{error}");
-    house.server.stop().await;
-    House::with(taken).server.stop().await;
+    server.running.stop().await;
+    TestServer::with(taken).running.stop().await;
 }

@@ -6,7 +6,7 @@ use mixminus::config::Config;
 use serde_json::{Value, json};
 
 use crate::client::Client;
-use crate::harness::{Guest, House, JSON, SDP, quiet};
+use crate::harness::{Guest, JSON, SDP, TestServer, quiet};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -19,14 +19,14 @@ fn heard(client: &Client, name: &str) -> Option<Value> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_data_channel_speaks_as_the_websocket_does() {
-    let house = House::open();
+    let server = TestServer::open();
     let mut client = Client::new(7, true);
     let offer = client.offer();
-    let answer = house
+    let answer = server
         .ask("POST", "/v1/rooms/hall/participants?name=Ann", SDP, offer)
         .await;
     let ann = Guest::of(&answer);
-    let mut socket = house.watch("hall").await;
+    let mut socket = server.watch("hall").await;
     socket.event().await;
     client.answer(&answer.body);
 
@@ -67,24 +67,24 @@ async fn the_data_channel_speaks_as_the_websocket_does() {
 
     // Who is put out is told why before the connection ends.
     let path = format!("/v1/rooms/hall/participants/{}", ann.id);
-    assert_eq!(house.ask("DELETE", &path, "", "").await.status, 204);
+    assert_eq!(server.ask("DELETE", &path, "", "").await.status, 204);
     assert_eq!(socket.until("left").await["reason"], "kicked");
     let told = tokio::task::spawn_blocking(move || {
         client.run(LIMIT, |client| heard(client, "left").is_some())
     });
     assert!(told.await.expect("it ran"));
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_data_channel_tells_a_room_as_large_as_rooms_are() {
-    let house = House::open();
+    let server = TestServer::open();
     for _ in 1..200 {
-        house.join("hall", "Somebody").await;
+        server.join("hall", "Somebody").await;
     }
     let mut client = Client::new(7, true);
     let path = "/v1/rooms/hall/participants?name=Ann";
-    let answer = house.ask("POST", path, SDP, client.offer()).await;
+    let answer = server.ask("POST", path, SDP, client.offer()).await;
     assert_eq!(answer.status, 201);
     client.answer(&answer.body);
     let room = tokio::task::spawn_blocking(move || {
@@ -94,19 +94,19 @@ async fn a_data_channel_tells_a_room_as_large_as_rooms_are() {
     let room = room.await.expect("it ran").expect("it was told");
     let participants = room["room"]["participants"].as_array();
     assert_eq!(participants.map(Vec::len), Some(200));
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_while_another_fades_out_of_a_full_room_is_mixed() {
-    let house = House::open();
+    let server = TestServer::open();
     let one = r#"{"max_participants":1}"#;
-    let made = house.ask("PUT", "/v1/rooms/booth", JSON, one).await;
+    let made = server.ask("PUT", "/v1/rooms/booth", JSON, one).await;
     assert_eq!(made.status, 201, "{}", made.body);
     for _ in 0..5 {
         let mut client = Client::new(7, false);
         let path = "/v1/rooms/booth/participants?name=Ann";
-        let answer = house.ask("POST", path, SDP, client.offer()).await;
+        let answer = server.ask("POST", path, SDP, client.offer()).await;
         let ann = Guest::of(&answer);
         client.answer(&answer.body);
         let talking = tokio::task::spawn_blocking(move || {
@@ -117,12 +117,12 @@ async fn who_comes_while_another_fades_out_of_a_full_room_is_mixed() {
             }
         });
         talking.await.expect("it ran");
-        let leave = |session| house.ask("DELETE", session, "", "");
+        let leave = |session| server.ask("DELETE", session, "", "");
         assert_eq!(leave(&ann.session).await.status, 200);
-        let ben = house.join("booth", "Ben").await;
+        let ben = server.join("booth", "Ben").await;
         assert_eq!(leave(&ben.session).await.status, 200);
     }
-    let metrics = house.get("/metrics").await.body;
+    let metrics = server.get("/metrics").await.body;
     let refused = metrics
         .lines()
         .filter(|line| line.starts_with("mixminus_mixer_refused_total"));
@@ -132,19 +132,19 @@ async fn who_comes_while_another_fades_out_of_a_full_room_is_mixed() {
         refused.iter().all(|line| line.ends_with(" 0")),
         "{refused:?}"
     );
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn talking_and_levels_are_told() {
-    let house = House::open();
+    let server = TestServer::open();
     let mut client = Client::new(7, false);
     let offer = client.offer();
-    let answer = house
+    let answer = server
         .ask("POST", "/v1/rooms/hall/participants?name=Ann", SDP, offer)
         .await;
     let ann = Guest::of(&answer);
-    let mut socket = house.watch("hall").await;
+    let mut socket = server.watch("hall").await;
     client.answer(&answer.body);
     let talking = tokio::task::spawn_blocking(move || {
         assert!(client.run(LIMIT, |client| client.connected));
@@ -167,22 +167,22 @@ async fn talking_and_levels_are_told() {
         ann.id.as_str()
     );
     talking.await.expect("it ran");
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 /// What somebody sends reaches the mixer its room is on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn people_are_heard_whichever_mixer_their_room_is_on() {
-    let house = House::with(Config {
+    let server = TestServer::with(Config {
         mixers: Some(2),
         ..quiet()
     });
     for (port, room) in [(7, "hall"), (8, "booth")] {
         let mut client = Client::new(port, false);
         let path = format!("/v1/rooms/{room}/participants?name=Ann");
-        let answer = house.ask("POST", &path, SDP, client.offer()).await;
+        let answer = server.ask("POST", &path, SDP, client.offer()).await;
         let ann = Guest::of(&answer);
-        let mut socket = house.watch(room).await;
+        let mut socket = server.watch(room).await;
         client.answer(&answer.body);
         let talking = tokio::task::spawn_blocking(move || {
             assert!(client.run(LIMIT, |client| client.connected));
@@ -195,7 +195,7 @@ async fn people_are_heard_whichever_mixer_their_room_is_on() {
         assert_eq!(talks["participant"], ann.id.as_str());
         talking.await.expect("it ran");
     }
-    let metrics = house.get("/metrics").await.body;
+    let metrics = server.get("/metrics").await.body;
     for mixer in 0..2 {
         for (family, value) in [
             ("rooms", 1),
@@ -209,7 +209,7 @@ async fn people_are_heard_whichever_mixer_their_room_is_on() {
             );
         }
     }
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 /// A second of 440.5 Hz at -12 dBFS, 20 ms a packet.

@@ -5,14 +5,14 @@ use mixminus::config::Config;
 use mixminus::protocol::{RoomConfig, RoomName};
 use serde_json::json;
 
-use crate::harness::{House, JSON, OFFER, SDP, quiet};
+use crate::harness::{JSON, OFFER, SDP, TestServer, quiet};
 
 const ROOM: &str = "/v1/rooms/hall";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rooms_are_made_configured_and_ended() {
-    let house = House::open();
-    let made = house
+    let server = TestServer::open();
+    let made = server
         .ask(
             "PUT",
             ROOM,
@@ -29,7 +29,7 @@ async fn rooms_are_made_configured_and_ended() {
                "links":[],"permanent":true,"participants":[],"allow_monitors":false,"monitors":[],
                "monitors_total":0})
     );
-    let merged = house
+    let merged = server
         .ask(
             "PATCH",
             ROOM,
@@ -38,7 +38,7 @@ async fn rooms_are_made_configured_and_ended() {
         )
         .await;
     assert_eq!(merged.status, 200);
-    let room = house.get(ROOM).await.json();
+    let room = server.get(ROOM).await.json();
     assert_eq!(room, merged.json());
     assert_eq!(
         (&room["profile"], &room["tick_ms"]),
@@ -49,22 +49,22 @@ async fn rooms_are_made_configured_and_ended() {
         (&json!(null), &json!(2))
     );
 
-    let put = house.ask("PUT", ROOM, JSON, "{}").await;
+    let put = server.ask("PUT", ROOM, JSON, "{}").await;
     assert_eq!(put.status, 200);
     assert_eq!(
         (&put.json()["profile"], &put.json()["tick_ms"]),
         (&json!("voice"), &json!(20))
     );
 
-    let guest = house.join("hall", "Ann").await;
-    let listed = house.get("/v1/rooms").await.json();
+    let guest = server.join("hall", "Ann").await;
+    let listed = server.get("/v1/rooms").await.json();
     assert_eq!(listed["rooms"][0]["participants"], 1);
-    let used = house.ask("PATCH", ROOM, JSON, r#"{"tick_ms":10}"#).await;
+    let used = server.ask("PATCH", ROOM, JSON, r#"{"tick_ms":10}"#).await;
     assert_eq!(
         (used.status.as_u16(), used.problem().as_str()),
         (409, "room-in-use")
     );
-    let roomy = house
+    let roomy = server
         .ask(
             "PATCH",
             ROOM,
@@ -74,18 +74,18 @@ async fn rooms_are_made_configured_and_ended() {
         .await;
     assert_eq!(roomy.status, 200, "{}", roomy.body);
 
-    assert_eq!(house.ask("DELETE", ROOM, "", "").await.status, 204);
-    assert_eq!(house.get(ROOM).await.status, 404);
+    assert_eq!(server.ask("DELETE", ROOM, "", "").await.status, 204);
+    assert_eq!(server.get(ROOM).await.status, 404);
     assert_eq!(
-        house.ask("DELETE", &guest.session, "", "").await.status,
+        server.ask("DELETE", &guest.session, "", "").await.status,
         404
     );
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_settings_are_refused_with_a_sentence() {
-    let house = House::open();
+    let server = TestServer::open();
     let cases = [
         ("{", "bad-json", "The message is not valid JSON."),
         ("[]", "bad-json", "The message must be a JSON object."),
@@ -116,7 +116,7 @@ async fn bad_settings_are_refused_with_a_sentence() {
         ),
     ];
     for (body, kind, sentence) in cases {
-        let answer = house.ask("PUT", ROOM, JSON, body).await;
+        let answer = server.ask("PUT", ROOM, JSON, body).await;
         assert_eq!(
             (answer.status.as_u16(), answer.problem().as_str()),
             (400, kind),
@@ -124,40 +124,40 @@ async fn bad_settings_are_refused_with_a_sentence() {
         );
         assert_eq!(answer.json()["detail"], sentence);
     }
-    let answer = house.ask("PUT", ROOM, "text/plain", "{}").await;
+    let answer = server.ask("PUT", ROOM, "text/plain", "{}").await;
     assert_eq!(
         (answer.status.as_u16(), answer.problem().as_str()),
         (415, "unsupported-media-type")
     );
-    let answer = house
+    let answer = server
         .ask("PUT", ROOM, "application/json; charset=utf-8", "{}")
         .await;
     assert_eq!(answer.status, 201);
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn configured_rooms_are_there_from_the_start_and_stay() {
-    let house = House::with(Config {
+    let server = TestServer::with(Config {
         rooms: vec![(
             RoomName::parse("hall").expect("a name"),
             RoomConfig::default(),
         )],
         ..quiet()
     });
-    assert_eq!(house.get(ROOM).await.json()["permanent"], true);
-    let guest = house.join("hall", "Ann").await;
-    house.ask("DELETE", &guest.session, "", "").await;
-    assert_eq!(house.get(ROOM).await.json()["participants"], json!([]));
-    house.server.stop().await;
+    assert_eq!(server.get(ROOM).await.json()["permanent"], true);
+    let guest = server.join("hall", "Ann").await;
+    server.ask("DELETE", &guest.session, "", "").await;
+    assert_eq!(server.get(ROOM).await.json()["participants"], json!([]));
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn moderators_mute_amplify_rename_and_kick() {
-    let house = House::open();
-    let guest = house.join("hall", "Ann").await;
+    let server = TestServer::open();
+    let guest = server.join("hall", "Ann").await;
     let path = format!("{ROOM}/participants/{}", guest.id);
-    let changed = house
+    let changed = server
         .ask(
             "PATCH",
             &path,
@@ -178,28 +178,28 @@ async fn moderators_mute_amplify_rename_and_kick() {
         r#"{"role":"x"}"#,
     ] {
         assert_eq!(
-            house.ask("PATCH", &path, JSON, bad).await.status,
+            server.ask("PATCH", &path, JSON, bad).await.status,
             400,
             "{bad}"
         );
     }
-    assert_eq!(house.get(ROOM).await.json()["participants"][0], anna);
-    house.join("other", "Bo").await;
+    assert_eq!(server.get(ROOM).await.json()["participants"][0], anna);
+    server.join("other", "Bo").await;
     let elsewhere = format!("/v1/rooms/other/participants/{}", guest.id);
-    let answer = house.ask("DELETE", &elsewhere, "", "").await;
+    let answer = server.ask("DELETE", &elsewhere, "", "").await;
     assert_eq!(
         (answer.status.as_u16(), answer.problem().as_str()),
         (404, "unknown-participant")
     );
-    assert_eq!(house.ask("DELETE", &path, "", "").await.status, 204);
-    assert_eq!(house.ask("DELETE", &path, "", "").await.status, 404);
-    house.server.stop().await;
+    assert_eq!(server.ask("DELETE", &path, "", "").await.status, 204);
+    assert_eq!(server.ask("DELETE", &path, "", "").await.status, 404);
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_the_figures_and_the_contract_are_served() {
-    let house = House::open();
-    let page = house.get("/").await;
+    let server = TestServer::open();
+    let page = server.get("/").await;
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
     assert!(
         page.header("content-security-policy")
@@ -209,18 +209,18 @@ async fn the_page_the_figures_and_the_contract_are_served() {
     let known = known
         .each_ref()
         .map(|(name, value)| (*name, value.as_str()));
-    assert_eq!(house.ask_with("GET", "/", &known, "").await.status, 304);
+    assert_eq!(server.ask_with("GET", "/", &known, "").await.status, 304);
     assert_eq!(
-        house.get("/app.js").await.header("content-type"),
+        server.get("/app.js").await.header("content-type"),
         "text/javascript; charset=utf-8"
     );
-    assert_eq!(house.get("/healthz").await.json(), json!({"status": "ok"}));
+    assert_eq!(server.get("/healthz").await.json(), json!({"status": "ok"}));
 
-    house.join("hall", "Ann").await;
-    house
+    server.join("hall", "Ann").await;
+    server
         .ask("POST", "/v1/rooms/hall/participants", SDP, "no")
         .await;
-    let metrics = house.get("/metrics").await;
+    let metrics = server.get("/metrics").await;
     assert!(
         metrics
             .header("content-type")
@@ -248,14 +248,14 @@ async fn the_page_the_figures_and_the_contract_are_served() {
             "{line}"
         );
     }
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 /// Both ways: what the document names is there, and what is there is named with all its methods.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_contract_names_every_route_and_method() {
-    let house = House::open();
-    let contract = house.get("/v1/openapi.json").await.json();
+    let server = TestServer::open();
+    let contract = server.get("/v1/openapi.json").await.json();
     let paths = contract["paths"].as_object().expect("paths");
     assert_eq!(paths.len(), 11);
     for (path, operations) in paths {
@@ -263,7 +263,7 @@ async fn the_contract_names_every_route_and_method() {
             .replace("{room}", "hall")
             .replace("{participant}", "00000001")
             .replace("{session}", "nobody");
-        let refused = house.ask("LINK", &real, "", "").await;
+        let refused = server.ask("LINK", &real, "", "").await;
         assert_eq!(
             (refused.status.as_u16(), refused.problem().as_str()),
             (405, "method-not-allowed"),
@@ -297,13 +297,13 @@ async fn the_contract_names_every_route_and_method() {
     );
     for profile in profiles {
         let join = format!("/v1/rooms/hall/participants?profile={profile}");
-        let joined = house.ask("POST", &join, SDP, OFFER).await;
+        let joined = server.ask("POST", &join, SDP, OFFER).await;
         assert_eq!(joined.status.as_u16(), 201, "{profile}");
     }
-    let answer = house
+    let answer = server
         .ask("POST", "/v1/rooms/hall/participants", SDP, OFFER)
         .await;
     let responses = &contract["paths"]["/v1/rooms/{room}/participants"]["post"]["responses"];
     assert!(responses.get(answer.status.as_str()).is_some());
-    house.server.stop().await;
+    server.running.stop().await;
 }

@@ -13,25 +13,25 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::harness::{House, quiet};
+use crate::harness::{TestServer, quiet};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_room_tells_what_happens_in_it() {
-    let house = House::open();
-    let ann = house.join("hall", "Ann").await;
-    let mut socket = house.watch("hall").await;
+    let server = TestServer::open();
+    let ann = server.join("hall", "Ann").await;
+    let mut socket = server.watch("hall").await;
     let first = socket.event().await;
     assert_eq!(first["event"], "room");
     assert_eq!(first["room"]["participants"][0]["id"], ann.id.as_str());
 
-    let bo = house.join("hall", "Bo").await;
+    let bo = server.join("hall", "Bo").await;
     let joined = socket.event().await;
     assert_eq!(
         (&joined["event"], &joined["participant"]["name"]),
         (&json!("joined"), &json!("Bo"))
     );
 
-    house
+    server
         .ask(
             "PATCH",
             &format!("/v1/rooms/hall/participants/{}", bo.id),
@@ -43,7 +43,7 @@ async fn a_room_tells_what_happens_in_it() {
         socket.event().await,
         json!({"event":"muted","participant":bo.id,"muted":true})
     );
-    house
+    server
         .ask(
             "DELETE",
             &format!("/v1/rooms/hall/participants/{}", bo.id),
@@ -56,7 +56,7 @@ async fn a_room_tells_what_happens_in_it() {
         json!({"event":"left","participant":bo.id,"reason":"kicked"})
     );
 
-    house
+    server
         .ask(
             "PATCH",
             "/v1/rooms/hall",
@@ -73,51 +73,51 @@ async fn a_room_tells_what_happens_in_it() {
         (&json!("room"), &json!(7))
     );
 
-    house.ask("DELETE", "/v1/rooms/hall", "", "").await;
+    server.ask("DELETE", "/v1/rooms/hall", "", "").await;
     assert_eq!(
         socket.event().await,
         json!({"event":"left","participant":ann.id,"reason":"room closed"})
     );
     assert_eq!(socket.closed().await, 1000);
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_room_of_hundreds_is_told_in_one_piece() {
     let mut config = quiet();
     config.room.max_participants = 1_000;
-    let house = House::with(config);
+    let server = TestServer::with(config);
     let long = "%F0%9F%8E%B5".repeat(64);
-    house.join("stadium", &long).await;
+    server.join("stadium", &long).await;
     // Opened while the room was small, and told in one piece as well when it has grown.
-    let mut early = house.watch("stadium").await;
+    let mut early = server.watch("stadium").await;
     let reading = tokio::spawn(async move {
         early.until("room").await;
         early.until("room").await
     });
     for _ in 1..700 {
-        house.join("stadium", &long).await;
+        server.join("stadium", &long).await;
     }
     let change = r#"{"max_participants":999}"#;
-    let changed = house.ask("PATCH", "/v1/rooms/stadium", "application/json", change);
+    let changed = server.ask("PATCH", "/v1/rooms/stadium", "application/json", change);
     assert_eq!(changed.await.status, 200);
     let grown = reading.await.expect("it ran");
     let participants = grown["room"]["participants"].as_array();
     assert_eq!(participants.map(Vec::len), Some(700));
-    let mut socket = house.watch("stadium").await;
+    let mut socket = server.watch("stadium").await;
     let room = socket.event().await;
     assert!(room.to_string().len() > 256 * 1_024);
     let participants = room["room"]["participants"].as_array();
     assert_eq!(participants.map(Vec::len), Some(700));
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_concern_the_own_participant() {
-    let house = House::open();
-    let ann = house.join("hall", "Ann").await;
-    let elsewhere = house.join("other", "Bo").await;
-    let mut socket = house.watch("hall").await;
+    let server = TestServer::open();
+    let ann = server.join("hall", "Ann").await;
+    let elsewhere = server.join("other", "Bo").await;
+    let mut socket = server.watch("hall").await;
     socket.event().await;
 
     let mute = json!({"command":"mute","session":ann.secret(),"id":{"n":1}});
@@ -174,35 +174,35 @@ async fn commands_concern_the_own_participant() {
         );
         assert!(error["detail"].as_str().expect("a sentence").ends_with('.'));
     }
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nonsense_is_told_and_then_closed() {
-    let house = House::open();
-    house.join("hall", "Ann").await;
-    let mut socket = house.watch("hall").await;
+    let server = TestServer::open();
+    server.join("hall", "Ann").await;
+    let mut socket = server.watch("hall").await;
     for _ in 0..10 {
         socket.send("nonsense").await;
         assert_eq!(socket.until("error").await["type"], "invalid-command");
     }
     assert_eq!(socket.closed().await, 1008);
 
-    let mut socket = house.watch("hall").await;
+    let mut socket = server.watch("hall").await;
     socket
         .stream
         .send(Message::binary(vec![0xff, 0]))
         .await
         .expect("sent");
     assert_eq!(socket.until("error").await["type"], "invalid-command");
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_is_warned_and_then_closed() {
-    let house = House::open();
-    let ann = house.join("hall", "Ann").await;
-    let mut socket = house.watch("hall").await;
+    let server = TestServer::open();
+    let ann = server.join("hall", "Ann").await;
+    let mut socket = server.watch("hall").await;
     let command = json!({"command":"unmute","session":ann.secret()}).to_string();
     for _ in 0..30 {
         socket
@@ -214,12 +214,12 @@ async fn a_flood_is_warned_and_then_closed() {
     let _ = socket.stream.flush().await;
     assert_eq!(socket.until("error").await["type"], "too-many-messages");
     assert_eq!(socket.closed().await, 1008);
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn floor_is_released_however_much_was_sent() {
-    let house = House::with(Config {
+    let server = TestServer::with(Config {
         rates: Rates {
             messages: Rate {
                 burst: 20,
@@ -229,16 +229,16 @@ async fn floor_is_released_however_much_was_sent() {
         },
         ..quiet()
     });
-    let made = house.ask(
+    let made = server.ask(
         "PUT",
         "/v1/rooms/hall",
         "application/json",
         r#"{"mode":"ptt","end_of_media_ms":60000}"#,
     );
     assert_eq!(made.await.status, 201);
-    let ann = house.join("hall", "Ann").await;
-    house.join("hall", "Bo").await;
-    let mut socket = house.watch("hall").await;
+    let ann = server.join("hall", "Ann").await;
+    server.join("hall", "Bo").await;
+    let mut socket = server.watch("hall").await;
     let command = |word: &str| json!({"command":word,"session":ann.secret()}).to_string();
     let rest = std::iter::repeat_n("floor_position", 20);
     for word in ["floor_request"]
@@ -254,43 +254,43 @@ async fn floor_is_released_however_much_was_sent() {
     assert_eq!(socket.until("error").await["type"], "too-many-messages");
     let floor = format!("{}/floor", ann.session);
     let released = async {
-        while house.get(&floor).await.json()["state"] != "none" {
+        while server.get(&floor).await.json()["state"] != "none" {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     timeout(Duration::from_secs(20), released)
         .await
         .expect("released");
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn long_messages_are_refused_at_their_head() {
-    let house = House::open();
-    house.join("hall", "Ann").await;
+    let server = TestServer::open();
+    server.join("hall", "Ann").await;
     for length in [16 * 1024 + 1, 1_000_000] {
-        let mut socket = house.watch("hall").await;
+        let mut socket = server.watch("hall").await;
         // The server may close while the rest is still on its way.
         let _ = socket.stream.send(Message::text("x".repeat(length))).await;
         assert_eq!(socket.closed().await, 1009, "{length}");
     }
-    let mut socket = house.watch("hall").await;
+    let mut socket = server.watch("hall").await;
     socket.send(&"x".repeat(16 * 1024)).await;
     assert_eq!(socket.until("error").await["type"], "invalid-command");
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sockets_are_closed_when_the_server_stops() {
-    let house = House::open();
-    let ann = house.join("hall", "Ann").await;
-    let mut socket = house.watch("hall").await;
+    let server = TestServer::open();
+    let ann = server.join("hall", "Ann").await;
+    let mut socket = server.watch("hall").await;
     socket.event().await;
     let watching = tokio::spawn(async move {
         let left = socket.event().await;
         (left, socket.closed().await)
     });
-    house.server.stop().await;
+    server.running.stop().await;
     let (left, code) = watching.await.expect("it ran");
     assert_eq!(
         left,
@@ -300,11 +300,11 @@ async fn sockets_are_closed_when_the_server_stops() {
 }
 
 /// A WebSocket whose owner never reads, with little room in between.
-async fn deaf(house: &House) -> TcpStream {
+async fn deaf(server: &TestServer) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4_096).expect("a small buffer");
     let mut stream = socket
-        .connect(house.server.http_addr())
+        .connect(server.running.http_addr())
         .await
         .expect("a connection");
     let upgrade = "GET /v1/rooms/hall/events HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
@@ -315,20 +315,20 @@ async fn deaf(house: &House) -> TcpStream {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_does_not_read_is_cut_off_and_holds_nobody_up() {
-    let house = House::with(Config {
+    let server = TestServer::with(Config {
         rates: Rates {
             room_changes: Rate::new(2_000, 10),
             ..Rates::default()
         },
         ..quiet()
     });
-    house.join("hall", "Ann").await;
-    let _deaf = deaf(&house).await;
+    server.join("hall", "Ann").await;
+    let _deaf = deaf(&server).await;
     let started = std::time::Instant::now();
     for round in 0..2_000 {
         let change = format!(r#"{{"talk_limit_s":{round}}}"#);
         assert_eq!(
-            house
+            server
                 .ask("PATCH", "/v1/rooms/hall", "application/json", change)
                 .await
                 .status,
@@ -337,7 +337,7 @@ async fn who_does_not_read_is_cut_off_and_holds_nobody_up() {
     }
     let held_up = started.elapsed();
     let gone = async {
-        while !house
+        while !server
             .get("/metrics")
             .await
             .body
@@ -350,17 +350,17 @@ async fn who_does_not_read_is_cut_off_and_holds_nobody_up() {
         .await
         .expect("it is cut off");
     assert!(held_up < Duration::from_secs(10), "{held_up:?}");
-    house.server.stop().await;
+    server.running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_listed_pages_may_watch() {
-    let house = House::with(Config {
+    let server = TestServer::with(Config {
         cors_origins: vec!["https://a.example".into()],
         ..quiet()
     });
-    house.join("hall", "Ann").await;
-    let base = house.base.replacen("http", "ws", 1);
+    server.join("hall", "Ann").await;
+    let base = server.base.replacen("http", "ws", 1);
     let open = |room: &str, origin: &'static str| {
         let mut request = format!("{base}/v1/rooms/{room}/events")
             .into_client_request()
@@ -384,7 +384,7 @@ async fn only_listed_pages_may_watch() {
     let allowed = |answer: &crate::harness::Answer| {
         answer.headers.contains_key("access-control-allow-origin")
     };
-    let answer = house
+    let answer = server
         .ask_with("GET", "/v1/rooms", &[("origin", "https://a.example")], "")
         .await;
     assert!(allowed(&answer));
@@ -393,7 +393,7 @@ async fn only_listed_pages_may_watch() {
         assert!(exposed.contains(name), "{exposed}");
     }
     assert!(!allowed(
-        &house
+        &server
             .ask_with(
                 "GET",
                 "/v1/rooms",
@@ -402,5 +402,5 @@ async fn only_listed_pages_may_watch() {
             )
             .await
     ));
-    house.server.stop().await;
+    server.running.stop().await;
 }

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::world::{Place, name};
+use crate::world::{World, name};
 use crate::{END_OF_MEDIA, GRACE, LONGEST_DRAIN, SLACK, TALK_LIMIT};
 
 /// Time in which nobody looked counts for no more than this: a machine that stood still has not watched.
 const LONGEST_GAP: Duration = Duration::from_secs(1);
 
-pub struct Watch<'a> {
-    place: &'a Place,
+pub struct InvariantCheck<'a> {
+    world: &'a World,
     /// Time in which somebody looked.
     watched: Duration,
     looked: Instant,
@@ -86,13 +86,13 @@ impl Sight {
     }
 }
 
-impl Watch<'_> {
-    pub fn of(place: &Place) -> Watch<'_> {
-        Watch {
-            place,
+impl InvariantCheck<'_> {
+    pub fn of(world: &World) -> InvariantCheck<'_> {
+        InvariantCheck {
+            world,
             watched: Duration::ZERO,
             looked: Instant::now(),
-            seen_at: vec![place.since_start(); place.rooms],
+            seen_at: vec![world.since_start(); world.rooms],
             since: HashMap::new(),
         }
     }
@@ -102,14 +102,14 @@ impl Watch<'_> {
         let gap = std::mem::replace(&mut self.looked, Instant::now()).elapsed();
         self.watched += gap.min(LONGEST_GAP);
         if gap > LONGEST_GAP {
-            self.place.count("looks that came late");
+            self.world.count("looks that came late");
         }
-        for room in 0..self.place.rooms {
-            let now = self.place.since_start();
-            let state = self.place.room(room);
+        for room in 0..self.world.rooms {
+            let now = self.world.since_start();
+            let state = self.world.room(room);
             let before = std::mem::replace(&mut self.seen_at[room], now);
             self.judge_number(room, &state);
-            for sight in sights(self.place, room, &state, before) {
+            for sight in sights(self.world, room, &state, before) {
                 self.judge(sight, look, &state);
             }
         }
@@ -125,16 +125,16 @@ impl Watch<'_> {
     fn judge_number(&self, room: usize, state: &Value) {
         let holders = list(&state["floor"]["holders"]).len();
         if holders > most_holders(state) {
-            self.place.fault(format!("too many hold {room}: {state}"));
+            self.world.fault(format!("too many hold {room}: {state}"));
         }
         if holders > 1 {
-            self.place.count("looks at a floor of several");
+            self.world.count("looks at a floor of several");
         }
         if holders > 0 {
-            self.place.count("looks at a floor that is held");
+            self.world.count("looks at a floor that is held");
         }
         if !list(&state["floor"]["queue"]).is_empty() {
-            self.place.count("looks at a queue");
+            self.world.count("looks at a queue");
         }
     }
 
@@ -149,7 +149,7 @@ impl Watch<'_> {
         if now - since.at > sight.longest() && !since.told {
             since.told = true;
             let time = now - since.at;
-            self.place
+            self.world
                 .fault_in(sight.room(), format!("{sight:?} for {time:.1?}: {state}"));
         }
     }
@@ -157,23 +157,23 @@ impl Watch<'_> {
     /// Why not every room is idle; those who vanished may still wait for a moderator.
     pub fn busy(&self) -> Option<String> {
         let is_busy = |state: &Value| {
-            let waits = |id: &Value| !is_gone(self.place, id);
+            let waits = |id: &Value| !is_gone(self.world, id);
             list(&state["participants"])
                 .iter()
                 .any(|it| it["talking"] == true)
                 || !list(&state["floor"]["holders"]).is_empty()
                 || list(&state["floor"]["queue"]).iter().any(waits)
         };
-        let mut states = (0..self.place.rooms).map(|room| self.place.room(room));
+        let mut states = (0..self.world.rooms).map(|room| self.world.room(room));
         states.find(is_busy).map(|state| state.to_string())
     }
 }
 
 /// What is to be seen in a room.
-fn sights(place: &Place, room: usize, state: &Value, before: Duration) -> Vec<Sight> {
+fn sights(world: &World, room: usize, state: &Value, before: Duration) -> Vec<Sight> {
     let mut sights = Vec::new();
     let sends = |who: &str| {
-        place
+        world
             .person(who)
             .is_some_and(|it| it.has_sent_since(before))
     };
@@ -197,7 +197,7 @@ fn sights(place: &Place, room: usize, state: &Value, before: Duration) -> Vec<Si
         let who = text(&participant["id"]);
         let is_heard = participant["talking"] == true;
         if is_heard {
-            place.count("looks at somebody who is heard");
+            world.count("looks at somebody who is heard");
         }
         let holds = holders.iter().any(|it| it["participant"] == *who);
         if is_heard && !is_open && !holds {
@@ -227,8 +227,8 @@ fn most_holders(state: &Value) -> usize {
     }
 }
 
-fn is_gone(place: &Place, id: &Value) -> bool {
-    place.person(&text(id)).is_some_and(|it| it.is_gone())
+fn is_gone(world: &World, id: &Value) -> bool {
+    world.person(&text(id)).is_some_and(|it| it.is_gone())
 }
 
 fn list(value: &Value) -> &[Value] {

@@ -1,11 +1,11 @@
 //! A seeded random number generator: the same sequence from the same seed.
 
 /// A generator of 64 bits (splitmix64); no more is asked of it than to spread.
-pub struct Chance(u64);
+pub struct Rng(u64);
 
-impl Chance {
-    pub fn of(seed: u64) -> Chance {
-        Chance(seed)
+impl Rng {
+    pub fn of(seed: u64) -> Rng {
+        Rng(seed)
     }
 
     /// Below `end`.

@@ -11,11 +11,11 @@ use rtc::sansio::Protocol;
 use serde_json::{Value, json};
 
 use crate::client::{Client, Kind};
-use crate::rng::Chance;
-use crate::world::{Person, Place, name};
+use crate::rng::Rng;
+use crate::world::{Person, World, name};
 use crate::{ANSWERED, CONNECTED, MODES, PACKET, TALK_LIMIT};
 
-pub struct Seat {
+pub struct User {
     /// Where he belongs.
     pub home: usize,
     pub room: usize,
@@ -26,7 +26,7 @@ pub struct Seat {
     pub sounds: u64,
     client: Client,
     session: String,
-    chance: Chance,
+    rng: Rng,
     tone: &'static [&'static [u8]],
     came: Instant,
     acts: Instant,
@@ -46,56 +46,56 @@ pub struct Seat {
     is_tidy: bool,
 }
 
-impl Seat {
+impl User {
     /// Joins; it takes some turns until he is connected.
     pub fn join(
-        place: &Place,
+        world: &World,
         home: usize,
         room: usize,
         tone: &'static [&'static [u8]],
-        mut chance: Chance,
-    ) -> Seat {
-        let mut client = Client::new(1 + chance.below(1 << 30) as u32, true);
+        mut rng: Rng,
+    ) -> User {
+        let mut client = Client::new(1 + rng.below(1 << 30) as u32, true);
         let offer = client.offer();
         let at = format!(
             "/v1/rooms/{}/participants?priority={}",
             name(room),
-            chance.below(4)
+            rng.below(4)
         );
         let reply = loop {
-            let reply = place.host.ask("POST", &at, "application/sdp", &offer);
+            let reply = world.host.ask("POST", &at, "application/sdp", &offer);
             if reply.status != 503 {
                 break reply;
             }
-            place.count("joins that were turned away");
+            world.count("joins that were turned away");
             std::thread::sleep(Duration::from_millis(500));
         };
         assert_eq!(reply.status, 201, "{}", reply.body);
         client.answer(&reply.body);
-        place.count("joins");
+        world.count("joins");
         let now = Instant::now();
-        Seat {
+        User {
             home,
             room,
-            person: place.meet(reply.header("participant-id")),
+            person: world.meet(reply.header("participant-id")),
             heard: BTreeSet::new(),
             sounds: 0,
             client,
             session: reply.header("location"),
-            acts: now + chance.ms(0..2_000),
+            acts: now + rng.ms(0..2_000),
             tone,
             came: now,
             wakes: now,
             talks: None,
             packets: 0,
-            seq: chance.below(1 << 16) as u16,
-            rtp_time: chance.below(1 << 32) as u32,
+            seq: rng.below(1 << 16) as u16,
+            rtp_time: rng.below(1 << 32) as u32,
             fell_silent: now,
             asked: 0,
             unanswered: VecDeque::new(),
             queue: Vec::new(),
             is_tidy: true,
-            chance,
+            rng,
         }
     }
 
@@ -113,21 +113,21 @@ impl Seat {
     }
 
     /// Reads, answers, sends what is due.
-    pub fn turn(&mut self, place: &Place) {
+    pub fn turn(&mut self, world: &World) {
         let now = Instant::now();
         if now >= self.wakes || self.client.socket.peek(&mut [0]).is_ok() {
             self.client.turn();
             let wakes = self.client.pc.poll_timeout();
             let latest = now + Duration::from_millis(50);
             self.wakes = wakes.map_or(latest, |wakes| wakes.min(latest));
-            self.read(place, now);
+            self.read(world, now);
         }
         if let Some((until, due)) = self.talks
             && now >= due
         {
-            self.send(place);
+            self.send(world);
             if now >= until {
-                self.falls_silent(place);
+                self.falls_silent(world);
             } else {
                 // What could not be sent in time is not made up for.
                 self.talks = Some((until, (due + PACKET).max(now)));
@@ -136,64 +136,64 @@ impl Seat {
         if let Some((id, at)) = self.unanswered.front()
             && at.elapsed() > ANSWERED
         {
-            place.fault(format!("{} was not answered {id}", self.person.id));
+            world.fault(format!("{} was not answered {id}", self.person.id));
             self.unanswered.pop_front();
         }
         if !self.is_in() && self.came.elapsed() > CONNECTED {
-            place.fault(format!("{} does not connect", self.person.id));
+            world.fault(format!("{} does not connect", self.person.id));
             self.came = now;
         }
     }
 
-    fn read(&mut self, place: &Place, now: Instant) {
+    fn read(&mut self, world: &World, now: Instant) {
         for came in self.client.wire.drain(..) {
             self.sounds += u64::from(came.kind == Kind::Rtp);
         }
         let own = self.number();
         for packet in std::mem::take(&mut self.client.packets) {
             if packet.header.csrc.contains(&own) {
-                place.fault(format!("{} hears himself", self.person.id));
+                world.fault(format!("{} hears himself", self.person.id));
             }
             self.heard.extend(packet.header.csrc);
         }
         for text in std::mem::take(&mut self.client.texts) {
             let message = serde_json::from_str(&text).expect("the server speaks JSON");
-            self.is_told(place, &message, now);
+            self.is_told(world, &message, now);
         }
     }
 
-    fn is_told(&mut self, place: &Place, message: &Value, now: Instant) {
+    fn is_told(&mut self, world: &World, message: &Value, now: Instant) {
         if let Some(id) = message["id"].as_u64() {
             self.unanswered.retain(|(asked, _)| *asked != id);
         }
         let of_the_floor = |event: &str| event.starts_with("floor") && event != "floor_queue";
         if message["event"].as_str().is_some_and(of_the_floor) {
-            place.note(self.room, format!("{} is told {message}", self.person.id));
+            world.note(self.room, format!("{} is told {message}", self.person.id));
         }
         let is_his = message["participant"] == self.person.id.as_str();
         match message["event"].as_str() {
             Some("floor_granted") => {
                 if message["id"].is_u64() {
-                    place.count("granted at once");
+                    world.count("granted at once");
                 } else {
-                    place.count("granted later");
+                    world.count("granted later");
                 }
                 // Some do not notice that their turn has come.
-                if self.chance.is_percent(80) {
-                    self.talks_on(place, now);
+                if self.rng.is_percent(80) {
+                    self.talks_on(world, now);
                 }
             }
-            Some("floor_queued") => place.count("queued"),
-            Some("floor_denied") => place.count("denied"),
+            Some("floor_queued") => world.count("queued"),
+            Some("floor_denied") => world.count("denied"),
             Some("floor_revoked") if is_his => {
-                place.count(match message["cause"].as_u64() {
+                world.count(match message["cause"].as_u64() {
                     Some(2) => "revoked: talked too long",
                     Some(3) => "revoked: talked without the floor",
                     Some(4) => "revoked: pre-empted",
                     _ => "revoked: other",
                 });
                 // Some take no notice.
-                if self.chance.is_percent(50) {
+                if self.rng.is_percent(50) {
                     self.talks = None;
                 }
             }
@@ -202,33 +202,33 @@ impl Seat {
                 let ids = queue.filter_map(|id| id.as_str().map(str::to_owned));
                 self.queue = ids.collect();
             }
-            Some("error") => place.count("commands refused"),
+            Some("error") => world.count("commands refused"),
             _ => {}
         }
     }
 
     /// What comes into his mind, if it is time.
-    pub fn act(&mut self, place: &Place) {
+    pub fn act(&mut self, world: &World) {
         let now = Instant::now();
         if now < self.acts || !self.is_in() {
             return;
         }
-        self.acts = now + self.chance.ms(300..2_500);
-        match self.chance.below(100) {
-            0..25 => self.press(place),
-            25..33 => self.press_over_http(place),
-            33..48 => self.release(place),
-            48..56 => self.talks_on(place, now),
+        self.acts = now + self.rng.ms(300..2_500);
+        match self.rng.below(100) {
+            0..25 => self.press(world),
+            25..33 => self.press_over_http(world),
+            33..48 => self.release(world),
+            48..56 => self.talks_on(world, now),
             56..66 => self.talks = None,
-            66..74 => self.listen(place),
-            74..88 => self.grant(place),
-            88..97 => self.set_mode(place),
-            _ => self.link(place),
+            66..74 => self.listen(world),
+            74..88 => self.grant(world),
+            88..97 => self.set_mode(world),
+            _ => self.link(world),
         }
     }
 
-    pub fn press(&mut self, place: &Place) {
-        let tier = match self.chance.below(20) {
+    pub fn press(&mut self, world: &World) {
+        let tier = match self.rng.below(20) {
             0 => "emergency",
             1..4 => "imminent",
             _ => "normal",
@@ -237,22 +237,22 @@ impl Seat {
         let request = json!({
             "command": "floor_request",
             "tier": tier,
-            "priority": self.chance.below(4),
-            "queue": self.chance.is_percent(85),
+            "priority": self.rng.below(4),
+            "queue": self.rng.is_percent(85),
             "id": self.asked,
         });
         self.unanswered.push_back((self.asked, Instant::now()));
         self.client.send_text(&request.to_string());
-        place.count("requests over the data channel");
+        world.count("requests over the data channel");
         // The first words are often there before the permission.
-        if self.chance.is_percent(40) {
-            self.talks_on(place, Instant::now());
+        if self.rng.is_percent(40) {
+            self.talks_on(world, Instant::now());
         }
     }
 
     /// Asks for the floor of his room and talks for as long as he may.
-    pub fn speak_up(&mut self, place: &Place) {
-        self.press_over_http(place);
+    pub fn speak_up(&mut self, world: &World) {
+        self.press_over_http(world);
         let now = Instant::now();
         self.talks = Some((now + TALK_LIMIT, now));
     }
@@ -263,45 +263,45 @@ impl Seat {
         self.talks = Some((until, Instant::now()));
     }
 
-    fn press_over_http(&mut self, place: &Place) {
-        let reply = place.ask("PUT", &format!("{}/floor", self.session), "{}");
-        place.count("requests over HTTP");
+    fn press_over_http(&mut self, world: &World) {
+        let reply = world.ask("PUT", &format!("{}/floor", self.session), "{}");
+        world.count("requests over HTTP");
         match reply.status {
             200 => {
-                place.count("granted at once");
-                self.talks_on(place, Instant::now());
+                world.count("granted at once");
+                self.talks_on(world, Instant::now());
             }
-            202 => place.count("queued"),
-            409 => place.count("denied"),
-            status => place.fault(format!("{status} to a request: {}", reply.body)),
+            202 => world.count("queued"),
+            409 => world.count("denied"),
+            status => world.fault(format!("{status} to a request: {}", reply.body)),
         }
     }
 
-    pub fn release(&mut self, place: &Place) {
-        place.count("releases");
+    pub fn release(&mut self, world: &World) {
+        world.count("releases");
         self.talks = None;
-        if self.chance.is_percent(70) && self.is_in() {
+        if self.rng.is_percent(70) && self.is_in() {
             self.client.send_text(r#"{"command":"floor_release"}"#);
             return;
         }
-        let reply = place.ask("DELETE", &format!("{}/floor", self.session), "");
+        let reply = world.ask("DELETE", &format!("{}/floor", self.session), "");
         if reply.status != 204 {
-            place.fault(format!("{} to a release", reply.status));
+            world.fault(format!("{} to a release", reply.status));
         }
     }
 
     /// Talks for a while, with or without the floor.
-    pub fn talks_on(&mut self, place: &Place, now: Instant) {
+    pub fn talks_on(&mut self, world: &World, now: Instant) {
         // Some do not know when to stop.
-        let time = if self.chance.is_percent(15) {
-            self.chance.ms(8_000..12_000)
+        let time = if self.rng.is_percent(15) {
+            self.rng.ms(8_000..12_000)
         } else {
-            self.chance.ms(200..5_000)
+            self.rng.ms(200..5_000)
         };
         if self.talks.is_none() {
-            place.note(self.room, format!("{} talks", self.person.id));
+            world.note(self.room, format!("{} talks", self.person.id));
             self.talks = Some((now + time, now));
-            self.is_tidy = self.chance.is_percent(50);
+            self.is_tidy = self.rng.is_percent(50);
             // Silence takes time, too; the clock stands at the end of the last packet already.
             let since_last = now.saturating_duration_since(self.fell_silent);
             let silent = since_last.saturating_sub(PACKET);
@@ -310,113 +310,113 @@ impl Seat {
     }
 
     /// Has said what there was to say; some forget to let go.
-    fn falls_silent(&mut self, place: &Place) {
+    fn falls_silent(&mut self, world: &World) {
         self.talks = None;
         if self.is_tidy && self.is_in() {
-            place.count("releases");
+            world.count("releases");
             self.client.send_text(r#"{"command":"floor_release"}"#);
         } else {
-            place.count("fell silent without a release");
+            world.count("fell silent without a release");
         }
     }
 
-    pub fn hush(&mut self, place: &Place) {
+    pub fn hush(&mut self, world: &World) {
         self.talks = None;
-        self.release(place);
+        self.release(world);
     }
 
-    fn listen(&mut self, place: &Place) {
-        let count = self.chance.below(4);
+    fn listen(&mut self, world: &World) {
+        let count = self.rng.below(4);
         let mut rooms = BTreeSet::new();
         for _ in 0..count {
-            rooms.insert(name(self.chance.below(place.rooms as u64) as usize));
+            rooms.insert(name(self.rng.below(world.rooms as u64) as usize));
         }
-        self.listen_to(place, &rooms);
+        self.listen_to(world, &rooms);
     }
 
-    pub fn listen_to(&mut self, place: &Place, rooms: &BTreeSet<String>) {
-        place.count("lists of other rooms to listen to");
+    pub fn listen_to(&mut self, world: &World, rooms: &BTreeSet<String>) {
+        world.count("lists of other rooms to listen to");
         let command = json!({ "command": "listen", "rooms": rooms });
         self.client.send_text(&command.to_string());
     }
 
     /// Lets the first of the others talk, if anybody waits.
-    fn grant(&mut self, place: &Place) {
+    fn grant(&mut self, world: &World) {
         let other = self.queue.iter().find(|id| **id != self.person.id);
         if let Some(other) = other {
-            place.count("moderators' grants");
+            world.count("moderators' grants");
             let command = json!({ "command": "floor_grant", "participant": other });
             self.client.send_text(&command.to_string());
         }
     }
 
-    fn set_mode(&mut self, place: &Place) {
-        let mode = *self.chance.one_of(&MODES);
-        let implicit = self.chance.is_percent(15);
-        place.patch(
+    fn set_mode(&mut self, world: &World) {
+        let mode = *self.rng.one_of(&MODES);
+        let implicit = self.rng.is_percent(15);
+        world.patch(
             self.room,
             &json!({ "mode": mode, "implicit_floor": implicit }),
         );
-        place.count("mode changes");
+        world.count("mode changes");
     }
 
     /// Five rooms are neighbours: all fifty in one would be one large room.
-    fn link(&mut self, place: &Place) {
+    fn link(&mut self, world: &World) {
         let first = self.room - self.room % 5;
-        let other = first + self.chance.below(5) as usize;
-        let links = if other == self.room || self.chance.is_percent(40) {
+        let other = first + self.rng.below(5) as usize;
+        let links = if other == self.room || self.rng.is_percent(40) {
             vec![]
         } else {
             vec![name(other)]
         };
-        place.patch(self.room, &json!({ "links": links }));
-        place.count("links made and unmade");
+        world.patch(self.room, &json!({ "links": links }));
+        world.count("links made and unmade");
     }
 
     /// Goes to another room, in the midst of what he does.
-    pub fn change(&mut self, place: &Place, room: usize) {
+    pub fn change(&mut self, world: &World, room: usize) {
         if self.talks.is_some() {
-            place.count("channel changes while talking");
+            world.count("channel changes while talking");
         } else {
-            place.count("other channel changes");
+            world.count("other channel changes");
         }
-        self.leave(place);
-        self.become_another(place, room);
+        self.leave(world);
+        self.become_another(world, room);
     }
 
     /// Is never heard of again, and comes back as somebody new.
-    pub fn vanish(&mut self, place: &Place) {
+    pub fn vanish(&mut self, world: &World) {
         if self.talks.is_some() {
-            place.count("vanished while talking");
+            world.count("vanished while talking");
         } else {
-            place.count("vanished otherwise");
+            world.count("vanished otherwise");
         }
         self.person.gone.store(true, Relaxed);
-        self.become_another(place, self.home);
+        self.become_another(world, self.home);
     }
 
-    fn become_another(&mut self, place: &Place, room: usize) {
-        let chance = Chance::of(self.chance.below(u64::MAX));
+    fn become_another(&mut self, world: &World, room: usize) {
+        let rng = Rng::of(self.rng.below(u64::MAX));
         let talks = self.talks.take();
-        *self = Seat::join(place, self.home, room, self.tone, chance);
+        *self = User::join(world, self.home, room, self.tone, rng);
         // Who talks while he turns the knob does not stop for it.
         self.talks = talks;
     }
 
     /// Leaves: by the interface, or by hanging up.
-    pub fn leave(&mut self, place: &Place) {
-        if self.chance.is_percent(30) && self.is_in() {
+    pub fn leave(&mut self, world: &World) {
+        if self.rng.is_percent(30) && self.is_in() {
             let _ = self.client.pc.close();
             self.client.turn();
             return;
         }
-        let reply = place.ask("DELETE", &self.session, "");
+        let reply = world.ask("DELETE", &self.session, "");
         if reply.status != 200 {
-            place.fault(format!("{} to who leaves", reply.status));
+            world.fault(format!("{} to who leaves", reply.status));
         }
     }
 
-    fn send(&mut self, place: &Place) {
+    fn send(&mut self, world: &World) {
         if !self.client.connected {
             return;
         }
@@ -439,6 +439,6 @@ impl Seat {
         self.seq = self.seq.wrapping_add(1);
         self.rtp_time = self.rtp_time.wrapping_add(48 * PACKET.as_millis() as u32);
         self.fell_silent = Instant::now();
-        self.person.sends(place);
+        self.person.sends(world);
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::call::{Host, Reply};
 
-pub struct Place {
+pub struct World {
     pub host: Host,
     pub rooms: usize,
     began: Instant,
@@ -30,9 +30,9 @@ pub struct Person {
     pub gone: AtomicBool,
 }
 
-impl Place {
-    pub fn new(host: Host, rooms: usize) -> Place {
-        Place {
+impl World {
+    pub fn new(host: Host, rooms: usize) -> World {
+        World {
             host,
             rooms,
             began: Instant::now(),
@@ -140,8 +140,8 @@ impl Place {
 }
 
 impl Person {
-    pub fn sends(&self, place: &Place) {
-        let now_ms = place.since_start().as_millis() as u64;
+    pub fn sends(&self, world: &World) {
+        let now_ms = world.since_start().as_millis() as u64;
         self.sent_ms.store(now_ms, Relaxed);
     }
 

@@ -25,7 +25,7 @@ fn mode(mode: Mode) -> RoomChange {
     }
 }
 
-impl House {
+impl TestConference {
     pub(super) fn set(&self, room: &str, to: Mode) {
         let set = self
             .conference
@@ -104,7 +104,7 @@ fn a_holder_of_whom_nothing_comes_frees_the_floor_in_the_pump_s_turns() {
     house.check();
 }
 
-impl House {
+impl TestConference {
     /// Lets somebody in whose telemetry the mixer does not write.
     fn join_unheard(&self) -> Joined {
         let joined = self.join("hall", OFFER).expect("joined");

@@ -22,17 +22,17 @@ use crate::rtc::{self, Rtc, RtcConfig};
 
 const OFFER: &str = include_str!("../../../tests/offers/chrome.sdp");
 
-struct House {
+struct TestConference {
     conference: Conference,
     audio: Option<Audio>,
     rtc: Option<Rtc>,
 }
 
-fn house() -> House {
+fn house() -> TestConference {
     house_with(1)
 }
 
-fn house_with(mixers: usize) -> House {
+fn house_with(mixers: usize) -> TestConference {
     let (network_ends, mixer_ends) = queues::media(mixers);
     let loopback = "127.0.0.1:0".parse().expect("an address");
     let rtc = rtc::start(RtcConfig::new(loopback), network_ends).expect("it starts");
@@ -54,14 +54,14 @@ fn house_with(mixers: usize) -> House {
         },
         rates: Rates::default(),
     };
-    House {
+    TestConference {
         conference: Conference::new(limits, audio.handle(), mixers, rtc.handle()),
         audio: Some(audio),
         rtc: Some(rtc),
     }
 }
 
-impl House {
+impl TestConference {
     fn stop_audio(&mut self) {
         let audio = self.audio.take().expect("it runs");
         audio.stop().expect("it ends well");
@@ -104,7 +104,7 @@ impl House {
     }
 }
 
-impl Drop for House {
+impl Drop for TestConference {
     fn drop(&mut self) {
         if let Some(audio) = self.audio.take() {
             let _ = audio.stop();
@@ -267,7 +267,7 @@ fn a_room_that_fails_sends_everybody_away_and_a_permanent_one_starts_afresh() {
 }
 
 /// Waits until a count of the only mixer's is no longer zero.
-fn until_counted(house: &House, count: fn(&MixerMetrics) -> &AtomicU64) {
+fn until_counted(house: &TestConference, count: fn(&MixerMetrics) -> &AtomicU64) {
     let mixers = house.conference.inner.audio.mixers();
     let patience = Instant::now() + Duration::from_secs(60);
     while count(mixers[0].metrics()).load(Relaxed) == 0 {
@@ -277,7 +277,7 @@ fn until_counted(house: &House, count: fn(&MixerMetrics) -> &AtomicU64) {
 }
 
 /// Loses all that the mixers have told.
-fn lose_events(house: &House) {
+fn lose_events(house: &TestConference) {
     let mut state = house.conference.lock();
     while state.placement.next_event().is_some() {}
 }

@@ -8,7 +8,7 @@ fn listen(rooms: &str) -> Vec<MonitorEntry> {
     MonitorEntry::parse(rooms).expect("good names")
 }
 
-impl House {
+impl TestConference {
     fn join_and_listen(&self, room: &str, rooms: &str) -> Result<Joined, JoinError> {
         self.conference.join(Join {
             listen: listen(rooms),

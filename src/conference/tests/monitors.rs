@@ -5,14 +5,14 @@ use crate::floor::Mode;
 use crate::protocol::MonitorEntry;
 
 /// A conference whose rooms follow their mode.
-fn house_by_mode() -> House {
+fn house_by_mode() -> TestConference {
     let mut house = house();
     let inner = Arc::get_mut(&mut house.conference.inner).expect("no other handle");
     inner.limits.room.allow_monitors = None;
     house
 }
 
-impl House {
+impl TestConference {
     fn join_in_mode(&self, room: &str, mode: Mode, listen: &str) -> Result<Joined, JoinError> {
         self.conference.join(Join {
             mode: Some(mode),
