@@ -39,7 +39,7 @@
 //! | [`protocol`] | the JSON messages, one set for WebSocket and data channel | serde, the mixer's ids and profiles, floor's words | sockets, HTTP |
 //! | [`conference`] | rooms, participants, sessions: intents in, commands and events out | floor, protocol, rate_limit, the handles of audio and rtc, the mixer's commands and the boxes they carry, its governor | HTTP and WebSocket types |
 //! | [`http`] | HTTP and WebSocket | conference, protocol, config, rate_limit | rtc, audio, mixer |
-//! | [`config`], [`cli`] | what can be set, and said on the command line | protocol's names and rooms | - |
+//! | [`config`], [`cli`] | what can be set, and said on the command line | floor, protocol, rate_limit, the mixer's profiles | - |
 //! | [`server`] | the wiring and the order of shutdown | all of them | - |
 //! | [`join`] | the headless client, a program of its own | mixer's playout, rtc's SDP parser | the server |
 //! | [`mod@bench`] | the harness, a program of its own | join, and for `bench tick` the mixer | the server |

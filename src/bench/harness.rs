@@ -19,7 +19,7 @@ use super::swarm::{
 };
 use super::target::{self, Target, TargetError, TargetOptions, TargetSpec};
 
-/// A measurement that comes to no result.
+/// Why a measurement has no result.
 #[derive(Debug, Error)]
 pub enum HarnessError {
     /// The server does not start or answer.
@@ -39,7 +39,7 @@ pub enum HarnessError {
     Flags(&'static str),
 }
 
-/// What a harness is set up with.
+/// The settings of a harness.
 #[derive(Debug, Clone)]
 pub(super) struct Setting {
     pub(super) spec: TargetSpec,
@@ -51,7 +51,7 @@ pub(super) struct Setting {
     pub(super) time: Duration,
 }
 
-/// A server with a room, and those who are in it.
+/// A measured server with one room, and the clients in it.
 pub(super) struct Harness {
     setting: Setting,
     /// Before the target: clients say good-bye while there is somebody to hear it.

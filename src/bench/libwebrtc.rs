@@ -65,7 +65,7 @@ pub(super) struct Client {
     _process: Process,
 }
 
-/// What a client says at its end.
+/// The report that a client prints when it ends.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct ClientReport {
     play: Spoken,

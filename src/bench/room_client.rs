@@ -12,7 +12,7 @@ use crate::join::pcm::PcmError;
 use crate::join::sdp;
 use crate::join::uplink::Ptime;
 
-/// A client that is in.
+/// A client that has joined a target's room.
 pub struct RoomClient {
     media: Media,
     connection: Arc<Connection>,
@@ -33,7 +33,7 @@ pub struct Entrance<'a> {
     pub way: Option<(Impairment, u64)>,
 }
 
-/// A client that does not come in, or not out again.
+/// Why a client could not join or leave.
 #[derive(Debug, Error)]
 pub enum RoomClientError {
     /// The server does not do its part.

@@ -30,7 +30,7 @@ const ROUND: Duration = Duration::from_millis(20);
 /// talk to nobody, which needs no hurry.
 const ROUNDS_PER_LOOK: u32 = 5;
 
-/// When the floors were looked at.
+/// When the floors were last observed, and how often.
 #[derive(Debug)]
 pub(super) struct FloorRounds {
     last: Instant,
@@ -46,7 +46,7 @@ pub(super) struct FloorCounts {
     pub(super) revoked: [AtomicU64; RevokeCause::ALL.len()],
 }
 
-/// What a participant had sent when that was last looked at.
+/// What a participant had sent when its telemetry was last read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct SentCounts {
     packets: u64,

@@ -115,7 +115,7 @@ impl Conference {
     }
 }
 
-/// A restart that the network thread was told of.
+/// A restart that the network thread has been asked for.
 pub(super) struct BegunRestart {
     id: ParticipantId,
     /// Names the new ICE session.

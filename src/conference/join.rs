@@ -229,7 +229,7 @@ impl Conference {
     }
 }
 
-/// What is kept of a join for when its member is in.
+/// What a join asks for that is applied once its member has entered.
 struct JoinWish {
     priority: u8,
     listen: Vec<MonitorEntry>,

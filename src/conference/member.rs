@@ -38,7 +38,7 @@ pub(super) struct Member {
     pub(super) shared: Arc<Shared>,
 }
 
-/// How the stream of one who cannot talk is made: in a group of such, only this side can give one another stream.
+/// How the stream of a listen-only participant is made: only this side can give it another one in a listener group.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StreamRecipe {
     /// How it is encoded.

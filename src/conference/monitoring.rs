@@ -19,7 +19,7 @@ use super::room::{Room, Subscribers};
 use super::{CommandError, Conference, ConfigureError, State, refusal};
 use crate::protocol::{Event, MAX_MONITORED_ROOMS, MAX_MONITORS, MonitorEntry, Monitors, RoomName};
 
-/// What is asked for, and what the mixers were told.
+/// Which rooms are monitored by whom: what was asked for, and what the mixers were told.
 #[derive(Debug, Default)]
 pub(super) struct Monitoring {
     lists: HashMap<ParticipantId, MonitorList>,
@@ -45,14 +45,14 @@ pub(super) struct Monitoring {
     generation: (u32, usize),
 }
 
-/// What one participant listens to.
+/// The rooms that one participant monitors.
 #[derive(Debug, Default)]
 struct MonitorList {
     list: Vec<MonitorEntry>,
     told: MonitorPlan,
 }
 
-/// A participant's scan in terms of rooms that are there.
+/// What a participant hears, in terms of rooms that exist.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct MonitorPlan {
     home: Strength,
@@ -61,7 +61,7 @@ struct MonitorPlan {
     names: BTreeSet<RoomName>,
 }
 
-/// A room's feed.
+/// The feed of a room that is heard elsewhere.
 #[derive(Debug)]
 struct RoomFeed {
     room: RoomId,
@@ -69,7 +69,7 @@ struct RoomFeed {
     feed: Arc<Feed>,
 }
 
-/// Something to tell those who hear a room from elsewhere.
+/// An event for participants of other rooms.
 #[derive(Debug)]
 pub(super) struct MonitoringNews {
     pub(super) to: Vec<ParticipantId>,
@@ -77,7 +77,7 @@ pub(super) struct MonitoringNews {
     pub(super) room: RoomName,
 }
 
-/// What is to be told once the mixers know.
+/// What is to be broadcast once the mixers know.
 #[derive(Debug, Default)]
 pub(super) struct MonitoringChanges {
     pub(super) news: Vec<MonitoringNews>,

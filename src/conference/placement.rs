@@ -29,7 +29,7 @@ pub(super) struct Placement {
     participants: HashMap<ParticipantId, usize>,
 }
 
-/// A room that a mixer was given.
+/// A room on a mixer.
 struct PlacedRoom {
     mixer: usize,
     telemetry: Arc<RoomTelemetry>,
@@ -324,7 +324,7 @@ impl MixerLink {
     }
 }
 
-/// The link to a mixer is full, or the mixer or the room is gone.
+/// The command queue of a mixer is full, or the mixer or the room is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct QueueFull;
 

@@ -39,7 +39,7 @@ pub(super) struct Room {
     pub(super) events: broadcast::Sender<Arc<str>>,
 }
 
-/// Those who hear a room from elsewhere.
+/// The participants of other rooms who hear a room.
 #[derive(Debug)]
 pub(super) struct Subscribers {
     /// The room's name.

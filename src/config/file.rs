@@ -6,7 +6,7 @@ use super::parse::{quoted, quoted_list};
 use super::{ConfigError, RawSetting};
 use crate::protocol::{Invalid, JsonReader, RoomChange, RoomConfig, RoomName, ms};
 
-/// What a file holds: settings, and the tables of `[[rooms]]` as they are.
+/// A configuration file: its settings, and the tables of `[[rooms]]` as they are.
 pub(super) struct ConfigFile {
     pub(super) given: Vec<RawSetting>,
     pub(super) rooms: Vec<Table>,

@@ -82,7 +82,7 @@ pub struct IceServer {
     pub credentials: Option<(String, String)>,
 }
 
-/// One thing that is wrong with a configuration, as a sentence with the key, its value and what it may be.
+/// An error in a configuration, as a sentence with the key, its value and what it may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError(pub String);
 
@@ -92,7 +92,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Values as they were given, before they are understood: key, values, and where they came from.
+/// A setting before it is parsed: its key, its values, and where they came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawSetting {
     /// Name of the key.

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::IceServer;
 
-/// A value that is not what its key needs. What it must be stands in the key's row.
+/// A value that its setting does not allow. What is allowed stands in the setting's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct InvalidValue;
 

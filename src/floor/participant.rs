@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mixer::permit::Permit;
 
-/// Somebody in the room.
+/// A participant of the room, as the floor sees it.
 #[derive(Debug)]
 pub(super) struct FloorParticipant {
     /// Its number among all who ever came.

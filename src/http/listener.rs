@@ -152,7 +152,7 @@ fn is_the_client_s(error: &io::Error) -> bool {
     )
 }
 
-/// Counts connections and lets no more in than there is room for.
+/// The limit on open connections, in all and of each address.
 #[derive(Debug)]
 pub(super) struct ConnectionLimit {
     open: Mutex<OpenConnections>,

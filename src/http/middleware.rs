@@ -33,7 +33,7 @@ pub(super) fn wrap<R>(routes: R, state: Arc<HttpState>) -> Middleware<TowerToHyp
     }
 }
 
-/// The routes with the middleware around them.
+/// The middleware around the routes.
 #[derive(Clone)]
 pub(super) struct Middleware<R> {
     routes: R,

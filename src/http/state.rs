@@ -12,7 +12,7 @@ use super::metrics::HttpMetrics;
 use crate::conference::Conference;
 use crate::config::{Config, IceServer};
 
-/// Shared by all requests.
+/// The state that all requests share.
 pub(super) struct HttpState {
     pub(super) conference: Conference,
     pub(super) cors: Cors,

@@ -44,7 +44,7 @@ const RELEASE_PAUSE: Duration = Duration::from_millis(50);
 /// How long the other side has to answer a close.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
-/// A request for the events of a room.
+/// A request to upgrade to the WebSocket of a room.
 pub(super) struct UpgradeRequest {
     pub(super) method: Method,
     pub(super) headers: HeaderMap,

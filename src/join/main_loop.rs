@@ -23,7 +23,7 @@ use super::radio::ptt_input::{KeyEvent, PttInput};
 use super::radio::server_events::{self, ServerEvent};
 use super::radio::state_machine::{Input, Trigger};
 
-/// A client that is in, and what was asked of it.
+/// The main loop of a connected client.
 pub(super) struct MainLoop<'a> {
     client: &'a mut Client,
     options: &'a JoinOptions,
@@ -36,7 +36,7 @@ pub(super) struct MainLoop<'a> {
     monitors: MonitorSync,
 }
 
-/// The rooms to listen to, and whether the server knows all of it.
+/// The rooms to monitor, and whether the server has been told of all of them.
 struct MonitorSync {
     wanted: Vec<MonitoredRoom>,
     /// The join has said it all: it has the names that the command line gave.

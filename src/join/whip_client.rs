@@ -10,7 +10,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use thiserror::Error;
 
-/// A request that did not lead to a session.
+/// Why a request did not lead to a session.
 #[derive(Debug, Error)]
 pub enum WhipError {
     /// This machine cannot make requests at all.
@@ -65,7 +65,7 @@ impl WhipError {
     }
 }
 
-/// The participants of a room, to post offers to.
+/// The WHIP endpoint of a room, to which offers are posted.
 #[derive(Debug, Clone)]
 pub struct WhipEndpoint {
     http: Client,
@@ -161,7 +161,7 @@ impl WhipEndpoint {
     }
 }
 
-/// A participant's own session.
+/// The WHIP session of one participant.
 #[derive(Debug, Clone)]
 pub struct WhipSession {
     http: Client,

@@ -74,7 +74,7 @@ pub enum Invalid {
     RoomName(#[from] super::RoomNameError),
 }
 
-/// A JSON object that is read by taking its fields off one by one; what is left over at the end is a mistake.
+/// Reads a JSON object by taking its fields off one by one; what is left over at the end is a mistake.
 #[derive(Debug, Clone)]
 pub struct JsonReader {
     object: Map<String, Value>,

@@ -71,7 +71,7 @@ pub enum Reason {
     Fault,
 }
 
-/// What the thread is told.
+/// A command to the network thread.
 pub(super) enum NetworkCommand {
     Start(Box<Peer>),
     Trickle(ParticipantId, Vec<RemoteCandidate>),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rtc::rtcp::reception_report::ReceptionReport;
 
-/// Counters of one source.
+/// Reception statistics of one source.
 #[derive(Debug, Clone)]
 pub(super) struct ReceptionStats {
     ssrc: u32,

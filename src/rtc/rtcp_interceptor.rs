@@ -29,7 +29,7 @@ pub(super) struct RtcpState {
     pub(super) stats: Arc<PeerStats>,
 }
 
-/// The interceptor.
+/// The interceptor of one peer.
 pub(super) struct RtcpInterceptor {
     /// Our own source.
     ssrc: u32,

@@ -2,7 +2,7 @@
 //!
 //! Pure functions over hostile input: none panics, none allocates.
 
-/// The fixed part of a header, and where the payload begins.
+/// The fixed part of an RTP header, and where the payload begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RtpHeader {
     pub(super) marker: bool,

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-/// The queue; keeps its memory, so that after the first seconds nothing in it allocates.
+/// A queue of datagrams that keeps its memory, so that it stops allocating after the first seconds.
 #[derive(Debug, Default)]
 pub struct SendQueue {
     bytes: Vec<u8>,

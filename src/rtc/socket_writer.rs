@@ -12,7 +12,7 @@ use super::datagram_batch::BATCH;
 use super::metrics::{Dropped, RtcMetrics};
 use super::send_queue::SendQueue;
 
-/// The way out.
+/// Writes datagrams into the socket.
 #[derive(Debug, Default)]
 pub(super) struct SocketWriter {
     /// Since when the socket takes nothing.

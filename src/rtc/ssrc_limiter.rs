@@ -7,7 +7,7 @@ use crate::rate_limit::{Rate, RateLimit};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-/// The gate of one peer.
+/// The limiter of one peer.
 #[derive(Debug)]
 pub(super) struct SsrcLimiter {
     known: HashSet<u32>,

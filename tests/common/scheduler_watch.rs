@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// A thread on each processor that sleeps, and notes when it wakes later than it wished.
+/// A thread on each processor that sleeps, and notes when it wakes too late.
 pub struct SchedulerWatch {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,

@@ -173,7 +173,7 @@ impl TestServer {
     }
 }
 
-/// What a client was told on its data channel.
+/// The messages that came on a client's data channel.
 #[derive(Clone, Default)]
 pub struct EventLog(Arc<Mutex<Vec<Value>>>);
 

@@ -5,7 +5,7 @@ use crate::bench::load::{number, table};
 use crate::bench::report::{Plot, PlotKind, Report, Series, Table, quantile};
 use crate::bench::target::TargetSpec;
 
-/// A comparison as it grows.
+/// The report of a comparison, filled pair by pair.
 #[derive(Debug)]
 pub(super) struct CompareReport {
     targets: [String; 2],

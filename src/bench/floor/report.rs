@@ -47,7 +47,7 @@ pub(super) struct Seen {
     pub took: Duration,
 }
 
-/// All requests, by the way they were made.
+/// The report of all floor requests, by the way they were made.
 pub(super) struct FloorReport {
     conditions: String,
     ways: Vec<(&'static str, Vec<Seen>)>,

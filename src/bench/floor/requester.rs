@@ -49,7 +49,7 @@ impl Budget {
     }
 }
 
-/// One client.
+/// A client that requests the floor again and again.
 pub(super) struct Requester {
     pub client: Client,
     gate: Arc<Gate>,

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use crate::join::pcm::{PcmError, Source};
 
-/// One talker's part.
+/// What one talker says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stimulus {
     talker: u64,

@@ -9,7 +9,7 @@ use rtc::rtp::header::Header;
 
 use crate::join::tap::Tap;
 
-/// What was spoken when: the instant each frame's last sample was there, as a sound card has it.
+/// Notes when each frame was spoken: the instant its last sample was there, as a sound card has it.
 #[derive(Default)]
 pub(super) struct TalkerProbe(Mutex<Vec<(Instant, u64)>>);
 
@@ -66,7 +66,7 @@ impl Spoken {
     }
 }
 
-/// What arrived when.
+/// Notes when each frame was heard.
 #[derive(Default)]
 pub(super) struct ListenerProbe(Mutex<Vec<Arrival>>);
 

@@ -1,6 +1,6 @@
 //! Searches the highest number of clients that a server holds: doubles it until it fails, then bisects.
 
-/// A way through numbers.
+/// A search for the highest number that holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CapacitySearch {
     way: Way,

@@ -17,7 +17,7 @@ pub(super) struct Row {
     pub(super) broken: Vec<String>,
 }
 
-/// A run as it grows.
+/// The report of a run, filled step by step.
 #[derive(Debug)]
 pub(super) struct LoadReport {
     target: String,

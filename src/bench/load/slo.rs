@@ -2,7 +2,7 @@
 
 use crate::bench::harness::Figures;
 
-/// The most that may go wrong.
+/// The limits that a server must keep.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Slo {
     /// Packets that never come, percent.

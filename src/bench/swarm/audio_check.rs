@@ -20,7 +20,7 @@ pub struct Heard {
     pub sources: u8,
 }
 
-/// Decodes and measures.
+/// Decodes the audio that a client receives, and measures it.
 pub(super) struct AudioCheck {
     decoder: VoiceDecoder,
     pcm: Vec<f32>,

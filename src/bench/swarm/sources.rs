@@ -78,7 +78,7 @@ pub enum SoundError {
     Encoder(#[from] opus::Error),
 }
 
-/// All sounds of a swarm.
+/// The audio sources of a swarm.
 pub(super) struct Sources {
     speech: Speech,
     /// With and without DTX, per voice.

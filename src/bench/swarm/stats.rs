@@ -5,7 +5,7 @@ use hdrhistogram::Histogram;
 use super::audio_check::Heard;
 use super::stream::Counts;
 
-/// Everything all clients counted between two points of time.
+/// What all clients of a swarm counted between two points in time.
 #[derive(Debug, Clone)]
 pub struct SwarmStats {
     /// How long it lasted, in seconds.

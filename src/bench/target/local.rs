@@ -11,7 +11,7 @@ use super::netns::Namespace;
 use super::whip::Whip;
 use super::{TargetError, TargetOptions, loopback_ips};
 
-/// The child process. The order of the fields is the order in which they end.
+/// The server in a child process. The order of the fields is the order in which they end.
 pub(super) struct LocalServer {
     process: Process,
     namespace: Option<Namespace>,

@@ -90,7 +90,7 @@ fn us(ns: u64) -> f64 {
     ns as f64 / 1e3
 }
 
-/// What was measured of all.
+/// The report of all scenes.
 pub(super) struct TickReport {
     tick: TickLength,
     measured: Vec<Measured>,

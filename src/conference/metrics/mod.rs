@@ -10,7 +10,7 @@ use super::{Conference, ParticipantTotals};
 use crate::protocol::LeaveReason;
 use crate::rtc::Dropped;
 
-/// Numbers that belong together under one name.
+/// A metric: samples under one name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetricFamily {
     /// Name with its unit.
@@ -23,7 +23,7 @@ pub struct MetricFamily {
     pub samples: Vec<MetricSample>,
 }
 
-/// How a number behaves.
+/// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
     /// Only grows, from zero at the start.
@@ -34,7 +34,7 @@ pub enum MetricKind {
     Histogram,
 }
 
-/// One value, with what tells it from the others of its family.
+/// One value of a metric, with the labels that tell it from the others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetricSample {
     /// What follows the family's name: parts of a histogram have one.

@@ -23,7 +23,7 @@ pub enum Pull {
     Ended,
 }
 
-/// The taking end of a source that is read ahead.
+/// The consumer's end of a source that is read ahead.
 pub struct ReadAhead {
     shared: Arc<Shared>,
     live: bool,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::PcmError;
 
-/// A file that is to take the place of another, or be gone.
+/// A temporary file that replaces another one, or is removed.
 #[derive(Debug)]
 pub struct TempFile {
     at: PathBuf,

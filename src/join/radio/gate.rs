@@ -69,7 +69,7 @@ pub struct Turn {
     pub sending: Option<bool>,
 }
 
-/// Decides frame by frame.
+/// The uplink's end of the gate: decides frame by frame what is sent.
 #[derive(Debug)]
 pub struct UplinkGate {
     gate: Arc<Gate>,

@@ -35,7 +35,7 @@ use gate::Gate;
 use server_events::ServerEvent;
 use state_machine::{Input, RadioAction, RadioMachine, Trigger};
 
-/// The radio of one client.
+/// Push-to-talk of one client: the state machine, its gate and its requests to the server.
 pub struct PttController {
     machine: RadioMachine,
     gate: Arc<Gate>,
@@ -43,7 +43,7 @@ pub struct PttController {
     answers: UnboundedReceiver<Value>,
 }
 
-/// What the clerk is to tell the server.
+/// A request that the clerk is to make of the server.
 #[derive(Debug)]
 enum FloorOrder {
     Request(u64),

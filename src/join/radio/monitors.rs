@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::super::address::is_room;
 
-/// One of them: `NAME`, `NAME=GAIN`, `NAME@PRIORITY` or `NAME=GAIN@PRIORITY`.
+/// A room to monitor: `NAME`, `NAME=GAIN`, `NAME@PRIORITY` or `NAME=GAIN@PRIORITY`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MonitoredRoom {
     room: String,
@@ -15,7 +15,7 @@ pub struct MonitoredRoom {
     priority: Option<u8>,
 }
 
-/// Text that names no room to listen to.
+/// Text that names no room to monitor.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum MonitoredRoomError {
     /// The name is none.

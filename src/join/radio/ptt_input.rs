@@ -20,7 +20,7 @@ use tracing::warn;
 
 use super::monitors::{MonitoredRoom, MonitoredRoomError};
 
-/// What is done with a key.
+/// An event of the push-to-talk key.
 #[derive(Debug, Clone, PartialEq)]
 pub enum KeyEvent {
     /// Pressed.
@@ -69,7 +69,7 @@ impl FromStr for KeyEvent {
     }
 }
 
-/// Where strokes come from.
+/// The source of key events.
 pub struct PttInput {
     lines: Option<Receiver<String>>,
     press: Signal,

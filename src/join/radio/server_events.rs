@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::whip_client::FloorReply;
 
-/// A message of the server's that concerns who may talk.
+/// A message of the server about who may talk.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ServerEvent {
     /// The floor is ours.

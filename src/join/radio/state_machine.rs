@@ -29,7 +29,7 @@ pub enum Input {
     Time,
 }
 
-/// What is to be done about it.
+/// What the client is to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RadioAction {
     /// The uplink may send.
@@ -54,7 +54,7 @@ pub enum Trigger {
     Voice,
 }
 
-/// One participant who talks by turns.
+/// The state machine of one participant in a room with a floor.
 #[derive(Debug)]
 pub struct RadioMachine {
     room: String,

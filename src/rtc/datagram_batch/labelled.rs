@@ -59,7 +59,7 @@ fn set(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) -> io::Resul
 /// Room for the labels of one datagram: two of at most 40 bytes with their heads, aligned as the kernel wants them.
 type Labels = [u64; 16];
 
-/// Room for one batch of received datagrams.
+/// Receives labelled datagrams in batches, into buffers of its own.
 pub(crate) struct LabelledReceiver {
     buffers: Box<[[u8; MAX_DATAGRAM_BYTES]; BATCH]>,
     names: Box<[libc::sockaddr_storage; BATCH]>,
@@ -176,7 +176,7 @@ pub(crate) struct Departure<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// Room for one batch of datagrams to send.
+/// Sends labelled datagrams in batches.
 pub(crate) struct LabelledSender {
     names: Box<[libc::sockaddr_storage; BATCH]>,
     labels: Box<[Labels; BATCH]>,

@@ -18,7 +18,7 @@ pub(crate) const BATCH: usize = 64;
 /// Bytes of the longest datagram taken: an Ethernet frame. What is longer arrives truncated and is dropped.
 pub(super) const MAX_DATAGRAM_BYTES: usize = 1_500;
 
-/// Room for one batch of received datagrams.
+/// Receives datagrams in batches, into buffers of its own.
 pub(super) struct BatchReceiver {
     buffers: Box<[[u8; MAX_DATAGRAM_BYTES]; BATCH]>,
     names: Box<[libc::sockaddr_storage; BATCH]>,
@@ -76,7 +76,7 @@ impl BatchReceiver {
     }
 }
 
-/// Room for one batch of datagrams to send.
+/// Sends datagrams in batches.
 pub(super) struct BatchSender {
     names: Box<[libc::sockaddr_storage; BATCH]>,
     /// Destinations are written as IPv4-mapped addresses: the socket is an IPv6 one.

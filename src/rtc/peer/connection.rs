@@ -18,7 +18,7 @@ pub(in crate::rtc) struct Core {
     waiting: Vec<CoreInput>,
 }
 
-/// Something for the connection, which is kept here while the connection is away.
+/// Input for the core, kept here while the connection is away.
 #[derive(Debug)]
 pub(super) enum CoreInput {
     /// A candidate of the client's.
@@ -36,7 +36,7 @@ impl CoreInput {
     }
 }
 
-/// The connection refuses it, or too much waits already.
+/// The core refuses an input, or too much waits already.
 #[derive(Debug)]
 pub(super) struct CoreRefused;
 

@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// The addresses of one client that matter.
+/// The addresses of one client between which its path may migrate.
 #[derive(Debug, Default)]
 pub(super) struct PathMigration {
     /// What the core has selected.

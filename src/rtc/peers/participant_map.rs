@@ -5,7 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use mixer::ParticipantId;
 
-/// The map.
+/// Maps a participant's id to its place in the table of peers.
 pub(super) type ParticipantMap = HashMap<ParticipantId, usize, BuildHasherDefault<IdHasher>>;
 
 /// Hashes ids, which the server itself chose: nobody can aim at a bucket.

@@ -16,7 +16,7 @@ use rtc::rtcp::source_description::{
 use super::rtp_receiver::RtpReceiver;
 use super::rtp_sender::RtpSender;
 
-/// The clock of the reports.
+/// Writes the reports of one client when they are due.
 #[derive(Debug)]
 pub(super) struct RtcpReports {
     next: Instant,

@@ -16,7 +16,7 @@ use super::srtp::{Decryptor, MasterKey};
 use crate::queues::{Inbound, MixerId, Producer};
 use crate::rate_limit::{Rate, RateLimit};
 
-/// The stream, or the row of streams, of one client.
+/// Receives the RTP streams of one client, one after the other.
 pub(super) struct RtpReceiver {
     config: ReceiveConfig,
     decryptor: Option<Decryptor>,

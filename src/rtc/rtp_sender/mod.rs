@@ -15,7 +15,7 @@ use super::rtp_header::{FIXED_BYTES, ONE_BYTE_PROFILE};
 use super::send_queue::SendQueue;
 use super::srtp::{Encryptor, MasterKey};
 
-/// The stream.
+/// Sends the RTP stream of one client.
 pub struct RtpSender {
     config: SendConfig,
     /// The next sequence number until there are keys; the encryptor counts from then on.

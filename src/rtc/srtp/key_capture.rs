@@ -16,13 +16,13 @@ use rtc::crypto::{
 };
 use rtc::srtp::config::LABEL_EXTRACTOR_DTLS_SRTP;
 
-/// The provider for one peer.
+/// A crypto provider for one peer that captures its keying material.
 pub(in crate::rtc) struct KeyCapture {
     base: Arc<dyn RTCCryptoProvider>,
     material: Arc<KeyMaterial>,
 }
 
-/// What the exporter has said last, if it was not taken yet.
+/// The keying material that was captured last, if it was not taken yet.
 #[derive(Default)]
 pub(in crate::rtc) struct KeyMaterial(Mutex<Option<SecretVec>>);
 
