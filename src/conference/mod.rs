@@ -224,27 +224,27 @@ impl Conference {
     pub fn carry_out(
         &self,
         room: &RoomName,
-        order: CommandMessage,
+        message: CommandMessage,
     ) -> Result<Option<Event>, Event> {
         let now = Instant::now();
         let mut state = self.lock();
-        let participant = order
+        let participant = message
             .session
             .as_deref()
             .and_then(|session| state.registry.of_session(session))
             .filter(|id| state.registry.place(*id) == Some(room));
         let Some(participant) = participant else {
-            return Err(refusal(&CommandError::UnknownSession, order.id));
+            return Err(refusal(&CommandError::UnknownSession, message.id));
         };
         // Each WebSocket is counted on its own; a session that sends over many of them is counted here.
-        if !order.is_release()
+        if !message.is_release()
             && let Some((_, member)) = state.registry.member_mut(participant)
             && member.messages.take(now) != Verdict::Pass
         {
             self.inner.limiter.count(Limited::Message);
             return Ok(Some(self.too_many()));
         }
-        let answer = self.perform(&mut state, participant, order, now);
+        let answer = self.perform(&mut state, participant, message, now);
         self.apply_floor_actions_of(&mut state, participant);
         answer
     }
@@ -290,19 +290,19 @@ impl Conference {
         &self,
         state: &mut State,
         id: ParticipantId,
-        order: CommandMessage,
+        message: CommandMessage,
         now: Instant,
     ) -> Result<Option<Event>, Event> {
-        match order.command {
+        match message.command {
             Command::Change(change) => {
                 self.apply(state, id, change, now);
-                Ok(order.id.map(|id| Event::Ok { id }))
+                Ok(message.id.map(|id| Event::Ok { id }))
             }
             Command::Listen(list) => match self.listen(state, id, list) {
-                Ok(()) => Ok(order.id.map(|id| Event::Ok { id })),
-                Err(error) => Err(refusal(&error, order.id)),
+                Ok(()) => Ok(message.id.map(|id| Event::Ok { id })),
+                Err(error) => Err(refusal(&error, message.id)),
             },
-            Command::Floor(command) => self.command_floor(state, id, command, order.id, now),
+            Command::Floor(command) => self.command_floor(state, id, command, message.id, now),
         }
     }
 

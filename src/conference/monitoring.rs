@@ -121,7 +121,7 @@ impl Conference {
         if self.inner.limits.open_rooms {
             return None;
         }
-        let mut rooms = list.iter().map(|listen| &listen.room);
+        let mut rooms = list.iter().map(|entry| &entry.room);
         let unknown = rooms.find(|room| !state.registry.rooms.contains_key(*room));
         unknown.cloned()
     }
@@ -223,7 +223,7 @@ impl Conference {
 impl State {
     /// The first room of a list that does not let a participant of `home` listen to it.
     pub(super) fn refusing_of(&self, home: &RoomName, list: &[MonitorEntry]) -> Option<RoomName> {
-        let mut rooms = list.iter().map(|listen| &listen.room);
+        let mut rooms = list.iter().map(|entry| &entry.room);
         let refuses = |name: &&RoomName| *name != home && !self.registry.allows_monitors(name);
         rooms.find(refuses).cloned()
     }
@@ -280,9 +280,9 @@ impl Monitoring {
 
     /// A participant has another name, which the rooms it listens to show.
     pub(super) fn mark_renamed(&mut self, id: ParticipantId) {
-        if let Some(listening) = self.lists.get(&id) {
-            let rooms = listening.list.iter().map(|listen| &listen.room);
-            let rooms = rooms.chain(&listening.told.names);
+        if let Some(monitored) = self.lists.get(&id) {
+            let rooms = monitored.list.iter().map(|entry| &entry.room);
+            let rooms = rooms.chain(&monitored.told.names);
             self.touched.extend(rooms.cloned());
         }
     }
@@ -296,9 +296,9 @@ impl Monitoring {
         for room in refusing {
             let monitors = self.listeners.remove(&room).unwrap_or_default();
             for id in &monitors {
-                if let Some(listening) = self.lists.get_mut(id) {
-                    listening.list.retain(|listen| listen.room != room);
-                    self.touched.extend(listening.told.names.iter().cloned());
+                if let Some(monitored) = self.lists.get_mut(id) {
+                    monitored.list.retain(|entry| entry.room != room);
+                    self.touched.extend(monitored.told.names.iter().cloned());
                 }
             }
             self.stale.extend(&monitors);
@@ -316,10 +316,10 @@ impl Monitoring {
     /// Replaces what a participant listens to, who is in `home`.
     pub(super) fn set(&mut self, id: ParticipantId, home: &RoomName, list: Vec<MonitorEntry>) {
         self.unsubscribe(id);
-        for listen in list.iter().filter(|listen| listen.room != *home) {
-            let listeners = self.listeners.entry(listen.room.clone()).or_default();
+        for entry in list.iter().filter(|entry| entry.room != *home) {
+            let listeners = self.listeners.entry(entry.room.clone()).or_default();
             listeners.insert(id);
-            self.touched.insert(listen.room.clone());
+            self.touched.insert(entry.room.clone());
         }
         self.lists.entry(id).or_default().list = list;
         self.stale.insert(id);
@@ -333,20 +333,20 @@ impl Monitoring {
     }
 
     fn unsubscribe(&mut self, id: ParticipantId) {
-        let Some(listening) = self.lists.get(&id) else {
+        let Some(monitored) = self.lists.get(&id) else {
             return;
         };
-        for listen in &listening.list {
-            if let Some(listeners) = self.listeners.get_mut(&listen.room) {
+        for entry in &monitored.list {
+            if let Some(listeners) = self.listeners.get_mut(&entry.room) {
                 listeners.remove(&id);
                 if listeners.is_empty() {
-                    self.listeners.remove(&listen.room);
+                    self.listeners.remove(&entry.room);
                 }
             }
-            self.touched.insert(listen.room.clone());
+            self.touched.insert(entry.room.clone());
         }
         // Whatever is linked with them was heard too.
-        self.touched.extend(listening.told.names.iter().cloned());
+        self.touched.extend(monitored.told.names.iter().cloned());
     }
 
     /// The rooms that a participant in `home` hears beside it.
@@ -355,8 +355,8 @@ impl Monitoring {
         id: ParticipantId,
         home: Option<&RoomName>,
     ) -> impl Iterator<Item = &RoomName> {
-        let listening = self.lists.get(&id).into_iter();
-        let scanned = listening.flat_map(|listening| &listening.told.names);
+        let monitored = self.lists.get(&id).into_iter();
+        let scanned = monitored.flat_map(|monitored| &monitored.told.names);
         let linked = home.and_then(|home| self.partners.get(home));
         scanned.chain(linked.into_iter().flatten())
     }
@@ -508,14 +508,14 @@ impl Monitoring {
             return Ok(());
         };
         let (listens, ear) = (member.listens, member.ear);
-        let Some(listening) = self.lists.get(&id) else {
+        let Some(monitored) = self.lists.get(&id) else {
             return Ok(());
         };
-        let plan = self.plan(&home, &listening.list, registry);
-        let is_over = listening.list.is_empty();
+        let plan = self.plan(&home, &monitored.list, registry);
+        let is_over = monitored.list.is_empty();
         if let Some(room) = registry.rooms.get(&home)
             && listens
-            && plan != listening.told
+            && plan != monitored.told
         {
             let outlets = self.feeds.values();
             let channels = outlets.filter_map(|outlet| {
@@ -534,9 +534,9 @@ impl Monitoring {
         }
         if is_over {
             self.lists.remove(&id);
-        } else if let Some(listening) = self.lists.get_mut(&id) {
-            let before = std::mem::replace(&mut listening.told, plan);
-            let now = &listening.told.names;
+        } else if let Some(monitored) = self.lists.get_mut(&id) {
+            let before = std::mem::replace(&mut monitored.told, plan);
+            let now = &monitored.told.names;
             self.touched.extend(before.names.difference(now).cloned());
             self.touched.extend(now.iter().cloned());
         }
@@ -549,22 +549,22 @@ impl Monitoring {
         let mut plan = MonitorPlan::default();
         let at_home = self.partners.get(home).into_iter().flatten();
         let at_home: BTreeSet<&RoomName> = at_home.chain([home]).collect();
-        let own = list.iter().find(|listen| listen.room == *home);
+        let own = list.iter().find(|entry| entry.room == *home);
         plan.home = own.map_or(Strength::default(), strength);
-        let direct = list.iter().map(|listen| (&listen.room, listen));
-        let linked = list.iter().flat_map(|listen| {
-            let partners = self.partners.get(&listen.room).into_iter().flatten();
+        let direct = list.iter().map(|entry| (&entry.room, entry));
+        let linked = list.iter().flat_map(|entry| {
+            let partners = self.partners.get(&entry.room).into_iter().flatten();
             let partners = partners.filter(|name| registry.allows_monitors(name));
-            partners.map(move |partner| (partner, listen))
+            partners.map(move |partner| (partner, entry))
         });
-        for (name, listen) in direct.chain(linked) {
+        for (name, entry) in direct.chain(linked) {
             let outlet = self.feeds.get(name);
             let Some(outlet) = outlet.filter(|_| !at_home.contains(name)) else {
                 continue;
             };
             if plan.channels.len() < MOST_FEEDS {
                 let number = outlet.number;
-                plan.channels.entry(number).or_insert(strength(listen));
+                plan.channels.entry(number).or_insert(strength(entry));
                 plan.names.insert(name.clone());
             }
         }
@@ -651,10 +651,10 @@ fn scan_for(room: &Room, home: Strength, channels: impl Iterator<Item = Channel>
     Box::new(Scan::new(home, channels, layout(config), config.tick))
 }
 
-fn strength(listen: &MonitorEntry) -> Strength {
+fn strength(entry: &MonitorEntry) -> Strength {
     Strength {
-        gain: Gain::from(Decibels(listen.gain_db)),
-        priority: listen.priority,
+        gain: Gain::from(Decibels(entry.gain_db)),
+        priority: entry.priority,
     }
 }
 

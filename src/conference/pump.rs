@@ -287,15 +287,15 @@ impl Conference {
             return;
         };
         // Read before it is counted: the floor is released however much a client sends.
-        let order = read(text);
-        let is_release = order.as_ref().is_ok_and(CommandMessage::is_release);
+        let message = read(text);
+        let is_release = message.as_ref().is_ok_and(CommandMessage::is_release);
         let verdict = match is_release {
             true => Verdict::Pass,
             false => member.messages.take(now),
         };
         let answer = match verdict {
-            Verdict::Pass => match order {
-                Ok(order) => self.perform(state, id, order, now).unwrap_or_else(Some),
+            Verdict::Pass => match message {
+                Ok(message) => self.perform(state, id, message, now).unwrap_or_else(Some),
                 Err(refusal) => Some(refusal),
             },
             Verdict::Warn => Some(self.too_many()),

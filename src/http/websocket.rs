@@ -178,8 +178,8 @@ impl Session {
         }
         // Read before it is counted: the floor is released however much a client sends. A binary message is read as no
         // text at all, which is no command.
-        let order = read(message.to_str().unwrap_or_default());
-        let is_release = order.as_ref().is_ok_and(CommandMessage::is_release);
+        let command = read(message.to_str().unwrap_or_default());
+        let is_release = command.as_ref().is_ok_and(CommandMessage::is_release);
         let verdict = self.limit.take(Instant::now());
         if verdict != Verdict::Pass {
             self.conference.limiter().count(Limited::Message);
@@ -188,25 +188,26 @@ impl Session {
             Verdict::Warn | Verdict::Abuse if is_release => {
                 // Each is obeyed, but they come no faster than they cost nobody anything.
                 tokio::time::sleep(RELEASE_PAUSE).await;
-                self.on_command(order).await
+                self.on_command(command).await
             }
-            Verdict::Pass => self.on_command(order).await,
+            Verdict::Pass => self.on_command(command).await,
             Verdict::Warn => self.tell(&self.conference.too_many()).await,
             Verdict::Abuse => End::Break(Some(ABUSE)),
         }
     }
 
-    async fn on_command(&mut self, order: Result<CommandMessage, Event>) -> End {
-        let answer = match order.and_then(|order| self.conference.carry_out(&self.room, order)) {
-            Ok(answer) => {
-                self.mistakes = 0;
-                answer
-            }
-            Err(refusal) => {
-                self.mistakes += 1;
-                Some(refusal)
-            }
-        };
+    async fn on_command(&mut self, command: Result<CommandMessage, Event>) -> End {
+        let answer =
+            match command.and_then(|command| self.conference.carry_out(&self.room, command)) {
+                Ok(answer) => {
+                    self.mistakes = 0;
+                    answer
+                }
+                Err(refusal) => {
+                    self.mistakes += 1;
+                    Some(refusal)
+                }
+            };
         if let Some(answer) = answer {
             self.tell(&answer).await?;
         }

@@ -164,29 +164,29 @@ mod tests {
 
     #[test]
     fn commands_are_read() {
-        let order =
+        let message =
             CommandMessage::parse(r#"{"command":"gain","session":"s","gain_db":-6,"id":[1]}"#)
                 .expect("good");
         let quieter = Change {
             gain_db: Some(-6.0),
             ..Change::default()
         };
-        assert_eq!(order.command, Command::Change(quieter));
-        assert_eq!(order.session.as_deref(), Some("s"));
-        assert_eq!(order.id, Some(serde_json::json!([1])));
-        let order = CommandMessage::parse(r#"{"command":"unmute"}"#).expect("good");
+        assert_eq!(message.command, Command::Change(quieter));
+        assert_eq!(message.session.as_deref(), Some("s"));
+        assert_eq!(message.id, Some(serde_json::json!([1])));
+        let message = CommandMessage::parse(r#"{"command":"unmute"}"#).expect("good");
         let unmuted = Change {
             muted: Some(false),
             ..Change::default()
         };
-        assert_eq!(order.command, Command::Change(unmuted));
-        assert_eq!(order.session, None);
-        let order =
+        assert_eq!(message.command, Command::Change(unmuted));
+        assert_eq!(message.session, None);
+        let message =
             CommandMessage::parse(r#"{"command":"floor_grant","participant":"00c0ffee","id":1}"#)
                 .expect("good");
         let participant = PublicId::parse("00c0ffee").expect("eight digits");
         let grant = FloorCommand::Grant(participant);
-        assert_eq!(order.command, Command::Floor(grant));
+        assert_eq!(message.command, Command::Floor(grant));
     }
 
     #[test]

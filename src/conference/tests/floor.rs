@@ -67,41 +67,41 @@ impl TestConference {
 
 #[test]
 fn where_there_is_a_floor_nobody_comes_in_without_being_told_to_be_silent() {
-    let house = house();
-    house.set("hall", Mode::Ptt);
-    let ann = house.join("hall", OFFER).expect("joined");
-    house.join("hall", OFFER).expect("joined");
-    assert_eq!(house.permits("hall"), [Permit::Closed, Permit::Closed]);
-    let asked = house
+    let test = test_conference();
+    test.set("hall", Mode::Ptt);
+    let ann = test.join("hall", OFFER).expect("joined");
+    test.join("hall", OFFER).expect("joined");
+    assert_eq!(test.permits("hall"), [Permit::Closed, Permit::Closed]);
+    let asked = test
         .conference
         .floor_request(&ann.session, Request::default());
     asked.expect("it is there");
-    assert_eq!(house.permits("hall"), [Permit::Held, Permit::Closed]);
-    house.set("hall", Mode::Open);
-    assert_eq!(house.permits("hall"), [Permit::Free, Permit::Free]);
-    house.set("hall", Mode::Ptt);
-    assert_eq!(house.permits("hall"), [Permit::Closed, Permit::Closed]);
+    assert_eq!(test.permits("hall"), [Permit::Held, Permit::Closed]);
+    test.set("hall", Mode::Open);
+    assert_eq!(test.permits("hall"), [Permit::Free, Permit::Free]);
+    test.set("hall", Mode::Ptt);
+    assert_eq!(test.permits("hall"), [Permit::Closed, Permit::Closed]);
 }
 
 #[test]
 fn a_holder_of_whom_nothing_comes_frees_the_floor_in_the_pump_s_turns() {
-    let house = house();
-    house.set("hall", Mode::Ptt);
-    let ann = house.join("hall", OFFER).expect("joined");
-    house.join("hall", OFFER).expect("joined");
-    let asked = house
+    let test = test_conference();
+    test.set("hall", Mode::Ptt);
+    let ann = test.join("hall", OFFER).expect("joined");
+    test.join("hall", OFFER).expect("joined");
+    let asked = test
         .conference
         .floor_request(&ann.session, Request::default());
     asked.expect("it is there");
-    let standing = || house.conference.floor_standing(&ann.session);
+    let standing = || test.conference.floor_standing(&ann.session);
     let granted = standing().expect("it is there");
     assert_ne!(granted, Standing::None.into());
     let start = Instant::now();
-    house.conference.turn(start + Duration::from_millis(1_900));
+    test.conference.turn(start + Duration::from_millis(1_900));
     assert_ne!(standing(), Ok(Standing::None.into()));
-    house.conference.turn(start + Duration::from_millis(2_020));
+    test.conference.turn(start + Duration::from_millis(2_020));
     assert_eq!(standing(), Ok(Standing::None.into()));
-    house.check();
+    test.check();
 }
 
 impl TestConference {
@@ -152,103 +152,103 @@ impl TestConference {
 
 #[test]
 fn who_talked_before_there_was_a_floor_has_not_asked_for_it() {
-    let house = house();
-    let ann = house.join_unheard();
-    house.join_unheard();
-    house.sounds(&ann);
-    house.set_implicit("hall");
+    let test = test_conference();
+    let ann = test.join_unheard();
+    test.join_unheard();
+    test.sounds(&ann);
+    test.set_implicit("hall");
     let mut now = Instant::now() + Duration::from_millis(20);
-    house.conference.turn(now);
-    assert_eq!(house.permits("hall"), [Permit::Closed, Permit::Closed]);
-    house.sounds(&ann);
+    test.conference.turn(now);
+    assert_eq!(test.permits("hall"), [Permit::Closed, Permit::Closed]);
+    test.sounds(&ann);
     now += Duration::from_millis(20);
-    house.conference.turn(now);
-    assert_eq!(house.permits("hall"), [Permit::Held, Permit::Closed]);
+    test.conference.turn(now);
+    assert_eq!(test.permits("hall"), [Permit::Held, Permit::Closed]);
 }
 
 #[test]
 fn who_is_muted_neither_takes_the_floor_nor_keeps_it() {
-    let house = house();
-    let ann = house.join_unheard();
-    let ben = house.join_unheard();
-    house.set_implicit("hall");
-    house.mute(&ann, true).expect("it is there");
-    house.sounds(&ann);
+    let test = test_conference();
+    let ann = test.join_unheard();
+    let ben = test.join_unheard();
+    test.set_implicit("hall");
+    test.mute(&ann, true).expect("it is there");
+    test.sounds(&ann);
     let mut now = Instant::now() + Duration::from_millis(20);
-    house.conference.turn(now);
-    assert_eq!(house.permits("hall"), [Permit::Closed, Permit::Closed]);
-    house.mute(&ann, false).expect("it is there");
-    house.sounds(&ann);
+    test.conference.turn(now);
+    assert_eq!(test.permits("hall"), [Permit::Closed, Permit::Closed]);
+    test.mute(&ann, false).expect("it is there");
+    test.sounds(&ann);
     now += Duration::from_millis(20);
-    house.conference.turn(now);
-    assert_eq!(house.permits("hall"), [Permit::Held, Permit::Closed]);
-    let asked = house
+    test.conference.turn(now);
+    assert_eq!(test.permits("hall"), [Permit::Held, Permit::Closed]);
+    let asked = test
         .conference
         .floor_request(&ben.session, Request::default());
     asked.expect("it is there");
-    house.mute(&ann, true).expect("it is there");
-    assert_eq!(house.permits("hall"), [Permit::Closed, Permit::Held]);
-    house.check();
+    test.mute(&ann, true).expect("it is there");
+    assert_eq!(test.permits("hall"), [Permit::Closed, Permit::Held]);
+    test.check();
 }
 
 #[test]
 fn requests_over_http_and_changes_are_counted_but_a_release_is_obeyed() {
-    let house = house();
-    house.set("hall", Mode::Ptt);
-    let ann = house.join("hall", OFFER).expect("joined");
-    house.join("hall", OFFER).expect("joined");
+    let test = test_conference();
+    test.set("hall", Mode::Ptt);
+    let ann = test.join("hall", OFFER).expect("joined");
+    test.join("hall", OFFER).expect("joined");
     let ask = || {
-        let conference = &house.conference;
+        let conference = &test.conference;
         conference.floor_request(&ann.session, Request::default())
     };
     let some = (0..60).map_while(|_| ask().ok()).count();
     assert!((20..60).contains(&some), "{some}");
     assert!(matches!(ask(), Err(FloorError::TooMany(_))));
-    assert_eq!(house.conference.floor_release(&ann.session), Ok(()));
-    assert_eq!(house.permits("hall"), [Permit::Draining, Permit::Closed]);
+    assert_eq!(test.conference.floor_release(&ann.session), Ok(()));
+    assert_eq!(test.permits("hall"), [Permit::Draining, Permit::Closed]);
     // Others' changes are counted by their address.
-    let some = (0..600).map_while(|n| house.mute(&ann, n % 2 == 0).ok());
+    let some = (0..600).map_while(|n| test.mute(&ann, n % 2 == 0).ok());
     assert!(
         (400..600).contains(&some.count()),
         "only unmuting is counted"
     );
     let too_many = |changed| matches!(changed, Err(ChangeError::TooMany(_)));
-    assert!(too_many(house.mute(&ann, false)));
-    assert!(house.mute(&ann, true).expect("always").muted);
+    assert!(too_many(test.mute(&ann, false)));
+    assert!(test.mute(&ann, true).expect("always").muted);
 }
 
 #[test]
 fn participant_that_changes_itself_can_be_muted() {
-    let house = house();
-    let ann = house.join("hall", OFFER).expect("joined");
+    let test = test_conference();
+    let ann = test.join("hall", OFFER).expect("joined");
     let other = IpAddr::from([192, 0, 2, 2]);
     let gain = |gain_db| Change {
         gain_db: Some(gain_db),
         ..Change::default()
     };
     let change = |change, from| {
-        let conference = &house.conference;
+        let conference = &test.conference;
         conference.change(&name("hall"), ann.participant, change, from)
     };
     let some = (0..1_000).map_while(|n| change(gain((n % 10) as f32), other).ok());
     assert!((200..1_000).contains(&some.count()));
     // Nor does it use up what a moderator elsewhere may do.
     assert!(change(gain(-6.0), MODERATOR).is_ok());
-    assert!(house.mute(&ann, true).expect("always").muted);
+    assert!(test.mute(&ann, true).expect("always").muted);
 }
 
 #[test]
 fn release_over_the_data_channel_is_obeyed_however_much_was_sent() {
-    let house = house();
-    house.set("hall", Mode::Ptt);
-    let ann = house.join("hall", OFFER).expect("joined");
-    house.join("hall", OFFER).expect("joined");
+    let test = test_conference();
+    test.set("hall", Mode::Ptt);
+    let ann = test.join("hall", OFFER).expect("joined");
+    test.join("hall", OFFER).expect("joined");
     let id = ann.participant.0;
     let now = Instant::now();
     let send = |text: &str| {
-        let mut state = house.conference.lock();
+        let mut state = test.conference.lock();
         let event = RtcEvent::Text(id, text.to_owned());
-        house.conference.on_rtc(&mut state, event, now);
+        test.conference.on_rtc(&mut state, event, now);
     };
     for _ in 0..10 {
         send(r#"{"command":"floor_request"}"#);
@@ -257,41 +257,41 @@ fn release_over_the_data_channel_is_obeyed_however_much_was_sent() {
     for _ in 0..10 {
         send(r#"{"command":"floor_request"}"#);
     }
-    assert_eq!(house.permits("hall"), [Permit::Held, Permit::Closed]);
+    assert_eq!(test.permits("hall"), [Permit::Held, Permit::Closed]);
     for _ in 0..10 {
         send(r#"{"command":"floor_position"}"#);
     }
-    assert!(house.conference.limiter().refused(Limited::Message) > 0);
+    assert!(test.conference.limiter().refused(Limited::Message) > 0);
     send(r#"{"command":"floor_release"}"#);
-    assert_eq!(house.permits("hall"), [Permit::Draining, Permit::Closed]);
+    assert_eq!(test.permits("hall"), [Permit::Draining, Permit::Closed]);
 }
 
 #[test]
 fn muted_participant_cannot_ask_for_the_floor() {
-    let house = house();
-    house.set("hall", Mode::Ptt);
-    let ann = house.join("hall", OFFER).expect("joined");
-    house.join("hall", OFFER).expect("joined");
+    let test = test_conference();
+    test.set("hall", Mode::Ptt);
+    let ann = test.join("hall", OFFER).expect("joined");
+    test.join("hall", OFFER).expect("joined");
     let ask = || {
-        let conference = &house.conference;
+        let conference = &test.conference;
         conference.floor_request(&ann.session, Request::default())
     };
-    house.mute(&ann, true).expect("it is there");
+    test.mute(&ann, true).expect("it is there");
     assert!(matches!(ask(), Ok(crate::floor::Answer::Denied(_))));
-    assert_eq!(house.permits("hall"), [Permit::Closed, Permit::Closed]);
-    house.mute(&ann, false).expect("it is there");
+    assert_eq!(test.permits("hall"), [Permit::Closed, Permit::Closed]);
+    test.mute(&ann, false).expect("it is there");
     assert!(matches!(ask(), Ok(crate::floor::Answer::Granted(_))));
-    house.check();
+    test.check();
 }
 
 #[test]
 fn a_channel_over_which_something_comes_is_open() {
-    let house = house();
-    let ann = house.join("hall", OFFER).expect("joined");
+    let test = test_conference();
+    let ann = test.join("hall", OFFER).expect("joined");
     let id = ann.participant.0;
-    let mut state = house.conference.lock();
+    let mut state = test.conference.lock();
     let text = RtcEvent::Text(id, r#"{"command":"floor_position"}"#.to_owned());
-    house.conference.on_rtc(&mut state, text, Instant::now());
+    test.conference.on_rtc(&mut state, text, Instant::now());
     let (_, member) = state.registry.member_mut(id).expect("it is there");
     assert!(member.channel);
 }
@@ -339,7 +339,7 @@ fn whatever_happens_the_mixer_knows_what_the_floor_says() {
         ..Config::default()
     });
     let run = runner.run(&steps, |steps| {
-        let house = house();
+        let test = test_conference();
         let mut sessions: Vec<String> = Vec::new();
         let mut now = Instant::now();
         for step in steps {
@@ -347,33 +347,33 @@ fn whatever_happens_the_mixer_knows_what_the_floor_says() {
             match step {
                 Step::Join(room) => {
                     // A full house is an answer too.
-                    if let Ok(joined) = house.join(ROOMS[room], OFFER) {
+                    if let Ok(joined) = test.join(ROOMS[room], OFFER) {
                         sessions.push(joined.session);
                     }
                 }
                 Step::Leave(who) => {
-                    let _ = house.conference.leave(&session(who));
+                    let _ = test.conference.leave(&session(who));
                 }
                 Step::Ask(who, queue) => {
                     let request = Request {
                         queue,
                         ..Request::default()
                     };
-                    let _ = house.conference.floor_request(&session(who), request);
+                    let _ = test.conference.floor_request(&session(who), request);
                 }
                 Step::LetGo(who) => {
-                    let _ = house.conference.floor_release(&session(who));
+                    let _ = test.conference.floor_release(&session(who));
                 }
-                Step::Set(room, mode) => house.set(ROOMS[room], mode),
+                Step::Set(room, mode) => test.set(ROOMS[room], mode),
                 Step::Delete(room) => {
-                    let _ = house.conference.delete(&name(ROOMS[room]));
+                    let _ = test.conference.delete(&name(ROOMS[room]));
                 }
                 Step::Pass(ms) => {
                     now += Duration::from_millis(ms);
-                    house.conference.turn(now.max(Instant::now()));
+                    test.conference.turn(now.max(Instant::now()));
                 }
             }
-            house.check();
+            test.check();
         }
         Ok(())
     });

@@ -28,11 +28,11 @@ struct TestConference {
     rtc: Option<Rtc>,
 }
 
-fn house() -> TestConference {
-    house_with(1)
+fn test_conference() -> TestConference {
+    conference_with(1)
 }
 
-fn house_with(mixers: usize) -> TestConference {
+fn conference_with(mixers: usize) -> TestConference {
     let (network_ends, mixer_ends) = queues::media(mixers);
     let loopback = "127.0.0.1:0".parse().expect("an address");
     let rtc = rtc::start(RtcConfig::new(loopback), network_ends).expect("it starts");
@@ -133,41 +133,40 @@ fn name(room: &str) -> RoomName {
 
 #[test]
 fn a_join_reaches_the_mixer_and_a_leave_takes_it_back() {
-    let house = house();
-    let ann = house.join("hall", OFFER).expect("joined");
-    house.join("hall", OFFER).expect("joined");
-    assert_eq!(house.settled(), (1, 2));
-    house.conference.leave(&ann.session).expect("it is there");
-    assert_eq!(house.conference.leave(&ann.session), Err(UnknownSession));
-    assert_eq!(house.settled(), (1, 1));
-    house.conference.delete(&name("hall")).expect("it is there");
-    assert_eq!(house.settled(), (0, 0));
-    assert!(house.is_empty());
+    let test = test_conference();
+    let ann = test.join("hall", OFFER).expect("joined");
+    test.join("hall", OFFER).expect("joined");
+    assert_eq!(test.settled(), (1, 2));
+    test.conference.leave(&ann.session).expect("it is there");
+    assert_eq!(test.conference.leave(&ann.session), Err(UnknownSession));
+    assert_eq!(test.settled(), (1, 1));
+    test.conference.delete(&name("hall")).expect("it is there");
+    assert_eq!(test.settled(), (0, 0));
+    assert!(test.is_empty());
 }
 
 #[test]
 fn large_room_that_ends_tells_each_participant_of_itself_only() {
-    let house = house();
-    house.join("hall", OFFER).expect("joined");
+    let test = test_conference();
+    test.join("hall", OFFER).expect("joined");
     let people = 500;
     {
-        let mut state = house.conference.lock();
+        let mut state = test.conference.lock();
         for id in 1..=people {
             let mut member = member::tests::member(id, &format!("secret {id}"));
             member.channel = true;
             state.registry.add(&name("hall"), member);
         }
     }
-    let (_, mut events) = house.conference.watch(&name("hall")).expect("it is there");
-    let mut state = house.conference.lock();
+    let (_, mut events) = test.conference.watch(&name("hall")).expect("it is there");
+    let mut state = test.conference.lock();
     // What the network thread is told is kept here to be looked at.
     let kept = Closing {
         participant: ParticipantId(0),
         last_words: None,
     };
     state.closing.push_back(kept);
-    house
-        .conference
+    test.conference
         .detach_all(&mut state, &name("hall"), LeaveReason::RoomClosed);
     let texts = state
         .closing
@@ -192,9 +191,9 @@ fn large_room_that_ends_tells_each_participant_of_itself_only() {
 
 #[test]
 fn join_that_waited_too_long_is_counted_as_refused() {
-    let house = house();
-    assert_eq!(house.conference.refuse_waiting(), Overloaded::Waiting);
-    let figures = house.conference.figures();
+    let test = test_conference();
+    assert_eq!(test.conference.refuse_waiting(), Overloaded::Waiting);
+    let figures = test.conference.figures();
     let mut families = figures.iter();
     let refused = families.find(|family| family.name == "mixminus_joins_refused_total");
     let samples = refused.expect("it is there").samples.iter();
@@ -208,67 +207,66 @@ fn join_that_waited_too_long_is_counted_as_refused() {
 
 #[test]
 fn an_offer_that_cannot_be_answered_leaves_nothing() {
-    let house = house();
+    let test = test_conference();
     assert!(matches!(
-        house.join("hall", "hello"),
+        test.join("hall", "hello"),
         Err(JoinError::Offer(_))
     ));
-    assert!(house.is_empty());
-    assert_eq!(house.settled(), (0, 0));
+    assert!(test.is_empty());
+    assert_eq!(test.settled(), (0, 0));
 }
 
 #[test]
 fn a_mixer_that_takes_nothing_leaves_nothing() {
-    let mut house = house();
-    house.stop_audio();
-    let error = house.join("hall", OFFER).expect_err("the mixer is gone");
+    let mut test = test_conference();
+    test.stop_audio();
+    let error = test.join("hall", OFFER).expect_err("the mixer is gone");
     assert!(
         matches!(error, JoinError::Overloaded(Overloaded::Link)),
         "{error}"
     );
-    assert!(house.is_empty());
+    assert!(test.is_empty());
 }
 
 #[test]
 fn a_network_that_takes_nothing_leaves_nothing() {
-    let mut house = house();
-    house.stop_rtc();
-    let error = house.join("hall", OFFER).expect_err("the network is gone");
+    let mut test = test_conference();
+    test.stop_rtc();
+    let error = test.join("hall", OFFER).expect_err("the network is gone");
     assert!(
         matches!(error, JoinError::Overloaded(Overloaded::Link)),
         "{error}"
     );
-    assert!(house.is_empty());
-    assert_eq!(house.settled(), (0, 0));
+    assert!(test.is_empty());
+    assert_eq!(test.settled(), (0, 0));
 }
 
 #[test]
 fn a_room_that_fails_sends_everybody_away_and_a_permanent_one_starts_afresh() {
-    let house = house();
-    let made = house
+    let test = test_conference();
+    let made = test
         .conference
         .configure(&name("hall"), RoomChange::default(), Configure::Put);
     made.expect("made");
-    house.join("hall", OFFER).expect("joined");
-    house.join("other", OFFER).expect("joined");
-    let (_, mut events) = house.conference.watch(&name("hall")).expect("it is there");
+    test.join("hall", OFFER).expect("joined");
+    test.join("other", OFFER).expect("joined");
+    let (_, mut events) = test.conference.watch(&name("hall")).expect("it is there");
     for room in ["hall", "other"] {
-        let mut state = house.conference.lock();
+        let mut state = test.conference.lock();
         let id = state.registry.rooms[&name(room)].id;
-        house
-            .conference
+        test.conference
             .on_mixer(&mut state, MixerEvent::RoomFault { room: id });
     }
     let left = events.try_recv().expect("told");
     assert!(left.contains(r#""reason":"lost""#), "{left}");
     assert_eq!(events.try_recv(), Err(TryRecvError::Empty));
-    assert_eq!(house.conference.rooms().len(), 1, "only the permanent one");
-    house.join("hall", OFFER).expect("it is a room again");
+    assert_eq!(test.conference.rooms().len(), 1, "only the permanent one");
+    test.join("hall", OFFER).expect("it is a room again");
 }
 
 /// Waits until a count of the only mixer's is no longer zero.
-fn until_counted(house: &TestConference, count: fn(&MixerMetrics) -> &AtomicU64) {
-    let mixers = house.conference.inner.audio.mixers();
+fn until_counted(test: &TestConference, count: fn(&MixerMetrics) -> &AtomicU64) {
+    let mixers = test.conference.inner.audio.mixers();
     let patience = Instant::now() + Duration::from_secs(60);
     while count(mixers[0].metrics()).load(Relaxed) == 0 {
         assert!(Instant::now() < patience, "within seconds");
@@ -277,57 +275,57 @@ fn until_counted(house: &TestConference, count: fn(&MixerMetrics) -> &AtomicU64)
 }
 
 /// Loses all that the mixers have told.
-fn lose_events(house: &TestConference) {
-    let mut state = house.conference.lock();
+fn lose_events(test: &TestConference) {
+    let mut state = test.conference.lock();
     while state.placement.next_event().is_some() {}
 }
 
 #[test]
 fn failed_room_is_closed_though_its_event_is_lost() {
-    let house = house();
-    house.join("hall", OFFER).expect("joined");
-    house.join("other", OFFER).expect("joined");
-    let (_, mut events) = house.conference.watch(&name("hall")).expect("it is there");
+    let test = test_conference();
+    test.join("hall", OFFER).expect("joined");
+    test.join("other", OFFER).expect("joined");
+    let (_, mut events) = test.conference.watch(&name("hall")).expect("it is there");
     {
-        let mut state = house.conference.lock();
+        let mut state = test.conference.lock();
         let id = state.registry.rooms[&name("hall")].id;
         state
             .placement
             .command(id, Command::Break(id, Weakness::Tick));
     }
-    until_counted(&house, |metrics| &metrics.faults);
-    lose_events(&house);
-    house.conference.report();
+    until_counted(&test, |metrics| &metrics.faults);
+    lose_events(&test);
+    test.conference.report();
     let left = events.try_recv().expect("told");
     assert!(left.contains(r#""reason":"lost""#), "{left}");
-    let rooms = house.conference.rooms();
+    let rooms = test.conference.rooms();
     assert_eq!(rooms.len(), 1, "only the one that works");
-    assert_eq!(house.conference.inner.counts.faults.load(Relaxed), 1);
-    house.join("hall", OFFER).expect("it is a room again");
-    assert_eq!(house.settled(), (2, 2));
-    house.conference.report();
-    assert_eq!(house.conference.rooms().len(), 2, "it works");
+    assert_eq!(test.conference.inner.counts.faults.load(Relaxed), 1);
+    test.join("hall", OFFER).expect("it is a room again");
+    assert_eq!(test.settled(), (2, 2));
+    test.conference.report();
+    assert_eq!(test.conference.rooms().len(), 2, "it works");
 }
 
 #[test]
 fn participant_whom_the_mixer_refuses_is_sent_away() {
     for event_arrives in [true, false] {
-        let house = house();
-        house.join("hall", OFFER).expect("joined");
+        let test = test_conference();
+        test.join("hall", OFFER).expect("joined");
         // The mixer loses the room without a word.
         {
-            let mut state = house.conference.lock();
+            let mut state = test.conference.lock();
             let id = state.registry.rooms[&name("hall")].id;
             state.placement.command(id, Command::RemoveRoom(id));
         }
-        let (_, mut events) = house.conference.watch(&name("hall")).expect("it is there");
-        let bob = house.join("hall", OFFER).expect("it looks so at first");
-        until_counted(&house, |metrics| &metrics.refused);
+        let (_, mut events) = test.conference.watch(&name("hall")).expect("it is there");
+        let bob = test.join("hall", OFFER).expect("it looks so at first");
+        until_counted(&test, |metrics| &metrics.refused);
         if event_arrives {
-            assert!(house.conference.turn(Instant::now()));
+            assert!(test.conference.turn(Instant::now()));
         } else {
-            lose_events(&house);
-            house.conference.report();
+            lose_events(&test);
+            test.conference.report();
         }
         let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).collect();
         assert!(
@@ -335,22 +333,22 @@ fn participant_whom_the_mixer_refuses_is_sent_away() {
                 .any(|event| event.contains(r#""reason":"lost""#)),
             "{told:?}"
         );
-        assert_eq!(house.conference.leave(&bob.session), Err(UnknownSession));
-        let state = house.conference.lock();
+        assert_eq!(test.conference.leave(&bob.session), Err(UnknownSession));
+        let state = test.conference.lock();
         assert_eq!(state.registry.rooms[&name("hall")].members.len(), 1);
     }
 }
 
 #[tokio::test]
 async fn a_server_without_its_mixer_is_not_whole() {
-    let mut house = house();
-    assert!(house.conference.turn(Instant::now()));
-    assert!(house.conference.is_whole());
-    house.stop_audio();
+    let mut test = test_conference();
+    assert!(test.conference.turn(Instant::now()));
+    assert!(test.conference.is_whole());
+    test.stop_audio();
     let (_stop, stopped) = watch::channel(false);
-    pump(house.conference.clone(), stopped).await;
-    house.conference.lost().await;
-    assert!(!house.conference.is_whole());
+    pump(test.conference.clone(), stopped).await;
+    test.conference.lost().await;
+    assert!(!test.conference.is_whole());
 }
 
 fn update(ufrag: &str, with_pwd: bool) -> IceUpdate {
@@ -363,19 +361,19 @@ fn update(ufrag: &str, with_pwd: bool) -> IceUpdate {
 
 #[tokio::test]
 async fn candidates_that_overtake_the_answer_to_a_restart_belong_to_it() {
-    let house = house();
-    let ann = house.join("hall", OFFER).expect("joined");
+    let test = test_conference();
+    let ann = test.join("hall", OFFER).expect("joined");
     let condition = [ann.etag.clone()];
-    let begun = house
+    let begun = test
         .conference
         .begin_ice(&ann.session, Some(&condition), update("n3wU", true));
     let (begun, answer) = begun.expect("begun").expect("a restart");
-    let of = |update| house.conference.update_ice(&ann.session, None, update);
+    let of = |update| test.conference.update_ice(&ann.session, None, update);
     // Its own candidates, while the answer is still on its way.
     let outcome = of(update("n3wU", true)).await.expect("taken");
     assert!(matches!(outcome, IceOutcome::Added));
     // A second restart on the same condition, and candidates of before.
-    let second = house
+    let second = test
         .conference
         .begin_ice(&ann.session, Some(&condition), update("n3wV", true));
     assert!(matches!(second, Err(IceError::Stale)));
@@ -385,7 +383,7 @@ async fn candidates_that_overtake_the_answer_to_a_restart_belong_to_it() {
     ));
     answer.await.expect("restarted");
     let tags = [begun.etag];
-    let outcome = house
+    let outcome = test
         .conference
         .update_ice(&ann.session, Some(&tags), update("n3wU", false));
     assert!(matches!(outcome.await, Ok(IceOutcome::Added)));
@@ -393,14 +391,14 @@ async fn candidates_that_overtake_the_answer_to_a_restart_belong_to_it() {
 
 #[tokio::test]
 async fn a_restart_that_fails_leaves_the_old_session() {
-    let mut house = house();
-    let ann = house.join("hall", OFFER).expect("joined");
-    house.stop_rtc();
-    let failed = house
+    let mut test = test_conference();
+    let ann = test.join("hall", OFFER).expect("joined");
+    test.stop_rtc();
+    let failed = test
         .conference
         .update_ice(&ann.session, None, update("n3wU", true));
     assert!(matches!(failed.await, Err(IceError::Overloaded)));
-    let state = house.conference.lock();
+    let state = test.conference.lock();
     let room = &state.registry.rooms[&name("hall")];
     assert_eq!(room.members[0].ice.etag, ann.etag);
     assert_eq!(room.members[0].ice.client_ufrag, "xZ3K");
@@ -408,44 +406,44 @@ async fn a_restart_that_fails_leaves_the_old_session() {
 
 #[test]
 fn rooms_spread_over_the_mixers_and_leave_nothing_behind() {
-    let house = house_with(3);
+    let test = conference_with(3);
     let guests: Vec<Joined> = ["a", "b", "c", "d"]
-        .map(|room| house.join(room, OFFER).expect("joined"))
+        .map(|room| test.join(room, OFFER).expect("joined"))
         .into();
-    let again = house.join("a", OFFER).expect("joined");
-    let mut each = house.each_settled();
+    let again = test.join("a", OFFER).expect("joined");
+    let mut each = test.each_settled();
     assert_eq!(each[0].1 + each[1].1 + each[2].1, 5);
     each.sort_unstable();
     assert_eq!(each, [(1, 1), (1, 1), (2, 3)]);
     for guest in guests.iter().chain([&again]) {
-        house.conference.leave(&guest.session).expect("it is there");
+        test.conference.leave(&guest.session).expect("it is there");
     }
-    assert_eq!(house.each_settled(), [(0, 0); 3]);
-    let state = house.conference.lock();
+    assert_eq!(test.each_settled(), [(0, 0); 3]);
+    let state = test.conference.lock();
     assert!(state.placement.is_empty());
 }
 
 /// A load that is real but for what it is spent on.
 #[test]
 fn a_loaded_mixer_takes_nobody_in_until_it_has_time_again() {
-    let house = house_with(2);
-    house.join("hall", OFFER).expect("joined");
-    let (_, mut events) = house.conference.watch(&name("hall")).expect("it is there");
+    let test = conference_with(2);
+    test.join("hall", OFFER).expect("joined");
+    let (_, mut events) = test.conference.watch(&name("hall")).expect("it is there");
     let mixer_of = |room: &str| {
-        let state = house.conference.lock();
+        let state = test.conference.lock();
         let room = state.registry.rooms[&name(room)].id;
         state.placement.mixer_of(room).expect("it is placed")
     };
-    let loaded = &house.conference.inner.audio.mixers()[mixer_of("hall").0];
+    let loaded = &test.conference.inner.audio.mixers()[mixer_of("hall").0];
     let until = |wish: &dyn Fn() -> bool| {
         let patience = Instant::now() + Duration::from_secs(30);
         while !wish() {
             assert!(Instant::now() < patience, "within seconds");
             std::thread::sleep(Duration::from_millis(100));
-            house.conference.observe_load(Instant::now());
+            test.conference.observe_load(Instant::now());
         }
     };
-    let may_join = |room: &str| match house.conference.reserve(&name(room), None) {
+    let may_join = |room: &str| match test.conference.reserve(&name(room), None) {
         Ok(_seat) => true,
         Err(JoinError::Overloaded(Overloaded::Mixer)) => false,
         Err(other) => panic!("{other}"),
@@ -453,8 +451,7 @@ fn a_loaded_mixer_takes_nobody_in_until_it_has_time_again() {
 
     loaded.burden(SLOT.mul_f32(0.95));
     until(&|| !may_join("hall"));
-    house
-        .join("other", OFFER)
+    test.join("other", OFFER)
         .expect("a new room goes elsewhere");
     assert_ne!(mixer_of("other"), mixer_of("hall"));
     assert!(may_join("other"));
@@ -465,7 +462,7 @@ fn a_loaded_mixer_takes_nobody_in_until_it_has_time_again() {
         "{told:?}"
     );
     let complexity = |mixer: usize| {
-        let figures = house.conference.figures();
+        let figures = test.conference.figures();
         let mut families = figures.iter();
         let family = families.find(|family| family.name == "mixminus_mixer_complexity");
         family.expect("it is there").samples[mixer].value
@@ -480,25 +477,25 @@ fn a_loaded_mixer_takes_nobody_in_until_it_has_time_again() {
 
 #[test]
 fn nobody_comes_while_the_server_goes_down() {
-    let house = house();
-    house.join("hall", OFFER).expect("joined");
-    house.conference.close();
-    let error = house.join("hall", OFFER).expect_err("too late");
+    let test = test_conference();
+    test.join("hall", OFFER).expect("joined");
+    test.conference.close();
+    let error = test.join("hall", OFFER).expect_err("too late");
     assert!(
         matches!(error, JoinError::Overloaded(Overloaded::Stopping)),
         "{error}"
     );
-    assert_eq!(house.settled().1, 0);
+    assert_eq!(test.settled().1, 0);
 }
 
 #[test]
 fn a_room_deleted_under_a_join_fails_it() {
-    let house = house();
-    let seat = house
+    let test = test_conference();
+    let seat = test
         .conference
         .reserve(&name("hall"), None)
         .expect("a seat");
-    house.conference.delete(&name("hall")).expect("it is there");
+    test.conference.delete(&name("hall")).expect("it is there");
     drop(seat);
-    assert!(house.is_empty());
+    assert!(test.is_empty());
 }

@@ -55,7 +55,7 @@ impl TestConference {
 
     /// What `act` does while the link to a room's mixer takes nothing.
     fn with_full_link(&self, room: &str, act: impl FnOnce(&mut State)) {
-        let mut blocked = house();
+        let mut blocked = test_conference();
         blocked.stop_audio();
         let mut blocked = blocked.conference.lock();
         let mut state = self.conference.lock();
@@ -85,72 +85,72 @@ impl TestConference {
 
 #[test]
 fn a_room_is_fed_to_others_as_long_as_it_is_there_and_somebody_listens() {
-    let house = house_with(2);
-    let ann = house.join_and_listen("a", "b,c").expect("joined");
-    assert!(house.feeds().is_empty(), "neither is there");
-    let bob = house.join("b", OFFER).expect("joined");
-    house.turn();
-    assert_eq!(house.feeds(), ["b"]);
-    assert_eq!(house.subscribers("b"), [ann.participant.0]);
-    assert!(house.subscribers("a").is_empty());
-    house.conference.leave(&bob.session).expect("it is there");
-    house.turn();
-    assert!(house.feeds().is_empty(), "it is gone");
-    house.join("b", OFFER).expect("joined");
-    house.turn();
-    assert_eq!(house.feeds(), ["b"], "it has come back");
-    house.conference.leave(&ann.session).expect("it is there");
-    house.turn();
-    assert!(house.feeds().is_empty(), "nobody listens");
-    assert!(house.subscribers("b").is_empty());
+    let test = conference_with(2);
+    let ann = test.join_and_listen("a", "b,c").expect("joined");
+    assert!(test.feeds().is_empty(), "neither is there");
+    let bob = test.join("b", OFFER).expect("joined");
+    test.turn();
+    assert_eq!(test.feeds(), ["b"]);
+    assert_eq!(test.subscribers("b"), [ann.participant.0]);
+    assert!(test.subscribers("a").is_empty());
+    test.conference.leave(&bob.session).expect("it is there");
+    test.turn();
+    assert!(test.feeds().is_empty(), "it is gone");
+    test.join("b", OFFER).expect("joined");
+    test.turn();
+    assert_eq!(test.feeds(), ["b"], "it has come back");
+    test.conference.leave(&ann.session).expect("it is there");
+    test.turn();
+    assert!(test.feeds().is_empty(), "nobody listens");
+    assert!(test.subscribers("b").is_empty());
 }
 
 #[test]
 fn the_list_can_be_changed_and_one_s_own_room_is_no_channel() {
-    let house = house();
-    let ann = house.join("a", OFFER).expect("joined");
+    let test = test_conference();
+    let ann = test.join("a", OFFER).expect("joined");
     for room in ["b", "c"] {
-        house.join(room, OFFER).expect("joined");
+        test.join(room, OFFER).expect("joined");
     }
     let order = |rooms: &str| {
         let text = format!(
             r#"{{"command":"listen","session":"{}","rooms":{rooms},"id":1}}"#,
             ann.session
         );
-        house.conference.order(&name("a"), &text)
+        test.conference.order(&name("a"), &text)
     };
     let answer = order(r#"["b",{"room":"c","gain_db":-6,"priority":2},"a"]"#);
     assert_eq!(answer, Ok(Some(Event::Ok { id: 1.into() })));
-    assert_eq!(house.feeds(), ["b", "c"]);
-    assert!(house.subscribers("a").is_empty());
+    assert_eq!(test.feeds(), ["b", "c"]);
+    assert!(test.subscribers("a").is_empty());
     order(r#"["c"]"#).expect("good");
-    house.turn();
-    assert_eq!(house.feeds(), ["c"]);
-    assert!(house.subscribers("b").is_empty());
+    test.turn();
+    assert_eq!(test.feeds(), ["c"]);
+    assert!(test.subscribers("b").is_empty());
     order("[]").expect("good");
-    house.turn();
-    assert!(house.feeds().is_empty());
-    assert!(house.conference.lock().monitoring.is_empty());
+    test.turn();
+    assert!(test.feeds().is_empty());
+    assert!(test.conference.lock().monitoring.is_empty());
     assert!(order(r#"["a b"]"#).is_err());
-    assert_eq!(house.settled(), (3, 3));
-    assert_eq!(house.refused(), 0.0);
+    assert_eq!(test.settled(), (3, 3));
+    assert_eq!(test.refused(), 0.0);
 }
 
 #[test]
 fn unknown_rooms_are_refused_where_rooms_are_not_made_by_joining() {
-    let mut house = house();
-    house.close_rooms();
-    house.put("a", "").expect("made");
-    house.put("b", "").expect("made");
-    let error = house.join_and_listen("a", "b,c").expect_err("no c");
+    let mut test = test_conference();
+    test.close_rooms();
+    test.put("a", "").expect("made");
+    test.put("b", "").expect("made");
+    let error = test.join_and_listen("a", "b,c").expect_err("no c");
     assert!(matches!(error, JoinError::UnknownChannel { room } if room == name("c")));
-    assert_eq!(house.settled().1, 0);
-    let ann = house.join_and_listen("a", "b").expect("joined");
+    assert_eq!(test.settled().1, 0);
+    let ann = test.join_and_listen("a", "b").expect("joined");
     let text = format!(
         r#"{{"command":"listen","session":"{}","rooms":["c"]}}"#,
         ann.session
     );
-    let refused = house.conference.order(&name("a"), &text);
+    let refused = test.conference.order(&name("a"), &text);
     let refused = refused.expect_err("no c");
     assert!(matches!(
         refused,
@@ -159,63 +159,63 @@ fn unknown_rooms_are_refused_where_rooms_are_not_made_by_joining() {
             ..
         }
     ));
-    assert_eq!(house.feeds(), ["b"], "what was heard before is heard on");
+    assert_eq!(test.feeds(), ["b"], "what was heard before is heard on");
 }
 
 #[test]
 fn links_hold_both_ways_and_wait_for_rooms() {
-    let house = house_with(2);
-    house.put("a", "b").expect("made");
-    assert_eq!(house.links("a"), ["b"]);
-    let bob = house.join("b", OFFER).expect("joined");
-    assert_eq!(house.links("b"), ["a"], "it was waited for");
-    let ann = house.join("a", OFFER).expect("joined");
-    house.turn();
-    assert_eq!(house.feeds(), ["a", "b"]);
-    assert_eq!(house.subscribers("a"), [bob.participant.0]);
-    assert_eq!(house.subscribers("b"), [ann.participant.0]);
+    let test = conference_with(2);
+    test.put("a", "b").expect("made");
+    assert_eq!(test.links("a"), ["b"]);
+    let bob = test.join("b", OFFER).expect("joined");
+    assert_eq!(test.links("b"), ["a"], "it was waited for");
+    let ann = test.join("a", OFFER).expect("joined");
+    test.turn();
+    assert_eq!(test.feeds(), ["a", "b"]);
+    assert_eq!(test.subscribers("a"), [bob.participant.0]);
+    assert_eq!(test.subscribers("b"), [ann.participant.0]);
     // Over the third they all hear each other.
-    house.put("c", "b").expect("made");
-    house.turn();
-    assert_eq!(house.feeds(), ["a", "b", "c"]);
-    assert_eq!(house.links("b"), ["a", "c"]);
-    house.conference.delete(&name("b")).expect("it is there");
-    house.turn();
-    assert!(house.feeds().is_empty());
-    house.put("a", "").expect("it is there");
-    assert!(house.links("a").is_empty());
-    assert_eq!(house.links("c"), ["b"]);
-    assert_eq!(house.refused(), 0.0);
+    test.put("c", "b").expect("made");
+    test.turn();
+    assert_eq!(test.feeds(), ["a", "b", "c"]);
+    assert_eq!(test.links("b"), ["a", "c"]);
+    test.conference.delete(&name("b")).expect("it is there");
+    test.turn();
+    assert!(test.feeds().is_empty());
+    test.put("a", "").expect("it is there");
+    assert!(test.links("a").is_empty());
+    assert_eq!(test.links("c"), ["b"]);
+    assert_eq!(test.refused(), 0.0);
 }
 
 #[test]
 fn who_listens_to_a_room_hears_what_is_linked_with_it() {
-    let house = house();
-    house.put("b", "c").expect("made");
-    house.put("c", "b").expect("made");
-    let ann = house.join_and_listen("a", "b").expect("joined");
-    assert_eq!(house.feeds(), ["b", "c"]);
-    assert_eq!(house.subscribers("c"), [ann.participant.0]);
-    house.put("b", "").expect("it is there");
-    assert_eq!(house.feeds(), ["b"]);
-    assert!(house.subscribers("c").is_empty());
+    let test = test_conference();
+    test.put("b", "c").expect("made");
+    test.put("c", "b").expect("made");
+    let ann = test.join_and_listen("a", "b").expect("joined");
+    assert_eq!(test.feeds(), ["b", "c"]);
+    assert_eq!(test.subscribers("c"), [ann.participant.0]);
+    test.put("b", "").expect("it is there");
+    assert_eq!(test.feeds(), ["b"]);
+    assert!(test.subscribers("c").is_empty());
 }
 
 #[test]
 fn who_hears_a_room_from_now_on_is_told_how_its_floor_stands() {
-    let house = house();
-    house.set("b", Mode::Ptt);
-    for ben in [(); 2].map(|()| house.join("b", OFFER).expect("joined")) {
-        let asked = house
+    let test = test_conference();
+    test.set("b", Mode::Ptt);
+    for ben in [(); 2].map(|()| test.join("b", OFFER).expect("joined")) {
+        let asked = test
             .conference
             .floor_request(&ben.session, Request::default());
         asked.expect("it is there");
     }
-    let ann = house.join("a", OFFER).expect("joined");
+    let ann = test.join("a", OFFER).expect("joined");
     let id = ann.participant.0;
-    let mut state = house.conference.lock();
+    let mut state = test.conference.lock();
     state.monitoring.set(id, &name("a"), listen("b"));
-    let news = house.conference.sync_mixers(&mut state).news;
+    let news = test.conference.sync_mixers(&mut state).news;
     let told: Vec<Event> = news
         .into_iter()
         .inspect(|news| assert_eq!((&news.to[..], &news.room), (&[id][..], &name("b"))))
@@ -236,81 +236,81 @@ fn who_hears_a_room_from_now_on_is_told_how_its_floor_stands() {
 
 #[test]
 fn linked_rooms_that_nobody_is_in_are_no_audience() {
-    let house = house();
-    house.set("a", Mode::Ptt);
-    house.put("b", "a").expect("made");
-    let ann = house.join("a", OFFER).expect("joined");
+    let test = test_conference();
+    test.set("a", Mode::Ptt);
+    test.put("b", "a").expect("made");
+    let ann = test.join("a", OFFER).expect("joined");
     let ask = |turn: u32| {
         let now = Instant::now() + Duration::from_millis(20) * turn;
-        house.conference.turn(now);
-        let asked = house
+        test.conference.turn(now);
+        let asked = test
             .conference
             .floor_request(&ann.session, Request::default());
         asked.expect("it is there")
     };
-    assert_eq!(house.feeds(), ["a", "b"]);
+    assert_eq!(test.feeds(), ["a", "b"]);
     assert!(matches!(ask(1), Answer::Denied(_)));
-    house.join("b", OFFER).expect("joined");
+    test.join("b", OFFER).expect("joined");
     assert!(matches!(ask(2), Answer::Granted(_)));
 }
 
 #[test]
 fn too_many_links_change_nothing() {
-    let house = house();
+    let test = test_conference();
     let many: Vec<String> = (0..16).map(|at| format!("r{at}")).collect();
-    house.put("a", &many.join(",")).expect("made");
-    let error = house.put("b", "r3,a").expect_err("too many");
+    test.put("a", &many.join(",")).expect("made");
+    let error = test.put("b", "r3,a").expect_err("too many");
     assert_eq!(error, ConfigureError::TooManyLinked { limit: 16 });
-    assert_eq!(house.conference.rooms().len(), 1);
-    assert_eq!(house.links("a").len(), 16);
+    assert_eq!(test.conference.rooms().len(), 1);
+    assert_eq!(test.links("a").len(), 16);
 }
 
 /// Two rooms on two mixers, the first of which is told nothing while what it hears ends and begins again.
 #[test]
 fn a_feed_that_was_made_anew_is_told_to_who_heard_the_one_before() {
-    let house = house_with(2);
-    house.put("a", "").expect("made");
-    house.put("b", "").expect("made");
+    let test = conference_with(2);
+    test.put("a", "").expect("made");
+    test.put("b", "").expect("made");
     let mixers = ["a", "b"].map(|room| {
-        let state = house.conference.lock();
+        let state = test.conference.lock();
         state
             .placement
             .mixer_of(state.registry.rooms[&name(room)].id)
     });
     assert_ne!(mixers[0], mixers[1]);
-    let ann = house.join("a", OFFER).expect("joined").participant.0;
+    let ann = test.join("a", OFFER).expect("joined").participant.0;
 
     let link = |state: &mut State, rooms: Vec<RoomName>| {
-        let linked = house.conference.link(state, &name("a"), rooms);
+        let linked = test.conference.link(state, &name("a"), rooms);
         linked.expect("few");
     };
-    link(&mut house.conference.lock(), vec![name("b")]);
-    assert_eq!(house.holders("b"), 3);
-    house.with_full_link("a", |state| {
+    link(&mut test.conference.lock(), vec![name("b")]);
+    assert_eq!(test.holders("b"), 3);
+    test.with_full_link("a", |state| {
         link(state, Vec::new());
         link(state, vec![name("b")]);
     });
-    house.turn();
-    assert_eq!(house.holders("b"), 3, "links");
+    test.turn();
+    assert_eq!(test.holders("b"), 3, "links");
 
-    link(&mut house.conference.lock(), Vec::new());
-    house.turn();
+    link(&mut test.conference.lock(), Vec::new());
+    test.turn();
     let listen_to = |state: &mut State, rooms: &str| {
         let list = if rooms.is_empty() {
             Vec::new()
         } else {
             listen(rooms)
         };
-        let told = house.conference.listen(state, ann, list);
+        let told = test.conference.listen(state, ann, list);
         told.expect("rooms are made by joining");
     };
-    listen_to(&mut house.conference.lock(), "b");
-    assert_eq!(house.holders("b"), 3);
-    house.with_full_link("a", |state| {
+    listen_to(&mut test.conference.lock(), "b");
+    assert_eq!(test.holders("b"), 3);
+    test.with_full_link("a", |state| {
         listen_to(state, "");
         listen_to(state, "b");
     });
-    house.turn();
-    assert_eq!(house.holders("b"), 3, "scans");
-    assert_eq!(house.refused(), 0.0);
+    test.turn();
+    assert_eq!(test.holders("b"), 3, "scans");
+    assert_eq!(test.refused(), 0.0);
 }

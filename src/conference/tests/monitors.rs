@@ -5,11 +5,11 @@ use crate::floor::Mode;
 use crate::protocol::MonitorEntry;
 
 /// A conference whose rooms follow their mode.
-fn house_by_mode() -> TestConference {
-    let mut house = house();
-    let inner = Arc::get_mut(&mut house.conference.inner).expect("no other handle");
+fn conference_by_mode() -> TestConference {
+    let mut test = test_conference();
+    let inner = Arc::get_mut(&mut test.conference.inner).expect("no other handle");
     inner.limits.room.allow_monitors = None;
-    house
+    test
 }
 
 impl TestConference {
@@ -56,43 +56,42 @@ fn kind(refused: Result<Option<Event>, Event>) -> (&'static str, Option<RoomName
 
 #[test]
 fn join_names_the_mode_of_a_room_it_makes_and_only_of_that() {
-    let house = house_by_mode();
-    house.join_in_mode("radio", Mode::Ptt, "").expect("joined");
-    house.join_in_mode("radio", Mode::Open, "").expect("joined");
-    let room = house.conference.room(&name("radio")).expect("it is there");
+    let test = conference_by_mode();
+    test.join_in_mode("radio", Mode::Ptt, "").expect("joined");
+    test.join_in_mode("radio", Mode::Open, "").expect("joined");
+    let room = test.conference.room(&name("radio")).expect("it is there");
     assert_eq!(room.config.floor.mode, Mode::Ptt);
     assert!(room.allow_monitors);
 }
 
 #[test]
 fn conference_refuses_monitors_at_a_join_and_later() {
-    let house = house_by_mode();
-    house.join("talk", OFFER).expect("joined");
+    let test = conference_by_mode();
+    test.join("talk", OFFER).expect("joined");
     assert!(matches!(
-        house.join_in_mode("radio", Mode::Ptt, "talk"),
+        test.join_in_mode("radio", Mode::Ptt, "talk"),
         Err(JoinError::MonitoringRefused { room }) if room == name("talk")
     ));
-    let ann = house.join_in_mode("radio", Mode::Ptt, "").expect("joined");
-    let refused = house.listen_to(&ann, "radio", r#"["talk"]"#);
+    let ann = test.join_in_mode("radio", Mode::Ptt, "").expect("joined");
+    let refused = test.listen_to(&ann, "radio", r#"["talk"]"#);
     assert_eq!(kind(refused), ("monitoring-refused", Some(name("talk"))));
-    assert_eq!(house.monitors("talk").total, 0);
-    assert!(!house.is_fed("talk"));
+    assert_eq!(test.monitors("talk").total, 0);
+    assert!(!test.is_fed("talk"));
     // Its own room is none that it monitors.
-    let bob = house.join("talk", OFFER).expect("joined");
-    house
-        .listen_to(&bob, "talk", r#"["talk"]"#)
+    let bob = test.join("talk", OFFER).expect("joined");
+    test.listen_to(&bob, "talk", r#"["talk"]"#)
         .expect("its own");
 }
 
 #[test]
 fn monitors_are_named_in_the_room_and_everybody_is_told() {
-    let house = house_by_mode();
-    house.join_in_mode("radio", Mode::Ptt, "").expect("joined");
-    let (_, mut events) = house.conference.watch(&name("radio")).expect("it is there");
-    let ann = house
+    let test = conference_by_mode();
+    test.join_in_mode("radio", Mode::Ptt, "").expect("joined");
+    let (_, mut events) = test.conference.watch(&name("radio")).expect("it is there");
+    let ann = test
         .join_in_mode("desk", Mode::Open, "radio")
         .expect("joined");
-    let monitors = house.monitors("radio");
+    let monitors = test.monitors("radio");
     assert_eq!(monitors.total, 1);
     assert_eq!(monitors.monitors[0].participant, ann.participant);
     assert_eq!(monitors.monitors[0].room, name("desk"));
@@ -105,15 +104,12 @@ fn monitors_are_named_in_the_room_and_everybody_is_told() {
     assert_eq!(told["monitors_total"], 1);
     let session = &ann.session;
     let rename = format!(r#"{{"command":"name","session":"{session}","name":"Ann"}}"#);
-    house
-        .conference
-        .order(&name("desk"), &rename)
-        .expect("good");
-    assert!(house.conference.turn(Instant::now()));
-    assert_eq!(house.monitors("radio").monitors[0].name, "Ann");
-    house.conference.leave(&ann.session).expect("it is there");
-    assert!(house.conference.turn(Instant::now()));
-    assert_eq!(house.monitors("radio").total, 0);
+    test.conference.order(&name("desk"), &rename).expect("good");
+    assert!(test.conference.turn(Instant::now()));
+    assert_eq!(test.monitors("radio").monitors[0].name, "Ann");
+    test.conference.leave(&ann.session).expect("it is there");
+    assert!(test.conference.turn(Instant::now()));
+    assert_eq!(test.monitors("radio").total, 0);
     let told = std::iter::from_fn(|| events.try_recv().ok()).last();
     assert!(told.expect("an event").contains(r#""monitors_total":0"#));
 }
@@ -121,40 +117,39 @@ fn monitors_are_named_in_the_room_and_everybody_is_told() {
 #[test]
 fn room_that_starts_to_refuse_is_heard_by_no_monitor_from_then_on() {
     for change in [r#"{"mode":"open"}"#, r#"{"allow_monitors":false}"#] {
-        let house = house_by_mode();
-        house.join_in_mode("radio", Mode::Ptt, "").expect("joined");
-        let ann = house
+        let test = conference_by_mode();
+        test.join_in_mode("radio", Mode::Ptt, "").expect("joined");
+        let ann = test
             .join_in_mode("desk", Mode::Open, "radio,later")
             .expect("joined");
-        assert!(house.is_fed("radio"));
-        house.patch("radio", change);
-        assert!(!house.is_fed("radio"), "{change}");
-        assert_eq!(house.monitors("radio").total, 0, "{change}");
+        assert!(test.is_fed("radio"));
+        test.patch("radio", change);
+        assert!(!test.is_fed("radio"), "{change}");
+        assert_eq!(test.monitors("radio").total, 0, "{change}");
         // It is not heard again by itself, and the rest of the list stays.
-        house.patch("radio", r#"{"allow_monitors":true}"#);
-        assert!(!house.is_fed("radio"), "{change}");
-        house.join_in_mode("later", Mode::Ptt, "").expect("joined");
-        assert!(house.conference.turn(Instant::now()));
-        assert_eq!(house.monitors("later").total, 1);
-        house
-            .listen_to(&ann, "desk", r#"["radio","later"]"#)
+        test.patch("radio", r#"{"allow_monitors":true}"#);
+        assert!(!test.is_fed("radio"), "{change}");
+        test.join_in_mode("later", Mode::Ptt, "").expect("joined");
+        assert!(test.conference.turn(Instant::now()));
+        assert_eq!(test.monitors("later").total, 1);
+        test.listen_to(&ann, "desk", r#"["radio","later"]"#)
             .expect("allowed");
-        assert!(house.is_fed("radio"), "{change}");
+        assert!(test.is_fed("radio"), "{change}");
     }
 }
 
 #[test]
 fn monitors_are_told_when_a_room_starts_to_refuse() {
-    let house = house_by_mode();
-    house.join_in_mode("radio", Mode::Ptt, "").expect("joined");
-    let ann = house
+    let test = conference_by_mode();
+    test.join_in_mode("radio", Mode::Ptt, "").expect("joined");
+    let ann = test
         .join_in_mode("desk", Mode::Open, "radio")
         .expect("joined");
-    let mut state = house.conference.lock();
+    let mut state = test.conference.lock();
     let room = state.registry.rooms.get_mut(&name("radio"));
     room.expect("it is there").config.allow_monitors = Some(false);
     state.monitoring.mark_monitors_stale(&name("radio"));
-    let tuned = house.conference.sync_mixers(&mut state);
+    let tuned = test.conference.sync_mixers(&mut state);
     let [news] = &tuned.news[..] else {
         panic!("{:?}", tuned.news);
     };
@@ -170,29 +165,28 @@ fn monitors_are_told_when_a_room_starts_to_refuse() {
 
 #[test]
 fn room_made_later_refuses_those_who_wait_for_it() {
-    let house = house_by_mode();
-    house
-        .join_in_mode("desk", Mode::Open, "talk")
+    let test = conference_by_mode();
+    test.join_in_mode("desk", Mode::Open, "talk")
         .expect("joined");
-    house.join("talk", OFFER).expect("joined");
-    assert!(house.conference.turn(Instant::now()));
-    assert!(!house.is_fed("talk"));
-    assert_eq!(house.monitors("talk").total, 0);
+    test.join("talk", OFFER).expect("joined");
+    assert!(test.conference.turn(Instant::now()));
+    assert!(!test.is_fed("talk"));
+    assert_eq!(test.monitors("talk").total, 0);
 }
 
 #[test]
 fn linked_room_that_refuses_is_not_monitored_through_the_other() {
-    let house = house_by_mode();
-    house.join_in_mode("radio", Mode::Ptt, "").expect("joined");
-    house.join("talk", OFFER).expect("joined");
-    house.patch("radio", r#"{"links":["talk"]}"#);
-    let ann = house
+    let test = conference_by_mode();
+    test.join_in_mode("radio", Mode::Ptt, "").expect("joined");
+    test.join("talk", OFFER).expect("joined");
+    test.patch("radio", r#"{"links":["talk"]}"#);
+    let ann = test
         .join_in_mode("desk", Mode::Open, "radio")
         .expect("joined");
-    assert!(house.conference.turn(Instant::now()));
-    assert_eq!(house.monitors("radio").total, 1);
-    assert_eq!(house.monitors("talk").total, 0);
-    let state = house.conference.lock();
+    assert!(test.conference.turn(Instant::now()));
+    assert_eq!(test.monitors("radio").total, 1);
+    assert_eq!(test.monitors("talk").total, 0);
+    let state = test.conference.lock();
     let desk = name("desk");
     let heard = state.monitoring.heard_by(ann.participant.0, Some(&desk));
     assert_eq!(heard.collect::<Vec<_>>(), [&name("radio")]);
@@ -200,17 +194,17 @@ fn linked_room_that_refuses_is_not_monitored_through_the_other() {
 
 #[test]
 fn configuration_that_changes_nothing_tells_nobody() {
-    let house = house_by_mode();
-    house.join_in_mode("radio", Mode::Ptt, "").expect("joined");
-    house.patch("radio", r#"{"max_participants":9,"links":["b"]}"#);
-    let (_, mut events) = house.conference.watch(&name("radio")).expect("it is there");
-    house.patch("radio", "{}");
-    house.patch(
+    let test = conference_by_mode();
+    test.join_in_mode("radio", Mode::Ptt, "").expect("joined");
+    test.patch("radio", r#"{"max_participants":9,"links":["b"]}"#);
+    let (_, mut events) = test.conference.watch(&name("radio")).expect("it is there");
+    test.patch("radio", "{}");
+    test.patch(
         "radio",
         r#"{"max_participants":9,"mode":"ptt","links":["b"]}"#,
     );
     assert_eq!(events.try_recv(), Err(TryRecvError::Empty));
-    house.patch("radio", r#"{"max_participants":8}"#);
+    test.patch("radio", r#"{"max_participants":8}"#);
     assert!(
         events
             .try_recv()
