@@ -170,5 +170,5 @@ async fn a_page_notices_a_dead_server_before_its_browser_does() {
 
 #[test]
 fn the_modules_of_the_page_pass_their_unit_tests() {
-    tools::node_test("page.test.mjs");
+    tools::page_unit_tests();
 }

@@ -8,20 +8,20 @@
 // Deep links: `#room=lobby`, for short `#lobby`, fills in the room, and `?name=Ann` the name. `?autojoin=1&listen=1` joins
 // at once, without a microphone: no link may open a microphone that nobody has clicked for.
 
-import { Call } from './call.js';
-import { Lobby, roomFault, spelled } from './lobby.js';
-import { Microphone, NoMicrophone } from './microphone.js';
-import { Mute } from './mute.js';
-import { Room } from './room.js';
-import { endAbandoned, guard } from './sessions.js';
-import { Speaker } from './speaker.js';
+import { Call } from './net/call.js';
+import { Lobby, roomFault, spelled } from './view/lobby.js';
+import { Microphone, NoMicrophone } from './view/microphone.js';
+import { Mute } from './model/mute.js';
+import { Room } from './view/room.js';
+import { endAbandoned, guard } from './net/sessions.js';
+import { Playback } from './view/playback.js';
 
 // A microphone that is already allowed opens sooner.
 const ASKING_MS = 800;
 
 const query = new URLSearchParams(location.search);
 const microphone = new Microphone();
-const speaker = new Speaker(document.getElementById('sound'), document.getElementById('hear'));
+const playback = new Playback(document.getElementById('sound'), document.getElementById('hear'));
 const lobby = new Lobby({ enter, cancel });
 
 let call = null;
@@ -100,7 +100,7 @@ function begin({ roomName, name, track, mode = null }) {
     call,
     mute,
     microphone,
-    speaker,
+    playback,
     leave: () => call?.leave(),
     talk: () => talk({ roomName, name }),
     go: (other, otherMode) => go({ roomName: other, name, mode: otherMode }),
@@ -123,7 +123,7 @@ function end() {
   finished?.leave();
   room?.close();
   room = null;
-  speaker.stop();
+  playback.stop();
 }
 
 /** Changes the room and keeps the microphone, which a browser might ask for again. */

@@ -55,11 +55,15 @@ pub fn result_of(tool: &str, child: std::process::Child) -> Value {
     json(tool, &output)
 }
 
-/// Runs unit tests written in JavaScript; fails unless all pass. Blocks.
-pub fn node_test(tool: &str) {
+/// Runs the page's unit tests, `tests/web/*.test.mjs`; fails unless all pass. Blocks.
+pub fn page_unit_tests() {
+    let folder = tools().with_file_name("web");
+    let files = std::fs::read_dir(folder).expect("tests/web can be read");
+    let files = files.map(|entry| entry.expect("tests/web can be read").path());
     let mut command = Command::new("node");
-    command.arg("--test").arg(tools().join(tool));
-    let output = run(tool, command, "nodejs");
+    command.arg("--test");
+    command.args(files.filter(|path| path.to_string_lossy().ends_with(".test.mjs")));
+    let output = run("../web", command, "nodejs");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
     assert!(!text.contains("# tests 0"), "no test ran: {text}");

@@ -1,14 +1,14 @@
 // One's own controls: mute, level, volume, microphone, leave.
 
 import { FLOOR_DB, NoMicrophone } from './microphone.js';
-import { put, putIcon } from './text.js';
+import { put, putIcon } from './dom.js';
 
 // A meter falls slower than it rises, or the eye sees nothing but flicker.
 const FALL_DB_PER_S = 30;
 // Often enough to be true, rare enough for a screen reader that stands on the meter.
 const SAY_MS = 1_000;
 
-export class Dock {
+export class Controls {
   #mute;
   #floor;
   #microphone;
@@ -25,7 +25,7 @@ export class Dock {
   #frame = 0;
 
   /** - `alarm(sentence, about)`: tells the person that something about the microphone went wrong; '' takes it back. */
-  constructor({ call, floor, mute, microphone, speaker, alarm }) {
+  constructor({ call, floor, mute, microphone, playback, alarm }) {
     this.#call = call;
     this.#mute = mute;
     this.#floor = floor;
@@ -43,7 +43,7 @@ export class Dock {
     this.#drawMute();
     this.#toggle.addEventListener('click', () => this.#fold(this.#toggle.getAttribute('aria-expanded') === 'true'), { signal });
     this.#fold(true);
-    this.#wireVolume(speaker, signal);
+    this.#wireVolume(playback, signal);
     this.#measure(signal);
     if (!talks) {
       this.#choiceField.hidden = true;
@@ -106,16 +106,16 @@ export class Dock {
     put(this.#hint, hint);
   }
 
-  #wireVolume(speaker, signal) {
-    document.getElementById('volume-field').hidden = !speaker.adjustable;
+  #wireVolume(playback, signal) {
+    document.getElementById('volume-field').hidden = !playback.adjustable;
     const draw = () => {
-      const percent = Math.round(speaker.volume * 100);
+      const percent = Math.round(playback.volume * 100);
       this.#volume.value = String(percent);
       this.#volume.setAttribute('aria-valuetext', `${percent} percent`);
       this.#volume.style.setProperty('--filled', `${percent}%`);
     };
     this.#volume.addEventListener('input', () => {
-      speaker.volume = Number(this.#volume.value) / 100;
+      playback.volume = Number(this.#volume.value) / 100;
       draw();
     }, { signal });
     draw();

@@ -1,8 +1,8 @@
 // What one hears: the room's sound, its volume, and the button for browsers that want a touch first.
 
-import { recall, remember } from './settings.js';
+import { recall, remember } from '../model/settings.js';
 
-export class Speaker {
+export class Playback {
   #audio;
   #button;
 

@@ -5,7 +5,7 @@
 // Needs Web Locks, which browsers give to secure pages only. Without them the server removes such participants, only later.
 
 import { end } from './api.js';
-import { recall, remember } from './settings.js';
+import { recall, remember } from '../model/settings.js';
 
 const KEY = 'sessions';
 // More than anybody has open; the storage must not grow for ever.

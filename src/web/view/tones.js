@@ -1,6 +1,6 @@
 // Short tones for what happens on the floor, for ears that have no eye on the page. They can be switched off.
 
-import { recall, remember } from './settings.js';
+import { recall, remember } from '../model/settings.js';
 
 // Each tone: frequency, when it begins, how long it sounds (Hz, s, s). Rising is good news, falling is bad.
 const TUNES = {
@@ -17,7 +17,7 @@ const TUNES = {
 const LOUDNESS = 0.12;
 const EDGE_S = 0.008;
 
-export class Cues {
+export class Tones {
   #context = null;
   #on = recall('cues', 'on') === 'on';
 

@@ -1,6 +1,6 @@
 // Keeps the screen on while a radio is in use: a phone that locks itself hides the page, and that lets the key go.
 
-export class Awake {
+export class WakeLock {
   #wanted = false;
   #lock = null;
 

@@ -1,14 +1,14 @@
 // A room with a floor, on the page: the state of the floor, the push-to-talk button, the channels. Hidden in a room
 // without one.
 
-import { Awake } from './awake.js';
+import { WakeLock } from './wake-lock.js';
 import { Channels } from './channels.js';
-import { Cues } from './cues.js';
-import { face } from './face.js';
-import { Key } from './key.js';
-import { Listening } from './listening.js';
-import { recall, remember } from './settings.js';
-import { put, putIcon } from './text.js';
+import { Tones } from './tones.js';
+import { floorText } from '../model/floor-text.js';
+import { PttKey } from './ptt-key.js';
+import { Monitors } from '../model/monitors.js';
+import { recall, remember } from '../model/settings.js';
+import { put, putIcon } from './dom.js';
 
 const CLOCK_MS = 200;
 // Time enough to finish a sentence.
@@ -28,9 +28,9 @@ export class Radio {
   #left = document.getElementById('floor-left');
   #bar = document.getElementById('floor-bar');
   #key;
-  #cues = new Cues();
-  #awake;
-  #listening;
+  #tones = new Tones();
+  #wakeLock;
+  #monitors;
   #channels;
   #over = new AbortController();
   #clock = 0;
@@ -52,10 +52,10 @@ export class Radio {
     this.#talks = talks;
     this.#alarm = alarm;
     this.#alone = alone;
-    this.#awake = new Awake(signal);
-    this.#listening = new Listening(call);
-    this.#channels = new Channels({ call, floor, listening: this.#listening, go, signal });
-    this.#key = new Key({
+    this.#wakeLock = new WakeLock(signal);
+    this.#monitors = new Monitors(call);
+    this.#channels = new Channels({ call, floor, monitors: this.#monitors, go, signal });
+    this.#key = new PttKey({
       button: this.#ptt,
       press: () => this.#press(),
       release: () => this.#release(),
@@ -83,14 +83,14 @@ export class Radio {
     clearInterval(this.#clock);
     this.#key.up();
     this.#over.abort();
-    this.#listening.close();
-    this.#cues.close();
+    this.#monitors.close();
+    this.#tones.close();
   }
 
   #wireOptions(signal) {
     const cues = document.getElementById('cues');
-    cues.checked = this.#cues.on;
-    cues.addEventListener('change', () => (this.#cues.on = cues.checked), { signal });
+    cues.checked = this.#tones.on;
+    cues.addEventListener('change', () => (this.#tones.on = cues.checked), { signal });
     this.#latch.checked = recall('latch') === 'on';
     this.#latch.addEventListener('change', () => {
       remember('latch', this.#latch.checked ? 'on' : 'off');
@@ -117,7 +117,7 @@ export class Radio {
     // A latch holds on to a wish, not to a refusal.
     if (this.#floor.own.state === 'refused' && this.#key.latched) this.#key.up();
     const { latched } = this.#key;
-    const now = face(this.#floor, {
+    const now = floorText(this.#floor, {
       online: this.#call.online,
       latch: this.#latch.checked,
       latched,
@@ -149,8 +149,8 @@ export class Radio {
     this.#section.dataset.mode = guarded ? 'radio' : 'open';
     for (const id of ['handset', 'channels', 'cues-field']) document.getElementById(id).hidden = !guarded;
     this.#channels.active = guarded;
-    this.#listening.active = guarded;
-    this.#awake.set(guarded);
+    this.#monitors.active = guarded;
+    this.#wakeLock.set(guarded);
     if (!guarded) this.#key.up();
     if (was === null || !this.#talks) return;
     // Somebody who holds a radio does not expect to be on the air; back on the radio the key is enough again.
@@ -195,7 +195,7 @@ export class Radio {
 
   #cue(name) {
     if (this.#floor.tones && SERVED.has(name)) return;
-    this.#cues.play(name);
+    this.#tones.play(name);
   }
 
   #aloud(sentence) {

@@ -1,7 +1,7 @@
 // Who is in the room and who talks: the model, kept by the server's events, and its list of people on the page.
 
 import { FLOOR_DB } from './microphone.js';
-import { put, putIcon } from './text.js';
+import { put, putIcon } from './dom.js';
 
 const DOING = {
   connecting: ['connecting…', 'clock'],

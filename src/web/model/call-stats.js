@@ -3,7 +3,7 @@
 // Browsers measure the round trip every 2.5 s or so. After an outage its last value is as long as the outage was.
 const MOST_STALE = 2;
 
-export class Quality {
+export class CallStats {
   #before = null;
   /** Looks since the browser last measured the round trip. */
   #stale = 0;

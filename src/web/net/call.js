@@ -11,8 +11,8 @@
 
 import * as api from './api.js';
 import { Pause, pauseMs } from './backoff.js';
-import { Events } from './events.js';
-import { Lost, connected, gathered, trickleRest } from './peer.js';
+import { RoomSocket } from './room-socket.js';
+import { Lost, connected, gathered, trickleRest } from './peer-connection.js';
 import * as sdp from './sdp.js';
 
 const CONNECT_MS = 10_000;
@@ -203,7 +203,7 @@ export class Call extends EventTarget {
 
   #listen() {
     this.#events?.close();
-    const events = new Events(api.eventsUrl(this.#room));
+    const events = new RoomSocket(api.eventsUrl(this.#room));
     events.addEventListener('event', ({ detail }) => this.#hear(detail, this.#control?.readyState !== 'open'));
     events.addEventListener('lost', () => this.#check());
     this.#events = events;

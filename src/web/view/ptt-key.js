@@ -2,7 +2,7 @@
 // latched. What ends it is watched twice, because a key that hangs is an open microphone: a key-up that never came,
 // a window that lost the focus or is hidden, a touch the system took over.
 
-export class Key {
+export class PttKey {
   #button;
   #press;
   #release;

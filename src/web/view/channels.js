@@ -1,8 +1,8 @@
 // The list of channels: who is on, who talks, which of them one listens to and how loud.
 
-import { listRooms, readRoom } from './api.js';
-import { compareNames, put } from './text.js';
-import { kindOf } from './words.js';
+import { listRooms, readRoom } from '../net/api.js';
+import { compareNames, put } from './dom.js';
+import { kindOf } from '../model/refusals.js';
 
 const REFRESH_MS = 3_000;
 // More would be a list nobody reads, and a request each for those that are open.
@@ -12,7 +12,7 @@ const FULL_VOLUME = 100;
 export class Channels {
   #call;
   #floor;
-  #listening;
+  #monitors;
   #go;
   #list = document.getElementById('channel-list');
   #remark = document.getElementById('channels-remark');
@@ -23,16 +23,16 @@ export class Channels {
   #timer = 0;
 
   /** - `go(room)`: the person wants to talk there from now on. */
-  constructor({ call, floor, listening, go, signal }) {
+  constructor({ call, floor, monitors, go, signal }) {
     this.#call = call;
     this.#floor = floor;
-    this.#listening = listening;
+    this.#monitors = monitors;
     this.#go = go;
     this.#list.replaceChildren();
     call.addEventListener('event', ({ detail }) => this.#refused(detail), { signal });
     call.addEventListener('elsewhere', ({ detail }) => this.#hear(detail), { signal });
     floor.addEventListener('change', () => this.#draw(call.room), { signal });
-    listening.addEventListener('change', () => this.#drawAll(), { signal });
+    monitors.addEventListener('change', () => this.#drawAll(), { signal });
     document.addEventListener('visibilitychange', () => this.#refresh(), { signal });
     signal.addEventListener('abort', () => (this.active = false));
   }
@@ -49,7 +49,7 @@ export class Channels {
     try {
       const { rooms } = await listRooms();
       if (!this.#active) return;
-      this.#listening.know(rooms.filter(mayListen).map(({ name }) => name));
+      this.#monitors.know(rooms.filter(mayListen).map(({ name }) => name));
       this.#take(this.#order(rooms));
       this.#remark.textContent = rooms.length > MOST_SHOWN ? `and ${rooms.length - MOST_SHOWN} more` : '';
       await this.#readPeople();
@@ -63,7 +63,7 @@ export class Channels {
 
   /** One's own channel first, then those one listens to, then the others by name. */
   #order(rooms) {
-    const rank = ({ name }) => (name === this.#call.room ? 0 : this.#listening.volume(name) ? 1 : 2);
+    const rank = ({ name }) => (name === this.#call.room ? 0 : this.#monitors.volume(name) ? 1 : 2);
     return rooms.sort((a, b) => rank(a) - rank(b) || compareNames(a.name, b.name)).slice(0, MOST_SHOWN);
   }
 
@@ -98,7 +98,7 @@ export class Channels {
 
   /** Names are asked for where somebody wants them: in channels that are listened to, or opened in the list. */
   async #readPeople() {
-    const wanted = [...this.#channels].filter(([name, { item }]) => this.#listening.volume(name) || item.querySelector('details').open);
+    const wanted = [...this.#channels].filter(([name, { item }]) => this.#monitors.volume(name) || item.querySelector('details').open);
     await Promise.all(wanted.map(async ([name, channel]) => {
       // A room that has just closed is gone from the next list.
       const room = await readRoom(name).catch(() => null);
@@ -126,7 +126,7 @@ export class Channels {
 
   #refused({ event, type, room }) {
     if (event !== 'error' || kindOf(type) !== 'monitoring-refused' || !room) return;
-    this.#listening.refused(room);
+    this.#monitors.refused(room);
     const channel = this.#channels.get(room);
     if (channel) channel.line = { ...channel.line, allow_monitors: false };
     this.#draw(room);
@@ -141,8 +141,8 @@ export class Channels {
     part('.channel-name').textContent = name;
     part('.channel-volume .aside').textContent = `Volume of ${name}`;
     listen.setAttribute('aria-label', `Listen to ${name}`);
-    listen.addEventListener('change', () => this.#listening.set(name, listen.checked ? FULL_VOLUME : undefined));
-    volume.addEventListener('input', () => this.#listening.set(name, Number(volume.value)));
+    listen.addEventListener('change', () => this.#monitors.set(name, listen.checked ? FULL_VOLUME : undefined));
+    volume.addEventListener('input', () => this.#monitors.set(name, Number(volume.value)));
     part('.channel-go').setAttribute('aria-label', `Switch to ${name}`);
     part('.channel-go').addEventListener('click', () => this.#go(name, channel.line.mode));
     part('details').addEventListener('toggle', () => this.#refresh());
@@ -161,7 +161,7 @@ export class Channels {
     const part = (selector) => item.querySelector(selector);
     const own = name === this.#call.room;
     const allowed = mayListen(line);
-    const volume = allowed ? this.#listening.volume(name) : undefined;
+    const volume = allowed ? this.#monitors.volume(name) : undefined;
     const talkers = own ? [...this.#floor.talkers.values()].map((talker) => talker.name) : [...channel.talkers.values()];
     const words = talk(talkers, own ? 0 : line.talking);
     item.dataset.doing = words ? 'talking' : 'quiet';
@@ -176,7 +176,7 @@ export class Channels {
     if (!allowed) part('.channel-listen').hidden = true;
     part('.channel-closed').hidden = own || allowed;
     part('.channel-listen input').checked = volume !== undefined;
-    part('.channel-listen input').disabled = volume === undefined && this.#listening.full;
+    part('.channel-listen input').disabled = volume === undefined && this.#monitors.full;
     part('.channel-volume').hidden = own || volume === undefined;
     const slider = part('.channel-volume input');
     if (volume !== undefined) slider.value = String(volume);

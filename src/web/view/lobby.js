@@ -1,9 +1,9 @@
 // The first page: one's name, a room, and which rooms are open.
 
-import { listRooms } from './api.js';
-import { recall, remember } from './settings.js';
-import { compareNames, put } from './text.js';
-import { full, noSuchRoom } from './words.js';
+import { listRooms } from '../net/api.js';
+import { recall, remember } from '../model/settings.js';
+import { compareNames, put } from './dom.js';
+import { full, noSuchRoom } from '../model/refusals.js';
 
 const REFRESH_MS = 3_000;
 const ROOM_NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/;

@@ -1,27 +1,15 @@
 // Unit tests of the page's modules that need no page, for `node --test`.
 
 import assert from 'node:assert/strict';
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import test, { after } from 'node:test';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import test from 'node:test';
 
-// The page's files end in .js and have no package.json, so node takes them for modules only in a copy that has one.
-const copy = mkdtempSync(path.join(tmpdir(), 'mixminus-page-'));
-after(() => rmSync(copy, { recursive: true, force: true }));
-cpSync(fileURLToPath(new URL('../../src/web', import.meta.url)), copy, { recursive: true });
-writeFileSync(path.join(copy, 'package.json'), '{"type":"module"}');
-const load = (name) => import(pathToFileURL(path.join(copy, name)).href);
-
-globalThis.document = { baseURI: 'http://localhost/' };
-const { Silence } = await load('watch.js');
-const { Quality } = await load('quality.js');
-const { connected } = await load('peer.js');
-const { refusal, kindOf } = await load('words.js');
-const { compareNames } = await load('text.js');
-const { face } = await load('face.js');
-const { Floor } = await load('floor.js');
+import { CallStats } from '../../src/web/model/call-stats.js';
+import { Floor } from '../../src/web/model/floor.js';
+import { floorText } from '../../src/web/model/floor-text.js';
+import { kindOf, refusal } from '../../src/web/model/refusals.js';
+import { Silence } from '../../src/web/model/silence.js';
+import { connected } from '../../src/web/net/peer-connection.js';
+import { compareNames } from '../../src/web/view/dom.js';
 
 /** Looks at a line every 500 ms; `step` gives what has arrived by then. */
 function looks(silence, count, step) {
@@ -65,11 +53,11 @@ function line({ selected, pairs }) {
 
 test('the round trip is that of the path in use, not of one before a restart', async () => {
   const pc = line({ selected: 'new', pairs: [['new', 0.01, 3], ['old', 6.143, 9]] });
-  assert.equal((await new Quality().measure(pc)).roundTripMs, 10);
+  assert.equal((await new CallStats().measure(pc)).roundTripMs, 10);
 });
 
 test('a round trip that is not measured any more is not shown any more', async () => {
-  const quality = new Quality();
+  const quality = new CallStats();
   const pairs = [['one', 6.143, 9]];
   const shown = [];
   for (let look = 0; look < 5; look += 1) shown.push((await quality.measure(line({ selected: 'one', pairs }))).roundTripMs !== null);
@@ -115,7 +103,7 @@ class Call extends EventTarget {
 
 /** What the display says. */
 function words(floor, call, latch = false) {
-  return face(floor, { online: call.online, latch, latched: false, touch: false, talks: true, alone: false });
+  return floorText(floor, { online: call.online, latch, latched: false, touch: false, talks: true, alone: false });
 }
 
 test('the floor is lost as soon as the server does not answer', () => {

@@ -26,7 +26,7 @@ const REVOKED = {
  * - `online`: whether the server answers; `latch`: a press stays until the next one; `latched`: it does so now; `touch`: no
  *   keyboard, no mouse; `talks`: there is a microphone; `alone`: nobody else is connected.
  */
-export function face(floor, { online, latch, latched, touch, talks, alone }) {
+export function floorText(floor, { online, latch, latched, touch, talks, alone }) {
   const { own } = floor;
   if (!online) return shown('offline', 'clock', 'Not connected', 'Waiting for the server.');
   switch (own.state) {

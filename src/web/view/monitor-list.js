@@ -1,8 +1,8 @@
 // Who listens to this room from other rooms: a count, and on a tap the names.
 
-import { put } from './text.js';
+import { put } from './dom.js';
 
-export class Monitors {
+export class MonitorList {
   /** How many listen in. */
   total = 0;
 

@@ -1,7 +1,7 @@
 // The HTTP half of the contract (/v1/openapi.json): rooms, joining, trickle, leaving.
 // Everything here either answers or throws Problem (the server said no) or Unreachable (it said nothing).
 
-import { kindOf, refusal } from './words.js';
+import { kindOf, refusal } from '../model/refusals.js';
 
 const TIMEOUT_MS = 8_000;
 

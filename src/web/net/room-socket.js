@@ -6,7 +6,7 @@ import { Pause, pauseMs } from './backoff.js';
 // A proxy that swallows the upgrade would otherwise hold a try for a minute or more.
 const OPEN_MS = 8_000;
 
-export class Events extends EventTarget {
+export class RoomSocket extends EventTarget {
   #url;
   #socket = null;
   #closed = false;

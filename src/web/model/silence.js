@@ -34,7 +34,7 @@ export class Silence {
   }
 }
 
-export class Watch {
+export class SilenceWatch {
   #call;
   #talking;
   #silence = new Silence();

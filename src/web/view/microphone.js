@@ -1,6 +1,6 @@
 // The microphone: permission, choice of device, and how loud it is.
 
-import { recall, remember } from './settings.js';
+import { recall, remember } from '../model/settings.js';
 
 const WISHES = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
 

@@ -9,7 +9,7 @@ const TELL_MS = 150;
 // The server takes no more.
 const MOST = 16;
 
-export class Listening extends EventTarget {
+export class Monitors extends EventTarget {
   #call;
   /** Room -> volume in percent. */
   #volumes = new Map(recalled());

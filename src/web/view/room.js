@@ -1,14 +1,14 @@
 // The room on the page: its people, the state of the connection in words, and one's own controls.
 
-import { Dock } from './dock.js';
-import { Floor } from './floor.js';
-import { Monitors } from './monitors.js';
-import { Quality } from './quality.js';
+import { Controls } from './controls.js';
+import { Floor } from '../model/floor.js';
+import { MonitorList } from './monitor-list.js';
+import { CallStats } from '../model/call-stats.js';
 import { Radio } from './radio.js';
 import { Roster } from './roster.js';
-import { put, say } from './text.js';
-import { Watch } from './watch.js';
-import { refusal } from './words.js';
+import { put, say } from './dom.js';
+import { SilenceWatch } from '../model/silence.js';
+import { refusal } from '../model/refusals.js';
 
 const QUALITY_MS = 2_000;
 const COPIED_MS = 2_000;
@@ -29,10 +29,10 @@ export class Room {
   #quality = document.getElementById('quality');
   #copy = document.getElementById('copy');
   #call;
-  #dock;
+  #controls;
   #radio;
   #monitors;
-  #line = new Quality();
+  #stats = new CallStats();
   #over = new AbortController();
   #timers = [];
   #countdown = 0;
@@ -45,24 +45,24 @@ export class Room {
    * - `leave()`: the person pressed Leave; `talk()`: a listener wants a microphone after all; `go(room)`: wants to be
    *   in another room.
    */
-  constructor({ call, mute, microphone, speaker, leave, talk, go }) {
+  constructor({ call, mute, microphone, playback, leave, talk, go }) {
     const { signal } = this.#over;
     this.#call = call;
     const alarm = (sentence, about) => this.alarm(sentence, about);
     this.floor = new Floor(call);
     this.roster = new Roster(document.getElementById('people'), document.getElementById('person'), (id) => this.floor.grant(id));
-    this.#monitors = new Monitors(call, signal);
-    this.#dock = new Dock({ call, floor: this.floor, mute, microphone, speaker, alarm });
+    this.#monitors = new MonitorList(call, signal);
+    this.#controls = new Controls({ call, floor: this.floor, mute, microphone, playback, alarm });
     const alone = () => this.roster.deserted && this.#monitors.total === 0;
     this.#radio = new Radio({ call, floor: this.floor, mute, talks: Boolean(microphone.track), go, alarm, alone });
-    new Watch({ call, talking: () => this.roster.participants.some(({ talking }) => talking), signal });
+    new SilenceWatch({ call, talking: () => this.roster.participants.some(({ talking }) => talking), signal });
     this.#heading.textContent = call.room;
     this.alarm('');
     document.getElementById('alarm-close').addEventListener('click', () => this.#dismiss(), { signal });
     call.addEventListener('state', () => this.#drawState(), { signal });
     call.addEventListener('event', ({ detail }) => this.#hear(detail), { signal });
     this.floor.addEventListener('change', () => this.#drawFloor(), { signal });
-    call.addEventListener('stream', ({ detail }) => speaker.play(detail), { signal });
+    call.addEventListener('stream', ({ detail }) => playback.play(detail), { signal });
     document.getElementById('leave').addEventListener('click', leave, { signal });
     document.getElementById('talk').addEventListener('click', talk, { signal });
     this.#retry.addEventListener('click', () => call.hurry(), { signal });
@@ -81,7 +81,7 @@ export class Room {
     clearTimeout(this.#alarmTimer);
     this.#radio.close();
     this.floor.close();
-    this.#dock.close();
+    this.#controls.close();
     this.#section.hidden = true;
   }
 
@@ -140,7 +140,7 @@ export class Room {
   /** What was measured before trouble says nothing about the line after it. */
   #forgetQuality() {
     this.#quality.textContent = '';
-    this.#line = new Quality();
+    this.#stats = new CallStats();
   }
 
   /** The words on the page count seconds; a screen reader hears each state once. */
@@ -154,7 +154,7 @@ export class Room {
   async #drawQuality() {
     const { pc, state, why } = this.#call;
     if (!pc || state !== 'connected' || why || document.hidden) return;
-    const { roundTripMs, bufferMs, lossPercent } = await this.#line.measure(pc);
+    const { roundTripMs, bufferMs, lossPercent } = await this.#stats.measure(pc);
     if (!this.#call.online || this.#call.silence) return;
     const parts = [];
     if (roundTripMs !== null) parts.push(`Delay ${Math.round(roundTripMs)} ms`);
