@@ -26,6 +26,7 @@ macro_rules! files {
 
 const FILES: &[File] = files![
     "app.js",
+    "clock.js",
     "icon.svg",
     "index.html",
     "model/call-stats.js",
@@ -34,6 +35,8 @@ const FILES: &[File] = files![
     "model/monitors.js",
     "model/mute.js",
     "model/refusals.js",
+    "model/room-names.js",
+    "model/roster.js",
     "model/settings.js",
     "model/silence.js",
     "net/api.js",

@@ -8,31 +8,48 @@
 // Deep links: `#room=lobby`, for short `#lobby`, fills in the room, and `?name=Ann` the name. `?autojoin=1&listen=1` joins
 // at once, without a microphone: no link may open a microphone that nobody has clicked for.
 
-import { Call } from './net/call.js';
-import { Lobby, roomFault, spelled } from './view/lobby.js';
-import { Microphone, NoMicrophone } from './view/microphone.js';
+/** @import { JoinWish, Mode } from './types' */
+
+import { clock } from './clock.js';
 import { Mute } from './model/mute.js';
-import { Room } from './view/room.js';
+import { roomFault, spelled } from './model/room-names.js';
+import { Settings } from './model/settings.js';
+import { Call } from './net/call.js';
 import { endAbandoned, guard } from './net/sessions.js';
+import { byId } from './view/dom.js';
+import { Lobby } from './view/lobby.js';
+import { Microphone, NoMicrophone } from './view/microphone.js';
 import { Playback } from './view/playback.js';
+import { Room } from './view/room.js';
 
 // A microphone that is already allowed opens sooner.
 const ASKING_MS = 800;
 
 const query = new URLSearchParams(location.search);
-const microphone = new Microphone();
-const playback = new Playback(document.getElementById('sound'), document.getElementById('hear'));
-const lobby = new Lobby({ enter, cancel });
+const settings = new Settings(() => localStorage);
+const microphone = new Microphone(settings);
+const playback = new Playback(byId('sound', HTMLAudioElement), byId('hear'), settings);
+const lobby = new Lobby({ enter, cancel, settings });
 
+/** @type {Call | null} */
 let call = null;
+/** @type {Room | null} */
 let room = null;
-/** The attempt to join whose microphone the browser has not given yet; each click on a room begins another one. */
+/**
+ * The attempt to join whose microphone the browser has not given yet; each click on a room begins another one.
+ *
+ * @type {object | null}
+ */
 let entering = null;
-/** The call whose listener has asked for a microphone, while the browser may be asking back. */
+/**
+ * The call whose listener has asked for a microphone, while the browser may be asking back.
+ *
+ * @type {Call | null}
+ */
 let asking = null;
 
 /** For tests and the curious; nothing on the page depends on it. */
-window.mixminus = Object.freeze({
+const inspection = Object.freeze({
   get state() {
     return entering ? 'connecting' : (call?.state ?? 'idle');
   },
@@ -54,7 +71,9 @@ window.mixminus = Object.freeze({
     return { mode, talkers: [...talkers.keys()], queue, own };
   },
 });
+Object.assign(window, { mixminus: inspection });
 
+/** @param {JoinWish} wish */
 async function enter({ room: roomName, name, listen, mode = null }) {
   if (call) return;
   const attempt = {};
@@ -75,7 +94,7 @@ async function enter({ room: roomName, name, listen, mode = null }) {
     if (!(error instanceof NoMicrophone)) throw error;
     if (entering !== attempt) return;
     lobby.show({ room: roomName, sentence: error.message, listen: true });
-    document.getElementById('listen-only').focus();
+    byId('listen-only').focus();
   } finally {
     clearTimeout(ask);
     if (entering === attempt) entering = null;
@@ -90,17 +109,19 @@ function cancel() {
   lobby.focus();
 }
 
+/** @param {{ roomName: string, name: string, track: MediaStreamTrack | null, mode?: Mode | null }} wish */
 function begin({ roomName, name, track, mode = null }) {
   lobby.hide();
   address(roomName);
   call = new Call({ room: roomName, name, track, mode });
-  guard(call);
-  const mute = new Mute(call, track);
+  guard(call, settings);
+  const mute = new Mute(call, track, clock);
   room = new Room({
     call,
     mute,
     microphone,
     playback,
+    settings,
     leave: () => call?.leave(),
     talk: () => talk({ roomName, name }),
     go: (other, otherMode) => go({ roomName: other, name, mode: otherMode }),
@@ -126,18 +147,26 @@ function end() {
   playback.stop();
 }
 
-/** Changes the room and keeps the microphone, which a browser might ask for again. */
+/**
+ * Changes the room and keeps the microphone, which a browser might ask for again.
+ *
+ * @param {{ roomName: string, name: string, mode: Mode }} wish
+ */
 function go({ roomName, name, mode }) {
   end();
   begin({ roomName, name, track: microphone.track, mode });
 }
 
-/** A listener joins anew with a microphone: a server may treat the two differently from the first packet on. */
+/**
+ * A listener joins anew with a microphone: a server may treat the two differently from the first packet on.
+ *
+ * @param {{ roomName: string, name: string }} wish
+ */
 async function talk({ roomName, name }) {
-  if (asking === call) return;
   const listening = call;
+  if (!listening || asking === listening) return;
   asking = listening;
-  room.alarm('', 'microphone');
+  room?.alarm('', 'microphone');
   try {
     const track = await microphone.open();
     if (call !== listening) return microphone.close();
@@ -146,13 +175,17 @@ async function talk({ roomName, name }) {
     begin({ roomName, name, track, mode });
   } catch (error) {
     if (!(error instanceof NoMicrophone)) throw error;
-    if (call === listening) room.alarm(error.message, 'microphone');
+    if (call === listening) room?.alarm(error.message, 'microphone');
   } finally {
     if (asking === listening) asking = null;
   }
 }
 
-/** Writes the room into the address, so that reloading the page or sharing it leads back. */
+/**
+ * Writes the room into the address, so that reloading the page or sharing it leads back.
+ *
+ * @param {string} roomName
+ */
 function address(roomName) {
   const hash = roomName ? `#room=${encodeURIComponent(roomName)}` : '';
   history.replaceState(null, '', location.pathname + location.search + hash);
@@ -170,7 +203,7 @@ addEventListener('hashchange', () => {
   if (!call) lobby.show({ room: linked });
 });
 
-endAbandoned();
+endAbandoned(settings);
 const linked = linkedRoom();
 lobby.prefill({ room: linked, name: query.get('name') });
 lobby.show({ room: linked });

@@ -1,16 +1,21 @@
 // The state of the line in three numbers, from the peer connection's own statistics.
 
+/** @import { StatsSource } from '../types' */
+
 // Browsers measure the round trip every 2.5 s or so. After an outage its last value is as long as the outage was.
 const MOST_STALE = 2;
 
 export class CallStats {
+  /** @type {Readings | null} */
   #before = null;
   /** Looks since the browser last measured the round trip. */
   #stale = 0;
 
   /**
-   * What happened since the last call: `{ roundTripMs, bufferMs, lossPercent }`, each null while unknown.
-   * The buffer is what the browser holds back to ride out jitter.
+   * What happened since the last call, each null while unknown. The buffer is what the browser holds back against jitter.
+   *
+   * @param {StatsSource} pc
+   * @returns {Promise<{ roundTripMs: number | null, bufferMs: number | null, lossPercent: number | null }>}
    */
   async measure(pc) {
     const now = readings(await pc.getStats());
@@ -21,22 +26,38 @@ export class CallStats {
     const emitted = now.emitted - before.emitted;
     const lost = now.lost - before.lost;
     this.#stale = now.answers === before.answers ? this.#stale + 1 : 0;
-    const fresh = now.roundTrip !== undefined && this.#stale <= MOST_STALE;
+    const roundTrip = this.#stale <= MOST_STALE ? now.roundTrip : undefined;
     const expected = now.received - before.received + lost;
     return {
-      roundTripMs: fresh ? now.roundTrip * 1000 : null,
+      roundTripMs: roundTrip === undefined ? null : roundTrip * 1000,
       bufferMs: emitted > 0 ? ((now.buffered - before.buffered) / emitted) * 1000 : null,
       lossPercent: expected > 0 ? Math.max(0, (100 * lost) / expected) : null,
     };
   }
 
+  /** @param {Readings} now */
   #nothing(now) {
     this.#before = now;
     return { roundTripMs: null, bufferMs: null, lossPercent: null };
   }
 }
 
+/**
+ * @typedef {object} Readings
+ * @property {number} emitted samples played
+ * @property {number} buffered seconds that these have waited, in all
+ * @property {number} received packets
+ * @property {number} lost packets
+ * @property {number | undefined} roundTrip seconds
+ * @property {number} answers how often the round trip was measured
+ */
+
+/**
+ * @param {{ values(): Iterable<any> }} report
+ * @returns {Readings}
+ */
 function readings(report) {
+  /** @type {Readings} */
   const found = { emitted: 0, buffered: 0, received: 0, lost: 0, roundTrip: undefined, answers: 0 };
   for (const entry of report.values()) {
     if (entry.type === 'inbound-rtp' && entry.kind === 'audio') {
@@ -55,7 +76,11 @@ function readings(report) {
   return found;
 }
 
-/** The pair that carries the sound. After an ICE restart, pairs of the path before it may still be listed as nominated. */
+/**
+ * The pair that carries the sound. After an ICE restart, pairs of the former path may still be listed as nominated.
+ *
+ * @param {{ values(): Iterable<any> }} report
+ */
 function selectedPair(report) {
   const entries = [...report.values()];
   const transport = entries.find(({ type, selectedCandidatePairId: id }) => type === 'transport' && id);

@@ -1,6 +1,9 @@
 // What the state of the floor looks like in words: every state has a shape and a sentence of its own, none needs colour.
 
+/** @import { FloorDisplay, FloorView, OwnFloor } from '../types' */
+
 // TS 24.380: the causes of Floor Deny and, a number space of their own, those of Floor Revoke.
+/** @type {Record<number, string>} */
 const DENIED = {
   1: 'Somebody else is on air.',
   2: 'Something went wrong at the server.',
@@ -10,6 +13,7 @@ const DENIED = {
   6: 'The server cannot carry another talker now.',
   7: 'The queue is full.',
 };
+/** @type {Record<number, string>} */
 const REVOKED = {
   1: 'Only one may talk here.',
   2: 'Your time is almost up.',
@@ -20,11 +24,17 @@ const REVOKED = {
 };
 
 /**
- * The floor as `{ state, icon, words, more, until, total }`: `words` say it in short, `more` what to do or why,
- * `until` when it ends, in performance.now() time, or null.
+ * The floor in words: `words` say it in short, `more` what to do or why, `until` when it ends in the clock's time.
  *
- * - `online`: whether the server answers; `latch`: a press stays until the next one; `latched`: it does so now; `touch`: no
- *   keyboard, no mouse; `talks`: there is a microphone; `alone`: nobody else is connected.
+ * @param {FloorView} floor
+ * @param {object} page
+ * @param {boolean} page.online whether the server answers
+ * @param {boolean} page.latch a press stays until the next one
+ * @param {boolean} page.latched it does so now
+ * @param {boolean} page.touch there is neither keyboard nor mouse
+ * @param {boolean} page.talks there is a microphone
+ * @param {boolean} page.alone nobody else is connected
+ * @returns {FloorDisplay}
  */
 export function floorText(floor, { online, latch, latched, touch, talks, alone }) {
   const { own } = floor;
@@ -33,15 +43,16 @@ export function floorText(floor, { online, latch, latched, touch, talks, alone }
     case 'asking':
       return shown('asking', 'hourglass', 'Asking…', 'You are heard as soon as you have the floor.');
     case 'queued':
-      return queued(floor, latched);
+      return queued(floor, own, latched);
     case 'held':
       return shown('held', 'on-air', 'On air', latched ? 'Press again to stop.' : 'Release to stop.', own);
     case 'ending':
       return shown('ending', 'stop', 'Wrap up', REVOKED[own.cause] ?? 'Your turn ends.', own);
     case 'refused':
-      return refused(floor);
+      return refused(floor, own);
   }
   if (floor.talkers.size) return taken(floor, talks);
+  /** @param {string} more */
   const free = (more) => shown('free', 'free', 'Channel free', more);
   if (!talks) return free('Nobody is talking.');
   if (alone) return free('Nobody else is connected.');
@@ -50,29 +61,50 @@ export function floorText(floor, { online, latch, latched, touch, talks, alone }
   return free(latch ? `Press ${key} to talk.` : `Hold ${key} to talk.`);
 }
 
-/** "Ann", "Ann and Ben", "Ann, Ben and 2 others"; '' when nobody talks. */
+/**
+ * "Ann", "Ann and Ben", "Ann, Ben and 2 others"; '' when nobody talks.
+ *
+ * @param {FloorView} floor
+ */
 export function names(floor) {
   const all = [...floor.talkers.values()].map(({ name }) => name || 'Somebody');
   if (all.length <= 2) return all.join(' and ');
   return `${all[0]}, ${all[1]} and ${all.length - 2} ${all.length === 3 ? 'other' : 'others'}`;
 }
 
+/**
+ * @param {FloorDisplay['state']} state
+ * @param {string} icon
+ * @param {string} words
+ * @param {string} more
+ * @param {{ until?: number | null, total?: number | null }} time
+ * @returns {FloorDisplay}
+ */
 function shown(state, icon, words, more, { until = null, total = null } = {}) {
   return { state, icon, words, more, until, total };
 }
 
-function queued(floor, latched) {
-  const { position, size } = floor.own;
+/**
+ * @param {FloorView} floor
+ * @param {Extract<OwnFloor, { state: 'queued' }>} own
+ * @param {boolean} latched
+ */
+function queued(floor, { position, size }, latched) {
   if (floor.mode === 'moderated') return shown('queued', 'queue', 'Hand raised', 'Waiting for a moderator.');
   const words = position === 1 ? 'You’re next' : `In the queue: ${position} of ${size}`;
   const before = floor.talkers.size ? `${talking(floor)}. ` : '';
   return shown('queued', 'queue', words, `${before}${latched ? 'Press again to cancel.' : 'Keep holding, or release to cancel.'}`);
 }
 
+/** @param {FloorView} floor */
 function talking(floor) {
   return `${names(floor)} ${floor.talkers.size > 1 ? 'are' : 'is'} talking`;
 }
 
+/**
+ * @param {FloorView} floor
+ * @param {boolean} talks
+ */
 function taken(floor, talks) {
   const who = talking(floor);
   const untils = [...floor.talkers.values()].map(({ until }) => until).filter((until) => until !== null);
@@ -86,16 +118,21 @@ function taken(floor, talks) {
   return shown('taken', 'volume', who, more, { until });
 }
 
-function refused({ own, talkers }) {
-  const holder = talkers.get(own.holder)?.name;
+/**
+ * @param {FloorView} floor
+ * @param {Extract<OwnFloor, { state: 'refused' }>} own
+ */
+function refused({ talkers }, own) {
+  const holder = talkers.get(own.holder ?? '')?.name;
+  const cause = own.cause ?? 0;
   switch (own.why) {
     case 'denied':
       if (own.cause === 1 && holder) return shown('denied', 'denied', 'Can’t talk now', `${holder} is on air.`);
-      return shown('denied', 'denied', 'Can’t talk now', DENIED[own.cause] ?? own.reason ?? 'The server gave no reason.');
+      return shown('denied', 'denied', 'Can’t talk now', DENIED[cause] ?? own.reason ?? 'The server gave no reason.');
     case 'revoked':
       return own.cause === 2
         ? shown('revoked', 'stop', 'Time’s up', 'Release, then press again to talk.')
-        : shown('revoked', 'stop', 'Stopped', REVOKED[own.cause] ?? 'Your turn has ended.');
+        : shown('revoked', 'stop', 'Stopped', REVOKED[cause] ?? 'Your turn has ended.');
     case 'muted':
       return shown('denied', 'mic-off', 'You are muted', 'Unmute yourself to talk.');
     case 'unanswered':

@@ -1,69 +1,104 @@
-// The floor as this page knows it: who has it, who waits for it, and how far one's own wish to talk has come.
+// The floor as this page knows it: the holders, the queue, and the state of the person's own request to talk.
 //
 //   idle --press--> asking --granted--> held --revoked--> ending --grace over--> refused
 //                     |  \---queued---> queued --granted--> held                    |
 //                     \------denied-----------------------------------> refused ----+--> idle
 //
-// Letting the key go leads back to idle from everywhere. The server alone decides; this is its state and its
-// answers, kept. Nothing here knows the page or the microphone: `live` says whether the microphone is to be open.
+// Releasing the key leads back to idle from every state. Only the server decides; this machine keeps its state and its
+// answers. It knows neither the page nor the microphone: `live` says whether the microphone is to be open.
 //
-// Dispatches `change` whenever something of it changed.
+// Dispatches `change` whenever any of it changed.
+
+/** @import { CallHandle, Clock, EventOf, FloorView, OwnFloor, RefusedWhy, RoomState, ServerEvent, Talker } from '../types' */
 
 // The last syllable is still on its way through the browser's encoder when the key comes up.
 const HANG_MS = 80;
-// TS 24.380: timer T101 and counter C101, for a message that a connection in trouble swallowed.
+// TS 24.380: timer T101 and counter C101, for a message that was lost on a poor connection.
 const ASK_AGAIN_MS = 1_000;
 const MOST_ASKS = 3;
-// How long a refusal stays to be read after the key came up.
+// How long a refusal stays readable after the key came up.
 const LINGER_MS = 2_500;
 
-// What ends a wish without the server's word, so that it has to be told.
+// Endings that the server does not know of, so that it has to be told.
 const UNTOLD = new Set(['lost', 'unanswered']);
 
+/** @type {OwnFloor} */
 const IDLE = Object.freeze({ state: 'idle' });
 const LIVE = new Set(['asking', 'held', 'ending']);
+const NOTHING = () => {};
 
+/** @implements {FloorView} */
 export class Floor extends EventTarget {
-  /** The room's mode, null until the server has told it. */
+  /**
+   * The room's mode, null until the server has sent it.
+   *
+   * @type {string | null}
+   */
   mode = null;
-  /** Who talks: id -> { name, until }, `until` in performance.now() time or null. */
+  /**
+   * The floor's holders by id; `until` in the clock's time, or null without a limit.
+   *
+   * @type {Map<string, Talker>}
+   */
   talkers = new Map();
-  /** Ids of those who wait, the next one first. */
+  /**
+   * Ids of the waiting participants, the next one first.
+   *
+   * @type {string[]}
+   */
   queue = [];
   /** False while somebody broadcasts to listeners only. */
   mayRequest = true;
-  /** The server itself plays tones to the one who asks. */
+  /** The server itself plays tones to the participant who asks. */
   tones = false;
   /**
-   * One's own wish: { state } and with it, queued: position, size; held: burst, until, total; ending: burst, until,
-   * cause; refused: why (denied, revoked, lost, muted, unanswered), cause, reason, holder.
+   * The person's own request.
+   *
+   * @type {OwnFloor}
    */
   own = IDLE;
 
   #call;
-  /** The participant all this is about: after a fresh join one is somebody else, who has asked for nothing. */
+  #clock;
+  /**
+   * The participant that this state belongs to: after a fresh join the person is a new one, who has asked for nothing.
+   *
+   * @type {string | null}
+   */
   #who = null;
   #down = false;
-  /** The server still takes the floor, or the wish for it, for ours: it could not be told. */
+  /** The server may still take the floor, or the request for it, for ours: it could not be told. */
   #owes = false;
+  /** Counts the requests, so that late answers to former ones are known as such. */
   #asked = 0;
-  #hang = 0;
-  #timer = 0;
+  /**
+   * Cancels the release that waits for the last syllable; null while none does.
+   *
+   * @type {(() => void) | null}
+   */
+  #hang = null;
+  /** Cancels the timer of the present state. */
+  #timer = NOTHING;
 
-  constructor(call) {
+  /**
+   * @param {CallHandle} call
+   * @param {Clock} clock
+   */
+  constructor(call, clock) {
     super();
     this.#call = call;
+    this.#clock = clock;
     call.addEventListener('floor', ({ detail }) => this.#hear(detail));
     call.addEventListener('state', () => this.#follow());
     call.addEventListener('sync', () => this.#settle());
   }
 
-  /** Whether one has to ask before one is heard. */
+  /** Whether a participant has to ask before they are heard. */
   get guarded() {
     return this.mode !== null && this.mode !== 'open';
   }
 
-  /** How many may talk at a time: 1 but for `multi:n`. */
+  /** How many may talk at a time: 1 except for `multi:n`. */
   get places() {
     return Number(this.mode?.match(/^multi:(\d+)$/)?.[1] ?? 1);
   }
@@ -79,8 +114,7 @@ export class Floor extends EventTarget {
     this.#down = true;
     if (this.#hang) {
       // Down again before the release went out: the burst goes on.
-      clearTimeout(this.#hang);
-      this.#hang = 0;
+      this.#stopHang();
       return;
     }
     this.#asked += 1;
@@ -93,27 +127,36 @@ export class Floor extends EventTarget {
   release() {
     if (!this.#down) return;
     this.#down = false;
-    if (LIVE.has(this.own.state)) this.#hang = setTimeout(() => this.#giveBack(), HANG_MS);
+    if (LIVE.has(this.own.state)) this.#hang = this.#clock.after(HANG_MS, () => this.#giveBack());
     else if (this.own.state === 'queued') this.#giveBack();
     else this.#linger();
   }
 
-  /** Turns a press down without asking anybody. */
+  /**
+   * Refuses a press without asking the server.
+   *
+   * @param {RefusedWhy} why
+   */
   refuse(why) {
     this.#become({ state: 'refused', why });
     this.#linger();
   }
 
-  /** Lets somebody who waits talk, in a moderated room. */
+  /**
+   * Gives the floor to a waiting participant, in a moderated room.
+   *
+   * @param {string} participant
+   */
   grant(participant) {
     this.#call.say({ command: 'floor_grant', participant });
   }
 
   close() {
-    clearTimeout(this.#hang);
-    clearTimeout(this.#timer);
+    this.#stopHang();
+    this.#timer();
   }
 
+  /** @param {number} times */
   #ask(times) {
     const sent = this.#call.online && this.#call.say({ command: 'floor_request', id: this.#id });
     if (!sent) return this.#lose('lost');
@@ -124,29 +167,37 @@ export class Floor extends EventTarget {
   }
 
   #giveBack() {
-    this.#hang = 0;
-    // What comes of it is not waited for: one has ended, and is not shown as somebody else who talks.
-    this.talkers.delete(this.#call.id);
+    this.#hang = null;
+    // The answer to the release is not waited for: the page does not show its own person as somebody else who talks.
+    this.#forgetOwnTalk();
     this.#become(IDLE);
     this.#owes = true;
     this.#settle();
   }
 
-  /** Gives back what is owed as soon as that can be said. */
+  /** Releases the floor as soon as the server can be told. */
   #settle() {
     if (this.#owes && this.#call.online) this.#owes = !this.#call.say({ command: 'floor_release' });
   }
 
+  /**
+   * @param {RefusedWhy} why
+   * @param {{ cause?: number, reason?: string, holder?: string }} more
+   */
   #lose(why, more = {}) {
-    clearTimeout(this.#hang);
-    this.#hang = 0;
-    this.talkers.delete(this.#call.id);
+    this.#stopHang();
+    this.#forgetOwnTalk();
     if (UNTOLD.has(why)) {
       this.#owes = true;
       this.#settle();
     }
     this.#become({ state: 'refused', why, ...more });
     if (!this.#down) this.#linger();
+  }
+
+  /** The floor was taken back; the cause is known if the server announced it. */
+  #loseRevoked() {
+    this.#lose('revoked', { cause: this.own.state === 'ending' ? this.own.cause : undefined });
   }
 
   /** A refusal stays while the key is down, and a moment longer. */
@@ -161,7 +212,7 @@ export class Floor extends EventTarget {
     this.#changed();
   }
 
-  /** Forgets everybody with the session. One that outlives its path does not tell the room anew: it goes on. */
+  /** Forgets everybody when the session changes. A session that survives a broken path goes on as it is. */
   #meet() {
     if (this.#who === this.#call.id) return;
     this.#who = this.#call.id;
@@ -170,6 +221,7 @@ export class Floor extends EventTarget {
     this.queue = [];
   }
 
+  /** @param {ServerEvent} event */
   #hear(event) {
     this.#meet();
     if (event.id !== undefined && event.id !== this.#id) return;
@@ -192,7 +244,7 @@ export class Floor extends EventTarget {
       case 'floor_idle':
         this.talkers.clear();
         this.mayRequest = true;
-        if (this.#talks) return this.#lose('revoked', { cause: this.own.cause });
+        if (this.#talks) return this.#loseRevoked();
         return this.#changed();
       case 'floor_released':
       case 'left':
@@ -204,25 +256,28 @@ export class Floor extends EventTarget {
     }
   }
 
+  /** @param {RoomState} room */
   #read(room) {
     this.mode = room.mode;
     this.tones = room.floor_tones === true;
+    /** @param {string} id */
     const name = (id) => room.participants.find((participant) => participant.id === id)?.name ?? '';
-    const holders = room.floor?.holders ?? [];
     this.talkers.clear();
-    for (const { participant, burst, left_ms: left } of holders) this.#put(participant, { name: name(participant), burst, until: later(left) });
+    for (const { participant, burst, left_ms: left } of room.floor?.holders ?? []) {
+      this.#put(participant, { name: name(participant), burst, until: this.#later(left) });
+    }
     this.mayRequest = true;
     if (!this.guarded) {
       this.#down = false;
-      clearTimeout(this.#hang);
-      this.#hang = 0;
+      this.#stopHang();
       this.#become(IDLE);
-    } else if (this.#talks && !this.talkers.has(this.#call.id)) {
-      this.#lose('revoked', { cause: this.own.cause });
+    } else if (this.#talks && !this.talkers.has(this.#call.id ?? '')) {
+      this.#loseRevoked();
     }
     this.#queued(room.floor?.queue ?? []);
   }
 
+  /** @param {EventOf<'floor_granted'>} event */
   #granted({ burst, duration_ms: total }) {
     if ((!this.#down && !this.#hang) || this.own.state === 'refused') {
       // It crossed the release on the way, or the loss of the connection.
@@ -230,48 +285,58 @@ export class Floor extends EventTarget {
       return this.#settle();
     }
     if (this.own.state === 'ending') return;
-    this.#become({ state: 'held', burst, until: later(total), total: total ?? null });
+    this.#become({ state: 'held', burst, until: this.#later(total), total: total ?? null });
   }
 
+  /** @param {EventOf<'floor_taken'>} event */
   #taken({ participant, name, burst, duration_ms: total, may_request: mayRequest }) {
-    // With a place for one, the next talker takes that of the last.
+    // Where only one may talk, the next talker takes the place of the last.
     if (this.places === 1) {
-      if (this.#talks && participant !== this.#call.id) this.#lose('revoked', { cause: this.own.cause });
+      if (this.#talks && participant !== this.#call.id) this.#loseRevoked();
       this.talkers.clear();
     }
-    this.#put(participant, { name, burst, until: later(total) });
+    this.#put(participant, { name, burst, until: this.#later(total) });
     this.mayRequest = mayRequest !== false;
     this.#changed();
   }
 
-  /** Keeps who talks, but for oneself who does not any more: a permission that crossed the release is given back. */
+  /**
+   * Keeps a talker, except the page's own person when they do not want to talk any more: a grant that crossed the
+   * release is given back.
+   *
+   * @param {string} id
+   * @param {Talker} talker
+   */
   #put(id, talker) {
     if (id !== this.#call.id || this.#wants) this.talkers.set(id, talker);
   }
 
+  /** @param {EventOf<'floor_released'> | EventOf<'left'>} event */
   #stopped({ participant, burst }) {
     const talker = this.talkers.get(participant);
     if (talker && (burst === undefined || talker.burst === undefined || talker.burst === burst)) this.talkers.delete(participant);
     this.queue = this.queue.filter((id) => id !== participant || burst !== undefined);
-    const own = participant === this.#call.id && this.#talks && burst === this.own.burst;
-    if (own) this.#lose('revoked', { cause: this.own.cause });
+    if (participant === this.#call.id && this.#burst !== null && burst === this.#burst) this.#loseRevoked();
     else this.#changed();
   }
 
+  /** @param {EventOf<'floor_revoked'>} event */
   #revoked({ participant, burst, cause, grace_ms: grace }) {
-    if (participant !== this.#call.id || this.own.state !== 'held' || burst !== this.own.burst) return;
+    const { own } = this;
+    if (participant !== this.#call.id || own.state !== 'held' || burst !== own.burst) return;
     if (!(grace > 0)) return this.#lose('revoked', { cause });
-    this.#become({ state: 'ending', burst, cause, until: later(grace), total: grace });
+    this.#become({ state: 'ending', burst, cause, until: this.#later(grace), total: grace });
     this.#after(grace, () => this.#lose('revoked', { cause }));
   }
 
+  /** @param {string[]} queue */
   #queued(queue) {
     this.queue = queue;
     if (this.own.state !== 'queued') return this.#changed();
-    const position = queue.indexOf(this.#call.id) + 1;
+    const position = queue.indexOf(this.#call.id ?? '') + 1;
     if (position) return this.#become({ state: 'queued', position, size: queue.length });
-    // Out of the queue means granted, and that comes in a moment. Asking again mends what went wrong: one who has the
-    // floor is told so anew.
+    // Out of the queue means granted, and the grant comes in a moment. If it was lost, asking again mends that: the
+    // server repeats the grant to a participant who holds the floor.
     this.#after(ASK_AGAIN_MS, () => this.#ask(1));
     this.#changed();
   }
@@ -293,14 +358,35 @@ export class Floor extends EventTarget {
     return this.own.state === 'held' || this.own.state === 'ending';
   }
 
-  /** One timer for all states: each of them waits for one thing at most. */
-  #after(ms, then) {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(then, ms);
+  /** The burst that the person talks in, or null. */
+  get #burst() {
+    return this.own.state === 'held' || this.own.state === 'ending' ? this.own.burst : null;
   }
 
+  #forgetOwnTalk() {
+    this.talkers.delete(this.#call.id ?? '');
+  }
+
+  #stopHang() {
+    this.#hang?.();
+    this.#hang = null;
+  }
+
+  /**
+   * Starts the one timer that all states share: each of them waits for one thing at most.
+   *
+   * @param {number} ms
+   * @param {() => void} then
+   */
+  #after(ms, then) {
+    this.#timer();
+    this.#timer = this.#clock.after(ms, then);
+  }
+
+  /** @param {OwnFloor} own */
   #become(own) {
-    clearTimeout(this.#timer);
+    this.#timer();
+    this.#timer = NOTHING;
     this.own = Object.freeze(own);
     this.#changed();
   }
@@ -308,8 +394,12 @@ export class Floor extends EventTarget {
   #changed() {
     this.dispatchEvent(new Event('change'));
   }
-}
 
-function later(ms) {
-  return typeof ms === 'number' ? performance.now() + ms : null;
+  /**
+   * @param {number | null | undefined} ms
+   * @returns {number | null}
+   */
+  #later(ms) {
+    return typeof ms === 'number' ? this.#clock.now() + ms : null;
+  }
 }

@@ -1,79 +1,118 @@
-// The channels one listens to besides one's own, and how loud: remembered between visits, told to the server.
+// Monitoring: the rooms that a participant listens to besides their own, and how loud. Remembered between visits, sent to
+// the server.
 //
-// Dispatches `change` whenever a channel is added, dropped or its volume moved.
+// Dispatches `change` whenever a room is added, dropped or its volume moved.
 
-import { recall, remember } from './settings.js';
+/** @import { CallHandle, Clock } from '../types' */
+/** @import { Settings } from './settings.js' */
 
-// A slider on the move makes dozens of values a second.
+// A moving slider makes dozens of values a second.
 const TELL_MS = 150;
-// The server takes no more.
+// The server's limit.
 const MOST = 16;
+const QUIETEST_PERCENT = 5;
+const NOTHING = () => {};
 
 export class Monitors extends EventTarget {
   #call;
-  /** Room -> volume in percent. */
-  #volumes = new Map(recalled());
-  /** The rooms that may be listened to now. */
+  #clock;
+  #settings;
+  /**
+   * Room -> volume in percent.
+   *
+   * @type {Map<string, number>}
+   */
+  #volumes;
+  /**
+   * The rooms that exist and may be monitored now.
+   *
+   * @type {Set<string>}
+   */
   #open = new Set();
   #active = false;
   #told = '[]';
-  #timer = 0;
+  #cancel = NOTHING;
 
-  constructor(call) {
+  /**
+   * @param {CallHandle} call
+   * @param {{ clock: Clock, settings: Settings }} parts
+   */
+  constructor(call, { clock, settings }) {
     super();
     this.#call = call;
-    // A new participant listens to nothing else yet.
+    this.#clock = clock;
+    this.#settings = settings;
+    this.#volumes = new Map(recalled(settings));
+    // A new participant monitors nothing yet.
     call.addEventListener('sync', () => {
       this.#told = '[]';
       this.#tell();
     });
   }
 
-  /** Percent, 5..=100; undefined where one does not listen. */
+  /**
+   * Percent, 5..=100; undefined for a room that is not monitored.
+   *
+   * @param {string} room
+   */
   volume(room) {
     return this.#volumes.get(room);
   }
 
-  /** As many as can be. */
+  /** Whether no further room can be added. */
   get full() {
     return this.#volumes.size >= MOST;
   }
 
-  /** - `percent`: undefined to stop listening. */
+  /**
+   * Sets the volume of a room.
+   *
+   * @param {string} room
+   * @param {number | undefined} percent undefined to stop monitoring it
+   */
   set(room, percent) {
     if (percent === undefined) this.#volumes.delete(room);
     else this.#volumes.set(room, percent);
-    remember('listen', JSON.stringify([...this.#volumes]));
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#tell(), TELL_MS);
+    this.#settings.remember('listen', JSON.stringify([...this.#volumes]));
+    this.#cancel();
+    this.#cancel = this.#clock.after(TELL_MS, () => this.#tell());
     this.dispatchEvent(new Event('change'));
   }
 
-  /** - `rooms`: the names of those that there are and that let others listen; one that comes back is listened to again. */
+  /**
+   * Takes the rooms that exist and allow monitoring; a room that comes back is monitored again.
+   *
+   * @param {string[]} rooms
+   */
   know(rooms) {
     this.#open = new Set(rooms);
     this.#tell();
   }
 
-  /** The server refused this room: it is asked for again once `know` names it. */
+  /**
+   * The server refused this room: it is asked for again once `know` names it.
+   *
+   * @param {string} room
+   */
   refused(room) {
     this.#open.delete(room);
-    // The server took none of the list that named it.
+    // A list with a refused room is refused as a whole.
     this.#told = '';
     this.#tell();
   }
 
-  /** Only in a room that is a radio channel are others heard besides it. */
-  set active(active) {
+  /** Other rooms are heard only while one's own is a radio channel. */
+  set active(/** @type {boolean} */ active) {
     this.#active = active;
     this.#tell();
   }
 
   close() {
-    clearTimeout(this.#timer);
+    this.#cancel();
   }
 
   #tell() {
+    /** @type {{ room: string, gain_db: number }[]} */
     const rooms = [];
     for (const [room, percent] of this.#active ? this.#volumes : []) {
       if (room !== this.#call.room && this.#open.has(room)) rooms.push({ room, gain_db: decibels(percent) });
@@ -83,15 +122,23 @@ export class Monitors extends EventTarget {
   }
 }
 
+/** @param {number} percent */
 function decibels(percent) {
   return Math.round(200 * Math.log10(percent / 100)) / 10;
 }
 
-/** What was remembered, unless somebody wrote something else there. */
-function recalled() {
+/**
+ * What was remembered, unless somebody wrote something else there.
+ *
+ * @param {Settings} settings
+ * @returns {[string, number][]}
+ */
+function recalled(settings) {
   try {
-    const pairs = JSON.parse(recall('listen', '[]'));
-    return pairs.filter(([room, percent]) => typeof room === 'string' && percent >= 5 && percent <= 100).slice(0, MOST);
+    /** @type {[string, number][]} */
+    const pairs = JSON.parse(settings.recall('listen', '[]'));
+    const valid = pairs.filter(([room, percent]) => typeof room === 'string' && percent >= QUIETEST_PERCENT && percent <= 100);
+    return valid.slice(0, MOST);
   } catch {
     return [];
   }

@@ -1,45 +1,74 @@
-// Whether others hear this participant. The wish of the person at the microphone counts: a moderator may mute
-// (the wish follows), but nobody can switch a muted microphone on from afar. In a room with a floor the key closes the
-// microphone besides.
+// Whether others hear this participant. The wish of the person at the microphone counts: a moderator may mute (the wish
+// follows), but nobody can unmute a microphone remotely. In a room with floor control the key also opens and closes the
+// microphone.
 //
 // Dispatches `change` whenever `muted` changed.
 
-// Echoes of one's own commands arrive by two ways and out of step; until they have, the server's word is old.
+/** @import { CallHandle, Clock, ServerEvent, Switchable } from '../types' */
+
+// The echo of a command arrives by two ways, at different times; until then the server's state may be an old one.
 const SETTLE_MS = 1_000;
 
 export class Mute extends EventTarget {
   muted = false;
 
   #call;
-  #track;
-  // Until the room's mode is known nobody is to be heard by mistake.
+  #clock;
+  /** @type {Switchable | null} */
+  #track = null;
+  // Closed until the room's mode is known, so that nobody is heard by mistake.
   #open = false;
+  /** What the server said last. */
   #served = false;
-  #settling = 0;
+  /**
+   * Cancels the wait for the echo of a command; null while there is none.
+   *
+   * @type {(() => void) | null}
+   */
+  #settling = null;
 
-  constructor(call, track) {
+  /**
+   * @param {CallHandle} call
+   * @param {Switchable | null} track the microphone's, null to listen only
+   * @param {Clock} clock
+   */
+  constructor(call, track, clock) {
     super();
     this.#call = call;
+    this.#clock = clock;
     this.attach(track);
     // A new participant is not muted: there is something to tell only when the person is.
     call.addEventListener('sync', () => this.muted && this.#tellServer());
     call.addEventListener('event', ({ detail }) => this.#hear(detail));
-    // Nobody is left to agree with.
-    call.addEventListener('state', () => call.state === 'idle' && clearTimeout(this.#settling));
+    // There is no server left to agree with.
+    call.addEventListener('state', () => call.state === 'idle' && this.#settling?.());
   }
 
+  /**
+   * Mutes or unmutes on behalf of the person.
+   *
+   * @param {boolean} muted
+   */
   set(muted) {
     this.#apply(muted);
     this.#tellServer();
   }
 
-  /** Follows a change of microphone. */
+  /**
+   * Follows a change of microphone.
+   *
+   * @param {Switchable | null} track
+   */
   attach(track) {
     this.#track = track;
     this.#switch();
   }
 
-  /** Opens and closes the microphone beside the mute. */
+  /**
+   * Opens and closes the microphone independently of the mute.
+   *
+   * @param {boolean} open
+   */
   gate(open) {
     this.#open = open;
     this.#switch();
@@ -49,6 +78,7 @@ export class Mute extends EventTarget {
     if (this.#track) this.#track.enabled = this.#open && !this.muted;
   }
 
+  /** @param {boolean} muted */
   #apply(muted) {
     if (this.muted === muted) return;
     this.muted = muted;
@@ -58,13 +88,14 @@ export class Mute extends EventTarget {
 
   #tellServer() {
     this.#call.say({ command: this.muted ? 'mute' : 'unmute' });
-    clearTimeout(this.#settling);
-    this.#settling = setTimeout(() => {
-      this.#settling = 0;
+    this.#settling?.();
+    this.#settling = this.#clock.after(SETTLE_MS, () => {
+      this.#settling = null;
       this.#reconcile();
-    }, SETTLE_MS);
+    });
   }
 
+  /** @param {ServerEvent} event */
   #hear(event) {
     const own = this.#call.id;
     if (event.event === 'muted' && event.participant === own) this.#served = event.muted;

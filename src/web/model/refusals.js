@@ -1,15 +1,24 @@
 // Plain sentences for the server's refusals. The page goes by the type of a problem document (RFC 9457) or of an `error`
 // event, and by its numbers; the server's own sentence, meant for programmers, is the last resort.
 
-/** The last part of a problem type: `room-full` for `urn:mixminus:problem:room-full`. */
+/** @import { Refusal } from '../types' */
+
+/**
+ * The last part of a problem type: `room-full` for `urn:mixminus:problem:room-full`.
+ *
+ * @param {string | undefined} type
+ * @returns {string}
+ */
 export function kindOf(type) {
-  return String(type ?? '').split(/[:/]/).pop();
+  return String(type ?? '').split(/[:/]/).pop() ?? '';
 }
 
 /**
  * A sentence for a refusal.
  *
- * - `problem`: the problem document or the `error` event; `room`: the room that the request was about.
+ * @param {Refusal} problem the problem document or the `error` event
+ * @param {string} room the room that the request was about
+ * @returns {string}
  */
 export function refusal(problem, room) {
   const named = problem.room ?? room;
@@ -29,12 +38,20 @@ export function refusal(problem, room) {
   }
 }
 
-/** The sentence for a room without a free place. */
+/**
+ * The sentence for a room without a free place.
+ *
+ * @param {number | undefined} limit
+ */
 export function full(limit) {
-  return limit > 0 ? `This room is full (${limit} of ${limit}).` : 'This room is full.';
+  return limit !== undefined && limit > 0 ? `This room is full (${limit} of ${limit}).` : 'This room is full.';
 }
 
-/** The sentence for a room that does not exist, on a server that does not let visitors make rooms. */
+/**
+ * The sentence for a room that does not exist, on a server where visitors cannot create rooms.
+ *
+ * @param {string} name
+ */
 export function noSuchRoom(name) {
   return `There is no room called “${name}”. Choose one below.`;
 }

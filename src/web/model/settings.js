@@ -1,21 +1,43 @@
 // What the browser remembers between visits: the name, the microphone, the volume.
-// Storage may be refused (private windows, strict settings); then nothing is remembered and nothing breaks.
+// The storage may be refused (private windows, strict settings); then nothing is remembered and nothing breaks.
+
+/** @import { KeyValueStore } from '../types' */
 
 const PREFIX = 'mixminus.';
 
-/** The remembered string, or `otherwise`. */
-export function recall(key, otherwise = '') {
-  try {
-    return localStorage.getItem(PREFIX + key) ?? otherwise;
-  } catch {
-    return otherwise;
-  }
-}
+export class Settings {
+  #storage;
 
-export function remember(key, value) {
-  try {
-    localStorage.setItem(PREFIX + key, value);
-  } catch {
-    // Refused: see the head of this file.
+  /** @param {() => KeyValueStore} storage where they are kept; a browser may throw at the mere look at it */
+  constructor(storage) {
+    this.#storage = storage;
+  }
+
+  /**
+   * The remembered string, or `otherwise`.
+   *
+   * @param {string} key
+   * @param {string} otherwise
+   */
+  recall(key, otherwise = '') {
+    try {
+      return this.#storage().getItem(PREFIX + key) ?? otherwise;
+    } catch {
+      return otherwise;
+    }
+  }
+
+  /**
+   * Remembers `value` for later visits.
+   *
+   * @param {string} key
+   * @param {string} value
+   */
+  remember(key, value) {
+    try {
+      this.#storage().setItem(PREFIX + key, value);
+    } catch {
+      // Refused: see the head of this file.
+    }
   }
 }

@@ -1,23 +1,31 @@
-// Notices a dead line early. While somebody in the room talks, the server sends packets and, five times a second, levels. If
-// neither arrives for a while the line is silent, long before the browser gives up the path (5 s and more).
+// Notices a dead connection early. While somebody in the room talks, the server sends packets and, five times a second,
+// levels. If neither arrives for a while the connection is silent, long before the browser gives up the path (5 s and more).
+
+/** @import { Clock, StatsSource, WatchedCall } from '../types' */
 
 const LOOK_MS = 500;
 // Longer than a stall of a busy machine or a short gap of a mobile network.
 const SILENT_MS = 1_500;
 
-/** Decides from what has arrived whether a line is silent. Knows no clock: time enters as an argument. */
+/** Decides from what has arrived whether a connection is silent. Time enters as an argument. */
 export class Silence {
   #packets = 0;
   #events = 0;
+  /** When the last sign of life came, or silence was not to be wondered at. */
   #sign = 0;
   #looked = 0;
   #silent = false;
 
   /**
-   * Seconds without a sign of life, 0 while there is no reason for doubt. Doubt ends with the next sign only: a page that
-   * hears nothing cannot know that nobody talks any more.
+   * Seconds without a sign of life, 0 while there is no reason for doubt.
    *
-   * - `now`: in ms; `packets`, `events`: how many have arrived so far; `expected`: whether somebody is known to talk.
+   * Doubt ends only with the next sign of life: a page that hears nothing cannot know that nobody talks any more.
+   *
+   * @param {object} seen
+   * @param {number} seen.now in ms
+   * @param {number} seen.packets how many have arrived so far
+   * @param {number} seen.events how many have arrived so far
+   * @param {boolean} seen.expected whether somebody is known to talk
    */
   look({ now, packets, events, expected }) {
     const arrived = packets !== this.#packets || events !== this.#events;
@@ -34,33 +42,50 @@ export class Silence {
   }
 }
 
+/** Looks at a call twice a second, and tells it how long it has been silent. */
 export class SilenceWatch {
   #call;
   #talking;
+  #clock;
   #silence = new Silence();
   #events = 0;
-  #timer;
+  #cancel = () => {};
 
-  /** - `talking()`: whether somebody in the room is known to talk. */
-  constructor({ call, talking, signal }) {
+  /**
+   * @param {object} parts
+   * @param {WatchedCall} parts.call
+   * @param {() => boolean} parts.talking whether somebody in the room is known to talk
+   * @param {Clock} parts.clock
+   * @param {AbortSignal} parts.signal ends the watch
+   */
+  constructor({ call, talking, clock, signal }) {
     this.#call = call;
     this.#talking = talking;
+    this.#clock = clock;
     call.addEventListener('event', () => (this.#events += 1), { signal });
-    this.#timer = setInterval(() => this.#look(), LOOK_MS);
-    signal.addEventListener('abort', () => clearInterval(this.#timer));
+    this.#next();
+    signal.addEventListener('abort', () => this.#cancel());
+  }
+
+  #next() {
+    this.#cancel = this.#clock.after(LOOK_MS, () => {
+      this.#next();
+      this.#look();
+    });
   }
 
   async #look() {
     const { pc, state, silence } = this.#call;
     const expected = state === 'connected' && this.#talking();
-    const packets = expected || silence ? received(await pc.getStats()) : 0;
-    const seconds = this.#silence.look({ now: performance.now(), packets, events: this.#events, expected });
+    const packets = pc && (expected || silence) ? await received(pc) : 0;
+    const seconds = this.#silence.look({ now: this.#clock.now(), packets, events: this.#events, expected });
     if (this.#call.state === 'connected') this.#call.doubt(seconds);
   }
 }
 
-function received(report) {
+/** @param {StatsSource} pc */
+async function received(pc) {
   let packets = 0;
-  for (const { type, packetsReceived = 0 } of report.values()) if (type === 'inbound-rtp') packets += packetsReceived;
+  for (const { type, packetsReceived = 0 } of (await pc.getStats()).values()) if (type === 'inbound-rtp') packets += packetsReceived;
   return packets;
 }

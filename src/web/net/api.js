@@ -1,12 +1,15 @@
 // The HTTP half of the contract (/v1/openapi.json): rooms, joining, trickle, leaving.
 // Everything here either answers or throws Problem (the server said no) or Unreachable (it said nothing).
 
+/** @import { Mode, RoomList, RoomState } from '../types' */
+
 import { kindOf, refusal } from '../model/refusals.js';
 
 const TIMEOUT_MS = 8_000;
 
 /** The server refused; `message` says so in plain words, `kind` is the type of its problem document (RFC 9457). */
 export class Problem extends Error {
+  /** @param {{ status: number, kind: string, sentence: string, retryAfterMs: number }} parts */
   constructor({ status, kind, sentence, retryAfterMs }) {
     super(sentence);
     this.status = status;
@@ -22,12 +25,22 @@ export class Unreachable extends Error {
   }
 }
 
-/** `{ rooms: [...], open_rooms }`; `open_rooms` says whether a join may make a room. */
+/**
+ * The rooms that there are.
+ *
+ * @returns {Promise<RoomList>}
+ */
 export async function listRooms() {
   return (await request('v1/rooms')).json();
 }
 
-/** One room with its participants; throws a Problem with status 404 when it does not exist. */
+/**
+ * One room with its participants; throws a Problem with status 404 when it does not exist.
+ *
+ * @param {string} room
+ * @param {number} timeoutMs
+ * @returns {Promise<RoomState>}
+ */
 export async function readRoom(room, timeoutMs = TIMEOUT_MS) {
   return (await request(roomPath(room), { room, timeoutMs })).json();
 }
@@ -35,7 +48,10 @@ export async function readRoom(room, timeoutMs = TIMEOUT_MS) {
 /**
  * Offers to join. The returned `session` URL is a secret: its owner may mute, move or end this participant.
  *
- * - `mode`: the mode of the room if this join makes it; null leaves that to the server.
+ * @param {string} room
+ * @param {string} name
+ * @param {string} offer SDP
+ * @param {Mode | null} mode the mode of the room if this join creates it; null leaves that to the server
  */
 export async function join(room, name, offer, mode) {
   const query = new URLSearchParams({ name });
@@ -49,37 +65,57 @@ export async function join(room, name, offer, mode) {
   return {
     answer: await response.text(),
     id: response.headers.get('Participant-Id'),
-    session: new URL(response.headers.get('Location'), response.url).href,
+    session: new URL(response.headers.get('Location') ?? '', response.url).href,
     iceServers: iceServers(response.headers.get('Link') ?? ''),
   };
 }
 
-/** Sends a trickle-ice-sdpfrag; returns the server's own fragment after an ICE restart, else ''. */
+/**
+ * Sends a trickle-ice-sdpfrag; returns the server's own fragment after an ICE restart, else ''.
+ *
+ * @param {string} session
+ * @param {string} fragment
+ * @param {{ restart?: boolean }} options
+ */
 export async function patch(session, fragment, { restart = false } = {}) {
+  /** @type {Record<string, string>} */
   const headers = { 'Content-Type': 'application/trickle-ice-sdpfrag' };
   if (restart) headers['If-Match'] = '*';
   const response = await request(session, { method: 'PATCH', headers, body: fragment });
   return response.status === 200 ? response.text() : '';
 }
 
-/** Ends a session without waiting: `keepalive` lets the request outlive the page. */
+/**
+ * Ends a session without waiting: `keepalive` lets the request outlive the page.
+ *
+ * @param {string} session
+ */
 export function end(session) {
   fetch(session, { method: 'DELETE', keepalive: true }).catch(() => {
     // The server notices by itself when nobody answers its consent checks.
   });
 }
 
-/** The room's WebSocket address. */
+/**
+ * The room's WebSocket address.
+ *
+ * @param {string} room
+ */
 export function eventsUrl(room) {
   const url = new URL(`${roomPath(room)}/events`, document.baseURI);
   url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
   return url.href;
 }
 
+/** @param {string} room */
 function roomPath(room) {
   return `v1/rooms/${encodeURIComponent(room)}`;
 }
 
+/**
+ * @param {string} path
+ * @param {RequestInit & { room?: string, timeoutMs?: number }} options
+ */
 async function request(path, { room = '', timeoutMs = TIMEOUT_MS, ...options } = {}) {
   let response;
   try {
@@ -95,6 +131,10 @@ async function request(path, { room = '', timeoutMs = TIMEOUT_MS, ...options } =
   return response;
 }
 
+/**
+ * @param {Response} response
+ * @param {string} room
+ */
 async function problem(response, room) {
   const document = await response.json().catch(() => ({}));
   const retryAfter = Number(response.headers.get('Retry-After'));
@@ -106,10 +146,17 @@ async function problem(response, room) {
   });
 }
 
-// Link: <turn:host:3478>; rel="ice-server"; username="u"; credential="c"   (RFC 9725, section 4.6)
+/**
+ * `Link: <turn:host:3478>; rel="ice-server"; username="u"; credential="c"` (RFC 9725, section 4.6).
+ *
+ * @param {string} link
+ * @returns {RTCIceServer[]}
+ */
 function iceServers(link) {
+  /** @type {RTCIceServer[]} */
   const servers = [];
   for (const [, url, rest] of link.matchAll(/<([^>]*)>((?:\s*;\s*[\w-]+\s*=\s*(?:"[^"]*"|[^\s,;]+))*)/g)) {
+    /** @param {string} key */
     const parameter = (key) => rest.match(new RegExp(`;\\s*${key}\\s*=\\s*(?:"([^"]*)"|([^\\s,;]+))`))?.slice(1).find(Boolean);
     if (parameter('rel') !== 'ice-server') continue;
     servers.push({ urls: url, username: parameter('username'), credential: parameter('credential') });

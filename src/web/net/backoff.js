@@ -1,25 +1,42 @@
 // How long to wait before the next try: doubling from 0.5 s to 10 s, the last third at random, so that the
 // clients of a restarted server do not all knock at the same moment.
 
+/** @import { Clock } from '../types' */
+
 const FIRST_MS = 500;
 const LONGEST_MS = 10_000;
 
-/** Milliseconds before try number `failures + 1`; the first try after a loss is immediate. */
-export function pauseMs(failures) {
+/**
+ * Milliseconds before try number `failures + 1`; the first try after a loss is immediate.
+ *
+ * @param {number} failures
+ * @param {() => number} random between 0 and 1
+ */
+export function pauseMs(failures, random = Math.random) {
   if (failures === 0) return 0;
   const full = Math.min(LONGEST_MS, FIRST_MS * 2 ** (failures - 1));
-  return full * (2 / 3 + Math.random() / 3);
+  return full * (2 / 3 + random() / 3);
 }
 
 /** A sleep that `wake()` cuts short, for when the network is known to be back. */
 export class Pause {
+  #clock;
   #wake = () => {};
 
+  /** @param {Clock} clock */
+  constructor(clock) {
+    this.#clock = clock;
+  }
+
+  /**
+   * @param {number} ms
+   * @returns {Promise<void>}
+   */
   sleep(ms) {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
+      const cancel = this.#clock.after(ms, resolve);
       this.#wake = () => {
-        clearTimeout(timer);
+        cancel();
         resolve();
       };
     });

@@ -9,6 +9,9 @@
 // are listened to), `session` (`session` has changed), `stream` (what to play), `sync` (a way to send commands has just
 // opened), `ended` (detail: a sentence, or '').
 
+/** @import { CallEvents, CallHandle, CallState, Command, Mode, RoomState, ServerEvent, TypedTarget } from '../types' */
+
+import { clock } from '../clock.js';
 import * as api from './api.js';
 import { Pause, pauseMs } from './backoff.js';
 import { RoomSocket } from './room-socket.js';
@@ -23,9 +26,12 @@ const PROBE_MS = 2_000;
 const STEADY_MS = 5_000;
 
 const STOPPING = 'server stopping';
+/** Why a participant was made to leave, in words; @type {Record<string, string>} */
 const REASONS = { kicked: 'You were removed from the room.', 'room closed': 'The room was closed.' };
 
-export class Call extends EventTarget {
+/** @implements {CallHandle} */
+export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (EventTarget) {
+  /** @type {CallState} */
   state = 'idle';
   /** Why the call is not connected, as a sentence; '' when there is nothing to say. */
   why = '';
@@ -33,31 +39,49 @@ export class Call extends EventTarget {
   retryAt = 0;
   /** Seconds without a packet or an event although somebody talks; 0 while the line works or rests. */
   silence = 0;
-  /** This participant's public id: a new one after each join, null while there is none. */
+  /**
+   * This participant's public id: a new one after each join, null while there is none.
+   *
+   * @type {string | null}
+   */
   id = null;
+  /** @type {RTCPeerConnection | null} */
   pc = null;
 
   #room;
   #name;
   #track;
   #mode;
+  /** @type {string | null} */
   #session = null;
   #answer = '';
+  /** @type {RTCIceServer[]} */
   #iceServers = [];
+  /** @type {RTCDataChannel | null} */
   #control = null;
+  /** @type {RoomSocket | null} */
   #events = null;
   #over = false;
   #everConnected = false;
   /** `why` comes from a probe of a silent line, so the next packet or event proves it wrong. */
   #probed = false;
   #probing = false;
-  #pause = new Pause();
+  #pause = new Pause(clock);
+  /**
+   * Ends the wait for trouble.
+   *
+   * @type {(kind: 'gone' | 'interrupted') => void}
+   */
   #trouble = () => {};
-  #untilTrouble = Promise.resolve();
+  /** @type {Promise<'gone' | 'interrupted'>} */
+  #untilTrouble = new Promise(() => {});
 
   /**
-   * - `track`: the microphone's, or null to listen only; `mode`: the mode of the room if this call makes it, or null for
-   *   the server's default.
+   * @param {object} wish
+   * @param {string} wish.room
+   * @param {string} wish.name
+   * @param {MediaStreamTrack | null} wish.track the microphone's, or null to listen only
+   * @param {Mode | null} [wish.mode] the mode of the room if this call creates it, or null for the server's default
    */
   constructor({ room, name, track, mode = null }) {
     super();
@@ -94,7 +118,7 @@ export class Call extends EventTarget {
     while (!this.#over) {
       try {
         this.#untilTrouble = new Promise((resolve) => (this.#trouble = resolve));
-        await (this.#session ? this.#restart() : this.#join());
+        await (this.pc && this.#session ? this.#restart(this.pc, this.#session) : this.#join());
         if (this.#over) return;
         this.#everConnected = true;
         this.#become('connected');
@@ -102,7 +126,8 @@ export class Call extends EventTarget {
         if ((await this.#untilTrouble) === 'gone') this.#forget();
         if (performance.now() - since > STEADY_MS) failures = 0;
         await this.#rest(pauseMs(failures), '');
-      } catch (error) {
+      } catch (thrown) {
+        const error = /** @type {Error & { retryAfterMs?: number }} */ (thrown);
         if (this.#hopeless(error)) this.#finish(error.message);
         if (this.#over) return;
         // While nobody answers, the session may well live on: keep it for the restart.
@@ -122,7 +147,11 @@ export class Call extends EventTarget {
     this.#pause.wake();
   }
 
-  /** Sends a command about this participant; false when neither way is open (`sync` tells when one is). */
+  /**
+   * Sends a command about this participant; false when neither way is open (`sync` tells when one is).
+   *
+   * @param {Command} command
+   */
   say(command) {
     if (this.#control?.readyState === 'open') {
       this.#control.send(JSON.stringify(command));
@@ -132,7 +161,11 @@ export class Call extends EventTarget {
     return Boolean(session && this.#events?.send({ ...command, session }));
   }
 
-  /** Talks through another microphone without a new negotiation. */
+  /**
+   * Talks through another microphone without a new negotiation.
+   *
+   * @param {MediaStreamTrack} track
+   */
   async replaceTrack(track) {
     this.#track = track;
     await this.pc?.getTransceivers()[0]?.sender.replaceTrack(track);
@@ -142,7 +175,7 @@ export class Call extends EventTarget {
     const pc = this.#connection();
     await pc.setLocalDescription();
     await gathered(pc);
-    const offer = pc.localDescription.sdp;
+    const offer = description(pc);
     const joined = await api.join(this.#room, this.#name, offer, this.#mode);
     if (this.#over) return api.end(joined.session);
     this.#session = joined.session;
@@ -156,19 +189,22 @@ export class Call extends EventTarget {
     await connected(pc, CONNECT_MS, this.#untilTrouble, this.#everConnected);
   }
 
-  async #restart() {
-    const pc = this.pc;
+  /**
+   * @param {RTCPeerConnection} pc
+   * @param {string} session
+   */
+  async #restart(pc, session) {
     try {
       if (pc.signalingState === 'have-local-offer') await pc.setLocalDescription({ type: 'rollback' });
       await pc.setLocalDescription(await pc.createOffer({ iceRestart: true }));
       await gathered(pc);
-      const offer = pc.localDescription.sdp;
-      const fragment = await api.patch(this.#session, sdp.restart(offer), { restart: true });
+      const offer = description(pc);
+      const fragment = await api.patch(session, sdp.restart(offer), { restart: true });
       if (this.#over) return;
       if (!fragment) throw new Lost('The server does not restart connections.');
       this.#answer = sdp.restarted(this.#answer, fragment);
       await pc.setRemoteDescription({ type: 'answer', sdp: this.#answer });
-      trickleRest(pc, this.#session, offer);
+      trickleRest(pc, session, offer);
       await connected(pc, RESTART_MS, this.#untilTrouble, true);
       this.#events?.renew();
     } catch (error) {
@@ -209,12 +245,15 @@ export class Call extends EventTarget {
     this.#events = events;
   }
 
-  /** - `first`: came by the way that counts where the order does. */
+  /**
+   * @param {ServerEvent} event
+   * @param {boolean} first came by the way that counts where the order does
+   */
   #hear(event, first) {
     // An error may name another room, but it is about a command of this page.
     if (event.event !== 'error' && elsewhere(event, this.#room)) return first && this.#tell('elsewhere', event);
     // One too large for the data channel comes in short there, and whole over the WebSocket.
-    if (event.room?.participants_total !== undefined) return first && this.#tell('floor', event);
+    if (event.event === 'room' && event.room.participants_total !== undefined) return first && this.#tell('floor', event);
     if (event.event === 'room') {
       this.#mode = event.room.mode;
       this.#explain('');
@@ -231,7 +270,11 @@ export class Call extends EventTarget {
     if (first) this.#tell('floor', event);
   }
 
-  /** Takes note of how long the line has been silent although somebody talks; 0 for a line that works. */
+  /**
+   * Takes note of how long the connection has been silent although somebody talks; 0 while it works.
+   *
+   * @param {number} seconds
+   */
   doubt(seconds) {
     if (seconds === this.silence) return;
     this.silence = seconds;
@@ -253,7 +296,12 @@ export class Call extends EventTarget {
     if (this.#probed && !this.silence) this.#explain('');
   }
 
-  /** A channel is gone or silent: does the server still know us? Returns the room if it says so. */
+  /**
+   * A channel is gone or silent: does the server still know this session? Returns the room if it does.
+   *
+   * @param {number} [timeoutMs]
+   * @returns {Promise<RoomState | null>}
+   */
   async #check(timeoutMs) {
     const session = this.#session;
     try {
@@ -261,7 +309,8 @@ export class Call extends EventTarget {
       if (session !== this.#session) return null;
       this.#seek(room);
       return room;
-    } catch (error) {
+    } catch (thrown) {
+      const error = /** @type {Error & { status?: number }} */ (thrown);
       if (session !== this.#session) return null;
       if (error.status === 404) this.#trouble('gone');
       else this.#explain(error.message);
@@ -269,10 +318,15 @@ export class Call extends EventTarget {
     }
   }
 
+  /** @param {RoomState} room */
   #seek(room) {
     if (!room.participants.some(({ id }) => id === this.id)) this.#trouble('gone');
   }
 
+  /**
+   * @param {number} ms
+   * @param {string} why
+   */
   async #rest(ms, why) {
     this.why = why;
     this.retryAt = ms > 0 ? performance.now() + ms : 0;
@@ -295,6 +349,7 @@ export class Call extends EventTarget {
     this.pc?.close();
   }
 
+  /** @param {string} sentence */
   #finish(sentence) {
     if (this.#over) return;
     this.#over = true;
@@ -308,7 +363,11 @@ export class Call extends EventTarget {
     this.#tell('ended', sentence);
   }
 
-  /** Trying again cannot mend it. A full room may have room later, and the place taken may be our own ghost's. */
+  /**
+   * Whether trying again is useless. A full room may have a place later, and the one taken may be our own former one.
+   *
+   * @param {unknown} error
+   */
   #hopeless(error) {
     if (error instanceof api.Unreachable || error instanceof Lost) return false;
     if (!(error instanceof api.Problem)) return true;
@@ -326,6 +385,7 @@ export class Call extends EventTarget {
     if (this.#session) api.end(this.#session);
   };
 
+  /** @param {CallState} state */
   #become(state) {
     this.state = state;
     this.silence = 0;
@@ -337,18 +397,35 @@ export class Call extends EventTarget {
     this.#tell('state');
   }
 
+  /** @param {string} why */
   #explain(why) {
     if (this.state !== 'connected' || this.why === why) return;
     this.why = why;
     this.#tell('state');
   }
 
+  /**
+   * @template {keyof CallEvents} Type
+   * @param {Type} type
+   * @param {CallEvents[Type]} [detail]
+   */
   #tell(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }
 
-/** Events of other rooms carry the name of theirs; the state of a room has its own. */
+/**
+ * Whether an event happened in another room: such events carry its name, and the state of a room carries its own.
+ *
+ * @param {ServerEvent} event
+ * @param {string} own
+ */
 function elsewhere({ room }, own) {
-  return room !== undefined && (room.name ?? room) !== own;
+  if (room === undefined) return false;
+  return (typeof room === 'string' ? room : room.name) !== own;
+}
+
+/** @param {RTCPeerConnection} pc */
+function description(pc) {
+  return pc.localDescription?.sdp ?? '';
 }

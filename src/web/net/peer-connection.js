@@ -10,7 +10,12 @@ const TRICKLE_MS = 100;
 /** The server agreed, but the media path did not come about or did not last. */
 export class Lost extends Error {}
 
-/** Resolves when the offer holds its candidates, or when waiting longer would cost more than it brings. */
+/**
+ * Resolves when the offer holds its candidates, or when waiting longer would cost more than it brings.
+ *
+ * @param {RTCPeerConnection} pc
+ * @returns {Promise<void>}
+ */
 export function gathered(pc) {
   return new Promise((resolve) => {
     // Right after a restart the state is still the old 'complete', but the new description has no candidates yet.
@@ -26,7 +31,10 @@ export function gathered(pc) {
 /**
  * Resolves once media can flow; throws Lost when `untilTrouble` comes first, or after `ms`.
  *
- * - `before`: whether this call was ever connected. A first connection cannot be lost.
+ * @param {Pick<RTCPeerConnection, 'connectionState' | 'addEventListener'>} pc
+ * @param {number} ms
+ * @param {Promise<unknown>} untilTrouble
+ * @param {boolean} before whether this call was ever connected. A first connection cannot be lost.
  */
 export async function connected(pc, ms, untilTrouble, before) {
   const waiting = new AbortController();
@@ -44,8 +52,15 @@ export async function connected(pc, ms, untilTrouble, before) {
   if (outcome !== 'connected') throw new Lost(before ? 'The connection was lost.' : 'No connection yet.');
 }
 
-/** Sends, in batches, the candidates that came after `offer` was sent. */
+/**
+ * Sends, in batches, the candidates that came after `offer` was sent.
+ *
+ * @param {RTCPeerConnection} pc
+ * @param {string} session
+ * @param {string} offer
+ */
 export function trickleRest(pc, session, offer) {
+  /** @type {string[]} */
   const late = [];
   let timer = 0;
   const flush = () => {
@@ -54,6 +69,7 @@ export function trickleRest(pc, session, offer) {
       // The candidates in the offer may do; if not, the connection times out and the call begins again.
     });
   };
+  /** @param {{ candidate: string, usernameFragment?: string | null }} late */
   const consider = ({ candidate, usernameFragment }) => {
     if (!candidate || offer.includes(candidate)) return;
     // A restart has begun since: its own offer carries this one.
@@ -63,5 +79,5 @@ export function trickleRest(pc, session, offer) {
   };
   pc.onicecandidate = (event) => event.candidate && consider(event.candidate);
   // Those that came while the offer was on its way are in the description by now.
-  for (const [, candidate] of pc.localDescription.sdp.matchAll(/^a=(candidate:.*)$/gm)) consider({ candidate });
+  for (const [, candidate] of pc.localDescription?.sdp.matchAll(/^a=(candidate:.*)$/gm) ?? []) consider({ candidate });
 }

@@ -1,17 +1,24 @@
 // The room's WebSocket: events out, commands in. Comes back by itself until closed.
 // Dispatches: `event` (detail: the server's JSON), `lost` (the connection, or a try to make it, ended).
 
+/** @import { Command, ServerEvent, TypedTarget } from '../types' */
+
+import { clock } from '../clock.js';
 import { Pause, pauseMs } from './backoff.js';
 
 // A proxy that swallows the upgrade would otherwise hold a try for a minute or more.
 const OPEN_MS = 8_000;
 
-export class RoomSocket extends EventTarget {
+/** @typedef {{ event: ServerEvent, lost: undefined }} RoomSocketEvents */
+
+export class RoomSocket extends /** @type {new () => TypedTarget<RoomSocketEvents>} */ (EventTarget) {
   #url;
+  /** @type {WebSocket | null} */
   #socket = null;
   #closed = false;
-  #pause = new Pause();
+  #pause = new Pause(clock);
 
+  /** @param {string} url */
   constructor(url) {
     super();
     this.#url = url;
@@ -22,9 +29,13 @@ export class RoomSocket extends EventTarget {
     return this.#socket?.readyState === WebSocket.OPEN;
   }
 
-  /** Sends a command; false when there is no connection to send it on. */
+  /**
+   * Sends a command; false when there is no connection to send it on.
+   *
+   * @param {Command & { session?: string }} command
+   */
   send(command) {
-    if (!this.open) return false;
+    if (!this.#socket || !this.open) return false;
     this.#socket.send(JSON.stringify(command));
     return true;
   }
@@ -50,7 +61,11 @@ export class RoomSocket extends EventTarget {
     }
   }
 
-  /** One connection from open to close; true when it ever carried something. */
+  /**
+   * One connection from open to close; true when it ever carried something.
+   *
+   * @returns {Promise<boolean>}
+   */
   #session() {
     return new Promise((resolve) => {
       let useful = false;

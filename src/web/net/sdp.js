@@ -2,17 +2,30 @@
 // Fragments are application/trickle-ice-sdpfrag (RFC 8840, section 9). All media is bundled, so the first
 // media section speaks for all of them.
 
-/** The ICE user fragment of a description. */
+/**
+ * The ICE user fragment of a description.
+ *
+ * @param {string} sdp
+ */
 export function ufrag(sdp) {
   return value(sdp, 'ice-ufrag');
 }
 
-/** A fragment that adds late `candidates` ("candidate:...") to the session that `offer` began. */
+/**
+ * A fragment that adds late `candidates` ("candidate:...") to the session that `offer` began.
+ *
+ * @param {string} offer
+ * @param {string[]} candidates
+ */
 export function trickle(offer, candidates) {
   return fragment(offer, candidates.map((candidate) => `a=${candidate}`));
 }
 
-/** A fragment that asks for an ICE restart: new credentials and every candidate of `offer`. */
+/**
+ * A fragment that asks for an ICE restart: new credentials and every candidate of `offer`.
+ *
+ * @param {string} offer
+ */
 export function restart(offer) {
   return fragment(offer, lines(firstMedia(offer)).filter((line) => line.startsWith('a=candidate:')));
 }
@@ -20,10 +33,14 @@ export function restart(offer) {
 /**
  * The answer to a restart: the last full answer with the credentials and candidates of the server's fragment.
  * A fragment is no description, and a browser accepts only those.
+ *
+ * @param {string} answer
+ * @param {string} fragment
  */
 export function restarted(answer, fragment) {
   const fresh = lines(fragment).filter((line) => /^a=(candidate:|end-of-candidates)/.test(line));
   let media = 0;
+  /** @type {string[]} */
   const out = [];
   for (const line of lines(answer)) {
     if (line.startsWith('m=')) {
@@ -39,6 +56,10 @@ export function restarted(answer, fragment) {
   return join(out);
 }
 
+/**
+ * @param {string} offer
+ * @param {string[]} candidateLines
+ */
 function fragment(offer, candidateLines) {
   const media = firstMedia(offer);
   return join([
@@ -50,18 +71,25 @@ function fragment(offer, candidateLines) {
   ]);
 }
 
+/** @param {string} sdp */
 function firstMedia(sdp) {
   return 'm=' + (sdp.split(/^m=/m)[1] ?? '');
 }
 
+/**
+ * @param {string} sdp
+ * @param {string} attribute
+ */
 function value(sdp, attribute) {
   return sdp.match(new RegExp(`^a=${attribute}:(\\S+)`, 'm'))?.[1] ?? '';
 }
 
+/** @param {string} sdp */
 function lines(sdp) {
   return sdp.split(/\r?\n/).filter((line) => line !== '');
 }
 
+/** @param {string[]} all */
 function join(all) {
   return all.map((line) => `${line}\r\n`).join('');
 }

@@ -4,57 +4,81 @@
 //
 // Needs Web Locks, which browsers give to secure pages only. Without them the server removes such participants, only later.
 
+/** @import { Settings } from '../model/settings.js' */
+/** @import { Call } from './call.js' */
+
 import { end } from './api.js';
-import { recall, remember } from '../model/settings.js';
 
 const KEY = 'sessions';
 // More than anybody has open; the storage must not grow for ever.
 const MOST = 20;
 
-/** Ends the sessions whose pages are gone. */
-export function endAbandoned() {
+/**
+ * Ends the sessions whose pages are gone.
+ *
+ * @param {Settings} settings
+ */
+export function endAbandoned(settings) {
   if (!navigator.locks) return;
-  for (const session of stored()) {
+  for (const session of stored(settings)) {
     navigator.locks.request(session, { ifAvailable: true }, (lock) => {
       if (!lock) return;
-      drop(session);
+      drop(settings, session);
       end(session);
     });
   }
 }
 
-/** Keeps the session of `call` from being taken for an abandoned one while this page lives. */
-export function guard(call) {
+/**
+ * Keeps the session of `call` from being taken for an abandoned one while this page lives.
+ *
+ * @param {Call} call
+ * @param {Settings} settings
+ */
+export function guard(call, settings) {
   if (!navigator.locks) return;
+  /** @type {string | null} */
   let current = null;
+  /** @type {(value?: unknown) => void} */
   let release = () => {};
   call.addEventListener('session', () => {
-    if (current) drop(current);
+    if (current) drop(settings, current);
     release();
     current = call.session;
     if (current) hold(current);
   });
-  addEventListener('pagehide', () => current && drop(current));
+  addEventListener('pagehide', () => current && drop(settings, current));
 
+  /** @param {string} session */
   function hold(session) {
     navigator.locks.request(session, () => new Promise((resolve) => {
       // The session ended while the lock was on its way.
-      if (session !== current) return resolve();
+      if (session !== current) return resolve(undefined);
       release = resolve;
       // Stored only now: a session without a lock would be ended by the next page that opens.
-      remember(KEY, JSON.stringify([...stored(), session].slice(-MOST)));
+      settings.remember(KEY, JSON.stringify([...stored(settings), session].slice(-MOST)));
     }));
   }
 }
 
-function drop(session) {
-  remember(KEY, JSON.stringify(stored().filter((other) => other !== session)));
+/**
+ * @param {Settings} settings
+ * @param {string} session
+ */
+function drop(settings, session) {
+  settings.remember(KEY, JSON.stringify(stored(settings).filter((other) => other !== session)));
 }
 
-/** The stored addresses, all on this server, whatever else may have been written there. */
-function stored() {
+/**
+ * The stored addresses, all on this server, whatever else may have been written there.
+ *
+ * @param {Settings} settings
+ * @returns {string[]}
+ */
+function stored(settings) {
   try {
-    const urls = JSON.parse(recall(KEY, '[]'));
+    /** @type {string[]} */
+    const urls = JSON.parse(settings.recall(KEY, '[]'));
     return urls.filter((url) => new URL(url).origin === location.origin).slice(-MOST);
   } catch {
     return [];

@@ -1,28 +1,55 @@
-// The list of channels: who is on, who talks, which of them one listens to and how loud.
+// The list of channels: who is online, who talks, which of them are monitored and how loud.
 
-import { listRooms, readRoom } from '../net/api.js';
-import { compareNames, put } from './dom.js';
+/** @import { CallHandle, Mode, RoomLine, ServerEvent } from '../types' */
+/** @import { Floor } from '../model/floor.js' */
+/** @import { Monitors } from '../model/monitors.js' */
+
 import { kindOf } from '../model/refusals.js';
+import { compareNames } from '../model/room-names.js';
+import { listRooms, readRoom } from '../net/api.js';
+import { byId, copyOf, find, put } from './dom.js';
 
 const REFRESH_MS = 3_000;
 // More would be a list nobody reads, and a request each for those that are open.
 const MOST_SHOWN = 50;
 const FULL_VOLUME = 100;
 
+/**
+ * One channel of the list.
+ *
+ * @typedef {object} Channel
+ * @property {RoomLine} line
+ * @property {Map<string, string>} people names by id
+ * @property {Map<string, string>} talkers names by id
+ * @property {HTMLElement} item
+ */
+
 export class Channels {
   #call;
   #floor;
   #monitors;
   #go;
-  #list = document.getElementById('channel-list');
-  #remark = document.getElementById('channels-remark');
-  #template = document.getElementById('channel');
-  /** Name -> { line, people, talkers, item }; people and talkers are maps of id to name. */
+  #list = byId('channel-list');
+  #remark = byId('channels-remark');
+  #template = byId('channel', HTMLTemplateElement);
+  /**
+   * The listed channels by name.
+   *
+   * @type {Map<string, Channel>}
+   */
   #channels = new Map();
   #active = false;
-  #timer = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
 
-  /** - `go(room)`: the person wants to talk there from now on. */
+  /**
+   * @param {object} parts
+   * @param {CallHandle} parts.call
+   * @param {Floor} parts.floor
+   * @param {Monitors} parts.monitors
+   * @param {(room: string, mode: Mode) => void} parts.go the person wants to talk there from now on
+   * @param {AbortSignal} parts.signal ends it
+   */
   constructor({ call, floor, monitors, go, signal }) {
     this.#call = call;
     this.#floor = floor;
@@ -37,7 +64,7 @@ export class Channels {
     signal.addEventListener('abort', () => (this.active = false));
   }
 
-  set active(active) {
+  set active(/** @type {boolean} */ active) {
     if (active === this.#active) return;
     this.#active = active;
     this.#refresh();
@@ -54,20 +81,29 @@ export class Channels {
       this.#remark.textContent = rooms.length > MOST_SHOWN ? `and ${rooms.length - MOST_SHOWN} more` : '';
       await this.#readPeople();
     } catch (error) {
-      this.#remark.textContent = `${error.message} Trying again.`;
+      this.#remark.textContent = `${/** @type {Error} */ (error).message} Trying again.`;
     }
     if (!this.#active) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#refresh(), REFRESH_MS);
   }
 
-  /** One's own channel first, then those one listens to, then the others by name. */
+  /**
+   * The person's own channel first, then the monitored ones, then the others by name.
+   *
+   * @param {RoomLine[]} rooms
+   */
   #order(rooms) {
+    /** @param {RoomLine} room */
     const rank = ({ name }) => (name === this.#call.room ? 0 : this.#monitors.volume(name) ? 1 : 2);
     return rooms.sort((a, b) => rank(a) - rank(b) || compareNames(a.name, b.name)).slice(0, MOST_SHOWN);
   }
 
-  /** Changes items in place, so that neither a finger about to press nor the focus loses its item. */
+  /**
+   * Changes items in place, so that neither a finger about to press nor the focus loses its item.
+   *
+   * @param {RoomLine[]} lines
+   */
   #take(lines) {
     const names = new Set(lines.map(({ name }) => name));
     for (const [name, { item }] of this.#channels) {
@@ -75,16 +111,21 @@ export class Channels {
       item.remove();
       this.#channels.delete(name);
     }
-    for (const line of lines) {
-      const channel = this.#channels.get(line.name) ?? this.#make(line.name);
+    const items = lines.map((line) => {
+      const channel = this.#channels.get(line.name) ?? this.#make(line);
       channel.line = line;
       if (line.talking === 0 && !line.floor?.holders.length) channel.talkers.clear();
       this.#draw(line.name);
-    }
-    this.#arrange(lines.map(({ name }) => this.#channels.get(name).item));
+      return channel.item;
+    });
+    this.#arrange(items);
   }
 
-  /** Puts items into an order, around the one that has the focus: whatever is moved would lose it. */
+  /**
+   * Puts items into an order, around the one that has the focus: a moved item would lose it.
+   *
+   * @param {HTMLElement[]} items
+   */
   #arrange(items) {
     const fixed = Math.max(0, items.findIndex((item) => item.contains(document.activeElement)));
     if (items.length && items[fixed].parentElement !== this.#list) this.#list.prepend(items[fixed]);
@@ -96,9 +137,9 @@ export class Channels {
     }
   }
 
-  /** Names are asked for where somebody wants them: in channels that are listened to, or opened in the list. */
+  /** Asks for the names of people where they are shown: in channels that are monitored, or opened in the list. */
   async #readPeople() {
-    const wanted = [...this.#channels].filter(([name, { item }]) => this.#monitors.volume(name) || item.querySelector('details').open);
+    const wanted = [...this.#channels].filter(([name, { item }]) => this.#monitors.volume(name) || find(item, 'details', HTMLDetailsElement).open);
     await Promise.all(wanted.map(async ([name, channel]) => {
       // A room that has just closed is gone from the next list.
       const room = await readRoom(name).catch(() => null);
@@ -110,34 +151,43 @@ export class Channels {
     }));
   }
 
-  #hear({ event, room, participant, name }) {
+  /** @param {ServerEvent} event what happened in another room */
+  #hear(event) {
+    const room = typeof event.room === 'string' ? event.room : '';
     const channel = this.#channels.get(room);
     if (!channel) return;
     const { talkers, line, people } = channel;
     const guarded = line.mode !== 'open';
-    if (event === 'floor_taken') {
+    if (event.event === 'floor_taken') {
       if (!line.mode.startsWith('multi:')) talkers.clear();
-      talkers.set(participant, name);
-    } else if (event === 'floor_idle') talkers.clear();
-    else if (event === 'floor_released' || (event === 'stopped' && !guarded)) talkers.delete(participant);
-    else if (event === 'talking' && !guarded) talkers.set(participant, people.get(participant) ?? '');
+      talkers.set(event.participant, event.name);
+    } else if (event.event === 'floor_idle') talkers.clear();
+    else if (event.event === 'floor_released') talkers.delete(event.participant);
+    else if (event.event === 'stopped' && !guarded) talkers.delete(event.participant);
+    else if (event.event === 'talking' && !guarded) talkers.set(event.participant, people.get(event.participant) ?? '');
     this.#draw(room);
   }
 
-  #refused({ event, type, room }) {
-    if (event !== 'error' || kindOf(type) !== 'monitoring-refused' || !room) return;
+  /** @param {ServerEvent} event */
+  #refused(event) {
+    if (event.event !== 'error' || kindOf(event.type) !== 'monitoring-refused' || !event.room) return;
+    const { room } = event;
     this.#monitors.refused(room);
     const channel = this.#channels.get(room);
     if (channel) channel.line = { ...channel.line, allow_monitors: false };
     this.#draw(room);
   }
 
-  #make(name) {
-    const item = this.#template.content.firstElementChild.cloneNode(true);
-    const channel = { line: null, people: new Map(), talkers: new Map(), item };
-    const part = (selector) => item.querySelector(selector);
-    const listen = part('.channel-listen input');
-    const volume = part('.channel-volume input');
+  /** @param {RoomLine} line */
+  #make(line) {
+    const { name } = line;
+    const item = copyOf(this.#template);
+    /** @type {Channel} */
+    const channel = { line, people: new Map(), talkers: new Map(), item };
+    /** @param {string} selector */
+    const part = (selector) => find(item, selector);
+    const listen = find(item, '.channel-listen input', HTMLInputElement);
+    const volume = find(item, '.channel-volume input', HTMLInputElement);
     part('.channel-name').textContent = name;
     part('.channel-volume .aside').textContent = `Volume of ${name}`;
     listen.setAttribute('aria-label', `Listen to ${name}`);
@@ -154,11 +204,15 @@ export class Channels {
     for (const name of this.#channels.keys()) this.#draw(name);
   }
 
+  /** @param {string} name */
   #draw(name) {
     const channel = this.#channels.get(name);
     if (!channel) return;
     const { line, item, people } = channel;
-    const part = (selector) => item.querySelector(selector);
+    /** @param {string} selector */
+    const part = (selector) => find(item, selector);
+    const listen = find(item, '.channel-listen input', HTMLInputElement);
+    const slider = find(item, '.channel-volume input', HTMLInputElement);
     const own = name === this.#call.room;
     const allowed = mayListen(line);
     const volume = allowed ? this.#monitors.volume(name) : undefined;
@@ -171,21 +225,25 @@ export class Channels {
     put(part('.channel-kind'), own ? 'your channel' : line.mode === 'open' ? 'conference' : 'radio');
     put(part('summary'), line.participants ? `${line.participants} online` : 'empty');
     put(part('.channel-people'), [...people.values()].join(', ') || (line.participants ? '…' : 'Nobody is here.'));
-    // The people of one's own channel have a list of their own.
+    // The people of the person's own channel have a list of their own.
     for (const element of [part('details'), part('.channel-listen'), part('.channel-go')]) element.hidden = own;
     if (!allowed) part('.channel-listen').hidden = true;
     part('.channel-closed').hidden = own || allowed;
-    part('.channel-listen input').checked = volume !== undefined;
-    part('.channel-listen input').disabled = volume === undefined && this.#monitors.full;
+    listen.checked = volume !== undefined;
+    listen.disabled = volume === undefined && this.#monitors.full;
     part('.channel-volume').hidden = own || volume === undefined;
-    const slider = part('.channel-volume input');
     if (volume !== undefined) slider.value = String(volume);
-    slider.style.setProperty('--filled', `${((slider.value - slider.min) / (slider.max - slider.min)) * 100}%`);
+    slider.style.setProperty('--filled', `${((Number(slider.value) - Number(slider.min)) / (Number(slider.max) - Number(slider.min))) * 100}%`);
     slider.setAttribute('aria-valuetext', `${slider.value} percent`);
   }
 }
 
-/** `names`: of those known by name; `count`: how many talk where names were not asked for. */
+/**
+ * Who talks.
+ *
+ * @param {string[]} names of the talkers, '' where a name is not known
+ * @param {number} count how many talk where names were not asked for
+ */
 function talk(names, count) {
   const known = names.filter(Boolean);
   if (known.length > 2) return `${known.length} talking`;
@@ -194,7 +252,11 @@ function talk(names, count) {
   return names.length || count ? 'talking now' : '';
 }
 
-/** Whether participants of other rooms may listen to this one. */
+/**
+ * Whether participants of other rooms may monitor this one.
+ *
+ * @param {RoomLine} line
+ */
 function mayListen({ allow_monitors: allowed }) {
   return allowed !== false;
 }

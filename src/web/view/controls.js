@@ -1,7 +1,14 @@
-// One's own controls: mute, level, volume, microphone, leave.
+// The person's own controls: mute, level, volume, microphone.
+
+/** @import { Alarm } from '../types' */
+/** @import { Floor } from '../model/floor.js' */
+/** @import { Mute } from '../model/mute.js' */
+/** @import { Call } from '../net/call.js' */
+/** @import { Microphone } from './microphone.js' */
+/** @import { Playback } from './playback.js' */
 
 import { FLOOR_DB, NoMicrophone } from './microphone.js';
-import { put, putIcon } from './dom.js';
+import { byId, find, put, putIcon } from './dom.js';
 
 // A meter falls slower than it rises, or the eye sees nothing but flicker.
 const FALL_DB_PER_S = 30;
@@ -14,17 +21,25 @@ export class Controls {
   #microphone;
   #call;
   #alarm;
-  #button = document.getElementById('mute');
-  #hint = document.getElementById('mute-hint');
-  #meter = document.getElementById('meter');
-  #volume = document.getElementById('volume');
-  #toggle = document.getElementById('sound-toggle');
-  #choice = document.getElementById('microphone');
-  #choiceField = document.getElementById('microphone-field');
+  #button = byId('mute');
+  #hint = byId('mute-hint');
+  #meter = byId('meter');
+  #volume = byId('volume', HTMLInputElement);
+  #toggle = byId('sound-toggle');
+  #choice = byId('microphone', HTMLSelectElement);
+  #choiceField = byId('microphone-field');
   #over = new AbortController();
   #frame = 0;
 
-  /** - `alarm(sentence, about)`: tells the person that something about the microphone went wrong; '' takes it back. */
+  /**
+   * @param {object} parts
+   * @param {Call} parts.call
+   * @param {Floor} parts.floor
+   * @param {Mute} parts.mute
+   * @param {Microphone} parts.microphone
+   * @param {Playback} parts.playback
+   * @param {Alarm} parts.alarm shows a notice; '' takes it away
+   */
   constructor({ call, floor, mute, microphone, playback, alarm }) {
     this.#call = call;
     this.#mute = mute;
@@ -34,7 +49,7 @@ export class Controls {
     const { signal } = this.#over;
     const talks = Boolean(microphone.track);
     this.#meter.hidden = !talks;
-    document.getElementById('talk').hidden = talks;
+    byId('talk').hidden = talks;
     this.#button.addEventListener('click', () => this.#turn(), { signal });
     document.addEventListener('keydown', (event) => this.#key(event), { signal });
     mute.addEventListener('change', () => this.#drawMute(), { signal });
@@ -62,14 +77,22 @@ export class Controls {
     cancelAnimationFrame(this.#frame);
   }
 
-  /** On a narrow page the sound settings are folded away; style.css keeps them open on a wide one. */
+  /**
+   * On a narrow page the sound settings are folded away; style.css keeps them open on a wide one.
+   *
+   * @param {boolean} folded
+   */
   #fold(folded) {
     this.#toggle.setAttribute('aria-expanded', String(!folded));
   }
 
-  /** Tells style.css how much of the window the dock covers. */
+  /**
+   * Tells style.css how much of the window the controls cover.
+   *
+   * @param {AbortSignal} signal
+   */
   #measure(signal) {
-    const dock = document.querySelector('.dock');
+    const dock = find(document, '.dock');
     const observer = new ResizeObserver(() => {
       document.documentElement.style.setProperty('--dock-height', `${dock.offsetHeight}px`);
     });
@@ -84,9 +107,11 @@ export class Controls {
     this.#mute.set(!this.#mute.muted);
   }
 
+  /** @param {KeyboardEvent} event */
   #key(event) {
     if (event.key.toLowerCase() !== 'm' || event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
-    if (this.#button.hidden || event.target.closest?.('input:not([type=range]), select, textarea')) return;
+    const typing = event.target instanceof Element && event.target.closest('input:not([type=range]), select, textarea');
+    if (this.#button.hidden || typing) return;
     event.preventDefault();
     this.#turn();
   }
@@ -97,7 +122,7 @@ export class Controls {
     // In a radio channel the key takes the place of the mute, but a muted participant needs a way out.
     this.#button.hidden = !talks || (this.#floor.guarded && !muted);
     this.#button.dataset.muted = String(muted);
-    put(document.getElementById('mute-words'), muted ? 'Unmute' : 'Mute');
+    put(byId('mute-words'), muted ? 'Unmute' : 'Mute');
     putIcon(this.#button, muted ? 'mic-off' : 'mic');
     let hint = this.#floor.live ? 'Your microphone is on.' : 'Your microphone is off.';
     if (muted) hint = 'You are muted.';
@@ -106,8 +131,12 @@ export class Controls {
     put(this.#hint, hint);
   }
 
+  /**
+   * @param {Playback} playback
+   * @param {AbortSignal} signal
+   */
   #wireVolume(playback, signal) {
-    document.getElementById('volume-field').hidden = !playback.adjustable;
+    byId('volume-field').hidden = !playback.adjustable;
     const draw = () => {
       const percent = Math.round(playback.volume * 100);
       this.#volume.value = String(percent);
@@ -129,6 +158,7 @@ export class Controls {
     );
   }
 
+  /** @param {string} device */
   async #switch(device) {
     try {
       const track = await this.#microphone.open(device);
@@ -144,10 +174,11 @@ export class Controls {
   }
 
   #drawMeter() {
-    const bar = this.#meter.firstElementChild;
+    const bar = find(this.#meter, 'span');
     let shown = FLOOR_DB;
     let before = performance.now();
     let said = 0;
+    /** @param {number} now */
     const draw = (now) => {
       const level = this.#microphone.level();
       shown = Math.max(level, shown - (FALL_DB_PER_S * (now - before)) / 1000, FLOOR_DB);

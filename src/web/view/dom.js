@@ -1,23 +1,105 @@
-// Text and icons on the page, text read aloud, and the order of names.
+// The page's elements, their text and icons, and text read aloud.
 
-/** Leaves unchanged text alone, for the sake of selections and screen readers. */
+/**
+ * @template {Element} Kind
+ * @typedef {new (...parameters: any[]) => Kind} Type
+ */
+
+/**
+ * The element of index.html with this id.
+ *
+ * @overload
+ * @param {string} id
+ * @returns {HTMLElement}
+ */
+/**
+ * @template {Element} Kind
+ * @overload
+ * @param {string} id
+ * @param {Type<Kind>} type
+ * @returns {Kind}
+ */
+/**
+ * @param {string} id
+ * @param {Type<Element>} type
+ */
+export function byId(id, type = HTMLElement) {
+  return checked(document.getElementById(id), type, `#${id}`);
+}
+
+/**
+ * The first element in `root` that matches.
+ *
+ * @overload
+ * @param {ParentNode} root
+ * @param {string} selector
+ * @returns {HTMLElement}
+ */
+/**
+ * @template {Element} Kind
+ * @overload
+ * @param {ParentNode} root
+ * @param {string} selector
+ * @param {Type<Kind>} type
+ * @returns {Kind}
+ */
+/**
+ * @param {ParentNode} root
+ * @param {string} selector
+ * @param {Type<Element>} type
+ */
+export function find(root, selector, type = HTMLElement) {
+  return checked(root.querySelector(selector), type, selector);
+}
+
+/**
+ * A new copy of a template's one element.
+ *
+ * @param {HTMLTemplateElement} template
+ */
+export function copyOf(template) {
+  const element = checked(template.content.firstElementChild, HTMLElement, `in #${template.id}`);
+  return /** @type {HTMLElement} */ (element.cloneNode(true));
+}
+
+/**
+ * Leaves unchanged text alone, for the sake of selections and screen readers.
+ *
+ * @param {Element} element
+ * @param {string} text
+ */
 export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Shows one of the symbols of index.html in the first icon of `element`; leaves an unchanged one alone. */
+/**
+ * Shows one of the symbols of index.html in the first icon of `element`; leaves an unchanged one alone.
+ *
+ * @param {Element} element
+ * @param {string} name
+ */
 export function putIcon(element, name) {
-  const use = element.querySelector('.icon use');
+  const use = find(element, '.icon use', SVGUseElement);
   const reference = `#icon-${name}`;
   if (use.getAttribute('href') !== reference) use.setAttribute('href', reference);
 }
 
-/** Reads a sentence to screen readers, politely. */
+/**
+ * Reads a sentence to screen readers, politely.
+ *
+ * @param {string} sentence
+ */
 export function say(sentence) {
-  document.getElementById('aloud').textContent = sentence;
+  byId('aloud').textContent = sentence;
 }
 
-/** Compares two names the way people sort them: 2 comes before 10. */
-export function compareNames(a, b) {
-  return a.localeCompare(b, undefined, { numeric: true });
+/**
+ * @template {Element} Kind
+ * @param {Element | null} element
+ * @param {Type<Kind>} type
+ * @param {string} name
+ */
+function checked(element, type, name) {
+  if (!(element instanceof type)) throw new Error(`index.html has no ${type.name} ${name}`);
+  return element;
 }

@@ -1,8 +1,11 @@
 // The microphone: permission, choice of device, and how loud it is.
 
-import { recall, remember } from '../model/settings.js';
+/** @import { Settings } from '../model/settings.js' */
 
 const WISHES = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
+
+// 21 ms at 48 kHz.
+const METER_SAMPLES = 1024;
 
 /** What a meter shows as silence, in dBFS. */
 export const FLOOR_DB = -60;
@@ -11,19 +14,33 @@ export const FLOOR_DB = -60;
 export class NoMicrophone extends Error {}
 
 export class Microphone {
+  /** @type {MediaStreamTrack | null} */
   track = null;
   /** Called when the device goes away (unplugged, taken). */
   onended = () => {};
 
   /** Counts what was asked of the browser: its answers may come out of turn, or to nobody. */
   #asked = 0;
+  #settings;
+  /** @type {AudioContext | null} */
   #context = null;
+  /** @type {MediaStreamAudioSourceNode | null} */
   #source = null;
+  /** @type {AnalyserNode | null} */
   #analyser = null;
-  #samples = null;
+  #samples = new Float32Array(METER_SAMPLES);
 
-  /** Opens a device: the given one, or the one chosen last time, or whichever there is. */
-  async open(device = recall('microphone')) {
+  /** @param {Settings} settings */
+  constructor(settings) {
+    this.#settings = settings;
+  }
+
+  /**
+   * Opens a device: the given one, or the one chosen last time, or whichever there is.
+   *
+   * @param {string} device its id, '' for any
+   */
+  async open(device = this.#settings.recall('microphone')) {
     if (!navigator.mediaDevices) throw new NoMicrophone(INSECURE);
     this.#asked += 1;
     const asked = this.#asked;
@@ -42,7 +59,7 @@ export class Microphone {
     this.#stop();
     [this.track] = stream.getAudioTracks();
     this.track.onended = () => this.onended();
-    if (device) remember('microphone', device);
+    if (device) this.#settings.remember('microphone', device);
     this.#listen(stream);
     return this.track;
   }
@@ -89,12 +106,12 @@ export class Microphone {
     this.#source?.disconnect();
   }
 
+  /** @param {MediaStream} stream */
   #listen(stream) {
     this.#context ??= new AudioContext({ latencyHint: 'playback' });
     if (!this.#analyser) {
       this.#analyser = this.#context.createAnalyser();
-      this.#analyser.fftSize = 1024;
-      this.#samples = new Float32Array(this.#analyser.fftSize);
+      this.#analyser.fftSize = METER_SAMPLES;
     }
     this.#source = this.#context.createMediaStreamSource(stream);
     this.#source.connect(this.#analyser);
@@ -107,6 +124,7 @@ export class Microphone {
   }
 }
 
+/** @param {string} device */
 function capture(device) {
   const deviceId = device ? { exact: device } : undefined;
   return navigator.mediaDevices.getUserMedia({ audio: { ...WISHES, deviceId } });
@@ -116,6 +134,7 @@ const INSECURE =
   'Browsers give no microphone to a page that came over plain http. Open this address with https:// ' +
   '(the server offers it when started with --tls-self-signed), or use http://localhost on the server itself.';
 
+/** @type {Record<string, string>} */
 const REFUSALS = {
   NotAllowedError:
     'Microphone blocked. Allow it from the icon in the address bar, then join again.',

@@ -1,15 +1,21 @@
 // Who listens to this room from other rooms: a count, and on a tap the names.
 
-import { put } from './dom.js';
+/** @import { CallHandle, Monitor } from '../types' */
+
+import { byId, put } from './dom.js';
 
 export class MonitorList {
   /** How many listen in. */
   total = 0;
 
-  #element = document.getElementById('monitors');
-  #count = document.getElementById('monitors-count');
-  #names = document.getElementById('monitors-names');
+  #element = byId('monitors');
+  #count = byId('monitors-count');
+  #names = byId('monitors-names');
 
+  /**
+   * @param {CallHandle} call
+   * @param {AbortSignal} signal ends it
+   */
   constructor(call, signal) {
     this.#draw([], 0);
     call.addEventListener('event', ({ detail }) => {
@@ -18,7 +24,10 @@ export class MonitorList {
     }, { signal });
   }
 
-  /** - `monitors`: as many as the server names; `total`: how many there are. */
+  /**
+   * @param {Monitor[]} monitors as many as the server names
+   * @param {number} total how many there are
+   */
   #draw(monitors = [], total = monitors.length) {
     this.total = total;
     const names = monitors.map(({ name, room }) => `${name} (${room})`);

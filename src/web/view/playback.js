@@ -1,16 +1,22 @@
-// What one hears: the room's sound, its volume, and the button for browsers that want a touch first.
+// Plays the room: its sound, its volume, and the button for browsers that want a touch first.
 
-import { recall, remember } from '../model/settings.js';
+/** @import { Settings } from '../model/settings.js' */
 
 export class Playback {
   #audio;
   #button;
+  #settings;
 
-  /** - `audio`: the audio element; `button`: shown while the browser holds the sound back. */
-  constructor(audio, button) {
+  /**
+   * @param {HTMLAudioElement} audio
+   * @param {HTMLElement} button shown while the browser holds the sound back
+   * @param {Settings} settings
+   */
+  constructor(audio, button, settings) {
     this.#audio = audio;
     this.#button = button;
-    this.volume = Number(recall('volume', '1'));
+    this.#settings = settings;
+    this.volume = Number(settings.recall('volume', '1'));
     button.addEventListener('click', () => this.#start());
   }
 
@@ -19,9 +25,9 @@ export class Playback {
     return this.#audio.volume;
   }
 
-  set volume(volume) {
+  set volume(/** @type {number} */ volume) {
     this.#audio.volume = Math.min(1, Math.max(0, volume));
-    remember('volume', String(volume));
+    this.#settings.remember('volume', String(volume));
   }
 
   /** False on iOS, where only the buttons on the device's side set the volume. */
@@ -33,6 +39,7 @@ export class Playback {
     return moved;
   }
 
+  /** @param {MediaStream} stream */
   play(stream) {
     this.#audio.srcObject = stream;
     this.#start();
@@ -49,7 +56,7 @@ export class Playback {
       this.#button.hidden = true;
     } catch (error) {
       // AbortError: a newer stream took this one's place while it was starting.
-      if (error.name === 'NotAllowedError') this.#button.hidden = false;
+      if (error instanceof DOMException && error.name === 'NotAllowedError') this.#button.hidden = false;
     }
   }
 }

@@ -2,15 +2,28 @@
 // latched. What ends it is watched twice, because a key that hangs is an open microphone: a key-up that never came,
 // a window that lost the focus or is hidden, a touch the system took over.
 
+/** @typedef {'pointer' | 'space' | 'latch'} Holder */
+
 export class PttKey {
   #button;
   #press;
   #release;
   #latch;
-  /** What holds the key down: 'pointer', 'space', 'latch', or '' while it is up. */
+  /**
+   * What holds the key down; '' while it is up.
+   *
+   * @type {Holder | ''}
+   */
   #by = '';
 
-  /** - `press()`, `release()`: the key goes down, comes up; `latch()`: whether a press stays until the next one. */
+  /**
+   * @param {object} parts
+   * @param {HTMLButtonElement} parts.button
+   * @param {() => void} parts.press the key goes down
+   * @param {() => void} parts.release the key comes up
+   * @param {() => boolean} parts.latch whether a press stays until the next one
+   * @param {AbortSignal} parts.signal ends it
+   */
   constructor({ button, press, release, latch, signal }) {
     this.#button = button;
     this.#press = press;
@@ -37,6 +50,7 @@ export class PttKey {
     this.#release();
   }
 
+  /** @param {Holder} by */
   #down(by) {
     if (this.latched) return this.up();
     if (this.#by || this.#button.hidden || this.#button.disabled) return;
@@ -44,10 +58,12 @@ export class PttKey {
     this.#press();
   }
 
+  /** @param {Holder} by */
   #let(by) {
     if (this.#by === by) this.up();
   }
 
+  /** @param {AbortSignal} signal */
   #watchPointer(signal) {
     const button = this.#button;
     button.addEventListener('pointerdown', (event) => {
@@ -65,6 +81,7 @@ export class PttKey {
     button.addEventListener('contextmenu', (event) => event.preventDefault(), { signal });
   }
 
+  /** @param {AbortSignal} signal */
   #watchKeys(signal) {
     document.addEventListener('keydown', (event) => {
       if (event.key === 'Escape') return this.up();
@@ -82,10 +99,14 @@ export class PttKey {
     }, { signal });
   }
 
-  /** The space bar talks, except where it has a meaning of its own. */
+  /**
+   * The space bar talks, except where it has a meaning of its own.
+   *
+   * @param {KeyboardEvent} event
+   */
   #takes(event) {
     if (event.key !== ' ' || event.ctrlKey || event.altKey || event.metaKey) return false;
     if (event.target === this.#button) return true;
-    return !event.target.closest?.('input, select, textarea, button, summary, a');
+    return !(event.target instanceof Element && event.target.closest('input, select, textarea, button, summary, a'));
   }
 }

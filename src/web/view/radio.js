@@ -1,14 +1,21 @@
-// A room with a floor, on the page: the state of the floor, the push-to-talk button, the channels. Hidden in a room
+// A room with floor control, on the page: the state of the floor, the push-to-talk button, the channels. Hidden in a room
 // without one.
 
-import { WakeLock } from './wake-lock.js';
-import { Channels } from './channels.js';
-import { Tones } from './tones.js';
+/** @import { Alarm, FloorDisplay, Mode } from '../types' */
+/** @import { Floor } from '../model/floor.js' */
+/** @import { Mute } from '../model/mute.js' */
+/** @import { Settings } from '../model/settings.js' */
+/** @import { Call } from '../net/call.js' */
+/** @import { Tune } from './tones.js' */
+
+import { clock } from '../clock.js';
 import { floorText } from '../model/floor-text.js';
-import { PttKey } from './ptt-key.js';
 import { Monitors } from '../model/monitors.js';
-import { recall, remember } from '../model/settings.js';
-import { put, putIcon } from './dom.js';
+import { Channels } from './channels.js';
+import { byId, find, put, putIcon } from './dom.js';
+import { PttKey } from './ptt-key.js';
+import { Tones } from './tones.js';
+import { WakeLock } from './wake-lock.js';
 
 const CLOCK_MS = 200;
 // Time enough to finish a sentence.
@@ -21,30 +28,49 @@ export class Radio {
   #talks;
   #alarm;
   #alone;
-  #section = document.getElementById('room');
-  #display = document.getElementById('floor');
-  #ptt = document.getElementById('ptt');
-  #latch = document.getElementById('latch');
-  #left = document.getElementById('floor-left');
-  #bar = document.getElementById('floor-bar');
+  #section = byId('room');
+  #display = byId('floor');
+  #ptt = byId('ptt', HTMLButtonElement);
+  #latch = byId('latch', HTMLInputElement);
+  #left = byId('floor-left');
+  #bar = byId('floor-bar');
   #key;
-  #tones = new Tones();
+  #settings;
+  #tones;
   #wakeLock;
   #monitors;
   #channels;
   #over = new AbortController();
-  #clock = 0;
+  /** @type {ReturnType<typeof setInterval>} */
+  #clock;
+  /**
+   * Whether the room has floor control, null until that is known.
+   *
+   * @type {boolean | null}
+   */
   #guarded = null;
-  #shown = { state: '', until: null };
+  /**
+   * What is on the page, null until anything is.
+   *
+   * @type {FloorDisplay | null}
+   */
+  #shown = null;
   #warned = false;
   /** Muted by a change of the room's mode, not by anybody. */
   #hushed = false;
 
   /**
-   * - `talks`: whether there is a microphone; `go(room)`: talk in another channel from now on;
-   *   `alarm(sentence, about)`: shows a notice, '' takes it away; `alone()`: whether nobody else is connected.
+   * @param {object} parts
+   * @param {Call} parts.call
+   * @param {Floor} parts.floor
+   * @param {Mute} parts.mute
+   * @param {Settings} parts.settings
+   * @param {boolean} parts.talks whether there is a microphone
+   * @param {(room: string, mode: Mode) => void} parts.go talk in another channel from now on
+   * @param {Alarm} parts.alarm shows a notice; '' takes it away
+   * @param {() => boolean} parts.alone whether nobody else is connected
    */
-  constructor({ call, floor, mute, talks, go, alarm, alone }) {
+  constructor({ call, floor, mute, settings, talks, go, alarm, alone }) {
     const { signal } = this.#over;
     this.#call = call;
     this.#floor = floor;
@@ -52,8 +78,10 @@ export class Radio {
     this.#talks = talks;
     this.#alarm = alarm;
     this.#alone = alone;
+    this.#settings = settings;
+    this.#tones = new Tones(settings);
     this.#wakeLock = new WakeLock(signal);
-    this.#monitors = new Monitors(call);
+    this.#monitors = new Monitors(call, { clock, settings });
     this.#channels = new Channels({ call, floor, monitors: this.#monitors, go, signal });
     this.#key = new PttKey({
       button: this.#ptt,
@@ -87,13 +115,14 @@ export class Radio {
     this.#tones.close();
   }
 
+  /** @param {AbortSignal} signal */
   #wireOptions(signal) {
-    const cues = document.getElementById('cues');
+    const cues = byId('cues', HTMLInputElement);
     cues.checked = this.#tones.on;
     cues.addEventListener('change', () => (this.#tones.on = cues.checked), { signal });
-    this.#latch.checked = recall('latch') === 'on';
+    this.#latch.checked = this.#settings.recall('latch') === 'on';
     this.#latch.addEventListener('change', () => {
-      remember('latch', this.#latch.checked ? 'on' : 'off');
+      this.#settings.remember('latch', this.#latch.checked ? 'on' : 'off');
       this.#key.up();
       this.#draw();
     }, { signal });
@@ -130,24 +159,24 @@ export class Radio {
     this.#display.dataset.floor = now.state;
     this.#ptt.dataset.floor = now.state;
     this.#ptt.setAttribute('aria-pressed', String(['asking', 'queued', 'held', 'ending'].includes(now.state)));
-    put(document.getElementById('floor-words'), now.words);
-    put(document.getElementById('floor-more'), now.more);
-    put(document.getElementById('ptt-words'), this.#label(now.state));
-    this.#latch.parentElement.hidden = !this.#talks || this.#floor.mode === 'moderated';
+    put(byId('floor-words'), now.words);
+    put(byId('floor-more'), now.more);
+    put(byId('ptt-words'), this.#label(now.state));
+    find(document, '.latch').hidden = !this.#talks || this.#floor.mode === 'moderated';
     putIcon(this.#display, now.icon);
     putIcon(this.#ptt, ['free', 'taken'].includes(now.state) ? 'mic' : now.icon);
     this.#drawTime();
     this.#tell(before, now);
   }
 
-  /** Goes with the room's mode. */
+  /** Follows the room's mode. */
   #follow() {
     const { guarded, mode } = this.#floor;
     if (mode === null || guarded === this.#guarded) return;
     const was = this.#guarded;
     this.#guarded = guarded;
     this.#section.dataset.mode = guarded ? 'radio' : 'open';
-    for (const id of ['handset', 'channels', 'cues-field']) document.getElementById(id).hidden = !guarded;
+    for (const id of ['handset', 'channels', 'cues-field']) byId(id).hidden = !guarded;
     this.#channels.active = guarded;
     this.#monitors.active = guarded;
     this.#wakeLock.set(guarded);
@@ -161,6 +190,7 @@ export class Radio {
     this.#alarm(hushed ? 'This room is a conference now. You are muted until you unmute yourself.' : '', 'mode');
   }
 
+  /** @param {FloorDisplay['state']} state */
   #label(state) {
     const latch = this.#latch.checked;
     if (state === 'held' || state === 'ending') return latch || this.#key.latched ? 'Press to stop' : 'Release to stop';
@@ -171,12 +201,12 @@ export class Radio {
   }
 
   #drawTime() {
-    const { until, total, state } = this.#shown;
-    const left = until === null ? null : Math.max(0, until - performance.now());
-    put(this.#left, left === null ? '' : clock(left));
+    const { until = null, total = null, state } = this.#shown ?? {};
+    const left = until === null ? null : Math.max(0, until - clock.now());
+    put(this.#left, left === null ? '' : minutes(left));
     this.#bar.hidden = left === null || !total;
-    if (left !== null && total) this.#bar.firstElementChild.style.transform = `scaleX(${Math.min(1, left / total).toFixed(3)})`;
-    const short = state === 'held' && left !== null && left <= WARN_MS && total > WARN_MS;
+    if (left !== null && total) find(this.#bar, 'span').style.transform = `scaleX(${Math.min(1, left / total).toFixed(3)})`;
+    const short = state === 'held' && left !== null && left <= WARN_MS && total !== null && total > WARN_MS;
     this.#display.classList.toggle('short', short);
     if (short && !this.#warned) {
       this.#cue('warning');
@@ -185,33 +215,48 @@ export class Radio {
     this.#warned = short;
   }
 
-  /** By ear: a tone, and a sentence to screen readers. */
+  /**
+   * Tells a change by ear: a tone, and a sentence to screen readers.
+   *
+   * @param {FloorDisplay | null} before
+   * @param {FloorDisplay} now
+   */
   #tell(before, now) {
-    if (before.state === now.state && before.words === now.words) return;
-    const cue = CUES[now.state]?.(before.state);
-    if (cue && before.state) this.#cue(cue);
+    if (before?.state === now.state && before.words === now.words) return;
+    const cue = before && CUES[now.state]?.(before.state);
+    if (cue) this.#cue(cue);
     this.#aloud(OWN.has(now.state) ? `${now.words}. ${now.more}` : now.words);
   }
 
+  /** @param {Tune} name */
   #cue(name) {
     if (this.#floor.tones && SERVED.has(name)) return;
     this.#tones.play(name);
   }
 
+  /** @param {string} sentence */
   #aloud(sentence) {
-    put(document.getElementById('floor-aloud'), sentence);
+    put(byId('floor-aloud'), sentence);
   }
 
-  /** A mouse leaves the focus on what it clicked, and the space bar would press that again instead of talking. */
-  #handBack({ pointerType, target }) {
-    if (!this.#guarded || pointerType !== 'mouse') return;
-    if (target.closest('button, summary, input')) this.#ptt.focus({ preventScroll: true });
+  /**
+   * A mouse leaves the focus on what it clicked, and the space bar would press that again instead of talking.
+   *
+   * @param {MouseEvent} event
+   */
+  #handBack(event) {
+    if (!this.#guarded || !(event instanceof PointerEvent) || event.pointerType !== 'mouse') return;
+    if (event.target instanceof Element && event.target.closest('button, summary, input')) this.#ptt.focus({ preventScroll: true });
   }
 
-  /** The same for a list: after a choice made with a pointer, the space bar would open it again. */
+  /**
+   * Does likewise for a list: after a choice made with a pointer, the space bar would open it again.
+   *
+   * @param {AbortSignal} signal
+   */
   #watchChoice(signal) {
     let byPointer = false;
-    const list = document.getElementById('microphone');
+    const list = byId('microphone');
     list.addEventListener('pointerdown', () => (byPointer = true), { signal });
     list.addEventListener('keydown', () => (byPointer = false), { signal });
     list.addEventListener('change', () => {
@@ -220,16 +265,20 @@ export class Radio {
   }
 }
 
-// Which tone tells that a state was entered, given the one before.
+/**
+ * Which tone tells that a state was entered, given the one before.
+ *
+ * @type {Partial<Record<FloorDisplay['state'], (before: FloorDisplay['state']) => Tune | false>>}
+ */
 const CUES = {
   held: () => 'granted',
   queued: (before) => before !== 'queued' && 'queued',
   denied: () => 'refused',
   ending: () => 'revoked',
   revoked: (before) => before !== 'ending' && 'revoked',
-  // The line is dead: the rest was not heard.
+  // The connection is dead: the rest was not heard.
   offline: (before) => WISHED.has(before) && 'refused',
-  // Somebody else may talk on where there is a place for several.
+  // Where several may talk, the others go on.
   taken: (before) => TALKED.has(before) && 'ended',
   free: (before) => (TALKED.has(before) ? 'ended' : before === 'taken' && 'freed'),
 };
@@ -238,12 +287,14 @@ const TALKED = new Set(['held', 'ending']);
 const WISHED = new Set(['asking', 'queued', 'held', 'ending']);
 
 // Those that a server with tones of its own plays.
+/** @type {Set<Tune>} */
 const SERVED = new Set(['granted', 'refused', 'ended']);
 
-// States whose remark is worth saying aloud; the others' is on the page.
+// States whose remark is read aloud as well; that of the others is only on the page.
 const OWN = new Set(['queued', 'denied', 'revoked', 'ending']);
 
-function clock(ms) {
+/** @param {number} ms */
+function minutes(ms) {
   const seconds = Math.ceil(ms / 1000);
   return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
 }

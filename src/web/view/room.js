@@ -1,14 +1,23 @@
-// The room on the page: its people, the state of the connection in words, and one's own controls.
+// The room on the page: its people, the state of the connection in words, and the person's own controls.
 
-import { Controls } from './controls.js';
-import { Floor } from '../model/floor.js';
-import { MonitorList } from './monitor-list.js';
+/** @import { AlarmTopic, CallState, Mode, ServerEvent } from '../types' */
+/** @import { Mute } from '../model/mute.js' */
+/** @import { Settings } from '../model/settings.js' */
+/** @import { Call } from '../net/call.js' */
+/** @import { Microphone } from './microphone.js' */
+/** @import { Playback } from './playback.js' */
+
+import { clock } from '../clock.js';
 import { CallStats } from '../model/call-stats.js';
-import { Radio } from './radio.js';
-import { Roster } from './roster.js';
-import { put, say } from './dom.js';
-import { SilenceWatch } from '../model/silence.js';
+import { Floor } from '../model/floor.js';
 import { refusal } from '../model/refusals.js';
+import { Roster } from '../model/roster.js';
+import { SilenceWatch } from '../model/silence.js';
+import { Controls } from './controls.js';
+import { byId, find, put, say } from './dom.js';
+import { MonitorList } from './monitor-list.js';
+import { Radio } from './radio.js';
+import { RosterList } from './roster.js';
 
 const QUALITY_MS = 2_000;
 const COPIED_MS = 2_000;
@@ -19,52 +28,71 @@ export class Room {
   roster;
   floor;
 
-  #section = document.getElementById('room');
-  #heading = document.getElementById('room-title');
-  #status = document.getElementById('status');
-  #words = document.getElementById('status-words');
-  #why = document.getElementById('status-why');
-  #retry = document.getElementById('retry');
-  #count = document.getElementById('people-count');
-  #quality = document.getElementById('quality');
-  #copy = document.getElementById('copy');
+  #section = byId('room');
+  #heading = byId('room-title');
+  #status = byId('status');
+  #words = byId('status-words');
+  #why = byId('status-why');
+  #retry = byId('retry');
+  #count = byId('people-count');
+  #quality = byId('quality');
+  #copy = byId('copy');
   #call;
+  #people;
   #controls;
   #radio;
   #monitors;
   #stats = new CallStats();
   #over = new AbortController();
+  /** @type {ReturnType<typeof setInterval>[]} */
   #timers = [];
-  #countdown = 0;
-  #copied = 0;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #countdown;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #copied;
   #said = '';
+  /** @type {AlarmTopic} */
   #alarmAbout = '';
-  #alarmTimer = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #alarmTimer;
 
   /**
-   * - `leave()`: the person pressed Leave; `talk()`: a listener wants a microphone after all; `go(room)`: wants to be
-   *   in another room.
+   * @param {object} parts
+   * @param {Call} parts.call
+   * @param {Mute} parts.mute
+   * @param {Microphone} parts.microphone
+   * @param {Playback} parts.playback
+   * @param {Settings} parts.settings
+   * @param {() => void} parts.leave the person pressed Leave
+   * @param {() => void} parts.talk a listener wants a microphone after all
+   * @param {(room: string, mode: Mode) => void} parts.go the person wants to be in another room
    */
-  constructor({ call, mute, microphone, playback, leave, talk, go }) {
+  constructor({ call, mute, microphone, playback, settings, leave, talk, go }) {
     const { signal } = this.#over;
     this.#call = call;
+    /** @type {import('../types').Alarm} */
     const alarm = (sentence, about) => this.alarm(sentence, about);
-    this.floor = new Floor(call);
-    this.roster = new Roster(document.getElementById('people'), document.getElementById('person'), (id) => this.floor.grant(id));
+    this.floor = new Floor(call, clock);
+    this.roster = new Roster(clock);
+    this.#people = new RosterList(this.roster, {
+      list: byId('people'),
+      template: byId('person', HTMLTemplateElement),
+      grant: (id) => this.floor.grant(id),
+    });
     this.#monitors = new MonitorList(call, signal);
     this.#controls = new Controls({ call, floor: this.floor, mute, microphone, playback, alarm });
     const alone = () => this.roster.deserted && this.#monitors.total === 0;
-    this.#radio = new Radio({ call, floor: this.floor, mute, talks: Boolean(microphone.track), go, alarm, alone });
-    new SilenceWatch({ call, talking: () => this.roster.participants.some(({ talking }) => talking), signal });
+    this.#radio = new Radio({ call, floor: this.floor, mute, settings, talks: Boolean(microphone.track), go, alarm, alone });
+    new SilenceWatch({ call, talking: () => this.roster.participants.some(({ talking }) => talking), clock, signal });
     this.#heading.textContent = call.room;
     this.alarm('');
-    document.getElementById('alarm-close').addEventListener('click', () => this.#dismiss(), { signal });
+    byId('alarm-close').addEventListener('click', () => this.#dismiss(), { signal });
     call.addEventListener('state', () => this.#drawState(), { signal });
     call.addEventListener('event', ({ detail }) => this.#hear(detail), { signal });
     this.floor.addEventListener('change', () => this.#drawFloor(), { signal });
     call.addEventListener('stream', ({ detail }) => playback.play(detail), { signal });
-    document.getElementById('leave').addEventListener('click', leave, { signal });
-    document.getElementById('talk').addEventListener('click', talk, { signal });
+    byId('leave').addEventListener('click', leave, { signal });
+    byId('talk').addEventListener('click', talk, { signal });
     this.#retry.addEventListener('click', () => call.hurry(), { signal });
     this.#copy.addEventListener('click', () => this.#copyLink(), { signal });
     this.#timers.push(setInterval(() => this.#drawQuality(), QUALITY_MS));
@@ -76,7 +104,7 @@ export class Room {
 
   close() {
     this.#over.abort();
-    this.#timers.forEach(clearInterval);
+    for (const timer of this.#timers) clearInterval(timer);
     clearInterval(this.#countdown);
     clearTimeout(this.#alarmTimer);
     this.#radio.close();
@@ -85,10 +113,11 @@ export class Room {
     this.#section.hidden = true;
   }
 
+  /** @param {ServerEvent} event */
   #hear(event) {
+    if (event.event === 'levels') return this.#people.showLevels(event.levels);
     const sentence = this.roster.apply(event, this.#call.id);
     if (event.event === 'error') this.alarm(refusal(event, ''), 'refusal');
-    if (event.event === 'levels') return;
     if (sentence) say(sentence);
     this.#drawPeople();
   }
@@ -104,7 +133,7 @@ export class Room {
 
   #drawFloor() {
     const { talkers, queue, mode } = this.floor;
-    this.roster.mark(talkers, queue, mode === 'moderated');
+    this.#people.mark(talkers, queue, mode === 'moderated');
   }
 
   #drawTitle() {
@@ -137,13 +166,19 @@ export class Room {
     this.#sayState(state, why, silence);
   }
 
-  /** What was measured before trouble says nothing about the line after it. */
+  /** What was measured before trouble says nothing about the connection after it. */
   #forgetQuality() {
     this.#quality.textContent = '';
     this.#stats = new CallStats();
   }
 
-  /** The words on the page count seconds; a screen reader hears each state once. */
+  /**
+   * The words on the page count seconds; a screen reader hears each state once.
+   *
+   * @param {CallState} state
+   * @param {string} why
+   * @param {number} silence
+   */
   #sayState(state, why, silence) {
     const sentence = `${words(state, 0, why, silence && 2)} ${why}`.trim();
     if (sentence === this.#said || state === 'idle') return;
@@ -166,7 +201,7 @@ export class Room {
   async #copyLink() {
     const link = new URL(`#room=${encodeURIComponent(this.#call.room)}`, location.origin + location.pathname).href;
     const done = await copy(link);
-    const label = this.#copy.querySelector('.label');
+    const label = find(this.#copy, '.label');
     label.textContent = done ? 'Copied' : 'Copy failed';
     say(done ? 'Link copied' : `Copying failed. The link is ${link}`);
     clearTimeout(this.#copied);
@@ -176,15 +211,15 @@ export class Room {
   /**
    * Shows, and reads out, a notice that must not be missed.
    *
-   * - `sentence`: '' takes the notice away if it is about the same thing; `about`: 'mode', 'microphone', or 'refusal', which
-   *   goes away by itself.
+   * @param {string} sentence '' takes the notice away if it is about the same thing
+   * @param {AlarmTopic} about a 'refusal' goes away by itself
    */
   alarm(sentence, about = '') {
     if (!sentence && about && about !== this.#alarmAbout) return;
     this.#alarmAbout = about;
     clearTimeout(this.#alarmTimer);
-    document.getElementById('alarm').hidden = !sentence;
-    put(document.getElementById('alarm-text'), sentence);
+    byId('alarm').hidden = !sentence;
+    put(byId('alarm-text'), sentence);
     if (about === 'refusal') this.#alarmTimer = setTimeout(() => this.alarm('', 'refusal'), NOTICE_MS);
   }
 
@@ -195,6 +230,12 @@ export class Room {
   }
 }
 
+/**
+ * @param {CallState} state
+ * @param {number} retryAt
+ * @param {string} why
+ * @param {number} silence
+ */
 function words(state, retryAt, why, silence) {
   const seconds = Math.ceil((retryAt - performance.now()) / 1000);
   // Nobody answers and the path has not been given up yet: sound may still pass, or not.
@@ -205,6 +246,7 @@ function words(state, retryAt, why, silence) {
   return state === 'connecting' ? 'Connecting…' : 'Reconnecting…';
 }
 
+/** @param {string} text */
 async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);

@@ -1,8 +1,11 @@
-// Short tones for what happens on the floor, for ears that have no eye on the page. They can be switched off.
+// Short tones for what happens on the floor, for people who do not look at the page. They can be switched off.
 
-import { recall, remember } from '../model/settings.js';
+/** @import { Settings } from '../model/settings.js' */
+
+/** @typedef {'granted' | 'queued' | 'refused' | 'revoked' | 'ended' | 'freed' | 'warning'} Tune */
 
 // Each tone: frequency, when it begins, how long it sounds (Hz, s, s). Rising is good news, falling is bad.
+/** @type {Record<Tune, [number, number, number][]>} */
 const TUNES = {
   granted: [[880, 0, 0.07], [1320, 0.08, 0.09]],
   queued: [[660, 0, 0.06], [660, 0.12, 0.06]],
@@ -18,43 +21,58 @@ const LOUDNESS = 0.12;
 const EDGE_S = 0.008;
 
 export class Tones {
+  #settings;
+  #on;
+  /** @type {AudioContext | null} */
   #context = null;
-  #on = recall('cues', 'on') === 'on';
+
+  /** @param {Settings} settings */
+  constructor(settings) {
+    this.#settings = settings;
+    this.#on = settings.recall('cues', 'on') === 'on';
+  }
 
   get on() {
     return this.#on;
   }
 
-  set on(on) {
+  set on(/** @type {boolean} */ on) {
     this.#on = on;
-    remember('cues', on ? 'on' : 'off');
+    this.#settings.remember('cues', on ? 'on' : 'off');
   }
 
+  /** @param {Tune} name */
   play(name) {
     if (!this.#on) return;
-    this.#context ??= new AudioContext();
+    const context = (this.#context ??= new AudioContext());
     // Browsers want a touch or a key first; what cannot sound now would be out of place later.
-    if (this.#context.state !== 'running') {
-      this.#context.resume();
+    if (context.state !== 'running') {
+      context.resume();
       if (!navigator.userActivation?.isActive) return;
     }
-    for (const [hz, after, length] of TUNES[name]) this.#tone(hz, this.#context.currentTime + after, length);
+    for (const [hz, after, length] of TUNES[name]) tone(context, hz, context.currentTime + after, length);
   }
 
   close() {
     this.#context?.close();
     this.#context = null;
   }
+}
 
-  #tone(hz, begin, length) {
-    const oscillator = new OscillatorNode(this.#context, { frequency: hz });
-    const gain = new GainNode(this.#context, { gain: 0 });
-    gain.gain.setValueAtTime(0, begin);
-    gain.gain.linearRampToValueAtTime(LOUDNESS, begin + EDGE_S);
-    gain.gain.setValueAtTime(LOUDNESS, begin + length - EDGE_S);
-    gain.gain.linearRampToValueAtTime(0, begin + length);
-    oscillator.connect(gain).connect(this.#context.destination);
-    oscillator.start(begin);
-    oscillator.stop(begin + length);
-  }
+/**
+ * @param {AudioContext} context
+ * @param {number} hz
+ * @param {number} begin in the context's time
+ * @param {number} length in seconds
+ */
+function tone(context, hz, begin, length) {
+  const oscillator = new OscillatorNode(context, { frequency: hz });
+  const gain = new GainNode(context, { gain: 0 });
+  gain.gain.setValueAtTime(0, begin);
+  gain.gain.linearRampToValueAtTime(LOUDNESS, begin + EDGE_S);
+  gain.gain.setValueAtTime(LOUDNESS, begin + length - EDGE_S);
+  gain.gain.linearRampToValueAtTime(0, begin + length);
+  oscillator.connect(gain).connect(context.destination);
+  oscillator.start(begin);
+  oscillator.stop(begin + length);
 }

@@ -1,15 +1,22 @@
-// Keeps the screen on while a radio is in use: a phone that locks itself hides the page, and that lets the key go.
+// Keeps the screen on while a radio channel is in use: a phone that locks itself hides the page, and that releases the key.
 
 export class WakeLock {
   #wanted = false;
+  /** @type {WakeLockSentinel | null} */
   #lock = null;
 
+  /** @param {AbortSignal} signal ends it */
   constructor(signal) {
     // The system takes the lock away with the page's visibility.
     document.addEventListener('visibilitychange', () => this.#hold(), { signal });
     signal.addEventListener('abort', () => this.set(false));
   }
 
+  /**
+   * Keeps the screen on from now on, or no longer.
+   *
+   * @param {boolean} wanted
+   */
   set(wanted) {
     this.#wanted = wanted;
     if (wanted) this.#hold();

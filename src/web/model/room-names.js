@@ -1,0 +1,34 @@
+// Names of rooms: what is allowed, how people write them, and their order.
+
+const ROOM_NAME = /^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$/;
+
+/**
+ * Turns a room's name as people write it into one that the server accepts.
+ *
+ * @param {string} name
+ */
+export function spelled(name) {
+  return name.trim().replace(/\s+/g, '-');
+}
+
+/**
+ * Says what is wrong with a room's name; '' when nothing is.
+ *
+ * @param {string} room
+ */
+export function roomFault(room) {
+  if (!room) return 'Enter a room name or choose one below.';
+  if (room.length > 64) return 'A room name has at most 64 characters.';
+  if (!ROOM_NAME.test(room)) return 'Use only letters (A–Z), numbers, and . - _ (not starting with a dot).';
+  return '';
+}
+
+/**
+ * Compares two names the way people sort them: 2 comes before 10.
+ *
+ * @param {string} a
+ * @param {string} b
+ */
+export function compareNames(a, b) {
+  return a.localeCompare(b, undefined, { numeric: true });
+}

@@ -1,0 +1,239 @@
+// Types of the page's modules, checked by `tsc` (tests/web/tsconfig.json). Not served.
+//
+// The first half is the wire: JSON as /v1/openapi.json describes it, as far as the page reads or writes it. The second
+// half is what the modules of net/, model/ and view/ know of each other.
+
+// -- The wire ------------------------------------------------------------------------------------
+
+/** `open`, `ptt`, `multi:<n>`, `broadcast` or `moderated`. */
+export type Mode = string;
+
+export interface Participant {
+  id: string;
+  name: string;
+  muted: boolean;
+  talking: boolean;
+  connected: boolean;
+  /** Sends sound; false for a participant that joined without a microphone. */
+  talks: boolean;
+}
+
+/** A participant of another room who listens to this one. */
+export interface Monitor {
+  participant: string;
+  name: string;
+  room: string;
+}
+
+export interface Holder {
+  participant: string;
+  burst: number;
+  /** Null: no limit. */
+  left_ms: number | null;
+}
+
+/** Present unless the room's mode is `open`. */
+export interface FloorState {
+  holders: Holder[];
+  /** Ids of the waiting participants, the next one first. */
+  queue: string[];
+}
+
+export interface RoomState {
+  name: string;
+  mode: Mode;
+  floor_tones?: boolean;
+  participants: Participant[];
+  /** Only in a state that was shortened to fit the data channel. */
+  participants_total?: number;
+  monitors?: Monitor[];
+  monitors_total?: number;
+  floor?: FloorState;
+}
+
+/** One room in the list of rooms. */
+export interface RoomLine {
+  name: string;
+  mode: Mode;
+  participants: number;
+  talking: number;
+  max_participants: number;
+  allow_monitors: boolean;
+  floor?: FloorState;
+}
+
+export interface RoomList {
+  rooms: RoomLine[];
+  /** Whether a join may create a room. */
+  open_rooms?: boolean;
+}
+
+/** What `refusal` reads of a problem document (RFC 9457) or of an `error` event. */
+export interface Refusal {
+  type?: string;
+  title?: string;
+  detail?: string;
+  room?: string;
+  limit?: number;
+  max_participants?: number;
+}
+
+type Tagged<Tag extends string, Fields> = { event: Tag; id?: unknown } & Fields;
+
+/** Events carry `room` where they happened in another room, or name the room of a floor. */
+type Placed = { room?: string };
+
+export type ServerEvent =
+  | Tagged<'room', { room: RoomState }>
+  | Tagged<'joined' | 'changed', Placed & { participant: Participant }>
+  | Tagged<'left', Placed & { participant: string; reason: string; burst?: undefined }>
+  | Tagged<'talking' | 'stopped', Placed & { participant: string }>
+  | Tagged<'muted', Placed & { participant: string; muted: boolean }>
+  | Tagged<'levels', Placed & { levels: Record<string, number> }>
+  | Tagged<'monitors', Placed & { monitors: Monitor[]; monitors_total: number }>
+  | Tagged<'load', Placed & { load_percent: number; max_complexity: number; joins_refused: boolean }>
+  | FloorEvent
+  | Tagged<'ok', Placed>
+  | Tagged<'error', Placed & { type: string; detail: string }>;
+
+export type FloorEvent =
+  | Tagged<'floor_granted', Placed & { burst: number; duration_ms: number | null; priority?: number }>
+  | Tagged<'floor_queued', Placed & { position: number; size: number }>
+  | Tagged<'floor_denied', Placed & { cause: number; reason: string; holder?: string; retry_after_ms?: number }>
+  | Tagged<'floor_taken', Placed & {
+      participant: string; name: string; burst: number; duration_ms: number | null; may_request: boolean; priority?: number;
+    }>
+  | Tagged<'floor_idle', Placed & { n?: number }>
+  | Tagged<'floor_released', Placed & { participant: string; burst: number }>
+  | Tagged<'floor_revoked', Placed & { participant: string; burst?: number; cause: number; reason?: string; grace_ms: number }>
+  | Tagged<'floor_queue', Placed & { queue: string[] }>;
+
+/** One event of the union above, by its tag. */
+export type EventOf<Tag extends ServerEvent['event']> = Extract<ServerEvent, { event: Tag }>;
+
+export type Command =
+  | { command: 'mute' | 'unmute' | 'floor_release' }
+  | { command: 'floor_request'; id?: string }
+  | { command: 'floor_grant'; participant: string }
+  | { command: 'listen'; rooms: { room: string; gain_db: number }[] };
+
+// -- The modules ---------------------------------------------------------------------------------
+
+/** An EventTarget that says which events it dispatches, and with what detail. */
+export interface TypedTarget<Events> extends EventTarget {
+  addEventListener<Type extends keyof Events & string>(
+    type: Type,
+    listener: (event: CustomEvent<Events[Type]>) => void,
+    options?: AddEventListenerOptions,
+  ): void;
+  addEventListener(
+    type: keyof Events & string,
+    listener: EventListenerOrEventListenerObject | null,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+}
+
+/** What passes and measures time: the browser's own in clock.js, a virtual one in tests. */
+export interface Clock {
+  /** Milliseconds since some fixed moment. */
+  now(): number;
+  /** Calls `then` once in `ms` milliseconds; returns what cancels that. */
+  after(ms: number, then: () => void): () => void;
+}
+
+/** What a browser's Storage is used for. */
+export interface KeyValueStore {
+  getItem(key: string): string | null;
+  setItem(key: string, value: string): void;
+}
+
+export type CallState = 'idle' | 'connecting' | 'connected' | 'reconnecting';
+
+export interface CallEvents {
+  state: undefined;
+  event: ServerEvent;
+  floor: ServerEvent;
+  elsewhere: ServerEvent;
+  session: undefined;
+  stream: MediaStream;
+  sync: undefined;
+  ended: string;
+}
+
+/** What model/ knows of a call (net/call.js). */
+export interface CallHandle extends TypedTarget<CallEvents> {
+  readonly id: string | null;
+  readonly room: string;
+  readonly state: CallState;
+  readonly online: boolean;
+  say(command: Command): boolean;
+}
+
+/** What model/silence.js watches and reports to. */
+export interface WatchedCall extends TypedTarget<CallEvents> {
+  readonly state: CallState;
+  readonly silence: number;
+  readonly pc: StatsSource | null;
+  doubt(seconds: number): void;
+}
+
+/** A peer connection, as far as its statistics go. */
+export interface StatsSource {
+  getStats(): Promise<{ values(): Iterable<any> }>;
+}
+
+/** A microphone's track, as far as the mute goes. */
+export interface Switchable {
+  enabled: boolean;
+}
+
+/** One's own wish to talk; see model/floor.js. Times are the clock's. */
+export type OwnFloor =
+  | { state: 'idle' | 'asking' }
+  | { state: 'queued'; position: number; size: number }
+  | { state: 'held'; burst: number; until: number | null; total: number | null }
+  | { state: 'ending'; burst: number; until: number | null; total: number; cause: number }
+  | { state: 'refused'; why: RefusedWhy; cause?: number; reason?: string; holder?: string };
+
+export type RefusedWhy = 'denied' | 'revoked' | 'lost' | 'muted' | 'unanswered';
+
+export interface Talker {
+  name: string;
+  burst?: number;
+  until: number | null;
+}
+
+/** What model/floor-text.js reads of a floor. */
+export interface FloorView {
+  readonly mode: Mode | null;
+  readonly own: OwnFloor;
+  readonly talkers: ReadonlyMap<string, Talker>;
+  readonly mayRequest: boolean;
+  readonly places: number;
+}
+
+/** The floor in words; see model/floor-text.js. */
+export interface FloorDisplay {
+  state: 'offline' | 'asking' | 'queued' | 'held' | 'ending' | 'denied' | 'revoked' | 'free' | 'taken';
+  icon: string;
+  words: string;
+  more: string;
+  until: number | null;
+  total: number | null;
+}
+
+/** What a participant is doing; see model/roster.js. */
+export type Doing = 'connecting' | 'lost' | 'muted' | 'talking' | 'holding' | 'waiting' | 'listening' | 'quiet';
+
+/** What the lobby has collected when a person wants to join. */
+export interface JoinWish {
+  room: string;
+  name: string;
+  listen: boolean;
+  /** The room's mode: chosen if the room is new, null if unknown. */
+  mode?: Mode | null;
+}
+
+/** What a notice is about: the next one about the same thing takes it away. */
+export type AlarmTopic = '' | 'mode' | 'microphone' | 'refusal';
+export type Alarm = (sentence: string, about?: AlarmTopic) => void;
