@@ -249,6 +249,25 @@ test('floor: a request that left the queue without a grant is made again', () =>
   assert.deepEqual(call.words, ['floor_request']);
 });
 
+test('floor: the answer to a request counts although a former one’s grant has come and gone before it', () => {
+  for (const down of [true, false]) {
+    const { call, clock, floor, hear } = radio();
+    floor.press();
+    floor.release();
+    clock.pass(HANG_MS);
+    floor.press();
+    // The promotion of the former request, before the server heard of its release.
+    hear({ event: 'floor_granted', burst: 1, duration_ms: LIMIT_MS });
+    taken(hear);
+    assert.equal(floor.own.state, 'refused');
+    if (!down) floor.release();
+    call.said.length = 0;
+    hear({ event: 'floor_queued', id: 'floor-2', position: 1, size: 1 });
+    assert.equal(floor.own.state, down ? 'queued' : 'refused');
+    assert.deepEqual(call.words, down ? [] : ['floor_release']);
+  }
+});
+
 test('floor: a lost connection refuses every state that wants the floor, and the release is owed', () => {
   for (const reach of ['asking', 'queued', 'held', 'ending']) {
     const { call, floor, hear } = radio();

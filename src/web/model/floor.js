@@ -231,8 +231,7 @@ export class Floor extends EventTarget {
       case 'floor_granted':
         return this.#granted(event);
       case 'floor_queued':
-        if (this.#waits) this.#become({ state: 'queued', position: event.position, size: event.size });
-        return;
+        return this.#enqueued(event);
       case 'floor_denied':
         if (this.#waits) this.#lose('denied', { cause: event.cause, reason: event.reason, holder: event.holder });
         return;
@@ -286,6 +285,16 @@ export class Floor extends EventTarget {
     }
     if (this.own.state === 'ending') return;
     this.#become({ state: 'held', burst, until: this.#later(total), total: total ?? null });
+  }
+
+  /** @param {EventOf<'floor_queued'>} event */
+  #enqueued({ id, position, size }) {
+    // The grant of a former request, which carries no id, was taken for this one's: it came and went before this answer.
+    const late = id !== undefined && this.own.state === 'refused' && this.own.why === 'revoked';
+    if (this.#waits || (late && this.#down)) return this.#become({ state: 'queued', position, size });
+    if (!late) return;
+    this.#owes = true;
+    this.#settle();
   }
 
   /** @param {EventOf<'floor_taken'>} event */
