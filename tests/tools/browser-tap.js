@@ -1,7 +1,7 @@
 // Runs inside each page before its own scripts: keeps every RTCPeerConnection, samples what they
 // report, records what they play, and can take the browser's processing off the microphone.
 // Leaves `window.__tap` for browser.mjs; nothing of the page's own is changed otherwise.
-/* global AudioContext, AudioWorkletNode, MediaRecorder, MediaStream, OfflineAudioContext, __tapOptions */
+/* global __tapOptions */
 (() => {
   const RATE_HZ = 48000;
   // Without a sound device Firefox never starts an AudioContext; MediaRecorder and OfflineAudioContext need none.
