@@ -94,7 +94,7 @@ export default async function radio({ Ann, Ben, Cem }, out) {
 
   await configure(Ann.page, { talk_limit_s: 1, grace_ms: 30_000 });
   await Ann.page.keyboard.down(' ');
-  await shows('Ann', 'ending', 'Wrap up');
+  await shows('Ann', 'ending', 'Finish now');
   await screenshot('Ann', 'ending-desktop');
   await Ann.page.keyboard.up(' ');
   await shows('Ann', 'free', 'Channel free');

@@ -42,7 +42,7 @@ async function monitoring(ann, cem, base, out) {
   const offered = await ann.getByLabel('Listen to desk-10').isVisible();
   const before = await cem.locator('#monitors').isVisible();
   await ann.getByLabel('Listen to night-watch').check();
-  await cem.locator('#monitors-count', { hasText: '1 listens in' }).waitFor({ timeout: PATIENCE_MS });
+  await cem.locator('#monitors-count', { hasText: '1 person listens from another room' }).waitFor({ timeout: PATIENCE_MS });
   await cem.locator('#monitors summary').click();
   const names = await cem.locator('#monitors-names').innerText();
   await cem.screenshot({ path: path.join(out, 'monitors-desktop.png') });
@@ -55,7 +55,7 @@ async function monitoring(ann, cem, base, out) {
   await ann.getByLabel('Listen to night-watch').waitFor({ state: 'hidden', timeout: PATIENCE_MS });
   // Allowed again, it is listened to again.
   await configure(base, 'night-watch', { allow_monitors: true });
-  await cem.locator('#monitors-count', { hasText: '1 listens in' }).waitFor({ timeout: PATIENCE_MS });
+  await cem.locator('#monitors-count', { hasText: '1 person listens from another room' }).waitFor({ timeout: PATIENCE_MS });
   await ann.getByLabel('Listen to night-watch').uncheck();
   await cem.locator('#monitors').waitFor({ state: 'hidden', timeout: PATIENCE_MS });
   return { conference, offered, before, names, told };

@@ -62,7 +62,7 @@ test('floor text: the talkers are named, many are counted', () => {
 test('floor text: a press is offered only where it can do something', () => {
   assert.match(text({ talkers: ['Ann'] })[2], /join the queue/);
   assert.match(text({ talkers: ['Ann'], mode: 'multi:2', places: 2 })[2], /join in/);
-  assert.match(text({ talkers: ['Ann'], mode: 'broadcast', mayRequest: false })[2], /listening only/);
+  assert.match(text({ talkers: ['Ann'], mode: 'broadcast', mayRequest: false })[2], /only the presenter/);
   assert.match(text({ mode: 'moderated' })[2], /raise your hand/);
   assert.match(text({}, { talks: false })[2], /Nobody is talking/);
   assert.match(text({}, { alone: true })[2], /Nobody else/);

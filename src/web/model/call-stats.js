@@ -1,4 +1,4 @@
-// The state of the line in three numbers, from the peer connection's own statistics.
+// The state of the connection in three numbers, from the peer connection's own statistics.
 
 /** @import { StatsSource } from '../types' */
 

@@ -6,21 +6,21 @@
 /** @type {Record<number, string>} */
 const DENIED = {
   1: 'Somebody else is on air.',
-  2: 'Something went wrong at the server.',
+  2: 'The server had an internal error.',
   3: 'Nobody else is on this channel.',
   4: 'That was too soon. Try again in a moment.',
   5: 'You may only listen here.',
-  6: 'The server cannot carry another talker now.',
+  6: 'The server is too busy for another talker.',
   7: 'The queue is full.',
 };
 /** @type {Record<number, string>} */
 const REVOKED = {
-  1: 'Only one may talk here.',
+  1: 'Only one person may talk at a time.',
   2: 'Your time is almost up.',
-  3: 'You had no permission to talk.',
-  4: 'Somebody more urgent takes over.',
-  6: 'The server cannot carry you any longer.',
-  7: 'Somebody took the floor back.',
+  3: 'You have no permission to talk.',
+  4: 'Somebody with higher priority takes over.',
+  6: 'The server is overloaded.',
+  7: 'Another participant ended your turn.',
 };
 
 /**
@@ -47,7 +47,7 @@ export function floorText(floor, { online, latch, latched, touch, talks, alone }
     case 'held':
       return shown('held', 'on-air', 'On air', latched ? 'Press again to stop.' : 'Release to stop.', own);
     case 'ending':
-      return shown('ending', 'stop', 'Wrap up', REVOKED[own.cause] ?? 'Your turn ends.', own);
+      return shown('ending', 'stop', 'Finish now', REVOKED[own.cause] ?? 'Your turn ends.', own);
     case 'refused':
       return refused(floor, own);
   }
@@ -111,7 +111,7 @@ function taken(floor, talks) {
   // With several talkers the first to end makes room.
   const until = untils.length ? Math.min(...untils) : null;
   let more = 'Press to join the queue.';
-  if (!floor.mayRequest) more = 'Broadcast – listening only.';
+  if (!floor.mayRequest) more = 'Broadcast: only the presenter can talk.';
   else if (floor.mode === 'moderated') more = 'Press to raise your hand.';
   else if (floor.talkers.size < floor.places) more = 'Press to join in.';
   if (!talks) more = 'You are listening.';

@@ -65,9 +65,9 @@ export class Floor extends EventTarget {
    *
    * @type {string | null}
    */
-  #who = null;
+  #participant = null;
   #down = false;
-  /** The server may still take the floor, or the request for it, for ours: it could not be told. */
+  /** A release that the server could not be told yet: it may still count this participant as holding or waiting. */
   #owes = false;
   /** Counts the requests, so that late answers to former ones are known as such. */
   #asked = 0;
@@ -214,8 +214,8 @@ export class Floor extends EventTarget {
 
   /** Forgets everybody when the session changes. A session that survives a broken path goes on as it is. */
   #meet() {
-    if (this.#who === this.#call.id) return;
-    this.#who = this.#call.id;
+    if (this.#participant === this.#call.id) return;
+    this.#participant = this.#call.id;
     this.#owes = false;
     this.talkers.clear();
     this.queue = [];
@@ -289,7 +289,7 @@ export class Floor extends EventTarget {
 
   /** @param {EventOf<'floor_queued'>} event */
   #enqueued({ id, position, size }) {
-    // The grant of a former request, which carries no id, was taken for this one's: it came and went before this answer.
+    // An earlier request's grant, which carries no id, was taken for this request's, and ended before this answer came.
     const late = id !== undefined && this.own.state === 'refused' && this.own.why === 'revoked';
     if (this.#waits || (late && this.#down)) return this.#become({ state: 'queued', position, size });
     if (!late) return;

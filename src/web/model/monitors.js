@@ -101,7 +101,7 @@ export class Monitors extends EventTarget {
     this.#tell();
   }
 
-  /** Other rooms are heard only while one's own is a radio channel. */
+  /** Other rooms are heard only while the person's own is a radio channel. */
   set active(/** @type {boolean} */ active) {
     this.#active = active;
     this.#tell();

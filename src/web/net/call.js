@@ -1,12 +1,12 @@
-// One stay in one room: a peer connection, the room's events, and the will to come back.
+// One stay in one room: a peer connection, the room's events, and the attempts to come back.
 //
-// The loop in `run` is the whole life: join, stay until there is trouble, repair, again. Trouble is either
+// The loop in `run` is the call's whole life: join, stay until there is trouble, repair, again. Trouble is either
 // `interrupted` (the path is gone: restart ICE, the session lives on) or `gone` (the server no longer knows this
-// session: join afresh). Whatever fails is tried again after a pause, except what trying cannot mend.
+// session: join afresh). A failed step is tried again after a pause, unless a retry cannot help.
 //
 // Dispatches: `state`, `event` (the server's JSON, from data channel and WebSocket alike, so possibly twice),
-// `floor` (the same, from one of the two at a time, so in the server's order), `elsewhere` (what happens in rooms that
-// are listened to), `session` (`session` has changed), `stream` (what to play), `sync` (a way to send commands has just
+// `floor` (the same JSON, from one of the two at a time, so in the server's order), `elsewhere` (what happens in
+// monitored rooms), `session` (`session` has changed), `stream` (what to play), `sync` (a way to send commands has just
 // opened), `ended` (detail: a sentence, or '').
 
 /** @import { CallEvents, CallHandle, CallState, Command, Mode, RoomState, ServerEvent, TypedTarget } from '../types' */
@@ -37,7 +37,7 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
   why = '';
   /** When the next try starts, in performance.now() time; 0 while one is under way. */
   retryAt = 0;
-  /** Seconds without a packet or an event although somebody talks; 0 while the line works or rests. */
+  /** Seconds without a packet or an event although somebody talks; 0 while the connection works or rests. */
   silence = 0;
   /**
    * This participant's public id: a new one after each join, null while there is none.
@@ -63,7 +63,7 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
   #events = null;
   #over = false;
   #everConnected = false;
-  /** `why` comes from a probe of a silent line, so the next packet or event proves it wrong. */
+  /** `why` comes from a probe of a silent connection, so the next packet or event proves it wrong. */
   #probed = false;
   #probing = false;
   #pause = new Pause(clock);
@@ -292,7 +292,7 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
     this.#probed = Boolean(this.why);
     // Nobody talks any more, and the event that said so was lost.
     if (room && !room.participants.some(({ talking }) => talking)) this.#tell('event', { event: 'room', room });
-    // The line came back while the question was on its way.
+    // The connection came back while the question was on its way.
     if (this.#probed && !this.silence) this.#explain('');
   }
 

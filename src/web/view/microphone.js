@@ -49,7 +49,7 @@ export class Microphone {
       if (device && error.name === 'OverconstrainedError') return capture('');
       throw error;
     }).catch((error) => {
-      throw new NoMicrophone(REFUSALS[error.name] ?? `The microphone does not open: ${error.message}`);
+      throw new NoMicrophone(REFUSALS[error.name] ?? `The microphone cannot be opened: ${error.message}`);
     });
     if (asked !== this.#asked) {
       // Asked for anew meanwhile, or not wanted any more: the microphone in use stays the one in use.
@@ -131,8 +131,8 @@ function capture(device) {
 }
 
 const INSECURE =
-  'Browsers give no microphone to a page that came over plain http. Open this address with https:// ' +
-  '(the server offers it when started with --tls-self-signed), or use http://localhost on the server itself.';
+  'Browsers allow the microphone only over HTTPS. Open this address with https:// ' +
+  '(start the server with --tls-self-signed), or use http://localhost on the server itself.';
 
 /** @type {Record<string, string>} */
 const REFUSALS = {

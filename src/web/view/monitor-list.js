@@ -34,7 +34,7 @@ export class MonitorList {
     if (total > names.length) names.push(`${total - names.length} more`);
     const list = names.join(', ');
     this.#element.hidden = total === 0;
-    put(this.#count, total === 1 ? '1 listens in' : `${total} listen in`);
+    put(this.#count, total === 1 ? '1 person listens from another room' : `${total} people listen from other rooms`);
     put(this.#names, list);
     this.#element.title = list;
   }
