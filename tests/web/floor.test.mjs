@@ -286,6 +286,18 @@ test('floor: a lost connection refuses every state that wants the floor, and the
   }
 });
 
+test('floor: nothing is told to a server that does not answer, even where the channel is still open', () => {
+  const { call, floor } = talking();
+  call.say = (command) => call.said.push(command) > 0;
+  call.connect(false);
+  assert.deepEqual(call.words, []);
+  call.tell('sync');
+  assert.deepEqual(call.words, []);
+  call.connect(true);
+  assert.deepEqual(call.words, ['floor_release']);
+  assert.equal(floor.own.state, 'refused');
+});
+
 test('floor: a press without a connection is refused at once', () => {
   const { call, floor } = radio();
   call.connect(false);

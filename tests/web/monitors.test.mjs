@@ -80,6 +80,8 @@ test('monitors: a list that could not be sent is sent with the next connection',
   monitors.set('pier', 100);
   clock.pass(TELL_MS);
   call.online = true;
+  monitors.know(['pier']);
+  assert.deepEqual(lists(call), [['pier 0']], 'by the next occasion at the latest');
   call.tell('sync');
   assert.deepEqual(lists(call), [['pier 0']]);
   call.tell('sync');
@@ -94,6 +96,8 @@ test('monitors: a refused room is left out, and the others are asked for again',
   call.said.length = 0;
   monitors.refused('pier');
   assert.deepEqual(lists(call), [['anchorage 0']]);
+  monitors.refused('pier');
+  assert.deepEqual(lists(call), [['anchorage 0']], 'of two lists under way both were refused as a whole');
   monitors.know(['anchorage', 'pier']);
   assert.deepEqual(lists(call), [['pier 0', 'anchorage 0']]);
 });
