@@ -28,6 +28,9 @@
 //!
 //! # Who knows whom
 //!
+//! `tests/modules.rs` holds every module to its row. What uses no other module may be used by all, unless the row says
+//! otherwise.
+//!
 //! | module | is | may know | must never see |
 //! |---|---|---|---|
 //! | [`mixer`] | the engine | Opus | threads, sockets, clocks |
@@ -39,10 +42,12 @@
 //! | [`protocol`] | the JSON messages, one set for WebSocket and data channel | serde, the mixer's ids and profiles, floor's words | sockets, HTTP |
 //! | [`conference`] | rooms, participants, sessions: intents in, commands and events out | floor, protocol, rate_limit, the handles of audio and rtc, the mixer's commands and the boxes they carry, its governor | HTTP and WebSocket types |
 //! | [`http`] | HTTP and WebSocket | conference, protocol, config, rate_limit | rtc, audio, mixer |
-//! | [`config`], [`cli`] | what can be set, and said on the command line | floor, protocol, rate_limit, the mixer's profiles | - |
+//! | [`config`] | what can be set | floor, protocol, rate_limit, the mixer's profiles | - |
 //! | [`server`] | the wiring and the order of shutdown | all of them | - |
 //! | [`join`] | the headless client, a program of its own | mixer's playout, rtc's SDP parser | the server |
-//! | [`mod@bench`] | the harness, a program of its own | join, and for `bench tick` the mixer | the server |
+//! | [`mod@bench`] | the harness, a program of its own | join, rtc's SDP and batches of datagrams, and for `bench tick` the mixer | the server |
+//! | [`cli`] | what can be said on the command line, and which program is run | server, config, http's certificates, join, bench | - |
+//! | [`memory`], [`sched`] | what is asked of the system: memory kept, threads ranked | - | everything else |
 //! | `web/` | the page the binary serves | the HTTP contract | - |
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]

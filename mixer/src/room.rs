@@ -11,6 +11,7 @@
 
 mod between;
 mod elsewhere;
+mod mixing;
 mod recent_talkers;
 
 use core::cmp::Ordering;
@@ -28,19 +29,16 @@ use crate::crew::{self, Jobs};
 use crate::engine::Sink;
 use crate::format::{Layout, SLOT_SAMPLES, TickLength};
 use crate::frame::Frame;
-use crate::listener::{Heard, Listener, Mix, Tuning, Turn};
+use crate::listener::{Heard, Listener, Turn};
 use crate::listeners::Hearing;
 use crate::media_clock::MediaClock;
-use crate::members::{Member, Rank, RoomVoices, Shares};
+use crate::members::{Member, Rank};
 use crate::mix::bus::Bus;
-use crate::mix::render::{Ingredients, Own, Renderer};
 use crate::packet::{OutPacket, Payload, Sources};
 use crate::phase::Rhythm;
 use crate::playout::Pushed;
-use crate::profile::loss_class;
 use crate::stats::{TickStats, publish};
 use crate::strip::Rules;
-use crate::tone::Playing;
 use crate::units::{Decibels, Level, ParticipantId, RoomId, RtpTime, Tick, Time};
 
 pub use crate::members::Members;
@@ -272,57 +270,6 @@ impl Room {
         contributors
     }
 
-    /// Gives every stream in use its mix: those of the groups, and those of single members. Notes whose have a packet to
-    /// encode.
-    fn mix(&mut self, turn: Turn, voices: usize, cap: u8, stats: &mut TickStats) {
-        let everyone = self.everyone();
-        let linked = self.linked();
-        let Members {
-            list,
-            ranks,
-            due,
-            shares,
-            ..
-        } = &mut self.members;
-        due.clear();
-        shares.listeners.tune(list, cap);
-        let groups = shares.listeners.leaders().map(|leader| (leader, true));
-        let singles = (0..list.len()).map(|place| (place, false));
-        for (place, leads) in groups.chain(singles) {
-            let member = &mut list[place];
-            if !leads && !member.has_own_stream() {
-                continue;
-            }
-            let Some(mut listener) = member.participant.listener.take() else {
-                // Another thread has not done with it.
-                stats.encodes_skipped += u64::from(!leads);
-                continue;
-            };
-            if !leads {
-                listener.tune(Tuning {
-                    loss_percent: loss_class(member.participant.shared.settings.loss_percent()),
-                    complexity_cap: cap,
-                });
-            }
-            let mut private_source = member.tone.take();
-            let renderer = Renderer {
-                bus: &self.bus,
-                voices,
-                frames: RoomVoices { list, ranks },
-                on_bus: &shares.on_bus,
-                everyone: &everyone,
-                linked,
-            };
-            let ingredients = ingredients(list, place, shares, &mut private_source);
-            let heard = renderer.render(ingredients, &mut self.mix, &mut self.spare);
-            if listener.gather(turn, mix_of(&heard, &mut self.mix)) {
-                due.push(place);
-            }
-            list[place].tone = private_source;
-            list[place].participant.listener = Some(listener);
-        }
-    }
-
     /// Encodes what is due and hands it out: the groups' streams here and first, since many wait for
     /// them; of the others what is more than a few is offered to other threads.
     fn encode(&mut self, hands: &mut Hands<'_>, stats: &mut TickStats) {
@@ -449,37 +396,6 @@ impl Room {
             && self.members.list.iter().all(has_nothing_to_do)
             && (self.members.shares.listeners.leaders())
                 .all(|leader| has_nothing_to_send(&self.members.list[leader]));
-    }
-}
-
-/// What the mix of the member at `place` is made of.
-fn ingredients<'a>(
-    list: &'a [Member],
-    place: usize,
-    shares: &Shares,
-    private_source: &'a mut Option<Playing>,
-) -> Ingredients<'a> {
-    let member = &list[place];
-    let participant = &*member.participant;
-    let strip = participant.strip.as_deref().filter(|_| member.in_mix);
-    let (rescan, gain_change) = (&participant.rescan, &participant.gain_change);
-    Ingredients {
-        own: strip.map(|strip| Own {
-            id: member.id,
-            frame: strip.frame(),
-        }),
-        gains: shares.gains.of(list, place),
-        gains_before: gain_change.as_ref().map(|it| it.gains.as_deref()),
-        monitors: shares.scans.of(list, place),
-        monitors_before: rescan.as_ref().map(|it| it.scan.as_deref()),
-        private_source,
-    }
-}
-
-fn mix_of<'a>(heard: &'a Option<Sources>, frame: &'a mut Frame) -> Mix<'a> {
-    match heard {
-        None => Mix::Silent,
-        Some(sources) => Mix::Sound { frame, sources },
     }
 }
 

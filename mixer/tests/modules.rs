@@ -24,7 +24,6 @@ const KNOWN: &[(&str, &str)] = &[
 const LONG: &[(&str, usize)] = &[
     ("src/playout/mod.rs", 596),
     ("src/profile.rs", 544),
-    ("src/room.rs", 526),
     ("src/strip.rs", 561),
     ("tests/permit.rs", 559),
     ("tests/playout.rs", 653),

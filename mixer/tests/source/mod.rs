@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// All files with one of these endings in a folder and those in it, in order.
+/// All files with one of these endings in a folder and those in it, in order, but for what tools put there.
 pub fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("the folder is there");
     let mut all = Vec::new();
     for path in entries.map(|entry| entry.expect("readable").path()) {
         let ending = path.extension().and_then(|ending| ending.to_str());
+        if path.ends_with("target") || path.ends_with("node_modules") {
+            continue;
+        }
         if path.is_dir() {
             all.extend(files(&path, endings));
         } else if ending.is_some_and(|ending| endings.contains(&ending)) {

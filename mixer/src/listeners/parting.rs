@@ -1,0 +1,115 @@
+//! Groups whose members come to hear something else, or the same as another group: what personal gains make of them.
+
+use super::mates::{HANGOVER_MS, Merge, may_merge};
+use super::{Group, GroupNo, Hearing, Key, Listeners};
+use crate::command::Retired;
+use crate::engine::Sink;
+use crate::listener::Turn;
+use crate::members::Member;
+use crate::mix::recipe::MixKey;
+
+/// Members of one group who hear something else than the others from this tick on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parting {
+    from: GroupNo,
+    mix: MixKey,
+    /// Place of the member who parted first.
+    first: usize,
+}
+
+impl Listeners {
+    /// Lets each group hear what its leader hears from this tick on; members who do not will part.
+    pub(super) fn follow_leaders(&mut self, list: &[Member]) {
+        for group in self.groups.iter_mut().flatten() {
+            let leader = &list[group.leader];
+            if group.key.mix == leader.mix_key() {
+                let tick_ms = leader.participant.tick.ms();
+                group.settled_ms = group.settled_ms.saturating_add(tick_ms);
+            } else {
+                group.key.mix = leader.mix_key();
+                group.settled_ms = 0;
+                self.may_have_twins = true;
+            }
+        }
+    }
+
+    /// Takes a member out of a group that hears something else from this tick on. The first one goes on with a copy of
+    /// the group's stream; the others who hear the same as the first share that, since they have heard the same before.
+    pub(super) fn part(&mut self, list: &mut [Member], place: usize, from: GroupNo) {
+        let mix = list[place].mix_key();
+        let is_alike = |parting: &&Parting| parting.from == from && parting.mix == mix;
+        let first = self.partings.iter().find(is_alike).map(|it| it.first);
+        let key = self.group(from).map(|group| Key { mix, ..group.key });
+        let at = match first.map(|first| list[first].hearing) {
+            Some(Hearing::Grouped(number)) => Some(usize::from(number.0)),
+            Some(Hearing::Private { .. }) => first
+                .zip(key)
+                .and_then(|(first, key)| self.found(list, first, key, 0)),
+            Some(Hearing::Deaf) | None => None,
+        };
+        let Some(at) = at else {
+            self.split(list, place);
+            if self.partings.len() < self.partings.capacity() {
+                let first = place;
+                self.partings.push(Parting { from, mix, first });
+            }
+            return;
+        };
+        self.may_have_twins = true;
+        self.leave(list, place);
+        let unneeded = self.join(list, place, at);
+        debug_assert!(unneeded.is_none(), "who parts keeps its stream");
+    }
+
+    /// Makes one group of two that have heard the same for long enough.
+    pub(super) fn merge_twins(&mut self, list: &mut [Member], turn: Turn, sink: &mut dyn Sink) {
+        self.may_have_twins = false;
+        for one in 0..self.groups.len() {
+            for other in one + 1..self.groups.len() {
+                let [Some(a), Some(b)] =
+                    [one, other].map(|at| self.groups.get(at).copied().flatten())
+                else {
+                    continue;
+                };
+                if a.key != b.key {
+                    continue;
+                }
+                self.may_have_twins = true;
+                let merge = match a.settled_ms.min(b.settled_ms) >= HANGOVER_MS {
+                    true => Merge::Settled,
+                    false => Merge::Asleep,
+                };
+                let is_changing = list[a.leader].is_changing() || list[b.leader].is_changing();
+                if !is_changing && may_merge(list, a.leader, b.leader, turn, merge) {
+                    // A leader that keeps no stream besides stays the leader.
+                    match list[b.leader].keeps_stream() {
+                        true => self.unite(list, one, other, sink),
+                        false => self.unite(list, other, one, sink),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends the members of one group the packets of another.
+    fn unite(&mut self, list: &mut [Member], into: usize, from: usize, sink: &mut dyn Sink) {
+        let (Some(to), Some(gone)) = (self.groups[into], self.groups[from]) else {
+            return;
+        };
+        let [hearing, former] = [to.leader, gone.leader].map(|leader| list[leader].hearing);
+        for member in list.iter_mut().filter(|member| member.hearing == former) {
+            member.hearing = hearing;
+            if !member.keeps_stream()
+                && let Some(unneeded) = member.participant.listener.take()
+            {
+                sink.retired(Retired::Listener(unneeded));
+            }
+        }
+        self.groups[from] = None;
+        self.groups[into] = Some(Group {
+            members: to.members + gone.members,
+            ..to
+        });
+        while self.groups.pop_if(|group| group.is_none()).is_some() {}
+    }
+}

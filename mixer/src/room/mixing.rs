@@ -1,0 +1,95 @@
+//! Gives every stream of a room what its listeners hear this tick.
+
+use super::Room;
+use crate::frame::Frame;
+use crate::listener::{Mix, Tuning, Turn};
+use crate::members::{Member, Members, RoomVoices, Shares};
+use crate::mix::render::{Ingredients, Own, Renderer};
+use crate::packet::Sources;
+use crate::profile::loss_class;
+use crate::stats::TickStats;
+use crate::tone::Playing;
+
+impl Room {
+    /// Gives every stream in use its mix: those of the groups, and those of single members. Notes whose have a packet to
+    /// encode.
+    pub(super) fn mix(&mut self, turn: Turn, voices: usize, cap: u8, stats: &mut TickStats) {
+        let everyone = self.everyone();
+        let linked = self.linked();
+        let Members {
+            list,
+            ranks,
+            due,
+            shares,
+            ..
+        } = &mut self.members;
+        due.clear();
+        shares.listeners.tune(list, cap);
+        let groups = shares.listeners.leaders().map(|leader| (leader, true));
+        let singles = (0..list.len()).map(|place| (place, false));
+        for (place, leads) in groups.chain(singles) {
+            let member = &mut list[place];
+            if !leads && !member.has_own_stream() {
+                continue;
+            }
+            let Some(mut listener) = member.participant.listener.take() else {
+                // Another thread has not done with it.
+                stats.encodes_skipped += u64::from(!leads);
+                continue;
+            };
+            if !leads {
+                listener.tune(Tuning {
+                    loss_percent: loss_class(member.participant.shared.settings.loss_percent()),
+                    complexity_cap: cap,
+                });
+            }
+            let mut private_source = member.tone.take();
+            let renderer = Renderer {
+                bus: &self.bus,
+                voices,
+                frames: RoomVoices { list, ranks },
+                on_bus: &shares.on_bus,
+                everyone: &everyone,
+                linked,
+            };
+            let ingredients = ingredients(list, place, shares, &mut private_source);
+            let heard = renderer.render(ingredients, &mut self.mix, &mut self.spare);
+            if listener.gather(turn, mix_of(&heard, &mut self.mix)) {
+                due.push(place);
+            }
+            list[place].tone = private_source;
+            list[place].participant.listener = Some(listener);
+        }
+    }
+}
+
+/// What the mix of the member at `place` is made of.
+fn ingredients<'a>(
+    list: &'a [Member],
+    place: usize,
+    shares: &Shares,
+    private_source: &'a mut Option<Playing>,
+) -> Ingredients<'a> {
+    let member = &list[place];
+    let participant = &*member.participant;
+    let strip = participant.strip.as_deref().filter(|_| member.in_mix);
+    let (rescan, gain_change) = (&participant.rescan, &participant.gain_change);
+    Ingredients {
+        own: strip.map(|strip| Own {
+            id: member.id,
+            frame: strip.frame(),
+        }),
+        gains: shares.gains.of(list, place),
+        gains_before: gain_change.as_ref().map(|it| it.gains.as_deref()),
+        monitors: shares.scans.of(list, place),
+        monitors_before: rescan.as_ref().map(|it| it.scan.as_deref()),
+        private_source,
+    }
+}
+
+fn mix_of<'a>(heard: &'a Option<Sources>, frame: &'a mut Frame) -> Mix<'a> {
+    match heard {
+        None => Mix::Silent,
+        Some(sources) => Mix::Sound { frame, sources },
+    }
+}

@@ -1,0 +1,133 @@
+//! Which module of the server may use which, and how long its files are, read from the source.
+
+#[path = "../mixer/tests/source/mod.rs"]
+mod source;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use source::{Edge, Modules, files, wrong_lengths};
+
+/// Files that have not been split yet, and how long each may be.
+const LONG: &[(&str, usize)] = &[
+    ("src/cli.rs", 509),
+    ("src/conference/monitoring.rs", 665),
+    ("src/conference/tests/mod.rs", 501),
+    ("src/config/settings.rs", 544),
+    ("src/floor/properties.rs", 539),
+    ("src/floor/tests.rs", 909),
+    ("src/join/pcm/wav_tests.rs", 560),
+    ("src/join/radio/state_machine.rs", 707),
+    ("src/rate_limit.rs", 518),
+    ("src/rtc/event_loop.rs", 528),
+    ("src/rtc/peers/tests/mod.rs", 520),
+    ("tests/fuzz/machines.rs", 563),
+    ("tests/http/joins.rs", 575),
+    ("tests/transport.rs", 1064),
+];
+
+/// What one row of the table in `lib.rs` says of a module.
+#[derive(Default)]
+struct Row {
+    /// All words of the third column: those that name a module may be used.
+    may_know: BTreeSet<String>,
+    /// Those of the fourth.
+    must_never_see: BTreeSet<String>,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The table "Who knows whom", by module; some have several rows.
+fn table() -> BTreeMap<String, Row> {
+    let text = fs::read_to_string(root().join("src/lib.rs")).expect("a library");
+    let (_, after) = text.split_once("# Who knows whom").expect("the table");
+    let words = |cell: &str| {
+        let is_name = |letter: char| letter.is_alphanumeric() || letter == '_';
+        let words = cell.split(|letter| !is_name(letter)).map(str::to_owned);
+        words.collect::<BTreeSet<String>>()
+    };
+    let mut table = BTreeMap::<String, Row>::new();
+    for line in after.lines().filter(|line| line.starts_with("//! | [`")) {
+        let line = line.trim_start_matches("//! |").trim_end_matches('|');
+        let cells: Vec<&str> = line.split(" | ").collect();
+        let [of, _, may, never] = cells[..] else {
+            panic!("four columns: {line}");
+        };
+        let links = of
+            .split("[`")
+            .skip(1)
+            .filter_map(|link| link.split('`').next());
+        for module in links {
+            let module = module.trim_start_matches("mod@").to_owned();
+            let row = table.entry(module).or_default();
+            row.may_know.extend(words(may));
+            row.must_never_see.extend(words(never));
+        }
+    }
+    table
+}
+
+#[test]
+fn no_module_uses_itself_by_way_of_others() {
+    let modules = Modules::of(&root().join("src"));
+    assert!(modules.edges.len() > 20, "{} uses", modules.edges.len());
+    assert!(modules.unknown.is_empty(), "{:#?}", modules.unknown);
+    if let Some(cycle) = modules.cycle(&BTreeSet::new()) {
+        panic!("a cycle:{}", modules.show(&cycle));
+    }
+}
+
+/// Besides what its row names, a module may use those that use no other.
+#[test]
+fn modules_use_what_the_table_lets_them_use() {
+    let (modules, table) = (Modules::of(&root().join("src")), table());
+    let missing: Vec<_> = (modules.names.iter())
+        .filter(|name| !table.contains_key(*name))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?} have no row in the table");
+    let is_leaf = |name: &str| modules.edges.keys().all(|edge| edge.from != name);
+    let is_allowed = |edge: &Edge| {
+        let Row {
+            may_know,
+            must_never_see,
+        } = &table[&edge.from];
+        let is_named = may_know.contains(&edge.to) || may_know.contains("all");
+        let is_free = is_leaf(&edge.to) && !must_never_see.contains("everything");
+        (is_named || is_free) && !must_never_see.contains(&edge.to)
+    };
+    let wrong: Vec<_> = (modules.edges.keys())
+        .filter(|edge| !is_allowed(edge))
+        .map(|edge| modules.show(std::slice::from_ref(edge)))
+        .collect();
+    assert!(wrong.is_empty(), "not in the table:{}", wrong.concat());
+}
+
+/// A row that allows more than is used hides what comes back later.
+#[test]
+fn table_names_no_module_that_is_not_used() {
+    let (modules, table) = (Modules::of(&root().join("src")), table());
+    for (from, row) in &table {
+        let named = row
+            .may_know
+            .iter()
+            .filter(|word| modules.names.contains(*word) && *word != from);
+        for to in named.cloned() {
+            let from = from.clone();
+            let edge = Edge { from, to };
+            assert!(modules.edges.contains_key(&edge), "{edge:?} is not used");
+        }
+    }
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let folders = ["src", "tests", "benches"].map(|folder| root().join(folder));
+    let found = folders
+        .iter()
+        .flat_map(|folder| files(folder, &["rs", "js", "mjs", "py"]));
+    let wrong = wrong_lengths(root(), &found.collect::<Vec<_>>(), LONG);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
