@@ -27,7 +27,6 @@ const LONG: &[(&str, usize)] = &[
     ("src/strip.rs", 561),
     ("tests/permit.rs", 559),
     ("tests/playout.rs", 653),
-    ("tests/scan.rs", 503),
 ];
 
 fn root() -> &'static Path {

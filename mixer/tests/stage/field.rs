@@ -12,9 +12,9 @@ use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
 use mixer::scan::{Channel, Rescan, Scan, Strength};
-use mixer::units::{ParticipantId, RoomId, Time};
+use mixer::units::{Decibels, Gain, ParticipantId, RoomId, Time};
 
-use super::{Collector, Log, Talker, Tap, exact};
+use super::{Collector, Log, Talker, Tap, amplitude_of, db, exact};
 
 /// Rooms on one or several mixers, on one clock.
 pub struct Field {
@@ -257,3 +257,29 @@ impl Field {
 pub fn instant(slot: u64) -> Time {
     Time::from_us(slot * SLOT.as_micros() as u64)
 }
+
+/// How a room is heard: its gain, and its priority when another ducks it.
+pub fn at(gain_db: f32, priority: u8) -> Strength {
+    Strength {
+        gain: Gain::from(Decibels(gain_db)),
+        priority,
+    }
+}
+
+/// How loud a tone of the loudness [`LOUD`] is heard.
+pub fn level_db(heard: &[f32], hz: f64) -> f64 {
+    db(amplitude_of(heard, hz) / f64::from(LOUD))
+}
+
+/// The steepest step between two samples, of the tone's own steepest.
+pub fn steepest(heard: &[f32], hz: f64, amplitude: f32) -> f32 {
+    let own = amplitude * (std::f64::consts::TAU * hz / 48_000.0) as f32;
+    let steps = heard.windows(2).map(|pair| (pair[1] - pair[0]).abs());
+    steps.fold(0.0, f32::max) / own
+}
+
+/// How loud talkers of these tests talk.
+pub const LOUD: f32 = 0.1;
+
+/// Off any common grid: distortion of one does not fall on another.
+pub const TONES_HZ: [f64; 4] = [317.3, 541.9, 823.7, 1_201.1];

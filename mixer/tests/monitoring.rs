@@ -1,46 +1,20 @@
-//! Many channels on one connection: who listens to several rooms hears them all as he asked for, never
-//! himself, and shares his encode with those who listen to the same.
+//! Monitors and links: a listener hears other rooms at the gains asked for, never itself, and without clicks.
 #![cfg(feature = "opus")]
 
 mod common;
 mod stage;
 
 use common::Chance;
-use mixer::command::{Command, Event, Retired};
+use mixer::command::Command;
 use mixer::format::{Layout, TickLength};
-use mixer::listener::Listener;
 use mixer::permit::Permit;
 use mixer::room::RoomSettings;
-use mixer::scan::Strength;
-use mixer::units::{Decibels, Gain, ParticipantId};
-use stage::field::Field;
-use stage::{amplitude_of, db, tone};
-
-fn at(gain_db: f32, priority: u8) -> Strength {
-    Strength {
-        gain: Gain::from(Decibels(gain_db)),
-        priority,
-    }
-}
-
-fn level_db(heard: &[f32], hz: f64) -> f64 {
-    db(amplitude_of(heard, hz) / f64::from(LOUD))
-}
-
-/// The steepest step between two samples, of the tone's own steepest.
-fn steepest(heard: &[f32], hz: f64, amplitude: f32) -> f32 {
-    let own = amplitude * (std::f64::consts::TAU * hz / 48_000.0) as f32;
-    let steps = heard.windows(2).map(|pair| (pair[1] - pair[0]).abs());
-    steps.fold(0.0, f32::max) / own
-}
-
-const LOUD: f32 = 0.1;
-
-/// Off any common grid: distortion of one does not fall on another.
-const TONES_HZ: [f64; 4] = [317.3, 541.9, 823.7, 1_201.1];
+use mixer::units::ParticipantId;
+use stage::field::{Field, LOUD, TONES_HZ, at, level_db, steepest};
+use stage::tone;
 
 #[test]
-fn each_room_is_heard_as_loud_as_asked_for_and_oneself_never() {
+fn monitored_room_is_heard_at_its_gain_and_own_voice_never() {
     let mut field = Field::new(1);
     for (room, hz) in TONES_HZ.into_iter().enumerate() {
         field.room(0, RoomSettings::default());
@@ -69,150 +43,7 @@ fn each_room_is_heard_as_loud_as_asked_for_and_oneself_never() {
 }
 
 #[test]
-fn a_hundred_who_listen_to_the_same_share_one_encode() {
-    let mut field = Field::new(1);
-    for (room, hz) in TONES_HZ.into_iter().take(3).enumerate() {
-        field.room(0, RoomSettings::default());
-        if room > 0 {
-            field.join(room, room as u32 + 1, tone(hz, LOUD));
-        }
-    }
-    for id in 100..200 {
-        field.join_ear(0, id);
-        let mut rescan = field.rescan(0, Strength::default(), &[(1, at(0.0, 0)), (2, at(-6.0, 1))]);
-        // Before anybody has been grouped he has a stream of his own, and after that he needs one.
-        rescan.listener = Some(Box::new(Listener::new(
-            field.recipe(0, false),
-            TickLength::Ms20,
-        )));
-        field.apply(0, Command::SetScan(ParticipantId(id), rescan));
-    }
-    field.turns(100);
-    // Each talker is alone in his room: nothing is encoded for him.
-    let before = field.encodes();
-    field.turns(50);
-    assert_eq!(field.encodes() - before, 50, "one encode a tick");
-    assert_eq!(field.named(150), [2, 3]);
-    let sent = field.mixers[0].engine.stats().packets_total;
-    field.turns(10);
-    assert_eq!(field.mixers[0].engine.stats().packets_total - sent, 1_000);
-
-    // Half of them change over while both talk: two groups.
-    for id in 100..150 {
-        let mut rescan = field.rescan(0, Strength::default(), &[(2, at(0.0, 0))]);
-        rescan.listener = Some(Box::new(Listener::new(
-            field.recipe(0, false),
-            TickLength::Ms20,
-        )));
-        field.apply(0, Command::SetScan(ParticipantId(id), rescan));
-    }
-    let before = field.encodes();
-    field.turn();
-    let at_once = field.encodes() - before;
-    assert!(at_once <= 20, "{at_once} encodes as they change over");
-    field.turns(50);
-    let before = field.encodes();
-    field.turns(50);
-    assert_eq!(field.encodes() - before, 100, "two encodes a tick");
-    assert_eq!(field.named(120), [3]);
-    assert_eq!(field.named(170), [2, 3]);
-    assert_eq!(field.refused(), 0);
-}
-
-/// So many in room 0 each hear room 1 as loud as nobody else does.
-fn join_loners(field: &mut Field, ids: std::ops::Range<u32>) {
-    for id in ids {
-        field.join_ear(0, id);
-        field.scan(0, id, &[(1, at(-0.1 * id as f32, 0))]);
-    }
-}
-
-#[test]
-fn who_listens_as_nobody_else_does_takes_no_place_from_those_who_share() {
-    let mut field = Field::new(1);
-    for (room, hz) in TONES_HZ.into_iter().take(2).enumerate() {
-        field.room(0, RoomSettings::default());
-        field.join(room, room as u32 + 1, tone(hz, LOUD));
-    }
-    join_loners(&mut field, 10..50);
-    field.turns(50);
-    for id in 60..120 {
-        field.join_ear(0, id);
-    }
-    field.turns(50);
-    let before = field.encodes();
-    field.turns(50);
-    // Each talker is alone in his room: nothing is encoded for him.
-    let encodes = (field.encodes() - before) / 50;
-    assert_eq!(
-        encodes,
-        40 + 1,
-        "one for each who is alone, one for the rest"
-    );
-    // A second one who hears the same shares, and when he is gone the first goes on by himself.
-    field.join_ear(0, 9);
-    field.scan(0, 9, &[(1, at(-1.0, 0))]);
-    field.turns(50);
-    let before = field.encodes();
-    field.turns(10);
-    assert_eq!((field.encodes() - before) / 10, 40 + 1);
-    field.apply(0, Command::RemoveParticipant(ParticipantId(9)));
-    field.turns(10);
-    let before = field.encodes();
-    field.turns(10);
-    assert_eq!((field.encodes() - before) / 10, 40 + 1);
-    assert_eq!(field.named(10), [1, 2]);
-    assert_eq!(field.refused(), 0);
-}
-
-#[test]
-fn who_pauses_between_words_changes_streams_no_sooner_among_many_who_are_alone() {
-    let mut field = Field::new(1);
-    field.room(0, RoomSettings::default());
-    field.room(0, RoomSettings::default());
-    field.join(0, 4, |_| 0.0);
-    field.join(0, 5, |_| 0.0);
-    join_loners(&mut field, 10..70);
-    for (id, hz) in (1..=3).zip(TONES_HZ) {
-        field.join(0, id, tone(hz, LOUD));
-    }
-    field.join(1, 6, tone(TONES_HZ[3], LOUD));
-    field.turns(100);
-    let mute = |field: &Field, muted| field.talkers[3].1.shared.settings.mute(muted);
-    for _ in 0..5 {
-        let before = field.encodes();
-        mute(&field, true);
-        field.turns(6);
-        assert!(!field.named(4).contains(&2), "he pauses");
-        mute(&field, false);
-        // The three who talk, those two who do not, and each who is alone.
-        assert_eq!((field.encodes() - before) / 6, 3 + 1 + 60);
-        field.turns(30);
-        assert!(field.named(4).contains(&2));
-    }
-}
-
-#[test]
-fn who_cannot_talk_and_is_given_no_stream_stays_where_he_is() {
-    let mut field = Field::new(1);
-    field.room(0, RoomSettings::default());
-    field.room(0, RoomSettings::default());
-    field.join(1, 1, tone(541.9, LOUD));
-    field.join(0, 2, tone(823.7, LOUD));
-    for id in [10, 11] {
-        field.join_ear(0, id);
-    }
-    field.turns(100);
-    field.scan(0, 11, &[(1, at(0.0, 0))]);
-    assert_eq!(field.refused(), 1);
-    let retired = field.mixers[0].sink.retired.last();
-    assert!(matches!(retired, Some(Retired::Rescan(rescan)) if rescan.scan.is_some()));
-    field.turns(50);
-    assert_eq!(field.named(11), [2]);
-}
-
-#[test]
-fn linked_rooms_hear_each_other_and_nobody_himself() {
+fn linked_rooms_hear_each_other_and_no_talker_hears_itself() {
     for mixers in [1, 2] {
         let mut field = Field::new(mixers);
         for room in 0..2 {
@@ -243,7 +74,7 @@ fn linked_rooms_hear_each_other_and_nobody_himself() {
 }
 
 #[test]
-fn a_higher_channel_ducks_a_lower_one_without_a_click() {
+fn monitor_of_higher_priority_ducks_a_lower_one_without_a_click() {
     let hz = 925.0;
     let mut field = Field::new(1);
     for _ in 0..3 {
@@ -270,7 +101,7 @@ fn a_higher_channel_ducks_a_lower_one_without_a_click() {
 }
 
 #[test]
-fn who_talked_long_ago_hears_a_lower_channel_as_loud_as_it_is() {
+fn ducking_has_ended_in_a_room_that_slept_since_its_member_talked() {
     let mut field = Field::new(1);
     field.room(0, RoomSettings::default());
     field.room(0, RoomSettings::default());
@@ -299,7 +130,7 @@ fn who_talked_long_ago_hears_a_lower_channel_as_loud_as_it_is() {
 }
 
 #[test]
-fn changing_what_one_listens_to_makes_no_click() {
+fn changing_monitors_and_links_makes_no_click() {
     let hz = 925.0;
     let mut field = Field::new(1);
     for _ in 0..3 {
@@ -332,7 +163,7 @@ fn changing_what_one_listens_to_makes_no_click() {
 }
 
 #[test]
-fn any_ticks_phases_and_mixers_give_every_sample_once() {
+fn monitor_hears_every_sample_once_at_any_tick_and_phase_and_on_any_mixer() {
     let hz = 925.0;
     let mut chance = Chance(11);
     for round in 0..24 {
@@ -381,7 +212,7 @@ fn any_ticks_phases_and_mixers_give_every_sample_once() {
 }
 
 #[test]
-fn a_mixer_that_falls_behind_makes_no_click() {
+fn monitor_hears_no_click_when_the_other_mixer_falls_behind() {
     // At no tick does it cross zero.
     let hz = 931.7;
     let mut field = Field::new(2);
@@ -411,7 +242,7 @@ fn a_mixer_that_falls_behind_makes_no_click() {
 }
 
 #[test]
-fn a_sleeping_room_wakes_for_what_it_listens_to_and_sleeps_again() {
+fn sleeping_room_wakes_for_a_monitored_room_and_sleeps_again() {
     let mut field = Field::new(1);
     let home = field.room(0, RoomSettings::default());
     let other = field.room(0, RoomSettings::default());
@@ -450,7 +281,7 @@ fn a_sleeping_room_wakes_for_what_it_listens_to_and_sleeps_again() {
 }
 
 #[test]
-fn stereo_music_is_heard_in_a_mono_room_and_speech_in_a_stereo_one() {
+fn monitor_hears_a_stereo_room_in_mono_and_a_mono_room_in_stereo() {
     let mut field = Field::new(1);
     let stereo = RoomSettings {
         layout: Layout::Stereo,
@@ -470,34 +301,4 @@ fn stereo_music_is_heard_in_a_mono_room_and_speech_in_a_stereo_one() {
     let left: Vec<f32> = heard.iter().step_by(2).copied().collect();
     assert!(level_db(&left, 541.9).abs() < 0.1);
     assert_eq!(field.refused(), 0);
-}
-
-#[test]
-fn whoever_leads_may_leave_and_what_he_led_goes_on() {
-    let hz = 925.0;
-    let mut field = Field::new(1);
-    let home = field.room(0, RoomSettings::default());
-    let other = field.room(0, RoomSettings::default());
-    field.join(other, 50, tone(hz, LOUD));
-    for id in 1..=4 {
-        field.join(home, id, |_| 0.0);
-        field.scan(home, id, &[(other, at(-6.0, 0))]);
-    }
-    field.turns(50);
-    for id in 1..=3 {
-        field.apply(0, Command::RemoveParticipant(ParticipantId(id)));
-        field.turns(20);
-    }
-    let heard = field.heard_lately(4, 80);
-    assert!((level_db(&heard[..76_800], hz) + 6.0).abs() < 0.05);
-    assert!(steepest(&heard, hz, 0.5 * LOUD) < 1.05);
-    field.scan(home, 4, &[]);
-    field.turns(150);
-    assert!(field.heard_lately(4, 1).iter().all(|&sample| sample == 0.0));
-    let events = &field.mixers[0].sink.events;
-    assert!(
-        !events
-            .iter()
-            .any(|it| matches!(it, Event::RoomFault { .. }))
-    );
 }

@@ -1,0 +1,186 @@
+//! Listeners with equal monitors share one encode; those with monitors of their own do not disturb them.
+#![cfg(feature = "opus")]
+
+mod stage;
+
+use mixer::command::{Command, Event, Retired};
+use mixer::format::TickLength;
+use mixer::listener::Listener;
+use mixer::room::RoomSettings;
+use mixer::scan::Strength;
+use mixer::units::ParticipantId;
+use stage::field::{Field, LOUD, TONES_HZ, at, level_db, steepest};
+use stage::tone;
+
+#[test]
+fn hundred_listeners_with_equal_monitors_share_one_encode() {
+    let mut field = Field::new(1);
+    for (room, hz) in TONES_HZ.into_iter().take(3).enumerate() {
+        field.room(0, RoomSettings::default());
+        if room > 0 {
+            field.join(room, room as u32 + 1, tone(hz, LOUD));
+        }
+    }
+    for id in 100..200 {
+        field.join_ear(0, id);
+        let mut rescan = field.rescan(0, Strength::default(), &[(1, at(0.0, 0)), (2, at(-6.0, 1))]);
+        // Before anybody has been grouped he has a stream of his own, and after that he needs one.
+        rescan.listener = Some(Box::new(Listener::new(
+            field.recipe(0, false),
+            TickLength::Ms20,
+        )));
+        field.apply(0, Command::SetScan(ParticipantId(id), rescan));
+    }
+    field.turns(100);
+    // Each talker is alone in his room: nothing is encoded for him.
+    let before = field.encodes();
+    field.turns(50);
+    assert_eq!(field.encodes() - before, 50, "one encode a tick");
+    assert_eq!(field.named(150), [2, 3]);
+    let sent = field.mixers[0].engine.stats().packets_total;
+    field.turns(10);
+    assert_eq!(field.mixers[0].engine.stats().packets_total - sent, 1_000);
+
+    // Half of them change over while both talk: two groups.
+    for id in 100..150 {
+        let mut rescan = field.rescan(0, Strength::default(), &[(2, at(0.0, 0))]);
+        rescan.listener = Some(Box::new(Listener::new(
+            field.recipe(0, false),
+            TickLength::Ms20,
+        )));
+        field.apply(0, Command::SetScan(ParticipantId(id), rescan));
+    }
+    let before = field.encodes();
+    field.turn();
+    let at_once = field.encodes() - before;
+    assert!(at_once <= 20, "{at_once} encodes as they change over");
+    field.turns(50);
+    let before = field.encodes();
+    field.turns(50);
+    assert_eq!(field.encodes() - before, 100, "two encodes a tick");
+    assert_eq!(field.named(120), [3]);
+    assert_eq!(field.named(170), [2, 3]);
+    assert_eq!(field.refused(), 0);
+}
+
+/// So many in room 0 each hear room 1 as loud as nobody else does.
+fn join_loners(field: &mut Field, ids: std::ops::Range<u32>) {
+    for id in ids {
+        field.join_ear(0, id);
+        field.scan(0, id, &[(1, at(-0.1 * id as f32, 0))]);
+    }
+}
+
+#[test]
+fn listeners_with_unique_monitors_leave_the_groups_to_the_others() {
+    let mut field = Field::new(1);
+    for (room, hz) in TONES_HZ.into_iter().take(2).enumerate() {
+        field.room(0, RoomSettings::default());
+        field.join(room, room as u32 + 1, tone(hz, LOUD));
+    }
+    join_loners(&mut field, 10..50);
+    field.turns(50);
+    for id in 60..120 {
+        field.join_ear(0, id);
+    }
+    field.turns(50);
+    let before = field.encodes();
+    field.turns(50);
+    // Each talker is alone in his room: nothing is encoded for him.
+    let encodes = (field.encodes() - before) / 50;
+    assert_eq!(
+        encodes,
+        40 + 1,
+        "one for each who is alone, one for the rest"
+    );
+    // A second one who hears the same shares, and when he is gone the first goes on by himself.
+    field.join_ear(0, 9);
+    field.scan(0, 9, &[(1, at(-1.0, 0))]);
+    field.turns(50);
+    let before = field.encodes();
+    field.turns(10);
+    assert_eq!((field.encodes() - before) / 10, 40 + 1);
+    field.apply(0, Command::RemoveParticipant(ParticipantId(9)));
+    field.turns(10);
+    let before = field.encodes();
+    field.turns(10);
+    assert_eq!((field.encodes() - before) / 10, 40 + 1);
+    assert_eq!(field.named(10), [1, 2]);
+    assert_eq!(field.refused(), 0);
+}
+
+#[test]
+fn talker_who_pauses_keeps_its_stream_among_many_unique_listeners() {
+    let mut field = Field::new(1);
+    field.room(0, RoomSettings::default());
+    field.room(0, RoomSettings::default());
+    field.join(0, 4, |_| 0.0);
+    field.join(0, 5, |_| 0.0);
+    join_loners(&mut field, 10..70);
+    for (id, hz) in (1..=3).zip(TONES_HZ) {
+        field.join(0, id, tone(hz, LOUD));
+    }
+    field.join(1, 6, tone(TONES_HZ[3], LOUD));
+    field.turns(100);
+    let mute = |field: &Field, muted| field.talkers[3].1.shared.settings.mute(muted);
+    for _ in 0..5 {
+        let before = field.encodes();
+        mute(&field, true);
+        field.turns(6);
+        assert!(!field.named(4).contains(&2), "he pauses");
+        mute(&field, false);
+        // The three who talk, those two who do not, and each who is alone.
+        assert_eq!((field.encodes() - before) / 6, 3 + 1 + 60);
+        field.turns(30);
+        assert!(field.named(4).contains(&2));
+    }
+}
+
+#[test]
+fn monitors_of_a_listen_only_member_without_a_stream_are_refused() {
+    let mut field = Field::new(1);
+    field.room(0, RoomSettings::default());
+    field.room(0, RoomSettings::default());
+    field.join(1, 1, tone(541.9, LOUD));
+    field.join(0, 2, tone(823.7, LOUD));
+    for id in [10, 11] {
+        field.join_ear(0, id);
+    }
+    field.turns(100);
+    field.scan(0, 11, &[(1, at(0.0, 0))]);
+    assert_eq!(field.refused(), 1);
+    let retired = field.mixers[0].sink.retired.last();
+    assert!(matches!(retired, Some(Retired::Rescan(rescan)) if rescan.scan.is_some()));
+    field.turns(50);
+    assert_eq!(field.named(11), [2]);
+}
+
+#[test]
+fn group_with_monitors_goes_on_when_its_leader_leaves() {
+    let hz = 925.0;
+    let mut field = Field::new(1);
+    let home = field.room(0, RoomSettings::default());
+    let other = field.room(0, RoomSettings::default());
+    field.join(other, 50, tone(hz, LOUD));
+    for id in 1..=4 {
+        field.join(home, id, |_| 0.0);
+        field.scan(home, id, &[(other, at(-6.0, 0))]);
+    }
+    field.turns(50);
+    for id in 1..=3 {
+        field.apply(0, Command::RemoveParticipant(ParticipantId(id)));
+        field.turns(20);
+    }
+    let heard = field.heard_lately(4, 80);
+    assert!((level_db(&heard[..76_800], hz) + 6.0).abs() < 0.05);
+    assert!(steepest(&heard, hz, 0.5 * LOUD) < 1.05);
+    field.scan(home, 4, &[]);
+    field.turns(150);
+    assert!(field.heard_lately(4, 1).iter().all(|&sample| sample == 0.0));
+    let events = &field.mixers[0].sink.events;
+    assert!(
+        !events
+            .iter()
+            .any(|it| matches!(it, Event::RoomFault { .. }))
+    );
+}
