@@ -26,7 +26,6 @@ const LONG: &[(&str, usize)] = &[
     ("src/profile.rs", 544),
     ("src/strip.rs", 561),
     ("tests/permit.rs", 559),
-    ("tests/playout.rs", 653),
 ];
 
 fn root() -> &'static Path {

@@ -207,3 +207,32 @@ pub fn play(flights: &[Flight], tick: TickLength) -> (Vec<Heard>, Vec<f32>, Play
     }
     (ticks, sound, playout)
 }
+
+/// The delay of each tick with sound between two instants, milliseconds.
+pub fn delays(ticks: &[Heard], from: f64, to: f64) -> Vec<f64> {
+    ticks
+        .iter()
+        .filter(|t| (from..to).contains(&t.seconds) && t.pulled == Pulled::Audio)
+        .map(|t| t.delay_ms)
+        .collect()
+}
+
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// The least and the most.
+pub fn spread(values: &[f64]) -> (f64, f64) {
+    values.iter().fold((f64::MAX, f64::MIN), |(low, high), v| {
+        (low.min(*v), high.max(*v))
+    })
+}
+
+/// Steps of the tone: places where the second difference is more than the tone's own.
+pub fn clicks(sound: &[f32]) -> usize {
+    let natural = 0.5 * (std::f64::consts::TAU * TONE_HZ / 48_000.0).powi(2) as f32;
+    sound
+        .windows(3)
+        .filter(|w| (w[0] - 2.0 * w[1] + w[2]).abs() > natural * 1.5 + 0.004)
+        .count()
+}
