@@ -7,6 +7,7 @@
 )]
 
 pub mod field;
+pub mod floor;
 pub mod hands;
 mod voices;
 
