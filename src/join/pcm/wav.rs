@@ -168,5 +168,5 @@ const MAX_SAMPLES: usize = (u32::MAX as usize - 1_000) / 2;
 const FLUSH_SAMPLES: usize = SAMPLE_RATE_HZ as usize;
 
 #[cfg(test)]
-#[path = "wav_tests.rs"]
+#[path = "wav_tests/mod.rs"]
 mod tests;
