@@ -23,7 +23,6 @@ const LONG: &[(&str, usize)] = &[
     ("src/rtc/peers/tests/mod.rs", 520),
     ("tests/fuzz/machines.rs", 563),
     ("tests/http/joins.rs", 575),
-    ("tests/transport.rs", 1064),
 ];
 
 /// What one row of the table in `lib.rs` says of a module.
