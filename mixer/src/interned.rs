@@ -1,10 +1,11 @@
 //! Lists that members of a room have in common: each is kept once, under a number.
 //!
-//! Members with equal lists share the list of one of them, their leader. The others' lists lie idle, so that there is
-//! one to go on with whoever leaves. As long as there are places, nothing here allocates or frees.
+//! Members with equal lists share the list of one of them, their leader. The others keep theirs unused, so that one of
+//! them can take over when the leader leaves. As long as there are places, nothing here allocates or frees.
 
 use core::marker::PhantomData;
 
+use crate::listener::Listener;
 use crate::members::Member;
 use crate::mix::gains::{GainChange, PersonalGains};
 use crate::mix::recipe::PartNo;
@@ -19,6 +20,10 @@ pub(crate) trait Part: Sized {
     fn of(participant: &Participant) -> Option<&Self>;
     fn of_mut(participant: &mut Participant) -> Option<&mut Self>;
     fn swap(participant: &mut Participant, change: &mut Self::Change);
+    fn list_of(change: &Self::Change) -> Option<&Self>;
+
+    /// The stream that comes with a change, for a participant who may have none to go on with.
+    fn stream_of(change: &mut Self::Change) -> &mut Option<Box<Listener>>;
 
     /// The change that takes effect at the next tick, and carries the list from before until then.
     fn pending(participant: &mut Participant) -> &mut Option<Box<Self::Change>>;
@@ -46,6 +51,14 @@ impl Part for Scan {
 
     fn swap(participant: &mut Participant, change: &mut Rescan) {
         core::mem::swap(&mut participant.scan, &mut change.scan);
+    }
+
+    fn list_of(change: &Rescan) -> Option<&Scan> {
+        change.scan.as_deref()
+    }
+
+    fn stream_of(change: &mut Rescan) -> &mut Option<Box<Listener>> {
+        &mut change.listener
     }
 
     fn pending(participant: &mut Participant) -> &mut Option<Box<Rescan>> {
@@ -82,6 +95,14 @@ impl Part for PersonalGains {
 
     fn swap(participant: &mut Participant, change: &mut GainChange) {
         core::mem::swap(&mut participant.gains, &mut change.gains);
+    }
+
+    fn list_of(change: &GainChange) -> Option<&PersonalGains> {
+        change.gains.as_deref()
+    }
+
+    fn stream_of(change: &mut GainChange) -> &mut Option<Box<Listener>> {
+        &mut change.listener
     }
 
     fn pending(participant: &mut Participant) -> &mut Option<Box<GainChange>> {

@@ -26,7 +26,8 @@
 mod mates;
 mod parting;
 
-use self::mates::{HANGOVER_MS, Merge, Wait, find_mate, hears_as, may_merge, settled_ms};
+pub(crate) use self::mates::HANGOVER_MS;
+use self::mates::{Merge, Wait, find_mate, hears_as, may_merge, settled_ms};
 use self::parting::Parting;
 use crate::codec::Codec;
 use crate::command::Retired;
@@ -235,16 +236,18 @@ impl Listeners {
         for place in 0..list.len() {
             let member = &mut list[place];
             let apart = member.hears_apart();
-            let is_changing = member.is_changing();
-            let is_personal = member.has_personal_gains();
             let mix = member.mix_key();
+            let is_private = matches!(member.hearing, Hearing::Private { .. });
+            let is_changing = is_private && member.is_changing();
             match &mut member.hearing {
                 Hearing::Deaf => {}
                 Hearing::Grouped(_) if apart => self.split(list, place),
                 Hearing::Grouped(number) => {
                     let number = *number;
                     if has_changed && self.group(number).is_some_and(|it| it.key.mix != mix) {
-                        self.part(list, place, number);
+                        if let Some(unneeded) = self.part(list, place, number) {
+                            sink.retired(Retired::Listener(unneeded));
+                        }
                         continue;
                     }
                     // A member without a stream to go on with is given one from outside.
@@ -254,17 +257,15 @@ impl Listeners {
                     }
                 }
                 Hearing::Private { settled_ms } if apart => *settled_ms = 0,
-                Hearing::Private { settled_ms }
-                    if is_changing && (is_personal || waiting < MAX_WAITING) =>
-                {
+                Hearing::Private { settled_ms } if is_changing && waiting < MAX_WAITING => {
                     *settled_ms = 0;
-                    waiting += usize::from(!is_personal);
+                    waiting += 1;
                 }
                 Hearing::Private { settled_ms } => {
                     let before_ms = *settled_ms;
                     *settled_ms = before_ms.saturating_add(member.participant.tick.ms());
-                    // A member with personal gains has had a stream of its own, or a smaller group's, before it waits.
-                    let waits = before_ms < HANGOVER_MS && !is_personal;
+                    member.may_wait &= before_ms < HANGOVER_MS;
+                    let waits = before_ms < HANGOVER_MS && !member.may_wait;
                     waiting += usize::from(waits);
                     let wait = Wait {
                         before_ms,
@@ -342,7 +343,7 @@ impl Listeners {
 
     /// Makes a member's stream that of a new group; the number of it, if there is a place.
     ///
-    /// - `settled_ms`: for how long both members have heard what the key says.
+    /// - `settled_ms`: what to count as the time for which both have heard what the key says.
     fn found(
         &mut self,
         list: &mut [Member],
@@ -378,7 +379,7 @@ impl Listeners {
             return None;
         }
         if list[group.leader].keeps_stream() {
-            // Who still hears his scan before cannot lead others in that.
+            // A member for whom something changes in this tick cannot lead the others.
             if !list[place].is_changing() {
                 copy(list, group.leader, place);
                 group.leader = place;

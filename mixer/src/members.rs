@@ -8,7 +8,7 @@ use core::fmt;
 use crate::frame::Frame;
 use crate::interned::Interned;
 use crate::listener::Listener;
-use crate::listeners::{Hearing, Listeners};
+use crate::listeners::{HANGOVER_MS, Hearing, Listeners};
 use crate::memory;
 use crate::mix::gains::PersonalGains;
 use crate::mix::recipe::{MixKey, MixRecipe, PartNo};
@@ -78,6 +78,8 @@ pub(crate) struct Member {
     pub gains: Option<PartNo>,
     /// Those of its personal gains that act on this tick's bus: the number of the first list that does the same.
     pub active_gains: Option<PartNo>,
+    /// It has had a stream of its own for long, so it costs nothing new while it waits for a merge.
+    pub may_wait: bool,
     /// Its strip has something to play, to meter or to fade.
     pub awake: bool,
     /// Its settings have changed in a way that must not wait for its next packet.
@@ -124,12 +126,7 @@ impl Member {
         self.participant.strip.is_some() || self.participant.gains.is_some()
     }
 
-    /// Whether it hears talkers louder or quieter than others do, or did until this tick.
-    pub fn has_personal_gains(&self) -> bool {
-        self.participant.gains.is_some() || self.participant.gain_change.is_some()
-    }
-
-    /// Whether what it hears changes within this tick.
+    /// Whether its personal gains or the rooms it monitors change within this tick.
     pub fn is_changing(&self) -> bool {
         self.participant.rescan.is_some() || self.participant.gain_change.is_some()
     }
@@ -237,6 +234,7 @@ impl Members {
             scan: None,
             gains: None,
             active_gains: None,
+            may_wait: false,
             awake: participant.strip.is_some(),
             attended: false,
             tone: None,
@@ -267,6 +265,8 @@ impl Members {
             shares.listeners.take_over(&mut self.shares.listeners);
             shares.scans.take_over(&mut self.shares.scans);
             shares.gains.take_over(&mut self.shares.gains);
+            shares.on_bus.append(&mut self.shares.on_bus);
+            shares.active.append(&mut self.shares.active);
             longer.leaving = core::mem::take(&mut self.leaving);
             core::mem::swap(self, &mut longer);
         }
@@ -329,6 +329,7 @@ impl Members {
             }
             has_changed = true;
             if let Hearing::Private { settled_ms } = &mut member.hearing {
+                member.may_wait |= *settled_ms >= HANGOVER_MS;
                 *settled_ms = 0;
             }
         }
@@ -359,7 +360,10 @@ fn first_alike(gains: &Interned<PersonalGains>, list: &[Member], leader: usize) 
         gains.map_or(&[][..], PersonalGains::corrections)
     };
     let own = corrections(leader);
-    let mut entries = gains.entries().filter(|_| !own.is_empty());
+    if own.is_empty() {
+        return None;
+    }
+    let mut entries = gains.entries();
     let first = entries.find(|(_, other)| corrections(*other) == own);
     first.map(|(number, _)| number)
 }

@@ -7,10 +7,13 @@ use super::{Engine, Seat, Sink};
 #[cfg(any(test, feature = "fault-injection"))]
 use crate::command::Weakness;
 use crate::command::{Command, Event, Refused, Retired};
-use crate::mix::gains::GainChange;
 use crate::participant::Participant;
 use crate::room::Room;
 use crate::units::{ParticipantId, RoomId};
+
+/// One of a room's ways to change what a member hears. Gives back what is not needed, or the change itself if it cannot be
+/// made.
+type SetPart<C> = fn(&mut Room, usize, Box<C>) -> Result<Option<Box<C>>, Box<C>>;
 
 /// A command that was not carried out, and the box it brought.
 struct Unapplied(Option<Retired>);
@@ -110,22 +113,11 @@ impl Engine {
                 Ok(())
             }
             Command::SetScan(id, rescan) => {
-                let Some(&Seat { berth, member }) = self.seat_of.get(&id) else {
-                    return refused(Retired::Rescan(rescan));
-                };
-                match self.enter(berth, |room| room.set_scan(member, rescan)) {
-                    Some(Ok(replaced)) => {
-                        if let Some(replaced) = replaced {
-                            sink.retired(Retired::Rescan(replaced));
-                        }
-                        self.wake(berth);
-                        Ok(())
-                    }
-                    Some(Err(rescan)) => refused(Retired::Rescan(rescan)),
-                    None => Ok(()),
-                }
+                self.set_part(id, rescan, Room::set_scan, Retired::Rescan, sink)
             }
-            Command::SetGains(id, change) => self.set_gains(id, change, sink),
+            Command::SetGains(id, change) => {
+                self.set_part(id, change, Room::set_gains, Retired::GainChange, sink)
+            }
             Command::Attend(id) => self.attend(id),
             #[cfg(any(test, feature = "fault-injection"))]
             Command::Break(id, weakness) => {
@@ -139,24 +131,27 @@ impl Engine {
         }
     }
 
-    fn set_gains(
+    /// Changes what a participant hears by one of a room's ways to do so.
+    fn set_part<C>(
         &mut self,
         id: ParticipantId,
-        change: Box<GainChange>,
+        change: Box<C>,
+        set: SetPart<C>,
+        retired: fn(Box<C>) -> Retired,
         sink: &mut dyn Sink,
     ) -> Result<(), Unapplied> {
         let Some(&Seat { berth, member }) = self.seat_of.get(&id) else {
-            return refused(Retired::GainChange(change));
+            return refused(retired(change));
         };
-        match self.enter(berth, |room| room.set_gains(member, change)) {
+        match self.enter(berth, |room| set(room, member, change)) {
             Some(Ok(replaced)) => {
                 if let Some(replaced) = replaced {
-                    sink.retired(Retired::GainChange(replaced));
+                    sink.retired(retired(replaced));
                 }
                 self.wake(berth);
                 Ok(())
             }
-            Some(Err(change)) => refused(Retired::GainChange(change)),
+            Some(Err(change)) => refused(retired(change)),
             None => Ok(()),
         }
     }

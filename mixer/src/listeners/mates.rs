@@ -123,7 +123,7 @@ pub(super) fn hears_as(one: &Member, other: &Member) -> bool {
 /// How long a private stream is fed what its group's is before the two may become one: ten packets
 /// at the usual length. From two on the far decoder is well off; the rest keeps those who pause
 /// between words from changing to and fro.
-pub(super) const HANGOVER_MS: u32 = 200;
+pub(crate) const HANGOVER_MS: u32 = 200;
 
 /// Who has been alone for long looks this seldom for others, which takes a walk over all members; a
 /// number that meets every packet's end, whatever its length.

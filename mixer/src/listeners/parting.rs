@@ -1,10 +1,12 @@
-//! Groups whose members come to hear something else, or the same as another group: what personal gains make of them.
+//! Parts groups whose members begin to hear different mixes, and unites groups that hear the same again.
+//!
+//! Belongs to [`Listeners`]; both happen to members with personal gains.
 
 use super::mates::{HANGOVER_MS, Merge, may_merge};
 use super::{Group, GroupNo, Hearing, Key, Listeners};
 use crate::command::Retired;
 use crate::engine::Sink;
-use crate::listener::Turn;
+use crate::listener::{Listener, Turn};
 use crate::members::Member;
 use crate::mix::recipe::MixKey;
 
@@ -35,7 +37,13 @@ impl Listeners {
 
     /// Takes a member out of a group that hears something else from this tick on. The first one goes on with a copy of
     /// the group's stream; the others who hear the same as the first share that, since they have heard the same before.
-    pub(super) fn part(&mut self, list: &mut [Member], place: usize, from: GroupNo) {
+    /// Gives back a stream that is not needed any more, if there is one.
+    pub(super) fn part(
+        &mut self,
+        list: &mut [Member],
+        place: usize,
+        from: GroupNo,
+    ) -> Option<Box<Listener>> {
         let mix = list[place].mix_key();
         let is_alike = |parting: &&Parting| parting.from == from && parting.mix == mix;
         let first = self.partings.iter().find(is_alike).map(|it| it.first);
@@ -53,12 +61,11 @@ impl Listeners {
                 let first = place;
                 self.partings.push(Parting { from, mix, first });
             }
-            return;
+            return None;
         };
         self.may_have_twins = true;
         self.leave(list, place);
-        let unneeded = self.join(list, place, at);
-        debug_assert!(unneeded.is_none(), "who parts keeps its stream");
+        self.join(list, place, at)
     }
 
     /// Makes one group of two that have heard the same for long enough.
@@ -96,10 +103,12 @@ impl Listeners {
         let (Some(to), Some(gone)) = (self.groups[into], self.groups[from]) else {
             return;
         };
+        let leader_keeps_stream = list[to.leader].keeps_stream();
         let [hearing, former] = [to.leader, gone.leader].map(|leader| list[leader].hearing);
         for member in list.iter_mut().filter(|member| member.hearing == former) {
             member.hearing = hearing;
             if !member.keeps_stream()
+                && !leader_keeps_stream
                 && let Some(unneeded) = member.participant.listener.take()
             {
                 sink.retired(Retired::Listener(unneeded));

@@ -1,8 +1,10 @@
 //! Personal gains: talkers that one listener wants louder, quieter or not at all.
 //!
-//! They act on what is on the bus of the listener's own room, so they multiply the gain that a talker has there, and
-//! cannot undo a mute. Each costs the addition of one frame while the talker is on the bus, and nothing otherwise.
+//! They act on what is on the bus of the listener's own room. So they multiply the gain that a talker has there, and
+//! cannot undo a mute. Each distinct list costs one mix and one encode while a talker it names is on the bus and for
+//! 200 ms after that, and nothing otherwise.
 
+use crate::listener::Listener;
 use crate::mix::render::Voice;
 use crate::units::{Gain, ParticipantId};
 
@@ -26,7 +28,7 @@ pub(crate) struct Correction {
 }
 
 impl PersonalGains {
-    /// A list may name so many talkers.
+    /// The most talkers one list can name.
     pub const MOST: usize = 64;
 
     /// From pairs in any order. Of several for one talker the last counts; beyond [`MOST`](PersonalGains::MOST) talkers,
@@ -46,7 +48,7 @@ impl PersonalGains {
         }
     }
 
-    /// Whether it changes nothing.
+    /// Whether the list has no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -84,13 +86,14 @@ impl PersonalGains {
     }
 }
 
-/// Other personal gains for a participant, and what comes back of it: those from before, and what else is not needed.
+/// A change of one participant's personal gains. The box comes back with the gains from before, and with the listener if
+/// that was not needed.
 #[derive(Debug, Default)]
 pub struct GainChange {
     /// The gains from now on; `None`: every talker as loud as in the room.
     pub gains: Option<Box<PersonalGains>>,
     /// A stream of the participant's recipe, for a participant who cannot talk and may have none of its own.
-    pub listener: Option<Box<crate::listener::Listener>>,
+    pub listener: Option<Box<Listener>>,
 }
 
 #[cfg(test)]

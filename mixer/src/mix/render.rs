@@ -183,9 +183,8 @@ impl<V: Voices> Renderer<'_, V> {
         for (id, level) in self.frames.heard().filter(|(id, _)| Some(*id) != own) {
             match gains.map_or(Gain::UNITY, |gains| gains.gain_of(id)) {
                 Gain::MUTE => {}
-                gain => {
-                    others.push(id, level.amplified(gain));
-                }
+                gain if !others.push(id, level.amplified(gain)) => break,
+                _ => {}
             }
         }
         self.linked

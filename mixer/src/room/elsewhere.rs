@@ -1,4 +1,4 @@
-//! What a room hears of others, and lets them hear.
+//! What a room hears of others and lets them hear, and what single members hear otherwise than the room.
 //!
 //! Linked rooms are heard by everybody in it, so their voices go onto its bus, once its own have been
 //! written to its feed. What single members scan is added to what they are sent.
@@ -9,9 +9,10 @@ use super::{Room, RoomSettings};
 use crate::command::Retired;
 use crate::engine::Sink;
 use crate::feed::{Feed, Mouth, Place};
+use crate::interned::{Interned, Part};
 use crate::listener::Listener;
-use crate::listeners::Hearing;
-use crate::members::{Members, Shares, sources_of};
+use crate::listeners::{Hearing, Listeners};
+use crate::members::{Member, Members, Shares, sources_of};
 use crate::mix::gains::GainChange;
 use crate::mix::render::{blend, fade};
 use crate::packet::Sources;
@@ -67,35 +68,16 @@ impl Room {
     pub(crate) fn set_scan(
         &mut self,
         place: usize,
-        mut rescan: Box<Rescan>,
+        rescan: Box<Rescan>,
     ) -> Result<Option<Box<Rescan>>, Box<Rescan>> {
-        let list = &mut self.members.list;
-        let is_there = list
-            .get(place)
-            .is_some_and(|it| it.hearing != Hearing::Deaf);
-        if !is_there || !self.accepts(&rescan) {
+        if !self.accepts(&rescan) {
             return Err(rescan);
         }
         let Members { list, shares, .. } = &mut self.members;
         let Shares {
             listeners, scans, ..
         } = &mut **shares;
-        let before = scans.of(list, place);
-        let is_same = match (before, &rescan.scan) {
-            (Some(before), Some(scan)) => before.is_like(scan),
-            (before, scan) => before.is_none() && scan.is_none(),
-        };
-        if is_same {
-            return Ok(Some(rescan));
-        }
-        match listeners.split_with(list, place, rescan.listener.take()) {
-            Ok(unneeded) => rescan.listener = unneeded,
-            Err(spare) => {
-                rescan.listener = spare;
-                return Err(rescan);
-            }
-        }
-        Ok(scans.change(list, place, rescan))
+        set_part(scans, listeners, list, place, rescan, Change::Fades)
     }
 
     /// Lets the one at `place` hear certain talkers louder, quieter or not at all. What is not needed comes back.
@@ -105,34 +87,20 @@ impl Room {
     pub(crate) fn set_gains(
         &mut self,
         place: usize,
-        mut change: Box<GainChange>,
+        change: Box<GainChange>,
     ) -> Result<Option<Box<GainChange>>, Box<GainChange>> {
         let Members { list, shares, .. } = &mut self.members;
         let Shares {
             listeners, gains, ..
         } = &mut **shares;
-        if list.get(place).is_none_or(|it| it.hearing == Hearing::Deaf) {
-            return Err(change);
-        }
-        let is_same = match (gains.of(list, place), &change.gains) {
-            (Some(before), Some(now)) => before.is_like(now),
-            (before, now) => before.is_none() && now.is_none(),
+        let own = list.get(place).map(|it| &it.participant.listener);
+        let is_new = own.is_some_and(|own| own.as_deref().is_some_and(Listener::is_new));
+        let how = if is_new {
+            Change::AtOnce
+        } else {
+            Change::Fades
         };
-        if is_same {
-            return Ok(Some(change));
-        }
-        match listeners.split_with(list, place, change.listener.take()) {
-            Ok(unneeded) => change.listener = unneeded,
-            Err(spare) => {
-                change.listener = spare;
-                return Err(change);
-            }
-        }
-        let listener = list[place].participant.listener.as_deref();
-        if listener.is_some_and(Listener::is_new) {
-            return Ok(Some(gains.replace(list, place, change)));
-        }
-        Ok(gains.change(list, place, change))
+        set_part(gains, listeners, list, place, change, how)
     }
 
     /// Whether other rooms may hear what is said in it.
@@ -278,5 +246,51 @@ impl Room {
             at,
             tick: self.settings.tick,
         }
+    }
+}
+
+/// How a list takes the place of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// Within the next tick.
+    Fades,
+    /// The listener has heard nothing yet.
+    AtOnce,
+}
+
+/// Gives the member at `place` another list of one kind, and a stream of its own if its group's does not hear that. What
+/// is not needed comes back.
+///
+/// # Errors
+/// The change itself, if the member is sent nothing, or has no stream to go on with and was given none.
+fn set_part<T: Part>(
+    parts: &mut Interned<T>,
+    groups: &mut Listeners,
+    list: &mut [Member],
+    place: usize,
+    mut change: Box<T::Change>,
+    how: Change,
+) -> Result<Option<Box<T::Change>>, Box<T::Change>> {
+    if list.get(place).is_none_or(|it| it.hearing == Hearing::Deaf) {
+        return Err(change);
+    }
+    let is_same = match (parts.of(list, place), T::list_of(&change)) {
+        (Some(before), Some(now)) => before.is_like(now),
+        (before, now) => before.is_none() && now.is_none(),
+    };
+    if is_same {
+        return Ok(Some(change));
+    }
+    let spare = T::stream_of(&mut change).take();
+    match groups.split_with(list, place, spare) {
+        Ok(unneeded) => *T::stream_of(&mut change) = unneeded,
+        Err(spare) => {
+            *T::stream_of(&mut change) = spare;
+            return Err(change);
+        }
+    }
+    match how {
+        Change::Fades => Ok(parts.change(list, place, change)),
+        Change::AtOnce => Ok(Some(parts.replace(list, place, change))),
     }
 }
