@@ -2,8 +2,8 @@
 
 /// A gain on its way from one factor to another.
 ///
-/// Sample `n`, counted from 0, has the gain `from + (to - from) * (n + 1) / samples`: the first sample has already left
-/// `from`, and the last one has reached `to`, which all later samples keep.
+/// Sample `n`, counted from 0, has the gain `from + (to - from) * (n + 1) / samples`: the first
+/// sample has already left `from`, and the last one has reached `to`, which all later samples keep.
 ///
 /// Real-time: safe.
 #[derive(Debug, Clone, Copy, PartialEq)]

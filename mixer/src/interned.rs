@@ -1,7 +1,8 @@
 //! Lists that members of a room have in common: each is kept once, under a number.
 //!
-//! Members with equal lists share the list of one of them, their leader. The others keep theirs unused, so that one of
-//! them can take over when the leader leaves. As long as there are places, nothing here allocates or frees.
+//! Members with equal lists share the list of one of them, their leader. The others keep theirs
+//! unused, so that one of them can take over when the leader leaves. As long as there are places,
+//! nothing here allocates or frees.
 
 use core::marker::PhantomData;
 
@@ -201,8 +202,8 @@ impl<T: Part> Interned<T> {
         }
     }
 
-    /// Gives a member another list. The one from before stays until the next tick, to be faded over; what is not needed now
-    /// comes back.
+    /// Gives a member another list. The one from before stays until the next tick, to be faded
+    /// over; what is not needed now comes back.
     pub fn change(
         &mut self,
         list: &mut [Member],
@@ -262,7 +263,8 @@ impl<T: Part> Interned<T> {
         *T::number_mut(&mut list[place]) = u16::try_from(number).ok().map(PartNo);
     }
 
-    /// Takes a member from those with whom it shares a list. It keeps one that stands where theirs does.
+    /// Takes a member from those with whom it shares a list. It keeps one that stands where theirs
+    /// does.
     pub fn leave(&mut self, list: &mut [Member], place: usize) {
         let Some(number) = T::number_mut(&mut list[place]).take() else {
             return;

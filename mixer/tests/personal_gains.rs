@@ -1,4 +1,5 @@
-//! A listener can hear certain talkers louder, quieter or not at all, and costs one encode more only while they talk.
+//! A listener can hear certain talkers louder, quieter or not at all, and costs one encode more
+//! only while they talk.
 #![cfg(feature = "opus")]
 
 mod stage;
@@ -52,8 +53,8 @@ fn set_gains(stage: &mut Stage, listener: u32, gains: &[(u32, Gain)]) {
     stage.engine.apply(command, &mut stage.sink);
 }
 
-/// How loud a participant, by its place among those who can talk, has heard each tone in the last second, relative to how
-/// loud it was sent.
+/// How loud a participant, by its place among those who can talk, has heard each tone in the last
+/// second, relative to how loud it was sent.
 fn levels_db(stage: &Stage, listener: usize) -> Vec<f64> {
     let heard = stage.heard(listener);
     let second = &heard[heard.len() - 48_000..];
@@ -156,7 +157,8 @@ fn personal_gain_ramps_when_it_changes_while_the_talker_talks() {
         turns(&mut stage, 5);
     }
     let heard = stage.heard(1);
-    // A sine moves by at most so much from one sample to the next, at its loudest here, and the ramp adds a little.
+    // A sine moves by at most so much from one sample to the next, at its loudest here, and the
+    // ramp adds a little.
     let slope = std::f64::consts::TAU * TONES_HZ[0] / 48_000.0;
     let most = 4.0 * f64::from(LOUD) * (slope + 4.0 / 960.0);
     let steps = heard.windows(2).skip(960);
@@ -237,7 +239,8 @@ fn meeting() -> Stage {
     stage
 }
 
-/// Encodes at the end of each of six turns of two seconds, beginning with one in which the first talker talks.
+/// Encodes at the end of each of six turns of two seconds, beginning with one in which the first
+/// talker talks.
 fn encodes_by_turn(stage: &mut Stage) -> Vec<u64> {
     let mut at_the_end = Vec::new();
     for _ in 0..6 {
@@ -250,8 +253,8 @@ fn encodes_by_turn(stage: &mut Stage) -> Vec<u64> {
 
 #[test]
 fn personal_gains_cost_an_encode_for_each_distinct_list_while_a_named_talker_is_heard() {
-    // The three talkers each have a stream of their own, and the listeners share one; while the first pauses, it hears
-    // what all the others hear.
+    // The three talkers each have a stream of their own, and the listeners share one; while the
+    // first pauses, it hears what all the others hear.
     let bare = encodes_by_turn(&mut meeting());
     assert_eq!(bare, [4, 3, 4, 3, 4, 3]);
 
@@ -389,7 +392,8 @@ fn personal_gains_that_end_as_the_room_grows_end_with_a_ramp_and_cost_nothing_mo
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
-    /// The own tone stays out and every other tone comes at the gain asked for, whatever everybody asks for.
+    /// The own tone stays out and every other tone comes at the gain asked for, whatever everybody
+    /// asks for.
     #[test]
     fn mix_minus_stays_exact_whatever_personal_gains_there_are(
         wishes in prop::collection::vec(

@@ -1,4 +1,5 @@
-//! Parts groups whose members begin to hear different mixes, and unites groups that hear the same again.
+//! Parts groups whose members begin to hear different mixes, and unites groups that hear the same
+//! again.
 //!
 //! Belongs to [`Listeners`]; both happen to members with personal gains.
 
@@ -35,9 +36,10 @@ impl Listeners {
         }
     }
 
-    /// Takes a member out of a group that hears something else from this tick on. The first one goes on with a copy of
-    /// the group's stream; the others who hear the same as the first share that, since they have heard the same before.
-    /// Gives back a stream that is not needed any more, if there is one.
+    /// Takes a member out of a group that hears something else from this tick on. The first one
+    /// goes on with a copy of the group's stream; the others who hear the same as the first share
+    /// that, since they have heard the same before. Gives back a stream that is not needed any
+    /// more, if there is one.
     pub(super) fn part(
         &mut self,
         list: &mut [Member],

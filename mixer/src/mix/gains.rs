@@ -1,8 +1,8 @@
 //! Personal gains: talkers that one listener wants louder, quieter or not at all.
 //!
-//! They act on what is on the bus of the listener's own room. So they multiply the gain that a talker has there, and
-//! cannot undo a mute. Each distinct list costs one mix and one encode while a talker it names is on the bus and for
-//! 200 ms after that, and nothing otherwise.
+//! They act on what is on the bus of the listener's own room. So they multiply the gain that a
+//! talker has there, and cannot undo a mute. Each distinct list costs one mix and one encode while
+//! a talker it names is on the bus and for 200 ms after that, and nothing otherwise.
 
 use crate::listener::Listener;
 use crate::mix::render::Voice;
@@ -10,8 +10,8 @@ use crate::units::{Gain, ParticipantId};
 
 /// The talkers whom one listener hears otherwise than the room does.
 ///
-/// Entries that name nobody in the room are kept, and act once that participant talks. An entry for the listener
-/// itself has no effect.
+/// Entries that name nobody in the room are kept, and act once that participant talks. An entry for
+/// the listener itself has no effect.
 #[derive(Debug)]
 pub struct PersonalGains {
     /// Sorted by id, each id once, none of unity.
@@ -31,8 +31,8 @@ impl PersonalGains {
     /// The most talkers one list can name.
     pub const MOST: usize = 64;
 
-    /// From pairs in any order. Of several for one talker the last counts; beyond [`MOST`](PersonalGains::MOST) talkers,
-    /// those of the highest ids are left out.
+    /// From pairs in any order. Of several for one talker the last counts; beyond
+    /// [`MOST`](PersonalGains::MOST) talkers, those of the highest ids are left out.
     ///
     /// Real-time: set-up only (allocates).
     pub fn new(of: impl IntoIterator<Item = (ParticipantId, Gain)>) -> PersonalGains {
@@ -86,13 +86,14 @@ impl PersonalGains {
     }
 }
 
-/// A change of one participant's personal gains. The box comes back with the gains from before, and with the listener if
-/// that was not needed.
+/// A change of one participant's personal gains. The box comes back with the gains from before, and
+/// with the listener if that was not needed.
 #[derive(Debug, Default)]
 pub struct GainChange {
     /// The gains from now on; `None`: every talker as loud as in the room.
     pub gains: Option<Box<PersonalGains>>,
-    /// A stream of the participant's recipe, for a participant who cannot talk and may have none of its own.
+    /// A stream of the participant's recipe, for a participant who cannot talk and may have none of
+    /// its own.
     pub listener: Option<Box<Listener>>,
 }
 

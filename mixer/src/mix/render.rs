@@ -64,7 +64,8 @@ pub(crate) struct Own<'a> {
 }
 
 impl<V: Voices> Renderer<'_, V> {
-    /// Fills `mix` with what one listener hears, and names who is in it; `None` if there is nothing to hear.
+    /// Fills `mix` with what one listener hears, and names who is in it; `None` if there is nothing
+    /// to hear.
     ///
     /// - `spare`: any frame of the room's layout.
     ///
@@ -196,8 +197,8 @@ fn is_own(listener: &Ingredients<'_>, voice: &Voice) -> bool {
     listener.own.is_some_and(|own| own.id == voice.id)
 }
 
-/// Adds the monitored rooms to a mix of the room itself, which is turned down where they have priority. Says whether
-/// anybody is heard.
+/// Adds the monitored rooms to a mix of the room itself, which is turned down where they have
+/// priority. Says whether anybody is heard.
 pub(crate) fn blend(scan: Option<&Scan>, home_is_heard: bool, mix: &mut Frame) -> bool {
     if !home_is_heard {
         mix.clear();
@@ -214,7 +215,8 @@ pub(crate) fn blend(scan: Option<&Scan>, home_is_heard: bool, mix: &mut Frame) -
     true
 }
 
-/// Does what [`blend`] does, and fades from the rooms monitored before to those monitored now within the tick.
+/// Does what [`blend`] does, and fades from the rooms monitored before to those monitored now
+/// within the tick.
 pub(crate) fn fade(
     scan: Option<&Scan>,
     before: Option<&Scan>,

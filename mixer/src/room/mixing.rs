@@ -11,8 +11,8 @@ use crate::stats::TickStats;
 use crate::tone::Playing;
 
 impl Room {
-    /// Gives every stream in use its mix: those of the groups, and those of single members. Notes whose have a packet to
-    /// encode.
+    /// Gives every stream in use its mix: those of the groups, and those of single members. Notes
+    /// whose have a packet to encode.
     pub(super) fn mix(&mut self, turn: Turn, voices: usize, cap: u8, stats: &mut TickStats) {
         let everyone = self.everyone();
         let linked = self.linked();
