@@ -47,6 +47,9 @@ pub struct TickArgs {
         default_value = "voice,low-delay"
     )]
     profile: Vec<Profile>,
+    /// How many of a room's people each turn one of its talkers down; several with commas
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "0")]
+    personal: Vec<usize>,
     /// So many such rooms at once
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rooms: u32,
@@ -110,12 +113,16 @@ impl TickArgs {
         let mut casts = Vec::new();
         for &profile in &self.profile {
             for &people in &participants {
-                for talkers in talkers.iter().filter_map(|talkers| talkers.of(people)) {
+                let talkers = talkers.iter().filter_map(|talkers| talkers.of(people));
+                let each =
+                    talkers.flat_map(|talkers| self.personal.iter().map(move |it| (talkers, *it)));
+                for (talkers, personal) in each {
                     let cast = Cast {
                         profile,
                         rooms: self.rooms,
                         people,
                         talkers,
+                        personal,
                         rest: self.rest,
                         tick: self.tick_ms,
                     };
@@ -222,6 +229,26 @@ mod tests {
         assert_eq!(value("tick_voice_4_people_1_talking_ticks"), 30.0);
         assert_eq!(value("tick_voice_4_people_4_talking_packets_mean"), 4.0);
         assert!(value("tick_thin_2_people_1_talking_p50_us") > 0.0);
+    }
+
+    #[test]
+    fn personal_gains_cost_an_encode_for_each_talker_who_is_turned_down() {
+        let args = args("--participants 10 --talkers 3 --profile voice --personal 0,2 --ticks 30");
+        let quiet = Outputs {
+            quiet: true,
+            ..Outputs::default()
+        };
+        let report = run(&args, &quiet).unwrap();
+        let value = |name: &str| {
+            let found = report.values.iter().find(|(known, _)| known == name);
+            found.unwrap_or_else(|| panic!("{name}")).1
+        };
+        let without = value("tick_voice_10_people_3_talking_encodes_mean");
+        let with = value("tick_voice_10_people_3_talking_2_personal_encodes_mean");
+        assert!(
+            with > without && with <= without + 2.0,
+            "{with} instead of {without}"
+        );
     }
 
     #[test]

@@ -69,6 +69,7 @@ impl Measured {
             rooms,
             people,
             talkers,
+            personal,
             ..
         } = self.cast;
         let profile = profile.name().replace('-', "_");
@@ -76,7 +77,11 @@ impl Measured {
             1 => String::new(),
             rooms => format!("{rooms}_rooms_"),
         };
-        format!("tick_{profile}_{rooms}{people}_people_{talkers}_talking")
+        let personal = match personal {
+            0 => String::new(),
+            personal => format!("_{personal}_personal"),
+        };
+        format!("tick_{profile}_{rooms}{people}_people_{talkers}_talking{personal}")
     }
 }
 
@@ -133,6 +138,7 @@ impl TickReport {
             "rooms",
             "people",
             "talking",
+            "personal gains",
             "ticks",
             "p50 µs",
             "p99 µs",
@@ -150,10 +156,11 @@ impl TickReport {
                 rooms,
                 people,
                 talkers,
+                personal,
                 ..
             } = measured.cast;
             let mut row = vec![profile.to_string()];
-            row.extend([rooms as usize, people, talkers].map(|count| count.to_string()));
+            row.extend([rooms as usize, people, talkers, personal].map(|count| count.to_string()));
             row.push(measured.run_ns.len().to_string());
             let quantiles = [0.5, 0.99, 0.999, 1.0];
             row.extend(quantiles.map(|q| match measured.quantile_us(q) {
@@ -204,7 +211,11 @@ impl TickReport {
                 1 => "1 talks".to_owned(),
                 talkers => format!("{talkers} talk"),
             };
-            let name = format!("{}, {who}", cast.profile);
+            let personal = match cast.personal {
+                0 => String::new(),
+                personal => format!(", {personal} with personal gains"),
+            };
+            let name = format!("{}, {who}{personal}", cast.profile);
             let point = (
                 f64::from(cast.rooms) * cast.people as f64,
                 us(measured.run_ns.value_at_quantile(0.5)) / 1e3,

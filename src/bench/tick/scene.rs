@@ -8,11 +8,12 @@ use clap::ValueEnum;
 use mixer::command::{Command, Event, Retired, Shared};
 use mixer::engine::{Engine, EngineLimits, Sink};
 use mixer::format::{Layout, SLOT, TickLength};
+use mixer::mix::gains::{GainChange, PersonalGains};
 use mixer::packet::{OutPacket, Packet, Payload};
 use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
-use mixer::{ParticipantId, RoomId, RtpTime, Seq, Time};
+use mixer::{Gain, ParticipantId, RoomId, RtpTime, Seq, Time};
 
 use crate::bench::speech::{self, SpeechError};
 use crate::join::uplink::Ptime;
@@ -24,6 +25,8 @@ pub(super) struct Cast {
     pub rooms: u32,
     pub people: usize,
     pub talkers: usize,
+    /// How many of the people turn one talker down, each another one.
+    pub personal: usize,
     pub rest: Rest,
     pub tick: TickLength,
 }
@@ -48,7 +51,11 @@ impl fmt::Display for Cast {
             f,
             "{}, {} talking, {}",
             self.people, self.talkers, self.profile
-        )
+        )?;
+        match self.personal {
+            0 => Ok(()),
+            personal => write!(f, ", {personal} with personal gains"),
+        }
     }
 }
 
@@ -171,6 +178,7 @@ impl<'a> Scene<'a> {
             };
             let built = Room::new(room, settings, cast.people);
             engine.apply(Command::AddRoom(Box::new(built)), &mut Drain::default());
+            let first = id + 1;
             for place in 0..cast.people {
                 id += 1;
                 let participant = participant(ParticipantId(id), &cast, recipe);
@@ -179,6 +187,17 @@ impl<'a> Scene<'a> {
                 if let Some(speech) = speech.of(&cast, place) {
                     senders.push(Sender::new(ParticipantId(id), speech));
                 }
+            }
+            for personal in 0..cast.personal.min(cast.people) {
+                let listener = ParticipantId(id - personal as u32);
+                let talker = ParticipantId(first + (personal % cast.talkers.max(1)) as u32);
+                let gains = PersonalGains::new([(talker, Gain::linear(TURNED_DOWN))]);
+                let change = GainChange {
+                    gains: Some(Box::new(gains)),
+                    listener: None,
+                };
+                let command = Command::SetGains(listener, Box::new(change));
+                engine.apply(command, &mut Drain::default());
             }
         }
         Scene {
@@ -278,6 +297,9 @@ impl Sink for Drain {
 
     fn retired(&mut self, _: Retired) {}
 }
+
+/// How loud a talker is for somebody who turns it down, linear: half as loud.
+const TURNED_DOWN: f32 = 0.5;
 
 /// What clients send: the default of most.
 const BITRATE_BPS: u32 = 32_000;
