@@ -15,7 +15,7 @@ use crate::scan::{Rescan, Scan};
 
 /// A list that takes part in what a participant hears.
 pub(crate) trait Part: Sized {
-    /// What carries another list in, and the one from before out.
+    /// The box that brings another list, and takes the list from before back.
     type Change;
 
     fn of(participant: &Participant) -> Option<&Self>;

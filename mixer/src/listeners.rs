@@ -58,9 +58,9 @@ pub(crate) struct GroupNo(u16);
 /// What the members of a group have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Key {
-    /// What they hear.
+    /// The mix that all members hear.
     mix: MixKey,
-    /// How it is encoded.
+    /// How that mix is encoded.
     recipe: Recipe,
     /// Class of the loss their receivers report: the encoder is prepared for it.
     loss_percent: u8,
@@ -114,7 +114,10 @@ impl Listeners {
     /// Makes a member independent of its group, if it is in one: the stream it has heard goes on as
     /// its own. Who is left alone in the group is independent too.
     pub fn split(&mut self, list: &mut [Member], place: usize) {
-        let has_led = self.leaders().any(|leader| leader == place);
+        let Hearing::Grouped(number) = list[place].hearing else {
+            return;
+        };
+        let has_led = self.group(number).is_some_and(|it| it.leader == place);
         if let Some(leader) = self.leave(list, place)
             && !has_led
         {

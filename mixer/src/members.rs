@@ -43,7 +43,7 @@ pub(crate) struct Shares {
     pub scans: Interned<Scan>,
     /// Which talkers some of them hear louder or quieter.
     pub gains: Interned<PersonalGains>,
-    /// Who is on the bus this tick, sorted by id; only kept where a member has personal gains.
+    /// The voices on the bus this tick, sorted by id. Only filled while a member has personal gains.
     pub on_bus: Vec<Voice>,
     /// For each list of personal gains, by its number: the number of the first list that does the same to this tick's
     /// bus; `None` if it does nothing.
@@ -98,7 +98,7 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// What it hears this tick.
+    /// The mix that this member hears this tick.
     pub fn recipe(&self) -> MixRecipe {
         MixRecipe {
             shared: self.mix_key(),
@@ -107,7 +107,7 @@ impl Member {
         }
     }
 
-    /// What it hears this tick, its own voice and its private source apart.
+    /// The part of this tick's mix that other members can hear too.
     pub fn mix_key(&self) -> MixKey {
         MixKey {
             gains: self.active_gains,

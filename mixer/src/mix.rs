@@ -1,4 +1,4 @@
-//! What each listener hears: the bus, and what is changed about it for one listener.
+//! Makes each listener's mix: the room's bus, changed for this listener.
 //!
 //! | step | file |
 //! |---|---|

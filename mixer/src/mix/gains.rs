@@ -75,7 +75,7 @@ impl PersonalGains {
         }
     }
 
-    /// What the last [`find_corrections`](PersonalGains::find_corrections) has found.
+    /// The entries that the last [`find_corrections`](PersonalGains::find_corrections) has found.
     pub(crate) fn corrections(&self) -> &[Correction] {
         &self.corrections
     }
