@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion};
 use mixer::codec::opus::OpusDecoder;
 use mixer::format::Layout;
-use mixer::jitter::{Inserted, JitterBuffer};
-use mixer::playout::Playout;
+use mixer::ingest::{Inserted, JitterBuffer};
+use mixer::source::Playout;
 use mixer::{Frame, Packet, Payload, RtpTime, Seq, Time};
 
 use crate::scene::{TICK, speech};

@@ -1,17 +1,15 @@
 //! The pure mixing engine: packets in, mix-minus packets out, one tick at a time.
 //!
 //! ```text
-//! Packet -> Timeline -> JitterBuffer -> Decoder -> PcmQueue -> Frame -> Strip -> Bus (+=)
+//! Packet -> Timeline -> JitterBuffer -> Decoder -> StretchBuffer -> Frame -> Strip -> Bus (+=)
 //!        -> Bus - own Frame -> Limiter -> Encoder -> OutPacket
 //! ```
 //!
 //! | arrow | file |
 //! |---|---|
-//! | where a packet belongs, and whether it was here before | [`timeline`] |
-//! | storage until it is needed | [`jitter`] |
-//! | how long it should wait | [`delay`] |
-//! | decoding, concealing, splicing time out and in | [`playout`], [`stretch`], [`codec`] |
-//! | gain, meter, gate of one participant | [`strip`], [`gate`] |
+//! | one sender's packets until they are due: their place in time, storage, how long they wait | [`ingest`] |
+//! | decoding, concealing, splicing time out and in; the gate | [`source`], [`codec`] |
+//! | gain and meter of one participant | [`strip`] |
 //! | who may be heard at all, where a room has a floor | [`permit`] |
 //! | what one participant alone is told by ear | [`tone`] |
 //! | the sum, and what each listener hears of it | [`mix`] |
@@ -32,16 +30,14 @@
 pub mod codec;
 pub mod command;
 pub mod crew;
-pub mod delay;
 pub mod engine;
 pub mod feed;
 pub mod format;
 pub mod frame;
 mod gain_ramp;
-pub mod gate;
 pub mod governor;
+pub mod ingest;
 mod interned;
-pub mod jitter;
 pub mod limiter;
 pub mod listener;
 pub mod listeners;
@@ -54,14 +50,12 @@ pub mod packet;
 pub mod participant;
 pub mod permit;
 pub mod phase;
-pub mod playout;
 pub mod profile;
 pub mod room;
 pub mod scan;
+pub mod source;
 pub mod stats;
-pub mod stretch;
 pub mod strip;
-pub mod timeline;
 pub mod tone;
 pub mod units;
 

@@ -29,6 +29,7 @@ use crate::crew::{self, Jobs};
 use crate::engine::Sink;
 use crate::format::{Layout, SLOT_SAMPLES, TickLength};
 use crate::frame::Frame;
+use crate::ingest::Pushed;
 use crate::listener::{Heard, Listener, Turn};
 use crate::listeners::Hearing;
 use crate::media_clock::MediaClock;
@@ -36,7 +37,6 @@ use crate::members::{Member, Rank};
 use crate::mix::bus::Bus;
 use crate::packet::{OutPacket, Payload, Sources};
 use crate::phase::Rhythm;
-use crate::playout::Pushed;
 use crate::stats::{TickStats, publish};
 use crate::strip::Rules;
 use crate::units::{Decibels, Level, ParticipantId, RoomId, RtpTime, Tick, Time};
@@ -61,7 +61,7 @@ impl Default for RoomSettings {
         RoomSettings {
             tick: TickLength::default(),
             layout: Layout::default(),
-            gate_db: Some(crate::gate::DEFAULT_THRESHOLD),
+            gate_db: Some(crate::source::gate::DEFAULT_THRESHOLD),
             max_contributors: None,
         }
     }

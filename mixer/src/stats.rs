@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::command::Telemetry;
 use crate::listener::Heard;
-use crate::playout::PlayoutStats;
+use crate::source::PlayoutStats;
 use crate::strip::Strip;
 
 /// Totals of one engine since it was made, and what it holds now.
@@ -78,7 +78,7 @@ impl EngineStats {
 /// Real-time: safe.
 pub(crate) fn publish(strip: &Strip, telemetry: &Telemetry) {
     publish_arrivals(strip, telemetry);
-    publish_playout(strip.stats(), telemetry);
+    publish_playout(&strip.stats(), telemetry);
 }
 
 fn publish_playout(stats: &PlayoutStats, telemetry: &Telemetry) {

@@ -1,9 +1,8 @@
 //! One participant's channel strip: packets in, the frame that is added to the bus out.
 //!
-//! Playout, meter, gate, ramp. The strip keeps the very frame that was added, so that it can be
-//! taken out again for its owner. It judges whether it has something to say, and lets nothing of it
-//! pass without a permit where there is a floor; whether it is heard is the room's decision. It
-//! knows neither other strips nor the room.
+//! Playout, meter, gate, ramp. The strip keeps the very frame that was added, so that it can be taken out again for its
+//! owner. It judges whether it has something to say, and lets nothing of it pass without a permit where there is a floor;
+//! whether it is heard is the room's decision. It knows neither other strips nor the room.
 
 mod budget;
 mod burst;
@@ -25,10 +24,11 @@ use crate::codec::Decode;
 use crate::format::{Layout, SAMPLE_RATE_HZ, TickLength};
 use crate::frame::Frame;
 use crate::gain_ramp::GainRamp;
-use crate::gate::{Gate, Reading, SANE_PEAK};
+use crate::ingest::Pushed;
 use crate::packet::Packet;
 use crate::phase::Rhythm;
-use crate::playout::{Playout, PlayoutStats, Pulled, Pushed};
+use crate::source::gate::{Gate, Reading, SANE_PEAK};
+use crate::source::{Playout, PlayoutStats, Pulled};
 use crate::units::{Decibels, Gain, Time};
 
 /// What applies to every strip of a room this tick.
@@ -220,7 +220,7 @@ impl Strip {
             return false;
         }
         // What has come and waits for its time is no silence.
-        let waits = pulled == Pulled::Silent && self.playout.is_keeping();
+        let waits = pulled == Pulled::Silent && self.playout.has_packets();
         let is_played = pulled == Pulled::Audio;
         let silent = self.is_silent_by_its_own_word(rules.now, &reading, is_played);
         let heard = if silent { Reading::SILENCE } else { reading };
@@ -335,7 +335,7 @@ impl Strip {
     }
 
     /// What the jitter buffer counted.
-    pub fn stats(&self) -> &PlayoutStats {
+    pub fn stats(&self) -> PlayoutStats {
         self.playout.stats()
     }
 
@@ -444,7 +444,7 @@ mod tests {
             self.now = self.now + TickLength::Ms20.duration();
             self.strip.listen(&Rules {
                 now: self.now,
-                gate_db: Some(crate::gate::DEFAULT_THRESHOLD),
+                gate_db: Some(crate::source::gate::DEFAULT_THRESHOLD),
                 leeway_samples: 0,
             })
         }

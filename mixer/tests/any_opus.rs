@@ -4,9 +4,9 @@
 
 use mixer::codec::opus::OpusDecoder;
 use mixer::format::{Layout, TickLength};
-use mixer::gate::SANE_PEAK;
+use mixer::ingest::Pushed;
 use mixer::packet::{Packet, Payload};
-use mixer::playout::Pushed;
+use mixer::source::gate::SANE_PEAK;
 use mixer::strip::{Rules, Strip};
 use mixer::units::{RtpTime, Seq, Time};
 use opus::{Application, Bandwidth, Channels};
@@ -116,7 +116,7 @@ fn play_everything(layout: Layout, tick: TickLength) {
             peak = peak.max(strip.frame().peak());
         }
     }
-    let stats = *strip.stats();
+    let stats = strip.stats();
     assert_eq!(packets, PACKETS);
     assert_eq!(stats.received, PACKETS as u64);
     assert_eq!(

@@ -288,7 +288,7 @@ fn replay(print: &mut Print, flights: &[Flight]) {
             ]);
         }
         print.pcm(&sound);
-        print.playout(playout.stats());
+        print.playout(&playout.stats());
     }
 }
 

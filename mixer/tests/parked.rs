@@ -84,7 +84,7 @@ fn run(levels: bool) -> Run {
         strip.push(&packet, arrival);
         let rules = Rules {
             now: arrival + std::time::Duration::from_millis(4),
-            gate_db: levels.then_some(mixer::gate::DEFAULT_THRESHOLD),
+            gate_db: levels.then_some(mixer::source::gate::DEFAULT_THRESHOLD),
             leeway_samples: 0,
         };
         let before = decodes.load(Relaxed);
@@ -185,7 +185,7 @@ fn noisy(levels: Option<u8>, profile: Profile, to_tick_us: u64) -> Listener {
         strip.push(&packet, arrival);
         let rules = Rules {
             now: arrival + std::time::Duration::from_micros(to_tick_us),
-            gate_db: Some(mixer::gate::DEFAULT_THRESHOLD),
+            gate_db: Some(mixer::source::gate::DEFAULT_THRESHOLD),
             leeway_samples: 0,
         };
         let heard = strip.listen(&rules);

@@ -4,8 +4,8 @@
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
 use mixer::codec::{Decode, Encode};
 use mixer::format::{Layout, TickLength};
-use mixer::playout::Playout;
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
+use mixer::source::Playout;
 use mixer::{Frame, Packet, Payload, RtpTime, Seq, Time};
 
 const PACKET: usize = 960;

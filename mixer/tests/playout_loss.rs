@@ -4,7 +4,8 @@ mod common;
 
 use common::{Chance, ToneDecoder, delays, flights, mean, packet, play, spread};
 use mixer::format::{Layout, TickLength};
-use mixer::playout::{Playout, Pulled, Pushed};
+use mixer::ingest::Pushed;
+use mixer::source::{Playout, Pulled};
 use mixer::{Frame, Payload, RtpTime, Seq, Time};
 
 #[test]
@@ -145,7 +146,7 @@ fn playout_accounts_for_every_sample_of_every_packet_length() {
         let mut playout = Playout::new(Layout::Mono, tick, common::ToneDecoder::boxed());
         let mut frame = Frame::new(Layout::Mono, tick);
         let (mut sent, mut seq, mut pushed_us, mut silent) = (0u64, 0, 1_000_000u64, 0u64);
-        let mut warmed_up = *playout.stats();
+        let mut warmed_up = playout.stats();
         for n in 0..5_000u64 {
             let now_us = 1_000_000 + n * u64::from(tick.ms()) * 1_000;
             while pushed_us <= now_us && n < 4_900 {
@@ -161,7 +162,7 @@ fn playout_accounts_for_every_sample_of_every_packet_length() {
             }
             assert!(frame.peak() <= 0.51);
             if n == 1_000 {
-                warmed_up = *playout.stats();
+                warmed_up = playout.stats();
             }
         }
         let stats = playout.stats();
@@ -225,7 +226,7 @@ fn playout_counts_discarded_packets_not_as_lost() {
     }
     playout.restart();
     playout.pull(Time::from_us(2_100_000), &mut frame);
-    let stats = *playout.stats();
+    let stats = playout.stats();
     assert_eq!((stats.discarded, stats.lost), (9, 0), "{stats:?}");
 
     // More than the buffer holds.

@@ -12,8 +12,8 @@ use mixer::codec::opus::OpusDecoder;
 use mixer::command::Command;
 use mixer::format::{Layout, TickLength};
 use mixer::permit::Permit;
-use mixer::playout::Playout;
 use mixer::room::RoomSettings;
+use mixer::source::Playout;
 use mixer::units::Time;
 use stage::{Stage, db, human, tone};
 

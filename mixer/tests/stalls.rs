@@ -9,8 +9,8 @@ use std::time::Duration;
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
 use mixer::codec::{Decode, DecodeError, Encode};
 use mixer::format::{Layout, TickLength};
-use mixer::playout::Playout;
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
+use mixer::source::Playout;
 use mixer::{Frame, Packet, Payload, RtpTime, Seq, Time};
 
 /// Opus, whose concealed samples can be read while the playout owns it.

@@ -9,9 +9,9 @@ use mixer::codec::{Codec, Decode, Encode};
 use mixer::format::{Layout, TickLength};
 use mixer::frame::Frame;
 use mixer::packet::{Packet, Payload};
-use mixer::playout::Playout;
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::RoomSettings;
+use mixer::source::Playout;
 use mixer::units::{RtpTime, Seq, Time};
 use stage::{Stage, amplitude_of, tone};
 

@@ -5,7 +5,7 @@ mod recordings;
 
 use common::{Flight, Heard, packet, play};
 use mixer::format::TickLength;
-use mixer::playout::{PlayoutStats, Pulled};
+use mixer::source::{PlayoutStats, Pulled};
 use recordings::fixture;
 
 /// Replays a trace and gives the ticks and the totals.
@@ -30,7 +30,7 @@ fn replay(name: &str) -> (Vec<Heard>, PlayoutStats, usize) {
         .collect();
     let packets = flights.len();
     let (ticks, _, playout) = play(&flights, TickLength::Ms20);
-    (ticks, *playout.stats(), packets)
+    (ticks, playout.stats(), packets)
 }
 
 /// Share of samples made up because nothing was there, percent of what was sent.

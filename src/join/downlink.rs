@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 use mixer::format::{Layout, TickLength};
-use mixer::playout::Playout;
+use mixer::source::Playout;
 use mixer::{Frame, Packet, Time};
 use tokio::sync::mpsc::UnboundedSender;
 

@@ -12,9 +12,9 @@ use mixer::limiter::{CEILING, KNEE};
 use mixer::members::Members;
 use mixer::opus_toc;
 use mixer::participant::{Participant, ParticipantConfig};
-use mixer::playout::{Playout, Pulled};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
+use mixer::source::{Playout, Pulled};
 use mixer::{
     Decibels, Frame, Gain, Level, OutPacket, Packet, ParticipantId, Payload, RoomId, RtpTime, Seq,
     Time,

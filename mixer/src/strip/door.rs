@@ -8,10 +8,10 @@ use core::time::Duration;
 
 use super::{Parked, Strip};
 use crate::format::SAMPLE_RATE_HZ;
+use crate::ingest::Pushed;
 use crate::packet::Packet;
 use crate::permit::Permit;
 use crate::phase::Rhythm;
-use crate::playout::Pushed;
 use crate::units::{Decibels, Time};
 
 /// A permit as the strip lives it.
@@ -107,7 +107,7 @@ impl Strip {
     }
 
     fn is_keeping(&self) -> bool {
-        self.parked == Some(Parked::Closed) && self.playout.is_keeping()
+        self.parked == Some(Parked::Closed) && self.playout.has_packets()
     }
 
     /// Takes in one packet at a shut door, or one that comes after what was let go.
@@ -187,7 +187,7 @@ impl Strip {
         let codec = self.playout.codec();
         let Strip { unheard, ssrc, .. } = self;
         self.playout
-            .forget_kept(|payload| unheard.keep_payload(*ssrc, payload, codec));
+            .forget_all(|payload| unheard.keep_payload(*ssrc, payload, codec));
     }
 }
 

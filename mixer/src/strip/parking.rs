@@ -2,17 +2,17 @@
 //!
 //! Belongs to the strip. It parks what is muted, silent or under the gate, and has no permit, and
 //! plays it again from the first packet on that may be heard. To know which that is, some packets
-//! are decoded on arrival, roughly ([`Playout::sketch`]) and within a [budget](super::budget).
+//! are decoded on arrival, roughly ([`Playout::decode_roughly`]) and within a [budget](super::budget).
 
 use super::level_hint::Taken;
 use super::{Strip, Unheard};
-use crate::gate::Reading;
 use crate::listener::DTX_MAX_BYTES;
 use crate::packet::Packet;
+use crate::source::gate::Reading;
 use crate::units::{Decibels, Level, Time};
 
 #[cfg(doc)]
-use crate::playout::Playout;
+use crate::source::Playout;
 
 /// Why a strip's packets are not played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,10 +135,10 @@ impl Strip {
         if !was_sketching {
             // A decoder that begins in the middle of a stream is too loud at first.
             for payload in self.unheard.of(packet.ssrc) {
-                let _ = self.playout.sketch(payload);
+                let _ = self.playout.decode_roughly(payload);
             }
         }
-        let reading = self.playout.sketch(payload);
+        let reading = self.playout.decode_roughly(payload);
         self.is_sketching = reading.is_some();
         reading.map_or(Ear::Unable, Ear::Heard)
     }
@@ -161,7 +161,7 @@ impl Strip {
         let samples = self.unheard.samples_of(ssrc, self.playout.codec());
         if self.budget.spend(samples, now) {
             for payload in self.unheard.of(ssrc) {
-                self.playout.run_up(payload);
+                self.playout.warm_up(payload);
             }
         }
     }
@@ -207,7 +207,7 @@ impl Strip {
         reading: &Reading,
         is_played: bool,
     ) -> bool {
-        let on_the_way = self.playout.stats().delay + self.tick.duration();
+        let on_the_way = self.playout.delay() + self.tick.duration();
         let opens_at = self.gate_db.map_or(FAINT_DB, |opens_at| opens_at.0);
         let has_voice = is_played && reading.onset.0 >= opens_at;
         self.hint.hear(has_voice, now, on_the_way, self.tick.ms());

@@ -6,7 +6,7 @@
 
 use mixer::codec::{Decode, DecodeError};
 use mixer::format::{Layout, TickLength};
-use mixer::playout::{Playout, Pulled};
+use mixer::source::{Playout, Pulled};
 use mixer::{Frame, Packet, Payload, RtpTime, Seq, Time};
 
 /// Frequency of the tone; 1,000 Hz would hide a repeated 20 ms.

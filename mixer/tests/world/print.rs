@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use mixer::command::{Event, Refused, Retired, Telemetry};
 use mixer::packet::OutPacket;
-use mixer::playout::PlayoutStats;
+use mixer::source::PlayoutStats;
 use mixer::stats::EngineStats;
 use mixer::units::ParticipantId;
 

@@ -9,7 +9,7 @@
 use crate::format::MAX_CHANNELS;
 
 /// Decoded audio waiting to be played, with a little of what was played before it.
-pub struct PcmQueue {
+pub struct StretchBuffer {
     samples: Box<[f32]>,
     channels: usize,
     /// First frame not yet played; everything before it is history.
@@ -18,13 +18,13 @@ pub struct PcmQueue {
     tail: usize,
 }
 
-impl PcmQueue {
+impl StretchBuffer {
     /// An empty queue that holds at least `capacity` frames beside its history.
     ///
     /// Real-time: set-up only (allocates).
-    pub fn new(channels: usize, capacity: usize) -> PcmQueue {
+    pub fn new(channels: usize, capacity: usize) -> StretchBuffer {
         let frames = capacity + HISTORY + MAX_LAG;
-        PcmQueue {
+        StretchBuffer {
             samples: crate::memory::filled(frames * channels, 0.0),
             channels,
             head: HISTORY,
@@ -121,7 +121,7 @@ impl PcmQueue {
     }
 
     /// Puts up to `max_frames` frames in at the head and says how many; 0 as for
-    /// [`PcmQueue::shorten`].
+    /// [`StretchBuffer::shorten`].
     ///
     /// Real-time: safe.
     pub fn lengthen(&mut self, max_frames: usize, min_similarity: f32) -> usize {
@@ -230,11 +230,11 @@ fn best(candidates: impl Iterator<Item = (usize, f32)>) -> Option<(usize, f32)> 
     candidates.max_by(|(_, a), (_, b)| a.total_cmp(b))
 }
 
-impl core::fmt::Debug for PcmQueue {
+impl core::fmt::Debug for StretchBuffer {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(
             f,
-            "PcmQueue({} frames of {} channels)",
+            "StretchBuffer({} frames of {} channels)",
             self.len(),
             self.channels
         )
@@ -270,7 +270,7 @@ const _: () = assert!(
 mod tests {
     use super::*;
 
-    fn tone(queue: &mut PcmQueue, from: usize, frames: usize, hz: f32) {
+    fn tone(queue: &mut StretchBuffer, from: usize, frames: usize, hz: f32) {
         queue.append(frames, |out| {
             for (n, sample) in out.iter_mut().enumerate() {
                 *sample = 0.5 * (core::f32::consts::TAU * hz * (from + n) as f32 / 48_000.0).sin();
@@ -291,7 +291,7 @@ mod tests {
     fn a_tone_is_shortened_and_lengthened_without_a_seam() {
         for hz in [150.0, 220.0, 440.0, 925.0, 1_310.0] {
             for longer in [false, true] {
-                let mut queue = PcmQueue::new(1, 6_000);
+                let mut queue = StretchBuffer::new(1, 6_000);
                 tone(&mut queue, 0, 2_880, hz);
                 let mut played = queue.front(960).to_vec();
                 queue.advance(960);
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn noise_is_left_alone_unless_it_must() {
-        let mut queue = PcmQueue::new(1, 6_000);
+        let mut queue = StretchBuffer::new(1, 6_000);
         let mut state = 1u32;
         queue.append(2_880, |out| {
             for sample in out.iter_mut() {
@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn silence_is_cut_at_once() {
-        let mut queue = PcmQueue::new(2, 6_000);
+        let mut queue = StretchBuffer::new(2, 6_000);
         queue.append(1_920, |out| {
             out.fill(0.0);
             1_920
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn channels_that_cancel_are_no_silence() {
-        let mut queue = PcmQueue::new(2, 6_000);
+        let mut queue = StretchBuffer::new(2, 6_000);
         let mut state = 1u32;
         queue.append(1_920, |out| {
             for pair in out.chunks_mut(2) {
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn the_queue_keeps_its_order_for_ever() {
-        let mut queue = PcmQueue::new(1, 2_000);
+        let mut queue = StretchBuffer::new(1, 2_000);
         let (mut written, mut read) = (0usize, 0usize);
         for step in 0..5_000 {
             let frames = 120 + step * 37 % 960;

@@ -27,7 +27,7 @@ struct Newest {
 
 /// Where a packet belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Placement {
     /// On the scale so far.
     Next {
         /// Unwrapped sequence number.
@@ -55,7 +55,13 @@ impl Timeline {
     ///   as much time passed.
     ///
     /// Real-time: safe.
-    pub fn place(&mut self, ssrc: u32, wire_seq: Seq, wire_time: RtpTime, arrival: i64) -> Place {
+    pub fn place(
+        &mut self,
+        ssrc: u32,
+        wire_seq: Seq,
+        wire_time: RtpTime,
+        arrival: i64,
+    ) -> Placement {
         let Some(newest) = &mut self.newest else {
             return self.begin(ssrc, wire_seq, wire_time, arrival, false);
         };
@@ -79,16 +85,16 @@ impl Timeline {
                 arrival,
                 ..*newest
             };
-            return Place::Next { seq, time };
+            return Placement::Next { seq, time };
         }
         let bit = 1u128
             .checked_shl(seq_step.unsigned_abs() as u32)
             .unwrap_or(0);
         if bit == 0 || newest.seen & bit != 0 {
-            return Place::Seen;
+            return Placement::Seen;
         }
         newest.seen |= bit;
-        Place::Next { seq, time }
+        Placement::Next { seq, time }
     }
 
     fn begin(
@@ -98,7 +104,7 @@ impl Timeline {
         wire_time: RtpTime,
         arrival: i64,
         other_source: bool,
-    ) -> Place {
+    ) -> Placement {
         // Far above anything before, so that numbers of two scales can never be taken for one
         // another.
         let (seq, time) = match &self.newest {
@@ -114,7 +120,7 @@ impl Timeline {
             arrival,
             seen: 1,
         });
-        Place::Fresh {
+        Placement::Fresh {
             seq,
             time,
             other_source,
@@ -142,9 +148,9 @@ const _: () = assert!(SCALE_STEP > 4 * MAX_TIME_STEP && SCALE_STEP > 4 * MAX_SEQ
 mod tests {
     use super::*;
 
-    fn next(place: Place) -> (i64, i64) {
+    fn next(place: Placement) -> (i64, i64) {
         match place {
-            Place::Next { seq, time } => (seq, time),
+            Placement::Next { seq, time } => (seq, time),
             other => panic!("{other:?}"),
         }
     }
@@ -171,7 +177,7 @@ mod tests {
         }
         assert_eq!(
             timeline.place(1, Seq(4), RtpTime(3_840), 3_900),
-            Place::Seen
+            Placement::Seen
         );
         assert_eq!(
             next(timeline.place(1, Seq(2), RtpTime(1_920), 3_900)),
@@ -179,7 +185,7 @@ mod tests {
         );
         assert_eq!(
             timeline.place(1, Seq(2), RtpTime(1_920), 3_900),
-            Place::Seen
+            Placement::Seen
         );
     }
 
@@ -189,7 +195,7 @@ mod tests {
         let mut last = 0;
         for ssrc in 0..10_000_000u32 {
             match timeline.place(ssrc, Seq(0), RtpTime(0), 0) {
-                Place::Fresh { seq, .. } => {
+                Placement::Fresh { seq, .. } => {
                     assert!(seq > last);
                     last = seq;
                 }
@@ -211,7 +217,7 @@ mod tests {
                 RtpTime(minutes as u32 + 3_600 * 48_000),
                 minutes + 960
             ),
-            Place::Fresh {
+            Placement::Fresh {
                 other_source: false,
                 ..
             }
@@ -223,14 +229,14 @@ mod tests {
                 RtpTime(minutes as u32 + 3_600 * 48_000 + 960),
                 minutes + 1_920
             ),
-            Place::Fresh {
+            Placement::Fresh {
                 other_source: false,
                 ..
             }
         ));
         assert!(matches!(
             timeline.place(2, Seq(5_001), RtpTime(0), minutes),
-            Place::Fresh {
+            Placement::Fresh {
                 other_source: true,
                 ..
             }

@@ -8,7 +8,7 @@ use crate::format::TickLength;
 
 /// Decides when the wait is cut by a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Patience {
+pub(super) struct ShrinkPolicy {
     tick_ms: u32,
     /// How long the packets have been early without a break.
     early_ms: u32,
@@ -24,16 +24,16 @@ pub(super) struct Patience {
 
 /// When time is taken out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(super) enum Shrink {
     /// Where nobody hears it.
     InPause,
     /// Wherever the sound repeats itself.
     Now,
 }
 
-impl Patience {
-    pub(super) fn new(tick: TickLength) -> Patience {
-        Patience {
+impl ShrinkPolicy {
+    pub fn new(tick: TickLength) -> ShrinkPolicy {
+        ShrinkPolicy {
             tick_ms: tick.ms(),
             early_ms: 0,
             wanted_ms: LEAST_MS,
@@ -47,7 +47,7 @@ impl Patience {
     ///
     /// - `slack`: how long before the tick that needs it the next packet should arrive, beyond the
     ///   target; `tick`: a tick; both in samples.
-    pub(super) fn judge(&mut self, slack: i64, tick: i64) -> Option<Cut> {
+    pub fn judge(&mut self, slack: i64, tick: i64) -> Option<Shrink> {
         self.calm_ms = self.calm_ms.saturating_add(self.tick_ms);
         if self.calm_ms >= FORGETS_MS {
             self.wanted_ms = LEAST_MS;
@@ -64,14 +64,14 @@ impl Patience {
         let over = self.far || self.early_ms >= self.wanted_ms;
         self.cut |= over;
         match over {
-            true if self.far => Some(Cut::Now),
-            true => Some(Cut::InPause),
+            true if self.far => Some(Shrink::Now),
+            true => Some(Shrink::InPause),
             false => None,
         }
     }
 
     /// The wait had to be lengthened.
-    pub(super) fn regret(&mut self) {
+    pub fn lengthened(&mut self) {
         // A tick's worth takes several splices, and only a cut can have been too short.
         if core::mem::take(&mut self.cut) {
             self.wanted_ms = (4 * self.wanted_ms).min(MOST_MS);
@@ -98,38 +98,38 @@ mod tests {
     const TICK: i64 = 960;
 
     /// Ticks until a cut, with the packets early by a tick and a bit.
-    fn ticks_to_cut(patience: &mut Patience) -> u32 {
+    fn ticks_to_cut(policy: &mut ShrinkPolicy) -> u32 {
         let cut =
-            (1..10_000).find(|_| patience.judge(TICK + SPARE_SAMPLES, TICK) == Some(Cut::InPause));
-        cut.expect("patience ends")
+            (1..10_000).find(|_| policy.judge(TICK + SPARE_SAMPLES, TICK) == Some(Shrink::InPause));
+        cut.expect("it is cut at last")
     }
 
     #[test]
     fn a_wait_cut_too_short_is_cut_later_the_next_time() {
-        let mut patience = Patience::new(TickLength::Ms20);
-        assert_eq!(ticks_to_cut(&mut patience), 100);
+        let mut policy = ShrinkPolicy::new(TickLength::Ms20);
+        assert_eq!(ticks_to_cut(&mut policy), 100);
         for ticks in [400, 1_600, 3_200, 3_200] {
             // Seven splices lengthen it by a tick, and count once.
             for _ in 0..7 {
-                patience.regret();
-                assert_eq!(patience.judge(0, TICK), None);
+                policy.lengthened();
+                assert_eq!(policy.judge(0, TICK), None);
             }
-            assert_eq!(ticks_to_cut(&mut patience), ticks);
+            assert_eq!(ticks_to_cut(&mut policy), ticks);
         }
         for _ in 0..6_000 {
-            patience.judge(0, TICK);
+            policy.judge(0, TICK);
         }
-        assert_eq!(ticks_to_cut(&mut patience), 100);
+        assert_eq!(ticks_to_cut(&mut policy), 100);
     }
 
     #[test]
     fn two_ticks_are_cut_at_once_and_less_than_one_never() {
-        let mut patience = Patience::new(TickLength::Ms10);
-        assert_eq!(patience.judge(960, 480), Some(Cut::Now));
-        let goes_on = patience.judge(480 + SPARE_SAMPLES, 480);
-        assert_eq!(goes_on, Some(Cut::Now));
+        let mut policy = ShrinkPolicy::new(TickLength::Ms10);
+        assert_eq!(policy.judge(960, 480), Some(Shrink::Now));
+        let goes_on = policy.judge(480 + SPARE_SAMPLES, 480);
+        assert_eq!(goes_on, Some(Shrink::Now));
         for _ in 0..10_000 {
-            assert_eq!(patience.judge(480 + SPARE_SAMPLES - 1, 480), None);
+            assert_eq!(policy.judge(480 + SPARE_SAMPLES - 1, 480), None);
         }
     }
 }

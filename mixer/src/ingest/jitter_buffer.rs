@@ -1,8 +1,8 @@
 //! Storage of packets that have arrived and are not yet played.
 //!
 //! Stands between the network and the decoder. It orders, it refuses what it has or had already,
-//! and it is bounded; how long a packet waits is [`crate::delay`]'s decision, and what to do about
-//! one that is missing is [`crate::playout`]'s. Payloads lie in cells of one allocation made at
+//! and it is bounded; how long a packet waits is [`super::delay_estimator`]'s decision, and what to do about
+//! one that is missing is [`crate::source::playout`]'s. Payloads lie in cells of one allocation made at
 //! set-up, so that an hour of any packet size neither allocates nor fragments.
 
 use crate::format::MAX_PAYLOAD_BYTES;

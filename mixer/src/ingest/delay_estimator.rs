@@ -14,11 +14,11 @@
 //! A transit is taken from a packet's *first* sample: a packet twice as long is ready so much later,
 //! and a stream that mixes lengths must wait for its longest.
 
-mod drift;
-mod loss;
+mod clock_drift;
+mod loss_rate;
 
-use self::drift::DriftEstimator;
-use self::loss::LossRate;
+use self::clock_drift::DriftEstimator;
+use self::loss_rate::LossRate;
 use crate::format::SAMPLE_RATE_HZ;
 
 /// Estimates base, target and drift of one sender's packets.

@@ -1,0 +1,396 @@
+//! Executes what playout does with a sender's sound: owns the decoder, the queue of decoded sound, and the fades.
+
+use rubato::audioadapter_buffers::direct::InterleavedSlice;
+use rubato::{Adjustable, FixedAsync, Resampler, Slip};
+
+use super::delay_control::Splice;
+use super::fade::{FADE_END, FADE_IN, Fade, ramp};
+use super::operation::Acceleration;
+use crate::codec::{Codec, Decode, SKETCH_RATE_HZ};
+use crate::format::{
+    Layout, MAX_PACKET_SAMPLES, MAX_PAYLOAD_BYTES, MAX_TICK_SAMPLES, MIN_PACKET_SAMPLES, TickLength,
+};
+use crate::frame::Frame;
+use crate::ingest::Reception;
+use crate::opus_toc;
+use crate::source::gate::Reading;
+use crate::source::stretch_buffer::{MAX_LAG, MIN_LAG, StretchBuffer};
+
+/// Decodes one sender's packets, makes up what is missing, and takes time out or puts it in.
+pub(super) struct Decoding {
+    channels: usize,
+    tick_samples: usize,
+    decoder: Box<dyn Decode>,
+    queue: StretchBuffer,
+    slip: Slip<f32>,
+    fade: Fade,
+    /// Of what the queue ends with, or ended with when it was taken, samples that the decoder has predicted without taking
+    /// note.
+    predicted_samples: usize,
+    /// Samples of this tick that stand behind the end of a talk-spurt.
+    filler_samples: usize,
+    pub counts: DecodingCounts,
+}
+
+/// Running totals of what was decoded and made up; all in samples per channel but the first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct DecodingCounts {
+    pub undecodable_packets: u64,
+    pub decoded: u64,
+    pub concealed: u64,
+    pub recovered: u64,
+    pub played: u64,
+    pub inserted: u64,
+    pub removed: u64,
+    pub resampling_inserted: u64,
+    pub resampling_removed: u64,
+    pub covered: u64,
+}
+
+impl Decoding {
+    pub fn new(layout: Layout, tick: TickLength, decoder: Box<dyn Decode>) -> Decoding {
+        let (channels, tick_samples) = (layout.channels(), tick.samples());
+        Decoding {
+            channels,
+            tick_samples,
+            decoder,
+            queue: StretchBuffer::new(channels, QUEUE_SAMPLES),
+            slip: Slip::new(tick_samples, channels, FixedAsync::Output)
+                .expect("a tick is longer than the four samples a slip needs"),
+            fade: Fade::default(),
+            predicted_samples: 0,
+            filler_samples: 0,
+            counts: DecodingCounts::default(),
+        }
+    }
+
+    pub fn codec(&self) -> Codec {
+        self.decoder.codec()
+    }
+
+    /// Samples that wait to be played.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether nobody would hear a splice in what is played next.
+    pub fn is_quiet(&self) -> bool {
+        self.queue.is_quiet(2 * MIN_LAG)
+    }
+
+    /// Whether the queue ends with what was made up.
+    pub fn ends_made_up(&self) -> bool {
+        self.fade.run > 0
+    }
+
+    /// Samples decoded from packets, or from the copies that others carry.
+    pub fn real_samples(&self) -> u64 {
+        self.counts.decoded + self.counts.recovered
+    }
+
+    /// Drops what waits: a talk-spurt begins, and its sound fades in.
+    pub fn begin_talk_spurt(&mut self) {
+        self.queue.clear();
+        self.fade.run = FADE_END;
+        self.predicted_samples = 0;
+    }
+
+    pub fn clear(&mut self) {
+        self.queue.clear();
+    }
+
+    /// Lets what waits fade within five milliseconds; what comes after the cut fades in.
+    pub fn cut(&mut self) {
+        self.queue.truncate(FADE_IN);
+        let frames = self.queue.len();
+        ramp(self.queue.last_mut(frames), self.channels, 1.0, 0.0);
+        self.fade.run = FADE_END;
+    }
+
+    /// The `made_up` samples since the buffer ran dry stood for sound.
+    pub fn count_concealed(&mut self, made_up: usize) {
+        self.counts.concealed += made_up as u64;
+    }
+
+    /// Packets are lost that the decoder has predicted: it takes note of that now.
+    pub fn commit_prediction(&mut self) {
+        let predicted = core::mem::take(&mut self.predicted_samples);
+        self.decoder.miss(predicted);
+    }
+
+    /// Decodes a payload that nobody hears, so that the next one is decoded as if nothing had been left out.
+    pub fn warm_up(&mut self, payload: &[u8], has_new_encoder: bool) {
+        if has_new_encoder {
+            self.decoder.reset();
+        }
+        let mut unheard = [0.0; 2 * WARM_UP_SAMPLES];
+        let room = &mut unheard[..WARM_UP_SAMPLES * self.channels];
+        // What is longer, or no packet at all, leaves the decoder as it is: colder than it might be.
+        let _ = self.decoder.decode(payload, room);
+    }
+
+    /// How loud a payload is; `None` if only playing it can tell.
+    pub fn decode_roughly(&mut self, payload: &[u8]) -> Option<Reading> {
+        let mut pcm = [0.0; ROUGH_SAMPLES];
+        let samples = self.decoder.sketch(payload, &mut pcm)?;
+        Some(Reading::of_sketch(&pcm[..samples]))
+    }
+
+    /// Appends the first packet stored to the queue.
+    pub fn decode_first(&mut self, reception: &mut Reception) {
+        let mut scratch = [0; MAX_PAYLOAD_BYTES];
+        let Some((entry, payload)) = reception.peek_first(&mut scratch) else {
+            return;
+        };
+        if reception.take_new_encoder() {
+            self.decoder.reset();
+        }
+        let mut tail = [0.0; 2 * CONCEAL_STEP];
+        let tail = self.predicted_tail(&mut tail);
+        let mut decoded = 0;
+        let decoder = &mut self.decoder;
+        self.queue.append(entry.samples, |pcm| {
+            decoded = decoder.decode(payload, pcm).unwrap_or(0);
+            decoded
+        });
+        reception.consume_first();
+        if decoded == 0 {
+            self.counts.undecodable_packets += 1;
+            self.conceal(entry.samples);
+            return;
+        }
+        self.counts.decoded += decoded as u64;
+        let sound = self.queue.last_mut(decoded);
+        self.fade.toward_sound(sound, self.channels);
+        blend(tail, sound);
+    }
+
+    /// Goes on with a prediction for as long as it takes to pass from it to sound that does not follow from it; nothing if
+    /// there is no such prediction.
+    fn predicted_tail<'a>(&mut self, room: &'a mut [f32; 2 * CONCEAL_STEP]) -> &'a [f32] {
+        let predicted = core::mem::take(&mut self.predicted_samples);
+        let gain = self.fade.gain();
+        if predicted == 0 || gain == 0.0 {
+            return &[];
+        }
+        let tail = &mut room[..CONCEAL_STEP * self.channels];
+        self.decoder.guess(predicted, tail);
+        tail.iter_mut().for_each(|sample| *sample *= gain);
+        tail
+    }
+
+    /// Goes on where the sound would be by now, had packets not come late: what they hold has been covered by a prediction
+    /// that went on at the same pace, and to play it as well would put a jump into every tone. The decoder gets to know it
+    /// all the same.
+    ///
+    /// The delay stays what it was. If it is too short for the network, the estimator knows from the same packets, and the
+    /// delay is lengthened where the sound repeats itself.
+    pub fn merge(&mut self, covered: usize, reception: &mut Reception) {
+        let mut tail = [0.0; 2 * CONCEAL_STEP];
+        let tail = &mut tail[..CONCEAL_STEP * self.channels];
+        self.decoder.guess(covered, tail);
+        self.predicted_samples = 0;
+        let (mut left, mut sound) = (covered, 0);
+        let is_next = |reception: &Reception| {
+            let next_seq = reception.cursor.next_seq;
+            reception.first().is_some_and(|first| first.seq == next_seq)
+        };
+        while sound == 0 && is_next(reception) {
+            let before = self.queue.len();
+            self.decode_first(reception);
+            let appended = self.queue.len() - before;
+            let hidden = left.min(appended);
+            let samples = self.queue.last_mut(appended);
+            samples.copy_within(hidden * self.channels.., 0);
+            self.queue.truncate(before + appended - hidden);
+            self.counts.covered += hidden as u64;
+            left -= hidden;
+            sound = appended - hidden;
+        }
+        blend(tail, self.queue.last_mut(sound));
+    }
+
+    /// Fills a gap from the copy that the first packet stored carries: the end of the gap, since the copy is of one frame only
+    /// (RFC 6716, 4.2.5). What was lost before that is made up.
+    pub fn recover(&mut self, missing: usize, reception: &Reception) {
+        let mut scratch = [0; MAX_PAYLOAD_BYTES];
+        let Some((_, payload)) = reception.peek_first(&mut scratch) else {
+            return;
+        };
+        let copied = opus_toc::shape(payload).map_or(0, |shape| shape.frame_samples);
+        if copied == 0 || copied > missing {
+            self.conceal(missing);
+            return;
+        }
+        if missing > copied {
+            self.conceal(missing - copied);
+        }
+        let (decoder, channels) = (&mut self.decoder, self.channels);
+        let appended = self
+            .queue
+            .append(copied, |pcm| match decoder.recover(payload, pcm) {
+                Ok(()) => pcm.len() / channels,
+                Err(_) => 0,
+            });
+        if appended == 0 {
+            self.conceal(copied);
+        } else {
+            self.counts.recovered += appended as u64;
+            let sound = self.queue.last_mut(appended);
+            self.fade.toward_sound(sound, self.channels);
+        }
+    }
+
+    /// Makes up samples for packets that are not there yet: they may be late, lost, or the talk-spurt may be over. Returns
+    /// how many.
+    pub fn expand(&mut self, wanted: usize) -> usize {
+        let samples = wanted.next_multiple_of(CONCEAL_STEP).min(FADE_END);
+        let appended = self.append_prediction(samples);
+        let predicted = self.queue.last_mut(appended);
+        self.fade.toward_silence(predicted, self.channels);
+        samples
+    }
+
+    /// Appends samples that the decoder predicts, and takes note of only if it cannot otherwise.
+    fn append_prediction(&mut self, samples: usize) -> usize {
+        let (decoder, channels) = (&mut self.decoder, self.channels);
+        let predicted = self.predicted_samples;
+        let mut untouched = false;
+        let appended = self.queue.append(samples, |pcm| {
+            untouched = decoder.guess(predicted, pcm);
+            pcm.len() / channels
+        });
+        self.predicted_samples = if untouched { predicted + appended } else { 0 };
+        appended
+    }
+
+    /// Appends made-up samples in the place of lost ones.
+    pub fn conceal(&mut self, samples: usize) {
+        let (decoder, channels) = (&mut self.decoder, self.channels);
+        let appended = self.queue.append(samples, |pcm| {
+            decoder.conceal(pcm);
+            pcm.len() / channels
+        });
+        self.fade
+            .toward_silence(self.queue.last_mut(appended), channels);
+        self.counts.concealed += appended as u64;
+    }
+
+    /// Ends a talk-spurt: what is left of the sound fades within five milliseconds, then `wanted` samples are filled with
+    /// zeros.
+    pub fn end_talk_spurt(&mut self, wanted: usize) {
+        let tail = wanted.next_multiple_of(CONCEAL_STEP).min(FADE_IN);
+        let from = self.fade.gain();
+        if from > 0.0 {
+            self.append_prediction(tail);
+            ramp(self.queue.last_mut(tail), self.channels, from, 0.0);
+        }
+        self.fade.run = FADE_END;
+        self.filler_samples += wanted;
+        let zeros = wanted.saturating_sub(if from > 0.0 { tail } else { 0 });
+        self.queue.append(zeros, |pcm| {
+            pcm.fill(0.0);
+            zeros
+        });
+    }
+
+    /// Takes time out.
+    ///
+    /// - `needed`: samples that this tick takes.
+    pub fn accelerate(
+        &mut self,
+        wish: &Acceleration,
+        needed: usize,
+        reception: &mut Reception,
+    ) -> Splice {
+        // Two periods must be there to become one; only packets that are there are used for it.
+        while self.queue.len() < needed + 2 * MAX_LAG && reception.has_next() {
+            self.decode_first(reception);
+        }
+        let (excess, min_similarity) = match reception.has_next() {
+            true => (wish.excess, wish.min_similarity),
+            false => {
+                let left = self.queue.len().saturating_sub(needed);
+                (wish.excess.min(left), wish.min_similarity_at_end)
+            }
+        };
+        let was_quiet = self.queue.is_quiet(MAX_LAG);
+        let samples = self.queue.shorten(excess, min_similarity);
+        self.counts.removed += samples as u64;
+        Splice { samples, was_quiet }
+    }
+
+    /// Puts time in.
+    pub fn decelerate(&mut self, min_similarity: f32) -> Splice {
+        let samples = self.queue.lengthen(MAX_LAG, min_similarity);
+        self.counts.inserted += samples as u64;
+        Splice {
+            samples,
+            was_quiet: false,
+        }
+    }
+
+    /// Sets the resampling ratio and returns how many samples the tick takes from the queue.
+    pub fn begin_tick(&mut self, ratio: Option<f64>) -> usize {
+        self.filler_samples = 0;
+        let Some(ratio) = ratio else {
+            return self.tick_samples;
+        };
+        // Refused only outside the range it clamps to, which the delay control stays within.
+        let _ = self.slip.set_resample_ratio(ratio, false);
+        self.slip.input_frames_next()
+    }
+
+    /// Takes `needed` samples out of the queue, resampled to one tick if there is a ratio.
+    pub fn play(&mut self, needed: usize, ratio: Option<f64>, frame: &mut Frame) {
+        self.counts.played += self.tick_samples.saturating_sub(self.filler_samples) as u64;
+        let out = frame.samples_mut();
+        let input = self.queue.front(needed);
+        if ratio.is_none() || input.len() < needed * self.channels {
+            let len = out.len().min(input.len());
+            out[..len].copy_from_slice(&input[..len]);
+            out[len..].fill(0.0);
+        } else {
+            let from = InterleavedSlice::new(input, self.channels, needed);
+            let to = InterleavedSlice::new_mut(out, self.channels, self.tick_samples);
+            if let (Ok(from), Ok(mut to)) = (from, to) {
+                // Fails only on wrong sizes, and these were asked for just before.
+                let _ = self.slip.process_into_buffer(&from, &mut to, None);
+            }
+            let tick = self.tick_samples;
+            self.counts.resampling_removed += needed.saturating_sub(tick) as u64;
+            self.counts.resampling_inserted += tick.saturating_sub(needed) as u64;
+        }
+        self.queue.advance(needed);
+    }
+}
+
+impl core::fmt::Debug for Decoding {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Decoding({:?})", self.queue)
+    }
+}
+
+/// Lets the beginning of a sound come out of what was predicted in its place.
+fn blend(predicted: &[f32], sound: &mut [f32]) {
+    let seam = predicted.len().min(sound.len());
+    for (at, (sound, predicted)) in sound[..seam].iter_mut().zip(predicted).enumerate() {
+        let share = (at as f32 + 0.5) / seam as f32;
+        *sound = share * *sound + (1.0 - share) * *predicted;
+    }
+}
+
+/// Opus conceals in steps of 2.5 ms.
+pub(super) const CONCEAL_STEP: usize = 120;
+
+/// The longest packet that is decoded unheard: 60 ms. What is kept of silence is short.
+const WARM_UP_SAMPLES: usize = 2_880;
+
+/// The longest packet that is decoded roughly: 60 ms.
+const ROUGH_SAMPLES: usize = 60 * SKETCH_RATE_HZ as usize / 1_000;
+
+/// The queue holds what one tick takes, resampled by a little, and what a splice looks at. Onto that, when it is a sample
+/// short of it, comes the longest packet or the prediction in its place, which is rounded up to the shortest. At 48 kHz
+/// nothing of a strip is larger.
+const QUEUE_SAMPLES: usize =
+    2 * MAX_TICK_SAMPLES + 2 * MAX_LAG + MAX_PACKET_SAMPLES + MIN_PACKET_SAMPLES;
