@@ -13,6 +13,7 @@ pub mod opus;
 pub mod wire;
 
 pub use self::wire::Codec;
+pub(crate) use self::wire::DTX_MAX_BYTES;
 
 #[cfg(feature = "opus")]
 use crate::format::Layout;

@@ -8,8 +8,7 @@
 //! | arrow | file |
 //! |---|---|
 //! | one sender's packets until they are due: their place in time, storage, how long they wait | [`ingest`] |
-//! | decoding, concealing, splicing time out and in; the gate | [`source`], [`codec`] |
-//! | gain and meter of one participant | [`strip`] |
+//! | decoding, concealing, splicing time out and in; gain, meter and gate of one participant | [`source`], [`codec`] |
 //! | who may be heard at all, where a room has a floor | [`permit`] |
 //! | what one participant alone is told by ear | [`tone`] |
 //! | the sum, and what each listener hears of it | [`mix`] |
@@ -44,6 +43,7 @@ pub mod listeners;
 mod media_clock;
 pub mod members;
 mod memory;
+pub mod meter;
 pub mod mix;
 pub mod opus_toc;
 pub mod packet;
@@ -55,7 +55,6 @@ pub mod room;
 pub mod scan;
 pub mod source;
 pub mod stats;
-pub mod strip;
 pub mod tone;
 pub mod units;
 

@@ -9,7 +9,7 @@
 
 use core::fmt;
 
-use crate::codec::Encode;
+use crate::codec::{DTX_MAX_BYTES, Encode};
 use crate::format::{Layout, SAMPLE_RATE_HZ, TickLength};
 use crate::frame::Frame;
 use crate::limiter::Limiter;
@@ -432,9 +432,6 @@ const REFRESHED_MS: u32 = 1_600;
 /// How far apart two ceilings may stand for a listener to change from one to the other: 0.1 dB, the
 /// least step of loudness that anybody hears.
 const MERGE_GAIN: f32 = 1.011_6;
-
-/// The longest packet that carries nothing but "nothing": a table-of-contents byte and a count.
-pub(crate) const DTX_MAX_BYTES: usize = 2;
 
 const SAMPLES_PER_MS: u32 = SAMPLE_RATE_HZ / 1_000;
 

@@ -15,7 +15,7 @@ use crate::listener::Listener;
 use crate::mix::gains::{GainChange, PersonalGains};
 use crate::profile::Recipe;
 use crate::scan::{Rescan, Scan};
-use crate::strip::Strip;
+use crate::source::{Playout, Source, Strip};
 use crate::units::{Level, ParticipantId};
 
 /// What a participant is built from.
@@ -23,7 +23,7 @@ use crate::units::{Level, ParticipantId};
 pub struct ParticipantConfig {
     /// Its name, and its CSRC in what the others receive.
     pub id: ParticipantId,
-    /// It sends audio: it gets a decoder.
+    /// It talks: it gets a decoder, or another source.
     pub talks: bool,
     /// How it is sent audio; `None`: not at all, and it gets no encoder.
     pub listens: Option<Recipe>,
@@ -86,6 +86,23 @@ impl Participant {
         decoder: Option<Box<dyn Decode>>,
         encoder: Option<Box<dyn Encode>>,
     ) -> Participant {
+        let source = decoder.map(|decoder| {
+            let playout = Playout::new(config.layout, config.tick, decoder);
+            Box::new(playout) as Box<dyn Source>
+        });
+        Participant::with_source(config, shared, source, encoder)
+    }
+
+    /// A participant whose voice comes from any source: an announcement, say. The source must give frames of the layout and
+    /// tick of `config`; it is taken if the participant talks, and the encoder if it listens.
+    ///
+    /// Real-time: set-up only (allocates).
+    pub fn with_source(
+        config: ParticipantConfig,
+        shared: Arc<Shared>,
+        source: Option<Box<dyn Source>>,
+        encoder: Option<Box<dyn Encode>>,
+    ) -> Participant {
         let ParticipantConfig { layout, tick, .. } = config;
         shared.telemetry.level.store(Level::SILENCE.wire(), Relaxed);
         Participant {
@@ -93,9 +110,9 @@ impl Participant {
             layout,
             tick,
             shared,
-            strip: decoder
+            strip: source
                 .filter(|_| config.talks)
-                .map(|decoder| Box::new(Strip::new(layout, tick, decoder))),
+                .map(|source| Box::new(Strip::with_source(layout, tick, source))),
             listener: config
                 .listens
                 .zip(encoder)

@@ -37,8 +37,8 @@ use crate::members::{Member, Rank};
 use crate::mix::bus::Bus;
 use crate::packet::{OutPacket, Payload, Sources};
 use crate::phase::Rhythm;
+use crate::source::Rules;
 use crate::stats::{TickStats, publish};
-use crate::strip::Rules;
 use crate::units::{Decibels, Level, ParticipantId, RoomId, RtpTime, Tick, Time};
 
 pub use crate::members::Members;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::command::Telemetry;
 use crate::listener::Heard;
 use crate::source::PlayoutStats;
-use crate::strip::Strip;
+use crate::source::Strip;
 
 /// Totals of one engine since it was made, and what it holds now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -5,9 +5,9 @@
 use mixer::codec::opus::OpusDecoder;
 use mixer::format::{Layout, TickLength};
 use mixer::ingest::Pushed;
+use mixer::meter::SANE_PEAK;
 use mixer::packet::{Packet, Payload};
-use mixer::source::gate::SANE_PEAK;
-use mixer::strip::{Rules, Strip};
+use mixer::source::{Rules, Strip};
 use mixer::units::{RtpTime, Seq, Time};
 use opus::{Application, Bandwidth, Channels};
 

@@ -14,7 +14,7 @@ use mixer::format::{Layout, TickLength};
 use mixer::permit::Permit;
 use mixer::profile::{Profile, Recipe};
 use mixer::source::gate::DEFAULT_THRESHOLD;
-use mixer::strip::{Rules, Strip};
+use mixer::source::{Rules, Strip};
 use mixer::units::Decibels;
 use mixer::{Level, Packet, Payload, RtpTime, Seq, Time};
 

@@ -8,7 +8,7 @@ use mixer::codec::opus::{OpusDecoder, OpusEncoder};
 use mixer::codec::{Decode, DecodeError, Encode};
 use mixer::format::{Layout, TickLength};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
-use mixer::strip::{Rules, Strip};
+use mixer::source::{Rules, Strip};
 use mixer::{Level, Packet, Payload, RtpTime, Seq, Time};
 
 /// Opus, with its calls counted.

@@ -25,6 +25,7 @@ use mixer::permit::Permit;
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
 use mixer::scan::{Channel, Rescan, Scan, Strength};
+use mixer::source::{PcmReader, PcmSource};
 use mixer::tone::Tone;
 use mixer::units::{Decibels, Gain, ParticipantId, RoomId, RtpTime, Seq, Time};
 
@@ -243,6 +244,85 @@ fn ten_thousand_ticks_with_joins_and_leaves_allocate_nothing() {
     assert!(stats.ticks_total > TICKS && crowd.outlet.packets > TICKS);
     assert!(crowd.outlet.events > 100);
     assert_eq!(stats.refused_total, 0);
+    assert_eq!(
+        crowd.calls, 0,
+        "calls of malloc or free on the ticking thread"
+    );
+}
+
+/// Two seconds of a steady sound, then nothing more.
+struct Steady(usize);
+
+impl PcmReader for Steady {
+    fn read(&mut self, pcm: &mut [f32]) -> usize {
+        let count = pcm.len().min(self.0);
+        pcm[..count].fill(0.1);
+        self.0 -= count;
+        count
+    }
+
+    fn available(&self) -> usize {
+        self.0
+    }
+
+    fn is_finished(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn playing_announcements_allocates_nothing() {
+    let speech = speech();
+    let tick = TickLength::Ms20;
+    let mut crowd = Crowd {
+        engine: Engine::new(EngineLimits {
+            rooms: 1,
+            participants: 8,
+        }),
+        outlet: Outlet {
+            packets: 0,
+            events: 0,
+            retired: Vec::with_capacity(64),
+        },
+        calls: 0,
+        random: 7,
+    };
+    crowd.apply(Command::AddRoom(Box::new(Room::new(
+        RoomId(1),
+        RoomSettings::default(),
+        8,
+    ))));
+    let mut present = Vec::new();
+    for id in [1, 2, 3] {
+        let shared = crowd.join(1, id, tick);
+        present.push((1, id, shared, 0));
+    }
+    for turn in 0..500 {
+        if turn % 120 == 0 {
+            let config = ParticipantConfig {
+                id: ParticipantId(100),
+                talks: true,
+                listens: None,
+                layout: Layout::Mono,
+                tick,
+            };
+            let source = PcmSource::new(Layout::Mono, Box::new(Steady(96_000)));
+            let shared = Arc::new(Shared::default());
+            let participant =
+                Participant::with_source(config, shared, Some(Box::new(source)), None);
+            crowd.apply(Command::AddParticipant {
+                room: RoomId(1),
+                participant: Box::new(participant),
+            });
+        }
+        if turn % 120 == 110 {
+            crowd.apply(Command::RemoveParticipant(ParticipantId(100)));
+        }
+        send_and_run(&mut crowd, &mut present, &speech, turn);
+        crowd.outlet.retired.clear();
+    }
+    assert_eq!(crowd.engine.stats().refused_total, 0);
+    assert!(crowd.outlet.packets > 1_000);
     assert_eq!(
         crowd.calls, 0,
         "calls of malloc or free on the ticking thread"

@@ -77,6 +77,9 @@ impl Codec {
     }
 }
 
+/// The longest packet that carries nothing but "nothing": a table-of-contents byte and a count.
+pub(crate) const DTX_MAX_BYTES: usize = 2;
+
 /// Samples a second of G.711.
 pub const G711_RATE_HZ: u32 = 8_000;
 

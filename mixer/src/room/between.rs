@@ -4,26 +4,27 @@ use core::time::Duration;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{LATE_SAMPLES, LONGEST_PACKET_MS, Room, RoomSettings, Taken};
+use crate::codec::DTX_MAX_BYTES;
 use crate::command::Retired;
 #[cfg(any(test, feature = "fault-injection"))]
 use crate::command::Weakness;
 use crate::crew::EncodeJob;
 use crate::engine::Sink;
 use crate::ingest::Pushed;
-use crate::listener::{DTX_MAX_BYTES, Listener};
+use crate::listener::Listener;
 use crate::listeners::Hearing;
 use crate::members::Members;
 use crate::packet::Packet;
 use crate::participant::Participant;
 use crate::permit::Permit;
 use crate::phase::{MOST_MET, Rhythm, Rhythms};
+use crate::source::Strip;
 use crate::stats::{TickStats, publish_arrivals};
-use crate::strip::Strip;
 use crate::units::{Level, ParticipantId, RtpTime, Tick, Time};
 
 /// Each of these is real-time safe.
 impl Room {
-    /// Takes in one packet for the member at `place`; `None` if that one does not talk.
+    /// Takes in one packet for the member at `place`; `None` if the member does not talk, or not in packets.
     pub(crate) fn push(&mut self, place: usize, packet: &Packet, arrival: Time) -> Option<Taken> {
         #[cfg(any(test, feature = "fault-injection"))]
         self.give_way(Weakness::Packet);
@@ -32,7 +33,7 @@ impl Room {
         let member = self.members.list.get_mut(place)?;
         let participant = &mut *member.participant;
         let wants_tone = participant.wants_tone();
-        let strip = participant.strip.as_mut()?;
+        let strip = participant.strip.as_mut().filter(|it| it.takes_packets())?;
         let settings = &participant.shared.settings;
         if strip.is_parked() {
             // Nobody has told it since it was last pulled.
@@ -84,7 +85,7 @@ impl Room {
         let strip = participant.strip.as_mut()?;
         strip.set_ticks_wait(ticks_wait);
         let is_granted = settings.permit() == Permit::Held && !settings.muted();
-        (at_rest && is_granted).then(|| strip.kept_rhythm())?
+        (at_rest && is_granted).then(|| strip.held_rhythm())?
     }
 
     /// In a pause in which the streams go on: when the packets of those likely to talk next may be

@@ -29,11 +29,11 @@ use self::fade::FADE_END;
 use self::operation::Operation;
 pub use self::stats::PlayoutStats;
 use self::supply::{Settlement, Supply, next_supply};
-use super::gate::Reading;
+use super::Source;
 use crate::codec::{Codec, Decode};
 use crate::format::{Layout, TickLength};
 use crate::frame::Frame;
-use crate::ingest::{Pushed, Reception, duration_of};
+use crate::ingest::{Network, Pushed, Reception, UnheardDecoder, duration_of};
 use crate::packet::Packet;
 use crate::phase::Rhythm;
 use crate::units::Time;
@@ -120,19 +120,12 @@ impl Playout {
         self.state = State::Waiting;
     }
 
-    /// Lets the decoder know of a packet that was passed: what comes next is then decoded as if nothing had been left out.
-    ///
-    /// Real-time: safe.
-    pub fn warm_up(&mut self, payload: &[u8]) {
-        let has_new_encoder = self.reception.take_new_encoder();
-        self.decoding.warm_up(payload, has_new_encoder);
-    }
-
-    /// How loud a packet is that may be passed; `None` if only playing it can tell.
-    ///
-    /// Real-time: safe.
-    pub fn decode_roughly(&mut self, payload: &[u8]) -> Option<Reading> {
-        self.decoding.decode_roughly(payload)
+    /// Where its packets come in, and what decodes them.
+    pub(crate) fn network(&mut self) -> Network<'_> {
+        Network {
+            reception: &mut self.reception,
+            decoder: &mut self.decoding,
+        }
     }
 
     /// Plays the packets kept from the first one on, and then faster than they were spoken until the wait is what it would be
@@ -157,20 +150,6 @@ impl Playout {
         self.reception.keep_last();
         self.decoding.clear();
         self.state = State::Waiting;
-    }
-
-    /// Drops the packets kept that are older than `limit_samples`; see [`Reception::forget_older`].
-    ///
-    /// Real-time: safe.
-    pub fn forget_older(&mut self, now: Time, limit_samples: i64, each: impl FnMut(&[u8])) {
-        self.reception.forget_older(now, limit_samples, each);
-    }
-
-    /// Drops all packets kept; see [`Reception::forget_all`].
-    ///
-    /// Real-time: safe.
-    pub fn forget_all(&mut self, each: impl FnMut(&[u8])) {
-        self.reception.forget_all(each);
     }
 
     /// Lets ticks come later than their instant, for packets that are late, from the next pull on.
@@ -453,6 +432,28 @@ impl Playout {
     /// Whether the buffer has run dry and samples were made up since.
     fn is_stalled(&self) -> bool {
         self.reception.cursor.stalled_samples > 0
+    }
+}
+
+impl Source for Playout {
+    fn pull(&mut self, now: Time, frame: &mut Frame) -> Pulled {
+        self.pull(now, frame)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.is_idle()
+    }
+
+    fn stats(&self) -> PlayoutStats {
+        self.stats()
+    }
+
+    fn playout(&self) -> Option<&Playout> {
+        Some(self)
+    }
+
+    fn playout_mut(&mut self) -> Option<&mut Playout> {
+        Some(self)
     }
 }
 

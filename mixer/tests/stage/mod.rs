@@ -23,6 +23,7 @@ use mixer::packet::{OutPacket, Packet, Payload};
 use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
+use mixer::source::Source;
 use mixer::units::{ParticipantId, RoomId, RtpTime, Seq, Time};
 
 pub use self::voices::{amplitude_of, db, human, tone};
@@ -279,6 +280,25 @@ impl Stage {
         };
         let shared = Arc::new(Shared::default());
         let participant = Participant::new(config, shared.clone());
+        let command = Command::AddParticipant {
+            room: ROOM,
+            participant: Box::new(participant),
+        };
+        self.engine.apply(command, &mut self.sink);
+        shared
+    }
+
+    /// A participant that says what a source gives, and hears nothing.
+    pub fn join_source(&mut self, id: u32, source: Box<dyn Source>) -> Arc<Shared> {
+        let config = ParticipantConfig {
+            id: ParticipantId(id),
+            talks: true,
+            listens: None,
+            layout: self.settings.layout,
+            tick: self.settings.tick,
+        };
+        let shared = Arc::new(Shared::default());
+        let participant = Participant::with_source(config, shared.clone(), Some(source), None);
         let command = Command::AddParticipant {
             room: ROOM,
             participant: Box::new(participant),

@@ -11,9 +11,9 @@ use crate::format::{
     Layout, MAX_PACKET_SAMPLES, MAX_PAYLOAD_BYTES, MAX_TICK_SAMPLES, MIN_PACKET_SAMPLES, TickLength,
 };
 use crate::frame::Frame;
-use crate::ingest::Reception;
+use crate::ingest::{Reception, UnheardDecoder};
+use crate::meter::LevelReading;
 use crate::opus_toc;
-use crate::source::gate::Reading;
 use crate::source::stretch_buffer::{MAX_LAG, MIN_LAG, StretchBuffer};
 
 /// Decodes one sender's packets, makes up what is missing, and takes time out or puts it in.
@@ -64,10 +64,6 @@ impl Decoding {
         }
     }
 
-    pub fn codec(&self) -> Codec {
-        self.decoder.codec()
-    }
-
     /// Samples that wait to be played.
     pub fn queued(&self) -> usize {
         self.queue.len()
@@ -116,24 +112,6 @@ impl Decoding {
     pub fn commit_prediction(&mut self) {
         let predicted = core::mem::take(&mut self.predicted_samples);
         self.decoder.miss(predicted);
-    }
-
-    /// Decodes a payload that nobody hears, so that the next one is decoded as if nothing had been left out.
-    pub fn warm_up(&mut self, payload: &[u8], has_new_encoder: bool) {
-        if has_new_encoder {
-            self.decoder.reset();
-        }
-        let mut unheard = [0.0; 2 * WARM_UP_SAMPLES];
-        let room = &mut unheard[..WARM_UP_SAMPLES * self.channels];
-        // What is longer, or no packet at all, leaves the decoder as it is: colder than it might be.
-        let _ = self.decoder.decode(payload, room);
-    }
-
-    /// How loud a payload is; `None` if only playing it can tell.
-    pub fn decode_roughly(&mut self, payload: &[u8]) -> Option<Reading> {
-        let mut pcm = [0.0; ROUGH_SAMPLES];
-        let samples = self.decoder.sketch(payload, &mut pcm)?;
-        Some(Reading::of_sketch(&pcm[..samples]))
     }
 
     /// Appends the first packet stored to the queue.
@@ -362,6 +340,28 @@ impl Decoding {
             self.counts.resampling_inserted += tick.saturating_sub(needed) as u64;
         }
         self.queue.advance(needed);
+    }
+}
+
+impl UnheardDecoder for Decoding {
+    fn codec(&self) -> Codec {
+        self.decoder.codec()
+    }
+
+    fn decode_roughly(&mut self, payload: &[u8]) -> Option<LevelReading> {
+        let mut pcm = [0.0; ROUGH_SAMPLES];
+        let samples = self.decoder.sketch(payload, &mut pcm)?;
+        Some(LevelReading::of_rough(&pcm[..samples]))
+    }
+
+    fn warm_up(&mut self, payload: &[u8], has_new_encoder: bool) {
+        if has_new_encoder {
+            self.decoder.reset();
+        }
+        let mut unheard = [0.0; 2 * WARM_UP_SAMPLES];
+        let room = &mut unheard[..WARM_UP_SAMPLES * self.channels];
+        // What is longer, or no packet at all, leaves the decoder as it is: colder than it might be.
+        let _ = self.decoder.decode(payload, room);
     }
 }
 

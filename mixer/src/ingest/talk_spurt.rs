@@ -1,16 +1,16 @@
 //! When what a sender says now began, and how many of its packets say anything.
 //!
-//! Belongs to the strip, which sees every packet whether it is played or not.
+//! It sees every packet, whether that is played or not.
 
 use core::time::Duration;
 
-use crate::listener::DTX_MAX_BYTES;
+use crate::codec::DTX_MAX_BYTES;
 use crate::packet::Packet;
 use crate::units::Time;
 
 /// What one sender's packets tell about its pauses.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Burst {
+pub(crate) struct TalkSpurt {
     last_arrival: Option<Time>,
     /// Length of the last packet.
     packet_samples: usize,
@@ -20,16 +20,22 @@ pub(super) struct Burst {
     /// 2.1.9), of which there is one in 400 ms.
     is_lone: bool,
     /// What is said in it is not to be heard, however young it is.
-    is_spent: bool,
+    is_answered: bool,
 }
 
-impl Burst {
+impl TalkSpurt {
     /// Takes note of one packet; says how many packets are now known to hold a sound that were not
     /// before.
     ///
     /// - `samples`: how long it is, at 48 kHz.
     /// - `is_silent`: its sender tells that it is, and is believed.
-    pub fn note(&mut self, packet: &Packet, samples: usize, is_silent: bool, arrival: Time) -> u64 {
+    pub fn record(
+        &mut self,
+        packet: &Packet,
+        samples: usize,
+        is_silent: bool,
+        arrival: Time,
+    ) -> u64 {
         let payload = packet.payload.as_slice();
         self.packet_samples = samples;
         let length = Duration::from_micros(self.packet_samples as u64 * 1_000 / 48);
@@ -42,7 +48,7 @@ impl Burst {
         if self.began.is_none() || !goes_on {
             self.began = Some(arrival);
             self.is_lone = true;
-            self.is_spent = false;
+            self.is_answered = false;
             return 0;
         }
         1 + u64::from(core::mem::take(&mut self.is_lone))
@@ -51,12 +57,12 @@ impl Burst {
     /// Whether what is said now began no longer than `limit` ago; `None` if nothing is said.
     pub fn is_young(&self, now: Time, limit: Duration) -> Option<bool> {
         let began = self.began?;
-        Some(!self.is_spent && now.since(began) <= limit)
+        Some(!self.is_answered && now.since(began) <= limit)
     }
 
     /// What is said now has had its answer: only what is said after a pause is new.
-    pub fn spend(&mut self) {
-        self.is_spent = true;
+    pub fn mark_answered(&mut self) {
+        self.is_answered = true;
     }
 
     /// Whether a packet that arrives now comes after a pause.
@@ -95,7 +101,7 @@ mod tests {
     use crate::packet::Payload;
     use crate::units::{Level, RtpTime, Seq};
 
-    fn note(burst: &mut Burst, ms: u64, payload: &[u8], level: Option<u8>) -> u64 {
+    fn note(spurt: &mut TalkSpurt, ms: u64, payload: &[u8], level: Option<u8>) -> u64 {
         let packet = Packet {
             seq: Seq(0),
             time: RtpTime(0),
@@ -106,53 +112,53 @@ mod tests {
         };
         let samples = Codec::Opus.samples(payload).unwrap();
         let is_silent = packet.level == Some(Level::SILENCE);
-        burst.note(&packet, samples, is_silent, Time::from_us(ms * 1_000))
+        spurt.record(&packet, samples, is_silent, Time::from_us(ms * 1_000))
     }
 
     const VOICE: &[u8] = &[0xf8, 1, 2];
 
     #[test]
     fn a_refresh_holds_no_sound_and_speech_counts_from_its_first_packet() {
-        let mut burst = Burst::default();
+        let mut spurt = TalkSpurt::default();
         for refresh in 0..10 {
-            assert_eq!(note(&mut burst, refresh * 400, VOICE, None), 0);
-            assert_eq!(note(&mut burst, refresh * 400 + 20, &VOICE[..1], None), 0);
+            assert_eq!(note(&mut spurt, refresh * 400, VOICE, None), 0);
+            assert_eq!(note(&mut spurt, refresh * 400 + 20, &VOICE[..1], None), 0);
         }
         let told: Vec<u64> = (0..4)
-            .map(|n| note(&mut burst, 5_000 + n * 20, VOICE, None))
+            .map(|n| note(&mut spurt, 5_000 + n * 20, VOICE, None))
             .collect();
         assert_eq!(told, [0, 2, 1, 1]);
-        assert_eq!(note(&mut burst, 5_080, VOICE, Some(127)), 0);
+        assert_eq!(note(&mut spurt, 5_080, VOICE, Some(127)), 0);
     }
 
     #[test]
-    fn a_burst_is_young_from_its_first_packet_on_until_it_is_spent() {
+    fn a_spurt_is_young_from_its_first_packet_on_until_it_is_answered() {
         let limit = Duration::from_millis(300);
-        let mut burst = Burst::default();
-        assert_eq!(burst.is_young(Time::ZERO, limit), None);
+        let mut spurt = TalkSpurt::default();
+        assert_eq!(spurt.is_young(Time::ZERO, limit), None);
         for ms in (1_000..1_400).step_by(20) {
-            note(&mut burst, ms, VOICE, Some(30));
-            let young = burst.is_young(Time::from_us(ms * 1_000), limit);
+            note(&mut spurt, ms, VOICE, Some(30));
+            let young = spurt.is_young(Time::from_us(ms * 1_000), limit);
             assert_eq!(young, Some(ms <= 1_300), "{ms}");
         }
-        note(&mut burst, 1_400, VOICE, Some(127));
-        assert_eq!(burst.is_young(Time::from_us(1_400_000), limit), None);
-        note(&mut burst, 1_420, VOICE, Some(30));
-        assert_eq!(burst.is_young(Time::from_us(1_420_000), limit), Some(true));
-        burst.spend();
-        note(&mut burst, 1_440, VOICE, Some(30));
-        assert_eq!(burst.is_young(Time::from_us(1_440_000), limit), Some(false));
-        note(&mut burst, 1_600, VOICE, Some(30));
-        assert_eq!(burst.is_young(Time::from_us(1_600_000), limit), Some(true));
+        note(&mut spurt, 1_400, VOICE, Some(127));
+        assert_eq!(spurt.is_young(Time::from_us(1_400_000), limit), None);
+        note(&mut spurt, 1_420, VOICE, Some(30));
+        assert_eq!(spurt.is_young(Time::from_us(1_420_000), limit), Some(true));
+        spurt.mark_answered();
+        note(&mut spurt, 1_440, VOICE, Some(30));
+        assert_eq!(spurt.is_young(Time::from_us(1_440_000), limit), Some(false));
+        note(&mut spurt, 1_600, VOICE, Some(30));
+        assert_eq!(spurt.is_young(Time::from_us(1_600_000), limit), Some(true));
     }
 
     #[test]
     fn long_packets_are_no_pauses() {
-        let mut burst = Burst::default();
+        let mut spurt = TalkSpurt::default();
         // Six frames of 20 ms.
         let long = [0xfb, 6, 1, 1, 1, 1, 1, 1];
         let told: u64 = (0..10)
-            .map(|n| note(&mut burst, n * 120, &long, None))
+            .map(|n| note(&mut spurt, n * 120, &long, None))
             .sum();
         assert_eq!(told, 10);
     }

@@ -1,6 +1,6 @@
 //! How far the level that a sender tells of its packets (RFC 6464) is believed.
 //!
-//! Belongs to the strip. A level saves the strip from decoding what is silent or under the gate, but
+//! A level saves the strip from decoding what is silent or under the gate, but
 //! it is only a hint: some clients tell 127 of everything they send. So packets whose level is low
 //! are listened to where they look like more than silence, which is by their size, and now and then.
 //! A sender that is heard while it tells silence is not believed any more.
@@ -12,7 +12,7 @@ use crate::units::{Level, Time};
 
 /// What is known of one source's levels.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct LevelHint {
+pub(crate) struct LevelHint {
     ssrc: u32,
     /// A voice was heard in packets whose level told there is none.
     is_wrong: bool,
@@ -42,18 +42,18 @@ impl LevelHint {
     }
 
     /// Records what a packet was taken for, by its level or by ear.
-    pub fn note(&mut self, bytes: usize, taken: Taken, arrival: Time) {
+    pub fn note(&mut self, bytes: usize, class: Class, arrival: Time) {
         self.last_bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
-        match taken {
-            Taken::Silent => {
+        match class {
+            Class::Silent => {
                 self.silent_since.get_or_insert(arrival);
                 self.low_since.get_or_insert(arrival);
             }
-            Taken::Low => {
+            Class::Low => {
                 self.silent_since = None;
                 self.low_since.get_or_insert(arrival);
             }
-            Taken::Sound => {
+            Class::Voice => {
                 self.silent_since = None;
                 self.low_since = None;
                 self.heard_ms = 0;
@@ -128,20 +128,20 @@ impl LevelHint {
         self.heard_ms += tick_ms;
         if self.heard_ms >= WRONG_AFTER_MS {
             self.is_wrong = true;
-            self.note(self.last_bytes.into(), Taken::Sound, now);
+            self.note(self.last_bytes.into(), Class::Voice, now);
         }
     }
 }
 
 /// What a packet is taken for before it is played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(crate) enum Class {
     /// Its sender tells silence.
     Silent,
     /// Its level is far under the gate.
     Low,
     /// It may hold a sound.
-    Sound,
+    Voice,
 }
 
 /// A payload's length, its first bytes and its last bytes, to compare it with another payload.
@@ -302,7 +302,7 @@ mod tests {
         };
         let mut hint = LevelHint::default();
         assert_eq!(hint.level_of(&packet), Some(Level::SILENCE));
-        hint.note(60, Taken::Silent, at(1_000));
+        hint.note(60, Class::Silent, at(1_000));
         // What was said before is still being played.
         hint.hear(true, at(1_040), ON_THE_WAY, 20);
         for ms in [1_060, 1_080, 1_100] {
@@ -320,8 +320,8 @@ mod tests {
     fn a_sender_that_tells_its_voice_is_not_distrusted_for_it() {
         let mut hint = LevelHint::default();
         for n in 0..500 {
-            let taken = [Taken::Silent, Taken::Sound][n as usize / 4 % 2];
-            hint.note(60, taken, at(n * 20));
+            let class = [Class::Silent, Class::Voice][n as usize / 4 % 2];
+            hint.note(60, class, at(n * 20));
             hint.hear(true, at(n * 20 + 10), ON_THE_WAY, 20);
         }
         assert!(!hint.is_wrong);

@@ -1,24 +1,24 @@
 //! What a decoder has to know before it can go on after packets that nobody was to hear.
 //!
-//! Belongs to the strip, which keeps the last few payloads that it did not decode.
+//! The last few payloads that were not decoded are kept for that.
 
 use crate::codec::Codec;
 use crate::packet::Packet;
 
 /// The last packets that were not decoded, of one source.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Unheard {
+pub(crate) struct WarmupPackets {
     ssrc: u32,
-    payloads: [UnheardPayload; RUN_UP_PACKETS],
+    payloads: [WarmupPayload; WARMUP_PACKETS],
 }
 
 #[derive(Debug, Clone, Copy)]
-struct UnheardPayload {
+struct WarmupPayload {
     len_bytes: u16,
-    bytes: [u8; UNHEARD_BYTES],
+    bytes: [u8; WARMUP_BYTES],
 }
 
-impl Unheard {
+impl WarmupPackets {
     /// Keeps one packet, and lets go of the oldest.
     pub fn keep(&mut self, packet: &Packet, codec: Codec) {
         self.keep_payload(packet.ssrc, packet.payload.as_slice(), codec);
@@ -27,15 +27,15 @@ impl Unheard {
     /// The same with its payload and its source.
     pub fn keep_payload(&mut self, ssrc: u32, payload: &[u8], codec: Codec) {
         if ssrc != self.ssrc {
-            *self = Unheard {
+            *self = WarmupPackets {
                 ssrc,
-                ..Unheard::default()
+                ..WarmupPackets::default()
             };
         }
         self.payloads.rotate_left(1);
-        let last = &mut self.payloads[RUN_UP_PACKETS - 1];
-        *last = UnheardPayload::default();
-        if !Unheard::fits(payload, codec) {
+        let last = &mut self.payloads[WARMUP_PACKETS - 1];
+        *last = WarmupPayload::default();
+        if !WarmupPackets::fits(payload, codec) {
             return;
         }
         if let Some(bytes) = last.bytes.get_mut(..payload.len()) {
@@ -47,12 +47,12 @@ impl Unheard {
     /// Whether a payload is worth keeping: short enough, and of a duration of which a few will do.
     pub fn fits(payload: &[u8], codec: Codec) -> bool {
         let frame_samples = codec.frame_samples(payload);
-        frame_samples.is_some_and(|samples| samples >= RUN_UP_SAMPLES)
-            && payload.len() <= UNHEARD_BYTES
+        frame_samples.is_some_and(|samples| samples >= WARMUP_SAMPLES)
+            && payload.len() <= WARMUP_BYTES
     }
 
     /// Whether a decoder that is given what is kept is where it would be.
-    pub fn is_whole(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         self.payloads.iter().all(|payload| payload.len_bytes > 0)
     }
 
@@ -76,11 +76,11 @@ impl Unheard {
     }
 }
 
-impl Default for UnheardPayload {
-    fn default() -> UnheardPayload {
-        UnheardPayload {
+impl Default for WarmupPayload {
+    fn default() -> WarmupPayload {
+        WarmupPayload {
             len_bytes: 0,
-            bytes: [0; UNHEARD_BYTES],
+            bytes: [0; WARMUP_BYTES],
         }
     }
 }
@@ -88,8 +88,8 @@ impl Default for UnheardPayload {
 /// As many packets as an Opus decoder needs to be where it would be: in frames of 20 ms, what it
 /// predicts of one from the one before counts for half (RFC 6716, 4.3.2.1), and for more in shorter
 /// ones.
-const RUN_UP_PACKETS: usize = 3;
-const RUN_UP_SAMPLES: usize = 960;
+const WARMUP_PACKETS: usize = 3;
+const WARMUP_SAMPLES: usize = 960;
 
 /// 20 ms at 192 kbit/s.
-const UNHEARD_BYTES: usize = 480;
+const WARMUP_BYTES: usize = 480;

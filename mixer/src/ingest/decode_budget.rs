@@ -1,6 +1,6 @@
 //! How much of a source's sound may be decoded on arrival, outside of ticks.
 //!
-//! Belongs to the strip. A tick decodes a tick's worth of each source. What is decoded on arrival is
+//! A tick decodes a tick's worth of each source. What is decoded on arrival is
 //! held to the same: no source costs more than the time its sound takes, however many packets it
 //! sends.
 
@@ -11,21 +11,21 @@ use crate::units::Time;
 
 /// Sound that may be decoded on arrival, which grows as time passes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Budget {
+pub(crate) struct DecodeBudget {
     left: Duration,
     counted: Time,
 }
 
-impl Default for Budget {
-    fn default() -> Budget {
-        Budget {
+impl Default for DecodeBudget {
+    fn default() -> DecodeBudget {
+        DecodeBudget {
             left: MOST,
             counted: Time::ZERO,
         }
     }
 }
 
-impl Budget {
+impl DecodeBudget {
     /// Whether so many samples at 48 kHz may be decoded now; if so, they are taken off.
     pub fn spend(&mut self, samples: usize, now: Time) -> bool {
         let passed = now.since(self.counted);
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn no_more_is_decoded_than_time_passes() {
-        let mut budget = Budget::default();
+        let mut budget = DecodeBudget::default();
         let mut spent_ms = 0;
         for ms in 0..10_000 {
             let now = Time::from_us(5_000_000 + ms * 1_000);
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn a_stream_in_real_time_is_always_within_it_and_time_may_stand_still() {
-        let mut budget = Budget::default();
+        let mut budget = DecodeBudget::default();
         for number in 0..1_000u64 {
             // In fives, as after a stall.
             let now = Time::from_us(5_000_000 + number / 5 * 100_000);

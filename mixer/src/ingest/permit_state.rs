@@ -1,0 +1,116 @@
+//! How far a permit has come: what the control side ordered, and what that means for the packets that arrive now.
+
+use core::time::Duration;
+
+use crate::permit::Permit;
+use crate::units::Time;
+
+/// The permit of one participant.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct PermitState {
+    /// What the control side ordered last.
+    ordered: Permit,
+    /// What that has come to.
+    effective: Permit,
+    /// When the participant let the floor go.
+    released_at: Time,
+}
+
+impl PermitState {
+    /// What the permit has come to.
+    pub fn effective(&self) -> Permit {
+        self.effective
+    }
+
+    /// Whether the participant is heard, or would be if it said something.
+    pub fn is_open(&self) -> bool {
+        !matches!(self.effective, Permit::Closed | Permit::Asked)
+    }
+
+    /// Whether the participant is heard because it holds the floor, or has just let it go.
+    pub fn is_held(&self) -> bool {
+        matches!(self.effective, Permit::Held | Permit::Draining)
+    }
+
+    /// Follows an order. An order that is repeated changes nothing.
+    pub fn order(&mut self, permit: Permit, now: Time) {
+        if permit != self.ordered {
+            self.ordered = permit;
+            self.effective = permit;
+            self.released_at = now;
+        }
+    }
+
+    /// Closes a permit that was draining.
+    pub fn close(&mut self) {
+        self.effective = Permit::Closed;
+    }
+
+    /// Whether a packet that arrives now may have been on its way when the floor was let go.
+    ///
+    /// - `target`: how long packets wait to be played.
+    pub fn admits(&self, arrival: Time, target: Duration) -> bool {
+        let since = arrival.since(self.released_at);
+        self.effective != Permit::Draining || since <= target + ON_THE_WAY
+    }
+
+    /// Whether all that was on its way when the floor was let go has been heard.
+    pub fn has_drained(&self, now: Time, target: Duration, has_run_dry: bool) -> bool {
+        let since = now.since(self.released_at);
+        let is_heard = has_run_dry && since > target + ON_THE_WAY;
+        self.effective == Permit::Draining && (since >= LONGEST_DRAIN || is_heard)
+    }
+}
+
+/// Beside what the network holds up, the end of a word may be on its way for so long after the word that lets go: the packet
+/// that was being filled then.
+const ON_THE_WAY: Duration = Duration::from_millis(20);
+
+/// However much waits: after this the floor is another participant's.
+const LONGEST_DRAIN: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGET: Duration = Duration::from_millis(10);
+
+    fn at(ms: u64) -> Time {
+        Time::from_us(ms * 1_000)
+    }
+
+    #[test]
+    fn a_permit_that_drains_admits_what_is_on_its_way_and_closes_once() {
+        let mut state = PermitState::default();
+        assert!(state.is_open() && !state.is_held());
+        state.order(Permit::Held, at(0));
+        state.order(Permit::Draining, at(1_000));
+        assert!(state.admits(at(990), TARGET) && state.admits(at(1_030), TARGET));
+        assert!(!state.admits(at(1_031), TARGET));
+        assert!(!state.has_drained(at(1_030), TARGET, true), "more may come");
+        assert!(
+            !state.has_drained(at(1_499), TARGET, false),
+            "more is to be heard"
+        );
+        assert!(
+            state.has_drained(at(1_031), TARGET, true)
+                && state.has_drained(at(1_500), TARGET, false)
+        );
+        state.effective = Permit::Closed;
+        // Ordered to drain once more, it stays closed.
+        state.order(Permit::Draining, at(2_000));
+        assert!(!state.is_open());
+        state.order(Permit::Held, at(3_000));
+        assert!(state.is_held() && !state.has_drained(at(9_000), TARGET, true));
+    }
+
+    #[test]
+    fn only_closed_and_asked_permits_are_shut() {
+        for number in 0..=u8::MAX {
+            let mut state = PermitState::default();
+            let permit = Permit::from_wire(number);
+            state.order(permit, at(1));
+            assert_eq!(state.is_open(), [0, 3, 4].contains(&number), "{permit:?}");
+        }
+    }
+}
