@@ -176,7 +176,7 @@ impl House {
         for _ in 0..FLOOD {
             let mut command = Command::Reserve {
                 room: RoomId(u32::MAX),
-                members: Members::with_capacity(1),
+                members: Box::new(Members::with_capacity(1)),
             };
             while let Err(refused) = mixer.send(command) {
                 command = refused;

@@ -8,10 +8,12 @@ use mixer::codec::opus::OpusEncoder;
 use mixer::command::{Command, Event, Retired, Shared};
 use mixer::engine::{Engine, EngineLimits, Sink};
 use mixer::format::{Layout, SLOT, TickLength};
+use mixer::output::Destination;
 use mixer::packet::{OutPacket, Packet, Payload};
 use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
+use mixer::schedule::WorkPool;
 use mixer::{ParticipantId, RoomId, RtpTime, Seq, Time};
 
 pub const TICK: TickLength = TickLength::Ms20;
@@ -43,8 +45,10 @@ pub fn speech() -> Vec<Payload> {
 /// Lets everything go.
 struct Drain;
 
+impl WorkPool for Drain {}
+
 impl Sink for Drain {
-    fn packet(&mut self, _: &[ParticipantId], packet: &OutPacket) {
+    fn packet(&mut self, _: Destination, _: &[ParticipantId], packet: &OutPacket) {
         black_box(packet);
     }
 

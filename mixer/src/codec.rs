@@ -7,18 +7,21 @@ use thiserror::Error;
 
 use crate::packet::Payload;
 
+mod encoding;
 pub mod g711;
 #[cfg(feature = "opus")]
 pub mod opus;
+pub mod opus_toc;
+mod profile;
 pub mod wire;
 
+pub use self::encoding::{Application, LITTLE_BPS, ReceiverLimits, Recipe, loss_class};
+pub use self::profile::{Hangovers, Profile, UnknownProfile};
 pub use self::wire::Codec;
 pub(crate) use self::wire::DTX_MAX_BYTES;
 
 #[cfg(feature = "opus")]
 use crate::format::Layout;
-#[cfg(feature = "opus")]
-use crate::profile::Recipe;
 
 /// A decoder of what is sent in `codec`.
 ///

@@ -8,65 +8,26 @@
 //! reach into a room, and guards each such call.
 
 mod berth;
+pub mod command;
 mod commands;
 mod held;
 mod ids;
-mod rota;
+mod stats;
 
 use self::berth::Berth;
+pub use self::command::Command;
 use self::held::{Beat, Held};
 use self::ids::{IdMap, map_for};
-use self::rota::Rota;
-use crate::command::{Event, Retired};
-use crate::crew::{EncodeJob, Jobs};
+pub use self::stats::EngineStats;
 use crate::format::SLOT_SAMPLES;
 use crate::ingest::Pushed;
 use crate::memory;
-use crate::packet::{OutPacket, Packet};
-use crate::phase::{Rhythms, SlotLoads};
+pub use crate::output::Sink;
+use crate::output::{Event, Listener, Retired};
+use crate::packet::Packet;
 use crate::room::{Hands, Room};
-use crate::stats::EngineStats;
+use crate::schedule::{Job, Jobs, Rhythms, Rota, SlotLoads};
 use crate::units::{ParticipantId, RoomId, RtpTime, Time};
-
-/// Takes what comes out of the engine. Must be real-time safe itself.
-pub trait Sink {
-    /// One packet for all of `to`, who are in one room and never none; each is sent every packet in
-    /// the order of the calls.
-    fn packet(&mut self, to: &[ParticipantId], packet: &OutPacket);
-    /// Something happened.
-    fn event(&mut self, event: Event);
-    /// Something is to be freed elsewhere.
-    fn retired(&mut self, retired: Retired);
-
-    /// Takes an encode that any thread may do; gives it back if nobody can.
-    ///
-    /// The five methods about encodes are for engines that were [given
-    /// jobs](Engine::reserve_jobs); as they stand here, nobody but the calling thread encodes.
-    ///
-    /// # Errors
-    /// The job itself.
-    fn offer(&mut self, job: Box<EncodeJob>) -> Result<(), Box<EncodeJob>> {
-        Err(job)
-    }
-
-    /// All of a tick's encodes are offered: it is time to wake those who could do some.
-    fn offered(&mut self) {}
-
-    /// An offered encode that nobody has begun, to be done by the calling thread after all.
-    fn unbegun(&mut self) -> Option<Box<EncodeJob>> {
-        None
-    }
-
-    /// An encode of this engine's that somebody has done.
-    fn finished(&mut self) -> Option<Box<EncodeJob>> {
-        None
-    }
-
-    /// Whether what is not encoded by now is to skip its packet.
-    fn is_overdue(&self) -> bool {
-        true
-    }
-}
 
 /// How much one engine holds. Memory for it is reserved at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +98,7 @@ impl Engine {
     ///
     /// Real-time: set-up only (allocates).
     pub fn reserve_jobs(&mut self, count: usize) {
-        self.jobs.resize_with(count, EncodeJob::empty);
+        self.jobs.resize_with(count, Job::empty);
     }
 
     /// Spends no more than this libopus complexity, 0..=10, on any encode from now on.
@@ -284,20 +245,15 @@ impl Engine {
                     }
                 },
             };
-            missing -= usize::from(job.room == room && job.time == time);
+            missing -= usize::from(job.label.room == room && job.label.time == time);
             self.take_back(job, sink);
         }
     }
 
     /// Returns a job's stream to its listener, wherever that one is by now.
-    fn take_back(&mut self, mut job: Box<EncodeJob>, sink: &mut dyn Sink) {
+    fn take_back(&mut self, mut job: Box<Job>, sink: &mut dyn Sink) {
         self.jobs_out = self.jobs_out.saturating_sub(1);
-        let seat = self.seat_of.get(&job.to).copied();
-        let is_there = |seat: &Seat| {
-            let berth = self.berths[seat.berth].as_ref();
-            berth.is_some_and(|berth| berth.id() == job.room)
-        };
-        if let Some(Seat { berth, member }) = seat.filter(is_there) {
+        if let Some(Seat { berth, member }) = self.seat_in(job.label.room, job.label.participant) {
             let now = media_time(self.slot);
             let taken = self.enter(berth, |room| room.take_back(member, &mut job, now, sink));
             if let Some(stats) = taken {
@@ -305,10 +261,21 @@ impl Engine {
             }
         }
         // The listener has left, or its room has failed over it.
-        if let Some(listener) = job.listener.take() {
-            sink.retired(Retired::Listener(listener));
+        if let Some(stream) = job.unload::<Listener>() {
+            sink.retired(Retired::owned(stream));
         }
         self.jobs.push(job);
+    }
+
+    /// Where a participant of a room sits, even if it is on its way to another one.
+    fn seat_in(&mut self, room: RoomId, participant: ParticipantId) -> Option<Seat> {
+        let berth = self.berth_of.get(&room).copied()?;
+        let seat = self.seat_of.get(&participant).copied();
+        seat.filter(|seat| seat.berth == berth).or_else(|| {
+            let place = self.enter(berth, |room| room.place_of_moving(participant));
+            let member = place.flatten()?;
+            Some(Seat { berth, member })
+        })
     }
 
     /// Whether a room is to have its tick: one that only dozes wakes if it is called from elsewhere.
@@ -403,23 +370,27 @@ impl Engine {
                 }
             }
         }
-        sink.retired(Retired::Room(room));
+        sink.retired(Retired::owned(room));
     }
 
     /// Gives back those who left a room and are no longer heard in it.
     fn take_left(&mut self, index: usize, sink: &mut dyn Sink) {
         let take = |room: &mut Room| {
-            let (participant, place) = room.take_left()?;
-            Some((participant, place, room.members().at(place)))
+            let left = room.take_left()?;
+            let moved = room.members().at(left.place);
+            Some((left, moved))
         };
-        while let Some((participant, place, moved)) = self.enter(index, take).flatten() {
+        while let Some((left, moved)) = self.enter(index, take).flatten() {
             if let Some(berth) = &mut self.berths[index] {
                 berth.weigh(-1, &mut self.loads);
             }
             if let Some(seat) = moved.and_then(|moved| self.seat_of.get_mut(&moved)) {
-                seat.member = place;
+                seat.member = left.place;
             }
-            sink.retired(Retired::Participant(participant));
+            sink.retired(match left.moves {
+                true => Retired::moving(left.participant),
+                false => Retired::owned(left.participant),
+            });
         }
     }
 }

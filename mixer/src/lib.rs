@@ -1,63 +1,77 @@
 //! The pure mixing engine: packets in, mix-minus packets out, one tick at a time.
 //!
 //! ```text
-//! Packet -> Timeline -> JitterBuffer -> Decoder -> StretchBuffer -> Frame -> Strip -> Bus (+=)
-//!        -> Bus - own Frame -> Limiter -> Encoder -> OutPacket
+//! ingest    Packet -> Admission -> Timeline -> JitterBuffer
+//! source    JitterBuffer -> Decoder -> StretchBuffer -> Frame -> Strip     (or a queue of PCM -> Frame -> Strip)
+//! room      Strips -> who is heard -> Bus (+=)
+//! mix       Bus - own Frame, personal gains, monitors, tone -> Frame
+//! output    Frame -> Limiter -> Encoder -> OutPacket -> Sink
 //! ```
 //!
-//! | arrow | file |
+//! | module | what it holds |
 //! |---|---|
-//! | one sender's packets until they are due: their place in time, storage, how long they wait | [`ingest`] |
-//! | decoding, concealing, splicing time out and in; gain, meter and gate of one participant | [`source`], [`codec`] |
-//! | who may be heard at all, where a room has a floor | [`permit`] |
-//! | what one participant alone is told by ear | [`tone`] |
-//! | the sum, and what each listener hears of it | [`mix`] |
-//! | the ceiling of every mix | [`limiter`] |
-//! | one stream's packets; who may share them | [`listener`], [`profile`], [`listeners`] |
-//! | what is said in a room, for who listens from another; who hears which | [`feed`], [`scan`] |
-//! | encodes that another thread may do | [`crew`] |
-//! | one tick of one room, and the RTP clock of what it sends; all rooms | [`room`], `media_clock`, [`engine`] |
-//! | less care where there is too much to do | [`governor`] |
-//! | what comes in and goes out beside packets | [`command`], [`stats`] |
+//! | [`format`](mod@format), [`units`], [`frame`], [`packet`], [`permit`], [`meter`] | the values that everything else is made of |
+//! | [`codec`] | Opus and G.711; profiles, and how one stream is encoded |
+//! | [`schedule`] | the slots of a tick, when rooms should run in them, how much care there is time for, work that another thread may do |
+//! | [`ingest`] | one sender's packets until they are due: whether they are played, their place in time, storage, how long they wait |
+//! | [`source`] | what a participant says, as frames: decoding, concealing, time stretching; gain, meter and gate |
+//! | [`output`] | one stream's packets, and where everything goes that leaves the engine |
+//! | [`monitor`] | what is said in a room, for listeners in other rooms |
+//! | [`mix`] | the sum, and what each listener hears of it |
+//! | [`room`] | one tick of one room: its members, who is heard, who shares a stream |
+//! | [`engine`] | all rooms of one thread: commands, packets, slots |
 //!
-//! It knows no threads, sockets, async, clocks or logs: time is an argument, and what has to be told
-//! goes to a [`engine::Sink`]. After set-up nothing in it allocates, locks or calls the system; what
-//! is marked "set-up only" is done on the control side and crosses as a box.
+//! A module uses those above it and none below it (`tests/modules.rs`).
+//!
+//! The engine knows no threads, sockets, async, clocks or logs: time is an argument, and what has to be told goes to an
+//! [`output::Sink`]. After set-up nothing in it allocates, locks or calls the system; what is marked "set-up only" is done on
+//! the control side and crosses as a box.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod codec;
-pub mod command;
-pub mod crew;
 pub mod engine;
-pub mod feed;
 pub mod format;
 pub mod frame;
 mod gain_ramp;
-pub mod governor;
 pub mod ingest;
-mod interned;
-pub mod limiter;
-pub mod listener;
-pub mod listeners;
-mod media_clock;
-pub mod members;
 mod memory;
 pub mod meter;
 pub mod mix;
-pub mod opus_toc;
+pub mod monitor;
+pub mod output;
 pub mod packet;
-pub mod participant;
 pub mod permit;
-pub mod phase;
-pub mod profile;
 pub mod room;
-pub mod scan;
+pub mod schedule;
 pub mod source;
-pub mod stats;
-pub mod tone;
 pub mod units;
 
 pub use frame::Frame;
 pub use packet::{OutPacket, Packet, Payload};
 pub use units::{Decibels, Gain, Level, ParticipantId, RoomId, RtpTime, Seq, Tick, Time};
+
+/// Items under the names of modules that they have left.
+pub mod command {
+    pub use crate::engine::Command;
+    pub use crate::output::{Event, Refused, Retired};
+    #[cfg(feature = "fault-injection")]
+    pub use crate::room::Weakness;
+    pub use crate::room::{RoomTelemetry, Settings, Shared, Telemetry};
+}
+/// As [`command`].
+pub mod stats {
+    pub use crate::engine::EngineStats;
+    pub use crate::room::TickStats;
+}
+pub use codec as profile;
+pub use codec::opus_toc;
+pub use mix::floor_tone as tone;
+pub use monitor as feed;
+pub use monitor as scan;
+pub use output as listener;
+pub use output::limiter;
+pub use room as members;
+pub use room as participant;
+pub use schedule as governor;
+pub use schedule as phase;

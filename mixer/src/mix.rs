@@ -8,6 +8,10 @@
 //! | one listener's mix, made from the bus | `render` |
 
 pub mod bus;
+pub mod floor_tone;
 pub mod gains;
 pub(crate) mod recipe;
 pub(crate) mod render;
+
+pub(crate) use floor_tone::Playing;
+pub use floor_tone::Tone;

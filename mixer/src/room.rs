@@ -10,38 +10,44 @@
 //! and nothing to be sent [sleeps](TickStats::asleep) until the next packet or command.
 
 mod between;
-mod elsewhere;
+#[cfg(any(test, feature = "fault-injection"))]
+mod fault;
+mod groups;
+mod interned;
+mod members;
 mod mixing;
+mod monitoring;
+mod participant;
 mod recent_talkers;
+mod shared;
+mod telemetry;
 
 use core::cmp::Ordering;
 use core::fmt;
-use core::time::Duration;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use self::elsewhere::Elsewhere;
+use self::monitoring::Elsewhere;
 use self::recent_talkers::RecentTalkers;
-#[cfg(any(test, feature = "fault-injection"))]
-use crate::command::Weakness;
-use crate::command::{Event, RoomTelemetry};
-use crate::crew::{self, Jobs};
-use crate::engine::Sink;
+use self::telemetry::publish;
 use crate::format::{Layout, SLOT_SAMPLES, TickLength};
 use crate::frame::Frame;
 use crate::ingest::Pushed;
-use crate::listener::{Heard, Listener, Turn};
-use crate::listeners::Hearing;
-use crate::media_clock::MediaClock;
-use crate::members::{Member, Rank};
 use crate::mix::bus::Bus;
+use crate::output::{Destination, Event, Listener, Sink, Turn, encode_budget};
 use crate::packet::{OutPacket, Payload, Sources};
-use crate::phase::Rhythm;
+use crate::room::groups::Hearing;
+use crate::room::members::{Member, Rank};
+use crate::schedule::{JobLabel, Jobs, MediaClock, Rhythm, WorkOutcome};
 use crate::source::Rules;
-use crate::stats::{TickStats, publish};
 use crate::units::{Decibels, Level, ParticipantId, RoomId, RtpTime, Tick, Time};
 
-pub use crate::members::Members;
+#[cfg(any(test, feature = "fault-injection"))]
+pub use self::fault::Weakness;
+pub use self::members::Members;
+pub use self::participant::{Participant, ParticipantConfig};
+pub use self::shared::{RoomTelemetry, Settings, Shared, Telemetry};
+pub use self::telemetry::TickStats;
 
 /// How a room mixes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -312,46 +318,80 @@ impl Room {
         let Some(mut job) = hands.jobs.pop() else {
             return false;
         };
-        job.listener = member.participant.listener.take();
-        let recipe = job.listener.as_ref().map(|listener| listener.recipe());
-        job.budget = recipe.map_or(Duration::ZERO, |it| crew::budget(it, hands.complexity_cap));
-        job.to = member.id;
-        job.room = self.id;
-        job.time = RtpTime(hands.at as u32);
-        job.run_at = hands.run_at;
+        let Some(stream) = member.participant.listener.take() else {
+            hands.jobs.push(job);
+            return false;
+        };
+        let budget = encode_budget(stream.recipe(), hands.complexity_cap);
+        let label = JobLabel {
+            room: self.id,
+            participant: member.id,
+            time: RtpTime(hands.at as u32),
+            run_at: hands.run_at,
+        };
+        job.load(stream, label, budget);
         let Err(mut job) = hands.sink.offer(job) else {
             return true;
         };
-        member.participant.listener = job.listener.take();
+        member.participant.listener = job.unload();
         hands.jobs.push(job);
         false
     }
 
     /// Sends the packet that the stream of the one at `place` has become to all who hear it.
-    fn hand_out(&mut self, place: usize, heard: Heard, sink: &mut dyn Sink, stats: &mut TickStats) {
+    fn hand_out(
+        &mut self,
+        place: usize,
+        outcome: WorkOutcome,
+        sink: &mut dyn Sink,
+        stats: &mut TickStats,
+    ) {
         let Members { list, ids, .. } = &mut self.members;
         let member = &list[place];
         if let Some(listener) = &member.participant.listener
-            && heard == Heard::Packet
+            && outcome == WorkOutcome::Packet
         {
             self.gathering_ms = self.gathering_ms.max(listener.gathered_ms());
         }
-        stats.count(heard);
-        if heard != Heard::Packet {
+        stats.count(outcome);
+        if outcome != WorkOutcome::Packet {
             return;
         }
-        ids.clear();
-        match member.hearing {
-            Hearing::Grouped(_) => {
-                let group = member.hearing;
-                let all = list.iter().filter(|member| member.hearing == group);
-                ids.extend(all.map(|member| member.id));
+        if !matches!(member.hearing, Hearing::Grouped(_)) {
+            if member.hearing != Hearing::Deaf {
+                stats.packets += 1;
+                sink.packet(member.destination, &[member.id], &self.packet);
             }
-            Hearing::Private { .. } => ids.push(member.id),
-            Hearing::Deaf => return,
+            return;
         }
-        stats.packets += ids.len() as u64;
-        sink.packet(ids, &self.packet);
+        let group = member.hearing;
+        let all = list.iter().filter(|member| member.hearing == group);
+        let mut are_peers = true;
+        ids.clear();
+        for member in all.clone() {
+            match member.destination {
+                Destination::Peer => ids.push(member.id),
+                _ => are_peers = false,
+            }
+        }
+        let mut send = |destination, ids: &[ParticipantId]| {
+            if !ids.is_empty() {
+                stats.packets += ids.len() as u64;
+                sink.packet(destination, ids, &self.packet);
+            }
+        };
+        send(Destination::Peer, ids);
+        if are_peers {
+            return;
+        }
+        for destination in Destination::OTHERS {
+            ids.clear();
+            let others = all
+                .clone()
+                .filter(|member| member.destination == destination);
+            ids.extend(others.map(|member| member.id));
+            send(destination, ids);
+        }
     }
 
     /// Publishes the counts of every strip that is awake, and tells who began and who ceased to be

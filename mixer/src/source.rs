@@ -24,7 +24,7 @@ pub trait Source: Send {
     fn pull(&mut self, now: Time, frame: &mut Frame) -> Pulled;
 
     /// Whether it gives nothing but silence until its next packet, or until a
-    /// [`Command::Attend`](crate::command::Command::Attend).
+    /// [`Command::Attend`](crate::engine::Command::Attend).
     fn is_idle(&self) -> bool;
 
     /// What it counted.

@@ -7,11 +7,13 @@ mod stage;
 
 use std::collections::VecDeque;
 
-use mixer::command::{Command, Retired};
-use mixer::crew::EncodeJob;
+use mixer::command::Command;
+use mixer::listener::Listener;
 use mixer::packet::OutPacket;
 use mixer::profile::Profile;
+use mixer::room::Participant;
 use mixer::room::RoomSettings;
+use mixer::schedule::Job;
 use mixer::units::ParticipantId;
 use stage::hands::Hands;
 use stage::{Stage, recipe, tone};
@@ -99,7 +101,7 @@ fn what_is_late_skips_its_packet_and_comes_back() {
         slow: true,
         ..Hands::default()
     });
-    let mut held: VecDeque<(u64, Box<EncodeJob>)> = VecDeque::new();
+    let mut held: VecDeque<(u64, Box<Job>)> = VecDeque::new();
     for _ in 0..30 {
         stage.arrive();
         for _ in 0..8 {
@@ -185,9 +187,44 @@ fn who_leaves_while_his_stream_is_away_leaves_nothing_behind() {
     (0..5).for_each(|_| turn(&mut stage, &mut hands));
     assert!(stage.engine.is_idle());
     let streams = hands.inner.retired.iter();
-    let streams = streams.filter(|retired| matches!(retired, Retired::Listener(_)));
+    let streams = streams.filter(|retired| retired.is::<Listener>());
     assert_eq!(streams.count(), away);
     let people = hands.inner.retired.iter();
-    let people = people.filter(|retired| matches!(retired, Retired::Participant(_)));
+    let people = people.filter(|retired| retired.is::<Participant>());
     assert_eq!(people.count(), TALKERS as usize);
+}
+
+#[test]
+fn mover_whose_stream_is_away_waits_for_it() {
+    let (mut stage, mut hands) = scene(Hands {
+        begin: TALKERS as usize,
+        slow: true,
+        ..Hands::default()
+    });
+    while hands.begun.is_empty() {
+        turn(&mut stage, &mut hands);
+    }
+    let away = hands.begun.len();
+    for id in 1..=TALKERS {
+        let participant = ParticipantId(id);
+        let moves = Command::Detach {
+            participant,
+            stream: None,
+        };
+        stage.engine.apply(moves, &mut hands);
+    }
+    stage.talkers.clear();
+    (0..5).for_each(|_| turn(&mut stage, &mut hands));
+    let moving = |hands: &Hands| {
+        let retired = hands.inner.retired.iter();
+        retired.filter(|it| it.is_moving()).count()
+    };
+    assert_eq!(moving(&hands), TALKERS as usize - away);
+    let begun = std::mem::take(&mut hands.begun);
+    hands.done.extend(begun);
+    (0..5).for_each(|_| turn(&mut stage, &mut hands));
+    assert_eq!(moving(&hands), TALKERS as usize);
+    let streams = hands.inner.retired.iter();
+    assert_eq!(streams.filter(|it| it.is::<Listener>()).count(), 0);
+    assert!(stage.engine.is_idle());
 }

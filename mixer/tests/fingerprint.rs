@@ -27,13 +27,13 @@ use common::{Chance, Flight, play, wild_flights};
 use mixer::codec::g711::Law;
 use mixer::codec::{self, Codec};
 use mixer::command::Command;
-use mixer::crew::EncodeJob;
 use mixer::format::{Layout, TickLength};
 use mixer::packet::{Packet, Payload};
 use mixer::permit::Permit;
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::RoomSettings;
 use mixer::scan::Strength;
+use mixer::schedule::Job;
 use mixer::tone::Tone;
 use mixer::units::{Decibels, Gain, RoomId, RtpTime, Seq};
 use recordings::fixture;
@@ -420,7 +420,7 @@ fn g_encodes_done_by_others() {
         alone.bitrate_bps = 1_000 * id;
         stage.join_ear_of(id, alone);
     }
-    let mut begun: Vec<(u64, Box<EncodeJob>)> = Vec::new();
+    let mut begun: Vec<(u64, Box<Job>)> = Vec::new();
     for number in 0..500 {
         if number % 10 == 0 {
             hands.begin = [0, 3, 64][pick(3)];

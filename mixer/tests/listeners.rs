@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use common::Chance;
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
 use mixer::codec::{Codec, Decode, Encode};
-use mixer::command::{Command, Event, Retired};
+use mixer::command::{Command, Event};
 use mixer::format::{Layout, TickLength};
 use mixer::listener::Listener;
 use mixer::packet::OutPacket;
@@ -447,9 +447,7 @@ fn who_cannot_talk_keeps_no_stream_and_hears_the_group_s() {
     (0..120).for_each(|_| stage.turn());
     let freed = |stage: &Stage| {
         let retired = stage.sink.retired.iter();
-        retired
-            .filter(|it| matches!(it, Retired::Listener(_)))
-            .count()
+        retired.filter(|it| it.is::<Listener>()).count()
     };
     assert_eq!(freed(&stage), 3, "all but the leader's");
     // Each of them in turn leaves, among them whoever leads; nobody who stays hears that.

@@ -12,18 +12,22 @@ use counting::bytes_kept_by;
 use mixer::command::{Command, Event, Retired, Shared};
 use mixer::engine::{Engine, EngineLimits, Sink};
 use mixer::format::{Layout, SLOT, TickLength};
+use mixer::output::Destination;
 use mixer::packet::OutPacket;
 use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::Profile;
 use mixer::room::{Room, RoomSettings};
+use mixer::schedule::WorkPool;
 use mixer::units::{ParticipantId, Time};
 use stage::{ROOM, recipe};
 
 /// Frees what is no longer needed, as the control side does.
 struct Free;
 
+impl WorkPool for Free {}
+
 impl Sink for Free {
-    fn packet(&mut self, _: &[ParticipantId], _: &OutPacket) {}
+    fn packet(&mut self, _: Destination, _: &[ParticipantId], _: &OutPacket) {}
 
     fn event(&mut self, _: Event) {}
 

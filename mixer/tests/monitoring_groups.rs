@@ -3,11 +3,11 @@
 
 mod stage;
 
-use mixer::command::{Command, Event, Retired};
+use mixer::command::{Command, Event};
 use mixer::format::TickLength;
 use mixer::listener::Listener;
 use mixer::room::RoomSettings;
-use mixer::scan::Strength;
+use mixer::scan::{Rescan, Strength};
 use mixer::units::ParticipantId;
 use stage::field::{Field, LOUD, TONES_HZ, at, level_db, steepest};
 use stage::tone;
@@ -150,7 +150,8 @@ fn monitors_of_a_listen_only_member_without_a_stream_are_refused() {
     field.scan(0, 11, &[(1, at(0.0, 0))]);
     assert_eq!(field.refused(), 1);
     let retired = field.mixers[0].sink.retired.last();
-    assert!(matches!(retired, Some(Retired::Rescan(rescan)) if rescan.scan.is_some()));
+    let rescan = retired.as_ref().and_then(|it| it.get::<Rescan>());
+    assert!(rescan.is_some_and(|rescan| rescan.scan.is_some()));
     field.turns(50);
     assert_eq!(field.named(11), [2]);
 }

@@ -371,7 +371,7 @@ fn personal_gains_that_end_as_the_room_grows_end_with_a_ramp_and_cost_nothing_mo
     set_gains(&mut stage, 2, &[(1, Gain::MUTE)]);
     turns(&mut stage, 60);
     set_gains(&mut stage, 2, &[]);
-    let members = Members::with_capacity(100);
+    let members = Box::new(Members::with_capacity(100));
     stage.engine.apply(
         Command::Reserve {
             room: ROOM,

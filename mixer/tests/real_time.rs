@@ -19,12 +19,14 @@ use mixer::format::{Layout, SLOT, TickLength};
 use mixer::listener::Listener;
 use mixer::members::Members;
 use mixer::mix::gains::{GainChange, PersonalGains};
+use mixer::output::Destination;
 use mixer::packet::{OutPacket, Packet, Payload};
 use mixer::participant::{Participant, ParticipantConfig};
 use mixer::permit::Permit;
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
 use mixer::scan::{Channel, Rescan, Scan, Strength};
+use mixer::schedule::WorkPool;
 use mixer::source::{PcmReader, PcmSource};
 use mixer::tone::Tone;
 use mixer::units::{Decibels, Gain, ParticipantId, RoomId, RtpTime, Seq, Time};
@@ -38,8 +40,10 @@ struct Outlet {
     retired: Vec<Retired>,
 }
 
+impl WorkPool for Outlet {}
+
 impl Sink for Outlet {
-    fn packet(&mut self, _: &[ParticipantId], _: &OutPacket) {
+    fn packet(&mut self, _: Destination, _: &[ParticipantId], _: &OutPacket) {
         self.packets += 1;
     }
 
@@ -178,7 +182,7 @@ fn ten_thousand_ticks_with_joins_and_leaves_allocate_nothing() {
             for room in [1, 2] {
                 crowd.apply(Command::Reserve {
                     room: RoomId(room),
-                    members: Members::with_capacity(PLACES),
+                    members: Box::new(Members::with_capacity(PLACES)),
                 });
             }
         }

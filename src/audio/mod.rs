@@ -27,8 +27,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use mixer::command::Retired;
-use mixer::crew::EncodeJob;
 use mixer::engine::{Engine, EngineLimits};
+use mixer::schedule::Job;
 use thiserror::Error;
 
 use self::bell::Bell;
@@ -150,7 +150,7 @@ struct Works {
 impl Works {
     fn start_mixer(
         &mut self,
-        (mate, bell): (Mate<EncodeJob>, Arc<Bell>),
+        (mate, bell): (Mate<Job>, Arc<Bell>),
         ends: MixerEnds,
         to_reaper: Producer<Retired>,
     ) -> Result<(), AudioError> {

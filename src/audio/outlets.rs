@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use mixer::ParticipantId;
 use mixer::command::{Event, Retired};
-use mixer::crew::EncodeJob;
 use mixer::engine::{EngineLimits, Sink};
 use mixer::format::{SLOT, TickLength};
+use mixer::output::Destination;
 use mixer::packet::OutPacket;
+use mixer::schedule::{Job, WorkPool};
 use rtrb::PushError;
 
 use super::clock::SlotClock;
@@ -40,7 +41,7 @@ pub(super) struct OutletEnds {
     pub retired: Producer<Retired>,
     /// The network thread's eventfd.
     pub wake: Arc<OwnedFd>,
-    pub mate: Mate<EncodeJob>,
+    pub mate: Mate<Job>,
     pub metrics: Arc<MixerMetrics>,
 }
 
@@ -64,7 +65,7 @@ impl Outlets {
     }
 
     /// This mixer's place among the others.
-    pub fn mate(&self) -> &Mate<EncodeJob> {
+    pub fn mate(&self) -> &Mate<Job> {
         &self.ends.mate
     }
 
@@ -106,7 +107,12 @@ impl Outlets {
 }
 
 impl Sink for Outlets {
-    fn packet(&mut self, to: &[ParticipantId], packet: &OutPacket) {
+    fn packet(&mut self, destination: Destination, to: &[ParticipantId], packet: &OutPacket) {
+        if destination != Destination::Peer {
+            // This server builds no participant with another destination.
+            add(&self.ends.metrics.packets_out_dropped, to.len() as u64);
+            return;
+        }
         for to in Recipients::portions(to) {
             let packet = *packet;
             match self.ends.packets.push(Outbound { to, packet }) {
@@ -136,8 +142,10 @@ impl Sink for Outlets {
         }
         // Beyond that it is freed here: a slot that is late is better than memory that is lost.
     }
+}
 
-    fn offer(&mut self, job: Box<EncodeJob>) -> Result<(), Box<EncodeJob>> {
+impl WorkPool for Outlets {
+    fn offer(&mut self, job: Box<Job>) -> Result<(), Box<Job>> {
         self.ends.mate.offer(job)
     }
 
@@ -146,13 +154,13 @@ impl Sink for Outlets {
         self.ends.mate.wake_others();
     }
 
-    fn unbegun(&mut self) -> Option<Box<EncodeJob>> {
+    fn unbegun(&mut self) -> Option<Box<Job>> {
         let job = self.ends.mate.unbegun()?;
         self.progress();
         Some(job)
     }
 
-    fn finished(&mut self) -> Option<Box<EncodeJob>> {
+    fn finished(&mut self) -> Option<Box<Job>> {
         let job = self.ends.mate.finished()?;
         self.progress();
         add(&self.ends.metrics.was_helped, 1);

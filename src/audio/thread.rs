@@ -181,13 +181,13 @@ impl Mixer {
     }
 }
 
-impl Job for mixer::crew::EncodeJob {
+impl Job for mixer::schedule::Job {
     fn budget(&self) -> Duration {
-        mixer::crew::EncodeJob::budget(self)
+        mixer::schedule::Job::budget(self)
     }
 
     fn run(&mut self) {
-        mixer::crew::EncodeJob::run(self);
+        mixer::schedule::Job::run(self);
     }
 }
 

@@ -139,7 +139,7 @@ impl Placement {
     /// # Errors
     /// [`QueueFull`].
     pub(super) fn enlarge(&mut self, room: RoomId, capacity: usize) -> Result<(), QueueFull> {
-        let members = Members::with_capacity(capacity);
+        let members = Box::new(Members::with_capacity(capacity));
         self.link_of_mut(room)?
             .send(Command::Reserve { room, members })
     }

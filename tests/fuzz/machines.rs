@@ -11,9 +11,11 @@ use mixer::format::{Layout, MAX_PACKET_SAMPLES, SLOT, TickLength};
 use mixer::limiter::{CEILING, KNEE};
 use mixer::members::Members;
 use mixer::opus_toc;
+use mixer::output::Destination;
 use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
+use mixer::schedule::WorkPool;
 use mixer::source::{Playout, Pulled};
 use mixer::{
     Decibels, Frame, Gain, Level, OutPacket, Packet, ParticipantId, Payload, RoomId, RtpTime, Seq,
@@ -409,7 +411,7 @@ impl Stage {
             1 if room.0 != 0 => self.apply(Command::RemoveRoom(room)),
             2 => self.apply(Command::Reserve {
                 room,
-                members: Members::with_capacity(usize::from(value) % 12),
+                members: Box::new(Members::with_capacity(usize::from(value) % 12)),
             }),
             _ => {
                 let settings = RoomSettings {
@@ -541,8 +543,10 @@ struct Outlet {
     participants: usize,
 }
 
+impl WorkPool for Outlet {}
+
 impl Sink for Outlet {
-    fn packet(&mut self, to: &[ParticipantId], packet: &OutPacket) {
+    fn packet(&mut self, _: Destination, to: &[ParticipantId], packet: &OutPacket) {
         assert!(!to.is_empty());
         assert!(to.iter().all(|to| !packet.sources.ids().contains(&to.0)));
     }
@@ -550,14 +554,8 @@ impl Sink for Outlet {
     fn event(&mut self, _: Event) {}
 
     fn retired(&mut self, retired: Retired) {
-        self.participants += match retired {
-            Retired::Participant(_) => 1,
-            Retired::Room(room) => room.members().len(),
-            Retired::Listener(_)
-            | Retired::Members(_)
-            | Retired::Rescan(_)
-            | Retired::GainChange(_)
-            | Retired::Feed(_) => 0,
-        };
+        let room = retired.get::<Room>();
+        self.participants += usize::from(retired.is::<Participant>());
+        self.participants += room.map_or(0, |room| room.members().len());
     }
 }

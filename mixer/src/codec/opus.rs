@@ -15,10 +15,10 @@ pub use self::encoder::OpusEncoder;
 mod tests {
     use super::*;
     use crate::codec::{Decode, DecodeError, Encode};
+    use crate::codec::{Profile, ReceiverLimits, Recipe};
     use crate::format::Layout;
     use crate::format::{MAX_PACKET_SAMPLES, TickLength};
     use crate::packet::Payload;
-    use crate::profile::{Profile, ReceiverLimits, Recipe};
 
     fn recipe(profile: Profile, stereo: bool) -> Recipe {
         let limits = ReceiverLimits {

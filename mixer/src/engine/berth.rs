@@ -5,8 +5,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use std::panic::catch_unwind;
 
 use crate::format::TickLength;
-use crate::phase::{Rhythms, SlotLoads, may_move_again};
 use crate::room::Room;
+use crate::schedule::{Rhythms, SlotLoads, may_move_again};
 use crate::units::{RoomId, Tick};
 
 /// A room and the slot of its tick in which it runs.

@@ -1,14 +1,16 @@
 //! What a command does to the engine.
 
+use core::any::Any;
 use core::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
 
 use super::berth::Berth;
-use super::{Engine, Seat, Sink};
+use super::{Command, Engine, Seat};
+use crate::monitor::{Feed, Rescan};
+use crate::output::{Event, Listener, Refused, Retired, Sink};
 #[cfg(any(test, feature = "fault-injection"))]
-use crate::command::Weakness;
-use crate::command::{Command, Event, Refused, Retired};
-use crate::participant::Participant;
-use crate::room::Room;
+use crate::room::Weakness;
+use crate::room::{Members, Participant, Room, RoomSettings};
 use crate::units::{ParticipantId, RoomId};
 
 /// One of a room's ways to change what a member hears. Gives back what is not needed, or the change itself if it cannot be
@@ -30,15 +32,14 @@ impl Engine {
             return;
         };
         self.stats.refused_total += 1;
-        match &unused {
-            Some(Retired::Room(room)) => room.telemetry().failed.store(true, Relaxed),
-            Some(Retired::Participant(participant)) => {
+        if let Some(unused) = unused {
+            if let Some(room) = unused.get::<Room>() {
+                room.telemetry().failed.store(true, Relaxed);
+            }
+            if let Some(participant) = unused.get::<Participant>() {
                 let telemetry = &participant.shared.telemetry;
                 telemetry.refused.store(true, Relaxed);
             }
-            _ => {}
-        }
-        if let Some(unused) = unused {
             sink.retired(unused);
         }
         if let Some(subject) = subject {
@@ -49,75 +50,26 @@ impl Engine {
     fn try_apply(&mut self, command: Command, sink: &mut dyn Sink) -> Result<(), Unapplied> {
         match command {
             Command::AddRoom(room) => self.add_room(room),
-            Command::ConfigureRoom(id, settings) => {
-                let index = self.index_of(id)?;
-                self.enter(index, |room| room.configure(settings));
-                Ok(())
-            }
+            Command::ConfigureRoom(id, settings) => self.configure_room(id, settings),
             Command::RemoveRoom(id) => {
                 let index = self.index_of(id)?;
                 self.remove_room(index, false, sink);
                 Ok(())
             }
-            Command::Reserve { room, members } => {
-                let Ok(index) = self.index_of(room) else {
-                    return refused(Retired::Members(members));
-                };
-                if let Some(replaced) = self.enter(index, |room| room.reserve(members)) {
-                    sink.retired(Retired::Members(replaced));
-                }
-                Ok(())
-            }
+            Command::Reserve { room, members } => self.reserve(room, members, sink),
             Command::AddParticipant { room, participant } => {
                 self.add_participant(room, participant)
             }
             Command::RemoveParticipant(id) => self.remove_participant(id, sink),
-            Command::SetListener(id, listener) => {
-                let Some(&Seat { berth, member }) = self.seat_of.get(&id) else {
-                    return refused(Retired::Listener(listener));
-                };
-                let set = self.enter(berth, |room| room.set_listener(member, listener));
-                self.wake(berth);
-                if let Some(listener) = set.flatten() {
-                    sink.retired(Retired::Listener(listener));
-                }
-                Ok(())
-            }
-            Command::SetFeed(id, feed) => {
-                let Ok(index) = self.index_of(id) else {
-                    return Err(Unapplied(feed.map(Retired::Feed)));
-                };
-                let set = self.enter(index, |room| room.set_feed(feed));
-                if let Some(feed) = set.flatten() {
-                    sink.retired(Retired::Feed(feed));
-                }
-                Ok(())
-            }
-            Command::SetLinks(id, links) => {
-                let Ok(index) = self.index_of(id) else {
-                    return refused(Retired::Rescan(links));
-                };
-                let set = self.enter(index, |room| {
-                    let replaced = room.set_links(links);
-                    (replaced, room.members().is_empty())
-                });
-                let Some((replaced, is_empty)) = set else {
-                    return Ok(());
-                };
-                if let Some(replaced) = replaced {
-                    sink.retired(Retired::Rescan(replaced));
-                }
-                if !is_empty {
-                    self.wake(index);
-                }
-                Ok(())
-            }
-            Command::SetScan(id, rescan) => {
-                self.set_part(id, rescan, Room::set_scan, Retired::Rescan, sink)
-            }
-            Command::SetGains(id, change) => {
-                self.set_part(id, change, Room::set_gains, Retired::GainChange, sink)
-            }
+            Command::Detach {
+                participant,
+                stream,
+            } => self.detach(participant, stream, sink),
+            Command::SetListener(id, listener) => self.set_listener(id, listener, sink),
+            Command::SetFeed(id, feed) => self.set_feed(id, feed, sink),
+            Command::SetLinks(id, links) => self.set_links(id, links, sink),
+            Command::SetScan(id, rescan) => self.set_part(id, rescan, Room::set_scan, sink),
+            Command::SetGains(id, change) => self.set_part(id, change, Room::set_gains, sink),
             Command::Attend(id) => self.attend(id),
             #[cfg(any(test, feature = "fault-injection"))]
             Command::Break(id, weakness) => {
@@ -131,27 +83,97 @@ impl Engine {
         }
     }
 
+    fn configure_room(&mut self, id: RoomId, settings: RoomSettings) -> Result<(), Unapplied> {
+        let index = self.index_of(id)?;
+        self.enter(index, |room| room.configure(settings));
+        Ok(())
+    }
+
+    fn reserve(
+        &mut self,
+        id: RoomId,
+        members: Box<Members>,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Unapplied> {
+        let Ok(index) = self.index_of(id) else {
+            return refused(members);
+        };
+        let replaced = self.enter(index, |room| room.reserve(members));
+        retire(replaced, sink);
+        Ok(())
+    }
+
+    fn set_listener(
+        &mut self,
+        id: ParticipantId,
+        listener: Box<Listener>,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Unapplied> {
+        let Some(&Seat { berth, member }) = self.seat_of.get(&id) else {
+            return refused(listener);
+        };
+        let replaced = self.enter(berth, |room| room.set_listener(member, listener));
+        self.wake(berth);
+        retire(replaced.flatten(), sink);
+        Ok(())
+    }
+
+    fn set_feed(
+        &mut self,
+        id: RoomId,
+        feed: Option<Arc<Feed>>,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Unapplied> {
+        let Ok(index) = self.index_of(id) else {
+            return Err(Unapplied(feed.map(Retired::shared)));
+        };
+        let replaced = self.enter(index, |room| room.set_feed(feed));
+        if let Some(feed) = replaced.flatten() {
+            sink.retired(Retired::shared(feed));
+        }
+        Ok(())
+    }
+
+    fn set_links(
+        &mut self,
+        id: RoomId,
+        links: Box<Rescan>,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Unapplied> {
+        let Ok(index) = self.index_of(id) else {
+            return refused(links);
+        };
+        let set = self.enter(index, |room| {
+            let replaced = room.set_links(links);
+            (replaced, room.members().is_empty())
+        });
+        if let Some((replaced, is_empty)) = set {
+            retire(replaced, sink);
+            if !is_empty {
+                self.wake(index);
+            }
+        }
+        Ok(())
+    }
+
     /// Changes what a participant hears by one of a room's ways to do so.
-    fn set_part<C>(
+    fn set_part<C: Any + Send>(
         &mut self,
         id: ParticipantId,
         change: Box<C>,
         set: SetPart<C>,
-        retired: fn(Box<C>) -> Retired,
         sink: &mut dyn Sink,
     ) -> Result<(), Unapplied> {
         let Some(&Seat { berth, member }) = self.seat_of.get(&id) else {
-            return refused(retired(change));
+            return refused(change);
         };
         match self.enter(berth, |room| set(room, member, change)) {
             Some(Ok(replaced)) => {
-                if let Some(replaced) = replaced {
-                    sink.retired(retired(replaced));
-                }
+                retire(replaced, sink);
                 self.wake(berth);
                 Ok(())
             }
-            Some(Err(change)) => refused(retired(change)),
+            Some(Err(change)) => refused(change),
             None => Ok(()),
         }
     }
@@ -163,7 +185,7 @@ impl Engine {
             && !self.berth_of.contains_key(&id)
             && self.seat_of.len() + members <= self.limits.participants;
         if !has_place {
-            return refused(Retired::Room(room));
+            return refused(room);
         }
         let index = match self.berths.iter().position(Option::is_none) {
             Some(index) => index,
@@ -193,11 +215,11 @@ impl Engine {
         let is_full = self.seat_of.len() >= self.limits.participants;
         let index = self.berth_of.get(&room).copied();
         let Some(index) = index.filter(|_| !is_full && !self.seat_of.contains_key(&id)) else {
-            return refused(Retired::Participant(participant));
+            return refused(participant);
         };
         let member = match self.enter(index, |room| room.add(participant)) {
             Some(Ok(member)) => member,
-            Some(Err(participant)) => return refused(Retired::Participant(participant)),
+            Some(Err(participant)) => return refused(participant),
             None => return Ok(()),
         };
         if let Some(berth) = &mut self.berths[index] {
@@ -224,6 +246,27 @@ impl Engine {
         Ok(())
     }
 
+    fn detach(
+        &mut self,
+        id: ParticipantId,
+        stream: Option<Box<Listener>>,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Unapplied> {
+        let give_back = |stream: Option<Box<Listener>>| Unapplied(stream.map(Retired::owned));
+        let Some(&Seat { berth, member }) = self.seat_of.get(&id) else {
+            return Err(give_back(stream));
+        };
+        match self.enter(berth, |room| room.detach(member, stream)) {
+            Some(Ok(unneeded)) => retire(unneeded, sink),
+            Some(Err(stream)) => return Err(give_back(stream)),
+            None => return Ok(()),
+        }
+        self.seat_of.remove(&id);
+        self.wake(berth);
+        self.take_left(berth, sink);
+        Ok(())
+    }
+
     /// Looks at one participant's settings at its room's next tick, and sees to it that there is one.
     fn attend(&mut self, id: ParticipantId) -> Result<(), Unapplied> {
         let seat = self.seat_of.get(&id).copied();
@@ -240,8 +283,14 @@ impl Engine {
     }
 }
 
-fn refused(unused: Retired) -> Result<(), Unapplied> {
-    Err(Unapplied(Some(unused)))
+fn refused<T: Any + Send>(unused: Box<T>) -> Result<(), Unapplied> {
+    Err(Unapplied(Some(Retired::owned(unused))))
+}
+
+fn retire<T: Any + Send>(replaced: Option<Box<T>>, sink: &mut dyn Sink) {
+    if let Some(replaced) = replaced {
+        sink.retired(Retired::owned(replaced));
+    }
 }
 
 /// What a command adds to or changes; `None` if it takes something away, which is no loss if it is not there.
@@ -256,6 +305,7 @@ fn subject(command: &Command) -> Option<Refused> {
         Command::SetListener(id, _) | Command::SetScan(id, _) | Command::SetGains(id, _) => {
             Some(Refused::Participant(*id))
         }
+        Command::Detach { participant, .. } => Some(Refused::Participant(*participant)),
         _ => None,
     }
 }

@@ -5,9 +5,10 @@
 //! is heard has sent nothing for it yet, as if the packets were passed on one by one. The tick's instant, by which the
 //! playouts and the media clock go, stays where it was.
 
-use super::{Engine, Sink};
+use super::Engine;
 use crate::format::SLOT_SAMPLES;
 use crate::memory;
+use crate::output::Sink;
 use crate::room::Room;
 use crate::units::Time;
 

@@ -1,12 +1,16 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::command::{Command, Refused, Shared, Weakness};
-use crate::crew::EncodeJob;
+use crate::engine::Command;
 use crate::format::{Layout, SLOT, TickLength};
-use crate::members::Members;
-use crate::participant::{Participant, ParticipantConfig};
+use crate::output::Destination;
+use crate::output::Refused;
+use crate::packet::OutPacket;
+use crate::room::Members;
 use crate::room::RoomSettings;
+use crate::room::{Participant, ParticipantConfig};
+use crate::room::{Shared, Weakness};
+use crate::schedule::{Job, WorkPool};
 
 #[derive(Default)]
 struct Log {
@@ -15,8 +19,10 @@ struct Log {
     retired: Vec<Retired>,
 }
 
+impl WorkPool for Log {}
+
 impl Sink for Log {
-    fn packet(&mut self, to: &[ParticipantId], packet: &OutPacket) {
+    fn packet(&mut self, _: Destination, to: &[ParticipantId], packet: &OutPacket) {
         self.packets.extend(to.iter().map(|to| (*to, packet.time)));
     }
 
@@ -63,7 +69,7 @@ impl Bench {
     }
 
     fn join(&mut self, room: u32, id: u32, tick: TickLength) {
-        use crate::profile::{Profile, ReceiverLimits, Recipe};
+        use crate::codec::{Profile, ReceiverLimits, Recipe};
         let config = ParticipantConfig {
             id: ParticipantId(id),
             talks: true,
@@ -149,7 +155,9 @@ fn a_fault_costs_one_room() {
     bench.apply(Command::Break(RoomId(2), Weakness::Tick));
     bench.run(0..80);
     assert_eq!(bench.log.events, [Event::RoomFault { room: RoomId(2) }]);
-    assert!(matches!(&bench.log.retired[..], [Retired::Room(room)] if room.id() == RoomId(2)));
+    assert!(
+        matches!(&bench.log.retired[..], [room] if room.get::<Room>().map(Room::id) == Some(RoomId(2)))
+    );
     assert_eq!(bench.engine.stats().rooms, 2);
     assert_eq!(bench.engine.stats().participants, 2);
     assert_eq!(bench.engine.stats().ticks_total, 20);
@@ -183,8 +191,8 @@ fn strain(bench: &mut Bench, weakness: Weakness) {
             bench.apply(Command::ConfigureRoom(RoomId(2), RoomSettings::default()));
         }
         Weakness::Job => {
-            let mut job = EncodeJob::empty();
-            (job.to, job.room) = (ParticipantId(20), RoomId(2));
+            let mut job = Job::empty();
+            (job.label.participant, job.label.room) = (ParticipantId(20), RoomId(2));
             bench.engine.jobs_out += 1;
             bench.engine.take_back(job, &mut bench.log);
         }
@@ -238,17 +246,15 @@ fn refused_additions_are_told_and_stay_readable() {
     bench.join(1, 5, TickLength::Ms20);
     let refused = Event::Refused(Refused::Participant(ParticipantId(5)));
     assert_eq!(bench.log.events, [refused]);
-    let Some(Retired::Participant(participant)) = bench.log.retired.pop() else {
-        panic!("it comes back");
-    };
+    let retired = bench.log.retired.pop().expect("it comes back");
+    let participant = retired.get::<Participant>().expect("the participant");
     assert!(participant.shared.telemetry.was_refused());
     bench.log.events.clear();
     bench.add_room(1, TickLength::Ms20, 1);
     bench.add_room(2, TickLength::Ms20, 1);
     assert_eq!(bench.log.events, [Event::Refused(Refused::Room(RoomId(2)))]);
-    let Some(Retired::Room(room)) = bench.log.retired.pop() else {
-        panic!("it comes back");
-    };
+    let retired = bench.log.retired.pop().expect("it comes back");
+    let room = retired.get::<Room>().expect("the room");
     assert!(room.telemetry().has_failed());
     bench.log.events.clear();
     // Nothing is lost when what is to go is not there.
@@ -273,7 +279,7 @@ fn what_has_no_place_comes_back() {
     assert_eq!(bench.log.retired.len(), 4, "no place");
     bench.apply(Command::Reserve {
         room: RoomId(1),
-        members: Members::with_capacity(4),
+        members: Box::new(Members::with_capacity(4)),
     });
     bench.join(1, 5, TickLength::Ms20);
     assert_eq!(bench.log.retired.len(), 6, "the old list, and an id twice");

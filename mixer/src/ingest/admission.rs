@@ -19,7 +19,7 @@ use crate::format::{SAMPLE_RATE_HZ, TickLength};
 use crate::meter::LevelReading;
 use crate::packet::Packet;
 use crate::permit::Permit;
-use crate::phase::Rhythm;
+use crate::schedule::Rhythm;
 use crate::units::{Decibels, Time};
 
 /// What happens to a packet that arrives.

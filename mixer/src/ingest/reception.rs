@@ -12,7 +12,7 @@ use super::timeline::{Placement, Timeline};
 use crate::codec::Codec;
 use crate::format::{MAX_PAYLOAD_BYTES, SAMPLE_RATE_HZ};
 use crate::packet::Packet;
-use crate::phase::Rhythm;
+use crate::schedule::Rhythm;
 use crate::units::Time;
 
 /// What became of a packet.

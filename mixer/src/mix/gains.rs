@@ -4,8 +4,8 @@
 //! talker has there, and cannot undo a mute. Each distinct list costs one mix and one encode while
 //! a talker it names is on the bus and for 200 ms after that, and nothing otherwise.
 
-use crate::listener::Listener;
 use crate::mix::render::Voice;
+use crate::output::Listener;
 use crate::units::{Gain, ParticipantId};
 
 /// The talkers whom one listener hears otherwise than the room does.

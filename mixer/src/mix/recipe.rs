@@ -1,7 +1,7 @@
 //! What one output hears this tick, as a value: two outputs of equal [key](MixRecipe::key) hear the
 //! same, but for the tick in which a list of one of them changes.
 
-/// Numbers a list within its room: see [`Interned`](crate::interned::Interned).
+/// Numbers a list within its room: see [`Interned`](crate::room::interned::Interned).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PartNo(pub u16);
 

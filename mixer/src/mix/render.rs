@@ -4,11 +4,11 @@
 
 use crate::frame::Frame;
 use crate::gain_ramp::GainRamp;
+use crate::mix::Playing;
 use crate::mix::bus::Bus;
 use crate::mix::gains::PersonalGains;
+use crate::monitor::Scan;
 use crate::packet::Sources;
-use crate::scan::Scan;
-use crate::tone::Playing;
 use crate::units::{Gain, Level, ParticipantId};
 
 /// A participant whose frame is on the bus.

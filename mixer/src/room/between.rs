@@ -5,21 +5,21 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{LATE_SAMPLES, LONGEST_PACKET_MS, Room, RoomSettings, Taken};
 use crate::codec::DTX_MAX_BYTES;
-use crate::command::Retired;
-#[cfg(any(test, feature = "fault-injection"))]
-use crate::command::Weakness;
-use crate::crew::EncodeJob;
-use crate::engine::Sink;
 use crate::ingest::Pushed;
-use crate::listener::Listener;
-use crate::listeners::Hearing;
-use crate::members::Members;
+use crate::output::Listener;
+use crate::output::Retired;
+use crate::output::Sink;
 use crate::packet::Packet;
-use crate::participant::Participant;
 use crate::permit::Permit;
-use crate::phase::{MOST_MET, Rhythm, Rhythms};
+use crate::room::Participant;
+#[cfg(any(test, feature = "fault-injection"))]
+use crate::room::Weakness;
+use crate::room::groups::Hearing;
+use crate::room::members::{Left, Members};
+use crate::room::telemetry::TickStats;
+use crate::room::telemetry::publish_arrivals;
+use crate::schedule::{Job, MOST_MET, Rhythm, Rhythms};
 use crate::source::Strip;
-use crate::stats::{TickStats, publish_arrivals};
 use crate::units::{Level, ParticipantId, RtpTime, Tick, Time};
 
 /// Each of these is real-time safe.
@@ -210,9 +210,7 @@ impl Room {
     /// Takes in a participant, or gives it back if there is no place or it was built for another
     /// kind of room.
     pub(crate) fn add(&mut self, participant: Box<Participant>) -> Result<usize, Box<Participant>> {
-        let fits =
-            participant.tick == self.settings.tick && participant.layout == self.settings.layout;
-        if !fits {
+        if !participant.fits(self.settings.layout, self.settings.tick) {
             return Err(participant);
         }
         let place = self.members.add(participant)?;
@@ -221,7 +219,7 @@ impl Room {
     }
 
     /// Moves everybody to a longer list; gives back the one that is no longer needed.
-    pub(crate) fn reserve(&mut self, longer: Members) -> Members {
+    pub(crate) fn reserve(&mut self, longer: Box<Members>) -> Box<Members> {
         self.members.reserve(longer)
     }
 
@@ -236,16 +234,41 @@ impl Room {
         }
     }
 
-    /// Gives back one who was dismissed and is no longer heard, and the place to which another has
-    /// moved for that.
-    pub(crate) fn take_left(&mut self) -> Option<(Box<Participant>, usize)> {
-        let (participant, place) = self.members.take_left()?;
+    /// Lets the member at `place` fade out as [`dismiss`](Room::dismiss) does, to go on in another room. What is not needed
+    /// comes back.
+    ///
+    /// # Errors
+    /// What was given in place of a stream that the member needs; nothing has changed.
+    pub(crate) fn detach(
+        &mut self,
+        place: usize,
+        stream: Option<Box<Listener>>,
+    ) -> Result<Option<Box<Listener>>, Option<Box<Listener>>> {
+        if place >= self.members.len() {
+            return Err(stream);
+        }
+        let Members { list, shares, .. } = &mut self.members;
+        let unneeded = shares.listeners.split_with(list, place, stream)?;
+        self.members.detach(place);
+        self.dismiss(place);
+        Ok(unneeded)
+    }
+
+    /// Gives back a member that was dismissed and is no longer heard.
+    pub(crate) fn take_left(&mut self) -> Option<Left> {
+        let left = self.members.take_left()?;
         let last = self.members.len();
         let shares = &mut *self.members.shares;
-        shares.listeners.moved(last, place);
-        shares.scans.moved(last, place);
-        shares.gains.moved(last, place);
-        Some((participant, place))
+        shares.listeners.moved(last, left.place);
+        shares.scans.moved(last, left.place);
+        shares.gains.moved(last, left.place);
+        Some(left)
+    }
+
+    /// The place of a member that is on its way to another room and waits for its stream.
+    pub(crate) fn place_of_moving(&self, id: ParticipantId) -> Option<usize> {
+        let mut list = self.members.list.iter();
+        list.position(|it| it.id == id && it.awaits_stream)
     }
 
     /// Replaces the stream of the one at `place`; gives back what is no longer needed.
@@ -274,7 +297,7 @@ impl Room {
     pub(crate) fn take_back(
         &mut self,
         place: usize,
-        job: &mut EncodeJob,
+        job: &mut Job,
         now: RtpTime,
         sink: &mut dyn Sink,
     ) -> TickStats {
@@ -284,17 +307,23 @@ impl Room {
         let Some(member) = self.members.list.get_mut(place) else {
             return stats;
         };
+        if core::mem::take(&mut member.awaits_stream) {
+            // The member is on its way to another room: the packet of this one comes too late.
+            member.participant.listener = job.unload();
+            stats.encodes_skipped += 1;
+            return stats;
+        }
         if member.participant.listener.is_some() {
             // It has been given another stream meanwhile.
-            if let Some(listener) = job.listener.take() {
-                sink.retired(Retired::Listener(listener));
+            if let Some(stream) = job.unload::<Listener>() {
+                sink.retired(Retired::owned(stream));
             }
             return stats;
         }
-        member.participant.listener = job.listener.take();
-        if now.distance_from(job.run_at) <= LATE_SAMPLES {
+        member.participant.listener = job.unload();
+        if now.distance_from(job.label.run_at) <= LATE_SAMPLES {
             self.packet = job.packet;
-            self.hand_out(place, job.heard, sink, &mut stats);
+            self.hand_out(place, job.outcome, sink, &mut stats);
             // The job encoded one packet. A tick makes several where packets must be shorter than a tick.
             self.encode_at(place, sink, &mut stats);
         } else {

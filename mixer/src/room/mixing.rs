@@ -1,14 +1,14 @@
 //! Gives every stream of a room what its listeners hear this tick.
 
 use super::Room;
+use crate::codec::loss_class;
 use crate::frame::Frame;
-use crate::listener::{Mix, Tuning, Turn};
-use crate::members::{Member, Members, RoomVoices, Shares};
+use crate::mix::Playing;
 use crate::mix::render::{Ingredients, Own, Renderer};
+use crate::output::{Mix, Tuning, Turn};
 use crate::packet::Sources;
-use crate::profile::loss_class;
-use crate::stats::TickStats;
-use crate::tone::Playing;
+use crate::room::members::{Member, Members, RoomVoices, Shares};
+use crate::room::telemetry::TickStats;
 
 impl Room {
     /// Gives every stream in use its mix: those of the groups, and those of single members. Notes

@@ -1,6 +1,6 @@
 //! The participants who talked lately in a room.
 
-use crate::phase::MOST_MET;
+use crate::schedule::MOST_MET;
 use crate::units::{ParticipantId, Tick};
 
 /// The last talkers and when each was last heard, the last of all first.

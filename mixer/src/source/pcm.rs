@@ -23,7 +23,7 @@ pub trait PcmReader: Send {
 /// Plays a queue of PCM from its first sample to its last, once enough of it is there.
 ///
 /// The participant it belongs to is heard as any other is: gain, mute, gate and permit apply. An underrun is silence, and is
-/// counted as concealed. [`Command::Attend`](crate::command::Command::Attend) wakes the room when the first samples are there.
+/// counted as concealed. [`Command::Attend`](crate::engine::Command::Attend) wakes the room when the first samples are there.
 pub struct PcmSource {
     reader: Box<dyn PcmReader>,
     channels: usize,

@@ -35,7 +35,7 @@ use crate::format::{Layout, TickLength};
 use crate::frame::Frame;
 use crate::ingest::{Network, Pushed, Reception, UnheardDecoder, duration_of};
 use crate::packet::Packet;
-use crate::phase::Rhythm;
+use crate::schedule::Rhythm;
 use crate::units::Time;
 
 /// Plays out one sender's packets.

@@ -17,7 +17,7 @@ use crate::ingest::{Admission, Change, Intake, Pushed, TickHeard};
 use crate::meter::{LevelReading, SANE_PEAK};
 use crate::packet::Packet;
 use crate::permit::Permit;
-use crate::phase::Rhythm;
+use crate::schedule::Rhythm;
 use crate::units::{Decibels, Gain, Time};
 
 /// What applies to every strip of a room this tick.
@@ -234,6 +234,13 @@ impl Strip {
         GainRamp::new(from, target, ramp_samples).apply(self.frame.samples_mut(), channels);
         self.applied = target;
         true
+    }
+
+    /// Forgets what the room made of it: it is heard in another room as one who joins is.
+    pub(crate) fn leave_room(&mut self) {
+        self.fall_silent();
+        self.applied = 0.0;
+        self.in_mix = false;
     }
 
     /// The frame that was added; meaningful while [`is_in_mix`](Strip::is_in_mix).

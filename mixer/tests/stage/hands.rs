@@ -4,9 +4,10 @@
 use std::cell::Cell;
 
 use mixer::command::{Event, Retired};
-use mixer::crew::EncodeJob;
 use mixer::engine::Sink;
+use mixer::output::Destination;
 use mixer::packet::OutPacket;
+use mixer::schedule::{Job, WorkPool};
 use mixer::units::ParticipantId;
 
 use super::Collector;
@@ -15,21 +16,21 @@ use super::Collector;
 #[derive(Default)]
 pub struct Hands {
     pub inner: Collector,
-    pub offered: Vec<Box<EncodeJob>>,
-    pub done: Vec<Box<EncodeJob>>,
+    pub offered: Vec<Box<Job>>,
+    pub done: Vec<Box<Job>>,
     /// How many offers they begin at once, the rest is left to the engine.
     pub begin: usize,
     /// They finish only when told so.
     pub slow: bool,
-    pub begun: Vec<Box<EncodeJob>>,
+    pub begun: Vec<Box<Job>>,
     pub rounds: usize,
     /// How often the engine had nothing to do but wait.
     pub waits: Cell<usize>,
 }
 
 impl Sink for Hands {
-    fn packet(&mut self, to: &[ParticipantId], packet: &OutPacket) {
-        self.inner.packet(to, packet);
+    fn packet(&mut self, destination: Destination, to: &[ParticipantId], packet: &OutPacket) {
+        self.inner.packet(destination, to, packet);
     }
 
     fn event(&mut self, event: Event) {
@@ -39,8 +40,10 @@ impl Sink for Hands {
     fn retired(&mut self, retired: Retired) {
         self.inner.retired(retired);
     }
+}
 
-    fn offer(&mut self, job: Box<EncodeJob>) -> Result<(), Box<EncodeJob>> {
+impl WorkPool for Hands {
+    fn offer(&mut self, job: Box<Job>) -> Result<(), Box<Job>> {
         self.offered.push(job);
         Ok(())
     }
@@ -58,11 +61,11 @@ impl Sink for Hands {
         }
     }
 
-    fn unbegun(&mut self) -> Option<Box<EncodeJob>> {
+    fn unbegun(&mut self) -> Option<Box<Job>> {
         self.offered.pop()
     }
 
-    fn finished(&mut self) -> Option<Box<EncodeJob>> {
+    fn finished(&mut self) -> Option<Box<Job>> {
         self.done.pop()
     }
 

@@ -19,10 +19,12 @@ use mixer::codec::{Decode, DecodeError, Encode, EncodeError, EncoderSettings};
 use mixer::command::{Command, Event, Retired, Shared};
 use mixer::engine::{Engine, EngineLimits, Sink};
 use mixer::format::{SLOT, TickLength};
+use mixer::output::Destination;
 use mixer::packet::{OutPacket, Packet, Payload};
 use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
+use mixer::schedule::WorkPool;
 use mixer::source::Source;
 use mixer::units::{ParticipantId, RoomId, RtpTime, Seq, Time};
 
@@ -32,12 +34,20 @@ pub use self::voices::{amplitude_of, db, human, tone};
 #[derive(Default)]
 pub struct Collector {
     pub packets: Vec<(ParticipantId, OutPacket)>,
+    pub recorded: Vec<(ParticipantId, OutPacket)>,
     pub events: Vec<Event>,
     pub retired: Vec<Retired>,
 }
 
+impl WorkPool for Collector {}
+
 impl Sink for Collector {
-    fn packet(&mut self, to: &[ParticipantId], packet: &OutPacket) {
+    fn packet(&mut self, destination: Destination, to: &[ParticipantId], packet: &OutPacket) {
+        assert!(!to.is_empty(), "a packet for nobody");
+        if destination == Destination::Recorder {
+            self.recorded.extend(to.iter().map(|to| (*to, *packet)));
+            return;
+        }
         self.packets.extend(to.iter().map(|to| (*to, *packet)));
     }
 
@@ -57,8 +67,13 @@ pub struct Log(Arc<Mutex<Vec<Vec<f32>>>>);
 impl Log {
     /// What a packet made by a tap holds.
     pub fn pcm(&self, packet: &OutPacket) -> Vec<f32> {
+        self.0.lock().expect("no panic")[self.made(packet) as usize].clone()
+    }
+
+    /// How many packets were made by taps before this one.
+    pub fn made(&self, packet: &OutPacket) -> u64 {
         let at = packet.payload.as_slice()[1..].try_into().expect("a tap's");
-        self.0.lock().expect("no panic")[u64::from_le_bytes(at) as usize].clone()
+        u64::from_le_bytes(at)
     }
 
     /// All of it.
@@ -270,6 +285,16 @@ impl Stage {
 
     /// Somebody who cannot talk, and hears as the recipe says.
     pub fn join_ear_of(&mut self, id: u32, recipe: Recipe) -> Arc<Shared> {
+        self.join_listener(id, recipe, Destination::Peer)
+    }
+
+    /// A listen-only participant whose packets go to a destination.
+    pub fn join_listener(
+        &mut self,
+        id: u32,
+        recipe: Recipe,
+        destination: Destination,
+    ) -> Arc<Shared> {
         let id = ParticipantId(id);
         let config = ParticipantConfig {
             id,
@@ -279,7 +304,7 @@ impl Stage {
             tick: self.settings.tick,
         };
         let shared = Arc::new(Shared::default());
-        let participant = Participant::new(config, shared.clone());
+        let participant = Participant::new(config, shared.clone()).with_destination(destination);
         let command = Command::AddParticipant {
             room: ROOM,
             participant: Box::new(participant),

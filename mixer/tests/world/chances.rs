@@ -63,7 +63,7 @@ impl World {
         let nobody = ParticipantId(9_999);
         match self.pick(6) {
             0 => {
-                let members = Members::with_capacity(200);
+                let members = Box::new(Members::with_capacity(200));
                 let room = RoomId(1);
                 self.tell(at, Command::Reserve { room, members });
             }

@@ -4,7 +4,11 @@ use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 
 use mixer::command::{Event, Refused, Retired, Telemetry};
+use mixer::listener::Listener;
+use mixer::mix::gains::GainChange;
+use mixer::monitor::{Feed, Rescan};
 use mixer::packet::OutPacket;
+use mixer::room::{Members, Participant, Room};
 use mixer::source::PlayoutStats;
 use mixer::stats::EngineStats;
 use mixer::units::ParticipantId;
@@ -88,15 +92,17 @@ impl Print {
 
     pub fn retired(&mut self, retired: &Retired) {
         self.retired_total += 1;
-        self.retired.number(match retired {
-            Retired::Room(_) => 1,
-            Retired::Participant(_) => 2,
-            Retired::Listener(_) => 3,
-            Retired::Members(_) => 4,
-            Retired::Rescan(_) => 5,
-            Retired::GainChange(_) => 7,
-            Retired::Feed(_) => 6,
-        });
+        let kinds = [
+            retired.is::<Room>(),
+            retired.is::<Participant>(),
+            retired.is::<Listener>(),
+            retired.is::<Members>(),
+            retired.is::<Rescan>(),
+            retired.is::<Feed>(),
+            retired.is::<GainChange>(),
+        ];
+        let kind = (1..).zip(kinds).find(|(_, is_of)| *is_of);
+        self.retired.number(kind.expect("one of these").0);
     }
 
     /// Whatever else is a number.

@@ -9,10 +9,12 @@ use mixer::command::{Command, Event, Retired, Shared};
 use mixer::engine::{Engine, EngineLimits, Sink};
 use mixer::format::{Layout, SLOT, TickLength};
 use mixer::mix::gains::{GainChange, PersonalGains};
+use mixer::output::Destination;
 use mixer::packet::{OutPacket, Packet, Payload};
 use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
+use mixer::schedule::WorkPool;
 use mixer::{Gain, ParticipantId, RoomId, RtpTime, Seq, Time};
 
 use crate::bench::speech::{self, SpeechError};
@@ -287,8 +289,10 @@ struct Drain {
     packets: u64,
 }
 
+impl WorkPool for Drain {}
+
 impl Sink for Drain {
-    fn packet(&mut self, to: &[ParticipantId], packet: &OutPacket) {
+    fn packet(&mut self, _: Destination, to: &[ParticipantId], packet: &OutPacket) {
         std::hint::black_box(packet);
         self.packets += to.len() as u64;
     }

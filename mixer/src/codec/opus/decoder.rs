@@ -286,9 +286,9 @@ mod tests {
     use super::*;
     use crate::codec::Encode;
     use crate::codec::opus::OpusEncoder;
+    use crate::codec::{Profile, ReceiverLimits, Recipe};
     use crate::format::TickLength;
     use crate::packet::Payload;
-    use crate::profile::{Profile, ReceiverLimits, Recipe};
 
     /// Packets of 20 ms of a voice-like sound.
     fn packets(profile: Profile, count: usize) -> Vec<Payload> {

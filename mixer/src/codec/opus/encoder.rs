@@ -17,10 +17,10 @@ use core::fmt;
 use opusic_sys as sys;
 
 use super::width::Width;
+use crate::codec::{Application, Recipe};
 use crate::codec::{Bandwidth, Encode, EncodeError, EncoderSettings};
 use crate::format::{Layout, SAMPLE_RATE_HZ};
 use crate::packet::Payload;
-use crate::profile::{Application, Recipe};
 
 /// Encodes PCM in the layout of its recipe.
 pub struct OpusEncoder {
@@ -223,8 +223,8 @@ fn band(bandwidth: Bandwidth) -> c_int {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::{Profile, ReceiverLimits};
     use crate::format::TickLength;
-    use crate::profile::{Profile, ReceiverLimits};
 
     /// Noise whose loudness wanders, so that the encoder's state matters.
     fn packet(number: u32) -> Vec<f32> {

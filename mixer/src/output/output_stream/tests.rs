@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::codec::{EncodeError, EncoderSettings};
+use crate::codec::{Profile, ReceiverLimits};
 use crate::packet::Payload;
-use crate::profile::{Profile, ReceiverLimits};
 use crate::units::{Level, ParticipantId};
 
 type Log = Arc<Mutex<Vec<Vec<f32>>>>;
@@ -97,7 +97,7 @@ impl Ear {
         };
         let due = self.listener.gather(turn, mix);
         let heard = self.listener.encode(&mut self.packet);
-        assert_eq!(due, heard == Heard::Packet);
+        assert_eq!(due, heard == WorkOutcome::Packet);
         due.then_some(self.packet)
     }
 }
@@ -130,7 +130,7 @@ fn a_tick_longer_than_a_packet_may_be_becomes_several() {
             assert!(ear.hear(Some(0.1)).is_some());
             let mut sent = vec![ear.packet];
             while ear.listener.is_due() {
-                assert_eq!(ear.listener.encode(&mut ear.packet), Heard::Packet);
+                assert_eq!(ear.listener.encode(&mut ear.packet), WorkOutcome::Packet);
                 sent.push(ear.packet);
             }
             assert_eq!(sent.len(), parts);
@@ -247,5 +247,5 @@ fn the_mix_is_limited_before_it_is_encoded() {
         .iter()
         .flatten()
         .fold(0.0f32, |peak, sample| peak.max(sample.abs()));
-    assert!(peak <= crate::limiter::CEILING);
+    assert!(peak <= crate::output::limiter::CEILING);
 }

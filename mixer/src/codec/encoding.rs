@@ -1,104 +1,9 @@
 //! How one listener's stream is encoded: a profile, narrowed by what the listener's SDP allows,
 //! quantised to a short ladder so that listeners who can share an encoder do.
 
-use core::fmt;
-use core::str::FromStr;
-
-use thiserror::Error;
-
-use crate::codec::{Bandwidth, Codec, EncoderSettings};
+use super::profile::{Profile, Traits};
+use super::{Bandwidth, Codec, EncoderSettings};
 use crate::format::{Layout, TickLength};
-
-/// What a room or a join asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Profile {
-    /// VOIP, 56 kbit/s, complexity 9, FEC once loss is reported: the default of conferences.
-    #[default]
-    Voice,
-    /// VOIP, 32 kbit/s: the default of radio rooms.
-    Radio,
-    /// CELT only, 64 kbit/s: 4 ms less delay and a quarter of the encode time. As wide as its sound
-    /// is, so that a voice of 8 kHz gets the bits of what lies above.
-    LowDelay,
-    /// 16 kHz, 12 kbit/s, 60 ms packets, DTX: for thin networks and small devices.
-    Thin,
-    /// 96 kbit/s, stereo where asked.
-    Music,
-}
-
-impl Profile {
-    /// All of them, the default first.
-    pub const ALL: [Profile; 5] = [
-        Profile::Voice,
-        Profile::Radio,
-        Profile::LowDelay,
-        Profile::Thin,
-        Profile::Music,
-    ];
-
-    /// The names of all, for people.
-    pub const NAMES: &str = "voice, radio, low-delay, thin, music";
-
-    /// Bits per second, unless the receiver says otherwise.
-    pub const fn usual_bps(self) -> u32 {
-        Traits::of(self).usual_bps
-    }
-
-    /// Its name in requests and configuration.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Profile::Voice => "voice",
-            Profile::Radio => "radio",
-            Profile::LowDelay => "low-delay",
-            Profile::Thin => "thin",
-            Profile::Music => "music",
-        }
-    }
-}
-
-impl fmt::Display for Profile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Profile {
-    type Err = UnknownProfile;
-
-    fn from_str(name: &str) -> Result<Profile, UnknownProfile> {
-        Profile::ALL
-            .into_iter()
-            .find(|profile| profile.name() == name)
-            .ok_or(UnknownProfile)
-    }
-}
-
-/// A name that no profile has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("no such profile; there are {}", Profile::NAMES)]
-pub struct UnknownProfile;
-
-/// How long the streams of each profile go on at their full packet rate after the last sound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hangovers([u32; Profile::ALL.len()]);
-
-impl Hangovers {
-    /// Milliseconds of one profile.
-    pub fn of_ms(&self, profile: Profile) -> u32 {
-        self.0[profile as usize]
-    }
-
-    /// Changes one profile's.
-    pub fn set_ms(&mut self, profile: Profile, hangover_ms: u32) {
-        self.0[profile as usize] = hangover_ms;
-    }
-}
-
-impl Default for Hangovers {
-    fn default() -> Hangovers {
-        Hangovers(Profile::ALL.map(|profile| Traits::of(profile).hangover_ms))
-    }
-}
 
 /// What a receiver declares in its SDP (RFC 7587, section 6.1, and `ptime`/`maxptime`).
 ///
@@ -278,63 +183,6 @@ pub fn loss_class(percent: u8) -> u8 {
     }
 }
 
-/// What a profile is made of, before a receiver narrows it.
-#[derive(Clone, Copy)]
-struct Traits {
-    application: Application,
-    usual_bps: u32,
-    most_bps: u32,
-    complexity: u8,
-    bandwidth: Bandwidth,
-    packet_ms: u32,
-    hangover_ms: u32,
-}
-
-impl Traits {
-    const fn of(profile: Profile) -> Traits {
-        // Complexity 9 is worth a whole PESQ point over 0 at 32 kbit/s and is the last step that
-        // costs little.
-        let voice = Traits {
-            application: Application::Voip,
-            // The most at which libopus keeps to its hybrid coder, which has FEC.
-            usual_bps: 56_000,
-            most_bps: 64_000,
-            complexity: 9,
-            bandwidth: Bandwidth::Full,
-            packet_ms: 20,
-            hangover_ms: 6_000,
-        };
-        match profile {
-            Profile::Voice => voice,
-            Profile::Radio => Traits {
-                usual_bps: 32_000,
-                ..voice
-            },
-            Profile::LowDelay => Traits {
-                application: Application::LowDelay,
-                usual_bps: 64_000,
-                // The shortest: the tick, whatever it is.
-                packet_ms: 10,
-                ..voice
-            },
-            Profile::Thin => Traits {
-                usual_bps: 12_000,
-                most_bps: 12_000,
-                bandwidth: Bandwidth::Wide,
-                packet_ms: 60,
-                hangover_ms: 0,
-                ..voice
-            },
-            Profile::Music => Traits {
-                application: Application::Audio,
-                usual_bps: 96_000,
-                most_bps: 96_000,
-                ..voice
-            },
-        }
-    }
-}
-
 fn bandwidth_of(max_playback_rate_hz: u32) -> Bandwidth {
     match max_playback_rate_hz {
         0..16_000 => Bandwidth::Narrow,
@@ -380,16 +228,6 @@ mod tests {
         let mut limits = ReceiverLimits::default();
         change(&mut limits);
         limits
-    }
-
-    #[test]
-    fn names_go_there_and_back() {
-        for profile in Profile::ALL {
-            assert_eq!(profile.to_string().parse(), Ok(profile));
-        }
-        let names = Profile::ALL.map(Profile::name);
-        assert_eq!(Profile::NAMES, names.join(", "));
-        assert_eq!("Voice".parse::<Profile>(), Err(UnknownProfile));
     }
 
     #[test]

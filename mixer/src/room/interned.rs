@@ -6,12 +6,12 @@
 
 use core::marker::PhantomData;
 
-use crate::listener::Listener;
-use crate::members::Member;
 use crate::mix::gains::{GainChange, PersonalGains};
 use crate::mix::recipe::PartNo;
-use crate::participant::Participant;
-use crate::scan::{Rescan, Scan};
+use crate::monitor::{Rescan, Scan};
+use crate::output::Listener;
+use crate::room::Participant;
+use crate::room::members::Member;
 
 /// A list that takes part in what a participant hears.
 pub(crate) trait Part: Sized {

@@ -6,17 +6,17 @@
 use core::fmt;
 
 use crate::frame::Frame;
-use crate::interned::Interned;
-use crate::listener::Listener;
-use crate::listeners::{HANGOVER_MS, Hearing, Listeners};
 use crate::memory;
+use crate::mix::Playing;
 use crate::mix::gains::PersonalGains;
 use crate::mix::recipe::{MixKey, MixRecipe, PartNo};
 use crate::mix::render::{Voice, Voices};
+use crate::monitor::Scan;
+use crate::output::{Destination, Listener};
 use crate::packet::Sources;
-use crate::participant::Participant;
-use crate::scan::Scan;
-use crate::tone::Playing;
+use crate::room::Participant;
+use crate::room::groups::{HANGOVER_MS, Hearing, Listeners};
+use crate::room::interned::Interned;
 use crate::units::{Level, ParticipantId};
 
 /// The places of a room: as many as were reserved when it was built.
@@ -70,6 +70,8 @@ impl Shares {
 #[derive(Debug)]
 pub(crate) struct Member {
     pub id: ParticipantId,
+    /// Where its packets go.
+    pub destination: Destination,
     /// How its stream is made.
     pub hearing: Hearing,
     /// What it hears of other rooms, if it does.
@@ -94,6 +96,10 @@ pub(crate) struct Member {
     pub talking: bool,
     /// To be taken out as soon as its voice has faded.
     pub leaving: bool,
+    /// When it is taken out, it goes on in another room.
+    pub moves: bool,
+    /// Its stream is encoded by another thread, and it does not go without the stream.
+    pub awaits_stream: bool,
     pub participant: Box<Participant>,
 }
 
@@ -169,6 +175,15 @@ impl Member {
     }
 }
 
+/// A member that was taken out.
+pub(crate) struct Left {
+    pub participant: Box<Participant>,
+    /// It goes on in another room.
+    pub moves: bool,
+    /// Where it was, and where the last member in the list is now.
+    pub place: usize,
+}
+
 /// One who has something to say this tick.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rank {
@@ -230,6 +245,7 @@ impl Members {
         }
         self.list.push(Member {
             id: participant.id,
+            destination: participant.destination,
             hearing: Hearing::Deaf,
             scan: None,
             gains: None,
@@ -242,6 +258,8 @@ impl Members {
             in_mix: false,
             talking: false,
             leaving: false,
+            moves: false,
+            awaits_stream: false,
             participant,
         });
         Ok(self.len() - 1)
@@ -258,7 +276,7 @@ impl Members {
 
     /// Moves everybody to `longer`; gives back the list that is no longer needed, which is `longer`
     /// if it is not.
-    pub(crate) fn reserve(&mut self, mut longer: Members) -> Members {
+    pub(crate) fn reserve(&mut self, mut longer: Box<Members>) -> Box<Members> {
         if longer.capacity() > self.capacity() {
             longer.list.append(&mut self.list);
             let shares = &mut *longer.shares;
@@ -268,7 +286,7 @@ impl Members {
             shares.on_bus.append(&mut self.shares.on_bus);
             shares.active.append(&mut self.shares.active);
             longer.leaving = core::mem::take(&mut self.leaving);
-            core::mem::swap(self, &mut longer);
+            core::mem::swap(self, &mut *longer);
         }
         longer
     }
@@ -283,16 +301,29 @@ impl Members {
         }
     }
 
-    /// Takes out one who was dismissed and is no longer heard. The last in the list moves to the
-    /// place that becomes free, which is named too.
-    pub(crate) fn take_left(&mut self) -> Option<(Box<Participant>, usize)> {
+    /// Lets the member at `place` fade out as [`dismiss`](Members::dismiss) does, to go on in another room.
+    pub(crate) fn detach(&mut self, place: usize) {
+        if let Some(member) = self.list.get_mut(place) {
+            member.moves = true;
+            member.awaits_stream = member.is_private() && member.participant.listener.is_none();
+        }
+    }
+
+    /// Takes out a member that was dismissed and is no longer heard. The last in the list moves to its place.
+    pub(crate) fn take_left(&mut self) -> Option<Left> {
         if self.leaving == 0 {
             return None;
         }
         let mut list = self.list.iter();
-        let place = list.position(|it| it.leaving && !it.participant.is_audible())?;
+        let may_go = |it: &Member| it.leaving && !it.awaits_stream && !it.participant.is_audible();
+        let place = list.position(may_go)?;
         self.leaving -= 1;
-        Some((self.list.swap_remove(place).participant, place))
+        let member = self.list.swap_remove(place);
+        Some(Left {
+            participant: member.participant,
+            moves: member.moves,
+            place,
+        })
     }
 
     /// Finds out which personal gains act on this tick's bus. Says whether that changes anything about what anybody hears

@@ -23,19 +23,19 @@
 //! listener weighs. A group with such members is led by one of them, whose stream goes to another when it leaves. As long
 //! as there are places, nothing here allocates.
 
-mod mates;
+mod merging;
 mod parting;
 
-pub(crate) use self::mates::HANGOVER_MS;
-use self::mates::{Merge, Wait, find_mate, hears_as, may_merge, settled_ms};
+pub(crate) use self::merging::HANGOVER_MS;
+use self::merging::{Merge, Wait, find_mate, hears_as, may_merge, settled_ms};
 use self::parting::Parting;
 use crate::codec::Codec;
-use crate::command::Retired;
-use crate::engine::Sink;
-use crate::listener::{Listener, Tuning, Turn};
-use crate::members::Member;
+use crate::codec::{Recipe, loss_class};
 use crate::mix::recipe::MixKey;
-use crate::profile::{Recipe, loss_class};
+use crate::output::Retired;
+use crate::output::Sink;
+use crate::output::{Listener, Tuning, Turn};
+use crate::room::members::Member;
 
 /// How one member's stream is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,7 +249,7 @@ impl Listeners {
                     let number = *number;
                     if has_changed && self.group(number).is_some_and(|it| it.key.mix != mix) {
                         if let Some(unneeded) = self.part(list, place, number) {
-                            sink.retired(Retired::Listener(unneeded));
+                            sink.retired(Retired::owned(unneeded));
                         }
                         continue;
                     }
@@ -275,7 +275,7 @@ impl Listeners {
                         is_cut_short: waits && waiting > MAX_WAITING,
                     };
                     if let Some(unneeded) = self.merge(list, place, turn, wait) {
-                        sink.retired(Retired::Listener(unneeded));
+                        sink.retired(Retired::owned(unneeded));
                     }
                 }
             }

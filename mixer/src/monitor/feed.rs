@@ -9,7 +9,7 @@
 //! needs neither lock nor unsafe code: who reads what is being overwritten finds out, and hears silence
 //! instead. What is written without a gap is a run; outside of it there is silence.
 
-mod tap;
+mod feed_reader;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +19,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
 use std::sync::Arc;
 
-pub(crate) use self::tap::{Place, Tap};
+pub(crate) use self::feed_reader::{Place, Tap};
 use crate::format::{Layout, MAX_CSRCS, TickLength};
 use crate::frame::Frame;
 use crate::packet::Sources;
@@ -242,4 +242,4 @@ const TAIL_MS: u32 = 80;
 /// One millisecond, as long as any voice takes to open.
 const RISE_SAMPLES: usize = 48;
 
-const _: () = assert!(TAIL_MS as usize * 48 > tap::MAX_LAG_SAMPLES + 960);
+const _: () = assert!(TAIL_MS as usize * 48 > feed_reader::MAX_LAG_SAMPLES + 960);

@@ -6,17 +6,17 @@
 use std::sync::Arc;
 
 use super::{Room, RoomSettings};
-use crate::command::Retired;
-use crate::engine::Sink;
-use crate::feed::{Feed, Mouth, Place};
-use crate::interned::{Interned, Part};
-use crate::listener::Listener;
-use crate::listeners::{Hearing, Listeners};
-use crate::members::{Member, Members, Shares, sources_of};
 use crate::mix::gains::GainChange;
 use crate::mix::render::{blend, fade};
+use crate::monitor::{Feed, Mouth, Place};
+use crate::monitor::{Rescan, Scan};
+use crate::output::Listener;
+use crate::output::Retired;
+use crate::output::Sink;
 use crate::packet::Sources;
-use crate::scan::{Rescan, Scan};
+use crate::room::groups::{Hearing, Listeners};
+use crate::room::interned::{Interned, Part};
+use crate::room::members::{Member, Members, Shares, sources_of};
 
 /// A room's ways to others and from them.
 #[derive(Debug, Default)]
@@ -117,7 +117,7 @@ impl Room {
     /// Whether somebody elsewhere may be heard in a tick at `at`: asked in place of a tick.
     pub(crate) fn is_called(&self, at: u64) -> bool {
         #[cfg(any(test, feature = "fault-injection"))]
-        self.give_way(crate::command::Weakness::Call);
+        self.give_way(crate::room::Weakness::Call);
         let place = self.place(at);
         let list = &self.members.list;
         let mut leaders = self.members.shares.scans.leaders();
@@ -205,7 +205,7 @@ impl Room {
     /// Gives back what was heard before the changes of this tick.
     pub(super) fn retire_changes(&mut self, sink: &mut dyn Sink) {
         if let Some(relink) = self.elsewhere.relink.take() {
-            sink.retired(Retired::Rescan(relink));
+            sink.retired(Retired::owned(relink));
         }
         let Shares { scans, gains, .. } = &mut *self.members.shares;
         if core::mem::take(&mut scans.changing) + core::mem::take(&mut gains.changing) == 0 {
@@ -213,10 +213,10 @@ impl Room {
         }
         for member in &mut self.members.list {
             if let Some(rescan) = member.participant.rescan.take() {
-                sink.retired(Retired::Rescan(rescan));
+                sink.retired(Retired::owned(rescan));
             }
             if let Some(change) = member.participant.gain_change.take() {
-                sink.retired(Retired::GainChange(change));
+                sink.retired(Retired::owned(change));
             }
         }
     }

@@ -3,8 +3,8 @@
 //! Belongs to [`Listeners`](super::Listeners), which keeps the groups; this only looks.
 
 use super::{Hearing, Key, key_of};
-use crate::listener::Turn;
-use crate::members::Member;
+use crate::output::Turn;
+use crate::room::members::Member;
 
 /// How long a member has heard, from a stream of its own, what others hear.
 #[derive(Debug, Clone, Copy)]

@@ -10,11 +10,11 @@
 
 use std::sync::Arc;
 
-use crate::feed::{Feed, Place, Tap};
 use crate::format::{Layout, MAX_CHANNELS, MAX_TICK_SAMPLES, SAMPLE_RATE_HZ, TickLength};
 use crate::frame::Frame;
 use crate::gain_ramp::GainRamp;
-use crate::listener::Listener;
+use crate::monitor::{Feed, Place, Tap};
+use crate::output::Listener;
 use crate::packet::Sources;
 use crate::units::{Decibels, Gain};
 
@@ -295,7 +295,7 @@ const UP_MS: f32 = 250.0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feed::Mouth;
+    use crate::monitor::Mouth;
     use crate::units::{Level, ParticipantId};
 
     const TICK: TickLength = TickLength::Ms20;

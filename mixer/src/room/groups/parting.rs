@@ -3,13 +3,13 @@
 //!
 //! Belongs to [`Listeners`]; both happen to members with personal gains.
 
-use super::mates::{HANGOVER_MS, Merge, may_merge};
+use super::merging::{HANGOVER_MS, Merge, may_merge};
 use super::{Group, GroupNo, Hearing, Key, Listeners};
-use crate::command::Retired;
-use crate::engine::Sink;
-use crate::listener::{Listener, Turn};
-use crate::members::Member;
 use crate::mix::recipe::MixKey;
+use crate::output::Retired;
+use crate::output::Sink;
+use crate::output::{Listener, Turn};
+use crate::room::members::Member;
 
 /// Members of one group who hear something else than the others from this tick on.
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +113,7 @@ impl Listeners {
                 && !leader_keeps_stream
                 && let Some(unneeded) = member.participant.listener.take()
             {
-                sink.retired(Retired::Listener(unneeded));
+                sink.retired(Retired::owned(unneeded));
             }
         }
         self.groups[from] = None;

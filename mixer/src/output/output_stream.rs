@@ -3,18 +3,18 @@
 //! Limits the mix, gathers ticks to packets of its recipe's length, encodes them, and falls silent
 //! with the mix. Gathering and encoding are two calls: the first belongs to the room's tick, the
 //! second may be done by any thread. Which listeners are served by one stream is decided elsewhere
-//! ([`crate::listeners`]). Packet boundaries follow the room's tick counter, so that all listeners of equal
+//! ([`crate::room::groups`]). Packet boundaries follow the room's tick counter, so that all listeners of equal
 //! recipes cut at the same instants. The RTP clock runs on through silence (RFC 3550, 5.1); the
 //! marker starts each talk-spurt (RFC 3551, 4.1).
 
 use core::fmt;
 
-use crate::codec::{DTX_MAX_BYTES, Encode};
+use crate::codec::{DTX_MAX_BYTES, Encode, Recipe, loss_class};
 use crate::format::{Layout, SAMPLE_RATE_HZ, TickLength};
 use crate::frame::Frame;
-use crate::limiter::Limiter;
+use crate::output::limiter::Limiter;
 use crate::packet::{OutPacket, Sources};
-use crate::profile::{Recipe, loss_class};
+use crate::schedule::{Work, WorkOutcome};
 use crate::units::{RtpTime, Tick};
 
 /// Where a room's clock stands.
@@ -40,17 +40,6 @@ pub enum Mix<'a> {
         /// Who is in it.
         sources: &'a Sources,
     },
-}
-
-/// What became of a tick.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard {
-    /// A packet is full and encoded.
-    Packet,
-    /// Nothing to send: the packet is not full, or the stream is silent.
-    Nothing,
-    /// The encoder refused; the packet is dropped.
-    Failed,
 }
 
 /// One listener's encoder and what it needs to know between ticks.
@@ -213,6 +202,13 @@ impl Listener {
         between_packets && same_time && (1.0 / MERGE_GAIN..=MERGE_GAIN).contains(&apart)
     }
 
+    /// Drops what was gathered of a packet: the ticks of another room have other packet boundaries. The encoder goes on, and
+    /// media time does not go back.
+    pub(crate) fn leave_room(&mut self) {
+        self.due = None;
+        self.sounding = false;
+    }
+
     /// Whether it has been given nothing to hear yet.
     pub fn is_new(&self) -> bool {
         !self.has_begun && !self.sounding
@@ -290,9 +286,9 @@ impl Listener {
     /// Encodes the next packet of what is gathered to `packet`.
     ///
     /// Real-time: safe.
-    pub fn encode(&mut self, packet: &mut OutPacket) -> Heard {
+    pub fn encode(&mut self, packet: &mut OutPacket) -> WorkOutcome {
         let Some(due) = self.due.take() else {
-            return Heard::Nothing;
+            return WorkOutcome::Nothing;
         };
         // Several, where a tick is longer than a packet may be.
         let parts = (self.gathered_ms() / self.recipe.packet_ms) as usize;
@@ -305,18 +301,18 @@ impl Listener {
         let samples = self.pcm.len() / parts;
         let pcm = &self.pcm[due.part * samples..][..samples];
         if self.encoder.encode(pcm, &mut packet.payload).is_err() {
-            return Heard::Failed;
+            return WorkOutcome::Failed;
         }
         if self.recipe.dtx && packet.payload.as_slice().len() <= DTX_MAX_BYTES {
             // The encoder's own DTX says that this packet need not be sent (RFC 6716, 2.1.9).
             self.in_spurt = false;
-            return Heard::Nothing;
+            return WorkOutcome::Nothing;
         }
         let passed_samples = due.part as u32 * self.recipe.packet_ms * SAMPLES_PER_MS;
         packet.time = RtpTime(self.time.0.wrapping_add(passed_samples));
         packet.marker = due.marker;
         packet.sources = due.sources;
-        Heard::Packet
+        WorkOutcome::Packet
     }
 
     /// How much of a packet that begins at `time` would lie before the end of the last one.
@@ -400,6 +396,12 @@ impl Listener {
             marker: false,
             sources: Sources::default(),
         })
+    }
+}
+
+impl Work for Listener {
+    fn run(&mut self, packet: &mut OutPacket) -> WorkOutcome {
+        self.encode(packet)
     }
 }
 

@@ -1,126 +1,11 @@
-//! What crosses into the engine and what comes out of it, besides packets.
-//!
-//! Commands carry boxes that were built on the control side, so that applying one neither allocates
-//! nor frees; what a command replaces comes back as [`Retired`]. Settings do not cross at all: they
-//! are atomics the engine reads each tick, latest wins.
+//! What a participant, or a room, shares with the control side: settings that it writes and the engine reads, and what the
+//! engine measured.
 
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::Arc;
 
-use crate::feed::Feed;
-use crate::listener::Listener;
-use crate::members::Members;
-use crate::mix::gains::GainChange;
-use crate::participant::Participant;
+use crate::mix::Tone;
 use crate::permit::Permit;
-use crate::room::{Room, RoomSettings};
-use crate::scan::Rescan;
-use crate::tone::Tone;
-use crate::units::{Gain, Level, ParticipantId, RoomId};
-
-/// What crosses into the engine.
-///
-/// Limits are checked where these are made. A command the engine has no place for (an unknown room,
-/// a full one, an id twice) changes nothing: what it carried comes back as [`Retired`], the engine counts
-/// it, and unless it was to take something away tells of it as [`Event::Refused`].
-#[derive(Debug)]
-pub enum Command {
-    /// Takes in a room; it gets the least loaded phase of the slots.
-    AddRoom(Box<Room>),
-    /// Changes a room's gate and cap at its next tick. Tick and layout are what members are built
-    /// for, so they stay.
-    ConfigureRoom(RoomId, RoomSettings),
-    /// Takes out a room with all who are in it.
-    RemoveRoom(RoomId),
-    /// Gives a room more places; the members move over, the old list comes back.
-    Reserve {
-        /// Which.
-        room: RoomId,
-        /// An empty list with more places.
-        members: Members,
-    },
-    /// Takes in a participant built for the room's tick and layout.
-    AddParticipant {
-        /// Which room.
-        room: RoomId,
-        /// Who.
-        participant: Box<Participant>,
-    },
-    /// Takes out a participant: at once for the network, and for the room when its voice has faded,
-    /// a tick later.
-    RemoveParticipant(ParticipantId),
-    /// Gives a participant another stream: another recipe, or the first.
-    SetListener(ParticipantId, Box<Listener>),
-    /// Lets other rooms hear what is said in this one, through a feed made for its layout and tick; or
-    /// no longer.
-    SetFeed(RoomId, Option<Arc<Feed>>),
-    /// Lets everybody in a room hear these others and no others.
-    SetLinks(RoomId, Box<Rescan>),
-    /// Lets a participant hear these rooms beside his own and no others. Who cannot talk must be given a
-    /// listener of his own recipe with it.
-    SetScan(ParticipantId, Box<Rescan>),
-    /// Lets a participant hear certain talkers of its room louder, quieter or not at all, and all others as the room does. A
-    /// participant who cannot talk must be given a listener of its own recipe with it.
-    SetGains(ParticipantId, Box<GainChange>),
-    /// Acts on a participant's settings at the next tick, though its room be asleep: to be sent
-    /// after a grant, whose words may all have arrived, and after a [tone](Settings::play).
-    Attend(ParticipantId),
-    /// Lets a room panic the next time this is done to it, to show what that costs the others.
-    #[cfg(any(test, feature = "fault-injection"))]
-    Break(RoomId, Weakness),
-}
-
-/// Where a room is made to panic.
-#[cfg(any(test, feature = "fault-injection"))]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weakness {
-    /// In its next tick.
-    Tick,
-    /// When a packet arrives.
-    Packet,
-    /// When a command changes it.
-    Command,
-    /// When an encode that another thread has done comes back.
-    Job,
-    /// When it is asked, asleep, whether somebody elsewhere is heard.
-    Call,
-}
-
-/// What a refused command was about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// A room was to be added or changed.
-    Room(RoomId),
-    /// A participant was to be added or changed.
-    Participant(ParticipantId),
-}
-
-/// What the engine tells. May be dropped on the way: the telemetry of participants and rooms holds the
-/// state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// A participant is heard from this tick on.
-    Talking {
-        /// Where.
-        room: RoomId,
-        /// Who.
-        participant: ParticipantId,
-    },
-    /// A participant is no longer heard.
-    Stopped {
-        /// Where.
-        room: RoomId,
-        /// Who.
-        participant: ParticipantId,
-    },
-    /// Something panicked in a room; the room is retired with all who were in it.
-    RoomFault {
-        /// Which.
-        room: RoomId,
-    },
-    /// A command that was to add or change something could not be carried out.
-    Refused(Refused),
-}
+use crate::units::{Gain, Level};
 
 /// What the engine tells of a room, to be read by anyone at any time.
 #[derive(Debug, Default)]
@@ -134,25 +19,6 @@ impl RoomTelemetry {
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
     }
-}
-
-/// What the engine is done with: to be freed where freeing is allowed.
-#[derive(Debug)]
-pub enum Retired {
-    /// A room, with whoever was still in it.
-    Room(Box<Room>),
-    /// A participant.
-    Participant(Box<Participant>),
-    /// A stream that was replaced.
-    Listener(Box<Listener>),
-    /// A list that was replaced.
-    Members(Members),
-    /// What was heard of other rooms before.
-    Rescan(Box<Rescan>),
-    /// Personal gains from before.
-    GainChange(Box<GainChange>),
-    /// A feed that is not written to any more.
-    Feed(Arc<Feed>),
 }
 
 /// One participant's settings (control writes, engine reads) and telemetry (engine writes, anyone
@@ -218,7 +84,7 @@ impl Settings {
     }
 
     /// Says whether the participant may be heard. Whoever plays notices at the next tick, and who is
-    /// let in with the next packet, or at once with [`Command::Attend`].
+    /// let in with the next packet, or at once with [`Command::Attend`](crate::engine::Command::Attend).
     pub fn set_permit(&self, permit: Permit) {
         self.permit.store(permit as u8, Ordering::Relaxed);
     }
@@ -230,14 +96,14 @@ impl Settings {
 
     /// Says whether packets reach the participant. Its stream does not begin before they do, since a
     /// decoder that misses the first packets lacks the state that later packets build on. In a room
-    /// that sleeps, [`Command::Attend`] makes the stream begin at once.
+    /// that sleeps, [`Command::Attend`](crate::engine::Command::Attend) makes the stream begin at once.
     pub fn set_reachable(&self, reachable: bool) {
         self.reachable.store(reachable, Ordering::Relaxed);
     }
 
     /// Plays a tone that this participant alone hears, if it can talk as well as listen; of several
     /// that have not been begun the last. It begins with the participant's next packet, or at once
-    /// with [`Command::Attend`].
+    /// with [`Command::Attend`](crate::engine::Command::Attend).
     pub fn play(&self, tone: Tone) {
         let next = |before: u32| {
             let count = (before >> 8).wrapping_add(1);

@@ -6,15 +6,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use crate::codec::Recipe;
 #[cfg(feature = "opus")]
 use crate::codec::{self, Codec};
 use crate::codec::{Decode, Encode};
-use crate::command::Shared;
 use crate::format::{Layout, TickLength};
-use crate::listener::Listener;
 use crate::mix::gains::{GainChange, PersonalGains};
-use crate::profile::Recipe;
-use crate::scan::{Rescan, Scan};
+use crate::monitor::{Rescan, Scan};
+use crate::output::{Destination, Listener};
+use crate::room::Shared;
 use crate::source::{Playout, Source, Strip};
 use crate::units::{Level, ParticipantId};
 
@@ -53,6 +53,8 @@ pub struct Participant {
     pub(crate) gains: Option<Box<PersonalGains>>,
     /// How loud it heard them before, to be ramped from at the next tick.
     pub(crate) gain_change: Option<Box<GainChange>>,
+    /// Where its packets go.
+    pub(crate) destination: Destination,
     /// The last tone that was begun, as the settings number it.
     pub(crate) tone: u32,
 }
@@ -121,8 +123,38 @@ impl Participant {
             rescan: None,
             gains: None,
             gain_change: None,
+            destination: Destination::Peer,
             tone: 0,
         }
+    }
+
+    /// Sends its packets elsewhere than to a client.
+    pub fn with_destination(self, destination: Destination) -> Participant {
+        Participant {
+            destination,
+            ..self
+        }
+    }
+
+    /// Makes it ready for another room of the same layout and tick, once it has been
+    /// [detached](crate::engine::Command::Detach) from its own. It keeps its playout, decoder and encoder, its settings and
+    /// its permit; what it heard of other rooms and its personal gains stay behind.
+    ///
+    /// Real-time: set-up only (frees).
+    pub fn leave_room(&mut self) {
+        (self.scan, self.rescan) = (None, None);
+        (self.gains, self.gain_change) = (None, None);
+        if let Some(strip) = &mut self.strip {
+            strip.leave_room();
+        }
+        if let Some(stream) = &mut self.listener {
+            stream.leave_room();
+        }
+    }
+
+    /// Whether a room of this layout and tick takes it.
+    pub fn fits(&self, layout: Layout, tick: TickLength) -> bool {
+        self.layout == layout && self.tick == tick
     }
 
     /// Its name.

@@ -1,0 +1,21 @@
+//! From a mix to packets, and everything else that leaves the engine.
+//!
+//! An [`OutputStream`](Listener) gathers the mixes of a few ticks, limits and encodes them; what comes out of it, and what the
+//! engine tells or is done with, goes to a [`Sink`].
+
+mod destination;
+mod encode_budget;
+mod event;
+pub mod limiter;
+mod output_stream;
+mod retired;
+mod sink;
+
+pub use destination::Destination;
+pub(crate) use encode_budget::encode_budget;
+pub use event::{Event, Refused};
+pub use limiter::Limiter;
+pub use output_stream::Listener;
+pub(crate) use output_stream::{Mix, Tuning, Turn};
+pub use retired::Retired;
+pub use sink::Sink;

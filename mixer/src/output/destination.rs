@@ -1,0 +1,17 @@
+//! Where a stream's packets go.
+
+/// Where the packets of one participant's stream go. A stream that several participants share is encoded once, whatever their
+/// destinations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Destination {
+    /// To the participant's client, over the network.
+    #[default]
+    Peer,
+    /// To a file.
+    Recorder,
+}
+
+impl Destination {
+    /// Every destination but the usual one.
+    pub(crate) const OTHERS: [Destination; 1] = [Destination::Recorder];
+}

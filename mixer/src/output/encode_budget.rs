@@ -1,0 +1,43 @@
+//! How long an encode may take on another thread.
+
+use core::time::Duration;
+
+use crate::codec::{Application, Codec, Recipe};
+
+/// What one packet's encode takes at most: twice what it usually does.
+///
+/// - `complexity_cap`: most libopus complexity to be spent.
+pub(crate) fn encode_budget(recipe: &Recipe, complexity_cap: u8) -> Duration {
+    let complexity = u32::from(recipe.complexity.min(complexity_cap));
+    // 20 ms of mono on one core of the machine that the design's figures come from.
+    let usual_us = match (recipe.codec, recipe.application) {
+        (Codec::Opus, Application::Voip | Application::Audio) => 50 + 10 * complexity,
+        (Codec::Opus, Application::LowDelay) => 25 + 4 * complexity,
+        _ => 25,
+    };
+    let frames = recipe.packet_ms * recipe.layout.channels() as u32;
+    Duration::from_micros((2 * usual_us * frames).div_ceil(20).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{Profile, ReceiverLimits};
+    use crate::format::{Layout, TickLength};
+
+    #[test]
+    fn budget_follows_what_is_encoded() {
+        let limits = ReceiverLimits::default();
+        let us = |profile, change: fn(&mut Recipe), cap| {
+            let mut recipe = Recipe::new(profile, &limits, TickLength::Ms20);
+            change(&mut recipe);
+            encode_budget(&recipe, cap).as_micros()
+        };
+        assert_eq!(us(Profile::Voice, |_| {}, 9), 280);
+        assert_eq!(us(Profile::Voice, |_| {}, 0), 100);
+        assert_eq!(us(Profile::LowDelay, |_| {}, 9), 122);
+        assert_eq!(us(Profile::Thin, |_| {}, 9), 840, "60 ms");
+        let stereo = |recipe: &mut Recipe| recipe.layout = Layout::Stereo;
+        assert_eq!(us(Profile::Music, stereo, 9), 560);
+    }
+}

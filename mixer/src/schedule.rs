@@ -1,0 +1,15 @@
+//! When rooms are ticked, and with how much care: pure decisions, without a clock.
+
+mod load_governor;
+mod media_clock;
+mod rhythm;
+mod slot_table;
+mod work;
+
+pub use load_governor::{ADMIT_BELOW, Governor, LOWER_ABOVE, REFUSE_ABOVE};
+pub(crate) use media_clock::MediaClock;
+pub use rhythm::{MOST_MET, Rhythm, Rhythms, SlotLoads, may_move_again};
+pub(crate) use rhythm::{SLOTS, slots_of};
+pub(crate) use slot_table::Rota;
+pub use work::{Job, WorkOutcome, WorkPool};
+pub(crate) use work::{JobLabel, Jobs, Work};
