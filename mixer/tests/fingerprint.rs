@@ -170,7 +170,12 @@ fn anything(seed: u64, settings: RoomSettings) -> Print {
         let ms = world.pick(120) as u64;
         world.pass_ms(ms);
     }
-    // Most of it is over: the last seconds of a stream, sleep, and a call that begins again.
+    end(&mut world);
+    world.finish()
+}
+
+/// Most of it is over: the last seconds of a stream, sleep, and a call that begins again.
+fn end(world: &mut World) {
     for person in &mut world.people {
         person.sender.iter_mut().for_each(|it| it.is_paused = true);
     }
@@ -181,7 +186,6 @@ fn anything(seed: u64, settings: RoomSettings) -> Print {
     world.pass_ms(1_000);
     world.tell(0, Command::RemoveRoom(RoomId(1)));
     world.pass_ms(100);
-    world.finish()
 }
 
 /// Rooms of every kind on two mixers, whose people listen to each other's.

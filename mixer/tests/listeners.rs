@@ -339,6 +339,23 @@ fn a_stream_begins_when_packets_reach_its_listener() {
     }
 }
 
+/// Who is sent a packet in the next tick, and who is there, but for the first talker.
+fn sent_and_here(
+    stage: &mut Stage,
+    ears: impl Iterator<Item = ParticipantId>,
+) -> (Vec<ParticipantId>, Vec<ParticipantId>) {
+    stage.sink.packets.clear();
+    stage.turn();
+    stage.sink.retired.clear();
+    let talkers = stage.talkers.iter().skip(1).map(|talker| talker.id);
+    let mut here: Vec<_> = talkers.chain(ears).collect();
+    let sent = stage.sink.packets.iter().map(|(to, _)| *to);
+    let mut sent: Vec<_> = sent.filter(|to| to.0 != 1).collect();
+    here.sort();
+    sent.sort();
+    (sent, here)
+}
+
 /// Whatever people do, in whatever order: everybody is sent each packet once.
 #[test]
 fn everybody_is_sent_each_tick_once_whoever_comes_goes_talks_or_changes() {
@@ -388,15 +405,8 @@ fn everybody_is_sent_each_tick_once_whoever_comes_goes_talks_or_changes() {
                 }
                 _ => (0..pick(30)).for_each(|_| stage.turn()),
             }
-            stage.sink.packets.clear();
-            stage.turn();
-            stage.sink.retired.clear();
-            let talkers = stage.talkers.iter().skip(1).map(|talker| talker.id);
-            let mut here: Vec<_> = talkers.chain(ears.iter().map(|ear| ear.0)).collect();
-            let sent = stage.sink.packets.iter().map(|(to, _)| *to);
-            let mut sent: Vec<_> = sent.filter(|to| to.0 != 1).collect();
-            here.sort();
-            sent.sort();
+            let ears = ears.iter().map(|ear| ear.0);
+            let (sent, here) = sent_and_here(&mut stage, ears);
             assert_eq!(sent, here, "seed {seed}");
         }
         assert!(

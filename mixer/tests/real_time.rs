@@ -103,6 +103,22 @@ struct Crowd {
 }
 
 impl Crowd {
+    fn new(rooms: usize, participants: usize, random: u32) -> Crowd {
+        Crowd {
+            engine: Engine::new(EngineLimits {
+                rooms,
+                participants,
+            }),
+            outlet: Outlet {
+                packets: 0,
+                events: 0,
+                retired: Vec::with_capacity(64),
+            },
+            calls: 0,
+            random,
+        }
+    }
+
     fn apply(&mut self, command: Command) {
         let ((), calls) = calls_of(|| self.engine.apply(command, &mut self.outlet));
         self.calls += calls;
@@ -151,19 +167,7 @@ fn ten_thousand_ticks_with_joins_and_leaves_allocate_nothing() {
     const TICKS: u64 = 10_000;
     const PLACES: usize = 12;
     let speech = speech();
-    let mut crowd = Crowd {
-        engine: Engine::new(EngineLimits {
-            rooms: 2,
-            participants: 2 * PLACES,
-        }),
-        outlet: Outlet {
-            packets: 0,
-            events: 0,
-            retired: Vec::with_capacity(64),
-        },
-        calls: 0,
-        random: 1,
-    };
+    let mut crowd = Crowd::new(2, 2 * PLACES, 1);
     let ticks = [TickLength::Ms20, TickLength::Ms10];
     for (room, tick) in (1..).zip(ticks) {
         let settings = RoomSettings {
@@ -175,7 +179,7 @@ fn ten_thousand_ticks_with_joins_and_leaves_allocate_nothing() {
         crowd.apply(Command::AddRoom(room));
     }
 
-    let mut present: Vec<(u32, u32, Arc<Shared>, u16)> = Vec::new();
+    let mut present: Vec<Present> = Vec::new();
     let mut next_id = 1;
     for turn in 0..TICKS {
         if turn == TICKS / 2 {
@@ -198,47 +202,13 @@ fn ten_thousand_ticks_with_joins_and_leaves_allocate_nothing() {
         }
         if crowd.chance(10) && present.len() > 2 {
             let (_, id, _, _) = present.remove(crowd.random as usize % present.len());
-            crowd.apply(Command::RemoveParticipant(ParticipantId(id)));
+            leave(&mut crowd, id, turn);
         }
         if crowd.chance(20) && !present.is_empty() {
-            let (room, id, shared, _) = &present[crowd.random as usize % present.len()];
-            shared
-                .settings
-                .mute(id.is_multiple_of(3) && turn.is_multiple_of(2));
-            shared.settings.amplify(Gain::from(Decibels(-6.0)));
-            shared.settings.report_loss(crowd.random as u8 % 30);
-            // Whoever holds a floor, asks for one or lets it go, and is told so by ear.
-            shared
-                .settings
-                .set_permit(Permit::from_wire((crowd.random >> 24) as u8 % 6));
-            let tones = [Tone::Grant, Tone::Deny, Tone::End];
-            shared
-                .settings
-                .play(tones[id.wrapping_add(turn as u32) as usize % 3]);
-            let (room, id) = (*room, *id);
-            if turn.is_multiple_of(2) {
-                crowd.apply(Command::Attend(ParticipantId(id)));
-            }
-            let tick = ticks[room as usize - 1];
-            let listener = Box::new(Listener::new(recipe(crowd.random >> 20, tick), tick));
-            let command = Command::SetListener(ParticipantId(id), listener);
-            crowd.apply(command);
+            change_settings(&mut crowd, &present, turn);
         }
         if crowd.chance(12) && !present.is_empty() {
-            // Somebody wants others louder or quieter than the room has them, or no longer. A member without a stream of
-            // its own would need a spare one.
-            let (_, id, _, _) = &present[crowd.random as usize % present.len()];
-            let id = *id;
-            let others = present.iter().map(|(_, other, _, _)| ParticipantId(*other));
-            let wish = Gain::linear((id.wrapping_add(turn as u32) % 4) as f32 / 2.0);
-            let gains = PersonalGains::new(others.map(|other| (other, wish)));
-            let change = GainChange {
-                gains: (!gains.is_empty()).then(|| Box::new(gains)),
-                listener: None,
-            };
-            if !id.is_multiple_of(5) && !id.is_multiple_of(7) {
-                crowd.apply(Command::SetGains(ParticipantId(id), Box::new(change)));
-            }
+            change_gains(&mut crowd, &present, turn);
         }
         send_and_run(&mut crowd, &mut present, &speech, turn);
         crowd.outlet.retired.clear();
@@ -252,6 +222,61 @@ fn ten_thousand_ticks_with_joins_and_leaves_allocate_nothing() {
         crowd.calls, 0,
         "calls of malloc or free on the ticking thread"
     );
+}
+
+/// A participant's room and id, what it shares with the engine, and how many packets it has sent.
+type Present = (u32, u32, Arc<Shared>, u16);
+
+/// A participant leaves, or moves to nowhere. Those without a stream of their own would need a spare one to move.
+fn leave(crowd: &mut Crowd, id: u32, turn: u64) {
+    let participant = ParticipantId(id);
+    crowd.apply(match turn.is_multiple_of(3) && has_own_stream(id) {
+        true => Command::Detach {
+            participant,
+            stream: None,
+        },
+        false => Command::RemoveParticipant(participant),
+    });
+}
+
+/// Whether a participant of this id both talks and listens.
+fn has_own_stream(id: u32) -> bool {
+    !id.is_multiple_of(5) && !id.is_multiple_of(7)
+}
+
+/// Somebody is muted or not, louder, loses packets, is given a permit, hears a tone, and is sent another stream.
+fn change_settings(crowd: &mut Crowd, present: &[Present], turn: u64) {
+    let (room, id, shared, _) = &present[crowd.random as usize % present.len()];
+    let settings = &shared.settings;
+    settings.mute(id.is_multiple_of(3) && turn.is_multiple_of(2));
+    settings.amplify(Gain::from(Decibels(-6.0)));
+    settings.report_loss(crowd.random as u8 % 30);
+    settings.set_permit(Permit::from_wire((crowd.random >> 24) as u8 % 6));
+    let tones = [Tone::Grant, Tone::Deny, Tone::End];
+    settings.play(tones[id.wrapping_add(turn as u32) as usize % 3]);
+    let id = ParticipantId(*id);
+    if turn.is_multiple_of(2) {
+        crowd.apply(Command::Attend(id));
+    }
+    let tick = [TickLength::Ms20, TickLength::Ms10][*room as usize - 1];
+    let listener = Box::new(Listener::new(recipe(crowd.random >> 20, tick), tick));
+    crowd.apply(Command::SetListener(id, listener));
+}
+
+/// Somebody wants others louder or quieter than the room has them, or no longer. A member without a stream of its own would
+/// need a spare one.
+fn change_gains(crowd: &mut Crowd, present: &[Present], turn: u64) {
+    let (_, id, _, _) = present[crowd.random as usize % present.len()];
+    let others = present.iter().map(|(_, other, _, _)| ParticipantId(*other));
+    let wish = Gain::linear((id.wrapping_add(turn as u32) % 4) as f32 / 2.0);
+    let gains = PersonalGains::new(others.map(|other| (other, wish)));
+    let change = GainChange {
+        gains: (!gains.is_empty()).then(|| Box::new(gains)),
+        listener: None,
+    };
+    if has_own_stream(id) {
+        crowd.apply(Command::SetGains(ParticipantId(id), Box::new(change)));
+    }
 }
 
 /// Two seconds of a steady sound, then nothing more.
@@ -278,19 +303,7 @@ impl PcmReader for Steady {
 fn playing_announcements_allocates_nothing() {
     let speech = speech();
     let tick = TickLength::Ms20;
-    let mut crowd = Crowd {
-        engine: Engine::new(EngineLimits {
-            rooms: 1,
-            participants: 8,
-        }),
-        outlet: Outlet {
-            packets: 0,
-            events: 0,
-            retired: Vec::with_capacity(64),
-        },
-        calls: 0,
-        random: 7,
-    };
+    let mut crowd = Crowd::new(1, 8, 7);
     crowd.apply(Command::AddRoom(Box::new(Room::new(
         RoomId(1),
         RoomSettings::default(),
@@ -337,36 +350,10 @@ fn playing_announcements_allocates_nothing() {
 fn listening_to_other_rooms_allocates_nothing() {
     const TICKS: u64 = 2_000;
     let speech = speech();
-    let mut crowd = Crowd {
-        engine: Engine::new(EngineLimits {
-            rooms: 3,
-            participants: 24,
-        }),
-        outlet: Outlet {
-            packets: 0,
-            events: 0,
-            retired: Vec::with_capacity(64),
-        },
-        calls: 0,
-        random: 5,
-    };
+    let mut crowd = Crowd::new(3, 24, 5);
     let ticks = [TickLength::Ms20, TickLength::Ms10, TickLength::Ms20];
-    let mut feeds = Vec::new();
-    for (room, tick) in (1..).zip(ticks) {
-        let settings = RoomSettings {
-            tick,
-            ..RoomSettings::default()
-        };
-        let feed = Arc::new(Feed::new(Layout::Mono, tick));
-        crowd.apply(Command::AddRoom(Box::new(Room::new(
-            RoomId(room),
-            settings,
-            8,
-        ))));
-        crowd.apply(Command::SetFeed(RoomId(room), Some(feed.clone())));
-        feeds.push(feed);
-    }
-    let mut present: Vec<(u32, u32, Arc<Shared>, u16)> = Vec::new();
+    let feeds = rooms_with_feeds(&mut crowd, ticks);
+    let mut present: Vec<Present> = Vec::new();
     for turn in 0..TICKS {
         let id = turn as u32 + 1;
         if present.len() < 18 && crowd.chance(6) {
@@ -400,6 +387,23 @@ fn listening_to_other_rooms_allocates_nothing() {
     );
 }
 
+/// Rooms from 1 on that others may hear.
+fn rooms_with_feeds(crowd: &mut Crowd, ticks: [TickLength; 3]) -> Vec<Arc<Feed>> {
+    let mut feeds = Vec::new();
+    for (room, tick) in (1..).zip(ticks) {
+        let settings = RoomSettings {
+            tick,
+            ..RoomSettings::default()
+        };
+        let feed = Arc::new(Feed::new(Layout::Mono, tick));
+        let room = RoomId(room);
+        crowd.apply(Command::AddRoom(Box::new(Room::new(room, settings, 8))));
+        crowd.apply(Command::SetFeed(room, Some(feed.clone())));
+        feeds.push(feed);
+    }
+    feeds
+}
+
 /// Some of the other rooms for one who sits in `room`, of 10 or 20 ms as that is.
 fn rescan(feeds: &[Arc<Feed>], room: u32, chance: u32, id: u32) -> Box<Rescan> {
     let tick = match room {
@@ -423,12 +427,7 @@ fn rescan(feeds: &[Arc<Feed>], room: u32, chance: u32, id: u32) -> Box<Rescan> {
 }
 
 /// Everyone sends 20 ms, with a little loss, reordering and jitter; then a tick's slots run.
-fn send_and_run(
-    crowd: &mut Crowd,
-    present: &mut [(u32, u32, Arc<Shared>, u16)],
-    speech: &[Payload],
-    turn: u64,
-) {
+fn send_and_run(crowd: &mut Crowd, present: &mut [Present], speech: &[Payload], turn: u64) {
     let slot_us = SLOT.as_micros() as u64;
     let now_us = 1_000_000 + turn * 8 * slot_us;
     for (_, id, _, sent) in present {
