@@ -1,5 +1,5 @@
-//! The README stays true: its settings table is the program's, its configuration loads, its command
-//! lines are accepted, its radio talks.
+//! Every README stays true: the settings table is the program's, configurations load, command lines
+//! and messages are accepted, links lead somewhere, the radio talks.
 
 mod common {
     pub mod radio;
@@ -7,45 +7,85 @@ mod common {
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use clap::Parser;
 use common::radio::{Radio, Served};
 use mixminus::cli::Cli;
 use mixminus::config::{self, Config};
+use mixminus::protocol::CommandMessage;
 
-const README: &str = include_str!("../README.md");
+/// One `README.md` of the repository.
+struct Readme {
+    /// Its path from the top.
+    path: PathBuf,
+    text: String,
+}
 
-/// The blocks of one language, without their fences.
+/// Every README, the top one first.
+fn readmes() -> Vec<Readme> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = vec![PathBuf::from("README.md")];
+    for folder in ["src", "mixer", "tests", "benches", "fixtures"] {
+        find_readmes(top, Path::new(folder), &mut paths);
+    }
+    let read = |path: PathBuf| Readme {
+        text: fs::read_to_string(top.join(&path)).expect("readable"),
+        path,
+    };
+    paths.into_iter().map(read).collect()
+}
+
+fn find_readmes(top: &Path, folder: &Path, paths: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(top.join(folder)).expect("a folder");
+    for entry in entries.map(|entry| entry.expect("readable")) {
+        let name = entry.file_name();
+        let path = folder.join(&name);
+        if name == "README.md" {
+            paths.push(path);
+        } else if entry.file_type().expect("known").is_dir() && name != "node_modules" {
+            find_readmes(top, &path, paths);
+        }
+    }
+}
+
+impl Readme {
+    /// The blocks of one language, without their fences.
+    fn blocks(&self, language: &str) -> Vec<String> {
+        let fence = format!("```{language}\n");
+        (self.text.split(fence.as_str()).skip(1))
+            .filter_map(|rest| Some(rest.split("```").next()?.to_owned()))
+            .collect()
+    }
+
+    /// What stands between the two marks of a name.
+    fn between_marks(&self, name: &str) -> Option<&str> {
+        let (_, rest) = self.text.split_once(&format!("<!-- {name} -->\n"))?;
+        let (inside, _) = rest.split_once(&format!("<!-- /{name} -->"))?;
+        Some(inside)
+    }
+}
+
+/// The blocks of one language in all READMEs.
 fn blocks(language: &str) -> Vec<String> {
-    let fence = format!("```{language}\n");
-    README
-        .split(fence.as_str())
-        .skip(1)
-        .filter_map(|rest| Some(rest.split("```").next()?.to_owned()))
-        .collect()
+    let readmes = readmes();
+    let blocks = readmes.iter().flat_map(|readme| readme.blocks(language));
+    blocks.collect()
 }
 
 #[test]
-fn the_settings_table_is_the_program_s() {
-    let begin = README
-        .find("<!-- settings -->\n")
-        .expect("the mark is there")
-        + "<!-- settings -->\n".len();
-    let end = README
-        .find("<!-- /settings -->")
-        .expect("the mark is there");
+fn settings_table_is_the_program_s() {
     let table = config::table();
-    assert!(
-        README[begin..end] == table,
-        "put this between the marks:
-{table}"
-    );
+    let readmes = readmes();
+    let found: Vec<&str> = (readmes.iter())
+        .filter_map(|readme| readme.between_marks("settings"))
+        .collect();
+    assert!(found == [&table], "put this between the marks:\n{table}");
 }
 
 #[test]
-fn its_configurations_load() {
+fn configurations_load() {
     let blocks = blocks("toml");
     assert!(!blocks.is_empty());
     for block in blocks {
@@ -55,26 +95,44 @@ fn its_configurations_load() {
     }
 }
 
+/// The words of each call of the program in a block of shell, the program's name first.
+fn calls(block: &str) -> Vec<Vec<String>> {
+    let block = block.replace("\\\n", " ");
+    let parts = block.lines().flat_map(|line| line.split(['|', '&']));
+    let calls = parts.filter_map(|part| {
+        let arguments = (part.trim().strip_prefix("mixminus "))
+            .or_else(|| Some(part.trim().strip_prefix("cargo run ")?.split_once("-- ")?.1))?;
+        let words = ["mixminus"].into_iter().chain(arguments.split_whitespace());
+        Some(words.map(str::to_owned).collect())
+    });
+    calls.collect()
+}
+
 #[test]
-fn its_command_lines_are_accepted() {
-    let mut seen = 0;
-    for line in blocks("sh").iter().flat_map(|block| block.lines()) {
-        let Some(at) = line.find("mixminus ").or_else(|| line.find("-- serve")) else {
-            continue;
-        };
-        let command = line[at..].split('|').next().unwrap_or_default();
-        let words = command
-            .split_whitespace()
-            .map(|word| if word == "--" { "mixminus" } else { word });
-        if command.contains("setcap") || line.starts_with("setcap") {
-            continue;
+fn command_lines_are_accepted() {
+    let blocks = blocks("sh");
+    let calls: Vec<Vec<String>> = blocks.iter().flat_map(|block| calls(block)).collect();
+    for call in &calls {
+        if let Err(error) = Cli::try_parse_from(call) {
+            panic!("{}\n{error}", call.join(" "));
         }
-        if let Err(error) = Cli::try_parse_from(words) {
-            panic!("{line}\n{error}");
-        }
-        seen += 1;
     }
-    assert!(seen >= 5, "only {seen} command lines found");
+    // Each place where the name stands as a word of its own is one of them.
+    let named = |line: &&str| line.split_whitespace().any(|word| word == "mixminus");
+    let lines = blocks.iter().flat_map(|block| block.lines());
+    let (seen, expected) = (calls.len(), lines.filter(named).count());
+    assert!(expected >= 10 && seen >= expected, "{seen} of {expected}");
+}
+
+#[test]
+fn messages_are_accepted() {
+    let blocks = blocks("json");
+    assert!(!blocks.is_empty());
+    for message in blocks.iter().flat_map(|block| block.lines()) {
+        if let Err((invalid, _)) = CommandMessage::parse(message) {
+            panic!("{message}\n{invalid}");
+        }
+    }
 }
 
 /// The one block of a language that has a word in it.
@@ -86,7 +144,7 @@ fn block(language: &str, word: &str) -> String {
 }
 
 #[test]
-fn its_unit_starts_its_radio_with_flags_that_exist() {
+fn unit_of_the_radio_uses_flags_that_exist() {
     let unit = block("ini", "[Service]");
     let start = unit
         .lines()
@@ -113,7 +171,7 @@ fn its_unit_starts_its_radio_with_flags_that_exist() {
 /// The script as it stands there, with a sound card that is silent, and a button that is lost while it is pressed and
 /// then is there again.
 #[test]
-fn its_radio_takes_the_floor_when_its_button_is_pressed() {
+fn script_of_the_radio_takes_the_floor_when_its_button_is_pressed() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme-radio");
     fs::create_dir_all(&folder).expect("the target folder can be written to");
     let program = |name: &str, script: &str| {
@@ -171,8 +229,9 @@ fn its_radio_takes_the_floor_when_its_button_is_pressed() {
 }
 
 #[test]
-fn the_test_command_is_what_integration_runs() {
+fn test_command_is_what_integration_runs() {
     let ci = include_str!("../.ci/run");
-    assert!(blocks("sh").iter().any(|block| block.trim() == "tests/run"));
+    let commands = readmes()[0].blocks("sh");
+    assert!(commands.iter().any(|block| block.trim() == "tests/run"));
     assert!(ci.contains("exec tests/run"));
 }
