@@ -15,8 +15,6 @@ const LONG: &[(&str, usize)] = &[
     ("src/conference/monitoring.rs", 665),
     ("src/conference/tests/mod.rs", 501),
     ("src/config/settings.rs", 544),
-    ("src/floor/properties.rs", 539),
-    ("src/floor/tests.rs", 909),
     ("src/join/radio/state_machine.rs", 707),
     ("src/rate_limit.rs", 518),
     ("src/rtc/event_loop.rs", 528),

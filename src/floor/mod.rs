@@ -31,8 +31,6 @@ mod timers;
 mod transitions;
 
 #[cfg(test)]
-mod properties;
-#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,111 @@
+//! Rooms in which talking is asking.
+
+use super::*;
+
+fn talked() -> Room {
+    Room::with(Settings {
+        mode: Mode::Ptt,
+        implicit: true,
+        ..Settings::default()
+    })
+}
+
+#[test]
+fn implicit_floor_is_taken_by_talking_and_left_by_silence() {
+    let mut room = Room::with(Settings {
+        mode: Mode::Ptt,
+        implicit: true,
+        ..Settings::default()
+    });
+    room.speak(ANN);
+    let said = room.said();
+    assert_eq!(taken_by(&said), Some(ANN));
+    assert!(matches!(said[1], Action::Granted(ANN, _)), "{said:?}");
+    // Comfort noise is no talk.
+    for _ in 0..100 {
+        room.pass(20);
+        room.floor.media(ANN, false, room.now);
+    }
+    assert_eq!(room.said(), [Action::Idle { n: 1 }]);
+    // Somebody who talks while another one does is told once, and gets the floor when it is free.
+    room.speak(ANN);
+    for _ in 0..50 {
+        room.speak(BEN);
+        room.talk(ANN, 20);
+    }
+    let said = room.said();
+    let told = said.iter().filter(|it| **it == Action::Unpermitted(BEN));
+    assert_eq!(told.count(), 1);
+    room.talk(BEN, 2_020);
+    assert_eq!(room.holders(), [BEN]);
+}
+
+#[test]
+fn talking_does_not_cut_in() {
+    let mut room = Room::with(Settings {
+        mode: Mode::CutIn,
+        implicit: true,
+        ..Settings::default()
+    });
+    room.speak(ANN);
+    for _ in 0..10 {
+        room.speak(DAN);
+        room.talk(ANN, 20);
+    }
+    assert_eq!(room.holders(), [ANN]);
+    assert_eq!(burst(room.ask(BEN)), 2);
+}
+
+#[test]
+fn participant_who_never_stops_talking_gets_the_floor_again_after_a_pause() {
+    for grace in [Duration::from_secs(3), Duration::ZERO] {
+        let mut room = talked();
+        let settings = Settings {
+            grace,
+            ..*room.floor.settings()
+        };
+        room.floor.set(settings, room.now);
+        room.speak(ANN);
+        room.talk(ANN, 30_000 + grace.as_millis() as u64);
+        assert_eq!(room.holders(), []);
+        room.talk(ANN, 60_000);
+        assert_eq!(room.holders(), []);
+        // Nor does he keep others from it, and he is not forgiven while he goes on.
+        room.speak(BEN);
+        assert_eq!(room.holders(), [BEN]);
+        room.talk(ANN, 2_000);
+        assert_eq!(room.holders(), []);
+        room.pass(1_000);
+        room.speak(ANN);
+        assert_eq!(room.holders(), [ANN], "after a pause");
+    }
+}
+
+#[test]
+fn participant_who_was_cut_off_may_ask() {
+    let mut room = talked();
+    room.speak(ANN);
+    room.talk(ANN, 33_000);
+    assert_eq!(room.holders(), []);
+    assert_eq!(burst(room.ask(ANN)), 2);
+    room.stop(ANN);
+    room.speak(ANN);
+    assert_eq!(room.holders(), [ANN], "and by talking again");
+}
+
+#[test]
+fn request_replaces_one_that_came_by_talking() {
+    let mut room = talked();
+    room.ask(ANN);
+    room.speak(DAN);
+    assert_eq!(room.queue(), [DAN]);
+    assert_eq!(position(room.ask(DAN)), 1);
+    room.stop(ANN);
+    assert_eq!(room.holders(), [DAN]);
+    // The key is down and nothing is said: comfort noise keeps the floor.
+    for _ in 0..200 {
+        room.pass(20);
+        room.floor.media(DAN, false, room.now);
+    }
+    assert_eq!(room.holders(), [DAN]);
+}

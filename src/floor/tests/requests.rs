@@ -1,0 +1,157 @@
+//! What requests come to: granted, queued or denied.
+
+use super::*;
+
+#[test]
+fn first_request_is_granted_and_the_next_ones_are_queued() {
+    let mut room = Room::of(Mode::Ptt);
+    assert_eq!(burst(room.ask(ANN)), 1);
+    assert_eq!(
+        room.floor.take_actions(),
+        [
+            Action::Permit(ANN, Permit::Held),
+            Action::Taken {
+                participant: ANN,
+                grant: Grant {
+                    burst: 1,
+                    duration: Some(Duration::from_secs(30)),
+                    priority: 0
+                },
+                may_request: true
+            }
+        ]
+    );
+    assert_eq!(position(room.ask(BEN)), 1);
+    assert_eq!(position(room.ask(CAT)), 2);
+    assert_eq!(room.permit(BEN), Permit::Asked);
+    // It waits already, and the same again changes nothing.
+    assert_eq!(position(room.ask_now(CAT)), 2);
+    room.stop(ANN);
+    assert_eq!(room.holders(), [BEN]);
+    assert_eq!(room.queue(), [CAT]);
+}
+
+#[test]
+fn request_that_is_not_to_be_queued_is_denied_with_the_holder() {
+    let mut room = Room::of(Mode::Ptt);
+    room.ask(ANN);
+    let denied = Answer::Denied(Denial {
+        cause: DenyCause::AnotherClientHasPermission,
+        holder: Some(ANN),
+        retry_after: None,
+    });
+    assert_eq!(room.ask_now(BEN), denied);
+    assert_eq!(room.permit(BEN), Permit::Closed);
+}
+
+#[test]
+fn repeated_request_of_a_holder_is_the_same_burst() {
+    let mut room = Room::of(Mode::Ptt);
+    assert_eq!(burst(room.ask(ANN)), 1);
+    room.talk(ANN, 10_000);
+    room.said();
+    let Answer::Granted(grant) = room.ask(ANN) else {
+        panic!("granted before");
+    };
+    assert_eq!(grant.burst, 1);
+    assert_eq!(grant.duration, Some(Duration::from_millis(20_020)));
+    assert_eq!(room.said(), []);
+}
+
+#[test]
+fn holder_who_presses_again_goes_on_unless_somebody_waits() {
+    let mut room = Room::of(Mode::Ptt);
+    room.ask(ANN);
+    room.release(ANN);
+    assert_eq!(burst(room.ask(ANN)), 2);
+    assert_eq!(room.permit(ANN), Permit::Held);
+    room.ask(BEN);
+    room.release(ANN);
+    assert_eq!(position(room.ask(ANN)), 2);
+    room.pass(600);
+    assert_eq!((room.holders(), room.queue()), (vec![BEN], vec![ANN]));
+}
+
+#[test]
+fn request_while_the_last_words_are_played_is_queued_even_if_it_is_not_to_wait() {
+    let mut room = Room::of(Mode::Ptt);
+    room.ask(ANN);
+    room.release(ANN);
+    assert_eq!(position(room.ask_now(BEN)), 1);
+    assert_eq!(
+        cause(room.ask_now(CAT)),
+        DenyCause::AnotherClientHasPermission
+    );
+}
+
+#[test]
+fn higher_priority_pre_empts_and_equal_priority_waits() {
+    let mut room = Room::of(Mode::Ptt);
+    room.ask(ANN);
+    assert_eq!(position(room.ask(BEN)), 1);
+    room.said();
+    assert_eq!(position(room.ask(DAN)), 1);
+    let revoke = (ANN, RevokeCause::MediaBurstPreempted);
+    assert_eq!(revoked(&room.said()), Some(revoke));
+    // What it says is heard until it has stopped or its time is over.
+    room.talk(ANN, 2_980);
+    assert_eq!(room.permit(ANN), Permit::Held);
+    room.talk(ANN, 20);
+    assert_eq!(room.holders(), [DAN]);
+    assert_eq!(room.queue(), [BEN]);
+}
+
+#[test]
+fn tier_beats_any_priority_and_a_request_can_only_lower_its_priority() {
+    let mut room = Room::of(Mode::Ptt);
+    room.ask(DAN);
+    let greedy = Request {
+        priority: Some(255),
+        ..Request::default()
+    };
+    assert_eq!(position(room.floor.request(ANN, greedy, room.now)), 1);
+    assert_eq!(revoked(&room.said()), None);
+    let peril = Request {
+        tier: Tier::Imminent,
+        ..Request::default()
+    };
+    assert_eq!(position(room.floor.request(BEN, peril, room.now)), 1);
+    assert_eq!(
+        revoked(&room.said()),
+        Some((DAN, RevokeCause::MediaBurstPreempted))
+    );
+    assert_eq!(room.queue(), [BEN, ANN]);
+    let modest = Request {
+        priority: Some(0),
+        ..Request::default()
+    };
+    room.stop(DAN);
+    assert_eq!(position(room.floor.request(DAN, modest, room.now)), 2);
+}
+
+#[test]
+fn full_queue_takes_only_requests_that_pre_empt() {
+    let mut room = Room::with(Settings {
+        mode: Mode::Ptt,
+        queue_limit: 1,
+        ..Settings::default()
+    });
+    room.ask(ANN);
+    room.ask(BEN);
+    assert_eq!(cause(room.ask(CAT)), DenyCause::QueueFull);
+    assert_eq!(position(room.ask(DAN)), 1);
+}
+
+#[test]
+fn denial_names_a_holder_other_than_the_one_denied() {
+    let mut room = Room::of(Mode::Multi(2));
+    room.ask(ANN);
+    room.talk(ANN, 30_020);
+    room.ask(BEN);
+    for (asker, other) in [(ANN, BEN), (CAT, ANN)] {
+        let Answer::Denied(denial) = room.ask_now(asker) else {
+            panic!("not now");
+        };
+        assert_eq!(denial.holder, Some(other), "{denial:?}");
+    }
+}
