@@ -1,0 +1,369 @@
+//! The radio's inputs, and the actions each must lead to.
+
+use super::*;
+
+/// A radio that is in `lobby` as `me`.
+fn radio(trigger: Trigger) -> RadioMachine {
+    let mut radio = RadioMachine::new("lobby".to_owned(), trigger);
+    radio.call(Some("me".to_owned()));
+    let actions = radio.take(Input::Connected, Instant::now());
+    assert_eq!(actions, []);
+    radio
+}
+
+fn granted(id: u64) -> Input {
+    Input::ServerEvent(ServerEvent::Granted { id: Some(id) })
+}
+
+fn revoked(grace_ms: u64) -> Input {
+    Input::ServerEvent(ServerEvent::Revoked {
+        room: "lobby".to_owned(),
+        who: "me".to_owned(),
+        grace: Duration::from_millis(grace_ms),
+    })
+}
+
+fn idle(room: &str) -> Input {
+    Input::ServerEvent(ServerEvent::Idle {
+        room: room.to_owned(),
+    })
+}
+
+fn room(has_floor: bool) -> Input {
+    Input::ServerEvent(ServerEvent::Room {
+        name: "lobby".to_owned(),
+        has_floor,
+    })
+}
+
+/// Feeds inputs and compares the actions of each.
+fn run(radio: &mut RadioMachine, now: Instant, steps: &[(Input, &[RadioAction])]) {
+    for (number, (input, actions)) in steps.iter().enumerate() {
+        let given = radio.take(input.clone(), now);
+        assert_eq!(given, *actions, "step {number}, {input:?}");
+    }
+}
+
+use RadioAction::{Fail, Open, Release, Request, Shut};
+
+#[test]
+fn radio_gives_the_floor_back_after_the_last_packet() {
+    let now = Instant::now();
+    run(
+        &mut radio(Trigger::Key),
+        now,
+        &[
+            (Input::Press, &[Open, Request(1)]),
+            (Input::Press, &[]),
+            (Input::Sending(true), &[]),
+            (granted(1), &[]),
+            (Input::Release, &[Shut]),
+            (Input::Release, &[]),
+            (Input::Sending(false), &[Release]),
+            (Input::Sending(false), &[]),
+            (Input::Press, &[Open, Request(2)]),
+        ],
+    );
+}
+
+#[test]
+fn press_before_the_last_packet_continues_the_talk_spurt() {
+    run(
+        &mut radio(Trigger::Key),
+        Instant::now(),
+        &[
+            (Input::Press, &[Open, Request(1)]),
+            (granted(1), &[]),
+            (Input::Release, &[Shut]),
+            (Input::Press, &[Open]),
+            // The end of the first part was on its way.
+            (Input::Sending(false), &[]),
+            (Input::Release, &[Shut]),
+            (Input::Sending(false), &[Release]),
+        ],
+    );
+}
+
+#[test]
+fn radio_gives_the_floor_back_if_the_uplink_never_ends() {
+    let now = Instant::now();
+    let mut radio = radio(Trigger::Key);
+    run(
+        &mut radio,
+        now,
+        &[
+            (Input::Press, &[Open, Request(1)]),
+            (granted(1), &[]),
+            (Input::Release, &[Shut]),
+        ],
+    );
+    assert_eq!(radio.deadline(), Some(now + LAST_WORDS));
+    assert_eq!(radio.take(Input::Time, now), []);
+    assert_eq!(radio.take(Input::Time, now + LAST_WORDS), [Release]);
+    assert_eq!(radio.deadline(), None);
+}
+
+#[test]
+fn queued_radio_is_silent_until_its_turn() {
+    let queued = Input::ServerEvent(ServerEvent::Queued { id: Some(1) });
+    run(
+        &mut radio(Trigger::Key),
+        Instant::now(),
+        &[
+            (Input::Press, &[Open, Request(1)]),
+            (queued.clone(), &[Shut]),
+            (Input::Sending(false), &[]),
+            (
+                Input::ServerEvent(ServerEvent::Granted { id: None }),
+                &[Open],
+            ),
+            (Input::Release, &[Shut]),
+            (Input::Sending(false), &[Release]),
+            // And who does not wait for it gives it up.
+            (Input::Press, &[Open, Request(2)]),
+            (
+                Input::ServerEvent(ServerEvent::Queued { id: Some(2) }),
+                &[Shut],
+            ),
+            (Input::Release, &[Release]),
+            // A promotion that crosses this is none of ours any more.
+            (Input::ServerEvent(ServerEvent::Granted { id: None }), &[]),
+        ],
+    );
+}
+
+#[test]
+fn denied_radio_must_be_pressed_again() {
+    run(
+        &mut radio(Trigger::Key),
+        Instant::now(),
+        &[
+            (Input::Press, &[Open, Request(1)]),
+            (
+                Input::ServerEvent(ServerEvent::Denied { id: Some(1) }),
+                &[Shut],
+            ),
+            (idle("lobby"), &[]),
+            (Input::Release, &[]),
+            (Input::Press, &[Open, Request(2)]),
+            // An answer to another request is not ours.
+            (Input::ServerEvent(ServerEvent::Denied { id: Some(1) }), &[]),
+            (granted(1), &[]),
+            (granted(2), &[]),
+        ],
+    );
+}
+
+#[test]
+fn revoked_radio_stops_after_its_grace() {
+    let now = Instant::now();
+    let mut radio = radio(Trigger::Key);
+    let grace = Duration::from_millis(3_000);
+    run(
+        &mut radio,
+        now,
+        &[
+            (Input::Press, &[Open, Request(1)]),
+            (granted(1), &[]),
+            (revoked(3_000), &[]),
+            (revoked(3_000), &[]),
+        ],
+    );
+    assert_eq!(radio.deadline(), Some(now + grace));
+    run(
+        &mut radio,
+        now + grace,
+        &[(Input::Time, &[Shut]), (Input::Sending(false), &[Release])],
+    );
+    run(&mut radio, now, &[(Input::Release, &[])]);
+}
+
+#[test]
+fn revoked_radio_without_grace_stops_at_once() {
+    run(
+        &mut radio(Trigger::Key),
+        Instant::now(),
+        &[
+            (Input::Press, &[Open, Request(1)]),
+            (granted(1), &[]),
+            (revoked(0), &[Shut]),
+            (Input::Sending(false), &[Release]),
+        ],
+    );
+}
+
+#[test]
+fn floor_that_the_server_took_is_not_given_back() {
+    run(
+        &mut radio(Trigger::Key),
+        Instant::now(),
+        &[
+            (Input::Press, &[Open, Request(1)]),
+            // That of before.
+            (idle("lobby"), &[]),
+            (granted(1), &[]),
+            (idle("another"), &[]),
+            (idle("lobby"), &[Shut]),
+            (Input::Sending(false), &[]),
+            (Input::Release, &[]),
+        ],
+    );
+}
+
+#[test]
+fn lost_connection_releases_the_floor() {
+    run(
+        &mut radio(Trigger::Key),
+        Instant::now(),
+        &[
+            (Input::Press, &[Open, Request(1)]),
+            (granted(1), &[]),
+            (Input::Lost, &[Shut]),
+            (Input::Connected, &[]),
+            // A key that was stuck meanwhile takes nothing.
+            (room(true), &[]),
+            (Input::Release, &[]),
+            (Input::Lost, &[]),
+            (Input::Press, &[Fail("not connected")]),
+            (Input::Release, &[]),
+            (Input::Connected, &[]),
+            (Input::Press, &[Open, Request(2)]),
+        ],
+    );
+}
+
+#[test]
+fn toggle_asks_again_after_a_denial_a_revocation_or_a_lost_connection() {
+    let now = Instant::now();
+    let queued = Input::ServerEvent(ServerEvent::Queued { id: Some(2) });
+    run(
+        &mut radio(Trigger::Key),
+        now,
+        &[
+            (Input::Toggle, &[Open, Request(1)]),
+            (
+                Input::ServerEvent(ServerEvent::Denied { id: Some(1) }),
+                &[Shut],
+            ),
+            // Who waits gives up, who is denied tries again.
+            (Input::Toggle, &[Open, Request(2)]),
+            (queued, &[Shut]),
+            (Input::Toggle, &[Release]),
+            (Input::Toggle, &[Open, Request(3)]),
+            (granted(3), &[]),
+            (Input::Toggle, &[Shut]),
+            (Input::Sending(false), &[Release]),
+            // Cut off.
+            (Input::Toggle, &[Open, Request(4)]),
+            (granted(4), &[]),
+            (revoked(0), &[Shut]),
+            (Input::Sending(false), &[Release]),
+            (Input::Toggle, &[Open, Request(5)]),
+            // Lost and found.
+            (Input::Lost, &[Shut]),
+            (Input::Toggle, &[Fail("not connected")]),
+            (Input::Connected, &[]),
+            (Input::Toggle, &[Open, Request(6)]),
+        ],
+    );
+}
+
+#[test]
+fn release_within_the_grace_leaves_one_deadline() {
+    let now = Instant::now();
+    let mut radio = radio(Trigger::Key);
+    let grace = Duration::from_millis(3_000);
+    let released = now + grace - Duration::from_millis(100);
+    run(
+        &mut radio,
+        now,
+        &[
+            (Input::Press, &[Open, Request(1)]),
+            (granted(1), &[]),
+            (revoked(3_000), &[]),
+        ],
+    );
+    run(&mut radio, released, &[(Input::Release, &[Shut])]);
+    assert_eq!(radio.deadline(), Some(released + LAST_WORDS));
+    // A deadline that was over and changed nothing would be due again at once, and for ever.
+    assert_eq!(radio.take(Input::Time, now + grace), []);
+    assert_eq!(radio.deadline(), Some(released + LAST_WORDS));
+    assert_eq!(radio.take(Input::Time, released + LAST_WORDS), [Release]);
+}
+
+#[test]
+fn request_without_an_answer_is_given_up() {
+    let now = Instant::now();
+    let mut radio = radio(Trigger::Key);
+    run(&mut radio, now, &[(Input::Press, &[Open, Request(1)])]);
+    assert_eq!(radio.deadline(), Some(now + ANSWER));
+    let actions = radio.take(Input::Time, now + ANSWER);
+    assert_eq!(actions, [Shut, Release, Fail("no answer")]);
+}
+
+#[test]
+fn room_without_a_floor_is_not_asked() {
+    run(
+        &mut radio(Trigger::Key),
+        Instant::now(),
+        &[
+            (room(false), &[]),
+            (Input::Press, &[Open]),
+            // It gets one while somebody talks.
+            (room(true), &[Request(1)]),
+            (granted(1), &[]),
+            (room(false), &[]),
+            (Input::Release, &[Shut]),
+            (Input::Sending(false), &[]),
+        ],
+    );
+}
+
+#[test]
+fn server_without_floor_control_lets_everybody_talk() {
+    run(
+        &mut radio(Trigger::Key),
+        Instant::now(),
+        &[
+            (Input::Press, &[Open, Request(1)]),
+            (
+                Input::ServerEvent(ServerEvent::NoFloor { id: Some(1) }),
+                &[],
+            ),
+            (Input::Release, &[Shut]),
+            (Input::Press, &[Open]),
+        ],
+    );
+}
+
+#[test]
+fn voice_trigger_stays_open_and_is_shut_only_when_denied_revoked_or_lost() {
+    run(
+        &mut radio(Trigger::Voice),
+        Instant::now(),
+        &[
+            (Input::Press, &[Request(1)]),
+            (granted(1), &[]),
+            (Input::Sending(false), &[]),
+            (Input::Release, &[Release]),
+            (Input::Press, &[Request(2)]),
+            (
+                Input::ServerEvent(ServerEvent::Denied { id: Some(2) }),
+                &[Shut],
+            ),
+            (Input::Sending(false), &[]),
+            (Input::Release, &[Open]),
+            (Input::Press, &[Request(3)]),
+            (Input::Lost, &[Shut]),
+            (Input::Release, &[Open]),
+            (Input::Connected, &[]),
+            (Input::Press, &[Request(4)]),
+            (granted(4), &[]),
+            (revoked(0), &[Shut]),
+            (Input::Sending(false), &[Release]),
+            // What goes on is not asked for again; the next voice is.
+            (Input::Release, &[Open]),
+            (Input::Press, &[Request(5)]),
+        ],
+    );
+}
