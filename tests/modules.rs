@@ -15,7 +15,6 @@ const LONG: &[(&str, usize)] = &[
     ("src/conference/monitoring.rs", 665),
     ("src/conference/tests/mod.rs", 501),
     ("src/config/settings.rs", 544),
-    ("src/rtc/peers/tests/mod.rs", 520),
     ("tests/fuzz/machines.rs", 563),
     ("tests/http/joins.rs", 575),
 ];

@@ -188,3 +188,32 @@ fn a_client_that_never_comes_is_gone_after_ten_seconds() {
         "{gone:?}"
     );
 }
+
+#[test]
+fn media_is_not_sent_before_there_are_keys() {
+    let mut world = World::new();
+    let packet = packet();
+    let rtp = |world: &mut World| {
+        world.peers.out.datagrams.clear();
+        let strangers = [ParticipantId(8), ID, ParticipantId(9)];
+        let now = world.now;
+        world.peers.send(&strangers, &packet, now);
+        let waiting = world.peers.out.datagrams.iter();
+        waiting.map(|(to, _)| to).collect::<Vec<SocketAddr>>()
+    };
+    world.slow = true;
+    while !world.hold_dtls {
+        assert!(rtp(&mut world).is_empty(), "DTLS is not up");
+        world.step();
+    }
+    assert!(rtp(&mut world).is_empty(), "nor is it now");
+    (world.slow, world.hold_dtls) = (false, false);
+    for mut datagram in std::mem::take(&mut world.held) {
+        let now = world.now;
+        world.peers.dispatch(client(), &mut datagram, now);
+    }
+    world
+        .until(&RtcEvent::Connected(ID), 5 * SECOND)
+        .expect("connected");
+    assert_eq!(rtp(&mut world), [client()], "to where its path leads");
+}

@@ -27,7 +27,10 @@ use rtc::stun::textattrs::TextAttribute;
 use self::handshake::Mishap;
 
 mod addresses;
+mod consent;
+mod control;
 mod handshake;
+mod moving;
 mod restart;
 
 const ID: ParticipantId = ParticipantId(7);
@@ -330,148 +333,6 @@ fn client() -> SocketAddr {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-#[test]
-fn checks_go_out_every_few_seconds_and_their_end_is_noticed() {
-    let mut world = World::new();
-    let connected = world
-        .until(&RtcEvent::Connected(ID), SECOND)
-        .expect("connected");
-    assert!(connected <= 3 * STEP, "{connected:?}");
-    let begin = world.now;
-    world.checks = 0;
-    while world.now < begin + 60 * SECOND {
-        world.step();
-    }
-    assert!(
-        (10..=15).contains(&world.checks),
-        "{} checks in a minute",
-        world.checks
-    );
-    assert!(
-        world.peers.out.events.is_empty(),
-        "{:?}",
-        world.peers.out.events
-    );
-    world.cut = true;
-    let cut = world.elapsed();
-    let silent = world
-        .until(&RtcEvent::Disconnected(ID), 60 * SECOND)
-        .expect("noticed")
-        - cut;
-    assert!((5 * SECOND..=12 * SECOND).contains(&silent), "{silent:?}");
-    let gone = world
-        .until(&RtcEvent::Gone(ID, Reason::ConsentLost), 60 * SECOND)
-        .expect("noticed")
-        - cut;
-    assert!((20 * SECOND..=28 * SECOND).contains(&gone), "{gone:?}");
-    assert!(world.peers.participants().is_empty());
-    assert_eq!(world.peers.routes.peer_at(client()), None);
-}
-
-#[test]
-fn nothing_is_sent_before_there_are_keys() {
-    let mut world = World::new();
-    let packet = packet();
-    let rtp = |world: &mut World| {
-        world.peers.out.datagrams.clear();
-        let strangers = [ParticipantId(8), ID, ParticipantId(9)];
-        let now = world.now;
-        world.peers.send(&strangers, &packet, now);
-        let waiting = world.peers.out.datagrams.iter();
-        waiting.map(|(to, _)| to).collect::<Vec<SocketAddr>>()
-    };
-    world.slow = true;
-    while !world.hold_dtls {
-        assert!(rtp(&mut world).is_empty(), "DTLS is not up");
-        world.step();
-    }
-    assert!(rtp(&mut world).is_empty(), "nor is it now");
-    (world.slow, world.hold_dtls) = (false, false);
-    for mut datagram in std::mem::take(&mut world.held) {
-        let now = world.now;
-        world.peers.dispatch(client(), &mut datagram, now);
-    }
-    world
-        .until(&RtcEvent::Connected(ID), 5 * SECOND)
-        .expect("connected");
-    assert_eq!(rtp(&mut world), [client()], "to where its path leads");
-}
-
-#[test]
-fn an_answer_in_a_strangers_name_moves_nothing_there() {
-    let mut world = World::connected_and_cut();
-    world.pass(8 * SECOND, None);
-    for _ in 0..12 * 100 {
-        world.step();
-        for (_, transaction) in world.asked() {
-            world.answer(elsewhere(), transaction);
-        }
-    }
-    assert_eq!(world.media_to(), [client()]);
-    assert_eq!(world.peers.routes.peer_at(elsewhere()), None);
-    let gone = world.until(&RtcEvent::Gone(ID, Reason::ConsentLost), 10 * SECOND);
-    assert!(gone.is_some(), "nor is it consent");
-}
-
-#[test]
-fn a_client_that_moves_is_followed_and_followed_back() {
-    for nominates in [false, true] {
-        let mut world = World::connected_and_cut();
-        world.pass(8 * SECOND, None);
-        world.ask(elsewhere(), nominates);
-        let checks = world.asked();
-        assert!(!checks.is_empty() && checks.iter().all(|(to, _)| *to == elsewhere()));
-        world.answer(elsewhere(), checks[0].1);
-        assert_eq!(world.media_to(), [elsewhere()]);
-        world.pass(12 * SECOND, Some(elsewhere()));
-
-        // Where it was it is answered and asked; but as long as it is heard where it is, it stays there.
-        let transaction = world.ask(client(), nominates);
-        let answer = (client(), StunClass::Success, transaction);
-        assert!(world.stun.contains(&answer), "{:?}", world.stun);
-        let checks = world.asked();
-        assert!(
-            matches!(checks[..], [(to, _)] if to == client()),
-            "{checks:?}"
-        );
-        world.answer(client(), checks[0].1);
-        assert_eq!(world.media_to(), [elsewhere()]);
-        world.pass(6 * SECOND, Some(elsewhere()));
-
-        world.pass(8 * SECOND, None);
-        world.ask(client(), nominates);
-        let checks = world.asked();
-        world.answer(client(), checks[0].1);
-        assert_eq!(world.media_to(), [client()]);
-        // And it is there for good: what is asked of it there keeps it connected.
-        world.pass(40 * SECOND, Some(client()));
-        assert_eq!(world.media_to(), [client()]);
-    }
-}
-
-#[test]
-fn a_client_on_the_move_always_gets_one_more_address() {
-    let mut world = World::new();
-    world
-        .until(&RtcEvent::Connected(ID), SECOND)
-        .expect("connected");
-    let mut now = world.now;
-    let peer = &mut world.peers.entries[0].peer;
-    let address = |port| SocketAddr::from(([198, 51, 100, 7], port));
-    let at_once = (1..=100).filter(|&port| peer.add_address(address(port), now));
-    assert_eq!(at_once.count(), 31, "beside the one it came from");
-    assert_eq!(peer.drop_oldest_address(), None);
-    for port in 1_001..=1_100 {
-        now += 11 * SECOND;
-        assert!(peer.add_address(address(port), now));
-        let dropped = peer.drop_oldest_address().expect("there is one too many");
-        assert_ne!(dropped, client(), "media goes there");
-        assert_eq!(peer.addresses().len(), 32);
-    }
-    assert!(peer.addresses().contains(&client()));
-    assert!(peer.addresses().contains(&address(1_100)));
-}
-
 /// A connected client with its data channel `control` open.
 fn world_with_control() -> (World, RTCDataChannelId) {
     let mut control = None;
@@ -482,39 +343,4 @@ fn world_with_control() -> (World, RTCDataChannelId) {
     let open = world.until(&RtcEvent::ChannelOpen(ID), 5 * SECOND);
     assert!(open.is_some());
     (world, control.expect("made"))
-}
-
-#[test]
-fn no_client_s_messages_fill_the_link_that_is_everybody_s() {
-    let (mut world, control) = world_with_control();
-    let now = world.now;
-    let mut channel = world.client.data_channel(control);
-    for _ in 0..300 {
-        let channel = channel.as_mut().expect("it is open");
-        channel.send_text(now, "hello").expect("sent");
-    }
-    for _ in 0..50 {
-        world.step();
-    }
-    let events = std::mem::take(&mut world.peers.out.events);
-    let texts = events.iter().filter(|it| matches!(it, RtcEvent::Text(..)));
-    // So many at once, and some while they arrive.
-    assert!((40..=50).contains(&texts.count()));
-    assert!(world.peers.metrics.dropped_total(Dropped::Message) >= 250);
-}
-
-#[test]
-fn a_silence_may_end() {
-    let mut world = World::new();
-    world
-        .until(&RtcEvent::Connected(ID), SECOND)
-        .expect("connected");
-    world.cut = true;
-    world
-        .until(&RtcEvent::Disconnected(ID), 15 * SECOND)
-        .expect("noticed");
-    world.cut = false;
-    world
-        .until(&RtcEvent::Connected(ID), 10 * SECOND)
-        .expect("back");
 }

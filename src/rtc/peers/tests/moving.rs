@@ -1,0 +1,62 @@
+//! Clients whose address changes.
+
+use super::*;
+
+#[test]
+fn client_that_moves_is_followed_and_followed_back() {
+    for nominates in [false, true] {
+        let mut world = World::connected_and_cut();
+        world.pass(8 * SECOND, None);
+        world.ask(elsewhere(), nominates);
+        let checks = world.asked();
+        assert!(!checks.is_empty() && checks.iter().all(|(to, _)| *to == elsewhere()));
+        world.answer(elsewhere(), checks[0].1);
+        assert_eq!(world.media_to(), [elsewhere()]);
+        world.pass(12 * SECOND, Some(elsewhere()));
+
+        // Where it was it is answered and asked; but as long as it is heard where it is, it stays there.
+        let transaction = world.ask(client(), nominates);
+        let answer = (client(), StunClass::Success, transaction);
+        assert!(world.stun.contains(&answer), "{:?}", world.stun);
+        let checks = world.asked();
+        assert!(
+            matches!(checks[..], [(to, _)] if to == client()),
+            "{checks:?}"
+        );
+        world.answer(client(), checks[0].1);
+        assert_eq!(world.media_to(), [elsewhere()]);
+        world.pass(6 * SECOND, Some(elsewhere()));
+
+        world.pass(8 * SECOND, None);
+        world.ask(client(), nominates);
+        let checks = world.asked();
+        world.answer(client(), checks[0].1);
+        assert_eq!(world.media_to(), [client()]);
+        // And it is there for good: what is asked of it there keeps it connected.
+        world.pass(40 * SECOND, Some(client()));
+        assert_eq!(world.media_to(), [client()]);
+    }
+}
+
+#[test]
+fn client_on_the_move_always_gets_one_more_address() {
+    let mut world = World::new();
+    world
+        .until(&RtcEvent::Connected(ID), SECOND)
+        .expect("connected");
+    let mut now = world.now;
+    let peer = &mut world.peers.entries[0].peer;
+    let address = |port| SocketAddr::from(([198, 51, 100, 7], port));
+    let at_once = (1..=100).filter(|&port| peer.add_address(address(port), now));
+    assert_eq!(at_once.count(), 31, "beside the one it came from");
+    assert_eq!(peer.drop_oldest_address(), None);
+    for port in 1_001..=1_100 {
+        now += 11 * SECOND;
+        assert!(peer.add_address(address(port), now));
+        let dropped = peer.drop_oldest_address().expect("there is one too many");
+        assert_ne!(dropped, client(), "media goes there");
+        assert_eq!(peer.addresses().len(), 32);
+    }
+    assert!(peer.addresses().contains(&client()));
+    assert!(peer.addresses().contains(&address(1_100)));
+}
