@@ -6,7 +6,7 @@
 
 #![allow(dead_code, reason = "a fuzzer's wrapper runs one target")]
 
-#[path = "machines.rs"]
+#[path = "machines/mod.rs"]
 mod machines;
 
 use std::borrow::Cow;
