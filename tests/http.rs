@@ -15,6 +15,10 @@ mod limits;
 mod malformed_http;
 #[path = "http/media.rs"]
 mod media;
+#[path = "http/refusals.rs"]
+mod refusals;
+#[path = "http/restarts.rs"]
+mod restarts;
 #[path = "http/rooms.rs"]
 mod rooms;
 #[path = "http/websocket.rs"]

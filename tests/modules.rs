@@ -15,7 +15,6 @@ const LONG: &[(&str, usize)] = &[
     ("src/conference/monitoring.rs", 665),
     ("src/conference/tests/mod.rs", 501),
     ("src/config/settings.rs", 544),
-    ("tests/http/joins.rs", 575),
 ];
 
 /// What one row of the table in `lib.rs` says of a module.
