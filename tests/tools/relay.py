@@ -5,7 +5,7 @@
 
 A gets 198.18.251.1, B 198.18.251.2, each over a TUN device. Each packet of A is delayed by a time between 0 and
 jitter, evenly spread; with ordered=1 none overtakes another. Only UDP is lost. Prints "ready" when packets pass
-and ends when its standard input does.
+and ends when its standard input does. A number on standard input is a new seed, in force once "seed NUMBER" is printed.
 """
 
 import fcntl
@@ -55,8 +55,12 @@ def main():
         wait = max(0.0, waiting[0][0] - time.monotonic()) if waiting else 1.0
         readable, _, _ = select.select([*devices, sys.stdin], [], [], wait)
         now = time.monotonic()
-        if sys.stdin in readable and not sys.stdin.buffer.read1(100):
-            return
+        if sys.stdin in readable:
+            told = sys.stdin.buffer.read1(100)
+            if not told:
+                return
+            chance.seed(int(told))
+            print(f"seed {int(told)}", flush=True)
         for number, device in enumerate(devices):
             while device in readable:
                 try:

@@ -23,6 +23,7 @@ import pcm
 import presence
 import quality
 import tone
+import trial
 
 RATE_HZ = 48_000
 FIXTURES = pathlib.Path(__file__).resolve().parents[2] / "fixtures"
@@ -234,6 +235,35 @@ class Quality(unittest.TestCase):
     def test_another_voice_does_not_fit(self):
         other = pcm.read_at(FIXTURES / "voices/human-fr-female.wav", quality.RATE_HZ)
         self.assertLess(quality.compare(self.voice, other)["correlation"], 0.3)
+
+    def test_pairs_are_scored_in_their_order_and_an_unusable_one_is_named(self):
+        voice, other = FIXTURES / "voices/human-it-male.wav", FIXTURES / "voices/human-fr-female.wav"
+        result = json.loads(self.printed([voice, voice, voice, other, other, other]))
+        self.assertEqual([pair["correlation"] > 0.5 for pair in result["pairs"]], [True, False, True])
+        self.assertEqual([pair["recording"] for pair in result["pairs"]], [str(voice), str(other), str(other)])
+        with tempfile.TemporaryDirectory() as folder:
+            silent = pathlib.Path(folder, "silent.wav")
+            pcm.write(silent, RATE_HZ, np.zeros(RATE_HZ))
+            said = io.StringIO()
+            with contextlib.redirect_stderr(said), self.assertRaises(SystemExit) as ended:
+                self.printed([voice, voice, voice, silent])
+        self.assertEqual(ended.exception.code, 1)
+        self.assertIn("silent.wav: the recording is silent", said.getvalue())
+
+    def printed(self, files):
+        printed = io.StringIO()
+        with mock.patch.object(sys, "argv", ["quality.py", *map(str, files)]), contextlib.redirect_stdout(printed):
+            quality.main()
+        return printed.getvalue()
+
+
+class Trial(unittest.TestCase):
+    def test_every_run_has_a_seed_of_its_own(self):
+        seeds = trial.seeds_of(None, 4) + trial.seeds_of(None, 4)
+        self.assertEqual(len(set(seeds)), 8)
+
+    def test_a_given_seed_is_counted_on(self):
+        self.assertEqual(trial.seeds_of("7", 3), [7, 8, 9])
 
 
 class Presence(unittest.TestCase):

@@ -8,10 +8,12 @@ turns, so that what else the machine does hits all of them. A run in which the m
 Ways: direct (no server), janus (Debian's package with its defaults), self (a mixminus that is started here),
 self:PROFILE. Everything runs in one network namespace with an address that is not loopback, since Janus takes no
 part in ICE over loopback. With --uplink the talker has a namespace of its own behind a relay that delays and loses
-what it sends; the way down is clean.
+what it sends; the way down is clean. Each run has a seed of its own for that, the same for all ways, and its line
+names it; seed=N gives the first run the seed N, the second N+1, and so on.
 
     trial.py --ways direct,janus,self,self:low-delay --runs 5
     trial.py --ways janus,self --runs 5 --uplink jitter=60,loss=2
+    trial.py --ways self --runs 1 --uplink jitter=60,loss=2,seed=1234567
     trial.py --ways janus,self --scene dialogue
 
 Prints a line of JSON for each run and a table of medians.
@@ -68,6 +70,14 @@ class Network:
             )
             if self.relay.stdout.readline().strip() != "ready":
                 raise RuntimeError("the relay does not start")
+
+    def seed_relay(self, seed):
+        """Lets the relay delay and lose by this seed from now on."""
+        self.relay.stdin.write(f"{seed}\n")
+        self.relay.stdin.flush()
+        told = self.relay.stdout.readline().strip()
+        if told != f"seed {seed}":
+            raise RuntimeError(f"the relay says {told!r} to the seed {seed}")
 
     @property
     def server_ip(self):
@@ -263,6 +273,7 @@ def main():
     voices = ROOT / "fixtures/voices"
     options.voice = options.voice or [voices / "human-en-female.wav", voices / "human-it-male.wav"]
     uplink = dict(part.split("=") for part in options.uplink.split(",") if part)
+    seeds = seeds_of(uplink.pop("seed", None), options.runs)
     ways = options.ways.split(",")
     subprocess.run([HERE / "wrtc.sh", "--help"], check=True, stdout=subprocess.DEVNULL)
     rows = {way: [] for way in ways}
@@ -285,7 +296,7 @@ def main():
                     elif way != "direct" and "self" not in targets:
                         targets["self"] = stack.enter_context(mixminus(network, options.binary, None, options.server_arg))
                 room = 1000
-                for number in range(options.runs):
+                for number, seed in enumerate(seeds):
                     for way in ways:
                         for _ in range(TRIES):
                             room += 1
@@ -294,9 +305,12 @@ def main():
                                 profile = way.partition(":")[2]
                                 query = f"?profile={profile}" if profile else ""
                                 target = lambda room, listener, query=query: targets["self"](room, listener) + query
+                            if network.relay:
+                                network.seed_relay(seed)
                             stall_ms, scores = call(network, target, room, said, folder, options)
                             stalled = stall_ms > options.stall
-                            print(json.dumps({"way": way, "run": number, "stall_ms": round(stall_ms, 1), "discarded": stalled, "scores": scores}), flush=True)
+                            result = {"way": way, "run": number, "stall_ms": round(stall_ms, 1), "discarded": stalled, "scores": scores}
+                            print(json.dumps({**result, "seed": seed} if network.relay else result), flush=True)
                             if options.keep:
                                 options.keep.mkdir(parents=True, exist_ok=True)
                                 for name in ("first", "second"):
@@ -308,6 +322,13 @@ def main():
         finally:
             network.close()
     table(ways, rows, discarded)
+
+
+def seeds_of(first, runs):
+    """The seed of each run: counted on from the one that is given as text, or any."""
+    if first is None:
+        return [random.SystemRandom().randrange(2**32) for _ in range(runs)]
+    return [int(first) + number for number in range(runs)]
 
 
 def table(ways, rows, discarded):
