@@ -41,10 +41,17 @@ pub struct AcceptOptions {
     /// Most bits per second the client should send on average (RFC 7587, `maxaveragebitrate`).
     pub uplink_bitrate_bps: Option<u32>,
     /// The client is small, or pays for every byte: it is asked for little, and sent as little as the standards allow.
-    /// Who asks for no more than 16 kbit/s is taken for one.
+    /// A client whose offer asks for 16 kbit/s or less is taken for one.
     pub thrifty: bool,
     /// Which mixer gets what the client sends; the first unless said otherwise.
     pub mixer: MixerId,
+}
+
+impl AcceptOptions {
+    /// Whether the client is asked for little, and sent little besides media.
+    fn is_thrifty(&self, offer: &Offer) -> bool {
+        self.thrifty || offer.limits.wants_little()
+    }
 }
 
 /// A client that can be started.
@@ -67,6 +74,47 @@ pub struct Accepted {
     pub stats: Arc<PeerStats>,
     /// The peer, for [`RtcHandle::start`](super::RtcHandle::start).
     pub peer: Box<Peer>,
+}
+
+/// The stream that the server sends to a client, as it is named on the wire.
+struct OwnStream {
+    ssrc: u32,
+    cname: String,
+}
+
+impl OwnStream {
+    fn new() -> OwnStream {
+        OwnStream {
+            ssrc: rand::random_range(1..u32::MAX),
+            cname: format!("{:016x}", rand::random::<u64>()),
+        }
+    }
+
+    fn sender(&self, offer: &Offer) -> RtpSender {
+        RtpSender::new(SendConfig {
+            ssrc: self.ssrc,
+            codec: offer.codec,
+            payload_type: offer.payload_type,
+            levels_id: offer.extensions.csrc_level.map(|extension| extension.id),
+            mid: offer
+                .extensions
+                .mid
+                .zip(offer.audio_mid())
+                .filter(|(_, mid)| mid.len() <= MAX_EXTENSION_BYTES)
+                .map(|(id, mid)| (id, mid.as_bytes().into())),
+        })
+    }
+}
+
+/// Receives what the client sends, for a mixer if the client sends anything.
+fn receiver(offer: &Offer, participant: ParticipantId, mixer: MixerId) -> RtpReceiver {
+    RtpReceiver::new(ReceiveConfig {
+        participant,
+        codec: offer.codec,
+        payload_type: offer.payload_type,
+        level_id: offer.extensions.ssrc_level.map(|extension| extension.id),
+        mixer: offer.direction.sends().then_some(mixer),
+    })
 }
 
 /// What all peers of a socket have in common.
@@ -127,10 +175,9 @@ impl Acceptor {
     ) -> Result<Accepted, OfferError> {
         let offer = Offer::read(offer)?;
         let now = Instant::now();
-        let ssrc = rand::random_range(1..u32::MAX);
-        let cname = format!("{:016x}", rand::random::<u64>());
+        let own = OwnStream::new();
         let shared = Arc::new(RtcpState::default());
-        let stream = RtcpInterceptor::new(ssrc, offer.codec, shared.clone());
+        let stream = RtcpInterceptor::new(own.ssrc, offer.codec, shared.clone());
         let capture = KeyCapture::new(self.crypto.clone());
         let material = capture.material();
         let refused = |_| OfferError::Unsupported {
@@ -138,8 +185,12 @@ impl Acceptor {
         };
         // Spread over peers, so that their checks do not come in step (RFC 7675, 5.1).
         let check_interval = CHECK_INTERVAL + Duration::from_millis(rand::random_range(0..800));
-        let thrifty = options.thrifty || offer.limits.wants_little();
-        let settings = self.settings(&offer, Arc::new(capture), check_interval, thrifty);
+        let settings = self.settings(
+            &offer,
+            Arc::new(capture),
+            check_interval,
+            options.is_thrifty(&offer),
+        );
         let pc = self
             .connection(now, &offer, stream, settings)
             .map_err(refused)?;
@@ -147,42 +198,7 @@ impl Acceptor {
             .local_description()
             .and_then(|local| credentials(&local.sdp))
             .ok_or(refused(()))?;
-        let answer = Answer {
-            credentials: &credentials,
-            fingerprint: &self.fingerprint,
-            addresses: &self.addresses,
-            candidates: &self.candidates,
-            ssrc,
-            cname: &cname,
-            max_average_bitrate_bps: match thrifty {
-                true => Some(LITTLE_BPS),
-                false => options.uplink_bitrate_bps,
-            },
-            thrifty,
-            max_message_bytes: peer::MAX_SENT_BYTES,
-            session: rand::random::<u64>() >> 2,
-        }
-        .write(&offer);
-        let sending = RtpSender::new(SendConfig {
-            ssrc,
-            codec: offer.codec,
-            payload_type: offer.payload_type,
-            levels_id: offer.extensions.csrc_level.map(|extension| extension.id),
-            mid: offer
-                .extensions
-                .mid
-                .zip(offer.audio_mid())
-                .filter(|(_, mid)| mid.len() <= MAX_EXTENSION_BYTES)
-                .map(|(id, mid)| (id, mid.as_bytes().into())),
-        });
-        let receiving = ReceiveConfig {
-            participant,
-            codec: offer.codec,
-            payload_type: offer.payload_type,
-            level_id: offer.extensions.ssrc_level.map(|extension| extension.id),
-            mixer: offer.direction.sends().then_some(options.mixer),
-        };
-        let receiving = RtpReceiver::new(receiving);
+        let answer = self.answer(&offer, &credentials, &own, options);
         Ok(Accepted {
             answer,
             ice_ufrag: credentials.ufrag.clone(),
@@ -199,10 +215,10 @@ impl Acceptor {
                     core: Core::new(pc),
                     local: credentials,
                     local_addresses: self.local,
-                    sending,
-                    receiving,
+                    sending: own.sender(&offer),
+                    receiving: receiver(&offer, participant, options.mixer),
                     material,
-                    cname,
+                    cname: own.cname,
                     shared,
                     crypto: self.crypto.clone(),
                     metrics: self.metrics.clone(),
@@ -215,6 +231,32 @@ impl Acceptor {
                 },
             )),
         })
+    }
+
+    fn answer(
+        &self,
+        offer: &Offer,
+        credentials: &Credentials,
+        own: &OwnStream,
+        options: AcceptOptions,
+    ) -> String {
+        let thrifty = options.is_thrifty(offer);
+        let answer = Answer {
+            credentials,
+            fingerprint: &self.fingerprint,
+            addresses: &self.addresses,
+            candidates: &self.candidates,
+            ssrc: own.ssrc,
+            cname: &own.cname,
+            max_average_bitrate_bps: match thrifty {
+                true => Some(LITTLE_BPS),
+                false => options.uplink_bitrate_bps,
+            },
+            thrifty,
+            max_message_bytes: peer::MAX_SENT_BYTES,
+            session: rand::random::<u64>() >> 2,
+        };
+        answer.write(offer)
     }
 
     /// The core's connection, with both descriptions set: it waits for checks.

@@ -167,10 +167,8 @@ impl Peer {
     pub(super) fn new(now: Instant, mut parts: PeerParts) -> Peer {
         let connection = parts.core.connection();
         let receiver = connection.and_then(|connection| connection.get_receivers().next());
-        let mut candidates = RateLimit::new(Rate {
-            burst: CANDIDATES_AT_ONCE,
-            interval: CANDIDATE_INTERVAL,
-        });
+        let limit = |burst, interval| RateLimit::new(Rate { burst, interval });
+        let mut candidates = limit(CANDIDATES_AT_ONCE, CANDIDATE_INTERVAL);
         for _ in &parts.offer.candidates {
             candidates.passes(now);
         }
@@ -193,33 +191,18 @@ impl Peer {
             early: Vec::new(),
             handshake: Handshake::new(!parts.offer.setup.server_starts(), now),
             candidates,
-            restarts: RateLimit::new(Rate {
-                burst: RESTARTS_AT_ONCE,
-                interval: RESTART_INTERVAL,
-            }),
-            checks: RateLimit::new(Rate {
-                burst: CHECKS_AT_ONCE,
-                interval: CHECK_INTERVAL,
-            }),
-            texts: RateLimit::new(Rate {
-                burst: TEXTS_AT_ONCE,
-                interval: TEXT_INTERVAL,
-            }),
+            restarts: limit(RESTARTS_AT_ONCE, RESTART_INTERVAL),
+            checks: limit(CHECKS_AT_ONCE, CHECK_INTERVAL),
+            texts: limit(TEXTS_AT_ONCE, TEXT_INTERVAL),
             releases: channel::Releases::default(),
-            moves: RateLimit::new(Rate {
-                burst: MAX_ADDRESSES,
-                interval: MOVE_INTERVAL,
-            }),
+            moves: limit(MAX_ADDRESSES, MOVE_INTERVAL),
             sources: SsrcLimiter::new(),
             reports: RtcpReports::new(now),
             control: None,
             channel_bytes: 0,
             loss_percent: 0,
             loss_told: now.checked_sub(Duration::from_secs(1)).unwrap_or(now),
-            control_packets: RateLimit::new(Rate {
-                burst: CONTROL_PACKETS_AT_ONCE,
-                interval: CONTROL_PACKET_INTERVAL,
-            }),
+            control_packets: limit(CONTROL_PACKETS_AT_ONCE, CONTROL_PACKET_INTERVAL),
             keys: None,
             last_timeout: now,
             check_due: now,

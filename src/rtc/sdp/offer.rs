@@ -173,65 +173,16 @@ impl Offer {
         let lines = &media[audio];
         let bundle = bundle_of(&session, lines);
         let sections = read_sections(&media, audio, &bundle)?;
-        // With BUNDLE the client may have put its transport's attributes into another section than the audio's. Without
-        // it each section has a transport of its own.
-        let shares = |lines: &&Lines<'_>| {
-            mid(lines).is_some_and(|mid| bundle.iter().any(|bundled| bundled == mid))
-        };
-        let transport: Vec<&Lines<'_>> = [lines, &session]
-            .into_iter()
-            .chain(media.iter().filter(shares))
-            .collect();
-        let anywhere = |name: &str| transport.iter().find_map(|lines| attribute_in(lines, name));
-        let everywhere = |name: &'static str| {
-            transport
-                .iter()
-                .flat_map(move |lines| attributes_in(lines, name))
-        };
-
-        let credentials = anywhere("ice-ufrag").zip(anywhere("ice-pwd"));
-        let credentials = credentials
-            .and_then(|(ufrag, pwd)| Credentials::new(ufrag, pwd))
-            .ok_or(OfferError::Unsupported {
-                what: "it has no usable ice-ufrag and ice-pwd",
-            })?;
-        let fingerprints =
-            Fingerprints::read(everywhere("fingerprint")).ok_or(OfferError::Unsupported {
-                what: "it has no sha-256, sha-384 or sha-512 DTLS fingerprint",
-            })?;
-        let setup = match anywhere("setup") {
-            Some("actpass") => Setup::ActPass,
-            // What an offer means that does not tell (RFC 4145, 4).
-            None | Some("active") => Setup::Active,
-            Some("passive") => Setup::Passive,
-            Some(_) => {
-                return Err(OfferError::Unsupported {
-                    what: "its a=setup is neither actpass, active nor passive",
-                });
-            }
-        };
-        let direction = Direction::ALL
-            .into_iter()
-            .find(|direction| attribute_in(lines, direction.name()).is_some())
-            .or_else(|| {
-                let mut all = Direction::ALL.into_iter();
-                all.find(|direction| attribute_in(&session, direction.name()).is_some())
-            })
-            .unwrap_or(Direction::SendRecv);
-        let has_option = |option: &str| {
-            everywhere("ice-options")
-                .flat_map(|options| options.split([' ', ',']))
-                .any(|word| word == option)
-        };
+        let transport = Transport::of(lines, &session, &media, &bundle);
         Ok(Offer {
-            credentials,
+            credentials: transport.credentials()?,
             ice_lite: attribute_in(&session, "ice-lite").is_some(),
-            fingerprints,
-            setup,
-            candidates: remote_candidates(everywhere("candidate")),
+            fingerprints: transport.fingerprints()?,
+            setup: transport.setup()?,
+            candidates: remote_candidates(transport.all("candidate")),
             codec,
             payload_type,
-            direction,
+            direction: direction(lines, &session),
             limits: ReceiverLimits {
                 codec,
                 ..opus::limits(lines, payload_type)
@@ -240,8 +191,8 @@ impl Offer {
             max_message_bytes: max_message(&media, &sections),
             rtcp_mux: attribute_in(lines, "rtcp-mux").is_some(),
             sections,
-            trickles: has_option("trickle"),
-            ice2: has_option("ice2"),
+            trickles: transport.has_option("trickle"),
+            ice2: transport.has_option("ice2"),
             bundle,
         })
     }
@@ -261,6 +212,82 @@ impl Offer {
             .mid
             .as_deref()
     }
+}
+
+/// The sections that describe the audio's transport, the audio's own first, then the session.
+struct Transport<'a>(Vec<&'a Lines<'a>>);
+
+impl<'a> Transport<'a> {
+    /// With BUNDLE the client may have put its transport's attributes into another section than the audio's. Without
+    /// it each section has a transport of its own.
+    fn of(
+        audio: &'a Lines<'a>,
+        session: &'a Lines<'a>,
+        media: &'a [Lines<'a>],
+        bundle: &[String],
+    ) -> Transport<'a> {
+        let shares = |lines: &&Lines<'_>| {
+            mid(lines).is_some_and(|mid| bundle.iter().any(|bundled| bundled == mid))
+        };
+        let bundled = media.iter().filter(shares);
+        Transport([audio, session].into_iter().chain(bundled).collect())
+    }
+
+    /// The first value of an attribute.
+    fn first(&self, name: &str) -> Option<&'a str> {
+        let mut sections = self.0.iter();
+        sections.find_map(|lines| attribute_in(lines, name))
+    }
+
+    /// All values of an attribute.
+    fn all(&self, name: &'static str) -> impl Iterator<Item = &'a str> {
+        let sections = self.0.iter();
+        sections.flat_map(move |lines| attributes_in(lines, name))
+    }
+
+    fn credentials(&self) -> Result<Credentials, OfferError> {
+        let credentials = self.first("ice-ufrag").zip(self.first("ice-pwd"));
+        let credentials = credentials.and_then(|(ufrag, pwd)| Credentials::new(ufrag, pwd));
+        credentials.ok_or(OfferError::Unsupported {
+            what: "it has no usable ice-ufrag and ice-pwd",
+        })
+    }
+
+    fn fingerprints(&self) -> Result<Fingerprints, OfferError> {
+        Fingerprints::read(self.all("fingerprint")).ok_or(OfferError::Unsupported {
+            what: "it has no sha-256, sha-384 or sha-512 DTLS fingerprint",
+        })
+    }
+
+    fn setup(&self) -> Result<Setup, OfferError> {
+        match self.first("setup") {
+            Some("actpass") => Ok(Setup::ActPass),
+            // What an offer means that does not tell (RFC 4145, 4).
+            None | Some("active") => Ok(Setup::Active),
+            Some("passive") => Ok(Setup::Passive),
+            Some(_) => Err(OfferError::Unsupported {
+                what: "its a=setup is neither actpass, active nor passive",
+            }),
+        }
+    }
+
+    /// Whether an ICE option is among those of any section.
+    fn has_option(&self, option: &str) -> bool {
+        self.all("ice-options")
+            .flat_map(|options| options.split([' ', ',']))
+            .any(|word| word == option)
+    }
+}
+
+/// The audio's direction, which the session may say for all its sections.
+fn direction(audio: &Lines<'_>, session: &Lines<'_>) -> Direction {
+    let of = |lines: &Lines<'_>| {
+        let mut all = Direction::ALL.into_iter();
+        all.find(|direction| attribute_in(lines, direction.name()).is_some())
+    };
+    of(audio)
+        .or_else(|| of(session))
+        .unwrap_or(Direction::SendRecv)
 }
 
 /// The first audio section that offers a codec of ours over DTLS-SRTP, which, and its payload type.
