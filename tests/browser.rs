@@ -19,6 +19,7 @@ use common::process::Process;
 use common::sound::{RATE, TONES_HZ, read, scratch, write_tone};
 use common::test_server::TestServer;
 use common::tools;
+use serde_json::Value;
 
 const NAMES: [&str; 3] = ["Ann", "Ben", "Cem"];
 
@@ -69,26 +70,7 @@ async fn two_browsers_and_a_headless_client_hear_each_other_and_not_themselves()
 
     assert_eq!(report["ok"], true, "{report:#}");
     for (page, name) in report["pages"].as_array().unwrap().iter().zip(NAMES) {
-        assert_eq!(page["state"], "connected", "{name}");
-        assert_eq!(
-            page["participants"].as_array().map(Vec::len),
-            Some(3),
-            "{name}"
-        );
-        let sources = page["contributing_sources"].as_array().unwrap();
-        println!("{name}: sources {sources:?}, inbound {}", page["inbound"]);
-        assert_eq!(sources.len(), 2, "{name}: each of the others is named");
-        assert!(
-            sources
-                .iter()
-                .all(|source| source["csrc"].as_u64().is_some()
-                    && source["looks"].as_u64() > Some(50))
-        );
-        let screenshot = std::fs::read(screenshots.join(format!("{name}.png"))).unwrap();
-        assert!(
-            screenshot.starts_with(b"\x89PNG") && screenshot.len() > 5_000,
-            "{name}'s screenshot"
-        );
+        judge_page(page, name, &screenshots.join(format!("{name}.png")));
     }
     for (own, name) in NAMES.iter().enumerate() {
         judge(own, name, &read(&heard[own]));
@@ -101,6 +83,29 @@ async fn two_browsers_and_a_headless_client_hear_each_other_and_not_themselves()
         server.timekeeping().await
     );
     server.stop().await;
+}
+
+/// The page is connected, and shows and knows who else is there.
+fn judge_page(page: &Value, name: &str, screenshot: &Path) {
+    assert_eq!(page["state"], "connected", "{name}");
+    assert_eq!(
+        page["participants"].as_array().map(Vec::len),
+        Some(3),
+        "{name}"
+    );
+    let sources = page["contributing_sources"].as_array().unwrap();
+    println!("{name}: sources {sources:?}, inbound {}", page["inbound"]);
+    assert_eq!(sources.len(), 2, "{name}: each of the others is named");
+    assert!(
+        sources
+            .iter()
+            .all(|source| source["csrc"].as_u64().is_some() && source["looks"].as_u64() > Some(50))
+    );
+    let screenshot = std::fs::read(screenshot).unwrap();
+    assert!(
+        screenshot.starts_with(b"\x89PNG") && screenshot.len() > 5_000,
+        "{name}'s screenshot"
+    );
 }
 
 /// Both others are there, the own voice at least 40 dB under them at any time.

@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_written_as_promised() {
+    fn events_of_rooms_are_written_as_promised() {
         let id = ann().id;
         let cases = [
             (
@@ -317,31 +317,6 @@ mod tests {
                 },
                 r#"{"event":"load","load_percent":87,"max_complexity":5,"joins_refused":true}"#,
             ),
-            (
-                Event::floor_granted(GRANT, Some(Value::from("a"))),
-                r#"{"event":"floor_granted","burst":2,"duration_ms":null,"priority":9,"id":"a"}"#,
-            ),
-            (
-                Event::floor_denied(
-                    Denial {
-                        cause: DenyCause::AnotherClientHasPermission,
-                        holder: Some(id.0),
-                        retry_after: None,
-                    },
-                    None,
-                ),
-                r#"{"event":"floor_denied","cause":1,"reason":"another client has permission","holder":"00c0ffee"}"#,
-            ),
-            (
-                Event::floor_revoked(
-                    RoomName::parse("hall").expect("a good name"),
-                    id.0,
-                    Some(2),
-                    RevokeCause::MediaBurstTooLong,
-                    Duration::from_secs(3),
-                ),
-                r#"{"event":"floor_revoked","room":"hall","burst":2,"participant":"00c0ffee","cause":2,"reason":"media burst too long","grace_ms":3000}"#,
-            ),
             (Event::Ok { id: Value::from(7) }, r#"{"event":"ok","id":7}"#),
             (
                 Event::Error {
@@ -363,6 +338,41 @@ mod tests {
             talking.to_json_from(&hall),
             r#"{"event":"talking","participant":"00c0ffee","room":"hall"}"#
         );
+    }
+
+    #[test]
+    fn events_of_the_floor_are_written_as_promised() {
+        let id = ann().id.0;
+        let cases = [
+            (
+                Event::floor_granted(GRANT, Some(Value::from("a"))),
+                r#"{"event":"floor_granted","burst":2,"duration_ms":null,"priority":9,"id":"a"}"#,
+            ),
+            (
+                Event::floor_denied(
+                    Denial {
+                        cause: DenyCause::AnotherClientHasPermission,
+                        holder: Some(id),
+                        retry_after: None,
+                    },
+                    None,
+                ),
+                r#"{"event":"floor_denied","cause":1,"reason":"another client has permission","holder":"00c0ffee"}"#,
+            ),
+            (
+                Event::floor_revoked(
+                    RoomName::parse("hall").expect("a good name"),
+                    id,
+                    Some(2),
+                    RevokeCause::MediaBurstTooLong,
+                    Duration::from_secs(3),
+                ),
+                r#"{"event":"floor_revoked","room":"hall","burst":2,"participant":"00c0ffee","cause":2,"reason":"media burst too long","grace_ms":3000}"#,
+            ),
+        ];
+        for (event, json) in cases {
+            assert_eq!(event.to_json(), json);
+        }
     }
 
     #[test]

@@ -21,93 +21,93 @@ async fn raw(server: &TestServer, request: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// Requests that no honest client sends, up to their last header, their body, and how the answer begins.
+const DOUBTFUL: &[(&str, &str, &str)] = &[
+    ("GET /healthz HTTP/1.1", "", "HTTP/1.1 400"),
+    (
+        "GET /healthz HTTP/1.1\r\nhost: localhost\r\nhost: b",
+        "",
+        "HTTP/1.1 400",
+    ),
+    (
+        "POST /v1/rooms HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\ntransfer-encoding: chunked",
+        "0\r\n\r\n",
+        "HTTP/1.1 405",
+    ),
+    (
+        "POST /v1/rooms HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\ncontent-length: 5",
+        "abcd",
+        "HTTP/1.1 400",
+    ),
+    (
+        "POST /v1/rooms HTTP/1.1\r\nhost: localhost\r\ncontent-length: -4",
+        "",
+        "HTTP/1.1 400",
+    ),
+    (
+        "GET http://127.0.0.1/healthz HTTP/1.1\r\nhost: localhost",
+        "",
+        "HTTP/1.1 200",
+    ),
+    (
+        "GET http://b.example/healthz HTTP/1.1\r\nhost: localhost",
+        "",
+        "HTTP/1.1 421",
+    ),
+    (
+        "GET /healthz HTTP/1.1\r\nhost: b.example",
+        "",
+        "HTTP/1.1 421",
+    ),
+    ("OPTIONS * HTTP/1.1\r\nhost: localhost", "", "HTTP/1.1 204"),
+    (
+        "GET //v1//rooms HTTP/1.1\r\nhost: localhost",
+        "",
+        "HTTP/1.1 4",
+    ),
+    (
+        "GET /..%2f..%2fetc/passwd HTTP/1.1\r\nhost: localhost",
+        "",
+        "HTTP/1.1 404",
+    ),
+    (
+        "GET /v1/rooms/%2e%2E HTTP/1.1\r\nhost: localhost",
+        "",
+        "HTTP/1.1 400",
+    ),
+    (
+        "GET /v1/rooms/%00 HTTP/1.1\r\nhost: localhost",
+        "",
+        "HTTP/1.1 400",
+    ),
+    ("GET * HTTP/1.1\r\nhost: localhost", "", "HTTP/1.1 400"),
+    ("CONNECT a:1 HTTP/1.1\r\nhost: localhost", "", "HTTP/1.1 4"),
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doubtful_requests_are_refused() {
     let server = TestServer::open();
     let close = "connection: close\r\n\r\n";
-    let cases = [
-        (format!("GET /healthz HTTP/1.1\r\n{close}"), "HTTP/1.1 400"),
-        (
-            format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nhost: b\r\n{close}"),
-            "HTTP/1.1 400",
-        ),
-        (
-            format!(
-                "POST /v1/rooms HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n{close}0\r\n\r\n"
-            ),
-            "HTTP/1.1 405",
-        ),
-        (
-            format!(
-                "POST /v1/rooms HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\ncontent-length: 5\r\n{close}abcd"
-            ),
-            "HTTP/1.1 400",
-        ),
-        (
-            format!("POST /v1/rooms HTTP/1.1\r\nhost: localhost\r\ncontent-length: -4\r\n{close}"),
-            "HTTP/1.1 400",
-        ),
+    let written = DOUBTFUL
+        .iter()
+        .map(|(head, body, expected)| (format!("{head}\r\n{close}{body}"), *expected));
+    let (path, headers) = ("x".repeat(70_000), "a: b\r\n".repeat(200));
+    let other = [
         (
             "\u{16}\u{3}\u{1}\u{2}\0hello over TLS\r\n\r\n".to_owned(),
             "HTTP/1.1 400",
         ),
         (
-            format!(
-                "GET /{} HTTP/1.1\r\nhost: localhost\r\n{close}",
-                "x".repeat(70_000)
-            ),
+            format!("GET /{path} HTTP/1.1\r\nhost: localhost\r\n{close}"),
             "HTTP/1.1 4",
         ),
         (
-            format!(
-                "GET / HTTP/1.1\r\nhost: localhost\r\n{}{close}",
-                "a: b\r\n".repeat(200)
-            ),
+            format!("GET / HTTP/1.1\r\nhost: localhost\r\n{headers}{close}"),
             "HTTP/1.1 431",
         ),
         ("GET /healthz HTTP/1.0\r\n\r\n".to_owned(), "HTTP/1.0 200"),
-        (
-            format!("GET http://127.0.0.1/healthz HTTP/1.1\r\nhost: localhost\r\n{close}"),
-            "HTTP/1.1 200",
-        ),
-        (
-            format!("GET http://b.example/healthz HTTP/1.1\r\nhost: localhost\r\n{close}"),
-            "HTTP/1.1 421",
-        ),
-        (
-            format!("GET /healthz HTTP/1.1\r\nhost: b.example\r\n{close}"),
-            "HTTP/1.1 421",
-        ),
-        (
-            format!("OPTIONS * HTTP/1.1\r\nhost: localhost\r\n{close}"),
-            "HTTP/1.1 204",
-        ),
-        (
-            format!("GET //v1//rooms HTTP/1.1\r\nhost: localhost\r\n{close}"),
-            "HTTP/1.1 4",
-        ),
-        (
-            format!("GET /..%2f..%2fetc/passwd HTTP/1.1\r\nhost: localhost\r\n{close}"),
-            "HTTP/1.1 404",
-        ),
-        (
-            format!("GET /v1/rooms/%2e%2E HTTP/1.1\r\nhost: localhost\r\n{close}"),
-            "HTTP/1.1 400",
-        ),
-        (
-            format!("GET /v1/rooms/%00 HTTP/1.1\r\nhost: localhost\r\n{close}"),
-            "HTTP/1.1 400",
-        ),
-        (
-            format!("GET * HTTP/1.1\r\nhost: localhost\r\n{close}"),
-            "HTTP/1.1 400",
-        ),
-        (
-            format!("CONNECT a:1 HTTP/1.1\r\nhost: localhost\r\n{close}"),
-            "HTTP/1.1 4",
-        ),
     ];
-    for (request, expected) in cases {
+    for (request, expected) in written.chain(other) {
         let answer = raw(&server, request.as_bytes()).await;
         let start: String = request.chars().take(60).collect();
         assert!(answer.starts_with(expected), "{start:?}: {answer:.200}");

@@ -10,7 +10,7 @@ use crate::harness::{JSON, OFFER, SDP, TestServer, quiet};
 const ROOM: &str = "/v1/rooms/hall";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rooms_are_made_configured_and_ended() {
+async fn room_is_made_by_put_and_changed_by_patch() {
     let server = TestServer::open();
     let made = server
         .ask(
@@ -55,7 +55,13 @@ async fn rooms_are_made_configured_and_ended() {
         (&put.json()["profile"], &put.json()["tick_ms"]),
         (&json!("voice"), &json!(20))
     );
+    server.running.stop().await;
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn room_in_use_keeps_its_tick_and_ends_with_everybody_in_it() {
+    let server = TestServer::open();
+    assert_eq!(server.ask("PUT", ROOM, JSON, "{}").await.status, 201);
     let guest = server.join("hall", "Ann").await;
     let listed = server.get("/v1/rooms").await.json();
     assert_eq!(listed["rooms"][0]["participants"], 1);

@@ -114,12 +114,8 @@ impl Client {
 
     /// A client that only answers checks.
     pub fn lite(ssrc: u32) -> Client {
-        Client::with(
-            ssrc,
-            false,
-            opus(),
-            SettingEngineBuilder::new().with_lite(true).build(),
-        )
+        let settings = SettingEngineBuilder::new().with_lite(true);
+        Client::with(ssrc, false, opus(), settings.build())
     }
 
     /// A client that knows nothing but G.711, mu-law.
@@ -163,23 +159,7 @@ impl Client {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("socket");
         socket.set_nonblocking(true).expect("nonblocking");
         let address = socket.local_addr().expect("bound");
-        let coding = RTCRtpCodingParameters {
-            ssrc: Some(ssrc),
-            ..Default::default()
-        };
-        let encoding = RTCRtpEncodingParameters {
-            rtp_coding_parameters: coding,
-            codec: codec.rtp_codec,
-            ..Default::default()
-        };
-        let track = MediaStreamTrack::new(
-            "s".into(),
-            "t".into(),
-            "l".into(),
-            RtpCodecKind::Audio,
-            vec![encoding],
-        );
-        pc.add_track(track).expect("track");
+        pc.add_track(track(ssrc, codec.rtp_codec)).expect("track");
         if data {
             pc.create_data_channel("control", None).expect("channel");
         }
@@ -299,6 +279,12 @@ impl Client {
                 _ => {}
             }
         }
+        self.take();
+        self.send_datagrams();
+    }
+
+    /// Takes the media and the messages that have come.
+    fn take(&mut self) {
         while let Some(message) = self.pc.poll_read() {
             match message.message {
                 RTCMessage::RtpPacket(_, packet) => self.packets.push(packet),
@@ -309,6 +295,10 @@ impl Client {
                 _ => {}
             }
         }
+    }
+
+    /// Sends what the core has ready, and what was held back until now.
+    fn send_datagrams(&mut self) {
         let now = Instant::now();
         while self.held.front().is_some_and(|(due, ..)| *due <= now)
             && let Some((_, to, held)) = self.held.pop_front()
@@ -330,23 +320,26 @@ impl Client {
                 continue;
             }
             if !self.mute {
-                if let Some(state) = &mut self.damage {
-                    let mut copy = datagram.message.to_vec();
-                    for _ in 0..4 {
-                        *state = state
-                            .wrapping_mul(6_364_136_223_846_793_005)
-                            .wrapping_add(1);
-                        let at = (*state >> 33) as usize % copy.len();
-                        copy[at] ^= 1 << (*state >> 60 & 7);
-                    }
-                    let _ = self.socket.send_to(&copy, datagram.transport.peer_addr);
-                }
-                for _ in 0..=self.replay {
-                    let _ = self
-                        .socket
-                        .send_to(&datagram.message, datagram.transport.peer_addr);
-                }
+                self.send_datagram(&datagram.message, datagram.transport.peer_addr);
             }
+        }
+    }
+
+    /// Sends a datagram as often as is set, after a damaged copy if that is set.
+    fn send_datagram(&mut self, datagram: &[u8], to: SocketAddr) {
+        if let Some(state) = &mut self.damage {
+            let mut copy = datagram.to_vec();
+            for _ in 0..4 {
+                *state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                let at = (*state >> 33) as usize % copy.len();
+                copy[at] ^= 1 << (*state >> 60 & 7);
+            }
+            let _ = self.socket.send_to(&copy, to);
+        }
+        for _ in 0..=self.replay {
+            let _ = self.socket.send_to(datagram, to);
         }
     }
 
@@ -441,6 +434,20 @@ impl Client {
         channel.send_text(Instant::now(), text).expect("sent");
         self.drain();
     }
+}
+
+/// A track that is sent under this source.
+fn track(ssrc: u32, codec: RTCRtpCodec) -> MediaStreamTrack {
+    let encoding = RTCRtpEncodingParameters {
+        rtp_coding_parameters: RTCRtpCodingParameters {
+            ssrc: Some(ssrc),
+            ..Default::default()
+        },
+        codec,
+        ..Default::default()
+    };
+    let [stream, name, label] = ["s", "t", "l"].map(str::to_owned);
+    MediaStreamTrack::new(stream, name, label, RtpCodecKind::Audio, vec![encoding])
 }
 
 /// A Binding request as a controlling agent sends it.

@@ -4,33 +4,25 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use mixer::ParticipantId;
-use mixminus::rtc::{AcceptOptions, Restart, RestartError, RtcEvent};
+use mixminus::rtc::{AcceptOptions, Restart, RestartAnswer, RestartError, RtcEvent};
 
 use super::client::{self, Client, Kind};
 use super::{SECOND, Server, same};
 
 #[test]
-fn an_ice_restart_loses_no_packet_in_either_direction() {
+fn ice_restart_loses_no_packet_in_either_direction() {
     let server = Server::start(|_| {});
     let mut client = Client::new(1, true);
     let before = server.join(&mut client, 1, same);
     assert!(client.run(5 * SECOND, |client| client.connected
         && client.channel.is_some()));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("runtime");
-    let ask = |ufrag: &str, pwd: &str, id| {
-        let restart = Restart {
-            ufrag: ufrag.to_owned(),
-            pwd: pwd.to_owned(),
-            candidates: vec![],
-        };
-        runtime.block_on(server.handle.restart(ParticipantId(id), restart))
-    };
-    assert!(ask("x", "y", 1).is_err(), "unusable credentials");
-    assert!(
-        ask("longenough", "aaaaaaaaaaaaaaaaaaaaaaaaa", 2).is_err(),
-        "unknown participant"
+    assert_eq!(
+        ask(&server, 1, "x", "y").err(),
+        Some(RestartError::Credentials)
+    );
+    assert_eq!(
+        ask(&server, 2, "longenough", "aaaaaaaaaaaaaaaaaaaaaaaaa").err(),
+        Some(RestartError::Unknown)
     );
 
     // The core of this client forgets its pair as soon as it restarts. Others send on, and hear on; so what this one
@@ -51,21 +43,12 @@ fn an_ice_restart_loses_no_packet_in_either_direction() {
     talk(&mut client, 20, media);
     let (ufrag, pwd) = client.restart();
     talk(&mut client, 20, media);
-    let answer = ask(&ufrag, &pwd, 1).expect("restarted");
+    let answer = ask(&server, 1, &ufrag, &pwd).expect("restarted");
     // The answer takes its time to the client.
     talk(&mut client, 100, media);
     assert!(!before.contains(&answer.ufrag));
     assert!(answer.candidates[0].starts_with("candidate:1 1 udp "));
-    let line = |name: &str| {
-        let line = before.lines().find(|line| line.starts_with(name));
-        line.expect("line").to_owned()
-    };
-    let after = before
-        .replace(
-            &line("a=ice-ufrag:"),
-            &format!("a=ice-ufrag:{}", answer.ufrag),
-        )
-        .replace(&line("a=ice-pwd:"), &format!("a=ice-pwd:{}", answer.pwd));
+    let after = with_credentials(&before, &answer.ufrag, &answer.pwd);
     client.answer(&after);
     talk(&mut client, PACKETS, media);
 
@@ -86,15 +69,35 @@ fn an_ice_restart_loses_no_packet_in_either_direction() {
         !client.packets.is_empty()
     }));
     client.send_text("still here");
+    let is_it = |event: &RtcEvent| matches!(event, RtcEvent::Text(_, text) if text == "still here");
     assert!(client.run(5 * SECOND, |_| {
-        server
-            .event(
-                |event| matches!(event, RtcEvent::Text(_, text) if text == "still here"),
-                Duration::ZERO,
-            )
-            .is_some()
+        server.event(is_it, Duration::ZERO).is_some()
     }));
     server.rtc.stop();
+}
+
+/// An answer with other ICE credentials.
+fn with_credentials(answer: &str, ufrag: &str, pwd: &str) -> String {
+    let line = |name: &str| {
+        let line = answer.lines().find(|line| line.starts_with(name));
+        line.expect("line").to_owned()
+    };
+    answer
+        .replace(&line("a=ice-ufrag:"), &format!("a=ice-ufrag:{ufrag}"))
+        .replace(&line("a=ice-pwd:"), &format!("a=ice-pwd:{pwd}"))
+}
+
+/// Asks for a restart of a participant with these credentials.
+fn ask(server: &Server, id: u32, ufrag: &str, pwd: &str) -> Result<RestartAnswer, RestartError> {
+    let restart = Restart {
+        ufrag: ufrag.to_owned(),
+        pwd: pwd.to_owned(),
+        candidates: vec![],
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("runtime");
+    runtime.block_on(server.handle.restart(ParticipantId(id), restart))
 }
 
 /// Packets of the talk around a restart; each stands for 20 ms.

@@ -303,61 +303,63 @@ mod tests {
         }
     }
 
+    /// Lines that the answer to each of these offers has.
+    const DETAILS: &[(&str, &str)] = &[
+        ("chrome", "a=group:BUNDLE 0 1\r\n"),
+        ("chrome", "a=setup:active\r\n"),
+        ("chrome", "a=ice-options:trickle\r\n"),
+        (
+            "chrome",
+            "a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\n",
+        ),
+        (
+            "chrome",
+            "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n",
+        ),
+        (
+            "chrome",
+            "a=sendrecv\r\na=msid:mix mix\r\na=ssrc:4000000000 cname:0123456789abcdef\r\n",
+        ),
+        (
+            "firefox",
+            "a=extmap:2/sendonly urn:ietf:params:rtp-hdrext:csrc-audio-level\r\n",
+        ),
+        ("libpeer", "a=setup:active\r\n"),
+        (
+            "libpeer",
+            "m=audio 7882 UDP/TLS/RTP/SAVP 111\r\nc=IN IP4 192.0.2.1\r\n",
+        ),
+        (
+            "libpeer",
+            "m=application 7882 UDP/DTLS/SCTP webrtc-datachannel\r\n",
+        ),
+        ("esp", "a=recvonly\r\n"),
+        ("esp", "a=ptime:20\r\n"),
+        ("ffmpeg", "a=group:BUNDLE 0\r\n"),
+        ("ffmpeg", "a=setup:active\r\n"),
+        (
+            "obs",
+            "m=video 0 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\na=inactive\r\n",
+        ),
+        ("obs", "a=group:BUNDLE 0\r\n"),
+        ("obs", "a=ice-options:trickle ice2\r\n"),
+        ("gstreamer", "a=group:BUNDLE audio1\r\n"),
+        ("aiortc", "m=application 7882 DTLS/SCTP 5000\r\n"),
+        ("aiortc", "a=sctpmap:5000 webrtc-datachannel 1024\r\n"),
+        ("whep", "a=sendonly\r\n"),
+        ("whep", "a=setup:passive\r\n"),
+        ("bare", "a=setup:passive\r\n"),
+        ("bare", "m=audio 7882 RTP/SAVPF 120\r\n"),
+        (
+            "libpeer-pcma",
+            "m=audio 7882 UDP/TLS/RTP/SAVP 8\r\nc=IN IP4 192.0.2.1\r\n",
+        ),
+        ("libpeer-pcma", "a=rtpmap:8 PCMA/8000\r\n"),
+    ];
+
     #[test]
-    fn details_follow_the_client() {
-        let expected = [
-            ("chrome", "a=group:BUNDLE 0 1\r\n"),
-            ("chrome", "a=setup:active\r\n"),
-            ("chrome", "a=ice-options:trickle\r\n"),
-            (
-                "chrome",
-                "a=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\n",
-            ),
-            (
-                "chrome",
-                "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n",
-            ),
-            (
-                "chrome",
-                "a=sendrecv\r\na=msid:mix mix\r\na=ssrc:4000000000 cname:0123456789abcdef\r\n",
-            ),
-            (
-                "firefox",
-                "a=extmap:2/sendonly urn:ietf:params:rtp-hdrext:csrc-audio-level\r\n",
-            ),
-            ("libpeer", "a=setup:active\r\n"),
-            (
-                "libpeer",
-                "m=audio 7882 UDP/TLS/RTP/SAVP 111\r\nc=IN IP4 192.0.2.1\r\n",
-            ),
-            (
-                "libpeer",
-                "m=application 7882 UDP/DTLS/SCTP webrtc-datachannel\r\n",
-            ),
-            ("esp", "a=recvonly\r\n"),
-            ("esp", "a=ptime:20\r\n"),
-            ("ffmpeg", "a=group:BUNDLE 0\r\n"),
-            ("ffmpeg", "a=setup:active\r\n"),
-            (
-                "obs",
-                "m=video 0 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\na=inactive\r\n",
-            ),
-            ("obs", "a=group:BUNDLE 0\r\n"),
-            ("obs", "a=ice-options:trickle ice2\r\n"),
-            ("gstreamer", "a=group:BUNDLE audio1\r\n"),
-            ("aiortc", "m=application 7882 DTLS/SCTP 5000\r\n"),
-            ("aiortc", "a=sctpmap:5000 webrtc-datachannel 1024\r\n"),
-            ("whep", "a=sendonly\r\n"),
-            ("whep", "a=setup:passive\r\n"),
-            ("bare", "a=setup:passive\r\n"),
-            ("bare", "m=audio 7882 RTP/SAVPF 120\r\n"),
-            (
-                "libpeer-pcma",
-                "m=audio 7882 UDP/TLS/RTP/SAVP 8\r\nc=IN IP4 192.0.2.1\r\n",
-            ),
-            ("libpeer-pcma", "a=rtpmap:8 PCMA/8000\r\n"),
-        ];
-        for (name, line) in expected {
+    fn details_of_an_answer_follow_the_client() {
+        for (name, line) in DETAILS {
             let answer = write(&read(name));
             assert!(answer.contains(line), "{name}: {line}\n{answer}");
         }

@@ -341,7 +341,7 @@ fn the_rest_of_a_frame_is_left_out() {
 }
 
 #[test]
-fn what_cannot_be_played_is_named() {
+fn format_that_cannot_be_played_is_named() {
     let named = [
         (File::of(2, 4), "Microsoft ADPCM (format 0x0002)"),
         (File::of(0x11, 4), "IMA ADPCM"),
@@ -396,6 +396,10 @@ fn what_cannot_be_played_is_named() {
         };
         assert!(said.to_string().contains(what), "{said}");
     }
+}
+
+#[test]
+fn file_that_is_no_whole_wav_is_refused_with_the_reason() {
     let mut film = File::pcm(16).bytes();
     film[8..12].copy_from_slice(b"AVI ");
     assert!(play(film).unwrap_err().to_string().contains("type `AVI `"));
