@@ -49,14 +49,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_it_is_permitted_it_is_fifo() {
-        let policy =
-            std::thread::spawn(|| raise_priority(MIXER).map(|()| thread_schedule_policy()))
-                .join()
-                .expect("asking for priority does not panic");
-        if let Ok(policy) = policy {
-            let fifo = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
-            assert_eq!(policy, Ok(fifo));
+    fn raised_thread_is_under_fifo_and_a_refused_one_runs_on_as_before() {
+        let raise = || (raise_priority(MIXER), thread_schedule_policy());
+        let (raised, policy) = std::thread::spawn(raise)
+            .join()
+            .expect("asking for priority does not panic");
+        let is_fifo = policy
+            == Ok(ThreadSchedulePolicy::Realtime(
+                RealtimeThreadSchedulePolicy::Fifo,
+            ));
+        match raised {
+            Ok(()) => assert!(is_fifo, "{policy:?}"),
+            Err(refused) => {
+                println!("{refused} here");
+                assert_eq!(refused, NotPermitted { priority: MIXER });
+                assert!(!is_fifo, "it runs on as before");
+            }
         }
+    }
+
+    #[test]
+    fn priority_out_of_range_is_refused() {
+        assert_eq!(raise_priority(100), Err(NotPermitted { priority: 100 }));
     }
 }

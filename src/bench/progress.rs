@@ -147,7 +147,23 @@ mod tests {
     }
 
     #[test]
-    fn a_hidden_one_takes_everything() {
-        Progress::hidden().set(3).note("n").finish();
+    fn hidden_progress_keeps_and_shows_nothing() {
+        let hidden = Progress::hidden();
+        hidden.set(3).note("n").finish();
+        assert!(matches!(hidden.0, Shown::Nothing));
+    }
+
+    #[test]
+    fn progress_in_a_log_has_the_last_number_and_note() {
+        let progress = Progress(Shown::Lines(Mutex::new(Lines::new("rooms", 10))));
+        progress.set(3).note("talking").set(4).finish();
+        let Shown::Lines(lines) = &progress.0 else {
+            panic!("made as lines");
+        };
+        let mut lines = lines.lock().expect("no panic while held");
+        assert_eq!(
+            lines.line(Instant::now() + EVERY).as_deref(),
+            Some("rooms: 4 of 10 talking")
+        );
     }
 }

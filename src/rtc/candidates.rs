@@ -27,18 +27,22 @@ pub(super) fn reachable(bound: SocketAddr, announce: &[IpAddr]) -> io::Result<Ve
 }
 
 fn of_interfaces(dual_stack: bool) -> io::Result<Vec<IpAddr>> {
-    let mut addresses: Vec<IpAddr> = if_addrs::get_if_addrs()?
-        .into_iter()
-        .filter(|interface| !interface.is_loopback() && !interface.is_link_local())
-        .map(|interface| interface.ip())
-        .filter(|ip| ip.is_ipv4() || dual_stack)
-        .collect();
-    // IPv4 first: the smallest clients look no further than the first candidate.
+    let interfaces = if_addrs::get_if_addrs()?.into_iter();
+    let global =
+        interfaces.filter(|interface| !interface.is_loopback() && !interface.is_link_local());
+    let addresses = global.map(|interface| interface.ip()).collect();
+    Ok(in_order(addresses, dual_stack))
+}
+
+/// IPv4 first: the smallest clients look no further than the first candidate. IPv6 only where the socket takes both.
+/// Loopback only where there is nothing else.
+fn in_order(mut addresses: Vec<IpAddr>, dual_stack: bool) -> Vec<IpAddr> {
+    addresses.retain(|ip| ip.is_ipv4() || dual_stack);
     addresses.sort_by_key(|ip| ip.is_ipv6());
     if addresses.is_empty() {
         addresses.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
-    Ok(addresses)
+    addresses
 }
 
 /// The `a=candidate` lines' values for `addresses` (RFC 8839, 5.1), best first.
@@ -119,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn announced_addresses_replace_the_host_s() {
+    fn announced_addresses_replace_those_of_the_host() {
         let bound = "0.0.0.0:7882".parse().expect("address");
         let announce = [
             "192.0.2.1".parse().expect("address"),
@@ -136,11 +140,32 @@ mod tests {
     }
 
     #[test]
-    fn loopback_only_when_bound_to_it() {
+    fn socket_bound_to_one_address_is_reachable_there_alone() {
         let bound = "127.0.0.1:7882".parse().expect("address");
         assert_eq!(reachable(bound, &[]).expect("listed"), [bound]);
+    }
+
+    #[test]
+    fn socket_bound_to_all_addresses_is_reachable_at_those_of_the_interfaces() {
+        let own = of_interfaces(false).expect("listed");
         let any = reachable("0.0.0.0:7882".parse().expect("address"), &[]).expect("listed");
-        assert!(!any.is_empty());
-        assert!(any.len() == 1 || any.iter().all(|address| !address.ip().is_loopback()));
+        let expected = own.iter().map(|ip| SocketAddr::new(*ip, 7_882));
+        assert!(any.iter().copied().eq(expected.take(MAX_ADDRESSES)));
+        let has_loopback = own.iter().any(IpAddr::is_loopback);
+        assert!(!has_loopback || own.len() == 1, "{own:?}");
+    }
+
+    #[test]
+    fn ipv4_comes_first_and_loopback_only_without_anything_else() {
+        let parse = |texts: &[&str]| -> Vec<IpAddr> {
+            let ips = texts.iter().map(|text| text.parse().expect("address"));
+            ips.collect()
+        };
+        let (v6, v4) = ("2001:db8::1", "192.0.2.1");
+        assert_eq!(in_order(parse(&[v6, v4]), true), parse(&[v4, v6]));
+        assert_eq!(in_order(parse(&[v6, v4]), false), parse(&[v4]));
+        assert_eq!(in_order(parse(&[v6]), true), parse(&[v6]));
+        assert_eq!(in_order(parse(&[v6]), false), parse(&["127.0.0.1"]));
+        assert_eq!(in_order(Vec::new(), true), parse(&["127.0.0.1"]));
     }
 }

@@ -355,7 +355,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics(datagram in proptest::collection::vec(any::<u8>(), 0..200), first in 0u8..=255) {
+        fn any_datagram_is_classified_or_not(datagram in proptest::collection::vec(any::<u8>(), 0..200), first in 0u8..=255) {
             let mut datagram = datagram;
             let _ = classify(&datagram);
             let _ = is_hostile_dtls(&datagram);
@@ -373,7 +373,7 @@ mod tests {
         }
 
         #[test]
-        fn damaged_hellos_never_panic(at in 0usize..70, byte in any::<u8>(), keep in 0usize..80) {
+        fn damaged_hello_is_judged(at in 0usize..70, byte in any::<u8>(), keep in 0usize..80) {
             let mut hello = hello(&[[0, 0], [0xc0, 0x2b]]);
             if let Some(target) = hello.get_mut(at) {
                 *target = byte;

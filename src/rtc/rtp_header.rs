@@ -157,7 +157,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics(datagram in proptest::collection::vec(any::<u8>(), 0..80), first in 0x80u8..=0xbf) {
+        fn any_datagram_is_read_within_its_bounds(datagram in proptest::collection::vec(any::<u8>(), 0..80), first in 0x80u8..=0xbf) {
             let mut datagram = datagram;
             if let Some(byte) = datagram.first_mut() {
                 *byte = first;

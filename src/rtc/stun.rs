@@ -146,7 +146,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn damaged_checks_never_panic(damage in proptest::collection::vec((20usize..110, any::<u8>()), 1..8), keep in 20usize..120) {
+        fn damaged_check_is_judged(damage in proptest::collection::vec((20usize..110, any::<u8>()), 1..8), keep in 20usize..120) {
             let provider = rtc::crypto::default_provider().expect("built in");
             let mut check = nomination("secret", provider.crypto());
             for (at, byte) in damage {

@@ -181,7 +181,7 @@ fn what_cannot_be_used_is_refused_with_its_reason() {
 
 proptest! {
     #[test]
-    fn never_panics(
+    fn damaged_answer_is_read_or_refused(
         name in prop::sample::select(vec!["janus", "mediasoup", "session-level"]),
         at in 0usize..2_000, text in "\\PC{0,12}", cut in 0usize..40,
     ) {
