@@ -12,8 +12,10 @@ use std::process::{Command, Stdio};
 
 use clap::Parser;
 use common::radio::{Radio, Served};
+use mixer::profile::Profile;
 use mixminus::cli::Cli;
 use mixminus::config::{self, Config};
+use mixminus::floor::Mode;
 use mixminus::protocol::CommandMessage;
 
 /// One `README.md` of the repository.
@@ -51,6 +53,11 @@ fn find_readmes(top: &Path, folder: &Path, paths: &mut Vec<PathBuf>) {
 }
 
 impl Readme {
+    /// The text outside of fenced blocks.
+    fn prose(&self) -> String {
+        self.text.split("```").step_by(2).collect()
+    }
+
     /// The blocks of one language, without their fences.
     fn blocks(&self, language: &str) -> Vec<String> {
         let fence = format!("```{language}\n");
@@ -64,6 +71,28 @@ impl Readme {
         let (_, rest) = self.text.split_once(&format!("<!-- {name} -->\n"))?;
         let (inside, _) = rest.split_once(&format!("<!-- /{name} -->"))?;
         Some(inside)
+    }
+
+    /// Every link in square and round brackets, as it stands in the round ones.
+    fn links(&self) -> Vec<String> {
+        (self.prose().split("](").skip(1))
+            .filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()))
+            .collect()
+    }
+
+    /// Its headings as a link names them.
+    fn anchors(&self) -> Vec<String> {
+        let prose = self.prose();
+        let headings = prose.lines().filter(|line| line.starts_with('#'));
+        let anchor = |heading: &str| {
+            let text = heading.trim_start_matches('#').trim().to_lowercase();
+            let kept = |letter: &char| letter.is_alphanumeric() || " -_".contains(*letter);
+            text.chars()
+                .filter(kept)
+                .collect::<String>()
+                .replace(' ', "-")
+        };
+        headings.map(anchor).collect()
     }
 }
 
@@ -133,6 +162,85 @@ fn messages_are_accepted() {
             panic!("{message}\n{invalid}");
         }
     }
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let (top, readmes) = (Path::new(env!("CARGO_MANIFEST_DIR")), readmes());
+    let mut seen = 0;
+    for readme in &readmes {
+        let folder = top.join(readme.path.parent().expect("in a folder"));
+        for link in readme.links() {
+            if link.starts_with("https://") || link.starts_with("http://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let path = match file {
+                "" => top.join(&readme.path),
+                _ => folder.join(file),
+            };
+            let place = format!("{}: ({link})", readme.path.display());
+            let path = path.canonicalize().unwrap_or_else(|_| panic!("{place}"));
+            let other = readmes.iter().find(|other| top.join(&other.path) == path);
+            let is_there = |other: &Readme| other.anchors().iter().any(|name| name == anchor);
+            assert!(anchor.is_empty() || other.is_some_and(is_there), "{place}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 3, "{seen} links");
+}
+
+/// The first cells of the table that follows a line of a README.
+fn first_cells(text: &str, before: &str) -> Vec<String> {
+    let (_, rest) = text.split_once(before).expect("the table is there");
+    let rows = rest.trim_start().lines().skip(1);
+    let rows = rows.take_while(|line| line.starts_with('|'));
+    let cell = |row: &str| row.split('|').nth(1).map(|cell| cell.trim().to_owned());
+    rows.filter_map(cell).collect()
+}
+
+#[test]
+fn readme_at_the_top_is_short_and_warns_on_its_first_screen() {
+    let readmes = readmes();
+    let text = &readmes[0].text;
+    assert!(text.lines().count() < 200, "{} lines", text.lines().count());
+    let first_screen = text.lines().take(30).collect::<Vec<_>>().join(" ");
+    for warning in ["no accounts", "TURN", "Chromium and Firefox"] {
+        assert!(first_screen.contains(warning), "{warning}");
+    }
+}
+
+#[test]
+fn tables_at_the_top_name_what_there_is() {
+    let readmes = readmes();
+    let text = &readmes[0].text;
+    let common = (readmes[0].between_marks("common settings")).expect("the marks are there");
+    for row in common.lines().skip(2) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, name, default, ..] = cells[..] else {
+            panic!("{row}");
+        };
+        let is_this = |line: &&str| line.starts_with(&format!("| {name} |"));
+        let table = config::table();
+        let line = table.lines().find(is_this);
+        let line = line.unwrap_or_else(|| panic!("{name} is no setting"));
+        assert_eq!(
+            line.split('|').nth(3).map(str::trim),
+            Some(default),
+            "{name}"
+        );
+    }
+    let profiles = first_cells(text, "| profile | bitrate | packet | for |");
+    assert_eq!(profiles, Profile::ALL.map(|profile| format!("`{profile}`")));
+    let modes = first_cells(text, "| mode | who may talk |");
+    let modes: Vec<String> = (modes.iter())
+        .map(|mode| mode.trim_matches('`').replace(":N", ":2"))
+        .collect();
+    let kinds = Mode::NAMES
+        .split(", ")
+        .map(|mode| mode.split(' ').next().unwrap_or(mode));
+    let kinds: Vec<String> = kinds.map(|mode| mode.replace(":1", ":2")).collect();
+    assert_eq!(modes, kinds);
 }
 
 /// The one block of a language that has a word in it.
