@@ -1,4 +1,4 @@
-//! The floor, with clients that send and hear: one talks at a time, and nobody who cannot go on keeps it.
+//! The floor, with clients that send and hear: one talks at a time, and a client that is lost does not keep it.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -25,16 +25,25 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// Longer than anything takes that takes no time.
+/// Longer than anything takes that is done at once.
 const SOON: Duration = Duration::from_secs(5);
 
-/// As loud as somebody who is heard at least is; a tone is played at -12 dBFS.
+/// How long somebody who talks is listened to.
+const LISTEN: Duration = Duration::from_secs(2);
+
+/// How long silence is listened to.
+const LISTEN_TO_SILENCE: Duration = Duration::from_millis(500);
+
+/// How long something that must not be said is waited for.
+const IN_VAIN: Duration = Duration::from_secs(1);
+
+/// A participant who is heard is at least this loud; a tone is played at -12 dBFS.
 const HEARD_DB: f64 = -20.0;
 
-/// As loud as somebody who is not heard at most is: 60 dB under a tone.
+/// A participant who is not heard is at most this loud: 60 dB under a tone.
 const UNHEARD_DB: f64 = -72.0;
 
-/// Somebody whose microphone is always on: what is heard of him is for the server to say.
+/// A participant whose microphone is always on: the server decides what is heard of it.
 struct Radio {
     client: Client,
     told: EventLog,
@@ -103,6 +112,26 @@ impl Ear {
         Ear { client, heard }
     }
 
+    /// Waits until all of these are heard, or until none of them is any more: what was sent before is heard a little
+    /// later.
+    async fn until(&self, radios: &[&Radio], are_heard: bool) {
+        let changed = async {
+            loop {
+                let lately = last(&self.heard.pcm(), RATE / 5);
+                let is_so = |radio: &&Radio| match said_db(&lately, radio.hz) {
+                    level_db if are_heard => level_db > HEARD_DB,
+                    level_db => level_db < UNHEARD_DB,
+                };
+                if radios.iter().all(is_so) {
+                    return;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let changed = timeout(SOON, changed).await;
+        changed.unwrap_or_else(|_| panic!("they do not become heard: {are_heard}"));
+    }
+
     /// How loud each of these is from now on, for as long.
     async fn listen(&self, radios: &[&Radio], time: Duration) -> Vec<f64> {
         let from = self.heard.pcm().len();
@@ -116,7 +145,7 @@ impl Ear {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_who_press_at_once_one_is_heard_and_the_other_knows_who_talks() {
+async fn floor_goes_to_one_of_two_who_press_at_once_and_the_other_is_told_who_talks() {
     let server = TestServer::start();
     server.configure("channel", &json!({"mode":"ptt"})).await;
     let ear = Ear::join(&server).await;
@@ -125,12 +154,51 @@ async fn of_two_who_press_at_once_one_is_heard_and_the_other_knows_who_talks() {
     let both = [&ann, &bo];
 
     // They have been sending all the while.
-    let levels = ear.listen(&both, Duration::from_millis(500)).await;
+    let levels = ear.listen(&both, LISTEN_TO_SILENCE).await;
     println!("nobody has the floor: {levels:.0?} dBFS");
     assert!(levels.iter().all(|it| *it < UNHEARD_DB), "{levels:?}");
 
+    let (winner, loser) = press_at_once(&ann, &bo).await;
+    ear.until(&[winner], true).await;
+    let levels = ear.listen(&[winner, loser], LISTEN).await;
+    println!("one has it: {levels:.0?} dBFS");
+    assert!(levels[0] > HEARD_DB && levels[1] < UNHEARD_DB, "{levels:?}");
+
+    // The other waits, and is told when it is their turn.
+    loser.press().await;
+    let queued = loser.told.wait("floor_queued", 2, SOON).await;
+    assert_eq!(queued["position"], 1);
+    winner.release().await;
+    let granted = loser.told.wait("floor_granted", 1, SOON).await;
+    assert_eq!(granted["burst"], 2);
+    ear.until(&[loser], true).await;
+    ear.until(&[winner], false).await;
+    let levels = ear.listen(&[loser, winner], LISTEN).await;
+    println!("the other has it: {levels:.0?} dBFS");
+    assert!(levels[0] > HEARD_DB && levels[1] < UNHEARD_DB, "{levels:?}");
+
+    // The mode changes while the holder talks: everybody is heard, then nobody.
+    server.configure("channel", &json!({"mode":"open"})).await;
+    ear.until(&both, true).await;
+    let levels = ear.listen(&both, LISTEN).await;
+    println!("an open room: {levels:.0?} dBFS");
+    assert!(levels.iter().all(|it| *it > HEARD_DB), "{levels:?}");
+    server.configure("channel", &json!({"mode":"ptt"})).await;
+    ear.until(&both, false).await;
+    let levels = ear.listen(&both, LISTEN_TO_SILENCE).await;
+    assert!(levels.iter().all(|it| *it < UNHEARD_DB), "{levels:?}");
+
+    for client in [ear.client, ann.client, bo.client] {
+        client.leave().await.unwrap();
+    }
+    server.stop().await;
+}
+
+/// Lets two ask for the floor at the same time; gives the one who has it, and the one who was told so.
+async fn press_at_once<'a>(one: &'a Radio, other: &'a Radio) -> (&'a Radio, &'a Radio) {
+    let both = [one, other];
     let press = json!({"command":"floor_request","queue":false});
-    tokio::join!(ann.say(press.clone()), bo.say(press));
+    tokio::join!(one.say(press.clone()), other.say(press));
     let answered = async {
         loop {
             let granted = both.map(|it| it.told.of("floor_granted").len());
@@ -147,9 +215,9 @@ async fn of_two_who_press_at_once_one_is_heard_and_the_other_knows_who_talks() {
         ([1, 0], [0, 1]) | ([0, 1], [1, 0])
     ));
     let (winner, loser) = if granted[0] == 1 {
-        (&ann, &bo)
+        (one, other)
     } else {
-        (&bo, &ann)
+        (other, one)
     };
     let denial = loser.told.wait("floor_denied", 1, SOON).await;
     assert_eq!(
@@ -158,42 +226,11 @@ async fn of_two_who_press_at_once_one_is_heard_and_the_other_knows_who_talks() {
     );
     let taken = loser.told.wait("floor_taken", 1, SOON).await;
     assert_eq!(taken["participant"], json!(winner.id()));
-    sleep(Duration::from_millis(300)).await;
-    let levels = ear.listen(&[winner, loser], Duration::from_secs(2)).await;
-    println!("one has it: {levels:.0?} dBFS");
-    assert!(levels[0] > HEARD_DB && levels[1] < UNHEARD_DB, "{levels:?}");
-
-    // The other waits his turn, and is told when it comes.
-    loser.press().await;
-    let queued = loser.told.wait("floor_queued", 2, SOON).await;
-    assert_eq!(queued["position"], 1);
-    winner.release().await;
-    let granted = loser.told.wait("floor_granted", 1, SOON).await;
-    assert_eq!(granted["burst"], 2);
-    sleep(Duration::from_millis(300)).await;
-    let levels = ear.listen(&[loser, winner], Duration::from_secs(2)).await;
-    println!("the other has it: {levels:.0?} dBFS");
-    assert!(levels[0] > HEARD_DB && levels[1] < UNHEARD_DB, "{levels:?}");
-
-    // The mode changes while he talks: everybody is heard, then nobody but him.
-    server.configure("channel", &json!({"mode":"open"})).await;
-    sleep(Duration::from_millis(300)).await;
-    let levels = ear.listen(&both, Duration::from_secs(2)).await;
-    println!("an open room: {levels:.0?} dBFS");
-    assert!(levels.iter().all(|it| *it > HEARD_DB), "{levels:?}");
-    server.configure("channel", &json!({"mode":"ptt"})).await;
-    sleep(Duration::from_millis(300)).await;
-    let levels = ear.listen(&both, Duration::from_millis(500)).await;
-    assert!(levels.iter().all(|it| *it < UNHEARD_DB), "{levels:?}");
-
-    for client in [ear.client, ann.client, bo.client] {
-        client.leave().await.unwrap();
-    }
-    server.stop().await;
+    (winner, loser)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_talks_too_long_is_told_and_then_not_heard() {
+async fn holder_who_talks_too_long_is_told_and_then_not_heard() {
     let server = TestServer::start();
     let settings = json!({"mode":"ptt","talk_limit_s":1,"grace_ms":500,"floor_tones":true});
     server.configure("channel", &settings).await;
@@ -221,8 +258,8 @@ async fn who_talks_too_long_is_told_and_then_not_heard() {
     assert!(notes[0] > -40.0 && notes[1] < notes[0] - 12.0, "{notes:?}");
     ann.told.wait("floor_idle", 1, SOON).await;
     println!("idle after {:?}", at.elapsed());
-    sleep(Duration::from_millis(200)).await;
-    let levels = ear.listen(&[&ann], Duration::from_millis(500)).await;
+    ear.until(&[&ann], false).await;
+    let levels = ear.listen(&[&ann], LISTEN_TO_SILENCE).await;
     assert!(levels[0] < UNHEARD_DB, "{levels:?}");
     // It goes on sending, and is told once that nobody hears it.
     let unpermitted = ann.told.wait("floor_revoked", 2, SOON).await;
@@ -230,7 +267,7 @@ async fn who_talks_too_long_is_told_and_then_not_heard() {
         (&unpermitted["cause"], unpermitted.get("burst")),
         (&json!(3), None)
     );
-    sleep(Duration::from_secs(1)).await;
+    sleep(IN_VAIN).await;
     assert_eq!(ann.told.of("floor_revoked").len(), 2);
     for client in [ear.client, ann.client] {
         client.leave().await.unwrap();
@@ -243,7 +280,7 @@ const END_OF_MEDIA: Duration = Duration::from_secs(2);
 const SLACK: Duration = Duration::from_millis(300);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_talker_who_is_killed_frees_the_floor() {
+async fn killed_talker_frees_the_floor() {
     let server = TestServer::start();
     server.configure("channel", &json!({"mode":"ptt"})).await;
     let ear = Ear::join(&server).await;
@@ -293,7 +330,7 @@ async fn a_talker_who_is_killed_frees_the_floor() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_talking_is_asking_a_client_without_messages_is_heard() {
+async fn implicit_floor_is_taken_by_a_client_without_messages() {
     let server = TestServer::start();
     let settings = json!({"mode":"ptt","implicit_floor":true});
     server.configure("channel", &settings).await;
@@ -303,11 +340,12 @@ async fn where_talking_is_asking_a_client_without_messages_is_heard() {
     assert_eq!(taken["participant"], json!(ann.id()));
     let bo = Radio::join(&server, "Bo", TONES_HZ[1]).await;
     let missed = bo.told.wait("floor_taken", 1, SOON).await;
-    assert_eq!(missed["participant"], json!(ann.id()), "he came later");
-    let levels = ear.listen(&[&ann, &bo], Duration::from_secs(1)).await;
+    assert_eq!(missed["participant"], json!(ann.id()), "Bo came later");
+    ear.until(&[&ann], true).await;
+    let levels = ear.listen(&[&ann, &bo], LISTEN).await;
     println!("talking is asking: {levels:.0?} dBFS");
     assert!(levels[0] > HEARD_DB && levels[1] < UNHEARD_DB, "{levels:?}");
-    // She leaves while she talks, and he is heard.
+    // Ann leaves while she talks, and Bo is heard.
     ann.client.leave().await.unwrap();
     let taken = bo.told.wait("floor_taken", 2, SOON).await;
     assert_eq!(taken["participant"], json!(bo.id()));

@@ -52,6 +52,9 @@ const PROFILE: Profile = Profile::LowDelay;
 /// One a second.
 const SWITCHES: usize = 60;
 
+/// How long the playouts take to settle after the joins.
+const SETTLE: Duration = Duration::from_secs(2);
+
 /// How long a switch takes once the server has said that it is in force: a tick of 20 ms in which
 /// the voice fades, or the wait of the first packets of a voice that comes back, and the codec's
 /// look-ahead. The gate adds nothing, since muting closes it without its hangover. Who has been
@@ -103,7 +106,7 @@ async fn a_minute(server: &TestServer) -> f64 {
     for hz in SAY_HZ {
         people.push(Person::join(server, hz).await);
     }
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(SETTLE).await;
     let watch = SchedulerWatch::start();
     let turns = switch_roles(server, &people).await;
     println!("{}", watch.stalls());

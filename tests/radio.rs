@@ -1,5 +1,5 @@
-//! Radios as processes: a key on standard input, signals, a voice; who is granted the floor is heard by the
-//! others and not by himself, and one who is killed does not keep it.
+//! Radios as processes: a key on standard input, signals, a voice. The floor holder is heard by the others and not by
+//! itself, and a radio that is killed does not keep the floor.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is a panic")]
 
@@ -56,12 +56,28 @@ impl Talker {
     }
 }
 
+/// How long somebody talks: for two windows of a second, wherever they begin.
+const TALK: Duration = Duration::from_secs(2);
+
+/// How long the playouts between two rooms take to settle.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// How long silence is listened to.
+const LISTEN_TO_SILENCE: Duration = Duration::from_secs(2);
+
+/// How long something that must not be said is waited for.
+const IN_VAIN: Duration = Duration::from_millis(300);
+
+fn sending(on: bool) -> impl Fn(&Value) -> bool {
+    move |event| event["sending"] == on
+}
+
 fn is(who: &str) -> impl Fn(&Value) -> bool {
     move |event| event["participant"] == who
 }
 
 #[test]
-fn one_talks_the_others_hear_and_the_next_waits() {
+fn radio_with_the_floor_is_heard_and_the_next_one_waits() {
     let served = Served::start();
     served.room("lobby", &json!({ "mode": "ptt" }));
     let folder = scratch("radio-turns");
@@ -80,12 +96,12 @@ fn one_talks_the_others_hear_and_the_next_waits() {
     ben.radio.key("p");
     let (_, queued) = ben.radio.wait("floor_queued", |_| true);
     assert_eq!(queued["position"], 1);
-    sleep(Duration::from_secs(2));
+    sleep(TALK);
     let mark = ben.radio.mark();
     ann.radio.key("release");
     ben.radio.wait_after(mark, "floor_granted", |_| true);
     ann.radio.wait("floor_taken", is(&ben_id));
-    sleep(Duration::from_secs(2));
+    sleep(TALK);
     let mark = ann.radio.mark();
     // Enter turns it over.
     ben.radio.key("");
@@ -98,11 +114,11 @@ fn one_talks_the_others_hear_and_the_next_waits() {
     drop(ben.radio.take_stdin());
     ann.radio.wait_after(mark, "floor_idle", |_| true);
 
-    // Who is killed keeps it no longer than the end of media takes to be noticed.
+    // A holder who is killed keeps it no longer than the end of media takes to be noticed.
     let mark = ann.radio.mark();
     cleo.radio.key("1");
     ann.radio.wait_after(mark, "floor_taken", is(&cleo_id));
-    sleep(Duration::from_millis(500));
+    ann.radio.wait_after(mark, "talking", is(&cleo_id));
     let killed = std::time::Instant::now();
     cleo.radio.kill();
     let (freed, _) = ann.radio.wait_after(mark, "floor_idle", |_| true);
@@ -127,7 +143,7 @@ fn one_talks_the_others_hear_and_the_next_waits() {
 }
 
 #[test]
-fn signals_press_when_audio_is_on_standard_input() {
+fn radio_is_pressed_by_signals_when_audio_is_on_standard_input() {
     let served = Served::start();
     served.room("lobby", &json!({ "mode": "ptt" }));
     let ear = Radio::join(&served.url("lobby"), "ear", &["--record", "/dev/null"]);
@@ -140,23 +156,21 @@ fn signals_press_when_audio_is_on_standard_input() {
     std::thread::spawn(move || while microphone.write_all(&[0; 960]).is_ok() {});
     let id = radio.id();
     for _ in 0..2 {
-        let mark = ear.mark();
+        let (mark, own) = (ear.mark(), radio.mark());
         radio.signal("USR1");
         ear.wait_after(mark, "floor_taken", is(&id));
-        sleep(Duration::from_millis(200));
+        radio.wait_after(own, "sending", sending(true));
         radio.signal("USR2");
         ear.wait_after(mark, "floor_idle", |_| true);
+        radio.wait_after(own, "sending", sending(false));
     }
-    let sending = |on| move |event: &Value| event["sending"] == on;
-    radio.wait("sending", sending(true));
-    radio.wait("sending", sending(false));
     radio.wait("stats", |stats| stats["sent_packets"].as_u64() > Some(0));
     radio.stop();
     ear.stop();
 }
 
 #[test]
-fn a_voice_takes_the_floor_with_its_first_syllable_and_lets_go() {
+fn vox_takes_the_floor_with_the_first_syllable_and_releases_it() {
     let served = Served::start();
     served.room("lobby", &json!({ "mode": "ptt" }));
     let folder = scratch("radio-voice");
@@ -203,16 +217,16 @@ fn a_voice_takes_the_floor_with_its_first_syllable_and_lets_go() {
 }
 
 #[test]
-fn where_there_is_no_floor_the_key_only_opens_the_microphone() {
+fn key_only_opens_the_microphone_where_there_is_no_floor() {
     let served = Served::start();
     let folder = scratch("radio-open");
     let mut ann = Talker::join(&served, &folder, 0);
     let ben = Talker::join(&served, &folder, 1);
     let id = ann.radio.id();
     ann.radio.key("p");
-    ann.radio.wait("sending", |event| event["sending"] == true);
+    ann.radio.wait("sending", sending(true));
     ben.radio.wait("talking", is(&id));
-    sleep(Duration::from_millis(1_500));
+    sleep(TALK);
     ann.radio.key("r");
     ben.radio.wait("stopped", is(&id));
     assert!(
@@ -231,7 +245,7 @@ fn where_there_is_no_floor_the_key_only_opens_the_microphone() {
 }
 
 #[test]
-fn another_room_is_heard_at_its_gain_and_can_be_left() {
+fn monitored_room_is_heard_at_its_gain_and_can_be_left() {
     let served = Served::start();
     let folder = scratch("radio-listen");
     let (tone, heard) = (folder.join("tone.wav"), folder.join("heard.wav"));
@@ -251,11 +265,11 @@ fn another_room_is_heard_at_its_gain_and_can_be_left() {
     );
     let told = |event: &Value| event["id"] == "listen";
     ear.wait("ok", told);
-    sleep(Duration::from_secs(3));
+    sleep(SETTLE + TALK);
     let mark = ear.mark();
     ear.key("listen");
     ear.wait_after(mark, "ok", told);
-    sleep(Duration::from_secs(2));
+    sleep(LISTEN_TO_SILENCE);
     ear.stop();
     yard.stop();
     let pcm = read(&heard);
@@ -268,7 +282,7 @@ fn another_room_is_heard_at_its_gain_and_can_be_left() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn http_gives_the_floor_to_whom_the_data_channel_does_not() {
+async fn http_grants_the_floor_where_there_is_no_data_channel() {
     let served = Served::start();
     served.room("lobby", &json!({ "mode": "ptt", "queue_limit": 0 }));
     let join = |name: &'static str| {
@@ -316,7 +330,7 @@ async fn http_gives_the_floor_to_whom_the_data_channel_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_connection_releases_and_a_key_that_is_stuck_takes_nothing() {
+async fn lost_connection_releases_the_floor_and_a_stuck_key_does_not_take_it() {
     let echo = Echo::start().await;
     let arguments = ["--ptt", "--play", "/dev/zero"];
     let mut radio = Radio::start(&echo.url, "radio", &arguments);
@@ -327,7 +341,6 @@ async fn a_lost_connection_releases_and_a_key_that_is_stuck_takes_nothing() {
     let request = echo.hear("floor_request").await;
     echo.say(&json!({"event": "floor_granted", "id": request["id"]}).to_string())
         .await;
-    let sending = |on| move |event: &Value| event["sending"] == on;
     tokio::task::block_in_place(|| {
         radio.wait("floor_granted", |_| true);
         radio.wait("sending", sending(true));
@@ -357,11 +370,8 @@ async fn a_lost_connection_releases_and_a_key_that_is_stuck_takes_nothing() {
     tokio::task::block_in_place(|| radio.stop());
 }
 
-/// Long enough for what must not be said to be heard.
-const IN_VAIN: Duration = Duration::from_millis(300);
-
 #[test]
-fn a_radio_whose_microphone_ends_fails_and_a_file_may_end() {
+fn radio_whose_microphone_ends_fails_and_a_file_may_end() {
     let served = Served::start();
     let folder = scratch("radio-deaf");
     let pipe = folder.join("pipe");
@@ -392,7 +402,7 @@ fn a_radio_whose_microphone_ends_fails_and_a_file_may_end() {
 }
 
 #[test]
-fn enter_presses_anew_after_a_denial() {
+fn enter_key_presses_anew_after_a_denial() {
     let served = Served::start();
     served.room("lobby", &json!({ "mode": "ptt", "queue_limit": 0 }));
     let join = |name| Radio::join(&served.url("lobby"), name, &["--ptt", "--play=/dev/zero"]);
@@ -412,7 +422,7 @@ fn enter_presses_anew_after_a_denial() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn wishes_go_with_the_join_and_gains_after_it() {
+async fn rooms_and_priority_go_with_the_join_and_gains_after_it() {
     let echo = Echo::start().await;
     let arguments = [
         "--listen",

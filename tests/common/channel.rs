@@ -12,6 +12,9 @@ use crate::common::measure::level_db;
 use crate::common::sound::{Heard, RATE};
 use crate::common::test_server::{EventLog, TestServer};
 
+/// How long is listened on after a burst has ended: the end of it is still on its way.
+const LISTEN_ON: Duration = Duration::from_millis(300);
+
 /// The room, its server, and who listens.
 pub struct Channel {
     server: TestServer,
@@ -54,8 +57,7 @@ impl Channel {
     /// Asserts that since then a tone at -12 dBFS was heard in one piece of this length, and that everybody was told
     /// whose it was.
     pub async fn assert_one_burst_since(&self, began: usize, hz: f64, seconds: f64, id: &str) {
-        // What is on its way is heard, too.
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(LISTEN_ON).await;
         let pcm = self.hears.pcm();
         let windows: Vec<bool> = pcm[began.min(pcm.len())..]
             .chunks_exact(RATE / 10)
