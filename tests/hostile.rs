@@ -12,6 +12,8 @@ mod call;
 mod caller;
 #[path = "transport/client.rs"]
 mod client;
+#[path = "common/scheduler_watch.rs"]
+mod scheduler_watch;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -21,13 +23,14 @@ use attacks::Attack;
 use call::Host;
 use caller::Pair;
 use client::{Client, binding};
+use scheduler_watch::{ATTEMPTS, SchedulerWatch};
 
 /// How long each attack lasts.
 const ATTACK: Duration = Duration::from_millis(1_500);
 
 /// Rows 1 to 6 of what a media port has to stand: from an address that nobody knows.
 #[test]
-fn strangers_disturb_nobody_and_get_no_answer() {
+fn call_goes_on_while_strangers_attack_and_they_get_no_answer() {
     let host = Host::start();
     let pair = Pair::call(&host);
     let stranger = socket();
@@ -49,33 +52,28 @@ fn strangers_disturb_nobody_and_get_no_answer() {
 
 /// The same while somebody joins: it takes no longer than a retransmission more.
 #[test]
-fn strangers_keep_nobody_from_joining() {
+fn join_takes_no_longer_while_strangers_attack() {
     let host = Host::start();
     let calm = (0..5).map(|_| connect(&host, None)).min().expect("five");
     for attack in attacks::of_strangers()
         .into_iter()
         .filter(|attack| attack.is_dtls)
     {
-        let times = (0..3).map(|_| connect(&host, Some(&attack)));
-        let time = times.min().expect("three");
+        let limit = calm + Duration::from_millis(100);
+        let time = soon(attack.name, limit, || connect(&host, Some(&attack)));
         println!(
             "connect_ms,{},{},calm {}",
             attack.name,
             time.as_millis(),
             calm.as_millis()
         );
-        assert!(
-            time < calm + Duration::from_millis(100),
-            "{}: {time:?}",
-            attack.name
-        );
     }
     host.stop();
 }
 
-/// Worse: from Ann's own address, as somebody on her path could.
+/// Worse: from Ann's own address, as an attacker on the path could.
 #[test]
-fn spoofers_end_no_call() {
+fn call_goes_on_while_its_address_is_spoofed() {
     let host = Host::start();
     let pair = Pair::call(&host);
     let spoofed = pair.socket_of_ann();
@@ -88,9 +86,9 @@ fn spoofers_end_no_call() {
     host.stop();
 }
 
-/// Row 7: who has credentials cannot point the mix at somebody who never asked for it.
+/// Row 7: a participant cannot point the mix at an address that never asked for it.
 #[test]
-fn nobody_is_made_a_target() {
+fn server_sends_strangers_nothing_but_stun() {
     let host = Host::start();
     let pair = Pair::call(&host);
     let mut mallory = Client::new(666, false);
@@ -124,7 +122,7 @@ fn nobody_is_made_a_target() {
     }
     println!("stun_to_the_victim,{checks},for 50");
     // Each check is answered, and checked back: that is what ICE is, and all there is.
-    assert!(checks <= 4 * 50, "{checks}");
+    assert!((50..=4 * 50).contains(&checks), "{checks}");
     host.leave(&session);
     pair.hang_up();
     host.stop();
@@ -132,7 +130,7 @@ fn nobody_is_made_a_target() {
 
 /// Row 9: what a participant can do with valid SRTP.
 #[test]
-fn a_hostile_participant_disturbs_nobody() {
+fn call_goes_on_beside_a_hostile_participant() {
     let host = Host::start();
     let pair = Pair::call(&host);
     let mut mallory = Client::new(666, false);
@@ -173,7 +171,7 @@ fn a_hostile_participant_disturbs_nobody() {
 
 /// Row 11 and 15: sessions that nobody comes to, and connections that say nothing.
 #[test]
-fn empty_sessions_and_idle_connections_disturb_nobody() {
+fn call_goes_on_beside_empty_sessions_and_idle_connections() {
     const IDLE: usize = 400;
     let host = Host::start();
     let pair = Pair::call(&host);
@@ -194,14 +192,15 @@ fn empty_sessions_and_idle_connections_disturb_nobody() {
             idle.push(stream);
         }
     });
-    let begin = Instant::now();
-    assert_eq!(host.ask("GET", "/healthz", "", "").status, 200);
-    let healthz = begin.elapsed();
+    let healthz = soon("healthz", Duration::from_millis(100), || {
+        let begin = Instant::now();
+        assert_eq!(host.ask("GET", "/healthz", "", "").status, 200);
+        begin.elapsed()
+    });
     println!(
         "healthz_ms,{:.1},beside {IDLE} idle connections",
         healthz.as_secs_f64() * 1e3
     );
-    assert!(healthz < Duration::from_millis(100), "{healthz:?}");
     for mut stream in idle {
         stream
             .set_read_timeout(Some(Duration::from_secs(13)))
@@ -211,6 +210,22 @@ fn empty_sessions_and_idle_connections_disturb_nobody() {
     }
     pair.hang_up();
     host.stop();
+}
+
+/// Measures a time until it is within a limit. Fails if it never is, or three times not while the machine is calm.
+fn soon(what: &str, limit: Duration, mut measure: impl FnMut() -> Duration) -> Duration {
+    let watch = SchedulerWatch::start();
+    let mut calm = 0;
+    for _ in 0..2 * ATTEMPTS {
+        let begin = Instant::now();
+        let time = measure();
+        if time < limit {
+            return time;
+        }
+        calm += usize::from(!watch.was_disturbed(begin, Instant::now()));
+        assert!(calm < 3, "{what}: {time:?}, at most {limit:?} wanted");
+    }
+    panic!("{what}: this machine stalls too often to judge")
 }
 
 /// Sends an attack's datagrams in turn, at its rate, as long as an attack lasts.
