@@ -12,6 +12,7 @@ mod common {
 }
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use common::measure::Finder;
@@ -167,12 +168,15 @@ impl LibwebrtcScore {
     fn of_call(url: &str, said: &Path, heard: &Path) -> LibwebrtcScore {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let ear = ["--record", &text(heard), "--seconds", "32"].map(str::to_owned);
-        let ear = tools::libwebrtc([url.to_owned()].into_iter().chain(ear)).spawn();
-        std::thread::sleep(Duration::from_secs(2));
+        let mut ear = tools::libwebrtc([url.to_owned()].into_iter().chain(ear))
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        tools::until_it_says(&mut ear, "connected");
         let mouth = ["--play", &text(said)].map(str::to_owned);
         let mouth = tools::libwebrtc([url.to_owned()].into_iter().chain(mouth)).spawn();
         tools::result_of("wrtc.sh", mouth.unwrap());
-        tools::result_of("wrtc.sh", ear.unwrap());
+        tools::result_of("wrtc.sh", ear);
         let files = [
             text(said),
             text(heard),
@@ -206,13 +210,16 @@ async fn attempt(server: &TestServer, ways: &[Way], best: &mut [Scores]) {
     pairs.iter().for_each(Pair::impair);
     cue.give();
     tokio::time::sleep(TALK).await;
-    let mut finder = Finder::new();
-    for (number, pair) in pairs.into_iter().enumerate() {
-        let scores = score(pair.finish(&mut finder).await).await;
-        let (way, voice) = (number / VOICES.len(), number % VOICES.len());
-        for (best, score) in best[way].0[voice].iter_mut().zip(scores) {
-            *best = best.max(score);
-        }
+    let (mut finder, mut files) = (Finder::new(), Vec::new());
+    for pair in pairs {
+        files.extend(pair.finish(&mut finder).await);
+    }
+    // In one go: the instrument takes both processors, and seconds to start.
+    let scores = score(files).await;
+    let best = best.iter_mut().flat_map(|way| way.0.as_flattened_mut());
+    assert_eq!(scores.len(), ways.len() * PIECES * VOICES.len());
+    for (best, score) in best.zip(scores) {
+        *best = best.max(score);
     }
 }
 
@@ -309,7 +316,7 @@ impl Pair {
         self.listener.leave().await.unwrap();
         self.talker.leave().await.unwrap();
         let (voice, mut heard) = (voice(self.voice), self.heard.pcm());
-        // While others were scored it went on recording.
+        // While others were looked for it went on recording.
         heard.truncate(MOST_HEARD);
         let (said, spectrum) = (finder.spectrum(&voice), finder.spectrum(&heard));
         let lag = (finder.place(&said, &spectrum).lag_ms * RATE as f64 / 1e3) as usize;

@@ -3,8 +3,9 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -49,8 +50,17 @@ pub fn libwebrtc<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Com
     command
 }
 
+/// Blocks until a child says this line on its standard error, which must be piped; passes on what it says there.
+pub fn until_it_says(child: &mut Child, line: &str) {
+    let said = child.stderr.take().expect("it is piped");
+    let mut said = BufReader::new(said).lines().map_while(Result::ok);
+    let mut shown = said.by_ref().inspect(|it| eprintln!("{it}"));
+    assert!(shown.any(|it| it == line), "it ended before it said {line}");
+    std::thread::spawn(move || said.for_each(|line| eprintln!("{line}")));
+}
+
 /// The JSON object that a client started by [`libwebrtc`] prints. Blocks until the client has ended.
-pub fn result_of(tool: &str, child: std::process::Child) -> Value {
+pub fn result_of(tool: &str, child: Child) -> Value {
     let output = child.wait_with_output().expect("it can be waited for");
     json(tool, &output)
 }

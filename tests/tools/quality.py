@@ -17,6 +17,8 @@ the least. A receiver that stretches or cuts within words shows here; a codec do
 
 import argparse
 import json
+import multiprocessing
+import os
 import statistics
 
 import numpy as np
@@ -112,6 +114,15 @@ def compare(reference, recording, with_stoi=False, with_lags=False):
     return result
 
 
+def compare_files(reference, recording, with_stoi, with_lags):
+    """One entry of "pairs"; with nothing but an "error" if they cannot be compared."""
+    try:
+        scores = compare(pcm.read_at(reference, RATE_HZ), pcm.read_at(recording, RATE_HZ), with_stoi, with_lags)
+    except (ValueError, OSError, pesq.PesqError) as error:
+        return {"error": f"{reference} against {recording}: {error}"}
+    return {"reference": reference, "recording": recording, **scores}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", metavar="REF DEG", help="reference and recording, once or several times")
@@ -120,13 +131,12 @@ def main():
     arguments = parser.parse_args()
     if len(arguments.files) % 2:
         parser.error("files come in pairs: a reference and a recording")
-    pairs = []
-    for reference, recording in zip(arguments.files[::2], arguments.files[1::2]):
-        try:
-            scores = compare(pcm.read_at(reference, RATE_HZ), pcm.read_at(recording, RATE_HZ), arguments.stoi, arguments.lags)
-        except (ValueError, OSError, pesq.PesqError) as error:
-            parser.exit(1, f"{reference} against {recording}: {error}\n")
-        pairs.append({"reference": reference, "recording": recording, **scores})
+    names = list(zip(arguments.files[::2], arguments.files[1::2]))
+    # PESQ takes a second for some seconds of speech, on one processor.
+    with multiprocessing.Pool(min(len(names), os.cpu_count() or 1)) as pool:
+        pairs = pool.starmap(compare_files, [(*pair, arguments.stoi, arguments.lags) for pair in names])
+    for error in (pair["error"] for pair in pairs if "error" in pair):
+        parser.exit(1, f"{error}\n")
     scores = [pair["pesq_wb"] for pair in pairs]
     result = {"pairs": pairs, "pesq_wb_mean": round(statistics.mean(scores), 3), "pesq_wb_min": min(scores)}
     if arguments.stoi:
