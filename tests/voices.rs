@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::measure::{
-    Finder, Spectrum, decibels, greatest_step, longest_full_scale_run, peak, percentile, pieces,
+    Finder, PIECE, Spectrum, decibels, greatest_step, longest_full_scale_run, peak, percentile,
+    pieces,
 };
 use common::sound::{Cue, Heard, Played, RATE, VOICES, voice};
 use common::test_server::TestServer;
@@ -40,16 +41,17 @@ async fn four_voices_each_hear_the_three_others_and_not_themselves() {
     server.stop().await;
 
     let mut finder = Finder::new();
+    let said: Vec<Said> = voices.iter().map(|it| Said::of(it, &mut finder)).collect();
     for (who, recording) in VOICES.iter().zip(recordings) {
         let recording = finder.spectrum(&recording);
-        for (whom, voice) in VOICES.iter().zip(&voices) {
+        for ((whom, voice), said) in VOICES.iter().zip(&voices).zip(&said) {
             if who == whom {
                 let said = finder.spectrum(voice);
                 let whole_db = finder.place(&said, &recording).level_db;
                 println!("{who} hears itself at {whole_db:.1} dB, by chance");
                 assert!(whole_db < -18.0, "{who} hears itself at {whole_db:.1} dB");
             } else {
-                let found = found(&mut finder, voice, &recording);
+                let found = said.find(&mut finder, &recording);
                 println!(
                     "{who} hears {whom} at {:.1} dB, {} ms late",
                     found.level_db, found.lags_ms
@@ -90,7 +92,7 @@ async fn three_voices_at_full_scale_neither_wrap_nor_clip() {
     let spectrum = finder.spectrum(recording);
     let mut sum = vec![0.0; recording.len()];
     for (voice, name) in voices.iter().zip(VOICES) {
-        let found = found(&mut finder, voice, &spectrum);
+        let found = Said::of(voice, &mut finder).find(&mut finder, &spectrum);
         println!(
             "{name} at full scale is heard at {:.1} dB, {} ms late",
             found.level_db, found.lags_ms
@@ -157,23 +159,32 @@ struct Found {
     starts: Vec<usize>,
 }
 
-fn found(finder: &mut Finder, voice: &[f32], recording: &Spectrum) -> Found {
-    let (mut levels_db, mut lags_ms, mut starts) = (Vec::new(), Vec::new(), Vec::new());
-    for (number, piece) in pieces(voice).enumerate() {
-        let said = finder.spectrum(piece);
-        let place = finder.place(&said, recording);
-        let start = (place.lag_ms * RATE as f64 / 1e3).max(0.0) as usize;
-        levels_db.push(place.level_db);
-        lags_ms.push(place.lag_ms - 1e3 * (number * piece.len()) as f64 / RATE as f64);
-        starts.push(start);
+/// The pieces of a voice, prepared.
+struct Said(Vec<Spectrum>);
+
+impl Said {
+    fn of(voice: &[f32], finder: &mut Finder) -> Said {
+        Said(pieces(voice).map(|piece| finder.spectrum(piece)).collect())
     }
-    Found {
-        level_db: percentile(&levels_db, 0.5),
-        lags_ms: format!(
-            "{:.0} to {:.0}",
-            percentile(&lags_ms, 0.0),
-            percentile(&lags_ms, 1.0)
-        ),
-        starts,
+
+    /// Looks for each piece in a recording.
+    fn find(&self, finder: &mut Finder, recording: &Spectrum) -> Found {
+        let (mut levels_db, mut lags_ms, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, said) in self.0.iter().enumerate() {
+            let place = finder.place(said, recording);
+            let start = (place.lag_ms * RATE as f64 / 1e3).max(0.0) as usize;
+            levels_db.push(place.level_db);
+            lags_ms.push(place.lag_ms - 1e3 * (number * PIECE) as f64 / RATE as f64);
+            starts.push(start);
+        }
+        Found {
+            level_db: percentile(&levels_db, 0.5),
+            lags_ms: format!(
+                "{:.0} to {:.0}",
+                percentile(&lags_ms, 0.0),
+                percentile(&lags_ms, 1.0)
+            ),
+            starts,
+        }
     }
 }

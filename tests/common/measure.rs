@@ -154,7 +154,8 @@ impl Finder {
             point.re = f64::from(*sample);
         }
         self.planner.plan_fft_forward(POINTS).process(&mut points);
-        points.truncate(LAG_POINTS / 2);
+        // What lies above the band is not kept: a voice has many spectra.
+        points.truncate((BAND_HZ.end * POINTS as f64 / RATE as f64) as usize);
         for (bin, point) in points.iter_mut().enumerate() {
             if !BAND_HZ.contains(&(bin as f64 * RATE as f64 / POINTS as f64)) {
                 *point = Complex::new(0.0, 0.0);
@@ -193,11 +194,14 @@ impl Finder {
     }
 }
 
-/// The pieces of a voice that are looked for each by itself: 4 s, short against the time between two
-/// changes of delay, long enough to be told from what others say.
+/// The pieces of a voice that are looked for each by itself.
 pub fn pieces(voice: &[f32]) -> impl Iterator<Item = &[f32]> {
-    voice.chunks_exact(4 * RATE)
+    voice.chunks_exact(PIECE)
 }
+
+/// Samples of a piece, 4 s: short against the time between two changes of delay, long enough to be told from what others
+/// say.
+pub const PIECE: usize = 4 * RATE;
 
 /// The band of a voice or of a recording.
 pub struct Spectrum {
