@@ -43,7 +43,7 @@ fn talk_for(time: Duration) {
     sched_setaffinity(None, &only(second)).expect("threads may run there");
     let mut clients = Running(
         Command::new(env!("CARGO_BIN_EXE_mixminus"))
-            .args(["bench", "load", "--settle=1"])
+            .args(["bench", "load", "--settle=1", "--nobody-seconds=1"])
             .arg(format!(
                 "--target=whip:http://{}/v1/rooms/{{room}}/participants",
                 server.http

@@ -154,11 +154,16 @@ impl Harness {
 
     /// Lets everything settle, then looks on.
     pub(super) async fn measure(&self) -> Result<Figures, HarnessError> {
+        self.measure_for(self.setting.time).await
+    }
+
+    /// Lets everything settle, then looks on for this time.
+    pub(super) async fn measure_for(&self, time: Duration) -> Result<Figures, HarnessError> {
         sleep(self.setting.settle).await;
         let says = self.counters().await;
         let server = self.target.pid().and_then(Sample::of);
         let own = Sample::of(std::process::id());
-        let tally = self.swarm.measure(self.setting.time).await?;
+        let tally = self.swarm.measure(time).await?;
         let since = |before: Option<Sample>, pid: Option<u32>| {
             let now = pid.and_then(Sample::of)?;
             Some(now.since(&before?))

@@ -7,7 +7,9 @@ mod capacity_search;
 mod report;
 mod slo;
 
-use clap::Args;
+use std::time::Duration;
+
+use clap::{Args, value_parser};
 
 use super::args::Conditions;
 use super::harness::{Harness, HarnessError, Setting, until_interrupted};
@@ -60,6 +62,9 @@ pub struct LoadArgs {
     speech: Option<Speech>,
     #[command(flatten)]
     conditions: Conditions,
+    /// How long the server is measured before anybody is there, seconds [default: as --seconds]
+    #[arg(long, value_name = "S", value_parser = value_parser!(u64).range(1..=86_400))]
+    nobody_seconds: Option<u64>,
     /// Starts self in a network namespace of its own, as janus is
     #[arg(long)]
     netns: bool,
@@ -80,7 +85,7 @@ impl LoadArgs {
         let mut harness = Harness::open(self.setting()).await?;
         let mut outcome = LoadReport::new(&self.target, self.what());
         steps.begin("nobody");
-        outcome.base(harness.measure().await?);
+        outcome.base(harness.measure_for(self.nobody_time()).await?);
         if self.rooms > 0 {
             steps.begin(format!("{} rooms without anybody", self.rooms));
             harness.rooms(self.rooms).await?;
@@ -162,6 +167,11 @@ impl LoadArgs {
             broken,
         });
         Ok(held)
+    }
+
+    fn nobody_time(&self) -> Duration {
+        let seconds = self.nobody_seconds.map(Duration::from_secs);
+        seconds.unwrap_or(self.conditions.time())
     }
 
     fn setting(&self) -> Setting {
@@ -276,6 +286,14 @@ mod tests {
             503
         );
         assert_eq!(args("--rooms 1000").setting().options.rooms, 1_001);
+    }
+
+    #[test]
+    fn server_alone_is_measured_as_long_as_each_step_unless_said_otherwise() {
+        let seconds = |line: &str| args(line).nobody_time().as_secs();
+        assert_eq!(seconds("--seconds 30"), 30);
+        assert_eq!(seconds("--seconds 30 --nobody-seconds 1"), 1);
+        assert!(Line::try_parse_from(["load", "--nobody-seconds", "0"]).is_err());
     }
 
     #[test]
