@@ -122,8 +122,8 @@ fn a_taken_port_ends_it_with_one() {
 fn empty_variables_are_no_variables() {
     let plain = output(&["serve", "--check"]);
     let mut command = mixminus(&["serve", "--check"]);
-    for key in mixminus::config::SETTINGS {
-        command.env(format!("MIXMINUS_{}", key.name.to_uppercase()), "");
+    for setting in mixminus::config::SETTINGS {
+        command.env(setting.variable(), "");
     }
     let checked = command.output().expect("it runs");
     let told = String::from_utf8_lossy(&checked.stderr);

@@ -1,9 +1,13 @@
-//! The configuration: one struct, filled from defaults, a TOML file, the environment and flags, the later winning.
+//! The configuration: one struct, filled from defaults, a TOML file, the environment and flags, the
+//! later winning.
 //!
-//! Every key stands in one table ([`SETTINGS`]), from which reading, checking and printing are done, so that a key cannot
-//! be known to one of them only. Everything wrong is found in one go: a person mends a configuration once.
+//! Every setting is one row of one table ([`SETTINGS`]). The key of the TOML file, the flag, the
+//! variable, the documentation, the checks and what is printed all follow from the row. Everything
+//! wrong is found in one go: a person mends a configuration once.
 
 mod file;
+mod flags;
+mod kind;
 mod parse;
 mod settings;
 
@@ -19,6 +23,7 @@ use mixer::profile::Hangovers;
 use crate::protocol::{RoomChange, RoomConfig, RoomName};
 use crate::rate_limit::Rates;
 
+pub use flags::SettingFlags;
 pub use settings::{SETTINGS, Setting, table};
 
 /// More threads than any machine this is for has cores.
@@ -198,17 +203,16 @@ impl Config {
     }
 
     fn set(&mut self, given: &RawSetting) -> Result<(), ConfigError> {
-        let Some(key) = SETTINGS.iter().find(|key| key.name == given.key) else {
+        let Some(Setting { name, kind, .. }) = Setting::named(&given.key) else {
             return Err(unknown(given));
         };
         let values: Vec<&str> = given.values.iter().map(String::as_str).collect();
-        (key.set)(self, &values).map_err(|parse::InvalidValue| {
+        kind.set(self, &values).map_err(|parse::InvalidValue| {
             ConfigError(format!(
-                "{} = {} ({}) cannot be used: it must be {}.",
-                key.name,
-                parse::shown(key.name, &given.values),
+                "{name} = {} ({}) cannot be used: it must be {}.",
+                parse::shown(kind.is_secret(), &given.values),
                 given.source,
-                key.range
+                kind.range()
             ))
         })
     }
@@ -255,10 +259,10 @@ impl Config {
 /// The configuration as a TOML file that would give the same.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for key in &SETTINGS {
-            match (key.show)(self) {
-                Some(value) => writeln!(f, "{} = {value}", key.name)?,
-                None => writeln!(f, "# {} is not set", key.name)?,
+        for Setting { name, kind, .. } in SETTINGS {
+            match kind.show(self) {
+                Some(value) => writeln!(f, "{name} = {value}")?,
+                None => writeln!(f, "# {name} is not set")?,
             }
         }
         for (name, room) in &self.rooms {
@@ -272,7 +276,7 @@ impl fmt::Display for Config {
 fn unknown(given: &RawSetting) -> ConfigError {
     let nearest = SETTINGS
         .iter()
-        .map(|key| (parse::distance(&given.key, key.name), key.name))
+        .map(|setting| (parse::distance(&given.key, setting.name), setting.name))
         .min();
     let hint = match nearest {
         Some((distance, name)) if distance <= 3 => format!(" Did you mean {name}?"),
@@ -307,12 +311,39 @@ mod tests {
     }
 
     #[test]
-    fn the_default_of_every_key_is_what_its_row_says() {
-        let config = Config::default();
-        for key in &SETTINGS {
-            let shown = (key.show)(&config).unwrap_or_default();
-            assert_eq!(shown.trim_matches('"'), key.default, "{}", key.name);
+    fn the_printed_defaults_give_the_defaults_again() {
+        let printed = Config::default().to_string();
+        let again = Config::load(Some(("printed", &printed)), vec![]);
+        assert_eq!(again, Ok(Config::default()));
+    }
+
+    #[test]
+    fn the_bounds_of_every_range_are_taken_and_what_is_beyond_them_is_not() {
+        let mut checked = 0;
+        for Setting { name, kind, .. } in SETTINGS {
+            let range = kind.range().replace(',', "");
+            let words: Vec<&str> = range.split_whitespace().collect();
+            let numbers = words.iter().filter_map(|word| word.parse::<i64>().ok());
+            let numbers: Vec<i64> = numbers.collect();
+            let (Some(least), Some(most)) = (numbers.first(), numbers.last()) else {
+                continue;
+            };
+            let given = |number: i64| match kind.is_list() {
+                true => flag(name, &format!("voice={number}")),
+                false => flag(name, &number.to_string()),
+            };
+            for number in [*least, *most] {
+                let config = Config::load(None, vec![given(number)]).expect(name);
+                let shown = kind.show(&config).expect("it was given");
+                assert!(shown.contains(&number.to_string()), "{name}: {shown}");
+            }
+            for number in [least - 1, most + 1] {
+                let told = Config::load(None, vec![given(number)]).expect_err(name);
+                assert!(told[0].0.contains("it must be"), "{told:?}");
+            }
+            checked += 1;
         }
+        assert!(checked >= 20, "{checked}");
     }
 
     #[test]

@@ -171,10 +171,13 @@ pub(super) fn quoted_list<T: fmt::Display>(items: &[T]) -> String {
     format!("[{}]", items.join(", "))
 }
 
-/// The values of a setting in a sentence. Sentences end up in journals, so a TURN server is not shown: its password is in it.
-pub(super) fn shown(key: &str, values: &[String]) -> String {
+/// The values of a setting in a sentence. Sentences end up in journals, so a TURN server is not
+/// shown: its password is in it, wherever it was put by mistake.
+///
+/// - `secret`: no value of this setting is shown.
+pub(super) fn shown(secret: bool, values: &[String]) -> String {
     let is_secret = |value: &str| value.trim_start().to_ascii_lowercase().starts_with("turn");
-    if key != ICE_SERVERS && !values.iter().any(|value| is_secret(value)) {
+    if !secret && !values.iter().any(|value| is_secret(value)) {
         return values.join(", ");
     }
     let bad = values.iter().enumerate();
@@ -184,9 +187,6 @@ pub(super) fn shown(key: &str, values: &[String]) -> String {
     let numbers = bad.join(", ");
     format!("(value {numbers} of {count}, not shown since it may hold a password)")
 }
-
-/// The key whose values may hold passwords.
-const ICE_SERVERS: &str = "ice_servers";
 
 /// How many letters two words are apart (Levenshtein).
 pub(super) fn distance(a: &str, b: &str) -> usize {

@@ -26,6 +26,7 @@ pub use floor::{
 pub use json_reader::{Invalid, JsonReader};
 pub use monitor::{MAX_MONITORED_ROOMS, MonitorEntry};
 pub use names::{Name, NameError, RoomName, RoomNameError};
+pub(crate) use room::{CONTRIBUTORS, GATE_DB, MAX_PARTICIPANTS, TICKS};
 pub use room::{MAX_MONITORS, Monitor, Monitors, RoomChange, RoomConfig, RoomLine, RoomState};
 
 /// A participant's public id: eight lower-case hexadecimal digits of the number that is also its CSRC.

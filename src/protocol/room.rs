@@ -1,5 +1,7 @@
 //! What a room is set to, and how it is shown.
 
+use std::ops::RangeInclusive;
+
 use mixer::format::TickLength;
 use mixer::profile::Profile;
 use serde::{Serialize, Serializer};
@@ -168,6 +170,15 @@ impl Default for RoomConfig {
     }
 }
 
+/// The lengths that a room's tick may have.
+pub(crate) const TICKS: [TickLength; 2] = [TickLength::Ms10, TickLength::Ms20];
+/// How many participants a room may be set to hold.
+pub(crate) const MAX_PARTICIPANTS: RangeInclusive<u32> = 1..=10_000;
+/// What a room's gate may be, dBFS.
+pub(crate) const GATE_DB: RangeInclusive<i32> = -90..=-10;
+/// How many may be heard at one time in a room where not everybody is.
+pub(crate) const CONTRIBUTORS: RangeInclusive<u32> = 1..=1_000;
+
 /// Settings for a room, each of them optional.
 ///
 /// The inner option of gate, cap and monitors is JSON's `null`: no gate, no cap, as the mode says.
@@ -208,10 +219,14 @@ impl RoomChange {
                 .integer("tick_ms", 1..=1_000)?
                 .map(tick)
                 .transpose()?,
-            max_participants: fields.integer("max_participants", 1..=10_000)?,
-            gate_db: fields.nullable("gate_db", |fields, key| fields.number(key, -90.0..=-10.0))?,
+            max_participants: fields.integer("max_participants", MAX_PARTICIPANTS)?,
+            gate_db: fields.nullable("gate_db", |fields, key| {
+                let (least, most) = (*GATE_DB.start() as f32, *GATE_DB.end() as f32);
+                fields.number(key, least..=most)
+            })?,
             max_contributors: fields.nullable("max_contributors", |fields, key| {
-                Ok(fields.integer(key, 1..=1_000)?.map(|count| count as u16))
+                let most = fields.integer(key, CONTRIBUTORS)?;
+                Ok(most.map(|count| count as u16))
             })?,
             floor: FloorChange::read(fields)?,
             floor_tones: fields.boolean("floor_tones")?,
@@ -276,14 +291,11 @@ fn read_links(fields: &mut JsonReader) -> Result<Option<Vec<RoomName>>, Invalid>
 }
 
 fn tick(ms: u32) -> Result<TickLength, Invalid> {
-    match ms {
-        10 => Ok(TickLength::Ms10),
-        20 => Ok(TickLength::Ms20),
-        _ => Err(Invalid::NotOneOf {
-            key: "tick_ms",
-            allowed: "10, 20".to_owned(),
-        }),
-    }
+    let tick = TICKS.into_iter().find(|tick| tick.ms() == ms);
+    tick.ok_or_else(|| Invalid::NotOneOf {
+        key: "tick_ms",
+        allowed: TICKS.map(|tick| tick.ms().to_string()).join(", "),
+    })
 }
 
 fn write_profile<S: Serializer>(profile: &Profile, serializer: S) -> Result<S::Ok, S::Error> {
