@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use clap::builder::Resettable;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+#[cfg(feature = "bench")]
 use crate::bench::{self, BenchArgs};
 use crate::config::{Config, ConfigError, SettingFlags};
 use crate::http::Tls;
+#[cfg(feature = "join")]
 use crate::join::{self, JoinArgs};
 use crate::server;
 
@@ -31,8 +33,10 @@ pub enum Command {
     /// Run the server
     Serve(Box<Serve>),
     /// Join a room without a browser
+    #[cfg(feature = "join")]
     Join(Box<JoinArgs>),
     /// Measure a mixing server: what it costs, how long it takes, when it fails
+    #[cfg(feature = "bench")]
     Bench(Box<BenchArgs>),
 }
 
@@ -103,11 +107,14 @@ impl Serve {
 pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Serve(serve) => run_server(&serve),
+        #[cfg(feature = "join")]
         Command::Join(join) => run_client(*join),
+        #[cfg(feature = "bench")]
         Command::Bench(args) => run_bench(&args),
     }
 }
 
+#[cfg(feature = "join")]
 fn run_client(join: JoinArgs) -> ExitCode {
     let filter = std::env::var("MIXMINUS_LOG").unwrap_or_else(|_| CLIENT_LOG.to_owned());
     server::start_log(&filter);
@@ -124,6 +131,7 @@ fn run_client(join: JoinArgs) -> ExitCode {
     }
 }
 
+#[cfg(feature = "bench")]
 fn run_bench(args: &BenchArgs) -> ExitCode {
     let filter = std::env::var("MIXMINUS_LOG").unwrap_or_else(|_| BENCH_LOG.to_owned());
     server::start_log(&filter);
@@ -132,10 +140,12 @@ fn run_bench(args: &BenchArgs) -> ExitCode {
 
 /// What a client says of itself: little, since its standard error is where people look for what went wrong.
 /// The verifier's errors are repeated in the sentence that ends the program.
+#[cfg(feature = "join")]
 const CLIENT_LOG: &str = "error,rustls_platform_verifier=off,mixminus=warn";
 
 /// What a benchmark says besides: less still. The WebRTC stack calls each packet an error that a server
 /// which goes does not take any more.
+#[cfg(feature = "bench")]
 const BENCH_LOG: &str = "error,rustls_platform_verifier=off,webrtc=off,mixminus=warn";
 
 fn run_server(serve: &Serve) -> ExitCode {
@@ -179,6 +189,7 @@ mod tests {
         let line = ["mixminus", "serve"].iter().chain(arguments);
         match Cli::parse_from(line).command {
             Command::Serve(serve) => *serve,
+            #[cfg(feature = "join")]
             _ => panic!("serve was asked for"),
         }
     }

@@ -49,10 +49,20 @@
 //! | [`cli`] | what can be said on the command line, and which program is run | server, config, http's certificates, join, bench | - |
 //! | [`memory`], [`sched`] | what is asked of the system: memory kept, threads ranked | - | everything else |
 //! | `web/` | the page the binary serves | the HTTP contract | - |
+//!
+//! # Features
+//!
+//! | feature | adds | without it |
+//! |---|---|---|
+//! | `join` | `mixminus join`: [`join`] | no second WebRTC stack, HTTP client or audio file formats |
+//! | `bench` | `mixminus bench`: [`mod@bench`]; implies `join` | no histograms, no progress bars |
+//!
+//! Both are on by default. A server that only serves is built with `--no-default-features`.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod audio;
+#[cfg(feature = "bench")]
 pub mod bench;
 pub mod cli;
 pub mod clock;
@@ -60,6 +70,7 @@ pub mod conference;
 pub mod config;
 pub mod floor;
 pub mod http;
+#[cfg(feature = "join")]
 pub mod join;
 pub mod memory;
 pub mod protocol;

@@ -11,6 +11,7 @@
 
 mod audio_check;
 mod client;
+mod labelled_datagrams;
 mod offer;
 mod sending;
 mod sockets;

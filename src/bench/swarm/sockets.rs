@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use rustix::event::epoll;
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 
-use crate::rtc::datagram_batch::labelled::label;
+use super::labelled_datagrams::label;
 
 /// All sockets, and which client sits where: slot = socket x addresses + address.
 pub(super) struct Sockets {

@@ -16,11 +16,11 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::client::{Client, Outgoing};
+use super::labelled_datagrams::{Departure, LabelledReceiver, LabelledSender};
 use super::sockets::Sockets;
 use super::stats::SwarmStats;
 use super::stream::Counts;
 use crate::rtc::datagram_batch::BATCH;
-use crate::rtc::datagram_batch::labelled::{Departure, LabelledReceiver, LabelledSender};
 
 /// What the thread is told.
 pub(super) enum Command {

@@ -3,7 +3,7 @@
 //! The client's text stops here. [`Offer::read`] takes from it what is needed, within limits; the core is given an
 //! offer written from that, always of the same shape; the answer is written from both. So the core's SDP code meets
 //! no hostile input, and no client depends on how the core phrases an answer. The client side does the same with the
-//! answers of servers ([`RemoteAnswer`]).
+//! answers of servers (`RemoteAnswer`).
 //!
 //! RFC 8866 (SDP), RFC 9429 (JSEP), RFC 8839 (ICE), RFC 8842 (DTLS), RFC 9143 (BUNDLE), RFC 5761
 //! (rtcp-mux), RFC 8122 (fingerprints), RFC 8841 (data channels), RFC 7587 (Opus), RFC 3551 (G.711).
@@ -16,12 +16,14 @@ mod fingerprint;
 mod lexer;
 mod offer;
 mod opus;
+#[cfg(feature = "join")]
 mod remote_answer;
 
 pub use candidate::{MAX_CANDIDATES, RemoteCandidate, remote_candidates};
 pub use fingerprint::Fingerprints;
 pub use lexer::MAX_OFFER_BYTES;
 pub use offer::{Direction, Extensions, Offer, Setup};
+#[cfg(feature = "join")]
 pub use remote_answer::{AnswerError, RemoteAnswer};
 
 pub(super) use answer::Answer;

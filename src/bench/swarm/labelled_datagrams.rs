@@ -3,25 +3,28 @@
 //!
 //! Many clients of one machine share a socket this way, each with an address of its own (IP_PKTINFO, `ip(7)`), and
 //! when their datagrams came does not depend on when this process was scheduled (SO_TIMESTAMPNS, `socket(7)`).
+#![allow(unsafe_code)]
 
 use std::io;
 use std::mem::{size_of, size_of_val, zeroed};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
-use super::{BATCH, MAX_DATAGRAM_BYTES, address_of, receive_into, send_from, write_address};
+use crate::rtc::datagram_batch::{
+    BATCH, MAX_DATAGRAM_BYTES, address_of, receive_into, send_from, write_address,
+};
 
 /// A datagram as the kernel had it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Arrival<'a> {
+pub(super) struct Arrival<'a> {
     /// Who sent it.
-    pub(crate) from: SocketAddr,
+    pub(super) from: SocketAddr,
     /// The address it came to, on an IPv4 socket.
-    pub(crate) to: Option<Ipv4Addr>,
+    pub(super) to: Option<Ipv4Addr>,
     /// When, in nanoseconds of the system's clock (CLOCK_REALTIME); 0 if the kernel does not say.
-    pub(crate) at_ns: u64,
+    pub(super) at_ns: u64,
     /// What it holds.
-    pub(crate) bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
 }
 
 /// Asks the kernel to label what arrives at `socket`.
@@ -29,7 +32,7 @@ pub(crate) struct Arrival<'a> {
 /// # Errors
 ///
 /// What the system says.
-pub(crate) fn label(socket: &UdpSocket) -> io::Result<()> {
+pub(super) fn label(socket: &UdpSocket) -> io::Result<()> {
     set(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS)?;
     if socket.local_addr()?.is_ipv4() {
         set(socket, libc::IPPROTO_IP, libc::IP_PKTINFO)?;
@@ -60,7 +63,7 @@ fn set(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) -> io::Resul
 type Labels = [u64; 16];
 
 /// Receives labelled datagrams in batches, into buffers of its own.
-pub(crate) struct LabelledReceiver {
+pub(super) struct LabelledReceiver {
     buffers: Box<[[u8; MAX_DATAGRAM_BYTES]; BATCH]>,
     names: Box<[libc::sockaddr_storage; BATCH]>,
     labels: Box<[Labels; BATCH]>,
@@ -78,7 +81,7 @@ struct Arrived {
 
 impl LabelledReceiver {
     /// Set-up only (allocates about 110 kB).
-    pub(crate) fn new() -> LabelledReceiver {
+    pub(super) fn new() -> LabelledReceiver {
         LabelledReceiver {
             buffers: Box::new([[0; MAX_DATAGRAM_BYTES]; BATCH]),
             // SAFETY: sockaddr_storage is plain old data; all zeroes is AF_UNSPEC.
@@ -93,7 +96,7 @@ impl LabelledReceiver {
     /// # Errors
     ///
     /// What the system says, except that there is nothing.
-    pub(crate) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+    pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         // SAFETY: iovec and mmsghdr are plain old data; null pointers and zero lengths are valid values.
         let mut vectors: [libc::iovec; BATCH] = unsafe { zeroed() };
         // SAFETY: as above.
@@ -123,7 +126,7 @@ impl LabelledReceiver {
     }
 
     /// Datagram `index` of the batch; `None` if it was cut off or its sender is no IP address.
-    pub(crate) fn datagram(&self, index: usize) -> Option<Arrival<'_>> {
+    pub(super) fn datagram(&self, index: usize) -> Option<Arrival<'_>> {
         let arrived = self.arrived[index];
         if arrived.truncated {
             return None;
@@ -167,24 +170,24 @@ fn labels_of(header: &libc::msghdr) -> Arrived {
 
 /// A datagram to send.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Departure<'a> {
+pub(super) struct Departure<'a> {
     /// The local address it is to leave from; on an IPv6 socket the system chooses.
-    pub(crate) from: IpAddr,
+    pub(super) from: IpAddr,
     /// Where it goes.
-    pub(crate) to: SocketAddr,
+    pub(super) to: SocketAddr,
     /// What it holds.
-    pub(crate) bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
 }
 
 /// Sends labelled datagrams in batches.
-pub(crate) struct LabelledSender {
+pub(super) struct LabelledSender {
     names: Box<[libc::sockaddr_storage; BATCH]>,
     labels: Box<[Labels; BATCH]>,
 }
 
 impl LabelledSender {
     /// Set-up only (allocates).
-    pub(crate) fn new() -> LabelledSender {
+    pub(super) fn new() -> LabelledSender {
         LabelledSender {
             // SAFETY: sockaddr_storage is plain old data; all zeroes is AF_UNSPEC.
             names: Box::new([unsafe { zeroed() }; BATCH]),
@@ -197,7 +200,7 @@ impl LabelledSender {
     /// # Errors
     ///
     /// What the system says about the first datagram, which was then not sent.
-    pub(crate) fn send<'a>(
+    pub(super) fn send<'a>(
         &mut self,
         socket: &UdpSocket,
         datagrams: impl Iterator<Item = Departure<'a>>,

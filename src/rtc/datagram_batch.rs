@@ -1,10 +1,9 @@
 //! Sends and receives many datagrams per system call: `recvmmsg(2)` and `sendmmsg(2)`.
 //!
 //! The one place of the server with `unsafe`: neither the standard library nor `socket2` has these calls. All buffers
-//! are made once; the pointers handed to the kernel are rebuilt before each call from buffers that outlive it.
+//! are made once; the pointers handed to the kernel are rebuilt before each call from buffers that outlive it. The load
+//! of `mixminus bench` makes its own calls with these parts.
 #![allow(unsafe_code)]
-
-pub(crate) mod labelled;
 
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -16,7 +15,7 @@ use std::ptr::null_mut;
 pub(crate) const BATCH: usize = 64;
 
 /// Bytes of the longest datagram taken: an Ethernet frame. What is longer arrives truncated and is dropped.
-pub(super) const MAX_DATAGRAM_BYTES: usize = 1_500;
+pub(crate) const MAX_DATAGRAM_BYTES: usize = 1_500;
 
 /// Receives datagrams in batches, into buffers of its own.
 pub(super) struct BatchReceiver {
@@ -134,7 +133,10 @@ impl BatchSender {
 /// # Safety
 /// Every pointer in `headers` is null with a length of zero, or points at memory of the stated length that may be
 /// written to until this has returned.
-unsafe fn receive_into(socket: &UdpSocket, headers: &mut [libc::mmsghdr]) -> io::Result<usize> {
+pub(crate) unsafe fn receive_into(
+    socket: &UdpSocket,
+    headers: &mut [libc::mmsghdr],
+) -> io::Result<usize> {
     // SAFETY: as this function's caller promises; the kernel keeps no pointer.
     let count = unsafe {
         libc::recvmmsg(
@@ -160,7 +162,10 @@ unsafe fn receive_into(socket: &UdpSocket, headers: &mut [libc::mmsghdr]) -> io:
 /// # Safety
 /// Every pointer in `headers` is null with a length of zero, or points at memory of the stated length that stays as it
 /// is until this has returned.
-unsafe fn send_from(socket: &UdpSocket, headers: &mut [libc::mmsghdr]) -> io::Result<usize> {
+pub(crate) unsafe fn send_from(
+    socket: &UdpSocket,
+    headers: &mut [libc::mmsghdr],
+) -> io::Result<usize> {
     // SAFETY: as this function's caller promises; the kernel only reads through the pointers and keeps none.
     let sent = unsafe {
         libc::sendmmsg(
@@ -173,7 +178,8 @@ unsafe fn send_from(socket: &UdpSocket, headers: &mut [libc::mmsghdr]) -> io::Re
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
-fn address_of(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
+/// The address that the kernel wrote; `None` if it is no IP address.
+pub(crate) fn address_of(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     match libc::c_int::from(name.ss_family) {
         libc::AF_INET => {
             // SAFETY: the family says that the kernel wrote a sockaddr_in; the storage is large and aligned enough.
@@ -196,7 +202,10 @@ fn address_of(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
-fn write_address(
+/// Writes an address for the kernel and returns how many bytes of it count.
+///
+/// - `mapped`: an IPv4 address is written as an IPv4-mapped IPv6 address.
+pub(crate) fn write_address(
     name: &mut libc::sockaddr_storage,
     address: SocketAddr,
     mapped: bool,
