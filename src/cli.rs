@@ -308,6 +308,19 @@ mod tests {
     }
 
     #[test]
+    fn commands_are_there_if_their_feature_is() {
+        let command = Cli::command();
+        for (name, is_built) in [
+            ("serve", true),
+            ("join", cfg!(feature = "join")),
+            ("bench", cfg!(feature = "bench")),
+        ] {
+            let is_there = command.find_subcommand(name).is_some();
+            assert_eq!(is_there, is_built, "{name}");
+        }
+    }
+
+    #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
     }
