@@ -3,6 +3,8 @@
 
 #[path = "transport/client.rs"]
 mod client;
+#[path = "http/contract.rs"]
+mod contract;
 #[path = "http/floor.rs"]
 mod floor;
 #[path = "http/harness.rs"]
@@ -21,5 +23,7 @@ mod refusals;
 mod restarts;
 #[path = "http/rooms.rs"]
 mod rooms;
+#[path = "http/statuses.rs"]
+mod statuses;
 #[path = "http/websocket.rs"]
 mod websocket;

@@ -53,7 +53,7 @@ fn answered(answer: Answer) -> Result<Response, Problem> {
     }
 }
 
-fn denied(denial: Denial) -> Problem {
+pub(super) fn denied(denial: Denial) -> Problem {
     let mut problem = Problem::new(
         StatusCode::CONFLICT,
         "floor-denied",

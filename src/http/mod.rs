@@ -8,6 +8,8 @@
 //! a peer.
 
 mod client_address;
+#[cfg(test)]
+mod contract;
 mod cors;
 mod floor;
 mod hosts;
@@ -216,13 +218,7 @@ fn health(state: &HttpState) -> Response {
     if state.conference.is_whole() {
         response::json(StatusCode::OK, &serde_json::json!({ "status": "ok" }))
     } else {
-        Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "not-whole",
-            "Not whole",
-            "A part of the server that carries audio has failed; restart the server.",
-        )
-        .into()
+        Problem::not_whole().into()
     }
 }
 

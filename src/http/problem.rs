@@ -9,6 +9,7 @@ use warp::http::header::{self, HeaderName};
 use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
 
+use super::request::MAX_BODY_BYTES;
 use crate::conference::{
     ChangeError, ConfigureError, FloorError, IceError, JoinError, OfferError, Overloaded,
     UnknownParticipant, UnknownSession,
@@ -152,6 +153,46 @@ impl Problem {
         )
     }
 
+    pub(super) fn body_timeout() -> Problem {
+        Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body-timeout",
+            "Body too slow",
+            "The body did not arrive within 10 seconds.",
+        )
+    }
+
+    pub(super) fn body_too_large() -> Problem {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body-too-large",
+            "Body too large",
+            format!("The body may have at most {MAX_BODY_BYTES} bytes."),
+        )
+        .with("max_bytes", MAX_BODY_BYTES)
+    }
+
+    pub(super) fn not_whole() -> Problem {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not-whole",
+            "Not whole",
+            "A part of the server that carries audio has failed; restart the server.",
+        )
+    }
+
+    /// The document that is sent.
+    pub(super) fn document(&self) -> Value {
+        let mut document = Map::new();
+        let urn = format!("urn:mixminus:problem:{}", self.kind);
+        document.insert("type".into(), urn.into());
+        document.insert("title".into(), self.title.into());
+        document.insert("status".into(), self.status.as_u16().into());
+        document.insert("detail".into(), self.detail.as_str().into());
+        document.extend(self.extras.clone());
+        document.into()
+    }
+
     /// What warp rejects by itself, once no route took the request.
     pub(super) async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
         let problem = if rejection.find::<warp::reject::InvalidQuery>().is_some() {
@@ -167,16 +208,7 @@ impl Problem {
 
 impl From<Problem> for Response {
     fn from(problem: Problem) -> Response {
-        let mut document = Map::new();
-        document.insert(
-            "type".into(),
-            format!("urn:mixminus:problem:{}", problem.kind).into(),
-        );
-        document.insert("title".into(), problem.title.into());
-        document.insert("status".into(), problem.status.as_u16().into());
-        document.insert("detail".into(), problem.detail.into());
-        document.extend(problem.extras);
-        let mut response = Response::new(Value::Object(document).to_string().into());
+        let mut response = Response::new(problem.document().to_string().into());
         *response.status_mut() = problem.status;
         let headers = response.headers_mut();
         headers.insert(

@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
 use warp::filters::BoxedFilter;
-use warp::http::{HeaderMap, Method, StatusCode, header};
+use warp::http::{HeaderMap, Method, header};
 use warp::{Filter, Rejection};
 
 use super::client_address::ClientAddress;
@@ -96,14 +96,7 @@ impl Request {
     /// 413 over [`MAX_BODY_BYTES`], 408 when it takes too long, 400 when the connection breaks.
     pub(super) async fn body(&mut self) -> Result<Bytes, Problem> {
         let read = timeout(BODY_TIME, collect(&mut self.body)).await;
-        read.unwrap_or_else(|_| {
-            Err(Problem::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "body-timeout",
-                "Body too slow",
-                "The body did not arrive within 10 seconds.",
-            ))
-        })
+        read.unwrap_or_else(|_| Err(Problem::body_timeout()))
     }
 
     /// The body as text.
@@ -166,13 +159,7 @@ async fn collect(body: &mut Body) -> Result<Bytes, Problem> {
         }
     }
     if read_bytes > MAX_BODY_BYTES {
-        return Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body-too-large",
-            "Body too large",
-            format!("The body may have at most {MAX_BODY_BYTES} bytes."),
-        )
-        .with("max_bytes", MAX_BODY_BYTES));
+        return Err(Problem::body_too_large());
     }
     Ok(collected.freeze())
 }

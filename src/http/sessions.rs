@@ -78,7 +78,7 @@ fn expected(headers: &HeaderMap) -> Option<Vec<String>> {
     (!tags.is_empty()).then_some(tags)
 }
 
-fn refused(error: FragmentError) -> Problem {
+pub(super) fn refused(error: FragmentError) -> Problem {
     let bad = |detail: String| {
         Problem::new(
             StatusCode::BAD_REQUEST,

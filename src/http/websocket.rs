@@ -301,7 +301,7 @@ fn close_for(error: &warp::Error) -> Option<Close> {
     }
 }
 
-fn upgrade_required() -> Problem {
+pub(super) fn upgrade_required() -> Problem {
     Problem::new(
         StatusCode::UPGRADE_REQUIRED,
         "upgrade-required",

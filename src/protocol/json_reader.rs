@@ -122,6 +122,8 @@ impl JsonReader {
 
     /// Takes a field as it is.
     pub fn value(&mut self, key: &'static str) -> Option<Value> {
+        #[cfg(test)]
+        asked::note(key);
         self.object.remove(key)
     }
 
@@ -236,7 +238,7 @@ impl JsonReader {
         take: impl FnOnce(&mut JsonReader, &'static str) -> Result<Option<T>, Invalid>,
     ) -> Result<Option<Option<T>>, Invalid> {
         if self.object.get(key) == Some(&Value::Null) {
-            self.object.remove(key);
+            self.value(key);
             return Ok(Some(None));
         }
         Ok(take(self, key)?.map(Some))
@@ -267,6 +269,28 @@ fn out_of_range<N: Into<f64>>(key: &'static str, min: N, max: N) -> Invalid {
         key,
         min: min.into(),
         max: max.into(),
+    }
+}
+
+/// Which fields readers are asked for, for tests that compare these with what is documented.
+#[cfg(test)]
+pub(crate) mod asked {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    thread_local! {
+        static KEYS: RefCell<BTreeSet<&'static str>> = const { RefCell::new(BTreeSet::new()) };
+    }
+
+    pub(super) fn note(key: &'static str) {
+        KEYS.with_borrow_mut(|keys| keys.insert(key));
+    }
+
+    /// The fields that are asked for while `read` runs.
+    pub(crate) fn during(read: impl FnOnce()) -> BTreeSet<&'static str> {
+        KEYS.take();
+        read();
+        KEYS.take()
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) use floor::{END_OF_MEDIA_MS, GRACE_MS, QUEUE_LIMIT, TALK_LIMIT_S, tal
 pub use floor::{
     FloorChange, FloorCommand, FloorHolder, FloorStanding, FloorState, ms, read_request,
 };
+#[cfg(test)]
+pub(crate) use json_reader::asked;
 pub use json_reader::{Invalid, JsonReader};
 pub use monitor::{MAX_MONITORED_ROOMS, MonitorEntry};
 pub use names::{Name, NameError, RoomName, RoomNameError};

@@ -13,6 +13,8 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use crate::contract;
+
 /// What Chrome offers, candidates included.
 pub const OFFER: &str = include_str!("../offers/chrome.sdp");
 
@@ -90,20 +92,22 @@ impl TestServer {
         headers: &[(&str, &str)],
         body: impl Into<reqwest::Body>,
     ) -> Answer {
-        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let verb = Method::from_bytes(method.as_bytes()).expect("a method");
         let mut request = self
             .client
-            .request(method, format!("{}{path}", self.base))
+            .request(verb, format!("{}{path}", self.base))
             .body(body);
         for (name, value) in headers.iter().filter(|(_, value)| !value.is_empty()) {
             request = request.header(*name, *value);
         }
         let response = request.send().await.expect("an answer");
-        Answer {
+        let answer = Answer {
             status: response.status(),
             headers: response.headers().clone(),
             body: response.text().await.expect("a body"),
-        }
+        };
+        contract::check(method, path, &answer);
+        answer
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -189,7 +193,11 @@ impl Socket {
     /// The next event.
     pub async fn event(&mut self) -> Value {
         match self.next().await {
-            Message::Text(text) => serde_json::from_str(&text).expect("JSON"),
+            Message::Text(text) => {
+                let event = serde_json::from_str(&text).expect("JSON");
+                contract::check_event(&event);
+                event
+            }
             other => panic!("no event but {other:?}"),
         }
     }
