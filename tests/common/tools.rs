@@ -16,6 +16,16 @@ pub fn python<S: AsRef<OsStr>>(tool: &str, arguments: impl IntoIterator<Item = S
     json(tool, &run(tool, command, "python3-venv python3-dev gcc"))
 }
 
+/// Runs schemathesis, which tries an HTTP interface by its OpenAPI document. Blocks.
+pub fn schemathesis<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Output {
+    let mut command = Command::new(interpreter().with_file_name("st"));
+    let hooks = tools().join("schemathesis_hooks.py");
+    command.args(arguments).env("SCHEMATHESIS_HOOKS", hooks);
+    // It keeps notes where it runs.
+    command.current_dir(env!("CARGO_TARGET_TMPDIR"));
+    run("requirements.txt", command, "python3-venv python3-dev gcc")
+}
+
 /// Runs GStreamer's client, which needs the system's Python. Blocks.
 pub fn gstreamer<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Value {
     let mut command = Command::new(tools().join("gstreamer_client.py"));
