@@ -101,7 +101,9 @@ async fn join(
         None => 0,
         Some(priority) => priority.parse().map_err(|_| bad_priority())?,
     };
-    let listen = match request.parameter("listen") {
+    // `listen` is what `monitor` was called before.
+    let monitored = request.parameter("monitor");
+    let listen = match monitored.or_else(|| request.parameter("listen")) {
         None => Vec::new(),
         Some(rooms) => MonitorEntry::parse(rooms)?,
     };

@@ -23,7 +23,7 @@ pub enum Command {
     Change(Change),
     /// `floor_request`, `floor_release`, `floor_position` and `floor_grant`.
     Floor(FloorCommand),
-    /// `listen`: to these rooms beside his own, and no others.
+    /// `monitor`: hear these rooms besides the participant's own, and no others.
     Listen(Vec<MonitorEntry>),
 }
 
@@ -107,10 +107,10 @@ enum Word {
     FloorRelease,
     FloorPosition,
     FloorGrant,
-    Listen,
+    Monitor,
 }
 
-const WORDS: [(&str, Word); 9] = [
+const WORDS: [(&str, Word); 10] = [
     ("mute", Word::Mute),
     ("unmute", Word::Unmute),
     ("gain", Word::Gain),
@@ -119,7 +119,9 @@ const WORDS: [(&str, Word); 9] = [
     ("floor_release", Word::FloorRelease),
     ("floor_position", Word::FloorPosition),
     ("floor_grant", Word::FloorGrant),
-    ("listen", Word::Listen),
+    ("monitor", Word::Monitor),
+    // What `monitor` was called before.
+    ("listen", Word::Monitor),
 ];
 
 impl Word {
@@ -136,7 +138,7 @@ impl Word {
                 let request = read_request(fields)?;
                 return Ok(Command::Floor(FloorCommand::Request(request)));
             }
-            Word::Listen => return Ok(Command::Listen(MonitorEntry::read(fields)?)),
+            Word::Monitor => return Ok(Command::Listen(MonitorEntry::read(fields)?)),
             Word::FloorRelease => return Ok(Command::Floor(FloorCommand::Release)),
             Word::FloorPosition => return Ok(Command::Floor(FloorCommand::Position)),
             Word::FloorGrant => {
@@ -190,11 +192,29 @@ mod tests {
     }
 
     #[test]
+    fn listen_is_another_word_for_monitor() {
+        for rooms in [
+            "[]",
+            r#"["a",{"room":"b","gain_db":-6,"priority":2}]"#,
+            r#"["a","a"]"#,
+            r#"["a b"]"#,
+            "3",
+        ] {
+            let parse = |word: &str| {
+                let text = format!(r#"{{"command":"{word}","rooms":{rooms},"id":1}}"#);
+                CommandMessage::parse(&text)
+            };
+            assert_eq!(parse("monitor"), parse("listen"), "{rooms}");
+        }
+        assert!(CommandMessage::parse(r#"{"command":"monitor","rooms":["a"]}"#).is_ok());
+    }
+
+    #[test]
     fn mistakes_carry_the_id_and_a_sentence() {
         let cases = [
             (
                 r#"{"command":"dance","id":3}"#,
-                "The field \"command\" must be one of: mute, unmute, gain, name, floor_request, floor_release, floor_position, floor_grant, listen.",
+                "The field \"command\" must be one of: mute, unmute, gain, name, floor_request, floor_release, floor_position, floor_grant, monitor, listen.",
             ),
             (r#"{"id":3}"#, "The field \"command\" is missing."),
             (

@@ -58,7 +58,7 @@ impl MonitorEntry {
         Ok(entry)
     }
 
-    /// Reads the parameter `listen` of a join: names, separated by commas.
+    /// Reads the parameter `monitor` of a join: names, separated by commas.
     ///
     /// # Errors
     /// [`Invalid`] says what is wrong with it.
@@ -67,7 +67,7 @@ impl MonitorEntry {
         let names: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
         if names.len() > MAX_MONITORED_ROOMS {
             return Err(Invalid::TooMany {
-                key: "listen",
+                key: "monitor",
                 limit: MAX_MONITORED_ROOMS,
             });
         }

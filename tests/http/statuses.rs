@@ -250,7 +250,7 @@ async fn provoke_rooms(server: &TestServer, seen: &mut Seen) {
     // A conference takes no monitors.
     seen.expect(server, 201, "PUT /v1/rooms/private", ("", ""))
         .await;
-    let listen = "POST /v1/rooms/other/participants?listen=private";
+    let listen = "POST /v1/rooms/other/participants?monitor=private";
     seen.expect(server, 403, listen, (SDP, OFFER)).await;
     let video = OFFER.replace("m=audio", "m=video");
     let other = "POST /v1/rooms/other/participants";
