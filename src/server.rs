@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::io::{self, IsTerminal, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thiserror::Error;
@@ -91,7 +91,9 @@ impl Server {
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|error| unusable(config.http, error))?;
         let (audio, mixers, rtc) = media(&config)?;
-        let conference = Conference::new(limits(&config), audio.handle(), mixers, rtc.handle());
+        let now = Instant::now();
+        let conference =
+            Conference::new(limits(&config), audio.handle(), mixers, rtc.handle(), now);
         let (stop, stopped) = watch::channel(false);
         let mut server = Server {
             http_addr,

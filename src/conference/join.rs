@@ -258,6 +258,7 @@ impl Seat<'_> {
         participant: Box<Participant>,
         accepted: Accepted,
     ) -> Result<Joined, JoinError> {
+        let now = Instant::now();
         let conference = self.conference;
         let mut state = conference.lock();
         if state.stopping {
@@ -299,7 +300,7 @@ impl Seat<'_> {
         if !wishes.listen.is_empty() {
             state.monitoring.set(self.id, &self.room, wishes.listen);
         }
-        conference.sync_monitors(&mut state);
+        conference.sync_monitors(&mut state, now);
         Ok(joined)
     }
 

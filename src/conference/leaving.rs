@@ -21,6 +21,7 @@ impl Conference {
         state: &mut State,
         id: ParticipantId,
         reason: LeaveReason,
+        now: Instant,
     ) {
         let left = Event::Left {
             participant: PublicId(id),
@@ -57,7 +58,7 @@ impl Conference {
             ..
         } = &mut *state;
         if let Some(room) = registry.rooms.get_mut(&name) {
-            room.floor.leave(id, Instant::now());
+            room.floor.leave(id, now);
             self.apply_floor_actions(placement, &name, room);
         }
         state.end_if_over(&name);
@@ -67,14 +68,26 @@ impl Conference {
     ///
     /// Each is told of its own end only, over its data channel: telling everybody of everybody would be quadratic.
     /// WebSockets are told of each where that fits into what they may be behind, otherwise of the empty room.
-    pub(super) fn remove_all(&self, state: &mut State, name: &RoomName, reason: LeaveReason) {
-        self.detach_all(state, name, reason);
+    pub(super) fn remove_all(
+        &self,
+        state: &mut State,
+        name: &RoomName,
+        reason: LeaveReason,
+        now: Instant,
+    ) {
+        self.detach_all(state, name, reason, now);
         self.close_waiting(state);
         state.end_if_over(name);
     }
 
     /// Removes everybody from a room, but leaves their peers to be closed.
-    pub(super) fn detach_all(&self, state: &mut State, name: &RoomName, reason: LeaveReason) {
+    pub(super) fn detach_all(
+        &self,
+        state: &mut State,
+        name: &RoomName,
+        reason: LeaveReason,
+        now: Instant,
+    ) {
         let State {
             registry,
             placement,
@@ -122,7 +135,7 @@ impl Conference {
         room.floor = Floor::new(room.config.floor);
         if !tells_each {
             let event = Event::Room {
-                room: Box::new(room.state(name)),
+                room: Box::new(room.state(name, now)),
             };
             let _ = room.events.send(event.to_json().into());
         }

@@ -129,18 +129,20 @@ impl Conference {
     /// An empty conference over running mixers and a running network thread.
     ///
     /// - `mixers`: the controls of all mixers that `audio` names.
+    /// - `now`: when its floors and its governors begin to count time.
     pub fn new(
         limits: Limits,
         audio: AudioHandle,
         mixers: Vec<MixerControl>,
         rtc: RtcHandle,
+        now: Instant,
     ) -> Conference {
         let state = State {
             registry: Registry::default(),
             placement: Placement::new(mixers),
             monitoring: Monitoring::default(),
-            rounds: FloorRounds::new(Instant::now()),
-            governed: Instant::now(),
+            rounds: FloorRounds::new(now),
+            governed: now,
             stopping: false,
             closing: VecDeque::new(),
         };
@@ -162,9 +164,10 @@ impl Conference {
     /// # Errors
     /// [`UnknownSession`], the same for a session that never was and one that is over.
     pub fn leave(&self, session: &str) -> Result<(), UnknownSession> {
+        let now = Instant::now();
         let mut state = self.lock();
         let id = state.registry.of_session(session).ok_or(UnknownSession)?;
-        self.remove_participant(&mut state, id, LeaveReason::Left);
+        self.remove_participant(&mut state, id, LeaveReason::Left, now);
         Ok(())
     }
 
@@ -173,9 +176,10 @@ impl Conference {
     /// # Errors
     /// [`UnknownParticipant`] when there is no such room or nobody of this id in it.
     pub fn kick(&self, room: &RoomName, participant: PublicId) -> Result<(), UnknownParticipant> {
+        let now = Instant::now();
         let mut state = self.lock();
         state.find(room, participant.0)?;
-        self.remove_participant(&mut state, participant.0, LeaveReason::Kicked);
+        self.remove_participant(&mut state, participant.0, LeaveReason::Kicked, now);
         Ok(())
     }
 
@@ -251,9 +255,10 @@ impl Conference {
 
     /// A room as it is now and everything that happens in it from now on, as JSON texts.
     pub fn watch(&self, room: &RoomName) -> Option<(RoomState, broadcast::Receiver<Arc<str>>)> {
+        let now = Instant::now();
         let state = self.lock();
         let entry = state.registry.rooms.get(room)?;
-        Some((entry.state(room), entry.events.subscribe()))
+        Some((entry.state(room, now), entry.events.subscribe()))
     }
 
     /// Whether the mixers and the network thread are there, without whom nobody hears anything.
@@ -269,11 +274,12 @@ impl Conference {
 
     /// Removes everybody and takes nobody in any more.
     pub fn close(&self) {
+        let now = Instant::now();
         let mut state = self.lock();
         state.stopping = true;
         let rooms: Vec<RoomName> = state.registry.rooms.keys().cloned().collect();
         for room in rooms {
-            self.remove_all(&mut state, &room, LeaveReason::ServerStopping);
+            self.remove_all(&mut state, &room, LeaveReason::ServerStopping, now);
         }
     }
 
@@ -298,7 +304,7 @@ impl Conference {
                 self.apply(state, id, change, now);
                 Ok(message.id.map(|id| Event::Ok { id }))
             }
-            Command::Listen(list) => match self.listen(state, id, list) {
+            Command::Listen(list) => match self.listen(state, id, list, now) {
                 Ok(()) => Ok(message.id.map(|id| Event::Ok { id })),
                 Err(error) => Err(refusal(&error, message.id)),
             },
@@ -378,10 +384,7 @@ impl Conference {
         let channels = room.members.iter().filter(|member| member.channel);
         let channels: Vec<ParticipantId> = channels.map(|member| member.id).collect();
         if !channels.is_empty() {
-            let told = match event {
-                Event::Room { room: state } => room.fitting_text(&state.name, text.clone(), None),
-                _ => text.clone(),
-            };
+            let told = room.fitting_text(event, text.clone(), None);
             self.inner.rtc.send_text(channels, told);
         }
         // Nobody watching is no mistake.

@@ -102,6 +102,7 @@ impl Conference {
         state: &mut State,
         id: ParticipantId,
         list: Vec<MonitorEntry>,
+        now: Instant,
     ) -> Result<(), CommandError> {
         if let Some(room) = self.unknown_of(state, &list) {
             return Err(CommandError::UnknownRoom { room });
@@ -112,7 +113,7 @@ impl Conference {
             }
             state.monitoring.set(id, home, list);
         }
-        self.sync_monitors(state);
+        self.sync_monitors(state, now);
         Ok(())
     }
 
@@ -138,6 +139,7 @@ impl Conference {
         state: &mut State,
         name: &RoomName,
         others: Vec<RoomName>,
+        now: Instant,
     ) -> Result<(), ConfigureError> {
         let others = others.into_iter().filter(|other| other != name);
         let others: BTreeSet<RoomName> = others.collect();
@@ -151,11 +153,11 @@ impl Conference {
             return Err(ConfigureError::TooManyLinked { limit });
         }
         state.monitoring.relink = true;
-        self.sync_monitors(state);
+        self.sync_monitors(state, now);
         for other in before.symmetric_difference(&others) {
             if let Some(room) = state.registry.rooms.get(other) {
                 let event = Event::Room {
-                    room: Box::new(room.state(other)),
+                    room: Box::new(room.state(other, now)),
                 };
                 self.broadcast(room, &event);
             }
@@ -164,8 +166,8 @@ impl Conference {
     }
 
     /// Tells the mixers what they do not know yet, and those who hear another room from now on what goes on in it.
-    pub(super) fn sync_monitors(&self, state: &mut State) {
-        let MonitoringChanges { news, monitored } = self.sync_mixers(state);
+    pub(super) fn sync_monitors(&self, state: &mut State, now: Instant) {
+        let MonitoringChanges { news, monitored } = self.sync_mixers(state, now);
         for MonitoringNews { to, event, room } in news {
             let text = event.to_json_from(&room).into();
             self.inner.rtc.send_text(to, text);
@@ -185,7 +187,7 @@ impl Conference {
     }
 
     /// Tells the mixers; what the others are to be told.
-    pub(super) fn sync_mixers(&self, state: &mut State) -> MonitoringChanges {
+    pub(super) fn sync_mixers(&self, state: &mut State, now: Instant) -> MonitoringChanges {
         let State {
             registry,
             placement,
@@ -207,7 +209,7 @@ impl Conference {
         monitoring.open_feeds(registry, placement);
         monitoring.send_links(registry, placement);
         monitoring.send_scans(registry, placement);
-        monitoring.find_subscribers(registry, Instant::now(), &mut changes);
+        monitoring.find_subscribers(registry, now, &mut changes);
         changes
     }
 

@@ -69,7 +69,7 @@ pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
         }
         if now.duration_since(reported) >= REPORT {
             reported = now;
-            conference.report();
+            conference.report(now);
             conference.observe_load(now);
         }
     }
@@ -106,7 +106,7 @@ impl Conference {
             let Some(event) = state.placement.next_event() else {
                 break;
             };
-            self.on_mixer(&mut state, event);
+            self.on_mixer(&mut state, event, now);
         }
         for _ in 0..MOST_EVENTS {
             let Some(event) = rtc.next_event() else {
@@ -115,32 +115,32 @@ impl Conference {
             self.on_rtc(&mut state, event, now);
         }
         self.observe_floors(&mut state, now);
-        self.sync_monitors(&mut state);
+        self.sync_monitors(&mut state, now);
         is_whole
     }
 
-    pub(super) fn on_mixer(&self, state: &mut State, event: MixerEvent) {
+    pub(super) fn on_mixer(&self, state: &mut State, event: MixerEvent, now: Instant) {
         match event {
             MixerEvent::Talking { participant, .. } => self.set_talking(state, participant, true),
             MixerEvent::Stopped { participant, .. } => self.set_talking(state, participant, false),
             MixerEvent::RoomFault { room } => {
                 if let Some(name) = state.registry.room_of(room).cloned() {
-                    self.on_fault(state, &name);
+                    self.on_fault(state, &name, now);
                 }
             }
-            MixerEvent::Refused(refused) => self.on_refused(state, refused),
+            MixerEvent::Refused(refused) => self.on_refused(state, refused, now),
         }
     }
 
     /// The mixer could not carry out a command. A room or a participant that it does not have is ended here too.
-    fn on_refused(&self, state: &mut State, refused: Refused) {
+    fn on_refused(&self, state: &mut State, refused: Refused, now: Instant) {
         match refused {
             Refused::Room(id) => {
                 let Some(name) = state.registry.room_of(id).cloned() else {
                     return;
                 };
                 if state.placement.has_failed(id) {
-                    self.on_fault(state, &name);
+                    self.on_fault(state, &name, now);
                 } else {
                     tracing::error!(room = %name, "the mixer refused a change of the room");
                 }
@@ -150,7 +150,7 @@ impl Conference {
                     return;
                 };
                 if member.shared.telemetry.was_refused() {
-                    self.on_no_place(state, id);
+                    self.on_no_place(state, id, now);
                 } else {
                     let participant = PublicId(id);
                     tracing::error!(%participant, "the mixer refused a change of the participant");
@@ -160,17 +160,19 @@ impl Conference {
     }
 
     /// The mixer had no place for a participant, who would hear nothing and not be heard.
-    fn on_no_place(&self, state: &mut State, id: ParticipantId) {
+    fn on_no_place(&self, state: &mut State, id: ParticipantId, now: Instant) {
         let participant = PublicId(id);
         tracing::error!(%participant, "the mixer had no place for the participant, whose session ends");
-        self.remove_participant(state, id, LeaveReason::Lost);
+        self.remove_participant(state, id, LeaveReason::Lost, now);
     }
 
     pub(super) fn on_rtc(&self, state: &mut State, event: RtcEvent, now: Instant) {
         match event {
             RtcEvent::Connected(id) => self.set_connected(state, id, true),
             RtcEvent::Disconnected(id) => self.set_connected(state, id, false),
-            RtcEvent::Gone(id, reason) => self.remove_participant(state, id, leave_reason(reason)),
+            RtcEvent::Gone(id, reason) => {
+                self.remove_participant(state, id, leave_reason(reason), now);
+            }
             RtcEvent::ChannelOpen(id) => self.on_channel(state, id, now),
             RtcEvent::Text(id, text) => self.on_text(state, id, &text, now),
             RtcEvent::BadMessage(id, error) => self.on_bad_message(state, id, error, now),
@@ -231,13 +233,13 @@ impl Conference {
     }
 
     /// The mixer gave a room up: everybody in it has to come again, a permanent room starts afresh.
-    fn on_fault(&self, state: &mut State, name: &RoomName) {
+    fn on_fault(&self, state: &mut State, name: &RoomName, now: Instant) {
         tracing::error!(room = %name, "the room failed and was closed");
         self.inner
             .counts
             .faults
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        self.remove_all(state, name, LeaveReason::Lost);
+        self.remove_all(state, name, LeaveReason::Lost, now);
         let fresh_id = state.registry.new_room_id();
         let State {
             registry,
@@ -351,9 +353,9 @@ impl Conference {
     }
 
     /// Tells the levels of those who are heard, and mends what a dropped event left wrong.
-    pub(super) fn report(&self) {
+    pub(super) fn report(&self, now: Instant) {
         let mut state = self.lock();
-        self.end_failed(&mut state);
+        self.end_failed(&mut state, now);
         let stale: Vec<(ParticipantId, bool)> = state
             .registry
             .rooms
@@ -384,7 +386,7 @@ impl Conference {
     }
 
     /// Ends the rooms and the sessions that no mixer has.
-    fn end_failed(&self, state: &mut State) {
+    fn end_failed(&self, state: &mut State, now: Instant) {
         let State {
             registry,
             placement,
@@ -394,13 +396,13 @@ impl Conference {
         let failed = rooms.filter(|(_, room)| placement.has_failed(room.id));
         let failed: Vec<RoomName> = failed.map(|(name, _)| name.clone()).collect();
         for name in failed {
-            self.on_fault(state, &name);
+            self.on_fault(state, &name, now);
         }
         let members = state.registry.rooms.values().flat_map(|room| &room.members);
         let refused = members.filter(|member| member.shared.telemetry.was_refused());
         let refused: Vec<ParticipantId> = refused.map(|member| member.id).collect();
         for id in refused {
-            self.on_no_place(state, id);
+            self.on_no_place(state, id, now);
         }
     }
 

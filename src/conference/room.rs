@@ -76,35 +76,27 @@ impl Room {
     }
 
     /// The room with everybody in it.
-    pub(super) fn state(&self, name: &RoomName) -> RoomState {
-        RoomState {
-            participants: self.members.iter().map(Member::public).collect(),
-            ..self.state_without_people(name)
-        }
-    }
-
-    /// The room alone.
-    pub(super) fn state_without_people(&self, name: &RoomName) -> RoomState {
+    pub(super) fn state(&self, name: &RoomName, now: Instant) -> RoomState {
         RoomState {
             name: name.clone(),
             config: self.config,
             allow_monitors: self.config.allows_monitors(),
-            floor: self.floor_state(),
+            floor: self.floor_state(now),
             monitors: self.monitors.clone(),
             links: self.links.iter().cloned().collect(),
             permanent: self.permanent,
-            participants: Vec::new(),
+            participants: self.members.iter().map(Member::public).collect(),
             participants_total: None,
         }
     }
 
     /// The room in one line.
-    pub(super) fn line(&self, name: &RoomName) -> RoomLine {
+    pub(super) fn line(&self, name: &RoomName, now: Instant) -> RoomLine {
         RoomLine {
             name: name.clone(),
             config: self.config,
             allow_monitors: self.config.allows_monitors(),
-            floor: self.floor_state(),
+            floor: self.floor_state(now),
             links: self.links.iter().cloned().collect(),
             participants: self.members.len(),
             talking: self.members.iter().filter(|member| member.talking).count(),
@@ -112,9 +104,9 @@ impl Room {
     }
 
     /// Who holds the floor and who waits, where there is one.
-    fn floor_state(&self) -> Option<FloorState> {
+    fn floor_state(&self, now: Instant) -> Option<FloorState> {
         let has_floor = self.config.floor.mode.has_floor();
-        has_floor.then(|| FloorState::of(&self.floor, Instant::now()))
+        has_floor.then(|| FloorState::of(&self.floor, now))
     }
 
     /// One of those who are in.

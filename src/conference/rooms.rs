@@ -20,9 +20,10 @@ pub enum Configure {
 impl Conference {
     /// Every room in one line each, by name.
     pub fn rooms(&self) -> Vec<RoomLine> {
+        let now = Instant::now();
         let state = self.lock();
         let rooms = state.registry.rooms.iter();
-        rooms.map(|(name, room)| room.line(name)).collect()
+        rooms.map(|(name, room)| room.line(name, now)).collect()
     }
 
     /// Whether a join makes a room that is not there.
@@ -32,8 +33,9 @@ impl Conference {
 
     /// One room with everybody in it.
     pub fn room(&self, name: &RoomName) -> Option<RoomState> {
+        let now = Instant::now();
         let state = self.lock();
-        Some(state.registry.rooms.get(name)?.state(name))
+        Some(state.registry.rooms.get(name)?.state(name, now))
     }
 
     /// Makes or configures a room; says whether it was made.
@@ -49,12 +51,13 @@ impl Conference {
         change: RoomChange,
         how: Configure,
     ) -> Result<(RoomState, bool), ConfigureError> {
+        let now = Instant::now();
         let mut state = self.lock();
         let Some(room) = state.registry.rooms.get(name) else {
             if how == Configure::Merge {
                 return Err(ConfigureError::UnknownRoom);
             }
-            let made = self.make_as(&mut state, name, change)?;
+            let made = self.make_as(&mut state, name, change, now)?;
             return Ok((made, true));
         };
         let (config, links) = match how {
@@ -66,11 +69,11 @@ impl Conference {
         };
         let before = (room.config, room.permanent, room.links.clone());
         if let Some(links) = links {
-            self.link(&mut state, name, links)?;
+            self.link(&mut state, name, links, now)?;
         }
         if let Err(error) = self.reconfigure(&mut state, name, config) {
             let links = before.2.into_iter().collect();
-            self.link(&mut state, name, links)?;
+            self.link(&mut state, name, links, now)?;
             return Err(error);
         }
         state.registry.note_floor(name, &config);
@@ -85,9 +88,9 @@ impl Conference {
             room.forget_sent();
         }
         room.config = config;
-        room.floor.set(config.floor, Instant::now());
+        room.floor.set(config.floor, now);
         room.permanent |= how == Configure::Put;
-        let configured = room.state(name);
+        let configured = room.state(name, now);
         let after = (room.config, room.permanent, room.links.clone());
         // Everybody is told, which costs a large room much: a request that changes nothing is to cost nothing.
         if after != before {
@@ -98,7 +101,7 @@ impl Conference {
         }
         self.apply_floor_actions(placement, name, room);
         state.monitoring.mark_monitors_stale(name);
-        self.sync_monitors(&mut state);
+        self.sync_monitors(&mut state, now);
         Ok((configured, false))
     }
 
@@ -108,19 +111,20 @@ impl Conference {
         state: &mut State,
         name: &RoomName,
         change: RoomChange,
+        now: Instant,
     ) -> Result<RoomState, ConfigureError> {
         let config = change.over(self.inner.limits.room);
         let waiting = self.make_room(state, name, config, true)?.links.clone();
         if let Some(links) = change.links {
             // Those who waited for it stay linked with it.
             let links = links.into_iter().chain(waiting).collect();
-            if let Err(error) = self.link(state, name, links) {
+            if let Err(error) = self.link(state, name, links, now) {
                 state.remove_room(name);
                 return Err(error);
             }
         }
         let room = state.registry.rooms.get(name);
-        Ok(room.ok_or(ConfigureError::UnknownRoom)?.state(name))
+        Ok(room.ok_or(ConfigureError::UnknownRoom)?.state(name, now))
     }
 
     /// Ends a room and everybody's stay in it.
@@ -128,11 +132,12 @@ impl Conference {
     /// # Errors
     /// [`ConfigureError::UnknownRoom`].
     pub fn delete(&self, name: &RoomName) -> Result<(), ConfigureError> {
+        let now = Instant::now();
         let mut state = self.lock();
         let room = state.registry.rooms.get_mut(name);
         let room = room.ok_or(ConfigureError::UnknownRoom)?;
         room.permanent = false;
-        self.remove_all(&mut state, name, LeaveReason::RoomClosed);
+        self.remove_all(&mut state, name, LeaveReason::RoomClosed, now);
         // A join under way finds its room gone and fails.
         state.remove_room(name);
         Ok(())

@@ -54,9 +54,10 @@ impl Room {
         reader: ParticipantId,
         now: Instant,
     ) -> Vec<Arc<str>> {
-        let room = Box::new(self.state(name));
-        let text = Event::Room { room }.to_json().into();
-        let text = self.fitting_text(name, text, Some(reader));
+        let event = Event::Room {
+            room: Box::new(self.state(name, now)),
+        };
+        let text = self.fitting_text(&event, event.to_json().into(), Some(reader));
         let floor = self.floor_recap(name, now).into_iter();
         [text]
             .into_iter()
@@ -64,18 +65,21 @@ impl Room {
             .collect()
     }
 
-    /// The event of the room itself for a data channel: the `whole`, or short if that is more than it takes.
+    /// An event of this room for a data channel: the `whole` text, or a short one if it tells the room itself and is
+    /// longer than a data channel takes.
     pub(super) fn fitting_text(
         &self,
-        name: &RoomName,
+        event: &Event,
         whole: Arc<str>,
         reader: Option<ParticipantId>,
     ) -> Arc<str> {
-        if whole.len() <= MAX_TEXT_BYTES {
-            return whole;
+        match event {
+            Event::Room { room } if whole.len() > MAX_TEXT_BYTES => {
+                let room = Box::new(self.in_short(room, reader));
+                Event::Room { room }.to_json().into()
+            }
+            _ => whole,
         }
-        let room = Box::new(self.in_short(name, reader));
-        Event::Room { room }.to_json().into()
     }
 
     /// What its floor has told those who were there before.
@@ -127,8 +131,8 @@ impl Room {
         })
     }
 
-    /// The room with the few of its people that matter most.
-    fn in_short(&self, name: &RoomName, reader: Option<ParticipantId>) -> RoomState {
+    /// The `state` of the room with the few of its people that matter most.
+    fn in_short(&self, state: &RoomState, reader: Option<ParticipantId>) -> RoomState {
         let rank = |member: &Member| {
             if Some(member.id) == reader {
                 Some(0)
@@ -148,9 +152,15 @@ impl Room {
         chosen.sort_unstable_by_key(|(_, at)| *at);
         let participants = chosen.iter().map(|(_, at)| self.members[*at].public());
         RoomState {
+            name: state.name.clone(),
+            config: state.config,
+            allow_monitors: state.allow_monitors,
+            floor: state.floor.clone(),
+            monitors: state.monitors.clone(),
+            links: state.links.clone(),
+            permanent: state.permanent,
             participants: participants.collect(),
             participants_total: Some(self.members.len()),
-            ..self.state_without_people(name)
         }
     }
 }

@@ -55,7 +55,7 @@ fn conference_with(mixers: usize) -> TestConference {
         rates: Rates::default(),
     };
     TestConference {
-        conference: Conference::new(limits, audio.handle(), mixers, rtc.handle()),
+        conference: Conference::new(limits, audio.handle(), mixers, rtc.handle(), Instant::now()),
         audio: Some(audio),
         rtc: Some(rtc),
     }
@@ -166,8 +166,12 @@ fn large_room_that_ends_tells_each_participant_of_itself_only() {
         last_words: None,
     };
     state.closing.push_back(kept);
-    test.conference
-        .detach_all(&mut state, &name("hall"), LeaveReason::RoomClosed);
+    test.conference.detach_all(
+        &mut state,
+        &name("hall"),
+        LeaveReason::RoomClosed,
+        Instant::now(),
+    );
     let texts = state
         .closing
         .iter()
@@ -254,8 +258,11 @@ fn a_room_that_fails_sends_everybody_away_and_a_permanent_one_starts_afresh() {
     for room in ["hall", "other"] {
         let mut state = test.conference.lock();
         let id = state.registry.rooms[&name(room)].id;
-        test.conference
-            .on_mixer(&mut state, MixerEvent::RoomFault { room: id });
+        test.conference.on_mixer(
+            &mut state,
+            MixerEvent::RoomFault { room: id },
+            Instant::now(),
+        );
     }
     let left = events.try_recv().expect("told");
     assert!(left.contains(r#""reason":"lost""#), "{left}");
@@ -295,7 +302,7 @@ fn failed_room_is_closed_though_its_event_is_lost() {
     }
     until_counted(&test, |metrics| &metrics.faults);
     lose_events(&test);
-    test.conference.report();
+    test.conference.report(Instant::now());
     let left = events.try_recv().expect("told");
     assert!(left.contains(r#""reason":"lost""#), "{left}");
     let rooms = test.conference.rooms();
@@ -303,7 +310,7 @@ fn failed_room_is_closed_though_its_event_is_lost() {
     assert_eq!(test.conference.inner.counts.faults.load(Relaxed), 1);
     test.join("hall", OFFER).expect("it is a room again");
     assert_eq!(test.settled(), (2, 2));
-    test.conference.report();
+    test.conference.report(Instant::now());
     assert_eq!(test.conference.rooms().len(), 2, "it works");
 }
 
@@ -325,7 +332,7 @@ fn participant_whom_the_mixer_refuses_is_sent_away() {
             assert!(test.conference.turn(Instant::now()));
         } else {
             lose_events(&test);
-            test.conference.report();
+            test.conference.report(Instant::now());
         }
         let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).collect();
         assert!(

@@ -215,7 +215,7 @@ fn who_hears_a_room_from_now_on_is_told_how_its_floor_stands() {
     let id = ann.participant.0;
     let mut state = test.conference.lock();
     state.monitoring.set(id, &name("a"), listen("b"));
-    let news = test.conference.sync_mixers(&mut state).news;
+    let news = test.conference.sync_mixers(&mut state, Instant::now()).news;
     let told: Vec<Event> = news
         .into_iter()
         .inspect(|news| assert_eq!((&news.to[..], &news.room), (&[id][..], &name("b"))))
@@ -281,7 +281,9 @@ fn a_feed_that_was_made_anew_is_told_to_who_heard_the_one_before() {
     let ann = test.join("a", OFFER).expect("joined").participant.0;
 
     let link = |state: &mut State, rooms: Vec<RoomName>| {
-        let linked = test.conference.link(state, &name("a"), rooms);
+        let linked = test
+            .conference
+            .link(state, &name("a"), rooms, Instant::now());
         linked.expect("few");
     };
     link(&mut test.conference.lock(), vec![name("b")]);
@@ -301,7 +303,7 @@ fn a_feed_that_was_made_anew_is_told_to_who_heard_the_one_before() {
         } else {
             listen(rooms)
         };
-        let told = test.conference.listen(state, ann, list);
+        let told = test.conference.listen(state, ann, list, Instant::now());
         told.expect("rooms are made by joining");
     };
     listen_to(&mut test.conference.lock(), "b");

@@ -149,7 +149,7 @@ fn monitors_are_told_when_a_room_starts_to_refuse() {
     let room = state.registry.rooms.get_mut(&name("radio"));
     room.expect("it is there").config.allow_monitors = Some(false);
     state.monitoring.mark_monitors_stale(&name("radio"));
-    let tuned = test.conference.sync_mixers(&mut state);
+    let tuned = test.conference.sync_mixers(&mut state, Instant::now());
     let [news] = &tuned.news[..] else {
         panic!("{:?}", tuned.news);
     };
