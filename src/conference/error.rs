@@ -167,17 +167,6 @@ pub enum UnknownParticipant {
     Participant,
 }
 
-/// A participant that is not changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum ChangeError {
-    /// There is none.
-    #[error(transparent)]
-    Unknown(#[from] UnknownParticipant),
-    /// Too many changes come from one address.
-    #[error(transparent)]
-    TooMany(#[from] TooMany),
-}
-
 /// A session whose floor is not asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FloorError {

@@ -98,7 +98,7 @@ impl Conference {
         if member.messages.take(now) == Verdict::Pass {
             return Ok(());
         }
-        self.inner.limiter.count(Limited::FloorRequest);
+        self.inner.counts.count_limited(Limited::FloorRequest);
         Err(FloorError::TooMany(TooMany {
             what: Limited::FloorRequest,
             retry_after: RetryAfter(self.inner.limits.rates.messages.interval),

@@ -1,6 +1,5 @@
 //! One join, from the seat to the member, and the way back from every step of it.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -20,7 +19,7 @@ use super::{Conference, JoinError, Overloaded, State};
 use crate::floor::Mode;
 use crate::protocol::{Event, MonitorEntry, Name, PublicId, RoomName};
 use crate::queues::MixerId;
-use crate::rate_limit::{MessageLimit, TooMany};
+use crate::rate_limit::MessageLimit;
 use crate::rtc::{AcceptOptions, Accepted};
 
 /// Somebody wants in.
@@ -75,13 +74,9 @@ impl Conference {
         result
     }
 
-    /// Counts a join from an address, before anything of it is looked at.
-    ///
-    /// # Errors
-    /// [`TooMany`].
-    pub fn count_join(&self, from: IpAddr) -> Result<(), TooMany> {
-        let counted = self.inner.limiter.join(from, Instant::now());
-        counted.inspect_err(|_| self.refuse(Refusal::Rate))
+    /// Counts a join that was refused because too many come from its address.
+    pub fn refuse_too_many(&self) {
+        self.refuse(Refusal::Rate);
     }
 
     /// Counts a join that nobody had time to look at.

@@ -29,8 +29,8 @@ mod snapshot;
 mod tests;
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -41,12 +41,12 @@ use tokio::sync::{broadcast, watch};
 
 pub use counters::ParticipantTotals;
 pub use error::{
-    ChangeError, CommandError, ConfigureError, FloorError, IceError, JoinError, Overloaded,
-    UnknownParticipant, UnknownSession,
+    CommandError, ConfigureError, FloorError, IceError, JoinError, Overloaded, UnknownParticipant,
+    UnknownSession,
 };
 pub use ice::{IceOutcome, IceUpdate};
 pub use join::{Join, Joined};
-pub use metrics::{MetricFamily, MetricKind, MetricSample};
+pub use metrics::{Figures, MetricFamily, MetricKind, MetricSample};
 pub use pump::pump;
 pub use rooms::Configure;
 
@@ -62,7 +62,7 @@ use crate::protocol::{
     Change, Command, CommandMessage, Event, Invalid, LeaveReason, Name, Participant, PublicId,
     RoomConfig, RoomName, RoomState,
 };
-use crate::rate_limit::{Limited, Limiter, Rate, Rates, Verdict};
+use crate::rate_limit::{Limited, Rate, Rates, Verdict};
 pub use crate::rtc::OfferError;
 use crate::rtc::{Closing, RtcHandle};
 
@@ -95,7 +95,6 @@ struct Inner {
     rtc: RtcHandle,
     state: Mutex<State>,
     counts: Counts,
-    limiter: Limiter,
     /// Turns true when a mixer or the network thread has ended while it was needed.
     lost: watch::Sender<bool>,
 }
@@ -123,6 +122,14 @@ struct Counts {
     left: [AtomicU64; LeaveReason::ALL.len()],
     faults: AtomicU64,
     floor: FloorCounts,
+    /// Refusals by the limits that are kept with each participant.
+    limited: [AtomicU64; Limited::ALL.len()],
+}
+
+impl Counts {
+    fn count_limited(&self, what: Limited) {
+        self.limited[what as usize].fetch_add(1, Relaxed);
+    }
 }
 
 impl Conference {
@@ -148,7 +155,6 @@ impl Conference {
         };
         Conference {
             inner: Arc::new(Inner {
-                limiter: Limiter::new(&limits.rates),
                 limits,
                 audio,
                 rtc,
@@ -188,34 +194,22 @@ impl Conference {
         self.inner.limits.rates.messages
     }
 
-    /// The limits that are counted by address.
-    pub fn limiter(&self) -> &Limiter {
-        &self.inner.limiter
-    }
-
     /// Changes a participant and tells the room.
     ///
-    /// Changes are counted by the address they come from, so that nobody can use up those of another. Muting always gets
-    /// through.
-    ///
     /// # Errors
-    /// [`ChangeError`]: there is no such room or nobody of this id in it, or too many changes come from there.
+    /// [`UnknownParticipant`] when there is no such room or nobody of this id in it.
     pub fn change(
         &self,
         room: &RoomName,
         participant: PublicId,
         change: Change,
-        from: IpAddr,
-    ) -> Result<Participant, ChangeError> {
+    ) -> Result<Participant, UnknownParticipant> {
         let now = Instant::now();
-        if !change.only_mutes() {
-            self.inner.limiter.participant_change(from, now)?;
-        }
         let mut state = self.lock();
         state.find(room, participant.0)?;
         let changed = self.apply(&mut state, participant.0, change, now);
         self.apply_floor_actions_of(&mut state, participant.0);
-        Ok(changed.ok_or(UnknownParticipant::Participant)?)
+        changed.ok_or(UnknownParticipant::Participant)
     }
 
     /// Reads and carries out a message that came over a room's WebSocket; what to answer, if anything.
@@ -245,7 +239,7 @@ impl Conference {
             && let Some((_, member)) = state.registry.member_mut(participant)
             && member.messages.take(now) != Verdict::Pass
         {
-            self.inner.limiter.count(Limited::Message);
+            self.inner.counts.count_limited(Limited::Message);
             return Ok(Some(self.too_many()));
         }
         let answer = self.perform(&mut state, participant, message, now);

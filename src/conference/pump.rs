@@ -305,7 +305,7 @@ impl Conference {
             Verdict::Abuse => None,
         };
         if verdict != Verdict::Pass {
-            self.inner.limiter.count(Limited::Message);
+            self.inner.counts.count_limited(Limited::Message);
         }
         if let Some(answer) = answer {
             self.inner.rtc.send_text(vec![id], answer.to_json().into());
@@ -337,7 +337,7 @@ impl Conference {
         };
         let verdict = member.messages.take(now);
         if verdict != Verdict::Pass {
-            self.inner.limiter.count(Limited::Message);
+            self.inner.counts.count_limited(Limited::Message);
         }
         let answer = match verdict {
             Verdict::Pass => Event::Error {

@@ -8,7 +8,7 @@ use warp::http::StatusCode;
 use warp::reply::Response;
 
 use super::response;
-use crate::conference::{Conference, MetricFamily, MetricKind, MetricSample};
+use crate::conference::{Conference, Figures, MetricFamily, MetricKind, MetricSample};
 use crate::rate_limit::{Limited, Limiter};
 
 /// What HTTP counts.
@@ -92,10 +92,13 @@ impl HttpMetrics {
 }
 
 /// The whole page.
-pub(super) fn page(conference: &Conference, http: &HttpMetrics) -> Response {
-    let mut families = conference.figures();
+pub(super) fn page(conference: &Conference, limiter: &Limiter, http: &HttpMetrics) -> Response {
+    let Figures {
+        mut families,
+        limited,
+    } = conference.figures();
     families.extend(http.families());
-    families.push(rate_limited(conference.limiter()));
+    families.push(rate_limited(limiter, &limited));
     response::typed(
         StatusCode::OK,
         "text/plain; version=0.0.4; charset=utf-8",
@@ -103,9 +106,12 @@ pub(super) fn page(conference: &Conference, http: &HttpMetrics) -> Response {
     )
 }
 
-fn rate_limited(limiter: &Limiter) -> MetricFamily {
-    let sample =
-        |what: &Limited| MetricSample::of("what", what.word(), limiter.refused(*what) as f64);
+/// - `limited`: refusals by the limits that the conference keeps.
+fn rate_limited(limiter: &Limiter, limited: &[u64; Limited::ALL.len()]) -> MetricFamily {
+    let sample = |what: &Limited| {
+        let refused = limiter.refused(*what) + limited[*what as usize];
+        MetricSample::of("what", what.word(), refused as f64)
+    };
     MetricFamily {
         name: "mixminus_rate_limited_total",
         help: "Requests and messages that were refused because too many came, by what they were.",

@@ -178,7 +178,9 @@ fn plain(state: &Arc<HttpState>) -> BoxedFilter<(Response,)> {
         .and(warp::method())
         .and(with(state))
         .map(|method, state: Arc<HttpState>| {
-            read_only(&method, || metrics::page(&state.conference, &state.metrics))
+            read_only(&method, || {
+                metrics::page(&state.conference, &state.limiter, &state.metrics)
+            })
         });
     let openapi = warp::path!("v1" / "openapi.json")
         .and(warp::method())

@@ -3,8 +3,9 @@
 //! Joining is one POST in the shape of WHIP (RFC 9725), but two-way: what the offer sends is mixed, what it receives is
 //! the mix without it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -20,6 +21,7 @@ use crate::conference::{Join, Joined};
 use crate::config::IceServer;
 use crate::floor::Mode;
 use crate::protocol::{Change, MonitorEntry, Name, PROFILES, PublicId, RoomName, profile_named};
+use crate::rate_limit::{Limiter, TooMany};
 
 /// The media type of an offer.
 const SDP: &str = "application/sdp";
@@ -62,8 +64,22 @@ pub(super) async fn one(
         return Ok(response::empty(StatusCode::NO_CONTENT));
     }
     let change = Change::parse(&request.json().await?)?;
-    let changed = state.conference.change(&room, id, change, request.client)?;
+    count_change(&state.limiter, &change, request.client, Instant::now())?;
+    let changed = state.conference.change(&room, id, change)?;
     Ok(response::json(StatusCode::OK, &changed))
+}
+
+/// Counts a change by the address it comes from, so that nobody can use up those of another. Muting always gets through.
+fn count_change(
+    limiter: &Limiter,
+    change: &Change,
+    from: IpAddr,
+    now: Instant,
+) -> Result<(), TooMany> {
+    if change.only_mutes() {
+        return Ok(());
+    }
+    limiter.participant_change(from, now)
 }
 
 /// What `OPTIONS` says about the collection besides the preflight.
@@ -84,7 +100,8 @@ async fn join(
     room: RoomName,
     mut request: Request,
 ) -> Result<Response, Problem> {
-    state.conference.count_join(request.client)?;
+    let counted = state.limiter.join(request.client, Instant::now());
+    counted.inspect_err(|_| state.conference.refuse_too_many())?;
     if !request.is_of(SDP) {
         let problem = Problem::wrong_type("an SDP offer, application/sdp");
         return Err(problem.header(ACCEPT_POST, HeaderValue::from_static(SDP)));
@@ -212,3 +229,43 @@ fn link_ice_servers(servers: &[IceServer], headers: &mut HeaderMap) {
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 const PARTICIPANT_ID: HeaderName = HeaderName::from_static("participant-id");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rate_limit::Rates;
+
+    const MODERATOR: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    fn muted(muted: bool) -> Change {
+        Change {
+            muted: Some(muted),
+            ..Change::default()
+        }
+    }
+
+    #[test]
+    fn changes_are_counted_by_their_address_and_muting_is_not() {
+        let (limiter, now) = (Limiter::new(&Rates::default()), Instant::now());
+        let count = |change, from| count_change(&limiter, &change, from, now);
+        let some = (0..600).map_while(|n| count(muted(n % 2 == 0), MODERATOR).ok());
+        assert_eq!(some.count(), 401, "only unmuting is counted");
+        assert!(count(muted(false), MODERATOR).is_err());
+        assert!(count(muted(true), MODERATOR).is_ok());
+    }
+
+    #[test]
+    fn changes_of_one_address_do_not_use_up_those_of_another() {
+        let (limiter, now) = (Limiter::new(&Rates::default()), Instant::now());
+        let gain = |gain_db| Change {
+            gain_db: Some(gain_db),
+            ..Change::default()
+        };
+        let other = IpAddr::from([192, 0, 2, 2]);
+        let count = |change, from| count_change(&limiter, &change, from, now);
+        let some = (0..1_000).map_while(|n| count(gain((n % 10) as f32), other).ok());
+        assert_eq!(some.count(), 200);
+        assert!(count(gain(-6.0), MODERATOR).is_ok());
+        assert!(count(muted(true), other).is_ok());
+    }
+}

@@ -11,8 +11,8 @@ use warp::reply::Response;
 
 use super::request::MAX_BODY_BYTES;
 use crate::conference::{
-    ChangeError, ConfigureError, FloorError, IceError, JoinError, OfferError, Overloaded,
-    UnknownParticipant, UnknownSession,
+    ConfigureError, FloorError, IceError, JoinError, OfferError, Overloaded, UnknownParticipant,
+    UnknownSession,
 };
 use crate::protocol::{Invalid, NameError, RoomNameError};
 use crate::rate_limit::{Limited, RetryAfter, TooMany};
@@ -364,15 +364,6 @@ impl From<TooMany> for Problem {
             Limited::FloorRequest | Limited::Message => "The session has sent too many messages.",
         };
         Problem::too_many(detail, retry_after)
-    }
-}
-
-impl From<ChangeError> for Problem {
-    fn from(error: ChangeError) -> Problem {
-        match error {
-            ChangeError::Unknown(unknown) => unknown.into(),
-            ChangeError::TooMany(too_many) => too_many.into(),
-        }
     }
 }
 

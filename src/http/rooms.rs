@@ -69,8 +69,7 @@ pub(super) async fn one(
 }
 
 fn count_change(state: &HttpState, request: &Request) -> Result<(), TooMany> {
-    let limiter = state.conference.limiter();
-    limiter.room_change(request.client, Instant::now())
+    state.limiter.room_change(request.client, Instant::now())
 }
 
 async fn configure(

@@ -11,10 +11,13 @@ use super::listener::ConnectionLimit;
 use super::metrics::HttpMetrics;
 use crate::conference::Conference;
 use crate::config::{Config, IceServer};
+use crate::rate_limit::Limiter;
 
 /// The state that all requests share.
 pub(super) struct HttpState {
     pub(super) conference: Conference,
+    /// The limits that are counted by address.
+    pub(super) limiter: Limiter,
     pub(super) cors: Cors,
     /// The names that requests may be sent to.
     pub(super) hosts: Hosts,
@@ -44,6 +47,7 @@ impl HttpState {
         let connection_limit = ConnectionLimit::new(metrics.clone(), per_address, proxies.clone());
         HttpState {
             conference,
+            limiter: Limiter::new(&config.rates),
             cors: Cors::new(config.cors_origins.clone(), hosts.clone()),
             hosts,
             proxies,

@@ -22,7 +22,7 @@ use warp::ws::{Message, WebSocket, Ws};
 use super::listener::{ConnectionPermit, TooManyConnections};
 use super::problem::Problem;
 use super::state::HttpState;
-use crate::conference::{Conference, read};
+use crate::conference::read;
 use crate::protocol::{CommandMessage, Event, RoomName};
 use crate::rate_limit::{Limited, MessageLimit, RetryAfter, Verdict};
 
@@ -98,7 +98,7 @@ pub(super) async fn open(
         state.metrics.websockets.fetch_add(1, Relaxed);
         let session = Session {
             socket,
-            conference: state.conference.clone(),
+            state: state.clone(),
             room,
             limit: MessageLimit::new(state.conference.message_rate()),
             mistakes: 0,
@@ -132,7 +132,7 @@ type End = ControlFlow<Option<Close>>;
 
 struct Session {
     socket: WebSocket,
-    conference: Conference,
+    state: Arc<HttpState>,
     room: RoomName,
     limit: MessageLimit,
     mistakes: u32,
@@ -182,7 +182,7 @@ impl Session {
         let is_release = command.as_ref().is_ok_and(CommandMessage::is_release);
         let verdict = self.limit.take(Instant::now());
         if verdict != Verdict::Pass {
-            self.conference.limiter().count(Limited::Message);
+            self.state.limiter.count(Limited::Message);
         }
         match verdict {
             Verdict::Warn | Verdict::Abuse if is_release => {
@@ -191,23 +191,23 @@ impl Session {
                 self.on_command(command).await
             }
             Verdict::Pass => self.on_command(command).await,
-            Verdict::Warn => self.tell(&self.conference.too_many()).await,
+            Verdict::Warn => self.tell(&self.state.conference.too_many()).await,
             Verdict::Abuse => End::Break(Some(ABUSE)),
         }
     }
 
     async fn on_command(&mut self, command: Result<CommandMessage, Event>) -> End {
-        let answer =
-            match command.and_then(|command| self.conference.carry_out(&self.room, command)) {
-                Ok(answer) => {
-                    self.mistakes = 0;
-                    answer
-                }
-                Err(refusal) => {
-                    self.mistakes += 1;
-                    Some(refusal)
-                }
-            };
+        let conference = &self.state.conference;
+        let answer = match command.and_then(|command| conference.carry_out(&self.room, command)) {
+            Ok(answer) => {
+                self.mistakes = 0;
+                answer
+            }
+            Err(refusal) => {
+                self.mistakes += 1;
+                Some(refusal)
+            }
+        };
         if let Some(answer) = answer {
             self.tell(&answer).await?;
         }

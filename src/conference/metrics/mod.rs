@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::error::Refusal;
 use super::{Conference, ParticipantTotals};
 use crate::protocol::LeaveReason;
+use crate::rate_limit::Limited;
 use crate::rtc::Dropped;
 
 /// A metric: samples under one name.
@@ -87,13 +88,26 @@ impl MetricFamily {
     }
 }
 
+/// What the conference counts and measures.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figures {
+    /// The metrics of the mixers, the network, the rooms and the participants.
+    pub families: Vec<MetricFamily>,
+    /// How often a limit was reached that the conference keeps, by [`Limited`].
+    pub limited: [u64; Limited::ALL.len()],
+}
+
 impl Conference {
-    /// The figures of the mixers, the network, the rooms and the participants.
-    pub fn figures(&self) -> Vec<MetricFamily> {
+    /// Everything that is counted and measured here.
+    pub fn figures(&self) -> Figures {
         let mut families = self.of_rooms();
         families.extend(self.of_mixers());
         families.extend(self.of_rtc());
-        families
+        let limited = &self.inner.counts.limited;
+        Figures {
+            families,
+            limited: limited.each_ref().map(|count| count.load(Relaxed)),
+        }
     }
 
     fn of_rooms(&self) -> Vec<MetricFamily> {

@@ -197,7 +197,7 @@ fn large_room_that_ends_tells_each_participant_of_itself_only() {
 fn join_that_waited_too_long_is_counted_as_refused() {
     let test = test_conference();
     assert_eq!(test.conference.refuse_waiting(), Overloaded::Waiting);
-    let figures = test.conference.figures();
+    let figures = test.conference.figures().families;
     let mut families = figures.iter();
     let refused = families.find(|family| family.name == "mixminus_joins_refused_total");
     let samples = refused.expect("it is there").samples.iter();
@@ -469,7 +469,7 @@ fn a_loaded_mixer_takes_nobody_in_until_it_has_time_again() {
         "{told:?}"
     );
     let complexity = |mixer: usize| {
-        let figures = test.conference.figures();
+        let figures = test.conference.figures().families;
         let mut families = figures.iter();
         let family = families.find(|family| family.name == "mixminus_mixer_complexity");
         family.expect("it is there").samples[mixer].value

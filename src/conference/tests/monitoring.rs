@@ -75,7 +75,7 @@ impl TestConference {
     }
 
     fn refused(&self) -> f64 {
-        let figures = self.conference.figures();
+        let figures = self.conference.figures().families;
         let mut families = figures.iter();
         let family = families.find(|family| family.name == "mixminus_mixer_refused_total");
         let samples = &family.expect("it is there").samples;
