@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::audio::{self, Audio, AudioConfig, AudioError, MixerControl};
-use crate::conference::{Conference, Configure, ConfigureError, Limits, pump};
+use crate::audio::{self, Audio, AudioConfig, AudioError};
+use crate::conference::{Conference, Configure, ConfigureError, Limits, Threads, pump};
 use crate::config::Config;
 use crate::http::{self, Tls, TlsError};
 use crate::memory;
@@ -90,10 +90,8 @@ impl Server {
             .map_err(|error| unusable(config.http, error))?;
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|error| unusable(config.http, error))?;
-        let (audio, mixers, rtc) = media(&config)?;
-        let now = Instant::now();
-        let conference =
-            Conference::new(limits(&config), audio.handle(), mixers, rtc.handle(), now);
+        let (audio, rtc, threads) = media(&config)?;
+        let conference = Conference::new(limits(&config), threads, Instant::now());
         let (stop, stopped) = watch::channel(false);
         let mut server = Server {
             http_addr,
@@ -191,14 +189,14 @@ pub fn run(config: Config) -> Result<(), StartError> {
 }
 
 /// The network thread and the mixer threads, linked.
-fn media(config: &Config) -> Result<(Audio, Vec<MixerControl>, Rtc), StartError> {
+fn media(config: &Config) -> Result<(Audio, Rtc, Threads), StartError> {
     let (network_ends, mixer_ends) = queues::media(config.mixers());
     let rtc_config = RtcConfig {
         announce: config.announce.clone(),
         fifo_priority: config.realtime.then_some(sched::NETWORK),
         ..RtcConfig::new(config.media)
     };
-    let rtc = rtc::start(rtc_config, network_ends).map_err(StartError::Media)?;
+    let (rtc, network) = rtc::start(rtc_config, network_ends).map_err(StartError::Media)?;
     let audio_config = AudioConfig {
         fifo: config.realtime,
         max_rooms: config.max_rooms as usize + SPARE_ROOMS,
@@ -207,7 +205,15 @@ fn media(config: &Config) -> Result<(Audio, Vec<MixerControl>, Rtc), StartError>
     let wake = rtc.wake().map_err(StartError::System);
     let audio = wake.and_then(|wake| Ok(audio::start(audio_config, mixer_ends, wake)?));
     match audio {
-        Ok((audio, mixers)) => Ok((audio, mixers, rtc)),
+        Ok((audio, mixers)) => {
+            let threads = Threads {
+                audio: audio.handle(),
+                mixers,
+                rtc: rtc.handle(),
+                network,
+            };
+            Ok((audio, rtc, threads))
+        }
         Err(error) => {
             rtc.stop();
             Err(error)

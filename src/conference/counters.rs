@@ -1,9 +1,42 @@
-//! The counters of all participants together, whose sums never fall when somebody leaves.
+//! What the conference counts: what happened since the start, and the counters of all participants together, whose sums
+//! never fall when somebody leaves.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use mixer::command::Telemetry;
+
+use super::error::Refusal;
+use super::floor::FloorCounts;
+use crate::protocol::LeaveReason;
+use crate::rate_limit::Limited;
+
+/// What happened since the start.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counters {
+    pub(super) joins: u64,
+    /// Joins that were refused, by [`Refusal`].
+    pub(super) refused: [u64; Refusal::ALL.len()],
+    /// Participants who went, by [`LeaveReason`].
+    pub(super) left: [u64; LeaveReason::ALL.len()],
+    /// Rooms that failed.
+    pub(super) faults: u64,
+    pub(super) floor: FloorCounts,
+    /// Refusals by the limits that are kept with each participant, by [`Limited`].
+    pub(super) limited: [u64; Limited::ALL.len()],
+}
+
+impl Counters {
+    /// Counts a join that was refused.
+    pub(super) fn refuse_join(&mut self, why: Refusal) {
+        self.refused[why as usize] += 1;
+    }
+
+    /// Counts something that came more often than it may.
+    pub(super) fn count_limited(&mut self, what: Limited) {
+        self.limited[what as usize] += 1;
+    }
+}
 
 /// Sums of the participants' telemetry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

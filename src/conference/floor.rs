@@ -3,8 +3,6 @@
 //! A request is answered at once, on the thread it came on. What the mixer saw of each participant is read from its
 //! telemetry, every 20 ms: events may be dropped, and a floor must not hang on one.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -14,11 +12,13 @@ use mixer::permit::Permit;
 use mixer::tone::Tone;
 use serde_json::Value;
 
+use super::commands::refusal;
+use super::effect::Effects;
+use super::machine::Machine;
 use super::metrics::{MetricFamily, MetricKind, MetricSample};
 use super::placement::Placement;
-use super::registry::Registry;
 use super::room::Room;
-use super::{CommandError, Conference, FloorError, State, UnknownSession, refusal};
+use super::{CommandError, FloorError, UnknownSession};
 use crate::floor::{Action, Answer, Request, RevokeCause, Standing};
 use crate::protocol::{Event, FloorCommand, FloorStanding, RoomName};
 use crate::rate_limit::{Limited, RetryAfter, TooMany, Verdict};
@@ -38,12 +38,12 @@ pub(super) struct FloorRounds {
 }
 
 /// What happened to the floors since the start.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct FloorCounts {
-    pub(super) granted: AtomicU64,
-    pub(super) queued: AtomicU64,
-    pub(super) denied: AtomicU64,
-    pub(super) revoked: [AtomicU64; RevokeCause::ALL.len()],
+    pub(super) granted: u64,
+    pub(super) queued: u64,
+    pub(super) denied: u64,
+    pub(super) revoked: [u64; RevokeCause::ALL.len()],
 }
 
 /// What a participant had sent when its telemetry was last read.
@@ -53,16 +53,24 @@ pub(super) struct SentCounts {
     voiced: u64,
 }
 
-impl Conference {
+impl Machine {
     /// Asks for the floor of the session's room.
     ///
     /// # Errors
     /// [`FloorError`], the same for a session that never was and one that is over.
-    pub fn floor_request(&self, session: &str, request: Request) -> Result<Answer, FloorError> {
-        self.at_floor(session, |placement, room, id, now| {
-            self.count_request(room, id, now)?;
-            Ok(self.ask(placement, room, id, request, now))
-        })?
+    pub(super) fn floor_request(
+        &mut self,
+        session: &str,
+        request: Request,
+        now: Instant,
+    ) -> Result<Answer, FloorError> {
+        let (id, name) = self.at_floor(session)?;
+        self.count_request(id, now)?;
+        let room = self.registry.rooms.get_mut(&name).ok_or(UnknownSession)?;
+        let counts = &mut self.counters.floor;
+        let answer = ask(&mut self.placement, counts, room, id, request, now);
+        self.apply_floor_actions(&name);
+        Ok(answer)
     }
 
     /// Lets go of the floor, or waits for it no longer. Who does neither has done so already.
@@ -71,84 +79,72 @@ impl Conference {
     ///
     /// # Errors
     /// [`UnknownSession`].
-    pub fn floor_release(&self, session: &str) -> Result<(), UnknownSession> {
-        self.at_floor(session, |_, room, id, now| room.floor.release(id, now))
+    pub(super) fn floor_release(
+        &mut self,
+        session: &str,
+        now: Instant,
+    ) -> Result<(), UnknownSession> {
+        let (id, name) = self.at_floor(session)?;
+        if let Some(room) = self.registry.rooms.get_mut(&name) {
+            room.floor.release(id, now);
+        }
+        self.apply_floor_actions(&name);
+        Ok(())
     }
 
     /// Where the session stands with the floor.
     ///
     /// # Errors
     /// [`UnknownSession`].
-    pub fn floor_standing(&self, session: &str) -> Result<FloorStanding, UnknownSession> {
-        self.at_floor(session, |_, room, id, now| {
-            room.floor.standing(id, now).into()
-        })
+    pub(super) fn floor_standing(
+        &self,
+        session: &str,
+        now: Instant,
+    ) -> Result<FloorStanding, UnknownSession> {
+        let (id, name) = self.at_floor(session)?;
+        let room = self.registry.rooms.get(&name).ok_or(UnknownSession)?;
+        Ok(room.floor.standing(id, now).into())
+    }
+
+    /// The participant whose session it is, and its room.
+    fn at_floor(&self, session: &str) -> Result<(ParticipantId, RoomName), UnknownSession> {
+        let id = self.registry.of_session(session).ok_or(UnknownSession)?;
+        let name = self.registry.place(id).ok_or(UnknownSession)?;
+        Ok((id, name.clone()))
     }
 
     /// Counts a request for the floor that came over HTTP.
-    fn count_request(
-        &self,
-        room: &mut Room,
-        id: ParticipantId,
-        now: Instant,
-    ) -> Result<(), FloorError> {
-        let mut members = room.members.iter_mut();
-        let member = members.find(|member| member.id == id);
-        let member = member.ok_or(UnknownSession)?;
+    fn count_request(&mut self, id: ParticipantId, now: Instant) -> Result<(), FloorError> {
+        let (_, member) = self.registry.member_mut(id).ok_or(UnknownSession)?;
         if member.messages.take(now) == Verdict::Pass {
             return Ok(());
         }
-        self.inner.counts.count_limited(Limited::FloorRequest);
+        self.counters.count_limited(Limited::FloorRequest);
         Err(FloorError::TooMany(TooMany {
             what: Limited::FloorRequest,
-            retry_after: RetryAfter(self.inner.limits.rates.messages.interval),
+            retry_after: RetryAfter(self.limits.rates.messages.interval),
         }))
     }
 
-    fn at_floor<T>(
-        &self,
-        session: &str,
-        act: impl FnOnce(&mut Placement, &mut Room, ParticipantId, Instant) -> T,
-    ) -> Result<T, UnknownSession> {
-        let now = Instant::now();
-        let mut state = self.lock();
-        let id = state.registry.of_session(session).ok_or(UnknownSession)?;
-        let name = state.registry.place(id).cloned().ok_or(UnknownSession)?;
-        let State {
-            registry,
-            placement,
-            ..
-        } = &mut *state;
-        let room = registry.rooms.get_mut(&name).ok_or(UnknownSession)?;
-        let outcome = act(placement, room, id, now);
-        self.apply_floor_actions(placement, &name, room);
-        Ok(outcome)
-    }
-
-    /// Carries out a command. What follows from it is still to be [enacted](Conference::enact), so that the one who
-    /// waits for the answer gets it first.
+    /// Carries out a command. What follows from it is still to be
+    /// [applied](Machine::apply_floor_actions), so that the sender who waits for the answer gets it first.
     ///
     /// # Errors
     /// The refusal, for the sender.
     pub(super) fn command_floor(
-        &self,
-        state: &mut State,
+        &mut self,
         from: ParticipantId,
         command: FloorCommand,
         order_id: Option<Value>,
         now: Instant,
     ) -> Result<Option<Event>, Event> {
-        let State {
-            registry,
-            placement,
-            ..
-        } = state;
-        let Some(room) = registry.room_with(from) else {
+        let Some(room) = self.registry.room_with(from) else {
             return Err(refusal(&CommandError::UnknownSession, order_id));
         };
         match command {
             FloorCommand::Request(request) => {
-                let answer = self.ask(placement, room, from, request, now);
+                let counts = &mut self.counters.floor;
+                let answer = ask(&mut self.placement, counts, room, from, request, now);
                 Ok(Some(floor_answer(answer, order_id)))
             }
             FloorCommand::Position => {
@@ -166,38 +162,18 @@ impl Conference {
         }
     }
 
-    fn ask(
-        &self,
-        placement: &mut Placement,
-        room: &mut Room,
-        from: ParticipantId,
-        request: Request,
-        now: Instant,
-    ) -> Answer {
-        let before = room.floor.standing(from, now);
-        let answer = room.floor.request(from, request, now);
-        let counts = &self.inner.counts.floor;
-        let (count, tone) = match answer {
-            // What it has already is no news to it.
-            Answer::Granted(_) if matches!(before, Standing::Granted(_)) => (&counts.granted, None),
-            Answer::Granted(_) => (&counts.granted, Some(Tone::Grant)),
-            Answer::Queued(_) => (&counts.queued, None),
-            Answer::Denied(_) => (&counts.denied, Some(Tone::Deny)),
-        };
-        count.fetch_add(1, Relaxed);
-        if let Some(tone) = tone {
-            play(placement, room, from, tone);
-        }
-        answer
-    }
-
     /// Does what a room's floor wants done.
-    pub(super) fn apply_floor_actions(
-        &self,
-        placement: &mut Placement,
-        name: &RoomName,
-        room: &mut Room,
-    ) {
+    pub(super) fn apply_floor_actions(&mut self, name: &RoomName) {
+        let Machine {
+            registry,
+            placement,
+            counters,
+            effects,
+            ..
+        } = self;
+        let Some(room) = registry.rooms.get_mut(name) else {
+            return;
+        };
         for action in room.floor.take_actions() {
             match action {
                 Action::Permit(id, permit) => allow(placement, room, id, permit),
@@ -209,103 +185,82 @@ impl Conference {
                 }
                 Action::Granted(id, grant) => {
                     play(placement, room, id, Tone::Grant);
-                    self.send_to(room, id, &Event::floor_granted(grant, None));
+                    effects.send_to(room, id, &Event::floor_granted(grant, None));
                 }
                 Action::Denied(id, denial) => {
                     play(placement, room, id, Tone::Deny);
-                    self.send_to(room, id, &Event::floor_denied(denial, None));
+                    effects.send_to(room, id, &Event::floor_denied(denial, None));
                 }
                 Action::Unpermitted(id) => {
                     let cause = RevokeCause::NoPermissionToSend;
-                    self.count_revoke(cause);
+                    counters.floor.count_revoke(cause);
                     play(placement, room, id, Tone::Deny);
                     let event = Event::floor_revoked(name.clone(), id, None, cause, Duration::ZERO);
-                    self.send_to(room, id, &event);
+                    effects.send_to(room, id, &event);
                 }
                 Action::Inactive => {
                     tracing::debug!(room = %name, "nobody has taken the floor for a while");
                 }
-                Action::Revoked { participant, .. } => {
+                Action::Revoked {
+                    participant, cause, ..
+                } => {
+                    counters.floor.count_revoke(cause);
                     play(placement, room, participant, Tone::End);
-                    self.announce(name, room, action);
+                    announce(effects, name, room, action);
                 }
                 Action::Taken { .. }
                 | Action::Released { .. }
                 | Action::Idle { .. }
-                | Action::QueueChanged => self.announce(name, room, action),
+                | Action::QueueChanged => announce(effects, name, room, action),
             }
         }
     }
 
-    /// Tells the room.
-    fn announce(&self, name: &RoomName, room: &Room, action: Action) {
-        if let Action::Revoked { cause, .. } = action {
-            self.count_revoke(cause);
-        }
-        if let Some(event) = room.announcement(name, action) {
-            self.broadcast(room, &event);
-        }
-    }
-
-    /// Tells one participant, if its data channel is open.
-    fn send_to(&self, room: &Room, id: ParticipantId, event: &Event) {
-        if room.member(id).is_some_and(|member| member.channel) {
-            let text: Arc<str> = event.to_json().into();
-            self.inner.rtc.send_text(vec![id], text);
-        }
-    }
-
-    fn count_revoke(&self, cause: RevokeCause) {
-        let place = RevokeCause::ALL.iter().position(|it| *it == cause);
-        if let Some(place) = place {
-            self.inner.counts.floor.revoked[place].fetch_add(1, Relaxed);
-        }
-    }
-
     /// Shows every floor what the mixer saw and what time it is, if a round is over.
-    pub(super) fn observe_floors(&self, state: &mut State, now: Instant) {
-        let State {
-            registry,
-            placement,
-            rounds,
-            ..
-        } = state;
-        let Some(look) = rounds.next(now) else {
+    pub(super) fn observe_floors(&mut self, now: Instant) {
+        let Some(look) = self.rounds.next(now) else {
             return;
         };
-        let Registry { rooms, floors, .. } = registry;
+        let mut floors = std::mem::take(&mut self.registry.floors);
         floors.retain(|name| {
-            let room = rooms.get_mut(name);
+            let room = self.registry.rooms.get_mut(name);
             let Some(room) = room.filter(|room| room.config.floor.mode.has_floor()) else {
                 return false;
             };
             let overheard = room.subscribers.is_some();
             room.floor.set_overheard(overheard, now);
             room.observe(look, now);
-            self.apply_floor_actions(placement, name, room);
             // Where nobody is there is nothing to look at; who comes in brings it back.
-            !room.members.is_empty()
+            let is_used = !room.members.is_empty();
+            self.apply_floor_actions(name);
+            is_used
         });
+        self.registry.floors.append(&mut floors);
     }
 
     /// Whether anybody is in a room with a floor.
     pub(super) fn has_floors(&self) -> bool {
-        !self.lock().registry.floors.is_empty()
+        !self.registry.floors.is_empty()
     }
 }
 
 impl FloorCounts {
+    fn count_revoke(&mut self, cause: RevokeCause) {
+        let place = RevokeCause::ALL.iter().position(|it| *it == cause);
+        if let Some(place) = place {
+            self.revoked[place] += 1;
+        }
+    }
+
     pub(super) fn families(&self) -> [MetricFamily; 2] {
         let outcomes = [
-            ("granted", &self.granted),
-            ("queued", &self.queued),
-            ("denied", &self.denied),
+            ("granted", self.granted),
+            ("queued", self.queued),
+            ("denied", self.denied),
         ];
-        let outcome = |(word, count): (&str, &AtomicU64)| {
-            MetricSample::of("outcome", word, count.load(Relaxed) as f64)
-        };
-        let revoke = |(cause, count): (&RevokeCause, &AtomicU64)| {
-            MetricSample::of("cause", cause.reason(), count.load(Relaxed) as f64)
+        let outcome = |(word, count): (&str, u64)| MetricSample::of("outcome", word, count as f64);
+        let revoke = |(cause, count): (&RevokeCause, &u64)| {
+            MetricSample::of("cause", cause.reason(), *count as f64)
         };
         [
             MetricFamily {
@@ -390,6 +345,38 @@ impl Room {
             }
         }
         self.floor.tick(now);
+    }
+}
+
+/// Asks for the floor of a room.
+fn ask(
+    placement: &mut Placement,
+    counts: &mut FloorCounts,
+    room: &mut Room,
+    from: ParticipantId,
+    request: Request,
+    now: Instant,
+) -> Answer {
+    let before = room.floor.standing(from, now);
+    let answer = room.floor.request(from, request, now);
+    let (count, tone) = match answer {
+        // What it has already is no news to it.
+        Answer::Granted(_) if matches!(before, Standing::Granted(_)) => (&mut counts.granted, None),
+        Answer::Granted(_) => (&mut counts.granted, Some(Tone::Grant)),
+        Answer::Queued(_) => (&mut counts.queued, None),
+        Answer::Denied(_) => (&mut counts.denied, Some(Tone::Deny)),
+    };
+    *count += 1;
+    if let Some(tone) = tone {
+        play(placement, room, from, tone);
+    }
+    answer
+}
+
+/// Tells the room what its floor does.
+fn announce(effects: &mut Effects, name: &RoomName, room: &Room, action: Action) {
+    if let Some(event) = room.announcement(name, action) {
+        effects.broadcast(room, &event);
     }
 }
 

@@ -5,6 +5,7 @@ use std::future::Future;
 use mixer::ParticipantId;
 
 use super::join::secret;
+use super::machine::Machine;
 use super::member::IceSession;
 use super::{Conference, IceError};
 use crate::rtc::{Restart, RestartAnswer, RestartError};
@@ -50,16 +51,13 @@ impl Conference {
         let Some((begun, answer)) = self.begin_ice(session, expected, update)? else {
             return Ok(IceOutcome::Added);
         };
-        let BegunRestart { id, etag, before } = begun;
         match answer.await {
-            Ok(answer) => Ok(IceOutcome::Restarted { etag, answer }),
+            Ok(answer) => Ok(IceOutcome::Restarted {
+                etag: begun.etag,
+                answer,
+            }),
             Err(error) => {
-                let mut state = self.lock();
-                let member = state.registry.member_mut(id);
-                // Unless yet another restart has come since.
-                if let Some((_, member)) = member.filter(|(_, member)| member.ice.etag == etag) {
-                    member.ice = before;
-                }
+                self.lock().undo_restart(begun);
                 Err(error.into())
             }
         }
@@ -76,11 +74,36 @@ impl Conference {
         expected: Option<&[String]>,
         update: IceUpdate,
     ) -> Result<Option<(BegunRestart, impl Future<Output = RestartResult> + use<>)>, IceError> {
-        let mut state = self.lock();
-        let member = state
-            .registry
-            .of_session(session)
-            .and_then(|id| state.registry.member_mut(id));
+        let mut turn = self.lock();
+        match turn.take_ice(session, expected, update)? {
+            IceStep::Trickle(id, candidates) => {
+                turn.performer().network.trickle(id, candidates)?;
+                Ok(None)
+            }
+            IceStep::Restart(begun, restart) => {
+                let answer = turn.performer().network.restart(begun.id, restart);
+                Ok(Some((begun, answer)))
+            }
+        }
+    }
+}
+
+/// What an update asks the network thread for.
+enum IceStep {
+    Trickle(ParticipantId, Vec<String>),
+    Restart(BegunRestart, Restart),
+}
+
+impl Machine {
+    /// Takes an update; a member whose ICE restarts names the new session from here on.
+    fn take_ice(
+        &mut self,
+        session: &str,
+        expected: Option<&[String]>,
+        update: IceUpdate,
+    ) -> Result<IceStep, IceError> {
+        let id = self.registry.of_session(session);
+        let member = id.and_then(|id| self.registry.member_mut(id));
         let (_, member) = member.ok_or(IceError::UnknownSession)?;
         let ice = &mut member.ice;
         let conditions = expected.filter(|tags| !tags.is_empty());
@@ -90,10 +113,7 @@ impl Conference {
         }
         let (ufrag, pwd) = match (update.ufrag, update.pwd) {
             (Some(ufrag), Some(pwd)) if ufrag != ice.client_ufrag => (ufrag, pwd),
-            _ => {
-                self.inner.rtc.trickle(member.id, update.candidates)?;
-                return Ok(None);
-            }
+            _ => return Ok(IceStep::Trickle(member.id, update.candidates)),
         };
         let next = IceSession {
             etag: secret::<8>(),
@@ -110,8 +130,15 @@ impl Conference {
             pwd,
             candidates: update.candidates,
         };
-        let answer = self.inner.rtc.restart(member.id, restart);
-        Ok(Some((begun, answer)))
+        Ok(IceStep::Restart(begun, restart))
+    }
+
+    /// A restart has failed: the session before it holds again, unless yet another restart has come since.
+    fn undo_restart(&mut self, begun: BegunRestart) {
+        let member = self.registry.member_mut(begun.id);
+        if let Some((_, member)) = member.filter(|(_, member)| member.ice.etag == begun.etag) {
+            member.ice = begun.before;
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! One join, from the seat to the member, and the way back from every step of it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use mixer::command::Shared;
@@ -12,10 +11,11 @@ use mixer::{ParticipantId, RoomId};
 
 use super::error::Refusal;
 use super::floor::SentCounts;
+use super::machine::Machine;
 use super::member::{IceSession, Member, StreamRecipe};
 use super::placement::layout;
 use super::room::Room;
-use super::{Conference, JoinError, Overloaded, State};
+use super::{Conference, JoinError, Overloaded};
 use crate::floor::Mode;
 use crate::protocol::{Event, MonitorEntry, Name, PublicId, RoomName};
 use crate::queues::MixerId;
@@ -65,41 +65,18 @@ impl Conference {
     /// [`JoinError`]; nothing of the attempt is left behind.
     pub fn join(&self, join: Join) -> Result<Joined, JoinError> {
         let result = self.try_join(join);
+        let mut turn = self.lock();
         match &result {
-            Ok(_) => {
-                self.inner.counts.joins.fetch_add(1, Relaxed);
-            }
-            Err(error) => self.refuse(Refusal::of(error)),
+            Ok(_) => turn.counters.joins += 1,
+            Err(error) => turn.counters.refuse_join(Refusal::of(error)),
         }
         result
     }
 
-    /// Counts a join that was refused because too many come from its address.
-    pub fn refuse_too_many(&self) {
-        self.refuse(Refusal::Rate);
-    }
-
-    /// Counts a join that nobody had time to look at.
-    pub fn refuse_waiting(&self) -> Overloaded {
-        self.refuse(Refusal::Waiting);
-        Overloaded::Waiting
-    }
-
-    fn refuse(&self, refusal: Refusal) {
-        self.inner.counts.refused[refusal as usize].fetch_add(1, Relaxed);
-    }
-
     fn try_join(&self, join: Join) -> Result<Joined, JoinError> {
-        {
-            let state = self.lock();
-            if let Some(room) = self.unknown_of(&state, &join.listen) {
-                return Err(JoinError::UnknownChannel { room });
-            }
-            if let Some(room) = state.refusing_of(&join.room, &join.listen) {
-                return Err(JoinError::MonitoringRefused { room });
-            }
-        }
-        let seat = self.reserve(&join.room, join.mode)?;
+        self.lock().admit_monitor(&join.room, &join.listen)?;
+        let held = self.reserve(&join.room, join.mode)?;
+        let seat = &held.seat;
         let profile = join.profile.unwrap_or(seat.profile);
         let options = AcceptOptions {
             mixer: seat.mixer,
@@ -161,7 +138,7 @@ impl Conference {
             priority: join.priority,
             listen: join.listen,
         };
-        seat.enter(member, wishes, Box::new(participant), accepted)
+        held.enter(member, wishes, Box::new(participant), accepted)
     }
 
     /// Holds a place in a room, making the room if that is how rooms come about here.
@@ -171,80 +148,24 @@ impl Conference {
         &self,
         name: &RoomName,
         mode: Option<Mode>,
-    ) -> Result<Seat<'_>, JoinError> {
-        let limits = &self.inner.limits;
-        let mut state = self.lock();
-        if state.stopping {
-            return Err(Overloaded::Stopping.into());
-        }
-        let room = state.registry.rooms.get(name).map(|room| room.id);
-        if !state.placement.admits(room) {
-            return Err(Overloaded::Mixer.into());
-        }
-        if state.registry.sessions() >= limits.max_sessions {
-            return Err(Overloaded::Sessions {
-                limit: limits.max_sessions,
-            }
-            .into());
-        }
-        let id = state.registry.new_participant_id();
-        if !state.registry.rooms.contains_key(name) {
-            if !limits.open_rooms {
-                return Err(JoinError::UnknownRoom);
-            }
-            let mut config = limits.room;
-            config.floor.mode = mode.unwrap_or(config.floor.mode);
-            self.make_room(&mut state, name, config, false)?;
-        }
-        let State {
-            registry,
-            placement,
-            ..
-        } = &mut *state;
-        let room = registry.rooms.get_mut(name).ok_or(JoinError::UnknownRoom)?;
-        if room.is_full() {
-            return Err(JoinError::RoomFull {
-                limit: room.config.max_participants,
-            });
-        }
-        let mixer = placement.mixer_of(room.id).ok_or(Overloaded::Link)?;
-        room.seats += 1;
-        registry.seats += 1;
-        Ok(Seat {
+    ) -> Result<HeldSeat<'_>, JoinError> {
+        let seat = self.lock().reserve(name, mode)?;
+        Ok(HeldSeat {
             conference: self,
-            room: name.clone(),
-            room_id: room.id,
-            mixer,
-            id,
-            profile: room.config.profile,
-            tick: room.config.tick,
-            layout: layout(&room.config),
+            seat,
             filled: false,
         })
     }
 }
 
-/// What a join asks for that is applied once its member has entered.
-struct JoinWish {
-    priority: u8,
-    listen: Vec<MonitorEntry>,
-}
-
-/// A place in a room, held while the join is under way. Dropped unfilled, it is free again, and so is a room that was
-/// made for it.
-pub(super) struct Seat<'a> {
+/// A seat while the join is under way. Dropped unfilled, it is free again, and so is a room that was made for it.
+pub(super) struct HeldSeat<'a> {
     conference: &'a Conference,
-    room: RoomName,
-    room_id: RoomId,
-    mixer: MixerId,
-    id: ParticipantId,
-    profile: Profile,
-    tick: TickLength,
-    layout: Layout,
+    seat: Seat,
     filled: bool,
 }
 
-impl Seat<'_> {
+impl HeldSeat<'_> {
     /// Hands the codecs to the mixer and the peer to the network, and enters the member.
     fn enter(
         mut self,
@@ -253,75 +174,162 @@ impl Seat<'_> {
         participant: Box<Participant>,
         accepted: Accepted,
     ) -> Result<Joined, JoinError> {
-        let now = Instant::now();
         let conference = self.conference;
-        let mut state = conference.lock();
-        if state.stopping {
-            return Err(Overloaded::Stopping.into());
-        }
-        let room = self.room_in(&mut state).ok_or(JoinError::UnknownRoom)?;
-        // Before the mixer knows it, so that where there is a floor not one packet is heard without it.
-        let permit = room.floor.first_permit();
-        member.shared.settings.set_permit(permit);
-        if state.placement.add(self.room_id, participant).is_err() {
+        let mut turn = conference.lock();
+        turn.may_enter(&self.seat, &member)?;
+        if turn.placement.add(self.seat.room_id, participant).is_err() {
             return Err(Overloaded::Link.into());
         }
-        if conference.inner.rtc.start(accepted.peer).is_err() {
-            state.placement.remove(self.id);
+        if turn.performer().network.start(accepted.peer).is_err() {
+            turn.placement.remove(self.seat.id);
             return Err(Overloaded::Link.into());
         }
         let joined = Joined {
-            participant: PublicId(self.id),
+            participant: PublicId(self.seat.id),
             session: member.session.clone(),
             etag: member.ice.etag.clone(),
             answer: accepted.answer,
         };
-        let event = Event::Joined {
-            participant: member.public(),
-        };
-        tracing::info!(room = %self.room, participant = %joined.participant, name = member.name, "joined");
-        self.release(&mut state);
-        let talks = member.talks;
-        state.registry.add(&self.room, member);
-        if let Some(room) = self.room_in(&mut state) {
-            room.floor.join(self.id, talks, wishes.priority);
-        }
-        if let Some(room) = state.registry.rooms.get(&self.room) {
-            conference.broadcast(room, &event);
-            if !room.links.is_empty() {
-                state.monitoring.mark_links_stale();
-            }
-        }
-        if !wishes.listen.is_empty() {
-            state.monitoring.set(self.id, &self.room, wishes.listen);
-        }
-        conference.sync_monitors(&mut state, now);
+        self.filled = true;
+        turn.enter(&self.seat, member, wishes, Instant::now());
         Ok(joined)
     }
+}
 
-    /// The room, if it is still the one the seat was taken in.
-    fn room_in<'s>(&self, state: &'s mut State) -> Option<&'s mut Room> {
-        let room = state.registry.rooms.get_mut(&self.room)?;
-        (room.id == self.room_id).then_some(room)
-    }
-
-    fn release(&mut self, state: &mut State) {
-        self.filled = true;
-        state.registry.seats -= 1;
-        if let Some(room) = self.room_in(state) {
-            room.seats -= 1;
+impl Drop for HeldSeat<'_> {
+    fn drop(&mut self) {
+        if !self.filled {
+            self.conference.lock().abandon(&self.seat);
         }
     }
 }
 
-impl Drop for Seat<'_> {
-    fn drop(&mut self) {
-        if !self.filled {
-            let conference = self.conference;
-            let mut state = conference.lock();
-            self.release(&mut state);
-            state.end_if_over(&self.room);
+/// What a join asks for that is applied once its member has entered.
+pub(super) struct JoinWish {
+    priority: u8,
+    listen: Vec<MonitorEntry>,
+}
+
+/// A place in a room that is held for a join.
+#[derive(Debug)]
+pub(super) struct Seat {
+    room: RoomName,
+    room_id: RoomId,
+    mixer: MixerId,
+    id: ParticipantId,
+    profile: Profile,
+    tick: TickLength,
+    layout: Layout,
+}
+
+impl Machine {
+    /// Whether a participant of `home` may listen to these rooms.
+    fn admit_monitor(&self, home: &RoomName, list: &[MonitorEntry]) -> Result<(), JoinError> {
+        if let Some(room) = self.unknown_of(list) {
+            return Err(JoinError::UnknownChannel { room });
         }
+        match self.refusing_of(home, list) {
+            Some(room) => Err(JoinError::MonitoringRefused { room }),
+            None => Ok(()),
+        }
+    }
+
+    /// Holds a place in a room, making the room if that is how rooms come about here.
+    fn reserve(&mut self, name: &RoomName, mode: Option<Mode>) -> Result<Seat, JoinError> {
+        if self.stopping {
+            return Err(Overloaded::Stopping.into());
+        }
+        let room = self.registry.rooms.get(name).map(|room| room.id);
+        if !self.placement.admits(room) {
+            return Err(Overloaded::Mixer.into());
+        }
+        let limit = self.limits.max_sessions;
+        if self.registry.sessions() >= limit {
+            return Err(Overloaded::Sessions { limit }.into());
+        }
+        let id = self.registry.new_participant_id();
+        if !self.registry.rooms.contains_key(name) {
+            if !self.limits.open_rooms {
+                return Err(JoinError::UnknownRoom);
+            }
+            let mut config = self.limits.room;
+            config.floor.mode = mode.unwrap_or(config.floor.mode);
+            self.make_room(name, config, false)?;
+        }
+        let room = self.registry.rooms.get_mut(name);
+        let room = room.ok_or(JoinError::UnknownRoom)?;
+        if room.is_full() {
+            return Err(JoinError::RoomFull {
+                limit: room.config.max_participants,
+            });
+        }
+        let mixer = self.placement.mixer_of(room.id).ok_or(Overloaded::Link)?;
+        room.seats += 1;
+        self.registry.seats += 1;
+        Ok(Seat {
+            room: name.clone(),
+            room_id: room.id,
+            mixer,
+            id,
+            profile: room.config.profile,
+            tick: room.config.tick,
+            layout: layout(&room.config),
+        })
+    }
+
+    /// Whether the member that a seat is held for may enter now. Its voice may do from here on what the floor says.
+    fn may_enter(&mut self, seat: &Seat, member: &Member) -> Result<(), JoinError> {
+        if self.stopping {
+            return Err(Overloaded::Stopping.into());
+        }
+        let room = self.room_of_seat(seat).ok_or(JoinError::UnknownRoom)?;
+        // Before the mixer knows it, so that where there is a floor not one packet is heard without it.
+        let permit = room.floor.first_permit();
+        member.shared.settings.set_permit(permit);
+        Ok(())
+    }
+
+    /// Enters a member, whom the mixer and the network know.
+    fn enter(&mut self, seat: &Seat, member: Member, wishes: JoinWish, now: Instant) {
+        let event = Event::Joined {
+            participant: member.public(),
+        };
+        tracing::info!(room = %seat.room, participant = %PublicId(seat.id), name = member.name, "joined");
+        self.release(seat);
+        let talks = member.talks;
+        self.registry.add(&seat.room, member);
+        if let Some(room) = self.room_of_seat(seat) {
+            room.floor.join(seat.id, talks, wishes.priority);
+        }
+        if let Some(room) = self.registry.rooms.get(&seat.room) {
+            self.effects.broadcast(room, &event);
+            if !room.links.is_empty() {
+                self.monitoring.mark_links_stale();
+            }
+        }
+        if !wishes.listen.is_empty() {
+            self.monitoring.set(seat.id, &seat.room, wishes.listen);
+        }
+        self.sync_monitors(now);
+    }
+
+    /// Frees the seat of a join that failed, and ends a room that was made for it.
+    fn abandon(&mut self, seat: &Seat) {
+        self.release(seat);
+        self.end_if_over(&seat.room);
+    }
+
+    fn release(&mut self, seat: &Seat) {
+        self.registry.seats -= 1;
+        if let Some(room) = self.room_of_seat(seat) {
+            room.seats -= 1;
+        }
+    }
+
+    /// The room, if it is still the one the seat was taken in.
+    fn room_of_seat(&mut self, seat: &Seat) -> Option<&mut Room> {
+        let room = self.registry.rooms.get_mut(&seat.room)?;
+        (room.id == seat.room_id).then_some(room)
     }
 }
 

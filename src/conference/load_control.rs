@@ -5,25 +5,19 @@ use std::time::Instant;
 
 use mixer::RoomId;
 
-use super::{Conference, State};
+use super::machine::Machine;
 use crate::protocol::Event;
 
-impl Conference {
+impl Machine {
     /// Shows every governor the load since it last looked.
-    pub(super) fn observe_load(&self, now: Instant) {
-        let mut state = self.lock();
-        let State {
-            placement,
-            governed,
-            ..
-        } = &mut *state;
-        let over = now.saturating_duration_since(*governed);
+    pub(super) fn observe_load(&mut self, now: Instant) {
+        let over = now.saturating_duration_since(self.governed);
         if over.is_zero() {
             return;
         }
-        *governed = now;
+        self.governed = now;
         let mut changed = Vec::new();
-        for link in placement.mixers_mut() {
+        for link in self.placement.mixers_mut() {
             let busy_ns = link.mixer.handle().metrics().busy_ns.load(Relaxed);
             let load = (busy_ns - link.busy_ns) as f32 / over.as_nanos() as f32;
             link.busy_ns = busy_ns;
@@ -48,10 +42,10 @@ impl Conference {
             }
         }
         for (mixer, event) in changed {
-            let is_there = |room: RoomId| state.placement.mixer_of(room) == Some(mixer);
-            let rooms = state.registry.rooms.values();
+            let is_there = |room: RoomId| self.placement.mixer_of(room) == Some(mixer);
+            let rooms = self.registry.rooms.values();
             for room in rooms.filter(|room| is_there(room.id)) {
-                self.broadcast(room, &event);
+                self.effects.broadcast(room, &event);
             }
         }
     }

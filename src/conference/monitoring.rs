@@ -13,10 +13,12 @@ use mixer::listener::Listener;
 use mixer::scan::{Channel, Rescan, Scan, Strength};
 use mixer::{Decibels, Gain, ParticipantId, RoomId};
 
+use super::commands::refusal;
+use super::machine::Machine;
 use super::placement::{Placement, QueueFull, layout};
 use super::registry::Registry;
 use super::room::{Room, Subscribers};
-use super::{CommandError, Conference, ConfigureError, State, refusal};
+use super::{CommandError, ConfigureError};
 use crate::protocol::{Event, MAX_MONITORED_ROOMS, MAX_MONITORS, MonitorEntry, Monitors, RoomName};
 
 /// Which rooms are monitored by whom: what was asked for, and what the mixers were told.
@@ -90,41 +92,47 @@ pub(super) struct MonitoringChanges {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct FeedNo(u64);
 
-impl Conference {
-    /// Lets a participant hear these rooms beside his own, and no others.
+impl Machine {
+    /// Lets a participant hear these rooms besides its own, and no others.
     ///
     /// A room that is not there yet is waited for, where rooms are made by joining them.
     ///
     /// # Errors
     /// [`CommandError::UnknownRoom`] where they are not, [`CommandError::MonitoringRefused`]: nothing has changed then.
     pub(super) fn listen(
-        &self,
-        state: &mut State,
+        &mut self,
         id: ParticipantId,
         list: Vec<MonitorEntry>,
         now: Instant,
     ) -> Result<(), CommandError> {
-        if let Some(room) = self.unknown_of(state, &list) {
+        if let Some(room) = self.unknown_of(&list) {
             return Err(CommandError::UnknownRoom { room });
         }
-        if let Some(home) = state.registry.place(id) {
-            if let Some(room) = state.refusing_of(home, &list) {
+        if let Some(home) = self.registry.place(id) {
+            if let Some(room) = self.refusing_of(home, &list) {
                 return Err(CommandError::MonitoringRefused { room });
             }
-            state.monitoring.set(id, home, list);
+            self.monitoring.set(id, home, list);
         }
-        self.sync_monitors(state, now);
+        self.sync_monitors(now);
         Ok(())
     }
 
     /// The first room of a list that is not there and will not be made by joining it.
-    pub(super) fn unknown_of(&self, state: &State, list: &[MonitorEntry]) -> Option<RoomName> {
-        if self.inner.limits.open_rooms {
+    pub(super) fn unknown_of(&self, list: &[MonitorEntry]) -> Option<RoomName> {
+        if self.limits.open_rooms {
             return None;
         }
         let mut rooms = list.iter().map(|entry| &entry.room);
-        let unknown = rooms.find(|room| !state.registry.rooms.contains_key(*room));
+        let unknown = rooms.find(|room| !self.registry.rooms.contains_key(*room));
         unknown.cloned()
+    }
+
+    /// The first room of a list that does not let a participant of `home` listen to it.
+    pub(super) fn refusing_of(&self, home: &RoomName, list: &[MonitorEntry]) -> Option<RoomName> {
+        let mut rooms = list.iter().map(|entry| &entry.room);
+        let refuses = |name: &&RoomName| *name != home && !self.registry.allows_monitors(name);
+        rooms.find(refuses).cloned()
     }
 
     /// Links a room with these others, and with no others.
@@ -135,15 +143,14 @@ impl Conference {
     /// # Errors
     /// [`ConfigureError::TooManyLinked`]; nothing has changed.
     pub(super) fn link(
-        &self,
-        state: &mut State,
+        &mut self,
         name: &RoomName,
         others: Vec<RoomName>,
         now: Instant,
     ) -> Result<(), ConfigureError> {
         let others = others.into_iter().filter(|other| other != name);
         let others: BTreeSet<RoomName> = others.collect();
-        let registry = &mut state.registry;
+        let registry = &mut self.registry;
         let before = registry.links_of(name);
         registry.set_links(name, &others);
         let limit = MAX_MONITORED_ROOMS;
@@ -152,48 +159,44 @@ impl Conference {
             registry.set_links(name, &before);
             return Err(ConfigureError::TooManyLinked { limit });
         }
-        state.monitoring.relink = true;
-        self.sync_monitors(state, now);
+        self.monitoring.relink = true;
+        self.sync_monitors(now);
         for other in before.symmetric_difference(&others) {
-            if let Some(room) = state.registry.rooms.get(other) {
+            if let Some(room) = self.registry.rooms.get(other) {
                 let event = Event::Room {
                     room: Box::new(room.state(other, now)),
                 };
-                self.broadcast(room, &event);
+                self.effects.broadcast(room, &event);
             }
         }
         Ok(())
     }
 
     /// Tells the mixers what they do not know yet, and those who hear another room from now on what goes on in it.
-    pub(super) fn sync_monitors(&self, state: &mut State, now: Instant) {
-        let MonitoringChanges { news, monitored } = self.sync_mixers(state, now);
+    pub(super) fn sync_monitors(&mut self, now: Instant) {
+        let MonitoringChanges { news, monitored } = self.sync_mixers(now);
         for MonitoringNews { to, event, room } in news {
-            let text = event.to_json_from(&room).into();
-            self.inner.rtc.send_text(to, text);
+            self.effects.text(to, event.to_json_from(&room).into());
         }
         for name in monitored {
-            if let Some(room) = state.registry.rooms.get(&name) {
-                let monitors = room.monitors.clone();
-                self.broadcast(
-                    room,
-                    &Event::Monitors {
-                        room: name,
-                        monitors,
-                    },
-                );
+            if let Some(room) = self.registry.rooms.get(&name) {
+                let event = Event::Monitors {
+                    room: name,
+                    monitors: room.monitors.clone(),
+                };
+                self.effects.broadcast(room, &event);
             }
         }
     }
 
     /// Tells the mixers; what the others are to be told.
-    pub(super) fn sync_mixers(&self, state: &mut State, now: Instant) -> MonitoringChanges {
-        let State {
+    pub(super) fn sync_mixers(&mut self, now: Instant) -> MonitoringChanges {
+        let Machine {
             registry,
             placement,
             monitoring,
             ..
-        } = state;
+        } = self;
         if !monitoring.is_due(registry) {
             return MonitoringChanges::default();
         }
@@ -211,23 +214,6 @@ impl Conference {
         monitoring.send_scans(registry, placement);
         monitoring.find_subscribers(registry, now, &mut changes);
         changes
-    }
-
-    /// Tells those who hear a room from elsewhere what happens in it, as far as it concerns them.
-    pub(super) fn broadcast_to_subscribers(&self, room: &Room, event: &Event) {
-        if let Some(subscribers) = room.subscribers.as_ref().filter(|_| event.travels()) {
-            let text = event.to_json_from(&subscribers.room).into();
-            self.inner.rtc.send_text(subscribers.ids.clone(), text);
-        }
-    }
-}
-
-impl State {
-    /// The first room of a list that does not let a participant of `home` listen to it.
-    pub(super) fn refusing_of(&self, home: &RoomName, list: &[MonitorEntry]) -> Option<RoomName> {
-        let mut rooms = list.iter().map(|entry| &entry.room);
-        let refuses = |name: &&RoomName| *name != home && !self.registry.allows_monitors(name);
-        rooms.find(refuses).cloned()
     }
 }
 

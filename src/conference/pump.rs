@@ -1,23 +1,16 @@
-//! What the mixers and the network report, turned into the room's events.
+//! Hands what the mixers and the network report to the machine, and the time.
 //!
 //! The network thread rings when it has something. The mixers are polled, since what they report is only shown: a turn
 //! every 20 ms is finer than anybody can see a light go on. Where there is a floor a turn comes every 3 ms, so that its
 //! timers, looked at every 20 ms, are not late.
 
-use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use mixer::ParticipantId;
-use mixer::command::{Event as MixerEvent, Refused};
-use mixer::profile::loss_class;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
-use super::{Conference, State, read};
-use crate::protocol::{CommandMessage, Event, LeaveReason, PublicId, RoomName};
-use crate::rate_limit::{Limited, Verdict};
-use crate::rtc::{MessageError, Reason, RtcEvent};
+use super::Conference;
 
 /// How often the links are emptied at least: each time costs as much as the room of a few listeners.
 const TURN: Duration = Duration::from_millis(20);
@@ -36,7 +29,7 @@ const MOST_EVENTS: usize = 4_096;
 
 /// Runs until `stop` changes or its sender is gone, or until [`Conference::lost`].
 pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
-    let bell = conference.inner.rtc.something_happened();
+    let bell = conference.lock().performer().network.something_happened();
     // Not a pipe, but read in the same way, and the network thread never waits in the kernel for who reads it.
     let bell = match bell.and_then(pipe::Receiver::from_owned_fd_unchecked) {
         Ok(bell) => Some(bell),
@@ -48,7 +41,7 @@ pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
     let mut reported = Instant::now();
     loop {
         let ended = Instant::now();
-        let turn = match conference.has_floors() {
+        let turn = match conference.lock().has_floors() {
             true => FLOOR_TURN,
             false => TURN,
         };
@@ -69,8 +62,8 @@ pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
         }
         if now.duration_since(reported) >= REPORT {
             reported = now;
-            conference.report(now);
-            conference.observe_load(now);
+            conference.lock().report(now);
+            conference.lock().observe_load(now);
         }
     }
 }
@@ -96,330 +89,44 @@ async fn rung(bell: Option<&pipe::Receiver>) {
 impl Conference {
     /// Takes in what the mixers and the network have to say; whether both are there to say anything.
     pub(super) fn turn(&self, now: Instant) -> bool {
-        let rtc = &self.inner.rtc;
-        let mut state = self.lock();
-        state.placement.retry();
-        self.close_waiting(&mut state);
-        rtc.retry();
-        let is_whole = state.placement.is_whole() && !rtc.has_ended();
+        let mut turn = self.lock();
+        turn.placement.retry();
+        let network = &mut turn.performer().network;
+        network.retry();
+        let is_whole = !network.has_ended() && turn.placement.is_whole();
         for _ in 0..MOST_EVENTS {
-            let Some(event) = state.placement.next_event() else {
+            let Some(event) = turn.placement.next_event() else {
                 break;
             };
-            self.on_mixer(&mut state, event, now);
+            turn.on_mixer(event, now);
+            turn.perform();
         }
         for _ in 0..MOST_EVENTS {
-            let Some(event) = rtc.next_event() else {
+            let Some(event) = turn.performer().network.next_event() else {
                 break;
             };
-            self.on_rtc(&mut state, event, now);
+            turn.on_rtc(event, now);
+            turn.perform();
         }
-        self.observe_floors(&mut state, now);
-        self.sync_monitors(&mut state, now);
+        turn.observe_floors(now);
+        turn.sync_monitors(now);
         is_whole
     }
 
-    pub(super) fn on_mixer(&self, state: &mut State, event: MixerEvent, now: Instant) {
-        match event {
-            MixerEvent::Talking { participant, .. } => self.set_talking(state, participant, true),
-            MixerEvent::Stopped { participant, .. } => self.set_talking(state, participant, false),
-            MixerEvent::RoomFault { room } => {
-                if let Some(name) = state.registry.room_of(room).cloned() {
-                    self.on_fault(state, &name, now);
-                }
+    /// Waits until the network thread has been told to close every peer, but not for ever.
+    async fn close_peers(&self) {
+        for _ in 0..MOST_CLOSING_TURNS {
+            if self.lock().performer().network.retry() {
+                return;
             }
-            MixerEvent::Refused(refused) => self.on_refused(state, refused, now),
-        }
-    }
-
-    /// The mixer could not carry out a command. A room or a participant that it does not have is ended here too.
-    fn on_refused(&self, state: &mut State, refused: Refused, now: Instant) {
-        match refused {
-            Refused::Room(id) => {
-                let Some(name) = state.registry.room_of(id).cloned() else {
-                    return;
-                };
-                if state.placement.has_failed(id) {
-                    self.on_fault(state, &name, now);
-                } else {
-                    tracing::error!(room = %name, "the mixer refused a change of the room");
-                }
-            }
-            Refused::Participant(id) => {
-                let Some((_, member)) = state.registry.member_mut(id) else {
-                    return;
-                };
-                if member.shared.telemetry.was_refused() {
-                    self.on_no_place(state, id, now);
-                } else {
-                    let participant = PublicId(id);
-                    tracing::error!(%participant, "the mixer refused a change of the participant");
-                }
-            }
-        }
-    }
-
-    /// The mixer had no place for a participant, who would hear nothing and not be heard.
-    fn on_no_place(&self, state: &mut State, id: ParticipantId, now: Instant) {
-        let participant = PublicId(id);
-        tracing::error!(%participant, "the mixer had no place for the participant, whose session ends");
-        self.remove_participant(state, id, LeaveReason::Lost, now);
-    }
-
-    pub(super) fn on_rtc(&self, state: &mut State, event: RtcEvent, now: Instant) {
-        match event {
-            RtcEvent::Connected(id) => self.set_connected(state, id, true),
-            RtcEvent::Disconnected(id) => self.set_connected(state, id, false),
-            RtcEvent::Gone(id, reason) => {
-                self.remove_participant(state, id, leave_reason(reason), now);
-            }
-            RtcEvent::ChannelOpen(id) => self.on_channel(state, id, now),
-            RtcEvent::Text(id, text) => self.on_text(state, id, &text, now),
-            RtcEvent::BadMessage(id, error) => self.on_bad_message(state, id, error, now),
-            RtcEvent::Loss(id, percent) => {
-                self.set_loss(state, id, percent);
-            }
-        }
-    }
-
-    /// Passes on the loss that a listener reports. Who only listens gets a stream that is prepared for it, and with it a
-    /// way to the others of its kind; the mixer itself could not give it one.
-    fn set_loss(&self, state: &mut State, id: ParticipantId, percent: u8) {
-        let Some((_, member)) = state.registry.member_mut(id) else {
-            return;
-        };
-        let settings = &member.shared.settings;
-        let changed = loss_class(settings.loss_percent()) != loss_class(percent);
-        settings.report_loss(percent);
-        if let Some(ear) = member.ear.filter(|_| changed) {
-            // If the link is full, the next report that differs brings it.
-            let _ = state.placement.set_listener(id, ear.recipe, ear.tick);
-        }
-    }
-
-    fn set_talking(&self, state: &mut State, id: ParticipantId, talking: bool) {
-        let Some((room, member)) = state.registry.member_mut(id) else {
-            return;
-        };
-        if member.talking == talking {
-            return;
-        }
-        member.talking = talking;
-        let room = room.clone();
-        let participant = PublicId(id);
-        let event = if talking {
-            Event::Talking { participant }
-        } else {
-            Event::Stopped { participant }
-        };
-        self.tell_room(state, &room, &event);
-    }
-
-    fn set_connected(&self, state: &mut State, id: ParticipantId, connected: bool) {
-        let Some((room, member)) = state.registry.member_mut(id) else {
-            return;
-        };
-        if member.connected == connected {
-            return;
-        }
-        member.connected = connected;
-        let room = room.clone();
-        let participant = member.public();
-        if connected && !member.shared.settings.is_reachable() {
-            member.shared.settings.set_reachable(true);
-            state.placement.attend(id);
-        }
-        self.tell_room(state, &room, &Event::Changed { participant });
-    }
-
-    /// The mixer gave a room up: everybody in it has to come again, a permanent room starts afresh.
-    fn on_fault(&self, state: &mut State, name: &RoomName, now: Instant) {
-        tracing::error!(room = %name, "the room failed and was closed");
-        self.inner
-            .counts
-            .faults
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        self.remove_all(state, name, LeaveReason::Lost, now);
-        let fresh_id = state.registry.new_room_id();
-        let State {
-            registry,
-            placement,
-            ..
-        } = state;
-        let Some(room) = registry.rooms.get_mut(name) else {
-            return;
-        };
-        placement.forget_room(room.id);
-        // Joins under way hold the old id and fail.
-        room.id = fresh_id;
-        room.seats = 0;
-        if placement
-            .add_room(fresh_id, &room.config, room.capacity)
-            .is_err()
-        {
-            registry.rooms.remove(name);
-        }
-    }
-
-    /// A data channel opened: from now on it carries the room's events, beginning with the room itself.
-    fn on_channel(&self, state: &mut State, id: ParticipantId, now: Instant) {
-        let Some((room, member)) = state.registry.member_mut(id) else {
-            return;
-        };
-        member.channel = true;
-        let room = room.clone();
-        if let Some(entry) = state.registry.rooms.get(&room) {
-            for text in entry.first_texts(&room, id, now) {
-                self.inner.rtc.send_text(vec![id], text);
-            }
-            self.tell_who_talks(state, id, now);
-        }
-    }
-
-    /// A command on a data channel. It concerns the channel's own participant, so it needs no session.
-    fn on_text(&self, state: &mut State, id: ParticipantId, text: &str, now: Instant) {
-        let Some((_, member)) = state.registry.member_mut(id) else {
-            return;
-        };
-        // Whatever became of the news that it is open: something has come over it.
-        if !member.channel {
-            self.on_channel(state, id, now);
-        }
-        let Some((_, member)) = state.registry.member_mut(id) else {
-            return;
-        };
-        // Read before it is counted: the floor is released however much a client sends.
-        let message = read(text);
-        let is_release = message.as_ref().is_ok_and(CommandMessage::is_release);
-        let verdict = match is_release {
-            true => Verdict::Pass,
-            false => member.messages.take(now),
-        };
-        let answer = match verdict {
-            Verdict::Pass => match message {
-                Ok(message) => self.perform(state, id, message, now).unwrap_or_else(Some),
-                Err(refusal) => Some(refusal),
-            },
-            Verdict::Warn => Some(self.too_many()),
-            // The call itself goes on: it is audio first.
-            Verdict::Abuse => None,
-        };
-        if verdict != Verdict::Pass {
-            self.inner.counts.count_limited(Limited::Message);
-        }
-        if let Some(answer) = answer {
-            self.inner.rtc.send_text(vec![id], answer.to_json().into());
-        }
-        self.apply_floor_actions_of(state, id);
-    }
-
-    /// The one warning before messages are dropped in silence, or a WebSocket is closed.
-    pub(crate) fn too_many(&self) -> Event {
-        let per_second = self.inner.limits.rates.messages.per_second();
-        Event::Error {
-            kind: "too-many-messages",
-            detail: format!("Send at most {per_second} messages a second."),
-            room: None,
-            id: None,
-        }
-    }
-
-    /// Answers a message on a data channel that could not be read, within the same limit as those that could.
-    fn on_bad_message(
-        &self,
-        state: &mut State,
-        id: ParticipantId,
-        error: MessageError,
-        now: Instant,
-    ) {
-        let Some((_, member)) = state.registry.member_mut(id) else {
-            return;
-        };
-        let verdict = member.messages.take(now);
-        if verdict != Verdict::Pass {
-            self.inner.counts.count_limited(Limited::Message);
-        }
-        let answer = match verdict {
-            Verdict::Pass => Event::Error {
-                kind: "invalid-command",
-                detail: error.to_string(),
-                room: None,
-                id: None,
-            },
-            Verdict::Warn => self.too_many(),
-            Verdict::Abuse => return,
-        };
-        self.inner.rtc.send_text(vec![id], answer.to_json().into());
-    }
-
-    /// Tells the levels of those who are heard, and mends what a dropped event left wrong.
-    pub(super) fn report(&self, now: Instant) {
-        let mut state = self.lock();
-        self.end_failed(&mut state, now);
-        let stale: Vec<(ParticipantId, bool)> = state
-            .registry
-            .rooms
-            .values()
-            .flat_map(|room| &room.members)
-            .filter(|member| member.talking != member.is_heard())
-            .map(|member| (member.id, member.is_heard()))
-            .collect();
-        for (id, talking) in stale {
-            self.set_talking(&mut state, id, talking);
-        }
-        for room in state.registry.rooms.values() {
-            let levels: BTreeMap<PublicId, i32> = room
-                .members
-                .iter()
-                .filter(|member| member.talking)
-                .map(|member| {
-                    (
-                        PublicId(member.id),
-                        -i32::from(member.shared.telemetry.level().wire()),
-                    )
-                })
-                .collect();
-            if !levels.is_empty() {
-                self.broadcast(room, &Event::Levels { levels });
-            }
-        }
-    }
-
-    /// Ends the rooms and the sessions that no mixer has.
-    fn end_failed(&self, state: &mut State, now: Instant) {
-        let State {
-            registry,
-            placement,
-            ..
-        } = &*state;
-        let rooms = registry.rooms.iter();
-        let failed = rooms.filter(|(_, room)| placement.has_failed(room.id));
-        let failed: Vec<RoomName> = failed.map(|(name, _)| name.clone()).collect();
-        for name in failed {
-            self.on_fault(state, &name, now);
-        }
-        let members = state.registry.rooms.values().flat_map(|room| &room.members);
-        let refused = members.filter(|member| member.shared.telemetry.was_refused());
-        let refused: Vec<ParticipantId> = refused.map(|member| member.id).collect();
-        for id in refused {
-            self.on_no_place(state, id, now);
-        }
-    }
-
-    fn tell_room(&self, state: &State, name: &RoomName, event: &Event) {
-        if let Some(room) = state.registry.rooms.get(name) {
-            self.broadcast(room, event);
+            tokio::time::sleep(CLOSING_TURN).await;
         }
     }
 }
 
-/// A client that closed its connection has left; everybody else was lost.
-fn leave_reason(reason: Reason) -> LeaveReason {
-    match reason {
-        Reason::Closed => LeaveReason::Left,
-        Reason::ConsentLost | Reason::NeverConnected | Reason::Fault => LeaveReason::Lost,
-    }
-}
+/// How often the link to the network thread is tried at the end of the server, and how many times.
+const CLOSING_TURN: Duration = Duration::from_millis(5);
+const MOST_CLOSING_TURNS: u32 = 200;
 
 #[cfg(test)]
 mod tests {

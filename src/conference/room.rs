@@ -1,12 +1,11 @@
 //! One room of the conference: its settings, members, floor and links, and how clients see it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Instant;
 
 use mixer::{ParticipantId, RoomId};
-use tokio::sync::broadcast;
 
+use super::effect::WatchId;
 use super::member::Member;
 use super::placement::places;
 use crate::floor::Floor;
@@ -17,6 +16,8 @@ use crate::protocol::{FloorState, Monitors, RoomConfig, RoomLine, RoomName, Room
 pub(super) struct Room {
     /// The mixer's name for it.
     pub(super) id: RoomId,
+    /// What those who watch it know it by.
+    pub(super) watch: WatchId,
     /// What it is set to.
     pub(super) config: RoomConfig,
     /// Stays when it is empty.
@@ -35,8 +36,6 @@ pub(super) struct Room {
     pub(super) subscribers: Option<Subscribers>,
     /// Those of them who asked to, as everybody may see them.
     pub(super) monitors: Monitors,
-    /// Where its events go, each already written as JSON.
-    pub(super) events: broadcast::Sender<Arc<str>>,
 }
 
 /// The participants of other rooms who hear a room.
@@ -52,6 +51,7 @@ impl Room {
     pub(super) fn new(id: RoomId, config: RoomConfig, permanent: bool) -> Room {
         Room {
             id,
+            watch: WatchId(id),
             config,
             permanent,
             capacity: places(&config),
@@ -61,7 +61,6 @@ impl Room {
             links: BTreeSet::new(),
             subscribers: None,
             monitors: Monitors::default(),
-            events: broadcast::Sender::new(BACKLOG_EVENTS),
         }
     }
 
@@ -119,9 +118,6 @@ impl Room {
         self.member(id).map_or("", |member| &member.name)
     }
 }
-
-/// Events a slow listener may be behind before it is cut off.
-const BACKLOG_EVENTS: usize = 256;
 
 #[cfg(test)]
 mod tests {

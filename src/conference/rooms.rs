@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
+use super::effect::WatchId;
+use super::machine::Machine;
 use super::placement::{layout, places};
 use super::room::Room;
-use super::{Conference, ConfigureError, Overloaded, State};
+use super::{ConfigureError, Overloaded};
 use crate::protocol::{Event, LeaveReason, RoomChange, RoomConfig, RoomLine, RoomName, RoomState};
 
 /// How settings meet a room.
@@ -17,72 +19,60 @@ pub enum Configure {
     Merge,
 }
 
-impl Conference {
+impl Machine {
     /// Every room in one line each, by name.
-    pub fn rooms(&self) -> Vec<RoomLine> {
-        let now = Instant::now();
-        let state = self.lock();
-        let rooms = state.registry.rooms.iter();
+    pub(super) fn rooms(&self, now: Instant) -> Vec<RoomLine> {
+        let rooms = self.registry.rooms.iter();
         rooms.map(|(name, room)| room.line(name, now)).collect()
     }
 
-    /// Whether a join makes a room that is not there.
-    pub fn makes_rooms(&self) -> bool {
-        self.inner.limits.open_rooms
+    /// One room with everybody in it.
+    pub(super) fn room(&self, name: &RoomName, now: Instant) -> Option<RoomState> {
+        Some(self.registry.rooms.get(name)?.state(name, now))
     }
 
-    /// One room with everybody in it.
-    pub fn room(&self, name: &RoomName) -> Option<RoomState> {
-        let now = Instant::now();
-        let state = self.lock();
-        Some(state.registry.rooms.get(name)?.state(name, now))
+    /// One room with everybody in it, and what those who watch it know it by.
+    pub(super) fn watched(&self, name: &RoomName, now: Instant) -> Option<(RoomState, WatchId)> {
+        let room = self.registry.rooms.get(name)?;
+        Some((room.state(name, now), room.watch))
     }
 
     /// Makes or configures a room; says whether it was made.
     ///
-    /// The tick and the number of channels are what strips and encoders are built for, so they can only change while
-    /// nobody is in.
-    ///
     /// # Errors
     /// [`ConfigureError`]; the room is then as it was.
-    pub fn configure(
-        &self,
+    pub(super) fn configure(
+        &mut self,
         name: &RoomName,
         change: RoomChange,
         how: Configure,
+        now: Instant,
     ) -> Result<(RoomState, bool), ConfigureError> {
-        let now = Instant::now();
-        let mut state = self.lock();
-        let Some(room) = state.registry.rooms.get(name) else {
+        let Some(room) = self.registry.rooms.get(name) else {
             if how == Configure::Merge {
                 return Err(ConfigureError::UnknownRoom);
             }
-            let made = self.make_as(&mut state, name, change, now)?;
+            let made = self.make_as(name, change, now)?;
             return Ok((made, true));
         };
         let (config, links) = match how {
             Configure::Put => (
-                change.over(self.inner.limits.room),
+                change.over(self.limits.room),
                 Some(change.links.unwrap_or_default()),
             ),
             Configure::Merge => (change.over(room.config), change.links),
         };
         let before = (room.config, room.permanent, room.links.clone());
         if let Some(links) = links {
-            self.link(&mut state, name, links, now)?;
+            self.link(name, links, now)?;
         }
-        if let Err(error) = self.reconfigure(&mut state, name, config) {
+        if let Err(error) = self.reconfigure(name, config) {
             let links = before.2.into_iter().collect();
-            self.link(&mut state, name, links, now)?;
+            self.link(name, links, now)?;
             return Err(error);
         }
-        state.registry.note_floor(name, &config);
-        let State {
-            registry,
-            placement,
-            ..
-        } = &mut *state;
-        let room = registry.rooms.get_mut(name);
+        self.registry.note_floor(name, &config);
+        let room = self.registry.rooms.get_mut(name);
         let room = room.ok_or(ConfigureError::UnknownRoom)?;
         if !room.config.floor.mode.has_floor() {
             room.forget_sent();
@@ -97,33 +87,32 @@ impl Conference {
             let event = Event::Room {
                 room: Box::new(configured.clone()),
             };
-            self.broadcast(room, &event);
+            self.effects.broadcast(room, &event);
         }
-        self.apply_floor_actions(placement, name, room);
-        state.monitoring.mark_monitors_stale(name);
-        self.sync_monitors(&mut state, now);
+        self.apply_floor_actions(name);
+        self.monitoring.mark_monitors_stale(name);
+        self.sync_monitors(now);
         Ok((configured, false))
     }
 
     /// Makes a room because somebody said so.
     fn make_as(
-        &self,
-        state: &mut State,
+        &mut self,
         name: &RoomName,
         change: RoomChange,
         now: Instant,
     ) -> Result<RoomState, ConfigureError> {
-        let config = change.over(self.inner.limits.room);
-        let waiting = self.make_room(state, name, config, true)?.links.clone();
+        let config = change.over(self.limits.room);
+        let waiting = self.make_room(name, config, true)?.links.clone();
         if let Some(links) = change.links {
             // Those who waited for it stay linked with it.
             let links = links.into_iter().chain(waiting).collect();
-            if let Err(error) = self.link(state, name, links, now) {
-                state.remove_room(name);
+            if let Err(error) = self.link(name, links, now) {
+                self.remove_room(name);
                 return Err(error);
             }
         }
-        let room = state.registry.rooms.get(name);
+        let room = self.registry.rooms.get(name);
         Ok(room.ok_or(ConfigureError::UnknownRoom)?.state(name, now))
     }
 
@@ -131,54 +120,46 @@ impl Conference {
     ///
     /// # Errors
     /// [`ConfigureError::UnknownRoom`].
-    pub fn delete(&self, name: &RoomName) -> Result<(), ConfigureError> {
-        let now = Instant::now();
-        let mut state = self.lock();
-        let room = state.registry.rooms.get_mut(name);
+    pub(super) fn delete(&mut self, name: &RoomName, now: Instant) -> Result<(), ConfigureError> {
+        let room = self.registry.rooms.get_mut(name);
         let room = room.ok_or(ConfigureError::UnknownRoom)?;
         room.permanent = false;
-        self.remove_all(&mut state, name, LeaveReason::RoomClosed, now);
+        self.remove_all(name, LeaveReason::RoomClosed, now);
         // A join under way finds its room gone and fails.
-        state.remove_room(name);
+        self.remove_room(name);
         Ok(())
     }
 
     /// Makes a room that is not there.
-    pub(super) fn make_room<'s>(
-        &self,
-        state: &'s mut State,
+    pub(super) fn make_room(
+        &mut self,
         name: &RoomName,
         config: RoomConfig,
         permanent: bool,
-    ) -> Result<&'s mut Room, Overloaded> {
-        let limit = self.inner.limits.max_rooms;
-        if state.registry.rooms.len() >= limit {
+    ) -> Result<&mut Room, Overloaded> {
+        let limit = self.limits.max_rooms;
+        if self.registry.rooms.len() >= limit {
             return Err(Overloaded::Rooms { limit });
         }
-        let mut room = state.registry.new_room(config, permanent);
-        room.links = state.registry.links_of(name);
+        let mut room = self.registry.new_room(config, permanent);
+        room.links = self.registry.links_of(name);
         if !room.links.is_empty() {
-            state.monitoring.mark_links_stale();
+            self.monitoring.mark_links_stale();
         }
-        let added = state.placement.add_room(room.id, &config, room.capacity);
+        let added = self.placement.add_room(room.id, &config, room.capacity);
         added.map_err(|_| Overloaded::Link)?;
-        state.registry.note_floor(name, &config);
-        Ok(state.registry.rooms.entry(name.clone()).or_insert(room))
+        self.registry.note_floor(name, &config);
+        Ok(self.registry.rooms.entry(name.clone()).or_insert(room))
     }
 
     /// Brings the mixer's room to `config`.
-    fn reconfigure(
-        &self,
-        state: &mut State,
-        name: &RoomName,
-        config: RoomConfig,
-    ) -> Result<(), ConfigureError> {
-        let fresh_id = state.registry.new_room_id();
-        let State {
+    fn reconfigure(&mut self, name: &RoomName, config: RoomConfig) -> Result<(), ConfigureError> {
+        let fresh_id = self.registry.new_room_id();
+        let Machine {
             registry,
             placement,
             ..
-        } = state;
+        } = self;
         let Some(room) = registry.rooms.get_mut(name) else {
             return Err(ConfigureError::UnknownRoom);
         };

@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use mixer::ParticipantId;
 
+use super::machine::Machine;
 use super::member::Member;
 use super::room::Room;
-use super::{Conference, State};
 use crate::floor::Action;
 use crate::protocol::{Event, PublicId, RoomName, RoomState};
 use crate::rtc::MAX_TEXT_BYTES;
@@ -20,18 +20,26 @@ use crate::rtc::MAX_TEXT_BYTES;
 /// and queue fill a third at most.
 const MOST_IN_SHORT: usize = 64;
 
-impl Conference {
-    /// Tells one whose data channel has just opened what goes on in the rooms that he hears beside his own.
-    pub(super) fn tell_who_talks(&self, state: &State, id: ParticipantId, now: Instant) {
-        for (event, name) in state.missed_by(id, now) {
-            let text = event.to_json_from(name).into();
-            self.inner.rtc.send_text(vec![id], text);
+impl Machine {
+    /// Tells a participant whose data channel has just opened what goes on in its room, and in the rooms that it hears
+    /// besides its own.
+    pub(super) fn catch_up(&mut self, id: ParticipantId, now: Instant) {
+        let Some(name) = self.registry.place(id) else {
+            return;
+        };
+        let Some(room) = self.registry.rooms.get(name) else {
+            return;
+        };
+        let elsewhere = self.missed_by(id, now);
+        let elsewhere = elsewhere.map(|(event, name)| event.to_json_from(name).into());
+        let mut texts = room.first_texts(name, id, now);
+        texts.extend(elsewhere);
+        for text in texts {
+            self.effects.text(vec![id], text);
         }
     }
-}
 
-impl State {
-    /// What one has missed of the rooms that he hears beside his own.
+    /// What a participant has missed of the rooms that it hears besides its own.
     pub(super) fn missed_by(
         &self,
         id: ParticipantId,

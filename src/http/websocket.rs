@@ -22,7 +22,7 @@ use warp::ws::{Message, WebSocket, Ws};
 use super::listener::{ConnectionPermit, TooManyConnections};
 use super::problem::Problem;
 use super::state::HttpState;
-use crate::conference::read;
+use crate::conference::{read, too_many};
 use crate::protocol::{CommandMessage, Event, RoomName};
 use crate::rate_limit::{Limited, MessageLimit, RetryAfter, Verdict};
 
@@ -191,7 +191,10 @@ impl Session {
                 self.on_command(command).await
             }
             Verdict::Pass => self.on_command(command).await,
-            Verdict::Warn => self.tell(&self.state.conference.too_many()).await,
+            Verdict::Warn => {
+                self.tell(&too_many(self.state.conference.message_rate()))
+                    .await
+            }
             Verdict::Abuse => End::Break(Some(ABUSE)),
         }
     }

@@ -72,7 +72,7 @@ pub struct Accepted {
     pub codec: Codec,
     /// Counters of this peer, for as long as anyone holds them.
     pub stats: Arc<PeerStats>,
-    /// The peer, for [`RtcHandle::start`](super::RtcHandle::start).
+    /// The peer, for [`NetworkControl::start`](super::NetworkControl::start).
     pub peer: Box<Peer>,
 }
 

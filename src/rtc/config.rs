@@ -18,7 +18,7 @@ pub struct RtcConfig {
     /// Below the mixer's: a late datagram waits in the socket, a late tick is lost. Not being allowed to is reported
     /// once and otherwise harmless.
     pub fifo_priority: Option<u8>,
-    /// How long a peer may take from [`RtcHandle::start`](super::RtcHandle::start) until ICE has found a path; then it is
+    /// How long a peer may take from [`NetworkControl::start`](super::NetworkControl::start) until ICE has found a path; then it is
     /// gone.
     ///
     /// A client that is there sends its first check within a round trip or two.

@@ -17,6 +17,7 @@
 mod accept;
 mod candidates;
 mod config;
+mod control;
 pub(crate) mod datagram_batch;
 pub mod demux;
 mod error;
@@ -46,8 +47,9 @@ mod turn_output;
 
 pub use accept::{AcceptOptions, Accepted};
 pub use config::RtcConfig;
+pub use control::{Closing, MAX_TEXT_BYTES, NetworkControl};
 pub use error::{MessageError, OfferError, RestartError, RtcError, TrickleError};
-pub use handle::{Closing, MAX_TEXT_BYTES, Reason, Rtc, RtcEvent, RtcHandle, start};
+pub use handle::{Reason, Rtc, RtcEvent, RtcHandle, start};
 pub use metrics::{Dropped, PeerStats, RtcMetrics};
 pub use peer::Peer;
 pub use rtp_sender::{RtpSender, SendConfig, Sent};

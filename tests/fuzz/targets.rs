@@ -116,7 +116,8 @@ pub fn offer(bytes: &[u8]) {
     let rtc = RTC.get_or_init(|| {
         let config = RtcConfig::new(([127, 0, 0, 1], 0).into());
         let (network_ends, _) = mixminus::queues::media(1);
-        mixminus::rtc::start(config, network_ends).expect("loopback has a port")
+        let (rtc, _) = mixminus::rtc::start(config, network_ends).expect("loopback has a port");
+        rtc
     });
     let accepted = rtc
         .handle()

@@ -91,7 +91,7 @@ fn long_text_arrives_in_one_piece() {
         client.texts.clear();
         let text = "x".repeat(bytes);
         let to = vec![ParticipantId(1)];
-        server.handle.send_text(to, text.as_str().into());
+        server.control().send_text(to, text.as_str().into());
         assert!(
             client.run(5 * SECOND, |client| client.texts.contains(&text)),
             "{bytes} bytes"

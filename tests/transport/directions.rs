@@ -68,7 +68,7 @@ fn directions_and_missing_channels_are_respected() {
                 .answer
                 .contains(&format!("a=ice-ufrag:{}\r\n", accepted.ice_ufrag))
         );
-        assert!(server.handle.start(accepted.peer).is_ok());
+        assert!(server.control().start(accepted.peer).is_ok());
         client.answer(&accepted.answer);
         assert!(
             client.run(5 * SECOND, |client| client.connected),

@@ -148,7 +148,7 @@ fn a_flood_of_reports_is_bounded_and_what_it_ends_with_is_told() {
         .handle
         .accept(&offer, ParticipantId(1), AcceptOptions::default())
         .expect("accepted");
-    assert!(server.handle.start(accepted.peer).is_ok());
+    assert!(server.control().start(accepted.peer).is_ok());
     client.answer(&accepted.answer);
     assert!(client.run(5 * SECOND, |client| client.connected));
     let ssrc = accepted
@@ -171,7 +171,7 @@ fn a_flood_of_reports_is_bounded_and_what_it_ends_with_is_told() {
         assert!(begin.elapsed() < 30 * SECOND, "it is never bounded");
     }
     let flood = begin.elapsed();
-    let losses: Vec<RtcEvent> = std::iter::from_fn(|| server.handle.next_event())
+    let losses: Vec<RtcEvent> = std::iter::from_fn(|| server.control().next_event())
         .filter(|event| matches!(event, RtcEvent::Loss(..)))
         .collect();
     let told = losses.len() as u64;
@@ -211,7 +211,7 @@ fn damaged_flights_hurt_nobody_else() {
         }));
         client.send(&[0xfc, 9]);
         client.run(Duration::from_millis(5), |_| false);
-        server.handle.close(ParticipantId(id));
+        server.control().close(ParticipantId(id));
     }
     println!("{connected} of 40 connected in spite of it");
     healthy.send(&[0xfc, 1]);

@@ -6,6 +6,7 @@ mod directions;
 mod hostile;
 mod restart;
 
+use std::cell::{RefCell, RefMut};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,9 @@ use crossbeam_channel::{Receiver, bounded};
 use mixer::packet::{OutPacket, Sources};
 use mixer::{Level, ParticipantId, RtpTime};
 use mixminus::queues::{self, Inbound, Outbound, Recipients};
-use mixminus::rtc::{AcceptOptions, Reason, Rtc, RtcConfig, RtcEvent, RtcHandle, start};
+use mixminus::rtc::{
+    AcceptOptions, NetworkControl, Reason, Rtc, RtcConfig, RtcEvent, RtcHandle, start,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -25,6 +28,7 @@ const POLL: Duration = Duration::from_micros(500);
 struct Server {
     rtc: Rtc,
     handle: RtcHandle,
+    control: RefCell<NetworkControl>,
     echoed: Receiver<Inbound>,
 }
 
@@ -35,7 +39,7 @@ impl Server {
         let (network_ends, mut mixer_ends) = queues::media(1);
         let mut mixer = mixer_ends.pop().expect("one mixer");
         let (note, echoed) = bounded(1_024);
-        let rtc = start(config, network_ends).expect("started");
+        let (rtc, control) = start(config, network_ends).expect("started");
         let wake = rtc.wake().expect("descriptor");
         std::thread::spawn(move || {
             while !mixer.packets_in.is_abandoned() {
@@ -64,8 +68,13 @@ impl Server {
         Server {
             rtc,
             handle,
+            control: control.into(),
             echoed,
         }
+    }
+
+    fn control(&self) -> RefMut<'_, NetworkControl> {
+        self.control.borrow_mut()
     }
 
     /// Joins `client` with its offer changed by `edit`.
@@ -75,7 +84,7 @@ impl Server {
             .handle
             .accept(&offer, ParticipantId(id), AcceptOptions::default())
             .expect("accepted");
-        assert!(self.handle.start(accepted.peer).is_ok());
+        assert!(self.control().start(accepted.peer).is_ok());
         client.answer(&accepted.answer);
         accepted.answer
     }
@@ -83,7 +92,7 @@ impl Server {
     fn event(&self, wanted: impl Fn(&RtcEvent) -> bool, limit: Duration) -> Option<RtcEvent> {
         let end = Instant::now() + limit;
         loop {
-            match self.handle.next_event() {
+            match self.control().next_event() {
                 Some(event) if wanted(&event) => return Some(event),
                 Some(_) => {}
                 None if Instant::now() >= end => return None,
@@ -139,7 +148,9 @@ fn a_client_is_heard_and_hears() {
             )
             .is_some()
     }));
-    server.handle.send_text(vec![ParticipantId(7)], "hi".into());
+    server
+        .control()
+        .send_text(vec![ParticipantId(7)], "hi".into());
     assert!(client.run(SECOND, |client| client.texts == ["hi"]));
     server.rtc.stop();
 }
@@ -210,7 +221,7 @@ fn the_server_s_close_reaches_the_client() {
     server.join(&mut client, 1, same);
     assert!(client.run(5 * SECOND, |client| client.connected
         && client.channel.is_some()));
-    server.handle.close(ParticipantId(1));
+    server.control().close(ParticipantId(1));
     assert!(client.run(SECOND, |client| client.closed));
     assert!(
         server

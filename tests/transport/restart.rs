@@ -97,7 +97,7 @@ fn ask(server: &Server, id: u32, ufrag: &str, pwd: &str) -> Result<RestartAnswer
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("runtime");
-    runtime.block_on(server.handle.restart(ParticipantId(id), restart))
+    runtime.block_on(server.control().restart(ParticipantId(id), restart))
 }
 
 /// Packets of the talk around a restart; each stands for 20 ms.
@@ -124,7 +124,7 @@ fn a_row_of_restarts_is_refused_and_costs_others_nothing() {
             pwd: "a".repeat(24),
             candidates: vec!["candidate:1 1 udp 1 127.0.0.1 9 typ host".to_owned(); 100],
         };
-        answers.push(server.handle.restart(ParticipantId(1), restart));
+        answers.push(server.control().restart(ParticipantId(1), restart));
         if number % 25 == 0 {
             healthy.send(&[0xfc, 1]);
         }
@@ -158,7 +158,7 @@ fn trickled_candidates_are_checked() {
         .handle
         .accept(&client.offer(), ParticipantId(1), AcceptOptions::default())
         .expect("accepted");
-    assert!(server.handle.start(accepted.peer).is_ok());
+    assert!(server.control().start(accepted.peer).is_ok());
     let other = UdpSocket::bind("127.0.0.1:0").expect("socket");
     other.set_read_timeout(Some(2 * SECOND)).expect("timeout");
     let port = other.local_addr().expect("bound").port();
@@ -168,7 +168,7 @@ fn trickled_candidates_are_checked() {
         format!("a=candidate:1 1 udp 2130706431 127.0.0.1 {port} typ host"),
     ];
     server
-        .handle
+        .control()
         .trickle(ParticipantId(1), lines)
         .expect("taken");
     let mut check = [0; 200];
@@ -189,7 +189,7 @@ fn an_impatient_nomination_is_answered_at_once() {
         .handle
         .accept(&offer, ParticipantId(1), AcceptOptions::default())
         .expect("accepted");
-    assert!(server.handle.start(accepted.peer).is_ok());
+    assert!(server.control().start(accepted.peer).is_ok());
     let theirs = |name: &str| {
         let line = accepted
             .answer

@@ -103,15 +103,12 @@ impl Conference {
         let mut families = self.of_rooms();
         families.extend(self.of_mixers());
         families.extend(self.of_rtc());
-        let limited = &self.inner.counts.limited;
-        Figures {
-            families,
-            limited: limited.each_ref().map(|count| count.load(Relaxed)),
-        }
+        let limited = self.lock().counters.limited;
+        Figures { families, limited }
     }
 
     fn of_rooms(&self) -> Vec<MetricFamily> {
-        let (rooms, participants, talking, connected, delay_us, totals) = {
+        let (rooms, participants, talking, connected, delay_us, totals, counts) = {
             let state = self.lock();
             let members = || state.registry.rooms.values().flat_map(|room| &room.members);
             (
@@ -125,9 +122,9 @@ impl Conference {
                     .max()
                     .unwrap_or(0),
                 state.registry.totals(),
+                state.counters.clone(),
             )
         };
-        let counts = &self.inner.counts;
         let left = MetricFamily {
             name: "mixminus_participants_left_total",
             help: "Participants who went, by reason.",
@@ -135,7 +132,7 @@ impl Conference {
             samples: LeaveReason::ALL
                 .iter()
                 .map(|reason| {
-                    let left = counts.left[*reason as usize].load(Relaxed);
+                    let left = counts.left[*reason as usize];
                     MetricSample::of("reason", reason.word(), left as f64)
                 })
                 .collect(),
@@ -147,7 +144,7 @@ impl Conference {
             samples: Refusal::ALL
                 .iter()
                 .map(|reason| {
-                    let refused = counts.refused[*reason as usize].load(Relaxed);
+                    let refused = counts.refused[*reason as usize];
                     MetricSample::of("reason", reason.word(), refused as f64)
                 })
                 .collect(),
@@ -177,14 +174,14 @@ impl Conference {
             MetricFamily::counter(
                 "mixminus_joins_total",
                 "Joins that succeeded.",
-                counts.joins.load(Relaxed),
+                counts.joins,
             ),
             refused,
             left,
             MetricFamily::counter(
                 "mixminus_room_faults_total",
                 "Rooms that were closed after a fault.",
-                counts.faults.load(Relaxed),
+                counts.faults,
             ),
         ];
         families.extend(counts.floor.families());

@@ -214,7 +214,7 @@ fn release_over_the_data_channel_is_obeyed_however_much_was_sent() {
     let send = |text: &str| {
         let mut state = test.conference.lock();
         let event = RtcEvent::Text(id, text.to_owned());
-        test.conference.on_rtc(&mut state, event, now);
+        state.on_rtc(event, now);
     };
     for _ in 0..10 {
         send(r#"{"command":"floor_request"}"#);
@@ -258,7 +258,7 @@ fn a_channel_over_which_something_comes_is_open() {
     let id = ann.participant.0;
     let mut state = test.conference.lock();
     let text = RtcEvent::Text(id, r#"{"command":"floor_position"}"#.to_owned());
-    test.conference.on_rtc(&mut state, text, Instant::now());
+    state.on_rtc(text, Instant::now());
     let (_, member) = state.registry.member_mut(id).expect("it is there");
     assert!(member.channel);
 }

@@ -5,6 +5,7 @@ mod floor;
 mod monitoring;
 mod monitors;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -14,10 +15,16 @@ use mixer::format::SLOT;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::watch;
 
+use mixer::ParticipantId;
+
+use super::commands::read;
+use super::effect::Effect;
+use super::machine::Machine;
 use super::*;
 use crate::audio::{self, Audio, AudioConfig, MixerMetrics};
-use crate::protocol::RoomChange;
+use crate::protocol::{Change, Event, LeaveReason, Participant, RoomChange, RoomName, RoomState};
 use crate::queues;
+use crate::rate_limit::Limited;
 use crate::rtc::{self, Rtc, RtcConfig};
 
 const OFFER: &str = include_str!("../../../tests/offers/chrome.sdp");
@@ -35,7 +42,7 @@ fn test_conference() -> TestConference {
 fn conference_with(mixers: usize) -> TestConference {
     let (network_ends, mixer_ends) = queues::media(mixers);
     let loopback = "127.0.0.1:0".parse().expect("an address");
-    let rtc = rtc::start(RtcConfig::new(loopback), network_ends).expect("it starts");
+    let (rtc, network) = rtc::start(RtcConfig::new(loopback), network_ends).expect("it starts");
     let config = AudioConfig {
         fifo: false,
         ..AudioConfig::default()
@@ -54,8 +61,14 @@ fn conference_with(mixers: usize) -> TestConference {
         },
         rates: Rates::default(),
     };
+    let threads = Threads {
+        audio: audio.handle(),
+        mixers,
+        rtc: rtc.handle(),
+        network,
+    };
     TestConference {
-        conference: Conference::new(limits, audio.handle(), mixers, rtc.handle(), Instant::now()),
+        conference: Conference::new(limits, threads, Instant::now()),
         audio: Some(audio),
         rtc: Some(rtc),
     }
@@ -75,10 +88,14 @@ impl TestConference {
         self.conference.join(join_of(room, offer))
     }
 
+    /// Reads and carries out a message that came over a room's WebSocket; what to answer, if anything.
+    fn order(&self, room: &RoomName, text: &str) -> Result<Option<Event>, Event> {
+        self.conference.carry_out(room, read(text)?)
+    }
+
     /// Lets no room be made by joining it.
-    fn close_rooms(&mut self) {
-        let inner = Arc::get_mut(&mut self.conference.inner).expect("no other handle");
-        inner.limits.open_rooms = false;
+    fn close_rooms(&self) {
+        self.conference.lock().limits.open_rooms = false;
     }
 
     fn is_empty(&self) -> bool {
@@ -160,24 +177,14 @@ fn large_room_that_ends_tells_each_participant_of_itself_only() {
     }
     let (_, mut events) = test.conference.watch(&name("hall")).expect("it is there");
     let mut state = test.conference.lock();
-    // What the network thread is told is kept here to be looked at.
-    let kept = Closing {
-        participant: ParticipantId(0),
-        last_words: None,
-    };
-    state.closing.push_back(kept);
-    test.conference.detach_all(
-        &mut state,
-        &name("hall"),
-        LeaveReason::RoomClosed,
-        Instant::now(),
-    );
-    let texts = state
-        .closing
-        .iter()
-        .filter_map(|closing| closing.last_words.as_ref());
-    let bytes: usize = texts.clone().map(|text| text.len()).sum();
-    assert_eq!(texts.count(), people as usize);
+    state.detach_all(&name("hall"), LeaveReason::RoomClosed, Instant::now());
+    let texts = state.effects.iter().filter_map(|effect| match effect {
+        Effect::Close(closing) => closing.last_words.as_ref(),
+        _ => None,
+    });
+    let texts: Vec<_> = texts.collect();
+    let bytes: usize = texts.iter().map(|text| text.len()).sum();
+    assert_eq!(texts.len(), people as usize);
     assert!(bytes < 100 * people as usize, "{bytes}");
     assert!(
         state
@@ -258,11 +265,7 @@ fn a_room_that_fails_sends_everybody_away_and_a_permanent_one_starts_afresh() {
     for room in ["hall", "other"] {
         let mut state = test.conference.lock();
         let id = state.registry.rooms[&name(room)].id;
-        test.conference.on_mixer(
-            &mut state,
-            MixerEvent::RoomFault { room: id },
-            Instant::now(),
-        );
+        state.on_mixer(MixerEvent::RoomFault { room: id }, Instant::now());
     }
     let left = events.try_recv().expect("told");
     assert!(left.contains(r#""reason":"lost""#), "{left}");
@@ -302,15 +305,15 @@ fn failed_room_is_closed_though_its_event_is_lost() {
     }
     until_counted(&test, |metrics| &metrics.faults);
     lose_events(&test);
-    test.conference.report(Instant::now());
+    test.conference.lock().report(Instant::now());
     let left = events.try_recv().expect("told");
     assert!(left.contains(r#""reason":"lost""#), "{left}");
     let rooms = test.conference.rooms();
     assert_eq!(rooms.len(), 1, "only the one that works");
-    assert_eq!(test.conference.inner.counts.faults.load(Relaxed), 1);
+    assert_eq!(test.conference.lock().counters.faults, 1);
     test.join("hall", OFFER).expect("it is a room again");
     assert_eq!(test.settled(), (2, 2));
-    test.conference.report(Instant::now());
+    test.conference.lock().report(Instant::now());
     assert_eq!(test.conference.rooms().len(), 2, "it works");
 }
 
@@ -332,7 +335,7 @@ fn participant_whom_the_mixer_refuses_is_sent_away() {
             assert!(test.conference.turn(Instant::now()));
         } else {
             lose_events(&test);
-            test.conference.report(Instant::now());
+            test.conference.lock().report(Instant::now());
         }
         let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).collect();
         assert!(
@@ -447,7 +450,7 @@ fn a_loaded_mixer_takes_nobody_in_until_it_has_time_again() {
         while !wish() {
             assert!(Instant::now() < patience, "within seconds");
             std::thread::sleep(Duration::from_millis(100));
-            test.conference.observe_load(Instant::now());
+            test.conference.lock().observe_load(Instant::now());
         }
     };
     let may_join = |room: &str| match test.conference.reserve(&name(room), None) {

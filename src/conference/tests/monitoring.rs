@@ -54,7 +54,7 @@ impl TestConference {
     }
 
     /// What `act` does while the link to a room's mixer takes nothing.
-    fn with_full_link(&self, room: &str, act: impl FnOnce(&mut State)) {
+    fn with_full_link(&self, room: &str, act: impl FnOnce(&mut Machine)) {
         let mut blocked = test_conference();
         blocked.stop_audio();
         let mut blocked = blocked.conference.lock();
@@ -117,7 +117,7 @@ fn the_list_can_be_changed_and_one_s_own_room_is_no_channel() {
             r#"{{"command":"listen","session":"{}","rooms":{rooms},"id":1}}"#,
             ann.session
         );
-        test.conference.order(&name("a"), &text)
+        test.order(&name("a"), &text)
     };
     let answer = order(r#"["b",{"room":"c","gain_db":-6,"priority":2},"a"]"#);
     assert_eq!(answer, Ok(Some(Event::Ok { id: 1.into() })));
@@ -138,7 +138,7 @@ fn the_list_can_be_changed_and_one_s_own_room_is_no_channel() {
 
 #[test]
 fn unknown_rooms_are_refused_where_rooms_are_not_made_by_joining() {
-    let mut test = test_conference();
+    let test = test_conference();
     test.close_rooms();
     test.put("a", "").expect("made");
     test.put("b", "").expect("made");
@@ -150,7 +150,7 @@ fn unknown_rooms_are_refused_where_rooms_are_not_made_by_joining() {
         r#"{{"command":"listen","session":"{}","rooms":["c"]}}"#,
         ann.session
     );
-    let refused = test.conference.order(&name("a"), &text);
+    let refused = test.order(&name("a"), &text);
     let refused = refused.expect_err("no c");
     assert!(matches!(
         refused,
@@ -215,7 +215,7 @@ fn who_hears_a_room_from_now_on_is_told_how_its_floor_stands() {
     let id = ann.participant.0;
     let mut state = test.conference.lock();
     state.monitoring.set(id, &name("a"), listen("b"));
-    let news = test.conference.sync_mixers(&mut state, Instant::now()).news;
+    let news = state.sync_mixers(Instant::now()).news;
     let told: Vec<Event> = news
         .into_iter()
         .inspect(|news| assert_eq!((&news.to[..], &news.room), (&[id][..], &name("b"))))
@@ -280,10 +280,8 @@ fn a_feed_that_was_made_anew_is_told_to_who_heard_the_one_before() {
     assert_ne!(mixers[0], mixers[1]);
     let ann = test.join("a", OFFER).expect("joined").participant.0;
 
-    let link = |state: &mut State, rooms: Vec<RoomName>| {
-        let linked = test
-            .conference
-            .link(state, &name("a"), rooms, Instant::now());
+    let link = |state: &mut Machine, rooms: Vec<RoomName>| {
+        let linked = state.link(&name("a"), rooms, Instant::now());
         linked.expect("few");
     };
     link(&mut test.conference.lock(), vec![name("b")]);
@@ -297,13 +295,13 @@ fn a_feed_that_was_made_anew_is_told_to_who_heard_the_one_before() {
 
     link(&mut test.conference.lock(), Vec::new());
     test.turn();
-    let listen_to = |state: &mut State, rooms: &str| {
+    let listen_to = |state: &mut Machine, rooms: &str| {
         let list = if rooms.is_empty() {
             Vec::new()
         } else {
             listen(rooms)
         };
-        let told = test.conference.listen(state, ann, list, Instant::now());
+        let told = state.listen(ann, list, Instant::now());
         told.expect("rooms are made by joining");
     };
     listen_to(&mut test.conference.lock(), "b");

@@ -1,14 +1,15 @@
 //! Participants of other rooms who listen to a room: shown in it, and refused where it refuses them.
 
+use serde_json::Value;
+
 use super::*;
 use crate::floor::Mode;
 use crate::protocol::MonitorEntry;
 
 /// A conference whose rooms follow their mode.
 fn conference_by_mode() -> TestConference {
-    let mut test = test_conference();
-    let inner = Arc::get_mut(&mut test.conference.inner).expect("no other handle");
-    inner.limits.room.allow_monitors = None;
+    let test = test_conference();
+    test.conference.lock().limits.room.allow_monitors = None;
     test
 }
 
@@ -33,7 +34,7 @@ impl TestConference {
     fn listen_to(&self, joined: &Joined, home: &str, rooms: &str) -> Result<Option<Event>, Event> {
         let session = &joined.session;
         let text = format!(r#"{{"command":"listen","session":"{session}","rooms":{rooms}}}"#);
-        self.conference.order(&name(home), &text)
+        self.order(&name(home), &text)
     }
 
     fn monitors(&self, room: &str) -> crate::protocol::Monitors {
@@ -104,7 +105,7 @@ fn monitors_are_named_in_the_room_and_everybody_is_told() {
     assert_eq!(told["monitors_total"], 1);
     let session = &ann.session;
     let rename = format!(r#"{{"command":"name","session":"{session}","name":"Ann"}}"#);
-    test.conference.order(&name("desk"), &rename).expect("good");
+    test.order(&name("desk"), &rename).expect("good");
     assert!(test.conference.turn(Instant::now()));
     assert_eq!(test.monitors("radio").monitors[0].name, "Ann");
     test.conference.leave(&ann.session).expect("it is there");
@@ -149,7 +150,7 @@ fn monitors_are_told_when_a_room_starts_to_refuse() {
     let room = state.registry.rooms.get_mut(&name("radio"));
     room.expect("it is there").config.allow_monitors = Some(false);
     state.monitoring.mark_monitors_stale(&name("radio"));
-    let tuned = test.conference.sync_mixers(&mut state, Instant::now());
+    let tuned = state.sync_mixers(Instant::now());
     let [news] = &tuned.news[..] else {
         panic!("{:?}", tuned.news);
     };

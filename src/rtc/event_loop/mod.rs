@@ -5,8 +5,7 @@
 //! the earliest deadline of any peer, give or take 5 ms.
 //!
 //! 1. Wait for the socket, the wake-up or a deadline; where much arrives, leave the socket to itself until the next slot.
-//! 2. Take commands, some of them if there are many: datagrams wait for nobody's texts. Take back cores that have
-//!    negotiated a restart.
+//! 2. Take commands, but not too many: datagrams wait for nobody's texts. Take negotiated cores back.
 //! 3. In turns of 64: read datagrams, take the mixer's packets, send.
 //! 4. Serve the peers whose deadline has come.
 //! 5. Send, and hand on events.
@@ -20,9 +19,10 @@ use std::time::{Duration, Instant};
 use mixer::ParticipantId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::control::{Closing, NetworkCommand, NewSession};
 use super::datagram_batch::{BATCH, BatchReceiver, BatchSender};
 use super::error::RestartError;
-use super::handle::{Closing, NetworkCommand, NewSession, RtcEvent};
+use super::handle::RtcEvent;
 use super::metrics::{Dropped, RtcMetrics};
 use super::negotiator::{Negotiator, Reply, refuse};
 use super::peers::Peers;

@@ -33,8 +33,9 @@ use rtc::sansio::Protocol;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 
 use super::candidates::LocalAddresses;
+use super::control::NewSession;
 use super::demux::{StunClass, is_hostile_dtls, stun_head};
-use super::handle::{NewSession, Reason};
+use super::handle::Reason;
 use super::metrics::{Dropped, RtcMetrics};
 use super::negotiator::Reply;
 use super::routes::Asked;

@@ -11,9 +11,10 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::super::control::NewSession;
 use super::super::demux::StunHead;
 use super::super::error::RestartError;
-use super::super::handle::{NewSession, Reason};
+use super::super::handle::Reason;
 use super::super::metrics::Dropped;
 use super::super::negotiator::{Negotiated, Negotiation, Reply, refuse};
 use super::super::sdp::{Credentials, RemoteCandidate, plain_offer};

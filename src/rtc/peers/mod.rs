@@ -13,9 +13,10 @@ use mixer::ParticipantId;
 use participant_map::ParticipantMap;
 use slab::Slab;
 
+use super::control::NewSession;
 use super::demux::{Protocol, StunClass, StunHead, classify};
 use super::error::RestartError;
-use super::handle::{NewSession, Reason, RtcEvent};
+use super::handle::{Reason, RtcEvent};
 use super::metrics::{Dropped, RtcMetrics};
 use super::negotiator::{Negotiated, Negotiation, Reply};
 use super::peer::{Check, Peer, Turn};

@@ -1,0 +1,93 @@
+//! What is done to participants: they are changed and removed.
+
+use std::time::Instant;
+
+use mixer::{Decibels, Gain, ParticipantId};
+
+use super::UnknownParticipant;
+use super::machine::Machine;
+use crate::protocol::{Change, Event, LeaveReason, Name, Participant, PublicId, RoomName};
+
+impl Machine {
+    /// Removes a participant from its room.
+    ///
+    /// # Errors
+    /// [`UnknownParticipant`] when there is no such room or nobody of this id in it.
+    pub(super) fn kick(
+        &mut self,
+        room: &RoomName,
+        participant: PublicId,
+        now: Instant,
+    ) -> Result<(), UnknownParticipant> {
+        self.find(room, participant.0)?;
+        self.remove_participant(participant.0, LeaveReason::Kicked, now);
+        Ok(())
+    }
+
+    /// Changes a participant and tells its room.
+    ///
+    /// # Errors
+    /// [`UnknownParticipant`] when there is no such room or nobody of this id in it.
+    pub(super) fn change(
+        &mut self,
+        room: &RoomName,
+        participant: PublicId,
+        change: Change,
+        now: Instant,
+    ) -> Result<Participant, UnknownParticipant> {
+        self.find(room, participant.0)?;
+        let changed = self.apply(participant.0, change, now);
+        self.apply_floor_actions(room);
+        changed.ok_or(UnknownParticipant::Participant)
+    }
+
+    /// Changes a member and tells its room; `None` if there is no such member. What its floor wants done is still to do.
+    pub(super) fn apply(
+        &mut self,
+        id: ParticipantId,
+        change: Change,
+        now: Instant,
+    ) -> Option<Participant> {
+        let (room, member) = self.registry.member_mut(id)?;
+        let room = room.clone();
+        let settings = &member.shared.settings;
+        let mut events = Vec::new();
+        let muted = change.muted.filter(|muted| *muted != settings.muted());
+        if let Some(muted) = muted {
+            settings.mute(muted);
+            events.push(Event::Muted {
+                participant: PublicId(id),
+                muted,
+            });
+        }
+        let gain_db = change.gain_db.filter(|gain_db| *gain_db != member.gain_db);
+        let name = change.name.map(Name::into_string);
+        let name = name.filter(|name| *name != member.name);
+        let described = gain_db.is_some() || name.is_some();
+        if let Some(gain_db) = gain_db {
+            settings.amplify(Gain::from(Decibels(gain_db)));
+            member.gain_db = gain_db;
+        }
+        if let Some(name) = name {
+            member.name = name;
+            self.monitoring.mark_renamed(id);
+        }
+        let participant = member.public();
+        if described {
+            events.push(Event::Changed {
+                participant: participant.clone(),
+            });
+        }
+        if let Some(room) = self.registry.rooms.get_mut(&room) {
+            match muted {
+                Some(true) => room.floor.mute(id, now),
+                Some(false) => room.floor.unmute(id),
+                None => {}
+            }
+            for event in &events {
+                self.effects.broadcast(room, event);
+            }
+        }
+        Some(participant)
+    }
+}
