@@ -140,6 +140,15 @@ impl Room {
         }
     }
 
+    /// Lets the engine tell of the room here.
+    ///
+    /// Real-time: set-up only (frees).
+    #[must_use]
+    pub fn with_telemetry(mut self, telemetry: Arc<RoomTelemetry>) -> Room {
+        self.telemetry = telemetry;
+        self
+    }
+
     /// What the engine tells of it, for as long as anybody wants to know.
     pub fn telemetry(&self) -> &Arc<RoomTelemetry> {
         &self.telemetry

@@ -51,6 +51,14 @@ impl MixerControl {
         Ok(())
     }
 
+    /// How many commands the mixer takes now; none when it has ended. There can only be more until the next is sent.
+    pub fn free_places(&self) -> usize {
+        match self.commands.is_abandoned() {
+            true => 0,
+            false => self.commands.slots(),
+        }
+    }
+
     /// The mixer's next event. To be polled: nobody is woken for it.
     pub fn next_event(&mut self) -> Option<Event> {
         self.events.pop().ok()

@@ -68,7 +68,15 @@ impl Machine {
         self.count_request(id, now)?;
         let room = self.registry.rooms.get_mut(&name).ok_or(UnknownSession)?;
         let counts = &mut self.counters.floor;
-        let answer = ask(&mut self.placement, counts, room, id, request, now);
+        let answer = ask(
+            &self.placement,
+            &mut self.effects,
+            counts,
+            room,
+            id,
+            request,
+            now,
+        );
         self.apply_floor_actions(&name);
         Ok(answer)
     }
@@ -144,7 +152,15 @@ impl Machine {
         match command {
             FloorCommand::Request(request) => {
                 let counts = &mut self.counters.floor;
-                let answer = ask(&mut self.placement, counts, room, from, request, now);
+                let answer = ask(
+                    &self.placement,
+                    &mut self.effects,
+                    counts,
+                    room,
+                    from,
+                    request,
+                    now,
+                );
                 Ok(Some(floor_answer(answer, order_id)))
             }
             FloorCommand::Position => {
@@ -176,7 +192,7 @@ impl Machine {
         };
         for action in room.floor.take_actions() {
             match action {
-                Action::Permit(id, permit) => allow(placement, room, id, permit),
+                Action::Permit(id, permit) => allow(placement, effects, room, id, permit),
                 Action::Permits => {
                     for member in &room.members {
                         let permit = room.floor.permit(member.id);
@@ -184,17 +200,17 @@ impl Machine {
                     }
                 }
                 Action::Granted(id, grant) => {
-                    play(placement, room, id, Tone::Grant);
+                    play(placement, effects, room, id, Tone::Grant);
                     effects.send_to(room, id, &Event::floor_granted(grant, None));
                 }
                 Action::Denied(id, denial) => {
-                    play(placement, room, id, Tone::Deny);
+                    play(placement, effects, room, id, Tone::Deny);
                     effects.send_to(room, id, &Event::floor_denied(denial, None));
                 }
                 Action::Unpermitted(id) => {
                     let cause = RevokeCause::NoPermissionToSend;
                     counters.floor.count_revoke(cause);
-                    play(placement, room, id, Tone::Deny);
+                    play(placement, effects, room, id, Tone::Deny);
                     let event = Event::floor_revoked(name.clone(), id, None, cause, Duration::ZERO);
                     effects.send_to(room, id, &event);
                 }
@@ -205,7 +221,7 @@ impl Machine {
                     participant, cause, ..
                 } => {
                     counters.floor.count_revoke(cause);
-                    play(placement, room, participant, Tone::End);
+                    play(placement, effects, room, participant, Tone::End);
                     announce(effects, name, room, action);
                 }
                 Action::Taken { .. }
@@ -350,7 +366,8 @@ impl Room {
 
 /// Asks for the floor of a room.
 fn ask(
-    placement: &mut Placement,
+    placement: &Placement,
+    effects: &mut Effects,
     counts: &mut FloorCounts,
     room: &mut Room,
     from: ParticipantId,
@@ -368,7 +385,7 @@ fn ask(
     };
     *count += 1;
     if let Some(tone) = tone {
-        play(placement, room, from, tone);
+        play(placement, effects, room, from, tone);
     }
     answer
 }
@@ -381,24 +398,30 @@ fn announce(effects: &mut Effects, name: &RoomName, room: &Room, action: Action)
 }
 
 /// Tells the mixer what one participant's voice may do.
-fn allow(placement: &mut Placement, room: &Room, id: ParticipantId, permit: Permit) {
+fn allow(
+    placement: &Placement,
+    effects: &mut Effects,
+    room: &Room,
+    id: ParticipantId,
+    permit: Permit,
+) {
     let Some(member) = room.member(id) else {
         return;
     };
     member.shared.settings.set_permit(permit);
     // Its words may all have come before; and whoever waits for their end waits for a tick.
     if matches!(permit, Permit::Held | Permit::Draining) {
-        placement.attend(id);
+        placement.attend(effects, id);
     }
 }
 
 /// Plays a tone to one participant, if its room is set so.
-fn play(placement: &mut Placement, room: &Room, id: ParticipantId, tone: Tone) {
+fn play(placement: &Placement, effects: &mut Effects, room: &Room, id: ParticipantId, tone: Tone) {
     if room.config.floor_tones
         && let Some(member) = room.member(id)
     {
         member.shared.settings.play(tone);
-        placement.attend(id);
+        placement.attend(effects, id);
     }
 }
 

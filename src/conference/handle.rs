@@ -70,8 +70,8 @@ impl Conference {
             network,
         } = threads;
         let core = Core {
-            machine: Machine::new(limits, mixers, now),
-            performer: Performer::new(network),
+            machine: Machine::new(limits, mixers.len(), now),
+            performer: Performer::new(mixers, network),
         };
         Conference {
             inner: Arc::new(Inner {
@@ -228,9 +228,19 @@ impl Conference {
     pub(super) fn lock(&self) -> Turn<'_> {
         // A panic under the lock leaves a state that is whole: every step undoes or completes itself.
         let core = self.inner.core.lock();
-        Turn {
-            core: core.unwrap_or_else(PoisonError::into_inner),
-        }
+        let mut core = core.unwrap_or_else(PoisonError::into_inner);
+        core.set_credit();
+        Turn { core }
+    }
+}
+
+impl Core {
+    /// Sends what waits, and tells the machine how much more may be sent.
+    fn set_credit(&mut self) {
+        self.performer.retry();
+        let performer = &self.performer;
+        let effects = &mut self.machine.effects;
+        effects.set_credit(performer.mixer_credit(), performer.network.free_places());
     }
 }
 
@@ -259,6 +269,7 @@ impl Turn<'_> {
     pub(super) fn perform(&mut self) {
         let Core { machine, performer } = &mut *self.core;
         performer.perform(machine.effects.take());
+        self.core.set_credit();
     }
 }
 

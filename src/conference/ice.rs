@@ -1,14 +1,15 @@
 //! A session's ICE after the join: candidates that trickle in, and restarts.
 
-use std::future::Future;
-
 use mixer::ParticipantId;
+use tokio::sync::oneshot;
 
+use super::effect::NetworkOrder;
 use super::join::secret;
 use super::machine::Machine;
 use super::member::IceSession;
 use super::{Conference, IceError};
-use crate::rtc::{Restart, RestartAnswer, RestartError};
+use crate::rtc::sdp::remote_candidates;
+use crate::rtc::{Restart, RestartAnswer, RestartError, RestartResult};
 
 /// A client's news about its own addresses, from a trickle fragment (RFC 8840).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl Conference {
         let Some((begun, answer)) = self.begin_ice(session, expected, update)? else {
             return Ok(IceOutcome::Added);
         };
-        match answer.await {
+        match answer.await.unwrap_or(Err(RestartError::Unknown)) {
             Ok(answer) => Ok(IceOutcome::Restarted {
                 etag: begun.etag,
                 answer,
@@ -64,73 +65,78 @@ impl Conference {
     }
 
     /// Hands an update to the network thread; gives the restart it asks for, if any, and what is to come of it.
-    ///
-    /// The member names the new ICE session from here on, and the thread is told under the same lock: candidates that
-    /// the client sends without waiting for the answer find the session they belong to, and a client that hangs up
-    /// over its restart leaves nothing half done.
     pub(super) fn begin_ice(
         &self,
         session: &str,
         expected: Option<&[String]>,
         update: IceUpdate,
-    ) -> Result<Option<(BegunRestart, impl Future<Output = RestartResult> + use<>)>, IceError> {
-        let mut turn = self.lock();
-        match turn.take_ice(session, expected, update)? {
-            IceStep::Trickle(id, candidates) => {
-                turn.performer().network.trickle(id, candidates)?;
-                Ok(None)
-            }
-            IceStep::Restart(begun, restart) => {
-                let answer = turn.performer().network.restart(begun.id, restart);
-                Ok(Some((begun, answer)))
-            }
-        }
+    ) -> Result<Option<(BegunRestart, oneshot::Receiver<RestartResult>)>, IceError> {
+        let (reply, answer) = oneshot::channel();
+        let etag = secret::<8>();
+        let begun = self
+            .lock()
+            .take_ice(session, expected, update, etag, reply)?;
+        Ok(begun.map(|begun| (begun, answer)))
     }
 }
 
-/// What an update asks the network thread for.
-enum IceStep {
-    Trickle(ParticipantId, Vec<String>),
-    Restart(BegunRestart, Restart),
-}
-
 impl Machine {
-    /// Takes an update; a member whose ICE restarts names the new session from here on.
+    /// Hands an update to the network thread; gives the restart it asks for, if any.
+    ///
+    /// The member names the new ICE session from here on, and the thread is told in the same step: candidates that the
+    /// client sends without waiting for the answer find the session they belong to, and a client that hangs up over its
+    /// restart leaves nothing half done.
+    ///
+    /// - `etag`: names the new ICE session if there is one.
     fn take_ice(
         &mut self,
         session: &str,
         expected: Option<&[String]>,
         update: IceUpdate,
-    ) -> Result<IceStep, IceError> {
+        etag: String,
+        reply: oneshot::Sender<RestartResult>,
+    ) -> Result<Option<BegunRestart>, IceError> {
         let id = self.registry.of_session(session);
         let member = id.and_then(|id| self.registry.member_mut(id));
         let (_, member) = member.ok_or(IceError::UnknownSession)?;
-        let ice = &mut member.ice;
+        let (id, ice) = (member.id, &mut member.ice);
         let conditions = expected.filter(|tags| !tags.is_empty());
         let is_late = update.ufrag.is_some() && update.ufrag == ice.former_ufrag;
         if is_late || conditions.is_some_and(|tags| !tags.contains(&ice.etag)) {
             return Err(IceError::Stale);
         }
+        let is_full = self.effects.check_network().is_err();
         let (ufrag, pwd) = match (update.ufrag, update.pwd) {
             (Some(ufrag), Some(pwd)) if ufrag != ice.client_ufrag => (ufrag, pwd),
-            _ => return Ok(IceStep::Trickle(member.id, update.candidates)),
+            _ => {
+                // Candidates of no use are dropped in silence, however full it is.
+                if is_full
+                    && !remote_candidates(update.candidates.iter().map(String::as_str)).is_empty()
+                {
+                    return Err(IceError::Overloaded);
+                }
+                let order = NetworkOrder::Trickle(id, update.candidates);
+                self.effects.tell_network(order);
+                return Ok(None);
+            }
         };
+        if is_full {
+            return Err(IceError::Overloaded);
+        }
         let next = IceSession {
-            etag: secret::<8>(),
+            etag: etag.clone(),
             client_ufrag: ufrag.clone(),
             former_ufrag: Some(ice.client_ufrag.clone()),
         };
-        let begun = BegunRestart {
-            id: member.id,
-            etag: next.etag.clone(),
-            before: std::mem::replace(ice, next),
-        };
+        let before = std::mem::replace(ice, next);
         let restart = Restart {
             ufrag,
             pwd,
             candidates: update.candidates,
         };
-        Ok(IceStep::Restart(begun, restart))
+        let order = NetworkOrder::Restart(id, restart, reply);
+        self.effects.tell_network(order);
+        Ok(Some(BegunRestart { id, etag, before }))
     }
 
     /// A restart has failed: the session before it holds again, unless yet another restart has come since.
@@ -150,5 +156,3 @@ pub(super) struct BegunRestart {
     /// What holds again if it fails.
     before: IceSession,
 }
-
-type RestartResult = Result<RestartAnswer, RestartError>;

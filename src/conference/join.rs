@@ -9,10 +9,12 @@ use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, Recipe};
 use mixer::{ParticipantId, RoomId};
 
+use super::effect::{NetworkOrder, QueueFull};
 use super::error::Refusal;
 use super::floor::SentCounts;
 use super::machine::Machine;
 use super::member::{IceSession, Member, StreamRecipe};
+use super::performer::Luggage;
 use super::placement::layout;
 use super::room::Room;
 use super::{Conference, JoinError, Overloaded};
@@ -174,24 +176,22 @@ impl HeldSeat<'_> {
         participant: Box<Participant>,
         accepted: Accepted,
     ) -> Result<Joined, JoinError> {
-        let conference = self.conference;
-        let mut turn = conference.lock();
-        turn.may_enter(&self.seat, &member)?;
-        if turn.placement.add(self.seat.room_id, participant).is_err() {
-            return Err(Overloaded::Link.into());
-        }
-        if turn.performer().network.start(accepted.peer).is_err() {
-            turn.placement.remove(self.seat.id);
-            return Err(Overloaded::Link.into());
-        }
         let joined = Joined {
             participant: PublicId(self.seat.id),
             session: member.session.clone(),
             etag: member.ice.etag.clone(),
             answer: accepted.answer,
         };
+        let mut turn = self.conference.lock();
+        turn.performer().luggage = Luggage {
+            participant: Some(participant),
+            peer: Some(accepted.peer),
+        };
+        let entered = turn.enter(&self.seat, member, wishes, Instant::now());
+        // What neither the mixer nor the network has taken is freed here.
+        turn.performer().luggage = Luggage::default();
+        entered?;
         self.filled = true;
-        turn.enter(&self.seat, member, wishes, Instant::now());
         Ok(joined)
     }
 }
@@ -277,8 +277,15 @@ impl Machine {
         })
     }
 
-    /// Whether the member that a seat is held for may enter now. Its voice may do from here on what the floor says.
-    fn may_enter(&mut self, seat: &Seat, member: &Member) -> Result<(), JoinError> {
+    /// Enters the member that a seat was held for. Its boxes come with the request, for the mixer and for the network
+    /// thread.
+    fn enter(
+        &mut self,
+        seat: &Seat,
+        member: Member,
+        wishes: JoinWish,
+        now: Instant,
+    ) -> Result<(), JoinError> {
         if self.stopping {
             return Err(Overloaded::Stopping.into());
         }
@@ -286,11 +293,11 @@ impl Machine {
         // Before the mixer knows it, so that where there is a floor not one packet is heard without it.
         let permit = room.floor.first_permit();
         member.shared.settings.set_permit(permit);
-        Ok(())
-    }
-
-    /// Enters a member, whom the mixer and the network know.
-    fn enter(&mut self, seat: &Seat, member: Member, wishes: JoinWish, now: Instant) {
+        let full = |_: QueueFull| Overloaded::Link;
+        self.effects.check_network().map_err(full)?;
+        let added = self.placement.add(&mut self.effects, seat.room_id, seat.id);
+        added.map_err(full)?;
+        self.effects.tell_network(NetworkOrder::Start);
         let event = Event::Joined {
             participant: member.public(),
         };
@@ -311,6 +318,7 @@ impl Machine {
             self.monitoring.set(seat.id, &seat.room, wishes.listen);
         }
         self.sync_monitors(now);
+        Ok(())
     }
 
     /// Frees the seat of a join that failed, and ends a room that was made for it.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use mixer::ParticipantId;
 
 use super::UnknownSession;
-use super::effect::Effect;
+use super::effect::{Effect, NetworkOrder};
 use super::machine::Machine;
 use crate::floor::Floor;
 use crate::protocol::{Event, LeaveReason, PublicId, RoomName};
@@ -55,8 +55,8 @@ impl Machine {
             return;
         };
         self.monitoring.forget(id);
-        self.placement.remove(id);
-        self.effects.push(Effect::Close(Closing {
+        self.placement.remove(&mut self.effects, id);
+        self.effects.tell_network(NetworkOrder::Close(Closing {
             participant: id,
             last_words: None,
         }));
@@ -110,8 +110,8 @@ impl Machine {
                 self.effects.push(told);
             }
             self.monitoring.forget(member.id);
-            self.placement.remove(member.id);
-            self.effects.push(Effect::Close(Closing {
+            self.placement.remove(&mut self.effects, member.id);
+            self.effects.tell_network(NetworkOrder::Close(Closing {
                 participant: member.id,
                 last_words: member.channel.then_some(text),
             }));

@@ -1,44 +1,47 @@
 //! Load control: what each mixer's governor says is handed to the mixer, told to its rooms and logged.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use mixer::RoomId;
 
+use super::effect::Effect;
 use super::machine::Machine;
 use crate::protocol::Event;
+use crate::queues::MixerId;
 
 impl Machine {
     /// Shows every governor the load since it last looked.
-    pub(super) fn observe_load(&mut self, now: Instant) {
+    ///
+    /// - `busy_ns`: how long each mixer has been busy since it began, nanoseconds, by its id.
+    pub(super) fn observe_load(&mut self, busy_ns: &[u64], now: Instant) {
         let over = now.saturating_duration_since(self.governed);
         if over.is_zero() {
             return;
         }
         self.governed = now;
         let mut changed = Vec::new();
-        for link in self.placement.mixers_mut() {
-            let busy_ns = link.mixer.handle().metrics().busy_ns.load(Relaxed);
-            let load = (busy_ns - link.busy_ns) as f32 / over.as_nanos() as f32;
-            link.busy_ns = busy_ns;
-            if link.governor.observe(load, over) {
-                let governor = &link.governor;
-                link.mixer
-                    .handle()
-                    .cap_complexity(governor.max_complexity());
+        let mixers = self.placement.mixers_mut().iter_mut();
+        for ((at, mixer), busy_ns) in mixers.enumerate().zip(busy_ns) {
+            let id = MixerId(at);
+            let load = (busy_ns - mixer.busy_ns) as f32 / over.as_nanos() as f32;
+            mixer.busy_ns = *busy_ns;
+            let governor = &mut mixer.governor;
+            if governor.observe(load, over) {
+                let most = governor.max_complexity();
+                self.effects.push(Effect::CapComplexity(id, most));
                 let event = Event::Load {
                     load_percent: percent(governor.load()),
-                    max_complexity: governor.max_complexity(),
+                    max_complexity: most,
                     joins_refused: governor.refuses_joins(),
                 };
                 tracing::warn!(
-                    mixer = %link.mixer.handle().id(),
+                    mixer = %id,
                     load_percent = percent(governor.load()),
-                    max_complexity = governor.max_complexity(),
+                    max_complexity = most,
                     joins_refused = governor.refuses_joins(),
                     "the load calls for another way of working"
                 );
-                changed.push((link.mixer.handle().id(), event));
+                changed.push((id, event));
             }
         }
         for (mixer, event) in changed {

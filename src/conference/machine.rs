@@ -16,7 +16,6 @@ use super::monitoring::Monitoring;
 use super::placement::Placement;
 use super::registry::Registry;
 use super::room::Room;
-use crate::audio::MixerControl;
 use crate::protocol::{Event, LeaveReason, RoomName};
 
 /// Every room, every participant, and what was asked for.
@@ -39,8 +38,9 @@ pub(super) struct Machine {
 impl Machine {
     /// A conference without rooms.
     ///
+    /// - `mixers`: how many there are.
     /// - `now`: when its floors and its governors begin to count time.
-    pub(super) fn new(limits: Limits, mixers: Vec<MixerControl>, now: Instant) -> Machine {
+    pub(super) fn new(limits: Limits, mixers: usize, now: Instant) -> Machine {
         Machine {
             limits,
             registry: Registry::default(),
@@ -50,7 +50,7 @@ impl Machine {
             rounds: FloorRounds::new(now),
             governed: now,
             stopping: false,
-            effects: Effects::default(),
+            effects: Effects::new(mixers),
         }
     }
 
@@ -103,7 +103,7 @@ impl Machine {
     /// Removes a room that nobody is in.
     pub(super) fn remove_room(&mut self, name: &RoomName) {
         if let Some(room) = self.registry.rooms.remove(name) {
-            self.placement.remove_room(room.id);
+            self.placement.remove_room(&mut self.effects, room.id);
             self.effects.push(Effect::Unwatch(room.watch));
         }
     }

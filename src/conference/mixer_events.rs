@@ -65,20 +65,23 @@ impl Machine {
         self.counters.faults += 1;
         self.remove_all(name, LeaveReason::Lost, now);
         let fresh_id = self.registry.new_room_id();
-        let Some(room) = self.registry.rooms.get_mut(name) else {
+        let Machine {
+            registry,
+            placement,
+            effects,
+            ..
+        } = self;
+        let Some(room) = registry.rooms.get_mut(name) else {
             return;
         };
-        self.placement.forget_room(room.id);
+        placement.forget_room(room.id);
         // Joins under way hold the old id and fail.
         room.id = fresh_id;
         room.seats = 0;
-        let added = self
-            .placement
-            .add_room(fresh_id, &room.config, room.capacity);
+        let added = placement.add_room(effects, fresh_id, &room.config, room.capacity);
         if added.is_err() {
-            let watch = room.watch;
-            self.registry.rooms.remove(name);
-            self.effects.push(Effect::Unwatch(watch));
+            effects.push(Effect::Unwatch(room.watch));
+            registry.rooms.remove(name);
         }
     }
 

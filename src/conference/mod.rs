@@ -22,6 +22,7 @@ mod machine;
 mod member;
 mod metrics;
 mod mixer_events;
+mod mixer_link;
 mod monitoring;
 mod network_events;
 mod participants;

@@ -5,17 +5,15 @@
 //! could not be told is told the next time. A room has a feed as long as it is there and somebody elsewhere hears it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::Instant;
 
-use mixer::feed::Feed;
-use mixer::listener::Listener;
-use mixer::scan::{Channel, Rescan, Scan, Strength};
+use mixer::scan::Strength;
 use mixer::{Decibels, Gain, ParticipantId, RoomId};
 
 use super::commands::refusal;
+use super::effect::{Effect, Effects, FeedNo, QueueFull, ScanPlan};
 use super::machine::Machine;
-use super::placement::{Placement, QueueFull, layout};
+use super::placement::{Placement, layout};
 use super::registry::Registry;
 use super::room::{Room, Subscribers};
 use super::{CommandError, ConfigureError};
@@ -68,7 +66,6 @@ struct MonitorPlan {
 struct RoomFeed {
     room: RoomId,
     number: FeedNo,
-    feed: Arc<Feed>,
 }
 
 /// An event for participants of other rooms.
@@ -86,11 +83,6 @@ pub(super) struct MonitoringChanges {
     /// Rooms that have other monitors than before.
     pub(super) monitored: Vec<RoomName>,
 }
-
-/// Tells one feed from another, though the room be the same: who was told of one that has been taken away since hears
-/// nothing of the next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct FeedNo(u64);
 
 impl Machine {
     /// Lets a participant hear these rooms besides its own, and no others.
@@ -195,6 +187,7 @@ impl Machine {
             registry,
             placement,
             monitoring,
+            effects,
             ..
         } = self;
         if !monitoring.is_due(registry) {
@@ -206,12 +199,12 @@ impl Machine {
             ..MonitoringChanges::default()
         };
         monitoring.find_partners(registry);
-        monitoring.open_feeds(registry, placement);
+        monitoring.open_feeds(registry, placement, effects);
         // If a linked room has come or gone, others hear each other now.
         monitoring.find_partners(registry);
-        monitoring.open_feeds(registry, placement);
-        monitoring.send_links(registry, placement);
-        monitoring.send_scans(registry, placement);
+        monitoring.open_feeds(registry, placement, effects);
+        monitoring.send_links(registry, placement, effects);
+        monitoring.send_scans(registry, placement, effects);
         monitoring.find_subscribers(registry, now, &mut changes);
         changes
     }
@@ -234,8 +227,8 @@ impl Monitoring {
 
     /// What is said in a room, for those elsewhere.
     #[cfg(test)]
-    pub(super) fn feed(&self, room: &RoomName) -> Option<&Arc<Feed>> {
-        Some(&self.feeds.get(room)?.feed)
+    pub(super) fn feed(&self, room: &RoomName) -> Option<FeedNo> {
+        Some(self.feeds.get(room)?.number)
     }
 
     /// Whether it knows of nobody and nothing.
@@ -362,7 +355,7 @@ impl Monitoring {
     }
 
     /// Gives every room that is there and heard elsewhere a feed, and takes it from every other.
-    fn open_feeds(&mut self, registry: &Registry, placement: &mut Placement) {
+    fn open_feeds(&mut self, registry: &Registry, placement: &Placement, effects: &mut Effects) {
         self.again = false;
         let wanted = self.listeners.keys().chain(self.partners.keys());
         let partners = self
@@ -383,13 +376,13 @@ impl Monitoring {
             }
         }
         for (name, room) in wanted {
-            let feed = Arc::new(Feed::new(layout(&room.config), room.config.tick));
-            if placement.set_feed(room.id, Some(feed.clone())).is_ok() {
+            let number = FeedNo(self.made + 1);
+            let opened = placement.open_feed(effects, room.id, &room.config, number);
+            if opened.is_ok() {
                 self.made += 1;
                 let outlet = RoomFeed {
                     room: room.id,
-                    number: FeedNo(self.made),
-                    feed,
+                    number,
                 };
                 changed.push((name.clone(), Some(outlet)));
             } else {
@@ -397,14 +390,15 @@ impl Monitoring {
             }
         }
         for (name, outlet) in changed {
-            self.replace(registry, placement, name, outlet);
+            self.replace(registry, placement, effects, name, outlet);
         }
     }
 
     fn replace(
         &mut self,
         registry: &Registry,
-        placement: &mut Placement,
+        placement: &Placement,
+        effects: &mut Effects,
         name: RoomName,
         outlet: Option<RoomFeed>,
     ) {
@@ -415,15 +409,18 @@ impl Monitoring {
                 .rooms
                 .get(&name)
                 .is_some_and(|room| room.id == before.room)
-            && placement.set_feed(before.room, None).is_err()
+            && placement.close_feed(effects, before.room).is_err()
         {
             self.again = true;
             return;
         }
-        match outlet {
+        let before = match outlet {
             Some(outlet) => self.feeds.insert(name.clone(), outlet),
             None => self.feeds.remove(&name),
         };
+        if let Some(before) = before {
+            effects.push(Effect::ForgetFeed(before.number));
+        }
         let is_linked = self.partners.contains_key(&name);
         let listeners = self.listeners.get(&name).into_iter().flatten();
         self.stale.extend(listeners);
@@ -437,7 +434,7 @@ impl Monitoring {
     }
 
     /// Tells the mixers which rooms hear which.
-    fn send_links(&mut self, registry: &Registry, placement: &mut Placement) {
+    fn send_links(&mut self, registry: &Registry, placement: &Placement, effects: &mut Effects) {
         if !std::mem::take(&mut self.relink) {
             return;
         }
@@ -445,19 +442,13 @@ impl Monitoring {
         for (name, room) in &registry.rooms {
             let before = self.linked.remove(&room.id).unwrap_or_default();
             let outlets = self.partners.get(name).into_iter().flatten();
-            let outlets: Vec<&RoomFeed> = outlets.filter_map(|it| self.feeds.get(it)).collect();
-            let feeds: Vec<FeedNo> = outlets.iter().map(|outlet| outlet.number).collect();
+            let outlets = outlets.filter_map(|it| self.feeds.get(it));
+            let feeds: Vec<FeedNo> = outlets.map(|outlet| outlet.number).collect();
             if feeds != before {
-                let channels = outlets.iter().map(|outlet| Channel {
-                    feed: outlet.feed.clone(),
-                    strength: Strength::default(),
-                });
-                let scan = scan_for(room, Strength::default(), channels);
-                let rescan = Box::new(Rescan {
-                    scan: (!feeds.is_empty()).then_some(scan),
-                    listener: None,
-                });
-                if placement.set_links(room.id, rescan).is_err() {
+                let channels = feeds.iter().map(|number| (*number, Strength::default()));
+                let plan = scan_for(room, Strength::default(), channels);
+                let plan = (!feeds.is_empty()).then_some(plan);
+                if placement.set_links(effects, room.id, plan).is_err() {
                     self.relink = true;
                     told.insert(room.id, before);
                     continue;
@@ -471,12 +462,17 @@ impl Monitoring {
     }
 
     /// Tells the mixers who hears which rooms.
-    fn send_scans(&mut self, registry: &mut Registry, placement: &mut Placement) {
+    fn send_scans(
+        &mut self,
+        registry: &mut Registry,
+        placement: &Placement,
+        effects: &mut Effects,
+    ) {
         for _ in 0..MOST_SCANS {
             let Some(id) = self.stale.pop_first() else {
                 return;
             };
-            if self.tell_scan(id, registry, placement).is_err() {
+            if self.tell_scan(id, registry, placement, effects).is_err() {
                 self.stale.insert(id);
                 return;
             }
@@ -487,7 +483,8 @@ impl Monitoring {
         &mut self,
         id: ParticipantId,
         registry: &mut Registry,
-        placement: &mut Placement,
+        placement: &Placement,
+        effects: &mut Effects,
     ) -> Result<(), QueueFull> {
         let Some(home) = registry.place(id).cloned() else {
             return Ok(());
@@ -508,17 +505,11 @@ impl Monitoring {
             let outlets = self.feeds.values();
             let channels = outlets.filter_map(|outlet| {
                 let strength = *plan.channels.get(&outlet.number)?;
-                let feed = outlet.feed.clone();
-                Some(Channel { feed, strength })
+                Some((outlet.number, strength))
             });
             let scan = scan_for(room, plan.home, channels);
             let is_plain = plan.channels.is_empty() && plan.home == Strength::default();
-            let listener = ear.map(|ear| Box::new(Listener::new(ear.recipe, ear.tick)));
-            let rescan = Rescan {
-                scan: (!is_plain).then_some(scan),
-                listener,
-            };
-            placement.set_scan(id, Box::new(rescan))?;
+            placement.set_scan(effects, id, (!is_plain).then_some(scan), ear)?;
         }
         if is_over {
             self.lists.remove(&id);
@@ -634,9 +625,17 @@ impl Monitoring {
     }
 }
 
-fn scan_for(room: &Room, home: Strength, channels: impl Iterator<Item = Channel>) -> Box<Scan> {
-    let config = &room.config;
-    Box::new(Scan::new(home, channels, layout(config), config.tick))
+fn scan_for(
+    room: &Room,
+    home: Strength,
+    channels: impl Iterator<Item = (FeedNo, Strength)>,
+) -> ScanPlan {
+    ScanPlan {
+        home,
+        channels: channels.collect(),
+        layout: layout(&room.config),
+        tick: room.config.tick,
+    }
 }
 
 fn strength(entry: &MonitorEntry) -> Strength {

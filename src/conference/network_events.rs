@@ -39,7 +39,7 @@ impl Machine {
         let participant = member.public();
         if connected && !member.shared.settings.is_reachable() {
             member.shared.settings.set_reachable(true);
-            self.placement.attend(id);
+            self.placement.attend(&mut self.effects, id);
         }
         self.broadcast(&room, &Event::Changed { participant });
     }
@@ -55,7 +55,7 @@ impl Machine {
         settings.report_loss(percent);
         if let Some(ear) = member.ear.filter(|_| changed) {
             // If the link is full, the next report that differs brings it.
-            let _ = self.placement.set_listener(id, ear.recipe, ear.tick);
+            let _ = self.placement.set_listener(&mut self.effects, id, ear);
         }
     }
 

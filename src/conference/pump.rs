@@ -63,7 +63,7 @@ pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
         if now.duration_since(reported) >= REPORT {
             reported = now;
             conference.lock().report(now);
-            conference.lock().observe_load(now);
+            conference.observe_load(now);
         }
     }
 }
@@ -90,27 +90,31 @@ impl Conference {
     /// Takes in what the mixers and the network have to say; whether both are there to say anything.
     pub(super) fn turn(&self, now: Instant) -> bool {
         let mut turn = self.lock();
-        turn.placement.retry();
-        let network = &mut turn.performer().network;
-        network.retry();
-        let is_whole = !network.has_ended() && turn.placement.is_whole();
+        turn.performer().retry();
+        let is_whole = turn.performer().is_whole();
         for _ in 0..MOST_EVENTS {
-            let Some(event) = turn.placement.next_event() else {
+            let Some(event) = turn.performer().next_mixer_event() else {
                 break;
             };
             turn.on_mixer(event, now);
-            turn.perform();
         }
         for _ in 0..MOST_EVENTS {
             let Some(event) = turn.performer().network.next_event() else {
                 break;
             };
             turn.on_rtc(event, now);
-            turn.perform();
         }
+        turn.perform();
         turn.observe_floors(now);
         turn.sync_monitors(now);
         is_whole
+    }
+
+    /// Shows the governors how busy the mixers are.
+    pub(super) fn observe_load(&self, now: Instant) {
+        let mut turn = self.lock();
+        let busy_ns = turn.performer().busy_ns();
+        turn.observe_load(&busy_ns, now);
     }
 
     /// Waits until the network thread has been told to close every peer, but not for ever.

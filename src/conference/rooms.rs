@@ -146,7 +146,9 @@ impl Machine {
         if !room.links.is_empty() {
             self.monitoring.mark_links_stale();
         }
-        let added = self.placement.add_room(room.id, &config, room.capacity);
+        let added = self
+            .placement
+            .add_room(&mut self.effects, room.id, &config, room.capacity);
         added.map_err(|_| Overloaded::Link)?;
         self.registry.note_floor(name, &config);
         Ok(self.registry.rooms.entry(name.clone()).or_insert(room))
@@ -158,6 +160,7 @@ impl Machine {
         let Machine {
             registry,
             placement,
+            effects,
             ..
         } = self;
         let Some(room) = registry.rooms.get_mut(name) else {
@@ -167,20 +170,20 @@ impl Machine {
         if !rebuilt {
             let capacity = places(&config);
             if capacity > room.capacity {
-                let enlarged = placement.enlarge(room.id, capacity);
+                let enlarged = placement.enlarge(effects, room.id, capacity);
                 enlarged.map_err(|_| Overloaded::Link)?;
                 room.capacity = capacity;
             }
-            let configured = placement.configure(room.id, &config);
+            let configured = placement.configure(effects, room.id, &config);
             return configured.map_err(|_| Overloaded::Link.into());
         }
         if !room.members.is_empty() || room.seats > 0 {
             return Err(ConfigureError::Occupied);
         }
         let capacity = places(&config);
-        let added = placement.add_room(fresh_id, &config, capacity);
+        let added = placement.add_room(effects, fresh_id, &config, capacity);
         added.map_err(|_| Overloaded::Link)?;
-        placement.remove_room(room.id);
+        placement.remove_room(effects, room.id);
         room.id = fresh_id;
         room.capacity = capacity;
         Ok(())

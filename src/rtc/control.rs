@@ -1,7 +1,6 @@
 //! The end of the network thread that commands it and hears what happens to the peers.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use tokio::sync::oneshot;
 use super::error::{RestartError, TrickleError};
 use super::handle::{RtcEvent, ring_bell};
 use super::metrics::{Dropped, RtcMetrics};
-use super::negotiator::Reply;
+use super::negotiator::{Reply, refuse};
 use super::peer::{MAX_SENT_BYTES, Peer};
 use super::sdp::{Credentials, RemoteCandidate, Restart, RestartAnswer, remote_candidates};
 use crate::queues::{Consumer, Producer, send};
@@ -46,6 +45,9 @@ pub struct Closing {
     /// What is still said on its data channel.
     pub last_words: Option<Arc<str>>,
 }
+
+/// What becomes of an ICE restart.
+pub type RestartResult = Result<RestartAnswer, RestartError>;
 
 /// Peers closed with one command, so that audio is sent in between when a large room ends.
 const CLOSING_AT_ONCE: usize = 32;
@@ -159,25 +161,22 @@ impl NetworkControl {
 
     /// Restarts ICE with the client's new credentials; DTLS, SRTP and data channels go on.
     ///
-    /// The thread has been told when this returns, so candidates handed on after it belong to the new session; the
-    /// future is only its answer, and dropping it does not undo the restart.
-    ///
-    /// # Errors
-    ///
-    /// See [`RestartError`]; the old session is then untouched, unless the core has panicked, which ends the peer.
+    /// The thread has been told when this returns, so candidates handed on after it belong to the new session. What
+    /// becomes of it is sent to `reply`; dropping the other end does not undo the restart. The old session is untouched
+    /// by a restart that fails, unless the core has panicked, which ends the peer.
     pub fn restart(
         &mut self,
         participant: ParticipantId,
         restart: Restart,
-    ) -> impl Future<Output = Result<RestartAnswer, RestartError>> + use<> {
-        let (reply, answer) = oneshot::channel();
-        let told = NewSession::read(&restart).and_then(|session| {
-            self.tell(NetworkCommand::Restart(participant, session, reply))
-                .map_err(|_| RestartError::Busy)
-        });
-        async move {
-            told?;
-            answer.await.unwrap_or(Err(RestartError::Unknown))
+        reply: oneshot::Sender<RestartResult>,
+    ) {
+        let session = match NewSession::read(&restart) {
+            Ok(session) => session,
+            Err(error) => return refuse(reply, error),
+        };
+        let command = NetworkCommand::Restart(participant, session, reply);
+        if let Err(NetworkCommand::Restart(_, _, reply)) = self.tell(command) {
+            refuse(reply, RestartError::Busy);
         }
     }
 
@@ -196,8 +195,7 @@ impl NetworkControl {
     /// Ends many peers as [`NetworkControl::close`] does, in their order.
     pub fn close_all(&mut self, closing: impl IntoIterator<Item = Closing>) {
         self.commands.closes.extend(closing);
-        self.commands.retry();
-        ring_bell(&self.wake);
+        self.retry();
     }
 
     /// Sends what waits because the ring of commands was full; whether nothing waits any more. To be called a few times
@@ -238,6 +236,16 @@ impl NetworkControl {
     /// Whether the thread has ended. What it told before may still be there.
     pub fn has_ended(&self) -> bool {
         self.events.is_abandoned()
+    }
+
+    /// How many commands the thread takes now; none while a close waits, or when the thread has ended. There can only
+    /// be more until the next is sent.
+    pub fn free_places(&self) -> usize {
+        let Commands { ring, closes } = &self.commands;
+        match closes.is_empty() && !ring.is_abandoned() {
+            true => ring.slots(),
+            false => 0,
+        }
     }
 
     fn tell(&mut self, command: NetworkCommand) -> Result<(), NetworkCommand> {

@@ -47,7 +47,7 @@ mod turn_output;
 
 pub use accept::{AcceptOptions, Accepted};
 pub use config::RtcConfig;
-pub use control::{Closing, MAX_TEXT_BYTES, NetworkControl};
+pub use control::{Closing, MAX_TEXT_BYTES, NetworkControl, RestartResult};
 pub use error::{MessageError, OfferError, RestartError, RtcError, TrickleError};
 pub use handle::{Reason, Rtc, RtcEvent, RtcHandle, start};
 pub use metrics::{Dropped, PeerStats, RtcMetrics};

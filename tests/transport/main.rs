@@ -16,8 +16,10 @@ use mixer::packet::{OutPacket, Sources};
 use mixer::{Level, ParticipantId, RtpTime};
 use mixminus::queues::{self, Inbound, Outbound, Recipients};
 use mixminus::rtc::{
-    AcceptOptions, NetworkControl, Reason, Rtc, RtcConfig, RtcEvent, RtcHandle, start,
+    AcceptOptions, NetworkControl, Reason, Restart, RestartError, RestartResult, Rtc, RtcConfig,
+    RtcEvent, RtcHandle, start,
 };
+use tokio::sync::oneshot;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -75,6 +77,13 @@ impl Server {
 
     fn control(&self) -> RefMut<'_, NetworkControl> {
         self.control.borrow_mut()
+    }
+
+    /// Asks for an ICE restart; what comes of it.
+    fn restart(&self, id: u32, restart: Restart) -> impl Future<Output = RestartResult> + use<> {
+        let (reply, answer) = oneshot::channel();
+        self.control().restart(ParticipantId(id), restart, reply);
+        async { answer.await.unwrap_or(Err(RestartError::Unknown)) }
     }
 
     /// Joins `client` with its offer changed by `edit`.

@@ -97,7 +97,7 @@ fn ask(server: &Server, id: u32, ufrag: &str, pwd: &str) -> Result<RestartAnswer
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("runtime");
-    runtime.block_on(server.control().restart(ParticipantId(id), restart))
+    runtime.block_on(server.restart(id, restart))
 }
 
 /// Packets of the talk around a restart; each stands for 20 ms.
@@ -124,7 +124,7 @@ fn a_row_of_restarts_is_refused_and_costs_others_nothing() {
             pwd: "a".repeat(24),
             candidates: vec!["candidate:1 1 udp 1 127.0.0.1 9 typ host".to_owned(); 100],
         };
-        answers.push(server.control().restart(ParticipantId(1), restart));
+        answers.push(server.restart(1, restart));
         if number % 25 == 0 {
             healthy.send(&[0xfc, 1]);
         }

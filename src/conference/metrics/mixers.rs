@@ -23,9 +23,9 @@ impl Conference {
     fn of_governors(&self) -> Vec<MetricFamily> {
         let governors: Vec<(MixerId, Governor)> = {
             let state = self.lock();
-            let links = state.placement.mixers().iter();
-            links
-                .map(|link| (link.mixer.handle().id(), link.governor.clone()))
+            let mixers = state.placement.mixers().iter().enumerate();
+            mixers
+                .map(|(at, mixer)| (MixerId(at), mixer.governor.clone()))
                 .collect()
         };
         let family = |name, help, of: fn(&Governor) -> f64| MetricFamily {

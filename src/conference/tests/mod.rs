@@ -15,10 +15,11 @@ use mixer::format::SLOT;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::watch;
 
-use mixer::ParticipantId;
+use mixer::{ParticipantId, RoomId};
 
 use super::commands::read;
-use super::effect::Effect;
+use super::effect::{Effect, NetworkOrder};
+use super::handle::Turn;
 use super::machine::Machine;
 use super::*;
 use crate::audio::{self, Audio, AudioConfig, MixerMetrics};
@@ -121,6 +122,14 @@ impl TestConference {
     }
 }
 
+impl Turn<'_> {
+    /// Sends the mixer of a room what a test wants, past all that is known here.
+    fn command_mixer(&mut self, room: RoomId, command: Command) {
+        let mixer = self.placement.mixer_of(room).expect("it is on one");
+        self.performer().mixer_mut(mixer).send(command);
+    }
+}
+
 impl Drop for TestConference {
     fn drop(&mut self) {
         if let Some(audio) = self.audio.take() {
@@ -179,7 +188,7 @@ fn large_room_that_ends_tells_each_participant_of_itself_only() {
     let mut state = test.conference.lock();
     state.detach_all(&name("hall"), LeaveReason::RoomClosed, Instant::now());
     let texts = state.effects.iter().filter_map(|effect| match effect {
-        Effect::Close(closing) => closing.last_words.as_ref(),
+        Effect::Network(NetworkOrder::Close(closing)) => closing.last_words.as_ref(),
         _ => None,
     });
     let texts: Vec<_> = texts.collect();
@@ -286,8 +295,8 @@ fn until_counted(test: &TestConference, count: fn(&MixerMetrics) -> &AtomicU64) 
 
 /// Loses all that the mixers have told.
 fn lose_events(test: &TestConference) {
-    let mut state = test.conference.lock();
-    while state.placement.next_event().is_some() {}
+    let mut turn = test.conference.lock();
+    while turn.performer().next_mixer_event().is_some() {}
 }
 
 #[test]
@@ -299,9 +308,7 @@ fn failed_room_is_closed_though_its_event_is_lost() {
     {
         let mut state = test.conference.lock();
         let id = state.registry.rooms[&name("hall")].id;
-        state
-            .placement
-            .command(id, Command::Break(id, Weakness::Tick));
+        state.command_mixer(id, Command::Break(id, Weakness::Tick));
     }
     until_counted(&test, |metrics| &metrics.faults);
     lose_events(&test);
@@ -326,7 +333,7 @@ fn participant_whom_the_mixer_refuses_is_sent_away() {
         {
             let mut state = test.conference.lock();
             let id = state.registry.rooms[&name("hall")].id;
-            state.placement.command(id, Command::RemoveRoom(id));
+            state.command_mixer(id, Command::RemoveRoom(id));
         }
         let (_, mut events) = test.conference.watch(&name("hall")).expect("it is there");
         let bob = test.join("hall", OFFER).expect("it looks so at first");
@@ -391,7 +398,8 @@ async fn candidates_that_overtake_the_answer_to_a_restart_belong_to_it() {
         of(update("xZ3K", true)).await,
         Err(IceError::Stale)
     ));
-    answer.await.expect("restarted");
+    let restarted = answer.await.expect("answered");
+    restarted.expect("restarted");
     let tags = [begun.etag];
     let outcome = test
         .conference
@@ -450,7 +458,7 @@ fn a_loaded_mixer_takes_nobody_in_until_it_has_time_again() {
         while !wish() {
             assert!(Instant::now() < patience, "within seconds");
             std::thread::sleep(Duration::from_millis(100));
-            test.conference.lock().observe_load(Instant::now());
+            test.conference.observe_load(Instant::now());
         }
     };
     let may_join = |room: &str| match test.conference.reserve(&name(room), None) {

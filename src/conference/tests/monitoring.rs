@@ -3,6 +3,7 @@
 use super::*;
 use crate::floor::{Answer, Mode, Request};
 use crate::protocol::MonitorEntry;
+use crate::queues::MixerId;
 
 fn listen(rooms: &str) -> Vec<MonitorEntry> {
     MonitorEntry::parse(rooms).expect("good names")
@@ -48,8 +49,9 @@ impl TestConference {
     fn holders(&self, room: &str) -> usize {
         // The mixers apply what they were sent meanwhile.
         self.settled();
-        let state = self.conference.lock();
-        let feed = state.monitoring.feed(&name(room));
+        let mut turn = self.conference.lock();
+        let feed = turn.monitoring.feed(&name(room));
+        let feed = feed.and_then(|number| turn.performer().feed(number));
         feed.map_or(0, Arc::strong_count)
     }
 
@@ -58,16 +60,16 @@ impl TestConference {
         let mut blocked = test_conference();
         blocked.stop_audio();
         let mut blocked = blocked.conference.lock();
-        let mut state = self.conference.lock();
-        let id = state.registry.rooms[&name(room)].id;
-        let mixer = state.placement.mixer_of(id);
-        let mut links = state.placement.mixers().iter();
-        let at = links.position(|link| Some(link.mixer.handle().id()) == mixer);
-        let at = at.expect("it is on one");
-        let full = &mut blocked.placement.mixers_mut()[0].mixer;
-        std::mem::swap(full, &mut state.placement.mixers_mut()[at].mixer);
-        act(&mut state);
-        std::mem::swap(full, &mut state.placement.mixers_mut()[at].mixer);
+        let mut turn = self.conference.lock();
+        let id = turn.registry.rooms[&name(room)].id;
+        let mixer = turn.placement.mixer_of(id).expect("it is on one");
+        let full = blocked.performer().mixer_mut(MixerId(0));
+        std::mem::swap(full, turn.performer().mixer_mut(mixer));
+        // The machine learns that it may send nothing.
+        turn.perform();
+        act(&mut turn);
+        turn.perform();
+        std::mem::swap(full, turn.performer().mixer_mut(mixer));
     }
 
     fn turn(&self) {

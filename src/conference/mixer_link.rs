@@ -1,0 +1,137 @@
+//! The link to one mixer: builds what the mixer is told in boxes, so that no mixer thread allocates anything, and keeps
+//! what must arrive until the ring has room for it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use mixer::command::Command;
+use mixer::feed::Feed;
+use mixer::listener::Listener;
+use mixer::members::Members;
+use mixer::participant::Participant;
+use mixer::room::Room;
+use mixer::scan::{Channel, Rescan, Scan};
+
+use super::effect::{FeedNo, MixerOrder, ScanPlan};
+use super::member::StreamRecipe;
+use crate::audio::MixerControl;
+
+/// The link to one mixer.
+///
+/// A command that takes something away may not be lost, so it waits here for room in the ring. Commands never overtake
+/// each other: while something waits, the link has no free place for anything else.
+pub(super) struct MixerLink {
+    pub(super) mixer: MixerControl,
+    waiting: VecDeque<Command>,
+}
+
+/// The feeds of the rooms that are heard elsewhere.
+pub(super) type Feeds = HashMap<FeedNo, Arc<Feed>>;
+
+impl MixerLink {
+    /// A link over which nothing has been sent.
+    pub(super) fn new(mixer: MixerControl) -> MixerLink {
+        MixerLink {
+            mixer,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// How many commands the mixer takes now.
+    pub(super) fn free_places(&self) -> usize {
+        match self.waiting.is_empty() {
+            true => self.mixer.free_places(),
+            false => 0,
+        }
+    }
+
+    /// Sends what waits, as far as the ring has room.
+    pub(super) fn retry(&mut self) {
+        while let Some(command) = self.waiting.pop_front() {
+            if let Err(command) = self.mixer.send(command) {
+                self.waiting.push_front(command);
+                break;
+            }
+        }
+    }
+
+    /// Sends a command. What takes something away waits if it must, and is bounded by what there is to take away.
+    /// Anything else was given a [place](MixerLink::free_places) before, and is lost only when the mixer has ended
+    /// since.
+    pub(super) fn send(&mut self, command: Command) {
+        if !matches!(
+            command,
+            Command::RemoveRoom(_) | Command::RemoveParticipant(_)
+        ) {
+            let _ = self.mixer.send(command);
+            return;
+        }
+        self.waiting.push_back(command);
+        self.retry();
+    }
+}
+
+/// Builds what an order describes; `None` for a participant that is not there.
+///
+/// - `participant`: the box that came with the request.
+pub(super) fn build(
+    order: MixerOrder,
+    feeds: &mut Feeds,
+    participant: &mut Option<Box<Participant>>,
+) -> Option<Command> {
+    Some(match order {
+        MixerOrder::AddRoom {
+            id,
+            settings,
+            capacity,
+            telemetry,
+        } => {
+            let room = Room::new(id, settings, capacity).with_telemetry(telemetry);
+            Command::AddRoom(Box::new(room))
+        }
+        MixerOrder::Reserve { room, capacity } => Command::Reserve {
+            room,
+            members: Box::new(Members::with_capacity(capacity)),
+        },
+        MixerOrder::ConfigureRoom(room, settings) => Command::ConfigureRoom(room, settings),
+        MixerOrder::RemoveRoom(room) => Command::RemoveRoom(room),
+        MixerOrder::AddParticipant { room } => Command::AddParticipant {
+            room,
+            participant: participant.take()?,
+        },
+        MixerOrder::RemoveParticipant(id) => Command::RemoveParticipant(id),
+        MixerOrder::SetListener(id, recipe) => Command::SetListener(id, listener(recipe)),
+        MixerOrder::OpenFeed {
+            room,
+            number,
+            layout,
+            tick,
+        } => {
+            let feed = Arc::new(Feed::new(layout, tick));
+            feeds.insert(number, feed.clone());
+            Command::SetFeed(room, Some(feed))
+        }
+        MixerOrder::CloseFeed(room) => Command::SetFeed(room, None),
+        MixerOrder::SetLinks(room, plan) => Command::SetLinks(room, rescan(plan, None, feeds)),
+        MixerOrder::SetScan(id, plan, recipe) => Command::SetScan(id, rescan(plan, recipe, feeds)),
+        MixerOrder::Attend(id) => Command::Attend(id),
+    })
+}
+
+fn rescan(plan: Option<ScanPlan>, recipe: Option<StreamRecipe>, feeds: &Feeds) -> Box<Rescan> {
+    let scan = plan.map(|plan| {
+        let channels = plan.channels.into_iter().filter_map(|(number, strength)| {
+            let feed = feeds.get(&number)?.clone();
+            Some(Channel { feed, strength })
+        });
+        Box::new(Scan::new(plan.home, channels, plan.layout, plan.tick))
+    });
+    Box::new(Rescan {
+        scan,
+        listener: recipe.map(listener),
+    })
+}
+
+fn listener(of: StreamRecipe) -> Box<Listener> {
+    Box::new(Listener::new(of.recipe, of.tick))
+}
