@@ -34,12 +34,10 @@ impl Machine {
             self.counters.count_limited(Limited::Message);
             return Ok(Some(too_many(self.limits.rates.messages)));
         }
-        let answer = self.perform(participant, message, now);
-        self.apply_floor_actions(room);
-        answer
+        self.perform(participant, message, now)
     }
 
-    /// Carries out a command of a participant. What its floor wants done is still to do: the answer goes first.
+    /// Carries out a command of a participant; what to answer, if anything.
     pub(super) fn perform(
         &mut self,
         id: ParticipantId,

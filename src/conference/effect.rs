@@ -7,9 +7,10 @@ use mixer::format::{Layout, TickLength};
 use mixer::room::RoomSettings;
 use mixer::scan::Strength;
 use mixer::{ParticipantId, RoomId};
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 
 use super::member::StreamRecipe;
+use super::request::Reply;
 use super::room::Room;
 use crate::protocol::Event;
 use crate::queues::MixerId;
@@ -28,6 +29,10 @@ pub(super) enum Effect {
     CapComplexity(MixerId, u8),
     /// Commands the network thread.
     Network(NetworkOrder),
+    /// Answers a request.
+    Reply(Reply),
+    /// Subscribes somebody to what is broadcast to those who watch a room.
+    Watch(WatchId, oneshot::Sender<broadcast::Receiver<Arc<str>>>),
     /// Lets go of the feed of a room that is heard elsewhere no more.
     ForgetFeed(FeedNo),
 }

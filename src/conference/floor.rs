@@ -17,6 +17,7 @@ use super::effect::Effects;
 use super::machine::Machine;
 use super::metrics::{MetricFamily, MetricKind, MetricSample};
 use super::placement::Placement;
+use super::request::ReplyTo;
 use super::room::Room;
 use super::{CommandError, FloorError, UnknownSession};
 use crate::floor::{Action, Answer, Request, RevokeCause, Standing};
@@ -53,12 +54,41 @@ pub(super) struct SentCounts {
     voiced: u64,
 }
 
+/// A request about the floor of a session's room; the session is named by its secret.
+#[derive(Debug)]
+pub(super) enum FloorRequest {
+    /// Asks for the floor.
+    Ask(String, Request, ReplyTo<Result<Answer, FloorError>>),
+    /// Lets go of the floor, or waits for it no longer.
+    Release(String, ReplyTo<Result<(), UnknownSession>>),
+    /// Where the session stands with the floor.
+    Standing(String, ReplyTo<Result<FloorStanding, UnknownSession>>),
+}
+
 impl Machine {
+    /// Answers a request about a floor.
+    pub(super) fn on_floor(&mut self, request: FloorRequest, now: Instant) {
+        match request {
+            FloorRequest::Ask(session, request, reply) => {
+                let answer = self.floor_request(&session, request, now);
+                self.effects.reply(reply, answer);
+            }
+            FloorRequest::Release(session, reply) => {
+                let answer = self.floor_release(&session, now);
+                self.effects.reply(reply, answer);
+            }
+            FloorRequest::Standing(session, reply) => {
+                let answer = self.floor_standing(&session, now);
+                self.effects.reply(reply, answer);
+            }
+        }
+    }
+
     /// Asks for the floor of the session's room.
     ///
     /// # Errors
     /// [`FloorError`], the same for a session that never was and one that is over.
-    pub(super) fn floor_request(
+    fn floor_request(
         &mut self,
         session: &str,
         request: Request,
@@ -66,7 +96,7 @@ impl Machine {
     ) -> Result<Answer, FloorError> {
         let (id, name) = self.at_floor(session)?;
         self.count_request(id, now)?;
-        let room = self.registry.rooms.get_mut(&name).ok_or(UnknownSession)?;
+        let room = self.registry.change_floor(&name).ok_or(UnknownSession)?;
         let counts = &mut self.counters.floor;
         let answer = ask(
             &self.placement,
@@ -77,7 +107,6 @@ impl Machine {
             request,
             now,
         );
-        self.apply_floor_actions(&name);
         Ok(answer)
     }
 
@@ -87,16 +116,11 @@ impl Machine {
     ///
     /// # Errors
     /// [`UnknownSession`].
-    pub(super) fn floor_release(
-        &mut self,
-        session: &str,
-        now: Instant,
-    ) -> Result<(), UnknownSession> {
+    fn floor_release(&mut self, session: &str, now: Instant) -> Result<(), UnknownSession> {
         let (id, name) = self.at_floor(session)?;
-        if let Some(room) = self.registry.rooms.get_mut(&name) {
+        if let Some(room) = self.registry.change_floor(&name) {
             room.floor.release(id, now);
         }
-        self.apply_floor_actions(&name);
         Ok(())
     }
 
@@ -104,11 +128,7 @@ impl Machine {
     ///
     /// # Errors
     /// [`UnknownSession`].
-    pub(super) fn floor_standing(
-        &self,
-        session: &str,
-        now: Instant,
-    ) -> Result<FloorStanding, UnknownSession> {
+    fn floor_standing(&self, session: &str, now: Instant) -> Result<FloorStanding, UnknownSession> {
         let (id, name) = self.at_floor(session)?;
         let room = self.registry.rooms.get(&name).ok_or(UnknownSession)?;
         Ok(room.floor.standing(id, now).into())
@@ -134,8 +154,7 @@ impl Machine {
         }))
     }
 
-    /// Carries out a command. What follows from it is still to be
-    /// [applied](Machine::apply_floor_actions), so that the sender who waits for the answer gets it first.
+    /// Carries out a command.
     ///
     /// # Errors
     /// The refusal, for the sender.
@@ -146,7 +165,8 @@ impl Machine {
         order_id: Option<Value>,
         now: Instant,
     ) -> Result<Option<Event>, Event> {
-        let Some(room) = self.registry.room_with(from) else {
+        let name = self.registry.place(from).cloned();
+        let Some(room) = name.and_then(|name| self.registry.change_floor(&name)) else {
             return Err(refusal(&CommandError::UnknownSession, order_id));
         };
         match command {
@@ -175,6 +195,14 @@ impl Machine {
                 Ok(()) => Ok(order_id.map(|id| Event::Ok { id })),
                 Err(error) => Err(refusal(&error.into(), order_id)),
             },
+        }
+    }
+
+    /// Does what the floors want done that the input at hand has changed. It is the last that is done for an input, so that
+    /// the answer goes before what follows from it.
+    pub(super) fn settle_floors(&mut self) {
+        while let Some(name) = self.registry.changed_floors.pop_first() {
+            self.apply_floor_actions(&name);
         }
     }
 
@@ -254,9 +282,9 @@ impl Machine {
         self.registry.floors.append(&mut floors);
     }
 
-    /// Whether anybody is in a room with a floor.
-    pub(super) fn has_floors(&self) -> bool {
-        !self.registry.floors.is_empty()
+    /// When the floors are to be looked at next, if anybody is in a room with a floor.
+    pub(super) fn next_round(&self) -> Option<Instant> {
+        (!self.registry.floors.is_empty()).then(|| self.rounds.due())
     }
 }
 
@@ -305,6 +333,11 @@ impl FloorRounds {
             last: now,
             count: 0,
         }
+    }
+
+    /// When the next round begins.
+    fn due(&self) -> Instant {
+        self.last + ROUND
     }
 
     /// Whether a round is over, and then whether everybody is to be looked at.

@@ -4,15 +4,22 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, oneshot, watch};
 
-use super::machine::Machine;
-use super::performer::Performer;
+use super::error::Refusal;
+use super::floor::FloorRequest;
+use super::join::JoinRequest;
+use super::machine::{Input, Machine, ServerRequest};
+use super::participants::ParticipantRequest;
+use super::performer::{Luggage, Performer};
+use super::request::{ReplyTo, Request};
+use super::rooms::RoomRequest;
+use super::sessions::SessionRequest;
 use super::{
     Configure, ConfigureError, FloorError, Limits, Overloaded, UnknownParticipant, UnknownSession,
 };
 use crate::audio::{AudioHandle, MixerControl};
-use crate::floor::{Answer, Request};
+use crate::floor::{self, Answer};
 use crate::protocol::{
     Change, CommandMessage, Event, FloorStanding, Participant, PublicId, RoomChange, RoomLine,
     RoomName, RoomState,
@@ -86,7 +93,7 @@ impl Conference {
 
     /// Every room in one line each, by name.
     pub fn rooms(&self) -> Vec<RoomLine> {
-        self.lock().rooms(Instant::now())
+        self.ask(|reply| Request::Room(RoomRequest::List(reply)))
     }
 
     /// Whether a join makes a room that is not there.
@@ -96,7 +103,7 @@ impl Conference {
 
     /// One room with everybody in it.
     pub fn room(&self, name: &RoomName) -> Option<RoomState> {
-        self.lock().room(name, Instant::now())
+        self.ask(|reply| Request::Room(RoomRequest::Read(name.clone(), reply)))
     }
 
     /// Makes or configures a room; says whether it was made.
@@ -112,7 +119,14 @@ impl Conference {
         change: RoomChange,
         how: Configure,
     ) -> Result<(RoomState, bool), ConfigureError> {
-        self.lock().configure(name, change, how, Instant::now())
+        self.ask(|reply| {
+            Request::Room(RoomRequest::Configure {
+                name: name.clone(),
+                change,
+                how,
+                reply,
+            })
+        })
     }
 
     /// Ends a room and everybody's stay in it.
@@ -120,14 +134,20 @@ impl Conference {
     /// # Errors
     /// [`ConfigureError::UnknownRoom`].
     pub fn delete(&self, name: &RoomName) -> Result<(), ConfigureError> {
-        self.lock().delete(name, Instant::now())
+        self.ask(|reply| Request::Room(RoomRequest::Delete(name.clone(), reply)))
     }
 
     /// A room as it is now and everything that happens in it from now on, as JSON texts.
     pub fn watch(&self, room: &RoomName) -> Option<(RoomState, broadcast::Receiver<Arc<str>>)> {
-        let mut turn = self.lock();
-        let (state, watch) = turn.watched(room, Instant::now())?;
-        Some((state, turn.performer().watch(watch)))
+        let (events, mut subscribed) = oneshot::channel();
+        let state = self.ask(|reply| {
+            Request::Room(RoomRequest::Watch {
+                name: room.clone(),
+                events,
+                reply,
+            })
+        })?;
+        Some((state, subscribed.try_recv().ok()?))
     }
 
     /// Ends a session because its client says so.
@@ -135,7 +155,7 @@ impl Conference {
     /// # Errors
     /// [`UnknownSession`], the same for a session that never was and one that is over.
     pub fn leave(&self, session: &str) -> Result<(), UnknownSession> {
-        self.lock().leave(session, Instant::now())
+        self.ask(|reply| Request::Session(SessionRequest::Leave(session.to_owned(), reply)))
     }
 
     /// Removes a participant from its room.
@@ -143,7 +163,13 @@ impl Conference {
     /// # Errors
     /// [`UnknownParticipant`] when there is no such room or nobody of this id in it.
     pub fn kick(&self, room: &RoomName, participant: PublicId) -> Result<(), UnknownParticipant> {
-        self.lock().kick(room, participant, Instant::now())
+        self.ask(|reply| {
+            Request::Participant(ParticipantRequest::Kick {
+                room: room.clone(),
+                participant,
+                reply,
+            })
+        })
     }
 
     /// Changes a participant and tells its room.
@@ -156,8 +182,14 @@ impl Conference {
         participant: PublicId,
         change: Change,
     ) -> Result<Participant, UnknownParticipant> {
-        self.lock()
-            .change(room, participant, change, Instant::now())
+        self.ask(|reply| {
+            Request::Participant(ParticipantRequest::Change {
+                room: room.clone(),
+                participant,
+                change,
+                reply,
+            })
+        })
     }
 
     /// Carries out a message that came over a room's WebSocket; what to answer, if anything.
@@ -166,15 +198,26 @@ impl Conference {
         room: &RoomName,
         message: CommandMessage,
     ) -> Result<Option<Event>, Event> {
-        self.lock().carry_out(room, message, Instant::now())
+        self.ask(|reply| {
+            Request::Session(SessionRequest::Command {
+                room: room.clone(),
+                message,
+                reply,
+            })
+        })
     }
 
     /// Asks for the floor of the session's room.
     ///
     /// # Errors
     /// [`FloorError`], the same for a session that never was and one that is over.
-    pub fn floor_request(&self, session: &str, request: Request) -> Result<Answer, FloorError> {
-        self.lock().floor_request(session, request, Instant::now())
+    pub fn floor_request(
+        &self,
+        session: &str,
+        request: floor::Request,
+    ) -> Result<Answer, FloorError> {
+        let session = session.to_owned();
+        self.ask(|reply| Request::Floor(FloorRequest::Ask(session, request, reply)))
     }
 
     /// Lets go of the floor, or waits for it no longer. Who does neither has done so already.
@@ -182,7 +225,8 @@ impl Conference {
     /// # Errors
     /// [`UnknownSession`].
     pub fn floor_release(&self, session: &str) -> Result<(), UnknownSession> {
-        self.lock().floor_release(session, Instant::now())
+        let session = session.to_owned();
+        self.ask(|reply| Request::Floor(FloorRequest::Release(session, reply)))
     }
 
     /// Where the session stands with the floor.
@@ -190,17 +234,18 @@ impl Conference {
     /// # Errors
     /// [`UnknownSession`].
     pub fn floor_standing(&self, session: &str) -> Result<FloorStanding, UnknownSession> {
-        self.lock().floor_standing(session, Instant::now())
+        let session = session.to_owned();
+        self.ask(|reply| Request::Floor(FloorRequest::Standing(session, reply)))
     }
 
     /// Counts a join that was refused because too many come from its address.
     pub fn refuse_too_many(&self) {
-        self.lock().counters.refuse_join(super::Refusal::Rate);
+        self.tell(Request::Join(JoinRequest::Refused(Refusal::Rate)));
     }
 
     /// Counts a join that nobody had time to look at.
     pub fn refuse_waiting(&self) -> Overloaded {
-        self.lock().counters.refuse_join(super::Refusal::Waiting);
+        self.tell(Request::Join(JoinRequest::Refused(Refusal::Waiting)));
         Overloaded::Waiting
     }
 
@@ -222,7 +267,35 @@ impl Conference {
 
     /// Removes everybody and takes nobody in any more.
     pub fn close(&self) {
-        self.lock().close(Instant::now());
+        self.ask(|reply| Request::Server(ServerRequest::Close(reply)));
+    }
+
+    /// Asks the machine for something.
+    pub(super) fn ask<T>(&self, request: impl FnOnce(ReplyTo<T>) -> Request) -> T {
+        self.ask_with(Luggage::default(), request)
+    }
+
+    /// Asks the machine for something that takes more than the machine can carry.
+    pub(super) fn ask_with<T>(
+        &self,
+        luggage: Luggage,
+        request: impl FnOnce(ReplyTo<T>) -> Request,
+    ) -> T {
+        let (reply, mut answer) = ReplyTo::new();
+        let mut turn = self.lock();
+        turn.performer().luggage = luggage;
+        turn.handle(Input::Request(request(reply)), Instant::now());
+        // What neither a mixer nor the network thread has taken is freed here.
+        turn.performer().luggage = Luggage::default();
+        answer
+            .try_recv()
+            .expect("each request is answered in the step that it is handled in")
+    }
+
+    /// Tells the machine something that needs no answer.
+    pub(super) fn tell(&self, request: Request) {
+        let mut turn = self.lock();
+        turn.handle(Input::Request(request), Instant::now());
     }
 
     pub(super) fn lock(&self) -> Turn<'_> {
@@ -259,6 +332,13 @@ impl DerefMut for Turn<'_> {
 }
 
 impl Turn<'_> {
+    /// Lets the machine handle an input, and performs what it wants done.
+    pub(super) fn handle(&mut self, input: Input, now: Instant) {
+        let Core { machine, performer } = &mut *self.core;
+        performer.perform(machine.handle(input, now));
+        self.core.set_credit();
+    }
+
     /// The performer, once it has performed what is wanted by now.
     pub(super) fn performer(&mut self) -> &mut Performer {
         self.perform();
@@ -268,6 +348,7 @@ impl Turn<'_> {
     /// Performs what the machine wants done by now.
     pub(super) fn perform(&mut self) {
         let Core { machine, performer } = &mut *self.core;
+        machine.settle_floors();
         performer.perform(machine.effects.take());
         self.core.set_credit();
     }

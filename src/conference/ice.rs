@@ -7,6 +7,8 @@ use super::effect::NetworkOrder;
 use super::join::secret;
 use super::machine::Machine;
 use super::member::IceSession;
+use super::request::Request;
+use super::sessions::SessionRequest;
 use super::{Conference, IceError};
 use crate::rtc::sdp::remote_candidates;
 use crate::rtc::{Restart, RestartAnswer, RestartError, RestartResult};
@@ -58,7 +60,8 @@ impl Conference {
                 answer,
             }),
             Err(error) => {
-                self.lock().undo_restart(begun);
+                let failed = SessionRequest::RestartFailed(begun);
+                self.tell(Request::Session(failed));
                 Err(error.into())
             }
         }
@@ -71,12 +74,18 @@ impl Conference {
         expected: Option<&[String]>,
         update: IceUpdate,
     ) -> Result<Option<(BegunRestart, oneshot::Receiver<RestartResult>)>, IceError> {
-        let (reply, answer) = oneshot::channel();
-        let etag = secret::<8>();
-        let begun = self
-            .lock()
-            .take_ice(session, expected, update, etag, reply)?;
-        Ok(begun.map(|begun| (begun, answer)))
+        let (outcome, restarted) = oneshot::channel();
+        let begun = self.ask(|reply| {
+            Request::Session(SessionRequest::Ice {
+                session: session.to_owned(),
+                expected: expected.map(<[String]>::to_vec),
+                update,
+                etag: secret::<8>(),
+                outcome,
+                reply,
+            })
+        });
+        Ok(begun?.map(|begun| (begun, restarted)))
     }
 }
 
@@ -88,13 +97,14 @@ impl Machine {
     /// restart leaves nothing half done.
     ///
     /// - `etag`: names the new ICE session if there is one.
-    fn take_ice(
+    /// - `outcome`: where it is told what becomes of the restart.
+    pub(super) fn take_ice(
         &mut self,
         session: &str,
         expected: Option<&[String]>,
         update: IceUpdate,
         etag: String,
-        reply: oneshot::Sender<RestartResult>,
+        outcome: oneshot::Sender<RestartResult>,
     ) -> Result<Option<BegunRestart>, IceError> {
         let id = self.registry.of_session(session);
         let member = id.and_then(|id| self.registry.member_mut(id));
@@ -134,13 +144,13 @@ impl Machine {
             pwd,
             candidates: update.candidates,
         };
-        let order = NetworkOrder::Restart(id, restart, reply);
+        let order = NetworkOrder::Restart(id, restart, outcome);
         self.effects.tell_network(order);
         Ok(Some(BegunRestart { id, etag, before }))
     }
 
     /// A restart has failed: the session before it holds again, unless yet another restart has come since.
-    fn undo_restart(&mut self, begun: BegunRestart) {
+    pub(super) fn undo_restart(&mut self, begun: BegunRestart) {
         let member = self.registry.member_mut(begun.id);
         if let Some((_, member)) = member.filter(|(_, member)| member.ice.etag == begun.etag) {
             member.ice = begun.before;
@@ -149,6 +159,7 @@ impl Machine {
 }
 
 /// A restart that the network thread has been asked for.
+#[derive(Debug)]
 pub(super) struct BegunRestart {
     id: ParticipantId,
     /// Names the new ICE session.

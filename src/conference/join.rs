@@ -16,6 +16,7 @@ use super::machine::Machine;
 use super::member::{IceSession, Member, StreamRecipe};
 use super::performer::Luggage;
 use super::placement::layout;
+use super::request::{ReplyTo, Request};
 use super::room::Room;
 use super::{Conference, JoinError, Overloaded};
 use crate::floor::Mode;
@@ -67,18 +68,16 @@ impl Conference {
     /// [`JoinError`]; nothing of the attempt is left behind.
     pub fn join(&self, join: Join) -> Result<Joined, JoinError> {
         let result = self.try_join(join);
-        let mut turn = self.lock();
-        match &result {
-            Ok(_) => turn.counters.joins += 1,
-            Err(error) => turn.counters.refuse_join(Refusal::of(error)),
+        if let Err(error @ JoinError::Offer(_)) = &result {
+            let refusal = Refusal::of(error);
+            self.tell(Request::Join(JoinRequest::Refused(refusal)));
         }
         result
     }
 
     fn try_join(&self, join: Join) -> Result<Joined, JoinError> {
-        self.lock().admit_monitor(&join.room, &join.listen)?;
-        let held = self.reserve(&join.room, join.mode)?;
-        let seat = &held.seat;
+        let held = self.reserve(&join.room, join.mode, join.listen.clone())?;
+        let seat = held.seat();
         let profile = join.profile.unwrap_or(seat.profile);
         let options = AcceptOptions {
             mixer: seat.mixer,
@@ -146,16 +145,24 @@ impl Conference {
     /// Holds a place in a room, making the room if that is how rooms come about here.
     ///
     /// - `mode`: that of the room if it is made.
+    /// - `listen`: the rooms that are to be listened to from there.
     pub(super) fn reserve(
         &self,
-        name: &RoomName,
+        room: &RoomName,
         mode: Option<Mode>,
+        listen: Vec<MonitorEntry>,
     ) -> Result<HeldSeat<'_>, JoinError> {
-        let seat = self.lock().reserve(name, mode)?;
+        let seat = self.ask(|reply| {
+            Request::Join(JoinRequest::Reserve {
+                room: room.clone(),
+                mode,
+                listen,
+                reply,
+            })
+        });
         Ok(HeldSeat {
             conference: self,
-            seat,
-            filled: false,
+            seat: Some(seat?),
         })
     }
 }
@@ -163,11 +170,16 @@ impl Conference {
 /// A seat while the join is under way. Dropped unfilled, it is free again, and so is a room that was made for it.
 pub(super) struct HeldSeat<'a> {
     conference: &'a Conference,
-    seat: Seat,
-    filled: bool,
+    seat: Option<Seat>,
 }
 
 impl HeldSeat<'_> {
+    fn seat(&self) -> &Seat {
+        self.seat
+            .as_ref()
+            .expect("it is taken out only when this ends")
+    }
+
     /// Hands the codecs to the mixer and the peer to the network, and enters the member.
     fn enter(
         mut self,
@@ -177,37 +189,68 @@ impl HeldSeat<'_> {
         accepted: Accepted,
     ) -> Result<Joined, JoinError> {
         let joined = Joined {
-            participant: PublicId(self.seat.id),
+            participant: PublicId(member.id),
             session: member.session.clone(),
             etag: member.ice.etag.clone(),
             answer: accepted.answer,
         };
-        let mut turn = self.conference.lock();
-        turn.performer().luggage = Luggage {
+        let luggage = Luggage {
             participant: Some(participant),
             peer: Some(accepted.peer),
         };
-        let entered = turn.enter(&self.seat, member, wishes, Instant::now());
-        // What neither the mixer nor the network has taken is freed here.
-        turn.performer().luggage = Luggage::default();
-        entered?;
-        self.filled = true;
-        Ok(joined)
+        let seat = self.seat.take().expect("it is taken out only here");
+        let entered = self.conference.ask_with(luggage, |reply| {
+            Request::Join(JoinRequest::Enter {
+                seat,
+                member: Box::new(member),
+                wishes,
+                reply,
+            })
+        });
+        entered.map(|()| joined)
     }
 }
 
 impl Drop for HeldSeat<'_> {
     fn drop(&mut self) {
-        if !self.filled {
-            self.conference.lock().abandon(&self.seat);
+        if let Some(seat) = self.seat.take() {
+            let abandoned = JoinRequest::Abandon(seat);
+            self.conference.tell(Request::Join(abandoned));
         }
     }
 }
 
+/// A step of a join.
+#[derive(Debug)]
+pub(super) enum JoinRequest {
+    /// Holds a place in a room, making the room if that is how rooms come about here.
+    Reserve {
+        room: RoomName,
+        /// That of the room if it is made.
+        mode: Option<Mode>,
+        /// The rooms that are to be listened to from there.
+        listen: Vec<MonitorEntry>,
+        reply: ReplyTo<Result<Seat, JoinError>>,
+    },
+    /// Enters the member that a seat was held for; the seat is free again if that fails. The boxes for the mixer and
+    /// for the network thread come with the request.
+    Enter {
+        seat: Seat,
+        member: Box<Member>,
+        wishes: JoinWish,
+        reply: ReplyTo<Result<(), JoinError>>,
+    },
+    /// Frees the seat of a join that failed, and ends a room that was made for it.
+    Abandon(Seat),
+    /// Counts a join that was refused elsewhere.
+    Refused(Refusal),
+}
+
 /// What a join asks for that is applied once its member has entered.
+#[derive(Debug)]
 pub(super) struct JoinWish {
-    priority: u8,
-    listen: Vec<MonitorEntry>,
+    pub(super) priority: u8,
+    pub(super) listen: Vec<MonitorEntry>,
 }
 
 /// A place in a room that is held for a join.
@@ -223,6 +266,43 @@ pub(super) struct Seat {
 }
 
 impl Machine {
+    /// Takes a step of a join.
+    pub(super) fn on_join(&mut self, request: JoinRequest, now: Instant) {
+        match request {
+            JoinRequest::Reserve {
+                room,
+                mode,
+                listen,
+                reply,
+            } => {
+                let admitted = self.admit_monitor(&room, &listen);
+                let reserved = admitted.and_then(|()| self.reserve(&room, mode));
+                if let Err(error) = &reserved {
+                    self.counters.refuse_join(Refusal::of(error));
+                }
+                self.effects.reply(reply, reserved);
+            }
+            JoinRequest::Enter {
+                seat,
+                member,
+                wishes,
+                reply,
+            } => {
+                let entered = self.enter(&seat, *member, wishes, now);
+                match &entered {
+                    Ok(()) => self.counters.joins += 1,
+                    Err(error) => {
+                        self.counters.refuse_join(Refusal::of(error));
+                        self.abandon(&seat);
+                    }
+                }
+                self.effects.reply(reply, entered);
+            }
+            JoinRequest::Abandon(seat) => self.abandon(&seat),
+            JoinRequest::Refused(refusal) => self.counters.refuse_join(refusal),
+        }
+    }
+
     /// Whether a participant of `home` may listen to these rooms.
     fn admit_monitor(&self, home: &RoomName, list: &[MonitorEntry]) -> Result<(), JoinError> {
         if let Some(room) = self.unknown_of(list) {
@@ -277,8 +357,7 @@ impl Machine {
         })
     }
 
-    /// Enters the member that a seat was held for. Its boxes come with the request, for the mixer and for the network
-    /// thread.
+    /// Enters the member that a seat was held for.
     fn enter(
         &mut self,
         seat: &Seat,
@@ -305,7 +384,7 @@ impl Machine {
         self.release(seat);
         let talks = member.talks;
         self.registry.add(&seat.room, member);
-        if let Some(room) = self.room_of_seat(seat) {
+        if let Some(room) = self.registry.change_floor(&seat.room) {
             room.floor.join(seat.id, talks, wishes.priority);
         }
         if let Some(room) = self.registry.rooms.get(&seat.room) {

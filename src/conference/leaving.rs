@@ -62,10 +62,9 @@ impl Machine {
         }));
         self.counters.left[reason as usize] += 1;
         tracing::info!(room = %name, participant = %PublicId(id), name = member.name, reason = reason.word(), "left");
-        if let Some(room) = self.registry.rooms.get_mut(&name) {
+        if let Some(room) = self.registry.change_floor(&name) {
             room.floor.leave(id, now);
         }
-        self.apply_floor_actions(&name);
         self.end_if_over(&name);
     }
 

@@ -30,9 +30,11 @@ mod performer;
 mod placement;
 mod pump;
 mod registry;
+mod request;
 mod room;
 mod room_links;
 mod rooms;
+mod sessions;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -51,8 +53,6 @@ pub use join::{Join, Joined};
 pub use metrics::{Figures, MetricFamily, MetricKind, MetricSample};
 pub use pump::pump;
 pub use rooms::Configure;
-
-use error::Refusal;
 
 use crate::protocol::RoomConfig;
 use crate::rate_limit::Rates;

@@ -102,9 +102,6 @@ impl Machine {
         if let Some(answer) = answer {
             self.effects.text(vec![id], answer.to_json().into());
         }
-        if let Some(room) = self.registry.place(id).cloned() {
-            self.apply_floor_actions(&room);
-        }
     }
 
     /// Answers a message on a data channel that could not be read, within the same limit as those that could.

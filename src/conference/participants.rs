@@ -6,14 +6,56 @@ use mixer::{Decibels, Gain, ParticipantId};
 
 use super::UnknownParticipant;
 use super::machine::Machine;
+use super::request::ReplyTo;
 use crate::protocol::{Change, Event, LeaveReason, Name, Participant, PublicId, RoomName};
 
+/// A request about a participant.
+#[derive(Debug)]
+pub(super) enum ParticipantRequest {
+    /// Mutes, renames or amplifies a participant; the reply shows it as it is then.
+    Change {
+        room: RoomName,
+        participant: PublicId,
+        change: Change,
+        reply: ReplyTo<Result<Participant, UnknownParticipant>>,
+    },
+    /// Removes a participant from its room.
+    Kick {
+        room: RoomName,
+        participant: PublicId,
+        reply: ReplyTo<Result<(), UnknownParticipant>>,
+    },
+}
+
 impl Machine {
+    /// Answers a request about a participant.
+    pub(super) fn on_participant(&mut self, request: ParticipantRequest, now: Instant) {
+        match request {
+            ParticipantRequest::Change {
+                room,
+                participant,
+                change,
+                reply,
+            } => {
+                let changed = self.change(&room, participant, change, now);
+                self.effects.reply(reply, changed);
+            }
+            ParticipantRequest::Kick {
+                room,
+                participant,
+                reply,
+            } => {
+                let kicked = self.kick(&room, participant, now);
+                self.effects.reply(reply, kicked);
+            }
+        }
+    }
+
     /// Removes a participant from its room.
     ///
     /// # Errors
     /// [`UnknownParticipant`] when there is no such room or nobody of this id in it.
-    pub(super) fn kick(
+    fn kick(
         &mut self,
         room: &RoomName,
         participant: PublicId,
@@ -28,7 +70,7 @@ impl Machine {
     ///
     /// # Errors
     /// [`UnknownParticipant`] when there is no such room or nobody of this id in it.
-    pub(super) fn change(
+    fn change(
         &mut self,
         room: &RoomName,
         participant: PublicId,
@@ -37,11 +79,10 @@ impl Machine {
     ) -> Result<Participant, UnknownParticipant> {
         self.find(room, participant.0)?;
         let changed = self.apply(participant.0, change, now);
-        self.apply_floor_actions(room);
         changed.ok_or(UnknownParticipant::Participant)
     }
 
-    /// Changes a member and tells its room; `None` if there is no such member. What its floor wants done is still to do.
+    /// Changes a member and tells its room; `None` if there is no such member.
     pub(super) fn apply(
         &mut self,
         id: ParticipantId,
@@ -78,15 +119,16 @@ impl Machine {
                 participant: participant.clone(),
             });
         }
-        if let Some(room) = self.registry.rooms.get_mut(&room) {
+        if let Some(muted) = muted
+            && let Some(room) = self.registry.change_floor(&room)
+        {
             match muted {
-                Some(true) => room.floor.mute(id, now),
-                Some(false) => room.floor.unmute(id),
-                None => {}
+                true => room.floor.mute(id, now),
+                false => room.floor.unmute(id),
             }
-            for event in &events {
-                self.effects.broadcast(room, event);
-            }
+        }
+        for event in &events {
+            self.broadcast(&room, event);
         }
         Some(participant)
     }

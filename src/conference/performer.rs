@@ -63,6 +63,11 @@ impl Performer {
                     }
                 }
                 Effect::Broadcast(room, text) => self.broadcast(room, text),
+                Effect::Reply(reply) => reply.give(),
+                Effect::Watch(room, events) => {
+                    // Nobody waits for it any more if this fails.
+                    let _ = events.send(self.watch(room));
+                }
                 Effect::Unwatch(room) => {
                     self.watchers.remove(&room);
                 }
@@ -72,13 +77,6 @@ impl Performer {
             }
         }
         self.network.close_all(closing);
-    }
-
-    /// What is broadcast to those who watch a room from now on.
-    pub(super) fn watch(&mut self, room: WatchId) -> broadcast::Receiver<Arc<str>> {
-        let watchers = self.watchers.entry(room);
-        let watchers = watchers.or_insert_with(|| broadcast::Sender::new(BACKLOG_EVENTS));
-        watchers.subscribe()
     }
 
     /// Sends the mixers and the network thread what waits, as far as they take it.
@@ -147,6 +145,13 @@ impl Performer {
             }
             NetworkOrder::Restart(id, restart, reply) => network.restart(id, restart, reply),
         }
+    }
+
+    /// What is broadcast to those who watch a room from now on.
+    fn watch(&mut self, room: WatchId) -> broadcast::Receiver<Arc<str>> {
+        let watchers = self.watchers.entry(room);
+        let watchers = watchers.or_insert_with(|| broadcast::Sender::new(BACKLOG_EVENTS));
+        watchers.subscribe()
     }
 
     fn broadcast(&mut self, room: WatchId, text: Arc<str>) {

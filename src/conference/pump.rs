@@ -11,6 +11,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
 use super::Conference;
+use super::machine::Input;
 
 /// How often the links are emptied at least: each time costs as much as the room of a few listeners.
 const TURN: Duration = Duration::from_millis(20);
@@ -20,9 +21,6 @@ const FLOOR_TURN: Duration = Duration::from_millis(3);
 
 /// How long the lock is left to others at least, however often the network thread rings.
 const LEAST_TURN: Duration = Duration::from_millis(1);
-
-/// Between two reports of levels.
-const REPORT: Duration = Duration::from_millis(200);
 
 /// Events of all mixers taken in one turn, and of the network, so that a flood cannot hold the lock.
 const MOST_EVENTS: usize = 4_096;
@@ -38,12 +36,11 @@ pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
             None
         }
     };
-    let mut reported = Instant::now();
     loop {
         let ended = Instant::now();
-        let turn = match conference.lock().has_floors() {
-            true => FLOOR_TURN,
-            false => TURN,
+        let turn = match conference.lock().next_round() {
+            Some(_) => FLOOR_TURN,
+            None => TURN,
         };
         tokio::select! {
             () = tokio::time::sleep(turn) => {}
@@ -60,10 +57,8 @@ pub async fn pump(conference: Conference, mut stop: watch::Receiver<bool>) {
             conference.inner.lost.send_replace(true);
             return;
         }
-        if now.duration_since(reported) >= REPORT {
-            reported = now;
-            conference.lock().report(now);
-            conference.observe_load(now);
+        if now >= conference.lock().next_report() {
+            conference.report(now);
         }
     }
 }
@@ -89,32 +84,29 @@ async fn rung(bell: Option<&pipe::Receiver>) {
 impl Conference {
     /// Takes in what the mixers and the network have to say; whether both are there to say anything.
     pub(super) fn turn(&self, now: Instant) -> bool {
-        let mut turn = self.lock();
-        turn.performer().retry();
-        let is_whole = turn.performer().is_whole();
+        let mut core = self.lock();
+        let is_whole = core.performer().is_whole();
         for _ in 0..MOST_EVENTS {
-            let Some(event) = turn.performer().next_mixer_event() else {
+            let Some(event) = core.performer().next_mixer_event() else {
                 break;
             };
-            turn.on_mixer(event, now);
+            core.handle(Input::Mixer(event), now);
         }
         for _ in 0..MOST_EVENTS {
-            let Some(event) = turn.performer().network.next_event() else {
+            let Some(event) = core.performer().network.next_event() else {
                 break;
             };
-            turn.on_rtc(event, now);
+            core.handle(Input::Network(event), now);
         }
-        turn.perform();
-        turn.observe_floors(now);
-        turn.sync_monitors(now);
+        core.handle(Input::Time, now);
         is_whole
     }
 
-    /// Shows the governors how busy the mixers are.
-    pub(super) fn observe_load(&self, now: Instant) {
-        let mut turn = self.lock();
-        let busy_ns = turn.performer().busy_ns();
-        turn.observe_load(&busy_ns, now);
+    /// Tells levels, and shows the governors how busy the mixers are.
+    pub(super) fn report(&self, now: Instant) {
+        let mut core = self.lock();
+        let busy_ns = core.performer().busy_ns();
+        core.handle(Input::Load(busy_ns), now);
     }
 
     /// Waits until the network thread has been told to close every peer, but not for ever.

@@ -16,6 +16,8 @@ pub(super) struct Registry {
     pub(super) rooms: BTreeMap<RoomName, Room>,
     /// Rooms with a floor, so that nobody has to look at all the others fifty times a second; and maybe some that had one.
     pub(super) floors: BTreeSet<RoomName>,
+    /// Rooms whose floors the input at hand has changed, so that what they want done is still to do.
+    pub(super) changed_floors: BTreeSet<RoomName>,
     places: HashMap<ParticipantId, RoomName>,
     sessions: HashMap<String, ParticipantId>,
     /// Joins under way that hold a place in some room.
@@ -128,9 +130,13 @@ impl Registry {
         })
     }
 
-    /// The room a participant is in.
-    pub(super) fn room_with(&mut self, id: ParticipantId) -> Option<&mut Room> {
-        self.rooms.get_mut(self.places.get(&id)?)
+    /// A room whose floor is to be changed. What the floor then wants done follows at the end of the input.
+    pub(super) fn change_floor(&mut self, name: &RoomName) -> Option<&mut Room> {
+        let room = self.rooms.get_mut(name)?;
+        if !self.changed_floors.contains(name) {
+            self.changed_floors.insert(name.clone());
+        }
+        Some(room)
     }
 
     /// The room the mixer knows by `id`.

@@ -1,10 +1,14 @@
 //! Making, configuring, listing and ending rooms.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::effect::WatchId;
+use tokio::sync::{broadcast, oneshot};
+
+use super::effect::Effect;
 use super::machine::Machine;
 use super::placement::{layout, places};
+use super::request::ReplyTo;
 use super::room::Room;
 use super::{ConfigureError, Overloaded};
 use crate::protocol::{Event, LeaveReason, RoomChange, RoomConfig, RoomLine, RoomName, RoomState};
@@ -19,29 +23,88 @@ pub enum Configure {
     Merge,
 }
 
-impl Machine {
+/// What is broadcast to those who watch a room, as JSON texts.
+pub(super) type RoomEvents = broadcast::Receiver<Arc<str>>;
+
+/// A request about rooms.
+#[derive(Debug)]
+pub(super) enum RoomRequest {
     /// Every room in one line each, by name.
-    pub(super) fn rooms(&self, now: Instant) -> Vec<RoomLine> {
+    List(ReplyTo<Vec<RoomLine>>),
+    /// One room with everybody in it.
+    Read(RoomName, ReplyTo<Option<RoomState>>),
+    /// Makes or configures a room; the reply says whether it was made.
+    Configure {
+        name: RoomName,
+        change: RoomChange,
+        how: Configure,
+        reply: ReplyTo<Result<(RoomState, bool), ConfigureError>>,
+    },
+    /// Ends a room and everybody's stay in it.
+    Delete(RoomName, ReplyTo<Result<(), ConfigureError>>),
+    /// Reads a room and subscribes to what happens in it from then on.
+    Watch {
+        name: RoomName,
+        events: oneshot::Sender<RoomEvents>,
+        reply: ReplyTo<Option<RoomState>>,
+    },
+}
+
+impl Machine {
+    /// Answers a request about rooms.
+    pub(super) fn on_room(&mut self, request: RoomRequest, now: Instant) {
+        match request {
+            RoomRequest::List(reply) => {
+                let rooms = self.rooms(now);
+                self.effects.reply(reply, rooms);
+            }
+            RoomRequest::Read(name, reply) => {
+                let room = self.room(&name, now);
+                self.effects.reply(reply, room);
+            }
+            RoomRequest::Configure {
+                name,
+                change,
+                how,
+                reply,
+            } => {
+                let configured = self.configure(&name, change, how, now);
+                self.effects.reply(reply, configured);
+            }
+            RoomRequest::Delete(name, reply) => {
+                let deleted = self.delete(&name, now);
+                self.effects.reply(reply, deleted);
+            }
+            RoomRequest::Watch {
+                name,
+                events,
+                reply,
+            } => {
+                if let Some(room) = self.registry.rooms.get(&name) {
+                    self.effects.push(Effect::Watch(room.watch, events));
+                }
+                let room = self.room(&name, now);
+                self.effects.reply(reply, room);
+            }
+        }
+    }
+
+    /// Every room in one line each, by name.
+    fn rooms(&self, now: Instant) -> Vec<RoomLine> {
         let rooms = self.registry.rooms.iter();
         rooms.map(|(name, room)| room.line(name, now)).collect()
     }
 
     /// One room with everybody in it.
-    pub(super) fn room(&self, name: &RoomName, now: Instant) -> Option<RoomState> {
+    fn room(&self, name: &RoomName, now: Instant) -> Option<RoomState> {
         Some(self.registry.rooms.get(name)?.state(name, now))
-    }
-
-    /// One room with everybody in it, and what those who watch it know it by.
-    pub(super) fn watched(&self, name: &RoomName, now: Instant) -> Option<(RoomState, WatchId)> {
-        let room = self.registry.rooms.get(name)?;
-        Some((room.state(name, now), room.watch))
     }
 
     /// Makes or configures a room; says whether it was made.
     ///
     /// # Errors
     /// [`ConfigureError`]; the room is then as it was.
-    pub(super) fn configure(
+    fn configure(
         &mut self,
         name: &RoomName,
         change: RoomChange,
@@ -72,7 +135,7 @@ impl Machine {
             return Err(error);
         }
         self.registry.note_floor(name, &config);
-        let room = self.registry.rooms.get_mut(name);
+        let room = self.registry.change_floor(name);
         let room = room.ok_or(ConfigureError::UnknownRoom)?;
         if !room.config.floor.mode.has_floor() {
             room.forget_sent();
@@ -89,6 +152,7 @@ impl Machine {
             };
             self.effects.broadcast(room, &event);
         }
+        // Those who start to listen are told how the floor stands after this.
         self.apply_floor_actions(name);
         self.monitoring.mark_monitors_stale(name);
         self.sync_monitors(now);
@@ -120,7 +184,7 @@ impl Machine {
     ///
     /// # Errors
     /// [`ConfigureError::UnknownRoom`].
-    pub(super) fn delete(&mut self, name: &RoomName, now: Instant) -> Result<(), ConfigureError> {
+    fn delete(&mut self, name: &RoomName, now: Instant) -> Result<(), ConfigureError> {
         let room = self.registry.rooms.get_mut(name);
         let room = room.ok_or(ConfigureError::UnknownRoom)?;
         room.permanent = false;

@@ -8,53 +8,46 @@ use mixer::governor::Governor;
 
 use super::{MetricFamily, MetricKind, MetricSample};
 use crate::audio::{Histogram, MixerHandle, MixerMetrics};
-use crate::conference::Conference;
 use crate::queues::MixerId;
 
-impl Conference {
-    pub(super) fn of_mixers(&self) -> Vec<MetricFamily> {
-        let mixers = self.inner.audio.mixers();
-        let mut families = self.of_governors();
-        families.extend(of_slots(mixers));
-        families.extend(of_engines(mixers));
-        families
-    }
+/// The metrics of all mixers.
+///
+/// - `governors`: theirs, by their ids.
+pub(super) fn of_mixers(governors: &[Governor], mixers: &[MixerHandle]) -> Vec<MetricFamily> {
+    let mut families = of_governors(governors);
+    families.extend(of_slots(mixers));
+    families.extend(of_engines(mixers));
+    families
+}
 
-    fn of_governors(&self) -> Vec<MetricFamily> {
-        let governors: Vec<(MixerId, Governor)> = {
-            let state = self.lock();
-            let mixers = state.placement.mixers().iter().enumerate();
-            mixers
-                .map(|(at, mixer)| (MixerId(at), mixer.governor.clone()))
-                .collect()
-        };
-        let family = |name, help, of: fn(&Governor) -> f64| MetricFamily {
-            name,
-            help,
-            kind: MetricKind::Gauge,
-            samples: governors
-                .iter()
-                .map(|(mixer, governor)| MetricSample::of("mixer", mixer, of(governor)))
-                .collect(),
-        };
-        vec![
-            family(
-                "mixminus_mixer_load",
-                "Busy time over time of the last second, 0 to 1.",
-                |governor| f64::from(governor.load()),
-            ),
-            family(
-                "mixminus_mixer_complexity",
-                "No stream is encoded with more care than this, libopus complexity; 10 is no limit.",
-                |governor| f64::from(governor.max_complexity()),
-            ),
-            family(
-                "mixminus_mixer_joins_refused",
-                "Nobody gets into the rooms of this mixer for now: 1, otherwise 0.",
-                |governor| f64::from(u8::from(governor.refuses_joins())),
-            ),
-        ]
-    }
+fn of_governors(governors: &[Governor]) -> Vec<MetricFamily> {
+    let family = |name, help, of: fn(&Governor) -> f64| MetricFamily {
+        name,
+        help,
+        kind: MetricKind::Gauge,
+        samples: governors
+            .iter()
+            .enumerate()
+            .map(|(at, governor)| MetricSample::of("mixer", MixerId(at), of(governor)))
+            .collect(),
+    };
+    vec![
+        family(
+            "mixminus_mixer_load",
+            "Busy time over time of the last second, 0 to 1.",
+            |governor| f64::from(governor.load()),
+        ),
+        family(
+            "mixminus_mixer_complexity",
+            "No stream is encoded with more care than this, libopus complexity; 10 is no limit.",
+            |governor| f64::from(governor.max_complexity()),
+        ),
+        family(
+            "mixminus_mixer_joins_refused",
+            "Nobody gets into the rooms of this mixer for now: 1, otherwise 0.",
+            |governor| f64::from(u8::from(governor.refuses_joins())),
+        ),
+    ]
 }
 
 /// How the threads keep their time.

@@ -5,11 +5,16 @@ mod mixers;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use mixer::governor::Governor;
+
+use super::counters::Counters;
 use super::error::Refusal;
+use super::machine::{Machine, ServerRequest};
+use super::request::Request;
 use super::{Conference, ParticipantTotals};
 use crate::protocol::LeaveReason;
 use crate::rate_limit::Limited;
-use crate::rtc::Dropped;
+use crate::rtc::{Dropped, RtcMetrics};
 
 /// A metric: samples under one name.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,34 +102,62 @@ pub struct Figures {
     pub limited: [u64; Limited::ALL.len()],
 }
 
+/// What the machine counts and measures.
+#[derive(Debug)]
+pub(super) struct MachineFigures {
+    rooms: usize,
+    participants: usize,
+    talking: usize,
+    connected: usize,
+    /// Greatest playout delay of a participant who is heard, microseconds.
+    delay_us: u32,
+    totals: ParticipantTotals,
+    counters: Counters,
+    /// Of the mixers, by their ids.
+    governors: Vec<Governor>,
+}
+
+impl Machine {
+    /// Everything that is counted and measured here.
+    pub(super) fn figures(&self) -> MachineFigures {
+        let members = || self.registry.rooms.values().flat_map(|room| &room.members);
+        let delays = members()
+            .filter(|member| member.talking)
+            .map(|member| member.shared.telemetry.delay_us.load(Relaxed));
+        let mixers = self.placement.mixers().iter();
+        MachineFigures {
+            rooms: self.registry.rooms.len(),
+            participants: members().count(),
+            talking: members().filter(|member| member.talking).count(),
+            connected: members().filter(|member| member.connected).count(),
+            delay_us: delays.max().unwrap_or(0),
+            totals: self.registry.totals(),
+            counters: self.counters.clone(),
+            governors: mixers.map(|mixer| mixer.governor.clone()).collect(),
+        }
+    }
+}
+
 impl Conference {
     /// Everything that is counted and measured here.
     pub fn figures(&self) -> Figures {
-        let mut families = self.of_rooms();
-        families.extend(self.of_mixers());
-        families.extend(self.of_rtc());
-        let limited = self.lock().counters.limited;
-        Figures { families, limited }
+        let machine = self.ask(|reply| Request::Server(ServerRequest::Figures(reply)));
+        let mut families = machine.of_rooms();
+        families.extend(mixers::of_mixers(
+            &machine.governors,
+            self.inner.audio.mixers(),
+        ));
+        families.extend(of_rtc(self.inner.rtc.metrics()));
+        Figures {
+            families,
+            limited: machine.counters.limited,
+        }
     }
+}
 
+impl MachineFigures {
     fn of_rooms(&self) -> Vec<MetricFamily> {
-        let (rooms, participants, talking, connected, delay_us, totals, counts) = {
-            let state = self.lock();
-            let members = || state.registry.rooms.values().flat_map(|room| &room.members);
-            (
-                state.registry.rooms.len(),
-                members().count(),
-                members().filter(|member| member.talking).count(),
-                members().filter(|member| member.connected).count(),
-                members()
-                    .filter(|member| member.talking)
-                    .map(|member| member.shared.telemetry.delay_us.load(Relaxed))
-                    .max()
-                    .unwrap_or(0),
-                state.registry.totals(),
-                state.counters.clone(),
-            )
-        };
+        let counts = &self.counters;
         let left = MetricFamily {
             name: "mixminus_participants_left_total",
             help: "Participants who went, by reason.",
@@ -150,26 +183,26 @@ impl Conference {
                 .collect(),
         };
         let mut families = vec![
-            MetricFamily::gauge("mixminus_rooms", "Rooms.", rooms as f64),
+            MetricFamily::gauge("mixminus_rooms", "Rooms.", self.rooms as f64),
             MetricFamily::gauge(
                 "mixminus_participants",
                 "Participants in all rooms.",
-                participants as f64,
+                self.participants as f64,
             ),
             MetricFamily::gauge(
                 "mixminus_participants_talking",
                 "Participants heard now.",
-                talking as f64,
+                self.talking as f64,
             ),
             MetricFamily::gauge(
                 "mixminus_playout_delay_seconds",
                 "Greatest time for which packets of somebody heard now wait in the server.",
-                f64::from(delay_us) / 1e6,
+                f64::from(self.delay_us) / 1e6,
             ),
             MetricFamily::gauge(
                 "mixminus_participants_connected",
                 "Participants whose peer connection is up.",
-                connected as f64,
+                self.connected as f64,
             ),
             MetricFamily::counter(
                 "mixminus_joins_total",
@@ -185,69 +218,68 @@ impl Conference {
             ),
         ];
         families.extend(counts.floor.families());
-        families.extend(of_totals(&totals));
+        families.extend(of_totals(&self.totals));
         families
     }
+}
 
-    fn of_rtc(&self) -> Vec<MetricFamily> {
-        let metrics = self.inner.rtc.metrics();
-        let of = |counter: &AtomicU64| counter.load(Relaxed);
-        let dropped = MetricFamily {
-            name: "mixminus_rtc_dropped_total",
-            help: "Datagrams, packets and messages that were dropped, by reason.",
-            kind: MetricKind::Counter,
-            samples: Dropped::ALL
-                .iter()
-                .map(|reason| {
-                    let dropped = metrics.dropped_total(*reason);
-                    MetricSample::of("reason", reason.label(), dropped as f64)
-                })
-                .collect(),
-        };
-        vec![
-            MetricFamily::gauge(
-                "mixminus_rtc_peers",
-                "Peers there are now, connected or not.",
-                of(&metrics.peers) as f64,
-            ),
-            MetricFamily::counter(
-                "mixminus_rtc_datagrams_in_total",
-                "Datagrams received.",
-                of(&metrics.datagrams_in_total),
-            ),
-            MetricFamily::counter(
-                "mixminus_rtc_bytes_in_total",
-                "Bytes received, UDP payload.",
-                of(&metrics.bytes_in_total),
-            ),
-            MetricFamily::counter(
-                "mixminus_rtc_datagrams_out_total",
-                "Datagrams sent.",
-                of(&metrics.datagrams_out_total),
-            ),
-            MetricFamily::counter(
-                "mixminus_rtc_bytes_out_total",
-                "Bytes sent, UDP payload.",
-                of(&metrics.bytes_out_total),
-            ),
-            MetricFamily::counter(
-                "mixminus_rtc_send_errors_total",
-                "Datagrams the system did not take.",
-                of(&metrics.send_errors_total),
-            ),
-            MetricFamily::counter(
-                "mixminus_rtc_dtls_failures_total",
-                "Peers that found a path but never finished DTLS.",
-                of(&metrics.dtls_failures_total),
-            ),
-            MetricFamily::counter(
-                "mixminus_rtc_faults_total",
-                "Peers dropped because the core failed on them.",
-                of(&metrics.faults_total),
-            ),
-            dropped,
-        ]
-    }
+fn of_rtc(metrics: &RtcMetrics) -> Vec<MetricFamily> {
+    let of = |counter: &AtomicU64| counter.load(Relaxed);
+    let dropped = MetricFamily {
+        name: "mixminus_rtc_dropped_total",
+        help: "Datagrams, packets and messages that were dropped, by reason.",
+        kind: MetricKind::Counter,
+        samples: Dropped::ALL
+            .iter()
+            .map(|reason| {
+                let dropped = metrics.dropped_total(*reason);
+                MetricSample::of("reason", reason.label(), dropped as f64)
+            })
+            .collect(),
+    };
+    vec![
+        MetricFamily::gauge(
+            "mixminus_rtc_peers",
+            "Peers there are now, connected or not.",
+            of(&metrics.peers) as f64,
+        ),
+        MetricFamily::counter(
+            "mixminus_rtc_datagrams_in_total",
+            "Datagrams received.",
+            of(&metrics.datagrams_in_total),
+        ),
+        MetricFamily::counter(
+            "mixminus_rtc_bytes_in_total",
+            "Bytes received, UDP payload.",
+            of(&metrics.bytes_in_total),
+        ),
+        MetricFamily::counter(
+            "mixminus_rtc_datagrams_out_total",
+            "Datagrams sent.",
+            of(&metrics.datagrams_out_total),
+        ),
+        MetricFamily::counter(
+            "mixminus_rtc_bytes_out_total",
+            "Bytes sent, UDP payload.",
+            of(&metrics.bytes_out_total),
+        ),
+        MetricFamily::counter(
+            "mixminus_rtc_send_errors_total",
+            "Datagrams the system did not take.",
+            of(&metrics.send_errors_total),
+        ),
+        MetricFamily::counter(
+            "mixminus_rtc_dtls_failures_total",
+            "Peers that found a path but never finished DTLS.",
+            of(&metrics.dtls_failures_total),
+        ),
+        MetricFamily::counter(
+            "mixminus_rtc_faults_total",
+            "Peers dropped because the core failed on them.",
+            of(&metrics.faults_total),
+        ),
+        dropped,
+    ]
 }
 
 fn of_totals(totals: &ParticipantTotals) -> Vec<MetricFamily> {

@@ -312,7 +312,7 @@ fn failed_room_is_closed_though_its_event_is_lost() {
     }
     until_counted(&test, |metrics| &metrics.faults);
     lose_events(&test);
-    test.conference.lock().report(Instant::now());
+    test.conference.report(Instant::now());
     let left = events.try_recv().expect("told");
     assert!(left.contains(r#""reason":"lost""#), "{left}");
     let rooms = test.conference.rooms();
@@ -320,7 +320,7 @@ fn failed_room_is_closed_though_its_event_is_lost() {
     assert_eq!(test.conference.lock().counters.faults, 1);
     test.join("hall", OFFER).expect("it is a room again");
     assert_eq!(test.settled(), (2, 2));
-    test.conference.lock().report(Instant::now());
+    test.conference.report(Instant::now());
     assert_eq!(test.conference.rooms().len(), 2, "it works");
 }
 
@@ -342,7 +342,7 @@ fn participant_whom_the_mixer_refuses_is_sent_away() {
             assert!(test.conference.turn(Instant::now()));
         } else {
             lose_events(&test);
-            test.conference.lock().report(Instant::now());
+            test.conference.report(Instant::now());
         }
         let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).collect();
         assert!(
@@ -458,10 +458,10 @@ fn a_loaded_mixer_takes_nobody_in_until_it_has_time_again() {
         while !wish() {
             assert!(Instant::now() < patience, "within seconds");
             std::thread::sleep(Duration::from_millis(100));
-            test.conference.observe_load(Instant::now());
+            test.conference.report(Instant::now());
         }
     };
-    let may_join = |room: &str| match test.conference.reserve(&name(room), None) {
+    let may_join = |room: &str| match test.conference.reserve(&name(room), None, Vec::new()) {
         Ok(_seat) => true,
         Err(JoinError::Overloaded(Overloaded::Mixer)) => false,
         Err(other) => panic!("{other}"),
@@ -511,7 +511,7 @@ fn a_room_deleted_under_a_join_fails_it() {
     let test = test_conference();
     let seat = test
         .conference
-        .reserve(&name("hall"), None)
+        .reserve(&name("hall"), None, Vec::new())
         .expect("a seat");
     test.conference.delete(&name("hall")).expect("it is there");
     drop(seat);
