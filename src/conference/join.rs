@@ -157,6 +157,7 @@ impl Conference {
                 room: room.clone(),
                 mode,
                 listen,
+                drawn: rand::random(),
                 reply,
             })
         });
@@ -230,6 +231,8 @@ pub(super) enum JoinRequest {
         mode: Option<Mode>,
         /// The rooms that are to be listened to from there.
         listen: Vec<MonitorEntry>,
+        /// A random number to make the participant's id of.
+        drawn: u32,
         reply: ReplyTo<Result<Seat, JoinError>>,
     },
     /// Enters the member that a seat was held for; the seat is free again if that fails. The boxes for the mixer and
@@ -273,10 +276,11 @@ impl Machine {
                 room,
                 mode,
                 listen,
+                drawn,
                 reply,
             } => {
                 let admitted = self.admit_monitor(&room, &listen);
-                let reserved = admitted.and_then(|()| self.reserve(&room, mode));
+                let reserved = admitted.and_then(|()| self.reserve(&room, mode, drawn));
                 if let Err(error) = &reserved {
                     self.counters.refuse_join(Refusal::of(error));
                 }
@@ -315,7 +319,12 @@ impl Machine {
     }
 
     /// Holds a place in a room, making the room if that is how rooms come about here.
-    fn reserve(&mut self, name: &RoomName, mode: Option<Mode>) -> Result<Seat, JoinError> {
+    fn reserve(
+        &mut self,
+        name: &RoomName,
+        mode: Option<Mode>,
+        drawn: u32,
+    ) -> Result<Seat, JoinError> {
         if self.stopping {
             return Err(Overloaded::Stopping.into());
         }
@@ -327,7 +336,7 @@ impl Machine {
         if self.registry.sessions() >= limit {
             return Err(Overloaded::Sessions { limit }.into());
         }
-        let id = self.registry.new_participant_id();
+        let id = self.registry.new_participant_id(drawn);
         if !self.registry.rooms.contains_key(name) {
             if !self.limits.open_rooms {
                 return Err(JoinError::UnknownRoom);

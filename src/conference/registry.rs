@@ -44,14 +44,16 @@ impl Registry {
         (self.next_room, self.rooms.len())
     }
 
-    /// An id that nobody has, never zero (RFC 3550, 8.1: CSRCs are chosen at random as SSRCs are).
-    pub(super) fn new_participant_id(&self) -> ParticipantId {
-        loop {
-            let id = ParticipantId(rand::random());
-            if id.0 != 0 && !self.places.contains_key(&id) {
-                return id;
-            }
+    /// An id that nobody has, never zero.
+    ///
+    /// - `drawn`: what chance has drawn (RFC 3550, 8.1: CSRCs are chosen at random as SSRCs are). If that is taken, the
+    ///   next that is free is used.
+    pub(super) fn new_participant_id(&self, drawn: u32) -> ParticipantId {
+        let mut id = ParticipantId(drawn);
+        while id.0 == 0 || self.places.contains_key(&id) {
+            id.0 = id.0.wrapping_add(1);
         }
+        id
     }
 
     /// Keeps in mind that a room has a floor, if it does.

@@ -1,0 +1,57 @@
+//! ICE restarts of a session: which session holds, whatever becomes of them.
+
+use super::*;
+
+fn update(ufrag: &str, with_pwd: bool) -> IceUpdate {
+    IceUpdate {
+        ufrag: Some(ufrag.to_owned()),
+        pwd: with_pwd.then(|| "aPasswordOfTwentyTwoOrMore".to_owned()),
+        candidates: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn candidates_that_overtake_the_answer_to_a_restart_belong_to_it() {
+    let test = test_conference();
+    let ann = test.join("hall", OFFER).expect("joined");
+    let condition = [ann.etag.clone()];
+    let begun = test
+        .conference
+        .begin_ice(&ann.session, Some(&condition), update("n3wU", true));
+    let (begun, answer) = begun.expect("begun").expect("a restart");
+    let of = |update| test.conference.update_ice(&ann.session, None, update);
+    // Its own candidates, while the answer is still on its way.
+    let outcome = of(update("n3wU", true)).await.expect("taken");
+    assert!(matches!(outcome, IceOutcome::Added));
+    // A second restart on the same condition, and candidates of before.
+    let second = test
+        .conference
+        .begin_ice(&ann.session, Some(&condition), update("n3wV", true));
+    assert!(matches!(second, Err(IceError::Stale)));
+    assert!(matches!(
+        of(update("xZ3K", true)).await,
+        Err(IceError::Stale)
+    ));
+    let restarted = answer.await.expect("answered");
+    restarted.expect("restarted");
+    let tags = [begun.etag];
+    let outcome = test
+        .conference
+        .update_ice(&ann.session, Some(&tags), update("n3wU", false));
+    assert!(matches!(outcome.await, Ok(IceOutcome::Added)));
+}
+
+#[tokio::test]
+async fn a_restart_that_fails_leaves_the_old_session() {
+    let mut test = test_conference();
+    let ann = test.join("hall", OFFER).expect("joined");
+    test.stop_rtc();
+    let failed = test
+        .conference
+        .update_ice(&ann.session, None, update("n3wU", true));
+    assert!(matches!(failed.await, Err(IceError::Overloaded)));
+    let state = test.conference.lock();
+    let room = &state.registry.rooms[&name("hall")];
+    assert_eq!(room.members[0].ice.etag, ann.etag);
+    assert_eq!(room.members[0].ice.client_ufrag, "xZ3K");
+}
