@@ -268,6 +268,21 @@ pub(super) struct Seat {
     layout: Layout,
 }
 
+#[cfg(test)]
+impl Seat {
+    pub(super) fn id(&self) -> ParticipantId {
+        self.id
+    }
+
+    pub(super) fn room(&self) -> &RoomName {
+        &self.room
+    }
+
+    pub(super) fn room_id(&self) -> RoomId {
+        self.room_id
+    }
+}
+
 impl Machine {
     /// Takes a step of a join.
     pub(super) fn on_join(&mut self, request: JoinRequest, now: Instant) {

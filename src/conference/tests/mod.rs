@@ -5,6 +5,7 @@ mod floor;
 mod ice;
 mod monitoring;
 mod monitors;
+mod properties;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -1,0 +1,238 @@
+//! What people ask the machine for, and that the answers are right.
+
+use super::*;
+use crate::conference::effect::{Effect, NetworkOrder};
+
+impl World {
+    pub(super) fn has_room(&self, room: Where) -> bool {
+        self.machine.registry.rooms.contains_key(&name(ROOMS[room]))
+    }
+
+    pub(super) fn is_in(&self, id: ParticipantId) -> bool {
+        self.machine.registry.place(id).is_some()
+    }
+
+    pub(super) fn members(&self) -> usize {
+        let rooms = self.machine.registry.rooms.values();
+        rooms.map(|room| room.members.len()).sum()
+    }
+
+    pub(super) fn reserve(&mut self, room: Where, mode: Option<Mode>, listen: Rooms) {
+        self.joins += 1;
+        let drawn = self.joins;
+        let seat = self.ask(|reply| {
+            Request::Join(JoinRequest::Reserve {
+                room: name(ROOMS[room]),
+                mode,
+                listen: entries(listen),
+                drawn,
+                reply,
+            })
+        });
+        match seat {
+            Ok(seat) => {
+                assert!(!self.closed);
+                self.seats.push(seat);
+            }
+            Err(JoinError::MonitoringRefused { .. }) => {}
+            Err(error) => assert!(
+                !self.closed || matches!(error, JoinError::Overloaded(Overloaded::Stopping)),
+                "{error}"
+            ),
+        }
+    }
+
+    pub(super) fn enter(&mut self, seat: usize, talks: bool, listen: Rooms) {
+        if seat >= self.seats.len() {
+            return;
+        }
+        let seat = self.seats.remove(seat);
+        let (id, room) = (seat.id(), seat.room().clone());
+        let secret = format!("secret {}", id.0);
+        let mut member = member(id.0, &secret);
+        member.talks = talks;
+        let shared = member.shared.clone();
+        self.luggage = (Some(id), Some(id));
+        let wishes = JoinWish {
+            priority: 0,
+            listen: entries(listen),
+        };
+        let entered = self.ask(|reply| {
+            Request::Join(JoinRequest::Enter {
+                seat,
+                member: Box::new(member),
+                wishes,
+                reply,
+            })
+        });
+        let left_over = std::mem::take(&mut self.luggage);
+        if entered.is_err() {
+            assert_eq!(left_over, (Some(id), Some(id)), "neither was told");
+            return;
+        }
+        assert!(!self.closed);
+        assert_eq!(left_over, (None, None), "both were told");
+        self.sessions.push(Session {
+            id,
+            secret,
+            room,
+            shared,
+        });
+    }
+
+    pub(super) fn start_to_watch(&mut self, room: Where) {
+        let (events, mut subscribed) = oneshot::channel();
+        let room = name(ROOMS[room]);
+        let watch = |reply| RoomRequest::Watch {
+            name: room.clone(),
+            events,
+            reply,
+        };
+        if let Some(state) = self.ask(|reply| Request::Room(watch(reply))) {
+            let events = subscribed.try_recv().expect("subscribed in the same step");
+            let state = serde_json::to_value(&state).expect("JSON");
+            self.watch(&room, &state, events);
+        }
+    }
+
+    pub(super) fn configure(&mut self, room: Where, setting: Setting, puts: bool) {
+        let mut change = RoomChange::default();
+        let mut floor = FloorChange::default();
+        match setting {
+            Setting::Mode(mode) => floor.mode = Some(mode),
+            Setting::Implicit(implicit) => floor.implicit = Some(implicit),
+            Setting::Tick(tick) => change.tick = Some(tick),
+            Setting::Profile(profile) => change.profile = Some(profile),
+            Setting::Limit(most) => change.max_participants = Some(most),
+            Setting::Monitors(allow) => change.allow_monitors = Some(Some(allow)),
+            Setting::Links(some) => {
+                let rooms = entries(some).into_iter().map(|entry| entry.room);
+                change.links = Some(rooms.collect());
+            }
+        }
+        change.floor = floor;
+        let how = match puts {
+            true => Configure::Put,
+            false => Configure::Merge,
+        };
+        let existed = self.has_room(room);
+        let configured = self.ask(|reply| {
+            Request::Room(RoomRequest::Configure {
+                name: name(ROOMS[room]),
+                change,
+                how,
+                reply,
+            })
+        });
+        if let Ok((_, made)) = configured {
+            assert_eq!(made, !existed);
+            assert!(self.has_room(room));
+        } else {
+            assert_eq!(self.has_room(room), existed, "nothing has changed");
+        }
+    }
+
+    /// A command over a WebSocket.
+    pub(super) fn command(&mut self, session: &Session, text: &str) {
+        let Ok(command) = CommandMessage::parse(text) else {
+            return;
+        };
+        let was_there = self.is_in(session.id);
+        let message = CommandMessage {
+            session: Some(session.secret.clone()),
+            ..command
+        };
+        let command = |reply| SessionRequest::Command {
+            room: session.room.clone(),
+            message,
+            reply,
+        };
+        let answer = self.ask(|reply| Request::Session(command(reply)));
+        assert!(was_there || answer.is_err());
+    }
+
+    /// A message on the data channel, whose answer comes before what its floor tells the room.
+    pub(super) fn text(&mut self, id: ParticipantId, text: &str) {
+        if !self.network.peers.contains(&id) {
+            return;
+        }
+        let member = self.machine.registry.member_mut(id);
+        let was_open = member.is_some_and(|(_, member)| member.channel);
+        let effects = self.effects_of(Input::Network(RtcEvent::Text(id, text.to_owned())));
+        if was_open {
+            let answer = effects.iter().position(|effect| {
+                matches!(effect, Effect::Network(NetworkOrder::Text(to, _)) if to[..] == [id])
+            });
+            assert_no_floor_before(&effects, answer);
+        }
+        self.perform(effects);
+    }
+
+    pub(super) fn ask_for_floor(&mut self, session: &Session, queue: bool) {
+        let was_there = self.is_in(session.id);
+        let request = floor::Request {
+            queue,
+            ..floor::Request::default()
+        };
+        let (reply, mut answer) = crate::conference::request::ReplyTo::new();
+        let request = FloorRequest::Ask(session.secret.clone(), request, reply);
+        let effects = self.effects_of(Input::Request(Request::Floor(request)));
+        let replied = effects
+            .iter()
+            .position(|effect| matches!(effect, Effect::Reply(_)));
+        assert!(replied.is_some());
+        assert_no_floor_before(&effects, replied);
+        self.perform(effects);
+        let answer = answer.try_recv().expect("the one answer");
+        assert!(was_there || answer.is_err());
+    }
+
+    pub(super) fn update_ice(&mut self, session: &Session, restarts: bool) {
+        let (outcome, _) = oneshot::channel();
+        let was_there = self.is_in(session.id);
+        self.joins += 1;
+        let etag = format!("etag {}", self.joins);
+        let ufrag = restarts.then(|| format!("ufrag {}", self.joins));
+        let candidate = "candidate:1 1 udp 1 127.0.0.1 9 typ host";
+        let update = IceUpdate {
+            pwd: ufrag
+                .as_ref()
+                .map(|_| "aPasswordOfTwentyTwoOrMore".to_owned()),
+            ufrag,
+            candidates: vec![candidate.to_owned()],
+        };
+        let ice = |reply| SessionRequest::Ice {
+            session: session.secret.clone(),
+            expected: None,
+            update,
+            etag,
+            outcome,
+            reply,
+        };
+        let before = self.ice_of(session.id);
+        let begun = self.ask(|reply| Request::Session(ice(reply)));
+        assert!(was_there || begun.is_err());
+        // It does not succeed: the session before it holds again.
+        if let Ok(Some(begun)) = begun {
+            assert!(restarts && self.ice_of(session.id) != before);
+            let failed = SessionRequest::RestartFailed(begun);
+            self.handle(Input::Request(Request::Session(failed)));
+        }
+        assert_eq!(self.ice_of(session.id), before);
+    }
+
+    fn ice_of(&mut self, id: ParticipantId) -> Option<String> {
+        let (_, member) = self.machine.registry.member_mut(id)?;
+        Some(format!("{:?}", member.ice))
+    }
+}
+
+/// Of what a floor tells a room, nothing comes before the answer.
+fn assert_no_floor_before(effects: &[Effect], answer: Option<usize>) {
+    let floor = effects.iter().position(
+        |effect| matches!(effect, Effect::Broadcast(_, text) if text.contains(r#""event":"floor_"#)),
+    );
+    if let (Some(floor), Some(answer)) = (floor, answer) {
+        assert!(answer < floor, "{effects:?}");
+    }
+}
