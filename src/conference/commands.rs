@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::CommandError;
 use super::machine::Machine;
+use super::rights::{Action, Actor, Target};
 use crate::protocol::{Command, CommandMessage, Event, Invalid, RoomName};
 use crate::rate_limit::{Limited, Rate, Verdict};
 
@@ -21,9 +22,10 @@ impl Machine {
         let participant = message
             .session
             .as_deref()
-            .and_then(|session| self.registry.of_session(session))
-            .filter(|id| self.registry.place(*id) == Some(room));
-        let Some(participant) = participant else {
+            .and_then(|session| self.registry.of_session(session));
+        let actor = participant.map_or(Actor::Anybody, Actor::Participant);
+        let may = self.may(actor, Action::Command, Target::Room(room));
+        let Some(participant) = participant.filter(|_| may.is_ok()) else {
             return Err(refusal(&CommandError::UnknownSession, message.id));
         };
         // Each WebSocket is counted on its own; a session that sends over many of them is counted here.

@@ -206,6 +206,12 @@ pub enum IceError {
     RestartFailed,
 }
 
+impl From<UnknownSession> for IceError {
+    fn from(UnknownSession: UnknownSession) -> IceError {
+        IceError::UnknownSession
+    }
+}
+
 impl From<TrickleError> for IceError {
     fn from(error: TrickleError) -> IceError {
         match error {

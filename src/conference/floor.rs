@@ -136,7 +136,7 @@ impl Machine {
 
     /// The participant whose session it is, and its room.
     fn at_floor(&self, session: &str) -> Result<(ParticipantId, RoomName), UnknownSession> {
-        let id = self.registry.of_session(session).ok_or(UnknownSession)?;
+        let id = self.session(session)?;
         let name = self.registry.place(id).ok_or(UnknownSession)?;
         Ok((id, name.clone()))
     }

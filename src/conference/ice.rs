@@ -9,7 +9,7 @@ use super::machine::Machine;
 use super::member::IceSession;
 use super::request::Request;
 use super::sessions::SessionRequest;
-use super::{Conference, IceError};
+use super::{Conference, IceError, UnknownSession};
 use crate::rtc::sdp::remote_candidates;
 use crate::rtc::{Restart, RestartAnswer, RestartError, RestartResult};
 
@@ -106,9 +106,9 @@ impl Machine {
         etag: String,
         outcome: oneshot::Sender<RestartResult>,
     ) -> Result<Option<BegunRestart>, IceError> {
-        let id = self.registry.of_session(session);
-        let member = id.and_then(|id| self.registry.member_mut(id));
-        let (_, member) = member.ok_or(IceError::UnknownSession)?;
+        let id = self.session(session)?;
+        let member = self.registry.member_mut(id);
+        let (_, member) = member.ok_or(UnknownSession)?;
         let (id, ice) = (member.id, &mut member.ice);
         let conditions = expected.filter(|tags| !tags.is_empty());
         let is_late = update.ufrag.is_some() && update.ufrag == ice.former_ufrag;

@@ -17,6 +17,7 @@ use super::member::{IceSession, Member, StreamRecipe};
 use super::performer::Luggage;
 use super::placement::layout;
 use super::request::{ReplyTo, Request};
+use super::rights::{Action, Actor, Target};
 use super::room::Room;
 use super::{Conference, JoinError, Overloaded};
 use crate::floor::Mode;
@@ -294,8 +295,9 @@ impl Machine {
                 drawn,
                 reply,
             } => {
-                let admitted = self.admit_monitor(&room, &listen);
-                let reserved = admitted.and_then(|()| self.reserve(&room, mode, drawn));
+                let may_monitor = self.may_monitor(Actor::Newcomer(&room), &listen);
+                let reserved = may_monitor.map_err(JoinError::from);
+                let reserved = reserved.and_then(|()| self.reserve(&room, mode, drawn));
                 if let Err(error) = &reserved {
                     self.counters.refuse_join(Refusal::of(error));
                 }
@@ -322,17 +324,6 @@ impl Machine {
         }
     }
 
-    /// Whether a participant of `home` may listen to these rooms.
-    fn admit_monitor(&self, home: &RoomName, list: &[MonitorEntry]) -> Result<(), JoinError> {
-        if let Some(room) = self.unknown_of(list) {
-            return Err(JoinError::UnknownChannel { room });
-        }
-        match self.refusing_of(home, list) {
-            Some(room) => Err(JoinError::MonitoringRefused { room }),
-            None => Ok(()),
-        }
-    }
-
     /// Holds a place in a room, making the room if that is how rooms come about here.
     fn reserve(
         &mut self,
@@ -352,10 +343,9 @@ impl Machine {
             return Err(Overloaded::Sessions { limit }.into());
         }
         let id = self.registry.new_participant_id(drawn);
+        let may = self.may(Actor::Newcomer(name), Action::Join, Target::Room(name));
+        may.map_err(|_| JoinError::UnknownRoom)?;
         if !self.registry.rooms.contains_key(name) {
-            if !self.limits.open_rooms {
-                return Err(JoinError::UnknownRoom);
-            }
             let mut config = self.limits.room;
             config.floor.mode = mode.unwrap_or(config.floor.mode);
             self.make_room(name, config, false)?;

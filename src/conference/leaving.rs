@@ -21,7 +21,7 @@ impl Machine {
     /// # Errors
     /// [`UnknownSession`], the same for a session that never was and one that is over.
     pub(super) fn leave(&mut self, session: &str, now: Instant) -> Result<(), UnknownSession> {
-        let id = self.registry.of_session(session).ok_or(UnknownSession)?;
+        let id = self.session(session)?;
         self.remove_participant(id, LeaveReason::Left, now);
         Ok(())
     }

@@ -5,11 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use mixer::ParticipantId;
 use mixer::command::Event as MixerEvent;
 
 use super::Limits;
-use super::UnknownParticipant;
 use super::counters::Counters;
 use super::effect::{Effect, Effects};
 use super::floor::FloorRounds;
@@ -144,25 +142,6 @@ impl Machine {
     pub(super) fn broadcast(&mut self, name: &RoomName, event: &Event) {
         if let Some(room) = self.registry.rooms.get(name) {
             self.effects.broadcast(room, event);
-        }
-    }
-
-    /// Whether somebody is in a room.
-    ///
-    /// # Errors
-    /// [`UnknownParticipant`].
-    pub(super) fn find(
-        &self,
-        room: &RoomName,
-        id: ParticipantId,
-    ) -> Result<(), UnknownParticipant> {
-        if !self.registry.rooms.contains_key(room) {
-            return Err(UnknownParticipant::Room);
-        }
-        if self.registry.place(id) == Some(room) {
-            Ok(())
-        } else {
-            Err(UnknownParticipant::Participant)
         }
     }
 

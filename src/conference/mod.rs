@@ -31,6 +31,7 @@ mod placement;
 mod pump;
 mod registry;
 mod request;
+mod rights;
 mod room;
 mod room_links;
 mod rooms;

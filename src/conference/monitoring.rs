@@ -15,6 +15,7 @@ use super::effect::{Effect, Effects, FeedNo, QueueFull, ScanPlan};
 use super::machine::Machine;
 use super::placement::{Placement, layout};
 use super::registry::Registry;
+use super::rights::Actor;
 use super::room::{Room, Subscribers};
 use super::{CommandError, ConfigureError};
 use crate::protocol::{Event, MAX_MONITORED_ROOMS, MAX_MONITORS, MonitorEntry, Monitors, RoomName};
@@ -97,34 +98,12 @@ impl Machine {
         list: Vec<MonitorEntry>,
         now: Instant,
     ) -> Result<(), CommandError> {
-        if let Some(room) = self.unknown_of(&list) {
-            return Err(CommandError::UnknownRoom { room });
-        }
+        self.may_monitor(Actor::Participant(id), &list)?;
         if let Some(home) = self.registry.place(id) {
-            if let Some(room) = self.refusing_of(home, &list) {
-                return Err(CommandError::MonitoringRefused { room });
-            }
             self.monitoring.set(id, home, list);
         }
         self.sync_monitors(now);
         Ok(())
-    }
-
-    /// The first room of a list that is not there and will not be made by joining it.
-    pub(super) fn unknown_of(&self, list: &[MonitorEntry]) -> Option<RoomName> {
-        if self.limits.open_rooms {
-            return None;
-        }
-        let mut rooms = list.iter().map(|entry| &entry.room);
-        let unknown = rooms.find(|room| !self.registry.rooms.contains_key(*room));
-        unknown.cloned()
-    }
-
-    /// The first room of a list that does not let a participant of `home` listen to it.
-    pub(super) fn refusing_of(&self, home: &RoomName, list: &[MonitorEntry]) -> Option<RoomName> {
-        let mut rooms = list.iter().map(|entry| &entry.room);
-        let refuses = |name: &&RoomName| *name != home && !self.registry.allows_monitors(name);
-        rooms.find(refuses).cloned()
     }
 
     /// Links a room with these others, and with no others.
@@ -212,7 +191,7 @@ impl Machine {
 
 impl Registry {
     /// Whether a room lets participants of other rooms listen to it. One that is not there refuses nobody yet.
-    fn allows_monitors(&self, name: &RoomName) -> bool {
+    pub(super) fn allows_monitors(&self, name: &RoomName) -> bool {
         let room = self.rooms.get(name);
         room.is_none_or(|room| room.config.allows_monitors())
     }

@@ -7,6 +7,7 @@ use mixer::{Decibels, Gain, ParticipantId};
 use super::UnknownParticipant;
 use super::machine::Machine;
 use super::request::ReplyTo;
+use super::rights::{Action, Actor, Target};
 use crate::protocol::{Change, Event, LeaveReason, Name, Participant, PublicId, RoomName};
 
 /// A request about a participant.
@@ -61,7 +62,8 @@ impl Machine {
         participant: PublicId,
         now: Instant,
     ) -> Result<(), UnknownParticipant> {
-        self.find(room, participant.0)?;
+        let target = Target::Participant(room, participant.0);
+        self.may(Actor::Anybody, Action::Moderate, target)?;
         self.remove_participant(participant.0, LeaveReason::Kicked, now);
         Ok(())
     }
@@ -77,7 +79,8 @@ impl Machine {
         change: Change,
         now: Instant,
     ) -> Result<Participant, UnknownParticipant> {
-        self.find(room, participant.0)?;
+        let target = Target::Participant(room, participant.0);
+        self.may(Actor::Anybody, Action::Moderate, target)?;
         let changed = self.apply(participant.0, change, now);
         changed.ok_or(UnknownParticipant::Participant)
     }
