@@ -210,6 +210,19 @@ impl Monitoring {
         Some(self.feeds.get(room)?.number)
     }
 
+    /// The feeds that a participant with a list is to hear, and those that its mixer was told of.
+    #[cfg(test)]
+    pub(super) fn planned(
+        &self,
+        id: ParticipantId,
+        registry: &Registry,
+    ) -> Option<[Vec<(FeedNo, Strength)>; 2]> {
+        let monitored = self.lists.get(&id)?;
+        let plan = self.plan(registry.place(id)?, &monitored.list, registry);
+        let plans = [plan, monitored.told.clone()];
+        Some(plans.map(|plan| plan.channels.into_iter().collect()))
+    }
+
     /// Whether it knows of nobody and nothing.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
@@ -573,7 +586,7 @@ impl Monitoring {
     }
 
     /// The participants of other rooms who listen to a room, directly or by listening to one it is linked with.
-    fn monitors(&self, name: &RoomName, registry: &Registry) -> BTreeSet<ParticipantId> {
+    pub(super) fn monitors(&self, name: &RoomName, registry: &Registry) -> BTreeSet<ParticipantId> {
         if !registry.allows_monitors(name) {
             return BTreeSet::new();
         }

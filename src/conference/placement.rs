@@ -262,11 +262,16 @@ impl Placement {
         }
     }
 
-    /// Whether it knows of nobody and nothing.
+    /// How many rooms and participants it knows of.
     #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        let idle = |mixer: &MixerLoad| mixer.rooms == 0 && mixer.participants == 0;
-        self.rooms.is_empty() && self.participants.is_empty() && self.mixers.iter().all(idle)
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let counts = (self.rooms.len(), self.participants.len());
+        let mixers = self.mixers.iter();
+        let sums = mixers.fold((0, 0), |sums, mixer| {
+            (sums.0 + mixer.rooms, sums.1 + mixer.participants)
+        });
+        assert_eq!(sums, counts, "of all mixers together");
+        counts
     }
 
     /// The mixer a new room goes to: one that takes people in, with the least load as far as it can be told, then with

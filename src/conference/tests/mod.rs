@@ -386,7 +386,7 @@ fn rooms_spread_over_the_mixers_and_leave_nothing_behind() {
     }
     assert_eq!(test.each_settled(), [(0, 0); 3]);
     let state = test.conference.lock();
-    assert!(state.placement.is_empty());
+    assert_eq!(state.placement.counts(), (0, 0));
 }
 
 /// A load that is real but for what it is spent on.

@@ -63,6 +63,7 @@ impl World {
         }
         let there = self.mixers.iter().flat_map(|mixer| mixer.rooms.keys());
         assert_eq!(there.copied().collect::<BTreeSet<_>>(), known);
+        assert_eq!(placement.counts(), (rooms.len(), self.members()));
     }
 
     /// What each voice may do is what its floor says, and no room has more talkers than may be.
@@ -133,6 +134,19 @@ impl World {
             assert_eq!(there.links, linked, "{name}");
             if room.subscribers.is_some() {
                 assert!(there.feed.is_some(), "{name} is heard elsewhere");
+            }
+            let listening = monitoring.monitors(name, registry);
+            assert_eq!(room.monitors.total, listening.len(), "{name}");
+            for member in &room.members {
+                if member.shared.telemetry.was_refused() {
+                    continue;
+                }
+                let scan = self.mixers[mixer.0].scans.get(&member.id);
+                let mut heard = scan.map_or(Vec::new(), |scan| scan.channels.clone());
+                heard.sort_unstable_by_key(|(number, _)| *number);
+                let plans = monitoring.planned(member.id, registry);
+                let [plan, told] = plans.unwrap_or_default();
+                assert_eq!((&told, &heard), (&plan, &plan), "{name}");
             }
         }
         let feeds = monitoring.feeds().filter_map(|name| monitoring.feed(name));

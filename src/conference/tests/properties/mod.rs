@@ -55,6 +55,8 @@ enum Step {
     Change(Who, Change),
     /// Over a WebSocket, or over the data channel.
     Command(Who, &'static str, bool),
+    /// Over the WebSocket of any room.
+    Elsewhere(Who, Where),
     Listen(Who, Rooms),
     ChannelOpen(Who),
     Connected(Who, bool),
@@ -166,6 +168,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => (who(), any_change()).prop_map(|(who, change)| Step::Change(who, change)),
         4 => (who(), any_command(), any::<bool>())
             .prop_map(|(who, text, channel)| Step::Command(who, text, channel)),
+        1 => (who(), at()).prop_map(|(who, room)| Step::Elsewhere(who, room)),
         2 => (who(), some()).prop_map(|(who, rooms)| Step::Listen(who, rooms)),
         3 => (who(), any::<bool>()).prop_map(|(who, queue)| Step::Ask(who, queue)),
         2 => who().prop_map(Step::Release),
@@ -257,6 +260,7 @@ impl World {
         | Step::Kick(who)
         | Step::Change(who, _)
         | Step::Command(who, ..)
+        | Step::Elsewhere(who, _)
         | Step::Listen(who, _)
         | Step::ChannelOpen(who)
         | Step::Connected(who, _)
@@ -367,14 +371,13 @@ impl World {
                 }
             }
             Step::Command(_, text, true) => self.text(session.id, text),
-            Step::Command(_, text, false) => self.command(session, text),
-            Step::Listen(_, rooms) => {
-                let rooms: Vec<String> = entries(rooms)
-                    .iter()
-                    .map(|it| format!("{:?}", it.room.as_str()))
-                    .collect();
-                let text = format!(r#"{{"command":"listen","rooms":[{}]}}"#, rooms.join(","));
-                self.command(session, &text);
+            Step::Command(_, text, false) => {
+                let _ = self.command(session, &room, text);
+            }
+            Step::Listen(_, rooms) => self.listen(session, rooms),
+            Step::Elsewhere(_, at) => {
+                let text = r#"{"command":"mute","id":1}"#;
+                let _ = self.command(session, &name(ROOMS[at]), text);
             }
             Step::Grant(_, to) => {
                 let to = self
@@ -382,7 +385,7 @@ impl World {
                     .get(to)
                     .map_or(participant, |it| PublicId(it.id));
                 let text = format!(r#"{{"command":"floor_grant","participant":"{to}"}}"#);
-                self.command(session, &text);
+                let _ = self.command(session, &room, &text);
             }
             Step::Ask(_, queue) => self.ask_for_floor(session, queue),
             Step::Release(_) => {

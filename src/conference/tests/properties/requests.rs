@@ -1,7 +1,10 @@
 //! What people ask the machine for, and that the answers are right.
 
 use super::*;
+use crate::conference::commands::too_many;
 use crate::conference::effect::{Effect, NetworkOrder};
+use crate::protocol::{Event, RoomName};
+use crate::rate_limit::Rates;
 
 impl World {
     pub(super) fn has_room(&self, room: Where) -> bool {
@@ -132,23 +135,46 @@ impl World {
         }
     }
 
-    /// A command over a WebSocket.
-    pub(super) fn command(&mut self, session: &Session, text: &str) {
-        let Ok(command) = CommandMessage::parse(text) else {
-            return;
-        };
-        let was_there = self.is_in(session.id);
+    /// A command over the WebSocket of a room; what the answer is.
+    pub(super) fn command(
+        &mut self,
+        session: &Session,
+        room: &RoomName,
+        text: &str,
+    ) -> Result<Option<Event>, Event> {
+        let command =
+            CommandMessage::parse(text).map_err(|_| too_many(Rates::default().messages))?;
+        let is_in = self.machine.registry.place(session.id) == Some(room);
         let message = CommandMessage {
             session: Some(session.secret.clone()),
             ..command
         };
         let command = |reply| SessionRequest::Command {
-            room: session.room.clone(),
+            room: room.clone(),
             message,
             reply,
         };
         let answer = self.ask(|reply| Request::Session(command(reply)));
-        assert!(was_there || answer.is_err());
+        assert!(is_in || answer.is_err());
+        answer
+    }
+
+    /// A list of rooms to listen to, which is refused if one of them refuses it.
+    pub(super) fn listen(&mut self, session: &Session, list: Rooms) {
+        let rooms = entries(list);
+        let refuses = |entry: &MonitorEntry| {
+            let room = self.machine.registry.rooms.get(&entry.room);
+            let is_own = entry.room == session.room;
+            room.is_some_and(|room| !is_own && !room.config.allows_monitors())
+        };
+        let is_refused = rooms.iter().any(refuses);
+        let rooms = rooms.iter().map(|it| format!("{:?}", it.room.as_str()));
+        let rooms = rooms.collect::<Vec<_>>().join(",");
+        let text = format!(r#"{{"command":"listen","rooms":[{rooms}],"id":7}}"#);
+        let answer = self.command(session, &session.room.clone(), &text);
+        if matches!(answer, Ok(Some(Event::Ok { .. }))) {
+            assert!(!is_refused);
+        }
     }
 
     /// A message on the data channel, whose answer comes before what its floor tells the room.

@@ -23,21 +23,33 @@ use crate::rate_limit::Rates;
 /// How many mixers there are.
 const MIXERS: usize = 2;
 
-/// Places of each queue: few, so that they run full.
-const PLACES: usize = 12;
+/// Places of the queue to each mixer: few, so that it runs full.
+const MIXER_PLACES: usize = 12;
+
+/// Places of the queue to the network thread.
+const NETWORK_PLACES: usize = 4;
 
 /// A queue whose other end may not read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Queue {
+    places: usize,
     used: usize,
     /// Commands that must arrive, and wait for a place.
     waiting: usize,
 }
 
 impl Queue {
+    fn new(places: usize) -> Queue {
+        Queue {
+            places,
+            used: 0,
+            waiting: 0,
+        }
+    }
+
     pub(super) fn free(&self) -> usize {
         match self.waiting {
-            0 => PLACES - self.used,
+            0 => self.places - self.used,
             _ => 0,
         }
     }
@@ -56,7 +68,7 @@ impl Queue {
 
     fn drain(&mut self, places: usize) {
         self.used = self.used.saturating_sub(places);
-        while self.waiting > 0 && self.used < PLACES {
+        while self.waiting > 0 && self.used < self.places {
             self.waiting -= 1;
             self.used += 1;
         }
@@ -75,7 +87,7 @@ pub(super) struct MixerRoom {
 }
 
 /// What one mixer was told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct MixerModel {
     pub(super) queue: Queue,
     pub(super) rooms: BTreeMap<RoomId, MixerRoom>,
@@ -86,6 +98,16 @@ pub(super) struct MixerModel {
 }
 
 impl MixerModel {
+    fn new() -> MixerModel {
+        MixerModel {
+            queue: Queue::new(MIXER_PLACES),
+            rooms: BTreeMap::new(),
+            scans: BTreeMap::new(),
+            lost_rooms: BTreeSet::new(),
+            lost_people: BTreeSet::new(),
+        }
+    }
+
     fn room(&mut self, id: RoomId) -> Option<&mut MixerRoom> {
         let room = self.rooms.get_mut(&id);
         assert!(
@@ -123,8 +145,8 @@ impl MixerModel {
     }
 }
 
-/// A peer as the network thread knows it, and what it was sent since this was last looked at.
-#[derive(Debug, Default)]
+/// What the network thread was told.
+#[derive(Debug)]
 pub(super) struct Network {
     pub(super) queue: Queue,
     pub(super) peers: BTreeSet<ParticipantId>,
@@ -184,8 +206,11 @@ impl World {
         World {
             machine: Machine::new(limits, MIXERS, now),
             now,
-            mixers: (0..MIXERS).map(|_| MixerModel::default()).collect(),
-            network: Network::default(),
+            mixers: (0..MIXERS).map(|_| MixerModel::new()).collect(),
+            network: Network {
+                queue: Queue::new(NETWORK_PLACES),
+                peers: BTreeSet::new(),
+            },
             feeds: BTreeSet::new(),
             senders: HashMap::new(),
             watchers: Vec::new(),
