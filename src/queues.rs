@@ -13,9 +13,12 @@
 //! | [`RETIRED`] mixer -> reaper | mixer | boxes to free off the mixer thread | kept by the mixer, which applies no command meanwhile |
 //! | [`PACKETS_IN`] network -> mixer | mixer | packets of clients | newest dropped and counted |
 //! | [`PACKETS_OUT`] mixer -> network | mixer | packets for clients | newest dropped and counted |
-//! | [`NET_COMMANDS`] callers -> network | - | peers to add, close, restart | the value comes back to the caller as an error; a close waits with the caller's side |
+//! | [`NET_COMMANDS`] conference -> network | - | peers to add, close, restart | the value comes back to the caller as an error; a close waits with the conference |
 //! | [`NEGOTIATIONS`] network -> negotiator, and back | - | cores that negotiate an ICE restart | the restart is refused; the way back always has room |
 //! | [`NET_EVENTS`] network -> conference | - | connected, gone, data-channel text; an eventfd says that there are some | text and loss are dropped and counted; connected, disconnected, channel open and gone are kept and sent again |
+//!
+//! One queue is no ring, since neither end carries audio: the [`CONFERENCE_REQUESTS`] of the tasks that serve HTTP to the
+//! conference. When it is full, they wait.
 //!
 //! Two things are shared without a ring. Settings (mute, gain, permit, tone, loss, most complexity) are atomics: the
 //! latest value counts, and there is nothing that could be full. Encodes that any mixer may do hang on a board of
@@ -47,6 +50,8 @@ pub const JOBS: usize = 512;
 pub const NET_COMMANDS: usize = 1_024;
 /// Bound of the ICE restarts under negotiation: about a second of work for one thread.
 pub const NEGOTIATIONS: usize = 1_024;
+/// Bound of the requests to the conference.
+pub const CONFERENCE_REQUESTS: usize = 1_024;
 /// Bound of the network thread's events.
 pub const NET_EVENTS: usize = 4_096;
 

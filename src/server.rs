@@ -1,8 +1,8 @@
 //! The wiring: who is started in which order, who is told to end in which, and that everything is joined.
 //!
-//! Started from the sockets inwards: network thread, mixer threads (which need the network's wake-up), conference, its
-//! pump, HTTP. Ended from the outside inwards, so that nobody talks to one who is gone: participants are told, HTTP and
-//! WebSockets close, the pump ends, then the mixers, then the network.
+//! Started from the sockets inwards: network thread, mixer threads (which need the network's wake-up), conference, HTTP.
+//! Ended from the outside inwards, so that nobody talks to one who is gone: participants are told, HTTP and WebSockets
+//! close, the conference's owner ends, then the mixers, then the network.
 
 use std::fmt;
 use std::future::Future;
@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::audio::{self, Audio, AudioConfig, AudioError};
-use crate::conference::{Conference, Configure, ConfigureError, Limits, Threads, pump};
+use crate::conference::{self, Conference, Configure, ConfigureError, Limits, Owner, Threads};
 use crate::config::Config;
 use crate::http::{self, Tls, TlsError};
 use crate::memory;
@@ -34,7 +34,10 @@ pub struct Server {
     fingerprint: Option<String>,
     conference: Conference,
     stop: watch::Sender<bool>,
-    tasks: Vec<JoinHandle<()>>,
+    /// Ends the conference's owner, after all who may ask it for something.
+    end: watch::Sender<bool>,
+    http: Option<JoinHandle<()>>,
+    owner: Option<JoinHandle<()>>,
     audio: Audio,
     rtc: Rtc,
 }
@@ -91,8 +94,9 @@ impl Server {
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|error| unusable(config.http, error))?;
         let (audio, rtc, threads) = media(&config)?;
-        let conference = Conference::new(limits(&config), threads, Instant::now());
+        let (conference, mut owner) = conference::start(limits(&config), threads, Instant::now());
         let (stop, stopped) = watch::channel(false);
+        let (end, ended) = watch::channel(false);
         let mut server = Server {
             http_addr,
             media_addr: rtc.media_addr(),
@@ -100,18 +104,18 @@ impl Server {
             fingerprint: tls.as_ref().and_then(|tls| tls.fingerprint.clone()),
             conference: conference.clone(),
             stop,
-            tasks: Vec::new(),
+            end,
+            http: None,
+            owner: None,
             audio,
             rtc,
         };
-        if let Err(error) = make_rooms(&conference, &config) {
+        if let Err(error) = make_rooms(&mut owner, &config) {
             server.end_media();
             return Err(error);
         }
-        server
-            .tasks
-            .push(tokio::spawn(pump(conference.clone(), stopped.clone())));
-        server.tasks.push(tokio::spawn(async move {
+        server.owner = Some(tokio::spawn(owner.run(ended)));
+        server.http = Some(tokio::spawn(async move {
             http::serve(&config, listener, tls, conference, stopped).await;
         }));
         Ok(server)
@@ -139,14 +143,18 @@ impl Server {
 
     /// Ends everything: participants are told, sockets are closed, threads are joined.
     pub async fn stop(mut self) {
-        self.conference.close();
+        self.conference.close().await;
         // Nobody listening any more is what we want.
         let _ = self.stop.send(true);
-        for task in self.tasks.drain(..) {
-            let _ = task.await;
+        if let Some(http) = self.http.take() {
+            let _ = http.await;
         }
         // WebSockets are tasks of warp's; each holds a receiver until it has closed.
         let _ = timeout(CLOSE_TIME, self.stop.closed()).await;
+        let _ = self.end.send(true);
+        if let Some(owner) = self.owner.take() {
+            let _ = owner.await;
+        }
         // Joining threads blocks, so it is done where that is allowed.
         let _ = tokio::task::spawn_blocking(move || self.end_media()).await;
     }
@@ -227,13 +235,13 @@ const SPARE_ROOMS: usize = 16;
 /// Participants every engine has place for beyond the limit: who left stays until the voice has faded.
 const SPARE_PARTICIPANTS: usize = 256;
 
-fn make_rooms(conference: &Conference, config: &Config) -> Result<(), StartError> {
+fn make_rooms(owner: &mut Owner, config: &Config) -> Result<(), StartError> {
     for (name, room) in &config.rooms {
         let change = RoomChange {
             links: config.links.get(name).cloned(),
             ..RoomChange::from(*room)
         };
-        let made = conference.configure(name, change, Configure::Put);
+        let made = owner.configure(name, change, Configure::Put);
         made.map_err(|error| StartError::Room {
             room: name.clone(),
             error,

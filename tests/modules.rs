@@ -107,6 +107,30 @@ fn table_names_no_module_that_is_not_used() {
     }
 }
 
+/// The machine of the conference is given the time: only its owner reads the clock, and nothing there is locked.
+#[test]
+fn conference_reads_the_clock_around_its_machine_only() {
+    let around = ["src/conference/owner.rs"];
+    let mut read_by = BTreeSet::new();
+    for file in files(&root().join("src/conference"), &["rs"]) {
+        let name = file.strip_prefix(root()).expect("it is below");
+        let name = name.to_string_lossy().into_owned();
+        let text = fs::read_to_string(&file).expect("readable");
+        let (code, _) = text
+            .split_once("#[cfg(test)]\nmod tests")
+            .unwrap_or((&text, ""));
+        let is_test = name.contains("/tests/");
+        if !is_test && (code.contains("Instant::now") || code.contains("Mutex")) {
+            read_by.insert(name);
+        }
+    }
+    assert!(
+        read_by.iter().all(|name| around.contains(&name.as_str())),
+        "{read_by:?}"
+    );
+    assert!(!read_by.is_empty());
+}
+
 #[test]
 fn no_file_is_too_long() {
     let folders = ["src", "tests", "benches"].map(|folder| root().join(folder));

@@ -1,17 +1,17 @@
 //! The handle through which the rest of the server asks the conference for something.
 
-use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::error::Refusal;
 use super::floor::FloorRequest;
 use super::join::JoinRequest;
-use super::machine::{Input, Machine, ServerRequest};
+use super::machine::ServerRequest;
+use super::owner::{Envelope, Owner};
 use super::participants::ParticipantRequest;
-use super::performer::{Luggage, Performer};
+use super::performer::Luggage;
 use super::request::{ReplyTo, Request};
 use super::rooms::RoomRequest;
 use super::sessions::SessionRequest;
@@ -24,22 +24,19 @@ use crate::protocol::{
     Change, CommandMessage, Event, FloorStanding, Participant, PublicId, RoomChange, RoomLine,
     RoomName, RoomState,
 };
+use crate::queues::CONFERENCE_REQUESTS;
 use crate::rate_limit::Rate;
 use crate::rtc::{NetworkControl, RtcHandle};
 
 /// A handle on the conference; clones are the same one.
 #[derive(Clone)]
 pub struct Conference {
-    pub(super) inner: Arc<Inner>,
-}
-
-pub(super) struct Inner {
     pub(super) limits: Limits,
     pub(super) audio: AudioHandle,
     pub(super) rtc: RtcHandle,
-    core: Mutex<Core>,
+    requests: mpsc::Sender<Envelope>,
     /// Turns true when a mixer or the network thread has ended while it was needed.
-    pub(super) lost: watch::Sender<bool>,
+    lost: watch::Receiver<bool>,
 }
 
 /// The running threads that carry audio, as the conference needs to know them.
@@ -54,56 +51,49 @@ pub struct Threads {
     pub network: NetworkControl,
 }
 
-/// Everything that changes.
-struct Core {
-    machine: Machine,
-    performer: Performer,
-}
+/// A place in the queue of requests, which is certain to be taken.
+pub(super) struct Place(mpsc::OwnedPermit<Envelope>);
 
-/// The machine, locked. What it wants done is performed before others may lock it.
-pub(super) struct Turn<'a> {
-    core: MutexGuard<'a, Core>,
+/// Starts an empty conference over running mixers and a running network thread: a handle on it, and its owner, which is
+/// to be [run](Owner::run).
+///
+/// - `now`: when its floors and its governors begin to count time.
+pub fn start(limits: Limits, threads: Threads, now: Instant) -> (Conference, Owner) {
+    let Threads {
+        audio,
+        mixers,
+        rtc,
+        network,
+    } = threads;
+    let (requests, received) = mpsc::channel(CONFERENCE_REQUESTS);
+    let (lose, lost) = watch::channel(false);
+    let owner = Owner::new(limits, (mixers, network), received, lose, now);
+    let conference = Conference {
+        limits,
+        audio,
+        rtc,
+        requests,
+        lost,
+    };
+    (conference, owner)
 }
 
 impl Conference {
-    /// An empty conference over running mixers and a running network thread.
-    ///
-    /// - `now`: when its floors and its governors begin to count time.
-    pub fn new(limits: Limits, threads: Threads, now: Instant) -> Conference {
-        let Threads {
-            audio,
-            mixers,
-            rtc,
-            network,
-        } = threads;
-        let core = Core {
-            machine: Machine::new(limits, mixers.len(), now),
-            performer: Performer::new(mixers, network),
-        };
-        Conference {
-            inner: Arc::new(Inner {
-                limits,
-                audio,
-                rtc,
-                core: Mutex::new(core),
-                lost: watch::Sender::new(false),
-            }),
-        }
-    }
-
     /// Every room in one line each, by name.
-    pub fn rooms(&self) -> Vec<RoomLine> {
+    pub async fn rooms(&self) -> Vec<RoomLine> {
         self.ask(|reply| Request::Room(RoomRequest::List(reply)))
+            .await
     }
 
     /// Whether a join makes a room that is not there.
     pub fn makes_rooms(&self) -> bool {
-        self.inner.limits.open_rooms
+        self.limits.open_rooms
     }
 
     /// One room with everybody in it.
-    pub fn room(&self, name: &RoomName) -> Option<RoomState> {
+    pub async fn room(&self, name: &RoomName) -> Option<RoomState> {
         self.ask(|reply| Request::Room(RoomRequest::Read(name.clone(), reply)))
+            .await
     }
 
     /// Makes or configures a room; says whether it was made.
@@ -113,7 +103,7 @@ impl Conference {
     ///
     /// # Errors
     /// [`ConfigureError`]; the room is then as it was.
-    pub fn configure(
+    pub async fn configure(
         &self,
         name: &RoomName,
         change: RoomChange,
@@ -127,42 +117,54 @@ impl Conference {
                 reply,
             })
         })
+        .await
     }
 
     /// Ends a room and everybody's stay in it.
     ///
     /// # Errors
     /// [`ConfigureError::UnknownRoom`].
-    pub fn delete(&self, name: &RoomName) -> Result<(), ConfigureError> {
+    pub async fn delete(&self, name: &RoomName) -> Result<(), ConfigureError> {
         self.ask(|reply| Request::Room(RoomRequest::Delete(name.clone(), reply)))
+            .await
     }
 
     /// A room as it is now and everything that happens in it from now on, as JSON texts.
-    pub fn watch(&self, room: &RoomName) -> Option<(RoomState, broadcast::Receiver<Arc<str>>)> {
-        let (events, mut subscribed) = oneshot::channel();
-        let state = self.ask(|reply| {
-            Request::Room(RoomRequest::Watch {
-                name: room.clone(),
-                events,
-                reply,
+    pub async fn watch(
+        &self,
+        room: &RoomName,
+    ) -> Option<(RoomState, broadcast::Receiver<Arc<str>>)> {
+        let (events, subscribed) = oneshot::channel();
+        let state = self
+            .ask(|reply| {
+                Request::Room(RoomRequest::Watch {
+                    name: room.clone(),
+                    events,
+                    reply,
+                })
             })
-        })?;
-        Some((state, subscribed.try_recv().ok()?))
+            .await?;
+        Some((state, subscribed.await.ok()?))
     }
 
     /// Ends a session because its client says so.
     ///
     /// # Errors
     /// [`UnknownSession`], the same for a session that never was and one that is over.
-    pub fn leave(&self, session: &str) -> Result<(), UnknownSession> {
+    pub async fn leave(&self, session: &str) -> Result<(), UnknownSession> {
         self.ask(|reply| Request::Session(SessionRequest::Leave(session.to_owned(), reply)))
+            .await
     }
 
     /// Removes a participant from its room.
     ///
     /// # Errors
     /// [`UnknownParticipant`] when there is no such room or nobody of this id in it.
-    pub fn kick(&self, room: &RoomName, participant: PublicId) -> Result<(), UnknownParticipant> {
+    pub async fn kick(
+        &self,
+        room: &RoomName,
+        participant: PublicId,
+    ) -> Result<(), UnknownParticipant> {
         self.ask(|reply| {
             Request::Participant(ParticipantRequest::Kick {
                 room: room.clone(),
@@ -170,13 +172,14 @@ impl Conference {
                 reply,
             })
         })
+        .await
     }
 
     /// Changes a participant and tells its room.
     ///
     /// # Errors
     /// [`UnknownParticipant`] when there is no such room or nobody of this id in it.
-    pub fn change(
+    pub async fn change(
         &self,
         room: &RoomName,
         participant: PublicId,
@@ -190,10 +193,11 @@ impl Conference {
                 reply,
             })
         })
+        .await
     }
 
     /// Carries out a message that came over a room's WebSocket; what to answer, if anything.
-    pub fn carry_out(
+    pub async fn carry_out(
         &self,
         room: &RoomName,
         message: CommandMessage,
@@ -205,157 +209,121 @@ impl Conference {
                 reply,
             })
         })
+        .await
     }
 
     /// Asks for the floor of the session's room.
     ///
     /// # Errors
     /// [`FloorError`], the same for a session that never was and one that is over.
-    pub fn floor_request(
+    pub async fn floor_request(
         &self,
         session: &str,
         request: floor::Request,
     ) -> Result<Answer, FloorError> {
         let session = session.to_owned();
         self.ask(|reply| Request::Floor(FloorRequest::Ask(session, request, reply)))
+            .await
     }
 
     /// Lets go of the floor, or waits for it no longer. Who does neither has done so already.
     ///
     /// # Errors
     /// [`UnknownSession`].
-    pub fn floor_release(&self, session: &str) -> Result<(), UnknownSession> {
+    pub async fn floor_release(&self, session: &str) -> Result<(), UnknownSession> {
         let session = session.to_owned();
         self.ask(|reply| Request::Floor(FloorRequest::Release(session, reply)))
+            .await
     }
 
     /// Where the session stands with the floor.
     ///
     /// # Errors
     /// [`UnknownSession`].
-    pub fn floor_standing(&self, session: &str) -> Result<FloorStanding, UnknownSession> {
+    pub async fn floor_standing(&self, session: &str) -> Result<FloorStanding, UnknownSession> {
         let session = session.to_owned();
         self.ask(|reply| Request::Floor(FloorRequest::Standing(session, reply)))
+            .await
     }
 
     /// Counts a join that was refused because too many come from its address.
-    pub fn refuse_too_many(&self) {
-        self.tell(Request::Join(JoinRequest::Refused(Refusal::Rate)));
+    pub async fn refuse_too_many(&self) {
+        self.tell(Request::Join(JoinRequest::Refused(Refusal::Rate)))
+            .await;
     }
 
     /// Counts a join that nobody had time to look at.
-    pub fn refuse_waiting(&self) -> Overloaded {
-        self.tell(Request::Join(JoinRequest::Refused(Refusal::Waiting)));
+    pub async fn refuse_waiting(&self) -> Overloaded {
+        self.tell(Request::Join(JoinRequest::Refused(Refusal::Waiting)))
+            .await;
         Overloaded::Waiting
     }
 
     /// How often messages may come over one connection.
     pub fn message_rate(&self) -> Rate {
-        self.inner.limits.rates.messages
+        self.limits.rates.messages
     }
 
     /// Whether the mixers and the network thread are there, without whom nobody hears anything.
     pub fn is_whole(&self) -> bool {
-        !*self.inner.lost.borrow()
+        !*self.lost.borrow()
     }
 
     /// Ready once one of them has ended by itself; never otherwise.
     pub async fn lost(&self) {
-        // The sender lives in what we hold.
-        let _ = self.inner.lost.subscribe().wait_for(|lost| *lost).await;
+        // The owner holds the sender, and ends last.
+        if self.lost.clone().wait_for(|lost| *lost).await.is_err() {
+            std::future::pending().await
+        }
     }
 
     /// Removes everybody and takes nobody in any more.
-    pub fn close(&self) {
-        self.ask(|reply| Request::Server(ServerRequest::Close(reply)));
+    pub async fn close(&self) {
+        self.ask(|reply| Request::Server(ServerRequest::Close(reply)))
+            .await;
     }
 
     /// Asks the machine for something.
-    pub(super) fn ask<T>(&self, request: impl FnOnce(ReplyTo<T>) -> Request) -> T {
-        self.ask_with(Luggage::default(), request)
-    }
-
-    /// Asks the machine for something that takes more than the machine can carry.
-    pub(super) fn ask_with<T>(
-        &self,
-        luggage: Luggage,
-        request: impl FnOnce(ReplyTo<T>) -> Request,
-    ) -> T {
-        let (reply, mut answer) = ReplyTo::new();
-        let mut turn = self.lock();
-        turn.performer().luggage = luggage;
-        turn.handle(Input::Request(request(reply)), Instant::now());
-        // What neither a mixer nor the network thread has taken is freed here.
-        turn.performer().luggage = Luggage::default();
-        answer
-            .try_recv()
-            .expect("each request is answered in the step that it is handled in")
+    pub(super) async fn ask<T>(&self, request: impl FnOnce(ReplyTo<T>) -> Request) -> T {
+        let place = self.place().await;
+        place.ask(Luggage::default(), request).await
     }
 
     /// Tells the machine something that needs no answer.
-    pub(super) fn tell(&self, request: Request) {
-        let mut turn = self.lock();
-        turn.handle(Input::Request(request), Instant::now());
+    pub(super) async fn tell(&self, request: Request) {
+        self.place().await.tell(request);
     }
 
-    pub(super) fn lock(&self) -> Turn<'_> {
-        // A panic under the lock leaves a state that is whole: every step undoes or completes itself.
-        let core = self.inner.core.lock();
-        let mut core = core.unwrap_or_else(PoisonError::into_inner);
-        core.set_credit();
-        Turn { core }
-    }
-}
-
-impl Core {
-    /// Sends what waits, and tells the machine how much more may be sent.
-    fn set_credit(&mut self) {
-        self.performer.retry();
-        let performer = &self.performer;
-        let effects = &mut self.machine.effects;
-        effects.set_credit(performer.mixer_credit(), performer.network.free_places());
+    /// Waits for a place in the queue of requests.
+    pub(super) async fn place(&self) -> Place {
+        match self.requests.clone().reserve_owned().await {
+            Ok(permit) => Place(permit),
+            // The owner ends last, when the server does: there is no answer for those who ask still later.
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 
-impl Deref for Turn<'_> {
-    type Target = Machine;
-
-    fn deref(&self) -> &Machine {
-        &self.core.machine
-    }
-}
-
-impl DerefMut for Turn<'_> {
-    fn deref_mut(&mut self) -> &mut Machine {
-        &mut self.core.machine
-    }
-}
-
-impl Turn<'_> {
-    /// Lets the machine handle an input, and performs what it wants done.
-    pub(super) fn handle(&mut self, input: Input, now: Instant) {
-        let Core { machine, performer } = &mut *self.core;
-        performer.perform(machine.handle(input, now));
-        self.core.set_credit();
+impl Place {
+    /// Asks the machine for something.
+    ///
+    /// - `luggage`: what the machine itself cannot carry.
+    pub(super) async fn ask<T>(
+        self,
+        luggage: Luggage,
+        request: impl FnOnce(ReplyTo<T>) -> Request,
+    ) -> T {
+        let (reply, answer) = ReplyTo::new();
+        let request = request(reply);
+        self.0.send(Envelope { request, luggage });
+        answer
+            .await
+            .expect("each request is answered, unless the machine has failed on it")
     }
 
-    /// The performer, once it has performed what is wanted by now.
-    pub(super) fn performer(&mut self) -> &mut Performer {
-        self.perform();
-        &mut self.core.performer
-    }
-
-    /// Performs what the machine wants done by now.
-    pub(super) fn perform(&mut self) {
-        let Core { machine, performer } = &mut *self.core;
-        machine.settle_floors();
-        performer.perform(machine.effects.take());
-        self.core.set_credit();
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.perform();
+    /// Tells the machine something that needs no answer.
+    pub(super) fn tell(self, request: Request) {
+        let luggage = Luggage::default();
+        self.0.send(Envelope { request, luggage });
     }
 }

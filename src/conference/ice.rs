@@ -51,7 +51,7 @@ impl Conference {
         expected: Option<&[String]>,
         update: IceUpdate,
     ) -> Result<IceOutcome, IceError> {
-        let Some((begun, answer)) = self.begin_ice(session, expected, update)? else {
+        let Some((begun, answer)) = self.begin_ice(session, expected, update).await? else {
             return Ok(IceOutcome::Added);
         };
         match answer.await.unwrap_or(Err(RestartError::Unknown)) {
@@ -61,14 +61,14 @@ impl Conference {
             }),
             Err(error) => {
                 let failed = SessionRequest::RestartFailed(begun);
-                self.tell(Request::Session(failed));
+                self.tell(Request::Session(failed)).await;
                 Err(error.into())
             }
         }
     }
 
     /// Hands an update to the network thread; gives the restart it asks for, if any, and what is to come of it.
-    pub(super) fn begin_ice(
+    pub(super) async fn begin_ice(
         &self,
         session: &str,
         expected: Option<&[String]>,
@@ -85,7 +85,7 @@ impl Conference {
                 reply,
             })
         });
-        Ok(begun?.map(|begun| (begun, restarted)))
+        Ok(begun.await?.map(|begun| (begun, restarted)))
     }
 }
 

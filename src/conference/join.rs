@@ -1,5 +1,6 @@
 //! One join, from the seat to the member, and the way back from every step of it.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,10 +9,12 @@ use mixer::format::{Layout, TickLength};
 use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, Recipe};
 use mixer::{ParticipantId, RoomId};
+use tokio::task::spawn_blocking;
 
 use super::effect::{NetworkOrder, QueueFull};
 use super::error::Refusal;
 use super::floor::SentCounts;
+use super::handle::Place;
 use super::machine::Machine;
 use super::member::{IceSession, Member, StreamRecipe};
 use super::performer::Luggage;
@@ -19,12 +22,12 @@ use super::placement::layout;
 use super::request::{ReplyTo, Request};
 use super::rights::{Action, Actor, Target};
 use super::room::Room;
-use super::{Conference, JoinError, Overloaded};
+use super::{Conference, JoinError, Limits, Overloaded};
 use crate::floor::Mode;
 use crate::protocol::{Event, MonitorEntry, Name, PublicId, RoomName};
 use crate::queues::MixerId;
 use crate::rate_limit::MessageLimit;
-use crate::rtc::{AcceptOptions, Accepted};
+use crate::rtc::{AcceptOptions, RtcHandle};
 
 /// Somebody wants in.
 #[derive(Debug, Clone)]
@@ -61,147 +64,85 @@ pub struct Joined {
 impl Conference {
     /// Lets somebody in.
     ///
-    /// Reads the offer and builds codecs: some milliseconds of work on the calling thread.
-    ///
-    /// Real-time: never (blocks on CPU work).
+    /// Reads the offer and builds codecs: some milliseconds of work, on a thread for such work. To be run to its end.
     ///
     /// # Errors
     /// [`JoinError`]; nothing of the attempt is left behind.
-    pub fn join(&self, join: Join) -> Result<Joined, JoinError> {
-        let result = self.try_join(join);
+    pub async fn join(&self, join: Join) -> Result<Joined, JoinError> {
+        let result = self.try_join(join).await;
         if let Err(error @ JoinError::Offer(_)) = &result {
             let refusal = Refusal::of(error);
-            self.tell(Request::Join(JoinRequest::Refused(refusal)));
+            self.tell(Request::Join(JoinRequest::Refused(refusal)))
+                .await;
         }
         result
     }
 
-    fn try_join(&self, join: Join) -> Result<Joined, JoinError> {
-        let held = self.reserve(&join.room, join.mode, join.listen.clone())?;
-        let seat = held.seat();
-        let profile = join.profile.unwrap_or(seat.profile);
-        let options = AcceptOptions {
-            mixer: seat.mixer,
-            thrifty: profile == Profile::Thin,
-            uplink_bitrate_bps: Some(profile.usual_bps()),
-        };
-        let accepted = self.inner.rtc.accept(&join.offer, seat.id, options)?;
-        let shared = Arc::<Shared>::default();
-        shared.settings.set_reachable(false);
-        let listens = accepted.listens.then(|| {
-            // Silence costs a thin network as much as a voice does.
-            let hangover_ms = match accepted.limits.wants_little() {
-                true => 0,
-                false => self.inner.limits.hangovers.of_ms(profile),
-            };
-            Recipe::new(profile, &accepted.limits, seat.tick).with_hangover(hangover_ms)
-        });
-        let participant = Participant::who_sends(
-            accepted.codec,
-            ParticipantConfig {
-                id: seat.id,
-                talks: accepted.talks,
-                listens,
-                layout: seat.layout,
-                tick: seat.tick,
-            },
-            shared.clone(),
-        );
-        let name = match join.name {
-            Some(name) => name.into_string(),
-            None => format!("guest-{:04x}", seat.id.0 >> 16),
-        };
-        let member = Member {
-            id: seat.id,
-            session: secret::<24>(),
-            name,
-            gain_db: 0.0,
-            talking: false,
-            connected: false,
-            talks: accepted.talks,
-            listens: accepted.listens,
-            ear: listens
-                .filter(|_| !accepted.talks)
-                .map(|recipe| StreamRecipe {
-                    recipe,
-                    tick: seat.tick,
-                }),
-            channel: false,
-            sent: SentCounts::default(),
-            messages: MessageLimit::new(self.inner.limits.rates.messages),
-            ice: IceSession {
-                etag: secret::<8>(),
-                client_ufrag: accepted.client_ufrag.clone(),
-                former_ufrag: None,
-            },
-            shared,
-        };
-        let wishes = JoinWish {
-            priority: join.priority,
-            listen: join.listen,
-        };
-        held.enter(member, wishes, Box::new(participant), accepted)
+    async fn try_join(&self, join: Join) -> Result<Joined, JoinError> {
+        let listen = join.listen.clone();
+        let held = self.reserve(&join.room, join.mode, listen).await?;
+        let (rtc, limits, seat) = (self.rtc.clone(), self.limits, held.seat().clone());
+        let built = spawn_blocking(move || build(&rtc, &limits, &seat, join));
+        // It fails only when the work panics, or the runtime ends.
+        let built = built
+            .await
+            .unwrap_or_else(|error| match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                Err(_) => Err(Overloaded::Stopping.into()),
+            });
+        held.enter(built?).await
     }
 
     /// Holds a place in a room, making the room if that is how rooms come about here.
     ///
     /// - `mode`: that of the room if it is made.
     /// - `listen`: the rooms that are to be listened to from there.
-    pub(super) fn reserve(
+    pub(super) async fn reserve(
         &self,
         room: &RoomName,
         mode: Option<Mode>,
         listen: Vec<MonitorEntry>,
-    ) -> Result<HeldSeat<'_>, JoinError> {
-        let seat = self.ask(|reply| {
-            Request::Join(JoinRequest::Reserve {
-                room: room.clone(),
-                mode,
-                listen,
-                drawn: rand::random(),
-                reply,
+    ) -> Result<HeldSeat, JoinError> {
+        // What the seat is given back over, whatever happens.
+        let place = self.place().await;
+        let seat = self
+            .ask(|reply| {
+                Request::Join(JoinRequest::Reserve {
+                    room: room.clone(),
+                    mode,
+                    listen,
+                    drawn: rand::random(),
+                    reply,
+                })
             })
-        });
+            .await;
         Ok(HeldSeat {
-            conference: self,
-            seat: Some(seat?),
+            held: Some((place, seat?)),
         })
     }
 }
 
 /// A seat while the join is under way. Dropped unfilled, it is free again, and so is a room that was made for it.
-pub(super) struct HeldSeat<'a> {
-    conference: &'a Conference,
-    seat: Option<Seat>,
+pub(super) struct HeldSeat {
+    held: Option<(Place, Seat)>,
 }
 
-impl HeldSeat<'_> {
+impl HeldSeat {
     fn seat(&self) -> &Seat {
-        self.seat
-            .as_ref()
-            .expect("it is taken out only when this ends")
+        let (_, seat) = self.held.as_ref().expect("it is taken out at the end only");
+        seat
     }
 
     /// Hands the codecs to the mixer and the peer to the network, and enters the member.
-    fn enter(
-        mut self,
-        member: Member,
-        wishes: JoinWish,
-        participant: Box<Participant>,
-        accepted: Accepted,
-    ) -> Result<Joined, JoinError> {
-        let joined = Joined {
-            participant: PublicId(member.id),
-            session: member.session.clone(),
-            etag: member.ice.etag.clone(),
-            answer: accepted.answer,
-        };
-        let luggage = Luggage {
-            participant: Some(participant),
-            peer: Some(accepted.peer),
-        };
-        let seat = self.seat.take().expect("it is taken out only here");
-        let entered = self.conference.ask_with(luggage, |reply| {
+    async fn enter(mut self, built: Built) -> Result<Joined, JoinError> {
+        let (place, seat) = self.held.take().expect("it is taken out here only");
+        let Built {
+            member,
+            wishes,
+            luggage,
+            joined,
+        } = built;
+        let entered = place.ask(luggage, |reply| {
             Request::Join(JoinRequest::Enter {
                 seat,
                 member: Box::new(member),
@@ -209,17 +150,104 @@ impl HeldSeat<'_> {
                 reply,
             })
         });
-        entered.map(|()| joined)
+        entered.await.map(|()| joined)
     }
 }
 
-impl Drop for HeldSeat<'_> {
+impl Drop for HeldSeat {
     fn drop(&mut self) {
-        if let Some(seat) = self.seat.take() {
-            let abandoned = JoinRequest::Abandon(seat);
-            self.conference.tell(Request::Join(abandoned));
+        if let Some((place, seat)) = self.held.take() {
+            place.tell(Request::Join(JoinRequest::Abandon(seat)));
         }
     }
+}
+
+/// What is built for a join, before it enters.
+struct Built {
+    member: Member,
+    wishes: JoinWish,
+    luggage: Luggage,
+    joined: Joined,
+}
+
+/// Answers the offer and builds the codecs: some milliseconds of work.
+///
+/// Real-time: never (blocks on CPU work).
+fn build(rtc: &RtcHandle, limits: &Limits, seat: &Seat, join: Join) -> Result<Built, JoinError> {
+    let profile = join.profile.unwrap_or(seat.profile);
+    let options = AcceptOptions {
+        mixer: seat.mixer,
+        thrifty: profile == Profile::Thin,
+        uplink_bitrate_bps: Some(profile.usual_bps()),
+    };
+    let accepted = rtc.accept(&join.offer, seat.id, options)?;
+    let shared = Arc::<Shared>::default();
+    shared.settings.set_reachable(false);
+    let listens = accepted.listens.then(|| {
+        // Silence costs a thin network as much as a voice does.
+        let hangover_ms = match accepted.limits.wants_little() {
+            true => 0,
+            false => limits.hangovers.of_ms(profile),
+        };
+        Recipe::new(profile, &accepted.limits, seat.tick).with_hangover(hangover_ms)
+    });
+    let participant = Participant::who_sends(
+        accepted.codec,
+        ParticipantConfig {
+            id: seat.id,
+            talks: accepted.talks,
+            listens,
+            layout: seat.layout,
+            tick: seat.tick,
+        },
+        shared.clone(),
+    );
+    let name = match join.name {
+        Some(name) => name.into_string(),
+        None => format!("guest-{:04x}", seat.id.0 >> 16),
+    };
+    let stream = listens.filter(|_| !accepted.talks);
+    let member = Member {
+        id: seat.id,
+        session: secret::<24>(),
+        name,
+        gain_db: 0.0,
+        talking: false,
+        connected: false,
+        talks: accepted.talks,
+        listens: accepted.listens,
+        ear: stream.map(|recipe| StreamRecipe {
+            recipe,
+            tick: seat.tick,
+        }),
+        channel: false,
+        sent: SentCounts::default(),
+        messages: MessageLimit::new(limits.rates.messages),
+        ice: IceSession {
+            etag: secret::<8>(),
+            client_ufrag: accepted.client_ufrag,
+            former_ufrag: None,
+        },
+        shared,
+    };
+    let joined = Joined {
+        participant: PublicId(member.id),
+        session: member.session.clone(),
+        etag: member.ice.etag.clone(),
+        answer: accepted.answer,
+    };
+    Ok(Built {
+        member,
+        wishes: JoinWish {
+            priority: join.priority,
+            listen: join.listen,
+        },
+        luggage: Luggage {
+            participant: Some(Box::new(participant)),
+            peer: Some(accepted.peer),
+        },
+        joined,
+    })
 }
 
 /// A step of a join.
@@ -258,7 +286,7 @@ pub(super) struct JoinWish {
 }
 
 /// A place in a room that is held for a join.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Seat {
     room: RoomName,
     room_id: RoomId,

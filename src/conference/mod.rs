@@ -1,9 +1,9 @@
 //! The conference: intents in, commands to the mixer and the network out, events to everybody who watches.
 //!
-//! Stands above the picture and steers it: it decides who is in which room and never sees a packet. One lock guards the
-//! [machine](machine::Machine) that holds the whole state; what is done under it is short: nothing waits for a mixer or
-//! for the network thread. Heavy work (reading an offer, building codecs) happens before the lock is taken, on the
-//! caller's thread.
+//! Stands above the picture and steers it: it decides who is in which room and never sees a packet. A [pure
+//! machine](machine::Machine) holds the whole state; one task, its [`Owner`], hands it every input and performs what it
+//! wants done, which never waits for a mixer or for the network thread. Heavy work (reading an offer, building codecs)
+//! is done by those who ask, before they do.
 //!
 //! A join is a seat reserved, an offer accepted, a box sent to the mixer, a peer sent to the network and a member
 //! entered, in this order; when a step fails, everything before it is undone.
@@ -25,10 +25,10 @@ mod mixer_events;
 mod mixer_link;
 mod monitoring;
 mod network_events;
+mod owner;
 mod participants;
 mod performer;
 mod placement;
-mod pump;
 mod registry;
 mod request;
 mod rights;
@@ -48,11 +48,11 @@ pub use error::{
     CommandError, ConfigureError, FloorError, IceError, JoinError, Overloaded, UnknownParticipant,
     UnknownSession,
 };
-pub use handle::{Conference, Threads};
+pub use handle::{Conference, Threads, start};
 pub use ice::{IceOutcome, IceUpdate};
 pub use join::{Join, Joined};
 pub use metrics::{Figures, MetricFamily, MetricKind, MetricSample};
-pub use pump::pump;
+pub use owner::Owner;
 pub use rooms::Configure;
 
 use crate::protocol::RoomConfig;

@@ -1,5 +1,5 @@
-//! The registry: every room, where each participant is, and the secrets that name them. Plain state behind the
-//! conference's one lock; it knows neither threads nor queues, so that it can be tested alone.
+//! The registry: every room, where each participant is, and the secrets that name them. Plain state of the machine; it
+//! knows neither threads nor queues, so that it can be tested alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

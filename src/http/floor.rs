@@ -23,17 +23,17 @@ pub(super) async fn one(
     let conference = &state.conference;
     match request.method {
         Method::GET | Method::HEAD => {
-            let standing = conference.floor_standing(&session)?;
+            let standing = conference.floor_standing(&session).await?;
             Ok(response::json(StatusCode::OK, &standing))
         }
         Method::PUT => {
             let mut fields = JsonReader::parse(&request.json().await?)?;
             let asked = read_request(&mut fields)?;
             fields.finish()?;
-            answered(conference.floor_request(&session, asked)?)
+            answered(conference.floor_request(&session, asked).await?)
         }
         Method::DELETE => {
-            conference.floor_release(&session)?;
+            conference.floor_release(&session).await?;
             Ok(response::empty(StatusCode::NO_CONTENT))
         }
         _ => Err(Problem::method_not_allowed(

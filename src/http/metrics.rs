@@ -92,11 +92,15 @@ impl HttpMetrics {
 }
 
 /// The whole page.
-pub(super) fn page(conference: &Conference, limiter: &Limiter, http: &HttpMetrics) -> Response {
+pub(super) async fn page(
+    conference: &Conference,
+    limiter: &Limiter,
+    http: &HttpMetrics,
+) -> Response {
     let Figures {
         mut families,
         limited,
-    } = conference.figures();
+    } = conference.figures().await;
     families.extend(http.families());
     families.push(rate_limited(limiter, &limited));
     response::typed(

@@ -177,10 +177,15 @@ fn plain(state: &Arc<HttpState>) -> BoxedFilter<(Response,)> {
     let metrics = warp::path!("metrics")
         .and(warp::method())
         .and(with(state))
-        .map(|method, state: Arc<HttpState>| {
-            read_only(&method, || {
-                metrics::page(&state.conference, &state.limiter, &state.metrics)
-            })
+        .then(|method, state: Arc<HttpState>| async move {
+            let HttpState {
+                conference,
+                limiter,
+                metrics,
+                ..
+            } = &*state;
+            let page = metrics::page(conference, limiter, metrics).await;
+            read_only(&method, || page)
         });
     let openapi = warp::path!("v1" / "openapi.json")
         .and(warp::method())

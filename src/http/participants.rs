@@ -60,12 +60,12 @@ pub(super) async fn one(
     let id =
         PublicId::parse(&participant).ok_or(crate::conference::UnknownParticipant::Participant)?;
     if request.method == Method::DELETE {
-        state.conference.kick(&room, id)?;
+        state.conference.kick(&room, id).await?;
         return Ok(response::empty(StatusCode::NO_CONTENT));
     }
     let change = Change::parse(&request.json().await?)?;
     count_change(&state.limiter, &change, request.client, Instant::now())?;
-    let changed = state.conference.change(&room, id, change)?;
+    let changed = state.conference.change(&room, id, change).await?;
     Ok(response::json(StatusCode::OK, &changed))
 }
 
@@ -101,7 +101,10 @@ async fn join(
     mut request: Request,
 ) -> Result<Response, Problem> {
     let counted = state.limiter.join(request.client, Instant::now());
-    counted.inspect_err(|_| state.conference.refuse_too_many())?;
+    if let Err(too_many) = counted {
+        state.conference.refuse_too_many().await;
+        return Err(too_many.into());
+    }
     if !request.is_of(SDP) {
         let problem = Problem::wrong_type("an SDP offer, application/sdp");
         return Err(problem.header(ACCEPT_POST, HeaderValue::from_static(SDP)));
@@ -140,16 +143,17 @@ async fn join(
     // Offers are CPU work of milliseconds: as many at a time as there are cores, the others wait their turn.
     let turn = timeout(TURN_TIME, state.turns.clone().acquire_owned()).await;
     let Ok(Ok(turn)) = turn else {
-        return Err(state.conference.refuse_waiting().into());
+        return Err(state.conference.refuse_waiting().await.into());
     };
     let conference = state.conference.clone();
     let (tell, told) = oneshot::channel();
-    tokio::task::spawn_blocking(move || {
-        let joined = conference.join(join);
+    // A task of its own, which goes on when the client hangs up.
+    tokio::spawn(async move {
+        let joined = conference.join(join).await;
         drop(turn);
         // The client hung up meanwhile: nobody will ever use this session.
         if let Err(Ok(joined)) = tell.send(joined) {
-            let _ = conference.leave(&joined.session);
+            let _ = conference.leave(&joined.session).await;
         }
     });
     let joined = told.await.map_err(|_| Problem::internal())??;

@@ -32,7 +32,7 @@ pub(super) async fn collection(
         Method::GET | Method::HEAD => Ok(response::json(
             StatusCode::OK,
             &Rooms {
-                rooms: state.conference.rooms(),
+                rooms: state.conference.rooms().await,
                 open_rooms: state.conference.makes_rooms(),
             },
         )),
@@ -52,6 +52,7 @@ pub(super) async fn one(
             let shown = state
                 .conference
                 .room(&room)
+                .await
                 .ok_or_else(Problem::unknown_room)?;
             Ok(response::json(StatusCode::OK, &shown))
         }
@@ -59,7 +60,7 @@ pub(super) async fn one(
         Method::PATCH => configure(&state, &room, request, Configure::Merge).await,
         Method::DELETE => {
             count_change(&state, &request)?;
-            state.conference.delete(&room)?;
+            state.conference.delete(&room).await?;
             Ok(response::empty(StatusCode::NO_CONTENT))
         }
         _ => Err(Problem::method_not_allowed(
@@ -82,7 +83,7 @@ async fn configure(
     let mut fields = JsonReader::parse(&request.json().await?)?;
     let change = RoomChange::read(&mut fields)?;
     fields.finish()?;
-    let (shown, made) = state.conference.configure(room, change, how)?;
+    let (shown, made) = state.conference.configure(room, change, how).await?;
     let status = if made {
         StatusCode::CREATED
     } else {

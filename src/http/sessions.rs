@@ -27,7 +27,7 @@ pub(super) async fn one(
         Method::PATCH => patch(&state, &session, request).await,
         // No condition applies: leaving is always right (RFC 9725, 4.2).
         Method::DELETE => {
-            state.conference.leave(&session)?;
+            state.conference.leave(&session).await?;
             Ok(response::empty(StatusCode::OK))
         }
         _ => Err(Problem::method_not_allowed("PATCH, DELETE, OPTIONS")),

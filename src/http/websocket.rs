@@ -86,6 +86,7 @@ pub(super) async fn open(
     let (snapshot, events) = state
         .conference
         .watch(&room)
+        .await
         .ok_or_else(Problem::unknown_room)?;
     let first = Event::Room {
         room: Box::new(snapshot),
@@ -201,7 +202,11 @@ impl Session {
 
     async fn on_command(&mut self, command: Result<CommandMessage, Event>) -> End {
         let conference = &self.state.conference;
-        let answer = match command.and_then(|command| conference.carry_out(&self.room, command)) {
+        let answer = match command {
+            Ok(command) => conference.carry_out(&self.room, command).await,
+            Err(refusal) => Err(refusal),
+        };
+        let answer = match answer {
             Ok(answer) => {
                 self.mistakes = 0;
                 answer

@@ -140,14 +140,12 @@ impl Machine {
 
 impl Conference {
     /// Everything that is counted and measured here.
-    pub fn figures(&self) -> Figures {
+    pub async fn figures(&self) -> Figures {
         let machine = self.ask(|reply| Request::Server(ServerRequest::Figures(reply)));
+        let machine = machine.await;
         let mut families = machine.of_rooms();
-        families.extend(mixers::of_mixers(
-            &machine.governors,
-            self.inner.audio.mixers(),
-        ));
-        families.extend(of_rtc(self.inner.rtc.metrics()));
+        families.extend(mixers::of_mixers(&machine.governors, self.audio.mixers()));
+        families.extend(of_rtc(self.rtc.metrics()));
         Figures {
             families,
             limited: machine.counters.limited,

@@ -10,8 +10,8 @@ fn update(ufrag: &str, with_pwd: bool) -> IceUpdate {
     }
 }
 
-#[tokio::test]
-async fn candidates_that_overtake_the_answer_to_a_restart_belong_to_it() {
+#[test]
+fn candidates_that_overtake_the_answer_to_a_restart_belong_to_it() {
     let test = test_conference();
     let ann = test.join("hall", OFFER).expect("joined");
     let condition = [ann.etag.clone()];
@@ -21,35 +21,32 @@ async fn candidates_that_overtake_the_answer_to_a_restart_belong_to_it() {
     let (begun, answer) = begun.expect("begun").expect("a restart");
     let of = |update| test.conference.update_ice(&ann.session, None, update);
     // Its own candidates, while the answer is still on its way.
-    let outcome = of(update("n3wU", true)).await.expect("taken");
+    let outcome = of(update("n3wU", true)).expect("taken");
     assert!(matches!(outcome, IceOutcome::Added));
     // A second restart on the same condition, and candidates of before.
     let second = test
         .conference
         .begin_ice(&ann.session, Some(&condition), update("n3wV", true));
     assert!(matches!(second, Err(IceError::Stale)));
-    assert!(matches!(
-        of(update("xZ3K", true)).await,
-        Err(IceError::Stale)
-    ));
-    let restarted = answer.await.expect("answered");
+    assert!(matches!(of(update("xZ3K", true)), Err(IceError::Stale)));
+    let restarted = test.conference.until(answer).expect("answered");
     restarted.expect("restarted");
     let tags = [begun.etag];
     let outcome = test
         .conference
         .update_ice(&ann.session, Some(&tags), update("n3wU", false));
-    assert!(matches!(outcome.await, Ok(IceOutcome::Added)));
+    assert!(matches!(outcome, Ok(IceOutcome::Added)));
 }
 
-#[tokio::test]
-async fn a_restart_that_fails_leaves_the_old_session() {
+#[test]
+fn a_restart_that_fails_leaves_the_old_session() {
     let mut test = test_conference();
     let ann = test.join("hall", OFFER).expect("joined");
     test.stop_rtc();
     let failed = test
         .conference
         .update_ice(&ann.session, None, update("n3wU", true));
-    assert!(matches!(failed.await, Err(IceError::Overloaded)));
+    assert!(matches!(failed, Err(IceError::Overloaded)));
     let state = test.conference.lock();
     let room = &state.registry.rooms[&name("hall")];
     assert_eq!(room.members[0].ice.etag, ann.etag);

@@ -1,6 +1,7 @@
 //! The conference over a real mixer and a real network thread: that a join which fails leaves nothing behind, whichever
 //! step it fails at.
 
+mod driven;
 mod floor;
 mod ice;
 mod monitoring;
@@ -15,13 +16,11 @@ use std::time::{Duration, Instant};
 use mixer::command::{Command, Event as MixerEvent, Weakness};
 use mixer::format::SLOT;
 use tokio::sync::broadcast::error::TryRecvError;
-use tokio::sync::watch;
 
 use mixer::{ParticipantId, RoomId};
 
 use super::commands::read;
 use super::effect::{Effect, NetworkOrder};
-use super::handle::Turn;
 use super::machine::Machine;
 use super::*;
 use crate::audio::{self, Audio, AudioConfig, MixerMetrics};
@@ -29,11 +28,12 @@ use crate::protocol::{Change, Event, LeaveReason, Participant, RoomChange, RoomN
 use crate::queues;
 use crate::rate_limit::Limited;
 use crate::rtc::{self, Rtc, RtcConfig};
+use driven::{Driven, Turn};
 
 const OFFER: &str = include_str!("../../../tests/offers/chrome.sdp");
 
 struct TestConference {
-    conference: Conference,
+    conference: Driven,
     audio: Option<Audio>,
     rtc: Option<Rtc>,
 }
@@ -71,7 +71,7 @@ fn conference_with(mixers: usize) -> TestConference {
         network,
     };
     TestConference {
-        conference: Conference::new(limits, threads, Instant::now()),
+        conference: Driven::new(start(limits, threads, Instant::now())),
         audio: Some(audio),
         rtc: Some(rtc),
     }
@@ -108,7 +108,7 @@ impl TestConference {
     /// Waits until the mixers have applied what they were sent: rooms and participants of each.
     fn each_settled(&self) -> Vec<(u64, u64)> {
         std::thread::sleep(Duration::from_millis(100));
-        let mixers = self.conference.inner.audio.mixers().iter();
+        let mixers = self.conference.handle.audio.mixers().iter();
         let counts = mixers.map(|mixer| {
             let metrics = mixer.metrics();
             let participants = metrics.participants.load(Relaxed);
@@ -287,7 +287,7 @@ fn a_room_that_fails_sends_everybody_away_and_a_permanent_one_starts_afresh() {
 
 /// Waits until a count of the only mixer's is no longer zero.
 fn until_counted(test: &TestConference, count: fn(&MixerMetrics) -> &AtomicU64) {
-    let mixers = test.conference.inner.audio.mixers();
+    let mixers = test.conference.handle.audio.mixers();
     let patience = Instant::now() + Duration::from_secs(60);
     while count(mixers[0].metrics()).load(Relaxed) == 0 {
         assert!(Instant::now() < patience, "within seconds");
@@ -358,16 +358,16 @@ fn participant_whom_the_mixer_refuses_is_sent_away() {
     }
 }
 
-#[tokio::test]
-async fn a_server_without_its_mixer_is_not_whole() {
+#[test]
+fn a_server_without_its_mixer_is_not_whole() {
     let mut test = test_conference();
     assert!(test.conference.turn(Instant::now()));
     assert!(test.conference.is_whole());
     test.stop_audio();
-    let (_stop, stopped) = watch::channel(false);
-    pump(test.conference.clone(), stopped).await;
-    test.conference.lost().await;
+    assert!(!test.conference.turn(Instant::now()));
+    test.conference.until(test.conference.handle.lost());
     assert!(!test.conference.is_whole());
+    assert!(test.conference.rooms().is_empty(), "it still answers");
 }
 
 #[test]
@@ -400,7 +400,7 @@ fn a_loaded_mixer_takes_nobody_in_until_it_has_time_again() {
         let room = state.registry.rooms[&name(room)].id;
         state.placement.mixer_of(room).expect("it is placed")
     };
-    let loaded = &test.conference.inner.audio.mixers()[mixer_of("hall").0];
+    let loaded = &test.conference.handle.audio.mixers()[mixer_of("hall").0];
     let until = |wish: &dyn Fn() -> bool| {
         let patience = Instant::now() + Duration::from_secs(30);
         while !wish() {

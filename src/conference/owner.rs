@@ -1,0 +1,264 @@
+//! The owner of the conference: one task that hands every input to the machine, one after the other, and performs what it
+//! wants done.
+//!
+//! The network thread rings when it has something. The mixers are polled, since what they report is only shown: a turn
+//! every 20 ms is finer than anybody can see a light go on. Where there is a floor a turn comes every 3 ms, so that its
+//! timers, looked at every 20 ms, are not late.
+
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use tokio::net::unix::pipe;
+use tokio::sync::{mpsc, watch};
+
+use super::machine::{Input, Machine};
+use super::performer::{Luggage, Performer};
+use super::request::{ReplyTo, Request};
+use super::rooms::{Configure, RoomRequest};
+use super::{ConfigureError, Limits};
+use crate::audio::MixerControl;
+use crate::protocol::{RoomChange, RoomName, RoomState};
+use crate::rtc::NetworkControl;
+
+/// How often the mixers are listened to at least: each time costs as much as the room of a few listeners.
+const TURN: Duration = Duration::from_millis(20);
+
+/// How often they are listened to at least while anybody is in a room with a floor.
+const FLOOR_TURN: Duration = Duration::from_millis(3);
+
+/// Events of all mixers and of the network taken in one turn, so that a flood of one kind does not hold up the others.
+const MOST_EVENTS: usize = 256;
+
+/// Requests taken in one turn.
+const MOST_REQUESTS: usize = 64;
+
+/// The machine and all it acts on. There is one, and it runs as a task of its own.
+pub struct Owner {
+    pub(super) machine: Machine,
+    pub(super) performer: Performer,
+    requests: mpsc::Receiver<Envelope>,
+    lost: watch::Sender<bool>,
+    turned: Instant,
+}
+
+/// A request on its way to the owner.
+pub(super) struct Envelope {
+    pub(super) request: Request,
+    pub(super) luggage: Luggage,
+}
+
+impl Owner {
+    /// An owner of an empty conference.
+    ///
+    /// - `lost`: turns true when a mixer or the network thread has ended while it was needed.
+    pub(super) fn new(
+        limits: Limits,
+        (mixers, network): (Vec<MixerControl>, NetworkControl),
+        requests: mpsc::Receiver<Envelope>,
+        lost: watch::Sender<bool>,
+        now: Instant,
+    ) -> Owner {
+        Owner {
+            machine: Machine::new(limits, mixers.len(), now),
+            performer: Performer::new(mixers, network),
+            requests,
+            lost,
+            turned: now,
+        }
+    }
+
+    /// Makes or configures a room before the conference [runs](Owner::run); says whether it was made.
+    ///
+    /// # Errors
+    /// [`ConfigureError`]; the room is then as it was.
+    pub fn configure(
+        &mut self,
+        name: &RoomName,
+        change: RoomChange,
+        how: Configure,
+    ) -> Result<(RoomState, bool), ConfigureError> {
+        let (reply, mut answer) = ReplyTo::new();
+        let request = RoomRequest::Configure {
+            name: name.clone(),
+            change,
+            how,
+            reply,
+        };
+        self.handle(Input::Request(Request::Room(request)), Instant::now());
+        answer
+            .try_recv()
+            .expect("each request is answered in the step that it is handled in")
+    }
+
+    /// Runs until `end` changes or its sender is gone: after all who may ask the conference for something.
+    pub async fn run(mut self, mut end: watch::Receiver<bool>) {
+        let bell = self.performer.network.something_happened();
+        // Not a pipe, but read in the same way, and the network thread never waits in the kernel for who reads it.
+        let bell = match bell.and_then(pipe::Receiver::from_owned_fd_unchecked) {
+            Ok(bell) => Some(bell),
+            Err(error) => {
+                tracing::warn!(%error, "the network thread's events are polled");
+                None
+            }
+        };
+        loop {
+            let deadline = self.deadline();
+            tokio::select! {
+                biased;
+                _ = end.changed() => return self.close_peers().await,
+                () = rung(bell.as_ref()) => {}
+                Some(envelope) = self.requests.recv() => self.serve(envelope, Instant::now()),
+                () = tokio::time::sleep_until(deadline.into()) => {}
+            }
+            // What there is more of than fits into a turn comes in the next, after others on this thread.
+            while self.turn(Instant::now()) {
+                tokio::task::yield_now().await;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Takes in some of what the mixers, the network and those who ask have to say; whether there is more.
+    pub(super) fn turn(&mut self, now: Instant) -> bool {
+        self.turned = now;
+        if !self.performer.is_whole() && !self.lost.send_replace(true) {
+            tracing::error!(
+                "a mixer or the network thread has ended: nobody can be heard any more"
+            );
+        }
+        let (mut mixers, mut network, mut requests) = (0, 0, 0);
+        while mixers < MOST_EVENTS
+            && let Some(event) = self.performer.next_mixer_event()
+        {
+            self.handle(Input::Mixer(event), now);
+            mixers += 1;
+        }
+        while network < MOST_EVENTS
+            && let Some(event) = self.performer.network.next_event()
+        {
+            self.handle(Input::Network(event), now);
+            network += 1;
+        }
+        while requests < MOST_REQUESTS
+            && let Ok(envelope) = self.requests.try_recv()
+        {
+            self.serve(envelope, now);
+            requests += 1;
+        }
+        self.handle(Input::Time, now);
+        if now >= self.machine.next_report() {
+            self.report(now);
+        }
+        mixers == MOST_EVENTS || network == MOST_EVENTS || requests == MOST_REQUESTS
+    }
+
+    /// Tells levels, and shows the governors how busy the mixers are.
+    pub(super) fn report(&mut self, now: Instant) {
+        let busy_ns = self.performer.busy_ns();
+        self.handle(Input::Load(busy_ns), now);
+    }
+
+    /// Lets the machine handle an input, and performs what it wants done.
+    pub(super) fn handle(&mut self, input: Input, now: Instant) {
+        self.set_credit();
+        let Owner {
+            machine, performer, ..
+        } = self;
+        // A panic costs the input that caused it: what was wanted before is done, and whoever asked gets no answer.
+        let handled = catch_unwind(AssertUnwindSafe(|| machine.handle(input, now)));
+        performer.perform(handled.unwrap_or_else(|_| machine.effects.take()));
+    }
+
+    /// Serves a request.
+    pub(super) fn serve(&mut self, envelope: Envelope, now: Instant) {
+        self.performer.luggage = envelope.luggage;
+        self.handle(Input::Request(envelope.request), now);
+        // What neither a mixer nor the network thread has taken is freed here.
+        self.performer.luggage = Luggage::default();
+    }
+
+    /// The next request, when there is one.
+    #[cfg(test)]
+    pub(super) async fn next_request(&mut self) -> Option<Envelope> {
+        self.requests.recv().await
+    }
+
+    /// Sends what waits, and tells the machine how much more may be sent.
+    pub(super) fn set_credit(&mut self) {
+        self.performer.retry();
+        let performer = &self.performer;
+        let effects = &mut self.machine.effects;
+        effects.set_credit(performer.mixer_credit(), performer.network.free_places());
+    }
+
+    /// When the next turn is due, whatever happens.
+    fn deadline(&self) -> Instant {
+        let turn = match self.machine.next_round() {
+            Some(_) => FLOOR_TURN,
+            None => TURN,
+        };
+        self.turned + turn
+    }
+
+    /// Waits until the network thread has been told to close every peer, but not for ever.
+    async fn close_peers(&mut self) {
+        for _ in 0..MOST_CLOSING_TURNS {
+            if self.performer.network.retry() {
+                return;
+            }
+            tokio::time::sleep(CLOSING_TURN).await;
+        }
+    }
+}
+
+/// Waits until the network thread has rung since this was last awaited; for ever without a bell.
+async fn rung(bell: Option<&pipe::Receiver>) {
+    let Some(bell) = bell else {
+        return std::future::pending().await;
+    };
+    loop {
+        // Fails only when the runtime ends.
+        if bell.readable().await.is_err() {
+            return std::future::pending().await;
+        }
+        match bell.try_read(&mut [0; 8]) {
+            Ok(1..) => return,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            _ => return std::future::pending().await,
+        }
+    }
+}
+
+/// How often the link to the network thread is tried at the end of the server, and how many times.
+const CLOSING_TURN: Duration = Duration::from_millis(5);
+const MOST_CLOSING_TURNS: u32 = 200;
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use rustix::event::{EventfdFlags, eventfd};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn bell_is_heard_once_however_often_it_was_rung() {
+        let descriptor = eventfd(0, EventfdFlags::NONBLOCK).expect("a descriptor");
+        let other_end = descriptor.try_clone().expect("another");
+        let bell = pipe::Receiver::from_owned_fd_unchecked(descriptor).expect("it can be awaited");
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..3 {
+            for _ in 0..5 {
+                rustix::io::write(&other_end, &1u64.to_ne_bytes()).expect("rung");
+            }
+            rung(Some(&bell)).await;
+            let mut again = pin!(rung(Some(&bell)));
+            assert_eq!(again.as_mut().poll(&mut context), Poll::Pending);
+        }
+        let mut never = pin!(rung(None));
+        assert_eq!(never.as_mut().poll(&mut context), Poll::Pending);
+    }
+}
