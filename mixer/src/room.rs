@@ -1,13 +1,12 @@
-//! One tick of one room.
+//! One tick of one room, from the participants' packets to the listeners' packets.
 //!
 //! pull and decode each strip -> meter -> decide contributors -> sum -> regroup -> minus own ->
-//! limit -> encode -> hand out -> report. Commands are applied before, by the engine. Contributors
+//! limit -> encode -> hand out -> report. The engine applies commands before the tick. Contributors
 //! are decided once per tick, and the frame that was added is the frame that is subtracted. Of the
-//! engine a room knows the [`Sink`], of other rooms their feeds.
+//! engine a room knows only the [`Sink`]; of other rooms it knows only their feeds.
 //!
-//! Whatever a tick does for somebody with whom nothing is the matter is done for thousands: so
-//! members whose strips are idle are passed over, and a room in which nobody has anything to play
-//! and nothing to be sent [sleeps](TickStats::asleep) until the next packet or command.
+//! A tick passes over members whose strips are idle, since a room can have thousands of members. A
+//! room with nothing to play or send [sleeps](TickStats::asleep) until the next packet or command.
 
 mod between;
 #[cfg(any(test, feature = "fault-injection"))]
@@ -49,16 +48,16 @@ pub use self::participant::{Participant, ParticipantConfig};
 pub use self::shared::{RoomTelemetry, Settings, Shared, Telemetry};
 pub use self::telemetry::TickStats;
 
-/// How a room mixes.
+/// How a room mixes: its tick, layout, noise gate and limit of contributors.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RoomSettings {
-    /// Its clock. Fixed for the life of the room.
+    /// Length of one tick. Fixed for the life of the room.
     pub tick: TickLength,
-    /// Its bus. Fixed for the life of the room.
+    /// Channel layout of the bus. Fixed for the life of the room.
     pub layout: Layout,
-    /// Where gates open, dBFS; `None`: for anything but digital silence.
+    /// Noise gate threshold, dBFS; `None`: the gate opens for anything but digital silence.
     pub gate_db: Option<Decibels>,
-    /// At most so many are heard at once, the loudest; `None`: all.
+    /// Most participants heard at once, the loudest first; `None`: no limit.
     pub max_contributors: Option<u16>,
 }
 
@@ -73,7 +72,7 @@ impl Default for RoomSettings {
     }
 }
 
-/// A room: its members, its bus, its clock.
+/// A room: its members, its bus and its clock.
 pub struct Room {
     id: RoomId,
     settings: RoomSettings,
@@ -85,12 +84,12 @@ pub struct Room {
     packet: OutPacket,
     tick: Tick,
     clock: MediaClock,
-    /// How long nobody has been heard, saturating.
+    /// Time since a voice was last heard in the room, saturating.
     rest_ms: u32,
-    /// How long from the next tick on packets are gathered that follow closely on one sent.
+    /// For how long streams still gather a packet that follows closely on a sent one.
     gathering_ms: u32,
     recent_talkers: RecentTalkers,
-    /// The member whose first packet came last, taken for the next talker where nobody is likelier.
+    /// The member whose first packet came last: expected to talk next if nobody is likelier.
     newest_sender: Option<ParticipantId>,
     broken: bool,
     telemetry: Arc<RoomTelemetry>,
@@ -98,20 +97,18 @@ pub struct Room {
     weakness: Option<Weakness>,
 }
 
-/// What became of a packet, and what follows from it for the room's clock.
+/// What became of a packet, and what follows for the room's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub pushed: Pushed,
-    /// Nobody is heard, and this packet's sender is likely to be next: the room's ticks should meet their packets.
+    /// The likely next talker while nobody is heard: the room's ticks should meet their packets.
     pub wanted: Option<(ParticipantId, Rhythm)>,
-    /// Its sender has something to play.
+    /// The sender has something to play, so the room must wake.
     pub wakes: bool,
 }
 
 impl Room {
-    /// An empty room with places for `capacity` participants.
-    ///
-    /// Real-time: set-up only (allocates).
+    /// Creates an empty room for `capacity` participants. Real-time: set-up only (allocates).
     pub fn new(id: RoomId, settings: RoomSettings, capacity: usize) -> Room {
         Room {
             id,
@@ -140,41 +137,39 @@ impl Room {
         }
     }
 
-    /// Lets the engine tell of the room here.
-    ///
-    /// Real-time: set-up only (frees).
+    /// Sets where the engine publishes the room's state. Real-time: set-up only (frees).
     #[must_use]
     pub fn with_telemetry(mut self, telemetry: Arc<RoomTelemetry>) -> Room {
         self.telemetry = telemetry;
         self
     }
 
-    /// What the engine tells of it, for as long as anybody wants to know.
+    /// The state that the engine publishes of the room; readers may keep it beyond the room's life.
     pub fn telemetry(&self) -> &Arc<RoomTelemetry> {
         &self.telemetry
     }
 
-    /// Its name.
+    /// The room's id.
     pub fn id(&self) -> RoomId {
         self.id
     }
 
-    /// How it mixes.
+    /// The settings by which the room mixes.
     pub fn settings(&self) -> &RoomSettings {
         &self.settings
     }
 
-    /// Ticks so far.
+    /// Number of ticks so far.
     pub fn ticks(&self) -> Tick {
         self.tick
     }
 
-    /// Who is in it. With nobody in it, it needs no ticks.
+    /// The members of the room. A room without members needs no ticks.
     pub fn members(&self) -> &Members {
         &self.members
     }
 
-    /// One tick.
+    /// Runs one tick of the room.
     ///
     /// - `now`: the tick's instant on the clock that stamps arrivals.
     ///
@@ -206,7 +201,7 @@ impl Room {
         stats
     }
 
-    /// Pulls, decodes and meters every strip; ranks those who have something to say.
+    /// Pulls, decodes and meters every strip; ranks the participants who have something to say.
     fn listen(&mut self, now: Time) {
         let rules = Rules {
             now,
@@ -243,13 +238,12 @@ impl Room {
         }
     }
 
-    /// Decides who is heard: everyone with something to say, or the loudest of them.
+    /// Decides who is heard: all ranked participants, or the loudest if their number is limited.
     fn decide(&mut self) {
         let Members { list, ranks, .. } = &mut self.members;
         let cap = usize::from(self.settings.max_contributors.unwrap_or(u16::MAX));
         if ranks.len() > cap {
-            // Who is heard stays unless clearly outdone, so that two equals do not cut each other
-            // off in turns.
+            // A talker stays heard until clearly outdone, lest two equally loud talkers alternate.
             for rank in ranks.iter_mut().filter(|rank| list[rank.member].talking) {
                 rank.loudness_db += STAYS_DB;
             }
@@ -266,7 +260,7 @@ impl Room {
         }
     }
 
-    /// Adds every contributor's frame to the bus; says how many there are.
+    /// Adds every contributor's frame to the bus; returns the number of contributors.
     fn sum(&mut self) -> usize {
         let mut contributors = 0;
         for member in self.members.list.iter_mut().filter(|member| member.awake) {
@@ -285,11 +279,11 @@ impl Room {
         contributors
     }
 
-    /// Encodes what is due and hands it out: the groups' streams here and first, since many wait for
-    /// them; of the others what is more than a few is offered to other threads.
+    /// Encodes all due streams and hands out their packets. Group streams come first, since many
+    /// listeners wait for them; if many streams are due, other threads are offered the rest.
     fn encode(&mut self, hands: &mut Hands<'_>, stats: &mut TickStats) {
         if self.members.due.len() > ENCODES_ALONE {
-            // The groups' streams come first in the list, and are reached last.
+            // The list starts with the group streams, and is offered from its end.
             while let Some(&place) = self.members.due.last() {
                 if self.is_leader(place) || !self.offer(place, hands) {
                     break;
@@ -307,7 +301,7 @@ impl Room {
         }
     }
 
-    /// Encodes what is due of the stream of the one at `place`, and hands it out.
+    /// Encodes and hands out every due packet of the stream of the member at `place`.
     fn encode_at(&mut self, place: usize, sink: &mut dyn Sink, stats: &mut TickStats) {
         while let Some(listener) = &mut self.members.list[place].participant.listener
             && listener.is_due()
@@ -321,7 +315,7 @@ impl Room {
         matches!(self.members.list[place].hearing, Hearing::Grouped(_))
     }
 
-    /// Offers one stream's encode to other threads; `false` if nobody takes it.
+    /// Offers one stream's encode to other threads; returns `false` if no thread takes it.
     fn offer(&mut self, place: usize, hands: &mut Hands<'_>) -> bool {
         let member = &mut self.members.list[place];
         let Some(mut job) = hands.jobs.pop() else {
@@ -347,7 +341,7 @@ impl Room {
         false
     }
 
-    /// Sends the packet that the stream of the one at `place` has become to all who hear it.
+    /// Sends the packet that the stream at `place` has produced to every member that hears it.
     fn hand_out(
         &mut self,
         place: usize,
@@ -403,8 +397,7 @@ impl Room {
         }
     }
 
-    /// Publishes the counts of every strip that is awake, and tells who began and who ceased to be
-    /// heard. Who has nothing left to play falls asleep.
+    /// Publishes the counts of awake strips and reports who is heard anew or no longer.
     fn report(&mut self, sink: &mut dyn Sink) {
         let room = self.id;
         for member in self.members.list.iter_mut().filter(|member| member.awake) {
@@ -448,7 +441,7 @@ impl Room {
     }
 }
 
-/// Nothing to play, not on the way out, and no stream of its own that has anything to send.
+/// Whether a member has nothing to play, is not leaving, and has nothing to send on its own stream.
 fn has_nothing_to_do(member: &Member) -> bool {
     let is_told = member.attended || member.tone.is_some();
     let is_sent_nothing = !member.has_own_stream() || has_nothing_to_send(member);
@@ -471,35 +464,34 @@ impl fmt::Debug for Room {
     }
 }
 
-/// What a tick works with beside its room.
+/// What a tick uses besides its room.
 pub(crate) struct Hands<'a> {
-    /// Where everything goes.
+    /// Takes packets, events, retired objects and offered encodes.
     pub sink: &'a mut dyn Sink,
-    /// Empty jobs for encodes that other threads may do; none where there are no others.
+    /// Empty jobs for encodes on other threads; none if no other thread encodes.
     pub jobs: &'a mut Jobs,
-    /// The tick's instant on the media clock, which does not wrap here.
+    /// Media time of the tick's first sample, samples; 64 bits wide, so without wraparound.
     pub at: u64,
-    /// When the tick is run, which may be later.
+    /// Media time at which the tick is run, which may be later than `at`.
     pub run_at: RtpTime,
-    /// Most libopus complexity to be spent.
+    /// Highest Opus complexity that an encode may use.
     pub complexity_cap: u8,
 }
 
-/// As many private encodes are done without asking anybody: less than a millisecond's work, for
-/// which it is not worth waking another thread.
+/// A tick encodes up to this many streams by itself: that takes less than a millisecond.
 const ENCODES_ALONE: usize = 6;
 
-/// A packet that has become ready this long after its tick was run is still sent, two slots: it would be
-/// missed, and no receiver's buffer runs dry by it. A later one might come behind its successor.
+/// How long after its tick a packet is still sent: two slots. No receiver's jitter buffer runs dry
+/// within that time; a later packet might follow its successor.
 const LATE_SAMPLES: i32 = 2 * SLOT_SAMPLES as i32;
 
-/// The longest packet a recipe has.
+/// The longest packet that a recipe can have.
 const LONGEST_PACKET_MS: u32 = 60;
 
-/// How much louder a newcomer must be to take the place of one who is heard, where places are few.
+/// How much louder a newcomer must be to replace a contributor when their number is limited.
 const STAYS_DB: f32 = 6.0;
 
-/// Louder first; among equals by id, so that the order does not hang on who joined first.
+/// Orders ranks by loudness; equals by id, so that the order of joining does not matter.
 fn louder_first(a: &Rank, b: &Rank) -> Ordering {
     b.loudness_db
         .total_cmp(&a.loudness_db)

@@ -1,4 +1,4 @@
-//! What the engine does to a room between ticks.
+//! The engine's access to a room between ticks: packets, commands and finished encodes.
 
 use core::time::Duration;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,9 +22,10 @@ use crate::schedule::{Job, MOST_MET, Rhythm, Rhythms};
 use crate::source::Strip;
 use crate::units::{Level, ParticipantId, RtpTime, Tick, Time};
 
-/// Each of these is real-time safe.
+/// Packets, commands and finished encodes; each method is real-time safe.
 impl Room {
-    /// Takes in one packet for the member at `place`; `None` if the member does not talk, or not in packets.
+    /// Takes in one packet from the member at `place`; returns `None` if the member sends no
+    /// packets.
     pub(crate) fn push(&mut self, place: usize, packet: &Packet, arrival: Time) -> Option<Taken> {
         #[cfg(any(test, feature = "fault-injection"))]
         self.give_way(Weakness::Packet);
@@ -36,7 +37,7 @@ impl Room {
         let strip = participant.strip.as_mut().filter(|it| it.takes_packets())?;
         let settings = &participant.shared.settings;
         if strip.is_parked() {
-            // Nobody has told it since it was last pulled.
+            // A parked strip is not pulled each tick, so it may not know the latest settings.
             strip.set(settings.muted() || member.leaving, settings.gain());
         }
         strip.set_ticks_wait(ticks_wait);
@@ -73,8 +74,9 @@ impl Room {
         })
     }
 
-    /// Looks at the settings of the one at `place` at its next tick, though its strip be idle and the
-    /// room asleep. Says when packets that have waited for a permit may be played.
+    /// Applies the settings of the member at `place` at the next tick, even if its strip is idle
+    /// and the room asleep. Returns when packets that have waited for the permit to be heard may be
+    /// played.
     pub(crate) fn attend(&mut self, place: usize) -> Option<Rhythm> {
         let at_rest = self.is_at_rest();
         let ticks_wait = self.leeway_samples() > 0;
@@ -88,9 +90,11 @@ impl Room {
         (at_rest && is_granted).then(|| strip.held_rhythm())?
     }
 
-    /// In a pause in which the streams go on: when the packets of those likely to talk next may be
-    /// played. A move then costs the listeners a moment of silence; at the next word it would cost
-    /// them a part of it.
+    /// When the packets of the likely next talkers may be played; `None` unless the room is in a
+    /// pause.
+    ///
+    /// Moving the room's ticks now costs the listeners a moment of silence. At the next word it
+    /// would cost them part of that word.
     pub(crate) fn rhythms_in_pause(&self, now: Time) -> Option<Rhythms> {
         // A move for the only member would serve nobody.
         if self.rest_ms <= LONGEST_PACKET_MS || self.members.len() < 2 {
@@ -106,15 +110,16 @@ impl Room {
         rhythm.map(Rhythms::from)
     }
 
-    /// The rhythm of the participant who begins to talk, and of others who are likely to talk by turns with them.
+    /// The rhythms of the participant that begins to talk and of the other likely talkers.
     pub(crate) fn rhythms_around(&self, next: ParticipantId, rhythm: Rhythm, now: Time) -> Rhythms {
         let others = self.likely_talkers(now).filter(|(id, _)| *id != next);
         let others = others.map(|(_, rhythm)| rhythm);
         core::iter::once(rhythm).chain(others).collect()
     }
 
-    /// The participants who are likely to talk next: those who talked lately and still send, and, in a room where only a
-    /// few can talk, everybody who sends. Such a room takes its place before the first word, and keeps it.
+    /// The participants likely to talk next: those that talked in the last 30 s and still send. In
+    /// a room where only a few can talk, everybody that sends counts, so that the room moves before
+    /// the first word and then stays.
     fn likely_talkers(&self, now: Time) -> impl Iterator<Item = (ParticipantId, Rhythm)> {
         let lately_ticks = LATELY_MS / u64::from(self.settings.tick.ms());
         let lately = Tick(self.tick.0.saturating_sub(lately_ticks));
@@ -131,7 +136,7 @@ impl Room {
         rhythms_of_talkers.chain(rhythms_of_others)
     }
 
-    /// Everybody who can talk, if no more than a few can; otherwise nobody.
+    /// All participants that can talk, if they are at most [`MOST_MET`]; otherwise none.
     fn few_who_can_talk(&self) -> impl Iterator<Item = (ParticipantId, &Strip)> {
         let are_few = self.strips().nth(MOST_MET).is_none();
         self.strips().take(if are_few { MOST_MET } else { 0 })
@@ -142,14 +147,16 @@ impl Room {
         found.map(|(_, strip)| strip)
     }
 
-    /// Those who can talk and are not about to leave.
+    /// The strips of participants that can talk and are not leaving.
     fn strips(&self) -> impl Iterator<Item = (ParticipantId, &Strip)> {
         let stay = self.members.list.iter().filter(|member| !member.leaving);
         stay.filter_map(|member| Some((member.id, member.participant.strip.as_deref()?)))
     }
 
-    /// How much later than its instant the next tick may come if it lacks a packet; none where other rooms go by its
-    /// ticks, or where many talk, of whom somebody is always late.
+    /// How long the next tick may wait for a missing packet, samples: half a tick.
+    ///
+    /// Zero if the room feeds or hears other rooms, and if so many talk that somebody is late in
+    /// every tick.
     pub(crate) fn leeway_samples(&self) -> usize {
         let is_apart = !self.feeds_others() && !self.listens_elsewhere();
         match is_apart && self.members.ranks.len() <= MOST_WAITED_FOR {
@@ -158,7 +165,7 @@ impl Room {
         }
     }
 
-    /// Whether somebody who was heard in the last tick has sent nothing for the next one.
+    /// Whether a participant heard in the last tick has sent no packet for the next one.
     pub(crate) fn lacks_packet(&self) -> bool {
         let Members { list, ranks, .. } = &self.members;
         ranks.iter().any(|rank| {
@@ -168,7 +175,7 @@ impl Room {
         })
     }
 
-    /// Takes note that the next tick waits for those who were heard in the last one.
+    /// Tells the strips heard in the last tick that the next tick waits for their packets.
     pub(crate) fn await_packets(&mut self) {
         let Members { list, ranks, .. } = &mut self.members;
         for rank in ranks.iter() {
@@ -181,13 +188,14 @@ impl Room {
         }
     }
 
-    /// Nobody is heard and nothing is on its way out, so that nobody can notice an odd tick: no
-    /// packet is half full, and none was sent that would overlap with the one being gathered.
+    /// Whether nobody would notice an irregular tick: nobody is heard, no packet is partly
+    /// gathered, and no sent packet would overlap with the one being gathered.
     fn is_at_rest(&self) -> bool {
         self.rest_ms > LONGEST_PACKET_MS && self.gathering_ms == 0
     }
 
-    /// Changes what can change while people are in.
+    /// Changes the noise gate and the limit of contributors, which may change while members are
+    /// present.
     pub(crate) fn configure(&mut self, settings: RoomSettings) {
         #[cfg(any(test, feature = "fault-injection"))]
         self.give_way(Weakness::Command);
@@ -199,7 +207,7 @@ impl Room {
         }
     }
 
-    /// Counts ticks that were slept through.
+    /// Counts ticks that the room slept through.
     pub(crate) fn skip(&mut self, ticks: u64) {
         self.tick.0 += ticks;
         let ms = ticks.saturating_mul(u64::from(self.settings.tick.ms()));
@@ -207,8 +215,10 @@ impl Room {
         self.gathering_ms = 0;
     }
 
-    /// Takes in a participant, or gives it back if there is no place or it was built for another
-    /// kind of room.
+    /// Adds a participant and returns its place.
+    ///
+    /// # Errors
+    /// Returns the participant if no place is free, or if it was built for another layout or tick.
     pub(crate) fn add(&mut self, participant: Box<Participant>) -> Result<usize, Box<Participant>> {
         if !participant.fits(self.settings.layout, self.settings.tick) {
             return Err(participant);
@@ -218,12 +228,12 @@ impl Room {
         Ok(place)
     }
 
-    /// Moves everybody to a longer list; gives back the one that is no longer needed.
+    /// Moves all members to a longer list; returns the list that is no longer needed.
     pub(crate) fn reserve(&mut self, longer: Box<Members>) -> Box<Members> {
         self.members.reserve(longer)
     }
 
-    /// Sends the one at `place` nothing any more, and lets its voice fade out.
+    /// Stops sending to the member at `place` and lets its voice fade out.
     pub(crate) fn dismiss(&mut self, place: usize) {
         if place < self.members.len() {
             let Members { list, shares, .. } = &mut self.members;
@@ -234,11 +244,12 @@ impl Room {
         }
     }
 
-    /// Lets the member at `place` fade out as [`dismiss`](Room::dismiss) does, to go on in another room. What is not needed
-    /// comes back.
+    /// Lets the member at `place` fade out like [`dismiss`](Room::dismiss), to go on in another
+    /// room. Returns the stream that is not needed.
     ///
     /// # Errors
-    /// What was given in place of a stream that the member needs; nothing has changed.
+    /// Returns `stream` if the member needs a stream and `stream` is missing or does not fit;
+    /// nothing has changed.
     pub(crate) fn detach(
         &mut self,
         place: usize,
@@ -254,7 +265,7 @@ impl Room {
         Ok(unneeded)
     }
 
-    /// Gives back a member that was dismissed and is no longer heard.
+    /// Takes out a member that was dismissed and is no longer audible.
     pub(crate) fn take_left(&mut self) -> Option<Left> {
         let left = self.members.take_left()?;
         let last = self.members.len();
@@ -265,13 +276,13 @@ impl Room {
         Some(left)
     }
 
-    /// The place of a member that is on its way to another room and waits for its stream.
+    /// The place of a member that is moving to another room and waits for its stream.
     pub(crate) fn place_of_moving(&self, id: ParticipantId) -> Option<usize> {
         let mut list = self.members.list.iter();
         list.position(|it| it.id == id && it.awaits_stream)
     }
 
-    /// Replaces the stream of the one at `place`; gives back what is no longer needed.
+    /// Replaces the stream of the member at `place`; returns the stream that is no longer needed.
     pub(crate) fn set_listener(
         &mut self,
         place: usize,
@@ -290,8 +301,8 @@ impl Room {
         replaced
     }
 
-    /// Takes a job back, whose stream is that of the one at `place`: hands its packet out, or lets it
-    /// skip if it comes too late.
+    /// Takes back the job that encoded the stream of the member at `place`. Hands the packet out,
+    /// or drops it if it comes too late.
     ///
     /// - `now`: the slot's instant on the media clock.
     pub(crate) fn take_back(
@@ -308,13 +319,13 @@ impl Room {
             return stats;
         };
         if core::mem::take(&mut member.awaits_stream) {
-            // The member is on its way to another room: the packet of this one comes too late.
+            // The member is moving to another room: this room's packet comes too late.
             member.participant.listener = job.unload();
             stats.encodes_skipped += 1;
             return stats;
         }
         if member.participant.listener.is_some() {
-            // It has been given another stream meanwhile.
+            // The member has been given another stream meanwhile.
             if let Some(stream) = job.unload::<Listener>() {
                 sink.retired(Retired::owned(stream));
             }
@@ -324,7 +335,7 @@ impl Room {
         if now.distance_from(job.label.run_at) <= LATE_SAMPLES {
             self.packet = job.packet;
             self.hand_out(place, job.outcome, sink, &mut stats);
-            // The job encoded one packet. A tick makes several where packets must be shorter than a tick.
+            // The job encoded one packet; a tick longer than the packets makes several.
             self.encode_at(place, sink, &mut stats);
         } else {
             stats.encodes_skipped += 1;
@@ -332,12 +343,12 @@ impl Room {
         stats
     }
 
-    /// Makes the next tick panic.
+    /// Makes the next tick of the room panic.
     pub(crate) fn break_down(&mut self) {
         self.broken = true;
     }
 
-    /// Makes the room panic the next time this is done to it.
+    /// Makes the room panic at the next operation of this kind.
     #[cfg(any(test, feature = "fault-injection"))]
     pub(crate) fn weaken(&mut self, weakness: Weakness) {
         match weakness {
@@ -352,12 +363,12 @@ impl Room {
     }
 }
 
-/// A tick waits for the packets of no more than so many: of many talkers somebody is late in every tick.
+/// With more talkers than this a tick waits for no packet, since somebody is late in every tick.
 const MOST_WAITED_FOR: usize = 3;
 
-/// A participant who was heard within the last half minute is likely to talk again.
+/// A participant heard within the last 30 s is likely to talk again.
 const LATELY_MS: u64 = 30_000;
 
-/// A participant who has not talked lately counts only while their packets need no longer wait than this. Otherwise the
-/// jitter of a silent participant would move the room.
+/// Longest target playout delay at which a participant that has not talked lately is considered. Otherwise
+/// the jitter of a silent participant would move the room.
 const MOST_OF_SILENT: Duration = Duration::from_millis(6);

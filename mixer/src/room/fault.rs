@@ -1,16 +1,16 @@
-//! Faults that tests put into a room.
+//! Faults that tests inject into a room.
 
-/// Where a room is made to panic.
+/// The operation in which a room is made to panic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weakness {
-    /// In its next tick.
+    /// The room's next tick.
     Tick,
-    /// When a packet arrives.
+    /// Arrival of a packet.
     Packet,
-    /// When a command changes it.
+    /// A change of the room's settings.
     Command,
-    /// When an encode that another thread has done comes back.
+    /// Return of an encode from another thread.
     Job,
-    /// When it is asked, asleep, whether somebody elsewhere is heard.
+    /// The check of a sleeping room for voices in other rooms.
     Call,
 }

@@ -1,27 +1,29 @@
-//! Who may share one encode.
+//! Listener groups: members of a room that share one encoded stream.
 //!
-//! All listeners of a room who contribute nothing hear the same mix; those of one recipe, who report
-//! like losses, are sent the same packets, made by one of their streams, the leader's. Who begins to
-//! contribute goes on with a copy of that stream (a split, exact to the last bit of the far
-//! decoder's state). Who has fallen silent, and has heard what the group hears for a fifth of a
-//! second, is sent the group's packets again (a merge: the far decoder meets another encoder that
-//! has been fed the same, which stays below the codec's own distortion).
+//! All listeners that contribute nothing hear the same mix. Those of equal recipe and similar
+//! reported loss are sent the same packets, made by the stream of one of them, the leader. A member
+//! that begins to contribute goes on with a copy of that stream (a split, exact to the last bit of
+//! the far decoder's state). A member that has fallen silent, and has heard the group's mix for 200
+//! ms, is sent the group's packets again (a merge: the far decoder meets another encoder that has
+//! been fed the same mix; the difference stays below the codec's own distortion).
 //!
-//! A newcomer's decoder is cold, while a shared encoder relies on what was sent before: a newcomer
-//! hears a fresh stream of its own for the same time, and then merges. Of a crowd of newcomers only the
+//! A newcomer's decoder is cold, while a shared encoder relies on earlier packets. So a newcomer
+//! hears a fresh stream of its own for 200 ms and then merges. In a crowd of newcomers only the
 //! first do.
 //!
-//! Members with personal gains hear something else than their group as soon as a talker they name is heard: they part
-//! together, with a copy of the group's stream, and merge again once the mixes have been equal for a fifth of a second.
+//! Members with personal gains hear another mix than their group as soon as a talker they name is
+//! heard. They part together, with a copy of the group's stream, and merge again once the mixes
+//! have been equal for 200 ms.
 //!
-//! A group is two at least: who is alone in what it hears keeps a stream of its own, as who
-//! contributes does. So there is a place for every group that there can be, however many listen in
-//! ways that nobody shares.
+//! A group has at least two members. A member that hears a mix of its own keeps its own stream, as
+//! a contributor does. So there is a place for every possible group, however many listeners hear
+//! mixes that nobody shares.
 //!
-//! Members that can talk, or have personal gains, keep a stream of their own while grouped, so that parting needs no
-//! allocation; a leader that leaves copies its state to a successor. Other members give theirs up: most of what a
-//! listener weighs. A group with such members is led by one of them, whose stream goes to another when it leaves. As long
-//! as there are places, nothing here allocates.
+//! Members that can talk or have personal gains keep their own stream while grouped, so that
+//! parting needs no allocation; a leader that leaves copies its stream's state to a successor.
+//! Other members give their stream up, which is most of a listener's memory. A group with such
+//! members is led by one of them, whose stream goes to another when the leader leaves. Within the
+//! reserved capacity nothing here allocates.
 
 mod merging;
 mod parting;
@@ -37,59 +39,59 @@ use crate::output::Sink;
 use crate::output::{Listener, Tuning, Turn};
 use crate::room::members::Member;
 
-/// How one member's stream is made.
+/// Which stream a member hears: none, that of a listener group, or its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hearing {
-    /// Is sent nothing.
+    /// The member is sent nothing.
     Deaf,
-    /// Is sent what the group of this index is sent.
+    /// The member is sent the packets of this listener group.
     Grouped(GroupNo),
-    /// Has an encoder of its own.
+    /// The member has an encoder of its own.
     Private {
-        /// For how long its mix has been what a group hears, saturating.
+        /// For how long the mix has been one that a group can hear, saturating.
         settled_ms: u32,
     },
 }
 
-/// Numbers a group within its room.
+/// The number of a listener group within its room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct GroupNo(u16);
 
-/// What the members of a group have in common.
+/// What the members of a listener group have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Key {
     /// The mix that all members hear.
     mix: MixKey,
     /// How that mix is encoded.
     recipe: Recipe,
-    /// Class of the loss their receivers report: the encoder is prepared for it.
+    /// Class of the loss that the members' receivers report, percent; the encoder prepares for it.
     loss_percent: u8,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Group {
     key: Key,
-    /// Place of the member whose stream is sent to all.
+    /// Place of the member whose stream is sent to all members.
     leader: usize,
-    /// How many are in it, two at least.
+    /// Number of members, at least two.
     members: usize,
-    /// For how long it has heard what its key says, saturating.
+    /// For how long the group has heard the mix of its key, saturating.
     settled_ms: u32,
 }
 
 /// The listener groups of one room.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
-    /// Groups keep their number as long as they exist.
+    /// Indexed by group number. A group keeps its number as long as it exists.
     groups: Vec<Option<Group>>,
-    /// Those of this tick.
+    /// The partings of this tick.
     partings: Vec<Parting>,
-    /// Two groups may have come to hear the same.
+    /// Two groups may have come to hear equal mixes.
     may_have_twins: bool,
 }
 
 impl Listeners {
-    /// No groups yet, with places for those of so many members.
+    /// Creates an empty collection, with places for the groups that `members` members can form.
     ///
     /// Real-time: set-up only (allocates).
     pub fn with_capacity(members: usize) -> Listeners {
@@ -100,19 +102,19 @@ impl Listeners {
         }
     }
 
-    /// Takes over what `shorter` holds; holds nothing itself yet.
+    /// Moves all groups out of `shorter` into this collection, which must be empty.
     pub fn take_over(&mut self, shorter: &mut Listeners) {
         self.groups.append(&mut shorter.groups);
         self.may_have_twins = shorter.may_have_twins;
     }
 
-    /// The places of those whose streams are sent to groups.
+    /// The places of the group leaders, whose streams are sent to the groups.
     pub fn leaders(&self) -> impl Iterator<Item = usize> {
         self.groups.iter().flatten().map(|group| group.leader)
     }
 
-    /// Makes a member independent of its group, if it is in one: the stream it has heard goes on as
-    /// its own. Who is left alone in the group is independent too.
+    /// Takes a member out of its group, if it is in one. The member's own stream continues the
+    /// group's stream. A group left with one member is dissolved.
     pub fn split(&mut self, list: &mut [Member], place: usize) {
         let Hearing::Grouped(number) = list[place].hearing else {
             return;
@@ -125,8 +127,8 @@ impl Listeners {
         }
     }
 
-    /// Makes a member independent of its group without the stream that it has heard. Gives the place of the member whose
-    /// stream that is now.
+    /// Takes a member out of its group without copying the group's stream. Returns the place of the
+    /// member that holds that stream now.
     fn leave(&mut self, list: &mut [Member], place: usize) -> Option<usize> {
         let Hearing::Grouped(number) = list[place].hearing else {
             return None;
@@ -159,12 +161,13 @@ impl Listeners {
         Some(leader)
     }
 
-    /// Makes a member independent of its group as [`split`](Listeners::split) does, and so that it has a
-    /// stream of its own afterwards: who cannot talk may need `spare` for that, of the group's recipe.
-    /// What is not needed comes back.
+    /// Takes a member out of its group like [`split`](Listeners::split), and makes sure that it has
+    /// a stream of its own afterwards. A listen-only member may need `spare`, a stream built in
+    /// advance with the group's recipe. Returns the stream that is not needed.
     ///
     /// # Errors
-    /// What was given in place of the spare one that it needs; nothing has changed.
+    /// Returns `spare` if the member needs a stream and `spare` is missing or does not fit; nothing
+    /// has changed.
     pub fn split_with(
         &mut self,
         list: &mut [Member],
@@ -199,7 +202,7 @@ impl Listeners {
         if list[place].participant.listener.is_some() {
             return Ok(spare);
         }
-        // Its stream is that of its successor now.
+        // The member's former stream belongs to its successor as leader now.
         list[place].participant.listener = spare;
         if let Some(leader) = leader {
             copy(list, leader, place);
@@ -207,13 +210,13 @@ impl Listeners {
         Ok(None)
     }
 
-    /// Lets go of one who is to be sent nothing any more.
+    /// Takes a member out of its group; from now on it is sent nothing.
     pub fn dismiss(&mut self, list: &mut [Member], place: usize) {
         self.split(list, place);
         list[place].hearing = Hearing::Deaf;
     }
 
-    /// The member at `from` sits at `to` now.
+    /// Records that the member at place `from` has moved to place `to`.
     pub fn moved(&mut self, from: usize, to: usize) {
         for group in self.groups.iter_mut().flatten() {
             if group.leader == from {
@@ -222,8 +225,8 @@ impl Listeners {
         }
     }
 
-    /// Draws the consequences of what everybody hears this tick, before anybody is given a mix: splits, and merges.
-    /// Streams that nobody will need any more are given back.
+    /// Splits and merges groups according to what every member hears this tick; called before the
+    /// mixes are rendered. Retires streams that are no longer needed.
     ///
     /// - `has_changed`: other personal gains act than in the last tick.
     pub fn regroup(
@@ -253,7 +256,7 @@ impl Listeners {
                         }
                         continue;
                     }
-                    // A member without a stream to go on with is given one from outside.
+                    // A member that gave its stream up can only split with a stream from outside.
                     let is_able = member.keeps_stream() && is_looked_at(place, turn);
                     if is_able && self.reports_other_loss(member, number) {
                         self.split(list, place);
@@ -285,7 +288,7 @@ impl Listeners {
         }
     }
 
-    /// Tunes every stream that is in use.
+    /// Tunes the stream of every group to the group's loss class and `complexity_cap`.
     pub fn tune(&self, list: &mut [Member], complexity_cap: u8) {
         for group in self.groups.iter().flatten() {
             if let Some(listener) = &mut list[group.leader].participant.listener {
@@ -301,15 +304,15 @@ impl Listeners {
         *self.groups.get(usize::from(number.0))?
     }
 
-    /// Whether the loss that the member's receiver reports is of another class than its group's.
+    /// Whether the member's receiver reports loss of another class than the group's.
     fn reports_other_loss(&self, member: &Member, number: GroupNo) -> bool {
         let group = self.group(number);
         group.is_some_and(|group| group.key.loss_percent != loss_of(member, &group.key.recipe))
     }
 
-    /// Moves a member that contributes nothing to the group of its key, if it is time; founds the
-    /// group with another one if there is none. Gives back the stream that is not needed any more, if
-    /// there is one.
+    /// Moves a member that contributes nothing to the group of its key, if it may merge now; founds
+    /// that group with another member if there is none. Returns the stream that is no longer
+    /// needed.
     fn merge(
         &mut self,
         list: &mut [Member],
@@ -335,7 +338,7 @@ impl Listeners {
             return is_time.then(|| self.join(list, place, at))?;
         }
         let mate = find_mate(list, place, &key, turn, wait)?;
-        // Who has heard his stream for longer goes on hearing it.
+        // The member that has heard its stream for longer keeps hearing it.
         let (leader, other) = match settled_ms(&list[mate]) > settled_ms(&list[place]) {
             true => (mate, place),
             false => (place, mate),
@@ -344,9 +347,10 @@ impl Listeners {
         self.join(list, other, at)
     }
 
-    /// Makes a member's stream that of a new group; the number of it, if there is a place.
+    /// Founds a group whose stream is that of member `leader`; returns its number, if a place is
+    /// free.
     ///
-    /// - `settled_ms`: what to count as the time for which both have heard what the key says.
+    /// - `settled_ms`: for how long to count the mix as the one that the key says.
     fn found(
         &mut self,
         list: &mut [Member],
@@ -373,7 +377,7 @@ impl Listeners {
         Some(at)
     }
 
-    /// Lets a member hear what a group hears. Gives back the stream it does not need any more.
+    /// Adds a member to a group. Returns the stream that the member no longer needs.
     fn join(&mut self, list: &mut [Member], place: usize, at: usize) -> Option<Box<Listener>> {
         let group = self.groups[at].as_mut()?;
         list[place].hearing = list[group.leader].hearing;
@@ -382,7 +386,7 @@ impl Listeners {
             return None;
         }
         if list[group.leader].keeps_stream() {
-            // A member for whom something changes in this tick cannot lead the others.
+            // A member whose gains or monitored rooms change in this tick cannot lead the others.
             if !list[place].is_changing() {
                 copy(list, group.leader, place);
                 group.leader = place;
@@ -393,7 +397,7 @@ impl Listeners {
     }
 }
 
-/// What a member's own stream is made for; `None` while another thread has it.
+/// The key of a member's own stream; `None` while another thread encodes the stream.
 fn key_of(member: &Member) -> Option<Key> {
     let recipe = *member.participant.listener.as_ref()?.recipe();
     Some(Key {
@@ -403,7 +407,8 @@ fn key_of(member: &Member) -> Option<Key> {
     })
 }
 
-/// Leaves the stream of one who has left a group to another who is in it; to whom.
+/// Passes the stream of a leader that leaves its group to another member; returns the new leader's
+/// place.
 fn bequeath(list: &mut [Member], place: usize, number: GroupNo) -> Option<usize> {
     let is_heir = |member: &Member| member.hearing == Hearing::Grouped(number);
     let is_poor = |member: &Member| is_heir(member) && !member.keeps_stream();
@@ -412,13 +417,13 @@ fn bequeath(list: &mut [Member], place: usize, number: GroupNo) -> Option<usize>
     if list[heir].participant.listener.is_some() {
         copy(list, place, heir);
     } else {
-        // The leader cannot talk either: it is on its way out, or about to get another.
+        // The leader keeps no stream either: it is leaving, or is about to be given another.
         list[heir].participant.listener = list[place].participant.listener.take();
     }
     Some(heir)
 }
 
-/// Copies the state of one member's stream to another's.
+/// Copies the state of one member's stream to another member's stream.
 fn copy(list: &mut [Member], from: usize, to: usize) {
     let Ok([from, to]) = list.get_disjoint_mut([from, to]) else {
         return;
@@ -429,8 +434,8 @@ fn copy(list: &mut [Member], from: usize, to: usize) {
     }
 }
 
-/// Lets the stream of a member who has heard nothing yet begin with the ceiling of a group's, so that
-/// the two do not differ by it when they are to merge.
+/// Copies the limiter state of the group's stream to the stream of a member that has heard nothing
+/// yet, so that the two limiters stand alike when the member merges.
 fn begin_like(list: &mut [Member], leader: usize, place: usize) {
     let Ok([leader, member]) = list.get_disjoint_mut([leader, place]) else {
         return;
@@ -443,7 +448,8 @@ fn begin_like(list: &mut [Member], leader: usize, place: usize) {
     }
 }
 
-/// The class of loss its stream is prepared for: only Opus can be.
+/// The class of loss that the member's stream is prepared for, percent; 0 for codecs other than
+/// Opus.
 fn loss_of(member: &Member, recipe: &Recipe) -> u8 {
     match recipe.codec {
         Codec::Opus => loss_class(member.participant.shared.settings.loss_percent()),
@@ -451,20 +457,20 @@ fn loss_of(member: &Member, recipe: &Recipe) -> u8 {
     }
 }
 
-/// Reports of loss come every few seconds; each member of a group is asked once in
-/// [`LOOK_TICKS`].
+/// Whether it is this member's turn to have its reported loss checked, once in [`LOOK_TICKS`]. Loss
+/// reports come only every few seconds.
 fn is_looked_at(place: usize, turn: Turn) -> bool {
     (turn.tick.0 + place as u64).is_multiple_of(LOOK_TICKS)
 }
 
-/// A group of one would save nothing, and hold a place.
+/// Fewest members of a group: a group of one would save nothing and occupy a place.
 const LEAST_MEMBERS: usize = 2;
 
-/// So many members may hear a private stream at once while they wait for their merge: each costs an
-/// encode, and a crowd that joins while somebody talks would cost everybody else their tick. A member
-/// beyond these is sent the group's packets at once, from the one on that is being gathered, whatever
-/// the ceilings are: it hears one rough packet.
+/// Most members that may hear a private stream at once while they wait for their merge. Each costs
+/// an encode, so a crowd that joins while somebody talks would cost everybody else their tick.
+/// Further members are sent the group's packets at once, beginning with the packet that is being
+/// gathered, whatever the limiter gains are: they hear one rough packet.
 const MAX_WAITING: usize = 16;
 
-/// About a second.
+/// Ticks between two checks of one member's reported loss: 1 s at ticks of 20 ms.
 const LOOK_TICKS: u64 = 50;

@@ -1,8 +1,8 @@
-//! Lists that members of a room have in common: each is kept once, under a number.
+//! Interned lists: equal lists of several members are kept once, under a number.
 //!
-//! Members with equal lists share the list of one of them, their leader. The others keep theirs
-//! unused, so that one of them can take over when the leader leaves. As long as there are places,
-//! nothing here allocates or frees.
+//! Members with equal lists share the list of one of them, the leader. The others keep their own
+//! lists unused, so that one of these members can take over when the leader leaves. Within the
+//! reserved capacity nothing here allocates or frees.
 
 use core::marker::PhantomData;
 
@@ -13,9 +13,9 @@ use crate::output::Listener;
 use crate::room::Participant;
 use crate::room::members::Member;
 
-/// A list that takes part in what a participant hears.
+/// A list that shapes what one participant hears: monitored rooms or personal gains.
 pub(crate) trait Part: Sized {
-    /// The box that brings another list, and takes the list from before back.
+    /// The box that brings a new list and takes the old list back.
     type Change;
 
     fn of(participant: &Participant) -> Option<&Self>;
@@ -23,19 +23,19 @@ pub(crate) trait Part: Sized {
     fn swap(participant: &mut Participant, change: &mut Self::Change);
     fn list_of(change: &Self::Change) -> Option<&Self>;
 
-    /// The stream that comes with a change, for a participant who may have none to go on with.
+    /// The stream that comes with a change, for a participant that may have no stream of its own.
     fn stream_of(change: &mut Self::Change) -> &mut Option<Box<Listener>>;
 
-    /// The change that takes effect at the next tick, and carries the list from before until then.
+    /// The change that takes effect at the next tick; until then it holds the old list.
     fn pending(participant: &mut Participant) -> &mut Option<Box<Self::Change>>;
 
     fn number(member: &Member) -> Option<PartNo>;
     fn number_mut(member: &mut Member) -> &mut Option<PartNo>;
 
-    /// Whether both are heard alike.
+    /// Whether the two lists produce the same sound.
     fn is_like(&self, other: &Self) -> bool;
 
-    /// Goes on from where `other`, which is heard alike, stands.
+    /// Continues from the state of `other`, a list that produces the same sound.
     fn follow(&mut self, _other: &Self) {}
 }
 
@@ -123,19 +123,19 @@ impl Part for PersonalGains {
     }
 }
 
-/// The lists of one kind in a room, as many at most as it has members.
+/// The distinct lists of one kind in a room, at most one per member.
 #[derive(Debug)]
 pub(crate) struct Interned<T> {
-    /// Lists keep their number as long as a member has them.
+    /// Indexed by list number. A list keeps its number as long as a member uses it.
     entries: Vec<Option<Entry>>,
-    /// How many members hear the change from one list to another in the next tick.
+    /// Number of members whose list changes in the next tick.
     pub changing: usize,
     of: PhantomData<fn() -> T>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    /// Place of the member whose list serves all.
+    /// Place of the member whose list serves all users.
     leader: usize,
     users: usize,
 }
@@ -151,7 +151,7 @@ impl<T> Default for Interned<T> {
 }
 
 impl<T: Part> Interned<T> {
-    /// None yet, with places for `capacity`.
+    /// Creates an empty collection with places for `capacity` lists.
     ///
     /// Real-time: set-up only (allocates).
     pub fn with_capacity(capacity: usize) -> Interned<T> {
@@ -161,18 +161,18 @@ impl<T: Part> Interned<T> {
         }
     }
 
-    /// Takes over what `shorter` holds; holds nothing itself yet.
+    /// Moves all lists out of `shorter` into this collection, which must be empty.
     pub fn take_over(&mut self, shorter: &mut Interned<T>) {
         self.entries.append(&mut shorter.entries);
         self.changing = core::mem::take(&mut shorter.changing);
     }
 
-    /// Whether no member has any.
+    /// Whether no member has a list.
     pub fn is_empty(&self) -> bool {
         self.entries.iter().all(Option::is_none)
     }
 
-    /// The numbers in use, each with the place of the member whose list it is.
+    /// The list numbers in use, each with the place of the leader that holds the list.
     pub fn entries(&self) -> impl Iterator<Item = (PartNo, usize)> {
         let entries = self.entries.iter().enumerate();
         entries.filter_map(|(number, entry)| {
@@ -181,19 +181,19 @@ impl<T: Part> Interned<T> {
         })
     }
 
-    /// The places of the members whose lists are in use.
+    /// The places of the leaders, whose lists are in use.
     pub fn leaders(&self) -> impl Iterator<Item = usize> {
         self.entries.iter().flatten().map(|entry| entry.leader)
     }
 
-    /// The list that serves a member, if it has one.
+    /// The list that serves the member at `place`, or `None` if the member has no list.
     pub fn of<'l>(&self, list: &'l [Member], place: usize) -> Option<&'l T> {
         let number = T::number(&list[place])?;
         let leader = self.entries.get(usize::from(number.0))?.as_ref()?.leader;
         T::of(&list[leader].participant)
     }
 
-    /// The member at `from` sits at `to` now.
+    /// Records that the member at place `from` has moved to place `to`.
     pub fn moved(&mut self, from: usize, to: usize) {
         for entry in self.entries.iter_mut().flatten() {
             if entry.leader == from {
@@ -202,8 +202,10 @@ impl<T: Part> Interned<T> {
         }
     }
 
-    /// Gives a member another list. The one from before stays until the next tick, to be faded
-    /// over; what is not needed now comes back.
+    /// Gives a member a new list and keeps the old one for the cross-fade of the next tick.
+    ///
+    /// Returns the box that is not needed: after a second change before that tick, the list in
+    /// between.
     pub fn change(
         &mut self,
         list: &mut [Member],
@@ -213,7 +215,7 @@ impl<T: Part> Interned<T> {
         let change = self.replace(list, place, change);
         let pending = T::pending(&mut list[place].participant);
         if pending.is_some() {
-            // Nobody has heard what came in between.
+            // The list in between has never been heard.
             return Some(change);
         }
         *pending = Some(change);
@@ -221,7 +223,7 @@ impl<T: Part> Interned<T> {
         None
     }
 
-    /// Gives a member another list at once. The one from before comes back.
+    /// Gives a member a new list at once, without a cross-fade. Returns the old list.
     pub fn replace(
         &mut self,
         list: &mut [Member],
@@ -234,7 +236,7 @@ impl<T: Part> Interned<T> {
         change
     }
 
-    /// Takes a member that has a list to those who have the same.
+    /// Enters a member's list under the number of an equal list, or under a free number.
     fn enter(&mut self, list: &mut [Member], place: usize) {
         let Some(own) = T::of(&list[place].participant) else {
             return;
@@ -263,8 +265,8 @@ impl<T: Part> Interned<T> {
         *T::number_mut(&mut list[place]) = u16::try_from(number).ok().map(PartNo);
     }
 
-    /// Takes a member from those with whom it shares a list. It keeps one that stands where theirs
-    /// does.
+    /// Removes a member from the users of its shared list. The member keeps its own list, brought
+    /// to the state of the shared one.
     pub fn leave(&mut self, list: &mut [Member], place: usize) {
         let Some(number) = T::number_mut(&mut list[place]).take() else {
             return;
@@ -298,7 +300,7 @@ impl<T: Part> Interned<T> {
     }
 }
 
-/// Brings one member's list to where that of another stands, which is heard alike.
+/// Brings one member's list to the state of another member's equal list.
 fn follow<T: Part>(list: &mut [Member], from: usize, to: usize) {
     let Ok([from, to]) = list.get_disjoint_mut([from, to]) else {
         return;

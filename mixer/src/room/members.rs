@@ -1,7 +1,7 @@
-//! The places of a room: who is in it, who joins, who is on the way out.
+//! The members of a room: joining, leaving and what they share.
 //!
-//! As long as there are places, nothing here allocates or frees: participants come and go as boxes,
-//! and a longer list comes built.
+//! Within the reserved capacity nothing here allocates or frees: participants cross as boxes, and a
+//! longer list arrives already built.
 
 use core::fmt;
 
@@ -19,39 +19,41 @@ use crate::room::groups::{HANGOVER_MS, Hearing, Listeners};
 use crate::room::interned::Interned;
 use crate::units::{Level, ParticipantId};
 
-/// The places of a room: as many as were reserved when it was built.
+/// The members of a room, in as many places as were reserved when the list was built.
 #[derive(Default)]
 pub struct Members {
     pub(crate) list: Vec<Member>,
-    /// Whose streams have a packet to encode this tick.
+    /// The places of members whose streams have a packet to encode this tick.
     pub(crate) due: Vec<usize>,
-    /// Whom one packet is for.
+    /// The recipients of one packet, collected while it is handed out.
     pub(crate) ids: Vec<ParticipantId>,
-    /// Who has something to say this tick; once decided, who is heard, loudest first.
+    /// The participants with something to say this tick; once decided, those who are heard, loudest
+    /// first.
     pub(crate) ranks: Vec<Rank>,
-    /// What some of them share. In a box, since lists cross in commands.
+    /// What several members share. In a box, since lists of members cross in commands.
     pub(crate) shares: Box<Shares>,
     leaving: usize,
 }
 
-/// What members of a room share.
+/// What several members of a room share: listener groups, monitored rooms and personal gains.
 #[derive(Default)]
 pub(crate) struct Shares {
-    /// Who of them are sent the same.
+    /// The listener groups: members that share one encoded stream.
     pub listeners: Listeners,
-    /// What some of them hear of other rooms.
+    /// The distinct lists of monitored rooms.
     pub scans: Interned<Scan>,
-    /// Which talkers some of them hear louder or quieter.
+    /// The distinct lists of personal gains.
     pub gains: Interned<PersonalGains>,
-    /// The voices on the bus this tick, sorted by id. Only filled while a member has personal gains.
+    /// The voices on the bus this tick, sorted by id. Only filled while a member has personal
+    /// gains.
     pub on_bus: Vec<Voice>,
-    /// For each list of personal gains, by its number: the number of the first list that does the same to this tick's
-    /// bus; `None` if it does nothing.
+    /// For each list of personal gains, by its number: the number of the first list with the same
+    /// effect on this tick's bus; `None` if the list has no effect.
     pub active: Vec<Option<PartNo>>,
 }
 
 impl Shares {
-    /// Nothing shared yet, with places for what `members` can share.
+    /// Creates empty collections, with places for what `members` members can share.
     ///
     /// Real-time: set-up only (allocates).
     fn with_capacity(members: usize) -> Shares {
@@ -65,46 +67,49 @@ impl Shares {
     }
 }
 
-/// A participant and what its room knows of it, side by side, so that a tick passes over those with
-/// whom nothing is the matter without looking into their boxes.
+/// A participant and its state in the room. The state lies beside the box, so that a tick passes
+/// over idle members without following the pointer.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub id: ParticipantId,
-    /// Where its packets go.
+    /// Where the member's packets go.
     pub destination: Destination,
-    /// How its stream is made.
+    /// Whether the member is sent nothing, its own stream, or that of a listener group.
     pub hearing: Hearing,
-    /// What it hears of other rooms, if it does.
+    /// The list of monitored rooms that the member hears, if any.
     pub scan: Option<PartNo>,
-    /// Its personal gains, if it has any.
+    /// The member's list of personal gains, if any.
     pub gains: Option<PartNo>,
-    /// Those of its personal gains that act on this tick's bus: the number of the first list that does the same.
+    /// The first list of personal gains with the same effect on this tick's bus as the member's
+    /// list; `None` if the member's list has no effect.
     pub active_gains: Option<PartNo>,
-    /// It has had a stream of its own for long, so it costs nothing new while it waits for a merge.
+    /// The member has long had a stream of its own, so waiting for a merge costs no additional
+    /// encode.
     pub may_wait: bool,
-    /// Its strip has something to play, to meter or to fade.
+    /// The member's strip has something to play, to meter or to fade.
     pub awake: bool,
-    /// Its settings have changed in a way that must not wait for its next packet.
+    /// A changed setting of the member must not wait for the member's next packet.
     pub attended: bool,
-    /// What is played to it alone.
+    /// The tone that is played to this member alone.
     pub tone: Option<Playing>,
-    /// Heard by the others this tick.
+    /// Heard by the other members this tick.
     pub is_heard: bool,
     /// On the bus this tick: heard, or fading out.
     pub in_mix: bool,
-    /// The others have been told that it is heard.
+    /// The sink has been told that the member is heard.
     pub talking: bool,
-    /// To be taken out as soon as its voice has faded.
+    /// Leaving: to be taken out as soon as the voice has faded.
     pub leaving: bool,
-    /// When it is taken out, it goes on in another room.
+    /// Once taken out, the participant goes on in another room.
     pub moves: bool,
-    /// Its stream is encoded by another thread, and it does not go without the stream.
+    /// Another thread encodes the member's stream, and the member does not leave without the
+    /// stream.
     pub awaits_stream: bool,
     pub participant: Box<Participant>,
 }
 
 impl Member {
-    /// The mix that this member hears this tick.
+    /// The recipe of the mix that this member hears this tick.
     pub fn recipe(&self) -> MixRecipe {
         MixRecipe {
             shared: self.mix_key(),
@@ -121,23 +126,24 @@ impl Member {
         }
     }
 
-    /// Whether the member hears what nobody else can hear. Before packets reach it, it hears nothing at all.
+    /// Whether no other member can hear this member's mix, or packets do not yet reach this member.
     pub fn hears_apart(&self) -> bool {
         self.recipe().key().is_none() || self.is_private() && !self.is_reachable()
     }
 
-    /// Whether the member keeps a stream of its own while it is sent a group's packets: it may come to talk, or to hear
-    /// something else than its group, in any tick.
+    /// Whether the member keeps a stream of its own while it is sent a group's packets. It does if
+    /// it can talk or has personal gains, since its mix may then differ from the group's in any
+    /// tick.
     pub fn keeps_stream(&self) -> bool {
         self.participant.strip.is_some() || self.participant.gains.is_some()
     }
 
-    /// Whether its personal gains or the rooms it monitors change within this tick.
+    /// Whether the member's personal gains or monitored rooms change within this tick.
     pub fn is_changing(&self) -> bool {
         self.participant.rescan.is_some() || self.participant.gain_change.is_some()
     }
 
-    /// Whether this is the member that an entry among the loudest names, and a tick may wait for its packet.
+    /// Whether `rank` names this member and a tick may wait for this member's packet.
     pub fn may_be_awaited(&self, rank: &Rank) -> bool {
         self.id == rank.id && !self.leaving && !self.participant.shared.settings.muted()
     }
@@ -151,14 +157,14 @@ impl Member {
         matches!(self.hearing, Hearing::Private { .. })
     }
 
-    /// Whether packets reach the member. This looks into its box; members of a group need not be
-    /// asked, since only reachable members join one.
+    /// Whether packets reach the member. This looks into the participant's box. Members of a group
+    /// need not be asked, since only reachable members join a group.
     fn is_reachable(&self) -> bool {
         self.participant.shared.settings.is_reachable()
     }
 
-    /// Begins the tone that its settings ask for. Who cannot talk has no stream of its own to hear
-    /// it in.
+    /// Begins the tone that the member's settings ask for. A listen-only member is played no tone,
+    /// since it may have no stream of its own.
     pub fn begin_tone(&mut self) {
         let (number, tone) = self.participant.shared.settings.tone();
         if number == core::mem::replace(&mut self.participant.tone, number) {
@@ -175,28 +181,28 @@ impl Member {
     }
 }
 
-/// A member that was taken out.
+/// A member that was taken out of the room.
 pub(crate) struct Left {
     pub participant: Box<Participant>,
-    /// It goes on in another room.
+    /// Whether the participant goes on in another room.
     pub moves: bool,
-    /// Where it was, and where the last member in the list is now.
+    /// The place that became free; the last member of the list sits there now.
     pub place: usize,
 }
 
-/// One who has something to say this tick.
+/// A participant that has something to say this tick.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rank {
     pub member: usize,
     pub id: ParticipantId,
     pub level: Level,
     pub loudness_db: f32,
-    /// It holds the floor: no other takes its place.
+    /// The participant holds the floor, so no other participant can replace it.
     pub has_floor: bool,
 }
 
 impl Members {
-    /// An empty list with places for `capacity`.
+    /// Creates an empty list with places for `capacity` members.
     ///
     /// Real-time: set-up only (allocates).
     pub fn with_capacity(capacity: usize) -> Members {
@@ -210,35 +216,38 @@ impl Members {
         }
     }
 
-    /// Places, taken and free.
+    /// Number of places, taken and free.
     pub fn capacity(&self) -> usize {
         let lists = [self.due.capacity(), self.ids.capacity()];
         let least = lists.into_iter().fold(self.ranks.capacity(), usize::min);
         self.list.capacity().min(least)
     }
 
-    /// How many are in, those on the way out included.
+    /// Number of members, including those that are leaving.
     pub fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// Whether nobody is in.
+    /// Whether the room has no members.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// Everyone in it.
+    /// The ids of all members, including those that are leaving.
     pub fn ids(&self) -> impl Iterator<Item = ParticipantId> {
         self.list.iter().map(|member| member.id)
     }
 
-    /// Who sits at `place`, if it is not on the way out.
+    /// The id of the member at `place`, or `None` if it is leaving.
     pub(crate) fn at(&self, place: usize) -> Option<ParticipantId> {
         let member = self.list.get(place)?;
         (!member.leaving).then_some(member.id)
     }
 
-    /// Seats a participant, or gives it back if there is no place.
+    /// Adds a participant and returns its place.
+    ///
+    /// # Errors
+    /// Returns the participant if no place is free.
     pub(crate) fn add(&mut self, participant: Box<Participant>) -> Result<usize, Box<Participant>> {
         if self.len() >= self.capacity() {
             return Err(participant);
@@ -265,7 +274,8 @@ impl Members {
         Ok(self.len() - 1)
     }
 
-    /// Lets the one at `place`, who is new or has another stream than before, hear that by itself.
+    /// Gives the member at `place` a private stream if it has a listener; called after either is
+    /// new.
     pub(crate) fn admit(&mut self, place: usize) {
         let member = &mut self.list[place];
         member.hearing = match member.participant.listener {
@@ -274,8 +284,8 @@ impl Members {
         };
     }
 
-    /// Moves everybody to `longer`; gives back the list that is no longer needed, which is `longer`
-    /// if it is not.
+    /// Moves all members to `longer`. Returns the list that is no longer needed: the old one, or
+    /// `longer` if it has no more places.
     pub(crate) fn reserve(&mut self, mut longer: Box<Members>) -> Box<Members> {
         if longer.capacity() > self.capacity() {
             longer.list.append(&mut self.list);
@@ -291,8 +301,8 @@ impl Members {
         longer
     }
 
-    /// Lets the one at `place` fade out; [`take_left`](Members::take_left) gives it back after
-    /// that.
+    /// Lets the member at `place` fade out; [`take_left`](Members::take_left) takes it out
+    /// afterwards.
     pub(crate) fn dismiss(&mut self, place: usize) {
         if let Some(member) = self.list.get_mut(place) {
             self.leaving += usize::from(!member.leaving);
@@ -301,7 +311,7 @@ impl Members {
         }
     }
 
-    /// Lets the member at `place` fade out as [`dismiss`](Members::dismiss) does, to go on in another room.
+    /// Marks the member at `place` to go on in another room after [`dismiss`](Members::dismiss).
     pub(crate) fn detach(&mut self, place: usize) {
         if let Some(member) = self.list.get_mut(place) {
             member.moves = true;
@@ -309,7 +319,8 @@ impl Members {
         }
     }
 
-    /// Takes out a member that was dismissed and is no longer heard. The last in the list moves to its place.
+    /// Takes out a member that was dismissed and is no longer audible. The last member of the list
+    /// moves to the free place.
     pub(crate) fn take_left(&mut self) -> Option<Left> {
         if self.leaving == 0 {
             return None;
@@ -326,8 +337,8 @@ impl Members {
         })
     }
 
-    /// Finds out which personal gains act on this tick's bus. Says whether that changes anything about what anybody hears
-    /// compared with the last tick.
+    /// Finds the personal gains that act on this tick's bus. Returns whether any member's effective
+    /// gains differ from those of the last tick.
     pub(crate) fn find_active_gains(&mut self) -> bool {
         let Members { list, shares, .. } = self;
         let Shares {
@@ -367,8 +378,8 @@ impl Members {
         has_changed
     }
 
-    /// Replaces the stream of the one at `place`; gives back what is no longer needed, which is
-    /// `listener` if it was built for another tick.
+    /// Replaces the stream of the member at `place`. Returns the stream that is no longer needed:
+    /// the old one, or `listener` if it was built for another tick.
     pub(crate) fn set_listener(
         &mut self,
         place: usize,
@@ -383,8 +394,8 @@ impl Members {
     }
 }
 
-/// The number of the first list of personal gains that does to the bus what the one at `leader` does; `None` if that does
-/// nothing.
+/// The number of the first list of personal gains with the same effect on the bus as the list at
+/// `leader`; `None` if that list has no effect.
 fn first_alike(gains: &Interned<PersonalGains>, list: &[Member], leader: usize) -> Option<PartNo> {
     let corrections = |place: usize| {
         let gains = list[place].participant.gains.as_deref();
@@ -399,7 +410,7 @@ fn first_alike(gains: &Interned<PersonalGains>, list: &[Member], leader: usize) 
     first.map(|(number, _)| number)
 }
 
-/// The frames of a room's members, and the names of those who are heard.
+/// The frames of a room's members, and the ids of the members that are heard.
 #[derive(Clone, Copy)]
 pub(crate) struct RoomVoices<'a> {
     pub list: &'a [Member],
@@ -417,7 +428,7 @@ impl Voices for RoomVoices<'_> {
     }
 }
 
-/// Who is heard, loudest first.
+/// The ids and levels of the ranked participants, loudest first.
 pub(crate) fn sources_of(ranks: &[Rank]) -> Sources {
     let mut sources = Sources::default();
     for rank in ranks {

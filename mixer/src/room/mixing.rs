@@ -1,4 +1,4 @@
-//! Gives every stream of a room what its listeners hear this tick.
+//! Renders the mix of every stream of a room, once per tick.
 
 use super::Room;
 use crate::codec::loss_class;
@@ -11,8 +11,8 @@ use crate::room::members::{Member, Members, RoomVoices, Shares};
 use crate::room::telemetry::TickStats;
 
 impl Room {
-    /// Gives every stream in use its mix: those of the groups, and those of single members. Notes
-    /// whose have a packet to encode.
+    /// Renders the mix of every stream in use: first the group streams, then the private ones.
+    /// Records which streams have a packet to encode.
     pub(super) fn mix(&mut self, turn: Turn, voices: usize, cap: u8, stats: &mut TickStats) {
         let everyone = self.everyone();
         let linked = self.linked();
@@ -33,7 +33,7 @@ impl Room {
                 continue;
             }
             let Some(mut listener) = member.participant.listener.take() else {
-                // Another thread has not done with it.
+                // Another thread is still encoding this stream.
                 stats.encodes_skipped += u64::from(!leads);
                 continue;
             };
@@ -63,7 +63,7 @@ impl Room {
     }
 }
 
-/// What the mix of the member at `place` is made of.
+/// Collects what the mix of the member at `place` is made of.
 fn ingredients<'a>(
     list: &'a [Member],
     place: usize,

@@ -1,7 +1,8 @@
-//! What a room hears of others and lets them hear, and what single members hear otherwise than the room.
+//! Links, monitoring and personal gains: what members hear besides the plain bus of their room.
 //!
-//! Linked rooms are heard by everybody in it, so their voices go onto its bus, once its own have been
-//! written to its feed. What single members scan is added to what they are sent.
+//! All members of a room hear the linked rooms, so the voices of these rooms go onto the bus, after
+//! the room's own voices have been written to its feed. Rooms that a single member monitors are
+//! added to this member's mix.
 
 use std::sync::Arc;
 
@@ -18,24 +19,25 @@ use crate::room::groups::{Hearing, Listeners};
 use crate::room::interned::{Interned, Part};
 use crate::room::members::{Member, Members, Shares, sources_of};
 
-/// A room's ways to others and from them.
+/// A room's connections to other rooms.
 #[derive(Debug, Default)]
 pub(super) struct Elsewhere {
-    /// Where its own voices go, if anybody listens from another room.
+    /// Writes the room's own voices to its feed, if other rooms may listen.
     mouth: Option<Mouth>,
-    /// The rooms that everybody in it hears.
+    /// The linked rooms, which every member hears.
     links: Option<Box<Scan>>,
-    /// Those that were linked before, to be faded over at the next tick.
+    /// The previously linked rooms, for the cross-fade of the next tick.
     relink: Option<Box<Rescan>>,
-    /// Who is heard of the linked rooms this tick.
+    /// Who is heard from the linked rooms this tick.
     linked: Option<Sources>,
-    /// Somebody of another room is heard this tick.
+    /// Whether somebody from another room is heard this tick.
     pub(super) is_heard: bool,
 }
 
-/// Each of these is real-time safe.
+/// Links, monitoring and personal gains; each method is real-time safe.
 impl Room {
-    /// Lets others hear what is said in it, or no longer; gives back what is not needed.
+    /// Sets the feed through which other rooms hear this room, or removes it with `None`. Returns
+    /// the feed that is not needed: the previous one, or `feed` itself if it does not fit the room.
     pub(crate) fn set_feed(&mut self, feed: Option<Arc<Feed>>) -> Option<Arc<Feed>> {
         let settings = self.settings;
         let mouth = match feed.map(|feed| Mouth::new(feed, settings.layout, settings.tick)) {
@@ -47,7 +49,7 @@ impl Room {
         before.map(Mouth::into_feed)
     }
 
-    /// Lets everybody in it hear these rooms and no others; gives back what is not needed.
+    /// Replaces the linked rooms, which every member hears. Returns the box if it is not needed.
     pub(crate) fn set_links(&mut self, mut links: Box<Rescan>) -> Option<Box<Rescan>> {
         if !self.accepts(&links) {
             return Some(links);
@@ -60,11 +62,11 @@ impl Room {
         None
     }
 
-    /// Lets the one at `place` hear other rooms than before. What is not needed comes back.
+    /// Replaces the rooms that the member at `place` monitors. Returns the box if it is not needed.
     ///
     /// # Errors
-    /// The scan itself, if it was made for another kind of room, or if the one at `place` is sent nothing,
-    /// or has no stream to go on with and was given none.
+    /// Returns the change itself if it was built for another layout or tick, if the member is sent
+    /// nothing, or if the member needs a stream of its own and the change brought none.
     pub(crate) fn set_scan(
         &mut self,
         place: usize,
@@ -80,10 +82,11 @@ impl Room {
         set_part(scans, listeners, list, place, rescan, Change::Fades)
     }
 
-    /// Lets the one at `place` hear certain talkers louder, quieter or not at all. What is not needed comes back.
+    /// Replaces the personal gains of the member at `place`. Returns the box if it is not needed.
     ///
     /// # Errors
-    /// The change itself, if the one at `place` is sent nothing, or has no stream to go on with and was given none.
+    /// Returns the change itself if the member is sent nothing, or if the member needs a stream of
+    /// its own and the change brought none.
     pub(crate) fn set_gains(
         &mut self,
         place: usize,
@@ -103,18 +106,19 @@ impl Room {
         set_part(gains, listeners, list, place, change, how)
     }
 
-    /// Whether other rooms may hear what is said in it.
+    /// Whether other rooms may hear this room.
     pub(super) fn feeds_others(&self) -> bool {
         self.elsewhere.mouth.is_some()
     }
 
-    /// Whether it may have to wake for what is said elsewhere.
+    /// Whether voices of other rooms may have to wake this room.
     pub(crate) fn listens_elsewhere(&self) -> bool {
         let has_ears = self.elsewhere.links.is_some() || !self.members.shares.scans.is_empty();
         has_ears && !self.members.is_empty()
     }
 
-    /// Whether somebody elsewhere may be heard in a tick at `at`: asked in place of a tick.
+    /// Whether somebody in another room may be heard in the tick at `at`; a sleeping room asks this
+    /// instead of ticking.
     pub(crate) fn is_called(&self, at: u64) -> bool {
         #[cfg(any(test, feature = "fault-injection"))]
         self.give_way(crate::room::Weakness::Call);
@@ -129,8 +133,9 @@ impl Room {
             })
     }
 
-    /// Writes what is said in it to its feed, adds the linked rooms to the bus and sums what members
-    /// scan. Says how many voices are on the bus, all linked rooms counted as one.
+    /// Writes the room's voices to its feed, adds the linked rooms to the bus and sums the rooms
+    /// that members monitor. Returns the number of voices on the bus, all linked rooms counted as
+    /// one.
     ///
     /// - `at`: the tick's first sample on the media clock.
     pub(super) fn hear_elsewhere(&mut self, at: u64, contributors: usize) -> usize {
@@ -180,7 +185,7 @@ impl Room {
         *linked = Some(sources.unwrap_or_default());
     }
 
-    /// Sums every scan once; whether anybody is heard in one.
+    /// Sums the monitored rooms of each distinct scan once; returns whether anybody is heard there.
     fn scan(&mut self, place: Place, home_is_heard: bool) -> bool {
         let Self { members, .. } = self;
         let mut is_heard = false;
@@ -202,7 +207,7 @@ impl Room {
         is_heard
     }
 
-    /// Gives back what was heard before the changes of this tick.
+    /// Retires the links, scans and gains that this tick has faded out.
     pub(super) fn retire_changes(&mut self, sink: &mut dyn Sink) {
         if let Some(relink) = self.elsewhere.relink.take() {
             sink.retired(Retired::owned(relink));
@@ -221,7 +226,7 @@ impl Room {
         }
     }
 
-    /// Who is on the bus, loudest first.
+    /// Everybody heard on the bus, linked rooms included, loudest first.
     pub(super) fn everyone(&self) -> Sources {
         let own = sources_of(&self.members.ranks);
         match &self.elsewhere.linked {
@@ -230,7 +235,7 @@ impl Room {
         }
     }
 
-    /// Who is heard of the linked rooms, if anybody is.
+    /// Who is heard from the linked rooms; `None` if nobody is.
     pub(super) fn linked(&self) -> Option<Sources> {
         self.elsewhere.linked
     }
@@ -249,20 +254,21 @@ impl Room {
     }
 }
 
-/// How a list takes the place of another.
+/// How a new list replaces the old one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
-    /// Within the next tick.
+    /// By a cross-fade within the next tick.
     Fades,
-    /// The listener has heard nothing yet.
+    /// Without a cross-fade, since the listener has heard nothing yet.
     AtOnce,
 }
 
-/// Gives the member at `place` another list of one kind, and a stream of its own if its group's does not hear that. What
-/// is not needed comes back.
+/// Gives the member at `place` a new list of one kind, and a stream of its own if it leaves a
+/// listener group for that. Returns the box if it is not needed.
 ///
 /// # Errors
-/// The change itself, if the member is sent nothing, or has no stream to go on with and was given none.
+/// Returns the change itself if the member is sent nothing, or if the member needs a stream of its
+/// own and the change brought none.
 fn set_part<T: Part>(
     parts: &mut Interned<T>,
     groups: &mut Listeners,

@@ -1,5 +1,4 @@
-//! One participant: a strip for who talks, a listener for who listens, and the atomics both sides
-//! share.
+//! One participant: a strip if it talks, a listener if it listens, and the shared atomics.
 //!
 //! Built whole on the control side and handed over as one box.
 
@@ -18,14 +17,14 @@ use crate::room::Shared;
 use crate::source::{Playout, Source, Strip};
 use crate::units::{Level, ParticipantId};
 
-/// What a participant is built from.
+/// The values from which a participant is built.
 #[derive(Debug, Clone, Copy)]
 pub struct ParticipantConfig {
-    /// Its name, and its CSRC in what the others receive.
+    /// The participant's id, and its CSRC in the packets that others receive.
     pub id: ParticipantId,
-    /// It talks: it gets a decoder, or another source.
+    /// Whether the participant talks; only then it gets a decoder or another source.
     pub talks: bool,
-    /// How it is sent audio; `None`: not at all, and it gets no encoder.
+    /// How the participant's stream is encoded; `None`: it is sent nothing and gets no encoder.
     pub listens: Option<Recipe>,
     /// The room's layout.
     pub layout: Layout,
@@ -33,34 +32,34 @@ pub struct ParticipantConfig {
     pub tick: TickLength,
 }
 
-/// Somebody in a room.
+/// A participant of a room.
 #[derive(Debug)]
 pub struct Participant {
     pub(crate) id: ParticipantId,
     pub(crate) layout: Layout,
     pub(crate) tick: TickLength,
     pub(crate) shared: Arc<Shared>,
-    /// In a box of its own: who only listens is small.
+    /// In a box of its own, so that listen-only participants are small.
     pub(crate) strip: Option<Box<Strip>>,
-    /// Its stream; none while another thread encodes it, and none if it will only ever hear another
-    /// one's.
+    /// The participant's stream; `None` while another thread encodes it, and for a listen-only
+    /// participant that is sent the stream of a listener group.
     pub(crate) listener: Option<Box<Listener>>,
-    /// What it hears of other rooms.
+    /// The other rooms that the participant monitors.
     pub(crate) scan: Option<Box<Scan>>,
-    /// What it heard of them before, to be faded over at the next tick.
+    /// The previously monitored rooms, for the cross-fade of the next tick.
     pub(crate) rescan: Option<Box<Rescan>>,
-    /// The talkers it hears louder or quieter than others do.
+    /// The participant's personal gains: talkers heard louder or quieter than others hear them.
     pub(crate) gains: Option<Box<PersonalGains>>,
-    /// How loud it heard them before, to be ramped from at the next tick.
+    /// The previous personal gains, from which the next tick ramps.
     pub(crate) gain_change: Option<Box<GainChange>>,
-    /// Where its packets go.
+    /// Where the participant's packets go.
     pub(crate) destination: Destination,
-    /// The last tone that was begun, as the settings number it.
+    /// The number of the last tone that was begun, as the settings count tones.
     pub(crate) tone: u32,
 }
 
 impl Participant {
-    /// A participant with the Opus decoder and encoder it needs.
+    /// Creates a participant with the Opus decoder and encoder that it needs.
     ///
     /// Real-time: set-up only (allocates).
     #[cfg(feature = "opus")]
@@ -68,7 +67,7 @@ impl Participant {
         Participant::who_sends(Codec::Opus, config, shared)
     }
 
-    /// The same for one who sends another codec; what he is sent, his recipe says.
+    /// Creates a participant that sends `codec`; `config.listens` says which codec it is sent.
     ///
     /// Real-time: set-up only (allocates).
     #[cfg(feature = "opus")]
@@ -78,8 +77,9 @@ impl Participant {
         Participant::with_codec(config, shared, decoder, encoder)
     }
 
-    /// The same with any codec. A decoder is taken for who talks, an encoder, set as the recipe
-    /// says, for who listens; one without the other makes neither.
+    /// Creates a participant with the given decoder and encoder. The decoder is used only if the
+    /// participant talks. The encoder, already configured as the recipe says, is used only if the
+    /// participant listens. If one is missing, the participant cannot talk or cannot listen.
     ///
     /// Real-time: set-up only (allocates).
     pub fn with_codec(
@@ -95,8 +95,9 @@ impl Participant {
         Participant::with_source(config, shared, source, encoder)
     }
 
-    /// A participant whose voice comes from any source: an announcement, say. The source must give frames of the layout and
-    /// tick of `config`; it is taken if the participant talks, and the encoder if it listens.
+    /// Creates a participant whose voice comes from any source, such as an announcement. The source
+    /// must give frames of the layout and tick of `config`. The source is used only if the
+    /// participant talks, the encoder only if the participant listens.
     ///
     /// Real-time: set-up only (allocates).
     pub fn with_source(
@@ -128,7 +129,7 @@ impl Participant {
         }
     }
 
-    /// Sends its packets elsewhere than to a client.
+    /// Sets where the participant's packets go, instead of to a client.
     pub fn with_destination(self, destination: Destination) -> Participant {
         Participant {
             destination,
@@ -136,9 +137,10 @@ impl Participant {
         }
     }
 
-    /// Makes it ready for another room of the same layout and tick, once it has been
-    /// [detached](crate::engine::Command::Detach) from its own. It keeps its playout, decoder and encoder, its settings and
-    /// its permit; what it heard of other rooms and its personal gains stay behind.
+    /// Prepares the participant for another room of the same layout and tick, after it has been
+    /// [detached](crate::engine::Command::Detach) from its room. The participant keeps its playout,
+    /// decoder and encoder, settings and permit to be heard; its monitored rooms and personal gains
+    /// are dropped.
     ///
     /// Real-time: set-up only (frees).
     pub fn leave_room(&mut self) {
@@ -152,22 +154,22 @@ impl Participant {
         }
     }
 
-    /// Whether a room of this layout and tick takes it.
+    /// Whether the participant was built for this layout and tick.
     pub fn fits(&self, layout: Layout, tick: TickLength) -> bool {
         self.layout == layout && self.tick == tick
     }
 
-    /// Its name.
+    /// The participant's id.
     pub fn id(&self) -> ParticipantId {
         self.id
     }
 
-    /// Whether its settings ask for a tone that has not been begun.
+    /// Whether the settings ask for a tone that has not been begun.
     pub(crate) fn wants_tone(&self) -> bool {
         self.shared.settings.tone().0 != self.tone
     }
 
-    /// Whether leaving the bus now would be heard as a cut.
+    /// Whether removing the participant from the bus now would be heard as a cut.
     pub(crate) fn is_audible(&self) -> bool {
         self.strip.as_ref().is_some_and(|strip| strip.is_audible())
     }

@@ -3,12 +3,12 @@
 use crate::schedule::MOST_MET;
 use crate::units::{ParticipantId, Tick};
 
-/// The last talkers and when each was last heard, the last of all first.
+/// The last talkers and the tick in which each was last heard, the most recent first.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct RecentTalkers([Option<(ParticipantId, Tick)>; MOST_MET]);
 
 impl RecentTalkers {
-    /// Takes note that a participant is heard at `now`, the loudest of all.
+    /// Records that `talker` is the loudest participant heard at `now`.
     pub fn heard(&mut self, talker: ParticipantId, now: Tick) {
         let is_theirs = |entry: &Option<_>| entry.is_none_or(|(id, _)| id == talker);
         let place = self.0.iter().position(is_theirs);
@@ -16,12 +16,12 @@ impl RecentTalkers {
         self.0[0] = Some((talker, now));
     }
 
-    /// The participant who was heard last; `None` before anybody was heard.
+    /// The participant heard most recently; `None` before anybody was heard.
     pub fn last(&self) -> Option<ParticipantId> {
         self.0[0].map(|(talker, _)| talker)
     }
 
-    /// The participants who were heard at `since` or later, the last of all first.
+    /// The participants heard at `since` or later, the most recent first.
     pub fn since(&self, since: Tick) -> impl Iterator<Item = ParticipantId> {
         let entries = self.0.iter().flatten();
         let lately = entries.filter(move |(_, heard)| heard.0 >= since.0);
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn last_talkers_are_kept_in_the_order_in_which_they_talked() {
+    fn recent_talkers_are_ordered_by_when_they_were_last_heard() {
         let mut talkers = RecentTalkers::default();
         assert_eq!(talkers.last(), None);
         let order = |talkers: &RecentTalkers, since| {

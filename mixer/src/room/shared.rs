@@ -1,5 +1,5 @@
-//! What a participant, or a room, shares with the control side: settings that it writes and the engine reads, and what the
-//! engine measured.
+//! State shared with the control side: settings that control writes, and measurements that the
+//! engine writes.
 
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -7,15 +7,16 @@ use crate::mix::Tone;
 use crate::permit::Permit;
 use crate::units::{Gain, Level};
 
-/// What the engine tells of a room, to be read by anyone at any time.
+/// The state of a room that any thread can read at any time.
 #[derive(Debug, Default)]
 pub struct RoomTelemetry {
-    /// The engine does not have the room: it retired the room after a panic, or had no place for it.
+    /// The engine does not hold the room: it retired the room after a panic, or had no place for
+    /// it.
     pub failed: AtomicBool,
 }
 
 impl RoomTelemetry {
-    /// Whether the engine has given the room up, or never took it.
+    /// Whether the engine has retired the room after a panic, or had no place for it.
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
     }
@@ -25,9 +26,9 @@ impl RoomTelemetry {
 /// reads).
 #[derive(Debug, Default)]
 pub struct Shared {
-    /// Settings: latest wins, cannot be full.
+    /// Settings: the latest value wins, so a write is never refused.
     pub settings: Settings,
-    /// Telemetry: state that can be read again when an event was dropped.
+    /// Telemetry: state that can be read again if an event was dropped.
     pub telemetry: Telemetry,
 }
 
@@ -39,7 +40,7 @@ pub struct Settings {
     loss_percent: AtomicU8,
     permit: AtomicU8,
     reachable: AtomicBool,
-    /// The number of the tone to be played, and above it how many there have been.
+    /// The number of the last tone in the low byte; above it a count of all tones so far.
     tone: AtomicU32,
 }
 
@@ -72,7 +73,7 @@ impl Settings {
         Gain::linear(f32::from_bits(self.gain_bits.load(Ordering::Relaxed)))
     }
 
-    /// Sets how loud the participant is mixed; the engine ramps to it.
+    /// Sets how loud the participant is mixed; the engine ramps to the new gain.
     pub fn amplify(&self, gain: Gain) {
         self.gain_bits
             .store(gain.factor().to_bits(), Ordering::Relaxed);
@@ -83,8 +84,9 @@ impl Settings {
         Permit::from_wire(self.permit.load(Ordering::Relaxed))
     }
 
-    /// Says whether the participant may be heard. Whoever plays notices at the next tick, and who is
-    /// let in with the next packet, or at once with [`Command::Attend`](crate::engine::Command::Attend).
+    /// Sets whether the participant may be heard. A participant that is playing notices at the next
+    /// tick. A newly permitted one notices with its next packet, or at once with
+    /// [`Command::Attend`](crate::engine::Command::Attend).
     pub fn set_permit(&self, permit: Permit) {
         self.permit.store(permit as u8, Ordering::Relaxed);
     }
@@ -94,67 +96,68 @@ impl Settings {
         self.reachable.load(Ordering::Relaxed)
     }
 
-    /// Says whether packets reach the participant. Its stream does not begin before they do, since a
-    /// decoder that misses the first packets lacks the state that later packets build on. In a room
-    /// that sleeps, [`Command::Attend`](crate::engine::Command::Attend) makes the stream begin at once.
+    /// Sets whether packets reach the participant. The participant's stream does not begin before
+    /// they do, since a decoder that misses the first packets lacks the state that later packets
+    /// build on. In a room that sleeps, [`Command::Attend`](crate::engine::Command::Attend) makes
+    /// the stream begin at once.
     pub fn set_reachable(&self, reachable: bool) {
         self.reachable.store(reachable, Ordering::Relaxed);
     }
 
-    /// Plays a tone that this participant alone hears, if it can talk as well as listen; of several
-    /// that have not been begun the last. It begins with the participant's next packet, or at once
-    /// with [`Command::Attend`](crate::engine::Command::Attend).
+    /// Plays a tone that this participant alone hears, if it can talk as well as listen. A later
+    /// call replaces a tone that has not begun. The tone begins with the participant's next packet,
+    /// or at once with [`Command::Attend`](crate::engine::Command::Attend).
     pub fn play(&self, tone: Tone) {
         let next = |before: u32| {
             let count = (before >> 8).wrapping_add(1);
             Some(count << 8 | tone as u32)
         };
-        // Never refused: it always says what comes next.
+        // Never refused: `next` always returns a value.
         let _ = (self.tone).fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
-    /// The tone played last, and a number that tells it from others.
+    /// The tone requested last, and a number that distinguishes this request from others.
     pub(crate) fn tone(&self) -> (u32, Option<Tone>) {
         let number = self.tone.load(Ordering::Relaxed);
         (number, Tone::from_number(number as u8))
     }
 
-    /// Loss the participant's receiver reports on what we send, percent.
+    /// Loss that the participant's receiver reports for the packets we send, percent.
     pub fn loss_percent(&self) -> u8 {
         self.loss_percent.load(Ordering::Relaxed)
     }
 
-    /// Tells the encoder how much loss the listener reports.
+    /// Sets the loss that the participant's receiver reports, percent; capped at 100.
     pub fn report_loss(&self, percent: u8) {
         self.loss_percent.store(percent.min(100), Ordering::Relaxed);
     }
 }
 
-/// What the engine measured of one participant.
+/// Measurements of one participant, written by the engine.
 #[derive(Debug, Default)]
 pub struct Telemetry {
-    /// The engine had no place for the participant, who neither hears nor is heard.
+    /// The engine had no place for the participant, which neither hears nor is heard.
     pub refused: AtomicBool,
-    /// Contributing to mixes now.
+    /// Whether the participant contributes to mixes now.
     pub talking: AtomicBool,
     /// Level of the last tick, RFC 6464 scale; 127 is silence.
     pub level: AtomicU8,
-    /// What its voice does: as its setting says, but [`Permit::Closed`] once what was on its way has
-    /// been heard.
+    /// The permit in effect: the one in the settings, but [`Permit::Closed`] once a draining voice
+    /// has been heard to its end.
     pub permit: AtomicU8,
-    /// Packets taken in.
+    /// Packets received.
     pub received_total: AtomicU64,
-    /// Packets with a sound in them: neither called silent (RFC 6464) nor a DTX refresh.
+    /// Packets that carry sound: neither marked silent (RFC 6464) nor a DTX refresh.
     pub voiced_total: AtomicU64,
-    /// Packets that never came.
+    /// Packets that never arrived.
     pub lost_total: AtomicU64,
-    /// Packets that came after their time.
+    /// Packets that arrived too late to be played.
     pub late_total: AtomicU64,
-    /// Packets that came twice.
+    /// Packets received more than once.
     pub duplicate_total: AtomicU64,
-    /// Packets that are not of the sender's codec, or did not decode.
+    /// Packets of another codec than the sender's, or that failed to decode.
     pub undecodable_total: AtomicU64,
-    /// Samples made up because none were there.
+    /// Samples of concealment, played in place of missing packets.
     pub concealed_samples_total: AtomicU64,
     /// Samples recovered from in-band FEC.
     pub recovered_samples_total: AtomicU64,
@@ -162,15 +165,15 @@ pub struct Telemetry {
     pub inserted_samples_total: AtomicU64,
     /// Samples removed by time stretching.
     pub removed_samples_total: AtomicU64,
-    /// Samples that the resampler added.
+    /// Samples that resampling inserted.
     pub resampling_inserted_samples_total: AtomicU64,
-    /// Samples that the resampler saved.
+    /// Samples that resampling removed.
     pub resampling_removed_samples_total: AtomicU64,
-    /// Samples of late packets not played, because concealment had covered their time.
+    /// Samples of late packets not played, because concealment had already covered their time.
     pub covered_samples_total: AtomicU64,
     /// Samples played.
     pub played_samples_total: AtomicU64,
-    /// Playout delay now, microseconds.
+    /// Current playout delay, microseconds.
     pub delay_us: AtomicU32,
 }
 
@@ -180,22 +183,22 @@ impl Telemetry {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// The level of the last tick.
+    /// Level of the last tick.
     pub fn level(&self) -> Level {
         Level::from_wire(self.level.load(Ordering::Relaxed))
     }
 
-    /// Packets taken in.
+    /// Packets received.
     pub fn received_total(&self) -> u64 {
         self.received_total.load(Ordering::Relaxed)
     }
 
-    /// Packets with a sound in them.
+    /// Packets that carry sound.
     pub fn voiced_total(&self) -> u64 {
         self.voiced_total.load(Ordering::Relaxed)
     }
 
-    /// What its voice does.
+    /// The permit in effect.
     pub fn permit(&self) -> Permit {
         Permit::from_wire(self.permit.load(Ordering::Relaxed))
     }

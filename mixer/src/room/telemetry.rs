@@ -1,4 +1,4 @@
-//! What the engine counted: totals of its own, and the way of a strip's counts into the telemetry.
+//! Counts of one tick, and the copying of a strip's counts to the telemetry.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -10,24 +10,24 @@ use crate::source::Strip;
 /// What one tick of one room did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TickStats {
-    /// Strips on the bus.
+    /// Voices on the bus.
     pub contributors: usize,
-    /// Packets handed out, to each who gets one.
+    /// Packets handed out, counted once per recipient.
     pub packets: u64,
     /// Packets encoded.
     pub encodes: u64,
     /// Encodes offered to other threads.
     pub encodes_offered: u64,
-    /// Packets left out because another thread had not encoded them in time.
+    /// Packets skipped because another thread had not encoded them in time.
     pub encodes_skipped: u64,
-    /// Mixes the codec refused.
+    /// Mixes that the codec failed to encode.
     pub encode_failures: u64,
-    /// Further ticks would do nothing until the next packet or command.
+    /// Whether further ticks would do nothing until the next packet or command.
     pub asleep: bool,
 }
 
 impl TickStats {
-    /// Counts one encode.
+    /// Counts one encode by its outcome.
     pub(crate) fn count(&mut self, outcome: WorkOutcome) {
         match outcome {
             WorkOutcome::Packet | WorkOutcome::Nothing => self.encodes += 1,
@@ -36,7 +36,7 @@ impl TickStats {
     }
 }
 
-/// Copies what a strip counted to where anyone can read it.
+/// Copies all counts of a strip to the telemetry, where any thread can read them.
 ///
 /// Real-time: safe.
 pub(crate) fn publish(strip: &Strip, telemetry: &Telemetry) {
@@ -72,7 +72,7 @@ fn publish_playout(stats: &PlayoutStats, telemetry: &Telemetry) {
     telemetry.delay_us.store(delay_us, Relaxed);
 }
 
-/// The same of what changes even where nothing is played, and how far its permit has come.
+/// Copies the counts that change even while nothing is played, and the state of the strip's permit.
 ///
 /// Real-time: safe.
 pub(crate) fn publish_arrivals(strip: &Strip, telemetry: &Telemetry) {

@@ -1,28 +1,28 @@
-//! Who waits to share an encode, and with whom he may.
+//! Decides when members that hear the same mix may share one encoded stream.
 //!
-//! Belongs to [`Listeners`](super::Listeners), which keeps the groups; this only looks.
+//! Part of [`Listeners`](super::Listeners), which keeps the groups; nothing here changes them.
 
 use super::{Hearing, Key, key_of};
 use crate::output::Turn;
 use crate::room::members::Member;
 
-/// How long a member has heard, from a stream of its own, what others hear.
+/// How long a member has waited on its own stream to share one with others.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wait {
     pub before_ms: u32,
-    /// Too many others wait.
+    /// Too many other members wait, so this member merges at once.
     pub is_cut_short: bool,
 }
 
-/// What has to be true of two streams for one to take the place of the other.
+/// The condition for one stream to take the place of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Merge {
-    /// Both are silent for good: nothing can be heard of the change.
+    /// Both streams are asleep: nothing of the change can be heard.
     Asleep,
-    /// Both have been given the same for long enough: no packet is half gathered and the ceilings
-    /// stand alike, or both are asleep.
+    /// Both streams have been fed the same mix for long enough: no packet is partly gathered and
+    /// the limiter gains are alike, or both streams are asleep.
     Settled,
-    /// Nothing: that they stay apart costs everybody else more than one rough packet.
+    /// No condition: staying apart costs all other members more than one rough packet.
     AtOnce,
 }
 
@@ -31,7 +31,7 @@ impl Wait {
         self.is_cut_short || self.before_ms >= HANGOVER_MS
     }
 
-    /// When the member may merge.
+    /// The condition under which the member may merge.
     pub fn merge(self) -> Merge {
         match self.before_ms >= HANGOVER_MS {
             _ if self.is_cut_short => Merge::AtOnce,
@@ -40,14 +40,14 @@ impl Wait {
         }
     }
 
-    /// Whether those who hear the same are looked for: if there were any, that has mostly shown soon after
-    /// it was time.
+    /// Whether to look for other members that hear the same mix. Such members mostly appear soon
+    /// after the wait is over, so later looks are rare.
     fn looks(self, place: usize, turn: Turn) -> bool {
         self.before_ms < 2 * HANGOVER_MS || (turn.tick.0 + place as u64).is_multiple_of(SEEK_TICKS)
     }
 }
 
-/// Another who hears the same from a stream of its own, if the two may share one from now on.
+/// Finds another member with a private stream of equal key, if the two may share one from now on.
 pub(super) fn find_mate(
     list: &[Member],
     place: usize,
@@ -77,7 +77,7 @@ pub(super) fn find_mate(
     members.find(is_mate).map(|(other, _)| other)
 }
 
-/// Whether a member who hears one of two streams may go on with the other.
+/// Whether a listener of one of two streams may continue with the other.
 pub(super) fn may_merge(
     list: &[Member],
     one: usize,
@@ -104,7 +104,7 @@ pub(super) fn settled_ms(member: &Member) -> u32 {
     }
 }
 
-/// Whether two members of one key hear the same in this tick too, in which what they hear may be changing.
+/// Whether two members of equal key hear the same mix even in a tick in which lists change.
 pub(super) fn hears_as(one: &Member, other: &Member) -> bool {
     if one.participant.gain_change.is_some() || other.participant.gain_change.is_some() {
         return false;
@@ -120,11 +120,11 @@ pub(super) fn hears_as(one: &Member, other: &Member) -> bool {
     }
 }
 
-/// How long a private stream is fed what its group's is before the two may become one: ten packets
-/// at the usual length. From two on the far decoder is well off; the rest keeps those who pause
-/// between words from changing to and fro.
+/// How long a private stream is fed the group's mix before it may merge: ten packets of the usual
+/// length. Two packets are enough for the far decoder; the rest keeps talkers who pause between
+/// words from changing to and fro.
 pub(crate) const HANGOVER_MS: u32 = 200;
 
-/// Who has been alone for long looks this seldom for others, which takes a walk over all members; a
-/// number that meets every packet's end, whatever its length.
+/// How often a member that has long been alone looks for others, ticks: each look visits all
+/// members. 13 meets the end of every packet, whatever the packet's length.
 const SEEK_TICKS: u64 = 13;

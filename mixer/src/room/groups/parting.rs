@@ -1,7 +1,6 @@
-//! Parts groups whose members begin to hear different mixes, and unites groups that hear the same
-//! again.
+//! Parts groups whose members begin to hear different mixes, and unites groups with equal mixes.
 //!
-//! Belongs to [`Listeners`]; both happen to members with personal gains.
+//! Part of [`Listeners`]; both happen only to members with personal gains.
 
 use super::merging::{HANGOVER_MS, Merge, may_merge};
 use super::{Group, GroupNo, Hearing, Key, Listeners};
@@ -11,17 +10,18 @@ use crate::output::Sink;
 use crate::output::{Listener, Turn};
 use crate::room::members::Member;
 
-/// Members of one group who hear something else than the others from this tick on.
+/// Members of one group that hear another mix than the group from this tick on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parting {
     from: GroupNo,
     mix: MixKey,
-    /// Place of the member who parted first.
+    /// Place of the member that parted first.
     first: usize,
 }
 
 impl Listeners {
-    /// Lets each group hear what its leader hears from this tick on; members who do not will part.
+    /// Sets each group's mix to its leader's mix of this tick; members that hear another mix will
+    /// part.
     pub(super) fn follow_leaders(&mut self, list: &[Member]) {
         for group in self.groups.iter_mut().flatten() {
             let leader = &list[group.leader];
@@ -36,10 +36,11 @@ impl Listeners {
         }
     }
 
-    /// Takes a member out of a group that hears something else from this tick on. The first one
-    /// goes on with a copy of the group's stream; the others who hear the same as the first share
-    /// that, since they have heard the same before. Gives back a stream that is not needed any
-    /// more, if there is one.
+    /// Takes a member out of a group whose mix differs from the member's from this tick on.
+    ///
+    /// The first such member goes on with a copy of the group's stream. Other members with the
+    /// first one's mix share that copy, since they have heard the same stream before. Returns the
+    /// stream that is no longer needed.
     pub(super) fn part(
         &mut self,
         list: &mut [Member],
@@ -70,7 +71,7 @@ impl Listeners {
         self.join(list, place, at)
     }
 
-    /// Makes one group of two that have heard the same for long enough.
+    /// Unites groups of equal key that have heard the same mix for long enough.
     pub(super) fn merge_twins(&mut self, list: &mut [Member], turn: Turn, sink: &mut dyn Sink) {
         self.may_have_twins = false;
         for one in 0..self.groups.len() {
@@ -90,7 +91,7 @@ impl Listeners {
                 };
                 let is_changing = list[a.leader].is_changing() || list[b.leader].is_changing();
                 if !is_changing && may_merge(list, a.leader, b.leader, turn, merge) {
-                    // A leader that keeps no stream besides stays the leader.
+                    // A leader that keeps no other stream stays the leader.
                     match list[b.leader].keeps_stream() {
                         true => self.unite(list, one, other, sink),
                         false => self.unite(list, other, one, sink),
@@ -100,7 +101,7 @@ impl Listeners {
         }
     }
 
-    /// Sends the members of one group the packets of another.
+    /// Moves the members of one group into another.
     fn unite(&mut self, list: &mut [Member], into: usize, from: usize, sink: &mut dyn Sink) {
         let (Some(to), Some(gone)) = (self.groups[into], self.groups[from]) else {
             return;
