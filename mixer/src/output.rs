@@ -1,7 +1,7 @@
-//! From a mix to packets, and everything else that leaves the engine.
+//! Output streams and the sink: from a mix to packets, and everything else that leaves the engine.
 //!
-//! An [`OutputStream`](Listener) gathers the mixes of a few ticks, limits and encodes them; what comes out of it, and what the
-//! engine tells or is done with, goes to a [`Sink`].
+//! An [`OutputStream`](Listener) gathers the mixes of a few ticks, limits and encodes them. Its
+//! packets, the engine's events and retired objects go to a [`Sink`].
 
 mod destination;
 mod encode_budget;

@@ -1,15 +1,15 @@
-//! How long an encode may take on another thread.
+//! The time that one encode may take on another thread.
 
 use core::time::Duration;
 
 use crate::codec::{Application, Codec, Recipe};
 
-/// What one packet's encode takes at most: twice what it usually does.
+/// The longest time that encoding one packet may take: twice the usual time.
 ///
-/// - `complexity_cap`: most libopus complexity to be spent.
+/// - `complexity_cap`: highest Opus complexity that the encode may use.
 pub(crate) fn encode_budget(recipe: &Recipe, complexity_cap: u8) -> Duration {
     let complexity = u32::from(recipe.complexity.min(complexity_cap));
-    // 20 ms of mono on one core of the machine that the design's figures come from.
+    // For 20 ms of mono on one core of the machine that the design's figures come from.
     let usual_us = match (recipe.codec, recipe.application) {
         (Codec::Opus, Application::Voip | Application::Audio) => 50 + 10 * complexity,
         (Codec::Opus, Application::LowDelay) => 25 + 4 * complexity,
@@ -26,7 +26,7 @@ mod tests {
     use crate::format::{Layout, TickLength};
 
     #[test]
-    fn budget_follows_what_is_encoded() {
+    fn encode_budget_follows_profile_complexity_length_and_channels() {
         let limits = ReceiverLimits::default();
         let us = |profile, change: fn(&mut Recipe), cap| {
             let mut recipe = Recipe::new(profile, &limits, TickLength::Ms20);

@@ -1,37 +1,37 @@
-//! What the engine tells.
+//! Events that the engine reports.
 
 use crate::units::{ParticipantId, RoomId};
 
-/// What a refused command was about.
+/// The subject of a refused command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// A room was to be added or changed.
+    /// The room that was to be added or changed.
     Room(RoomId),
-    /// A participant was to be added or changed.
+    /// The participant that was to be added or changed.
     Participant(ParticipantId),
 }
 
-/// What the engine tells. May be dropped on the way: the telemetry of participants and rooms holds the
-/// state.
+/// An event reported by the engine. Events may be dropped on the way to the control side; the
+/// telemetry of participants and rooms holds the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// A participant is heard from this tick on.
     Talking {
-        /// Where.
+        /// The participant's room.
         room: RoomId,
-        /// Who.
+        /// The participant.
         participant: ParticipantId,
     },
     /// A participant is no longer heard.
     Stopped {
-        /// Where.
+        /// The participant's room.
         room: RoomId,
-        /// Who.
+        /// The participant.
         participant: ParticipantId,
     },
-    /// Something panicked in a room; the room is retired with all who were in it.
+    /// A panic occurred in a room; the room is retired with all its members.
     RoomFault {
-        /// Which.
+        /// The retired room.
         room: RoomId,
     },
     /// A command that was to add or change something could not be carried out.

@@ -1,21 +1,22 @@
-//! The ceiling of every mix: a soft limiter without look-ahead.
+//! The ceiling of every mix: a soft limiter without lookahead.
 //!
-//! Two stages. A gain, driven by a peak follower that rises at once, holds and falls slowly, keeps
-//! a lasting excess out without distorting it. What the gain is too late for (the first millisecond
-//! of a shout) is bent by a curve that starts with slope one at [`KNEE`] and never reaches
-//! [`CEILING`]. Below the knee, with the gain at rest, the samples are left untouched to the last
-//! bit.
+//! Two stages. A gain, driven by a peak follower that rises at once, holds and falls slowly,
+//! removes a lasting excess without distortion. What comes too fast for the gain (the first
+//! millisecond of a shout) is bent by a curve that starts with slope one at [`KNEE`] and never
+//! reaches [`CEILING`]. Below the knee, with the gain at rest, the limiter leaves the samples
+//! unchanged to the last bit.
 
 use crate::format::{MAX_CHANNELS, SAMPLE_RATE_HZ};
 use crate::frame::Frame;
 
-/// Nothing leaves above this: -1 dBFS, the room that a lossy codec needs for its overshoot.
+/// Highest output level: -1 dBFS, the headroom that a lossy codec needs for its overshoot.
 pub const CEILING: f32 = 0.891_25;
 
-/// Nothing below this is touched: -2 dBFS, where a single well-set voice peaks.
+/// Level below which a limiter at rest changes nothing: -2 dBFS, where a well-set voice peaks.
 pub const KNEE: f32 = 0.794_32;
 
-/// The state of one mix's ceiling. `Copy`, so that a listener can be split off with it.
+/// The limiter state of one stream. `Copy`, so that a stream can be split off with its limiter
+/// state.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limiter {
     envelope: f32,
@@ -30,7 +31,7 @@ impl Default for Limiter {
 }
 
 impl Limiter {
-    /// A limiter at rest.
+    /// Creates a limiter at rest.
     pub const fn new() -> Limiter {
         Limiter {
             envelope: 0.0,
@@ -39,19 +40,19 @@ impl Limiter {
         }
     }
 
-    /// The gain now, linear, `0.0..=1.0`; 1.0 at rest.
+    /// The current gain, linear, `0.0..=1.0`; 1.0 at rest.
     pub fn gain(&self) -> f32 {
         self.gain
     }
 
-    /// Back to rest: for use between talk-spurts, where nobody can hear the gain jump.
+    /// Resets the limiter to rest, between talk-spurts, when nobody can hear the gain jump.
     ///
     /// Real-time: safe.
     pub fn reset(&mut self) {
         *self = Limiter::new();
     }
 
-    /// Brings one tick of a mix under the ceiling, in place. Samples that are not finite become
+    /// Limits one tick of a mix to the ceiling, in place. Samples that are not finite become
     /// silence.
     ///
     /// Real-time: safe.
@@ -78,7 +79,7 @@ impl Limiter {
         self.gain == 1.0 && self.envelope <= KNEE
     }
 
-    /// Moves envelope and gain on by one sample whose largest channel is `peak`.
+    /// Advances envelope and gain by one sample; `peak` is the largest magnitude of its channels.
     fn follow(&mut self, peak: f32) {
         let peak = peak.min(ENVELOPE_MAX);
         if peak >= self.envelope {
@@ -101,8 +102,8 @@ impl Limiter {
     }
 }
 
-/// Identity up to the knee, then a hyperbola that leaves it with slope one and approaches the
-/// ceiling.
+/// The limiter's curve: identity up to the knee, then a hyperbola that leaves the knee with slope
+/// one and approaches the ceiling.
 fn bend(sample: f32) -> f32 {
     let magnitude = sample.abs();
     if magnitude <= KNEE {
@@ -113,29 +114,29 @@ fn bend(sample: f32) -> f32 {
     bent.min(CEILING).copysign(sample)
 }
 
-/// Written so that a sample that is not a number counts as over the knee.
+/// Whether all samples are under the knee. The comparison makes NaN count as over the knee.
 fn is_under_knee(samples: &[f32]) -> bool {
     samples
         .iter()
         .fold(true, |under, sample| under & (sample.abs() <= KNEE))
 }
 
-/// How long a peak rules before the gain may rise: half a period of 50 Hz, so that no voice
-/// modulates its own gain.
+/// How long a peak holds the envelope: half a period of 50 Hz, so that no voice modulates its own
+/// gain.
 const HOLD_SAMPLES: u32 = SAMPLE_RATE_HZ / 100;
 
 /// Fall of the envelope per sample: to 1/e in 150 ms, slow enough not to pump between syllables.
 const RELEASE: f32 = 1.0 - 1.0 / (0.150 * SAMPLE_RATE_HZ as f32);
 
-/// How fast the gain follows its target: 63 % in half a millisecond, which leaves little to the
-/// curve and is still a glide, not a step.
+/// Share of the way to its target that the gain moves per sample: 63 % in 0.5 ms, which leaves
+/// little to the curve and is still a glide, not a step.
 const GLIDE: f32 = 1.0 / (0.000_5 * SAMPLE_RATE_HZ as f32);
 
-/// Where the gain snaps to rest: a step of -100 dB.
+/// Gain above which the limiter snaps to rest: a step of -100 dB.
 const NEARLY_ONE: f32 = 0.999_99;
 
-/// +36 dBFS. A single absurd sample must not hold the gain down for longer than the release from
-/// here: half a second.
+/// Highest envelope: +36 dBFS. After a single absurd sample the gain is low no longer than the
+/// release from this level takes: half a second.
 const ENVELOPE_MAX: f32 = 64.0;
 
 /// Keeps the curve's fraction from becoming infinity over infinity.
@@ -188,15 +189,15 @@ mod tests {
     }
 
     #[test]
-    fn the_ceiling_is_minus_one_dbfs() {
+    fn limiter_ceiling_is_minus_one_dbfs_and_knee_minus_two() {
         assert!(20.0 * CEILING.log10() <= -1.0);
         assert!((20.0 * KNEE.log10() + 2.0).abs() < 0.01);
     }
 
     #[test]
-    fn ten_shouting_people_keep_their_shape() {
-        // A lasting 10x sine must come out as a sine at the knee: what the gain does not do, the
-        // curve would distort.
+    fn limiter_keeps_the_shape_of_a_lasting_sine_of_ten_times_full_scale() {
+        // A lasting sine of amplitude 10 must come out as a sine at the knee: an excess that the
+        // gain does not remove would be distorted by the curve.
         let mut limiter = Limiter::new();
         let mut worst = 0.0f32;
         for tick in 0..50 {
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gain_glides() {
+    fn limiter_gain_glides_down_and_returns_to_rest_within_two_seconds() {
         // Loud, then quiet: no two neighbouring gains differ by more than the glide of one sample.
         let mut limiter = Limiter::new();
         let mut last = 1.0f32;
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn recovers_from_an_absurd_sample() {
+    fn limiter_recovers_from_an_absurd_sample_within_1200_ms() {
         let mut limiter = Limiter::new();
         limiter.limit(&mut frame_of(|at| if at == 0 { f32::MAX } else { 0.0 }));
         for _ in 0..60 {

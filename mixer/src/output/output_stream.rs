@@ -1,11 +1,11 @@
-//! One listener's stream: mixes in, packets out.
+//! One output stream: mixes in, packets out.
 //!
-//! Limits the mix, gathers ticks to packets of its recipe's length, encodes them, and falls silent
-//! with the mix. Gathering and encoding are two calls: the first belongs to the room's tick, the
-//! second may be done by any thread. Which listeners are served by one stream is decided elsewhere
-//! ([`crate::room::groups`]). Packet boundaries follow the room's tick counter, so that all listeners of equal
-//! recipes cut at the same instants. The RTP clock runs on through silence (RFC 3550, 5.1); the
-//! marker starts each talk-spurt (RFC 3551, 4.1).
+//! The stream limits the mix, gathers ticks to packets of its recipe's length, encodes them, and
+//! falls silent with the mix. Gathering and encoding are two calls: gathering belongs to the room's
+//! tick, while any thread may encode. [`crate::room::groups`] decides which listeners share a
+//! stream. Packet boundaries follow the room's tick counter, so that all streams of equal recipe
+//! cut at the same instants. The RTP clock runs on through silence (RFC 3550, 5.1); the marker
+//! starts each talk-spurt (RFC 3551, 4.1).
 
 use core::fmt;
 
@@ -17,32 +17,32 @@ use crate::packet::{OutPacket, Sources};
 use crate::schedule::{Work, WorkOutcome};
 use crate::units::{RtpTime, Tick};
 
-/// Where a room's clock stands.
+/// The position of a room's clock at one tick.
 #[derive(Debug, Clone, Copy)]
 pub struct Turn {
-    /// Ticks so far: packet boundaries follow it.
+    /// Number of ticks so far; packet boundaries follow it.
     pub tick: Tick,
     /// Media time of the tick's first sample.
     pub time: RtpTime,
-    /// Whether anybody in the room is heard, be it not by this listener.
+    /// Whether anybody in the room is heard, even if this listener does not hear them.
     pub room_sounds: bool,
 }
 
-/// What one listener has to hear this tick.
+/// One listener's mix of one tick.
 #[derive(Debug)]
 pub enum Mix<'a> {
     /// Nobody else is heard.
     Silent,
-    /// Somebody is.
+    /// Somebody else is heard.
     Sound {
         /// The mix, in the room's layout; it is limited in place.
         frame: &'a mut Frame,
-        /// Who is in it.
+        /// Who is heard in the mix.
         sources: &'a Sources,
     },
 }
 
-/// One listener's encoder and what it needs to know between ticks.
+/// One output stream: an encoder and the state that it keeps between ticks.
 pub struct Listener {
     recipe: Recipe,
     encoder: Box<dyn Encode>,
@@ -50,35 +50,35 @@ pub struct Listener {
     limiter: Limiter,
     tick: TickLength,
     packet_ticks: u64,
-    /// One packet of PCM in the recipe's layout, or one tick of it.
+    /// PCM of one packet in the recipe's layout, or of one tick if a tick is longer.
     pcm: Box<[f32]>,
-    /// The packet in `pcm` holds sound.
+    /// Whether the packet in `pcm` holds sound.
     sounding: bool,
-    /// Media time of its first sample.
+    /// Media time of the packet's first sample.
     time: RtpTime,
     sources: Sources,
-    /// The packet before continued a talk-spurt.
+    /// Whether the previous packet continued a talk-spurt.
     in_spurt: bool,
-    /// The stream's first packet has been made.
+    /// Whether the stream's first packet has been made.
     has_begun: bool,
-    /// How long it has been since the room last sounded, or since this stream did if it has no
-    /// hangover; saturating.
+    /// Time since the room last sounded, or since this stream did if its recipe has no hangover;
+    /// saturating.
     silent_ms: u32,
-    /// `pcm` holds packets that are to be encoded.
+    /// The packets in `pcm` that are still to be encoded.
     due: Option<Due>,
-    /// Media time at the end of the last packet, while packets follow closely on each other.
+    /// Media time at the end of the last packet, while packets follow each other without a gap.
     sent_to: Option<RtpTime>,
-    /// How far media time runs ahead of the room's: a tick that came early in a pause and turned
-    /// out to hold sound is sent whole, behind what was sent before it.
+    /// How far the stream's media time runs ahead of the room's. A tick that came early in a pause
+    /// and holds sound is sent whole, after the packets already sent.
     ahead_samples: u32,
 }
 
-/// What changes while a stream goes on.
+/// Encoder settings that change while a stream goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tuning {
-    /// Loss the stream is prepared for, one of the classes of [`loss_class`], percent.
+    /// Loss that the encoder prepares for, one of the classes of [`loss_class`], percent.
     pub loss_percent: u8,
-    /// Most libopus complexity to be spent, 0..=10.
+    /// Highest Opus complexity to be used, 0..=10.
     pub complexity_cap: u8,
 }
 
@@ -91,17 +91,17 @@ impl Default for Tuning {
     }
 }
 
-/// Packets that are to be encoded.
+/// Packets that are still to be encoded.
 #[derive(Debug, Clone, Copy)]
 struct Due {
-    /// Which of the tick's packets is the next.
+    /// Index of the next packet within the tick.
     part: usize,
     marker: bool,
     sources: Sources,
 }
 
 impl Listener {
-    /// A listener who has heard nothing yet, with an encoder of its own.
+    /// Creates a stream that has been given nothing to hear yet, with an Opus or G.711 encoder.
     ///
     /// Real-time: set-up only (allocates).
     #[cfg(feature = "opus")]
@@ -109,7 +109,7 @@ impl Listener {
         Listener::with_encoder(recipe, tick, crate::codec::encoder(&recipe))
     }
 
-    /// The same with any encoder; it must already be set as `recipe` says.
+    /// Creates a stream with any encoder, which must already be configured as `recipe` says.
     ///
     /// Real-time: set-up only (allocates).
     pub fn with_encoder(recipe: Recipe, tick: TickLength, encoder: Box<dyn Encode>) -> Listener {
@@ -135,17 +135,17 @@ impl Listener {
         }
     }
 
-    /// How its stream is encoded.
+    /// How the stream is encoded.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
     }
 
-    /// The tick it was built for.
+    /// The tick length that the stream was built for.
     pub fn tick(&self) -> TickLength {
         self.tick
     }
 
-    /// Prepares the stream for what its receivers report and for what the machine can spend.
+    /// Configures the encoder for the loss that receivers report and for the complexity cap.
     ///
     /// Real-time: safe.
     pub fn tune(&mut self, tuning: Tuning) {
@@ -157,10 +157,11 @@ impl Listener {
         }
     }
 
-    /// Takes over where the stream of `other` stands: its encoder, its ceiling and the part of a
-    /// packet that is gathered. Who has heard `other` so far can hear this one and not notice.
+    /// Copies the state of `other`: its encoder, limiter and partly gathered packet. A listener of
+    /// `other` can continue with this stream and hear no difference.
     ///
-    /// Changes nothing, and says `false`, if the two are not of one recipe.
+    /// Changes nothing and returns `false` if recipe or tick length differ, or if the encoder
+    /// cannot follow.
     ///
     /// Real-time: safe.
     pub fn follow(&mut self, other: &Listener) -> bool {
@@ -183,8 +184,8 @@ impl Listener {
         true
     }
 
-    /// Begins with the ceiling of `other`, which is given the same mix, unless it has been given
-    /// sound already.
+    /// Copies the limiter state of `other`, which is given the same mix, unless this stream has
+    /// already been given sound.
     ///
     /// Real-time: safe.
     pub fn begin_like(&mut self, other: &Listener) {
@@ -193,8 +194,8 @@ impl Listener {
         }
     }
 
-    /// Whether who hears this stream could go on with that of `other`, which has been given the same
-    /// mix for a while: no packet is half gathered, and the two ceilings stand alike.
+    /// Whether a listener of this stream could continue with `other`, which has been given the same
+    /// mix for a while: no packet is partly gathered, and media times and limiter gains agree.
     pub fn can_merge_into(&self, other: &Listener, turn: Turn) -> bool {
         let between_packets = turn.tick.0.is_multiple_of(self.packet_ticks);
         let apart = self.limiter.gain() / other.limiter.gain();
@@ -202,25 +203,24 @@ impl Listener {
         between_packets && same_time && (1.0 / MERGE_GAIN..=MERGE_GAIN).contains(&apart)
     }
 
-    /// Drops what was gathered of a packet: the ticks of another room have other packet boundaries. The encoder goes on, and
-    /// media time does not go back.
+    /// Drops the partly gathered packet, since another room's ticks have other packet boundaries.
+    /// The encoder keeps its state, and media time does not go back.
     pub(crate) fn leave_room(&mut self) {
         self.due = None;
         self.sounding = false;
     }
 
-    /// Whether it has been given nothing to hear yet.
+    /// Whether the stream has not yet been given anything to hear.
     pub fn is_new(&self) -> bool {
         !self.has_begun && !self.sounding
     }
 
-    /// Whether a silent mix would send nothing, and change nothing, ever again: what makes a silent
-    /// room cheap.
+    /// Whether a silent mix would send and change nothing any more. This makes a silent room cheap.
     pub fn is_asleep(&self) -> bool {
         !self.sounding && self.silent_ms > self.recipe.hangover_ms.max(REFRESHED_MS)
     }
 
-    /// How much is gathered before anything is encoded: a packet, or a tick where that is longer.
+    /// Length of audio gathered before encoding: one packet, or one tick if a tick is longer.
     pub fn gathered_ms(&self) -> u32 {
         self.recipe.packet_ms.max(self.tick.ms())
     }
@@ -230,16 +230,16 @@ impl Listener {
         self.due.is_some()
     }
 
-    /// Takes in one tick of its mix; says whether there is now a packet to be
-    /// [encoded](Listener::encode), or several where a tick is longer than a packet may be. One that was
-    /// not encoded in time is lost.
+    /// Takes in one tick of the mix; returns whether there is now a packet to be
+    /// [encoded](Listener::encode), or several if a tick is longer than a packet. A packet not
+    /// encoded before the next call is lost.
     ///
     /// Real-time: safe.
     pub fn gather(&mut self, turn: Turn, mix: Mix<'_>) -> bool {
         self.due = None;
         let position = turn.tick.0 % self.packet_ticks;
         if turn.room_sounds && self.recipe.hangover_ms > 0 {
-            // A receiver that is about to hear an answer keeps its buffer.
+            // A receiver that is about to hear an answer keeps its jitter buffer.
             self.silent_ms = 0;
         }
         match mix {
@@ -269,7 +269,7 @@ impl Listener {
             self.ahead_samples = ahead_samples;
             Some(self.finish_sound())
         } else if ahead_samples > 0 {
-            // Silence that was sent already.
+            // This time was already sent as silence.
             self.ahead_samples = 0;
             None
         } else {
@@ -283,14 +283,14 @@ impl Listener {
         self.due.is_some()
     }
 
-    /// Encodes the next packet of what is gathered to `packet`.
+    /// Encodes the next of the gathered packets into `packet`.
     ///
     /// Real-time: safe.
     pub fn encode(&mut self, packet: &mut OutPacket) -> WorkOutcome {
         let Some(due) = self.due.take() else {
             return WorkOutcome::Nothing;
         };
-        // Several, where a tick is longer than a packet may be.
+        // Several packets, if a tick is longer than a packet.
         let parts = (self.gathered_ms() / self.recipe.packet_ms) as usize;
         let next = Due {
             part: due.part + 1,
@@ -315,7 +315,8 @@ impl Listener {
         WorkOutcome::Packet
     }
 
-    /// How much of a packet that begins at `time` would lie before the end of the last one.
+    /// How much of a packet that begins at `time` would lie before the end of the last packet,
+    /// samples.
     fn overlap(&self, time: RtpTime) -> u32 {
         let overlap = self.sent_to.map_or(0, |to| to.0.wrapping_sub(time.0));
         // Anything else is a gap.
@@ -326,7 +327,7 @@ impl Listener {
         }
     }
 
-    /// Starts a packet's sound at `position`: what came before in it was silent.
+    /// Starts a packet's sound at tick `position`: the ticks before it in the packet are silent.
     fn begin(&mut self, position: u64) {
         self.sounding = true;
         let before = position as usize * self.tick.samples() * self.recipe.layout.channels();
@@ -369,12 +370,14 @@ impl Listener {
         }
     }
 
-    /// Silence at full cadence for the length of the hangover, so that the receiver keeps its buffer
-    /// through the pauses of a conversation; at least a tail, so that the far decoder fades and
-    /// settles. Then a refresh now and then, so that a lost tail is made good; then nothing.
+    /// Ends a packet of silence; returns `None` if the packet need not be sent.
+    ///
+    /// Silence is sent at full cadence for the hangover, so that the receiver keeps its jitter
+    /// buffer through the pauses of a conversation, and at least for a tail, so that the far
+    /// decoder fades and settles. Then come refreshes, in case the tail was lost; then nothing.
     ///
     /// The encoder keeps its state over the pause: the next onset then comes out within 0.5 dB of
-    /// where it should, while a CELT encoder that starts afresh loses its first 20 ms after a short
+    /// its level, while a CELT encoder that starts afresh loses its first 20 ms after a short
     /// pause.
     fn finish_silence(&mut self) -> Option<Due> {
         let before_ms = self.silent_ms;
@@ -415,29 +418,30 @@ impl fmt::Debug for Listener {
     }
 }
 
-/// Silence encoded after the last sound at least: two packets at the usual length, more than any mode's
-/// look-ahead.
+/// Shortest silence encoded after the last sound: two packets of the usual length, more than the
+/// lookahead of any mode.
 const TAIL_MS: u32 = 40;
 
-/// A stream begins with silence no earlier than this; sound is sent at once. The newcomer's own first
-/// packets may move the room, and its machine is busy with the join. A receiver whose first packets
-/// come at odd times delays all later ones, libwebrtc's by 15 ms.
+/// How long a new stream waits before it sends silence; sound is sent at once. The newcomer's own
+/// first packets may move the room's ticks, and its machine is busy with the join. A receiver whose
+/// first packets come at odd times delays all later ones, libwebrtc's by 15 ms.
 const SETTLES_MS: u32 = 500;
 
-/// As often as an Opus encoder under DTX refreshes by itself.
+/// Interval of silent refreshes: as often as an Opus encoder under DTX refreshes by itself.
 const REFRESH_MS: u32 = 400;
 
-/// After this, whoever still listens has heard the silence. With the gate's hangover and the fading of
-/// what was said last, nothing is sent any more two seconds after somebody has talked.
+/// After this much silence no refresh is sent: every listener has received the silence by then.
+/// With the noise gate's hangover and the fade of the last sound, nothing is sent any more two
+/// seconds after somebody has talked.
 const REFRESHED_MS: u32 = 1_600;
 
-/// How far apart two ceilings may stand for a listener to change from one to the other: 0.1 dB, the
-/// least step of loudness that anybody hears.
+/// How far apart two limiter gains may be for a listener to change streams: 0.1 dB, the smallest
+/// audible step of loudness.
 const MERGE_GAIN: f32 = 1.011_6;
 
 const SAMPLES_PER_MS: u32 = SAMPLE_RATE_HZ / 1_000;
 
-/// Samples of one millisecond must be whole for the arithmetic in milliseconds above.
+/// The arithmetic in milliseconds above needs a whole number of samples per millisecond.
 const _: () = assert!(SAMPLE_RATE_HZ.is_multiple_of(1_000));
 
 #[cfg(test)]

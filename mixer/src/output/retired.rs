@@ -1,13 +1,13 @@
-//! What the engine is done with.
+//! Objects that the engine no longer needs, on their way out.
 
 use core::any::{Any, type_name};
 use core::fmt;
 use std::sync::Arc;
 
-/// Something the engine is done with, to be freed where freeing is allowed.
+/// An object that the engine no longer needs, to be freed where freeing is allowed.
 ///
-/// It may be anything that crossed into the engine: a room, a participant, a stream, a list of members, a change of what is
-/// monitored or of personal gains, a feed.
+/// The object can be anything that crossed into the engine: a room, a participant, a stream, a list
+/// of members, a change of monitored rooms or personal gains, or a feed.
 pub struct Retired {
     inner: Inner,
     type_name: &'static str,
@@ -29,7 +29,7 @@ impl Retired {
         }
     }
 
-    /// Gives out a box that is to go on elsewhere. Real-time: safe.
+    /// Hands out a box that goes on elsewhere instead of being freed. Real-time: safe.
     pub fn moving<T: Any + Send>(it: Box<T>) -> Retired {
         Retired {
             is_moving: true,
@@ -37,7 +37,7 @@ impl Retired {
         }
     }
 
-    /// Retires the engine's share of something. Real-time: safe.
+    /// Retires the engine's reference to a shared object. Real-time: safe.
     pub fn shared<T: Any + Send + Sync>(it: Arc<T>) -> Retired {
         Retired {
             inner: Inner::Shared(it),
@@ -46,15 +46,16 @@ impl Retired {
         }
     }
 
-    /// Whether it is not to be freed but to go on elsewhere: it was [detached](crate::engine::Command::Detach).
+    /// Whether the object goes on elsewhere instead of being freed: it was
+    /// [detached](crate::engine::Command::Detach).
     pub fn is_moving(&self) -> bool {
         self.is_moving
     }
 
-    /// The box, if it is one of a `T`.
+    /// Takes out the box if it holds a `T`.
     ///
     /// # Errors
-    /// It is something else, and comes back.
+    /// Returns the object itself if it holds anything else.
     pub fn into_box<T: Any + Send>(self) -> Result<Box<T>, Retired> {
         match self.inner {
             Inner::Owned(it) if it.is::<T>() => {
@@ -64,7 +65,7 @@ impl Retired {
         }
     }
 
-    /// What it is, if it is a `T`.
+    /// Borrows the object if it is a `T`.
     pub fn get<T: Any>(&self) -> Option<&T> {
         match &self.inner {
             Inner::Owned(it) => it.downcast_ref(),
@@ -72,7 +73,7 @@ impl Retired {
         }
     }
 
-    /// Whether it is a `T`.
+    /// Whether the object is a `T`.
     pub fn is<T: Any>(&self) -> bool {
         self.get::<T>().is_some()
     }

@@ -1,18 +1,20 @@
-//! Where everything goes that leaves the engine.
+//! The one way out of the engine.
 
 use super::{Destination, Event, Retired};
 use crate::packet::OutPacket;
 use crate::schedule::WorkPool;
 use crate::units::ParticipantId;
 
-/// Takes what comes out of the engine. Must be real-time safe itself.
+/// Takes packets, events and retired objects from the engine. Implementations must be real-time
+/// safe.
 pub trait Sink: WorkPool {
-    /// One packet for all of `to`, who are in one room and never none; each is sent every packet in the order of the calls.
+    /// Sends one packet to all of `to`: at least one participant, all in one room. Each participant
+    /// must be sent its packets in the order of the calls.
     ///
     /// - `destination`: where the packets of these participants go.
     fn packet(&mut self, destination: Destination, to: &[ParticipantId], packet: &OutPacket);
-    /// Something happened.
+    /// Reports an event.
     fn event(&mut self, event: Event);
-    /// Something is to be freed elsewhere.
+    /// Takes an object that must be freed outside the engine.
     fn retired(&mut self, retired: Retired);
 }

@@ -1,4 +1,4 @@
-//! Gathering, encoding and falling silent, with an encoder that keeps what it is given.
+//! Tests of gathering, encoding and falling silent, with an encoder that records its input.
 
 use std::any::Any;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use crate::units::{Level, ParticipantId};
 
 type Log = Arc<Mutex<Vec<Vec<f32>>>>;
 
-/// Keeps what it is given to encode.
+/// An encoder that records the PCM it is given.
 struct Recorder(Log);
 
 impl Encode for Recorder {
@@ -38,13 +38,13 @@ struct Ear {
     listener: Listener,
     log: Log,
     tick: u64,
-    /// How much earlier than their number says the ticks come.
+    /// How much earlier the ticks come than their number says.
     early_samples: u64,
     packet: OutPacket,
 }
 
 impl Ear {
-    /// An ear whose stream stops with the sound.
+    /// Creates an ear whose stream stops with the sound.
     fn new(packet_ms: u32, layout: Layout) -> Ear {
         Ear::with_hangover(packet_ms, layout, 0)
     }
@@ -70,7 +70,7 @@ impl Ear {
         }
     }
 
-    /// One tick of a constant, or of silence; the packet it completed, if any.
+    /// Gives one tick of a constant, or of silence; returns the packet that it completed, if any.
     fn hear(&mut self, value: Option<f32>) -> Option<OutPacket> {
         self.hear_in(value.is_some(), value)
     }
@@ -103,7 +103,7 @@ impl Ear {
 }
 
 #[test]
-fn the_marker_starts_each_talk_spurt_and_time_runs_on() {
+fn rtp_marker_starts_each_talk_spurt_and_rtp_time_runs_through_silence() {
     let mut ear = Ear::new(20, Layout::Mono);
     let mut sent = Vec::new();
     for tick in 0..400 {
@@ -123,7 +123,7 @@ fn the_marker_starts_each_talk_spurt_and_time_runs_on() {
 }
 
 #[test]
-fn a_tick_longer_than_a_packet_may_be_becomes_several() {
+fn output_stream_splits_a_tick_longer_than_a_packet() {
     for (packet_ms, parts) in [(10, 2), (5, 4)] {
         let mut ear = Ear::new(packet_ms, Layout::Stereo);
         for tick in 0..3 {
@@ -154,7 +154,7 @@ fn a_tick_longer_than_a_packet_may_be_becomes_several() {
 }
 
 #[test]
-fn silence_has_a_tail_four_refreshes_and_an_end() {
+fn output_stream_sends_a_silent_tail_four_refreshes_then_nothing() {
     let mut ear = Ear::new(20, Layout::Mono);
     ear.hear(Some(0.1));
     let sent: Vec<u32> = (1..1_000).filter(|_| ear.hear(None).is_some()).collect();
@@ -164,26 +164,26 @@ fn silence_has_a_tail_four_refreshes_and_an_end() {
 }
 
 #[test]
-fn a_stream_goes_on_through_the_pauses_of_a_conversation_and_ends_when_the_room_rests() {
+fn output_stream_sends_silence_for_its_hangover_after_the_room_sounds() {
     let mut ear = Ear::with_hangover(20, Layout::Mono, 3_000);
     assert!(ear.hear(Some(0.1)).unwrap().marker);
     for tick in 1..140 {
         let packet = ear.hear(None).unwrap();
         assert_eq!((packet.time.0, packet.marker), (tick * 960, false));
     }
-    // Somebody talks whom this listener does not hear: itself.
+    // Somebody talks whom this listener does not hear: the listener itself.
     for _ in 0..300 {
         assert!(ear.hear_in(true, None).is_some());
     }
     let packets = (0..1_000).filter(|_| ear.hear(None).is_some()).count();
     assert_eq!(packets, 149, "three seconds");
     assert!(ear.listener.is_asleep());
-    // And begins anew with the next sound in the room.
+    // The stream begins again with the next sound in the room.
     assert!(ear.hear_in(true, None).is_some());
 }
 
 #[test]
-fn what_is_sent_never_overlaps_when_a_tick_comes_early() {
+fn output_stream_packets_never_overlap_when_a_tick_comes_early() {
     let mut ear = Ear::with_hangover(20, Layout::Mono, 3_000);
     ear.hear(Some(0.1));
     ear.hear(None);
@@ -192,7 +192,7 @@ fn what_is_sent_never_overlaps_when_a_tick_comes_early() {
     assert!(ear.hear(None).is_none());
     let packet = ear.hear(None).unwrap();
     assert_eq!(packet.time.0, 3 * 960 - 600);
-    // Sound is sent whole, until the next pause makes it good.
+    // Sound is sent whole; the next pause makes up for the overlap.
     ear.early_samples = 1_000;
     let packet = ear.hear(Some(0.1)).unwrap();
     assert_eq!(packet.time.0, 4 * 960 - 600);
@@ -204,7 +204,7 @@ fn what_is_sent_never_overlaps_when_a_tick_comes_early() {
 }
 
 #[test]
-fn sound_within_the_tail_continues_the_spurt() {
+fn sound_within_the_silent_tail_continues_the_talk_spurt() {
     let mut ear = Ear::new(20, Layout::Mono);
     assert!(ear.hear(Some(0.1)).unwrap().marker);
     ear.hear(None);
@@ -212,7 +212,7 @@ fn sound_within_the_tail_continues_the_spurt() {
 }
 
 #[test]
-fn sixty_milliseconds_end_at_every_third_tick() {
+fn output_stream_ends_a_60_ms_packet_at_every_third_tick() {
     let mut ear = Ear::new(60, Layout::Mono);
     ear.hear(None);
     assert!(ear.hear(Some(0.5)).is_none());
@@ -230,14 +230,14 @@ fn sixty_milliseconds_end_at_every_third_tick() {
 }
 
 #[test]
-fn a_mono_mix_fills_both_channels_only_where_asked() {
+fn output_stream_upmixes_a_mono_mix_for_a_stereo_recipe() {
     let mut ear = Ear::new(20, Layout::Stereo);
     ear.hear(Some(0.25));
     assert_eq!(ear.log.lock().unwrap()[0], vec![0.25; 1_920]);
 }
 
 #[test]
-fn the_mix_is_limited_before_it_is_encoded() {
+fn output_stream_limits_the_mix_before_encoding() {
     let mut ear = Ear::new(20, Layout::Mono);
     for _ in 0..5 {
         ear.hear(Some(3.0));
