@@ -2,8 +2,8 @@
 //!
 //! | step | file |
 //! |---|---|
-//! | the sum of everybody who is heard, and the sum without one of them | [`bus`] |
-//! | which listeners hear the same | `recipe` |
+//! | the sum of all contributors, and the sum without one of them | [`bus`] |
+//! | which listeners hear the same mix | `recipe` |
 //! | talkers that one listener wants louder, quieter or not at all | [`gains`] |
 //! | one listener's mix, made from the bus | `render` |
 

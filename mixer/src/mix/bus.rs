@@ -1,4 +1,4 @@
-//! The sum of everyone who is heard, and the sum without one of them.
+//! The bus: the sum of all contributors, and the sum without one of them.
 //!
 //! The `+=` and the `-` of the picture. The bus does not decide who contributes and does not limit:
 //! a sum of several voices may exceed full scale by any amount.
@@ -6,21 +6,21 @@
 use crate::format::{Layout, TickLength};
 use crate::frame::Frame;
 
-/// One tick's sum.
+/// One tick's sum of all contributors.
 #[derive(Debug, Clone)]
 pub struct Bus {
     sum: Frame,
 }
 
 impl Bus {
-    /// An empty sum.
+    /// Creates an empty bus.
     pub fn new(layout: Layout, tick: TickLength) -> Bus {
         Bus {
             sum: Frame::new(layout, tick),
         }
     }
 
-    /// Takes everything off the bus.
+    /// Sets the sum to silence.
     ///
     /// Real-time: safe.
     pub fn clear(&mut self) {
@@ -30,7 +30,7 @@ impl Bus {
     /// Adds one frame to the bus.
     ///
     /// Called once per contributing strip per tick; the strip keeps `frame`, so that the same
-    /// samples can be taken out again for that participant.
+    /// samples can be subtracted again for that participant.
     ///
     /// Real-time: safe.
     pub fn add(&mut self, frame: &Frame) {
@@ -40,7 +40,7 @@ impl Bus {
         }
     }
 
-    /// What everybody hears who is not in it.
+    /// The sum of all contributors: what listeners hear that contribute nothing.
     pub fn sum(&self) -> &Frame {
         &self.sum
     }
@@ -52,7 +52,7 @@ impl Bus {
         mix.samples_mut().copy_from_slice(self.sum.samples());
     }
 
-    /// Fills `mix` with the sum without `own`, which must be a frame that was added this tick.
+    /// Fills `mix` with the sum minus `own`, which must be a frame that was added this tick.
     ///
     /// Real-time: safe.
     pub fn minus_into(&self, own: &Frame, mix: &mut Frame) {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_voice_is_taken_out_to_the_last_bit() {
+    fn bus_minus_its_only_voice_is_exact_silence() {
         let voice = frame(7, 1.0);
         let mut bus = Bus::new(Layout::Mono, TickLength::Ms10);
         bus.add(&voice);

@@ -1,26 +1,27 @@
-//! Short tones that tell one participant what has become of its request for the floor.
+//! Floor tones: short tones that tell a participant the outcome of its request for the floor.
 //!
-//! Made sample by sample as they are played: a tone is a function of the time since it began.
+//! Generated sample by sample while they are played: a tone is a function of the time since it
+//! began.
 
 use core::f32::consts::{PI, TAU};
 
 use crate::format::SAMPLE_RATE_HZ;
 use crate::frame::Frame;
 
-/// What is to be told.
+/// The message that a floor tone conveys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Tone {
-    /// The floor is the listener's: two notes, rising.
+    /// The listener holds the floor now: two rising notes.
     Grant = 1,
-    /// It is not: a low buzz, twice.
+    /// The listener's request was denied: a low buzz, twice.
     Deny = 2,
-    /// It no longer is: one short note.
+    /// The listener no longer holds the floor: one short note.
     End = 3,
 }
 
 impl Tone {
-    /// From its number; `None` for what is no tone's.
+    /// The tone of this number; `None` if no tone has this number.
     pub(crate) const fn from_number(number: u8) -> Option<Tone> {
         match number {
             1 => Some(Tone::Grant),
@@ -30,12 +31,12 @@ impl Tone {
         }
     }
 
-    /// How long it is, samples.
+    /// Length of the tone, samples.
     pub fn samples(self) -> u32 {
         self.notes().iter().map(|note| note.samples()).sum()
     }
 
-    /// Its value `at` samples after its beginning.
+    /// Value of the tone `at` samples after its beginning.
     fn at(self, at: u32) -> f32 {
         let mut since = at;
         for note in self.notes() {
@@ -64,18 +65,18 @@ impl Tone {
     }
 }
 
-/// A tone on its way to its listener.
+/// A tone that is being played to its listener.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Playing {
     tone: Tone,
-    /// Samples played.
+    /// Samples played so far.
     at: u32,
-    /// What is played instead from the next tick on.
+    /// The tone that replaces this one from the next tick on.
     next: Option<Tone>,
 }
 
 impl Playing {
-    /// From its beginning.
+    /// Starts a tone at its beginning.
     pub fn new(tone: Tone) -> Playing {
         Playing {
             tone,
@@ -84,12 +85,12 @@ impl Playing {
         }
     }
 
-    /// Fades within a tick, and goes on with another tone.
+    /// Fades this tone out within the next tick, and then starts another tone.
     pub fn change(&mut self, next: Tone) {
         self.next = Some(next);
     }
 
-    /// Adds one tick of it to `mix`; gives back what is left of it.
+    /// Adds one tick of the tone to `mix`; returns the rest of the tone, or `None` at its end.
     ///
     /// Real-time: safe.
     pub fn add_to(mut self, mix: &mut Frame) -> Option<Playing> {
@@ -111,12 +112,12 @@ impl Playing {
     }
 }
 
-/// One note.
+/// One note of a tone.
 #[derive(Debug, Clone, Copy)]
 struct Note {
     hz: f32,
     ms: u32,
-    /// Share of the third and of the fifth harmonic.
+    /// Amplitudes of the third and of the fifth harmonic, relative to the fundamental.
     harmonics: [f32; 2],
     amplitude: f32,
 }
@@ -131,7 +132,7 @@ impl Note {
         }
     }
 
-    /// As a square wave begins: rough, and heard through small loudspeakers by its harmonics.
+    /// The first three partials of a square wave: rough, and audible through small loudspeakers.
     const fn buzz(hz: f32, ms: u32) -> Note {
         Note {
             hz,
@@ -170,7 +171,7 @@ impl Note {
 /// A sine of -20 dBFS: as loud as speech, and no louder.
 const AMPLITUDE: f32 = 0.141_4;
 
-/// 8 ms, raised cosine: no click, and still a beginning.
+/// Fade at each end of a note: 8 ms, raised cosine; avoids a click and still sounds like an onset.
 const EDGE_SAMPLES: u32 = 8 * SAMPLES_PER_MS;
 
 const SAMPLES_PER_MS: u32 = SAMPLE_RATE_HZ / 1_000;
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn tones_are_short_soft_at_the_edges_and_about_minus_20_dbfs() {
+    fn floor_tones_are_short_soft_at_the_edges_and_about_minus_20_dbfs() {
         for tone in TONES {
             let pcm = whole(tone);
             assert!((60..=250).contains(&(pcm.len() / 48)), "{tone:?}");
@@ -202,14 +203,15 @@ mod tests {
             around.extend(&pcm);
             around.push(0.0);
             let steepest = around.windows(2).map(|w| (w[1] - w[0]).abs());
-            // A sine of 1,318 Hz moves by 0.173 of its amplitude at most, a buzz by less.
+            // A sine of 1,318 Hz changes by at most 0.173 of its amplitude per sample, a buzz by
+            // less.
             assert!(steepest.fold(0.0, f32::max) < 0.026, "{tone:?}");
             assert!(pcm[0].abs() < 0.001 && pcm[pcm.len() - 1].abs() < 0.001);
         }
     }
 
     #[test]
-    fn a_tone_is_played_whole_whatever_the_tick_and_layout() {
+    fn floor_tone_is_played_whole_at_every_tick_length_and_layout() {
         for tick in [TickLength::Ms10, TickLength::Ms20] {
             for layout in [Layout::Mono, Layout::Stereo] {
                 let (mut playing, mut heard) = (Some(Playing::new(Tone::Grant)), Vec::new());
@@ -225,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_wins_without_a_click() {
+    fn latest_floor_tone_replaces_a_playing_one_without_a_click() {
         let mut playing = Playing::new(Tone::Deny);
         playing.change(Tone::End);
         playing.change(Tone::Grant);

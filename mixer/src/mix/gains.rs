@@ -1,22 +1,23 @@
 //! Personal gains: talkers that one listener wants louder, quieter or not at all.
 //!
-//! They act on what is on the bus of the listener's own room. So they multiply the gain that a
-//! talker has there, and cannot undo a mute. Each distinct list costs one mix and one encode while
-//! a talker it names is on the bus and for 200 ms after that, and nothing otherwise.
+//! Personal gains act on the voices on the bus of the listener's own room. So they multiply a
+//! talker's gain in the room and cannot undo a mute. Each distinct list costs one mix and one
+//! encode while a talker it names is on the bus and for 200 ms after that, and nothing otherwise.
 
 use crate::mix::render::Voice;
 use crate::output::Listener;
 use crate::units::{Gain, ParticipantId};
 
-/// The talkers whom one listener hears otherwise than the room does.
+/// Personal gains of one listener: the talkers it hears louder, quieter or not at all.
 ///
 /// Entries that name nobody in the room are kept, and act once that participant talks. An entry for
 /// the listener itself has no effect.
 #[derive(Debug)]
 pub struct PersonalGains {
-    /// Sorted by id, each id once, none of unity.
+    /// Sorted by id; each id occurs once, and no gain is unity.
     entries: Box<[(ParticipantId, Gain)]>,
-    /// Those that act on this tick's bus, in the same order: never more than there are entries.
+    /// The entries that act on this tick's bus, in the same order: never more than there are
+    /// entries.
     corrections: Vec<Correction>,
 }
 
@@ -31,9 +32,8 @@ impl PersonalGains {
     /// The most talkers one list can name.
     pub const MOST: usize = 64;
 
-    /// From pairs in any order. Of several for one talker the last counts; beyond
-    /// [`MOST`](PersonalGains::MOST) talkers, those of the highest ids are left out.
-    ///
+    /// Builds a list from pairs in any order. Of several pairs for one talker the last counts.
+    /// Beyond [`MOST`](PersonalGains::MOST) talkers, those of the highest ids are left out.
     /// Real-time: set-up only (allocates).
     pub fn new(of: impl IntoIterator<Item = (ParticipantId, Gain)>) -> PersonalGains {
         let mut entries: Vec<_> = of.into_iter().collect();
@@ -53,7 +53,7 @@ impl PersonalGains {
         self.entries.is_empty()
     }
 
-    /// How loud the listener wants this talker.
+    /// The gain at which the listener hears this talker; unity without an entry.
     pub(crate) fn gain_of(&self, id: ParticipantId) -> Gain {
         let at = self.entries.binary_search_by_key(&id, |(id, _)| *id);
         at.map_or(Gain::UNITY, |at| self.entries[at].1)
@@ -61,7 +61,7 @@ impl PersonalGains {
 
     /// Finds the entries whose talkers are on the bus.
     ///
-    /// - `voices`: who is on the bus, sorted by id.
+    /// - `voices`: the voices on the bus, sorted by id.
     ///
     /// Real-time: safe.
     pub(crate) fn find_corrections(&mut self, voices: &[Voice]) {
@@ -75,25 +75,25 @@ impl PersonalGains {
         }
     }
 
-    /// The entries that the last [`find_corrections`](PersonalGains::find_corrections) has found.
+    /// The entries that the last [`find_corrections`](PersonalGains::find_corrections) found.
     pub(crate) fn corrections(&self) -> &[Correction] {
         &self.corrections
     }
 
-    /// Whether both lists are the same for every talker there could be.
+    /// Whether both lists give every possible talker the same gain.
     pub(crate) fn is_like(&self, other: &PersonalGains) -> bool {
         self.entries == other.entries
     }
 }
 
-/// A change of one participant's personal gains. The box comes back with the gains from before, and
+/// A change of one participant's personal gains. The box comes back with the previous gains, and
 /// with the listener if that was not needed.
 #[derive(Debug, Default)]
 pub struct GainChange {
     /// The gains from now on; `None`: every talker as loud as in the room.
     pub gains: Option<Box<PersonalGains>>,
-    /// A stream of the participant's recipe, for a participant who cannot talk and may have none of
-    /// its own.
+    /// A stream of the participant's recipe, for a listen-only participant that may have no stream
+    /// of its own.
     pub listener: Option<Box<Listener>>,
 }
 

@@ -1,4 +1,4 @@
-//! One listener's mix, made from the bus: the only place where one is made.
+//! Renders one listener's mix from the bus; no mix is made anywhere else.
 //!
 //! bus -> minus own -> personal gains -> monitored rooms -> private source
 
@@ -15,48 +15,48 @@ use crate::units::{Gain, Level, ParticipantId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Voice {
     pub id: ParticipantId,
-    /// Where its frame is found.
+    /// Place at which [`Voices::frame`] finds the participant's frame.
     pub place: usize,
 }
 
-/// The frames that were added to the bus, and the names of those who are heard.
+/// The frames that were added to the bus, and the ids of the participants that are heard.
 pub(crate) trait Voices {
     /// The frame of the participant at `place`.
     fn frame(&self, place: usize) -> Option<&Frame>;
 
-    /// Who is heard, loudest first.
+    /// The participants that are heard, loudest first.
     fn heard(&self) -> impl Iterator<Item = (ParticipantId, Level)>;
 }
 
-/// What there is to hear in a room this tick.
+/// The sounds of a room in one tick, from which each listener's mix is rendered.
 pub(crate) struct Renderer<'a, V> {
     pub bus: &'a Bus,
-    /// How many voices are on it, all linked rooms counted as one.
+    /// Number of voices on the bus, all linked rooms counted as one.
     pub voices: usize,
     pub frames: V,
-    /// Who is on the bus, sorted by id; only kept where somebody has personal gains.
+    /// The voices on the bus, sorted by id; only filled while a member has personal gains.
     pub on_bus: &'a [Voice],
-    /// Who is heard on the bus, loudest first.
+    /// The participants that are heard on the bus, loudest first.
     pub everyone: &'a Sources,
-    /// Who is heard of the linked rooms.
+    /// The participants that are heard from the linked rooms.
     pub linked: Option<Sources>,
 }
 
-/// What one listener's mix is made of.
+/// The parts of one listener's mix.
 pub(crate) struct Ingredients<'a> {
     /// The listener's own voice, if it is on the bus.
     pub own: Option<Own<'a>>,
     pub gains: Option<&'a PersonalGains>,
-    /// In the tick in which the gains change: those from before.
+    /// In the tick in which the personal gains change: the previous gains.
     pub gains_before: Option<Option<&'a PersonalGains>>,
     pub monitors: Option<&'a Scan>,
-    /// In the tick in which the monitored rooms change: those from before.
+    /// In the tick in which the monitored rooms change: the previous rooms.
     pub monitors_before: Option<Option<&'a Scan>>,
-    /// What is played to this listener alone; what is left of it stays.
+    /// The tone played to this listener alone; rendering leaves the rest of the tone here.
     pub private_source: &'a mut Option<Playing>,
 }
 
-/// A listener's own voice.
+/// A listener's own voice on the bus.
 #[derive(Clone, Copy)]
 pub(crate) struct Own<'a> {
     pub id: ParticipantId,
@@ -64,10 +64,10 @@ pub(crate) struct Own<'a> {
 }
 
 impl<V: Voices> Renderer<'_, V> {
-    /// Fills `mix` with what one listener hears, and names who is in it; `None` if there is nothing
-    /// to hear.
+    /// Fills `mix` with one listener's mix and returns who is heard in it; `None` if there is
+    /// nothing to hear.
     ///
-    /// - `spare`: any frame of the room's layout.
+    /// - `spare`: scratch space, any frame of the room's layout.
     ///
     /// Real-time: safe.
     pub fn render(
@@ -105,14 +105,14 @@ impl<V: Voices> Renderer<'_, V> {
         heard
     }
 
-    /// Whether anything of the room itself is left for this listener.
+    /// Whether any voice of the listener's own room, links included, is left for this listener.
     fn room_is_heard(&self, listener: &Ingredients<'_>) -> bool {
         let others = self.voices - usize::from(listener.own.is_some());
         let is_excluded = |gains: Option<&PersonalGains>, id| {
             gains.is_some_and(|gains| gains.gain_of(id) == Gain::MUTE)
         };
         let excluded = match listener.gains_before {
-            // Nobody can be left out whose voice still fades.
+            // A voice that is still fading out or in must not be left out.
             Some(before) => {
                 let voices = self.on_bus.iter().filter(|voice| !is_own(listener, voice));
                 let excluded = voices.filter(|voice| {
@@ -131,7 +131,7 @@ impl<V: Voices> Renderer<'_, V> {
         others > excluded
     }
 
-    /// Applies the personal gains: what is on the bus already is changed by the difference.
+    /// Applies the personal gains: adds each named voice again with the difference of its gain.
     fn correct(&self, listener: &Ingredients<'_>, mix: &mut Frame) {
         match (listener.gains_before, listener.gains) {
             (None, None) => {}
@@ -153,7 +153,7 @@ impl<V: Voices> Renderer<'_, V> {
         }
     }
 
-    /// Adds a voice once more, with a gain that goes from one factor to the other within the tick.
+    /// Adds a voice of the bus again, with a gain that ramps from `from` to `to` within the tick.
     fn add_voice(
         &self,
         listener: &Ingredients<'_>,
@@ -171,7 +171,7 @@ impl<V: Voices> Renderer<'_, V> {
         }
     }
 
-    /// Who is heard of the room itself and of those it is linked with, loudest first.
+    /// Who is heard from the listener's own room and from the linked rooms, loudest first.
     fn sources_of_room(&self, listener: &Ingredients<'_>) -> Sources {
         let gains = listener
             .gains
@@ -197,8 +197,8 @@ fn is_own(listener: &Ingredients<'_>, voice: &Voice) -> bool {
     listener.own.is_some_and(|own| own.id == voice.id)
 }
 
-/// Adds the monitored rooms to a mix of the room itself, which is turned down where they have
-/// priority. Says whether anybody is heard.
+/// Adds the monitored rooms to the mix of the listener's own room, which is ducked where monitored
+/// rooms have priority. Returns whether anybody is heard.
 pub(crate) fn blend(scan: Option<&Scan>, home_is_heard: bool, mix: &mut Frame) -> bool {
     if !home_is_heard {
         mix.clear();
@@ -215,8 +215,8 @@ pub(crate) fn blend(scan: Option<&Scan>, home_is_heard: bool, mix: &mut Frame) -
     true
 }
 
-/// Does what [`blend`] does, and fades from the rooms monitored before to those monitored now
-/// within the tick.
+/// Mixes the monitored rooms in like [`blend`], and cross-fades within the tick from the rooms
+/// monitored before to those monitored now.
 pub(crate) fn fade(
     scan: Option<&Scan>,
     before: Option<&Scan>,
@@ -235,7 +235,7 @@ pub(crate) fn fade(
     sounds || sounded
 }
 
-/// Moves the gain of a whole frame from one factor to the other.
+/// Applies a gain to a whole frame that ramps from `from` to `to`.
 fn ramp(frame: &mut Frame, from: f32, to: f32) {
     let channels = frame.layout().channels();
     let samples = frame.samples().len() / channels;
