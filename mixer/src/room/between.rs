@@ -369,6 +369,6 @@ const MOST_WAITED_FOR: usize = 3;
 /// A participant heard within the last 30 s is likely to talk again.
 const LATELY_MS: u64 = 30_000;
 
-/// Longest target playout delay at which a participant that has not talked lately is considered. Otherwise
-/// the jitter of a silent participant would move the room.
+/// Longest target playout delay at which a participant that has not talked lately is considered.
+/// Otherwise the jitter of a silent participant would move the room.
 const MOST_OF_SILENT: Duration = Duration::from_millis(6);
