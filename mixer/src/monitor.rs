@@ -1,5 +1,6 @@
-//! Listening to other rooms: what is said in a room is written to its [`Feed`], and a [`Scan`] reads the feeds of the rooms
-//! that a participant, or a whole room, hears besides its own.
+//! Listening to other rooms: each room's voices go to its [`Feed`], and a [`Scan`] reads feeds.
+//!
+//! A scan reads the feeds of the rooms that a participant, or a whole room, hears besides its own.
 
 mod feed;
 mod monitor_mix;

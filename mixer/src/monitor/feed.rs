@@ -1,13 +1,15 @@
-//! What is said in one room, for who listens from another.
+//! The feed of one room: its voices, for listeners in other rooms.
 //!
-//! Beside the picture: after the bus is summed a room that is listened to from elsewhere writes it to its
-//! feed, and the rooms of those who listen read it in their own ticks, maybe on another mixer's thread, at
-//! another phase, with another length of tick. A feed holds a room's own voices only and nothing that
-//! came from a feed, so nothing goes in circles, and nobody can meet himself in another room's.
+//! Beside the picture: a room that other rooms listen to writes its summed bus to its feed. The
+//! listening rooms read the feed in their own ticks, maybe on another mixer's thread, at another
+//! phase and with another tick length. A feed holds only the room's own voices and nothing that
+//! came from another feed. So no sound goes in circles, and no participant hears its own voice
+//! through another room.
 //!
-//! Positions count samples on the media clock, which all mixers of a server share. A ring of atomics
-//! needs neither lock nor unsafe code: who reads what is being overwritten finds out, and hears silence
-//! instead. What is written without a gap is a run; outside of it there is silence.
+//! Positions count samples on the media clock, which all mixers of a server share. A ring of
+//! atomics needs neither lock nor unsafe code: a reader detects that the writer is overwriting what
+//! it reads, and then hears silence. A run is a stretch written without a gap; outside of runs
+//! there is silence.
 
 mod feed_reader;
 #[cfg(test)]
@@ -25,29 +27,30 @@ use crate::frame::Frame;
 use crate::packet::Sources;
 use crate::units::{Level, ParticipantId};
 
-/// The voices of one room. It has one writer at a time; two would make noise, and do no other harm.
+/// The voices of one room, for listeners in other rooms. A feed has one writer at a time; a second
+/// writer would make noise, but do no other harm.
 pub struct Feed {
     layout: Layout,
     tick: TickLength,
-    /// Up to where the writer may have written by now: what lies a ring's length before is not to be
-    /// trusted.
+    /// Position up to which the writer may have written by now. Samples a ring's length before it
+    /// may be overwritten and must not be trusted.
     claimed: AtomicU64,
-    /// Where the last run began.
+    /// Position at which the last run began.
     begin: AtomicU64,
-    /// Where the last tick ended in which there was a voice.
+    /// Position at which the last tick with a voice ended.
     voiced: AtomicU64,
-    /// Where the last run ends so far.
+    /// Position at which the last run ends so far.
     end: AtomicU64,
     /// Bits of the samples, channels interleaved.
     ring: Box<[AtomicU32]>,
-    /// Who is heard: how many.
+    /// Number of participants heard in the last tick.
     heard: AtomicU8,
-    /// Their ids, and their levels in the lowest byte.
+    /// Ids of these participants, with their levels in the lowest byte.
     sources: [AtomicU64; MAX_CSRCS],
 }
 
 impl Feed {
-    /// A silent feed, for a room of this layout and tick.
+    /// Creates a silent feed for a room of this layout and tick length.
     ///
     /// Real-time: set-up only (allocates).
     pub fn new(layout: Layout, tick: TickLength) -> Feed {
@@ -65,14 +68,13 @@ impl Feed {
         }
     }
 
-    /// Writes one tick that begins at `at`: its voices and whose they are, or silence.
+    /// Writes one tick that begins at position `at`: the voices and their sources, or silence.
     ///
-    /// - `rises`: nobody has been let hear what came before, so that the voices would begin at their full
-    ///   level.
+    /// - `rises`: ramp the voices up, because listeners have not heard what came before them.
     fn write(&self, at: u64, voices: Option<(&Frame, &Sources)>, rises: bool) {
         let end = at + self.tick.samples() as u64;
         self.claimed.store(end, Relaxed);
-        // Whoever sees any of what follows sees that it was claimed.
+        // A reader that sees any of the following stores also sees the claim.
         fence(Release);
         if self.end.load(Relaxed) != at {
             self.begin.store(at, Relaxed);
@@ -105,7 +107,7 @@ impl Feed {
         self.heard.store(sources.ids().len() as u8, Relaxed);
     }
 
-    /// How far it has been written.
+    /// Takes a snapshot of the positions up to which the feed is written.
     fn glance(&self) -> Glance {
         let end = self.end.load(Acquire);
         Glance {
@@ -115,8 +117,8 @@ impl Feed {
         }
     }
 
-    /// Fills `pcm`, channels interleaved, with what begins at `from`; the part of it that was there to be
-    /// read, in instants. The rest is silence.
+    /// Fills `pcm`, channels interleaved, with the samples from position `from` on, or silence
+    /// where there are none. Returns the range that was read, in samples per channel.
     fn read(&self, seen: &Glance, from: u64, pcm: &mut [f32]) -> Range<usize> {
         let channels = self.layout.channels();
         let to = from + (pcm.len() / channels) as u64;
@@ -138,7 +140,7 @@ impl Feed {
         within
     }
 
-    /// Who is heard in what was written last; `None` while it is being written.
+    /// The sources of the last written tick; `None` while a tick is being written.
     fn sources(&self, seen: &Glance) -> Option<Sources> {
         let mut sources = Sources::default();
         let heard = usize::from(self.heard.load(Relaxed));
@@ -151,7 +153,7 @@ impl Feed {
         (self.claimed.load(Relaxed) == seen.end).then_some(sources)
     }
 
-    /// The cells of a stretch no longer than the ring.
+    /// The cells of a range of positions no longer than the ring.
     fn cells(&self, stretch: Range<u64>) -> impl Iterator<Item = &AtomicU32> {
         let channels = self.layout.channels();
         let len = (stretch.end - stretch.start) as usize * channels;
@@ -167,7 +169,7 @@ impl fmt::Debug for Feed {
     }
 }
 
-/// How far a feed has been written.
+/// A snapshot of the positions up to which a feed is written.
 #[derive(Debug, Clone, Copy, Default)]
 struct Glance {
     begin: u64,
@@ -175,17 +177,20 @@ struct Glance {
     end: u64,
 }
 
-/// A room's end of its feed.
+/// The writing end of a feed, owned by the room that is heard.
 #[derive(Debug)]
 pub(crate) struct Mouth {
     feed: Arc<Feed>,
     silent_ms: u32,
-    /// Where its last tick ended; `None` before the first.
+    /// Position at which the mouth's last tick ended; `None` before the first tick.
     spoken_to: Option<u64>,
 }
 
 impl Mouth {
-    /// Speaks to `feed`, which must be made for the room's layout and tick; gives it back if not.
+    /// Creates the writing end of `feed`.
+    ///
+    /// # Errors
+    /// Returns the feed if it was made for another layout or tick length.
     pub fn new(feed: Arc<Feed>, layout: Layout, tick: TickLength) -> Result<Mouth, Arc<Feed>> {
         if feed.layout != layout || feed.tick != tick {
             return Err(feed);
@@ -197,16 +202,16 @@ impl Mouth {
         })
     }
 
-    /// The feed, which is not written to any more.
+    /// Stops writing and returns the feed.
     pub fn into_feed(self) -> Arc<Feed> {
         self.feed
     }
 
-    /// Writes one tick, or that nobody is heard in it. After a while of silence nothing is written any
-    /// more.
+    /// Writes one tick of voices, or of silence. After [`TAIL_MS`] of silence nothing more is
+    /// written.
     ///
-    /// A voice begins by itself after silence. Where a tick was left out in the middle of it, or the feed
-    /// is given to the room, it is made to begin.
+    /// After silence a voice starts softly by itself. If a tick was left out while a voice was
+    /// heard, or if the feed was just given to the room, this ramps the voice up.
     ///
     /// Real-time: safe.
     pub fn speak(&mut self, at: u64, voices: Option<(&Frame, &Sources)>) {
@@ -226,20 +231,20 @@ impl Mouth {
     }
 }
 
-/// How loud the instant `at` is of what is made to rise from nothing.
+/// Gain of the ramp at the start of a voice, `at` samples after the start.
 fn rise(at: usize) -> f32 {
     ((at + 1) as f32 / RISE_SAMPLES as f32).min(1.0)
 }
 
-/// What a feed remembers: 170 ms. A reader is up to three ticks behind the writer, and one mixer may run
-/// late by one more.
+/// Length of a feed's ring: 170 ms. A reader is up to three ticks behind the writer, and one mixer
+/// may run late by one more tick.
 const RING_SAMPLES: usize = 8_192;
 
-/// Silence written after the last voice, so that who reads it later than it is written hears its end:
-/// more than any lag.
+/// Silence written after the last voice, so that a reader with a lag hears the end of the voice;
+/// longer than any lag.
 const TAIL_MS: u32 = 80;
 
-/// One millisecond, as long as any voice takes to open.
+/// Length of the ramp at the start of a voice: 1 ms, as long as any noise gate takes to open.
 const RISE_SAMPLES: usize = 48;
 
 const _: () = assert!(TAIL_MS as usize * 48 > feed_reader::MAX_LAG_SAMPLES + 960);

@@ -1,12 +1,14 @@
-//! What somebody hears of other rooms beside his own: several channels on one connection.
+//! Scans: what a participant hears of other rooms besides its own, as several channels on one
+//! connection.
 //!
-//! A scan is a list of feeds with a gain and a priority each, and the gain and priority of the room itself.
-//! While somebody is heard in one of them, those of a lower priority are ducked. That may be the listener
-//! himself: who talks in his own room has the others turned down by its priority, as a radio turns its
-//! loudspeaker down, and all who scan alike in that room hear the same but for his own voice. Who hears the
-//! same channels alike shares the work: in a room each scan is summed once a tick, and its listeners are a
-//! group of their own. What a scan replaces is heard for one tick more and faded over, so that no change
-//! can be heard as a click.
+//! A scan is a list of feeds, each with a gain and a priority, and the gain and priority of the
+//! listener's own room. While somebody is heard in a room, rooms of lower priority are ducked. That
+//! also holds for the listener's own voice: a listener that talks in its own room has the other
+//! rooms ducked by that room's priority, as a radio turns its loudspeaker down. So all listeners of
+//! equal scans in a room hear the same mix except for their own voices. These listeners share the
+//! work: a room sums each distinct scan once a tick, and its listeners form a listener group. A
+//! replaced scan is heard for one more tick and faded out, so that no change can be heard as a
+//! click.
 
 use std::sync::Arc;
 
@@ -18,12 +20,12 @@ use crate::output::Listener;
 use crate::packet::Sources;
 use crate::units::{Decibels, Gain};
 
-/// How one of several rooms is heard.
+/// Gain and priority of one of several rooms.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Strength {
-    /// How loud.
+    /// Gain of the room's voices.
     pub gain: Gain,
-    /// While somebody is heard in a room of a higher one, this is ducked.
+    /// The room is ducked while somebody is heard in a room of higher priority.
     pub priority: u8,
 }
 
@@ -36,38 +38,38 @@ impl Default for Strength {
     }
 }
 
-/// Another room that is listened to.
+/// A room that a scan listens to.
 #[derive(Debug, Clone)]
 pub struct Channel {
-    /// Its voices.
+    /// The feed with the room's voices.
     pub feed: Arc<Feed>,
-    /// How they are heard.
+    /// Gain and priority of these voices.
     pub strength: Strength,
 }
 
-/// What somebody hears of several rooms.
+/// The rooms that one listener monitors, and this tick's sum of their voices.
 #[derive(Debug)]
 pub struct Scan {
     home: Band,
     channels: Vec<(Tap, Band)>,
     layout: Layout,
     tick: TickLength,
-    /// Where its last tick ended on the media clock.
+    /// Position on the media clock at which the scan's last tick ended.
     passed_to: Option<u64>,
     /// This tick's sum of the other rooms.
     sum: Frame,
     sounds: bool,
-    /// Who is heard in it, loudest first.
+    /// Who is heard in the sum, loudest first.
     sources: Sources,
 }
 
 impl Scan {
-    /// A scan for a listener of a room of this layout and tick.
+    /// Creates a scan for a listener in a room of this layout and tick length.
     ///
-    /// - `home`: how that room itself is heard.
-    /// - `channels`: the others, none of them twice and in a fixed order: two lists in different order
-    ///   are not known for the same.
-    ///
+    /// - `home`: gain and priority of that room itself.
+    /// - `channels`: the other rooms, each only once and in a fixed order: two lists in different
+    ///   order do
+    ///   not compare as equal.
     /// Real-time: set-up only (allocates).
     pub fn new(
         home: Strength,
@@ -90,12 +92,12 @@ impl Scan {
         }
     }
 
-    /// Whether it was made for rooms like this.
+    /// Whether the scan was made for rooms of this layout and tick length.
     pub(crate) fn fits(&self, layout: Layout, tick: TickLength) -> bool {
         self.layout == layout && self.tick == tick
     }
 
-    /// Whether it is heard just as `other` is.
+    /// Whether the two scans produce the same sound.
     pub(crate) fn is_like(&self, other: &Scan) -> bool {
         let mut pairs = self.channels.iter().zip(&other.channels);
         self.home.strength == other.home.strength
@@ -105,7 +107,7 @@ impl Scan {
             })
     }
 
-    /// Goes on from where `other`, which is heard alike, stands.
+    /// Continues from the state of `other`, a scan that produces the same sound.
     ///
     /// Real-time: safe.
     pub(crate) fn follow(&mut self, other: &Scan) {
@@ -118,7 +120,7 @@ impl Scan {
         }
     }
 
-    /// Whether there may be something to hear for a tick at `place`: asked in place of a tick.
+    /// Whether a tick at `place` may hear a voice; a sleeping room asks this instead of ticking.
     pub(crate) fn is_called(&self, place: Place) -> bool {
         let mut channels = self.channels.iter();
         channels.any(|(tap, _)| tap.is_called(place))
@@ -126,7 +128,8 @@ impl Scan {
 
     /// Sums this tick of the other rooms.
     ///
-    /// - `home_is_heard`: somebody is heard in the room itself, be it the listener.
+    /// - `home_is_heard`: whether somebody is heard in the listener's own room, even the listener
+    ///   itself.
     ///
     /// Real-time: safe.
     pub(crate) fn turn(&mut self, place: Place, home_is_heard: bool) {
@@ -154,7 +157,7 @@ impl Scan {
         }
     }
 
-    /// Makes up for the ticks that its room has slept through: nobody was heard in them.
+    /// Accounts for the ticks that the room has slept through, in which nobody was heard.
     fn sleep_until(&mut self, at: u64) {
         let passed_to = self.passed_to.unwrap_or(at);
         let ms = at.saturating_sub(passed_to) / SAMPLES_PER_MS;
@@ -164,7 +167,7 @@ impl Scan {
         }
     }
 
-    /// Lets who is heard in a time of `ms` turn down the others.
+    /// Ducks the rooms of lower priority than the highest one heard, over a time of `ms`.
     fn balance(&mut self, home: bool, mut is_heard: impl FnMut(&mut Tap) -> bool, ms: u32) {
         self.home.listen(home, ms);
         let mut top = self.home.claim();
@@ -178,18 +181,19 @@ impl Scan {
         }
     }
 
-    /// This tick's sum of the other rooms and who is in it; `None` if nobody is.
+    /// This tick's sum of the other rooms and its sources; `None` if nobody is heard.
     pub(crate) fn heard(&self) -> Option<(&Frame, &Sources)> {
         self.sounds.then_some((&self.sum, &self.sources))
     }
 
-    /// How loud the room itself is heard, from the beginning of this tick to its end.
+    /// Gain of the listener's own room at the beginning and at the end of this tick.
     pub(crate) fn home(&self) -> (f32, f32) {
         (self.home.from, self.home.to)
     }
 }
 
-/// Adds `pcm` of a channel's layout to a sum of the room's.
+/// Adds `pcm`, in a channel's layout, to a sum in the room's layout; upmixes or downmixes if
+/// needed.
 fn add(from: Layout, pcm: &[f32], band: &Band, sum: &mut Frame) {
     let to = sum.layout().channels();
     let instants = sum.samples_mut().chunks_exact_mut(to);
@@ -209,16 +213,16 @@ fn add(from: Layout, pcm: &[f32], band: &Band, sum: &mut Frame) {
     }
 }
 
-/// How one channel is heard now.
+/// Current state of one channel: its strength, activity and ducking.
 #[derive(Debug, Clone, Copy)]
 struct Band {
     strength: Strength,
     is_heard: bool,
-    /// How long nobody has been heard in it, saturating.
+    /// Time since somebody was last heard in the channel, saturating.
     quiet_ms: u32,
-    /// How far it is ducked; `None` before the first tick.
+    /// Ducking factor of the channel; `None` before the first tick.
     ducked: Option<f32>,
-    /// How loud it is at this tick's beginning and at its end, linear.
+    /// Gain at this tick's beginning and at its end, linear.
     from: f32,
     to: f32,
 }
@@ -243,17 +247,17 @@ impl Band {
         };
     }
 
-    /// The priority it ducks others by; none while nobody is heard in it.
+    /// The priority by which the channel ducks others; `None` while nobody is heard in the channel.
     fn claim(&self) -> Option<u8> {
         let is_heard = self.quiet_ms <= HOLD_MS && self.strength.gain > Gain::MUTE;
         is_heard.then_some(self.strength.priority)
     }
 
-    /// Moves towards where it should be while `top` is the highest priority that is heard.
+    /// Moves the ducking factor towards its target while `top` is the highest priority heard.
     fn duck(&mut self, top: Option<u8>, ms: u32) {
         let is_outdone = top.is_some_and(|top| top > self.strength.priority);
         let target = if is_outdone { DUCKED } else { 1.0 };
-        // Nobody has heard it yet, so there is nothing to come from.
+        // Nobody has heard the channel yet, so it starts at its target.
         let now = self.ducked.unwrap_or(target);
         let depth = 1.0 - DUCKED;
         let next = if target < now {
@@ -268,28 +272,32 @@ impl Band {
     }
 }
 
-/// Another scan for a participant, and what comes back of it: the scan before, and what else is not needed.
+/// A new scan for a participant. The box comes back with the previous scan, and with the listener
+/// if that was not needed.
 #[derive(Debug, Default)]
 pub struct Rescan {
-    /// What he hears from now on; `None`: his own room only.
+    /// The rooms monitored from now on; `None`: only the participant's own room.
     pub scan: Option<Box<Scan>>,
-    /// A stream of his recipe, for who cannot talk: he may have none of his own.
+    /// A stream of the participant's recipe, for a listen-only participant that may have no stream
+    /// of its own.
     pub listener: Option<Box<Listener>>,
 }
 
 const SAMPLES_PER_MS: u64 = SAMPLE_RATE_HZ as u64 / 1_000;
 
-/// -12 dB: what is ducked can still be followed, and does not mask who talks above it.
+/// Gain of a ducked room: -12 dB, quiet enough not to mask the voice above it, and still
+/// intelligible.
 const DUCKED: f32 = 0.251_19;
 
-/// How long a channel ducks the others after its last word: a pause between words does not let them
-/// come up.
+/// How long a channel keeps ducking others after its last word, so that a pause between words does
+/// not let them come up.
 const HOLD_MS: u32 = 300;
 
-/// From full to ducked: before the first syllable is over, and too slow to be heard as a click.
+/// Time from full to ducked level: shorter than the first syllable, too slow to be heard as a
+/// click.
 const DOWN_MS: f32 = 20.0;
 
-/// And back.
+/// Time from ducked to full level.
 const UP_MS: f32 = 250.0;
 
 #[cfg(test)]
@@ -327,7 +335,8 @@ mod tests {
             }
         }
 
-        /// One tick with a constant 0.1 in those that speak; the last sample of the sum.
+        /// Runs one tick with a constant 0.1 in the rooms that speak; returns the last sample of
+        /// the sum.
         fn turn(&mut self, speak: &[bool]) -> f32 {
             self.turn += 1;
             let mut frame = Frame::new(Layout::Mono, TICK);
@@ -355,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn each_channel_has_its_gain_and_its_names() {
+    fn scan_applies_each_channel_gain_and_orders_sources_by_level() {
         let mut desk = Desk::new(
             Strength::default(),
             &[strength(-6.0206, 0), strength(6.0206, 0)],
@@ -368,13 +377,13 @@ mod tests {
         let sum = desk.turn(&[true, true]);
         assert!((sum - 0.25).abs() < 1e-4, "{sum}");
         let (_, sources) = desk.scan.heard().expect("both speak");
-        // The second is made louder than the first.
+        // The second room is made louder than the first.
         assert_eq!(sources.ids(), [2, 1]);
         assert_eq!(sources.levels(), [16, 27]);
     }
 
     #[test]
-    fn a_higher_channel_ducks_and_holds() {
+    fn scan_channel_of_higher_priority_ducks_others_and_holds() {
         let mut desk = Desk::new(Strength::default(), &[strength(0.0, 1), strength(0.0, 2)]);
         for _ in 0..5 {
             desk.turn(&[true, false]);
@@ -396,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sleep_is_a_pause_for_what_ducks_and_what_is_ducked() {
+    fn scan_counts_slept_ticks_as_a_pause_for_ducking() {
         let mut desk = Desk::new(Strength::default(), &[strength(0.0, 1), strength(0.0, 2)]);
         for _ in 0..5 {
             desk.turn(&[true, true]);
@@ -410,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn equals_do_not_duck_each_other() {
+    fn scan_channels_of_equal_priority_do_not_duck_each_other() {
         let mut desk = Desk::new(strength(0.0, 3), &[strength(0.0, 3), strength(0.0, 3)]);
         for _ in 0..5 {
             desk.turn(&[true, true]);
@@ -420,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn alike_is_who_hears_the_same_in_the_same_way() {
+    fn scans_are_alike_only_with_equal_feeds_and_strengths() {
         let feed = Arc::new(Feed::new(Layout::Mono, TICK));
         let other = Arc::new(Feed::new(Layout::Mono, TICK));
         let scan = |feed: &Arc<Feed>, home, strength| {
@@ -440,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn layouts_are_fitted() {
+    fn scan_upmixes_and_downmixes_channels_to_the_layout_of_the_room() {
         for (from, to, expected) in [
             (Layout::Stereo, Layout::Mono, vec![0.3, 0.3]),
             (Layout::Mono, Layout::Stereo, vec![0.2, 0.2, 0.4, 0.4]),

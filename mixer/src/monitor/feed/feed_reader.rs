@@ -6,55 +6,56 @@ use super::{Feed, Glance, RISE_SAMPLES, rise};
 use crate::format::{Layout, MAX_CHANNELS, SLOT_SAMPLES, TickLength};
 use crate::packet::Sources;
 
-/// One listening room's end of another's feed: where it reads, and how it got there.
+/// One listening room's reader of another room's feed: its position and its state.
 ///
-/// It reads so far behind the media clock as the two rooms' phases ask for: everything that the writer
-/// has to have written a slot before this room's tick, and nothing later. So it does not matter which of
-/// two rooms comes first in a slot, nor which of two mixers. If the writer is later than that, the reader
-/// stays further behind, by up to 20 ms: what is missing in the middle of a run is faded out and in, and
-/// a run whose beginning comes late is read from there. With each run it tries to come a slot closer.
+/// The reader lags behind the media clock as far as the phases of the two rooms require: it reads
+/// what the writer must have written a slot before this room's tick, and nothing later. So the
+/// order of two rooms within a slot, or of two mixers, does not matter. If the writer is later than
+/// that, the reader lags further behind, by up to 20 ms. A gap in the middle of a run is faded out
+/// and in; a run that begins late is read from its beginning. With each run the reader tries to
+/// come a slot closer.
 #[derive(Debug)]
 pub(crate) struct Tap {
     feed: Arc<Feed>,
     seen: Glance,
-    /// The run for which `lag` holds.
+    /// Begin of the run for which `lag` holds.
     run: u64,
-    /// How far behind the media clock it reads.
+    /// How far the reader lags behind the media clock, samples.
     lag: u64,
-    /// How long before this room's tick the writer's must have been.
+    /// How long before this room's tick the writer must have written, samples.
     margin: u64,
-    /// Where this tick's part begins.
+    /// Position at which this tick's samples begin.
     from: u64,
-    /// The part before.
+    /// State after the previous tick.
     before: Before,
-    /// The sample that was given out last, of each channel.
+    /// The last sample given out, of each channel.
     last: [f32; MAX_CHANNELS],
-    /// Who was heard.
+    /// The sources of the last tick that could be read.
     sources: Sources,
 }
 
-/// What was given out before.
+/// What a reader gave out in the previous tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Before {
-    /// Nothing yet: this is its first tick.
+    /// Nothing yet: this is the reader's first tick.
     Nothing,
-    /// All that there was, up to here.
+    /// All samples up to position `to`.
     Whole { to: u64 },
-    /// Less than there should have been.
+    /// Fewer samples than the tick should have had.
     Broken,
 }
 
-/// Where a tick of the listening room stands.
+/// The position of one tick of the listening room.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
-    /// Its first sample on the media clock.
+    /// The tick's first sample on the media clock.
     pub at: u64,
-    /// Its length.
+    /// The tick's length.
     pub tick: TickLength,
 }
 
 impl Tap {
-    /// Nothing heard yet.
+    /// Creates a reader that has read nothing yet.
     pub fn new(feed: Arc<Feed>) -> Tap {
         Tap {
             feed,
@@ -69,17 +70,17 @@ impl Tap {
         }
     }
 
-    /// What it listens to.
+    /// The feed that is read.
     pub fn feed(&self) -> &Arc<Feed> {
         &self.feed
     }
 
-    /// Channels of what it gives out.
+    /// Channel layout of the samples given out.
     pub fn layout(&self) -> Layout {
         self.feed.layout
     }
 
-    /// Reads on from where `other`, which reads the same feed, stands.
+    /// Continues from the state of `other`, which reads the same feed.
     ///
     /// Real-time: safe.
     pub fn follow(&mut self, other: &Tap) {
@@ -94,7 +95,7 @@ impl Tap {
         self.sources = other.sources;
     }
 
-    /// Whether there may be something to hear for a tick at `place`: asked in place of a tick.
+    /// Whether a tick at `place` may hear a voice; a sleeping room asks this instead of ticking.
     ///
     /// Real-time: safe.
     pub fn is_called(&self, place: Place) -> bool {
@@ -103,7 +104,7 @@ impl Tap {
         seen.voiced + reach > place.at
     }
 
-    /// Goes on to this tick; says whether somebody is heard in it.
+    /// Advances to the tick at `place`; returns whether somebody is heard in it.
     ///
     /// Real-time: safe.
     pub fn turn(&mut self, place: Place) -> bool {
@@ -116,8 +117,11 @@ impl Tap {
         self.seen.begin < to && self.from < self.seen.voiced
     }
 
-    /// Finds the lag for a run that has begun: a slot less than was enough before, or as much more as
-    /// it takes for this tick to be there, and to begin no later than the run, unless that is long ago.
+    /// Finds the lag for a run that has begun.
+    ///
+    /// The margin is a slot less than was enough before. It is larger if this tick would otherwise
+    /// not be complete yet, or would begin after the run's beginning, unless that beginning is long
+    /// ago.
     fn begin_run(&mut self, place: Place) {
         let slot = SLOT_SAMPLES as u64;
         self.run = self.seen.begin;
@@ -133,10 +137,10 @@ impl Tap {
         self.lag = self.lag_with(self.margin, place);
     }
 
-    /// Fills `pcm`, channels interleaved, with this tick's part; says whether there is any sound in it,
-    /// be it the end of what broke off. If not, `pcm` is left as it is.
+    /// Fills `pcm`, channels interleaved, with this tick's samples. Returns whether there is any
+    /// sound, which may be the fade-out of a voice that broke off. If not, `pcm` is unchanged.
     ///
-    /// - `is_heard`: what [`turn`](Tap::turn) said.
+    /// - `is_heard`: the result of [`turn`](Tap::turn).
     ///
     /// Real-time: safe.
     pub fn take(&mut self, place: Place, is_heard: bool, pcm: &mut [f32]) -> bool {
@@ -160,10 +164,10 @@ impl Tap {
         let instants = pcm.len() / channels;
         let first = self.from + there.start as u64;
         let goes_on = match self.before {
-            // Whatever is heard for the first time is faded over to.
+            // The first sound of a scan or link is cross-faded in by the room.
             Before::Nothing => true,
             Before::Whole { to } if to == first => true,
-            // Where a run begins, it rises by itself, or its writer lets it rise.
+            // A run starts softly by itself, or its writer ramps it up.
             _ => first == self.seen.begin,
         };
         if !goes_on {
@@ -191,10 +195,10 @@ impl Tap {
         self.judge(!is_whole, place);
     }
 
-    /// Draws the consequences of a part that may have been short.
+    /// Raises the margin if the tick was short and the writer may still come.
     fn judge(&mut self, is_short: bool, place: Place) {
-        // After the last voice there is silence before a run ends, so this one goes on, or its room
-        // has come to an end.
+        // A run ends with silence after the last voice. So a run without that silence goes on, or
+        // its room has been removed.
         let goes_on = self.seen.voiced == self.seen.end;
         let may_come = self.seen.end + MAX_LAG_SAMPLES as u64 > place.at;
         if is_short && goes_on && may_come && self.margin < MAX_MARGIN_SAMPLES {
@@ -203,7 +207,7 @@ impl Tap {
         }
     }
 
-    /// Who is heard.
+    /// The sources heard in this tick, or the last readable ones while the writer is writing.
     ///
     /// Real-time: safe.
     pub fn sources(&mut self) -> &Sources {
@@ -213,9 +217,9 @@ impl Tap {
         &self.sources
     }
 
-    /// The least lag at which every tick of this room finds what it needs, if the writer is never later
-    /// than `margin`. Of two lengths of tick one is a multiple of the other, so their phase against each
-    /// other is the same at every tick of the shorter.
+    /// The least lag at which every tick of this room finds its samples, if the writer is never
+    /// later than `margin`. Of two tick lengths one is a multiple of the other, so their relative
+    /// phase is the same at every tick of the shorter length.
     fn lag_with(&self, margin: u64, place: Place) -> u64 {
         let writes = self.feed.tick.samples() as u64;
         let reads = place.tick.samples() as u64;
@@ -225,7 +229,7 @@ impl Tap {
     }
 }
 
-/// Lets what broke off at `last` fall to nothing.
+/// Fades out from sample `last`, at which a voice broke off.
 fn fade_out(pcm: &mut [f32], last: &[f32]) {
     for (at, instant) in pcm
         .chunks_exact_mut(last.len())
@@ -239,7 +243,7 @@ fn fade_out(pcm: &mut [f32], last: &[f32]) {
     }
 }
 
-/// Lets what begins in the middle rise from nothing.
+/// Fades in a voice that begins in its middle.
 fn fade_in(pcm: &mut [f32], channels: usize) {
     for (at, instant) in pcm
         .chunks_exact_mut(channels)
@@ -250,11 +254,11 @@ fn fade_in(pcm: &mut [f32], channels: usize) {
     }
 }
 
-/// As far as a reader may stay behind a mixer that is late: beyond a tick that mixer leaves ticks out.
+/// Largest margin for a late mixer: 20 ms. A mixer that is later than a tick skips ticks.
 const MAX_MARGIN_SAMPLES: u64 = 960;
 
-/// The longest lag: the margin, a phase of nearly a tick, and half a tick for a shorter one.
+/// The longest lag: the margin, a phase of nearly a tick, and half a tick for a shorter tick.
 pub(super) const MAX_LAG_SAMPLES: usize = 960 + 960 + 480;
 
-/// Five milliseconds: what breaks off is lost, and this much takes the click out of it.
+/// Length of the fade-out: 5 ms, enough to take the click out of a voice that broke off.
 const FALL_SAMPLES: usize = 240;

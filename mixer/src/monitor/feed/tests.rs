@@ -2,7 +2,7 @@ use super::*;
 
 const TICKS: [TickLength; 2] = [TickLength::Ms10, TickLength::Ms20];
 
-/// A voice that is a function of the position, and nowhere zero.
+/// A voice that is a function of the position, and never zero.
 fn voice(at: u64) -> f32 {
     0.1 + (at % 7_919) as f32 / 10_000.0
 }
@@ -50,7 +50,7 @@ impl Pair {
 }
 
 #[test]
-fn every_sample_is_heard_once_whatever_the_phases_and_ticks() {
+fn feed_gives_every_sample_once_at_all_phases_and_tick_lengths() {
     for writes in TICKS {
         for reads in TICKS {
             for phase in 0..reads.slots() as u64 {
@@ -97,7 +97,7 @@ fn check_pair(writes: TickLength, reads: TickLength, phase: u64, writer_first: b
 }
 
 #[test]
-fn of_a_writer_that_is_always_late_no_run_loses_its_beginning() {
+fn feed_run_keeps_its_beginning_when_the_writer_is_always_late() {
     for writes in TICKS {
         for reads in TICKS {
             for phase in 0..reads.slots() as u64 {
@@ -109,7 +109,7 @@ fn of_a_writer_that_is_always_late_no_run_loses_its_beginning() {
     }
 }
 
-/// Runs of 200 ms with pauses between them, each tick written so many slots after its time, and after
+/// Writes runs of 200 ms with pauses between them, each tick `late` slots after its time and after
 /// the reader.
 fn check_late(writes: TickLength, reads: TickLength, phase: u64, late: u64) {
     let mut pair = Pair::new(writes);
@@ -147,7 +147,7 @@ fn check_late(writes: TickLength, reads: TickLength, phase: u64, late: u64) {
 }
 
 #[test]
-fn who_begins_to_listen_to_a_late_writer_in_the_middle_of_a_run_hears_it_soon() {
+fn feed_reader_that_joins_mid_run_hears_a_late_writer_within_two_ticks() {
     for late in 0..8 {
         let mut pair = Pair::new(TickLength::Ms20);
         let mut silent = 0;
@@ -165,7 +165,7 @@ fn who_begins_to_listen_to_a_late_writer_in_the_middle_of_a_run_hears_it_soon() 
 }
 
 #[test]
-fn a_writer_lets_rise_what_does_not_begin_by_itself() {
+fn feed_writer_ramps_up_a_voice_that_starts_after_a_gap() {
     let mut pair = Pair::new(TickLength::Ms20);
     let begin = |pair: &mut Pair, turn: u64| {
         pair.speak(turn * 960);
@@ -191,14 +191,14 @@ fn a_writer_lets_rise_what_does_not_begin_by_itself() {
 }
 
 #[test]
-fn a_writer_that_is_late_makes_no_step_and_is_waited_for() {
+fn feed_reader_fades_and_waits_when_the_writer_becomes_late() {
     let tick = TickLength::Ms20;
     let mut pair = Pair::new(tick);
     let tone = |at: u64| (std::f64::consts::TAU * 931.7 * at as f64 / 48_000.0).sin() as f32;
     let mut heard = Vec::new();
     for turn in 400..600u64 {
-        // The reader's tick is a slot after the writer's; from the 111th on the writer comes
-        // after the reader every time. The tone does not cross zero there.
+        // The reader's tick is a slot after the writer's. From tick 511 on the writer comes after
+        // the reader every time; the tone does not cross zero there.
         let writer_at = turn * 960;
         let write = |pair: &mut Pair| {
             for (position, sample) in (writer_at..).zip(pair.frame.samples_mut()) {
@@ -227,7 +227,7 @@ fn a_writer_that_is_late_makes_no_step_and_is_waited_for() {
 }
 
 #[test]
-fn what_is_overwritten_meanwhile_is_silence() {
+fn feed_read_of_overwritten_samples_is_silence() {
     let mut pair = Pair::new(TickLength::Ms20);
     for turn in 100..110 {
         pair.speak(turn * 960);
@@ -243,14 +243,14 @@ fn what_is_overwritten_meanwhile_is_silence() {
     assert!(pcm.iter().all(|&sample| sample == 0.0));
     assert_eq!(feed.read(&seen, 105 * 960, &mut pcm), 0..960);
     assert_eq!(pcm[5], voice(105 * 960 + 5));
-    // Claimed, though not written yet.
+    // The writer has claimed the next ticks, but not written them yet.
     feed.claimed.store(120 * 960, Relaxed);
     assert_eq!(feed.read(&seen, 105 * 960, &mut pcm), 0..0);
     assert!(feed.sources(&seen).is_none());
 }
 
 #[test]
-fn who_is_heard_goes_with_it() {
+fn feed_carries_the_ids_and_levels_of_its_voices() {
     let mut pair = Pair::new(TickLength::Ms20);
     pair.speak(96_000);
     assert!(pair.hear(96_240, TickLength::Ms20).0);
@@ -259,7 +259,7 @@ fn who_is_heard_goes_with_it() {
 }
 
 #[test]
-fn a_thread_that_writes_and_one_that_reads_never_meet_in_a_sample() {
+fn feed_reader_thread_never_reads_a_tick_that_is_being_written() {
     let feed = Arc::new(Feed::new(Layout::Stereo, TickLength::Ms10));
     let mouth = Mouth::new(feed.clone(), Layout::Stereo, TickLength::Ms10);
     let mut mouth = mouth.expect("made for it");
