@@ -4,8 +4,8 @@
 //! reported loss are sent the same packets, made by the stream of one of them, the leader. A member
 //! that begins to contribute goes on with a copy of that stream (a split, exact to the last bit of
 //! the far decoder's state). A member that has fallen silent, and has heard the group's mix for
-//! 200 ms, is sent the group's packets again (a merge: the far decoder meets another encoder that has
-//! been fed the same mix; the difference stays below the codec's own distortion).
+//! 200 ms, is sent the group's packets again (a merge: the far decoder meets another encoder that
+//! has been fed the same mix; the difference stays below the codec's own distortion).
 //!
 //! A newcomer's decoder is cold, while a shared encoder relies on earlier packets. So a newcomer
 //! hears a fresh stream of its own for 200 ms and then merges. In a crowd of newcomers only the
