@@ -1,11 +1,11 @@
-//! All rooms of one mixer: what is applied, pushed and run.
+//! The engine: all rooms of one mixer, to which commands and packets are applied in slots.
 //!
 //! The engine knows no channel, no thread and no clock: commands and packets are handed in, time is
-//! an argument, and what comes out goes to a [`Sink`]. Within the limits it was made for nothing
-//! here allocates or frees; boxes arrive built and go back as [`Retired`].
+//! an argument, and all output goes to a [`Sink`]. Within its limits nothing here allocates or
+//! frees; boxes arrive built and leave as [`Retired`].
 //!
-//! A panic inside one room, whatever was being done to it, retires that room; the others go on. Only a `Berth` can
-//! reach into a room, and guards each such call.
+//! A panic inside one room, in whatever operation, retires that room; the other rooms go on. Only a
+//! `Berth` can reach into a room, and guards each such call.
 
 mod berth;
 pub mod command;
@@ -29,12 +29,12 @@ use crate::room::{Hands, Room};
 use crate::schedule::{Job, Jobs, Rhythms, Rota, SlotLoads};
 use crate::units::{ParticipantId, RoomId, RtpTime, Time};
 
-/// How much one engine holds. Memory for it is reserved at once.
+/// Limits of one engine. Memory for all of it is reserved at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineLimits {
     /// Most rooms.
     pub rooms: usize,
-    /// Most participants, of all rooms.
+    /// Most participants, counted over all rooms.
     pub participants: usize,
 }
 
@@ -46,35 +46,35 @@ pub struct Engine {
     berth_of: IdMap<RoomId, usize>,
     seat_of: IdMap<ParticipantId, Seat>,
     loads: SlotLoads,
-    /// Which rooms are awake, by the slot in which they run.
+    /// The rooms that are awake, by the slot in which they run.
     rota: Rota,
-    /// Rooms whose tick waits for a packet.
+    /// Rooms whose tick waits for a late packet.
     held: Held,
     /// Encode jobs that are not in use.
     jobs: Jobs,
-    /// Encode jobs that other threads have.
+    /// Number of encode jobs that other threads have.
     jobs_out: usize,
     complexity_cap: u8,
-    /// The slot run last.
+    /// The last slot that was run.
     slot: u64,
     stats: EngineStats,
 }
 
-/// Where a participant is.
+/// Where a participant sits: its room's berth, and its place in the room.
 #[derive(Debug, Clone, Copy)]
 struct Seat {
     berth: usize,
     member: usize,
 }
 
-/// What fills a map that is being made.
+/// A seat with which new maps are filled once.
 const NO_SEAT: Seat = Seat {
     berth: 0,
     member: 0,
 };
 
 impl Engine {
-    /// An engine without rooms.
+    /// Creates an engine without rooms.
     ///
     /// Real-time: set-up only (allocates).
     pub fn new(limits: EngineLimits) -> Engine {
@@ -94,26 +94,26 @@ impl Engine {
         }
     }
 
-    /// Lets up to `count` encodes be done by other threads at a time.
+    /// Lets other threads do up to `count` encodes at a time.
     ///
     /// Real-time: set-up only (allocates).
     pub fn reserve_jobs(&mut self, count: usize) {
         self.jobs.resize_with(count, Job::empty);
     }
 
-    /// Spends no more than this libopus complexity, 0..=10, on any encode from now on.
+    /// Limits the Opus complexity of every encode from now on, 0..=10.
     ///
     /// Real-time: safe.
     pub fn cap_complexity(&mut self, cap: u8) {
         self.complexity_cap = cap;
     }
 
-    /// Whether no room needs a tick: until the next packet or command, slots may be left out.
+    /// Whether no room needs a tick. If so, slots may be skipped until the next packet or command.
     pub fn is_idle(&self) -> bool {
         self.rota.is_empty() && self.jobs_out == 0
     }
 
-    /// What it counted.
+    /// The engine's counts so far, and the rooms and participants that it holds now.
     pub fn stats(&self) -> EngineStats {
         EngineStats {
             rooms: self.berth_of.len(),
@@ -122,7 +122,7 @@ impl Engine {
         }
     }
 
-    /// Takes in one packet; `None` if its sender is not here or does not talk.
+    /// Takes in one packet; returns `None` if the sender is not in any room or sends no packets.
     ///
     /// Real-time: safe.
     pub fn push(&mut self, from: ParticipantId, packet: &Packet, arrival: Time) -> Option<Pushed> {
@@ -142,11 +142,11 @@ impl Engine {
         taken
     }
 
-    /// Runs one tick of every room whose phase falls on `slot` and that needs one. A tick whose packets are late waits
-    /// for them a few slots.
+    /// Runs one tick of every room whose phase falls on `slot` and that needs a tick. A tick whose
+    /// packets are late waits for them a few slots.
     ///
-    /// - `slot`: counts [`SLOT`](crate::format::SLOT)s since the caller's origin; the media clock
-    ///   of what goes out follows it, slots that were left out included.
+    /// - `slot`: number of [`SLOT`](crate::format::SLOT)s since the caller's origin, skipped slots
+    ///   included; the media clock of outgoing packets follows this number.
     /// - `now`: the slot's instant on the clock that stamps arrivals.
     ///
     /// Real-time: safe.
@@ -157,7 +157,7 @@ impl Engine {
         }
         self.run_held(sink);
         let beat = Beat { slot, now };
-        // From the end: a room that falls asleep or is removed gives its place to the last.
+        // From the end: when a room falls asleep or is removed, the last room moves to its index.
         for at in (0..self.rota.due(slot).len()).rev() {
             let Some(&index) = self.rota.due(slot).get(at) else {
                 continue;
@@ -174,7 +174,7 @@ impl Engine {
         }
     }
 
-    /// Runs the tick of a room that should have come at `beat`, and comes now.
+    /// Runs the tick of a room that was due at `beat`, and reports its outcome.
     fn run_room(&mut self, index: usize, beat: Beat, sink: &mut dyn Sink) {
         let Some(berth) = &mut self.berths[index] else {
             return;
@@ -214,7 +214,8 @@ impl Engine {
         }
     }
 
-    /// Lets `act` work on a room, which is woken to be retired if that panics; `None` then, and if there is no room.
+    /// Lets `act` work on a room; returns `None` if there is no such room or `act` panics. After a
+    /// panic the room is woken, so that its next tick retires it.
     fn enter<R>(&mut self, index: usize, act: impl FnOnce(&mut Room) -> R) -> Option<R> {
         let berth = self.berths[index].as_mut()?;
         let outcome = berth.enter(act);
@@ -224,13 +225,15 @@ impl Engine {
         outcome.ok()
     }
 
-    /// Encodes what nobody else has begun of a room's tick and hands out what others have done, until
-    /// all `offered` encodes of that tick are done or it is too late. What other threads still have of
-    /// earlier ticks is not waited for.
+    /// Completes the encodes that a room's tick has offered to other threads.
+    ///
+    /// Hands out finished encodes, and runs those that no thread has begun, until all `offered`
+    /// encodes of this tick are done or the sink is overdue. Encodes of earlier ticks are not
+    /// waited for.
     fn see_to_offered(&mut self, room: RoomId, time: RtpTime, offered: usize, sink: &mut dyn Sink) {
         let mut missing = offered;
         while missing > 0 {
-            // What is done goes out before anything else is begun.
+            // Finished encodes go out before another is begun.
             let job = match sink.finished() {
                 Some(job) => job,
                 None => match sink.unbegun() {
@@ -250,7 +253,7 @@ impl Engine {
         }
     }
 
-    /// Returns a job's stream to its listener, wherever that one is by now.
+    /// Returns a job's stream to its listener, wherever the listener sits by now.
     fn take_back(&mut self, mut job: Box<Job>, sink: &mut dyn Sink) {
         self.jobs_out = self.jobs_out.saturating_sub(1);
         if let Some(Seat { berth, member }) = self.seat_in(job.label.room, job.label.participant) {
@@ -260,14 +263,14 @@ impl Engine {
                 self.stats.add(&stats);
             }
         }
-        // The listener has left, or its room has failed over it.
+        // The listener has left, or its room has failed while taking the job back.
         if let Some(stream) = job.unload::<Listener>() {
             sink.retired(Retired::owned(stream));
         }
         self.jobs.push(job);
     }
 
-    /// Where a participant of a room sits, even if it is on its way to another one.
+    /// The seat of a participant in `room`, even if the participant is moving to another room.
     fn seat_in(&mut self, room: RoomId, participant: ParticipantId) -> Option<Seat> {
         let berth = self.berth_of.get(&room).copied()?;
         let seat = self.seat_of.get(&participant).copied();
@@ -278,7 +281,7 @@ impl Engine {
         })
     }
 
-    /// Whether a room is to have its tick: one that only dozes wakes if it is called from elsewhere.
+    /// Whether a room gets its tick. A dozing room wakes only if another room's voice may be heard.
     fn is_up(&mut self, index: usize) -> bool {
         let at = position(self.slot);
         if let Some(berth) = &self.berths[index]
@@ -293,8 +296,8 @@ impl Engine {
         true
     }
 
-    /// Lets a room sleep: it gets no tick until it is woken. One that listens to others dozes: it looks
-    /// after them in place of each tick, which costs a few loads.
+    /// Lets a room sleep until it is woken. A room that listens to other rooms dozes: instead of
+    /// each tick it checks their feeds, which costs a few loads.
     fn lull(&mut self, index: usize) {
         let Some(listens) = self.enter(index, |room| room.listens_elsewhere()) else {
             return;
@@ -310,12 +313,12 @@ impl Engine {
         }
     }
 
-    /// Gives a room its ticks again.
+    /// Wakes a room, so that it gets its ticks again.
     fn wake(&mut self, index: usize) {
         self.wake_in(index, self.slot);
     }
 
-    /// The same; it has slept up to `slot`, with that.
+    /// Wakes a room that has slept through all slots up to and including `slot`.
     fn wake_in(&mut self, index: usize, slot: u64) {
         if let Some(berth) = &mut self.berths[index]
             && let Some(since) = berth.asleep.take()
@@ -329,7 +332,8 @@ impl Engine {
         }
     }
 
-    /// Moves a room to where the packets of those who are likely to talk next wait less, if it may move now.
+    /// Moves a room to the phase at which the packets of the likely talkers wait less, if it may
+    /// move now.
     fn meet(&mut self, index: usize, rhythms: impl FnOnce(&Room) -> Option<Rhythms>) {
         let may_move = self.berths[index].as_ref().is_some_and(Berth::may_move);
         if !may_move {
@@ -363,7 +367,7 @@ impl Engine {
             self.seat_of.retain(|_, seat| seat.berth != index);
         } else {
             for id in room.members().ids() {
-                // Someone who is fading out here may sit elsewhere by now.
+                // A participant that fades out here may already sit in another room.
                 let seat = self.seat_of.get(&id);
                 if seat.is_some_and(|seat| seat.berth == index) {
                     self.seat_of.remove(&id);
@@ -373,7 +377,7 @@ impl Engine {
         sink.retired(Retired::owned(room));
     }
 
-    /// Gives back those who left a room and are no longer heard in it.
+    /// Retires the members that have left a room and are no longer audible in it.
     fn take_left(&mut self, index: usize, sink: &mut dyn Sink) {
         let take = |room: &mut Room| {
             let left = room.take_left()?;
@@ -395,12 +399,12 @@ impl Engine {
     }
 }
 
-/// A slot's instant on the media clock, samples.
+/// A slot's instant on the media clock, samples; without wraparound.
 fn position(slot: u64) -> u64 {
     slot * SLOT_SAMPLES as u64
 }
 
-/// The same as it goes over the wire, which wraps as RTP time does.
+/// A slot's instant on the media clock, with the wraparound of RTP timestamps.
 fn media_time(slot: u64) -> RtpTime {
     RtpTime((slot as u32).wrapping_mul(SLOT_SAMPLES as u32))
 }

@@ -1,4 +1,4 @@
-//! A room's place in the engine, and the one guarded way into the room.
+//! Berths: a room's place in the engine, and the only, guarded way into the room.
 
 use core::panic::AssertUnwindSafe;
 use core::sync::atomic::Ordering::Relaxed;
@@ -9,29 +9,29 @@ use crate::room::Room;
 use crate::schedule::{Rhythms, SlotLoads, may_move_again};
 use crate::units::{RoomId, Tick};
 
-/// A room and the slot of its tick in which it runs.
+/// A room and its phase: the slot of its tick in which the room runs.
 ///
-/// The room is private to this file: all that could go wrong in it goes through [`Berth::enter`].
+/// The room is private to this file: every call that could panic goes through [`Berth::enter`].
 #[derive(Debug)]
 pub(super) struct Berth {
     pub phase: usize,
-    /// The slot in which it fell asleep; `None` while it needs its ticks.
+    /// The slot in which the room fell asleep; `None` while it needs its ticks.
     pub asleep: Option<u64>,
-    /// It sleeps, but is woken by what is said in other rooms.
+    /// Whether the sleeping room is woken by voices of other rooms.
     pub dozes: bool,
-    /// When it last moved, by the room's own count.
+    /// When the room last changed its phase, in its own ticks; `None` before the first change.
     moved: Option<Tick>,
-    /// What it has added to the loads of its slots.
+    /// The load that the room has added to its slots.
     weight: isize,
     room: Box<Room>,
 }
 
-/// A panic has left a room half done. The room gets one more tick, in which it is retired.
+/// A panic has left a room half done. The room gets one more tick, which retires it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fault;
 
 impl Berth {
-    /// A place for a room that sleeps from `slot` on.
+    /// Creates a berth for a room that sleeps from `slot` on.
     pub fn new(room: Box<Room>, phase: usize, slot: u64) -> Berth {
         Berth {
             phase,
@@ -46,7 +46,7 @@ impl Berth {
     /// Lets `act` work on the room.
     ///
     /// # Errors
-    /// [`Fault`] when it panics; from then on each tick of the room does.
+    /// Returns [`Fault`] if `act` panics; from then on each tick of the room panics.
     pub fn enter<R>(&mut self, act: impl FnOnce(&mut Room) -> R) -> Result<R, Fault> {
         let room = &mut *self.room;
         catch_unwind(AssertUnwindSafe(|| act(room))).map_err(|_| {
@@ -55,17 +55,17 @@ impl Berth {
         })
     }
 
-    /// The room's name.
+    /// The room's id.
     pub fn id(&self) -> RoomId {
         self.room.id()
     }
 
-    /// The room's tick.
+    /// The room's tick length.
     pub fn tick(&self) -> TickLength {
         self.room.settings().tick
     }
 
-    /// How many are in the room, those on the way out included.
+    /// Number of members, including those that are leaving.
     pub fn members(&self) -> usize {
         self.room.members().len()
     }
@@ -75,9 +75,9 @@ impl Berth {
         self.room.skip(ticks);
     }
 
-    /// Takes the room out, whose slots carry nothing of it any more.
+    /// Takes the room out, and removes its load from its slots.
     ///
-    /// - `faulted`: tells everybody who asks that the room has failed.
+    /// - `faulted`: whether to publish that the room has failed.
     pub fn leave(mut self, faulted: bool, loads: &mut SlotLoads) -> Box<Room> {
         self.weigh(-self.weight, loads);
         if faulted {
@@ -86,23 +86,24 @@ impl Berth {
         self.room
     }
 
-    /// Adds `by` to what the room's slots carry, or takes it away.
+    /// Adds `by` to the load of the room's slots; negative values reduce the load.
     pub fn weigh(&mut self, by: isize, loads: &mut SlotLoads) {
         self.weight += by;
         loads.change(self.phase, self.tick(), by);
     }
 
-    /// Whether it is looked at in its slots.
+    /// Whether the engine looks at the room in its slots: it is awake or dozing.
     pub fn is_on_rota(&self) -> bool {
         self.asleep.is_none() || self.dozes
     }
 
-    /// Whether the room has not moved for so long that it may again.
+    /// Whether the room's last change of phase is long enough ago for another.
     pub fn may_move(&self) -> bool {
         may_move_again(self.moved, self.room.ticks())
     }
 
-    /// Moves the room, which [may move](Berth::may_move), to where the packets of `rhythms` wait less.
+    /// Moves the room, if [allowed](Berth::may_move), to the phase at which packets of `rhythms`
+    /// wait less.
     pub fn move_to_meet(&mut self, rhythms: Rhythms, loads: &mut SlotLoads) {
         let tick = self.tick();
         if let Some(phase) = loads.better(self.phase, rhythms, tick, self.members()) {

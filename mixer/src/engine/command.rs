@@ -1,8 +1,8 @@
-//! What crosses into the engine besides packets.
+//! Commands: everything that crosses into the engine besides packets.
 //!
-//! Commands carry boxes that were built on the control side, so that applying one neither allocates nor frees; what a
-//! command replaces comes back as [`Retired`](crate::output::Retired). Settings do not cross at all: they are atomics the
-//! engine reads each tick, latest wins.
+//! Commands carry boxes that were built on the control side, so that applying one neither allocates
+//! nor frees. Replaced objects come back as [`Retired`](crate::output::Retired). Settings do not
+//! cross at all: they are atomics that the engine reads each tick; the latest value wins.
 
 use std::sync::Arc;
 
@@ -14,64 +14,69 @@ use crate::room::Weakness;
 use crate::room::{Members, Participant, Room, RoomSettings};
 use crate::units::{ParticipantId, RoomId};
 
-/// What crosses into the engine.
+/// A command to the engine.
 ///
-/// Limits are checked where these are made. A command the engine has no place for (an unknown room,
-/// a full one, an id twice) changes nothing: what it carried comes back as [`Retired`](crate::output::Retired), the engine counts
-/// it, and unless it was to take something away tells of it as [`Event::Refused`](crate::output::Event::Refused).
+/// Limits are checked where commands are made. A command that the engine cannot carry out (unknown
+/// room, full room, id already present) changes nothing. The object that it carried comes back as
+/// [`Retired`](crate::output::Retired), and the engine counts the command. Unless the command was
+/// to take something away, the engine also reports
+/// [`Event::Refused`](crate::output::Event::Refused).
 #[derive(Debug)]
 pub enum Command {
-    /// Takes in a room; it gets the least loaded phase of the slots.
+    /// Adds a room; it gets the least loaded phase of the slots.
     AddRoom(Box<Room>),
-    /// Changes a room's gate and cap at its next tick. Tick and layout are what members are built
-    /// for, so they stay.
+    /// Changes a room's noise gate and limit of contributors at its next tick. Tick length and
+    /// layout stay, since members are built for them.
     ConfigureRoom(RoomId, RoomSettings),
-    /// Takes out a room with all who are in it.
+    /// Removes a room with all its members.
     RemoveRoom(RoomId),
-    /// Gives a room more places; the members move over, the old list comes back.
+    /// Gives a room more places; the members move to the new list, and the old list comes back.
     Reserve {
-        /// Which.
+        /// The room.
         room: RoomId,
         /// An empty list with more places.
         members: Box<Members>,
     },
-    /// Takes in a participant built for the room's tick and layout.
+    /// Adds a participant built for the room's tick length and layout.
     AddParticipant {
-        /// Which room.
+        /// The room.
         room: RoomId,
-        /// Who.
+        /// The participant.
         participant: Box<Participant>,
     },
-    /// Takes out a participant: at once for the network, and for the room when its voice has faded,
-    /// a tick later.
+    /// Removes a participant. It is sent nothing more at once; it leaves the room a tick later,
+    /// when its voice has faded.
     RemoveParticipant(ParticipantId),
-    /// Takes a participant out of its room as [`RemoveParticipant`](Command::RemoveParticipant) does, to be put into another
-    /// one, on this thread or another. Its box comes back as a [`Retired`](crate::output::Retired) that
-    /// [is moving](crate::output::Retired::is_moving); [`Participant::leave_room`] makes it ready for the other room. Playout,
-    /// decoder and encoder go on there as if nothing had happened, so that the client need not know.
+    /// Takes a participant out of its room like [`RemoveParticipant`](Command::RemoveParticipant),
+    /// to be added to another room, on this thread or another. The box comes back as a
+    /// [`Retired`](crate::output::Retired) that [is moving](crate::output::Retired::is_moving);
+    /// [`Participant::leave_room`] prepares it for the other room. Playout, decoder and encoder go
+    /// on without interruption, so that the client need not know.
     Detach {
-        /// Who.
+        /// The participant.
         participant: ParticipantId,
-        /// A stream of the participant's own recipe, which one that cannot talk may need.
+        /// A stream of the participant's own recipe, which a listen-only participant may need.
         stream: Option<Box<Listener>>,
     },
-    /// Gives a participant another stream: another recipe, or the first.
+    /// Replaces a participant's stream, for another recipe or as its first stream.
     SetListener(ParticipantId, Box<Listener>),
-    /// Lets other rooms hear what is said in this one, through a feed made for its layout and tick; or
-    /// no longer.
+    /// Sets the feed through which other rooms hear this room, made for its layout and tick length;
+    /// `None`: other rooms no longer hear this room.
     SetFeed(RoomId, Option<Arc<Feed>>),
-    /// Lets everybody in a room hear these others and no others.
+    /// Replaces the linked rooms, which every member of the room hears.
     SetLinks(RoomId, Box<Rescan>),
-    /// Lets a participant hear these rooms beside his own and no others. Who cannot talk must be given a
-    /// listener of his own recipe with it.
+    /// Replaces the rooms that a participant monitors besides its own. For a listen-only
+    /// participant the box must bring a listener of the participant's own recipe.
     SetScan(ParticipantId, Box<Rescan>),
-    /// Lets a participant hear certain talkers of its room louder, quieter or not at all, and all others as the room does. A
-    /// participant who cannot talk must be given a listener of its own recipe with it.
+    /// Replaces a participant's personal gains: talkers of its room that it hears louder, quieter
+    /// or not at all. For a listen-only participant the box must bring a listener of the
+    /// participant's own recipe.
     SetGains(ParticipantId, Box<GainChange>),
-    /// Acts on a participant's settings at the next tick, though its room be asleep: to be sent
-    /// after a grant, whose words may all have arrived, and after a [tone](crate::room::Settings::play).
+    /// Applies a participant's settings at the next tick, even if its room sleeps. To be sent after
+    /// a grant of the floor, when all words may already have arrived, and after a
+    /// [tone](crate::room::Settings::play).
     Attend(ParticipantId),
-    /// Lets a room panic the next time this is done to it, to show what that costs the others.
+    /// Makes a room panic at its next operation of this kind, to test that other rooms go on.
     #[cfg(any(test, feature = "fault-injection"))]
     Break(RoomId, Weakness),
 }

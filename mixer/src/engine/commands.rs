@@ -1,4 +1,4 @@
-//! What a command does to the engine.
+//! Applying commands to the engine.
 
 use core::any::Any;
 use core::sync::atomic::Ordering::Relaxed;
@@ -13,17 +13,20 @@ use crate::room::Weakness;
 use crate::room::{Members, Participant, Room, RoomSettings};
 use crate::units::{ParticipantId, RoomId};
 
-/// One of a room's ways to change what a member hears. Gives back what is not needed, or the change itself if it cannot be
-/// made.
+/// A method of a room that changes what a member hears. Returns the box if it is not needed, or the
+/// change itself as an error if it cannot be made.
 type SetPart<C> = fn(&mut Room, usize, Box<C>) -> Result<Option<Box<C>>, Box<C>>;
 
-/// A command that was not carried out, and the box it brought.
+/// A command that was not carried out, with the box that it carried.
 struct Unapplied(Option<Retired>);
 
-/// Each of these is real-time safe.
+/// Commands; each method is real-time safe.
 impl Engine {
-    /// Applies one command. One that cannot be carried out changes nothing: the box it brought is retired, it is counted,
-    /// and unless it took something away it is told as [`Event::Refused`].
+    /// Applies one command.
+    ///
+    /// A command that cannot be carried out changes nothing: the box that it carried is retired,
+    /// and the command is counted. Unless the command was to take something away,
+    /// [`Event::Refused`] reports it.
     ///
     /// Real-time: safe.
     pub fn apply(&mut self, command: Command, sink: &mut dyn Sink) {
@@ -156,7 +159,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Changes what a participant hears by one of a room's ways to do so.
+    /// Changes what a participant hears by one of a room's methods to do so.
     fn set_part<C: Any + Send>(
         &mut self,
         id: ParticipantId,
@@ -199,7 +202,7 @@ impl Engine {
         berth.weigh(1 + members as isize, &mut self.loads);
         self.berths[index] = Some(berth);
         self.berth_of.insert(id, index);
-        // A room usually comes empty, and wakes with the first participant.
+        // A room usually arrives empty, and wakes with its first participant.
         if members > 0 {
             self.wake(index);
         }
@@ -267,7 +270,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Looks at one participant's settings at its room's next tick, and sees to it that there is one.
+    /// Applies one participant's settings at its room's next tick, and wakes the room for that.
     fn attend(&mut self, id: ParticipantId) -> Result<(), Unapplied> {
         let seat = self.seat_of.get(&id).copied();
         let Seat { berth, member } = seat.ok_or(Unapplied(None))?;
@@ -293,7 +296,8 @@ fn retire<T: Any + Send>(replaced: Option<Box<T>>, sink: &mut dyn Sink) {
     }
 }
 
-/// What a command adds to or changes; `None` if it takes something away, which is no loss if it is not there.
+/// The subject that a command adds or changes; `None` if the command takes something away, since it
+/// is no loss if that is not there.
 fn subject(command: &Command) -> Option<Refused> {
     match command {
         Command::AddRoom(room) => Some(Refused::Room(room.id())),

@@ -1,9 +1,10 @@
-//! Ticks that wait for a late packet.
+//! Held ticks: ticks that wait for a late packet.
 //!
-//! A packet that comes after the tick that should play it costs the listeners a guess. A tick that comes a few
-//! milliseconds late costs them nothing: a receiver's jitter buffer is made for that. So a tick waits where somebody who
-//! is heard has sent nothing for it yet, as if the packets were passed on one by one. The tick's instant, by which the
-//! playouts and the media clock go, stays where it was.
+//! If a packet arrives after the tick that should play it, listeners hear concealment instead. A
+//! tick that comes a few milliseconds late costs them nothing: a receiver's jitter buffer is made
+//! for that. So a tick waits if a participant who is heard has sent no packet for it yet, as if
+//! packets were forwarded one by one. The tick's instant, which playouts and media clock follow,
+//! stays the same.
 
 use super::Engine;
 use crate::format::SLOT_SAMPLES;
@@ -12,7 +13,7 @@ use crate::output::Sink;
 use crate::room::Room;
 use crate::units::Time;
 
-/// When a tick should be.
+/// When a tick is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Beat {
     pub slot: u64,
@@ -24,12 +25,12 @@ pub(super) struct Beat {
 #[derive(Debug)]
 pub(super) struct Held {
     waiting: Vec<(usize, Beat)>,
-    /// Slots are run one after the other to make up for lost time.
+    /// Whether slots are run right after each other, to make up for lost time.
     hurries: bool,
 }
 
 impl Held {
-    /// None, with a place for each room.
+    /// Creates an empty list with a place for each room.
     ///
     /// Real-time: set-up only (allocates).
     pub fn new(rooms: usize) -> Held {
@@ -39,26 +40,26 @@ impl Held {
         }
     }
 
-    /// Takes the tick of one room out, if it waits.
+    /// Takes the waiting tick of one room out, if there is one.
     pub fn take(&mut self, index: usize) -> Option<Beat> {
         let at = self.waiting.iter().position(|(room, _)| *room == index)?;
         Some(self.waiting.swap_remove(at).1)
     }
 }
 
-/// Each of these is real-time safe.
+/// Holding ticks; each method is real-time safe.
 impl Engine {
-    /// Says whether the slots from now on are run late, right one after the other. No packet can come between them, so a
-    /// tick that waits does so until a slot comes on time.
+    /// Sets whether the following slots are run late, right after each other. No packet can arrive
+    /// between such slots, so a waiting tick then waits until a slot comes on time.
     ///
     /// Real-time: safe.
     pub fn hurry(&mut self, hurries: bool) {
         self.held.hurries = hurries;
     }
 
-    /// Runs the ticks that have waited long enough.
+    /// Runs the ticks that need not wait any longer.
     pub(super) fn run_held(&mut self, sink: &mut dyn Sink) {
-        // From the end: one that is taken out gives its place to the last.
+        // From the end: when an entry is taken out, the last one moves to its index.
         for at in (0..self.held.waiting.len()).rev() {
             let Some(&(index, beat)) = self.held.waiting.get(at) else {
                 continue;
@@ -70,7 +71,7 @@ impl Engine {
         }
     }
 
-    /// Whether the room's tick at `beat` has to wait.
+    /// Whether the room's tick at `beat` has to wait; if so, holds it.
     pub(super) fn hold(&mut self, index: usize, beat: Beat) -> bool {
         let waits = self.waits(index, beat);
         if waits {

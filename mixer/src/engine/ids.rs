@@ -1,15 +1,15 @@
-//! Maps by the server's own ids.
+//! Hash maps keyed by the server's own ids.
 
 use core::hash::{BuildHasherDefault, Hash, Hasher};
 use std::collections::HashMap;
 
-/// A map that never grows past what it was made for.
+/// A hash map that never grows beyond the capacity it was made for.
 pub(super) type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
 
-/// An empty map with twice the places, so that one which has seen many come and go is tidied in place
-/// and never grows.
+/// Creates an empty map with twice the requested places, so that a map that has seen many entries
+/// come and go is rehashed in place and never grows.
 ///
-/// Each place has been used once with `value`, so that none takes a page fault later.
+/// Each place is filled once with `value`, so that no place causes a page fault later.
 ///
 /// Real-time: set-up only (allocates).
 pub(super) fn map_for<K: Eq + Hash, V: Copy>(
@@ -23,8 +23,7 @@ pub(super) fn map_for<K: Eq + Hash, V: Copy>(
     map
 }
 
-/// Hashes the ids, which the server itself chose at random or in sequence: nobody can aim at a
-/// bucket.
+/// Hashes ids. The server chose them at random or in sequence, so nobody can aim at a hash bucket.
 #[derive(Default)]
 pub(super) struct IdHasher(u64);
 

@@ -1,36 +1,36 @@
-//! What the engine counts.
+//! Counters of the engine.
 
 use crate::room::TickStats;
 
-/// Totals of one engine since it was made, and what it holds now.
+/// Totals of one engine since its creation, and what it holds now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EngineStats {
     /// Rooms held now.
     pub rooms: usize,
     /// Participants held now.
     pub participants: usize,
-    /// Ticks run, of all rooms.
+    /// Ticks run, summed over all rooms.
     pub ticks_total: u64,
     /// Ticks that waited for a late packet.
     pub ticks_held_total: u64,
-    /// Packets handed out.
+    /// Packets handed out, counted once per recipient.
     pub packets_total: u64,
     /// Packets encoded.
     pub encodes_total: u64,
-    /// Packets left out because another thread had not encoded them in time.
+    /// Packets skipped because another thread had not encoded them in time.
     pub encodes_skipped_total: u64,
-    /// Mixes the codec refused.
+    /// Mixes that the codec failed to encode.
     pub encode_failures_total: u64,
-    /// Packets for participants that are not here.
+    /// Packets from senders that are not in any room or send no packets.
     pub strays_total: u64,
-    /// Commands that named something that is not here, or for which there was no place.
+    /// Commands refused: their subject is not here, or there was no place for it.
     pub refused_total: u64,
-    /// Rooms retired by a fault in their tick.
+    /// Rooms retired after a panic.
     pub faults_total: u64,
 }
 
 impl EngineStats {
-    /// Adds what one tick did.
+    /// Adds the counts of one tick.
     pub(crate) fn add(&mut self, tick: &TickStats) {
         self.packets_total += tick.packets;
         self.encodes_total += tick.encodes;

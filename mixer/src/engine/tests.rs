@@ -96,7 +96,7 @@ impl Bench {
 }
 
 #[test]
-fn rooms_spread_over_the_slots() {
+fn engine_spreads_rooms_evenly_over_the_slots() {
     let mut bench = Bench::new(16, 16);
     for room in 0..8 {
         bench.add_room(room, TickLength::Ms20, 2);
@@ -119,18 +119,18 @@ fn rooms_spread_over_the_slots() {
 }
 
 #[test]
-fn a_room_ticks_once_per_tick_and_its_time_follows_the_slots() {
+fn room_ticks_once_per_tick_length_and_rtp_time_follows_the_slots() {
     for tick in [TickLength::Ms10, TickLength::Ms20] {
         let mut bench = Bench::new(1, 1);
         bench.add_room(1, tick, 1);
         bench.join(1, 5, tick);
         bench.run(800..1_120);
         assert_eq!(bench.engine.stats().ticks_total, 320 / tick.slots() as u64);
-        // Silence, from half a second after somebody has come.
+        // Silence is sent, from half a second after the participant has joined.
         let times: Vec<u32> = bench.log.packets.iter().map(|(_, time)| time.0).collect();
         assert_eq!(times[0] % 120, 0);
         assert_eq!(times[1] - times[0], tick.samples() as u32);
-        // 80 slots are left out: time goes on with them.
+        // 80 slots are skipped: media time includes them.
         bench.run(1_200..1_280);
         let last = bench.log.packets.last().unwrap().1;
         assert!(last.0 >= 1_200 * 120);
@@ -138,7 +138,7 @@ fn a_room_ticks_once_per_tick_and_its_time_follows_the_slots() {
 }
 
 #[test]
-fn an_empty_room_does_not_tick() {
+fn empty_room_does_not_tick() {
     let mut bench = Bench::new(1, 1);
     bench.add_room(1, TickLength::Ms20, 1);
     bench.run(0..80);
@@ -146,7 +146,7 @@ fn an_empty_room_does_not_tick() {
 }
 
 #[test]
-fn a_fault_costs_one_room() {
+fn engine_retires_only_the_room_that_panics_in_its_tick() {
     let mut bench = Bench::new(4, 8);
     for room in 1..=3 {
         bench.add_room(room, TickLength::Ms20, 2);
@@ -167,7 +167,7 @@ fn a_fault_costs_one_room() {
     assert_eq!(bench.engine.stats().participants, 3);
 }
 
-/// What is done to room 2, which gives way under it.
+/// Makes room 2 panic in the operation that `weakness` names.
 fn strain(bench: &mut Bench, weakness: Weakness) {
     bench.apply(Command::Break(RoomId(2), weakness));
     let index = bench.engine.berth_of[&RoomId(2)];
@@ -204,7 +204,7 @@ fn strain(bench: &mut Bench, weakness: Weakness) {
 }
 
 #[test]
-fn panic_wherever_it_happens_retires_one_room() {
+fn engine_retires_only_the_room_that_panics_in_any_operation() {
     for weakness in [
         Weakness::Tick,
         Weakness::Packet,
@@ -241,7 +241,7 @@ fn panic_wherever_it_happens_retires_one_room() {
 }
 
 #[test]
-fn refused_additions_are_told_and_stay_readable() {
+fn engine_reports_refused_additions_as_events_and_in_telemetry() {
     let mut bench = Bench::new(1, 2);
     bench.join(1, 5, TickLength::Ms20);
     let refused = Event::Refused(Refused::Participant(ParticipantId(5)));
@@ -257,7 +257,7 @@ fn refused_additions_are_told_and_stay_readable() {
     let room = retired.get::<Room>().expect("the room");
     assert!(room.telemetry().has_failed());
     bench.log.events.clear();
-    // Nothing is lost when what is to go is not there.
+    // Commands that take something away report no refusal.
     bench.apply(Command::RemoveRoom(RoomId(2)));
     bench.apply(Command::RemoveParticipant(ParticipantId(5)));
     bench.apply(Command::Attend(ParticipantId(5)));
@@ -266,7 +266,7 @@ fn refused_additions_are_told_and_stay_readable() {
 }
 
 #[test]
-fn what_has_no_place_comes_back() {
+fn engine_returns_every_box_it_has_no_place_for() {
     let mut bench = Bench::new(1, 2);
     bench.add_room(1, TickLength::Ms20, 1);
     bench.add_room(1, TickLength::Ms20, 1);
@@ -294,7 +294,7 @@ fn what_has_no_place_comes_back() {
 }
 
 #[test]
-fn the_rest_is_found_when_someone_leaves() {
+fn engine_finds_the_remaining_members_after_others_leave() {
     let mut bench = Bench::new(1, 4);
     bench.add_room(1, TickLength::Ms20, 4);
     for id in 1..=4 {
