@@ -32,8 +32,8 @@ use crate::units::{Level, ParticipantId};
 pub struct Feed {
     layout: Layout,
     tick: TickLength,
-    /// Position up to which the writer may have written by now. Samples a ring's length before it
-    /// may be overwritten and must not be trusted.
+    /// Position up to which the writer may have written by now. Samples a ring's length or
+    /// more before it may be overwritten and must not be trusted.
     claimed: AtomicU64,
     /// Position at which the last run began.
     begin: AtomicU64,
