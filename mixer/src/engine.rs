@@ -67,7 +67,7 @@ struct Seat {
     member: usize,
 }
 
-/// A seat with which new maps are filled once.
+/// Placeholder seat with which a new map is filled once.
 const NO_SEAT: Seat = Seat {
     berth: 0,
     member: 0,

@@ -397,7 +397,7 @@ impl Room {
         }
     }
 
-    /// Publishes the counts of awake strips and reports who is heard anew or no longer.
+    /// Publishes the counts of awake strips; reports participants who begin or cease to be heard.
     fn report(&mut self, sink: &mut dyn Sink) {
         let room = self.id;
         for member in self.members.list.iter_mut().filter(|member| member.awake) {
@@ -464,7 +464,7 @@ impl fmt::Debug for Room {
     }
 }
 
-/// What a tick uses besides its room.
+/// The sink, jobs, times and complexity cap with which a room runs one tick.
 pub(crate) struct Hands<'a> {
     /// Takes packets, events, retired objects and offered encodes.
     pub sink: &'a mut dyn Sink,

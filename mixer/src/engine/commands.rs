@@ -159,7 +159,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Changes what a participant hears by one of a room's methods to do so.
+    /// Applies a change of what a participant hears through `set`, a method of the participant's
+    /// room.
     fn set_part<C: Any + Send>(
         &mut self,
         id: ParticipantId,
@@ -296,8 +297,8 @@ fn retire<T: Any + Send>(replaced: Option<Box<T>>, sink: &mut dyn Sink) {
     }
 }
 
-/// The subject that a command adds or changes; `None` if the command takes something away, since it
-/// is no loss if that is not there.
+/// The subject that a command adds or changes; `None` if the command takes something away, which
+/// need not be reported if that is already gone.
 fn subject(command: &Command) -> Option<Refused> {
     match command {
         Command::AddRoom(room) => Some(Refused::Room(room.id())),

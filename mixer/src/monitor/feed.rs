@@ -211,7 +211,7 @@ impl Mouth {
     /// written.
     ///
     /// After silence a voice starts softly by itself. If a tick was left out while a voice was
-    /// heard, or if the feed was just given to the room, this ramps the voice up.
+    /// heard, or if the feed was just given to the room, `speak` ramps the voice up.
     ///
     /// Real-time: safe.
     pub fn speak(&mut self, at: u64, voices: Option<(&Frame, &Sources)>) {

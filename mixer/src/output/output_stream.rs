@@ -215,7 +215,8 @@ impl Listener {
         !self.has_begun && !self.sounding
     }
 
-    /// Whether a silent mix would send and change nothing any more. This makes a silent room cheap.
+    /// Whether the stream is asleep: while its mix stays silent, it sends and changes nothing. This
+    /// makes a silent room cheap.
     pub fn is_asleep(&self) -> bool {
         !self.sounding && self.silent_ms > self.recipe.hangover_ms.max(REFRESHED_MS)
     }

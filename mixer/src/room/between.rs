@@ -155,8 +155,8 @@ impl Room {
 
     /// How long the next tick may wait for a missing packet, samples: half a tick.
     ///
-    /// Zero if the room feeds or hears other rooms, and if so many talk that somebody is late in
-    /// every tick.
+    /// Zero if the room feeds or hears other rooms, or if more than [`MOST_WAITED_FOR`]
+    /// participants talk.
     pub(crate) fn leeway_samples(&self) -> usize {
         let is_apart = !self.feeds_others() && !self.listens_elsewhere();
         match is_apart && self.members.ranks.len() <= MOST_WAITED_FOR {
@@ -363,7 +363,7 @@ impl Room {
     }
 }
 
-/// With more talkers than this a tick waits for no packet, since somebody is late in every tick.
+/// Most talkers for whose packets a tick waits: of more talkers somebody is late in every tick.
 const MOST_WAITED_FOR: usize = 3;
 
 /// A participant heard within the last 30 s is likely to talk again.

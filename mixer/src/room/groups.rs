@@ -86,7 +86,7 @@ pub(crate) struct Listeners {
     groups: Vec<Option<Group>>,
     /// The partings of this tick.
     partings: Vec<Parting>,
-    /// Two groups may have come to hear equal mixes.
+    /// Two groups may have come to hear equal mixes, so that they could be united.
     may_have_twins: bool,
 }
 
@@ -108,13 +108,13 @@ impl Listeners {
         self.may_have_twins = shorter.may_have_twins;
     }
 
-    /// The places of the group leaders, whose streams are sent to the groups.
+    /// The places of the leaders, whose streams are sent to their listener groups.
     pub fn leaders(&self) -> impl Iterator<Item = usize> {
         self.groups.iter().flatten().map(|group| group.leader)
     }
 
-    /// Takes a member out of its group, if it is in one. The member's own stream continues the
-    /// group's stream. A group left with one member is dissolved.
+    /// Takes a member out of its listener group, if it is in one. The member's own stream continues
+    /// the group's stream. A group left with one member is dissolved.
     pub fn split(&mut self, list: &mut [Member], place: usize) {
         let Hearing::Grouped(number) = list[place].hearing else {
             return;
@@ -127,8 +127,8 @@ impl Listeners {
         }
     }
 
-    /// Takes a member out of its group without copying the group's stream. Returns the place of the
-    /// member that holds that stream now.
+    /// Takes a member out of its listener group without copying the group's stream. Returns the
+    /// place of the member that holds that stream now.
     fn leave(&mut self, list: &mut [Member], place: usize) -> Option<usize> {
         let Hearing::Grouped(number) = list[place].hearing else {
             return None;
@@ -161,9 +161,9 @@ impl Listeners {
         Some(leader)
     }
 
-    /// Takes a member out of its group like [`split`](Listeners::split), and makes sure that it has
-    /// a stream of its own afterwards. A listen-only member may need `spare`, a stream built in
-    /// advance with the group's recipe. Returns the stream that is not needed.
+    /// Takes a member out of its listener group like [`split`](Listeners::split), and makes sure
+    /// that it has a stream of its own afterwards. A listen-only member may need `spare`, a stream
+    /// built in advance with the group's recipe. Returns `spare` if it is not needed.
     ///
     /// # Errors
     /// Returns `spare` if the member needs a stream and `spare` is missing or does not fit; nothing
@@ -210,7 +210,7 @@ impl Listeners {
         Ok(None)
     }
 
-    /// Takes a member out of its group; from now on it is sent nothing.
+    /// Takes a member out of its listener group; from now on the member is sent nothing.
     pub fn dismiss(&mut self, list: &mut [Member], place: usize) {
         self.split(list, place);
         list[place].hearing = Hearing::Deaf;
@@ -225,8 +225,8 @@ impl Listeners {
         }
     }
 
-    /// Splits and merges groups according to what every member hears this tick; called before the
-    /// mixes are rendered. Retires streams that are no longer needed.
+    /// Splits and merges listener groups according to what every member hears this tick; called
+    /// before the mixes are rendered. Retires streams that are no longer needed.
     ///
     /// - `has_changed`: other personal gains act than in the last tick.
     pub fn regroup(
@@ -288,7 +288,7 @@ impl Listeners {
         }
     }
 
-    /// Tunes the stream of every group to the group's loss class and `complexity_cap`.
+    /// Tunes the stream of every listener group to the group's loss class and `complexity_cap`.
     pub fn tune(&self, list: &mut [Member], complexity_cap: u8) {
         for group in self.groups.iter().flatten() {
             if let Some(listener) = &mut list[group.leader].participant.listener {
@@ -304,15 +304,15 @@ impl Listeners {
         *self.groups.get(usize::from(number.0))?
     }
 
-    /// Whether the member's receiver reports loss of another class than the group's.
+    /// Whether the member's receiver reports loss of another class than its listener group's.
     fn reports_other_loss(&self, member: &Member, number: GroupNo) -> bool {
         let group = self.group(number);
         group.is_some_and(|group| group.key.loss_percent != loss_of(member, &group.key.recipe))
     }
 
-    /// Moves a member that contributes nothing to the group of its key, if it may merge now; founds
-    /// that group with another member if there is none. Returns the stream that is no longer
-    /// needed.
+    /// Moves a member that contributes nothing to the listener group of equal key, if it may merge
+    /// now; founds that group with another member if there is none. Returns the stream that is no
+    /// longer needed.
     fn merge(
         &mut self,
         list: &mut [Member],
@@ -347,8 +347,8 @@ impl Listeners {
         self.join(list, other, at)
     }
 
-    /// Founds a group whose stream is that of member `leader`; returns its number, if a place is
-    /// free.
+    /// Founds a listener group whose stream is that of member `leader`; returns its number, if a
+    /// place is free.
     ///
     /// - `settled_ms`: for how long to count the mix as the one that the key says.
     fn found(
@@ -377,7 +377,7 @@ impl Listeners {
         Some(at)
     }
 
-    /// Adds a member to a group. Returns the stream that the member no longer needs.
+    /// Adds a member to a listener group. Returns the stream that the member no longer needs.
     fn join(&mut self, list: &mut [Member], place: usize, at: usize) -> Option<Box<Listener>> {
         let group = self.groups[at].as_mut()?;
         list[place].hearing = list[group.leader].hearing;
@@ -397,7 +397,8 @@ impl Listeners {
     }
 }
 
-/// The key of a member's own stream; `None` while another thread encodes the stream.
+/// The key of the listener group that a member's own stream could serve; `None` while another
+/// thread encodes that stream.
 fn key_of(member: &Member) -> Option<Key> {
     let recipe = *member.participant.listener.as_ref()?.recipe();
     Some(Key {
@@ -407,8 +408,8 @@ fn key_of(member: &Member) -> Option<Key> {
     })
 }
 
-/// Passes the stream of a leader that leaves its group to another member; returns the new leader's
-/// place.
+/// Passes the stream of a leader that leaves its listener group to another member; returns the new
+/// leader's place.
 fn bequeath(list: &mut [Member], place: usize, number: GroupNo) -> Option<usize> {
     let is_heir = |member: &Member| member.hearing == Hearing::Grouped(number);
     let is_poor = |member: &Member| is_heir(member) && !member.keeps_stream();
@@ -434,8 +435,8 @@ fn copy(list: &mut [Member], from: usize, to: usize) {
     }
 }
 
-/// Copies the limiter state of the group's stream to the stream of a member that has heard nothing
-/// yet, so that the two limiters stand alike when the member merges.
+/// Copies the limiter state of a listener group's stream to the stream of a member that has heard
+/// nothing yet, so that both limiters are alike when the member merges.
 fn begin_like(list: &mut [Member], leader: usize, place: usize) {
     let Ok([leader, member]) = list.get_disjoint_mut([leader, place]) else {
         return;
@@ -463,7 +464,7 @@ fn is_looked_at(place: usize, turn: Turn) -> bool {
     (turn.tick.0 + place as u64).is_multiple_of(LOOK_TICKS)
 }
 
-/// Fewest members of a group: a group of one would save nothing and occupy a place.
+/// Fewest members of a listener group: a group of one would save nothing and occupy a place.
 const LEAST_MEMBERS: usize = 2;
 
 /// Most members that may hear a private stream at once while they wait for their merge. Each costs

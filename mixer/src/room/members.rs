@@ -88,7 +88,7 @@ pub(crate) struct Member {
     pub may_wait: bool,
     /// The member's strip has something to play, to meter or to fade.
     pub awake: bool,
-    /// A changed setting of the member must not wait for the member's next packet.
+    /// A changed setting must apply at the next tick, without waiting for the member's next packet.
     pub attended: bool,
     /// The tone that is played to this member alone.
     pub tone: Option<Playing>,

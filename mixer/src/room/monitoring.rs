@@ -49,7 +49,8 @@ impl Room {
         before.map(Mouth::into_feed)
     }
 
-    /// Replaces the linked rooms, which every member hears. Returns the box if it is not needed.
+    /// Replaces the linked rooms, which every member hears. Returns the box unless the next tick
+    /// needs the previous rooms in it for a cross-fade.
     pub(crate) fn set_links(&mut self, mut links: Box<Rescan>) -> Option<Box<Rescan>> {
         if !self.accepts(&links) {
             return Some(links);
@@ -62,7 +63,8 @@ impl Room {
         None
     }
 
-    /// Replaces the rooms that the member at `place` monitors. Returns the box if it is not needed.
+    /// Replaces the rooms that the member at `place` monitors. Returns the box unless the next tick
+    /// needs the previous scan in it for a cross-fade.
     ///
     /// # Errors
     /// Returns the change itself if it was built for another layout or tick, if the member is sent
@@ -82,7 +84,8 @@ impl Room {
         set_part(scans, listeners, list, place, rescan, Change::Fades)
     }
 
-    /// Replaces the personal gains of the member at `place`. Returns the box if it is not needed.
+    /// Replaces the personal gains of the member at `place`. Returns the box unless the next tick
+    /// needs the previous gains in it for a ramp.
     ///
     /// # Errors
     /// Returns the change itself if the member is sent nothing, or if the member needs a stream of
@@ -264,7 +267,7 @@ enum Change {
 }
 
 /// Gives the member at `place` a new list of one kind, and a stream of its own if it leaves a
-/// listener group for that. Returns the box if it is not needed.
+/// listener group for that. Returns the box unless the next tick needs the previous list in it.
 ///
 /// # Errors
 /// Returns the change itself if the member is sent nothing, or if the member needs a stream of its

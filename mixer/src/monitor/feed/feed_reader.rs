@@ -243,7 +243,7 @@ fn fade_out(pcm: &mut [f32], last: &[f32]) {
     }
 }
 
-/// Fades in a voice that begins in its middle.
+/// Fades in a voice whose beginning was not read.
 fn fade_in(pcm: &mut [f32], channels: usize) {
     for (at, instant) in pcm
         .chunks_exact_mut(channels)

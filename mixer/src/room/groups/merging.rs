@@ -47,7 +47,8 @@ impl Wait {
     }
 }
 
-/// Finds another member with a private stream of equal key, if the two may share one from now on.
+/// Finds another member whose private stream has an equal group key, if both may share one stream
+/// from now on.
 pub(super) fn find_mate(
     list: &[Member],
     place: usize,
@@ -104,7 +105,7 @@ pub(super) fn settled_ms(member: &Member) -> u32 {
     }
 }
 
-/// Whether two members of equal key hear the same mix even in a tick in which lists change.
+/// Whether two members of equal group key hear the same mix even in a tick in which lists change.
 pub(super) fn hears_as(one: &Member, other: &Member) -> bool {
     if one.participant.gain_change.is_some() || other.participant.gain_change.is_some() {
         return false;

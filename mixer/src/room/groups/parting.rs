@@ -10,7 +10,7 @@ use crate::output::Sink;
 use crate::output::{Listener, Turn};
 use crate::room::members::Member;
 
-/// Members of one group that hear another mix than the group from this tick on.
+/// Members of one listener group that hear another mix than the group from this tick on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parting {
     from: GroupNo,
@@ -20,8 +20,8 @@ pub(super) struct Parting {
 }
 
 impl Listeners {
-    /// Sets each group's mix to its leader's mix of this tick; members that hear another mix will
-    /// part.
+    /// Sets the mix of each listener group to its leader's mix of this tick; members that hear
+    /// another mix will part.
     pub(super) fn follow_leaders(&mut self, list: &[Member]) {
         for group in self.groups.iter_mut().flatten() {
             let leader = &list[group.leader];
@@ -36,7 +36,8 @@ impl Listeners {
         }
     }
 
-    /// Takes a member out of a group whose mix differs from the member's from this tick on.
+    /// Takes a member out of its listener group, whose mix differs from the member's from this tick
+    /// on.
     ///
     /// The first such member goes on with a copy of the group's stream. Other members with the
     /// first one's mix share that copy, since they have heard the same stream before. Returns the
@@ -71,7 +72,7 @@ impl Listeners {
         self.join(list, place, at)
     }
 
-    /// Unites groups of equal key that have heard the same mix for long enough.
+    /// Unites listener groups of equal key that have heard the same mix for long enough.
     pub(super) fn merge_twins(&mut self, list: &mut [Member], turn: Turn, sink: &mut dyn Sink) {
         self.may_have_twins = false;
         for one in 0..self.groups.len() {
@@ -101,7 +102,7 @@ impl Listeners {
         }
     }
 
-    /// Moves the members of one group into another.
+    /// Moves the members of one listener group into another.
     fn unite(&mut self, list: &mut [Member], into: usize, from: usize, sink: &mut dyn Sink) {
         let (Some(to), Some(gone)) = (self.groups[into], self.groups[from]) else {
             return;
