@@ -1,4 +1,4 @@
-//! The one way out of the engine.
+//! The sink: where packets, events and retired objects leave the engine.
 
 use super::{Destination, Event, Retired};
 use crate::packet::OutPacket;
@@ -15,6 +15,6 @@ pub trait Sink: WorkPool {
     fn packet(&mut self, destination: Destination, to: &[ParticipantId], packet: &OutPacket);
     /// Reports an event.
     fn event(&mut self, event: Event);
-    /// Takes an object that must be freed outside the engine.
+    /// Takes an object that the engine no longer needs, to be freed or to go on elsewhere.
     fn retired(&mut self, retired: Retired);
 }
