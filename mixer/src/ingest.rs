@@ -1,8 +1,9 @@
-//! One sender's packets, from their arrival until they are due.
+//! Reception of one sender's packets, from arrival until they are due for playout.
 //!
-//! `admission` decides whether a packet is played, held, skipped or refused. [`Reception`] puts it at its place in time
-//! ([`timeline`]), stores it ([`jitter_buffer`]) and learns how long packets of this sender should wait
-//! ([`delay_estimator`]). Nothing is played here: that is the business of [`source`](crate::source).
+//! `admission` decides whether a packet is played, held, skipped or refused. [`Reception`] places
+//! the packet on the sender's [`timeline`], stores it in the [`jitter_buffer`] and learns how long
+//! packets of this sender should wait ([`delay_estimator`]). Decoding and playout belong to
+//! [`source`](crate::source).
 
 pub(crate) mod admission;
 mod cursor;

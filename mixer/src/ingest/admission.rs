@@ -1,8 +1,9 @@
-//! Decides what happens to each packet of a participant: whether it is played, held until a request for the floor is
-//! answered, skipped because nobody would hear it, or refused because it comes after the floor was let go.
+//! Decides what happens to each packet of a participant: whether it is played, held until a floor
+//! request is answered, skipped because nobody would hear it, or refused because it arrived after
+//! the participant released the floor.
 //!
-//! A packet that is skipped costs no decoding, or a rough one within a [budget](super::decode_budget): then only the arrival
-//! counts, and the last few payloads are kept to warm the decoder up.
+//! Of a skipped packet only the arrival counts. It is not decoded, or only roughly and within a
+//! [budget](super::decode_budget). The last few skipped payloads are kept to warm up the decoder.
 
 mod classify;
 
@@ -22,94 +23,96 @@ use crate::permit::Permit;
 use crate::schedule::Rhythm;
 use crate::units::{Decibels, Time};
 
-/// What happens to a packet that arrives.
+/// The decision about one arriving packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is played in its time.
+    /// The packet is stored and played when it is due.
     Play,
-    /// It is kept for 300 ms at most, and nothing plays meanwhile: the participant has asked for the floor, or may be about
-    /// to.
+    /// The packet is stored for at most 300 ms, and nothing plays meanwhile: the participant has
+    /// asked for the floor, or may be about to ask.
     Hold,
-    /// Its arrival counts, and its payload may warm the decoder up.
+    /// The packet's arrival is recorded, and its payload may warm up the decoder.
     Skip,
-    /// It comes after the participant let the floor go, while packets before it still play. Nobody misses it.
+    /// The packet arrived after the participant released the floor, while earlier packets still
+    /// play. It does not count as lost.
     Refuse,
 }
 
-/// What the packets of a participant are used for.
+/// How a participant's packets are used at present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// They are played.
+    /// Packets are played.
     Playing,
-    /// They are skipped.
+    /// Packets are skipped.
     Skipping(SkipReason),
-    /// The participant has no permit, and what was heard before has faded.
+    /// The participant has no permit, and its last audible sound has faded out.
     Shut,
 }
 
-/// Why packets are skipped.
+/// The reason why a participant's packets are skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SkipReason {
     /// The participant is muted.
     Muted,
-    /// The sender tells silence (RFC 6464).
+    /// The sender signals silence in its audio levels (RFC 6464).
     Silent,
-    /// The sound has been under the gate for long. Packets are decoded roughly, to know when that changes.
+    /// The sound has been below the noise gate for a second. Packets are decoded roughly to notice
+    /// when that changes.
     Quiet,
 }
 
-/// What a change of the permit asks of the source.
+/// What a source has to do after its participant's permit changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Change {
-    /// Nothing.
+    /// The source plays on as before.
     None,
-    /// Play what was held, and catch up with the sender.
+    /// The source plays the held packets and catches up with the sender.
     CatchUp,
-    /// Play what is left as it was spoken: nothing comes after it.
+    /// The source plays the remaining packets at normal speed: none will follow.
     Finish,
-    /// Stop: nothing of the participant is heard any more.
+    /// The source stops: the participant is no longer heard.
     Stop,
 }
 
-/// What one tick of a source held.
+/// The sound of one source in one tick.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TickHeard {
     /// The tick's instant.
     pub now: Time,
     pub reading: LevelReading,
-    /// The tick is made of what was sent, not of what was made up.
+    /// The tick's samples were decoded from packets, not produced by concealment.
     pub is_played: bool,
-    /// How long a packet takes from its arrival to its tick.
+    /// Time from a packet's arrival to the tick that plays it.
     pub on_the_way: Duration,
 }
 
-/// Decides what happens to one participant's packets.
+/// Decides for each packet of one participant whether it is played.
 #[derive(Debug)]
 pub(crate) struct Admission {
     tick: TickLength,
     permit: PermitState,
     muted: bool,
-    /// Where the gate opens.
+    /// Level at which the noise gate opens.
     gate_db: Option<Decibels>,
     state: State,
-    /// How long the sound has been well under the gate.
+    /// Milliseconds for which the sound has been well below the gate.
     quiet_ms: u32,
     spurt: TalkSpurt,
     level_hint: LevelHint,
     warmup: WarmupPackets,
     budget: DecodeBudget,
-    /// The last packet was decoded roughly: the decoder need not be warmed up for the next one.
+    /// The last packet was decoded roughly, so the decoder needs no warm-up for the next packet.
     is_decoding_roughly: bool,
-    /// The source of the last packet.
+    /// SSRC of the last packet.
     ssrc: u32,
-    /// Packets that held a sound.
+    /// Packets that held a sound; see [`Admission::voiced_total`].
     voiced_total: u64,
 }
 
-/// Each of these is real-time safe, and `network` is `None` for a source that takes no packets.
+/// All methods are real-time safe. `network` is `None` for a source that receives no packets.
 impl Admission {
-    /// Admits everything.
+    /// Creates an admission that plays every packet.
     pub fn new(tick: TickLength) -> Admission {
         Admission {
             tick,
@@ -128,18 +131,19 @@ impl Admission {
         }
     }
 
-    /// Mutes the participant, or not. Returns whether it was muted and is no longer.
+    /// Mutes or unmutes the participant. Returns whether a muted participant was unmuted.
     pub fn set_muted(&mut self, muted: bool) -> bool {
         core::mem::replace(&mut self.muted, muted) && !muted
     }
 
-    /// Sets where the gate opens; `None`: for anything but digital silence.
+    /// Sets the level at which the noise gate opens; `None` opens it for anything but digital
+    /// silence.
     pub fn set_gate(&mut self, gate_db: Option<Decibels>) {
         self.gate_db = gate_db;
     }
 
-    /// Takes one packet in. Returns what became of it, and the level to be shown if the packet tells it without being
-    /// played.
+    /// Takes in one packet. Returns the outcome, and the level to show if the packet reveals its
+    /// level without being played.
     pub fn push(
         &mut self,
         packet: &Packet,
@@ -160,7 +164,7 @@ impl Admission {
         (pushed, level)
     }
 
-    /// Decides what happens to a packet.
+    /// Decides what happens to one packet.
     fn verdict(&self, class: Class, arrival: Time, network: &Network<'_>) -> Verdict {
         if self.permit.is_open() {
             return match self.state {
@@ -170,7 +174,8 @@ impl Admission {
             };
         }
         if self.state != State::Shut {
-            // What was heard so far fades in the next tick, and that out of sound.
+            // The sound heard so far fades out in the next tick, and the fade needs packets to
+            // play.
             return Verdict::Play;
         }
         let may_be_asked_for = match self.spurt.is_young(arrival, HELD) {
@@ -219,7 +224,7 @@ impl Admission {
         network.push(packet, arrival)
     }
 
-    /// Whether packets that are skipped go on being skipped with this one.
+    /// Whether a participant whose packets are skipped is still to be skipped with this packet.
     fn still_skips(&self, reason: SkipReason, class: Class) -> bool {
         match reason {
             SkipReason::Muted => self.muted,
@@ -229,7 +234,7 @@ impl Admission {
         }
     }
 
-    /// Follows an order about the permit.
+    /// Applies a permit that the control side ordered. Returns what the source has to do.
     ///
     /// - `is_audible`: the last frame of the participant did not end in silence.
     pub fn order(
@@ -259,9 +264,10 @@ impl Admission {
         self.shut(is_audible)
     }
 
-    /// Begins a tick: closes a permit whose last words have been heard.
+    /// Begins a tick: closes a draining permit once the participant's last words have been heard.
     ///
-    /// - `target`: how long packets wait to be played; `has_run_dry`: all that came has been played.
+    /// - `target`: how long packets wait before they are played.
+    /// - `has_run_dry`: all packets that arrived have been played.
     pub fn begin_tick(
         &mut self,
         now: Time,
@@ -279,9 +285,10 @@ impl Admission {
         }
     }
 
-    /// Whether the tick is told to be silent.
+    /// Whether the sender's audio levels say that this tick is silent.
     ///
-    /// Takes note of a voice that is heard all the same: then the sender is not believed.
+    /// Also records whether a voice is heard although the levels signal silence: such a sender's
+    /// levels are no longer believed.
     pub fn is_silent_by_its_own_word(&mut self, tick: &TickHeard) -> bool {
         let opens_at = self.gate_db.map_or(FAINT_DB, |opens_at| opens_at.0);
         let has_voice = tick.is_played && tick.reading.onset.0 >= opens_at;
@@ -292,10 +299,11 @@ impl Admission {
         !has_voice && since.is_some_and(|since| tick.now.since(since) > tick.on_the_way)
     }
 
-    /// Ends a tick: skips the packets from now on if the participant has no voice in the mix and none that it might have
-    /// soon. Returns whether it has just begun to.
+    /// Ends a tick: starts skipping packets if the participant is not heard in the mix and is not
+    /// about to be. Returns whether skipping has just begun.
     ///
-    /// - `is_silent`: the tick is told to be silent; `is_present`: the participant is audible, or its gate is open.
+    /// - `is_silent`: the sender's levels say that the tick is silent.
+    /// - `is_present`: the participant is audible, or its gate is open.
     pub fn end_tick(&mut self, is_silent: bool, reading: &LevelReading, is_present: bool) -> bool {
         let is_quiet = (self.gate_db).is_some_and(|at| reading.onset.0 < at.0 - ENTERS_DB);
         self.quiet_ms = match is_quiet {
@@ -328,12 +336,12 @@ impl Admission {
         self.muted
     }
 
-    /// Whether packets are not played, since nobody would hear them.
+    /// Whether arriving packets are not played because nobody would hear them.
     pub fn is_skipping(&self) -> bool {
         self.state != State::Playing
     }
 
-    /// Whether the sender tells silence, and is believed.
+    /// Whether the sender signals silence in its audio levels and is believed.
     pub fn tells_silence(&self) -> bool {
         self.level_hint.silent_since().is_some()
     }
@@ -342,12 +350,12 @@ impl Admission {
         &self.spurt
     }
 
-    /// Packets that held a sound: neither called silent (RFC 6464) nor a DTX refresh.
+    /// Packets that held a sound: neither signalled as silent (RFC 6464) nor a DTX refresh.
     pub fn voiced_total(&self) -> u64 {
         self.voiced_total
     }
 
-    /// When packets that are held for a permit could be played; `None` if there are none.
+    /// When the packets held for a permit could be played; `None` if no packets are held.
     pub fn held_rhythm(&self, target: Duration, holds_packets: bool) -> Option<Rhythm> {
         let is_holding = self.state == State::Shut && holds_packets;
         let last = self.spurt.last_arrival().filter(|_| is_holding)?;
@@ -357,8 +365,8 @@ impl Admission {
         })
     }
 
-    /// Plays what was held for a permit, or goes on as if the permit had never been closed: it may be opened before what
-    /// was heard so far has faded.
+    /// Opens the participant's permit: plays the held packets, or plays on without interruption if
+    /// the permit was closed so recently that the sound has not faded out yet.
     fn let_in(&mut self, now: Time, network: Option<Network<'_>>) -> Change {
         if self.state == State::Shut {
             self.state = State::Playing;
@@ -373,7 +381,7 @@ impl Admission {
         }
     }
 
-    /// Shuts a participant without a permit out, once nothing of it is heard.
+    /// Shuts out a participant without a permit once nothing of it is audible.
     fn shut(&mut self, is_audible: bool) -> Change {
         if is_audible || self.state == State::Shut {
             return Change::None;
@@ -384,7 +392,7 @@ impl Admission {
         Change::Stop
     }
 
-    /// Brings the decoder to where it would be had it decoded what was not played of this source.
+    /// Warms up the decoder with the last packets of this SSRC that were not played.
     fn warm_up(&mut self, ssrc: u32, now: Time, network: &mut Network<'_>) {
         self.is_decoding_roughly = false;
         let samples = self.warmup.samples_of(ssrc, network.codec());
@@ -395,7 +403,8 @@ impl Admission {
         }
     }
 
-    /// Forgets held packets that are too old to be heard; the decoder may still be warmed up by them.
+    /// Drops held packets that are too old to be heard; their payloads may still warm up the
+    /// decoder.
     fn forget_old(&mut self, now: Time, network: &mut Network<'_>) {
         let (codec, ssrc, warmup) = (network.codec(), self.ssrc, &mut self.warmup);
         let keep = |payload: &[u8]| warmup.keep_payload(ssrc, payload, codec);
@@ -409,21 +418,22 @@ impl Admission {
     }
 }
 
-/// As much of what was said before a request was granted is heard: longer than any answer takes on a working network, and
-/// not so long that anybody would have begun something else.
+/// How much speech from before a floor grant is still played. Longer than a grant takes on a
+/// working network, and too short for anybody else to have begun to speak about something else.
 const HELD: Duration = Duration::from_millis(HELD_MS);
 const HELD_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 * HELD_MS as i64 / 1_000;
 const HELD_MS: u64 = 300;
 
-/// How long a sound has to be quiet before its packets are only decoded roughly: pauses for thought are shorter, and what is
-/// gained is gained from those who only listen.
+/// How long a sound has to be quiet before its packets are only decoded roughly. Longer than a
+/// pause for thought; the CPU time is saved on participants who only listen.
 const QUIET_MS: u32 = 1_000;
 
-/// How far under the gate it has to be for that. Between this and [`classify::LEAVES_DB`] is more than steady noise varies
-/// by.
+/// How far below the gate a sound has to be before its packets are only decoded roughly. Steady
+/// noise varies by less than the difference between this and [`classify::LEAVES_DB`].
 const ENTERS_DB: f32 = 2.5;
 
-/// Without a gate, what is told to be silent and is louder than this is not: more than a codec makes of digital silence.
+/// Without a gate, sound above this level is not silent, whatever the sender signals. Above the
+/// noise that a codec makes of digital silence.
 const FAINT_DB: f32 = -70.0;
 
 #[cfg(test)]

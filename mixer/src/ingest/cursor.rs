@@ -1,25 +1,25 @@
-//! Where the reader of a sender's packets stands.
+//! Read position in one sender's packets.
 
-/// What is to be decoded next, on the scale of the [timeline](super::timeline).
+/// The packet to be decoded next, in the unwrapped numbers of the [timeline](super::timeline).
 #[derive(Debug)]
 pub(crate) struct Cursor {
     /// Sequence number of the packet to be decoded next.
     pub next_seq: i64,
-    /// Media time just after what has been decoded.
+    /// Media time just after the last decoded sample.
     pub next_time: i64,
     /// Length of the packet decoded last.
     pub packet_samples: usize,
-    /// Samples made up since the buffer ran dry. Media time stands still meanwhile: whether they stand for a packet that is
-    /// late, one that is lost or a pause shows with the next packet.
+    /// Samples of concealment since the buffer ran dry. Media time stands still meanwhile: only the
+    /// next packet shows whether these samples replaced a late packet, a lost packet or a pause.
     pub stalled_samples: usize,
-    /// The packets stored belong to another timeline than what has been decoded.
+    /// The stored packets belong to another timeline than the packets decoded so far.
     pub is_new_timeline: bool,
-    /// Packets before this one came and were not to be played.
+    /// Sequence number before which packets have arrived that are not to be played.
     refused_to: i64,
 }
 
 impl Cursor {
-    /// Where reading starts.
+    /// Creates a cursor that has read nothing.
     pub fn new() -> Cursor {
         Cursor {
             next_seq: 0,
@@ -31,19 +31,20 @@ impl Cursor {
         }
     }
 
-    /// Moves past the packet `seq`, whose last sample is before `end`.
+    /// Moves past the packet `seq`, which ends at the media time `end`.
     pub fn pass(&mut self, seq: i64, end: i64) {
         self.next_seq = seq + 1;
         self.next_time = end;
         self.is_new_timeline = false;
     }
 
-    /// The packet `seq` has come and is not to be played, so nobody misses it.
+    /// Records that the packet `seq` arrived but is not to be played, so that it does not count as
+    /// lost.
     pub fn refuse(&mut self, seq: i64) {
         self.refused_to = self.refused_to.max(seq + 1);
     }
 
-    /// Moves past what was refused.
+    /// Moves past all refused packets.
     pub fn pass_refused(&mut self) {
         if self.next_seq < self.refused_to {
             self.next_seq = self.refused_to;
@@ -51,9 +52,9 @@ impl Cursor {
         }
     }
 
-    /// The number that the packet stored first would have if none had been lost before it.
+    /// Sequence number of the first stored packet if none before it had been lost.
     ///
-    /// - `first`: the number that it has.
+    /// - `first`: the sequence number that the packet has.
     pub fn expected(&self, first: i64) -> i64 {
         self.next_seq.max(self.refused_to.min(first))
     }

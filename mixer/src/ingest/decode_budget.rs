@@ -1,15 +1,14 @@
-//! How much of a source's sound may be decoded on arrival, outside of ticks.
+//! Limits how much of a source's sound is decoded on arrival, outside of ticks.
 //!
-//! A tick decodes a tick's worth of each source. What is decoded on arrival is
-//! held to the same: no source costs more than the time its sound takes, however many packets it
-//! sends.
+//! A tick decodes one tick of sound for each source. Decoding on arrival is limited to real time as
+//! well: no source costs more CPU time than its sound lasts, however many packets it sends.
 
 use core::time::Duration;
 
 use crate::format::SAMPLE_RATE_HZ;
 use crate::units::Time;
 
-/// Sound that may be decoded on arrival, which grows as time passes.
+/// Duration of sound that may still be decoded on arrival; it grows as time passes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DecodeBudget {
     left: Duration,
@@ -26,7 +25,7 @@ impl Default for DecodeBudget {
 }
 
 impl DecodeBudget {
-    /// Whether so many samples at 48 kHz may be decoded now; if so, they are taken off.
+    /// Takes `samples` at 48 kHz off the budget and returns `true`, if so many are left at `now`.
     pub fn spend(&mut self, samples: usize, now: Time) -> bool {
         let passed = now.since(self.counted);
         self.counted = self.counted.max(now);
@@ -38,8 +37,8 @@ impl DecodeBudget {
     }
 }
 
-/// What a network has held up comes at once, and a decoder is warmed up by three packets: four of
-/// 60 ms.
+/// The budget at its fullest. A network may deliver a backlog of packets at once, and three packets
+/// warm up a decoder: four packets of 60 ms in all.
 const MOST: Duration = Duration::from_millis(240);
 
 #[cfg(test)]
@@ -47,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_is_decoded_than_time_passes() {
+    fn decode_budget_grants_no_more_sound_than_real_time() {
         let mut budget = DecodeBudget::default();
         let mut spent_ms = 0;
         for ms in 0..10_000 {
@@ -58,10 +57,10 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_in_real_time_is_always_within_it_and_time_may_stand_still() {
+    fn decode_budget_always_suffices_for_a_stream_in_real_time() {
         let mut budget = DecodeBudget::default();
         for number in 0..1_000u64 {
-            // In fives, as after a stall.
+            // Five packets at once, as after a stall.
             let now = Time::from_us(5_000_000 + number / 5 * 100_000);
             assert!(budget.spend(960, now), "packet {number}");
         }

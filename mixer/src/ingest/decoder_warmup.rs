@@ -1,11 +1,12 @@
-//! What a decoder has to know before it can go on after packets that nobody was to hear.
+//! The last payloads that were not decoded, kept to warm up a decoder.
 //!
-//! The last few payloads that were not decoded are kept for that.
+//! A decoder that resumes after skipped packets first decodes these payloads, so that its state
+//! fits the stream.
 
 use crate::codec::Codec;
 use crate::packet::Packet;
 
-/// The last packets that were not decoded, of one source.
+/// The last packets of one SSRC that were not decoded.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct WarmupPackets {
     ssrc: u32,
@@ -19,12 +20,12 @@ struct WarmupPayload {
 }
 
 impl WarmupPackets {
-    /// Keeps one packet, and lets go of the oldest.
+    /// Keeps the payload of one packet and drops the oldest kept payload.
     pub fn keep(&mut self, packet: &Packet, codec: Codec) {
         self.keep_payload(packet.ssrc, packet.payload.as_slice(), codec);
     }
 
-    /// The same with its payload and its source.
+    /// Keeps one payload of the SSRC `ssrc` and drops the oldest kept payload.
     pub fn keep_payload(&mut self, ssrc: u32, payload: &[u8], codec: Codec) {
         if ssrc != self.ssrc {
             *self = WarmupPackets {
@@ -44,30 +45,31 @@ impl WarmupPackets {
         }
     }
 
-    /// Whether a payload is worth keeping: short enough, and of a duration of which a few will do.
+    /// Whether a payload is short enough to be kept, and of frames so long (20 ms) that three
+    /// suffice.
     pub fn fits(payload: &[u8], codec: Codec) -> bool {
         let frame_samples = codec.frame_samples(payload);
         frame_samples.is_some_and(|samples| samples >= WARMUP_SAMPLES)
             && payload.len() <= WARMUP_BYTES
     }
 
-    /// Whether a decoder that is given what is kept is where it would be.
+    /// Whether enough payloads are kept for a decoder to reach the state it would have had.
     pub fn is_complete(&self) -> bool {
         self.payloads.iter().all(|payload| payload.len_bytes > 0)
     }
 
-    /// What was kept of this source, oldest first.
+    /// The kept payloads of the SSRC `ssrc`, oldest first.
     pub fn of(&self, ssrc: u32) -> impl Iterator<Item = &[u8]> {
         self.iter().filter(move |_| self.ssrc == ssrc)
     }
 
-    /// How long all of that is, at 48 kHz.
+    /// Total length of the kept payloads of the SSRC `ssrc`, in samples at 48 kHz.
     pub fn samples_of(&self, ssrc: u32, codec: Codec) -> usize {
         let samples = self.of(ssrc).filter_map(|payload| codec.samples(payload));
         samples.sum()
     }
 
-    /// What was kept, oldest first.
+    /// The kept payloads, oldest first.
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let payloads = self.payloads.iter();
         payloads
@@ -85,11 +87,10 @@ impl Default for WarmupPayload {
     }
 }
 
-/// As many packets as an Opus decoder needs to be where it would be: in frames of 20 ms, what it
-/// predicts of one from the one before counts for half (RFC 6716, 4.3.2.1), and for more in shorter
-/// ones.
+/// Packets that bring an Opus decoder into the state it would have had. In frames of 20 ms, half of
+/// what is predicted from the frame before is kept (RFC 6716, 4.3.2.1), and more in shorter frames.
 const WARMUP_PACKETS: usize = 3;
 const WARMUP_SAMPLES: usize = 960;
 
-/// 20 ms at 192 kbit/s.
+/// A packet of 20 ms at 192 kbit/s.
 const WARMUP_BYTES: usize = 480;

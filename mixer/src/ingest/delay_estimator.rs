@@ -1,18 +1,17 @@
-//! How long a packet should wait before it is played.
+//! Estimates how long a packet should wait before it is played.
 //!
-//! Stands beside the jitter buffer: it sees every arrival and decides, it stores and plays nothing.
-//! Three things are estimated, all on the scale of samples at 48 kHz:
+//! Stands beside the jitter buffer: it sees every arrival and decides how long to wait, but stores
+//! and plays nothing. It estimates three values, all in samples at 48 kHz:
 //!
-//! 1. the *base*: the shortest transit seen lately, that is, when packets come if nothing holds
-//!    them up;
-//! 2. the *target*: how much later than that nearly all of them come (a high percentile of
-//!    lateness), followed upward
-//!    at once and downward over some seconds;
+//! 1. the *base*: the shortest recent transit, that is, the transit of a packet that nothing
+//!    delays;
+//! 2. the *target*: how much later than the base nearly all packets arrive (a high percentile of
+//!    lateness), followed upward at once and downward over some seconds;
 //! 3. the *drift*: how fast the base moves, which is the difference between the sender's clock and
-//!    ours.
+//!    the server's clock.
 //!
-//! A transit is taken from a packet's *first* sample: a packet twice as long is ready so much later,
-//! and a stream that mixes lengths must wait for its longest.
+//! A transit is measured from a packet's *first* sample: a packet twice as long is complete that
+//! much later, and a stream of mixed packet lengths must wait for its longest packet.
 
 mod clock_drift;
 mod loss_rate;
@@ -29,7 +28,8 @@ pub struct DelayEstimator {
     lateness: Histogram,
     /// Arrival and lateness of the packet before.
     before: Option<(i64, i64)>,
-    /// The same of the packet before, if that came late after a pause and is not counted yet.
+    /// Arrival and lateness of the packet before, if it came late after a pause and is not counted
+    /// yet.
     suspect: Option<(i64, i64)>,
     drift: DriftEstimator,
     loss: LossRate,
@@ -38,10 +38,10 @@ pub struct DelayEstimator {
 }
 
 impl DelayEstimator {
-    /// An estimator that has seen nothing: the target is the least there is.
+    /// Creates an estimator that has seen no packet; its target is the minimum.
     ///
-    /// - `expects_fec`: the sender's codec can carry copies of packets, and the sender is taken to add them once packets
-    ///   are lost, until it is seen not to.
+    /// - `expects_fec`: the sender's codec supports in-band FEC. The sender is assumed to add FEC
+    ///   once packets are lost, until it is seen not to.
     pub fn new(expects_fec: bool) -> DelayEstimator {
         DelayEstimator {
             base: None,
@@ -56,7 +56,7 @@ impl DelayEstimator {
         }
     }
 
-    /// Sets the least target, which is higher where ticks do not come later for a packet that is late.
+    /// Sets the minimum target, which is higher where ticks do not wait for late packets.
     ///
     /// Real-time: safe.
     pub fn set_ticks_wait(&mut self, ticks_wait: bool) {
@@ -66,11 +66,12 @@ impl DelayEstimator {
         };
     }
 
-    /// Takes note of one arrival.
+    /// Records the arrival of one packet.
     ///
-    /// - `arrival`: on the caller's clock, samples.
-    /// - `time`: media time of the packet's first sample, unwrapped.
-    /// - `samples`: its length; `fec`: it carries a copy of the packet before.
+    /// - `arrival`: on the caller's clock, in samples.
+    /// - `time`: unwrapped media time of the packet's first sample.
+    /// - `samples`: the packet's length.
+    /// - `fec`: the packet carries a copy of the packet before.
     ///
     /// Real-time: safe.
     pub fn arrived(&mut self, arrival: i64, time: i64, samples: usize, fec: bool) {
@@ -93,22 +94,23 @@ impl DelayEstimator {
         self.drift.observe(arrival, transit);
     }
 
-    /// Takes note that one packet, or several in a row, have not come.
+    /// Records that a packet, or several in a row, did not arrive.
     ///
     /// Real-time: safe.
     pub fn lost(&mut self) {
         self.loss.lost();
     }
 
-    /// Takes note of a packet that came after it was counted as lost. How late it was is known from its arrival.
+    /// Records a packet that arrived after it was counted as lost. Its lateness is recorded by
+    /// [`arrived`](DelayEstimator::arrived).
     ///
     /// Real-time: safe.
     pub fn found(&mut self) {
         self.loss.found();
     }
 
-    /// Forgets when packets come, but not how late: for a new timeline of the same sender on the
-    /// same network.
+    /// Forgets the base but keeps the lateness: for a new timeline of the same sender on the same
+    /// network.
     ///
     /// Real-time: safe.
     pub fn reanchor(&mut self) {
@@ -117,15 +119,15 @@ impl DelayEstimator {
         self.drift = DriftEstimator::default();
     }
 
-    /// The shortest transit seen lately; `None` before the first packet.
+    /// The shortest recent transit, in samples; `None` before the first packet.
     pub fn base(&self) -> Option<i64> {
         self.base
     }
 
     /// How long after its earliest possible arrival a packet should be played, in samples.
     ///
-    /// Above one percent of loss, and where the sender adds FEC, this includes one packet: the copy
-    /// travels in the next.
+    /// Above one percent of loss, if the sender adds FEC, the target includes one more packet: the
+    /// copy of a lost packet travels in the next packet.
     pub fn target(&self) -> i64 {
         let fec_wait = if self.loss.wants_fec {
             self.packet_samples as i64
@@ -135,26 +137,27 @@ impl DelayEstimator {
         (self.lateness.percentile().max(self.least_samples) + fec_wait).min(MAX_TARGET_SAMPLES)
     }
 
-    /// How much of the target the network does not ask for, in samples.
+    /// The part of the target that exceeds what the network needs, in samples.
     ///
-    /// A wait may fall this far short of the target before time is inserted. So a talk-spurt that began while ticks waited
-    /// is not stretched when they cease to.
+    /// A wait may fall this far short of the target before time is inserted. So a talk-spurt that
+    /// began while ticks waited is not stretched when they no longer do.
     pub fn spare_samples(&self) -> i64 {
         let asked = self.lateness.percentile().max(LEAST_SAMPLES);
         (self.least_samples - asked).max(0)
     }
 
-    /// How much faster the sender's clock runs than ours, as a ratio (`0.001` is 1,000 ppm); `None`
-    /// unless it is both certain and enough to be worth resampling.
+    /// How much faster the sender's clock runs than the server's, as a ratio (`0.001` is 1,000
+    /// ppm); `None` unless the drift is certain and large enough to be worth resampling.
     pub fn drift(&self) -> Option<f64> {
         self.drift.ratio
     }
 
-    /// Whether a packet so late says that the sender's timeline is another one. Half a second is no
-    /// jitter; much less is not either, if the first packet after a pause was as late and this one
-    /// came at its own pace: there are senders whose media clock stands still in pauses.
+    /// Whether the lateness of a packet shows that the sender's timeline has moved. More than half
+    /// a second is not jitter. More than 50 ms is not jitter either if the first packet after a
+    /// pause was as late and this packet came at its regular pace: some senders' media clocks stand
+    /// still in pauses.
     ///
-    /// If it turns out that the network held that first packet up, its lateness counts after all.
+    /// If the network turns out to have delayed that first packet, its lateness counts after all.
     fn has_moved(&mut self, arrival: i64, lateness: i64) -> bool {
         if lateness > SHIFT_SAMPLES {
             return true;
@@ -177,15 +180,15 @@ impl DelayEstimator {
         suspect.then_some((arrival, lateness))
     }
 
-    /// Whether a packet came at once with the one before and is less late: whatever held them up did
-    /// so once, and the first tells how long.
+    /// Whether a packet came together with the packet before and is less late. One delay then held
+    /// up both, and the first packet shows how long it was.
     fn is_held_up_with_another(&self, arrival: i64, lateness: i64, samples: usize) -> bool {
         self.before.is_some_and(|(before, how_late)| {
             arrival - before < samples as i64 / 4 && lateness < how_late
         })
     }
 
-    /// Updates the sliding minimum and returns it.
+    /// Updates the sliding minimum of the transits and returns it.
     fn observe(&mut self, arrival: i64, transit: i64) -> i64 {
         let index = arrival.div_euclid(WINDOW_SAMPLES);
         let window = &mut self.windows[index.rem_euclid(WINDOWS as i64) as usize];
@@ -224,7 +227,7 @@ impl DelayEstimator {
     }
 }
 
-/// The shortest transit within half a second, when it was seen, and the longest.
+/// The shortest transit within half a second, when it was measured, and the longest transit.
 #[derive(Debug, Clone, Copy)]
 struct Window {
     index: i64,
@@ -242,10 +245,11 @@ impl Window {
     };
 }
 
-/// Lateness of packets, recent ones weighing more: an exponentially forgetting histogram.
+/// Histogram of the packets' lateness in which recent packets weigh more: an exponentially
+/// forgetting histogram.
 ///
-/// Instead of shrinking every bin at each packet, the weight of the next packet grows; the bins are
-/// scaled back when it has grown large.
+/// Instead of shrinking every bucket at each packet, the weight of the next packet grows; the
+/// buckets are scaled back when that weight has grown large.
 #[derive(Debug)]
 struct Histogram {
     bins: [f32; BINS],
@@ -255,7 +259,8 @@ struct Histogram {
 }
 
 impl Histogram {
-    /// As after seconds without a late packet: the first one is then an exception, the second counts.
+    /// Starts as after seconds without a late packet: the first late packet is an exception, the
+    /// second counts.
     fn new() -> Histogram {
         let mut bins = [0.0; BINS];
         bins[0] = PRIOR_PACKETS;
@@ -286,7 +291,8 @@ impl Histogram {
         self.percentile_samples
     }
 
-    /// Upper edge of the bin above which no more than the tail lies.
+    /// Upper edge of the histogram bucket above which at most the share [`TAIL`] of the packets
+    /// lies.
     fn find_percentile(&self) -> i64 {
         let mut tail = 0.0;
         for (bin, weight) in self.bins.iter().enumerate().rev() {
@@ -302,52 +308,54 @@ impl Histogram {
 /// Half a second.
 const WINDOW_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 2;
 
-/// The base is the shortest transit of eight seconds. Under jitter of 60 ms that of two seconds comes
-/// and goes by 10 ms, and each time the wait would go with it: PESQ 4.3 instead of 4.5. A clock that
-/// is off is followed by its drift, once that is known.
+/// The base is the shortest transit of eight seconds. Under jitter of 60 ms, the shortest transit
+/// of two seconds varies by 10 ms, and the wait would vary with it: PESQ 4.3 instead of 4.5. A
+/// difference between the clocks is followed by the drift once that is known.
 const WINDOWS: usize = 16;
 
-/// Where the transits of a second and a half lie this close together, 12 ms, the network is calm and theirs is
-/// the base: after a change of route, or when jitter has ended.
+/// Where the transits of the last 1.5 seconds lie within 12 ms, the network is calm, and their
+/// shortest is the base: after a change of route, or when jitter has ended.
 const RECENT_WINDOWS: i64 = 3;
 const CALM_SAMPLES: i64 = 12 * SAMPLE_RATE_HZ as i64 / 1_000;
 
-/// Lateness beyond this is a moved timeline, not a late packet.
+/// Lateness beyond half a second means a moved timeline, not a late packet.
 const SHIFT_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 2;
 
-/// Nothing for a tenth of a second is a pause, after which a twentieth is a clock that stood still.
+/// A gap of more than 100 ms between arrivals is a pause. After a pause, lateness of more than 50
+/// ms may mean that the sender's media clock stood still.
 const PAUSE_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 10;
 const STOOD_STILL_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 20;
 
-/// One millisecond: finer would be below what a loaded machine's network thread can stamp.
+/// Width of a histogram bucket: 1 ms. A loaded machine's network thread stamps arrivals no finer.
 const BIN_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 1_000;
 const BINS: usize = 300;
 
-/// Two seconds of audio: a packet's weight falls to 1/e. With the tail below, a network that has
-/// calmed down is forgotten after 2 ln(100) = 9.2 s, and two late packets after 1.3 s.
+/// Two seconds of audio, after which a packet's weight has fallen to 1/e. With [`TAIL`], the jitter
+/// of a network that has calmed down is forgotten after 2 ln(100) = 9.2 s, and two late packets
+/// after 1.3 s.
 const MEMORY_SAMPLES: f32 = 2.0 * SAMPLE_RATE_HZ as f32;
 
-/// The weight of so many packets of 20 ms is what such a memory holds.
+/// Initial weight of the histogram: about as many packets of 20 ms as [`MEMORY_SAMPLES`] holds.
 const PRIOR_PACKETS: f32 = 100.0;
 
-/// Share of packets that may come later than the target: little more than what a single one of
-/// 20 ms weighs. When that is noticed it is too late for it, and to wait longer from then on would
-/// delay everybody for nothing unless another one follows.
+/// Share of packets that may be later than the target: little more than the weight of a single
+/// packet of 20 ms. A single late packet is noticed too late to be saved, and a longer wait from
+/// then on would delay everybody for nothing unless another late packet follows.
 const TAIL: f32 = 0.010_5;
 
 /// Keeps the sums of the histogram well inside the precision of `f32`.
 const MAX_WEIGHT: f32 = 1e4;
 
-/// The least a packet is made to wait where ticks wait for late ones: three milliseconds, of which most is the jitter of
-/// the threads that send and stamp it.
+/// The minimum target where ticks wait for late packets: 3 ms, most of which covers the jitter of
+/// the threads that send and stamp packets.
 const LEAST_SAMPLES: i64 = 3 * BIN_SAMPLES;
 
-/// The least a packet is made to wait where ticks do not wait: six milliseconds. On a machine that others use as well,
-/// the threads of a clean call stamp some packet in each half minute 3 to 8 ms late. A single one that misses its tick
-/// costs a voice up to a tenth of a PESQ point, and to wait longer from then on is a splice.
+/// The minimum target where ticks do not wait: 6 ms. On a shared machine, the threads of a clean
+/// call stamp a packet 3 to 8 ms late about every half minute. A single packet that misses its tick
+/// costs a voice up to a tenth of a PESQ point, and a longer wait from then on is a splice.
 const LEAST_UNWAITED_SAMPLES: i64 = 6 * BIN_SAMPLES;
 
-/// The most a packet is ever made to wait: beyond a quarter of a second people stop conversing.
+/// The maximum target: beyond a quarter of a second, people stop conversing.
 const MAX_TARGET_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 4;
 
 #[cfg(test)]
@@ -356,7 +364,7 @@ mod tests {
 
     const PACKET: i64 = 960;
 
-    /// Feeds `packets` packets whose extra transit is given by `late_ms`.
+    /// Feeds `packets` packets; `late_ms` gives each one's extra transit in milliseconds.
     fn feed(
         estimator: &mut DelayEstimator,
         from: i64,
@@ -371,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clean_network_asks_for_next_to_nothing() {
+    fn delay_estimator_keeps_the_minimum_target_on_a_clean_network() {
         let mut estimator = DelayEstimator::new(false);
         feed(&mut estimator, 0, 500, |_| 0.0);
         assert_eq!(estimator.target(), LEAST_SAMPLES);
@@ -380,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_is_followed_from_the_second_packet_on_and_forgotten_within_ten_seconds() {
+    fn delay_target_follows_jitter_at_once_and_forgets_it_within_ten_seconds() {
         let mut estimator = DelayEstimator::new(false);
         feed(&mut estimator, 0, 499, |_| 0.0);
         feed(&mut estimator, 499, 1, |_| 40.0);
@@ -399,20 +407,20 @@ mod tests {
     }
 
     #[test]
-    fn packets_that_were_held_up_together_are_one_exception() {
+    fn delay_estimator_counts_packets_delayed_together_once() {
         let mut estimator = DelayEstimator::new(false);
         feed(&mut estimator, 0, 500, |_| 0.0);
-        // A machine that stood still for 45 ms: three packets come at once.
+        // A machine stood still for 45 ms: three packets come at once.
         feed(&mut estimator, 500, 3, |n| 45.0 - 20.0 * (n - 500) as f64);
         assert_eq!(estimator.target(), LEAST_SAMPLES);
-        // A network that sends off what it has ten times a second makes each burst wait for its
-        // last: four in five are early compared with that.
+        // A network that delivers ten bursts a second makes each burst wait for its last packet:
+        // compared with that packet, four in five are early.
         feed(&mut estimator, 503, 500, |n| 20.0 * (4 - n % 5) as f64);
         assert!((80..=82).contains(&(estimator.target() / 48)));
     }
 
     #[test]
-    fn the_target_has_a_limit_and_a_moved_timeline_is_no_jitter() {
+    fn delay_target_is_limited_and_ignores_a_moved_timeline() {
         let mut estimator = DelayEstimator::new(false);
         feed(&mut estimator, 0, 200, |n| (n * 53 % 450) as f64);
         assert_eq!(estimator.target(), MAX_TARGET_SAMPLES);
@@ -424,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn drift_is_found_and_small_drift_left_alone() {
+    fn delay_estimator_reports_large_drift_and_ignores_small_drift() {
         for (ppm, found) in [
             (5_000.0, true),
             (-5_000.0, true),
@@ -448,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_alone_is_no_drift() {
+    fn delay_estimator_reports_no_drift_under_jitter_alone() {
         for seed in 1..40i64 {
             let mut estimator = DelayEstimator::new(false);
             let mut state = seed * 7_919;
@@ -461,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn loss_adds_one_packet_only_where_it_is_protected() {
+    fn delay_target_grows_by_one_packet_under_loss_only_with_fec() {
         for (fec, extra) in [(true, PACKET), (false, 0)] {
             let mut estimator = DelayEstimator::new(false);
             for n in 0..500 {

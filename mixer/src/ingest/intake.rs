@@ -1,4 +1,4 @@
-//! Where a participant's packets come in.
+//! Entry point of a participant's packets.
 
 use core::time::Duration;
 
@@ -9,21 +9,24 @@ use crate::meter::LevelReading;
 use crate::packet::Packet;
 use crate::units::{Decibels, Time};
 
-/// A decoder, as far as packets that are not played need one. Real-time: every call is safe.
+/// The part of a decoder that packets need which are not played.
+///
+/// Real-time: every call is safe.
 pub(crate) trait UnheardDecoder {
-    /// The codec of the packets it takes.
+    /// The codec of the packets that the decoder takes.
     fn codec(&self) -> Codec;
 
-    /// How loud a packet is; `None` if only playing it can tell.
+    /// The level of a packet, from a rough decode; `None` if only playing the packet can tell.
     fn decode_roughly(&mut self, payload: &[u8]) -> Option<LevelReading>;
 
-    /// Decodes a packet that nobody hears, so that the next one is decoded as if nothing had been left out.
+    /// Decodes a packet that nobody hears, so that the next packet is decoded as if none had been
+    /// skipped.
     ///
-    /// - `has_new_encoder`: the packet comes from another encoder than the one before.
+    /// - `has_new_encoder`: the packet comes from another encoder than the packet before.
     fn warm_up(&mut self, payload: &[u8], has_new_encoder: bool);
 }
 
-/// The packets of one participant: what has arrived, and what decodes it.
+/// The received packets of one participant, with the decoder for them.
 pub(crate) struct Network<'a> {
     pub reception: &'a mut Reception,
     pub decoder: &'a mut dyn UnheardDecoder,
@@ -60,16 +63,16 @@ impl Network<'_> {
     }
 }
 
-/// Takes one participant's packets in.
+/// Takes in one participant's packets.
 pub(crate) struct Intake<'a> {
     pub admission: &'a mut Admission,
     pub network: Network<'a>,
-    /// How loud the participant is shown to be.
+    /// The level shown for the participant.
     pub level: &'a mut Decibels,
 }
 
 impl Intake<'_> {
-    /// Takes in one packet that arrived at `arrival`.
+    /// Takes in one packet that arrived at the time `arrival`.
     ///
     /// Real-time: safe.
     pub fn push(self, packet: &Packet, arrival: Time) -> Pushed {

@@ -1,22 +1,22 @@
 //! Storage of packets that have arrived and are not yet played.
 //!
-//! Stands between the network and the decoder. It orders, it refuses what it has or had already,
-//! and it is bounded; how long a packet waits is [`super::delay_estimator`]'s decision, and what to do about
-//! one that is missing is [`crate::source::playout`]'s. Payloads lie in cells of one allocation made at
-//! set-up, so that an hour of any packet size neither allocates nor fragments.
+//! Stands between the network and the decoder. The buffer orders packets, refuses duplicates and is
+//! bounded. [`super::delay_estimator`] decides how long a packet waits, and
+//! [`crate::source::playout`] what to do about a missing packet. Payloads lie in cells of one
+//! allocation made at set-up, so that an hour of any packet size neither allocates nor fragments.
 
 use crate::format::MAX_PAYLOAD_BYTES;
 
-/// A stored packet's header, on unwrapped scales.
+/// Header of a stored packet, with unwrapped sequence number and media time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     /// Unwrapped sequence number.
     pub seq: i64,
-    /// Unwrapped media time of the first sample, 48 kHz.
+    /// Unwrapped media time of the first sample, at 48 kHz.
     pub time: i64,
     /// Samples per channel.
     pub samples: usize,
-    /// Carries in-band FEC for the packet before it.
+    /// The packet carries in-band FEC for the packet before it.
     pub fec: bool,
     first_cell: u16,
     len_bytes: u16,
@@ -29,18 +29,18 @@ impl Entry {
     }
 }
 
-/// What became of a packet that was offered.
+/// The outcome of inserting a packet into the jitter buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Inserted {
-    /// It is stored.
+    /// The packet is stored.
     Stored,
-    /// It is there already.
+    /// A packet with this sequence number is stored already.
     Duplicate,
-    /// There is no room for it.
+    /// The buffer has no room for the packet.
     Full,
 }
 
-/// Packets in order of their sequence numbers.
+/// Stores received packets in order of their sequence numbers.
 pub struct JitterBuffer {
     entries: [Option<Entry>; ENTRIES],
     count: usize,
@@ -51,7 +51,7 @@ pub struct JitterBuffer {
 }
 
 impl JitterBuffer {
-    /// An empty buffer.
+    /// Creates an empty jitter buffer.
     ///
     /// Real-time: set-up only (allocates).
     pub fn new() -> JitterBuffer {
@@ -70,7 +70,7 @@ impl JitterBuffer {
         buffer
     }
 
-    /// Forgets every packet.
+    /// Drops every stored packet.
     ///
     /// Real-time: safe.
     pub fn clear(&mut self) {
@@ -87,7 +87,7 @@ impl JitterBuffer {
         self.free_count = CELLS;
     }
 
-    /// Packets stored.
+    /// Number of stored packets.
     pub fn len(&self) -> usize {
         self.count
     }
@@ -102,7 +102,7 @@ impl JitterBuffer {
         self.entries[0].as_ref().filter(|_| self.count > 0)
     }
 
-    /// All packets, in their order.
+    /// All stored packets, in order of their sequence numbers.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries[..self.count].iter().flatten()
     }
@@ -114,7 +114,7 @@ impl JitterBuffer {
             .and_then(|at| self.entries[at].as_ref())
     }
 
-    /// Stores a packet at its place in the order.
+    /// Stores a packet in order of its sequence number.
     ///
     /// - `seq`, `time`: unwrapped by the caller.
     /// - `payload`: at most [`MAX_PAYLOAD_BYTES`] bytes; longer ones are refused as
@@ -165,7 +165,7 @@ impl JitterBuffer {
         Some(&scratch[..len])
     }
 
-    /// Removes the first packet.
+    /// Removes the packet with the lowest sequence number and returns its header.
     ///
     /// Real-time: safe.
     pub fn drop_first(&mut self) -> Option<Entry> {
@@ -190,7 +190,7 @@ impl JitterBuffer {
             .expect("entries below `count` are filled")
     }
 
-    /// Where `seq` is or belongs. Searched from the back: nearly every packet is the newest.
+    /// Index where `seq` is or belongs. Searched from the back: nearly every packet is the newest.
     fn position(&self, seq: i64) -> usize {
         let mut at = self.count;
         while at > 0 && self.entry(at - 1).seq >= seq {
@@ -235,14 +235,14 @@ impl core::fmt::Debug for JitterBuffer {
     }
 }
 
-/// Packets at most: the longest wait allowed, in the shortest packets (half a second of 2.5 ms).
+/// Maximum number of packets: half a second of the shortest packets (2.5 ms).
 const ENTRIES: usize = 200;
 
 /// Bytes of one cell: the shortest packets fit in one, an ordinary voice packet of 20 ms in two.
 const CELL_BYTES: usize = 64;
 
-/// Cells at most: one for each packet, and 13 kB, the longest wait that is ever aimed for (a quarter of
-/// a second) at 400 kbit/s.
+/// Maximum number of cells: one for each packet, and 13 kB in all, enough for the longest target (a
+/// quarter of a second) at 400 kbit/s.
 const CELLS: usize = ENTRIES;
 
 const NO_CELL: u16 = u16::MAX;
@@ -254,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_come_out_in_order_and_whole() {
+    fn jitter_buffer_returns_packets_in_order_and_unchanged() {
         let mut buffer = JitterBuffer::new();
         for seq in [3, 1, 2, 0] {
             let payload = vec![seq as u8; 90 + 100 * seq as usize];
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded_and_recovers() {
+    fn jitter_buffer_is_bounded_and_reuses_its_cells() {
         let mut buffer = JitterBuffer::new();
         let payload = [7; MAX_PAYLOAD_BYTES];
         let stored = (0..1_000)
@@ -290,8 +290,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the order of arrival, nothing is reordered, repeated or lost on the way
-        /// through, and every cell comes back.
+        /// In any order of arrival, the buffer reorders, repeats and loses nothing, and every cell
+        /// is freed again.
         #[test]
         fn nothing_is_reordered_or_repeated(
             steps in proptest::collection::vec((0i64..60, 0usize..MAX_PAYLOAD_BYTES, any::<bool>()), 0..200),

@@ -1,26 +1,26 @@
-//! How far the level that a sender tells of its packets (RFC 6464) is believed.
+//! Decides how far the audio level that a sender signals for its packets (RFC 6464) is believed.
 //!
-//! A level saves the strip from decoding what is silent or under the gate, but
-//! it is only a hint: some clients tell 127 of everything they send. So packets whose level is low
-//! are listened to where they look like more than silence, which is by their size, and now and then.
-//! A sender that is heard while it tells silence is not believed any more.
+//! A low level saves the strip from decoding a packet that is silent or below the gate. But the
+//! level is only a hint: some clients signal level 127 (silence) for everything they send. So
+//! packets with a low level are decoded roughly if their size suggests more than silence, and now
+//! and then in any case. A sender that is heard while it signals silence is no longer believed.
 
 use core::time::Duration;
 
 use crate::packet::Packet;
 use crate::units::{Level, Time};
 
-/// What is known of one source's levels.
+/// What is known about the audio levels that one SSRC signals.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct LevelHint {
     ssrc: u32,
-    /// A voice was heard in packets whose level told there is none.
+    /// A voice was heard in packets whose level signalled silence or a level below the gate.
     is_wrong: bool,
-    /// Since when all its packets have told silence, and were not found to be more.
+    /// Since when all packets have signalled silence without being found louder.
     silent_since: Option<Time>,
-    /// Since when the levels of all its packets have been far under the gate.
+    /// Since when the levels of all packets have been far below the gate.
     low_since: Option<Time>,
-    /// For how long it has been heard against its word.
+    /// Milliseconds of sound heard although the level was low.
     heard_ms: u32,
     size: SilenceSize,
     last_bytes: u16,
@@ -30,7 +30,7 @@ pub(crate) struct LevelHint {
 }
 
 impl LevelHint {
-    /// The level of a packet, if it is told and believed.
+    /// The audio level of a packet, if the packet carries one and the sender is believed.
     pub fn level_of(&mut self, packet: &Packet) -> Option<Level> {
         if packet.ssrc != self.ssrc {
             *self = LevelHint {
@@ -41,7 +41,7 @@ impl LevelHint {
         packet.level.filter(|_| !self.is_wrong)
     }
 
-    /// Records what a packet was taken for, by its level or by ear.
+    /// Records the class of a packet, by its level or by a rough decode.
     pub fn note(&mut self, bytes: usize, class: Class, arrival: Time) {
         self.last_bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
         match class {
@@ -61,8 +61,8 @@ impl LevelHint {
         }
     }
 
-    /// Records the size of a packet that is told to be silent, and is going to be played: the least
-    /// of them is silence if any is.
+    /// Records the size of a packet that signals silence and will be played: the smallest of these
+    /// packets is taken to be silence.
     pub fn expect(&mut self, bytes: usize) {
         if self.silent_since.is_none() {
             self.size = SilenceSize::default();
@@ -70,17 +70,17 @@ impl LevelHint {
         self.size.lessen(bytes);
     }
 
-    /// Since when it tells silence.
+    /// Since when the sender has signalled silence; `None` if it does not.
     pub fn silent_since(&self) -> Option<Time> {
         self.silent_since
     }
 
-    /// Whether the last packet may be more than silence by its size.
+    /// Whether the last packet is too large to be surely silence.
     pub fn last_is_large(&self) -> bool {
         !self.size.covers(self.last_bytes.into())
     }
 
-    /// Whether a packet whose level is low need not be listened to.
+    /// Whether a packet with a low level need not be decoded to check it.
     pub fn is_believed(&mut self, payload: &[u8], arrival: Time) -> bool {
         let bytes = payload.len();
         let listen_every = match self.repeats(payload) {
@@ -97,8 +97,8 @@ impl LevelHint {
         is_believed
     }
 
-    /// Whether a payload repeats the one before, as far as its length and its ends tell. Payloads of
-    /// at most [`TINY_BYTES`] are not compared.
+    /// Whether a payload repeats the one before, judged by its length, its first and its last
+    /// bytes. Payloads of at most [`TINY_BYTES`] are not compared.
     fn repeats(&mut self, payload: &[u8]) -> bool {
         if payload.len() <= TINY_BYTES {
             return true;
@@ -107,7 +107,7 @@ impl LevelHint {
         core::mem::replace(&mut self.ends, ends) == ends
     }
 
-    /// Records that a packet was listened to, and whether it was quiet.
+    /// Records that a packet was decoded roughly, and whether it was quiet.
     pub fn listened(&mut self, bytes: usize, was_quiet: bool, arrival: Time) {
         self.listened = Some(arrival);
         if was_quiet {
@@ -117,7 +117,7 @@ impl LevelHint {
 
     /// Records whether a voice is heard in a tick.
     ///
-    /// - `on_the_way`: how long a packet takes from its arrival to its tick.
+    /// - `on_the_way`: time from a packet's arrival to the tick that plays it.
     pub fn hear(&mut self, voice: bool, now: Time, on_the_way: Duration, tick_ms: u32) {
         let is_low = self
             .low_since
@@ -133,14 +133,14 @@ impl LevelHint {
     }
 }
 
-/// What a packet is taken for before it is played.
+/// What a packet is assumed to hold before it is played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// Its sender tells silence.
+    /// The sender signals silence.
     Silent,
-    /// Its level is far under the gate.
+    /// The packet's level is far below the gate.
     Low,
-    /// It may hold a sound.
+    /// The packet may hold a sound.
     Voice,
 }
 
@@ -162,18 +162,19 @@ impl Ends {
     }
 }
 
-/// How large one source's packets of silence are, which differs more between encoders than from
-/// packet to packet.
+/// Size of one source's packets of silence, which differs more between encoders than from packet to
+/// packet.
 ///
-/// Measured with libopus at 6 to 510 kbit/s: silence is 3 to 8 bytes a packet without FEC and up to
-/// two thirds of the median of speech with it, and the same to a byte from packet to packet. Of 320
-/// packets of speech, at most 3 in a hundred were within the allowance below. With constant bitrate
-/// silence is as large as speech: then only time tells (`LISTEN_EVERY`).
+/// Measured with libopus at 6 to 510 kbit/s: a packet of silence has 3 to 8 bytes without FEC and
+/// up to two thirds of the median of speech with FEC, and varies by no more than a byte from packet
+/// to packet. Of 320 packets of speech, at most 3 in a hundred were within the allowance below.
+/// With constant bitrate, silence is as large as speech: then only listening at intervals tells
+/// them apart ([`LISTEN_EVERY`]).
 #[derive(Debug, Clone, Copy, Default)]
 struct SilenceSize {
-    /// None: not known.
+    /// Largest size of a packet of silence; `None` if it is not known.
     bytes: Option<u16>,
-    /// The largest of the last packets, and how many they are.
+    /// The largest of the last `packets` packets.
     largest: u16,
     packets: u8,
 }
@@ -195,8 +196,8 @@ impl SilenceSize {
         self.largest = self.largest.max(bytes);
     }
 
-    /// Follows an encoder whose silence has become smaller, as that of one does which sends no FEC
-    /// any more.
+    /// Follows an encoder whose packets of silence have become smaller, as when the encoder stops
+    /// adding FEC.
     fn shrink(&mut self, bytes: usize) {
         let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
         self.largest = self.largest.max(bytes);
@@ -208,24 +209,25 @@ impl SilenceSize {
     }
 }
 
-/// Speech takes more in any packet: at 6 kbit/s the least of 320 packets was 8 bytes.
+/// Packets up to this size hold no speech: at 6 kbit/s the smallest of 320 packets of speech had 8
+/// bytes.
 const TINY_BYTES: usize = 6;
 
-/// However small its packets, a sender that tells silence is listened to this often: four packets
-/// are decoded at 16 kHz, for the last of them to be true.
+/// How often a packet of a sender that signals silence is decoded however small it is. Each time,
+/// four packets are decoded at 16 kHz, so that the last of them is accurate.
 const LISTEN_EVERY: Duration = Duration::from_millis(500);
 
-/// While its packets repeat one another, a sender that tells silence is listened to this often. An
-/// encoder that is given zeroes makes one packet again and again, and most packets of level 127 are
-/// such packets: to listen to them twice a second would double what a silent client costs. A voice
-/// does not repeat itself, but a tone may.
+/// How often a packet of a sender that signals silence is decoded while its packets repeat one
+/// another. An encoder that is given zeroes makes the same packet again and again, and most packets
+/// of level 127 are such packets: decoding them twice a second would double the cost of a silent
+/// client. A voice does not repeat itself, but a tone may.
 const LISTEN_EVERY_REPEATED: Duration = Duration::from_secs(4);
 
-/// A level is wrong if it has told silence of so much sound: more than concealment, the decoder's
-/// overlap and a stretch of the playout together carry over into silence.
+/// A sender is not believed after so much sound at a low level: more than concealment, the
+/// decoder's overlap and a time stretch together carry over into silence.
 const WRONG_AFTER_MS: u32 = 80;
 
-/// A second of packets of the usual length.
+/// A second of packets of 20 ms.
 const SHRINKS_AFTER: u8 = 50;
 
 #[cfg(test)]
@@ -239,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_believed_by_its_size_and_listened_to_now_and_then() {
+    fn level_hint_believes_silence_by_size_and_checks_it_at_intervals() {
         for (is_repeated, times) in [(true, 2), (false, 19)] {
             let mut hint = LevelHint::default();
             let mut is_believed = |bytes, number: u64| {
@@ -259,18 +261,19 @@ mod tests {
     }
 
     #[test]
-    fn the_first_packet_that_is_no_repetition_is_listened_to() {
+    fn level_hint_checks_the_first_packet_that_is_not_a_repetition() {
         let mut hint = LevelHint::default();
         assert!(!hint.is_believed(&[1; 40], at(0)));
         hint.listened(40, true, at(0));
-        // DTX sends packets of one byte between two packets of comfort noise. They are not compared.
+        // DTX sends packets of one byte between two packets of comfort noise. These small packets
+        // are not compared.
         let payloads = [&[1][..], &[1; 40]];
         assert!((1..100).all(|n| hint.is_believed(payloads[n as usize % 2], at(n * 20))));
         assert!(!hint.is_believed(&[2; 40], at(2_000)));
     }
 
     #[test]
-    fn the_smallest_packets_count_for_the_size_of_silence_too() {
+    fn level_hint_counts_the_smallest_packets_for_the_size_of_silence() {
         let mut hint = LevelHint::default();
         hint.listened(60, true, at(0));
         assert!(hint.is_believed(&[1; 50], at(20)));
@@ -280,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_of_silence_follows_the_encoder() {
+    fn size_of_silence_follows_the_encoder() {
         let mut size = SilenceSize::default();
         size.grow(45);
         assert!(size.covers(58) && !size.covers(59));
@@ -291,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_is_wrong_once_a_voice_is_heard_against_it() {
+    fn level_hint_distrusts_a_sender_heard_while_signalling_silence() {
         let packet = Packet {
             seq: crate::units::Seq(0),
             time: crate::units::RtpTime(0),
@@ -303,7 +306,7 @@ mod tests {
         let mut hint = LevelHint::default();
         assert_eq!(hint.level_of(&packet), Some(Level::SILENCE));
         hint.note(60, Class::Silent, at(1_000));
-        // What was said before is still being played.
+        // The sound that arrived before is still being played.
         hint.hear(true, at(1_040), ON_THE_WAY, 20);
         for ms in [1_060, 1_080, 1_100] {
             hint.hear(true, at(ms), ON_THE_WAY, 20);
@@ -317,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_that_tells_its_voice_is_not_distrusted_for_it() {
+    fn level_hint_trusts_a_sender_that_signals_its_voice() {
         let mut hint = LevelHint::default();
         for n in 0..500 {
             let class = [Class::Silent, Class::Voice][n as usize / 4 % 2];

@@ -1,38 +1,38 @@
-//! How far a permit has come: what the control side ordered, and what that means for the packets that arrive now.
+//! State of a permit: what the control side ordered, and what it means for packets that arrive now.
 
 use core::time::Duration;
 
 use crate::permit::Permit;
 use crate::units::Time;
 
-/// The permit of one participant.
+/// The state of one participant's permit to be heard.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct PermitState {
-    /// What the control side ordered last.
+    /// The permit that the control side ordered last.
     ordered: Permit,
-    /// What that has come to.
+    /// The permit in effect: a draining permit closes by itself.
     effective: Permit,
-    /// When the participant let the floor go.
+    /// When the participant released the floor.
     released_at: Time,
 }
 
 impl PermitState {
-    /// What the permit has come to.
+    /// The permit that is in effect now.
     pub fn effective(&self) -> Permit {
         self.effective
     }
 
-    /// Whether the participant is heard, or would be if it said something.
+    /// Whether the participant is heard whenever it says something.
     pub fn is_open(&self) -> bool {
         !matches!(self.effective, Permit::Closed | Permit::Asked)
     }
 
-    /// Whether the participant is heard because it holds the floor, or has just let it go.
+    /// Whether the participant is heard because it holds the floor or has just released it.
     pub fn is_held(&self) -> bool {
         matches!(self.effective, Permit::Held | Permit::Draining)
     }
 
-    /// Follows an order. An order that is repeated changes nothing.
+    /// Applies an order of the control side. A repeated order changes nothing.
     pub fn order(&mut self, permit: Permit, now: Time) {
         if permit != self.ordered {
             self.ordered = permit;
@@ -46,7 +46,7 @@ impl PermitState {
         self.effective = Permit::Closed;
     }
 
-    /// Whether a packet that arrives now may have been on its way when the floor was let go.
+    /// Whether a packet that arrives now may have been in flight when the floor was released.
     ///
     /// - `target`: how long packets wait to be played.
     pub fn admits(&self, arrival: Time, target: Duration) -> bool {
@@ -54,7 +54,7 @@ impl PermitState {
         self.effective != Permit::Draining || since <= target + ON_THE_WAY
     }
 
-    /// Whether all that was on its way when the floor was let go has been heard.
+    /// Whether every packet that was in flight when the floor was released has been heard.
     pub fn has_drained(&self, now: Time, target: Duration, has_run_dry: bool) -> bool {
         let since = now.since(self.released_at);
         let is_heard = has_run_dry && since > target + ON_THE_WAY;
@@ -62,11 +62,12 @@ impl PermitState {
     }
 }
 
-/// Beside what the network holds up, the end of a word may be on its way for so long after the word that lets go: the packet
-/// that was being filled then.
+/// How much longer than the target the end of a word may be in flight after the floor was released:
+/// the packet that the sender was filling at that moment.
 const ON_THE_WAY: Duration = Duration::from_millis(20);
 
-/// However much waits: after this the floor is another participant's.
+/// The longest time a draining permit stays open, however many packets wait; then the next floor
+/// holder is heard.
 const LONGEST_DRAIN: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_permit_that_drains_admits_what_is_on_its_way_and_closes_once() {
+    fn draining_permit_admits_packets_in_flight_and_closes_once() {
         let mut state = PermitState::default();
         assert!(state.is_open() && !state.is_held());
         state.order(Permit::Held, at(0));
@@ -97,7 +98,7 @@ mod tests {
                 && state.has_drained(at(1_500), TARGET, false)
         );
         state.effective = Permit::Closed;
-        // Ordered to drain once more, it stays closed.
+        // Another order to drain does not open the closed permit again.
         state.order(Permit::Draining, at(2_000));
         assert!(!state.is_open());
         state.order(Permit::Held, at(3_000));
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn only_closed_and_asked_permits_are_shut() {
+    fn only_closed_and_asked_permits_are_not_open() {
         for number in 0..=u8::MAX {
             let mut state = PermitState::default();
             let permit = Permit::from_wire(number);

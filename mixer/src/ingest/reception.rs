@@ -1,7 +1,9 @@
-//! One sender's packets as they arrive: placed, stored, and taken out in order.
+//! Receives one sender's packets: places them on the timeline, stores them and returns them in
+//! order.
 //!
-//! A packet is stored to be played, passed (its arrival counts, and playing goes on after it) or refused (its arrival counts,
-//! and playing goes on before it). Which of these it is, the caller decides.
+//! The caller decides what happens to a packet: it is stored to be played, passed (its arrival
+//! counts, and playing goes on after it) or refused (its arrival counts, and playing goes on with
+//! the packets before it).
 
 use core::time::Duration;
 
@@ -15,35 +17,35 @@ use crate::packet::Packet;
 use crate::schedule::Rhythm;
 use crate::units::Time;
 
-/// What became of a packet.
+/// The outcome of one received packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
-    /// Stored for its time, or taken note of.
+    /// The packet is stored until it is due, or its arrival is recorded.
     Stored,
-    /// Its time has passed.
+    /// The packet came after its turn to be played.
     Late,
-    /// It was here before.
+    /// The packet was received before.
     Duplicate,
-    /// The buffer is full: it holds more than it will ever play.
+    /// The buffer is full: it holds more than will ever be played.
     Overflow,
-    /// Not a packet of the sender's codec.
+    /// The payload is not a packet of the sender's codec.
     Malformed,
 }
 
 /// Running totals of one sender's packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReceptionCounts {
-    /// Packets that arrived, of any fate.
+    /// Packets that arrived, whatever happened to them.
     pub received: u64,
-    /// Packets that never came, or came too late.
+    /// Packets that never arrived, or arrived too late.
     pub lost: u64,
-    /// Packets that came too late.
+    /// Packets that arrived too late.
     pub late: u64,
-    /// Packets that came twice.
+    /// Packets that arrived twice.
     pub duplicate: u64,
-    /// Packets that are not of the sender's codec.
+    /// Packets whose payload is not of the sender's codec.
     pub malformed: u64,
-    /// Packets thrown away unplayed because far too much was waiting.
+    /// Packets discarded unplayed because far too many were waiting.
     pub discarded: u64,
 }
 
@@ -54,12 +56,12 @@ pub struct Reception {
     buffer: JitterBuffer,
     pub(crate) delay: DelayEstimator,
     pub(crate) cursor: Cursor,
-    /// A new encoder's packets follow: the decoder has to start afresh with them.
+    /// The next packets come from a new encoder, so the decoder has to be reset before them.
     has_new_encoder: bool,
     counts: ReceptionCounts,
 }
 
-/// A packet that has a place.
+/// A packet with its place on the timeline.
 struct Placed {
     seq: i64,
     time: i64,
@@ -68,7 +70,7 @@ struct Placed {
 }
 
 impl Reception {
-    /// Nothing received yet.
+    /// Creates a reception that has received nothing.
     ///
     /// Real-time: set-up only (allocates).
     pub fn new(codec: Codec) -> Reception {
@@ -85,7 +87,7 @@ impl Reception {
 
     /// Stores a packet that is to be played.
     ///
-    /// - `arrival`: when it left the network, on the clock of the ticks.
+    /// - `arrival`: when the packet was received from the network, on the clock of the ticks.
     ///
     /// Real-time: safe.
     pub fn push(&mut self, packet: &Packet, codec: Codec, arrival: Time) -> Pushed {
@@ -102,7 +104,8 @@ impl Reception {
         if self.buffer.insert(seq, time, samples, fec, payload) == Inserted::Stored {
             return Pushed::Stored;
         }
-        // The buffer is full: a sender of this much is far ahead of what is played, so the oldest packet goes.
+        // The buffer is full: its sender is far ahead of the playout, so the oldest packet is
+        // discarded.
         self.discard_first();
         match self.buffer.insert(seq, time, samples, fec, payload) {
             Inserted::Stored => Pushed::Stored,
@@ -110,10 +113,11 @@ impl Reception {
         }
     }
 
-    /// Takes note of a packet that is not to be played: of its arrival, and of what was lost before it. A talk-spurt after it
-    /// starts with what is known of the network. The packet is neither lost nor decoded.
+    /// Records a packet that is not to be played: its arrival, and the losses before it. A later
+    /// talk-spurt then starts with what is known of the network. The packet counts neither as lost
+    /// nor as decoded.
     ///
-    /// For use while nothing is stored.
+    /// To be used only while no packet is stored.
     ///
     /// Real-time: safe.
     pub fn pass(&mut self, packet: &Packet, codec: Codec, arrival: Time) -> Pushed {
@@ -131,7 +135,8 @@ impl Reception {
         }
     }
 
-    /// Takes note of a packet that is not to be played although packets before it still are. It is not lost.
+    /// Records a packet that is not to be played while packets before it still are. The packet does
+    /// not count as lost.
     ///
     /// Real-time: safe.
     pub fn refuse(&mut self, packet: &Packet, codec: Codec, arrival: Time) -> Pushed {
@@ -144,7 +149,7 @@ impl Reception {
         }
     }
 
-    /// Drops all that is stored, and counts what was lost before it.
+    /// Drops all stored packets, and counts the packets lost between them.
     ///
     /// Real-time: safe.
     pub fn skip_all(&mut self) {
@@ -157,10 +162,11 @@ impl Reception {
         self.cursor.pass_refused();
     }
 
-    /// Drops the packets that are older than `limit_samples`, beside what the network may hold one up; `each` is shown their
-    /// payloads, oldest first. They are neither lost nor discarded: nobody was to hear them.
+    /// Drops the packets that are older than `limit_samples` plus the target; `each` is called with
+    /// their payloads, oldest first. The dropped packets count neither as lost nor as discarded:
+    /// nobody was to hear them.
     ///
-    /// For use while nothing plays.
+    /// To be used only while nothing plays.
     ///
     /// Real-time: safe.
     pub fn forget_older(&mut self, now: Time, limit_samples: i64, each: impl FnMut(&[u8])) {
@@ -171,14 +177,15 @@ impl Reception {
         self.forget_before(oldest, each);
     }
 
-    /// Drops all packets as [`forget_older`](Reception::forget_older) does.
+    /// Drops all stored packets; `each` is called with their payloads, oldest first. The dropped
+    /// packets count neither as lost nor as discarded.
     ///
     /// Real-time: safe.
     pub fn forget_all(&mut self, each: impl FnMut(&[u8])) {
         self.forget_before(i64::MAX, each);
     }
 
-    /// Discards all packets but the last.
+    /// Discards all stored packets but the last.
     ///
     /// Real-time: safe.
     pub fn keep_last(&mut self) {
@@ -187,7 +194,8 @@ impl Reception {
         }
     }
 
-    /// Discards packets until the first one is no more than a tick late, or alone. Reading goes on with that one.
+    /// Discards packets until the first one is at most a tick later than the target, or is the only
+    /// one. Reading goes on with that packet.
     pub(crate) fn discard_late(&mut self, now: i64, base: i64, tick_samples: usize) {
         while let Some(first) = self.buffer.first().copied() {
             let latest = self.delay.target() + tick_samples as i64;
@@ -203,13 +211,14 @@ impl Reception {
         self.cursor.stalled_samples = 0;
     }
 
-    /// Sets reading on the first packet stored, whatever should have come before it. Returns the samples that were made up
-    /// in the place of lost packets; `None` if none was lost.
+    /// Moves the read position to the first stored packet, whatever should have come before it.
+    /// Returns the samples of concealment that replaced lost packets; `None` if no packet was lost.
     pub(crate) fn resume_at_first(&mut self) -> Option<usize> {
         let first = self.buffer.first().copied()?;
         let expected = self.cursor.expected(first.seq);
         let is_lost = !self.cursor.is_new_timeline && first.seq > expected;
-        // Silence covered the rest of a hole; what was made up before it did hide a loss.
+        // Silence covered the rest of a long gap, but the concealment before it did replace lost
+        // packets.
         let made_up = is_lost.then_some(self.cursor.stalled_samples);
         if is_lost {
             self.count_lost(first.seq);
@@ -222,7 +231,7 @@ impl Reception {
         made_up
     }
 
-    /// Counts the packets before `seq` as lost, if any is missing.
+    /// Counts the missing packets before `seq` as lost, and moves the read position to `seq`.
     pub(crate) fn count_lost(&mut self, seq: i64) {
         let lost = (seq - self.cursor.expected(seq)).max(0) as u64;
         self.counts.lost += lost;
@@ -232,7 +241,7 @@ impl Reception {
         self.cursor.next_seq = seq;
     }
 
-    /// Copies the payload of the first packet into `scratch`.
+    /// Copies the payload of the first stored packet into `scratch`.
     pub(crate) fn peek_first<'a>(
         &self,
         scratch: &'a mut [u8; MAX_PAYLOAD_BYTES],
@@ -240,7 +249,7 @@ impl Reception {
         Some((*self.first()?, self.buffer.peek_payload(scratch)?))
     }
 
-    /// Takes out the first packet, which has been decoded.
+    /// Removes the first stored packet, which has been decoded.
     pub(crate) fn consume_first(&mut self) {
         if let Some(first) = self.buffer.drop_first() {
             self.cursor.pass(first.seq, first.end());
@@ -248,17 +257,17 @@ impl Reception {
         }
     }
 
-    /// Whether the packets from here on come from another encoder; said once.
+    /// Whether the next packets come from a new encoder; `true` is returned only once.
     pub(crate) fn take_new_encoder(&mut self) -> bool {
         core::mem::take(&mut self.has_new_encoder)
     }
 
-    /// The packet stored first.
+    /// The stored packet with the lowest sequence number.
     pub fn first(&self) -> Option<&Entry> {
         self.buffer.first()
     }
 
-    /// Packets stored.
+    /// Number of stored packets.
     pub fn len(&self) -> usize {
         self.buffer.len()
     }
@@ -268,7 +277,7 @@ impl Reception {
         self.first().is_none()
     }
 
-    /// Whether the packet stored first is the very next one.
+    /// Whether the first stored packet follows the last decoded one without a gap.
     pub(crate) fn has_next(&self) -> bool {
         let Cursor {
             next_seq,
@@ -286,16 +295,18 @@ impl Reception {
         let (Some(first), Some(base)) = (self.first(), self.delay.base()) else {
             return false;
         };
-        // The tick needs as many packets as make it up: the last of them is the one to wait for.
+        // A tick longer than a packet needs several packets: the last of them is the one to wait
+        // for.
         let packets = tick_samples.div_ceil(first.samples);
         let last = first.time + ((packets - 1) * first.samples) as i64;
         now >= base + last + self.delay.target()
     }
 
-    /// Whether sound up to the media time `end` can be made of the packets stored and the copies they carry, or the sender
-    /// pauses before that.
+    /// Whether the stored packets and the FEC they carry suffice to decode up to the media time
+    /// `end`, or the sender pauses before that.
     ///
-    /// - `largest_gap`: a gap that is longer is a pause; `least_gap`: one that is shorter is none; in samples.
+    /// - `largest_gap`: a longer gap is a pause, in samples.
+    /// - `least_gap`: a shorter gap is ignored, in samples.
     pub(crate) fn reaches(&self, end: i64, largest_gap: usize, least_gap: usize) -> bool {
         let (mut seq, mut time) = (self.cursor.next_seq, self.cursor.next_time);
         for entry in self.buffer.iter() {
@@ -306,7 +317,7 @@ impl Reception {
             if missing >= least_gap as i64 {
                 let is_lost = entry.seq > self.cursor.expected(entry.seq).max(seq);
                 if !is_lost || !entry.fec {
-                    // Without a loss the sender was silent.
+                    // Without a loss, the gap is a pause of the sender.
                     return !is_lost;
                 }
             }
@@ -315,18 +326,18 @@ impl Reception {
         time >= end
     }
 
-    /// The shortest transit of the packets that are being read; none while those stored are of another timeline, since the
-    /// transit known is then of that.
+    /// The shortest transit of the packets that are being read, in samples; `None` while the stored
+    /// packets belong to a timeline whose reading has not begun.
     pub(crate) fn base(&self) -> Option<i64> {
         self.delay.base().filter(|_| !self.cursor.is_new_timeline)
     }
 
-    /// How long after its earliest possible arrival a packet waits at least, as far as is known by now.
+    /// How long a packet waits after its earliest possible arrival, by the current estimate.
     pub fn target(&self) -> Duration {
         duration_of(self.delay.target())
     }
 
-    /// When packets may be played, as far as is known by now; `None` before the first one.
+    /// When packets may be played, by the current estimate; `None` before the first packet.
     pub fn rhythm(&self) -> Option<Rhythm> {
         let ready = self.base()? + self.cursor.next_time + self.delay.target();
         let ready_us = u64::try_from(ready).ok()? * 1_000 / (u64::from(SAMPLE_RATE_HZ) / 1_000);
@@ -336,12 +347,12 @@ impl Reception {
         })
     }
 
-    /// Totals since it was made.
+    /// Totals since the reception was created.
     pub fn counts(&self) -> &ReceptionCounts {
         &self.counts
     }
 
-    /// Finds a packet's place, and notes when it arrived.
+    /// Places a packet on the timeline, and records its arrival.
     fn place(&mut self, packet: &Packet, codec: Codec, arrival: Time) -> Result<Placed, Pushed> {
         self.counts.received += 1;
         let payload = packet.payload.as_slice();
@@ -390,7 +401,7 @@ impl Reception {
         self.has_new_encoder |= other_source;
     }
 
-    /// Throws the first packet away, which is then not lost as well.
+    /// Discards the first stored packet, which then does not count as lost as well.
     fn discard_first(&mut self) {
         let Some(first) = self.buffer.drop_first() else {
             return;
@@ -414,7 +425,7 @@ impl Reception {
     }
 }
 
-/// Samples at 48 kHz as a time; none if there are less than none.
+/// Converts samples at 48 kHz to a duration; a negative number becomes zero.
 pub(crate) fn duration_of(samples: i64) -> Duration {
     Duration::from_micros(samples.max(0) as u64 * 1_000_000 / u64::from(SAMPLE_RATE_HZ))
 }

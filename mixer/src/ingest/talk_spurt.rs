@@ -1,6 +1,6 @@
-//! When what a sender says now began, and how many of its packets say anything.
+//! Finds when a sender's present talk-spurt began, and counts the packets that hold sound.
 //!
-//! It sees every packet, whether that is played or not.
+//! It sees every packet, whether the packet is played or not.
 
 use core::time::Duration;
 
@@ -8,27 +8,26 @@ use crate::codec::DTX_MAX_BYTES;
 use crate::packet::Packet;
 use crate::units::Time;
 
-/// What one sender's packets tell about its pauses.
+/// The talk-spurts and pauses of one sender's packets.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct TalkSpurt {
     last_arrival: Option<Time>,
-    /// Length of the last packet.
+    /// Length of the last packet, in samples at 48 kHz.
     packet_samples: usize,
-    /// When the sound that goes on now began.
+    /// When the present talk-spurt began.
     began: Option<Time>,
-    /// Nothing has followed its first packet yet: it may be no more than a refresh (RFC 6716,
-    /// 2.1.9), of which there is one in 400 ms.
+    /// Only the first packet of the talk-spurt has come so far. It may be a DTX refresh (RFC 6716,
+    /// 2.1.9), of which one is sent every 400 ms.
     is_lone: bool,
-    /// What is said in it is not to be heard, however young it is.
+    /// A floor request for this talk-spurt was answered, so none of it is held any longer.
     is_answered: bool,
 }
 
 impl TalkSpurt {
-    /// Takes note of one packet; says how many packets are now known to hold a sound that were not
-    /// before.
+    /// Records one packet; returns how many more packets are now known to hold a sound.
     ///
-    /// - `samples`: how long it is, at 48 kHz.
-    /// - `is_silent`: its sender tells that it is, and is believed.
+    /// - `samples`: length of the packet at 48 kHz.
+    /// - `is_silent`: the sender signals silence and is believed.
     pub fn record(
         &mut self,
         packet: &Packet,
@@ -54,24 +53,25 @@ impl TalkSpurt {
         1 + u64::from(core::mem::take(&mut self.is_lone))
     }
 
-    /// Whether what is said now began no longer than `limit` ago; `None` if nothing is said.
+    /// Whether the present talk-spurt began at most `limit` ago and is unanswered; `None` in a
+    /// pause.
     pub fn is_young(&self, now: Time, limit: Duration) -> Option<bool> {
         let began = self.began?;
         Some(!self.is_answered && now.since(began) <= limit)
     }
 
-    /// What is said now has had its answer: only what is said after a pause is new.
+    /// Marks the present talk-spurt as answered: only speech after a pause counts as new.
     pub fn mark_answered(&mut self) {
         self.is_answered = true;
     }
 
-    /// Whether a packet that arrives now comes after a pause.
+    /// Whether a packet that arrives now follows a pause of over 100 ms.
     pub fn follows_pause(&self, arrival: Time) -> bool {
         let last = self.last_arrival;
         last.is_none_or(|last| arrival.since(last) > PAUSE)
     }
 
-    /// Whether the last packet arrived no longer ago than two refreshes of silence are apart.
+    /// Whether the last packet arrived within the time of two DTX refreshes.
     pub fn is_going_on(&self, now: Time) -> bool {
         let last = self.last_arrival;
         last.is_some_and(|last| now.since(last) <= TWO_REFRESHES)
@@ -82,16 +82,17 @@ impl TalkSpurt {
         self.last_arrival
     }
 
-    /// How long that was.
+    /// Length of the last packet, in samples at 48 kHz.
     pub fn packet_samples(&self) -> usize {
         self.packet_samples
     }
 }
 
-/// Longer than the usual packets are apart: the sender was silent.
+/// A longer gap than this between two packets means that the sender was silent.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A sender that is silent refreshes its silence every 400 ms (RFC 6716, 2.1.9), and may lose one.
+/// A silent sender refreshes its silence every 400 ms (RFC 6716, 2.1.9), and one refresh may be
+/// lost.
 const TWO_REFRESHES: Duration = Duration::from_millis(900);
 
 #[cfg(test)]
@@ -118,7 +119,7 @@ mod tests {
     const VOICE: &[u8] = &[0xf8, 1, 2];
 
     #[test]
-    fn a_refresh_holds_no_sound_and_speech_counts_from_its_first_packet() {
+    fn talk_spurt_ignores_dtx_refreshes_and_counts_speech_from_the_start() {
         let mut spurt = TalkSpurt::default();
         for refresh in 0..10 {
             assert_eq!(note(&mut spurt, refresh * 400, VOICE, None), 0);
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spurt_is_young_from_its_first_packet_on_until_it_is_answered() {
+    fn talk_spurt_is_young_until_its_limit_or_its_answer() {
         let limit = Duration::from_millis(300);
         let mut spurt = TalkSpurt::default();
         assert_eq!(spurt.is_young(Time::ZERO, limit), None);
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn long_packets_are_no_pauses() {
+    fn talk_spurt_takes_no_long_packet_for_a_pause() {
         let mut spurt = TalkSpurt::default();
         // Six frames of 20 ms.
         let long = [0xfb, 6, 1, 1, 1, 1, 1, 1];

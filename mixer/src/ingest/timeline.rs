@@ -1,13 +1,13 @@
-//! Puts wrapping RTP numbers on one endless scale and tells new packets from old ones.
+//! Unwraps RTP sequence numbers and timestamps, and tells new packets from duplicates.
 //!
-//! Sixteen bits of sequence number last 22 minutes, thirty-two bits of time a day: both wrap within
-//! a call. Here they are extended by distance from the newest packet (RFC 3550, appendix A.1), and
-//! a sender that starts over, with another SSRC or with numbers nowhere near the last, is
-//! recognised.
+//! A sequence number of 16 bits wraps around after 22 minutes, a timestamp of 32 bits after a day:
+//! both within a call. The timeline extends them by their distance from the newest packet (RFC
+//! 3550, appendix A.1). It recognises a sender that starts over, with another SSRC or with numbers
+//! far from the last.
 
 use crate::units::{RtpTime, Seq};
 
-/// The endless scale of one sender.
+/// Unwrapped sequence numbers and timestamps of one sender.
 #[derive(Debug, Default)]
 pub struct Timeline {
     newest: Option<Newest>,
@@ -25,34 +25,35 @@ struct Newest {
     seen: u128,
 }
 
-/// Where a packet belongs.
+/// The place of a packet on its sender's timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
-    /// On the scale so far.
+    /// The packet continues the timeline so far.
     Next {
         /// Unwrapped sequence number.
         seq: i64,
         /// Unwrapped media time.
         time: i64,
     },
-    /// On a new scale: another encoder, or the same one started over. Nothing before it matters.
+    /// The packet starts a new timeline: it comes from another encoder, or from the same encoder
+    /// after a restart. Earlier packets no longer matter.
     Fresh {
         /// Unwrapped sequence number.
         seq: i64,
         /// Unwrapped media time.
         time: i64,
-        /// The SSRC changed: so did the encoder.
+        /// The SSRC changed, and with it the encoder.
         other_source: bool,
     },
-    /// It was here already, or is too old to tell.
+    /// The packet is a duplicate, or too old to tell.
     Seen,
 }
 
 impl Timeline {
-    /// Places one packet.
+    /// Places one packet on the timeline.
     ///
-    /// - `arrival`: samples on the receiver's clock; a time jump is only believed to be a pause if
-    ///   as much time passed.
+    /// - `arrival`: in samples on the receiver's clock. A jump of the timestamp counts as a pause
+    ///   only if about as much time passed between the arrivals.
     ///
     /// Real-time: safe.
     pub fn place(
@@ -105,8 +106,8 @@ impl Timeline {
         arrival: i64,
         other_source: bool,
     ) -> Placement {
-        // Far above anything before, so that numbers of two scales can never be taken for one
-        // another.
+        // Far above all earlier numbers, so that numbers of two timelines can never be mistaken for
+        // one another.
         let (seq, time) = match &self.newest {
             Some(newest) => (newest.seq + SCALE_STEP, newest.time + SCALE_STEP),
             None => (SCALE_STEP, SCALE_STEP),
@@ -128,18 +129,19 @@ impl Timeline {
     }
 }
 
-/// A gap of a thousand packets is 20 s: nothing on either side belongs together.
+/// Largest step of the sequence number: a gap of 1,000 packets is 20 s, after which a new timeline
+/// begins.
 const MAX_SEQ_STEP: i64 = 1_000;
 
-/// Media time and real time may part by 30 s (a frozen client) before it is a new timeline.
+/// Media time and real time may differ by 30 s (a frozen client) before a new timeline begins.
 const MAX_TIME_STEP: i64 = 30 * 48_000;
 
-/// A later packet may carry an earlier time only within the longest packet.
+/// A later packet may carry an earlier timestamp only by the length of the longest packet (120 ms).
 const MAX_BACKWARD_TIME: i64 = 5_760;
 
-/// Distance between two scales: beyond what [`MAX_SEQ_STEP`] and [`MAX_TIME_STEP`] let one scale
-/// jump, and so little that a sender who starts a new one with every packet needs years to come to
-/// the end of 64 bits.
+/// Distance between two timelines. Larger than any step within one timeline ([`MAX_SEQ_STEP`],
+/// [`MAX_TIME_STEP`]), and so small that a sender that starts a new timeline with every packet
+/// needs years to exhaust 64 bits.
 const SCALE_STEP: i64 = 1 << 24;
 
 const _: () = assert!(SCALE_STEP > 4 * MAX_TIME_STEP && SCALE_STEP > 4 * MAX_SEQ_STEP);
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_run_on_over_both_wraps() {
+    fn timeline_runs_on_over_the_wraparound_of_both_numbers() {
         let mut timeline = Timeline::default();
         timeline.place(1, Seq(65_530), RtpTime(u32::MAX - 3_000), 0);
         let mut last = (SCALE_STEP, SCALE_STEP);
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn old_and_repeated_packets_are_told_apart() {
+    fn timeline_tells_late_packets_from_duplicates() {
         let mut timeline = Timeline::default();
         for n in [0u16, 1, 4] {
             timeline.place(1, Seq(n), RtpTime(u32::from(n) * 960), i64::from(n) * 960);
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_who_always_starts_over_stays_on_the_scale() {
+    fn timeline_survives_a_sender_that_restarts_with_every_packet() {
         let mut timeline = Timeline::default();
         let mut last = 0;
         for ssrc in 0..10_000_000u32 {
@@ -205,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_no_restart_and_a_jump_is() {
+    fn timeline_takes_a_jump_but_no_pause_for_a_restart() {
         let mut timeline = Timeline::default();
         timeline.place(1, Seq(0), RtpTime(0), 0);
         let minutes = 10 * 60 * 48_000;

@@ -1,5 +1,5 @@
-//! Tells whether a packet may hold a voice, by the level that its sender tells and, where that is not enough, by a rough
-//! decode.
+//! Tells whether a packet may hold a voice, by the audio level that its sender signals and, where
+//! the level is not enough, by a rough decode.
 
 use super::{Admission, FAINT_DB, SkipReason, State};
 use crate::codec::DTX_MAX_BYTES;
@@ -10,18 +10,19 @@ use crate::meter::LevelReading;
 use crate::packet::Packet;
 use crate::units::{Decibels, Level, Time};
 
-/// What listening to one packet gave.
+/// The outcome of listening to one packet by a rough decode.
 enum Ear {
     Heard(LevelReading),
-    /// The packet cannot be decoded roughly: only playing it can tell.
+    /// The packet cannot be decoded roughly: its level shows only when it is played.
     Unable,
-    /// The budget is spent: the sender sends more than anybody could hear.
+    /// The decode budget is spent: the source sends more sound than real time.
     Spent,
 }
 
 impl Admission {
-    /// What a packet is taken for: what its level tells, unless it looks like more than that and the decoder is free to
-    /// listen to it. With it comes the level to be shown of a packet that is not played; without a permit none is shown.
+    /// Classifies a packet by the audio level that its sender signals, or by a rough decode if the
+    /// level is not to be relied on and the decoder is not in use for playout. Also returns the
+    /// level to show for a packet that is not played; `None` without a permit.
     pub(super) fn classify(
         &mut self,
         packet: &Packet,
@@ -51,8 +52,9 @@ impl Admission {
             Class::Voice => Class::Low,
             told => told,
         };
-        // A sound that was heard in the last packet is followed to its end: that is cheaper than to warm the decoder up for
-        // every packet that looks like more again.
+        // Once a packet was decoded because it held a sound, the following packets are decoded too
+        // until the sound ends. That costs less than a new warm-up of the decoder for each packet
+        // that looks louder than silence.
         let follows = was_decoding_roughly && !self.tells_silence();
         let is_believed =
             by_word != Class::Voice && !follows && self.level_hint.is_believed(payload, arrival);
@@ -94,7 +96,7 @@ impl Admission {
         (self.state != State::Shut).then_some(level)
     }
 
-    /// Decodes one packet roughly, after the ones before it unless they have been.
+    /// Decodes one packet roughly, after a warm-up if the packet before was not decoded.
     fn listen_to(
         &mut self,
         packet: &Packet,
@@ -116,7 +118,7 @@ impl Admission {
             return Ear::Spent;
         }
         if !was_decoding_roughly {
-            // A decoder that begins in the middle of a stream is too loud at first.
+            // A decoder that starts in the middle of a stream is too loud at first.
             for payload in self.warmup.of(packet.ssrc) {
                 let _ = network.decoder.decode_roughly(payload);
             }
@@ -127,9 +129,9 @@ impl Admission {
     }
 }
 
-/// How far under the gate a sound comes back. A rough decode leaves out what is over 8 kHz, so packets are played before the
-/// gate opens.
+/// How far below the gate a sound may be when its packets are played again. A rough decode leaves
+/// out everything above 8 kHz, so playing starts before the gate opens.
 const LEAVES_DB: f32 = 1.0;
 
-/// A level that a sender tells (RFC 6464) is of a whole packet, whose loudest part may be louder by so much.
+/// An RFC 6464 level is that of a whole packet; the packet's loudest part may be this much louder.
 const CLEARLY_DB: f32 = 12.0;

@@ -1,4 +1,5 @@
-//! Whatever comes in whatever order: nobody is heard without a permit, and no voice that may be heard is left out.
+//! Random permits, mutes, packets and ticks: nobody is heard without a permit, and every voice that
+//! may be heard is played.
 
 use proptest::prelude::*;
 
@@ -8,7 +9,7 @@ use crate::ingest::{Reception, UnheardDecoder};
 use crate::packet::Payload;
 use crate::units::{Level, RtpTime, Seq};
 
-/// A decoder of packets whose second byte tells how far under full scale they are.
+/// A stub decoder: the second byte of a packet is its level in dB below full scale.
 struct Told;
 
 fn reading(payload: &[u8]) -> LevelReading {
@@ -36,12 +37,12 @@ impl UnheardDecoder for Told {
 enum Step {
     Order(Permit),
     Mute(bool),
-    /// A packet, with the level that its sender tells, and how far under full scale it is.
+    /// A packet with the level that its sender signals, and its real level in dB below full scale.
     Packet {
         told: Option<u8>,
         db: u8,
     },
-    /// A tick, which is as loud as the last packet.
+    /// A tick that is as loud as the last packet.
     Tick,
 }
 
@@ -53,7 +54,7 @@ fn any_steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(told, db)| Step::Packet { told, db }),
         8 => Just(Step::Tick),
     ];
-    // After a second under the gate packets are only decoded roughly.
+    // After a second below the gate, packets are only decoded roughly.
     let quiet_second = [Step::Packet { told: None, db: 90 }, Step::Tick].repeat(60);
     prop_oneof![
         20 => step.prop_map(|step| vec![step]),
@@ -99,7 +100,8 @@ proptest! {
                     };
                     number += 1;
                     let stored = network.reception.len();
-                    // A sender that is now quiet and now not, in every packet, is not listened to for ever.
+                    // The budget may run out on a sender that alternates between quiet and loud
+                    // packets.
                     let can_listen = { admission.budget }.spend(4 * 960, now);
                     admission.push(&packet, now, &mut network);
                     let is_open = admission.permit().is_open();
@@ -135,11 +137,11 @@ proptest! {
                 }
             }
             if reception.len() > 100 {
-                // Played meanwhile.
+                // Stands for packets played in the meantime.
                 reception.keep_last();
             }
             if !admission.permit().is_open() && admission.is_skipping() {
-                // Of what is held nothing is older than 300 ms, beside the packet that is being pushed.
+                // No held packet is older than 300 ms, apart from the packet that is being pushed.
                 let held = reception.len() as u64 * 20;
                 prop_assert!(held <= HELD_MS + 60, "{} ms are held", held);
             }

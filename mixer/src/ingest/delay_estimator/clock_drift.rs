@@ -1,14 +1,14 @@
-//! How fast a sender's clock runs against ours.
+//! Estimates how fast a sender's clock runs compared with the server's clock.
 
 use crate::format::SAMPLE_RATE_HZ;
 
-/// Slope of the shortest transits over some ten seconds, by least squares.
+/// Least-squares slope of the shortest transits over about twelve seconds.
 #[derive(Debug, Default)]
 pub(super) struct DriftEstimator {
     points: [(f64, f64); DRIFT_POINTS],
     count: usize,
     current: Option<(i64, i64, u32)>,
-    /// Faster sender: above zero. `None` unless it is certain.
+    /// How much faster the sender's clock runs, as a ratio; `None` unless the estimate is certain.
     pub(super) ratio: Option<f64>,
 }
 
@@ -31,7 +31,7 @@ impl DriftEstimator {
 
     fn close(&mut self, window: i64, shortest: i64, packets: u32, now: i64) {
         if now - window > 1 {
-            // A pause: what came before it says nothing about the clock now.
+            // After a pause, earlier transits no longer tell how fast the clock runs now.
             self.count = 0;
         }
         if packets >= 4 {
@@ -45,7 +45,8 @@ impl DriftEstimator {
         self.ratio = self.estimate();
     }
 
-    /// Faster sender: transits shrink. Certain means five standard errors.
+    /// The drift ratio, positive if the sender's clock is faster: its transits shrink. `None`
+    /// unless the slope exceeds five standard errors.
     fn estimate(&self) -> Option<f64> {
         let points = &self.points[..self.count];
         if points.len() < DRIFT_POINTS / 2 {
@@ -73,11 +74,11 @@ impl DriftEstimator {
     }
 }
 
-/// Twelve seconds in steps of half a second.
+/// Twelve seconds in windows of half a second.
 const DRIFT_WINDOW_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 2;
 const DRIFT_POINTS: usize = 24;
 
-/// Below this a correction every minute or two costs less than resampling all the time: at 300 ppm
-/// the packets cross a 20 ms tick every 67 s.
+/// Drift below which resampling is not worth its cost: at 300 ppm the packets drift by one 20 ms
+/// tick in 67 s, and an occasional correction costs less than constant resampling.
 const ENGAGE_DRIFT: f64 = 300e-6;
 const RELEASE_DRIFT: f64 = 150e-6;

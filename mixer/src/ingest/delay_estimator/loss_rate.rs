@@ -1,15 +1,16 @@
-//! How much of what a sender sends is lost, and whether it adds copies.
+//! Estimates the packet loss of one sender, and whether the sender protects its packets with FEC.
 
-/// Losses of the last few seconds, as a share of the packets, and whether the sender protects them.
+/// Loss rate over the last few seconds, and whether the sender adds FEC.
 #[derive(Debug)]
 pub(super) struct LossRate {
     rate: f32,
-    /// How many packets the rate is the mean of. It starts at the prior and ends at the memory.
+    /// Number of packets that the rate is averaged over, from [`LOSS_PRIOR_PACKETS`] to
+    /// [`LOSS_MEMORY_PACKETS`].
     packets: f32,
     fec_seen: f32,
     /// The last loss may turn out to be a late packet.
     may_be_found: bool,
-    /// The wait should include the packet that carries the copy of a lost one.
+    /// The wait should include the packet that carries the copy of a lost packet.
     pub(super) wants_fec: bool,
 }
 
@@ -33,14 +34,15 @@ impl LossRate {
         self.decide();
     }
 
-    /// Packets that follow on each other are missing. However many they are, the packet after them has a copy of one.
+    /// Counts one or several consecutive missing packets as a single loss: the next packet carries
+    /// a copy of only one.
     pub(super) fn lost(&mut self) {
         self.note(1.0);
         self.may_be_found = true;
         self.decide();
     }
 
-    /// A packet has come too late. It was counted as lost, if the last loss has not been taken back yet.
+    /// Takes back the last loss, unless it was taken back before: a packet arrived too late.
     pub(super) fn found(&mut self) {
         if core::mem::take(&mut self.may_be_found) {
             self.rate = (self.rate - 1.0 / self.packets).max(0.0);
@@ -48,13 +50,13 @@ impl LossRate {
         }
     }
 
-    /// At first the mean of all packets, later of the last ones.
+    /// Updates the rate: at first the mean over all packets, later over the last ones.
     fn note(&mut self, lost: f32) {
         self.packets = (self.packets + 1.0).min(LOSS_MEMORY_PACKETS);
         self.rate += (lost - self.rate) / self.packets;
     }
 
-    /// Every change of mind is a splice, so it needs a clear reason.
+    /// Every change of the decision is a splice, so it needs a clear reason.
     fn decide(&mut self) {
         let least = if self.wants_fec {
             LOSS_RELEASE
@@ -65,22 +67,24 @@ impl LossRate {
     }
 }
 
-/// About five seconds of packets of 20 ms.
+/// Packets that the rate is averaged over: five seconds in packets of 20 ms.
 const LOSS_MEMORY_PACKETS: f32 = 250.0;
 
-/// So many packets count as received before the first. One loss at the beginning is then below what a wait is worth, and a
-/// second one within a second is above it.
+/// Packets that count as received before the first one. A single loss at the beginning then does
+/// not lengthen the wait, but a second loss within a second does.
 const LOSS_PRIOR_PACKETS: f32 = 100.0;
 
-/// Above this a sender is one that adds copies: three packets with one are enough, and eleven seconds without any, pauses
-/// included, are needed against one that was expected to.
+/// Share of packets with FEC above which a sender is taken to add it. Three packets with FEC reach
+/// it; a sender that was expected to add FEC falls below it after eleven seconds without, pauses
+/// included.
 const FEC_LEAST: f32 = 0.1;
 const FEC_LEARNS: f32 = 0.04;
 const FEC_FORGETS: f32 = 0.002;
 const FEC_EXPECTED: f32 = 0.3;
 
-/// Above one percent of loss a packet's wait is worth it. One lost packet is 0.4 percent of what is
-/// remembered: at a loss of one percent the wait would come and go with each if it went as it came.
+/// Loss above one percent makes it worth waiting for another packet. One lost packet is 0.4 percent
+/// of those remembered: with equal thresholds, the wait would come and go with each packet lost at
+/// a loss of one percent.
 const LOSS_ENGAGE: f32 = 0.01;
 const LOSS_RELEASE: f32 = 0.003;
 
@@ -88,7 +92,8 @@ const LOSS_RELEASE: f32 = 0.003;
 mod tests {
     use super::*;
 
-    /// So many packets, each with a copy or not; packets are lost before those that `loses`.
+    /// Feeds `packets` packets with or without FEC; a packet is lost before each one that `loses`
+    /// picks.
     fn rate(expects_fec: bool, packets: u32, fec: bool, loses: impl Fn(u32) -> bool) -> LossRate {
         let mut rate = LossRate::new(expects_fec);
         for n in 0..packets {
@@ -101,20 +106,20 @@ mod tests {
     }
 
     #[test]
-    fn second_loss_of_the_first_second_counts_and_a_single_one_does_not() {
+    fn loss_rate_ignores_a_single_early_loss_but_not_a_second() {
         assert!(!rate(true, 50, false, |n| n == 10).wants_fec);
         assert!(rate(true, 50, false, |n| n == 10 || n == 40).wants_fec);
         assert!(!rate(true, 1_000, true, |n| n == 500).wants_fec);
     }
 
     #[test]
-    fn only_who_sends_copies_is_waited_for() {
+    fn loss_rate_waits_for_fec_only_if_the_sender_adds_fec() {
         let often = |n| n % 20 == 0;
         assert!(rate(false, 500, true, often).wants_fec);
         assert!(!rate(false, 500, false, often).wants_fec);
         assert!(rate(true, 500, false, often).wants_fec, "expected still");
         assert!(!rate(true, 1_000, false, often).wants_fec, "in vain");
-        // Silence has no copies.
+        // Silence carries no FEC.
         let mut pauses = rate(true, 200, true, often);
         for _ in 0..500 {
             pauses.received(false);
@@ -123,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn wait_for_the_copy_does_not_come_and_go() {
+    fn loss_rate_does_not_toggle_the_wait_for_fec() {
         let mut rate = LossRate::new(false);
         let mut changes = 0;
         for n in 0..6_000 {
