@@ -1,7 +1,9 @@
-//! What a participant says, as one frame per tick.
+//! The sound of one participant, as one frame per tick.
 //!
-//! A [`Source`] gives frames: [`Playout`] those of a sender of packets, [`PcmSource`] those that a thread outside the engine
-//! reads from a file. The [`Strip`] meters and gates them and makes of them what is added to the bus.
+//! A [`Source`] provides frames: a [`Playout`] decodes them from a sender's packets, a
+//! [`PcmSource`] takes them from a thread outside the engine that reads a file. The [`Strip`]
+//! meters the frames, applies the noise gate and the gain, and keeps the frame that is added to the
+//! bus.
 
 pub mod gate;
 mod pcm;
@@ -16,26 +18,28 @@ pub use strip::{Rules, Strip};
 use crate::frame::Frame;
 use crate::units::Time;
 
-/// Where a strip's frames come from. Real-time: every call is safe.
+/// Provider of a strip's frames.
+///
+/// Real-time: every call is safe.
 pub trait Source: Send {
-    /// Fills one tick; silence is zeros.
+    /// Fills `frame` with one tick of sound; silence is zeros.
     ///
     /// - `now`: the tick's instant.
     fn pull(&mut self, now: Time, frame: &mut Frame) -> Pulled;
 
-    /// Whether it gives nothing but silence until its next packet, or until a
+    /// Whether the source gives nothing but silence until its next packet, or until a
     /// [`Command::Attend`](crate::engine::Command::Attend).
     fn is_idle(&self) -> bool;
 
-    /// What it counted.
+    /// Totals that the source has counted.
     fn stats(&self) -> PlayoutStats;
 
-    /// The playout, of a source that takes packets.
+    /// The playout of a source that receives packets; `None` for any other source.
     fn playout(&self) -> Option<&Playout> {
         None
     }
 
-    /// The same, to be given packets.
+    /// Mutable access to the playout of a source that receives packets, to push packets into it.
     fn playout_mut(&mut self) -> Option<&mut Playout> {
         None
     }

@@ -1,6 +1,7 @@
-//! Whether somebody speaks: the meter's reading against a threshold, with hysteresis and hangover.
+//! Noise gate: compares the meter's reading with a threshold, with hysteresis and hangover.
 //!
-//! Belongs to the strip. It decides and remembers; it touches no sample (the strip's ramp does).
+//! Belongs to the strip. The gate only decides whether somebody speaks; the strip's ramp changes
+//! the samples.
 
 use core::time::Duration;
 
@@ -8,17 +9,17 @@ use crate::format::TickLength;
 use crate::meter::LevelReading;
 use crate::units::Decibels;
 
-/// Where the gate opens unless the room says otherwise.
+/// Level at which the noise gate opens unless the room sets another.
 pub const DEFAULT_THRESHOLD: Decibels = Decibels(-50.0);
 
-/// How far below the opening threshold a voice may fall and still hold the gate.
+/// How far below the opening threshold a voice may fall while the gate stays open.
 pub const HYSTERESIS: Decibels = Decibels(6.0);
 
-/// How long the gate stays open after the last sound: the pauses inside words and between most of
-/// them.
+/// How long the gate stays open after the last sound: this covers the pauses inside words and most
+/// pauses between them.
 pub const HANGOVER: Duration = Duration::from_millis(200);
 
-/// The gate of one strip.
+/// The noise gate of one strip.
 #[derive(Debug, Clone, Copy)]
 pub struct Gate {
     open: bool,
@@ -32,7 +33,7 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// A closed gate.
+    /// Creates a closed gate.
     pub const fn new() -> Gate {
         Gate {
             open: false,
@@ -40,17 +41,18 @@ impl Gate {
         }
     }
 
-    /// Whether it is open.
+    /// Whether the gate is open.
     pub fn is_open(&self) -> bool {
         self.open
     }
 
-    /// Closes it without hangover.
+    /// Closes the gate without hangover.
     pub fn close(&mut self) {
         *self = Gate::new();
     }
 
-    /// Judges one tick; `threshold` `None` opens for anything but digital silence.
+    /// Opens or closes the gate for one tick, and returns whether it is open. Without a
+    /// `threshold`, the gate opens for anything but digital silence.
     ///
     /// Real-time: safe.
     pub fn judge(
@@ -76,7 +78,7 @@ impl Gate {
     }
 }
 
-/// The quietest sound that is not silence: the floor of RFC 6464, one step up.
+/// The quietest sound that is not silence: one step above the lowest level of RFC 6464.
 const ANYTHING: Decibels = Decibels(-126.0);
 
 #[cfg(test)]
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn opens_at_the_threshold_holds_below_it_and_hangs_over() {
+    fn noise_gate_opens_at_the_threshold_with_hysteresis_and_hangover() {
         let mut gate = Gate::new();
         let mut judge = |db: f32| gate.judge(at(db), Some(DEFAULT_THRESHOLD), TickLength::Ms20);
         assert!(!judge(-51.0));
@@ -104,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_threshold_any_sound_opens() {
+    fn noise_gate_without_a_threshold_opens_for_any_sound() {
         let mut gate = Gate::new();
         assert!(!gate.judge(LevelReading::SILENCE, None, TickLength::Ms20));
         assert!(gate.judge(at(-100.0), None, TickLength::Ms20));

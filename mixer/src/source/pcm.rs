@@ -1,29 +1,30 @@
-//! A source that plays what a thread outside the engine has read and decoded: an announcement, a recording, music on hold.
+//! A source of PCM from a thread outside the engine: an announcement, a recording, music on hold.
 
 use super::{PlayoutStats, Pulled, Source};
 use crate::format::{Layout, SAMPLE_RATE_HZ};
 use crate::frame::Frame;
 use crate::units::Time;
 
-/// The end of a queue of PCM that a thread outside the engine fills.
+/// Reading end of a queue of PCM that a thread outside the engine fills.
 ///
 /// Every call must be wait-free: no allocation, no lock, no system call.
 pub trait PcmReader: Send {
-    /// Moves interleaved samples at 48 kHz, of the room's layout, out of the queue; says how many. Fewer than asked for mean
-    /// that there are no more now.
+    /// Moves interleaved samples at 48 kHz, in the room's layout, out of the queue; returns their
+    /// number. Fewer than requested mean that the queue is empty for now.
     fn read(&mut self, pcm: &mut [f32]) -> usize;
 
-    /// Interleaved samples in the queue.
+    /// Number of interleaved samples in the queue.
     fn available(&self) -> usize;
 
-    /// Whether nothing follows what is in the queue.
+    /// Whether nothing will be added to the queue any more.
     fn is_finished(&self) -> bool;
 }
 
-/// Plays a queue of PCM from its first sample to its last, once enough of it is there.
+/// Plays a queue of PCM from its first sample to its last, once it holds 60 ms or all there is.
 ///
-/// The participant it belongs to is heard as any other is: gain, mute, gate and permit apply. An underrun is silence, and is
-/// counted as concealed. [`Command::Attend`](crate::engine::Command::Attend) wakes the room when the first samples are there.
+/// The participant with this source is heard like any other: gain, mute, gate and permit apply. An
+/// underrun is silence and counts as concealed. [`Command::Attend`](crate::engine::Command::Attend)
+/// wakes the room when the queue receives its first samples.
 pub struct PcmSource {
     reader: Box<dyn PcmReader>,
     channels: usize,
@@ -32,7 +33,7 @@ pub struct PcmSource {
 }
 
 impl PcmSource {
-    /// A source for a room of this layout.
+    /// Creates a source for a room of this layout.
     pub fn new(layout: Layout, reader: Box<dyn PcmReader>) -> PcmSource {
         PcmSource {
             reader,
@@ -42,7 +43,8 @@ impl PcmSource {
         }
     }
 
-    /// Whether there is enough to begin with: a reader that is held up for a few ticks then makes no gap.
+    /// Whether the queue holds enough to begin: with 60 ms in stock, a reader that stalls for a few
+    /// ticks causes no gap.
     fn may_begin(&self) -> bool {
         let available = self.reader.available();
         available >= STOCK_SAMPLES * self.channels || available > 0 && self.reader.is_finished()
@@ -74,7 +76,7 @@ impl Source for PcmSource {
     }
 
     fn is_idle(&self) -> bool {
-        // Asked in this order, so that what is put in between the two is not missed.
+        // Asked in this order so that samples added between the two calls are not missed.
         let may_wait = self.reader.is_finished() || !self.has_begun;
         may_wait && self.reader.available() == 0
     }
@@ -84,5 +86,5 @@ impl Source for PcmSource {
     }
 }
 
-/// 60 ms: three ticks of 20 ms.
+/// Stock before playing begins: 60 ms, three ticks of 20 ms.
 const STOCK_SAMPLES: usize = SAMPLE_RATE_HZ as usize * 60 / 1_000;

@@ -1,14 +1,17 @@
-//! From packets that come when they like to PCM that is there at every tick.
+//! Playout: turns packets that arrive irregularly into PCM for every tick.
 //!
-//! Stands between a participant's packets and its strip: [`Reception`] stores them, `DelayControl` and `next_supply` decide
-//! what is done next, `Decoding` does it. It knows no gain, no room and no clock: the time of each tick is an argument.
+//! Stands between a participant's packets and its strip: [`Reception`] stores the packets,
+//! `DelayControl` and `next_supply` decide what to do next, `Decoding` does it. The playout knows
+//! no gain, no room and no clock: the time of each tick is an argument.
 //!
-//! One tick needs whole packets. With the sender's packets as long as the tick, each waits from its arrival to the next
-//! tick, and a fraction left over in the queue would be delay that buys nothing. So the wait is changed in steps: the
-//! *slack* is how long before the tick that needs it the next packet should arrive, beyond the target. Slack below zero puts
-//! time in until the next packet is needed one tick later, unless a tick would wait that long for it or the network does not
-//! ask for the difference; slack above a tick takes time out. Only against a clock that is clearly off does the queue breathe
-//! continuously, through a resampler, one tick longer than otherwise.
+//! A tick needs whole packets. If the sender's packets are as long as the tick, each waits from its
+//! arrival to the next tick, and a fraction of a packet left over in the queue would be useless
+//! delay. So the wait is changed in steps. The *slack* is how long before the tick that needs it
+//! the next packet should arrive, beyond the target. With negative slack, time is inserted until
+//! the next packet is needed one tick later, unless a tick would wait that long for the packet or
+//! the network does not need the difference. With slack of more than a tick, time is removed. Only
+//! when the sender's clock clearly drifts does a resampler change the length of the queue
+//! continuously; the queue is then one tick longer than otherwise.
 
 mod catch_up;
 mod decoding;
@@ -38,7 +41,7 @@ use crate::packet::Packet;
 use crate::schedule::Rhythm;
 use crate::units::Time;
 
-/// Plays out one sender's packets.
+/// Plays out one sender's packets, one frame per tick.
 #[derive(Debug)]
 pub struct Playout {
     tick_samples: usize,
@@ -58,19 +61,19 @@ enum State {
     Playing,
 }
 
-/// What a tick's frame holds.
+/// What the frame of one tick holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pulled {
-    /// At least in part what the sender sent.
+    /// Sound that is decoded from packets, at least in part.
     Audio,
-    /// Nothing but what was made up for what did not come.
+    /// Nothing but concealment.
     Concealed,
     /// Zeros.
     Silent,
 }
 
 impl Playout {
-    /// A playout for one sender. The decoder must give `layout`.
+    /// Creates a playout for one sender. The decoder must produce `layout`.
     ///
     /// Real-time: set-up only (allocates).
     pub fn new(layout: Layout, tick: TickLength, decoder: Box<dyn Decode>) -> Playout {
@@ -85,32 +88,34 @@ impl Playout {
         }
     }
 
-    /// Takes in one packet that is to be played.
+    /// Stores one packet that is to be played.
     ///
-    /// - `arrival`: when it left the network, on the clock that [`Playout::pull`] is given.
+    /// - `arrival`: when the packet was received from the network, on the clock of
+    ///   [`Playout::pull`].
     ///
     /// Real-time: safe.
     pub fn push(&mut self, packet: &Packet, arrival: Time) -> Pushed {
         self.reception.push(packet, self.codec(), arrival)
     }
 
-    /// Takes note of a packet that is not to be played; see [`Reception::pass`].
+    /// Records a packet that is not to be played; see [`Reception::pass`].
     ///
-    /// For use after [`park`](Playout::park).
+    /// To be used after [`park`](Playout::park).
     ///
     /// Real-time: safe.
     pub fn pass(&mut self, packet: &Packet, arrival: Time) -> Pushed {
         self.reception.pass(packet, self.codec(), arrival)
     }
 
-    /// Takes note of a packet that is not to be played although others still are; see [`Reception::refuse`].
+    /// Records a packet that is not to be played while packets before it still are; see
+    /// [`Reception::refuse`].
     ///
     /// Real-time: safe.
     pub fn refuse(&mut self, packet: &Packet, arrival: Time) -> Pushed {
         self.reception.refuse(packet, self.codec(), arrival)
     }
 
-    /// Stops playing and drops what waits: the sender is not to be heard.
+    /// Stops playing and drops all stored packets: the sender is not to be heard.
     ///
     /// Real-time: safe.
     pub fn park(&mut self) {
@@ -120,7 +125,7 @@ impl Playout {
         self.state = State::Waiting;
     }
 
-    /// Where its packets come in, and what decodes them.
+    /// Access to the sender's packets and their decoder, for the intake.
     pub(crate) fn network(&mut self) -> Network<'_> {
         Network {
             reception: &mut self.reception,
@@ -128,22 +133,22 @@ impl Playout {
         }
     }
 
-    /// Plays the packets kept from the first one on, and then faster than they were spoken until the wait is what it would be
-    /// had they not been kept.
+    /// Plays held packets from the first one on, faster than they were spoken until the wait is
+    /// back to normal.
     ///
     /// Real-time: safe.
     pub fn catch_up(&mut self) {
         self.control.begin_catching_up();
     }
 
-    /// Plays what is left as it was spoken: nothing comes after it.
+    /// Plays the remaining packets at normal speed: none will follow.
     ///
     /// Real-time: safe.
     pub fn finish(&mut self) {
         self.control.catch_up = CatchUp::Last;
     }
 
-    /// Lets the next packet start afresh, whatever was waiting: after a mute.
+    /// Restarts with the next packet and drops what was waiting: used after a mute.
     ///
     /// Real-time: safe.
     pub fn restart(&mut self) {
@@ -152,32 +157,34 @@ impl Playout {
         self.state = State::Waiting;
     }
 
-    /// Lets ticks come later than their instant, for packets that are late, from the next pull on.
+    /// Sets by how many samples a tick may be delayed for late packets, from the next pull on.
     ///
     /// Real-time: safe.
     pub fn set_leeway(&mut self, samples: usize) {
         self.control.late_ticks.leeway_samples = samples;
     }
 
-    /// Lets packets wait longer if ticks do not come later for those that are late.
+    /// Sets whether ticks wait for late packets; if not, packets wait longer.
     ///
     /// Real-time: safe.
     pub fn set_ticks_wait(&mut self, ticks_wait: bool) {
         self.reception.delay.set_ticks_wait(ticks_wait);
     }
 
-    /// Takes note that the next tick waits, for a packet of this sender if it lacks one.
+    /// Records that the next tick waits: for a packet of this sender if the tick lacks one.
     ///
     /// Real-time: safe.
     pub fn await_packet(&mut self) {
         self.control.late_ticks.wait(self.lacks_packet());
     }
 
-    /// Fills one tick: begin or go on with a talk-spurt -> discard what is far too late -> decode or make up enough for the
-    /// tick -> shorten or lengthen the wait -> take the tick out of the queue.
+    /// Fills one tick: begin or continue a talk-spurt -> discard packets that are far too late ->
+    /// decode or conceal enough for the tick -> shorten or lengthen the wait -> take the tick out
+    /// of the queue.
     ///
-    /// - `now`: the tick's instant, on the clock of the arrivals; what arrived before it may be played.
-    /// - `frame`: of the layout and tick this was made for; silence is zeros.
+    /// - `now`: the tick's instant, on the clock of the arrivals; packets that arrived before it
+    ///   may be played.
+    /// - `frame`: must have the layout and tick given to [`Playout::new`]; silence is zeros.
     ///
     /// Real-time: safe.
     pub fn pull(&mut self, now: Time, frame: &mut Frame) -> Pulled {
@@ -205,24 +212,25 @@ impl Playout {
         }
     }
 
-    /// Whether it would give nothing but silence, and change nothing, until the next packet.
+    /// Whether the playout gives only silence and changes nothing until the next packet arrives.
     pub fn is_idle(&self) -> bool {
         self.state == State::Waiting && self.reception.is_empty()
     }
 
-    /// Whether packets wait.
+    /// Whether any packets are stored.
     pub fn has_packets(&self) -> bool {
         !self.reception.is_empty()
     }
 
-    /// Whether all that came has been played, and what plays now, if anything, is made up.
+    /// Whether all packets have been played, so that the playout is silent or plays only
+    /// concealment.
     pub fn has_run_dry(&self) -> bool {
         let is_made_up = self.state == State::Waiting || self.is_stalled();
         self.reception.is_empty() && is_made_up
     }
 
-    /// Whether the next tick would have to make something up, the first since all was there, unless another packet comes.
-    /// Of a sender for whom a tick has just waited in vain nothing is expected.
+    /// Whether the next tick would begin concealment unless another packet arrives. `false` for
+    /// some ticks after one waited for this sender in vain.
     pub fn lacks_packet(&self) -> bool {
         let may_lack = self.plays_sound()
             && !self.reception.cursor.is_new_timeline
@@ -231,34 +239,34 @@ impl Playout {
         may_lack && !self.reception.reaches(end, FADE_END, CONCEAL_STEP)
     }
 
-    /// How long after its earliest possible arrival a packet waits at least, as is known by now; [`PlayoutStats::target`] is
-    /// what was known at the last tick that played.
+    /// How long a packet waits after its earliest possible arrival, by the current estimate;
+    /// [`PlayoutStats::target`] is the estimate at the last tick that played.
     pub fn target(&self) -> Duration {
         self.reception.target()
     }
 
-    /// How long what plays now has waited since the earliest it could have arrived.
+    /// How long the sound that plays now has waited since its earliest possible arrival.
     pub fn delay(&self) -> Duration {
         self.delay
     }
 
-    /// When its packets may be played, as far as is known by now; `None` before the first one.
+    /// When the sender's packets may be played; `None` before the first packet.
     pub fn rhythm(&self) -> Option<Rhythm> {
         self.reception.rhythm()
     }
 
-    /// The codec of the packets it takes.
+    /// The codec of the packets that the playout takes.
     pub fn codec(&self) -> Codec {
         self.decoding.codec()
     }
 
-    /// Totals since it was made.
+    /// Totals since the playout was created.
     pub fn stats(&self) -> PlayoutStats {
         let (reception, decoding) = (self.reception.counts(), &self.decoding.counts);
         PlayoutStats::of(reception, decoding, self.delay, self.target)
     }
 
-    /// Starts a talk-spurt if its first packet has waited long enough.
+    /// Starts a talk-spurt if its first packet has waited long enough; returns whether it started.
     fn begin_talk_spurt(&mut self, now: i64) -> bool {
         if !self.reception.is_due(now, self.tick_samples) {
             return false;
@@ -273,7 +281,8 @@ impl Playout {
         true
     }
 
-    /// Throws away what is so late that playing it faster would take seconds: after a freeze, a flood.
+    /// Discards packets that are so late that catching up with them would take seconds, as after a
+    /// freeze or a flood.
     fn discard_stale(&mut self, now: i64) {
         let Some(base) = self.reception.base() else {
             return;
@@ -287,7 +296,7 @@ impl Playout {
         self.reception.discard_late(now, base, self.tick_samples);
     }
 
-    /// Decodes or makes up samples until at least `needed` wait; ends the talk-spurt where it has ended.
+    /// Decodes or conceals until at least `needed` samples are queued, or ends the talk-spurt.
     fn fill(&mut self, now: i64, needed: usize) {
         while self.decoding.queued() < needed {
             let Supply {
@@ -329,7 +338,7 @@ impl Playout {
         }
     }
 
-    /// It shows what the samples made up since the buffer ran dry stood for.
+    /// Accounts for the concealment since the buffer ran dry, once it shows what that replaced.
     fn settle(&mut self, settlement: Settlement) {
         if let Some(seq) = settlement.lost_before {
             self.reception.count_lost(seq);
@@ -343,7 +352,7 @@ impl Playout {
         self.decoding.count_concealed(made_up);
     }
 
-    /// Puts time in or takes it out, one splice at most.
+    /// Inserts or removes time, with one splice at most.
     fn splice(&mut self, now: i64, needed: usize, is_drifting: bool) {
         let snapshot = self.snapshot(now, needed, is_drifting);
         let Some(operation) = self.control.splice(snapshot.as_ref()) else {
@@ -363,7 +372,7 @@ impl Playout {
         self.fill(now, needed);
     }
 
-    /// What this tick shows of the wait; `None` while nothing plays, or only what is made up.
+    /// The state of the wait in this tick; `None` while nothing plays, or only concealment.
     fn snapshot(&self, now: i64, needed: usize, is_drifting: bool) -> Option<Snapshot> {
         if !self.plays_sound() {
             return None;
@@ -378,9 +387,10 @@ impl Playout {
         })
     }
 
-    /// How long before the tick that needs it the next packet should arrive, beyond the target; in samples.
+    /// How long before the tick that needs it the next packet should arrive, beyond the target; in
+    /// samples.
     ///
-    /// - `queued`: samples left in the queue once this tick is taken.
+    /// - `queued`: samples left in the queue after this tick.
     fn slack(&self, now: i64, queued: usize) -> Option<i64> {
         let base = self.reception.base()?;
         let cursor = &self.reception.cursor;
@@ -398,38 +408,40 @@ impl Playout {
             .resampling_ratio(drift, self.decoding.queued(), beyond_target)
     }
 
-    /// Notes whether the tick that is pulled has waited for this sender, and if so, whether in vain.
+    /// Records whether this tick waited for a packet of the sender, and if so, whether in vain.
     fn count_wait(&mut self) {
         let lacks = self.control.late_ticks.leeway_samples > 0 && self.lacks_packet();
         self.control.late_ticks.count(lacks, self.tick_samples);
     }
 
-    /// Writes the delay down for the statistics.
+    /// Updates the delay and the target that the statistics show.
     fn measure(&mut self, now: i64) {
         self.target = self.reception.target();
         if self.is_stalled() {
-            // Nothing plays: whether that is delay or the end of a talk-spurt will show.
+            // Only concealment plays: whether it is delay or the end of a talk-spurt will show
+            // later.
             return;
         }
         self.delay = duration_of(self.current_delay(now).unwrap_or(0));
     }
 
-    /// How long what plays now has waited since it could first have arrived; in samples.
+    /// How long the sound that plays now has waited since its earliest possible arrival; in
+    /// samples.
     fn current_delay(&self, now: i64) -> Option<i64> {
         Some(now - self.reception.base()? - self.played_up_to())
     }
 
-    /// Media time of the frame that plays next.
+    /// Media time of the sample that plays next.
     fn played_up_to(&self) -> i64 {
         self.reception.cursor.next_time - self.decoding.queued() as i64
     }
 
-    /// Whether the queue ends with what the sender sent.
+    /// Whether the queue ends with decoded sound.
     fn plays_sound(&self) -> bool {
         self.state == State::Playing && !self.is_stalled() && !self.decoding.ends_made_up()
     }
 
-    /// Whether the buffer has run dry and samples were made up since.
+    /// Whether the buffer has run dry and concealment has been playing since.
     fn is_stalled(&self) -> bool {
         self.reception.cursor.stalled_samples > 0
     }
@@ -457,5 +469,5 @@ impl Source for Playout {
     }
 }
 
-/// This much beyond the target is not worth playing: 200 ms.
+/// Packets that are later than the target by more than 200 ms are discarded.
 const STALE_SAMPLES: i64 = 9_600;

@@ -1,25 +1,25 @@
-//! Time-scale modification: takes a few milliseconds out of a signal, or puts them in, without
+//! Time-scale modification: removes a few milliseconds from a signal or inserts them without
 //! changing its pitch.
 //!
-//! Works on the queue of decoded audio at its head, between what was just played and what is played
-//! next. The splice is made one pitch period long where the signal repeats itself best
+//! Works at the head of the queue of decoded audio, between the samples played last and those
+//! played next. A splice is one pitch period long, where the signal repeats itself best
 //! (waveform-similarity overlap-add, Verhelst and Roelands 1993), so that a voice keeps its pitch
 //! and a tone its phase.
 
 use crate::format::MAX_CHANNELS;
 
-/// Decoded audio waiting to be played, with a little of what was played before it.
+/// Queue of decoded audio waiting to be played, with a little of the audio played before.
 pub struct StretchBuffer {
     samples: Box<[f32]>,
     channels: usize,
-    /// First frame not yet played; everything before it is history.
+    /// Index of the first frame not yet played; the frames before it are history.
     head: usize,
-    /// One past the last frame.
+    /// Index just after the last frame.
     tail: usize,
 }
 
 impl StretchBuffer {
-    /// An empty queue that holds at least `capacity` frames beside its history.
+    /// Creates an empty queue that holds at least `capacity` frames beside its history.
     ///
     /// Real-time: set-up only (allocates).
     pub fn new(channels: usize, capacity: usize) -> StretchBuffer {
@@ -32,19 +32,19 @@ impl StretchBuffer {
         }
     }
 
-    /// Frames (samples per channel) waiting.
+    /// Frames (samples per channel) that wait to be played.
     pub fn len(&self) -> usize {
         self.tail - self.head
     }
 
-    /// Whether nothing waits.
+    /// Whether no frames wait to be played.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Appends what `write` puts into room for `frames` frames; it says how many it used.
+    /// Lets `write` fill space for `frames` frames and appends as many as it returns.
     ///
-    /// Real-time: safe. Frames that do not fit are not offered: `write` sees the room there is.
+    /// Real-time: safe. If the queue is nearly full, `write` sees only the space that is left.
     pub fn append(&mut self, frames: usize, write: impl FnOnce(&mut [f32]) -> usize) -> usize {
         self.make_room(frames);
         let room = frames.min(self.samples.len() / self.channels - self.tail);
@@ -54,53 +54,53 @@ impl StretchBuffer {
         written
     }
 
-    /// The frames appended last, interleaved.
+    /// The last `frames` frames of the queue, interleaved.
     pub fn last_mut(&mut self, frames: usize) -> &mut [f32] {
         let start = self.tail.saturating_sub(frames).max(self.head);
         &mut self.samples[start * self.channels..self.tail * self.channels]
     }
 
-    /// The next `frames` frames, interleaved; fewer if there are fewer.
+    /// The next `frames` frames, interleaved, or all if there are fewer.
     pub fn front(&self, frames: usize) -> &[f32] {
         let end = self.tail.min(self.head + frames);
         &self.samples[self.head * self.channels..end * self.channels]
     }
 
-    /// Marks `frames` frames as played.
+    /// Marks the next `frames` frames as played.
     pub fn advance(&mut self, frames: usize) {
         self.head = (self.head + frames).min(self.tail);
     }
 
-    /// Keeps the next `frames` frames and drops the rest of what waits.
+    /// Keeps the next `frames` frames and drops all later ones.
     pub fn truncate(&mut self, frames: usize) {
         self.tail = self.tail.min(self.head + frames);
     }
 
-    /// Drops what waits; the history stays.
+    /// Drops all waiting frames and keeps the history.
     pub fn clear(&mut self) {
         self.tail = self.head;
     }
 
-    /// Whether nobody would hear a splice in the next `frames` frames.
+    /// Whether a splice in the next `frames` frames would be inaudible.
     pub fn is_quiet(&self, frames: usize) -> bool {
         self.energy(self.head, frames) < QUIET_ENERGY
     }
 
-    /// Takes up to `max_frames` frames out at the head and says how many; 0 when the signal does
-    /// not repeat itself well enough for `min_similarity`, or there is too little of it.
+    /// Removes up to `max_frames` frames at the head and returns their number; 0 if the signal does
+    /// not repeat itself with `min_similarity`, or the queue is too short.
     ///
     /// Real-time: safe.
     pub fn shorten(&mut self, max_frames: usize, min_similarity: f32) -> usize {
         let longest = max_frames.min(MAX_LAG).min(self.len() / 2);
         let found = match longest < MIN_LAG && self.is_quiet(2 * longest) {
-            // Less than a period, where nobody hears it.
+            // In silence, less than a period may be removed.
             true => Some(longest).filter(|lag| *lag > 0),
             false => self.find_lag(self.head, longest, min_similarity),
         };
         let Some(lag) = found else {
             return 0;
         };
-        // The first period fades into the second, which then stands in the place of both.
+        // The first period fades into the second, which then replaces both.
         for i in 0..lag {
             let weight = (i as f32 + 0.5) / lag as f32;
             for channel in 0..self.channels {
@@ -110,7 +110,7 @@ impl StretchBuffer {
                     self.samples[first] * (1.0 - weight) + self.samples[second] * weight;
             }
         }
-        // What was played last is followed by the second period: keep the history adjacent to it.
+        // The second period now follows the samples played last: keep the history adjacent to it.
         let channels = self.channels;
         let kept = self.head.min(HISTORY);
         let from = (self.head - kept) * channels;
@@ -120,8 +120,8 @@ impl StretchBuffer {
         lag
     }
 
-    /// Puts up to `max_frames` frames in at the head and says how many; 0 as for
-    /// [`StretchBuffer::shorten`].
+    /// Inserts up to `max_frames` frames at the head and returns their number; 0 if the signal does
+    /// not repeat itself with `min_similarity`, or the queue is too short.
     ///
     /// Real-time: safe.
     pub fn lengthen(&mut self, max_frames: usize, min_similarity: f32) -> usize {
@@ -129,7 +129,7 @@ impl StretchBuffer {
         if longest < MIN_LAG {
             return 0;
         }
-        // The period just played is compared with the one to be played next.
+        // The period played last is compared with the period to be played next.
         let Some(lag) = self.find_lag_back(longest, min_similarity) else {
             return 0;
         };
@@ -140,7 +140,7 @@ impl StretchBuffer {
         let channels = self.channels;
         let (head, tail) = (self.head * channels, self.tail * channels);
         self.samples.copy_within(head..tail, head + lag * channels);
-        // The new period starts like the next one and ends like the last one, so both its seams are
+        // The new period starts like the next period and ends like the last one, so both seams are
         // smooth.
         for i in 0..lag {
             let weight = (i as f32 + 0.5) / lag as f32;
@@ -155,7 +155,7 @@ impl StretchBuffer {
         lag
     }
 
-    /// Moves everything to the front once the room behind the tail is short, keeping the history.
+    /// Moves the queue and its history to the front once the space behind the tail runs short.
     fn make_room(&mut self, frames: usize) {
         if (self.tail + frames) * self.channels <= self.samples.len() {
             return;
@@ -167,12 +167,12 @@ impl StretchBuffer {
         self.tail -= start;
     }
 
-    /// Where, up to `longest`, the signal at the head repeats itself best.
+    /// Lag up to `longest` at which the signal after the head best repeats that at `at`.
     fn find_lag(&self, at: usize, longest: usize, min_similarity: f32) -> Option<usize> {
         self.search(longest, min_similarity, |lag| (at, at + lag))
     }
 
-    /// The same, looking back: how far before the head lies what the head repeats.
+    /// Lag up to `longest` at which the signal at the head best repeats what was played before it.
     fn find_lag_back(&self, longest: usize, min_similarity: f32) -> Option<usize> {
         let head = self.head;
         self.search(longest, min_similarity, |lag| (head - lag, head))
@@ -213,7 +213,7 @@ impl StretchBuffer {
         ab / (aa * bb).sqrt()
     }
 
-    /// Mean square of all channels: the sum of them may be silent where they are not.
+    /// Mean square over all channels; channels that cancel in the sum still count.
     fn energy(&self, at: usize, frames: usize) -> f32 {
         let end = (at + frames).min(self.tail);
         let samples = &self.samples[at * self.channels..end * self.channels];
@@ -241,24 +241,24 @@ impl core::fmt::Debug for StretchBuffer {
     }
 }
 
-/// Longest splice: one period of the lowest voices (67 Hz).
+/// Longest splice in frames: one period of the lowest voices (67 Hz).
 pub const MAX_LAG: usize = 720;
 
-/// Shortest splice: below 2.5 ms it is not worth an operation.
+/// Shortest splice in frames: 2.5 ms; a shorter one is not worth an operation.
 pub const MIN_LAG: usize = 120;
 
-/// Frames kept of what was played.
+/// Frames of history kept from the audio played last.
 const HISTORY: usize = MAX_LAG;
 
-/// Frames compared: ten milliseconds, a period of a low voice. Half of that costs a tenth of a
-/// PESQ point at a drift of 5,000 ppm.
+/// Frames compared: 10 ms, a period of a low voice. Comparing half as many costs a tenth of a PESQ
+/// point at a drift of 5,000 ppm.
 const COMPARED: usize = 480;
 
-/// Coarse search in steps of a twelfth of a millisecond: well below half a period of what speech
-/// holds most energy in.
+/// Step of the coarse search: a twelfth of a millisecond, well below half a period of the
+/// frequencies in which speech has most of its energy.
 const COARSE_STEP: usize = 4;
 
-/// Mean square below which nobody hears a splice: -50 dBFS.
+/// Mean square below which a splice is inaudible: -50 dBFS.
 const QUIET_ENERGY: f32 = 1e-5;
 
 const _: () = assert!(
@@ -279,7 +279,7 @@ mod tests {
         });
     }
 
-    /// Largest second difference: a click shows as a jump of it.
+    /// Largest second difference: a click shows as a jump in it.
     fn roughness(samples: &[f32]) -> f32 {
         samples
             .windows(3)
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tone_is_shortened_and_lengthened_without_a_seam() {
+    fn stretch_buffer_shortens_and_lengthens_a_tone_without_a_click() {
         for hz in [150.0, 220.0, 440.0, 925.0, 1_310.0] {
             for longer in [false, true] {
                 let mut queue = StretchBuffer::new(1, 6_000);
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_is_left_alone_unless_it_must() {
+    fn stretch_buffer_splices_noise_only_if_any_similarity_will_do() {
         let mut queue = StretchBuffer::new(1, 6_000);
         let mut state = 1u32;
         queue.append(2_880, |out| {
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_cut_at_once() {
+    fn stretch_buffer_shortens_silence_in_one_splice() {
         let mut queue = StretchBuffer::new(2, 6_000);
         queue.append(1_920, |out| {
             out.fill(0.0);
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn channels_that_cancel_are_no_silence() {
+    fn stretch_buffer_takes_channels_that_cancel_for_no_silence() {
         let mut queue = StretchBuffer::new(2, 6_000);
         let mut state = 1u32;
         queue.append(1_920, |out| {
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_keeps_its_order_for_ever() {
+    fn stretch_buffer_keeps_the_order_of_its_frames() {
         let mut queue = StretchBuffer::new(1, 2_000);
         let (mut written, mut read) = (0usize, 0usize);
         for step in 0..5_000 {

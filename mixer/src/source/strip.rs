@@ -1,8 +1,10 @@
-//! One participant's channel strip: from a source's sound to the frame that is added to the bus.
+//! One participant's channel strip: from the sound of a source to the frame that is added to the
+//! bus.
 //!
-//! Source, meter, gate, gain. The strip keeps the very frame that was added, so that it can be taken out again for its owner.
-//! It tells whether it has something to say, and lets nothing pass without a permit where there is a floor; whether it is
-//! heard is the room's decision. It knows neither other strips nor the room.
+//! Source, meter, gate, gain. The strip keeps the very frame that was added, so that the same frame
+//! can be subtracted for its participant. It decides whether the participant has something to say
+//! and, where the room has a floor, lets nothing pass without a permit. The room decides who is
+//! heard. A strip knows neither other strips nor the room.
 
 use core::fmt;
 use core::time::Duration;
@@ -20,18 +22,18 @@ use crate::permit::Permit;
 use crate::schedule::Rhythm;
 use crate::units::{Decibels, Gain, Time};
 
-/// What applies to every strip of a room this tick.
+/// Values that apply to every strip of a room in one tick.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
     /// The tick's instant.
     pub now: Time,
-    /// Where gates open; `None`: for anything but digital silence.
+    /// Level at which gates open; `None` opens them for anything but digital silence.
     pub gate_db: Option<Decibels>,
-    /// How much later than its instant a tick may come where a packet is late.
+    /// How many samples after its instant a tick may come when a packet is late.
     pub leeway_samples: usize,
 }
 
-/// One participant's way onto the bus.
+/// The channel strip of one participant.
 pub struct Strip {
     source: Box<dyn Source>,
     admission: Admission,
@@ -46,7 +48,7 @@ pub struct Strip {
 }
 
 impl Strip {
-    /// A silent strip for a sender of packets.
+    /// Creates a silent strip for a sender of packets.
     ///
     /// Real-time: set-up only (allocates).
     pub fn new(layout: Layout, tick: TickLength, decoder: Box<dyn Decode>) -> Strip {
@@ -54,7 +56,7 @@ impl Strip {
         Strip::with_source(layout, tick, Box::new(playout))
     }
 
-    /// A silent strip for any source, which must give frames of this layout and tick.
+    /// Creates a silent strip for any source, which must provide frames of this layout and tick.
     ///
     /// Real-time: set-up only (allocates).
     pub fn with_source(layout: Layout, tick: TickLength, source: Box<dyn Source>) -> Strip {
@@ -72,7 +74,7 @@ impl Strip {
         }
     }
 
-    /// Where packets come in; `None` for a source that takes none.
+    /// Entry point for packets; `None` for a source that receives no packets.
     pub(crate) fn intake(&mut self) -> Option<Intake<'_>> {
         Some(Intake {
             admission: &mut self.admission,
@@ -81,12 +83,13 @@ impl Strip {
         })
     }
 
-    /// Whether its source takes packets.
+    /// Whether the source of this strip receives packets.
     pub(crate) fn takes_packets(&self) -> bool {
         self.playout().is_some()
     }
 
-    /// Takes in one packet that arrived at `arrival`. A source that takes no packets says that it is malformed.
+    /// Takes in one packet that arrived at the time `arrival`. Returns [`Pushed::Malformed`] if the
+    /// source receives no packets.
     ///
     /// Real-time: safe.
     pub fn push(&mut self, packet: &Packet, arrival: Time) -> Pushed {
@@ -94,11 +97,12 @@ impl Strip {
         intake.map_or(Pushed::Malformed, |intake| intake.push(packet, arrival))
     }
 
-    /// Whether ticks and their gain would pass it by unnoticed until its next packet or until its settings change: nothing
-    /// plays, fades, or holds a gate open.
+    /// Whether ticks can leave this strip out until its next packet or a change of its settings:
+    /// nothing plays, fades or holds the gate open.
     pub fn is_idle(&self) -> bool {
         if self.in_mix || self.is_audible() || self.has_floor() {
-            // A holder is not asleep: its end has to be noticed even if it says nothing.
+            // The strip of a floor holder is never idle: its end must be noticed even if it is
+            // silent.
             return false;
         }
         if !self.admission.permit().is_open() {
@@ -107,12 +111,12 @@ impl Strip {
         self.source.is_idle() && !self.gate.is_open() && self.loudness <= Decibels::SILENCE
     }
 
-    /// Whether a packet that arrives now comes after a pause.
+    /// Whether a packet that arrives now follows a pause.
     pub fn begins_talk_spurt_at(&self, arrival: Time) -> bool {
         self.admission.spurt().follows_pause(arrival)
     }
 
-    /// Says whether ticks come later for packets that are late; its packets wait longer if not.
+    /// Sets whether ticks wait for late packets; if not, packets wait longer.
     ///
     /// Real-time: safe.
     pub fn set_ticks_wait(&mut self, ticks_wait: bool) {
@@ -121,28 +125,29 @@ impl Strip {
         }
     }
 
-    /// Sets the gain it moves to at the next [`contribute`](Strip::contribute), and whether it is
-    /// muted.
+    /// Sets whether the participant is muted, and the gain that the next
+    /// [`contribute`](Strip::contribute) ramps to.
     ///
     /// Real-time: safe.
     pub fn set(&mut self, muted: bool, gain: Gain) {
         if self.admission.set_muted(muted)
             && let Some(playout) = self.source.playout_mut()
         {
-            // What waited meanwhile is stale.
+            // Packets stored while muted are stale.
             playout.restart();
         }
         self.gain = gain;
     }
 
-    /// Tells where its gate opens from now on; a parked strip is not told by its ticks.
+    /// Sets the level at which the noise gate opens; needed while the strip is parked, since ticks
+    /// then do not set it.
     ///
     /// Real-time: safe.
     pub fn set_gate(&mut self, gate_db: Option<Decibels>) {
         self.admission.set_gate(gate_db);
     }
 
-    /// Tells what its voice may do from now on.
+    /// Sets the participant's permit to be heard from now on.
     ///
     /// Real-time: safe.
     pub fn allow(&mut self, permit: Permit, now: Time) {
@@ -152,10 +157,9 @@ impl Strip {
         self.follow(change);
     }
 
-    /// Pulls and decodes one tick, meters it, and says whether there is something to hear.
+    /// Pulls and decodes one tick, meters it, and returns whether there is something to hear.
     ///
-    /// A muted strip goes on taking its packets off, so that it is up to date when it is let in
-    /// again.
+    /// A muted strip keeps consuming packets, so that it is up to date when it is unmuted.
     ///
     /// Real-time: safe.
     pub fn listen(&mut self, rules: &Rules) -> bool {
@@ -168,7 +172,7 @@ impl Strip {
             return false;
         }
         if let Some(playout) = self.source.playout_mut() {
-            // No tick waits for a participant who is not heard.
+            // Ticks do not wait for a participant who is not heard.
             playout.set_leeway(if is_audible { rules.leeway_samples } else { 0 });
         }
         let pulled = self.source.pull(rules.now, &mut self.frame);
@@ -197,7 +201,7 @@ impl Strip {
         };
         self.meter(reading.level);
         let is_open = self.gate.judge(heard, rules.gate_db, self.tick);
-        // What has come and waits for its time is no silence.
+        // A packet that has arrived and is not due yet is not silence.
         let waits = pulled == Pulled::Silent && self.playout().is_some_and(Playout::has_packets);
         if !waits {
             self.end_tick(is_silent, &heard);
@@ -209,11 +213,11 @@ impl Strip {
         speaks && self.gain > Gain::MUTE
     }
 
-    /// Makes the frame that is added to the bus, ramped to its gain, or from it to nothing if it is
-    /// not `heard`; says whether there is anything to add.
+    /// Prepares the frame that is added to the bus, ramped to the strip's gain or, if not `heard`,
+    /// to zero. Returns whether there is anything to add.
     ///
-    /// Opening takes a millisecond: short enough to leave a plosive its attack. Every other change
-    /// takes ten.
+    /// Opening takes 1 ms: short enough to leave a plosive its attack. Every other change takes 10
+    /// ms.
     ///
     /// Real-time: safe.
     pub fn contribute(&mut self, heard: bool) -> bool {
@@ -236,60 +240,61 @@ impl Strip {
         true
     }
 
-    /// Forgets what the room made of it: it is heard in another room as one who joins is.
+    /// Resets the strip for another room, where its participant starts like one who joins.
     pub(crate) fn leave_room(&mut self) {
         self.fall_silent();
         self.applied = 0.0;
         self.in_mix = false;
     }
 
-    /// The frame that was added; meaningful while [`is_in_mix`](Strip::is_in_mix).
+    /// The frame that was added to the bus; meaningful while [`is_in_mix`](Strip::is_in_mix).
     pub fn frame(&self) -> &Frame {
         &self.frame
     }
 
-    /// Whether this tick's frame was added to the bus: while heard, and for the tick in which it
-    /// fades out.
+    /// Whether this tick's frame was added to the bus: while the strip is heard, and in the tick of
+    /// its fade-out.
     pub fn is_in_mix(&self) -> bool {
         self.in_mix
     }
 
-    /// Whether it would be heard on if it were left alone: its last frame did not end in silence.
+    /// Whether the strip's last frame did not end in silence, so that stopping would need a
+    /// fade-out.
     pub fn is_audible(&self) -> bool {
         self.applied > 0.0
     }
 
-    /// Whether what it says may be heard: it is not muted, and there is no floor or it has it.
+    /// Whether the participant may be heard: not muted, and the room has no floor or they hold it.
     pub fn may_be_heard(&self) -> bool {
         self.admission.permit().is_open() && !self.admission.is_muted()
     }
 
-    /// Whether it is heard because it holds the floor, or has just let it go.
+    /// Whether the participant is heard because it holds the floor or has just released it.
     pub fn has_floor(&self) -> bool {
         self.admission.permit().is_held()
     }
 
-    /// What its voice may do, as far as that has come.
+    /// The permit that is in effect now.
     pub fn permit(&self) -> Permit {
         self.admission.permit().effective()
     }
 
-    /// Whether its packets are taken in without being played, since nobody would hear them.
+    /// Whether packets are taken in but not played because nobody would hear them.
     pub fn is_parked(&self) -> bool {
         self.admission.is_skipping()
     }
 
-    /// Whether its sender tells silence, and is believed.
+    /// Whether the sender signals silence in its audio levels and is believed.
     pub(crate) fn tells_silence(&self) -> bool {
         self.admission.tells_silence()
     }
 
-    /// Whether it is heard, and the packet has not come that its next tick begins with.
+    /// Whether the strip is heard and the packet that its next tick needs has not arrived.
     pub fn lacks_packet(&self) -> bool {
         self.is_audible() && self.playout().is_some_and(Playout::lacks_packet)
     }
 
-    /// Takes note that the next tick waits.
+    /// Records that the next tick waits for late packets.
     pub fn await_packet(&mut self) {
         if self.is_audible()
             && let Some(playout) = self.source.playout_mut()
@@ -298,12 +303,12 @@ impl Strip {
         }
     }
 
-    /// How loud this tick is as others hear it; silence while muted.
+    /// Level of this tick with the participant's gain; silence while muted.
     pub fn level(&self) -> Decibels {
         self.level
     }
 
-    /// The same, rising at once and falling slowly: what "the loudest" is decided by.
+    /// Level that rises at once and falls slowly: the loudest participants are chosen by it.
     pub fn loudness(&self) -> Decibels {
         self.loudness
     }
@@ -313,38 +318,39 @@ impl Strip {
         self.playout().map_or(Duration::ZERO, Playout::target)
     }
 
-    /// When its sender's packets may be played; `None` before the first one, or if it takes none.
+    /// When the sender's packets may be played; `None` before the first packet, or if the source
+    /// receives none.
     pub(crate) fn rhythm(&self) -> Option<Rhythm> {
         self.playout()?.rhythm()
     }
 
-    /// When the sender's packets may be played, if the sender may be heard and still sends. A sender whose silence is
-    /// refreshed only now and then (DTX) still sends.
+    /// When the sender's packets may be played, if the sender may be heard and still sends; `None`
+    /// otherwise. A sender that only refreshes its silence now and then (DTX) still sends.
     pub(crate) fn rhythm_at(&self, now: Time) -> Option<Rhythm> {
         let is_likely = self.may_be_heard() && self.admission.spurt().is_going_on(now);
         self.rhythm().filter(|_| is_likely)
     }
 
-    /// When packets that wait for a permit could be played; `None` if there are none.
+    /// When packets held for a permit could be played; `None` if no packets are held.
     pub(crate) fn held_rhythm(&self) -> Option<Rhythm> {
         let playout = self.playout()?;
         self.admission
             .held_rhythm(playout.target(), playout.has_packets())
     }
 
-    /// Samples that a packet of its sender holds at 48 kHz; none if it is no such packet.
+    /// Length of a packet in samples at 48 kHz; 0 if it is not of the sender's codec.
     pub fn samples_of(&self, packet: &Packet) -> usize {
         let codec = self.playout().map(Playout::codec);
         let samples = codec.and_then(|codec| codec.samples(packet.payload.as_slice()));
         samples.unwrap_or(0)
     }
 
-    /// Packets that held a sound: neither called silent (RFC 6464) nor a DTX refresh.
+    /// Packets that held a sound: neither signalled as silent (RFC 6464) nor a DTX refresh.
     pub fn voiced(&self) -> u64 {
         self.admission.voiced_total()
     }
 
-    /// What the source counted.
+    /// Totals that the source has counted.
     pub fn stats(&self) -> PlayoutStats {
         self.source.stats()
     }
@@ -368,7 +374,8 @@ impl Strip {
         }
     }
 
-    /// Parks a sender of packets that nobody would hear. Any other source goes on: nothing would wake it.
+    /// Parks a sender of packets that nobody would hear. Any other source keeps playing, since
+    /// nothing would wake it.
     fn end_tick(&mut self, is_silent: bool, reading: &LevelReading) {
         let Some(playout) = self.source.playout_mut() else {
             return;
@@ -419,13 +426,13 @@ impl fmt::Debug for Strip {
     }
 }
 
-/// 10 ms, the shortest tick: every ramp ends within the tick it began in.
+/// Length of a ramp: 10 ms, the shortest tick, so that every ramp ends within the tick it began in.
 const RAMP_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 100;
 
-/// 1 ms.
+/// Length of the ramp that opens a strip: 1 ms.
 const OPENING_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 1_000;
 
-/// 60 dB a second: a pause between words does not cost a speaker the place among the loudest.
+/// 60 dB a second: a speaker who pauses between words stays among the loudest.
 const FALL_DB_PER_MS: f32 = 0.06;
 
 #[cfg(test)]

@@ -1,31 +1,32 @@
-//! How a participant who spoke while they waited for the floor is caught up with.
+//! Catches up with a participant who spoke while waiting for the floor.
 
 use crate::format::SAMPLE_RATE_HZ;
 use crate::source::stretch_buffer::MIN_LAG;
 
-/// Whether what plays waited for a permission.
+/// Progress of catching up with packets that were held for a permit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum CatchUp {
-    /// No longer, or never.
+    /// Not catching up.
     #[default]
     Done,
-    /// It is being caught up with, for so many more samples at most.
+    /// Catching up, for at most this many more samples.
     Going(usize),
-    /// It is the last, and played as it was spoken.
+    /// No packets will follow: the remaining ones are played at normal speed.
     Last,
 }
 
 impl CatchUp {
-    /// What waited begins to play.
+    /// Starts catching up: the held packets begin to play.
     pub fn begin() -> CatchUp {
         CatchUp::Going(MOST_SAMPLES)
     }
 
-    /// One tick has passed; how much should be taken out, while that is decided here.
+    /// Counts one tick and returns how many samples should be removed; `None` if there is nothing
+    /// to catch up with, so that the ordinary delay control decides.
     ///
     /// - `slack`: how long before the tick that needs it the next packet should arrive, beyond the
-    ///   target: of this the whole ticks can be spared.
-    /// - `rest`: what the queue holds beside whole ticks, all of which can.
+    ///   target. The whole ticks in it can be removed.
+    /// - `rest`: samples in the queue beyond whole ticks. All of them can be removed.
     pub fn excess(&mut self, slack: i64, rest: usize, tick: usize) -> Option<usize> {
         let CatchUp::Going(left) = self else {
             return (*self == CatchUp::Last).then_some(0);
@@ -40,7 +41,7 @@ impl CatchUp {
         Some(excess)
     }
 
-    /// Beyond the target this much more waits than otherwise might.
+    /// How many more samples than usual may wait beyond the target.
     pub fn allowance(self) -> i64 {
         match self {
             CatchUp::Done => 0,
@@ -49,16 +50,16 @@ impl CatchUp {
     }
 }
 
-/// What has not been caught up with after so long is left to the ordinary means: four seconds.
+/// Catching up ends after four seconds; the ordinary delay control removes the rest.
 const MOST_SAMPLES: usize = 4 * SAMPLE_RATE_HZ as usize;
 
-/// Most that may have been kept, beside the target: 320 ms, a tick more than what is kept.
+/// Most that may be waiting beside the target: 320 ms, a tick more than is held.
 const MOST_KEPT_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 * 320 / 1_000;
 
-/// Left between what is caught up and the target: half a millisecond.
+/// Kept beyond the target when catching up: half a millisecond.
 const SPARE_SAMPLES: i64 = 24;
 
-/// Less than this is resampled away: 5 ms.
+/// An excess below 5 ms is removed by resampling.
 const LEAST_SAMPLES: usize = 2 * MIN_LAG;
 
 #[cfg(test)]
@@ -68,7 +69,7 @@ mod tests {
     const TICK: usize = 960;
 
     #[test]
-    fn whole_ticks_and_what_is_left_over_can_be_spared_and_then_no_more() {
+    fn catch_up_removes_whole_ticks_and_the_rest_and_then_ends() {
         let mut catch_up = CatchUp::Going(MOST_SAMPLES);
         assert_eq!(catch_up.excess(14_400, 300, TICK), Some(14 * TICK + 300));
         assert_eq!(catch_up.excess(TICK as i64, 500, TICK), Some(500));
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn it_does_not_go_on_for_ever_and_what_is_the_last_is_left_alone() {
+    fn catch_up_ends_after_four_seconds_and_leaves_last_words_alone() {
         let mut catch_up = CatchUp::Going(MOST_SAMPLES);
         let ticks = (0..1_000).take_while(|_| catch_up.excess(14_400, 0, TICK).is_some());
         assert_eq!(ticks.count(), 199);

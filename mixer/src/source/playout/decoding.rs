@@ -1,4 +1,4 @@
-//! Executes what playout does with a sender's sound: owns the decoder, the queue of decoded sound, and the fades.
+//! Executes the playout's operations: owns the decoder, the queue of decoded sound and the fades.
 
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Adjustable, FixedAsync, Resampler, Slip};
@@ -16,7 +16,7 @@ use crate::meter::LevelReading;
 use crate::opus_toc;
 use crate::source::stretch_buffer::{MAX_LAG, MIN_LAG, StretchBuffer};
 
-/// Decodes one sender's packets, makes up what is missing, and takes time out or puts it in.
+/// Decodes one sender's packets, conceals missing ones, and removes or inserts time.
 pub(super) struct Decoding {
     channels: usize,
     tick_samples: usize,
@@ -24,15 +24,16 @@ pub(super) struct Decoding {
     queue: StretchBuffer,
     slip: Slip<f32>,
     fade: Fade,
-    /// Of what the queue ends with, or ended with when it was taken, samples that the decoder has predicted without taking
-    /// note.
+    /// Predicted samples at the end of the queue (or at its end when they were taken out) that did
+    /// not change the decoder's state.
     predicted_samples: usize,
-    /// Samples of this tick that stand behind the end of a talk-spurt.
+    /// Samples of this tick that lie behind the end of a talk-spurt.
     filler_samples: usize,
     pub counts: DecodingCounts,
 }
 
-/// Running totals of what was decoded and made up; all in samples per channel but the first.
+/// Running totals of decoding and concealment, in samples per channel except for
+/// `undecodable_packets`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct DecodingCounts {
     pub undecodable_packets: u64,
@@ -64,27 +65,27 @@ impl Decoding {
         }
     }
 
-    /// Samples that wait to be played.
+    /// Samples per channel that wait to be played.
     pub fn queued(&self) -> usize {
         self.queue.len()
     }
 
-    /// Whether nobody would hear a splice in what is played next.
+    /// Whether a splice in the next samples would be inaudible.
     pub fn is_quiet(&self) -> bool {
         self.queue.is_quiet(2 * MIN_LAG)
     }
 
-    /// Whether the queue ends with what was made up.
+    /// Whether the queue ends with concealment.
     pub fn ends_made_up(&self) -> bool {
         self.fade.run > 0
     }
 
-    /// Samples decoded from packets, or from the copies that others carry.
+    /// Samples decoded from packets, or recovered from in-band FEC.
     pub fn real_samples(&self) -> u64 {
         self.counts.decoded + self.counts.recovered
     }
 
-    /// Drops what waits: a talk-spurt begins, and its sound fades in.
+    /// Drops the queued samples for a new talk-spurt, whose sound will fade in.
     pub fn begin_talk_spurt(&mut self) {
         self.queue.clear();
         self.fade.run = FADE_END;
@@ -95,7 +96,7 @@ impl Decoding {
         self.queue.clear();
     }
 
-    /// Lets what waits fade within five milliseconds; what comes after the cut fades in.
+    /// Cuts the queue to 5 ms, which fade out; the sound after the cut fades in.
     pub fn cut(&mut self) {
         self.queue.truncate(FADE_IN);
         let frames = self.queue.len();
@@ -103,18 +104,18 @@ impl Decoding {
         self.fade.run = FADE_END;
     }
 
-    /// The `made_up` samples since the buffer ran dry stood for sound.
+    /// Counts the `made_up` samples since the buffer ran dry as concealed sound.
     pub fn count_concealed(&mut self, made_up: usize) {
         self.counts.concealed += made_up as u64;
     }
 
-    /// Packets are lost that the decoder has predicted: it takes note of that now.
+    /// Tells the decoder that packets it has only predicted are lost.
     pub fn commit_prediction(&mut self) {
         let predicted = core::mem::take(&mut self.predicted_samples);
         self.decoder.miss(predicted);
     }
 
-    /// Appends the first packet stored to the queue.
+    /// Decodes the first stored packet and appends it to the queue.
     pub fn decode_first(&mut self, reception: &mut Reception) {
         let mut scratch = [0; MAX_PAYLOAD_BYTES];
         let Some((entry, payload)) = reception.peek_first(&mut scratch) else {
@@ -143,8 +144,8 @@ impl Decoding {
         blend(tail, sound);
     }
 
-    /// Goes on with a prediction for as long as it takes to pass from it to sound that does not follow from it; nothing if
-    /// there is no such prediction.
+    /// Continues the prediction for one concealment step, to be blended into the sound that
+    /// follows; empty if no prediction plays.
     fn predicted_tail<'a>(&mut self, room: &'a mut [f32; 2 * CONCEAL_STEP]) -> &'a [f32] {
         let predicted = core::mem::take(&mut self.predicted_samples);
         let gain = self.fade.gain();
@@ -157,12 +158,12 @@ impl Decoding {
         tail
     }
 
-    /// Goes on where the sound would be by now, had packets not come late: what they hold has been covered by a prediction
-    /// that went on at the same pace, and to play it as well would put a jump into every tone. The decoder gets to know it
-    /// all the same.
+    /// Decodes late packets, and drops as much of their sound as concealment has covered already.
+    /// The concealment went on at the same pace, so playing that sound as well would put a jump
+    /// into every tone. The decoder still receives the packets, which keeps its state right.
     ///
-    /// The delay stays what it was. If it is too short for the network, the estimator knows from the same packets, and the
-    /// delay is lengthened where the sound repeats itself.
+    /// The delay stays unchanged. If it is too short for the network, the estimator learns so from
+    /// the same packets, and the delay is lengthened where the sound repeats itself.
     pub fn merge(&mut self, covered: usize, reception: &mut Reception) {
         let mut tail = [0.0; 2 * CONCEAL_STEP];
         let tail = &mut tail[..CONCEAL_STEP * self.channels];
@@ -188,8 +189,8 @@ impl Decoding {
         blend(tail, self.queue.last_mut(sound));
     }
 
-    /// Fills a gap from the copy that the first packet stored carries: the end of the gap, since the copy is of one frame only
-    /// (RFC 6716, 4.2.5). What was lost before that is made up.
+    /// Fills a gap with the FEC that the first stored packet carries. FEC covers only the last
+    /// frame of the gap (RFC 6716, 4.2.5); what was lost before that frame is concealed.
     pub fn recover(&mut self, missing: usize, reception: &Reception) {
         let mut scratch = [0; MAX_PAYLOAD_BYTES];
         let Some((_, payload)) = reception.peek_first(&mut scratch) else {
@@ -219,8 +220,8 @@ impl Decoding {
         }
     }
 
-    /// Makes up samples for packets that are not there yet: they may be late, lost, or the talk-spurt may be over. Returns
-    /// how many.
+    /// Conceals packets that have not arrived yet: they may be late or lost, or the talk-spurt may
+    /// be over. Returns the number of samples.
     pub fn expand(&mut self, wanted: usize) -> usize {
         let samples = wanted.next_multiple_of(CONCEAL_STEP).min(FADE_END);
         let appended = self.append_prediction(samples);
@@ -229,7 +230,8 @@ impl Decoding {
         samples
     }
 
-    /// Appends samples that the decoder predicts, and takes note of only if it cannot otherwise.
+    /// Appends samples that the decoder predicts, without changing its state if the decoder can do
+    /// so.
     fn append_prediction(&mut self, samples: usize) -> usize {
         let (decoder, channels) = (&mut self.decoder, self.channels);
         let predicted = self.predicted_samples;
@@ -242,7 +244,7 @@ impl Decoding {
         appended
     }
 
-    /// Appends made-up samples in the place of lost ones.
+    /// Appends concealment in the place of lost samples.
     pub fn conceal(&mut self, samples: usize) {
         let (decoder, channels) = (&mut self.decoder, self.channels);
         let appended = self.queue.append(samples, |pcm| {
@@ -254,8 +256,8 @@ impl Decoding {
         self.counts.concealed += appended as u64;
     }
 
-    /// Ends a talk-spurt: what is left of the sound fades within five milliseconds, then `wanted` samples are filled with
-    /// zeros.
+    /// Ends a talk-spurt: the sound fades out within 5 ms, and zeros fill the rest of `wanted`
+    /// samples.
     pub fn end_talk_spurt(&mut self, wanted: usize) {
         let tail = wanted.next_multiple_of(CONCEAL_STEP).min(FADE_IN);
         let from = self.fade.gain();
@@ -272,7 +274,7 @@ impl Decoding {
         });
     }
 
-    /// Takes time out.
+    /// Removes time from the queued sound by splicing periods together.
     ///
     /// - `needed`: samples that this tick takes.
     pub fn accelerate(
@@ -281,7 +283,7 @@ impl Decoding {
         needed: usize,
         reception: &mut Reception,
     ) -> Splice {
-        // Two periods must be there to become one; only packets that are there are used for it.
+        // A splice needs two periods; only packets that follow without a gap are decoded for it.
         while self.queue.len() < needed + 2 * MAX_LAG && reception.has_next() {
             self.decode_first(reception);
         }
@@ -298,7 +300,7 @@ impl Decoding {
         Splice { samples, was_quiet }
     }
 
-    /// Puts time in.
+    /// Inserts time into the queued sound by repeating a period.
     pub fn decelerate(&mut self, min_similarity: f32) -> Splice {
         let samples = self.queue.lengthen(MAX_LAG, min_similarity);
         self.counts.inserted += samples as u64;
@@ -314,7 +316,7 @@ impl Decoding {
         let Some(ratio) = ratio else {
             return self.tick_samples;
         };
-        // Refused only outside the range it clamps to, which the delay control stays within.
+        // Fails only outside the resampler's range, which the delay control stays within.
         let _ = self.slip.set_resample_ratio(ratio, false);
         self.slip.input_frames_next()
     }
@@ -332,7 +334,7 @@ impl Decoding {
             let from = InterleavedSlice::new(input, self.channels, needed);
             let to = InterleavedSlice::new_mut(out, self.channels, self.tick_samples);
             if let (Ok(from), Ok(mut to)) = (from, to) {
-                // Fails only on wrong sizes, and these were asked for just before.
+                // Fails only on wrong sizes, and the resampler itself asked for these sizes.
                 let _ = self.slip.process_into_buffer(&from, &mut to, None);
             }
             let tick = self.tick_samples;
@@ -360,7 +362,8 @@ impl UnheardDecoder for Decoding {
         }
         let mut unheard = [0.0; 2 * WARM_UP_SAMPLES];
         let room = &mut unheard[..WARM_UP_SAMPLES * self.channels];
-        // What is longer, or no packet at all, leaves the decoder as it is: colder than it might be.
+        // A longer packet, or a malformed one, leaves the decoder unchanged: it is then less warm
+        // than it could be.
         let _ = self.decoder.decode(payload, room);
     }
 }
@@ -371,7 +374,7 @@ impl core::fmt::Debug for Decoding {
     }
 }
 
-/// Lets the beginning of a sound come out of what was predicted in its place.
+/// Crossfades from `predicted` into the beginning of `sound`.
 fn blend(predicted: &[f32], sound: &mut [f32]) {
     let seam = predicted.len().min(sound.len());
     for (at, (sound, predicted)) in sound[..seam].iter_mut().zip(predicted).enumerate() {
@@ -383,14 +386,16 @@ fn blend(predicted: &[f32], sound: &mut [f32]) {
 /// Opus conceals in steps of 2.5 ms.
 pub(super) const CONCEAL_STEP: usize = 120;
 
-/// The longest packet that is decoded unheard: 60 ms. What is kept of silence is short.
+/// The longest packet that is decoded to warm up the decoder: 60 ms. Packets kept from silence are
+/// short.
 const WARM_UP_SAMPLES: usize = 2_880;
 
 /// The longest packet that is decoded roughly: 60 ms.
 const ROUGH_SAMPLES: usize = 60 * SKETCH_RATE_HZ as usize / 1_000;
 
-/// The queue holds what one tick takes, resampled by a little, and what a splice looks at. Onto that, when it is a sample
-/// short of it, comes the longest packet or the prediction in its place, which is rounded up to the shortest. At 48 kHz
-/// nothing of a strip is larger.
+/// Capacity of the queue: one tick, slightly more when resampled, and the samples that a splice
+/// examines. When the queue is one sample short of that, the longest packet is added, or a
+/// prediction in its place that is rounded up to the shortest packet. At 48 kHz nothing in a strip
+/// is larger.
 const QUEUE_SAMPLES: usize =
     2 * MAX_TICK_SAMPLES + 2 * MAX_LAG + MAX_PACKET_SAMPLES + MIN_PACKET_SAMPLES;

@@ -1,7 +1,7 @@
-//! Decides how the wait of one talk-spurt is kept where it should be: when time is taken out or put in, and how a clock
-//! that is off is followed.
+//! Controls the delay within a talk-spurt: decides when time is removed or inserted, and how the
+//! drift of a sender's clock is followed.
 //!
-//! It sees a [`Snapshot`] once per tick and touches no sample.
+//! The delay control sees a [`Snapshot`] once per tick and touches no sample.
 
 use super::catch_up::CatchUp;
 use super::late_ticks::LateTicks;
@@ -10,31 +10,32 @@ use super::shrink_policy::{Shrink, ShrinkPolicy};
 use crate::format::{SAMPLE_RATE_HZ, TickLength};
 use crate::source::stretch_buffer::MIN_LAG;
 
-/// What one tick of a talk-spurt shows.
+/// The state of a talk-spurt's delay in one tick.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Snapshot {
-    /// How long before the tick that needs it the next packet should arrive, beyond the target; in samples.
+    /// How long before the tick that needs it the next packet should arrive, beyond the target; in
+    /// samples.
     pub slack: i64,
-    /// Samples left in the queue once this tick is taken.
+    /// Samples left in the queue after this tick.
     pub queued: usize,
-    /// Nobody would hear a splice.
+    /// A splice would be inaudible.
     pub is_quiet: bool,
-    /// The sender's clock is off.
+    /// The sender's clock drifts.
     pub is_drifting: bool,
-    /// By how much the target is more than the network asks for; in samples.
+    /// By how much the target exceeds what the network needs; in samples.
     pub spare_samples: i64,
 }
 
-/// What a splice came to.
+/// The outcome of a splice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Splice {
-    /// Samples taken out or put in; 0 where the sound does not repeat itself well enough.
+    /// Samples removed or inserted; 0 where the sound does not repeat itself well enough.
     pub samples: usize,
-    /// It was made where nobody hears it.
+    /// The splice lies in silence, where it is inaudible.
     pub was_quiet: bool,
 }
 
-/// Keeps the wait where it should be.
+/// Keeps the delay of one sender's playout near its target.
 #[derive(Debug)]
 pub(super) struct DelayControl {
     tick_samples: usize,
@@ -42,9 +43,10 @@ pub(super) struct DelayControl {
     pub late_ticks: LateTicks,
     shrink: ShrinkPolicy,
     ticks_to_next_splice: u32,
-    /// For how many ticks the sound has made no pause.
+    /// Number of ticks since the sound last paused.
     loud_ticks: u32,
-    /// How alike two periods must be to be spliced; falls with every attempt that found nothing.
+    /// How similar two periods must be to be spliced; falls with every attempt that found no such
+    /// periods.
     similarity: f32,
 }
 
@@ -61,27 +63,27 @@ impl DelayControl {
         }
     }
 
-    /// A talk-spurt begins.
+    /// Prepares for a new talk-spurt.
     pub fn begin_talk_spurt(&mut self) {
         self.loud_ticks = 0;
         self.similarity = SIMILAR;
     }
 
-    /// Playing goes on after a pause.
+    /// Prepares for going on after a pause of the sender.
     pub fn resume(&mut self) {
         self.similarity = SIMILAR;
     }
 
-    /// Plays what waited from its first packet on, and then faster than it was spoken, until the wait is what it would be
-    /// otherwise.
+    /// Starts catching up: held packets play faster than they were spoken, after the first 60 ms
+    /// and until the wait is back to normal.
     pub fn begin_catching_up(&mut self) {
         self.catch_up = CatchUp::begin();
         self.ticks_to_next_splice = (UNTOUCHED_SAMPLES / self.tick_samples) as u32;
     }
 
-    /// The one splice of this tick, if there is to be one.
+    /// The splice of this tick, if one is needed.
     ///
-    /// - `snapshot`: `None` while nothing of the sender plays, or only what is made up.
+    /// - `snapshot`: `None` while nothing of the sender plays, or only concealment.
     pub fn splice(&mut self, snapshot: Option<&Snapshot>) -> Option<Operation> {
         self.ticks_to_next_splice = self.ticks_to_next_splice.saturating_sub(1);
         let snapshot = snapshot?;
@@ -120,7 +122,7 @@ impl DelayControl {
             return None;
         }
         if shrink.is_none() && !snapshot.is_drifting {
-            // What is left over costs less than a splice that is heard.
+            // Samples left over beyond whole ticks cost less than an audible splice.
             self.similarity = SIMILAR;
         }
         let min_similarity = if is_urgent { -1.0 } else { self.similarity };
@@ -134,7 +136,7 @@ impl DelayControl {
         }))
     }
 
-    /// Takes note of what became of the splice that [`splice`](DelayControl::splice) asked for.
+    /// Records the outcome of the splice that [`splice`](DelayControl::splice) asked for.
     pub fn spliced(&mut self, operation: &Operation, splice: Splice) {
         match operation {
             Operation::Decelerate { .. } => {
@@ -146,7 +148,7 @@ impl DelayControl {
                 Reason::Excess { is_unheard } => {
                     self.rest_after(splice, (SPLICE_REST_SAMPLES / self.tick_samples) as u32);
                     if *is_unheard {
-                        // Nor is the next one heard.
+                        // The sound is quiet, so the next splice is inaudible as well.
                         self.ticks_to_next_splice = 0;
                     }
                 }
@@ -155,12 +157,14 @@ impl DelayControl {
         }
     }
 
-    /// The resampling ratio (output over input) that holds the delay steady against a clock that is off, or that uses up a
-    /// rest in the queue too short to be spliced out; `None`: no resampling.
+    /// The resampling ratio (output over input) that holds the delay steady against a drifting
+    /// clock, or that uses up a rest in the queue too short to be spliced out; `None` means no
+    /// resampling.
     ///
     /// - `drift`: see [`DelayEstimator::drift`](crate::ingest::DelayEstimator::drift).
     /// - `queued`: samples in the queue.
-    /// - `beyond_target`: how much longer than the target what plays now has waited, in samples.
+    /// - `beyond_target`: how much longer than the target the sound that plays now has waited, in
+    ///   samples.
     pub fn resampling_ratio(
         &self,
         drift: Option<f64>,
@@ -179,7 +183,7 @@ impl DelayControl {
         Some(1.0 / (1.0 + (drift + correction).clamp(-MAX_DRIFT, MAX_DRIFT)))
     }
 
-    /// Takes some time out while catching up, at most once in a while.
+    /// Removes some time while catching up, unless the last splice was too recent.
     fn hurry(&self, excess: usize) -> Option<Operation> {
         if excess == 0 || self.ticks_to_next_splice > 0 {
             return None;
@@ -187,7 +191,7 @@ impl DelayControl {
         Some(Operation::Accelerate(Acceleration {
             excess,
             min_similarity: self.similarity,
-            // What is left is little, and may be the end of a word.
+            // The rest is short, and may be the end of a word.
             min_similarity_at_end: self.similarity.max(SIMILAR_AT_END),
             reason: Reason::CatchUp,
         }))
@@ -215,60 +219,66 @@ impl DelayControl {
         }
     }
 
-    /// By how much the wait may be shorter than packets should wait before time is put in; in samples.
+    /// By how much the wait may fall short of the target before time is inserted; in samples.
     ///
-    /// A splice is heard, and a late tick is not. So while ticks seldom wait, they wait, and no time is put in. Where
-    /// packets are late again and again, time is put in, so that ticks can still wait for a packet that is later than those.
+    /// A splice is audible, and a late tick is not. So while ticks seldom wait, they wait, and no
+    /// time is inserted. Where packets are late again and again, time is inserted, so that ticks
+    /// can still wait for packets that are even later.
     fn tolerated_shortfall(&self, spare_samples: i64) -> i64 {
         spare_samples.max(self.late_ticks.tolerated_samples())
     }
 
-    /// Whether it has been loud for so long that no pause is to be waited for.
+    /// Whether the sound has gone on for so long that no pause is to be expected.
     fn is_pauseless(&self) -> bool {
         self.loud_ticks as usize * self.tick_samples > PAUSELESS_SAMPLES
     }
 }
 
-/// This much beyond the target is taken out without minding how it sounds: 80 ms.
+/// A wait of more than 80 ms beyond the target is removed however it sounds.
 const URGENT_SAMPLES: i64 = 3_840;
 
 /// Slack that a resampled queue keeps beside its tick: 2 ms.
 const HYSTERESIS_SAMPLES: i64 = 96;
 
-/// A rest in the queue of less than this is left alone: a sixth of a millisecond, more than one tick's resampling takes.
+/// A rest in the queue below a sixth of a millisecond is left alone: a tick's resampling takes
+/// less.
 const REST_SAMPLES: usize = 8;
 
-/// A longer rest is spliced out in the next pause. A sender who makes none for three seconds is no speaker.
+/// A longer rest is spliced out in the next pause. Sound without a pause for three seconds is not
+/// speech.
 const PAUSELESS_SAMPLES: usize = 3 * SAMPLE_RATE_HZ as usize;
 
-/// And then it is used up by one sample in a tick of 20 ms, which no ear follows.
+/// Without a pause, the rest is removed by resampling: one sample per tick of 20 ms, which is
+/// inaudible.
 const REST_CORRECTION: f64 = 0.001;
 
 /// One splice in 60 ms: about a tenth faster than natural, which listeners do not notice.
 const SPLICE_REST_SAMPLES: usize = SAMPLE_RATE_HZ as usize * 60 / 1_000;
 
-/// How alike two periods must be, at first and at last, and what each vain attempt takes off.
+/// How similar two periods must be at first and at last, and the step down after each failed
+/// attempt.
 const SIMILAR: f32 = 0.9;
 const SIMILAR_STEP: f32 = 0.03;
 const SIMILAR_LEAST: f32 = 0.2;
 
-/// The same while catching up: a vain attempt is made in every tick, and after seven of them even a hiss is spliced.
+/// The similarity limits while catching up: every tick makes an attempt, and after seven failures
+/// even a hiss is spliced.
 const CATCH_UP_SIMILAR_STEP: f32 = 0.1;
 const CATCH_UP_SIMILAR_LEAST: f32 = 0.25;
 const SIMILAR_AT_END: f32 = 0.6;
 
-/// A seventh faster than it was spoken: of a third of a second nothing is left after two and a half, and listeners do not
-/// mind.
+/// Pace of catching up: a seventh faster than spoken. This removes a third of a second within two
+/// and a half seconds, and listeners do not mind.
 const CATCH_UP_PACE: usize = 7;
 
-/// The first words are heard as they were spoken: 60 ms.
+/// The first 60 ms after a grant are played at normal speed.
 const UNTOUCHED_SAMPLES: usize = SAMPLE_RATE_HZ as usize * 60 / 1_000;
 
 /// The delay settles within two seconds, by no more than 2,000 ppm beside the drift itself.
 const DRIFT_SETTLING_SAMPLES: f64 = 2.0 * SAMPLE_RATE_HZ as f64;
 const MAX_DRIFT_CORRECTION: f64 = 0.002;
 
-/// What the slip resampler can follow with 10 ms ticks.
+/// The drift that the slip resampler can follow with 10 ms ticks.
 const MAX_DRIFT: f64 = 0.006;
 
 #[cfg(test)]
@@ -298,8 +308,8 @@ mod tests {
     }
 
     proptest! {
-        /// Time is put in only where the wait is too short, and taken out only where something is left over. Splices that are
-        /// heard keep their distance unless the wait is far too long.
+        /// Time is inserted only where the wait is too short, and removed only where it is too
+        /// long. Audible splices keep their distance unless the wait is far too long.
         #[test]
         fn delay_control_splices_only_with_a_reason(
             ticks in proptest::collection::vec((proptest::option::of(any_snapshot()), 0usize..720), 1..300),
@@ -320,7 +330,8 @@ mod tests {
                         prop_assert!(at.slack < -at.spare_samples);
                         prop_assert!((SIMILAR_LEAST..=SIMILAR).contains(min_similarity));
                         if samples > 0 {
-                            // The network asks for a longer wait: the distance of the splice before counts no more.
+                            // The network needs a longer wait: the distance to the splice before no
+                            // longer matters.
                             next_distance = u32::MAX;
                         }
                     }
@@ -345,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn catching_up_begins_after_the_first_words_and_leaves_the_last_ones_alone() {
+    fn delay_control_catches_up_after_60_ms_and_not_in_last_words() {
         let far = Snapshot {
             slack: 14_400,
             queued: 0,

@@ -1,9 +1,9 @@
-//! How made-up sound gives way to silence, and silence to sound, without a click.
+//! Fades concealment out into silence, and sound in, without a click.
 
-/// The gain of made-up sound: full for the first 20 ms, gone after 120 ms, and back within 5 ms.
+/// The gain of concealment: full for the first 20 ms, zero after 120 ms. Sound returns within 5 ms.
 #[derive(Debug, Default)]
 pub(super) struct Fade {
-    /// Samples made up in a row.
+    /// Samples of concealment in a row.
     pub(super) run: usize,
 }
 
@@ -17,7 +17,7 @@ impl Fade {
         (1.0 - faded).max(0.0)
     }
 
-    /// Fades made-up sound.
+    /// Fades out concealment.
     pub(super) fn toward_silence(&mut self, pcm: &mut [f32], channels: usize) {
         for frame in pcm.chunks_mut(channels) {
             let gain = self.gain();
@@ -26,7 +26,7 @@ impl Fade {
         }
     }
 
-    /// Lets real sound come back.
+    /// Fades decoded sound in from the gain that concealment has reached.
     pub(super) fn toward_sound(&mut self, pcm: &mut [f32], channels: usize) {
         let gain = self.gain();
         self.run = 0;
@@ -37,7 +37,7 @@ impl Fade {
     }
 }
 
-/// Multiplies interleaved PCM with a straight line from one gain to another.
+/// Multiplies interleaved PCM by a linear ramp from one gain to another.
 pub(super) fn ramp(pcm: &mut [f32], channels: usize, from: f32, to: f32) {
     let frames = pcm.len() / channels;
     for (n, frame) in pcm.chunks_mut(channels).enumerate() {
@@ -46,14 +46,14 @@ pub(super) fn ramp(pcm: &mut [f32], channels: usize, from: f32, to: f32) {
     }
 }
 
-/// Made-up sound is at full gain this long: one lost packet of the usual length is hidden best by
-/// the decoder alone.
+/// Concealment stays at full gain for 20 ms: the decoder alone hides one lost packet of the usual
+/// length best.
 pub(super) const FADE_START: usize = 960;
 
-/// And has faded away by then: 120 ms.
+/// Concealment has faded out after 120 ms.
 pub(super) const FADE_END: usize = 5_760;
 
-/// Sound returns within 5 ms, and leaves within as much.
+/// Sound fades in, and out, within 5 ms.
 pub(super) const FADE_IN: usize = 240;
 
 #[cfg(test)]
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn made_up_sound_is_gone_after_120_ms_and_sound_is_back_after_five() {
+    fn concealment_fades_out_in_120_ms_and_sound_returns_in_5_ms() {
         let mut fade = Fade::default();
         let mut pcm = [1.0f32; 7_000];
         fade.toward_silence(&mut pcm, 1);

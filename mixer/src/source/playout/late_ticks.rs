@@ -1,16 +1,17 @@
-//! Which packets a tick waits for.
+//! Decides whether a tick waits for a late packet of one sender.
 //!
-//! A tick may come a few milliseconds later than its instant, so that a late packet is played instead of a prediction.
-//! Whether it does is for the room to decide; the playout knows whether a packet is missing.
+//! A tick may come a few milliseconds after its instant, so that a late packet is played instead of
+//! concealment. The room decides whether the tick waits; the playout knows whether a packet is
+//! missing.
 
 use crate::format::SAMPLE_RATE_HZ;
 
-/// How often ticks have waited for the packets of one sender.
+/// How often ticks have waited for packets of one sender.
 #[derive(Debug, Default)]
 pub(super) struct LateTicks {
-    /// How much later than its instant the next tick may come.
+    /// How many samples after its instant the next tick may come.
     pub leeway_samples: usize,
-    /// So many ticks must pass before another waits for a packet.
+    /// Number of ticks that must pass before another tick waits for a packet.
     ticks_to_next_wait: u32,
     /// The next tick waits for a packet of this sender.
     is_awaited: bool,
@@ -19,21 +20,21 @@ pub(super) struct LateTicks {
 }
 
 impl LateTicks {
-    /// Whether a tick may wait for this sender. Of a sender for whom a tick has just waited in vain nothing is expected.
+    /// Whether a tick may wait for this sender. `false` for some ticks after one waited in vain.
     pub fn may_wait(&self) -> bool {
         self.ticks_to_next_wait == 0
     }
 
-    /// Takes note that the next tick waits.
+    /// Records that the next tick waits.
     ///
-    /// - `lacks`: it lacks a packet of this sender.
+    /// - `lacks`: the tick lacks a packet of this sender.
     pub fn wait(&mut self, lacks: bool) {
         self.is_awaited = lacks;
     }
 
-    /// Notes whether the tick that is made now has waited, and if so, whether in vain.
+    /// Records whether this tick has waited for the sender, and if so, whether in vain.
     ///
-    /// - `lacks`: it lacks a packet of this sender.
+    /// - `lacks`: the tick lacks a packet of this sender.
     pub fn count(&mut self, lacks: bool, tick_samples: usize) {
         let has_come = core::mem::take(&mut self.is_awaited) && !lacks;
         let share_of_tick = tick_samples as f32 / WAITS_MEMORY_SAMPLES;
@@ -44,7 +45,7 @@ impl LateTicks {
         };
     }
 
-    /// By how much the wait may fall short of the target because ticks wait; in samples.
+    /// By how many samples the wait may fall short of the target because ticks wait.
     pub fn tolerated_samples(&self) -> i64 {
         match self.share_awaited < MOST_AWAITED {
             true => self.leeway_samples as i64,
@@ -53,12 +54,13 @@ impl LateTicks {
     }
 }
 
-/// After a tick that has waited in vain the next 25 do not wait for that sender. A sender who
-/// loses many packets, or leaves some out on purpose, delays others twice a second at most.
+/// After a tick that waited in vain, the next 25 ticks do not wait for that sender. A sender that
+/// loses many packets, or leaves some out on purpose, delays others at most twice a second.
 const TICKS_BETWEEN_WAITS: u32 = 25;
 
-/// Memory of the share of ticks that waited, recent ones weighing more: two seconds, as for the lateness of packets.
+/// Memory of the share of ticks that waited, in which recent ticks weigh more: two seconds, as for
+/// the lateness of packets.
 const WAITS_MEMORY_SAMPLES: f32 = 2.0 * SAMPLE_RATE_HZ as f32;
 
-/// One tick in twenty may wait.
+/// At most one tick in twenty should wait.
 const MOST_AWAITED: f32 = 0.05;

@@ -1,51 +1,52 @@
-//! What playout does next with a sender's sound.
+//! Operations of a playout: what it does next with a sender's sound.
 
 /// One step of a playout. [`DelayControl`](super::delay_control::DelayControl) and
-/// [`next_supply`](super::supply::next_supply) choose it, [`Decoding`](super::decoding::Decoding) executes it. The names are
-/// those of NetEq, the jitter buffer of libwebrtc.
+/// [`next_supply`](super::supply::next_supply) choose the operation,
+/// [`Decoding`](super::decoding::Decoding) executes it. The names are those of NetEq, the jitter
+/// buffer of libwebrtc.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Operation {
-    /// Decode the next packet, which is there.
+    /// Decode the next packet, which is stored.
     Normal,
-    /// Packets are lost, and the first one after them carries a copy of the last.
+    /// Recover lost packets: the first packet after them carries FEC for the last lost one.
     Recover { missing: usize },
-    /// Packets are lost.
+    /// Conceal lost packets.
     Conceal { missing: usize },
-    /// Late packets are there whose time has been covered by a prediction, and what comes after them is there too.
+    /// Decode late packets whose time concealment has covered, and blend into the sound after that.
     Merge { covered: usize },
-    /// Nothing is there. Whether it is lost, late or over will show.
+    /// Conceal while no packet is stored. Whether one is late, lost or not sent will show later.
     Expand,
-    /// A pause of the sender has passed meanwhile: go on with the first packet stored.
+    /// Go on with the first stored packet: a pause of the sender has passed meanwhile.
     ResumeAtFirst,
-    /// The talk-spurt is over, or what follows belongs to another timeline.
+    /// End the talk-spurt: it is over, or the next packets belong to another timeline.
     End,
-    /// Take time out, so that the wait is shorter.
+    /// Remove time to shorten the wait.
     Accelerate(Acceleration),
-    /// Put time in, so that the wait is longer.
+    /// Insert time to lengthen the wait.
     Decelerate { min_similarity: f32 },
 }
 
-/// How time is taken out.
+/// How time is removed from the queued sound.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Acceleration {
-    /// At most so many samples.
+    /// Samples to be removed at most.
     pub excess: usize,
-    /// How alike two periods must be to become one: from -1 to 1.
+    /// How similar two periods must be to be spliced into one: from -1 to 1.
     pub min_similarity: f32,
-    /// The same where no packet follows yet.
+    /// How similar two periods must be where no packet follows yet.
     pub min_similarity_at_end: f32,
-    /// Why it is taken out.
+    /// Why time is removed.
     pub reason: Reason,
 }
 
-/// Why time is taken out.
+/// Why time is removed from the queued sound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// The sender waited for the floor and is being caught up with.
+    /// The sender spoke while waiting for the floor, and the playout is catching up.
     CatchUp,
-    /// Packets wait for longer than they should.
+    /// Packets wait longer than necessary.
     Excess {
-        /// Nobody hears the splice.
+        /// The splice is inaudible.
         is_unheard: bool,
     },
 }

@@ -1,8 +1,8 @@
-//! How long packets must have been early before they are needed a tick earlier.
+//! Decides how long packets must have been early before the wait is cut by a tick.
 //!
-//! Both ways cost a tick's worth of splices, and a wait that is just long enough for the network
-//! most of the time would go to and fro for ever. So each time it turns out to have been cut too
-//! short, the next cut is thought over for four times as long.
+//! Cutting and lengthening both cost a tick's worth of splices, and a wait that only just suffices
+//! for the network would alternate for ever. So each time the wait turns out to have been cut too
+//! short, packets must be early four times as long before the next cut.
 
 use crate::format::TickLength;
 
@@ -10,22 +10,22 @@ use crate::format::TickLength;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ShrinkPolicy {
     tick_ms: u32,
-    /// How long the packets have been early without a break.
+    /// How long the packets have been early without interruption, in milliseconds.
     early_ms: u32,
-    /// How long they must be.
+    /// How long the packets must be early before a cut, in milliseconds.
     wanted_ms: u32,
-    /// So early that it is being cut without waiting, down to what is needed.
+    /// The packets are so early that the wait is cut at once, down to what is needed.
     far: bool,
-    /// It was cut since it had to be lengthened last.
+    /// The wait was cut since it last had to be lengthened.
     cut: bool,
-    /// How long ago the wait had to be lengthened, saturating.
+    /// Milliseconds since the wait had to be lengthened, saturating.
     calm_ms: u32,
 }
 
-/// When time is taken out.
+/// Where in the sound time is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shrink {
-    /// Where nobody hears it.
+    /// Only where the splice is inaudible.
     InPause,
     /// Wherever the sound repeats itself.
     Now,
@@ -46,7 +46,8 @@ impl ShrinkPolicy {
     /// Whether the wait should be cut in this tick, and where.
     ///
     /// - `slack`: how long before the tick that needs it the next packet should arrive, beyond the
-    ///   target; `tick`: a tick; both in samples.
+    ///   target; in samples.
+    /// - `tick`: length of a tick in samples.
     pub fn judge(&mut self, slack: i64, tick: i64) -> Option<Shrink> {
         self.calm_ms = self.calm_ms.saturating_add(self.tick_ms);
         if self.calm_ms >= FORGETS_MS {
@@ -70,9 +71,10 @@ impl ShrinkPolicy {
         }
     }
 
-    /// The wait had to be lengthened.
+    /// Records that the wait had to be lengthened.
     pub fn lengthened(&mut self) {
-        // A tick's worth takes several splices, and only a cut can have been too short.
+        // Lengthening by a tick takes several splices, which count once, and only a cut can have
+        // been too short.
         if core::mem::take(&mut self.cut) {
             self.wanted_ms = (4 * self.wanted_ms).min(MOST_MS);
         }
@@ -81,14 +83,14 @@ impl ShrinkPolicy {
     }
 }
 
-/// Left between what is cut and the target: half a millisecond.
+/// Kept between the cut and the target: half a millisecond.
 const SPARE_SAMPLES: i64 = 24;
 
-/// From two seconds, which the target takes to forget two late packets, to a minute.
+/// From two seconds, which the target takes to forget two late packets, to about a minute.
 const LEAST_MS: u32 = 2_000;
 const MOST_MS: u32 = 64_000;
 
-/// Two minutes without a lengthening: the network is another one.
+/// After two minutes without a lengthening, the network counts as another one.
 const FORGETS_MS: u32 = 120_000;
 
 #[cfg(test)]
@@ -97,7 +99,7 @@ mod tests {
 
     const TICK: i64 = 960;
 
-    /// Ticks until a cut, with the packets early by a tick and a bit.
+    /// Ticks until the wait is cut, with packets early by slightly more than a tick.
     fn ticks_to_cut(policy: &mut ShrinkPolicy) -> u32 {
         let cut =
             (1..10_000).find(|_| policy.judge(TICK + SPARE_SAMPLES, TICK) == Some(Shrink::InPause));
@@ -105,11 +107,11 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_cut_too_short_is_cut_later_the_next_time() {
+    fn shrink_policy_delays_the_next_cut_after_one_that_was_too_short() {
         let mut policy = ShrinkPolicy::new(TickLength::Ms20);
         assert_eq!(ticks_to_cut(&mut policy), 100);
         for ticks in [400, 1_600, 3_200, 3_200] {
-            // Seven splices lengthen it by a tick, and count once.
+            // Seven splices lengthen the wait by a tick, and count once.
             for _ in 0..7 {
                 policy.lengthened();
                 assert_eq!(policy.judge(0, TICK), None);
@@ -123,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn two_ticks_are_cut_at_once_and_less_than_one_never() {
+    fn shrink_policy_cuts_two_ticks_at_once_and_less_than_one_never() {
         let mut policy = ShrinkPolicy::new(TickLength::Ms10);
         assert_eq!(policy.judge(960, 480), Some(Shrink::Now));
         let goes_on = policy.judge(480 + SPARE_SAMPLES, 480);

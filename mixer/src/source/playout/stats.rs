@@ -1,32 +1,32 @@
-//! What a playout counts.
+//! Statistics of a playout.
 
 use core::time::Duration;
 
 use super::decoding::DecodingCounts;
 use crate::ingest::ReceptionCounts;
 
-/// Running totals of one playout, and its delay now.
+/// Running totals of one playout, with its present delay and target.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PlayoutStats {
-    /// Packets taken in, of any fate.
+    /// Packets taken in, whatever happened to them.
     pub received: u64,
-    /// Packets that never came, or came too late.
+    /// Packets that never arrived, or arrived too late.
     pub lost: u64,
-    /// Packets that came too late.
+    /// Packets that arrived too late.
     pub late: u64,
-    /// Packets that came twice.
+    /// Packets that arrived twice.
     pub duplicate: u64,
-    /// Packets that did not decode.
+    /// Packets that could not be decoded.
     pub undecodable: u64,
-    /// Packets thrown away unplayed because far too much was waiting.
+    /// Packets discarded unplayed because far too many were waiting.
     pub discarded: u64,
     /// Samples per channel decoded from packets.
     pub decoded_samples: u64,
-    /// Samples per channel made up because none were there.
+    /// Samples per channel of concealment, played because no packets were available.
     pub concealed_samples: u64,
     /// Samples per channel recovered from in-band FEC.
     pub recovered_samples: u64,
-    /// Samples per channel handed out, silence between talk-spurts apart.
+    /// Samples per channel played, apart from the silence between talk-spurts.
     pub played_samples: u64,
     /// Samples per channel inserted by time stretching, to lengthen the delay.
     pub inserted_samples: u64,
@@ -34,14 +34,14 @@ pub struct PlayoutStats {
     pub removed_samples: u64,
     /// Samples per channel that the resampler added, to follow a slower clock.
     pub resampling_inserted_samples: u64,
-    /// Samples per channel that the resampler saved, to follow a faster clock.
+    /// Samples per channel that the resampler removed, to follow a faster clock.
     pub resampling_removed_samples: u64,
-    /// Samples per channel of late packets that were decoded and not played, because concealment had
-    /// already covered their time.
+    /// Samples per channel of late packets that were decoded but not played, because concealment
+    /// had already covered their time.
     pub covered_samples: u64,
-    /// How long what plays now has waited since the earliest it could have arrived.
+    /// How long the sound that plays now has waited since its earliest possible arrival.
     pub delay: Duration,
-    /// How long it should wait at least.
+    /// How long a packet should wait at least after its earliest possible arrival.
     pub target: Duration,
 }
 

@@ -1,30 +1,32 @@
-//! What the next samples are made of: a packet, the copy of it in the packet after, or a prediction.
+//! Decides where the next samples come from: a packet, the FEC in the packet after it, or
+//! concealment.
 
 use super::decoding::CONCEAL_STEP;
 use super::fade::{FADE_END, FADE_START};
 use super::operation::Operation;
 use crate::ingest::Reception;
 
-/// The next operation, and what the packets stored show about the samples made up before it.
+/// The next operation, and what the stored packets show about the concealment before it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Supply {
     pub operation: Operation,
-    /// `None`: it does not show yet what the samples made up stand for.
+    /// `None` if it does not show yet what the concealment replaced.
     pub settlement: Option<Settlement>,
 }
 
-/// What the samples made up since the buffer ran dry stand for.
+/// What the concealment since the buffer ran dry has replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Settlement {
-    /// The first packet stored, if packets before it are lost.
+    /// Sequence number of the first stored packet, if packets before it are lost.
     pub lost_before: Option<i64>,
-    /// Where media time goes on, if it jumps.
+    /// Media time at which playing goes on, if it jumps.
     pub next_time: Option<i64>,
 }
 
-/// Decides what the next samples are made of.
+/// Decides how the next samples are produced.
 ///
-/// - `now`: the tick's instant; `tick_samples`: its length; in samples.
+/// - `now`: the tick's instant, in samples.
+/// - `tick_samples`: length of the tick, in samples.
 pub(super) fn next_supply(reception: &Reception, now: i64, tick_samples: usize) -> Supply {
     let cursor = &reception.cursor;
     let unsettled = |operation| Supply {
@@ -43,8 +45,8 @@ pub(super) fn next_supply(reception: &Reception, now: i64, tick_samples: usize) 
     let lost = first.seq - cursor.expected(first.seq);
     let missing = first.time - cursor.next_time;
     if lost <= 0 && missing >= CONCEAL_STEP as i64 {
-        // Nothing is lost and yet there is a gap: the sender was silent, and what was made up hid no loss. A pause that has
-        // passed by the time it shows costs no tick more.
+        // A gap without a loss: the sender was silent, and the concealment replaced no lost packet.
+        // If the pause has passed by now, playing goes on without another silent tick.
         let has_passed = cursor.stalled_samples > 0 && reception.is_due(now, tick_samples);
         return unsettled(match has_passed {
             true => Operation::ResumeAtFirst,
@@ -64,12 +66,13 @@ pub(super) fn next_supply(reception: &Reception, now: i64, tick_samples: usize) 
     let covered = cursor.stalled_samples;
     let passes_for_sound = (1..=FADE_START).contains(&covered);
     if lost <= 0 && passes_for_sound && reception.len() > 1 {
-        // A prediction this short passes for the sound. After a longer one the sound would be missed.
+        // A prediction of up to 20 ms can replace the sound. After a longer one the sound would be
+        // missed.
         return settled(Operation::Merge { covered }, None);
     }
     let uncovered = missing - covered as i64;
     if uncovered < CONCEAL_STEP as i64 {
-        // In order, or late, or lost and covered already: the delay has grown by the difference.
+        // In order, or late, or lost and already concealed: the delay has grown by the difference.
         return settled(Operation::Normal, Some(first.time));
     }
     let missing = (uncovered as usize).next_multiple_of(CONCEAL_STEP);
@@ -89,7 +92,7 @@ mod tests {
     use crate::packet::{Packet, Payload};
     use crate::units::{RtpTime, Seq, Time};
 
-    /// 20 ms of CELT, one frame, in a packet of two bytes.
+    /// A packet of two bytes with one frame, 20 ms of CELT.
     fn packet(number: u16, time: u32) -> Packet {
         Packet {
             seq: Seq(number),
@@ -102,8 +105,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is lost or late, and wherever the sender pauses: the operation fits what is stored, and samples made up
-        /// are settled once, when the next packet shows what they stood for.
+        /// Under any losses, delays and pauses, the operation fits the stored packets, and
+        /// concealment is settled once, when the next packet shows what it replaced.
         #[test]
         fn supply_fits_what_is_stored(
             steps in proptest::collection::vec((0u16..4, 0u32..8, 0usize..3), 1..100),

@@ -1,11 +1,11 @@
-//! What one strip makes of packets, a gain and a mute.
+//! A strip under packets, gains and mutes.
 
 use super::*;
 use crate::codec::DecodeError;
 use crate::packet::Payload;
 use crate::units::{Level, RtpTime, Seq};
 
-/// Decodes any payload to 20 ms of the value its last byte stands for: `(byte - 128) / 128`.
+/// Decodes any payload to 20 ms of a constant that its last byte gives: `(byte - 128) / 128`.
 struct Constant;
 
 impl Decode for Constant {
@@ -45,7 +45,7 @@ impl Talker {
         }
     }
 
-    /// One packet, one tick, and whether it wants to be heard.
+    /// Sends one packet and runs one tick; returns whether the strip wants to be heard.
     fn say(&mut self, value: u8, level: Option<Level>) -> bool {
         let packet = Packet {
             seq: Seq(self.sent),
@@ -76,7 +76,7 @@ fn steepest_step(samples: impl IntoIterator<Item = f32>) -> f32 {
 }
 
 #[test]
-fn a_change_of_gain_makes_no_step() {
+fn strip_ramps_every_change_of_gain() {
     let mut talker = Talker::new();
     let mut heard = Vec::new();
     for tick in 0..40 {
@@ -91,8 +91,8 @@ fn a_change_of_gain_makes_no_step() {
             heard.extend([0.0; 960]);
         }
     }
-    // 0.25 full scale times the largest change (3.9) over 480 samples; opening: 0.25 times 4
-    // over 48.
+    // 0.25 of full scale times the largest change (3.9) over 480 samples; when opening, 0.25 times
+    // 4 over 48.
     assert!(steepest_step(heard.iter().copied()) <= 0.25 * 4.0 / 48.0 + 1e-6);
     let after_opening = heard[..960 * 18]
         .iter()
@@ -101,7 +101,7 @@ fn a_change_of_gain_makes_no_step() {
 }
 
 #[test]
-fn unity_is_bit_exact() {
+fn strip_at_unity_gain_is_bit_exact() {
     let mut talker = Talker::new();
     for _ in 0..10 {
         let wants = talker.say(192, None);
@@ -118,7 +118,7 @@ fn unity_is_bit_exact() {
 }
 
 #[test]
-fn closing_fades_for_one_tick_and_then_adds_nothing() {
+fn muted_strip_fades_for_one_tick_and_then_adds_nothing() {
     let mut talker = Talker::new();
     for _ in 0..10 {
         let wants = talker.say(192, None);
@@ -134,7 +134,7 @@ fn closing_fades_for_one_tick_and_then_adds_nothing() {
 }
 
 #[test]
-fn a_client_that_tells_silence_is_let_go_and_comes_back_at_once() {
+fn strip_parks_a_sender_signalling_silence_and_returns_at_once() {
     let mut talker = Talker::new();
     let loud = (0..10)
         .filter(|_| talker.say(192, Some(Level::from_wire(6))))
@@ -150,7 +150,7 @@ fn a_client_that_tells_silence_is_let_go_and_comes_back_at_once() {
 }
 
 #[test]
-fn a_voice_that_is_told_to_be_silence_is_heard() {
+fn strip_plays_a_voice_that_is_signalled_as_silence() {
     let mut talker = Talker::new();
     let heard = (0..500)
         .filter(|_| talker.say(192, Some(Level::SILENCE)))
@@ -159,7 +159,7 @@ fn a_voice_that_is_told_to_be_silence_is_heard() {
 }
 
 #[test]
-fn what_is_no_number_becomes_silence() {
+fn strip_turns_nan_into_silence() {
     let mut talker = Talker::new();
     for _ in 0..10 {
         let wants = talker.say(255, None);
