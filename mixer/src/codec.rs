@@ -1,4 +1,4 @@
-//! The codec as the engine sees it: two traits, so that the engine builds and is tested without
+//! The codec interface of the engine: two traits, so that the engine builds and is tested without
 //! Opus.
 
 use core::any::Any;
@@ -23,7 +23,7 @@ pub(crate) use self::wire::DTX_MAX_BYTES;
 #[cfg(feature = "opus")]
 use crate::format::Layout;
 
-/// A decoder of what is sent in `codec`.
+/// Creates a decoder for packets of `codec`.
 ///
 /// Real-time: set-up only (allocates).
 #[cfg(feature = "opus")]
@@ -36,7 +36,7 @@ pub fn decoder(codec: Codec, layout: Layout) -> Box<dyn Decode> {
     }
 }
 
-/// An encoder, set as `recipe` says and for no loss.
+/// Creates an encoder with the settings of `recipe`, prepared for no packet loss.
 ///
 /// Real-time: set-up only (allocates).
 #[cfg(feature = "opus")]
@@ -49,42 +49,42 @@ pub fn encoder(recipe: &Recipe) -> Box<dyn Encode> {
     }
 }
 
-/// Turns payloads into PCM at 48 kHz in the layout it was made for.
+/// Decodes payloads into PCM at 48 kHz, in the layout that the decoder was created for.
 ///
 /// Every call is real-time safe: no allocation, no lock, no system call.
 pub trait Decode: Send {
-    /// Decodes one payload into `pcm` and says how many samples per channel it held.
+    /// Decodes one payload into `pcm` and returns the samples per channel that it held.
     ///
     /// # Errors
-    /// [`DecodeError`] when the payload is no packet of this codec; `pcm` is then unspecified.
+    /// [`DecodeError`] if the payload is not a packet of this codec; `pcm` is then unspecified.
     fn decode(&mut self, payload: &[u8], pcm: &mut [f32]) -> Result<usize, DecodeError>;
 
-    /// Fills `pcm` with what the payload *after* a lost one carries of the lost one (in-band FEC).
+    /// Fills `pcm` from the in-band FEC that the payload *after* a lost packet carries.
     ///
-    /// `pcm` holds exactly the lost duration; where the payload carries no such data, this
-    /// conceals.
+    /// `pcm` has exactly the length of the lost packet. Without FEC in the payload, this conceals.
     ///
     /// # Errors
-    /// [`DecodeError`] when the payload is no packet of this codec.
+    /// [`DecodeError`] if the payload is not a packet of this codec.
     fn recover(&mut self, next_payload: &[u8], pcm: &mut [f32]) -> Result<(), DecodeError>;
 
-    /// Fills `pcm` with a guess from what was decoded before. A multiple of 2.5 ms.
+    /// Fills `pcm`, a multiple of 2.5 ms, with concealment predicted from the history.
     fn conceal(&mut self, pcm: &mut [f32]);
 
-    /// Fills `pcm` with a guess of what comes `after` samples per channel after what was decoded last,
-    /// and says whether history is untouched: what is missing may only be late, or the sender silent,
-    /// and then the next packet is to be decoded as if nobody had asked. Multiples of 2.5 ms, at most
-    /// 240 ms together.
+    /// Fills `pcm` with a prediction of the sound that starts `after` samples per channel after the
+    /// last decoded sample, and returns whether the history is unchanged.
     ///
-    /// A decoder that cannot guess without taking note conceals.
+    /// The missing packets may only be late, or the sender silent; the next packet must then decode
+    /// as if nothing had been predicted. `after` and the length of `pcm` are multiples of 2.5 ms,
+    /// at most 240 ms together. A decoder that cannot predict without changing its history
+    /// conceals.
     fn guess(&mut self, after: usize, pcm: &mut [f32]) -> bool {
         let _ = after;
         self.conceal(pcm);
         false
     }
 
-    /// Takes note that so many samples per channel, which were [guessed](Decode::guess) and left history
-    /// untouched, have been lost indeed.
+    /// Records that `samples` samples per channel, which were [predicted](Decode::guess) without
+    /// changing the history, are lost.
     fn miss(&mut self, samples: usize) {
         let _ = samples;
     }
@@ -92,59 +92,59 @@ pub trait Decode: Send {
     /// Forgets all history, as after a change of the sender's encoder.
     fn reset(&mut self);
 
-    /// Whose packets it takes: how long they are is known before they are decoded.
+    /// The codec of the packets to decode; it tells the length of a packet before it is decoded.
     fn codec(&self) -> Codec {
         Codec::Opus
     }
 
-    /// Decodes one payload roughly, in order to know how loud it is: to mono at
-    /// [`SKETCH_RATE_HZ`]. Says how many samples it held; `None` if this decoder cannot, or not
-    /// this payload.
+    /// Decodes one payload roughly, to mono at [`SKETCH_RATE_HZ`], to find out how loud it is.
+    /// Returns the number of samples; `None` if this decoder or this payload does not allow it.
     ///
-    /// History is kept from one sketch to the next, and lost between a sketch and anything else.
+    /// The history is kept from one sketch to the next, but not between a sketch and any other
+    /// call.
     fn sketch(&mut self, payload: &[u8], pcm: &mut [f32]) -> Option<usize> {
         let _ = (payload, pcm);
         None
     }
 }
 
-/// Sampling rate of a sketch: half the cost of 48 kHz, and still what tells a voice from the noise it
-/// is in.
+/// Sampling rate of a rough decode: half the cost of 48 kHz, and enough to tell a voice from noise.
 pub const SKETCH_RATE_HZ: u32 = 16_000;
 
-/// Turns PCM into payloads.
+/// Encodes PCM into payloads.
 ///
 /// Every call is real-time safe: no allocation, no lock, no system call.
 pub trait Encode: Send {
-    /// Encodes one packet's worth of interleaved PCM.
+    /// Encodes one packet of interleaved PCM.
     ///
     /// # Errors
-    /// [`EncodeError`] when the codec refuses the length.
+    /// [`EncodeError`] if the codec has no packet of this length.
     fn encode(&mut self, pcm: &[f32], payload: &mut Payload) -> Result<(), EncodeError>;
 
-    /// Takes over what can change in place: bitrate, complexity, loss, FEC, DTX, CBR, bandwidth.
+    /// Applies the settings that can change in place: bitrate, complexity, loss, FEC, DTX, CBR,
+    /// bandwidth.
     fn configure(&mut self, settings: &EncoderSettings);
 
     /// Forgets all history.
     fn reset(&mut self);
 
-    /// Takes over the history and the settings of `other`, so that whoever decoded `other`'s stream
-    /// can go on with this one and not notice; `false`, and nothing is changed, if that is an
-    /// encoder of another kind.
+    /// Takes over the history and the settings of `other`, so that a decoder of `other`'s stream
+    /// can go on with this encoder's stream without a seam. Returns `false`, and changes nothing,
+    /// if `other` is another kind of encoder.
     fn follow(&mut self, other: &dyn Encode) -> bool;
 
-    /// Itself, for [`follow`](Encode::follow) to see what kind it is.
+    /// The encoder as [`Any`], for [`follow`](Encode::follow) to find out its type.
     fn as_any(&self) -> &dyn Any;
 }
 
-/// What an encoder can change without being rebuilt.
+/// Settings that an encoder can change without being rebuilt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EncoderSettings {
     /// Bits per second of payload, 6,000..=510,000.
     pub bitrate_bps: u32,
     /// libopus complexity, 0..=10.
     pub complexity: u8,
-    /// Packet loss the encoder should prepare for, percent; FEC is spent only when above zero.
+    /// Packet loss that the encoder should prepare for, in percent; FEC is sent only above zero.
     pub loss_percent: u8,
     /// In-band forward error correction (RFC 6716, 2.1.7).
     pub fec: bool,
@@ -156,7 +156,8 @@ pub struct EncoderSettings {
     pub bandwidth: Bandwidth,
 }
 
-/// Audio bandwidth (RFC 6716, 2): the ladder a listener's `maxplaybackrate` is quantised to.
+/// Audio bandwidth (RFC 6716, 2): the steps to which a listener's `maxplaybackrate` is rounded
+/// down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Bandwidth {
     /// 4 kHz of audio, 8 kHz sampling.
@@ -170,13 +171,13 @@ pub enum Bandwidth {
     Full,
 }
 
-/// A payload that does not decode.
+/// The reason why a payload cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum DecodeError {
-    /// The bytes are no packet of this codec.
+    /// The payload is not a packet of this codec.
     #[error("not a packet of this codec")]
     Malformed,
-    /// The packet holds more than fits.
+    /// The packet holds more samples than fit into the buffer.
     #[error("packet of {got_samples} samples is longer than {max_samples}")]
     TooLong {
         /// Samples per channel in the packet.
@@ -186,13 +187,13 @@ pub enum DecodeError {
     },
 }
 
-/// PCM that does not encode.
+/// The reason why PCM cannot be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum EncodeError {
     /// The codec has no packet of this length.
     #[error("no packet holds {got_samples} samples")]
     Length {
-        /// Samples of all channels offered.
+        /// Number of samples given, over all channels.
         got_samples: usize,
     },
 }

@@ -1,17 +1,18 @@
-//! How one listener's stream is encoded: a profile, narrowed by what the listener's SDP allows,
-//! quantised to a short ladder so that listeners who can share an encoder do.
+//! Chooses how one listener's stream is encoded: the profile, limited by the listener's SDP and
+//! rounded to a short ladder of values, so that as many listeners as possible can share an encoder.
 
 use super::profile::{Profile, Traits};
 use super::{Bandwidth, Codec, EncoderSettings};
 use crate::format::{Layout, TickLength};
 
-/// What a receiver declares in its SDP (RFC 7587, section 6.1, and `ptime`/`maxptime`).
+/// Limits and wishes that a receiver declares in its SDP (RFC 7587, section 6.1, and
+/// `ptime`/`maxptime`).
 ///
-/// These are limits and wishes of the *receiver*: the bitrate and the bandwidth are never exceeded,
-/// and stereo is never sent unasked.
+/// They concern the stream that the *receiver* gets: the bitrate and the bandwidth are never
+/// exceeded, and stereo is never sent unless requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceiverLimits {
-    /// What it is sent: Opus, unless it has said that it cannot.
+    /// The codec that the receiver is sent: Opus, unless its SDP rules Opus out.
     pub codec: Codec,
     /// `maxplaybackrate`, Hz; 48,000 when absent.
     pub max_playback_rate_hz: u32,
@@ -55,29 +56,29 @@ impl Default for ReceiverLimits {
     }
 }
 
-/// A client that asks for so many bits per second or fewer is on a thin network.
+/// Bitrate at or below which a client's request means that it is on a thin network.
 pub const LITTLE_BPS: u32 = 16_000;
 
-/// Which coder inside Opus: fixed for the life of an encoder.
+/// The coder inside Opus, which is fixed for the life of an encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Application {
     /// SILK and hybrid: best for speech.
     Voip,
     /// General audio.
     Audio,
-    /// CELT only: least look-ahead.
+    /// CELT only: least lookahead.
     LowDelay,
 }
 
-/// Exactly how one stream is encoded. Listeners with equal recipes and equal mixes can share an
+/// The exact encoding of one stream. Listeners with equal recipes and equal mixes can share an
 /// encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Recipe {
-    /// Which codec. Of G.711 only the packet length can be chosen.
+    /// The codec. With G.711, only the packet length can be chosen.
     pub codec: Codec,
-    /// Which coder.
+    /// The coder inside Opus.
     pub application: Application,
-    /// Channels sent.
+    /// Channels of the stream.
     pub layout: Layout,
     /// Packet length in milliseconds: 5, 10, 20, 40 or 60.
     pub packet_ms: u32,
@@ -85,29 +86,29 @@ pub struct Recipe {
     pub bitrate_bps: u32,
     /// libopus complexity, 0..=10.
     pub complexity: u8,
-    /// Widest bandwidth.
+    /// Widest audio bandwidth.
     pub bandwidth: Bandwidth,
-    /// FEC may be sent once loss is reported.
+    /// Whether FEC may be sent once loss is reported.
     pub fec: bool,
-    /// The encoder's own DTX under low-level sound.
+    /// Whether the encoder uses its own DTX under low-level sound.
     pub dtx: bool,
-    /// Constant bitrate.
+    /// Whether the bitrate is constant.
     pub cbr: bool,
-    /// How long the stream goes on at its full cadence after the last sound, milliseconds.
+    /// Milliseconds for which the stream keeps its full packet rate after the last sound.
     pub hangover_ms: u32,
 }
 
 impl Recipe {
-    /// The recipe of one listener: `profile` within `limits`, quantised to the ladders.
+    /// Creates the recipe of one listener: `profile` within `limits`, rounded to the ladders.
     ///
     /// - bandwidth: the widest that `maxplaybackrate` allows, never wider (RFC 7587, 6.1: a sender
     ///   to a single destination must not send more).
-    /// - bitrate: the profile's usual one; `maxaveragebitrate` lowers it to the next rung at or
-    ///   below (it must not be exceeded on average), and raises it as far as the profile goes.
-    /// - packet length: `ptime` where stated, not under the tick, and never over `maxptime` (RFC 3264,
-    ///   8): a tick then becomes several packets, of 5 ms at least.
-    /// - stereo, in-band FEC, DTX and CBR: not without being asked for (defaults 0), save that
-    ///   `thin` is DTX by nature. FEC exists in SILK only, so a CELT-only stream has none.
+    /// - bitrate: the profile's usual one; `maxaveragebitrate` lowers it to the next step at or
+    ///   below (it must not be exceeded on average), and raises it as far as the profile allows.
+    /// - packet length: `ptime` where stated, not below the tick, and never above `maxptime` (RFC
+    ///   3264, 8): a tick then becomes several packets, of 5 ms at least.
+    /// - stereo, in-band FEC, DTX and CBR: only on request (defaults 0), except that `thin` always
+    ///   uses DTX. FEC exists in SILK only, so a CELT-only stream has none.
     pub fn new(profile: Profile, limits: &ReceiverLimits, tick: TickLength) -> Recipe {
         let traits = Traits::of(profile);
         if limits.codec != Codec::Opus {
@@ -132,7 +133,8 @@ impl Recipe {
         }
     }
 
-    /// The one way there is, so that all who are sent it share an encoder.
+    /// The recipe for G.711. It leaves no choice but the packet length, so that its listeners share
+    /// an encoder.
     fn g711(limits: &ReceiverLimits, traits: &Traits, tick: TickLength) -> Recipe {
         Recipe {
             codec: limits.codec,
@@ -149,7 +151,7 @@ impl Recipe {
         }
     }
 
-    /// The same recipe with another hangover.
+    /// Returns this recipe with another hangover.
     pub fn with_hangover(self, hangover_ms: u32) -> Recipe {
         Recipe {
             hangover_ms,
@@ -205,19 +207,20 @@ fn packet_ms(usual_ms: u32, limits: &ReceiverLimits, tick: TickLength) -> u32 {
     rung(&PACKETS_MS, wish_ms.min(limits.max_ptime_ms))
 }
 
-/// The highest rung at or below `wish`, or the lowest there is.
+/// The highest step of the ladder at or below `wish`, or the lowest step.
 fn rung(ladder: &[u32], wish: u32) -> u32 {
     let below = ladder.iter().rev().find(|&&rung| rung <= wish);
     *below.unwrap_or(&ladder[0])
 }
 
-/// Few enough that listeners meet on a rung, close enough that each is worth having.
+/// Bitrates to choose from: few enough for listeners to share one, close enough for each to be of
+/// use.
 const BITRATES_BPS: [u32; 10] = [
     6_000, 8_000, 12_000, 16_000, 24_000, 32_000, 48_000, 56_000, 64_000, 96_000,
 ];
 
-/// Each divides every tick above it and is a multiple of every tick below it, and is what Opus holds in one frame.
-/// Shorter ones are mostly headers.
+/// Packet lengths to choose from, each of which fits one Opus frame. Each divides every longer tick
+/// and is a multiple of every shorter one. Packets below 5 ms would be mostly headers.
 const PACKETS_MS: [u32; 5] = [5, 10, 20, 40, 60];
 
 #[cfg(test)]
@@ -231,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_what_the_design_says() {
+    fn recipe_of_the_voice_profile_has_the_documented_defaults() {
         let recipe = Recipe::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
         let expected = Recipe {
             codec: Codec::Opus,
@@ -250,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn playback_rates_bound_the_bandwidth() {
+    fn recipe_limits_the_bandwidth_to_maxplaybackrate() {
         for (hz, bandwidth) in [
             (0, Bandwidth::Narrow),
             (8_000, Bandwidth::Narrow),
@@ -270,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn bitrates_stand_on_a_rung() {
+    fn recipe_rounds_the_bitrate_down_to_a_step_of_the_ladder() {
         for (profile, asked, got) in [
             (Profile::Voice, None, 56_000),
             (Profile::Radio, None, 32_000),
@@ -295,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn packet_lengths_follow_ptime_within_maxptime() {
+    fn recipe_chooses_the_packet_length_by_ptime_within_maxptime() {
         for (profile, ptime, max_ptime, tick, got) in [
             (Profile::Voice, None, 120, TickLength::Ms20, 20),
             (Profile::Voice, Some(10), 120, TickLength::Ms20, 20),
@@ -331,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_sent_unasked() {
+    fn recipe_has_stereo_fec_and_cbr_only_on_request() {
         let asked = limited(|limits| {
             limits.stereo = true;
             limits.fec = true;
@@ -352,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn of_g711_only_the_packet_length_is_chosen() {
+    fn recipe_of_g711_lets_only_the_packet_length_vary() {
         let of = |profile, change: fn(&mut ReceiverLimits)| {
             let limits = limited(|limits| {
                 limits.codec = Codec::Pcma;
@@ -375,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn loss_has_five_classes() {
+    fn loss_class_rounds_to_five_classes() {
         let classes: Vec<u8> = [0, 1, 3, 4, 7, 8, 14, 15, 100].map(loss_class).into();
         assert_eq!(classes, [0, 2, 2, 5, 5, 10, 10, 20, 20]);
     }

@@ -1,9 +1,9 @@
 //! G.711 (ITU-T, RFC 3551, 4.5.14): both traits of [`codec`](super), for clients that cannot afford
 //! Opus.
 //!
-//! Companding is a page of arithmetic, fixed since 1988; the crates that have it bring frames,
-//! allocation or other codecs along. What takes more care is the way between 8 and 48 kHz
-//! (`Rate`), and what is played in place of a lost packet (`conceal`).
+//! Companding is a page of arithmetic, fixed since 1988; the crates that provide it bring frames,
+//! allocation or other codecs along. More care goes into the resampling between 8 and 48 kHz
+//! (`Rate`), and into the concealment of lost packets (`conceal`).
 
 mod conceal;
 mod decoder;
@@ -15,17 +15,17 @@ pub use self::encoder::G711Encoder;
 
 use self::rate::Rate;
 
-/// How a sample becomes a byte.
+/// The companding law: how a sample is coded as a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Law {
-    /// Of North America and Japan: 14 bits in eight.
+    /// Mu-law, used in North America and Japan: 14 bits coded in eight.
     Mu,
-    /// Of everybody else: 13 bits in eight.
+    /// A-law, used everywhere else: 13 bits coded in eight.
     A,
 }
 
 impl Law {
-    /// The byte that stands for a sample; what is over full scale becomes full scale.
+    /// Codes a sample as a byte; a sample above full scale is coded as full scale.
     ///
     /// Real-time: safe.
     pub fn compress(self, sample: f32) -> u8 {
@@ -36,7 +36,7 @@ impl Law {
                 let biased = (magnitude * MU_SCALE).min(MU_LARGEST) as u32 + MU_BIAS;
                 let segment = biased.ilog2() - 5;
                 let step = biased >> (segment + 1) & 0x0f;
-                // All bits are sent inverted, the sign as it is for us: set for what is positive.
+                // All bits are sent inverted, except that the sign bit is set for positive samples.
                 positive | (!(segment << 4 | step) as u8 & 0x7f)
             }
             Law::A => {
@@ -49,7 +49,7 @@ impl Law {
         }
     }
 
-    /// The sample that a byte stands for.
+    /// Decodes a byte to the sample that it stands for.
     ///
     /// Real-time: safe.
     pub fn expand(self, byte: u8) -> f32 {
@@ -69,11 +69,12 @@ impl Law {
     }
 }
 
-/// Full scale of each law's own numbers.
+/// Full scale in the integer range of each law.
 const MU_SCALE: f32 = 8_192.0;
 const A_SCALE: f32 = 4_096.0;
 
-/// What makes every mu-law segment begin at a power of two, and the largest number that still fits.
+/// Bias that makes every mu-law segment begin at a power of two, and the largest magnitude that
+/// fits.
 const MU_BIAS: u32 = 33;
 const MU_LARGEST: f32 = 8_158.0;
 
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_byte_comes_back() {
+    fn g711_decodes_and_recodes_every_byte_to_itself() {
         for law in [Law::Mu, Law::A] {
             for byte in 0..=255u8 {
                 assert_eq!(law.compress(law.expand(byte)), byte, "{law:?} {byte:#x}");
@@ -90,9 +91,9 @@ mod tests {
         }
     }
 
-    /// From the tables of G.711, in 16 bits.
+    /// Values from the tables of G.711, in 16 bits.
     #[test]
-    fn levels_are_those_of_the_tables() {
+    fn g711_levels_match_the_tables_of_the_standard() {
         for (law, byte, level) in [
             (Law::Mu, 0xff, 0),
             (Law::Mu, 0x80, 32_124),
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn no_sample_is_far_from_its_byte() {
+    fn g711_codes_every_sample_within_four_percent() {
         for law in [Law::Mu, Law::A] {
             for step in -1_000..=1_000 {
                 let sample = step as f32 / 1_000.0;
@@ -126,7 +127,7 @@ mod tests {
                 assert!(law.expand(law.compress(sample)) > 0.95);
                 assert!(law.expand(law.compress(-sample)) < -0.95);
             }
-            // Nothing worse than some level.
+            // NaN must not panic; any level will do.
             law.compress(f32::NAN);
         }
     }

@@ -1,8 +1,9 @@
 //! Opus (RFC 6716) over libopus: both traits of [`codec`](super).
 //!
-//! Set-up allocates; after it libopus works on its own state and the stack, so every call is
-//! real-time safe. Both stand on `opusic-sys`, which the `opus` crate stands on as well: that crate
-//! hides the memory, and memory is what both are about, one to copy it, one to use it for two.
+//! Set-up allocates; afterwards libopus works on its own state and the stack, so every call is
+//! real-time safe. Encoder and decoder use `opusic-sys` directly, on which the `opus` crate is
+//! built too. That crate hides the memory, but the encoder has to copy it, and the decoder uses it
+//! for two decoders.
 
 mod decoder;
 mod encoder;
@@ -39,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn every_profile_survives_the_way_there_and_back() {
+    fn opus_encodes_and_decodes_a_tone_in_every_profile() {
         for (profile, stereo) in [
             (Profile::Voice, false),
             (Profile::LowDelay, false),
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_are_not_a_loss() {
+    fn opus_decoder_takes_an_empty_payload_for_malformed() {
         let mut decoder = OpusDecoder::new(Layout::Mono);
         let mut pcm = [7.0; 960];
         assert_eq!(decoder.decode(&[], &mut pcm), Err(DecodeError::Malformed));
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn bombs_are_refused() {
+    fn opus_decoder_refuses_packets_of_excessive_length() {
         let mut decoder = OpusDecoder::new(Layout::Stereo);
         let mut pcm = vec![0.0; 2 * MAX_PACKET_SAMPLES];
         let code_three_of_49 = [&[0b1110_0011, 49][..], &[0; 100]].concat();
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn average_bitrate_is_kept() {
+    fn opus_encoder_keeps_to_its_average_bitrate() {
         for rung_bps in [6_000, 12_000, 24_000, 32_000, 64_000] {
             let limits = ReceiverLimits {
                 max_average_bitrate_bps: Some(rung_bps),
@@ -110,7 +111,7 @@ mod tests {
             let mut encoder = OpusEncoder::new(&recipe);
             let (mut payload, mut bits, mut state) = (Payload::EMPTY, 0usize, 1u32);
             for _ in 0..250 {
-                // Noise: the most expensive thing there is.
+                // Noise is the most expensive signal to encode.
                 let noise: Vec<f32> = (0..960)
                     .map(|_| {
                         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn fec_brings_a_lost_packet_back() {
+    fn opus_decoder_recovers_a_lost_packet_from_fec() {
         let recipe = recipe(Profile::Voice, false);
         let mut encoder = OpusEncoder::new(&recipe);
         encoder.configure(&recipe.settings(20));

@@ -1,23 +1,23 @@
-//! What the first bytes of an Opus packet tell without decoding it (RFC 6716, section 3).
+//! Reads the first bytes of an Opus packet without decoding it (RFC 6716, section 3).
 //!
-//! The jitter buffer must know how long a packet is, and whether it carries a copy of the one
-//! before, without a decoder at hand. Framing beyond that is the decoder's business: what this
-//! accepts may still not decode.
+//! The jitter buffer must know the length of a packet, and whether it carries FEC for the packet
+//! before, without a decoder. The decoder checks the rest of the framing: a packet that is accepted
+//! here may still fail to decode.
 
 use thiserror::Error;
 
 use crate::format::MAX_PACKET_SAMPLES;
 
-/// Shape of one packet.
+/// Length and coding of one Opus packet, as its first bytes declare them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     /// Samples per channel at 48 kHz, `120..=5_760`.
     pub samples: usize,
-    /// Samples per channel of each frame in the packet.
+    /// Samples per channel of each frame in the packet, at 48 kHz.
     pub frame_samples: usize,
-    /// Coded as stereo.
+    /// Whether the packet is coded as stereo.
     pub stereo: bool,
-    /// Which coder made it.
+    /// The coder that produced the packet.
     pub mode: Mode,
 }
 
@@ -32,19 +32,19 @@ pub enum Mode {
     Celt,
 }
 
-/// A payload that cannot be an Opus packet.
+/// The reason why a payload cannot be an Opus packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ShapeError {
-    /// No byte at all.
+    /// The payload is empty.
     #[error("an Opus packet has at least one byte")]
     Empty,
-    /// A packet of code 3 without frames, or without the byte that counts them.
+    /// The packet has code 3 but no frames, or lacks the byte that counts them.
     #[error("an Opus packet holds at least one frame")]
     NoFrames,
-    /// More than 120 ms (RFC 6716, requirement R5).
+    /// The packet is longer than 120 ms (RFC 6716, requirement R5).
     #[error("packet of {samples} samples is longer than 120 ms")]
     TooLong {
-        /// Samples per channel the packet claims.
+        /// Samples per channel that the packet declares.
         samples: usize,
     },
 }
@@ -54,7 +54,7 @@ pub enum ShapeError {
 /// Real-time: safe.
 ///
 /// # Errors
-/// [`ShapeError`] for what no decoder would accept.
+/// [`ShapeError`] for a payload that no decoder would accept.
 pub fn shape(payload: &[u8]) -> Result<Shape, ShapeError> {
     let toc = *payload.first().ok_or(ShapeError::Empty)?;
     let config = toc >> 3;
@@ -86,10 +86,10 @@ pub fn shape(payload: &[u8]) -> Result<Shape, ShapeError> {
     })
 }
 
-/// Whether the packet carries in-band FEC: a coarse copy of the packet before it.
+/// Whether an Opus packet carries in-band FEC: a coarse copy of the packet before it.
 ///
-/// A SILK frame begins with one voice-activity bit per 20 ms and then the bit that announces the
-/// copy, for each channel (RFC 6716, 4.2.3 and 4.2.4). All have even odds, so the range coder
+/// A SILK frame begins with one voice-activity bit per 20 ms and then the bit that announces FEC,
+/// for each channel (RFC 6716, 4.2.3 and 4.2.4). All these bits have even odds, so the range coder
 /// leaves them readable in the first byte.
 ///
 /// Real-time: safe.
@@ -110,7 +110,7 @@ pub fn carries_fec(payload: &[u8]) -> bool {
     })
 }
 
-/// The first byte of the first frame; `None` where that frame is empty or the framing is broken.
+/// The first byte of the first frame; `None` if that frame is empty or the framing is broken.
 fn first_frame_byte(payload: &[u8]) -> Option<u8> {
     let start = match payload[0] & 3 {
         0 | 1 => 1,
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_configuration_has_its_length() {
+    fn opus_toc_gives_the_length_of_every_configuration() {
         let silk = [480, 960, 1_920, 2_880];
         let celt = [120, 240, 480, 960];
         for config in 0..32u8 {
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_packets_are_refused() {
+    fn opus_toc_refuses_impossible_packets() {
         assert_eq!(shape(&[]), Err(ShapeError::Empty));
         assert_eq!(shape(&[3]), Err(ShapeError::NoFrames));
         assert_eq!(shape(&[3, 0]), Err(ShapeError::NoFrames));

@@ -1,4 +1,4 @@
-//! What a room or a join asks for: profiles, and what each is made of.
+//! Encoding profiles that a room or a join can request, and their settings.
 
 use core::fmt;
 use core::str::FromStr;
@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::{Application, Bandwidth};
 
-/// What a room or a join asks for.
+/// The encoding profile that a room or a join requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Profile {
     /// VOIP, 56 kbit/s, complexity 9, FEC once loss is reported: the default of conferences.
@@ -15,17 +15,18 @@ pub enum Profile {
     Voice,
     /// VOIP, 32 kbit/s: the default of radio rooms.
     Radio,
-    /// CELT only, 64 kbit/s: 4 ms less delay and a quarter of the encode time. As wide as its sound
-    /// is, so that a voice of 8 kHz gets the bits of what lies above.
+    /// CELT only, 64 kbit/s: 4 ms less delay and a quarter of the encoding time. The bandwidth
+    /// follows that of the sound, so that a voice of 8 kHz also gets the bits of the empty bands
+    /// above.
     LowDelay,
     /// 16 kHz, 12 kbit/s, 60 ms packets, DTX: for thin networks and small devices.
     Thin,
-    /// 96 kbit/s, stereo where asked.
+    /// 96 kbit/s, stereo if the listener requests it.
     Music,
 }
 
 impl Profile {
-    /// All of them, the default first.
+    /// All profiles, the default first.
     pub const ALL: [Profile; 5] = [
         Profile::Voice,
         Profile::Radio,
@@ -34,15 +35,15 @@ impl Profile {
         Profile::Music,
     ];
 
-    /// The names of all, for people.
+    /// The names of all profiles, for error messages.
     pub const NAMES: &str = "voice, radio, low-delay, thin, music";
 
-    /// Bits per second, unless the receiver says otherwise.
+    /// Bits per second of the profile, unless the receiver requests another bitrate.
     pub const fn usual_bps(self) -> u32 {
         Traits::of(self).usual_bps
     }
 
-    /// Its name in requests and configuration.
+    /// The profile's name in requests and configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Profile::Voice => "voice",
@@ -71,7 +72,7 @@ impl FromStr for Profile {
     }
 }
 
-/// A name that no profile has.
+/// The error for a name that is not a profile's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("no such profile; there are {}", Profile::NAMES)]
 pub struct UnknownProfile;
@@ -81,12 +82,12 @@ pub struct UnknownProfile;
 pub struct Hangovers([u32; Profile::ALL.len()]);
 
 impl Hangovers {
-    /// Milliseconds of one profile.
+    /// Hangover of one profile in milliseconds.
     pub fn of_ms(&self, profile: Profile) -> u32 {
         self.0[profile as usize]
     }
 
-    /// Changes one profile's.
+    /// Sets the hangover of one profile in milliseconds.
     pub fn set_ms(&mut self, profile: Profile, hangover_ms: u32) {
         self.0[profile as usize] = hangover_ms;
     }
@@ -98,7 +99,7 @@ impl Default for Hangovers {
     }
 }
 
-/// What a profile is made of, before a receiver narrows it.
+/// The settings of a profile, before a receiver limits them.
 #[derive(Clone, Copy)]
 pub(super) struct Traits {
     pub application: Application,
@@ -112,11 +113,11 @@ pub(super) struct Traits {
 
 impl Traits {
     pub(super) const fn of(profile: Profile) -> Traits {
-        // Complexity 9 is worth a whole PESQ point over 0 at 32 kbit/s and is the last step that
-        // costs little.
+        // Complexity 9 gains a whole PESQ point over 0 at 32 kbit/s and is the last step that costs
+        // little.
         let voice = Traits {
             application: Application::Voip,
-            // The most at which libopus keeps to its hybrid coder, which has FEC.
+            // The highest bitrate at which libopus keeps to its hybrid coder, which has FEC.
             usual_bps: 56_000,
             most_bps: 64_000,
             complexity: 9,
@@ -133,7 +134,7 @@ impl Traits {
             Profile::LowDelay => Traits {
                 application: Application::LowDelay,
                 usual_bps: 64_000,
-                // The shortest: the tick, whatever it is.
+                // The shortest packet: one tick, of either length.
                 packet_ms: 10,
                 ..voice
             },
@@ -160,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_go_there_and_back() {
+    fn profile_names_parse_to_their_profile() {
         for profile in Profile::ALL {
             assert_eq!(profile.to_string().parse(), Ok(profile));
         }

@@ -1,9 +1,9 @@
-//! How audio is coded on the wire: which codec, and what a packet tells without being decoded.
+//! Codecs on the wire: the codec of a stream, and what a packet reveals without being decoded.
 
 use crate::format::{MAX_PACKET_SAMPLES, MIN_PACKET_SAMPLES, SAMPLE_RATE_HZ};
 use crate::opus_toc;
 
-/// What one client sends, and is sent.
+/// The codec that one client sends and receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Codec {
     /// Opus (RFC 6716).
@@ -11,12 +11,12 @@ pub enum Codec {
     Opus,
     /// G.711, mu-law: 8 kHz, one byte a sample (RFC 3551, 4.5.14).
     Pcmu,
-    /// The same, A-law.
+    /// G.711, A-law: 8 kHz, one byte a sample (RFC 3551, 4.5.14).
     Pcma,
 }
 
 impl Codec {
-    /// What it is called in SDP.
+    /// The name of the codec in SDP.
     pub const fn name(self) -> &'static str {
         match self {
             Codec::Opus => "opus",
@@ -25,8 +25,8 @@ impl Codec {
         }
     }
 
-    /// The clock of its RTP timestamps: of Opus 48 kHz whatever it holds (RFC 7587, 4.1), of G.711
-    /// that of its samples.
+    /// Clock rate of the codec's RTP timestamps: 48 kHz for Opus at any bandwidth (RFC 7587, 4.1),
+    /// the sampling rate for G.711.
     pub const fn clock_hz(self) -> u32 {
         match self {
             Codec::Opus => SAMPLE_RATE_HZ,
@@ -34,15 +34,17 @@ impl Codec {
         }
     }
 
-    /// Samples at 48 kHz in one unit of its clock: what timestamps are multiplied by on their way in.
+    /// Samples at 48 kHz in one unit of the RTP clock: the factor for timestamps of received
+    /// packets.
     pub const fn samples_per_unit(self) -> u32 {
         SAMPLE_RATE_HZ / self.clock_hz()
     }
 
-    /// Samples per channel that a packet holds at 48 kHz; `None` if it cannot be one of this codec.
+    /// Samples per channel at 48 kHz that a packet holds; `None` if it cannot be a packet of this
+    /// codec.
     ///
-    /// G.711 has no packets of its own: taken is what Opus knows as well, from 2.5 to 120 ms in steps
-    /// of 2.5.
+    /// G.711 has no packet lengths of its own: the lengths of Opus are accepted, 2.5 to 120 ms in
+    /// steps of 2.5 ms.
     ///
     /// Real-time: safe.
     pub fn samples(self, payload: &[u8]) -> Option<usize> {
@@ -56,7 +58,8 @@ impl Codec {
         }
     }
 
-    /// The same of each frame in the packet: what a decoder predicts from.
+    /// Samples per channel at 48 kHz of each frame in a packet: a decoder predicts from frame to
+    /// frame.
     ///
     /// Real-time: safe.
     pub fn frame_samples(self, payload: &[u8]) -> Option<usize> {
@@ -69,7 +72,7 @@ impl Codec {
         }
     }
 
-    /// Whether a packet carries a copy of the one before it.
+    /// Whether a packet carries in-band FEC for the packet before it.
     ///
     /// Real-time: safe.
     pub fn carries_fec(self, payload: &[u8]) -> bool {
@@ -77,10 +80,10 @@ impl Codec {
     }
 }
 
-/// The longest packet that carries nothing but "nothing": a table-of-contents byte and a count.
+/// Longest packet without any sound (DTX): a table-of-contents byte and a frame count.
 pub(crate) const DTX_MAX_BYTES: usize = 2;
 
-/// Samples a second of G.711.
+/// Sampling rate of G.711.
 pub const G711_RATE_HZ: u32 = 8_000;
 
 #[cfg(test)]
@@ -88,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_byte_of_g711_is_six_samples() {
+    fn g711_byte_counts_as_six_samples_at_48_khz() {
         for (bytes, samples) in [
             (0, None),
             (19, None),

@@ -1,20 +1,20 @@
-//! What is played where packets of G.711 are missing: the last period again and again, fading.
+//! Concealment for G.711: repeats the last pitch period of the sound and fades it out.
 //!
-//! After the idea of G.711, Appendix I, without its delay: the seam at which the repetition begins is
-//! smoothed by what is left of its step, and not by holding the sound back.
+//! Follows the idea of G.711, Appendix I, but without its delay: the step at the seam where the
+//! repetition begins fades out gradually, instead of the sound being held back.
 
-/// The last samples, and the repetition that goes on from them.
+/// The last samples of a G.711 stream, and the repetition that continues them.
 #[derive(Debug, Clone)]
 pub(super) struct Memory {
-    /// Oldest first.
+    /// Last samples of the stream, oldest first.
     past: [f32; PAST],
     cycle: [f32; MAX_PERIOD],
     period: usize,
-    /// Samples made up in a row.
+    /// Samples of concealment in a row.
     run: usize,
-    /// The step at the seam, which fades.
+    /// Height of the step at the seam, which fades out.
     offset: f32,
-    /// Samples of sound until the repetition has faded out below it.
+    /// Samples of sound until the repetition below it has faded out.
     blend: usize,
 }
 
@@ -30,7 +30,7 @@ impl Memory {
         }
     }
 
-    /// Takes note of sound; what comes after a gap fades in over what was made up.
+    /// Records decoded sound; after a gap, the sound fades in over the concealment.
     pub(super) fn hear(&mut self, block: &mut [f32]) {
         for sample in block.iter_mut() {
             if self.blend == 0 {
@@ -43,9 +43,9 @@ impl Memory {
         self.note(block);
     }
 
-    /// Makes up what is missing.
+    /// Fills `block` with concealment.
     pub(super) fn conceal(&mut self, block: &mut [f32]) {
-        // Anything heard since it was made is not known to it.
+        // Sound was heard since the repetition was prepared: prepare a new one.
         if self.blend < BLEND {
             self.begin();
             self.blend = BLEND;
@@ -56,7 +56,7 @@ impl Memory {
         self.note(block);
     }
 
-    /// Finds the period, and smooths the end of it into its beginning.
+    /// Finds the pitch period, and crossfades its end into its beginning.
     fn begin(&mut self) {
         self.period = self.find_period();
         let (period, overlap) = (self.period, self.period / 4);
@@ -84,7 +84,7 @@ impl Memory {
         self.past[PAST - block.len()..].copy_from_slice(block);
     }
 
-    /// The lag at which the last samples are most like those before them.
+    /// The lag at which the last samples are most similar to earlier ones.
     fn find_period(&self) -> usize {
         let recent = &self.past[PAST - MATCHED..];
         let likeness = |lag: usize| {
@@ -99,34 +99,35 @@ impl Memory {
         let (period, _) =
             lags.map(|lag| (lag, likeness(lag)))
                 .fold((MIN_PERIOD, f32::MIN), |best, of| {
-                    // A multiple of the period is as like, and the shorter repetition is no worse.
+                    // A multiple of the period is as similar, and the shorter repetition is no
+                    // worse.
                     if of.1 > best.1 * CLEARLY { of } else { best }
                 });
         period
     }
 }
 
-/// Periods of voices: 66 to 400 Hz.
+/// Pitch periods of voices: 66 to 400 Hz.
 const MIN_PERIOD: usize = 20;
 const MAX_PERIOD: usize = 120;
 
-/// What is compared: 20 ms.
+/// Number of samples compared: 20 ms.
 const MATCHED: usize = 160;
 
 const PAST: usize = MATCHED + MAX_PERIOD;
 
-/// As loud as it was for 10 ms, gone after 60.
+/// Concealment keeps its level for 10 ms and has faded out after 60 ms.
 const FADE_FROM: usize = 80;
 const FADE_TO: usize = 480;
 
-/// 5 ms for sound to come back, half of it for the seam.
+/// Sound returns within 5 ms; the step at the seam fades within half of that.
 const BLEND: usize = 40;
 const SEAM: usize = 20;
 
-/// Better by less than this is no better.
+/// A longer lag must be more similar by this factor to be preferred.
 const CLEARLY: f32 = 1.02;
 
-/// What keeps silence from being divided by.
+/// Added to the energy so that silence does not divide by zero.
 const FAINTEST: f32 = 1e-9;
 
 #[cfg(test)]
@@ -145,7 +146,7 @@ mod tests {
             .fold(0.0, f32::max)
     }
 
-    /// `lost` blocks of 2.5 ms out of the middle of a voice.
+    /// A voice in blocks of 2.5 ms, of which the blocks in `lost` are concealed.
     fn heard(lost: core::ops::Range<usize>) -> Vec<f32> {
         let mut memory = Memory::new();
         let mut all = Vec::new();
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_lost_is_nothing_changed() {
+    fn g711_concealment_changes_nothing_without_loss() {
         let all = heard(0..0);
         assert!(
             all.iter()
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_of_any_length_make_no_click() {
+    fn g711_concealment_makes_no_click_at_gaps_of_any_length() {
         for length in [1, 4, 8, 16, 24, 40] {
             let all = heard(60..60 + length);
             let step = all
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_gap_is_filled_and_a_long_one_falls_silent() {
+    fn g711_concealment_fills_short_gaps_and_silences_long_ones() {
         let energy = |samples: &[f32]| samples.iter().map(|s| s * s).sum::<f32>();
         let (short, long) = (heard(60..68), heard(60..100));
         let gap = 1_200..1_360;

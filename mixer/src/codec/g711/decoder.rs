@@ -1,4 +1,4 @@
-//! Bytes to PCM at 48 kHz.
+//! G.711 decoder: bytes to PCM at 48 kHz.
 
 use core::fmt;
 
@@ -9,7 +9,7 @@ use crate::codec::wire::{Codec, G711_RATE_HZ};
 use crate::codec::{Decode, DecodeError, SKETCH_RATE_HZ};
 use crate::format::Layout;
 
-/// Decodes G.711 to the layout it was made for.
+/// Decodes G.711 to PCM in the layout that the decoder was created for.
 pub struct G711Decoder {
     law: Law,
     layout: Layout,
@@ -18,7 +18,7 @@ pub struct G711Decoder {
 }
 
 impl G711Decoder {
-    /// A decoder without history.
+    /// Creates a decoder without history.
     ///
     /// Real-time: set-up only (allocates).
     pub fn new(law: Law, layout: Layout) -> G711Decoder {
@@ -30,7 +30,7 @@ impl G711Decoder {
         }
     }
 
-    /// Writes one block at 48 kHz, the same to every channel.
+    /// Resamples one block to 48 kHz and writes it to every channel.
     fn write(&mut self, block: &[f32; BLOCK], pcm: &mut [f32]) {
         let channels = self.layout.channels();
         let frames = pcm.chunks_exact_mut(channels);
@@ -39,7 +39,7 @@ impl G711Decoder {
         }
     }
 
-    /// Interleaved samples at 48 kHz that a block becomes.
+    /// Interleaved samples at 48 kHz that one block yields.
     fn block_samples(&self) -> usize {
         BLOCK * FACTOR * self.layout.channels()
     }
@@ -68,7 +68,7 @@ impl Decode for G711Decoder {
         Ok(got_samples)
     }
 
-    /// There is no copy of anything in any packet.
+    /// Conceals the lost packet, since G.711 packets carry no FEC.
     fn recover(&mut self, next_payload: &[u8], pcm: &mut [f32]) -> Result<(), DecodeError> {
         let is_packet = self.codec().samples(next_payload).is_some();
         self.conceal(pcm);
@@ -95,7 +95,7 @@ impl Decode for G711Decoder {
         }
     }
 
-    /// The samples as they are, each twice: that is as loud.
+    /// Decodes without resampling and repeats every sample, which keeps the level.
     fn sketch(&mut self, payload: &[u8], pcm: &mut [f32]) -> Option<usize> {
         let samples = payload.len() * TWICE;
         let is_packet = self.codec().samples(payload).is_some();

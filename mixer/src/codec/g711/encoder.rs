@@ -1,4 +1,4 @@
-//! PCM at 48 kHz to bytes.
+//! G.711 encoder: PCM at 48 kHz to bytes.
 
 use core::any::Any;
 use core::convert::Infallible;
@@ -10,14 +10,14 @@ use crate::codec::{Encode, EncodeError, EncoderSettings};
 use crate::format::MAX_PAYLOAD_BYTES;
 use crate::packet::Payload;
 
-/// Encodes PCM in mono.
+/// Encodes mono PCM as G.711.
 pub struct G711Encoder {
     law: Law,
     rate: Rate,
 }
 
 impl G711Encoder {
-    /// An encoder without history.
+    /// Creates an encoder without history.
     ///
     /// Real-time: set-up only (allocates).
     pub fn new(law: Law) -> G711Encoder {
@@ -51,7 +51,7 @@ impl Encode for G711Encoder {
         }
     }
 
-    /// There is nothing to choose.
+    /// Does nothing: G.711 has no settings.
     fn configure(&mut self, _: &EncoderSettings) {}
 
     fn reset(&mut self) {
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tone_survives_the_way_there_and_back() {
+    fn g711_encodes_and_decodes_a_tone_at_its_level() {
         for law in [Law::Mu, Law::A] {
             for samples in [480, 960, 1_920, 2_880] {
                 let (mut encoder, mut payload) = (G711Encoder::new(law), Payload::EMPTY);
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn who_follows_sends_the_same() {
+    fn g711_encoder_that_follows_another_encodes_the_same_bytes() {
         let (mut shared, mut own) = (G711Encoder::new(Law::A), G711Encoder::new(Law::A));
         let (mut left, mut right) = (Payload::EMPTY, Payload::EMPTY);
         shared.encode(&tone(960, 0), &mut left).unwrap();
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_lengths_are_refused() {
+    fn g711_encoder_refuses_lengths_that_are_no_packet() {
         let (mut encoder, mut payload) = (G711Encoder::new(Law::Mu), Payload::EMPTY);
         for samples in [0, 479, 481, 9_600] {
             let refused = encoder.encode(&vec![0.0; samples], &mut payload);

@@ -1,8 +1,8 @@
-//! The way between 8 and 48 kHz, in blocks that always have the same length on either side.
+//! Resampling between 8 and 48 kHz, in blocks of a fixed length on both sides.
 //!
-//! The resampler is given, with every block, what it needs of the past, and is reset before it: so a
-//! block depends on nothing but samples, there is no rounding that could add or leave out one in a
-//! day, and who takes over the past goes on exactly where it stood.
+//! With every block, the resampler is reset and given the past samples that it needs. So a block
+//! depends only on samples, no rounding can add or drop a sample in a day, and an encoder that
+//! takes over the past of another continues exactly where the other stands.
 
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{
@@ -10,41 +10,43 @@ use rubato::{
     WindowFunction,
 };
 
-/// A way in one direction.
+/// Resampler in one direction.
 pub(super) struct Rate {
     resampler: Async<f32>,
-    /// The past and the block, and nothing behind it.
+    /// The past samples and the block, followed by zeros.
     input: Box<[f32]>,
     output: Box<[f32]>,
     past: usize,
     block: usize,
-    /// Samples of the output that stand before the block's.
+    /// Number of output samples before those of the block.
     dropped: usize,
 }
 
 impl Rate {
-    /// From 8 to 48 kHz: [`BLOCK`] samples become six times as many.
+    /// Creates a resampler from 8 to 48 kHz: [`BLOCK`] samples become six times as many.
     ///
     /// Real-time: set-up only (allocates).
     pub(super) fn up() -> Rate {
         Rate::new(FACTOR as f64, TAPS, BLOCK, FACTOR)
     }
 
-    /// From 48 to 8 kHz: six times [`LONG_BLOCK`] samples become that many.
+    /// Creates a resampler from 48 to 8 kHz: six times [`LONG_BLOCK`] samples become that many.
     ///
     /// Real-time: set-up only (allocates).
     pub(super) fn down() -> Rate {
         Rate::new(1.0 / FACTOR as f64, TAPS * FACTOR, LONG_BLOCK * FACTOR, 1)
     }
 
-    /// - `phases`: places between two samples of the input on which those of the output fall.
+    /// Creates a resampler.
+    ///
+    /// - `phases`: number of positions between two input samples on which output samples fall.
     fn new(ratio: f64, taps: usize, block: usize, phases: usize) -> Rate {
         let parameters = SincInterpolationParameters::new(taps, WindowFunction::Blackman2)
             .f_cutoff(CUTOFF)
             .oversampling_factor(phases)
             .interpolation(SincInterpolationType::Nearest);
-        // The resampler begins with its window on nothing but its last sample; the block's first output
-        // is the first whose window holds none from before the input.
+        // The resampler begins with only the last sample of its window in the input. The block's
+        // first output sample is the first whose window lies wholly in the input.
         let step = 1.0 / ratio;
         let dropped = ((taps - 1) as f64 / step).round_up() - 1;
         let made = (block as f64 * ratio).round() as usize;
@@ -70,7 +72,7 @@ impl Rate {
         }
     }
 
-    /// Takes in one block and gives it at the other rate, later by half the filter.
+    /// Takes in one block and returns it at the other rate, delayed by half the filter.
     ///
     /// Real-time: safe.
     pub(super) fn take(&mut self, block: &[f32]) -> &[f32] {
@@ -83,20 +85,20 @@ impl Rate {
         let from = InterleavedSlice::new(&self.input, 1, input);
         let to = InterleavedSlice::new_mut(&mut self.output, 1, output);
         if let (Ok(from), Ok(mut to)) = (from, to) {
-            // Fails only on wrong sizes, and these are what it asked for.
+            // Fails only on wrong sizes, and the resampler itself asked for these sizes.
             let _ = self.resampler.process_into_buffer(&from, &mut to, None);
         }
         &self.output[self.dropped..]
     }
 
-    /// Goes on where another one of the same direction stands.
+    /// Takes over the past of another resampler of the same direction.
     ///
     /// Real-time: safe.
     pub(super) fn follow(&mut self, other: &Rate) {
         self.input.copy_from_slice(&other.input);
     }
 
-    /// Forgets the past.
+    /// Forgets the past samples.
     ///
     /// Real-time: safe.
     pub(super) fn reset(&mut self) {
@@ -104,19 +106,19 @@ impl Rate {
     }
 }
 
-/// How many samples at 48 kHz there are to one at 8.
+/// Number of samples at 48 kHz for each sample at 8 kHz.
 pub(super) const FACTOR: usize = 6;
 
-/// 2.5 ms at 8 kHz, the grid of all packets, and 10, that of all ticks.
+/// Samples at 8 kHz in 2.5 ms, the grid of all packets, and in 10 ms, the grid of all ticks.
 pub(super) const BLOCK: usize = 20;
 pub(super) const LONG_BLOCK: usize = 80;
 
-/// The filter's length in samples at 8 kHz: it delays by 3 ms. And where it is at half, of 4 kHz: it
-/// passes what a telephone does, up to 3.4 kHz.
+/// Length of the filter in samples at 8 kHz, a delay of 3 ms, and its half-power point as a share
+/// of 4 kHz: it passes the telephone band up to 3.4 kHz.
 const TAPS: usize = 48;
 const CUTOFF: f32 = 0.925;
 
-/// Less than any place between two samples, more than any rounding.
+/// Less than any distance between two sample positions, more than any rounding error.
 const ALMOST: f64 = 1e-6;
 
 trait RoundUp {
@@ -124,7 +126,7 @@ trait RoundUp {
 }
 
 impl RoundUp for f64 {
-    /// To the next whole number, unless it is one but for rounding.
+    /// Rounds up to the next whole number, with a tolerance for rounding errors.
     fn round_up(self) -> usize {
         (self - ALMOST).ceil() as usize
     }
@@ -143,7 +145,7 @@ mod tests {
         (sum / samples.len() as f64).sqrt()
     }
 
-    /// `seconds` of a tone through a way; the first tenth left out.
+    /// Resamples a second of a tone and leaves out the first tenth.
     fn through(mut rate: Rate, hz: f64, rate_hz: f64) -> Vec<f32> {
         let block = rate.block;
         let mut out = Vec::new();
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn voices_pass_and_what_8_khz_cannot_hold_does_not() {
+    fn resampler_passes_voices_and_stops_tones_above_4_khz() {
         for (hz, expected_db) in [
             (300.0, 0.0),
             (1_000.0, 0.0),
@@ -181,15 +183,16 @@ mod tests {
     }
 
     #[test]
-    fn up_there_is_nothing_but_the_tone() {
+    fn upsampler_adds_nothing_to_a_tone() {
         let up = through(Rate::up(), 1_000.0, 8_000.0);
-        // A tone of 48 samples a period is told from what is left when the period before is taken away.
+        // The tone has a period of 48 samples: subtracting the period before leaves everything but
+        // the tone.
         let rest: Vec<f32> = up
             .windows(49)
             .map(|window| window[48] - window[0])
             .collect();
         assert!(rms(&rest) < 0.5 * 1e-4, "{}", rms(&rest));
-        // And from one sample to the next it never jumps.
+        // Successive samples never jump.
         let steepest = 0.5 * core::f32::consts::TAU / 48.0;
         for pair in up.windows(2) {
             assert!((pair[1] - pair[0]).abs() < steepest * 1.01);
@@ -197,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn who_follows_goes_on_exactly() {
+    fn resampler_that_follows_another_gives_the_same_samples() {
         let mut first = Rate::down();
         let input: Vec<f32> = (0..480).map(|at| tone(440.0, 48_000.0, at)).collect();
         first.take(&input);

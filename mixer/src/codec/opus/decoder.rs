@@ -1,7 +1,7 @@
-//! The decoder, on memory of our own, so that it can change its rate in place.
+//! Opus decoder in memory of its own, so that its sampling rate can change in place.
 //!
-//! Whoever is not heard need not be decoded in full: to know when that changes, 16 kHz in mono will
-//! do, at half the cost. The same memory holds one decoder or the other.
+//! Packets of a participant who is not heard need not be decoded in full: 16 kHz mono shows when
+//! that changes, at half the cost. The same memory holds either decoder.
 #![allow(unsafe_code)]
 
 use core::ffi::c_int;
@@ -12,7 +12,7 @@ use opusic_sys as sys;
 use crate::codec::{Decode, DecodeError, SKETCH_RATE_HZ};
 use crate::format::{Layout, MIN_PACKET_SAMPLES, SAMPLE_RATE_HZ};
 
-/// Decodes any Opus packet, mono or stereo, to the layout it was made for.
+/// Decodes any Opus packet, mono or stereo, to the layout that the decoder was created for.
 pub struct OpusDecoder {
     state: State,
     layout: Layout,
@@ -21,36 +21,37 @@ pub struct OpusDecoder {
     concealed_samples: u64,
 }
 
-/// The memory that libopus keeps a decoder in, initialised. Words of 16 bytes have the alignment of
-/// an allocation. libopus keeps no pointers in it, so that it may be copied.
+/// Memory with an initialised libopus decoder. Words of 16 bytes have the alignment of an allocation.
+/// libopus keeps no pointers in the memory, so that it may be copied.
 type State = Box<[u128]>;
 
-/// The decoder as it stands if the packets it has guessed so far are lost.
+/// Copy of the decoder in which the packets predicted so far count as lost.
 ///
-/// Kept from one guess to the next, so that each continues the one before and a stall of n ticks
-/// conceals n ticks, not 1 + 2 + ... + n.
+/// The copy is kept from one prediction to the next, so that each continues the one before, and a
+/// stall of n ticks conceals n ticks, not 1 + 2 + ... + n.
 struct Guess {
     state: State,
-    /// How far it is ahead of the decoder, in samples per channel; 0: `state` is not valid.
+    /// How far the copy is ahead of the decoder, in samples per channel; 0 means that `state` is
+    /// not valid.
     ahead_samples: usize,
 }
 
-/// What the memory holds.
+/// The kind of decoder that the memory holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Detail {
-    /// A decoder at 48 kHz, in the layout.
+    /// A decoder at 48 kHz, in the requested layout.
     Full,
-    /// One at [`SKETCH_RATE_HZ`], in mono.
+    /// A decoder at [`SKETCH_RATE_HZ`], in mono.
     Sketch,
 }
 
 impl OpusDecoder {
-    /// A decoder without history.
+    /// Creates a decoder without history.
     ///
     /// Real-time: set-up only (allocates).
     ///
     /// # Panics
-    /// When memory is exhausted, as any allocation does.
+    /// If memory is exhausted, as any allocation.
     pub fn new(layout: Layout) -> OpusDecoder {
         // SAFETY: takes a number and gives one.
         let bytes = unsafe { sys::opus_decoder_get_size(layout.channels() as c_int) };
@@ -69,12 +70,12 @@ impl OpusDecoder {
         decoder
     }
 
-    /// Samples per channel that libopus has concealed so far, guesses included.
+    /// Samples per channel that libopus has concealed so far, predictions included.
     pub fn concealed_samples(&self) -> u64 {
         self.concealed_samples
     }
 
-    /// Makes a decoder without history in the memory.
+    /// Initialises a decoder without history in the memory.
     fn begin(&mut self, detail: Detail) {
         self.detail = detail;
         self.guess.ahead_samples = 0;
@@ -106,15 +107,15 @@ impl OpusDecoder {
         }
     }
 
-    /// One call into libopus that changes the decoder; guesses made before are void. Returns samples
-    /// per channel, or libopus's error code.
+    /// Makes a call into libopus that changes the decoder and voids its predictions. Returns
+    /// samples per channel, or libopus's error code.
     fn call(&mut self, input: Input<'_>, pcm: &mut [f32]) -> Result<usize, c_int> {
         self.guess.ahead_samples = 0;
         let channels = self.channels();
         call(&mut self.state, channels, input, pcm)
     }
 
-    /// Conceals what follows on the guesses made so far.
+    /// Conceals further on the copy, after the predictions made so far.
     fn conceal_ahead(&mut self, pcm: &mut [f32]) {
         let channels = self.layout.channels();
         self.concealed_samples += conceal(&mut self.guess.state, channels, pcm);
@@ -122,19 +123,19 @@ impl OpusDecoder {
     }
 }
 
-/// What libopus is given for one call.
+/// Input of one call into libopus.
 #[derive(Clone, Copy)]
 enum Input<'a> {
     /// A packet.
     Packet(&'a [u8]),
-    /// The packet after a lost one, for the copy of the lost one in it.
+    /// The packet after a lost one, for the FEC in it.
     AfterLost(&'a [u8]),
-    /// Nothing: a packet was lost.
+    /// No packet: it was lost.
     Lost,
 }
 
-/// One call into libopus with a decoder for so many channels. Returns samples per channel, or
-/// libopus's error code.
+/// Makes a call into libopus with a decoder for `channels` channels. Returns samples per channel,
+/// or libopus's error code.
 fn call(
     state: &mut State,
     channels: usize,
@@ -167,7 +168,7 @@ fn call(
     usize::try_from(decoded).map_err(|_| decoded)
 }
 
-/// Fills `pcm` with what libopus makes up for a lost packet. Returns samples per channel.
+/// Fills `pcm` with libopus's concealment of a lost packet. Returns samples per channel.
 fn conceal(state: &mut State, channels: usize, pcm: &mut [f32]) -> u64 {
     debug_assert_eq!(pcm.len() % (MIN_PACKET_SAMPLES * channels), 0);
     let samples = call(state, channels, Input::Lost, pcm).unwrap_or(0);
@@ -181,7 +182,7 @@ fn pointer(state: &mut State) -> *mut sys::OpusDecoder {
 
 impl Decode for OpusDecoder {
     fn decode(&mut self, payload: &[u8], pcm: &mut [f32]) -> Result<usize, DecodeError> {
-        // libopus takes no bytes for "a packet was lost" and would fill all of `pcm`.
+        // libopus takes an empty payload for a lost packet and would fill all of `pcm`.
         if payload.is_empty() {
             return Err(DecodeError::Malformed);
         }
@@ -214,7 +215,7 @@ impl Decode for OpusDecoder {
         self.concealed_samples += conceal(&mut self.state, self.layout.channels(), pcm);
     }
 
-    /// Goes on with a copy of the decoder, which is kept for the next guess.
+    /// Predicts with a copy of the decoder, which is kept for the next prediction.
     fn guess(&mut self, after: usize, pcm: &mut [f32]) -> bool {
         if self.detail != Detail::Full {
             pcm.fill(0.0);
@@ -229,7 +230,8 @@ impl Decode for OpusDecoder {
         true
     }
 
-    /// What was guessed, and is lost indeed, becomes the decoder's history as it was played.
+    /// Makes the predicted samples, now known to be lost, the decoder's history as they were
+    /// played.
     fn miss(&mut self, samples: usize) {
         if samples > 0 && self.guess.ahead_samples == samples {
             core::mem::swap(&mut self.state, &mut self.guess.state);
@@ -253,7 +255,8 @@ impl Decode for OpusDecoder {
     }
 }
 
-/// Gives `conceal` room for so many samples per channel, a packet of the usual 20 ms at a time.
+/// Calls `conceal` with space for `samples` samples per channel in all, at most a packet of 20 ms
+/// at a time.
 fn in_packets(samples: usize, layout: Layout, mut conceal: impl FnMut(&mut [f32])) {
     let mut unheard = [0.0; 2 * PACKET_SAMPLES];
     let mut left = samples;
@@ -266,7 +269,7 @@ fn in_packets(samples: usize, layout: Layout, mut conceal: impl FnMut(&mut [f32]
 
 const PACKET_SAMPLES: usize = 960;
 
-/// Samples per channel that a packet holds at a rate.
+/// Samples per channel that a packet holds at a sampling rate.
 fn samples_of(payload: &[u8], rate_hz: u32) -> Result<usize, DecodeError> {
     // SAFETY: reads at most the given number of bytes, and there is at least one.
     let samples = unsafe {
@@ -312,7 +315,7 @@ mod tests {
             .collect()
     }
 
-    /// A decoder that has decoded these packets, and what the last of them holds.
+    /// A decoder that has decoded `payloads`, and the PCM of the last of them.
     fn after(payloads: &[Payload], layout: Layout) -> (OpusDecoder, Vec<f32>) {
         let mut decoder = OpusDecoder::new(layout);
         let mut pcm = vec![0.0; 960 * layout.channels()];
@@ -323,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn guesses_are_what_concealing_at_once_gives_and_cost_as_much() {
+    fn opus_predictions_equal_concealment_and_cost_no_more() {
         for profile in Profile::ALL {
             for layout in [Layout::Mono, Layout::Stereo] {
                 let packets = packets(profile, 12);
@@ -337,7 +340,8 @@ mod tests {
                     assert!(guessed == concealed, "{profile}, {layout:?}, tick {tick}");
                 }
                 assert_eq!(guesses.concealed_samples(), 6 * 960);
-                // Taken note of, they are as if concealed at once, at no further cost.
+                // Once recorded as lost, the predictions equal immediate concealment, at no further
+                // cost.
                 guesses.miss(6 * 960);
                 assert_eq!(guesses.concealed_samples(), 6 * 960);
                 guesses
@@ -352,12 +356,12 @@ mod tests {
     }
 
     #[test]
-    fn guesses_that_were_not_needed_leave_no_trace() {
+    fn opus_predictions_that_were_not_needed_leave_no_trace() {
         for profile in Profile::ALL {
             let packets = packets(profile, 14);
             let (mut decoder, _) = after(&packets[..10], Layout::Mono);
             let mut pcm = [0.0; 960];
-            // Twice, since the memory of the first guesses is used again.
+            // Several times, since the memory of earlier predictions is used again.
             for next in 10..14 {
                 (0..4).for_each(|tick| assert!(decoder.guess(tick * 960, &mut pcm)));
                 decoder.decode(packets[next].as_slice(), &mut pcm).unwrap();
@@ -367,9 +371,9 @@ mod tests {
         }
     }
 
-    /// As after a change of the decoder that the caller's count does not know of.
+    /// As after a change of the decoder that the caller's count does not include.
     #[test]
-    fn a_guess_that_does_not_continue_the_last_one_starts_from_the_decoder() {
+    fn opus_prediction_not_continuing_the_last_starts_from_the_decoder() {
         let packets = packets(Profile::Voice, 10);
         let (mut one, _) = after(&packets, Layout::Mono);
         let (mut other, _) = after(&packets, Layout::Mono);

@@ -1,8 +1,8 @@
-//! The encoder, on memory of our own, so that its state can be copied.
+//! Opus encoder in memory of its own, so that its state can be copied.
 //!
-//! A listener who leaves a shared stream goes on with a copy of the encoder that made it: the
-//! listener's decoder must not notice. The `opus` crate hides the encoder's memory, so this file
-//! stands on `opusic-sys`, which that crate stands on as well.
+//! A listener who leaves a shared stream goes on with a copy of the encoder that made it, so that
+//! the listener's decoder notices no seam. The `opus` crate hides the encoder's memory, so this
+//! file uses `opusic-sys` directly, on which that crate is built too.
 //!
 //! The one place of the engine with `unsafe`. All of it rests on three promises of libopus
 //! (`opus.h`, "Opus Encoder"): `opus_encoder_get_size` says how much memory an encoder takes;
@@ -22,30 +22,30 @@ use crate::codec::{Bandwidth, Encode, EncodeError, EncoderSettings};
 use crate::format::{Layout, SAMPLE_RATE_HZ};
 use crate::packet::Payload;
 
-/// Encodes PCM in the layout of its recipe.
+/// Encodes PCM in the layout of its recipe as Opus.
 pub struct OpusEncoder {
     state: State,
     application: Application,
     layout: Layout,
-    /// How wide it may be by its settings.
+    /// Widest bandwidth that the settings allow.
     bandwidth: Bandwidth,
-    /// How wide its sound is, where libopus does not see to that: in CELT-only streams, which are
+    /// Follows the bandwidth of the sound where libopus does not: in CELT-only streams, which are
     /// mono.
     width: Option<Box<Width>>,
 }
 
-/// The memory that libopus keeps an encoder in, initialised.
+/// Memory with an initialised libopus encoder.
 ///
 /// Words of 16 bytes have the alignment of an allocation.
 struct State(Box<[u128]>);
 
 impl OpusEncoder {
-    /// An encoder without history, set as `recipe` says and for no loss.
+    /// Creates an encoder without history, with the settings of `recipe` and prepared for no loss.
     ///
     /// Real-time: set-up only (allocates).
     ///
     /// # Panics
-    /// When memory is exhausted, as any allocation does.
+    /// If memory is exhausted, as any allocation.
     pub fn new(recipe: &Recipe) -> OpusEncoder {
         let mut encoder = OpusEncoder {
             state: State::new(recipe.layout, recipe.application),
@@ -58,7 +58,7 @@ impl OpusEncoder {
         encoder
     }
 
-    /// Samples by which this encoder's stream lags behind its input, at 48 kHz.
+    /// Lookahead of the encoder: by how many samples at 48 kHz its stream lags behind its input.
     pub fn lookahead_samples(&mut self) -> usize {
         let mut samples: i32 = 0;
         // SAFETY: the state is an initialised encoder, which is borrowed mutably; the request takes a
@@ -101,7 +101,7 @@ impl State {
         self.0.as_mut_ptr().cast()
     }
 
-    /// Sets one value that an encoder can change in place.
+    /// Sets a value that an encoder can change in place.
     fn set(&mut self, request: c_int, value: c_int) {
         // SAFETY: the state is an initialised encoder, which is borrowed mutably; every request made
         // here takes one `opus_int32` by value. All values are within the documented ranges, so none
@@ -158,7 +158,7 @@ impl Encode for OpusEncoder {
         state.set(sys::OPUS_SET_INBAND_FEC_REQUEST, c_int::from(fec));
         state.set(sys::OPUS_SET_DTX_REQUEST, c_int::from(settings.dtx));
         state.set(sys::OPUS_SET_VBR_REQUEST, c_int::from(!settings.cbr));
-        // A burst of VBR above the average would exceed what a thin link was promised.
+        // A VBR burst above the average would exceed the bitrate that a thin link was promised.
         state.set(sys::OPUS_SET_VBR_CONSTRAINT_REQUEST, 1);
         state.set(
             sys::OPUS_SET_MAX_BANDWIDTH_REQUEST,
@@ -172,7 +172,8 @@ impl Encode for OpusEncoder {
         unsafe { sys::opus_encoder_ctl(self.state.pointer(), sys::OPUS_RESET_STATE) };
     }
 
-    /// A plain copy of memory of equal size: libopus allows it, and the settings are part of it.
+    /// Copies the memory of the other encoder: libopus allows that, and the settings are part of
+    /// it.
     fn follow(&mut self, other: &dyn Encode) -> bool {
         let Some(other) = other.as_any().downcast_ref::<OpusEncoder>() else {
             return false;
@@ -226,7 +227,7 @@ mod tests {
     use crate::codec::{Profile, ReceiverLimits};
     use crate::format::TickLength;
 
-    /// Noise whose loudness wanders, so that the encoder's state matters.
+    /// Noise of varying loudness, so that the encoder's state matters.
     fn packet(number: u32) -> Vec<f32> {
         let mut state = number.wrapping_mul(2_654_435_761) | 1;
         let loudness = 0.05 + 0.2 * (number % 7) as f32 / 7.0;
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_goes_on_exactly_where_the_original_stands() {
+    fn opus_encoder_copy_encodes_the_same_as_the_original() {
         for profile in Profile::ALL {
             let recipe = Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
             let mut shared = OpusEncoder::new(&recipe);
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn an_encoder_of_another_kind_is_not_followed() {
+    fn opus_encoder_does_not_follow_another_application() {
         let of = |profile| {
             OpusEncoder::new(&Recipe::new(
                 profile,
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_look_ahead_is_what_the_codec_says() {
+    fn opus_encoder_reports_the_lookahead_of_libopus() {
         for (profile, samples) in [(Profile::Voice, 312), (Profile::LowDelay, 120)] {
             let recipe = Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
             assert_eq!(OpusEncoder::new(&recipe).lookahead_samples(), samples);

@@ -1,10 +1,11 @@
-//! How wide the sound is that a CELT-only stream carries.
+//! Follows the bandwidth of the sound that a CELT-only stream carries.
 //!
-//! At low bitrates libopus narrows a stream to what is in its sound; at those of a CELT-only stream
-//! it no longer does, and a voice from a 16 kHz microphone or telephone is sent with twelve bands of
-//! nothing above it. Leaving them out gives their share to those that are heard (measured: 0.12 PESQ
-//! at 64 kbit/s) and costs less to encode. So the stream is as wide as the widest of the last
-//! seconds: wider within the very packet that needs it, narrower only after a while.
+//! At low bitrates, libopus narrows a stream to the bandwidth of its sound. At the bitrates of a
+//! CELT-only stream it does not, and a voice from a 16 kHz microphone or a telephone is sent with
+//! twelve empty bands above it. Leaving them out gives their bits to the audible bands (measured:
+//! 0.12 PESQ at 64 kbit/s) and costs less to encode. So the stream is as wide as the widest sound
+//! of the last two seconds: it widens with the very packet that needs it, and narrows only after a
+//! while.
 
 use crate::codec::Bandwidth;
 use crate::format::SAMPLE_RATE_HZ;
@@ -14,13 +15,13 @@ use crate::format::SAMPLE_RATE_HZ;
 pub(super) struct Width {
     above: [HighPass; 2],
     now: Bandwidth,
-    /// What is enough, and how long it has been, samples.
+    /// Bandwidth that has sufficed, and for how long, in samples.
     enough: Bandwidth,
     enough_samples: usize,
 }
 
 impl Width {
-    /// As wide as there is, until the sound has shown otherwise.
+    /// Starts with the full bandwidth, until the sound turns out to be narrower.
     pub(super) fn new() -> Width {
         Width {
             above: [HighPass::above(8_000.0), HighPass::above(12_000.0)],
@@ -30,7 +31,8 @@ impl Width {
         }
     }
 
-    /// How wide the stream should be from the packet of `pcm` on; one channel.
+    /// The bandwidth that the stream should have from the packet of `pcm` on; `pcm` has one
+    /// channel.
     ///
     /// Real-time: safe.
     pub(super) fn judge(&mut self, pcm: &[f32]) -> Bandwidth {
@@ -66,15 +68,15 @@ impl Width {
     }
 }
 
-/// A linear-phase high-pass of which only the loudness of what passes is of interest.
+/// A linear-phase high-pass filter, to measure the level above a frequency.
 #[derive(Debug, Clone, PartialEq)]
 struct HighPass([f32; TAPS]);
 
 impl HighPass {
-    /// Stops what lies below `hz` and passes what lies a few kilohertz above it: a sinc under a
-    /// Blackman window.
+    /// Creates a filter that stops frequencies below `hz` and passes those a few kilohertz above
+    /// it: a sinc under a Blackman window.
     fn above(hz: f64) -> HighPass {
-        // The middle of the slope.
+        // The middle of the filter's slope.
         let turns = (hz + SLOPE_HZ / 2.0) / f64::from(SAMPLE_RATE_HZ);
         let middle = (TAPS / 2) as f64;
         HighPass(core::array::from_fn(|tap| {
@@ -91,14 +93,14 @@ impl HighPass {
         }))
     }
 
-    /// Of what passes, judged at every few samples: for a loudness that is enough.
+    /// Mean square of the filtered sound, taken at every fifth sample: enough for a level.
     fn mean_square(&self, pcm: &[f32]) -> f32 {
         let heard = pcm.windows(TAPS).step_by(STEP);
         mean_square(heard.map(|stretch| self.at(stretch)))
     }
 
     fn at(&self, stretch: &[f32]) -> f32 {
-        // Eight sums side by side, which a processor does at once.
+        // Eight sums side by side, which a processor computes at once.
         let mut sums = [0.0f32; LANES];
         let taps = self.0.as_chunks::<LANES>().0;
         for (tap, sample) in taps.iter().zip(stretch.as_chunks::<LANES>().0) {
@@ -120,17 +122,17 @@ fn mean_square(samples: impl Iterator<Item = f32>) -> f32 {
 const LANES: usize = 8;
 const TAPS: usize = 8 * LANES;
 
-/// From where nothing passes to where all does, for a Blackman window of so many taps.
+/// Width of the slope between stopping and passing, for a Blackman window of this length.
 const SLOPE_HZ: f64 = 5.5 * SAMPLE_RATE_HZ as f64 / TAPS as f64;
 
-/// No small fraction of a period of what is looked for, so that no tone hides between.
+/// Not a simple fraction of a period of the sounds in question, so that no tone is missed.
 const STEP: usize = 5;
 
-/// What is 50 dB below the whole, or below -75 dBFS, is not missed.
+/// Sound that is 50 dB below the whole, or below -75 dBFS, is not missed.
 const AUDIBLE_SHARE: f32 = 1e-5;
 const AUDIBLE: f32 = 3.2e-8;
 
-/// Two seconds: longer than a vowel and the breath after it.
+/// Two seconds before the stream narrows: longer than a vowel and the breath after it.
 const NARROWS_SAMPLES: usize = 2 * SAMPLE_RATE_HZ as usize;
 
 #[cfg(test)]
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sound_s_own_width_is_found_within_seconds() {
+    fn stream_narrows_to_the_bandwidth_of_its_sound_within_seconds() {
         for (hz, bandwidth) in [
             (300.0, Bandwidth::Wide),
             (3_400.0, Bandwidth::Wide),
@@ -171,19 +173,19 @@ mod tests {
     }
 
     #[test]
-    fn it_widens_with_the_packet_that_needs_it_and_stays_wide_over_a_vowel() {
+    fn stream_widens_at_once_and_stays_wide_over_a_vowel() {
         let mut width = Width::new();
         after(&mut width, &tone(500.0, 0.3), 200);
         assert_eq!(width.judge(&tone(16_000.0, 0.01)), Bandwidth::Full);
         let vowel = tone(500.0, 0.3);
         assert_eq!(after(&mut width, &vowel, 99), Bandwidth::Full);
-        // A sound of ten kilohertz meanwhile is what it narrows to.
+        // A sound of 10.5 kHz within the two seconds is what the stream narrows to.
         assert_eq!(width.judge(&tone(10_500.0, 0.05)), Bandwidth::SuperWide);
         assert_eq!(after(&mut width, &vowel, 100), Bandwidth::Wide);
     }
 
     #[test]
-    fn what_nobody_hears_needs_no_width() {
+    fn stream_ignores_inaudible_sound_when_it_narrows() {
         let mut width = Width::new();
         let mut sound = tone(700.0, 0.5);
         for (sample, hiss) in sound.iter_mut().zip(tone(15_000.0, 0.001)) {
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn no_tone_hides_between_the_samples_that_are_looked_at() {
+    fn high_pass_misses_no_tone_between_its_samples() {
         let width = Width::new();
         for hz in (11_000..23_000).step_by(100) {
             let sound = tone(f64::from(hz), 0.1);
