@@ -1,14 +1,15 @@
-//! Sample rate, tick and packet limits: the few numbers every other constant is derived from.
+//! Sample rate, tick and packet limits, from which every other constant is derived.
 
 use core::time::Duration;
 
-/// Samples per second and channel everywhere inside the engine.
+/// Sampling rate everywhere inside the engine.
 ///
 /// Opus decodes and encodes any of its bandwidths at this rate (RFC 6716, 2.1), so nothing in the
 /// engine ever converts between nominal rates.
 pub const SAMPLE_RATE_HZ: u32 = 48_000;
 
-/// Length of one slot: the mixer's wake-up grid. Rooms are spread over the slots of a tick.
+/// Length of one slot, the time grid on which a mixer wakes up. Rooms are spread over the slots of
+/// a tick.
 pub const SLOT: Duration = Duration::from_micros(2_500);
 
 /// Samples per channel that pass in one [`SLOT`].
@@ -28,18 +29,18 @@ pub const MIN_PACKET_SAMPLES: usize = 120;
 
 /// Bytes of the largest payload the engine accepts or produces.
 ///
-/// What is left of an Ethernet frame after IPv6, UDP, RTP with fifteen CSRCs and SRTP, rounded
-/// down: a longer one could only arrive fragmented, which a WebRTC sender never does.
+/// The space in an Ethernet frame beside IPv6, UDP, RTP with fifteen CSRCs and SRTP, rounded down:
+/// a longer payload could only arrive fragmented, which a WebRTC sender never does.
 pub const MAX_PAYLOAD_BYTES: usize = 1_300;
 
-/// Contributing sources named in one packet: the RTP header has four bits for the count
+/// Contributing sources named in one packet at most: the RTP header has four bits for the count
 /// (RFC 3550, 5.1).
 pub const MAX_CSRCS: usize = 15;
 
-/// How often a room's clock turns.
+/// Length of a tick of a room's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum TickLength {
-    /// 10 ms, for rooms that ask for the lowest delay.
+    /// 10 ms, for rooms that request the lowest delay.
     Ms10,
     /// 20 ms, the default.
     #[default]
@@ -55,17 +56,17 @@ impl TickLength {
         }
     }
 
-    /// The same in slots.
+    /// Number of slots in one tick.
     pub const fn slots(self) -> usize {
         self.samples() / SLOT_SAMPLES
     }
 
-    /// The same as a duration.
+    /// Duration of one tick.
     pub const fn duration(self) -> Duration {
         Duration::from_micros(self.samples() as u64 * 1_000 / 48)
     }
 
-    /// The same in milliseconds.
+    /// Milliseconds of one tick.
     pub const fn ms(self) -> u32 {
         match self {
             TickLength::Ms10 => 10,
@@ -74,7 +75,7 @@ impl TickLength {
     }
 }
 
-/// Channels of a room's bus and of everything that is added to it.
+/// Channel layout of a room's bus and of every frame that is added to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Layout {
     /// One channel.

@@ -11,7 +11,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// A silent frame.
+    /// Creates a silent frame.
     pub fn new(layout: Layout, tick: TickLength) -> Frame {
         Frame {
             layout,
@@ -20,7 +20,7 @@ impl Frame {
         }
     }
 
-    /// Its channels.
+    /// The channel layout of the frame.
     pub fn layout(&self) -> Layout {
         self.layout
     }
@@ -30,12 +30,12 @@ impl Frame {
         &self.samples[..self.len]
     }
 
-    /// The same, to write.
+    /// Samples of all channels, interleaved, for writing.
     pub fn samples_mut(&mut self) -> &mut [f32] {
         &mut self.samples[..self.len]
     }
 
-    /// Makes it silent.
+    /// Fills the frame with silence.
     pub fn clear(&mut self) {
         self.samples_mut().fill(0.0);
     }

@@ -1,9 +1,10 @@
-//! A gain that changes evenly from one sample to the next, so that no change of loudness clicks.
+//! A gain that changes linearly from sample to sample, so that no change of loudness clicks.
 
-/// A gain on its way from one factor to another.
+/// A linear ramp from one gain to another.
 ///
 /// Sample `n`, counted from 0, has the gain `from + (to - from) * (n + 1) / samples`: the first
-/// sample has already left `from`, and the last one has reached `to`, which all later samples keep.
+/// sample already differs from `from`, and the last one has reached `to`, which all later samples
+/// keep.
 ///
 /// Real-time: safe.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,7 +16,7 @@ pub(crate) struct GainRamp {
 }
 
 impl GainRamp {
-    /// From one linear gain to the other within `samples` samples per channel.
+    /// Creates a ramp from one linear gain to another within `samples` samples per channel.
     pub fn new(from: f32, to: f32, samples: usize) -> GainRamp {
         GainRamp {
             from,
@@ -60,7 +61,7 @@ impl GainRamp {
         }
     }
 
-    /// Adds interleaved samples, multiplied by the gain, to a sum of as many channels.
+    /// Adds interleaved samples, multiplied by the gain, to a sum with the same number of channels.
     pub fn add(&self, pcm: &[f32], channels: usize, sum: &mut [f32]) {
         let instants = sum
             .chunks_exact_mut(channels)
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn gain_ramp_adds_what_it_would_have_left_of_the_samples() {
+    fn gain_ramp_adds_the_same_samples_as_it_applies() {
         let pcm = [1.0, -1.0, 0.5, 0.25];
         for ramp in [
             GainRamp::new(1.0, 0.0, 2),
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn steady_gain_ramps_know_that_they_change_nothing() {
+    fn gain_ramp_reports_unity_and_zero_gain() {
         assert!(GainRamp::new(1.0, 1.0, 48).is_unity());
         assert!(GainRamp::new(0.0, 1.0, 0).is_unity());
         assert!(!GainRamp::new(0.0, 1.0, 48).is_unity());

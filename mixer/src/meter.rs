@@ -1,38 +1,38 @@
-//! How loud a tick is.
+//! Measures how loud a tick is.
 
 use crate::codec::SKETCH_RATE_HZ;
 use crate::format::SAMPLE_RATE_HZ;
 use crate::frame::Frame;
 use crate::units::Decibels;
 
-/// What one tick of PCM measures.
+/// The measured levels of one tick of PCM.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LevelReading {
-    /// Root mean square of the tick.
+    /// Root mean square of the whole tick.
     pub level: Decibels,
-    /// Root mean square of the loudest 5 ms in it: an onset late in the tick opens the gate all the
-    /// same.
+    /// Root mean square of the loudest 5 ms of the tick, so that an onset late in the tick opens
+    /// the gate too.
     pub onset: Decibels,
-    /// Every sample is a number within what a decoder may sensibly give.
+    /// Whether every sample is a number within [`SANE_PEAK`].
     pub sane: bool,
 }
 
 impl LevelReading {
-    /// Digital silence.
+    /// The reading of digital silence.
     pub const SILENCE: LevelReading = LevelReading {
         level: Decibels::SILENCE,
         onset: Decibels::SILENCE,
         sane: true,
     };
 
-    /// Measures one frame.
+    /// Measures one decoded frame.
     ///
     /// Real-time: safe.
     pub fn of(frame: &Frame) -> LevelReading {
         LevelReading::of_windows(frame.samples(), WINDOW_SAMPLES * frame.layout().channels())
     }
 
-    /// Measures what was decoded roughly: mono, at [`SKETCH_RATE_HZ`].
+    /// Measures roughly decoded PCM: mono, at [`SKETCH_RATE_HZ`].
     ///
     /// Real-time: safe.
     pub fn of_rough(rough: &[f32]) -> LevelReading {
@@ -54,25 +54,25 @@ impl LevelReading {
         LevelReading {
             level: level(sum, all_samples),
             onset: level(loudest, window),
-            // The sum is not a number if any sample is none.
+            // The sum is not finite if any sample is NaN or infinite.
             sane: sum.is_finite() && peak <= SANE_PEAK,
         }
     }
 }
 
-/// Largest magnitude a strip lets through from its decoder: +3.5 dBFS. Opus overshoots full scale a
-/// little. A stream that switches coders with every packet makes it overshoot by far more, and what
-/// that adds to the mix would hold the limiter down for everybody.
+/// Largest magnitude that a strip passes on from its decoder: +3.5 dBFS. Opus overshoots full scale
+/// slightly. A stream that switches coders with every packet makes it overshoot by far more, and
+/// such peaks in the mix would hold the limiter down for everybody.
 pub const SANE_PEAK: f32 = 1.5;
 
-/// One window's sum of squares and largest magnitude.
+/// Sum of squares and largest magnitude of one window.
 struct Window {
     energy: f32,
     peak: f32,
 }
 
 impl Window {
-    /// In lanes, which the compiler can turn into vector instructions.
+    /// Measures one window in lanes, which the compiler can turn into vector instructions.
     fn of(samples: &[f32]) -> Window {
         let (mut energies, mut peaks) = ([0.0f32; LANES], [0.0f32; LANES]);
         let rows = samples.chunks_exact(LANES);
@@ -99,7 +99,7 @@ impl Window {
     }
 }
 
-/// Two vectors of the smallest size there is.
+/// Two of the smallest vectors.
 const LANES: usize = 8;
 
 /// 5 ms: shorter than any phoneme, long enough for a period of most voices.
@@ -111,7 +111,7 @@ mod tests {
     use crate::format::{Layout, TickLength};
 
     #[test]
-    fn an_onset_in_the_last_five_milliseconds_counts() {
+    fn meter_reports_an_onset_in_the_last_5_ms() {
         let mut frame = Frame::new(Layout::Mono, TickLength::Ms20);
         frame.samples_mut()[720..].fill(0.004);
         let reading = LevelReading::of(&frame);
@@ -119,14 +119,14 @@ mod tests {
     }
 
     #[test]
-    fn a_loud_voice_is_not_nonsense() {
+    fn meter_takes_a_loud_voice_for_sane() {
         let mut frame = Frame::new(Layout::Mono, TickLength::Ms20);
         frame.samples_mut().fill(-1.2);
         assert!(LevelReading::of(&frame).sane);
     }
 
     #[test]
-    fn nonsense_is_noticed() {
+    fn meter_reports_samples_that_no_decoder_should_give() {
         for bad in [f32::NAN, f32::INFINITY, 1.0e20, -2.0] {
             let mut frame = Frame::new(Layout::Stereo, TickLength::Ms10);
             frame.samples_mut()[17] = bad;

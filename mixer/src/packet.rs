@@ -1,11 +1,13 @@
-//! One payload, Opus or G.711, with what the engine needs of its RTP header, inline and without heap.
+//! One payload, Opus or G.711, with the fields of its RTP header that the engine needs, inline and
+//! without heap allocation.
 //!
-//! Stands at both ends of the picture: what the network hands in, and what it gets back.
+//! Stands at both ends of the picture: packets that the network hands in, and packets that it gets
+//! back.
 
 use crate::format::{MAX_CSRCS, MAX_PAYLOAD_BYTES};
 use crate::units::{Level, ParticipantId, RtpTime, Seq};
 
-/// The bytes of one encoded frame or packet, inline.
+/// The bytes of one encoded packet, stored inline.
 #[derive(Clone, Copy)]
 pub struct Payload {
     len_bytes: u16,
@@ -13,13 +15,13 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// No bytes.
+    /// A payload without bytes.
     pub const EMPTY: Payload = Payload {
         len_bytes: 0,
         bytes: [0; MAX_PAYLOAD_BYTES],
     };
 
-    /// Copies `bytes`; `None` if they are more than [`MAX_PAYLOAD_BYTES`].
+    /// Copies `bytes` into a payload; `None` if they are more than [`MAX_PAYLOAD_BYTES`].
     ///
     /// Real-time: safe.
     pub fn copy_from(bytes: &[u8]) -> Option<Payload> {
@@ -29,12 +31,12 @@ impl Payload {
         Some(payload)
     }
 
-    /// The bytes.
+    /// The bytes of the payload.
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len_bytes)]
     }
 
-    /// Lets `write` fill the whole buffer and keeps as many bytes as it says it wrote.
+    /// Lets `write` fill the whole buffer, and keeps as many bytes as `write` returns.
     ///
     /// Real-time: safe.
     pub fn fill_with<E>(
@@ -54,18 +56,18 @@ impl core::fmt::Debug for Payload {
     }
 }
 
-/// A packet as it came from a client.
+/// A packet received from a client.
 #[derive(Debug, Clone, Copy)]
 pub struct Packet {
     /// RTP sequence number.
     pub seq: Seq,
     /// RTP timestamp of the first sample.
     pub time: RtpTime,
-    /// RTP synchronisation source: a change means another encoder.
+    /// RTP synchronisation source (SSRC); a change means another encoder.
     pub ssrc: u32,
     /// RTP marker bit: the first packet of a talk-spurt (RFC 3551, 4.1).
     pub marker: bool,
-    /// The level the client measured, where it sends any (RFC 6464).
+    /// Audio level that the client measured, if it sends levels (RFC 6464).
     pub level: Option<Level>,
     /// The encoded audio.
     pub payload: Payload,
@@ -80,7 +82,8 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Adds one source; says `false` and leaves the list as it is once it holds [`MAX_CSRCS`].
+    /// Adds a source; returns `false` and leaves the list unchanged if it holds [`MAX_CSRCS`]
+    /// already.
     ///
     /// Real-time: safe.
     pub fn push(&mut self, id: ParticipantId, level: Level) -> bool {
@@ -94,8 +97,8 @@ impl Sources {
         true
     }
 
-    /// These and those of `others`, whose levels are `quieter_db` down, loudest first, as many as there
-    /// are places.
+    /// Merges this list with `others`, whose levels are lowered by `quieter_db`; loudest first, at
+    /// most [`MAX_CSRCS`] sources.
     ///
     /// Real-time: safe.
     #[must_use]
@@ -128,28 +131,28 @@ impl Sources {
         }
     }
 
-    /// CSRC identifiers (RFC 3550, 5.1).
+    /// CSRC identifiers of the sources (RFC 3550, 5.1).
     pub fn ids(&self) -> &[u32] {
         &self.ids[..usize::from(self.count)]
     }
 
-    /// Their levels, in the same order (RFC 6465).
+    /// Levels of the sources, in the order of [`ids`](Sources::ids) (RFC 6465).
     pub fn levels(&self) -> &[u8] {
         &self.levels[..usize::from(self.count)]
     }
 }
 
-/// A packet for one listener.
+/// A packet for one listener, without sequence number and SSRC.
 ///
-/// The network thread gives it its sequence number and SSRC.
+/// The network thread assigns both.
 #[derive(Debug, Clone, Copy)]
 pub struct OutPacket {
-    /// Media time of the first sample on the room's clock, 48 kHz; the network adds a random
-    /// offset.
+    /// Media time of the first sample on the room's clock, at 48 kHz; the network thread adds a
+    /// random offset.
     pub time: RtpTime,
-    /// First packet of a talk-spurt (RFC 3551, 4.1).
+    /// RTP marker bit: the first packet of a talk-spurt (RFC 3551, 4.1).
     pub marker: bool,
-    /// Who is heard in it.
+    /// The participants heard in the packet.
     pub sources: Sources,
     /// The encoded audio.
     pub payload: Payload,
@@ -168,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn two_lists_become_one_loudest_first() {
+    fn sources_merge_two_lists_loudest_first() {
         let one = sources([(1, 10), (2, 30)]);
         let other = sources([(3, 5), (4, 25)]);
         let both = one.with(&other, 6.0);

@@ -1,28 +1,30 @@
-//! Whether one participant may be heard, where a room has a floor.
+//! Permission of one participant to be heard in a room with a floor.
 //!
-//! Who holds the floor is decided outside the engine; here it is enforced: a voice without a permit
-//! never enters a mix. The names of floor control itself (3GPP TS 24.380) stay outside too.
+//! The floor holder is chosen outside the engine. The engine enforces the choice: a voice without a
+//! permit never enters a mix. The terms of floor control itself (3GPP TS 24.380) stay outside too.
 
-/// What a participant's voice may do now.
+/// Permission of one participant to be heard in a room with a floor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(u8)]
 pub enum Permit {
-    /// The room has no floor: who has something to say is heard, as far as the gate lets it.
+    /// The room has no floor: the participant is heard whenever the noise gate is open.
     #[default]
     Free = 0,
-    /// Not heard. Only what may turn out to be the beginning of a request's words is kept.
+    /// The participant is not heard. Packets are held only where speech may be about to request the
+    /// floor.
     Closed = 1,
-    /// Not heard yet: what is said from now on is kept, the last 300 ms of it, until the request is
-    /// answered.
+    /// The participant has requested the floor and is not heard yet. The last 300 ms of speech are
+    /// held until the request is answered.
     Asked = 2,
-    /// Heard, and never gated. What was kept is caught up with.
+    /// The participant is heard without a noise gate. Held packets are played and caught up with.
     Held = 3,
-    /// Let go: what is on its way is heard to its end, then it is [`Closed`](Permit::Closed).
+    /// The participant has released the floor: packets in flight are played, then the permit is
+    /// [`Closed`](Permit::Closed).
     Draining = 4,
 }
 
 impl Permit {
-    /// From its number; what is no permit's closes.
+    /// Decodes a permit from its number; an unknown number means [`Permit::Closed`].
     pub const fn from_wire(number: u8) -> Permit {
         match number {
             0 => Permit::Free,

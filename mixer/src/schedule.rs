@@ -1,4 +1,5 @@
-//! When rooms are ticked, and with how much care: pure decisions, without a clock.
+//! Decides when rooms run and how much CPU time they may spend, without threads and without a
+//! clock.
 
 mod load_governor;
 mod media_clock;

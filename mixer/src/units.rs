@@ -7,12 +7,12 @@ use crate::format::SAMPLE_RATE_HZ;
 
 /// A point on the caller's monotonic clock, in microseconds since an origin of the caller's choice.
 ///
-/// The engine has no clock of its own: every call that needs the time takes one of these.
+/// The engine has no clock of its own: every call that needs the time takes a [`Time`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(u64);
 
 impl Time {
-    /// The origin.
+    /// The origin of the clock.
     pub const ZERO: Time = Time(0);
 
     /// A time `us` microseconds after the origin.
@@ -25,14 +25,14 @@ impl Time {
         self.0
     }
 
-    /// Time passed since `earlier`, zero if `earlier` is in the future.
+    /// Time passed since `earlier`; zero if `earlier` is in the future.
     pub fn since(self, earlier: Time) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
     /// Samples at 48 kHz since the origin, rounded down.
     pub const fn samples(self) -> u64 {
-        // 48 samples per millisecond; split so that the product cannot overflow.
+        // 48 samples per millisecond, split so that the product cannot overflow.
         self.0 / 1_000 * 48 + self.0 % 1_000 * 48 / 1_000
     }
 }
@@ -44,16 +44,16 @@ impl core::ops::Add<Duration> for Time {
     }
 }
 
-/// How many ticks a room has run.
+/// Number of ticks that a room has run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Tick(pub u64);
 
-/// RTP sequence number (RFC 3550, 5.1): 16 bits that wrap.
+/// RTP sequence number (RFC 3550, 5.1): 16 bits with wraparound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Seq(pub u16);
 
 impl Seq {
-    /// How far `self` is after `other`, negative if before; exact within half the number space.
+    /// How far `self` is after `other`, negative if before; exact within half the number range.
     pub const fn distance_from(self, other: Seq) -> i16 {
         self.0.wrapping_sub(other.0) as i16
     }
@@ -65,17 +65,18 @@ impl Seq {
     }
 }
 
-/// RTP media time (RFC 3550, 5.1): 32 bits of 48 kHz samples that wrap.
+/// RTP media time (RFC 3550, 5.1): 32 bits of 48 kHz samples with wraparound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct RtpTime(pub u32);
 
 impl RtpTime {
-    /// Samples from `other` to `self`, negative if `self` is earlier; exact within half the space.
+    /// Samples from `other` to `self`, negative if `self` is earlier; exact within half the number
+    /// range.
     pub const fn distance_from(self, other: RtpTime) -> i32 {
         self.0.wrapping_sub(other.0) as i32
     }
 
-    /// The time `samples` later.
+    /// The media time `samples` samples later.
     #[must_use]
     pub const fn plus(self, samples: u32) -> RtpTime {
         RtpTime(self.0.wrapping_add(samples))
@@ -87,14 +88,14 @@ impl RtpTime {
 pub struct Gain(f32);
 
 impl Gain {
-    /// Leaves the signal as it is.
+    /// Unity gain, which leaves the signal unchanged.
     pub const UNITY: Gain = Gain(1.0);
     /// Removes the signal.
     pub const MUTE: Gain = Gain(0.0);
-    /// +12 dB, the most anyone may ask for.
+    /// +12 dB, the largest gain allowed.
     pub const MAX: Gain = Gain(4.0);
 
-    /// A gain from a linear factor, clamped to `0.0..=4.0`; anything not a number is silence.
+    /// Creates a gain from a linear factor, clamped to `0.0..=4.0`; NaN becomes silence.
     pub fn linear(factor: f32) -> Gain {
         if factor.is_nan() {
             Gain::MUTE
@@ -121,20 +122,20 @@ impl From<Decibels> for Gain {
     }
 }
 
-/// A ratio or a level in decibels: full scale is 0 dBFS.
+/// A ratio or a level in decibels; full scale is 0 dBFS.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct Decibels(pub f32);
 
 impl Decibels {
-    /// What [`Decibels::from_factor`] gives for silence.
+    /// The level that [`Decibels::from_factor`] returns for silence.
     pub const SILENCE: Decibels = Decibels(-127.0);
 
-    /// The linear amplitude factor.
+    /// Converts decibels to a linear amplitude factor.
     pub fn factor(self) -> f32 {
         10f32.powf(self.0 / 20.0)
     }
 
-    /// Decibels of a linear amplitude, floored at [`Decibels::SILENCE`].
+    /// Converts a linear amplitude factor to decibels, at least [`Decibels::SILENCE`].
     pub fn from_factor(factor: f32) -> Decibels {
         if factor > 0.0 {
             Decibels((20.0 * factor.log10()).max(Decibels::SILENCE.0))
@@ -158,12 +159,12 @@ impl Level {
     /// Digital silence.
     pub const SILENCE: Level = Level(127);
 
-    /// A level from the wire; only the low seven bits count.
+    /// Reads a level from a packet; only the low seven bits count.
     pub const fn from_wire(bits: u8) -> Level {
         Level(bits & 0x7f)
     }
 
-    /// The seven bits for the wire.
+    /// The seven bits that stand for the level in a packet.
     pub const fn wire(self) -> u8 {
         self.0
     }
@@ -191,11 +192,11 @@ impl From<Decibels> for Level {
     }
 }
 
-/// Names a room; the server hands them out and never uses one twice.
+/// Identifies a room; the server assigns the numbers and never reuses one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoomId(pub u32);
 
-/// Names a participant; also its CSRC in the packets others receive, so never zero.
+/// Identifies a participant; also its CSRC in the packets that others receive, so never zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ParticipantId(pub u32);
 
@@ -209,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sequence_and_time_wrap() {
+    fn sequence_number_and_rtp_time_wrap_around() {
         assert_eq!(Seq(2).distance_from(Seq(65_534)), 4);
         assert_eq!(Seq(65_534).distance_from(Seq(2)), -4);
         assert_eq!(RtpTime(100).distance_from(RtpTime(u32::MAX - 99)), 200);
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn decibels_and_factors_agree() {
+    fn decibels_convert_to_linear_factors_and_back() {
         for (db, factor) in [(0.0, 1.0), (-6.0206, 0.5), (-20.0, 0.1), (12.0412, 4.0)] {
             assert!((Decibels(db).factor() - factor).abs() < 1e-4);
             assert!((Decibels::from_factor(factor).0 - db).abs() < 1e-3);
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_are_the_wire_s() {
+    fn level_converts_decibels_to_rfc_6464_values() {
         assert_eq!(Level::from(Decibels(-30.4)).wire(), 30);
         assert_eq!(Level::from(Decibels(3.0)).wire(), 0);
         assert_eq!(Level::from(Decibels::SILENCE), Level::SILENCE);
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn time_counts_samples() {
+    fn time_converts_to_samples_at_48_khz() {
         assert_eq!(Time::from_us(20_000).samples(), 960);
         assert_eq!(
             Time::from_us(u64::MAX / 2).samples(),

@@ -173,8 +173,10 @@ impl Recipe {
     }
 }
 
-/// Quantises reported loss to the classes encoders are set for, rounding to the nearest above 1 %:
-/// 0, 2, 5, 10 or 20.
+/// Rounds a reported loss to the nearest class that encoders are set for: 0, 2, 5, 10 or 20
+/// percent.
+///
+/// A loss of 1 percent counts as 2.
 pub fn loss_class(percent: u8) -> u8 {
     match percent {
         0 => 0,

@@ -1,8 +1,10 @@
-//! What a mixer does when it has too much to do: first it encodes with less care, then nobody else gets in.
+//! Load governor of a mixer: when the mixer is overloaded, first its encoders become less complex,
+//! then joins are refused.
 //!
-//! A pure machine. It is told the load, busy time over time, a few times a second, and how long that reading was; what
-//! it rules is carried out by others. It looks at the median of the last readings: a machine that stands still for 45 ms
-//! spoils one reading, or two, and neither is believed.
+//! A pure state machine. A few times a second it is given the load, which is busy time over elapsed
+//! time, and the length of the measurement; others carry out its rulings. It goes by the median of
+//! the last five readings: a machine that stands still for 45 ms spoils one or two readings, which
+//! the median ignores.
 //!
 //! | load | ruling |
 //! |---|---|
@@ -13,20 +15,21 @@
 
 use core::time::Duration;
 
-/// Load above which encoders are told to take less care: what is left is for the burst of a few who begin to talk at once.
+/// Load above which encoders become less complex: the rest is kept for a burst of new talkers.
 pub const LOWER_ABOVE: f32 = 0.60;
 
-/// Load above which nobody else gets in.
+/// Load above which joins are refused.
 pub const REFUSE_ABOVE: f32 = 0.85;
 
-/// Load under which joins are taken again. A tenth of a mixer is more than anybody who comes or goes makes out.
+/// Load below which joins are accepted again. The gap of a tenth of a mixer is more than one
+/// participant who joins or leaves changes.
 pub const ADMIT_BELOW: f32 = 0.75;
 
-/// Watches the load of one mixer.
+/// Watches the load of one mixer and rules on complexity and joins.
 #[derive(Debug, Clone)]
 pub struct Governor {
     readings: [f32; READINGS],
-    /// Readings since the last change of complexity: those before it say nothing about what is now.
+    /// Readings since the last change of complexity; earlier ones do not show its effect.
     fresh: usize,
     next: usize,
     load: f32,
@@ -34,12 +37,12 @@ pub struct Governor {
     refuses: bool,
     /// How long the load has been low enough for a step up.
     could_rise: Duration,
-    /// How long it has been low enough to let people in.
+    /// How long the load has been low enough to accept joins.
     could_admit: Duration,
 }
 
 impl Governor {
-    /// A governor of a mixer that has done nothing yet.
+    /// Creates a governor for a mixer that has done nothing yet.
     pub fn new() -> Governor {
         Governor {
             readings: [0.0; READINGS],
@@ -53,10 +56,10 @@ impl Governor {
         }
     }
 
-    /// Takes one reading; says whether a ruling changed.
+    /// Takes in one reading; returns whether a ruling changed.
     ///
-    /// - `load`: busy time over time, 0 to 1 and more.
-    /// - `over`: how long it was measured.
+    /// - `load`: busy time over elapsed time, from 0, above 1 if overloaded.
+    /// - `over`: how long the load was measured.
     pub fn observe(&mut self, load: f32, over: Duration) -> bool {
         self.readings[self.next] = load;
         self.next = (self.next + 1) % READINGS;
@@ -71,17 +74,17 @@ impl Governor {
         before != (self.step, self.refuses)
     }
 
-    /// The load it goes by.
+    /// The load that the rulings are based on: the median of the last readings.
     pub fn load(&self) -> f32 {
         self.load
     }
 
-    /// No encoder may take more care than this, libopus complexity.
+    /// The highest libopus complexity that an encoder may use.
     pub fn max_complexity(&self) -> u8 {
         STEPS[self.step].complexity
     }
 
-    /// Nobody else gets in.
+    /// Whether joins are refused.
     pub fn refuses_joins(&self) -> bool {
         self.refuses
     }
@@ -132,14 +135,17 @@ impl Default for Governor {
     }
 }
 
-/// One complexity, and what an encode costs one step above it over what it costs here.
+/// A complexity, and the factor by which an encode costs more one step above it.
 struct Step {
     complexity: u8,
     above_costs: f32,
 }
 
-/// 20 ms of a voice at 32 kbit/s, hybrid, take 145, 124, 105, 84 and 46 us at these, CELT only at 64 kbit/s 55, 52, 43, 30
-/// and 22 us; the greater of the two ratios stands here. Steps closer than these cost quality and gain little.
+/// Complexity steps of the governor.
+///
+/// Encoding 20 ms of a voice takes 145, 124, 105, 84 and 46 us at these complexities in hybrid mode
+/// at 32 kbit/s, and 55, 52, 43, 30 and 22 us in CELT-only mode at 64 kbit/s; each factor is the
+/// greater of the two ratios. Smaller steps cost quality and gain little.
 const STEPS: [Step; 5] = [
     Step {
         complexity: 10,
@@ -163,21 +169,21 @@ const STEPS: [Step; 5] = [
     },
 ];
 
-/// Load under which one step up would stay clear of [`LOWER_ABOVE`] even if there were nothing but encodes.
+/// Load below which one step up would stay below [`LOWER_ABOVE`] even if the mixer only encoded.
 fn rise_below(step: usize) -> f32 {
     LOWER_ABOVE * CLEAR / STEPS[step].above_costs
 }
 
-/// A tenth to spare: people talk more and less.
+/// Keeps a tenth in reserve: the number of talkers varies.
 const CLEAR: f32 = 0.9;
 
-/// How long it must be calm for a step up: conversations have pauses.
+/// How long the load must be low for a step up: conversations have pauses.
 const RISE_AFTER: Duration = Duration::from_secs(5);
 
-/// How long it must be calm until people get in again; Retry-After says more.
+/// How long the load must be low before joins are accepted again; Retry-After is longer.
 const ADMIT_AFTER: Duration = Duration::from_secs(2);
 
-/// Readings the median is of: two that a machine spoilt by standing still across them must not be the most.
+/// Readings that the median is taken of: two readings spoilt by a stall must not be the majority.
 const READINGS: usize = 5;
 
 #[cfg(test)]
@@ -194,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn loads_and_what_they_come_to() {
+    fn load_governor_rules_by_load_and_time() {
         for (load, seconds, complexity, refuses) in [
             (0.0, 60, 10, false),
             (0.60, 60, 10, false),
@@ -215,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn care_comes_back_one_step_at_a_time() {
+    fn load_governor_raises_complexity_one_step_at_a_time() {
         let mut governor = Governor::new();
         observe(&mut governor, 1.0, 10);
         assert_eq!(governor.max_complexity(), 0);
@@ -232,17 +238,17 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_stands_still_changes_nothing() {
+    fn load_governor_ignores_short_stalls_of_the_machine() {
         let mut governor = Governor::new();
         for turn in 0..1_000 {
-            // 45 ms of 200 stolen, across two readings, every two seconds.
+            // A stall of 45 ms across two readings of 200 ms, every two seconds.
             let stolen = if turn % 10 < 2 { 0.22 } else { 0.0 };
             assert!(!governor.observe(0.58 + stolen, READING));
         }
     }
 
     #[test]
-    fn joins_are_refused_and_taken_with_a_gap_between() {
+    fn load_governor_refuses_and_accepts_joins_with_hysteresis() {
         let mut governor = Governor::new();
         observe(&mut governor, 0.9, 20);
         assert!(governor.refuses_joins());
@@ -257,7 +263,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a steady demand is made of, encodes or not, the governor comes to rest.
+        /// Under any steady demand, of encodes or other work, the rulings settle.
         #[test]
         fn a_steady_demand_is_settled(encodes in 0.0f32..1.5, rest in 0.0f32..0.5, hybrid: bool) {
             let costs_us = if hybrid { [145.0, 124.0, 105.0, 84.0, 46.0] } else { [55.0, 52.0, 43.0, 30.0, 22.0] };
@@ -266,14 +272,15 @@ mod tests {
                 let load = rest + encodes * costs_us[governor.step] / costs_us[0];
                 governor.observe(load, READING)
             };
-            // Four steps down, and people may be let in again.
+            // Four steps down, and joins may be accepted again.
             let changes = (0..150).filter(|_| demand(&mut governor)).count();
             prop_assert!(changes <= 6, "{} changes", changes);
             let changes = (0..3_000).filter(|_| demand(&mut governor)).count();
             prop_assert_eq!(changes, 0);
         }
 
-        /// Nothing it can be told makes it rule outside of its table, and it rules refusals by the load alone.
+        /// Any sequence of loads leaves the step within the table, and refusals follow the load
+        /// alone.
         #[test]
         fn rulings_follow_the_load(loads in prop::collection::vec(0.0f32..2.0, 1..400)) {
             let mut governor = Governor::new();

@@ -1,26 +1,27 @@
-//! The RTP clock of what a room sends.
+//! RTP clock of the packets that a room sends.
 //!
-//! It follows the instants of the room's ticks, with one exception. A room that moves in a pause has one tick that
-//! begins a few milliseconds later than the last one ends. A gap in RTP time would make every receiver fill it, and
-//! libwebrtc's fills it with 10 ms or more, by which it lags from then on. Without the gap the packet just comes that
-//! much later, which a receiver's buffer is for. The clock then runs *behind* the ticks, until a tick that comes
-//! early makes up for it.
+//! The clock follows the instants of the room's ticks, with one exception. When a room moves to
+//! another slot in a pause, one tick begins a few milliseconds after the end of the tick before. A
+//! gap in RTP time would make every receiver fill it, and libwebrtc's receiver fills it with 10 ms
+//! or more, by which it lags from then on. Without the gap, the packet only comes that much later,
+//! which a receiver's jitter buffer handles. The clock then runs *behind* the ticks, until a tick
+//! that comes early makes up for it.
 
 use crate::format::{SAMPLE_RATE_HZ, TickLength};
 use crate::units::RtpTime;
 
-/// RTP time of a room's ticks.
+/// Maps the instants of a room's ticks to RTP time.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct MediaClock {
-    /// When the last tick was, without what the clock runs behind.
+    /// RTP time of the last tick, before the lag is subtracted.
     last: Option<RtpTime>,
     behind_samples: u32,
 }
 
 impl MediaClock {
-    /// RTP time of a tick's first sample.
+    /// RTP time of the first sample of a tick.
     ///
-    /// - `time`: of the tick's instant.
+    /// - `time`: RTP time of the tick's instant.
     ///
     /// Real-time: safe.
     pub fn at(&mut self, time: RtpTime, tick: TickLength) -> RtpTime {
@@ -30,14 +31,14 @@ impl MediaClock {
             .map_or(samples, |last| time.0.wrapping_sub(last.0));
         self.last = Some(time);
         match passed {
-            // Later than the end of the last tick: a move.
+            // The tick begins later than the last one ended: the room has moved.
             late if late > samples && late < 2 * samples => {
                 let behind = self.behind_samples + (late - samples);
                 if behind <= MOST_BEHIND_SAMPLES {
                     self.behind_samples = behind;
                 }
             }
-            // Before it.
+            // The tick begins before the last one ended.
             early if early < samples => {
                 self.behind_samples = self.behind_samples.saturating_sub(samples - early);
             }
@@ -48,10 +49,11 @@ impl MediaClock {
     }
 }
 
-/// The clock runs behind by 10 ms at most: a packet that comes later than that may empty a receiver's buffer.
+/// Most that the clock may run behind: 10 ms. A packet that comes later may empty a receiver's
+/// buffer.
 const MOST_BEHIND_SAMPLES: u32 = SAMPLE_RATE_HZ / 100;
 
-/// A room that has slept so long has sent nothing: a fifth of a second.
+/// After 200 ms without a tick, the room has sent nothing that the clock would have to continue.
 const PAUSE_SAMPLES: u32 = SAMPLE_RATE_HZ / 5;
 
 #[cfg(test)]
@@ -60,7 +62,7 @@ mod tests {
 
     const TICK: TickLength = TickLength::Ms20;
 
-    /// Steps of the clock at ticks that come so many samples after each other.
+    /// Steps of the clock at ticks that follow each other after `passed` samples.
     fn steps(passed: &[u32]) -> Vec<u32> {
         let mut clock = MediaClock::default();
         let mut time = 0u32.wrapping_sub(1_000);
@@ -76,18 +78,18 @@ mod tests {
     }
 
     #[test]
-    fn clock_follows_ticks_and_skipped_ticks() {
+    fn media_clock_follows_ticks_and_skipped_ticks() {
         assert_eq!(steps(&[960, 960, 1_920, 960]), [960, 960, 1_920, 960]);
     }
 
     #[test]
-    fn late_move_is_no_gap_and_early_move_makes_up_for_it() {
+    fn media_clock_hides_a_late_move_and_an_early_one_makes_up_for_it() {
         let passed = [1_320, 960, 840, 720, 600];
         assert_eq!(steps(&passed), [960, 960, 960, 960, 600]);
     }
 
     #[test]
-    fn clock_never_runs_far_behind() {
+    fn media_clock_runs_at_most_10_ms_behind() {
         assert_eq!(steps(&[1_320, 1_320, 1_080]), [960, 1_320, 960]);
         assert_eq!(steps(&[1_320, 48_000, 960]), [960, 48_360, 960]);
     }

@@ -1,10 +1,11 @@
-//! Which slot of its tick a room runs in.
+//! Chooses the slot of its tick in which a room runs.
 //!
-//! Rooms spread over the slots, so that the work comes evenly instead of in one burst. Where a room
-//! runs is free to choose while nobody is heard in it: it then moves to shortly after the packets of
-//! the one likely to talk next arrive, who then waits a few milliseconds for the tick instead of half
-//! of it on average. Where a few talk by turns it stays where nobody waits longer than need be: a delay
-//! that changes with each turn is worse. While somebody is heard the phase stays.
+//! Rooms are spread over the slots, so that the work comes evenly instead of in one burst. While
+//! nobody is heard in a room, its slot is free to choose. The room then moves to the slot shortly
+//! after the packets of the participant who is likely to talk next arrive. Those packets wait a few
+//! milliseconds for the tick, instead of half a tick on average. Where a few participants talk in
+//! turns, the room stays in a slot in which none of them waits longer than necessary: a delay that
+//! changes with each turn would be worse. While somebody is heard, the slot does not change.
 
 use core::time::Duration;
 
@@ -14,13 +15,14 @@ use crate::units::{Tick, Time};
 /// When one sender's packets may be played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rhythm {
-    /// One of them, on a clock whose origin is a slot.
+    /// Time at which one of the packets may be played, on a clock whose origin is a slot boundary.
     pub ready: Time,
-    /// How much later the next, samples.
+    /// Time from one packet to the next, in samples.
     pub packet_samples: usize,
 }
 
-/// The rhythms of the participants who are likely to talk next. None of them should wait long for the room's ticks.
+/// Rhythms of the participants who are likely to talk next, none of whom should wait long for the
+/// room's ticks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rhythms([Option<Rhythm>; MOST_MET]);
 
@@ -29,14 +31,14 @@ impl Rhythms {
         self.0.iter().flatten().copied()
     }
 
-    /// Whether there is none.
+    /// Whether no rhythm is known.
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
 }
 
 impl FromIterator<Rhythm> for Rhythms {
-    /// The first [`MOST_MET`] of them.
+    /// Takes the first [`MOST_MET`] rhythms and ignores the rest.
     fn from_iter<I: IntoIterator<Item = Rhythm>>(rhythms: I) -> Rhythms {
         let mut met = Rhythms::default();
         for (place, rhythm) in met.0.iter_mut().zip(rhythms) {
@@ -52,24 +54,24 @@ impl From<Rhythm> for Rhythms {
     }
 }
 
-/// How many rooms and members each slot of the longest tick carries.
+/// Number of rooms and members that run in each slot of the longest tick.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SlotLoads([usize; SLOTS]);
 
 impl SlotLoads {
-    /// Adds or takes away what runs in the slots of `phase`.
+    /// Adds `by` rooms and members, or removes them if negative, in the slots of `phase`.
     pub fn change(&mut self, phase: usize, tick: TickLength, by: isize) {
         for slot in slots_of(phase, tick) {
             self.0[slot] = self.0[slot].saturating_add_signed(by);
         }
     }
 
-    /// What the slots of `phase` carry together.
+    /// Total load of the slots of `phase`.
     pub fn of(&self, phase: usize, tick: TickLength) -> usize {
         slots_of(phase, tick).map(|slot| self.0[slot]).sum()
     }
 
-    /// The phase whose slots carry least.
+    /// The phase whose slots have the least load.
     pub fn least_loaded(&self, tick: TickLength) -> usize {
         let phases = 0..tick.slots();
         phases
@@ -77,10 +79,11 @@ impl SlotLoads {
             .unwrap_or(0)
     }
 
-    /// The phase a room of `members` at phase `now` had better move to for the packets of `rhythms`, where the one who
-    /// waits longest waits least; `None` if what that gains is not worth it, or if too much runs there already.
+    /// The phase to which a room of `members` should move from phase `now`, so that the longest
+    /// wait of the packets of `rhythms` becomes shortest; `None` if the gain is too small or the
+    /// slots there are too loaded.
     ///
-    /// Where several packets make up a tick, after which of them it comes is all the same.
+    /// If several packets make up a tick, it does not matter after which of them the tick comes.
     pub fn better(
         &self,
         now: usize,
@@ -94,18 +97,19 @@ impl SlotLoads {
         let after = |rhythm| (now + slots - waits(now, rhythm, slots)) % slots;
         let phase = each().map(after).min_by_key(|phase| longest(*phase))?;
         let is_worth_it = longest(now) > longest(phase).map(|slots| slots + WORTH_SLOTS);
-        // A move must not make one slot carry more than twice what the room carries now.
+        // A move must not make one slot carry more than twice what the room's slots carry now.
         let has_room = self.of(phase, tick) <= self.of(now, tick) + members;
         (is_worth_it && has_room).then_some(phase)
     }
 }
 
-/// So many slots pass from when a packet may be played to the tick.
+/// Number of slots from when a packet may be played to the tick.
 fn waits(phase: usize, rhythm: Rhythm, slots: usize) -> usize {
     let ready = rhythm.ready + SPARE;
     let slot = ready.us().div_ceil(SLOT.as_micros() as u64);
     let first = (slot % slots as u64) as usize;
-    // Packets of one and a half ticks come at two places within the tick in turn: the nearer one counts.
+    // Packets of one and a half ticks alternate between two places within the tick: the nearer one
+    // counts.
     let period = gcd((rhythm.packet_samples / SLOT_SAMPLES).max(1), slots);
     (phase + slots - first) % period
 }
@@ -114,35 +118,35 @@ fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// The slots of a longest tick in which a room of this phase runs.
+/// The slots of the longest tick in which a room of this phase runs.
 pub(crate) fn slots_of(phase: usize, tick: TickLength) -> impl Iterator<Item = usize> {
     (phase..SLOTS).step_by(tick.slots())
 }
 
 /// Whether a room that moved at tick `last` may move again at tick `now`.
 ///
-/// However often its packets come, and whatever they claim, a room's clock must go on turning, and
-/// at its own pace.
+/// However often packets come, and whatever they claim, a room's clock must keep going at its own
+/// pace.
 pub fn may_move_again(last: Option<Tick>, now: Tick) -> bool {
     last.is_none_or(|last| now.0 >= last.0 + TICKS_BETWEEN_MOVES)
 }
 
-/// A room's ticks meet the packets of up to three talkers. The more there are, the less there is to gain: three who send
-/// packets of a tick's length wait two thirds of a tick at most, four would wait three quarters.
+/// Number of talkers that a room's ticks are aligned to. More would gain little: three senders of
+/// packets as long as a tick wait two thirds of a tick at most, four would wait three quarters.
 pub const MOST_MET: usize = 3;
 
-/// Slots of the longest tick.
+/// Number of slots in the longest tick.
 pub(crate) const SLOTS: usize = TickLength::Ms20.slots();
 
-/// Kept between a packet being ready and the tick, beside its own wait and what the slot's grid adds:
-/// for a packet that comes later than all before it.
+/// Margin between a packet being ready and the tick, for a packet that comes later than all before
+/// it. It adds to the packet's own wait and to rounding up to a slot.
 const SPARE: Duration = Duration::from_micros(500);
 
-/// As many as two hundred milliseconds of the longest tick: a move adds or skips part of a tick, so
-/// what it can change of the pace stays below a tenth.
+/// Number of ticks between two moves: 200 ms of the longest tick. A move adds or skips part of a
+/// tick, so the pace of the room's clock changes by less than a tenth.
 const TICKS_BETWEEN_MOVES: u64 = 10;
 
-/// A move that gains no more than this is left alone: the packets' own jitter is as large.
+/// A move that gains no more than this many slots is not made: the packets' own jitter is as large.
 const WORTH_SLOTS: usize = 1;
 
 #[cfg(test)]
@@ -159,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_few_who_talk_by_turns_nobody_waits_longer_than_need_be() {
+    fn slot_choice_limits_the_wait_of_talkers_in_turns() {
         let loads = SlotLoads::default();
         for ready_us in (0..20_000).step_by(1_250) {
             for third_us in (0..20_000).step_by(1_250) {
@@ -176,7 +180,7 @@ mod tests {
                             longest <= Some(most_slots + WORTH_SLOTS),
                             "{phase}: {all:?}"
                         );
-                        // The room then stays, whoever of them is taken for the next talker.
+                        // The room then stays, whichever of them is taken for the next talker.
                         assert_eq!(loads.better(phase, all, TICK, 1), None);
                         assert_eq!(loads.better(phase, turned, TICK, 1), None);
                     }
@@ -186,16 +190,16 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_waits_for_the_first_slot_after_it_is_ready() {
+    fn slot_choice_picks_the_first_slot_after_a_packet_is_ready() {
         let loads = SlotLoads::default();
         for (ready_us, now, better) in [
-            // Ready at 3.1 ms with what is spared: slot 2.
+            // Ready at 3.1 ms including the margin: slot 2.
             (2_600, 2, None),
             (2_600, 3, None),
             (2_600, 4, Some(2)),
             (2_600, 7, Some(2)),
             (2_600, 1, Some(2)),
-            // Across the end of the tick.
+            // The wait crosses the end of the tick.
             (20_500, 1, None),
             (20_500, 0, Some(1)),
             (1_000_002_600, 0, Some(2)),
@@ -208,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_of_one_and_a_half_ticks_do_not_move_a_room_to_and_fro() {
+    fn slot_choice_does_not_alternate_for_packets_of_one_and_a_half_ticks() {
         let loads = SlotLoads::default();
         for now in 0..8 {
             let mut phase = now;
@@ -225,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn any_of_the_packets_of_a_tick_will_do() {
+    fn slot_choice_accepts_any_packet_of_a_tick() {
         let loads = SlotLoads::default();
         for (now, better) in [(2, None), (5, Some(2)), (6, None), (0, Some(6))] {
             let got = loads.better(now, rhythm(2_600, 10).into(), TICK, 1);
@@ -237,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowded_slot_is_left_alone() {
+    fn slot_choice_avoids_a_crowded_slot() {
         let mut loads = SlotLoads::default();
         loads.change(7, TICK, 3);
         loads.change(2, TICK, 20);
@@ -247,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_tick_runs_twice_in_a_long_one() {
+    fn short_tick_runs_twice_in_the_slots_of_a_long_tick() {
         let mut loads = SlotLoads::default();
         loads.change(1, TickLength::Ms10, 4);
         assert_eq!(loads, SlotLoads([0, 4, 0, 0, 0, 4, 0, 0]));

@@ -1,14 +1,14 @@
-//! Which rooms run in which slot.
+//! Table of the rooms that run in each slot.
 
 use crate::format::TickLength;
 use crate::schedule::{SLOTS, slots_of};
 
-/// Which rooms run in which slot of the longest tick.
+/// The rooms that run in each slot of the longest tick.
 #[derive(Debug)]
 pub(crate) struct Rota([Vec<usize>; SLOTS]);
 
 impl Rota {
-    /// Nobody's.
+    /// Creates an empty table with space for `rooms` rooms in each slot.
     pub(crate) fn new(rooms: usize) -> Rota {
         Rota(core::array::from_fn(|_| Vec::with_capacity(rooms)))
     }
@@ -17,7 +17,7 @@ impl Rota {
         self.0.iter().all(Vec::is_empty)
     }
 
-    /// The rooms that run in this slot.
+    /// The rooms that run in the slot with this number.
     pub(crate) fn due(&self, slot: u64) -> &[usize] {
         &self.0[(slot % SLOTS as u64) as usize]
     }

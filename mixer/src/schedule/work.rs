@@ -1,8 +1,9 @@
 //! Work of one tick that any thread may do.
 //!
-//! A room may owe more work in a tick than one thread can do: an encode for everybody, where everybody talks. Such work is
-//! offered to a [`WorkPool`] as [`Job`]s, each of which holds all that it needs and nothing else of the room. What is not
-//! done in time is left out of its tick, and comes back later.
+//! A room may have more work in a tick than one thread can do: an encode for every participant, if
+//! all talk. Such work is offered to a [`WorkPool`] as [`Job`]s. A job holds everything that its
+//! work needs, and nothing else of the room. Work that is not finished in time is left out of its
+//! tick, and its job comes back later.
 
 use core::any::Any;
 use core::fmt;
@@ -13,35 +14,35 @@ use std::panic::catch_unwind;
 use crate::packet::{OutPacket, Payload, Sources};
 use crate::units::{ParticipantId, RoomId, RtpTime};
 
-/// Something that any thread may do.
+/// Work that any thread may do.
 pub(crate) trait Work: Any + Send {
-    /// Does it; a packet, if it makes one, is written to `packet`. Must be real-time safe.
+    /// Does the work and writes its packet, if any, to `packet`. Must be real-time safe.
     fn run(&mut self, packet: &mut OutPacket) -> WorkOutcome;
 }
 
-/// What became of a job.
+/// The outcome of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkOutcome {
-    /// It made a packet.
+    /// The work produced a packet.
     Packet,
-    /// It made none, as it should.
+    /// The work produced no packet, as intended.
     Nothing,
-    /// It could not be done.
+    /// The work could not be done.
     Failed,
 }
 
-/// To whom a job belongs, and when.
+/// The participant and the tick that a job belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct JobLabel {
     pub room: RoomId,
     pub participant: ParticipantId,
-    /// The instant of the tick it is part of, on the media clock.
+    /// The instant of the job's tick, on the media clock.
     pub time: RtpTime,
     /// When that tick was run.
     pub run_at: RtpTime,
 }
 
-/// A box that carries work from one thread to another and back, again and again.
+/// A reusable box that carries work from one thread to another and back.
 pub struct Job {
     work: Option<Box<dyn Work>>,
     pub(crate) label: JobLabel,
@@ -54,7 +55,7 @@ pub struct Job {
 pub(crate) type Jobs = Vec<Box<Job>>;
 
 impl Job {
-    /// An empty one.
+    /// Creates a job without work.
     ///
     /// Real-time: set-up only (allocates).
     pub(crate) fn empty() -> Box<Job> {
@@ -77,9 +78,10 @@ impl Job {
         })
     }
 
-    /// Puts work in.
+    /// Puts work into the job.
     ///
-    /// - `budget`: what it takes at most, unless the machine is busy with something else.
+    /// - `budget`: time that the work takes at most, unless the machine is busy with something
+    ///   else.
     pub(crate) fn load(&mut self, work: Box<dyn Work>, label: JobLabel, budget: Duration) {
         self.work = Some(work);
         self.label = label;
@@ -87,19 +89,19 @@ impl Job {
         self.budget = budget;
     }
 
-    /// Takes the work out, if it is a `W`.
+    /// Takes the work out of the job, if its type is `W`.
     pub(crate) fn unload<W: Work>(&mut self) -> Option<Box<W>> {
         let work: Box<dyn Any> = self.work.take_if(|work| (&**work as &dyn Any).is::<W>())?;
         work.downcast().ok()
     }
 
-    /// What it takes at most, unless the machine is busy with something else: a thread with less time than that had better
-    /// not begin it.
+    /// Time that the work takes at most, unless the machine is busy with something else. A thread
+    /// that has less time left should not begin the job.
     pub fn budget(&self) -> Duration {
         self.budget
     }
 
-    /// Does it, whichever thread this is. A panic comes to work that could not be done.
+    /// Does the work, on any thread. A panic counts as [`WorkOutcome::Failed`].
     ///
     /// Real-time: safe.
     pub fn run(&mut self) {
@@ -118,33 +120,33 @@ impl fmt::Debug for Job {
     }
 }
 
-/// Threads that do each other's jobs. Must be real-time safe.
+/// A pool of threads that do each other's jobs. All methods must be real-time safe.
 ///
-/// It is for engines that were [given jobs](crate::engine::Engine::reserve_jobs); as it stands here, nobody but the calling
-/// thread does any.
+/// Used by engines that [have jobs](crate::engine::Engine::reserve_jobs). With the default methods,
+/// the calling thread does all jobs itself.
 pub trait WorkPool {
-    /// Takes a job that any thread may do.
+    /// Offers a job that any thread may do.
     ///
     /// # Errors
-    /// The job itself, if nobody else can do it.
+    /// The job itself, if no other thread can do it.
     fn offer(&mut self, job: Box<Job>) -> Result<(), Box<Job>> {
         Err(job)
     }
 
-    /// All jobs of a tick are offered: it is time to wake threads that could do some.
+    /// Announces that all jobs of a tick are offered, so that threads that could do some are woken.
     fn offered(&mut self) {}
 
-    /// A job that was offered and nobody has begun, to be done by the calling thread after all.
+    /// Returns an offered job that no thread has begun, for the calling thread to do.
     fn unbegun(&mut self) -> Option<Box<Job>> {
         None
     }
 
-    /// A job of this engine's that somebody has done.
+    /// Returns a job of this engine that another thread has finished.
     fn finished(&mut self) -> Option<Box<Job>> {
         None
     }
 
-    /// Whether what is not done by now is to be left out.
+    /// Whether jobs that are not finished by now are to be left out of the tick.
     fn is_overdue(&self) -> bool {
         true
     }

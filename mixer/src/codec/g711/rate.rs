@@ -113,8 +113,8 @@ pub(super) const FACTOR: usize = 6;
 pub(super) const BLOCK: usize = 20;
 pub(super) const LONG_BLOCK: usize = 80;
 
-/// Length of the filter in samples at 8 kHz, a delay of 3 ms, and its half-power point as a share
-/// of 4 kHz: it passes the telephone band up to 3.4 kHz.
+/// Length of the filter in samples at 8 kHz, a delay of 3 ms, and its cutoff as a share of 4 kHz:
+/// the filter passes the telephone band up to 3.4 kHz.
 const TAPS: usize = 48;
 const CUTOFF: f32 = 0.925;
 

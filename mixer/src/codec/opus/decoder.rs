@@ -21,8 +21,8 @@ pub struct OpusDecoder {
     concealed_samples: u64,
 }
 
-/// Memory with an initialised libopus decoder. Words of 16 bytes have the alignment of an allocation.
-/// libopus keeps no pointers in the memory, so that it may be copied.
+/// Memory with an initialised libopus decoder. Words of 16 bytes have the alignment of an
+/// allocation. libopus keeps no pointers in the memory, so that it may be copied.
 type State = Box<[u128]>;
 
 /// Copy of the decoder in which the packets predicted so far count as lost.
@@ -83,8 +83,9 @@ impl OpusDecoder {
             Detail::Full => (SAMPLE_RATE_HZ as i32, self.layout.channels()),
             Detail::Sketch => (SKETCH_RATE_HZ as i32, 1),
         };
-        // SAFETY: the memory is as large as libopus asked for the layout's channels, and a decoder for
-        // one channel is never larger than one for two; it is aligned to 16 bytes, and ours alone.
+        // SAFETY: the memory is as large as libopus asked for the layout's channels, and a decoder
+        // for one channel is never larger than one for two; it is aligned to 16 bytes, and ours
+        // alone.
         let outcome =
             unsafe { sys::opus_decoder_init(pointer(&mut self.state), rate_hz, channels as c_int) };
         assert_eq!(

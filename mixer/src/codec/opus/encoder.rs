@@ -61,8 +61,8 @@ impl OpusEncoder {
     /// Lookahead of the encoder: by how many samples at 48 kHz its stream lags behind its input.
     pub fn lookahead_samples(&mut self) -> usize {
         let mut samples: i32 = 0;
-        // SAFETY: the state is an initialised encoder, which is borrowed mutably; the request takes a
-        // pointer to an `opus_int32` and writes one.
+        // SAFETY: the state is an initialised encoder, which is borrowed mutably; the request takes
+        // a pointer to an `opus_int32` and writes one.
         unsafe {
             sys::opus_encoder_ctl(
                 self.state.pointer(),
@@ -103,9 +103,9 @@ impl State {
 
     /// Sets a value that an encoder can change in place.
     fn set(&mut self, request: c_int, value: c_int) {
-        // SAFETY: the state is an initialised encoder, which is borrowed mutably; every request made
-        // here takes one `opus_int32` by value. All values are within the documented ranges, so none
-        // is refused; a refused one would change nothing.
+        // SAFETY: the state is an initialised encoder, which is borrowed mutably; every request
+        // made here takes one `opus_int32` by value. All values are within the documented ranges,
+        // so none is refused; a refused one would change nothing.
         let outcome = unsafe { sys::opus_encoder_ctl(self.pointer(), request, value) };
         debug_assert_eq!(outcome, sys::OPUS_OK, "request {request}, value {value}");
     }
@@ -123,8 +123,8 @@ impl Encode for OpusEncoder {
         payload
             .fill_with(|bytes| {
                 // SAFETY: the state is an initialised encoder for this many channels, which is
-                // borrowed mutably; `pcm` holds `samples` for each of them and is only read; at most
-                // `bytes.len()` bytes are written to `bytes`.
+                // borrowed mutably; `pcm` holds `samples` for each of them and is only read; at
+                // most `bytes.len()` bytes are written to `bytes`.
                 let written = unsafe {
                     sys::opus_encode_float(
                         self.state.pointer(),
