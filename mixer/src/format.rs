@@ -33,8 +33,8 @@ pub const MIN_PACKET_SAMPLES: usize = 120;
 /// a longer payload could only arrive fragmented, which a WebRTC sender never does.
 pub const MAX_PAYLOAD_BYTES: usize = 1_300;
 
-/// Contributing sources named in one packet at most: the RTP header has four bits for the count
-/// (RFC 3550, 5.1).
+/// Maximum number of contributing sources (CSRCs) named in one packet: the RTP header has four bits
+/// for the count (RFC 3550, 5.1).
 pub const MAX_CSRCS: usize = 15;
 
 /// Length of a tick of a room's clock.

@@ -99,7 +99,7 @@ impl Window {
     }
 }
 
-/// Two of the smallest vectors.
+/// Sums that are computed side by side: two vectors of the smallest size that processors have.
 const LANES: usize = 8;
 
 /// 5 ms: shorter than any phoneme, long enough for a period of most voices.

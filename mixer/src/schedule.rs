@@ -1,5 +1,4 @@
-//! Decides when rooms run and how much CPU time they may spend, without threads and without a
-//! clock.
+//! Decides when rooms run and how complex their encoding may be; pure decisions, without a clock.
 
 mod load_governor;
 mod media_clock;

@@ -31,7 +31,7 @@ pub trait Source: Send {
     /// [`Command::Attend`](crate::engine::Command::Attend).
     fn is_idle(&self) -> bool;
 
-    /// Totals that the source has counted.
+    /// Totals of packets and samples since the source was created.
     fn stats(&self) -> PlayoutStats;
 
     /// The playout of a source that receives packets; `None` for any other source.

@@ -181,6 +181,7 @@ mod tests {
     }
 
     proptest! {
+        /// Any payload yields a valid shape or an error, and never a panic.
         #[test]
         fn any_bytes_are_answered(payload in proptest::collection::vec(any::<u8>(), 0..64)) {
             if let Ok(shape) = shape(&payload) {

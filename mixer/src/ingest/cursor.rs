@@ -52,7 +52,7 @@ impl Cursor {
         }
     }
 
-    /// Sequence number of the first stored packet if none before it had been lost.
+    /// Sequence number that the first stored packet would have if none had been lost before it.
     ///
     /// - `first`: the sequence number that the packet has.
     pub fn expected(&self, first: i64) -> i64 {

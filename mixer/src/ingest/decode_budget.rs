@@ -1,7 +1,7 @@
 //! Limits how much of a source's sound is decoded on arrival, outside of ticks.
 //!
 //! A tick decodes one tick of sound for each source. Decoding on arrival is limited to real time as
-//! well: no source costs more CPU time than its sound lasts, however many packets it sends.
+//! well: 20 ms of sound for every 20 ms that pass, however many packets the source sends.
 
 use core::time::Duration;
 

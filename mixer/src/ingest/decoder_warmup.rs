@@ -87,8 +87,9 @@ impl Default for WarmupPayload {
     }
 }
 
-/// Packets that bring an Opus decoder into the state it would have had. In frames of 20 ms, half of
-/// what is predicted from the frame before is kept (RFC 6716, 4.3.2.1), and more in shorter frames.
+/// Packets that bring an Opus decoder into the state it would have had. In frames of 20 ms, the
+/// prediction from the frame before counts for half (RFC 6716, 4.3.2.1), and for more in shorter
+/// frames.
 const WARMUP_PACKETS: usize = 3;
 const WARMUP_SAMPLES: usize = 960;
 

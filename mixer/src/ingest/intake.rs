@@ -9,7 +9,7 @@ use crate::meter::LevelReading;
 use crate::packet::Packet;
 use crate::units::{Decibels, Time};
 
-/// The part of a decoder that packets need which are not played.
+/// Decoder interface for packets that are not played.
 ///
 /// Real-time: every call is safe.
 pub(crate) trait UnheardDecoder {

@@ -66,8 +66,8 @@ impl PermitState {
 /// the packet that the sender was filling at that moment.
 const ON_THE_WAY: Duration = Duration::from_millis(20);
 
-/// The longest time a draining permit stays open, however many packets wait; then the next floor
-/// holder is heard.
+/// The longest time that a draining permit stays open, however many packets wait: then the floor is
+/// another participant's.
 const LONGEST_DRAIN: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

@@ -53,7 +53,8 @@ impl MediaClock {
 /// buffer.
 const MOST_BEHIND_SAMPLES: u32 = SAMPLE_RATE_HZ / 100;
 
-/// After 200 ms without a tick, the room has sent nothing that the clock would have to continue.
+/// After 200 ms without a tick, the room has slept and sent nothing: the clock follows the ticks
+/// again.
 const PAUSE_SAMPLES: u32 = SAMPLE_RATE_HZ / 5;
 
 #[cfg(test)]

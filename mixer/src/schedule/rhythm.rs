@@ -1,5 +1,7 @@
 //! Chooses the slot of its tick in which a room runs.
 //!
+//! A room's *phase* is the first slot of the longest tick in which it runs.
+//!
 //! Rooms are spread over the slots, so that the work comes evenly instead of in one burst. While
 //! nobody is heard in a room, its slot is free to choose. The room then moves to the slot shortly
 //! after the packets of the participant who is likely to talk next arrive. Those packets wait a few

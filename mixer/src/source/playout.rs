@@ -68,7 +68,7 @@ pub enum Pulled {
     Audio,
     /// Nothing but concealment.
     Concealed,
-    /// Zeros.
+    /// Nothing but zeros.
     Silent,
 }
 
@@ -338,7 +338,8 @@ impl Playout {
         }
     }
 
-    /// Accounts for the concealment since the buffer ran dry, once it shows what that replaced.
+    /// Accounts for the concealment since the buffer ran dry, now that a packet shows what it
+    /// replaced.
     fn settle(&mut self, settlement: Settlement) {
         if let Some(seq) = settlement.lost_before {
             self.reception.count_lost(seq);

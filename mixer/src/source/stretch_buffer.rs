@@ -167,7 +167,7 @@ impl StretchBuffer {
         self.tail -= start;
     }
 
-    /// Lag up to `longest` at which the signal after the head best repeats that at `at`.
+    /// Lag up to `longest` at which the signal best repeats its part from `at` on.
     fn find_lag(&self, at: usize, longest: usize, min_similarity: f32) -> Option<usize> {
         self.search(longest, min_similarity, |lag| (at, at + lag))
     }

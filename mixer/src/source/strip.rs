@@ -350,7 +350,7 @@ impl Strip {
         self.admission.voiced_total()
     }
 
-    /// Totals that the source has counted.
+    /// Totals of packets and samples since the source was created.
     pub fn stats(&self) -> PlayoutStats {
         self.source.stats()
     }

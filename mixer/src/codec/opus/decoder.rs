@@ -51,7 +51,7 @@ impl OpusDecoder {
     /// Real-time: set-up only (allocates).
     ///
     /// # Panics
-    /// If memory is exhausted, as any allocation.
+    /// If memory is exhausted, like any allocation.
     pub fn new(layout: Layout) -> OpusDecoder {
         // SAFETY: takes a number and gives one.
         let bytes = unsafe { sys::opus_decoder_get_size(layout.channels() as c_int) };

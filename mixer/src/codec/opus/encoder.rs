@@ -45,7 +45,7 @@ impl OpusEncoder {
     /// Real-time: set-up only (allocates).
     ///
     /// # Panics
-    /// If memory is exhausted, as any allocation.
+    /// If memory is exhausted, like any allocation.
     pub fn new(recipe: &Recipe) -> OpusEncoder {
         let mut encoder = OpusEncoder {
             state: State::new(recipe.layout, recipe.application),

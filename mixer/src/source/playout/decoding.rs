@@ -24,8 +24,8 @@ pub(super) struct Decoding {
     queue: StretchBuffer,
     slip: Slip<f32>,
     fade: Fade,
-    /// Predicted samples at the end of the queue (or at its end when they were taken out) that did
-    /// not change the decoder's state.
+    /// Samples at the end of the sound queued or played last that were predicted without changing
+    /// the decoder's state.
     predicted_samples: usize,
     /// Samples of this tick that lie behind the end of a talk-spurt.
     filler_samples: usize,

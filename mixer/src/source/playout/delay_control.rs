@@ -1,7 +1,8 @@
 //! Controls the delay within a talk-spurt: decides when time is removed or inserted, and how the
 //! drift of a sender's clock is followed.
 //!
-//! The delay control sees a [`Snapshot`] once per tick and touches no sample.
+//! A *splice* removes or inserts time by joining two similar pitch periods. The delay control sees
+//! a [`Snapshot`] once per tick and touches no sample.
 
 use super::catch_up::CatchUp;
 use super::late_ticks::LateTicks;
@@ -158,8 +159,8 @@ impl DelayControl {
     }
 
     /// The resampling ratio (output over input) that holds the delay steady against a drifting
-    /// clock, or that uses up a rest in the queue too short to be spliced out; `None` means no
-    /// resampling.
+    /// clock, or that uses up a remainder in the queue that is too short to be spliced out; `None`
+    /// means no resampling.
     ///
     /// - `drift`: see [`DelayEstimator::drift`](crate::ingest::DelayEstimator::drift).
     /// - `queued`: samples in the queue.
@@ -191,7 +192,7 @@ impl DelayControl {
         Some(Operation::Accelerate(Acceleration {
             excess,
             min_similarity: self.similarity,
-            // The rest is short, and may be the end of a word.
+            // The sound that is left is short, and may be the end of a word.
             min_similarity_at_end: self.similarity.max(SIMILAR_AT_END),
             reason: Reason::CatchUp,
         }))
@@ -237,18 +238,18 @@ impl DelayControl {
 /// A wait of more than 80 ms beyond the target is removed however it sounds.
 const URGENT_SAMPLES: i64 = 3_840;
 
-/// Slack that a resampled queue keeps beside its tick: 2 ms.
+/// How much longer than the target plus one tick sound waits in a resampled queue: 2 ms.
 const HYSTERESIS_SAMPLES: i64 = 96;
 
-/// A rest in the queue below a sixth of a millisecond is left alone: a tick's resampling takes
-/// less.
+/// Fewer samples than this beyond whole ticks stay in the queue: a sixth of a millisecond, more
+/// than one tick's resampling takes.
 const REST_SAMPLES: usize = 8;
 
-/// A longer rest is spliced out in the next pause. Sound without a pause for three seconds is not
-/// speech.
+/// A longer remainder is spliced out in the next pause. Sound without a pause for three seconds is
+/// not speech.
 const PAUSELESS_SAMPLES: usize = 3 * SAMPLE_RATE_HZ as usize;
 
-/// Without a pause, the rest is removed by resampling: one sample per tick of 20 ms, which is
+/// Without a pause, the remainder is removed by resampling: one sample per tick of 20 ms, which is
 /// inaudible.
 const REST_CORRECTION: f64 = 0.001;
 

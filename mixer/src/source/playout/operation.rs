@@ -12,7 +12,8 @@ pub(super) enum Operation {
     Recover { missing: usize },
     /// Conceal lost packets.
     Conceal { missing: usize },
-    /// Decode late packets whose time concealment has covered, and blend into the sound after that.
+    /// Decode late packets whose time concealment has covered, and blend into the sound after
+    /// them.
     Merge { covered: usize },
     /// Conceal while no packet is stored. Whether one is late, lost or not sent will show later.
     Expand,
