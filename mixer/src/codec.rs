@@ -89,7 +89,7 @@ pub trait Decode: Send {
         let _ = samples;
     }
 
-    /// Forgets all history, as after a change of the sender's encoder.
+    /// Forgets the decoder's history, as after a change of the sender's encoder.
     fn reset(&mut self);
 
     /// The codec of the packets to decode; it tells the length of a packet before it is decoded.
@@ -125,7 +125,7 @@ pub trait Encode: Send {
     /// bandwidth.
     fn configure(&mut self, settings: &EncoderSettings);
 
-    /// Forgets all history.
+    /// Forgets the encoder's history.
     fn reset(&mut self);
 
     /// Takes over the history and the settings of `other`, so that a decoder of `other`'s stream
@@ -140,7 +140,7 @@ pub trait Encode: Send {
 /// Settings that an encoder can change without being rebuilt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EncoderSettings {
-    /// Bits per second of payload, 6,000..=510,000.
+    /// Bitrate of the payload in bits per second, 6,000..=510,000.
     pub bitrate_bps: u32,
     /// libopus complexity, 0..=10.
     pub complexity: u8,
@@ -152,7 +152,7 @@ pub struct EncoderSettings {
     pub dtx: bool,
     /// Constant bitrate (RFC 7587, 7.1: `cbr`).
     pub cbr: bool,
-    /// Widest audio bandwidth sent.
+    /// Widest audio bandwidth that the encoder may send.
     pub bandwidth: Bandwidth,
 }
 
@@ -182,7 +182,7 @@ pub enum DecodeError {
     TooLong {
         /// Samples per channel in the packet.
         got_samples: usize,
-        /// Samples per channel that fit.
+        /// Samples per channel that fit into the buffer.
         max_samples: usize,
     },
 }

@@ -18,7 +18,7 @@ pub const SLOT_SAMPLES: usize = 120;
 /// Samples per channel of the longest tick (20 ms).
 pub const MAX_TICK_SAMPLES: usize = 960;
 
-/// Channels of the widest layout.
+/// Number of channels of the widest layout.
 pub const MAX_CHANNELS: usize = 2;
 
 /// Samples per channel of the longest packet Opus allows: 120 ms (RFC 6716, 3.2.5).
@@ -48,7 +48,7 @@ pub enum TickLength {
 }
 
 impl TickLength {
-    /// Samples per channel of one tick.
+    /// Number of samples per channel in one tick.
     pub const fn samples(self) -> usize {
         match self {
             TickLength::Ms10 => 480,

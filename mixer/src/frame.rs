@@ -40,7 +40,7 @@ impl Frame {
         self.samples_mut().fill(0.0);
     }
 
-    /// Largest absolute sample.
+    /// Largest absolute value of the samples.
     pub fn peak(&self) -> f32 {
         self.samples()
             .iter()

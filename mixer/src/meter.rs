@@ -102,7 +102,7 @@ impl Window {
 /// Sums that are computed side by side: two vectors of the smallest size that processors have.
 const LANES: usize = 8;
 
-/// 5 ms: shorter than any phoneme, long enough for a period of most voices.
+/// Window of the onset: 5 ms, shorter than any phoneme, long enough for a period of most voices.
 const WINDOW_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 200;
 
 #[cfg(test)]

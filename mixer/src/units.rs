@@ -90,7 +90,7 @@ pub struct Gain(f32);
 impl Gain {
     /// Unity gain, which leaves the signal unchanged.
     pub const UNITY: Gain = Gain(1.0);
-    /// Removes the signal.
+    /// Zero gain, which silences the signal.
     pub const MUTE: Gain = Gain(0.0);
     /// +12 dB, the largest gain allowed.
     pub const MAX: Gain = Gain(4.0);
@@ -104,7 +104,7 @@ impl Gain {
         }
     }
 
-    /// The linear factor.
+    /// The linear amplitude factor of this gain.
     pub const fn factor(self) -> f32 {
         self.0
     }

@@ -14,26 +14,27 @@ use crate::format::{Layout, TickLength};
 pub struct ReceiverLimits {
     /// The codec that the receiver is sent: Opus, unless its SDP rules Opus out.
     pub codec: Codec,
-    /// `maxplaybackrate`, Hz; 48,000 when absent.
+    /// Highest sampling rate to play (`maxplaybackrate`) in Hz; 48,000 when absent.
     pub max_playback_rate_hz: u32,
-    /// `maxaveragebitrate`, bits per second; values outside 6,000..=510,000 are ignored (RFC 7587).
+    /// Highest average bitrate (`maxaveragebitrate`) in bits per second; values outside
+    /// 6,000..=510,000 are ignored (RFC 7587).
     pub max_average_bitrate_bps: Option<u32>,
-    /// `stereo=1`.
+    /// Whether the receiver prefers stereo (`stereo=1`).
     pub stereo: bool,
-    /// `useinbandfec=1`.
+    /// Whether the receiver can use in-band FEC (`useinbandfec=1`).
     pub fec: bool,
-    /// `usedtx=1`.
+    /// Whether the receiver prefers DTX (`usedtx=1`).
     pub dtx: bool,
-    /// `cbr=1`.
+    /// Whether the receiver prefers a constant bitrate (`cbr=1`).
     pub cbr: bool,
-    /// `a=ptime`, milliseconds.
+    /// Packet length that the receiver prefers (`a=ptime`), in milliseconds.
     pub ptime_ms: Option<u32>,
-    /// `a=maxptime`, milliseconds; 120 when absent.
+    /// Longest packet that the receiver accepts (`a=maxptime`), in milliseconds; 120 when absent.
     pub max_ptime_ms: u32,
 }
 
 impl ReceiverLimits {
-    /// Whether the receiver asks for 16 kbit/s or less, as clients on thin networks do.
+    /// Whether the receiver requests 16 kbit/s or less, as clients on thin networks do.
     pub fn wants_little(&self) -> bool {
         self.max_average_bitrate_bps
             .is_some_and(|bps| bps <= LITTLE_BPS)
@@ -64,7 +65,7 @@ pub const LITTLE_BPS: u32 = 16_000;
 pub enum Application {
     /// SILK and hybrid: best for speech.
     Voip,
-    /// General audio.
+    /// General audio, such as music.
     Audio,
     /// CELT only: least lookahead.
     LowDelay,
@@ -82,7 +83,7 @@ pub struct Recipe {
     pub layout: Layout,
     /// Packet length in milliseconds: 5, 10, 20, 40 or 60.
     pub packet_ms: u32,
-    /// Bits per second.
+    /// Bitrate in bits per second.
     pub bitrate_bps: u32,
     /// libopus complexity, 0..=10.
     pub complexity: u8,

@@ -11,7 +11,7 @@ use crate::format::MAX_PACKET_SAMPLES;
 /// Length and coding of one Opus packet, as its first bytes declare them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// Samples per channel at 48 kHz, `120..=5_760`.
+    /// Length of the packet in samples per channel at 48 kHz, `120..=5_760`.
     pub samples: usize,
     /// Samples per channel of each frame in the packet, at 48 kHz.
     pub frame_samples: usize,

@@ -77,7 +77,7 @@ impl FromStr for Profile {
 #[error("no such profile; there are {}", Profile::NAMES)]
 pub struct UnknownProfile;
 
-/// How long the streams of each profile go on at their full packet rate after the last sound.
+/// How long streams of each profile keep their full packet rate after the last sound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hangovers([u32; Profile::ALL.len()]);
 

@@ -236,7 +236,7 @@ impl Admission {
 
     /// Applies a permit that the control side ordered. Returns what the source has to do.
     ///
-    /// - `is_audible`: the last frame of the participant did not end in silence.
+    /// - `is_audible`: the participant's last frame did not end in silence.
     pub fn order(
         &mut self,
         permit: Permit,

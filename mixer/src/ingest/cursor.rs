@@ -7,7 +7,7 @@ pub(crate) struct Cursor {
     pub next_seq: i64,
     /// Media time just after the last decoded sample.
     pub next_time: i64,
-    /// Length of the packet decoded last.
+    /// Length of the packet decoded last, in samples at 48 kHz.
     pub packet_samples: usize,
     /// Samples of concealment since the buffer ran dry. Media time stands still meanwhile: only the
     /// next packet shows whether these samples replaced a late packet, a lost packet or a pause.

@@ -305,7 +305,7 @@ impl Histogram {
     }
 }
 
-/// Half a second.
+/// Length of a window of the sliding minimum: half a second.
 const WINDOW_SAMPLES: i64 = SAMPLE_RATE_HZ as i64 / 2;
 
 /// The base is the shortest transit of eight seconds. Under jitter of 60 ms, the shortest transit
@@ -343,7 +343,8 @@ const PRIOR_PACKETS: f32 = 100.0;
 /// then on would delay everybody for nothing unless another late packet follows.
 const TAIL: f32 = 0.010_5;
 
-/// Keeps the sums of the histogram well inside the precision of `f32`.
+/// Weight at which the buckets are scaled back: keeps their sums well inside the precision of
+/// `f32`.
 const MAX_WEIGHT: f32 = 1e4;
 
 /// The minimum target where ticks wait for late packets: 3 ms, most of which covers the jitter of

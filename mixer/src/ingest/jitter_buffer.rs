@@ -14,7 +14,7 @@ pub struct Entry {
     pub seq: i64,
     /// Unwrapped media time of the first sample, at 48 kHz.
     pub time: i64,
-    /// Samples per channel.
+    /// Length in samples per channel, at 48 kHz.
     pub samples: usize,
     /// The packet carries in-band FEC for the packet before it.
     pub fec: bool,
@@ -23,7 +23,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Media time just after the last sample.
+    /// Media time just after the last sample of the packet.
     pub fn end(&self) -> i64 {
         self.time + self.samples as i64
     }
@@ -151,7 +151,7 @@ impl JitterBuffer {
         Inserted::Stored
     }
 
-    /// Copies the first packet's payload into `scratch` without taking it out.
+    /// Copies the payload of the first packet into `scratch` and leaves the packet stored.
     ///
     /// Real-time: safe.
     pub fn peek_payload<'a>(&self, scratch: &'a mut [u8; MAX_PAYLOAD_BYTES]) -> Option<&'a [u8]> {

@@ -48,7 +48,7 @@ impl PermitState {
 
     /// Whether a packet that arrives now may have been in flight when the floor was released.
     ///
-    /// - `target`: how long packets wait to be played.
+    /// - `target`: how long packets wait before they are played.
     pub fn admits(&self, arrival: Time, target: Duration) -> bool {
         let since = arrival.since(self.released_at);
         self.effective != Permit::Draining || since <= target + ON_THE_WAY

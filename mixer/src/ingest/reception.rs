@@ -288,7 +288,7 @@ impl Reception {
         !self.cursor.is_new_timeline && self.first().is_some_and(is_next)
     }
 
-    /// Whether the first packet stored has waited long enough to begin a talk-spurt in this tick.
+    /// Whether the first stored packet has waited long enough to begin a talk-spurt in this tick.
     ///
     /// - `now`: the tick's instant, in samples.
     pub(crate) fn is_due(&self, now: i64, tick_samples: usize) -> bool {

@@ -77,7 +77,7 @@ impl TalkSpurt {
         last.is_some_and(|last| now.since(last) <= TWO_REFRESHES)
     }
 
-    /// When the last packet arrived.
+    /// When the last packet of the sender arrived; `None` before the first packet.
     pub fn last_arrival(&self) -> Option<Time> {
         self.last_arrival
     }

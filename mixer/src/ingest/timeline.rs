@@ -21,7 +21,7 @@ struct Newest {
     seq: i64,
     time: i64,
     arrival: i64,
-    /// Bit `n` is set if packet `seq - n` has been seen.
+    /// Bit `n` is set if the packet `seq - n` has arrived.
     seen: u128,
 }
 

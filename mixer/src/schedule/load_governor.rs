@@ -11,7 +11,7 @@
 //! | above 60 % | complexity one step down, two if above 85 % |
 //! | low enough that the step above would stay under 60 %, for 5 s | complexity one step up |
 //! | above 85 % | joins are refused |
-//! | under 75 % for 2 s | joins are taken again |
+//! | under 75 % for 2 s | joins are accepted again |
 
 use core::time::Duration;
 

@@ -14,7 +14,7 @@ use core::time::Duration;
 use crate::format::{SLOT, SLOT_SAMPLES, TickLength};
 use crate::units::{Tick, Time};
 
-/// When one sender's packets may be played.
+/// The times at which one sender's packets may be played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rhythm {
     /// Time at which one of the packets may be played, on a clock whose origin is a slot boundary.

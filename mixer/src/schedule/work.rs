@@ -38,7 +38,7 @@ pub(crate) struct JobLabel {
     pub participant: ParticipantId,
     /// The instant of the job's tick, on the media clock.
     pub time: RtpTime,
-    /// When that tick was run.
+    /// When the tick of the job was run, on the media clock.
     pub run_at: RtpTime,
 }
 
@@ -51,7 +51,7 @@ pub struct Job {
     budget: Duration,
 }
 
-/// Jobs that are not in use.
+/// Spare jobs: boxes made in advance that hold no work.
 pub(crate) type Jobs = Vec<Box<Job>>;
 
 impl Job {

@@ -139,7 +139,7 @@ mod tests {
         0.3 * turns(141.0).sin() + 0.2 * turns(282.0).sin() + 0.1 * turns(1_128.0).sin()
     }
 
-    /// The steepest step of the voice itself.
+    /// The largest step between two samples of the voice itself.
     fn steepest() -> f32 {
         (0..8_000)
             .map(|at| (voice(at + 1) - voice(at)).abs())

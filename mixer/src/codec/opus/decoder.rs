@@ -127,7 +127,7 @@ impl OpusDecoder {
 /// Input of one call into libopus.
 #[derive(Clone, Copy)]
 enum Input<'a> {
-    /// A packet.
+    /// A packet to be decoded.
     Packet(&'a [u8]),
     /// The packet after a lost one, for the FEC in it.
     AfterLost(&'a [u8]),

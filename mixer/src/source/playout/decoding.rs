@@ -276,7 +276,7 @@ impl Decoding {
 
     /// Removes time from the queued sound by splicing periods together.
     ///
-    /// - `needed`: samples that this tick takes.
+    /// - `needed`: samples that this tick takes from the queue.
     pub fn accelerate(
         &mut self,
         wish: &Acceleration,
