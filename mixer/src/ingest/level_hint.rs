@@ -213,8 +213,8 @@ impl SilenceSize {
 /// bytes.
 const TINY_BYTES: usize = 6;
 
-/// How often a packet of a sender that signals silence is decoded however small it is. Each time,
-/// four packets are decoded at 16 kHz, so that the last of them is accurate.
+/// How often a packet of more than [`TINY_BYTES`] is decoded although its sender signals silence.
+/// Each time, four packets are decoded at 16 kHz, so that the last of them is accurate.
 const LISTEN_EVERY: Duration = Duration::from_millis(500);
 
 /// How often a packet of a sender that signals silence is decoded while its packets repeat one

@@ -4,7 +4,7 @@
 //! the listener's decoder notices no seam. The `opus` crate hides the encoder's memory, so this
 //! file uses `opusic-sys` directly, on which that crate is built too.
 //!
-//! The one place of the engine with `unsafe`. All of it rests on three promises of libopus
+//! Only this file and the decoder's use `unsafe` in the engine. All of it rests on three promises of libopus
 //! (`opus.h`, "Opus Encoder"): `opus_encoder_get_size` says how much memory an encoder takes;
 //! `opus_encoder_init` makes one in any memory of that size that is aligned like an allocation; and
 //! that memory may be copied as a whole, since it holds no pointer into itself.
