@@ -12,7 +12,8 @@ use crate::protocol::{Command, CommandMessage, Event, Invalid, RoomName};
 use crate::rate_limit::{Limited, Rate, Verdict};
 
 impl Machine {
-    /// Carries out a message that came over a room's WebSocket; what to answer, if anything.
+    /// Carries out a command received over a room's WebSocket; returns the answer to the sender, if
+    /// any.
     pub(super) fn carry_out(
         &mut self,
         room: &RoomName,
@@ -28,7 +29,8 @@ impl Machine {
         let Some(participant) = participant.filter(|_| may.is_ok()) else {
             return Err(refusal(&CommandError::UnknownSession, message.id));
         };
-        // Each WebSocket is counted on its own; a session that sends over many of them is counted here.
+        // Each WebSocket has a rate limiter of its own. This one limits a session that sends over
+        // several WebSockets.
         if !message.is_release()
             && let Some((_, member)) = self.registry.member_mut(participant)
             && member.messages.take(now) != Verdict::Pass
@@ -39,7 +41,7 @@ impl Machine {
         self.perform(participant, message, now)
     }
 
-    /// Carries out a command of a participant; what to answer, if anything.
+    /// Carries out a command of a participant; returns the answer to the sender, if any.
     pub(super) fn perform(
         &mut self,
         id: ParticipantId,
@@ -60,12 +62,13 @@ impl Machine {
     }
 }
 
-/// Reads a message; a mistake becomes the answer to it.
+/// Parses a command message; a parse error becomes the error event that answers the message.
 pub(crate) fn read(text: &str) -> Result<CommandMessage, Event> {
     CommandMessage::parse(text).map_err(|(invalid, id)| refuse(invalid, id))
 }
 
-/// The one warning before messages are dropped in silence, or a WebSocket is closed.
+/// Builds the one rate-limit warning that precedes dropping messages silently or closing a
+/// WebSocket.
 pub(crate) fn too_many(rate: Rate) -> Event {
     Event::Error {
         kind: "too-many-messages",

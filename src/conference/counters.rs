@@ -1,5 +1,5 @@
-//! What the conference counts: what happened since the start, and the counters of all participants together, whose sums
-//! never fall when somebody leaves.
+//! Counters of the conference since its start, and the sums of all participants' telemetry, which
+//! never fall when a participant leaves.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,47 +11,47 @@ use super::floor::FloorCounts;
 use crate::protocol::LeaveReason;
 use crate::rate_limit::Limited;
 
-/// What happened since the start.
+/// Conference events counted since the start.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counters {
     pub(super) joins: u64,
-    /// Joins that were refused, by [`Refusal`].
+    /// Refused joins, indexed by [`Refusal`].
     pub(super) refused: [u64; Refusal::ALL.len()],
-    /// Participants who went, by [`LeaveReason`].
+    /// Participants who left, indexed by [`LeaveReason`].
     pub(super) left: [u64; LeaveReason::ALL.len()],
-    /// Rooms that failed.
+    /// Rooms that a mixer gave up.
     pub(super) faults: u64,
     pub(super) floor: FloorCounts,
-    /// Refusals by the limits that are kept with each participant, by [`Limited`].
+    /// Refusals by the rate limiters of single participants, indexed by [`Limited`].
     pub(super) limited: [u64; Limited::ALL.len()],
 }
 
 impl Counters {
-    /// Counts a join that was refused.
+    /// Counts a refused join.
     pub(super) fn refuse_join(&mut self, why: Refusal) {
         self.refused[why as usize] += 1;
     }
 
-    /// Counts something that came more often than it may.
+    /// Counts a refusal by a rate limiter.
     pub(super) fn count_limited(&mut self, what: Limited) {
         self.limited[what as usize] += 1;
     }
 }
 
-/// Sums of the participants' telemetry.
+/// Sums of the telemetry of all participants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ParticipantTotals {
-    /// Packets taken in.
+    /// Packets received.
     pub received: u64,
-    /// Packets that never came.
+    /// Packets that never arrived.
     pub lost: u64,
-    /// Packets that came after their time.
+    /// Packets that arrived after their playout time.
     pub late: u64,
-    /// Packets that came twice.
+    /// Packets that arrived more than once.
     pub duplicate: u64,
-    /// Packets that are not Opus.
+    /// Packets that could not be decoded as Opus.
     pub undecodable: u64,
-    /// Samples made up because none were there.
+    /// Samples synthesized by concealment.
     pub concealed_samples: u64,
     /// Samples recovered from in-band FEC.
     pub recovered_samples: u64,
@@ -59,18 +59,19 @@ pub struct ParticipantTotals {
     pub inserted_samples: u64,
     /// Samples removed by time stretching.
     pub removed_samples: u64,
-    /// Samples that the resampler added.
+    /// Samples inserted by the resampler.
     pub resampling_inserted_samples: u64,
-    /// Samples that the resampler saved.
+    /// Samples removed by the resampler.
     pub resampling_removed_samples: u64,
-    /// Samples of late packets not played, because concealment had covered their time.
+    /// Samples of late packets that were not played because concealment had covered their playout
+    /// time.
     pub covered_samples: u64,
     /// Samples played.
     pub played_samples: u64,
 }
 
 impl ParticipantTotals {
-    /// Adds what one participant has counted.
+    /// Adds the telemetry of one participant to the sums.
     pub(super) fn add(&mut self, telemetry: &Telemetry) {
         let of = |counter: &AtomicU64| counter.load(Relaxed);
         self.received += of(&telemetry.received_total);

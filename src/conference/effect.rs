@@ -1,4 +1,5 @@
-//! What the conference wants done by others: an ordered list, so that nothing overtakes what was wanted before it.
+//! Effects: an ordered list of what the conference wants done by mixers, the network thread and
+//! callers. No effect overtakes an earlier one.
 
 use std::sync::Arc;
 
@@ -16,126 +17,129 @@ use crate::protocol::Event;
 use crate::queues::MixerId;
 use crate::rtc::{Closing, Restart, RestartResult};
 
-/// Something to be done outside the conference.
+/// An operation to be performed outside the conference.
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// Sends a text to everybody who watches a room over a WebSocket.
+    /// Sends a text to all WebSockets that watch a room.
     Broadcast(WatchId, Arc<str>),
-    /// Closes the WebSockets of a room that is over, once they have read what was broadcast before.
+    /// Closes the WebSockets of a room that has ended, once they have read all earlier broadcasts.
     Unwatch(WatchId),
-    /// Commands a mixer.
+    /// Sends an order to a mixer.
     Mixer(MixerId, MixerOrder),
-    /// Lets no encoder of a mixer take more care than this, libopus complexity.
+    /// Caps the libopus complexity of all encoders of a mixer.
     CapComplexity(MixerId, u8),
-    /// Commands the network thread.
+    /// Sends an order to the network thread.
     Network(NetworkOrder),
     /// Answers a request.
     Reply(Reply),
-    /// Subscribes somebody to what is broadcast to those who watch a room.
+    /// Subscribes a watcher to the broadcasts of a room.
     Watch(WatchId, oneshot::Sender<broadcast::Receiver<Arc<str>>>),
-    /// Lets go of the feed of a room that is heard elsewhere no more.
+    /// Drops the feed of a room that no participant elsewhere hears any more.
     ForgetFeed(FeedNo),
 }
 
-/// What a mixer is told, in descriptions: what is heavy is built where the order is performed.
+/// An order to a mixer, as a description; the heavy objects are built where the order is performed.
 #[derive(Debug)]
 pub(super) enum MixerOrder {
     AddRoom {
         id: RoomId,
         settings: RoomSettings,
-        /// Members it has memory for.
+        /// Members that the room has memory for.
         capacity: usize,
         telemetry: Arc<RoomTelemetry>,
     },
-    /// Gives a room more places.
+    /// Enlarges the capacity of a room.
     Reserve {
         room: RoomId,
         capacity: usize,
     },
     ConfigureRoom(RoomId, RoomSettings),
-    /// Always arrives.
+    /// Never lost: waits if the queue to the mixer is full.
     RemoveRoom(RoomId),
-    /// Takes in the participant whose box comes with the request.
+    /// Adds the participant whose box comes with the request.
     AddParticipant {
         room: RoomId,
     },
-    /// Always arrives.
+    /// Never lost: waits if the queue to the mixer is full.
     RemoveParticipant(ParticipantId),
-    /// Gives a participant who only listens a stream of this recipe.
+    /// Gives a listen-only participant a stream of this recipe.
     SetListener(ParticipantId, StreamRecipe),
-    /// Lets others hear a room.
+    /// Opens the feed of a room, so that participants elsewhere can hear the room.
     OpenFeed {
         room: RoomId,
         number: FeedNo,
         layout: Layout,
         tick: TickLength,
     },
-    /// Lets others hear a room no longer.
+    /// Closes the feed of a room.
     CloseFeed(RoomId),
-    /// Lets everybody in a room hear others; `None`: no others.
+    /// Lets all members of a room hear linked rooms; `None` ends the links.
     SetLinks(RoomId, Option<ScanPlan>),
-    /// Lets a participant hear other rooms, over a stream of this recipe if it only listens.
+    /// Lets a participant hear other rooms, over a stream of this recipe if the participant is
+    /// listen-only.
     SetScan(ParticipantId, Option<ScanPlan>, Option<StreamRecipe>),
-    /// Acts on a participant's settings at the next tick.
+    /// Makes the mixer apply a participant's settings at the next tick.
     Attend(ParticipantId),
 }
 
-/// What somebody in a room of this layout and tick hears.
+/// The rooms that a participant hears, in a room of this layout and tick.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ScanPlan {
-    /// How the room itself is heard.
+    /// How the participant's own room is heard.
     pub(super) home: Strength,
-    /// The others, none of them twice and in a fixed order.
+    /// The other rooms' feeds, without duplicates and in a fixed order.
     pub(super) channels: Vec<(FeedNo, Strength)>,
     pub(super) layout: Layout,
     pub(super) tick: TickLength,
 }
 
-/// Tells one feed from another, though the room be the same: who was told of one that has been taken away since hears
-/// nothing of the next.
+/// The number of a room's feed, unique even among successive feeds of one room: a listener that was
+/// given a closed feed hears nothing of the feed that replaces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct FeedNo(pub(super) u64);
 
-/// What the network thread is told.
+/// An order to the network thread.
 #[derive(Debug)]
 pub(super) enum NetworkOrder {
-    /// Takes in the peer that comes with the request.
+    /// Adds the peer that comes with the request.
     Start,
-    /// Sends a text over the data channels of these participants, as far as they are open. Dropped and counted when
-    /// the network thread takes nothing.
+    /// Sends a text over those data channels of these participants that are open. Dropped and
+    /// counted when the network thread accepts no text.
     Text(Vec<ParticipantId>, Arc<str>),
-    /// Ends a peer. Always arrives.
+    /// Closes a peer. Never lost: waits if the queue to the network thread is full.
     Close(Closing),
-    /// Adds candidates of a client.
+    /// Adds ICE candidates of a client.
     Trickle(ParticipantId, Vec<String>),
     /// Restarts the ICE session of a client.
     Restart(ParticipantId, Restart, oneshot::Sender<RestartResult>),
 }
 
-/// Names a room to those who watch it, for as long as it is there: the id it was made with.
+/// Identifies a room to its watchers for the room's lifetime: the id that the room was created
+/// with.
 ///
-/// The mixer's id of a room changes when its mixer begins it anew, which those who watch it do not notice.
+/// The mixer's id of a room changes when its mixer restarts it, which watchers do not notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct WatchId(pub(super) RoomId);
 
-/// Effects in the order in which they are to be performed, and how many more the queues have places for.
+/// The list of pending effects, and the free places in the queues that take them.
 #[derive(Debug)]
 pub(super) struct Effects {
     list: Vec<Effect>,
-    /// Places that are free in the queue to each mixer.
+    /// Free places in the queue to each mixer.
     mixers: Vec<usize>,
-    /// Places that are free in the queue to the network thread.
+    /// Free places in the queue to the network thread.
     network: usize,
 }
 
-/// The queue to a mixer or to the network thread is full, or its other end or the room is gone.
+/// The queue to a mixer or to the network thread is full, its receiver has ended, or the room has
+/// no mixer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct QueueFull;
 
 impl Effects {
-    /// No effects yet, and no place for any that needs one.
+    /// Creates an empty list with no free place in any queue.
     ///
-    /// - `mixers`: how many there are.
+    /// - `mixers`: number of mixers.
     pub(super) fn new(mixers: usize) -> Effects {
         Effects {
             list: Vec::new(),
@@ -144,8 +148,8 @@ impl Effects {
         }
     }
 
-    /// Says how many places are free now in the queue to each mixer and in that to the network thread: none while
-    /// something waits that must arrive.
+    /// Sets how many places are free in the queue to each mixer and to the network thread: none
+    /// while a command that must not be lost is waiting.
     pub(super) fn set_credit(&mut self, mixers: impl IntoIterator<Item = usize>, network: usize) {
         for (credit, free) in self.mixers.iter_mut().zip(mixers) {
             *credit = free;
@@ -153,26 +157,26 @@ impl Effects {
         self.network = network;
     }
 
-    /// Adds one at the end.
+    /// Appends an effect.
     pub(super) fn push(&mut self, effect: Effect) {
         self.list.push(effect);
     }
 
-    /// Gives all of them out.
+    /// Takes all pending effects out of the list.
     pub(super) fn take(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.list)
     }
 
-    /// Those that have not been given out.
+    /// Iterates over the pending effects.
     #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Effect> {
         self.list.iter()
     }
 
-    /// Whether a mixer takes another command.
+    /// Checks that a mixer's queue has a free place.
     ///
     /// # Errors
-    /// [`QueueFull`].
+    /// [`QueueFull`] if the queue has none.
     pub(super) fn check_mixer(&self, mixer: MixerId) -> Result<(), QueueFull> {
         match self.mixers.get(mixer.0) {
             Some(1..) => Ok(()),
@@ -180,17 +184,18 @@ impl Effects {
         }
     }
 
-    /// Commands a mixer.
+    /// Appends an order to a mixer, if the mixer's queue has a free place.
     ///
     /// # Errors
-    /// [`QueueFull`]; nothing is commanded then.
+    /// [`QueueFull`]; no order is appended then.
     pub(super) fn command(&mut self, mixer: MixerId, order: MixerOrder) -> Result<(), QueueFull> {
         self.check_mixer(mixer)?;
         self.ensure(mixer, order);
         Ok(())
     }
 
-    /// Gives a mixer a command that takes something away, and that waits if the mixer takes nothing now.
+    /// Appends an order that removes something from a mixer; the order waits if the mixer's queue
+    /// is full.
     pub(super) fn ensure(&mut self, mixer: MixerId, order: MixerOrder) {
         if let Some(credit) = self.mixers.get_mut(mixer.0) {
             *credit = credit.saturating_sub(1);
@@ -198,10 +203,10 @@ impl Effects {
         self.push(Effect::Mixer(mixer, order));
     }
 
-    /// Whether the network thread takes another command.
+    /// Checks that the network thread's queue has a free place.
     ///
     /// # Errors
-    /// [`QueueFull`].
+    /// [`QueueFull`] if the queue has none.
     pub(super) fn check_network(&self) -> Result<(), QueueFull> {
         match self.network {
             0 => Err(QueueFull),
@@ -209,13 +214,15 @@ impl Effects {
         }
     }
 
-    /// Commands the network thread. A command that may be refused needs [a place](Effects::check_network).
+    /// Appends an order to the network thread. An order that may be refused needs [a free
+    /// place](Effects::check_network).
     pub(super) fn tell_network(&mut self, order: NetworkOrder) {
         self.network = self.network.saturating_sub(1);
         self.push(Effect::Network(order));
     }
 
-    /// Tells everybody who watches a room, over WebSocket and data channel, and those who hear it from elsewhere.
+    /// Sends an event to all watchers of a room, over WebSocket and data channel, and to
+    /// participants who hear the room from elsewhere.
     pub(super) fn broadcast(&mut self, room: &Room, event: &Event) {
         let text: Arc<str> = event.to_json().into();
         let channels = room.members.iter().filter(|member| member.channel);
@@ -227,7 +234,8 @@ impl Effects {
         self.broadcast_to_subscribers(room, event);
     }
 
-    /// Tells those who hear a room from elsewhere what happens in it, as far as it concerns them.
+    /// Sends an event of a room to the participants who hear the room from elsewhere, if the event
+    /// concerns them.
     pub(super) fn broadcast_to_subscribers(&mut self, room: &Room, event: &Event) {
         if let Some(subscribers) = room.subscribers.as_ref().filter(|_| event.travels()) {
             let text = event.to_json_from(&subscribers.room).into();
@@ -235,14 +243,14 @@ impl Effects {
         }
     }
 
-    /// Tells one participant, if its data channel is open.
+    /// Sends an event to one participant, if its data channel is open.
     pub(super) fn send_to(&mut self, room: &Room, id: ParticipantId, event: &Event) {
         if room.member(id).is_some_and(|member| member.channel) {
             self.text(vec![id], event.to_json().into());
         }
     }
 
-    /// Sends a text over the data channels of these participants.
+    /// Sends a text over the data channels of several participants.
     pub(super) fn text(&mut self, to: Vec<ParticipantId>, text: Arc<str>) {
         self.tell_network(NetworkOrder::Text(to, text));
     }

@@ -1,4 +1,4 @@
-//! Why the conference refuses something.
+//! Errors of the conference, one type for each operation.
 
 use thiserror::Error;
 
@@ -7,31 +7,31 @@ use crate::protocol::{Invalid, RoomName};
 use crate::rate_limit::TooMany;
 use crate::rtc::{OfferError, RestartError, TrickleError};
 
-/// A join that fails. Nothing of it is left behind.
+/// A join that failed. Nothing of the join is left behind.
 #[derive(Debug, Error)]
 pub enum JoinError {
-    /// Rooms are not made by joining here, and there is none of this name.
+    /// The room does not exist, and joins do not create rooms on this server.
     #[error("no such room")]
     UnknownRoom,
-    /// The same of a room it is to listen to.
+    /// A room to listen to does not exist, and joins do not create rooms on this server.
     #[error("no room {room} to listen to")]
     UnknownChannel {
-        /// Which.
+        /// The room to listen to.
         room: RoomName,
     },
-    /// A room it is to listen to takes no listeners from other rooms.
+    /// A room to listen to allows no monitors.
     #[error("the room {room} does not allow monitors")]
     MonitoringRefused {
-        /// Which.
+        /// The room to listen to.
         room: RoomName,
     },
-    /// Everybody who may come is there.
+    /// The room has its maximum number of participants.
     #[error("the room is full: {limit} participants")]
     RoomFull {
-        /// Most participants.
+        /// Maximum number of participants.
         limit: u32,
     },
-    /// Too much is going on.
+    /// The server is overloaded.
     #[error("overloaded: {0}")]
     Overloaded(#[from] Overloaded),
     /// The offer cannot be answered.
@@ -39,36 +39,36 @@ pub enum JoinError {
     Offer(#[from] OfferError),
 }
 
-/// What there is too much of. Trying again later may succeed.
+/// The resource that the server has too little of. A later attempt may succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Overloaded {
-    /// The mixer has too little time left to take another participant.
+    /// The mixer has too little time left for another participant.
     #[error("the mixer is busy")]
     Mixer,
-    /// The server has as many sessions as it may have.
+    /// The server has its maximum number of sessions.
     #[error("{limit} sessions are open")]
     Sessions {
-        /// Most sessions.
+        /// Maximum number of sessions.
         limit: usize,
     },
-    /// The server has as many rooms as it may have.
+    /// The server has its maximum number of rooms.
     #[error("{limit} rooms are open")]
     Rooms {
-        /// Most rooms.
+        /// Maximum number of rooms.
         limit: usize,
     },
-    /// A link between threads is full, or its other end is gone.
+    /// A queue between threads is full, or its receiver has ended.
     #[error("a link is full")]
     Link,
-    /// Too many joins wait for their turn.
+    /// Too many joins are waiting to be processed.
     #[error("too many joins wait")]
     Waiting,
-    /// The server is going down.
+    /// The server is shutting down.
     #[error("the server is stopping")]
     Stopping,
 }
 
-/// Why a join failed, to count by.
+/// Why a join failed: the label of the counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     UnknownRoom,
@@ -85,7 +85,7 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// Every reason.
+    /// All reasons.
     pub(super) const ALL: [Refusal; 11] = [
         Refusal::UnknownRoom,
         Refusal::Monitoring,
@@ -100,7 +100,7 @@ impl Refusal {
         Refusal::Stopping,
     ];
 
-    /// The reason behind an error.
+    /// Returns the reason that an error is counted under.
     pub(super) fn of(error: &JoinError) -> Refusal {
         match error {
             JoinError::UnknownRoom | JoinError::UnknownChannel { .. } => Refusal::UnknownRoom,
@@ -118,7 +118,7 @@ impl Refusal {
         }
     }
 
-    /// The word it is counted under.
+    /// Returns the label of the reason in metrics.
     pub(super) const fn word(self) -> &'static str {
         match self {
             Refusal::UnknownRoom => "unknown room",
@@ -136,72 +136,72 @@ impl Refusal {
     }
 }
 
-/// A room that cannot be configured as asked.
+/// A room configuration that was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ConfigureError {
-    /// There is none of this name.
+    /// The room does not exist.
     #[error("no such room")]
     UnknownRoom,
-    /// The tick or the number of channels would change under those who are in.
+    /// The tick or the number of channels would change while participants are in the room.
     #[error("the room is in use")]
     Occupied,
-    /// With these, more rooms would hear each other than may.
+    /// The new links would let more rooms hear each other than the limit allows.
     #[error("more than {limit} rooms would be linked")]
     TooManyLinked {
-        /// Most rooms one is linked with, directly or over others.
+        /// Maximum number of rooms that a room is linked with, directly or over others.
         limit: usize,
     },
-    /// No room for another room.
+    /// The server cannot create another room.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
 }
 
-/// A participant that cannot be changed as asked.
+/// A participant that could not be found for a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum UnknownParticipant {
     /// The room does not exist.
     #[error("no such room")]
     Room,
-    /// Nobody of this id is in the room.
+    /// No participant of this id is in the room.
     #[error("no such participant")]
     Participant,
 }
 
-/// A session whose floor is not asked for.
+/// A floor request that was refused before it reached the floor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FloorError {
-    /// There is none.
+    /// The session does not exist.
     #[error(transparent)]
     Unknown(#[from] UnknownSession),
-    /// It has asked for it, or sent messages, more often than it may.
+    /// The session has sent floor requests or messages above its rate limit.
     #[error(transparent)]
     TooMany(#[from] TooMany),
 }
 
-/// A session that does not exist, or no longer.
+/// The session does not exist or has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("no such session")]
 pub struct UnknownSession;
 
-/// Candidates or a restart that cannot be taken.
+/// ICE candidates or an ICE restart that was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum IceError {
-    /// The secret names no session.
+    /// The secret belongs to no session.
     #[error("no such session")]
     UnknownSession,
-    /// The condition named another ICE session than the present one.
+    /// The request's condition (`If-Match`) named another ICE session than the present one.
     #[error("another ICE session has begun")]
     Stale,
-    /// The session has restarted ICE more often than it may.
+    /// The session has restarted ICE more often than its rate limit allows.
     #[error("ICE was restarted too often")]
     TooOften {
-        /// When it may do so again.
+        /// Time until the next restart is allowed.
         retry_after: std::time::Duration,
     },
-    /// The network thread has no time for it.
+    /// The queue to the network thread is full.
     #[error("overloaded")]
     Overloaded,
-    /// The restart did not succeed; the old ICE session goes on.
+    /// The restart failed; the old ICE session continues.
     #[error("the restart failed")]
     RestartFailed,
 }
@@ -231,34 +231,34 @@ impl From<RestartError> for IceError {
     }
 }
 
-/// A command that is not carried out.
+/// A command of a participant that was refused.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum CommandError {
-    /// It cannot be read.
+    /// The command cannot be parsed.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// It names no session of this room.
+    /// The command names no session of this room.
     #[error("The session is not known in this room.")]
     UnknownSession,
-    /// Rooms are not made by joining here, and there is none of this name to listen to.
+    /// The room to listen to does not exist, and joins do not create rooms on this server.
     #[error("There is no room {room}; GET /v1/rooms lists those there are.")]
     UnknownRoom {
-        /// Which.
+        /// The room to listen to.
         room: RoomName,
     },
-    /// A room that does not let participants of other rooms listen to it.
+    /// The room to listen to allows no monitors.
     #[error("The room {room} does not allow participants of other rooms to listen to it.")]
     MonitoringRefused {
-        /// Which.
+        /// The room to listen to.
         room: RoomName,
     },
-    /// A moderator's grant that cannot be.
+    /// A moderator's grant that the floor refused.
     #[error(transparent)]
     Grant(#[from] GrantError),
 }
 
 impl CommandError {
-    /// One word for the kind of mistake.
+    /// Returns the error's kind for the `error` event.
     pub fn kind(&self) -> &'static str {
         match self {
             CommandError::Invalid(_) => "invalid-command",
@@ -271,7 +271,7 @@ impl CommandError {
         }
     }
 
-    /// The other room that the mistake is about.
+    /// Returns the other room that the error is about.
     pub fn room(&self) -> Option<RoomName> {
         match self {
             CommandError::UnknownRoom { room } | CommandError::MonitoringRefused { room } => {

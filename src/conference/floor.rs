@@ -1,7 +1,9 @@
-//! The rooms' floors at work: requests in, permits to the mixer and messages to the participants out.
+//! The rooms' floors in operation: floor requests come in; permits go to the mixer and floor
+//! messages to the participants.
 //!
-//! A request is answered at once, on the thread it came on. What the mixer saw of each participant is read from its
-//! telemetry, every 20 ms: events may be dropped, and a floor must not hang on one.
+//! A request is answered at once. What the mixer observed of each participant is read from the
+//! participant's telemetry every 20 ms: events may be dropped, and a floor must not hang because of
+//! one.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -24,21 +26,22 @@ use crate::floor::{Action, Answer, Request, RevokeCause, Standing};
 use crate::protocol::{Event, FloorCommand, FloorStanding, RoomName};
 use crate::rate_limit::{Limited, RetryAfter, TooMany, Verdict};
 
-/// How often the floors look at their timers and at what the mixer saw.
+/// Interval at which floors check their timers and the mixers' telemetry.
 const ROUND: Duration = Duration::from_millis(20);
 
-/// Rounds between two looks at those who neither hold a floor nor take one by talking: they can only be told that they
-/// talk to nobody, which needs no hurry.
+/// Rounds between two checks of the participants who neither hold a floor nor take one by talking.
+/// Such a check can only lead to the notice that a talking participant has no floor, which is not
+/// urgent.
 const ROUNDS_PER_LOOK: u32 = 5;
 
-/// When the floors were last observed, and how often.
+/// Time and number of the last round in which the floors were observed.
 #[derive(Debug)]
 pub(super) struct FloorRounds {
     last: Instant,
     count: u32,
 }
 
-/// What happened to the floors since the start.
+/// Floor outcomes counted since the start.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FloorCounts {
     pub(super) granted: u64,
@@ -47,7 +50,7 @@ pub(super) struct FloorCounts {
     pub(super) revoked: [u64; RevokeCause::ALL.len()],
 }
 
-/// What a participant had sent when its telemetry was last read.
+/// Packet counts of a participant when its telemetry was last read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct SentCounts {
     packets: u64,
@@ -57,11 +60,11 @@ pub(super) struct SentCounts {
 /// A request about the floor of a session's room; the session is named by its secret.
 #[derive(Debug)]
 pub(super) enum FloorRequest {
-    /// Asks for the floor.
+    /// Requests the floor.
     Ask(String, Request, ReplyTo<Result<Answer, FloorError>>),
-    /// Lets go of the floor, or waits for it no longer.
+    /// Releases the floor, or leaves the floor queue.
     Release(String, ReplyTo<Result<(), UnknownSession>>),
-    /// Where the session stands with the floor.
+    /// Reads whether the session holds the floor or waits for it.
     Standing(String, ReplyTo<Result<FloorStanding, UnknownSession>>),
 }
 
@@ -84,10 +87,10 @@ impl Machine {
         }
     }
 
-    /// Asks for the floor of the session's room.
+    /// Requests the floor of the session's room.
     ///
     /// # Errors
-    /// [`FloorError`], the same for a session that never was and one that is over.
+    /// [`FloorError`], equally for a session that never existed and one that has ended.
     fn floor_request(
         &mut self,
         session: &str,
@@ -110,9 +113,11 @@ impl Machine {
         Ok(answer)
     }
 
-    /// Lets go of the floor, or waits for it no longer. Who does neither has done so already.
+    /// Releases the floor or leaves the floor queue; succeeds without effect for a session that
+    /// does neither.
     ///
-    /// Not counted: a key that comes up is never to be missed, and only a request makes a release of any effect.
+    /// No rate limiter counts releases: the release of a push-to-talk key must never be missed, and
+    /// only a request gives a release any effect.
     ///
     /// # Errors
     /// [`UnknownSession`].
@@ -124,7 +129,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Where the session stands with the floor.
+    /// Returns whether the session holds the floor or waits for it.
     ///
     /// # Errors
     /// [`UnknownSession`].
@@ -134,14 +139,14 @@ impl Machine {
         Ok(room.floor.standing(id, now).into())
     }
 
-    /// The participant whose session it is, and its room.
+    /// Returns the participant of a session, and the participant's room.
     fn at_floor(&self, session: &str) -> Result<(ParticipantId, RoomName), UnknownSession> {
         let id = self.session(session)?;
         let name = self.registry.place(id).ok_or(UnknownSession)?;
         Ok((id, name.clone()))
     }
 
-    /// Counts a request for the floor that came over HTTP.
+    /// Counts a floor request made over HTTP against the participant's message limit.
     fn count_request(&mut self, id: ParticipantId, now: Instant) -> Result<(), FloorError> {
         let (_, member) = self.registry.member_mut(id).ok_or(UnknownSession)?;
         if member.messages.take(now) == Verdict::Pass {
@@ -154,10 +159,10 @@ impl Machine {
         }))
     }
 
-    /// Carries out a command.
+    /// Carries out a floor command of a participant.
     ///
     /// # Errors
-    /// The refusal, for the sender.
+    /// The refusal, for the sender of the command.
     pub(super) fn command_floor(
         &mut self,
         from: ParticipantId,
@@ -198,15 +203,15 @@ impl Machine {
         }
     }
 
-    /// Does what the floors want done that the input at hand has changed. It is the last that is done for an input, so that
-    /// the answer goes before what follows from it.
+    /// Performs the actions of all floors that the present input has changed. This is the last step
+    /// of an input, so that the answer precedes its consequences.
     pub(super) fn settle_floors(&mut self) {
         while let Some(name) = self.registry.changed_floors.pop_first() {
             self.apply_floor_actions(&name);
         }
     }
 
-    /// Does what a room's floor wants done.
+    /// Performs the pending actions of a room's floor.
     pub(super) fn apply_floor_actions(&mut self, name: &RoomName) {
         let Machine {
             registry,
@@ -260,7 +265,7 @@ impl Machine {
         }
     }
 
-    /// Shows every floor what the mixer saw and what time it is, if a round is over.
+    /// Passes telemetry and the time to every floor, if a round is over.
     pub(super) fn observe_floors(&mut self, now: Instant) {
         let Some(look) = self.rounds.next(now) else {
             return;
@@ -274,7 +279,7 @@ impl Machine {
             let overheard = room.subscribers.is_some();
             room.floor.set_overheard(overheard, now);
             room.observe(look, now);
-            // Where nobody is there is nothing to look at; who comes in brings it back.
+            // An empty room needs no observation; the next join adds the room again.
             let is_used = !room.members.is_empty();
             self.apply_floor_actions(name);
             is_used
@@ -282,7 +287,7 @@ impl Machine {
         self.registry.floors.append(&mut floors);
     }
 
-    /// When the floors are to be looked at next, if anybody is in a room with a floor.
+    /// Returns when the floors are to be observed next, if any room with a floor has members.
     pub(super) fn next_round(&self) -> Option<Instant> {
         (!self.registry.floors.is_empty()).then(|| self.rounds.due())
     }
@@ -335,12 +340,12 @@ impl FloorRounds {
         }
     }
 
-    /// When the next round begins.
+    /// Returns when the next round begins.
     fn due(&self) -> Instant {
         self.last + ROUND
     }
 
-    /// Whether a round is over, and then whether everybody is to be looked at.
+    /// Ends the round if its time is over; then returns whether this round checks all participants.
     fn next(&mut self, now: Instant) -> Option<bool> {
         if now.saturating_duration_since(self.last) < ROUND {
             return None;
@@ -361,16 +366,18 @@ impl SentCounts {
 }
 
 impl Room {
-    /// What everybody sent before now tells the floor nothing: there was none.
+    /// Marks all packets sent so far as known, because packets sent before a room had a floor must
+    /// not count as talking.
     pub(super) fn forget_sent(&mut self) {
         for member in &mut self.members {
             member.sent = SentCounts::of(&member.shared.telemetry);
         }
     }
 
-    /// Tells the floor who sent, who has been heard to the end, and the time.
+    /// Tells the floor which participants sent packets, whose voice has been heard to the end, and
+    /// the time.
     ///
-    /// - `look`: at everybody, and not only at those who hold it.
+    /// - `look`: whether to check all participants, not only floor holders.
     fn observe(&mut self, look: bool, now: Instant) {
         let look = look || self.config.floor.implicit;
         let holders: Vec<ParticipantId> =
@@ -397,7 +404,7 @@ impl Room {
     }
 }
 
-/// Asks for the floor of a room.
+/// Requests the floor of a room for a participant, and counts the answer.
 fn ask(
     placement: &Placement,
     effects: &mut Effects,
@@ -410,7 +417,7 @@ fn ask(
     let before = room.floor.standing(from, now);
     let answer = room.floor.request(from, request, now);
     let (count, tone) = match answer {
-        // What it has already is no news to it.
+        // A participant that already holds the floor hears no grant tone again.
         Answer::Granted(_) if matches!(before, Standing::Granted(_)) => (&mut counts.granted, None),
         Answer::Granted(_) => (&mut counts.granted, Some(Tone::Grant)),
         Answer::Queued(_) => (&mut counts.queued, None),
@@ -423,14 +430,14 @@ fn ask(
     answer
 }
 
-/// Tells the room what its floor does.
+/// Broadcasts an action of the floor to the room.
 fn announce(effects: &mut Effects, name: &RoomName, room: &Room, action: Action) {
     if let Some(event) = room.announcement(name, action) {
         effects.broadcast(room, &event);
     }
 }
 
-/// Tells the mixer what one participant's voice may do.
+/// Sets a participant's permit: whether the mixer lets the participant's voice be heard.
 fn allow(
     placement: &Placement,
     effects: &mut Effects,
@@ -442,13 +449,14 @@ fn allow(
         return;
     };
     member.shared.settings.set_permit(permit);
-    // Its words may all have come before; and whoever waits for their end waits for a tick.
+    // All packets of the talk-spurt may have arrived already, so the mixer must look at the permit;
+    // and the end of a draining voice is only noticed in a tick.
     if matches!(permit, Permit::Held | Permit::Draining) {
         placement.attend(effects, id);
     }
 }
 
-/// Plays a tone to one participant, if its room is set so.
+/// Plays a floor tone to one participant, if the room has floor tones enabled.
 fn play(placement: &Placement, effects: &mut Effects, room: &Room, id: ParticipantId, tone: Tone) {
     if room.config.floor_tones
         && let Some(member) = room.member(id)
@@ -458,7 +466,7 @@ fn play(placement: &Placement, effects: &mut Effects, room: &Room, id: Participa
     }
 }
 
-/// An answer as the asker reads it.
+/// Turns the floor's answer into an event for the requesting participant.
 fn floor_answer(answer: Answer, id: Option<Value>) -> Event {
     match answer {
         Answer::Granted(grant) => Event::floor_granted(grant, id),

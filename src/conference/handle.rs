@@ -1,4 +1,4 @@
-//! The handle through which the rest of the server asks the conference for something.
+//! The conference's handle, through which the rest of the server makes its requests.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,36 +28,36 @@ use crate::queues::CONFERENCE_REQUESTS;
 use crate::rate_limit::Rate;
 use crate::rtc::{NetworkControl, RtcHandle};
 
-/// A handle on the conference; clones are the same one.
+/// A handle on the conference; clones refer to one conference.
 #[derive(Clone)]
 pub struct Conference {
     pub(super) limits: Limits,
     pub(super) audio: AudioHandle,
     pub(super) rtc: RtcHandle,
     requests: mpsc::Sender<Envelope>,
-    /// Turns true when a mixer or the network thread has ended while it was needed.
+    /// Becomes true when a mixer or the network thread has ended while it was needed.
     lost: watch::Receiver<bool>,
 }
 
-/// The running threads that carry audio, as the conference needs to know them.
+/// The running audio and network threads, with the handles that the conference needs.
 pub struct Threads {
-    /// All mixers.
+    /// Handle on all mixers.
     pub audio: AudioHandle,
-    /// The control of each of them.
+    /// The control handle of each mixer.
     pub mixers: Vec<MixerControl>,
-    /// The network thread.
+    /// Handle on the network thread.
     pub rtc: RtcHandle,
-    /// Its control.
+    /// The control handle of the network thread.
     pub network: NetworkControl,
 }
 
-/// A place in the queue of requests, which is certain to be taken.
+/// A reserved place in the request queue; a request sent through it is never refused.
 pub(super) struct Place(mpsc::OwnedPermit<Envelope>);
 
-/// Starts an empty conference over running mixers and a running network thread: a handle on it, and its owner, which is
-/// to be [run](Owner::run).
+/// Starts an empty conference on running mixers and a running network thread; returns its handle,
+/// and its owner, which the caller must [run](Owner::run).
 ///
-/// - `now`: when its floors and its governors begin to count time.
+/// - `now`: start time of the conference's floors and load governors.
 pub fn start(limits: Limits, threads: Threads, now: Instant) -> (Conference, Owner) {
     let Threads {
         audio,
@@ -79,30 +79,30 @@ pub fn start(limits: Limits, threads: Threads, now: Instant) -> (Conference, Own
 }
 
 impl Conference {
-    /// Every room in one line each, by name.
+    /// Returns a summary of every room, sorted by name.
     pub async fn rooms(&self) -> Vec<RoomLine> {
         self.ask(|reply| Request::Room(RoomRequest::List(reply)))
             .await
     }
 
-    /// Whether a join makes a room that is not there.
+    /// Returns whether a join creates a room that does not exist.
     pub fn makes_rooms(&self) -> bool {
         self.limits.open_rooms
     }
 
-    /// One room with everybody in it.
+    /// Returns a room's state with all its participants.
     pub async fn room(&self, name: &RoomName) -> Option<RoomState> {
         self.ask(|reply| Request::Room(RoomRequest::Read(name.clone(), reply)))
             .await
     }
 
-    /// Makes or configures a room; says whether it was made.
+    /// Creates or configures a room; returns whether the room was created.
     ///
-    /// The tick and the number of channels are what strips and encoders are built for, so they can only change while
-    /// nobody is in.
+    /// Strips and encoders are built for one tick and number of channels, so these two can change
+    /// only while the room is empty.
     ///
     /// # Errors
-    /// [`ConfigureError`]; the room is then as it was.
+    /// [`ConfigureError`]; the room is then unchanged.
     pub async fn configure(
         &self,
         name: &RoomName,
@@ -120,7 +120,7 @@ impl Conference {
         .await
     }
 
-    /// Ends a room and everybody's stay in it.
+    /// Ends a room and removes all its participants.
     ///
     /// # Errors
     /// [`ConfigureError::UnknownRoom`].
@@ -129,7 +129,7 @@ impl Conference {
             .await
     }
 
-    /// A room as it is now and everything that happens in it from now on, as JSON texts.
+    /// Returns a room's present state, and all later events of the room as JSON texts.
     pub async fn watch(
         &self,
         room: &RoomName,
@@ -147,10 +147,10 @@ impl Conference {
         Some((state, subscribed.await.ok()?))
     }
 
-    /// Ends a session because its client says so.
+    /// Ends a session at its client's request.
     ///
     /// # Errors
-    /// [`UnknownSession`], the same for a session that never was and one that is over.
+    /// [`UnknownSession`], equally for a session that never existed and one that has ended.
     pub async fn leave(&self, session: &str) -> Result<(), UnknownSession> {
         self.ask(|reply| Request::Session(SessionRequest::Leave(session.to_owned(), reply)))
             .await
@@ -159,7 +159,7 @@ impl Conference {
     /// Removes a participant from its room.
     ///
     /// # Errors
-    /// [`UnknownParticipant`] when there is no such room or nobody of this id in it.
+    /// [`UnknownParticipant`] if the room does not exist or no participant of this id is in it.
     pub async fn kick(
         &self,
         room: &RoomName,
@@ -178,7 +178,7 @@ impl Conference {
     /// Changes a participant and tells its room.
     ///
     /// # Errors
-    /// [`UnknownParticipant`] when there is no such room or nobody of this id in it.
+    /// [`UnknownParticipant`] if the room does not exist or no participant of this id is in it.
     pub async fn change(
         &self,
         room: &RoomName,
@@ -196,7 +196,8 @@ impl Conference {
         .await
     }
 
-    /// Carries out a message that came over a room's WebSocket; what to answer, if anything.
+    /// Carries out a command received over a room's WebSocket; returns the answer to the sender, if
+    /// any.
     pub async fn carry_out(
         &self,
         room: &RoomName,
@@ -212,10 +213,10 @@ impl Conference {
         .await
     }
 
-    /// Asks for the floor of the session's room.
+    /// Requests the floor of the session's room.
     ///
     /// # Errors
-    /// [`FloorError`], the same for a session that never was and one that is over.
+    /// [`FloorError`], equally for a session that never existed and one that has ended.
     pub async fn floor_request(
         &self,
         session: &str,
@@ -226,7 +227,8 @@ impl Conference {
             .await
     }
 
-    /// Lets go of the floor, or waits for it no longer. Who does neither has done so already.
+    /// Releases the floor or leaves the floor queue; succeeds without effect for a session that
+    /// does neither.
     ///
     /// # Errors
     /// [`UnknownSession`].
@@ -236,7 +238,7 @@ impl Conference {
             .await
     }
 
-    /// Where the session stands with the floor.
+    /// Returns whether the session holds the floor or waits for it.
     ///
     /// # Errors
     /// [`UnknownSession`].
@@ -246,68 +248,69 @@ impl Conference {
             .await
     }
 
-    /// Counts a join that was refused because too many come from its address.
+    /// Counts a join that was refused because its address exceeded the rate limit.
     pub async fn refuse_too_many(&self) {
         self.tell(Request::Join(JoinRequest::Refused(Refusal::Rate)))
             .await;
     }
 
-    /// Counts a join that nobody had time to look at.
+    /// Counts a join that was refused because too many joins were waiting.
     pub async fn refuse_waiting(&self) -> Overloaded {
         self.tell(Request::Join(JoinRequest::Refused(Refusal::Waiting)))
             .await;
         Overloaded::Waiting
     }
 
-    /// How often messages may come over one connection.
+    /// Returns the rate limit of messages on one connection.
     pub fn message_rate(&self) -> Rate {
         self.limits.rates.messages
     }
 
-    /// Whether the mixers and the network thread are there, without whom nobody hears anything.
+    /// Returns whether all mixers and the network thread are running; without them no audio flows.
     pub fn is_whole(&self) -> bool {
         !*self.lost.borrow()
     }
 
-    /// Ready once one of them has ended by itself; never otherwise.
+    /// Completes once a mixer or the network thread has ended by itself; never completes otherwise.
     pub async fn lost(&self) {
-        // The owner holds the sender, and ends last.
+        // The owner holds the sender and is the last task to end.
         if self.lost.clone().wait_for(|lost| *lost).await.is_err() {
             std::future::pending().await
         }
     }
 
-    /// Removes everybody and takes nobody in any more.
+    /// Removes all participants and refuses further joins.
     pub async fn close(&self) {
         self.ask(|reply| Request::Server(ServerRequest::Close(reply)))
             .await;
     }
 
-    /// Asks the machine for something.
+    /// Sends a request to the machine and waits for the answer.
     pub(super) async fn ask<T>(&self, request: impl FnOnce(ReplyTo<T>) -> Request) -> T {
         let place = self.place().await;
         place.ask(Luggage::default(), request).await
     }
 
-    /// Tells the machine something that needs no answer.
+    /// Sends the machine a request that has no answer.
     pub(super) async fn tell(&self, request: Request) {
         self.place().await.tell(request);
     }
 
-    /// Waits for a place in the queue of requests.
+    /// Waits for a place in the request queue.
     pub(super) async fn place(&self) -> Place {
         match self.requests.clone().reserve_owned().await {
             Ok(permit) => Place(permit),
-            // The owner ends last, when the server does: there is no answer for those who ask still later.
+            // The owner ends last, when the server does: later requests have no answer.
             Err(_) => std::future::pending().await,
         }
     }
 }
 
 impl Place {
-    /// Asks the machine for something.
+    /// Sends a request to the machine and waits for the answer.
     ///
-    /// - `luggage`: what the machine itself cannot carry.
+    /// - `luggage`: boxes for the mixer and the network thread, which the pure machine cannot
+    ///   carry.
     pub(super) async fn ask<T>(
         self,
         luggage: Luggage,
@@ -321,7 +324,7 @@ impl Place {
             .expect("each request is answered, unless the machine has failed on it")
     }
 
-    /// Tells the machine something that needs no answer.
+    /// Sends the machine a request that has no answer.
     pub(super) fn tell(self, request: Request) {
         let luggage = Luggage::default();
         self.0.send(Envelope { request, luggage });

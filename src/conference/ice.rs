@@ -1,4 +1,4 @@
-//! A session's ICE after the join: candidates that trickle in, and restarts.
+//! ICE of a session after the join: trickled candidates, and restarts.
 
 use mixer::ParticipantId;
 use tokio::sync::oneshot;
@@ -13,38 +13,39 @@ use super::{Conference, IceError, UnknownSession};
 use crate::rtc::sdp::remote_candidates;
 use crate::rtc::{Restart, RestartAnswer, RestartError, RestartResult};
 
-/// A client's news about its own addresses, from a trickle fragment (RFC 8840).
+/// A client's update of its ICE candidates, from a trickle fragment (RFC 8840).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IceUpdate {
-    /// The user name fragment the candidates belong to.
+    /// The user name fragment that the candidates belong to.
     pub ufrag: Option<String>,
-    /// The password that goes with it; needed for a restart.
+    /// The password of `ufrag`; needed for a restart.
     pub pwd: Option<String>,
     /// Candidate lines without `a=`.
     pub candidates: Vec<String>,
 }
 
-/// What became of an [`IceUpdate`].
+/// The result of an [`IceUpdate`].
 #[derive(Debug)]
 pub enum IceOutcome {
     /// The candidates were added.
     Added,
-    /// The fragment named a new user name: ICE starts afresh.
+    /// The update named a new user name fragment, so ICE was restarted.
     Restarted {
-        /// Names the new ICE session.
+        /// The ETag of the new ICE session.
         etag: String,
-        /// The server's side of it.
+        /// The server's ICE parameters of the new session.
         answer: RestartAnswer,
     },
 }
 
 impl Conference {
-    /// Takes a client's new candidates, or restarts ICE when they come under a new user name.
+    /// Adds a client's new ICE candidates, or restarts ICE if their user name fragment is new.
     ///
-    /// - `expected`: what the request was conditional on; `None` and an empty list are no condition.
+    /// - `expected`: the ETags of the request's condition; `None` and an empty list mean no
+    ///   condition.
     ///
     /// # Errors
-    /// [`IceError`]. A restart that fails leaves the old ICE session as it was.
+    /// [`IceError`]. A failed restart leaves the old ICE session unchanged.
     pub async fn update_ice(
         &self,
         session: &str,
@@ -67,7 +68,8 @@ impl Conference {
         }
     }
 
-    /// Hands an update to the network thread; gives the restart it asks for, if any, and what is to come of it.
+    /// Hands an ICE update to the network thread; returns the restart that the update asks for, if
+    /// any, and the receiver of its result.
     pub(super) async fn begin_ice(
         &self,
         session: &str,
@@ -90,14 +92,16 @@ impl Conference {
 }
 
 impl Machine {
-    /// Hands an update to the network thread; gives the restart it asks for, if any.
+    /// Hands an ICE update to the network thread; returns the restart that the update asks for, if
+    /// any.
     ///
-    /// The member names the new ICE session from here on, and the thread is told in the same step: candidates that the
-    /// client sends without waiting for the answer find the session they belong to, and a client that hangs up over its
-    /// restart leaves nothing half done.
+    /// The member takes the new ICE session's ETag at once, and the network thread is told in the
+    /// same step. Candidates that the client sends without waiting for the answer thus find the
+    /// session they belong to, and a client that disconnects during its restart leaves nothing half
+    /// done.
     ///
-    /// - `etag`: names the new ICE session if there is one.
-    /// - `outcome`: where it is told what becomes of the restart.
+    /// - `etag`: the ETag of the new ICE session, if one begins.
+    /// - `outcome`: receives the result of the restart.
     pub(super) fn take_ice(
         &mut self,
         session: &str,
@@ -119,7 +123,7 @@ impl Machine {
         let (ufrag, pwd) = match (update.ufrag, update.pwd) {
             (Some(ufrag), Some(pwd)) if ufrag != ice.client_ufrag => (ufrag, pwd),
             _ => {
-                // Candidates of no use are dropped in silence, however full it is.
+                // Unusable candidates are dropped silently, even when the queue is full.
                 if is_full
                     && !remote_candidates(update.candidates.iter().map(String::as_str)).is_empty()
                 {
@@ -149,7 +153,8 @@ impl Machine {
         Ok(Some(BegunRestart { id, etag, before }))
     }
 
-    /// A restart has failed: the session before it holds again, unless yet another restart has come since.
+    /// Restores the ICE session from before a failed restart, unless another restart has begun
+    /// since.
     pub(super) fn undo_restart(&mut self, begun: BegunRestart) {
         let member = self.registry.member_mut(begun.id);
         if let Some((_, member)) = member.filter(|(_, member)| member.ice.etag == begun.etag) {
@@ -158,12 +163,12 @@ impl Machine {
     }
 }
 
-/// A restart that the network thread has been asked for.
+/// A restart that was sent to the network thread.
 #[derive(Debug)]
 pub(super) struct BegunRestart {
     id: ParticipantId,
-    /// Names the new ICE session.
+    /// The ETag of the new ICE session.
     pub(super) etag: String,
-    /// What holds again if it fails.
+    /// The ICE session that is restored if the restart fails.
     before: IceSession,
 }

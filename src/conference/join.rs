@@ -1,4 +1,4 @@
-//! One join, from the seat to the member, and the way back from every step of it.
+//! One join, from the reserved seat to the entered member, and the undoing of each step.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -29,45 +29,46 @@ use crate::queues::MixerId;
 use crate::rate_limit::MessageLimit;
 use crate::rtc::{AcceptOptions, RtcHandle};
 
-/// Somebody wants in.
+/// A request to join a room.
 #[derive(Debug, Clone)]
 pub struct Join {
-    /// Where.
+    /// The room to join.
     pub room: RoomName,
-    /// Under which name; made up when absent.
+    /// The participant's name; the server chooses one if absent.
     pub name: Option<Name>,
-    /// How to encode what it hears; the room's profile when absent.
+    /// The profile of the participant's encoded stream; the room's profile if absent.
     pub profile: Option<Profile>,
-    /// The most important it may ask for the floor as, 0 the least.
+    /// Highest priority at which the participant may request the floor; 0 is the lowest.
     pub priority: u8,
-    /// The rooms it listens to beside this one.
+    /// The rooms to listen to besides the joined room.
     pub listen: Vec<MonitorEntry>,
-    /// The mode of the room if this join makes it; the server's default when absent.
+    /// The mode of the room if this join creates it; the server's default if absent.
     pub mode: Option<Mode>,
-    /// Its SDP offer.
+    /// The client's SDP offer.
     pub offer: String,
 }
 
-/// Somebody is in.
+/// The answer to a successful join.
 #[derive(Debug, Clone)]
 pub struct Joined {
-    /// The id others see.
+    /// The participant's public id.
     pub participant: PublicId,
-    /// The secret that stands for this session.
+    /// The secret that identifies the session.
     pub session: String,
-    /// Names the present ICE session.
+    /// The ETag of the present ICE session.
     pub etag: String,
     /// The SDP answer.
     pub answer: String,
 }
 
 impl Conference {
-    /// Lets somebody in.
+    /// Joins a participant to a room.
     ///
-    /// Reads the offer and builds codecs: some milliseconds of work, on a thread for such work. To be run to its end.
+    /// Reading the offer and building codecs takes some milliseconds and runs on the blocking
+    /// thread pool. The future must be run to its end.
     ///
     /// # Errors
-    /// [`JoinError`]; nothing of the attempt is left behind.
+    /// [`JoinError`]; nothing of the join is left behind.
     pub async fn join(&self, join: Join) -> Result<Joined, JoinError> {
         let result = self.try_join(join).await;
         if let Err(error @ JoinError::Offer(_)) = &result {
@@ -83,7 +84,7 @@ impl Conference {
         let held = self.reserve(&join.room, join.mode, listen).await?;
         let (rtc, limits, seat) = (self.rtc.clone(), self.limits, held.seat().clone());
         let built = spawn_blocking(move || build(&rtc, &limits, &seat, join));
-        // It fails only when the work panics, or the runtime ends.
+        // The task fails only when it panics or the runtime ends.
         let built = built
             .await
             .unwrap_or_else(|error| match error.try_into_panic() {
@@ -93,17 +94,18 @@ impl Conference {
         held.enter(built?).await
     }
 
-    /// Holds a place in a room, making the room if that is how rooms come about here.
+    /// Reserves a seat in a room, creating the room if the server has open rooms.
     ///
-    /// - `mode`: that of the room if it is made.
-    /// - `listen`: the rooms that are to be listened to from there.
+    /// - `mode`: the mode of the room if it is created.
+    /// - `listen`: the rooms that the participant will listen to.
     pub(super) async fn reserve(
         &self,
         room: &RoomName,
         mode: Option<Mode>,
         listen: Vec<MonitorEntry>,
     ) -> Result<HeldSeat, JoinError> {
-        // What the seat is given back over, whatever happens.
+        // This place in the request queue is taken first, so that the seat can always be given
+        // back.
         let place = self.place().await;
         let seat = self
             .ask(|reply| {
@@ -122,7 +124,8 @@ impl Conference {
     }
 }
 
-/// A seat while the join is under way. Dropped unfilled, it is free again, and so is a room that was made for it.
+/// A reserved seat while its join is under way. Dropping it frees the seat, and ends a room that
+/// was created for it.
 pub(super) struct HeldSeat {
     held: Option<(Place, Seat)>,
 }
@@ -133,7 +136,8 @@ impl HeldSeat {
         seat
     }
 
-    /// Hands the codecs to the mixer and the peer to the network, and enters the member.
+    /// Hands the participant to the mixer and the peer to the network thread, and enters the
+    /// member.
     async fn enter(mut self, built: Built) -> Result<Joined, JoinError> {
         let (place, seat) = self.held.take().expect("it is taken out here only");
         let Built {
@@ -162,7 +166,7 @@ impl Drop for HeldSeat {
     }
 }
 
-/// What is built for a join, before it enters.
+/// All parts built for a join before the member enters.
 struct Built {
     member: Member,
     wishes: JoinWish,
@@ -170,7 +174,7 @@ struct Built {
     joined: Joined,
 }
 
-/// Answers the offer and builds the codecs: some milliseconds of work.
+/// Answers the offer and builds the codecs, which takes some milliseconds.
 ///
 /// Real-time: never (blocks on CPU work).
 fn build(rtc: &RtcHandle, limits: &Limits, seat: &Seat, join: Join) -> Result<Built, JoinError> {
@@ -184,7 +188,7 @@ fn build(rtc: &RtcHandle, limits: &Limits, seat: &Seat, join: Join) -> Result<Bu
     let shared = Arc::<Shared>::default();
     shared.settings.set_reachable(false);
     let listens = accepted.listens.then(|| {
-        // Silence costs a thin network as much as a voice does.
+        // On a thin network, comfort packets after the last sound cost as much as a voice does.
         let hangover_ms = match accepted.limits.wants_little() {
             true => 0,
             false => limits.hangovers.of_ms(profile),
@@ -253,39 +257,39 @@ fn build(rtc: &RtcHandle, limits: &Limits, seat: &Seat, join: Join) -> Result<Bu
 /// A step of a join.
 #[derive(Debug)]
 pub(super) enum JoinRequest {
-    /// Holds a place in a room, making the room if that is how rooms come about here.
+    /// Reserves a seat in a room, creating the room if the server has open rooms.
     Reserve {
         room: RoomName,
-        /// That of the room if it is made.
+        /// The mode of the room if it is created.
         mode: Option<Mode>,
-        /// The rooms that are to be listened to from there.
+        /// The rooms that the participant will listen to.
         listen: Vec<MonitorEntry>,
-        /// A random number to make the participant's id of.
+        /// A random number from which the participant's id is made.
         drawn: u32,
         reply: ReplyTo<Result<Seat, JoinError>>,
     },
-    /// Enters the member that a seat was held for; the seat is free again if that fails. The boxes for the mixer and
-    /// for the network thread come with the request.
+    /// Enters the member that holds the seat; frees the seat if that fails. The boxes for the mixer
+    /// and for the network thread come with the request.
     Enter {
         seat: Seat,
         member: Box<Member>,
         wishes: JoinWish,
         reply: ReplyTo<Result<(), JoinError>>,
     },
-    /// Frees the seat of a join that failed, and ends a room that was made for it.
+    /// Frees the seat of a failed join, and ends a room that was created for it.
     Abandon(Seat),
-    /// Counts a join that was refused elsewhere.
+    /// Counts a join that was refused before it reached the machine.
     Refused(Refusal),
 }
 
-/// What a join asks for that is applied once its member has entered.
+/// Wishes of a join that are applied once its member has entered.
 #[derive(Debug)]
 pub(super) struct JoinWish {
     pub(super) priority: u8,
     pub(super) listen: Vec<MonitorEntry>,
 }
 
-/// A place in a room that is held for a join.
+/// A seat in a room, reserved for a join.
 #[derive(Debug, Clone)]
 pub(super) struct Seat {
     room: RoomName,
@@ -313,7 +317,7 @@ impl Seat {
 }
 
 impl Machine {
-    /// Takes a step of a join.
+    /// Performs a step of a join.
     pub(super) fn on_join(&mut self, request: JoinRequest, now: Instant) {
         match request {
             JoinRequest::Reserve {
@@ -352,7 +356,7 @@ impl Machine {
         }
     }
 
-    /// Holds a place in a room, making the room if that is how rooms come about here.
+    /// Reserves a seat in a room, creating the room if the server has open rooms.
     fn reserve(
         &mut self,
         name: &RoomName,
@@ -399,7 +403,7 @@ impl Machine {
         })
     }
 
-    /// Enters the member that a seat was held for.
+    /// Enters the member that holds the seat.
     fn enter(
         &mut self,
         seat: &Seat,
@@ -411,7 +415,8 @@ impl Machine {
             return Err(Overloaded::Stopping.into());
         }
         let room = self.room_of_seat(seat).ok_or(JoinError::UnknownRoom)?;
-        // Before the mixer knows it, so that where there is a floor not one packet is heard without it.
+        // The permit is set before the mixer knows the participant, so that in a room with a floor
+        // no packet is heard without the floor.
         let permit = room.floor.first_permit();
         member.shared.settings.set_permit(permit);
         let full = |_: QueueFull| Overloaded::Link;
@@ -442,7 +447,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Frees the seat of a join that failed, and ends a room that was made for it.
+    /// Frees the seat of a failed join, and ends a room that was created for it.
     fn abandon(&mut self, seat: &Seat) {
         self.release(seat);
         self.end_if_over(&seat.room);
@@ -455,14 +460,14 @@ impl Machine {
         }
     }
 
-    /// The room, if it is still the one the seat was taken in.
+    /// Returns the seat's room, if it is still the one in which the seat was reserved.
     fn room_of_seat(&mut self, seat: &Seat) -> Option<&mut Room> {
         let room = self.registry.rooms.get_mut(&seat.room)?;
         (room.id == seat.room_id).then_some(room)
     }
 }
 
-/// `N` random bytes from the thread's cryptographic generator, in hexadecimal.
+/// Returns `N` random bytes from the thread's cryptographic generator, in hexadecimal.
 pub(super) fn secret<const N: usize>() -> String {
     let bytes: [u8; N] = rand::random();
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -473,7 +478,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_long_and_never_the_same() {
+    fn session_secret_is_long_and_never_repeats() {
         assert_eq!(secret::<24>().len(), 48);
         assert_ne!(secret::<24>(), secret::<24>());
     }

@@ -1,7 +1,7 @@
-//! Participants leave: one, or all of a room.
+//! Leaving: removes one participant or all participants of a room.
 //!
-//! Leaving frees what others wait for, so it never fails and never waits: what a link does not take at once is sent
-//! later.
+//! Leaving frees what others wait for, so it never fails and never waits: what a full queue does
+//! not take at once is sent later.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,17 +16,17 @@ use crate::protocol::{Event, LeaveReason, PublicId, RoomName};
 use crate::rtc::Closing;
 
 impl Machine {
-    /// Ends a session because its client says so.
+    /// Ends a session at its client's request.
     ///
     /// # Errors
-    /// [`UnknownSession`], the same for a session that never was and one that is over.
+    /// [`UnknownSession`], equally for a session that never existed and one that has ended.
     pub(super) fn leave(&mut self, session: &str, now: Instant) -> Result<(), UnknownSession> {
         let id = self.session(session)?;
         self.remove_participant(id, LeaveReason::Left, now);
         Ok(())
     }
 
-    /// Takes a participant out of everything and tells its room why.
+    /// Removes a participant from the whole conference and tells its room the reason.
     pub(super) fn remove_participant(
         &mut self,
         id: ParticipantId,
@@ -37,7 +37,8 @@ impl Machine {
             participant: PublicId(id),
             reason,
         };
-        // Told while it is still a member, so that its own data channel says why it closes.
+        // The event is sent while the participant is still a member, so that its own data channel
+        // receives the reason too.
         if let Some(name) = self.registry.place(id)
             && let Some(room) = self.registry.rooms.get(name)
         {
@@ -68,16 +69,17 @@ impl Machine {
         self.end_if_over(&name);
     }
 
-    /// Removes everybody from a room.
+    /// Removes all participants from a room.
     ///
-    /// Each is told of its own end only, over its data channel: telling everybody of everybody would be quadratic.
-    /// WebSockets are told of each where that fits into what they may be behind, otherwise of the empty room.
+    /// Each participant is told over its data channel of its own removal only, because telling all
+    /// of all would be quadratic. WebSockets receive one event per participant if that fits into
+    /// their backlog, otherwise one event with the empty room.
     pub(super) fn remove_all(&mut self, name: &RoomName, reason: LeaveReason, now: Instant) {
         self.detach_all(name, reason, now);
         self.end_if_over(name);
     }
 
-    /// Takes everybody out of a room, which stays.
+    /// Removes all participants from a room, and keeps the room.
     pub(super) fn detach_all(&mut self, name: &RoomName, reason: LeaveReason, now: Instant) {
         let Some(room) = self.registry.rooms.get(name) else {
             return;
@@ -128,5 +130,5 @@ impl Machine {
     }
 }
 
-/// Participants of whose end each WebSocket of a room is told one by one: half of the events it may be behind.
+/// Most `left` events sent one by one to each WebSocket of a room: half of a WebSocket's backlog.
 const MOST_LEFT_EVENTS: usize = 128;

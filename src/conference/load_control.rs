@@ -1,4 +1,5 @@
-//! Load control: what each mixer's governor says is handed to the mixer, told to its rooms and logged.
+//! Load control: passes each change of a mixer's load governor to the mixer, to its rooms and to
+//! the log.
 
 use std::time::Instant;
 
@@ -10,9 +11,9 @@ use crate::protocol::Event;
 use crate::queues::MixerId;
 
 impl Machine {
-    /// Shows every governor the load since it last looked.
+    /// Passes each governor the load of its mixer since the last call.
     ///
-    /// - `busy_ns`: how long each mixer has been busy since it began, nanoseconds, by its id.
+    /// - `busy_ns`: busy time of each mixer since its start in nanoseconds, indexed by mixer id.
     pub(super) fn observe_load(&mut self, busy_ns: &[u64], now: Instant) {
         let over = now.saturating_duration_since(self.governed);
         if over.is_zero() {

@@ -1,7 +1,7 @@
-//! The conference as a machine: its whole state, which changes with one input at a time.
+//! The conference as a pure state machine: its whole state, changed by one input at a time.
 //!
-//! It knows neither clock nor socket. The time comes with each input, and what is to be done elsewhere is collected as
-//! [effects](super::effect), in order.
+//! The machine knows neither clocks nor sockets. The time comes with each input, and work for other
+//! threads is collected as [effects](super::effect), in order.
 
 use std::time::{Duration, Instant};
 
@@ -20,55 +20,55 @@ use super::room::Room;
 use crate::protocol::{Event, LeaveReason, RoomName};
 use crate::rtc::RtcEvent;
 
-/// Something that the conference is told, or asked for.
+/// An input of the conference: a request, an event or the time.
 #[derive(Debug)]
 pub(super) enum Input {
-    /// Somebody asks for something.
+    /// A request from a handle of the conference.
     Request(Request),
-    /// Something has happened to a peer.
+    /// An event of a peer.
     Network(RtcEvent),
-    /// A mixer reports.
+    /// An event of a mixer.
     Mixer(MixerEvent),
-    /// How long each mixer has been busy since it began, nanoseconds, by its id: to be told when
-    /// [a report is due](Machine::next_report).
+    /// Busy time of each mixer since its start in nanoseconds, indexed by mixer id; due when
+    /// [`Machine::next_report`] says.
     Load(Vec<u64>),
-    /// Time has passed; to be told at each [deadline](Machine::deadline).
+    /// Time has passed; due at each [deadline](Machine::deadline).
     Time,
 }
 
 /// A request about the server as a whole.
 #[derive(Debug)]
 pub(super) enum ServerRequest {
-    /// What is counted and measured.
+    /// Reads counters and measurements.
     Figures(ReplyTo<MachineFigures>),
-    /// Removes everybody, and takes nobody in any more.
+    /// Removes all participants and refuses further joins.
     Close(ReplyTo<()>),
 }
 
-/// Every room, every participant, and what was asked for.
+/// The whole state of the conference: every room, every participant, and the pending effects.
 pub(super) struct Machine {
     pub(super) limits: Limits,
     pub(super) registry: Registry,
     pub(super) placement: Placement,
-    /// Which participants hear which rooms besides their own.
+    /// Which participants hear which other rooms.
     pub(super) monitoring: Monitoring,
     pub(super) counters: Counters,
-    /// When the floors were last looked at.
+    /// When the floors were last observed.
     pub(super) rounds: FloorRounds,
-    /// When the governors last looked.
+    /// When the load governors last observed the load.
     pub(super) governed: Instant,
-    /// When levels and load are told next.
+    /// When levels and load are reported next.
     next_report: Instant,
     pub(super) stopping: bool,
-    /// What is still to be performed.
+    /// Effects that are still to be performed.
     pub(super) effects: Effects,
 }
 
 impl Machine {
-    /// A conference without rooms.
+    /// Creates a conference without rooms.
     ///
-    /// - `mixers`: how many there are.
-    /// - `now`: when its floors and its governors begin to count time.
+    /// - `mixers`: number of mixers.
+    /// - `now`: start time of the conference's floors and load governors.
     pub(super) fn new(limits: Limits, mixers: usize, now: Instant) -> Machine {
         Machine {
             limits,
@@ -84,9 +84,9 @@ impl Machine {
         }
     }
 
-    /// Takes one input in; what is to be done, in order.
+    /// Handles one input; returns the resulting effects, in order.
     ///
-    /// How much the queues take is to be [said](Effects::set_credit) before.
+    /// [`Effects::set_credit`] must be called before, with the free places of the queues.
     pub(super) fn handle(&mut self, input: Input, now: Instant) -> Vec<Effect> {
         match input {
             Input::Request(request) => self.answer(request, now),
@@ -106,7 +106,7 @@ impl Machine {
         self.effects.take()
     }
 
-    /// When [`Input::Load`] is to be told next.
+    /// Returns when [`Input::Load`] is due next.
     pub(super) fn next_report(&self) -> Instant {
         self.next_report
     }
@@ -129,7 +129,7 @@ impl Machine {
         }
     }
 
-    /// Removes everybody and takes nobody in any more.
+    /// Removes all participants and refuses further joins.
     fn close(&mut self, now: Instant) {
         self.stopping = true;
         let rooms: Vec<RoomName> = self.registry.rooms.keys().cloned().collect();
@@ -138,15 +138,16 @@ impl Machine {
         }
     }
 
-    /// Tells everybody who watches a room or hears it from elsewhere.
+    /// Sends an event to all watchers of a room and to participants who hear the room from
+    /// elsewhere.
     pub(super) fn broadcast(&mut self, name: &RoomName, event: &Event) {
         if let Some(room) = self.registry.rooms.get(name) {
             self.effects.broadcast(room, event);
         }
     }
 
-    /// Ends a room that nothing keeps. While the server goes down rooms stay, so that those who watch them hear of that
-    /// and not of a room that ended.
+    /// Ends a room that nothing keeps. During shutdown rooms stay, so that their watchers learn of
+    /// the shutdown and not of a room that ended.
     pub(super) fn end_if_over(&mut self, name: &RoomName) {
         if self.stopping {
             return;
@@ -156,9 +157,9 @@ impl Machine {
         }
     }
 
-    /// Removes a room that nobody is in.
+    /// Removes an empty room.
     pub(super) fn remove_room(&mut self, name: &RoomName) {
-        // Those who watch it are told how its floor ended.
+        // The room's watchers are told how its floor ended.
         self.apply_floor_actions(name);
         if let Some(room) = self.registry.rooms.remove(name) {
             self.placement.remove_room(&mut self.effects, room.id);
@@ -167,5 +168,5 @@ impl Machine {
     }
 }
 
-/// Between two reports of levels and load.
+/// Interval between two reports of levels and load.
 const REPORT: Duration = Duration::from_millis(200);

@@ -12,7 +12,7 @@ use super::floor::SentCounts;
 use crate::protocol::{Participant, PublicId};
 use crate::rate_limit::MessageLimit;
 
-/// One participant.
+/// One participant of a room.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) id: ParticipantId,
@@ -23,43 +23,44 @@ pub(super) struct Member {
     pub(super) connected: bool,
     pub(super) talks: bool,
     pub(super) listens: bool,
-    /// How its stream is made, if it only listens.
+    /// How the participant's stream is encoded, if the participant is listen-only.
     pub(super) ear: Option<StreamRecipe>,
-    /// Its data channel is open.
+    /// Whether the participant's data channel is open.
     pub(super) channel: bool,
-    /// What it had sent when its room's floor last looked.
+    /// Packet counts of the participant when its room's floor last observed them.
     pub(super) sent: SentCounts,
-    /// How many messages it may still send: over its data channel, over WebSockets, and requests for the floor over
-    /// HTTP. What others do to it is not counted here.
+    /// Rate limiter of the participant's messages over its data channel and over WebSockets, and of
+    /// its floor requests over HTTP. Changes that others make to the participant are not counted.
     pub(super) messages: MessageLimit,
     /// The present ICE session of the peer.
     pub(super) ice: IceSession,
-    /// Settings the engine reads and telemetry it writes.
+    /// Settings that the engine reads, and telemetry that the engine writes.
     pub(super) shared: Arc<Shared>,
 }
 
-/// How the stream of a listen-only participant is made: only this side can give it another one in a listener group.
+/// How the stream of a listen-only participant is encoded; only the conference can give the
+/// participant another stream in a listener group.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StreamRecipe {
-    /// How it is encoded.
+    /// How the stream is encoded.
     pub(super) recipe: Recipe,
-    /// The room's tick.
+    /// The tick length of the room.
     pub(super) tick: TickLength,
 }
 
-/// How requests name a peer's ICE session.
+/// A peer's ICE session, as requests name it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct IceSession {
-    /// Ours for it (RFC 9725, 4.3.1).
+    /// The server's ETag of the session (RFC 9725, 4.3.1).
     pub(super) etag: String,
-    /// The client's user name fragment in it.
+    /// The client's user name fragment in the session.
     pub(super) client_ufrag: String,
-    /// The one before the last restart: what comes under it is late.
+    /// The client's user name fragment before the last restart: updates under it are stale.
     pub(super) former_ufrag: Option<String>,
 }
 
 impl Member {
-    /// What everybody may see.
+    /// Returns the participant as others may see it.
     pub(super) fn public(&self) -> Participant {
         Participant {
             id: PublicId(self.id),
@@ -74,7 +75,7 @@ impl Member {
         }
     }
 
-    /// Whether the engine mixes it at this moment.
+    /// Returns whether the engine mixes the participant at this moment.
     pub(super) fn is_heard(&self) -> bool {
         self.shared.telemetry.talking.load(Relaxed)
     }

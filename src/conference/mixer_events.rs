@@ -1,4 +1,4 @@
-//! What the mixers report, turned into the room's events.
+//! Handles mixer events and turns them into events of the room.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use super::machine::Machine;
 use crate::protocol::{Event, LeaveReason, PublicId, RoomName};
 
 impl Machine {
-    /// Takes in what a mixer reports.
+    /// Handles an event of a mixer.
     pub(super) fn on_mixer(&mut self, event: MixerEvent, now: Instant) {
         match event {
             MixerEvent::Talking { participant, .. } => self.set_talking(participant, true),
@@ -25,7 +25,8 @@ impl Machine {
         }
     }
 
-    /// The mixer could not carry out a command. A room or a participant that it does not have is ended here too.
+    /// Handles a command that the mixer refused; ends a room or a participant that the mixer does
+    /// not have.
     fn on_refused(&mut self, refused: Refused, now: Instant) {
         match refused {
             Refused::Room(id) => {
@@ -52,14 +53,16 @@ impl Machine {
         }
     }
 
-    /// The mixer had no place for a participant, who would hear nothing and not be heard.
+    /// Ends the session of a participant that the mixer had no place for: such a participant would
+    /// neither hear nor be heard.
     fn on_no_place(&mut self, id: ParticipantId, now: Instant) {
         let participant = PublicId(id);
         tracing::error!(%participant, "the mixer had no place for the participant, whose session ends");
         self.remove_participant(id, LeaveReason::Lost, now);
     }
 
-    /// The mixer gave a room up: everybody in it has to come again, a permanent room starts afresh.
+    /// Handles a room that the mixer gave up: all its members must join again, and a permanent room
+    /// starts afresh.
     fn on_fault(&mut self, name: &RoomName, now: Instant) {
         tracing::error!(room = %name, "the room failed and was closed");
         self.counters.faults += 1;
@@ -75,7 +78,7 @@ impl Machine {
             return;
         };
         placement.forget_room(room.id);
-        // Joins under way hold the old id and fail.
+        // Joins under way hold the old room id and fail.
         room.id = fresh_id;
         room.seats = 0;
         let added = placement.add_room(effects, fresh_id, &room.config, room.capacity);
@@ -103,7 +106,8 @@ impl Machine {
         self.broadcast(&room, &event);
     }
 
-    /// Tells the levels of those who are heard, and mends what a dropped event left wrong.
+    /// Broadcasts the levels of talking participants, and corrects talking states whose event was
+    /// dropped.
     pub(super) fn report(&mut self, now: Instant) {
         self.end_failed(now);
         let stale: Vec<(ParticipantId, bool)> = self

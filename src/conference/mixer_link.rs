@@ -1,5 +1,5 @@
-//! The link to one mixer: builds what the mixer is told in boxes, so that no mixer thread allocates anything, and keeps
-//! what must arrive until the ring has room for it.
+//! The link to one mixer: builds the objects that commands carry, so that no mixer thread
+//! allocates, and keeps commands that must not be lost until the ring has room.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -18,18 +18,18 @@ use crate::audio::MixerControl;
 
 /// The link to one mixer.
 ///
-/// A command that takes something away may not be lost, so it waits here for room in the ring. Commands never overtake
-/// each other: while something waits, the link has no free place for anything else.
+/// A command that removes something must not be lost, so it waits here for room in the ring.
+/// Commands never overtake each other: while a command waits, the link reports no free place.
 pub(super) struct MixerLink {
     pub(super) mixer: MixerControl,
     waiting: VecDeque<Command>,
 }
 
-/// The feeds of the rooms that are heard elsewhere.
+/// The open feeds of rooms that participants elsewhere hear.
 pub(super) type Feeds = HashMap<FeedNo, Arc<Feed>>;
 
 impl MixerLink {
-    /// A link over which nothing has been sent.
+    /// Creates a link with no waiting commands.
     pub(super) fn new(mixer: MixerControl) -> MixerLink {
         MixerLink {
             mixer,
@@ -37,7 +37,7 @@ impl MixerLink {
         }
     }
 
-    /// How many commands the mixer takes now.
+    /// Returns how many commands the mixer accepts now.
     pub(super) fn free_places(&self) -> usize {
         match self.waiting.is_empty() {
             true => self.mixer.free_places(),
@@ -45,7 +45,7 @@ impl MixerLink {
         }
     }
 
-    /// Sends what waits, as far as the ring has room.
+    /// Sends the waiting commands, as far as the ring has room.
     pub(super) fn retry(&mut self) {
         while let Some(command) = self.waiting.pop_front() {
             if let Err(command) = self.mixer.send(command) {
@@ -55,9 +55,9 @@ impl MixerLink {
         }
     }
 
-    /// Sends a command. What takes something away waits if it must, and is bounded by what there is to take away.
-    /// Anything else was given a [place](MixerLink::free_places) before, and is lost only when the mixer has ended
-    /// since.
+    /// Sends a command. A removal waits if the ring is full; the number of waiting removals is
+    /// bounded by what exists to be removed. Any other command was given a [free
+    /// place](MixerLink::free_places) before, and is lost only if the mixer has ended since.
     pub(super) fn send(&mut self, command: Command) {
         if !matches!(
             command,
@@ -71,7 +71,7 @@ impl MixerLink {
     }
 }
 
-/// Builds what an order describes; `None` for a participant that is not there.
+/// Builds the command that an order describes; `None` if the box of its participant is missing.
 ///
 /// - `participant`: the box that came with the request.
 pub(super) fn build(

@@ -1,12 +1,15 @@
-//! The conference: intents in, commands to the mixer and the network out, events to everybody who watches.
+//! The conference decides which participants are in which rooms. Requests come in; commands to the
+//! mixers and to the network thread and events to the watchers of a room go out.
 //!
-//! Stands above the picture and steers it: it decides who is in which room and never sees a packet. A [pure
-//! machine](machine::Machine) holds the whole state; one task, its [`Owner`], hands it every input and performs what it
-//! wants done, which never waits for a mixer or for the network thread. Heavy work (reading an offer, building codecs)
-//! is done by those who ask, before they do.
+//! The conference steers the picture from above and never sees a packet. A [pure
+//! machine](machine::Machine) holds the whole state. One task, its [`Owner`], hands the machine
+//! every input and performs the effects that the machine asks for; the task never waits for a mixer
+//! or for the network thread. Heavy work (reading an offer, building codecs) is done on the
+//! caller's side before the request reaches the machine.
 //!
-//! A join is a seat reserved, an offer accepted, a box sent to the mixer, a peer sent to the network and a member
-//! entered, in this order; when a step fails, everything before it is undone.
+//! A join has five steps, in this order: reserve a seat, accept the offer, send the participant to
+//! the mixer, send the peer to the network thread, enter the member. If a step fails, all steps
+//! before it are undone.
 
 mod commands;
 mod counters;
@@ -59,19 +62,19 @@ use crate::protocol::RoomConfig;
 use crate::rate_limit::Rates;
 pub use crate::rtc::OfferError;
 
-/// What a conference may grow to, and what its rooms are set to when nobody says otherwise.
+/// Limits of a conference, and the default settings of its rooms.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Most rooms.
+    /// Maximum number of rooms.
     pub max_rooms: usize,
-    /// Most participants of all rooms.
+    /// Maximum number of sessions in all rooms together.
     pub max_sessions: usize,
-    /// Rooms are made by joining them.
+    /// Whether joining a room that does not exist creates it.
     pub open_rooms: bool,
-    /// Settings of a new room.
+    /// Default settings of a new room.
     pub room: RoomConfig,
-    /// How long streams go on after the last sound.
+    /// How long encoded streams continue after the last sound, per profile.
     pub hangovers: Hangovers,
-    /// How often clients may do what costs something.
+    /// Rate limits of the operations that clients can ask for.
     pub rates: Rates,
 }

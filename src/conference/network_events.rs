@@ -1,4 +1,5 @@
-//! What the network thread reports: connections, data channels and the messages on them.
+//! Handles events of the network thread: connections, data channels and the messages on data
+//! channels.
 
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use crate::rate_limit::{Limited, Verdict};
 use crate::rtc::{MessageError, Reason, RtcEvent};
 
 impl Machine {
-    /// Takes in what has happened to a peer.
+    /// Handles an event of a peer.
     pub(super) fn on_rtc(&mut self, event: RtcEvent, now: Instant) {
         match event {
             RtcEvent::Connected(id) => self.set_connected(id, true),
@@ -44,8 +45,9 @@ impl Machine {
         self.broadcast(&room, &Event::Changed { participant });
     }
 
-    /// Passes on the loss that a listener reports. Who only listens gets a stream that is prepared for it, and with it a
-    /// way to the others of its kind; the mixer itself could not give it one.
+    /// Passes the loss rate that a listener reports on to the mixer. A listen-only participant also
+    /// gets a new stream built here, with which it can join the listener group of its new loss
+    /// class; the mixer itself cannot build one.
     fn set_loss(&mut self, id: ParticipantId, percent: u8) {
         let Some((_, member)) = self.registry.member_mut(id) else {
             return;
@@ -54,12 +56,13 @@ impl Machine {
         let changed = loss_class(settings.loss_percent()) != loss_class(percent);
         settings.report_loss(percent);
         if let Some(ear) = member.ear.filter(|_| changed) {
-            // If the link is full, the next report that differs brings it.
+            // If the queue is full, a later report of another loss class sets the stream.
             let _ = self.placement.set_listener(&mut self.effects, id, ear);
         }
     }
 
-    /// A data channel opened: from now on it carries the room's events, beginning with the room itself.
+    /// Handles an opened data channel: from now on the channel carries the room's events, beginning
+    /// with a snapshot of the room.
     fn on_channel(&mut self, id: ParticipantId, now: Instant) {
         let Some((_, member)) = self.registry.member_mut(id) else {
             return;
@@ -68,19 +71,21 @@ impl Machine {
         self.catch_up(id, now);
     }
 
-    /// A command on a data channel. It concerns the channel's own participant, so it needs no session.
+    /// Carries out a command received on a data channel. The command concerns the channel's own
+    /// participant, so it needs no session secret.
     fn on_text(&mut self, id: ParticipantId, text: &str, now: Instant) {
         let Some((_, member)) = self.registry.member_mut(id) else {
             return;
         };
-        // Whatever became of the news that it is open: something has come over it.
+        // A message proves that the channel is open, even if the event of its opening was dropped.
         if !member.channel {
             self.on_channel(id, now);
         }
         let Some((_, member)) = self.registry.member_mut(id) else {
             return;
         };
-        // Read before it is counted: the floor is released however much a client sends.
+        // The message is parsed before the rate limiter counts it: a release is obeyed at any
+        // message rate.
         let message = read(text);
         let is_release = message.as_ref().is_ok_and(CommandMessage::is_release);
         let verdict = match is_release {
@@ -93,7 +98,7 @@ impl Machine {
                 Err(refusal) => Some(refusal),
             },
             Verdict::Warn => Some(too_many(self.limits.rates.messages)),
-            // The call itself goes on: it is audio first.
+            // The call itself goes on, because audio has priority over messages.
             Verdict::Abuse => None,
         };
         if verdict != Verdict::Pass {
@@ -104,7 +109,7 @@ impl Machine {
         }
     }
 
-    /// Answers a message on a data channel that could not be read, within the same limit as those that could.
+    /// Answers an unreadable data channel message, within the rate limit of readable messages.
     fn on_bad_message(&mut self, id: ParticipantId, error: MessageError, now: Instant) {
         let Some((_, member)) = self.registry.member_mut(id) else {
             return;
@@ -127,7 +132,7 @@ impl Machine {
     }
 }
 
-/// A client that closed its connection has left; everybody else was lost.
+/// Returns `Left` for a client that closed its connection, and `Lost` for all other reasons.
 fn leave_reason(reason: Reason) -> LeaveReason {
     match reason {
         Reason::Closed => LeaveReason::Left,

@@ -1,9 +1,10 @@
-//! The owner of the conference: one task that hands every input to the machine, one after the other, and performs what it
-//! wants done.
+//! The owner of the conference: one task that hands every input to the machine, one at a time, and
+//! performs the resulting effects.
 //!
-//! The network thread rings when it has something. The mixers are polled, since what they report is only shown: a turn
-//! every 20 ms is finer than anybody can see a light go on. Where there is a floor a turn comes every 3 ms, so that its
-//! timers, looked at every 20 ms, are not late.
+//! The network thread rings a bell when it has events. The mixers are polled, because their events
+//! are only displayed: a turn every 20 ms is finer than anyone can see an indicator light up. While
+//! a room with a floor has members, a turn comes every 3 ms, so that floor timers, checked every 20
+//! ms, are not late.
 
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,19 +22,21 @@ use crate::audio::MixerControl;
 use crate::protocol::{RoomChange, RoomName, RoomState};
 use crate::rtc::NetworkControl;
 
-/// How often the mixers are listened to at least: each time costs as much as the room of a few listeners.
+/// Longest interval between two polls of the mixers: each poll costs as much as the room of a few
+/// listeners.
 const TURN: Duration = Duration::from_millis(20);
 
-/// How often they are listened to at least while anybody is in a room with a floor.
+/// Longest interval between two polls of the mixers while a room with a floor has members.
 const FLOOR_TURN: Duration = Duration::from_millis(3);
 
-/// Events of all mixers and of the network taken in one turn, so that a flood of one kind does not hold up the others.
+/// Maximum number of mixer events, and of network events, handled in one turn, so that a flood of
+/// one kind does not hold up the other.
 const MOST_EVENTS: usize = 256;
 
-/// Requests taken in one turn.
+/// Maximum number of requests handled in one turn.
 const MOST_REQUESTS: usize = 64;
 
-/// The machine and all it acts on. There is one, and it runs as a task of its own.
+/// The machine and the performer of its effects, run as one task per conference.
 pub struct Owner {
     pub(super) machine: Machine,
     pub(super) performer: Performer,
@@ -42,16 +45,16 @@ pub struct Owner {
     turned: Instant,
 }
 
-/// A request on its way to the owner.
+/// A request on its way to the owner, with the boxes that the machine cannot carry.
 pub(super) struct Envelope {
     pub(super) request: Request,
     pub(super) luggage: Luggage,
 }
 
 impl Owner {
-    /// An owner of an empty conference.
+    /// Creates the owner of an empty conference.
     ///
-    /// - `lost`: turns true when a mixer or the network thread has ended while it was needed.
+    /// - `lost`: becomes true when a mixer or the network thread has ended while it was needed.
     pub(super) fn new(
         limits: Limits,
         (mixers, network): (Vec<MixerControl>, NetworkControl),
@@ -68,10 +71,11 @@ impl Owner {
         }
     }
 
-    /// Makes or configures a room before the conference [runs](Owner::run); says whether it was made.
+    /// Creates or configures a room before the conference [runs](Owner::run); returns whether the
+    /// room was created.
     ///
     /// # Errors
-    /// [`ConfigureError`]; the room is then as it was.
+    /// [`ConfigureError`]; the room is then unchanged.
     pub fn configure(
         &mut self,
         name: &RoomName,
@@ -91,10 +95,12 @@ impl Owner {
             .expect("each request is answered in the step that it is handled in")
     }
 
-    /// Runs until `end` changes or its sender is gone: after all who may ask the conference for something.
+    /// Runs the conference until `end` changes or its sender is dropped. All tasks that use a
+    /// handle must end before.
     pub async fn run(mut self, mut end: watch::Receiver<bool>) {
         let bell = self.performer.network.something_happened();
-        // Not a pipe, but read in the same way, and the network thread never waits in the kernel for who reads it.
+        // The bell is an eventfd, which is read like a pipe; the network thread never blocks on its
+        // reader.
         let bell = match bell.and_then(pipe::Receiver::from_owned_fd_unchecked) {
             Ok(bell) => Some(bell),
             Err(error) => {
@@ -111,7 +117,8 @@ impl Owner {
                 Some(envelope) = self.requests.recv() => self.serve(envelope, Instant::now()),
                 () = tokio::time::sleep_until(deadline.into()) => {}
             }
-            // What there is more of than fits into a turn comes in the next, after others on this thread.
+            // Inputs beyond the limits of one turn are handled in the next, after other tasks of
+            // this thread have run.
             while self.turn(Instant::now()) {
                 tokio::task::yield_now().await;
             }
@@ -119,7 +126,8 @@ impl Owner {
         }
     }
 
-    /// Takes in some of what the mixers, the network and those who ask have to say; whether there is more.
+    /// Handles a limited number of mixer events, network events and requests; returns whether a
+    /// limit was reached.
     pub(super) fn turn(&mut self, now: Instant) -> bool {
         self.turned = now;
         if !self.performer.is_whole() && !self.lost.send_replace(true) {
@@ -153,38 +161,39 @@ impl Owner {
         mixers == MOST_EVENTS || network == MOST_EVENTS || requests == MOST_REQUESTS
     }
 
-    /// Tells levels, and shows the governors how busy the mixers are.
+    /// Reports levels, and passes the mixers' busy time to the load governors.
     pub(super) fn report(&mut self, now: Instant) {
         let busy_ns = self.performer.busy_ns();
         self.handle(Input::Load(busy_ns), now);
     }
 
-    /// Lets the machine handle an input, and performs what it wants done.
+    /// Lets the machine handle an input, and performs the resulting effects.
     pub(super) fn handle(&mut self, input: Input, now: Instant) {
         self.set_credit();
         let Owner {
             machine, performer, ..
         } = self;
-        // A panic costs the input that caused it: what was wanted before is done, and whoever asked gets no answer.
+        // A panic costs only the input that caused it: effects listed before the panic are
+        // performed, and the request gets no answer.
         let handled = catch_unwind(AssertUnwindSafe(|| machine.handle(input, now)));
         performer.perform(handled.unwrap_or_else(|_| machine.effects.take()));
     }
 
-    /// Serves a request.
+    /// Handles a request.
     pub(super) fn serve(&mut self, envelope: Envelope, now: Instant) {
         self.performer.luggage = envelope.luggage;
         self.handle(Input::Request(envelope.request), now);
-        // What neither a mixer nor the network thread has taken is freed here.
+        // Boxes that neither a mixer nor the network thread has taken are freed here.
         self.performer.luggage = Luggage::default();
     }
 
-    /// The next request, when there is one.
+    /// Returns the next request, once one has arrived.
     #[cfg(test)]
     pub(super) async fn next_request(&mut self) -> Option<Envelope> {
         self.requests.recv().await
     }
 
-    /// Sends what waits, and tells the machine how much more may be sent.
+    /// Sends waiting commands, and tells the machine how many more the queues accept.
     pub(super) fn set_credit(&mut self) {
         self.performer.retry();
         let performer = &self.performer;
@@ -192,7 +201,7 @@ impl Owner {
         effects.set_credit(performer.mixer_credit(), performer.network.free_places());
     }
 
-    /// When the next turn is due, whatever happens.
+    /// Returns when the next turn is due at the latest.
     fn deadline(&self) -> Instant {
         let turn = match self.machine.next_round() {
             Some(_) => FLOOR_TURN,
@@ -201,7 +210,7 @@ impl Owner {
         self.turned + turn
     }
 
-    /// Waits until the network thread has been told to close every peer, but not for ever.
+    /// Waits until the network thread has been told to close every peer, for one second at most.
     async fn close_peers(&mut self) {
         for _ in 0..MOST_CLOSING_TURNS {
             if self.performer.network.retry() {
@@ -212,7 +221,7 @@ impl Owner {
     }
 }
 
-/// Waits until the network thread has rung since this was last awaited; for ever without a bell.
+/// Waits for the next ring of the network thread's bell; never completes without a bell.
 async fn rung(bell: Option<&pipe::Receiver>) {
     let Some(bell) = bell else {
         return std::future::pending().await;
@@ -230,7 +239,7 @@ async fn rung(bell: Option<&pipe::Receiver>) {
     }
 }
 
-/// How often the link to the network thread is tried at the end of the server, and how many times.
+/// Interval and maximum number of attempts to send the closing commands when the server ends.
 const CLOSING_TURN: Duration = Duration::from_millis(5);
 const MOST_CLOSING_TURNS: u32 = 200;
 
@@ -245,7 +254,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn bell_is_heard_once_however_often_it_was_rung() {
+    async fn several_rings_of_the_network_bell_wake_the_owner_once() {
         let descriptor = eventfd(0, EventfdFlags::NONBLOCK).expect("a descriptor");
         let other_end = descriptor.try_clone().expect("another");
         let bell = pipe::Receiver::from_owned_fd_unchecked(descriptor).expect("it can be awaited");

@@ -1,4 +1,4 @@
-//! What is done to participants: they are changed and removed.
+//! Changes and removals of participants.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::protocol::{Change, Event, LeaveReason, Name, Participant, PublicId, R
 /// A request about a participant.
 #[derive(Debug)]
 pub(super) enum ParticipantRequest {
-    /// Mutes, renames or amplifies a participant; the reply shows it as it is then.
+    /// Mutes, renames or amplifies a participant; the reply carries its new state.
     Change {
         room: RoomName,
         participant: PublicId,
@@ -55,7 +55,7 @@ impl Machine {
     /// Removes a participant from its room.
     ///
     /// # Errors
-    /// [`UnknownParticipant`] when there is no such room or nobody of this id in it.
+    /// [`UnknownParticipant`] if the room does not exist or no participant of this id is in it.
     fn kick(
         &mut self,
         room: &RoomName,
@@ -71,7 +71,7 @@ impl Machine {
     /// Changes a participant and tells its room.
     ///
     /// # Errors
-    /// [`UnknownParticipant`] when there is no such room or nobody of this id in it.
+    /// [`UnknownParticipant`] if the room does not exist or no participant of this id is in it.
     fn change(
         &mut self,
         room: &RoomName,
@@ -85,7 +85,7 @@ impl Machine {
         changed.ok_or(UnknownParticipant::Participant)
     }
 
-    /// Changes a member and tells its room; `None` if there is no such member.
+    /// Changes a member and tells its room; `None` if the member does not exist.
     pub(super) fn apply(
         &mut self,
         id: ParticipantId,

@@ -1,4 +1,5 @@
-//! Performs the conference's effects: the ends of everything that is told about rooms and participants.
+//! Performs the conference's effects: holds the links to the mixers and to the network thread, the
+//! feeds and the WebSocket subscriptions.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,19 +15,20 @@ use crate::audio::MixerControl;
 use crate::queues::MixerId;
 use crate::rtc::{NetworkControl, Peer};
 
-/// Where effects go.
+/// The destinations of all effects.
 pub(super) struct Performer {
-    /// The links to the mixers, by the mixers' ids.
+    /// The links to the mixers, indexed by mixer id.
     mixers: Vec<MixerLink>,
     pub(super) network: NetworkControl,
     feeds: Feeds,
-    /// The rooms that somebody watches.
+    /// The broadcast channels of the rooms that WebSockets watch.
     watchers: HashMap<WatchId, broadcast::Sender<Arc<str>>>,
-    /// What came with the request whose effects are performed now.
+    /// The boxes that came with the request whose effects are being performed.
     pub(super) luggage: Luggage,
 }
 
-/// What is too heavy for the machine, and goes past it to a mixer and to the network thread.
+/// Boxes too heavy for the machine, which bypass it on their way to a mixer and to the network
+/// thread.
 #[derive(Default)]
 pub(super) struct Luggage {
     pub(super) participant: Option<Box<Participant>>,
@@ -34,7 +36,7 @@ pub(super) struct Luggage {
 }
 
 impl Performer {
-    /// A performer for these ends.
+    /// Creates a performer with these mixers and this network thread.
     pub(super) fn new(mixers: Vec<MixerControl>, network: NetworkControl) -> Performer {
         Performer {
             mixers: mixers.into_iter().map(MixerLink::new).collect(),
@@ -47,7 +49,7 @@ impl Performer {
 
     /// Performs effects, in their order.
     pub(super) fn perform(&mut self, effects: Vec<Effect>) {
-        // Peers that end with nothing in between are ended together.
+        // Peers that close in direct succession are closed with one command.
         let mut closing = Vec::new();
         for effect in effects {
             match effect {
@@ -65,7 +67,7 @@ impl Performer {
                 Effect::Broadcast(room, text) => self.broadcast(room, text),
                 Effect::Reply(reply) => reply.give(),
                 Effect::Watch(room, events) => {
-                    // Nobody waits for it any more if this fails.
+                    // Sending fails only if the watcher has stopped waiting.
                     let _ = events.send(self.watch(room));
                 }
                 Effect::Unwatch(room) => {
@@ -79,43 +81,44 @@ impl Performer {
         self.network.close_all(closing);
     }
 
-    /// Sends the mixers and the network thread what waits, as far as they take it.
+    /// Sends the waiting commands to the mixers and to the network thread, as far as their queues
+    /// have room.
     pub(super) fn retry(&mut self) {
         self.mixers.iter_mut().for_each(MixerLink::retry);
         self.network.retry();
     }
 
-    /// How many commands each mixer takes now, by its id.
+    /// Returns how many commands each mixer accepts now, in the order of mixer ids.
     pub(super) fn mixer_credit(&self) -> impl Iterator<Item = usize> {
         self.mixers.iter().map(MixerLink::free_places)
     }
 
-    /// The next event of any mixer.
+    /// Returns the next event of any mixer.
     pub(super) fn next_mixer_event(&mut self) -> Option<Event> {
         self.mixers
             .iter_mut()
             .find_map(|link| link.mixer.next_event())
     }
 
-    /// How long each mixer has been busy since it began, nanoseconds.
+    /// Returns the busy time of each mixer since its start, in nanoseconds.
     pub(super) fn busy_ns(&self) -> Vec<u64> {
         let handles = self.mixers.iter().map(|link| link.mixer.handle());
         let busy = handles.map(|mixer| mixer.metrics().busy_ns.load(Relaxed));
         busy.collect()
     }
 
-    /// Whether every mixer and the network thread run.
+    /// Returns whether every mixer and the network thread are running.
     pub(super) fn is_whole(&self) -> bool {
         !self.network.has_ended() && !self.mixers.iter().any(|link| link.mixer.has_ended())
     }
 
-    /// A mixer's link, to be broken.
+    /// Returns a mixer's link, for tests that break it.
     #[cfg(test)]
     pub(super) fn mixer_mut(&mut self, mixer: MixerId) -> &mut MixerLink {
         &mut self.mixers[mixer.0]
     }
 
-    /// A feed, to be looked at.
+    /// Returns a feed, for tests that inspect it.
     #[cfg(test)]
     pub(super) fn feed(&self, number: super::effect::FeedNo) -> Option<&Arc<mixer::feed::Feed>> {
         self.feeds.get(&number)
@@ -134,7 +137,8 @@ impl Performer {
         let network = &mut self.network;
         match order {
             NetworkOrder::Start => {
-                // A place was kept for it: it is lost only when the thread has ended since.
+                // The queue had a free place for the peer: the peer is lost only if the network
+                // thread has ended since.
                 let peer = self.luggage.peer.take();
                 let _ = peer.map(|peer| network.start(peer));
             }
@@ -147,7 +151,7 @@ impl Performer {
         }
     }
 
-    /// What is broadcast to those who watch a room from now on.
+    /// Subscribes to the broadcasts of a room.
     fn watch(&mut self, room: WatchId) -> broadcast::Receiver<Arc<str>> {
         let watchers = self.watchers.entry(room);
         let watchers = watchers.or_insert_with(|| broadcast::Sender::new(BACKLOG_EVENTS));
@@ -158,11 +162,11 @@ impl Performer {
         if let Some(watchers) = self.watchers.get(&room)
             && watchers.send(text).is_err()
         {
-            // Nobody watches any more.
+            // No WebSocket watches the room any more.
             self.watchers.remove(&room);
         }
     }
 }
 
-/// Events a slow WebSocket may be behind before it is cut off.
+/// Events that a slow WebSocket may lag behind before it is closed.
 const BACKLOG_EVENTS: usize = 256;

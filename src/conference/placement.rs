@@ -1,4 +1,4 @@
-//! Which mixer each room and participant is on, and what the mixers are told of them.
+//! Placement: the mixer of each room and participant, and the orders to that mixer.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,34 +15,35 @@ use super::member::StreamRecipe;
 use crate::protocol::RoomConfig;
 use crate::queues::MixerId;
 
-/// Which mixer each room and participant is on.
+/// The mixer of each room and participant.
 ///
-/// A room is on the mixer that had least to do when it was made, and stays there: its participants' packets go there.
-/// What takes something away always arrives, so it cannot be refused; anything else can.
+/// A new room goes to the mixer with the least load and stays there, because its participants'
+/// packets are sent there. Removals are never lost, so they cannot be refused; all other orders
+/// can.
 pub(super) struct Placement {
-    /// By the mixers' ids.
+    /// Load of each mixer, indexed by mixer id.
     mixers: Vec<MixerLoad>,
     rooms: HashMap<RoomId, PlacedRoom>,
     participants: HashMap<ParticipantId, MixerId>,
 }
 
-/// A room on a mixer.
+/// A room's mixer and the telemetry that the mixer writes.
 struct PlacedRoom {
     mixer: MixerId,
     telemetry: Arc<RoomTelemetry>,
 }
 
-/// What a mixer has to do.
+/// The load of one mixer.
 pub(super) struct MixerLoad {
     pub(super) governor: Governor,
-    /// Busy time of the mixer when the governor last looked.
+    /// Busy time of the mixer when its governor last observed the load, in nanoseconds.
     pub(super) busy_ns: u64,
     rooms: usize,
     participants: usize,
 }
 
 impl Placement {
-    /// A placement over so many mixers, with no rooms yet.
+    /// Creates a placement without rooms.
     pub(super) fn new(mixers: usize) -> Placement {
         let idle = || MixerLoad {
             governor: Governor::new(),
@@ -57,22 +58,22 @@ impl Placement {
         }
     }
 
-    /// What each mixer has to do, by its id.
+    /// Returns the load of each mixer, indexed by mixer id.
     pub(super) fn mixers(&self) -> &[MixerLoad] {
         &self.mixers
     }
 
-    /// What each mixer has to do, for the governors.
+    /// Returns the load of each mixer, to be updated by load control.
     pub(super) fn mixers_mut(&mut self) -> &mut [MixerLoad] {
         &mut self.mixers
     }
 
-    /// Where a room is.
+    /// Returns the mixer of a room.
     pub(super) fn mixer_of(&self, room: RoomId) -> Option<MixerId> {
         Some(self.rooms.get(&room)?.mixer)
     }
 
-    /// Whether somebody may join a room; with `None`, a new one.
+    /// Returns whether a participant may join a room, or with `None` a new room.
     pub(super) fn admits(&self, room: Option<RoomId>) -> bool {
         let mixer = match room {
             Some(room) => self.mixer_of(room),
@@ -81,16 +82,16 @@ impl Placement {
         mixer.is_some_and(|mixer| !self.mixers[mixer.0].governor.refuses_joins())
     }
 
-    /// Whether a room was given to a mixer that does not have it any more.
+    /// Returns whether the mixer of a room has lost the room.
     pub(super) fn has_failed(&self, room: RoomId) -> bool {
         let placed = self.rooms.get(&room);
         placed.is_some_and(|placed| placed.telemetry.has_failed())
     }
 
-    /// Makes a room.
+    /// Places a new room on the least loaded mixer.
     ///
     /// # Errors
-    /// [`QueueFull`].
+    /// [`QueueFull`]; the room is then not placed.
     pub(super) fn add_room(
         &mut self,
         effects: &mut Effects,
@@ -112,10 +113,10 @@ impl Placement {
         Ok(())
     }
 
-    /// Gives a room more places.
+    /// Enlarges the capacity of a room.
     ///
     /// # Errors
-    /// [`QueueFull`].
+    /// [`QueueFull`]; the capacity is then unchanged.
     pub(super) fn enlarge(
         &self,
         effects: &mut Effects,
@@ -129,7 +130,7 @@ impl Placement {
     /// Changes a room's settings.
     ///
     /// # Errors
-    /// [`QueueFull`].
+    /// [`QueueFull`]; the settings are then unchanged.
     pub(super) fn configure(
         &self,
         effects: &mut Effects,
@@ -140,10 +141,10 @@ impl Placement {
         effects.command(mixer, MixerOrder::ConfigureRoom(room, settings(config)))
     }
 
-    /// Puts the participant whose box comes with the request into a room.
+    /// Adds the participant whose box comes with the request to a room.
     ///
     /// # Errors
-    /// [`QueueFull`].
+    /// [`QueueFull`]; the participant is then not added.
     pub(super) fn add(
         &mut self,
         effects: &mut Effects,
@@ -157,24 +158,24 @@ impl Placement {
         Ok(())
     }
 
-    /// Takes a room away.
+    /// Removes a room from its mixer.
     pub(super) fn remove_room(&mut self, effects: &mut Effects, id: RoomId) {
         if let Some(mixer) = self.forget_room(id) {
             effects.ensure(mixer, MixerOrder::RemoveRoom(id));
         }
     }
 
-    /// A room is gone by itself; where it was.
+    /// Forgets a room that its mixer has already lost; returns the mixer.
     pub(super) fn forget_room(&mut self, id: RoomId) -> Option<MixerId> {
         let mixer = self.rooms.remove(&id)?.mixer;
         self.mixers[mixer.0].rooms -= 1;
         Some(mixer)
     }
 
-    /// Gives a participant another stream.
+    /// Gives a listen-only participant another stream.
     ///
     /// # Errors
-    /// [`QueueFull`].
+    /// [`QueueFull`]; the stream is then unchanged.
     pub(super) fn set_listener(
         &self,
         effects: &mut Effects,
@@ -185,10 +186,10 @@ impl Placement {
         effects.command(mixer, MixerOrder::SetListener(id, recipe))
     }
 
-    /// Lets others hear a room.
+    /// Opens the feed of a room, so that participants elsewhere can hear the room.
     ///
     /// # Errors
-    /// [`QueueFull`].
+    /// [`QueueFull`]; the feed is then not opened.
     pub(super) fn open_feed(
         &self,
         effects: &mut Effects,
@@ -206,19 +207,19 @@ impl Placement {
         effects.command(mixer, order)
     }
 
-    /// Lets others hear a room no longer.
+    /// Closes the feed of a room.
     ///
     /// # Errors
-    /// [`QueueFull`].
+    /// [`QueueFull`]; the feed then stays open.
     pub(super) fn close_feed(&self, effects: &mut Effects, room: RoomId) -> Result<(), QueueFull> {
         let mixer = self.mixer_of(room).ok_or(QueueFull)?;
         effects.command(mixer, MixerOrder::CloseFeed(room))
     }
 
-    /// Lets everybody in a room hear others.
+    /// Lets all members of a room hear linked rooms; `None` ends the links.
     ///
     /// # Errors
-    /// [`QueueFull`].
+    /// [`QueueFull`]; the links are then unchanged.
     pub(super) fn set_links(
         &self,
         effects: &mut Effects,
@@ -229,12 +230,12 @@ impl Placement {
         effects.command(mixer, MixerOrder::SetLinks(room, plan))
     }
 
-    /// Lets a participant hear other rooms.
+    /// Lets a participant hear other rooms; `None` ends that.
     ///
-    /// - `recipe`: of its stream, if it only listens.
+    /// - `recipe`: of the participant's stream, if the participant is listen-only.
     ///
     /// # Errors
-    /// [`QueueFull`].
+    /// [`QueueFull`]; the participant then hears the same rooms as before.
     pub(super) fn set_scan(
         &self,
         effects: &mut Effects,
@@ -246,15 +247,15 @@ impl Placement {
         effects.command(mixer, MixerOrder::SetScan(id, plan, recipe))
     }
 
-    /// Has the mixer act on a participant's settings though its room be asleep. A queue that is full will wake the room
-    /// with something else, and the participant's next packet does in any case.
+    /// Makes the mixer apply a participant's settings even while the room sleeps. If the queue is
+    /// full, the commands in it or the participant's next packet wake the room.
     pub(super) fn attend(&self, effects: &mut Effects, id: ParticipantId) {
         if let Some(mixer) = self.participants.get(&id) {
             let _ = effects.command(*mixer, MixerOrder::Attend(id));
         }
     }
 
-    /// Takes a participant away.
+    /// Removes a participant from its mixer.
     pub(super) fn remove(&mut self, effects: &mut Effects, id: ParticipantId) {
         if let Some(mixer) = self.participants.remove(&id) {
             self.mixers[mixer.0].participants -= 1;
@@ -262,7 +263,7 @@ impl Placement {
         }
     }
 
-    /// How many rooms and participants it knows of.
+    /// Returns how many rooms and participants are placed.
     #[cfg(test)]
     pub(super) fn counts(&self) -> (usize, usize) {
         let counts = (self.rooms.len(), self.participants.len());
@@ -274,8 +275,8 @@ impl Placement {
         counts
     }
 
-    /// The mixer a new room goes to: one that takes people in, with the least load as far as it can be told, then with
-    /// the fewest participants, then with the fewest rooms.
+    /// Returns the mixer for a new room: one that accepts joins, with the lowest load in steps of
+    /// [`LOAD_STEPS`], then with the fewest participants, then with the fewest rooms.
     fn least_loaded(&self) -> Option<MixerId> {
         let key = |mixer: &MixerLoad| {
             let load = (mixer.governor.load() * LOAD_STEPS) as u32;
@@ -287,10 +288,11 @@ impl Placement {
     }
 }
 
-/// Loads less than 5 % apart are the same: which of two idle mixers measured less says nothing about them.
+/// Load steps per whole mixer. Loads within one 5 % step count as equal, because differences
+/// between two idle mixers are measurement noise.
 const LOAD_STEPS: f32 = 20.0;
 
-/// A room's settings in the engine's words.
+/// Translates a room's configuration into settings of the mixer.
 pub(super) fn settings(config: &RoomConfig) -> RoomSettings {
     RoomSettings {
         tick: config.tick,
@@ -300,16 +302,19 @@ pub(super) fn settings(config: &RoomConfig) -> RoomSettings {
     }
 }
 
-/// Members the mixer's room needs memory for: those who may be in, and those who have just left and fade out.
+/// Returns the members that the mixer's room needs memory for: current participants, and departed
+/// ones that still fade out.
 pub(super) fn places(config: &RoomConfig) -> usize {
     let most = config.max_participants as usize;
     most + most.min(MOST_FADING)
 }
 
-/// Members who may fade out of one room at one time; as many as the server has place for beyond its own limit.
+/// Maximum number of members that fade out of one room at a time, equal to the places that the
+/// server has beyond its own session limit.
 const MOST_FADING: usize = 256;
 
-/// Channels of a room's bus: two where music is asked for, since a stereo bus costs every mix twice the work.
+/// Returns the channel layout of a room's bus: stereo for the music profile only, because a stereo
+/// bus doubles the work of every mix.
 pub(super) fn layout(config: &RoomConfig) -> Layout {
     match config.profile {
         Profile::Music => Layout::Stereo,

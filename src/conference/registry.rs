@@ -1,5 +1,5 @@
-//! The registry: every room, where each participant is, and the secrets that name them. Plain state of the machine; it
-//! knows neither threads nor queues, so that it can be tested alone.
+//! The registry: every room, the room of each participant, and the session secrets. Plain state of
+//! the machine without threads or queues, so that it can be tested alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,44 +10,46 @@ use super::member::Member;
 use super::room::Room;
 use crate::protocol::{Monitor, PublicId, RoomConfig, RoomName};
 
-/// Every room, and the two ways to find a participant.
+/// All rooms, with an index by participant id and one by session secret.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     pub(super) rooms: BTreeMap<RoomName, Room>,
-    /// Rooms with a floor, so that nobody has to look at all the others fifty times a second; and maybe some that had one.
+    /// Rooms with a floor, and possibly some that had one, so that the other rooms need not be
+    /// checked fifty times a second.
     pub(super) floors: BTreeSet<RoomName>,
-    /// Rooms whose floors the input at hand has changed, so that what they want done is still to do.
+    /// Rooms whose floors the present input has changed and whose floor actions are still to be
+    /// performed.
     pub(super) changed_floors: BTreeSet<RoomName>,
     places: HashMap<ParticipantId, RoomName>,
     sessions: HashMap<String, ParticipantId>,
-    /// Joins under way that hold a place in some room.
+    /// Joins under way that hold a seat in some room.
     pub(super) seats: usize,
     next_room: u32,
-    /// What those who left had counted.
+    /// Telemetry sums of the participants who have left.
     pub(super) departed: ParticipantTotals,
 }
 
 impl Registry {
-    /// A new room, not in the mixer yet.
+    /// Creates a room that is not on a mixer yet.
     pub(super) fn new_room(&mut self, config: RoomConfig, permanent: bool) -> Room {
         Room::new(self.new_room_id(), config, permanent)
     }
 
-    /// An id no room had before.
+    /// Returns a new room id.
     pub(super) fn new_room_id(&mut self) -> RoomId {
         self.next_room = self.next_room.wrapping_add(1);
         RoomId(self.next_room)
     }
 
-    /// Another value whenever rooms have come or gone.
+    /// Returns a value that changes whenever rooms are created or removed.
     pub(super) fn generation(&self) -> (u32, usize) {
         (self.next_room, self.rooms.len())
     }
 
-    /// An id that nobody has, never zero.
+    /// Returns a participant id that is not in use, never zero.
     ///
-    /// - `drawn`: what chance has drawn (RFC 3550, 8.1: CSRCs are chosen at random as SSRCs are). If that is taken, the
-    ///   next that is free is used.
+    /// - `drawn`: a random number (RFC 3550, 8.1: CSRCs are chosen at random, as SSRCs are). If it
+    ///   is in use, the next free id is returned.
     pub(super) fn new_participant_id(&self, drawn: u32) -> ParticipantId {
         let mut id = ParticipantId(drawn);
         while id.0 == 0 || self.places.contains_key(&id) {
@@ -56,19 +58,19 @@ impl Registry {
         id
     }
 
-    /// Keeps in mind that a room has a floor, if it does.
+    /// Records that a room has a floor, if its configuration gives it one.
     pub(super) fn note_floor(&mut self, name: &RoomName, config: &RoomConfig) {
         if config.floor.mode.has_floor() {
             self.floors.insert(name.clone());
         }
     }
 
-    /// Participants and joins under way.
+    /// Returns the number of participants and joins under way.
     pub(super) fn sessions(&self) -> usize {
         self.places.len() + self.seats
     }
 
-    /// Puts a member into a room; it must exist.
+    /// Adds a member to a room, which must exist.
     pub(super) fn add(&mut self, name: &RoomName, member: Member) {
         let Some(room) = self.rooms.get_mut(name) else {
             return;
@@ -81,7 +83,7 @@ impl Registry {
         }
     }
 
-    /// Takes a member out of its room and keeps what it had counted.
+    /// Removes a member from its room and keeps its telemetry sums.
     pub(super) fn take(&mut self, id: ParticipantId) -> Option<(RoomName, Member)> {
         let name = self.places.remove(&id)?;
         let room = self.rooms.get_mut(&name)?;
@@ -92,7 +94,7 @@ impl Registry {
         Some((name, member))
     }
 
-    /// Takes everybody out of a room and keeps what they had counted.
+    /// Removes all members from a room and keeps their telemetry sums.
     pub(super) fn take_all(&mut self, name: &RoomName) -> Vec<Member> {
         let room = self.rooms.get_mut(name);
         let members = room.map_or(Vec::new(), |room| std::mem::take(&mut room.members));
@@ -104,17 +106,17 @@ impl Registry {
         members
     }
 
-    /// The participant a secret belongs to.
+    /// Returns the participant of a session secret.
     pub(super) fn of_session(&self, session: &str) -> Option<ParticipantId> {
         self.sessions.get(session).copied()
     }
 
-    /// The name of the room a participant is in.
+    /// Returns the name of a participant's room.
     pub(super) fn place(&self, id: ParticipantId) -> Option<&RoomName> {
         self.places.get(&id)
     }
 
-    /// A participant and its room.
+    /// Returns a participant and the name of its room.
     pub(super) fn member_mut(&mut self, id: ParticipantId) -> Option<(&RoomName, &mut Member)> {
         let name = self.places.get(&id)?;
         let room = self.rooms.get_mut(name)?;
@@ -122,7 +124,7 @@ impl Registry {
         Some((name, member))
     }
 
-    /// A participant who listens to another room, as that room shows it.
+    /// Returns a participant of another room as the monitored room lists it.
     pub(super) fn monitor(&self, id: ParticipantId) -> Option<Monitor> {
         let room = self.place(id)?;
         Some(Monitor {
@@ -132,7 +134,8 @@ impl Registry {
         })
     }
 
-    /// A room whose floor is to be changed. What the floor then wants done follows at the end of the input.
+    /// Returns a room to change its floor; the floor's actions are performed at the end of the
+    /// input.
     pub(super) fn change_floor(&mut self, name: &RoomName) -> Option<&mut Room> {
         let room = self.rooms.get_mut(name)?;
         if !self.changed_floors.contains(name) {
@@ -141,7 +144,7 @@ impl Registry {
         Some(room)
     }
 
-    /// The room the mixer knows by `id`.
+    /// Returns the name of the room that the mixer knows by `id`.
     pub(super) fn room_of(&self, id: RoomId) -> Option<&RoomName> {
         self.rooms
             .iter()
@@ -149,7 +152,7 @@ impl Registry {
             .map(|(name, _)| name)
     }
 
-    /// What everybody has counted, those who left included.
+    /// Returns the telemetry sums of all participants, including those who have left.
     pub(super) fn totals(&self) -> ParticipantTotals {
         let mut totals = self.departed;
         for member in self.rooms.values().flat_map(|room| &room.members) {
@@ -175,7 +178,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn members_are_found_both_ways_and_leave_nothing_behind() {
+    fn registry_finds_members_by_id_and_secret_and_forgets_them_when_taken() {
         let (mut registry, name) = registry();
         registry.add(&name, member(7, "secret"));
         registry.add(&name, member(8, "other"));
@@ -190,7 +193,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn counters_outlive_their_participant() {
+    fn registry_totals_keep_the_counts_of_departed_participants() {
         let (mut registry, name) = registry();
         let ann = member(7, "secret");
         ann.shared.telemetry.received_total.store(5, Relaxed);

@@ -1,4 +1,4 @@
-//! What the conference can be asked for, and how it answers.
+//! Requests to the conference, and their replies.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use super::participants::ParticipantRequest;
 use super::rooms::RoomRequest;
 use super::sessions::SessionRequest;
 
-/// A request. Each kind stands beside what carries it out.
+/// A request to the conference; each kind is defined in the module that handles it.
 #[derive(Debug)]
 pub(super) enum Request {
     Join(JoinRequest),
@@ -23,18 +23,18 @@ pub(super) enum Request {
     Server(ServerRequest),
 }
 
-/// Where the answer to a request goes.
+/// The sender of the answer to a request.
 #[derive(Debug)]
 pub(super) struct ReplyTo<T>(oneshot::Sender<T>);
 
-/// Where an answer comes from.
+/// The receiver of the answer to a request.
 pub(super) type Answer<T> = oneshot::Receiver<T>;
 
-/// An answer on its way: it is given in its turn among the other effects.
+/// An answer as an effect, so that it is delivered in order with the other effects.
 pub(super) struct Reply(Box<dyn FnOnce() + Send>);
 
 impl<T> ReplyTo<T> {
-    /// Both ends of an answer.
+    /// Creates the sender and the receiver of an answer.
     pub(super) fn new() -> (ReplyTo<T>, Answer<T>) {
         let (reply, answer) = oneshot::channel();
         (ReplyTo(reply), answer)
@@ -42,7 +42,7 @@ impl<T> ReplyTo<T> {
 }
 
 impl Reply {
-    /// Gives the answer; one that nobody waits for any more is dropped.
+    /// Delivers the answer; drops it if the receiver is gone.
     pub(super) fn give(self) {
         (self.0)();
     }
@@ -55,7 +55,7 @@ impl fmt::Debug for Reply {
 }
 
 impl Effects {
-    /// Answers a request.
+    /// Appends the answer to a request to the effects.
     pub(super) fn reply<T: Send + 'static>(&mut self, to: ReplyTo<T>, answer: T) {
         let give = move || {
             let _ = to.0.send(answer);

@@ -1,8 +1,10 @@
-//! Rights: who may do what. Each is asked for here and nowhere else, before anything is done.
+//! Rights: which actor may do which action. Every right is checked here and nowhere else, before
+//! anything is done.
 //!
-//! There are no accounts. Everybody who reaches the interface may list, watch, make, set and end rooms, for which nothing
-//! is asked here, and may mute, rename or remove the participants of a room. What a session does to itself needs its
-//! secret. Whether there is place for something and how often it may be done are no rights, and are asked elsewhere.
+//! There are no accounts. Every client that reaches the HTTP interface may list, watch, create,
+//! configure and end rooms without a check here, and may mute, rename or remove the participants of
+//! a room. Actions of a session need its secret. Capacity and rate limits are not rights and are
+//! checked elsewhere.
 
 use mixer::ParticipantId;
 
@@ -10,60 +12,60 @@ use super::machine::Machine;
 use super::{CommandError, JoinError, UnknownParticipant, UnknownSession};
 use crate::protocol::{MonitorEntry, RoomName};
 
-/// Who wants to do something.
+/// The actor that asks for an action.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Actor<'a> {
-    /// Somebody who has said no secret, or one that no session has.
+    /// A client without a secret, or with a secret that belongs to no session.
     Anybody,
-    /// Somebody who joins this room.
+    /// A client that joins this room.
     Newcomer(&'a RoomName),
-    /// The participant whose secret was said, or whose data channel it came over.
+    /// The participant whose secret or data channel the request came with.
     Participant(ParticipantId),
 }
 
-/// What somebody wants to do.
+/// An action that needs a right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Join a room, which makes it if it is not there.
+    /// Join a room, which creates the room if it does not exist.
     Join,
-    /// Listen to a room from another one.
+    /// Listen to a room from another room.
     Monitor,
     /// Mute, rename, amplify or remove a participant.
     Moderate,
     /// Send a command over the WebSocket of a room.
     Command,
-    /// Ask for the floor, let go of it, or see how it stands; restart ICE; leave.
+    /// Request, release or query the floor; restart ICE; leave.
     UseSession,
 }
 
-/// What somebody wants to do it to.
+/// The target of an action.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Target<'a> {
-    /// The session of the actor.
+    /// The actor's own session.
     Own,
     Room(&'a RoomName),
     /// A participant of this room.
     Participant(&'a RoomName, ParticipantId),
 }
 
-/// Why somebody may not.
+/// Why an action is not allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Denied {
-    /// The room is not there, and nobody may make it by joining it.
+    /// The room does not exist, and joins do not create rooms on this server.
     UnknownRoom,
     /// The participant is not in this room.
     UnknownParticipant,
-    /// The secret is of no session, or of one in another room.
+    /// The secret belongs to no session, or to a session in another room.
     UnknownSession,
-    /// The room lets nobody listen to it from elsewhere.
+    /// The room allows no monitors.
     MonitoringRefused,
 }
 
 impl Machine {
-    /// Whether somebody may do something.
+    /// Checks whether an actor may do an action to a target.
     ///
     /// # Errors
-    /// [`Denied`].
+    /// [`Denied`] if the action is not allowed.
     pub(super) fn may(
         &self,
         actor: Actor<'_>,
@@ -105,14 +107,14 @@ impl Machine {
                 let is_there = matches!(actor, Actor::Participant(_)) && home.is_some();
                 allow_if(is_there, Denied::UnknownSession)
             }
-            // Nothing else is an action on such a target.
+            // The action does not apply to such a target.
             (Action::Join | Action::Monitor | Action::Command, _) => Err(Denied::UnknownRoom),
             (Action::Moderate, _) => Err(Denied::UnknownParticipant),
         }
     }
 
-    /// Whether somebody may listen to all of these rooms; if not, why, and which room it is about. Of several reasons,
-    /// that a room is not there counts most.
+    /// Checks whether an actor may listen to all rooms of a list; an error names the reason and the
+    /// room. An unknown room takes precedence over a room that allows no monitors.
     pub(super) fn may_monitor(
         &self,
         actor: Actor<'_>,
@@ -128,10 +130,10 @@ impl Machine {
         }
     }
 
-    /// The participant whose session this is the secret of.
+    /// Returns the participant of a session secret.
     ///
     /// # Errors
-    /// [`UnknownSession`], the same for a session that never was and one that is over.
+    /// [`UnknownSession`], equally for a session that never existed and one that has ended.
     pub(super) fn session(&self, secret: &str) -> Result<ParticipantId, UnknownSession> {
         let id = self.registry.of_session(secret).ok_or(UnknownSession)?;
         self.may(Actor::Participant(id), Action::UseSession, Target::Own)
@@ -181,7 +183,8 @@ mod tests {
         RoomName::parse(room).expect("a good name")
     }
 
-    /// Ann, 1, is in `hall`, which refuses monitors, and Bob, 2, in `radio`, which allows them.
+    /// A conference in which Ann (1) is in `hall`, which refuses monitors, and Bob (2) in `radio`,
+    /// which allows them.
     fn machine(open_rooms: bool) -> Machine {
         let limits = Limits {
             max_rooms: 9,
@@ -206,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn every_action_is_allowed_to_those_it_is_meant_for_and_to_nobody_else() {
+    fn rights_table_allows_each_action_only_to_its_intended_actors() {
         let (hall, radio, gone) = (name("hall"), name("radio"), name("gone"));
         let (ann, bob, eve) = (ParticipantId(1), ParticipantId(2), ParticipantId(3));
         let actors = [
@@ -222,7 +225,8 @@ mod tests {
         let refused = Err(MonitoringRefused);
         let room = Target::Room;
         let member = Target::Participant;
-        // What comes of it for each of the actors; with `true`, where a join makes rooms.
+        // Each row: whether joins create rooms, the action, its target, and the outcome for each
+        // actor.
         let table = [
             (true, Action::Join, room(&hall), same(yes)),
             (true, Action::Join, room(&gone), same(yes)),
@@ -273,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn room_that_is_not_there_is_told_before_one_that_refuses() {
+    fn unknown_room_takes_precedence_over_a_room_that_refuses_monitors() {
         let machine = machine(false);
         let list = MonitorEntry::parse("hall,radio,gone").expect("good names");
         let denied = machine.may_monitor(Actor::Anybody, &list);
@@ -283,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn secret_of_nobody_is_no_session() {
+    fn unknown_secret_belongs_to_no_session() {
         let machine = machine(true);
         assert_eq!(machine.session("secret 1"), Ok(ParticipantId(1)));
         assert!(machine.session("secret 3").is_err());

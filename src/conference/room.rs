@@ -1,4 +1,5 @@
-//! One room of the conference: its settings, members, floor and links, and how clients see it.
+//! One room of the conference: its settings, members, floor and links, and its state as clients see
+//! it.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -14,36 +15,36 @@ use crate::protocol::{FloorState, Monitors, RoomConfig, RoomLine, RoomName, Room
 /// One room.
 #[derive(Debug)]
 pub(super) struct Room {
-    /// The mixer's name for it.
+    /// The mixer's id of the room.
     pub(super) id: RoomId,
-    /// What those who watch it know it by.
+    /// The id of the room for its watchers.
     pub(super) watch: WatchId,
-    /// What it is set to.
+    /// Settings of the room.
     pub(super) config: RoomConfig,
-    /// Stays when it is empty.
+    /// Whether the room stays when it is empty.
     pub(super) permanent: bool,
-    /// Members the mixer's room has memory for.
+    /// Members that the mixer's room has memory for.
     pub(super) capacity: usize,
-    /// Joins under way.
+    /// Seats held by joins under way.
     pub(super) seats: usize,
     /// Members in the order of joining.
     pub(super) members: Vec<Member>,
-    /// Who may talk.
+    /// The floor, which decides whose voice is heard.
     pub(super) floor: Floor,
-    /// The rooms it is linked with, whether they are there or not.
+    /// The linked rooms, including rooms that do not exist yet.
     pub(super) links: BTreeSet<RoomName>,
-    /// Who hears it from elsewhere.
+    /// The participants of other rooms who hear this room, if there are any.
     pub(super) subscribers: Option<Subscribers>,
-    /// Those of them who asked to, as everybody may see them.
+    /// The monitors that the room lists: participants of other rooms who asked to hear this room.
     pub(super) monitors: Monitors,
 }
 
 /// The participants of other rooms who hear a room.
 #[derive(Debug)]
 pub(super) struct Subscribers {
-    /// The room's name.
+    /// The name of the room that they hear.
     pub(super) room: RoomName,
-    /// Who, in order.
+    /// Their ids, in ascending order.
     pub(super) ids: Vec<ParticipantId>,
 }
 
@@ -64,17 +65,18 @@ impl Room {
         }
     }
 
-    /// Whether nothing keeps it.
+    /// Returns whether nothing keeps the room: it is not permanent, and has neither members nor
+    /// seats.
     pub(super) fn is_over(&self) -> bool {
         !self.permanent && self.members.is_empty() && self.seats == 0
     }
 
-    /// Whether one more may come.
+    /// Returns whether the room has no seat left.
     pub(super) fn is_full(&self) -> bool {
         self.members.len() + self.seats >= self.config.max_participants as usize
     }
 
-    /// The room with everybody in it.
+    /// Returns the room's state with all its participants.
     pub(super) fn state(&self, name: &RoomName, now: Instant) -> RoomState {
         RoomState {
             name: name.clone(),
@@ -89,7 +91,7 @@ impl Room {
         }
     }
 
-    /// The room in one line.
+    /// Returns the room's summary for the list of rooms.
     pub(super) fn line(&self, name: &RoomName, now: Instant) -> RoomLine {
         RoomLine {
             name: name.clone(),
@@ -102,18 +104,18 @@ impl Room {
         }
     }
 
-    /// Who holds the floor and who waits, where there is one.
+    /// Returns the floor's holders and queue; `None` if the room has no floor.
     fn floor_state(&self, now: Instant) -> Option<FloorState> {
         let has_floor = self.config.floor.mode.has_floor();
         has_floor.then(|| FloorState::of(&self.floor, now))
     }
 
-    /// One of those who are in.
+    /// Returns the member of this id.
     pub(super) fn member(&self, id: ParticipantId) -> Option<&Member> {
         self.members.iter().find(|member| member.id == id)
     }
 
-    /// What one of those who are in is called.
+    /// Returns the name of a member, empty if the room has no such member.
     pub(super) fn name_of(&self, id: ParticipantId) -> &str {
         self.member(id).map_or("", |member| &member.name)
     }
@@ -125,7 +127,7 @@ mod tests {
     use crate::conference::registry::tests::registry;
 
     #[test]
-    fn a_room_is_over_when_nothing_keeps_it() {
+    fn room_ends_only_without_members_seats_and_permanence() {
         let (mut registry, name) = registry();
         assert!(registry.rooms[&name].is_over());
         let room = registry.rooms.get_mut(&name).expect("it is there");
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn seats_count_towards_a_full_room() {
+    fn reserved_seats_count_towards_a_full_room() {
         let (mut registry, name) = registry();
         registry.add(&name, member(7, "secret"));
         let room = registry.rooms.get_mut(&name).expect("it is there");

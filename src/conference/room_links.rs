@@ -1,4 +1,4 @@
-//! The links between rooms: plain state, of which the mixers are told elsewhere ([`super::monitoring`]).
+//! Links between rooms, as plain state; [`super::monitoring`] tells the mixers about them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -7,11 +7,11 @@ use super::room::Room;
 use crate::protocol::RoomName;
 
 impl Registry {
-    /// The rooms that one is linked with, whether they are there or not.
+    /// Returns the rooms that a room is linked with, whether these exist or not.
     pub(super) fn links_of(&self, name: &RoomName) -> BTreeSet<RoomName> {
         match self.rooms.get(name) {
             Some(room) => room.links.clone(),
-            // What the others remember.
+            // For a room that does not exist, the links of the other rooms tell.
             None => {
                 let rooms = self.rooms.iter();
                 let linked = rooms.filter(|(_, room)| room.links.contains(name));
@@ -33,8 +33,9 @@ impl Registry {
         }
     }
 
-    /// For each room that is there and linked, the others of which that holds too that hear it and are heard in it, being
-    /// linked with it or with one that is. Where links would bring together more than `most` others, the older rooms' hold.
+    /// Returns for each linked room the other rooms that it hears, directly or over other links. If
+    /// links would bring together more than `most` others, the links of older rooms take
+    /// precedence.
     pub(super) fn partners(&self, most: usize) -> BTreeMap<RoomName, Vec<RoomName>> {
         let linked = self.rooms.iter().filter(|(_, room)| !room.links.is_empty());
         let mut linked: Vec<(&RoomName, &Room)> = linked.collect();
@@ -45,7 +46,7 @@ impl Registry {
             net_of.insert(name, nets.len());
             nets.push(vec![name]);
             for other in &room.links {
-                // One that is not there yet, or is younger, sees to the link itself.
+                // A room that does not exist yet or is younger handles the link in its own turn.
                 let (Some(&theirs), own) = (net_of.get(other), net_of[name]) else {
                     continue;
                 };
@@ -67,12 +68,12 @@ impl Registry {
         partners
     }
 
-    /// The rooms that hear one and are heard in it, being linked with it or with one that is; `most` of them.
+    /// Returns up to `most` rooms that a room is linked with, directly or over other links.
     pub(super) fn linked_with(&self, name: &RoomName, most: usize) -> Vec<RoomName> {
         let mut found = vec![name.clone()];
         let mut at = 0;
         while let Some(next) = found.get(at).cloned() {
-            // Over a room that is not there nothing is heard.
+            // A room that does not exist connects no other rooms.
             let links = self.rooms.get(&next).map(|room| room.links.clone());
             for other in links.unwrap_or_default() {
                 if found.len() <= most && !found.contains(&other) {
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn whom_one_hears_hears_one() {
+    fn linked_rooms_hear_each_other_in_both_directions() {
         let mut registry = Registry::default();
         (0..6).for_each(|at| make(&mut registry, at));
         link(&mut registry, 0, [1, 2]);
@@ -124,9 +125,9 @@ mod tests {
     }
 
     #[test]
-    fn a_room_made_later_joins_no_more_than_may_be_linked_and_the_older_links_hold() {
+    fn new_room_links_up_to_the_limit_and_older_links_take_precedence() {
         let mut registry = Registry::default();
-        // Two times nine of them, each linked with the first of its kind and that with one to come.
+        // Two stars of nine rooms each, both also linked with room 5, which does not exist yet.
         for at in (10..19).chain(30..39) {
             make(&mut registry, at);
         }

@@ -1,4 +1,4 @@
-//! Making, configuring, listing and ending rooms.
+//! Creates, configures, lists and ends rooms.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,36 +13,36 @@ use super::room::Room;
 use super::{ConfigureError, Overloaded};
 use crate::protocol::{Event, LeaveReason, RoomChange, RoomConfig, RoomLine, RoomName, RoomState};
 
-/// How settings meet a room.
+/// How new settings apply to a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Configure {
-    /// The room is to be exactly so: what is not said is the default. Makes a room that is not there, and makes it
-    /// permanent.
+    /// Omitted settings take the server's defaults. Creates the room if it does not exist, and
+    /// makes it permanent.
     Put,
-    /// What is not said stays as it is.
+    /// Omitted settings stay unchanged; the room must exist.
     Merge,
 }
 
-/// What is broadcast to those who watch a room, as JSON texts.
+/// The broadcasts of a room to its watchers, as JSON texts.
 pub(super) type RoomEvents = broadcast::Receiver<Arc<str>>;
 
 /// A request about rooms.
 #[derive(Debug)]
 pub(super) enum RoomRequest {
-    /// Every room in one line each, by name.
+    /// Lists a summary of every room, sorted by name.
     List(ReplyTo<Vec<RoomLine>>),
-    /// One room with everybody in it.
+    /// Reads a room's state with all its participants.
     Read(RoomName, ReplyTo<Option<RoomState>>),
-    /// Makes or configures a room; the reply says whether it was made.
+    /// Creates or configures a room; the reply says whether the room was created.
     Configure {
         name: RoomName,
         change: RoomChange,
         how: Configure,
         reply: ReplyTo<Result<(RoomState, bool), ConfigureError>>,
     },
-    /// Ends a room and everybody's stay in it.
+    /// Ends a room and removes all its participants.
     Delete(RoomName, ReplyTo<Result<(), ConfigureError>>),
-    /// Reads a room and subscribes to what happens in it from then on.
+    /// Reads a room's state and subscribes to all its later events.
     Watch {
         name: RoomName,
         events: oneshot::Sender<RoomEvents>,
@@ -89,21 +89,21 @@ impl Machine {
         }
     }
 
-    /// Every room in one line each, by name.
+    /// Returns a summary of every room, sorted by name.
     fn rooms(&self, now: Instant) -> Vec<RoomLine> {
         let rooms = self.registry.rooms.iter();
         rooms.map(|(name, room)| room.line(name, now)).collect()
     }
 
-    /// One room with everybody in it.
+    /// Returns a room's state with all its participants.
     fn room(&self, name: &RoomName, now: Instant) -> Option<RoomState> {
         Some(self.registry.rooms.get(name)?.state(name, now))
     }
 
-    /// Makes or configures a room; says whether it was made.
+    /// Creates or configures a room; returns whether the room was created.
     ///
     /// # Errors
-    /// [`ConfigureError`]; the room is then as it was.
+    /// [`ConfigureError`]; the room is then unchanged.
     fn configure(
         &mut self,
         name: &RoomName,
@@ -145,21 +145,22 @@ impl Machine {
         room.permanent |= how == Configure::Put;
         let configured = room.state(name, now);
         let after = (room.config, room.permanent, room.links.clone());
-        // Everybody is told, which costs a large room much: a request that changes nothing is to cost nothing.
+        // The event goes to everyone in the room, which is expensive for a large room: a request
+        // that changes nothing sends none.
         if after != before {
             let event = Event::Room {
                 room: Box::new(configured.clone()),
             };
             self.effects.broadcast(room, &event);
         }
-        // Those who start to listen are told how the floor stands after this.
+        // New monitors receive the state of the floor after this.
         self.apply_floor_actions(name);
         self.monitoring.mark_monitors_stale(name);
         self.sync_monitors(now);
         Ok((configured, false))
     }
 
-    /// Makes a room because somebody said so.
+    /// Creates a permanent room on request.
     fn make_as(
         &mut self,
         name: &RoomName,
@@ -169,7 +170,7 @@ impl Machine {
         let config = change.over(self.limits.room);
         let waiting = self.make_room(name, config, true)?.links.clone();
         if let Some(links) = change.links {
-            // Those who waited for it stay linked with it.
+            // Rooms that already name the new room as a link keep that link.
             let links = links.into_iter().chain(waiting).collect();
             if let Err(error) = self.link(name, links, now) {
                 self.remove_room(name);
@@ -180,10 +181,10 @@ impl Machine {
         Ok(room.ok_or(ConfigureError::UnknownRoom)?.state(name, now))
     }
 
-    /// Ends a room and everybody's stay in it.
+    /// Ends a room and removes all its participants.
     ///
     /// # Errors
-    /// [`ConfigureError::UnknownRoom`].
+    /// [`ConfigureError::UnknownRoom`] if the room does not exist.
     fn delete(&mut self, name: &RoomName, now: Instant) -> Result<(), ConfigureError> {
         let room = self.registry.rooms.get_mut(name);
         let room = room.ok_or(ConfigureError::UnknownRoom)?;
@@ -194,7 +195,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Makes a room that is not there.
+    /// Creates a room that does not exist yet.
     pub(super) fn make_room(
         &mut self,
         name: &RoomName,
@@ -218,7 +219,8 @@ impl Machine {
         Ok(self.registry.rooms.entry(name.clone()).or_insert(room))
     }
 
-    /// Brings the mixer's room to `config`.
+    /// Applies `config` to the mixer's room; replaces the mixer's room if the tick or the layout
+    /// changes.
     fn reconfigure(&mut self, name: &RoomName, config: RoomConfig) -> Result<(), ConfigureError> {
         let fresh_id = self.registry.new_room_id();
         let Machine {

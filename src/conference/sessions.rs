@@ -1,4 +1,4 @@
-//! What sessions ask for, each named by its secret.
+//! Requests of sessions, each identified by its secret.
 
 use std::time::Instant;
 
@@ -11,30 +11,31 @@ use super::{IceError, IceUpdate, UnknownSession};
 use crate::protocol::{CommandMessage, Event, RoomName};
 use crate::rtc::RestartResult;
 
-/// A request of a session.
+/// A request of a session, identified by its secret.
 #[derive(Debug)]
 pub(super) enum SessionRequest {
-    /// Ends the session of this secret because its client says so.
+    /// Ends a session at its client's request.
     Leave(String, ReplyTo<Result<(), UnknownSession>>),
-    /// Carries out a message that came over a room's WebSocket; what to answer, if anything.
+    /// Carries out a command received over a room's WebSocket; the reply is the answer to the
+    /// sender, if any.
     Command {
         room: RoomName,
         message: CommandMessage,
         reply: ReplyTo<Result<Option<Event>, Event>>,
     },
-    /// Takes a client's new candidates, or restarts its ICE session.
+    /// Adds a client's new ICE candidates, or restarts its ICE session.
     Ice {
         session: String,
-        /// The ICE sessions that the request is conditional on.
+        /// The ETags of the request's condition.
         expected: Option<Vec<String>>,
         update: IceUpdate,
-        /// Names the new ICE session if there is one.
+        /// The ETag of the new ICE session, if one begins.
         etag: String,
-        /// Where the outcome of a restart goes.
+        /// Receives the result of a restart.
         outcome: oneshot::Sender<RestartResult>,
         reply: ReplyTo<Result<Option<BegunRestart>, IceError>>,
     },
-    /// A restart did not succeed.
+    /// Restores the ICE session from before a failed restart.
     RestartFailed(BegunRestart),
 }
 

@@ -1,8 +1,9 @@
-//! The snapshot for a participant who has just come: the room, and what its floor has told the others.
+//! The snapshot for a new participant: the room's state, and the state of its floor.
 //!
-//! A data channel takes messages of a limited length. A room that is longer is told without most of those who are in it:
-//! `participants_total` says how many there are, the list holds who has the floor, who is heard and, the first time, who
-//! reads it: when the room is configured later everybody is told in the same words.
+//! A data channel limits the length of a message. The state of a larger room lists only some
+//! participants: floor holders, talkers and, in the first message, the reader; `participants_total`
+//! gives the full number. A later configuration change is sent to all in the same words, so it
+//! omits the reader.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,13 +17,13 @@ use crate::floor::Action;
 use crate::protocol::{Event, PublicId, RoomName, RoomState};
 use crate::rtc::MAX_TEXT_BYTES;
 
-/// Most participants in a room that is told in short. With names as long as may be they fill half a message; holders
-/// and queue fill a third at most.
+/// Maximum number of participants listed in a shortened room state. With names of maximum length
+/// they fill half a message; holders and queue fill a third at most.
 const MOST_IN_SHORT: usize = 64;
 
 impl Machine {
-    /// Tells a participant whose data channel has just opened what goes on in its room, and in the rooms that it hears
-    /// besides its own.
+    /// Sends a participant whose data channel has just opened the state of its room and of the
+    /// other rooms that it hears.
     pub(super) fn catch_up(&mut self, id: ParticipantId, now: Instant) {
         let Some(name) = self.registry.place(id) else {
             return;
@@ -39,7 +40,8 @@ impl Machine {
         }
     }
 
-    /// What a participant has missed of the rooms that it hears besides its own.
+    /// Returns the talk and floor events that a participant has missed of the other rooms that it
+    /// hears.
     pub(super) fn missed_by(
         &self,
         id: ParticipantId,
@@ -55,7 +57,7 @@ impl Machine {
 }
 
 impl Room {
-    /// What a data channel that has just opened carries first.
+    /// Returns the first texts for a data channel that has just opened.
     pub(super) fn first_texts(
         &self,
         name: &RoomName,
@@ -73,8 +75,8 @@ impl Room {
             .collect()
     }
 
-    /// An event of this room for a data channel: the `whole` text, or a short one if it tells the room itself and is
-    /// longer than a data channel takes.
+    /// Returns the text of an event for a data channel: `whole`, or a shortened room state if
+    /// `whole` is a room state longer than a data channel message.
     pub(super) fn fitting_text(
         &self,
         event: &Event,
@@ -90,7 +92,7 @@ impl Room {
         }
     }
 
-    /// What its floor has told those who were there before.
+    /// Returns the floor events that describe the present state of the floor.
     pub(super) fn floor_recap(&self, name: &RoomName, now: Instant) -> Vec<Event> {
         let actions = self.floor.snapshot(now);
         actions
@@ -98,7 +100,8 @@ impl Room {
             .collect()
     }
 
-    /// What one is told who hears the room from elsewhere from now on: who talks, and how the floor stands.
+    /// Returns the events that tell a new listener from elsewhere which participants talk and the
+    /// state of the floor.
     pub(super) fn snapshot(&self, name: &RoomName, now: Instant) -> Vec<Event> {
         let talkers = self.members.iter().filter(|member| member.talking);
         let talking = talkers.map(|member| Event::Talking {
@@ -107,7 +110,8 @@ impl Room {
         talking.chain(self.floor_recap(name, now)).collect()
     }
 
-    /// What everybody is told of something the floor does; `None` of what concerns one alone.
+    /// Returns the event that all clients receive about a floor action; `None` if the action
+    /// concerns one participant only.
     pub(super) fn announcement(&self, name: &RoomName, action: Action) -> Option<Event> {
         let room = name.clone();
         Some(match action {
@@ -139,7 +143,7 @@ impl Room {
         })
     }
 
-    /// The `state` of the room with the few of its people that matter most.
+    /// Returns the room's `state` with only the most important participants.
     fn in_short(&self, state: &RoomState, reader: Option<ParticipantId>) -> RoomState {
         let rank = |member: &Member| {
             if Some(member.id) == reader {
@@ -156,7 +160,7 @@ impl Room {
             .collect();
         chosen.sort_unstable();
         chosen.truncate(MOST_IN_SHORT);
-        // In the order of joining again.
+        // The list is in the order of joining again.
         chosen.sort_unstable_by_key(|(_, at)| *at);
         let participants = chosen.iter().map(|(_, at)| self.members[*at].public());
         RoomState {
@@ -183,7 +187,8 @@ mod tests {
     use crate::floor::{Mode, Request, Settings};
     use crate::protocol::{MAX_MONITORS, Monitor, Monitors, RoomConfig};
 
-    /// A room of as many, where the 300th holds the floor, the 350th waits and the 400th is heard.
+    /// A room of `people` participants: 300 holds the floor, 350 waits in the queue and 400 is
+    /// talking.
     fn hall(people: u32) -> (Registry, RoomName) {
         let mut registry = Registry::default();
         let name = RoomName::parse("hall").expect("a good name");
@@ -224,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_too_long_for_a_message_is_told_in_short_and_who_talks_in_any_case() {
+    fn oversized_room_snapshot_lists_reader_holder_and_talker_only() {
         let (registry, name) = hall(2_000);
         let texts = texts(&registry.rooms[&name], &name);
         let room = &texts[0]["room"];
@@ -245,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_that_fits_is_told_whole() {
+    fn room_snapshot_that_fits_lists_all_participants() {
         let (registry, name) = hall(100);
         let texts = texts(&registry.rooms[&name], &name);
         let listed = texts[0]["room"]["participants"].as_array();
@@ -254,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn even_the_longest_room_fits() {
+    fn snapshot_of_the_largest_possible_room_fits_the_message_limit() {
         let (mut registry, name) = hall(2_000);
         let room = registry.rooms.get_mut(&name).expect("it is there");
         let settings = Settings {

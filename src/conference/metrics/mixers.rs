@@ -1,4 +1,4 @@
-//! Metrics of the mixers, each with its mixer as a label.
+//! Metrics of the mixers, labelled by mixer.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,9 +10,9 @@ use super::{MetricFamily, MetricKind, MetricSample};
 use crate::audio::{Histogram, MixerHandle, MixerMetrics};
 use crate::queues::MixerId;
 
-/// The metrics of all mixers.
+/// Returns the metrics of all mixers.
 ///
-/// - `governors`: theirs, by their ids.
+/// - `governors`: the mixers' load governors, indexed by mixer id.
 pub(super) fn of_mixers(governors: &[Governor], mixers: &[MixerHandle]) -> Vec<MetricFamily> {
     let mut families = of_governors(governors);
     families.extend(of_slots(mixers));
@@ -50,7 +50,7 @@ fn of_governors(governors: &[Governor]) -> Vec<MetricFamily> {
     ]
 }
 
-/// How the threads keep their time.
+/// Returns the metrics of the mixers' slots: lateness, overruns and busy time.
 fn of_slots(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
     let seconds = |name, help, of: fn(&MixerMetrics) -> u64| {
         each(mixers, name, help, MetricKind::Counter, |metrics| {
@@ -124,7 +124,7 @@ fn of_slots(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
     ]
 }
 
-/// What the engines count.
+/// Returns the counts of the mixing engines: rooms, ticks, packets and encodes.
 fn of_engines(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
     let gauge = |name, help, of: fn(&MixerMetrics) -> &AtomicU64| {
         each(mixers, name, help, MetricKind::Gauge, |metrics| {
@@ -277,7 +277,7 @@ fn histogram(
     }
 }
 
-/// A bound, which is a whole number of microseconds.
+/// Formats the upper bound of a histogram bucket, a whole number of microseconds, in seconds.
 fn in_seconds(bound: Duration) -> String {
     let text = format!("{:.6}", bound.as_secs_f64());
     text.trim_end_matches('0').to_owned()
@@ -288,7 +288,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_are_written_to_the_microsecond() {
+    fn histogram_bucket_bounds_are_written_to_the_microsecond() {
         for (us, text) in [(4, "0.000004"), (1_000, "0.001"), (131_072, "0.131072")] {
             assert_eq!(in_seconds(Duration::from_micros(us)), text);
         }

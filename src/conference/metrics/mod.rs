@@ -1,4 +1,5 @@
-//! Metrics: everything that is counted or measured, as a flat list of families, ready to be written in any format.
+//! Metrics: all counters and measurements as a flat list of families, independent of the output
+//! format.
 
 mod mixers;
 
@@ -16,43 +17,43 @@ use crate::protocol::LeaveReason;
 use crate::rate_limit::Limited;
 use crate::rtc::{Dropped, RtcMetrics};
 
-/// A metric: samples under one name.
+/// A metric family: samples under one name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetricFamily {
-    /// Name with its unit.
+    /// Name of the metric, with its unit.
     pub name: &'static str,
-    /// What it is, in a sentence.
+    /// Description of the metric, in one sentence.
     pub help: &'static str,
-    /// Whether it only grows.
+    /// Type of the metric.
     pub kind: MetricKind,
-    /// Its values.
+    /// Values of the metric.
     pub samples: Vec<MetricSample>,
 }
 
 /// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
-    /// Only grows, from zero at the start.
+    /// A count that only grows, from zero at the start.
     Counter,
-    /// Goes up and down.
+    /// A value that rises and falls.
     Gauge,
-    /// How often something was no greater than each of many bounds.
+    /// Cumulative counts of values up to each bucket's bound.
     Histogram,
 }
 
-/// One value of a metric, with the labels that tell it from the others.
+/// One value of a metric, with the labels that distinguish it within its family.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetricSample {
-    /// What follows the family's name: parts of a histogram have one.
+    /// Suffix of the family's name, such as `_bucket`; only histogram samples have one.
     pub suffix: &'static str,
-    /// Labels and their values.
+    /// Names and values of the labels.
     pub labels: Vec<(&'static str, String)>,
-    /// The value.
+    /// Value of the sample.
     pub value: f64,
 }
 
 impl MetricSample {
-    /// The one value of its family.
+    /// Creates a sample without labels.
     pub fn only(value: f64) -> MetricSample {
         MetricSample {
             suffix: "",
@@ -61,7 +62,7 @@ impl MetricSample {
         }
     }
 
-    /// One of several values.
+    /// Creates a sample with one label.
     pub fn of(label: &'static str, is: impl ToString, value: f64) -> MetricSample {
         MetricSample {
             suffix: "",
@@ -72,7 +73,7 @@ impl MetricSample {
 }
 
 impl MetricFamily {
-    /// A family of one number that only grows.
+    /// Creates a family of one counter without labels.
     pub fn counter(name: &'static str, help: &'static str, value: u64) -> MetricFamily {
         MetricFamily {
             name,
@@ -82,7 +83,7 @@ impl MetricFamily {
         }
     }
 
-    /// A family of one number that goes up and down.
+    /// Creates a family of one gauge without labels.
     pub fn gauge(name: &'static str, help: &'static str, value: f64) -> MetricFamily {
         MetricFamily {
             name,
@@ -93,32 +94,32 @@ impl MetricFamily {
     }
 }
 
-/// What the conference counts and measures.
+/// All counters and measurements of the conference.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
     /// The metrics of the mixers, the network, the rooms and the participants.
     pub families: Vec<MetricFamily>,
-    /// How often a limit was reached that the conference keeps, by [`Limited`].
+    /// Refusals by the conference's rate limiters, indexed by [`Limited`].
     pub limited: [u64; Limited::ALL.len()],
 }
 
-/// What the machine counts and measures.
+/// Counters and measurements that the machine holds.
 #[derive(Debug)]
 pub(super) struct MachineFigures {
     rooms: usize,
     participants: usize,
     talking: usize,
     connected: usize,
-    /// Greatest playout delay of a participant who is heard, microseconds.
+    /// Greatest playout delay of a talking participant, microseconds.
     delay_us: u32,
     totals: ParticipantTotals,
     counters: Counters,
-    /// Of the mixers, by their ids.
+    /// The mixers' load governors, indexed by mixer id.
     governors: Vec<Governor>,
 }
 
 impl Machine {
-    /// Everything that is counted and measured here.
+    /// Returns the counters and measurements that the machine holds.
     pub(super) fn figures(&self) -> MachineFigures {
         let members = || self.registry.rooms.values().flat_map(|room| &room.members);
         let delays = members()
@@ -139,7 +140,7 @@ impl Machine {
 }
 
 impl Conference {
-    /// Everything that is counted and measured here.
+    /// Returns all counters and measurements of the conference.
     pub async fn figures(&self) -> Figures {
         let machine = self.ask(|reply| Request::Server(ServerRequest::Figures(reply)));
         let machine = machine.await;
@@ -357,7 +358,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_playouts_count_is_exported_under_its_own_name() {
+    fn every_playout_counter_is_exported_under_its_own_name() {
         let telemetry = Telemetry::default();
         let expected = [
             (&telemetry.received_total, "packets_received", 1),

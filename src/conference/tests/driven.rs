@@ -1,4 +1,5 @@
-//! The conference and its owner on one thread: each call is over when it returns.
+//! Test driver: runs the conference's handle and its owner on one thread, so that each call is
+//! complete when it returns.
 
 use std::cell::{RefCell, RefMut};
 use std::ops::{Deref, DerefMut};
@@ -31,7 +32,7 @@ pub(super) struct Driven {
     runtime: Runtime,
 }
 
-/// The machine, to be looked at and changed. What it wants done is performed when this goes.
+/// The machine, to be inspected and changed; its effects are performed when this guard is dropped.
 pub(super) struct Turn<'a> {
     owner: RefMut<'a, Owner>,
 }
@@ -46,7 +47,7 @@ impl Driven {
         }
     }
 
-    /// What comes of a future, while the owner serves requests.
+    /// Runs a future to its end while the owner serves requests.
     pub(super) fn until<T>(&self, future: impl Future<Output = T>) -> T {
         let mut owner = self.owner.borrow_mut();
         self.runtime.block_on(async {
@@ -62,7 +63,7 @@ impl Driven {
     }
 
     pub(super) fn lock(&self) -> Turn<'_> {
-        // What was asked for before comes first.
+        // Earlier requests are served first.
         self.until(self.handle.place());
         let mut turn = Turn {
             owner: self.owner.borrow_mut(),
@@ -71,7 +72,7 @@ impl Driven {
         turn
     }
 
-    /// Takes in what the mixers and the network have to say; whether both are there to say anything.
+    /// Runs a turn of the owner; returns whether all mixers and the network thread are running.
     pub(super) fn turn(&self, now: Instant) -> bool {
         self.owner.borrow_mut().turn(now);
         self.is_whole()
@@ -195,13 +196,13 @@ impl Driven {
 }
 
 impl Turn<'_> {
-    /// The performer, once it has performed what is wanted by now.
+    /// Returns the performer, after all pending effects have been performed.
     pub(super) fn performer(&mut self) -> &mut Performer {
         self.perform();
         &mut self.owner.performer
     }
 
-    /// Performs what the machine wants done by now.
+    /// Performs the machine's pending effects.
     pub(super) fn perform(&mut self) {
         let Owner {
             machine, performer, ..

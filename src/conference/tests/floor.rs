@@ -1,4 +1,5 @@
-//! The floor between the conference and the mixer: whatever happens, the mixer is told what the floor says.
+//! Tests of the floor between conference and mixer: the permits in the mixer always match the
+//! floor.
 
 use mixer::permit::Permit;
 use proptest::test_runner::{Config, TestRunner};
@@ -36,7 +37,8 @@ impl TestConference {
             .collect()
     }
 
-    /// That the mixer was told of everybody what the floor says, and no room has more talkers than may be.
+    /// Asserts that every participant's permit in the mixer matches the floor, and that no room
+    /// exceeds its number of talkers.
     fn check(&self) {
         let state = self.conference.lock();
         for (name, room) in &state.registry.rooms {
@@ -61,7 +63,7 @@ impl TestConference {
 }
 
 #[test]
-fn where_there_is_a_floor_nobody_comes_in_without_being_told_to_be_silent() {
+fn newcomer_to_a_room_with_a_floor_starts_without_a_permit() {
     let test = test_conference();
     test.set("hall", Mode::Ptt);
     let ann = test.join("hall", OFFER).expect("joined");
@@ -79,7 +81,7 @@ fn where_there_is_a_floor_nobody_comes_in_without_being_told_to_be_silent() {
 }
 
 #[test]
-fn a_holder_of_whom_nothing_comes_frees_the_floor_in_the_pump_s_turns() {
+fn floor_holder_who_sends_nothing_loses_the_floor() {
     let test = test_conference();
     test.set("hall", Mode::Ptt);
     let ann = test.join("hall", OFFER).expect("joined");
@@ -100,7 +102,7 @@ fn a_holder_of_whom_nothing_comes_frees_the_floor_in_the_pump_s_turns() {
 }
 
 impl TestConference {
-    /// Lets somebody in whose telemetry the mixer does not write.
+    /// Joins a participant whose telemetry the mixer does not write.
     fn join_unheard(&self) -> Joined {
         let joined = self.join("hall", OFFER).expect("joined");
         let mut state = self.conference.lock();
@@ -109,7 +111,7 @@ impl TestConference {
         joined
     }
 
-    /// Sounds came from somebody, as far as one can tell.
+    /// Writes telemetry as if voiced packets of a participant had arrived.
     fn sounds(&self, of: &Joined) {
         let mut state = self.conference.lock();
         let (_, member) = state
@@ -146,7 +148,7 @@ impl TestConference {
 }
 
 #[test]
-fn who_talked_before_there_was_a_floor_has_not_asked_for_it() {
+fn talking_before_the_room_had_a_floor_requests_no_floor() {
     let test = test_conference();
     let ann = test.join_unheard();
     test.join_unheard();
@@ -162,7 +164,7 @@ fn who_talked_before_there_was_a_floor_has_not_asked_for_it() {
 }
 
 #[test]
-fn who_is_muted_neither_takes_the_floor_nor_keeps_it() {
+fn muted_participant_neither_takes_nor_keeps_the_floor() {
     let test = test_conference();
     let ann = test.join_unheard();
     let ben = test.join_unheard();
@@ -187,7 +189,7 @@ fn who_is_muted_neither_takes_the_floor_nor_keeps_it() {
 }
 
 #[test]
-fn requests_over_http_are_counted_but_a_release_is_obeyed() {
+fn rate_limiter_counts_floor_requests_over_http_but_no_releases() {
     let test = test_conference();
     test.set("hall", Mode::Ptt);
     let ann = test.join("hall", OFFER).expect("joined");
@@ -204,7 +206,7 @@ fn requests_over_http_are_counted_but_a_release_is_obeyed() {
 }
 
 #[test]
-fn release_over_the_data_channel_is_obeyed_however_much_was_sent() {
+fn floor_release_over_the_data_channel_passes_any_rate_limit() {
     let test = test_conference();
     test.set("hall", Mode::Ptt);
     let ann = test.join("hall", OFFER).expect("joined");
@@ -234,7 +236,7 @@ fn release_over_the_data_channel_is_obeyed_however_much_was_sent() {
 }
 
 #[test]
-fn muted_participant_cannot_ask_for_the_floor() {
+fn muted_participant_cannot_request_the_floor() {
     let test = test_conference();
     test.set("hall", Mode::Ptt);
     let ann = test.join("hall", OFFER).expect("joined");
@@ -252,7 +254,7 @@ fn muted_participant_cannot_ask_for_the_floor() {
 }
 
 #[test]
-fn a_channel_over_which_something_comes_is_open() {
+fn conference_treats_a_data_channel_with_a_message_as_open() {
     let test = test_conference();
     let ann = test.join("hall", OFFER).expect("joined");
     let id = ann.participant.0;
@@ -263,7 +265,7 @@ fn a_channel_over_which_something_comes_is_open() {
     assert!(member.channel);
 }
 
-/// What may happen between the rooms and the people in them.
+/// A random step of the floor test.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Join(usize),
@@ -299,7 +301,7 @@ fn any_step() -> impl proptest::strategy::Strategy<Value = Step> {
 }
 
 #[test]
-fn whatever_happens_the_mixer_knows_what_the_floor_says() {
+fn mixer_permits_match_the_floor_after_any_steps() {
     let steps = proptest::collection::vec(any_step(), 1..60);
     let mut runner = TestRunner::new(Config {
         cases: 24,
@@ -313,7 +315,7 @@ fn whatever_happens_the_mixer_knows_what_the_floor_says() {
             let session = |who: usize| sessions.get(who).cloned().unwrap_or_default();
             match step {
                 Step::Join(room) => {
-                    // A full house is an answer too.
+                    // A full room is a valid answer too.
                     if let Ok(joined) = test.join(ROOMS[room], OFFER) {
                         sessions.push(joined.session);
                     }

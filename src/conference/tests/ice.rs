@@ -1,4 +1,4 @@
-//! ICE restarts of a session: which session holds, whatever becomes of them.
+//! Tests of ICE restarts: which ICE session of the member is valid after each outcome.
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn update(ufrag: &str, with_pwd: bool) -> IceUpdate {
 }
 
 #[test]
-fn candidates_that_overtake_the_answer_to_a_restart_belong_to_it() {
+fn ice_candidates_sent_before_the_restart_answer_belong_to_the_restart() {
     let test = test_conference();
     let ann = test.join("hall", OFFER).expect("joined");
     let condition = [ann.etag.clone()];
@@ -20,10 +20,10 @@ fn candidates_that_overtake_the_answer_to_a_restart_belong_to_it() {
         .begin_ice(&ann.session, Some(&condition), update("n3wU", true));
     let (begun, answer) = begun.expect("begun").expect("a restart");
     let of = |update| test.conference.update_ice(&ann.session, None, update);
-    // Its own candidates, while the answer is still on its way.
+    // The client's own candidates, while the answer is still in flight.
     let outcome = of(update("n3wU", true)).expect("taken");
     assert!(matches!(outcome, IceOutcome::Added));
-    // A second restart on the same condition, and candidates of before.
+    // A second restart with the old condition, and candidates of the old session.
     let second = test
         .conference
         .begin_ice(&ann.session, Some(&condition), update("n3wV", true));
@@ -39,7 +39,7 @@ fn candidates_that_overtake_the_answer_to_a_restart_belong_to_it() {
 }
 
 #[test]
-fn a_restart_that_fails_leaves_the_old_session() {
+fn failed_ice_restart_restores_the_old_ice_session() {
     let mut test = test_conference();
     let ann = test.join("hall", OFFER).expect("joined");
     test.stop_rtc();

@@ -1,5 +1,5 @@
-//! The conference over a real mixer and a real network thread: that a join which fails leaves nothing behind, whichever
-//! step it fails at.
+//! Tests of the conference over a real mixer and a real network thread: a join that fails at any
+//! step leaves nothing behind.
 
 mod driven;
 mod floor;
@@ -58,7 +58,7 @@ fn conference_with(mixers: usize) -> TestConference {
         open_rooms: true,
         hangovers: mixer::profile::Hangovers::default(),
         room: RoomConfig {
-            // Most tests of several rooms listen to open ones.
+            // Most tests with several rooms monitor open rooms, which refuse monitors by default.
             allow_monitors: Some(true),
             ..RoomConfig::default()
         },
@@ -91,12 +91,13 @@ impl TestConference {
         self.conference.join(join_of(room, offer))
     }
 
-    /// Reads and carries out a message that came over a room's WebSocket; what to answer, if anything.
+    /// Parses and carries out a command received over a room's WebSocket; returns the answer, if
+    /// any.
     fn order(&self, room: &RoomName, text: &str) -> Result<Option<Event>, Event> {
         self.conference.carry_out(room, read(text)?)
     }
 
-    /// Lets no room be made by joining it.
+    /// Makes the conference refuse joins to rooms that do not exist.
     fn close_rooms(&self) {
         self.conference.lock().limits.open_rooms = false;
     }
@@ -105,7 +106,8 @@ impl TestConference {
         self.conference.rooms().is_empty() && self.conference.lock().registry.sessions() == 0
     }
 
-    /// Waits until the mixers have applied what they were sent: rooms and participants of each.
+    /// Waits until the mixers have applied all commands; returns the rooms and participants of each
+    /// mixer.
     fn each_settled(&self) -> Vec<(u64, u64)> {
         std::thread::sleep(Duration::from_millis(100));
         let mixers = self.conference.handle.audio.mixers().iter();
@@ -117,7 +119,8 @@ impl TestConference {
         counts.collect()
     }
 
-    /// The same of all together.
+    /// Waits until the mixers have applied all commands; returns the rooms and participants of all
+    /// mixers together.
     fn settled(&self) -> (u64, u64) {
         let each = self.each_settled().into_iter();
         each.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1))
@@ -125,7 +128,7 @@ impl TestConference {
 }
 
 impl Turn<'_> {
-    /// Sends the mixer of a room what a test wants, past all that is known here.
+    /// Sends a command to a room's mixer, bypassing the conference.
     fn command_mixer(&mut self, room: RoomId, command: Command) {
         let mixer = self.placement.mixer_of(room).expect("it is on one");
         self.performer().mixer_mut(mixer).send(command);
@@ -160,7 +163,7 @@ fn name(room: &str) -> RoomName {
 }
 
 #[test]
-fn a_join_reaches_the_mixer_and_a_leave_takes_it_back() {
+fn join_reaches_the_mixer_and_leave_removes_the_participant() {
     let test = test_conference();
     let ann = test.join("hall", OFFER).expect("joined");
     test.join("hall", OFFER).expect("joined");
@@ -174,7 +177,7 @@ fn a_join_reaches_the_mixer_and_a_leave_takes_it_back() {
 }
 
 #[test]
-fn large_room_that_ends_tells_each_participant_of_itself_only() {
+fn ending_a_large_room_tells_each_participant_only_its_own_removal() {
     let test = test_conference();
     test.join("hall", OFFER).expect("joined");
     let people = 500;
@@ -228,7 +231,7 @@ fn join_that_waited_too_long_is_counted_as_refused() {
 }
 
 #[test]
-fn an_offer_that_cannot_be_answered_leaves_nothing() {
+fn join_with_an_unanswerable_offer_leaves_nothing_behind() {
     let test = test_conference();
     assert!(matches!(
         test.join("hall", "hello"),
@@ -239,7 +242,7 @@ fn an_offer_that_cannot_be_answered_leaves_nothing() {
 }
 
 #[test]
-fn a_mixer_that_takes_nothing_leaves_nothing() {
+fn join_over_a_full_mixer_queue_leaves_nothing_behind() {
     let mut test = test_conference();
     test.stop_audio();
     let error = test.join("hall", OFFER).expect_err("the mixer is gone");
@@ -251,7 +254,7 @@ fn a_mixer_that_takes_nothing_leaves_nothing() {
 }
 
 #[test]
-fn a_network_that_takes_nothing_leaves_nothing() {
+fn join_over_a_full_network_queue_leaves_nothing_behind() {
     let mut test = test_conference();
     test.stop_rtc();
     let error = test.join("hall", OFFER).expect_err("the network is gone");
@@ -264,7 +267,7 @@ fn a_network_that_takes_nothing_leaves_nothing() {
 }
 
 #[test]
-fn a_room_that_fails_sends_everybody_away_and_a_permanent_one_starts_afresh() {
+fn failed_room_loses_all_members_and_a_permanent_room_restarts() {
     let test = test_conference();
     let made = test
         .conference
@@ -285,7 +288,7 @@ fn a_room_that_fails_sends_everybody_away_and_a_permanent_one_starts_afresh() {
     test.join("hall", OFFER).expect("it is a room again");
 }
 
-/// Waits until a count of the only mixer's is no longer zero.
+/// Waits until a counter of the only mixer is no longer zero.
 fn until_counted(test: &TestConference, count: fn(&MixerMetrics) -> &AtomicU64) {
     let mixers = test.conference.handle.audio.mixers();
     let patience = Instant::now() + Duration::from_secs(60);
@@ -295,14 +298,14 @@ fn until_counted(test: &TestConference, count: fn(&MixerMetrics) -> &AtomicU64) 
     }
 }
 
-/// Loses all that the mixers have told.
+/// Discards all pending events of the mixers.
 fn lose_events(test: &TestConference) {
     let mut turn = test.conference.lock();
     while turn.performer().next_mixer_event().is_some() {}
 }
 
 #[test]
-fn failed_room_is_closed_though_its_event_is_lost() {
+fn failed_room_is_closed_even_if_its_fault_event_is_lost() {
     let test = test_conference();
     test.join("hall", OFFER).expect("joined");
     test.join("other", OFFER).expect("joined");
@@ -327,11 +330,11 @@ fn failed_room_is_closed_though_its_event_is_lost() {
 }
 
 #[test]
-fn participant_whom_the_mixer_refuses_is_sent_away() {
+fn participant_refused_by_the_mixer_is_removed() {
     for event_arrives in [true, false] {
         let test = test_conference();
         test.join("hall", OFFER).expect("joined");
-        // The mixer loses the room without a word.
+        // The mixer loses the room without an event.
         {
             let mut state = test.conference.lock();
             let id = state.registry.rooms[&name("hall")].id;
@@ -359,7 +362,7 @@ fn participant_whom_the_mixer_refuses_is_sent_away() {
 }
 
 #[test]
-fn a_server_without_its_mixer_is_not_whole() {
+fn conference_is_not_whole_once_its_mixer_has_ended() {
     let mut test = test_conference();
     assert!(test.conference.turn(Instant::now()));
     assert!(test.conference.is_whole());
@@ -371,7 +374,7 @@ fn a_server_without_its_mixer_is_not_whole() {
 }
 
 #[test]
-fn rooms_spread_over_the_mixers_and_leave_nothing_behind() {
+fn rooms_spread_over_all_mixers_and_leave_nothing_behind() {
     let test = conference_with(3);
     let guests: Vec<Joined> = ["a", "b", "c", "d"]
         .map(|room| test.join(room, OFFER).expect("joined"))
@@ -389,9 +392,9 @@ fn rooms_spread_over_the_mixers_and_leave_nothing_behind() {
     assert_eq!(state.placement.counts(), (0, 0));
 }
 
-/// A load that is real but for what it is spent on.
+/// Loads a mixer with real busy time, spent on nothing useful.
 #[test]
-fn a_loaded_mixer_takes_nobody_in_until_it_has_time_again() {
+fn overloaded_mixer_refuses_joins_until_its_load_falls() {
     let test = conference_with(2);
     test.join("hall", OFFER).expect("joined");
     let (_, mut events) = test.conference.watch(&name("hall")).expect("it is there");
@@ -442,7 +445,7 @@ fn a_loaded_mixer_takes_nobody_in_until_it_has_time_again() {
 }
 
 #[test]
-fn nobody_comes_while_the_server_goes_down() {
+fn conference_refuses_joins_while_the_server_stops() {
     let test = test_conference();
     test.join("hall", OFFER).expect("joined");
     test.conference.close();
@@ -455,7 +458,7 @@ fn nobody_comes_while_the_server_goes_down() {
 }
 
 #[test]
-fn a_room_deleted_under_a_join_fails_it() {
+fn deleting_a_room_fails_a_join_under_way() {
     let test = test_conference();
     let seat = test
         .conference

@@ -1,4 +1,4 @@
-//! Rooms that are listened to from elsewhere: what follows when they come and go.
+//! Tests of monitored rooms: feeds and scans as rooms and listeners come and go.
 
 use super::*;
 use crate::floor::{Answer, Mode, Request};
@@ -17,7 +17,7 @@ impl TestConference {
         })
     }
 
-    /// Who is told what happens in a room.
+    /// Returns the participants of other rooms who receive a room's events.
     fn subscribers(&self, room: &str) -> Vec<ParticipantId> {
         let state = self.conference.lock();
         let room = state.registry.rooms.get(&name(room));
@@ -45,9 +45,9 @@ impl TestConference {
             .configure(&name(room), change, Configure::Put)
     }
 
-    /// How many hold the feed of a room: this side, the room itself, and who hears it.
+    /// Counts the holders of a room's feed: the conference, the room itself and each listener.
     fn holders(&self, room: &str) -> usize {
-        // The mixers apply what they were sent meanwhile.
+        // The mixers apply their commands meanwhile.
         self.settled();
         let mut turn = self.conference.lock();
         let feed = turn.monitoring.feed(&name(room));
@@ -55,7 +55,7 @@ impl TestConference {
         feed.map_or(0, Arc::strong_count)
     }
 
-    /// What `act` does while the link to a room's mixer takes nothing.
+    /// Runs `act` while the queue to a room's mixer is full.
     fn with_full_link(&self, room: &str, act: impl FnOnce(&mut Machine)) {
         let mut blocked = test_conference();
         blocked.stop_audio();
@@ -65,7 +65,7 @@ impl TestConference {
         let mixer = turn.placement.mixer_of(id).expect("it is on one");
         let full = blocked.performer().mixer_mut(MixerId(0));
         std::mem::swap(full, turn.performer().mixer_mut(mixer));
-        // The machine learns that it may send nothing.
+        // The machine learns that the queue has no free place.
         turn.perform();
         act(&mut turn);
         turn.perform();
@@ -86,7 +86,7 @@ impl TestConference {
 }
 
 #[test]
-fn a_room_is_fed_to_others_as_long_as_it_is_there_and_somebody_listens() {
+fn room_has_a_feed_as_long_as_it_exists_and_has_a_monitor() {
     let test = conference_with(2);
     let ann = test.join_and_listen("a", "b,c").expect("joined");
     assert!(test.feeds().is_empty(), "neither is there");
@@ -108,7 +108,7 @@ fn a_room_is_fed_to_others_as_long_as_it_is_there_and_somebody_listens() {
 }
 
 #[test]
-fn the_list_can_be_changed_and_one_s_own_room_is_no_channel() {
+fn monitor_list_can_be_replaced_and_the_own_room_needs_no_feed() {
     let test = test_conference();
     let ann = test.join("a", OFFER).expect("joined");
     for room in ["b", "c"] {
@@ -139,7 +139,7 @@ fn the_list_can_be_changed_and_one_s_own_room_is_no_channel() {
 }
 
 #[test]
-fn unknown_rooms_are_refused_where_rooms_are_not_made_by_joining() {
+fn listening_to_unknown_rooms_is_refused_if_joins_create_no_rooms() {
     let test = test_conference();
     test.close_rooms();
     test.put("a", "").expect("made");
@@ -165,7 +165,7 @@ fn unknown_rooms_are_refused_where_rooms_are_not_made_by_joining() {
 }
 
 #[test]
-fn links_hold_both_ways_and_wait_for_rooms() {
+fn room_links_hold_both_ways_and_wait_for_missing_rooms() {
     let test = conference_with(2);
     test.put("a", "b").expect("made");
     assert_eq!(test.links("a"), ["b"]);
@@ -176,7 +176,7 @@ fn links_hold_both_ways_and_wait_for_rooms() {
     assert_eq!(test.feeds(), ["a", "b"]);
     assert_eq!(test.subscribers("a"), [bob.participant.0]);
     assert_eq!(test.subscribers("b"), [ann.participant.0]);
-    // Over the third they all hear each other.
+    // Over the third room, all rooms hear each other.
     test.put("c", "b").expect("made");
     test.turn();
     assert_eq!(test.feeds(), ["a", "b", "c"]);
@@ -191,7 +191,7 @@ fn links_hold_both_ways_and_wait_for_rooms() {
 }
 
 #[test]
-fn who_listens_to_a_room_hears_what_is_linked_with_it() {
+fn monitor_of_a_room_also_hears_the_rooms_linked_with_it() {
     let test = test_conference();
     test.put("b", "c").expect("made");
     test.put("c", "b").expect("made");
@@ -204,7 +204,7 @@ fn who_listens_to_a_room_hears_what_is_linked_with_it() {
 }
 
 #[test]
-fn who_hears_a_room_from_now_on_is_told_how_its_floor_stands() {
+fn new_monitor_receives_the_state_of_the_monitored_floor() {
     let test = test_conference();
     test.set("b", Mode::Ptt);
     for ben in [(); 2].map(|()| test.join("b", OFFER).expect("joined")) {
@@ -230,14 +230,14 @@ fn who_hears_a_room_from_now_on_is_told_how_its_floor_stands() {
         ),
         "{told:?}"
     );
-    // The same when his channel opens later.
+    // A monitor whose data channel opens later receives the state too.
     let missed = state.missed_by(id, Instant::now());
     let missed: Vec<&str> = missed.map(|(_, room)| room.as_str()).collect();
     assert_eq!(missed, ["b", "b"]);
 }
 
 #[test]
-fn linked_rooms_that_nobody_is_in_are_no_audience() {
+fn linked_rooms_without_members_are_no_audience_of_a_floor() {
     let test = test_conference();
     test.set("a", Mode::Ptt);
     test.put("b", "a").expect("made");
@@ -257,7 +257,7 @@ fn linked_rooms_that_nobody_is_in_are_no_audience() {
 }
 
 #[test]
-fn too_many_links_change_nothing() {
+fn links_beyond_the_limit_are_refused_and_change_nothing() {
     let test = test_conference();
     let many: Vec<String> = (0..16).map(|at| format!("r{at}")).collect();
     test.put("a", &many.join(",")).expect("made");
@@ -267,9 +267,10 @@ fn too_many_links_change_nothing() {
     assert_eq!(test.links("a").len(), 16);
 }
 
-/// Two rooms on two mixers, the first of which is told nothing while what it hears ends and begins again.
+/// Two rooms on two mixers. The queue to the first room's mixer is full while the second room ends
+/// and begins again.
 #[test]
-fn a_feed_that_was_made_anew_is_told_to_who_heard_the_one_before() {
+fn listeners_of_a_closed_feed_are_given_the_feed_that_replaces_it() {
     let test = conference_with(2);
     test.put("a", "").expect("made");
     test.put("b", "").expect("made");

@@ -1,4 +1,5 @@
-//! Participants of other rooms who listen to a room: shown in it, and refused where it refuses them.
+//! Tests of monitors: participants of other rooms are listed in the rooms they monitor, and refused
+//! by rooms that allow none.
 
 use serde_json::Value;
 
@@ -6,7 +7,7 @@ use super::*;
 use crate::floor::Mode;
 use crate::protocol::MonitorEntry;
 
-/// A conference whose rooms follow their mode.
+/// Creates a conference whose rooms allow monitors as their mode says.
 fn conference_by_mode() -> TestConference {
     let test = test_conference();
     test.conference.lock().limits.room.allow_monitors = None;
@@ -56,7 +57,7 @@ fn kind(refused: Result<Option<Event>, Event>) -> (&'static str, Option<RoomName
 }
 
 #[test]
-fn join_names_the_mode_of_a_room_it_makes_and_only_of_that() {
+fn mode_in_a_join_applies_only_to_a_room_that_the_join_creates() {
     let test = conference_by_mode();
     test.join_in_mode("radio", Mode::Ptt, "").expect("joined");
     test.join_in_mode("radio", Mode::Open, "").expect("joined");
@@ -78,14 +79,14 @@ fn conference_refuses_monitors_at_a_join_and_later() {
     assert_eq!(kind(refused), ("monitoring-refused", Some(name("talk"))));
     assert_eq!(test.monitors("talk").total, 0);
     assert!(!test.is_fed("talk"));
-    // Its own room is none that it monitors.
+    // The participant's own room does not count as monitored.
     let bob = test.join("talk", OFFER).expect("joined");
     test.listen_to(&bob, "talk", r#"["talk"]"#)
         .expect("its own");
 }
 
 #[test]
-fn monitors_are_named_in_the_room_and_everybody_is_told() {
+fn room_lists_its_monitors_and_tells_all_its_clients() {
     let test = conference_by_mode();
     test.join_in_mode("radio", Mode::Ptt, "").expect("joined");
     let (_, mut events) = test.conference.watch(&name("radio")).expect("it is there");
@@ -116,7 +117,7 @@ fn monitors_are_named_in_the_room_and_everybody_is_told() {
 }
 
 #[test]
-fn room_that_starts_to_refuse_is_heard_by_no_monitor_from_then_on() {
+fn room_that_starts_to_refuse_loses_its_monitors_for_good() {
     for change in [r#"{"mode":"open"}"#, r#"{"allow_monitors":false}"#] {
         let test = conference_by_mode();
         test.join_in_mode("radio", Mode::Ptt, "").expect("joined");
@@ -127,7 +128,7 @@ fn room_that_starts_to_refuse_is_heard_by_no_monitor_from_then_on() {
         test.patch("radio", change);
         assert!(!test.is_fed("radio"), "{change}");
         assert_eq!(test.monitors("radio").total, 0, "{change}");
-        // It is not heard again by itself, and the rest of the list stays.
+        // The monitors do not return by themselves, and the rest of their lists stays.
         test.patch("radio", r#"{"allow_monitors":true}"#);
         assert!(!test.is_fed("radio"), "{change}");
         test.join_in_mode("later", Mode::Ptt, "").expect("joined");
@@ -165,7 +166,7 @@ fn monitors_are_told_when_a_room_starts_to_refuse() {
 }
 
 #[test]
-fn room_made_later_refuses_those_who_wait_for_it() {
+fn room_created_later_refuses_monitors_that_wait_for_it() {
     let test = conference_by_mode();
     test.join_in_mode("desk", Mode::Open, "talk")
         .expect("joined");
@@ -176,7 +177,7 @@ fn room_made_later_refuses_those_who_wait_for_it() {
 }
 
 #[test]
-fn linked_room_that_refuses_is_not_monitored_through_the_other() {
+fn linked_room_that_refuses_is_not_monitored_through_another_room() {
     let test = conference_by_mode();
     test.join_in_mode("radio", Mode::Ptt, "").expect("joined");
     test.join("talk", OFFER).expect("joined");
@@ -194,7 +195,7 @@ fn linked_room_that_refuses_is_not_monitored_through_the_other() {
 }
 
 #[test]
-fn configuration_that_changes_nothing_tells_nobody() {
+fn room_configuration_without_changes_sends_no_event() {
     let test = conference_by_mode();
     test.join_in_mode("radio", Mode::Ptt, "").expect("joined");
     test.patch("radio", r#"{"max_participants":9,"links":["b"]}"#);

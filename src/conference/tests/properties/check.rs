@@ -1,4 +1,4 @@
-//! What holds after every step.
+//! Invariants checked after every step of the conference's random test.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,8 @@ impl World {
         self.check_watchers();
     }
 
-    /// Nobody is counted who is not there, and nothing is left of a join that failed.
+    /// Checks that counts match the participants present, and that failed joins leave nothing
+    /// behind.
     fn check_sessions(&self) {
         let registry = &self.machine.registry;
         assert_eq!(registry.sessions(), self.members() + self.seats.len());
@@ -28,7 +29,8 @@ impl World {
             let seats = self.seats.iter();
             let seats = seats.filter(|seat| seat.room() == name && seat.room_id() == room.id);
             assert_eq!(room.seats, seats.count(), "{name}");
-            // While the server goes down, rooms stay; and one that failed stays as long as a seat that was held in it.
+            // During shutdown rooms stay; and a failed room stays as long as a seat that was held
+            // in it.
             let is_awaited = self.seats.iter().any(|seat| seat.room() == name);
             assert!(self.closed || is_awaited || !room.is_over(), "{name}");
             for member in &room.members {
@@ -40,7 +42,8 @@ impl World {
         assert_eq!(self.network.peers.len(), self.members());
     }
 
-    /// The mixers have the rooms and the participants that there are, as they are set.
+    /// Checks that the mixers have exactly the existing rooms and participants, with their
+    /// settings.
     fn check_mixers(&self) {
         let Registry { rooms, .. } = &self.machine.registry;
         let placement = &self.machine.placement;
@@ -66,7 +69,7 @@ impl World {
         assert_eq!(placement.counts(), (rooms.len(), self.members()));
     }
 
-    /// What each voice may do is what its floor says, and no room has more talkers than may be.
+    /// Checks that every permit matches its floor, and that no room exceeds its number of talkers.
     fn check_floors(&mut self) {
         let registry = &mut self.machine.registry;
         assert!(registry.changed_floors.is_empty());
@@ -96,7 +99,7 @@ impl World {
         }
     }
 
-    /// Those who watch a room know it as it is.
+    /// Checks that the state of each room, as its watchers know it, is correct.
     fn check_watchers(&mut self) {
         let rooms = &self.machine.registry.rooms;
         self.watchers.retain_mut(|watcher| {
@@ -116,7 +119,8 @@ impl World {
         });
     }
 
-    /// Once everything is told: who hears which rooms is what was asked for, and nobody hears a room that refuses it.
+    /// Checks, once all effects are delivered, that participants hear exactly the rooms they asked
+    /// for, and no room that refuses monitors.
     pub(super) fn check_monitoring(&self) {
         let machine = &self.machine;
         let (registry, monitoring) = (&machine.registry, &machine.monitoring);

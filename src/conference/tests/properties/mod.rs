@@ -1,5 +1,5 @@
-//! The machine alone, in virtual time: whatever happens around it, what it holds, what it has told and what others know
-//! stay the same thing.
+//! Random test of the machine alone, in virtual time: after any steps, the machine's state and the
+//! state of the mixers, the network thread and the watchers agree.
 
 mod check;
 mod requests;
@@ -37,14 +37,14 @@ use world::{Session, World};
 
 const ROOMS: [&str; 4] = ["a", "b", "c", "d"];
 
-/// A participant, by the order of joining; it may have left, or not have come yet.
+/// The index of a participant in the order of joining; it may have left, or not have joined yet.
 type Who = usize;
-/// A room, by its place in [`ROOMS`].
+/// The index of a room in [`ROOMS`].
 type Where = usize;
-/// Some of the rooms, a bit for each.
+/// A set of rooms, one bit per room.
 type Rooms = u8;
 
-/// What may happen.
+/// A random step.
 #[derive(Debug, Clone)]
 enum Step {
     Reserve(Where, Option<Mode>, Rooms),
@@ -53,9 +53,9 @@ enum Step {
     Leave(Who),
     Kick(Who),
     Change(Who, Change),
-    /// Over a WebSocket, or over the data channel.
+    /// Sends a command over a WebSocket, or over the data channel.
     Command(Who, &'static str, bool),
-    /// Over the WebSocket of any room.
+    /// Sends a command over the WebSocket of any room.
     Elsewhere(Who, Where),
     Listen(Who, Rooms),
     ChannelOpen(Who),
@@ -68,27 +68,27 @@ enum Step {
     Grant(Who, Who),
     Configure(Where, Setting, bool),
     Delete(Where),
-    /// A mixer gives a room up, and its event arrives or does not.
+    /// A mixer loses a room, and its event arrives or is lost.
     LoseRoom(Where, bool),
-    /// A mixer has no place for a participant, and its event arrives or does not.
+    /// A mixer has no place for a participant, and its event arrives or is lost.
     LoseParticipant(Who, bool),
-    /// Sounds come from a participant.
+    /// Voiced packets of a participant arrive.
     Sounds(Who),
-    /// A participant is heard, or no longer, and the event arrives or does not.
+    /// A participant starts or stops talking, and the event arrives or is lost.
     Talking(Who, bool, bool),
-    /// What a participant had said has been heard to its end.
+    /// A participant's draining voice has been heard to the end.
     Drained(Who),
     Watch(Where),
-    /// The other ends of the queues take so many commands.
+    /// The receivers of the queues take this many commands.
     Drain(usize),
-    /// They take everything, until all is told.
+    /// The receivers of the queues take all commands, until none is left.
     Settle,
-    /// Milliseconds.
+    /// Time passes, in milliseconds.
     Pass(u64),
     Close,
 }
 
-/// What is set of a room.
+/// A random change of a room's settings.
 #[derive(Debug, Clone)]
 enum Setting {
     Mode(Mode),
@@ -202,7 +202,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![4 => joins, 5 => requests, 2 => network, 3 => mixers, 3 => time]
 }
 
-/// The rooms of a mask, as a list of the rooms to listen to.
+/// Turns a bit set of rooms into a list of rooms to listen to.
 fn entries(some: Rooms) -> Vec<MonitorEntry> {
     let rooms = (0..ROOMS.len()).filter(|at| some >> at & 1 == 1);
     let rooms: Vec<&str> = rooms.map(|at| ROOMS[at]).collect();
@@ -254,7 +254,7 @@ impl World {
         }
     }
 
-    /// A step of somebody who has joined, if somebody has.
+    /// Performs a step of a session, if that session has joined.
     fn step_of(&mut self, step: Step) {
         let (Step::Leave(who)
         | Step::Kick(who)
@@ -293,7 +293,7 @@ impl World {
 
     fn step_of_network(&mut self, session: &Session, step: Step) {
         let id = session.id;
-        // Nothing more is heard of a peer that was closed.
+        // The network thread sends no more events of a closed peer.
         if !self.network.peers.contains(&id) {
             return;
         }
@@ -399,7 +399,7 @@ impl World {
 }
 
 #[test]
-fn conference_and_all_around_it_agree_whatever_happens() {
+fn machine_mixers_network_and_watchers_agree_after_any_steps() {
     let steps = proptest::collection::vec(any_step(), 1..60);
     let mut config = Config::default();
     if std::env::var_os("PROPTEST_CASES").is_none() {

@@ -1,4 +1,4 @@
-//! What people ask the machine for, and that the answers are right.
+//! Requests to the machine in the random test, with checks of their answers.
 
 use super::*;
 use crate::conference::commands::too_many;
@@ -135,7 +135,7 @@ impl World {
         }
     }
 
-    /// A command over the WebSocket of a room; what the answer is.
+    /// Sends a command over the WebSocket of a room; returns the answer.
     pub(super) fn command(
         &mut self,
         session: &Session,
@@ -159,7 +159,7 @@ impl World {
         answer
     }
 
-    /// A list of rooms to listen to, which is refused if one of them refuses it.
+    /// Sends a list of rooms to listen to, which is refused if one of the rooms refuses it.
     pub(super) fn listen(&mut self, session: &Session, list: Rooms) {
         let rooms = entries(list);
         let refuses = |entry: &MonitorEntry| {
@@ -177,7 +177,7 @@ impl World {
         }
     }
 
-    /// A message on the data channel, whose answer comes before what its floor tells the room.
+    /// Sends a data channel message; its answer must precede the floor events that it causes.
     pub(super) fn text(&mut self, id: ParticipantId, text: &str) {
         if !self.network.peers.contains(&id) {
             return;
@@ -238,7 +238,7 @@ impl World {
         let before = self.ice_of(session.id);
         let begun = self.ask(|reply| Request::Session(ice(reply)));
         assert!(was_there || begun.is_err());
-        // It does not succeed: the session before it holds again.
+        // The restart fails: the earlier ICE session is valid again.
         if let Ok(Some(begun)) = begun {
             assert!(restarts && self.ice_of(session.id) != before);
             let failed = SessionRequest::RestartFailed(begun);
@@ -253,7 +253,7 @@ impl World {
     }
 }
 
-/// Of what a floor tells a room, nothing comes before the answer.
+/// Asserts that no floor event for a room precedes the answer.
 fn assert_no_floor_before(effects: &[Effect], answer: Option<usize>) {
     let floor = effects.iter().position(
         |effect| matches!(effect, Effect::Broadcast(_, text) if text.contains(r#""event":"floor_"#)),

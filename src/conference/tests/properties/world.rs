@@ -1,4 +1,5 @@
-//! What surrounds the machine: mixers and a network thread with short queues, and people who watch.
+//! The surroundings of the machine in the random test: mixers and a network thread with short
+//! queues, and watchers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,21 +21,21 @@ use crate::protocol::{RoomConfig, RoomName};
 use crate::queues::MixerId;
 use crate::rate_limit::Rates;
 
-/// How many mixers there are.
+/// Number of mixers.
 const MIXERS: usize = 2;
 
-/// Places of the queue to each mixer: few, so that it runs full.
+/// Places of the queue to each mixer: few, so that the queue runs full.
 const MIXER_PLACES: usize = 12;
 
 /// Places of the queue to the network thread.
 const NETWORK_PLACES: usize = 4;
 
-/// A queue whose other end may not read.
+/// A queue whose receiver may not read.
 #[derive(Debug)]
 pub(super) struct Queue {
     places: usize,
     used: usize,
-    /// Commands that must arrive, and wait for a place.
+    /// Commands that must not be lost and wait for a place.
     waiting: usize,
 }
 
@@ -86,13 +87,13 @@ pub(super) struct MixerRoom {
     pub(super) links: Vec<FeedNo>,
 }
 
-/// What one mixer was told.
+/// The state of one mixer, from its commands.
 #[derive(Debug)]
 pub(super) struct MixerModel {
     pub(super) queue: Queue,
     pub(super) rooms: BTreeMap<RoomId, MixerRoom>,
     pub(super) scans: BTreeMap<ParticipantId, ScanPlan>,
-    /// Rooms and participants that it has given up by itself.
+    /// Rooms and participants that the mixer has lost by itself.
     lost_rooms: BTreeSet<RoomId>,
     lost_people: BTreeSet<ParticipantId>,
 }
@@ -132,7 +133,7 @@ impl MixerModel {
         self.scans.remove(&id);
     }
 
-    /// Gives a room up with all who are in it.
+    /// Loses a room with all its participants.
     fn lose_room(&mut self, id: RoomId) -> bool {
         let Some(room) = self.rooms.remove(&id) else {
             return false;
@@ -145,14 +146,14 @@ impl MixerModel {
     }
 }
 
-/// What the network thread was told.
+/// The state of the network thread, from its commands.
 #[derive(Debug)]
 pub(super) struct Network {
     pub(super) queue: Queue,
     pub(super) peers: BTreeSet<ParticipantId>,
 }
 
-/// Somebody who watches a room over a WebSocket, and what they know of it.
+/// A WebSocket watcher of a room, and the room's state as the watcher knows it.
 #[derive(Debug)]
 pub(super) struct Watcher {
     pub(super) room: RoomName,
@@ -162,7 +163,7 @@ pub(super) struct Watcher {
     events: broadcast::Receiver<Arc<str>>,
 }
 
-/// Somebody who has joined, and may have left since.
+/// A session that has joined, and may have left since.
 #[derive(Debug, Clone)]
 pub(super) struct Session {
     pub(super) id: ParticipantId,
@@ -171,7 +172,7 @@ pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
 }
 
-/// The machine and all around it.
+/// The machine and its surroundings.
 pub(super) struct World {
     pub(super) machine: Machine,
     pub(super) now: Instant,
@@ -182,7 +183,8 @@ pub(super) struct World {
     pub(super) watchers: Vec<Watcher>,
     pub(super) seats: Vec<Seat>,
     pub(super) sessions: Vec<Session>,
-    /// Whose boxes come with the request at hand, for a mixer and for the network thread.
+    /// The participants whose boxes come with the present request, for a mixer and for the network
+    /// thread.
     pub(super) luggage: (Option<ParticipantId>, Option<ParticipantId>),
     pub(super) closed: bool,
     pub(super) joins: u32,
@@ -223,13 +225,13 @@ impl World {
         }
     }
 
-    /// Lets the machine handle an input, and does what it wants done.
+    /// Lets the machine handle an input, and performs the resulting effects.
     pub(super) fn handle(&mut self, input: Input) {
         let effects = self.effects_of(input);
         self.perform(effects);
     }
 
-    /// What the machine wants done for an input.
+    /// Lets the machine handle an input; returns the resulting effects.
     pub(super) fn effects_of(&mut self, input: Input) -> Vec<Effect> {
         let mixers = self.mixers.iter().map(|mixer| mixer.queue.free());
         let effects = &mut self.machine.effects;
@@ -237,14 +239,14 @@ impl World {
         self.machine.handle(input, self.now)
     }
 
-    /// Asks for something.
+    /// Sends a request; returns the answer.
     pub(super) fn ask<T>(&mut self, request: impl FnOnce(ReplyTo<T>) -> Request) -> T {
         let (reply, mut answer) = ReplyTo::new();
         self.handle(Input::Request(request(reply)));
         answer.try_recv().expect("the one answer")
     }
 
-    /// Lets time pass.
+    /// Advances the virtual time.
     pub(super) fn pass(&mut self, time: Duration) {
         self.now += time;
         self.handle(Input::Time);
@@ -254,7 +256,7 @@ impl World {
         }
     }
 
-    /// Lets the other ends of the queues take so many commands.
+    /// Lets the receivers of all queues take this many commands.
     pub(super) fn drain(&mut self, places: usize) {
         for mixer in &mut self.mixers {
             mixer.queue.drain(places);
@@ -262,7 +264,7 @@ impl World {
         self.network.queue.drain(places);
     }
 
-    /// Lets everybody take everything, until nothing is left to tell.
+    /// Lets the receivers take all commands, until no effect is left.
     pub(super) fn settle(&mut self) {
         for _ in 0..6 {
             self.drain(usize::MAX);
@@ -271,7 +273,7 @@ impl World {
         self.drain(usize::MAX);
     }
 
-    /// Lets a mixer give up a room, if it has it.
+    /// Lets a mixer lose a room, if it has the room.
     pub(super) fn lose_room(&mut self, id: RoomId) -> bool {
         self.mixers.iter_mut().any(|mixer| mixer.lose_room(id))
     }
@@ -285,7 +287,7 @@ impl World {
         }
     }
 
-    /// Watches a room from now on.
+    /// Starts to watch a room.
     pub(super) fn watch(&mut self, room: &RoomName, state: &Value, events: Events) {
         let entry = &self.machine.registry.rooms[room];
         let mut watcher = Watcher {
@@ -425,7 +427,7 @@ impl World {
                 queue.take_or_wait();
                 peers.remove(&closing.participant);
             }
-            // Dropped if there is no place.
+            // Dropped if the queue has no place.
             NetworkOrder::Text(..) if queue.free() == 0 => {}
             NetworkOrder::Text(..) => queue.take(),
             NetworkOrder::Trickle(..) | NetworkOrder::Restart(..) => queue.take(),
@@ -436,7 +438,7 @@ impl World {
 type Events = broadcast::Receiver<Arc<str>>;
 
 impl Watcher {
-    /// Reads what has happened; whether the room is still there.
+    /// Reads the watcher's events; returns whether the room still exists.
     pub(super) fn read(&mut self) -> bool {
         loop {
             match self.events.try_recv() {
@@ -477,7 +479,7 @@ impl Watcher {
     }
 }
 
-/// Who listens to a room from elsewhere, as an event or a room's state tells it.
+/// Returns the monitors named in an event or in a room's state.
 pub(super) fn monitors(of: &Value) -> Value {
     serde_json::json!([of["monitors"], of["monitors_total"]])
 }
