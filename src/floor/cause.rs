@@ -1,26 +1,28 @@
-//! Why the floor is denied and why it is revoked: two sets of numbers that overlap and mean different things.
+//! Causes of a floor deny and of a floor revoke: two sets of numbers that overlap and mean
+//! different things.
 //!
-//! Those of the standard that can happen here: a request costs no memory beyond its place in the queue, and a talker is
-//! decoded whether he holds the floor or not, so nobody is denied or revoked for want of resources (6) or by a failure
-//! (deny 2).
+//! Only the standard's causes that can occur in this server are listed. A request costs no memory
+//! beyond its place in the queue, and a talker is decoded with or without the floor, so no
+//! participant is denied or revoked for want of resources (6) or by a failure (deny 2).
 
-/// Why a request is refused: the cause of a Floor Deny (TS 24.380, 8.2.6.2).
+/// Why a floor request is refused: the cause of a Floor Deny (TS 24.380, 8.2.6.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum DenyCause {
-    /// Somebody else talks, and the request was not to wait.
+    /// Another participant holds the floor, and the request was not to be queued.
     AnotherClientHasPermission = 1,
-    /// Nobody is there to listen.
+    /// The requesting participant is alone, so nobody would hear it.
     OnlyOneParticipant = 3,
-    /// It was revoked, and its grace is not over.
+    /// The participant was revoked, and its grace is not over.
     RetryAfterNotExpired = 4,
-    /// It can only listen, or the room lets only its originator talk.
+    /// The participant is listen-only, or the room lets only its originator talk.
     ReceiveOnly = 5,
-    /// As many wait as may.
+    /// The floor queue is full.
     QueueFull = 7,
-    /// It is muted, so nobody would hear it. The standard has no number for that: on the wire it is [`DenyCause::Other`].
+    /// The participant is muted, so nobody would hear it. The standard has no number for this
+    /// cause: on the wire it is [`DenyCause::Other`].
     Muted = 254,
-    /// Something else: a moderator gives the floor.
+    /// Any other cause: the room's floor is granted by a moderator.
     Other = 255,
 }
 
@@ -28,22 +30,23 @@ pub enum DenyCause {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum RevokeCause {
-    /// Everybody else has gone.
+    /// All other participants have left.
     OnlyOneClient = 1,
-    /// T2 is over.
+    /// The talk limit T2 has expired.
     MediaBurstTooLong = 2,
-    /// It sends without having asked, or after its time.
+    /// The participant sends audio without having requested the floor, or after its burst has
+    /// ended.
     NoPermissionToSend = 3,
-    /// Somebody more important asked.
+    /// A request of higher precedence pre-empted the holder.
     MediaBurstPreempted = 4,
-    /// A moderator gave the floor to somebody else.
+    /// A moderator granted the floor to another participant.
     ByAnotherClient = 7,
-    /// Something else: another mode, or it was muted.
+    /// Any other cause: the room's mode changed, or the holder was muted.
     Other = 255,
 }
 
 impl DenyCause {
-    /// The number on the wire.
+    /// Returns the number of the deny cause on the wire.
     pub const fn number(self) -> u8 {
         match self {
             DenyCause::Muted => DenyCause::Other as u8,
@@ -51,7 +54,7 @@ impl DenyCause {
         }
     }
 
-    /// The same for people.
+    /// Returns the deny cause in words.
     pub const fn reason(self) -> &'static str {
         match self {
             DenyCause::AnotherClientHasPermission => "another client has permission",
@@ -66,7 +69,7 @@ impl DenyCause {
 }
 
 impl RevokeCause {
-    /// Every cause, to count by.
+    /// All revoke causes.
     pub const ALL: [RevokeCause; 6] = [
         RevokeCause::OnlyOneClient,
         RevokeCause::MediaBurstTooLong,
@@ -76,12 +79,12 @@ impl RevokeCause {
         RevokeCause::Other,
     ];
 
-    /// The number on the wire.
+    /// Returns the number of the revoke cause on the wire.
     pub const fn number(self) -> u8 {
         self as u8
     }
 
-    /// The same for people.
+    /// Returns the revoke cause in words.
     pub const fn reason(self) -> &'static str {
         match self {
             RevokeCause::OnlyOneClient => "only one client",
@@ -99,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_two_sets_of_numbers_are_apart() {
+    fn floor_deny_and_revoke_causes_have_separate_numbers() {
         assert_eq!(DenyCause::ReceiveOnly.number(), 5);
         assert_eq!(DenyCause::QueueFull.number(), 7);
         assert_eq!(RevokeCause::ByAnotherClient.number(), 7);

@@ -1,4 +1,4 @@
-//! One who holds the floor, with the timers of the burst.
+//! A floor holder, with the timers of its burst.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use mixer::ParticipantId;
 
 use super::{Asked, Grant, Holding, Precedence, RevokeCause, Settings};
 
-/// One burst, from the grant until the floor may go on.
+/// One burst of a floor holder, from the grant until the next participant can get the floor.
 #[derive(Debug)]
 pub(super) struct Holder {
     pub(super) participant: ParticipantId,
@@ -14,34 +14,36 @@ pub(super) struct Holder {
     pub(super) precedence: Precedence,
     pub(super) asked: Asked,
     pub(super) state: State,
-    /// T1 runs from here: the grant, then each packet.
+    /// Start of T1: the grant, then each packet.
     heard: Instant,
-    /// T2 runs from here: the first packet.
+    /// Start of T2: the first packet of the burst.
     began: Option<Instant>,
-    /// T20 runs from here, and so many have been: only for a grant out of the queue that has not been used yet.
+    /// Start of T20 and the number of expired T20; set only for a grant out of the queue that has
+    /// not been used yet.
     unused: Option<(Instant, u32)>,
 }
 
-/// The state of the general machine, seen from one of its holders.
+/// State of one holder within the standard's general floor control machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// 'G: Floor Taken' (TS 24.380, 6.3.4.4).
     Taken,
-    /// 'G: pending Floor Revoke' (6.3.4.5): still heard, until T3.
+    /// 'G: pending Floor Revoke' (6.3.4.5): the holder is still heard, until T3 expires.
     PendingRevoke { cause: RevokeCause, since: Instant },
-    /// Released, and what was on its way is still being played. The standard's server forwards packets and knows no
-    /// such state.
+    /// The holder has released the floor, and the mixer plays the packets already received. The
+    /// standard's server only forwards packets and has no such state.
     Draining { since: Instant, until: Instant },
 }
 
-/// What a timer demands.
+/// The consequence of an expired timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expiry {
-    /// The burst is over, without a word: T1, T3, the last T20, or the buffer has had its time.
+    /// The burst ends without a message to the holder: T1, T3, the last T20 or the draining time
+    /// has expired.
     End,
-    /// T2.
+    /// T2 has expired: the holder is revoked.
     TooLong,
-    /// T20: say again that the floor is granted.
+    /// T20 has expired: the grant is sent again.
     Repeat,
 }
 
@@ -64,17 +66,17 @@ impl Holder {
         }
     }
 
-    /// It waited and may not be there any more: starts T20.
+    /// Starts T20, because a holder granted out of the queue may have gone away.
     pub(super) fn expect_use(&mut self, now: Instant) {
         self.unused = Some((now, 0));
     }
 
-    /// It knows of its grant: it has just asked for it again.
+    /// Stops T20, because the holder has just requested again and so knows of its grant.
     pub(super) fn is_known(&mut self) {
         self.unused = None;
     }
 
-    /// A packet came: restarts T1, starts T2 with the first, stops T20.
+    /// Notes a packet of the holder: restarts T1, starts T2 at the first packet, stops T20.
     pub(super) fn hear(&mut self, voiced: bool, now: Instant) {
         if voiced || self.asked == Asked::ByMessage {
             self.heard = now;
@@ -83,7 +85,8 @@ impl Holder {
         }
     }
 
-    /// It lets go. What is on its way may take its time, but no more than is left of a grace.
+    /// Starts to drain after a release, for [`LONGEST_DRAIN`] or the rest of a grace, whichever is
+    /// shorter.
     pub(super) fn drain(&mut self, grace: Duration, now: Instant) {
         let longest = now + LONGEST_DRAIN;
         let until = match self.state {
@@ -102,18 +105,18 @@ impl Holder {
         matches!(self.state, State::Draining { .. })
     }
 
-    /// Whether T2 ends it.
+    /// Returns whether T2 is ending the burst.
     pub(super) fn talked_too_long(&self) -> bool {
         let cause = RevokeCause::MediaBurstTooLong;
         matches!(self.state, State::PendingRevoke { cause: why, .. } if why == cause)
     }
 
-    /// The grant, or the last packet.
+    /// Returns the time of the last packet, or of the grant if none has arrived.
     pub(super) fn heard(&self) -> Instant {
         self.heard
     }
 
-    /// What is left of T2.
+    /// Returns the time left of T2.
     fn left(&self, settings: &Settings, now: Instant) -> Option<Duration> {
         let limit = settings.talk_limit?;
         let spent = self
@@ -138,7 +141,7 @@ impl Holder {
         }
     }
 
-    /// The timer that is over, if one is.
+    /// Returns the consequence of an expired timer, if one has expired.
     pub(super) fn expired(&mut self, settings: &Settings, now: Instant) -> Option<Expiry> {
         let over = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
         match self.state {
@@ -167,8 +170,9 @@ impl Holder {
         }
     }
 
-    /// Whether the buffer may be called empty. Before two ticks are over the mixer need not have seen that the floor
-    /// was held at all, let alone that it was let go.
+    /// Returns whether a report of an empty buffer can be believed. During the first two ticks of
+    /// draining, the mixer may not have seen yet that the floor was held at all, let alone that it
+    /// was released.
     pub(super) fn may_be_drained(&self, now: Instant) -> bool {
         match self.state {
             State::Draining { since, .. } => now.saturating_duration_since(since) >= SHORTEST_DRAIN,
@@ -177,12 +181,15 @@ impl Holder {
     }
 }
 
-/// T20, Floor Granted (TS 24.380, 11.1.3): repeated while a grant out of the queue is not used.
+/// T20, Floor Granted (TS 24.380, 11.1.3): the grant is repeated while a grant out of the queue is
+/// not used.
 const T20: Duration = Duration::from_secs(1);
-/// C20: so many T20, then the floor goes on. Together as long as T132, in which a client has to accept such a grant;
-/// the standard's three repetitions make up for lost packets, which there are none of here.
+/// C20: number of T20 until the floor passes to the next request. Together they last as long as
+/// T132, within which a client must accept such a grant; the standard's three repetitions
+/// compensate for lost packets, which reliable transports do not have.
 const C20: u32 = 2;
-/// Two ticks.
+/// Two ticks of 20 ms.
 const SHORTEST_DRAIN: Duration = Duration::from_millis(40);
-/// The mixer plays what is on its way for 500 ms at most; a tick or two later the floor goes on in any case.
+/// The mixer plays received packets for 500 ms at most; a tick or two later the floor passes on in
+/// any case.
 const LONGEST_DRAIN: Duration = Duration::from_millis(550);

@@ -1,4 +1,4 @@
-//! What a floor is asked and what it says.
+//! Messages to and from a floor: requests, answers and actions.
 
 use std::time::Duration;
 
@@ -7,10 +7,11 @@ use mixer::permit::Permit;
 
 use super::{DenyCause, RevokeCause};
 
-/// How urgent a request is; the later pre-empt the earlier (the Floor Indicator of TS 24.380).
+/// Urgency of a floor request; a later tier pre-empts an earlier one (the Floor Indicator of TS
+/// 24.380).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Tier {
-    /// Ordinary talk.
+    /// Ordinary conversation.
     #[default]
     Normal,
     /// Imminent peril.
@@ -19,23 +20,24 @@ pub enum Tier {
     Emergency,
 }
 
-/// Who comes before whom: the tier, and within a tier the priority. A greater one pre-empts, an equal one does not.
+/// Precedence of a floor request: the tier, then the priority. A greater precedence pre-empts, an
+/// equal one does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Precedence {
-    /// Compared first.
+    /// Urgency; compared first.
     pub tier: Tier,
-    /// Compared among the same tier; greater is more important (the Floor Priority).
+    /// Priority within the tier; a greater number is more important (the Floor Priority).
     pub priority: u8,
 }
 
 /// A Floor Request (TS 24.380, 8.2.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
-    /// Priority asked for. What the participant may at most wins over a greater one; `None` asks for that most.
+    /// Requested priority, capped at the participant's maximum; `None` requests the maximum.
     pub priority: Option<u8>,
-    /// Urgency.
+    /// Urgency of the request.
     pub tier: Tier,
-    /// Wait for the floor rather than be denied.
+    /// Whether to wait in the floor queue rather than be denied.
     pub queue: bool,
 }
 
@@ -49,7 +51,7 @@ impl Default for Request {
     }
 }
 
-/// What a request comes to.
+/// The answer to a floor request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// Floor Granted (8.2.5).
@@ -60,115 +62,119 @@ pub enum Answer {
     Denied(Denial),
 }
 
-/// A permission to talk.
+/// A permission to talk, for one burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
-    /// Counts the bursts of a room from 1; 0 where there is no floor.
+    /// Number of the burst in the room, from 1; 0 in a room without a floor.
     pub burst: u32,
-    /// What is left of T2; `None` is no limit.
+    /// Time left of T2; `None` means no limit.
     pub duration: Option<Duration>,
-    /// Priority in effect.
+    /// Effective priority of the burst.
     pub priority: u8,
 }
 
-/// A place in the queue.
+/// A position in the floor queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// From 1; 0 is not in it.
+    /// Position from 1; 0 if the participant is not in the queue.
     pub position: usize,
-    /// How many wait.
+    /// Number of waiting requests.
     pub size: usize,
 }
 
-/// Why not.
+/// The refusal of a floor request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Denial {
-    /// The reason.
+    /// Cause of the refusal.
     pub cause: DenyCause,
-    /// Who talks: the first of those who do, and never the one who is denied.
+    /// The first floor holder other than the denied participant.
     pub holder: Option<ParticipantId>,
-    /// When asking again makes sense.
+    /// Time after which another request makes sense.
     pub retry_after: Option<Duration>,
 }
 
-/// Where a participant stands with the floor.
+/// Whether a participant holds the floor or waits for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Neither holds it nor waits.
+    /// The participant neither holds the floor nor waits for it.
     None,
-    /// Waits.
+    /// The participant waits in the floor queue.
     Queued(Position),
-    /// Holds it.
+    /// The participant holds the floor.
     Granted(Grant),
-    /// Holds it until the grace is over.
+    /// The participant was revoked and is heard until its grace is over.
     Revoking {
-        /// What it held.
+        /// The revoked grant.
         grant: Grant,
-        /// Why no longer.
+        /// Cause of the revoke.
         cause: RevokeCause,
-        /// What is left of T3.
+        /// Time left of T3.
         grace: Duration,
     },
 }
 
-/// One who holds the floor, as everybody may see it.
+/// A floor holder as every client may see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holding {
-    /// Who.
+    /// The participant that holds the floor.
     pub participant: ParticipantId,
-    /// Which burst.
+    /// Number of the burst.
     pub burst: u32,
-    /// What is left of T2; `None` is no limit.
+    /// Time left of T2; `None` means no limit.
     pub left: Option<Duration>,
 }
 
-/// What is to be done because of the floor, in this order.
+/// An action that the floor wants done; actions are to be performed in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// From now on this holds for a participant's voice.
+    /// Set a participant's permit in the mixer.
     Permit(ParticipantId, Permit),
-    /// From now on something else may hold for everybody's voice: see [`Floor::permit`](super::Floor::permit).
+    /// Set the permits of all participants in the mixer: see
+    /// [`Floor::permit`](super::Floor::permit).
     Permits,
-    /// Floor Granted (8.2.5), to one whose request had waited, or who asked by talking.
+    /// Floor Granted (8.2.5), to a participant whose request had waited or who requested the floor
+    /// by talking.
     Granted(ParticipantId, Grant),
-    /// Floor Deny (8.2.6), to one whose request had waited.
+    /// Floor Deny (8.2.6), to a participant whose request had waited.
     Denied(ParticipantId, Denial),
-    /// Floor Taken (8.2.9), to everybody.
+    /// Floor Taken (8.2.9), to all participants.
     Taken {
-        /// Who holds the floor now.
+        /// The new floor holder.
         participant: ParticipantId,
-        /// For how long, and as what.
+        /// Duration and priority of the burst.
         grant: Grant,
-        /// Whether the others may ask (Permission to Request the Floor).
+        /// Whether other participants may request the floor (Permission to Request the Floor).
         may_request: bool,
     },
-    /// Floor Release Multi Talker (8.2.15), to everybody: one of several has stopped.
+    /// Floor Release Multi Talker (8.2.15), to all participants: one of several holders has
+    /// stopped.
     Released {
-        /// Who.
+        /// The holder that has stopped.
         participant: ParticipantId,
-        /// Which burst.
+        /// Number of the burst.
         burst: u32,
     },
-    /// Floor Idle (8.2.8), to everybody.
+    /// Floor Idle (8.2.8), to all participants.
     Idle {
-        /// The Message Sequence Number.
+        /// Message Sequence Number.
         n: u32,
     },
-    /// Floor Revoke (8.2.10), to everybody: a holder has to stop.
+    /// Floor Revoke (8.2.10), to all participants: a holder must stop.
     Revoked {
-        /// Who.
+        /// The revoked holder.
         participant: ParticipantId,
-        /// Which burst.
+        /// Number of the burst.
         burst: u32,
-        /// Why.
+        /// Cause of the revoke.
         cause: RevokeCause,
-        /// How long it is still heard: T3.
+        /// How long the holder is still heard: T3.
         grace: Duration,
     },
-    /// Floor Revoke (8.2.10) with [`RevokeCause::NoPermissionToSend`], to one alone: it talks and nobody hears it.
+    /// Floor Revoke (8.2.10) with [`RevokeCause::NoPermissionToSend`], to one participant only: it
+    /// talks without the floor and is not heard.
     Unpermitted(ParticipantId),
-    /// The queue is another one.
+    /// The floor queue has changed.
     QueueChanged,
-    /// T4: the floor has been idle for long.
+    /// T4: nobody has held the floor for a long time.
     Inactive,
 }

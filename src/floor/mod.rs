@@ -1,13 +1,17 @@
-//! Floor control: who may talk in a room, as a pure machine. Time is passed in, what is to be done comes out.
+//! Floor control: decides which participants may talk in a room, as a pure state machine. Inputs
+//! carry the time; the outputs are actions.
 //!
-//! Stands beside the picture: what it decides reaches the mixer as each participant's [`Permit`], and the participants
-//! as messages; it sends neither. It is the floor control server of 3GPP TS 24.380, clauses 6.3.4 (the room) and 6.3.5
-//! (towards each participant), and uses its names. Where this server differs from the standard's:
+//! The floor stands beside the picture: its decisions reach the mixer as each participant's
+//! [`Permit`] and the participants as messages, both sent by the conference. It is the floor
+//! control server of 3GPP TS 24.380, clauses 6.3.4 (the room) and 6.3.5 (towards each participant),
+//! and uses the names of that standard. Differences from the standard:
 //!
-//! - A holder's state is its own, so that the machine for one talker and for several is the same.
-//! - Between a release and 'G: Floor Idle' the mixer plays what is still on its way (`Draining`).
-//! - Messages go over reliable transports, so nothing is repeated but a grant that may have come as a surprise (T20);
-//!   there are no T7 and no T8.
+//! - Each holder has a state of its own, so that one machine serves both a single talker and
+//!   several.
+//! - Between a release and 'G: Floor Idle' the mixer plays the packets already received
+//!   (`Draining`).
+//! - Messages use reliable transports, so only a grant that may come as a surprise is repeated
+//!   (T20); there are no T7 and T8.
 //!
 //! | timer (11.1.3) | here |
 //! |---|---|
@@ -17,7 +21,7 @@
 //! | T4, inactivity | 30 s, then [`Action::Inactive`] |
 //! | T20 and C20, floor granted | 1 s, twice, then the floor goes on |
 //!
-//! Timers are looked at in [`Floor::tick`] and are as fine as that is called often.
+//! Timers are checked in [`Floor::tick`], so their resolution is the interval of its calls.
 
 mod cause;
 mod holder;
@@ -51,53 +55,54 @@ use queue::Queue;
 
 /// The floor of one room.
 ///
-/// Every input leaves what is to be done in a list that [`Floor::take_actions`] gives out.
+/// Every input appends its actions to a list, which [`Floor::take_actions`] returns.
 #[derive(Debug)]
 pub struct Floor {
     settings: Settings,
     participants: BTreeMap<ParticipantId, FloorParticipant>,
-    /// In the order of their bursts.
+    /// Holders in the order of their bursts.
     holders: Vec<Holder>,
     queue: Queue,
-    /// Who waited when that was told last.
+    /// The queue as it was last announced.
     told_queue: Vec<ParticipantId>,
-    /// Somebody outside the room listens to it.
+    /// Whether participants outside the room listen to the room.
     overheard: bool,
     arrivals: u64,
     bursts: u32,
     idles: u32,
-    /// 'G: Floor Idle' since (6.3.4.3); T4 runs from here.
+    /// Since when the floor is in 'G: Floor Idle' (6.3.4.3); T4 starts here.
     idle_since: Option<Instant>,
-    /// Whose permit may be another one now.
+    /// Participants whose permit may have changed.
     touched: Vec<ParticipantId>,
     actions: Vec<Action>,
 }
 
-/// How somebody asks for the floor.
+/// How a participant requested the floor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
-    /// By a message.
+    /// By a floor request message.
     ByMessage,
-    /// By sending sound where that is enough; then silence is enough to let go. Not by going on to talk after T2.
+    /// By sending voiced packets in a room with an implicit floor; silence then releases the floor.
+    /// A talker cut off by T2 must pause first.
     ByTalking,
 }
 
-/// A moderator's grant that cannot be.
+/// Why a moderator's grant is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
-    /// The room goes by itself.
+    /// The room is not moderated.
     #[error("The room is not moderated.")]
     NotModerated,
-    /// Nobody judges his own case.
+    /// The granting participant waits for the floor itself.
     #[error("Who asks for the floor cannot grant it.")]
     Asking,
-    /// Nobody is made to talk.
+    /// The participant has not requested the floor.
     #[error("The participant does not ask for the floor.")]
     NotAsked,
 }
 
 impl Floor {
-    /// The floor of an empty room.
+    /// Creates the floor of an empty room.
     pub fn new(settings: Settings) -> Floor {
         Floor {
             settings,
@@ -115,10 +120,10 @@ impl Floor {
         }
     }
 
-    /// Somebody came.
+    /// Adds a participant to the floor.
     ///
-    /// - `talks`: it can send audio.
-    /// - `priority`: the most it may ask for.
+    /// - `talks`: whether the participant can send audio.
+    /// - `priority`: the highest priority that the participant may request.
     pub fn join(&mut self, id: ParticipantId, talks: bool, priority: u8) {
         self.arrivals += 1;
         let participant =
@@ -126,7 +131,7 @@ impl Floor {
         self.participants.insert(id, participant);
     }
 
-    /// What holds for somebody who has just come.
+    /// Returns the permit of a participant that has just joined.
     pub fn first_permit(&self) -> Permit {
         if self.settings.mode.has_floor() {
             Permit::Closed
@@ -135,7 +140,7 @@ impl Floor {
         }
     }
 
-    /// Somebody went: with the floor, or out of the queue.
+    /// Removes a participant from the floor; frees the floor it holds and its place in the queue.
     pub fn leave(&mut self, id: ParticipantId, now: Instant) {
         if self.participants.remove(&id).is_none() {
             return;
@@ -147,7 +152,8 @@ impl Floor {
         self.may_be_alone(now);
     }
 
-    /// Whether somebody outside the room listens to it, so that one who is alone in it is not alone.
+    /// Sets whether participants outside the room listen to the room, in which case a single
+    /// participant in the room can talk.
     pub fn set_overheard(&mut self, overheard: bool, now: Instant) {
         if self.overheard != overheard {
             self.overheard = overheard;
@@ -155,14 +161,14 @@ impl Floor {
         }
     }
 
-    /// Floor Request (6.3.4.3.3, 6.3.4.4.7 and on): the same again changes nothing, a more important one makes the
-    /// first more important.
+    /// Handles a Floor Request (6.3.4.3.3, 6.3.4.4.7 and on). Repeating a request changes nothing;
+    /// a repeated request of higher precedence raises the first one.
     pub fn request(&mut self, from: ParticipantId, request: Request, now: Instant) -> Answer {
         if let Some(participant) = self.participants.get_mut(&from) {
             participant.asks();
         }
         let answer = self.answer(from, request, Asked::ByMessage, now);
-        // What it comes to is the answer; it is not to be told twice.
+        // The answer already carries the grant, so the grant action is not needed.
         self.actions
             .retain(|action| !matches!(action, Action::Granted(to, _) if *to == from));
         if let Some(at) = self.held_by(from) {
@@ -171,7 +177,8 @@ impl Floor {
         answer
     }
 
-    /// Floor Release, or the end of a request that waits; nothing from anybody else.
+    /// Handles a Floor Release: releases a held floor or removes a waiting request; otherwise does
+    /// nothing.
     pub fn release(&mut self, from: ParticipantId, now: Instant) {
         if self.queue.remove(from).is_some() {
             self.touched.push(from);
@@ -183,8 +190,8 @@ impl Floor {
         self.settle(now);
     }
 
-    /// Nobody hears a participant from now on: it keeps no floor from others, waits for none and gets none until
-    /// [`Floor::unmute`].
+    /// Mutes a participant: the participant loses the floor and its place in the queue, and gets no
+    /// floor until [`Floor::unmute`].
     pub fn mute(&mut self, id: ParticipantId, now: Instant) {
         if let Some(participant) = self.participants.get_mut(&id) {
             participant.muted = true;
@@ -196,18 +203,18 @@ impl Floor {
         self.settle(now);
     }
 
-    /// A participant can be heard again, and may ask for the floor.
+    /// Unmutes a participant, which may then request the floor.
     pub fn unmute(&mut self, id: ParticipantId) {
         if let Some(participant) = self.participants.get_mut(&id) {
             participant.muted = false;
         }
     }
 
-    /// A moderator grants a request that waits. Whoever talks is revoked for it; a grant during his grace takes the
-    /// place of the one he was revoked for, whose request waits on.
+    /// Grants a waiting request on behalf of a moderator, and revokes the present holder. A second
+    /// grant during the holder's grace replaces the first one, whose request waits on.
     ///
     /// # Errors
-    /// [`GrantError`]; nothing has changed then.
+    /// [`GrantError`]; the floor is then unchanged.
     pub fn grant(
         &mut self,
         by: ParticipantId,
@@ -231,9 +238,9 @@ impl Floor {
         Ok(())
     }
 
-    /// Packets came from somebody.
+    /// Notes that packets of a participant have arrived.
     ///
-    /// - `voiced`: there was a sound in them.
+    /// - `voiced`: whether any of the packets carried sound.
     pub fn media(&mut self, from: ParticipantId, voiced: bool, now: Instant) {
         if !self.settings.mode.has_floor() {
             return;
@@ -257,7 +264,7 @@ impl Floor {
         }
     }
 
-    /// The mixer has played what was on its way from one who released.
+    /// Notes that the mixer has played all packets of a participant that released the floor.
     pub fn drained(&mut self, id: ParticipantId, now: Instant) {
         if let Some(at) = self.held_by(id)
             && self.holders[at].may_be_drained(now)
@@ -267,11 +274,11 @@ impl Floor {
         }
     }
 
-    /// Sets the room to something else, with whoever is in it.
+    /// Changes the settings of the room's floor, whatever its present state.
     ///
-    /// Timers count from when they were started. Holders stay, the most important first and among equals the longest,
-    /// as far as the new mode has place for them; the others are revoked without grace. Requests wait on. In an open
-    /// room there is nothing to wait for: who waited is granted what everybody has.
+    /// Running timers keep their start time. As many holders stay as the new mode allows, by
+    /// precedence and among equals by age; the other holders are revoked without grace. Requests
+    /// stay in the queue. In an open room every waiting request is granted.
     pub fn set(&mut self, settings: Settings, now: Instant) {
         let from = std::mem::replace(&mut self.settings, settings);
         if from.mode == settings.mode {
@@ -287,7 +294,7 @@ impl Floor {
     }
 }
 
-/// What everybody has where there is no floor.
+/// The grant of every participant in a room without a floor.
 const NO_FLOOR: Grant = Grant {
     burst: 0,
     duration: None,

@@ -1,39 +1,40 @@
-//! What a room's floor is set to.
+//! Settings of a room's floor.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Who may talk in a room.
+/// Talk mode of a room: which participants may talk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Mode {
-    /// Everybody: there is no floor.
+    /// All participants may talk: there is no floor.
     #[default]
     Open,
-    /// One at a time, by request.
+    /// One participant at a time, by request.
     Ptt,
-    /// Several at a time, by request (multi-talker floor control).
+    /// Up to this many participants at a time, by request (multi-talker floor control).
     Multi(u16),
-    /// One at a time, and whoever asks last, whatever the priorities: T3 is none (audio cut-in).
+    /// The participant with the latest request, whatever the priorities and without a grace T3
+    /// (audio cut-in).
     CutIn,
-    /// Only the originator: who came first of those who are in and can talk.
+    /// Only the originator: the earliest of the present participants that can talk.
     Broadcast,
-    /// One at a time; requests wait until another participant grants them.
+    /// One participant at a time; a request waits until another participant grants it.
     Moderated,
 }
 
 impl Mode {
-    /// Most holders of a floor of several.
+    /// Most floor holders in a room of mode [`Mode::Multi`].
     pub const MOST_HOLDERS: u16 = 100;
 
-    /// Whether rooms of this mode are conferences; all others are radio rooms.
+    /// Returns whether rooms of this mode are conferences; all other rooms are radio rooms.
     pub fn is_conference(self) -> bool {
         matches!(self, Mode::Open | Mode::Moderated)
     }
 
-    /// Reads the name of a mode, such as `ptt` or `multi:3`.
+    /// Parses the name of a mode, such as `ptt` or `multi:3`.
     pub fn parse(text: &str) -> Option<Mode> {
         if let Some(count) = text.strip_prefix("multi:") {
-            // The digits alone: `+3` is a number to the standard library.
+            // Only digits are allowed, because the standard library also parses `+3`.
             let digits = count.bytes().all(|byte| byte.is_ascii_digit());
             let count: u16 = count.parse().ok().filter(|_| digits)?;
             return (1..=Mode::MOST_HOLDERS)
@@ -51,15 +52,15 @@ impl Mode {
         plain.into_iter().find(named)
     }
 
-    /// The names there are, for a sentence.
+    /// The names of all modes, for error messages.
     pub const NAMES: &str = "open, ptt, multi:1 to multi:100, cut-in, broadcast, moderated";
 
-    /// Whether talking takes a permission.
+    /// Returns whether participants need the floor to talk.
     pub const fn has_floor(self) -> bool {
         !matches!(self, Mode::Open)
     }
 
-    /// Most holders at one time.
+    /// Returns the maximum number of floor holders at one time.
     pub(super) const fn size(self) -> usize {
         match self {
             Mode::Open => 0,
@@ -82,21 +83,23 @@ impl fmt::Display for Mode {
     }
 }
 
-/// A room's floor: its mode and its timers.
+/// Settings of a room's floor: its mode and its timers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Who may talk.
+    /// Talk mode of the room.
     pub mode: Mode,
-    /// T1, end of media: a holder who sends nothing for so long has stopped. The standard's 4 s are a network's; here
-    /// comfort noise counts as media, so silence is no reason to wait that long.
+    /// T1, end of media: a holder that sends no packet for so long loses the floor. The standard's
+    /// 4 s allow for a mobile network; in this server comfort noise counts as media, so a shorter
+    /// time suffices.
     pub end_of_media: Duration,
-    /// T2, stop talking: longest burst; `None` is no limit.
+    /// T2, stop talking: longest burst; `None` means no limit.
     pub talk_limit: Option<Duration>,
-    /// T3, stop talking grace: how long a revoked holder is heard on. None in a room of [`Mode::CutIn`].
+    /// T3, stop talking grace: how long a revoked holder is still heard. Zero in rooms of
+    /// [`Mode::CutIn`].
     pub grace: Duration,
-    /// Most requests that wait.
+    /// Maximum number of waiting requests.
     pub queue_limit: u16,
-    /// Talking is asking: for clients that can send nothing but audio.
+    /// Whether talking requests the floor, for clients that can send only audio.
     pub implicit: bool,
 }
 
@@ -114,7 +117,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// T3 as it is applied.
+    /// Returns the effective T3 of the mode.
     pub(super) fn effective_grace(&self) -> Duration {
         match self.mode {
             Mode::CutIn => Duration::ZERO,
@@ -128,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modes_are_read_as_they_are_written() {
+    fn floor_mode_names_parse_as_they_are_written() {
         for mode in [
             Mode::Open,
             Mode::Ptt,

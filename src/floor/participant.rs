@@ -1,6 +1,6 @@
-//! A floor participant: the machine towards the floor participant (TS 24.380, 6.3.5). Of its states,
-//! 'U: permitted', 'U: pending Floor Revoke' and the two of 'U: not permitted' follow from the general machine; what is
-//! left to know here is 'U: not permitted but sends media' (6.3.5.7).
+//! A participant as the floor sees it: the machine towards the floor participant (TS 24.380,
+//! 6.3.5). Its states 'U: permitted', 'U: pending Floor Revoke' and the two of 'U: not permitted'
+//! follow from the general machine; this module keeps 'U: not permitted but sends media' (6.3.5.7).
 
 use std::time::{Duration, Instant};
 
@@ -9,22 +9,22 @@ use mixer::permit::Permit;
 /// A participant of the room, as the floor sees it.
 #[derive(Debug)]
 pub(super) struct FloorParticipant {
-    /// Its number among all who ever came.
+    /// Sequence number of the participant among all that ever joined.
     pub(super) arrival: u64,
-    /// It can send audio.
+    /// Whether the participant can send audio.
     pub(super) talks: bool,
-    /// Most it may ask for.
+    /// Highest priority that the participant may request.
     pub(super) priority: u8,
-    /// What the mixer was told last.
+    /// The permit that the mixer was told last.
     pub(super) permit: Permit,
-    /// Nobody hears it, so it gets no floor.
+    /// Whether the participant is muted and so gets no floor.
     pub(super) muted: bool,
     sending: Option<Sending>,
-    /// T2 has ended its burst, and it has not paused since; when it was heard last.
+    /// Time of the last sound since T2 ended the participant's burst; `None` once it has paused.
     cut_off: Option<Instant>,
 }
 
-/// A burst without permission.
+/// Voiced packets sent without the floor.
 #[derive(Debug, Clone, Copy)]
 struct Sending {
     since: Instant,
@@ -45,18 +45,18 @@ impl FloorParticipant {
         }
     }
 
-    /// It has talked too long, until `heard` at least.
+    /// Notes that T2 has ended the participant's burst, whose last packet arrived at `heard`.
     pub(super) fn is_cut_off(&mut self, heard: Instant) {
         self.cut_off = Some(heard);
     }
 
-    /// It asks with a message, so it knows how things stand.
+    /// Notes a request by message, which ends the ban on requests by talking.
     pub(super) fn asks(&mut self) {
         self.cut_off = None;
     }
 
-    /// A sound came from it; whether that is asking, where talking is. Whoever was cut off and just goes on talking
-    /// would hold the floor for ever: he has to pause first.
+    /// Notes a voiced packet; returns whether it counts as a request in a room with an implicit
+    /// floor. A talker that was cut off by T2 must pause first, or it would hold the floor forever.
     pub(super) fn asks_by_talking(&mut self, now: Instant) -> bool {
         let talks_on = self
             .cut_off
@@ -65,12 +65,13 @@ impl FloorParticipant {
         !talks_on
     }
 
-    /// It may send, or does not any more.
+    /// Ends the participant's unpermitted sending.
     pub(super) fn is_in_order(&mut self) {
         self.sending = None;
     }
 
-    /// A sound came from it that nobody hears; whether it is to be told so, once in each burst.
+    /// Notes a voiced packet without the floor; returns whether to tell the participant so, once
+    /// per burst.
     pub(super) fn sends_unpermitted(&mut self, now: Instant) -> bool {
         let between = |since: Instant, until: Instant| until.saturating_duration_since(since);
         let goes_on = self
@@ -89,10 +90,11 @@ impl FloorParticipant {
     }
 }
 
-/// Silence that ends a burst: longer than between two words, and than between two refreshes of DTX.
+/// Silence that ends a burst: longer than a pause between two words, and than the interval of DTX
+/// refreshes.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Sound for so long is no mistake of timing: a request may be 300 ms behind its first word, and a burst may end some
-/// packets after its release.
+/// Unpermitted sound that lasts longer is no mistake of timing: a request may arrive 300 ms after
+/// its first word, and a burst may end some packets after its release.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
@@ -100,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_was_cut_off_asks_by_talking_after_a_pause_only() {
+    fn cut_off_participant_requests_the_floor_by_talking_only_after_a_pause() {
         let mut participant = FloorParticipant::new(0, true, 0, Permit::Closed);
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
@@ -114,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_complained_of_once() {
+    fn participant_is_told_once_per_burst_sent_without_the_floor() {
         let mut participant = FloorParticipant::new(0, true, 0, Permit::Closed);
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);

@@ -1,4 +1,4 @@
-//! Queries: how the floor stands.
+//! Queries of the floor's state.
 
 use std::time::{Duration, Instant};
 
@@ -9,30 +9,31 @@ use super::holder::State;
 use super::{Action, Floor, Holding, Mode, Position, Settings, Standing};
 
 impl Floor {
-    /// What it is set to.
+    /// Returns the floor's settings.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// What is to be done since this was last asked.
+    /// Returns the actions to be performed since the last call.
     #[must_use]
     pub fn take_actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
     }
 
-    /// Who holds the floor, in the order of their bursts.
+    /// Returns the floor holders, in the order of their bursts.
     pub fn holders(&self, now: Instant) -> impl Iterator<Item = Holding> {
         self.holders
             .iter()
             .map(move |holder| holder.holding(&self.settings, now))
     }
 
-    /// Whether somebody holds the floor.
+    /// Returns whether a participant holds the floor.
     pub fn holds(&self, id: ParticipantId) -> bool {
         self.held_by(id).is_some()
     }
 
-    /// What one who has just come has missed: the actions by which the floor would be as it is now.
+    /// Returns the actions that would bring a new participant from an idle floor to the present
+    /// state of this floor.
     pub fn snapshot(&self, now: Instant) -> impl Iterator<Item = Action> {
         let may_request = self.settings.mode != Mode::Broadcast;
         let taken = self.holders.iter().map(move |holder| Action::Taken {
@@ -55,18 +56,19 @@ impl Floor {
         taken.chain(revoked).chain(queue)
     }
 
-    /// Those of them who have released and are still being played.
+    /// Returns the holders that have released the floor and whose received packets are still being
+    /// played.
     pub fn draining(&self) -> impl Iterator<Item = ParticipantId> {
         let draining = self.holders.iter().filter(|holder| holder.is_draining());
         draining.map(|holder| holder.participant)
     }
 
-    /// Who waits, the next one first.
+    /// Returns the waiting participants in queue order.
     pub fn queue(&self) -> impl Iterator<Item = ParticipantId> {
         self.queue.iter().map(|waiting| waiting.participant)
     }
 
-    /// Where somebody stands.
+    /// Returns whether a participant holds the floor or waits for it.
     pub fn standing(&self, id: ParticipantId, now: Instant) -> Standing {
         if let Some(at) = self.held_by(id) {
             let holder = &self.holders[at];
@@ -88,7 +90,7 @@ impl Floor {
         position.map_or(Standing::None, Standing::Queued)
     }
 
-    /// A Floor Queue Position Request (8.2.11).
+    /// Answers a Floor Queue Position Request (8.2.11).
     pub fn position(&self, id: ParticipantId) -> Position {
         self.queue.position(id).unwrap_or(Position {
             position: 0,
@@ -96,7 +98,7 @@ impl Floor {
         })
     }
 
-    /// What a participant's voice may do.
+    /// Returns the permit of a participant: whether its voice may be heard.
     pub fn permit(&self, id: ParticipantId) -> Permit {
         if !self.settings.mode.has_floor() {
             return Permit::Free;

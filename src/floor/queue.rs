@@ -1,27 +1,27 @@
-//! Requests that wait, the next one first.
+//! The floor queue: waiting requests, the next one first.
 
 use mixer::ParticipantId;
 
 use super::{Asked, Position, Precedence};
 
-/// One request that waits.
+/// One waiting floor request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Waiting {
     pub(super) participant: ParticipantId,
     pub(super) precedence: Precedence,
-    /// Comes before everybody who was not called: a moderator gave it the floor, or it cut in.
+    /// Whether the request precedes all uncalled ones: a moderator granted it, or it cut in.
     pub(super) called: bool,
     pub(super) asked: Asked,
 }
 
-/// Requests that wait: who was called, then by precedence, then by arrival.
+/// The floor queue, ordered by called requests first, then by precedence, then by arrival.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: Vec<Waiting>,
 }
 
 impl Queue {
-    /// Lets a request wait, behind all that come before it or are its equal.
+    /// Inserts a request behind all requests of higher or equal rank.
     pub(super) fn insert(&mut self, new: Waiting) {
         let key = |waiting: &Waiting| (waiting.called, waiting.precedence);
         let at = self
@@ -30,14 +30,15 @@ impl Queue {
         self.waiting.insert(at, new);
     }
 
-    /// Takes a request out.
+    /// Removes and returns a participant's request.
     pub(super) fn remove(&mut self, participant: ParticipantId) -> Option<Waiting> {
         let at = self.find(participant)?;
         Some(self.waiting.remove(at))
     }
 
-    /// The same asks again: with a message, silence is no longer letting go; and as somebody more important, it goes
-    /// behind its new equals.
+    /// Updates the waiting request of a participant that requests again: a request by message is no
+    /// longer withdrawn by silence, and a request of higher precedence moves up behind its new
+    /// equals.
     pub(super) fn raise(
         &mut self,
         participant: ParticipantId,
@@ -60,7 +61,8 @@ impl Queue {
         }
     }
 
-    /// Puts a request before all others. One that was called before waits on like any, behind its equals.
+    /// Calls a participant's request to the front. A request called earlier becomes an ordinary
+    /// one, behind its equals.
     pub(super) fn call(&mut self, participant: ParticipantId) {
         let is_other = |waiting: &mut Waiting| waiting.called && waiting.participant != participant;
         let others: Vec<Waiting> = self.waiting.extract_if(.., is_other).collect();
@@ -94,7 +96,7 @@ impl Queue {
         self.waiting.is_empty()
     }
 
-    /// Where a participant stands, if it waits.
+    /// Returns a participant's position in the queue, if it waits.
     pub(super) fn position(&self, participant: ParticipantId) -> Option<Position> {
         let at = self.find(participant)?;
         Some(Position {
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_is_called_then_priority_then_arrival() {
+    fn floor_queue_orders_by_called_then_priority_then_arrival() {
         let mut queue = Queue::default();
         for (id, priority) in [(1, 0), (2, 5), (3, 0), (4, 5)] {
             queue.insert(waiting(id, priority));

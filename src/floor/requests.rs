@@ -1,4 +1,4 @@
-//! What a request comes to.
+//! Handling of floor requests.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use super::{
 };
 
 impl Floor {
-    /// Looks at a request, and carries it out as far as it can be now.
+    /// Answers a floor request, and carries it out as far as possible at the moment.
     pub(super) fn answer(
         &mut self,
         from: ParticipantId,
@@ -63,7 +63,8 @@ impl Floor {
         }
     }
 
-    /// A request of one who holds the floor; `None` if it has to be looked at like anybody's.
+    /// Answers a request of a floor holder; `None` if it must be handled like a request of any
+    /// participant.
     fn asked_again(&mut self, at: usize, precedence: Precedence, now: Instant) -> Option<Answer> {
         let nobody_waits = self.queue.is_empty() && !self.is_moderated();
         let holder = &mut self.holders[at];
@@ -80,7 +81,7 @@ impl Floor {
                     ..self.denial(DenyCause::RetryAfterNotExpired, asker)
                 }))
             }
-            // It may go on at once, as a new burst.
+            // The holder may continue at once, with a new burst.
             State::Draining { .. } if nobody_waits => {
                 let from = holder.participant;
                 self.end(at);
@@ -96,7 +97,7 @@ impl Floor {
         }
     }
 
-    /// Why a request cannot even wait.
+    /// Returns why a request can neither be granted nor wait.
     fn refusal(&self, precedence: Precedence, queue: bool) -> Option<DenyCause> {
         let served = !self.is_moderated() && self.would_be_served(precedence);
         if served {
@@ -114,8 +115,8 @@ impl Floor {
         }
     }
 
-    /// Whether a new request gets the floor without waiting for anybody to finish what he says: there is place, or it
-    /// pre-empts, or there will be place as soon as a buffer has drained.
+    /// Returns whether a new request gets the floor without waiting for a talker to finish: a place
+    /// is free, or will be once a buffer has drained, or the request pre-empts a holder.
     fn would_be_served(&self, precedence: Precedence) -> bool {
         if self.settings.mode == Mode::CutIn {
             return true;
@@ -147,9 +148,10 @@ impl Floor {
         }
     }
 
-    /// Somebody talks where talking is asking; whether that was enough.
+    /// Handles talking as a request in a room with an implicit floor; returns whether the request
+    /// was granted or queued.
     pub(super) fn takes_by_talking(&mut self, from: ParticipantId, now: Instant) -> bool {
-        // Two who talk at the same time would cut each other off with every packet.
+        // Two participants that talk at the same time would cut each other off with every packet.
         if self.settings.mode == Mode::CutIn && !self.holders.is_empty() {
             return false;
         }
@@ -159,7 +161,7 @@ impl Floor {
         };
         match self.answer(from, request, Asked::ByTalking, now) {
             Answer::Granted(_) => {}
-            // It pre-empts: what it says now is kept until the other has stopped.
+            // The request pre-empts a holder: its voice is buffered until that holder has stopped.
             Answer::Queued(_) => return true,
             Answer::Denied(_) => return false,
         }
@@ -190,7 +192,7 @@ impl Floor {
         talks && (self.settings.mode != Mode::Broadcast || self.originator() == Some(id))
     }
 
-    /// Who alone may talk in a broadcast.
+    /// Returns the only participant that may talk in a broadcast room.
     fn originator(&self) -> Option<ParticipantId> {
         let talkers = self
             .participants

@@ -1,4 +1,4 @@
-//! The floor's timers: which is over, and what follows.
+//! The floor's timers: which have expired, and what follows.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,10 @@ use super::holder::Expiry;
 use super::{Action, Floor, RevokeCause};
 
 impl Floor {
-    /// Looks at the timers.
+    /// Checks all timers of the floor.
     ///
-    /// At most one step of each holder: one past T2 is revoked now, and gone at the earliest the next time.
+    /// Each holder advances by at most one step: a holder past T2 is revoked in this call, and its
+    /// burst ends in the next call at the earliest.
     pub fn tick(&mut self, now: Instant) {
         let holders: Vec<ParticipantId> = self.holders.iter().map(|it| it.participant).collect();
         let mut changed = false;
@@ -35,7 +36,7 @@ impl Floor {
         self.rest(now);
     }
 
-    /// T4: says that nobody has used the floor for long, and again every time it is over.
+    /// Checks T4: reports a floor that has been unused for T4, and again each time T4 expires.
     fn rest(&mut self, now: Instant) {
         let has_floor = self.settings.mode.has_floor();
         if let Some(since) = self.idle_since.filter(|_| has_floor)

@@ -1,4 +1,4 @@
-//! Transitions of the floor from one holder to the next: granted, revoked, over, idle.
+//! Transitions of the floor: granting, revoking, ending bursts, and idling.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use super::holder::{Holder, State};
 use super::{Action, Asked, DenyCause, Floor, Mode, NO_FLOOR, Precedence, RevokeCause};
 
 impl Floor {
-    /// Gives the floor on until nobody can get it, then says how it stands.
+    /// Grants the floor until no waiting request can get it, then announces the changes.
     pub(super) fn settle(&mut self, now: Instant) {
         loop {
             self.promote(now);
@@ -30,14 +30,14 @@ impl Floor {
         self.tell_permits();
     }
 
-    /// Grants what waits, as far as there is place.
+    /// Grants waiting requests, as far as the mode allows further holders.
     fn promote(&mut self, now: Instant) {
         while self.holders.len() < self.settings.mode.size()
             && let Some(next) = self.queue.first().copied()
             && (next.called || !self.is_moderated())
         {
             self.queue.remove(next.participant);
-            // Its last burst may still be draining, in a floor of several.
+            // In a multi-talker room the participant's last burst may still be draining.
             if let Some(at) = self.held_by(next.participant) {
                 self.end(at);
             }
@@ -50,7 +50,7 @@ impl Floor {
         }
     }
 
-    /// 'G: Floor Taken' (6.3.4.4.2).
+    /// Enters 'G: Floor Taken' (6.3.4.4.2).
     pub(super) fn take(
         &mut self,
         id: ParticipantId,
@@ -67,7 +67,7 @@ impl Floor {
         if let Some(participant) = self.participants.get_mut(&id) {
             participant.is_in_order();
         }
-        // The permit goes first: the mixer need not wait for anybody to be told.
+        // The permit goes first, so that the mixer need not wait for the messages.
         self.tell_permits();
         self.actions.push(Action::Taken {
             participant: id,
@@ -76,9 +76,10 @@ impl Floor {
         });
     }
 
-    /// Revokes the least important holders for requests that beat them; whether somebody is gone at once.
+    /// Revokes the holders of lowest precedence for waiting requests that beat them; returns
+    /// whether a holder has lost the floor at once.
     fn preempt(&mut self, now: Instant) -> bool {
-        // Where a moderator decides, or who came last, importance is none.
+        // In moderated and cut-in rooms precedence does not count.
         if matches!(self.settings.mode, Mode::Moderated | Mode::CutIn) {
             return false;
         }
@@ -86,7 +87,7 @@ impl Floor {
         let waiting: Vec<Precedence> = self.queue.iter().map(|it| it.precedence).collect();
         let before = self.holders.len();
         for (nth, precedence) in waiting.into_iter().enumerate() {
-            // The places that are about to be free are for those who are first.
+            // The places of holders that are already leaving go to the first requests of the queue.
             if nth < leaving {
                 continue;
             }
@@ -103,7 +104,8 @@ impl Floor {
         self.holders.len() < before
     }
 
-    /// 'G: pending Floor Revoke' (6.3.4.5.2), or right through it where there is no grace.
+    /// Enters 'G: pending Floor Revoke' (6.3.4.5.2), and ends the burst at once if there is no
+    /// grace.
     pub(super) fn revoke(&mut self, at: usize, cause: RevokeCause, now: Instant) {
         let grace = self.settings.effective_grace();
         let holder = &mut self.holders[at];
@@ -119,7 +121,7 @@ impl Floor {
         }
     }
 
-    /// A burst is over.
+    /// Ends a burst.
     pub(super) fn end(&mut self, at: usize) {
         let holder = self.holders.remove(at);
         self.touched.push(holder.participant);
@@ -136,7 +138,7 @@ impl Floor {
         }
     }
 
-    /// 'G: Floor Idle' (6.3.4.3.2).
+    /// Enters 'G: Floor Idle' (6.3.4.3.2).
     fn enter_idle(&mut self, now: Instant) {
         self.idle_since = Some(now);
         if self.bursts > 0 {
@@ -145,7 +147,8 @@ impl Floor {
         }
     }
 
-    /// Somebody may be the only one left: he would talk to nobody, and waits for nothing.
+    /// If a participant is left alone, denies its request or revokes its floor, because nobody
+    /// would hear it.
     pub(super) fn may_be_alone(&mut self, now: Instant) {
         if self.is_alone() {
             self.dismiss(|_, _| true, DenyCause::OnlyOneParticipant);
@@ -159,7 +162,7 @@ impl Floor {
         }
     }
 
-    /// Makes holders and queue such as the mode allows.
+    /// Fits holders and queue to the present mode.
     pub(super) fn fit(&mut self, now: Instant) {
         self.dismiss(|floor, id| !floor.may_talk(id), DenyCause::ReceiveOnly);
         while let Some(at) = self.unfit() {
@@ -182,7 +185,7 @@ impl Floor {
         self.end(at);
     }
 
-    /// Denies requests that waited.
+    /// Denies the waiting requests that `which` selects.
     pub(super) fn dismiss(
         &mut self,
         which: impl Fn(&Floor, ParticipantId) -> bool,
@@ -197,7 +200,8 @@ impl Floor {
         }
     }
 
-    /// A holder the mode has no place for: who may not talk in it, then who is draining, then the least important.
+    /// Returns a holder to remove under the present mode: first one that may not talk, then a
+    /// draining one, then the one of lowest precedence.
     fn unfit(&self) -> Option<usize> {
         let banned = |holder: &Holder| !self.may_talk(holder.participant);
         if let Some(at) = self.holders.iter().position(banned) {
@@ -215,7 +219,7 @@ impl Floor {
         (self.holders.len() > self.settings.mode.size()).then_some(at)
     }
 
-    /// There is no floor any more.
+    /// Grants all waiting requests and ends all bursts, for a room without a floor.
     pub(super) fn open(&mut self) {
         let waiting: Vec<ParticipantId> = self.queue().collect();
         for id in waiting {
@@ -225,7 +229,7 @@ impl Floor {
         self.holders.clear();
     }
 
-    /// Tells the mixer everything anew.
+    /// Tells the mixer the permits of all participants.
     pub(super) fn tell_all_permits(&mut self) {
         let ids: Vec<ParticipantId> = self.participants.keys().copied().collect();
         for id in ids {
@@ -237,7 +241,7 @@ impl Floor {
         self.actions.push(Action::Permits);
     }
 
-    /// Tells the mixer what has changed.
+    /// Tells the mixer the permits that have changed.
     fn tell_permits(&mut self) {
         for id in std::mem::take(&mut self.touched) {
             let permit = self.permit(id);

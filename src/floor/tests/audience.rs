@@ -1,9 +1,9 @@
-//! Participants who come, leave, are muted or are alone.
+//! Floor tests: participants that join, leave, are muted or are alone.
 
 use super::*;
 
 #[test]
-fn participant_alone_is_denied_and_revoked() {
+fn lone_participant_is_denied_the_floor_and_loses_it() {
     let mut floor = Floor::new(Settings {
         mode: Mode::Ptt,
         ..Settings::default()
@@ -23,7 +23,7 @@ fn participant_alone_is_denied_and_revoked() {
 }
 
 #[test]
-fn participant_left_alone_waits_no_longer() {
+fn floor_request_ends_when_its_participant_is_left_alone() {
     let mut room = Room::of(Mode::Ptt);
     room.ask(ANN);
     room.ask(BEN);
@@ -41,7 +41,7 @@ fn participant_left_alone_waits_no_longer() {
 }
 
 #[test]
-fn listen_only_participant_is_denied() {
+fn listen_only_participant_is_denied_the_floor() {
     let mut room = Room::of(Mode::Ptt);
     let eve = ParticipantId(5);
     room.floor.join(eve, false, 255);
@@ -49,7 +49,7 @@ fn listen_only_participant_is_denied() {
 }
 
 #[test]
-fn holder_who_leaves_frees_the_floor_at_once() {
+fn floor_passes_on_at_once_when_its_holder_leaves() {
     let mut room = Room::of(Mode::Ptt);
     room.ask(ANN);
     room.ask(BEN);
@@ -106,7 +106,7 @@ fn muted_participant_gets_no_floor_until_it_is_unmuted() {
 }
 
 #[test]
-fn participant_muted_in_an_open_room_gets_no_floor_when_there_is_one() {
+fn participant_muted_in_an_open_room_gets_no_floor_after_a_mode_change() {
     let mut room = Room::of(Mode::Open);
     room.floor.mute(ANN, room.now);
     let settings = Settings {
@@ -118,7 +118,7 @@ fn participant_muted_in_an_open_room_gets_no_floor_when_there_is_one() {
 }
 
 #[test]
-fn snapshot_tells_a_late_participant_how_the_floor_stands() {
+fn floor_snapshot_tells_a_late_participant_holders_revokes_and_queue() {
     let mut room = Room::of(Mode::Multi(2));
     assert_eq!(room.floor.snapshot(room.now).count(), 0);
     room.ask(ANN);
@@ -145,7 +145,7 @@ fn snapshot_tells_a_late_participant_how_the_floor_stands() {
 }
 
 #[test]
-fn queued_participant_is_denied_when_the_audience_has_gone() {
+fn queued_participant_is_denied_the_floor_when_its_audience_has_left() {
     let mut floor = Floor::new(Settings {
         mode: Mode::Moderated,
         ..Settings::default()

@@ -1,11 +1,11 @@
-//! Rooms full of radios whose owners forget to let go and lose their connections, in virtual time.
+//! Floor tests of busy rooms in virtual time: radios that miss releases and lose their connections.
 
 use super::properties::Watched;
 use super::*;
 
-/// Ten minutes of fifty rooms, in virtual time.
+/// Simulates ten minutes of fifty rooms, in virtual time.
 #[test]
-fn fifty_busy_rooms_never_get_stuck() {
+fn floors_of_fifty_busy_rooms_never_get_stuck() {
     const MODES: [Mode; 6] = [
         Mode::Ptt,
         Mode::Multi(3),
@@ -24,11 +24,12 @@ fn fifty_busy_rooms_never_get_stuck() {
         bursts += room.watched.floor.bursts;
         room.watched.comes_to_rest();
     }
-    // A floor that nobody takes is not stuck either: this is what shows that they do.
+    // An unused floor would pass as not stuck, so the number of bursts is checked as well.
     assert!(bursts > 50 * 100, "only {bursts} bursts");
 }
 
-/// A room of people who press keys, some of whom lose their connection or forget to let go.
+/// A room of participants that press push-to-talk keys; some lose their connection or forget the
+/// release.
 struct Busy {
     watched: Watched,
     people: Vec<Radio>,
@@ -37,9 +38,9 @@ struct Busy {
 #[derive(Default, Clone, Copy)]
 struct Radio {
     here: bool,
-    /// Ticks the key is still held.
+    /// Ticks for which the push-to-talk key is still held.
     pressed: u32,
-    /// Nothing of what it sends arrives.
+    /// Whether all packets of the participant are lost.
     lost: bool,
 }
 
@@ -65,7 +66,7 @@ impl Busy {
         }
         let draining: Vec<ParticipantId> = self.watched.floor.draining().collect();
         for id in draining {
-            // Now and then the mixer says nothing.
+            // Occasionally the mixer does not report the drained buffer.
             if dice.of(10) > 0 {
                 self.watched.drained(id);
             }
@@ -88,7 +89,7 @@ impl Busy {
             radio.here = false;
             self.watched.leave(id);
         } else if radio.pressed == 0 && dice.of(300) == 0 {
-            // Mostly some seconds; now and then the key is jammed.
+            // Mostly some seconds; occasionally the push-to-talk key is jammed.
             let most = if dice.of(20) == 0 { 1_500 } else { 200 };
             radio.pressed = 1 + dice.of(most) as u32;
             radio.lost = false;
@@ -106,7 +107,7 @@ impl Busy {
     }
 }
 
-/// Numbers that look random and are the same every time (xorshift).
+/// A deterministic pseudo-random generator (xorshift).
 struct Dice(u64);
 
 impl Dice {

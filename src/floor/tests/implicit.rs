@@ -1,4 +1,4 @@
-//! Rooms in which talking is asking.
+//! Floor tests of rooms with an implicit floor, in which talking requests the floor.
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn talked() -> Room {
 }
 
 #[test]
-fn implicit_floor_is_taken_by_talking_and_left_by_silence() {
+fn implicit_floor_is_taken_by_talking_and_released_by_silence() {
     let mut room = Room::with(Settings {
         mode: Mode::Ptt,
         implicit: true,
@@ -21,13 +21,14 @@ fn implicit_floor_is_taken_by_talking_and_left_by_silence() {
     let said = room.said();
     assert_eq!(taken_by(&said), Some(ANN));
     assert!(matches!(said[1], Action::Granted(ANN, _)), "{said:?}");
-    // Comfort noise is no talk.
+    // Comfort noise does not count as talking.
     for _ in 0..100 {
         room.pass(20);
         room.floor.media(ANN, false, room.now);
     }
     assert_eq!(room.said(), [Action::Idle { n: 1 }]);
-    // Somebody who talks while another one does is told once, and gets the floor when it is free.
+    // A participant that talks while another holds the floor is told once, and gets the floor when
+    // it is free.
     room.speak(ANN);
     for _ in 0..50 {
         room.speak(BEN);
@@ -41,7 +42,7 @@ fn implicit_floor_is_taken_by_talking_and_left_by_silence() {
 }
 
 #[test]
-fn talking_does_not_cut_in() {
+fn talking_does_not_cut_in_on_an_implicit_floor() {
     let mut room = Room::with(Settings {
         mode: Mode::CutIn,
         implicit: true,
@@ -57,7 +58,7 @@ fn talking_does_not_cut_in() {
 }
 
 #[test]
-fn participant_who_never_stops_talking_gets_the_floor_again_after_a_pause() {
+fn talker_cut_off_by_t2_gets_the_implicit_floor_again_after_a_pause() {
     for grace in [Duration::from_secs(3), Duration::ZERO] {
         let mut room = talked();
         let settings = Settings {
@@ -70,7 +71,8 @@ fn participant_who_never_stops_talking_gets_the_floor_again_after_a_pause() {
         assert_eq!(room.holders(), []);
         room.talk(ANN, 60_000);
         assert_eq!(room.holders(), []);
-        // Nor does he keep others from it, and he is not forgiven while he goes on.
+        // The cut-off talker does not keep others from the floor, and stays banned while it goes on
+        // talking.
         room.speak(BEN);
         assert_eq!(room.holders(), [BEN]);
         room.talk(ANN, 2_000);
@@ -82,7 +84,7 @@ fn participant_who_never_stops_talking_gets_the_floor_again_after_a_pause() {
 }
 
 #[test]
-fn participant_who_was_cut_off_may_ask() {
+fn talker_cut_off_by_t2_may_request_the_floor_by_message() {
     let mut room = talked();
     room.speak(ANN);
     room.talk(ANN, 33_000);
@@ -94,7 +96,7 @@ fn participant_who_was_cut_off_may_ask() {
 }
 
 #[test]
-fn request_replaces_one_that_came_by_talking() {
+fn floor_request_by_message_replaces_one_made_by_talking() {
     let mut room = talked();
     room.ask(ANN);
     room.speak(DAN);
@@ -102,7 +104,7 @@ fn request_replaces_one_that_came_by_talking() {
     assert_eq!(position(room.ask(DAN)), 1);
     room.stop(ANN);
     assert_eq!(room.holders(), [DAN]);
-    // The key is down and nothing is said: comfort noise keeps the floor.
+    // The push-to-talk key is down and the participant is silent: comfort noise keeps the floor.
     for _ in 0..200 {
         room.pass(20);
         room.floor.media(DAN, false, room.now);

@@ -1,4 +1,5 @@
-//! The floor's tests: a room of four with a clock. Each file has the promises of one kind.
+//! Tests of the floor, with a room of four participants and a clock; each file covers one kind of
+//! promise.
 
 mod audience;
 mod busy;
@@ -17,7 +18,7 @@ const BEN: ParticipantId = ParticipantId(2);
 const CAT: ParticipantId = ParticipantId(3);
 const DAN: ParticipantId = ParticipantId(4);
 
-/// A floor with four in the room, Dan with a priority of 9, and a clock.
+/// A floor with four participants, Dan with a priority of 9, and a clock.
 struct Room {
     floor: Floor,
     now: Instant,
@@ -47,7 +48,7 @@ impl Room {
         self.floor.request(id, Request::default(), self.now)
     }
 
-    /// Asks, but not to wait.
+    /// Requests the floor without queueing.
     fn ask_now(&mut self, id: ParticipantId) -> Answer {
         let request = Request {
             queue: false,
@@ -60,7 +61,7 @@ impl Room {
         self.floor.release(id, self.now);
     }
 
-    /// Releases, and the buffer drains.
+    /// Releases the floor, and lets the buffer drain.
     fn stop(&mut self, id: ParticipantId) {
         self.release(id);
         self.pass(60);
@@ -71,12 +72,12 @@ impl Room {
         self.floor.media(id, true, self.now);
     }
 
-    /// Lets time pass, turn by turn.
+    /// Advances the time, tick by tick.
     fn pass(&mut self, ms: u64) {
         self.pass_with(ms, None);
     }
 
-    /// The same while somebody sends.
+    /// Advances the time, tick by tick, while a participant sends packets.
     fn talk(&mut self, id: ParticipantId, ms: u64) {
         self.pass_with(ms, Some(id));
     }

@@ -1,9 +1,9 @@
-//! What each mode lets participants do, and what happens when it changes.
+//! Floor tests of each mode, and of changes of the mode.
 
 use super::*;
 
 #[test]
-fn multi_mode_lets_as_many_talk_as_it_says() {
+fn multi_mode_allows_its_number_of_floor_holders() {
     let mut room = Room::of(Mode::Multi(2));
     room.ask(ANN);
     room.ask(BEN);
@@ -27,7 +27,7 @@ fn multi_mode_lets_as_many_talk_as_it_says() {
 }
 
 #[test]
-fn multi_mode_pre_empts_the_newest_of_the_least_important() {
+fn multi_mode_pre_empts_the_newest_holder_of_lowest_precedence() {
     let mut room = Room::of(Mode::Multi(2));
     room.ask(ANN);
     room.ask(BEN);
@@ -37,7 +37,7 @@ fn multi_mode_pre_empts_the_newest_of_the_least_important() {
         revoked(&room.said()),
         Some((BEN, RevokeCause::MediaBurstPreempted))
     );
-    // The place that is about to be free is Dan's; an emergency needs one of its own.
+    // The place about to become free is Dan's; an emergency request needs a place of its own.
     let emergency = Request {
         tier: Tier::Emergency,
         ..Request::default()
@@ -52,7 +52,7 @@ fn multi_mode_pre_empts_the_newest_of_the_least_important() {
 }
 
 #[test]
-fn burst_replaced_by_another_of_the_same_holder_is_released() {
+fn multi_mode_releases_a_burst_replaced_by_its_own_holder() {
     let mut room = Room::of(Mode::Multi(2));
     room.ask(ANN);
     room.ask(BEN);
@@ -66,7 +66,7 @@ fn burst_replaced_by_another_of_the_same_holder_is_released() {
     let said = room.said();
     assert_eq!(said[0], released);
     assert_eq!(taken_by(&said), Some(BEN));
-    // Again, but out of the queue.
+    // The replacing request is now granted out of the queue.
     let mut room = Room::of(Mode::Multi(3));
     for id in [ANN, BEN, CAT, DAN] {
         room.ask(id);
@@ -104,7 +104,7 @@ fn cut_in_mode_gives_the_floor_to_the_newest_request() {
 }
 
 #[test]
-fn request_queued_before_cut_in_mode_does_not_cut_in() {
+fn floor_request_queued_before_cut_in_mode_does_not_cut_in() {
     let mut room = Room::of(Mode::Moderated);
     room.ask(DAN);
     room.ask(ANN);
@@ -119,7 +119,7 @@ fn request_queued_before_cut_in_mode_does_not_cut_in() {
 }
 
 #[test]
-fn broadcast_mode_denies_all_but_the_originator() {
+fn broadcast_mode_denies_the_floor_to_all_but_the_originator() {
     let mut room = Room::of(Mode::Broadcast);
     assert_eq!(cause(room.ask(BEN)), DenyCause::ReceiveOnly);
     burst(room.ask(ANN));
@@ -135,7 +135,7 @@ fn broadcast_mode_denies_all_but_the_originator() {
 }
 
 #[test]
-fn moderated_mode_waits_for_a_grant_of_another_participant() {
+fn moderated_mode_grants_the_floor_only_through_another_participant() {
     let mut room = Room::of(Mode::Moderated);
     assert_eq!(position(room.ask(ANN)), 1);
     assert_eq!(position(room.ask(BEN)), 2);
@@ -159,7 +159,7 @@ fn moderated_mode_waits_for_a_grant_of_another_participant() {
 }
 
 #[test]
-fn later_of_two_grants_in_one_grace_counts() {
+fn moderated_floor_follows_the_later_of_two_grants_in_one_grace() {
     let mut room = Room::of(Mode::Moderated);
     for id in [ANN, BEN, CAT] {
         room.ask(id);
@@ -185,7 +185,7 @@ fn open_room_has_no_floor() {
 }
 
 #[test]
-fn change_of_mode_revokes_holders_and_empties_the_queue_as_it_must() {
+fn floor_mode_change_revokes_excess_holders_and_clears_the_queue() {
     let mut room = Room::of(Mode::Multi(3));
     for id in [ANN, DAN, BEN, CAT] {
         room.ask(id);
@@ -199,7 +199,7 @@ fn change_of_mode_revokes_holders_and_empties_the_queue_as_it_must() {
         };
         room.floor.set(settings, room.now);
     };
-    // Dan is the most important; nobody is heard beyond what the mode allows.
+    // Dan has the highest precedence; no holder beyond the mode's number is heard.
     set(&mut room, Mode::Ptt);
     assert_eq!((room.holders(), room.queue()), (vec![DAN], vec![CAT]));
     assert_eq!(room.permit(ANN), Permit::Closed);
@@ -213,14 +213,14 @@ fn change_of_mode_revokes_holders_and_empties_the_queue_as_it_must() {
     room.ask(BEN);
     room.ask(CAT);
     room.said();
-    // Nobody waits in an open room.
+    // No request waits in an open room.
     set(&mut room, Mode::Open);
     let actions = room.floor.take_actions();
     assert!(actions.contains(&Action::Granted(CAT, NO_FLOOR)));
     assert!(actions.contains(&Action::Idle { n: 2 }));
     assert_eq!(actions.last(), Some(&Action::Permits));
     assert_eq!(room.permit(ANN), Permit::Free);
-    // And nobody who does not hold it is heard where there is a floor.
+    // In a room with a floor only the holder is heard.
     set(&mut room, Mode::Ptt);
     assert_eq!(room.floor.take_actions(), [Action::Permits]);
     assert_eq!(room.permit(ANN), Permit::Closed);

@@ -1,4 +1,4 @@
-//! What holds for any sequence of requests, releases, timeouts, losses, leaves and changes of mode.
+//! Floor invariants under random requests, releases, timeouts, losses, leaves and mode changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -7,25 +7,25 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A floor that is looked at after every input.
+/// A floor that is checked after every input.
 pub(super) struct Watched {
     pub(super) floor: Floor,
     now: Instant,
-    /// Who was told that he waits, and not yet how that ended.
+    /// Participants that were told that they wait, and not yet how the wait ended.
     waiting: BTreeSet<ParticipantId>,
-    /// Bursts that go on.
+    /// Bursts that have not ended.
     bursts: BTreeMap<u32, Burst>,
-    /// When each place in the queue was taken, counted; with what it was taken.
+    /// For each place in the queue: its number in the order of arrival, and its precedence.
     places: BTreeMap<ParticipantId, (Precedence, bool, u64)>,
     count: u64,
 }
 
-/// What a burst is known to be from outside.
+/// The observable state of a burst.
 #[derive(Debug, Clone, Copy)]
 struct Burst {
     by: ParticipantId,
     precedence: Precedence,
-    /// The grant, or the last packet.
+    /// Time of the grant, or of the last packet.
     heard: Instant,
     began: Option<Instant>,
     ending: Option<Instant>,
@@ -95,7 +95,7 @@ impl Watched {
     }
 
     pub(super) fn grant(&mut self, by: ParticipantId, to: ParticipantId) {
-        // Whether it can be is for the floor to say.
+        // Whether the grant is possible is the floor's decision.
         let _ = self.floor.grant(by, to, self.now);
         self.look();
     }
@@ -106,7 +106,8 @@ impl Watched {
             burst.began.get_or_insert(self.now);
         }
         self.floor.media(id, voiced, self.now);
-        // One who talks may wait without having been told: he has not asked.
+        // A talker in a room with an implicit floor may be queued without an answer, because it
+        // made no request.
         if self.floor.settings.implicit && self.floor.queue.contains(id) {
             self.waiting.insert(id);
         }
@@ -163,7 +164,7 @@ impl Watched {
         }
     }
 
-    /// Everything that must be so at any time.
+    /// Checks the invariants that must hold at any time.
     fn look(&mut self) {
         let before: BTreeMap<u32, Precedence> = self
             .bursts
@@ -281,13 +282,14 @@ impl Watched {
         }
     }
 
-    /// Everybody falls silent: in the end nobody waits and nobody holds.
+    /// Lets all participants fall silent, and checks that in the end no participant waits or holds
+    /// the floor.
     pub(super) fn comes_to_rest(&mut self) {
         if self.floor.settings.mode == Mode::Moderated {
             self.set(Mode::Ptt, false);
         }
         let requests = self.floor.queue.len() + self.floor.holders.len();
-        // Each is at the longest granted, not used, and in no case revoked and drained besides.
+        // Longest case: each request is granted and not used; no burst is both revoked and drained.
         for _ in 0..requests * 150 + 200 {
             self.step();
         }
@@ -297,14 +299,14 @@ impl Watched {
     }
 }
 
-/// One thing that happens.
+/// One random input.
 #[derive(Debug, Clone)]
 enum Input {
     Join(ParticipantId, bool, u8),
     Leave(ParticipantId),
     Request(ParticipantId, Request),
     Release(ParticipantId),
-    /// Talks for so many ticks.
+    /// Talks for this many ticks.
     Talk(ParticipantId, u16),
     Noise(ParticipantId),
     Drained(ParticipantId),
@@ -313,7 +315,7 @@ enum Input {
     Overhear(bool),
     Mute(ParticipantId),
     Unmute(ParticipantId),
-    /// Nobody sends anything for so many ticks.
+    /// No participant sends a packet for this many ticks.
     Pass(u16),
 }
 

@@ -1,9 +1,9 @@
-//! What requests come to: granted, queued or denied.
+//! Floor tests of requests: granted, queued or denied.
 
 use super::*;
 
 #[test]
-fn first_request_is_granted_and_the_next_ones_are_queued() {
+fn floor_grants_the_first_request_and_queues_the_next_ones() {
     let mut room = Room::of(Mode::Ptt);
     assert_eq!(burst(room.ask(ANN)), 1);
     assert_eq!(
@@ -24,7 +24,7 @@ fn first_request_is_granted_and_the_next_ones_are_queued() {
     assert_eq!(position(room.ask(BEN)), 1);
     assert_eq!(position(room.ask(CAT)), 2);
     assert_eq!(room.permit(BEN), Permit::Asked);
-    // It waits already, and the same again changes nothing.
+    // A repeated request of a waiting participant changes nothing.
     assert_eq!(position(room.ask_now(CAT)), 2);
     room.stop(ANN);
     assert_eq!(room.holders(), [BEN]);
@@ -32,7 +32,7 @@ fn first_request_is_granted_and_the_next_ones_are_queued() {
 }
 
 #[test]
-fn request_that_is_not_to_be_queued_is_denied_with_the_holder() {
+fn unqueued_floor_request_is_denied_and_names_the_holder() {
     let mut room = Room::of(Mode::Ptt);
     room.ask(ANN);
     let denied = Answer::Denied(Denial {
@@ -45,7 +45,7 @@ fn request_that_is_not_to_be_queued_is_denied_with_the_holder() {
 }
 
 #[test]
-fn repeated_request_of_a_holder_is_the_same_burst() {
+fn repeated_request_of_a_floor_holder_continues_its_burst() {
     let mut room = Room::of(Mode::Ptt);
     assert_eq!(burst(room.ask(ANN)), 1);
     room.talk(ANN, 10_000);
@@ -59,7 +59,7 @@ fn repeated_request_of_a_holder_is_the_same_burst() {
 }
 
 #[test]
-fn holder_who_presses_again_goes_on_unless_somebody_waits() {
+fn draining_floor_holder_continues_unless_another_request_waits() {
     let mut room = Room::of(Mode::Ptt);
     room.ask(ANN);
     room.release(ANN);
@@ -73,7 +73,7 @@ fn holder_who_presses_again_goes_on_unless_somebody_waits() {
 }
 
 #[test]
-fn request_while_the_last_words_are_played_is_queued_even_if_it_is_not_to_wait() {
+fn floor_queues_even_unqueued_requests_while_a_burst_drains() {
     let mut room = Room::of(Mode::Ptt);
     room.ask(ANN);
     room.release(ANN);
@@ -85,7 +85,7 @@ fn request_while_the_last_words_are_played_is_queued_even_if_it_is_not_to_wait()
 }
 
 #[test]
-fn higher_priority_pre_empts_and_equal_priority_waits() {
+fn higher_priority_pre_empts_the_floor_and_equal_priority_waits() {
     let mut room = Room::of(Mode::Ptt);
     room.ask(ANN);
     assert_eq!(position(room.ask(BEN)), 1);
@@ -93,7 +93,7 @@ fn higher_priority_pre_empts_and_equal_priority_waits() {
     assert_eq!(position(room.ask(DAN)), 1);
     let revoke = (ANN, RevokeCause::MediaBurstPreempted);
     assert_eq!(revoked(&room.said()), Some(revoke));
-    // What it says is heard until it has stopped or its time is over.
+    // The holder is heard until it has stopped or its grace is over.
     room.talk(ANN, 2_980);
     assert_eq!(room.permit(ANN), Permit::Held);
     room.talk(ANN, 20);
@@ -102,7 +102,7 @@ fn higher_priority_pre_empts_and_equal_priority_waits() {
 }
 
 #[test]
-fn tier_beats_any_priority_and_a_request_can_only_lower_its_priority() {
+fn floor_tier_beats_any_priority_and_requests_only_lower_their_priority() {
     let mut room = Room::of(Mode::Ptt);
     room.ask(DAN);
     let greedy = Request {
@@ -130,7 +130,7 @@ fn tier_beats_any_priority_and_a_request_can_only_lower_its_priority() {
 }
 
 #[test]
-fn full_queue_takes_only_requests_that_pre_empt() {
+fn full_floor_queue_accepts_only_requests_that_pre_empt() {
     let mut room = Room::with(Settings {
         mode: Mode::Ptt,
         queue_limit: 1,
@@ -143,7 +143,7 @@ fn full_queue_takes_only_requests_that_pre_empt() {
 }
 
 #[test]
-fn denial_names_a_holder_other_than_the_one_denied() {
+fn floor_denial_names_a_holder_other_than_the_denied_participant() {
     let mut room = Room::of(Mode::Multi(2));
     room.ask(ANN);
     room.talk(ANN, 30_020);

@@ -1,15 +1,15 @@
-//! How a burst ends: by release, by silence, by its limit of time.
+//! Floor tests of the end of a burst: by release, by silence, by its time limit.
 
 use super::*;
 
 #[test]
-fn release_drains_before_the_floor_goes_on() {
+fn released_floor_drains_before_it_passes_on() {
     let mut room = Room::of(Mode::Ptt);
     room.ask(ANN);
     room.ask(BEN);
     room.release(ANN);
     assert_eq!(room.permit(ANN), Permit::Draining);
-    // Too early to believe the mixer.
+    // Too early to believe the mixer's report.
     room.floor.drained(ANN, room.now);
     assert_eq!(room.holders(), [ANN]);
     room.pass(60);
@@ -24,7 +24,7 @@ fn release_drains_before_the_floor_goes_on() {
 }
 
 #[test]
-fn mixer_that_never_reports_drained_does_not_hold_the_floor() {
+fn floor_passes_on_even_if_the_mixer_never_reports_drained() {
     let mut room = Room::of(Mode::Ptt);
     room.ask(ANN);
     room.release(ANN);
@@ -35,7 +35,7 @@ fn mixer_that_never_reports_drained_does_not_hold_the_floor() {
 }
 
 #[test]
-fn holder_who_sends_nothing_loses_the_floor_after_t1() {
+fn floor_holder_that_sends_nothing_loses_the_floor_after_t1() {
     let mut room = Room::of(Mode::Ptt);
     room.ask(ANN);
     room.talk(ANN, 1_000);
@@ -47,7 +47,7 @@ fn holder_who_sends_nothing_loses_the_floor_after_t1() {
 }
 
 #[test]
-fn holder_who_talks_past_t2_is_revoked_and_cut_off_after_t3() {
+fn floor_holder_past_t2_is_revoked_and_cut_off_after_t3() {
     let mut room = Room::of(Mode::Ptt);
     room.ask(ANN);
     room.talk(ANN, 30_000);
@@ -74,7 +74,7 @@ fn holder_who_talks_past_t2_is_revoked_and_cut_off_after_t3() {
 }
 
 #[test]
-fn holder_in_a_room_without_t2_talks_on() {
+fn floor_holder_without_t2_may_talk_without_limit() {
     let mut room = Room::with(Settings {
         mode: Mode::Ptt,
         talk_limit: None,
@@ -89,7 +89,7 @@ fn holder_in_a_room_without_t2_talks_on() {
 }
 
 #[test]
-fn grant_that_is_not_used_is_repeated_and_then_goes_on() {
+fn unused_floor_grant_is_repeated_and_then_passes_on() {
     let mut room = Room::with(Settings {
         mode: Mode::Ptt,
         end_of_media: Duration::from_secs(10),
@@ -104,14 +104,14 @@ fn grant_that_is_not_used_is_repeated_and_then_goes_on() {
     assert!(matches!(room.said()[..], [Action::Granted(BEN, grant)] if grant.burst == 2));
     room.pass(1_000);
     assert_eq!(room.holders(), [CAT]);
-    // Who asks again knows of it.
+    // A repeated request shows that the participant knows of the grant.
     assert_eq!(burst(room.ask(CAT)), 3);
     room.pass(5_000);
     assert_eq!(room.holders(), [CAT]);
 }
 
 #[test]
-fn idle_floor_reports_that_it_is_inactive() {
+fn idle_floor_reports_inactivity_after_t4() {
     let mut room = Room::of(Mode::Ptt);
     room.ask(ANN);
     room.stop(ANN);
