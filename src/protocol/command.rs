@@ -1,45 +1,45 @@
-//! What a client may ask about its own participant.
+//! Commands that clients send about their own participant.
 
 use serde_json::Value;
 
 use super::floor::{read_participant, read_request};
 use super::{FloorCommand, Invalid, JsonReader, MonitorEntry, Name};
 
-/// A command as it came in: what to do, and how to answer.
+/// A received command message: the command, and how to answer it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CommandMessage {
-    /// The secret of the session it concerns; data channels need none.
+    /// The secret of the session that the command concerns; not needed on data channels.
     pub session: Option<String>,
-    /// Comes back in the answer.
+    /// The client's tag, which is copied into the answer.
     pub id: Option<Value>,
-    /// What to do.
+    /// The command itself.
     pub command: Command,
 }
 
-/// What a command does to its participant.
+/// A command of a participant.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// `mute`, `unmute`, `gain` and `name`: what a moderator may also do.
+    /// `mute`, `unmute`, `gain` and `name`: changes that a moderator may make too.
     Change(Change),
     /// `floor_request`, `floor_release`, `floor_position` and `floor_grant`.
     Floor(FloorCommand),
-    /// `monitor`: hear these rooms besides the participant's own, and no others.
+    /// `monitor`: listen to exactly these rooms besides the participant's own.
     Listen(Vec<MonitorEntry>),
 }
 
-/// What a moderator may change of a participant, each part optional.
+/// A change of a participant by a moderator or by itself; all fields are optional.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Change {
-    /// Keep out of every mix.
+    /// Whether the participant is kept out of every mix.
     pub muted: Option<bool>,
-    /// How loud, -60..=12 dB.
+    /// Gain of the participant in the mixes, -60..=12 dB.
     pub gain_db: Option<f32>,
-    /// Name.
+    /// Display name.
     pub name: Option<Name>,
 }
 
 impl Change {
-    /// Whether it mutes and does nothing else.
+    /// Returns whether the change mutes and does nothing else.
     pub fn only_mutes(&self) -> bool {
         let mute = Change {
             muted: Some(true),
@@ -50,15 +50,16 @@ impl Change {
 }
 
 impl CommandMessage {
-    /// Whether it lets go of the floor, which is obeyed however much a client sends.
+    /// Returns whether the command releases the floor, which is obeyed at any message rate.
     pub fn is_release(&self) -> bool {
         self.command == Command::Floor(FloorCommand::Release)
     }
 
-    /// Reads one message. A mistake comes with the message's `id`, if that could be read.
+    /// Parses one command message. An error comes with the message's `id`, if the `id` could be
+    /// read.
     ///
     /// # Errors
-    /// [`Invalid`] says what is wrong with it.
+    /// [`Invalid`] describes the mistake.
     pub fn parse(text: &str) -> Result<CommandMessage, (Invalid, Option<Value>)> {
         let mut fields = JsonReader::parse(text.as_bytes()).map_err(|invalid| (invalid, None))?;
         let id = fields.value("id");
@@ -81,10 +82,10 @@ impl CommandMessage {
 }
 
 impl Change {
-    /// Reads a moderator's request.
+    /// Parses a moderator's change of a participant.
     ///
     /// # Errors
-    /// [`Invalid`] says what is wrong with it.
+    /// [`Invalid`] describes the mistake.
     pub fn parse(text: &[u8]) -> Result<Change, Invalid> {
         let mut fields = JsonReader::parse(text)?;
         let change = Change {
@@ -120,12 +121,12 @@ const WORDS: [(&str, Word); 10] = [
     ("floor_position", Word::FloorPosition),
     ("floor_grant", Word::FloorGrant),
     ("monitor", Word::Monitor),
-    // What `monitor` was called before.
+    // The former name of `monitor`.
     ("listen", Word::Monitor),
 ];
 
 impl Word {
-    /// Takes what belongs to the word.
+    /// Takes the fields of the command from the message.
     fn read(self, fields: &mut JsonReader) -> Result<Command, Invalid> {
         let missing = |key| Invalid::Missing { key };
         let mut change = Change::default();
@@ -165,7 +166,7 @@ mod tests {
     use crate::protocol::PublicId;
 
     #[test]
-    fn commands_are_read() {
+    fn command_messages_are_parsed() {
         let message =
             CommandMessage::parse(r#"{"command":"gain","session":"s","gain_db":-6,"id":[1]}"#)
                 .expect("good");
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn listen_is_another_word_for_monitor() {
+    fn listen_command_is_another_word_for_monitor() {
         for rooms in [
             "[]",
             r#"["a",{"room":"b","gain_db":-6,"priority":2}]"#,
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_carry_the_id_and_a_sentence() {
+    fn command_parse_errors_carry_the_id_and_a_sentence() {
         let cases = [
             (
                 r#"{"command":"dance","id":3}"#,
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn moderators_change_any_part() {
+    fn moderator_change_sets_any_part_of_a_participant() {
         let change = Change::parse(br#"{"muted":true,"gain_db":12,"name":" Bo "}"#).expect("good");
         assert_eq!(change.muted, Some(true));
         assert_eq!(change.gain_db, Some(12.0));

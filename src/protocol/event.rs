@@ -1,4 +1,4 @@
-//! What clients are told.
+//! Events that the server sends to clients.
 
 use std::collections::BTreeMap;
 
@@ -7,28 +7,28 @@ use serde_json::Value;
 
 use super::{Monitors, Participant, PublicId, RoomName, RoomState};
 
-/// Why a participant is no longer there.
+/// Why a participant left its room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub enum LeaveReason {
-    /// It said so, or closed its connection.
+    /// The client ended its session, or closed its connection.
     #[serde(rename = "left")]
     Left,
-    /// It fell silent, or its room failed.
+    /// The client fell silent, or its room failed.
     #[serde(rename = "lost")]
     Lost,
-    /// Somebody removed it.
+    /// A moderator removed the participant.
     #[serde(rename = "kicked")]
     Kicked,
     /// The room was deleted.
     #[serde(rename = "room closed")]
     RoomClosed,
-    /// The server goes down.
+    /// The server is shutting down.
     #[serde(rename = "server stopping")]
     ServerStopping,
 }
 
 impl LeaveReason {
-    /// Every reason, to count by.
+    /// All leave reasons.
     pub const ALL: [LeaveReason; 5] = [
         LeaveReason::Left,
         LeaveReason::Lost,
@@ -37,7 +37,7 @@ impl LeaveReason {
         LeaveReason::ServerStopping,
     ];
 
-    /// The word used on the wire.
+    /// Returns the word of the leave reason on the wire.
     pub const fn word(self) -> &'static str {
         match self {
             LeaveReason::Left => "left",
@@ -49,163 +49,165 @@ impl LeaveReason {
     }
 }
 
-/// What clients are told.
+/// An event that the server sends to clients.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// The whole room: the first message on every connection, and again whenever the room is configured.
+    /// The whole room: the first message on every connection, and sent again whenever the room is
+    /// configured.
     Room {
-        /// The room as it is now; boxed, since no other event is nearly as large.
+        /// The present state of the room; boxed, because no other event is nearly as large.
         room: Box<RoomState>,
     },
-    /// Somebody came.
+    /// A participant joined the room.
     Joined {
-        /// Who.
+        /// The participant that joined.
         participant: Participant,
     },
-    /// Somebody went.
+    /// A participant left the room.
     Left {
-        /// Who.
+        /// The participant that left.
         participant: PublicId,
-        /// Why.
+        /// Why the participant left.
         reason: LeaveReason,
     },
-    /// Somebody is heard from now on.
+    /// A participant is heard from now on.
     Talking {
-        /// Who.
+        /// The participant that is heard.
         participant: PublicId,
     },
-    /// Somebody is no longer heard.
+    /// A participant is no longer heard.
     Stopped {
-        /// Who.
+        /// The participant that is no longer heard.
         participant: PublicId,
     },
-    /// Somebody was muted or unmuted.
+    /// A participant was muted or unmuted.
     Muted {
-        /// Who.
+        /// The participant that was muted or unmuted.
         participant: PublicId,
-        /// Muted now.
+        /// Whether the participant is muted now.
         muted: bool,
     },
-    /// A name, a gain or the state of a connection changed.
+    /// The name, the gain or the connection state of a participant changed.
     Changed {
-        /// The participant as it is now.
+        /// The present state of the participant.
         participant: Participant,
     },
-    /// How loud those are who are heard, dBFS.
+    /// Levels of the participants that are heard, dBFS.
     Levels {
-        /// Who, and how loud.
+        /// Level of each participant, dBFS.
         levels: BTreeMap<PublicId, i32>,
     },
-    /// Other participants of other rooms listen to this one than before.
+    /// The participants of other rooms that listen to this room have changed.
     Monitors {
-        /// The room.
+        /// The room that is listened to.
         room: RoomName,
-        /// Who listens to it.
+        /// The participants that listen to the room.
         #[serde(flatten)]
         monitors: Monitors,
     },
-    /// The load of the server changed how it serves this room.
+    /// Load control changed how the server handles this room.
     Load {
         /// Busy time of the thread that mixes this room, percent.
         load_percent: u32,
-        /// No stream is encoded with more care than this, libopus complexity; 10 is no limit.
+        /// Highest libopus complexity of any encoder; 10 means no limit.
         max_complexity: u8,
-        /// Nobody else gets into this room for now.
+        /// Whether joins to this room are refused for now.
         joins_refused: bool,
     },
-    /// The floor is the one's who reads this: by his request, when his turn has come, or because he talks.
+    /// The receiver of this event got the floor: by its request, out of the queue, or by talking.
     FloorGranted {
-        /// Counts the bursts of a room; 0 where there is no floor.
+        /// Number of the burst in the room; 0 in a room without a floor.
         burst: u32,
-        /// How long; `None` is as long as he likes.
+        /// Longest duration of the burst, milliseconds; `None` means no limit.
         duration_ms: Option<u64>,
-        /// Priority in effect.
+        /// Effective priority of the burst.
         priority: u8,
-        /// The request's `id`, if it carried one.
+        /// The `id` of the request, if the request had one.
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<Value>,
     },
-    /// The one who reads this waits for the floor.
+    /// The receiver of this event waits for the floor.
     FloorQueued {
-        /// From 1; 0 is not waiting.
+        /// Position in the floor queue from 1; 0 if the receiver does not wait.
         position: usize,
-        /// How many wait.
+        /// Number of waiting requests.
         size: usize,
-        /// The request's `id`, if it carried one.
+        /// The `id` of the request, if the request had one.
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<Value>,
     },
-    /// The one who reads this does not get the floor.
+    /// The receiver of this event was denied the floor.
     FloorDenied {
-        /// Why, by the numbers of a Floor Deny.
+        /// Number of the cause of the Floor Deny.
         cause: u8,
-        /// The same in words.
+        /// The cause in words.
         reason: &'static str,
-        /// Who talks.
+        /// The participant that holds the floor.
         #[serde(skip_serializing_if = "Option::is_none")]
         holder: Option<PublicId>,
-        /// When asking again makes sense.
+        /// Time after which another request makes sense, milliseconds.
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_after_ms: Option<u64>,
-        /// The request's `id`, if it carried one.
+        /// The `id` of the request, if the request had one.
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<Value>,
     },
-    /// Somebody holds the floor from now on.
+    /// A participant holds the floor from now on.
     FloorTaken {
-        /// Where.
+        /// The room of the floor.
         room: RoomName,
-        /// Which burst.
+        /// Number of the burst.
         burst: u32,
-        /// Who.
+        /// The participant that holds the floor.
         participant: PublicId,
-        /// His name.
+        /// Name of the participant.
         name: String,
-        /// As what.
+        /// Effective priority of the burst.
         priority: u8,
-        /// How long; `None` is as long as he likes.
+        /// Longest duration of the burst, milliseconds; `None` means no limit.
         duration_ms: Option<u64>,
-        /// Whether others may ask.
+        /// Whether other participants may request the floor.
         may_request: bool,
     },
-    /// Nobody holds the floor from now on.
+    /// No participant holds the floor from now on.
     FloorIdle {
-        /// Where.
+        /// The room of the floor.
         room: RoomName,
-        /// Counts these.
+        /// Number of this event in the room.
         n: u32,
     },
-    /// One of several has stopped.
+    /// One of several floor holders has stopped.
     FloorReleased {
-        /// Where.
+        /// The room of the floor.
         room: RoomName,
-        /// Which burst.
+        /// Number of the burst.
         burst: u32,
-        /// Who.
+        /// The participant that has stopped.
         participant: PublicId,
     },
-    /// Somebody has to stop. To the one alone, and without a burst, if he never had the floor.
+    /// A participant must stop talking. Sent to this participant only, and without a burst, if it
+    /// never had the floor.
     FloorRevoked {
-        /// Where.
+        /// The room of the floor.
         room: RoomName,
-        /// Which burst.
+        /// Number of the burst.
         #[serde(skip_serializing_if = "Option::is_none")]
         burst: Option<u32>,
-        /// Who.
+        /// The participant that must stop.
         participant: PublicId,
-        /// Why, by the numbers of a Floor Revoke, which are not those of a Floor Deny.
+        /// Number of the cause of the Floor Revoke; differs from the numbers of a Floor Deny.
         cause: u8,
-        /// The same in words.
+        /// The cause in words.
         reason: &'static str,
-        /// How long he is still heard.
+        /// How long the participant is still heard, milliseconds.
         grace_ms: u64,
     },
-    /// Who waits, the next one first.
+    /// The floor queue has changed.
     FloorQueue {
-        /// Where.
+        /// The room of the floor.
         room: RoomName,
-        /// Who.
+        /// The waiting participants, the next one first.
         queue: Vec<PublicId>,
     },
     /// A command was carried out; sent only when the command carried an `id`.
@@ -215,22 +217,23 @@ pub enum Event {
     },
     /// A command was refused.
     Error {
-        /// What kind of mistake, one word.
+        /// Type of the mistake, in one word.
         #[serde(rename = "type")]
         kind: &'static str,
-        /// A sentence a person can act on.
+        /// A sentence that a person can act on.
         detail: String,
         /// The other room that the mistake is about.
         #[serde(skip_serializing_if = "Option::is_none")]
         room: Option<RoomName>,
-        /// The command's `id`, if it carried one.
+        /// The `id` of the command, if the command had one.
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<Value>,
     },
 }
 
 impl Event {
-    /// Whether it concerns those who listen from other rooms: who talks, and who may.
+    /// Returns whether the event also goes to participants that listen from other rooms: talk and
+    /// floor events do.
     pub fn travels(&self) -> bool {
         matches!(
             self,
@@ -244,7 +247,8 @@ impl Event {
         )
     }
 
-    /// The message as it goes to other rooms than `room`, where it happened: with its name.
+    /// Returns the event as JSON for participants of other rooms, with the name of the `room` it
+    /// happened in.
     pub fn to_json_from(&self, room: &RoomName) -> String {
         let mut json = serde_json::to_value(self)
             .expect("events hold only strings, numbers and maps with string keys");
@@ -252,7 +256,7 @@ impl Event {
         json.to_string()
     }
 
-    /// The message as it goes over the wire.
+    /// Returns the event as JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self)
             .expect("events hold only strings, numbers and maps with string keys")
@@ -289,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn events_of_rooms_are_written_as_promised() {
+    fn room_events_have_the_documented_json() {
         let id = ann().id;
         let cases = [
             (
@@ -341,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn events_of_the_floor_are_written_as_promised() {
+    fn floor_events_have_the_documented_json() {
         let id = ann().id.0;
         let cases = [
             (
@@ -376,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn leave_reasons_have_one_spelling() {
+    fn leave_reason_word_equals_its_json() {
         for reason in LeaveReason::ALL {
             let written = serde_json::to_value(reason).expect("plain");
             assert_eq!(written, reason.word());

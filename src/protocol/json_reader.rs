@@ -1,87 +1,87 @@
-//! Reads a JSON object field by field, so that every mistake gets a sentence of our own.
+//! Reads a JSON object field by field, so that every mistake has an error text of our own.
 
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-/// What is wrong with a JSON message. Its text is meant for the sender.
+/// A mistake in a JSON message. Its text is meant for the sender.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum Invalid {
-    /// Not JSON at all, or a number no computer holds, or nested too deeply.
+    /// Not valid JSON, or a number out of range, or nested too deeply.
     #[error("The message is not valid JSON.")]
     NotJson,
-    /// JSON, but not an object.
+    /// Valid JSON, but not an object.
     #[error("The message must be a JSON object.")]
     NotObject,
-    /// A field that must be there is not.
+    /// A required field is missing.
     #[error("The field \"{key}\" is missing.")]
     Missing {
-        /// Its name.
+        /// Name of the field.
         key: &'static str,
     },
-    /// A field of another type.
+    /// A field has the wrong type.
     #[error("The field \"{key}\" must be {expected}.")]
     WrongType {
-        /// Its name.
+        /// Name of the field.
         key: &'static str,
-        /// What it must be.
+        /// The expected type.
         expected: &'static str,
     },
-    /// A number outside its range.
+    /// A number is outside its range.
     #[error("The field \"{key}\" must be from {min} to {max}.")]
     OutOfRange {
-        /// Its name.
+        /// Name of the field.
         key: &'static str,
-        /// Smallest value.
+        /// Smallest allowed value.
         min: f64,
-        /// Largest value.
+        /// Largest allowed value.
         max: f64,
     },
-    /// A word that is not on the list.
+    /// A word is not in the list of allowed words.
     #[error("The field \"{key}\" must be one of: {allowed}.")]
     NotOneOf {
-        /// Its name.
+        /// Name of the field.
         key: &'static str,
-        /// The list.
+        /// The allowed words.
         allowed: String,
     },
-    /// A field nobody knows.
+    /// A field is not known.
     #[error("The field \"{key}\" is not known here.")]
     Unknown {
-        /// Its name, shortened.
+        /// Name of the field, shortened.
         key: String,
     },
-    /// A list that is too long.
+    /// A list is too long.
     #[error("The field \"{key}\" may name at most {limit}.")]
     TooMany {
-        /// Its name.
+        /// Name of the field.
         key: &'static str,
-        /// Most entries.
+        /// Maximum number of entries.
         limit: usize,
     },
-    /// A room that is there twice.
+    /// A room is named twice.
     #[error("The room {room} is named twice.")]
     Twice {
-        /// Which.
+        /// The room that is named twice.
         room: super::RoomName,
     },
-    /// A name that cannot be shown.
+    /// A participant's name is not allowed.
     #[error(transparent)]
     Name(#[from] super::NameError),
-    /// A name no room can have.
+    /// A room's name is not allowed.
     #[error(transparent)]
     RoomName(#[from] super::RoomNameError),
 }
 
-/// Reads a JSON object by taking its fields off one by one; what is left over at the end is a mistake.
+/// Reads a JSON object by taking its fields one by one; a field left over at the end is a mistake.
 #[derive(Debug, Clone)]
 pub struct JsonReader {
     object: Map<String, Value>,
 }
 
 impl JsonReader {
-    /// Parses one object.
+    /// Parses one JSON object.
     ///
     /// # Errors
     /// [`Invalid::NotJson`] and [`Invalid::NotObject`].
@@ -93,7 +93,7 @@ impl JsonReader {
         }
     }
 
-    /// An object within another.
+    /// Reads an object that is nested in another.
     ///
     /// # Errors
     /// [`Invalid::NotObject`].
@@ -120,17 +120,17 @@ impl JsonReader {
         }
     }
 
-    /// Takes a field as it is.
+    /// Takes a field of any type.
     pub fn value(&mut self, key: &'static str) -> Option<Value> {
         #[cfg(test)]
         asked::note(key);
         self.object.remove(key)
     }
 
-    /// Takes a string.
+    /// Takes a string field.
     ///
     /// # Errors
-    /// [`Invalid::WrongType`] for anything else.
+    /// [`Invalid::WrongType`] for any other type.
     pub fn text(&mut self, key: &'static str) -> Result<Option<String>, Invalid> {
         match self.value(key) {
             None => Ok(None),
@@ -142,10 +142,10 @@ impl JsonReader {
         }
     }
 
-    /// Takes `true` or `false`.
+    /// Takes a boolean field.
     ///
     /// # Errors
-    /// [`Invalid::WrongType`] for anything else.
+    /// [`Invalid::WrongType`] for any other type.
     pub fn boolean(&mut self, key: &'static str) -> Result<Option<bool>, Invalid> {
         match self.value(key) {
             None => Ok(None),
@@ -157,7 +157,7 @@ impl JsonReader {
         }
     }
 
-    /// Takes a number within `range`.
+    /// Takes a number field within `range`.
     ///
     /// # Errors
     /// [`Invalid::WrongType`] and [`Invalid::OutOfRange`].
@@ -180,7 +180,7 @@ impl JsonReader {
         Ok(Some(number as f32))
     }
 
-    /// Takes a whole number within `range`.
+    /// Takes a whole number field within `range`.
     ///
     /// # Errors
     /// [`Invalid::WrongType`] and [`Invalid::OutOfRange`].
@@ -206,7 +206,7 @@ impl JsonReader {
             .ok_or_else(|| out_of_range(key, *range.start(), *range.end()))
     }
 
-    /// Takes a word of a list and gives what stands beside it.
+    /// Takes a word field, and returns the value that `words` lists for the word.
     ///
     /// # Errors
     /// [`Invalid::WrongType`] and [`Invalid::NotOneOf`].
@@ -228,10 +228,10 @@ impl JsonReader {
             })
     }
 
-    /// Takes a field that may be `null`: `None` when absent, `Some(None)` for `null`.
+    /// Takes a field that may be `null`: `None` if absent, `Some(None)` for `null`.
     ///
     /// # Errors
-    /// Those of `take`.
+    /// The errors of `take`.
     pub fn nullable<T>(
         &mut self,
         key: &'static str,
@@ -244,10 +244,10 @@ impl JsonReader {
         Ok(take(self, key)?.map(Some))
     }
 
-    /// Ends the reading.
+    /// Ends the reading; fails if a field was not taken.
     ///
     /// # Errors
-    /// [`Invalid::Unknown`] names a field that nothing took.
+    /// [`Invalid::Unknown`] names a field that was not taken.
     pub fn finish(self) -> Result<(), Invalid> {
         match self.object.into_iter().next() {
             None => Ok(()),
@@ -258,7 +258,7 @@ impl JsonReader {
     }
 }
 
-/// The words of a list, for a sentence.
+/// Joins the words of a list for an error text.
 pub(super) fn list<T>(words: &[(&str, T)]) -> String {
     let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
     words.join(", ")
@@ -272,7 +272,7 @@ fn out_of_range<N: Into<f64>>(key: &'static str, min: N, max: N) -> Invalid {
     }
 }
 
-/// Which fields readers are asked for, for tests that compare these with what is documented.
+/// Records which fields are read, for tests that compare them with the documentation.
 #[cfg(test)]
 pub(crate) mod asked {
     use std::cell::RefCell;
@@ -286,7 +286,7 @@ pub(crate) mod asked {
         KEYS.with_borrow_mut(|keys| keys.insert(key));
     }
 
-    /// The fields that are asked for while `read` runs.
+    /// Returns the fields that are read while `read` runs.
     pub(crate) fn during(read: impl FnOnce()) -> BTreeSet<&'static str> {
         KEYS.take();
         read();
@@ -299,7 +299,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_checked() {
+    fn json_reader_checks_number_types_and_ranges() {
         let mut fields =
             JsonReader::parse(br#"{"a":1,"b":-0,"c":1.5,"d":9223372036854775808,"e":-3}"#)
                 .expect("good");
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn deep_and_broken_json_is_refused() {
+    fn json_reader_refuses_deeply_nested_and_broken_json() {
         let deep = "[".repeat(10_000);
         for text in [deep.as_str(), "{", "{\"a\":1e400}", "\u{0}", "{\"a\":NaN}"] {
             assert!(matches!(
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn sentences_name_the_field() {
+    fn json_reader_errors_name_the_field() {
         let mut fields = JsonReader::parse(br#"{"gain_db":99,"x\ny":1}"#).expect("good");
         let error = fields
             .number("gain_db", -60.0..=12.0)

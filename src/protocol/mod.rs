@@ -1,7 +1,8 @@
-//! The JSON messages that clients and server exchange, one set for HTTP, WebSocket and data channel.
+//! JSON messages between clients and server: one set for HTTP, WebSocket and data channel.
 //!
-//! Stands beside the picture: events leave to the right, commands come in, neither carries audio. Only types, their
-//! reading and their writing; what a command does is the conference's business.
+//! The messages stand beside the picture: events leave, commands come in, and neither carries
+//! audio. This module has only the types and their parsing and serialization; the conference
+//! carries out the commands.
 
 mod command;
 mod event;
@@ -31,12 +32,13 @@ pub use names::{Name, NameError, RoomName, RoomNameError};
 pub(crate) use room::{CONTRIBUTORS, GATE_DB, MAX_PARTICIPANTS, TICKS};
 pub use room::{MAX_MONITORS, Monitor, Monitors, RoomChange, RoomConfig, RoomLine, RoomState};
 
-/// A participant's public id: eight lower-case hexadecimal digits of the number that is also its CSRC.
+/// A participant's public id: eight lower-case hexadecimal digits of the number that is also its
+/// CSRC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicId(pub ParticipantId);
 
 impl PublicId {
-    /// Reads the eight digits; anything else names nobody.
+    /// Parses the eight digits of a public id; `None` for any other text.
     pub fn parse(text: &str) -> Option<PublicId> {
         let digits = text
             .bytes()
@@ -61,33 +63,33 @@ impl Serialize for PublicId {
     }
 }
 
-/// One participant as everybody may see it.
+/// A participant as every client may see it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Participant {
-    /// Public id.
+    /// Public id of the participant.
     pub id: PublicId,
-    /// The same as a number: what `getContributingSources()` shows.
+    /// The public id as a number, as `getContributingSources()` shows it.
     pub csrc: u32,
-    /// Name, as given at the join or made up.
+    /// Display name, from the join or chosen by the server.
     pub name: String,
-    /// Kept out of every mix.
+    /// Whether the participant is kept out of every mix.
     pub muted: bool,
-    /// Heard now.
+    /// Whether the participant is heard now.
     pub talking: bool,
-    /// How loud it is mixed, -60..=12 dB.
+    /// Gain of the participant in the mixes, -60..=12 dB.
     pub gain_db: f32,
-    /// Its peer connection is up.
+    /// Whether the peer connection is up.
     pub connected: bool,
-    /// It may send audio.
+    /// Whether the participant may send audio.
     pub talks: bool,
-    /// It receives the mix.
+    /// Whether the participant receives a mix.
     pub listens: bool,
 }
 
-/// The names of all profiles, for people.
+/// The names of all profiles, for error messages.
 pub const PROFILES: &str = Profile::NAMES;
 
-/// The profile of a name.
+/// Returns the profile of this name.
 pub fn profile_named(name: &str) -> Option<Profile> {
     name.parse().ok()
 }
@@ -97,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn public_ids_are_eight_lower_case_digits() {
+    fn public_ids_are_eight_lower_case_hexadecimal_digits() {
         assert_eq!(PublicId::parse("00c0ffee").map(|id| id.0.0), Some(0xc0ffee));
         for text in [
             "c0ffee",

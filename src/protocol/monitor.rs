@@ -1,22 +1,24 @@
-//! Monitoring other rooms, as clients ask for it.
+//! The list of other rooms that a participant monitors, as clients send it.
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{Invalid, JsonReader, RoomName};
 
-/// One room of the list that a participant monitors.
+/// One room of a participant's monitor list.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MonitorEntry {
-    /// Which. His own stands for how he hears that one.
+    /// The monitored room. The participant's own room sets how the participant hears that room.
     pub room: RoomName,
-    /// How loud, -60..=12 dB.
+    /// Gain of the room in the participant's mix, -60..=12 dB.
     pub gain_db: f32,
-    /// While somebody is heard in a room of a higher one, this one is lowered by 12 dB.
+    /// Priority of the room: while a room of higher priority has a talker, this room is 12 dB
+    /// quieter.
     pub priority: u8,
 }
 
-/// Most rooms in one participant's list, his own counted where it is named, and most rooms one is linked with.
+/// Maximum number of rooms in a participant's monitor list, including its own room if named, and of
+/// rooms that a room is linked with.
 pub const MAX_MONITORED_ROOMS: usize = 16;
 
 impl MonitorEntry {
@@ -31,7 +33,7 @@ impl MonitorEntry {
     /// Takes the field `rooms` of a command: names, or objects with a name, a gain and a priority.
     ///
     /// # Errors
-    /// [`Invalid`] says what is wrong with it.
+    /// [`Invalid`] describes the mistake.
     pub(super) fn read(reader: &mut JsonReader) -> Result<Vec<MonitorEntry>, Invalid> {
         let rooms = reader
             .list("rooms", MAX_MONITORED_ROOMS)?
@@ -58,10 +60,10 @@ impl MonitorEntry {
         Ok(entry)
     }
 
-    /// Reads the parameter `monitor` of a join: names, separated by commas.
+    /// Parses the parameter `monitor` of a join: names, separated by commas.
     ///
     /// # Errors
-    /// [`Invalid`] says what is wrong with it.
+    /// [`Invalid`] describes the mistake.
     pub fn parse(text: &str) -> Result<Vec<MonitorEntry>, Invalid> {
         let names = text.split(',').map(str::trim);
         let names: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn rooms_are_names_or_objects() {
+    fn monitor_list_entries_are_names_or_objects() {
         let list = read(r#"{"rooms":["b",{"room":"c","gain_db":-6,"priority":2}]}"#);
         let expected = MonitorEntry {
             gain_db: -6.0,
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn monitor_list_errors_name_the_mistake() {
         let many: Vec<String> = (0..17).map(|at| format!("\"r{at}\"")).collect();
         for (text, sentence) in [
             ("{}".to_owned(), "The field \"rooms\" is missing."),
@@ -153,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_is_names_and_commas() {
+    fn monitor_parameter_is_a_comma_separated_list_of_names() {
         assert_eq!(
             MonitorEntry::parse("b, c,"),
             Ok(vec![plain("b"), plain("c")])

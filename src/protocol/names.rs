@@ -1,4 +1,4 @@
-//! Names of rooms and of people, checked once where they come in.
+//! Names of rooms and of participants, checked once where they enter the server.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,15 +6,15 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
-/// Longest name, in characters.
+/// Longest name of a room or a participant, in characters.
 const MAX_CHARS: usize = 64;
 
-/// The name of a room: 1 to 64 of `A-Z a-z 0-9 . _ -`, not starting with a dot, so that it can stand in a URL or a file
-/// name as it is.
+/// The name of a room: 1 to 64 of `A-Z a-z 0-9 . _ -`, not starting with a dot, so that it needs no
+/// escaping in a URL or a file name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoomName(Arc<str>);
 
-/// A name no room can have.
+/// A text is not allowed as the name of a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
     "A room's name is 1 to 64 letters, digits, dots, dashes or underscores and does not start with a dot."
@@ -22,10 +22,10 @@ pub struct RoomName(Arc<str>);
 pub struct RoomNameError;
 
 impl RoomName {
-    /// Checks a name.
+    /// Parses the name of a room.
     ///
     /// # Errors
-    /// [`RoomNameError`] says what a name may be.
+    /// [`RoomNameError`] describes the allowed names.
     pub fn parse(text: &str) -> Result<RoomName, RoomNameError> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         let good = (1..=MAX_CHARS).contains(&text.len())
@@ -38,7 +38,7 @@ impl RoomName {
         }
     }
 
-    /// The name.
+    /// Returns the name of the room as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -56,23 +56,24 @@ impl Serialize for RoomName {
     }
 }
 
-/// The name of a person: 1 to 64 characters after trimming, none of which controls the text around it.
+/// The name of a participant: 1 to 64 characters after trimming, without control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name(String);
 
-/// A name nobody can have. Its text is meant for the one who chose it.
+/// A text is not allowed as the name of a participant. The error text is meant for the person who
+/// chose the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NameError {
-    /// Nothing left after trimming.
+    /// The name is empty after trimming.
     #[error("A name must have at least one visible character.")]
     Empty,
-    /// Too long.
+    /// The name is too long.
     #[error("A name may have at most 64 characters, this one has {got_chars}.")]
     TooLong {
-        /// Its length.
+        /// Length of the name, in characters.
         got_chars: usize,
     },
-    /// Line breaks, control or direction characters.
+    /// The name contains line breaks, control characters or direction characters.
     #[error(
         "A name must not hold line breaks, control characters or characters that change the direction of writing."
     )]
@@ -80,10 +81,10 @@ pub enum NameError {
 }
 
 impl Name {
-    /// Trims and checks a name.
+    /// Trims and parses the name of a participant.
     ///
     /// # Errors
-    /// [`NameError`] says why nobody can have it.
+    /// [`NameError`] describes why the name is not allowed.
     pub fn parse(text: &str) -> Result<Name, NameError> {
         let text = text.trim();
         if text.is_empty() {
@@ -99,14 +100,14 @@ impl Name {
         Ok(Name(text.to_owned()))
     }
 
-    /// The name.
+    /// Returns the name of the participant as text.
     pub fn into_string(self) -> String {
         self.0
     }
 }
 
-/// Whether a character would act on the text around it instead of standing in it: a log line must stay one line, and a
-/// list of people must not be turned around by one of them (Unicode Standard Annex 9).
+/// Returns whether a character would affect the text around it: a log line must stay one line, and
+/// a name must not reverse the direction of a list of names (Unicode Standard Annex 9).
 fn controls_text(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -121,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_names_are_plain() {
+    fn room_names_need_no_escaping_in_urls_and_file_names() {
         for good in ["lobby", "a", "Team-7_b.c", &"x".repeat(64)] {
             assert!(RoomName::parse(good).is_ok(), "{good}");
         }
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_trimmed_and_checked() {
+    fn participant_names_are_trimmed_and_checked() {
         assert_eq!(
             Name::parse("  Ann Ä 李 ").map(Name::into_string),
             Ok("Ann Ä 李".into())

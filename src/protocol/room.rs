@@ -1,4 +1,4 @@
-//! What a room is set to, and how it is shown.
+//! Settings of a room, and the state of a room as clients see it.
 
 use std::ops::RangeInclusive;
 
@@ -11,127 +11,130 @@ use super::floor::{self, FloorChange, FloorState};
 use super::{Invalid, JsonReader, MAX_MONITORED_ROOMS, Participant, PublicId, RoomName};
 use crate::floor::{Mode, Settings};
 
-/// One room with everybody in it.
+/// The state of a room with all its participants.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RoomState {
-    /// Name.
+    /// Name of the room.
     pub name: RoomName,
-    /// What the room is set to.
+    /// Settings of the room.
     #[serde(flatten)]
     pub config: RoomConfig,
-    /// Whether participants of other rooms may listen to this one.
+    /// Whether participants of other rooms may listen to this room.
     pub allow_monitors: bool,
-    /// Who talks and who waits, where there is a floor.
+    /// Floor holders and queue; absent in a room without a floor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub floor: Option<FloorState>,
-    /// Participants of other rooms who listen to this one.
+    /// Participants of other rooms that listen to this room.
     #[serde(flatten)]
     pub monitors: Monitors,
-    /// The rooms it is linked with: who is heard in one of them is heard in all.
+    /// The rooms linked with this room: a participant heard in one of them is heard in all.
     pub links: Vec<RoomName>,
-    /// Stays when the last participant leaves.
+    /// Whether the room stays when the last participant leaves.
     pub permanent: bool,
-    /// Who is in, in the order of joining.
+    /// The participants of the room, in the order of joining.
     pub participants: Vec<Participant>,
-    /// How many are in, where the list names only those who matter most: on a data channel, if they are too many for a
-    /// message.
+    /// Number of participants, if `participants` is shortened: on a data channel, if the full list
+    /// exceeds a message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub participants_total: Option<usize>,
 }
 
-/// A participant who listens to a room from another one.
+/// A participant that listens to a room from another room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Monitor {
-    /// Public id.
+    /// Public id of the participant.
     pub participant: PublicId,
-    /// Name.
+    /// Name of the participant.
     pub name: String,
-    /// The room the participant is in.
+    /// The room that the participant is in.
     pub room: RoomName,
 }
 
-/// The participants of other rooms who listen to a room.
+/// The participants of other rooms that listen to a room.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Monitors {
-    /// At most [`MAX_MONITORS`] of them.
+    /// The monitors, at most [`MAX_MONITORS`] of them.
     pub monitors: Vec<Monitor>,
-    /// How many there are.
+    /// Number of all monitors.
     #[serde(rename = "monitors_total")]
     pub total: usize,
 }
 
-/// Most monitors of a room that are named: a room has to fit into one message.
+/// Maximum number of monitors that a room's state names, because the state must fit into one
+/// message.
 pub const MAX_MONITORS: usize = 20;
 
-/// One line of the list of rooms.
+/// Summary of a room in the list of rooms.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RoomLine {
-    /// Name.
+    /// Name of the room.
     pub name: RoomName,
-    /// What the room is set to.
+    /// Settings of the room.
     #[serde(flatten)]
     pub config: RoomConfig,
-    /// Whether participants of other rooms may listen to this one.
+    /// Whether participants of other rooms may listen to this room.
     pub allow_monitors: bool,
-    /// Who talks and who waits, where there is a floor.
+    /// Floor holders and queue; absent in a room without a floor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub floor: Option<FloorState>,
-    /// The rooms it is linked with.
+    /// The rooms linked with this room.
     pub links: Vec<RoomName>,
-    /// How many are in.
+    /// Number of participants.
     pub participants: usize,
-    /// How many of them are heard now.
+    /// Number of participants that are heard now.
     pub talking: usize,
 }
 
-/// What a room can be set to.
+/// Settings of a room.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct RoomConfig {
-    /// How listeners' streams are encoded unless their join says otherwise.
+    /// Profile of the listeners' streams, unless a join chooses another.
     #[serde(serialize_with = "write_profile")]
     pub profile: Profile,
-    /// Nobody has chosen the profile: it changes with the mode.
+    /// Whether the profile follows the mode, because no client or configuration file has chosen
+    /// one.
     #[serde(skip)]
     pub profile_follows_mode: bool,
-    /// The profiles of rooms whose profile nobody has chosen.
+    /// The profiles of rooms whose profile follows the mode.
     #[serde(skip)]
     pub default_profiles: DefaultProfiles,
-    /// Length of a tick.
+    /// Length of a tick of the room.
     #[serde(rename = "tick_ms", serialize_with = "write_tick")]
     pub tick: TickLength,
-    /// Most participants at one time, 1..=10,000.
+    /// Maximum number of participants, 1..=10,000.
     pub max_participants: u32,
-    /// Level under which nobody is heard, -90..=-10 dBFS; `None` lets everything through.
+    /// Threshold of the noise gate, -90..=-10 dBFS; `None` disables the gate.
     pub gate_db: Option<f32>,
-    /// Only this many, the loudest, are heard at one time, 1..=1,000; `None` is everybody.
+    /// Maximum number of contributors, the loudest ones, 1..=1,000; `None` means no limit.
     pub max_contributors: Option<u16>,
-    /// Who may talk, and for how long.
+    /// Settings of the floor.
     #[serde(flatten, serialize_with = "floor::write")]
     pub floor: Settings,
-    /// Play tones to those who get the floor, are denied or have to give it up. None where it ends by silence (T1, T20):
-    /// who says nothing has let go.
+    /// Whether participants hear a tone when they get the floor, are denied it or must stop. A
+    /// burst that ends by silence (T1, T20) has no tone, because a silent holder has let go of the
+    /// floor.
     pub floor_tones: bool,
-    /// Whether participants of other rooms may listen to this one; `None` follows the mode. Shown as what it comes to:
-    /// [`RoomConfig::allows_monitors`].
+    /// Whether participants of other rooms may listen to this room; `None` follows the mode.
+    /// Clients see the result of [`RoomConfig::allows_monitors`].
     #[serde(skip)]
     pub allow_monitors: Option<bool>,
 }
 
 impl RoomConfig {
-    /// Whether participants of other rooms may listen to this one. Unless it is set, conferences (open and moderated
-    /// rooms) refuse and radio rooms allow it.
+    /// Returns whether participants of other rooms may listen to this room. By default conferences
+    /// (open and moderated rooms) refuse monitors and radio rooms allow them.
     pub fn allows_monitors(&self) -> bool {
         let mode = self.floor.mode;
         self.allow_monitors.unwrap_or(!mode.is_conference())
     }
 }
 
-/// The profile of each kind of room.
+/// The default profiles of conferences and of radio rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DefaultProfiles {
-    /// Of conferences: modes `open` and `moderated`.
+    /// Profile of conferences: modes `open` and `moderated`.
     pub conference: Profile,
-    /// Of radio rooms: all other modes.
+    /// Profile of radio rooms: all other modes.
     pub radio: Profile,
 }
 
@@ -170,45 +173,46 @@ impl Default for RoomConfig {
     }
 }
 
-/// The lengths that a room's tick may have.
+/// Allowed lengths of a room's tick.
 pub(crate) const TICKS: [TickLength; 2] = [TickLength::Ms10, TickLength::Ms20];
-/// How many participants a room may be set to hold.
+/// Allowed range of a room's maximum number of participants.
 pub(crate) const MAX_PARTICIPANTS: RangeInclusive<u32> = 1..=10_000;
-/// What a room's gate may be, dBFS.
+/// Allowed range of a room's gate threshold, dBFS.
 pub(crate) const GATE_DB: RangeInclusive<i32> = -90..=-10;
-/// How many may be heard at one time in a room where not everybody is.
+/// Allowed range of a room's maximum number of contributors.
 pub(crate) const CONTRIBUTORS: RangeInclusive<u32> = 1..=1_000;
 
-/// Settings for a room, each of them optional.
+/// A change of a room's settings; all fields are optional.
 ///
-/// The inner option of gate, cap and monitors is JSON's `null`: no gate, no cap, as the mode says.
+/// An inner `None` stands for JSON's `null`: no gate, no maximum of contributors, monitors as the
+/// mode says.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RoomChange {
-    /// Profile.
+    /// Profile of the listeners' streams.
     pub profile: Option<Profile>,
-    /// Tick.
+    /// Length of a tick.
     pub tick: Option<TickLength>,
-    /// Most participants.
+    /// Maximum number of participants.
     pub max_participants: Option<u32>,
-    /// Gate.
+    /// Threshold of the noise gate, dBFS.
     pub gate_db: Option<Option<f32>>,
-    /// Cap.
+    /// Maximum number of contributors.
     pub max_contributors: Option<Option<u16>>,
-    /// Floor.
+    /// Settings of the floor.
     pub floor: FloorChange,
-    /// Tones.
+    /// Whether participants hear floor tones.
     pub floor_tones: Option<bool>,
-    /// Whether participants of other rooms may listen to this one.
+    /// Whether participants of other rooms may listen to this room.
     pub allow_monitors: Option<Option<bool>>,
-    /// Which rooms it is linked with.
+    /// The rooms linked with this room.
     pub links: Option<Vec<RoomName>>,
 }
 
 impl RoomChange {
-    /// Reads the settings out of a JSON object and takes them off it.
+    /// Takes the settings of a room from a JSON object.
     ///
     /// # Errors
-    /// [`Invalid`] names the first setting that cannot be used.
+    /// [`Invalid`] names the first setting that is not allowed.
     pub fn read(fields: &mut JsonReader) -> Result<RoomChange, Invalid> {
         Ok(RoomChange {
             profile: fields.one_of(
@@ -235,7 +239,7 @@ impl RoomChange {
         })
     }
 
-    /// `config` with these settings in place of its own; links are no part of it.
+    /// Returns `config` with the fields of this change replaced; links are not part of it.
     #[must_use]
     pub fn over(&self, config: RoomConfig) -> RoomConfig {
         let floor = self.floor.over(config.floor);
@@ -259,7 +263,7 @@ impl RoomChange {
     }
 }
 
-/// Everything said.
+/// Sets every field of the change except links, and the profile only if it was chosen.
 impl From<RoomConfig> for RoomChange {
     fn from(config: RoomConfig) -> RoomChange {
         RoomChange {
@@ -311,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_profile_that_nobody_chose_follows_the_mode() {
+    fn room_profile_follows_the_mode_until_one_is_chosen() {
         let mode = |mode| RoomChange {
             floor: FloorChange {
                 mode: Some(mode),
@@ -331,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn conferences_refuse_monitors_and_radio_rooms_allow_them_unless_it_is_set() {
+    fn conferences_refuse_monitors_and_radio_rooms_allow_them_by_default() {
         let room = |mode: &str, allow_monitors| RoomConfig {
             floor: Settings {
                 mode: Mode::parse(mode).expect("a mode"),
@@ -351,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn rooms_are_written_flat() {
+    fn room_state_is_written_as_flat_json() {
         let state = RoomState {
             name: RoomName::parse("lobby").expect("a good name"),
             config: RoomConfig::default(),
@@ -375,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_of_a_room_are_read_and_merged() {
+    fn room_settings_are_parsed_and_merged() {
         let read = |text: &str| {
             let mut fields = JsonReader::parse(text.as_bytes())?;
             let change = RoomChange::read(&mut fields)?;

@@ -1,4 +1,4 @@
-//! The floor's messages as JSON.
+//! Floor messages as JSON.
 
 mod settings;
 
@@ -15,76 +15,76 @@ pub(crate) use settings::{END_OF_MEDIA_MS, GRACE_MS, QUEUE_LIMIT, TALK_LIMIT_S, 
 use super::{Event, Invalid, JsonReader, PublicId, RoomName};
 use crate::floor::{Denial, Floor, Grant, Holding, Position, Request, RevokeCause, Standing, Tier};
 
-/// What a participant may do about the floor.
+/// A floor command of a participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FloorCommand {
-    /// `floor_request`.
+    /// `floor_request`: requests the floor.
     Request(Request),
-    /// `floor_release`: lets go, or does not wait any more.
+    /// `floor_release`: releases the floor, or leaves the floor queue.
     Release,
-    /// `floor_position`: asks for its place in the queue.
+    /// `floor_position`: queries the position in the floor queue.
     Position,
-    /// `floor_grant`: gives the floor to somebody who asks for it, in a moderated room.
+    /// `floor_grant`: grants the floor to a waiting participant, in a moderated room.
     Grant(PublicId),
 }
 
-/// The floor as a room shows it.
+/// The state of the floor, as part of a room's state.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct FloorState {
-    /// Who talks, the longest first.
+    /// The floor holders, the longest first.
     pub holders: Vec<FloorHolder>,
-    /// Who waits, the next one first.
+    /// The waiting participants, the next one first.
     pub queue: Vec<PublicId>,
 }
 
-/// One who talks.
+/// A floor holder.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FloorHolder {
-    /// Who.
+    /// The participant that holds the floor.
     pub participant: PublicId,
-    /// Which burst.
+    /// Number of the burst.
     pub burst: u32,
-    /// How long it may go on; `None` is as long as it likes.
+    /// Time left of the burst, milliseconds; `None` means no limit.
     pub left_ms: Option<u64>,
 }
 
-/// Where one participant stands with the floor.
+/// Whether a participant holds the floor or waits for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum FloorStanding {
-    /// Neither talks nor waits.
+    /// The participant neither holds the floor nor waits for it.
     None,
-    /// Waits.
+    /// The participant waits in the floor queue.
     Queued {
-        /// From 1.
+        /// Position in the floor queue, from 1.
         position: usize,
-        /// How many wait.
+        /// Number of waiting requests.
         size: usize,
     },
-    /// May talk.
+    /// The participant holds the floor.
     Granted {
-        /// Which burst; 0 where there is no floor.
+        /// Number of the burst; 0 in a room without a floor.
         burst: u32,
-        /// How long; `None` is as long as it likes.
+        /// Time left of the burst, milliseconds; `None` means no limit.
         duration_ms: Option<u64>,
-        /// Priority in effect.
+        /// Effective priority of the burst.
         priority: u8,
     },
-    /// Has to stop.
+    /// The participant was revoked and must stop.
     Revoking {
-        /// Which burst.
+        /// Number of the burst.
         burst: u32,
-        /// Why.
+        /// Number of the cause of the revoke.
         cause: u8,
-        /// The same in words.
+        /// The cause in words.
         reason: &'static str,
-        /// How long it is still heard.
+        /// How long the participant is still heard, milliseconds.
         grace_ms: u64,
     },
 }
 
 impl FloorState {
-    /// As it is now.
+    /// Returns the present state of a floor.
     pub fn of(floor: &Floor, now: std::time::Instant) -> FloorState {
         FloorState {
             holders: floor.holders(now).map(FloorHolder::from).collect(),
@@ -139,9 +139,9 @@ impl From<Standing> for FloorStanding {
     }
 }
 
-/// What the asker is told.
+/// Constructors of floor events.
 impl Event {
-    /// The floor is his.
+    /// Creates the event for a participant that got the floor.
     pub fn floor_granted(grant: Grant, id: Option<Value>) -> Event {
         Event::FloorGranted {
             burst: grant.burst,
@@ -151,12 +151,12 @@ impl Event {
         }
     }
 
-    /// He waits.
+    /// Creates the event for a participant that waits for the floor.
     pub fn floor_queued(Position { position, size }: Position, id: Option<Value>) -> Event {
         Event::FloorQueued { position, size, id }
     }
 
-    /// He does not get it.
+    /// Creates the event for a participant that was denied the floor.
     pub fn floor_denied(denial: Denial, id: Option<Value>) -> Event {
         Event::FloorDenied {
             cause: denial.cause.number(),
@@ -167,7 +167,7 @@ impl Event {
         }
     }
 
-    /// Somebody talks.
+    /// Creates the event that a participant has taken the floor.
     pub fn floor_taken(
         room: RoomName,
         name: &str,
@@ -186,7 +186,8 @@ impl Event {
         }
     }
 
-    /// Somebody has to stop; without a burst, he never had the floor.
+    /// Creates the event that a participant must stop; `burst` is `None` if the participant never
+    /// had the floor.
     pub fn floor_revoked(
         room: RoomName,
         participant: ParticipantId,
@@ -205,15 +206,15 @@ impl Event {
     }
 }
 
-/// Whole milliseconds: a message says nothing finer.
+/// Converts a duration to whole milliseconds, the resolution of all messages.
 pub fn ms(duration: Duration) -> u64 {
     duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-/// Takes a request's fields off an object.
+/// Takes the fields of a floor request from an object.
 ///
 /// # Errors
-/// [`Invalid`] says what is wrong with them.
+/// [`Invalid`] describes the mistake.
 pub fn read_request(fields: &mut JsonReader) -> Result<Request, Invalid> {
     let default = Request::default();
     let priority = fields.integer("priority", 0..=255)?;
@@ -224,7 +225,7 @@ pub fn read_request(fields: &mut JsonReader) -> Result<Request, Invalid> {
     })
 }
 
-/// Takes a participant's public id.
+/// Takes a participant's public id from the field `participant`.
 pub(super) fn read_participant(fields: &mut JsonReader) -> Result<PublicId, Invalid> {
     let key = "participant";
     let text = fields.text(key)?.ok_or(Invalid::Missing { key })?;
@@ -245,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_read() {
+    fn floor_requests_are_parsed() {
         let read = |text: &str| {
             let mut fields = JsonReader::parse(text.as_bytes())?;
             let request = read_request(&mut fields)?;
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn standings_are_written_as_promised() {
+    fn floor_standings_have_the_documented_json() {
         let grant = Grant {
             burst: 3,
             duration: Some(Duration::from_millis(29_500)),

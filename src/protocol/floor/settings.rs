@@ -1,4 +1,4 @@
-//! A floor's settings as fields of a room.
+//! A floor's settings as JSON fields of a room.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -10,25 +10,25 @@ use super::ms;
 use crate::floor::{Mode, Settings};
 use crate::protocol::{Invalid, JsonReader};
 
-/// Settings of a floor, each of them optional.
+/// A change of a floor's settings; all fields are optional.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FloorChange {
-    /// Mode.
+    /// Talk mode.
     pub mode: Option<Mode>,
-    /// T1.
+    /// T1, end of media, milliseconds.
     pub end_of_media_ms: Option<u32>,
-    /// T2; 0 is no limit.
+    /// T2, talk limit, seconds; 0 means no limit.
     pub talk_limit_s: Option<u32>,
-    /// T3.
+    /// T3, grace, milliseconds.
     pub grace_ms: Option<u32>,
-    /// Most who wait.
+    /// Maximum number of waiting requests.
     pub queue_limit: Option<u32>,
-    /// Talking is asking.
+    /// Whether talking requests the floor.
     pub implicit: Option<bool>,
 }
 
 impl FloorChange {
-    /// Takes the settings off an object.
+    /// Takes the floor's settings from an object.
     pub(in crate::protocol) fn read(fields: &mut JsonReader) -> Result<FloorChange, Invalid> {
         let mode = fields.text("mode")?;
         let mode = mode.map(|text| {
@@ -47,7 +47,7 @@ impl FloorChange {
         })
     }
 
-    /// `settings` with these in place of its own.
+    /// Returns `settings` with the fields of this change replaced.
     #[must_use]
     pub fn over(self, settings: Settings) -> Settings {
         let from_ms = |ms: u32| Duration::from_millis(ms.into());
@@ -65,7 +65,7 @@ impl FloorChange {
     }
 }
 
-/// Everything said.
+/// Sets every field of the change.
 impl From<Settings> for FloorChange {
     fn from(settings: Settings) -> FloorChange {
         let whole_ms = |duration: Duration| duration.as_millis() as u32;
@@ -81,21 +81,22 @@ impl From<Settings> for FloorChange {
     }
 }
 
-/// T2 from its seconds, where 0 is no limit.
+/// Returns T2 from a number of seconds, where 0 means no limit.
 pub(crate) fn talk_limit(seconds: u32) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
-/// What T1 may be. Clients that pause in silence refresh every 400 ms (DTX), which must not be taken for the end.
+/// Allowed range of T1, milliseconds. Clients that pause in silence refresh every 400 ms (DTX),
+/// which must not be taken for the end of a burst.
 pub(crate) const END_OF_MEDIA_MS: RangeInclusive<u32> = 500..=60_000;
-/// What T2 may be.
+/// Allowed range of T2, seconds; 0 means no limit.
 pub(crate) const TALK_LIMIT_S: RangeInclusive<u32> = 0..=3_600;
-/// What T3 may be.
+/// Allowed range of T3, milliseconds.
 pub(crate) const GRACE_MS: RangeInclusive<u32> = 0..=30_000;
-/// How many may wait: as many as anybody would.
+/// Allowed range of the queue limit.
 pub(crate) const QUEUE_LIMIT: RangeInclusive<u32> = 0..=1_000;
 
-/// Writes settings as the fields they were read from.
+/// Serializes a floor's settings as the JSON fields they are parsed from.
 pub(in crate::protocol) fn write<S: Serializer>(
     settings: &Settings,
     serializer: S,
