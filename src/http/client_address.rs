@@ -1,7 +1,7 @@
-//! Whose request it is: the address of the client, seen through proxies that are trusted to tell it.
+//! The client's address of a request, seen through trusted proxies.
 //!
-//! Reads `Forwarded` (RFC 7239) and `X-Forwarded-For`, each from the end: every proxy appends the address that it was
-//! connected from, so what stands before the last untrusted address may be invented.
+//! Reads `Forwarded` (RFC 7239) and `X-Forwarded-For`, each from the end: every proxy appends the
+//! address of its own client, so entries before the last untrusted address may be invented.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,11 +9,11 @@ use ipnet::IpNet;
 use warp::http::HeaderMap;
 use warp::http::header::{self, HeaderName};
 
-/// Where a request came from, for handlers.
+/// The client's address, as a request extension for handlers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ClientAddress(pub(super) IpAddr);
 
-/// The proxies that are trusted.
+/// The networks of the trusted proxies.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Proxies {
     trusted: Vec<IpNet>,
@@ -24,16 +24,17 @@ impl Proxies {
         Proxies { trusted }
     }
 
-    /// Whether what this peer says about its clients is believed.
+    /// Returns whether a peer is trusted to name its clients.
     pub(super) fn trust(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.trusted.iter().any(|network| network.contains(&peer))
     }
 
-    /// The client behind a peer.
+    /// Returns the address of the client behind a peer.
     ///
-    /// A proxy that sets one of the two headers passes the other on as the client wrote it. So if both are there and
-    /// disagree, neither is believed, and the request counts as the proxy's own.
+    /// A proxy that sets one of the two headers passes the other on as the client wrote it. So if
+    /// both headers are present and disagree, neither is believed, and the client's address is the
+    /// proxy's.
     pub(super) fn client_of(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
         if !self.trust(peer) {
@@ -50,7 +51,8 @@ impl Proxies {
         }
     }
 
-    /// Follows the nodes from the end as long as each is known and trusted.
+    /// Follows the nodes from the end, as long as each address is known and the node after it is
+    /// trusted.
     fn last_untrusted(&self, peer: IpAddr, nodes: &[Option<IpAddr>]) -> IpAddr {
         let mut client = peer;
         for node in nodes.iter().rev() {
@@ -63,7 +65,7 @@ impl Proxies {
     }
 }
 
-/// The nodes of `X-Forwarded-For`, in order; `None` without the header.
+/// Returns the nodes of `X-Forwarded-For`, in order; `None` without the header.
 fn x_forwarded_for(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     let name = HeaderName::from_static("x-forwarded-for");
     let values = headers.get_all(name);
@@ -79,7 +81,7 @@ fn x_forwarded_for(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     )
 }
 
-/// The `for` nodes of `Forwarded`, in order; `None` without the header.
+/// Returns the `for` nodes of `Forwarded`, in order; `None` without the header.
 fn forwarded(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     let values = headers.get_all(header::FORWARDED);
     values.iter().next()?;
@@ -90,7 +92,7 @@ fn forwarded(headers: &HeaderMap) -> Option<Vec<Option<IpAddr>>> {
     Some(elements.map(for_node).collect())
 }
 
-/// The `for` parameter of one element.
+/// Returns the address in the `for` parameter of one element.
 fn for_node(element: &str) -> Option<IpAddr> {
     split_unquoted(element, ';').find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
@@ -99,7 +101,8 @@ fn for_node(element: &str) -> Option<IpAddr> {
     })
 }
 
-/// An address with or without port, quotes and brackets. Obfuscated and unknown nodes (RFC 7239, 6) are none.
+/// Parses a node: an address with or without port, quotes and brackets. Obfuscated and unknown
+/// nodes (RFC 7239, 6) give `None`.
 fn node(text: &str) -> Option<IpAddr> {
     let text = text.trim().trim_matches('"').trim();
     let bare = text
@@ -110,7 +113,7 @@ fn node(text: &str) -> Option<IpAddr> {
     Some(address.ok()?.to_canonical())
 }
 
-/// Splits at a separator outside of quotes.
+/// Splits a text at a separator outside of quotes.
 fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     text.split(move |c| {
@@ -146,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_are_believed() {
+    fn client_address_headers_are_believed_only_from_trusted_proxies() {
         let headers = [("x-forwarded-for", "192.0.2.1")];
         assert_eq!(client(PROXY, &headers), "192.0.2.1");
         assert_eq!(client("::ffff:10.0.0.1", &headers), "192.0.2.1");
@@ -155,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_before_the_last_untrusted_address_is_not_believed() {
+    fn client_address_ignores_nodes_before_the_last_untrusted_one() {
         for list in [
             "203.0.113.9, 192.0.2.1",
             "203.0.113.9, 192.0.2.1, 10.0.0.7",
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_is_read_in_all_its_forms() {
+    fn forwarded_header_is_parsed_in_all_its_forms() {
         for (value, expected) in [
             ("for=192.0.2.60;proto=http;by=203.0.113.43", "192.0.2.60"),
             ("For=\"[2001:db8:cafe::17]:4711\"", "2001:db8:cafe::17"),
@@ -196,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn two_headers_that_disagree_are_not_believed() {
+    fn client_address_headers_that_disagree_are_not_believed() {
         let agree = [
             ("forwarded", "for=192.0.2.1"),
             ("x-forwarded-for", "192.0.2.1"),

@@ -1,5 +1,5 @@
-//! Which pages may use the interface (the CORS protocol of the Fetch standard), and the same question for WebSockets,
-//! which browsers do not ask.
+//! The origins whose pages may use the HTTP interface (the CORS protocol of the Fetch standard) and
+//! open WebSockets, for which browsers make no CORS check.
 
 use warp::http::header::{self, HeaderValue};
 use warp::http::{HeaderMap, StatusCode};
@@ -7,11 +7,12 @@ use warp::reply::Response;
 
 use super::hosts::Hosts;
 
-/// The rule.
+/// The allowed origins of pages.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cors {
-    /// Empty is none but our own page: any other that somebody in the network has open could join and remove people
-    /// otherwise, since nobody has to sign in. [`EVERY`] is every page.
+    /// The listed origins. An empty list allows only the server's own page, because without sign-in
+    /// any other page open in the network could join rooms and remove participants. [`EVERY`]
+    /// allows every page.
     origins: Vec<String>,
     hosts: Hosts,
 }
@@ -21,8 +22,8 @@ impl Cors {
         Cors { origins, hosts }
     }
 
-    /// Whether a request may change anything, or open a WebSocket: from a listed page, from a page of this very server,
-    /// or from no page at all.
+    /// Returns whether a request may change anything or open a WebSocket: it must come from a
+    /// listed page, from a page of this server, or from no page at all.
     pub(super) fn admits(&self, headers: &HeaderMap) -> bool {
         let Some(origin) = headers.get(header::ORIGIN) else {
             return true;
@@ -33,7 +34,7 @@ impl Cors {
         self.lists(origin) || self.is_own(origin, headers)
     }
 
-    /// Adds what the browser must see to hand the response to a page of `origin`.
+    /// Adds the CORS headers that let the browser hand the response to a page of `origin`.
     pub(super) fn decorate(&self, origin: Option<&HeaderValue>, response: &mut Response) {
         let headers = response.headers_mut();
         if self.lists_every() {
@@ -56,7 +57,8 @@ impl Cors {
         );
     }
 
-    /// Whether an origin is where this request was sent, or one of the names that this server is known by.
+    /// Returns whether an origin is the host that the request was sent to, or a public name of this
+    /// server.
     fn is_own(&self, origin: &str, headers: &HeaderMap) -> bool {
         let host = headers.get(header::HOST);
         let host = host.and_then(|host| host.to_str().ok());
@@ -82,14 +84,14 @@ impl Cors {
     }
 }
 
-/// Stands for every origin.
+/// The list entry that stands for every origin.
 const EVERY: &str = "*";
 
-/// What a client may read of our responses.
+/// The response headers that pages may read.
 const EXPOSED: &str =
     "Location, ETag, Link, Participant-Id, Accept-Patch, Accept-Post, Retry-After";
 
-/// The answer to `OPTIONS`, wherever it is asked.
+/// Builds the answer to `OPTIONS`, for every path.
 pub(super) fn preflight() -> Response {
     let mut response = Response::default();
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -121,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_list_our_own_page_may_and_with_a_star_every_page() {
+    fn cors_admits_only_the_own_page_by_default_and_every_page_with_a_star() {
         assert!(Cors::default().admits(&headers("https://mix.example:8443")));
         assert!(!Cors::default().admits(&headers("https://evil.example")));
         assert!(!Cors::default().admits(&headers("null")));
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_list_only_those_and_our_own() {
+    fn cors_admits_listed_origins_and_the_own_page() {
         let hosts = Hosts::new(&["public.example".to_owned()], &[]);
         let cors = Cors::new(vec!["https://a.example".into()], hosts);
         assert!(cors.admits(&headers("https://public.example")));
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_get_no_header() {
+    fn cors_adds_no_allow_header_for_unlisted_origins() {
         let cors = Cors::new(vec!["https://a.example".into()], Hosts::default());
         let mut response = Response::default();
         cors.decorate(

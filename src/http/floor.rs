@@ -1,5 +1,5 @@
-//! `/v1/sessions/{session}/floor`: asking for the floor, letting go of it, and seeing where one stands, for clients that
-//! have nothing but HTTP.
+//! `/v1/sessions/{session}/floor`: requests, releases and queries of the floor, for clients that
+//! use only HTTP.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::state::HttpState;
 use crate::floor::{Answer, Denial, DenyCause};
 use crate::protocol::{FloorStanding, JsonReader, PublicId, ms, read_request};
 
-/// The floor, as one session sees it.
+/// Handles a request about the floor of one session.
 pub(super) async fn one(
     state: Arc<HttpState>,
     session: String,
@@ -71,7 +71,7 @@ pub(super) fn denied(denial: Denial) -> Problem {
     problem
 }
 
-/// What the one who asked can do about it.
+/// Returns a sentence that tells the requesting client what it can do.
 fn sentence(cause: DenyCause) -> &'static str {
     match cause {
         DenyCause::AnotherClientHasPermission => {
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_denial_says_who_talks_and_when_to_ask_again() {
+    fn floor_denial_names_the_holder_and_the_time_of_the_next_try() {
         let problem = denied(Denial {
             cause: DenyCause::RetryAfterNotExpired,
             holder: Some(ParticipantId(7)),

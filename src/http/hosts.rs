@@ -1,24 +1,25 @@
-//! The names that this server answers to.
+//! The host names that this server accepts in requests.
 //!
-//! A web page that makes its own name point to this server (DNS rebinding) is of the same origin as the server in the
-//! browser's eyes, so the browser lets it do everything. Its requests carry its name in the Host header, which is none
-//! of ours. IP addresses are always accepted: nobody can make one point elsewhere.
+//! A web page whose own name resolves to this server (DNS rebinding) is of the server's origin in
+//! the browser's eyes, so the browser allows the page every request. The requests carry the page's
+//! name in the Host header, which is none of the accepted names. IP addresses are always accepted:
+//! DNS cannot make an address point elsewhere.
 
 use std::net::IpAddr;
 
 use warp::http::uri::Authority;
 
-/// Host names that requests may be sent to, in lower case.
+/// The host names that requests may be sent to, in lower case.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hosts {
-    /// Everything that this machine is called.
+    /// The names of this machine and of the certificate.
     own: Vec<String>,
-    /// What the operator says it is called elsewhere.
+    /// The names that the operator has configured.
     configured: Vec<String>,
 }
 
 impl Hosts {
-    /// The machine's name, the names in the certificate and the configured ones.
+    /// Collects the machine's names, the certificate's names and the configured names.
     pub(super) fn new(configured: &[String], certificate: &[String]) -> Hosts {
         let mut own = machine_names(
             rustix::system::uname()
@@ -33,7 +34,7 @@ impl Hosts {
         }
     }
 
-    /// Whether requests may be sent to this host, with or without a port.
+    /// Returns whether requests may be sent to this host, with or without a port.
     pub(super) fn admit(&self, authority: &str) -> bool {
         let Some(host) = host_of(authority) else {
             return false;
@@ -49,8 +50,8 @@ impl Hosts {
                 .any(|name| covers(name, &host))
     }
 
-    /// Whether a page of this origin's authority is ours although the request was sent to another host: a proxy in
-    /// front may send its own idea of the host. Only configured names on the default port.
+    /// Returns whether an origin's authority is a configured name on the default port. Pages of
+    /// such an origin belong to this server even if a proxy in front has changed the Host header.
     pub(super) fn is_public(&self, authority: &str) -> bool {
         let names = self.configured.iter().filter(|name| *name != EVERY);
         let host = authority.to_ascii_lowercase();
@@ -62,10 +63,10 @@ impl Hosts {
     }
 }
 
-/// Stands for every host name.
+/// The configured name that stands for every host name.
 pub(super) const EVERY: &str = "*";
 
-/// The host of an authority, in lower case and without the dot of the root.
+/// Returns the host of an authority, in lower case and without a trailing dot.
 fn host_of(authority: &str) -> Option<String> {
     let parsed: Authority = authority.parse().ok()?;
     if authority.contains('@') {
@@ -85,7 +86,7 @@ fn is_address(host: &str) -> bool {
     bare.unwrap_or(host).parse::<IpAddr>().is_ok()
 }
 
-/// Whether a name, or a wildcard for one label as in certificates, stands for a host.
+/// Returns whether a name, or a wildcard for one label as in certificates, matches a host.
 fn covers(name: &str, host: &str) -> bool {
     match name.strip_prefix("*.") {
         None => name == host,
@@ -93,7 +94,7 @@ fn covers(name: &str, host: &str) -> bool {
     }
 }
 
-/// What a machine of this name is called: in full, by its first label, and with multicast DNS.
+/// Returns the names of a machine: the full name, its first label, and the multicast DNS name.
 fn machine_names(name: &str) -> Vec<String> {
     let name = normal(name);
     let label = name.split('.').next().unwrap_or_default().to_owned();
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_own_names_are_admitted() {
+    fn hosts_admit_addresses_and_own_names() {
         for host in [
             "127.0.0.1",
             "192.168.1.7:8080",
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_not() {
+    fn hosts_refuse_foreign_names() {
         for host in [
             "evil.example:8080",
             "mix.example.evil",
@@ -154,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn every_name_can_be_admitted() {
+    fn hosts_admit_every_name_with_a_star() {
         let every = Hosts::new(&[EVERY.to_owned()], &[]);
         assert!(every.admit("evil.example"));
         assert!(!every.is_public("evil.example"));
     }
 
     #[test]
-    fn certificate_and_machine_are_asked() {
+    fn hosts_include_the_names_of_certificate_and_machine() {
         let hosts = Hosts::new(&[], &["tls.example".to_owned()]);
         assert!(hosts.admit("tls.example:8443"));
         let machine = rustix::system::uname()
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn only_configured_names_on_the_default_port_are_public() {
+    fn hosts_are_public_only_if_configured_and_on_the_default_port() {
         assert!(hosts().is_public("mix.example"));
         assert!(!hosts().is_public("mix.example:8080"));
         assert!(!hosts().is_public("box"));

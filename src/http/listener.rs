@@ -1,4 +1,5 @@
-//! The accept loop, with what warp's own server lacks: TLS, time-outs, a cap on connections, and a graceful end.
+//! The accept loop, with TLS, timeouts, a limit on connections and graceful shutdown, which warp's
+//! own server lacks.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -28,20 +29,21 @@ use super::metrics::HttpMetrics;
 use super::write_timeout::WriteTimeout;
 use crate::rate_limit::ClientNetwork;
 
-/// Connections at one time, WebSockets included. Well under the usual limit of descriptors.
+/// Maximum number of connections at one time, WebSockets included; well below the usual limit of
+/// descriptors.
 const MAX_CONNECTIONS: usize = 8_192;
-/// How long a TLS handshake or the head of a request may take.
+/// Longest time for a TLS handshake, and for the head of a request.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// Largest head of a request.
+/// Maximum size of the head of a request.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// What the system may hold for one connection; more than the largest file of the page.
+/// Size of the system's send buffer for one connection.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
-/// How long requests under way may take once the server goes down.
+/// Longest time for requests in flight once the server shuts down.
 const GRACE: Duration = Duration::from_secs(3);
-/// First wait after a failed accept; doubled up to a second.
+/// First wait after a failed accept; doubled with each failure, up to a second.
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 
-/// Serves connections until `stop` turns, then waits for those under way.
+/// Accepts and serves connections until `stop` changes, then waits for the requests in flight.
 pub(super) async fn run<S>(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
@@ -74,7 +76,8 @@ pub(super) async fn run<S>(
                 }
             }
             Err(error) if is_the_client_s(&error) => {}
-            // No descriptors left, most likely: trying again at once would only burn the processor.
+            // Most likely no descriptors are left: trying again at once would only burn the
+            // processor.
             Err(error) => {
                 gate.metrics.accept_errors.fetch_add(1, Relaxed);
                 tracing::warn!(%error, "no connection can be accepted");
@@ -90,7 +93,7 @@ pub(super) async fn run<S>(
     }
 }
 
-/// One connection, from the handshake to the end.
+/// Serves one connection, from the handshake to its end.
 async fn connection<S>(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
@@ -101,7 +104,8 @@ async fn connection<S>(
     S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    // Answers are small and wanted at once. The system would hold megabytes for one who does not read.
+    // Responses are small and wanted at once. By default the system would buffer megabytes for a
+    // client that does not read.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES);
     let metrics = permit.gate.metrics.clone();
@@ -142,7 +146,7 @@ where
     }
 }
 
-/// Whether an accept failed because of the one who connected, and not because of us.
+/// Returns whether an accept failed because of the client, not because of this server.
 fn is_the_client_s(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -152,17 +156,18 @@ fn is_the_client_s(error: &io::Error) -> bool {
     )
 }
 
-/// The limit on open connections, in all and of each address.
+/// The limit on open connections, in total and per client address.
 #[derive(Debug)]
 pub(super) struct ConnectionLimit {
     open: Mutex<OpenConnections>,
     metrics: Arc<HttpMetrics>,
-    /// Connections of one address at one time. Neither the host itself nor a trusted proxy is counted by its address.
+    /// Maximum number of connections per address at one time. Loopback addresses and trusted
+    /// proxies have no such limit.
     max_per_address: u32,
     proxies: Proxies,
 }
 
-/// An address has as many connections as it may have.
+/// An address has its maximum number of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooManyConnections;
 
@@ -173,7 +178,7 @@ struct OpenConnections {
 }
 
 impl OpenConnections {
-    /// Counts a connection of an address, unless it has `limit` of them.
+    /// Counts a connection of an address, unless the address has `limit` connections.
     fn count(&mut self, address: ClientNetwork, limit: u32) -> Result<(), TooManyConnections> {
         let count = self.by_address.entry(address).or_default();
         if *count >= limit {
@@ -198,7 +203,7 @@ impl ConnectionLimit {
         }
     }
 
-    /// Lets a connection in, if there is room for it.
+    /// Admits a connection, if the limits allow it.
     fn admit(self: &Arc<ConnectionLimit>, address: IpAddr) -> Option<Arc<ConnectionPermit>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = self.counts(address).then(|| address.into());
@@ -217,10 +222,10 @@ impl ConnectionLimit {
         }))
     }
 
-    /// Counts something that stays open for a client whose connection is a trusted proxy's.
+    /// Counts a long-lived request of a client whose connection comes from a trusted proxy.
     ///
     /// # Errors
-    /// [`TooManyConnections`].
+    /// [`TooManyConnections`] if the client's address is at its limit.
     pub(super) fn admit_client(
         self: &Arc<ConnectionLimit>,
         client: IpAddr,
@@ -242,7 +247,7 @@ impl ConnectionLimit {
         }))
     }
 
-    /// Whether connections are counted by this address.
+    /// Returns whether connections of this address are counted.
     fn counts(&self, address: IpAddr) -> bool {
         !address.to_canonical().is_loopback() && !self.proxies.trust(address)
     }
@@ -257,23 +262,23 @@ impl ConnectionLimit {
     }
 }
 
-/// The right to one connection; held by the connection and, after an upgrade, by its WebSocket.
+/// The permit for one connection; held by the connection and, after an upgrade, by its WebSocket.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
     gate: Arc<ConnectionLimit>,
     address: IpAddr,
-    /// What it is counted by.
+    /// The network that the connection is counted under, if it is counted.
     counted: Option<ClientNetwork>,
 }
 
 impl ConnectionPermit {
-    /// The other end of the connection.
+    /// Returns the peer address of the connection.
     pub(super) fn address(&self) -> IpAddr {
         self.address
     }
 }
 
-/// The right of a client behind a proxy to something that stays open.
+/// The permit of a client behind a proxy for a long-lived request.
 #[derive(Debug)]
 pub(super) struct ClientPermit {
     gate: Arc<ConnectionLimit>,
@@ -303,7 +308,7 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// Puts the connection's permit where an upgrade finds it.
+/// Inserts the connection's permit into each request, where an upgrade finds it.
 #[derive(Clone)]
 struct WithPermit<S> {
     service: S,
@@ -341,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_addresses_of_one_network_share_its_connections() {
+    fn connection_limit_counts_an_ipv6_network_as_one_address() {
         let gate = gate();
         let of_network = |n: u32| address(&format!("2001:db8::{n:x}"));
         let permits: Vec<_> = (0..MAX_PER_ADDRESS)
@@ -356,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_of_a_trusted_proxy_are_counted_each_and_the_proxy_is_not() {
+    fn connection_limit_counts_clients_of_a_trusted_proxy_not_the_proxy() {
         let gate = gate();
         let proxy = address("10.0.0.1");
         let connections: Vec<_> = (0..2 * MAX_PER_ADDRESS)
@@ -371,14 +376,14 @@ mod tests {
         assert!(open(address("192.0.2.2"), 0).is_ok());
         drop(sockets);
         assert!(open(ann, 0).is_ok());
-        // Without a proxy the connection counts already.
+        // Without a proxy the connection itself is already counted.
         let direct = gate.admit(ann).expect("there is room");
         let counted = gate.admit_client(ann, Some(&*direct));
         assert!(counted.expect("there is room").is_none());
     }
 
     #[test]
-    fn one_address_gets_its_share_and_no_more() {
+    fn connection_limit_refuses_an_address_above_its_maximum() {
         let gate = gate();
         let stranger = IpAddr::from([192, 0, 2, 1]);
         let permits: Vec<_> = (0..MAX_PER_ADDRESS).map(|_| gate.admit(stranger)).collect();
@@ -391,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_itself_may_use_them_all() {
+    fn connection_limit_allows_the_host_itself_all_connections() {
         let gate = gate();
         let host = IpAddr::from([127, 0, 0, 1]);
         let permits: Vec<_> = (0..MAX_CONNECTIONS).map(|_| gate.admit(host)).collect();

@@ -1,4 +1,4 @@
-//! `/metrics` in the Prometheus text format, version 0.0.4, and what HTTP itself counts.
+//! `/metrics` in the Prometheus text format, version 0.0.4, and the counters of HTTP.
 
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,22 +11,22 @@ use super::response;
 use crate::conference::{Conference, Figures, MetricFamily, MetricKind, MetricSample};
 use crate::rate_limit::{Limited, Limiter};
 
-/// What HTTP counts.
+/// The counters of HTTP.
 #[derive(Debug, Default)]
 pub(super) struct HttpMetrics {
-    /// Responses by the first digit of their status, 1 to 5.
+    /// Responses, by the first digit of their status, 1 to 5.
     responses: [AtomicU64; 5],
-    /// Connections open now.
+    /// Connections that are open now.
     pub(super) connections: AtomicI64,
-    /// Connections closed at once because there were too many.
+    /// Connections and WebSockets refused because there were too many.
     pub(super) refused: AtomicU64,
-    /// Connections cut off because they did not read what they asked for.
+    /// Connections closed because the client did not read its response.
     pub(super) write_timeouts: AtomicU64,
-    /// Failures to accept a connection.
+    /// Failed accepts of connections.
     pub(super) accept_errors: AtomicU64,
-    /// WebSockets open now.
+    /// WebSockets that are open now.
     pub(super) websockets: AtomicI64,
-    /// WebSockets cut off because they did not read what they were sent.
+    /// WebSockets closed because the client did not read its events.
     pub(super) slow: AtomicU64,
 }
 
@@ -91,7 +91,7 @@ impl HttpMetrics {
     }
 }
 
-/// The whole page.
+/// Builds the response to `/metrics`.
 pub(super) async fn page(
     conference: &Conference,
     limiter: &Limiter,
@@ -110,7 +110,7 @@ pub(super) async fn page(
     )
 }
 
-/// - `limited`: refusals by the limits that the conference keeps.
+/// - `limited`: refusals by the conference's rate limiters.
 fn rate_limited(limiter: &Limiter, limited: &[u64; Limited::ALL.len()]) -> MetricFamily {
     let sample = |what: &Limited| {
         let refused = limiter.refused(*what) + limited[*what as usize];
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn families_are_written_as_prometheus_reads_them() {
+    fn metric_families_are_written_in_the_prometheus_text_format() {
         let families = [
             MetricFamily::counter("a_total", "Things.", 3),
             MetricFamily {
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_are_counted_by_class() {
+    fn http_metrics_count_responses_by_status_class() {
         let metrics = HttpMetrics::default();
         metrics.count(StatusCode::SWITCHING_PROTOCOLS);
         metrics.count(StatusCode::NOT_FOUND);

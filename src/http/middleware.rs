@@ -1,5 +1,5 @@
-//! The middleware around every route: finds the client's address, refuses requests that no route shall see, adds the
-//! CORS headers, counts, and answers where a handler panics.
+//! The middleware around every route: finds the client's address, refuses dangerous requests, adds
+//! the CORS headers, counts responses, and answers for a handler that panics.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -75,7 +75,7 @@ where
     }
 }
 
-/// A panic ends its request, not its connection, and above all not in silence.
+/// Turns a panic of a handler into an error response, so that its connection survives.
 async fn caught(answering: impl Future<Output = Result<Response, Infallible>>) -> Response {
     match AssertUnwindSafe(answering).catch_unwind().await {
         Ok(Ok(response)) => response,
@@ -83,7 +83,7 @@ async fn caught(answering: impl Future<Output = Result<Response, Infallible>>) -
     }
 }
 
-/// Requests that are sent to a name that is none of ours: a page that made its own name point here.
+/// Refuses requests that were sent to a foreign host name, such as by DNS rebinding.
 fn misdirected<B>(request: &Request<B>, hosts: &Hosts) -> Option<Problem> {
     let header = request.headers().get(header::HOST);
     let header = header.map(|host| host.to_str().unwrap_or_default());
@@ -94,8 +94,8 @@ fn misdirected<B>(request: &Request<B>, hosts: &Hosts) -> Option<Problem> {
         .then(Problem::misdirected)
 }
 
-/// Requests that change something, sent by a page that is neither ours nor listed. Browsers ask before they send most of
-/// these; the others are refused here.
+/// Refuses changes by a page that is neither the server's own nor listed. Browsers ask before they
+/// send most such requests; the others are refused here.
 fn foreign<B>(request: &Request<B>, cors: &Cors) -> Option<Problem> {
     let only_reads = matches!(
         *request.method(),
@@ -104,8 +104,9 @@ fn foreign<B>(request: &Request<B>, cors: &Cors) -> Option<Problem> {
     (!only_reads && !cors.admits(request.headers())).then(Problem::origin_refused)
 }
 
-/// The target with everything decoded that need not be encoded (RFC 3986, 6.2.2.2), if that changes it: `/v1/rooms/%61`
-/// is `/v1/rooms/a`. What is left encoded is in no name of ours.
+/// Decodes percent-encoded unreserved characters in the path (RFC 3986, 6.2.2.2), so that
+/// `/v1/rooms/%61` becomes `/v1/rooms/a`; `None` if the path has no percent sign. No name of this
+/// server contains the characters that stay encoded.
 fn normalised(uri: &Uri) -> Option<Uri> {
     if !uri.path().contains('%') {
         return None;
@@ -143,9 +144,9 @@ fn decoded_unreserved(path: &str) -> String {
     decoded
 }
 
-/// Requests that two servers in a row could understand differently, which is how one is smuggled past the first, and
-/// those that name no path, of which warp makes a panic. Two lengths hyper refuses by itself, and of a length beside a
-/// transfer encoding it forgets the length (RFC 9112, 6.3).
+/// Refuses requests that two servers in a row could understand differently, as request smuggling
+/// needs, and requests without a path, on which warp panics. Two different lengths are refused by
+/// hyper, which also ignores a length beside a transfer encoding (RFC 9112, 6.3).
 fn doubtful<B>(request: &Request<B>) -> Option<Problem> {
     let hosts = request.headers().get_all(header::HOST).iter().count();
     if hosts > 1 || (hosts == 0 && request.version() >= Version::HTTP_11) {
@@ -162,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_decoded_as_far_as_they_need_not_be_encoded() {
+    fn request_paths_are_decoded_where_encoding_is_not_needed() {
         for (path, expected) in [
             ("/v1/rooms/lobb%79", "/v1/rooms/lobby"),
             (

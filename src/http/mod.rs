@@ -1,11 +1,13 @@
-//! The HTTP and WebSocket server: the way in for everything but audio.
+//! The HTTP and WebSocket server: the entry to the server for everything but audio.
 //!
-//! Stands beside the picture. Requests become intents for the [conference](crate::conference), refusals become problem
-//! documents (RFC 9457). Routes are warp filters over paths; a path's handler looks at the method itself, so that a wrong
-//! one is always answered by 405 with the right ones. The filters are served by an accept loop of our own.
+//! The HTTP server stands beside the picture. Requests become requests to the
+//! [conference](crate::conference); refusals become problem documents (RFC 9457). Routes are warp
+//! filters over paths; the handler of a path checks the method itself, so that a wrong method is
+//! always answered by 405 with the allowed methods. The filters are served by an accept loop of
+//! this module.
 //!
-//! This module knows the conference's handle and the JSON of [`protocol`](crate::protocol); never the mixer thread, never
-//! a peer.
+//! This module knows the conference's handle and the JSON of [`protocol`](crate::protocol), but
+//! neither the mixer threads nor the peers.
 
 mod client_address;
 #[cfg(test)]
@@ -50,10 +52,10 @@ use state::HttpState;
 use crate::conference::Conference;
 use crate::config::Config;
 
-/// The contract, for programs.
+/// The OpenAPI document, as machine-readable documentation.
 const OPENAPI: &str = include_str!("openapi.json");
 
-/// Serves HTTP until `stop` turns, then ends what is open.
+/// Serves HTTP until `stop` changes, then shuts down open connections.
 pub(crate) async fn serve(
     config: &Config,
     listener: TcpListener,
@@ -76,7 +78,7 @@ pub(crate) async fn serve(
     .await;
 }
 
-/// Every route, and an answer to everything else.
+/// Combines all routes, and answers all other paths.
 fn routes(state: Arc<HttpState>) -> BoxedFilter<(Response,)> {
     api(&state)
         .or(files(&state))
@@ -86,7 +88,7 @@ fn routes(state: Arc<HttpState>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
-/// `/v1`, `/healthz` and `/metrics`.
+/// Routes `/v1`, `/healthz` and `/metrics`.
 fn api(state: &Arc<HttpState>) -> BoxedFilter<(Response,)> {
     let rooms = warp::path!("v1" / "rooms")
         .and(with(state))
@@ -132,7 +134,7 @@ fn api(state: &Arc<HttpState>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
-/// `OPTIONS` anywhere.
+/// Routes `OPTIONS` on every path.
 fn options(state: &Arc<HttpState>) -> BoxedFilter<(Response,)> {
     let joining = warp::path!("v1" / "rooms" / String / "participants")
         .and(warp::options())
@@ -145,7 +147,7 @@ fn options(state: &Arc<HttpState>) -> BoxedFilter<(Response,)> {
     joining.or(anywhere).unify().boxed()
 }
 
-/// The WebSocket of a room.
+/// Routes the WebSocket of a room.
 fn events(state: &Arc<HttpState>) -> BoxedFilter<(Response,)> {
     let upgrade = warp::ws().map(Some).or(warp::any().map(|| None)).unify();
     warp::path!("v1" / "rooms" / String / "events")
@@ -168,7 +170,7 @@ fn events(state: &Arc<HttpState>) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
-/// What is only read: liveness, figures, the contract.
+/// Routes the read-only paths: health check, metrics and OpenAPI document.
 fn plain(state: &Arc<HttpState>) -> BoxedFilter<(Response,)> {
     let healthz = warp::path!("healthz")
         .and(warp::method())
@@ -197,7 +199,7 @@ fn plain(state: &Arc<HttpState>) -> BoxedFilter<(Response,)> {
     healthz.or(metrics).unify().or(openapi).unify().boxed()
 }
 
-/// The web client.
+/// Routes the static files of the web client.
 fn files(state: &Arc<HttpState>) -> BoxedFilter<(Response,)> {
     warp::path::full()
         .and_then(|path: FullPath| async move {

@@ -1,7 +1,8 @@
-//! `/v1/rooms/{room}/participants` and `/v1/rooms/{room}/participants/{participant}`: joining, and what moderators do.
+//! `/v1/rooms/{room}/participants` and `/v1/rooms/{room}/participants/{participant}`: joins, and
+//! moderation of participants.
 //!
-//! Joining is one POST in the shape of WHIP (RFC 9725), but two-way: what the offer sends is mixed, what it receives is
-//! the mix without it.
+//! A join is one POST in the shape of WHIP (RFC 9725), but two-way: the server mixes the audio that
+//! the client sends, and returns the mix without it (mix-minus).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,13 +24,13 @@ use crate::floor::Mode;
 use crate::protocol::{Change, MonitorEntry, Name, PROFILES, PublicId, RoomName, profile_named};
 use crate::rate_limit::{Limiter, TooMany};
 
-/// The media type of an offer.
+/// The media type of an SDP offer.
 const SDP: &str = "application/sdp";
 
-/// How long a join waits for its turn to be worked on.
+/// Longest time that a join waits before its offer is processed.
 const TURN_TIME: Duration = Duration::from_secs(5);
 
-/// The collection: a POST joins.
+/// Handles a request about a room's participants; a POST joins.
 pub(super) async fn collection(
     state: Arc<HttpState>,
     room: String,
@@ -38,14 +39,14 @@ pub(super) async fn collection(
     let room = RoomName::parse(&room)?;
     match request.method {
         Method::POST => join(&state, room, request).await,
-        // A client that asks what this is learns that it speaks SDP (RFC 9725, 4.1).
+        // A GET tells the client that this path accepts SDP (RFC 9725, 4.1).
         Method::GET => Ok(described(&state, StatusCode::NO_CONTENT)),
         Method::HEAD => Ok(described(&state, StatusCode::OK)),
         _ => Err(Problem::method_not_allowed("POST, GET, HEAD, OPTIONS")),
     }
 }
 
-/// One participant, by its public id.
+/// Handles a request about one participant, named by its public id.
 pub(super) async fn one(
     state: Arc<HttpState>,
     room: String,
@@ -69,7 +70,8 @@ pub(super) async fn one(
     Ok(response::json(StatusCode::OK, &changed))
 }
 
-/// Counts a change by the address it comes from, so that nobody can use up those of another. Muting always gets through.
+/// Counts a change against the client's address, so that no client can use up the rate of another.
+/// A change that only mutes is never refused.
 fn count_change(
     limiter: &Limiter,
     change: &Change,
@@ -82,13 +84,13 @@ fn count_change(
     limiter.participant_change(from, now)
 }
 
-/// What `OPTIONS` says about the collection besides the preflight.
+/// Answers `OPTIONS` on a room's participants: the preflight, and what the path accepts.
 pub(super) fn options(state: &HttpState, headers: &HeaderMap) -> Response {
     let mut response = super::cors::preflight();
     response
         .headers_mut()
         .insert(ACCEPT_POST, HeaderValue::from_static(SDP));
-    // A preflight carries no rights, so it learns no TURN password.
+    // A preflight carries no credentials, so its answer contains no TURN password.
     if !headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
         link_ice_servers(&state.ice_servers, response.headers_mut());
     }
@@ -121,7 +123,7 @@ async fn join(
         None => 0,
         Some(priority) => priority.parse().map_err(|_| bad_priority())?,
     };
-    // `listen` is what `monitor` was called before.
+    // `listen` is the former name of `monitor`.
     let monitored = request.parameter("monitor");
     let listen = match monitored.or_else(|| request.parameter("listen")) {
         None => Vec::new(),
@@ -140,18 +142,19 @@ async fn join(
         listen,
         mode,
     };
-    // Offers are CPU work of milliseconds: as many at a time as there are cores, the others wait their turn.
+    // Processing an offer takes milliseconds of CPU time: as many offers as there are cores are
+    // processed at a time, the others wait.
     let turn = timeout(TURN_TIME, state.turns.clone().acquire_owned()).await;
     let Ok(Ok(turn)) = turn else {
         return Err(state.conference.refuse_waiting().await.into());
     };
     let conference = state.conference.clone();
     let (tell, told) = oneshot::channel();
-    // A task of its own, which goes on when the client hangs up.
+    // A separate task, so that the join continues when the client disconnects.
     tokio::spawn(async move {
         let joined = conference.join(join).await;
         drop(turn);
-        // The client hung up meanwhile: nobody will ever use this session.
+        // The client has disconnected meanwhile, so nobody will ever use this session.
         if let Err(Ok(joined)) = tell.send(joined) {
             let _ = conference.leave(&joined.session).await;
         }
@@ -196,7 +199,7 @@ fn created(state: &HttpState, room: &RoomName, joined: Joined) -> Response {
         ACCEPT_PATCH,
         HeaderValue::from_static("application/trickle-ice-sdpfrag"),
     );
-    // The secret is in it, so no cache may keep it.
+    // The response contains the session secret, so no cache may store it.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.append(
         header::LINK,
@@ -217,7 +220,7 @@ fn described(state: &HttpState, status: StatusCode) -> Response {
     response
 }
 
-/// One `Link` for each STUN and TURN server (RFC 9725, 4.6).
+/// Adds one `Link` header for each STUN and TURN server (RFC 9725, 4.6).
 fn link_ice_servers(servers: &[IceServer], headers: &mut HeaderMap) {
     for server in servers {
         let mut link = format!("<{}>; rel=\"ice-server\"", server.url);
@@ -249,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_counted_by_their_address_and_muting_is_not() {
+    fn participant_change_limiter_counts_every_change_but_muting() {
         let (limiter, now) = (Limiter::new(&Rates::default()), Instant::now());
         let count = |change, from| count_change(&limiter, &change, from, now);
         let some = (0..600).map_while(|n| count(muted(n % 2 == 0), MODERATOR).ok());
@@ -259,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_of_one_address_do_not_use_up_those_of_another() {
+    fn participant_change_limiter_counts_each_address_separately() {
         let (limiter, now) = (Limiter::new(&Rates::default()), Instant::now());
         let gain = |gain_db| Change {
             gain_db: Some(gain_db),

@@ -1,5 +1,5 @@
-//! Errors as clients see them: RFC 9457 problem documents. Every sentence is our own; what a library says about an
-//! error never leaves the server, since such texts have held memory addresses.
+//! Errors as clients see them: RFC 9457 problem documents. All texts are written in this project;
+//! error texts of libraries never leave the server, because some have contained memory addresses.
 
 use std::convert::Infallible;
 
@@ -17,10 +17,10 @@ use crate::conference::{
 use crate::protocol::{Invalid, NameError, RoomNameError};
 use crate::rate_limit::{Limited, RetryAfter, TooMany};
 
-/// Seconds after which an overloaded server is worth another try.
+/// Seconds after which a client should try an overloaded server again.
 const RETRY_AFTER_S: u64 = 5;
 
-/// One refusal.
+/// A refusal as a problem document.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -32,11 +32,11 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    /// A refusal.
+    /// Creates a problem document.
     ///
-    /// - `kind`: the last part of its URN; programs go by it.
-    /// - `title`: the same for people, always the same text for one kind.
-    /// - `detail`: a sentence about this very request.
+    /// - `kind`: the last part of the problem's URN, by which programs recognise the problem.
+    /// - `title`: the kind in words, always the same for one kind.
+    /// - `detail`: a sentence about the refused request.
     pub(super) fn new(
         status: StatusCode,
         kind: &'static str,
@@ -53,13 +53,13 @@ impl Problem {
         }
     }
 
-    /// The same with one more member.
+    /// Adds a member to the problem document.
     pub(super) fn with(mut self, key: &str, value: impl Into<Value>) -> Problem {
         self.extras.insert(key.to_owned(), value.into());
         self
     }
 
-    /// The same with one more header.
+    /// Adds a header to the response.
     pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Problem {
         self.headers.push((name, value));
         self
@@ -111,7 +111,7 @@ impl Problem {
         )
     }
 
-    /// Somebody does something more often than allowed.
+    /// Creates the problem of a request that exceeds a limit.
     pub(super) fn too_many(detail: &str, retry_after: RetryAfter) -> Problem {
         let seconds = retry_after.seconds();
         Problem::new(
@@ -124,7 +124,7 @@ impl Problem {
         .header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
-    /// The request was sent to a name that is none of ours.
+    /// Creates the problem of a request that was sent to a foreign host name.
     pub(super) fn misdirected() -> Problem {
         Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
@@ -134,7 +134,7 @@ impl Problem {
         )
     }
 
-    /// The request was sent by a page of another site.
+    /// Creates the problem of a request that a page of another site has sent.
     pub(super) fn origin_refused() -> Problem {
         Problem::new(
             StatusCode::FORBIDDEN,
@@ -181,7 +181,7 @@ impl Problem {
         )
     }
 
-    /// The document that is sent.
+    /// Returns the problem document as JSON.
     pub(super) fn document(&self) -> Value {
         let mut document = Map::new();
         let urn = format!("urn:mixminus:problem:{}", self.kind);
@@ -193,7 +193,7 @@ impl Problem {
         document.into()
     }
 
-    /// What warp rejects by itself, once no route took the request.
+    /// Turns a rejection by warp into a problem, when no route has accepted the request.
     pub(super) async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
         let problem = if rejection.find::<warp::reject::InvalidQuery>().is_some() {
             Problem::bad_request("The query string cannot be read.")

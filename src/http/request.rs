@@ -1,4 +1,4 @@
-//! A request as handlers take it, its body read within bounds of size and time.
+//! A request as handlers receive it; its body is read within limits of size and time.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -14,29 +14,29 @@ use warp::{Filter, Rejection};
 use super::client_address::ClientAddress;
 use super::problem::Problem;
 
-/// Largest body: an offer is 2 to 6 kB, so this is ten times the largest honest one.
+/// Maximum size of a body: an offer is 2 to 6 kB, so this is ten times the largest honest one.
 pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// What is still read of a body that is too large, and thrown away: a client that is still writing would otherwise see
-/// its connection reset and never the answer.
+/// Maximum size of an oversized body that is still read and discarded: a client that is still
+/// writing would otherwise see its connection reset and never receive the response.
 const MAX_DISCARD_BYTES: usize = 1024 * 1024;
 
-/// How long a body may take: one byte at a time is no way to send an offer.
+/// Longest time for a body to arrive, so that a client cannot send an offer byte by byte.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
 type Body = Pin<Box<dyn Stream<Item = Result<Bytes, warp::Error>> + Send>>;
 
-/// One request.
+/// One HTTP request.
 pub(super) struct Request {
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
-    /// Where it came from.
+    /// The client's address.
     pub(super) client: IpAddr,
     query: Vec<(String, String)>,
     body: Body,
 }
 
-/// Takes any request; to stand behind a path.
+/// Extracts any request; used behind a path filter.
 pub(super) fn request() -> BoxedFilter<(Request,)> {
     let query = warp::query::<Vec<(String, String)>>();
     warp::method()
@@ -54,9 +54,9 @@ pub(super) fn request() -> BoxedFilter<(Request,)> {
         .boxed()
 }
 
-/// The address of the client.
+/// Extracts the client's address.
 pub(super) fn client_address() -> BoxedFilter<(IpAddr,)> {
-    // Every request that comes through the accept loop has one.
+    // The middleware gives every request an address.
     warp::ext::optional::<ClientAddress>()
         .map(|client: Option<ClientAddress>| client.map_or(IpAddr::from([0; 4]), |it| it.0))
         .boxed()
@@ -75,13 +75,14 @@ where
 }
 
 impl Request {
-    /// A parameter of the query string; the first one of its name.
+    /// Returns the first parameter of this name in the query string.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
         let found = self.query.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Whether the body is said to be of this type; parameters such as `charset` do not matter.
+    /// Returns whether the `Content-Type` is this media type; parameters such as `charset` do not
+    /// matter.
     pub(super) fn is_of(&self, media_type: &str) -> bool {
         self.headers
             .get(header::CONTENT_TYPE)
@@ -90,32 +91,32 @@ impl Request {
             .is_some_and(|value| value.trim().eq_ignore_ascii_case(media_type))
     }
 
-    /// The body.
+    /// Reads the body.
     ///
     /// # Errors
-    /// 413 over [`MAX_BODY_BYTES`], 408 when it takes too long, 400 when the connection breaks.
+    /// 413 above [`MAX_BODY_BYTES`], 408 after a timeout, 400 when the connection breaks.
     pub(super) async fn body(&mut self) -> Result<Bytes, Problem> {
         let read = timeout(BODY_TIME, collect(&mut self.body)).await;
         read.unwrap_or_else(|_| Err(Problem::body_timeout()))
     }
 
-    /// The body as text.
+    /// Reads the body as text.
     ///
     /// # Errors
-    /// Those of [`Request::body`], and 400 when it is not UTF-8.
+    /// The errors of [`Request::body`], and 400 if the body is not UTF-8.
     pub(super) async fn text(&mut self) -> Result<String, Problem> {
         let body = self.body().await?;
         String::from_utf8(body.into())
             .map_err(|_| Problem::bad_request("The body is not UTF-8 text."))
     }
 
-    /// The body as an SDP description.
+    /// Reads the body as an SDP description.
     ///
-    /// A description that names another character set than UTF-8 (`a=charset`; RFC 8866, 6.10) may hold any bytes in its
-    /// free text. Nobody reads that here, so they are replaced.
+    /// A description that names a character set (`a=charset`; RFC 8866, 6.10) may have any bytes in
+    /// its free text. The server does not use that text, so bytes that are not UTF-8 are replaced.
     ///
     /// # Errors
-    /// Those of [`Request::text`].
+    /// The errors of [`Request::text`].
     pub(super) async fn description(&mut self) -> Result<String, Problem> {
         let body = self.body().await?;
         let names_charset = body
@@ -130,10 +131,10 @@ impl Request {
         }
     }
 
-    /// The body of a JSON request, nothing standing for `{}`.
+    /// Reads the body of a JSON request; an empty body stands for `{}`.
     ///
     /// # Errors
-    /// Those of [`Request::body`], and 415 for another type.
+    /// The errors of [`Request::body`], and 415 for another media type.
     pub(super) async fn json(&mut self) -> Result<Bytes, Problem> {
         let body = self.body().await?;
         if body.is_empty() {

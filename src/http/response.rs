@@ -7,14 +7,14 @@ use warp::reply::Response;
 
 use super::problem::Problem;
 
-/// A response without a body.
+/// Creates a response without a body.
 pub(super) fn empty(status: StatusCode) -> Response {
     let mut response = Response::default();
     *response.status_mut() = status;
     response
 }
 
-/// A JSON response.
+/// Creates a JSON response.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_string(value) {
         Ok(text) => typed(status, "application/json", text),
@@ -22,7 +22,8 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     }
 }
 
-/// A response of any type. No cache keeps it: what it says is true now.
+/// Creates a response of any media type, which caches must not store because it describes the
+/// present state.
 pub(super) fn typed(status: StatusCode, media_type: &'static str, text: String) -> Response {
     let mut response = Response::new(text.into());
     *response.status_mut() = status;
@@ -32,7 +33,7 @@ pub(super) fn typed(status: StatusCode, media_type: &'static str, text: String) 
     response
 }
 
-/// A header's value made of parts that were checked where they came in.
+/// Creates a header value from parts that were checked when they entered the server.
 pub(super) fn value(text: String) -> HeaderValue {
     HeaderValue::from_str(&text)
         .expect("room names, secrets and checked configuration hold visible ASCII only")

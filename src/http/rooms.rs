@@ -1,4 +1,4 @@
-//! `/v1/rooms` and `/v1/rooms/{room}`: listing, making, configuring and ending rooms.
+//! `/v1/rooms` and `/v1/rooms/{room}`: lists, creates, configures and ends rooms.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,15 +15,15 @@ use crate::conference::Configure;
 use crate::protocol::{JsonReader, RoomChange, RoomLine, RoomName};
 use crate::rate_limit::TooMany;
 
-/// The body of the list.
+/// The response body of the list of rooms.
 #[derive(Serialize)]
 struct Rooms {
     rooms: Vec<RoomLine>,
-    /// Whether a join makes a room that is not there.
+    /// Whether joining a room that does not exist creates it.
     open_rooms: bool,
 }
 
-/// The list of rooms.
+/// Handles a request about the list of rooms.
 pub(super) async fn collection(
     state: Arc<HttpState>,
     request: Request,
@@ -40,7 +40,7 @@ pub(super) async fn collection(
     }
 }
 
-/// One room.
+/// Handles a request about one room.
 pub(super) async fn one(
     state: Arc<HttpState>,
     room: String,

@@ -1,46 +1,47 @@
-//! `application/trickle-ice-sdpfrag` (RFC 8840): a client's new candidates, or its side of an ICE restart, and the
-//! server's side in the same form.
+//! `application/trickle-ice-sdpfrag` (RFC 8840): a client's new ICE candidates or ICE restart, and
+//! the server's answer to a restart.
 
 use thiserror::Error;
 
 use crate::conference::IceUpdate;
 
-/// Candidates kept of one fragment; the surplus is ignored (RFC 8445, 6.1.2.5).
+/// Maximum number of candidates kept of one fragment; further ones are ignored (RFC 8445, 6.1.2.5).
 pub const MAX_CANDIDATES: usize = 100;
 
-/// What a client sends.
+/// A client's trickle ICE fragment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fragment {
-    /// User name fragment, if there is one: the first one, which all sections of a bundle share.
+    /// First user name fragment, which all sections of a bundle share.
     pub ufrag: Option<String>,
-    /// Password that goes with it.
+    /// Password of the user name fragment.
     pub pwd: Option<String>,
-    /// The section the candidates are for.
+    /// Media section of the candidates.
     pub mid: Option<String>,
-    /// Candidates without `a=`, for instance `candidate:1 1 udp 2130706431 192.0.2.1 5000 typ host`.
+    /// Candidates without `a=`, for instance `candidate:1 1 udp 2130706431 192.0.2.1 5000 typ
+    /// host`.
     pub candidates: Vec<String>,
-    /// The client has no more.
+    /// Whether the client has no further candidates.
     pub end_of_candidates: bool,
 }
 
-/// A text that is no fragment.
+/// A text that is not a trickle ICE fragment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FragmentError {
-    /// A line that is not of the form `x=text`, or an ICE user name or password of forbidden form.
+    /// A line is not of the form `x=text`, or an ICE user name or password is malformed.
     #[error("line {line} cannot be read")]
     Malformed {
-        /// Which line, from 1.
+        /// Number of the line, from 1.
         line: usize,
     },
-    /// Nothing in it.
+    /// The fragment has no ICE attributes.
     #[error("nothing in it")]
     Empty,
 }
 
-/// Reads a fragment. Lines may end in CR LF or LF; lines of no interest here are passed over.
+/// Parses a fragment. Lines may end in CR LF or LF; lines without ICE attributes are ignored.
 ///
 /// # Errors
-/// [`FragmentError`] says which line cannot be read.
+/// [`FragmentError`] names the malformed line.
 pub fn parse(text: &str) -> Result<Fragment, FragmentError> {
     let mut fragment = Fragment::default();
     for (at, line) in text.lines().enumerate() {
@@ -108,7 +109,7 @@ impl From<Fragment> for IceUpdate {
     }
 }
 
-/// The server's side of a restart: all its candidates, none to follow.
+/// Writes the server's answer to an ICE restart: its credentials and all its candidates.
 pub(super) fn write(ufrag: &str, pwd: &str, mid: &str, candidates: &[String]) -> String {
     let mut text = format!(
         "a=ice-ufrag:{ufrag}\r\na=ice-pwd:{pwd}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:{mid}\r\n"
@@ -121,8 +122,8 @@ pub(super) fn write(ufrag: &str, pwd: &str, mid: &str, candidates: &[String]) ->
     text
 }
 
-/// Keeps the first value of an ICE credential: `min` to 256 of `A-Z a-z 0-9 + /` (RFC 8839, 5.4). Some stacks use a dash
-/// or an underscore as well, which do no harm.
+/// Keeps the first value of an ICE credential: `min` to 256 of `A-Z a-z 0-9 + /` (RFC 8839, 5.4). A
+/// dash or an underscore, which some stacks use, is accepted too.
 fn keep(
     slot: &mut Option<String>,
     value: &str,
@@ -146,7 +147,7 @@ mod tests {
     const TRICKLE: &str = "a=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na=candidate:1387637174 1 udp 2122260223 192.0.2.1 61764 typ host generation 0 ufrag EsAw network-id 1\r\na=end-of-candidates\r\n";
 
     #[test]
-    fn a_browser_s_fragment_is_read() {
+    fn trickle_fragment_of_a_browser_is_parsed() {
         let fragment = parse(TRICKLE).expect("good");
         assert_eq!(fragment.ufrag.as_deref(), Some("EsAw"));
         assert_eq!(fragment.pwd.as_deref(), Some("P2uYro0UCOQ4zxjKXaWCBui1"));
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_fragment_is_refused() {
+    fn trickle_fragment_parser_refuses_malformed_text() {
         let cases = [
             ("", FragmentError::Empty),
             ("m=audio 9 RTP/AVP 0\r\n", FragmentError::Empty),
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn of_more_than_a_hundred_candidates_the_surplus_is_ignored() {
+    fn trickle_fragment_parser_ignores_candidates_beyond_a_hundred() {
         let line = "a=candidate:1 1 udp 1 192.0.2.1 1 typ host\n";
         for (lines, kept) in [(100, 100), (101, 100), (1_000, 100)] {
             let fragment = parse(&line.repeat(lines)).expect("good");
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn written_trickle_fragment_is_parsed_again() {
         let candidates = ["candidate:1 1 udp 1 192.0.2.1 1 typ host".to_owned()];
         let text = write("abcd", "abcdefghijklmnopqrstuv", "audio", &candidates);
         let fragment = parse(&text).expect("our own");

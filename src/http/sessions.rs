@@ -1,5 +1,5 @@
-//! `/v1/sessions/{session}`: what the one who joined may do with the session that the join gave him. The secret in the
-//! path is the right to do it.
+//! `/v1/sessions/{session}`: requests of a client about its own session. The secret in the path is
+//! the permission.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use super::sdpfrag::{self, FragmentError};
 use super::state::HttpState;
 use crate::conference::IceOutcome;
 
-/// The media type of a fragment.
+/// The media type of a trickle ICE fragment.
 const SDPFRAG: &str = "application/trickle-ice-sdpfrag";
 
-/// One session.
+/// Handles a request about one session.
 pub(super) async fn one(
     state: Arc<HttpState>,
     session: String,
@@ -25,7 +25,8 @@ pub(super) async fn one(
 ) -> Result<Response, Problem> {
     match request.method {
         Method::PATCH => patch(&state, &session, request).await,
-        // No condition applies: leaving is always right (RFC 9725, 4.2).
+        // The condition of the request is ignored, because leaving is always allowed (RFC 9725,
+        // 4.2).
         Method::DELETE => {
             state.conference.leave(&session).await?;
             Ok(response::empty(StatusCode::OK))
@@ -63,7 +64,8 @@ async fn patch(
     }
 }
 
-/// The tags of `If-Match`: `None` without the header and for `*`, quoted or not, since clients send both.
+/// Returns the ETags of `If-Match`, with or without quotes, because clients send both; `None`
+/// without the header and for `*`.
 fn expected(headers: &HeaderMap) -> Option<Vec<String>> {
     let mut tags = Vec::new();
     for value in headers.get_all(header::IF_MATCH) {
@@ -102,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn conditions_are_read_leniently() {
+    fn if_match_header_accepts_tags_with_and_without_quotes() {
         let of = |value: &'static str| {
             expected(&HeaderMap::from_iter([(
                 header::IF_MATCH,

@@ -1,4 +1,4 @@
-//! The state that all HTTP handlers share.
+//! The state shared by all HTTP handlers.
 
 use std::sync::Arc;
 
@@ -13,22 +13,22 @@ use crate::conference::Conference;
 use crate::config::{Config, IceServer};
 use crate::rate_limit::Limiter;
 
-/// The state that all requests share.
+/// The state shared by all HTTP requests.
 pub(super) struct HttpState {
     pub(super) conference: Conference,
-    /// The limits that are counted by address.
+    /// Rate limiters per client address.
     pub(super) limiter: Limiter,
     pub(super) cors: Cors,
-    /// The names that requests may be sent to.
+    /// The host names that requests may be sent to.
     pub(super) hosts: Hosts,
     pub(super) proxies: Proxies,
-    /// Counts connections.
+    /// Limit on open connections.
     pub(super) connection_limit: Arc<ConnectionLimit>,
     pub(super) ice_servers: Vec<IceServer>,
     pub(super) metrics: Arc<HttpMetrics>,
-    /// One permit for each offer that may be worked on at the same time.
+    /// One permit for each offer that may be processed at the same time.
     pub(super) turns: Arc<Semaphore>,
-    /// Turns true when the server goes down.
+    /// Becomes true when the server shuts down.
     pub(super) stop: watch::Receiver<bool>,
 }
 

@@ -9,7 +9,7 @@ use warp::reply::Response;
 use super::problem::Problem;
 use super::response;
 
-/// A file of the page.
+/// A file of the web client.
 struct File {
     path: &'static str,
     bytes: &'static [u8],
@@ -63,16 +63,17 @@ const FILES: &[File] = files![
     "view/wake-lock.js",
 ];
 
-/// The page loads nothing from elsewhere and talks to this server only; older Safari does not count a WebSocket to the
-/// same host as `'self'`, so it is named.
+/// The content security policy: the page loads nothing from elsewhere and connects only to this
+/// server. WebSockets are named because older Safari does not count a WebSocket to the same host as
+/// `'self'`.
 const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// Whether there is a file under this path.
+/// Returns whether a file exists under this path.
 pub(super) fn has(path: &str) -> bool {
     find(path).is_some()
 }
 
-/// The file under `path`.
+/// Serves the file under `path`.
 pub(super) fn serve(path: &str, method: &Method, headers: &HeaderMap) -> Result<Response, Problem> {
     let file = find(path).ok_or_else(Problem::not_found)?;
     if !matches!(*method, Method::GET | Method::HEAD) {
@@ -91,7 +92,7 @@ pub(super) fn serve(path: &str, method: &Method, headers: &HeaderMap) -> Result<
         header::CONTENT_TYPE,
         HeaderValue::from_static(media_type(file.path)),
     );
-    // Asked for again each time, so that a new server never runs with an old page.
+    // The browser must revalidate each time, so that a new server never runs with an old page.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
@@ -123,7 +124,8 @@ fn media_type(path: &str) -> &'static str {
     }
 }
 
-/// Changes with the content; it need not resist anybody, the content is ours.
+/// Computes an ETag that changes with the content. The hash need not be cryptographic, because all
+/// content is the server's own.
 fn etag(bytes: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
@@ -137,14 +139,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_of_the_page_is_in_the_table() {
+    fn every_file_of_the_web_client_is_in_the_table() {
         let mut on_disk = Vec::new();
         walk(
             Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/web")),
             "",
             &mut on_disk,
         );
-        // Read by node, tsc and people, not by a browser.
+        // Files for node, tsc and readers, not for the browser.
         on_disk.retain(|path| {
             path != "/package.json" && !path.ends_with(".d.ts") && !path.ends_with(".md")
         });
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_file_is_not_sent_again() {
+    fn static_file_with_a_known_etag_is_not_sent_again() {
         let first = serve("/", &Method::GET, &HeaderMap::new()).expect("the page");
         let known =
             HeaderMap::from_iter([(header::IF_NONE_MATCH, first.headers()[header::ETAG].clone())]);

@@ -1,4 +1,4 @@
-//! TLS for HTTP: a certificate from files, or one made at the start.
+//! TLS for HTTP, with a certificate from files or one generated at the start.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -15,47 +15,47 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::config::Config;
 
-/// TLS that cannot be set up.
+/// TLS cannot be set up.
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// A file cannot be read.
     #[error("the file {path} cannot be read: {error}")]
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Why the file cannot be read.
         error: io::Error,
     },
-    /// A file holds no PEM of the kind that is needed.
+    /// A file has no PEM section of the required kind.
     #[error("the file {path} holds no {what} in PEM form")]
     Pem {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// What should be in it.
+        /// The required kind of PEM section.
         what: &'static str,
     },
-    /// Certificate and key do not go together, or are of an unknown kind.
+    /// Certificate and key do not match, or are of an unsupported kind.
     #[error("certificate and key cannot be used: {0}")]
     Unusable(#[from] rustls::Error),
-    /// No certificate could be made.
+    /// Generating a certificate failed.
     #[error("no certificate could be made: {0}")]
     Making(#[from] rcgen::Error),
 }
 
-/// TLS ready to be used.
+/// TLS, ready for use.
 pub(crate) struct Tls {
     pub(crate) acceptor: TlsAcceptor,
-    /// SHA-256 of a certificate that nobody signed, for people to compare.
+    /// SHA-256 fingerprint of a self-signed certificate, which users can compare.
     pub(crate) fingerprint: Option<String>,
-    /// The host names that the certificate is for.
+    /// The host names in the certificate.
     pub(crate) names: Vec<String>,
 }
 
 impl Tls {
-    /// What the configuration asks for, if it asks for TLS at all.
+    /// Sets up TLS as configured; `None` if the configuration has no TLS.
     ///
     /// # Errors
-    /// [`TlsError`].
+    /// [`TlsError`] if TLS cannot be set up.
     pub(crate) fn new(config: &Config) -> Result<Option<Tls>, TlsError> {
         if config.tls_self_signed {
             return self_signed(config).map(Some);
@@ -97,7 +97,8 @@ fn self_signed(config: &Config) -> Result<Tls, TlsError> {
     })
 }
 
-/// What the certificate says: who it is for, and that it lasts for as long as browsers take one.
+/// Returns the parameters of a self-signed certificate: its names, and the longest validity that
+/// browsers accept.
 fn parameters(config: &Config) -> Result<rcgen::CertificateParams, TlsError> {
     let mut parameters = rcgen::CertificateParams::new(names(config))?;
     parameters.distinguished_name = rcgen::DistinguishedName::new();
@@ -115,7 +116,7 @@ const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
 /// Apple's systems refuse server certificates that are valid for longer than 825 days.
 const VALID_DAYS: u32 = 820;
 
-/// Everything a browser may call this server by.
+/// Returns all names by which a browser may address this server.
 fn names(config: &Config) -> Vec<String> {
     let mut names = vec!["localhost".to_owned()];
     let mut addresses = vec![IpAddr::from([127, 0, 0, 1]), config.http.ip()];
@@ -131,7 +132,8 @@ fn names(config: &Config) -> Vec<String> {
     names
 }
 
-/// The host names that a certificate is for, wildcards included. One that cannot be read is for none.
+/// Returns the host names in a certificate, wildcards included; none if the certificate cannot be
+/// parsed.
 fn dns_names(certificate: &CertificateDer<'_>) -> Vec<String> {
     let read = webpki::EndEntityCert::try_from(certificate);
     let names = read.iter().flat_map(|read| read.valid_dns_names());
@@ -151,7 +153,7 @@ fn acceptor(
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// SHA-256 in the form that browsers show.
+/// Formats the SHA-256 fingerprint of a certificate as browsers show it.
 fn fingerprint(certificate: &CertificateDer<'_>) -> Option<String> {
     let suite = ring::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13()?;
     let digest = suite.common.hash_provider.hash(certificate);
@@ -183,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_self_signed_certificate_has_a_fingerprint() {
+    fn self_signed_certificate_has_a_fingerprint() {
         let config = Config {
             tls_self_signed: true,
             ..Config::default()
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_no_pem_are_named() {
+    fn tls_error_names_a_file_without_pem() {
         let config = Config {
             tls_cert: Some("Cargo.toml".into()),
             tls_key: Some("Cargo.toml".into()),
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn no_tls_is_the_default() {
+    fn tls_is_off_by_default() {
         assert!(
             Tls::new(&Config::default())
                 .expect("nothing to do")

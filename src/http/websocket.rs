@@ -1,7 +1,8 @@
-//! `/v1/rooms/{room}/events`: a WebSocket that tells what happens in a room and takes commands.
+//! `/v1/rooms/{room}/events`: a WebSocket that carries the events of a room and takes commands.
 //!
-//! One task for each socket. It never holds anything up: who reads too slowly falls out of the room's broadcast and is
-//! closed, who sends too much or nonsense is told once and then closed.
+//! Each WebSocket has its own task and never delays others. A client that reads too slowly falls
+//! out of the room's broadcast and is closed; a client that sends too many messages is warned once
+//! and then closed; ten bad messages in a row close the WebSocket too.
 
 use std::io;
 use std::net::IpAddr;
@@ -26,35 +27,36 @@ use crate::conference::{read, too_many};
 use crate::protocol::{CommandMessage, Event, RoomName};
 use crate::rate_limit::{Limited, MessageLimit, RetryAfter, Verdict};
 
-/// Longest message; a command has a hundred bytes.
+/// Maximum size of a message; a command has about a hundred bytes.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024;
-/// Bad messages in a row before the socket is closed.
+/// Bad messages in a row before the WebSocket is closed.
 const MOST_MISTAKES: u32 = 10;
-/// How often the other side is asked whether it is there. Proxies cut what is silent for a minute.
+/// Interval of pings to the client. Proxies close connections that are silent for a minute.
 const PING: Duration = Duration::from_secs(30);
-/// How long one message may take to be written, beside the time that its length takes on a slow link. One message waits at
-/// a time, so what waits for a socket is as long as the longest message: the room with everybody in it.
+/// Base timeout for writing one message, to which the time that its length takes on the slowest
+/// link is added. At most one message waits for a WebSocket, and the longest is the room with all
+/// its participants.
 const WRITE_TIME: Duration = Duration::from_secs(10);
-/// The slowest link that is waited for. The longest room takes two minutes over it.
+/// The slowest supported link. The longest room state takes two minutes on it.
 const MIN_BYTES_PER_SECOND: u32 = 32 * 1024;
-/// When another connection is worth a try.
+/// Time after which a refused client may try another connection.
 const RETRY_TIME: Duration = Duration::from_secs(5);
-/// Pause before the next message is read of a sender that floods the server with releases of the floor.
+/// Pause before the next message is read from a client that floods the server with floor releases.
 const RELEASE_PAUSE: Duration = Duration::from_millis(50);
-/// How long the other side has to answer a close.
+/// Longest time for the client to answer a close.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// A request to upgrade to the WebSocket of a room.
 pub(super) struct UpgradeRequest {
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
-    /// The upgrade, if it asks for one.
+    /// The upgrade, if the request asks for one.
     pub(super) ws: Option<Ws>,
     pub(super) permit: Option<Arc<ConnectionPermit>>,
     pub(super) client: IpAddr,
 }
 
-/// The route.
+/// Opens the WebSocket of a room.
 pub(super) async fn open(
     state: Arc<HttpState>,
     room: String,
@@ -75,7 +77,8 @@ pub(super) async fn open(
     if !state.cors.admits(&headers) {
         return Err(Problem::origin_refused());
     }
-    // Connections of a trusted proxy are not counted by its address; this one is open for long, so its client's counts.
+    // A trusted proxy's connections are not counted; a WebSocket is long-lived, so it counts for
+    // the client behind the proxy.
     let client_permit = state
         .connection_limit
         .admit_client(client, permit.as_deref());
@@ -110,7 +113,7 @@ pub(super) async fn open(
             state.metrics.slow.fetch_add(1, Relaxed);
         }
         state.metrics.websockets.fetch_sub(1, Relaxed);
-        // The connection counts as open until here.
+        // The connection counts as open until this point.
         drop((permit, client_permit));
     });
     Ok(upgrade.into_response())
@@ -128,7 +131,7 @@ const NONSENSE: Close = (1008, "too many bad messages");
 const TOO_LONG: Close = (1009, "message too long");
 const SLOW: Close = (1013, "not reading fast enough");
 
-/// What ends a session: a close to say, or nobody there to say it to.
+/// Why a session ends: with a close code to send, or without one because the client is gone.
 type End = ControlFlow<Option<Close>>;
 
 struct Session {
@@ -137,7 +140,7 @@ struct Session {
     room: RoomName,
     limit: MessageLimit,
     mistakes: u32,
-    /// Something came since the last ping.
+    /// Whether any message has arrived since the last ping.
     heard: bool,
 }
 
@@ -177,8 +180,8 @@ impl Session {
         if message.is_ping() || message.is_pong() || message.is_close() {
             return End::Continue(());
         }
-        // Read before it is counted: the floor is released however much a client sends. A binary message is read as no
-        // text at all, which is no command.
+        // The message is parsed before the rate limiter's verdict: a floor release is obeyed at any
+        // message rate. A binary message is parsed as an empty text, which is not a command.
         let command = read(message.to_str().unwrap_or_default());
         let is_release = command.as_ref().is_ok_and(CommandMessage::is_release);
         let verdict = self.limit.take(Instant::now());
@@ -187,7 +190,7 @@ impl Session {
         }
         match verdict {
             Verdict::Warn | Verdict::Abuse if is_release => {
-                // Each is obeyed, but they come no faster than they cost nobody anything.
+                // Every release is obeyed, but the pause bounds the cost of a flood.
                 tokio::time::sleep(RELEASE_PAUSE).await;
                 self.on_command(command).await
             }
@@ -234,7 +237,7 @@ impl Session {
         }
     }
 
-    /// Asks whether anybody is there; nobody answered the last time, nobody is.
+    /// Sends a ping; ends the session if nothing has arrived since the last one.
     async fn ping(&mut self) -> End {
         if !std::mem::take(&mut self.heard) {
             return End::Break(None);
@@ -242,7 +245,7 @@ impl Session {
         self.send(Message::ping(&b""[..])).await
     }
 
-    /// Tells what is still to tell, then says goodbye.
+    /// Sends the remaining events, then ends the session.
     async fn drain(&mut self, events: &mut broadcast::Receiver<Arc<str>>) -> End {
         while let Ok(text) = events.try_recv() {
             self.send(Message::text(&*text)).await?;
@@ -269,7 +272,7 @@ impl Session {
         if !matches!(timeout(CLOSE_TIME, said).await, Ok(Ok(()))) {
             return;
         }
-        // Reading on until the other side has closed: unread bytes would turn our close into a reset.
+        // Reads on until the client has closed: unread bytes would turn the close into a reset.
         let closed = async { while let Some(Ok(_)) = self.socket.next().await {} };
         if timeout(CLOSE_TIME, closed).await.is_ok() {
             tokio::time::sleep(LINGER).await;
@@ -277,7 +280,7 @@ impl Session {
     }
 }
 
-/// Time for the last bytes to get out before the socket is dropped.
+/// Time for the last bytes to be sent before the socket is dropped.
 const LINGER: Duration = Duration::from_millis(100);
 
 fn pings() -> Interval {
@@ -286,7 +289,7 @@ fn pings() -> Interval {
     pings
 }
 
-/// Whether a write failed because nothing was read at the other side.
+/// Returns whether a write failed because the client did not read.
 fn does_not_read(error: &warp::Error) -> bool {
     let cause = std::error::Error::source(error);
     match cause.and_then(|cause| cause.downcast_ref::<tungstenite::Error>()) {
@@ -295,7 +298,7 @@ fn does_not_read(error: &warp::Error) -> bool {
     }
 }
 
-/// What a socket that failed is told.
+/// Returns the close code for a WebSocket that failed; `None` if none can be sent.
 fn close_for(error: &warp::Error) -> Option<Close> {
     let cause = std::error::Error::source(error)?;
     match cause.downcast_ref::<tungstenite::Error>()? {

@@ -1,6 +1,7 @@
-//! A stream whose other side has to read: what waits to be written for too long ends the connection.
+//! A stream with a write timeout: a client that does not read loses its connection.
 //!
-//! Neither TCP nor hyper does that. A client that asks and never reads would hold its connection for ever.
+//! Neither TCP nor hyper has such a timeout. A client that sends requests and never reads would
+//! hold its connection forever.
 
 use std::io;
 use std::pin::Pin;
@@ -14,22 +15,23 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::metrics::HttpMetrics;
 
-/// How long a write may wait for the other side to read anything at all.
+/// Longest time that a write may wait without the client reading anything.
 pub(super) const WRITE_TIME: Duration = Duration::from_secs(10);
 
-/// A client that reads more slowly than this is treated as one that does not read: otherwise one byte every ten seconds
-/// would do. The slowest links that carry a call take twice as much.
+/// Lowest read rate: a slower client is treated as not reading, because otherwise one byte every
+/// ten seconds would keep a connection. The slowest links that carry a call are twice as fast.
 const MIN_BYTES_PER_SECOND: u32 = 1_024;
 
-/// The stream.
+/// A stream with a write timeout.
 #[derive(Debug)]
 pub(super) struct WriteTimeout<S> {
     stream: S,
     metrics: Arc<HttpMetrics>,
     write_time: Duration,
-    /// Runs while writes wait; bytes that get through put it off, and so does the time between two writes.
+    /// Deadline while writes wait; written bytes postpone it, and so does the time between two
+    /// writes.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// When the last write got through.
+    /// Time of the last successful write.
     written_at: Option<Instant>,
 }
 
@@ -44,14 +46,15 @@ impl<S> WriteTimeout<S> {
         }
     }
 
-    /// Passes on what a write came to, unless it has waited for too long.
+    /// Passes on the result of a write, unless the write has waited for too long.
     fn within<T>(
         &mut self,
         context: &mut Context<'_>,
         written: Poll<io::Result<T>>,
         bytes: impl FnOnce(&T) -> usize,
     ) -> Poll<io::Result<T>> {
-        // A write that waits takes this, so what is left is time in which none waited.
+        // A waiting write takes this time, so a remaining time means that no write was waiting
+        // since.
         if let Some(written_at) = self.written_at.take() {
             self.put_off(written_at.elapsed());
         }
@@ -75,7 +78,7 @@ impl<S> WriteTimeout<S> {
         }
     }
 
-    /// Moves the deadline, which is over once it would be later than that of a write that begins now.
+    /// Postpones the deadline; removes a deadline that would be later than that of a new write.
     fn put_off(&mut self, by: Duration) {
         let Some(deadline) = &mut self.deadline else {
             return;
@@ -140,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    /// A pipe of 1 kB, and the metrics of its writing end.
+    /// Creates a pipe of 1 kB, and the metrics of its writing end.
     fn pipe(write_time: Duration) -> (WriteTimeout<DuplexStream>, DuplexStream, Arc<HttpMetrics>) {
         let (near, far) = duplex(1_024);
         let metrics = Arc::<HttpMetrics>::default();
@@ -149,7 +152,7 @@ mod tests {
         (near, far, metrics)
     }
 
-    /// Reads so many bytes at a time with so much time in between, until the other end closes.
+    /// Reads this many bytes at a time with a pause after each read, until the other end closes.
     async fn read_slowly(mut far: DuplexStream, bytes: usize, pause: Duration) {
         let mut buffer = vec![0; bytes];
         while !matches!(far.read(&mut buffer).await, Ok(0) | Err(_)) {
@@ -158,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reader_who_does_not_read_is_given_up() {
+    async fn write_timeout_ends_a_connection_that_is_not_read() {
         let (mut near, _far, metrics) = pipe(Duration::from_millis(100));
         let error = near.write_all(&[7; 4_096]).await.expect_err("given up");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -166,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reader_who_dribbles_is_given_up() {
+    async fn write_timeout_ends_a_connection_that_is_read_byte_by_byte() {
         let (mut near, far, _) = pipe(Duration::from_millis(100));
         tokio::spawn(read_slowly(far, 1, Duration::from_millis(10)));
         let error = near.write_all(&[7; 4_096]).await.expect_err("given up");
@@ -174,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn slow_reader_gets_everything() {
+    async fn write_timeout_spares_a_slow_reader() {
         let write_time = Duration::from_secs(2);
         let (mut near, far, metrics) = pipe(write_time);
         tokio::spawn(read_slowly(far, 1_024, Duration::from_millis(50)));
@@ -185,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn time_between_two_writes_does_not_count() {
+    async fn write_timeout_does_not_count_the_time_between_two_writes() {
         let write_time = Duration::from_secs(2);
         let (mut near, mut far, _) = pipe(write_time);
         for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! What of a schema a set of samples has shown.
+//! Counts which parts of a schema a set of samples covers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::document::Document;
 
-/// Counts, schema by schema, which of its fields and words samples had.
+/// The fields and enumeration values of each schema that samples have covered.
 pub(super) struct Coverage<'a> {
     document: &'a Document,
     objects: BTreeMap<String, SeenObject>,
@@ -28,7 +28,8 @@ impl<'a> Coverage<'a> {
         }
     }
 
-    /// Checks a sample against the schema at a JSON pointer, and counts what it shows.
+    /// Checks a sample against the schema at a JSON pointer, and counts the fields and values it
+    /// covers.
     pub(super) fn add(&mut self, pointer: &str, sample: &Value) {
         let wrong = self.document.wrong(pointer, sample);
         assert!(wrong.is_empty(), "{sample}: {wrong:#?}");
@@ -69,8 +70,8 @@ impl<'a> Coverage<'a> {
         }
     }
 
-    /// Says what the document promises and no sample has shown, and which fields are required and
-    /// not always there, or the other way round.
+    /// Returns what the document promises but no sample has shown, and the fields whose presence
+    /// contradicts `required`.
     pub(super) fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         for (pointer, seen) in &self.objects {

@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex};
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
-/// The document, with every object closed: what it does not name is a mistake here. To clients it
-/// stays open, so that fields can be added.
+/// The OpenAPI document with every object closed, so that an undocumented field is an error in
+/// tests. For clients the objects stay open, so that fields can be added.
 pub struct Document {
     json: Value,
-    /// By JSON pointer: making one takes longer than using it.
+    /// Validators by JSON pointer, cached because building one takes longer than using it.
     validators: Mutex<HashMap<String, Arc<Validator>>>,
 }
 
 impl Document {
-    /// Reads the document.
+    /// Parses the document.
     pub fn new(text: &str) -> Document {
         let mut json: Value = serde_json::from_str(text).expect("the document is JSON");
         let parts = parts_of_others(&json);
@@ -30,14 +30,13 @@ impl Document {
         }
     }
 
-    /// What stands at a JSON pointer.
+    /// Returns the value at a JSON pointer.
     pub fn at(&self, pointer: &str) -> &Value {
         let found = self.json.pointer(pointer);
         found.unwrap_or_else(|| panic!("nothing at {pointer}"))
     }
 
-    /// What stands at a JSON pointer or, if that is a reference, where it leads; with the pointer
-    /// to it.
+    /// Returns the value at a JSON pointer, following references, and the pointer to the value.
     pub fn resolve<'a>(&'a self, pointer: &str) -> (String, &'a Value) {
         let found = self.at(pointer);
         match found["$ref"].as_str() {
@@ -46,7 +45,7 @@ impl Document {
         }
     }
 
-    /// What checks values against the schema at a JSON pointer.
+    /// Returns the validator of the schema at a JSON pointer.
     fn validator(&self, pointer: &str) -> Arc<Validator> {
         let mut validators = self.validators.lock().expect("no test has panicked here");
         let validator = validators.entry(pointer.to_owned()).or_insert_with(|| {
@@ -59,7 +58,7 @@ impl Document {
         validator.clone()
     }
 
-    /// Says what is wrong with `value` by the schema at a JSON pointer.
+    /// Returns the errors of `value` under the schema at a JSON pointer.
     pub fn wrong(&self, pointer: &str, value: &Value) -> Vec<String> {
         let validator = self.validator(pointer);
         let errors = validator.iter_errors(value);
@@ -69,7 +68,8 @@ impl Document {
     }
 }
 
-/// The names of schemas that others take as a part; those are closed where they are taken.
+/// Returns the names of the schemas that others include by `allOf`; such a schema is closed where
+/// it is included.
 fn parts_of_others(json: &Value) -> Vec<Value> {
     let mut parts = Vec::new();
     for schema in json["components"]["schemas"]
@@ -86,7 +86,7 @@ fn parts_of_others(json: &Value) -> Vec<Value> {
     parts
 }
 
-/// Closes the objects of a schema and of those in it.
+/// Closes the objects of a schema, including nested ones.
 fn close(schema: &mut Value, is_part: bool) {
     match schema {
         Value::Object(object) => {

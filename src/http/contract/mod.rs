@@ -1,5 +1,5 @@
-//! `openapi.json` and the types of the wire say the same, both ways: what is sent is described with
-//! every field and word, what is described is sent, and what is accepted is what is described.
+//! Checks that `openapi.json` matches the wire types in both directions: every field and value sent
+//! is documented, everything documented is sent, and the accepted requests are the documented ones.
 
 mod coverage;
 mod document;
@@ -13,7 +13,7 @@ fn document() -> Document {
     Document::new(super::OPENAPI)
 }
 
-/// The JSON pointer to a schema by its name.
+/// Returns the JSON pointer to the schema of this name.
 fn schema(name: &str) -> String {
     format!("/components/schemas/{name}")
 }

@@ -1,4 +1,4 @@
-//! Every refusal there is, as a problem document.
+//! Contract tests of all refusals, as problem documents.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

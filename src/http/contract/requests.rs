@@ -1,5 +1,4 @@
-//! What is accepted: for every field of every request, the document and the reader take the same
-//! values.
+//! Contract tests of requests: for every field, the document and the parser accept the same values.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +10,7 @@ use crate::protocol::{
     Change, CommandMessage, Invalid, JsonReader, RoomChange, asked, read_request,
 };
 
-/// A request that is described, with the least that it must have.
+/// A documented request, with its minimal body.
 struct Described {
     schema: String,
     least: Value,
@@ -39,7 +38,7 @@ fn read_command(json: &Value) -> Result<(), Invalid> {
     read.map(drop).map_err(|(invalid, _)| invalid)
 }
 
-/// All commands, by the document's own list; what each must have follows from its schema.
+/// Returns all commands in the document's list, each with the fields that its schema requires.
 fn commands(document: &Document) -> Vec<Described> {
     let union = document.at(&schema("Command"));
     let mapping = union["discriminator"]["mapping"].as_object();
@@ -85,7 +84,7 @@ fn requests(document: &Document) -> Vec<Described> {
     requests
 }
 
-/// Values of all types, and those at the bounds of a field and just beyond them.
+/// Returns values of all types, and values at and just beyond the bounds of a field.
 fn candidates(document: &Document, field: &Value) -> Vec<Value> {
     let long = |length| Value::from("x".repeat(length));
     let rooms = |count: u32| (0..count).map(|at| format!("room-{at}")).collect::<Value>();
@@ -162,7 +161,7 @@ fn fields_that_are_read_are_those_that_are_described() {
             .expect(&schema);
         let described: BTreeSet<&str> = fields.keys().map(String::as_str).collect();
         assert_eq!(asked, described, "{schema}");
-        // What the entries of a list are asked for beside.
+        // Fields that are read only in the entries of a list.
         let inner = asked::during(|| read(&entry).expect(&schema));
         let inner: BTreeSet<&str> = inner.difference(&asked).copied().collect();
         if !inner.is_empty() {

@@ -1,5 +1,4 @@
-//! What is sent: events, rooms, participants and standings, each with every optional field there
-//! and not there.
+//! Contract tests of responses and events, each with and without every optional field.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -67,7 +66,7 @@ fn floor() -> FloorState {
     }
 }
 
-/// One room of each profile and tick: with a floor and without, whole and shortened.
+/// Returns one room for each profile, with and without a floor, complete and shortened.
 fn rooms() -> Vec<RoomState> {
     let configs = Profile::ALL.into_iter().enumerate().map(|(at, profile)| {
         let mut config = RoomConfig {
@@ -112,7 +111,7 @@ fn lines() -> Vec<RoomLine> {
     lines.collect()
 }
 
-/// Every refusal of a command.
+/// Returns every refusal of a command.
 fn errors() -> Vec<Event> {
     let errors = [
         CommandError::Invalid(Invalid::NotJson),
@@ -124,7 +123,7 @@ fn errors() -> Vec<Event> {
         CommandError::Grant(GrantError::NotAsked),
     ];
     let errors = errors.into_iter().map(|error| {
-        // A new refusal belongs into the list above.
+        // A new error variant must be added to the list above.
         match &error {
             CommandError::Invalid(_)
             | CommandError::UnknownSession
@@ -150,7 +149,7 @@ fn errors() -> Vec<Event> {
     errors.chain([too_many]).collect()
 }
 
-/// The floor's events, with every cause.
+/// Returns all floor events, with and without their optional fields.
 fn floor_events() -> Vec<Event> {
     let timed = Grant {
         duration: Some(Duration::from_secs(30)),
@@ -233,7 +232,7 @@ fn events() -> Vec<Event> {
     events
 }
 
-/// The schema of an event. A new event belongs into [`events`].
+/// Returns the schema name of an event. A new event must be added to [`events`].
 fn schema_of(event: &Event) -> &'static str {
     match event {
         Event::Room { .. } => "RoomEvent",
@@ -259,7 +258,7 @@ fn schema_of(event: &Event) -> &'static str {
     }
 }
 
-/// What the union says of itself: its members, by their tags.
+/// Returns the members of a union schema; checks that its mapping lists the same ones.
 fn members(union: &Value) -> BTreeSet<String> {
     let mapping = union["discriminator"]["mapping"].as_object();
     let mapped = mapping.expect("a mapping").values();
