@@ -1,9 +1,10 @@
-//! How often something may be done: every limit of this kind that the server has, in one place.
+//! Rate limiters: all limits of this server on how often an operation may be done.
 //!
-//! A limit is a token bucket, kept as the time at which it is full again (the generic cell rate algorithm), so that no
-//! fraction of a refill is ever lost. Time is passed in. [`RateLimit`] is one bucket, for one peer, session or socket.
-//! [`KeyedLimits`] is one for each key and bounded in memory. [`Limiter`] holds those of the HTTP interface, counted by
-//! the address of the client, and counts what was refused.
+//! A rate limiter is a token bucket, stored as the time at which the bucket is full again (the
+//! generic cell rate algorithm), so that no fraction of a refill is lost. Calls carry the time.
+//! [`RateLimit`] is one limiter, for a peer, session or socket. [`KeyedLimits`] has one limiter per
+//! key, with bounded memory. [`Limiter`] has the limiters of the HTTP interface, keyed by client
+//! address, and counts refusals.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -13,19 +14,19 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// So many at once, and one more each interval.
+/// A rate: a burst, and one more operation per interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// How many may come at once.
+    /// Maximum number of operations at once.
     pub burst: u32,
-    /// How long it takes until one more may come.
+    /// Time until one more operation is allowed.
     pub interval: Duration,
 }
 
 impl Rate {
-    /// A burst, and so many a second in the long run.
+    /// Creates a rate from a burst and a long-term number of operations per second.
     ///
-    /// - `per_second`: 1 or more.
+    /// - `per_second`: at least 1.
     pub const fn new(burst: u32, per_second: u32) -> Rate {
         Rate {
             burst,
@@ -33,17 +34,17 @@ impl Rate {
         }
     }
 
-    /// How many may come each second in the long run.
+    /// Returns the long-term number of operations per second.
     pub fn per_second(&self) -> u32 {
         (Duration::from_secs(1).as_nanos() / self.interval.as_nanos().max(1)) as u32
     }
 
-    /// How long an empty bucket takes to fill.
+    /// Returns how long an empty token bucket takes to fill.
     fn fill_time(&self) -> Duration {
         self.interval * self.burst
     }
 
-    /// Takes one out of the bucket that is full again at `full_at`.
+    /// Takes one token out of a bucket that is full again at `full_at`; returns the new time.
     fn take(&self, full_at: Option<Instant>, now: Instant) -> Result<Instant, RetryAfter> {
         let full_at = full_at.map_or(now, |full_at| full_at.max(now)) + self.interval;
         let missing = full_at.saturating_duration_since(now);
@@ -54,28 +55,28 @@ impl Rate {
     }
 }
 
-/// A limit is reached; after this time one more may come.
+/// A rate limit was reached; one more operation is allowed after this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryAfter(pub Duration);
 
 impl RetryAfter {
-    /// The time in whole seconds, at least one: what the header of that name takes.
+    /// Returns the time in whole seconds, at least one, for the `Retry-After` header.
     pub fn seconds(self) -> u64 {
         let partial = u64::from(self.0.subsec_nanos() > 0);
         (self.0.as_secs() + partial).max(1)
     }
 }
 
-/// One bucket.
+/// A rate limiter with one token bucket.
 #[derive(Debug, Clone, Copy)]
 pub struct RateLimit {
     rate: Rate,
-    /// `None` is full.
+    /// Time at which the bucket is full again; `None` if it is full.
     full_at: Option<Instant>,
 }
 
 impl RateLimit {
-    /// A full bucket.
+    /// Creates a rate limiter with a full bucket.
     pub const fn new(rate: Rate) -> RateLimit {
         RateLimit {
             rate,
@@ -83,21 +84,21 @@ impl RateLimit {
         }
     }
 
-    /// Counts one.
+    /// Counts one operation.
     ///
     /// # Errors
-    /// [`RetryAfter`] when the bucket is empty; it is then as it was.
+    /// [`RetryAfter`] if the bucket is empty; the limiter is then unchanged.
     pub fn take(&mut self, now: Instant) -> Result<(), RetryAfter> {
         self.full_at = Some(self.rate.take(self.full_at, now)?);
         Ok(())
     }
 
-    /// Counts one; whether the bucket had it.
+    /// Counts one operation; returns whether it is allowed.
     pub fn passes(&mut self, now: Instant) -> bool {
         self.take(now).is_ok()
     }
 
-    /// How many may come at once now.
+    /// Returns how many operations are allowed at once now.
     fn available(&self, now: Instant) -> u32 {
         let missing = self.full_at.map_or(Duration::ZERO, |full_at| {
             full_at.saturating_duration_since(now)
@@ -108,18 +109,18 @@ impl RateLimit {
     }
 }
 
-/// What to do with a message.
+/// The rate limiter's decision on a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Carry it out.
+    /// Carry out the message.
     Pass,
-    /// Drop it and tell the sender; said once each time the bucket runs empty.
+    /// Drop the message and warn the sender; happens once each time the bucket becomes empty.
     Warn,
-    /// Drop it; the sender was told and went on.
+    /// Drop the message; the sender was warned and went on.
     Abuse,
 }
 
-/// A bucket for messages, whose sender is warned once before what is too much counts as abuse.
+/// A rate limiter for messages, which warns the sender once before further messages count as abuse.
 #[derive(Debug, Clone, Copy)]
 pub struct MessageLimit {
     limit: RateLimit,
@@ -127,7 +128,7 @@ pub struct MessageLimit {
 }
 
 impl MessageLimit {
-    /// A full bucket.
+    /// Creates a message limiter with a full bucket.
     pub const fn new(rate: Rate) -> MessageLimit {
         MessageLimit {
             limit: RateLimit::new(rate),
@@ -138,7 +139,7 @@ impl MessageLimit {
     /// Counts one message.
     pub fn take(&mut self, now: Instant) -> Verdict {
         if self.limit.take(now).is_ok() {
-            // Forgiven once the sender has slowed down for a second.
+            // The warning is forgotten once the sender has slowed down for a second.
             let rate = &self.limit.rate;
             let rested = rate.per_second().min(rate.burst.saturating_sub(1));
             self.warned &= self.limit.available(now) < rested;
@@ -152,21 +153,21 @@ impl MessageLimit {
     }
 }
 
-/// One bucket for each key.
+/// Rate limiters by key, with bounded memory.
 ///
-/// A bucket that is full again is forgotten, so only those are kept who did something lately; and of these at most
-/// [`MAX_KEYS`]. Beyond that all other keys share one bucket.
+/// A bucket that is full again is dropped, so that only the recently active of at most [`MAX_KEYS`]
+/// keys have a bucket. All keys beyond that share one bucket.
 #[derive(Debug)]
 pub struct KeyedLimits<K> {
     rate: Rate,
     full_at: HashMap<K, Instant>,
     others: RateLimit,
-    /// Before this time it is not worth looking for full buckets again.
+    /// Time before which full buckets are not searched for again.
     prune_after: Option<Instant>,
 }
 
 impl<K: Eq + Hash + Copy> KeyedLimits<K> {
-    /// Full buckets of `rate`.
+    /// Creates keyed rate limiters, all with full buckets.
     pub fn new(rate: Rate) -> KeyedLimits<K> {
         KeyedLimits {
             rate,
@@ -176,10 +177,10 @@ impl<K: Eq + Hash + Copy> KeyedLimits<K> {
         }
     }
 
-    /// Counts one of a key's.
+    /// Counts one operation of a key.
     ///
     /// # Errors
-    /// [`RetryAfter`] when its bucket is empty.
+    /// [`RetryAfter`] if the bucket of the key is empty.
     pub fn take(&mut self, key: K, now: Instant) -> Result<(), RetryAfter> {
         let full_at = self.full_at.get(&key).copied();
         if full_at.is_none() && !self.has_place(now) {
@@ -202,14 +203,15 @@ impl<K: Eq + Hash + Copy> KeyedLimits<K> {
     }
 }
 
-/// Most keys with a bucket of their own: some 400 kB.
+/// Maximum number of keys with a bucket of their own; takes about 400 kB.
 pub const MAX_KEYS: usize = 10_000;
 
-/// Looking through all buckets takes a tenth of a millisecond, so a flood of new keys must not cause it each time.
+/// Shortest interval between two searches for full buckets: a search takes a tenth of a
+/// millisecond, so a flood of new keys must not cause one each.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Whom the limits of the HTTP interface count: an IPv4 address, or the /64 network of an IPv6 address, since every
-/// subscriber has at least one of those to choose addresses from.
+/// The key of the HTTP rate limiters: an IPv4 address, or the /64 network of an IPv6 address,
+/// because every subscriber can choose addresses from at least one /64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientNetwork(IpAddr);
 
@@ -225,23 +227,23 @@ impl From<IpAddr> for ClientNetwork {
     }
 }
 
-/// What is limited.
+/// An operation with a rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limited {
-    /// Joins, by address.
+    /// Joins, per client address.
     Join,
-    /// Room settings and the making and ending of rooms, by address.
+    /// Creating, configuring and ending rooms, per client address.
     RoomChange,
-    /// Changes of participants over HTTP, by address.
+    /// Changes of participants over HTTP, per client address.
     ParticipantChange,
-    /// Requests for the floor over HTTP, by session.
+    /// Floor requests over HTTP, per session.
     FloorRequest,
-    /// Messages over WebSocket and data channel, by connection and session.
+    /// Messages over WebSocket and data channel, per connection and session.
     Message,
 }
 
 impl Limited {
-    /// Everything that is limited.
+    /// All operations with a rate limit.
     pub const ALL: [Limited; 5] = [
         Limited::Join,
         Limited::RoomChange,
@@ -250,7 +252,7 @@ impl Limited {
         Limited::Message,
     ];
 
-    /// The word it is counted under.
+    /// Returns the label of the operation in metrics.
     pub const fn word(self) -> &'static str {
         match self {
             Limited::Join => "join",
@@ -262,22 +264,23 @@ impl Limited {
     }
 }
 
-/// The rates of everything that is limited.
+/// The rates of all rate limiters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rates {
-    /// Joins from one address.
+    /// Joins of one client address.
     pub joins: Rate,
-    /// Changes of rooms from one address.
+    /// Room changes of one client address.
     pub room_changes: Rate,
-    /// Changes of participants from one address.
+    /// Participant changes of one client address.
     pub participant_changes: Rate,
-    /// Messages of one connection or session, requests for the floor over HTTP included.
+    /// Messages of one connection or session, including floor requests over HTTP.
     pub messages: Rate,
 }
 
 impl Default for Rates {
-    /// An office of 2,500 behind one address comes back at once after a restart. What comes afterwards is a tenth of
-    /// what it would take to keep the default of 2,000 places taken by sessions that never connect.
+    /// Allows an office of 2,500 participants behind one address to return at once after a restart.
+    /// The long-term join rate is a tenth of the rate that would keep the default of 2,000 places
+    /// filled with sessions that never connect.
     fn default() -> Rates {
         Rates {
             joins: Rate::new(2_500, 20),
@@ -288,7 +291,7 @@ impl Default for Rates {
     }
 }
 
-/// The limits that are counted by address, and how often any limit was reached.
+/// The rate limiters per client address, and the number of refusals of all rate limiters.
 #[derive(Debug)]
 pub struct Limiter {
     joins: Mutex<KeyedLimits<ClientNetwork>>,
@@ -297,18 +300,18 @@ pub struct Limiter {
     refused: [AtomicU64; Limited::ALL.len()],
 }
 
-/// Somebody does something more often than allowed.
+/// An operation was refused by its rate limiter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many: {what:?}")]
 pub struct TooMany {
-    /// What.
+    /// The refused operation.
     pub what: Limited,
-    /// When it may be done again.
+    /// Time until the operation is allowed again.
     pub retry_after: RetryAfter,
 }
 
 impl Limiter {
-    /// Full buckets.
+    /// Creates all rate limiters with full buckets.
     pub fn new(rates: &Rates) -> Limiter {
         Limiter {
             joins: Mutex::new(KeyedLimits::new(rates.joins)),
@@ -318,26 +321,26 @@ impl Limiter {
         }
     }
 
-    /// Counts a join from an address.
+    /// Counts a join from a client address.
     ///
     /// # Errors
-    /// [`TooMany`].
+    /// [`TooMany`] if the address exceeds its rate of joins.
     pub fn join(&self, from: IpAddr, now: Instant) -> Result<(), TooMany> {
         self.take(&self.joins, Limited::Join, from, now)
     }
 
-    /// Counts the change of a room from an address.
+    /// Counts a room change from a client address.
     ///
     /// # Errors
-    /// [`TooMany`].
+    /// [`TooMany`] if the address exceeds its rate of room changes.
     pub fn room_change(&self, from: IpAddr, now: Instant) -> Result<(), TooMany> {
         self.take(&self.room_changes, Limited::RoomChange, from, now)
     }
 
-    /// Counts the change of a participant from an address.
+    /// Counts a participant change from a client address.
     ///
     /// # Errors
-    /// [`TooMany`].
+    /// [`TooMany`] if the address exceeds its rate of participant changes.
     pub fn participant_change(&self, from: IpAddr, now: Instant) -> Result<(), TooMany> {
         let limits = &self.participant_changes;
         self.take(limits, Limited::ParticipantChange, from, now)
@@ -357,12 +360,12 @@ impl Limiter {
         })
     }
 
-    /// Counts a refusal by a limit that is kept elsewhere.
+    /// Counts a refusal by a rate limiter of another module.
     pub fn count(&self, what: Limited) {
         self.refused[what as usize].fetch_add(1, Relaxed);
     }
 
-    /// How often a limit was reached.
+    /// Returns the number of refusals of an operation.
     pub fn refused(&self, what: Limited) -> u64 {
         self.refused[what as usize].load(Relaxed)
     }

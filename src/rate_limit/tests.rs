@@ -1,4 +1,4 @@
-//! Buckets, bounds on keys, and the default rates.
+//! Tests of the rate limiters: token buckets, bounds on keys, and the default rates.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn passed(limit: &mut RateLimit, at: impl Iterator<Item = Instant>) -> usize {
 }
 
 #[test]
-fn bucket_gives_a_burst_and_then_the_rate() {
+fn rate_limiter_allows_a_burst_and_then_its_rate() {
     let start = Instant::now();
     let mut limit = RateLimit::new(Rate::new(3, 100));
     let at = |ms| start + Duration::from_millis(ms);
@@ -24,9 +24,9 @@ fn bucket_gives_a_burst_and_then_the_rate() {
 }
 
 #[test]
-fn fractions_of_an_interval_are_not_forgotten() {
+fn rate_limiter_loses_no_fraction_of_an_interval() {
     let start = Instant::now();
-    // One each 100 ms, asked for each 60 ms: ten a second in the long run, whatever the steps.
+    // Rate of one per 100 ms, tried every 60 ms: ten per second in the long run.
     let mut limit = RateLimit::new(Rate::new(3, 10));
     let asked = (0..1_000).map(|n| start + n * Duration::from_millis(60));
     let passed = passed(&mut limit, asked);
@@ -34,7 +34,7 @@ fn fractions_of_an_interval_are_not_forgotten() {
 }
 
 #[test]
-fn time_that_goes_backwards_gives_nothing() {
+fn rate_limiter_allows_nothing_when_time_goes_backwards() {
     let start = Instant::now() + SECOND;
     let mut limit = RateLimit::new(Rate::new(1, 1));
     assert!(limit.take(start).is_ok());
@@ -42,7 +42,7 @@ fn time_that_goes_backwards_gives_nothing() {
 }
 
 #[test]
-fn messages_pass_then_warn_then_are_abuse() {
+fn message_limiter_passes_then_warns_then_reports_abuse() {
     let mut limit = MessageLimit::new(Rates::default().messages);
     let now = Instant::now();
     for _ in 0..20 {
@@ -53,7 +53,7 @@ fn messages_pass_then_warn_then_are_abuse() {
 }
 
 #[test]
-fn ten_messages_a_second_pass_for_ever() {
+fn message_limiter_never_rejects_a_steady_ten_messages_a_second() {
     let mut limit = MessageLimit::new(Rates::default().messages);
     let start = Instant::now();
     for n in 0..1_000 {
@@ -63,7 +63,7 @@ fn ten_messages_a_second_pass_for_ever() {
 }
 
 #[test]
-fn pause_forgives_a_warning() {
+fn message_limiter_forgets_its_warning_after_a_pause() {
     let mut limit = MessageLimit::new(Rates::default().messages);
     let mut now = Instant::now();
     for _ in 0..21 {
@@ -77,7 +77,7 @@ fn pause_forgives_a_warning() {
 }
 
 #[test]
-fn sender_who_goes_on_at_the_limit_is_not_forgiven() {
+fn message_limiter_keeps_its_warning_for_a_sender_at_the_limit() {
     let mut limit = MessageLimit::new(Rates::default().messages);
     let mut now = Instant::now();
     for _ in 0..21 {
@@ -89,7 +89,7 @@ fn sender_who_goes_on_at_the_limit_is_not_forgiven() {
 }
 
 #[test]
-fn keys_do_not_share_a_bucket() {
+fn keyed_rate_limiters_do_not_share_a_bucket() {
     let now = Instant::now();
     let mut limits = KeyedLimits::new(Rate::new(2, 1));
     for key in [1, 2] {
@@ -99,14 +99,14 @@ fn keys_do_not_share_a_bucket() {
 }
 
 #[test]
-fn keys_are_bounded_and_forgotten_when_their_bucket_is_full() {
+fn keyed_rate_limiters_are_bounded_and_dropped_when_full() {
     let now = Instant::now();
     let mut limits = KeyedLimits::new(Rate::new(2, 1));
     for key in 0..3 * MAX_KEYS {
         let _ = limits.take(key, now);
     }
     assert_eq!(limits.full_at.len(), MAX_KEYS);
-    // The surplus shares one bucket; those who had one before keep it.
+    // The surplus keys share one bucket; keys that had a bucket before keep it.
     assert!(limits.take(3 * MAX_KEYS, now).is_err());
     assert!(limits.take(0, now).is_ok());
     let later = now + 3 * SECOND;
@@ -115,7 +115,7 @@ fn keys_are_bounded_and_forgotten_when_their_bucket_is_full() {
 }
 
 #[test]
-fn defaults_admit_a_returning_office_and_stop_a_flood() {
+fn default_join_rate_admits_a_returning_office_and_stops_a_flood() {
     let limiter = Limiter::new(&Rates::default());
     let now = Instant::now();
     let office = IpAddr::from([192, 0, 2, 1]);
@@ -130,7 +130,7 @@ fn defaults_admit_a_returning_office_and_stop_a_flood() {
 }
 
 #[test]
-fn ipv6_is_counted_by_its_64_bit_network() {
+fn client_network_of_an_ipv6_address_is_its_64_bit_network() {
     let network = |text: &str| ClientNetwork::from(text.parse::<IpAddr>().expect("good"));
     assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:1:2:3"));
     assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
