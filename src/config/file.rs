@@ -1,4 +1,4 @@
-//! The TOML file.
+//! The TOML configuration file.
 
 use toml::{Table, Value};
 
@@ -6,13 +6,13 @@ use super::parse::{quoted, quoted_list};
 use super::{ConfigError, RawSetting};
 use crate::protocol::{Invalid, JsonReader, RoomChange, RoomConfig, RoomName, ms};
 
-/// A configuration file: its settings, and the tables of `[[rooms]]` as they are.
+/// A parsed configuration file: its settings, and its `[[rooms]]` tables before validation.
 pub(super) struct ConfigFile {
     pub(super) given: Vec<RawSetting>,
     pub(super) rooms: Vec<Table>,
 }
 
-/// Reads a file's text.
+/// Parses the text of a configuration file.
 pub(super) fn read(name: &str, text: &str) -> Result<ConfigFile, ConfigError> {
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(1, |span| {
@@ -39,10 +39,11 @@ pub(super) fn read(name: &str, text: &str) -> Result<ConfigFile, ConfigError> {
     Ok(read)
 }
 
-/// A room's name, what it is set to, and what it is linked with.
+/// The name, the settings and the links of a configured room.
 type Room = (RoomName, RoomConfig, Option<Vec<RoomName>>);
 
-/// One of the `[[rooms]]`, over the defaults for rooms. The same settings as in JSON, read the same way.
+/// Parses one `[[rooms]]` table over the default room settings, with the keys and rules of the JSON
+/// API.
 pub(super) fn room(table: &Table, defaults: RoomConfig) -> Result<Room, ConfigError> {
     let called = table
         .get("name")
@@ -65,7 +66,7 @@ pub(super) fn room(table: &Table, defaults: RoomConfig) -> Result<Room, ConfigEr
     Ok((name, config, change.links))
 }
 
-/// A room as a table of the file.
+/// Writes a room as a `[[rooms]]` table.
 pub(super) fn show_room(
     name: &RoomName,
     room: &RoomConfig,
@@ -97,7 +98,7 @@ pub(super) fn show_room(
     text + &show_floor(room)
 }
 
-/// The floor's part of it.
+/// Writes the floor settings of a room's table.
 fn show_floor(room: &RoomConfig) -> String {
     let floor = &room.floor;
     format!(
@@ -113,7 +114,8 @@ fn show_floor(room: &RoomConfig) -> String {
     )
 }
 
-/// The table as the JSON that a client would send: TOML has no `null`, so `"off"` and 0 stand for it.
+/// Converts a room's table into the JSON that a client would send: TOML has no `null`, so `"off"`
+/// and 0 stand for it.
 fn with_nulls(table: &Table) -> serde_json::Value {
     let mut json = serde_json::json!(table);
     for (key, nothing) in [
@@ -145,7 +147,7 @@ fn rooms(name: &str, value: Value) -> Result<Vec<Table>, ConfigError> {
         .collect()
 }
 
-/// A value as the strings that a flag would give.
+/// Converts a TOML value into the texts that a flag would give.
 fn flat(value: Value) -> Vec<String> {
     match value {
         Value::Array(items) => items.into_iter().map(plain).collect(),

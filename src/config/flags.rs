@@ -1,14 +1,14 @@
-//! The settings as flags and environment variables of the command line.
+//! The settings as command-line flags and environment variables.
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use super::{RawSetting, SETTINGS, Setting};
 
-/// What flags and variables gave, setting by setting: one flag and one variable for each of
-/// [`SETTINGS`].
+/// The values from flags and environment variables: each of [`SETTINGS`] has one flag and one
+/// variable.
 ///
-/// Every value is text here; the configuration understands them all in one place.
+/// Values are kept as text; the configuration parses all of them in one place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SettingFlags(pub Vec<RawSetting>);
 
@@ -36,7 +36,7 @@ impl FromArgMatches for SettingFlags {
     }
 }
 
-/// The flag of a setting, and its variable.
+/// Builds the flag of a setting, with its environment variable.
 fn flag(setting: &'static Setting) -> Arg {
     let Setting { name, kind, .. } = setting;
     let flag = Arg::new(*name)
@@ -62,7 +62,7 @@ fn flag(setting: &'static Setting) -> Arg {
     }
 }
 
-/// What `--help` says of it.
+/// Returns the `--help` text of a setting.
 fn help(setting: &Setting) -> String {
     let many = match setting.kind.is_list() {
         true => "; repeatable, or with commas",
@@ -76,7 +76,7 @@ fn help(setting: &Setting) -> String {
     format!("{help} It must be {range}{many}. (default: {default})")
 }
 
-/// What was given for a setting, and by which of the two.
+/// Returns the value of a setting from flag or environment variable, with its source.
 fn given(setting: &Setting, matches: &ArgMatches) -> Option<RawSetting> {
     let source = match matches.value_source(setting.name)? {
         ValueSource::EnvVariable => setting.variable(),

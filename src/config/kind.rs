@@ -1,4 +1,4 @@
-//! The kinds of values that settings have: how each is read, described and written.
+//! The kinds of values that settings take: how each is parsed, described and written.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -18,35 +18,35 @@ use crate::floor::Mode;
 use crate::protocol::{PROFILES, TICKS, ms, profile_named, talk_limit};
 use crate::rate_limit::Rate;
 
-/// Where in the configuration a value is.
+/// Accessors of a setting's field in the configuration.
 pub(super) struct Place<T> {
     pub(super) of: fn(&Config) -> &T,
     pub(super) of_mut: fn(&mut Config) -> &mut T,
 }
 
-/// What values a setting takes, and where its value is.
+/// The kind of value that a setting takes, with the field of the configuration that holds it.
 pub(super) enum Kind {
-    /// An IP address and what the text names: a port of some sort.
+    /// An IP address with a port; the text names the port in descriptions.
     Address(&'static str, Place<SocketAddr>),
-    /// IP addresses that can be sent to.
+    /// IP addresses that clients can send to.
     Addresses(Place<Vec<IpAddr>>),
     /// The path of a PEM file.
     PemFile(Place<Option<PathBuf>>),
-    /// True or false.
+    /// A boolean.
     YesNo(Place<bool>),
-    /// True, false or `auto`, with what that comes to.
+    /// A boolean or `auto`; the text describes `auto`.
     YesNoOrAuto(&'static str, Place<Option<bool>>),
     /// A whole number.
     Number(RangeInclusive<u32>, Place<u32>),
-    /// A whole number or `auto`, with what that comes to.
+    /// A whole number or `auto`; the text describes `auto`.
     NumberOrAuto(RangeInclusive<u32>, &'static str, Place<Option<u32>>),
-    /// A small whole number.
+    /// A whole number of 16 bits.
     Count(RangeInclusive<u32>, Place<u16>),
-    /// A small whole number, or 0 for no limit; with what that comes to.
+    /// A whole number of 16 bits, or 0 for no limit; the text describes 0.
     Cap(RangeInclusive<u32>, &'static str, Place<Option<u16>>),
-    /// A time in milliseconds.
+    /// A duration in milliseconds.
     Milliseconds(RangeInclusive<u32>, Place<Duration>),
-    /// A time in seconds, where 0 is no limit; with what that comes to.
+    /// A duration in seconds, or 0 for no limit; the text describes 0.
     SecondsOrZero(RangeInclusive<u32>, &'static str, Place<Option<Duration>>),
     /// A level in whole dBFS, or `off`.
     LevelOrOff(RangeInclusive<i32>, Place<Option<f32>>),
@@ -54,37 +54,37 @@ pub(super) enum Kind {
     Tick(Place<TickLength>),
     /// The name of a profile.
     Profile(Place<Profile>),
-    /// Profiles, each with a number of milliseconds.
+    /// Hangovers in milliseconds, by profile.
     Hangovers(Place<Hangovers>),
-    /// The name of a floor's mode.
+    /// The name of a floor mode.
     Mode(Place<Mode>),
-    /// How many may come at once.
+    /// The burst of a rate.
     Burst(Place<Rate>),
-    /// How many may come each second.
+    /// The long-term number of operations per second of a rate.
     PerSecond(Place<Rate>),
-    /// Origins of pages.
+    /// Origins of web pages.
     Origins(Place<Vec<String>>),
     /// Host names.
     Hosts(Place<Vec<String>>),
-    /// Addresses or networks.
+    /// IP addresses or networks.
     Networks(Place<Vec<IpNet>>),
-    /// STUN and TURN servers, with passwords.
+    /// STUN and TURN servers, with their passwords.
     IceServers(Place<Vec<IceServer>>),
-    /// A filter of log lines.
+    /// A log filter.
     LogFilter(Place<String>),
 }
 
-/// What a burst may be.
+/// Allowed range of a burst.
 const BURST: RangeInclusive<u32> = 1..=1_000_000;
 
-/// How many may come each second.
+/// Allowed range of a number of operations per second.
 const PER_SECOND: RangeInclusive<u32> = 1..=10_000;
 
-/// What a hangover may be.
+/// Allowed range of a hangover, milliseconds.
 const HANGOVER_MS: RangeInclusive<u32> = 0..=60_000;
 
 impl Kind {
-    /// What a value may be, to follow "must be".
+    /// Describes the allowed values, in words that follow "must be".
     pub(super) fn range(&self) -> String {
         match self {
             Kind::Address(port, at) => {
@@ -131,10 +131,10 @@ impl Kind {
         }
     }
 
-    /// Puts what `values` say into `config`.
+    /// Parses `values` and stores the result in `config`.
     ///
     /// # Errors
-    /// [`InvalidValue`]; `config` is then as it was.
+    /// [`InvalidValue`]; `config` is then unchanged.
     pub(super) fn set(&self, config: &mut Config, values: &[&str]) -> Result<(), InvalidValue> {
         match self {
             Kind::Address(_, at) => *(at.of_mut)(config) = address(values)?,
@@ -182,7 +182,7 @@ impl Kind {
         Ok(())
     }
 
-    /// The value as TOML; `None` if there is none.
+    /// Returns the value as TOML; `None` if the setting has no value.
     pub(super) fn show(&self, config: &Config) -> Option<String> {
         Some(match self {
             Kind::Address(_, at) => quoted((at.of)(config)),
@@ -219,7 +219,7 @@ impl Kind {
         })
     }
 
-    /// Whether it takes several values.
+    /// Returns whether the setting takes several values.
     pub(super) fn is_list(&self) -> bool {
         matches!(
             self,
@@ -232,22 +232,22 @@ impl Kind {
         )
     }
 
-    /// Whether a flag alone, without a value, is `true`.
+    /// Returns whether the flag without a value means `true`.
     pub(super) fn is_switch(&self) -> bool {
         matches!(self, Kind::YesNo(_) | Kind::YesNoOrAuto(..))
     }
 
-    /// Whether values may begin with a minus sign.
+    /// Returns whether values may begin with a minus sign.
     pub(super) fn may_be_negative(&self) -> bool {
         matches!(self, Kind::LevelOrOff(..))
     }
 
-    /// Whether values may hold passwords, and so are never shown.
+    /// Returns whether values may contain passwords and so must not appear in messages.
     pub(super) fn is_secret(&self) -> bool {
         matches!(self, Kind::IceServers(_))
     }
 
-    /// Whether a flag that gives one value may be named in the singular.
+    /// Returns whether the flag may also be named in the singular.
     pub(super) fn has_singular(&self) -> bool {
         matches!(
             self,
@@ -255,7 +255,7 @@ impl Kind {
         )
     }
 
-    /// What stands for a value in the help of the command line.
+    /// Returns the placeholder of a value in the command-line help.
     pub(super) fn placeholder(&self) -> &'static str {
         match self {
             Kind::Address(..) => "ADDR",
@@ -279,7 +279,7 @@ impl Kind {
     }
 }
 
-/// A list of alternatives with "or" before the last one.
+/// Puts "or" before the last name of a list.
 fn or(names: &str) -> String {
     match names.rsplit_once(", ") {
         Some((others, last)) => format!("{others} or {last}"),
@@ -292,7 +292,7 @@ fn whole_number(range: &RangeInclusive<u32>) -> String {
     format!("a whole number from {least} to {most}")
 }
 
-/// A number with a comma before every third digit from the right.
+/// Writes a number with a comma before every third digit from the right.
 fn with_commas(number: u32) -> String {
     match number {
         0..1_000 => number.to_string(),
@@ -319,7 +319,7 @@ fn small(values: &[&str], range: &RangeInclusive<u32>) -> Result<u16, InvalidVal
     u16::try_from(number).map_err(|_| InvalidValue)
 }
 
-/// `voice=6000`: profiles that are not named take the default.
+/// Parses hangovers such as `voice=6000`; profiles that are not named keep the default.
 fn hangovers(values: &[&str]) -> Result<Hangovers, InvalidValue> {
     let mut hangovers = Hangovers::default();
     for value in values {
@@ -368,7 +368,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn large_numbers_have_commas() {
+    fn numbers_in_setting_ranges_have_thousands_commas() {
         for (number, shown) in [
             (0, "0"),
             (999, "999"),

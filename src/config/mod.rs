@@ -1,9 +1,9 @@
-//! The configuration: one struct, filled from defaults, a TOML file, the environment and flags, the
-//! later winning.
+//! The configuration: one struct, filled from defaults, a TOML file, the environment and flags;
+//! later sources win.
 //!
-//! Every setting is one row of one table ([`SETTINGS`]). The key of the TOML file, the flag, the
-//! variable, the documentation, the checks and what is printed all follow from the row. Everything
-//! wrong is found in one go: a person mends a configuration once.
+//! Every setting is one row of the table [`SETTINGS`]. Its TOML key, flag, environment variable,
+//! documentation, checks and printed form all follow from that row. All mistakes are reported at
+//! once, so that the operator can correct them in one go.
 
 mod file;
 mod flags;
@@ -26,55 +26,58 @@ use crate::rate_limit::Rates;
 pub use flags::SettingFlags;
 pub use settings::{SETTINGS, Setting, table};
 
-/// More threads than any machine this is for has cores.
+/// Maximum number of mixers; no supported machine has more cores.
 const MOST_MIXERS: u32 = 64;
 
-/// What `mixminus serve` runs with.
+/// The configuration of `mixminus serve`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// Where HTTP is served.
+    /// Address on which HTTP is served.
     pub http: SocketAddr,
-    /// Where media is received, UDP.
+    /// UDP address on which media is received.
     pub media: SocketAddr,
-    /// Addresses told to clients instead of the host's own.
+    /// Addresses announced to clients instead of the host's own.
     pub announce: Vec<IpAddr>,
-    /// Certificate chain, PEM.
+    /// Path of the certificate chain, PEM.
     pub tls_cert: Option<PathBuf>,
-    /// Private key of the certificate, PEM.
+    /// Path of the certificate's private key, PEM.
     pub tls_key: Option<PathBuf>,
-    /// Serve HTTPS with a certificate made at the start.
+    /// Whether to serve HTTPS with a certificate generated at the start.
     pub tls_self_signed: bool,
-    /// Most rooms.
+    /// Maximum number of rooms.
     pub max_rooms: u32,
-    /// Most participants of all rooms.
+    /// Maximum number of sessions in all rooms together.
     pub max_sessions: u32,
-    /// Rooms are made by joining them.
+    /// Whether joining a room that does not exist creates it.
     pub open_rooms: bool,
-    /// Settings of a room that says nothing else: `default_profile`, `tick_ms` and `max_participants`.
+    /// Default settings of rooms, such as `default_profile`, `tick_ms` and `max_participants`.
     pub room: RoomConfig,
-    /// How long streams go on after the last sound.
+    /// How long encoded streams continue after the last sound, per profile.
     pub hangovers: Hangovers,
-    /// Origins whose pages may use the interface beside the server's own; `*` is every page.
+    /// Origins whose pages may use the HTTP interface, besides the server's own; `*` allows every
+    /// page.
     pub cors_origins: Vec<String>,
-    /// Names that requests may be sent to besides addresses, the machine's own name and those in the certificate.
+    /// Host names that requests may be sent to, besides IP addresses, the machine's own name and
+    /// the names in the certificate.
     pub hosts: Vec<String>,
-    /// Proxies that are believed when they say for whom they ask.
+    /// Proxies that are trusted to name their clients.
     pub trusted_proxies: Vec<IpNet>,
-    /// Most connections of one address at one time.
+    /// Maximum number of connections per client address at one time.
     pub max_connections_per_address: u32,
-    /// How often clients may do what costs something.
+    /// Rate limits of the operations that clients can ask for.
     pub rates: Rates,
-    /// STUN and TURN servers that clients are told to use.
+    /// STUN and TURN servers announced to clients.
     pub ice_servers: Vec<IceServer>,
-    /// What is logged, in the words of `tracing`.
+    /// Log filter, in the syntax of `tracing`.
     pub log: String,
-    /// Threads that mix; `None` is the cores less one.
+    /// Number of mixer threads; `None` means the number of cores less one.
     pub mixers: Option<u32>,
-    /// Run the mixers and the network under real-time scheduling where the system permits.
+    /// Whether to run the mixers and the network thread under real-time scheduling, where the
+    /// system permits.
     pub realtime: bool,
-    /// Rooms that are there from the start and stay.
+    /// Permanent rooms that exist from the start.
     pub rooms: Vec<(RoomName, RoomConfig)>,
-    /// Which of them are linked with which rooms.
+    /// Links of these rooms with other rooms.
     pub links: BTreeMap<RoomName, Vec<RoomName>>,
 }
 
@@ -87,7 +90,7 @@ pub struct IceServer {
     pub credentials: Option<(String, String)>,
 }
 
-/// An error in a configuration, as a sentence with the key, its value and what it may be.
+/// A mistake in the configuration, as a sentence with the key, its value and the allowed values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError(pub String);
 
@@ -97,14 +100,14 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// A setting before it is parsed: its key, its values, and where they came from.
+/// A setting before it is parsed: its key, its values, and their source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawSetting {
-    /// Name of the key.
+    /// Name of the setting.
     pub key: String,
     /// One value, or several for a list.
     pub values: Vec<String>,
-    /// For the sentence about a mistake.
+    /// Source of the values, for error messages.
     pub source: String,
 }
 
@@ -141,11 +144,11 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Builds the configuration: defaults, then the TOML text (with the name it is to be called by), then what flags
-    /// and environment gave.
+    /// Builds the configuration from the defaults, then the TOML text (with the file's name for
+    /// error messages), then the values from flags and environment.
     ///
     /// # Errors
-    /// Every [`ConfigError`] there is.
+    /// All mistakes, as [`ConfigError`]s.
     pub fn load(
         file: Option<(&str, &str)>,
         given: Vec<RawSetting>,
@@ -169,7 +172,8 @@ impl Config {
                 problems.push(problem);
             }
         }
-        // The profile of a room depends on the default mode, whichever of the two was set first.
+        // The default profile of a room depends on the default mode, whichever of the two was set
+        // first.
         config.room = RoomChange::default().over(config.room);
         for room in rooms {
             match file::room(&room, config.room) {
@@ -190,12 +194,13 @@ impl Config {
         }
     }
 
-    /// Whether HTTP is served over TLS.
+    /// Returns whether HTTP is served over TLS.
     pub fn tls(&self) -> bool {
         self.tls_self_signed || self.tls_cert.is_some()
     }
 
-    /// How many threads mix: one core is left to the network and the rest, where there is more than one.
+    /// Returns the number of mixer threads: by default all cores but one, which is left to the
+    /// network thread and the rest, and at least one.
     pub fn mixers(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let auto = cores.saturating_sub(1).clamp(1, MOST_MIXERS as usize);
@@ -217,7 +222,7 @@ impl Config {
         })
     }
 
-    /// What is wrong with values that are right each for itself.
+    /// Returns the mistakes in combinations of values that are valid one by one.
     fn contradictions(&self) -> Vec<ConfigError> {
         let mut problems = Vec::new();
         if self.tls_cert.is_some() != self.tls_key.is_some() {
@@ -256,7 +261,7 @@ impl Config {
     }
 }
 
-/// The configuration as a TOML file that would give the same.
+/// Writes the configuration as a TOML file that gives the same configuration again.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Setting { name, kind, .. } in SETTINGS {
@@ -306,19 +311,19 @@ mod tests {
     }
 
     #[test]
-    fn nothing_given_is_the_default() {
+    fn config_without_sources_is_the_default() {
         assert_eq!(Config::load(None, vec![]), Ok(Config::default()));
     }
 
     #[test]
-    fn the_printed_defaults_give_the_defaults_again() {
+    fn printed_default_config_gives_the_defaults_again() {
         let printed = Config::default().to_string();
         let again = Config::load(Some(("printed", &printed)), vec![]);
         assert_eq!(again, Ok(Config::default()));
     }
 
     #[test]
-    fn the_bounds_of_every_range_are_taken_and_what_is_beyond_them_is_not() {
+    fn config_accepts_the_bounds_of_every_range_and_nothing_beyond() {
         let mut checked = 0;
         for Setting { name, kind, .. } in SETTINGS {
             let range = kind.range().replace(',', "");
@@ -347,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_for_readers_has_a_row_for_every_key() {
+    fn settings_table_in_the_readme_has_a_row_for_every_setting() {
         let table = table();
         assert_eq!(table.lines().count(), SETTINGS.len() + 2);
         assert!(
@@ -357,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_win_over_the_file() {
+    fn config_flags_win_over_the_file() {
         let text = "http = \"0.0.0.0:80\"\nmax_rooms = 7\ncors_origins = [\"https://a.example\", \"https://b.example\"]";
         let config = Config::load(Some(("f", text)), vec![flag("max_rooms", "8")]).expect("good");
         assert_eq!(config.http.port(), 80);
@@ -366,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_told_at_once_with_key_value_and_range() {
+    fn config_reports_all_mistakes_at_once_with_key_value_and_range() {
         let told = problems(
             "max_rooms = 0\nhttp = \"nowhere\"\ntick_ms = 15\nlog = 3\nopen_rooms = \"maybe\"",
         );
@@ -378,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn passwords_of_turn_servers_are_never_shown() {
+    fn config_errors_never_show_passwords_of_turn_servers() {
         for text in [
             "ice_servers = [\"turn:u:hunter2@t.example\", \"turn:u:hunter2\"]",
             "ice_servers = [\"turn:u:hunter2@\"]",
@@ -395,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_come_with_a_hint() {
+    fn unknown_config_keys_come_with_a_hint() {
         assert_eq!(
             problems("max_room = 3"),
             ["max_room (mixminus.toml) is no setting of this server. Did you mean max_rooms?"]
@@ -408,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_files_are_told_with_their_line() {
+    fn config_syntax_errors_name_the_line() {
         let told = problems("max_rooms = 3\nhttp = ");
         assert!(
             told[0].contains("mixminus.toml") && told[0].contains("line 2"),
@@ -417,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn rooms_are_read_over_the_defaults() {
+    fn configured_rooms_are_read_over_the_defaults() {
         let text = "default_profile = \"thin\"\n[[rooms]]\nname = \"lobby\"\n[[rooms]]\nname = \"hall\"\nprofile = \"music\"\nmax_participants = 9\ntick_ms = 10\nmode = \"multi:3\"\ntalk_limit_s = 0";
         let config = Config::load(Some(("f", text)), vec![]).expect("good");
         assert_eq!(config.rooms[0].1.profile, mixer::profile::Profile::Thin);
@@ -427,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_rooms_are_named() {
+    fn config_errors_name_the_faulty_room() {
         assert!(problems("[[rooms]]\nname = \"a b\"")[0].contains("a b"));
         assert!(problems("[[rooms]]\nprofile = \"voice\"")[0].contains("name"));
         assert!(problems("[[rooms]]\nname = \"a\"\ncolour = 3")[0].contains("colour"));
@@ -436,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn mixers_are_counted_or_left_to_the_machine() {
+    fn mixers_setting_is_a_number_or_auto() {
         let of = |text: &str| Config::load(Some(("f", text)), vec![]).map(|config| config.mixers());
         assert_eq!(of("mixers = 3"), Ok(3));
         assert_eq!(of("mixers = \"auto\""), Ok(Config::default().mixers()));
@@ -447,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_are_found() {
+    fn config_finds_contradicting_settings() {
         assert!(problems("tls_cert = \"/nowhere/cert.pem\"").len() >= 2);
         assert!(
             problems("tls_self_signed = true\ntls_cert = \"/dev/null\"\ntls_key = \"/dev/null\"")
@@ -457,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn the_printed_configuration_gives_the_same_again() {
+    fn printed_config_gives_the_same_config_again() {
         let text = "announce = [\"192.0.2.7\", \"2001:db8::1\"]\nice_servers = [\"stun:s.example:3478\", \"turn:u:p@t.example\"]\nrealtime = false\ncors_origins = [\"https://a.example\"]";
         let config = Config::load(Some(("f", text)), vec![]).expect("good");
         let again = Config::load(Some(("again", &config.to_string())), vec![]);

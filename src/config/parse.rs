@@ -1,4 +1,4 @@
-//! Parses single values of the configuration, and writes them back.
+//! Parsers and writers of single configuration values.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -9,11 +9,11 @@ use ipnet::IpNet;
 
 use super::IceServer;
 
-/// A value that its setting does not allow. What is allowed stands in the setting's row.
+/// A value that its setting does not allow; the allowed values follow from the setting's kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct InvalidValue;
 
-/// The one value of a key that takes one.
+/// Returns the single value of a setting that is not a list.
 pub(super) fn one<'a>(values: &[&'a str]) -> Result<&'a str, InvalidValue> {
     match values {
         [value] => Ok(value.trim()),
@@ -21,7 +21,7 @@ pub(super) fn one<'a>(values: &[&'a str]) -> Result<&'a str, InvalidValue> {
     }
 }
 
-/// The values of a key that takes several: an empty one alone is an empty list.
+/// Returns the values of a list setting; a single empty value is an empty list.
 fn list<'a, 'v>(values: &'a [&'v str]) -> &'a [&'v str] {
     match values {
         [value] if value.trim().is_empty() => &[],
@@ -29,12 +29,12 @@ fn list<'a, 'v>(values: &'a [&'v str]) -> &'a [&'v str] {
     }
 }
 
-/// An address with a port.
+/// Parses an IP address with a port.
 pub(super) fn address(values: &[&str]) -> Result<SocketAddr, InvalidValue> {
     one(values)?.parse().map_err(|_| InvalidValue)
 }
 
-/// Addresses that a client could send to.
+/// Parses IP addresses that clients can send to.
 pub(super) fn ips(values: &[&str]) -> Result<Vec<IpAddr>, InvalidValue> {
     let ip = |value: &&str| -> Result<IpAddr, InvalidValue> {
         let ip: IpAddr = value.trim().parse().map_err(|_| InvalidValue)?;
@@ -47,7 +47,7 @@ pub(super) fn ips(values: &[&str]) -> Result<Vec<IpAddr>, InvalidValue> {
     list(values).iter().map(ip).collect()
 }
 
-/// A whole number within a range; `_` may stand between digits as in TOML.
+/// Parses a whole number within a range; `_` may separate digits, as in TOML.
 pub(super) fn number(values: &[&str], range: RangeInclusive<u32>) -> Result<u32, InvalidValue> {
     let digits = one(values)?.replace('_', "");
     let number: u32 = digits.parse().map_err(|_| InvalidValue)?;
@@ -58,7 +58,7 @@ pub(super) fn number(values: &[&str], range: RangeInclusive<u32>) -> Result<u32,
     }
 }
 
-/// Yes or no.
+/// Parses a boolean.
 pub(super) fn boolean(values: &[&str]) -> Result<bool, InvalidValue> {
     match one(values)? {
         "true" | "yes" | "1" | "on" => Ok(true),
@@ -67,13 +67,14 @@ pub(super) fn boolean(values: &[&str]) -> Result<bool, InvalidValue> {
     }
 }
 
-/// A path; an empty one unsets it.
+/// Parses a path; an empty path unsets the setting.
 pub(super) fn path(values: &[&str]) -> Result<Option<PathBuf>, InvalidValue> {
     let path = one(values)?;
     Ok((!path.is_empty()).then(|| PathBuf::from(path)))
 }
 
-/// Origins as a browser sends them: scheme, host and port, nothing behind (RFC 6454, 6.2). `*` alone is every origin.
+/// Parses origins as browsers send them: scheme, host and port, without a path (RFC 6454, 6.2). `*`
+/// alone stands for every origin.
 pub(super) fn origins(values: &[&str]) -> Result<Vec<String>, InvalidValue> {
     if values == ["*"] {
         return Ok(vec!["*".to_owned()]);
@@ -93,13 +94,14 @@ pub(super) fn origins(values: &[&str]) -> Result<Vec<String>, InvalidValue> {
     list(values).iter().map(origin).collect()
 }
 
-/// STUN and TURN servers: `stun:host:port` or `turn:user:password@host:port`, with or without `?transport=`.
+/// Parses STUN and TURN servers: `stun:host:port` or `turn:user:password@host:port`, with or
+/// without `?transport=`.
 pub(super) fn ice_servers(values: &[&str]) -> Result<Vec<IceServer>, InvalidValue> {
     let servers = list(values).iter();
     servers.map(|value| ice_server(value.trim())).collect()
 }
 
-/// Networks: addresses, with or without the length of a prefix.
+/// Parses networks: IP addresses, with or without a prefix length.
 pub(super) fn networks(values: &[&str]) -> Result<Vec<IpNet>, InvalidValue> {
     let network = |value: &&str| -> Result<IpNet, InvalidValue> {
         let value = value.trim();
@@ -109,7 +111,8 @@ pub(super) fn networks(values: &[&str]) -> Result<Vec<IpNet>, InvalidValue> {
     list(values).iter().map(network).collect()
 }
 
-/// Host names without a port; `*.` in front stands for any one label, `*` alone for every name.
+/// Parses host names without a port; a leading `*.` stands for any one label, `*` alone for every
+/// name.
 pub(super) fn hosts(values: &[&str]) -> Result<Vec<String>, InvalidValue> {
     let host = |value: &&str| -> Result<String, InvalidValue> {
         let value = value.trim().to_ascii_lowercase();
@@ -126,7 +129,7 @@ pub(super) fn hosts(values: &[&str]) -> Result<Vec<String>, InvalidValue> {
 }
 
 fn ice_server(value: &str) -> Result<IceServer, InvalidValue> {
-    // It goes into a header as it is.
+    // The value is later copied into a header unchanged.
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"<>\"\\".contains(&byte);
     if !value.bytes().all(plain) {
         return Err(InvalidValue);
@@ -150,7 +153,7 @@ fn ice_server(value: &str) -> Result<IceServer, InvalidValue> {
     })
 }
 
-/// How a server was written.
+/// Writes a STUN or TURN server as it was configured.
 pub(super) fn show_ice_server(server: &IceServer) -> String {
     match (&server.credentials, server.url.split_once(':')) {
         (Some((user, password)), Some((scheme, host))) => {
@@ -160,21 +163,21 @@ pub(super) fn show_ice_server(server: &IceServer) -> String {
     }
 }
 
-/// A string as TOML writes it.
+/// Writes a string as TOML.
 pub(super) fn quoted(text: impl fmt::Display) -> String {
     toml::Value::String(text.to_string()).to_string()
 }
 
-/// A list of strings as TOML writes it.
+/// Writes a list of strings as TOML.
 pub(super) fn quoted_list<T: fmt::Display>(items: &[T]) -> String {
     let items: Vec<String> = items.iter().map(quoted).collect();
     format!("[{}]", items.join(", "))
 }
 
-/// The values of a setting in a sentence. Sentences end up in journals, so a TURN server is not
-/// shown: its password is in it, wherever it was put by mistake.
+/// Returns the values of a setting for an error message. Messages end up in journals, so a TURN
+/// server is never shown, even in the wrong setting, because it contains a password.
 ///
-/// - `secret`: no value of this setting is shown.
+/// - `secret`: whether no value of this setting may be shown.
 pub(super) fn shown(secret: bool, values: &[String]) -> String {
     let is_secret = |value: &str| value.trim_start().to_ascii_lowercase().starts_with("turn");
     if !secret && !values.iter().any(|value| is_secret(value)) {
@@ -188,7 +191,7 @@ pub(super) fn shown(secret: bool, values: &[String]) -> String {
     format!("(value {numbers} of {count}, not shown since it may hold a password)")
 }
 
-/// How many letters two words are apart (Levenshtein).
+/// Returns the Levenshtein distance of two words, in characters.
 pub(super) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -209,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_are_what_browsers_send() {
+    fn parsed_origins_are_in_the_form_that_browsers_send() {
         assert_eq!(
             origins(&["https://A.example/"]),
             Ok(vec!["https://a.example".into()])
@@ -227,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn ice_servers_have_credentials_when_they_relay() {
+    fn ice_servers_need_credentials_only_if_they_relay() {
         let servers = ice_servers(&["stun:s.example:3478", "turn:u:p@t.example?transport=tcp"])
             .expect("good");
         assert_eq!(servers[0].url, "stun:s.example:3478");
@@ -250,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_value_is_an_empty_list() {
+    fn empty_config_value_is_an_empty_list() {
         assert_eq!(ips(&[""]), Ok(vec![]));
         assert_eq!(origins(&[" "]), Ok(vec![]));
         assert_eq!(ice_servers(&[""]), Ok(vec![]));
@@ -260,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_are_addresses_with_or_without_a_prefix() {
+    fn parsed_networks_are_addresses_with_or_without_a_prefix() {
         let read = networks(&["10.0.0.0/8", "192.0.2.1", "2001:db8::/32"]).expect("good");
         let shown: Vec<String> = read.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]);
@@ -270,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_names_without_a_port() {
+    fn parsed_hosts_are_names_without_a_port() {
         let read = hosts(&["Mix.Example", "*.example.org", "*"]);
         let expected = ["mix.example", "*.example.org", "*"].map(str::to_owned);
         assert_eq!(read, Ok(expected.to_vec()));
@@ -280,14 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn words_have_distances() {
+    fn levenshtein_distance_counts_changed_letters() {
         assert_eq!(distance("max_room", "max_rooms"), 1);
         assert_eq!(distance("", "abc"), 3);
         assert_eq!(distance("kitten", "sitting"), 3);
     }
 
     #[test]
-    fn announced_addresses_can_be_sent_to() {
+    fn announced_addresses_must_be_reachable() {
         assert!(ips(&["192.0.2.1", "2001:db8::1"]).is_ok());
         for bad in ["0.0.0.0", "::", "224.0.0.1", "host", "1.2.3.4:5"] {
             assert!(ips(&[bad]).is_err(), "{bad}");

@@ -1,4 +1,4 @@
-//! The table of all settings: each is declared here, and nowhere else.
+//! The table of all settings: each setting is declared in this table, and nowhere else.
 
 use super::kind::{Kind, Place};
 use super::{Config, MOST_MIXERS};
@@ -6,46 +6,46 @@ use crate::protocol::{
     CONTRIBUTORS, END_OF_MEDIA_MS, GATE_DB, GRACE_MS, MAX_PARTICIPANTS, QUEUE_LIMIT, TALK_LIMIT_S,
 };
 
-/// One setting: a key of the TOML file, a flag with dashes for underscores, and a variable,
-/// `MIXMINUS_` and the key in capitals.
+/// One setting: a key of the TOML file, a flag with dashes instead of underscores, and an
+/// environment variable of `MIXMINUS_` and the key in capitals.
 ///
-/// All of them follow from this, and so do the documentation and what `--check` prints. The default
-/// is the value in [`Config::default`]; nothing repeats it.
+/// The key, the flag, the variable, the documentation and the output of `--check` all follow from
+/// this row. The default is the value in [`Config::default`] and is not repeated.
 pub struct Setting {
-    /// Its name.
+    /// Name of the setting.
     pub name: &'static str,
-    /// Unit of its value, or what sort of thing it is.
+    /// Unit or sort of its value.
     pub unit: &'static str,
-    /// What it does: a sentence, or several.
+    /// Description of the setting, in one or more sentences.
     pub help: &'static str,
-    /// What values it takes, and where in the configuration its value is.
+    /// Kind of the value, with the field of the configuration that holds it.
     pub(super) kind: Kind,
 }
 
 impl Setting {
-    /// The setting of a name.
+    /// Returns the setting of this name.
     pub(super) fn named(name: &str) -> Option<&'static Setting> {
         SETTINGS.iter().find(|setting| setting.name == name)
     }
 
-    /// The flag that gives it, without the two dashes in front.
+    /// Returns the flag of the setting, without the two leading dashes.
     pub(super) fn flag(&self) -> String {
         self.name.replace('_', "-")
     }
 
-    /// The environment variable that gives it.
+    /// Returns the environment variable of the setting.
     pub fn variable(&self) -> String {
         format!("MIXMINUS_{}", self.name.to_uppercase())
     }
 
-    /// The default for readers; `None` if the setting has no value unless it is given.
+    /// Returns the default for readers; `None` if the setting has no default.
     pub(super) fn default(&self) -> Option<String> {
         let shown = self.kind.show(&Config::default())?;
         Some(shown.trim_matches('"').to_owned())
     }
 }
 
-/// Every setting as a table in Markdown, for the README.
+/// Returns all settings as a Markdown table, for the README.
 pub fn table() -> String {
     let mut table =
         "| setting | unit | default | what it may be | what it does |\n|---|---|---|---|---|\n"
@@ -65,7 +65,7 @@ pub fn table() -> String {
     table
 }
 
-/// The place of a field, for a [`Kind`].
+/// Builds the [`Place`] of a field, for a [`Kind`].
 macro_rules! place {
     ($($field:ident).+) => {
         Place {
@@ -75,7 +75,7 @@ macro_rules! place {
     };
 }
 
-/// Every setting, in the order in which they are printed.
+/// All settings, in the order in which they are printed.
 pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "http",
