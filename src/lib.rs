@@ -1,7 +1,8 @@
 //! mixminus: an audio-only MCU.
 //!
-//! Each client holds one WebRTC connection. The server decodes what each sends, sums what is heard,
-//! takes the listener's own voice out (mix-minus, N-1), encodes and returns one stream.
+//! Each client holds one WebRTC connection. The server decodes each client's audio, sums the
+//! audible participants, subtracts the listener's own voice (mix-minus, N-1), and encodes and
+//! returns one stream.
 //!
 //! # The picture
 //!
@@ -10,9 +11,9 @@
 //!          -> Limiter -> Encoder -> Packet -> Peer -> datagram
 //! ```
 //!
-//! Data moves to the right only. What travels left is an event or a statistic, never a reference.
-//! The arrows within `Peer` are [`rtc`]'s; everything from the first `Packet` to the last is the
-//! engine's, the crate [`mixer`], which knows no threads, sockets, clocks or logs.
+//! Data moves to the right only. Only events and statistics travel left, never a reference. The
+//! arrows within `Peer` belong to [`rtc`]; everything from the first `Packet` to the last belongs
+//! to the engine, the crate [`mixer`], which knows no threads, sockets, clocks or logs.
 //!
 //! # Threads
 //!
@@ -24,12 +25,13 @@
 //! | tokio | [`http`], [`conference`] | HTTP, WebSocket, which participant is in which room | touches media packet by packet |
 //! | reaper | [`audio`] | frees what the mixers no longer need | anything else |
 //!
-//! What passes between them, with bounds and overflow rules, stands in [`queues`].
+//! The queues between these threads, with their bounds and overflow rules, are listed in
+//! [`queues`].
 //!
 //! # Who knows whom
 //!
-//! `tests/modules.rs` holds every module to its row. What uses no other module may be used by all, unless the row says
-//! otherwise.
+//! `tests/modules.rs` holds every module to its row. A module that uses no other module may be used
+//! by all modules, unless its row says otherwise.
 //!
 //! | module | is | may know | must never see |
 //! |---|---|---|---|
@@ -57,7 +59,7 @@
 //! | `join` | `mixminus join`: [`join`] | no second WebRTC stack, HTTP client or audio file formats |
 //! | `bench` | `mixminus bench`: [`mod@bench`]; implies `join` | no histograms, no progress bars |
 //!
-//! Both are on by default. A server that only serves is built with `--no-default-features`.
+//! Both features are on by default. `--no-default-features` builds a binary with the server only.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 

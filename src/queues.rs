@@ -1,10 +1,11 @@
-//! Every queue between threads that carry audio: what it carries, its bound, and what happens when it is full.
+//! All queues between threads that carry audio, with their content, bound and overflow rule.
 //!
-//! Each of these queues has a mixer or the network thread at one end. A real-time thread must never wait for a thread
-//! that it has preempted, so each queue is a [`ring()`] of one producer and one consumer, in which neither end ever waits:
-//! a value that is being written is not there yet, and a value that is being read is still there. Mixers share no ring,
-//! so that a mixer that stands still holds up no other. Where several threads send or receive, they take turns at a
-//! mutex on their own side, which the real-time thread does not know of.
+//! Each of these queues has a mixer or the network thread at one end. A real-time thread must never
+//! wait for a thread that it has preempted, so each queue is a [`ring()`] with one producer and one
+//! consumer, in which neither end ever waits: a value that is being written is not yet visible, and
+//! a value that is being read still occupies its place. Mixers share no ring, so that a stalled
+//! mixer delays no other. Where several threads send or receive, they share their end through a
+//! mutex, which the real-time thread never touches.
 //!
 //! | ring | one per | what | when full |
 //! |---|---|---|---|
@@ -17,12 +18,13 @@
 //! | [`NEGOTIATIONS`] network -> negotiator, and back | - | cores that negotiate an ICE restart | the restart is refused; the way back always has room |
 //! | [`NET_EVENTS`] network -> conference | - | connected, gone, data-channel text; an eventfd says that there are some | text and loss are dropped and counted; connected, disconnected, channel open and gone are kept and sent again |
 //!
-//! One queue is no ring, since neither end carries audio: the [`CONFERENCE_REQUESTS`] of the tasks that serve HTTP to the
-//! conference. When it is full, they wait.
+//! The [`CONFERENCE_REQUESTS`] from the HTTP tasks to the conference are not a ring, because
+//! neither end carries audio. When that queue is full, the HTTP tasks wait.
 //!
-//! Two things are shared without a ring. Settings (mute, gain, permit, tone, loss, most complexity) are atomics: the
-//! latest value counts, and there is nothing that could be full. Encodes that any mixer may do hang on a board of
-//! [`JOBS`] places for each mixer, see `audio::board`; when all places are taken, the owner does the encode at once.
+//! Settings and encodes are shared without a ring. Settings (mute, gain, permit, tone, loss,
+//! highest complexity) are atomics: the latest value counts, so they cannot be full. Encodes that
+//! any mixer may do are offered on a board with [`JOBS`] places for each mixer, see `audio::board`;
+//! when all places are taken, the owner does the encode at once.
 
 use std::fmt;
 use std::hint::black_box;
@@ -38,13 +40,14 @@ pub use rtrb::{Consumer, Producer};
 pub const COMMANDS: usize = 1_024;
 /// Bound of one mixer's events.
 pub const EVENTS: usize = 4_096;
-/// Bound of the boxes that one mixer sends back to be freed.
+/// Bound of the boxes that one mixer returns to be freed.
 pub const RETIRED: usize = 2_048;
 /// Bound of the packets to one mixer: 20 ms of 2,000 talkers.
 pub const PACKETS_IN: usize = 2_048;
-/// Bound of the packets from one mixer: more than it encodes in four ticks, at 46 us each.
+/// Bound of the packets from one mixer: more than it encodes in four ticks, at 46 us per encode.
 pub const PACKETS_OUT: usize = 2_048;
-/// Bound of the encodes one mixer may have out with others: more than fit into a tick of several cores, at 46 us each.
+/// Bound of the encodes that one mixer offers to other mixers: more than fit into a tick of several
+/// cores, at 46 us per encode.
 pub const JOBS: usize = 512;
 /// Bound of the commands to the network thread.
 pub const NET_COMMANDS: usize = 1_024;
@@ -55,17 +58,18 @@ pub const CONFERENCE_REQUESTS: usize = 1_024;
 /// Bound of the network thread's events.
 pub const NET_EVENTS: usize = 4_096;
 
-/// A ring of `bound` places: the one way to send and the one way to receive.
+/// Creates a ring of `bound` places; returns its producer and its consumer.
 ///
-/// Its memory is touched here, so that neither end takes a page fault later.
+/// The ring's memory is touched here, so that neither end takes a page fault later.
 ///
 /// Real-time: set-up only (allocates).
 pub fn ring<T>(bound: usize) -> (Producer<T>, Consumer<T>) {
     let (producer, consumer) = RingBuffer::new(bound);
-    // The compiler must not merge the allocation and the zeroes into memory that the system zeroes when it is touched.
+    // Without the black box, the compiler could merge the allocation and the zeroes into memory
+    // that the system zeroes only when it is touched.
     let mut producer: Producer<T> = black_box(producer);
     if let Ok(mut places) = producer.write_chunk_uninit(bound) {
-        // Nothing is committed: the ring stays empty.
+        // No value is committed, so the ring stays empty.
         let (all, _) = places.as_mut_slices();
         all.fill_with(MaybeUninit::zeroed);
     }
@@ -77,7 +81,7 @@ pub fn ring<T>(bound: usize) -> (Producer<T>, Consumer<T>) {
 /// Real-time: safe.
 ///
 /// # Errors
-/// The value itself, when the ring is full or nobody receives any more.
+/// The value itself, if the ring is full or its consumer is gone.
 pub fn send<T>(to: &mut Producer<T>, value: T) -> Result<(), T> {
     if to.is_abandoned() {
         return Err(value);
@@ -85,9 +89,10 @@ pub fn send<T>(to: &mut Producer<T>, value: T) -> Result<(), T> {
     to.push(value).map_err(|rtrb::PushError::Full(value)| value)
 }
 
-/// Lets `take` read the oldest value where it lies, and removes it; `None` when the ring is empty.
+/// Lets `take` read the oldest value in place, then removes the value; `None` if the ring is empty.
 ///
-/// For packets, which are 1.3 kB and more, most of it empty: moving one out of the ring copies all of that.
+/// Meant for packets, which are 1.3 kB or larger and mostly empty: moving one out of the ring would
+/// copy all of it.
 ///
 /// Real-time: safe.
 pub fn take_in_place<T, R>(from: &mut Consumer<T>, take: impl FnOnce(&T) -> R) -> Option<R> {
@@ -97,7 +102,7 @@ pub fn take_in_place<T, R>(from: &mut Consumer<T>, take: impl FnOnce(&T) -> R) -
     taken
 }
 
-/// The network thread's ends of the rings between it and the mixers, by the mixers' ids.
+/// The network thread's ends of the rings between it and the mixers, indexed by mixer id.
 #[derive(Debug, Default)]
 pub struct NetworkEnds {
     /// Packets to each mixer.
@@ -109,13 +114,13 @@ pub struct NetworkEnds {
 /// One mixer's ends of the rings between it and the network thread.
 #[derive(Debug)]
 pub struct MixerEnds {
-    /// Packets from the network.
+    /// Packets from the network thread.
     pub packets_in: Consumer<Inbound>,
-    /// Packets to the network.
+    /// Packets to the network thread.
     pub packets_out: Producer<Outbound>,
 }
 
-/// The rings between the network thread and so many mixers.
+/// Creates the rings between the network thread and this number of mixers.
 ///
 /// Real-time: set-up only (allocates).
 pub fn media(mixers: usize) -> (NetworkEnds, Vec<MixerEnds>) {
@@ -134,7 +139,7 @@ pub fn media(mixers: usize) -> (NetworkEnds, Vec<MixerEnds>) {
     (network, ends)
 }
 
-/// One of the mixer threads, counted from zero.
+/// Id of a mixer thread, counted from zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct MixerId(pub usize);
 
@@ -144,27 +149,27 @@ impl fmt::Display for MixerId {
     }
 }
 
-/// A packet from a client, stamped when it left the socket.
+/// A packet from a client, with the time at which it was read from the socket.
 #[derive(Debug)]
 pub struct Inbound {
-    /// Whose it is.
+    /// The participant that sent the packet.
     pub from: ParticipantId,
-    /// When it arrived.
+    /// Time of arrival.
     pub arrival: Time,
-    /// The packet.
+    /// The received packet.
     pub packet: Packet,
 }
 
-/// A packet for the clients that hear the same.
+/// A packet for all clients that hear the same mix.
 #[derive(Debug)]
 pub struct Outbound {
-    /// Who gets it.
+    /// The clients that receive the packet.
     pub to: Recipients,
-    /// The packet.
+    /// The packet to send.
     pub packet: OutPacket,
 }
 
-/// The clients one packet is for: as many as fit beside its payload without a heap.
+/// The recipients of one packet, stored without a heap allocation.
 #[derive(Debug, Clone, Copy)]
 pub struct Recipients {
     count: u8,
@@ -172,7 +177,7 @@ pub struct Recipients {
 }
 
 impl Recipients {
-    /// A single client.
+    /// Creates a list with a single recipient.
     pub fn one(id: ParticipantId) -> Recipients {
         let mut recipients = Recipients::NONE;
         recipients.count = 1;
@@ -180,7 +185,7 @@ impl Recipients {
         recipients
     }
 
-    /// Many clients, in as many portions as it takes.
+    /// Splits a list of clients into as many recipient lists as it needs.
     ///
     /// Real-time: safe.
     pub fn portions(ids: &[ParticipantId]) -> impl Iterator<Item = Recipients> {
@@ -192,7 +197,7 @@ impl Recipients {
         })
     }
 
-    /// Everyone in it.
+    /// Returns the recipients as a slice.
     pub fn as_slice(&self) -> &[ParticipantId] {
         &self.ids[..usize::from(self.count)]
     }
@@ -203,8 +208,8 @@ impl Recipients {
     };
 }
 
-/// Clients named with one payload: a room of 2,000 who hear the same takes 32 entries of the link, and a payload is
-/// copied once for 64 of them.
+/// Maximum number of recipients of one payload: 2,000 listeners of the same mix take 32 entries of
+/// the ring, and the payload is copied once for every 64 listeners.
 pub const MAX_RECIPIENTS: usize = 64;
 
 #[cfg(test)]
@@ -212,9 +217,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn value_that_is_being_written_holds_nobody_up() {
+    fn ring_consumer_does_not_wait_for_a_value_being_written() {
         let (mut producer, mut consumer) = ring(4);
-        // A sender that is suspended after it has reserved a place and before it has published it.
+        // The producer is suspended after it has reserved a place and before it has published the
+        // value.
         let mut reserved = producer.write_chunk(1).expect("there is room");
         reserved.as_mut_slices().0[0] = 7;
         assert!(consumer.pop().is_err(), "it is not there yet");
@@ -223,11 +229,11 @@ mod tests {
     }
 
     #[test]
-    fn value_that_is_being_read_holds_nobody_up() {
+    fn ring_producer_does_not_wait_for_a_value_being_read() {
         let (mut producer, mut consumer) = ring(2);
         assert_eq!(send(&mut producer, 1), Ok(()));
         assert_eq!(send(&mut producer, 2), Ok(()));
-        // A receiver that is suspended while it reads.
+        // The consumer is suspended while it reads.
         let read = consumer.read_chunk(1).expect("it is there");
         assert_eq!(
             send(&mut producer, 3),
@@ -241,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_read_in_place_in_their_order_across_the_end_of_the_ring() {
+    fn ring_values_are_read_in_place_and_in_order_across_the_ring_end() {
         let (mut producer, mut consumer) = ring(2);
         for value in 0..5 {
             assert_eq!(send(&mut producer, value), Ok(()));
@@ -251,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn many_are_portioned_in_order() {
+    fn recipients_are_split_into_portions_in_order() {
         let ids: Vec<ParticipantId> = (1..=130).map(ParticipantId).collect();
         let portions: Vec<Recipients> = Recipients::portions(&ids).collect();
         let lengths: Vec<usize> = portions.iter().map(|it| it.as_slice().len()).collect();

@@ -1,8 +1,9 @@
-//! The wiring: who is started in which order, who is told to end in which, and that everything is joined.
+//! Starts all parts of the server, stops them in the right order, and joins all threads and tasks.
 //!
-//! Started from the sockets inwards: network thread, mixer threads (which need the network's wake-up), conference, HTTP.
-//! Ended from the outside inwards, so that nobody talks to one who is gone: participants are told, HTTP and WebSockets
-//! close, the conference's owner ends, then the mixers, then the network.
+//! Parts start from the sockets inwards: network thread, mixer threads (which need the network
+//! thread's wake-up), conference, HTTP. They stop from the outside inwards, so that no part talks
+//! to one that has ended: participants are told, HTTP and WebSockets close, the conference's owner
+//! ends, then the mixers, then the network thread.
 
 use std::fmt;
 use std::future::Future;
@@ -34,7 +35,7 @@ pub struct Server {
     fingerprint: Option<String>,
     conference: Conference,
     stop: watch::Sender<bool>,
-    /// Ends the conference's owner, after all who may ask it for something.
+    /// Ends the conference's owner, after all tasks that use the conference's handle.
     end: watch::Sender<bool>,
     http: Option<JoinHandle<()>>,
     owner: Option<JoinHandle<()>>,
@@ -42,15 +43,15 @@ pub struct Server {
     rtc: Rtc,
 }
 
-/// A server that cannot start, or that cannot go on.
+/// The server cannot start, or cannot continue.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The address for HTTP cannot be used.
+    /// The HTTP address cannot be used.
     #[error("HTTP cannot be served on {address}: {error}. Choose another with --http.")]
     Http {
-        /// The address.
+        /// The configured address.
         address: SocketAddr,
-        /// Why.
+        /// Why the address cannot be used.
         error: io::Error,
     },
     /// The network thread cannot start.
@@ -62,29 +63,30 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error("{0}")]
     Tls(#[from] TlsError),
-    /// A configured room cannot be made.
+    /// A configured room cannot be created.
     #[error("the room {room} cannot be made: {error}")]
     Room {
-        /// Which.
+        /// Name of the room.
         room: RoomName,
-        /// Why.
+        /// Why the room cannot be created.
         error: ConfigureError,
     },
     /// A mixer or the network thread ended by itself; the log says why.
     #[error("the server cannot go on: a thread that carries audio has ended")]
     Lost,
-    /// The system gives no thread, signal or descriptor.
+    /// The operating system refuses a thread, signal handler or descriptor.
     #[error("the system refuses what the server needs: {0}")]
     System(#[from] io::Error),
 }
 
 impl Server {
-    /// Starts everything. Ports may be 0; [`Server::http_addr`] and [`Server::media_addr`] then tell which they are.
+    /// Starts all parts of the server. Ports may be 0; [`Server::http_addr`] and
+    /// [`Server::media_addr`] then return the chosen ones.
     ///
-    /// To be called within a tokio runtime.
+    /// Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`StartError`]; nothing is left running.
+    /// [`StartError`]; no part is left running.
     pub fn start(config: Config) -> Result<Server, StartError> {
         let tls = Tls::new(&config)?;
         let listener = listen(config.http)?;
@@ -121,17 +123,17 @@ impl Server {
         Ok(server)
     }
 
-    /// Where HTTP is served.
+    /// Returns the address on which HTTP is served.
     pub fn http_addr(&self) -> SocketAddr {
         self.http_addr
     }
 
-    /// Where media is received.
+    /// Returns the address on which media is received.
     pub fn media_addr(&self) -> SocketAddr {
         self.media_addr
     }
 
-    /// The address to open in a browser on this host.
+    /// Returns the URL to open in a browser on this host.
     pub fn url(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
         if self.http_addr.ip().is_unspecified() {
@@ -141,21 +143,21 @@ impl Server {
         }
     }
 
-    /// Ends everything: participants are told, sockets are closed, threads are joined.
+    /// Stops the server: tells all participants, closes all sockets, joins all threads.
     pub async fn stop(mut self) {
         self.conference.close().await;
-        // Nobody listening any more is what we want.
+        // Sending fails only if no receiver is left, which is the aim.
         let _ = self.stop.send(true);
         if let Some(http) = self.http.take() {
             let _ = http.await;
         }
-        // WebSockets are tasks of warp's; each holds a receiver until it has closed.
+        // WebSockets are tasks of warp; each holds a receiver until it has closed.
         let _ = timeout(CLOSE_TIME, self.stop.closed()).await;
         let _ = self.end.send(true);
         if let Some(owner) = self.owner.take() {
             let _ = owner.await;
         }
-        // Joining threads blocks, so it is done where that is allowed.
+        // Joining threads blocks, so it runs on the blocking thread pool.
         let _ = tokio::task::spawn_blocking(move || self.end_media()).await;
     }
 
@@ -167,13 +169,13 @@ impl Server {
     }
 }
 
-/// How long WebSockets have to close.
+/// Longest time for WebSockets to close.
 const CLOSE_TIME: Duration = Duration::from_secs(3);
 
 /// Runs a server until Ctrl-C or SIGTERM.
 ///
 /// # Errors
-/// [`StartError`].
+/// [`StartError`] if the server cannot start, or an audio or network thread has ended.
 pub fn run(config: Config) -> Result<(), StartError> {
     start_log(&config.log);
     raise_descriptors();
@@ -196,7 +198,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     })
 }
 
-/// The network thread and the mixer threads, linked.
+/// Starts the network thread and the mixer threads, linked by their queues.
 fn media(config: &Config) -> Result<(Audio, Rtc, Threads), StartError> {
     let (network_ends, mixer_ends) = queues::media(config.mixers());
     let rtc_config = RtcConfig {
@@ -229,10 +231,12 @@ fn media(config: &Config) -> Result<(Audio, Rtc, Threads), StartError> {
     }
 }
 
-/// Rooms every engine has place for beyond the limit: a room that is configured anew exists twice for a moment.
+/// Rooms that every engine has memory for beyond the limit: a room that is configured with a new
+/// tick or layout exists twice for a moment.
 const SPARE_ROOMS: usize = 16;
 
-/// Participants every engine has place for beyond the limit: who left stays until the voice has faded.
+/// Participants that every engine has memory for beyond the limit: a departed participant stays
+/// until its voice has faded out.
 const SPARE_PARTICIPANTS: usize = 256;
 
 fn make_rooms(owner: &mut Owner, config: &Config) -> Result<(), StartError> {
@@ -274,7 +278,7 @@ fn unusable(address: SocketAddr, error: io::Error) -> StartError {
     StartError::Http { address, error }
 }
 
-/// Says what listens where.
+/// Prints the addresses on which the server listens.
 fn announce(server: &Server) {
     let (version, url) = (env!("CARGO_PKG_VERSION"), server.url());
     let mut text = format!("mixminus {version} is ready: {url}\n");
@@ -290,13 +294,13 @@ fn announce(server: &Server) {
         text +=
             &format!("The certificate is self-signed; its SHA-256 fingerprint is {fingerprint}\n");
     }
-    // The server serves whether or not somebody reads this.
+    // The server runs even if standard output cannot be written.
     if let Err(error) = say(text) {
         tracing::warn!(%error, "standard output cannot be written");
     }
 }
 
-/// Writes to standard output. A reader who has closed it, such as `head`, has read enough.
+/// Writes to standard output. A closed pipe is no error: a reader such as `head` has read enough.
 pub(crate) fn say(text: impl fmt::Display) -> io::Result<()> {
     let mut output = io::stdout().lock();
     let written = write!(output, "{text}").and_then(|()| output.flush());
@@ -306,7 +310,7 @@ pub(crate) fn say(text: impl fmt::Display) -> io::Result<()> {
     }
 }
 
-/// Where people on other machines find the page, when it is served on every address.
+/// Returns the URLs for browsers on other machines, if HTTP is served on all addresses.
 fn elsewhere(server: &Server) -> Vec<String> {
     if !server.http_addr.ip().is_unspecified() {
         return Vec::new();
@@ -314,7 +318,8 @@ fn elsewhere(server: &Server) -> Vec<String> {
     let scheme = if server.tls { "https" } else { "http" };
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let others = interfaces.iter().map(if_addrs::Interface::ip).filter(|ip| {
-        // An IPv6 socket serves both families; a link-local address needs a zone no browser takes.
+        // An IPv6 socket serves both families; a link-local address needs a zone, which browsers do
+        // not accept.
         let served = server.http_addr.is_ipv6() || ip.is_ipv4();
         let is_local = matches!(ip, std::net::IpAddr::V6(ip) if ip.is_unicast_link_local());
         served && !ip.is_loopback() && !is_local
@@ -329,8 +334,8 @@ fn elsewhere(server: &Server) -> Vec<String> {
         .collect()
 }
 
-/// Allows as many descriptors as the system lets us: every WebSocket is one, and the usual limit of 1,024 is meant for
-/// programs that use `select`.
+/// Raises the limit of descriptors to the maximum that the system allows: every WebSocket needs
+/// one, and the usual limit of 1,024 is meant for programs that use `select`.
 fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -342,7 +347,7 @@ fn raise_descriptors() {
     }
 }
 
-/// Keeps the program, the stacks and the tables of the threads that carry audio in memory.
+/// Locks the program, and the stacks and tables of the audio threads, in memory.
 fn lock_memory() {
     if let Err(error) = memory::lock() {
         tracing::info!(
@@ -352,7 +357,7 @@ fn lock_memory() {
     }
 }
 
-/// Ready once somebody wants the server to end.
+/// Returns a future that completes on SIGTERM or Ctrl-C.
 fn end_asked() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
@@ -365,10 +370,10 @@ fn end_asked() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Starts the log on standard error; standard output belongs to those who asked for something.
+/// Starts the log on standard error, because standard output is for requested output.
 pub(crate) fn start_log(filter: &str) {
     let filter = tracing_subscriber::EnvFilter::new(filter);
-    // A second server in one process finds the log already there.
+    // If a second server starts in one process, the log has already been set up.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
