@@ -103,8 +103,8 @@ pub(super) struct FeedNo(pub(super) u64);
 pub(super) enum NetworkOrder {
     /// Adds the peer that comes with the request.
     Start,
-    /// Sends a text over those data channels of these participants that are open. Dropped and
-    /// counted when the network thread accepts no text.
+    /// Sends a text over the open data channels of several participants. Dropped and counted when
+    /// the network thread accepts no text.
     Text(Vec<ParticipantId>, Arc<str>),
     /// Closes a peer. Never lost: waits if the queue to the network thread is full.
     Close(Closing),

@@ -32,7 +32,7 @@ pub(super) enum Input {
     /// Busy time of each mixer since its start in nanoseconds, indexed by mixer id; due when
     /// [`Machine::next_report`] says.
     Load(Vec<u64>),
-    /// Time has passed; due at each [deadline](Machine::deadline).
+    /// Time has passed; due in each turn of the owner.
     Time,
 }
 

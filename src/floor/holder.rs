@@ -77,6 +77,8 @@ impl Holder {
     }
 
     /// Notes a packet of the holder: restarts T1, starts T2 at the first packet, stops T20.
+    ///
+    /// A packet without sound is ignored if the holder requested the floor by talking.
     pub(super) fn hear(&mut self, voiced: bool, now: Instant) {
         if voiced || self.asked == Asked::ByMessage {
             self.heard = now;

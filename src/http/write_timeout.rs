@@ -53,8 +53,7 @@ impl<S> WriteTimeout<S> {
         written: Poll<io::Result<T>>,
         bytes: impl FnOnce(&T) -> usize,
     ) -> Poll<io::Result<T>> {
-        // A waiting write takes this time, so a remaining time means that no write was waiting
-        // since.
+        // A waiting write takes `written_at`, so a remaining one means that no write has waited since.
         if let Some(written_at) = self.written_at.take() {
             self.put_off(written_at.elapsed());
         }

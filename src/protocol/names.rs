@@ -56,7 +56,8 @@ impl Serialize for RoomName {
     }
 }
 
-/// The name of a participant: 1 to 64 characters after trimming, without control characters.
+/// The name of a participant: 1 to 64 characters after trimming, without control or direction
+/// characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name(String);
 
