@@ -56,7 +56,7 @@ pub(super) enum MixerOrder {
     ConfigureRoom(RoomId, RoomSettings),
     /// Never lost: waits if the queue to the mixer is full.
     RemoveRoom(RoomId),
-    /// Adds the participant whose box comes with the request.
+    /// Adds the participant that comes boxed with the request.
     AddParticipant {
         room: RoomId,
     },

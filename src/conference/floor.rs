@@ -120,7 +120,7 @@ impl Machine {
     /// only a request gives a release any effect.
     ///
     /// # Errors
-    /// [`UnknownSession`].
+    /// [`UnknownSession`] if the session does not exist.
     fn floor_release(&mut self, session: &str, now: Instant) -> Result<(), UnknownSession> {
         let (id, name) = self.at_floor(session)?;
         if let Some(room) = self.registry.change_floor(&name) {
@@ -132,7 +132,7 @@ impl Machine {
     /// Returns whether the session holds the floor or waits for it.
     ///
     /// # Errors
-    /// [`UnknownSession`].
+    /// [`UnknownSession`] if the session does not exist.
     fn floor_standing(&self, session: &str, now: Instant) -> Result<FloorStanding, UnknownSession> {
         let (id, name) = self.at_floor(session)?;
         let room = self.registry.rooms.get(&name).ok_or(UnknownSession)?;

@@ -231,7 +231,7 @@ impl Conference {
     /// does neither.
     ///
     /// # Errors
-    /// [`UnknownSession`].
+    /// [`UnknownSession`] if the session does not exist.
     pub async fn floor_release(&self, session: &str) -> Result<(), UnknownSession> {
         let session = session.to_owned();
         self.ask(|reply| Request::Floor(FloorRequest::Release(session, reply)))
@@ -241,7 +241,7 @@ impl Conference {
     /// Returns whether the session holds the floor or waits for it.
     ///
     /// # Errors
-    /// [`UnknownSession`].
+    /// [`UnknownSession`] if the session does not exist.
     pub async fn floor_standing(&self, session: &str) -> Result<FloorStanding, UnknownSession> {
         let session = session.to_owned();
         self.ask(|reply| Request::Floor(FloorRequest::Standing(session, reply)))

@@ -141,7 +141,7 @@ impl Placement {
         effects.command(mixer, MixerOrder::ConfigureRoom(room, settings(config)))
     }
 
-    /// Adds the participant whose box comes with the request to a room.
+    /// Adds the participant that comes boxed with the request to a room.
     ///
     /// # Errors
     /// [`QueueFull`]; the participant is then not added.

@@ -6,7 +6,7 @@ use mixer::ParticipantId;
 
 use super::{Asked, Grant, Holding, Precedence, RevokeCause, Settings};
 
-/// One burst of a floor holder, from the grant until the next participant can get the floor.
+/// One media burst of a floor holder, from the grant until the next participant can get the floor.
 #[derive(Debug)]
 pub(super) struct Holder {
     pub(super) participant: ParticipantId,

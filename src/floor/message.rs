@@ -65,11 +65,11 @@ pub enum Answer {
 /// A permission to talk, for one burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
-    /// Number of the burst in the room, from 1; 0 in a room without a floor.
+    /// Number of the media burst in its room, from 1; 0 in a room without a floor.
     pub burst: u32,
     /// Time left of T2; `None` means no limit.
     pub duration: Option<Duration>,
-    /// Effective priority of the burst.
+    /// Effective priority of the media burst.
     pub priority: u8,
 }
 
@@ -118,7 +118,7 @@ pub enum Standing {
 pub struct Holding {
     /// The participant that holds the floor.
     pub participant: ParticipantId,
-    /// Number of the burst.
+    /// Number of the media burst in its room.
     pub burst: u32,
     /// Time left of T2; `None` means no limit.
     pub left: Option<Duration>,
@@ -151,7 +151,7 @@ pub enum Action {
     Released {
         /// The holder that has stopped.
         participant: ParticipantId,
-        /// Number of the burst.
+        /// Number of the media burst in its room.
         burst: u32,
     },
     /// Floor Idle (8.2.8), to all participants.
@@ -163,7 +163,7 @@ pub enum Action {
     Revoked {
         /// The revoked holder.
         participant: ParticipantId,
-        /// Number of the burst.
+        /// Number of the media burst in its room.
         burst: u32,
         /// Cause of the revoke.
         cause: RevokeCause,

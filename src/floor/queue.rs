@@ -36,9 +36,9 @@ impl Queue {
         Some(self.waiting.remove(at))
     }
 
-    /// Updates the waiting request of a participant that requests again: a request by message is no
-    /// longer withdrawn by silence, and a request of higher precedence moves up behind its new
-    /// equals.
+    /// Updates the waiting request of a participant that requests again. After a request by
+    /// message, silence no longer releases the floor; a request of higher precedence moves up behind
+    /// its new equals.
     pub(super) fn raise(
         &mut self,
         participant: ParticipantId,

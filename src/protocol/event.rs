@@ -117,11 +117,11 @@ pub enum Event {
     },
     /// The receiver of this event got the floor: by its request, out of the queue, or by talking.
     FloorGranted {
-        /// Number of the burst in the room; 0 in a room without a floor.
+        /// Number of the media burst in its room; 0 in a room without a floor.
         burst: u32,
-        /// Longest duration of the burst, milliseconds; `None` means no limit.
+        /// Longest duration of the media burst, milliseconds; `None` means no limit.
         duration_ms: Option<u64>,
-        /// Effective priority of the burst.
+        /// Effective priority of the media burst.
         priority: u8,
         /// The `id` of the request, if the request had one.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -157,15 +157,15 @@ pub enum Event {
     FloorTaken {
         /// The room of the floor.
         room: RoomName,
-        /// Number of the burst.
+        /// Number of the media burst in its room.
         burst: u32,
         /// The participant that holds the floor.
         participant: PublicId,
         /// Name of the participant.
         name: String,
-        /// Effective priority of the burst.
+        /// Effective priority of the media burst.
         priority: u8,
-        /// Longest duration of the burst, milliseconds; `None` means no limit.
+        /// Longest duration of the media burst, milliseconds; `None` means no limit.
         duration_ms: Option<u64>,
         /// Whether other participants may request the floor.
         may_request: bool,
@@ -181,7 +181,7 @@ pub enum Event {
     FloorReleased {
         /// The room of the floor.
         room: RoomName,
-        /// Number of the burst.
+        /// Number of the media burst in its room.
         burst: u32,
         /// The participant that has stopped.
         participant: PublicId,
@@ -191,7 +191,7 @@ pub enum Event {
     FloorRevoked {
         /// The room of the floor.
         room: RoomName,
-        /// Number of the burst.
+        /// Number of the media burst in its room.
         #[serde(skip_serializing_if = "Option::is_none")]
         burst: Option<u32>,
         /// The participant that must stop.

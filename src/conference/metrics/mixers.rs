@@ -50,7 +50,7 @@ fn of_governors(governors: &[Governor]) -> Vec<MetricFamily> {
     ]
 }
 
-/// Returns the metrics of the mixers' slots: lateness, overruns and busy time.
+/// Returns the metrics of the mixers' slots (turns of their own clocks): lateness, overruns, work.
 fn of_slots(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
     let seconds = |name, help, of: fn(&MixerMetrics) -> u64| {
         each(mixers, name, help, MetricKind::Counter, |metrics| {

@@ -42,9 +42,9 @@ pub struct FloorState {
 pub struct FloorHolder {
     /// The participant that holds the floor.
     pub participant: PublicId,
-    /// Number of the burst.
+    /// Number of the media burst in its room.
     pub burst: u32,
-    /// Time left of the burst, milliseconds; `None` means no limit.
+    /// Time left of the media burst, milliseconds; `None` means no limit.
     pub left_ms: Option<u64>,
 }
 
@@ -63,16 +63,16 @@ pub enum FloorStanding {
     },
     /// The participant holds the floor.
     Granted {
-        /// Number of the burst; 0 in a room without a floor.
+        /// Number of the media burst in its room; 0 in a room without a floor.
         burst: u32,
-        /// Time left of the burst, milliseconds; `None` means no limit.
+        /// Time left of the media burst, milliseconds; `None` means no limit.
         duration_ms: Option<u64>,
-        /// Effective priority of the burst.
+        /// Effective priority of the media burst.
         priority: u8,
     },
     /// The participant was revoked and must stop.
     Revoking {
-        /// Number of the burst.
+        /// Number of the media burst in its room.
         burst: u32,
         /// Number of the cause of the revoke.
         cause: u8,
