@@ -189,7 +189,8 @@ pub enum IceError {
     /// The secret belongs to no session.
     #[error("no such session")]
     UnknownSession,
-    /// The request's condition (`If-Match`) named another ICE session than the present one.
+    /// The request belongs to another ICE session than the present one, by its condition (`If-Match`) or its user name
+    /// fragment.
     #[error("another ICE session has begun")]
     Stale,
     /// The session has restarted ICE more often than its rate limit allows.

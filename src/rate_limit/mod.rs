@@ -114,7 +114,7 @@ impl RateLimit {
 pub enum Verdict {
     /// Carry out the message.
     Pass,
-    /// Drop the message and warn the sender; happens once each time the bucket becomes empty.
+    /// Drop the message and warn the sender: the bucket is empty, and the sender has not been warned since it slowed down.
     Warn,
     /// Drop the message; the sender was warned and went on.
     Abuse,
