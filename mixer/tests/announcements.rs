@@ -1,4 +1,5 @@
-//! A file is played into a room: everybody hears it as it was recorded, and the room's rules apply to it.
+//! Announcements: a file played into a room reaches every listener unaltered, and the room's gain,
+//! mute, permit and gate rules apply to it.
 #![cfg(feature = "opus")]
 #![allow(
     clippy::disallowed_types,
@@ -22,7 +23,7 @@ use stage::{Stage, amplitude_of, db, tone};
 
 const ANNOUNCEMENT: u32 = 9;
 
-/// A queue of PCM, filled by the test in place of a thread that reads a file.
+/// A queue of PCM that the test fills, in place of a thread that reads a file.
 #[derive(Clone, Default)]
 struct Queue(Arc<Mutex<(VecDeque<f32>, bool)>>);
 
@@ -55,8 +56,8 @@ impl PcmReader for Queue {
     }
 }
 
-/// A room without a gate, in which two participants listen exactly and say nothing, and an announcement whose queue is
-/// still empty.
+/// Builds a room without a noise gate, with two silent participants whose codecs are lossless and
+/// an announcement whose queue is still empty.
 fn room() -> (Stage, Queue, Arc<Shared>) {
     let mut stage = Stage::new(RoomSettings {
         gate_db: None,
@@ -67,7 +68,7 @@ fn room() -> (Stage, Queue, Arc<Shared>) {
     let queue = Queue::default();
     let source = PcmSource::new(Layout::Mono, Box::new(queue.clone()));
     let shared = stage.join_source(ANNOUNCEMENT, Box::new(source));
-    // The room goes to sleep.
+    // Let the room go to sleep.
     (0..100).for_each(|_| stage.pass());
     (stage, queue, shared)
 }
@@ -81,7 +82,8 @@ fn pass(stage: &mut Stage, ticks: usize) {
     (0..ticks).for_each(|_| stage.pass());
 }
 
-/// What a listener heard in the packets from `before` on, pauses of its stream included.
+/// PCM that a listener received in the packets from index `before` on; pauses of the stream are
+/// zeros.
 fn heard_since(stage: &Stage, listener: usize, before: usize) -> Vec<f32> {
     let id = stage.talkers[listener].id;
     let packets = stage.sink.packets[before..].iter();
@@ -98,7 +100,8 @@ fn heard_since(stage: &Stage, listener: usize, before: usize) -> Vec<f32> {
     heard
 }
 
-/// The samples of a voice of the fixtures from its first sound on, read as a reader thread would.
+/// Three seconds of a fixture voice from its first non-zero sample on, as a reader thread would
+/// read it.
 fn recording() -> Vec<f32> {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -124,7 +127,7 @@ fn announcement_is_heard_as_it_was_recorded() {
     pass(&mut stage, 170);
     for listener in 0..2 {
         let heard = heard_since(&stage, listener, before);
-        // The limiter looks ahead: everything comes so much later.
+        // The limiter's lookahead delays the mix by this many samples.
         let delay = (0..2_000)
             .min_by_key(|delay| {
                 let pairs = recording[24_000..28_800]
@@ -134,7 +137,7 @@ fn announcement_is_heard_as_it_was_recorded() {
                 (error * 1e6) as u64
             })
             .expect("a delay");
-        // Opening takes a millisecond.
+        // The noise gate opens over one millisecond, so skip the first 48 samples.
         let pairs = recording.iter().zip(&heard[delay..]).skip(48);
         let mut compared = 0;
         for (sent, heard) in pairs {
@@ -161,7 +164,7 @@ fn announcement_is_heard_as_it_was_recorded() {
 }
 
 #[test]
-fn room_sleeps_until_an_announcement_begins_and_after_it_has_ended() {
+fn room_sleeps_before_an_announcement_begins_and_after_it_ends() {
     let (mut stage, queue, _) = room();
     let ticks = |stage: &Stage| stage.engine.stats().ticks_total;
     let asleep = ticks(&stage);
@@ -208,7 +211,7 @@ fn gain_and_mute_apply_to_an_announcement() {
 }
 
 #[test]
-fn announcement_without_a_permit_waits_for_one() {
+fn announcement_without_a_permit_waits_for_one_without_losing_samples() {
     let (mut stage, queue, shared) = room();
     shared.settings.set_permit(Permit::Closed);
     queue.fill((0..48_000).map(|at| tone(440.0, 0.1)(at)));
@@ -226,7 +229,7 @@ fn announcement_without_a_permit_waits_for_one() {
 }
 
 #[test]
-fn reader_that_falls_behind_makes_silence_that_is_counted() {
+fn late_announcement_reader_causes_silence_counted_as_concealment() {
     let (mut stage, queue, shared) = room();
     let voice = tone(440.0, 0.1);
     let mut sent = (0..).map(voice);
@@ -242,7 +245,7 @@ fn reader_that_falls_behind_makes_silence_that_is_counted() {
 }
 
 #[test]
-fn announcement_begins_only_with_three_ticks_in_stock() {
+fn announcement_starts_only_with_three_ticks_queued() {
     let (mut stage, queue, shared) = room();
     let played = |shared: &Shared| shared.telemetry.played_samples_total.load(Relaxed);
     queue.fill([0.1; 2_879]);
@@ -255,7 +258,7 @@ fn announcement_begins_only_with_three_ticks_in_stock() {
 }
 
 #[test]
-fn stereo_announcement_keeps_its_sides_apart() {
+fn stereo_announcement_keeps_left_and_right_apart() {
     let queue = Queue::default();
     let source = PcmSource::new(Layout::Stereo, Box::new(queue.clone()));
     let mut strip = Strip::with_source(Layout::Stereo, TickLength::Ms20, Box::new(source));
@@ -279,7 +282,7 @@ fn stereo_announcement_keeps_its_sides_apart() {
 }
 
 #[test]
-fn packets_for_an_announcement_are_strays() {
+fn packets_addressed_to_an_announcement_are_counted_as_strays() {
     let (mut stage, _, _) = room();
     let strays = stage.engine.stats().strays_total;
     let packet = stage.talkers[0].packet();

@@ -1,5 +1,5 @@
-//! Whatever Opus a client sends: every duration, mono and stereo, SILK, hybrid and CELT, switching
-//! with every packet. Every sample is accounted for, and what is mixed stays within bounds.
+//! Playout of any Opus packet: every duration, mono and stereo, SILK, hybrid and CELT, changing
+//! with every packet. Every sample is accounted for, and the mix stays within bounds.
 #![cfg(feature = "opus")]
 
 use mixer::codec::opus::OpusDecoder;
@@ -11,12 +11,12 @@ use mixer::source::{PlayoutStats, Rules, Strip};
 use mixer::units::{RtpTime, Seq, Time};
 use opus::{Application, Bandwidth, Channels};
 
-/// Microseconds; Opus makes the longer ones of several frames.
+/// Opus packet durations in microseconds; packets over 20 ms hold several Opus frames.
 const DURATIONS_US: [u32; 9] = [
     2_500, 5_000, 10_000, 20_000, 40_000, 60_000, 80_000, 100_000, 120_000,
 ];
 
-/// One encoder for each coder and channel count.
+/// One Opus encoder for each combination of coding mode and channel count.
 struct Encoders(Vec<(opus::Encoder, usize)>);
 
 impl Encoders {
@@ -24,7 +24,8 @@ impl Encoders {
         let mut encoders = Vec::new();
         for channels in [Channels::Mono, Channels::Stereo] {
             for (application, bandwidth, bps) in [
-                // Voip at these widths and rates: SILK, hybrid, hybrid; then CELT.
+                // VOIP at these bandwidths and bitrates gives SILK, hybrid, hybrid; LowDelay gives
+                // CELT.
                 (Application::Voip, Bandwidth::Wideband, 16_000),
                 (Application::Voip, Bandwidth::Superwideband, 24_000),
                 (Application::Voip, Bandwidth::Fullband, 32_000),
@@ -61,7 +62,7 @@ impl Encoders {
 }
 
 #[test]
-fn every_duration_and_coder_switching_with_every_packet() {
+fn playout_decodes_every_duration_and_opus_mode_changing_per_packet() {
     for layout in [Layout::Mono, Layout::Stereo] {
         for tick in [TickLength::Ms10, TickLength::Ms20] {
             play_everything(layout, tick);
@@ -80,7 +81,7 @@ fn play_everything(layout: Layout, tick: TickLength) {
     let began = now;
     let mut idle_ticks = 0;
     while idle_ticks < 100 {
-        // A packet leaves when its last sample has been spoken.
+        // A packet is sent once its last sample has been captured.
         while packets < PACKETS {
             let duration_us = DURATIONS_US[(random >> 8) as usize % DURATIONS_US.len()];
             let samples = u64::from(duration_us) * 48 / 1_000;
@@ -122,7 +123,7 @@ fn play_everything(layout: Layout, tick: TickLength) {
     assert!(peak <= SANE_PEAK, "peak {peak}");
 }
 
-/// Every packet was taken, every sample of it decoded, and what was decoded was played.
+/// Asserts that every packet was accepted, every sample decoded, and every decoded sample played.
 fn check_totals(stats: &PlayoutStats, packets: u64, sent_samples: u64) {
     assert_eq!(stats.received, packets);
     assert_eq!(
@@ -133,8 +134,8 @@ fn check_totals(stats: &PlayoutStats, packets: u64, sent_samples: u64) {
         stats.decoded_samples, sent_samples,
         "every sample is decoded"
     );
-    // What was played is what was decoded, concealed or inserted, less what was removed or covered by
-    // concealment; what is left is less than a packet and a tick.
+    // Played samples are those decoded, concealed or inserted, less those removed or covered by
+    // concealment; the remainder still buffered is less than a packet and a tick.
     let inserted = stats.inserted_samples + stats.resampling_inserted_samples;
     let removed = stats.removed_samples + stats.resampling_removed_samples;
     let there = stats.decoded_samples + stats.concealed_samples + inserted;

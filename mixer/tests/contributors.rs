@@ -1,4 +1,4 @@
-//! Who is heard: decided once per tick, for everyone.
+//! Contributors: the engine decides once per tick, for all listeners, which participants are heard.
 #![cfg(feature = "opus")]
 
 mod stage;
@@ -28,7 +28,7 @@ fn begun_and_ended(stage: &Stage) -> (Vec<u32>, Vec<u32>) {
 }
 
 #[test]
-fn the_loudest_are_named_first_and_never_the_listener() {
+fn contributor_list_is_sorted_by_level_and_leaves_out_the_listener() {
     let mut stage = Stage::new(RoomSettings::default());
     for (id, amplitude) in [(1, 0.05), (2, 0.4), (3, 0.15)] {
         stage.join(id, tone(300.0 + 100.7 * f64::from(id), amplitude), None);
@@ -44,7 +44,7 @@ fn the_loudest_are_named_first_and_never_the_listener() {
 }
 
 #[test]
-fn a_cap_keeps_the_loudest_and_who_was_there_first_among_equals() {
+fn contributor_cap_keeps_the_loudest_and_favours_the_earlier_on_a_tie() {
     let mut stage = Stage::new(RoomSettings {
         max_contributors: Some(2),
         ..RoomSettings::default()
@@ -52,17 +52,17 @@ fn a_cap_keeps_the_loudest_and_who_was_there_first_among_equals() {
     stage.join(1, tone(317.3, 0.2), None);
     stage.join(2, tone(541.9, 0.2), None);
     turns(&mut stage, 20);
-    // Louder by 3 dB: not enough to take a place.
+    // Louder by 3 dB: not enough to displace a contributor.
     stage.join(3, tone(823.7, 0.28), None);
     turns(&mut stage, 50);
     assert_eq!(begun_and_ended(&stage), (vec![1, 2], vec![]));
-    // Louder by 9.5 dB.
+    // Louder by 9.5 dB: displaces a contributor.
     stage.join(4, tone(1_201.1, 0.6), None);
     turns(&mut stage, 50);
     let (begun, ended) = begun_and_ended(&stage);
     assert_eq!(begun, [1, 2, 4]);
     assert_eq!(ended.len(), 1);
-    // Without the cap everyone is heard.
+    // Without the cap all four are heard.
     let command = Command::ConfigureRoom(ROOM, RoomSettings::default());
     stage.engine.apply(command, &mut stage.sink);
     turns(&mut stage, 50);
@@ -70,10 +70,10 @@ fn a_cap_keeps_the_loudest_and_who_was_there_first_among_equals() {
 }
 
 #[test]
-fn under_the_gate_and_muted_is_not_heard() {
+fn participant_below_the_gate_or_muted_is_not_heard() {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_tapped(1, |_| 0.0);
-    // -57 dBFS rms.
+    // A level of -57 dBFS RMS, below the gate.
     stage.join(2, tone(541.9, 0.002), None);
     stage.join(3, tone(823.7, 0.2), None);
     stage.talkers[2].shared.settings.mute(true);
@@ -95,7 +95,7 @@ fn under_the_gate_and_muted_is_not_heard() {
 }
 
 #[test]
-fn gain_reaches_the_mix_and_the_own_frame_alike() {
+fn gain_scales_the_mix_and_the_subtracted_own_frame_alike() {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_tapped(1, tone(317.3, 0.1));
     stage.join_tapped(2, tone(823.7, 0.1));
@@ -107,7 +107,7 @@ fn gain_reaches_the_mix_and_the_own_frame_alike() {
     let second = stage.heard(1);
     let louder = amplitude_of(&first[first.len() - 48_000..], 823.7);
     assert!((louder - 0.2).abs() < 0.01, "{louder}");
-    // The one with the changed gain hears the other as before, and nothing of himself.
+    // The amplified talker hears the other participant unchanged, and no own signal.
     let other = amplitude_of(&second[second.len() - 48_000..], 317.3);
     assert!((other - 0.1).abs() < 0.005, "{other}");
     let own = amplitude_of(&second[second.len() - 48_000..], 823.7);
@@ -115,7 +115,7 @@ fn gain_reaches_the_mix_and_the_own_frame_alike() {
 }
 
 #[test]
-fn who_leaves_while_talking_fades_and_is_given_back() {
+fn participant_leaving_while_talking_fades_out_and_is_retired() {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_tapped(1, |_| 0.0);
     stage.join(2, tone(200.3, 0.5), None);
@@ -132,12 +132,13 @@ fn who_leaves_while_talking_fades_and_is_given_back() {
         .windows(2)
         .map(|pair| (pair[1] - pair[0]).abs())
         .fold(0.0, f32::max);
-    // A 200 Hz sine of 0.5 moves by 0.0131 a sample at most, and codec noise is small.
+    // A 200 Hz sine of amplitude 0.5 changes by at most 0.0131 per sample, and codec noise is
+    // small.
     assert!(steepest < 0.02, "{steepest}");
 }
 
 #[test]
-fn a_new_listener_hears_from_the_first_tick() {
+fn new_listener_hears_the_mix_from_its_first_tick() {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join(1, tone(441.7, 0.3), None);
     turns(&mut stage, 50);

@@ -1,5 +1,5 @@
-//! Encodes that other threads do: everybody is served as if there were none, and what is not done in
-//! time skips its packet and nothing else.
+//! Encodes on helper threads: listeners receive the same packets as without helpers, and an encode
+//! that misses its tick skips only its own packet.
 #![cfg(feature = "opus")]
 #![allow(clippy::vec_box, reason = "jobs cross between threads as boxes")]
 
@@ -20,7 +20,7 @@ use stage::{Stage, recipe, tone};
 
 const TALKERS: u32 = 20;
 
-/// Everybody talks; the scene and the hands that help it.
+/// Builds a room in which all `TALKERS` talk, together with the simulated helper threads.
 fn scene(hands: Hands) -> (Stage, Hands) {
     let mut stage = Stage::new(RoomSettings::default());
     stage.engine.reserve_jobs(64);
@@ -39,7 +39,7 @@ fn turn(stage: &mut Stage, hands: &mut Hands) {
     }
 }
 
-/// Packets by who got them, in the order in which he got them.
+/// Payloads by listener, each listener's in the order of delivery.
 fn by_listener(packets: &[(ParticipantId, OutPacket)]) -> Vec<Vec<Vec<u8>>> {
     let mut all = vec![Vec::new(); TALKERS as usize];
     for (to, packet) in packets {
@@ -49,7 +49,7 @@ fn by_listener(packets: &[(ParticipantId, OutPacket)]) -> Vec<Vec<Vec<u8>>> {
 }
 
 #[test]
-fn others_make_the_same_packets() {
+fn helper_threads_produce_the_same_packets_as_the_engine_alone() {
     let (mut alone, _) = scene(Hands::default());
     (0..80).for_each(|_| alone.turn());
     for begin in [0, 5, TALKERS as usize] {
@@ -70,7 +70,7 @@ fn others_make_the_same_packets() {
 }
 
 #[test]
-fn what_one_alone_hears_is_made_by_others_though_he_does_not_talk() {
+fn helper_threads_encode_streams_of_single_listen_only_members() {
     let (mut stage, mut hands) = scene(Hands {
         begin: 64,
         ..Hands::default()
@@ -85,7 +85,7 @@ fn what_one_alone_hears_is_made_by_others_though_he_does_not_talk() {
         alone.bitrate_bps = bitrate_bps;
         stage.join_ear_of(id, alone);
     }
-    // Nothing is encoded for the talker any more, who hears nobody.
+    // The only talker hears nobody, so nothing is encoded for that participant after its hangover.
     (0..100).for_each(|_| turn(&mut stage, &mut hands));
     let before = (stage.engine.stats().encodes_total, hands.rounds);
     (0..50).for_each(|_| turn(&mut stage, &mut hands));
@@ -95,7 +95,7 @@ fn what_one_alone_hears_is_made_by_others_though_he_does_not_talk() {
 }
 
 #[test]
-fn what_is_late_skips_its_packet_and_comes_back() {
+fn late_helper_encode_skips_its_packet_and_its_stream_recovers() {
     let (mut stage, mut hands) = scene(Hands {
         begin: 5,
         slow: true,
@@ -108,7 +108,7 @@ fn what_is_late_skips_its_packet_and_comes_back() {
             stage.slot += 1;
             let now = stage.now();
             stage.engine.run_slot(stage.slot, now, &mut hands);
-            // Done four slots later: too late for this tick, in time for the next.
+            // The job finishes four slots later: too late for this tick, in time for the next.
             for mut job in hands.begun.drain(..) {
                 job.run();
                 held.push_back((stage.slot + 4, job));
@@ -122,7 +122,7 @@ fn what_is_late_skips_its_packet_and_comes_back() {
     assert!(rounds > 10);
     let stats = stage.engine.stats();
     assert_eq!(stats.encodes_skipped_total, 5 * rounds);
-    // From now on they are quick, and nothing is left of it.
+    // From now on the helpers finish in time, and no later packet may be missing.
     hands.slow = false;
     (0..5).for_each(|_| turn(&mut stage, &mut hands));
     hands.inner.packets.clear();
@@ -136,7 +136,7 @@ fn what_is_late_skips_its_packet_and_comes_back() {
 }
 
 #[test]
-fn tick_waits_for_no_encode_of_an_earlier_one() {
+fn tick_does_not_wait_for_an_encode_of_an_earlier_tick() {
     let (mut stage, mut hands) = scene(Hands {
         begin: 5,
         slow: true,
@@ -146,7 +146,7 @@ fn tick_waits_for_no_encode_of_an_earlier_one() {
         turn(&mut stage, &mut hands);
     }
     assert!(hands.waits.take() > 0, "it asks how long to wait");
-    // From now on the others are quick, save for the five encodes that stay with one of them.
+    // From now on the helpers finish in time, except for five encodes that one helper keeps.
     let stuck = std::mem::take(&mut hands.begun);
     hands.slow = false;
     let before = (hands.rounds, stage.engine.stats().encodes_total);
@@ -155,7 +155,7 @@ fn tick_waits_for_no_encode_of_an_earlier_one() {
     assert_eq!(hands.waits.take(), 0, "all of its own were done");
     let others = u64::from(TALKERS) - stuck.len() as u64;
     assert_eq!(stage.engine.stats().encodes_total - before.1, 10 * others);
-    // They come back at last, and all are served again.
+    // The kept encodes come back, and all listeners are served again.
     hands.done.extend(stuck);
     turn(&mut stage, &mut hands);
     hands.inner.packets.clear();
@@ -165,7 +165,7 @@ fn tick_waits_for_no_encode_of_an_earlier_one() {
 }
 
 #[test]
-fn who_leaves_while_his_stream_is_away_leaves_nothing_behind() {
+fn participant_leaving_during_a_helper_encode_is_retired_completely() {
     let (mut stage, mut hands) = scene(Hands {
         begin: TALKERS as usize,
         slow: true,
@@ -195,7 +195,7 @@ fn who_leaves_while_his_stream_is_away_leaves_nothing_behind() {
 }
 
 #[test]
-fn mover_whose_stream_is_away_waits_for_it() {
+fn moving_participant_waits_for_its_stream_from_the_helper_thread() {
     let (mut stage, mut hands) = scene(Hands {
         begin: TALKERS as usize,
         slow: true,

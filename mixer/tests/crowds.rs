@@ -1,4 +1,4 @@
-//! A crowd that joins while somebody talks costs nobody else their tick.
+//! A crowd that joins while somebody talks adds a bounded number of encodes per tick.
 #![cfg(feature = "opus")]
 
 mod stage;
@@ -17,13 +17,14 @@ use stage::{Stage, amplitude_of, db, tone};
 
 const CROWD: u32 = 100;
 
-/// The first of them.
+/// Participant id of the crowd's first member.
 const FIRST: u32 = 1_000;
 
-/// Newcomers who hear streams of their own at once.
+/// Number of newcomers that may have private streams at once.
 const PRIVATE: u64 = 16;
 
-/// A room in which these talk and one listens in the same way as the crowd, or nobody does.
+/// Builds a room of `talkers`, with three listeners that use the crowd's recipe if `listens` is
+/// set.
 fn room(recipe: Recipe, talkers: u32, amplitude: f32, listens: bool) -> Stage {
     let mut stage = Stage::for_many(256, RoomSettings::default());
     for id in 1..=talkers {
@@ -36,7 +37,7 @@ fn room(recipe: Recipe, talkers: u32, amplitude: f32, listens: bool) -> Stage {
     stage
 }
 
-/// One tick; its encodes.
+/// Runs one tick and returns its number of encodes.
 fn encodes(stage: &mut Stage) -> u64 {
     let before = stage.engine.stats().encodes_total;
     stage.turn();
@@ -47,12 +48,12 @@ fn crowd_joins(stage: &mut Stage, recipe: Recipe) {
     (FIRST..FIRST + CROWD).for_each(|id| drop(stage.join_ear_of(id, recipe)));
 }
 
-/// Most encodes of a tick while nothing changes.
+/// Largest number of encodes per tick over nine ticks in which nothing changes.
 fn usual(stage: &mut Stage) -> u64 {
     (0..9).map(|_| encodes(stage)).max().unwrap()
 }
 
-/// Lets the crowd come in by `join` and looks at every tick of the next second.
+/// Runs `join` and returns the largest number of encodes per tick within the next second.
 fn most_encodes(stage: &mut Stage, join: impl FnOnce(&mut Stage)) -> u64 {
     let before = stage.sink.packets.len();
     join(stage);
@@ -64,7 +65,8 @@ fn most_encodes(stage: &mut Stage, join: impl FnOnce(&mut Stage)) -> u64 {
     soon.max((0..46).map(|_| encodes(stage)).max().unwrap())
 }
 
-/// Everybody of the crowd is sent the same in the end, and hears the talkers by it.
+/// Asserts that all members of the crowd finally receive one shared stream in which the talkers are
+/// heard.
 fn assert_heard(stage: &mut Stage, recipe: &Recipe, case: &str) {
     let before = stage.sink.packets.len();
     (0..60).for_each(|_| stage.turn());
@@ -80,7 +82,8 @@ fn assert_heard(stage: &mut Stage, recipe: &Recipe, case: &str) {
         last.iter().all(|(_, bytes)| *bytes == first),
         "{case}: all share one stream"
     );
-    // The last of them, who heard no stream of its own, hears the talkers and nothing else.
+    // The last member of the crowd never had a private stream; it hears the talkers and nothing
+    // else.
     let mut decoder = OpusDecoder::new(Layout::Mono);
     let mut pcm = vec![0.0; recipe.packet_ms as usize * 48];
     let mut heard = Vec::new();
@@ -100,7 +103,7 @@ fn assert_heard(stage: &mut Stage, recipe: &Recipe, case: &str) {
 }
 
 #[test]
-fn a_hundred_thin_newcomers_cost_a_few_encodes_whenever_they_come() {
+fn hundred_thin_newcomers_cost_few_encodes_at_any_packet_phase() {
     let recipe = stage::recipe(Profile::Thin);
     assert_eq!(recipe.packet_ms, 60);
     for listens in [true, false] {
@@ -120,7 +123,7 @@ fn a_hundred_thin_newcomers_cost_a_few_encodes_whenever_they_come() {
 }
 
 #[test]
-fn a_hundred_newcomers_cost_a_few_encodes_while_the_limiter_works() {
+fn hundred_newcomers_cost_few_encodes_while_the_limiter_is_active() {
     for profile in [Profile::Voice, Profile::Thin] {
         let recipe = stage::recipe(profile);
         for talkers in [2, 3] {
@@ -134,12 +137,12 @@ fn a_hundred_newcomers_cost_a_few_encodes_while_the_limiter_works() {
     }
 }
 
-/// As they come one by one, in a room whose loudest moment has just passed.
+/// Newcomers join one per tick, in a room whose loudest moment has just passed.
 #[test]
-fn newcomers_merge_in_time_though_the_limiter_has_just_been_at_work() {
+fn newcomers_merge_in_time_after_the_limiter_was_active() {
     let recipe = stage::recipe(Profile::Voice);
     let mut stage = Stage::for_many(256, RoomSettings::default());
-    // Every second they are far too loud together for a quarter of it.
+    // In each second the talkers together exceed the limiter's ceiling for 250 ms.
     for id in 1..=4 {
         let mut voice = tone(331.7 + 110.0 * f64::from(id), 1.0);
         stage.join_clear(id, move |sample| {
@@ -155,13 +158,14 @@ fn newcomers_merge_in_time_though_the_limiter_has_just_been_at_work() {
         stage.join_ear_of(id, recipe);
         most = most.max(encodes(&mut stage));
     }
-    // Ten ticks each.
+    // Each newcomer has a private stream for about ten ticks.
     assert!(most <= usual + 11, "{most}, usually {usual}");
 }
 
-/// As all do whose receivers report loss at the same time.
+/// Replaces the streams of the whole crowd at once, as when all receivers report loss at the same
+/// time.
 #[test]
-fn a_hundred_new_streams_cost_a_few_encodes() {
+fn hundred_replaced_streams_cost_few_encodes() {
     for profile in [Profile::Voice, Profile::Thin] {
         let recipe = stage::recipe(profile);
         let mut stage = room(recipe, 1, 0.3, true);

@@ -1,4 +1,4 @@
-//! A recorder is a listener whose packets go to a file: it costs no encode of its own.
+//! A recorder is a listener whose packets go to a file; it adds no encode.
 #![cfg(feature = "opus")]
 
 mod stage;
@@ -11,7 +11,7 @@ use stage::{Stage, recipe, tone};
 
 const RECORDER: u32 = 50;
 
-/// Two seconds of two talkers and three listeners, the last of whom may be a recorder.
+/// Runs two seconds of two talkers and three listeners, the third with the given destination.
 fn two_seconds(destination: Destination) -> Stage {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_exact(1, tone(317.3, 0.1));
@@ -25,7 +25,7 @@ fn two_seconds(destination: Destination) -> Stage {
 }
 
 #[test]
-fn recorder_shares_the_encodes_of_the_listeners_of_its_profile() {
+fn recorder_shares_the_encodes_of_listeners_with_its_profile() {
     let with_peer = two_seconds(Destination::Peer).engine.stats();
     let with_recorder = two_seconds(Destination::Recorder).engine.stats();
     assert_eq!(with_recorder.encodes_total, with_peer.encodes_total);
@@ -33,7 +33,7 @@ fn recorder_shares_the_encodes_of_the_listeners_of_its_profile() {
 }
 
 #[test]
-fn recorder_gets_every_packet_once_and_listeners_get_theirs() {
+fn recorder_and_peers_each_receive_every_packet_once() {
     let stage = two_seconds(Destination::Recorder);
     let times = |id: u32, of: &[(ParticipantId, mixer::OutPacket)]| {
         let packets = of.iter().filter(|(to, _)| *to == ParticipantId(id));
@@ -55,7 +55,7 @@ fn recorder_gets_every_packet_once_and_listeners_get_theirs() {
 }
 
 #[test]
-fn recorder_that_leaves_is_written_to_no_more() {
+fn removed_recorder_receives_no_more_packets() {
     let mut stage = two_seconds(Destination::Recorder);
     let leave = mixer::command::Command::RemoveParticipant(ParticipantId(RECORDER));
     stage.engine.apply(leave, &mut stage.sink);

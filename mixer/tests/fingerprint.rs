@@ -1,17 +1,18 @@
-//! One number for everything the engine gives out in a long and varied scene, to tell whether a change of the
-//! code changed what it does.
+//! Prints one hash per scene over everything the engine outputs, to tell whether a code change
+//! altered its behaviour.
 //!
-//! The numbers are compared between two builds on one machine, so none is kept here: what Opus computes
-//! differs in the last bit from processor to processor, and with the version of libopus. What is printed
-//! per scene: one hash of it all, then packets (destinations, sources, markers, media times, every bit of
-//! the sound), events, the kinds of what is retired, and what was measured (telemetry and statistics, as they
-//! stood every 100 ms). Where the first differs, the others say where to look.
+//! The hashes are compared between two builds on one machine, so none is stored here: Opus output
+//! differs in the last bit between processors and between versions of libopus. Each scene prints
+//! one hash of all output, then separate hashes of packets (destinations, sources, markers, media
+//! times, every bit of the PCM), events, kinds of retired boxes, and measurements (telemetry and
+//! statistics, sampled every 100 ms). If the first hash differs, the others tell where to look.
 //!
 //! ```sh
 //! cargo test -q -p mixer --test fingerprint -- --ignored --nocapture | grep -o 'scene .*' | sort
 //! ```
 //!
-//! A change that is meant to be heard changes them too; then it is for the other tests to say what must hold.
+//! A change that is meant to be audible alters the hashes too; the other tests then say what must
+//! hold.
 #![cfg(feature = "opus")]
 #![allow(
     clippy::disallowed_macros,
@@ -48,7 +49,7 @@ fn show(scene: &str, print: &Print) {
     println!("scene {scene} {print}");
 }
 
-/// A recorded call, heard through every profile.
+/// Plays a recorded call to listeners of every profile.
 #[test]
 #[ignore = "prints numbers to be compared with those of another build"]
 fn a_golden_call() {
@@ -94,7 +95,7 @@ fn a_golden_call() {
     show("A golden call", &world.finish());
 }
 
-/// Twelve people, more or less, in a room, who do whatever can be done.
+/// About twelve people in one room, each doing random permitted actions.
 #[test]
 #[ignore = "prints numbers to be compared with those of another build"]
 fn b_anything_in_one_room() {
@@ -174,7 +175,8 @@ fn anything(seed: u64, settings: RoomSettings) -> Print {
     world.finish()
 }
 
-/// Most of it is over: the last seconds of a stream, sleep, and a call that begins again.
+/// Ends a scene: all senders pause until the room sleeps, the call resumes, and the room is
+/// removed.
 fn end(world: &mut World) {
     for person in &mut world.people {
         person.sender.iter_mut().for_each(|it| it.is_paused = true);
@@ -188,7 +190,7 @@ fn end(world: &mut World) {
     world.pass_ms(100);
 }
 
-/// Rooms of every kind on two mixers, whose people listen to each other's.
+/// Rooms of every tick and layout on two mixers, whose participants monitor the other rooms.
 #[test]
 #[ignore = "prints numbers to be compared with those of another build"]
 fn c_rooms_that_hear_each_other() {
@@ -248,7 +250,7 @@ fn c_rooms_that_hear_each_other() {
     show("C rooms that hear each other", &world.finish());
 }
 
-/// The playout alone, on every recorded network and on networks that do whatever they like.
+/// Playout alone, on every recorded network trace and on 40 random networks.
 #[test]
 #[ignore = "prints numbers to be compared with those of another build"]
 fn d_playout_on_any_network() {
@@ -296,7 +298,7 @@ fn replay(print: &mut Print, flights: &[Flight]) {
     }
 }
 
-/// Floors: requests, grants, releases and refusals, with words that are held until the answer.
+/// Floors: requests, grants, releases and refusals, with speech held until the answer.
 #[test]
 #[ignore = "prints numbers to be compared with those of another build"]
 fn e_permits_and_held_words() {
@@ -341,7 +343,8 @@ fn e_permits_and_held_words() {
     }
 }
 
-/// Senders of every kind: noise under the gate, told levels that are true or not, G.711, packets of any length.
+/// Senders of every kind: noise below the gate, true and false level hints, G.711, packets of any
+/// length.
 #[test]
 #[ignore = "prints numbers to be compared with those of another build"]
 fn f_senders_of_every_kind() {
@@ -406,7 +409,7 @@ fn f_senders_of_every_kind() {
     }
 }
 
-/// Encodes that others do: quickly, late or not at all.
+/// Encodes that simulated helper threads finish in time, late or never.
 #[test]
 #[ignore = "prints numbers to be compared with those of another build"]
 fn g_encodes_done_by_others() {
@@ -459,7 +462,7 @@ fn g_encodes_done_by_others() {
     show("G encodes done by others", &print);
 }
 
-/// Small rooms whose ticks wait for a packet that comes a little late.
+/// Small rooms whose ticks wait for a packet that arrives slightly late.
 #[test]
 #[ignore = "prints numbers to be compared with those of another build"]
 fn h_ticks_that_wait() {

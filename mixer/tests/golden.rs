@@ -1,8 +1,9 @@
-//! One call, always the same: three voices with jitter, loss and gains, as one listener's encoder is given them.
+//! Golden mix: three fixed voices with jitter, loss and gains, compared as PCM before one
+//! listener's encoder.
 //!
-//! The input is stored as Opus packets and not as voices, so that no encoder has a say: where two processors differ in
-//! the last bit of a float, an encoder may choose other bits, while a decoder only passes the difference on.
-//! `fixtures/README.md` says how both files are made anew, and when that is right.
+//! The input is stored as Opus packets rather than PCM, so that no encoder takes part: where two
+//! processors differ in the last bit of a float, an encoder may choose other bits, while a decoder
+//! only passes the difference on. `fixtures/README.md` says how and when to regenerate both files.
 #![cfg(feature = "opus")]
 #![allow(
     clippy::disallowed_macros,
@@ -27,7 +28,7 @@ use mixer::room::{Room, RoomSettings};
 use mixer::units::{Decibels, Gain, ParticipantId, RoomId, RtpTime, Seq, Time};
 use recordings::{fixture, read_wav};
 
-/// One talker: a voice, the network it talks through, how loud it is mixed and when it begins.
+/// One talker: the voice, its network trace, its gain in the mix and its start time.
 struct Part {
     voice: &'static str,
     trace: &'static str,
@@ -35,7 +36,8 @@ struct Part {
     begins_us: u64,
 }
 
-/// Bursts, one packet in ten lost, jitter: FEC, concealment, stretching, gains and, at +9 dB, the limiter are in it.
+/// Covers bursts, 10 % loss and jitter: FEC, concealment, time stretching, gains and, at +9 dB, the
+/// limiter.
 const PARTS: [Part; 3] = [
     Part {
         voice: "human-en-female",
@@ -57,33 +59,33 @@ const PARTS: [Part; 3] = [
     },
 ];
 
-/// Three seconds of packets of 20 ms.
+/// Packets per talker: three seconds of packets of 20 ms.
 const PACKETS: usize = 150;
 
-/// Until the last of them is played.
+/// Ticks to run: enough for the last packet to be played.
 const TICKS: usize = 200;
 
-/// When the first tick is.
+/// RTP time of the first tick.
 const FIRST_TICK: RtpTime = RtpTime(0);
 
-/// How much louder than its difference from the golden one the mix must be, dB.
+/// Smallest accepted ratio, in dB, of the golden mix to its difference from the computed mix.
 ///
-/// The golden one is stored in 16 bits, which leaves 83 dB. Decoders that differ by half a step of 16 bits, a hundred
-/// times more than libopus' variants for several processors do, leave 74 dB. One percent of gain leaves 40 dB, one
-/// sample too many 16 dB.
+/// The golden mix is stored in 16 bits, which limits the ratio to 83 dB. Decoders that differ by
+/// half a 16-bit step, a hundred times more than libopus' variants for several processors do, give
+/// 74 dB. One percent of gain gives 40 dB, a shift by one sample 16 dB.
 const LIKE_DB: f64 = 50.0;
 
 #[test]
-fn the_mix_is_the_golden_one() {
+fn mix_matches_the_golden_mix() {
     let golden = read_wav(&fixture("golden/mix.wav"));
     let like_db = likeness_db(&golden, &mix(0.0));
     println!("golden_like_db,{like_db:.1}");
     assert!(like_db >= LIKE_DB, "only {like_db:.1} dB alike");
 }
 
-/// The tolerance is neither so tight that another processor fails, nor so wide that anything passes.
+/// The tolerance accepts another processor's rounding and rejects small changes of the mix.
 #[test]
-fn the_tolerance_tells_rounding_from_change() {
+fn golden_tolerance_accepts_rounding_and_rejects_changes() {
     let golden = read_wav(&fixture("golden/mix.wav"));
     let rounding_db = likeness_db(&golden, &mix(1.0 / (1 << 16) as f32));
     println!("rounding_like_db,{rounding_db:.1}");
@@ -128,7 +130,7 @@ fn make_the_packets() {
     std::fs::write(fixture("golden/voices.packets"), file).expect("the fixtures can be written");
 }
 
-/// The whole call, with `rounding` of noise on whatever is decoded.
+/// The whole mix, with noise of amplitude `rounding` added to all decoded PCM.
 fn mix(rounding: f32) -> Vec<f32> {
     let settings = RoomSettings::default();
     let mut engine = Engine::new(EngineLimits {
@@ -169,7 +171,7 @@ fn mix(rounding: f32) -> Vec<f32> {
         }
         engine.run_slot(slot, now, &mut sink);
     }
-    // One tick more, since a room moves within its tick.
+    // One extra tick, since a room may move its phase by up to a tick.
     let mut mix = vec![0.0; 960 * (TICKS + 1)];
     for (_, packet) in &sink.packets {
         let pcm = ear.pcm(packet);
@@ -180,7 +182,7 @@ fn mix(rounding: f32) -> Vec<f32> {
     mix
 }
 
-/// Every packet that arrives, in the order of arrival.
+/// All packets that arrive, sorted by arrival time.
 fn arrivals() -> Vec<(Time, ParticipantId, Packet)> {
     let file = std::fs::read(fixture("golden/voices.packets")).expect("it is in the repository");
     let mut rest = file.as_slice();
@@ -215,7 +217,7 @@ fn arrivals() -> Vec<(Time, ParticipantId, Packet)> {
     arrivals
 }
 
-/// An Opus decoder of another processor: its samples are a little off.
+/// An Opus decoder that adds noise of amplitude `most`, to imitate another processor's rounding.
 struct Rounding {
     decoder: OpusDecoder,
     most: f32,
@@ -265,7 +267,7 @@ impl Decode for Rounding {
     }
 }
 
-/// Signal over difference, dB.
+/// Ratio of the golden mix's energy to the energy of its difference from `mix`, in dB.
 fn likeness_db(golden: &[f32], mix: &[f32]) -> f64 {
     assert_eq!(golden.len(), mix.len());
     let energy = |samples: &mut dyn Iterator<Item = f32>| -> f64 {

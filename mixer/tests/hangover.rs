@@ -1,4 +1,5 @@
-//! Streams that go on through the pauses of a conversation, so that receivers keep their buffers.
+//! Stream hangover: a stream continues through the pauses of a conversation, so that receivers keep
+//! their jitter buffers filled.
 #![cfg(feature = "opus")]
 
 mod stage;
@@ -12,15 +13,15 @@ use stage::{Stage, tone};
 
 const EAR: ParticipantId = ParticipantId(9);
 
-/// A room with one talker and one listener whose stream has the profile's own hangover.
+/// A room with one talker and one listener whose stream has the profile's default hangover.
 struct Call {
     stage: Stage,
-    /// When the talker's next packet is due.
+    /// When the talker's next packet is due, in microseconds.
     due_us: u64,
 }
 
 impl Call {
-    /// The talker's packets come `offset_us` after a multiple of 20 ms.
+    /// Builds a call whose talker's packets arrive `offset_us` after each multiple of 20 ms.
     fn new(profile: Profile, offset_us: u64) -> Call {
         Call::with_voice(profile, offset_us, tone(331.7, 0.3))
     }
@@ -39,12 +40,14 @@ impl Call {
         Call { stage, due_us }
     }
 
-    /// Lets the talker speak, or send nothing, for a while; the packets that the listener is sent, and when.
+    /// Lets the talker speak or send nothing for `ms`, and returns the listener's packets with
+    /// their send times.
     fn go_on(&mut self, speaks: bool, ms: u64) -> Vec<(Time, OutPacket)> {
         self.send(speaks.then_some(None), ms)
     }
 
-    /// Lets the talker send packets that tell this level, or none; everybody else is silent.
+    /// Lets the talker send packets with `level` as hint (`None`: no packets) for `ms`; all other
+    /// members are silent.
     fn send(&mut self, level: Option<Option<Level>>, ms: u64) -> Vec<(Time, OutPacket)> {
         let end_us = self.due_us + ms * 1_000;
         let talker = self.stage.talkers[0].id;
@@ -83,12 +86,12 @@ impl Call {
 }
 
 #[test]
-fn stream_continues_through_a_pause_and_stops_when_the_room_rests() {
+fn stream_continues_through_a_pause_and_stops_after_its_hangover() {
     for (profile, hangover_ms) in [(Profile::Voice, 6_000), (Profile::LowDelay, 6_000)] {
         let mut call = Call::new(profile, 7_300);
         call.go_on(true, 1_000);
         let pause = call.go_on(false, 3_000);
-        // A move to the beat of the talker may cost one packet.
+        // A phase move towards the talker's packets may cost one packet.
         assert!(
             (148..=151).contains(&pause.len()),
             "{profile}: {}",
@@ -110,16 +113,16 @@ fn stream_continues_through_a_pause_and_stops_when_the_room_rests() {
 }
 
 #[test]
-fn thin_stream_stops_with_the_sound() {
+fn thin_stream_stops_as_soon_as_the_talker_does() {
     let mut call = Call::new(Profile::Thin, 7_300);
     call.go_on(true, 1_000);
     let pause = call.go_on(false, 4_000);
-    // The gate's hangover, and refreshes.
+    // What remains is the gate's hangover and the refresh packets.
     assert!(pause.len() < 15, "{}", pause.len());
 }
 
 #[test]
-fn room_moves_to_the_talker_in_a_pause_and_no_packets_overlap() {
+fn room_moves_its_phase_in_a_pause_without_overlapping_packets() {
     for step in 0..30 {
         let mut call = Call::new(Profile::Voice, step * 667);
         let mut sent = call.go_on(true, 500);
@@ -136,8 +139,8 @@ fn room_moves_to_the_talker_in_a_pause_and_no_packets_overlap() {
     }
 }
 
-/// The longest that a packet with sound comes after what the talker has sent: the first of them is the
-/// talker's first, sent at `begins_us`.
+/// Longest time from a talker's packet to the listener's packet with its sound; the first packet
+/// with sound belongs to the talker's packet sent at `begins_us`.
 fn longest_wait_ms(spurt: &[(Time, OutPacket)], begins_us: u64) -> f64 {
     let sounds = spurt
         .iter()
@@ -148,8 +151,8 @@ fn longest_wait_ms(spurt: &[(Time, OutPacket)], begins_us: u64) -> f64 {
     waits.fold(0.0, f64::max)
 }
 
-/// Members who are silent are there first, and the listeners' streams run. Then the talker comes in, `step` thirtieths of a
-/// tick later than they send: the longest that a packet of the talker's first second waits.
+/// Longest wait, in milliseconds, of the packets in the first second of a talker that joins a room
+/// with silent members and running streams, `step` thirtieths of a tick after the members' packets.
 fn longest_wait_of_newcomer_ms(silent_members: u32, step: u64) -> f64 {
     let hello = 100 * 960;
     let mut said = tone(331.7, 0.3);
@@ -165,7 +168,7 @@ fn longest_wait_of_newcomer_ms(silent_members: u32, step: u64) -> f64 {
     call.send(Some(Some(Level::from_wire(127))), 1_000);
     let begins_us = call.due_us;
     let heard = call.go_on(true, 1_000);
-    // A stream that had to send something over again would stay behind until the next pause.
+    // A stream that had to repeat media time would lag until the next pause.
     let behind = heard.windows(2).find(|pair| {
         let wall_us = pair[1].0.us() - pair[0].0.us();
         let media = pair[1].1.time.distance_from(pair[0].1.time);
@@ -176,8 +179,9 @@ fn longest_wait_of_newcomer_ms(silent_members: u32, step: u64) -> f64 {
 }
 
 #[test]
-fn room_has_moved_to_who_comes_in_before_the_first_word() {
-    // Of two who might talk, neither waits for more than half a tick beyond the least wait, 3 ms, and the grid of slots.
+fn room_moves_its_phase_to_a_newcomer_before_its_first_word() {
+    // With two possible talkers, each waits at most half a tick beyond the minimum of 3 ms and the
+    // slot grid.
     for (silent_members, longest_ms) in [(1, 16.5), (4, 10.0)] {
         for step in 0..30 {
             let longest = longest_wait_of_newcomer_ms(silent_members, step);

@@ -1,4 +1,4 @@
-//! A tick waits for a packet that is a little late, and nothing else does.
+//! Held ticks: a tick waits for a packet that is slightly late, and for nothing else.
 #![cfg(feature = "opus")]
 
 mod stage;
@@ -22,19 +22,19 @@ const HZ: f64 = 331.7;
 const LOUD: f32 = 0.3;
 const PACKETS: u64 = 120;
 
-/// Long after the room has met the talker's packets.
+/// Number of the delayed packet, long after the room has moved its phase to the talker.
 const LATE_PACKET: u64 = 60;
 
-/// After so many of the listener's packets, the first of which holds the first sound, the playout knows the network.
+/// Listener packets, counted from the first with sound, after which the playout delay has adapted.
 const SETTLED: usize = 28;
 
-/// A packet that the listener was sent, and the time at which it left.
+/// A packet sent to the listener, with its send time.
 struct Sent {
     at_us: u64,
     packet: OutPacket,
 }
 
-/// One listener who hears through a tap, and talkers without any codec.
+/// Builds a room of one tapped listener and `talkers` talkers with lossless codecs.
 fn room(talkers: u32) -> Stage {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_tapped(1, |_| 0.0);
@@ -45,8 +45,8 @@ fn room(talkers: u32) -> Stage {
     stage
 }
 
-/// Runs the room while each talker sends its packets, packet `n` of the first one `late_us(n)` later than it should come;
-/// `None`: never. Each slot is seen by `watch` before it runs.
+/// Runs the room while each talker sends `PACKETS` packets, packet `n` of the first talker delayed
+/// by `late_us(n)` (`None`: lost), and calls `watch` before each slot.
 fn play(
     stage: &mut Stage,
     late_us: impl Fn(u64) -> Option<u64>,
@@ -93,8 +93,8 @@ fn play(
     heard
 }
 
-/// How much later than 20 ms after the one before each packet left, once the room has met the talker; milliseconds, of
-/// those that were late.
+/// Non-zero delays, in milliseconds, of the packets sent after `SETTLED`, relative to their media
+/// time.
 fn delays_ms(sent: &[Sent]) -> Vec<f64> {
     let sounding: Vec<&Sent> = sent.iter().skip(SETTLED).collect();
     let first = &sounding[0];
@@ -107,7 +107,8 @@ fn delays_ms(sent: &[Sent]) -> Vec<f64> {
     late.filter(|late| *late != 0.0).collect()
 }
 
-/// Largest difference between what was heard and the first talker's tone, from where it begins.
+/// Largest sample difference between the mix and the first talker's tone, aligned at its best
+/// match.
 fn error(stage: &Stage, sent: &[Sent]) -> f32 {
     let pcm: Vec<f32> = sent
         .iter()
@@ -116,7 +117,7 @@ fn error(stage: &Stage, sent: &[Sent]) -> f32 {
         .collect();
     let mut voice = tone(HZ, LOUD);
     let spoken: Vec<f32> = (0..PACKETS * 960).map(&mut voice).collect();
-    // From which sample on it is.
+    // Difference of the first packet from the tone when aligned at sample `from`.
     let differs = |from: usize| {
         let pairs = pcm[..960].iter().zip(&spoken[from..]);
         pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
@@ -131,7 +132,7 @@ fn one_late(late_us: u64) -> impl Fn(u64) -> Option<u64> {
 }
 
 #[test]
-fn a_packet_thirteen_milliseconds_late_is_heard_as_if_it_were_in_time() {
+fn packet_up_to_13_ms_late_is_played_without_error() {
     for late_us in (0..=13_000).step_by(1_000) {
         let mut stage = room(1);
         let sent = play(&mut stage, one_late(late_us), |_| {});
@@ -144,10 +145,10 @@ fn a_packet_thirteen_milliseconds_late_is_heard_as_if_it_were_in_time() {
     }
 }
 
-/// Packets come up to 30 ms late, and one a little later than any, after the one that follows it.
+/// Packets arrive up to 30 ms late, and one slightly later than that, after its successor.
 #[test]
-fn a_packet_that_was_overtaken_is_waited_for() {
-    // By then the packets wait long enough, so that ticks wait no longer for those that are late again and again.
+fn tick_waits_for_an_overtaken_packet() {
+    // By then the playout delay covers the late packets, so ticks no longer wait for them.
     const PATIENT: usize = 24;
     let mut waited = Vec::new();
     for late_ms in 30..=53 {
@@ -169,7 +170,7 @@ fn a_packet_that_was_overtaken_is_waited_for() {
 }
 
 #[test]
-fn a_lost_packet_makes_one_tick_late_and_the_next_come_when_they_should() {
+fn lost_packet_delays_one_tick_and_no_later_tick() {
     let mut stage = room(1);
     let lost = |packet| (packet != LATE_PACKET).then_some(0);
     let sent = play(&mut stage, lost, |_| {});
@@ -178,7 +179,7 @@ fn a_lost_packet_makes_one_tick_late_and_the_next_come_when_they_should() {
 }
 
 #[test]
-fn who_loses_packet_after_packet_is_waited_for_twice_a_second() {
+fn ticks_wait_for_a_lossy_talker_at_most_twice_a_second() {
     for lost in [&[60, 70, 90][..], &[60, 61, 62, 90]] {
         let mut stage = room(1);
         let arrives = |packet| (!lost.contains(&packet)).then_some(0);
@@ -187,9 +188,9 @@ fn who_loses_packet_after_packet_is_waited_for_twice_a_second() {
     }
 }
 
-/// Numbers that claim losses where no time is missing are no reason to wait.
+/// Gaps in the sequence numbers without a gap in RTP time are no reason to wait.
 #[test]
-fn a_gap_in_the_numbers_alone_is_not_waited_for() {
+fn tick_does_not_wait_for_a_gap_in_sequence_numbers_alone() {
     let mut stage = room(1);
     let skips = |stage: &mut Stage| stage.talkers[1].skip_number();
     let sent = play(&mut stage, |_| Some(0), skips);
@@ -197,9 +198,9 @@ fn a_gap_in_the_numbers_alone_is_not_waited_for() {
     assert!(sent.len() as u64 > PACKETS - 10);
 }
 
-/// Somebody who has left or is muted in the middle of a word has no packet to come.
+/// A talker that leaves or is muted within a word has no packet worth waiting for.
 #[test]
-fn a_tick_waits_for_nobody_who_cannot_be_heard() {
+fn tick_does_not_wait_for_a_muted_or_removed_talker() {
     for leaves in [true, false] {
         let mut stage = room(1);
         let begin = stage.now().us();
@@ -224,9 +225,9 @@ fn a_tick_waits_for_nobody_who_cannot_be_heard() {
     }
 }
 
-/// Of two packets that make up a tick, the second comes up to 14 ms late.
+/// The second of the two packets that fill a tick arrives up to 14 ms late.
 #[test]
-fn a_tick_waits_for_the_last_of_its_packets_as_well() {
+fn tick_waits_for_the_last_of_its_packets() {
     const SAMPLES: usize = 480;
     let mut stage = room(0);
     stage.join(2, |_| 0.0, None);
@@ -262,7 +263,7 @@ fn a_tick_waits_for_the_last_of_its_packets_as_well() {
 }
 
 #[test]
-fn end_of_a_talk_spurt_makes_one_tick_late() {
+fn end_of_a_talk_spurt_delays_one_tick() {
     let mut stage = room(1);
     let sent = play(
         &mut stage,
@@ -273,7 +274,7 @@ fn end_of_a_talk_spurt_makes_one_tick_late() {
 }
 
 #[test]
-fn a_crowd_and_other_rooms_wait_for_nobody() {
+fn tick_does_not_wait_in_crowds_or_in_rooms_with_a_feed() {
     let mut crowd = room(4);
     let sent = play(&mut crowd, one_late(12_000), |_| {});
     assert_eq!(delays_ms(&sent), [0.0; 0]);
@@ -283,16 +284,16 @@ fn a_crowd_and_other_rooms_wait_for_nobody() {
     assert_eq!(delays_ms(&sent), [0.0; 0]);
 }
 
-/// Lets another room hear this one.
+/// Gives the room a feed, as when another room monitors it.
 fn feed(stage: &mut Stage) {
     let feed = Arc::new(Feed::new(Layout::Mono, TickLength::Ms20));
     let command = Command::SetFeed(ROOM, Some(feed));
     stage.engine.apply(command, &mut stage.sink);
 }
 
-/// Ticks of a room that others hear do not wait, so that each of its packets waits longer.
+/// Ticks of a room with a feed do not wait, so its playout delay is longer instead.
 #[test]
-fn a_packet_six_milliseconds_late_is_in_time_in_a_room_that_others_hear() {
+fn room_with_a_feed_plays_packets_up_to_6_ms_late_without_error() {
     for late_us in (0..=6_000).step_by(1_000) {
         let mut stage = room(1);
         feed(&mut stage);
@@ -303,9 +304,9 @@ fn a_packet_six_milliseconds_late_is_in_time_in_a_room_that_others_hear() {
     }
 }
 
-/// A room that comes to be heard elsewhere in the middle of a word gives its packets no longer wait than they have.
+/// Adding a feed within a word does not lengthen the playout delay of that word.
 #[test]
-fn nothing_is_inserted_when_another_room_begins_to_listen() {
+fn adding_a_feed_within_a_word_inserts_no_samples() {
     let mut stage = room(1);
     let begin = stage.now().us();
     let feeds = std::cell::Cell::new(false);
@@ -321,9 +322,10 @@ fn nothing_is_inserted_when_another_room_begins_to_listen() {
     assert_eq!(telemetry.inserted_samples_total.load(Relaxed), 0);
 }
 
-/// Others begin to listen while a room rests: its next word waits for the longer of the two waits, and no tick more.
+/// A feed is added while the room rests: the next word gets the longer of the two playout delays,
+/// and no extra tick.
 #[test]
-fn first_word_after_another_room_begins_to_listen_waits_for_one_tick() {
+fn first_word_after_adding_a_feed_waits_at_most_12_5_ms() {
     for rest_us in (0..20_000).step_by(1_250) {
         let mut stage = room(1);
         let (listener, talker) = (stage.talkers[LISTENER].id, stage.talkers[1].id);
@@ -346,7 +348,7 @@ fn first_word_after_another_room_begins_to_listen_waits_for_one_tick() {
             stage.engine.run_slot(stage.slot, now, &mut stage.sink);
             for (to, packet) in stage.sink.packets.drain(..) {
                 if to == listener && !packet.sources.ids().is_empty() {
-                    // The last packet came 20 ms before the next one is due, or before the pause.
+                    // The packet arrived 20 ms before the next one is due, or before the pause.
                     let came_us = due_us as f64 - 20_000.0;
                     waits_ms.push((now.us() as f64 - came_us) / 1e3);
                 }
@@ -358,11 +360,11 @@ fn first_word_after_another_room_begins_to_listen_waits_for_one_tick() {
 }
 
 #[test]
-fn a_tick_waits_while_slots_are_made_up_for() {
+fn tick_waits_while_the_engine_catches_up_on_slots() {
     let mut stage = room(1);
     let begin = stage.now().us();
     let slot_us = SLOT.as_micros() as u64;
-    // For 20 ms before the packet comes, the machine stands still.
+    // The machine stalls for 20 ms before the packet arrives.
     let late_us = 20_000;
     let hurries = |stage: &mut Stage| {
         let since_us = stage.now().us() - begin;
@@ -375,12 +377,12 @@ fn a_tick_waits_while_slots_are_made_up_for() {
 }
 
 #[test]
-fn a_room_can_go_while_its_tick_waits() {
+fn room_can_be_removed_while_its_tick_waits() {
     let mut stage = room(1);
     let gone = std::cell::Cell::new(false);
     let begin = stage.now().us();
     let removes = |stage: &mut Stage| {
-        // 12 ms after the packet should have come, the tick waits.
+        // The tick waits 12 ms after the packet was due.
         if !gone.get() && stage.now().us() >= begin + 1_300 + LATE_PACKET * 20_000 + 12_000 {
             stage
                 .engine

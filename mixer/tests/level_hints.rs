@@ -1,5 +1,5 @@
-//! The level that a sender tells (RFC 6464) saves decoding, and hides no voice; and no source costs
-//! more decoding than its sound takes.
+//! Level hints (RFC 6464) save decoding without hiding a voice, and no source costs more decoding
+//! than the duration of its sound.
 #![cfg(feature = "opus")]
 
 mod stage;
@@ -18,14 +18,14 @@ use mixer::source::{Rules, Strip};
 use mixer::units::Decibels;
 use mixer::{Level, Packet, Payload, RtpTime, Seq, Time};
 
-/// Samples at 48 kHz that were decoded, whole or roughly.
+/// Counts of samples at 48 kHz that were decoded fully or sketched.
 #[derive(Default)]
 struct Work {
     decoded: AtomicU64,
     sketched: AtomicU64,
 }
 
-/// Opus, with its work counted.
+/// An Opus decoder that counts its decoded and sketched samples.
 struct Counted(OpusDecoder, Arc<Work>);
 
 impl Decode for Counted {
@@ -62,7 +62,7 @@ impl Decode for Counted {
     }
 }
 
-/// What a sender does, in packets of 20 ms.
+/// A sender of 20 ms packets with the strip that receives its packets.
 struct Sender {
     encoder: OpusEncoder,
     strip: Strip,
@@ -90,7 +90,7 @@ impl Sender {
         }
     }
 
-    /// The next packet.
+    /// Encodes the next packet, with `level` as its hint.
     fn packet(&mut self, mut voice: impl FnMut(u64) -> f32, level: Option<u8>) -> Packet {
         let number = self.number;
         self.number += 1;
@@ -112,7 +112,7 @@ impl Sender {
         self.strip.push(packet, arrival);
     }
 
-    /// One tick; what it adds to the mix, if anything.
+    /// Runs one tick and returns the frame added to the mix, if any.
     fn tick(&mut self) -> Option<Vec<f32>> {
         let rules = Rules {
             now: self.now + Duration::from_millis(4),
@@ -125,14 +125,14 @@ impl Sender {
         in_mix.then(|| self.strip.frame().samples().to_vec())
     }
 
-    /// Sends one packet, and one tick.
+    /// Sends one packet, runs one tick and returns the frame added to the mix, if any.
     fn send(&mut self, voice: impl FnMut(u64) -> f32, level: Option<u8>) -> Option<Vec<f32>> {
         let packet = self.packet(voice, level);
         self.push(&packet);
         self.tick()
     }
 
-    /// Noise of -60 dBFS, ten under the gate.
+    /// A packet of noise at -60 dBFS, 10 dB below the gate.
     fn noise(&mut self) -> Packet {
         let mut random = self.random;
         let packet = self.packet(
@@ -146,7 +146,7 @@ impl Sender {
         packet
     }
 
-    /// Decoded and sketched so far, in seconds of sound.
+    /// Seconds of sound decoded and sketched so far.
     fn worked_s(&self) -> [f64; 2] {
         let count = |samples: &AtomicU64| samples.load(Relaxed) as f64 / 48_000.0;
         [count(&self.work.decoded), count(&self.work.sketched)]
@@ -171,7 +171,7 @@ fn level_db(pcm: &[f32]) -> f64 {
     stage::db((energy / pcm.len() as f64).sqrt())
 }
 
-/// A voice that begins after so many packets of silence.
+/// A voice that begins after `silence` packets of silence.
 fn voice_after(silence: u64) -> impl FnMut(u64) -> f32 + Clone {
     let mut voice = stage::human("human-en-female");
     move |sample| match sample.checked_sub(silence * 960) {
@@ -180,7 +180,7 @@ fn voice_after(silence: u64) -> impl FnMut(u64) -> f32 + Clone {
     }
 }
 
-/// What is heard of a voice, tick by tick.
+/// Frames that a voice adds to the mix, one entry per tick.
 fn heard(recipe: &Recipe, silence: u64, level: Option<u8>) -> Vec<Option<Vec<f32>>> {
     let mut sender = Sender::new(recipe);
     let voice = voice_after(silence);
@@ -189,7 +189,7 @@ fn heard(recipe: &Recipe, silence: u64, level: Option<u8>) -> Vec<Option<Vec<f32
         .collect()
 }
 
-/// How much of the ticks in which a voice without a level is loud has been heard with one.
+/// Share of loud ticks heard with a level hint, relative to those heard without a hint.
 fn share_heard(with: &[Option<Vec<f32>>], without: &[Option<Vec<f32>>]) -> f64 {
     let is_loud = |pcm: &&Vec<f32>| level_db(pcm) > -45.0;
     let loud = without.iter().flatten().filter(is_loud).count();
@@ -199,7 +199,7 @@ fn share_heard(with: &[Option<Vec<f32>>], without: &[Option<Vec<f32>>]) -> f64 {
 }
 
 #[test]
-fn a_voice_whose_level_is_always_127_is_heard_whole() {
+fn voice_with_a_constant_level_hint_of_127_is_heard_whole() {
     for (name, recipe) in recipes() {
         for (silence, levels) in [(0, &[127][..]), (10, &[127]), (150, &[127, 90])] {
             let without = heard(&recipe, silence, None);
@@ -208,7 +208,7 @@ fn a_voice_whose_level_is_always_127_is_heard_whole() {
                 let share = share_heard(&with, &without);
                 let case = format!("{name}, level {level}, {silence} packets of silence before");
                 assert!(share > 0.99, "{case}: {share:.3} heard");
-                // Its first word too.
+                // Its first word must not start late either.
                 let first = |ticks: &[Option<Vec<f32>>]| {
                     ticks
                         .iter()
@@ -221,9 +221,9 @@ fn a_voice_whose_level_is_always_127_is_heard_whole() {
     }
 }
 
-/// With a constant bitrate nothing but listening tells silence from speech.
+/// At a constant bitrate packet sizes do not tell silence from speech; only decoding does.
 #[test]
-fn a_voice_of_constant_bitrate_is_believed_for_half_a_second_once() {
+fn false_silence_hint_at_constant_bitrate_mutes_for_half_a_second_once() {
     let mut recipe = stage::recipe(Profile::Voice);
     recipe.cbr = true;
     let mut sender = Sender::new(&recipe);
@@ -242,7 +242,7 @@ fn a_voice_of_constant_bitrate_is_believed_for_half_a_second_once() {
 }
 
 #[test]
-fn a_client_that_is_silent_at_127_costs_next_to_nothing() {
+fn silent_client_with_level_127_costs_almost_no_decoding() {
     for (name, recipe) in recipes() {
         let mut sender = Sender::new(&recipe);
         (0..100).for_each(|_| assert_eq!(sender.send(|_| 0.0, Some(127)), None, "{name}"));
@@ -251,14 +251,14 @@ fn a_client_that_is_silent_at_127_costs_next_to_nothing() {
         (0..500).for_each(|_| assert_eq!(sender.send(|_| 0.0, Some(127)), None, "{name}"));
         let after = sender.worked_s();
         assert_eq!(after[0], before[0], "{name}: decoded");
-        // Four packets of 20 ms every four seconds, of the ten seconds there were.
+        // Four sketched packets of 20 ms every four seconds, over ten seconds.
         let sketched = after[1] - before[1];
         assert!(sketched <= 0.25, "{name}: {sketched} s sketched");
     }
 }
 
 #[test]
-fn a_client_that_mutes_itself_is_parked_within_half_a_second_and_stays_believed() {
+fn self_muted_client_is_parked_in_500_ms_and_its_hints_stay_trusted() {
     for (name, recipe) in recipes() {
         let mut sender = Sender::new(&recipe);
         let mut voice = stage::human("human-it-male");
@@ -267,7 +267,7 @@ fn a_client_that_mutes_itself_is_parked_within_half_a_second_and_stays_believed(
             for _ in 0..60 {
                 sender.send(&mut voice, Some(20));
             }
-            // A bad network: what is lost is made up out of the voice before.
+            // On a bad network, lost packets are concealed from the preceding voice.
             for packet in 0..60 {
                 random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 let silent = sender.packet(|_| 0.0, Some(127));
@@ -288,7 +288,7 @@ fn a_client_that_mutes_itself_is_parked_within_half_a_second_and_stays_believed(
 }
 
 #[test]
-fn a_voice_told_to_be_silent_counts_as_sound_behind_a_shut_door() {
+fn voice_with_a_silence_hint_counts_as_voiced_without_a_permit() {
     for (name, recipe) in recipes() {
         let mut sender = Sender::new(&recipe);
         let mut voice = stage::human("human-en-female");
@@ -298,15 +298,15 @@ fn a_voice_told_to_be_silent_counts_as_sound_behind_a_shut_door() {
         assert_eq!(sender.strip.voiced(), 0, "{name}");
         (0..100).for_each(|_| assert_eq!(sender.send(&mut voice, Some(127)), None, "{name}"));
         let voiced = sender.strip.voiced();
-        // Of 86 packets that are louder than -45 dBFS.
+        // Of 86 packets louder than -45 dBFS.
         assert!(voiced > 50, "{name}: {voiced}");
         assert_eq!(sender.worked_s()[0], 0.0, "{name}: decoded");
     }
 }
 
-/// Ten times as many packets as time has passed for, of a source that is parked.
+/// A parked source sends ten times as many packets as its elapsed time allows.
 #[test]
-fn a_flood_of_quiet_packets_costs_no_more_than_the_time_it_lasts() {
+fn flood_of_quiet_packets_costs_no_more_decoding_than_its_duration() {
     for level in [None, Some(60), Some(127)] {
         let mut recipe = stage::recipe(Profile::Voice);
         recipe.packet_ms = 20;
@@ -329,14 +329,14 @@ fn a_flood_of_quiet_packets_costs_no_more_than_the_time_it_lasts() {
         }
         let after = sender.worked_s();
         let worked = after[0] + after[1] - before[0] - before[1];
-        // 2 s and what may come at once after a stall.
+        // 2 s, plus the burst that is allowed after a stall.
         assert!(worked <= 2.3, "{level:?}: {worked} s");
     }
 }
 
-/// Packets that open and shut the strip in turns make it decode what it did not play, to warm up.
+/// Packets that alternately open and park the strip make it decode unplayed packets for warm-up.
 #[test]
-fn a_source_that_comes_and_goes_costs_no_more_than_the_time_it_lasts() {
+fn source_toggling_its_level_costs_decoding_bounded_by_its_duration() {
     let mut recipe = stage::recipe(Profile::Thin);
     recipe.packet_ms = 60;
     let mut encoder = OpusEncoder::new(&recipe);
@@ -345,7 +345,7 @@ fn a_source_that_comes_and_goes_costs_no_more_than_the_time_it_lasts() {
     encoder.encode(&[0.0; 2_880], &mut payload).unwrap();
     let before = sender.worked_s();
     for number in 0..3_000u64 {
-        // Three packets of 60 ms in each tick of 20.
+        // Three packets of 60 ms in each tick of 20 ms.
         let packet = Packet {
             seq: Seq(number as u16),
             time: RtpTime((number * 2_880) as u32),
@@ -361,12 +361,12 @@ fn a_source_that_comes_and_goes_costs_no_more_than_the_time_it_lasts() {
     }
     let after = sender.worked_s();
     let worked = after[0] + after[1] - before[0] - before[1];
-    // A tick decodes its length at most, and as much may be decoded on arrival.
+    // Each tick decodes at most its own length, and arrivals may cost as much again.
     assert!(worked <= 2.0 * 20.0 + 0.5, "{worked} s in 20");
 }
 
 #[test]
-fn a_quiet_source_that_becomes_loud_is_heard_from_its_first_packet_though_packets_come_in_fives() {
+fn quiet_source_turning_loud_is_heard_at_once_in_bursts_of_five_packets() {
     for profile in [Profile::Voice, Profile::LowDelay, Profile::Music] {
         let mut recipe = stage::recipe(profile);
         recipe.packet_ms = 20;
@@ -393,14 +393,14 @@ fn a_quiet_source_that_becomes_loud_is_heard_from_its_first_packet_though_packet
                 "{profile}"
             );
         }
-        // What is not played when it ends waits for its time.
+        // Packets still queued at the end are not counted.
         assert!(loud >= 150 - 10, "{profile}: {loud} of 150 ticks");
         assert_eq!(sender.strip.stats().lost, 0, "{profile}");
     }
 }
 
 #[test]
-fn silence_of_g711_is_told_from_a_voice_by_listening_alone() {
+fn g711_silence_hints_do_not_hide_a_voice() {
     use mixer::codec::g711::{G711Decoder, G711Encoder, Law};
     let decoder = Box::new(G711Decoder::new(Law::Mu, Layout::Mono));
     assert_eq!(decoder.codec(), Codec::Pcmu);

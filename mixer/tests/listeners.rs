@@ -1,4 +1,4 @@
-//! Who shares an encode, and that nobody can hear who does.
+//! Listener groups: which listeners share one encode, and that splits and merges are inaudible.
 #![cfg(feature = "opus")]
 #![allow(clippy::disallowed_macros, reason = "a test may say what it measured")]
 
@@ -19,15 +19,15 @@ use mixer::room::RoomSettings;
 use mixer::{ParticipantId, Payload};
 use stage::{Stage, amplitude_of, db, human, recipe, tone};
 
-/// Samples from one role to the next in what follows: 2 s.
+/// Samples between role changes in the test scene: 2 s.
 const TURN: u64 = 96_000;
 
-/// One who talks all the time, one who talks every other turn, two who listen.
+/// The scene's ids: a permanent talker, a talker in every other turn, and two silent listeners.
 const TALKS: u32 = 1;
 const SWITCHES: u32 = 2;
 const LISTENS: [u32; 2] = [3, 4];
 
-/// The scene, with taps in place of encoders or with Opus.
+/// Runs the scene for `ticks` ticks, with taps in place of encoders or with Opus.
 fn scene(tapped: bool, ticks: usize) -> Stage {
     let mut stage = Stage::new(RoomSettings::default());
     let mut join = |id, voice: Box<dyn FnMut(u64) -> f32 + Send>| match tapped {
@@ -35,7 +35,7 @@ fn scene(tapped: bool, ticks: usize) -> Stage {
         false => stage.join_clear(id, voice),
     };
     let (mut first, mut second) = (human("human-en-female"), human("human-it-male"));
-    // The leader of the group is somebody whose role never changes.
+    // The group's leader is a participant whose role never changes.
     join(LISTENS[0], Box::new(|_| 0.0));
     join(
         TALKS,
@@ -59,7 +59,7 @@ fn after(start: u64, sample: u64, voice: &mut impl FnMut(u64) -> f32) -> f32 {
     if sample < start { 0.0 } else { voice(sample) }
 }
 
-/// What one listener was sent, by media time.
+/// Packets sent to one listener, by media time.
 fn sent_to(stage: &Stage, id: u32) -> BTreeMap<u32, OutPacket> {
     let packets = stage.sink.packets.iter();
     packets
@@ -68,7 +68,7 @@ fn sent_to(stage: &Stage, id: u32) -> BTreeMap<u32, OutPacket> {
         .collect()
 }
 
-/// The one who switches contributes, and so is on his own.
+/// Whether both talkers contribute; the switching talker then has a private stream.
 fn packet_is_of_both(packet: &OutPacket) -> bool {
     packet.sources.ids().len() == 2
 }
@@ -92,14 +92,15 @@ fn level_db(pcm: &[f32]) -> f64 {
     db((energy / pcm.len() as f64).sqrt())
 }
 
-/// The talker speaks at about -25 dBFS.
+/// Level above which a frame counts as speech; the talker speaks at about -25 dBFS.
 const SPEECH_DB: f64 = -40.0;
 
 #[test]
-fn a_split_is_exact() {
+fn group_split_is_exact_for_the_listeners_decoder() {
     let ticks = 100 * 2 + 90;
     let (tapped, coded) = (scene(true, ticks), scene(false, ticks));
-    // The group's stream first; from the split on, what the one who left it hears.
+    // Encode the group's stream, and from the split on the private mix of the talker that left the
+    // group.
     let group = sent_to(&tapped, LISTENS[0]);
     let own = sent_to(&tapped, SWITCHES);
     let split = *own
@@ -139,7 +140,7 @@ fn a_split_is_exact() {
 }
 
 #[test]
-fn a_merge_is_below_the_codec_s_own_distortion() {
+fn group_merge_stays_below_the_codecs_own_distortion() {
     let stage = scene(false, 100 * 60);
     let (group, own) = (sent_to(&stage, LISTENS[0]), sent_to(&stage, SWITCHES));
     let (mut always, mut merging) = (
@@ -158,11 +159,11 @@ fn a_merge_is_below_the_codec_s_own_distortion() {
             (apart, since) = (true, 0);
             continue;
         }
-        // What is a decibel among whispers: where nobody speaks, the codec's own distortion is as
-        // loud as the sound.
+        // Between words the codec's own distortion is as loud as the signal, so judge spoken frames
+        // only.
         let spoken = level_db(&reference) > SPEECH_DB;
         let judged = spoken.then(|| snr_db(&reference, &heard));
-        // Two encoders that are fed alike may agree for a packet or two before they are one.
+        // Two encoders with equal input may agree for a packet or two before the merge.
         since += 1;
         if since == 1 {
             candidate_db = judged;
@@ -182,7 +183,7 @@ fn a_merge_is_below_the_codec_s_own_distortion() {
 }
 
 #[test]
-fn one_encode_serves_all_who_hear_the_same() {
+fn listener_group_is_served_by_one_encode() {
     let mut stage = Stage::new(RoomSettings::default());
     for id in 1..=3 {
         stage.join_clear(id, tone(300.0 + 97.3 * f64::from(id), 0.2));
@@ -194,7 +195,7 @@ fn one_encode_serves_all_who_hear_the_same() {
     let before = stage.engine.stats();
     (0..100).for_each(|_| stage.turn());
     let after = stage.engine.stats();
-    // One for each talker, and one for the 57 others together.
+    // One encode for each talker, and one for the other 57 together.
     assert_eq!(after.encodes_total - before.encodes_total, 100 * 4);
     assert_eq!(after.packets_total - before.packets_total, 100 * 60);
     let (ears, sources) = (sent_to(&stage, 60), sent_to(&stage, 4));
@@ -205,13 +206,13 @@ fn one_encode_serves_all_who_hear_the_same() {
 }
 
 #[test]
-fn who_leads_a_group_may_leave_it() {
+fn listener_group_survives_the_removal_of_its_leader() {
     let mut stage = Stage::new(RoomSettings::default());
     for id in 1..=4 {
         stage.join_clear(id, |_| 0.0);
     }
     stage.join_clear(5, tone(441.7, 0.3));
-    // The talker, who hears nothing, is sent silence for two seconds.
+    // The talker hears nobody and is sent silence for two seconds of hangover.
     (0..120).for_each(|_| stage.turn());
     for leaver in [1, 4, 2] {
         let leaves = Command::RemoveParticipant(ParticipantId(leaver));
@@ -221,7 +222,7 @@ fn who_leads_a_group_may_leave_it() {
         (0..20).for_each(|_| stage.turn());
         assert_eq!(stage.engine.stats().encodes_total - before, 20);
     }
-    // The last of them has heard one stream all the time: whoever made it, it goes on.
+    // The last listener received one continuous stream, whichever member's encoder produced it.
     let mut decoder = OpusDecoder::new(Layout::Mono);
     let heard: Vec<f32> = sent_to(&stage, 3)
         .values()
@@ -230,13 +231,13 @@ fn who_leads_a_group_may_leave_it() {
     let settled = &heard[heard.len() - 960 * 60..];
     let level = amplitude_of(settled, 441.7);
     assert!((level - 0.3).abs() < 0.02, "{level}");
-    // Off its frequency there is nothing but what the codec adds to any tone.
+    // Away from the tone's frequency only codec noise remains.
     let rest_db = db(amplitude_of(settled, 620.3) / level);
     assert!(rest_db < -50.0, "{rest_db:.1} dB");
 }
 
 #[test]
-fn listeners_of_several_recipes_form_several_groups() {
+fn listeners_of_different_recipes_form_separate_groups() {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_clear(1, tone(441.7, 0.3));
     for id in 2..=7 {
@@ -249,7 +250,8 @@ fn listeners_of_several_recipes_form_several_groups() {
         stage.engine.apply(command, &mut stage.sink);
         stage.sink.retired.clear();
     }
-    // Loss is prepared for, so who reports some hears another stream.
+    // Opus streams are encoded for the reported loss, so a listener that reports 5 % leaves the
+    // group.
     let lossy = stage.talkers[6].shared.clone();
     lossy.settings.report_loss(5);
     (0..180).for_each(|_| stage.turn());
@@ -265,7 +267,7 @@ fn listeners_of_several_recipes_form_several_groups() {
 }
 
 #[test]
-fn loss_parts_only_those_whose_codec_can_be_prepared_for_it() {
+fn reported_loss_splits_groups_only_for_codecs_that_can_use_it() {
     for (codec, groups) in [(Codec::Opus, 5), (Codec::Pcmu, 1), (Codec::Pcma, 1)] {
         let mut stage = Stage::new(RoomSettings::default());
         stage.join_clear(1, tone(441.7, 0.3));
@@ -289,7 +291,7 @@ fn loss_parts_only_those_whose_codec_can_be_prepared_for_it() {
 }
 
 #[test]
-fn a_crowd_that_joins_while_somebody_talks_does_not_cost_an_encode_each() {
+fn crowd_joining_during_speech_does_not_cost_one_encode_each() {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_clear(1, tone(441.7, 0.3));
     (0..50).for_each(|_| stage.turn());
@@ -312,7 +314,7 @@ fn a_crowd_that_joins_while_somebody_talks_does_not_cost_an_encode_each() {
 }
 
 #[test]
-fn a_stream_begins_when_packets_reach_its_listener() {
+fn stream_begins_once_its_listener_is_reachable() {
     for others in [0, 3] {
         let mut stage = Stage::new(RoomSettings::default());
         stage.join(1, tone(331.7, 0.3), None);
@@ -326,7 +328,7 @@ fn a_stream_begins_when_packets_reach_its_listener() {
         assert!(sent_to(&stage, 2).is_empty(), "{others} others");
         settings.set_reachable(true);
         (0..25).for_each(|_| stage.turn());
-        // A decoder that missed nothing hears the tone as loud as it is.
+        // A decoder that received every packet reproduces the tone at its full level.
         let mut decoder = OpusDecoder::new(Layout::Mono);
         let packets = sent_to(&stage, 2);
         assert!(packets.len() >= 24, "{others} others");
@@ -339,7 +341,7 @@ fn a_stream_begins_when_packets_reach_its_listener() {
     }
 }
 
-/// Who is sent a packet in the next tick, and who is there, but for the first talker.
+/// Recipients of the next tick's packets, and all participants present, each without participant 1.
 fn sent_and_here(
     stage: &mut Stage,
     ears: impl Iterator<Item = ParticipantId>,
@@ -356,9 +358,10 @@ fn sent_and_here(
     (sent, here)
 }
 
-/// Whatever people do, in whatever order: everybody is sent each packet once.
+/// Random joins, leaves, mutes, new streams and loss reports: each participant gets every packet
+/// once.
 #[test]
-fn everybody_is_sent_each_tick_once_whoever_comes_goes_talks_or_changes() {
+fn each_member_is_sent_every_tick_once_through_random_changes() {
     for seed in 1..=4 {
         let mut chance = Chance(seed);
         let mut pick = move |of: usize| (chance.next() * of as f64) as usize;
@@ -420,7 +423,7 @@ fn everybody_is_sent_each_tick_once_whoever_comes_goes_talks_or_changes() {
 }
 
 #[test]
-fn a_room_in_which_nothing_happens_gets_no_ticks() {
+fn room_without_activity_runs_no_ticks() {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_clear(1, |sample| match sample {
         48_000..96_000 => tone(441.7, 0.3)(sample),
@@ -429,13 +432,13 @@ fn a_room_in_which_nothing_happens_gets_no_ticks() {
     stage.join_clear(2, |_| 0.0);
     (0..110).for_each(|_| stage.turn());
     assert!(!stage.engine.is_idle(), "somebody talked a moment ago");
-    // From now on nobody sends anything; the streams have their tails, their refreshes and an end.
+    // From now on nobody sends; the streams run through hangover and refreshes until they end.
     (0..150).for_each(|_| stage.pass());
     assert!(stage.engine.is_idle());
     let ticks = stage.engine.stats().ticks_total;
     (0..1_000).for_each(|_| stage.pass());
     assert_eq!(stage.engine.stats().ticks_total, ticks);
-    // The first packet wakes it, and the media clock has gone on.
+    // The first packet wakes the room, and the media clock has advanced meanwhile.
     let last = *sent_to(&stage, 2).keys().last().expect("heard something");
     stage.talkers[0].speak_from(48_000);
     (0..20).for_each(|_| stage.turn());
@@ -447,7 +450,7 @@ fn a_room_in_which_nothing_happens_gets_no_ticks() {
 }
 
 #[test]
-fn who_cannot_talk_keeps_no_stream_and_hears_the_group_s() {
+fn listen_only_member_keeps_no_stream_and_receives_the_group_stream() {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_clear(1, tone(441.7, 0.3));
     stage.join_clear(2, |_| 0.0);
@@ -460,7 +463,7 @@ fn who_cannot_talk_keeps_no_stream_and_hears_the_group_s() {
         retired.filter(|it| it.is::<Listener>()).count()
     };
     assert_eq!(freed(&stage), 3, "all but the leader's");
-    // Each of them in turn leaves, among them whoever leads; nobody who stays hears that.
+    // Members leave in turn, the leader among them; the remaining members must not hear that.
     for leaver in [4, 3, 6] {
         let before = stage.engine.stats().encodes_total;
         let leaves = Command::RemoveParticipant(ParticipantId(leaver));
@@ -468,7 +471,8 @@ fn who_cannot_talk_keeps_no_stream_and_hears_the_group_s() {
         (0..20).for_each(|_| stage.turn());
         assert_eq!(stage.engine.stats().encodes_total - before, 20);
     }
-    // One who reports loss is given another stream, and leaves the group's to those who stay.
+    // A listener that reports loss gets a new stream and leaves the group's stream to the other
+    // members.
     let listener = Box::new(Listener::new(recipe(Profile::Voice), TickLength::Ms20));
     let command = Command::SetListener(ParticipantId(5), listener);
     stage.engine.apply(command, &mut stage.sink);
@@ -482,7 +486,7 @@ fn who_cannot_talk_keeps_no_stream_and_hears_the_group_s() {
         .values()
         .flat_map(|packet| decode(&mut decoder, &packet.payload))
         .collect();
-    // Up to where it was given another stream.
+    // The samples before the listener got its new stream.
     let settled = &heard[heard.len() - 960 * 100..heard.len() - 960 * 41];
     let level = amplitude_of(settled, 441.7);
     assert!((level - 0.3).abs() < 0.02, "{level}");

@@ -1,5 +1,5 @@
-//! What a participant costs in memory: everything that the engine, the room, libopus and the atomics
-//! hold for one more of them.
+//! Memory per participant: all bytes that the engine, the room, libopus and the atomics hold for
+//! one more participant.
 #![cfg(all(feature = "opus", target_os = "linux", target_env = "gnu"))]
 #![allow(clippy::disallowed_macros, reason = "a test may say what it measured")]
 
@@ -21,7 +21,7 @@ use mixer::schedule::WorkPool;
 use mixer::units::{ParticipantId, Time};
 use stage::{ROOM, recipe};
 
-/// Frees what is no longer needed, as the control side does.
+/// A sink that frees retired boxes at once, as the control side does.
 struct Free;
 
 impl WorkPool for Free {}
@@ -36,8 +36,7 @@ impl Sink for Free {
     }
 }
 
-/// Bytes of an engine with one room of the usual kind and so many in it, once all of them share one
-/// stream.
+/// Bytes of an engine with one default room of `count` participants, once all share one stream.
 fn bytes_of(count: u32, talks: bool, layout: Layout) -> i64 {
     let mut sink = Free;
     let participants = count as usize;
@@ -78,17 +77,17 @@ fn bytes_of(count: u32, talks: bool, layout: Layout) -> i64 {
     bytes
 }
 
-/// kB for one more.
+/// Kilobytes that each further participant costs.
 fn each_kb(talks: bool, layout: Layout) -> f64 {
     let more = bytes_of(192, talks, layout) - bytes_of(64, talks, layout);
     more as f64 / 128.0 / 1e3
 }
 
 #[test]
-fn who_only_listens_costs_little_and_who_talks_two_codecs_and_their_stores() {
-    // Listen-only participants need no encoder of their own. An encoder is 32 kB, a decoder 18 and
-    // the copy of it that guesses another 18, and what it decodes to 39. What the network's peer takes
-    // comes on top.
+fn listen_only_member_needs_at_most_2_kb_and_a_mono_talker_165_kb() {
+    // Listen-only participants need no encoder. An encoder takes 32 kB, a decoder 18 kB, its copy
+    // for guessing another 18 kB, and its decoded PCM 39 kB. The network peer's memory is not
+    // included.
     for (layout, talks, at_most_kb) in [
         (Layout::Mono, false, 2.0),
         (Layout::Mono, true, 165.0),
@@ -102,7 +101,7 @@ fn who_only_listens_costs_little_and_who_talks_two_codecs_and_their_stores() {
 }
 
 #[test]
-fn what_is_given_back_is_not_counted() {
+fn allocation_counter_excludes_freed_bytes() {
     let (kept, bytes) = bytes_kept_by(|| {
         drop(std::hint::black_box(vec![0u8; 50_000]));
         let mut grown = Vec::<u8>::with_capacity(10);

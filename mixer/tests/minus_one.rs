@@ -1,4 +1,4 @@
-//! Everyone hears all the others and not themselves.
+//! Mix-minus: each participant hears all others and not their own signal.
 #![cfg(feature = "opus")]
 
 mod stage;
@@ -10,11 +10,11 @@ use mixer::limiter::CEILING;
 use mixer::room::RoomSettings;
 use stage::{Stage, amplitude_of, db, tone};
 
-/// Off any common grid: distortion of one does not fall on another.
+/// Frequencies off any common grid, so that distortion of one tone does not fall on another.
 const TONES_HZ: [f64; 4] = [317.3, 541.9, 823.7, 1_201.1];
 
 #[test]
-fn in_pcm_the_own_tone_is_ninety_decibels_down() {
+fn mix_minus_in_pcm_keeps_the_own_tone_below_90_db() {
     let mut stage = Stage::new(RoomSettings::default());
     for (id, hz) in (1..).zip(TONES_HZ) {
         stage.join_exact(id, tone(hz, 0.15));
@@ -37,7 +37,7 @@ fn in_pcm_the_own_tone_is_ninety_decibels_down() {
 }
 
 #[test]
-fn who_talks_alone_hears_nothing() {
+fn lone_talker_hears_nothing() {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_tapped(1, tone(317.3, 0.9));
     stage.join_tapped(2, |_| 0.0);
@@ -49,9 +49,9 @@ fn who_talks_alone_hears_nothing() {
 }
 
 #[test]
-fn muting_oneself_changes_nothing_one_hears() {
-    // Through Opus, whose noise would hide the rest of an own tone: two rooms fed alike, one of
-    // them with a voice muted. What its owner hears must not differ.
+fn muting_oneself_does_not_change_ones_own_mix() {
+    // Opus noise would mask a residue of the own tone, so compare two rooms with equal input, one
+    // of them with a voice muted: the mix for that voice's owner must not differ.
     for left_out in 0..TONES_HZ.len() {
         let mixes = [false, true].map(|muted| {
             let mut stage = Stage::new(RoomSettings::default());
@@ -73,11 +73,11 @@ fn muting_oneself_changes_nothing_one_hears() {
 }
 
 #[test]
-fn three_full_scale_voices_stay_under_minus_one_dbfs() {
+fn limiter_keeps_three_full_scale_voices_below_minus_one_dbfs() {
     let mut stage = Stage::new(RoomSettings::default());
     for (id, hz) in [317.3, 541.9, 823.7].into_iter().enumerate() {
         let mut voice = tone(hz, 1.0);
-        // Square waves: as loud as full scale gets.
+        // Square waves have the highest energy at full scale.
         stage.join_tapped(id as u32 + 1, move |sample| voice(sample).signum());
     }
     stage.join_tapped(9, |_| 0.0);
@@ -94,7 +94,7 @@ fn three_full_scale_voices_stay_under_minus_one_dbfs() {
 }
 
 #[test]
-fn the_order_of_joining_is_irrelevant() {
+fn mix_does_not_depend_on_the_order_of_joining() {
     let mut mixes = Vec::new();
     for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
         let mut stage = Stage::new(RoomSettings::default());
@@ -116,7 +116,7 @@ fn the_order_of_joining_is_irrelevant() {
 }
 
 #[test]
-fn silence_in_silence_out() {
+fn silent_participants_produce_silence_and_then_no_packets() {
     let mut stage = Stage::new(RoomSettings::default());
     for id in 1..=3 {
         stage.join_tapped(id, |_| 0.0);
@@ -140,7 +140,7 @@ fn silence_in_silence_out() {
 }
 
 #[test]
-fn through_opus_each_hears_the_other_and_not_himself() {
+fn mix_minus_through_opus_carries_the_others_and_not_the_own_tone() {
     let mut stage = Stage::new(RoomSettings::default());
     let tones = [541.9, 823.7, 1_201.1];
     for (id, hz) in tones.into_iter().enumerate() {

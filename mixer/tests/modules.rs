@@ -1,4 +1,4 @@
-//! How the engine's modules use each other, and how long its files are, read from the source.
+//! Module dependencies and file lengths of the engine crate, checked against its source.
 
 mod source;
 
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use source::{Modules, files, wrong_lengths};
 
-/// The modules in the order of the picture: each may use those before it and none after it.
+/// The engine's modules in order: each may use those before it and none after it.
 const ORDER: &[&str] = &[
     "format",
     "memory",
@@ -33,7 +33,7 @@ fn root() -> &'static Path {
 }
 
 #[test]
-fn modules_use_only_those_before_them() {
+fn modules_use_only_modules_earlier_in_the_order() {
     let modules = Modules::of(&root().join("src"));
     assert!(modules.edges.len() > 40, "{} uses", modules.edges.len());
     let places: BTreeMap<&str, usize> = ORDER.iter().copied().zip(0..).collect();
@@ -53,13 +53,13 @@ fn modules_use_only_those_before_them() {
 }
 
 #[test]
-fn every_path_from_the_top_leads_to_a_module() {
+fn every_crate_path_leads_to_a_known_module() {
     let modules = Modules::of(&root().join("src"));
     assert!(modules.unknown.is_empty(), "{:#?}", modules.unknown);
 }
 
 #[test]
-fn no_file_is_too_long() {
+fn source_files_stay_within_the_length_limit() {
     let mut found = files(&root().join("src"), &["rs"]);
     found.extend(files(&root().join("tests"), &["rs"]));
     let wrong = wrong_lengths(root(), &found, &[]);

@@ -1,4 +1,5 @@
-//! Monitors and links: a listener hears other rooms at the gains asked for, never itself, and without clicks.
+//! Monitors and links: a listener hears other rooms at the requested gains, never its own voice,
+//! and without clicks.
 #![cfg(feature = "opus")]
 
 mod common;
@@ -35,7 +36,7 @@ fn monitored_room_is_heard_at_its_gain_and_own_voice_never() {
         }
     }
     assert_eq!(field.named(1), [2, 3]);
-    // Nobody else hears anything new.
+    // The mixes of all other participants are unchanged.
     assert_eq!(field.named(11), [1]);
     assert_eq!(field.named(12), [2]);
     assert!(level_db(&field.heard_lately(12, 100), TONES_HZ[0]) < -90.0);
@@ -82,7 +83,7 @@ fn monitor_of_higher_priority_ducks_a_lower_one_without_a_click() {
     }
     field.join(0, 1, |_| 0.0);
     field.join(1, 2, tone(hz, LOUD));
-    // Too low to be heard as steps.
+    // A tone too low for its steps to count as clicks.
     let mut murmur = tone(40.0, 0.02);
     field.join(2, 3, move |sample| match sample / 48_000 % 2 {
         1 => murmur(sample),
@@ -105,7 +106,7 @@ fn ducking_has_ended_in_a_room_that_slept_since_its_member_talked() {
     let mut field = Field::new(1);
     field.room(0, RoomSettings::default());
     field.room(0, RoomSettings::default());
-    // He is alone in his room, which sleeps as soon as he has talked.
+    // The only member of its room, which sleeps as soon as the member stops talking.
     field.join(0, 1, tone(541.9, LOUD));
     let shared = field.talkers[0].1.shared.clone();
     shared.settings.set_permit(Permit::Held);
@@ -156,7 +157,7 @@ fn changing_monitors_and_links_makes_no_click() {
             field.link(0, 1 + turn / 50 % 2);
         }
     }
-    // Four tones at most: the home room's, two scanned, and a link that brings one of them again.
+    // Four tones at most: the home room's, two monitored, and a link that repeats one of them.
     let steepest = steepest(&field.heard(1), hz, 4.0 * LOUD);
     assert!(steepest < 1.1, "{steepest}");
     assert_eq!(field.refused(), 0);
@@ -175,7 +176,7 @@ fn monitor_hears_every_sample_once_at_any_tick_and_phase_and_on_any_mixer() {
             },
             ..RoomSettings::default()
         };
-        // As many rooms before them as it takes to have any phase.
+        // Rooms created before these two shift their phases.
         let (home, other) = (settings(&mut chance), settings(&mut chance));
         for _ in 0..(chance.next() * 8.0) as usize {
             field.room((chance.next() * 2.0) as usize, RoomSettings::default());
@@ -188,7 +189,7 @@ fn monitor_hears_every_sample_once_at_any_tick_and_phase_and_on_any_mixer() {
         field.join(home, 1, |_| 0.0);
         field.join(other, 2, tone(hz, LOUD));
         if chance.next() < 0.5 {
-            // The home room moves to where this one's packets come.
+            // The home room moves its phase to the packets of this talker.
             field.join(home, 3, tone(40.0, 0.01));
         }
         field.scan(home, 1, &[(other, at(0.0, 0))]);
@@ -213,7 +214,7 @@ fn monitor_hears_every_sample_once_at_any_tick_and_phase_and_on_any_mixer() {
 
 #[test]
 fn monitor_hears_no_click_when_the_other_mixer_falls_behind() {
-    // At no tick does it cross zero.
+    // This frequency crosses zero at no tick boundary.
     let hz = 931.7;
     let mut field = Field::new(2);
     let home = field.room(0, RoomSettings::default());
@@ -269,7 +270,7 @@ fn sleeping_room_wakes_for_a_monitored_room_and_sleeps_again() {
     field.turns(60);
     let heard = field.heard(1);
     let sounding = heard[before..].iter().filter(|&&it| it > 0.4).count();
-    // All of it but the ramps at its ends.
+    // All of the tone except the ramps at its ends.
     assert!((47_800..=48_000).contains(&sounding), "{sounding}");
 
     field.turns(200);
@@ -290,7 +291,7 @@ fn monitor_hears_a_stereo_room_in_mono_and_a_mono_room_in_stereo() {
     let speech = field.room(0, RoomSettings::default());
     let music = field.room(0, stereo);
     field.join(speech, 1, tone(541.9, LOUD));
-    // Spoken as interleaved samples: half the pitch on both channels.
+    // The source yields interleaved samples, so each channel carries the tone at a different pitch.
     field.join(music, 2, tone(823.7, LOUD));
     field.scan(speech, 1, &[(music, at(0.0, 0))]);
     field.scan(music, 2, &[(speech, at(0.0, 0))]);

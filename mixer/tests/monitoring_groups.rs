@@ -1,4 +1,5 @@
-//! Listeners with equal monitors share one encode; those with monitors of their own do not disturb them.
+//! Listener groups with monitors: listeners with equal monitors share one encode, and listeners
+//! with unique monitors do not disturb the groups.
 #![cfg(feature = "opus")]
 
 mod stage;
@@ -24,7 +25,8 @@ fn hundred_listeners_with_equal_monitors_share_one_encode() {
     for id in 100..200 {
         field.join_ear(0, id);
         let mut rescan = field.rescan(0, Strength::default(), &[(1, at(0.0, 0)), (2, at(-6.0, 1))]);
-        // Before anybody has been grouped he has a stream of his own, and after that he needs one.
+        // Before grouping each member has its own stream; once grouped, it needs a new stream to
+        // change monitors.
         rescan.listener = Some(Box::new(Listener::new(
             field.recipe(0, false),
             TickLength::Ms20,
@@ -32,7 +34,7 @@ fn hundred_listeners_with_equal_monitors_share_one_encode() {
         field.apply(0, Command::SetScan(ParticipantId(id), rescan));
     }
     field.turns(100);
-    // Each talker is alone in his room: nothing is encoded for him.
+    // Each talker is alone in its room, so nothing is encoded for the talkers.
     let before = field.encodes();
     field.turns(50);
     assert_eq!(field.encodes() - before, 50, "one encode a tick");
@@ -41,7 +43,7 @@ fn hundred_listeners_with_equal_monitors_share_one_encode() {
     field.turns(10);
     assert_eq!(field.mixers[0].engine.stats().packets_total - sent, 1_000);
 
-    // Half of them change over while both talk: two groups.
+    // Half of the listeners change their monitors while both talkers talk: two groups.
     for id in 100..150 {
         let mut rescan = field.rescan(0, Strength::default(), &[(2, at(0.0, 0))]);
         rescan.listener = Some(Box::new(Listener::new(
@@ -63,7 +65,7 @@ fn hundred_listeners_with_equal_monitors_share_one_encode() {
     assert_eq!(field.refused(), 0);
 }
 
-/// So many in room 0 each hear room 1 as loud as nobody else does.
+/// Adds listeners to room 0 that each monitor room 1 at a unique gain.
 fn join_loners(field: &mut Field, ids: std::ops::Range<u32>) {
     for id in ids {
         field.join_ear(0, id);
@@ -86,14 +88,14 @@ fn listeners_with_unique_monitors_leave_the_groups_to_the_others() {
     field.turns(50);
     let before = field.encodes();
     field.turns(50);
-    // Each talker is alone in his room: nothing is encoded for him.
+    // Each talker is alone in its room, so nothing is encoded for the talkers.
     let encodes = (field.encodes() - before) / 50;
     assert_eq!(
         encodes,
         40 + 1,
         "one for each who is alone, one for the rest"
     );
-    // A second one who hears the same shares, and when he is gone the first goes on by himself.
+    // A listener with equal monitors shares the stream; once it leaves, the first continues alone.
     field.join_ear(0, 9);
     field.scan(0, 9, &[(1, at(-1.0, 0))]);
     field.turns(50);
@@ -129,7 +131,7 @@ fn talker_who_pauses_keeps_its_stream_among_many_unique_listeners() {
         field.turns(6);
         assert!(!field.named(4).contains(&2), "he pauses");
         mute(&field, false);
-        // The three who talk, those two who do not, and each who is alone.
+        // Three talkers, two silent members, and one stream for each listener with unique monitors.
         assert_eq!((field.encodes() - before) / 6, 3 + 1 + 60);
         field.turns(30);
         assert!(field.named(4).contains(&2));

@@ -1,4 +1,5 @@
-//! A participant moves to another room, on another mixer too, and its client notices nothing but who is heard.
+//! Moves: a participant changes rooms, even across mixers, and its client notices only that it
+//! hears other participants.
 #![cfg(feature = "opus")]
 #![allow(
     clippy::disallowed_types,
@@ -15,7 +16,8 @@ use mixer::room::RoomSettings;
 use stage::field::{Field, LOUD, TONES_HZ, level_db};
 use stage::tone;
 
-/// Two rooms on two mixers: 1 and 2 talk in the first, 3 in the second. The talkers listen exactly.
+/// Builds two rooms on two mixers: 1 and 2 talk in the first, 3 in the second. All codecs are
+/// lossless.
 fn two_rooms() -> Field {
     let mut field = Field::new(2);
     for mixer in 0..2 {
@@ -28,7 +30,7 @@ fn two_rooms() -> Field {
     field
 }
 
-/// Detaches a participant and waits for its box.
+/// Detaches a participant and returns its box.
 fn detach(
     field: &mut Field,
     room: usize,
@@ -59,7 +61,8 @@ fn detach(
     panic!("it does not come back");
 }
 
-/// Puts it into another room; what its client sends goes there from now on.
+/// Adds a detached participant to another room and routes its client's packets to that room's
+/// mixer.
 fn attach(field: &mut Field, room: usize, participant: Box<Participant>) {
     let (mixer, id) = (field.rooms[room].mixer, participant.id());
     let room = field.rooms[room].id;
@@ -72,7 +75,7 @@ fn attach(field: &mut Field, room: usize, participant: Box<Participant>) {
 }
 
 #[test]
-fn mover_is_heard_in_the_other_room_and_no_longer_in_its_own() {
+fn moved_participant_is_heard_in_its_new_room_and_not_in_the_old_one() {
     let mut field = two_rooms();
     let mover = detach(&mut field, 0, 1, None);
     attach(&mut field, 1, mover);
@@ -87,14 +90,14 @@ fn mover_is_heard_in_the_other_room_and_no_longer_in_its_own() {
     assert_eq!(levels(&field, 3)[0], 0.0, "heard where it is now");
     assert_eq!(levels(&field, 1)[2], 0.0, "hears who is there");
     assert!(levels(&field, 1)[1] < -90.0, "and nobody else");
-    // 2 is alone now: its stream has ended.
+    // Participant 2 is alone now, so its stream has ended.
     let at_move = field.heard(2).len();
     field.turns(50);
     assert_eq!(field.heard(2).len(), at_move);
 }
 
 #[test]
-fn media_time_of_the_mover_never_goes_back_and_leaves_out_two_ticks_at_most() {
+fn moved_participants_media_time_never_goes_back_or_skips_over_two_ticks() {
     let mut field = two_rooms();
     for turn in 0..6 {
         let (from, to) = (turn % 2, (turn + 1) % 2);
@@ -107,7 +110,7 @@ fn media_time_of_the_mover_never_goes_back_and_leaves_out_two_ticks_at_most() {
         let own = mixer.sink.packets.iter().filter(|(to, _)| to.0 == 1);
         packets.extend(own.map(|(_, packet)| (field.log.made(packet), packet.time.0)));
     }
-    // In the order in which they were encoded.
+    // Sort by the order of encoding.
     packets.sort_unstable();
     assert!(packets.len() > 150, "{} packets", packets.len());
     let steps = packets
@@ -121,7 +124,7 @@ fn media_time_of_the_mover_never_goes_back_and_leaves_out_two_ticks_at_most() {
 }
 
 #[test]
-fn word_goes_on_across_the_move() {
+fn talk_spurt_continues_across_a_move() {
     let mut field = two_rooms();
     let before = field.heard(3).len();
     let mover = detach(&mut field, 0, 1, None);
@@ -132,13 +135,13 @@ fn word_goes_on_across_the_move() {
         .iter()
         .any(|event| matches!(event, Event::Talking { participant, .. } if participant.0 == 1));
     assert!(talks, "{events:?}");
-    // 3 hears the mover within three ticks of the move.
+    // Participant 3 hears the moved participant within three ticks.
     let heard = field.heard(3)[before..].to_vec();
     assert!(level_db(&heard[heard.len() - 12 * 960..], TONES_HZ[0]).abs() < 0.1);
 }
 
 #[test]
-fn listen_only_member_of_a_group_moves_with_a_spare_stream() {
+fn listen_only_group_member_moves_with_a_spare_stream() {
     let mut field = two_rooms();
     for id in [10, 11, 12] {
         field.join_ear(0, id);
@@ -169,7 +172,7 @@ fn listen_only_member_of_a_group_moves_with_a_spare_stream() {
 }
 
 #[test]
-fn participant_does_not_fit_a_room_of_another_tick() {
+fn participant_is_refused_by_a_room_of_another_tick_length() {
     let mut field = two_rooms();
     let settings = RoomSettings {
         tick: mixer::format::TickLength::Ms10,

@@ -1,4 +1,5 @@
-//! Senders who call their packets silent (RFC 6464) cost no decode, and come back as if they had.
+//! Parked senders: packets marked silent (RFC 6464) are not decoded, and speech after them sounds
+//! as if they had been.
 #![cfg(feature = "opus")]
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::source::{Rules, Strip};
 use mixer::{Level, Packet, Payload, RtpTime, Seq, Time};
 
-/// Opus, with its calls counted.
+/// An Opus decoder that counts its calls of `decode` and `conceal`.
 struct Counted(OpusDecoder, Arc<AtomicU64>);
 
 impl Decode for Counted {
@@ -44,8 +45,8 @@ struct Run {
     lost: u64,
 }
 
-/// A second of sound, three of silence sent packet by packet, and sound again; `levels` tells which.
-/// Without levels the gate is off, so that everything is decoded.
+/// Sends 1 s of sound, 3 s of silent packets and 2 s of sound. With `levels` the packets carry
+/// level hints; without, the gate is off, so that all packets are decoded.
 fn run(levels: bool) -> Run {
     let recipe = Recipe::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
     let mut encoder = OpusEncoder::new(&recipe);
@@ -104,13 +105,13 @@ fn run(levels: bool) -> Run {
 }
 
 #[test]
-fn silence_is_not_decoded_and_what_comes_after_it_is_as_good() {
+fn parked_silence_is_not_decoded_and_later_speech_is_unimpaired() {
     let (decoded, parked) = (run(false), run(true));
     assert_eq!(decoded.decodes_while_quiet, 100);
     assert_eq!(parked.decodes_while_quiet, 0);
     assert_eq!(parked.lost, 0, "nothing that was passed was lost");
-    // The first word comes a tick later at most: a talk-spurt starts afresh. Every frame of it is
-    // there, and close to what a decoder gives that has not missed a packet.
+    // The first word is at most a tick late, because a new talk-spurt starts. All its frames are
+    // present and close to the output of a decoder that received every packet.
     let spoken = |run: &Run| {
         let after = run.heard.iter().skip(199);
         let first = after
@@ -132,8 +133,7 @@ fn silence_is_not_decoded_and_what_comes_after_it_is_as_good() {
     assert!(snr_db > 25.0, "{snr_db:.1} dB");
 }
 
-/// What one who sends noise of `noise` all the time, and a voice above it now and then, costs and
-/// how he is heard.
+/// Decodes, parked ticks and mixed frames of a sender of constant noise with a voice in between.
 struct Listener {
     decodes: u64,
     parked: usize,
@@ -158,7 +158,7 @@ fn noisy(levels: Option<u8>, profile: Profile, to_tick_us: u64) -> Listener {
         let pcm: Vec<f32> = (number * 960..(number + 1) * 960)
             .map(|at| {
                 random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                // -60 dBFS.
+                // Noise at -60 dBFS.
                 let noise = 0.001_7 * ((random >> 8) as f32 / (1 << 23) as f32 - 1.0);
                 let turns = (217.3 * f64::from(at) / 48_000.0).fract() * std::f64::consts::TAU;
                 noise
@@ -201,8 +201,9 @@ fn noisy(levels: Option<u8>, profile: Profile, to_tick_us: u64) -> Listener {
 }
 
 #[test]
-fn noise_under_the_gate_is_only_sketched_and_a_voice_above_it_heard_whole() {
-    // The last arrives too close to the tick to be played in it: it waits, and is no silence.
+fn noise_below_the_gate_is_only_sketched_and_a_voice_is_heard_whole() {
+    // With 500 us the last packet arrives too close to its tick to be played in it; it waits and is
+    // not taken for silence.
     let cases = [Profile::Voice, Profile::LowDelay, Profile::Music]
         .into_iter()
         .flat_map(|profile| [4_000, 19_000, 500].map(|to_tick_us| (profile, to_tick_us)));
@@ -211,7 +212,7 @@ fn noise_under_the_gate_is_only_sketched_and_a_voice_above_it_heard_whole() {
             let listener = noisy(levels, profile, to_tick_us);
             assert_eq!(listener.parked, 200, "{profile}, {levels:?}");
             assert_eq!(listener.decodes, 0, "{profile}, {levels:?}");
-            // A second of voice, and the gate's hangover.
+            // One second of voice, plus the gate's hangover.
             let spoken = listener.heard.len();
             assert!(
                 (50..=64).contains(&spoken),

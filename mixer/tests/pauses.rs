@@ -1,4 +1,4 @@
-//! What comes after a pause, or after a packet that was only late, is what the sender's encoder meant.
+//! Playout after a pause or a late packet matches the output of a decoder without gaps.
 #![cfg(feature = "opus")]
 
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
@@ -10,8 +10,8 @@ use mixer::{Frame, Packet, Payload, RtpTime, Seq, Time};
 
 const PACKET: usize = 960;
 
-/// Tones of a packet's length, each of another frequency: what a decoder goes on with from before a gap
-/// is not what comes after it.
+/// One packet of a tone whose frequency differs from packet to packet, so that a decoder that
+/// continues the signal from before a gap does not match the signal after it.
 fn spoken(number: u64) -> Vec<f32> {
     let hz = 500.0 + 150.0 * (number * 7 % 24) as f64;
     let turns = |at: usize| (hz * at as f64 / 48_000.0).fract() * std::f64::consts::TAU;
@@ -23,10 +23,10 @@ fn spoken(number: u64) -> Vec<f32> {
         .collect()
 }
 
-/// Signal to noise of what was played after every pause, from 5 ms on, against a decoder that got every
-/// packet and was asked for nothing else.
+/// Signal-to-noise ratio, in dB, of the first packet after each pause from 5 ms on, against a
+/// decoder that decoded every packet and did nothing else.
 ///
-/// - `silent`: packets of each pause, in which the encoder is fed nothing.
+/// - `silent`: length of each pause in packets; the encoder gets no input meanwhile.
 fn snr_db(profile: Profile, silent: u64) -> f64 {
     let mut recipe = Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
     recipe.packet_ms = 20;
@@ -68,7 +68,7 @@ fn snr_db(profile: Profile, silent: u64) -> f64 {
 }
 
 #[test]
-fn a_pause_leaves_no_trace_in_what_is_said_after_it() {
+fn playout_after_a_pause_matches_a_decoder_without_gaps() {
     for profile in Profile::ALL {
         for silent in [1, 2, 5, 6, 20] {
             let snr_db = snr_db(profile, silent);

@@ -1,4 +1,4 @@
-//! The holder of the floor, and changes of permits while talking.
+//! The floor holder, and permit changes while a participant talks.
 #![cfg(feature = "opus")]
 
 mod stage;
@@ -13,9 +13,9 @@ use stage::floor::{attend, permit, turn, turns, with_dated_voice};
 use stage::{Stage, amplitude_of, tone};
 
 #[test]
-fn holder_is_never_gated_and_does_not_hear_itself() {
+fn floor_holder_is_never_gated_and_does_not_hear_itself() {
     let mut stage = Stage::new(RoomSettings::default());
-    // -66 dBFS, far under the gate.
+    // A level of -66 dBFS, far below the gate.
     stage.join_exact(1, tone(541.9, 0.000_7));
     stage.join_tapped(2, |_| 0.0);
     stage.join_tapped(3, tone(317.3, 0.3));
@@ -34,7 +34,7 @@ fn holder_is_never_gated_and_does_not_hear_itself() {
 }
 
 #[test]
-fn holder_is_heard_though_louder_talkers_fill_the_places() {
+fn floor_holder_is_heard_even_if_louder_talkers_fill_the_cap() {
     let mut stage = Stage::new(RoomSettings {
         max_contributors: Some(1),
         ..RoomSettings::default()
@@ -51,7 +51,7 @@ fn holder_is_heard_though_louder_talkers_fill_the_places() {
 }
 
 #[test]
-fn holder_keeps_its_permit_through_pauses() {
+fn floor_holder_keeps_its_permit_through_pauses() {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_exact(1, tone(541.9, 0.2));
     stage.join_tapped(2, |_| 0.0);
@@ -64,7 +64,8 @@ fn holder_keeps_its_permit_through_pauses() {
     let begun = |event: &&Event| matches!(event, Event::Talking { .. });
     assert_eq!(stage.sink.events.iter().filter(begun).count(), 5);
     assert_eq!(stage.sink.events.len(), 10);
-    // Every word of it is there: 400 ms, and what is made up while its end is in doubt.
+    // All speech is present: 400 ms each time, plus concealment until the end of the talk-spurt is
+    // certain.
     let heard = stage.heard(1);
     let loud = heard
         .chunks(960)
@@ -72,7 +73,7 @@ fn holder_keeps_its_permit_through_pauses() {
     assert!(loud.count() >= 5 * 19);
 }
 
-/// Steepest step of what the listener heard.
+/// Largest difference between adjacent samples.
 fn steepest(heard: &[f32]) -> f32 {
     let steps = heard.windows(2).map(|pair| (pair[1] - pair[0]).abs());
     steps.fold(0.0, f32::max)
@@ -105,8 +106,8 @@ fn permit_changes_while_talking_make_no_click_and_act_within_a_tick() {
         let in_between = stage.heard(1).len();
         turns(&mut stage, 60);
         let heard = stage.heard(1);
-        // A sine of 200 Hz and 0.5 moves by 0.0131 a sample at most; it opens within a millisecond,
-        // or five.
+        // A 200 Hz sine of amplitude 0.5 changes by at most 0.0131 per sample; the fade-in takes
+        // one or five milliseconds.
         assert!(
             steepest(&heard) < 0.027,
             "{from:?} to {to:?}: {}",
@@ -125,7 +126,7 @@ fn permit_changes_while_talking_make_no_click_and_act_within_a_tick() {
 }
 
 #[test]
-fn holder_that_sends_nothing_drains_at_once() {
+fn floor_holder_that_sends_nothing_drains_at_once() {
     let mut stage = with_dated_voice();
     permit(&stage, 0, Permit::Held);
     attend(&mut stage, 0);
@@ -137,7 +138,7 @@ fn holder_that_sends_nothing_drains_at_once() {
     assert_eq!(telemetry.permit(), Permit::Closed);
 }
 
-/// What is counted of one who sends without a permit while the room sleeps.
+/// Counters of received and voiced packets from a sender without a permit in a sleeping room.
 #[test]
 fn packets_without_a_permit_are_counted_while_the_room_sleeps() {
     let mut stage = Stage::new(RoomSettings {

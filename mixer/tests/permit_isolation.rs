@@ -1,4 +1,4 @@
-//! Where a room has a floor: a talker without a permit is not in the mix, to the last bit.
+//! Isolation by permits: a talker without a permit changes no bit of the output.
 #![cfg(feature = "opus")]
 
 mod stage;
@@ -10,13 +10,13 @@ use proptest::prelude::*;
 use stage::floor::{attend, permit, turn, turn_with};
 use stage::{Stage, human, tone};
 
-/// All that left the engine, and how many ticks it took.
+/// Everything the engine put out, and the number of ticks it ran.
 #[derive(Debug, PartialEq)]
 struct Output {
     packets: Vec<Sent>,
     events: Vec<Event>,
     pcm: Vec<Vec<f32>>,
-    /// And of how many.
+    /// Ticks run, and ticks that passed on the clock.
     ticks: (u64, u64),
 }
 
@@ -49,9 +49,9 @@ fn output(stage: &Stage) -> Output {
     }
 }
 
-/// Eight seconds of a room in which two hold the floor in turns, somebody hears through a tap, and
-/// some hear through Opus; one more asks for the floor now and then and never gets it, and sends
-/// all the time, or nothing.
+/// Runs eight seconds in a room in which two talkers hold the floor in turns, one listener is
+/// tapped and some hear through Opus. A third talker asks for the floor now and then without
+/// getting it, and either sends all the time or never.
 fn with_and_without(sends: bool, permits: &[Permit]) -> Output {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_exact(1, human("human-en-female"));
@@ -64,7 +64,8 @@ fn with_and_without(sends: bool, permits: &[Permit]) -> Output {
         permit(&stage, at, Permit::Closed);
     }
     for number in 0..400 {
-        // Two take turns, and for two seconds nobody speaks: the room falls asleep.
+        // Two talkers take turns, and for over two seconds nobody speaks, so that the room falls
+        // asleep.
         let holder = number / 60 % 2;
         let talks = number % 60 < 50 && !(240..360).contains(&number);
         for at in 0..2 {
@@ -76,7 +77,8 @@ fn with_and_without(sends: bool, permits: &[Permit]) -> Output {
             permit(&stage, at, held);
         }
         permit(&stage, 2, permits[number % permits.len()]);
-        // Wherever in a tick the packets come, the room moves to meet them only where it may.
+        // Packets arrive anywhere within a tick, but the room may move its phase only to permitted
+        // talkers.
         for _ in 0..number % 8 {
             stage.slot += 1;
             let now = stage.now();
@@ -120,7 +122,8 @@ fn packets_without_a_permit_change_not_a_bit_of_the_output() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever the others may, and whatever it is told but yes: it is not in the mix.
+    /// A talker that is never granted a permit does not alter the output, whatever permits the
+    /// others have.
     #[test]
     fn talker_without_a_permit_never_enters_the_mix(
         steps in prop::collection::vec(
@@ -150,12 +153,12 @@ proptest! {
             output(&stage)
         };
         let (with, without) = (run(true), run(false));
-        // What is told to a participant at once wakes the room whether it sends or not.
+        // Every `Attend` command wakes the room in both runs, whether the talker sends or not.
         prop_assert!(with == without);
     }
 
-    /// Nobody is heard but who has the permit, or has had it so shortly before that it fades, or
-    /// half a second before and let it go.
+    /// Contributors hold a permit, or lost it so recently that they fade out, or began to drain at
+    /// most half a second ago.
     #[test]
     fn only_talkers_with_a_permit_are_heard(
         steps in prop::collection::vec((0usize..3, 0u8..5, 1usize..40, 0u8..8), 10..40),
@@ -171,7 +174,7 @@ proptest! {
         for &(at, number, count, silent) in &steps {
             let next = Permit::from_wire(number);
             if next != told[at] {
-                // What ends fades within a tick.
+                // A lost permit fades out within one tick.
                 since[at] = match told[at] {
                     Permit::Free | Permit::Held => 0,
                     Permit::Draining if since[at] < 26 => 0,

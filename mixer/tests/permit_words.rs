@@ -1,4 +1,4 @@
-//! Which words are heard around a request, a grant and a release.
+//! Speech around a floor request, grant and release: which packets are played and which are not.
 #![cfg(feature = "opus")]
 
 mod stage;
@@ -12,7 +12,7 @@ use stage::floor::{attend, oldest_heard, permit, turn, turn_with, with_dated_voi
 use stage::{Stage, tone};
 
 #[test]
-fn open_microphone_leaks_no_word_from_before_the_request() {
+fn speech_from_before_the_floor_request_is_not_heard() {
     let mut stage = with_dated_voice();
     (0..100).for_each(|_| turn(&mut stage, |at| at == 0));
     permit(&stage, 0, Permit::Asked);
@@ -23,9 +23,10 @@ fn open_microphone_leaks_no_word_from_before_the_request() {
     assert!((99.99..=101.0).contains(&oldest), "{oldest}");
 }
 
-/// Whatever its packets were not played for before the room had a floor.
+/// Holds whether the packets were skipped for a level hint or for silence before the room had a
+/// floor.
 #[test]
-fn quiet_talker_leaks_no_word_from_before_the_permit() {
+fn quiet_talkers_speech_from_before_the_permit_is_not_heard() {
     for level in [None, Some(Level::SILENCE)] {
         let mut stage = Stage::new(RoomSettings::default());
         let quiet = |sample: u64| match sample < 100 * 960 {
@@ -58,11 +59,11 @@ fn grant_after_a_long_wait_plays_the_last_300_ms() {
 }
 
 #[test]
-fn grant_plays_words_from_just_before_the_request_unless_it_was_refused() {
+fn grant_plays_speech_just_before_the_request_unless_it_was_refused() {
     for refused in [false, true] {
         let mut stage = with_dated_voice();
         (0..100).for_each(|_| turn(&mut stage, |_| false));
-        // Ten packets before the request, two before the answer.
+        // Ten packets before the request, two between the request and the answer.
         (0..10).for_each(|_| turn(&mut stage, |at| at == 0));
         permit(&stage, 0, Permit::Asked);
         (0..2).for_each(|_| turn(&mut stage, |at| at == 0));
@@ -81,7 +82,7 @@ fn grant_plays_words_from_just_before_the_request_unless_it_was_refused() {
 }
 
 #[test]
-fn release_drops_later_words_and_frees_the_floor_soon() {
+fn release_drops_later_speech_and_frees_the_floor_within_ten_ticks() {
     let mut stage = with_dated_voice();
     permit(&stage, 0, Permit::Held);
     (0..50).for_each(|_| turn(&mut stage, |at| at == 0));
@@ -100,17 +101,17 @@ fn release_drops_later_words_and_frees_the_floor_soon() {
     let newest = stage.heard(1).iter().copied().fold(0.0, f32::max) * 1_000.0;
     assert!((50.0..=52.1).contains(&newest), "{newest}");
     assert_eq!(telemetry.settings.permit(), Permit::Draining);
-    // The next turn begins with it.
+    // The next talk-spurt is heard from its first packet.
     permit(&stage, 0, Permit::Held);
     (0..50).for_each(|_| turn(&mut stage, |at| at == 0));
     let newest = stage.heard(1).iter().copied().fold(0.0, f32::max) * 1_000.0;
     assert!(newest > 190.0, "{newest}");
 }
 
-/// He presses again in the very tick in which his last words end, and the network holds up his first
-/// ones.
+/// The holder asks again in the tick in which its last speech ends, and the network delays the
+/// first packets of the new talk-spurt.
 #[test]
-fn held_words_are_caught_up_with_however_soon_the_holder_speaks_again() {
+fn held_speech_is_caught_up_with_when_the_holder_speaks_again_at_once() {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_exact(1, tone(200.3, 0.3));
     stage.join_tapped(2, |_| 0.0);

@@ -1,5 +1,5 @@
-//! A listener can hear certain talkers louder, quieter or not at all, and costs one encode more
-//! only while they talk.
+//! Personal gains: a listener hears chosen talkers louder, quieter or not at all, at the cost of
+//! one more encode while those talkers talk.
 #![cfg(feature = "opus")]
 
 mod stage;
@@ -20,12 +20,12 @@ use mixer::{Decibels, Gain, ParticipantId};
 use proptest::prelude::*;
 use stage::{ROOM, Stage, amplitude_of, db, recipe, tone};
 
-/// Off any common grid: distortion of one does not fall on another.
+/// Frequencies off any common grid, so that distortion of one tone does not fall on another.
 const TONES_HZ: [f64; 6] = [317.3, 541.9, 823.7, 1_201.1, 1_733.9, 2_357.7];
-/// Six of these at +12 dB stay under the limiter.
+/// Amplitude of each tone; six of them at +12 dB stay below the limiter's ceiling.
 const LOUD: f32 = 0.03;
 
-/// A talker of these for each tone, by the ids from 1 on.
+/// Builds a room of `count` talkers, ids from 1 on, each with its own tone.
 fn talkers(count: usize) -> Stage {
     let mut stage = Stage::new(RoomSettings::default());
     for (id, hz) in (1..).zip(&TONES_HZ[..count]) {
@@ -38,7 +38,7 @@ fn db_gain(db: f32) -> Gain {
     Gain::from(Decibels(db))
 }
 
-/// Gives a participant these personal gains, and a stream to go on with.
+/// Sets a listener's personal gains and supplies a spare stream.
 fn set_gains(stage: &mut Stage, listener: u32, gains: &[(u32, Gain)]) {
     let gains = gains.iter().map(|&(id, gain)| (ParticipantId(id), gain));
     let gains = PersonalGains::new(gains);
@@ -53,8 +53,8 @@ fn set_gains(stage: &mut Stage, listener: u32, gains: &[(u32, Gain)]) {
     stage.engine.apply(command, &mut stage.sink);
 }
 
-/// How loud a participant, by its place among those who can talk, has heard each tone in the last
-/// second, relative to how loud it was sent.
+/// Level in dB of each tone in the listener's last second, relative to its sent level; `listener`
+/// is an index into the stage's talkers.
 fn levels_db(stage: &Stage, listener: usize) -> Vec<f64> {
     let heard = stage.heard(listener);
     let second = &heard[heard.len() - 48_000..];
@@ -66,7 +66,7 @@ fn turns(stage: &mut Stage, ticks: usize) {
     (0..ticks).for_each(|_| stage.turn());
 }
 
-/// Encodes of the next tick.
+/// Number of encodes in the next tick.
 fn encodes(stage: &mut Stage) -> u64 {
     let before = stage.engine.stats().encodes_total;
     stage.turn();
@@ -74,7 +74,7 @@ fn encodes(stage: &mut Stage) -> u64 {
 }
 
 #[test]
-fn personal_gains_change_the_named_talkers_for_one_listener_only() {
+fn personal_gains_change_named_talkers_for_one_listener_only() {
     let mut stage = talkers(4);
     stage.join_exact(5, |_| 0.0);
     stage.join_exact(6, |_| 0.0);
@@ -92,7 +92,7 @@ fn personal_gains_change_the_named_talkers_for_one_listener_only() {
     let other = levels_db(&stage, 5);
     assert!(other[..4].iter().all(|db| db.abs() < 0.01), "{other:?}");
 
-    // Names go by what is heard: a talker who is left out is not among them.
+    // Contributors are listed as heard: a talker with zero gain is not among them.
     let last = stage.sink.packets.iter().rev().find(|(to, _)| to.0 == 5);
     let (_, packet) = last.expect("is sent something");
     let mut named = packet.sources.ids().to_vec();
@@ -102,7 +102,7 @@ fn personal_gains_change_the_named_talkers_for_one_listener_only() {
         let at = packet.sources.ids().iter().position(|it| *it == id);
         packet.sources.levels()[at.expect("is named")]
     };
-    // Levels are rounded to whole decibels, those of the talkers too.
+    // Levels are rounded to whole decibels, for the talkers too.
     assert!(level_of(1).abs_diff(level_of(4) + 12) <= 1);
     assert!(level_of(3).abs_diff(level_of(4) - 6) <= 1);
 
@@ -113,7 +113,7 @@ fn personal_gains_change_the_named_talkers_for_one_listener_only() {
 }
 
 #[test]
-fn personal_gain_of_the_only_talker_to_nothing_is_silence() {
+fn personal_gain_of_zero_for_the_only_talker_gives_silence() {
     let mut stage = talkers(1);
     stage.join_exact(2, |_| 0.0);
     set_gains(&mut stage, 2, &[(1, Gain::MUTE)]);
@@ -121,7 +121,7 @@ fn personal_gain_of_the_only_talker_to_nothing_is_silence() {
     assert!(stage.heard(1).iter().all(|&sample| sample == 0.0));
     let mut named = stage.sink.packets.iter().filter(|(to, _)| to.0 == 2);
     assert!(named.all(|(_, it)| it.sources.ids().is_empty()));
-    // Somebody else talks, and is heard.
+    // A second talker starts and is heard.
     stage.sink.retired.clear();
     stage.join_exact(3, tone(TONES_HZ[1], LOUD));
     turns(&mut stage, 60);
@@ -130,7 +130,7 @@ fn personal_gain_of_the_only_talker_to_nothing_is_silence() {
 }
 
 #[test]
-fn personal_gain_cannot_undo_a_mute_and_names_nobody_who_is_not_there() {
+fn personal_gain_does_not_undo_a_mute_and_ignores_absent_talkers() {
     let mut stage = talkers(2);
     stage.join_exact(3, |_| 0.0);
     let gains = [
@@ -148,7 +148,7 @@ fn personal_gain_cannot_undo_a_mute_and_names_nobody_who_is_not_there() {
 }
 
 #[test]
-fn personal_gain_ramps_when_it_changes_while_the_talker_talks() {
+fn personal_gain_ramps_when_it_changes_during_speech() {
     let mut stage = talkers(1);
     stage.join_exact(2, |_| 0.0);
     turns(&mut stage, 10);
@@ -157,8 +157,7 @@ fn personal_gain_ramps_when_it_changes_while_the_talker_talks() {
         turns(&mut stage, 5);
     }
     let heard = stage.heard(1);
-    // A sine moves by at most so much from one sample to the next, at its loudest here, and the
-    // ramp adds a little.
+    // Largest sample difference of the sine at its highest gain, plus the slope of the ramp.
     let slope = std::f64::consts::TAU * TONES_HZ[0] / 48_000.0;
     let most = 4.0 * f64::from(LOUD) * (slope + 4.0 / 960.0);
     let steps = heard.windows(2).skip(960);
@@ -169,7 +168,7 @@ fn personal_gain_ramps_when_it_changes_while_the_talker_talks() {
 }
 
 #[test]
-fn personal_gains_need_a_stream_where_the_listener_has_none() {
+fn personal_gains_are_refused_for_a_grouped_listener_without_a_stream() {
     let mut stage = talkers(2);
     for id in 11..=14 {
         stage.join_ear(id);
@@ -180,7 +179,7 @@ fn personal_gains_need_a_stream_where_the_listener_has_none() {
         let gains = PersonalGains::new([(ParticipantId(1), Gain::MUTE)]);
         Some(Box::new(gains))
     };
-    // The first of them leads the group, the others have no stream.
+    // Listener 11 leads the group; the others have no stream of their own.
     for id in 12..=13 {
         let change = GainChange {
             gains: gains(),
@@ -209,7 +208,7 @@ fn personal_gains_need_a_stream_where_the_listener_has_none() {
     }
 }
 
-/// What an Opus receiver makes of everything that was sent to a participant.
+/// PCM that an Opus decoder produces from all packets sent to a participant.
 fn decoded(stage: &Stage, id: u32) -> Vec<f32> {
     let mut decoder = OpusDecoder::new(Layout::Mono);
     let sent = stage.sink.packets.iter().filter(|(to, _)| to.0 == id);
@@ -223,7 +222,7 @@ fn decoded(stage: &Stage, id: u32) -> Vec<f32> {
     pcm
 }
 
-/// Three who talk, the first by turns of two seconds, and twenty who listen.
+/// Builds a room of three talkers, the first with turns of two seconds, and twenty listeners.
 fn meeting() -> Stage {
     let mut stage = Stage::new(RoomSettings::default());
     for (id, hz) in (1..).zip(&TONES_HZ[..3]) {
@@ -239,8 +238,8 @@ fn meeting() -> Stage {
     stage
 }
 
-/// Encodes at the end of each of six turns of two seconds, beginning with one in which the first
-/// talker talks.
+/// Encodes per tick at the end of six turns of two seconds; the first talker talks in the first
+/// turn.
 fn encodes_by_turn(stage: &mut Stage) -> Vec<u64> {
     let mut at_the_end = Vec::new();
     for _ in 0..6 {
@@ -252,20 +251,21 @@ fn encodes_by_turn(stage: &mut Stage) -> Vec<u64> {
 }
 
 #[test]
-fn personal_gains_cost_an_encode_for_each_distinct_list_while_a_named_talker_is_heard() {
-    // The three talkers each have a stream of their own, and the listeners share one; while the
-    // first pauses, it hears what all the others hear.
+fn personal_gains_cost_one_encode_per_list_whose_talkers_are_heard() {
+    // Each talker has a private stream, and the listeners share one; while the first talker pauses,
+    // it hears the listeners' mix.
     let bare = encodes_by_turn(&mut meeting());
     assert_eq!(bare, [4, 3, 4, 3, 4, 3]);
 
-    // Five turn the first talker down alike: one stream more.
+    // Five listeners attenuate the first talker equally: one more stream.
     let mut stage = meeting();
     for id in 11..=15 {
         set_gains(&mut stage, id, &[(1, db_gain(-12.0))]);
     }
     assert_eq!(encodes_by_turn(&mut stage), [5, 3, 5, 3, 5, 3]);
 
-    // Ten in ten ways, each of which also names somebody who is not there: ten streams more.
+    // Ten listeners have ten different gains, each list also naming an absent talker: ten more
+    // streams.
     let mut stage = meeting();
     for id in 11..=20 {
         let gains = [(1, db_gain(-(id as f32))), (90 + id, Gain::MUTE)];
@@ -273,7 +273,7 @@ fn personal_gains_cost_an_encode_for_each_distinct_list_while_a_named_talker_is_
     }
     assert_eq!(encodes_by_turn(&mut stage), [14, 3, 14, 3, 14, 3]);
 
-    // Lists that differ only in talkers who are not there do the same, and share.
+    // Lists that differ only in absent talkers give the same mix and share a stream.
     let mut stage = meeting();
     for id in 11..=20 {
         let gains = [(1, db_gain(-12.0)), (90 + id, Gain::MUTE)];
@@ -283,12 +283,12 @@ fn personal_gains_cost_an_encode_for_each_distinct_list_while_a_named_talker_is_
 }
 
 #[test]
-fn listeners_who_part_together_share_a_stream_from_the_first_tick() {
+fn listeners_leaving_a_group_together_share_a_stream_at_once() {
     let mut stage = meeting();
     for id in 11..=15 {
         set_gains(&mut stage, id, &[(1, db_gain(-12.0))]);
     }
-    // Into the turn in which the first talker pauses: all listeners are one group.
+    // The first talker pauses: all listeners are in one group.
     turns(&mut stage, 180);
     assert_eq!(encodes(&mut stage), 3);
     let mut most = 0;
@@ -298,9 +298,9 @@ fn listeners_who_part_together_share_a_stream_from_the_first_tick() {
     assert_eq!(most, 5);
 }
 
-/// Whatever people do, in whatever order: everybody is sent each packet once.
+/// Random gains, mutes, joins and leaves: each participant gets every packet once.
 #[test]
-fn everybody_is_sent_each_tick_once_while_gains_and_members_come_and_go() {
+fn each_member_is_sent_every_tick_once_through_random_gain_changes() {
     for seed in 1..=4u64 {
         let mut stage = meeting();
         let mut random = seed;
@@ -341,7 +341,7 @@ fn everybody_is_sent_each_tick_once_while_gains_and_members_come_and_go() {
                 }
                 _ => turns(&mut stage, pick(12) as usize),
             }
-            // Somebody always talks, or the room might rest.
+            // Keep one talker unmuted, since the room might rest otherwise.
             stage.talkers[1].shared.settings.mute(false);
             stage.sink.packets.clear();
             stage.turn();
@@ -363,7 +363,7 @@ fn everybody_is_sent_each_tick_once_while_gains_and_members_come_and_go() {
 }
 
 #[test]
-fn personal_gains_that_end_as_the_room_grows_end_with_a_ramp_and_cost_nothing_more() {
+fn personal_gains_removed_as_the_room_grows_end_with_a_ramp() {
     let mut stage = talkers(1);
     stage.join_exact(2, |_| 0.0);
     stage.join_exact(3, |_| 0.0);
@@ -392,8 +392,7 @@ fn personal_gains_that_end_as_the_room_grows_end_with_a_ramp_and_cost_nothing_mo
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
-    /// The own tone stays out and every other tone comes at the gain asked for, whatever everybody
-    /// asks for.
+    /// The own tone stays out, and every other tone is heard at the requested gain.
     #[test]
     fn mix_minus_stays_exact_whatever_personal_gains_there_are(
         wishes in prop::collection::vec(

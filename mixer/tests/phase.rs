@@ -1,4 +1,4 @@
-//! How long a lone talker's packets wait for the room's tick.
+//! Room phase: how long a lone talker's packets wait for the room's tick.
 #![cfg(feature = "opus")]
 
 mod stage;
@@ -14,9 +14,8 @@ use mixer::room::RoomSettings;
 use mixer::units::{RtpTime, Time};
 use stage::{Stage, nth_packet, recipe, tone};
 
-/// Runs one room for two seconds of talk that begins at `offset_us` within a tick, after
-/// `silence_ms`; how long the packets of the second half took from their arrival to the mix they
-/// are in, milliseconds.
+/// Waits, in milliseconds, from packet arrival to mix, in the second half of a two-second
+/// talk-spurt that begins `offset_us` within a tick, after `silence_ms` of silence.
 fn waits_ms(silence_ms: u64, offset_us: u64) -> Vec<f64> {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join(1, |_| 0.0, None);
@@ -37,7 +36,7 @@ fn waits_ms(silence_ms: u64, offset_us: u64) -> Vec<f64> {
         }
         stage.engine.run_slot(stage.slot, now, &mut stage.sink);
         for (_, packet) in stage.sink.packets.drain(..) {
-            // On a clean network packets are played whole, one after the other.
+            // On a clean network packets are played whole and in order.
             if !packet.sources.ids().is_empty() {
                 let arrived_us = first_us + waits.len() as u64 * 20_000;
                 waits.push((now.us() - arrived_us) as f64 / 1_000.0);
@@ -48,7 +47,7 @@ fn waits_ms(silence_ms: u64, offset_us: u64) -> Vec<f64> {
 }
 
 #[test]
-fn a_lone_talker_waits_a_few_milliseconds_whatever_the_phase() {
+fn lone_talkers_packets_wait_a_few_milliseconds_at_any_phase() {
     for silence_ms in [0, 300, 5_000] {
         let mut waits: Vec<f64> = (0..30)
             .flat_map(|step| waits_ms(silence_ms, step * 667))
@@ -63,9 +62,9 @@ fn a_lone_talker_waits_a_few_milliseconds_whatever_the_phase() {
     }
 }
 
-/// One talks and leaves. Another has sent silence meanwhile, `offset_us` later within each tick, and talks a second
-/// after that: how long the first half second of this took from the arrival of a packet to the mix it is in,
-/// milliseconds.
+/// Waits, in milliseconds, from packet arrival to mix, in the first half second of a talker that
+/// speaks one second after the other talker left, and has sent silence meanwhile, `offset_us` later
+/// within each tick.
 fn waits_of_who_is_left_ms(offset_us: u64) -> Vec<f64> {
     const TURNS: u64 = 50;
     let mut stage = Stage::new(RoomSettings::default());
@@ -109,7 +108,7 @@ fn waits_of_who_is_left_ms(offset_us: u64) -> Vec<f64> {
 }
 
 #[test]
-fn a_room_whose_last_talker_has_left_waits_for_who_is_still_there() {
+fn room_moves_its_phase_to_the_remaining_talker_after_another_left() {
     for offset_us in (0..20_000).step_by(667) {
         let waits = waits_of_who_is_left_ms(offset_us);
         let longest = waits.iter().copied().fold(0.0, f64::max);
@@ -121,7 +120,7 @@ fn a_room_whose_last_talker_has_left_waits_for_who_is_still_there() {
 }
 
 #[test]
-fn packets_never_overlap_where_the_room_has_moved() {
+fn packets_do_not_overlap_in_media_time_after_a_phase_move() {
     for step in 0..60 {
         let mut stage = Stage::new(RoomSettings::default());
         stage.join(1, |_| 0.0, None);
@@ -134,7 +133,7 @@ fn packets_never_overlap_where_the_room_has_moved() {
         let to = stage.talkers[0].id;
         let command = Command::SetListener(to, Box::new(listener));
         stage.engine.apply(command, &mut stage.sink);
-        // Half a second of talk, a pause with a refresh in it, and talk again.
+        // Half a second of speech, a pause that includes a refresh, and speech again.
         let talker = stage.talkers[1].id;
         let mut due_us = stage.now().us();
         let pause_us = 600_000 + step * 4_300;
@@ -160,8 +159,8 @@ fn packets_never_overlap_where_the_room_has_moved() {
     }
 }
 
-/// One who talks for a second and is then quiet for 1.5 without ceasing to send, in packets of
-/// `samples` samples, `pace` times as many as fit in the time; ticks run while it was quiet.
+/// Ticks run during 1.5 s of quiet packets, after one second of speech, with packets of `samples`
+/// samples sent at `pace` times their proper rate while quiet.
 fn ticks_while_quiet(samples: usize, pace: usize, offset_us: u64) -> u64 {
     const TALK_US: u64 = 1_000_000;
     const QUIET_US: u64 = 1_500_000;
@@ -204,7 +203,7 @@ fn ticks_while_quiet(samples: usize, pace: usize, offset_us: u64) -> u64 {
 }
 
 #[test]
-fn a_quiet_room_keeps_its_pace_whatever_the_length_of_the_packets() {
+fn quiet_room_keeps_its_tick_rate_at_any_packet_length() {
     for samples in [120, 240, 480, 960] {
         for offset_us in [0, 700, 2_400] {
             let ticks = ticks_while_quiet(samples, 1, offset_us);
@@ -217,7 +216,7 @@ fn a_quiet_room_keeps_its_pace_whatever_the_length_of_the_packets() {
 }
 
 #[test]
-fn who_sends_far_too_much_neither_stops_nor_hurries_a_quiet_room() {
+fn excess_packets_neither_stop_nor_speed_up_a_quiet_room() {
     for pace in [2, 3, 8] {
         let ticks = ticks_while_quiet(960, pace, 700);
         assert!(
@@ -227,22 +226,22 @@ fn who_sends_far_too_much_neither_stops_nor_hurries_a_quiet_room() {
     }
 }
 
-/// How somebody sends who does not talk.
+/// What a participant sends while not talking.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Quiet {
-    /// As at any time.
+    /// Packets of quiet sound at the usual rate.
     Sends,
-    /// An empty packet every 400 ms (RFC 6716, 2.1.9).
+    /// A packet without sound every 400 ms (RFC 6716, section 2.1.9).
     Refreshes,
 }
 
-/// Talk by turns, of which each is 0.4 s without sound and 0.6 s with it.
+/// A conversation by turns, each 0.4 s without sound and 0.6 s with sound.
 #[derive(Debug, Clone, Copy)]
 struct Talk {
     talkers: u64,
-    /// Members who only listen, one at least.
+    /// Number of listen-only members, at least one.
     listeners: u32,
-    /// How much later within each tick each talker sends than the one before.
+    /// Offset, in microseconds, between the packets of successive talkers within each tick.
     apart_us: u64,
     quiet: Quiet,
 }
@@ -252,7 +251,7 @@ impl Talk {
     const PAUSE: u64 = 20;
     const TURNS: u64 = 7;
 
-    /// When within a tick the ticks come whose packets a listener gets in each turn, in samples.
+    /// Media time modulo the tick, in samples, of all packets that a listener got, by turn.
     fn phases(self) -> Vec<Vec<u32>> {
         let mut stage = Stage::new(RoomSettings::default());
         for listener in 1..=self.listeners {
@@ -309,7 +308,7 @@ impl Talk {
     }
 }
 
-/// Runs the talk with its talkers at all distances, and lets `check` see the phases.
+/// Runs the conversation for all talker offsets and calls `check` on the phases of each.
 fn for_all_distances(talkers: u64, listeners: u32, check: impl Fn(&[Vec<u32>], Talk)) {
     for apart_us in (0..20_000).step_by(1_250) {
         for quiet in [Quiet::Sends, Quiet::Refreshes] {
@@ -331,7 +330,7 @@ fn for_all_distances(talkers: u64, listeners: u32, check: impl Fn(&[Vec<u32>], T
     }
 }
 
-/// Whether all packets from the first word of the turn `first` on come at one place within the tick.
+/// Whether all packets from the first word of turn `first` on have one phase.
 fn stays_from(first: usize, phases: &[Vec<u32>]) -> bool {
     let words = phases[first].iter().skip(Talk::PAUSE as usize);
     let mut all = words.chain(phases[first + 1..].iter().flatten());
@@ -340,14 +339,14 @@ fn stays_from(first: usize, phases: &[Vec<u32>]) -> bool {
 }
 
 #[test]
-fn talk_in_a_small_room_leaves_it_where_it_is_from_the_first_word_on() {
+fn small_room_keeps_its_phase_from_the_first_word_on() {
     for_all_distances(2, 1, |phases, talk| {
         assert!(stays_from(0, phases), "{talk:?}: {phases:?}");
     });
 }
 
 #[test]
-fn talk_by_turns_in_a_crowd_leaves_a_room_where_it_is_once_all_have_talked() {
+fn crowd_keeps_its_phase_once_all_talkers_have_talked() {
     for talkers in [2, 3] {
         for_all_distances(talkers, 5, |phases, talk| {
             assert!(stays_from(talkers as usize, phases), "{talk:?}: {phases:?}");

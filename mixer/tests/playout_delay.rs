@@ -1,4 +1,5 @@
-//! The playout delay under every network the server will meet, in virtual time: how long packets wait, and what that costs.
+//! Playout delay under simulated networks, in virtual time: how long packets wait, and how much
+//! sound is concealed or stretched.
 
 mod common;
 
@@ -45,7 +46,8 @@ fn playout_covers_a_slightly_late_packet_without_a_jump() {
         let (ticks, sound, playout) = play(&flights, TickLength::Ms20);
         let stats = playout.stats();
         assert!(stats.concealed_samples <= 4 * 960, "phase {phase_us}");
-        // The guess is a fifth quieter than the tone; a jump of its phase is a step of much more.
+        // The guessed samples are a fifth quieter than the tone; a phase jump would give a much
+        // larger step.
         let steps = sound.windows(3);
         let jumps = steps.filter(|w| (w[0] - 2.0 * w[1] + w[2]).abs() > 0.15);
         assert_eq!(jumps.count(), 0, "phase {phase_us}");
@@ -57,7 +59,8 @@ fn playout_covers_a_slightly_late_packet_without_a_jump() {
     }
 }
 
-/// A radio whose media clock stands still between its talk-spurts: its packets look late by the pause.
+/// A radio's media clock stands still between talk-spurts, so its packets appear late by each
+/// pause.
 #[test]
 fn playout_loses_no_word_when_the_media_clock_stands_still_in_pauses() {
     for pause_ms in (100..900).step_by(70) {
@@ -85,8 +88,8 @@ fn playout_loses_no_word_when_the_media_clock_stands_still_in_pauses() {
     }
 }
 
-/// A machine that stamps a packet some milliseconds late every few seconds, which it does in pairs
-/// now and then: where that is just enough to miss the tick, the wait must not go to and fro.
+/// Packets are stamped a few milliseconds late every few seconds, sometimes in pairs; where that
+/// just misses the tick, the playout delay must not oscillate.
 #[test]
 fn playout_delay_settles_where_packets_come_just_before_they_are_due() {
     for phase_us in (0..20_000).step_by(500) {
@@ -216,11 +219,10 @@ fn playout_resamples_5_000_ppm_of_drift_away() {
         assert!((high - low) / 2.0 <= 20.0, "{ppm} ppm: {low} to {high} ms");
         let stats = playout.stats();
         assert!(stats.concealed_samples < 4_800, "{ppm} ppm: {stats:?}");
-        // Once the drift is known, nothing is spliced any more: the resampler does it without a
-        // seam.
+        // Once the drift is known, nothing is spliced: the resampler corrects it without seams.
         let settled = &sound[48_000 * 30..48_000 * 85];
         assert_eq!(clicks(settled), 0, "{ppm} ppm");
-        // So the resampler's count carries the drift, and time stretching only its beginning.
+        // The resampler's count carries the drift, and time stretching only its beginning.
         let resampled = match ppm > 0.0 {
             true => stats.resampling_removed_samples,
             false => stats.resampling_inserted_samples,
@@ -264,7 +266,7 @@ fn playout_delay_returns_to_normal_after_a_freeze_and_its_flood() {
 
 #[test]
 fn playout_delay_is_unchanged_by_a_short_pause_of_the_sender() {
-    // An encoder with DTX sends nothing for one packet or for ten, between words: time jumps.
+    // A DTX encoder sends nothing for one to ten packets between words, so RTP time jumps.
     for (pause, tick) in (1..=10).flat_map(|it| [(it, TickLength::Ms10), (it, TickLength::Ms20)]) {
         let (mut list, mut seq) = (Vec::new(), 0);
         for n in (0..2_000u64).filter(|n| n % 40 >= pause) {

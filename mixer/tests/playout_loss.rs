@@ -1,4 +1,5 @@
-//! The playout where packets are lost, late, doubled or strange, in virtual time: what is concealed, and what is counted.
+//! Playout of lost, late, duplicate and irregular packets, in virtual time: what is concealed and
+//! what is counted.
 
 mod common;
 
@@ -108,7 +109,7 @@ fn playout_fades_to_silence_in_a_burst_of_loss_and_comes_back() {
 #[test]
 fn playout_counts_no_loss_in_dtx_silence_and_resumes_speech_at_once() {
     // Two seconds of speech, then a refresh every 400 ms for a minute, then speech again: sequence
-    // runs on, time jumps.
+    // numbers are contiguous while RTP time jumps.
     let mut list = Vec::new();
     let mut seq = 0;
     for n in 0..4_000u64 {
@@ -166,7 +167,8 @@ fn playout_accounts_for_every_sample_of_every_packet_length() {
             }
         }
         let stats = playout.stats();
-        // A stream that mixes lengths waits for its longest, and then nothing is missing.
+        // With mixed packet lengths the delay adapts to the longest packet, and then nothing is
+        // missing.
         let concealed = stats.concealed_samples - warmed_up.concealed_samples;
         assert!(
             concealed <= stats.played_samples / 200,
@@ -189,7 +191,7 @@ fn playout_plays_on_through_wraps_source_changes_and_jumps() {
         p.seq = Seq((65_525 + n) as u16);
         p.time = RtpTime((u32::MAX - 3_000).wrapping_add((n * 960) as u32));
         match n {
-            // Another source, a jump of an hour, a restart of the numbers.
+            // A change of SSRC, an RTP time jump of an hour, a restart of the sequence numbers.
             50_000.. if n < 100_000 => p.ssrc = 2,
             100_000.. if n < 150_000 => p.time = p.time.plus(3_600 * 48_000),
             150_000.. => {
@@ -214,7 +216,7 @@ fn playout_plays_on_through_wraps_source_changes_and_jumps() {
 
 #[test]
 fn playout_counts_discarded_packets_not_as_lost() {
-    // A restart with packets waiting.
+    // A restart discards the packets that wait.
     let mut playout = Playout::new(Layout::Mono, TickLength::Ms20, common::ToneDecoder::boxed());
     let mut frame = Frame::new(Layout::Mono, TickLength::Ms20);
     for n in 0..50u64 {
@@ -229,7 +231,7 @@ fn playout_counts_discarded_packets_not_as_lost() {
     let stats = playout.stats();
     assert_eq!((stats.discarded, stats.lost), (9, 0), "{stats:?}");
 
-    // More than the buffer holds.
+    // More packets than the jitter buffer holds.
     for n in 50..350u64 {
         playout.push(&packet(n, n * 960, 20.0), Time::from_us(2_101_000));
     }
@@ -246,7 +248,7 @@ fn playout_recovers_the_end_of_a_hole_from_the_next_packet() {
     for burst in [1, 2, 3] {
         let mut flights = flights(40.0, 0.0, 5_000, |n, _| (n % 25 >= burst).then_some(400));
         for (n, flight) in flights.iter_mut().enumerate() {
-            // 20 ms of SILK with the bit that announces a copy of the frame before.
+            // 20 ms of SILK with the bit that announces FEC for the preceding frame.
             let bytes = [&[9 << 3, 0x40][..], &(n as u64 * 960).to_le_bytes()].concat();
             flight.packet.payload = mixer::Payload::copy_from(&bytes).expect("short");
         }
@@ -255,7 +257,7 @@ fn playout_recovers_the_end_of_a_hole_from_the_next_packet() {
         let holes = (stats.lost / burst) as f64;
         let recovered = stats.recovered_samples as f64 / 960.0;
         let concealed = stats.concealed_samples as f64 / 960.0;
-        // Until the loss is known, nothing waits for the copy.
+        // Until the loss is known, no packet waits for its FEC copy.
         assert!(
             (holes * 0.9..=holes).contains(&recovered),
             "{holes} holes of {burst}: {stats:?}"
@@ -268,8 +270,8 @@ fn playout_recovers_the_end_of_a_hole_from_the_next_packet() {
     }
 }
 
-/// Every length of packet in turn, lost, late and early by chance, from a clock that is off: what
-/// waits always has room for the longest. The decoder of this test panics where it has not.
+/// Random packet lengths, loss, jitter and clock drift: the buffer always has room for the longest
+/// packet. The test decoder panics if it does not.
 #[test]
 fn playout_always_has_room_for_the_longest_packet() {
     for seed in 0..24 {
@@ -312,7 +314,7 @@ fn playout_always_has_room_for_the_longest_packet() {
 
 #[test]
 fn playout_neither_misses_nor_plays_refused_packets() {
-    // SILK, each odd packet with a copy of the one before (RFC 6716, 4.2.3 and 4.2.4).
+    // SILK, each packet with FEC for the preceding one (RFC 6716, sections 4.2.3 and 4.2.4).
     let packet = |n: u64| {
         let mut packet = packet(n, n * 960, 20.0);
         let mut bytes = packet.payload.as_slice().to_vec();

@@ -1,7 +1,7 @@
-//! After set-up a tick neither allocates nor frees: not in Rust, not in libopus.
+//! After set-up, a tick neither allocates nor frees memory, in Rust or in libopus.
 //!
-//! The test binary brings its own `malloc` and `free`, which count and hand on to glibc's; both
-//! Rust's allocator and the C of libopus are linked to them.
+//! The test binary defines its own `malloc` and `free`, which count calls and forward them to
+//! glibc; both Rust's allocator and libopus link to them.
 #![cfg(all(feature = "opus", target_os = "linux", target_env = "gnu"))]
 
 mod counting;
@@ -33,7 +33,7 @@ use mixer::units::{Decibels, Gain, ParticipantId, RoomId, RtpTime, Seq, Time};
 
 use counting::calls_of;
 
-/// Counts packets and events; keeps what is to be freed in a list that was long enough before.
+/// Counts packets and events, and stores retired boxes in a preallocated list.
 struct Outlet {
     packets: u64,
     events: u64,
@@ -57,7 +57,7 @@ impl Sink for Outlet {
     }
 }
 
-/// A few seconds of talk and pauses, encoded once and sent by everyone.
+/// Five seconds of speech and pauses, encoded once and sent by every participant.
 fn speech() -> Vec<Payload> {
     let recipe = stage::recipe(Profile::Voice);
     let mut encoder = OpusEncoder::new(&recipe);
@@ -151,13 +151,14 @@ impl Crowd {
 }
 
 #[test]
-fn the_count_sees_rust_and_libopus() {
+fn allocation_counter_sees_rust_and_libopus() {
     let (_, rust) = calls_of(|| drop(std::hint::black_box(vec![0u8; 100])));
     assert!(rust >= 2, "{rust}");
     let recipe = stage::recipe(Profile::Voice);
     let (_, own) = calls_of(|| drop(OpusEncoder::new(&recipe)));
     assert!(own >= 2, "{own}");
-    // Our codecs live in memory of our own; those of the wrapper in what libopus allocates.
+    // Our codecs live in memory that Rust allocates; the wrapper's decoder in memory that libopus
+    // allocates.
     let (_, libopus) = calls_of(|| drop(opus::Decoder::new(48_000, opus::Channels::Mono)));
     assert!(libopus >= 2, "{libopus}");
 }
@@ -224,10 +225,11 @@ fn ten_thousand_ticks_with_joins_and_leaves_allocate_nothing() {
     );
 }
 
-/// A participant's room and id, what it shares with the engine, and how many packets it has sent.
+/// A participant's room, id, shared settings and telemetry, and number of packets sent.
 type Present = (u32, u32, Arc<Shared>, u16);
 
-/// A participant leaves, or moves to nowhere. Those without a stream of their own would need a spare one to move.
+/// Removes or detaches a participant; detaching one without its own stream would need a spare
+/// stream.
 fn leave(crowd: &mut Crowd, id: u32, turn: u64) {
     let participant = ParticipantId(id);
     crowd.apply(match turn.is_multiple_of(3) && has_own_stream(id) {
@@ -239,12 +241,13 @@ fn leave(crowd: &mut Crowd, id: u32, turn: u64) {
     });
 }
 
-/// Whether a participant of this id both talks and listens.
+/// Whether the participant with this id both talks and listens.
 fn has_own_stream(id: u32) -> bool {
     !id.is_multiple_of(5) && !id.is_multiple_of(7)
 }
 
-/// Somebody is muted or not, louder, loses packets, is given a permit, hears a tone, and is sent another stream.
+/// Changes mute, gain, loss report and permit, plays a tone, and replaces the stream of a random
+/// participant.
 fn change_settings(crowd: &mut Crowd, present: &[Present], turn: u64) {
     let (room, id, shared, _) = &present[crowd.random as usize % present.len()];
     let settings = &shared.settings;
@@ -263,8 +266,8 @@ fn change_settings(crowd: &mut Crowd, present: &[Present], turn: u64) {
     crowd.apply(Command::SetListener(id, listener));
 }
 
-/// Somebody wants others louder or quieter than the room has them, or no longer. A member without a stream of its own would
-/// need a spare one.
+/// Sets or clears a random participant's personal gains; a member without its own stream would need
+/// a spare stream and is skipped.
 fn change_gains(crowd: &mut Crowd, present: &[Present], turn: u64) {
     let (_, id, _, _) = present[crowd.random as usize % present.len()];
     let others = present.iter().map(|(_, other, _, _)| ParticipantId(*other));
@@ -279,7 +282,7 @@ fn change_gains(crowd: &mut Crowd, present: &[Present], turn: u64) {
     }
 }
 
-/// Two seconds of a steady sound, then nothing more.
+/// A PCM reader that yields a constant value for a fixed number of samples.
 struct Steady(usize);
 
 impl PcmReader for Steady {
@@ -300,7 +303,7 @@ impl PcmReader for Steady {
 }
 
 #[test]
-fn playing_announcements_allocates_nothing() {
+fn announcements_allocate_nothing() {
     let speech = speech();
     let tick = TickLength::Ms20;
     let mut crowd = Crowd::new(1, 8, 7);
@@ -347,7 +350,7 @@ fn playing_announcements_allocates_nothing() {
 }
 
 #[test]
-fn listening_to_other_rooms_allocates_nothing() {
+fn monitors_and_links_allocate_nothing() {
     const TICKS: u64 = 2_000;
     let speech = speech();
     let mut crowd = Crowd::new(3, 24, 5);
@@ -387,7 +390,7 @@ fn listening_to_other_rooms_allocates_nothing() {
     );
 }
 
-/// Rooms from 1 on that others may hear.
+/// Adds rooms, ids from 1 on, each with a feed that other rooms can monitor.
 fn rooms_with_feeds(crowd: &mut Crowd, ticks: [TickLength; 3]) -> Vec<Arc<Feed>> {
     let mut feeds = Vec::new();
     for (room, tick) in (1..).zip(ticks) {
@@ -404,7 +407,7 @@ fn rooms_with_feeds(crowd: &mut Crowd, ticks: [TickLength; 3]) -> Vec<Arc<Feed>>
     feeds
 }
 
-/// Some of the other rooms for one who sits in `room`, of 10 or 20 ms as that is.
+/// A random choice of other rooms to monitor for a member of `room`, with that room's tick length.
 fn rescan(feeds: &[Arc<Feed>], room: u32, chance: u32, id: u32) -> Box<Rescan> {
     let tick = match room {
         2 => TickLength::Ms10,
@@ -426,7 +429,8 @@ fn rescan(feeds: &[Arc<Feed>], room: u32, chance: u32, id: u32) -> Box<Rescan> {
     })
 }
 
-/// Everyone sends 20 ms, with a little loss, reordering and jitter; then a tick's slots run.
+/// Sends 20 ms from each participant, with some loss, reordering and jitter, then runs one tick's
+/// slots.
 fn send_and_run(crowd: &mut Crowd, present: &mut [Present], speech: &[Payload], turn: u64) {
     let slot_us = SLOT.as_micros() as u64;
     let now_us = 1_000_000 + turn * 8 * slot_us;
@@ -462,7 +466,7 @@ fn send_and_run(crowd: &mut Crowd, present: &mut [Present], speech: &[Payload], 
 }
 
 #[test]
-fn g711_allocates_nothing_once_it_is_made() {
+fn g711_codecs_allocate_nothing_after_construction() {
     let (mut encoder, mut other) = (G711Encoder::new(Law::Mu), G711Encoder::new(Law::Mu));
     let mut decoder = G711Decoder::new(Law::Mu, Layout::Stereo);
     let (mut payload, mut pcm) = (Payload::EMPTY, [0.0; 1_920]);

@@ -1,5 +1,5 @@
-//! Talk-spurts over a floor: the first and the last word of each are heard, whatever the answer to a
-//! request takes, and nobody notices that it was caught up with.
+//! Talk-spurts under floor control: the first and last word of each are heard however long the
+//! answer to a request takes, and catching up is inaudible.
 #![cfg(feature = "opus")]
 
 mod common;
@@ -17,17 +17,17 @@ use mixer::source::Playout;
 use mixer::units::Time;
 use stage::{Stage, db, human, tone};
 
-/// Something that happens at a time.
+/// An event of the first talker at a given time.
 #[derive(Debug, Clone, Copy)]
 enum Happening {
     /// The talker's next packet arrives.
     Packet,
-    /// It is told what it may.
+    /// The talker's permit changes.
     Told(Permit),
 }
 
-/// Runs the engine past all of `happenings`, microseconds and what, of the first talker; and for a
-/// while longer.
+/// Runs the engine until `until_us`, applying each of `happenings` of the first talker at its time
+/// in microseconds.
 fn play(stage: &mut Stage, mut happenings: Vec<(u64, Happening)>, until_us: u64) {
     happenings.sort_by_key(|(at_us, _)| *at_us);
     let mut next = happenings.into_iter().peekable();
@@ -53,25 +53,24 @@ fn play(stage: &mut Stage, mut happenings: Vec<(u64, Happening)>, until_us: u64)
     assert!(next.peek().is_none());
 }
 
-/// One who says the same over and over: 20 ms of one sound, something in between, and 20 ms of
-/// another.
+/// Frequencies in a talk-spurt: the first 20 ms, the last 20 ms, and everything between.
 const FIRST_HZ: f64 = 1_700.0;
 const LAST_HZ: f64 = 2_900.0;
 const SAID_HZ: f64 = 310.0;
 
-/// A talk-spurt of so many packets.
+/// A talk-spurt and the timing of its request and release.
 #[derive(Debug, Clone, Copy)]
 struct Spurt {
     packets: u64,
-    /// From the request to its answer.
+    /// From the request to the grant, in microseconds.
     access_us: u64,
-    /// From the first packet to the request: above zero, what was said first was said without one.
+    /// From the first packet to the request, in microseconds; above zero, speech precedes it.
     request_us: u64,
-    /// From the arrival of the last packet but one to the release.
+    /// From the capture of the last sample to the release, in microseconds.
     release_us: u64,
 }
 
-/// Largest amplitude of `hz` in any 20 ms of `pcm`, 2 ms apart.
+/// Largest amplitude of `hz` in any window of 20 ms of `pcm`, in steps of 2 ms.
 fn loudest(pcm: &[f32], hz: f64) -> f64 {
     let amplitude = |window: &[f32]| {
         let (mut re, mut im) = (0.0, 0.0);
@@ -92,7 +91,8 @@ fn below(chance: &mut Chance, limit: u64) -> u64 {
     (chance.next() * limit as f64) as u64
 }
 
-/// A room of one who speaks in marked spurts and two who hear, asleep.
+/// Builds a sleeping room of a talker with marked talk-spurts and two listeners; also returns the
+/// length, in samples, that the talker's current talk-spurt has.
 fn room() -> (Stage, std::sync::Arc<std::sync::atomic::AtomicU64>) {
     use std::sync::atomic::Ordering::Relaxed;
     let last = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
@@ -114,11 +114,11 @@ fn room() -> (Stage, std::sync::Arc<std::sync::atomic::AtomicU64>) {
     (stage, last)
 }
 
-/// Where each spurt begins on the talker's media clock: multiples of ten seconds.
+/// Distance between the starts of talk-spurts on the talker's media clock: ten seconds, in samples.
 const SPURT: u64 = 480_000;
 
 #[test]
-fn the_first_and_the_last_20_ms_of_200_talk_spurts_are_heard() {
+fn first_and_last_20_ms_of_200_talk_spurts_are_heard() {
     use std::sync::atomic::Ordering::Relaxed;
     let (mut stage, ends) = room();
     let mut chance = Chance(7);
@@ -131,7 +131,7 @@ fn the_first_and_the_last_20_ms_of_200_talk_spurts_are_heard() {
             release_us: below(&mut chance, 40_000),
         };
         let jitter_us = [300, 300, 300, 8_000][number as usize % 4];
-        // The media clock follows the wall clock to the next multiple.
+        // The media clock follows the wall clock to the next multiple of `SPURT`.
         let start_us = clock_us + SPURT / 48 * 1_000 - clock_us % (SPURT / 48 * 1_000)
             + below(&mut chance, 20_000);
         stage.talkers[0].speak_from(number * SPURT);
@@ -144,7 +144,8 @@ fn the_first_and_the_last_20_ms_of_200_talk_spurts_are_heard() {
             .collect();
         let asked_us = start_us + 20_000 + spurt.request_us;
         let granted_us = asked_us + spurt.access_us;
-        // Whoever lets go does so once the last word is spoken, which may then be on its way.
+        // The talker releases the floor after the last word, whose packet may then still be in
+        // flight.
         let spoken_us = start_us + spurt.packets * 20_000;
         let released_us = (spoken_us + spurt.release_us).max(granted_us + 1_000);
         happenings.push((asked_us, Happening::Told(Permit::Asked)));
@@ -157,7 +158,7 @@ fn the_first_and_the_last_20_ms_of_200_talk_spurts_are_heard() {
         let heard = stage.heard(1);
         let (first, last) = (loudest(&heard, FIRST_HZ), loudest(&heard, LAST_HZ));
         let label = || format!("spurt {number}: {spurt:?}, {first:.3} and {last:.3}");
-        // The first fades in within five milliseconds.
+        // The first 20 ms fade in over five milliseconds.
         assert!(first > 0.3 * 0.8, "{}", label());
         assert!(last > 0.3 * 0.9, "{}", label());
         let telemetry = &stage.talkers[0].shared.telemetry;
@@ -166,8 +167,8 @@ fn the_first_and_the_last_20_ms_of_200_talk_spurts_are_heard() {
     }
 }
 
-/// One who speaks for eight seconds, and is answered after so long; what is heard of it, and how
-/// late it is then: milliseconds, once in a tick.
+/// Speaks for eight seconds, with the floor granted `access_ms` after the request; returns the mix
+/// and the playout delay after the grant, in milliseconds per tick.
 fn speak(
     voice: impl FnMut(u64) -> f32 + Clone + Send + 'static,
     access_ms: u64,
@@ -175,7 +176,7 @@ fn speak(
     speak_at(voice, access_ms, 7_000)
 }
 
-/// The same, with packets that come so long after the room's ticks.
+/// Like [`speak`], with packets that arrive `offset_us` after the room's initial ticks.
 fn speak_at(
     voice: impl FnMut(u64) -> f32 + Clone + Send + 'static,
     access_ms: u64,
@@ -213,7 +214,7 @@ fn speak_at(
 }
 
 #[test]
-fn what_was_kept_is_caught_up_with_in_three_seconds() {
+fn held_speech_is_caught_up_with_within_three_seconds() {
     for name in ["human-en-female", "human-fr-female", "human-it-male"] {
         let (_, usual) = speak(human(name), 0);
         let usual = usual.iter().copied().fold(0.0, f64::max);
@@ -230,8 +231,8 @@ fn what_was_kept_is_caught_up_with_in_three_seconds() {
             let settled = &delays[caught_up.unwrap_or(0) + 1..];
             assert!(settled.iter().all(|delay| *delay <= usual + 8.0), "{name}");
             assert!(delays[delays.len() - 1] <= usual + 0.5, "{name}");
-            // Never more than a third faster than it was spoken, whatever was said: pauses apart,
-            // a seventh.
+            // Playback is never more than a third faster than the speech in any half second; a
+            // seventh, apart from pauses.
             let hurried = delays.windows(26).map(|pair| pair[0] - pair[25]);
             let most = hurried.fold(0.0, f64::max);
             assert!(most <= 500.0 * 0.34, "{name}: {most} ms in half a second");
@@ -240,12 +241,13 @@ fn what_was_kept_is_caught_up_with_in_three_seconds() {
 }
 
 #[test]
-fn the_room_meets_the_packets_of_whoever_has_just_been_granted_the_floor() {
+fn room_moves_its_phase_to_a_talker_that_was_just_granted_the_floor() {
     for access_ms in [0, 7, 23, 90] {
         for offset_us in (0..20_000).step_by(1_700) {
             let (_, delays) = speak_at(human("human-fr-female"), access_ms, offset_us);
             let settled = delays[delays.len() - 1];
-            // The least wait, what is spared, the slots' grid, and a slot that is not worth a move.
+            // The minimum wait, the margin, the slot grid, and one slot that is not worth a phase
+            // move.
             assert!(
                 settled <= 6.0 + 0.5 + 2.5 + 2.5,
                 "{access_ms} ms, {offset_us} us: {settled} ms"
@@ -254,22 +256,22 @@ fn the_room_meets_the_packets_of_whoever_has_just_been_granted_the_floor() {
     }
 }
 
-/// Where the second difference is far above what it is all over: a jump.
+/// Number of samples whose second difference exceeds `natural`, which marks a jump.
 fn jumps(heard: &[f32], natural: f32) -> usize {
     let bends = heard.windows(3).map(|w| (w[0] - 2.0 * w[1] + w[2]).abs());
     bends.filter(|bend| *bend > natural).count()
 }
 
 #[test]
-fn catching_up_makes_no_jump() {
-    // A tone shows every seam.
+fn catching_up_makes_no_jump_in_tones_or_voices() {
+    // A tone reveals every seam.
     for hz in [150.0, 331.7, 925.0] {
         let (heard, delays) = speak_tone(hz);
         assert!(delays[delays.len() - 1] <= 22.0);
         let natural = 0.5 * (std::f64::consts::TAU * hz / 48_000.0).powi(2) as f32;
         assert_eq!(jumps(&heard[1_000..], natural * 1.6 + 0.002), 0, "{hz} Hz");
     }
-    // A voice bends no more than it does by itself.
+    // The second difference of a voice must not exceed its natural maximum.
     for name in ["human-en-female", "human-it-male"] {
         let mut voice = human(name);
         let spoken: Vec<f32> = (0..400 * 960).map(&mut voice).collect();
@@ -277,7 +279,7 @@ fn catching_up_makes_no_jump() {
         let natural = bends.fold(0.0, f32::max);
         let (heard, _) = speak(human(name), 280);
         assert_eq!(jumps(&heard, natural * 1.1), 0, "{name}");
-        // And nothing of it is missing: as loud as it was spoken.
+        // The energy must match the original voice, so that no speech is missing.
         let energy = |pcm: &[f32]| pcm.iter().map(|s| f64::from(s * s)).sum::<f64>();
         let ratio = db((energy(&heard) / energy(&spoken)).sqrt());
         assert!((-0.4..=0.1).contains(&ratio), "{name}: {ratio} dB");
@@ -292,10 +294,10 @@ fn speak_tone(hz: f64) -> (Vec<f32>, Vec<f64>) {
     speak(voice, 280)
 }
 
-/// Packets of any length, to ticks of any length: 280 ms of them are there when they are let in, and
-/// the wait after it is what it would have been without.
+/// Any packet length with any tick length: after 280 ms of held packets the delay returns to its
+/// usual value.
 #[test]
-fn packets_of_every_length_are_caught_up_with() {
+fn held_packets_of_every_length_are_caught_up_with() {
     for tick in [TickLength::Ms10, TickLength::Ms20] {
         for ms in [2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0] {
             let late = wait_after(tick, ms, 280.0);
@@ -305,7 +307,7 @@ fn packets_of_every_length_are_caught_up_with() {
     }
 }
 
-/// How late the sound is six seconds after it was let in, `access_ms` after its first packet.
+/// Playout delay in milliseconds, six seconds after the packets, held for `access_ms`, were let in.
 fn wait_after(tick: TickLength, ms: f64, access_ms: f64) -> f64 {
     let (mut playout, mut frame) = (
         Playout::new(Layout::Mono, tick, common::ToneDecoder::boxed()),
@@ -348,10 +350,10 @@ fn wait_after(tick: TickLength, ms: f64, access_ms: f64) -> f64 {
     stats.delay.as_secs_f64() * 1e3
 }
 
-/// Somebody who has his microphone open all the time and asks in the middle of a word: what is heard
-/// of it is what a decoder gives that has not missed a packet.
+/// A talker with an open microphone requests the floor within a word: the mix matches the output of
+/// a decoder that received every packet.
 #[test]
-fn what_was_kept_is_decoded_as_if_nothing_had_been_left_out() {
+fn held_speech_is_decoded_like_a_stream_without_gaps() {
     for access_ms in [0u64, 60, 280, 1_000] {
         let mut stage = Stage::new(RoomSettings::default());
         stage.join(1, human("human-en-female"), None);
@@ -380,7 +382,7 @@ fn what_was_kept_is_decoded_as_if_nothing_had_been_left_out() {
         let heard = stage.heard(1);
         let sound = heard.iter().position(|sample| *sample != 0.0);
         let first = &heard[sound.expect("it is heard") / 960 * 960..];
-        // The first frame fades in; nothing is spliced for 60 ms.
+        // The first frame fades in; no splice happens within the first 60 ms.
         let first = &first[240..2 * 960];
         let noise_db = |from: usize| {
             let spoken = &reference[from * 960 + 240..][..first.len()];

@@ -1,5 +1,5 @@
-//! What a tick costs while a talker's packets do not come: in a stall of the server's uplink all
-//! talkers conceal at once, so that each may conceal only what it plays.
+//! Concealment cost per tick during a stall: when the server's uplink stalls, all talkers conceal
+//! at once, so each may conceal only the samples it plays.
 #![cfg(feature = "opus")]
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::source::Playout;
 use mixer::{Frame, Packet, Payload, RtpTime, Seq, Time};
 
-/// Opus, whose concealed samples can be read while the playout owns it.
+/// An Opus decoder that publishes its count of concealed samples while the playout owns it.
 struct Counted(OpusDecoder, Arc<AtomicU64>);
 
 impl Counted {
@@ -52,14 +52,14 @@ impl Decode for Counted {
     }
 }
 
-/// A talker whose packets of 20 ms come every 20 ms, until they do not.
+/// A talker with a playout, sending a packet of 20 ms every 20 ms.
 struct Talker {
     encoder: OpusEncoder,
     playout: Playout,
     frame: Frame,
     concealed: Arc<AtomicU64>,
     tick: TickLength,
-    /// Packets encoded.
+    /// Number of packets encoded.
     packets: u64,
     now: Time,
 }
@@ -107,7 +107,7 @@ impl Talker {
         self.playout.push(&packet, self.now);
     }
 
-    /// 20 ms of ticks; the most samples that one of them concealed.
+    /// Runs 20 ms of ticks and returns the most samples that one tick concealed.
     fn pull(&mut self) -> u64 {
         let mut most = 0;
         for _ in 0..20 / self.tick.ms() {
@@ -121,19 +121,19 @@ impl Talker {
     }
 }
 
-/// What comes after the stall.
+/// What arrives after the stall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
-    /// All that was held up.
+    /// All delayed packets, then new ones.
     Late,
-    /// The packets after it.
+    /// New packets only; those of the stall are lost.
     Lost,
-    /// Nothing: the talker had stopped.
+    /// No packets: the talker had stopped.
     Nothing,
 }
 
 #[test]
-fn a_stall_conceals_each_sample_once_whatever_comes_after_it() {
+fn stall_conceals_each_missing_sample_once_in_every_outcome() {
     for tick in [TickLength::Ms10, TickLength::Ms20] {
         for profile in Profile::ALL {
             for after in [After::Late, After::Lost, After::Nothing] {
@@ -164,7 +164,7 @@ fn a_stall_conceals_each_sample_once_whatever_comes_after_it() {
                         let most = talker.pull();
                         assert!(most <= tick.samples() as u64 + SEAM, "{case}: {most}");
                     }
-                    // Concealment has faded out after 120 ms.
+                    // Concealment fades out completely within 120 ms.
                     let gap = (stalled * 960).min(5_760) + 2 * 960;
                     let gap = if after == After::Nothing { 5_760 } else { gap };
                     let concealed = talker.concealed.load(Relaxed) - before;
@@ -176,5 +176,6 @@ fn a_stall_conceals_each_sample_once_whatever_comes_after_it() {
     }
 }
 
-/// What a tick conceals beyond what it plays: to cross-fade into what follows, or to fade out.
+/// Samples that a tick may conceal beyond what it plays: to cross-fade into the next packet, or to
+/// fade out.
 const SEAM: u64 = 480;

@@ -1,8 +1,8 @@
-//! Nobody hears a rest of himself, however often roles change.
+//! Mix-minus under frequent role changes: no participant hears a residue of their own voice.
 //!
-//! Two rooms are fed alike, but that in one of them a voice is turned upside down: as loud as
-//! before, so that every decision is the same, and the opposite in every sample. What its owner is
-//! given to hear must not differ; whatever differs is a rest of the own voice.
+//! Two rooms get equal input, except that one voice is inverted in one of them: its level, and with
+//! it every decision, is unchanged, while each sample has the opposite sign. The mixes for that
+//! voice's owner must not differ; any difference is a residue of the own voice.
 #![cfg(feature = "opus")]
 #![allow(clippy::disallowed_macros, reason = "a test may say what it measured")]
 
@@ -13,10 +13,10 @@ use stage::{Stage, db};
 
 const PEOPLE: u32 = 12;
 
-/// The level of everybody's noise.
+/// Peak amplitude of each participant's noise.
 const LOUD: f32 = 0.1;
 
-/// Noise that is everybody's own, and the same in every run.
+/// Noise that is unique to the participant and equal in every run.
 fn noise(id: u32, sign: f32) -> impl FnMut(u64) -> f32 + Send + 'static {
     move |sample| {
         let mut state = (sample + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(id) << 32;
@@ -25,8 +25,7 @@ fn noise(id: u32, sign: f32) -> impl FnMut(u64) -> f32 + Send + 'static {
     }
 }
 
-/// What everybody hears packet by packet, with 20 role switches a second; `flipped` has the other
-/// sign.
+/// Runs the room with 20 role changes a second; participant `flipped` sends its noise inverted.
 fn run(flipped: u32, ticks: usize) -> Stage {
     let mut stage = Stage::new(RoomSettings::default());
     for id in 1..=PEOPLE {
@@ -36,7 +35,7 @@ fn run(flipped: u32, ticks: usize) -> Stage {
     let mut random = 1u32;
     for _ in 0..ticks {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        // Two ticks in five change somebody's role: 20 times a second.
+        // Two ticks in five toggle a participant's mute: 20 times a second.
         if (random >> 8) % 5 < 2 {
             let talker = &stage.talkers[(random >> 16) as usize % PEOPLE as usize];
             let settings = &talker.shared.settings;
@@ -48,7 +47,7 @@ fn run(flipped: u32, ticks: usize) -> Stage {
 }
 
 #[test]
-fn through_twenty_role_switches_a_second_the_own_voice_is_ninety_decibels_down() {
+fn mix_minus_keeps_the_own_voice_below_90_db_at_20_role_changes_a_second() {
     const TICKS: usize = 1_500;
     let plain = run(0, TICKS);
     for own in [1, 5, PEOPLE] {
@@ -68,7 +67,7 @@ fn through_twenty_role_switches_a_second_the_own_voice_is_ninety_decibels_down()
             }
         }
         assert_eq!(plain.sink.packets.len(), flipped.sink.packets.len());
-        // What is left is there with both signs: half the difference.
+        // The residue appears with both signs, so it is half the difference.
         let rest_db = db(f64::from(rest / 2.0 / LOUD));
         println!("{own}: the own voice at {rest_db:.0} dB in the worst of {packets} packets");
         assert!(packets > TICKS * 9 / 10);

@@ -1,4 +1,4 @@
-//! Listeners by the hundred, and those who have no Opus.
+//! Hundreds of listeners share one encode per profile, and G.711 clients are served and heard.
 
 #![cfg(feature = "opus")]
 
@@ -23,9 +23,9 @@ fn g711(codec: Codec) -> Recipe {
     Recipe::new(Profile::Voice, &limits, TickLength::Ms20).with_hangover(0)
 }
 
-/// One encode per profile and tick, however many listen.
+/// The number of encodes per tick depends on the profiles, not on the number of listeners.
 #[test]
-fn five_hundred_listeners_are_one_encode_for_each_profile() {
+fn five_hundred_listeners_cost_one_encode_per_profile() {
     let mut stage = Stage::for_many(512, RoomSettings::default());
     stage.join_clear(1, tone(441.7, 0.3));
     let recipes = [
@@ -41,12 +41,12 @@ fn five_hundred_listeners_are_one_encode_for_each_profile() {
     let before = stage.engine.stats();
     (0..60).for_each(|_| stage.turn());
     let after = stage.engine.stats();
-    // Three profiles send every tick, thin every third. The talker hears nothing.
+    // Three profiles send every tick, thin every third tick. The talker hears nothing.
     assert_eq!(after.encodes_total - before.encodes_total, 60 * 3 + 20);
     let packets = 125 * (60 * 3 + 20);
     assert_eq!(after.packets_total - before.packets_total, packets);
 
-    // Two seconds after the last word nothing is made any more, and the room sleeps.
+    // Two seconds after the last word no packet is produced, and the room sleeps.
     (0..100).for_each(|_| stage.pass());
     let before = stage.engine.stats();
     (0..1_000).for_each(|_| stage.pass());
@@ -55,7 +55,7 @@ fn five_hundred_listeners_are_one_encode_for_each_profile() {
     assert!(stage.engine.is_idle());
 }
 
-/// `seconds` of a tone as packets of G.711, those that `lost` names left out, through a playout.
+/// Plays five seconds of a tone through G.711 and a playout, without the packets that `lost` names.
 fn played(law: Law, packet_ms: usize, lost: impl Fn(u64) -> bool) -> (Vec<f32>, Playout) {
     let samples = packet_ms * 48;
     let mut encoder = G711Encoder::new(law);
@@ -97,7 +97,7 @@ fn steepest(pcm: &[f32]) -> f32 {
 }
 
 #[test]
-fn packets_of_any_length_play_as_they_were_said() {
+fn g711_packets_of_any_length_are_played_unaltered() {
     for packet_ms in [10, 20, 40, 60] {
         for law in [Law::Mu, Law::A] {
             let (heard, playout) = played(law, packet_ms, |_| false);
@@ -115,7 +115,7 @@ fn packets_of_any_length_play_as_they_were_said() {
 }
 
 #[test]
-fn what_is_lost_is_covered_without_a_click() {
+fn g711_losses_are_concealed_without_a_click() {
     let (whole, _) = played(Law::Mu, 20, |_| false);
     let natural = steepest(&whole[48_000..]);
     for (name, every, run) in [("one in ten", 10, 1), ("three in thirty", 30, 3)] {
@@ -129,7 +129,7 @@ fn what_is_lost_is_covered_without_a_click() {
 }
 
 #[test]
-fn what_is_no_packet_is_refused() {
+fn g711_payloads_of_invalid_length_are_refused() {
     let decoder = Box::new(G711Decoder::new(Law::A, Layout::Mono));
     let mut playout = Playout::new(Layout::Mono, TickLength::Ms20, decoder);
     for (number, bytes) in [0, 1, 19, 161, 1_000].into_iter().enumerate() {

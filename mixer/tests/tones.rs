@@ -1,4 +1,4 @@
-//! Tones are heard by the one they are for, whatever else it hears, and by nobody else.
+//! Floor tones: only the participant that a tone is meant for hears it, on top of its mix.
 #![cfg(feature = "opus")]
 
 mod stage;
@@ -13,13 +13,13 @@ use mixer::tone::Tone;
 use mixer::units::ParticipantId;
 use stage::{Stage, amplitude_of, tone};
 
-/// The talkers of these rooms, by their place.
+/// Indices of the stage's talkers in these tests.
 const VOICE: usize = 0;
 const TAPPED: usize = 1;
 const GROUPED: usize = 2;
 
-/// One who may talk, one who hears through a tap, three who share an encode and one who cannot talk
-/// and shares it too.
+/// Builds a room of one talker, one tapped listener, three members that share an encode, and one
+/// listen-only member that shares it too.
 fn room() -> Stage {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_exact(1, tone(311.3, 0.1));
@@ -34,7 +34,7 @@ fn room() -> Stage {
     stage
 }
 
-/// Ticks in which the voice speaks, or nobody.
+/// Runs `count` ticks, in which the voice speaks if `speaks` is set.
 fn turns(stage: &mut Stage, count: usize, speaks: bool) {
     for _ in 0..count {
         let now = stage.now();
@@ -54,7 +54,7 @@ fn play(stage: &mut Stage, at: usize, tone: Tone) {
     stage.engine.apply(command, &mut stage.sink);
 }
 
-/// What went to a participant since `from`: payloads, or what they decode to.
+/// Payloads sent to a participant since packet index `from`.
 fn payloads(stage: &Stage, from: usize, id: u32) -> Vec<Vec<u8>> {
     let sent = stage.sink.packets[from..].iter();
     sent.filter(|(to, _)| to.0 == id)
@@ -73,7 +73,7 @@ fn decoded(stage: &Stage, id: u32) -> Vec<f32> {
     heard
 }
 
-/// Largest amplitude of a frequency within any 40 ms.
+/// Largest amplitude of a frequency in any window of 40 ms.
 fn loudest(heard: &[f32], hz: f64) -> f64 {
     let windows = heard.windows(1_920).step_by(480);
     windows.map(|pcm| amplitude_of(pcm, hz)).fold(0.0, f64::max)
@@ -82,7 +82,7 @@ fn loudest(heard: &[f32], hz: f64) -> f64 {
 const GRANT_HZ: [f64; 2] = [880.0, 1_318.5];
 
 #[test]
-fn a_tone_wakes_a_sleeping_room_is_heard_by_its_owner_and_lets_the_room_sleep_again() {
+fn tone_wakes_a_sleeping_room_for_its_owner_only_until_it_has_ended() {
     for (played, hz) in [
         (Tone::Grant, GRANT_HZ),
         (Tone::Deny, [220.0, 660.0]),
@@ -108,7 +108,7 @@ fn a_tone_wakes_a_sleeping_room_is_heard_by_its_owner_and_lets_the_room_sleep_ag
 }
 
 #[test]
-fn the_next_packet_of_its_owner_begins_it_as_well() {
+fn tone_starts_with_the_next_packet_of_its_owner() {
     let mut stage = room();
     turns(&mut stage, 300, false);
     stage.talkers[TAPPED].shared.settings.play(Tone::Deny);
@@ -122,7 +122,7 @@ fn the_next_packet_of_its_owner_begins_it_as_well() {
 }
 
 #[test]
-fn over_a_voice_both_are_heard_and_the_others_hear_the_same_as_without() {
+fn tone_over_a_voice_is_added_for_its_owner_only() {
     let run = |played: bool, owner: usize| {
         let mut stage = room();
         turns(&mut stage, 100, true);
@@ -145,7 +145,7 @@ fn over_a_voice_both_are_heard_and_the_others_hear_the_same_as_without() {
         let (without, _) = run(false, owner);
         let id = with.talkers[owner].id.0;
         for other in (1..=6).filter(|other| *other != id) {
-            // A tap's payloads only count what was tapped.
+            // A tap's payload is only an index into its log, so it cannot be compared.
             if other != 2 {
                 let payloads = |stage| payloads(stage, from, other);
                 assert_eq!(payloads(&with), payloads(&without), "to {other}");
@@ -167,7 +167,7 @@ fn over_a_voice_both_are_heard_and_the_others_hear_the_same_as_without() {
 }
 
 #[test]
-fn of_two_tones_the_latest_is_heard_and_a_full_scale_mix_stays_under_the_ceiling() {
+fn latest_of_two_tones_is_heard_and_the_limiter_keeps_its_ceiling() {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_exact(1, tone(311.3, 0.9));
     stage.join_tapped(2, |_| 0.0);
@@ -183,7 +183,7 @@ fn of_two_tones_the_latest_is_heard_and_a_full_scale_mix_stays_under_the_ceiling
 }
 
 #[test]
-fn a_tone_for_who_cannot_talk_is_left_out_and_disturbs_nothing() {
+fn tone_for_a_listen_only_member_is_left_out_and_disturbs_nothing() {
     let run = |played: bool| {
         let mut stage = room();
         let ear = stage.join_ear(7);

@@ -1,4 +1,4 @@
-//! The playout over the recorded and made arrival traces of `fixtures/traces`.
+//! Playout over the recorded and synthetic arrival traces of `fixtures/traces`.
 
 mod common;
 mod recordings;
@@ -8,7 +8,7 @@ use mixer::format::TickLength;
 use mixer::source::{PlayoutStats, Pulled};
 use recordings::fixture;
 
-/// Replays a trace and gives the ticks and the totals.
+/// Replays a trace; returns the ticks, the playout statistics and the number of packets sent.
 fn replay(name: &str) -> (Vec<Heard>, PlayoutStats, usize) {
     let path = fixture(&format!("traces/{name}"));
     let text = std::fs::read_to_string(path).expect("the trace is in the repository");
@@ -33,7 +33,7 @@ fn replay(name: &str) -> (Vec<Heard>, PlayoutStats, usize) {
     (ticks, playout.stats(), packets)
 }
 
-/// Share of samples made up because nothing was there, percent of what was sent.
+/// Concealed samples as a percentage of the samples sent.
 fn concealed_percent(stats: &PlayoutStats, packets: usize) -> f64 {
     stats.concealed_samples as f64 / (packets as f64 * 960.0) * 100.0
 }
@@ -47,14 +47,14 @@ fn mean_delay(ticks: &[Heard], from: f64, to: f64) -> f64 {
 }
 
 #[test]
-fn nothing_is_made_up_on_a_clean_network() {
+fn playout_conceals_nothing_on_the_clean_trace() {
     let (ticks, stats, _) = replay("clean.csv");
     assert_eq!((stats.concealed_samples, stats.lost, stats.late), (0, 0, 0));
     assert!(mean_delay(&ticks, 2.0, 30.0) <= 21.0);
 }
 
 #[test]
-fn jitter_of_30_ms_costs_one_percent_at_most_and_then_its_delay_goes() {
+fn playout_conceals_at_most_1_percent_at_30_ms_jitter_and_recovers() {
     for name in ["jitter-30ms.csv", "jitter-30ms-ordered.csv"] {
         let (ticks, stats, packets) = replay(name);
         let concealed = concealed_percent(&stats, packets);
@@ -71,7 +71,7 @@ fn jitter_of_30_ms_costs_one_percent_at_most_and_then_its_delay_goes() {
 }
 
 #[test]
-fn losses_are_concealed_and_nothing_else_is() {
+fn playout_conceals_lost_packets_and_nothing_else() {
     for name in ["loss-2.csv", "loss-10.csv", "loss-bursts-5.csv"] {
         let (_, stats, packets) = replay(name);
         let lost = packets as u64 - stats.received;
@@ -79,7 +79,7 @@ fn losses_are_concealed_and_nothing_else_is() {
             stats.lost.abs_diff(lost) <= 2,
             "{name}: {lost} lost, {stats:?}"
         );
-        // Beyond 120 ms a hole is silence, so a long burst makes up less than it lost.
+        // Concealment lasts at most 120 ms, so a long burst conceals less than it lost.
         assert!(
             stats.concealed_samples <= (lost + 2) * 960,
             "{name}: {stats:?}"
@@ -93,7 +93,7 @@ fn losses_are_concealed_and_nothing_else_is() {
 }
 
 #[test]
-fn a_radio_network_with_stalls_is_ridden_out() {
+fn playout_conceals_at_most_3_percent_on_the_wlan_trace() {
     let (ticks, stats, packets) = replay("wlan.csv");
     let concealed = concealed_percent(&stats, packets);
     assert!(concealed <= 3.0, "{concealed:.2} % concealed, {stats:?}");
@@ -102,7 +102,7 @@ fn a_radio_network_with_stalls_is_ridden_out() {
 }
 
 #[test]
-fn clocks_that_are_off_are_followed() {
+fn playout_follows_clock_drift_on_the_drift_traces() {
     for name in [
         "drift+200ppm.csv",
         "drift-200ppm.csv",
@@ -129,7 +129,7 @@ fn clocks_that_are_off_are_followed() {
 }
 
 #[test]
-fn packets_out_of_order_are_put_back() {
+fn playout_restores_the_order_of_reordered_packets() {
     let (ticks, stats, packets) = replay("reordering.csv");
     let concealed = concealed_percent(&stats, packets);
     assert!(concealed <= 1.0, "{concealed:.2} % concealed, {stats:?}");

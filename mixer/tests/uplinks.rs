@@ -1,7 +1,8 @@
-//! A voice in Opus through bad networks, in virtual time: what of it is made up, what is stretched and cut, and how long
-//! it waits.
+//! An Opus voice over bad networks, in virtual time: how much is concealed, how much is stretched,
+//! and how long packets wait.
 //!
-//! The networks are those of `tests/tools/trial.py`, which has libwebrtc play the same and scores the sound.
+//! The networks match those of `tests/tools/trial.py`, which plays them through libwebrtc and
+//! scores the sound.
 #![cfg(feature = "opus")]
 
 mod common;
@@ -21,35 +22,37 @@ use mixer::units::{Level, RtpTime, Seq, Time};
 use recordings::{fixture, read_wav};
 use stage::Stage;
 
-/// A network that delays each packet by up to `jitter_ms`, evenly spread, and loses some.
+/// A network that delays each packet by a uniformly distributed 0 to `jitter_ms` and loses some
+/// packets.
 #[derive(Debug, Clone, Copy)]
 struct Uplink {
     jitter_ms: f64,
     loss_percent: u8,
-    /// No packet overtakes another.
+    /// Whether packets keep their order.
     ordered: bool,
 }
 
-/// How much of a voice was changed, and how long it waited.
+/// How much of a voice was altered, and how long its packets waited.
 #[derive(Debug, Clone, Copy)]
 struct Outcome {
-    /// Made up where packets were missing.
+    /// Concealed where packets were missing.
     concealed_ms: f64,
-    /// Put in and taken out to change the wait.
+    /// Inserted and removed to change the playout delay.
     stretched_ms: f64,
     /// How long the last packets waited for their tick.
     wait_ms: f64,
 }
 
-/// Silence before the voice: the network is met in it, as a call begins.
+/// Packets of silence before the voice, in which the playout delay adapts, as at the start of a
+/// call.
 const LEAD: usize = 50;
 
-/// Packets after which the sender has been told of the loss and adds copies.
+/// Packets after which the sender learns of the loss and adds FEC.
 const TOLD: usize = 75;
 
 const CALLS: u64 = 8;
 
-/// The voice in packets, of a sender that prepares for loss once it has been told of it.
+/// Encodes the voice as a sender that adds FEC once the loss has been reported.
 fn packets(loss_percent: u8) -> Vec<Packet> {
     let mut pcm = vec![0.0; LEAD * 960];
     pcm.extend(read_wav(&fixture("voices/human-en-female.wav")));
@@ -82,7 +85,7 @@ fn packets(loss_percent: u8) -> Vec<Packet> {
     packets.collect()
 }
 
-/// Sends the packets through the network into a room in which somebody else listens.
+/// Sends the packets through the network into a room with one other listener.
 fn call(packets: &[Packet], uplink: Uplink, seed: u64) -> Outcome {
     let mut chance = Chance(seed);
     let mut stage = Stage::new(RoomSettings::default());
@@ -126,7 +129,7 @@ fn call(packets: &[Packet], uplink: Uplink, seed: u64) -> Outcome {
     }
 }
 
-/// The middle one of several calls, each figure for itself.
+/// Median of one figure over several calls.
 fn median(outcomes: &[Outcome], figure: impl Fn(&Outcome) -> f64) -> f64 {
     let mut figures: Vec<f64> = outcomes.iter().map(figure).collect();
     figures.sort_unstable_by(f64::total_cmp);
@@ -134,7 +137,7 @@ fn median(outcomes: &[Outcome], figure: impl Fn(&Outcome) -> f64) -> f64 {
 }
 
 #[test]
-fn a_voice_is_kept_whole_on_bad_networks() {
+fn playout_limits_concealment_stretching_and_delay_on_bad_networks() {
     let uplink = |jitter_ms, loss_percent, ordered| Uplink {
         jitter_ms,
         loss_percent,

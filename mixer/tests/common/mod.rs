@@ -1,6 +1,6 @@
-//! A sender and a network in virtual time, with a codec that needs no Opus: a payload names the
-//! sample it starts with, and decodes to a tone that is a function of the sample number, so that
-//! every sample can be told.
+//! A sender and a network in virtual time, with a codec that does not need Opus: a payload names
+//! its first sample and decodes to a tone that is a function of the sample number, so that each
+//! sample can be identified.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -9,10 +9,10 @@ use mixer::format::{Layout, TickLength};
 use mixer::source::{Playout, Pulled};
 use mixer::{Frame, Packet, Payload, RtpTime, Seq, Time};
 
-/// Frequency of the tone; 1,000 Hz would hide a repeated 20 ms.
+/// Frequency of the tone; a repeated 20 ms of 1,000 Hz would go unnoticed.
 pub const TONE_HZ: f64 = 925.0;
 
-/// Decodes the tone; conceals by going on with it, marked by a lower amplitude.
+/// Decodes the tone, and conceals by continuing it at a lower amplitude.
 pub struct ToneDecoder {
     next: u64,
 }
@@ -78,7 +78,7 @@ pub fn packet(seq: u64, from: u64, ms: f64) -> Packet {
     }
 }
 
-/// A small generator of repeatable chance.
+/// A small deterministic random number generator.
 pub struct Chance(pub u64);
 
 impl Chance {
@@ -92,11 +92,11 @@ impl Chance {
     }
 }
 
-/// One packet on its way.
+/// One packet in flight.
 #[derive(Clone, Copy)]
 pub struct Flight {
     pub sent_us: u64,
-    /// `None`: lost.
+    /// Arrival time in microseconds; `None` if the packet is lost.
     pub arrival_us: Option<u64>,
     pub packet: Packet,
 }
@@ -122,8 +122,8 @@ pub fn flights(
         .collect()
 }
 
-/// Packets of any length through networks that jitter, stall and lose, with pauses in which the media clock
-/// goes on or stands still, numbers that are skipped and encoders that change.
+/// Packets of any length through networks with jitter, stalls and loss, with pauses in which the
+/// media clock continues or stops, skipped sequence numbers and encoder restarts.
 pub fn wild_flights(seed: u64) -> Vec<Flight> {
     let mut chance = Chance(seed);
     let mut pick = move |of: u64| (chance.next() * of as f64) as u64;
@@ -167,7 +167,7 @@ pub fn wild_flights(seed: u64) -> Vec<Flight> {
     flights
 }
 
-/// What one tick gave.
+/// The result of one tick of a playout.
 pub struct Heard {
     pub seconds: f64,
     pub pulled: Pulled,
@@ -176,7 +176,7 @@ pub struct Heard {
     pub concealed_samples: u64,
 }
 
-/// Plays flights through a playout in virtual time; returns every tick and the sound.
+/// Plays flights through a playout in virtual time; returns every tick, the PCM and the playout.
 pub fn play(flights: &[Flight], tick: TickLength) -> (Vec<Heard>, Vec<f32>, Playout) {
     let mut arrivals: Vec<(u64, Packet)> = flights
         .iter()
@@ -208,7 +208,7 @@ pub fn play(flights: &[Flight], tick: TickLength) -> (Vec<Heard>, Vec<f32>, Play
     (ticks, sound, playout)
 }
 
-/// The delay of each tick with sound between two instants, milliseconds.
+/// Playout delay of each tick with sound between two instants in seconds, in milliseconds.
 pub fn delays(ticks: &[Heard], from: f64, to: f64) -> Vec<f64> {
     ticks
         .iter()
@@ -221,14 +221,14 @@ pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// The least and the most.
+/// Smallest and largest of `values`.
 pub fn spread(values: &[f64]) -> (f64, f64) {
     values.iter().fold((f64::MAX, f64::MIN), |(low, high), v| {
         (low.min(*v), high.max(*v))
     })
 }
 
-/// Steps of the tone: places where the second difference is more than the tone's own.
+/// Number of samples at which the second difference exceeds that of the tone.
 pub fn clicks(sound: &[f32]) -> usize {
     let natural = 0.5 * (std::f64::consts::TAU * TONE_HZ / 48_000.0).powi(2) as f32;
     sound

@@ -1,4 +1,5 @@
-//! Several rooms on one or several mixers, in virtual time, whose people can hear each other's rooms.
+//! Several rooms on one or several mixers, in virtual time, whose participants can monitor other
+//! rooms.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use mixer::units::{Decibels, Gain, ParticipantId, RoomId, Time};
 
 use super::{Collector, Log, Talker, Tap, amplitude_of, db, exact};
 
-/// Rooms on one or several mixers, on one clock.
+/// Rooms on one or several mixers that share one clock.
 pub struct Field {
     pub mixers: Vec<Mixer>,
     pub rooms: Vec<Place>,
@@ -28,9 +29,9 @@ pub struct Field {
 pub struct Mixer {
     pub engine: Engine,
     pub sink: Collector,
-    /// How many slots it is late.
+    /// Number of slots that this mixer lags behind the clock.
     pub late: u64,
-    /// The slot it ran last.
+    /// The last slot that this mixer ran.
     pub done: u64,
 }
 
@@ -64,7 +65,7 @@ impl Field {
         }
     }
 
-    /// A room that others may listen to; the number it goes by here.
+    /// Adds a room with a feed and returns its index.
     pub fn room(&mut self, mixer: usize, settings: RoomSettings) -> usize {
         let id = RoomId(self.rooms.len() as u32 + 1);
         let room = Box::new(Room::new(id, settings, 128));
@@ -102,19 +103,19 @@ impl Field {
         recipe
     }
 
-    /// Somebody whose voice is heard as it is, and who hears through a tap.
+    /// Adds a participant that is heard losslessly and hears through a tap.
     pub fn join(&mut self, room: usize, id: u32, voice: impl FnMut(u64) -> f32 + Send + 'static) {
         let tap: Box<dyn Encode> = Box::new(Tap(self.log.clone()));
         self.seat(room, id, Some(exact(voice)), tap);
     }
 
-    /// Somebody who cannot talk, and hears through Opus.
+    /// Adds a listen-only participant that hears through Opus.
     pub fn join_ear(&mut self, room: usize, id: u32) {
         let encoder = Box::new(OpusEncoder::new(&self.recipe(room, false)));
         self.seat(room, id, None, encoder);
     }
 
-    /// Somebody who talks if there is a decoder, and hears through `encoder`.
+    /// Adds a participant that talks if there is a decoder, and hears through `encoder`.
     pub fn seat(
         &mut self,
         room: usize,
@@ -131,7 +132,8 @@ impl Field {
         }
     }
 
-    /// Somebody whose packets are not the field's business, and who is sent them as `listens` says.
+    /// Adds a participant whose packets the caller sends, with `listens` as the recipe of its
+    /// stream.
     pub fn seat_as(
         &mut self,
         room: usize,
@@ -176,14 +178,14 @@ impl Field {
         })
     }
 
-    /// The one of this id, who sits in `room`, listens to these others from now on.
+    /// Sets the rooms that participant `id` of `room` monitors.
     pub fn scan(&mut self, room: usize, id: u32, others: &[(usize, Strength)]) {
         let rescan = self.rescan(room, Strength::default(), others);
         let mixer = self.rooms[room].mixer;
         self.apply(mixer, Command::SetScan(ParticipantId(id), rescan));
     }
 
-    /// Everybody in one of the two hears the other.
+    /// Links two rooms, so that all members of each hear the other.
     pub fn link(&mut self, one: usize, other: usize) {
         for (to, from) in [(one, other), (other, one)] {
             let links = self.rescan(to, Strength::default(), &[(from, Strength::default())]);
@@ -192,16 +194,16 @@ impl Field {
         }
     }
 
-    /// 20 ms, in which everybody speaks once.
+    /// Runs 20 ms, in which every talker sends one packet.
     pub fn turn(&mut self) {
         (0..8).for_each(|_| self.step());
     }
 
-    /// One slot.
+    /// Runs one slot.
     pub fn step(&mut self) {
         self.slot += 1;
         for (at, (mixer, talker)) in self.talkers.iter_mut().enumerate() {
-            // They speak at different instants, so that their rooms move to different phases.
+            // Talkers send at different slots, so that their rooms move to different phases.
             if self.slot % 8 == (5 * at as u64) % 8 {
                 let now = instant(self.slot);
                 let engine = &mut self.mixers[*mixer].engine;
@@ -209,7 +211,7 @@ impl Field {
             }
         }
         for mixer in &mut self.mixers {
-            // One that was late makes up for it.
+            // A late mixer catches up on its slots.
             for slot in mixer.done + 1..=self.slot - mixer.late {
                 mixer.engine.run_slot(slot, instant(slot), &mut mixer.sink);
                 mixer.done = slot;
@@ -221,20 +223,20 @@ impl Field {
         (0..count).for_each(|_| self.turn());
     }
 
-    /// What one who hears through a tap has heard so far.
+    /// All PCM that a tapped participant has heard so far.
     pub fn heard(&self, id: u32) -> Vec<f32> {
         let packets = self.mixers.iter().flat_map(|mixer| &mixer.sink.packets);
         let own = packets.filter(|(to, _)| to.0 == id);
         own.flat_map(|(_, packet)| self.log.pcm(packet)).collect()
     }
 
-    /// The last ticks of it.
+    /// The last `ticks` ticks, of 20 ms, that a tapped participant has heard.
     pub fn heard_lately(&self, id: u32, ticks: usize) -> Vec<f32> {
         let heard = self.heard(id);
         heard[heard.len() - ticks * 960..].to_vec()
     }
 
-    /// Whom he was last told to hear.
+    /// Contributors named in the last packet to a participant, sorted by id.
     pub fn named(&self, id: u32) -> Vec<u32> {
         let mut packets = self.mixers.iter().flat_map(|mixer| &mixer.sink.packets);
         let last = packets.rfind(|(to, _)| to.0 == id);
@@ -258,7 +260,7 @@ pub fn instant(slot: u64) -> Time {
     Time::from_us(slot * SLOT.as_micros() as u64)
 }
 
-/// How a room is heard: its gain, and its priority when another ducks it.
+/// Gain of a monitored room, and its priority for ducking.
 pub fn at(gain_db: f32, priority: u8) -> Strength {
     Strength {
         gain: Gain::from(Decibels(gain_db)),
@@ -266,20 +268,20 @@ pub fn at(gain_db: f32, priority: u8) -> Strength {
     }
 }
 
-/// How loud a tone of the loudness [`LOUD`] is heard.
+/// Level of a frequency in dB, relative to amplitude [`LOUD`].
 pub fn level_db(heard: &[f32], hz: f64) -> f64 {
     db(amplitude_of(heard, hz) / f64::from(LOUD))
 }
 
-/// The steepest step between two samples, of the tone's own steepest.
+/// Largest sample difference, relative to that of a sine of the given frequency and amplitude.
 pub fn steepest(heard: &[f32], hz: f64, amplitude: f32) -> f32 {
     let own = amplitude * (std::f64::consts::TAU * hz / 48_000.0) as f32;
     let steps = heard.windows(2).map(|pair| (pair[1] - pair[0]).abs());
     steps.fold(0.0, f32::max) / own
 }
 
-/// How loud talkers of these tests talk.
+/// Amplitude of the talkers' tones.
 pub const LOUD: f32 = 0.1;
 
-/// Off any common grid: distortion of one does not fall on another.
+/// Frequencies off any common grid, so that distortion of one tone does not fall on another.
 pub const TONES_HZ: [f64; 4] = [317.3, 541.9, 823.7, 1_201.1];

@@ -1,4 +1,4 @@
-//! A room with a floor: who sends when, and what was said when.
+//! Test support for rooms with a floor: which talkers send in a tick, and which speech was heard.
 
 use mixer::command::Command;
 use mixer::permit::Permit;
@@ -7,12 +7,12 @@ use mixer::units::Level;
 
 use super::Stage;
 
-/// 20 ms in which those send whose places are named; a media clock goes on all the same.
+/// Runs 20 ms in which only the talkers that `sends` selects send; all RTP clocks advance.
 pub fn turn(stage: &mut Stage, sends: impl Fn(usize) -> bool) {
     turn_with(stage, sends, |_| false);
 }
 
-/// [`turn`], but some of them call their packets silent.
+/// Like [`turn`]; the talkers that `is_silent` selects mark their packets as silent.
 pub fn turn_with(
     stage: &mut Stage,
     sends: impl Fn(usize) -> bool,
@@ -31,7 +31,7 @@ pub fn turn_with(
     stage.pass();
 }
 
-/// So many times 20 ms in which everybody speaks.
+/// Runs `count` times 20 ms in which every talker sends.
 pub fn turns(stage: &mut Stage, count: usize) {
     (0..count).for_each(|_| stage.turn());
 }
@@ -45,8 +45,8 @@ pub fn attend(stage: &mut Stage, at: usize) {
     stage.engine.apply(command, &mut stage.sink);
 }
 
-/// What a tapped listener hears of the permits of one voice that tells when it was spoken: every
-/// sample of it is its packet's number, in thousandths.
+/// Number of the oldest packet that a tapped listener heard of a dated voice, each of whose samples
+/// is its packet's number divided by 1,000.
 pub fn oldest_heard(stage: &Stage, listener: usize) -> f64 {
     let heard = stage.heard(listener);
     // The first milliseconds fade in.
@@ -55,7 +55,7 @@ pub fn oldest_heard(stage: &Stage, listener: usize) -> f64 {
     f64::from(first.iter().copied().fold(1.0, f32::min)) * 1_000.0
 }
 
-/// One talker with a dated voice and one tapped listener, both without a permit.
+/// Builds a room of one talker with a dated voice and one tapped listener, both without a permit.
 pub fn with_dated_voice() -> Stage {
     let mut stage = Stage::new(RoomSettings::default());
     stage.join_exact(1, |sample| (sample / 960) as f32 / 1_000.0);

@@ -1,4 +1,4 @@
-//! A sink that has encodes done by others, as other threads would do them.
+//! A sink that simulates helper threads for encodes.
 #![allow(clippy::vec_box, reason = "jobs cross between threads as boxes")]
 
 use std::cell::Cell;
@@ -12,19 +12,19 @@ use mixer::units::ParticipantId;
 
 use super::Collector;
 
-/// A sink with hands that are as quick as a test wants them.
+/// A sink whose simulated helpers are as fast as the test wants.
 #[derive(Default)]
 pub struct Hands {
     pub inner: Collector,
     pub offered: Vec<Box<Job>>,
     pub done: Vec<Box<Job>>,
-    /// How many offers they begin at once, the rest is left to the engine.
+    /// Number of offered jobs that the helpers begin at once; the engine does the others.
     pub begin: usize,
-    /// They finish only when told so.
+    /// Whether begun jobs stay in `begun` until the test finishes them.
     pub slow: bool,
     pub begun: Vec<Box<Job>>,
     pub rounds: usize,
-    /// How often the engine had nothing to do but wait.
+    /// How often the engine asked whether to go on waiting.
     pub waits: Cell<usize>,
 }
 

@@ -1,5 +1,5 @@
-//! What the engine's tests share: voices, a sink that keeps everything, an encoder that keeps what
-//! it is given, and a room full of people in virtual time.
+//! Shared test support for the engine: voices, a sink that stores all output, an encoder that logs
+//! its input, and a room of talkers in virtual time.
 #![allow(dead_code, unused_imports, reason = "no test uses all of it")]
 #![allow(
     clippy::disallowed_types,
@@ -30,7 +30,7 @@ use mixer::units::{ParticipantId, RoomId, RtpTime, Seq, Time};
 
 pub use self::voices::{amplitude_of, db, human, tone};
 
-/// Keeps what comes out.
+/// A sink that stores all packets, events and retired boxes.
 #[derive(Default)]
 pub struct Collector {
     pub packets: Vec<(ParticipantId, OutPacket)>,
@@ -60,29 +60,29 @@ impl Sink for Collector {
     }
 }
 
-/// Everything that taps were given to encode; a packet's payload tells which of it.
+/// All PCM that taps were given to encode; the payload of a tap's packet is an index into the log.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<Vec<f32>>>>);
 
 impl Log {
-    /// What a packet made by a tap holds.
+    /// The PCM that a tap encoded as `packet`.
     pub fn pcm(&self, packet: &OutPacket) -> Vec<f32> {
         self.0.lock().expect("no panic")[self.made(packet) as usize].clone()
     }
 
-    /// How many packets were made by taps before this one.
+    /// Number of frames that taps logged before the one of `packet`.
     pub fn made(&self, packet: &OutPacket) -> u64 {
         let at = packet.payload.as_slice()[1..].try_into().expect("a tap's");
         u64::from_le_bytes(at)
     }
 
-    /// All of it.
+    /// All logged frames, in the order of encoding.
     pub fn all(&self) -> Vec<Vec<f32>> {
         self.0.lock().expect("no panic").clone()
     }
 }
 
-/// An encoder that keeps the very PCM it is given, and encodes it to where it is kept.
+/// An encoder that logs its PCM and encodes each frame as its index in the log.
 pub struct Tap(pub Log);
 
 impl Encode for Tap {
@@ -106,13 +106,13 @@ impl Encode for Tap {
     }
 }
 
-/// A codec without loss: the payload names the first sample, and the voice is spoken where it is
-/// decoded.
+/// A lossless decoder: the payload is the number of the first sample, and decoding evaluates the
+/// voice from that sample on.
 struct Exact<F>(F);
 
 impl Exact<fn(u64) -> f32> {
     fn payload(sample: u64) -> Payload {
-        // 0xf8: to whoever looks, 20 ms of CELT in one frame.
+        // As a TOC byte, 0xf8 means one frame of 20 ms of CELT.
         let mut bytes = [0xf8; 9];
         bytes[1..].copy_from_slice(&sample.to_le_bytes());
         Payload::copy_from(&bytes).expect("fits")
@@ -143,18 +143,18 @@ impl<F: FnMut(u64) -> f32 + Send> Decode for Exact<F> {
     fn reset(&mut self) {}
 }
 
-/// A decoder of the payloads that [`Talker::exact`] sends, who says `voice`.
+/// Returns a lossless decoder that plays `voice` for the payloads of [`Talker::exact`].
 pub fn exact(voice: impl FnMut(u64) -> f32 + Send + 'static) -> Box<dyn Decode> {
     Box::new(Exact(voice))
 }
 
-/// The recipe of a profile, but its stream stops with the sound: what comes of a hangover is tested
-/// in `hangover.rs`.
+/// The recipe of a profile without stream hangover, so that streams stop with the sound; hangovers
+/// are tested in `hangover.rs`.
 pub fn recipe(profile: Profile) -> Recipe {
     Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20).with_hangover(0)
 }
 
-/// Whoever sends: an encoder, a voice and an RTP clock.
+/// A simulated sender: an encoder, a voice and an RTP clock.
 pub struct Talker {
     pub id: ParticipantId,
     pub shared: Arc<Shared>,
@@ -165,7 +165,7 @@ pub struct Talker {
 }
 
 impl Talker {
-    /// One whose voice is spoken where it is decoded.
+    /// A talker without an encoder, whose payloads are decoded by [`exact`].
     pub fn exact(id: ParticipantId, shared: Arc<Shared>) -> Talker {
         Talker {
             id,
@@ -177,27 +177,27 @@ impl Talker {
         }
     }
 
-    /// Encodes what it says in another way from now on.
+    /// Encodes further packets with `recipe`.
     pub fn send_as(&mut self, recipe: &Recipe) {
         self.encoder = Some(OpusEncoder::new(recipe));
     }
 
-    /// Goes on elsewhere in what it says; its media clock has gone on meanwhile.
+    /// Continues at another sample of the voice and sets the RTP clock to it.
     pub fn speak_from(&mut self, sample: u64) {
         self.sample = sample;
     }
 
-    /// What was to be sent last is not: its media clock has gone on, its numbers have not.
+    /// Treats the last packet as never sent: RTP time has advanced, the sequence number has not.
     pub fn unsend(&mut self) {
         self.sent = self.sent.wrapping_sub(1);
     }
 
-    /// The number of the next packet is left out, as if one had been lost; its media clock does not know.
+    /// Skips one sequence number, as if a packet had been lost, without advancing RTP time.
     pub fn skip_number(&mut self) {
         self.sent = self.sent.wrapping_add(1);
     }
 
-    /// The next 20 ms.
+    /// Encodes the next 20 ms as a packet.
     pub fn packet(&mut self) -> Packet {
         let payload = match &mut self.encoder {
             Some(encoder) => {
@@ -240,7 +240,7 @@ impl Stage {
         Stage::for_many(64, settings)
     }
 
-    /// With room for more than a test usually has.
+    /// Builds a stage with space for `places` participants.
     pub fn for_many(places: usize, settings: RoomSettings) -> Stage {
         let mut engine = Engine::new(EngineLimits {
             rooms: 16,
@@ -259,36 +259,36 @@ impl Stage {
         }
     }
 
-    /// Somebody who hears through a tap.
+    /// Adds a participant that is heard through Opus and hears through a tap.
     pub fn join_tapped(&mut self, id: u32, voice: impl FnMut(u64) -> f32 + 'static) {
         let tap = Box::new(Tap(self.log.clone()));
         self.join(id, voice, Some(tap));
     }
 
-    /// Somebody who hears through a tap and is heard without any codec.
+    /// Adds a participant that is heard losslessly and hears through a tap.
     pub fn join_exact(&mut self, id: u32, voice: impl FnMut(u64) -> f32 + Send + 'static) {
         let decoder = Box::new(Exact(voice));
         let tap = Box::new(Tap(self.log.clone()));
         self.seat(id, decoder, tap);
     }
 
-    /// Somebody who hears through Opus and is heard without any codec.
+    /// Adds a participant that is heard losslessly and hears through Opus.
     pub fn join_clear(&mut self, id: u32, voice: impl FnMut(u64) -> f32 + Send + 'static) {
         let encoder = Box::new(OpusEncoder::new(&recipe(Profile::Voice)));
         self.seat(id, Box::new(Exact(voice)), encoder);
     }
 
-    /// Somebody who hears through Opus and cannot talk.
+    /// Adds a listen-only participant that hears through Opus.
     pub fn join_ear(&mut self, id: u32) -> Arc<Shared> {
         self.join_ear_of(id, recipe(Profile::Voice))
     }
 
-    /// Somebody who cannot talk, and hears as the recipe says.
+    /// Adds a listen-only participant that hears with the given recipe.
     pub fn join_ear_of(&mut self, id: u32, recipe: Recipe) -> Arc<Shared> {
         self.join_listener(id, recipe, Destination::Peer)
     }
 
-    /// A listen-only participant whose packets go to a destination.
+    /// Adds a listen-only participant whose packets go to `destination`.
     pub fn join_listener(
         &mut self,
         id: u32,
@@ -313,7 +313,7 @@ impl Stage {
         shared
     }
 
-    /// A participant that says what a source gives, and hears nothing.
+    /// Adds a participant that plays `source` and hears nothing.
     pub fn join_source(&mut self, id: u32, source: Box<dyn Source>) -> Arc<Shared> {
         let config = ParticipantConfig {
             id: ParticipantId(id),
@@ -332,7 +332,7 @@ impl Stage {
         shared
     }
 
-    /// Somebody who hears through Opus, or through `encoder`.
+    /// Adds a participant that is heard through Opus, and hears through `encoder` (`None`: Opus).
     pub fn join(
         &mut self,
         id: u32,
@@ -353,7 +353,8 @@ impl Stage {
     fn seat(&mut self, id: u32, decoder: Box<dyn Decode>, encoder: Box<dyn Encode>) {
         let id = ParticipantId(id);
         let shared = Arc::new(Shared::default());
-        // Those who share a recipe share an encoder, and a tap is none that Opus could go on from.
+        // Participants with equal recipes share an encoder, and Opus cannot continue the state of a
+        // tap.
         let mut listens = recipe(Profile::Voice);
         if encoder.as_any().is::<Tap>() {
             listens.bitrate_bps = 96_000;
@@ -380,13 +381,13 @@ impl Stage {
         Time::from_us(self.slot * SLOT.as_micros() as u64)
     }
 
-    /// 20 ms: every talker's packet arrives, then the slots of one tick run.
+    /// Runs 20 ms: every talker's packet arrives, then the slots of one tick run.
     pub fn turn(&mut self) {
         self.arrive();
         self.pass();
     }
 
-    /// Every talker's packet arrives.
+    /// Delivers one packet of every talker.
     pub fn arrive(&mut self) {
         let now = self.now();
         for talker in &mut self.talkers {
@@ -394,7 +395,7 @@ impl Stage {
         }
     }
 
-    /// 20 ms in which nobody sends anything.
+    /// Runs 20 ms in which no packet arrives.
     pub fn pass(&mut self) {
         for _ in 0..8 {
             self.slot += 1;
@@ -403,7 +404,7 @@ impl Stage {
         }
     }
 
-    /// Everything a tapped talker heard so far, in a row.
+    /// All PCM that a tapped talker has heard so far, contiguous.
     pub fn heard(&self, talker: usize) -> Vec<f32> {
         let id = self.talkers[talker].id;
         let packets = self.sink.packets.iter().filter(|(to, _)| *to == id);

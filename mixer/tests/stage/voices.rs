@@ -1,6 +1,6 @@
-//! Voices that are spoken sample by sample, and how loud a frequency is in what is heard.
+//! Voices computed sample by sample, and the level of a frequency in PCM.
 
-/// A human voice of the fixtures, at about -20 dBFS, from its beginning and over and over.
+/// A human voice of the fixtures at about -20 dBFS, repeated endlessly.
 pub fn human(name: &str) -> impl FnMut(u64) -> f32 + Clone + Send + 'static {
     let path = format!(
         "{}/../fixtures/voices/{name}.wav",
@@ -14,7 +14,7 @@ pub fn human(name: &str) -> impl FnMut(u64) -> f32 + Clone + Send + 'static {
     move |sample| samples[sample as usize % samples.len()]
 }
 
-/// A sine whose phase is exact over any length.
+/// A sine whose phase stays exact over any length.
 pub fn tone(hz: f64, amplitude: f32) -> impl FnMut(u64) -> f32 + Send + 'static {
     move |sample| {
         let turns = (hz * sample as f64 / 48_000.0).fract();
@@ -22,8 +22,8 @@ pub fn tone(hz: f64, amplitude: f32) -> impl FnMut(u64) -> f32 + Send + 'static 
     }
 }
 
-/// Amplitude of one frequency in `samples` at 48 kHz: Goertzel under a Blackman-Harris window,
-/// whose side lobes lie 92 dB down and so do not hide what is 90 dB down.
+/// Amplitude of one frequency in `samples` at 48 kHz: Goertzel with a Blackman-Harris window, whose
+/// side lobes at -92 dB do not mask a level of -90 dB.
 pub fn amplitude_of(samples: &[f32], hz: f64) -> f64 {
     let n = samples.len() as f64;
     let step = std::f64::consts::TAU * hz / 48_000.0;

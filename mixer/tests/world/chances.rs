@@ -1,4 +1,4 @@
-//! What people do, by chance.
+//! Random actions of the world's participants.
 
 use mixer::codec::{self, Codec};
 use mixer::command::Command;
@@ -12,7 +12,7 @@ use super::sender::{Hint, Network, Sender};
 use crate::common::Chance;
 use crate::stage::{exact, human};
 
-/// Voices that speak a little and pause a little, each in its own time.
+/// A voice that alternates between speech and pauses, with timing of its own for each `which`.
 pub fn talker(which: usize) -> impl FnMut(u64) -> f32 + Send + 'static {
     let names = ["human-en-female", "human-fr-female", "human-it-male"];
     let mut voice = human(names[which % 3]);
@@ -30,7 +30,7 @@ pub fn noise(seed: u64, amplitude: f32) -> impl FnMut(u64) -> f32 {
 }
 
 impl World {
-    /// Somebody who talks through some network, or only listens.
+    /// Adds a participant that talks through a random network or only listens.
     pub fn join_any(&mut self, room: usize) -> usize {
         let layout = self.field.rooms[room].settings.layout;
         let which = self.pick(100);
@@ -58,7 +58,7 @@ impl World {
         }
     }
 
-    /// What hardly ever happens, and what the engine refuses.
+    /// Performs a rare action, or one that the engine refuses.
     pub fn do_what_is_rare(&mut self, at: usize) {
         let nobody = ParticipantId(9_999);
         match self.pick(6) {
@@ -94,7 +94,7 @@ impl World {
         }
     }
 
-    /// Lets one of the people listen to other rooms; who cannot talk is given a stream for it.
+    /// Sets the monitors of a participant; a listen-only participant also gets a spare stream.
     pub fn monitor(&mut self, at: usize, home: Strength, others: &[(usize, Strength)]) {
         let room = self.people[at].room;
         let mut rescan = self.field.rescan(room, home, others);

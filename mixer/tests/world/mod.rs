@@ -1,4 +1,4 @@
-//! A field of rooms with people who do anything, and a print of all that comes of it.
+//! Rooms whose participants act at random, with a hash of everything the engines output.
 #![allow(dead_code, reason = "no test uses all of it")]
 
 pub mod chances;
@@ -48,7 +48,7 @@ impl World {
         }
     }
 
-    /// A room that no other can hear, so that its ticks may wait for packets.
+    /// Adds a room without a feed, so that its ticks may wait for packets.
     pub fn lone_room(&mut self, settings: RoomSettings) -> usize {
         let room = self.field.room(0, settings);
         let feed = Command::SetFeed(self.field.rooms[room].id, None);
@@ -56,7 +56,7 @@ impl World {
         room
     }
 
-    /// A number below `of`.
+    /// A random number below `of`.
     pub fn pick(&mut self, of: usize) -> usize {
         (self.chance.next() * of as f64) as usize
     }
@@ -69,12 +69,12 @@ impl World {
         self.field.slot * SLOT.as_micros() as u64
     }
 
-    /// Some instant within the next 20 ms.
+    /// A random instant within the next 20 ms, in microseconds.
     pub fn soon_us(&mut self) -> u64 {
         self.now_us() + (self.chance.next() * 20_000.0) as u64
     }
 
-    /// One of those recipes that clients of every kind come to.
+    /// A random recipe such as clients of any kind lead to.
     pub fn any_recipe(&mut self, room: usize) -> Recipe {
         let limits = ReceiverLimits {
             stereo: self.pick(2) == 0,
@@ -86,7 +86,7 @@ impl World {
             },
             ..ReceiverLimits::default()
         };
-        // Most want the usual, so that they can share it.
+        // Half of the listeners use the voice profile, so that streams are shared.
         let profile = match self.pick(2) {
             0 => Profile::Voice,
             _ => self.one_of(&Profile::ALL),
@@ -100,7 +100,7 @@ impl World {
         recipe
     }
 
-    /// Somebody new, who hears as the recipe says; the place in the list of people.
+    /// Adds a participant that hears with recipe `listens`; returns its index in `people`.
     pub fn join(
         &mut self,
         room: usize,
@@ -110,10 +110,10 @@ impl World {
         self.seat(room, listens, talks, codec::encoder(&listens), false)
     }
 
-    /// Somebody whose mixes are kept sample by sample.
+    /// Adds a participant whose mix is logged as PCM.
     pub fn join_tapped(&mut self, room: usize, talks: Option<(Box<dyn Decode>, Sender)>) -> usize {
         let mut listens = self.field.recipe(room, true);
-        // A tap is no encoder that Opus could go on from, so it must share with nobody.
+        // Opus cannot continue the state of a tap, so a tapped participant must share with nobody.
         listens.bitrate_bps = 97_000;
         let tap = Box::new(Tap(self.field.log.clone()));
         self.seat(room, listens, talks, tap, true)
@@ -141,7 +141,7 @@ impl World {
         self.people.len() - 1
     }
 
-    /// Has one of the people's engine do something.
+    /// Applies a command to the engine that runs a participant's room.
     pub fn tell(&mut self, at: usize, command: Command) {
         let room = self.people[at].room;
         self.field.apply(self.field.rooms[room].mixer, command);
@@ -163,7 +163,7 @@ impl World {
         self.people[at].is_tapped = false;
     }
 
-    /// Lets time pass.
+    /// Runs `ms` milliseconds.
     pub fn pass_ms(&mut self, ms: u64) {
         for _ in 0..ms * 1_000 / SLOT.as_micros() as u64 {
             self.slot();
@@ -210,7 +210,7 @@ impl World {
         }
     }
 
-    /// The print of all that happened.
+    /// Returns the hashes of everything that happened.
     pub fn finish(mut self) -> Print {
         self.measure();
         for pcm in self.field.log.all() {
@@ -220,5 +220,5 @@ impl World {
     }
 }
 
-/// Both lengths of a tick.
+/// Both tick lengths.
 pub const TICKS: [TickLength; 2] = [TickLength::Ms10, TickLength::Ms20];

@@ -1,4 +1,4 @@
-//! Everything that comes out of an engine as a few numbers, so that two builds can be compared.
+//! Hashes of everything an engine outputs, so that two builds can be compared.
 
 use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,7 +13,7 @@ use mixer::source::PlayoutStats;
 use mixer::stats::EngineStats;
 use mixer::units::ParticipantId;
 
-/// FNV-1a of 64 bits.
+/// FNV-1a hash of 64 bits.
 #[derive(Clone, Copy)]
 pub struct Fnv(u64);
 
@@ -34,7 +34,7 @@ impl Fnv {
         self.bytes(&number.to_le_bytes());
     }
 
-    /// Bit by bit.
+    /// Hashes the bits of each sample.
     pub fn samples(&mut self, pcm: &[f32]) {
         for sample in pcm {
             self.bytes(&sample.to_bits().to_le_bytes());
@@ -42,19 +42,19 @@ impl Fnv {
     }
 }
 
-/// What came out of one scene so far.
+/// Hashes of the output of one scene so far.
 #[derive(Default)]
 pub struct Print {
-    /// Packets: to whom, when, of whom, and every bit of the sound.
+    /// Packets: recipients, media times, contributors, and every bit of the sound.
     packets: Fnv,
     packets_total: u64,
-    /// What else was told, in its order.
+    /// Events in their order.
     events: Fnv,
     events_total: u64,
-    /// What came back to be freed, by its kind.
+    /// Kinds of the boxes that came back to be freed.
     retired: Fnv,
     retired_total: u64,
-    /// Telemetry and statistics, as they stood again and again.
+    /// Telemetry and statistics, sampled repeatedly.
     measured: Fnv,
 }
 
@@ -105,7 +105,7 @@ impl Print {
         self.retired.number(kind.expect("one of these").0);
     }
 
-    /// Whatever else is a number.
+    /// Hashes further numbers into the measurements.
     pub fn measured(&mut self, numbers: impl IntoIterator<Item = u64>) {
         for number in numbers {
             self.measured.number(number);

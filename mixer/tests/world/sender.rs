@@ -1,4 +1,5 @@
-//! Somebody who sends any Opus or G.711 through any network.
+//! A simulated sender of Opus or G.711 over a network with jitter, loss, duplicates and broken
+//! packets.
 
 use mixer::codec::Encode;
 use mixer::codec::g711::{G711Encoder, Law};
@@ -9,44 +10,44 @@ use opus::{Application, Bandwidth, Bitrate, Channels};
 
 use crate::common::Chance;
 
-/// What a sender tells of how loud its packets are (RFC 6464).
+/// The level hint (RFC 6464) that a sender gives its packets.
 #[derive(Clone, Copy)]
 pub enum Hint {
     Nothing,
     Truth,
-    /// The same for every packet.
+    /// One constant level for every packet.
     Always(u8),
 }
 
-/// What happens to packets on their way.
+/// Impairments of a network; percentages are of all packets.
 #[derive(Clone, Copy, Default)]
 pub struct Network {
     pub jitter_us: f64,
     pub loss_percent: f64,
     pub twice_percent: f64,
-    /// Packets that come up to 20 ms later than the others.
+    /// Packets delayed by up to 20 ms more than the others.
     pub late_percent: f64,
-    /// Packets that are none of the sender's codec.
+    /// Packets with a payload that the sender's codec cannot decode.
     pub broken_percent: f64,
 }
 
 enum Coder {
     Opus(opus::Encoder, usize),
     G711(Box<G711Encoder>),
-    /// The bytes name the sample they begin with: for decoders without loss.
+    /// The payload names its first sample, for lossless decoders.
     Exact,
-    /// Sends nothing but what is in flight already.
+    /// Sends only the packets that are in flight already.
     Silent,
 }
 
 pub struct Sender {
     coder: Coder,
     voice: Box<dyn FnMut(u64) -> f32>,
-    /// Samples of a packet: each has one of these lengths.
+    /// Possible packet lengths in samples; each packet has one of them.
     pub lengths: &'static [u64],
     pub hint: Hint,
     pub network: Network,
-    /// Its clock goes on, but it sends nothing.
+    /// Whether the sender is silent while its media clock advances.
     pub is_paused: bool,
     begin_us: u64,
     sample: u64,
@@ -55,10 +56,10 @@ pub struct Sender {
     pub in_flight: Vec<(u64, Packet)>,
 }
 
-/// What a browser sends.
+/// The packet length of browsers: 20 ms.
 pub const MS_20: &[u64] = &[960];
 
-/// Every length that Opus has, but those that need several packets to be one tick.
+/// Opus packet lengths from 2.5 to 120 ms, in samples.
 pub const ANY: &[u64] = &[120, 240, 480, 960, 1_920, 2_880, 3_840, 4_800, 5_760];
 
 impl Sender {
@@ -78,7 +79,7 @@ impl Sender {
         }
     }
 
-    /// One of several coders: SILK, hybrid or CELT, mono or stereo, with or without FEC and DTX.
+    /// A sender that encodes SILK, hybrid or CELT, mono or stereo, with or without FEC and DTX.
     pub fn opus(which: usize, begin_us: u64, voice: impl FnMut(u64) -> f32 + 'static) -> Sender {
         let (application, bandwidth, bps) = [
             (Application::Voip, Bandwidth::Fullband, 32_000),
@@ -118,13 +119,13 @@ impl Sender {
         sender
     }
 
-    /// Starts anew, as a client does that has changed its encoder.
+    /// Changes SSRC and sequence number, like a client that replaced its encoder.
     pub fn restart(&mut self, ssrc: u32) {
         self.ssrc = ssrc;
         self.sent = self.sent.wrapping_add(1_000);
     }
 
-    /// What has arrived by now, in the order of arrival.
+    /// Packets that have arrived by `now_us`, in the order of arrival.
     pub fn arrived(&mut self, now_us: u64, chance: &mut Chance) -> Vec<(u64, Packet)> {
         while !matches!(self.coder, Coder::Silent) {
             let at = (chance.next() * self.lengths.len() as f64) as usize;
