@@ -1,8 +1,10 @@
-//! How a mixer sleeps: until a deadline, or until somebody has something for it.
+//! The sleep of a mixer thread between slots: until a deadline, or until another thread wakes it
+//! for work.
 //!
-//! A futex with an absolute deadline on the monotonic clock: measured as precise as `clock_nanosleep` (half of all wake-ups
-//! within 42 us under SCHED_FIFO, 99 of 100 within 130), it cannot oversleep by what comes between reading the clock and
-//! falling asleep, and it can be interrupted. Ringing takes no lock, and no system call unless somebody sleeps.
+//! A futex with an absolute deadline on the monotonic clock: measured as precise as
+//! `clock_nanosleep` (half of all wake-ups within 42 us under SCHED_FIFO, 99 of 100 within 130 us),
+//! it cannot oversleep by a preemption between reading the clock and falling asleep, and it can be
+//! interrupted. Ringing takes no lock, and no system call unless the mixer sleeps.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -11,34 +13,35 @@ use std::sync::atomic::{AtomicU32, fence};
 use rustix::thread::futex;
 use rustix::time::Timespec;
 
-/// What a sleeper gets up for, beside its deadline.
+/// What wakes a sleeping mixer, besides its deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sleep {
-    /// Nothing: there is no time left for anything else before its slot.
+    /// Nothing: no time is left for other work before the mixer's slot.
     Deaf,
-    /// An encode that others offer. Commands wait for the slot.
+    /// An encode that another mixer offers. Commands wait for the slot.
     Doze,
-    /// A command, or an encode: it has no rooms that need it.
+    /// A command or an offered encode: no room of the mixer needs its slots.
     Rest,
 }
 
-/// One mixer's bell.
+/// The wake-up flag of one mixer.
 #[derive(Debug, Default)]
 pub(super) struct Bell {
-    /// [`AWAKE`] or how its owner sleeps.
+    /// [`AWAKE`], or how the mixer sleeps.
     state: AtomicU32,
 }
 
 impl Bell {
-    /// Sleeps until `deadline`, unless `is_needed` by now. Ends early when somebody rings, and when a signal comes.
+    /// Sleeps until `deadline`, unless `is_needed` returns true. Ends early at a ring or a signal.
     ///
-    /// Only its owner calls this. Real-time: never (blocks).
+    /// Only the owning mixer calls this. Real-time: never (blocks).
     pub fn sleep(&self, how: Sleep, deadline: &Timespec, is_needed: impl FnOnce() -> bool) {
         self.state.store(word(how), Relaxed);
-        // Either the one who rings sees us asleep, or we see what it rings for.
+        // Either the ringing thread sees that we sleep, or we see the work it rings for.
         fence(SeqCst);
         if how == Sleep::Deaf || !is_needed() {
-            // Refused at once if somebody has rung meanwhile; over when the deadline has come.
+            // The wait fails at once if another thread has rung meanwhile, and ends at the
+            // deadline.
             let _ = futex::wait_bitset(
                 &self.state,
                 futex::Flags::PRIVATE,
@@ -50,7 +53,7 @@ impl Bell {
         self.state.store(AWAKE, Relaxed);
     }
 
-    /// Wakes its owner for an encode; whether it slept.
+    /// Wakes the mixer for an offered encode; returns whether it slept.
     ///
     /// Real-time: safe.
     pub fn ring_for_work(&self) -> bool {
@@ -58,7 +61,8 @@ impl Bell {
         self.wake_from(word(Sleep::Doze)) || self.wake_from(word(Sleep::Rest))
     }
 
-    /// Wakes its owner for a command, if it would not look for commands soon anyway.
+    /// Wakes the mixer for a command if it rests; otherwise it reads commands at its next slot
+    /// anyway.
     pub fn ring_for_command(&self) {
         fence(SeqCst);
         self.wake_from(word(Sleep::Rest));
@@ -67,7 +71,7 @@ impl Bell {
     fn wake_from(&self, sleep: u32) -> bool {
         let slept = self.state.compare_exchange(sleep, AWAKE, SeqCst, Relaxed);
         if slept.is_ok() {
-            // There is one sleeper at most, and nothing to do if it has just got up.
+            // At most one thread sleeps here, and nothing needs doing if it has just woken.
             let _ = futex::wake(&self.state, futex::Flags::PRIVATE, 1);
         }
         slept.is_ok()
@@ -84,7 +88,7 @@ const fn word(how: Sleep) -> u32 {
     }
 }
 
-/// Every waker reaches every sleeper.
+/// Futex bitset with all bits set: every waker reaches every sleeper.
 const ANYBODY: NonZeroU32 = NonZeroU32::MAX;
 
 #[cfg(test)]
@@ -100,7 +104,7 @@ mod tests {
         at
     }
 
-    /// A sleeper with a minute to go, and whether ringing for work or for a command gets it up.
+    /// Whether `ring` wakes a mixer that sleeps for up to a minute.
     fn gets_up(how: Sleep, ring: impl Fn(&Bell)) -> bool {
         let bell = Arc::new(Bell::default());
         let sleeper = bell.clone();
@@ -112,7 +116,7 @@ mod tests {
         ring(&bell);
         let rung = bell.state.load(Relaxed) == AWAKE;
         if !rung {
-            // Nobody may be left behind.
+            // Wake the sleeper, so that its thread ends.
             assert!(bell.wake_from(word(how)));
         }
         thread.join().unwrap();
@@ -120,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn who_gets_up_for_what() {
+    fn bell_wakes_a_mixer_for_what_its_sleep_allows() {
         for (how, for_work, for_command) in [
             (Sleep::Deaf, false, false),
             (Sleep::Doze, true, false),
@@ -139,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_sleeps_who_is_needed_and_nobody_for_ever() {
+    fn bell_does_not_sleep_when_needed_or_past_its_deadline() {
         let bell = Bell::default();
         let began = Instant::now();
         bell.sleep(Sleep::Doze, &in_seconds(60), || true);

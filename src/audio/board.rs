@@ -1,8 +1,10 @@
-//! Jobs of one mixer that any mixer may do, on a board that nobody ever waits at.
+//! A lock-free board on which one mixer offers jobs that any mixer may run; no thread waits at it.
 //!
-//! The owner hangs a job on a free place and marks the place as offered. Others, and the owner itself, take a job by
-//! clearing that mark; of all who try, one succeeds. What is done goes back to its place and is marked as done, where the
-//! owner collects it. A place stays its job's own until then, so a mixer that stands still anywhere on this way keeps that
+//! The owner puts a job on a free place and marks the place as offered. Other mixers, and the owner
+//! itself, take a job by clearing that mark; of all threads that try, one succeeds. A finished job
+//! goes back to its place, marked as done, where the owner collects it. Until then the place
+//! belongs to its job, so a mixer that stalls anywhere on this way holds that one job, and no other
+//! thread waits for it. Each step is a single atomic instruction.
 //! one job, and no other thread waits for it. Each step is a single atomic instruction.
 
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
@@ -22,16 +24,16 @@ pub(super) struct Board<J> {
 
 struct Place<J> {
     job: AtomicCell<Option<Box<J>>>,
-    /// What the job takes at most.
+    /// Longest duration of the job, in microseconds.
     budget_us: AtomicU32,
 }
 
-/// A number of a place, handed from call to call and never made up.
+/// Index of a place on a board; values come only from the board's own methods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PlaceNo(usize);
 
 impl<J> Board<J> {
-    /// An empty board, and the numbers of its places, for its owner to keep.
+    /// Builds an empty board, and the indices of its places for the owner to keep.
     ///
     /// Real-time: set-up only (allocates).
     pub fn new() -> (Board<J>, Vec<PlaceNo>) {
@@ -47,14 +49,15 @@ impl<J> Board<J> {
         (board, (0..JOBS).map(PlaceNo).collect())
     }
 
-    /// Whether a job is offered that takes no longer than `time`.
+    /// Whether a job with a budget of at most `time` is offered.
     ///
     /// Real-time: safe.
     pub fn has_work(&self, time: Duration) -> bool {
         self.offered.all().any(|at| self.fits(at, time))
     }
 
-    /// Takes a job that takes no longer than `time`, to give it back [when it is done](Board::give_back).
+    /// Takes a job with a budget of at most `time`, to be [given back](Board::give_back) when it is
+    /// done.
     ///
     /// Real-time: safe.
     pub fn take(&self, time: Duration) -> Option<(PlaceNo, Box<J>)> {
@@ -63,7 +66,7 @@ impl<J> Board<J> {
         Some((PlaceNo(at), self.places[at].job.take()?))
     }
 
-    /// Gives back what is done, to the place that it was taken from.
+    /// Gives a finished job back to the place that it was taken from.
     ///
     /// Real-time: safe.
     pub fn give_back(&self, place: PlaceNo, job: Box<J>) {
@@ -77,7 +80,7 @@ impl<J> Board<J> {
     }
 }
 
-/// For the owner alone. Real-time: safe.
+/// Methods for the owner only. Real-time: safe.
 impl<J> Board<J> {
     /// Offers a job at a free place.
     pub fn offer(&self, place: PlaceNo, job: Box<J>, budget: Duration) {
@@ -90,38 +93,38 @@ impl<J> Board<J> {
         self.offered.set(place.0);
     }
 
-    /// Takes back an offered job that nobody has begun; its place is free again. From the other end than others take
-    /// from.
+    /// Takes back an offered job that has not been begun and frees its place. Scans from the
+    /// opposite end to [`take`](Board::take), which avoids contention.
     pub fn withdraw(&self) -> Option<(PlaceNo, Box<J>)> {
         let mut offered = self.offered.all().rev();
         let at = offered.find(|at| self.offered.clear(*at))?;
         Some((PlaceNo(at), self.places[at].job.take()?))
     }
 
-    /// Takes a job that somebody has done; its place is free again.
+    /// Takes a finished job and frees its place.
     pub fn collect(&self) -> Option<(PlaceNo, Box<J>)> {
         let at = self.done.all().find(|at| self.done.clear(*at))?;
         Some((PlaceNo(at), self.places[at].job.take()?))
     }
 }
 
-/// One bit for each place.
+/// A set of bits, one for each place.
 #[derive(Default)]
 struct Marks([AtomicU64; WORDS]);
 
 impl Marks {
-    /// Sets a mark. All that was done to its place before is seen by the thread that clears it.
+    /// Sets a mark. The thread that clears it sees all earlier writes to its place.
     fn set(&self, at: usize) {
         self.0[at / WORD].fetch_or(1 << (at % WORD), Release);
     }
 
-    /// Clears a mark; whether it was this call that did so.
+    /// Clears a mark; returns whether this call cleared it.
     fn clear(&self, at: usize) -> bool {
         let bit = 1 << (at % WORD);
         self.0[at / WORD].fetch_and(!bit, AcqRel) & bit != 0
     }
 
-    /// Every mark that is set.
+    /// Indices of all marks that are set.
     fn all(&self) -> impl DoubleEndedIterator<Item = usize> {
         self.0.iter().enumerate().flat_map(|(word, bits)| {
             let bits = bits.load(Relaxed);
@@ -135,7 +138,7 @@ impl Marks {
 const WORD: usize = u64::BITS as usize;
 const WORDS: usize = JOBS.div_ceil(WORD);
 
-/// A box in a cell is a single word: no lock is hidden behind it.
+/// A boxed job in a cell is a single word, so the cell hides no lock.
 const _: () = assert!(AtomicCell::<Option<Box<u64>>>::is_lock_free());
 
 #[cfg(test)]
@@ -155,31 +158,31 @@ mod tests {
     }
 
     #[test]
-    fn job_that_a_stalled_mixer_has_begun_holds_up_no_other() {
+    fn board_serves_other_jobs_while_a_stalled_mixer_holds_one() {
         let (board, mut free) = board(&[1, 2, 3]);
-        // A helper takes a job and is suspended with it.
+        // A helper takes a job and is suspended while holding it.
         let (stalled, job) = board.take(LONG).expect("it is offered");
-        // Another helper and the owner share the rest.
+        // Another helper and the owner share the other jobs.
         let (place, other) = board.take(LONG).expect("it is offered");
         board.give_back(place, other);
         assert!(board.withdraw().is_some());
         assert!(board.withdraw().is_none() && board.take(LONG).is_none());
         assert!(board.collect().is_some() && board.collect().is_none());
-        // All other places are used over and over.
+        // All other places are reused.
         for round in 0..2 * JOBS as u32 {
             let place = free[round as usize % free.len()];
             board.offer(place, Box::new(round), LONG);
             assert_eq!(board.withdraw().map(|(_, job)| *job), Some(round));
         }
         free.clear();
-        // It goes on at last.
+        // The suspended helper resumes.
         let value = *job;
         board.give_back(stalled, job);
         assert_eq!(board.collect(), Some((stalled, Box::new(value))));
     }
 
     #[test]
-    fn helper_takes_what_it_has_time_for() {
+    fn board_offers_a_helper_only_jobs_that_fit_its_time() {
         let (board, _) = board(&[900, 100, 300]);
         let us = Duration::from_micros;
         assert!(!board.has_work(us(99)) && board.take(us(99)).is_none());

@@ -7,18 +7,18 @@ use mixer::Time;
 use mixer::format::SLOT;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// Knows when each slot is.
+/// Converts between slots and instants.
 #[derive(Debug, Clone, Copy)]
 pub struct SlotClock {
-    /// The server clock's origin on the system's monotonic clock, nanoseconds.
+    /// The server clock's origin on the system's monotonic clock, in nanoseconds.
     origin_ns: i64,
 }
 
 impl SlotClock {
-    /// A clock that agrees with [`crate::clock`] to a few microseconds.
+    /// Creates a clock that agrees with [`crate::clock`] to a few microseconds.
     pub fn new() -> SlotClock {
-        // Whatever comes between the two readings makes the difference too small: the largest of a
-        // few is the truth.
+        // A preemption between the two readings makes the difference too small, so take the largest
+        // of several.
         let origin_ns = (0..8)
             .map(|_| monotonic_ns() - crate::clock::now().us() as i64 * 1_000)
             .max()
@@ -26,22 +26,22 @@ impl SlotClock {
         SlotClock { origin_ns }
     }
 
-    /// The instant of a slot.
+    /// The instant of a slot on the server's clock.
     pub fn at(slot: u64) -> Time {
         Time::from_us(slot * SLOT_US)
     }
 
-    /// The slot that has begun last.
+    /// The slot that began last.
     pub fn current(&self) -> u64 {
         (self.now_ns().max(0) / SLOT_NS) as u64
     }
 
-    /// How long ago `slot` began, nanoseconds; negative while it is still to come.
+    /// Nanoseconds since `slot` began; negative while it is in the future.
     pub fn late_ns(&self, slot: u64) -> i64 {
         self.now_ns() - slot as i64 * SLOT_NS
     }
 
-    /// The instant of a slot as the system takes it for a deadline.
+    /// The instant of a slot as a deadline on the system's monotonic clock.
     pub fn deadline(&self, slot: u64) -> Timespec {
         let deadline_ns = self.origin_ns + slot as i64 * SLOT_NS;
         Timespec {
@@ -50,7 +50,7 @@ impl SlotClock {
         }
     }
 
-    /// Nanoseconds since the first slot.
+    /// Nanoseconds since slot 0 began.
     pub fn now_ns(&self) -> i64 {
         monotonic_ns() - self.origin_ns
     }
@@ -71,13 +71,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_s_instant_is_the_server_s() {
+    fn slot_clock_agrees_with_the_server_clock() {
         let clock = SlotClock::new();
         let slot = clock.current() + 4;
         assert!(clock.late_ns(slot) < 0);
         Bell::default().sleep(Sleep::Deaf, &clock.deadline(slot), || false);
         let late_us = crate::clock::now().us() as i64 - SlotClock::at(slot).us() as i64;
-        // Never early by more than the two clocks are apart; late by what the machine is busy with.
+        // Early by at most the difference of the two clocks; late by however busy the machine is.
         assert!((-100..500_000).contains(&late_us), "{late_us} us");
         assert!(clock.current() >= slot && clock.late_ns(slot) >= 0);
     }

@@ -1,8 +1,9 @@
-//! All mixers as one crew: what one has too much of, the others do while they wait for their slots.
+//! Work sharing between mixers: encodes that one mixer offers are done by others that wait for
+//! their slots.
 //!
-//! A room where everybody talks needs an encode per listener and may outgrow its mixer's tick. The owner offers these
-//! encodes on its [board](Board), wakes as many others as there is work for, and works itself; what it takes back is its own
-//! again. Nobody waits at a board.
+//! A room where everybody talks needs one encode per listener and may exceed its mixer's tick. The
+//! owner offers these encodes on its [board](Board), wakes as many other mixers as there is work
+//! for, and works too: a job it takes back is its own again. No thread blocks on a board.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -12,31 +13,32 @@ use std::time::Duration;
 use super::bell::Bell;
 use super::board::{Board, PlaceNo};
 
-/// Something anybody may do.
+/// A job that any mixer of the crew may run.
 pub(super) trait Job: Send {
-    /// What it takes at most, unless the machine is busy with something else.
+    /// Longest duration of the job, unless the machine is busy with something else.
     fn budget(&self) -> Duration;
-    /// Does it. Must be real-time safe, and must not panic.
+    /// Runs the job. Must be real-time safe, and must not panic.
     fn run(&mut self);
 }
 
-/// A mixer's place in the crew.
+/// A mixer's membership of the crew.
 pub(super) struct Mate<J> {
     crew: Arc<[Station<J>]>,
     own: usize,
-    /// Places of its own board without a job.
+    /// Places without a job on the mixer's own board.
     free: Vec<PlaceNo>,
-    /// Jobs offered since others were last woken.
+    /// Number of jobs offered since other mixers were last woken.
     offered: usize,
 }
 
-/// What a mixer shares with the others. What is left on its board is freed with the last of them.
+/// The part of a mixer that others access. Jobs left on its board are freed with its last
+/// reference.
 struct Station<J> {
     bell: Arc<Bell>,
     board: Board<J>,
 }
 
-/// A crew of one for each of `bells`.
+/// Creates a crew with one mate for each of `bells`.
 pub(super) fn crew<J: Job>(bells: &[Arc<Bell>]) -> Vec<Mate<J>> {
     let mut places = Vec::new();
     let stations = bells.iter().map(|bell| {
@@ -57,17 +59,18 @@ pub(super) fn crew<J: Job>(bells: &[Arc<Bell>]) -> Vec<Mate<J>> {
     mates.collect()
 }
 
-/// As an owner. Real-time: safe.
+/// Methods for the owner of jobs. Real-time: safe.
 impl<J: Job> Mate<J> {
-    /// Whether there is anybody else.
+    /// Whether the crew has other mixers.
     pub fn has_others(&self) -> bool {
         self.crew.len() > 1
     }
 
-    /// Offers a job to the others.
+    /// Offers a job to the other mixers.
     ///
     /// # Errors
-    /// The job itself, when there are no others or the board is full: it had better be done at once.
+    /// Returns the job if the crew has no others or the board is full: the caller should run it at
+    /// once.
     pub fn offer(&mut self, job: Box<J>) -> Result<(), Box<J>> {
         if !self.has_others() {
             return Err(job);
@@ -81,7 +84,8 @@ impl<J: Job> Mate<J> {
         Ok(())
     }
 
-    /// Wakes as many others as there is work for, beside what the owner does meanwhile. Who is awake looks by itself.
+    /// Wakes as many sleeping mixers as there are jobs beyond the one that the owner runs itself.
+    /// Mixers that are awake look for jobs by themselves.
     pub fn wake_others(&mut self) {
         let mut wanted = self.offered.saturating_sub(1);
         self.offered = 0;
@@ -93,14 +97,14 @@ impl<J: Job> Mate<J> {
         }
     }
 
-    /// Takes back a job that nobody has begun.
+    /// Takes back a job that no other mixer has begun.
     pub fn unbegun(&mut self) -> Option<Box<J>> {
         let (place, job) = self.crew[self.own].board.withdraw()?;
         self.free.push(place);
         Some(job)
     }
 
-    /// Takes a job that somebody has done.
+    /// Takes a job that another mixer has finished.
     pub fn finished(&mut self) -> Option<Box<J>> {
         let (place, job) = self.crew[self.own].board.collect()?;
         self.free.push(place);
@@ -108,21 +112,22 @@ impl<J: Job> Mate<J> {
     }
 }
 
-/// As one of the others. Real-time: safe.
+/// Methods for helping mixers. Real-time: safe.
 impl<J: Job> Mate<J> {
-    /// The bell by which this one is woken.
+    /// The bell that wakes this mixer.
     pub fn bell(&self) -> &Bell {
         &self.crew[self.own].bell
     }
 
-    /// Whether anybody offers anything that takes no longer than `time`.
+    /// Whether another mixer offers a job whose budget is at most `time`.
     pub fn has_work(&self, time: Duration) -> bool {
         fence(SeqCst);
         self.others()
             .any(|other| self.crew[other].board.has_work(time))
     }
 
-    /// Does one job of somebody else's that takes no longer than `time`, if there is one; whether there was.
+    /// Runs one offered job of another mixer whose budget is at most `time`; returns whether there
+    /// was one.
     pub fn help(&self, time: Duration) -> bool {
         let offer = self.others().find_map(|other| {
             let (place, job) = self.crew[other].board.take(time)?;
@@ -136,7 +141,8 @@ impl<J: Job> Mate<J> {
         true
     }
 
-    /// Everybody else, beginning with the next, so that not all turn to the same.
+    /// Indices of all other mixers from the next one on, so that not all helpers turn to the same
+    /// owner.
     fn others(&self) -> impl Iterator<Item = usize> + use<J> {
         let (own, all) = (self.own, self.crew.len());
         (1..all).map(move |ahead| (own + ahead) % all)
@@ -153,7 +159,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(1);
 
-    /// A number that becomes its square.
+    /// A job that computes the square of its number.
     struct Square(u64, Option<u64>);
 
     impl Job for Square {
@@ -176,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn alone_one_does_everything_oneself() {
+    fn crew_of_one_refuses_offers_and_has_no_work() {
         let mut alone = mates(1);
         assert!(alone[0].offer(square(3)).is_err());
         assert!(!alone[0].has_work(LONG) && !alone[0].help(LONG));
@@ -184,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_goes_back_to_whose_it_is() {
+    fn finished_job_returns_to_its_owner() {
         let mut all = mates(3);
         assert!(all[0].offer(square(3)).is_ok());
         assert!(all[1].offer(square(4)).is_ok());
@@ -198,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_out_than_the_board_holds() {
+    fn crew_board_refuses_jobs_beyond_its_capacity() {
         let mut all = mates(2);
         let taken = (0..JOBS as u64 + 5).filter(|&at| all[0].offer(square(at)).is_ok());
         assert_eq!(taken.count(), JOBS);
@@ -213,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_done_once_whoever_does_it() {
+    fn each_job_is_done_once_by_owner_or_helpers() {
         let mut all = mates(4);
         let mut owner = all.remove(0);
         let stop = Arc::new(AtomicBool::new(false));

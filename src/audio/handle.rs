@@ -1,4 +1,4 @@
-//! What the rest of the server knows of the mixers.
+//! Handles through which the rest of the server commands and observes the mixers.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
@@ -10,13 +10,13 @@ use super::bell::Bell;
 use super::metrics::MixerMetrics;
 use crate::queues::{Consumer, MixerId, Producer, send};
 
-/// All mixers, as anybody may know them.
+/// A read-only handle to all mixers.
 #[derive(Debug, Clone)]
 pub struct AudioHandle {
     pub(super) mixers: Arc<[MixerHandle]>,
 }
 
-/// One mixer, as anybody may know it.
+/// A handle to one mixer.
 #[derive(Debug, Clone)]
 pub struct MixerHandle {
     pub(super) id: MixerId,
@@ -27,7 +27,7 @@ pub struct MixerHandle {
     pub(super) burden_ns: Arc<std::sync::atomic::AtomicU64>,
 }
 
-/// The one that commands a mixer and hears its events: the other end of the mixer's rings.
+/// The control side of one mixer: sends its commands and receives its events.
 #[derive(Debug)]
 pub struct MixerControl {
     pub(super) handle: MixerHandle,
@@ -36,22 +36,23 @@ pub struct MixerControl {
 }
 
 impl MixerControl {
-    /// The mixer.
+    /// The handle of this mixer.
     pub fn handle(&self) -> &MixerHandle {
         &self.handle
     }
 
-    /// Hands over a command, which is applied within a slot.
+    /// Sends a command, which is applied within a slot.
     ///
     /// # Errors
-    /// The command itself when the ring is full or the mixer has ended.
+    /// Returns the command if the ring is full or the mixer has ended.
     pub fn send(&mut self, command: Command) -> Result<(), Command> {
         send(&mut self.commands, command)?;
         self.handle.bell.ring_for_command();
         Ok(())
     }
 
-    /// How many commands the mixer takes now; none when it has ended. There can only be more until the next is sent.
+    /// Number of commands the mixer accepts now, 0 if it has ended. Can only grow until the next
+    /// `send`.
     pub fn free_places(&self) -> usize {
         match self.commands.is_abandoned() {
             true => 0,
@@ -59,41 +60,41 @@ impl MixerControl {
         }
     }
 
-    /// The mixer's next event. To be polled: nobody is woken for it.
+    /// Takes the mixer's next event. To be polled: the mixer wakes nobody for an event.
     pub fn next_event(&mut self) -> Option<Event> {
         self.events.pop().ok()
     }
 
-    /// Whether the mixer has ended. What it told before may still be there.
+    /// Whether the mixer has ended. Earlier events may still be unread.
     pub fn has_ended(&self) -> bool {
         self.events.is_abandoned()
     }
 }
 
 impl AudioHandle {
-    /// Each of them, in the order of their ids.
+    /// All mixers, in the order of their ids.
     pub fn mixers(&self) -> &[MixerHandle] {
         &self.mixers
     }
 }
 
 impl MixerHandle {
-    /// Its name.
+    /// The mixer's id.
     pub fn id(&self) -> MixerId {
         self.id
     }
 
-    /// No encoder takes more care than this from the next slot on, libopus complexity.
+    /// Caps the libopus complexity of all encoders from the next slot on.
     pub fn cap_complexity(&self, most: u8) {
         self.max_complexity.store(most, Relaxed);
     }
 
-    /// What the mixer counts.
+    /// The mixer's counters.
     pub fn metrics(&self) -> &MixerMetrics {
         &self.metrics
     }
 
-    /// Makes every slot take so much longer.
+    /// Makes every slot take this much longer, to simulate load.
     #[cfg(test)]
     pub(crate) fn burden(&self, slot: std::time::Duration) {
         self.burden_ns.store(slot.as_nanos() as u64, Relaxed);

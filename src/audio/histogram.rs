@@ -1,4 +1,4 @@
-//! How long something took, as a distribution: written by one thread without a lock, read by anyone.
+//! A histogram of durations: written by one thread without a lock, readable by any thread.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::metrics::add;
 
-/// Counts of durations by size. Buckets are a fifth to a tenth wide, from 4 us to 131 ms: enough to tell any percentile
-/// to that, few enough to be read over HTTP.
+/// Counts of durations by size. Bucket widths are a fifth to a tenth of their bounds, from 4 us to
+/// 131 ms: precise enough for any percentile, and few enough to be read over HTTP.
 #[derive(Debug)]
 pub struct Histogram {
     counts: [AtomicU64; BUCKETS],
@@ -26,7 +26,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts one; only ever called by one thread.
+    /// Counts one duration; called by one thread only.
     ///
     /// Real-time: safe.
     pub(super) fn record_ns(&self, ns: u64) {
@@ -37,7 +37,8 @@ impl Histogram {
         }
     }
 
-    /// How many were no longer than each bound, and the bound; `None` is the last, which is everything.
+    /// Upper bounds of the buckets with the number of durations up to each; `None` is the last
+    /// bound: no limit.
     pub fn cumulative(&self) -> impl Iterator<Item = (Option<Duration>, u64)> {
         let bounds = (0..BUCKETS - 1).map(|bucket| Some(Duration::from_micros(bound_us(bucket))));
         let counts = self.counts.iter().scan(0, |total, count| {
@@ -47,21 +48,22 @@ impl Histogram {
         bounds.chain([None]).zip(counts)
     }
 
-    /// All together.
+    /// Sum of all durations.
     pub fn sum(&self) -> Duration {
         Duration::from_nanos(self.sum_ns.load(Relaxed))
     }
 
-    /// The longest there was.
+    /// The longest duration.
     pub fn longest(&self) -> Duration {
         Duration::from_nanos(self.longest_ns.load(Relaxed))
     }
 }
 
-/// The first bucket ends here.
+/// Upper bound of the first bucket, in microseconds.
 const LEAST_US: u64 = 4;
 
-/// Four for every doubling, 15 doublings from [`LEAST_US`], the first, and one for all that is longer.
+/// Number of histogram buckets: the first, four for each of 15 doublings from [`LEAST_US`], and one
+/// for longer durations.
 const BUCKETS: usize = 4 * 15 + 2;
 
 fn bucket_of(ns: u64) -> usize {
@@ -90,14 +92,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_grow_by_quarters_of_a_doubling() {
+    fn histogram_bounds_grow_by_quarters_of_a_doubling() {
         let bounds: Vec<u64> = (0..10).map(bound_us).collect();
         assert_eq!(bounds, [4, 5, 6, 7, 8, 10, 12, 14, 16, 20]);
         assert_eq!(bound_us(BUCKETS - 2), 131_072);
     }
 
     #[test]
-    fn what_is_counted_can_be_read() {
+    fn histogram_returns_counts_sum_and_longest_of_recorded_durations() {
         let histogram = Histogram::default();
         for us in [1, 4, 5, 100, 1_000_000] {
             histogram.record_ns(us * 1_000);

@@ -1,4 +1,4 @@
-//! What a mixer thread counts: written by it alone, read by anyone.
+//! Counters of a mixer thread: written by that thread alone, readable by any thread.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -9,64 +9,64 @@ use super::histogram::Histogram;
 /// Totals of one mixer thread since it started.
 #[derive(Debug, Default)]
 pub struct MixerMetrics {
-    /// Slots run: one turn of the mixer's own clock.
+    /// Slots run.
     pub slots: AtomicU64,
-    /// Slots with something to do that began more than a slot late, and were run all the same.
+    /// Slots with a due room that began more than a slot late, and were run all the same.
     pub late_slots: AtomicU64,
-    /// Slots whose work was not done when the next one came.
+    /// Slots with a due room whose work was not finished when the next slot began.
     pub overrun_slots: AtomicU64,
-    /// Slots left out because they would have come more than a tick late.
+    /// Slots skipped because they would have begun more than a tick late.
     pub skipped_slots: AtomicU64,
-    /// How late the slots began in which a room was due.
+    /// Histogram of how late the slots with a due room began.
     pub lateness: Histogram,
-    /// How long these took.
+    /// Histogram of the duration of the slots with a due room.
     pub work: Histogram,
-    /// Time spent on its own slots, wall clock: what others take from it counts, for it is lacking. Without what was spent
-    /// waiting for other mixers.
+    /// Time spent on the mixer's own slots, in wall-clock nanoseconds: preemption counts, since
+    /// that time is lacking. Excludes waiting for other mixers.
     pub busy_ns: AtomicU64,
     /// Time spent waiting for encodes that other mixers had begun.
     pub waiting_ns: AtomicU64,
-    /// Time spent on encodes for other mixers, in what its own slots left over.
+    /// Time spent on encodes for other mixers, between the mixer's own slots.
     pub helping_ns: AtomicU64,
     /// Encodes done for other mixers.
     pub helped: AtomicU64,
     /// Encodes that other mixers did for this one.
     pub was_helped: AtomicU64,
-    /// Events that found their ring full.
+    /// Events dropped because their ring was full.
     pub events_dropped: AtomicU64,
-    /// Packets for the network that found their ring full.
+    /// Packets to the network dropped because their ring was full, per recipient.
     pub packets_out_dropped: AtomicU64,
-    /// Rooms held now.
+    /// Number of rooms on this mixer.
     pub rooms: AtomicU64,
-    /// Participants held now.
+    /// Number of participants on this mixer.
     pub participants: AtomicU64,
-    /// Ticks run, of all rooms.
+    /// Ticks run, over all rooms.
     pub room_ticks: AtomicU64,
     /// Ticks that waited for a late packet.
     pub ticks_held: AtomicU64,
-    /// Packets handed out, to each who gets one.
+    /// Packets sent, per recipient.
     pub packets_out: AtomicU64,
     /// Packets encoded.
     pub encodes: AtomicU64,
-    /// Packets left out because another thread had not encoded them in time.
+    /// Packets skipped because another thread had not encoded them in time.
     pub encodes_skipped: AtomicU64,
-    /// Mixes the codec refused.
+    /// Mixes that the codec refused to encode.
     pub encode_failures: AtomicU64,
-    /// Packets in from participants who are not here, or do not talk.
+    /// Received packets of participants that are not on this mixer or do not talk.
     pub packets_in_dropped: AtomicU64,
-    /// Commands there was no place for.
+    /// Commands that the engine refused.
     pub refused: AtomicU64,
-    /// Rooms retired by a fault.
+    /// Rooms removed because of a fault.
     pub faults: AtomicU64,
 }
 
-/// One slot, as the clock saw it.
+/// Measured times of one slot.
 pub(super) struct SlotTimes {
-    /// How long after its instant it began.
+    /// Nanoseconds from the slot's instant to its begin.
     pub late_ns: u64,
-    /// How long it took from there to its end.
+    /// Nanoseconds from the slot's begin to its end.
     pub work_ns: u64,
-    /// How much of that there was nothing to do but wait for other mixers.
+    /// The part of `work_ns` spent only waiting for other mixers.
     pub waited_ns: u64,
 }
 
@@ -76,7 +76,7 @@ impl MixerMetrics {
         add(&self.slots, 1);
         add(&self.busy_ns, times.work_ns.saturating_sub(times.waited_ns));
         add(&self.waiting_ns, times.waited_ns);
-        // A slot without a due room may begin when it likes.
+        // The lateness of a slot without a due room does not matter.
         if engine.ticks_total != self.room_ticks.load(Relaxed) {
             self.lateness.record_ns(times.late_ns);
             self.work.record_ns(times.work_ns);
@@ -100,7 +100,7 @@ impl MixerMetrics {
     }
 }
 
-/// Adds to a count that only the calling thread writes: no locked instruction is needed.
+/// Adds to a count that only the calling thread writes, so no locked instruction is needed.
 pub(super) fn add(count: &AtomicU64, by: u64) {
     count.store(count.load(Relaxed) + by, Relaxed);
 }
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_for_other_mixers_is_not_load() {
+    fn mixer_metrics_do_not_count_waiting_for_other_mixers_as_load() {
         let metrics = MixerMetrics::default();
         let times = SlotTimes {
             late_ns: 0,
@@ -139,12 +139,12 @@ mod tests {
         metrics.worked(&times, engine);
         assert_eq!(metrics.busy_ns.load(Relaxed), 400_000);
         assert_eq!(metrics.waiting_ns.load(Relaxed), 2_600_000);
-        // The slot took that long all the same.
+        // The waiting still counts towards the slot's duration.
         assert_eq!(metrics.overrun_slots.load(Relaxed), 1);
     }
 
     #[test]
-    fn only_slots_with_something_to_do_can_be_late() {
+    fn mixer_metrics_count_only_slots_with_a_due_room_as_late() {
         let metrics = MixerMetrics::default();
         slot(&metrics, 9_000, 5, 0);
         slot(&metrics, 40, 300, 1);

@@ -1,11 +1,12 @@
-//! The mixer threads around their engines: links, clock, priority, and how they help each other.
+//! Mixer threads that run the engines: rings, clock, priority, and work sharing.
 //!
-//! The one place where the engine meets the rings between threads. Each thread has rooms of its own. It wakes at every
-//! slot, takes what its rings hold, runs the rooms that are due, and hands out what came of it. Its system calls are: its
-//! sleep; an eventfd write for each 64 packets out and after the last of a slot; waking other mixers when a room has more
-//! encodes than one thread should do; and giving up its core (`sched_yield`) while it waits for these encodes. What the
-//! engines are done with is freed by a thread of its own, the reaper. Nobody sleeps at the other end of a ring that a mixer
-//! sends on: that end is polled, since waking a sleeper takes a lock.
+//! The only module where the engine meets the rings between threads. Each mixer thread has its own
+//! rooms. It wakes at every slot, reads its rings, runs the rooms that are due, and sends their
+//! output. Its system calls are: its sleep; an eventfd write for each 64 packets sent and after the
+//! last of a slot; waking other mixers when a room has more encodes than one thread should do; and
+//! yielding its core (`sched_yield`) while it waits for these encodes. A separate thread, the
+//! reaper, frees what the engines retire. No receiver of a mixer's rings sleeps on them: the rings
+//! are polled, since waking a sleeper takes a lock.
 
 mod bell;
 mod board;
@@ -44,14 +45,15 @@ pub use self::handle::{AudioHandle, MixerControl, MixerHandle};
 pub use self::histogram::Histogram;
 pub use self::metrics::MixerMetrics;
 
-/// How the mixers run.
+/// Settings of the mixer threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AudioConfig {
-    /// Ask for SCHED_FIFO; without the permission mixers run at normal priority and say so.
+    /// Whether to request SCHED_FIFO; without permission the mixers run at normal priority and log
+    /// a warning.
     pub fifo: bool,
-    /// Most rooms, on whichever mixer they are.
+    /// Most rooms on any one mixer.
     pub max_rooms: usize,
-    /// Most participants, of all rooms.
+    /// Most participants on any one mixer, in all its rooms.
     pub max_participants: usize,
 }
 
@@ -65,38 +67,38 @@ impl Default for AudioConfig {
     }
 }
 
-/// Why the mixers do not run.
+/// Why the mixers could not start, or failed.
 #[derive(Debug, Error)]
 pub enum AudioError {
-    /// The system gives no thread.
+    /// The system refused to create a thread.
     #[error("the system gives no thread for {name}")]
     Spawn {
-        /// What the thread is called.
+        /// The thread's name.
         name: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// One ended by a panic outside of any room.
+    /// A mixer thread ended by a panic outside of any room.
     #[error("a mixer thread panicked")]
     Panicked,
 }
 
-/// The running mixers. Dropping them stops them without waiting.
+/// The running mixers. Dropping them stops the mixers without waiting.
 #[derive(Debug)]
 pub struct Audio {
     handle: AudioHandle,
     stop: Arc<AtomicBool>,
-    /// The mixers, and the reaper, which ends after them.
+    /// The mixer threads, and the reaper, which ends after them.
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Starts the mixers: one for each of `ends`. Returns them with the one control of each.
+/// Starts one mixer for each of `ends`; returns the mixers, and a control for each.
 ///
 /// - `ends`: each mixer's ends of its rings to and from the network thread.
-/// - `wake`: the network thread's eventfd, written when packets went out.
+/// - `wake`: the network thread's eventfd, written after packets were sent.
 ///
 /// # Errors
-/// [`AudioError::Spawn`] when the system gives no thread. That it gives no real-time priority is no
+/// [`AudioError::Spawn`] if the system refuses a thread. A refused real-time priority is not an
 /// error; it is logged.
 pub fn start(
     config: AudioConfig,
@@ -119,7 +121,7 @@ pub fn start(
     let mates = crew::crew(&bells).into_iter().zip(bells);
     for ((mate, ends), to_reaper) in mates.zip(ends).zip(to_reaper) {
         if let Err(error) = works.start_mixer(mate, ends, to_reaper) {
-            // What runs already ends with this.
+            // Dropping the result stops the threads that run already.
             drop(works.finish());
             return Err(error);
         }
@@ -136,11 +138,11 @@ pub fn start(
     Ok(started)
 }
 
-/// Mixers being started.
+/// Mixers that are being started.
 struct Works {
     config: AudioConfig,
     wake: Arc<OwnedFd>,
-    /// Where each says what came of its priority, if it asked.
+    /// Where each mixer thread reports the outcome of its priority request (`None`: not requested).
     say: mpsc::Sender<Option<Result<(), NotPermitted>>>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -211,7 +213,8 @@ impl Works {
         Ok(())
     }
 
-    /// The reaper is joined last: it ends when every mixer has dropped its end of the ring between them.
+    /// Orders the threads for joining: the reaper last, as it ends once every mixer has dropped its
+    /// ring.
     fn finish(mut self) -> (Audio, Vec<MixerControl>) {
         self.threads.rotate_left(1);
         let handles = self.controls.iter().map(|it| it.handle.clone());
@@ -227,15 +230,15 @@ impl Works {
 }
 
 impl Audio {
-    /// What any part of the server may know of the mixers.
+    /// A handle to the mixers that any part of the server may hold.
     pub fn handle(&self) -> AudioHandle {
         self.handle.clone()
     }
 
-    /// Stops the mixers after the slot they are in and waits until everything they held is freed.
+    /// Stops the mixers after their current slot and waits until everything they held is freed.
     ///
     /// # Errors
-    /// [`AudioError::Panicked`] if one had already ended, by a panic outside of any room.
+    /// [`AudioError::Panicked`] if a mixer had already ended by a panic outside of any room.
     pub fn stop(mut self) -> Result<(), AudioError> {
         self.tell_to_stop();
         let threads = self.threads.drain(..);
@@ -267,7 +270,7 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle
         .map_err(|source| AudioError::Spawn { name, source })
 }
 
-/// Frees what the engines are done with. Polls, so that no mixer ever has to wake it.
+/// Frees the boxes that engines retire. Polls, so that no mixer ever has to wake the reaper.
 fn reap(mut rings: Vec<Consumer<Retired>>) {
     loop {
         rings.retain_mut(|ring| {
@@ -275,7 +278,7 @@ fn reap(mut rings: Vec<Consumer<Retired>>) {
             while let Ok(retired) = ring.pop() {
                 drop(retired);
             }
-            // Whatever came between the two is freed with the ring.
+            // Boxes pushed between the check and the last `pop` are freed with the ring.
             !is_over
         });
         if rings.is_empty() {
@@ -285,5 +288,6 @@ fn reap(mut rings: Vec<Consumer<Retired>>) {
     }
 }
 
-/// A ring usually holds far more than is retired in this time; what is too much waits with its mixer.
+/// Poll interval of the reaper. A ring usually holds far more than is retired in this time; excess
+/// boxes wait in their mixer.
 const REAP_EVERY: Duration = Duration::from_millis(50);

@@ -1,4 +1,5 @@
-//! Where the engine's output goes. No send waits; what finds its ring full is counted.
+//! The engine's output onto the rings to other threads. No send waits; values that find a ring full
+//! are counted.
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
@@ -18,23 +19,23 @@ use super::crew::Mate;
 use super::metrics::{MixerMetrics, add};
 use crate::queues::{COMMANDS, JOBS, Outbound, Producer, Recipients};
 
-/// The ends of the rings that the engine's output goes to.
+/// The sending ends of the rings that carry the engine's output.
 pub(super) struct Outlets {
     ends: OutletEnds,
-    /// What found the reaper's ring full waits here; see [`most_kept`].
+    /// Retired boxes that found the reaper's ring full; see [`most_kept`].
     kept: Vec<Retired>,
-    /// Entries on the network's ring since it was last woken.
+    /// Entries on the network's ring since the network thread was last woken.
     sent: usize,
     clock: SlotClock,
-    /// When an encode was last offered, or done by anybody.
+    /// When an encode was last offered or finished, by any mixer.
     progress_ns: i64,
-    /// Since when there has been nothing to do but wait for others' encodes.
+    /// Since when the mixer only waits for other mixers' encodes.
     waiting_since_ns: Cell<Option<i64>>,
-    /// How long that was in this slot so far.
+    /// Nanoseconds of such waiting in this slot so far.
     waited_ns: Cell<i64>,
 }
 
-/// What [`Outlets`] are made of.
+/// The parts that [`Outlets`] are made of.
 pub(super) struct OutletEnds {
     pub packets: Producer<Outbound>,
     pub events: Producer<Event>,
@@ -46,7 +47,7 @@ pub(super) struct OutletEnds {
 }
 
 impl Outlets {
-    /// Set-up only (allocates).
+    /// Builds the outlets. Set-up only (allocates).
     pub fn new(ends: OutletEnds, limits: EngineLimits, clock: SlotClock) -> Outlets {
         Outlets {
             ends,
@@ -59,17 +60,17 @@ impl Outlets {
         }
     }
 
-    /// What the mixer counts.
+    /// The mixer's counters.
     pub fn metrics(&self) -> &MixerMetrics {
         &self.ends.metrics
     }
 
-    /// This mixer's place among the others.
+    /// This mixer's membership of the crew.
     pub fn mate(&self) -> &Mate<Job> {
         &self.ends.mate
     }
 
-    /// How long the mixer had nothing to do but wait in this slot, nanoseconds. Counts anew from here.
+    /// Nanoseconds that the mixer only waited for others in this slot; resets the count.
     pub fn take_waited_ns(&mut self) -> u64 {
         self.waited_ns.take().max(0) as u64
     }
@@ -85,16 +86,17 @@ impl Outlets {
         }
     }
 
-    /// Wakes the network thread if there is something for it.
+    /// Wakes the network thread if packets were sent since the last call.
     pub fn wake_the_network(&mut self) {
         if self.sent > 0 {
             self.sent = 0;
-            // Refused only when the counter is full, and then the network thread is awake already.
+            // The write fails only if the counter is full, and then the network thread is awake
+            // already.
             let _ = rustix::io::write(&self.ends.wake, &1u64.to_ne_bytes());
         }
     }
 
-    /// Tries again to hand over what is to be freed; whether nothing waits any more.
+    /// Retries to hand retired boxes to the reaper; returns whether none is left.
     pub fn retry_retired(&mut self) -> bool {
         while let Some(retired) = self.kept.pop() {
             if let Err(PushError::Full(retired)) = self.ends.retired.push(retired) {
@@ -140,7 +142,7 @@ impl Sink for Outlets {
         {
             self.kept.push(retired);
         }
-        // Beyond that it is freed here: a slot that is late is better than memory that is lost.
+        // Beyond that capacity the box is freed here: a late slot is better than leaked memory.
     }
 }
 
@@ -167,8 +169,9 @@ impl WorkPool for Outlets {
         Some(job)
     }
 
-    /// Asked while there is nothing to do but wait, so others of the same priority get the core: there may be more
-    /// mixers than cores, and the one that has the encode may be waiting for this one's.
+    /// Whether the mixer gives up waiting for encodes. Yields the core to threads of equal
+    /// priority: with more mixers than cores, the mixer that runs the encode may need this mixer's
+    /// core.
     fn is_overdue(&self) -> bool {
         if self.waiting_since_ns.get().is_none() {
             self.waiting_since_ns.set(Some(self.clock.now_ns()));
@@ -183,19 +186,21 @@ impl WorkPool for Outlets {
     }
 }
 
-/// Most boxes that can wait for the reaper at one time. No command is applied while any waits, and a command yields one
-/// box at most (that of a participant who leaves, of a scan and of personal gains come a tick later). So these are the commands of one
-/// tick's slots and of the slot that found the ring full. Without any command each room may fail, each participant may
-/// give up its own stream for a group's, and each encode that another thread has may find its participant gone.
+/// Most retired boxes that can wait for the reaper at one time. While any waits, no command is
+/// applied, and a command yields at most one box (the box of a leaving participant, of a scan and
+/// of personal gains one tick later). So these are the commands of one tick's slots and of the slot
+/// that found the ring full. Without any command each room may fail, each participant may give up
+/// its own stream for a group's, and each encode on another thread may find its participant gone.
 fn most_kept(limits: EngineLimits) -> usize {
     COMMANDS * (TickLength::Ms20.slots() + 1) + limits.rooms + limits.participants + JOBS
 }
 
-/// How long the others are waited for when nobody has finished anything meanwhile: two slots. An encode takes a sixteenth
-/// of that, one of 60 ms a sixth, so the thread that has it is being kept from it; and as long as it is waited for, all other rooms of this mixer are
-/// late. A packet that comes so much later is still on its beat for any receiver that stands the network's own jitter.
+/// Time without any finished encode after which waiting for other mixers ends: two slots. An encode
+/// takes a sixteenth of that, one of 60 ms a sixth, so the thread that runs it is being held up;
+/// and while we wait, all other rooms of this mixer are late. A packet that comes so much later is
+/// still on its beat for any receiver that tolerates the network's own jitter.
 const PATIENCE_NS: i64 = 2 * SLOT.as_nanos() as i64;
 
-/// Entries after which the network thread is woken within a slot: what it sends in one batch. A room that everybody talks
-/// in takes long to encode; its first packets need not wait for the last.
+/// Entries after which the network thread is woken within a slot: its batch size. A room in which
+/// everybody talks takes long to encode, and its first packets need not wait for the last.
 const FULL_BATCH: usize = 64;

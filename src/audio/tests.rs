@@ -1,4 +1,4 @@
-//! The threads as a whole, over their links: real time, real codecs, no network.
+//! Tests of the mixer threads as a whole, over their rings: real time, real codecs, no network.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -57,18 +57,18 @@ impl Network {
         assert!(self.controls[0].send(command).is_ok());
     }
 
-    /// What the first mixer has told since it was last asked.
+    /// Events of the first mixer since the last call.
     fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.controls[0].next_event()).collect()
     }
 
-    /// What the first mixer has sent since it was last asked.
+    /// Packets sent by the first mixer since the last call.
     fn sent(&mut self) -> Vec<Outbound> {
         let from_mixer = &mut self.ends.from_mixers[0];
         std::iter::from_fn(|| from_mixer.pop().ok()).collect()
     }
 
-    /// One packet of everybody's.
+    /// Sends one packet of each voice.
     fn talk(&mut self, voices: &mut [Voice]) {
         for (id, voice) in (1..).zip(voices) {
             let inbound = Inbound {
@@ -142,7 +142,7 @@ impl Voice {
     }
 }
 
-/// Amplitude of one frequency, by projection under a Hann window.
+/// Amplitude of one frequency, by projection with a Hann window.
 fn amplitude_of(samples: &[f32], hz: f64) -> f64 {
     let (mut re, mut im, mut weight) = (0.0, 0.0, 0.0);
     for (at, &sample) in samples.iter().enumerate() {
@@ -157,7 +157,7 @@ fn amplitude_of(samples: &[f32], hz: f64) -> f64 {
 }
 
 #[test]
-fn two_people_hear_each_other_on_the_beat() {
+fn two_participants_hear_each_other_on_the_beat_of_the_media_clock() {
     let mut network = Network::new();
     network.add_room(ROOM);
     network.join(ROOM, 1);
@@ -186,7 +186,8 @@ fn two_people_hear_each_other_on_the_beat() {
     for (id, own, other) in [(1, 0, 1), (2, 1, 0)] {
         let packets = &heard[&id];
         assert!(packets.len() > 40, "{} packets", packets.len());
-        // On the beat of the media clock; a busy machine may cost a tick, which shows as a gap.
+        // Media times are multiples of the tick apart; a busy machine may skip a tick, which shows
+        // as a gap.
         let off_beat =
             |pair: &&[Outbound]| pair[1].packet.time.distance_from(pair[0].packet.time) % 960 != 0;
         assert_eq!(packets.windows(2).filter(off_beat).count(), 0);
@@ -225,7 +226,7 @@ fn two_people_hear_each_other_on_the_beat() {
 }
 
 #[test]
-fn what_leaves_is_freed_and_a_stopped_mixer_holds_nothing() {
+fn removed_participants_are_freed_and_a_stopped_mixer_holds_nothing() {
     let mut network = Network::new();
     network.add_room(ROOM);
     let shared: Vec<Arc<Shared>> = (1..=4)
@@ -262,7 +263,7 @@ fn what_leaves_is_freed_and_a_stopped_mixer_holds_nothing() {
 }
 
 #[test]
-fn a_fault_is_told_and_costs_one_room() {
+fn room_fault_is_reported_and_affects_one_room_only() {
     const OTHER: RoomId = RoomId(8);
     let mut network = Network::new();
     for (room, id) in [(ROOM, 1), (OTHER, 2)] {
@@ -287,9 +288,9 @@ fn a_fault_is_told_and_costs_one_room() {
     network.audio.stop().unwrap();
 }
 
-/// A room with more talkers than its mixer encodes alone, beside a mixer with nothing to do.
+/// One mixer has a room with more talkers than it encodes alone; the other mixer is idle.
 #[test]
-fn one_mixer_helps_another_and_everything_stays_on_the_beat() {
+fn idle_mixer_helps_a_busy_one_and_packets_stay_on_the_beat() {
     const TALKERS: u32 = 16;
     let mut network = Network::with(2);
     network.add_room(ROOM);
@@ -316,7 +317,8 @@ fn one_mixer_helps_another_and_everything_stays_on_the_beat() {
     assert_eq!(heard.len(), TALKERS as usize);
     for packets in heard.values() {
         assert!(packets.len() > 40, "{} packets", packets.len());
-        // Nothing comes twice or in another order, nor off the beat; a busy machine may cost a tick.
+        // Packets are neither repeated nor reordered, nor off the beat; a busy machine may skip a
+        // tick.
         for pair in packets.windows(2) {
             let step = pair[1].packet.time.distance_from(pair[0].packet.time);
             assert!(step > 0 && step % 960 == 0, "{step} samples");
@@ -326,7 +328,7 @@ fn one_mixer_helps_another_and_everything_stays_on_the_beat() {
     let [owner, other] = [0, 1].map(|at| handle.mixers()[at].clone());
     let of = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
     let encodes = of(&owner.metrics().encodes);
-    // What the other has done comes back with the owner's next slot at the latest.
+    // A finished helper job is collected in the owner's next slot at the latest.
     let patience = Instant::now() + Duration::from_secs(60);
     while of(&owner.metrics().was_helped) != of(&other.metrics().helped) {
         assert!(Instant::now() < patience, "nothing is lost on the way");
@@ -341,7 +343,7 @@ fn one_mixer_helps_another_and_everything_stays_on_the_beat() {
 }
 
 #[test]
-fn without_anybody_mixers_rest_and_still_hear_commands() {
+fn mixers_without_participants_rest_and_still_apply_commands() {
     let mut network = Network::with(2);
     network.add_room(ROOM);
     let slots = |network: &Network| {
@@ -356,7 +358,7 @@ fn without_anybody_mixers_rest_and_still_hear_commands() {
     let (before, began) = (slots(&network), Instant::now());
     std::thread::sleep(SLOT * 200);
     let awake = slots(&network) - before;
-    // Each would have had one slot every 2.5 ms.
+    // Without rest each mixer would run one slot every 2.5 ms.
     let most = 2 * began.elapsed().as_micros() / SLOT.as_micros();
     assert!(u128::from(awake) < most / 10, "{awake} of {most}");
 

@@ -1,4 +1,4 @@
-//! What a mixer thread does in each slot, and between slots.
+//! The loop of a mixer thread: its work in each slot, and between slots.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -23,24 +23,25 @@ pub(super) struct Mixer {
     pub packets: Consumer<Inbound>,
     pub outlets: Outlets,
     pub clock: SlotClock,
-    /// The governor's word.
+    /// Upper limit of encoder complexity, set by the load governor.
     pub max_complexity: Arc<AtomicU8>,
     pub stop: Arc<AtomicBool>,
-    /// Time that every slot takes beside its work, to show what a load does.
+    /// Extra time that every slot takes, to simulate load.
     #[cfg(test)]
     pub burden_ns: Arc<std::sync::atomic::AtomicU64>,
 }
 
 impl Mixer {
-    /// Runs slot after slot until it is told to stop.
+    /// Runs one slot after another until the stop flag is set.
     ///
-    /// 1. Wait until the slot begins, and do encodes for others meanwhile.
-    /// 2. Take in commands, then packets: one for a participant who came in the same slot counts.
+    /// 1. Wait until the slot begins, and run encodes for other mixers meanwhile.
+    /// 2. Take in commands, then packets, so that packets of a participant added in this slot
+    ///    count.
     /// 3. Run the rooms that are due.
-    /// 4. Wake the network, if it got anything, and count.
+    /// 4. Wake the network thread if it got packets, and count.
     ///
-    /// A slot that comes late is made up for at once; one that would come more than a tick late is
-    /// left out, so that the delay never grows. With nobody in any room it rests.
+    /// A late slot is made up for at once; a slot that would begin more than a tick late is
+    /// skipped, so that the delay never grows. Without participants the mixer rests.
     pub fn run(mut self) {
         let mut slot = self.clock.current() + 1;
         loop {
@@ -65,7 +66,7 @@ impl Mixer {
         }
     }
 
-    /// Bounded: a flood must not keep the rooms waiting.
+    /// Applies at most `COMMANDS` commands, so that a flood does not delay the rooms.
     fn apply_commands(&mut self) {
         self.engine
             .cap_complexity(self.max_complexity.load(Ordering::Relaxed));
@@ -79,7 +80,7 @@ impl Mixer {
         IN_ROOMS.set(false);
     }
 
-    /// Bounded: a flood must not keep the rooms waiting.
+    /// Takes at most `PACKETS_IN` packets, so that a flood does not delay the rooms.
     fn take_packets(&mut self) {
         IN_ROOMS.set(true);
         for _ in 0..PACKETS_IN {
@@ -128,7 +129,7 @@ impl Mixer {
 
 /// Between slots.
 impl Mixer {
-    /// Waits until `slot` begins, working for others as long as it has time.
+    /// Waits until `slot` begins, and runs encodes for other mixers as long as time allows.
     fn wait_for(&self, slot: u64) {
         let mate = self.outlets.mate();
         let deadline = self.clock.deadline(slot);
@@ -143,7 +144,8 @@ impl Mixer {
         }
     }
 
-    /// Sleeps for long, unless there is a command or something to do for others; the slot to go on with.
+    /// Sleeps long, unless there is a command or an encode of another mixer; returns the slot to
+    /// continue with.
     fn rest(&self) -> u64 {
         let mate = self.outlets.mate();
         let deadline = self.clock.deadline(self.clock.current() + REST_SLOTS);
@@ -152,7 +154,8 @@ impl Mixer {
         self.clock.current() + 1
     }
 
-    /// Does one encode of somebody else's that takes no longer than `time`, if there is one; whether there was.
+    /// Runs one encode of another mixer with a budget of at most `time`; returns whether there was
+    /// one.
     fn help(&self, time: Duration) -> bool {
         let began_ns = self.clock.now_ns();
         IN_ROOMS.set(true);
@@ -167,7 +170,7 @@ impl Mixer {
         helped
     }
 
-    /// What is left until a slot begins.
+    /// Time left until a slot begins.
     fn time_before(&self, slot: u64) -> Duration {
         Duration::from_nanos(u64::try_from(-self.clock.late_ns(slot)).unwrap_or(0))
     }
@@ -193,7 +196,7 @@ impl Job for mixer::schedule::Job {
 
 impl Drop for Mixer {
     fn drop(&mut self) {
-        // A room's panic never comes this far; any other ends the mixer.
+        // Room panics are caught before; any other panic ends the mixer.
         if std::thread::panicking() {
             tracing::error!("a mixer has ended by a panic outside of any room");
         }
@@ -201,12 +204,12 @@ impl Drop for Mixer {
 }
 
 thread_local! {
-    /// The calling thread runs rooms, whose panics are caught and reported as events.
+    /// Whether the calling thread runs rooms, whose panics are caught and reported as events.
     static IN_ROOMS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Keeps the panic hook from writing, which blocks, when a room panics. Any other panic is told as
-/// before.
+/// Keeps the panic hook from writing, which blocks, when a room panics. Other panics are reported
+/// as before.
 pub(super) fn silence_room_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -219,15 +222,16 @@ pub(super) fn silence_room_panics() {
     });
 }
 
-/// One tick.
+/// Lateness at which a slot is skipped: one tick.
 const TOO_LATE_NS: i64 = TickLength::Ms20.duration().as_nanos() as i64;
 
-/// One slot: the next has begun already.
+/// Lateness at which the engine hurries: one slot, since the next has begun already.
 const HURRIES_NS: i64 = SLOT.as_nanos() as i64;
 
-/// With less time than this before a slot no encode is begun for another mixer: the cheapest is not worth waking for.
+/// Shortest time before a slot in which an encode for another mixer is begun: the cheapest encode
+/// is not worth waking for.
 const LEAST_TIME: Duration = Duration::from_micros(100);
 
-/// How long a mixer without anybody in its rooms sleeps when no command comes: 100 ms. What is left of the packets of
-/// those who went is thrown away then.
+/// Slots that a mixer without participants sleeps if no command comes: 100 ms. Packets that still
+/// arrive from participants that left are then dropped.
 const REST_SLOTS: u64 = 100_000 / SLOT.as_micros() as u64;
