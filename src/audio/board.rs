@@ -93,8 +93,8 @@ impl<J> Board<J> {
         self.offered.set(place.0);
     }
 
-    /// Takes back an offered job that has not been begun and frees its place. Scans from the
-    /// opposite end to [`take`](Board::take), which avoids contention.
+    /// Takes back an offered job that has not been begun and frees its place. Searches from the
+    /// opposite end to [`take`](Board::take).
     pub fn withdraw(&self) -> Option<(PlaceNo, Box<J>)> {
         let mut offered = self.offered.all().rev();
         let at = offered.find(|at| self.offered.clear(*at))?;

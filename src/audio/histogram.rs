@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::metrics::add;
 
-/// Counts of durations by size. Bucket widths are a fifth to a tenth of their bounds, from 4 us to
-/// 131 ms: precise enough for any percentile, and few enough to be read over HTTP.
+/// Counts of durations by size. Buckets are an eighth to a fifth of their upper bound wide, from
+/// 4 us to 131 ms: precise enough for any percentile, and few enough to be read over HTTP.
 #[derive(Debug)]
 pub struct Histogram {
     counts: [AtomicU64; BUCKETS],

@@ -1,4 +1,4 @@
-//! From an offer to a peer and an answer: the costly part of a join, on the caller's thread.
+//! Builds a peer and an answer from an offer: the costly part of a join, on the caller's thread.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,48 +35,49 @@ use super::sdp::{Answer, Credentials, Offer, PLAIN_TYPE, attribute, plain_offer}
 use super::srtp::key_capture::KeyCapture;
 use crate::queues::MixerId;
 
-/// What the caller may ask of an answer.
+/// Options for the answer to one client.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AcceptOptions {
     /// Most bits per second the client should send on average (RFC 7587, `maxaveragebitrate`).
     pub uplink_bitrate_bps: Option<u32>,
-    /// The client is small, or pays for every byte: it is asked for little, and sent as little as the standards allow.
-    /// A client whose offer asks for 16 kbit/s or less is taken for one.
+    /// Whether to save bytes: the client is asked to send little, and is sent as little besides
+    /// media as the standards allow. Also applies to clients whose offer asks for 16 kbit/s or
+    /// less.
     pub thrifty: bool,
-    /// Which mixer gets what the client sends; the first unless said otherwise.
+    /// The mixer that gets the client's packets; the first by default.
     pub mixer: MixerId,
 }
 
 impl AcceptOptions {
-    /// Whether the client is asked for little, and sent little besides media.
+    /// Whether the client is asked to send little, and is sent little besides media.
     fn is_thrifty(&self, offer: &Offer) -> bool {
         self.thrifty || offer.limits.wants_little()
     }
 }
 
-/// A client that can be started.
+/// The result of accepting an offer: the answer, and a peer that can be started.
 pub struct Accepted {
     /// The answer to send.
     pub answer: String,
-    /// The server's user fragment, which names this ICE session.
+    /// The server's ICE user fragment, which names this ICE session.
     pub ice_ufrag: String,
-    /// The client's, by which it names the same.
+    /// The client's ICE user fragment, by which the client names this session.
     pub client_ufrag: String,
-    /// The client sends audio.
+    /// Whether the client sends audio.
     pub talks: bool,
-    /// The client receives audio.
+    /// Whether the client receives audio.
     pub listens: bool,
-    /// What the client wants to receive.
+    /// The limits that the client sets for the stream it receives.
     pub limits: ReceiverLimits,
-    /// What it sends.
+    /// The codec that the client sends.
     pub codec: Codec,
-    /// Counters of this peer, for as long as anyone holds them.
+    /// Counters of this peer.
     pub stats: Arc<PeerStats>,
     /// The peer, for [`NetworkControl::start`](super::NetworkControl::start).
     pub peer: Box<Peer>,
 }
 
-/// The stream that the server sends to a client, as it is named on the wire.
+/// Identifiers of the RTP stream that the server sends to one client.
 struct OwnStream {
     ssrc: u32,
     cname: String,
@@ -106,7 +107,7 @@ impl OwnStream {
     }
 }
 
-/// Receives what the client sends, for a mixer if the client sends anything.
+/// Builds the receiver of the client's RTP, with a mixer only if the client sends.
 fn receiver(offer: &Offer, participant: ParticipantId, mixer: MixerId) -> RtpReceiver {
     RtpReceiver::new(ReceiveConfig {
         participant,
@@ -117,7 +118,7 @@ fn receiver(offer: &Offer, participant: ParticipantId, mixer: MixerId) -> RtpRec
     })
 }
 
-/// What all peers of a socket have in common.
+/// Everything that the peers of one media socket share.
 pub(super) struct Acceptor {
     crypto: Arc<dyn RTCCryptoProvider>,
     certificate: RTCCertificate,
@@ -130,11 +131,12 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Makes the certificate and lists the addresses; `bound` is the media socket's.
+    /// Makes the DTLS certificate and lists the server's addresses; `bound` is the media socket's
+    /// address.
     ///
     /// # Errors
     ///
-    /// When the system cannot list its interfaces or the certificate cannot be made.
+    /// If the system cannot list its interfaces or the certificate cannot be made.
     pub(super) fn new(
         config: RtcConfig,
         bound: SocketAddr,
@@ -183,7 +185,8 @@ impl Acceptor {
         let refused = |_| OfferError::Unsupported {
             what: "the transport refuses it",
         };
-        // Spread over peers, so that their checks do not come in step (RFC 7675, 5.1).
+        // Randomised per peer, so that the peers' checks do not synchronise (RFC 7675, section
+        // 5.1).
         let check_interval = CHECK_INTERVAL + Duration::from_millis(rand::random_range(0..800));
         let settings = self.settings(
             &offer,
@@ -259,7 +262,7 @@ impl Acceptor {
         answer.write(offer)
     }
 
-    /// The core's connection, with both descriptions set: it waits for checks.
+    /// Builds the WebRTC core's connection with both descriptions set, so that it waits for checks.
     fn connection(
         &self,
         now: Instant,
@@ -308,8 +311,8 @@ impl Acceptor {
             true => RTCDtlsRole::Client,
             false => RTCDtlsRole::Server,
         };
-        // What every client has (RFC 8827, 6.5), and is the shortest: six bytes a packet less than what it would
-        // choose.
+        // Every client supports this profile (RFC 8827, section 6.5), and its packets are the
+        // shortest: six bytes less than with the profile that the core would choose.
         let srtp = match thrifty {
             true => vec![SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80],
             false => Vec::new(),
@@ -318,7 +321,7 @@ impl Acceptor {
             .with_crypto_provider(crypto)
             .with_srtp_protection_profiles(srtp)
             .with_lite(false)
-            // The peer compares with every fingerprint of the offer; the core knows one.
+            // The peer compares against every fingerprint of the offer; the core supports only one.
             .with_disable_certificate_fingerprint_verification(true)
             .with_answering_dtls_role(role)
             .with_ice_timeouts(
@@ -326,7 +329,7 @@ impl Acceptor {
                 Some(self.config.consent_timeout - silent),
                 Some(check_interval),
             )
-            // Towards an ICE-lite client we nominate, and any pair that works is good.
+            // Towards an ICE-lite client we nominate, and accept any pair that works.
             .with_srflx_acceptance_min_wait(Some(Duration::ZERO))
             .with_prflx_acceptance_min_wait(Some(Duration::ZERO))
             .with_relay_acceptance_min_wait(Some(Duration::ZERO))
@@ -335,7 +338,7 @@ impl Acceptor {
     }
 }
 
-/// Adds the socket as the core sees it.
+/// Adds the media socket's address to the core as a local candidate.
 pub(super) fn add_local_candidate(
     pc: &mut RTCPeerConnection,
     address: SocketAddr,
@@ -350,7 +353,7 @@ pub(super) fn add_local_candidate(
     })
 }
 
-/// The ICE credentials in a description of the core's.
+/// Reads the ICE credentials from a description that the core wrote.
 pub(super) fn credentials(sdp: &str) -> Option<Credentials> {
     Credentials::new(attribute(sdp, "ice-ufrag")?, attribute(sdp, "ice-pwd")?)
 }
@@ -373,9 +376,9 @@ fn opus() -> RTCRtpCodecParameters {
     }
 }
 
-/// Longest value of an extension in the one-byte form (RFC 8285, 4.2).
+/// Longest value of an extension in the one-byte form (RFC 8285, section 4.2), in bytes.
 const MAX_EXTENSION_BYTES: usize = 16;
 
-/// Shortest time between two checks of consent: RFC 7675 wants 5 s, randomised by a fifth. The smallest clients hang
-/// up after 10 s without a check.
+/// Shortest time between two consent checks: RFC 7675 asks for 5 s, randomised by a fifth. The
+/// smallest clients hang up after 10 s without a check.
 const CHECK_INTERVAL: Duration = Duration::from_secs(4);

@@ -1,15 +1,16 @@
-//! The server's own addresses, as they go into answers.
+//! The server's own addresses, as its answers list them.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The addresses at which clients can reach a socket bound to `bound`, best first.
+/// Lists the addresses at which clients can reach a socket bound to `bound`, best first.
 ///
-/// `announce` replaces the host's own. A host without any address but loopback is reachable there.
+/// `announce` replaces the host's addresses. A host with only a loopback address is reachable at
+/// that.
 ///
 /// # Errors
 ///
-/// When the host's interfaces cannot be listed.
+/// If the host's interfaces cannot be listed.
 pub(super) fn reachable(bound: SocketAddr, announce: &[IpAddr]) -> io::Result<Vec<SocketAddr>> {
     let mut addresses = if !announce.is_empty() {
         announce.to_vec()
@@ -34,8 +35,9 @@ fn of_interfaces(dual_stack: bool) -> io::Result<Vec<IpAddr>> {
     Ok(in_order(addresses, dual_stack))
 }
 
-/// IPv4 first: the smallest clients look no further than the first candidate. IPv6 only where the socket takes both.
-/// Loopback only where there is nothing else.
+/// Sorts addresses for an answer: IPv4 first, as the smallest clients read only the first
+/// candidate. Keeps IPv6 only if the socket is dual-stack, and adds loopback only if no address is
+/// left.
 fn in_order(mut addresses: Vec<IpAddr>, dual_stack: bool) -> Vec<IpAddr> {
     addresses.retain(|ip| ip.is_ipv4() || dual_stack);
     addresses.sort_by_key(|ip| ip.is_ipv6());
@@ -45,7 +47,7 @@ fn in_order(mut addresses: Vec<IpAddr>, dual_stack: bool) -> Vec<IpAddr> {
     addresses
 }
 
-/// The `a=candidate` lines' values for `addresses` (RFC 8839, 5.1), best first.
+/// Formats `addresses` as values of `a=candidate` lines (RFC 8839, section 5.1), best first.
 pub(super) fn lines(addresses: &[SocketAddr]) -> Vec<String> {
     addresses
         .iter()
@@ -62,15 +64,16 @@ pub(super) fn lines(addresses: &[SocketAddr]) -> Vec<String> {
         .collect()
 }
 
-/// RFC 8445, 5.1.2.1: host type preference 126, component 1, a local preference that falls with each address.
+/// Candidate priority (RFC 8445, section 5.1.2.1): host type preference 126, component 1, and a
+/// local preference that falls with each address.
 const fn priority(index: usize) -> u32 {
     (126 << 24) | ((65_535 - index as u32) << 8) | 255
 }
 
-/// The address of each family that the core takes for ours.
+/// The server's address of each family, as the core knows it.
 ///
-/// The core has one local candidate per family, however many addresses the host has: they all are one socket, and
-/// the system chooses the source address by its routes.
+/// The core has one local candidate per family, however many addresses the host has: all of them
+/// belong to one socket, and the system chooses the source address by its routes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LocalAddresses {
     v4: SocketAddr,
@@ -78,7 +81,7 @@ pub(super) struct LocalAddresses {
 }
 
 impl LocalAddresses {
-    /// Chooses them for a socket bound to `bound` and reachable at `addresses`.
+    /// Chooses the addresses for a socket bound to `bound` and reachable at `addresses`.
     pub(super) fn new(bound: SocketAddr, addresses: &[SocketAddr]) -> LocalAddresses {
         let first = |v4: bool| {
             addresses
@@ -100,7 +103,7 @@ impl LocalAddresses {
         }
     }
 
-    /// Ours, seen from `remote`.
+    /// The server's address of the same family as `remote`.
     pub(super) fn towards(self, remote: SocketAddr) -> SocketAddr {
         if remote.is_ipv4() {
             self.v4
@@ -109,13 +112,13 @@ impl LocalAddresses {
         }
     }
 
-    /// All of them.
+    /// All local addresses.
     pub(super) fn each(self) -> impl Iterator<Item = SocketAddr> {
         std::iter::once(self.v4).chain(self.v6)
     }
 }
 
-/// More would make the answer too long for a client with a 4 kB buffer.
+/// Most addresses in an answer; more would make it too long for a client with a 4 kB buffer.
 const MAX_ADDRESSES: usize = 8;
 
 #[cfg(test)]
@@ -123,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn announced_addresses_replace_those_of_the_host() {
+    fn candidates_list_announced_addresses_instead_of_the_hosts() {
         let bound = "0.0.0.0:7882".parse().expect("address");
         let announce = [
             "192.0.2.1".parse().expect("address"),
@@ -140,13 +143,13 @@ mod tests {
     }
 
     #[test]
-    fn socket_bound_to_one_address_is_reachable_there_alone() {
+    fn candidates_of_a_socket_bound_to_one_address_list_it_alone() {
         let bound = "127.0.0.1:7882".parse().expect("address");
         assert_eq!(reachable(bound, &[]).expect("listed"), [bound]);
     }
 
     #[test]
-    fn socket_bound_to_all_addresses_is_reachable_at_those_of_the_interfaces() {
+    fn candidates_of_an_unspecified_socket_list_the_interfaces() {
         let own = of_interfaces(false).expect("listed");
         let any = reachable("0.0.0.0:7882".parse().expect("address"), &[]).expect("listed");
         let expected = own.iter().map(|ip| SocketAddr::new(*ip, 7_882));
@@ -156,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv4_comes_first_and_loopback_only_without_anything_else() {
+    fn candidates_list_ipv4_first_and_loopback_only_as_a_last_resort() {
         let parse = |texts: &[&str]| -> Vec<IpAddr> {
             let ips = texts.iter().map(|text| text.parse().expect("address"));
             ips.collect()

@@ -1,4 +1,4 @@
-//! What the network thread is started with.
+//! Settings of the network thread.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -6,35 +6,37 @@ use std::time::Duration;
 /// Settings of the network thread.
 #[derive(Debug, Clone)]
 pub struct RtcConfig {
-    /// The UDP address all peers share; port 0 takes a free one.
+    /// The UDP address that all peers share; port 0 chooses a free port.
     ///
-    /// Bound to an unspecified address, the candidates are those of the host's interfaces; bound to a loopback
-    /// address, only that one.
+    /// With an unspecified address, the candidates are the addresses of the host's interfaces; with
+    /// a loopback address, only that one.
     pub media: SocketAddr,
-    /// Addresses to put into answers instead of the host's own, with the bound port: for a server behind NAT.
+    /// Addresses to put into answers in place of the host's, with the bound port: for a server
+    /// behind NAT.
     pub announce: Vec<IpAddr>,
-    /// SCHED_FIFO priority to ask for, 1..=99; `None` leaves the thread as it is.
+    /// SCHED_FIFO priority to request, 1..=99; `None` keeps the thread's priority.
     ///
-    /// Below the mixer's: a late datagram waits in the socket, a late tick is lost. Not being allowed to is reported
-    /// once and otherwise harmless.
+    /// Should be below the mixers': a late datagram waits in the socket, a late tick is lost. If
+    /// the system refuses, a warning is logged and the thread runs without it.
     pub fifo_priority: Option<u8>,
-    /// How long a peer may take from [`NetworkControl::start`](super::NetworkControl::start) until ICE has found a path; then it is
-    /// gone.
+    /// Longest time from [`NetworkControl::start`](super::NetworkControl::start) until ICE has
+    /// found a path; then the peer is removed.
     ///
-    /// A client that is there sends its first check within a round trip or two.
+    /// A client that is present sends its first check within a round trip or two.
     pub connect_timeout: Duration,
-    /// How long it may take until DTLS is up, counted from the same moment.
+    /// Longest time from the start of a peer until DTLS is up.
     ///
     /// Long enough for a microcontroller that needs 15 s for an RSA handshake.
     pub handshake_timeout: Duration,
-    /// Silence on ICE after which a peer is reported as disconnected.
+    /// Time without answers on ICE after which a peer is reported as disconnected.
     pub disconnected_after: Duration,
-    /// Silence on ICE after which a peer is gone (RFC 7675, 5.1, allows 30 s).
+    /// Time without answers on ICE after which a peer is removed (RFC 7675, section 5.1, allows 30
+    /// s).
     pub consent_timeout: Duration,
 }
 
 impl RtcConfig {
-    /// The defaults, for a socket bound to `media`.
+    /// Returns the defaults for a socket bound to `media`.
     pub fn new(media: SocketAddr) -> RtcConfig {
         RtcConfig {
             media,
@@ -48,15 +50,17 @@ impl RtcConfig {
     }
 }
 
-/// Several times what ICE needs with losses on the way, and short enough that joins nobody follows up do not fill the
-/// server.
+/// Default ICE time-out: several times what ICE needs on a lossy network, and short enough that
+/// abandoned joins do not fill the server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Twice the DTLS budget of a slow client, so that a loss on the way does not cost it the call.
+/// Default DTLS time-out: twice the handshake of a slow client, so that one lost datagram does not
+/// end the call.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Two consent checks and their answers lost in a row.
+/// Default time until "disconnected": two consent checks in a row lost.
 const DISCONNECTED_AFTER: Duration = Duration::from_secs(10);
 
-/// Under the 30 s within which a killed client must be gone, with room for the coarse timer of a settled peer.
+/// Default consent time-out: less than the 30 s after which a killed client must be gone, by more
+/// than the coarse timer of a peer whose connection is established.
 const CONSENT_TIMEOUT: Duration = Duration::from_secs(25);

@@ -1,4 +1,4 @@
-//! The end of the network thread that commands it and hears what happens to the peers.
+//! The control side of the network thread: sends its commands and receives events about peers.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,10 +16,10 @@ use super::peer::{MAX_SENT_BYTES, Peer};
 use super::sdp::{Credentials, RemoteCandidate, Restart, RestartAnswer, remote_candidates};
 use crate::queues::{Consumer, Producer, send};
 
-/// Longest text that [`NetworkControl::send_text`] delivers.
+/// Longest text that [`NetworkControl::send_text`] delivers, in bytes.
 pub const MAX_TEXT_BYTES: usize = MAX_SENT_BYTES as usize;
 
-/// The one that commands the network thread and hears its events: the other end of its rings.
+/// Sends commands to the network thread and receives its events, over the thread's rings.
 pub struct NetworkControl {
     pub(super) commands: Commands,
     pub(super) events: Consumer<RtcEvent>,
@@ -37,22 +37,22 @@ pub(super) enum NetworkCommand {
     Text(Vec<ParticipantId>, Arc<str>),
 }
 
-/// A peer that is to end.
+/// A request to close one peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closing {
-    /// Whose it is.
+    /// The participant whose peer is closed.
     pub participant: ParticipantId,
-    /// What is still said on its data channel.
+    /// A last message to send on the peer's data channel.
     pub last_words: Option<Arc<str>>,
 }
 
-/// What becomes of an ICE restart.
+/// Outcome of an ICE restart.
 pub type RestartResult = Result<RestartAnswer, RestartError>;
 
-/// Peers closed with one command, so that audio is sent in between when a large room ends.
+/// Peers closed by one command, so that audio is still sent in between when a large room ends.
 const CLOSING_AT_ONCE: usize = 32;
 
-/// The client's side of a new ICE session, read on the caller's thread.
+/// The client's side of a new ICE session, parsed on the caller's thread.
 #[derive(Debug, Clone)]
 pub(super) struct NewSession {
     pub(super) remote: Credentials,
@@ -71,7 +71,7 @@ impl NewSession {
 }
 
 impl NetworkCommand {
-    /// How much there is to do for it, in messages to one peer.
+    /// Cost of the command in units of one message to one peer.
     pub(super) fn work(&self) -> usize {
         match self {
             NetworkCommand::Text(participants, _) => participants.len().max(1),
@@ -82,13 +82,14 @@ impl NetworkCommand {
     }
 }
 
-/// The network thread only writes the offer of an ICE restart, and lets the core go; eight of them fill a turn.
+/// Cost of an ICE restart: the network thread only writes an offer and hands the core to the
+/// negotiator; eight restarts fill a turn.
 const RESTART_WORK: usize = super::event_loop::MOST_WORK / 8;
 
-/// The callers' end of the commands.
+/// The sending end of the command ring.
 pub(super) struct Commands {
     ring: Producer<NetworkCommand>,
-    /// Closes that found the ring full. Nothing overtakes them.
+    /// Closes that found the ring full; later commands wait behind them.
     closes: VecDeque<Closing>,
 }
 
@@ -100,7 +101,7 @@ impl Commands {
         }
     }
 
-    /// Sends the closes that wait, as far as the ring has room; whether none waits any more.
+    /// Sends waiting closes as far as the ring has room; returns whether none is left.
     fn retry(&mut self) -> bool {
         while !self.closes.is_empty() {
             let some = self.closes.len().min(CLOSING_AT_ONCE);
@@ -126,11 +127,11 @@ impl Commands {
 }
 
 impl NetworkControl {
-    /// Hands a peer to the thread; media flows from here.
+    /// Hands a peer to the network thread, which starts its media.
     ///
     /// # Errors
     ///
-    /// Gives the peer back when the ring of commands is full.
+    /// Returns the peer if the command ring is full.
     pub fn start(&mut self, peer: Box<Peer>) -> Result<(), Box<Peer>> {
         match self.tell(NetworkCommand::Start(peer)) {
             Err(NetworkCommand::Start(peer)) => Err(peer),
@@ -140,8 +141,8 @@ impl NetworkControl {
 
     /// Adds candidates of a client, one `a=candidate` line each, with or without `a=`.
     ///
-    /// Those of no use (TCP, mDNS names, nonsense) are dropped in silence, like those of an unknown participant and the
-    /// surplus over [`MAX_CANDIDATES`](super::sdp::MAX_CANDIDATES).
+    /// Silently drops unusable candidates (TCP, mDNS names, malformed lines), candidates of unknown
+    /// participants, and those beyond [`MAX_CANDIDATES`](super::sdp::MAX_CANDIDATES).
     ///
     /// # Errors
     ///
@@ -159,11 +160,12 @@ impl NetworkControl {
             .map_err(|_| TrickleError::Busy)
     }
 
-    /// Restarts ICE with the client's new credentials; DTLS, SRTP and data channels go on.
+    /// Restarts ICE with the client's new credentials; DTLS, SRTP and data channels continue.
     ///
-    /// The thread has been told when this returns, so candidates handed on after it belong to the new session. What
-    /// becomes of it is sent to `reply`; dropping the other end does not undo the restart. The old session is untouched
-    /// by a restart that fails, unless the core has panicked, which ends the peer.
+    /// The command is on its ring when this returns, so candidates added later belong to the new
+    /// session. The outcome is sent to `reply`; dropping the receiver does not undo the restart. If
+    /// the restart fails, the old session continues, unless the core has panicked, which ends the
+    /// peer.
     pub fn restart(
         &mut self,
         participant: ParticipantId,
@@ -180,9 +182,9 @@ impl NetworkControl {
         }
     }
 
-    /// Ends a peer: RTCP BYE and DTLS close are sent, and nothing is reported.
+    /// Closes a peer: sends RTCP BYE and a DTLS close, and reports no event.
     ///
-    /// Never lost: while the ring of commands is full, it waits here for the next call, or for
+    /// Never lost: while the command ring is full, the close waits for the next call or for
     /// [`NetworkControl::retry`].
     pub fn close(&mut self, participant: ParticipantId) {
         let closing = Closing {
@@ -192,14 +194,14 @@ impl NetworkControl {
         self.close_all([closing]);
     }
 
-    /// Ends many peers as [`NetworkControl::close`] does, in their order.
+    /// Closes many peers in order, as [`NetworkControl::close`] does.
     pub fn close_all(&mut self, closing: impl IntoIterator<Item = Closing>) {
         self.commands.closes.extend(closing);
         self.retry();
     }
 
-    /// Sends what waits because the ring of commands was full; whether nothing waits any more. To be called a few times
-    /// a second.
+    /// Sends closes that found the command ring full; returns whether none is left. To be called a
+    /// few times a second.
     pub fn retry(&mut self) -> bool {
         if self.commands.closes.is_empty() {
             return true;
@@ -209,37 +211,39 @@ impl NetworkControl {
         is_done
     }
 
-    /// Sends `text` on the data channel `control` of each of `participants`, if the client has opened it; dropped and
-    /// counted when it is longer than [`MAX_TEXT_BYTES`], or a queue on the way is full.
+    /// Sends `text` on the data channel `control` of each of `participants` that has opened it.
+    /// Drops and counts the text if it is longer than [`MAX_TEXT_BYTES`] or a queue is full.
     ///
-    /// One place in the ring, however many they are: what a large room is told must not push out anything else.
+    /// Takes one place in the ring, however many participants there are, so that messages to a
+    /// large room do not displace other commands.
     pub fn send_text(&mut self, participants: Vec<ParticipantId>, text: Arc<str>) {
         if self.tell(NetworkCommand::Text(participants, text)).is_err() {
             self.metrics.count(Dropped::Message);
         }
     }
 
-    /// The next thing that has happened to a peer; [`NetworkControl::something_happened`] tells when to ask.
+    /// Takes the next event about a peer; [`NetworkControl::something_happened`] signals when to
+    /// ask.
     pub fn next_event(&mut self) -> Option<RtcEvent> {
         self.events.pop().ok()
     }
 
-    /// A copy of the eventfd that the thread writes to when something has happened to a peer.
+    /// Returns a copy of the eventfd that the network thread writes to after sending events.
     ///
     /// # Errors
     ///
-    /// When the process has no descriptor left.
+    /// If the process has no file descriptor left.
     pub fn something_happened(&self) -> io::Result<OwnedFd> {
         self.something_happened.try_clone()
     }
 
-    /// Whether the thread has ended. What it told before may still be there.
+    /// Whether the network thread has ended. Earlier events may still be unread.
     pub fn has_ended(&self) -> bool {
         self.events.is_abandoned()
     }
 
-    /// How many commands the thread takes now; none while a close waits, or when the thread has ended. There can only
-    /// be more until the next is sent.
+    /// Number of commands the network thread accepts now; 0 while a close waits or after the thread
+    /// has ended. Can only grow until the next command is sent.
     pub fn free_places(&self) -> usize {
         let Commands { ring, closes } = &self.commands;
         match closes.is_empty() && !ring.is_abandoned() {
@@ -261,7 +265,7 @@ mod tests {
     use crate::queues::ring;
 
     #[test]
-    fn closes_wait_while_the_ring_is_full_and_nothing_overtakes_them() {
+    fn control_keeps_closes_in_order_while_the_command_ring_is_full() {
         let (ring, mut thread) = ring(2);
         let mut commands = Commands::new(ring);
         let text = || NetworkCommand::Text(Vec::new(), "hello".into());
@@ -273,7 +277,7 @@ mod tests {
         commands.closes.extend((0..40).map(closing));
         assert!(!commands.retry());
         assert!(thread.pop().is_ok());
-        // There is one place, for the first of those that wait.
+        // One place is free, and it belongs to the first waiting close.
         assert!(commands.send(text()).is_err());
         assert!(thread.pop().is_ok());
         assert!(commands.retry());

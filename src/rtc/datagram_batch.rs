@@ -1,8 +1,9 @@
 //! Sends and receives many datagrams per system call: `recvmmsg(2)` and `sendmmsg(2)`.
 //!
-//! The one place of the server with `unsafe`: neither the standard library nor `socket2` has these calls. All buffers
-//! are made once; the pointers handed to the kernel are rebuilt before each call from buffers that outlive it. The load
-//! of `mixminus bench` makes its own calls with these parts.
+//! The server's only module with `unsafe`: neither the standard library nor `socket2` has these
+//! calls. All buffers are allocated once; the pointers passed to the kernel are rebuilt before each
+//! call from buffers that outlive it. The load client of `mixminus bench` makes its own calls with
+//! these parts.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -11,13 +12,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::os::fd::AsRawFd;
 use std::ptr::null_mut;
 
-/// Datagrams per system call.
+/// Most datagrams per system call.
 pub(crate) const BATCH: usize = 64;
 
-/// Bytes of the longest datagram taken: an Ethernet frame. What is longer arrives truncated and is dropped.
+/// Longest accepted datagram in bytes: an Ethernet frame. Longer ones arrive truncated and are
+/// dropped.
 pub(crate) const MAX_DATAGRAM_BYTES: usize = 1_500;
 
-/// Receives datagrams in batches, into buffers of its own.
+/// Receives datagrams in batches, into its own buffers.
 pub(super) struct BatchReceiver {
     buffers: Box<[[u8; MAX_DATAGRAM_BYTES]; BATCH]>,
     names: Box<[libc::sockaddr_storage; BATCH]>,
@@ -37,11 +39,12 @@ impl BatchReceiver {
         }
     }
 
-    /// Takes what has arrived, at most [`BATCH`] datagrams, without blocking; 0 when nothing has.
+    /// Receives up to [`BATCH`] datagrams without blocking; returns their number, 0 if none has
+    /// arrived.
     ///
     /// # Errors
     ///
-    /// What the system says, except that there is nothing.
+    /// The system's error, except that no datagram is waiting.
     pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         // SAFETY: iovec and mmsghdr are plain old data; null pointers and zero lengths are valid values.
         let mut vectors: [libc::iovec; BATCH] = unsafe { zeroed() };
@@ -65,7 +68,8 @@ impl BatchReceiver {
         Ok(count)
     }
 
-    /// Datagram `index` of the batch and who sent it; `None` if it was cut off or its sender is no IP address.
+    /// Sender and bytes of datagram `index` of the batch; `None` if it was truncated or its sender
+    /// has no IP address.
     pub(super) fn datagram(&mut self, index: usize) -> Option<(SocketAddr, &mut [u8])> {
         if self.flags[index] & libc::MSG_TRUNC != 0 {
             return None;
@@ -78,7 +82,8 @@ impl BatchReceiver {
 /// Sends datagrams in batches.
 pub(super) struct BatchSender {
     names: Box<[libc::sockaddr_storage; BATCH]>,
-    /// Destinations are written as IPv4-mapped addresses: the socket is an IPv6 one.
+    /// Whether destinations are written as IPv4-mapped addresses, because the socket is an IPv6
+    /// one.
     mapped: bool,
 }
 
@@ -92,11 +97,11 @@ impl BatchSender {
         }
     }
 
-    /// Sends the first of `datagrams`, at most [`BATCH`], and says how many the system took.
+    /// Sends the first of `datagrams`, at most [`BATCH`]; returns how many the system accepted.
     ///
     /// # Errors
     ///
-    /// What the system says about the first datagram, which was then not sent.
+    /// The system's error for the first datagram, which was not sent.
     pub(super) fn send<'a>(
         &mut self,
         socket: &UdpSocket,
@@ -128,7 +133,8 @@ impl BatchSender {
     }
 }
 
-/// Receives without blocking; how many of `headers` were filled, 0 when nothing has arrived.
+/// Receives without blocking; returns how many of `headers` were filled, 0 if no datagram has
+/// arrived.
 ///
 /// # Safety
 /// Every pointer in `headers` is null with a length of zero, or points at memory of the stated length that may be
@@ -157,7 +163,7 @@ pub(crate) unsafe fn receive_into(
     }
 }
 
-/// Sends without blocking; how many of `headers` the system took.
+/// Sends without blocking; returns how many of `headers` the system accepted.
 ///
 /// # Safety
 /// Every pointer in `headers` is null with a length of zero, or points at memory of the stated length that stays as it
@@ -178,7 +184,7 @@ pub(crate) unsafe fn send_from(
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
-/// The address that the kernel wrote; `None` if it is no IP address.
+/// Converts an address that the kernel wrote; `None` if it is not an IP address.
 pub(crate) fn address_of(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     match libc::c_int::from(name.ss_family) {
         libc::AF_INET => {
@@ -192,7 +198,8 @@ pub(crate) fn address_of(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
             let name = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in6>() };
             let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
             let port = u16::from_be(name.sin6_port);
-            // A dual-stack socket shows IPv4 peers as mapped addresses; everybody else knows them as IPv4.
+            // A dual-stack socket reports IPv4 peers as mapped addresses; the rest of the server
+            // uses plain IPv4.
             Some(match ip.to_ipv4_mapped() {
                 Some(v4) => SocketAddr::V4(SocketAddrV4::new(v4, port)),
                 None => SocketAddr::V6(SocketAddrV6::new(ip, port, 0, name.sin6_scope_id)),
@@ -202,7 +209,7 @@ pub(crate) fn address_of(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
-/// Writes an address for the kernel and returns how many bytes of it count.
+/// Writes an address for the kernel; returns its length in bytes.
 ///
 /// - `mapped`: an IPv4 address is written as an IPv4-mapped IPv6 address.
 pub(crate) fn write_address(
@@ -279,13 +286,13 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_echoed_over_ipv4() {
+    fn datagram_batches_are_echoed_over_ipv4() {
         let (server, client) = pair("127.0.0.1:0", "127.0.0.1:0");
         echo(&server, &client);
     }
 
     #[test]
-    fn dual_stack_socket_sees_ipv4_addresses() {
+    fn datagram_batches_on_a_dual_stack_socket_report_ipv4_addresses() {
         let server = match UdpSocket::bind("[::]:0") {
             Ok(server) => server,
             Err(error) => {

@@ -1,22 +1,24 @@
-//! What a datagram is, from its bytes alone (RFC 7983), and what of it can be told before anything is decrypted.
+//! Classifies datagrams by their bytes alone (RFC 7983), and reads what routing needs before
+//! decryption.
 //!
-//! Pure functions over hostile input: none panics, none allocates, all are linear in the datagram's length.
+//! Pure functions over hostile input: they neither panic nor allocate, and are linear in the
+//! datagram's length.
 
-/// The protocol a datagram belongs to.
+/// The protocol of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol<'a> {
     /// A connectivity check or its answer.
     Stun(StunHead<'a>),
-    /// A DTLS record, or several.
+    /// One or more DTLS records.
     Dtls,
-    /// A media packet, with its source.
+    /// An RTP packet.
     Rtp {
-        /// Synchronisation source, not authenticated yet.
+        /// SSRC of the sender, not authenticated yet.
         ssrc: u32,
     },
-    /// A control packet (RFC 5761 tells it from RTP), with its source.
+    /// An RTCP packet, told from RTP as RFC 5761 defines.
     Rtcp {
-        /// The sender's source, not authenticated yet.
+        /// SSRC of the sender, not authenticated yet.
         ssrc: u32,
     },
 }
@@ -32,20 +34,22 @@ pub enum StunClass {
     Error,
 }
 
-/// What routing needs of a STUN message (RFC 8489, 5).
+/// The fields of a STUN message that routing needs (RFC 8489, section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StunHead<'a> {
-    /// Request or answer.
+    /// Whether the message is a request or an answer.
     pub class: StunClass,
     /// Transaction id.
     pub transaction: [u8; 12],
-    /// The user name's two halves: the receiver's user fragment, then the sender's (RFC 8445, 7.2.2).
+    /// The two halves of the user name: the receiver's user fragment, then the sender's (RFC 8445,
+    /// section 7.2.2).
     pub username: Option<(&'a [u8], &'a [u8])>,
-    /// Has USE-CANDIDATE: the sender nominates this pair.
+    /// Whether the message has USE-CANDIDATE, with which the sender nominates this pair.
     pub nominates: bool,
 }
 
-/// Tells what `datagram` is; `None` for what no WebRTC client sends, lengths that lie included.
+/// Classifies `datagram`; `None` if no WebRTC client sends such bytes, or if a length field is
+/// wrong.
 pub fn classify(datagram: &[u8]) -> Option<Protocol<'_>> {
     match *datagram.first()? {
         0..=3 => stun_head(datagram).map(Protocol::Stun),
@@ -55,10 +59,10 @@ pub fn classify(datagram: &[u8]) -> Option<Protocol<'_>> {
     }
 }
 
-/// Reads the header and the attributes that matter of a Binding message.
+/// Reads the header and the relevant attributes of a STUN Binding message.
 ///
-/// `None` for other methods, indications, lengths that do not fit, a user name without two halves, and attributes
-/// behind MESSAGE-INTEGRITY that it does not cover (RFC 8489, 14.5).
+/// `None` for other methods, indications, wrong lengths, a user name without two halves, and
+/// attributes after MESSAGE-INTEGRITY, which does not cover them (RFC 8489, section 14.5).
 pub fn stun_head(datagram: &[u8]) -> Option<StunHead<'_>> {
     let header = datagram.first_chunk::<STUN_HEADER_BYTES>()?;
     let declared = usize::from(u16::from_be_bytes([header[2], header[3]]));
@@ -87,7 +91,7 @@ pub fn stun_head(datagram: &[u8]) -> Option<StunHead<'_>> {
         match u16::from_be_bytes([attribute[0], attribute[1]]) {
             ATTRIBUTE_INTEGRITY | ATTRIBUTE_INTEGRITY_SHA256 => sealed = true,
             ATTRIBUTE_FINGERPRINT => {}
-            // The integrity does not cover what follows it. The core would believe it all the same.
+            // The integrity does not cover later attributes, but the core would accept them.
             _ if sealed => return None,
             ATTRIBUTE_USERNAME if head.username.is_none() => {
                 let colon = value.iter().position(|&byte| byte == b':')?;
@@ -103,9 +107,9 @@ pub fn stun_head(datagram: &[u8]) -> Option<StunHead<'_>> {
 
 /// Whether a DTLS datagram can only do harm.
 ///
-/// True for records whose lengths lie, for plaintext alerts (nobody needs them; the peer that means one is reaped by
-/// its timer) and for a ClientHello without a single cipher that encrypts: either could end a handshake that
-/// somebody else has begun.
+/// True for records with wrong lengths, for plaintext alerts (a peer whose alert is ignored is
+/// removed by its timer) and for a ClientHello that offers no encrypting cipher suite: the latter
+/// two could end another client's handshake.
 pub fn is_hostile_dtls(datagram: &[u8]) -> bool {
     records(datagram).any(|record| match record {
         None => true,
@@ -117,8 +121,8 @@ pub fn is_hostile_dtls(datagram: &[u8]) -> bool {
     })
 }
 
-/// For each record of a DTLS datagram the type of the handshake message it begins with (RFC 5246, 7.4); `None` if it is
-/// no handshake record, or encrypted.
+/// First handshake message type (RFC 5246, section 7.4) of each record of a DTLS datagram; `None`
+/// for records that are encrypted or not handshake records.
 pub fn handshake_types(datagram: &[u8]) -> impl Iterator<Item = Option<u8>> {
     records(datagram).map(|record| {
         let record = record.filter(|it| it.content == DTLS_HANDSHAKE && it.plaintext)?;
@@ -133,14 +137,15 @@ pub fn is_handshake(datagram: &[u8]) -> bool {
     records(datagram).all(|record| record.is_some_and(belongs))
 }
 
-/// A record of DTLS (RFC 6347, 4.1).
+/// A DTLS record (RFC 6347, section 4.1).
 struct Record<'a> {
     content: u8,
     plaintext: bool,
     body: &'a [u8],
 }
 
-/// The records of a datagram. One whose length does not fit gives `None` and is the last.
+/// Iterates over the records of a datagram. A record with a wrong length yields `None` and ends the
+/// iteration.
 fn records(datagram: &[u8]) -> impl Iterator<Item = Option<Record<'_>>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
@@ -182,7 +187,8 @@ fn media(datagram: &[u8]) -> Option<Protocol<'_>> {
     (datagram.len() >= header + MIN_SRTP_TAG_BYTES).then_some(Protocol::Rtp { ssrc })
 }
 
-/// RFC 6347, 4.2.2 and 4.3.2: only looks at an unfragmented ClientHello.
+/// Whether an unfragmented ClientHello offers only null ciphers (RFC 6347, sections 4.2.2 and
+/// 4.3.2).
 fn is_null_hello(record: &[u8]) -> bool {
     let suites = || {
         if *record.first()? != 1 || record.get(6..9)? != [0, 0, 0] {
@@ -214,13 +220,14 @@ const DTLS_CHANGE_CIPHER_SPEC: u8 = 20;
 const DTLS_ALERT: u8 = 21;
 const DTLS_HANDSHAKE: u8 = 22;
 
-/// Header, sender, index and the shortest tag: less cannot be SRTCP (RFC 3711, 3.4).
+/// Shortest SRTCP packet in bytes: header, sender, index and the shortest tag (RFC 3711, section
+/// 3.4).
 const MIN_SRTCP_BYTES: usize = 8 + 4 + MIN_SRTP_TAG_BYTES;
 
-/// Of AES_CM_128_HMAC_SHA1_32, the shortest tag any profile has.
+/// Tag of AES_CM_128_HMAC_SHA1_32, the shortest of any profile, in bytes.
 const MIN_SRTP_TAG_BYTES: usize = 4;
 
-/// NULL ciphers and the two signalling values that are no ciphers.
+/// NULL cipher suites and the two signalling values that are not ciphers.
 const NULL_SUITES: [[u8; 2]; 6] = [[0, 0], [0, 1], [0, 2], [0, 0x3b], [0, 0xff], [0x56, 0]];
 
 #[cfg(test)]
@@ -245,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_a_check() {
+    fn demux_reads_class_transaction_user_name_and_nomination_of_a_check() {
         let message = binding(
             1,
             &[(0x0006, b"ours:theirs"), (0x0025, b""), (0x0008, &[0; 20])],
@@ -260,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_nothing_behind_the_integrity() {
+    fn demux_rejects_stun_attributes_after_message_integrity() {
         let integrity = (0x0008, &[0; 20][..]);
         let fingerprint = (0x8028, &[0; 4][..]);
         assert!(stun_head(&binding(1, &[integrity, fingerprint])).is_some());
@@ -274,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_other_stun() {
+    fn demux_rejects_other_stun_messages_and_wrong_lengths() {
         assert_eq!(stun_head(&binding(0x0011, &[])), None, "indication");
         assert_eq!(stun_head(&binding(0x0003, &[])), None, "allocate");
         assert_eq!(stun_head(&binding(1, &[(0x0006, b"no colon")])), None);
@@ -287,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_media_from_control_and_checks_lengths() {
+    fn demux_tells_rtp_from_rtcp_and_checks_lengths() {
         let mut rtp = vec![0x80, 111, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0];
         assert_eq!(classify(&rtp), Some(Protocol::Rtp { ssrc: 9 }));
         rtp[0] = 0x8f;
@@ -321,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_the_messages_of_a_handshake() {
+    fn demux_reads_handshake_types_of_each_dtls_record() {
         let types = |datagram: &[u8]| handshake_types(datagram).collect::<Vec<_>>();
         let mut flight = record(22, 0, &[11, 0, 0, 0]);
         flight.extend(record(20, 0, &[1]));
@@ -336,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_hostile_dtls() {
+    fn demux_detects_hostile_dtls() {
         assert!(is_hostile_dtls(&record(21, 0, &[2, 40])), "plaintext alert");
         assert!(
             !is_hostile_dtls(&record(21, 1, &[0; 26])),

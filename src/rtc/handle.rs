@@ -1,4 +1,5 @@
-//! The outside of the network thread: starting and stopping it, what it reports, and what anybody may ask of it.
+//! The network thread's public interface: starting and stopping it, its events, and answering
+//! offers.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,27 +20,27 @@ use super::negotiator::Negotiator;
 use super::{event_loop, socket};
 use crate::queues::{NET_COMMANDS, NET_EVENTS, NetworkEnds, ring};
 
-/// What happens to a peer.
+/// An event about a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RtcEvent {
-    /// Media can flow: the first time, and again after [`RtcEvent::Disconnected`]. Never lost.
+    /// Media can flow, initially or again after [`RtcEvent::Disconnected`]. Never lost.
     Connected(ParticipantId),
-    /// Nothing was heard on ICE for a while; it may come back. Never lost.
+    /// Nothing was heard on ICE for a while; the peer may come back. Never lost.
     Disconnected(ParticipantId),
-    /// The peer is no more. Never follows [`NetworkControl::close`], and is never lost.
+    /// The peer has ended. Not sent after [`NetworkControl::close`]; never lost.
     Gone(ParticipantId, Reason),
     /// The client opened the data channel `control`. Never lost.
     ChannelOpen(ParticipantId),
-    /// A message on it, at most 16 KiB.
+    /// A message on the data channel `control`, at most 16 KiB.
     Text(ParticipantId, String),
-    /// A message on it that cannot be taken; the client had better be told.
+    /// A message on the data channel `control` that was refused; the client should be told.
     BadMessage(ParticipantId, MessageError),
-    /// The loss that the client reports on what it receives has changed, percent.
+    /// The loss in percent that the client reports for the stream it receives has changed.
     Loss(ParticipantId, u8),
 }
 
 impl RtcEvent {
-    /// Whether it tells what a peer is from now on, and so must arrive.
+    /// Whether the event reports a lasting state of a peer, and therefore must not be lost.
     pub(super) fn is_state(&self) -> bool {
         match self {
             RtcEvent::Connected(_)
@@ -51,16 +52,16 @@ impl RtcEvent {
     }
 }
 
-/// Why a peer is gone.
+/// Why a peer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// The client closed DTLS.
     Closed,
-    /// The client answers no more checks (RFC 7675).
+    /// The client no longer answers consent checks (RFC 7675).
     ConsentLost,
-    /// ICE or DTLS was not done in time.
+    /// ICE or DTLS did not complete in time.
     NeverConnected,
-    /// The client broke a limit, or the core failed on it.
+    /// The client violated a limit, or the core failed on its input.
     Fault,
 }
 
@@ -73,16 +74,16 @@ pub struct Rtc {
     thread: JoinHandle<()>,
 }
 
-/// What anybody may ask of the network thread's side: to answer offers, and its counters. Cheap to clone.
+/// A handle for answering offers and reading the network thread's counters. Cheap to clone.
 #[derive(Clone)]
 pub struct RtcHandle {
     acceptor: Arc<Acceptor>,
     metrics: Arc<RtcMetrics>,
 }
 
-/// Binds the media socket and starts the thread; gives also the one way to command it.
+/// Binds the media socket and starts the network thread; also returns its only control.
 ///
-/// - `mixers`: the thread's ends of the rings between it and the mixers.
+/// - `mixers`: the thread's ends of the rings to and from the mixers.
 ///
 /// # Errors
 ///
@@ -138,26 +139,27 @@ pub fn start(config: RtcConfig, mixers: NetworkEnds) -> Result<(Rtc, NetworkCont
 }
 
 impl Rtc {
-    /// A handle.
+    /// Returns a handle to the network thread.
     pub fn handle(&self) -> RtcHandle {
         self.handle.clone()
     }
 
-    /// A copy of the eventfd that the mixer writes to when packets wait for this thread.
+    /// Returns a copy of the eventfd that the mixers write to when packets wait for the network
+    /// thread.
     ///
     /// # Errors
     ///
-    /// When the process has no descriptor left.
+    /// If the process has no file descriptor left.
     pub fn wake(&self) -> io::Result<OwnedFd> {
         self.wake.try_clone()
     }
 
-    /// The address the media socket is bound to.
+    /// The address that the media socket is bound to.
     pub fn media_addr(&self) -> SocketAddr {
         self.media
     }
 
-    /// Closes every peer and joins the thread.
+    /// Closes every peer and joins the network thread.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Release);
         ring_bell(&self.wake);
@@ -168,10 +170,11 @@ impl Rtc {
 }
 
 impl RtcHandle {
-    /// Answers an offer: checks it, makes the peer's certificates, ICE and DTLS ready, and writes the answer.
+    /// Answers an offer: checks it, prepares the peer's certificate, ICE and DTLS, and writes the
+    /// answer.
     ///
-    /// Costs about a millisecond of CPU on the caller's thread. Nothing flows, and nothing is kept, until
-    /// [`NetworkControl::start`].
+    /// Costs about a millisecond of CPU on the caller's thread. No media flows, and nothing is
+    /// stored, until [`NetworkControl::start`].
     ///
     /// # Errors
     ///
@@ -185,14 +188,14 @@ impl RtcHandle {
         self.acceptor.accept(offer, participant, options)
     }
 
-    /// The thread's counters.
+    /// The network thread's counters.
     pub fn metrics(&self) -> &RtcMetrics {
         &self.metrics
     }
 }
 
-/// Wakes whoever waits for this eventfd.
+/// Wakes the thread that waits for this eventfd.
 pub(super) fn ring_bell(bell: &OwnedFd) {
-    // Only fails when the counter is full, and then the other side is awake.
+    // The write fails only if the counter is full, and then the other side is awake.
     let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
 }

@@ -2,45 +2,45 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-/// Why a datagram, a packet or a message was dropped.
+/// Why a datagram, packet, message or event was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Dropped {
     /// Longer than any WebRTC datagram.
     Oversize,
-    /// Not STUN, DTLS, RTP or RTCP, or with lengths that lie.
+    /// Not STUN, DTLS, RTP or RTCP, or with wrong length fields.
     Malformed,
-    /// From an address that no authenticated connectivity check came from.
+    /// From an address without an authenticated connectivity check.
     Stranger,
     /// STUN without valid credentials of a peer.
     Unauthenticated,
-    /// A peer has used up its addresses or candidates, or claims the address of another.
+    /// A peer has used up its addresses or candidates, or claims the address of another peer.
     Addresses,
-    /// A peer sends more connectivity checks than ICE needs.
+    /// More connectivity checks of a peer than ICE needs.
     Checks,
-    /// A plaintext DTLS alert, or a ClientHello that offers nothing.
+    /// A plaintext DTLS alert, or a ClientHello without an encrypting cipher suite.
     HostileDtls,
-    /// More handshake datagrams than a handshake has.
+    /// More handshake datagrams than a handshake has, or media before DTLS is up.
     Handshake,
-    /// A handshake with a certificate that the offer does not name; it ends the peer.
+    /// A handshake with a certificate that the offer does not name; ends the peer.
     Certificate,
-    /// RTCP whose source never authenticated, faster than new sources may come.
+    /// RTCP of an unknown SSRC, arriving faster than new SSRCs are admitted.
     Sources,
-    /// RTP or RTCP that SRTP refuses: forged, damaged, or here before.
+    /// RTP or RTCP that SRTP rejects: forged, damaged or replayed.
     Srtp,
     /// More RTP packets than the shortest packet time gives.
     PacketRate,
-    /// More RTCP than any client has to say.
+    /// More RTCP than any client needs.
     RtcpRate,
     /// RTP of another payload type, or too long for the engine.
     Unusable,
-    /// The mixer's link was full.
+    /// The ring to the mixer was full.
     MixerFull,
-    /// A data-channel message that is binary, too long, or one of too many.
+    /// A data-channel message that is binary, too long, or over the rate limit.
     Message,
     /// The socket's send buffer stayed full.
     SendBuffer,
-    /// An event link was full.
+    /// The event ring was full.
     Event,
     /// Refused by the WebRTC core.
     Core,
@@ -70,7 +70,7 @@ impl Dropped {
         Dropped::Core,
     ];
 
-    /// A label for a metric.
+    /// The reason as a metric label.
     pub const fn label(self) -> &'static str {
         match self {
             Dropped::Oversize => "oversize",
@@ -96,7 +96,7 @@ impl Dropped {
     }
 }
 
-/// What the network thread counts, over all peers.
+/// Counters of the network thread, over all peers.
 #[derive(Debug, Default)]
 pub struct RtcMetrics {
     /// Datagrams received.
@@ -107,19 +107,19 @@ pub struct RtcMetrics {
     pub datagrams_out_total: AtomicU64,
     /// Bytes sent, UDP payload.
     pub bytes_out_total: AtomicU64,
-    /// Datagrams the system did not take.
+    /// Datagrams that the system refused to send.
     pub send_errors_total: AtomicU64,
-    /// Peers there are now, connected or not.
+    /// Current number of peers, connected or not.
     pub peers: AtomicU64,
-    /// Peers that found a path but never finished DTLS.
+    /// Peers that found a path but never completed DTLS.
     pub dtls_failures_total: AtomicU64,
-    /// Peers dropped because the core panicked on them.
+    /// Peers removed because the core panicked on their input.
     pub faults_total: AtomicU64,
     dropped: [AtomicU64; Dropped::ALL.len()],
 }
 
 impl RtcMetrics {
-    /// How often something was dropped for `reason`.
+    /// Number of drops for `reason`.
     pub fn dropped_total(&self, reason: Dropped) -> u64 {
         self.dropped[reason as usize].load(Ordering::Relaxed)
     }
@@ -133,20 +133,20 @@ impl RtcMetrics {
     }
 }
 
-/// What the network thread counts for one peer; the packets are brought up to date every few seconds.
+/// Counters of one peer; the packet counters are updated every few seconds.
 #[derive(Debug, Default)]
 pub struct PeerStats {
     /// RTP packets received and authenticated.
     pub received_total: AtomicU64,
-    /// Their payload bytes.
+    /// Payload bytes of the RTP packets received.
     pub received_bytes_total: AtomicU64,
     /// RTP packets sent.
     pub sent_total: AtomicU64,
-    /// Their payload bytes.
+    /// Payload bytes of the RTP packets sent.
     pub sent_bytes_total: AtomicU64,
-    /// Loss the client reports on what it receives, percent.
+    /// Loss the client reports for the stream it receives, in percent.
     pub loss_percent: AtomicU8,
-    /// Interarrival jitter the client reports (RFC 3550, 6.4.1), 48 kHz samples.
+    /// Interarrival jitter the client reports (RFC 3550, section 6.4.1), in 48 kHz samples.
     pub jitter_samples: AtomicU32,
 }
 
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasons_and_counters_agree() {
+    fn drop_reasons_match_the_order_of_their_counters() {
         let metrics = RtcMetrics::default();
         for (index, reason) in Dropped::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);

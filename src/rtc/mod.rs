@@ -1,11 +1,12 @@
 //! The network thread: one UDP socket, one WebRTC peer connection per client.
 //!
-//! Stands at both ends of the picture: datagrams become [`queues::Inbound`](crate::queues::Inbound) packets for the
-//! mixer, and the mixer's [`queues::Outbound`](crate::queues::Outbound) packets become datagrams. ICE, DTLS, SRTCP
-//! and SCTP are the sans-I/O `rtc` crate's; this module owns the socket, the clock, SDP, RTP and its encryption, the
-//! routing of datagrams and the rules about who may reach a peer at all.
+//! Stands at both ends of the picture: datagrams become [`queues::Inbound`](crate::queues::Inbound)
+//! packets for the mixers, and the mixers' [`queues::Outbound`](crate::queues::Outbound) packets
+//! become datagrams. The sans-I/O `rtc` crate does ICE, DTLS, SRTCP and SCTP; this module owns the
+//! socket, the clock, SDP, RTP and its encryption, the routing of datagrams and the rules about who
+//! may reach a peer.
 //!
-//! It knows nothing of rooms, the floor or HTTP: a peer is a participant id and a stream each way.
+//! Knows nothing of rooms, the floor or HTTP: a peer is a participant id and a stream each way.
 //!
 //! ```text
 //! accept (any thread)   offer -> sdp::offer -> accept::build -> Peer + answer

@@ -1,8 +1,9 @@
-//! The thread on which peers' cores negotiate ICE restarts.
+//! The negotiator: a thread on which peers' WebRTC cores negotiate ICE restarts.
 //!
-//! A negotiation takes over a millisecond of a processor: SDP is written and read several times. When an office changes
-//! its network, hundreds of clients restart at once, and everybody's packets would wait for them. So a peer lets its
-//! core go, which comes back negotiated; the two threads share nothing but a ring each way.
+//! A negotiation takes over a millisecond of CPU, because SDP is written and read several times.
+//! When an office changes its network, hundreds of clients restart at once, and all packets would
+//! be delayed. So a peer hands its core to this thread and gets it back negotiated; the two threads
+//! share only a ring each way.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -21,40 +22,40 @@ use super::error::RestartError;
 use super::sdp::{Credentials, RestartAnswer};
 use crate::queues::{Consumer, NEGOTIATIONS, Producer, ring};
 
-/// Where the outcome of a restart goes.
+/// Where the outcome of a restart is sent.
 pub(super) type Reply = oneshot::Sender<Result<RestartAnswer, RestartError>>;
 
-/// Tells the caller why there is no restart.
+/// Sends the caller the reason why a restart was refused.
 pub(super) fn refuse(reply: Reply, error: RestartError) {
-    // The caller may have gone.
+    // The caller may have given up.
     let _ = reply.send(Err(error));
 }
 
-/// A core that is to negotiate, and what.
+/// A core that is to negotiate a restart, with the new session's parameters.
 pub(super) struct Negotiation {
     pub(super) participant: ParticipantId,
-    /// Our user fragment in the present session: it tells two peers of one participant apart.
+    /// Our user fragment in the present session, which tells two peers of one participant apart.
     pub(super) ufrag: String,
-    /// The client's credentials in the new one.
+    /// The client's credentials in the new session.
     pub(super) remote: Credentials,
     pub(super) offer: String,
     pub(super) now: Instant,
     pub(super) connection: Box<RTCPeerConnection>,
 }
 
-/// A core that has negotiated.
+/// A core that has negotiated a restart.
 pub(super) struct Negotiated {
     pub(super) participant: ParticipantId,
     pub(super) ufrag: String,
     pub(super) remote: Credentials,
-    /// Our credentials in the new session; `None` if the core has refused it.
+    /// Our credentials in the new session; `None` if the core refused it.
     pub(super) local: Option<Credentials>,
     /// `None` if the core has panicked.
     pub(super) connection: Option<Box<RTCPeerConnection>>,
 }
 
 impl Negotiation {
-    /// Negotiates.
+    /// Negotiates the restart.
     pub(super) fn run(self) -> Negotiated {
         let (now, mut connection) = (self.now, self.connection);
         let negotiated = catch_unwind(AssertUnwindSafe(move || {
@@ -84,9 +85,9 @@ fn negotiate(
     credentials(&connection.local_description()?.sdp)
 }
 
-/// The network thread's end of that thread, which ends with it.
+/// The network thread's handle of the negotiator thread, which ends when the handle is dropped.
 pub(super) struct Negotiator {
-    /// `None` once the thread is to end.
+    /// `None` once the negotiator thread is to end.
     to_do: Option<Producer<(Negotiation, Reply)>>,
     done: Consumer<(Negotiated, Reply)>,
     under_way: usize,
@@ -94,13 +95,13 @@ pub(super) struct Negotiator {
 }
 
 impl Negotiator {
-    /// Starts the thread.
+    /// Starts the negotiator thread.
     ///
-    /// - `wake`: is written to when a core is back.
+    /// - `wake`: eventfd that is written when a core is back.
     ///
     /// # Errors
     ///
-    /// The system's, when it gives no thread.
+    /// If the system refuses a thread.
     pub(super) fn start(wake: Arc<OwnedFd>) -> io::Result<Negotiator> {
         let (to_do, jobs) = ring(NEGOTIATIONS);
         let (results, done) = ring(NEGOTIATIONS);
@@ -115,17 +116,18 @@ impl Negotiator {
         })
     }
 
-    /// Whether it takes one more.
+    /// Whether one more negotiation can begin.
     pub(super) fn has_room(&self) -> bool {
         self.under_way < NEGOTIATIONS
     }
 
-    /// Has a core negotiate; only while there is room. The network thread does not wait for it.
+    /// Starts a negotiation, if there is room. The network thread does not wait for it.
     pub(super) fn begin(&mut self, negotiation: Negotiation, reply: Reply) {
         let Some(to_do) = &mut self.to_do else {
             return;
         };
-        // The ring holds as many as may be under way. A reply that is dropped says that the peer is gone.
+        // The ring holds as many as may be in progress. A dropped reply tells the caller that the
+        // peer is gone.
         let is_pushed = to_do.push((negotiation, reply)).is_ok();
         self.under_way += usize::from(is_pushed);
         if let Some(thread) = &self.thread {
@@ -133,12 +135,12 @@ impl Negotiator {
         }
     }
 
-    /// Whether a core is back.
+    /// Whether a negotiated core is back.
     pub(super) fn has_next(&self) -> bool {
         !self.done.is_empty()
     }
 
-    /// The next core that is back.
+    /// Takes the next negotiated core.
     pub(super) fn next(&mut self) -> Option<(Negotiated, Reply)> {
         let next = self.done.pop().ok()?;
         self.under_way -= 1;
@@ -151,7 +153,7 @@ impl Drop for Negotiator {
         self.to_do = None;
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // Its panics are caught, one negotiation at a time.
+            // Panics of single negotiations are caught on the thread.
             let _ = thread.join();
         }
     }
@@ -162,15 +164,16 @@ fn work(
     mut results: Producer<(Negotiated, Reply)>,
     wake: &OwnedFd,
 ) {
-    // The network thread wakes this one after it has dropped its end; nobody waits then for what is left.
+    // The network thread wakes this one after dropping its end; unfinished negotiations are then
+    // not needed.
     while !jobs.is_abandoned() {
         let Ok((negotiation, reply)) = jobs.pop() else {
             thread::park();
             continue;
         };
-        // There is a place for each that is under way, unless nobody takes them any more.
+        // The ring has a place for each negotiation in progress, unless its other end is gone.
         let _ = results.push((negotiation.run(), reply));
-        // Only fails when the counter is full, and then the network thread is awake.
+        // The write fails only if the counter is full, and then the network thread is awake.
         let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
     }
 }

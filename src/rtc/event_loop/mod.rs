@@ -1,14 +1,16 @@
-//! The network thread's loop.
+//! The network thread's event loop.
 //!
-//! Invariant: when the loop waits, every datagram, packet and command that had arrived has been worked off, but for ICE
-//! restarts, which another thread negotiates; everything that came of them has been sent, and the wait ends no later than
-//! the earliest deadline of any peer, give or take 5 ms.
+//! Invariant: when the loop waits, every datagram, packet and command that had arrived is
+//! processed, except ICE restarts, which another thread negotiates; all resulting output has been
+//! sent, and the wait ends no later than 5 ms after the earliest deadline of any peer.
 //!
-//! 1. Wait for the socket, the wake-up or a deadline; where much arrives, leave the socket to itself until the next slot.
-//! 2. Take commands, but not too many: datagrams wait for nobody's texts. Take negotiated cores back.
-//! 3. In turns of 64: read datagrams, take the mixer's packets, send.
+//! 1. Wait for the socket, the wake-up or a deadline; under high load, leave the socket alone until
+//!    the next slot.
+//! 2. Take a bounded number of commands, so that datagrams do not wait for texts. Take back
+//!    negotiated cores.
+//! 3. In turns of 64: read datagrams, take the mixers' packets, send.
 //! 4. Serve the peers whose deadline has come.
-//! 5. Send, and hand on events.
+//! 5. Send, and pass on events.
 
 use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
@@ -32,25 +34,25 @@ use super::socket_writer::{PATIENCE, SocketWriter};
 use crate::queues::{Consumer, NetworkEnds, Outbound, Producer, send, take_in_place};
 use crate::sched;
 
-/// What the thread is made of.
+/// Everything the network thread owns or shares.
 pub(super) struct Parts {
     pub(super) socket: UdpSocket,
     pub(super) wake: Arc<OwnedFd>,
     pub(super) commands: Consumer<NetworkCommand>,
-    /// Once this is set and no command waits, the thread ends.
+    /// Once this flag is set and no command waits, the thread ends.
     pub(super) stop: Arc<AtomicBool>,
     pub(super) mixers: NetworkEnds,
     pub(super) events: Producer<RtcEvent>,
-    /// Is written to when events have been handed on.
+    /// Eventfd that is written after events were passed on.
     pub(super) bell: Arc<OwnedFd>,
     pub(super) metrics: Arc<RtcMetrics>,
-    /// Values of our `a=candidate` lines, for restarts.
+    /// Values of the server's `a=candidate` lines, for restarts.
     pub(super) candidates: Vec<String>,
     pub(super) negotiator: Negotiator,
     pub(super) fifo_priority: Option<u8>,
 }
 
-/// Runs until told to stop.
+/// Runs the network thread until it is told to stop.
 pub(super) fn run(mut parts: Parts) {
     if let Some(Err(error)) = parts.fifo_priority.map(sched::raise_priority) {
         tracing::warn!(%error, "the network thread runs without real-time priority");
@@ -100,7 +102,7 @@ struct EventLoop {
     transmitter: BatchSender,
     writer: SocketWriter,
     batching: RxBatching,
-    /// Whose packets are taken next.
+    /// Index of the mixer whose packets are taken next.
     next_mixer: usize,
 }
 
@@ -123,15 +125,15 @@ impl EventLoop {
         } else {
             2
         };
-        // An interrupted wait is a short one.
+        // An interrupted wait only ends early.
         if poll(&mut ready[..watched], timeout.as_ref()).is_ok() && !ready[0].revents().is_empty() {
             let _ = rustix::io::read(&*self.parts.wake, &mut [0u8; 8]);
         }
     }
 
-    /// How long to wait at most, and whether to leave the socket alone in the meantime.
+    /// Longest time to wait, and whether to leave the socket alone meanwhile.
     fn patience(&self, now: Instant) -> (Option<Duration>, bool) {
-        // Nobody wakes the thread again for what it left the last time.
+        // Work left over from the last turn does not wake the thread again.
         let from_mixers = &self.parts.mixers.from_mixers;
         let is_left = !self.parts.commands.is_empty() || self.parts.negotiator.has_next();
         if is_left || from_mixers.iter().any(|ring| !ring.is_empty()) {
@@ -154,12 +156,12 @@ impl EventLoop {
         (until, batch.is_some())
     }
 
-    /// Whether it is time to stop: everything it was told before has been done, or is with the negotiator.
+    /// Whether to stop: the flag is set and all earlier commands are done or with the negotiator.
     fn is_stopped(&self) -> bool {
         self.parts.stop.load(Ordering::Acquire) && self.parts.commands.is_empty()
     }
 
-    /// Carries out some of the commands that wait.
+    /// Runs some of the waiting commands.
     fn take_commands(&mut self) {
         let mut work = 0;
         while work < MOST_WORK
@@ -199,7 +201,8 @@ impl EventLoop {
         }
     }
 
-    /// Tells many the same, sending on the way: the batch is as large as a room.
+    /// Sends one text to many participants, with socket writes in between: the batch is as large as
+    /// a room.
     fn send_text(&mut self, participants: &[ParticipantId], text: &str, now: Instant) {
         for participant in participants {
             self.peers
@@ -243,7 +246,7 @@ impl EventLoop {
                 pwd: local.pwd,
                 candidates: self.parts.candidates.clone(),
             });
-            // The caller may have gone.
+            // The caller may have given up.
             let _ = reply.send(answer);
             if let Some((negotiation, reply)) = self.peers.next_restart(participant, now) {
                 self.parts.negotiator.begin(negotiation, reply);
@@ -251,7 +254,7 @@ impl EventLoop {
         }
     }
 
-    /// One batch of datagrams; says how many there were.
+    /// Reads one batch of datagrams; returns their number.
     fn receive(&mut self, datagrams: &mut BatchReceiver) -> usize {
         let count = match datagrams.receive(&self.parts.socket) {
             Ok(count) => count,
@@ -260,7 +263,7 @@ impl EventLoop {
                 0
             }
         };
-        // One stamp for the batch, taken as soon as the system gives it.
+        // One arrival time for the batch, taken as soon as the system returns it.
         let now = Instant::now();
         self.batching.received(count, now);
         let metrics = self.parts.metrics.clone();
@@ -281,7 +284,8 @@ impl EventLoop {
         count
     }
 
-    /// One batch of the mixers' packets, one of each mixer in turn; says how many datagrams they are.
+    /// Sends one batch of the mixers' packets, one of each mixer in turn; returns the number of
+    /// datagrams.
     fn take_packets(&mut self) -> usize {
         let now = Instant::now();
         let from_mixers = &mut self.parts.mixers.from_mixers;
@@ -307,7 +311,7 @@ impl EventLoop {
         count
     }
 
-    /// Sends what waits, as much as the socket takes.
+    /// Sends waiting datagrams, as many as the socket accepts.
     fn transmit(&mut self) {
         let (transmitter, socket) = (&mut self.transmitter, &self.parts.socket);
         let (datagrams, metrics) = (&mut self.peers.out.datagrams, &self.parts.metrics);
@@ -317,13 +321,14 @@ impl EventLoop {
             });
     }
 
-    /// Events that find no room wait if they tell what a peer is from now on: connected or not, gone, or able to be told
-    /// something. They keep their order, and there are no more of them than a few for each peer. The others are dropped
-    /// and counted.
+    /// Passes events to the conference. State events (connected, disconnected, gone, data channel
+    /// open) that find the ring full wait, in order; each peer has only a few. Other events are
+    /// dropped and counted.
     fn hand_on_events(&mut self) {
         let (mut is_full, mut is_urgent) = (false, false);
         for event in std::mem::take(&mut self.peers.out.events) {
-            // An encoder that is prepared for another loss a little later is as good.
+            // A loss report can wait for the next regular turn: preparing the encoder slightly
+            // later does no harm.
             let waits_for_turn = matches!(event, RtcEvent::Loss(..));
             let back = match is_full {
                 true => Some(event),
@@ -337,26 +342,27 @@ impl EventLoop {
             }
         }
         if is_urgent {
-            // Only fails when the counter is full, and then it has been rung.
+            // The write fails only if the counter is full, and then the bell has been rung.
             let _ = rustix::io::write(&self.parts.bell, &1u64.to_ne_bytes());
         }
     }
 }
 
-/// Turns of reading and sending before deadlines and commands get theirs.
+/// Turns of reading and sending before deadlines and commands are served.
 const MAX_TURNS: usize = 32;
 
-/// Commands of one turn, each telling of a text counted: as many as datagrams are read in eight turns, and a room of 500
-/// is told something in one go.
+/// Most work of one turn in messages to one peer: as many as datagrams read in eight turns, so that
+/// a text to a room of 500 fits into one turn.
 pub(super) const MOST_WORK: usize = 8 * BATCH;
 
-/// Cores taken back in one turn.
+/// Most negotiated cores taken back in one turn.
 const MOST_RESTARTS: usize = 8;
 
-/// Deadlines are met together: with thousands of peers there is always one a moment ahead, and none that could not wait.
+/// How late deadlines may be served, so that several are served together: with thousands of peers a
+/// deadline is always imminent, and each can wait this long.
 const TIMER_SLACK: Duration = Duration::from_millis(5);
 
-/// How soon events that found no room are tried again.
+/// Interval for retrying events that found the ring full.
 const EVENT_RETRY: Duration = Duration::from_millis(50);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The thread's insides without the thread.
+//! Tests of the event loop without its thread.
 
 use mixer::RtpTime;
 use mixer::packet::{OutPacket, Payload, Sources};
@@ -8,13 +8,14 @@ use super::super::handle::Reason;
 use super::*;
 use crate::queues::{self, Recipients, ring};
 
-/// The thread's insides without the thread, the way to it, and what it tells.
+/// An event loop without a thread, its command ring and its event ring of size `events`.
 fn event_loop(events: usize) -> (EventLoop, Producer<NetworkCommand>, Consumer<RtcEvent>) {
     let (event_loop, commands, events, _) = event_loop_with_bell(events);
     (event_loop, commands, events)
 }
 
-/// The thread's insides, the way to it, what it tells, and the bell that it rings for the conference.
+/// An event loop without a thread, its command ring, its event ring and the bell for the
+/// conference.
 fn event_loop_with_bell(
     events: usize,
 ) -> (
@@ -54,7 +55,7 @@ fn event_loop_with_bell(
 }
 
 #[test]
-fn a_flood_of_commands_is_taken_in_turns_without_waiting_between() {
+fn event_loop_takes_a_flood_of_commands_in_turns_without_waiting() {
     let (mut event_loop, mut commands, _events) = event_loop(1);
     let everybody: Vec<ParticipantId> = (1..=100).map(ParticipantId).collect();
     let text: Arc<str> = "hello".into();
@@ -83,7 +84,7 @@ fn a_flood_of_commands_is_taken_in_turns_without_waiting_between() {
 }
 
 #[test]
-fn mixer_that_is_suspended_while_it_sends_holds_up_no_other() {
+fn event_loop_serves_other_mixers_while_one_stalls_in_a_send() {
     let (mut event_loop, _commands, _events) = event_loop(1);
     let (ends, mut mixers) = queues::media(2);
     event_loop.parts.mixers = ends;
@@ -99,7 +100,7 @@ fn mixer_that_is_suspended_while_it_sends_holds_up_no_other() {
     let [first, second] = &mut mixers[..] else {
         panic!("two mixers");
     };
-    // The first mixer has reserved a place for a packet and does not come to publish it.
+    // The first mixer has reserved a place for a packet and stalls before publishing it.
     let _reserved = first.packets_out.write_chunk_uninit(1).expect("room");
     for time in 0..BATCH as u32 + 1 {
         assert!(second.packets_out.push(outbound(time)).is_ok());
@@ -112,7 +113,7 @@ fn mixer_that_is_suspended_while_it_sends_holds_up_no_other() {
     assert_eq!(event_loop.take_packets(), 1);
     assert_eq!(event_loop.take_packets(), 0);
     assert_eq!(event_loop.patience(Instant::now()), (None, false));
-    // Of two that send, each gets its turn.
+    // Two sending mixers take turns.
     for time in 0..BATCH as u32 {
         assert!(first.packets_out.push(outbound(time)).is_ok());
         assert!(second.packets_out.push(outbound(time)).is_ok());
@@ -124,7 +125,7 @@ fn mixer_that_is_suspended_while_it_sends_holds_up_no_other() {
 }
 
 #[test]
-fn conference_is_rung_for_when_there_is_news_and_not_otherwise() {
+fn event_loop_rings_the_conference_only_when_events_were_passed_on() {
     let (mut event_loop, _commands, mut events, bell) = event_loop_with_bell(1);
     let is_rung = || rustix::io::read(&*bell, &mut [0u8; 8]).is_ok();
     event_loop.hand_on_events();
@@ -142,7 +143,7 @@ fn conference_is_rung_for_when_there_is_news_and_not_otherwise() {
 }
 
 #[test]
-fn what_a_peer_is_from_now_on_is_never_lost() {
+fn event_loop_never_loses_state_events() {
     let (mut event_loop, _commands, mut events) = event_loop(1);
     let id = ParticipantId(7);
     let text = |n: u32| RtcEvent::Text(id, n.to_string());
