@@ -57,7 +57,7 @@ impl AcceptOptions {
 
 /// The result of accepting an offer: the answer, and a peer that can be started.
 pub struct Accepted {
-    /// The answer to send.
+    /// The answer, to be sent to the client.
     pub answer: String,
     /// The server's ICE user fragment, which names this ICE session.
     pub ice_ufrag: String,

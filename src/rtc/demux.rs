@@ -26,9 +26,9 @@ pub enum Protocol<'a> {
 /// The kinds of STUN message that ICE uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StunClass {
-    /// A Binding request: a check.
+    /// A Binding request: a connectivity check.
     Request,
-    /// A Binding success response: the answer to a check of ours.
+    /// A Binding success response: the answer to a connectivity check.
     Success,
     /// A Binding error response.
     Error,

@@ -10,7 +10,7 @@ use super::super::metrics::Dropped;
 use super::{BRISK, CoreInput, Peer, Turn};
 
 impl Peer {
-    /// Text for the data channel `control`, if there is one.
+    /// Sends text on the data channel `control`, if the client has opened it.
     pub(in crate::rtc) fn send_text(&mut self, text: String, turn: &mut Turn<'_>) {
         let Some(channel) = self.control else {
             return;
@@ -53,7 +53,8 @@ impl Peer {
         data: &[u8],
         turn: &mut Turn<'_>,
     ) {
-        // Beside `control` every channel is closed as soon as it opens; nobody waits for an answer there.
+        // Every channel besides `control` is closed as soon as it opens; nobody waits for an answer
+        // there.
         if self.control != Some(id) {
             return self.dropped(Dropped::Message);
         }
@@ -75,20 +76,20 @@ impl Peer {
     }
 }
 
-/// Lets messages through that release the floor although there are too many messages: one after each message within
-/// the limit, since that may have asked for the floor, and one every now and then, since the floor may have come
-/// otherwise. Releases that come faster change nothing.
+/// Admits floor releases that exceed the message rate limit: one after each message within the
+/// limit, which may have requested the floor, and one per [`RELEASE_INTERVAL`], since the floor may
+/// have been granted otherwise. Releases that come faster change nothing.
 #[derive(Debug, Default)]
 pub(in crate::rtc) struct Releases {
-    /// A message has passed since the last release.
+    /// Whether a message within the limit has passed since the last release.
     is_due: bool,
     admitted: Option<Instant>,
 }
 
 impl Releases {
-    /// Whether a message is taken.
+    /// Whether a message is admitted.
     ///
-    /// - `passes`: it is within the limit.
+    /// - `passes`: whether the message is within the rate limit.
     fn admit(&mut self, text: &str, passes: bool, now: Instant) -> bool {
         if passes {
             self.is_due = true;
@@ -105,18 +106,19 @@ impl Releases {
     }
 }
 
-/// Whether a message may be a release of the floor. It is read where that costs nobody's audio anything.
+/// Whether a message may be a floor release. It is parsed later, on a thread that does not handle
+/// audio.
 fn may_release(text: &str) -> bool {
     text.len() <= MAX_RELEASE_BYTES && text.contains("floor_release")
 }
 
-/// Longest release of the floor; with an `id`, it has a hundred bytes.
+/// Longest floor release in bytes; with an `id`, it has about a hundred.
 const MAX_RELEASE_BYTES: usize = 1_024;
 
-/// Time between two releases that are over the limit: a key that bounces takes no longer.
+/// Shortest time between two releases over the rate limit: a bouncing key takes no longer.
 const RELEASE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The text of a message on `control`.
+/// Reads the text of a message on the data channel `control`.
 fn read_message(is_string: bool, data: &[u8]) -> Result<&str, MessageError> {
     if data.len() > MAX_MESSAGE_BYTES {
         return Err(MessageError::TooLong {
@@ -127,26 +129,28 @@ fn read_message(is_string: bool, data: &[u8]) -> Result<&str, MessageError> {
     text.ok_or(MessageError::NotText)
 }
 
-/// Longest message taken on a data channel; a command has a hundred bytes.
+/// Longest message accepted on a data channel, in bytes; a command has about a hundred.
 const MAX_MESSAGE_BYTES: usize = 16 * 1_024;
 
-/// Longest message sent, if the client takes that much: a room of 380 people in one piece. It is also what a client takes
-/// that says nothing about it (RFC 8841, 6.1). The core keeps a buffer of this size for each peer with data channels.
+/// Longest message sent, in bytes, if the client accepts that much: the state of a room of 380
+/// people in one piece. It is also the default limit of clients (RFC 8841, section 6.1). The core
+/// keeps a buffer of this size for each peer with data channels.
 ///
-/// The answer names it as what we take: clients of the same core as ours take no longer message than they may send. It is
-/// taken, but commands longer than [`MAX_MESSAGE_BYTES`] are answered with an error.
+/// The answer also announces it as the longest message we accept, because clients of the same core
+/// do not accept longer messages than they may send. Commands longer than [`MAX_MESSAGE_BYTES`] are
+/// answered with an error.
 pub(in crate::rtc) const MAX_SENT_BYTES: u32 = 64 * 1_024;
 
-/// The one data channel that is listened to.
+/// Label of the only data channel that is read.
 const CONTROL: &str = "control";
 
-/// What the core keeps of every data channel ever opened, beside its label, and the most it may keep for one client: a
-/// thousand channels. Those beside `control` are closed at once, which is no harm to the call; a client that goes on all
-/// the same would fill the memory.
+/// Memory that the core keeps for every data channel ever opened, besides its label, and its limit
+/// per client: a thousand channels. Channels besides `control` are closed at once, which does not
+/// harm the call; a client that keeps opening more would fill the memory.
 const CHANNEL_BYTES: usize = 256;
 const MAX_CHANNEL_BYTES: usize = 256 * 1_024;
 
-/// Text that waits for the client to take it; more is dropped.
+/// Most text waiting for the client to accept it, in bytes; further text is dropped.
 pub(super) const MAX_BUFFERED_BYTES: usize = 256 * 1_024;
 
 #[cfg(test)]
@@ -157,7 +161,7 @@ mod tests {
     const REQUEST: &str = r#"{"command":"floor_request"}"#;
 
     #[test]
-    fn release_gets_through_after_every_message_that_did() {
+    fn rate_limiter_admits_a_floor_release_after_each_passed_message() {
         let mut releases = Releases::default();
         let now = Instant::now();
         for _ in 0..50 {
@@ -169,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_gets_through_beyond_the_limit() {
+    fn rate_limiter_admits_no_other_message_and_bounds_floor_releases() {
         let mut releases = Releases::default();
         let now = Instant::now();
         assert!(!releases.admit(REQUEST, false, now));

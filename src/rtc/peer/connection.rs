@@ -1,8 +1,10 @@
-//! The core's peer connection, which is away while it negotiates.
+//! The WebRTC core's peer connection, which is away while another thread negotiates an ICE restart.
 //!
-//! An ICE restart costs the core over a millisecond, in which the network thread sends hundreds of packets. So another
-//! thread does that ([`Negotiator`](super::super::negotiator::Negotiator)). RTP goes around the core, both ways, and goes
-//! on meanwhile. Checks are answered, and DTLS is kept, by the peer; candidates and texts wait here.
+//! An ICE restart costs the core over a millisecond, in which the network thread could send
+//! hundreds of packets, so another thread negotiates it
+//! ([`Negotiator`](super::super::negotiator::Negotiator)). RTP bypasses the core in both directions
+//! and continues meanwhile. The peer answers checks and keeps DTLS datagrams; candidates and texts
+//! wait here.
 
 use std::time::Instant;
 
@@ -12,18 +14,18 @@ use rtc::peer_connection::transport::RTCIceCandidateInit;
 
 use super::channel::MAX_BUFFERED_BYTES;
 
-/// The connection, or what waits for it.
+/// The connection, and the inputs that wait while it is away.
 pub(in crate::rtc) struct Core {
     connection: Option<Box<RTCPeerConnection>>,
     waiting: Vec<CoreInput>,
 }
 
-/// Input for the core, kept here while the connection is away.
+/// Input for the core that waits while the connection is away.
 #[derive(Debug)]
 pub(super) enum CoreInput {
-    /// A candidate of the client's.
+    /// A candidate of the client.
     Candidate(RTCIceCandidateInit),
-    /// A text for the client, on a data channel that was open when it came.
+    /// A text for the client, on a data channel that was open when the text came.
     Text(Instant, RTCDataChannelId, String),
 }
 
@@ -36,12 +38,12 @@ impl CoreInput {
     }
 }
 
-/// The core refuses an input, or too much waits already.
+/// The core refused an input, or too many inputs wait already.
 #[derive(Debug)]
 pub(super) struct CoreRefused;
 
 impl Core {
-    /// A connection that is here.
+    /// Wraps a connection that is present.
     pub(in crate::rtc) fn new(connection: RTCPeerConnection) -> Core {
         Core {
             connection: Some(Box::new(connection)),
@@ -59,18 +61,18 @@ impl Core {
         self.connection.is_none()
     }
 
-    /// Lets the connection go, if it is here.
+    /// Takes the connection out, if it is present.
     pub(super) fn take(&mut self) -> Option<Box<RTCPeerConnection>> {
         self.connection.take()
     }
 
-    /// The connection is back; gives what has waited for it, in its order.
+    /// Puts the connection back; returns the waiting inputs in their order.
     pub(super) fn put_back(&mut self, connection: Box<RTCPeerConnection>) -> Vec<CoreInput> {
         self.connection = Some(connection);
         std::mem::take(&mut self.waiting)
     }
 
-    /// Gives the connection something now, or once it is back.
+    /// Gives the connection an input now, or once it is back.
     pub(super) fn give(&mut self, given: CoreInput) -> Result<(), CoreRefused> {
         let Some(connection) = &mut self.connection else {
             return self.keep(given);
@@ -107,8 +109,8 @@ fn send_text(
     }
 }
 
-/// Candidates and texts that wait for a connection: it is away for some milliseconds, and for about a second when a
-/// thousand clients restart at once.
+/// Most candidates and texts that wait for a connection: it is away for some milliseconds, or for
+/// about a second when a thousand clients restart at once.
 const MOST_WAITING: usize = 256;
 
 #[cfg(test)]
@@ -123,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_in_number_and_in_bytes() {
+    fn core_inputs_waiting_for_the_connection_are_bounded_in_count_and_bytes() {
         let away = || Core {
             connection: None,
             waiting: Vec::new(),

@@ -1,42 +1,45 @@
-//! The DTLS handshake: the datagrams that the core is given, and the times at which it repeats a flight.
+//! The DTLS handshake: which datagrams the core gets, and when the core repeats a flight.
 
 use std::time::{Duration, Instant};
 
 use super::super::demux::{handshake_types, is_handshake};
 
-/// A DTLS handshake, seen from outside of the core.
+/// A DTLS handshake, observed from outside the WebRTC core.
 ///
-/// RFC 6347, 4.2.4, has both sides repeat a flight until it is answered. The core (rtc-dtls 0.21) falls short of it in
-/// four ways, and this makes up for them:
+/// RFC 6347, section 4.2.4, has both sides repeat a flight until it is answered. The core (rtc-dtls
+/// 0.21) falls short in four ways, for which this type compensates:
 ///
-/// - Any handshake record that does not complete the flight it waits for stops its timer for good, even a repetition of
-///   what it has answered. libwebrtc repeats its flights after 50 ms: if our answer was lost, nothing would replace it.
-///   So the core is not given repetitions.
-/// - It waits for a second before it repeats a flight. By then a client that has finished its side is talking. So the
-///   core is told that the client's flights came 900 ms earlier than they did; and our own hello, which follows no
-///   flight, is sent twice.
-/// - As client it sends a fatal alert if a server's certificate comes before its hello, as it may where they are two
-///   datagrams. So it is given nothing of a server that has not said hello.
-/// - As client it answers a repetition of the server's last flight with its own, which the server answers in turn, and
-///   so on. So once it is up it is given no more of the handshake.
+/// - Any handshake record that does not complete the awaited flight stops the core's timer for
+///   good, even a repetition of an answered flight. libwebrtc repeats its flights after 50 ms: if
+///   our answer was lost, nothing would replace it. So the core does not get repetitions.
+/// - The core waits for a second before it repeats a flight. By then a client that has finished its
+///   side is talking. So the core is told that the client's flights came 900 ms earlier than they
+///   did; and our own hello, which follows no flight, is sent twice.
+/// - As client the core sends a fatal alert if a server's certificate arrives before its hello,
+///   which can happen when they are in two datagrams. So the core gets nothing from a server before
+///   its hello.
+/// - As client the core answers a repetition of the server's last flight with its own, which the
+///   server answers in turn, endlessly. So a core that is up gets no more handshake datagrams.
 pub(super) struct Handshake {
-    /// The client is DTLS client: it begins.
+    /// Whether the client is DTLS client and starts the handshake.
     client_starts: bool,
-    /// How many of the client's datagrams belonged to the handshake.
+    /// Number of the client's datagrams that belonged to the handshake.
     datagrams: u32,
-    /// The core was given something since its last flight: what it sends next is an answer, not a repetition.
+    /// Whether the core got input since its last flight: its next flight is an answer, not a
+    /// repetition.
     is_new: bool,
-    /// As DTLS server the client has asked for a cookie.
+    /// Whether the client, as DTLS server, has asked for a cookie.
     asked_for_cookie: bool,
-    /// As DTLS server the client has said hello.
+    /// Whether the client, as DTLS server, has sent its hello.
     greeted: bool,
     /// Our hello, until it is sent a second time or answered.
     hello: Option<Vec<u8>>,
-    /// The core has sent its certificate: what the client sent before that is answered.
+    /// Whether the core has sent its certificate, and thereby answered the client's earlier
+    /// flights.
     answered: bool,
-    /// When the core is to look at its flight.
+    /// When the core is to check its flight next.
     due: Instant,
-    /// How often it has looked at this flight.
+    /// Number of times the core has checked this flight.
     looks: usize,
 }
 
@@ -55,14 +58,15 @@ impl Handshake {
         }
     }
 
-    /// Takes note of a datagram of the client's; says whether the core may have one more.
+    /// Counts a datagram of the client; returns whether the core may have one more.
     pub(super) fn has_room(&mut self) -> bool {
         let has_room = self.datagrams < MAX_DATAGRAMS;
         self.datagrams += u32::from(has_room);
         has_room
     }
 
-    /// Whether a datagram must be kept from the core: it repeats what the core has answered, or comes too early.
+    /// Whether a datagram must be kept from the core: a repetition of an answered flight, or too
+    /// early.
     pub(super) fn withholds(&self, datagram: &[u8]) -> bool {
         let is_of = |messages: &[u8]| {
             let mut types = handshake_types(datagram);
@@ -78,16 +82,19 @@ impl Handshake {
         }
     }
 
-    /// Whether a datagram must be kept from a core that is up. As DTLS client the core needs no more of the handshake. As
-    /// DTLS server it has to repeat its last flight whenever the client repeats the one before.
+    /// Whether a datagram must be kept from a core that is up. As DTLS client the core needs no more
+    /// of the handshake. As DTLS server it must repeat its last flight whenever the client repeats
+    /// the preceding one.
     pub(super) fn withholds_when_up(&self, datagram: &[u8]) -> bool {
         self.withholds(datagram) || !self.client_starts && is_handshake(datagram)
     }
 
-    /// Takes note that the core is given a datagram; returns the arrival time to tell it. For a flight that it answers
-    /// this is 900 ms ago, so that its answer is due again [`FIRST_REPETITION`] from now.
+    /// Notes that the core gets a datagram; returns the arrival time to tell the core. For a flight
+    /// that the core answers this is 900 ms ago, so that the core repeats its answer
+    /// [`FIRST_REPETITION`] from now.
     pub(super) fn given(&mut self, datagram: &[u8], now: Instant) -> Instant {
-        // A server's last flight has no plaintext message. It starts SCTP's clock, so its time must be true.
+        // A server's last flight has no plaintext message. It starts SCTP's clock, so its time must
+        // be true.
         let mut told = now;
         for message in handshake_types(datagram).flatten() {
             self.asked_for_cookie |= message == HELLO_VERIFY_REQUEST;
@@ -100,7 +107,7 @@ impl Handshake {
         told
     }
 
-    /// Takes note of a datagram that the core sends.
+    /// Notes a datagram that the core sends.
     pub(super) fn sent(&mut self, datagram: &[u8], now: Instant) {
         if !self.is_new {
             return;
@@ -112,24 +119,27 @@ impl Handshake {
         self.answered = !HELLOS.contains(&begins);
         self.looks = 0;
         self.due = now + FIRST_REPETITION + MARGIN;
-        // Our first hello answers nothing that could be dated back: a copy is kept instead.
+        // Our first hello answers no flight whose time could be shifted, so keep a copy for
+        // repetition.
         if self.datagrams == 0 {
             self.hello = Some(datagram.to_vec());
         }
     }
 
-    /// When the core is to look at its flight next. If its second is over, it repeats the flight, seven times at most.
-    /// Once a second, these would be spent before a slow client has begun to answer; so the pauses grow.
+    /// When the core is to check its flight next. If its second is over, it repeats the flight,
+    /// seven times at most. At one per second, all would be spent before a slow client begins to
+    /// answer; so the pauses grow.
     pub(super) fn due(&self) -> Instant {
         self.due
     }
 
-    /// There is a path again: the core looks soon, for what it sent meanwhile went nowhere.
+    /// Notes that a path exists again: the core checks soon, because datagrams sent meanwhile were
+    /// lost.
     pub(super) fn resume(&mut self, now: Instant) {
         self.due = self.due.min(now + PAUSES[0]);
     }
 
-    /// The core looks at its flight. Returns our hello if it is to be sent once more.
+    /// Notes that the core checks its flight; returns our hello if it is to be sent again.
     pub(super) fn look(&mut self, now: Instant) -> Option<Vec<u8>> {
         self.due = now + PAUSES[self.looks.min(PAUSES.len() - 1)];
         self.looks += 1;
@@ -137,40 +147,42 @@ impl Handshake {
     }
 }
 
-/// Messages of a handshake (RFC 5246, 7.4; RFC 6347, 4.3.2).
+/// Handshake message types (RFC 5246, section 7.4; RFC 6347, section 4.3.2).
 const HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
 const HELLO_VERIFY_REQUEST: u8 = 3;
 
-/// The first flight of a client.
+/// The first flight of a DTLS client.
 const CLIENT_HELLO: &[u8] = &[HELLO];
 
-/// A server's request for a cookie.
+/// A DTLS server's request for a cookie.
 const COOKIE_REQUEST: &[u8] = &[HELLO_VERIFY_REQUEST];
 
-/// The messages that go before anybody's certificate.
+/// The messages that precede either side's certificate.
 const HELLOS: &[u8] = &[HELLO, HELLO_VERIFY_REQUEST];
 
-/// The messages of a server that follow its hello: certificate, keys, request for a certificate, ServerHelloDone.
+/// A server's messages after its hello: certificate, keys, certificate request, ServerHelloDone.
 const AFTER_SERVER_HELLO: &[u8] = &[11, 12, 13, 14];
 
 /// All messages of a server up to ServerHelloDone.
 const SERVER_FLIGHT: &[u8] = &[SERVER_HELLO, HELLO_VERIFY_REQUEST, 11, 12, 13, 14];
 
-/// Two dozen if every flight is fragmented and repeated; ten times that for bad networks.
+/// Most datagrams of one handshake: two dozen if every flight is fragmented and repeated; ten times
+/// that for bad networks.
 const MAX_DATAGRAMS: u32 = 256;
 
-/// How long the core waits before it repeats a flight.
+/// Time after which the core repeats a flight.
 const CORE_REPETITION: Duration = Duration::from_secs(1);
 
-/// How long it is to wait the first time: longer than most round trips, too short to cost a syllable.
+/// Time after which a flight is to be repeated first: longer than most round trips, too short to
+/// lose a syllable.
 const FIRST_REPETITION: Duration = Duration::from_millis(100);
 
-/// How long after that it is called, so that the time is over for certain.
+/// Delay after that time before the core is called, so that its timer has expired for certain.
 const MARGIN: Duration = Duration::from_millis(10);
 
-/// Pauses between its looks after the first. The seventh repetition comes after 18 s; the look at which the core would
-/// give up comes after 30 s, when the handshake has timed out.
+/// Pauses between the core's checks after the first. The seventh repetition comes after 18 s; the
+/// check at which the core would give up comes after 30 s, when the handshake has timed out.
 const PAUSES: [Duration; 7] = [
     Duration::from_millis(1_010),
     Duration::from_millis(1_010),

@@ -13,12 +13,12 @@ use super::super::sdp::{MAX_CANDIDATES, RemoteCandidate};
 use super::super::stun;
 use super::{CoreInput, Peer, Stage, Turn};
 
-/// What a check turned out to be.
+/// The origin of a connectivity check, after authentication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::rtc) enum Check {
     /// Not from this client.
     Refused,
-    /// From this client, at an address that is known.
+    /// From this client, at a known address.
     Known,
     /// From this client, at a new address that has to be added to the routes.
     NewAddress,
@@ -27,7 +27,7 @@ pub(in crate::rtc) enum Check {
 }
 
 impl Peer {
-    /// Authenticates a check or an answer to one, before anything is done with it.
+    /// Authenticates a connectivity check, or the answer to one, before it is processed.
     pub(in crate::rtc) fn authenticate(
         &self,
         head: &StunHead<'_>,
@@ -57,7 +57,7 @@ impl Peer {
         }
     }
 
-    /// Takes a new address in; says whether it may have one more.
+    /// Adds a new address of the client; returns whether the limit allows it.
     pub(in crate::rtc) fn add_address(&mut self, address: SocketAddr, now: Instant) -> bool {
         let allowed = self.claim(address, now);
         if allowed {
@@ -67,8 +67,8 @@ impl Peer {
         allowed
     }
 
-    /// Takes note of an address that the client's checks come from but that belongs to another client; says whether it
-    /// may have one more of those.
+    /// Notes that the client's checks come from an address of another client; returns whether the
+    /// limit allows it.
     pub(in crate::rtc) fn claim(&mut self, address: SocketAddr, now: Instant) -> bool {
         if self.claims.contains(&address) {
             return true;
@@ -83,15 +83,15 @@ impl Peer {
         allowed
     }
 
-    /// Whether media goes to this address with the client's consent, which is fresh.
+    /// Whether media goes to this address with the client's recent consent.
     pub(in crate::rtc) fn holds(&self, address: SocketAddr, now: Instant) -> bool {
         !matches!(self.stage, Stage::Connecting(_))
             && self.path.address() == Some(address)
             && now < self.consent + self.parts.disconnected_after
     }
 
-    /// Gives up the address that came first, if there are more than may be: whoever is on the move for hours has long
-    /// left it. Never the one where media goes.
+    /// Removes the client's oldest address if there are too many: a client on the move has long
+    /// left it. Never removes the address that media goes to.
     pub(in crate::rtc) fn drop_oldest_address(&mut self) -> Option<SocketAddr> {
         if self.addresses.len() <= MAX_ADDRESSES as usize {
             return None;
@@ -101,12 +101,12 @@ impl Peer {
         Some(self.addresses.remove(oldest))
     }
 
-    /// Another peer has authenticated from this address since.
+    /// Removes an address from which another peer has authenticated since.
     pub(in crate::rtc) fn remove_address(&mut self, address: SocketAddr) {
         self.addresses.retain(|known| *known != address);
     }
 
-    /// An authenticated check or answer.
+    /// Processes an authenticated check or answer.
     pub(in crate::rtc) fn check(
         &mut self,
         head: &StunHead<'_>,
@@ -127,10 +127,10 @@ impl Peer {
             if self.stage == Stage::Up && self.ice && self.path.answered(from, silent) {
                 tracing::debug!(participant = %self.parts.participant.0, "moved on to another address");
             }
-            // Its own requests the core answers where they come from.
+            // The core answers its own requests at the address they came from.
             self.read(self.path.inward(from), datagram, turn.now);
         } else if is_back && head.nominates {
-            // To one that nominates again what is nominated the core would only answer.
+            // The core would only answer a repeated nomination of the selected pair.
             let plain = self.without_nomination(datagram);
             self.read(from, plain.as_deref().unwrap_or(datagram), turn.now);
         } else {
@@ -140,7 +140,7 @@ impl Peer {
         self.path.was_called_back();
         match head.class {
             StunClass::Request if head.nominates && self.answered != Some(head.transaction) => {
-                // The core has not checked this pair itself, or controls: it said nothing.
+                // The core has not checked this pair itself, or is controlling, and did not answer.
                 if let Some(plain) = self.without_nomination(datagram) {
                     self.read(from, &plain, turn.now);
                 }
@@ -148,7 +148,7 @@ impl Peer {
                 self.drain(turn);
             }
             StunClass::Success => {
-                // Only who answers where media goes consents to getting it.
+                // Only an answer from the address that media goes to is consent to getting media.
                 if self.path.address().is_none_or(|path| path == from) {
                     self.consent = turn.now;
                 }
@@ -164,10 +164,10 @@ impl Peer {
         self.note_path();
     }
 
-    /// Keeps the present session's pair going while the core negotiates the next one.
+    /// Keeps the present session's pair alive while the core negotiates the next session.
     fn check_without_core(&mut self, head: &StunHead<'_>, from: SocketAddr, turn: &mut Turn<'_>) {
         match head.class {
-            // A check that nominates another address than the present one is left to the core; the client repeats it.
+            // A nomination of another address is left to the core; the client repeats it.
             StunClass::Request
                 if self.ice && (!head.nominates || self.path.address() == Some(from)) =>
             {
@@ -203,7 +203,7 @@ impl Peer {
             RTCIceConnectionState::Connected | RTCIceConnectionState::Completed => {
                 self.ice = true;
                 self.end_former_session(turn.now);
-                // Our answer to the nomination first: the client takes no DTLS before it.
+                // Send our answer to the nomination first: the client accepts no DTLS before it.
                 self.flush(turn);
                 if std::mem::take(&mut self.silent) {
                     turn.out.events.push_back(RtcEvent::Connected(participant));
@@ -211,7 +211,8 @@ impl Peer {
                 match self.stage {
                     Stage::Connecting(since) => {
                         self.stage = Stage::Handshaking(since);
-                        // As DTLS client the first flight is ready, but the core sends it at the next deadline only.
+                        // As DTLS client the core has its first flight ready, but sends it only at
+                        // the next deadline.
                         self.timeout(turn);
                     }
                     Stage::Handshaking(_) => self.handshake.resume(turn.now),
@@ -233,16 +234,16 @@ impl Peer {
         }
     }
 
-    /// Gives the core the DTLS that could not be given to it before.
+    /// Gives the core the DTLS datagrams that had to wait.
     pub(super) fn read_early(&mut self, turn: &mut Turn<'_>) {
         for (from, datagram) in std::mem::take(&mut self.early) {
             self.read_dtls(self.path.inward(from), &datagram, turn.now);
-            // Only once its answer is out can a second copy of a flight be recognised.
+            // A second copy of a flight can be recognised only after the core's answer was sent.
             self.flush(turn);
         }
     }
 
-    /// Candidates that came after the offer.
+    /// Adds candidates that came after the offer.
     pub(in crate::rtc) fn trickle(&mut self, candidates: &[RemoteCandidate], turn: &mut Turn<'_>) {
         if let Some((session, _)) = self.restarts_to_come.back_mut() {
             let room = MAX_CANDIDATES.saturating_sub(session.candidates.len());
@@ -259,7 +260,8 @@ impl Peer {
             };
             self.give(CoreInput::Candidate(candidate));
         }
-        // Checks go out at once; while DTLS is under way its clock is not to be disturbed.
+        // Checks go out at once; but the timer of a DTLS handshake in progress must not be
+        // disturbed.
         match self.stage {
             Stage::Handshaking(_) => self.drain(turn),
             _ => self.timeout(turn),
@@ -267,9 +269,10 @@ impl Peer {
     }
 }
 
-/// Addresses a client may have at one time: interfaces, families and NAT rebindings.
+/// Most addresses of a client at one time: interfaces, families and NAT rebindings.
 pub(super) const MAX_ADDRESSES: u32 = 32;
 
-/// How often it may move on to one more. Somebody on a train does so every few minutes; more often only who writes
-/// strangers' addresses on his checks to have them cut off.
+/// Shortest time between further new addresses. A client on a train changes its address every few
+/// minutes; more often only an attacker that forges strangers' addresses to have those clients cut
+/// off.
 pub(super) const MOVE_INTERVAL: Duration = Duration::from_secs(10);

@@ -14,14 +14,14 @@ use super::super::rtcp_reports::canonical_name;
 use super::{Peer, Stage, Turn};
 
 impl Peer {
-    /// The thread has taken the peer over.
+    /// Starts the peer on the network thread.
     pub(in crate::rtc) fn start(&mut self, turn: &mut Turn<'_>) {
         self.stage = Stage::Connecting(turn.now);
         self.consent = turn.now;
         self.timeout(turn);
     }
 
-    /// The deadline has come.
+    /// Serves the peer's deadline.
     pub(in crate::rtc) fn timeout(&mut self, turn: &mut Turn<'_>) {
         self.last_timeout = turn.now;
         let looks = matches!(self.stage, Stage::Handshaking(_)) && !self.parts.core.is_away();
@@ -79,15 +79,15 @@ impl Peer {
         }
     }
 
-    /// When there is something to do for a peer with nothing going on: a check of its path, a report, or to notice its
-    /// silence. The core itself asks for five calls a second.
+    /// Next deadline of a settled peer (connected, with no recent activity): a path check, a
+    /// report, or noticing the client's silence. The core itself asks for five calls a second.
     fn settled_deadline(&self, now: Instant) -> Instant {
         let silent_from = self.consent + self.parts.disconnected_after;
         let watch = match now < silent_from {
             true => silent_from,
             false => self.last_timeout + SETTLED_INTERVAL,
         };
-        // What is overdue is not asked for at once and again: the core has its own mind about the time.
+        // An overdue check is not retried at once, because the core decides by its own clock.
         let check = self.check_due.max(self.last_timeout + SETTLED_INTERVAL);
         let report = self
             .reports
@@ -96,7 +96,7 @@ impl Peer {
         report.map_or(check, |report| report.min(check)).min(watch)
     }
 
-    /// Says goodbye: RTCP BYE, SCTP ABORT, DTLS close.
+    /// Closes the connection: RTCP BYE, SCTP ABORT, DTLS close.
     pub(in crate::rtc) fn close(&mut self, turn: &mut Turn<'_>) {
         if self.stage == Stage::Up && self.parts.offer.rtcp_mux {
             let ssrc = self.parts.sending.ssrc();
@@ -120,11 +120,13 @@ impl Peer {
     }
 }
 
-/// How often a peer is looked at that is waited for, its silence or a check that is due.
+/// Interval at which a settled peer is served while its client is silent or a check is due.
 const SETTLED_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The core may name a deadline in the past; the thread must not spin on it.
+/// Shortest time to the next deadline: the core may name one in the past, on which the thread must
+/// not spin.
 const MIN_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Requests of the client's keep ICE going without consent; this is how much longer than its time-out.
+/// Grace beyond the consent time-out: the client's own requests keep ICE alive without its consent
+/// for this much longer.
 const CONSENT_GRACE: Duration = Duration::from_secs(4);

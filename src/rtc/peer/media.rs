@@ -1,4 +1,5 @@
-//! The peer's media: SRTP's keys, RTP both ways past the core, reports through it.
+//! The peer's media: SRTP keys, RTP in both directions past the core, RTCP reports through the
+//! core.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -16,7 +17,7 @@ use super::super::srtp::{MasterKey, SrtpProfile};
 use super::{BRISK, Peer, Stage, Turn};
 
 impl Peer {
-    /// DTLS is done: media can flow, if the certificate is one that the offer names.
+    /// Notes that DTLS is complete: media can flow, if the offer names the client's certificate.
     pub(super) fn come_up(&mut self, turn: &mut Turn<'_>) {
         if self.take_keys(turn.now).is_none() {
             return self.end(Reason::Fault);
@@ -33,12 +34,13 @@ impl Peer {
         }
     }
 
-    /// Gives both directions their keys, if DTLS has made new ones; `None` if they cannot be had.
+    /// Sets the keys of both directions if DTLS has made new ones; `None` if there are no usable
+    /// keys.
     fn take_keys(&mut self, now: Instant) -> Option<()> {
         let Some(material) = self.parts.material.take() else {
             return self.keys.is_some().then_some(());
         };
-        // Starting anew with keys that were used would encrypt two packets with one index.
+        // Restarting with used keys would encrypt two packets with one index.
         if self
             .keys
             .as_ref()
@@ -65,9 +67,10 @@ impl Peer {
         Some(())
     }
 
-    /// Whether the certificate that the client has proved to own is one of the offer's (RFC 8122, 5; RFC 8827, 6.5).
+    /// Whether the client's proven certificate is one of the offer's (RFC 8122, section 5; RFC
+    /// 8827, section 6.5).
     fn is_of_the_offer(&mut self) -> bool {
-        // Not by Peer::receiver, which would borrow the offer as well.
+        // `Peer::receiver` would also borrow the offer.
         let connection = self.parts.core.connection();
         let receiver = self.receiver.and_then(|id| connection?.rtp_receiver(id));
         let transport = receiver.as_ref().and_then(|receiver| receiver.transport());
@@ -75,9 +78,9 @@ impl Peer {
         certificate.is_some_and(|der| self.parts.offer.fingerprints.matches(der))
     }
 
-    /// RTP from a validated address; it is through to the mixer when this returns.
+    /// Decrypts RTP from a validated address and passes it to the mixer before returning.
     pub(in crate::rtc) fn rtp(&mut self, datagram: &mut [u8], turn: &mut Turn<'_>) {
-        // Also while ICE restarts: what the client sends on the former pair is as good.
+        // Also during an ICE restart: packets on the former pair are valid.
         if self.stage != Stage::Up {
             return self.dropped(Dropped::Handshake);
         }
@@ -88,7 +91,7 @@ impl Peer {
         }
     }
 
-    /// RTCP from a validated address.
+    /// Processes RTCP from a validated address.
     pub(in crate::rtc) fn rtcp(
         &mut self,
         from: SocketAddr,
@@ -99,7 +102,8 @@ impl Peer {
         if self.stage != Stage::Up || !self.ice || self.parts.core.is_away() {
             return self.dropped(Dropped::Handshake);
         }
-        // Forged ones count as well: it costs the client its reports only, while somebody floods its address.
+        // Forged packets count too: while an attacker floods its address, the client loses only its
+        // reports.
         if !self.control_packets.passes(turn.now) {
             return self.dropped(Dropped::RtcpRate);
         }
@@ -116,9 +120,9 @@ impl Peer {
         self.drain(turn);
     }
 
-    /// A packet of the mixer's, for the client.
+    /// Sends a packet of the mixer to the client.
     ///
-    /// Past the core, and without anything that has to be done after the core was given something: no event, no
+    /// Bypasses the core, and needs none of the work that follows core input: no events, no
     /// deadline.
     pub(in crate::rtc) fn send(&mut self, packet: &OutPacket, now: Instant, out: &mut SendQueue) {
         let (Stage::Up, Some(to)) = (self.stage, self.path.address()) else {
@@ -127,14 +131,14 @@ impl Peer {
         self.parts.sending.write(packet, to, now, out);
     }
 
-    /// Sends a report, if one is due, and brings the counters that others see up to date.
+    /// Sends an RTCP report if one is due, and publishes the peer's counters.
     pub(super) fn report(&mut self, turn: &mut Turn<'_>) {
         if self.stage != Stage::Up || !self.ice || self.parts.core.is_away() {
             return;
         }
         self.publish();
         self.tell_loss(turn);
-        // Without rtcp-mux RTCP would have to go to a port that nobody has negotiated.
+        // Without rtcp-mux RTCP would need a port that nobody has negotiated.
         if !self.parts.offer.rtcp_mux {
             return;
         }
@@ -147,7 +151,8 @@ impl Peer {
         }
     }
 
-    /// This thread is the only one to write these, so nothing has to be added atomically.
+    /// Publishes the packet counters. Only this thread writes them, so no atomic addition is
+    /// needed.
     fn publish(&self) {
         let stats = &self.parts.shared.stats;
         let (sent, received) = (self.parts.sending.sent(), self.parts.receiving.received());
@@ -161,7 +166,7 @@ impl Peer {
             .store(received.1, Ordering::Relaxed);
     }
 
-    /// Asks where media goes: RTP is addressed without the core.
+    /// Asks the core for the selected pair, because RTP is addressed without the core.
     pub(super) fn note_path(&mut self) {
         let selected = self.receiver().and_then(|receiver| {
             receiver
@@ -185,8 +190,8 @@ impl Peer {
         self.tell_loss(turn);
     }
 
-    /// Tells of a loss that has changed, at most once a second: each change may cost the listener a new encoder. What is
-    /// held back is told with the next report, or at the next deadline.
+    /// Reports a changed loss, at most once a second, since each change may cost the listener a new
+    /// encoder. A withheld change is reported with the next RTCP report or at the next deadline.
     fn tell_loss(&mut self, turn: &mut Turn<'_>) {
         let percent = self.parts.shared.stats.loss_percent.load(Ordering::Relaxed);
         if percent != self.loss_percent && turn.now >= self.loss_told + LOSS_INTERVAL {
@@ -199,5 +204,5 @@ impl Peer {
     }
 }
 
-/// Between two changes of the loss that are told. Clients report every few seconds.
+/// Shortest time between two reported changes of the loss. Clients report every few seconds.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,8 +1,8 @@
 //! One client's connection: the core's peer connection, and the rules around it.
 //!
-//! The thread calls in with a datagram, a packet, a command or a deadline, each with the time; what comes of it
-//! (datagrams, events, a new deadline, the peer's end) is left in the [`TurnOutput`] and in the peer. The peer owns no
-//! socket and reads no clock.
+//! The network thread calls in with a datagram, a packet, a command or a deadline, each with the
+//! time. The results (datagrams, events, a new deadline, the peer's end) are left in the
+//! [`TurnOutput`] and in the peer. The peer owns no socket and reads no clock.
 
 mod channel;
 mod connection;
@@ -64,74 +64,74 @@ use restart::{
 pub struct Peer {
     parts: PeerParts,
     remote: Credentials,
-    /// The one transceiver: the way to the state of DTLS.
+    /// The only transceiver, which gives access to the state of DTLS.
     receiver: Option<RTCRtpReceiverId>,
     versions: u32,
 
     stage: Stage,
-    /// A pair of the present ICE session is selected.
+    /// Whether a pair of the present ICE session is selected.
     ice: bool,
-    /// The session before it, while media goes over its pair.
+    /// The previous ICE session, while media goes over its pair.
     former: Option<FormerSession>,
-    /// Restarts that wait until the core is back from the one before.
+    /// ICE restarts that wait until the core is back from an earlier restart.
     restarts_to_come: VecDeque<(NewSession, Reply)>,
-    /// User fragments of sessions that are over, until they are taken off the routes.
+    /// User fragments of ended sessions, until they are removed from the routes.
     retired: Vec<String>,
-    /// Nothing was heard for a while.
+    /// Whether the client has been silent long enough to be reported as disconnected.
     silent: bool,
     path: PathMigration,
-    /// When a check of ours was last answered from there.
+    /// When a check was last answered from the address that media goes to.
     consent: Instant,
     /// Addresses that authenticated, oldest first.
     addresses: Vec<SocketAddr>,
-    /// Addresses of other clients that its checks came from.
+    /// Addresses of other clients from which this client's checks came.
     claims: Vec<SocketAddr>,
     /// A nomination that waits for our own check to succeed.
     nomination: Option<(SocketAddr, Vec<u8>)>,
     /// Transaction of the last check that was answered.
     answered: Option<[u8; 12]>,
-    /// DTLS that came before a pair was selected, or while the core was away.
+    /// DTLS datagrams that came before a pair was selected, or while the core was away.
     early: Vec<(SocketAddr, BytesMut)>,
     handshake: Handshake,
-    /// Candidates of the client that may still be checked.
+    /// Rate limiter of the client's candidates.
     candidates: RateLimit,
-    /// ICE restarts it may still have.
+    /// Rate limiter of ICE restarts.
     restarts: RateLimit,
-    /// Checks the client may still send.
+    /// Rate limiter of the client's connectivity checks.
     checks: RateLimit,
-    /// Messages it may still send on its data channel.
+    /// Rate limiter of messages on the data channel.
     texts: RateLimit,
-    /// Releases of the floor beyond that.
+    /// Floor releases admitted beyond the message limit.
     releases: channel::Releases,
-    /// New addresses it may still come from.
+    /// Rate limiter of the client's new addresses.
     moves: RateLimit,
     sources: SsrcLimiter,
     reports: RtcpReports,
 
     control: Option<RTCDataChannelId>,
-    /// What the core keeps of the data channels that the client has opened so far.
+    /// Memory that the core keeps for the data channels that the client has opened so far.
     channel_bytes: usize,
-    /// Loss that was told last, and when.
+    /// Loss reported last, in percent, and when.
     loss_percent: u8,
     loss_told: Instant,
-    /// RTCP packets the client may still send.
+    /// Rate limiter of the client's RTCP packets.
     control_packets: RateLimit,
-    /// What the keys of both directions were made of.
+    /// Keying material of both directions.
     keys: Option<SecretVec>,
 
     last_timeout: Instant,
-    /// When the core wants to check the path next.
+    /// When the core is due to check the path next.
     check_due: Instant,
-    /// When a check of a settled path went out last, and how many were left out.
+    /// When a check of a settled path was last sent, and how many were skipped since.
     checked: Instant,
     needless: usize,
-    /// Until when the core's own deadlines are kept to: something is going on.
+    /// Until when the core's own deadlines are followed, because something is going on.
     brisk_until: Instant,
     deadline: Instant,
     fate: Option<Reason>,
 }
 
-/// What a peer is made of.
+/// The parts that a peer is made of.
 pub(super) struct PeerParts {
     pub(super) participant: ParticipantId,
     pub(super) core: Core,
@@ -139,7 +139,7 @@ pub(super) struct PeerParts {
     pub(super) local_addresses: LocalAddresses,
     pub(super) sending: RtpSender,
     pub(super) receiving: RtpReceiver,
-    /// Where SRTP's keys will be.
+    /// Where the DTLS handshake puts the SRTP keying material.
     pub(super) material: Arc<KeyMaterial>,
     pub(super) cname: String,
     pub(super) shared: Arc<RtcpState>,
@@ -155,16 +155,16 @@ pub(super) struct PeerParts {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Made, or started at this time and looking for a path.
+    /// Built, or started at this time and looking for a path.
     Connecting(Instant),
-    /// A path was found; DTLS is under way.
+    /// A path was found at this time; DTLS is in progress.
     Handshaking(Instant),
     /// Media flows.
     Up,
 }
 
 impl Peer {
-    /// A peer that waits to be started.
+    /// Builds a peer that waits to be started.
     pub(super) fn new(now: Instant, mut parts: PeerParts) -> Peer {
         let connection = parts.core.connection();
         let receiver = connection.and_then(|connection| connection.get_receivers().next());
@@ -216,32 +216,32 @@ impl Peer {
         }
     }
 
-    /// Whose it is.
+    /// The participant that this peer belongs to.
     pub fn participant(&self) -> ParticipantId {
         self.parts.participant
     }
 
-    /// Our user fragment in this ICE session.
+    /// Our user fragment in the present ICE session.
     pub(super) fn ufrag(&self) -> &str {
         &self.parts.local.ufrag
     }
 
-    /// Where it has authenticated from.
+    /// Addresses that have authenticated.
     pub(super) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// When [`Peer::timeout`] wants to be called.
+    /// When [`Peer::timeout`] is to be called next.
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// Why the peer has to be removed, if it has to.
+    /// Why the peer has to be removed; `None` if it has not ended.
     pub(super) fn fate(&self) -> Option<Reason> {
         self.fate
     }
 
-    /// DTLS from a validated address.
+    /// Processes DTLS from a validated address.
     pub(super) fn dtls(&mut self, from: SocketAddr, datagram: &[u8], turn: &mut Turn<'_>) {
         if is_hostile_dtls(datagram) {
             return self.dropped(Dropped::HostileDtls);
@@ -261,7 +261,7 @@ impl Peer {
         self.note_dtls(turn);
     }
 
-    /// Gives a datagram of DTLS to the core, unless the core must not see it.
+    /// Gives a DTLS datagram to the core, unless it must be withheld.
     fn read_dtls(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
         if self.stage == Stage::Up {
             if !self.handshake.withholds_when_up(datagram) {
@@ -273,7 +273,7 @@ impl Peer {
         }
     }
 
-    /// Gives a datagram to the core.
+    /// Gives a received datagram to the core.
     fn read(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
         let message = TaggedBytesMut {
             now,
@@ -288,13 +288,13 @@ impl Peer {
         self.with_core(|core| core.handle_read(message));
     }
 
-    /// Gives a message to the core, to be sent.
+    /// Gives the core a message to send.
     fn write(&mut self, message: RTCMessage, now: Instant) {
         let message = TaggedRTCMessage { now, message };
         self.with_core(|core| core.handle_write(message));
     }
 
-    /// Lets the core act. That it fails, or is away, is counted.
+    /// Runs `act` on the core; counts a drop if that fails or the core is away.
     fn with_core<E>(&mut self, act: impl FnOnce(&mut RTCPeerConnection) -> Result<(), E>) {
         let done = self.parts.core.connection().map(act);
         if done.is_none_or(|done| done.is_err()) {
@@ -302,14 +302,14 @@ impl Peer {
         }
     }
 
-    /// Gives the core something, now or once it is back.
+    /// Gives the core an input now, or once it is back.
     fn give(&mut self, given: CoreInput) {
         if self.parts.core.give(given).is_err() {
             self.dropped(Dropped::Core);
         }
     }
 
-    /// Everything the core has to say after it was given something; then the new deadline.
+    /// Processes all output of the core after an input, then sets the new deadline.
     fn drain(&mut self, turn: &mut Turn<'_>) {
         while let Some(event) = self.poll(Protocol::poll_event) {
             self.on_event(event, turn);
@@ -324,7 +324,7 @@ impl Peer {
         self.deadline = self.next_deadline(turn.now);
     }
 
-    /// Collects what the core wants sent, and notes its checks and answers on the way.
+    /// Collects the datagrams that the core sends, and notes its checks and answers.
     fn flush(&mut self, turn: &mut Turn<'_>) {
         while let Some(datagram) = self.poll(Protocol::poll_write) {
             let addressed = datagram.transport.peer_addr;
@@ -350,19 +350,19 @@ impl Peer {
         }
     }
 
-    /// Asks the core for the next of something; it has none while it is away.
+    /// Polls the core; `None` while it is away.
     fn poll<T>(&mut self, next: impl FnOnce(&mut RTCPeerConnection) -> Option<T>) -> Option<T> {
         self.parts.core.connection().and_then(next)
     }
 
-    /// The receiver of the one transceiver, unless the core is away.
+    /// The receiver of the only transceiver, unless the core is away.
     fn receiver(&mut self) -> Option<RTCRtpReceiver<'_>> {
         let id = self.receiver?;
         self.parts.core.connection()?.rtp_receiver(id)
     }
 
-    /// Whether a check of the path comes so soon after another that it tells nothing new: the core answers each of a
-    /// client's checks with one of its own.
+    /// Whether a path check follows another so closely that it tells nothing new: the core answers
+    /// each of a client's checks with a check of its own.
     fn is_needless(&mut self, to: SocketAddr, turn: &Turn<'_>) -> bool {
         let settled = self.stage == Stage::Up && self.ice && turn.now >= self.brisk_until;
         if !settled || !self.path.is_selected(to) {
@@ -397,7 +397,8 @@ impl Peer {
         }
     }
 
-    /// Looks at DTLS itself: the core has no event for its end, and none for its beginning while ICE is silent.
+    /// Polls the state of DTLS: the core has no event for its end, and none for its beginning while
+    /// ICE is silent.
     fn note_dtls(&mut self, turn: &mut Turn<'_>) {
         let state = self
             .receiver()
@@ -419,7 +420,7 @@ impl Peer {
     }
 }
 
-/// The circumstances of a call: when, under which key the thread knows the peer, and where results go.
+/// The context of a call: the time, the key of the peer in the table, and where output goes.
 pub(super) struct Turn<'a> {
     pub(super) now: Instant,
     pub(super) key: usize,
@@ -427,35 +428,39 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// A check has been sent whose answer is to come from `to`.
+    /// Notes a sent check whose answer is expected from `to`.
     fn expect(&mut self, transaction: [u8; 12], to: SocketAddr) {
         let key = self.key;
         self.out.checks.push((transaction, Asked { key, to }));
     }
 }
 
-/// DTLS datagrams kept until a pair is selected, or until the core is back: a ClientHello, its repetitions, and a
-/// fragmented second flight.
+/// Most DTLS datagrams kept until a pair is selected or the core is back: a ClientHello, its
+/// repetitions, and a fragmented second flight.
 const MAX_EARLY_DATAGRAMS: usize = 8;
 
-/// How long the core's deadlines are kept to after something happened: SCTP and DTLS may have to repeat themselves.
+/// How long the core's deadlines are followed after an event: SCTP and DTLS may have to repeat
+/// datagrams.
 const BRISK: Duration = Duration::from_secs(5);
 
-/// Half the pace of consent (RFC 7675, 5.1), so that no client waits twice as long for a check as it should: the
-/// smallest hang up after 10 s.
+/// Shortest time between checks of a settled path: half the consent interval (RFC 7675, section
+/// 5.1), so that no client waits twice as long for a check as it should: the smallest hang up after
+/// 10 s.
 const CHECK_SPACING: Duration = Duration::from_millis(2_500);
 
-/// Checks a client may send at once, and how often one more: several times what ICE paces itself to (RFC 8445, 14).
-/// The core's work grows with the checks of the last four seconds.
+/// Connectivity checks a client may send at once, and the interval of further ones: several times
+/// ICE's own pace (RFC 8445, section 14). The core's work grows with the checks of the last four
+/// seconds.
 const CHECKS_AT_ONCE: u32 = 200;
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// RTCP packets that are decrypted at once, and how often one more: 50 a second. Clients send one every few seconds, and
-/// a few in a row when they begin and end.
+/// RTCP packets decrypted at once, and the interval of further ones: 50 a second. Clients send one
+/// every few seconds, and a few in a row when they begin and end.
 const CONTROL_PACKETS_AT_ONCE: u32 = 50;
 const CONTROL_PACKET_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Messages on the data channel that are passed on at once, and how often one more: twice what the conference obeys, so
-/// that it can warn; the link to it is everybody's.
+/// Data-channel messages passed on at once, and the interval of further ones: twice the
+/// conference's own limit, so that the conference can warn the client; all clients share the ring
+/// to the conference.
 const TEXTS_AT_ONCE: u32 = 40;
 const TEXT_INTERVAL: Duration = Duration::from_millis(50);

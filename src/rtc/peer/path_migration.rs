@@ -1,9 +1,10 @@
 //! Path migration: follows a client whose address changes within one ICE session.
 //!
-//! The core selects a pair once per ICE session. A client whose address changes under it (a NAT that forgets, a modem
-//! that dials again) may never notice, and the smallest ones do not restart ICE at all: what they do is go on checking.
-//! So when the selected address no longer answers and another one does, media goes there, and the core is told that
-//! all is as it was: what comes from the new address is shown to it as coming from the old.
+//! The core selects a pair once per ICE session. A client whose address changes (a NAT mapping
+//! expires, a modem reconnects) may not notice, and the smallest clients never restart ICE: they
+//! only keep checking. So when the selected address no longer answers and another one does, media
+//! goes to the new address, and the core is shown datagrams from the new address as if they came
+//! from the old one.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,23 +12,24 @@ use std::time::Duration;
 /// The addresses of one client between which its path may migrate.
 #[derive(Debug, Default)]
 pub(super) struct PathMigration {
-    /// What the core has selected.
+    /// The address that the core has selected.
     selected: Option<SocketAddr>,
-    /// Where media went when ICE was restarted, until the core has selected anew.
+    /// The address that media went to when ICE was restarted, until the core selects a new pair.
     former: Option<SocketAddr>,
-    /// Where the client is instead.
+    /// The address that the client has moved to.
     moved: Option<SocketAddr>,
-    /// It has just sent a check from where it was before; the next check goes there, and not to where it is now.
+    /// Whether the client has just sent a check from the selected address; the core's next check
+    /// goes there, and not to the address that the client moved to.
     calls_back: bool,
 }
 
 impl PathMigration {
-    /// Where media goes.
+    /// The address that media goes to.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         self.moved.or(self.selected).or(self.former)
     }
 
-    /// ICE has restarted: media goes where it went, and the core will select another pair.
+    /// Notes an ICE restart: media keeps its address until the core selects a new pair.
     pub(super) fn restart(&mut self) {
         *self = PathMigration {
             former: self.address(),
@@ -35,12 +37,12 @@ impl PathMigration {
         };
     }
 
-    /// Whether that is what the core has selected.
+    /// Whether the core has selected `address`.
     pub(super) fn is_selected(&self, address: SocketAddr) -> bool {
         self.selected == Some(address)
     }
 
-    /// Takes note of what the core has selected; another choice of its is better than ours.
+    /// Notes the core's selection; a new selection replaces a migration.
     pub(super) fn select(&mut self, address: SocketAddr) {
         if self.selected != Some(address) {
             *self = PathMigration {
@@ -50,10 +52,10 @@ impl PathMigration {
         }
     }
 
-    /// An address has answered a check, while the last answer from where media goes is as old as `silent`; says whether
-    /// the client has moved there.
+    /// Notes that `from` has answered a check, `silent` after the last answer from the address that
+    /// media goes to; returns whether the client has moved to `from`.
     ///
-    /// Only who answers from an address with the client's password, and was asked there, can be sent anything there.
+    /// Only an address that was checked and answered with the client's password can get media.
     pub(super) fn answered(&mut self, from: SocketAddr, silent: Duration) -> bool {
         let moves = self.selected.is_some() && self.address() != Some(from) && silent >= MOVE_AFTER;
         if moves {
@@ -62,24 +64,25 @@ impl PathMigration {
         moves
     }
 
-    /// A check has come from there; says whether the client had moved away. Then one check of ours may go there: the
-    /// core's go to where it is now, and so it could never answer from where it was.
+    /// Notes a check from `from`; returns whether the client had moved away from there. Then one
+    /// check of ours may go to `from`: the core's checks go to the client's new address, so `from`
+    /// could never answer otherwise.
     pub(super) fn asked_from(&mut self, from: SocketAddr) -> bool {
         self.calls_back = self.moved.is_some() && self.is_selected(from);
         self.calls_back
     }
 
-    /// The core's work on that check is done.
+    /// Notes that the core has processed that check.
     pub(super) fn was_called_back(&mut self) {
         self.calls_back = false;
     }
 
-    /// Whether a check of the core goes to where it is addressed, although the client has moved away.
+    /// Whether a check of the core goes to the selected address, although the client has moved away.
     pub(super) fn calls_back(&mut self, to: SocketAddr) -> bool {
         self.is_selected(to) && std::mem::take(&mut self.calls_back)
     }
 
-    /// What the core is to be told of where a datagram came from.
+    /// The address to show the core as the source of a datagram.
     pub(super) fn inward(&self, from: SocketAddr) -> SocketAddr {
         match (self.moved, self.selected) {
             (Some(moved), Some(selected)) if moved == from => selected,
@@ -87,7 +90,8 @@ impl PathMigration {
         }
     }
 
-    /// Where a datagram goes that the core wants sent, unless it answers one: answers go where that came from.
+    /// The destination of a datagram that the core sends, unless it answers one: answers go to
+    /// their request's source.
     pub(super) fn outward(&self, to: SocketAddr) -> SocketAddr {
         match (self.moved, self.selected) {
             (Some(moved), Some(selected)) if selected == to => moved,
@@ -96,7 +100,8 @@ impl PathMigration {
     }
 }
 
-/// Longer than it takes from one check of the path to the answer of the next: at least one was lost.
+/// Silence after which a path may migrate: longer than from one path check to the answer of the
+/// next, so at least one was lost.
 const MOVE_AFTER: Duration = Duration::from_secs(7);
 
 #[cfg(test)]
@@ -108,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_elsewhere_has_moved_once_the_path_is_silent() {
+    fn path_migrates_to_an_answering_address_once_the_old_one_is_silent() {
         let mut path = PathMigration::default();
         assert!(!path.answered(at(2), MOVE_AFTER), "nothing is selected");
         path.select(at(1));
@@ -129,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn media_goes_where_it_went_until_the_new_session_has_a_pair() {
+    fn path_keeps_its_media_address_until_a_restarted_session_has_a_pair() {
         let mut path = PathMigration::default();
         path.restart();
         assert_eq!(path.address(), None, "it went nowhere");
@@ -138,7 +143,7 @@ mod tests {
         path.restart();
         path.restart();
         assert_eq!(path.address(), Some(at(2)));
-        // The new session's checks go where they are addressed.
+        // The new session's checks are not redirected.
         assert_eq!((path.inward(at(2)), path.outward(at(1))), (at(2), at(1)));
         assert!(
             !path.answered(at(3), MOVE_AFTER),

@@ -1,11 +1,14 @@
-//! ICE restarts (RFC 8445, 9): the former session carries the media until the new one has a pair.
+//! ICE restarts (RFC 8445, section 9): the former session carries media until the new one has a
+//! pair.
 //!
-//! The core forgets the former session at once, and with it the way for DTLS and RTCP; both repeat themselves. RTP goes
-//! around the core, so it goes on as before: to the former pair's address, and from every address that has
-//! authenticated. Checks of the former session are answered here, so that the client keeps its pair as well. It all ends
-//! when the new session has selected a pair, or when the consent that the client gave to the former one has expired.
+//! The core forgets the former session at once, and with it the path for DTLS and RTCP; both
+//! protocols repeat their datagrams. RTP bypasses the core and continues: to the former pair's
+//! address, and from every address that has authenticated. This module answers checks of the former
+//! session, so that the client keeps its pair as well. The former session ends when the new one has
+//! selected a pair, or when the client's consent has expired.
 //!
-//! The core negotiates the new session on a thread of its own ([`Negotiator`](super::super::negotiator::Negotiator)).
+//! The core negotiates the new session on another thread
+//! ([`Negotiator`](super::super::negotiator::Negotiator)).
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -22,7 +25,7 @@ use super::super::stun;
 use super::{BRISK, Peer, Turn};
 use crate::rate_limit::RetryAfter;
 
-/// The ICE session whose pair carries the media while the session that follows it has none.
+/// The ICE session whose pair carries media until the new session has a pair.
 #[derive(Debug)]
 pub(super) struct FormerSession {
     local: Credentials,
@@ -30,21 +33,21 @@ pub(super) struct FormerSession {
 }
 
 impl FormerSession {
-    /// Our user fragment in it.
+    /// Our user fragment in the former session.
     pub(super) fn ufrag(&self) -> &str {
         &self.local.ufrag
     }
 
-    /// Whether a check belongs to it.
+    /// Whether a check belongs to the former session.
     pub(super) fn is_asked(&self, username: (&[u8], &[u8])) -> bool {
         username == (self.local.ufrag.as_bytes(), self.remote.ufrag.as_bytes())
     }
 }
 
 impl Peer {
-    /// Restarts ICE: lets the core go, which negotiates on another thread and comes back with [`Peer::end_restart`]. Until
-    /// then the present session goes on. `None` if the restart is refused, of which `reply` tells, or waits for the one
-    /// before.
+    /// Begins an ICE restart: takes out the core, which negotiates on another thread and comes back
+    /// with [`Peer::end_restart`]. Until then the present session continues. `None` if the restart
+    /// is refused, in which case `reply` gets the reason, or if it waits for an earlier restart.
     pub(in crate::rtc) fn begin_restart(
         &mut self,
         session: NewSession,
@@ -63,7 +66,7 @@ impl Peer {
         self.next_restart(turn)
     }
 
-    /// The next restart that waits, if the core is here.
+    /// Begins the next waiting restart, if the core is present.
     pub(in crate::rtc) fn next_restart(&mut self, turn: &Turn<'_>) -> Option<(Negotiation, Reply)> {
         if self.parts.core.is_away() {
             return None;
@@ -73,7 +76,7 @@ impl Peer {
             if session.remote != self.remote {
                 break (session, reply);
             }
-            // The one before was to the same.
+            // The previous restart had the same credentials.
             refuse(reply, RestartError::Credentials);
         };
         let candidates = self.within_budget(&session.candidates, turn.now);
@@ -95,16 +98,17 @@ impl Peer {
         Some((negotiation, reply))
     }
 
-    /// Whether it waits for the core that comes with this.
+    /// Whether the peer waits for the core in `negotiated`.
     pub(in crate::rtc) fn awaits(&self, negotiated: &Negotiated) -> bool {
         self.parts.core.is_away() && self.parts.local.ufrag == negotiated.ufrag
     }
 
-    /// The core is back: the new session begins. Says our new credentials, which are [`Peer::ufrag`] from now on.
+    /// Puts the core back and begins the new session; returns our new credentials, whose user
+    /// fragment is [`Peer::ufrag`] from now on.
     ///
     /// # Errors
     ///
-    /// [`RestartError::Refused`]; the present session then goes on, unless the core has panicked.
+    /// [`RestartError::Refused`]; the present session then continues, unless the core has panicked.
     pub(in crate::rtc) fn end_restart(
         &mut self,
         negotiated: Negotiated,
@@ -130,7 +134,7 @@ impl Peer {
         negotiated.local.ok_or(RestartError::Refused)
     }
 
-    /// The core is back, and the present session goes on.
+    /// Continues the present session after the core is back.
     fn go_on(&mut self, turn: &mut Turn<'_>) {
         if self.ice {
             self.handshake.resume(turn.now);
@@ -148,7 +152,8 @@ impl Peer {
         if self.ice {
             self.former = Some(replaced);
         } else {
-            // It never had a pair: what there is belongs to the session before it.
+            // The replaced session never had a pair: media still uses the pair of the session
+            // before it.
             self.retired.push(replaced.local.ufrag);
         }
         self.ice = false;
@@ -157,7 +162,8 @@ impl Peer {
         self.brisk_until = now + BRISK;
     }
 
-    /// The candidates that may be checked. Those where the client has been seen cost nothing: nobody else is asked there.
+    /// Selects the candidates that the rate limit allows. Known addresses of the client cost
+    /// nothing, because no stranger is checked there.
     pub(super) fn within_budget(
         &mut self,
         candidates: &[RemoteCandidate],
@@ -174,9 +180,9 @@ impl Peer {
         allowed
     }
 
-    /// The new session has a pair: the former one is over.
+    /// Ends the former session, because the new one has a pair.
     ///
-    /// The pair was checked just now, so the client consents to what it is sent there.
+    /// The pair was checked just now, so the client consents to media there.
     pub(super) fn end_former_session(&mut self, now: Instant) {
         if let Some(former) = self.former.take() {
             self.retired.push(former.local.ufrag);
@@ -184,7 +190,7 @@ impl Peer {
         }
     }
 
-    /// Whether a check of the former session is authentic and comes from an address that is known.
+    /// Whether a check belongs to the former session, is authentic and comes from a known address.
     pub(super) fn is_of_former_session(
         &self,
         head: &StunHead<'_>,
@@ -199,7 +205,7 @@ impl Peer {
         })
     }
 
-    /// Answers a check of the former session, whose pair the client thereby keeps.
+    /// Answers a check of the former session, so that the client keeps that pair.
     pub(in crate::rtc) fn answer_former_session(
         &mut self,
         head: &StunHead<'_>,
@@ -216,12 +222,12 @@ impl Peer {
         }
     }
 
-    /// User fragments that no longer lead here, since this was last asked.
+    /// Takes a user fragment that no longer belongs to this peer; `None` if none is left.
     pub(in crate::rtc) fn take_retired(&mut self) -> Option<String> {
         self.retired.pop()
     }
 
-    /// Our user fragments that still lead here.
+    /// Our user fragments that still belong to this peer.
     pub(in crate::rtc) fn ufrags(&self) -> impl Iterator<Item = &str> {
         let former = self.former.as_ref().map(FormerSession::ufrag);
         let retired = self.retired.iter().map(String::as_str);
@@ -229,12 +235,14 @@ impl Peer {
     }
 }
 
-/// Restarts at once, and how often one more. A client in trouble tries again every few seconds. Each costs a processor
-/// as much as some hundred packets, though not the network thread.
+/// ICE restarts allowed at once, and the interval of further ones. A client in trouble retries
+/// every few seconds. Each costs as much CPU as some hundred packets, though not on the network
+/// thread.
 pub(super) const RESTARTS_AT_ONCE: u32 = 5;
 pub(super) const RESTART_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Candidates of a session that are checked at once, over all restarts, and how often one more. Each costs up to seven
-/// checks to an address that the client may have made up. A client on the move has a few new ones every minute.
+/// Candidates checked at once, over all restarts of a session, and the interval of further ones.
+/// Each costs up to seven checks to an address that the client may have forged. A client on the
+/// move has a few new candidates every minute.
 pub(super) const CANDIDATES_AT_ONCE: u32 = 60;
 pub(super) const CANDIDATE_INTERVAL: Duration = Duration::from_secs(3);

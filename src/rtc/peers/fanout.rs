@@ -1,4 +1,4 @@
-//! Fans one packet out to many peers: the part of the network thread that runs most often.
+//! Fans out one packet to many peers: the code that the network thread runs most often.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -11,10 +11,10 @@ use super::super::handle::{Reason, RtcEvent};
 use super::Peers;
 
 impl Peers {
-    /// Writes `packet` for each of `to` that is connected.
+    /// Writes `packet` for each participant in `to` that is connected.
     ///
-    /// A panic ends the peer it happened on, as everywhere else; nothing else of a peer's state has to be looked at
-    /// after this, least of all its deadline.
+    /// A panic ends only the peer it happened on. Sending changes no other state of a peer, so that
+    /// no deadline has to be updated.
     pub(in crate::rtc) fn send(&mut self, to: &[ParticipantId], packet: &OutPacket, now: Instant) {
         let mut next = 0;
         while next < to.len() {

@@ -1,4 +1,4 @@
-//! All peers of the socket, and everything by which one is found.
+//! The table of all peers of the media socket, with the indices by which peers are found.
 
 mod fanout;
 mod participant_map;
@@ -25,25 +25,25 @@ use super::sdp::Credentials;
 use super::timers::Timers;
 use super::turn_output::TurnOutput;
 
-/// The table.
+/// The table of all peers.
 pub(super) struct Peers {
     entries: Slab<Entry>,
     keys: ParticipantMap,
     routes: Routes,
     timers: Timers,
     metrics: Arc<RtcMetrics>,
-    /// What the peers have produced.
+    /// Output of the peers that the thread has not handed on yet.
     pub(super) out: TurnOutput,
 }
 
-/// One peer, and the earliest entry it has among the deadlines.
+/// One peer, and its earliest entry among the deadlines.
 struct Entry {
     peer: Box<Peer>,
     queued: Instant,
 }
 
 impl Peers {
-    /// An empty table.
+    /// Creates an empty table.
     pub(super) fn new(metrics: Arc<RtcMetrics>) -> Peers {
         Peers {
             entries: Slab::new(),
@@ -55,17 +55,17 @@ impl Peers {
         }
     }
 
-    /// Who is in it.
+    /// The participants that have a peer.
     pub(super) fn participants(&self) -> Vec<ParticipantId> {
         self.keys.keys().copied().collect()
     }
 
-    /// When [`Peers::serve_deadlines`] wants to be called.
+    /// When [`Peers::serve_deadlines`] is to be called next.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.timers.next()
     }
 
-    /// Takes a peer in; one with the same participant makes way for it.
+    /// Adds and starts a peer; replaces an earlier peer of the same participant.
     pub(super) fn start(&mut self, peer: Box<Peer>, now: Instant) {
         if let Some(&key) = self.keys.get(&peer.participant()) {
             self.remove(key, now);
@@ -82,14 +82,14 @@ impl Peers {
         self.with(key, now, |peer, turn| peer.start(turn));
     }
 
-    /// Ends a peer without reporting it.
+    /// Closes a peer without reporting an event.
     pub(super) fn close(&mut self, participant: ParticipantId, now: Instant) {
         if let Some(&key) = self.keys.get(&participant) {
             self.remove(key, now);
         }
     }
 
-    /// Restarts a peer's ICE; gives its core, which is to negotiate.
+    /// Begins an ICE restart of a peer; returns its core, which is to negotiate.
     pub(super) fn begin_restart(
         &mut self,
         participant: ParticipantId,
@@ -97,14 +97,15 @@ impl Peers {
         reply: Reply,
         now: Instant,
     ) -> Option<(Negotiation, Reply)> {
-        // Of one that is not there the reply is dropped, which says so.
+        // Without such a peer the reply is dropped, which tells the caller.
         let begun = self.with_participant(participant, now, |peer, turn| {
             peer.begin_restart(session, reply, turn)
         });
         begun.flatten()
     }
 
-    /// The restart that has waited for the one before, with the core that is to negotiate it.
+    /// Begins the restart that has waited for an earlier one; returns the core that is to
+    /// negotiate.
     pub(super) fn next_restart(
         &mut self,
         participant: ParticipantId,
@@ -113,7 +114,7 @@ impl Peers {
         self.with_participant(participant, now, |peer, turn| peer.next_restart(turn))?
     }
 
-    /// Gives a peer its core back, which has negotiated; says our new credentials.
+    /// Gives a peer its negotiated core back; returns our new credentials.
     pub(super) fn end_restart(
         &mut self,
         negotiated: Negotiated,
@@ -132,14 +133,14 @@ impl Peers {
             self.routes.add_ufrag(&local.ufrag, key);
             return Ok(local);
         }
-        // The peer has ended over it, with whichever of its sessions it had at that moment.
+        // The peer has ended during the restart, in whichever session it had at that moment.
         for ufrag in before {
             self.routes.remove_ufrag(&ufrag);
         }
         local
     }
 
-    /// Hands a datagram to the peer it belongs to, if it belongs to one.
+    /// Passes a datagram to the peer it belongs to, if any.
     pub(super) fn dispatch(&mut self, from: SocketAddr, datagram: &mut [u8], now: Instant) {
         match classify(datagram) {
             None => self.metrics.count(Dropped::Malformed),
@@ -158,7 +159,7 @@ impl Peers {
         }
     }
 
-    /// Lets the peer act that an address belongs to.
+    /// Runs `act` on the peer that an address belongs to.
     fn with_address(
         &mut self,
         from: SocketAddr,
@@ -171,7 +172,8 @@ impl Peers {
         }
     }
 
-    /// A check is known by our user fragment, wherever it comes from; an answer by our transaction and where that went.
+    /// Routes a check by our user fragment, from any address, and an answer by our transaction and
+    /// the address that was checked.
     fn dispatch_check(
         &mut self,
         head: &StunHead<'_>,
@@ -206,9 +208,10 @@ impl Peers {
                 });
                 return;
             }
-            // A check can come from a forged address, and this one is another client's, where media goes. An answer
-            // cannot: it names a transaction that only the owner of the address has seen. So the check is answered and
-            // checked back, and the address changes hands when that is answered.
+            // A check can have a forged source address, and this one is another client's media
+            // address. An answer cannot: it names a transaction that only the owner of the address
+            // has seen. So the check is answered and checked back, and the address changes owners
+            // when that check is answered.
             Check::NewAddress if head.class == StunClass::Request && is_held => {
                 if !entry.peer.claim(from, now) {
                     return self.metrics.count(Dropped::Addresses);
@@ -240,7 +243,7 @@ impl Peers {
                 continue;
             };
             let deadline = entry.peer.deadline();
-            // Later than anything queued, so that one of the two branches queues it anew.
+            // Later than any queued deadline, so that one of the two branches queues it again.
             entry.queued = now + NEVER;
             if deadline <= now {
                 self.with(key, now, |peer, turn| peer.timeout(turn));
@@ -250,7 +253,7 @@ impl Peers {
         }
     }
 
-    /// Lets one participant's peer act, if there is one.
+    /// Runs `act` on a participant's peer, if there is one.
     pub(super) fn with_participant<R>(
         &mut self,
         participant: ParticipantId,
@@ -261,9 +264,10 @@ impl Peers {
         self.with(key, now, act)
     }
 
-    /// Lets one peer act, and draws the consequences: checks to expect, the next deadline, its end.
+    /// Runs `act` on a peer, then handles the results: expected checks, the next deadline, the
+    /// peer's end.
     ///
-    /// A panic of the core on one peer's input ends that peer only.
+    /// A panic of the core on one peer's input ends only that peer.
     fn with<R>(
         &mut self,
         key: usize,
@@ -320,7 +324,7 @@ impl Peers {
             .peers
             .store(self.entries.len() as u64, Ordering::Relaxed);
         let out = &mut self.out;
-        // The peer may be the one that the core has just panicked on.
+        // The core may have just panicked on this peer.
         let closed = catch_unwind(AssertUnwindSafe(move || {
             peer.close(&mut Turn { now, key, out })
         }));
@@ -331,7 +335,7 @@ impl Peers {
     }
 }
 
-/// Beyond every deadline.
+/// A time beyond every deadline.
 const NEVER: Duration = Duration::from_secs(3_600);
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
-//! The map from a participant's id to its place in the table of peers.
+//! The map from participant ids to keys in the table of peers.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use mixer::ParticipantId;
 
-/// Maps a participant's id to its place in the table of peers.
+/// Maps a participant's id to its key in the table of peers.
 pub(super) type ParticipantMap = HashMap<ParticipantId, usize, BuildHasherDefault<IdHasher>>;
 
-/// Hashes ids, which the server itself chose: nobody can aim at a bucket.
+/// Hashes ids, which the server itself chose, so that no client can cause collisions.
 #[derive(Default)]
 pub(super) struct IdHasher(u64);
 
@@ -23,11 +23,11 @@ impl Hasher for IdHasher {
         self.0 = (self.0 ^ u64::from(id)).wrapping_mul(GOLDEN);
     }
 
-    /// The multiplication mixes upwards, and a table looks at both ends.
+    /// Multiplication mixes bits upwards, while a hash table uses both ends of the hash.
     fn finish(&self) -> u64 {
         self.0.rotate_left(32)
     }
 }
 
-/// Odd, and near 2^64 over the golden ratio (Fibonacci hashing).
+/// An odd number near 2^64 divided by the golden ratio (Fibonacci hashing).
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

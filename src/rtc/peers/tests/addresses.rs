@@ -1,11 +1,12 @@
-//! Whose an address is, when two clients say that it is theirs.
+//! Ownership of an address that two clients claim.
 
 use super::*;
 
 const MALLORY: ParticipantId = ParticipantId(666);
 
 impl World {
-    /// Another client joins, and is nothing but its checks and answers.
+    /// Adds a second client that sends only checks and answers; returns the credentials of both
+    /// sides.
     fn another(&mut self) -> [Credentials; 2] {
         let offer = include_str!("../../../../tests/offers/chrome.sdp");
         let accepted = self
@@ -20,7 +21,7 @@ impl World {
         [theirs, ours]
     }
 
-    /// Does something with the credentials of another client.
+    /// Runs `act` with the credentials of another client.
     fn as_another<R>(&mut self, who: &[Credentials; 2], act: impl FnOnce(&mut World) -> R) -> R {
         let own = std::mem::replace(&mut self.credentials, who.clone());
         self.stun.clear();
@@ -36,7 +37,7 @@ impl World {
 }
 
 #[test]
-fn a_check_from_a_forged_source_takes_no_connected_client_s_address() {
+fn check_with_a_forged_source_does_not_take_a_connected_clients_address() {
     let mut world = World::connected_and_cut();
     let mallory = world.another();
     for nominates in [false, true, false, true] {
@@ -46,7 +47,7 @@ fn a_check_from_a_forged_source_takes_no_connected_client_s_address() {
         assert_eq!(peer.addresses(), [client()], "nor does the client lose it");
     }
     assert_eq!(world.media_to(), [client()]);
-    // What goes on at an address that is nobody's path is as before.
+    // An address that is no client's media address still goes to the last that authenticates.
     world.as_another(&mallory, |world| world.ask(elsewhere(), false));
     assert_eq!(world.owner(elsewhere()), Some(MALLORY));
     world.ask(elsewhere(), false);
@@ -57,9 +58,10 @@ fn a_check_from_a_forged_source_takes_no_connected_client_s_address() {
     );
 }
 
-/// A client that was started again at once, with the same port: the server still takes the one before for connected.
+/// A client restarts at once with the same port, while the server takes its predecessor for
+/// connected.
 #[test]
-fn an_address_goes_to_the_client_that_answers_there() {
+fn address_moves_to_the_client_that_answers_a_check_there() {
     let mut world = World::connected_and_cut();
     let again = world.another();
     world.as_another(&again, |world| {
@@ -74,7 +76,7 @@ fn an_address_goes_to_the_client_that_answers_there() {
 }
 
 #[test]
-fn an_address_of_a_client_that_is_silent_is_free() {
+fn address_of_a_silent_client_is_free() {
     let mut world = World::connected_and_cut();
     for (silent, owner) in [(6 * SECOND, ID), (12 * SECOND, MALLORY)] {
         world.pass(6 * SECOND, None);
@@ -85,7 +87,7 @@ fn an_address_of_a_client_that_is_silent_is_free() {
 }
 
 #[test]
-fn claims_are_bounded_like_addresses() {
+fn address_claims_of_a_client_are_bounded() {
     let mut world = World::connected_and_cut();
     let mut now = world.now;
     let peer = &mut world.peers.entries[0].peer;

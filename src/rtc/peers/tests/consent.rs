@@ -1,9 +1,9 @@
-//! How a connection that falls silent is noticed, and what it takes to keep one.
+//! Consent: how a silent connection is detected, and what keeps a connection alive.
 
 use super::*;
 
 #[test]
-fn peer_is_checked_every_few_seconds_and_gone_when_it_no_longer_answers() {
+fn peer_is_checked_every_few_seconds_and_gone_when_it_stops_answering() {
     let mut world = World::new();
     let connected = world
         .until(&RtcEvent::Connected(ID), SECOND)
@@ -41,7 +41,7 @@ fn peer_is_checked_every_few_seconds_and_gone_when_it_no_longer_answers() {
 }
 
 #[test]
-fn answer_from_a_strange_address_moves_no_media_and_is_no_consent() {
+fn answer_from_an_unchecked_address_neither_moves_media_nor_is_consent() {
     let mut world = World::connected_and_cut();
     world.pass(8 * SECOND, None);
     for _ in 0..12 * 100 {
@@ -57,7 +57,7 @@ fn answer_from_a_strange_address_moves_no_media_and_is_no_consent() {
 }
 
 #[test]
-fn peer_that_is_silent_for_a_while_comes_back() {
+fn peer_that_was_silent_reconnects() {
     let mut world = World::new();
     world
         .until(&RtcEvent::Connected(ID), SECOND)

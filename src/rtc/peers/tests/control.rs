@@ -1,9 +1,9 @@
-//! The data channel `control`.
+//! Tests of the data channel `control`.
 
 use super::*;
 
 #[test]
-fn messages_of_one_client_do_not_fill_the_queue_of_all() {
+fn messages_of_one_client_do_not_fill_the_event_queue() {
     let (mut world, control) = world_with_control();
     let now = world.now;
     let mut channel = world.client.data_channel(control);
@@ -16,7 +16,7 @@ fn messages_of_one_client_do_not_fill_the_queue_of_all() {
     }
     let events = std::mem::take(&mut world.peers.out.events);
     let texts = events.iter().filter(|it| matches!(it, RtcEvent::Text(..)));
-    // So many at once, and some while they arrive.
+    // The burst, and a few more while the messages arrive.
     assert!((40..=50).contains(&texts.count()));
     assert!(world.peers.metrics.dropped_total(Dropped::Message) >= 250);
 }

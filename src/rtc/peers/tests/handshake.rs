@@ -1,18 +1,19 @@
-//! The DTLS handshake over a network that loses, repeats and delays its flights.
+//! The DTLS handshake over a network that loses, repeats and delays flights.
 
 use super::*;
 
-/// One datagram of the handshake that is lost, and the flight that the client repeats 50 ms later, as libwebrtc does.
+/// One lost datagram of the handshake, and one flight that the client repeats 50 ms later, as
+/// libwebrtc does.
 pub(super) struct Mishap {
     lost: DtlsPart,
     repeated: DtlsPart,
-    /// The flight that is repeated.
+    /// The flight to be repeated.
     flight: Vec<u8>,
     due: Option<Instant>,
     over: bool,
 }
 
-/// The first message of a datagram of the handshake.
+/// The first message of a handshake datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DtlsPart {
     ClientHello,
@@ -55,7 +56,7 @@ impl Mishap {
         lost
     }
 
-    /// The flight once more, in records with numbers of their own.
+    /// Returns the repeated flight, when it is due, in records with new sequence numbers.
     pub(super) fn repetition(&mut self, now: Instant) -> Option<Vec<u8>> {
         self.due.take_if(|due| *due <= now)?;
         let mut flight = std::mem::take(&mut self.flight);
@@ -69,7 +70,7 @@ impl Mishap {
 }
 
 #[test]
-fn a_lost_flight_costs_a_tenth_of_a_second_and_a_repeated_one_nothing() {
+fn dtls_handshake_loses_100_ms_by_a_lost_flight_and_none_by_a_repeated_one() {
     use DtlsPart::{ChangeCipherSpec, ClientHello, Nothing, ServerHello};
     let mishaps = [
         ("actpass", Nothing, ServerHello, 3),
@@ -95,9 +96,9 @@ fn a_lost_flight_costs_a_tenth_of_a_second_and_a_repeated_one_nothing() {
     }
 }
 
-/// A server's flight may be in two datagrams, and the first lost or overtaken.
+/// A server's flight may be in two datagrams, of which the first is lost or overtaken.
 #[test]
-fn a_certificate_that_comes_before_the_server_s_hello_is_no_fault() {
+fn dtls_handshake_survives_a_certificate_before_the_server_hello() {
     let mut world = World::new();
     let mishap = Mishap::new(DtlsPart::ClientHello, DtlsPart::Nothing);
     world.mishap = Some(mishap);
@@ -117,9 +118,10 @@ fn a_certificate_that_comes_before_the_server_s_hello_is_no_fault() {
     assert!(connected.is_some_and(|at| at <= 20 * STEP), "{connected:?}");
 }
 
-/// The client's answer takes so long that the server repeats its last flight, and the client the answer.
+/// The client's answer takes so long that the server repeats its last flight, and the client its
+/// answer.
 #[test]
-fn two_sides_do_not_go_on_repeating_their_last_flights() {
+fn dtls_handshake_does_not_repeat_last_flights_endlessly() {
     let mut world = World::new();
     world.slow = true;
     while world.held.len() < 2 {
@@ -147,7 +149,7 @@ fn two_sides_do_not_go_on_repeating_their_last_flights() {
 }
 
 #[test]
-fn a_slow_client_has_fifteen_seconds_for_its_handshake() {
+fn dtls_handshake_allows_a_slow_client_fifteen_seconds() {
     let mut world = World::new();
     world.slow = true;
     while !world.hold_dtls {
@@ -179,7 +181,7 @@ fn a_slow_client_has_fifteen_seconds_for_its_handshake() {
 }
 
 #[test]
-fn a_client_that_never_comes_is_gone_after_ten_seconds() {
+fn peer_whose_client_never_connects_is_gone_after_ten_seconds() {
     let mut world = World::new();
     world.cut = true;
     let gone = world.until(&RtcEvent::Gone(ID, Reason::NeverConnected), 60 * SECOND);
@@ -190,7 +192,7 @@ fn a_client_that_never_comes_is_gone_after_ten_seconds() {
 }
 
 #[test]
-fn media_is_not_sent_before_there_are_keys() {
+fn media_is_not_sent_before_srtp_has_keys() {
     let mut world = World::new();
     let packet = packet();
     let rtp = |world: &mut World| {

@@ -1,4 +1,4 @@
-//! Peers against a client of the same core, without sockets and in virtual time.
+//! Peers against a client of the same WebRTC core, without sockets and in virtual time.
 
 use super::*;
 use crate::rtc::accept::{AcceptOptions, Acceptor, credentials};
@@ -42,20 +42,20 @@ struct World {
     acceptor: Acceptor,
     peers: Peers,
     client: RTCPeerConnection,
-    /// Datagrams from the client that are kept back.
+    /// Datagrams from the client that are held back.
     held: Vec<Vec<u8>>,
-    /// The client's DTLS is kept back from the server's certificate on.
+    /// Whether the client's DTLS is held back from the server's certificate on.
     slow: bool,
     hold_dtls: bool,
-    /// Nothing passes in either direction, and the client's clock stands still.
+    /// Whether nothing passes in either direction, while the client's clock stands still.
     cut: bool,
-    /// A loss in the handshake, and a flight that is repeated.
+    /// A loss in the handshake and a repeated flight.
     mishap: Option<Mishap>,
-    /// Checks that the server sent.
+    /// Number of checks that the server sent.
     checks: usize,
-    /// STUN that the server sent, and where to.
+    /// STUN messages that the server sent, with their destinations.
     stun: Vec<(SocketAddr, StunClass, [u8; 12])>,
-    /// What checks are signed with: the client's, the server's.
+    /// Credentials that sign checks: the client's, then the server's.
     credentials: [Credentials; 2],
 }
 
@@ -64,17 +64,17 @@ impl World {
         World::with(|_| ())
     }
 
-    /// The same, but before the client offers it does something else.
+    /// Like `new`, but runs `prepare` on the client before it makes its offer.
     fn with(prepare: impl FnOnce(&mut RTCPeerConnection)) -> World {
         World::with_setup("actpass", prepare)
     }
 
-    /// The same, with a client that says who starts DTLS.
+    /// Like `with`, for a client whose offer has the DTLS role `setup`.
     fn with_setup(setup: &str, prepare: impl FnOnce(&mut RTCPeerConnection)) -> World {
         let now = Instant::now();
         let mut media = MediaEngine::default();
         media.register_default_codecs().expect("codecs");
-        // Without checks of its own: each would have the server check back.
+        // Without checks of its own, each of which the server would answer with a check.
         let settings = SettingEngineBuilder::new()
             .with_ice_timeouts(None, None, Some(Duration::ZERO))
             .build();
@@ -194,7 +194,7 @@ impl World {
         }
     }
 
-    /// Steps until `event` comes; says when.
+    /// Steps until `event` comes; returns the elapsed time.
     fn until(&mut self, event: &RtcEvent, limit: Duration) -> Option<Duration> {
         let end = self.now + limit;
         while self.now < end {
@@ -214,9 +214,9 @@ impl World {
     }
 }
 
-/// A client that is nothing but its checks and answers, from wherever it likes.
+/// A client that sends only checks and answers, from any address.
 impl World {
-    /// The client of the core is still there, but nothing reaches it any more.
+    /// A connected world whose real client no longer sends or receives anything.
     fn connected_and_cut() -> World {
         let mut world = World::new();
         world
@@ -227,7 +227,7 @@ impl World {
         world
     }
 
-    /// Sends a check.
+    /// Sends a check from `from`; returns its transaction.
     fn ask(&mut self, from: SocketAddr, nominates: bool) -> [u8; 12] {
         let [theirs, ours] = self.credentials.clone();
         let user = format!("{}:{}", ours.ufrag, theirs.ufrag);
@@ -249,7 +249,7 @@ impl World {
         transaction.0
     }
 
-    /// Answers a check.
+    /// Sends the answer to a check of the server.
     fn answer(&mut self, from: SocketAddr, transaction: [u8; 12]) {
         let mut message = Message::new();
         message
@@ -274,7 +274,7 @@ impl World {
         self.deliver();
     }
 
-    /// Lets time pass; what is asked `at` one address is answered from there.
+    /// Runs for `time`; checks that the server sends to address `at` are answered from there.
     fn pass(&mut self, time: Duration, at: Option<SocketAddr>) {
         let end = self.now + time;
         while self.now < end {
@@ -290,7 +290,7 @@ impl World {
         self.stun.clear();
     }
 
-    /// Where checks went since that was last asked.
+    /// Destinations and transactions of the server's checks since the last call.
     fn asked(&mut self) -> Vec<(SocketAddr, [u8; 12])> {
         let sent = std::mem::take(&mut self.stun).into_iter();
         let checks = sent.filter(|(_, class, _)| *class == StunClass::Request);
@@ -299,7 +299,7 @@ impl World {
             .collect()
     }
 
-    /// Where media goes.
+    /// Addresses that media is sent to.
     fn media_to(&mut self) -> Vec<SocketAddr> {
         let packet = packet();
         self.peers.out.datagrams.clear();
@@ -333,7 +333,7 @@ fn client() -> SocketAddr {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A connected client with its data channel `control` open.
+/// A connected client with an open data channel `control`.
 fn world_with_control() -> (World, RTCDataChannelId) {
     let mut control = None;
     let mut world = World::with(|client| {

@@ -1,9 +1,9 @@
-//! Clients whose address changes.
+//! Path migration of clients whose address changes.
 
 use super::*;
 
 #[test]
-fn client_that_moves_is_followed_and_followed_back() {
+fn media_follows_a_client_to_a_new_address_and_back() {
     for nominates in [false, true] {
         let mut world = World::connected_and_cut();
         world.pass(8 * SECOND, None);
@@ -14,7 +14,8 @@ fn client_that_moves_is_followed_and_followed_back() {
         assert_eq!(world.media_to(), [elsewhere()]);
         world.pass(12 * SECOND, Some(elsewhere()));
 
-        // Where it was it is answered and asked; but as long as it is heard where it is, it stays there.
+        // Checks at the old address are answered and checked back; media stays while the new
+        // address answers.
         let transaction = world.ask(client(), nominates);
         let answer = (client(), StunClass::Success, transaction);
         assert!(world.stun.contains(&answer), "{:?}", world.stun);
@@ -32,14 +33,14 @@ fn client_that_moves_is_followed_and_followed_back() {
         let checks = world.asked();
         world.answer(client(), checks[0].1);
         assert_eq!(world.media_to(), [client()]);
-        // And it is there for good: what is asked of it there keeps it connected.
+        // The old address is selected again for good: its answers keep the peer connected.
         world.pass(40 * SECOND, Some(client()));
         assert_eq!(world.media_to(), [client()]);
     }
 }
 
 #[test]
-fn client_on_the_move_always_gets_one_more_address() {
+fn client_on_the_move_can_always_add_one_more_address() {
     let mut world = World::new();
     world
         .until(&RtcEvent::Connected(ID), SECOND)

@@ -1,4 +1,4 @@
-//! ICE restarts: what goes on meanwhile, and what a client may ask for.
+//! ICE restarts: media during a restart, and limits on restarts.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use super::*;
 use crate::rtc::negotiator::Negotiator;
 use crate::rtc::sdp::{RemoteCandidate, remote_candidates};
 
-/// The client's side of a new session, the `number`th.
+/// The client's side of new session number `number`.
 fn session(number: u32, candidates: Vec<RemoteCandidate>) -> NewSession {
     let remote = Credentials::new(&format!("theirs{number}"), "passwordthatislongenough");
     NewSession {
@@ -20,7 +20,8 @@ fn session(number: u32, candidates: Vec<RemoteCandidate>) -> NewSession {
 }
 
 impl World {
-    /// Restarts ICE; the client's checks are of the new session from here on. Gives the credentials of the former.
+    /// Restarts ICE and uses the new session's credentials from here on; returns those of the
+    /// former session.
     fn restart(&mut self, number: u32) -> [Credentials; 2] {
         let session = session(number, Vec::new());
         let local = self.try_restart(&session).expect("restarted");
@@ -41,7 +42,7 @@ impl World {
         }
     }
 
-    /// Lets the core go; what comes of it is told to nobody.
+    /// Begins a restart whose outcome nobody waits for; returns the negotiation.
     fn begin_restart(&mut self, session: &NewSession) -> Negotiation {
         let (reply, _) = oneshot::channel();
         let begun = self
@@ -50,7 +51,8 @@ impl World {
         begun.expect("begun").0
     }
 
-    /// Answers what the server asks, as a client of this session, until the server has nominated a pair.
+    /// Answers the server's checks as the client of `session`, until the server has nominated a
+    /// pair.
     fn nominate(&mut self, session: [Credentials; 2]) {
         self.credentials = session;
         self.stun.clear();
@@ -60,7 +62,7 @@ impl World {
         }
     }
 
-    /// Whether a check with these credentials is answered where it comes from.
+    /// Whether a check from `from` with these credentials is answered.
     fn is_answered(&mut self, with: &[Credentials; 2], from: SocketAddr) -> bool {
         let present = std::mem::replace(&mut self.credentials, with.clone());
         self.stun.clear();
@@ -71,7 +73,7 @@ impl World {
 }
 
 #[test]
-fn media_goes_on_over_the_former_pair_until_the_new_session_has_one() {
+fn ice_restart_keeps_media_on_the_former_pair_until_the_new_has_one() {
     let mut world = World::connected_and_cut();
     let former = world.restart(1);
     for _ in 0..300 {
@@ -84,7 +86,7 @@ fn media_goes_on_over_the_former_pair_until_the_new_session_has_one() {
         "and no other made"
     );
 
-    // The new session finds a path from elsewhere.
+    // The new session finds a path from another address.
     world.ask(elsewhere(), true);
     let checks = world.asked();
     assert_eq!(world.media_to(), [client()], "it is not up yet");
@@ -101,7 +103,7 @@ fn media_goes_on_over_the_former_pair_until_the_new_session_has_one() {
 }
 
 #[test]
-fn a_second_restart_before_the_first_is_done_keeps_the_pair_that_works() {
+fn second_ice_restart_before_the_first_is_done_keeps_the_working_pair() {
     let mut world = World::connected_and_cut();
     let former = world.restart(1);
     let between = world.restart(2);
@@ -127,7 +129,7 @@ fn a_second_restart_before_the_first_is_done_keeps_the_pair_that_works() {
 }
 
 #[test]
-fn a_restart_that_never_succeeds_ends_with_the_consent_that_was_given() {
+fn ice_restart_without_success_ends_when_consent_expires() {
     let mut world = World::connected_and_cut();
     let cut = world.elapsed();
     world.restart(1);
@@ -138,7 +140,7 @@ fn a_restart_that_never_succeeds_ends_with_the_consent_that_was_given() {
 }
 
 #[test]
-fn restarts_are_bounded_and_the_refused_ones_change_nothing() {
+fn ice_restarts_are_rate_limited_and_refused_ones_change_nothing() {
     let mut world = World::connected_and_cut();
     for number in 0..5 {
         world.restart(number);
@@ -153,7 +155,7 @@ fn restarts_are_bounded_and_the_refused_ones_change_nothing() {
     assert!(world.is_answered(&last, client()), "the session lives on");
     world.now += retry_after;
     world.restart(5);
-    // And as often as that for ever.
+    // Further restarts are allowed at that rate indefinitely.
     for number in 6..9 {
         world.now += 5 * SECOND;
         world.restart(number);
@@ -161,7 +163,7 @@ fn restarts_are_bounded_and_the_refused_ones_change_nothing() {
 }
 
 #[test]
-fn no_row_of_restarts_has_many_addresses_checked() {
+fn ice_restarts_in_a_row_do_not_cause_checks_to_many_addresses() {
     let mut world = World::connected_and_cut();
     let mut fresh = 0u16;
     let mut asked = HashSet::new();
@@ -199,7 +201,7 @@ fn no_row_of_restarts_has_many_addresses_checked() {
 }
 
 #[test]
-fn while_the_core_negotiates_the_present_session_goes_on() {
+fn ice_session_continues_while_the_core_negotiates_a_restart() {
     let mut world = World::connected_and_cut();
     let present = world.credentials.clone();
     let first = session(1, Vec::new());
@@ -235,7 +237,7 @@ fn while_the_core_negotiates_the_present_session_goes_on() {
 }
 
 #[test]
-fn restarts_wait_for_one_another_and_take_their_candidates_along() {
+fn ice_restarts_wait_for_one_another_and_keep_their_candidates() {
     let mut world = World::connected_and_cut();
     let negotiation = world.begin_restart(&session(1, Vec::new()));
     let mut answers = Vec::new();
@@ -273,7 +275,7 @@ fn restarts_wait_for_one_another_and_take_their_candidates_along() {
 }
 
 #[test]
-fn texts_of_both_sides_wait_for_a_core_that_is_away() {
+fn texts_of_both_sides_wait_for_a_core_that_negotiates() {
     for is_refused in [false, true] {
         let (mut world, control) = world_with_control();
         let first = session(1, Vec::new());
@@ -304,7 +306,8 @@ fn texts_of_both_sides_wait_for_a_core_that_is_away() {
             let back = world.peers.end_restart(negotiation.run(), world.now);
             world.nominate([first.remote, back.expect("restarted")]);
         }
-        // After a restart the core has no pair yet when it gets the text, and SCTP repeats it later.
+        // After a restart the core has no pair yet when it gets the text, and SCTP repeats it
+        // later.
         let limit = if is_refused { SECOND / 5 } else { 3 * SECOND };
         let text = RtcEvent::Text(ID, "from the client".to_owned());
         assert!(world.until(&text, limit).is_some(), "{is_refused}");
@@ -322,7 +325,7 @@ fn texts_of_both_sides_wait_for_a_core_that_is_away() {
 }
 
 #[test]
-fn core_that_comes_back_to_nobody_is_dropped() {
+fn negotiated_core_of_a_closed_peer_is_dropped() {
     let mut world = World::connected_and_cut();
     let negotiation = world.begin_restart(&session(1, Vec::new()));
     let now = world.now;
@@ -330,7 +333,7 @@ fn core_that_comes_back_to_nobody_is_dropped() {
     let back = world.peers.end_restart(negotiation.run(), now);
     assert_eq!(back.map(|_| ()), Err(RestartError::Unknown));
     assert!(world.media_to().is_empty());
-    // Nor does it come to another peer of the same participant, whose own core is away.
+    // Nor does the core go to another peer of this participant, whose own core is away.
     let mut world = World::connected_and_cut();
     let stray = World::connected_and_cut().begin_restart(&session(1, Vec::new()));
     let first = session(1, Vec::new());
@@ -343,7 +346,7 @@ fn core_that_comes_back_to_nobody_is_dropped() {
 }
 
 #[test]
-fn core_that_is_lost_ends_its_peer_alone() {
+fn core_lost_in_a_negotiation_ends_only_its_peer() {
     let mut world = World::connected_and_cut();
     let negotiation = world.begin_restart(&session(1, Vec::new()));
     let lost = Negotiated {
@@ -359,7 +362,7 @@ fn core_that_is_lost_ends_its_peer_alone() {
 }
 
 #[test]
-fn negotiator_gives_each_core_back() {
+fn negotiator_returns_each_core() {
     let wake = Arc::new(eventfd(0, EventfdFlags::empty()).expect("a descriptor"));
     let mut negotiator = Negotiator::start(wake.clone()).expect("a thread");
     for _ in 0..3 {
@@ -368,7 +371,7 @@ fn negotiator_gives_each_core_back() {
         assert!(negotiator.has_room());
         let (reply, _answer) = oneshot::channel();
         negotiator.begin(negotiation, reply);
-        // Until the thread has written to it.
+        // Block until the negotiator thread has written to the eventfd.
         rustix::io::read(&*wake, &mut [0u8; 8]).expect("woken");
         let (negotiated, _reply) = negotiator.next().expect("it is back");
         let local = world.peers.end_restart(negotiated, world.now);
