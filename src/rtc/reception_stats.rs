@@ -1,31 +1,32 @@
-//! Reception statistics of one source, as a receiver report carries them (RFC 3550, 6.4.1, A.1, A.3 and A.8).
+//! Reception statistics of one SSRC for receiver reports (RFC 3550, sections 6.4.1, A.1, A.3 and
+//! A.8).
 
 use std::time::{Duration, Instant};
 
 use rtc::rtcp::reception_report::ReceptionReport;
 
-/// Reception statistics of one source.
+/// Reception statistics of one SSRC.
 #[derive(Debug, Clone)]
 pub(super) struct ReceptionStats {
     ssrc: u32,
-    /// Units of its RTP time in a second.
+    /// RTP clock rate of the SSRC, in Hz.
     clock_hz: u32,
-    /// Sequence number of the first packet, and the highest since, with its wraps above it.
+    /// Sequence number of the first packet, and the highest since, extended by its wraparounds.
     first: u32,
     highest: u32,
     received: u32,
-    /// Expected and received when the last report went out.
+    /// Packets expected and received when the last report was sent.
     reported: (u32, u32),
-    /// Arrival minus RTP time of the last packet, in units of that time.
+    /// Arrival minus RTP time of the last packet, in units of the RTP clock.
     transit: u32,
-    /// Sixteen times the jitter, in the same.
+    /// Sixteen times the interarrival jitter, in units of the RTP clock.
     jitter: u32,
-    /// When the time base was taken.
+    /// Origin of the arrival times.
     start: Instant,
 }
 
 impl ReceptionStats {
-    /// Begins with a packet.
+    /// Starts with the first packet of an SSRC.
     pub(super) fn new(
         ssrc: u32,
         clock_hz: u32,
@@ -46,12 +47,12 @@ impl ReceptionStats {
         }
     }
 
-    /// Whose they are.
+    /// The SSRC of these statistics.
     pub(super) fn ssrc(&self) -> u32 {
         self.ssrc
     }
 
-    /// Counts a packet that was not here before.
+    /// Counts a packet that is not a duplicate.
     pub(super) fn count(&mut self, sequence: u16, time: u32, now: Instant) {
         let step = sequence.wrapping_sub(self.highest as u16);
         if step < 0x8000 {
@@ -63,13 +64,14 @@ impl ReceptionStats {
         let transit = arrival.wrapping_sub(time);
         let difference = (transit.wrapping_sub(self.transit) as i32).unsigned_abs();
         self.transit = transit;
-        // A pause in talking is no jitter, but its first packet looks like it, with a clock that stood still meanwhile.
+        // The first packet after a pause is not jitter, but looks like it if the media clock stood
+        // still.
         if difference < self.clock_hz {
             self.jitter = self.jitter + difference - ((self.jitter + 8) >> 4);
         }
     }
 
-    /// Whether packets are missing that the last report did not count.
+    /// Whether packets are missing that no report has covered yet.
     pub(super) fn has_lost(&self) -> bool {
         let expected = self.highest.wrapping_sub(self.first).wrapping_add(1);
         let (expected_before, received_before) = self.reported;
@@ -77,9 +79,10 @@ impl ReceptionStats {
         expected.wrapping_sub(expected_before) > received
     }
 
-    /// The report block of this moment; a new interval begins.
+    /// Returns the current report block and begins a new interval.
     ///
-    /// - `heard`: the middle of the time stamp of the client's last report, and when it came.
+    /// - `heard`: the middle 32 bits of the time stamp in the client's last sender report, and its
+    ///   arrival time.
     pub(super) fn report(
         &mut self,
         heard: Option<(u32, Instant)>,
@@ -105,12 +108,12 @@ impl ReceptionStats {
     }
 }
 
-/// In units of 1/65,536 s.
+/// Converts to units of 1/65,536 s.
 fn units(duration: Duration) -> u32 {
     (duration.as_micros() * 65_536 / 1_000_000).min(u128::from(u32::MAX)) as u32
 }
 
-/// The field has 24 bits and a sign.
+/// Largest value of the 24-bit signed field for lost packets.
 const MAX_LOST: u32 = 0x7f_ffff;
 
 #[cfg(test)]
@@ -120,7 +123,7 @@ mod tests {
     const STEP: Duration = Duration::from_millis(20);
 
     #[test]
-    fn counts_loss_per_interval_and_over_all() {
+    fn reception_stats_count_loss_per_interval_and_in_total() {
         let start = Instant::now();
         let mut reception = ReceptionStats::new(9, 48_000, 65_530, 0, start);
         for number in (1..100u32).filter(|number| number % 4 != 0) {
@@ -138,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_is_of_the_arrivals_and_not_of_pauses() {
+    fn reception_jitter_covers_arrivals_and_not_pauses() {
         let start = Instant::now();
         let mut even = ReceptionStats::new(9, 48_000, 0, 0, start);
         let mut uneven = even.clone();

@@ -1,15 +1,16 @@
-//! Which peer a datagram belongs to.
+//! Routes datagrams to peers.
 //!
-//! Three ways in, each with its own proof: a check names our user fragment, an answer names a transaction of ours and
-//! comes from where that went (or else a client could answer in a stranger's name, and have him sent what it is sent),
-//! everything else must come from an address that an authenticated check or answer came from. A spoofed address
-//! therefore reaches no peer.
+//! A datagram can name its peer in three ways, each with its own proof: a check names our user
+//! fragment; an answer names a transaction of ours and comes from the address that was checked
+//! (otherwise a client could answer in a stranger's name and have media sent to the stranger); any
+//! other datagram must come from an address that an authenticated check or answer came from. So a
+//! datagram with a spoofed address reaches no peer.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// The table of one socket.
+/// The routes of one media socket.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     by_address: HashMap<SocketAddr, usize>,
@@ -18,12 +19,12 @@ pub(super) struct Routes {
     checks: VecDeque<(Instant, [u8; 12])>,
 }
 
-/// Who was asked by a check of ours, and where.
+/// The peer and destination of a sent check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Asked {
-    /// The peer.
+    /// Key of the peer that sent the check.
     pub(super) key: usize,
-    /// Where the check went.
+    /// Address that the check was sent to.
     pub(super) to: SocketAddr,
 }
 
@@ -38,7 +39,7 @@ impl Routes {
         self.by_ufrag.get(ufrag).copied()
     }
 
-    /// The peer whose check an answer from there answers; there is only one answer to a check.
+    /// Takes the peer whose check an answer from `from` belongs to; each check has only one answer.
     pub(super) fn take_check(&mut self, transaction: &[u8; 12], from: SocketAddr) -> Option<usize> {
         let asked = self.by_check.get(transaction)?;
         if asked.to != from {
@@ -47,29 +48,30 @@ impl Routes {
         self.by_check.remove(transaction).map(|asked| asked.key)
     }
 
-    /// Lets checks that name `ufrag` through to `key`.
+    /// Routes checks that name `ufrag` to peer `key`.
     pub(super) fn add_ufrag(&mut self, ufrag: &str, key: usize) {
         self.by_ufrag.insert(ufrag.as_bytes().to_vec(), key);
     }
 
-    /// Forgets a user fragment.
+    /// Removes a user fragment.
     pub(super) fn remove_ufrag(&mut self, ufrag: &str) {
         self.by_ufrag.remove(ufrag.as_bytes());
     }
 
-    /// Validates `address` for `key`; the last peer to authenticate from an address has it.
+    /// Adds `address` as validated for peer `key`; the last peer to authenticate from an address
+    /// owns it.
     pub(super) fn add_address(&mut self, address: SocketAddr, key: usize) {
         self.by_address.insert(address, key);
     }
 
-    /// Forgets an address, unless another peer has authenticated from it since.
+    /// Removes an address, unless another peer has authenticated from it since.
     pub(super) fn remove_address(&mut self, address: SocketAddr, key: usize) {
         if self.by_address.get(&address) == Some(&key) {
             self.by_address.remove(&address);
         }
     }
 
-    /// Lets the answer to a check through, for as long as the core waits for it.
+    /// Accepts the answer to a check for as long as the core waits for it.
     pub(super) fn add_check(&mut self, transaction: [u8; 12], asked: Asked, now: Instant) {
         while let Some(&(sent, oldest)) = self.checks.front() {
             if now.saturating_duration_since(sent) < CHECK_LIFETIME
@@ -85,10 +87,11 @@ impl Routes {
     }
 }
 
-/// Longer than the core waits for an answer (4 s).
+/// Time that a check waits for its answer: longer than the core does (4 s).
 const CHECK_LIFETIME: Duration = Duration::from_secs(5);
 
-/// Checks in flight at once: five seconds of 10,000 settled peers, or a burst of joins with many candidates.
+/// Most checks in flight: five seconds of 10,000 settled peers, or a burst of joins with many
+/// candidates.
 const MAX_CHECKS: usize = 65_536;
 
 #[cfg(test)]
@@ -100,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_follows_who_authenticated_last() {
+    fn route_of_an_address_follows_the_last_peer_to_authenticate() {
         let mut routes = Routes::default();
         routes.add_address(address(1), 10);
         routes.add_address(address(1), 20);
@@ -111,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn checks_age_and_are_bounded() {
+    fn routes_of_checks_expire_and_are_bounded() {
         let start = Instant::now();
         let mut routes = Routes::default();
         let id = |n: u32| {

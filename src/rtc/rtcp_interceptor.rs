@@ -1,6 +1,8 @@
-//! The interceptor at the end of the core's chain: takes the client's RTCP reports and lets ours pass.
+//! The interceptor at the end of the core's chain: reads the client's RTCP reports and passes ours
+//! on.
 //!
-//! RTP does not come this way; see [`RtpReceiver`](super::rtp_receiver::RtpReceiver) and [`RtpSender`](super::rtp_sender::RtpSender).
+//! RTP does not pass through it; see [`RtpReceiver`](super::rtp_receiver::RtpReceiver) and
+//! [`RtpSender`](super::rtp_sender::RtpSender).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,17 +23,18 @@ use super::metrics::PeerStats;
 /// State that the interceptor and its peer share.
 #[derive(Debug, Default)]
 pub(super) struct RtcpState {
-    /// RTCP packets that SRTP accepted.
+    /// Number of RTCP packets that SRTP accepted.
     pub(super) authentic_total: AtomicU64,
-    /// The client's last sender report: its source, and below it the middle of its time stamp.
+    /// The client's last sender report: its SSRC in the upper half, the middle 32 bits of its time
+    /// stamp below.
     pub(super) sender_report: AtomicU64,
-    /// Counters of the peer, for anyone.
+    /// The peer's public counters.
     pub(super) stats: Arc<PeerStats>,
 }
 
-/// The interceptor of one peer.
+/// The RTCP interceptor of one peer.
 pub(super) struct RtcpInterceptor {
-    /// Our own source.
+    /// The server's own SSRC.
     ssrc: u32,
     codec: Codec,
     shared: Arc<RtcpState>,
@@ -73,7 +76,8 @@ impl RtcpInterceptor {
         let stats = &self.shared.stats;
         let percent = (u32::from(report.fraction_lost) * 100).div_ceil(256) as u8;
         let before = stats.loss_percent.load(Ordering::Relaxed);
-        // Up at once, so that FEC is there while it is needed; down slowly, so that the encoder is left alone.
+        // Rise at once, so that FEC is there while it is needed; fall slowly, so that the encoder
+        // rarely changes.
         let smooth = ((u32::from(before) * 3 + u32::from(percent)) / 4) as u8;
         stats
             .loss_percent
@@ -112,7 +116,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for RtcpInterceptor {
     }
 }
 
-/// Which streams there are is decided here, not by the core.
+/// The core's stream bindings are ignored: this module decides which streams exist.
 impl Interceptor for RtcpInterceptor {
     fn bind_local_stream(&mut self, _: &StreamInfo) {}
     fn unbind_local_stream(&mut self, _: &StreamInfo) {}
@@ -136,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn loss_rises_at_once_and_falls_slowly() {
+    fn reported_loss_rises_at_once_and_falls_slowly() {
         let shared = Arc::new(RtcpState::default());
         let mut stream = RtcpInterceptor::new(77, Codec::Opus, shared.clone());
         let mut report = |ssrc, fraction_lost| {
@@ -164,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_s_clock_is_noted() {
+    fn rtcp_interceptor_stores_ssrc_and_time_stamp_of_sender_reports() {
         let shared = Arc::new(RtcpState::default());
         let mut stream = RtcpInterceptor::new(77, Codec::Opus, shared.clone());
         let report = SenderReport {

@@ -1,8 +1,8 @@
-//! An RTP header read where it lies (RFC 3550, 5.1; RFC 8285, 4).
+//! Parses an RTP header in place (RFC 3550, section 5.1; RFC 8285, section 4).
 //!
-//! Pure functions over hostile input: none panics, none allocates.
+//! Pure functions over hostile input: they neither panic nor allocate.
 
-/// The fixed part of an RTP header, and where the payload begins.
+/// The fixed fields of an RTP header, and the offset of the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RtpHeader {
     pub(super) marker: bool,
@@ -10,7 +10,7 @@ pub(super) struct RtpHeader {
     pub(super) sequence: u16,
     pub(super) time: u32,
     pub(super) ssrc: u32,
-    /// Bytes of the whole header: sources and extensions included.
+    /// Length of the whole header in bytes, including CSRCs and extensions.
     pub(super) length_bytes: usize,
     sources_bytes: usize,
     has_extensions: bool,
@@ -18,7 +18,7 @@ pub(super) struct RtpHeader {
 }
 
 impl RtpHeader {
-    /// Reads the header; `None` if the datagram ends in it.
+    /// Reads the header; `None` if the datagram is shorter than its header.
     pub(super) fn read(datagram: &[u8]) -> Option<RtpHeader> {
         let fixed = datagram.first_chunk::<FIXED_BYTES>()?;
         let sources_bytes = 4 * usize::from(fixed[0] & 0x0f);
@@ -44,7 +44,8 @@ impl RtpHeader {
         })
     }
 
-    /// The payload of a packet that is decrypted and has lost its tag; `None` if its padding is longer than it.
+    /// Returns the payload of a decrypted packet without its tag; `None` if the padding is too
+    /// long.
     pub(super) fn payload<'a>(&self, packet: &'a [u8]) -> Option<&'a [u8]> {
         let payload = packet.get(self.length_bytes..)?;
         if !self.has_padding {
@@ -54,7 +55,7 @@ impl RtpHeader {
         payload.get(..payload.len().checked_sub(padding.max(1))?)
     }
 
-    /// The value of one header extension, in either form.
+    /// Returns the value of a header extension, in the one-byte or two-byte form.
     pub(super) fn extension<'a>(&self, packet: &'a [u8], id: u8) -> Option<&'a [u8]> {
         if !self.has_extensions {
             return None;
@@ -89,10 +90,10 @@ impl RtpHeader {
     }
 }
 
-/// RFC 8285, 4.2.
+/// Profile of the one-byte form of extensions (RFC 8285, section 4.2).
 pub(super) const ONE_BYTE_PROFILE: [u8; 2] = [0xbe, 0xde];
 
-/// A header without sources and extensions.
+/// Length in bytes of a header without CSRCs and extensions.
 pub(super) const FIXED_BYTES: usize = 12;
 
 #[cfg(test)]
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_both_forms() {
+    fn rtp_header_reads_both_forms_of_extensions() {
         for (profile, long) in [(0xbede, 1), (0x1000, 0)] {
             let wire = packet(profile, vec![(3, vec![1; 2 * long + 1]), (5, vec![0x85])]);
             let head = RtpHeader::read(&wire).expect("read");
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_ends_the_payload() {
+    fn rtp_padding_is_not_part_of_the_payload() {
         let mut wire = packet(0xbede, vec![(5, vec![1])]);
         wire[0] |= 0x20;
         *wire.last_mut().expect("bytes") = 4;

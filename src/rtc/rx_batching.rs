@@ -1,8 +1,10 @@
-//! Receive batching: how long datagrams may wait in the socket before the thread reads them.
+//! Receive batching: how long datagrams may wait in the socket before the network thread reads
+//! them.
 //!
-//! What arrives is mixed at the next slot, not before. Where many datagrams come, to get up for each costs more than to
-//! take it in; so then the thread sleeps through until shortly before each slot, which makes nobody's packet late. Only
-//! what the mixer hands out gets it up sooner. While peers connect it does not batch: a check that is answered late costs
+//! Received packets are mixed at the next slot, not before. Under high load, waking up for each
+//! datagram costs more than reading it, so the thread sleeps until shortly before each slot, which
+//! delays no packet. Only packets of the mixers wake it sooner. While peers connect there is no
+//! batching: a check that is answered late costs some clients a second.
 //! some clients a second.
 
 use std::time::{Duration, Instant};
@@ -12,17 +14,17 @@ use mixer::format::SLOT;
 /// Decides how long to leave datagrams in the socket.
 #[derive(Debug)]
 pub(super) struct RxBatching {
-    /// When counting began, and what has come since.
+    /// Start of the counting window, and the number of datagrams since.
     since: Instant,
     datagrams: usize,
-    /// So much came in the last window that it pays.
+    /// Whether the last window had enough datagrams for batching to pay.
     pays: bool,
     /// When the last peer began to connect.
     disturbed: Option<Instant>,
 }
 
 impl RxBatching {
-    /// No batching yet.
+    /// Starts without batching.
     pub(super) fn new(now: Instant) -> RxBatching {
         RxBatching {
             since: now,
@@ -32,7 +34,7 @@ impl RxBatching {
         }
     }
 
-    /// Takes note of what was received.
+    /// Counts received datagrams.
     pub(super) fn received(&mut self, datagrams: usize, now: Instant) {
         self.datagrams += datagrams;
         if now.saturating_duration_since(self.since) >= WINDOW {
@@ -42,15 +44,15 @@ impl RxBatching {
         }
     }
 
-    /// A peer connects, or looks for another path.
+    /// Notes that a peer connects, or looks for another path.
     pub(super) fn disturb(&mut self, now: Instant) {
         self.disturbed = Some(now);
     }
 
-    /// How long to leave the socket alone; `None` if it had better be watched.
+    /// How long to leave the socket alone; `None` if it should be watched.
     pub(super) fn length(&self, now: Instant) -> Option<Duration> {
         let connecting = |at: Instant| now.saturating_duration_since(at) < CONNECTING;
-        // A window that nobody has closed is one in which next to nothing came.
+        // A window that has not been closed in time is one with hardly any datagrams.
         let stale = now.saturating_duration_since(self.since) > 2 * WINDOW;
         if !self.pays || stale || self.disturbed.is_some_and(connecting) {
             return None;
@@ -61,16 +63,16 @@ impl RxBatching {
     }
 }
 
-/// How long arrivals are counted.
+/// Length of the counting window.
 const WINDOW: Duration = Duration::from_millis(100);
 
-/// From 1,500 datagrams a second on, a slot brings several.
+/// Datagrams per window from which batching pays: at 1,500 a second a slot brings several.
 const WORTH_DATAGRAMS: usize = 150;
 
-/// Before a slot: what the thread needs to get up and to take in what has come.
+/// Lead before a slot: the time the thread needs to wake up and read what has arrived.
 const LEAD: Duration = Duration::from_micros(400);
 
-/// ICE and DTLS are done by then, or are repeating themselves in seconds.
+/// Time after which ICE and DTLS are done, or repeat datagrams only every few seconds.
 const CONNECTING: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -79,7 +81,8 @@ mod tests {
 
     const STEP: Duration = Duration::from_millis(1);
 
-    /// An `RxBatching` that has seen `per_ms` datagrams a millisecond for a second, and the time after that.
+    /// A batching state after a second of `per_ms` datagrams per millisecond, and the time at its
+    /// end.
     fn after(per_ms: usize) -> (RxBatching, Instant) {
         let start = crate::clock::instant(mixer::Time::from_us(10_000_000));
         let mut batching = RxBatching::new(start);
@@ -92,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_end_before_a_slot_and_only_where_much_arrives() {
+    fn rx_batching_ends_before_a_slot_and_starts_only_under_load() {
         let (batching, now) = after(1);
         assert_eq!(batching.length(now), None);
         let (batching, now) = after(10);
@@ -103,12 +106,12 @@ mod tests {
             let end_us = crate::clock::at(now + length).us();
             assert_eq!(end_us % 2_500, 2_100, "{late_us} us");
         }
-        // Nothing comes any more.
+        // No more datagrams arrive.
         assert_eq!(batching.length(now + 3 * WINDOW), None);
     }
 
     #[test]
-    fn nothing_is_batched_while_peers_connect() {
+    fn rx_batching_pauses_while_peers_connect() {
         let (mut batching, now) = after(10);
         batching.disturb(now);
         assert_eq!(batching.length(now + STEP), None);

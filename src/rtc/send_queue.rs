@@ -1,4 +1,4 @@
-//! The queue of datagrams to send, one behind the other in one buffer.
+//! A queue of datagrams to send, stored contiguously in one buffer.
 
 use std::net::SocketAddr;
 
@@ -6,19 +6,19 @@ use std::net::SocketAddr;
 #[derive(Debug, Default)]
 pub struct SendQueue {
     bytes: Vec<u8>,
-    /// Where to, and where it ends in `bytes`.
+    /// Destination of each datagram, and its end in `bytes`.
     entries: Vec<(SocketAddr, usize)>,
-    /// How many of the entries are gone.
+    /// Number of entries that were already sent.
     gone: usize,
 }
 
 impl SendQueue {
-    /// Datagrams that wait to be sent.
+    /// Number of datagrams that wait to be sent.
     pub fn len(&self) -> usize {
         self.entries.len() - self.gone
     }
 
-    /// Whether none waits.
+    /// Whether no datagram waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -29,9 +29,10 @@ impl SendQueue {
         self.commit(to);
     }
 
-    /// Room for a datagram of `length_bytes`, to be filled and then sent off with [`SendQueue::commit`].
+    /// Returns space for a datagram of `length_bytes`, to be filled and added by
+    /// [`SendQueue::commit`].
     ///
-    /// Room that was not sent off is taken back by the next call.
+    /// Space that was not committed is reused by the next call.
     pub fn begin(&mut self, length_bytes: usize) -> &mut [u8] {
         let start = self.entries.last().map_or(0, |&(_, end)| end);
         self.bytes.truncate(start);
@@ -39,12 +40,12 @@ impl SendQueue {
         &mut self.bytes[start..]
     }
 
-    /// Adds what is in the room given last.
+    /// Adds the datagram in the space returned last.
     pub fn commit(&mut self, to: SocketAddr) {
         self.entries.push((to, self.bytes.len()));
     }
 
-    /// What waits, oldest first.
+    /// Iterates over the waiting datagrams, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
         let mut start = match self.gone {
             0 => 0,
@@ -57,7 +58,7 @@ impl SendQueue {
         })
     }
 
-    /// Forgets the oldest `count`.
+    /// Removes the oldest `count` datagrams.
     pub fn drop_oldest(&mut self, count: usize) {
         self.gone += count.min(self.len());
         if self.is_empty() {
@@ -65,7 +66,7 @@ impl SendQueue {
         }
     }
 
-    /// Forgets all.
+    /// Removes all datagrams.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn come_out_as_they_went_in() {
+    fn send_queue_returns_datagrams_in_order_and_unaltered() {
         let mut datagrams = SendQueue::default();
         assert!(datagrams.is_empty());
         datagrams.push(address(1), b"one");

@@ -1,11 +1,11 @@
-//! The media socket.
+//! Opens the UDP socket for media.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Binds the media socket.
+/// Binds the media socket and sizes its buffers.
 pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -16,7 +16,7 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
         socket.set_only_v6(false)?;
     }
     socket.set_nonblocking(true)?;
-    // The system cuts this down to what it allows, without an error.
+    // The system silently reduces this to what it allows.
     let _ = socket.set_recv_buffer_size(BUFFER_BYTES);
     let _ = socket.set_send_buffer_size(BUFFER_BYTES);
     let granted = [
@@ -30,7 +30,8 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Linux doubles what it is asked for, to have room for its own overhead, and says the double.
+/// Converts a buffer size reported by the system: Linux reports twice the requested size, for its
+/// overhead.
 fn usable(bytes: usize) -> usize {
     if cfg!(target_os = "linux") {
         bytes / 2
@@ -39,7 +40,7 @@ fn usable(bytes: usize) -> usize {
     }
 }
 
-/// What to tell the operator about buffers for receiving and sending that are smaller than asked for.
+/// Advice for the operator about receive and send buffers that are smaller than requested.
 fn advice(granted: [usize; 2]) -> Option<String> {
     let names = ["receive", "send"];
     let settings = ["net.core.rmem_max", "net.core.wmem_max"];
@@ -61,7 +62,8 @@ fn advice(granted: [usize; 2]) -> Option<String> {
     })
 }
 
-/// 20 ms of 2,000 talkers with the kernel's overhead, several times over.
+/// Requested buffer size: several times what 2,000 talkers send in 20 ms, with the kernel's
+/// overhead.
 const BUFFER_BYTES: usize = 4 * 1_024 * 1_024;
 
 #[cfg(test)]
@@ -69,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_buffers_are_told_with_what_to_set() {
+    fn small_socket_buffers_are_reported_with_the_sysctls_to_set() {
         assert_eq!(advice([BUFFER_BYTES; 2]), None);
         assert_eq!(advice([2 * BUFFER_BYTES; 2]), None);
         let both = advice([212_992; 2]).expect("both are small");
@@ -84,9 +86,9 @@ mod tests {
         assert!(!one.contains("rmem"), "{one}");
     }
 
-    /// What the system says it has granted is compared in the unit that it was asked in.
+    /// The granted size must be compared in the unit of the request.
     #[test]
-    fn the_size_is_read_back_in_the_unit_that_it_was_asked_in() {
+    fn socket_buffer_size_is_read_back_in_the_unit_of_the_request() {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).expect("a socket");
         for bytes in [16 * 1_024, 64 * 1_024] {
             socket.set_recv_buffer_size(bytes).expect("allowed");

@@ -1,8 +1,9 @@
-//! Writes datagrams into the socket, and keeps them while its buffer is full.
+//! Writes datagrams to the socket, and keeps them while the socket's buffer is full.
 //!
-//! A full buffer empties within milliseconds, at the pace of the network. So what waits is kept until the socket takes
-//! more, and all of it is dropped after [`PATIENCE`]: late media is worth nothing, and ICE, DTLS and SCTP repeat
-//! themselves. To try one datagram after the other meanwhile would cost a system call each.
+//! A full buffer drains within milliseconds, at the pace of the network. So datagrams wait until
+//! the socket accepts more, and all are dropped after [`PATIENCE`]: late media is worthless, and
+//! ICE, DTLS and SCTP repeat themselves. Trying single datagrams meanwhile would cost a system call
+//! each.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -12,10 +13,10 @@ use super::datagram_batch::BATCH;
 use super::metrics::{Dropped, RtcMetrics};
 use super::send_queue::SendQueue;
 
-/// Writes datagrams into the socket.
+/// Writes datagrams to the socket.
 #[derive(Debug, Default)]
 pub(super) struct SocketWriter {
-    /// Since when the socket takes nothing.
+    /// Since when the socket has accepted nothing.
     full_since: Option<Instant>,
 }
 
@@ -25,9 +26,9 @@ impl SocketWriter {
         self.full_since.is_some()
     }
 
-    /// Sends what waits, as much as the socket takes.
+    /// Sends waiting datagrams, as many as the socket accepts.
     ///
-    /// - `send`: hands the first of the datagrams to the system and says how many it took.
+    /// - `send`: passes the first datagrams to the system and returns how many it accepted.
     pub(super) fn send(
         &mut self,
         datagrams: &mut SendQueue,
@@ -47,13 +48,13 @@ impl SocketWriter {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return self.wait(datagrams, metrics, now);
                 }
-                // The interface's queue is full, which no socket tells the end of: the batch is lost.
+                // The interface's queue is full, whose end no socket signals: the batch is lost.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     let lost = datagrams.len().min(BATCH);
                     metrics.count_many(Dropped::SendBuffer, lost);
                     datagrams.drop_oldest(lost);
                 }
-                // The error is the first datagram's own; the others get their try.
+                // The error concerns only the first datagram; the others are still tried.
                 _ => {
                     add(&metrics.send_errors_total, 1);
                     datagrams.drop_oldest(1);
@@ -63,7 +64,7 @@ impl SocketWriter {
         self.full_since = None;
     }
 
-    /// The buffer is full.
+    /// Handles a full socket buffer.
     fn wait(&mut self, datagrams: &mut SendQueue, metrics: &RtcMetrics, now: Instant) {
         let since = *self.full_since.get_or_insert(now);
         let is_late = now.saturating_duration_since(since) >= PATIENCE;
@@ -79,10 +80,11 @@ fn add(counter: &std::sync::atomic::AtomicU64, count: usize) {
     counter.fetch_add(count as u64, Ordering::Relaxed);
 }
 
-/// One packet time.
+/// Longest time that datagrams wait: one packet time.
 pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 
-/// A packet each for the largest server, and some for what rooms are told.
+/// Most waiting datagrams: one packet for each peer of the largest server, and some messages to
+/// rooms.
 const MAX_WAITING: usize = 16_384;
 
 #[cfg(test)]
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_buffer_is_asked_once_and_what_waits_goes_out_when_it_has_room() {
+    fn socket_writer_keeps_datagrams_while_the_buffer_is_full() {
         let (metrics, now) = (RtcMetrics::default(), Instant::now());
         let mut writer = SocketWriter::default();
         let mut datagrams = waiting(1_000);
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_too_long_is_dropped_at_once_and_counted() {
+    fn socket_writer_drops_and_counts_datagrams_that_waited_too_long() {
         let (metrics, now) = (RtcMetrics::default(), Instant::now());
         let mut writer = SocketWriter::default();
         let mut datagrams = waiting(500);
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_one_datagram_costs_that_one_only() {
+    fn socket_writer_drops_only_the_datagram_that_causes_an_error() {
         let (metrics, now) = (RtcMetrics::default(), Instant::now());
         let mut datagrams = waiting(3);
         let mut results = vec![Ok(1), Err(libc::EPERM), Ok(1)].into_iter();

@@ -1,13 +1,14 @@
-//! Limits how many RTP and RTCP sources (SSRCs) of a peer reach SRTP.
+//! Limits how many SSRCs of a peer's RTCP reach SRTP.
 //!
-//! SRTP keeps a state per source and makes it before it has authenticated the packet, so whoever can spoof a peer's
-//! address could grow it without bound. A source that has a state passes; new ones pass at a trickle, and end.
+//! SRTP creates state per SSRC before it has authenticated the packet, so an attacker that spoofs a
+//! peer's address could grow it without bound. Known SSRCs pass; new ones pass at a low rate, up to
+//! a total.
 
 use crate::rate_limit::{Rate, RateLimit};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-/// The limiter of one peer.
+/// The SSRC limiter of one peer.
 #[derive(Debug)]
 pub(super) struct SsrcLimiter {
     known: HashSet<u32>,
@@ -15,7 +16,7 @@ pub(super) struct SsrcLimiter {
 }
 
 impl SsrcLimiter {
-    /// An empty gate.
+    /// Builds a limiter that knows no SSRC.
     pub(super) fn new() -> SsrcLimiter {
         SsrcLimiter {
             known: HashSet::new(),
@@ -33,14 +34,14 @@ impl SsrcLimiter {
     }
 }
 
-/// New sources let through at once: more than any client has, few enough to cost nothing.
+/// New SSRCs admitted at once: more than any client has, few enough to cost nothing.
 const BURST: u32 = 64;
 
-/// One more may come this often. A client whose source changes while somebody sprays its address with 5,000 random
-/// sources a second then gets through within seconds.
+/// Interval at which one more is admitted. A client whose SSRC changes while an attacker floods its
+/// address with 5,000 random SSRCs a second then gets through within seconds.
 const REFILL: Duration = Duration::from_millis(50);
 
-/// Sources a peer may ever have: about 8 MB of SRTP state.
+/// Most SSRCs of a peer: about 8 MB of SRTP state.
 const MAX_SOURCES: usize = 32_768;
 
 #[cfg(test)]
@@ -48,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_sources_pass_while_strangers_run_dry() {
+    fn ssrc_limiter_admits_known_ssrcs_while_new_ones_are_limited() {
         let now = Instant::now();
         let mut sources = SsrcLimiter::new();
         assert!(sources.admit(7, now));
@@ -60,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_end() {
+    fn ssrc_limiter_bounds_the_total_number_of_ssrcs() {
         let mut now = Instant::now();
         let mut sources = SsrcLimiter::new();
         let admitted = (0..2 * MAX_SOURCES as u32).filter(|&ssrc| {

@@ -1,7 +1,9 @@
-//! Authentication of connectivity checks (RFC 8445, 7.3; RFC 8489, 9.1), before the core sees them.
+//! Authenticates connectivity checks (RFC 8445, section 7.3; RFC 8489, section 9.1) before the core
+//! sees them.
 //!
-//! The core authenticates as well, but not everything and not first: it acts on a role conflict before it has looked
-//! at the password. So nothing unauthenticated reaches it, and who is authentic is known here.
+//! The core authenticates too, but not everything and not first: it acts on a role conflict before
+//! it checks the password. So the core gets only authenticated checks, and the result is known
+//! here.
 
 use std::net::SocketAddr;
 
@@ -12,17 +14,18 @@ use rtc::stun::integrity::MessageIntegrity;
 use rtc::stun::message::{BINDING_REQUEST, BINDING_SUCCESS, Message, Setter, TransactionId};
 use rtc::stun::xoraddr::XorMappedAddress;
 
-/// Checks the MESSAGE-INTEGRITY of `datagram` against `password`.
+/// Whether the MESSAGE-INTEGRITY of `datagram` matches `password`.
 pub fn is_authentic(datagram: &[u8], password: &str, crypto: &dyn RTCCrypto) -> bool {
     decoded(datagram).is_some_and(|mut message| {
         MessageIntegrity::check(&mut message, password.as_bytes(), crypto).is_ok()
     })
 }
 
-/// The same check without its nomination, signed again with `password`; `None` if it cannot be rebuilt.
+/// Rebuilds a check without its nomination and signs it with `password`; `None` if that fails.
 ///
-/// The core neither answers nor remembers a nomination of a pair it has not checked itself yet. Answering the plain
-/// check at once and nominating again when our own check has succeeded saves the client a retransmission.
+/// The core neither answers nor remembers a nomination of a pair that it has not checked itself.
+/// Giving it the plain check at once, and the nomination when our own check has succeeded, saves
+/// the client a retransmission.
 pub fn without_nomination(
     datagram: &[u8],
     password: &str,
@@ -47,7 +50,8 @@ pub fn without_nomination(
     Some(plain.raw)
 }
 
-/// The answer to an authentic check that came from there, signed with `password`; `None` if it cannot be built.
+/// Builds the answer to an authentic check that came from `from`, signed with `password`; `None` if
+/// that fails.
 pub fn success(
     transaction: [u8; 12],
     from: SocketAddr,
@@ -104,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nomination_becomes_a_plain_check() {
+    fn stun_nomination_is_rebuilt_as_a_plain_check() {
         let provider = rtc::crypto::default_provider().expect("built in");
         let crypto = provider.crypto();
         let check = nomination("secret", crypto);
@@ -126,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_is_answered_with_where_it_came_from() {
+    fn stun_answer_contains_the_address_that_the_check_came_from() {
         use rtc::stun::message::Getter;
         let provider = rtc::crypto::default_provider().expect("built in");
         let crypto = provider.crypto();

@@ -1,27 +1,28 @@
-//! Deadlines of all peers, so that a turn of the loop touches only those that are due.
+//! Deadlines of all peers, so that a turn of the loop touches only peers that are due.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
-/// An ordered set of deadlines with lazy removal: an entry that was superseded is skipped when it comes up.
+/// A priority queue of deadlines with lazy removal: superseded entries are skipped when they come
+/// up.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, usize)>>,
 }
 
 impl Timers {
-    /// Asks to be woken for `key` at `at`.
+    /// Adds a deadline for peer `key`.
     pub(super) fn add(&mut self, at: Instant, key: usize) {
         self.heap.push(Reverse((at, key)));
     }
 
-    /// When the next entry comes up.
+    /// The time of the next entry.
     pub(super) fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// The next entry that is due.
+    /// Takes the next entry that is due.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, usize)> {
         if self.next()? > now {
             return None;
@@ -36,7 +37,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn comes_up_in_order_and_not_early() {
+    fn timers_return_deadlines_in_order_and_not_early() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut timers = Timers::default();

@@ -1,4 +1,4 @@
-//! What one turn of the event loop produces: datagrams to send and events to hand on.
+//! The output of one turn of the event loop: datagrams to send and events to pass on.
 
 use std::collections::VecDeque;
 
@@ -7,12 +7,13 @@ use super::routes::Asked;
 use super::send_queue::SendQueue;
 use crate::queues::{Inbound, Producer};
 
-/// What the peers produced and the thread has not handed on yet, and where their packets go at once.
+/// Output of the peers that the thread has not handed on yet, and the rings that take packets at
+/// once.
 #[derive(Debug, Default)]
 pub(super) struct TurnOutput {
-    /// The rings to the mixers, by the mixers' ids.
+    /// The rings to the mixers, by mixer id.
     pub(super) to_mixers: Vec<Producer<Inbound>>,
-    /// Datagrams with their destination.
+    /// Datagrams to send, with their destinations.
     pub(super) datagrams: SendQueue,
     /// Connectivity checks that were sent, by transaction.
     pub(super) checks: Vec<([u8; 12], Asked)>,

@@ -1,6 +1,6 @@
-//! Receiver and sender reports of one client (RFC 3550, 6.4): when they are due, and what is in them.
+//! RTCP reports to one client (RFC 3550, section 6.4): when a report is due, and its contents.
 //!
-//! Each goes out as a compound packet with the canonical name, through the core, which encrypts it.
+//! Each report is a compound packet with the canonical name; the core encrypts it.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,26 +16,27 @@ use rtc::rtcp::source_description::{
 use super::rtp_receiver::RtpReceiver;
 use super::rtp_sender::RtpSender;
 
-/// Writes the reports of one client when they are due.
+/// Writes receiver and sender reports for one client when they are due.
 #[derive(Debug)]
 pub(super) struct RtcpReports {
     next: Instant,
-    /// When a report is due even if nothing was lost.
+    /// When a report is due even without losses.
     regular: Instant,
-    /// Packets sent and received when a report was due last.
+    /// Packets sent and received when a report was last due.
     before: (u64, u64),
-    /// Nothing had come or gone then.
+    /// Whether no packets had been sent or received then.
     quiet: bool,
-    /// When the last one went out.
+    /// When the last report was sent.
     last: Instant,
-    /// Packets sent when the last two reports went out.
+    /// Packets sent when the last two reports were sent.
     sent: [u64; 2],
-    /// The client's last report: its source, the middle of its time stamp, and when it came.
+    /// The client's last sender report: its SSRC, the middle 32 bits of its time stamp, and its
+    /// arrival time.
     heard: Option<(u32, u32, Instant)>,
 }
 
 impl RtcpReports {
-    /// With nothing to say yet.
+    /// Starts without anything to report.
     pub(super) fn new(now: Instant) -> RtcpReports {
         RtcpReports {
             next: now,
@@ -48,17 +49,18 @@ impl RtcpReports {
         }
     }
 
-    /// When [`RtcpReports::due`] wants to be called; while nothing flows it is enough to do so now and then.
+    /// When [`RtcpReports::due`] is to be called next; `None` while no media flows and an
+    /// occasional call is enough.
     pub(super) fn next(&self) -> Option<Instant> {
         (!self.quiet).then_some(self.next)
     }
 
-    /// Takes note of a sender report of the client's.
+    /// Notes a sender report of the client.
     pub(super) fn heard(&mut self, ssrc: u32, stamp: u32, now: Instant) {
         self.heard = Some((ssrc, stamp, now));
     }
 
-    /// The compound packet of this moment, if one is due.
+    /// Returns the compound packet to send now, if one is due.
     pub(super) fn due(
         &mut self,
         sending: &RtpSender,
@@ -98,7 +100,8 @@ impl RtcpReports {
         ])
     }
 
-    /// Who sent nothing since the report before the last is a receiver only (RFC 3550, 6.4).
+    /// Builds a sender report, or a receiver report if we have sent nothing since the report before
+    /// the last (RFC 3550, section 6.4).
     fn first(
         &mut self,
         sending: &RtpSender,
@@ -127,7 +130,7 @@ impl RtcpReports {
     }
 }
 
-/// Seconds since 1900 and their fraction (RFC 3550, 4).
+/// Converts to NTP time: seconds since 1900 and their fraction (RFC 3550, section 4).
 fn ntp_time(now: SystemTime) -> u64 {
     let since = now
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -137,7 +140,8 @@ fn ntp_time(now: SystemTime) -> u64 {
     seconds << 32 | fraction
 }
 
-/// Source description with nothing but the canonical name, which every compound packet must have (RFC 3550, 6.1).
+/// A source description with only the canonical name, which every compound packet needs (RFC 3550,
+/// section 6.1).
 pub(super) fn canonical_name(ssrc: u32, cname: &str) -> SourceDescription {
     SourceDescription {
         chunks: vec![SourceDescriptionChunk {
@@ -150,16 +154,16 @@ pub(super) fn canonical_name(ssrc: u32, cname: &str) -> SourceDescription {
     }
 }
 
-/// How often a report is sent while media flows: the least that RFC 3550, 6.2, lets a session wait in which nobody has
-/// agreed on feedback, and what browsers do for audio.
+/// Report interval while media flows: the minimum of RFC 3550, section 6.2, without negotiated
+/// feedback, and what browsers use for audio.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often while packets are lost: a sender that has agreed to protect its packets (RFC 7587, `useinbandfec`) begins
-/// with it when it learns of the loss. Within what RFC 4585, 3.5, allows a session with feedback: one report of some 100
-/// bytes is less than a twentieth of the thinnest stream.
+/// Report interval while packets are lost: a sender that supports FEC (RFC 7587, `useinbandfec`)
+/// starts it when it learns of the loss. Within the limits of RFC 4585, section 3.5, for sessions
+/// with feedback: a report of some 100 bytes is less than a twentieth of the thinnest stream.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often while nothing flows.
+/// Report interval while no media flows.
 const QUIET_INTERVAL: Duration = Duration::from_secs(10);
 
 const SECONDS_FROM_1900_TO_1970: u64 = 2_208_988_800;

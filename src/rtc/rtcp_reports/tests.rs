@@ -22,7 +22,7 @@ struct World {
     client: Context,
 }
 
-/// A report of each kind, or none.
+/// The report that was sent, if any.
 #[derive(Debug)]
 enum Said {
     Nothing,
@@ -111,7 +111,7 @@ impl World {
 }
 
 #[test]
-fn a_sender_says_what_it_sent_and_what_it_heard() {
+fn sender_report_covers_sent_and_received_packets() {
     let mut world = World::new();
     let start = world.start;
     world.send(start);
@@ -134,7 +134,7 @@ fn a_sender_says_what_it_sent_and_what_it_heard() {
 }
 
 #[test]
-fn reports_are_rare_while_quiet_and_a_listener_s_become_receiver_reports() {
+fn rtcp_reports_are_rare_while_quiet_and_turn_into_receiver_reports() {
     let mut world = World::new();
     let start = world.start;
     let mut said = Vec::new();
@@ -157,7 +157,7 @@ fn reports_are_rare_while_quiet_and_a_listener_s_become_receiver_reports() {
 }
 
 #[test]
-fn loss_is_reported_within_a_second() {
+fn rtcp_reports_tell_of_loss_within_a_second() {
     let mut world = World::new();
     let start = world.start;
     let at = |tenths: u64| start + Duration::from_millis(100 * tenths);
@@ -178,7 +178,7 @@ fn loss_is_reported_within_a_second() {
 }
 
 #[test]
-fn who_has_heard_nobody_says_so() {
+fn receiver_report_is_empty_before_any_packet_was_received() {
     let mut world = World::new();
     let start = world.start;
     let mut said = (0..=4u32).map(|tick| world.due(start + tick * REPORT_INTERVAL));

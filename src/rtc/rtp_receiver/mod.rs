@@ -1,6 +1,7 @@
-//! One client's incoming RTP: decrypted where the datagram lies, and handed to the mixer at once.
+//! One client's incoming RTP: decrypted in place and passed to the mixer at once.
 //!
-//! The client may change its source at any time; the core's tracks, which know one source per section, are not asked.
+//! The client may change its SSRC at any time; the core's tracks, which know one SSRC per section,
+//! are not used.
 
 use std::time::{Duration, Instant};
 
@@ -16,33 +17,33 @@ use super::srtp::{Decryptor, MasterKey};
 use crate::queues::{Inbound, MixerId, Producer};
 use crate::rate_limit::{Rate, RateLimit};
 
-/// Receives the RTP streams of one client, one after the other.
+/// Receives the RTP streams of one client, one SSRC after another.
 pub(super) struct RtpReceiver {
     config: ReceiveConfig,
     decryptor: Option<Decryptor>,
-    /// Of the source that was heard last.
+    /// Statistics of the most recent SSRC.
     reception: Option<ReceptionStats>,
-    /// Packets that the mixer may still get.
+    /// Rate limiter of packets to the mixer.
     rate: RateLimit,
     received: u64,
     received_bytes: u64,
 }
 
-/// What it is made of.
+/// Settings of an RTP receiver.
 pub(super) struct ReceiveConfig {
     pub(super) participant: ParticipantId,
-    /// What the client sends.
+    /// The codec that the client sends.
     pub(super) codec: Codec,
-    /// The one payload type taken.
+    /// The only accepted payload type.
     pub(super) payload_type: u8,
-    /// Header extension of RFC 6464, if negotiated.
+    /// Id of the audio-level header extension (RFC 6464), if negotiated.
     pub(super) level_id: Option<u8>,
     /// The mixer that gets the packets; `None` if the client does not send.
     pub(super) mixer: Option<MixerId>,
 }
 
 impl RtpReceiver {
-    /// A stream that takes nothing before it has keys.
+    /// Builds a receiver that drops all packets until it has keys.
     pub(super) fn new(config: ReceiveConfig) -> RtpReceiver {
         RtpReceiver {
             config,
@@ -57,13 +58,13 @@ impl RtpReceiver {
         }
     }
 
-    /// Decrypts with this key from now on.
+    /// Sets the key for decrypting further packets.
     ///
     /// Set-up only (allocates).
     ///
     /// # Errors
     ///
-    /// When the key has not the length of its profile.
+    /// If the key does not have the length of its profile.
     pub(super) fn set_key(
         &mut self,
         crypto: &dyn RTCCrypto,
@@ -73,23 +74,23 @@ impl RtpReceiver {
         Ok(())
     }
 
-    /// Packets that were authentic, and the bytes of their payload.
+    /// Number of authentic packets, and of their payload bytes.
     pub(super) fn received(&self) -> (u64, u64) {
         (self.received, self.received_bytes)
     }
 
-    /// Counters of the source heard last.
+    /// Statistics of the most recent SSRC.
     pub(super) fn reception(&mut self) -> Option<&mut ReceptionStats> {
         self.reception.as_mut()
     }
 
-    /// Takes a packet off the wire and hands it to its mixer.
+    /// Decrypts a received packet and passes it to the mixer.
     ///
-    /// - `to_mixers`: the rings to the mixers, by their ids.
+    /// - `to_mixers`: the rings to the mixers, by mixer id.
     ///
     /// # Errors
     ///
-    /// Why it was dropped.
+    /// The reason why the packet was dropped.
     pub(super) fn take(
         &mut self,
         datagram: &mut [u8],
@@ -101,7 +102,7 @@ impl RtpReceiver {
         let end = decryptor
             .open(datagram, head.length_bytes, head.ssrc, head.sequence)
             .ok_or(Dropped::Srtp)?;
-        // Only what is authentic counts: forged packets must not use up what the client may send.
+        // Count only authentic packets: forged packets must not use up the client's rate.
         if !self.rate.passes(now) {
             return Err(Dropped::PacketRate);
         }
@@ -134,11 +135,11 @@ impl RtpReceiver {
             arrival: crate::clock::at(now),
             packet: Packet {
                 seq: Seq(head.sequence),
-                // A clock that wraps still does so at the same place when it is multiplied.
+                // Multiplying a wrapping clock keeps its wraparound at the same instant.
                 time: RtpTime(head.time.wrapping_mul(self.config.codec.samples_per_unit())),
                 ssrc: head.ssrc,
                 marker: head.marker,
-                // RFC 6464, 3: the low seven bits of the first byte.
+                // RFC 6464, section 3: the level is the low seven bits of the first byte.
                 level: level.and_then(<[u8]>::first).copied().map(Level::from_wire),
                 payload: Payload::copy_from(payload).ok_or(Dropped::Unusable)?,
             },
@@ -148,8 +149,9 @@ impl RtpReceiver {
     }
 }
 
-/// Packets a client may send at once, and how often one more: 500 a second. The shortest packets of Opus come 400 times
-/// a second (2.5 ms), and a second of those may have been held up on the way.
+/// Packets a client may send at once, and the interval of further ones: 500 a second. The shortest
+/// Opus packets (2.5 ms) come 400 times a second, and a second's worth may arrive at once after a
+/// stall.
 const PACKETS_AT_ONCE: u32 = 500;
 const PACKET_INTERVAL: Duration = Duration::from_millis(2);
 

@@ -80,7 +80,7 @@ impl Line {
 }
 
 #[test]
-fn packets_reach_the_mixer_whatever_their_source() {
+fn rtp_receiver_passes_packets_of_any_ssrc_to_the_mixer() {
     let mut line = Line::with_keys();
     for (ssrc, sequence, result) in [
         (1, 10, Ok(())),
@@ -104,7 +104,7 @@ fn packets_reach_the_mixer_whatever_their_source() {
 }
 
 #[test]
-fn what_is_not_wanted_is_dropped_for_its_reason() {
+fn rtp_receiver_reports_the_reason_of_each_drop() {
     let mut line = Line::new();
     let wire = line.wire(111, 1, 1);
     assert_eq!(line.take(wire), Err(Dropped::Handshake), "no keys yet");
@@ -122,7 +122,7 @@ fn what_is_not_wanted_is_dropped_for_its_reason() {
 }
 
 #[test]
-fn a_client_s_packets_are_bounded_in_number_and_forged_ones_do_not_count() {
+fn rtp_receiver_limits_a_clients_packets_without_counting_forged_ones() {
     let mut line = Line::with_keys();
     let start = Instant::now();
     let mut sequence = 0;
@@ -134,12 +134,12 @@ fn a_client_s_packets_are_bounded_in_number_and_forged_ones_do_not_count() {
         while line.inbound.pop().is_ok() {}
         taken
     };
-    // The shortest packets there are, for half a minute.
+    // The shortest possible packets, for half a minute.
     for packet in 0..12_000u32 {
         let now = start + packet * Duration::from_micros(2_500);
         assert_eq!(sent_at(&mut line, now, false), Ok(()), "{packet}");
     }
-    // Then as many as it likes, for a second.
+    // Then an unlimited flood for a second.
     let start = start + Duration::from_secs(60);
     let mut results = Vec::new();
     for packet in 0..20_000u32 {

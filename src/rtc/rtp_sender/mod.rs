@@ -1,7 +1,7 @@
-//! One client's outgoing RTP stream: sequence numbers, the clock's offset and the header (RFC 3550, 5.1), written and
-//! encrypted where the datagram is sent from.
+//! One client's outgoing RTP stream: sequence numbers, clock offset and header (RFC 3550, section
+//! 5.1), written and encrypted in the send buffer.
 //!
-//! One payload goes to many clients; what differs is this, and it is all that is done per client.
+//! One payload goes to many clients; this module does only what differs per client.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use super::srtp::{Encryptor, MasterKey};
 /// Sends the RTP stream of one client.
 pub struct RtpSender {
     config: SendConfig,
-    /// The next sequence number until there are keys; the encryptor counts from then on.
+    /// The next sequence number until there are keys; then the encryptor counts.
     first: u16,
     clock: Clock,
     encryptor: Option<Encryptor>,
@@ -27,39 +27,41 @@ pub struct RtpSender {
     sent: Sent,
 }
 
-/// What a stream is made of.
+/// Settings of an outgoing RTP stream.
 #[derive(Debug, Clone, Default)]
 pub struct SendConfig {
-    /// The source.
+    /// The SSRC.
     pub ssrc: u32,
-    /// What is sent.
+    /// The codec that is sent.
     pub codec: Codec,
-    /// What the client calls it.
+    /// The client's payload type for the codec.
     pub payload_type: u8,
-    /// Header extension for the levels of the sources (RFC 6465), `1..=14`.
+    /// Id of the header extension for contributors' levels (RFC 6465), `1..=14`.
     pub levels_id: Option<u8>,
-    /// Header extension for the section's identifier (RFC 9143), `1..=14`, and its value of at most 16 bytes.
+    /// Id of the MID header extension (RFC 9143), `1..=14`, and its value of at most 16 bytes.
     pub mid: Option<(u8, Box<[u8]>)>,
 }
 
-/// What a stream has sent.
+/// Counters of an outgoing RTP stream.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sent {
-    /// Packets.
+    /// Number of packets sent.
     pub packets: u64,
-    /// Their payload.
+    /// Number of payload bytes sent.
     pub payload_bytes: u64,
-    /// RTP time of the last one as it stood in its header, and when it was sent.
+    /// RTP time in the header of the last packet, and the time at which it was sent.
     pub last: Option<(u32, Instant)>,
 }
 
 impl RtpSender {
-    /// A stream with random start, as RFC 3550, 5.1, wants it. It sends nothing before it has keys.
+    /// Builds a stream with random start values (RFC 3550, section 5.1). Sends nothing until it has
+    /// keys.
     pub fn new(config: SendConfig) -> RtpSender {
         RtpSender {
             clock: Clock::new(config.codec),
             config,
-            // The lower half: a receiver that starts with the second packet must not take it for a wrap.
+            // The lower half of the range: a receiver that starts with the second packet must not
+            // see a wraparound.
             first: rand::random::<u16>() >> 1,
             encryptor: None,
             due: 0,
@@ -67,23 +69,23 @@ impl RtpSender {
         }
     }
 
-    /// The source.
+    /// The SSRC.
     pub fn ssrc(&self) -> u32 {
         self.config.ssrc
     }
 
-    /// What was sent.
+    /// Counters of the stream.
     pub fn sent(&self) -> &Sent {
         &self.sent
     }
 
-    /// Encrypts with this key from now on. The numbering goes on.
+    /// Sets the key for encrypting further packets. Sequence numbers continue.
     ///
     /// Set-up only (allocates).
     ///
     /// # Errors
     ///
-    /// When the key has not the length of its profile.
+    /// If the key does not have the length of its profile.
     pub fn set_key(
         &mut self,
         crypto: &dyn RTCCrypto,
@@ -101,7 +103,7 @@ impl RtpSender {
             .map_or(self.first, Encryptor::next_sequence)
     }
 
-    /// RTP time of this moment, if anything was sent.
+    /// RTP time at `now`; `None` if nothing was sent yet.
     pub fn time_at(&self, now: Instant) -> Option<u32> {
         let (time, at) = self.sent.last?;
         let since = now.saturating_duration_since(at);
@@ -110,7 +112,7 @@ impl RtpSender {
         Some(time.wrapping_add(passed as u32))
     }
 
-    /// Adds the next packet to `out`, encrypted; says whether there are keys for it.
+    /// Adds the next packet to `out`, encrypted; returns false if there are no keys for it.
     ///
     /// Real-time: safe once `out` has its memory.
     pub fn write(
@@ -168,12 +170,13 @@ impl RtpSender {
     }
 }
 
-/// From the room's media time, 48 kHz, to that of the stream, which begins anywhere (RFC 3550, 5.1).
+/// Converts the room's media time at 48 kHz to the stream's RTP time, which has a random offset
+/// (RFC 3550, section 5.1).
 ///
-/// It goes by what has passed: a quotient of a number that wraps would jump where it does.
+/// Converts differences: dividing a wrapping number would jump at its wraparound.
 struct Clock {
     samples_per_unit: i32,
-    /// The last media time, and what it was in the stream.
+    /// The last media time, and the stream's RTP time for it.
     last: u32,
     time: u32,
 }
@@ -187,7 +190,7 @@ impl Clock {
         }
     }
 
-    /// The stream's time at a media time, which is a multiple of 2.5 ms.
+    /// RTP time of the stream at a media time, which is a multiple of 2.5 ms.
     fn at(&mut self, media: u32) -> u32 {
         let passed = media.wrapping_sub(self.last) as i32 / self.samples_per_unit;
         self.time = self.time.wrapping_add(passed as u32);
@@ -204,7 +207,7 @@ struct Header<'a> {
     extensions: Extensions,
 }
 
-/// Which extensions a packet has, by their length with the byte in front; 0 for none.
+/// Lengths in bytes of a packet's header extensions, including their one-byte headers; 0 if absent.
 #[derive(Clone, Copy)]
 struct Extensions {
     levels_bytes: usize,
@@ -212,7 +215,7 @@ struct Extensions {
 }
 
 impl Extensions {
-    /// Bytes of the whole block, filled up to a word.
+    /// Length in bytes of the extension block, padded to whole words.
     fn length_bytes(self) -> usize {
         match self.levels_bytes + self.mid_bytes {
             0 => 0,
@@ -222,7 +225,7 @@ impl Extensions {
 }
 
 impl Header<'_> {
-    /// Fills `header`, which is as long as it takes, and all zeroes.
+    /// Fills `header`, which has the right length and is all zeroes.
     fn write(&self, packet: &OutPacket, header: &mut [u8]) {
         let sources = packet.sources.ids();
         let extension_bytes = self.extensions.length_bytes();
@@ -254,26 +257,27 @@ impl Header<'_> {
     }
 }
 
-/// Whether sound is missing between what ended at `due` and `packet`, within one talk-spurt: a tick was left out. In a
-/// pause nothing is missing: the room has moved.
+/// Whether sound is missing between media time `due` and `packet` within one talk-spurt, because a
+/// tick was skipped. In a pause nothing is missing: the room has moved its phase.
 ///
-/// A gap in time alone says that nobody talked, and a receiver plays silence or noise over it. With one sequence number
-/// missing as well it says that something was lost, and the receiver conceals it.
+/// A gap in RTP time alone means that nobody talked, and a receiver plays silence or noise over it.
+/// A missing sequence number as well means loss, and the receiver conceals it.
 fn skips_a_packet(due: u32, packet: &OutPacket) -> bool {
     let missing = packet.time.0.wrapping_sub(due);
     let sounds = !packet.sources.ids().is_empty();
     sounds && !packet.marker && (1..=MAX_CONCEALED_SAMPLES).contains(&missing)
 }
 
-/// Longer than this no receiver conceals; it is also half the pause between two refreshes of a silent stream.
+/// Longest gap marked as loss, in samples: receivers conceal no longer ones. Also half the interval
+/// between two refreshes of a silent stream.
 const MAX_CONCEALED_SAMPLES: u32 =
     (Duration::from_millis(200).as_millis() as u32) * (SAMPLE_RATE_HZ / 1_000);
 
 /// RTP version 2.
 const VERSION: u8 = 2 << 6;
 
-/// Packets that carry the section's identifier: the first second. After that the receiver knows the source
-/// (RFC 9143, 9.2), and the bytes are saved.
+/// Packets that carry the MID extension: those of the first second. After that the receiver knows
+/// the SSRC (RFC 9143, section 9.2), and the bytes are saved.
 const MID_PACKETS: u64 = 50;
 
 #[cfg(test)]

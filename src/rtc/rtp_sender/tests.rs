@@ -12,10 +12,10 @@ use crate::rtc::srtp::SrtpProfile;
 const KEY: [u8; 16] = [3; 16];
 const SALT: [u8; 14] = [9; 14];
 
-/// A CELT frame of 20 ms.
+/// TOC byte of a CELT frame of 20 ms.
 const TOC: u8 = 31 << 3;
 
-/// What goes out, read by somebody else's SRTP.
+/// An RTP sender whose output another SRTP implementation decrypts.
 struct Line {
     sending: RtpSender,
     far: Context,
@@ -82,7 +82,7 @@ fn packet(time: u32, sources: &[(u32, u8)]) -> OutPacket {
 }
 
 #[test]
-fn numbers_packets_and_names_sources() {
+fn rtp_sender_numbers_packets_and_lists_contributors() {
     let mut line = Line::new(config(b"audio"));
     let first = line.send(&packet(0, &[(7, 20), (8, 40), (9, 127)]));
     let second = line.send(&packet(960, &[]));
@@ -105,7 +105,7 @@ fn numbers_packets_and_names_sources() {
 }
 
 #[test]
-fn any_number_of_sources_fits_and_the_mid_ends() {
+fn rtp_header_fits_any_number_of_contributors_and_drops_the_mid() {
     for mid in [&b"0"[..], b"a mid of sixteen"] {
         let mut line = Line::new(config(mid));
         for number in 0..=MID_PACKETS as u32 {
@@ -123,7 +123,7 @@ fn any_number_of_sources_fits_and_the_mid_ends() {
 }
 
 #[test]
-fn without_extensions_there_is_no_block() {
+fn rtp_header_without_extensions_has_no_extension_block() {
     let mut line = Line::new(SendConfig {
         ssrc: 1,
         ..SendConfig::default()
@@ -134,7 +134,7 @@ fn without_extensions_there_is_no_block() {
 }
 
 #[test]
-fn nothing_is_sent_without_keys() {
+fn rtp_sender_sends_nothing_without_keys() {
     let mut sending = RtpSender::new(config(b"0"));
     let mut out = SendQueue::default();
     let to = SocketAddr::from(([127, 0, 0, 1], 9));
@@ -145,7 +145,7 @@ fn nothing_is_sent_without_keys() {
 }
 
 #[test]
-fn new_keys_go_on_with_the_numbering() {
+fn rtp_sender_continues_sequence_numbers_with_new_keys() {
     let mut line = Line::new(config(b"0"));
     let before = line.send(&packet(0, &[])).header.sequence_number;
     let sent = std::mem::replace(&mut line, Line::new(config(b"0"))).sending;
@@ -163,7 +163,7 @@ fn new_keys_go_on_with_the_numbering() {
 }
 
 #[test]
-fn a_tick_that_was_left_out_is_a_packet_that_was_lost() {
+fn rtp_sender_marks_a_skipped_tick_as_a_lost_packet() {
     let mut line = Line::new(config(b"0"));
     let mut seq = line.send(&packet(0, &[])).header.sequence_number;
     let mut step = |line: &mut Line, packet: &OutPacket| {
@@ -191,7 +191,7 @@ fn a_tick_that_was_left_out_is_a_packet_that_was_lost() {
 }
 
 #[test]
-fn the_time_runs_on_between_packets() {
+fn rtp_sender_time_advances_between_packets() {
     let mut line = Line::new(config(b"0"));
     let time = line.send(&packet(0, &[])).header.timestamp;
     let later = line.now + Duration::from_millis(1_500);
@@ -201,14 +201,14 @@ fn the_time_runs_on_between_packets() {
 }
 
 #[test]
-fn the_clock_of_g711_goes_at_its_own_pace_over_every_wrap() {
+fn rtp_clock_of_g711_is_continuous_over_every_wraparound() {
     let mut line = Line::new(SendConfig {
         codec: Codec::Pcmu,
         payload_type: 0,
         ..config(b"0")
     });
     let mut before: Option<rtp::Packet> = None;
-    // The room's clock wraps in between, and a sixth of it would jump there.
+    // The room's clock wraps meanwhile; a sixth of the wrapped value would jump there.
     for step in 0..40u32 {
         let time = 0u32.wrapping_sub(20 * 960).wrapping_add(step * 960);
         let payload = Payload::copy_from(&[0xff; 160]).expect("short");

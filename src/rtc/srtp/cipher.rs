@@ -1,4 +1,5 @@
-//! One direction's keyed cipher: encrypts and decrypts a packet where it lies (RFC 3711, 4; RFC 7714, 8).
+//! The keyed cipher of one direction: encrypts and decrypts packets in place (RFC 3711, section 4;
+//! RFC 7714, section 8).
 
 use rtc::crypto::{
     AeadAlgorithm, AeadCipher, CryptoError, HmacAlgorithm, Mac, RTCCrypto, StreamCipher,
@@ -7,10 +8,11 @@ use rtc::crypto::{
 
 use super::keys::{Label, MasterKey, SrtpProfile};
 
-/// Which packet of a source: the roll-over counter and below it the sequence number, 48 bits (RFC 3711, 3.3.1).
+/// Packet index of an SSRC: roll-over counter and sequence number, 48 bits (RFC 3711, section
+/// 3.3.1).
 pub(super) type Index = u64;
 
-/// The cipher.
+/// The SRTP cipher of one direction.
 pub(super) struct Cipher {
     mode: Mode,
     tag_bytes: usize,
@@ -62,12 +64,12 @@ impl Cipher {
         })
     }
 
-    /// Bytes of the tag at a packet's end.
+    /// Length of the authentication tag at a packet's end.
     pub(super) fn tag_bytes(&self) -> usize {
         self.tag_bytes
     }
 
-    /// Encrypts what lies between the header and the room for the tag, and writes the tag.
+    /// Encrypts the bytes between the header and the space for the tag, and writes the tag.
     pub(super) fn seal(
         &mut self,
         packet: &mut [u8],
@@ -91,7 +93,7 @@ impl Cipher {
         Ok(())
     }
 
-    /// Checks the tag and decrypts what lies between the header and the tag.
+    /// Checks the tag and decrypts the bytes between the header and the tag.
     pub(super) fn open(
         &mut self,
         packet: &mut [u8],
@@ -117,7 +119,7 @@ impl Cipher {
     }
 }
 
-/// The packet, header included, and its tag.
+/// Splits off the tag from a packet with its header.
 fn divide(
     packet: &mut [u8],
     header_bytes: usize,
@@ -129,7 +131,7 @@ fn divide(
     }
 }
 
-/// RFC 3711, 4.1.1: `(salt * 2^16) XOR (ssrc * 2^64) XOR (index * 2^16)`.
+/// Initial counter (RFC 3711, section 4.1.1): `(salt * 2^16) XOR (ssrc * 2^64) XOR (index * 2^16)`.
 fn counter(salt: &[u8; 16], ssrc: u32, index: Index) -> [u8; 16] {
     let value = u128::from_be_bytes(*salt)
         ^ (u128::from(ssrc) << 64)
@@ -137,7 +139,7 @@ fn counter(salt: &[u8; 16], ssrc: u32, index: Index) -> [u8; 16] {
     value.to_be_bytes()
 }
 
-/// RFC 7714, 8.1: two zero bytes, the source, the index; all of it against the salt.
+/// Nonce (RFC 7714, section 8.1): two zero bytes, the SSRC and the index, XORed with the salt.
 fn nonce(salt: &[u8; 12], ssrc: u32, index: Index) -> [u8; 12] {
     let mut nonce = *salt;
     let words = (u128::from(ssrc) << 48) | u128::from(index & INDEX_MASK);

@@ -1,4 +1,5 @@
-//! Decrypts received packets: every source a client has ever had, each with its index and its replay window (RFC 3711, 3.3).
+//! Decrypts received RTP: each SSRC of a client has its own index and replay window (RFC 3711,
+//! section 3.3).
 
 use std::collections::HashMap;
 
@@ -7,23 +8,24 @@ use rtc::crypto::{CryptoError, RTCCrypto};
 use super::cipher::{Cipher, Index};
 use super::keys::MasterKey;
 
-/// Checks and decrypts the packets of one client.
+/// Authenticates and decrypts the packets of one client.
 ///
-/// A source gets a state with its first authentic packet only, so that whoever sends forged packets costs their
-/// checking and nothing else.
+/// An SSRC gets state only with its first authentic packet, so forged packets cost only their
+/// authentication.
 pub struct Decryptor {
     cipher: Cipher,
     current: Source,
     others: HashMap<u32, Source>,
 }
 
-/// What is known of one source.
+/// State of one SSRC.
 #[derive(Debug, Clone, Copy, Default)]
 struct Source {
     ssrc: u32,
-    /// Highest index that was authentic.
+    /// Highest authentic index.
     highest: Index,
-    /// Bit n: the packet n before the highest was here. Zero while there was none at all.
+    /// Replay window: bit n is set if the packet n before the highest was received. Zero before the
+    /// first packet.
     window: u128,
 }
 
@@ -32,7 +34,7 @@ impl Decryptor {
     ///
     /// # Errors
     ///
-    /// When the keys have not the lengths of their profile.
+    /// If the keys do not have the lengths of their profile.
     pub fn new(crypto: &dyn RTCCrypto, master: &MasterKey<'_>) -> Result<Decryptor, CryptoError> {
         Ok(Decryptor {
             cipher: Cipher::new(crypto, master)?,
@@ -41,10 +43,10 @@ impl Decryptor {
         })
     }
 
-    /// Decrypts a packet in place and says where its payload ends; `None` if it is forged or damaged, was here before,
-    /// or is of one source too many.
+    /// Decrypts a packet in place and returns where its payload ends; `None` if it is forged,
+    /// damaged or replayed, or if there are too many SSRCs.
     ///
-    /// Allocates only for a new source.
+    /// Allocates only for a new SSRC.
     pub fn open(
         &mut self,
         packet: &mut [u8],
@@ -63,7 +65,7 @@ impl Decryptor {
         Some(packet.len() - self.cipher.tag_bytes())
     }
 
-    /// Sources that have a state.
+    /// Number of SSRCs with state.
     #[cfg(test)]
     pub(super) fn sources(&self) -> usize {
         self.others.len() + usize::from(self.current.window != 0)
@@ -95,7 +97,8 @@ impl Decryptor {
 }
 
 impl Source {
-    /// RFC 3711, 3.3.1: of the three roll-over counters around, the one that makes the index the nearest.
+    /// Index whose roll-over counter, of the three candidates, is nearest (RFC 3711, section
+    /// 3.3.1).
     fn index_of(&self, sequence: u16) -> Index {
         if self.window == 0 {
             return Index::from(sequence);
@@ -105,14 +108,16 @@ impl Source {
         if ahead < 0x8000 {
             self.highest + Index::from(ahead)
         } else {
-            // Before the very beginning there is nothing: such a packet can only be of the first turn.
+            // Before the first index there is none: such a packet can only belong to the first
+            // turn.
             self.highest
                 .checked_sub(Index::from(behind))
                 .unwrap_or(Index::from(sequence))
         }
     }
 
-    /// RFC 3711, 3.3.2: what is older than the window counts as having been here.
+    /// Whether the packet is a replay; packets older than the window count as replays (RFC 3711,
+    /// section 3.3.2).
     fn was_here(&self, index: Index) -> bool {
         match self.highest.checked_sub(index) {
             Some(_) if self.window == 0 => false,
@@ -133,10 +138,10 @@ impl Source {
     }
 }
 
-/// Packets looked back on: 2.5 s of the usual.
+/// Length of the replay window in packets: 2.5 s of packets of 20 ms.
 const WINDOW: Index = u128::BITS as Index;
 
-/// Sources a client may ever have in one session: about 1.5 MB.
+/// Most SSRCs a client may use in one session: about 1.5 MB of state.
 const MAX_SOURCES: usize = 32_768;
 
 const MAX_INDEX: Index = (1 << 48) - 1;

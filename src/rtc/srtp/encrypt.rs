@@ -1,29 +1,29 @@
-//! Encrypts packets to send: one source, its packets numbered and encrypted (RFC 3711, 3.3).
+//! Encrypts outgoing RTP: numbers and encrypts the packets of one SSRC (RFC 3711, section 3.3).
 
 use rtc::crypto::{CryptoError, RTCCrypto};
 
 use super::cipher::{Cipher, Index};
 use super::keys::MasterKey;
 
-/// Encrypts the packets of one source.
+/// Encrypts the packets of one SSRC.
 ///
-/// The only one to do so with its key: RTP of this source never passes the core, so that no two packets can have one
-/// index. RTCP has an index and keys of its own (RFC 3711, 3.4), and stays with the core.
+/// The only user of its key: RTP of this SSRC never passes through the core, so no two packets have
+/// one index. RTCP has its own index and keys (RFC 3711, section 3.4), and stays with the core.
 pub struct Encryptor {
     cipher: Cipher,
     ssrc: u32,
-    /// Of the next packet.
+    /// Index of the next packet.
     index: Index,
 }
 
 impl Encryptor {
-    /// A source whose first packet has the sequence number `first`.
+    /// Builds an encryptor whose first packet has sequence number `first`.
     ///
     /// Set-up only (allocates).
     ///
     /// # Errors
     ///
-    /// When the keys have not the lengths of their profile.
+    /// If the keys do not have the lengths of their profile.
     pub fn new(
         crypto: &dyn RTCCrypto,
         master: &MasterKey<'_>,
@@ -42,7 +42,7 @@ impl Encryptor {
         self.index as u16
     }
 
-    /// Leaves one sequence number out: receivers take it for a packet that was lost.
+    /// Skips one sequence number, which receivers take for a lost packet.
     pub fn skip(&mut self) {
         self.index += 1;
     }
@@ -53,7 +53,7 @@ impl Encryptor {
     }
 
     /// Encrypts a packet in place, whose header has [`Encryptor::next_sequence`] and whose last
-    /// [`Encryptor::tag_bytes`] bytes are room for the tag; says whether it may be sent.
+    /// [`Encryptor::tag_bytes`] bytes are space for the tag; returns whether it may be sent.
     ///
     /// Real-time: safe.
     pub fn seal(&mut self, packet: &mut [u8], header_bytes: usize) -> bool {
@@ -61,7 +61,7 @@ impl Encryptor {
             return false;
         }
         let index = self.index;
-        // Counted whatever happens: an index that was used once is never used again.
+        // Count even if encryption fails: an index must never be used twice.
         self.index += 1;
         self.cipher
             .seal(packet, header_bytes, self.ssrc, index)
@@ -69,5 +69,6 @@ impl Encryptor {
     }
 }
 
-/// A key is good for this many packets (RFC 3711, 9.2): 180,000 years at 50 a second.
+/// Largest index: a key may be used for this many packets (RFC 3711, section 9.2), 180,000 years at
+/// 50 a second.
 const MAX_INDEX: Index = (1 << 48) - 1;

@@ -1,10 +1,12 @@
-//! Captures the keying material of DTLS-SRTP (RFC 5764, 4.2) where the core computes it.
+//! Captures the keying material of DTLS-SRTP (RFC 5764, section 4.2) when the core computes it.
 //!
-//! The core exports the material for itself and hands it to nobody. What computes it, though, is the crypto provider
-//! that it was given: the exporter is a row of HMACs whose seed begins with the exporter's label (RFC 5705, 4). This
-//! provider does everything as the one behind it does, and keeps what those HMACs say.
+//! The core exports the material for its own use and does not hand it out. But the crypto provider
+//! given to the core computes it: the exporter is a sequence of HMACs whose seed begins with the
+//! exporter's label (RFC 5705, section 4). This provider delegates everything to another one and
+//! keeps the output of those HMACs.
 //!
-//! One per peer. The lock is taken during a handshake only: SRTP's own HMACs are SHA-1.
+//! There is one provider per peer. Its lock is taken only during a handshake: SRTP's own HMACs are
+//! SHA-1.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,17 +24,18 @@ pub(in crate::rtc) struct KeyCapture {
     material: Arc<KeyMaterial>,
 }
 
-/// The keying material that was captured last, if it was not taken yet.
+/// The keying material captured last, until it is taken.
 #[derive(Default)]
 pub(in crate::rtc) struct KeyMaterial(Mutex<Option<SecretVec>>);
 
 impl KeyMaterial {
-    /// Takes the material of the last handshake; it may be longer than asked for, by less than one HMAC.
+    /// Takes the material of the last handshake; it may be longer than requested, by less than one
+    /// HMAC.
     pub(in crate::rtc) fn take(&self) -> Option<SecretVec> {
         self.lock().take()
     }
 
-    /// A new export begins.
+    /// Begins a new export.
     fn begin(&self) {
         *self.lock() = Some(SecretVec::new(Vec::with_capacity(MAX_MATERIAL_BYTES)));
     }
@@ -40,7 +43,7 @@ impl KeyMaterial {
     fn append(&self, output: &[u8]) {
         let mut heard = self.lock();
         if let Some(material) = heard.take() {
-            // Within the capacity, so that no copy is left behind in freed memory.
+            // Within the capacity, so that no copy is left in freed memory.
             let mut bytes = material.into_bytes();
             let room = MAX_MATERIAL_BYTES.saturating_sub(bytes.len());
             bytes.extend_from_slice(&output[..output.len().min(room)]);
@@ -54,7 +57,7 @@ impl KeyMaterial {
 }
 
 impl KeyCapture {
-    /// A provider that does as `base` does.
+    /// Wraps the provider `base`.
     pub(in crate::rtc) fn new(base: Arc<dyn RTCCryptoProvider>) -> KeyCapture {
         KeyCapture {
             base,
@@ -62,7 +65,7 @@ impl KeyCapture {
         }
     }
 
-    /// Where the material will be.
+    /// The place where captured material is stored.
     pub(in crate::rtc) fn material(&self) -> Arc<KeyMaterial> {
         self.material.clone()
     }
@@ -168,7 +171,7 @@ impl RTCCrypto for KeyCapture {
     }
 }
 
-/// An HMAC that may be one of the exporter's.
+/// An HMAC that may belong to the exporter.
 struct Overheard {
     base: Box<dyn Mac>,
     material: Arc<KeyMaterial>,
@@ -179,7 +182,8 @@ impl Mac for Overheard {
         self.base.output_len()
     }
 
-    /// P_hash (RFC 5246, 5): A(1) is the HMAC of the seed alone, each part of the output that of A(i) and the seed.
+    /// P_hash (RFC 5246, section 5): A(1) is the HMAC of the seed alone; each output part is the
+    /// HMAC of A(i) and the seed.
     fn sign(&mut self, input: &[&[u8]], output: &mut [u8]) -> Result<(), CryptoError> {
         self.base.sign(input, output)?;
         match input {
@@ -197,14 +201,14 @@ impl Mac for Overheard {
 
 const LABEL: &[u8] = LABEL_EXTRACTOR_DTLS_SRTP.as_bytes();
 
-/// Three HMACs: the longest there is, of AES-256, has 92 bytes.
+/// Most bytes kept, three HMACs: the longest material, of AES-256, has 92 bytes.
 const MAX_MATERIAL_BYTES: usize = 96;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// P_hash as RFC 5246, 5, writes it.
+    /// P_hash as defined in RFC 5246, section 5.
     fn export(crypto: &dyn RTCCrypto, secret: &[u8], seed: &[u8], parts: usize) -> Vec<u8> {
         let hmac = |input: &[&[u8]]| {
             let mut output = vec![0; 32];
@@ -224,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exporter_is_captured_and_nothing_else() {
+    fn key_capture_stores_the_exporters_output_and_nothing_else() {
         let base = rtc::crypto::default_provider().expect("built in");
         let capture = KeyCapture::new(base.clone());
         let material = capture.material();

@@ -1,13 +1,14 @@
-//! SRTP's profiles, the master keys of a session, and what is derived from them (RFC 3711, 4.3; RFC 5764, 4.2).
+//! SRTP profiles, the master keys of a session, and the derivation of session keys (RFC 3711,
+//! section 4.3; RFC 5764, section 4.2).
 
 use rtc::crypto::{BlockCipherAlgorithm, CryptoError, RTCCrypto, SecretVec};
 
-/// How packets are encrypted and authenticated (RFC 5764, 4.1.2; RFC 7714, 14.2).
+/// Encryption and authentication of packets (RFC 5764, section 4.1.2; RFC 7714, section 14.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SrtpProfile {
-    /// AES-128 in counter mode, HMAC-SHA1 with 80 bits.
+    /// AES-128 in counter mode, HMAC-SHA1 with an 80-bit tag.
     AesCm128Sha80,
-    /// AES-128 in counter mode, HMAC-SHA1 with 32 bits.
+    /// AES-128 in counter mode, HMAC-SHA1 with a 32-bit tag.
     AesCm128Sha32,
     /// AES-128 in Galois counter mode.
     Gcm128,
@@ -16,7 +17,7 @@ pub enum SrtpProfile {
 }
 
 impl SrtpProfile {
-    /// The profile of this name in the core's statistics.
+    /// The profile with this name in the core's statistics.
     pub(in crate::rtc) fn of_name(name: &str) -> Option<SrtpProfile> {
         match name {
             "SRTP_AES128_CM_HMAC_SHA1_80" => Some(SrtpProfile::AesCm128Sha80),
@@ -27,7 +28,7 @@ impl SrtpProfile {
         }
     }
 
-    /// Bytes a packet grows by.
+    /// Length of the authentication tag, by which a packet grows.
     pub const fn tag_bytes(self) -> usize {
         match self {
             SrtpProfile::AesCm128Sha80 => 10,
@@ -36,7 +37,7 @@ impl SrtpProfile {
         }
     }
 
-    /// Bytes of a master key, and of the session key made from it.
+    /// Length of a master key, and of a session key derived from it.
     pub const fn key_bytes(self) -> usize {
         match self {
             SrtpProfile::AesCm128Sha80 | SrtpProfile::AesCm128Sha32 | SrtpProfile::Gcm128 => 16,
@@ -44,7 +45,7 @@ impl SrtpProfile {
         }
     }
 
-    /// Bytes of a master salt, and of the session salt made from it.
+    /// Length of a master salt, and of a session salt derived from it.
     pub const fn salt_bytes(self) -> usize {
         match self {
             SrtpProfile::AesCm128Sha80 | SrtpProfile::AesCm128Sha32 => 14,
@@ -62,17 +63,17 @@ impl SrtpProfile {
 
 /// The master key and salt of one direction.
 pub struct MasterKey<'a> {
-    /// What it is for.
+    /// The profile that the key is used with.
     pub profile: SrtpProfile,
-    /// [`SrtpProfile::key_bytes`] bytes.
+    /// The master key: [`SrtpProfile::key_bytes`] bytes.
     pub key: &'a [u8],
-    /// [`SrtpProfile::salt_bytes`] bytes.
+    /// The master salt: [`SrtpProfile::salt_bytes`] bytes.
     pub salt: &'a [u8],
 }
 
 impl<'a> MasterKey<'a> {
-    /// Divides DTLS's keying material: what the client writes with, then what the server does; `None` if it is too
-    /// short.
+    /// Splits DTLS keying material into the keys of the DTLS client's and of the server's packets;
+    /// `None` if it is too short.
     pub(in crate::rtc) fn divide(
         profile: SrtpProfile,
         material: &'a [u8],
@@ -85,8 +86,8 @@ impl<'a> MasterKey<'a> {
         Some((of(client_key, client_salt), of(server_key, server_salt)))
     }
 
-    /// Makes a key of the session: the AES-CM function with key derivation rate 0 (RFC 3711, 4.3.1 and 4.3.3), which
-    /// the profiles of RFC 7714 share with their shorter salt padded (11).
+    /// Derives a session key: AES-CM with key derivation rate 0 (RFC 3711, sections 4.3.1 and
+    /// 4.3.3), also for the profiles of RFC 7714, with their shorter salt padded (section 11).
     pub(super) fn derive(
         &self,
         crypto: &dyn RTCCrypto,
@@ -108,7 +109,7 @@ impl<'a> MasterKey<'a> {
     }
 }
 
-/// What a session key is for (RFC 3711, 4.3.2).
+/// The use of a session key (RFC 3711, section 4.3.2).
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Label {
     Encryption = 0,
@@ -118,7 +119,7 @@ pub(super) enum Label {
 
 const BLOCK_BYTES: usize = 16;
 
-/// The longest salt; behind it the counter counts blocks.
+/// Longest salt in bytes; the bytes behind it count blocks.
 const SALT_BYTES: usize = 14;
 
 #[cfg(test)]
@@ -132,9 +133,9 @@ mod tests {
             .collect()
     }
 
-    /// RFC 3711, B.3.
+    /// Test vectors of RFC 3711, section B.3.
     #[test]
-    fn derives_what_the_standard_derives() {
+    fn srtp_key_derivation_matches_the_test_vectors_of_rfc_3711() {
         let provider = rtc::crypto::default_provider().expect("built in");
         let master = MasterKey {
             profile: SrtpProfile::AesCm128Sha80,
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn material_is_divided_in_order() {
+    fn srtp_keying_material_is_split_in_the_order_of_rfc_5764() {
         let material: Vec<u8> = (0..96).collect();
         let (client, server) =
             MasterKey::divide(SrtpProfile::Gcm128, &material).expect("long enough");

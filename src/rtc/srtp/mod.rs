@@ -1,7 +1,8 @@
-//! SRTP for RTP packets, both ways, in place (RFC 3711; RFC 7714).
+//! SRTP for RTP packets in both directions, in place (RFC 3711; RFC 7714).
 //!
-//! The core does DTLS and keeps SRTCP; RTP passes it by, because each of its packets costs the core several times what
-//! the system call does. The keys are those of the core's own DTLS, the primitives those of its crypto provider.
+//! The core does DTLS and SRTCP. RTP bypasses the core, which would need several times the CPU of
+//! the system call for each packet. The keys come from the core's DTLS, the primitives from its
+//! crypto provider.
 
 mod cipher;
 mod decrypt;

@@ -1,4 +1,4 @@
-//! Both directions against the core's own SRTP, which shares nothing with them but the primitives.
+//! Both directions against the core's own SRTP, which shares only the primitives with ours.
 
 use bytes::BytesMut;
 use proptest::prelude::*;
@@ -57,7 +57,7 @@ fn decryptor(profile: SrtpProfile) -> Decryptor {
     Decryptor::new(provider().crypto(), &master).expect("decryptor")
 }
 
-/// Two sources and no extension.
+/// A packet with two CSRCs and no extension.
 fn plain(ssrc: u32, sequence: u16, payload: &[u8]) -> Vec<u8> {
     let header = rtp::Header {
         version: 2,
@@ -91,14 +91,14 @@ fn open(decryptor: &mut Decryptor, wire: &[u8]) -> Option<Vec<u8>> {
     Some(packet[..end].to_vec())
 }
 
-/// The counter of turns that belongs to each is only known to both if both count it.
+/// Both sides know the roll-over counter only if both count it.
 #[test]
-fn the_core_reads_what_is_sealed_over_two_wraps() {
+fn srtp_packets_we_seal_are_read_by_the_core_over_two_wraparounds() {
     for profile in PROFILES {
         let mut ours = encryptor(profile.0, 65_000);
         let mut core = theirs(profile);
         for number in 0..140_000u32 {
-            // Not one by one, so that the test ends soon; a gap stays under half a turn.
+            // Skip most packets to save time; each gap stays under half the sequence number range.
             if number % 1_000 != 0 {
                 ours.skip();
                 continue;
@@ -118,7 +118,7 @@ fn the_core_reads_what_is_sealed_over_two_wraps() {
 }
 
 #[test]
-fn what_the_core_seals_is_opened_over_two_wraps_and_once() {
+fn srtp_packets_the_core_seals_are_opened_once_over_two_wraparounds() {
     for profile in PROFILES {
         let mut core = theirs(profile);
         let mut ours = decryptor(profile.0);
@@ -136,7 +136,7 @@ fn what_the_core_seals_is_opened_over_two_wraps_and_once() {
 }
 
 #[test]
-fn order_does_not_matter_within_the_window() {
+fn srtp_accepts_any_order_within_the_replay_window() {
     let mut core = theirs(PROFILES[0]);
     let mut ours = decryptor(SrtpProfile::AesCm128Sha80);
     let wires: Vec<Vec<u8>> = (0..200u16)
@@ -157,7 +157,7 @@ fn order_does_not_matter_within_the_window() {
 }
 
 #[test]
-fn forged_packets_leave_no_trace() {
+fn srtp_rejects_forged_packets_and_keeps_no_state_of_them() {
     for (profile, _) in PROFILES {
         let mut ours = encryptor(profile, 100);
         let mut far = decryptor(profile);
@@ -177,7 +177,7 @@ fn forged_packets_leave_no_trace() {
 }
 
 #[test]
-fn sources_are_told_apart_and_remembered() {
+fn srtp_keeps_the_state_of_each_ssrc() {
     let mut core = theirs(PROFILES[2]);
     let mut ours = decryptor(SrtpProfile::Gcm128);
     let mut seen = Vec::new();
