@@ -8,7 +8,7 @@ pub struct SendQueue {
     bytes: Vec<u8>,
     /// Destination of each datagram, and its end in `bytes`.
     entries: Vec<(SocketAddr, usize)>,
-    /// Number of entries that were already sent.
+    /// Number of entries that were sent or dropped already.
     gone: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Writing the answer, line by line: everything a client needs inline, and nothing else.
+//! Writes SDP answers, line by line: each section has everything a client needs, and nothing else.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -8,36 +8,36 @@ use mixer::codec::Codec;
 use super::offer::{Section, SectionKind, URI_CSRC_LEVEL, URI_MID, URI_SSRC_LEVEL};
 use super::{Credentials, Offer};
 
-/// What the server puts into an answer, beside what the offer says.
+/// The server's part of an answer; the rest comes from the offer.
 #[derive(Debug)]
 pub(in crate::rtc) struct Answer<'a> {
     /// The server's ICE credentials.
     pub(in crate::rtc) credentials: &'a Credentials,
     /// SHA-256 of the server's certificate.
     pub(in crate::rtc) fingerprint: &'a str,
-    /// Where the server is reachable, best first; never empty.
+    /// Addresses at which the server is reachable, best first; never empty.
     pub(in crate::rtc) addresses: &'a [SocketAddr],
-    /// The same as `a=candidate` values.
+    /// `addresses` as values of `a=candidate` lines.
     pub(in crate::rtc) candidates: &'a [String],
-    /// The server's RTP source.
+    /// SSRC of the server's stream.
     pub(in crate::rtc) ssrc: u32,
-    /// Its canonical name (RFC 7022).
+    /// Canonical name of the server's stream (RFC 7022).
     pub(in crate::rtc) cname: &'a str,
     /// Most bits per second the client should send, on average.
     pub(in crate::rtc) max_average_bitrate_bps: Option<u32>,
-    /// It should send long packets of little bandwidth, and no copies.
+    /// Whether the client should send long packets of low bandwidth, without FEC.
     pub(in crate::rtc) thrifty: bool,
-    /// Longest data-channel message that may be sent to the server.
+    /// Longest data-channel message that may be sent to the server, in bytes.
     pub(in crate::rtc) max_message_bytes: u32,
     /// Session id of the `o=` line.
     pub(in crate::rtc) session: u64,
 }
 
 impl Answer<'_> {
-    /// The answer to `offer`.
+    /// Writes the answer to `offer`.
     ///
-    /// Lines end in CRLF, and every answered section carries the transport and all candidates: small clients read no
-    /// further than the section they care for.
+    /// Lines end in CRLF, and every answered section has the transport and all candidates: small
+    /// clients read only the section they need.
     pub(in crate::rtc) fn write(&self, offer: &Offer) -> String {
         let mut sdp = String::with_capacity(2_048);
         self.write_session(&mut sdp, offer);
@@ -57,7 +57,8 @@ impl Answer<'_> {
             "v=0\r\no=- {} 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n",
             self.session
         );
-        // RFC 9143, 7.3: only identifiers the offer named, and none of a refused section.
+        // RFC 9143, section 7.3: only identifiers that the offer's group names, and none of a
+        // refused section.
         let bundled = offer.sections.iter().filter_map(|section| {
             let mid = section.mid.as_ref()?;
             (section.kind != SectionKind::Refused && offer.bundle.contains(mid))
@@ -73,7 +74,7 @@ impl Answer<'_> {
     fn write_audio(&self, sdp: &mut String, offer: &Offer, section: &Section) {
         let pt = offer.payload_type;
         self.write_media_line(sdp, section, &pt.to_string());
-        // RFC 5761, 5.1.1: never unless the offer has it.
+        // RFC 5761, section 5.1.1: only if the offer has it.
         if offer.rtcp_mux {
             sdp.push_str("a=rtcp-mux\r\n");
         }
@@ -101,7 +102,8 @@ impl Answer<'_> {
         self.write_transport(sdp, offer);
     }
 
-    /// What we want to receive (RFC 7587, 7): of who has little to give, little; of others also what makes a loss good.
+    /// Writes the Opus parameters we want to receive (RFC 7587, section 7): little of thrifty
+    /// clients, FEC of others.
     fn write_opus(&self, sdp: &mut String, pt: u8) {
         let _ = write!(sdp, "a=rtpmap:{pt} opus/48000/2\r\na=fmtp:{pt} ");
         sdp.push_str(match self.thrifty {
@@ -130,7 +132,7 @@ impl Answer<'_> {
     }
 
     fn write_data(&self, sdp: &mut String, offer: &Offer, section: &Section) {
-        // Before RFC 8841 the format was the port, and an attribute gave it its meaning.
+        // Before RFC 8841 the format was the port, and an attribute described it.
         let old = section.format.parse::<u16>().is_ok();
         let format = if old {
             section.format.as_str()
@@ -147,7 +149,8 @@ impl Answer<'_> {
         self.write_transport(sdp, offer);
     }
 
-    /// `m=`, `c=` and `a=mid`: the default candidate's address, as RFC 8839, 4.2.1.2, wants it.
+    /// Writes `m=`, `c=` and `a=mid`, with the default candidate's address (RFC 8839, section
+    /// 4.2.1.2).
     fn write_media_line(&self, sdp: &mut String, section: &Section, format: &str) {
         let default = self
             .addresses
@@ -190,10 +193,11 @@ impl Answer<'_> {
     }
 }
 
-/// 8 kHz of audio is what the smallest encoders have, and no copies of packets: they cost as much as the packets.
+/// Opus parameters for thrifty clients: 8 kHz of audio, as the smallest encoders have, and no FEC,
+/// which costs as much as the packets.
 const THRIFTY_WISHES: &str = "maxplaybackrate=16000;usedtx=1";
 
-/// A third of the packets of 20 ms.
+/// Packet time for thrifty clients, in ms: a third as many packets as with 20 ms.
 const THRIFTY_PACKET_MS: u32 = 60;
 
 fn write_refused(sdp: &mut String, section: &Section) {
@@ -253,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_mirrors_its_offer() {
+    fn sdp_answer_to_every_client_mirrors_the_offers_sections() {
         for (name, sdp) in OFFERS {
             let answer = write(&read(name));
             assert!(answer.len() < 4_096, "{name}: {} bytes", answer.len());
@@ -303,7 +307,7 @@ mod tests {
         }
     }
 
-    /// Lines that the answer to each of these offers has.
+    /// Lines that the answers to these offers contain.
     const DETAILS: &[(&str, &str)] = &[
         ("chrome", "a=group:BUNDLE 0 1\r\n"),
         ("chrome", "a=setup:active\r\n"),
@@ -358,7 +362,7 @@ mod tests {
     ];
 
     #[test]
-    fn details_of_an_answer_follow_the_client() {
+    fn sdp_answer_contains_the_details_each_client_needs() {
         for (name, line) in DETAILS {
             let answer = write(&read(name));
             assert!(answer.contains(line), "{name}: {line}\n{answer}");
@@ -375,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_offered_is_not_answered() {
+    fn sdp_answer_has_nothing_that_was_not_offered() {
         let offer = |name: &str| {
             let path = format!("{}/tests/offers/{name}.sdp", env!("CARGO_MANIFEST_DIR"));
             let sdp = std::fs::read_to_string(path).expect("fixture");
@@ -394,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn of_who_has_little_little_is_wanted() {
+    fn sdp_answer_asks_thrifty_clients_for_little() {
         let libpeer = write_thrifty(&read("libpeer"), true);
         let wishes = "maxplaybackrate=16000;usedtx=1;maxaveragebitrate=32000\r\na=ptime:60\r\n";
         assert!(libpeer.contains(wishes), "{libpeer}");

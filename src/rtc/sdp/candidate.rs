@@ -1,25 +1,26 @@
-//! A client's ICE candidates (RFC 8839, 5.1): which are used, and how they are handed on.
+//! A client's ICE candidates (RFC 8839, section 5.1): which are used, and how the core gets them.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Candidates that are tried of one offer or one message; the surplus is ignored (RFC 8445, 6.1.2.5).
+/// Most candidates used of one offer or message; the surplus is ignored (RFC 8445, section
+/// 6.1.2.5).
 ///
-/// Each costs up to seven checks to an address that anybody may have written there, so a join must not become a way to
-/// have strangers shot at. A client with more addresses is found by its own checks.
+/// Each costs up to seven checks to an address that anybody may have written there, so a join must
+/// not be a means to flood strangers. A client with more addresses is found by its own checks.
 pub const MAX_CANDIDATES: usize = 20;
 
-/// A candidate that can be used.
+/// A usable candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RemoteCandidate {
-    /// Where the client may be.
+    /// Address at which the client may be.
     pub address: SocketAddr,
-    /// The priority that it gives the address (RFC 8445, 5.1.2).
+    /// The priority that the client gives the address (RFC 8445, section 5.1.2).
     pub priority: u32,
 }
 
-/// As the value of an `a=candidate` line for the core.
+/// Formats the value of an `a=candidate` line for the core.
 ///
-/// Written as a host candidate whatever it was: the core treats them alike once it has the address.
+/// Always as a host candidate: the core treats all types alike once it has the address.
 impl std::fmt::Display for RemoteCandidate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (ip, port) = (self.address.ip(), self.address.port());
@@ -27,13 +28,15 @@ impl std::fmt::Display for RemoteCandidate {
     }
 }
 
-/// The usable ones of `lines`, each address once, those of the highest priority first, at most [`MAX_CANDIDATES`].
+/// Selects the usable candidates of `lines`, each address once, by falling priority, at most
+/// [`MAX_CANDIDATES`].
 ///
-/// Usable is UDP, component 1, a literal unicast address. What mDNS hides (RFC 8828) is found by its checks, and TCP
-/// is not served. `lines` may start with `a=candidate:`, `candidate:` or neither.
+/// Usable candidates are UDP, component 1, with a literal unicast address. Addresses hidden by mDNS
+/// (RFC 8828) are found by the client's checks, and TCP is not served. `lines` may start with
+/// `a=candidate:`, `candidate:` or neither.
 pub fn remote_candidates<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<RemoteCandidate> {
     let mut all: Vec<RemoteCandidate> = lines.into_iter().filter_map(parse).collect();
-    // Stable: among equals the client's order counts.
+    // The sort is stable: among equal priorities the client's order counts.
     all.sort_by_key(|candidate| std::cmp::Reverse(candidate.priority));
     let mut used: Vec<RemoteCandidate> = Vec::new();
     for candidate in all {
@@ -77,7 +80,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn takes_udp_and_drops_the_rest() {
+    fn remote_candidates_accept_udp_addresses_and_drop_others() {
         let lines = [
             "a=candidate:1 1 udp 2122260223 192.0.2.5 50000 typ host generation 0",
             "candidate:1 1 UDP 2122260223 192.0.2.5 50000 typ host",
@@ -107,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bounded_number_is_tried_and_the_surplus_of_low_priority_ignored() {
+    fn remote_candidates_keep_a_bounded_number_of_highest_priority() {
         let lines: Vec<String> = (1..=250)
             .map(|n| format!("candidate:1 1 udp {n} 192.0.2.{n} 5 typ host"))
             .collect();

@@ -1,21 +1,24 @@
-//! Which codec an offer is answered with: Opus, or else G.711 (RFC 3551) for clients that cannot afford it.
+//! Chooses the codec of an answer: Opus, or else G.711 (RFC 3551) for clients that cannot afford
+//! Opus.
 //!
-//! Opus wherever it is offered, also behind others: everybody lists G.711 who can do more, and it sounds better for
-//! an eighth of the bits. RFC 3264, 6.1, lets the answerer choose; who would rather not have Opus leaves it away.
-//! Among the two laws the offer's order decides.
+//! Opus wherever it is offered, even in a later position: clients that support Opus list G.711 too,
+//! and Opus sounds better for an eighth of the bits. RFC 3264, section 6.1, lets the answerer
+//! choose; a client that does not want Opus omits it. Between the two laws the offer's order
+//! decides.
 
 use mixer::codec::Codec;
 
 use super::lexer::{Lines, attributes_in};
 use super::opus;
 
-/// The codec of a section's answer and what the client calls it.
+/// Chooses the codec of a section's answer; returns it with the client's payload type.
 pub(super) fn choose(section: &Lines<'_>, formats: &[&str]) -> Option<(Codec, u8)> {
     let opus = opus::payload_type(section, formats).map(|payload_type| (Codec::Opus, payload_type));
     opus.or_else(|| formats.iter().find_map(|format| g711(section, format)))
 }
 
-/// A format that is G.711 by its name, or without one by its number, which is then 0 or 8 (RFC 3551, 6).
+/// Whether a format is G.711: by its name, or without a name by payload type 0 or 8 (RFC 3551,
+/// section 6).
 fn g711(section: &Lines<'_>, format: &str) -> Option<(Codec, u8)> {
     let payload_type: u8 = format.parse().ok().filter(|&number| number < 128)?;
     let mut names = attributes_in(section, "rtpmap").filter_map(|map| {
@@ -31,7 +34,7 @@ fn g711(section: &Lines<'_>, format: &str) -> Option<(Codec, u8)> {
     Some((codec, payload_type))
 }
 
-/// `PCMU/8000`, with or without the one channel there is.
+/// Matches `PCMU/8000` or `PCMA/8000`, with or without the channel count of one.
 fn of_name(name: &str) -> Option<Codec> {
     let name = name.trim().to_ascii_uppercase();
     match name.strip_suffix("/1").unwrap_or(&name) {
@@ -46,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn g711_is_for_who_has_nothing_better() {
+    fn codec_choice_falls_back_to_g711_only_without_opus() {
         let section: Lines<'_> = [
             "rtpmap:111 opus/48000/2",
             "rtpmap:0 PCMU/8000",
@@ -61,7 +64,7 @@ mod tests {
         for (formats, chosen) in [
             (&["0", "8", "111"][..], Some((Codec::Opus, 111))),
             (&["13", "9", "0", "8"], Some((Codec::Pcmu, 0))),
-            // By its number alone.
+            // By the payload type alone.
             (&["8", "0"], Some((Codec::Pcma, 8))),
             (&["97"], Some((Codec::Pcma, 97))),
             (&["98", "99", "9", "13", "18", "x", "-0", "300"], None),

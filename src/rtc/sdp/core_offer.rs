@@ -1,20 +1,23 @@
-//! Writes the offer that the core is given: one shape, whatever the client wrote.
+//! Writes the offer for the core: always of one shape, whatever the client wrote.
 
 use std::fmt::Write;
 
 use super::{Credentials, Offer, RemoteCandidate, Setup};
 
-/// What the core is told of the audio: RTP goes around it, whatever its codec and its number.
+/// Payload type of the audio in the core's offer: RTP bypasses the core, so any codec and number
+/// will do.
 pub(in crate::rtc) const PLAIN_TYPE: u8 = 111;
 
-/// What the core is told of the client's certificate. It knows one fingerprint only, so it is told not to compare, and
-/// [`Peer`](crate::rtc::Peer) compares with all of the offer's before anything of the connection is used.
+/// Placeholder fingerprint for the core. The core supports only one fingerprint, so its check is
+/// disabled, and [`Peer`](crate::rtc::Peer) compares the certificate with all of the offer's before
+/// the connection is used.
 const NO_FINGERPRINT: &str = "sha-256 00";
 
-/// Writes the plain offer: one audio section, data channels if the client has them, all on one transport.
+/// Writes the core's offer: one audio section, data channels if the client has them, on one
+/// transport.
 ///
-/// `credentials` and `candidates` are the client's of now; after a restart they are no longer those of `offer`. The
-/// audio's direction is of no consequence: RTP goes around the core's transceivers.
+/// `credentials` and `candidates` are the client's present ones; after a restart they differ from
+/// those of `offer`. The audio's direction does not matter: RTP bypasses the core's transceivers.
 pub(in crate::rtc) fn plain_offer(
     offer: &Offer,
     credentials: &Credentials,

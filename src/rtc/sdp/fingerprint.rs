@@ -1,11 +1,13 @@
-//! Certificate fingerprints of a description (RFC 8122, 5), and the check of a certificate against them.
+//! Certificate fingerprints of a description (RFC 8122, section 5), and their comparison with a
+//! certificate.
 
 use ring::digest;
 
-/// The certificates that the side which wrote the description may present; never empty.
+/// The certificates that the writer of a description may present; never empty.
 ///
-/// A side that lists several certificates presents one of them, and may list each with several hash functions. One
-/// match is enough. SHA-1 and older hash functions are passed over: a certificate can be forged for them.
+/// A side that lists several certificates presents one of them, and may list each with several hash
+/// functions. One match is enough. SHA-1 and older hash functions are skipped, because certificates
+/// can be forged for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprints(Vec<Fingerprint>);
 
@@ -23,9 +25,9 @@ enum Hash {
 }
 
 impl Fingerprints {
-    /// Reads the values of `a=fingerprint` lines; `None` if none of them can be used.
+    /// Reads the values of `a=fingerprint` lines; `None` if none is usable.
     ///
-    /// Of more than `MAX_FINGERPRINTS` different ones the rest is ignored.
+    /// Keeps at most `MAX_FINGERPRINTS` different fingerprints and ignores the others.
     pub fn read<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Fingerprints> {
         let mut known: Vec<Fingerprint> = Vec::new();
         for fingerprint in values.into_iter().filter_map(read) {
@@ -36,7 +38,7 @@ impl Fingerprints {
         (!known.is_empty()).then_some(Fingerprints(known))
     }
 
-    /// Whether one of them is that of this certificate (DER).
+    /// Whether a fingerprint matches this certificate (DER).
     pub fn matches(&self, certificate: &[u8]) -> bool {
         self.0.iter().any(|fingerprint| {
             digest::digest(fingerprint.hash.algorithm(), certificate).as_ref() == fingerprint.value
@@ -64,7 +66,7 @@ impl Hash {
     }
 }
 
-/// `sha-256 AB:CD:...`, in either case; `None` for other hash functions and for values of another length.
+/// Reads `sha-256 AB:CD:...`, in either case; `None` for other hash functions and wrong lengths.
 fn read(line: &str) -> Option<Fingerprint> {
     let (name, value) = line.trim().split_once(' ')?;
     let mut all = Hash::ALL.into_iter();
@@ -77,7 +79,8 @@ fn read(line: &str) -> Option<Fingerprint> {
     (value.len() == hash.algorithm().output_len()).then_some(Fingerprint { hash, value })
 }
 
-/// A client has one certificate, seldom two, with up to three hash functions each.
+/// Most fingerprints kept: a client has one certificate, rarely two, with up to three hash
+/// functions each.
 const MAX_FINGERPRINTS: usize = 16;
 
 #[cfg(test)]
@@ -86,7 +89,7 @@ mod tests {
 
     const CERTIFICATE: &[u8] = b"any bytes do";
 
-    /// The line for a certificate.
+    /// The fingerprint line of a certificate.
     fn line(hash: Hash, certificate: &[u8]) -> String {
         let value = digest::digest(hash.algorithm(), certificate);
         let pairs: Vec<String> = value.as_ref().iter().map(|b| format!("{b:02X}")).collect();
@@ -94,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn one_match_of_any_line_and_hash_is_enough() {
+    fn fingerprints_match_by_any_line_and_hash_function() {
         for hash in Hash::ALL {
             let right = line(hash, CERTIFICATE);
             let others = Hash::ALL.map(|hash| line(hash, b"another certificate"));
@@ -109,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn unusable_lines_are_passed_over() {
+    fn fingerprints_skip_unusable_lines() {
         let right = line(Hash::Sha256, CERTIFICATE);
         let sha1 = format!("sha-1 {}", ["AB"; 20].join(":"));
         for unusable in ["", "sha-256", "sha-256 ", "sha-256 AB:CD", &sha1, "md5 AB"] {
@@ -126,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn their_number_is_bounded() {
+    fn fingerprints_are_bounded_in_number() {
         let lines: Vec<String> = (0..100u8).map(|n| line(Hash::Sha256, &[n])).collect();
         let read = Fingerprints::read(lines.iter().map(String::as_str)).expect("usable");
         assert_eq!(read.0.len(), MAX_FINGERPRINTS);

@@ -1,19 +1,19 @@
-//! Splits SDP into lines, sections and attributes: the only grammar that is enforced, and its limits.
+//! Splits SDP into lines, sections and attributes: the only grammar enforced, with its limits.
 
 use crate::rtc::error::OfferError;
 
-/// Bytes of the longest offer read.
+/// Longest offer accepted, in bytes.
 pub const MAX_OFFER_BYTES: usize = 64 * 1024;
 
-/// Media sections of the largest offer read; a browser with a camera and a screen has four.
+/// Most media sections of an offer; a browser with a camera and a screen has four.
 const MAX_SECTIONS: usize = 32;
 
-/// A session part or a media section: its lines, as type and value.
+/// The lines of the session part or a media section, as type and value.
 pub(super) type Lines<'a> = Vec<(u8, &'a str)>;
 
 /// Splits `sdp` into the session part and its media sections.
 ///
-/// Line ends may be CRLF or LF. Lines other than `x=value` make it no SDP.
+/// Line ends may be CRLF or LF. Text with lines other than `x=value` is not SDP.
 pub(super) fn sections(sdp: &str) -> Result<(Lines<'_>, Vec<Lines<'_>>), OfferError> {
     if sdp.len() > MAX_OFFER_BYTES || !sdp.starts_with("v=0") {
         return Err(OfferError::Unparsable);
@@ -46,12 +46,12 @@ pub(super) fn sections(sdp: &str) -> Result<(Lines<'_>, Vec<Lines<'_>>), OfferEr
     Ok((session, media))
 }
 
-/// The value of the first attribute `name` in `lines`: empty for a mere flag.
+/// The value of the first attribute `name` in `lines`; empty for a flag.
 pub(super) fn attribute_in<'a>(lines: &[(u8, &'a str)], name: &str) -> Option<&'a str> {
     attributes_in(lines, name).next()
 }
 
-/// The values of every attribute `name` in `lines`.
+/// The values of all attributes `name` in `lines`.
 pub(super) fn attributes_in<'a: 'b, 'b>(
     lines: &'b [(u8, &'a str)],
     name: &'b str,
@@ -69,7 +69,7 @@ pub(super) fn attributes_in<'a: 'b, 'b>(
         })
 }
 
-/// The value of the first attribute `name` anywhere in `sdp`; for texts of our own.
+/// The value of the first attribute `name` anywhere in `sdp`; only for trusted text.
 pub(in crate::rtc) fn attribute<'a>(sdp: &'a str, name: &str) -> Option<&'a str> {
     sdp.lines().find_map(|line| {
         let value = line
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn splits_sections_and_finds_attributes() {
+    fn sdp_lexer_splits_sections_and_finds_attributes() {
         let sdp = "v=0\r\na=setup:actpass\r\nm=audio 9 X 0\r\na=mid:0\na=sendrecv\n\nm=video 9 X 0\r\na=mid:1\r\n";
         let (session, media) = sections(sdp).expect("SDP");
         assert_eq!(attribute_in(&session, "setup"), Some("actpass"));
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_sdp() {
+    fn sdp_lexer_rejects_text_that_is_not_sdp() {
         for text in [
             "",
             "{}",

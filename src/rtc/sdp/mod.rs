@@ -1,9 +1,10 @@
-//! SDP: reading offers of every shape, writing the answer, and the one plain offer the core ever sees.
+//! SDP: reads offers of any shape, writes answers, and writes the one plain offer that the core
+//! gets.
 //!
-//! The client's text stops here. [`Offer::read`] takes from it what is needed, within limits; the core is given an
-//! offer written from that, always of the same shape; the answer is written from both. So the core's SDP code meets
-//! no hostile input, and no client depends on how the core phrases an answer. The client side does the same with the
-//! answers of servers (`RemoteAnswer`).
+//! The client's text ends here. [`Offer::read`] extracts what is needed, within limits; the core
+//! gets an offer written from that, always of one shape; the answer is written from both. So the
+//! core's SDP code sees no hostile input, and no client depends on how the core words an answer.
+//! The client side treats servers' answers alike (`RemoteAnswer`).
 //!
 //! RFC 8866 (SDP), RFC 9429 (JSEP), RFC 8839 (ICE), RFC 8842 (DTLS), RFC 9143 (BUNDLE), RFC 5761
 //! (rtcp-mux), RFC 8122 (fingerprints), RFC 8841 (data channels), RFC 7587 (Opus), RFC 3551 (G.711).
@@ -30,7 +31,7 @@ pub(super) use answer::Answer;
 pub(super) use core_offer::{PLAIN_TYPE, plain_offer};
 pub(super) use lexer::attribute;
 
-/// ICE credentials of one side (RFC 8839, 5.4).
+/// ICE credentials of one side (RFC 8839, section 5.4).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// User fragment, 4..=256 characters.
@@ -40,9 +41,10 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Takes them if RFC 8839 allows them.
+    /// Accepts credentials that RFC 8839 allows; `None` for others.
     pub fn new(ufrag: &str, pwd: &str) -> Option<Credentials> {
-        // Some clients use '-' or '_' beside the ICE characters; a ':' would break the routing by user name.
+        // Some clients use '-' or '_' besides the ICE characters; a ':' would break routing by user
+        // name.
         let tolerated = |text: &str| {
             text.bytes()
                 .all(|byte| byte.is_ascii_graphic() && byte != b':')
@@ -55,25 +57,25 @@ impl Credentials {
     }
 }
 
-/// Passwords are for nobody's log.
+/// Omits the password, so that it is never logged.
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Credentials({})", self.ufrag)
     }
 }
 
-/// A client's wish to restart ICE (RFC 8445, 9; RFC 9725, 4.3.3).
+/// A client's request to restart ICE (RFC 8445, section 9; RFC 9725, section 4.3.3).
 #[derive(Debug, Clone)]
 pub struct Restart {
     /// The client's new user fragment.
     pub ufrag: String,
     /// The client's new password.
     pub pwd: String,
-    /// Candidate lines that came with it, with or without `a=`.
+    /// Candidate lines of the request, with or without `a=`.
     pub candidates: Vec<String>,
 }
 
-/// What the server says to a restart.
+/// The server's answer to an ICE restart.
 #[derive(Debug, Clone)]
 pub struct RestartAnswer {
     /// The server's new user fragment.

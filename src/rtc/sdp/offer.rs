@@ -1,4 +1,4 @@
-//! Reading an offer: limits, checks, and everything an answer needs to know about it.
+//! Reads an offer: limits, checks, and everything an answer needs to know about it.
 
 use mixer::codec::Codec;
 use mixer::profile::ReceiverLimits;
@@ -14,39 +14,41 @@ use crate::rtc::error::OfferError;
 pub struct Offer {
     /// The client's ICE credentials.
     pub credentials: Credentials,
-    /// The client is an ICE-lite agent: it only answers checks.
+    /// Whether the client is an ICE-lite agent, which only answers checks.
     pub ice_lite: bool,
     /// The certificates the client may present.
     pub fingerprints: Fingerprints,
-    /// Who starts DTLS.
+    /// Which side starts DTLS.
     pub setup: Setup,
-    /// Usable candidates.
+    /// The client's usable candidates.
     pub candidates: Vec<RemoteCandidate>,
-    /// The codec of the answer, both ways.
+    /// The codec of the answer, in both directions.
     pub codec: Codec,
-    /// What the client calls it.
+    /// The client's payload type for the codec.
     pub payload_type: u8,
-    /// Direction of the audio, as the client sees it.
+    /// Direction of the audio from the client's view.
     pub direction: Direction,
-    /// What the client wants to receive.
+    /// The limits that the client sets for the stream it receives.
     pub limits: ReceiverLimits,
-    /// Header extensions that both sides know.
+    /// Header extensions that both sides support.
     pub extensions: Extensions,
-    /// Longest data-channel message the client takes (RFC 8841, 6.1); 0 is any.
+    /// Longest data-channel message the client accepts, in bytes (RFC 8841, section 6.1); 0 means
+    /// any length.
     pub max_message_bytes: u32,
-    /// The sections in their order, with what becomes of each.
+    /// The media sections in their order, with how each is answered.
     pub(super) sections: Vec<Section>,
-    /// RTP and RTCP may share a port (RFC 5761).
+    /// Whether RTP and RTCP may share a port (RFC 5761).
     pub rtcp_mux: bool,
-    /// The sections that share the audio's transport (RFC 9143), itself included; empty without BUNDLE.
+    /// Identifiers of the sections that share the audio's transport (RFC 9143), its own included;
+    /// empty without BUNDLE.
     pub(super) bundle: Vec<String>,
-    /// The client trickles candidates (RFC 8838).
+    /// Whether the client trickles candidates (RFC 8838).
     pub(super) trickles: bool,
-    /// The client follows RFC 8445 and nominates regularly (its section 10).
+    /// Whether the client follows RFC 8445 and nominates regularly (section 10).
     pub(super) ice2: bool,
 }
 
-/// Who is to start DTLS (RFC 8842, 5.3).
+/// Which side starts DTLS (RFC 8842, section 5.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setup {
     /// The answerer chooses.
@@ -58,28 +60,28 @@ pub enum Setup {
 }
 
 impl Setup {
-    /// Whether the server starts DTLS, which it does where it may (RFC 5763, 5): it knows first that there is a path,
-    /// and a client that learns of it later would start later.
+    /// Whether the server starts DTLS, which it does if allowed (RFC 5763, section 5): the server
+    /// knows first that there is a path, and a client that learns of it later would start later.
     pub fn server_starts(self) -> bool {
         self != Setup::Active
     }
 }
 
-/// Which way audio flows, seen from the side that says it.
+/// Direction of audio, from the view of the side that states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// Both ways.
+    /// Sends and receives.
     SendRecv,
-    /// Only away from it.
+    /// Sends only.
     SendOnly,
-    /// Only towards it.
+    /// Receives only.
     RecvOnly,
-    /// Not at all.
+    /// Neither sends nor receives.
     Inactive,
 }
 
 impl Direction {
-    /// The same, seen from the other side.
+    /// Returns the same direction from the other side's view.
     #[must_use]
     pub const fn mirrored(self) -> Direction {
         match self {
@@ -89,17 +91,17 @@ impl Direction {
         }
     }
 
-    /// Whether the side that says it sends.
+    /// Whether the side that states the direction sends.
     pub const fn sends(self) -> bool {
         matches!(self, Direction::SendRecv | Direction::SendOnly)
     }
 
-    /// Whether the side that says it receives.
+    /// Whether the side that states the direction receives.
     pub const fn receives(self) -> bool {
         matches!(self, Direction::SendRecv | Direction::RecvOnly)
     }
 
-    /// The attribute's name.
+    /// The name of the SDP attribute.
     pub const fn name(self) -> &'static str {
         match self {
             Direction::SendRecv => "sendrecv",
@@ -117,23 +119,24 @@ impl Direction {
     ];
 }
 
-/// Identifiers of the RTP header extensions (RFC 8285) that the client offers in a direction of use.
+/// Ids of the RTP header extensions (RFC 8285) that the client offers in a useful direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Extensions {
-    /// RFC 9143: the section a packet belongs to, both ways.
+    /// RFC 9143: the section that a packet belongs to, in both directions.
     pub mid: Option<u8>,
     /// RFC 6464: the client's level, towards the server.
     pub ssrc_level: Option<Extension>,
-    /// RFC 6465: levels of those heard, towards the client.
+    /// RFC 6465: levels of the contributors, towards the client.
     pub csrc_level: Option<Extension>,
 }
 
-/// One extension: its identifier, and whether the offer states a direction that the answer has to mirror.
+/// A header extension: its id, and whether the offer states a direction that the answer has to
+/// mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extension {
-    /// 1..=14, the range of the one-byte header.
+    /// The id, 1..=14, the range of the one-byte header.
     pub id: u8,
-    /// The offer limits it to one direction.
+    /// Whether the offer limits the extension to one direction.
     pub directed: bool,
 }
 
@@ -143,21 +146,21 @@ pub(super) struct Section {
     pub(super) kind: SectionKind,
     /// First word of the `m=` line.
     pub(super) media: String,
-    /// The transport, to be mirrored.
+    /// Transport of the `m=` line, to be repeated in the answer.
     pub(super) protocol: String,
-    /// First format, to be repeated where the section is refused.
+    /// First format, to be repeated if the section is refused.
     pub(super) format: String,
     pub(super) mid: Option<String>,
 }
 
-/// What becomes of a section.
+/// How a section is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SectionKind {
-    /// The audio section that is answered.
+    /// The audio section that is accepted.
     Audio,
-    /// The data channels.
+    /// The section of the data channels.
     Data,
-    /// Answered with port 0.
+    /// A section that is refused with port 0.
     Refused,
 }
 
@@ -166,7 +169,7 @@ impl Offer {
     ///
     /// # Errors
     ///
-    /// See [`OfferError`]; never depends on anything but `sdp`.
+    /// Returns an [`OfferError`], which depends only on `sdp`.
     pub fn read(sdp: &str) -> Result<Offer, OfferError> {
         let (session, media) = sections(sdp)?;
         let (audio, codec, payload_type) = find_audio(&media)?;
@@ -214,12 +217,14 @@ impl Offer {
     }
 }
 
-/// The sections that describe the audio's transport, the audio's own first, then the session.
+/// The parts that describe the audio's transport: its own section first, then others, then the
+/// session.
 struct Transport<'a>(Vec<&'a Lines<'a>>);
 
 impl<'a> Transport<'a> {
-    /// With BUNDLE the client may have put its transport's attributes into another section than the audio's. Without
-    /// it each section has a transport of its own.
+    /// Collects the sections of the audio's transport. With BUNDLE the client may have put the
+    /// transport's attributes into another section. Without BUNDLE each section has its own
+    /// transport.
     fn of(
         audio: &'a Lines<'a>,
         session: &'a Lines<'a>,
@@ -262,7 +267,7 @@ impl<'a> Transport<'a> {
     fn setup(&self) -> Result<Setup, OfferError> {
         match self.first("setup") {
             Some("actpass") => Ok(Setup::ActPass),
-            // What an offer means that does not tell (RFC 4145, 4).
+            // The meaning of an offer without a setup attribute (RFC 4145, section 4).
             None | Some("active") => Ok(Setup::Active),
             Some("passive") => Ok(Setup::Passive),
             Some(_) => Err(OfferError::Unsupported {
@@ -271,7 +276,7 @@ impl<'a> Transport<'a> {
         }
     }
 
-    /// Whether an ICE option is among those of any section.
+    /// Whether any of the parts lists an ICE option.
     fn has_option(&self, option: &str) -> bool {
         self.all("ice-options")
             .flat_map(|options| options.split([' ', ',']))
@@ -279,7 +284,7 @@ impl<'a> Transport<'a> {
     }
 }
 
-/// The audio's direction, which the session may say for all its sections.
+/// The audio's direction, which the session part may state for all sections.
 fn direction(audio: &Lines<'_>, session: &Lines<'_>) -> Direction {
     let of = |lines: &Lines<'_>| {
         let mut all = Direction::ALL.into_iter();
@@ -290,7 +295,8 @@ fn direction(audio: &Lines<'_>, session: &Lines<'_>) -> Direction {
         .unwrap_or(Direction::SendRecv)
 }
 
-/// The first audio section that offers a codec of ours over DTLS-SRTP, which, and its payload type.
+/// Finds the first audio section that offers a known codec over DTLS-SRTP; returns its index, codec
+/// and payload type.
 fn find_audio(media: &[Lines<'_>]) -> Result<(usize, Codec, u8), OfferError> {
     let mut error = OfferError::NoAudio;
     for (index, lines) in media.iter().enumerate() {
@@ -315,7 +321,7 @@ fn find_audio(media: &[Lines<'_>]) -> Result<(usize, Codec, u8), OfferError> {
     Err(error)
 }
 
-/// The `m=` line as media, port and transport, and its formats.
+/// Splits the `m=` line into media, port and transport, and its formats.
 fn media_line<'a>(lines: &Lines<'a>) -> Option<([&'a str; 3], Vec<&'a str>)> {
     let (_, line) = lines.first()?;
     let mut words = line.split_ascii_whitespace();
@@ -328,7 +334,7 @@ fn mid<'a>(lines: &Lines<'a>) -> Option<&'a str> {
     attribute_in(lines, "mid").filter(|mid| !mid.is_empty())
 }
 
-/// The identifiers of the BUNDLE group that the audio section is in; empty if it is in none.
+/// Identifiers of the BUNDLE group with the audio section; empty if it is in none.
 fn bundle_of(session: &Lines<'_>, audio: &Lines<'_>) -> Vec<String> {
     let Some(audio) = mid(audio) else {
         return Vec::new();
@@ -344,8 +350,9 @@ fn bundle_of(session: &Lines<'_>, audio: &Lines<'_>) -> Vec<String> {
     bundle.map(str::to_owned).collect()
 }
 
-/// What becomes of each section. There is one transport, the audio's, so data channels are refused that would need
-/// another (RFC 9143, 7.3), and those whose association is closed (RFC 8841, 9.4: a port of 0).
+/// Decides how each section is answered. Only the audio's transport exists, so data channels on
+/// another one are refused (RFC 9143, section 7.3), as are those with a closed association (RFC
+/// 8841, section 9.4: port 0).
 fn read_sections(
     media: &[Lines<'_>],
     audio: usize,
@@ -363,7 +370,7 @@ fn read_sections(
         let data_taken = sections
             .iter()
             .any(|section| section.kind == SectionKind::Data);
-        // libpeer leaves the format away; data channels are all that DTLS/SCTP ever carried.
+        // libpeer omits the format; DTLS/SCTP has only ever carried data channels.
         let is_data = name == "application"
             && protocol.contains("DTLS/SCTP")
             && mid.is_some_and(|mid| bundle.iter().any(|bundled| bundled == mid))
@@ -390,7 +397,7 @@ fn sctp_port(lines: &Lines<'_>, formats: &[&str]) -> Option<u32> {
     port.and_then(|port| port.parse().ok())
 }
 
-/// What the section of the data channels says, or what saying nothing means.
+/// The longest data-channel message the client accepts, or the default if the offer states none.
 fn max_message(media: &[Lines<'_>], sections: &[Section]) -> u32 {
     let data = sections
         .iter()
@@ -399,10 +406,10 @@ fn max_message(media: &[Lines<'_>], sections: &[Section]) -> u32 {
         .unwrap_or(DEFAULT_MESSAGE_BYTES)
 }
 
-/// RFC 8841, 6.1.
+/// Default of RFC 8841, section 6.1.
 const DEFAULT_MESSAGE_BYTES: u32 = 65_536;
 
-/// `a=extmap:<id>[/<direction>] <uri>` (RFC 8285, 5).
+/// Reads `a=extmap:<id>[/<direction>] <uri>` (RFC 8285, section 5).
 fn read_extensions(lines: &Lines<'_>) -> Extensions {
     let mut extensions = Extensions::default();
     for value in attributes_in(lines, "extmap") {
@@ -414,7 +421,7 @@ fn read_extensions(lines: &Lines<'_>) -> Extensions {
             Some((number, direction)) => (number, Some(direction)),
             None => (number, None),
         };
-        // Only the one-byte header is written, which ends at 14.
+        // We write only the one-byte header, whose ids end at 14.
         let Some(id) = number.parse().ok().filter(|id| (1..=14).contains(id)) else {
             continue;
         };

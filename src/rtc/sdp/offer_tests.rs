@@ -33,7 +33,8 @@ pub(in crate::rtc::sdp) fn read(name: &str) -> Offer {
     Offer::read(sdp).expect("readable")
 }
 
-/// Of each offer: payload type, direction, DTLS role, whether it has data, candidates, user fragment.
+/// Expected values of each offer: payload type, direction, DTLS role, data channels, candidates,
+/// user fragment.
 const UNDERSTOOD: [(&str, u8, Direction, Setup, bool, usize, &str); 12] = [
     (
         "chrome",
@@ -146,7 +147,7 @@ const UNDERSTOOD: [(&str, u8, Direction, Setup, bool, usize, &str); 12] = [
 ];
 
 #[test]
-fn offer_of_every_client_is_understood() {
+fn sdp_offer_of_every_client_is_understood() {
     for (name, payload_type, direction, setup, data, candidates, ufrag) in UNDERSTOOD {
         let offer = read(name);
         assert_eq!(offer.payload_type, payload_type, "{name}");
@@ -170,7 +171,7 @@ fn offer_of_every_client_is_understood() {
 }
 
 #[test]
-fn extensions_are_taken_in_their_direction_of_use() {
+fn sdp_offer_extensions_are_accepted_only_in_their_useful_direction() {
     let extension = |id, directed| Some(Extension { id, directed });
     let chrome = read("chrome").extensions;
     assert_eq!(
@@ -209,7 +210,7 @@ fn extensions_are_taken_in_their_direction_of_use() {
 }
 
 #[test]
-fn limits_are_the_receiver_s() {
+fn sdp_offer_limits_are_those_of_the_receiving_client() {
     let whep = read("whep").limits;
     assert_eq!(whep.max_average_bitrate_bps, Some(16_000));
     assert!(whep.dtx && whep.cbr && !whep.fec);
@@ -226,7 +227,7 @@ fn changed(from: &str, to: &str) -> Result<Offer, OfferError> {
 }
 
 #[test]
-fn the_longest_message_is_the_client_s() {
+fn sdp_offer_states_the_longest_message_the_client_accepts() {
     assert_eq!(read("chrome").max_message_bytes, 262_144);
     let (_, chrome) = OFFERS
         .iter()
@@ -244,7 +245,7 @@ fn the_longest_message_is_the_client_s() {
 }
 
 #[test]
-fn what_cannot_be_served_is_refused_with_its_reason() {
+fn sdp_offer_that_cannot_be_served_is_refused_with_its_reason() {
     let video = include_str!("../../../tests/offers/obs.sdp");
     let video = video.replace("m=audio 58211", "m=audio 0");
     let cases = [
@@ -294,7 +295,7 @@ fn what_cannot_be_served_is_refused_with_its_reason() {
     }
 }
 
-/// What is said of an offer that is well-formed and cannot be served.
+/// The text of `OfferError::Unsupported`.
 fn unsupported(result: Result<Offer, OfferError>) -> &'static str {
     match result {
         Err(OfferError::Unsupported { what }) => what,
@@ -303,7 +304,7 @@ fn unsupported(result: Result<Offer, OfferError>) -> &'static str {
 }
 
 #[test]
-fn unsupported_offer_is_refused_with_what_is_wrong() {
+fn unsupported_sdp_offer_is_refused_with_what_is_wrong() {
     const NO_CREDENTIALS: &str = "it has no usable ice-ufrag and ice-pwd";
     const NO_FINGERPRINT: &str = "it has no sha-256, sha-384 or sha-512 DTLS fingerprint";
     for (from, to, what) in [
@@ -334,7 +335,7 @@ fn unsupported_offer_is_refused_with_what_is_wrong() {
 }
 
 #[test]
-fn attributes_may_stand_at_either_level() {
+fn sdp_offer_attributes_are_read_at_session_and_media_level() {
     assert_eq!(
         unsupported(changed("a=ice-ufrag:bare\n", "")),
         "it has no usable ice-ufrag and ice-pwd",
@@ -351,14 +352,14 @@ fn attributes_may_stand_at_either_level() {
     assert_eq!(session.direction, Direction::Inactive);
 }
 
-/// An offer of the field, or of a client, with changes.
+/// The text of a fixture offer.
 fn field(name: &str) -> String {
     let path = format!("{}/tests/offers/{name}.sdp", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(path).expect("fixture")
 }
 
 #[test]
-fn surplus_candidates_are_ignored() {
+fn sdp_offer_candidates_beyond_the_limit_are_ignored() {
     for (name, first) in [
         ("field-121-candidates", "10.0.1.7:50001"),
         ("field-40-candidates-in-each-of-3", "10.0.1.7:50001"),
@@ -369,9 +370,10 @@ fn surplus_candidates_are_ignored() {
     }
 }
 
-/// Without BUNDLE each section has a transport, and the server has one (RFC 9143, 7.3).
+/// Without BUNDLE each section has its own transport, while the server has one (RFC 9143, section
+/// 7.3).
 #[test]
-fn only_what_shares_the_audio_s_transport_is_accepted() {
+fn sdp_offer_data_channels_must_share_the_audios_transport() {
     let unbundled = Offer::read(&field("field-unbundled-data")).expect("readable");
     assert!(!unbundled.has_data());
     assert_eq!(unbundled.credentials.ufrag, "audi", "its own transport's");
@@ -394,7 +396,7 @@ fn only_what_shares_the_audio_s_transport_is_accepted() {
 }
 
 #[test]
-fn a_closed_association_is_refused() {
+fn sdp_offer_with_a_closed_sctp_association_has_no_data_channels() {
     assert!(
         !Offer::read(&field("field-sctp-port-0"))
             .expect("readable")
@@ -406,7 +408,7 @@ fn a_closed_association_is_refused() {
 }
 
 #[test]
-fn options_are_read_at_both_levels() {
+fn sdp_offer_ice_options_are_read_at_both_levels() {
     let obs = read("obs");
     assert!(obs.trickles && obs.ice2, "ice2,trickle");
     let (_, firefox) = OFFERS[1];
@@ -426,7 +428,7 @@ fn options_are_read_at_both_levels() {
 }
 
 #[test]
-fn truncations_are_never_more_than_refused() {
+fn truncated_sdp_offers_are_read_or_refused_without_panic() {
     for (name, sdp) in OFFERS {
         for end in (0..sdp.len()).step_by(7) {
             if let Ok(offer) = Offer::read(&sdp[..end]) {

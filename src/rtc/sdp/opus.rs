@@ -1,4 +1,4 @@
-//! Opus in an offer (RFC 7587): its payload type, and what the client wants to receive.
+//! Opus in an offer (RFC 7587): its payload type, and the limits of the receiving client.
 
 use mixer::profile::ReceiverLimits;
 
@@ -15,15 +15,16 @@ pub(super) fn payload_type(section: &Lines<'_>, formats: &[&str]) -> Option<u8> 
     })
 }
 
-/// `opus/48000/2`, or without the channels: RFC 7587, 7, allows nothing else.
+/// Whether a codec name is `opus/48000/2`, the only form of RFC 7587, section 7, or lacks the
+/// channels.
 fn is_opus(codec: &str) -> bool {
     let codec = codec.trim().to_ascii_lowercase();
     codec == "opus/48000/2" || codec == "opus/48000"
 }
 
-/// The receiver's limits from the format's `a=fmtp` and the section's packet times.
+/// Reads the receiver's limits from the format's `a=fmtp` and the section's packet times.
 ///
-/// Values outside what RFC 7587, 6.1, allows are ignored, like parameters it does not know.
+/// Values outside the ranges of RFC 7587, section 6.1, and unknown parameters are ignored.
 pub(super) fn limits(section: &Lines<'_>, payload_type: u8) -> ReceiverLimits {
     let mut limits = ReceiverLimits::default();
     let fmtp = attributes_in(section, "fmtp").filter_map(|line| {
@@ -59,7 +60,7 @@ pub(super) fn limits(section: &Lines<'_>, payload_type: u8) -> ReceiverLimits {
     limits
 }
 
-/// Milliseconds; Opus packets are 2.5 to 120 ms long, and a fraction is rounded up.
+/// Reads a packet time in milliseconds, 2.5 to 120; fractions are rounded up.
 fn packet_time(section: &Lines<'_>, name: &str) -> Option<u32> {
     let ms: f32 = attribute_in(section, name)?.parse().ok()?;
     (2.5..=120.0).contains(&ms).then(|| ms.ceil() as u32)
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_opus_in_the_order_of_the_section() {
+    fn opus_payload_type_follows_the_order_of_the_sections_formats() {
         let section = section(&[
             "rtpmap:0 PCMU/8000",
             "rtpmap:109 OPUS/48000/2",
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_receiver_s_limits() {
+    fn opus_receiver_limits_are_read_from_fmtp_and_packet_times() {
         let section = section(&[
             "fmtp:0 stereo=1",
             "fmtp:111 minptime=10; maxplaybackrate=16000;maxaveragebitrate=20000 ;useinbandfec=1;usedtx=1;cbr=0",
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn ignores_values_out_of_range() {
+    fn opus_receiver_limits_ignore_values_out_of_range() {
         let section = section(&[
             "fmtp:111 maxplaybackrate=4000;maxaveragebitrate=5999;stereo=2;=;usedtx",
             "ptime:0",

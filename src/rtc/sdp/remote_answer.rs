@@ -1,9 +1,9 @@
-//! Reading a server's answer to an offer of our own client.
+//! Reads a server's answer to an offer of our own client.
 //!
-//! An answer has the grammar of an offer and is read as one. The client's stack is then given an answer
-//! that is written from it, always of the same shape: servers may put the attributes of the transport at
-//! session level (RFC 4145, 4; RFC 8839, 5.4) and list several certificates (RFC 8122, 5), which the
-//! stack does not understand.
+//! An answer has the grammar of an offer and is read as one. The client's WebRTC stack then gets an
+//! answer written from the result, always of one shape: servers may put the transport's attributes
+//! at session level (RFC 4145, section 4; RFC 8839, section 5.4) and list several certificates (RFC
+//! 8122, section 5), which the stack does not understand.
 
 use std::fmt::Write;
 
@@ -16,43 +16,43 @@ use super::offer::{SectionKind, URI_CSRC_LEVEL, URI_SSRC_LEVEL};
 use super::{Fingerprints, Offer};
 use crate::rtc::error::OfferError;
 
-/// An answer that can be used.
+/// A usable answer of a server.
 #[derive(Debug, Clone)]
 pub struct RemoteAnswer {
     read: Offer,
     fingerprints: Fingerprints,
-    /// The server begins the DTLS handshake.
+    /// Whether the server starts the DTLS handshake.
     starts_handshake: bool,
-    /// The source of the server's audio, if it says.
+    /// SSRC of the server's audio, if stated.
     ssrc: Option<u32>,
-    /// The port of its SCTP association.
+    /// Port of the server's SCTP association.
     sctp_port: u16,
-    /// Numbers of the header extensions: for our level, and for the levels of those heard.
+    /// Ids of the header extensions for our level and for the contributors' levels.
     levels: [Option<u8>; 2],
 }
 
-/// An answer that cannot be used.
+/// Why a server's answer cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AnswerError {
-    /// It is not SDP.
+    /// The answer is not SDP.
     #[error("the server's answer is not SDP")]
     Unparsable,
-    /// No audio section takes Opus.
+    /// No audio section accepts Opus.
     #[error("the server does not accept Opus audio")]
     NoAudio,
-    /// Something in it cannot be done.
+    /// The answer is well-formed, but has something this client cannot handle.
     #[error("the server's answer cannot be used: {what}")]
     Unsupported {
-        /// What it is.
+        /// The reason, as half a sentence.
         what: &'static str,
     },
 }
 
 impl RemoteAnswer {
-    /// Reads an answer.
+    /// Reads a server's answer.
     ///
     /// # Errors
-    /// [`AnswerError`]; never depends on anything but `sdp`.
+    /// Returns an [`AnswerError`], which depends only on `sdp`.
     pub fn read(sdp: &str) -> Result<RemoteAnswer, AnswerError> {
         let read = Offer::read(sdp).map_err(|error| match error {
             OfferError::NoAudio | OfferError::NoCodec => AnswerError::NoAudio,
@@ -84,7 +84,7 @@ impl RemoteAnswer {
             .unwrap_or(SCTP_PORT);
         let ssrc = attribute_in(audio, "ssrc");
         let ssrc = ssrc.and_then(|value| value.split(' ').next()?.parse().ok());
-        // Seen from the server: it receives our level, and sends those of others.
+        // From the server's view: it receives our level, and sends those of the contributors.
         let level = |uri, other_way| {
             attributes_in(audio, "extmap").find_map(|value| {
                 let (number, name) = value.split_once(' ')?;
@@ -92,7 +92,7 @@ impl RemoteAnswer {
                 let is_meant = name.split_ascii_whitespace().next() == Some(uri)
                     && ![other_way, "inactive"].contains(&direction);
                 let number = number.parse().ok()?;
-                // Only these fit the short form of extensions (RFC 8285, 4.2).
+                // Only these ids fit the one-byte form of extensions (RFC 8285, section 4.2).
                 (is_meant && (1..=14).contains(&number)).then_some(number)
             })
         };
@@ -103,7 +103,8 @@ impl RemoteAnswer {
         Ok(RemoteAnswer {
             read,
             fingerprints,
-            // An answer that does not say is passive, where an offer would be active (RFC 4145, 4).
+            // An answer without a setup attribute is passive, where an offer would be active (RFC
+            // 4145, section 4).
             starts_handshake: setup == Some("active"),
             ssrc,
             sctp_port,
@@ -116,25 +117,25 @@ impl RemoteAnswer {
         &self.fingerprints
     }
 
-    /// What the server wants to receive.
+    /// The limits that the server sets for the stream it receives.
     pub fn limits(&self) -> &ReceiverLimits {
         &self.read.limits
     }
 
-    /// What the server calls Opus.
+    /// The server's payload type for Opus.
     pub fn payload_type(&self) -> u8 {
         self.read.payload_type
     }
 
-    /// Under which number packets may carry their audio level (RFC 6464), if at all.
+    /// Id of the audio-level header extension (RFC 6464), if negotiated.
     pub fn level_extension(&self) -> Option<u8> {
         self.levels[0]
     }
 
-    /// The same answer in the one shape that the client's stack is given.
+    /// Writes the answer in the one shape that the client's stack gets.
     ///
-    /// - `offer`: the offer that was answered: its sections are answered in their order, under their own
-    ///   identifiers.
+    /// - `offer`: the offer that was answered; its sections are answered in their order, under
+    ///   their identifiers.
     pub fn plain(&self, offer: &Offer) -> String {
         let takes_data = self.read.has_data();
         let is_taken = |kind| match kind {
@@ -224,11 +225,11 @@ impl RemoteAnswer {
     }
 }
 
-/// What everybody uses for data channels (RFC 8841, 5.1).
+/// The usual SCTP port of data channels (RFC 8841, section 5.1).
 const SCTP_PORT: u16 = 5_000;
 
-/// The stack wants one, and compares it with nothing: the client itself compares the certificate with all
-/// of [`RemoteAnswer::fingerprints`].
+/// Placeholder fingerprint: the stack requires one but compares it with nothing; the client itself
+/// compares the certificate with all of [`RemoteAnswer::fingerprints`].
 const UNUSED_FINGERPRINT: &str = "00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:\
     00:00:00:00:00:00:00:00";
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::rtc::sdp::Direction;
 use crate::rtc::sdp::Setup;
 
-/// What our client offers, in short.
+/// A shortened offer of our client.
 const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\n\
     m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=setup:actpass\r\na=ice-ufrag:abcd\r\n\
     a=ice-pwd:aaaaaaaaaaaaaaaaaaaaaa\r\n\
@@ -26,7 +26,7 @@ fn plain(name: &str) -> String {
 }
 
 #[test]
-fn every_server_s_answer_is_understood() {
+fn remote_answer_of_every_server_is_understood() {
     for (name, ufrag, address, setup, data, lite) in [
         (
             "janus",
@@ -81,7 +81,7 @@ fn every_server_s_answer_is_understood() {
 }
 
 #[test]
-fn what_the_stack_is_given_has_one_shape() {
+fn remote_answer_is_rewritten_in_one_shape_for_the_stack() {
     for name in [
         "janus",
         "gstreamer",
@@ -92,7 +92,7 @@ fn what_the_stack_is_given_has_one_shape() {
         let plain = plain(name);
         let (session, media) = sections(&plain).expect("SDP");
         assert_eq!(media.len(), 2, "{name}");
-        // All of the transport is in the sections, and each has one fingerprint.
+        // The whole transport is in the sections, and each has one fingerprint.
         for attribute in ["setup", "ice-ufrag", "ice-pwd", "fingerprint", "candidate"] {
             assert_eq!(attribute_in(&session, attribute), None, "{name}");
         }
@@ -116,7 +116,7 @@ fn what_the_stack_is_given_has_one_shape() {
         }
         let bundle = if takes_data { "BUNDLE 0 1" } else { "BUNDLE 0" };
         assert_eq!(attribute_in(&session, "group"), Some(bundle), "{name}");
-        // And it is read as it was written.
+        // The rewritten answer reads like the original.
         let again = RemoteAnswer::read(&plain).expect("readable");
         assert_eq!(again.read.candidates, read(name).read.candidates, "{name}");
         assert_eq!(again.levels, read(name).levels, "{name}");
@@ -129,11 +129,11 @@ fn what_the_stack_is_given_has_one_shape() {
 }
 
 #[test]
-fn what_the_server_wants_to_receive_is_read() {
+fn remote_answer_tells_what_the_server_wants_to_receive() {
     let mediasoup = read("mediasoup");
     assert_eq!(mediasoup.payload_type(), 100);
     assert!(mediasoup.limits().dtx && mediasoup.limits().stereo);
-    // Its level extension is for us to send, which it says from its side.
+    // The level extension is ours to send; the answer states its direction from the server's view.
     assert_eq!(mediasoup.level_extension(), Some(10));
     assert_eq!(mediasoup.read.direction, Direction::SendRecv);
     assert_eq!(read("livekit").level_extension(), Some(1));
@@ -152,7 +152,7 @@ fn what_the_server_wants_to_receive_is_read() {
 }
 
 #[test]
-fn who_begins_the_handshake_may_be_left_open() {
+fn remote_answer_may_omit_which_side_starts_dtls() {
     let silent = answer("session-level").replace("a=setup:active\n", "");
     let silent = RemoteAnswer::read(&silent).expect("readable");
     let offer = Offer::read(OFFER).expect("our own offer");
@@ -161,7 +161,7 @@ fn who_begins_the_handshake_may_be_left_open() {
 }
 
 #[test]
-fn what_cannot_be_used_is_refused_with_its_reason() {
+fn unusable_remote_answer_is_refused_with_its_reason() {
     let changed = |from: &str, to: &str| {
         let error = RemoteAnswer::read(&answer("session-level").replace(from, to));
         error.expect_err("unusable").to_string()
