@@ -46,7 +46,8 @@ impl BatchReceiver {
     ///
     /// The system's error, except that no datagram is waiting.
     pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
-        // SAFETY: iovec and mmsghdr are plain old data; null pointers and zero lengths are valid values.
+        // SAFETY: iovec and mmsghdr are plain old data; null pointers and zero lengths are valid
+        // values.
         let mut vectors: [libc::iovec; BATCH] = unsafe { zeroed() };
         // SAFETY: as above.
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
@@ -58,8 +59,9 @@ impl BatchReceiver {
             header.msg_hdr.msg_iov = &raw mut vectors[index];
             header.msg_hdr.msg_iovlen = 1;
         }
-        // SAFETY: every header points at a name, a vector and a buffer of the stated sizes; `vectors`, `headers` and
-        // the boxes of `self` live until the call has returned, and the kernel keeps no pointer.
+        // SAFETY: every header points at a name, a vector and a buffer of the stated sizes;
+        // `vectors`, `headers` and the boxes of `self` live until the call has returned, and the
+        // kernel keeps no pointer.
         let count = unsafe { receive_into(socket, &mut headers) }?;
         for (index, header) in headers.iter().enumerate().take(count) {
             self.lengths[index] = header.msg_len;
@@ -107,7 +109,8 @@ impl BatchSender {
         socket: &UdpSocket,
         datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])>,
     ) -> io::Result<usize> {
-        // SAFETY: iovec and mmsghdr are plain old data; null pointers and zero lengths are valid values.
+        // SAFETY: iovec and mmsghdr are plain old data; null pointers and zero lengths are valid
+        // values.
         let mut vectors: [libc::iovec; BATCH] = unsafe { zeroed() };
         // SAFETY: as above.
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
@@ -127,8 +130,9 @@ impl BatchSender {
         if count == 0 {
             return Ok(0);
         }
-        // SAFETY: the first `count` headers point at names, vectors and slices that live until the call has returned
-        // (`'a` outlives this function); the kernel only reads them and keeps no pointer.
+        // SAFETY: the first `count` headers point at names, vectors and slices that live until the
+        // call has returned (`'a` outlives this function); the kernel only reads them and keeps no
+        // pointer.
         unsafe { send_from(socket, &mut headers[..count]) }
     }
 }
@@ -172,7 +176,8 @@ pub(crate) unsafe fn send_from(
     socket: &UdpSocket,
     headers: &mut [libc::mmsghdr],
 ) -> io::Result<usize> {
-    // SAFETY: as this function's caller promises; the kernel only reads through the pointers and keeps none.
+    // SAFETY: as this function's caller promises; the kernel only reads through the pointers and
+    // keeps none.
     let sent = unsafe {
         libc::sendmmsg(
             socket.as_raw_fd(),
@@ -188,13 +193,15 @@ pub(crate) unsafe fn send_from(
 pub(crate) fn address_of(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     match libc::c_int::from(name.ss_family) {
         libc::AF_INET => {
-            // SAFETY: the family says that the kernel wrote a sockaddr_in; the storage is large and aligned enough.
+            // SAFETY: the family says that the kernel wrote a sockaddr_in; the storage is large and
+            // aligned enough.
             let name = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in>() };
             let ip = Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr));
             Some(SocketAddr::new(IpAddr::V4(ip), u16::from_be(name.sin_port)))
         }
         libc::AF_INET6 => {
-            // SAFETY: the family says that the kernel wrote a sockaddr_in6; the storage is large and aligned enough.
+            // SAFETY: the family says that the kernel wrote a sockaddr_in6; the storage is large
+            // and aligned enough.
             let name = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in6>() };
             let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
             let port = u16::from_be(name.sin6_port);
@@ -219,7 +226,8 @@ pub(crate) fn write_address(
 ) -> libc::socklen_t {
     let v6 = match address {
         SocketAddr::V4(address) if !mapped => {
-            // SAFETY: sockaddr_storage is large and aligned enough for every address; both are plain old data.
+            // SAFETY: sockaddr_storage is large and aligned enough for every address; both are
+            // plain old data.
             let name = unsafe { &mut *(&raw mut *name).cast::<libc::sockaddr_in>() };
             name.sin_family = libc::AF_INET as libc::sa_family_t;
             name.sin_port = address.port().to_be();

@@ -82,9 +82,9 @@ impl Handshake {
         }
     }
 
-    /// Whether a datagram must be kept from a core that is up. As DTLS client the core needs no more
-    /// of the handshake. As DTLS server it must repeat its last flight whenever the client repeats
-    /// the preceding one.
+    /// Whether a datagram must be kept from a core that is up. As DTLS client the core needs no
+    /// more of the handshake. As DTLS server it must repeat its last flight whenever the client
+    /// repeats the preceding one.
     pub(super) fn withholds_when_up(&self, datagram: &[u8]) -> bool {
         self.withholds(datagram) || !self.client_starts && is_handshake(datagram)
     }

@@ -77,7 +77,8 @@ impl PathMigration {
         self.calls_back = false;
     }
 
-    /// Whether a check of the core goes to the selected address, although the client has moved away.
+    /// Whether a check of the core goes to the selected address, although the client has moved
+    /// away.
     pub(super) fn calls_back(&mut self, to: SocketAddr) -> bool {
         self.is_selected(to) && std::mem::take(&mut self.calls_back)
     }

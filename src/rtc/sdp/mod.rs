@@ -7,7 +7,8 @@
 //! The client side treats servers' answers alike (`RemoteAnswer`).
 //!
 //! RFC 8866 (SDP), RFC 9429 (JSEP), RFC 8839 (ICE), RFC 8842 (DTLS), RFC 9143 (BUNDLE), RFC 5761
-//! (rtcp-mux), RFC 8122 (fingerprints), RFC 8841 (data channels), RFC 7587 (Opus), RFC 3551 (G.711).
+//! (rtcp-mux), RFC 8122 (fingerprints), RFC 8841 (data channels), RFC 7587 (Opus), RFC 3551
+//! (G.711).
 
 mod answer;
 mod candidate;

@@ -4,7 +4,7 @@ use mixer::profile::ReceiverLimits;
 
 use super::lexer::{Lines, attribute_in, attributes_in};
 
-/// The payload type of the first Opus format of a section, in the offer's order of preference.
+/// The payload type of a section's first Opus format, in the offer's order of preference.
 pub(super) fn payload_type(section: &Lines<'_>, formats: &[&str]) -> Option<u8> {
     formats.iter().find_map(|format| {
         let payload_type: u8 = format.parse().ok().filter(|&number| number < 128)?;

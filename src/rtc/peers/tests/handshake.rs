@@ -70,7 +70,7 @@ impl Mishap {
 }
 
 #[test]
-fn dtls_handshake_loses_100_ms_by_a_lost_flight_and_none_by_a_repeated_one() {
+fn dtls_handshake_loses_100_ms_by_a_lost_flight_none_by_a_repeated_one() {
     use DtlsPart::{ChangeCipherSpec, ClientHello, Nothing, ServerHello};
     let mishaps = [
         ("actpass", Nothing, ServerHello, 3),
