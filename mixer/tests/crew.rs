@@ -85,7 +85,7 @@ fn helper_threads_encode_streams_of_single_listen_only_members() {
         alone.bitrate_bps = bitrate_bps;
         stage.join_ear_of(id, alone);
     }
-    // The only talker hears nobody, so nothing is encoded for that participant after its hangover.
+    // After 100 ticks nothing is encoded for the only talker, because it hears nobody.
     (0..100).for_each(|_| turn(&mut stage, &mut hands));
     let before = (stage.engine.stats().encodes_total, hands.rounds);
     (0..50).for_each(|_| turn(&mut stage, &mut hands));

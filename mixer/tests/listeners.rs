@@ -212,7 +212,7 @@ fn listener_group_survives_the_removal_of_its_leader() {
         stage.join_clear(id, |_| 0.0);
     }
     stage.join_clear(5, tone(441.7, 0.3));
-    // The talker hears nobody and is sent silence for two seconds of hangover.
+    // The talker hears nobody and is sent silence for two seconds.
     (0..120).for_each(|_| stage.turn());
     for leaver in [1, 4, 2] {
         let leaves = Command::RemoveParticipant(ParticipantId(leaver));

@@ -19,7 +19,7 @@ use super::super::demux::{handshake_types, is_handshake};
 ///   which can happen when they are in two datagrams. So the core gets nothing from a server before
 ///   its hello.
 /// - As client the core answers a repetition of the server's last flight with its own, which the
-///   server answers in turn, endlessly. So a core that is up gets no more handshake datagrams.
+///   server answers in turn, endlessly. So a client core that is up gets no more of the handshake.
 pub(super) struct Handshake {
     /// Whether the client is DTLS client and starts the handshake.
     client_starts: bool,
