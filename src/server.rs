@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::audio::{self, Audio, AudioConfig, AudioError};
+use crate::audio::{self, Audio, AudioConfig, AudioError, Wakes};
 use crate::conference::{self, Conference, Configure, ConfigureError, Limits, Owner, Threads};
 use crate::config::Config;
 use crate::http::{self, Tls, TlsError};
@@ -212,8 +212,14 @@ fn media(config: &Config) -> Result<(Audio, Rtc, Threads), StartError> {
         max_rooms: config.max_rooms as usize + SPARE_ROOMS,
         max_participants: config.max_sessions as usize + SPARE_PARTICIPANTS,
     };
-    let wake = rtc.wake().map_err(StartError::System);
-    let audio = wake.and_then(|wake| Ok(audio::start(audio_config, mixer_ends, wake)?));
+    let wakes = rtc.wake().and_then(|wake| {
+        Ok(Wakes {
+            network: wake,
+            conference: network.something_happened()?,
+        })
+    });
+    let wakes = wakes.map_err(StartError::System);
+    let audio = wakes.and_then(|wakes| Ok(audio::start(audio_config, mixer_ends, wakes)?));
     match audio {
         Ok((audio, mixers)) => {
             let threads = Threads {

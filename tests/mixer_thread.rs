@@ -18,7 +18,7 @@ use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
 use mixer::{Packet, ParticipantId, Payload, RoomId, RtpTime, Seq};
-use mixminus::audio::{self, Audio, AudioConfig, MixerControl, MixerMetrics};
+use mixminus::audio::{self, Audio, AudioConfig, MixerControl, MixerMetrics, Wakes};
 use mixminus::clock;
 use mixminus::queues::{self, Inbound, NetworkEnds, RETIRED};
 use rustix::event::{EventfdFlags, eventfd};
@@ -110,8 +110,13 @@ struct House {
 impl House {
     fn new() -> House {
         let (ends, mixer_ends) = queues::media(MIXERS as usize);
-        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).expect("an eventfd");
-        let started = audio::start(AudioConfig::default(), mixer_ends, wake);
+        let wake =
+            || eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).expect("an eventfd");
+        let wakes = Wakes {
+            network: wake(),
+            conference: wake(),
+        };
+        let started = audio::start(AudioConfig::default(), mixer_ends, wakes);
         let (audio, controls) = started.expect("threads");
         House {
             audio,

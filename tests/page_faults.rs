@@ -13,7 +13,7 @@ use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
 use mixer::{Packet, ParticipantId, Payload, RoomId, RtpTime, Seq};
-use mixminus::audio::{self, AudioConfig, MixerControl};
+use mixminus::audio::{self, AudioConfig, MixerControl, Wakes};
 use mixminus::clock;
 use mixminus::queues::{self, Inbound, NetworkEnds};
 use rustix::event::{EventfdFlags, eventfd};
@@ -34,8 +34,12 @@ const PACKETS: u16 = 40;
 #[test]
 fn joins_cost_the_mixer_thread_no_page_faults() {
     let (mut network, ends) = queues::media(1);
-    let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).expect("an eventfd");
-    let (audio, mut controls) = audio::start(AudioConfig::default(), ends, wake).expect("threads");
+    let wake = || eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).expect("an eventfd");
+    let wakes = Wakes {
+        network: wake(),
+        conference: wake(),
+    };
+    let (audio, mut controls) = audio::start(AudioConfig::default(), ends, wakes).expect("threads");
     let control = &mut controls[0];
     let room = Room::new(ROOM, RoomSettings::default(), 64);
     send(control, Command::AddRoom(Box::new(room)));

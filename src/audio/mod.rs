@@ -1,12 +1,12 @@
 //! Mixer threads that run the engines: rings, clock, priority, and work sharing.
 //!
-//! The only module where the engine meets the rings between threads. Each mixer thread has its own
-//! rooms. It wakes at every slot, reads its rings, runs the rooms that are due, and sends their
-//! output. Its system calls are: its sleep; an eventfd write for each 64 packets sent and after the
-//! last of a slot; waking other mixers when a room has more encodes than one thread should do; and
-//! yielding its core (`sched_yield`) while it waits for these encodes. A separate thread, the
-//! reaper, frees what the engines retire. No receiver of a mixer's rings sleeps on them: the rings
-//! are polled, since waking a sleeper takes a lock.
+//! The one place where the engine meets the rings between threads. Each thread has rooms of its own. It wakes at every
+//! slot, takes what its rings hold, runs the rooms that are due, and hands out what came of it. Its system calls are: its
+//! sleep; an eventfd write for each 64 packets out and after the last of a slot, and one after a slot in which something
+//! happened; waking other mixers when a room has more
+//! encodes than one thread should do; and giving up its core (`sched_yield`) while it waits for these encodes. What the
+//! engines are done with is freed by a thread of its own, the reaper. No ring that a mixer sends on wakes anybody by
+//! itself, since that takes a lock: the network thread and the conference wait for an eventfd, the reaper looks now and then.
 
 mod bell;
 mod board;
@@ -92,10 +92,18 @@ pub struct Audio {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Starts one mixer for each of `ends`; returns the mixers, and a control for each.
+/// The eventfds by which mixers wake others.
+#[derive(Debug)]
+pub struct Wakes {
+    /// The network thread's, written when packets went out.
+    pub network: OwnedFd,
+    /// The conference's, written after a slot in which something happened.
+    pub conference: OwnedFd,
+}
+
+/// Starts the mixers: one for each of `ends`. Returns them with the one control of each.
 ///
 /// - `ends`: each mixer's ends of its rings to and from the network thread.
-/// - `wake`: the network thread's eventfd, written after packets were sent.
 ///
 /// # Errors
 /// [`AudioError::Spawn`] if the system refuses a thread. A refused real-time priority is not an
@@ -103,7 +111,7 @@ pub struct Audio {
 pub fn start(
     config: AudioConfig,
     ends: Vec<MixerEnds>,
-    wake: OwnedFd,
+    wakes: Wakes,
 ) -> Result<(Audio, Vec<MixerControl>), AudioError> {
     thread::silence_room_panics();
     let rings = ends.iter().map(|_| ring(RETIRED));
@@ -112,7 +120,7 @@ pub fn start(
     let bells: Vec<Arc<Bell>> = ends.iter().map(|_| Arc::default()).collect();
     let mut works = Works {
         config,
-        wake: Arc::new(wake),
+        wakes: Arc::new(wakes),
         say,
         stop: Arc::new(AtomicBool::new(false)),
         threads: vec![spawn("reaper".to_owned(), move || reap(retired))?],
@@ -141,8 +149,8 @@ pub fn start(
 /// Mixers that are being started.
 struct Works {
     config: AudioConfig,
-    wake: Arc<OwnedFd>,
-    /// Where each mixer thread reports the outcome of its priority request (`None`: not requested).
+    wakes: Arc<Wakes>,
+    /// Where each says what came of its priority, if it asked.
     say: mpsc::Sender<Option<Result<(), NotPermitted>>>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -175,7 +183,7 @@ impl Works {
             packets: ends.packets_out,
             events: to_control,
             retired: to_reaper,
-            wake: self.wake.clone(),
+            wakes: self.wakes.clone(),
             mate,
             metrics: metrics.clone(),
         };

@@ -2,7 +2,6 @@
 //! are counted.
 
 use std::cell::Cell;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use mixer::ParticipantId;
@@ -14,6 +13,7 @@ use mixer::packet::OutPacket;
 use mixer::schedule::{Job, WorkPool};
 use rtrb::PushError;
 
+use super::Wakes;
 use super::clock::SlotClock;
 use super::crew::Mate;
 use super::metrics::{MixerMetrics, add};
@@ -26,6 +26,8 @@ pub(super) struct Outlets {
     kept: Vec<Retired>,
     /// Entries on the network's ring since the network thread was last woken.
     sent: usize,
+    /// Something has been told since the conference was last woken.
+    has_told: bool,
     clock: SlotClock,
     /// When an encode was last offered or finished, by any mixer.
     progress_ns: i64,
@@ -40,8 +42,7 @@ pub(super) struct OutletEnds {
     pub packets: Producer<Outbound>,
     pub events: Producer<Event>,
     pub retired: Producer<Retired>,
-    /// The network thread's eventfd.
-    pub wake: Arc<OwnedFd>,
+    pub wakes: Arc<Wakes>,
     pub mate: Mate<Job>,
     pub metrics: Arc<MixerMetrics>,
 }
@@ -53,6 +54,7 @@ impl Outlets {
             ends,
             kept: Vec::with_capacity(most_kept(limits)),
             sent: 0,
+            has_told: false,
             clock,
             progress_ns: 0,
             waiting_since_ns: Cell::new(None),
@@ -90,9 +92,16 @@ impl Outlets {
     pub fn wake_the_network(&mut self) {
         if self.sent > 0 {
             self.sent = 0;
-            // The write fails only if the counter is full, and then the network thread is awake
-            // already.
-            let _ = rustix::io::write(&self.ends.wake, &1u64.to_ne_bytes());
+            // Refused only when the counter is full, and then the network thread is awake already.
+            let _ = rustix::io::write(&self.ends.wakes.network, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Wakes the conference if something has happened since it was last woken.
+    pub fn wake_the_conference(&mut self) {
+        if core::mem::take(&mut self.has_told) {
+            // Refused only when the counter is full, and then the conference is awake already.
+            let _ = rustix::io::write(&self.ends.wakes.conference, &1u64.to_ne_bytes());
         }
     }
 
@@ -131,6 +140,7 @@ impl Sink for Outlets {
     }
 
     fn event(&mut self, event: Event) {
+        self.has_told = true;
         if self.ends.events.push(event).is_err() {
             add(&self.ends.metrics.events_dropped, 1);
         }

@@ -38,7 +38,7 @@ impl Mixer {
     /// 2. Take in commands, then packets, so that packets of a participant added in this slot
     ///    count.
     /// 3. Run the rooms that are due.
-    /// 4. Wake the network thread if it got packets, and count.
+    /// 4. Wake the network and the conference, if they got anything, and count.
     ///
     /// A late slot is made up for at once; a slot that would begin more than a tick late is
     /// skipped, so that the delay never grows. Without participants the mixer rests.
@@ -57,6 +57,7 @@ impl Mixer {
             self.take_packets();
             self.run_slot(slot, late_ns);
             self.outlets.wake_the_network();
+            self.outlets.wake_the_conference();
             self.count(slot, late_ns);
             slot = if is_clear && self.engine.is_idle() && self.engine.stats().participants == 0 {
                 self.rest()

@@ -32,7 +32,7 @@ pub(super) enum Input {
     /// Busy time of each mixer since its start in nanoseconds, indexed by mixer id; due when
     /// [`Machine::next_report`] says.
     Load(Vec<u64>),
-    /// Time has passed; due in each turn of the owner.
+    /// Time has passed; to be told when [it is due](Machine::next_time), and after other inputs.
     Time,
 }
 
@@ -106,7 +106,15 @@ impl Machine {
         self.effects.take()
     }
 
-    /// Returns when [`Input::Load`] is due next.
+    /// When [`Input::Time`] is to be told next, whatever else happens; `None`: when something else does.
+    ///
+    /// - `turned`: when it was told last.
+    pub(super) fn next_time(&self, turned: Instant) -> Option<Instant> {
+        let retry = self.monitoring.is_to_retry().then(|| turned + RETRY);
+        [self.next_round(), retry].into_iter().flatten().min()
+    }
+
+    /// When [`Input::Load`] is to be told next.
     pub(super) fn next_report(&self) -> Instant {
         self.next_report
     }
@@ -168,5 +176,8 @@ impl Machine {
     }
 }
 
-/// Interval between two reports of levels and load.
+/// A mixer that was told nothing because its queue was full has emptied it by then: it looks into it every 2.5 ms.
+pub(super) const RETRY: Duration = Duration::from_millis(3);
+
+/// Between two reports of levels and load.
 const REPORT: Duration = Duration::from_millis(200);

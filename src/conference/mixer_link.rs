@@ -45,7 +45,12 @@ impl MixerLink {
         }
     }
 
-    /// Sends the waiting commands, as far as the ring has room.
+    /// Whether commands wait until the mixer takes them.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Sends what waits, as far as the ring has room.
     pub(super) fn retry(&mut self) {
         while let Some(command) = self.waiting.pop_front() {
             if let Err(command) = self.mixer.send(command) {

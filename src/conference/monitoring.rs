@@ -229,6 +229,11 @@ impl Monitoring {
         self.lists.is_empty() && self.listeners.is_empty() && self.feeds.is_empty()
     }
 
+    /// Whether something could not be told because a queue was full.
+    pub(super) fn is_to_retry(&self) -> bool {
+        self.again
+    }
+
     /// Whether there may be anything to tell. Rooms are asked for only if some have come or gone.
     fn is_due(&mut self, registry: &Registry) -> bool {
         let generation = registry.generation();

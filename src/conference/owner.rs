@@ -1,10 +1,8 @@
 //! The owner of the conference: one task that hands every input to the machine, one at a time, and
 //! performs the resulting effects.
 //!
-//! The network thread rings a bell when it has events. The mixers are polled, because their events
-//! are only displayed: a turn every 20 ms is finer than anyone can see an indicator light up. While
-//! a room with a floor has members, a turn comes every 3 ms, so that floor timers, checked every 20
-//! ms, are not late.
+//! The network thread and the mixers ring when they have something. Between that it wakes for what the machine has to do in
+//! time, and for reports.
 
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
 
-use super::machine::{Input, Machine};
+use super::machine::{Input, Machine, RETRY};
 use super::performer::{Luggage, Performer};
 use super::request::{ReplyTo, Request};
 use super::rooms::{Configure, RoomRequest};
@@ -22,12 +20,8 @@ use crate::audio::MixerControl;
 use crate::protocol::{RoomChange, RoomName, RoomState};
 use crate::rtc::NetworkControl;
 
-/// Longest interval between two polls of the mixers: each poll costs as much as the room of a few
-/// listeners.
-const TURN: Duration = Duration::from_millis(20);
-
-/// Longest interval between two polls of the mixers while a room with a floor has members.
-const FLOOR_TURN: Duration = Duration::from_millis(3);
+/// How often everybody is listened to where nobody can ring, for lack of a descriptor.
+const TURN_WITHOUT_BELL: Duration = Duration::from_millis(20);
 
 /// Maximum number of mixer events, and of network events, handled in one turn, so that a flood of
 /// one kind does not hold up the other.
@@ -99,17 +93,16 @@ impl Owner {
     /// handle must end before.
     pub async fn run(mut self, mut end: watch::Receiver<bool>) {
         let bell = self.performer.network.something_happened();
-        // The bell is an eventfd, which is read like a pipe; the network thread never blocks on its
-        // reader.
+        // Not a pipe, but read in the same way, and no thread that rings waits in the kernel for who reads it.
         let bell = match bell.and_then(pipe::Receiver::from_owned_fd_unchecked) {
             Ok(bell) => Some(bell),
             Err(error) => {
-                tracing::warn!(%error, "the network thread's events are polled");
+                tracing::warn!(%error, "events are polled");
                 None
             }
         };
         loop {
-            let deadline = self.deadline();
+            let deadline = self.deadline(bell.is_some());
             tokio::select! {
                 biased;
                 _ = end.changed() => return self.close_peers().await,
@@ -201,13 +194,16 @@ impl Owner {
         effects.set_credit(performer.mixer_credit(), performer.network.free_places());
     }
 
-    /// Returns when the next turn is due at the latest.
-    fn deadline(&self) -> Instant {
-        let turn = match self.machine.next_round() {
-            Some(_) => FLOOR_TURN,
-            None => TURN,
-        };
-        self.turned + turn
+    /// When the next turn is due, whatever happens.
+    fn deadline(&self, has_bell: bool) -> Instant {
+        let deadlines = [
+            Some(self.machine.next_report()),
+            self.machine.next_time(self.turned),
+            (self.performer.is_waiting()).then(|| self.turned + RETRY),
+            (!has_bell).then(|| self.turned + TURN_WITHOUT_BELL),
+        ];
+        let earliest = deadlines.into_iter().flatten().min();
+        earliest.unwrap_or(self.turned + TURN_WITHOUT_BELL)
     }
 
     /// Waits until the network thread has been told to close every peer, for one second at most.

@@ -88,7 +88,12 @@ impl Performer {
         self.network.retry();
     }
 
-    /// Returns how many commands each mixer accepts now, in the order of mixer ids.
+    /// Whether something waits for a mixer or the network thread to take it.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.network.is_waiting() || self.mixers.iter().any(MixerLink::is_waiting)
+    }
+
+    /// How many commands each mixer takes now, by its id.
     pub(super) fn mixer_credit(&self) -> impl Iterator<Item = usize> {
         self.mixers.iter().map(MixerLink::free_places)
     }

@@ -211,8 +211,13 @@ impl NetworkControl {
         is_done
     }
 
-    /// Sends `text` on the data channel `control` of each of `participants` that has opened it.
-    /// Drops and counts the text if it is longer than [`MAX_TEXT_BYTES`] or a queue is full.
+    /// Whether commands wait because the ring was full: then [`retry`](NetworkControl::retry) is due soon.
+    pub fn is_waiting(&self) -> bool {
+        !self.commands.closes.is_empty()
+    }
+
+    /// Sends `text` on the data channel `control` of each of `participants`, if the client has opened it; dropped and
+    /// counted when it is longer than [`MAX_TEXT_BYTES`], or a queue on the way is full.
     ///
     /// Takes one place in the ring, however many participants there are, so that messages to a
     /// large room do not displace other commands.

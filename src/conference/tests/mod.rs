@@ -23,7 +23,7 @@ use super::commands::read;
 use super::effect::{Effect, NetworkOrder};
 use super::machine::Machine;
 use super::*;
-use crate::audio::{self, Audio, AudioConfig, MixerMetrics};
+use crate::audio::{self, Audio, AudioConfig, MixerMetrics, Wakes};
 use crate::protocol::{Change, Event, LeaveReason, Participant, RoomChange, RoomName, RoomState};
 use crate::queues;
 use crate::rate_limit::Limited;
@@ -50,8 +50,11 @@ fn conference_with(mixers: usize) -> TestConference {
         fifo: false,
         ..AudioConfig::default()
     };
-    let wake = rtc.wake().expect("a descriptor");
-    let (audio, mixers) = audio::start(config, mixer_ends, wake).expect("it starts");
+    let wakes = Wakes {
+        network: rtc.wake().expect("a descriptor"),
+        conference: network.something_happened().expect("another"),
+    };
+    let (audio, mixers) = audio::start(config, mixer_ends, wakes).expect("it starts");
     let limits = Limits {
         max_rooms: 10,
         max_sessions: 10,
