@@ -1,8 +1,8 @@
 //! The conference decides which participants are in which rooms. Requests come in; commands to the
 //! mixers and to the network thread and events to the watchers of a room go out.
 //!
-//! The conference steers the picture from above and never sees a packet. A [pure
-//! machine](machine::Machine) holds the whole state. One task, its [`Owner`], hands the machine
+//! The conference steers the picture from above and never sees a packet. A pure
+//! machine (`machine::Machine`) holds the whole state. One task, its [`Owner`], hands the machine
 //! every input and performs the effects that the machine asks for; the task never waits for a mixer
 //! or for the network thread. Heavy work (reading an offer, building codecs) is done on the
 //! caller's side before the request reaches the machine.

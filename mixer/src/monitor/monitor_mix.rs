@@ -68,8 +68,8 @@ impl Scan {
     ///
     /// - `home`: gain and priority of that room itself.
     /// - `channels`: the other rooms, each only once and in a fixed order: two lists in different
-    ///   order do
-    ///   not compare as equal.
+    ///   order do not compare as equal.
+    ///
     /// Real-time: set-up only (allocates).
     pub fn new(
         home: Strength,
