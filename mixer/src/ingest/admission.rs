@@ -11,8 +11,8 @@ use core::time::Duration;
 
 use super::decode_budget::DecodeBudget;
 use super::decoder_warmup::WarmupPackets;
-use super::intake::Network;
 use super::level_hint::{Class, LevelHint};
+use super::network::Network;
 use super::permit_state::PermitState;
 use super::reception::Pushed;
 use super::talk_spurt::TalkSpurt;
@@ -153,7 +153,7 @@ impl Admission {
         let (class, level) = self.classify(packet, arrival, network);
         let payload = packet.payload.as_slice();
         self.level_hint.note(payload.len(), class, arrival);
-        let samples = network.codec().samples(payload).unwrap_or(0);
+        let samples = network.reception.codec().samples(payload).unwrap_or(0);
         let is_silent = class == Class::Silent;
         let voiced = self.spurt.record(packet, samples, is_silent, arrival);
         let verdict = self.verdict(class, arrival, network);
@@ -168,7 +168,7 @@ impl Admission {
     fn verdict(&self, class: Class, arrival: Time, network: &Network<'_>) -> Verdict {
         if self.permit.is_open() {
             return match self.state {
-                _ if !self.permit.admits(arrival, network.target()) => Verdict::Refuse,
+                _ if !self.permit.admits(arrival, network.reception.target()) => Verdict::Refuse,
                 State::Skipping(reason) if self.still_skips(reason, class) => Verdict::Skip,
                 _ => Verdict::Play,
             };
@@ -181,7 +181,7 @@ impl Admission {
         let may_be_asked_for = match self.spurt.is_young(arrival, HELD) {
             _ if self.permit.effective() == Permit::Asked => true,
             Some(is_young) => is_young,
-            None => network.holds_packets(),
+            None => !network.reception.is_empty(),
         };
         match may_be_asked_for && !self.muted {
             true => Verdict::Hold,
@@ -198,30 +198,34 @@ impl Admission {
         network: &mut Network<'_>,
     ) -> Pushed {
         match verdict {
-            Verdict::Refuse => return network.refuse(packet, arrival),
-            Verdict::Play if !self.permit.is_open() => return network.push(packet, arrival),
-            Verdict::Hold => self.forget_old(arrival, network),
-            Verdict::Skip if self.state == State::Shut => self.forget_held(network),
-            Verdict::Play | Verdict::Skip => {}
-        }
-        self.ssrc = packet.ssrc;
-        match verdict {
-            Verdict::Skip => {
-                self.warmup.keep(packet, network.codec());
-                return network.pass(packet, arrival);
-            }
+            Verdict::Refuse => network.reception.refuse(packet, arrival),
+            Verdict::Play if !self.permit.is_open() => network.reception.push(packet, arrival),
             Verdict::Play => {
+                self.ssrc = packet.ssrc;
                 if self.state != State::Playing {
                     self.state = State::Playing;
                     self.warm_up(packet.ssrc, arrival, network);
                 }
                 if self.quiet_ms > 0 || class == Class::Silent {
-                    self.warmup.keep(packet, network.codec());
+                    self.warmup.keep(packet, network.reception.codec());
                 }
+                network.reception.push(packet, arrival)
             }
-            Verdict::Hold | Verdict::Refuse => {}
+            Verdict::Hold => {
+                // The packets held so far come from the SSRC of the packet before.
+                self.forget_old(arrival, network);
+                self.ssrc = packet.ssrc;
+                network.reception.push(packet, arrival)
+            }
+            Verdict::Skip => {
+                if self.state == State::Shut {
+                    self.forget_held(network);
+                }
+                self.ssrc = packet.ssrc;
+                self.warmup.keep(packet, network.reception.codec());
+                network.reception.pass(packet, arrival)
+            }
         }
-        network.push(packet, arrival)
     }
 
     /// Whether a participant whose packets are skipped is still to be skipped with this packet.
@@ -395,7 +399,7 @@ impl Admission {
     /// Warms up the decoder with the last packets of this SSRC that were not played.
     fn warm_up(&mut self, ssrc: u32, now: Time, network: &mut Network<'_>) {
         self.is_decoding_roughly = false;
-        let samples = self.warmup.samples_of(ssrc, network.codec());
+        let samples = self.warmup.samples_of(ssrc, network.reception.codec());
         if self.budget.spend(samples, now) {
             for payload in self.warmup.of(ssrc) {
                 network.warm_up(payload);
@@ -406,13 +410,13 @@ impl Admission {
     /// Drops held packets that are too old to be heard; their payloads may still warm up the
     /// decoder.
     fn forget_old(&mut self, now: Time, network: &mut Network<'_>) {
-        let (codec, ssrc, warmup) = (network.codec(), self.ssrc, &mut self.warmup);
+        let (codec, ssrc, warmup) = (network.reception.codec(), self.ssrc, &mut self.warmup);
         let keep = |payload: &[u8]| warmup.keep_payload(ssrc, payload, codec);
         network.reception.forget_older(now, HELD_SAMPLES, keep);
     }
 
     fn forget_held(&mut self, network: &mut Network<'_>) {
-        let (codec, ssrc, warmup) = (network.codec(), self.ssrc, &mut self.warmup);
+        let (codec, ssrc, warmup) = (network.reception.codec(), self.ssrc, &mut self.warmup);
         let keep = |payload: &[u8]| warmup.keep_payload(ssrc, payload, codec);
         network.reception.forget_all(keep);
     }

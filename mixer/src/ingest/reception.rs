@@ -52,6 +52,7 @@ pub struct ReceptionCounts {
 /// Receives one sender's packets.
 #[derive(Debug)]
 pub struct Reception {
+    codec: Codec,
     timeline: Timeline,
     buffer: JitterBuffer,
     pub(crate) delay: DelayEstimator,
@@ -76,6 +77,7 @@ impl Reception {
     pub fn new(codec: Codec) -> Reception {
         let expects_fec = codec == Codec::Opus;
         Reception {
+            codec,
             timeline: Timeline::default(),
             buffer: JitterBuffer::new(),
             delay: DelayEstimator::new(expects_fec),
@@ -90,13 +92,13 @@ impl Reception {
     /// - `arrival`: when the packet was received from the network, on the clock of the ticks.
     ///
     /// Real-time: safe.
-    pub fn push(&mut self, packet: &Packet, codec: Codec, arrival: Time) -> Pushed {
+    pub fn push(&mut self, packet: &Packet, arrival: Time) -> Pushed {
         let Placed {
             seq,
             time,
             samples,
             fec,
-        } = match self.place(packet, codec, arrival) {
+        } = match self.place(packet, arrival) {
             Ok(placed) => placed,
             Err(outcome) => return outcome,
         };
@@ -120,8 +122,8 @@ impl Reception {
     /// To be used only while no packet is stored.
     ///
     /// Real-time: safe.
-    pub fn pass(&mut self, packet: &Packet, codec: Codec, arrival: Time) -> Pushed {
-        match self.place(packet, codec, arrival) {
+    pub fn pass(&mut self, packet: &Packet, arrival: Time) -> Pushed {
+        match self.place(packet, arrival) {
             Ok(placed) => {
                 let expected = self.cursor.expected(placed.seq);
                 if !self.cursor.is_new_timeline && placed.seq > expected {
@@ -139,8 +141,8 @@ impl Reception {
     /// not count as lost.
     ///
     /// Real-time: safe.
-    pub fn refuse(&mut self, packet: &Packet, codec: Codec, arrival: Time) -> Pushed {
-        match self.place(packet, codec, arrival) {
+    pub fn refuse(&mut self, packet: &Packet, arrival: Time) -> Pushed {
+        match self.place(packet, arrival) {
             Ok(placed) => {
                 self.cursor.refuse(placed.seq);
                 Pushed::Stored
@@ -347,16 +349,21 @@ impl Reception {
         })
     }
 
+    /// The codec of the sender's packets.
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
     /// Totals since the reception was created.
     pub fn counts(&self) -> &ReceptionCounts {
         &self.counts
     }
 
     /// Places a packet on the timeline, and records its arrival.
-    fn place(&mut self, packet: &Packet, codec: Codec, arrival: Time) -> Result<Placed, Pushed> {
+    fn place(&mut self, packet: &Packet, arrival: Time) -> Result<Placed, Pushed> {
         self.counts.received += 1;
         let payload = packet.payload.as_slice();
-        let Some(samples) = codec.samples(payload) else {
+        let Some(samples) = self.codec.samples(payload) else {
             self.counts.malformed += 1;
             return Err(Pushed::Malformed);
         };
@@ -379,7 +386,7 @@ impl Reception {
                 return Err(Pushed::Duplicate);
             }
         };
-        let fec = codec.carries_fec(payload);
+        let fec = self.codec.carries_fec(payload);
         self.delay.arrived(arrival, time, samples, fec);
         if !self.cursor.is_new_timeline && seq < self.cursor.next_seq {
             self.counts.late += 1;

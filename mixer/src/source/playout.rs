@@ -29,14 +29,14 @@ use self::catch_up::CatchUp;
 use self::decoding::{CONCEAL_STEP, Decoding};
 use self::delay_control::{DelayControl, Snapshot};
 use self::fade::FADE_END;
-use self::operation::Operation;
+use self::operation::{Operation, TimeStretch};
 pub use self::stats::PlayoutStats;
 use self::supply::{Settlement, Supply, next_supply};
 use super::Source;
 use crate::codec::{Codec, Decode};
 use crate::format::{Layout, TickLength};
 use crate::frame::Frame;
-use crate::ingest::{Network, Pushed, Reception, UnheardDecoder, duration_of};
+use crate::ingest::{Network, Pushed, Reception, duration_of};
 use crate::packet::Packet;
 use crate::schedule::Rhythm;
 use crate::units::Time;
@@ -95,16 +95,7 @@ impl Playout {
     ///
     /// Real-time: safe.
     pub fn push(&mut self, packet: &Packet, arrival: Time) -> Pushed {
-        self.reception.push(packet, self.codec(), arrival)
-    }
-
-    /// Records a packet that is not to be played; see [`Reception::pass`].
-    ///
-    /// To be used after [`park`](Playout::park).
-    ///
-    /// Real-time: safe.
-    pub fn pass(&mut self, packet: &Packet, arrival: Time) -> Pushed {
-        self.reception.pass(packet, self.codec(), arrival)
+        self.reception.push(packet, arrival)
     }
 
     /// Records a packet that is not to be played while packets before it still are; see
@@ -112,7 +103,7 @@ impl Playout {
     ///
     /// Real-time: safe.
     pub fn refuse(&mut self, packet: &Packet, arrival: Time) -> Pushed {
-        self.reception.refuse(packet, self.codec(), arrival)
+        self.reception.refuse(packet, arrival)
     }
 
     /// Stops playing and drops all stored packets: the sender is not to be heard.
@@ -125,7 +116,7 @@ impl Playout {
         self.state = State::Waiting;
     }
 
-    /// Access to the sender's packets and their decoder, for the intake.
+    /// Access to the sender's packets and their decoder, for the admission.
     pub(crate) fn network(&mut self) -> Network<'_> {
         Network {
             reception: &mut self.reception,
@@ -201,7 +192,7 @@ impl Playout {
         let real_before = self.decoding.real_samples();
         let had_sound = self.decoding.queued() > 0;
         self.fill(now, needed);
-        self.splice(now, needed, drift.is_some());
+        self.stretch(now, needed, drift.is_some());
         self.measure(now);
         self.decoding.play(needed, ratio, frame);
         let has_real = self.decoding.real_samples() > real_before;
@@ -257,7 +248,7 @@ impl Playout {
 
     /// The codec of the packets that the playout takes.
     pub fn codec(&self) -> Codec {
-        self.decoding.codec()
+        self.reception.codec()
     }
 
     /// Totals since the playout was created.
@@ -329,7 +320,7 @@ impl Playout {
                     reception.resume_at_first();
                     control.resume();
                 }
-                Operation::End | Operation::Accelerate(_) | Operation::Decelerate { .. } => {
+                Operation::End => {
                     decoding.end_talk_spurt(wanted);
                     self.state = State::Waiting;
                     return;
@@ -354,9 +345,9 @@ impl Playout {
     }
 
     /// Inserts or removes time, with one splice at most.
-    fn splice(&mut self, now: i64, needed: usize, is_drifting: bool) {
+    fn stretch(&mut self, now: i64, needed: usize, is_drifting: bool) {
         let snapshot = self.snapshot(now, needed, is_drifting);
-        let Some(operation) = self.control.splice(snapshot.as_ref()) else {
+        let Some(stretch) = self.control.stretch(snapshot.as_ref()) else {
             return;
         };
         let Playout {
@@ -364,12 +355,11 @@ impl Playout {
             decoding,
             ..
         } = self;
-        let splice = match &operation {
-            Operation::Accelerate(wish) => decoding.accelerate(wish, needed, reception),
-            Operation::Decelerate { min_similarity } => decoding.decelerate(*min_similarity),
-            _ => return,
+        let splice = match &stretch {
+            TimeStretch::Accelerate(wish) => decoding.accelerate(wish, needed, reception),
+            TimeStretch::Decelerate { min_similarity } => decoding.decelerate(*min_similarity),
         };
-        self.control.spliced(&operation, splice);
+        self.control.stretched(&stretch, splice);
         self.fill(now, needed);
     }
 
@@ -403,8 +393,7 @@ impl Playout {
     }
 
     fn resampling_ratio(&self, now: i64, drift: Option<f64>) -> Option<f64> {
-        let delay = self.current_delay(now);
-        let beyond_target = delay.map(|delay| delay - self.reception.delay.target());
+        let beyond_target = || Some(self.current_delay(now)? - self.reception.delay.target());
         self.control
             .resampling_ratio(drift, self.decoding.queued(), beyond_target)
     }

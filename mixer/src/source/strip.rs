@@ -15,7 +15,7 @@ use crate::codec::Decode;
 use crate::format::{Layout, SAMPLE_RATE_HZ, TickLength};
 use crate::frame::Frame;
 use crate::gain_ramp::GainRamp;
-use crate::ingest::{Admission, Change, Intake, Pushed, TickHeard};
+use crate::ingest::{Admission, Change, Pushed, TickHeard};
 use crate::meter::{LevelReading, SANE_PEAK};
 use crate::packet::Packet;
 use crate::permit::Permit;
@@ -74,15 +74,6 @@ impl Strip {
         }
     }
 
-    /// Entry point for packets; `None` for a source that receives no packets.
-    pub(crate) fn intake(&mut self) -> Option<Intake<'_>> {
-        Some(Intake {
-            admission: &mut self.admission,
-            network: self.source.playout_mut()?.network(),
-            level: &mut self.level,
-        })
-    }
-
     /// Whether the source of this strip receives packets.
     pub(crate) fn takes_packets(&self) -> bool {
         self.playout().is_some()
@@ -93,8 +84,13 @@ impl Strip {
     ///
     /// Real-time: safe.
     pub fn push(&mut self, packet: &Packet, arrival: Time) -> Pushed {
-        let intake = self.intake();
-        intake.map_or(Pushed::Malformed, |intake| intake.push(packet, arrival))
+        let Some(playout) = self.source.playout_mut() else {
+            return Pushed::Malformed;
+        };
+        let mut network = playout.network();
+        let (pushed, level) = self.admission.push(packet, arrival, &mut network);
+        self.level = level.unwrap_or(self.level);
+        pushed
     }
 
     /// Whether ticks can leave this strip out until its next packet or a change of its settings:

@@ -4,8 +4,8 @@
 use super::{Admission, FAINT_DB, SkipReason, State};
 use crate::codec::DTX_MAX_BYTES;
 use crate::ingest::decoder_warmup::WarmupPackets;
-use crate::ingest::intake::Network;
 use crate::ingest::level_hint::Class;
+use crate::ingest::network::Network;
 use crate::meter::LevelReading;
 use crate::packet::Packet;
 use crate::units::{Decibels, Level, Time};
@@ -104,7 +104,7 @@ impl Admission {
         was_decoding_roughly: bool,
         network: &mut Network<'_>,
     ) -> Ear {
-        let codec = network.codec();
+        let codec = network.reception.codec();
         let payload = packet.payload.as_slice();
         if !WarmupPackets::fits(payload, codec) {
             return Ear::Unable;

@@ -22,10 +22,6 @@ fn reading(payload: &[u8]) -> LevelReading {
 }
 
 impl UnheardDecoder for Told {
-    fn codec(&self) -> Codec {
-        Codec::Opus
-    }
-
     fn decode_roughly(&mut self, payload: &[u8]) -> Option<LevelReading> {
         Some(reading(payload))
     }

@@ -6,7 +6,7 @@ use rubato::{Adjustable, FixedAsync, Resampler, Slip};
 use super::delay_control::Splice;
 use super::fade::{FADE_END, FADE_IN, Fade, ramp};
 use super::operation::Acceleration;
-use crate::codec::{Codec, Decode, SKETCH_RATE_HZ};
+use crate::codec::{Decode, SKETCH_RATE_HZ};
 use crate::format::{
     Layout, MAX_PACKET_SAMPLES, MAX_PAYLOAD_BYTES, MAX_TICK_SAMPLES, MIN_PACKET_SAMPLES, TickLength,
 };
@@ -346,10 +346,6 @@ impl Decoding {
 }
 
 impl UnheardDecoder for Decoding {
-    fn codec(&self) -> Codec {
-        self.decoder.codec()
-    }
-
     fn decode_roughly(&mut self, payload: &[u8]) -> Option<LevelReading> {
         let mut pcm = [0.0; ROUGH_SAMPLES];
         let samples = self.decoder.sketch(payload, &mut pcm)?;

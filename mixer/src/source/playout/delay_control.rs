@@ -6,7 +6,7 @@
 
 use super::catch_up::CatchUp;
 use super::late_ticks::LateTicks;
-use super::operation::{Acceleration, Operation, Reason};
+use super::operation::{Acceleration, Reason, TimeStretch};
 use super::shrink_policy::{Shrink, ShrinkPolicy};
 use crate::format::{SAMPLE_RATE_HZ, TickLength};
 use crate::source::stretch_buffer::MIN_LAG;
@@ -67,7 +67,7 @@ impl DelayControl {
     /// Prepares for a new talk-spurt.
     pub fn begin_talk_spurt(&mut self) {
         self.loud_ticks = 0;
-        self.similarity = SIMILAR;
+        self.resume();
     }
 
     /// Prepares for going on after a pause of the sender.
@@ -85,7 +85,7 @@ impl DelayControl {
     /// The splice of this tick, if one is needed.
     ///
     /// - `snapshot`: `None` while nothing of the sender plays, or only concealment.
-    pub fn splice(&mut self, snapshot: Option<&Snapshot>) -> Option<Operation> {
+    pub fn stretch(&mut self, snapshot: Option<&Snapshot>) -> Option<TimeStretch> {
         self.ticks_to_next_splice = self.ticks_to_next_splice.saturating_sub(1);
         let snapshot = snapshot?;
         let slack = snapshot.slack;
@@ -99,7 +99,7 @@ impl DelayControl {
         };
         let shrink = self.shrink.judge(slack, self.tick_samples as i64);
         if slack < -self.tolerated_shortfall(snapshot.spare_samples) {
-            return Some(Operation::Decelerate {
+            return Some(TimeStretch::Decelerate {
                 min_similarity: self.similarity,
             });
         }
@@ -127,7 +127,7 @@ impl DelayControl {
             self.similarity = SIMILAR;
         }
         let min_similarity = if is_urgent { -1.0 } else { self.similarity };
-        Some(Operation::Accelerate(Acceleration {
+        Some(TimeStretch::Accelerate(Acceleration {
             excess: excess as usize,
             min_similarity,
             min_similarity_at_end: min_similarity,
@@ -137,14 +137,14 @@ impl DelayControl {
         }))
     }
 
-    /// Records the outcome of the splice that [`splice`](DelayControl::splice) asked for.
-    pub fn spliced(&mut self, operation: &Operation, splice: Splice) {
-        match operation {
-            Operation::Decelerate { .. } => {
+    /// Records the outcome of the splice that [`stretch`](DelayControl::stretch) asked for.
+    pub fn stretched(&mut self, stretch: &TimeStretch, splice: Splice) {
+        match stretch {
+            TimeStretch::Decelerate { .. } => {
                 self.shrink.lengthened();
                 self.rest_after(splice, 1);
             }
-            Operation::Accelerate(Acceleration { reason, .. }) => match reason {
+            TimeStretch::Accelerate(Acceleration { reason, .. }) => match reason {
                 Reason::CatchUp => self.caught_up_by(splice),
                 Reason::Excess { is_unheard } => {
                     self.rest_after(splice, (SPLICE_REST_SAMPLES / self.tick_samples) as u32);
@@ -154,7 +154,6 @@ impl DelayControl {
                     }
                 }
             },
-            _ => {}
         }
     }
 
@@ -165,12 +164,12 @@ impl DelayControl {
     /// - `drift`: see [`DelayEstimator::drift`](crate::ingest::DelayEstimator::drift).
     /// - `queued`: samples in the queue.
     /// - `beyond_target`: how much longer than the target the sound that plays now has waited, in
-    ///   samples.
+    ///   samples; asked only while the clock drifts.
     pub fn resampling_ratio(
         &self,
         drift: Option<f64>,
         queued: usize,
-        beyond_target: Option<i64>,
+        beyond_target: impl FnOnce() -> Option<i64>,
     ) -> Option<f64> {
         let Some(drift) = drift else {
             let rest = queued % self.tick_samples;
@@ -178,18 +177,18 @@ impl DelayControl {
             return (is_short && self.is_pauseless()).then_some(1.0 / (1.0 + REST_CORRECTION));
         };
         let wanted = self.tick_samples as i64 + HYSTERESIS_SAMPLES;
-        let error = (beyond_target? - wanted) as f64;
+        let error = (beyond_target()? - wanted) as f64;
         let correction =
             (error / DRIFT_SETTLING_SAMPLES).clamp(-MAX_DRIFT_CORRECTION, MAX_DRIFT_CORRECTION);
         Some(1.0 / (1.0 + (drift + correction).clamp(-MAX_DRIFT, MAX_DRIFT)))
     }
 
     /// Removes some time while catching up, unless the last splice was too recent.
-    fn hurry(&self, excess: usize) -> Option<Operation> {
+    fn hurry(&self, excess: usize) -> Option<TimeStretch> {
         if excess == 0 || self.ticks_to_next_splice > 0 {
             return None;
         }
-        Some(Operation::Accelerate(Acceleration {
+        Some(TimeStretch::Accelerate(Acceleration {
             excess,
             min_similarity: self.similarity,
             // The sound that is left is short, and may be the end of a word.
@@ -319,15 +318,15 @@ mod tests {
             let mut ticks_since_heard = u32::MAX;
             for (snapshot, samples) in ticks {
                 ticks_since_heard = ticks_since_heard.saturating_add(1);
-                let Some(operation) = control.splice(snapshot.as_ref()) else {
+                let Some(stretch) = control.stretch(snapshot.as_ref()) else {
                     continue;
                 };
                 let Some(at) = snapshot else {
                     return Err(TestCaseError::fail("a splice while nothing plays"));
                 };
                 let mut next_distance = ticks_since_heard;
-                match &operation {
-                    Operation::Decelerate { min_similarity } => {
+                match &stretch {
+                    TimeStretch::Decelerate { min_similarity } => {
                         prop_assert!(at.slack < -at.spare_samples);
                         prop_assert!((SIMILAR_LEAST..=SIMILAR).contains(min_similarity));
                         if samples > 0 {
@@ -336,7 +335,7 @@ mod tests {
                             next_distance = u32::MAX;
                         }
                     }
-                    Operation::Accelerate(wish) => {
+                    TimeStretch::Accelerate(wish) => {
                         let left_over = at.slack.max((at.queued % 960) as i64);
                         prop_assert!(wish.excess >= REST_SAMPLES && wish.excess as i64 <= left_over);
                         prop_assert_eq!(wish.reason, Reason::Excess { is_unheard: at.is_quiet });
@@ -348,9 +347,8 @@ mod tests {
                         let keeps_distance = ticks_since_heard >= 3 || at.slack > URGENT_SAMPLES;
                         prop_assert!(at.is_quiet || keeps_distance, "{} ticks", ticks_since_heard);
                     }
-                    other => return Err(TestCaseError::fail(format!("{other:?} is no splice"))),
                 }
-                control.spliced(&operation, Splice { samples, was_quiet: at.is_quiet });
+                control.stretched(&stretch, Splice { samples, was_quiet: at.is_quiet });
                 ticks_since_heard = next_distance;
             }
         }
@@ -367,9 +365,9 @@ mod tests {
         };
         let mut control = DelayControl::new(TickLength::Ms20);
         control.begin_catching_up();
-        let first = (0..10).find(|_| control.splice(Some(&far)).is_some());
+        let first = (0..10).find(|_| control.stretch(Some(&far)).is_some());
         assert_eq!(first, Some(2), "60 ms are heard as they were spoken");
         control.catch_up = CatchUp::Last;
-        assert!((0..100).all(|_| control.splice(Some(&far)).is_none()));
+        assert!((0..100).all(|_| control.stretch(Some(&far)).is_none()));
     }
 }

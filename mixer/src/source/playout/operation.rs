@@ -1,9 +1,8 @@
 //! Operations of a playout: what it does next with a sender's sound.
 
-/// One step of a playout. [`DelayControl`](super::delay_control::DelayControl) and
-/// [`next_supply`](super::supply::next_supply) choose the operation,
-/// [`Decoding`](super::decoding::Decoding) executes it. The names are those of NetEq, the jitter
-/// buffer of libwebrtc.
+/// Where the next samples come from. [`next_supply`](super::supply::next_supply) chooses the
+/// operation, [`Decoding`](super::decoding::Decoding) executes it. The names here are those of
+/// NetEq, the jitter buffer of libwebrtc.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Operation {
     /// Decode the next packet, which is stored.
@@ -21,6 +20,13 @@ pub(super) enum Operation {
     ResumeAtFirst,
     /// End the talk-spurt: it is over, or the next packets belong to another timeline.
     End,
+}
+
+/// A change of how long packets wait, made by a splice in the queued sound.
+/// [`DelayControl`](super::delay_control::DelayControl) chooses it,
+/// [`Decoding`](super::decoding::Decoding) executes it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum TimeStretch {
     /// Remove time to shorten the wait.
     Accelerate(Acceleration),
     /// Insert time to lengthen the wait.

@@ -117,7 +117,7 @@ mod tests {
                 number = number.wrapping_add(1 + lost);
                 time = time.wrapping_add(960 * (1 + u32::from(lost) + pause_ticks));
                 now_ms += 20;
-                reception.push(&packet(number, time), Codec::Opus, Time::from_us(now_ms * 1_000));
+                reception.push(&packet(number, time), Time::from_us(now_ms * 1_000));
                 for _ in 0..ticks {
                     let now = (now_ms * 48) as i64;
                     let supply = next_supply(&reception, now, 960);
@@ -156,7 +156,6 @@ mod tests {
                             prop_assert!(reception.is_empty() || supply.settlement.is_some() || !is_lost);
                             reception.resume_at_first();
                         }
-                        other => prop_assert!(false, "{:?} is no supply", other),
                     }
                 }
             }
