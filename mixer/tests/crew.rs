@@ -30,6 +30,20 @@ fn scene(hands: Hands) -> (Stage, Hands) {
     (stage, hands)
 }
 
+/// A scene in which other threads have begun some encodes and keep them, and how many those are.
+fn scene_with_streams_away() -> (Stage, Hands, usize) {
+    let (mut stage, mut hands) = scene(Hands {
+        begin: TALKERS as usize,
+        slow: true,
+        ..Hands::default()
+    });
+    while hands.begun.is_empty() {
+        turn(&mut stage, &mut hands);
+    }
+    let away = hands.begun.len();
+    (stage, hands, away)
+}
+
 fn turn(stage: &mut Stage, hands: &mut Hands) {
     stage.arrive();
     for _ in 0..8 {
@@ -166,15 +180,7 @@ fn tick_does_not_wait_for_an_encode_of_an_earlier_tick() {
 
 #[test]
 fn participant_leaving_during_a_helper_encode_is_retired_completely() {
-    let (mut stage, mut hands) = scene(Hands {
-        begin: TALKERS as usize,
-        slow: true,
-        ..Hands::default()
-    });
-    while hands.begun.is_empty() {
-        turn(&mut stage, &mut hands);
-    }
-    let away = hands.begun.len();
+    let (mut stage, mut hands, away) = scene_with_streams_away();
     for id in 1..=TALKERS {
         let leaves = Command::RemoveParticipant(ParticipantId(id));
         stage.engine.apply(leaves, &mut hands);
@@ -196,15 +202,7 @@ fn participant_leaving_during_a_helper_encode_is_retired_completely() {
 
 #[test]
 fn moving_participant_waits_for_its_stream_from_the_helper_thread() {
-    let (mut stage, mut hands) = scene(Hands {
-        begin: TALKERS as usize,
-        slow: true,
-        ..Hands::default()
-    });
-    while hands.begun.is_empty() {
-        turn(&mut stage, &mut hands);
-    }
-    let away = hands.begun.len();
+    let (mut stage, mut hands, away) = scene_with_streams_away();
     for id in 1..=TALKERS {
         let participant = ParticipantId(id);
         let moves = Command::Detach {

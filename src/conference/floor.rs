@@ -99,18 +99,8 @@ impl Machine {
     ) -> Result<Answer, FloorError> {
         let (id, name) = self.at_floor(session)?;
         self.count_request(id, now)?;
-        let room = self.registry.change_floor(&name).ok_or(UnknownSession)?;
-        let counts = &mut self.counters.floor;
-        let answer = ask(
-            &self.placement,
-            &mut self.effects,
-            counts,
-            room,
-            id,
-            request,
-            now,
-        );
-        Ok(answer)
+        let answer = self.ask(&name, id, request, now);
+        answer.ok_or(UnknownSession.into())
     }
 
     /// Releases the floor or leaves the floor queue; succeeds without effect for a session that
@@ -171,23 +161,15 @@ impl Machine {
         now: Instant,
     ) -> Result<Option<Event>, Event> {
         let name = self.registry.place(from).cloned();
-        let Some(room) = name.and_then(|name| self.registry.change_floor(&name)) else {
+        let room = (name.as_ref()).and_then(|name| self.registry.change_floor(name));
+        let (Some(name), Some(room)) = (&name, room) else {
             return Err(refusal(&CommandError::UnknownSession, order_id));
         };
         match command {
-            FloorCommand::Request(request) => {
-                let counts = &mut self.counters.floor;
-                let answer = ask(
-                    &self.placement,
-                    &mut self.effects,
-                    counts,
-                    room,
-                    from,
-                    request,
-                    now,
-                );
-                Ok(Some(floor_answer(answer, order_id)))
-            }
+            FloorCommand::Request(request) => match self.ask(name, from, request, now) {
+                Some(answer) => Ok(Some(floor_answer(answer, order_id))),
+                None => Err(refusal(&CommandError::UnknownSession, order_id)),
+            },
             FloorCommand::Position => {
                 let position = room.floor.position(from);
                 Ok(Some(Event::floor_queued(position, order_id)))
@@ -201,6 +183,35 @@ impl Machine {
                 Err(error) => Err(refusal(&error.into(), order_id)),
             },
         }
+    }
+
+    /// Requests the floor of a room for a participant, counts the answer and plays its tone; `None`
+    /// if the room does not exist.
+    fn ask(
+        &mut self,
+        name: &RoomName,
+        from: ParticipantId,
+        request: Request,
+        now: Instant,
+    ) -> Option<Answer> {
+        let room = self.registry.change_floor(name)?;
+        let before = room.floor.standing(from, now);
+        let answer = room.floor.request(from, request, now);
+        let counts = &mut self.counters.floor;
+        let (count, tone) = match answer {
+            // A participant that already holds the floor hears no grant tone again.
+            Answer::Granted(_) if matches!(before, Standing::Granted(_)) => {
+                (&mut counts.granted, None)
+            }
+            Answer::Granted(_) => (&mut counts.granted, Some(Tone::Grant)),
+            Answer::Queued(_) => (&mut counts.queued, None),
+            Answer::Denied(_) => (&mut counts.denied, Some(Tone::Deny)),
+        };
+        *count += 1;
+        if let Some(tone) = tone {
+            play(&self.placement, &mut self.effects, room, from, tone);
+        }
+        Some(answer)
     }
 
     /// Performs the actions of all floors that the present input has changed. This is the last step
@@ -402,32 +413,6 @@ impl Room {
         }
         self.floor.tick(now);
     }
-}
-
-/// Requests the floor of a room for a participant, and counts the answer.
-fn ask(
-    placement: &Placement,
-    effects: &mut Effects,
-    counts: &mut FloorCounts,
-    room: &mut Room,
-    from: ParticipantId,
-    request: Request,
-    now: Instant,
-) -> Answer {
-    let before = room.floor.standing(from, now);
-    let answer = room.floor.request(from, request, now);
-    let (count, tone) = match answer {
-        // A participant that already holds the floor hears no grant tone again.
-        Answer::Granted(_) if matches!(before, Standing::Granted(_)) => (&mut counts.granted, None),
-        Answer::Granted(_) => (&mut counts.granted, Some(Tone::Grant)),
-        Answer::Queued(_) => (&mut counts.queued, None),
-        Answer::Denied(_) => (&mut counts.denied, Some(Tone::Deny)),
-    };
-    *count += 1;
-    if let Some(tone) = tone {
-        play(placement, effects, room, from, tone);
-    }
-    answer
 }
 
 /// Broadcasts an action of the floor to the room.

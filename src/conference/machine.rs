@@ -106,9 +106,9 @@ impl Machine {
         self.effects.take()
     }
 
-    /// When [`Input::Time`] is to be told next, whatever else happens; `None`: when something else does.
+    /// When [`Input::Time`] is due even if no other input arrives; `None`: not before another input.
     ///
-    /// - `turned`: when it was told last.
+    /// - `turned`: when [`Input::Time`] was handled last.
     pub(super) fn next_time(&self, turned: Instant) -> Option<Instant> {
         let retry = self.monitoring.is_to_retry().then(|| turned + RETRY);
         [self.next_round(), retry].into_iter().flatten().min()

@@ -93,7 +93,8 @@ impl Owner {
     /// handle must end before.
     pub async fn run(mut self, mut end: watch::Receiver<bool>) {
         let bell = self.performer.network.something_happened();
-        // Not a pipe, but read in the same way, and no thread that rings waits in the kernel for who reads it.
+        // An eventfd is not a pipe, but is read in the same way. A thread that rings never waits in
+        // the kernel for the reader.
         let bell = match bell.and_then(pipe::Receiver::from_owned_fd_unchecked) {
             Ok(bell) => Some(bell),
             Err(error) => {
@@ -196,14 +197,13 @@ impl Owner {
 
     /// When the next turn is due, whatever happens.
     fn deadline(&self, has_bell: bool) -> Instant {
-        let deadlines = [
-            Some(self.machine.next_report()),
+        let others = [
             self.machine.next_time(self.turned),
             (self.performer.is_waiting()).then(|| self.turned + RETRY),
             (!has_bell).then(|| self.turned + TURN_WITHOUT_BELL),
         ];
-        let earliest = deadlines.into_iter().flatten().min();
-        earliest.unwrap_or(self.turned + TURN_WITHOUT_BELL)
+        let report = self.machine.next_report();
+        others.into_iter().flatten().fold(report, Instant::min)
     }
 
     /// Waits until the network thread has been told to close every peer, for one second at most.
@@ -217,7 +217,7 @@ impl Owner {
     }
 }
 
-/// Waits for the next ring of the network thread's bell; never completes without a bell.
+/// Waits until the network thread or a mixer rings the bell; never completes without a bell.
 async fn rung(bell: Option<&pipe::Receiver>) {
     let Some(bell) = bell else {
         return std::future::pending().await;

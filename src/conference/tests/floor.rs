@@ -281,20 +281,12 @@ enum Step {
 fn any_step() -> impl proptest::strategy::Strategy<Value = Step> {
     use proptest::prelude::*;
     let room = || 0..ROOMS.len();
-    let modes = prop_oneof![
-        Just(Mode::Open),
-        Just(Mode::Ptt),
-        Just(Mode::Multi(2)),
-        Just(Mode::CutIn),
-        Just(Mode::Broadcast),
-        Just(Mode::Moderated),
-    ];
     prop_oneof![
         2 => room().prop_map(Step::Join),
         1 => (0_usize..8).prop_map(Step::Leave),
         6 => (0_usize..8, any::<bool>()).prop_map(|(who, queue)| Step::Ask(who, queue)),
         3 => (0_usize..8).prop_map(Step::LetGo),
-        2 => (room(), modes).prop_map(|(room, mode)| Step::Set(room, mode)),
+        2 => (room(), super::properties::any_mode()).prop_map(|(room, mode)| Step::Set(room, mode)),
         1 => room().prop_map(Step::Delete),
         3 => (1_u64..1_500).prop_map(Step::Pass),
     ]

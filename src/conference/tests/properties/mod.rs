@@ -112,7 +112,7 @@ fn any_setting() -> impl Strategy<Value = Setting> {
     ]
 }
 
-fn any_mode() -> impl Strategy<Value = Mode> {
+pub(super) fn any_mode() -> impl Strategy<Value = Mode> {
     prop_oneof![
         Just(Mode::Open),
         Just(Mode::Ptt),

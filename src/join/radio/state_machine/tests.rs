@@ -44,6 +44,11 @@ fn run(radio: &mut RadioMachine, now: Instant, steps: &[(Input, &[RadioAction])]
     }
 }
 
+/// Feeds inputs to a new radio and compares the actions of each.
+fn check(trigger: Trigger, steps: &[(Input, &[RadioAction])]) {
+    run(&mut radio(trigger), Instant::now(), steps);
+}
+
 use RadioAction::{Fail, Open, Release, Request, Shut};
 
 #[test]
@@ -68,9 +73,8 @@ fn radio_gives_the_floor_back_after_the_last_packet() {
 
 #[test]
 fn press_before_the_last_packet_continues_the_talk_spurt() {
-    run(
-        &mut radio(Trigger::Key),
-        Instant::now(),
+    check(
+        Trigger::Key,
         &[
             (Input::Press, &[Open, Request(1)]),
             (granted(1), &[]),
@@ -106,9 +110,8 @@ fn radio_gives_the_floor_back_if_the_uplink_never_ends() {
 #[test]
 fn queued_radio_is_silent_until_its_turn() {
     let queued = Input::ServerEvent(ServerEvent::Queued { id: Some(1) });
-    run(
-        &mut radio(Trigger::Key),
-        Instant::now(),
+    check(
+        Trigger::Key,
         &[
             (Input::Press, &[Open, Request(1)]),
             (queued.clone(), &[Shut]),
@@ -134,9 +137,8 @@ fn queued_radio_is_silent_until_its_turn() {
 
 #[test]
 fn denied_radio_must_be_pressed_again() {
-    run(
-        &mut radio(Trigger::Key),
-        Instant::now(),
+    check(
+        Trigger::Key,
         &[
             (Input::Press, &[Open, Request(1)]),
             (
@@ -180,9 +182,8 @@ fn revoked_radio_stops_after_its_grace() {
 
 #[test]
 fn revoked_radio_without_grace_stops_at_once() {
-    run(
-        &mut radio(Trigger::Key),
-        Instant::now(),
+    check(
+        Trigger::Key,
         &[
             (Input::Press, &[Open, Request(1)]),
             (granted(1), &[]),
@@ -194,9 +195,8 @@ fn revoked_radio_without_grace_stops_at_once() {
 
 #[test]
 fn floor_that_the_server_took_is_not_given_back() {
-    run(
-        &mut radio(Trigger::Key),
-        Instant::now(),
+    check(
+        Trigger::Key,
         &[
             (Input::Press, &[Open, Request(1)]),
             // That of before.
@@ -212,9 +212,8 @@ fn floor_that_the_server_took_is_not_given_back() {
 
 #[test]
 fn lost_connection_releases_the_floor() {
-    run(
-        &mut radio(Trigger::Key),
-        Instant::now(),
+    check(
+        Trigger::Key,
         &[
             (Input::Press, &[Open, Request(1)]),
             (granted(1), &[]),
@@ -303,9 +302,8 @@ fn request_without_an_answer_is_given_up() {
 
 #[test]
 fn room_without_a_floor_is_not_asked() {
-    run(
-        &mut radio(Trigger::Key),
-        Instant::now(),
+    check(
+        Trigger::Key,
         &[
             (room(false), &[]),
             (Input::Press, &[Open]),
@@ -321,9 +319,8 @@ fn room_without_a_floor_is_not_asked() {
 
 #[test]
 fn server_without_floor_control_lets_everybody_talk() {
-    run(
-        &mut radio(Trigger::Key),
-        Instant::now(),
+    check(
+        Trigger::Key,
         &[
             (Input::Press, &[Open, Request(1)]),
             (
@@ -338,9 +335,8 @@ fn server_without_floor_control_lets_everybody_talk() {
 
 #[test]
 fn voice_trigger_stays_open_and_is_shut_only_when_denied_revoked_or_lost() {
-    run(
-        &mut radio(Trigger::Voice),
-        Instant::now(),
+    check(
+        Trigger::Voice,
         &[
             (Input::Press, &[Request(1)]),
             (granted(1), &[]),
