@@ -51,7 +51,7 @@ impl Room {
             let telemetry = &participant.shared.telemetry;
             let level = Level::from(strip.level()).wire();
             telemetry.level.store(level, Relaxed);
-            publish_arrivals(strip, telemetry);
+            publish_arrivals(strip, strip.stats().received, telemetry);
         } else {
             member.awake = true;
         }

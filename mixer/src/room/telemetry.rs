@@ -40,8 +40,9 @@ impl TickStats {
 ///
 /// Real-time: safe.
 pub(crate) fn publish(strip: &Strip, telemetry: &Telemetry) {
-    publish_arrivals(strip, telemetry);
-    publish_playout(&strip.stats(), telemetry);
+    let stats = strip.stats();
+    publish_arrivals(strip, stats.received, telemetry);
+    publish_playout(&stats, telemetry);
 }
 
 fn publish_playout(stats: &PlayoutStats, telemetry: &Telemetry) {
@@ -74,10 +75,11 @@ fn publish_playout(stats: &PlayoutStats, telemetry: &Telemetry) {
 
 /// Copies the counts that change even while nothing is played, and the state of the strip's permit.
 ///
+/// - `received_total`: packets that arrived for the strip.
+///
 /// Real-time: safe.
-pub(crate) fn publish_arrivals(strip: &Strip, telemetry: &Telemetry) {
-    let received = &telemetry.received_total;
-    received.store(strip.stats().received, Relaxed);
+pub(crate) fn publish_arrivals(strip: &Strip, received_total: u64, telemetry: &Telemetry) {
+    telemetry.received_total.store(received_total, Relaxed);
     telemetry.voiced_total.store(strip.voiced(), Relaxed);
     telemetry.permit.store(strip.permit() as u8, Relaxed);
 }
