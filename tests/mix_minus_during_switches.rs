@@ -5,6 +5,7 @@
 
 mod common {
     pub mod measure;
+    pub mod playout_watch;
     pub mod scheduler_watch;
     pub mod sound;
     pub mod test_server;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::measure::{Probe, percentile};
+use common::playout_watch::{PlayoutWatch, Repairs};
 use common::scheduler_watch::{ATTEMPTS, SchedulerWatch};
 use common::sound::{RATE, TONES_HZ, Tone, scratch, write};
 use common::test_server::TestServer;
@@ -64,6 +66,10 @@ const SETTLED: Duration = Duration::from_millis(150);
 /// What the playouts have done about a stall of the machine is over by then.
 const AFTERMATH: Duration = Duration::from_secs(6);
 
+/// From a repair in a playout to the end of its sound in the stream sent: a packet and the codec's
+/// look-ahead, and the window of what `Sent` says of the time.
+const REPAIR_REACH: Duration = Duration::from_millis(100);
+
 /// Of the windows without a switch, so many must be judged: on a machine that stalls too often there
 /// is another attempt.
 const JUDGED: f64 = 0.95;
@@ -108,8 +114,16 @@ async fn a_minute(server: &TestServer) -> f64 {
     }
     tokio::time::sleep(SETTLE).await;
     let watch = SchedulerWatch::start();
+    let playouts = PlayoutWatch::start(server.http());
     let turns = switch_roles(server, &people).await;
-    println!("{}", watch.stalls());
+    let repairs = playouts.stop().await;
+    println!(
+        "{}; the playouts repaired sound in {} of {} intervals",
+        watch.stalls(),
+        repairs.count(),
+        repairs.readings()
+    );
+    let excuses = Excuses { watch, repairs };
     let mut sent = Vec::new();
     for person in people {
         person.client.leave().await.unwrap();
@@ -120,7 +134,7 @@ async fn a_minute(server: &TestServer) -> f64 {
     assert!(shared > 100, "nobody ever shares a stream");
     let judge = Judge::new();
     let sent = sent.iter().map(|wire| wire.decode()).enumerate();
-    let shares = sent.map(|(me, sent)| judge.all(me, &sent, &turns, &watch));
+    let shares = sent.map(|(me, sent)| judge.all(me, &sent, &turns, &excuses));
     shares.fold(1.0, f64::min)
 }
 
@@ -206,8 +220,22 @@ enum Verdict {
     /// A tone that is not far enough under them.
     Rest { under_db: f64 },
     /// As loud beside the tone: a noise too loud to tell, or a rest that is too short to be a tone.
-    /// Excused only by a machine that stalled.
+    /// Excused only by a machine that stalled, or by a playout that repaired sound.
     Noise { under_db: f64 },
+}
+
+/// What makes a noise that is not the mix's fault.
+struct Excuses {
+    watch: SchedulerWatch,
+    repairs: Repairs,
+}
+
+impl Excuses {
+    /// Whether a noise between two instants is excused.
+    fn hold(&self, from: Instant, until: Instant) -> bool {
+        self.watch.was_disturbed(from - AFTERMATH, until + SETTLED)
+            || self.repairs.are_heard(from, until, REPAIR_REACH)
+    }
 }
 
 struct Judge {
@@ -248,14 +276,14 @@ impl Judge {
 
     /// Everything that `me` was sent; gives the share of the windows without a switch in which
     /// nothing could hide.
-    fn all(&self, me: usize, sent: &Sent, turns: &[Turn], watch: &SchedulerWatch) -> f64 {
+    fn all(&self, me: usize, sent: &Sent, turns: &[Turn], excuses: &Excuses) -> f64 {
         let (mut under_db, mut noise, mut both) = (Vec::new(), 0, 0);
         for at in (0..sent.pcm.len().saturating_sub(WINDOW)).step_by(STEP) {
             let (from, until) = (sent.instant_of(at), sent.instant_of(at + WINDOW));
             let Some(on) = roles_in(turns, from, until) else {
                 continue;
             };
-            let stalled = || watch.was_disturbed(from - AFTERMATH, until + SETTLED);
+            let stalled = || excuses.hold(from, until);
             match self.window(me, on, &sent.pcm[at..][..WINDOW]) {
                 Verdict::Clean { under_db: it } => {
                     under_db.push(it);
