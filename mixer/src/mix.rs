@@ -2,7 +2,8 @@
 //!
 //! | step | file |
 //! |---|---|
-//! | the sum of all contributors, and the sum without one of them | [`bus`] |
+//! | the sums of all contributors, and a sum without one of them | [`bus`] |
+//! | the rooms that all members of a room hear | [`links`] |
 //! | which listeners hear the same mix | `recipe` |
 //! | talkers that one listener wants louder, quieter or not at all | [`gains`] |
 //! | one listener's mix, made from the bus | `render` |
@@ -10,6 +11,7 @@
 pub mod bus;
 pub mod floor_tone;
 pub mod gains;
+pub mod links;
 pub(crate) mod recipe;
 pub(crate) mod render;
 

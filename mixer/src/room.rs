@@ -32,7 +32,7 @@ use self::telemetry::publish;
 use crate::format::{Layout, SLOT_SAMPLES, TickLength};
 use crate::frame::Frame;
 use crate::ingest::Pushed;
-use crate::mix::bus::Bus;
+use crate::mix::bus::Buses;
 use crate::output::{Destination, Event, Listener, Sink, Turn, encode_budget};
 use crate::packet::{OutPacket, Payload, Sources};
 use crate::room::groups::Hearing;
@@ -77,7 +77,7 @@ pub struct Room {
     id: RoomId,
     settings: RoomSettings,
     members: Members,
-    bus: Bus,
+    buses: Buses,
     mix: Frame,
     spare: Frame,
     elsewhere: Elsewhere,
@@ -114,7 +114,7 @@ impl Room {
             id,
             settings,
             members: Members::with_capacity(capacity),
-            bus: Bus::new(settings.layout, settings.tick),
+            buses: Buses::new(settings.layout, settings.tick),
             mix: Frame::new(settings.layout, settings.tick),
             spare: Frame::new(settings.layout, settings.tick),
             elsewhere: Elsewhere::default(),
@@ -179,8 +179,9 @@ impl Room {
         self.gathering_ms = self.gathering_ms.saturating_sub(self.settings.tick.ms());
         self.listen(now);
         self.decide();
-        let contributors = self.sum();
-        let voices = self.hear_elsewhere(hands.at, contributors);
+        self.sum();
+        self.hear_elsewhere(hands.at);
+        let contributors = self.buses.contributors();
         let turn = Turn {
             tick: self.tick,
             time: self.clock.at(RtpTime(hands.at as u32), self.settings.tick),
@@ -193,7 +194,7 @@ impl Room {
             contributors,
             ..TickStats::default()
         };
-        self.mix(turn, voices, hands.complexity_cap, &mut stats);
+        self.mix(turn, hands.complexity_cap, &mut stats);
         self.retire_changes(hands.sink);
         self.encode(hands, &mut stats);
         self.report(hands.sink);
@@ -260,23 +261,18 @@ impl Room {
         }
     }
 
-    /// Adds every contributor's frame to the bus; returns the number of contributors.
-    fn sum(&mut self) -> usize {
-        let mut contributors = 0;
+    /// Adds every contributor's frame to the local bus.
+    fn sum(&mut self) {
+        self.buses.begin();
         for member in self.members.list.iter_mut().filter(|member| member.awake) {
             let Some(strip) = &mut member.participant.strip else {
                 continue;
             };
             if strip.contribute(member.is_heard) {
-                if contributors == 0 {
-                    self.bus.clear();
-                }
-                self.bus.add(strip.frame());
-                contributors += 1;
+                self.buses.add(strip.frame());
                 member.in_mix = true;
             }
         }
-        contributors
     }
 
     /// Encodes all due streams and hands out their packets. Group streams come first, since many

@@ -33,7 +33,6 @@ use mixer::packet::{Packet, Payload};
 use mixer::permit::Permit;
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::RoomSettings;
-use mixer::scan::Strength;
 use mixer::schedule::Job;
 use mixer::tone::Tone;
 use mixer::units::{Decibels, Gain, RoomId, RtpTime, Seq};
@@ -227,9 +226,8 @@ fn c_rooms_that_hear_each_other() {
             }
             4 if other != room => world.field.link(room, other),
             5 => {
-                let none = world.field.rescan(room, Strength::default(), &[]);
                 let id = world.field.rooms[room].id;
-                world.tell(at, Command::SetLinks(id, none));
+                world.tell(at, Command::SetLinks(id, Box::default()));
             }
             6 => {
                 let settings = world.people[at].shared.clone();

@@ -6,13 +6,15 @@ mod common;
 mod stage;
 
 use common::Chance;
+use mixer::codec::opus::OpusEncoder;
 use mixer::command::Command;
 use mixer::format::{Layout, TickLength};
+use mixer::mix::bus::Base;
 use mixer::permit::Permit;
 use mixer::room::RoomSettings;
 use mixer::units::ParticipantId;
 use stage::field::{Field, LOUD, TONES_HZ, at, level_db, steepest};
-use stage::tone;
+use stage::{Tap, tone};
 
 #[test]
 fn monitored_room_is_heard_at_its_gain_and_own_voice_never() {
@@ -72,6 +74,65 @@ fn linked_rooms_hear_each_other_and_no_talker_hears_itself() {
         assert_eq!(field.named(9), [1, 2, 3, 4]);
         assert_eq!(field.refused(), 0);
     }
+}
+
+#[test]
+fn listener_of_the_local_bus_never_hears_linked_rooms() {
+    let mut field = Field::new(1);
+    for (room, hz) in TONES_HZ.into_iter().enumerate().take(2) {
+        field.room(0, RoomSettings::default());
+        field.join(room, room as u32 + 1, tone(hz, LOUD));
+    }
+    for (id, base) in [(10, Base::Local), (11, Base::Total)] {
+        let tap = Box::new(Tap(field.log.clone()));
+        field.join_base(0, id, base, tap);
+    }
+    let hears = |field: &Field, id: u32, linked: bool| {
+        let heard = field.heard_lately(id, 50);
+        let own_db = level_db(&heard, TONES_HZ[0]);
+        assert!(own_db.abs() < 0.01, "own room at {own_db:.2} dB");
+        let linked_db = level_db(&heard, TONES_HZ[1]);
+        match linked {
+            true => assert!(linked_db.abs() < 0.01, "linked room at {linked_db:.2} dB"),
+            false => assert!(linked_db < -90.0, "linked room at {linked_db:.1} dB"),
+        }
+        let named: &[u32] = if linked { &[1, 2] } else { &[1] };
+        assert_eq!(field.named(id), named);
+    };
+    field.set_links(0, &[1]);
+    field.turns(100);
+    hears(&field, 10, false);
+    hears(&field, 11, true);
+    field.set_links(0, &[]);
+    field.turns(100);
+    hears(&field, 10, false);
+    hears(&field, 11, false);
+    field.set_links(0, &[1]);
+    field.turns(100);
+    hears(&field, 10, false);
+    hears(&field, 11, true);
+    assert_eq!(field.refused(), 0);
+}
+
+#[test]
+fn listeners_of_different_buses_share_no_stream() {
+    let encodes = |bases: [Base; 2]| {
+        let mut field = Field::new(1);
+        let room = field.room(0, RoomSettings::default());
+        field.join(room, 1, tone(TONES_HZ[0], LOUD));
+        for (id, base) in (10..).zip(bases) {
+            let encoder = Box::new(OpusEncoder::new(&field.recipe(room, false)));
+            field.join_base(room, id, base, encoder);
+        }
+        field.turns(100);
+        let before = field.mixers[0].engine.stats().encodes_total;
+        field.turns(50);
+        // The talker's own stream is silent, so it takes no encode.
+        field.mixers[0].engine.stats().encodes_total - before
+    };
+    assert_eq!(encodes([Base::Total, Base::Total]), 50);
+    assert_eq!(encodes([Base::Local, Base::Local]), 50);
+    assert_eq!(encodes([Base::Local, Base::Total]), 100);
 }
 
 #[test]

@@ -19,6 +19,7 @@ use mixer::format::{Layout, SLOT, TickLength};
 use mixer::listener::Listener;
 use mixer::members::Members;
 use mixer::mix::gains::{GainChange, PersonalGains};
+use mixer::mix::links::LinkChange;
 use mixer::output::Destination;
 use mixer::packet::{OutPacket, Packet, Payload};
 use mixer::participant::{Participant, ParticipantConfig};
@@ -378,7 +379,8 @@ fn monitors_and_links_allocate_nothing() {
         if crowd.chance(40) {
             let room = crowd.random % 3 + 1;
             let rescan = rescan(&feeds, room, crowd.random, 1);
-            crowd.apply(Command::SetLinks(RoomId(room), rescan));
+            let links = Box::new(LinkChange::new(rescan.scan));
+            crowd.apply(Command::SetLinks(RoomId(room), links));
         }
         send_and_run(&mut crowd, &mut present, &speech, turn);
         crowd.outlet.retired.clear();

@@ -8,6 +8,7 @@ use mixer::command::Command;
 use mixer::feed::Feed;
 use mixer::listener::Listener;
 use mixer::members::Members;
+use mixer::mix::links::LinkChange;
 use mixer::participant::Participant;
 use mixer::room::Room;
 use mixer::scan::{Channel, Rescan, Scan};
@@ -117,24 +118,35 @@ pub(super) fn build(
             Command::SetFeed(room, Some(feed))
         }
         MixerOrder::CloseFeed(room) => Command::SetFeed(room, None),
-        MixerOrder::SetLinks(room, plan) => Command::SetLinks(room, rescan(plan, None, feeds)),
+        MixerOrder::SetLinks(room, plan) => {
+            let links = LinkChange::new(monitored(plan, feeds));
+            Command::SetLinks(room, Box::new(links))
+        }
         MixerOrder::SetScan(id, plan, recipe) => Command::SetScan(id, rescan(plan, recipe, feeds)),
         MixerOrder::Attend(id) => Command::Attend(id),
     })
 }
 
 fn rescan(plan: Option<ScanPlan>, recipe: Option<StreamRecipe>, feeds: &Feeds) -> Box<Rescan> {
-    let scan = plan.map(|plan| {
-        let channels = plan.channels.into_iter().filter_map(|(number, strength)| {
-            let feed = feeds.get(&number)?.clone();
-            Some(Channel { feed, strength })
-        });
-        Box::new(Scan::new(plan.home, channels, plan.layout, plan.tick))
-    });
     Box::new(Rescan {
-        scan,
+        scan: monitored(plan, feeds),
         listener: recipe.map(listener),
     })
+}
+
+/// Builds what mixes the rooms of a plan.
+fn monitored(plan: Option<ScanPlan>, feeds: &Feeds) -> Option<Box<Scan>> {
+    let plan = plan?;
+    let channels = plan.channels.into_iter().filter_map(|(number, strength)| {
+        let feed = feeds.get(&number)?.clone();
+        Some(Channel { feed, strength })
+    });
+    Some(Box::new(Scan::new(
+        plan.home,
+        channels,
+        plan.layout,
+        plan.tick,
+    )))
 }
 
 fn listener(of: StreamRecipe) -> Box<Listener> {

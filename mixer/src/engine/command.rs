@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::mix::gains::GainChange;
+use crate::mix::links::LinkChange;
 use crate::monitor::{Feed, Rescan};
 use crate::output::Listener;
 #[cfg(any(test, feature = "fault-injection"))]
@@ -64,7 +65,7 @@ pub enum Command {
     /// `None`: other rooms no longer hear this room.
     SetFeed(RoomId, Option<Arc<Feed>>),
     /// Replaces the linked rooms, which every member of the room hears.
-    SetLinks(RoomId, Box<Rescan>),
+    SetLinks(RoomId, Box<LinkChange>),
     /// Replaces the rooms that a participant monitors besides its own. For a listen-only
     /// participant the box must bring a listener of the participant's own recipe.
     SetScan(ParticipantId, Box<Rescan>),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::berth::Berth;
 use super::{Command, Engine, Seat};
-use crate::monitor::{Feed, Rescan};
+use crate::mix::links::LinkChange;
+use crate::monitor::Feed;
 use crate::output::{Event, Listener, Refused, Retired, Sink};
 #[cfg(any(test, feature = "fault-injection"))]
 use crate::room::Weakness;
@@ -140,7 +141,7 @@ impl Engine {
     fn set_links(
         &mut self,
         id: RoomId,
-        links: Box<Rescan>,
+        links: Box<LinkChange>,
         sink: &mut dyn Sink,
     ) -> Result<(), Unapplied> {
         let Ok(index) = self.index_of(id) else {

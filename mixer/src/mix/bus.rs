@@ -1,7 +1,7 @@
-//! The bus: the sum of all contributors, and the sum without one of them.
+//! The buses of a room: the sum of its contributors, and the sum with the linked rooms.
 //!
-//! The `+=` and the `-` of the picture. The bus does not decide who contributes and does not limit:
-//! a sum of several voices may exceed full scale by any amount.
+//! The `+=` and the `-` of the picture. A bus does not decide who contributes and does not limit: a
+//! sum of several voices may exceed full scale by any amount.
 
 use crate::format::{Layout, TickLength};
 use crate::frame::Frame;
@@ -60,6 +60,104 @@ impl Bus {
         for (out, (sum, own)) in mix.samples_mut().iter_mut().zip(sums) {
             *out = sum - own;
         }
+    }
+}
+
+/// Which of a room's two sums a listener hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Base {
+    /// The room's own contributors and the linked rooms.
+    #[default]
+    Total,
+    /// Only the room's own contributors: for a listener that carries the room elsewhere, so that
+    /// no voice is sent back to where it came from.
+    Local,
+}
+
+/// A room's two sums of one tick.
+#[derive(Debug)]
+pub(crate) struct Buses {
+    local: Bus,
+    /// Number of frames on the local bus.
+    contributors: usize,
+    /// The local bus and the linked rooms. Only a room with links has it.
+    total: Option<Box<Bus>>,
+    /// Whether linked rooms are heard this tick; if not, the total is the local bus.
+    is_linked: bool,
+}
+
+impl Buses {
+    /// Creates empty buses for a room without links.
+    ///
+    /// Real-time: set-up only (allocates).
+    pub fn new(layout: Layout, tick: TickLength) -> Buses {
+        Buses {
+            local: Bus::new(layout, tick),
+            contributors: 0,
+            total: None,
+            is_linked: false,
+        }
+    }
+
+    /// Begins a tick in which nobody is heard yet.
+    pub fn begin(&mut self) {
+        self.contributors = 0;
+        self.is_linked = false;
+    }
+
+    /// Adds the frame of one of the room's contributors.
+    pub fn add(&mut self, frame: &Frame) {
+        if self.contributors == 0 {
+            self.local.clear();
+        }
+        self.local.add(frame);
+        self.contributors += 1;
+    }
+
+    /// Adds the sum of the linked rooms, once the room's contributors are complete.
+    pub fn add_linked(&mut self, frame: &Frame) {
+        let Some(total) = &mut self.total else {
+            debug_assert!(false, "links bring the bus that they need");
+            return;
+        };
+        match self.contributors {
+            0 => total.clear(),
+            _ => self.local.copy_into(&mut total.sum),
+        }
+        total.add(frame);
+        self.is_linked = true;
+    }
+
+    /// Number of the room's contributors.
+    pub fn contributors(&self) -> usize {
+        self.contributors
+    }
+
+    /// The sum of the room's contributors; `None` if there are none.
+    pub fn local(&self) -> Option<&Frame> {
+        (self.contributors > 0).then_some(&self.local.sum)
+    }
+
+    /// The bus that a listener of this base hears, and the number of voices on it. All linked rooms
+    /// count as one voice. The bus is valid only if there is a voice.
+    pub fn heard(&self, base: Base) -> (&Bus, usize) {
+        match (&self.total, base) {
+            (Some(total), Base::Total) if self.is_linked => (total, self.contributors + 1),
+            _ => (&self.local, self.contributors),
+        }
+    }
+
+    /// Takes the bus for the total, if there is none yet. Leaves a bus that is not needed in place.
+    pub fn accept_total(&mut self, total: &mut Option<Box<Bus>>) {
+        if self.total.is_none() {
+            self.total = total.take();
+        }
+    }
+
+    /// Gives the bus for the total away, once the room has no links.
+    pub fn release_total(&mut self) -> Option<Box<Bus>> {
+        self.is_linked = false;
+        self.total.take()
     }
 }
 

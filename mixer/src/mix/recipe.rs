@@ -3,6 +3,8 @@
 //! Two listeners of equal [key](MixRecipe::key) hear the same mix, except in a tick in which a list
 //! of one of them changes.
 
+use crate::mix::bus::Base;
+
 /// The number of a list within its room: see [`Interned`](crate::room::interned::Interned).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PartNo(pub u16);
@@ -11,6 +13,8 @@ pub(crate) struct PartNo(pub u16);
 /// lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct MixKey {
+    /// The sum from which the mix is made.
+    pub base: Base,
     /// Personal gains that act on this tick's bus. Lists of equal effect have one number; a list
     /// that names nobody on the bus has none.
     pub gains: Option<PartNo>,

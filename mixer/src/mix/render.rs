@@ -5,7 +5,7 @@
 use crate::frame::Frame;
 use crate::gain_ramp::GainRamp;
 use crate::mix::Playing;
-use crate::mix::bus::Bus;
+use crate::mix::bus::{Base, Buses};
 use crate::mix::gains::PersonalGains;
 use crate::monitor::Scan;
 use crate::packet::Sources;
@@ -30,13 +30,11 @@ pub(crate) trait Voices {
 
 /// The sounds of a room in one tick, from which each listener's mix is rendered.
 pub(crate) struct Renderer<'a, V> {
-    pub bus: &'a Bus,
-    /// Number of voices on the bus, all linked rooms counted as one.
-    pub voices: usize,
+    pub buses: &'a Buses,
     pub frames: V,
     /// The voices on the bus, sorted by id; only filled while a member has personal gains.
     pub on_bus: &'a [Voice],
-    /// The participants that are heard on the bus, loudest first.
+    /// The participants that are heard on the total bus, loudest first.
     pub everyone: &'a Sources,
     /// The participants that are heard from the linked rooms.
     pub linked: Option<Sources>,
@@ -44,6 +42,8 @@ pub(crate) struct Renderer<'a, V> {
 
 /// The parts of one listener's mix.
 pub(crate) struct Ingredients<'a> {
+    /// The bus that the mix is made from.
+    pub base: Base,
     /// The listener's own voice, if it is on the bus.
     pub own: Option<Own<'a>>,
     pub gains: Option<&'a PersonalGains>,
@@ -79,9 +79,10 @@ impl<V: Voices> Renderer<'_, V> {
         let room_is_heard = self.room_is_heard(&listener);
         let mut sources = Sources::default();
         if room_is_heard {
+            let (bus, _) = self.buses.heard(listener.base);
             match listener.own {
-                Some(own) => self.bus.minus_into(own.frame, mix),
-                None => self.bus.copy_into(mix),
+                Some(own) => bus.minus_into(own.frame, mix),
+                None => bus.copy_into(mix),
             }
             self.correct(&listener, mix);
             sources = self.sources_of_room(&listener);
@@ -105,9 +106,10 @@ impl<V: Voices> Renderer<'_, V> {
         heard
     }
 
-    /// Whether any voice of the listener's own room, links included, is left for this listener.
+    /// Whether any voice on the listener's bus is left for this listener.
     fn room_is_heard(&self, listener: &Ingredients<'_>) -> bool {
-        let others = self.voices - usize::from(listener.own.is_some());
+        let (_, voices) = self.buses.heard(listener.base);
+        let others = voices - usize::from(listener.own.is_some());
         let is_excluded = |gains: Option<&PersonalGains>, id| {
             gains.is_some_and(|gains| gains.gain_of(id) == Gain::MUTE)
         };
@@ -171,12 +173,14 @@ impl<V: Voices> Renderer<'_, V> {
         }
     }
 
-    /// Who is heard from the listener's own room and from the linked rooms, loudest first.
+    /// Who is heard from the listener's bus, loudest first.
     fn sources_of_room(&self, listener: &Ingredients<'_>) -> Sources {
         let gains = listener
             .gains
             .filter(|gains| !gains.corrections().is_empty());
-        if listener.own.is_none() && gains.is_none() {
+        let linked = self.linked.filter(|_| listener.base == Base::Total);
+        let hears_all = linked.is_some() == self.linked.is_some();
+        if listener.own.is_none() && gains.is_none() && hears_all {
             return *self.everyone;
         }
         let own = listener.own.map(|own| own.id);
@@ -188,8 +192,7 @@ impl<V: Voices> Renderer<'_, V> {
                 _ => {}
             }
         }
-        self.linked
-            .map_or(others, |linked| others.with(&linked, 0.0))
+        linked.map_or(others, |linked| others.with(&linked, 0.0))
     }
 }
 

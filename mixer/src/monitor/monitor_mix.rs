@@ -92,9 +92,9 @@ impl Scan {
         }
     }
 
-    /// Whether the scan was made for rooms of this layout and tick length.
-    pub(crate) fn fits(&self, layout: Layout, tick: TickLength) -> bool {
-        self.layout == layout && self.tick == tick
+    /// The layout and tick length of the rooms that the scan was made for.
+    pub(crate) fn format(&self) -> (Layout, TickLength) {
+        (self.layout, self.tick)
     }
 
     /// Whether the two scans produce the same sound.

@@ -8,6 +8,7 @@ use core::fmt;
 use crate::frame::Frame;
 use crate::memory;
 use crate::mix::Playing;
+use crate::mix::bus::Base;
 use crate::mix::gains::PersonalGains;
 use crate::mix::recipe::{MixKey, MixRecipe, PartNo};
 use crate::mix::render::{Voice, Voices};
@@ -74,6 +75,8 @@ pub(crate) struct Member {
     pub id: ParticipantId,
     /// Where the member's packets go.
     pub destination: Destination,
+    /// The bus that the member's mix is made from.
+    pub base: Base,
     /// Whether the member is sent nothing, its own stream, or that of a listener group.
     pub hearing: Hearing,
     /// The list of monitored rooms that the member hears, if any.
@@ -121,6 +124,7 @@ impl Member {
     /// The part of this tick's mix that other members can hear too.
     pub fn mix_key(&self) -> MixKey {
         MixKey {
+            base: self.base,
             gains: self.active_gains,
             monitors: self.scan,
         }
@@ -255,6 +259,7 @@ impl Members {
         self.list.push(Member {
             id: participant.id,
             destination: participant.destination,
+            base: participant.base,
             hearing: Hearing::Deaf,
             scan: None,
             gains: None,

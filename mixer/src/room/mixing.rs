@@ -13,7 +13,7 @@ use crate::room::telemetry::TickStats;
 impl Room {
     /// Renders the mix of every stream in use: first the group streams, then the private ones.
     /// Records which streams have a packet to encode.
-    pub(super) fn mix(&mut self, turn: Turn, voices: usize, cap: u8, stats: &mut TickStats) {
+    pub(super) fn mix(&mut self, turn: Turn, cap: u8, stats: &mut TickStats) {
         let everyone = self.everyone();
         let linked = self.linked();
         let Members {
@@ -45,8 +45,7 @@ impl Room {
             }
             let mut private_source = member.tone.take();
             let renderer = Renderer {
-                bus: &self.bus,
-                voices,
+                buses: &self.buses,
                 frames: RoomVoices { list, ranks },
                 on_bus: &shares.on_bus,
                 everyone: &everyone,
@@ -75,6 +74,7 @@ fn ingredients<'a>(
     let strip = participant.strip.as_deref().filter(|_| member.in_mix);
     let (rescan, gain_change) = (&participant.rescan, &participant.gain_change);
     Ingredients {
+        base: member.base,
         own: strip.map(|strip| Own {
             id: member.id,
             frame: strip.frame(),

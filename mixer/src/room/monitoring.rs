@@ -1,13 +1,14 @@
-//! Links, monitoring and personal gains: what members hear besides the plain bus of their room.
+//! Links, monitoring and personal gains: what members hear besides the contributors of their room.
 //!
-//! All members of a room hear the linked rooms, so the voices of these rooms go onto the bus, after
-//! the room's own voices have been written to its feed. Rooms that a single member monitors are
-//! added to this member's mix.
+//! The room's feed holds the local bus. All members of a room hear the linked rooms, so the voices
+//! of these rooms are on the total bus. Rooms that a single member monitors are added to this
+//! member's mix.
 
 use std::sync::Arc;
 
 use super::{Room, RoomSettings};
 use crate::mix::gains::GainChange;
+use crate::mix::links::LinkChange;
 use crate::mix::render::{blend, fade};
 use crate::monitor::{Feed, Mouth, Place};
 use crate::monitor::{Rescan, Scan};
@@ -27,7 +28,7 @@ pub(super) struct Elsewhere {
     /// The linked rooms, which every member hears.
     links: Option<Box<Scan>>,
     /// The previously linked rooms, for the cross-fade of the next tick.
-    relink: Option<Box<Rescan>>,
+    link_change: Option<Box<LinkChange>>,
     /// Who is heard from the linked rooms this tick.
     linked: Option<Sources>,
     /// Whether somebody from another room is heard this tick.
@@ -51,16 +52,28 @@ impl Room {
 
     /// Replaces the linked rooms, which every member hears. Returns the box unless the next tick
     /// needs the previous rooms in it for a cross-fade.
-    pub(crate) fn set_links(&mut self, mut links: Box<Rescan>) -> Option<Box<Rescan>> {
-        if !self.accepts(&links) {
-            return Some(links);
+    pub(crate) fn set_links(&mut self, mut change: Box<LinkChange>) -> Option<Box<LinkChange>> {
+        if !self.accepts(change.links.as_deref()) {
+            return Some(change);
         }
-        core::mem::swap(&mut self.elsewhere.links, &mut links.scan);
-        if self.elsewhere.relink.is_some() || self.members.is_empty() {
-            return Some(links);
+        core::mem::swap(&mut self.elsewhere.links, &mut change.links);
+        self.buses.accept_total(&mut change.total);
+        if self.elsewhere.link_change.is_some() {
+            return Some(change);
         }
-        self.elsewhere.relink = Some(links);
+        if self.members.is_empty() {
+            self.release_total(&mut change);
+            return Some(change);
+        }
+        self.elsewhere.link_change = Some(change);
         None
+    }
+
+    /// Gives the total bus back with a change that has removed all links.
+    fn release_total(&mut self, change: &mut LinkChange) {
+        if self.elsewhere.links.is_none() {
+            change.total = self.buses.release_total();
+        }
     }
 
     /// Replaces the rooms that the member at `place` monitors. Returns the box unless the next tick
@@ -74,7 +87,7 @@ impl Room {
         place: usize,
         rescan: Box<Rescan>,
     ) -> Result<Option<Box<Rescan>>, Box<Rescan>> {
-        if !self.accepts(&rescan) {
+        if !self.accepts(rescan.scan.as_deref()) {
             return Err(rescan);
         }
         let Members { list, shares, .. } = &mut self.members;
@@ -136,54 +149,47 @@ impl Room {
             })
     }
 
-    /// Writes the room's voices to its feed, adds the linked rooms to the bus and sums the rooms
-    /// that members monitor. Returns the number of voices on the bus, all linked rooms counted as
-    /// one.
+    /// Writes the local bus to the room's feed, sums it with the linked rooms, and sums the rooms
+    /// that members monitor.
     ///
     /// - `at`: the tick's first sample on the media clock.
-    pub(super) fn hear_elsewhere(&mut self, at: u64, contributors: usize) -> usize {
+    pub(super) fn hear_elsewhere(&mut self, at: u64) {
         let place = self.place(at);
         if let Some(mouth) = &mut self.elsewhere.mouth {
             let own = sources_of(&self.members.ranks);
-            let voices = (contributors > 0).then_some((self.bus.sum(), &own));
-            mouth.speak(at, voices);
+            mouth.speak(at, self.buses.local().map(|voices| (voices, &own)));
         }
-        self.hear_linked(place, contributors);
+        self.hear_linked(place);
         let linked = self.elsewhere.linked.is_some();
-        let voices = contributors + usize::from(linked);
-        let scanned = self.scan(place, voices > 0);
+        let scanned = self.scan(place, linked || self.buses.contributors() > 0);
         self.elsewhere.is_heard = linked || scanned;
-        voices
     }
 
-    fn hear_linked(&mut self, place: Place, contributors: usize) {
+    fn hear_linked(&mut self, place: Place) {
         let Elsewhere {
             links,
-            relink,
+            link_change,
             linked,
             ..
         } = &mut self.elsewhere;
         *linked = None;
-        if links.is_none() && relink.is_none() {
+        if links.is_none() && link_change.is_none() {
             return;
         }
-        let before = relink.as_mut().and_then(|relink| relink.scan.as_mut());
+        let before = (link_change.as_mut()).and_then(|change| change.links.as_mut());
         for scan in [before, links.as_mut()].into_iter().flatten() {
             scan.turn(place, false);
         }
         let links = links.as_deref();
         let mix = &mut self.mix;
-        let sounds = match relink {
+        let sounds = match link_change {
             None => blend(links, false, mix),
-            Some(relink) => fade(links, relink.scan.as_deref(), false, mix, &mut self.spare),
+            Some(before) => fade(links, before.links.as_deref(), false, mix, &mut self.spare),
         };
         if !sounds {
             return;
         }
-        if contributors == 0 {
-            self.bus.clear();
-        }
-        self.bus.add(mix);
+        self.buses.add_linked(mix);
         let sources = links.and_then(Scan::heard).map(|(_, sources)| *sources);
         *linked = Some(sources.unwrap_or_default());
     }
@@ -212,8 +218,9 @@ impl Room {
 
     /// Retires the links, scans and gains that this tick has faded out.
     pub(super) fn retire_changes(&mut self, sink: &mut dyn Sink) {
-        if let Some(relink) = self.elsewhere.relink.take() {
-            sink.retired(Retired::owned(relink));
+        if let Some(mut change) = self.elsewhere.link_change.take() {
+            self.release_total(&mut change);
+            sink.retired(Retired::owned(change));
         }
         let Shares { scans, gains, .. } = &mut *self.members.shares;
         if core::mem::take(&mut scans.changing) + core::mem::take(&mut gains.changing) == 0 {
@@ -243,10 +250,9 @@ impl Room {
         self.elsewhere.linked
     }
 
-    fn accepts(&self, rescan: &Rescan) -> bool {
+    fn accepts(&self, scan: Option<&Scan>) -> bool {
         let RoomSettings { layout, tick, .. } = self.settings;
-        let scan = rescan.scan.as_ref();
-        scan.is_none_or(|scan| scan.fits(layout, tick))
+        scan.is_none_or(|scan| scan.format() == (layout, tick))
     }
 
     fn place(&self, at: u64) -> Place {

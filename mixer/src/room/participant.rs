@@ -10,6 +10,7 @@ use crate::codec::Recipe;
 use crate::codec::{self, Codec};
 use crate::codec::{Decode, Encode};
 use crate::format::{Layout, TickLength};
+use crate::mix::bus::Base;
 use crate::mix::gains::{GainChange, PersonalGains};
 use crate::monitor::{Rescan, Scan};
 use crate::output::{Destination, Listener};
@@ -52,6 +53,8 @@ pub struct Participant {
     pub(crate) gains: Option<Box<PersonalGains>>,
     /// The previous personal gains, from which the next tick ramps.
     pub(crate) gain_change: Option<Box<GainChange>>,
+    /// The bus that the participant's mix is made from.
+    pub(crate) base: Base,
     /// Where the participant's packets go.
     pub(crate) destination: Destination,
     /// The number of the last tone that was begun, as the settings count tones.
@@ -124,6 +127,7 @@ impl Participant {
             rescan: None,
             gains: None,
             gain_change: None,
+            base: Base::Total,
             destination: Destination::Peer,
             tone: 0,
         }
@@ -135,6 +139,11 @@ impl Participant {
             destination,
             ..self
         }
+    }
+
+    /// Sets the bus that the participant's mix is made from.
+    pub fn with_base(self, base: Base) -> Participant {
+        Participant { base, ..self }
     }
 
     /// Prepares the participant for another room of the same layout and tick, after it has been

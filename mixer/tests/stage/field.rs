@@ -9,6 +9,8 @@ use mixer::command::{Command, Shared};
 use mixer::engine::{Engine, EngineLimits};
 use mixer::feed::Feed;
 use mixer::format::{Layout, SLOT};
+use mixer::mix::bus::Base;
+use mixer::mix::links::LinkChange;
 use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::{Room, RoomSettings};
@@ -142,12 +144,27 @@ impl Field {
         decoder: Option<Box<dyn Decode>>,
         encoder: Box<dyn Encode>,
     ) -> Arc<Shared> {
-        let Place {
-            mixer,
-            id: room_id,
-            settings,
-            ..
-        } = self.rooms[room].clone();
+        let (participant, shared) = self.participant(room, id, listens, decoder, encoder);
+        self.add(room, participant);
+        shared
+    }
+
+    /// Adds a listen-only participant that hears the room's bus of this base through `encoder`.
+    pub fn join_base(&mut self, room: usize, id: u32, base: Base, encoder: Box<dyn Encode>) {
+        let listens = self.recipe(room, encoder.as_any().is::<Tap>());
+        let (participant, _) = self.participant(room, id, listens, None, encoder);
+        self.add(room, participant.with_base(base));
+    }
+
+    fn participant(
+        &self,
+        room: usize,
+        id: u32,
+        listens: Recipe,
+        decoder: Option<Box<dyn Decode>>,
+        encoder: Box<dyn Encode>,
+    ) -> (Participant, Arc<Shared>) {
+        let settings = self.rooms[room].settings;
         let shared = Arc::new(Shared::default());
         let config = ParticipantConfig {
             id: ParticipantId(id),
@@ -157,12 +174,16 @@ impl Field {
             tick: settings.tick,
         };
         let participant = Participant::with_codec(config, shared.clone(), decoder, Some(encoder));
+        (participant, shared)
+    }
+
+    fn add(&mut self, room: usize, participant: Participant) {
+        let Place { mixer, id, .. } = self.rooms[room];
         let command = Command::AddParticipant {
-            room: room_id,
+            room: id,
             participant: Box::new(participant),
         };
         self.apply(mixer, command);
-        shared
     }
 
     pub fn rescan(&self, room: usize, home: Strength, others: &[(usize, Strength)]) -> Box<Rescan> {
@@ -188,10 +209,17 @@ impl Field {
     /// Links two rooms, so that all members of each hear the other.
     pub fn link(&mut self, one: usize, other: usize) {
         for (to, from) in [(one, other), (other, one)] {
-            let links = self.rescan(to, Strength::default(), &[(from, Strength::default())]);
-            let Place { mixer, id, .. } = self.rooms[to];
-            self.apply(mixer, Command::SetLinks(id, links));
+            self.set_links(to, &[from]);
         }
+    }
+
+    /// Replaces the rooms that all members of a room hear.
+    pub fn set_links(&mut self, room: usize, others: &[usize]) {
+        let others: Vec<_> = others.iter().map(|it| (*it, Strength::default())).collect();
+        let links = self.rescan(room, Strength::default(), &others).scan;
+        let Place { mixer, id, .. } = self.rooms[room];
+        let change = Box::new(LinkChange::new(links));
+        self.apply(mixer, Command::SetLinks(id, change));
     }
 
     /// Runs 20 ms, in which every talker sends one packet.

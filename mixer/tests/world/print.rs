@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use mixer::command::{Event, Refused, Retired, Telemetry};
 use mixer::listener::Listener;
 use mixer::mix::gains::GainChange;
+use mixer::mix::links::LinkChange;
 use mixer::monitor::{Feed, Rescan};
 use mixer::packet::OutPacket;
 use mixer::room::{Members, Participant, Room};
@@ -97,7 +98,8 @@ impl Print {
             retired.is::<Participant>(),
             retired.is::<Listener>(),
             retired.is::<Members>(),
-            retired.is::<Rescan>(),
+            // One number for both, as when links crossed in the box of a monitor change.
+            retired.is::<Rescan>() || retired.is::<LinkChange>(),
             retired.is::<Feed>(),
             retired.is::<GainChange>(),
         ];
