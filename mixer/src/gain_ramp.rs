@@ -17,7 +17,7 @@ pub(crate) struct GainRamp {
 
 impl GainRamp {
     /// Creates a ramp from one linear gain to another within `samples` samples per channel.
-    pub fn new(from: f32, to: f32, samples: usize) -> GainRamp {
+    pub const fn new(from: f32, to: f32, samples: usize) -> GainRamp {
         GainRamp {
             from,
             to,
@@ -38,9 +38,17 @@ impl GainRamp {
 
     /// The gain of sample `n`.
     pub fn at(&self, n: usize) -> f32 {
-        match n < self.samples {
+        match n + 1 < self.samples {
             true => self.from + self.step * (n + 1) as f32,
             false => self.to,
+        }
+    }
+
+    /// Multiplies interleaved samples by a gain that goes from `from` to `to` within all of them.
+    pub fn across(pcm: &mut [f32], channels: usize, from: f32, to: f32) {
+        let ramp = GainRamp::new(from, to, pcm.len() / channels);
+        if !ramp.is_unity() {
+            ramp.apply(pcm, channels);
         }
     }
 

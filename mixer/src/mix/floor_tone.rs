@@ -7,6 +7,7 @@ use core::f32::consts::{PI, TAU};
 
 use crate::format::SAMPLE_RATE_HZ;
 use crate::frame::Frame;
+use crate::gain_ramp::GainRamp;
 
 /// The message that a floor tone conveys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,12 +97,10 @@ impl Playing {
     pub fn add_to(mut self, mix: &mut Frame) -> Option<Playing> {
         let channels = mix.layout().channels();
         let samples = mix.samples().len() / channels;
+        let end = if self.next.is_some() { 0.0 } else { 1.0 };
+        let ramp = GainRamp::new(1.0, end, samples);
         for (n, instant) in mix.samples_mut().chunks_exact_mut(channels).enumerate() {
-            let gain = match self.next {
-                Some(_) => 1.0 - (n + 1) as f32 / samples as f32,
-                None => 1.0,
-            };
-            let value = gain * self.tone.at(self.at + n as u32);
+            let value = ramp.at(n) * self.tone.at(self.at + n as u32);
             instant.iter_mut().for_each(|sample| *sample += value);
         }
         self.at += samples as u32;

@@ -241,9 +241,5 @@ pub(crate) fn fade(
 /// Applies a gain to a whole frame that ramps from `from` to `to`.
 fn ramp(frame: &mut Frame, from: f32, to: f32) {
     let channels = frame.layout().channels();
-    let samples = frame.samples().len() / channels;
-    let ramp = GainRamp::new(from, to, samples);
-    if !ramp.is_unity() {
-        ramp.apply(frame.samples_mut(), channels);
-    }
+    GainRamp::across(frame.samples_mut(), channels, from, to);
 }

@@ -24,6 +24,7 @@ use std::sync::Arc;
 pub(crate) use self::feed_reader::{Place, Tap};
 use crate::format::{Layout, MAX_CSRCS, TickLength};
 use crate::frame::Frame;
+use crate::gain_ramp::GainRamp;
 use crate::packet::Sources;
 use crate::units::{Level, ParticipantId};
 
@@ -85,7 +86,7 @@ impl Feed {
                 let samples = frame.samples().iter();
                 let channels = self.layout.channels();
                 for (n, (cell, sample)) in self.cells(at..end).zip(samples).enumerate() {
-                    let gain = if rises { rise(n / channels) } else { 1.0 };
+                    let gain = if rises { RISE.at(n / channels) } else { 1.0 };
                     cell.store((gain * sample).to_bits(), Relaxed);
                 }
                 self.name(sources);
@@ -231,11 +232,6 @@ impl Mouth {
     }
 }
 
-/// Gain of the ramp at the start of a voice, `at` samples after the start.
-fn rise(at: usize) -> f32 {
-    ((at + 1) as f32 / RISE_SAMPLES as f32).min(1.0)
-}
-
 /// Length of a feed's ring: 170 ms. A reader is up to three ticks behind the writer, and one mixer
 /// may run late by one more tick.
 const RING_SAMPLES: usize = 8_192;
@@ -244,7 +240,7 @@ const RING_SAMPLES: usize = 8_192;
 /// longer than any lag.
 const TAIL_MS: u32 = 80;
 
-/// Length of the ramp at the start of a voice: 1 ms, as long as any noise gate takes to open.
-const RISE_SAMPLES: usize = 48;
+/// The ramp at the start of a voice: 1 ms, as long as any noise gate takes to open.
+const RISE: GainRamp = GainRamp::new(0.0, 1.0, 48);
 
 const _: () = assert!(TAIL_MS as usize * 48 > feed_reader::MAX_LAG_SAMPLES + 960);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Feed, Glance, RISE_SAMPLES, rise};
+use super::{Feed, Glance, RISE};
 use crate::format::{Layout, MAX_CHANNELS, SLOT_SAMPLES, TickLength};
 use crate::packet::Sources;
 
@@ -171,7 +171,7 @@ impl Tap {
             _ => first == self.seen.begin,
         };
         if !goes_on {
-            fade_in(&mut pcm[there.start * channels..], channels);
+            RISE.apply(&mut pcm[there.start * channels..], channels);
         }
         if there.is_empty() || self.before != (Before::Whole { to: first }) {
             fade_out(pcm, &self.last[..channels]);
@@ -240,17 +240,6 @@ fn fade_out(pcm: &mut [f32], last: &[f32]) {
         for (sample, last) in instant.iter_mut().zip(last) {
             *sample += last * weight * weight;
         }
-    }
-}
-
-/// Fades in a voice whose beginning was not read.
-fn fade_in(pcm: &mut [f32], channels: usize) {
-    for (at, instant) in pcm
-        .chunks_exact_mut(channels)
-        .take(RISE_SAMPLES)
-        .enumerate()
-    {
-        instant.iter_mut().for_each(|sample| *sample *= rise(at));
     }
 }
 

@@ -4,13 +4,14 @@ use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Adjustable, FixedAsync, Resampler, Slip};
 
 use super::delay_control::Splice;
-use super::fade::{FADE_END, FADE_IN, Fade, ramp};
+use super::fade::{FADE_END, FADE_IN, Fade};
 use super::operation::Acceleration;
 use crate::codec::{Decode, SKETCH_RATE_HZ};
 use crate::format::{
     Layout, MAX_PACKET_SAMPLES, MAX_PAYLOAD_BYTES, MAX_TICK_SAMPLES, MIN_PACKET_SAMPLES, TickLength,
 };
 use crate::frame::Frame;
+use crate::gain_ramp::GainRamp;
 use crate::ingest::{Reception, UnheardDecoder};
 use crate::meter::LevelReading;
 use crate::opus_toc;
@@ -100,7 +101,7 @@ impl Decoding {
     pub fn cut(&mut self) {
         self.queue.truncate(FADE_IN);
         let frames = self.queue.len();
-        ramp(self.queue.last_mut(frames), self.channels, 1.0, 0.0);
+        GainRamp::across(self.queue.last_mut(frames), self.channels, 1.0, 0.0);
         self.fade.run = FADE_END;
     }
 
@@ -263,7 +264,7 @@ impl Decoding {
         let from = self.fade.gain();
         if from > 0.0 {
             self.append_prediction(tail);
-            ramp(self.queue.last_mut(tail), self.channels, from, 0.0);
+            GainRamp::across(self.queue.last_mut(tail), self.channels, from, 0.0);
         }
         self.fade.run = FADE_END;
         self.filler_samples += wanted;

@@ -1,5 +1,7 @@
 //! Fades concealment out into silence, and sound in, without a click.
 
+use crate::gain_ramp::GainRamp;
+
 /// The gain of concealment: full for the first 20 ms, zero after 120 ms. Sound returns within 5 ms.
 #[derive(Debug, Default)]
 pub(super) struct Fade {
@@ -31,18 +33,9 @@ impl Fade {
         let gain = self.gain();
         self.run = 0;
         if gain < 1.0 {
-            let frames = (pcm.len() / channels).min(FADE_IN);
-            ramp(&mut pcm[..frames * channels], channels, gain, 1.0);
+            let samples = pcm.len().min(FADE_IN * channels);
+            GainRamp::across(&mut pcm[..samples], channels, gain, 1.0);
         }
-    }
-}
-
-/// Multiplies interleaved PCM by a linear ramp from one gain to another.
-pub(super) fn ramp(pcm: &mut [f32], channels: usize, from: f32, to: f32) {
-    let frames = pcm.len() / channels;
-    for (n, frame) in pcm.chunks_mut(channels).enumerate() {
-        let gain = from + (to - from) * (n as f32 + 0.5) / frames as f32;
-        frame.iter_mut().for_each(|sample| *sample *= gain);
     }
 }
 
