@@ -9,16 +9,17 @@ use crate::packet::Payload;
 
 mod encoding;
 pub mod g711;
+pub mod kind;
 #[cfg(feature = "opus")]
 pub mod opus;
 pub mod opus_toc;
 mod profile;
-pub mod wire;
 
-pub use self::encoding::{Application, LITTLE_BPS, ReceiverLimits, Recipe, loss_class};
+pub use self::encoding::Encoding as Recipe;
+pub use self::encoding::{Application, Encoding, LITTLE_BPS, ReceiverLimits, loss_class};
+pub use self::kind::Codec;
+pub(crate) use self::kind::DTX_MAX_BYTES;
 pub use self::profile::{Hangovers, Profile, UnknownProfile};
-pub use self::wire::Codec;
-pub(crate) use self::wire::DTX_MAX_BYTES;
 
 #[cfg(feature = "opus")]
 use crate::format::Layout;
@@ -36,14 +37,14 @@ pub fn decoder(codec: Codec, layout: Layout) -> Box<dyn Decode> {
     }
 }
 
-/// Creates an encoder with the settings of `recipe`, prepared for no packet loss.
+/// Creates an encoder with the settings of `encoding`, prepared for no packet loss.
 ///
 /// Real-time: set-up only (allocates).
 #[cfg(feature = "opus")]
-pub fn encoder(recipe: &Recipe) -> Box<dyn Encode> {
+pub fn encoder(encoding: &Encoding) -> Box<dyn Encode> {
     use g711::{G711Encoder, Law};
-    match recipe.codec {
-        Codec::Opus => Box::new(opus::OpusEncoder::new(recipe)),
+    match encoding.codec {
+        Codec::Opus => Box::new(opus::OpusEncoder::new(encoding)),
         Codec::Pcmu => Box::new(G711Encoder::new(Law::Mu)),
         Codec::Pcma => Box::new(G711Encoder::new(Law::A)),
     }

@@ -5,28 +5,28 @@
 //! frees; boxes arrive built and leave as [`Retired`].
 //!
 //! A panic inside one room, in whatever operation, retires that room; the other rooms go on. Only a
-//! `Berth` can reach into a room, and guards each such call.
+//! `RoomEntry` can reach into a room, and guards each such call.
 
-mod berth;
+mod apply;
 pub mod command;
-mod commands;
-mod held;
-mod ids;
+mod held_ticks;
+mod id_map;
+mod room_entry;
 mod stats;
 
-use self::berth::Berth;
 pub use self::command::Command;
-use self::held::{Beat, Held};
-use self::ids::{IdMap, map_for};
+use self::held_ticks::{DueTick, HeldTicks};
+use self::id_map::{IdMap, map_for};
+use self::room_entry::RoomEntry;
 pub use self::stats::EngineStats;
 use crate::format::SLOT_SAMPLES;
 use crate::ingest::Pushed;
 use crate::memory;
 pub use crate::output::Sink;
-use crate::output::{Event, Listener, Retired};
+use crate::output::{Event, OutputStream, Retired};
 use crate::packet::Packet;
-use crate::room::{Hands, Room};
-use crate::schedule::{Job, Jobs, Rhythms, Rota, SlotLoads};
+use crate::room::{Room, TickContext};
+use crate::schedule::{Job, Jobs, Rhythms, SlotLoads, SlotTable};
 use crate::units::{ParticipantId, RoomId, RtpTime, Time};
 
 /// Limits of one engine. Memory for all of it is reserved at once.
@@ -42,14 +42,14 @@ pub struct EngineLimits {
 #[derive(Debug)]
 pub struct Engine {
     limits: EngineLimits,
-    berths: Vec<Option<Berth>>,
+    entries: Vec<Option<RoomEntry>>,
     berth_of: IdMap<RoomId, usize>,
-    seat_of: IdMap<ParticipantId, Seat>,
+    location_of: IdMap<ParticipantId, Location>,
     loads: SlotLoads,
     /// The rooms that are awake, by the slot in which they run.
-    rota: Rota,
+    slot_table: SlotTable,
     /// Rooms whose tick waits for a late packet.
-    held: Held,
+    held: HeldTicks,
     /// Encode jobs that are not in use.
     jobs: Jobs,
     /// Number of encode jobs that other threads have.
@@ -60,16 +60,16 @@ pub struct Engine {
     stats: EngineStats,
 }
 
-/// Where a participant sits: its room's berth, and its place in the room.
+/// Where a participant is: its room's entry in the engine, and its place in the room.
 #[derive(Debug, Clone, Copy)]
-struct Seat {
-    berth: usize,
+struct Location {
+    entry: usize,
     member: usize,
 }
 
-/// Placeholder seat with which a new map is filled once.
-const NO_SEAT: Seat = Seat {
-    berth: 0,
+/// Placeholder with which a new map is filled once.
+const NOWHERE: Location = Location {
+    entry: 0,
     member: 0,
 };
 
@@ -80,12 +80,12 @@ impl Engine {
     pub fn new(limits: EngineLimits) -> Engine {
         Engine {
             limits,
-            berths: memory::list(limits.rooms),
+            entries: memory::list(limits.rooms),
             berth_of: map_for(limits.rooms, RoomId, 0),
-            seat_of: map_for(limits.participants, ParticipantId, NO_SEAT),
+            location_of: map_for(limits.participants, ParticipantId, NOWHERE),
             loads: SlotLoads::default(),
-            rota: Rota::new(limits.rooms),
-            held: Held::new(limits.rooms),
+            slot_table: SlotTable::new(limits.rooms),
+            held: HeldTicks::new(limits.rooms),
             jobs: Jobs::new(),
             jobs_out: 0,
             complexity_cap: u8::MAX,
@@ -110,14 +110,14 @@ impl Engine {
 
     /// Whether no room needs a tick. If so, slots may be skipped until the next packet or command.
     pub fn is_idle(&self) -> bool {
-        self.rota.is_empty() && self.jobs_out == 0
+        self.slot_table.is_empty() && self.jobs_out == 0
     }
 
     /// The engine's counts so far, and the rooms and participants that it holds now.
     pub fn stats(&self) -> EngineStats {
         EngineStats {
             rooms: self.berth_of.len(),
-            participants: self.seat_of.len(),
+            participants: self.location_of.len(),
             ..self.stats
         }
     }
@@ -126,15 +126,15 @@ impl Engine {
     ///
     /// Real-time: safe.
     pub fn push(&mut self, from: ParticipantId, packet: &Packet, arrival: Time) -> Option<Pushed> {
-        let taken = self.seat_of.get(&from).copied().and_then(|seat| {
-            let push = |room: &mut Room| room.push(seat.member, packet, arrival);
-            let taken = self.enter(seat.berth, push)??;
+        let taken = self.location_of.get(&from).copied().and_then(|location| {
+            let push = |room: &mut Room| room.push(location.member, packet, arrival);
+            let taken = self.enter(location.entry, push)??;
             if taken.wakes {
-                self.wake(seat.berth);
+                self.wake(location.entry);
             }
             if let Some((talker, rhythm)) = taken.wanted {
                 let around = |room: &Room| Some(room.rhythms_around(talker, rhythm, arrival));
-                self.meet(seat.berth, around);
+                self.meet(location.entry, around);
             }
             Some(taken.pushed)
         });
@@ -156,10 +156,10 @@ impl Engine {
             self.take_back(job, sink);
         }
         self.run_held(sink);
-        let beat = Beat { slot, now };
+        let beat = DueTick { slot, now };
         // From the end: when a room falls asleep or is removed, the last room moves to its index.
-        for at in (0..self.rota.due(slot).len()).rev() {
-            let Some(&index) = self.rota.due(slot).get(at) else {
+        for at in (0..self.slot_table.due(slot).len()).rev() {
+            let Some(&index) = self.slot_table.due(slot).get(at) else {
                 continue;
             };
             if !self.is_up(index) {
@@ -175,21 +175,21 @@ impl Engine {
     }
 
     /// Runs the tick of a room that was due at `beat`, and reports its outcome.
-    fn run_room(&mut self, index: usize, beat: Beat, sink: &mut dyn Sink) {
-        let Some(berth) = &mut self.berths[index] else {
+    fn run_room(&mut self, index: usize, beat: DueTick, sink: &mut dyn Sink) {
+        let Some(entry) = &mut self.entries[index] else {
             return;
         };
         let time = media_time(beat.slot);
-        let mut hands = Hands {
+        let mut context = TickContext {
             sink,
             jobs: &mut self.jobs,
             at: position(beat.slot),
             run_at: media_time(self.slot),
             complexity_cap: self.complexity_cap,
         };
-        let free = hands.jobs.len();
-        let room = berth.id();
-        let outcome = berth.enter(|room| room.tick(beat.now, &mut hands));
+        let free = context.jobs.len();
+        let room = entry.id();
+        let outcome = entry.enter(|room| room.tick(beat.now, &mut context));
         let offered = free - self.jobs.len();
         self.jobs_out += offered;
         match outcome {
@@ -217,8 +217,8 @@ impl Engine {
     /// Lets `act` work on a room; returns `None` if there is no such room or `act` panics. After a
     /// panic the room is woken, so that its next tick retires it.
     fn enter<R>(&mut self, index: usize, act: impl FnOnce(&mut Room) -> R) -> Option<R> {
-        let berth = self.berths[index].as_mut()?;
-        let outcome = berth.enter(act);
+        let entry = self.entries[index].as_mut()?;
+        let outcome = entry.enter(act);
         if outcome.is_err() {
             self.wake(index);
         }
@@ -256,38 +256,42 @@ impl Engine {
     /// Returns a job's stream to its listener, wherever the listener sits by now.
     fn take_back(&mut self, mut job: Box<Job>, sink: &mut dyn Sink) {
         self.jobs_out = self.jobs_out.saturating_sub(1);
-        if let Some(Seat { berth, member }) = self.seat_in(job.label.room, job.label.participant) {
+        if let Some(Location { entry, member }) =
+            self.seat_in(job.label.room, job.label.participant)
+        {
             let now = media_time(self.slot);
-            let taken = self.enter(berth, |room| room.take_back(member, &mut job, now, sink));
+            let taken = self.enter(entry, |room| room.take_back(member, &mut job, now, sink));
             if let Some(stats) = taken {
                 self.stats.add(&stats);
             }
         }
         // The listener has left, or its room has failed while taking the job back.
-        if let Some(stream) = job.unload::<Listener>() {
+        if let Some(stream) = job.unload::<OutputStream>() {
             sink.retired(Retired::owned(stream));
         }
         self.jobs.push(job);
     }
 
-    /// The seat of a participant in `room`, even if the participant is moving to another room.
-    fn seat_in(&mut self, room: RoomId, participant: ParticipantId) -> Option<Seat> {
-        let berth = self.berth_of.get(&room).copied()?;
-        let seat = self.seat_of.get(&participant).copied();
-        seat.filter(|seat| seat.berth == berth).or_else(|| {
-            let place = self.enter(berth, |room| room.place_of_moving(participant));
-            let member = place.flatten()?;
-            Some(Seat { berth, member })
-        })
+    /// The location of a participant in `room`, even if the participant is moving to another room.
+    fn seat_in(&mut self, room: RoomId, participant: ParticipantId) -> Option<Location> {
+        let entry = self.berth_of.get(&room).copied()?;
+        let location = self.location_of.get(&participant).copied();
+        location
+            .filter(|location| location.entry == entry)
+            .or_else(|| {
+                let place = self.enter(entry, |room| room.place_of_moving(participant));
+                let member = place.flatten()?;
+                Some(Location { entry, member })
+            })
     }
 
     /// Whether a room gets its tick. A dozing room wakes only if another room's voice may be heard.
     fn is_up(&mut self, index: usize) -> bool {
         let at = position(self.slot);
-        if let Some(berth) = &self.berths[index]
-            && berth.asleep.is_some()
+        if let Some(entry) = &self.entries[index]
+            && entry.asleep.is_some()
         {
-            if self.enter(index, |room| room.is_called(at)) == Some(false) {
+            if self.enter(index, |room| room.may_hear_others(at)) == Some(false) {
                 return false;
             }
             // This slot's tick is still to come.
@@ -299,16 +303,16 @@ impl Engine {
     /// Lets a room sleep until it is woken. A room that listens to other rooms dozes: instead of
     /// each tick it checks their feeds, which costs a few loads.
     fn lull(&mut self, index: usize) {
-        let Some(listens) = self.enter(index, |room| room.listens_elsewhere()) else {
+        let Some(listens) = self.enter(index, |room| room.listens_to_other_rooms()) else {
             return;
         };
-        if let Some(berth) = &mut self.berths[index]
-            && berth.asleep.is_none()
+        if let Some(entry) = &mut self.entries[index]
+            && entry.asleep.is_none()
         {
-            berth.asleep = Some(self.slot);
-            berth.dozes = listens;
+            entry.asleep = Some(self.slot);
+            entry.dozes = listens;
             if !listens {
-                self.rota.strike(index, berth.phase, berth.tick());
+                self.slot_table.remove(index, entry.phase, entry.tick());
             }
         }
     }
@@ -320,14 +324,14 @@ impl Engine {
 
     /// Wakes a room that has slept through all slots up to and including `slot`.
     fn wake_in(&mut self, index: usize, slot: u64) {
-        if let Some(berth) = &mut self.berths[index]
-            && let Some(since) = berth.asleep.take()
+        if let Some(entry) = &mut self.entries[index]
+            && let Some(since) = entry.asleep.take()
         {
-            let tick = berth.tick();
+            let tick = entry.tick();
             let slots = slot.saturating_sub(since);
-            berth.skip(slots / tick.slots() as u64);
-            if !core::mem::take(&mut berth.dozes) {
-                self.rota.enter(index, berth.phase, tick);
+            entry.skip(slots / tick.slots() as u64);
+            if !core::mem::take(&mut entry.dozes) {
+                self.slot_table.insert(index, entry.phase, tick);
             }
         }
     }
@@ -335,42 +339,45 @@ impl Engine {
     /// Moves a room to the phase at which the packets of the likely talkers wait less, if it may
     /// move now.
     fn meet(&mut self, index: usize, rhythms: impl FnOnce(&Room) -> Option<Rhythms>) {
-        let may_move = self.berths[index].as_ref().is_some_and(Berth::may_move);
+        let may_move = self.entries[index]
+            .as_ref()
+            .is_some_and(RoomEntry::may_move);
         if !may_move {
             return;
         }
         let rhythms = self.enter(index, |room| rhythms(room)).flatten();
-        let (Some(rhythms), Some(berth)) = (rhythms, &mut self.berths[index]) else {
+        let (Some(rhythms), Some(entry)) = (rhythms, &mut self.entries[index]) else {
             return;
         };
-        let (tick, before) = (berth.tick(), berth.phase);
-        berth.move_to_meet(rhythms, &mut self.loads);
-        if berth.phase != before && berth.is_on_rota() {
-            let after = berth.phase;
-            self.rota.strike(index, before, tick);
-            self.rota.enter(index, after, tick);
+        let (tick, before) = (entry.tick(), entry.phase);
+        entry.move_to_meet(rhythms, &mut self.loads);
+        if entry.phase != before && entry.is_on_rota() {
+            let after = entry.phase;
+            self.slot_table.remove(index, before, tick);
+            self.slot_table.insert(index, after, tick);
         }
     }
 
     fn remove_room(&mut self, index: usize, faulted: bool, sink: &mut dyn Sink) {
-        let Some(berth) = self.berths[index].take() else {
+        let Some(entry) = self.entries[index].take() else {
             return;
         };
-        if berth.is_on_rota() {
-            self.rota.strike(index, berth.phase, berth.tick());
+        if entry.is_on_rota() {
+            self.slot_table.remove(index, entry.phase, entry.tick());
         }
         self.held.take(index);
-        self.berth_of.remove(&berth.id());
-        let room = berth.leave(faulted, &mut self.loads);
+        self.berth_of.remove(&entry.id());
+        let room = entry.leave(faulted, &mut self.loads);
         if faulted {
             // The room's own list may be half done.
-            self.seat_of.retain(|_, seat| seat.berth != index);
+            self.location_of
+                .retain(|_, location| location.entry != index);
         } else {
             for id in room.members().ids() {
                 // A participant that fades out here may already sit in another room.
-                let seat = self.seat_of.get(&id);
-                if seat.is_some_and(|seat| seat.berth == index) {
-                    self.seat_of.remove(&id);
+                let location = self.location_of.get(&id);
+                if location.is_some_and(|location| location.entry == index) {
+                    self.location_of.remove(&id);
                 }
             }
         }
@@ -385,11 +392,11 @@ impl Engine {
             Some((left, moved))
         };
         while let Some((left, moved)) = self.enter(index, take).flatten() {
-            if let Some(berth) = &mut self.berths[index] {
-                berth.weigh(-1, &mut self.loads);
+            if let Some(entry) = &mut self.entries[index] {
+                entry.weigh(-1, &mut self.loads);
             }
-            if let Some(seat) = moved.and_then(|moved| self.seat_of.get_mut(&moved)) {
-                seat.member = left.place;
+            if let Some(location) = moved.and_then(|moved| self.location_of.get_mut(&moved)) {
+                location.member = left.place;
             }
             sink.retired(match left.moves {
                 true => Retired::moving(left.participant),

@@ -15,5 +15,5 @@ pub mod links;
 pub(crate) mod recipe;
 pub(crate) mod render;
 
-pub(crate) use floor_tone::Playing;
+pub(crate) use floor_tone::PlayingTone;
 pub use floor_tone::Tone;

@@ -1,10 +1,12 @@
-//! Listening to other rooms: each room's voices go to its [`Feed`], and a [`Scan`] reads feeds.
-//!
-//! A scan reads the feeds of the rooms that a participant, or a whole room, hears besides its own.
+//! Listening to other rooms: each room's voices go to its [`Feed`], and a [`MonitorMix`] sums the
+//! feeds of the rooms that a participant, or a whole room, hears besides its own.
 
 mod feed;
 mod monitor_mix;
 
+pub use self::monitor_mix::{
+    MonitorChange as Rescan, MonitorLevel as Strength, MonitorMix as Scan, MonitoredRoom as Channel,
+};
 pub use feed::Feed;
-pub(crate) use feed::{Mouth, Place, Tap};
-pub use monitor_mix::{Channel, Rescan, Scan, Strength};
+pub(crate) use feed::{FeedReader, FeedWriter, TickSpan};
+pub use monitor_mix::{MonitorChange, MonitorLevel, MonitorMix, MonitoredRoom};

@@ -1,6 +1,6 @@
 //! Output streams and the sink: from a mix to packets, and everything else that leaves the engine.
 //!
-//! An [`OutputStream`](Listener) gathers the mixes of a few ticks, limits and encodes them. Its
+//! An [`OutputStream`](OutputStream) gathers the mixes of a few ticks, limits and encodes them. Its
 //! packets, the engine's events and retired objects go to a [`Sink`].
 
 mod destination;
@@ -11,11 +11,12 @@ mod output_stream;
 mod retired;
 mod sink;
 
+pub use self::output_stream::OutputStream as Listener;
 pub use destination::Destination;
 pub(crate) use encode_budget::encode_budget;
 pub use event::{Event, Refused};
 pub use limiter::Limiter;
-pub use output_stream::Listener;
-pub(crate) use output_stream::{Mix, Tuning, Turn};
+pub use output_stream::OutputStream;
+pub(crate) use output_stream::{MixedTick, TickInstant, Tuning};
 pub use retired::Retired;
 pub use sink::Sink;

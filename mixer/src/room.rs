@@ -8,17 +8,19 @@
 //! A tick passes over members whose strips are idle, since a room can have thousands of members. A
 //! room with nothing to play or send [sleeps](TickStats::asleep) until the next packet or command.
 
-mod between;
+mod arrivals;
+mod changes;
 #[cfg(any(test, feature = "fault-injection"))]
 mod fault;
 mod groups;
 mod interned;
 mod members;
 mod mixing;
-mod monitoring;
+mod other_rooms;
 mod participant;
 mod recent_talkers;
 mod shared;
+mod talk_forecast;
 mod telemetry;
 
 use core::cmp::Ordering;
@@ -26,19 +28,19 @@ use core::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use self::monitoring::Elsewhere;
+use self::other_rooms::OtherRooms;
 use self::recent_talkers::RecentTalkers;
 use self::telemetry::publish;
 use crate::format::{Layout, SLOT_SAMPLES, TickLength};
 use crate::frame::Frame;
 use crate::ingest::Pushed;
 use crate::mix::bus::Buses;
-use crate::output::{Destination, Event, Listener, Sink, Turn, encode_budget};
+use crate::output::{Destination, Event, OutputStream, Sink, TickInstant, encode_budget};
 use crate::packet::{OutPacket, Payload, Sources};
 use crate::room::groups::Hearing;
 use crate::room::members::{Member, Rank};
 use crate::schedule::{JobLabel, Jobs, MediaClock, Rhythm, WorkOutcome};
-use crate::source::Rules;
+use crate::source::TickRules;
 use crate::units::{Decibels, Level, ParticipantId, RoomId, RtpTime, Tick, Time};
 
 #[cfg(any(test, feature = "fault-injection"))]
@@ -80,7 +82,7 @@ pub struct Room {
     buses: Buses,
     mix: Frame,
     spare: Frame,
-    elsewhere: Elsewhere,
+    other_rooms: OtherRooms,
     packet: OutPacket,
     tick: Tick,
     clock: MediaClock,
@@ -99,7 +101,7 @@ pub struct Room {
 
 /// What became of a packet, and what follows for the room's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Taken {
+pub(crate) struct Arrival {
     pub pushed: Pushed,
     /// The likely next talker while nobody is heard: the room's ticks should meet their packets.
     pub wanted: Option<(ParticipantId, Rhythm)>,
@@ -117,7 +119,7 @@ impl Room {
             buses: Buses::new(settings.layout, settings.tick),
             mix: Frame::new(settings.layout, settings.tick),
             spare: Frame::new(settings.layout, settings.tick),
-            elsewhere: Elsewhere::default(),
+            other_rooms: OtherRooms::default(),
             packet: OutPacket {
                 time: RtpTime(0),
                 marker: false,
@@ -174,37 +176,39 @@ impl Room {
     /// - `now`: the tick's instant on the clock that stamps arrivals.
     ///
     /// Real-time: safe.
-    pub(crate) fn tick(&mut self, now: Time, hands: &mut Hands<'_>) -> TickStats {
+    pub(crate) fn tick(&mut self, now: Time, context: &mut TickContext<'_>) -> TickStats {
         assert!(!self.broken, "a fault has left this room half done");
         self.gathering_ms = self.gathering_ms.saturating_sub(self.settings.tick.ms());
         self.listen(now);
         self.decide();
         self.sum();
-        self.hear_elsewhere(hands.at);
+        self.hear_other_rooms(context.at);
         let contributors = self.buses.contributors();
-        let turn = Turn {
+        let instant = TickInstant {
             tick: self.tick,
-            time: self.clock.at(RtpTime(hands.at as u32), self.settings.tick),
-            room_sounds: contributors > 0 || self.elsewhere.is_heard,
+            time: self
+                .clock
+                .at(RtpTime(context.at as u32), self.settings.tick),
+            room_sounds: contributors > 0 || self.other_rooms.is_heard,
         };
         let has_changed = self.members.find_active_gains();
         let Members { list, shares, .. } = &mut self.members;
-        (shares.listeners).regroup(list, turn, has_changed, hands.sink);
+        (shares.groups).regroup(list, instant, has_changed, context.sink);
         let mut stats = TickStats {
             contributors,
             ..TickStats::default()
         };
-        self.mix(turn, hands.complexity_cap, &mut stats);
-        self.retire_changes(hands.sink);
-        self.encode(hands, &mut stats);
-        self.report(hands.sink);
+        self.mix(instant, context.complexity_cap, &mut stats);
+        self.retire_changes(context.sink);
+        self.encode(context, &mut stats);
+        self.report(context.sink);
         self.advance(&mut stats);
         stats
     }
 
     /// Pulls, decodes and meters every strip; ranks the participants who have something to say.
     fn listen(&mut self, now: Time) {
-        let rules = Rules {
+        let rules = TickRules {
             now,
             gate_db: self.settings.gate_db,
             leeway_samples: self.leeway_samples(),
@@ -277,11 +281,11 @@ impl Room {
 
     /// Encodes all due streams and hands out their packets. Group streams come first, since many
     /// listeners wait for them; if many streams are due, other threads are offered the rest.
-    fn encode(&mut self, hands: &mut Hands<'_>, stats: &mut TickStats) {
+    fn encode(&mut self, context: &mut TickContext<'_>, stats: &mut TickStats) {
         if self.members.due.len() > ENCODES_ALONE {
             // The list starts with the group streams, and is offered from its end.
             while let Some(&place) = self.members.due.last() {
-                if self.is_leader(place) || !self.offer(place, hands) {
+                if self.is_leader(place) || !self.offer(place, context) {
                     break;
                 }
                 self.members.due.pop();
@@ -289,20 +293,20 @@ impl Room {
             }
         }
         if stats.encodes_offered > 0 {
-            hands.sink.offered();
+            context.sink.offered();
         }
         for at in 0..self.members.due.len() {
             let place = self.members.due[at];
-            self.encode_at(place, hands.sink, stats);
+            self.encode_at(place, context.sink, stats);
         }
     }
 
     /// Encodes and hands out every due packet of the stream of the member at `place`.
     fn encode_at(&mut self, place: usize, sink: &mut dyn Sink, stats: &mut TickStats) {
-        while let Some(listener) = &mut self.members.list[place].participant.listener
-            && listener.is_due()
+        while let Some(stream) = &mut self.members.list[place].participant.stream
+            && stream.is_due()
         {
-            let heard = listener.encode(&mut self.packet);
+            let heard = stream.encode(&mut self.packet);
             self.hand_out(place, heard, sink, stats);
         }
     }
@@ -312,28 +316,28 @@ impl Room {
     }
 
     /// Offers one stream's encode to other threads; returns `false` if no thread takes it.
-    fn offer(&mut self, place: usize, hands: &mut Hands<'_>) -> bool {
+    fn offer(&mut self, place: usize, context: &mut TickContext<'_>) -> bool {
         let member = &mut self.members.list[place];
-        let Some(mut job) = hands.jobs.pop() else {
+        let Some(mut job) = context.jobs.pop() else {
             return false;
         };
-        let Some(stream) = member.participant.listener.take() else {
-            hands.jobs.push(job);
+        let Some(stream) = member.participant.stream.take() else {
+            context.jobs.push(job);
             return false;
         };
-        let budget = encode_budget(stream.recipe(), hands.complexity_cap);
+        let budget = encode_budget(stream.encoding(), context.complexity_cap);
         let label = JobLabel {
             room: self.id,
             participant: member.id,
-            time: RtpTime(hands.at as u32),
-            run_at: hands.run_at,
+            time: RtpTime(context.at as u32),
+            run_at: context.run_at,
         };
         job.load(stream, label, budget);
-        let Err(mut job) = hands.sink.offer(job) else {
+        let Err(mut job) = context.sink.offer(job) else {
             return true;
         };
-        member.participant.listener = job.unload();
-        hands.jobs.push(job);
+        member.participant.stream = job.unload();
+        context.jobs.push(job);
         false
     }
 
@@ -347,17 +351,17 @@ impl Room {
     ) {
         let Members { list, ids, .. } = &mut self.members;
         let member = &list[place];
-        if let Some(listener) = &member.participant.listener
+        if let Some(stream) = &member.participant.stream
             && outcome == WorkOutcome::Packet
         {
-            self.gathering_ms = self.gathering_ms.max(listener.gathered_ms());
+            self.gathering_ms = self.gathering_ms.max(stream.gathered_ms());
         }
         stats.count(outcome);
         if outcome != WorkOutcome::Packet {
             return;
         }
         if !matches!(member.hearing, Hearing::Grouped(_)) {
-            if member.hearing != Hearing::Deaf {
+            if member.hearing != Hearing::Nothing {
                 stats.packets += 1;
                 sink.packet(member.destination, &[member.id], &self.packet);
             }
@@ -422,7 +426,7 @@ impl Room {
 
     fn advance(&mut self, stats: &mut TickStats) {
         self.tick.0 += 1;
-        self.rest_ms = match stats.contributors > 0 || self.elsewhere.is_heard {
+        self.rest_ms = match stats.contributors > 0 || self.other_rooms.is_heard {
             false => self.rest_ms.saturating_add(self.settings.tick.ms()),
             true => 0,
         };
@@ -432,7 +436,7 @@ impl Room {
         stats.asleep = self.rest_ms > LONGEST_PACKET_MS
             && stats.encodes_offered == 0
             && self.members.list.iter().all(has_nothing_to_do)
-            && (self.members.shares.listeners.leaders())
+            && (self.members.shares.groups.leaders())
                 .all(|leader| has_nothing_to_send(&self.members.list[leader]));
     }
 }
@@ -445,8 +449,8 @@ fn has_nothing_to_do(member: &Member) -> bool {
 }
 
 fn has_nothing_to_send(member: &Member) -> bool {
-    let listener = &member.participant.listener;
-    listener.as_deref().is_some_and(Listener::is_asleep)
+    let stream = &member.participant.stream;
+    stream.as_deref().is_some_and(OutputStream::is_asleep)
 }
 
 impl fmt::Debug for Room {
@@ -461,7 +465,7 @@ impl fmt::Debug for Room {
 }
 
 /// The sink, jobs, times and complexity cap with which a room runs one tick.
-pub(crate) struct Hands<'a> {
+pub(crate) struct TickContext<'a> {
     /// Takes packets, events, retired objects and offered encodes.
     pub sink: &'a mut dyn Sink,
     /// Empty jobs for encodes on other threads; none if no other thread encodes.
@@ -481,7 +485,7 @@ const ENCODES_ALONE: usize = 6;
 /// within that time; a later packet might follow its successor.
 const LATE_SAMPLES: i32 = 2 * SLOT_SAMPLES as i32;
 
-/// The longest packet that a recipe can have.
+/// The longest packet that an encoding can have.
 const LONGEST_PACKET_MS: u32 = 60;
 
 /// How much louder a newcomer must be to replace a contributor when their number is limited.

@@ -13,7 +13,7 @@ mod strip;
 
 pub use pcm::{PcmReader, PcmSource};
 pub use playout::{Playout, PlayoutStats, Pulled};
-pub use strip::{Rules, Strip};
+pub use strip::{Strip, TickRules};
 
 use crate::frame::Frame;
 use crate::units::Time;

@@ -12,12 +12,13 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
-use mixer::command::{Command, Event, Shared};
+use mixer::engine::Command;
 use mixer::format::{Layout, SAMPLE_RATE_HZ, TickLength};
 use mixer::ingest::Pushed;
+use mixer::output::Event;
 use mixer::permit::Permit;
-use mixer::room::RoomSettings;
-use mixer::source::{PcmReader, PcmSource, Rules, Strip};
+use mixer::room::{RoomSettings, Shared};
+use mixer::source::{PcmReader, PcmSource, Strip, TickRules};
 use mixer::{Decibels, Gain, ParticipantId, Time};
 use stage::{Stage, amplitude_of, db, tone};
 
@@ -268,7 +269,7 @@ fn stereo_announcement_keeps_left_and_right_apart() {
     queue.fill(pcm.iter().copied());
     queue.finish();
     for tick in 0..10 {
-        let heard = strip.listen(&Rules {
+        let heard = strip.listen(&TickRules {
             now: Time::from_us(1_000_000 + tick * 20_000),
             gate_db: None,
             leeway_samples: 0,

@@ -7,7 +7,7 @@ use mixer::format::{Layout, TickLength};
 use mixer::ingest::Pushed;
 use mixer::meter::SANE_PEAK;
 use mixer::packet::{Packet, Payload};
-use mixer::source::{PlayoutStats, Rules, Strip};
+use mixer::source::{PlayoutStats, Strip, TickRules};
 use mixer::units::{RtpTime, Seq, Time};
 use opus::{Application, Bandwidth, Channels};
 
@@ -103,7 +103,7 @@ fn play_everything(layout: Layout, tick: TickLength) {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         }
         now = now + tick.duration();
-        let rules = Rules {
+        let rules = TickRules {
             now,
             gate_db: None,
             leeway_samples: 0,

@@ -5,8 +5,9 @@ mod stage;
 
 use mixer::codec::Decode;
 use mixer::codec::opus::OpusDecoder;
-use mixer::command::{Command, Event};
+use mixer::engine::Command;
 use mixer::format::Layout;
+use mixer::output::Event;
 use mixer::room::RoomSettings;
 use mixer::units::{Decibels, Gain, ParticipantId};
 use stage::{ROOM, Stage, amplitude_of, tone};

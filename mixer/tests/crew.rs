@@ -7,12 +7,11 @@ mod stage;
 
 use std::collections::VecDeque;
 
-use mixer::command::Command;
-use mixer::listener::Listener;
+use mixer::codec::Profile;
+use mixer::engine::Command;
+use mixer::output::OutputStream;
 use mixer::packet::OutPacket;
-use mixer::profile::Profile;
-use mixer::room::Participant;
-use mixer::room::RoomSettings;
+use mixer::room::{Participant, RoomSettings};
 use mixer::schedule::Job;
 use mixer::units::ParticipantId;
 use stage::hands::Hands;
@@ -193,7 +192,7 @@ fn participant_leaving_during_a_helper_encode_is_retired_completely() {
     (0..5).for_each(|_| turn(&mut stage, &mut hands));
     assert!(stage.engine.is_idle());
     let streams = hands.inner.retired.iter();
-    let streams = streams.filter(|retired| retired.is::<Listener>());
+    let streams = streams.filter(|retired| retired.is::<OutputStream>());
     assert_eq!(streams.count(), away);
     let people = hands.inner.retired.iter();
     let people = people.filter(|retired| retired.is::<Participant>());
@@ -223,6 +222,6 @@ fn moving_participant_waits_for_its_stream_from_the_helper_thread() {
     (0..5).for_each(|_| turn(&mut stage, &mut hands));
     assert_eq!(moving(&hands), TALKERS as usize);
     let streams = hands.inner.retired.iter();
-    assert_eq!(streams.filter(|it| it.is::<Listener>()).count(), 0);
+    assert_eq!(streams.filter(|it| it.is::<OutputStream>()).count(), 0);
     assert!(stage.engine.is_idle());
 }

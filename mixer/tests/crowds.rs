@@ -6,12 +6,11 @@ mod stage;
 use std::collections::BTreeSet;
 
 use mixer::ParticipantId;
-use mixer::codec::Decode;
 use mixer::codec::opus::OpusDecoder;
-use mixer::command::Command;
+use mixer::codec::{Decode, Encoding, Profile};
+use mixer::engine::Command;
 use mixer::format::{Layout, TickLength};
-use mixer::listener::Listener;
-use mixer::profile::{Profile, Recipe};
+use mixer::output::OutputStream;
 use mixer::room::RoomSettings;
 use stage::{Stage, amplitude_of, db, tone};
 
@@ -25,7 +24,7 @@ const PRIVATE: u64 = 16;
 
 /// Builds a room of `talkers`, with three listeners that use the crowd's recipe if `listens` is
 /// set.
-fn room(recipe: Recipe, talkers: u32, amplitude: f32, listens: bool) -> Stage {
+fn room(recipe: Encoding, talkers: u32, amplitude: f32, listens: bool) -> Stage {
     let mut stage = Stage::for_many(256, RoomSettings::default());
     for id in 1..=talkers {
         stage.join_clear(id, tone(331.7 + 110.0 * f64::from(id), amplitude));
@@ -44,7 +43,7 @@ fn encodes(stage: &mut Stage) -> u64 {
     stage.engine.stats().encodes_total - before
 }
 
-fn crowd_joins(stage: &mut Stage, recipe: Recipe) {
+fn crowd_joins(stage: &mut Stage, recipe: Encoding) {
     (FIRST..FIRST + CROWD).for_each(|id| drop(stage.join_ear_of(id, recipe)));
 }
 
@@ -67,7 +66,7 @@ fn most_encodes(stage: &mut Stage, join: impl FnOnce(&mut Stage)) -> u64 {
 
 /// Asserts that all members of the crowd finally receive one shared stream in which the talkers are
 /// heard.
-fn assert_heard(stage: &mut Stage, recipe: &Recipe, case: &str) {
+fn assert_heard(stage: &mut Stage, recipe: &Encoding, case: &str) {
     let before = stage.sink.packets.len();
     (0..60).for_each(|_| stage.turn());
     let mut last: Vec<(u32, Vec<u8>)> = Vec::new();
@@ -174,8 +173,8 @@ fn hundred_replaced_streams_cost_few_encodes() {
         let usual = usual(&mut stage);
         let most = most_encodes(&mut stage, |stage| {
             for id in FIRST..FIRST + CROWD {
-                let listener = Box::new(Listener::new(recipe, TickLength::Ms20));
-                let command = Command::SetListener(ParticipantId(id), listener);
+                let listener = Box::new(OutputStream::new(recipe, TickLength::Ms20));
+                let command = Command::SetStream(ParticipantId(id), listener);
                 stage.engine.apply(command, &mut stage.sink);
             }
         });

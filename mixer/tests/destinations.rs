@@ -4,8 +4,8 @@
 mod stage;
 
 use mixer::ParticipantId;
+use mixer::codec::Profile;
 use mixer::output::Destination;
-use mixer::profile::Profile;
 use mixer::room::RoomSettings;
 use stage::{Stage, recipe, tone};
 
@@ -57,7 +57,7 @@ fn recorder_and_peers_each_receive_every_packet_once() {
 #[test]
 fn removed_recorder_receives_no_more_packets() {
     let mut stage = two_seconds(Destination::Recorder);
-    let leave = mixer::command::Command::RemoveParticipant(ParticipantId(RECORDER));
+    let leave = mixer::engine::Command::RemoveParticipant(ParticipantId(RECORDER));
     stage.engine.apply(leave, &mut stage.sink);
     let (recorded, sent) = (stage.sink.recorded.len(), stage.sink.packets.len());
     (0..50).for_each(|_| stage.turn());

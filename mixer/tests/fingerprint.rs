@@ -26,15 +26,14 @@ mod world;
 
 use common::{Chance, Flight, play, wild_flights};
 use mixer::codec::g711::Law;
-use mixer::codec::{self, Codec};
-use mixer::command::Command;
+use mixer::codec::{self, Codec, Encoding, Profile, ReceiverLimits};
+use mixer::engine::Command;
 use mixer::format::{Layout, TickLength};
+use mixer::mix::Tone;
 use mixer::packet::{Packet, Payload};
 use mixer::permit::Permit;
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::RoomSettings;
 use mixer::schedule::Job;
-use mixer::tone::Tone;
 use mixer::units::{Decibels, Gain, RoomId, RtpTime, Seq};
 use recordings::fixture;
 use stage::hands::Hands;
@@ -59,7 +58,7 @@ fn a_golden_call() {
     let room = world.lone_room(RoomSettings::default());
     for profile in Profile::ALL {
         let limits = ReceiverLimits::default();
-        let listens = Recipe::new(profile, &limits, TickLength::Ms20);
+        let listens = Encoding::new(profile, &limits, TickLength::Ms20);
         world.join(room, listens, None);
         world.join(room, listens, None);
     }
@@ -141,7 +140,7 @@ fn anything(seed: u64, settings: RoomSettings) -> Print {
             }
             9 | 10 => {
                 let listens = world.any_recipe(room);
-                world.set_listener(at, listens);
+                world.set_stream(at, listens);
             }
             11 => {
                 let percent = world.one_of(&[0, 0, 3, 8, 25]);

@@ -17,14 +17,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
-use mixer::codec::{Decode, DecodeError, Encode};
-use mixer::command::{Command, Shared};
-use mixer::engine::{Engine, EngineLimits};
+use mixer::codec::{Decode, DecodeError, Encode, Encoding, Profile, ReceiverLimits};
+use mixer::engine::{Command, Engine, EngineLimits};
 use mixer::format::{Layout, SLOT, TickLength};
 use mixer::packet::{Packet, Payload};
-use mixer::participant::{Participant, ParticipantConfig};
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
-use mixer::room::{Room, RoomSettings};
+use mixer::room::{Participant, ParticipantConfig, Room, RoomSettings, Shared};
 use mixer::units::{Decibels, Gain, ParticipantId, RoomId, RtpTime, Seq, Time};
 use recordings::{fixture, read_wav};
 
@@ -113,7 +110,7 @@ fn make_the_packets() {
         fec: true,
         ..ReceiverLimits::default()
     };
-    let recipe = Recipe::new(Profile::Voice, &limits, TickLength::Ms20);
+    let recipe = Encoding::new(Profile::Voice, &limits, TickLength::Ms20);
     let mut file = Vec::new();
     for part in &PARTS {
         let voice = read_wav(&fixture(&format!("voices/{}.wav", part.voice)));

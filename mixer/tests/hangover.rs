@@ -4,9 +4,9 @@
 
 mod stage;
 
+use mixer::codec::{Encoding, Profile, ReceiverLimits};
 use mixer::format::{SLOT, TickLength};
 use mixer::packet::OutPacket;
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::RoomSettings;
 use mixer::units::{Level, ParticipantId, Time};
 use stage::{Stage, tone};
@@ -33,7 +33,7 @@ impl Call {
     ) -> Call {
         let mut stage = Stage::new(RoomSettings::default());
         stage.join_exact(2, voice);
-        let recipe = Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
+        let recipe = Encoding::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
         stage.join_ear_of(EAR.0, recipe);
         let slot_us = SLOT.as_micros() as u64;
         let due_us = (stage.slot * slot_us).next_multiple_of(20_000) + offset_us;

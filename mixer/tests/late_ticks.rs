@@ -6,13 +6,12 @@ mod stage;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use mixer::codec::Encode;
 use mixer::codec::opus::OpusEncoder;
-use mixer::command::Command;
-use mixer::feed::Feed;
+use mixer::codec::{Encode, Profile};
+use mixer::engine::Command;
 use mixer::format::{Layout, SLOT, TickLength};
+use mixer::monitor::Feed;
 use mixer::packet::{OutPacket, Payload};
-use mixer::profile::Profile;
 use mixer::room::RoomSettings;
 use mixer::units::Time;
 use stage::{ROOM, Stage, nth_packet, recipe, tone};

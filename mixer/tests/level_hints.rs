@@ -9,12 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
-use mixer::codec::{Codec, Decode, DecodeError, Encode};
+use mixer::codec::{Codec, Decode, DecodeError, Encode, Encoding, Profile};
 use mixer::format::{Layout, TickLength};
 use mixer::permit::Permit;
-use mixer::profile::{Profile, Recipe};
 use mixer::source::gate::DEFAULT_THRESHOLD;
-use mixer::source::{Rules, Strip};
+use mixer::source::{Strip, TickRules};
 use mixer::units::Decibels;
 use mixer::{Level, Packet, Payload, RtpTime, Seq, Time};
 
@@ -74,7 +73,7 @@ struct Sender {
 }
 
 impl Sender {
-    fn new(recipe: &Recipe) -> Sender {
+    fn new(recipe: &Encoding) -> Sender {
         let work = Arc::new(Work::default());
         let decoder = Counted(OpusDecoder::new(Layout::Mono), work.clone());
         let mut encoder = OpusEncoder::new(recipe);
@@ -114,7 +113,7 @@ impl Sender {
 
     /// Runs one tick and returns the frame added to the mix, if any.
     fn tick(&mut self) -> Option<Vec<f32>> {
-        let rules = Rules {
+        let rules = TickRules {
             now: self.now + Duration::from_millis(4),
             gate_db: self.gate_db,
             leeway_samples: 0,
@@ -153,7 +152,7 @@ impl Sender {
     }
 }
 
-fn recipes() -> Vec<(String, Recipe)> {
+fn recipes() -> Vec<(String, Encoding)> {
     let mut recipes = Vec::new();
     for profile in Profile::ALL {
         for (name, fec) in [("without FEC", false), ("with FEC", true)] {
@@ -181,7 +180,7 @@ fn voice_after(silence: u64) -> impl FnMut(u64) -> f32 + Clone {
 }
 
 /// Frames that a voice adds to the mix, one entry per tick.
-fn heard(recipe: &Recipe, silence: u64, level: Option<u8>) -> Vec<Option<Vec<f32>>> {
+fn heard(recipe: &Encoding, silence: u64, level: Option<u8>) -> Vec<Option<Vec<f32>>> {
     let mut sender = Sender::new(recipe);
     let voice = voice_after(silence);
     (0..silence + 350)
@@ -422,7 +421,7 @@ fn g711_silence_hints_do_not_hide_a_voice() {
         };
         let arrival = Time::from_us(1_000_000 + number * 20_000);
         strip.push(&packet, arrival);
-        let rules = Rules {
+        let rules = TickRules {
             now: arrival + Duration::from_millis(4),
             gate_db: Some(DEFAULT_THRESHOLD),
             leeway_samples: 0,

@@ -9,12 +9,11 @@ use std::collections::BTreeMap;
 
 use common::Chance;
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
-use mixer::codec::{Codec, Decode, Encode};
-use mixer::command::{Command, Event};
+use mixer::codec::{Codec, Decode, Encode, Encoding, Profile, ReceiverLimits};
+use mixer::engine::Command;
 use mixer::format::{Layout, TickLength};
-use mixer::listener::Listener;
+use mixer::output::{Event, OutputStream};
 use mixer::packet::OutPacket;
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::RoomSettings;
 use mixer::{ParticipantId, Payload};
 use stage::{Stage, amplitude_of, db, human, recipe, tone};
@@ -245,8 +244,8 @@ fn listeners_of_different_recipes_form_separate_groups() {
     }
     for (id, profile) in (8..).zip([Profile::LowDelay, Profile::LowDelay, Profile::Thin]) {
         stage.join_clear(id, |_| 0.0);
-        let listener = Box::new(Listener::new(recipe(profile), TickLength::Ms20));
-        let command = Command::SetListener(ParticipantId(id), listener);
+        let listener = Box::new(OutputStream::new(recipe(profile), TickLength::Ms20));
+        let command = Command::SetStream(ParticipantId(id), listener);
         stage.engine.apply(command, &mut stage.sink);
         stage.sink.retired.clear();
     }
@@ -275,7 +274,7 @@ fn reported_loss_splits_groups_only_for_codecs_that_can_use_it() {
             codec,
             ..ReceiverLimits::default()
         };
-        let recipe = Recipe::new(Profile::Voice, &limits, TickLength::Ms20).with_hangover(0);
+        let recipe = Encoding::new(Profile::Voice, &limits, TickLength::Ms20).with_hangover(0);
         for id in 2..=21 {
             let shared = stage.join_ear_of(id, recipe);
             let loss_percent = [0, 2, 5, 10, 20][id as usize % 5];
@@ -397,8 +396,8 @@ fn each_member_is_sent_every_tick_once_through_random_changes() {
                 }
                 6 if !ears.is_empty() => {
                     let id = ears[pick(ears.len())].0;
-                    let listener = Box::new(Listener::new(recipes[pick(2)], TickLength::Ms20));
-                    let command = Command::SetListener(id, listener);
+                    let listener = Box::new(OutputStream::new(recipes[pick(2)], TickLength::Ms20));
+                    let command = Command::SetStream(id, listener);
                     stage.engine.apply(command, &mut stage.sink);
                 }
                 _ if pick(2) == 0 => {
@@ -460,7 +459,7 @@ fn listen_only_member_keeps_no_stream_and_receives_the_group_stream() {
     (0..120).for_each(|_| stage.turn());
     let freed = |stage: &Stage| {
         let retired = stage.sink.retired.iter();
-        retired.filter(|it| it.is::<Listener>()).count()
+        retired.filter(|it| it.is::<OutputStream>()).count()
     };
     assert_eq!(freed(&stage), 3, "all but the leader's");
     // Members leave in turn, the leader among them; the remaining members must not hear that.
@@ -473,8 +472,8 @@ fn listen_only_member_keeps_no_stream_and_receives_the_group_stream() {
     }
     // A listener that reports loss gets a new stream and leaves the group's stream to the other
     // members.
-    let listener = Box::new(Listener::new(recipe(Profile::Voice), TickLength::Ms20));
-    let command = Command::SetListener(ParticipantId(5), listener);
+    let listener = Box::new(OutputStream::new(recipe(Profile::Voice), TickLength::Ms20));
+    let command = Command::SetStream(ParticipantId(5), listener);
     stage.engine.apply(command, &mut stage.sink);
     (0..40).for_each(|_| stage.turn());
     let (ear, other) = (sent_to(&stage, 5), sent_to(&stage, 2));

@@ -9,14 +9,12 @@ mod stage;
 use std::sync::Arc;
 
 use counting::bytes_kept_by;
-use mixer::command::{Command, Event, Retired, Shared};
-use mixer::engine::{Engine, EngineLimits, Sink};
+use mixer::codec::Profile;
+use mixer::engine::{Command, Engine, EngineLimits, Sink};
 use mixer::format::{Layout, SLOT, TickLength};
-use mixer::output::Destination;
+use mixer::output::{Destination, Event, Retired};
 use mixer::packet::OutPacket;
-use mixer::participant::{Participant, ParticipantConfig};
-use mixer::profile::Profile;
-use mixer::room::{Room, RoomSettings};
+use mixer::room::{Participant, ParticipantConfig, Room, RoomSettings, Shared};
 use mixer::schedule::WorkPool;
 use mixer::units::{ParticipantId, Time};
 use stage::{ROOM, recipe};

@@ -6,7 +6,7 @@ mod stage;
 use mixer::codec::Decode;
 use mixer::codec::opus::OpusDecoder;
 use mixer::format::Layout;
-use mixer::limiter::CEILING;
+use mixer::output::limiter::CEILING;
 use mixer::room::RoomSettings;
 use stage::{Stage, amplitude_of, db, tone};
 

@@ -7,7 +7,7 @@ mod stage;
 
 use common::Chance;
 use mixer::codec::opus::OpusEncoder;
-use mixer::command::Command;
+use mixer::engine::Command;
 use mixer::format::{Layout, TickLength};
 use mixer::mix::bus::Base;
 use mixer::permit::Permit;
@@ -24,7 +24,7 @@ fn monitored_room_is_heard_at_its_gain_and_own_voice_never() {
         field.join(room, room as u32 + 1, tone(hz, LOUD));
         field.join(room, room as u32 + 11, |_| 0.0);
     }
-    field.scan(0, 1, &[(1, at(0.0, 0)), (2, at(-6.0, 0))]);
+    field.monitor(0, 1, &[(1, at(0.0, 0)), (2, at(-6.0, 0))]);
     field.turns(150);
     let heard = field.heard_lately(1, 100);
     for (hz, expected_db) in TONES_HZ
@@ -150,7 +150,7 @@ fn monitor_of_higher_priority_ducks_a_lower_one_without_a_click() {
         1 => murmur(sample),
         _ => 0.0,
     });
-    field.scan(0, 1, &[(1, at(0.0, 0)), (2, at(0.0, 5))]);
+    field.monitor(0, 1, &[(1, at(0.0, 0)), (2, at(0.0, 5))]);
     field.turns(45);
     assert!(level_db(&field.heard_lately(1, 10), hz).abs() < 0.1);
     field.turns(40);
@@ -171,8 +171,8 @@ fn ducking_has_ended_in_a_room_that_slept_since_its_member_talked() {
     field.join(0, 1, tone(541.9, LOUD));
     let shared = field.talkers[0].1.shared.clone();
     shared.settings.set_permit(Permit::Held);
-    let rescan = field.rescan(0, at(0.0, 5), &[(1, at(0.0, 0))]);
-    field.apply(0, Command::SetScan(ParticipantId(1), rescan));
+    let monitor_change = field.monitor_change(0, at(0.0, 5), &[(1, at(0.0, 0))]);
+    field.apply(0, Command::SetMonitors(ParticipantId(1), monitor_change));
     field.turns(150);
     shared.settings.set_permit(Permit::Draining);
     field.talkers.clear();
@@ -212,7 +212,7 @@ fn changing_monitors_and_links_makes_no_click() {
                 .into_iter()
                 .filter(|_| chance.next() < 0.6)
                 .collect();
-            field.scan(0, 1, &others);
+            field.monitor(0, 1, &others);
         }
         if turn % 50 == 20 {
             field.link(0, 1 + turn / 50 % 2);
@@ -253,7 +253,7 @@ fn monitor_hears_every_sample_once_at_any_tick_and_phase_and_on_any_mixer() {
             // The home room moves its phase to the packets of this talker.
             field.join(home, 3, tone(40.0, 0.01));
         }
-        field.scan(home, 1, &[(other, at(0.0, 0))]);
+        field.monitor(home, 1, &[(other, at(0.0, 0))]);
         // One mixer may be ahead of the other within a slot.
         if chance.next() < 0.5 {
             field.mixers.rotate_left(1);
@@ -282,7 +282,7 @@ fn monitor_hears_no_click_when_the_other_mixer_falls_behind() {
     let other = field.room(1, RoomSettings::default());
     field.join(home, 1, |_| 0.0);
     field.join(other, 2, tone(hz, LOUD));
-    field.scan(home, 1, &[(other, at(0.0, 0))]);
+    field.monitor(home, 1, &[(other, at(0.0, 0))]);
     let mut chance = Chance(3);
     for turn in 0..600 {
         if turn % 40 == 20 {
@@ -309,7 +309,7 @@ fn sleeping_room_wakes_for_a_monitored_room_and_sleeps_again() {
     let home = field.room(0, RoomSettings::default());
     let other = field.room(0, RoomSettings::default());
     field.join(home, 1, |_| 0.0);
-    field.scan(home, 1, &[(other, at(0.0, 0))]);
+    field.monitor(home, 1, &[(other, at(0.0, 0))]);
     field.talkers.clear();
     field.turns(300);
     let ticks = field.mixers[0].engine.stats().ticks_total;
@@ -354,8 +354,8 @@ fn monitor_hears_a_stereo_room_in_mono_and_a_mono_room_in_stereo() {
     field.join(speech, 1, tone(541.9, LOUD));
     // The source yields interleaved samples, so each channel carries the tone at a different pitch.
     field.join(music, 2, tone(823.7, LOUD));
-    field.scan(speech, 1, &[(music, at(0.0, 0))]);
-    field.scan(music, 2, &[(speech, at(0.0, 0))]);
+    field.monitor(speech, 1, &[(music, at(0.0, 0))]);
+    field.monitor(music, 2, &[(speech, at(0.0, 0))]);
     field.turns(100);
     assert_eq!(field.named(1), [2]);
     assert_eq!(field.named(2), [1]);

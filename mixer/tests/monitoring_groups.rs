@@ -4,11 +4,11 @@
 
 mod stage;
 
-use mixer::command::{Command, Event};
+use mixer::engine::Command;
 use mixer::format::TickLength;
-use mixer::listener::Listener;
+use mixer::monitor::{MonitorChange, MonitorLevel};
+use mixer::output::{Event, OutputStream};
 use mixer::room::RoomSettings;
-use mixer::scan::{Rescan, Strength};
 use mixer::units::ParticipantId;
 use stage::field::{Field, LOUD, TONES_HZ, at, level_db, steepest};
 use stage::tone;
@@ -24,14 +24,18 @@ fn hundred_listeners_with_equal_monitors_share_one_encode() {
     }
     for id in 100..200 {
         field.join_ear(0, id);
-        let mut rescan = field.rescan(0, Strength::default(), &[(1, at(0.0, 0)), (2, at(-6.0, 1))]);
+        let mut monitor_change = field.monitor_change(
+            0,
+            MonitorLevel::default(),
+            &[(1, at(0.0, 0)), (2, at(-6.0, 1))],
+        );
         // Before grouping each member has its own stream; once grouped, it needs a new stream to
         // change monitors.
-        rescan.listener = Some(Box::new(Listener::new(
+        monitor_change.stream = Some(Box::new(OutputStream::new(
             field.recipe(0, false),
             TickLength::Ms20,
         )));
-        field.apply(0, Command::SetScan(ParticipantId(id), rescan));
+        field.apply(0, Command::SetMonitors(ParticipantId(id), monitor_change));
     }
     field.turns(100);
     // Each talker is alone in its room, so nothing is encoded for the talkers.
@@ -45,12 +49,13 @@ fn hundred_listeners_with_equal_monitors_share_one_encode() {
 
     // Half of the listeners change their monitors while both talkers talk: two groups.
     for id in 100..150 {
-        let mut rescan = field.rescan(0, Strength::default(), &[(2, at(0.0, 0))]);
-        rescan.listener = Some(Box::new(Listener::new(
+        let mut monitor_change =
+            field.monitor_change(0, MonitorLevel::default(), &[(2, at(0.0, 0))]);
+        monitor_change.stream = Some(Box::new(OutputStream::new(
             field.recipe(0, false),
             TickLength::Ms20,
         )));
-        field.apply(0, Command::SetScan(ParticipantId(id), rescan));
+        field.apply(0, Command::SetMonitors(ParticipantId(id), monitor_change));
     }
     let before = field.encodes();
     field.turn();
@@ -69,7 +74,7 @@ fn hundred_listeners_with_equal_monitors_share_one_encode() {
 fn join_loners(field: &mut Field, ids: std::ops::Range<u32>) {
     for id in ids {
         field.join_ear(0, id);
-        field.scan(0, id, &[(1, at(-0.1 * id as f32, 0))]);
+        field.monitor(0, id, &[(1, at(-0.1 * id as f32, 0))]);
     }
 }
 
@@ -97,7 +102,7 @@ fn listeners_with_unique_monitors_leave_the_groups_to_the_others() {
     );
     // A listener with equal monitors shares the stream; once it leaves, the first continues alone.
     field.join_ear(0, 9);
-    field.scan(0, 9, &[(1, at(-1.0, 0))]);
+    field.monitor(0, 9, &[(1, at(-1.0, 0))]);
     field.turns(50);
     let before = field.encodes();
     field.turns(10);
@@ -149,11 +154,11 @@ fn monitors_of_a_listen_only_member_without_a_stream_are_refused() {
         field.join_ear(0, id);
     }
     field.turns(100);
-    field.scan(0, 11, &[(1, at(0.0, 0))]);
+    field.monitor(0, 11, &[(1, at(0.0, 0))]);
     assert_eq!(field.refused(), 1);
     let retired = field.mixers[0].sink.retired.last();
-    let rescan = retired.as_ref().and_then(|it| it.get::<Rescan>());
-    assert!(rescan.is_some_and(|rescan| rescan.scan.is_some()));
+    let monitor_change = retired.as_ref().and_then(|it| it.get::<MonitorChange>());
+    assert!(monitor_change.is_some_and(|monitor_change| monitor_change.monitors.is_some()));
     field.turns(50);
     assert_eq!(field.named(11), [2]);
 }
@@ -167,7 +172,7 @@ fn group_with_monitors_goes_on_when_its_leader_leaves() {
     field.join(other, 50, tone(hz, LOUD));
     for id in 1..=4 {
         field.join(home, id, |_| 0.0);
-        field.scan(home, id, &[(other, at(-6.0, 0))]);
+        field.monitor(home, id, &[(other, at(-6.0, 0))]);
     }
     field.turns(50);
     for id in 1..=3 {
@@ -177,7 +182,7 @@ fn group_with_monitors_goes_on_when_its_leader_leaves() {
     let heard = field.heard_lately(4, 80);
     assert!((level_db(&heard[..76_800], hz) + 6.0).abs() < 0.05);
     assert!(steepest(&heard, hz, 0.5 * LOUD) < 1.05);
-    field.scan(home, 4, &[]);
+    field.monitor(home, 4, &[]);
     field.turns(150);
     assert!(field.heard_lately(4, 1).iter().all(|&sample| sample == 0.0));
     let events = &field.mixers[0].sink.events;

@@ -9,10 +9,9 @@
 mod stage;
 
 use mixer::ParticipantId;
-use mixer::command::{Command, Event};
-use mixer::listener::Listener;
-use mixer::participant::Participant;
-use mixer::room::RoomSettings;
+use mixer::engine::Command;
+use mixer::output::{Event, OutputStream};
+use mixer::room::{Participant, RoomSettings};
 use stage::field::{Field, LOUD, TONES_HZ, level_db};
 use stage::tone;
 
@@ -35,7 +34,7 @@ fn detach(
     field: &mut Field,
     room: usize,
     id: u32,
-    stream: Option<Box<Listener>>,
+    stream: Option<Box<OutputStream>>,
 ) -> Box<Participant> {
     let mixer = field.rooms[room].mixer;
     let participant = ParticipantId(id);
@@ -162,7 +161,7 @@ fn listen_only_group_member_moves_with_a_spare_stream() {
         "it has no stream of its own to take along"
     );
     let recipe = field.recipe(0, false);
-    let spare = Box::new(Listener::new(recipe, field.rooms[0].settings.tick));
+    let spare = Box::new(OutputStream::new(recipe, field.rooms[0].settings.tick));
     let mover = detach(&mut field, 0, 11, Some(spare));
     attach(&mut field, 1, mover);
     field.turns(50);

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
-use mixer::codec::{Decode, DecodeError, Encode};
+use mixer::codec::{Decode, DecodeError, Encode, Encoding, Profile, ReceiverLimits};
 use mixer::format::{Layout, TickLength};
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
-use mixer::source::{Rules, Strip};
+use mixer::source::{Strip, TickRules};
 use mixer::{Level, Packet, Payload, RtpTime, Seq, Time};
 
 /// An Opus decoder that counts its calls of `decode` and `conceal`.
@@ -48,7 +47,7 @@ struct Run {
 /// Sends 1 s of sound, 3 s of silent packets and 2 s of sound. With `levels` the packets carry
 /// level hints; without, the gate is off, so that all packets are decoded.
 fn run(levels: bool) -> Run {
-    let recipe = Recipe::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
+    let recipe = Encoding::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
     let mut encoder = OpusEncoder::new(&recipe);
     let decodes = Arc::new(AtomicU64::new(0));
     let decoder = Counted(OpusDecoder::new(Layout::Mono), decodes.clone());
@@ -83,7 +82,7 @@ fn run(levels: bool) -> Run {
         };
         let arrival = Time::from_us(1_000_000 + u64::from(number) * 20_000);
         strip.push(&packet, arrival);
-        let rules = Rules {
+        let rules = TickRules {
             now: arrival + std::time::Duration::from_millis(4),
             gate_db: levels.then_some(mixer::source::gate::DEFAULT_THRESHOLD),
             leeway_samples: 0,
@@ -134,20 +133,20 @@ fn parked_silence_is_not_decoded_and_later_speech_is_unimpaired() {
 }
 
 /// Decodes, parked ticks and mixed frames of a sender of constant noise with a voice in between.
-struct Listener {
+struct OutputStream {
     decodes: u64,
     parked: usize,
     heard: Vec<Vec<f32>>,
 }
 
-fn noisy(levels: Option<u8>, profile: Profile, to_tick_us: u64) -> Listener {
-    let mut recipe = Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
+fn noisy(levels: Option<u8>, profile: Profile, to_tick_us: u64) -> OutputStream {
+    let mut recipe = Encoding::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
     recipe.packet_ms = 20;
     let mut encoder = OpusEncoder::new(&recipe);
     let decodes = Arc::new(AtomicU64::new(0));
     let decoder = Counted(OpusDecoder::new(Layout::Mono), decodes.clone());
     let mut strip = Strip::new(Layout::Mono, TickLength::Ms20, Box::new(decoder));
-    let mut out = Listener {
+    let mut out = OutputStream {
         decodes: 0,
         parked: 0,
         heard: Vec::new(),
@@ -183,7 +182,7 @@ fn noisy(levels: Option<u8>, profile: Profile, to_tick_us: u64) -> Listener {
         let arrival = Time::from_us(1_000_000 + u64::from(number) * 20_000);
         let before = decodes.load(Relaxed);
         strip.push(&packet, arrival);
-        let rules = Rules {
+        let rules = TickRules {
             now: arrival + std::time::Duration::from_micros(to_tick_us),
             gate_db: Some(mixer::source::gate::DEFAULT_THRESHOLD),
             leeway_samples: 0,

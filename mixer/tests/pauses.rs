@@ -2,9 +2,8 @@
 #![cfg(feature = "opus")]
 
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
-use mixer::codec::{Decode, Encode};
+use mixer::codec::{Decode, Encode, Encoding, Profile, ReceiverLimits};
 use mixer::format::{Layout, TickLength};
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::source::Playout;
 use mixer::{Frame, Packet, Payload, RtpTime, Seq, Time};
 
@@ -28,7 +27,7 @@ fn spoken(number: u64) -> Vec<f32> {
 ///
 /// - `silent`: length of each pause in packets; the encoder gets no input meanwhile.
 fn snr_db(profile: Profile, silent: u64) -> f64 {
-    let mut recipe = Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
+    let mut recipe = Encoding::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
     recipe.packet_ms = 20;
     let mut encoder = OpusEncoder::new(&recipe);
     let mut decoder = OpusDecoder::new(Layout::Mono);

@@ -3,8 +3,8 @@
 
 mod stage;
 
-use mixer::command::Event;
 use mixer::format::SLOT;
+use mixer::output::Event;
 use mixer::packet::{Packet, Payload};
 use mixer::permit::Permit;
 use mixer::room::RoomSettings;

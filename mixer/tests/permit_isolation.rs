@@ -3,7 +3,7 @@
 
 mod stage;
 
-use mixer::command::Event;
+use mixer::output::Event;
 use mixer::permit::Permit;
 use mixer::room::RoomSettings;
 use proptest::prelude::*;

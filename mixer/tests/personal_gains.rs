@@ -6,16 +6,14 @@ mod stage;
 
 use std::collections::BTreeMap;
 
-use mixer::codec::Decode;
 use mixer::codec::opus::OpusDecoder;
-use mixer::command::{Command, Event, Refused};
+use mixer::codec::{Decode, Profile};
+use mixer::engine::Command;
 use mixer::format::{Layout, TickLength};
-use mixer::listener::Listener;
-use mixer::members::Members;
 use mixer::mix::gains::{GainChange, PersonalGains};
+use mixer::output::{Event, OutputStream, Refused};
 use mixer::packet::OutPacket;
-use mixer::profile::Profile;
-use mixer::room::RoomSettings;
+use mixer::room::{Members, RoomSettings};
 use mixer::{Decibels, Gain, ParticipantId};
 use proptest::prelude::*;
 use stage::{ROOM, Stage, amplitude_of, db, recipe, tone};
@@ -44,7 +42,7 @@ fn set_gains(stage: &mut Stage, listener: u32, gains: &[(u32, Gain)]) {
     let gains = PersonalGains::new(gains);
     let change = GainChange {
         gains: (!gains.is_empty()).then(|| Box::new(gains)),
-        listener: Some(Box::new(Listener::new(
+        stream: Some(Box::new(OutputStream::new(
             recipe(Profile::Voice),
             TickLength::Ms20,
         ))),
@@ -183,7 +181,7 @@ fn personal_gains_are_refused_for_a_grouped_listener_without_a_stream() {
     for id in 12..=13 {
         let change = GainChange {
             gains: gains(),
-            listener: None,
+            stream: None,
         };
         let command = Command::SetGains(ParticipantId(id), Box::new(change));
         stage.engine.apply(command, &mut stage.sink);

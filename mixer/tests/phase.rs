@@ -3,13 +3,12 @@
 
 mod stage;
 
-use mixer::codec::Encode;
 use mixer::codec::opus::OpusEncoder;
-use mixer::command::Command;
+use mixer::codec::{Encode, Encoding, Profile};
+use mixer::engine::Command;
 use mixer::format::{SLOT, TickLength};
-use mixer::listener::Listener;
+use mixer::output::OutputStream;
 use mixer::packet::Payload;
-use mixer::profile::{Profile, Recipe};
 use mixer::room::RoomSettings;
 use mixer::units::{RtpTime, Time};
 use stage::{Stage, nth_packet, recipe, tone};
@@ -125,13 +124,13 @@ fn packets_do_not_overlap_in_media_time_after_a_phase_move() {
         let mut stage = Stage::new(RoomSettings::default());
         stage.join(1, |_| 0.0, None);
         stage.join_exact(2, tone(331.7, 0.3));
-        let recipe = Recipe {
+        let recipe = Encoding {
             packet_ms: 60,
             ..recipe(Profile::Voice)
         };
-        let listener = Listener::new(recipe, TickLength::Ms20);
+        let listener = OutputStream::new(recipe, TickLength::Ms20);
         let to = stage.talkers[0].id;
-        let command = Command::SetListener(to, Box::new(listener));
+        let command = Command::SetStream(to, Box::new(listener));
         stage.engine.apply(command, &mut stage.sink);
         // Half a second of speech, a pause that includes a refresh, and speech again.
         let talker = stage.talkers[1].id;

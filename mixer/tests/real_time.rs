@@ -11,25 +11,20 @@ use std::sync::Arc;
 
 use mixer::codec::g711::{G711Decoder, G711Encoder, Law};
 use mixer::codec::opus::OpusEncoder;
-use mixer::codec::{Codec, Decode, Encode};
-use mixer::command::{Command, Event, Retired, Shared};
-use mixer::engine::{Engine, EngineLimits, Sink};
-use mixer::feed::Feed;
+use mixer::codec::{Codec, Decode, Encode, Encoding, Profile, ReceiverLimits};
+use mixer::engine::{Command, Engine, EngineLimits, Sink};
 use mixer::format::{Layout, SLOT, TickLength};
-use mixer::listener::Listener;
-use mixer::members::Members;
+use mixer::mix::Tone;
 use mixer::mix::gains::{GainChange, PersonalGains};
 use mixer::mix::links::LinkChange;
-use mixer::output::Destination;
+use mixer::monitor::Feed;
+use mixer::monitor::{MonitorChange, MonitorLevel, MonitorMix, MonitoredRoom};
+use mixer::output::{Destination, Event, OutputStream, Retired};
 use mixer::packet::{OutPacket, Packet, Payload};
-use mixer::participant::{Participant, ParticipantConfig};
 use mixer::permit::Permit;
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
-use mixer::room::{Room, RoomSettings};
-use mixer::scan::{Channel, Rescan, Scan, Strength};
+use mixer::room::{Members, Participant, ParticipantConfig, Room, RoomSettings, Shared};
 use mixer::schedule::WorkPool;
 use mixer::source::{PcmReader, PcmSource};
-use mixer::tone::Tone;
 use mixer::units::{Decibels, Gain, ParticipantId, RoomId, RtpTime, Seq, Time};
 
 use counting::calls_of;
@@ -82,7 +77,7 @@ fn speech() -> Vec<Payload> {
         .collect()
 }
 
-fn recipe(id: u32, tick: TickLength) -> Recipe {
+fn recipe(id: u32, tick: TickLength) -> Encoding {
     let limits = ReceiverLimits {
         fec: true,
         dtx: id.is_multiple_of(2),
@@ -93,7 +88,7 @@ fn recipe(id: u32, tick: TickLength) -> Recipe {
         },
         ..ReceiverLimits::default()
     };
-    Recipe::new(Profile::ALL[id as usize % 4], &limits, tick)
+    Encoding::new(Profile::ALL[id as usize % 4], &limits, tick)
 }
 
 struct Crowd {
@@ -263,8 +258,8 @@ fn change_settings(crowd: &mut Crowd, present: &[Present], turn: u64) {
         crowd.apply(Command::Attend(id));
     }
     let tick = [TickLength::Ms20, TickLength::Ms10][*room as usize - 1];
-    let listener = Box::new(Listener::new(recipe(crowd.random >> 20, tick), tick));
-    crowd.apply(Command::SetListener(id, listener));
+    let listener = Box::new(OutputStream::new(recipe(crowd.random >> 20, tick), tick));
+    crowd.apply(Command::SetStream(id, listener));
 }
 
 /// Sets or clears a random participant's personal gains; a member without its own stream would need
@@ -276,7 +271,7 @@ fn change_gains(crowd: &mut Crowd, present: &[Present], turn: u64) {
     let gains = PersonalGains::new(others.map(|other| (other, wish)));
     let change = GainChange {
         gains: (!gains.is_empty()).then(|| Box::new(gains)),
-        listener: None,
+        stream: None,
     };
     if has_own_stream(id) {
         crowd.apply(Command::SetGains(ParticipantId(id), Box::new(change)));
@@ -373,13 +368,13 @@ fn monitors_and_links_allocate_nothing() {
         }
         if crowd.chance(5) && !present.is_empty() {
             let (room, id, _, _) = present[crowd.random as usize % present.len()];
-            let rescan = rescan(&feeds, room, crowd.random, id);
-            crowd.apply(Command::SetScan(ParticipantId(id), rescan));
+            let monitor_change = monitor_change(&feeds, room, crowd.random, id);
+            crowd.apply(Command::SetMonitors(ParticipantId(id), monitor_change));
         }
         if crowd.chance(40) {
             let room = crowd.random % 3 + 1;
-            let rescan = rescan(&feeds, room, crowd.random, 1);
-            let links = Box::new(LinkChange::new(rescan.scan));
+            let monitor_change = monitor_change(&feeds, room, crowd.random, 1);
+            let links = Box::new(LinkChange::new(monitor_change.monitors));
             crowd.apply(Command::SetLinks(RoomId(room), links));
         }
         send_and_run(&mut crowd, &mut present, &speech, turn);
@@ -410,24 +405,24 @@ fn rooms_with_feeds(crowd: &mut Crowd, ticks: [TickLength; 3]) -> Vec<Arc<Feed>>
 }
 
 /// A random choice of other rooms to monitor for a member of `room`, with that room's tick length.
-fn rescan(feeds: &[Arc<Feed>], room: u32, chance: u32, id: u32) -> Box<Rescan> {
+fn monitor_change(feeds: &[Arc<Feed>], room: u32, chance: u32, id: u32) -> Box<MonitorChange> {
     let tick = match room {
         2 => TickLength::Ms10,
         _ => TickLength::Ms20,
     };
     let others = (1..).zip(feeds).filter(|(other, _)| *other != room);
     let some = others.filter(|(other, _)| (chance >> other).is_multiple_of(2));
-    let channels = some.map(|(other, feed)| Channel {
+    let channels = some.map(|(other, feed)| MonitoredRoom {
         feed: feed.clone(),
-        strength: Strength {
+        level: MonitorLevel {
             gain: Gain::UNITY,
             priority: other as u8,
         },
     });
-    let scan = Scan::new(Strength::default(), channels, Layout::Mono, tick);
-    Box::new(Rescan {
-        scan: (!chance.is_multiple_of(5)).then(|| Box::new(scan)),
-        listener: Some(Box::new(Listener::new(recipe(id, tick), tick))),
+    let scan = MonitorMix::new(MonitorLevel::default(), channels, Layout::Mono, tick);
+    Box::new(MonitorChange {
+        monitors: (!chance.is_multiple_of(5)).then(|| Box::new(scan)),
+        stream: Some(Box::new(OutputStream::new(recipe(id, tick), tick))),
     })
 }
 

@@ -9,7 +9,7 @@ use common::{Chance, packet};
 use mixer::Frame;
 use mixer::codec::Decode;
 use mixer::codec::opus::OpusDecoder;
-use mixer::command::Command;
+use mixer::engine::Command;
 use mixer::format::{Layout, TickLength};
 use mixer::permit::Permit;
 use mixer::room::RoomSettings;

@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
-use mixer::codec::{Decode, DecodeError, Encode};
+use mixer::codec::{Decode, DecodeError, Encode, Encoding, Profile, ReceiverLimits};
 use mixer::format::{Layout, TickLength};
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::source::Playout;
 use mixer::{Frame, Packet, Payload, RtpTime, Seq, Time};
 
@@ -66,7 +65,7 @@ struct Talker {
 
 impl Talker {
     fn new(profile: Profile, tick: TickLength) -> Talker {
-        let mut recipe = Recipe::new(profile, &ReceiverLimits::default(), tick);
+        let mut recipe = Encoding::new(profile, &ReceiverLimits::default(), tick);
         recipe.packet_ms = 20;
         let concealed = Arc::new(AtomicU64::new(0));
         let decoder = Counted(OpusDecoder::new(Layout::Mono), concealed.clone());

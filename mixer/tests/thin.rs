@@ -5,22 +5,21 @@
 mod stage;
 
 use mixer::codec::g711::{G711Decoder, G711Encoder, Law};
-use mixer::codec::{Codec, Decode, Encode};
+use mixer::codec::{Codec, Decode, Encode, Encoding, Profile, ReceiverLimits};
 use mixer::format::{Layout, TickLength};
 use mixer::frame::Frame;
 use mixer::packet::{Packet, Payload};
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::RoomSettings;
 use mixer::source::Playout;
 use mixer::units::{RtpTime, Seq, Time};
 use stage::{Stage, amplitude_of, tone};
 
-fn g711(codec: Codec) -> Recipe {
+fn g711(codec: Codec) -> Encoding {
     let limits = ReceiverLimits {
         codec,
         ..ReceiverLimits::default()
     };
-    Recipe::new(Profile::Voice, &limits, TickLength::Ms20).with_hangover(0)
+    Encoding::new(Profile::Voice, &limits, TickLength::Ms20).with_hangover(0)
 }
 
 /// The number of encodes per tick depends on the profiles, not on the number of listeners.

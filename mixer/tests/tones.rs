@@ -5,11 +5,11 @@ mod stage;
 
 use mixer::codec::Decode;
 use mixer::codec::opus::OpusDecoder;
-use mixer::command::Command;
+use mixer::engine::Command;
 use mixer::format::Layout;
+use mixer::mix::Tone;
 use mixer::permit::Permit;
 use mixer::room::RoomSettings;
-use mixer::tone::Tone;
 use mixer::units::ParticipantId;
 use stage::{Stage, amplitude_of, tone};
 
@@ -179,7 +179,7 @@ fn latest_of_two_tones_is_heard_and_the_limiter_keeps_its_ceiling() {
     assert!(loudest(&heard, 587.3) > 0.1);
     assert!(loudest(&heard, 220.0) < 0.01);
     let peak = heard.iter().fold(0.0f32, |peak, s| peak.max(s.abs()));
-    assert!(peak <= mixer::limiter::CEILING);
+    assert!(peak <= mixer::output::limiter::CEILING);
 }
 
 #[test]

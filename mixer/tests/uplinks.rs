@@ -12,11 +12,10 @@ mod stage;
 use std::sync::atomic::Ordering::Relaxed;
 
 use common::Chance;
-use mixer::codec::Encode;
 use mixer::codec::opus::OpusEncoder;
+use mixer::codec::{Encode, Encoding, Profile, ReceiverLimits};
 use mixer::format::TickLength;
 use mixer::packet::{Packet, Payload};
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
 use mixer::room::RoomSettings;
 use mixer::units::{Level, RtpTime, Seq, Time};
 use recordings::{fixture, read_wav};
@@ -60,7 +59,7 @@ fn packets(loss_percent: u8) -> Vec<Packet> {
         fec: true,
         ..ReceiverLimits::default()
     };
-    let recipe = Recipe::new(Profile::Voice, &limits, TickLength::Ms20);
+    let recipe = Encoding::new(Profile::Voice, &limits, TickLength::Ms20);
     let mut encoder = OpusEncoder::new(&recipe);
     let frames = pcm.chunks_exact(960).enumerate();
     let packets = frames.map(|(number, frame)| {

@@ -195,7 +195,7 @@ fn build(rtc: &RtcHandle, limits: &Limits, seat: &Seat, join: Join) -> Result<Bu
         };
         Recipe::new(profile, &accepted.limits, seat.tick).with_hangover(hangover_ms)
     });
-    let participant = Participant::who_sends(
+    let participant = Participant::with_uplink_codec(
         accepted.codec,
         ParticipantConfig {
             id: seat.id,

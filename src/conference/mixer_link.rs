@@ -106,7 +106,7 @@ pub(super) fn build(
             participant: participant.take()?,
         },
         MixerOrder::RemoveParticipant(id) => Command::RemoveParticipant(id),
-        MixerOrder::SetListener(id, recipe) => Command::SetListener(id, listener(recipe)),
+        MixerOrder::SetListener(id, recipe) => Command::SetStream(id, listener(recipe)),
         MixerOrder::OpenFeed {
             room,
             number,
@@ -122,15 +122,17 @@ pub(super) fn build(
             let links = LinkChange::new(monitored(plan, feeds));
             Command::SetLinks(room, Box::new(links))
         }
-        MixerOrder::SetScan(id, plan, recipe) => Command::SetScan(id, rescan(plan, recipe, feeds)),
+        MixerOrder::SetScan(id, plan, recipe) => {
+            Command::SetMonitors(id, rescan(plan, recipe, feeds))
+        }
         MixerOrder::Attend(id) => Command::Attend(id),
     })
 }
 
 fn rescan(plan: Option<ScanPlan>, recipe: Option<StreamRecipe>, feeds: &Feeds) -> Box<Rescan> {
     Box::new(Rescan {
-        scan: monitored(plan, feeds),
-        listener: recipe.map(listener),
+        monitors: monitored(plan, feeds),
+        stream: recipe.map(listener),
     })
 }
 
@@ -139,7 +141,10 @@ fn monitored(plan: Option<ScanPlan>, feeds: &Feeds) -> Option<Box<Scan>> {
     let plan = plan?;
     let channels = plan.channels.into_iter().filter_map(|(number, strength)| {
         let feed = feeds.get(&number)?.clone();
-        Some(Channel { feed, strength })
+        Some(Channel {
+            feed,
+            level: strength,
+        })
     });
     Some(Box::new(Scan::new(
         plan.home,

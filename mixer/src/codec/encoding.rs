@@ -74,7 +74,7 @@ pub enum Application {
 /// The exact encoding of one stream. Listeners with equal recipes and equal mixes can share an
 /// encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Recipe {
+pub struct Encoding {
     /// The codec. With G.711, only the packet length can be chosen.
     pub codec: Codec,
     /// The coder inside Opus.
@@ -99,8 +99,8 @@ pub struct Recipe {
     pub hangover_ms: u32,
 }
 
-impl Recipe {
-    /// Creates the recipe of one listener: `profile` within `limits`, rounded to the ladders.
+impl Encoding {
+    /// Creates the encoding of one listener: `profile` within `limits`, rounded to the ladders.
     ///
     /// - bandwidth: the widest that `maxplaybackrate` allows, never wider (RFC 7587, 6.1: a sender
     ///   to a single destination must not send more).
@@ -110,12 +110,12 @@ impl Recipe {
     ///   3264, 8): a tick then becomes several packets, of 5 ms at least.
     /// - stereo, in-band FEC, DTX and CBR: only on request (defaults 0), except that `thin` always
     ///   uses DTX. FEC exists in SILK only, so a CELT-only stream has none.
-    pub fn new(profile: Profile, limits: &ReceiverLimits, tick: TickLength) -> Recipe {
+    pub fn new(profile: Profile, limits: &ReceiverLimits, tick: TickLength) -> Encoding {
         let traits = Traits::of(profile);
         if limits.codec != Codec::Opus {
-            return Recipe::g711(limits, &traits, tick);
+            return Encoding::g711(limits, &traits, tick);
         }
-        Recipe {
+        Encoding {
             codec: Codec::Opus,
             application: traits.application,
             layout: if limits.stereo && profile == Profile::Music {
@@ -134,10 +134,10 @@ impl Recipe {
         }
     }
 
-    /// The recipe for G.711. It leaves no choice but the packet length, so that its listeners share
-    /// an encoder.
-    fn g711(limits: &ReceiverLimits, traits: &Traits, tick: TickLength) -> Recipe {
-        Recipe {
+    /// The encoding for G.711. It leaves no choice but the packet length, so that its listeners
+    /// share an encoder.
+    fn g711(limits: &ReceiverLimits, traits: &Traits, tick: TickLength) -> Encoding {
+        Encoding {
             codec: limits.codec,
             application: Application::Voip,
             layout: Layout::Mono,
@@ -152,15 +152,15 @@ impl Recipe {
         }
     }
 
-    /// Returns this recipe with another hangover.
-    pub fn with_hangover(self, hangover_ms: u32) -> Recipe {
-        Recipe {
+    /// Returns this encoding with another hangover.
+    pub fn with_hangover(self, hangover_ms: u32) -> Encoding {
+        Encoding {
             hangover_ms,
             ..self
         }
     }
 
-    /// The encoder's settings under this recipe when the listener reports `loss_percent`.
+    /// The encoder's settings under this encoding when the listener reports `loss_percent`.
     pub fn settings(&self, loss_percent: u8) -> EncoderSettings {
         EncoderSettings {
             bitrate_bps: self.bitrate_bps,
@@ -238,8 +238,8 @@ mod tests {
 
     #[test]
     fn recipe_of_the_voice_profile_has_the_documented_defaults() {
-        let recipe = Recipe::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
-        let expected = Recipe {
+        let encoding = Encoding::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
+        let expected = Encoding {
             codec: Codec::Opus,
             application: Application::Voip,
             layout: Layout::Mono,
@@ -252,7 +252,7 @@ mod tests {
             cbr: false,
             hangover_ms: 6_000,
         };
-        assert_eq!(recipe, expected);
+        assert_eq!(encoding, expected);
     }
 
     #[test]
@@ -268,9 +268,9 @@ mod tests {
             (u32::MAX, Bandwidth::Full),
         ] {
             let limits = limited(|limits| limits.max_playback_rate_hz = hz);
-            let recipe = Recipe::new(Profile::Voice, &limits, TickLength::Ms20);
-            assert_eq!(recipe.bandwidth, bandwidth, "{hz} Hz");
-            let thin = Recipe::new(Profile::Thin, &limits, TickLength::Ms20);
+            let encoding = Encoding::new(Profile::Voice, &limits, TickLength::Ms20);
+            assert_eq!(encoding.bandwidth, bandwidth, "{hz} Hz");
+            let thin = Encoding::new(Profile::Thin, &limits, TickLength::Ms20);
             assert_eq!(thin.bandwidth, bandwidth.min(Bandwidth::Wide), "{hz} Hz");
         }
     }
@@ -295,8 +295,8 @@ mod tests {
             (Profile::Music, Some(95_999), 64_000),
         ] {
             let limits = limited(|limits| limits.max_average_bitrate_bps = asked);
-            let recipe = Recipe::new(profile, &limits, TickLength::Ms20);
-            assert_eq!(recipe.bitrate_bps, got, "{profile} {asked:?}");
+            let encoding = Encoding::new(profile, &limits, TickLength::Ms20);
+            assert_eq!(encoding.bitrate_bps, got, "{profile} {asked:?}");
         }
     }
 
@@ -326,12 +326,12 @@ mod tests {
                 limits.ptime_ms = ptime;
                 limits.max_ptime_ms = max_ptime;
             });
-            let recipe = Recipe::new(profile, &limits, tick);
+            let encoding = Encoding::new(profile, &limits, tick);
             assert_eq!(
-                recipe.packet_ms, got,
+                encoding.packet_ms, got,
                 "{profile} {ptime:?} {max_ptime} {tick:?}"
             );
-            let (ms, tick_ms) = (recipe.packet_ms, tick.ms());
+            let (ms, tick_ms) = (encoding.packet_ms, tick.ms());
             assert!(ms % tick_ms == 0 || tick_ms % ms == 0);
         }
     }
@@ -345,10 +345,10 @@ mod tests {
             limits.cbr = true;
         });
         for profile in Profile::ALL {
-            let plain = Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
+            let plain = Encoding::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
             assert_eq!(plain.layout, Layout::Mono);
             assert!(!plain.fec && !plain.cbr);
-            let full = Recipe::new(profile, &asked, TickLength::Ms20);
+            let full = Encoding::new(profile, &asked, TickLength::Ms20);
             assert_eq!(full.layout == Layout::Stereo, profile == Profile::Music);
             assert_eq!(full.fec, profile != Profile::LowDelay);
             assert!(full.cbr && full.dtx);
@@ -364,7 +364,7 @@ mod tests {
                 limits.codec = Codec::Pcma;
                 change(limits);
             });
-            Recipe::new(profile, &limits, TickLength::Ms20)
+            Encoding::new(profile, &limits, TickLength::Ms20)
         };
         let voice = of(Profile::Voice, |_| {});
         assert_eq!((voice.codec, voice.packet_ms), (Codec::Pcma, 20));

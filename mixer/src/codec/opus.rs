@@ -5,9 +5,9 @@
 //! built too. That crate hides the memory, but the encoder has to copy it, and the decoder uses it
 //! for two decoders.
 
+mod bandwidth_detector;
 mod decoder;
 mod encoder;
-mod width;
 
 pub use self::decoder::OpusDecoder;
 pub use self::encoder::OpusEncoder;
@@ -16,18 +16,18 @@ pub use self::encoder::OpusEncoder;
 mod tests {
     use super::*;
     use crate::codec::{Decode, DecodeError, Encode};
-    use crate::codec::{Profile, ReceiverLimits, Recipe};
+    use crate::codec::{Encoding, Profile, ReceiverLimits};
     use crate::format::Layout;
     use crate::format::{MAX_PACKET_SAMPLES, TickLength};
     use crate::packet::Payload;
 
-    fn recipe(profile: Profile, stereo: bool) -> Recipe {
+    fn encoding(profile: Profile, stereo: bool) -> Encoding {
         let limits = ReceiverLimits {
             stereo,
             fec: true,
             ..ReceiverLimits::default()
         };
-        Recipe::new(profile, &limits, TickLength::Ms20)
+        Encoding::new(profile, &limits, TickLength::Ms20)
     }
 
     fn tone(samples: usize, channels: usize, from: usize) -> Vec<f32> {
@@ -47,9 +47,9 @@ mod tests {
             (Profile::Thin, false),
             (Profile::Music, true),
         ] {
-            let recipe = recipe(profile, stereo);
-            let packet_samples = recipe.packet_ms as usize * 48;
-            let mut encoder = OpusEncoder::new(&recipe);
+            let encoding = encoding(profile, stereo);
+            let packet_samples = encoding.packet_ms as usize * 48;
+            let mut encoder = OpusEncoder::new(&encoding);
             let mut decoder = OpusDecoder::new(Layout::Mono);
             let mut payload = Payload::EMPTY;
             let mut pcm = vec![0.0; MAX_PACKET_SAMPLES];
@@ -57,7 +57,7 @@ mod tests {
             for packet in 0..20 {
                 let input = tone(
                     packet_samples,
-                    recipe.layout.channels(),
+                    encoding.layout.channels(),
                     packet * packet_samples,
                 );
                 encoder.encode(&input, &mut payload).unwrap();
@@ -107,8 +107,8 @@ mod tests {
                 max_average_bitrate_bps: Some(rung_bps),
                 ..ReceiverLimits::default()
             };
-            let recipe = Recipe::new(Profile::Voice, &limits, TickLength::Ms20);
-            let mut encoder = OpusEncoder::new(&recipe);
+            let encoding = Encoding::new(Profile::Voice, &limits, TickLength::Ms20);
+            let mut encoder = OpusEncoder::new(&encoding);
             let (mut payload, mut bits, mut state) = (Payload::EMPTY, 0usize, 1u32);
             for _ in 0..250 {
                 // Noise is the most expensive signal to encode.
@@ -128,9 +128,9 @@ mod tests {
 
     #[test]
     fn opus_decoder_recovers_a_lost_packet_from_fec() {
-        let recipe = recipe(Profile::Voice, false);
-        let mut encoder = OpusEncoder::new(&recipe);
-        encoder.configure(&recipe.settings(20));
+        let encoding = encoding(Profile::Voice, false);
+        let mut encoder = OpusEncoder::new(&encoding);
+        encoder.configure(&encoding.settings(20));
         let mut decoder = OpusDecoder::new(Layout::Mono);
         let packets: Vec<Payload> = (0..30)
             .map(|packet| {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::mix::gains::GainChange;
 use crate::mix::links::LinkChange;
-use crate::monitor::{Feed, Rescan};
-use crate::output::Listener;
+use crate::monitor::{Feed, MonitorChange};
+use crate::output::OutputStream;
 #[cfg(any(test, feature = "fault-injection"))]
 use crate::room::Weakness;
 use crate::room::{Members, Participant, Room, RoomSettings};
@@ -56,22 +56,22 @@ pub enum Command {
     Detach {
         /// The participant.
         participant: ParticipantId,
-        /// A stream of the participant's own recipe, which a listen-only participant may need.
-        stream: Option<Box<Listener>>,
+        /// A stream of the participant's own encoding, which a listen-only participant may need.
+        stream: Option<Box<OutputStream>>,
     },
-    /// Replaces a participant's stream, for another recipe or as its first stream.
-    SetListener(ParticipantId, Box<Listener>),
+    /// Replaces a participant's stream, for another encoding or as its first stream.
+    SetStream(ParticipantId, Box<OutputStream>),
     /// Sets the feed through which other rooms hear this room, made for its layout and tick length;
     /// `None`: other rooms no longer hear this room.
     SetFeed(RoomId, Option<Arc<Feed>>),
     /// Replaces the linked rooms, which every member of the room hears.
     SetLinks(RoomId, Box<LinkChange>),
     /// Replaces the rooms that a participant monitors besides its own. For a listen-only
-    /// participant the box must bring a listener of the participant's own recipe.
-    SetScan(ParticipantId, Box<Rescan>),
+    /// participant the box must bring a stream of the participant's own encoding.
+    SetMonitors(ParticipantId, Box<MonitorChange>),
     /// Replaces a participant's personal gains: talkers of its room that it hears louder, quieter
-    /// or not at all. For a listen-only participant the box must bring a listener of the
-    /// participant's own recipe.
+    /// or not at all. For a listen-only participant the box must bring a stream of the
+    /// participant's own encoding.
     SetGains(ParticipantId, Box<GainChange>),
     /// Applies a participant's settings at the next tick, even if its room sleeps. To be sent after
     /// a grant of the floor, when all words may already have arrived, and after a

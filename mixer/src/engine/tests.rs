@@ -69,11 +69,11 @@ impl Bench {
     }
 
     fn join(&mut self, room: u32, id: u32, tick: TickLength) {
-        use crate::codec::{Profile, ReceiverLimits, Recipe};
+        use crate::codec::{Encoding, Profile, ReceiverLimits};
         let config = ParticipantConfig {
             id: ParticipantId(id),
             talks: true,
-            listens: Some(Recipe::new(
+            listens: Some(Encoding::new(
                 Profile::LowDelay,
                 &ReceiverLimits::default(),
                 tick,
@@ -197,8 +197,8 @@ fn strain(bench: &mut Bench, weakness: Weakness) {
             bench.engine.take_back(job, &mut bench.log);
         }
         Weakness::Call => {
-            let berth = bench.engine.berths[index].as_mut().unwrap();
-            (berth.asleep, berth.dozes) = (Some(0), true);
+            let entry = bench.engine.entries[index].as_mut().unwrap();
+            (entry.asleep, entry.dozes) = (Some(0), true);
         }
     }
 }
@@ -218,8 +218,8 @@ fn engine_retires_only_the_room_that_panics_in_any_operation() {
             bench.join(room, room * 10, TickLength::Ms20);
         }
         let index = bench.engine.berth_of[&RoomId(2)];
-        let telemetry = |berth: &mut Berth| berth.enter(|room| room.telemetry().clone());
-        let telemetry = telemetry(bench.engine.berths[index].as_mut().unwrap()).unwrap();
+        let telemetry = |entry: &mut RoomEntry| entry.enter(|room| room.telemetry().clone());
+        let telemetry = telemetry(bench.engine.entries[index].as_mut().unwrap()).unwrap();
         strain(&mut bench, weakness);
         assert!(!telemetry.has_failed());
         bench.run(0..80);
@@ -304,9 +304,9 @@ fn engine_finds_the_remaining_members_after_others_leave() {
         bench.apply(Command::RemoveParticipant(ParticipantId(id)));
     }
     for id in [2, 4] {
-        let seat = bench.engine.seat_of[&ParticipantId(id)];
-        let berth = bench.engine.berths[seat.berth].as_mut().unwrap();
-        let at = berth.enter(|room| room.members().at(seat.member));
+        let location = bench.engine.location_of[&ParticipantId(id)];
+        let entry = bench.engine.entries[location.entry].as_mut().unwrap();
+        let at = entry.enter(|room| room.members().at(location.member));
         assert_eq!(at, Ok(Some(ParticipantId(id))));
     }
     assert_eq!(bench.engine.loads.of(0, TickLength::Ms20), 3);

@@ -68,7 +68,7 @@ impl Tone {
 
 /// A tone that is being played to its listener.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Playing {
+pub(crate) struct PlayingTone {
     tone: Tone,
     /// Samples played so far.
     at: u32,
@@ -76,10 +76,10 @@ pub(crate) struct Playing {
     next: Option<Tone>,
 }
 
-impl Playing {
+impl PlayingTone {
     /// Starts a tone at its beginning.
-    pub fn new(tone: Tone) -> Playing {
-        Playing {
+    pub fn new(tone: Tone) -> PlayingTone {
+        PlayingTone {
             tone,
             at: 0,
             next: None,
@@ -94,7 +94,7 @@ impl Playing {
     /// Adds one tick of the tone to `mix`; returns the rest of the tone, or `None` at its end.
     ///
     /// Real-time: safe.
-    pub fn add_to(mut self, mix: &mut Frame) -> Option<Playing> {
+    pub fn add_to(mut self, mix: &mut Frame) -> Option<PlayingTone> {
         let channels = mix.layout().channels();
         let samples = mix.samples().len() / channels;
         let end = if self.next.is_some() { 0.0 } else { 1.0 };
@@ -105,7 +105,7 @@ impl Playing {
         }
         self.at += samples as u32;
         match self.next {
-            Some(next) => Some(Playing::new(next)),
+            Some(next) => Some(PlayingTone::new(next)),
             None => (self.at < self.tone.samples()).then_some(self),
         }
     }
@@ -213,7 +213,7 @@ mod tests {
     fn floor_tone_is_played_whole_at_every_tick_length_and_layout() {
         for tick in [TickLength::Ms10, TickLength::Ms20] {
             for layout in [Layout::Mono, Layout::Stereo] {
-                let (mut playing, mut heard) = (Some(Playing::new(Tone::Grant)), Vec::new());
+                let (mut playing, mut heard) = (Some(PlayingTone::new(Tone::Grant)), Vec::new());
                 while let Some(it) = playing {
                     let mut mix = Frame::new(layout, tick);
                     playing = it.add_to(&mut mix);
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn latest_floor_tone_replaces_a_playing_one_without_a_click() {
-        let mut playing = Playing::new(Tone::Deny);
+        let mut playing = PlayingTone::new(Tone::Deny);
         playing.change(Tone::End);
         playing.change(Tone::Grant);
         let mut mix = Frame::new(Layout::Mono, TickLength::Ms20);

@@ -5,7 +5,7 @@
 //! encode while a talker it names is on the bus and for 200 ms after that, and nothing otherwise.
 
 use crate::mix::render::Voice;
-use crate::output::Listener;
+use crate::output::OutputStream;
 use crate::units::{Gain, ParticipantId};
 
 /// Personal gains of one listener: the talkers it hears louder, quieter or not at all.
@@ -94,7 +94,7 @@ pub struct GainChange {
     pub gains: Option<Box<PersonalGains>>,
     /// A stream of the participant's recipe, for a listen-only participant that may have no stream
     /// of its own.
-    pub listener: Option<Box<Listener>>,
+    pub stream: Option<Box<OutputStream>>,
 }
 
 #[cfg(test)]

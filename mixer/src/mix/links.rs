@@ -1,14 +1,14 @@
 //! The rooms linked to a room: all members hear them.
 
 use crate::mix::bus::Bus;
-use crate::monitor::Scan;
+use crate::monitor::MonitorMix;
 
 /// New links for a room. The box comes back with the previous links, and with the bus if the room
 /// does not need it.
 #[derive(Debug, Default)]
 pub struct LinkChange {
     /// The rooms linked from now on; `None`: none.
-    pub(crate) links: Option<Box<Scan>>,
+    pub(crate) links: Option<Box<MonitorMix>>,
     /// The bus for the sum with the linked rooms.
     pub(crate) total: Option<Box<Bus>>,
 }
@@ -17,7 +17,7 @@ impl LinkChange {
     /// Creates a change to these links; `None`: to none.
     ///
     /// Real-time: set-up only (allocates).
-    pub fn new(links: Option<Box<Scan>>) -> LinkChange {
+    pub fn new(links: Option<Box<MonitorMix>>) -> LinkChange {
         let total = links.as_ref().map(|links| {
             let (layout, tick) = links.format();
             Box::new(Bus::new(layout, tick))

@@ -4,10 +4,10 @@
 
 use crate::frame::Frame;
 use crate::gain_ramp::GainRamp;
-use crate::mix::Playing;
+use crate::mix::PlayingTone;
 use crate::mix::bus::{Base, Buses};
 use crate::mix::gains::PersonalGains;
-use crate::monitor::Scan;
+use crate::monitor::MonitorMix;
 use crate::packet::Sources;
 use crate::units::{Gain, Level, ParticipantId};
 
@@ -45,20 +45,20 @@ pub(crate) struct Ingredients<'a> {
     /// The bus that the mix is made from.
     pub base: Base,
     /// The listener's own voice, if it is on the bus.
-    pub own: Option<Own<'a>>,
+    pub own: Option<OwnVoice<'a>>,
     pub gains: Option<&'a PersonalGains>,
     /// In the tick in which the personal gains change: the previous gains.
     pub gains_before: Option<Option<&'a PersonalGains>>,
-    pub monitors: Option<&'a Scan>,
+    pub monitors: Option<&'a MonitorMix>,
     /// In the tick in which the monitored rooms change: the previous rooms.
-    pub monitors_before: Option<Option<&'a Scan>>,
+    pub monitors_before: Option<Option<&'a MonitorMix>>,
     /// The tone played to this listener alone; rendering leaves the rest of the tone here.
-    pub private_source: &'a mut Option<Playing>,
+    pub private_source: &'a mut Option<PlayingTone>,
 }
 
 /// A listener's own voice on the bus.
 #[derive(Clone, Copy)]
-pub(crate) struct Own<'a> {
+pub(crate) struct OwnVoice<'a> {
     pub id: ParticipantId,
     pub frame: &'a Frame,
 }
@@ -92,7 +92,7 @@ impl<V: Voices> Renderer<'_, V> {
             (monitors, None) => blend(monitors, room_is_heard, mix),
             (monitors, Some(before)) => fade(monitors, before, room_is_heard, mix, spare),
         };
-        if let Some((_, others)) = listener.monitors.and_then(Scan::heard) {
+        if let Some((_, others)) = listener.monitors.and_then(MonitorMix::heard) {
             sources = sources.with(others, 0.0);
         }
         let mut heard = is_heard.then_some(sources);
@@ -202,14 +202,14 @@ fn is_own(listener: &Ingredients<'_>, voice: &Voice) -> bool {
 
 /// Adds the monitored rooms to the mix of the listener's own room, which is ducked where monitored
 /// rooms have priority. Returns whether anybody is heard.
-pub(crate) fn blend(scan: Option<&Scan>, home_is_heard: bool, mix: &mut Frame) -> bool {
+pub(crate) fn blend(monitors: Option<&MonitorMix>, home_is_heard: bool, mix: &mut Frame) -> bool {
     if !home_is_heard {
         mix.clear();
-    } else if let Some(scan) = scan {
-        let (from, to) = scan.home();
+    } else if let Some(monitors) = monitors {
+        let (from, to) = monitors.home();
         ramp(mix, from, to);
     }
-    let Some((sum, _)) = scan.and_then(Scan::heard) else {
+    let Some((sum, _)) = monitors.and_then(MonitorMix::heard) else {
         return home_is_heard;
     };
     for (out, sample) in mix.samples_mut().iter_mut().zip(sum.samples()) {
@@ -221,14 +221,14 @@ pub(crate) fn blend(scan: Option<&Scan>, home_is_heard: bool, mix: &mut Frame) -
 /// Mixes the monitored rooms in like [`blend`], and cross-fades within the tick from the rooms
 /// monitored before to those monitored now.
 pub(crate) fn fade(
-    scan: Option<&Scan>,
-    before: Option<&Scan>,
+    monitors: Option<&MonitorMix>,
+    before: Option<&MonitorMix>,
     home_is_heard: bool,
     mix: &mut Frame,
     spare: &mut Frame,
 ) -> bool {
     spare.samples_mut().copy_from_slice(mix.samples());
-    let sounds = blend(scan, home_is_heard, mix);
+    let sounds = blend(monitors, home_is_heard, mix);
     let sounded = blend(before, home_is_heard, spare);
     ramp(mix, 0.0, 1.0);
     ramp(spare, 1.0, 0.0);

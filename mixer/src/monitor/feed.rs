@@ -21,7 +21,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, fence};
 use std::sync::Arc;
 
-pub(crate) use self::feed_reader::{Place, Tap};
+pub(crate) use self::feed_reader::{FeedReader, TickSpan};
 use crate::format::{Layout, MAX_CSRCS, TickLength};
 use crate::frame::Frame;
 use crate::gain_ramp::GainRamp;
@@ -71,8 +71,8 @@ impl Feed {
 
     /// Writes one tick that begins at position `at`: the voices and their sources, or silence.
     ///
-    /// - `rises`: ramp the voices up, because listeners have not heard what came before them.
-    fn write(&self, at: u64, voices: Option<(&Frame, &Sources)>, rises: bool) {
+    /// - `fades_in`: ramp the voices up, because listeners have not heard what came before them.
+    fn write(&self, at: u64, voices: Option<(&Frame, &Sources)>, fades_in: bool) {
         let end = at + self.tick.samples() as u64;
         self.claimed.store(end, Relaxed);
         // A reader that sees any of the following stores also sees the claim.
@@ -86,7 +86,11 @@ impl Feed {
                 let samples = frame.samples().iter();
                 let channels = self.layout.channels();
                 for (n, (cell, sample)) in self.cells(at..end).zip(samples).enumerate() {
-                    let gain = if rises { RISE.at(n / channels) } else { 1.0 };
+                    let gain = if fades_in {
+                        FADE_IN.at(n / channels)
+                    } else {
+                        1.0
+                    };
                     cell.store((gain * sample).to_bits(), Relaxed);
                 }
                 self.name(sources);
@@ -109,9 +113,9 @@ impl Feed {
     }
 
     /// Takes a snapshot of the positions up to which the feed is written.
-    fn glance(&self) -> Glance {
+    fn extent(&self) -> Extent {
         let end = self.end.load(Acquire);
-        Glance {
+        Extent {
             begin: self.begin.load(Relaxed),
             voiced: self.voiced.load(Relaxed),
             end,
@@ -120,7 +124,7 @@ impl Feed {
 
     /// Fills `pcm`, channels interleaved, with the samples from position `from` on, or silence
     /// where there are none. Returns the range that was read, in samples per channel.
-    fn read(&self, seen: &Glance, from: u64, pcm: &mut [f32]) -> Range<usize> {
+    fn read(&self, seen: &Extent, from: u64, pcm: &mut [f32]) -> Range<usize> {
         let channels = self.layout.channels();
         let to = from + (pcm.len() / channels) as u64;
         let there = from.max(seen.begin)..to.min(seen.end);
@@ -142,7 +146,7 @@ impl Feed {
     }
 
     /// The sources of the last written tick; `None` while a tick is being written.
-    fn sources(&self, seen: &Glance) -> Option<Sources> {
+    fn sources(&self, seen: &Extent) -> Option<Sources> {
         let mut sources = Sources::default();
         let heard = usize::from(self.heard.load(Relaxed));
         for cell in self.sources.iter().take(heard) {
@@ -172,7 +176,7 @@ impl fmt::Debug for Feed {
 
 /// A snapshot of the positions up to which a feed is written.
 #[derive(Debug, Clone, Copy, Default)]
-struct Glance {
+struct Extent {
     begin: u64,
     voiced: u64,
     end: u64,
@@ -180,23 +184,23 @@ struct Glance {
 
 /// The writing end of a feed, owned by the room that is heard.
 #[derive(Debug)]
-pub(crate) struct Mouth {
+pub(crate) struct FeedWriter {
     feed: Arc<Feed>,
     silent_ms: u32,
-    /// Position at which the mouth's last tick ended; `None` before the first tick.
+    /// Position at which the writer's last tick ended; `None` before the first tick.
     spoken_to: Option<u64>,
 }
 
-impl Mouth {
+impl FeedWriter {
     /// Creates the writing end of `feed`.
     ///
     /// # Errors
     /// Returns the feed if it was made for another layout or tick length.
-    pub fn new(feed: Arc<Feed>, layout: Layout, tick: TickLength) -> Result<Mouth, Arc<Feed>> {
+    pub fn new(feed: Arc<Feed>, layout: Layout, tick: TickLength) -> Result<FeedWriter, Arc<Feed>> {
         if feed.layout != layout || feed.tick != tick {
             return Err(feed);
         }
-        Ok(Mouth {
+        Ok(FeedWriter {
             feed,
             silent_ms: TAIL_MS,
             spoken_to: None,
@@ -212,12 +216,12 @@ impl Mouth {
     /// written.
     ///
     /// After silence a voice starts softly by itself. If a tick was left out while a voice was
-    /// heard, or if the feed was just given to the room, `speak` ramps the voice up.
+    /// heard, or if the feed was just given to the room, `write_tick` ramps the voice up.
     ///
     /// Real-time: safe.
-    pub fn speak(&mut self, at: u64, voices: Option<(&Frame, &Sources)>) {
+    pub fn write_tick(&mut self, at: u64, voices: Option<(&Frame, &Sources)>) {
         let end = at + self.feed.tick.samples() as u64;
-        let rises = match self.spoken_to.replace(end) {
+        let fades_in = match self.spoken_to.replace(end) {
             Some(spoken_to) => self.silent_ms == 0 && spoken_to != at,
             None => true,
         };
@@ -228,7 +232,7 @@ impl Mouth {
         } else {
             self.silent_ms += self.feed.tick.ms();
         }
-        self.feed.write(at, voices, rises);
+        self.feed.write(at, voices, fades_in);
     }
 }
 
@@ -241,6 +245,6 @@ const RING_SAMPLES: usize = 8_192;
 const TAIL_MS: u32 = 80;
 
 /// The ramp at the start of a voice: 1 ms, as long as any noise gate takes to open.
-const RISE: GainRamp = GainRamp::new(0.0, 1.0, 48);
+const FADE_IN: GainRamp = GainRamp::new(0.0, 1.0, 48);
 
 const _: () = assert!(TAIL_MS as usize * 48 > feed_reader::MAX_LAG_SAMPLES + 960);

@@ -1,13 +1,12 @@
-//! Scans: what a participant hears of other rooms besides its own, as several channels on one
-//! connection.
+//! The monitor mix: what a participant hears of other rooms besides its own, on one connection.
 //!
-//! A scan is a list of feeds, each with a gain and a priority, and the gain and priority of the
-//! listener's own room. While somebody is heard in a room, rooms of lower priority are ducked. That
-//! also holds for the listener's own voice: a listener that talks in its own room has the other
+//! A monitor mix is a list of feeds, each with a gain and a priority, and the gain and priority of
+//! the listener's own room. While somebody is heard in a room, rooms of lower priority are ducked.
+//! That also holds for the listener's own voice: a listener that talks in its own room has the other
 //! rooms ducked by that room's priority, as a radio turns its loudspeaker down. So all listeners of
-//! equal scans in a room hear the same mix except for their own voices. These listeners share the
-//! work: a room sums each distinct scan once a tick, and its listeners form a listener group. A
-//! replaced scan is heard for one more tick and faded out, so that no change can be heard as a
+//! equal lists in a room hear the same mix except for their own voices. These listeners share the
+//! work: a room sums each distinct list once a tick, and its listeners form a listener group. A
+//! replaced list is heard for one more tick and faded out, so that no change can be heard as a
 //! click.
 
 use std::sync::Arc;
@@ -15,46 +14,46 @@ use std::sync::Arc;
 use crate::format::{Layout, MAX_CHANNELS, MAX_TICK_SAMPLES, SAMPLE_RATE_HZ, TickLength};
 use crate::frame::Frame;
 use crate::gain_ramp::GainRamp;
-use crate::monitor::{Feed, Place, Tap};
-use crate::output::Listener;
+use crate::monitor::{Feed, FeedReader, TickSpan};
+use crate::output::OutputStream;
 use crate::packet::Sources;
 use crate::units::{Decibels, Gain};
 
 /// Gain and priority of one of several rooms.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Strength {
+pub struct MonitorLevel {
     /// Gain of the room's voices.
     pub gain: Gain,
     /// The room is ducked while somebody is heard in a room of higher priority.
     pub priority: u8,
 }
 
-impl Default for Strength {
-    fn default() -> Strength {
-        Strength {
+impl Default for MonitorLevel {
+    fn default() -> MonitorLevel {
+        MonitorLevel {
             gain: Gain::UNITY,
             priority: 0,
         }
     }
 }
 
-/// A room that a scan listens to.
+/// A room that is monitored or linked.
 #[derive(Debug, Clone)]
-pub struct Channel {
+pub struct MonitoredRoom {
     /// The feed with the room's voices.
     pub feed: Arc<Feed>,
     /// Gain and priority of these voices.
-    pub strength: Strength,
+    pub level: MonitorLevel,
 }
 
 /// The rooms that one listener monitors, and this tick's sum of their voices.
 #[derive(Debug)]
-pub struct Scan {
-    home: Band,
-    channels: Vec<(Tap, Band)>,
+pub struct MonitorMix {
+    home: Ducking,
+    channels: Vec<(FeedReader, Ducking)>,
     layout: Layout,
     tick: TickLength,
-    /// Position on the media clock at which the scan's last tick ended.
+    /// Position on the media clock at which the last tick ended.
     passed_to: Option<u64>,
     /// This tick's sum of the other rooms.
     sum: Frame,
@@ -63,8 +62,8 @@ pub struct Scan {
     sources: Sources,
 }
 
-impl Scan {
-    /// Creates a scan for a listener in a room of this layout and tick length.
+impl MonitorMix {
+    /// Creates the mix for listeners in a room of this layout and tick length.
     ///
     /// - `home`: gain and priority of that room itself.
     /// - `channels`: the other rooms, each only once and in a fixed order: two lists in different
@@ -72,16 +71,16 @@ impl Scan {
     ///
     /// Real-time: set-up only (allocates).
     pub fn new(
-        home: Strength,
-        channels: impl IntoIterator<Item = Channel>,
+        home: MonitorLevel,
+        channels: impl IntoIterator<Item = MonitoredRoom>,
         layout: Layout,
         tick: TickLength,
-    ) -> Scan {
+    ) -> MonitorMix {
         let channels = channels.into_iter();
-        Scan {
-            home: Band::new(home),
+        MonitorMix {
+            home: Ducking::new(home),
             channels: channels
-                .map(|channel| (Tap::new(channel.feed), Band::new(channel.strength)))
+                .map(|channel| (FeedReader::new(channel.feed), Ducking::new(channel.level)))
                 .collect(),
             layout,
             tick,
@@ -92,38 +91,40 @@ impl Scan {
         }
     }
 
-    /// The layout and tick length of the rooms that the scan was made for.
+    /// The layout and tick length that the mix was made for.
     pub(crate) fn format(&self) -> (Layout, TickLength) {
         (self.layout, self.tick)
     }
 
     /// Whether the two scans produce the same sound.
-    pub(crate) fn is_like(&self, other: &Scan) -> bool {
+    pub(crate) fn is_like(&self, other: &MonitorMix) -> bool {
         let mut pairs = self.channels.iter().zip(&other.channels);
-        self.home.strength == other.home.strength
+        self.home.level == other.home.level
             && self.channels.len() == other.channels.len()
-            && pairs.all(|((tap, band), (other_tap, other_band))| {
-                band.strength == other_band.strength && Arc::ptr_eq(tap.feed(), other_tap.feed())
+            && pairs.all(|((reader, ducking), (other_reader, other_ducking))| {
+                ducking.level == other_ducking.level
+                    && Arc::ptr_eq(reader.feed(), other_reader.feed())
             })
     }
 
-    /// Continues from the state of `other`, a scan that produces the same sound.
+    /// Continues from the state of `other`, a mix that produces the same sound.
     ///
     /// Real-time: safe.
-    pub(crate) fn follow(&mut self, other: &Scan) {
+    pub(crate) fn follow(&mut self, other: &MonitorMix) {
         self.home = other.home;
         self.passed_to = other.passed_to;
-        for ((tap, band), (other_tap, other_band)) in self.channels.iter_mut().zip(&other.channels)
+        for ((reader, ducking), (other_reader, other_ducking)) in
+            self.channels.iter_mut().zip(&other.channels)
         {
-            tap.follow(other_tap);
-            *band = *other_band;
+            reader.follow(other_reader);
+            *ducking = *other_ducking;
         }
     }
 
     /// Whether a tick at `place` may hear a voice; a sleeping room asks this instead of ticking.
-    pub(crate) fn is_called(&self, place: Place) -> bool {
+    pub(crate) fn may_hear_others(&self, place: TickSpan) -> bool {
         let mut channels = self.channels.iter();
-        channels.any(|(tap, _)| tap.is_called(place))
+        channels.any(|(reader, _)| reader.may_hear_others(place))
     }
 
     /// Sums this tick of the other rooms.
@@ -132,27 +133,27 @@ impl Scan {
     ///   itself.
     ///
     /// Real-time: safe.
-    pub(crate) fn turn(&mut self, place: Place, home_is_heard: bool) {
+    pub(crate) fn sum_tick(&mut self, place: TickSpan, home_is_heard: bool) {
         let ms = self.tick.ms();
         self.sleep_until(place.at);
         self.passed_to = Some(place.at + self.tick.samples() as u64);
-        self.balance(home_is_heard, |tap| tap.turn(place), ms);
+        self.balance(home_is_heard, |reader| reader.advance(place), ms);
         self.sounds = false;
         self.sources = Sources::default();
         let mut pcm = [0.0; MAX_TICK_SAMPLES * MAX_CHANNELS];
-        for (tap, band) in &mut self.channels {
-            let pcm = &mut pcm[..self.tick.samples() * tap.layout().channels()];
-            if band.strength.gain == Gain::MUTE || !tap.take(place, band.is_heard, pcm) {
+        for (reader, ducking) in &mut self.channels {
+            let pcm = &mut pcm[..self.tick.samples() * reader.layout().channels()];
+            if ducking.level.gain == Gain::MUTE || !reader.read(place, ducking.is_heard, pcm) {
                 continue;
             }
             if !self.sounds {
                 self.sum.clear();
             }
             self.sounds = true;
-            add(tap.layout(), pcm, band, &mut self.sum);
-            if band.is_heard {
-                let quieter_db = -Decibels::from_factor(band.strength.gain.factor()).0;
-                self.sources = self.sources.with(tap.sources(), quieter_db);
+            add(reader.layout(), pcm, ducking, &mut self.sum);
+            if ducking.is_heard {
+                let quieter_db = -Decibels::from_factor(ducking.level.gain.factor()).0;
+                self.sources = self.sources.with(reader.sources(), quieter_db);
             }
         }
     }
@@ -168,16 +169,16 @@ impl Scan {
     }
 
     /// Ducks the rooms of lower priority than the highest one heard, over a time of `ms`.
-    fn balance(&mut self, home: bool, mut is_heard: impl FnMut(&mut Tap) -> bool, ms: u32) {
+    fn balance(&mut self, home: bool, mut is_heard: impl FnMut(&mut FeedReader) -> bool, ms: u32) {
         self.home.listen(home, ms);
         let mut top = self.home.claim();
-        for (tap, band) in &mut self.channels {
-            band.listen(is_heard(tap), ms);
-            top = top.max(band.claim());
+        for (reader, ducking) in &mut self.channels {
+            ducking.listen(is_heard(reader), ms);
+            top = top.max(ducking.claim());
         }
         self.home.duck(top, ms);
-        for (_, band) in &mut self.channels {
-            band.duck(top, ms);
+        for (_, ducking) in &mut self.channels {
+            ducking.duck(top, ms);
         }
     }
 
@@ -194,10 +195,10 @@ impl Scan {
 
 /// Adds `pcm`, in a channel's layout, to a sum in the room's layout; upmixes or downmixes if
 /// needed.
-fn add(from: Layout, pcm: &[f32], band: &Band, sum: &mut Frame) {
+fn add(from: Layout, pcm: &[f32], ducking: &Ducking, sum: &mut Frame) {
     let to = sum.layout().channels();
     let instants = sum.samples_mut().chunks_exact_mut(to);
-    let ramp = GainRamp::new(band.from, band.to, pcm.len() / from.channels());
+    let ramp = GainRamp::new(ducking.from, ducking.to, pcm.len() / from.channels());
     let sounds = pcm.chunks_exact(from.channels());
     for (at, (out, sound)) in instants.zip(sounds).enumerate() {
         let gain = ramp.at(at);
@@ -215,8 +216,8 @@ fn add(from: Layout, pcm: &[f32], band: &Band, sum: &mut Frame) {
 
 /// Current state of one channel: its strength, activity and ducking.
 #[derive(Debug, Clone, Copy)]
-struct Band {
-    strength: Strength,
+struct Ducking {
+    level: MonitorLevel,
     is_heard: bool,
     /// Time since somebody was last heard in the channel, saturating.
     quiet_ms: u32,
@@ -227,10 +228,10 @@ struct Band {
     to: f32,
 }
 
-impl Band {
-    fn new(strength: Strength) -> Band {
-        Band {
-            strength,
+impl Ducking {
+    fn new(level: MonitorLevel) -> Ducking {
+        Ducking {
+            level,
             is_heard: false,
             quiet_ms: u32::MAX,
             ducked: None,
@@ -249,13 +250,13 @@ impl Band {
 
     /// The priority by which the channel ducks others; `None` while nobody is heard in the channel.
     fn claim(&self) -> Option<u8> {
-        let is_heard = self.quiet_ms <= HOLD_MS && self.strength.gain > Gain::MUTE;
-        is_heard.then_some(self.strength.priority)
+        let is_heard = self.quiet_ms <= HOLD_MS && self.level.gain > Gain::MUTE;
+        is_heard.then_some(self.level.priority)
     }
 
     /// Moves the ducking factor towards its target while `top` is the highest priority heard.
     fn duck(&mut self, top: Option<u8>, ms: u32) {
-        let is_outdone = top.is_some_and(|top| top > self.strength.priority);
+        let is_outdone = top.is_some_and(|top| top > self.level.priority);
         let target = if is_outdone { DUCKED } else { 1.0 };
         // Nobody has heard the channel yet, so it starts at its target.
         let now = self.ducked.unwrap_or(target);
@@ -266,21 +267,21 @@ impl Band {
             (now + depth * ms as f32 / UP_MS).min(target)
         };
         self.ducked = Some(next);
-        let gain = self.strength.gain.factor();
+        let gain = self.level.gain.factor();
         self.from = now * gain;
         self.to = next * gain;
     }
 }
 
-/// A new scan for a participant. The box comes back with the previous scan, and with the listener
-/// if that was not needed.
+/// New monitored rooms for a participant. The box comes back with the previous rooms, and with the
+/// stream if that was not needed.
 #[derive(Debug, Default)]
-pub struct Rescan {
+pub struct MonitorChange {
     /// The rooms monitored from now on; `None`: only the participant's own room.
-    pub scan: Option<Box<Scan>>,
+    pub monitors: Option<Box<MonitorMix>>,
     /// A stream of the participant's recipe, for a listen-only participant that may have no stream
     /// of its own.
-    pub listener: Option<Box<Listener>>,
+    pub stream: Option<Box<OutputStream>>,
 }
 
 const SAMPLES_PER_MS: u64 = SAMPLE_RATE_HZ as u64 / 1_000;
@@ -303,33 +304,33 @@ const UP_MS: f32 = 250.0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::Mouth;
+    use crate::monitor::FeedWriter;
     use crate::units::{Level, ParticipantId};
 
     const TICK: TickLength = TickLength::Ms20;
 
     struct Desk {
-        scan: Scan,
-        mouths: Vec<Mouth>,
+        monitors: MonitorMix,
+        feed_writers: Vec<FeedWriter>,
         turn: u64,
     }
 
     impl Desk {
-        fn new(home: Strength, strengths: &[Strength]) -> Desk {
+        fn new(home: MonitorLevel, strengths: &[MonitorLevel]) -> Desk {
             let feeds: Vec<_> = strengths
                 .iter()
                 .map(|_| Arc::new(Feed::new(Layout::Mono, TICK)))
                 .collect();
             let channels = feeds.iter().zip(strengths);
-            let channels = channels.map(|(feed, strength)| Channel {
+            let channels = channels.map(|(feed, level)| MonitoredRoom {
                 feed: feed.clone(),
-                strength: *strength,
+                level: *level,
             });
             Desk {
-                scan: Scan::new(home, channels, Layout::Mono, TICK),
-                mouths: feeds
+                monitors: MonitorMix::new(home, channels, Layout::Mono, TICK),
+                feed_writers: feeds
                     .iter()
-                    .map(|feed| Mouth::new(feed.clone(), Layout::Mono, TICK).expect("fits"))
+                    .map(|feed| FeedWriter::new(feed.clone(), Layout::Mono, TICK).expect("fits"))
                     .collect(),
                 turn: 100,
             }
@@ -337,27 +338,29 @@ mod tests {
 
         /// Runs one tick with a constant 0.1 in the rooms that speak; returns the last sample of
         /// the sum.
-        fn turn(&mut self, speak: &[bool]) -> f32 {
+        fn turn(&mut self, write_tick: &[bool]) -> f32 {
             self.turn += 1;
             let mut frame = Frame::new(Layout::Mono, TICK);
             frame.samples_mut().fill(0.1);
-            for (id, (mouth, speaks)) in (1..).zip(self.mouths.iter_mut().zip(speak)) {
+            for (id, (feed_writer, speaks)) in
+                (1..).zip(self.feed_writers.iter_mut().zip(write_tick))
+            {
                 let mut sources = Sources::default();
                 sources.push(ParticipantId(id), Level::from_wire(20 + id as u8));
-                mouth.speak(self.turn * 960, speaks.then_some((&frame, &sources)));
+                feed_writer.write_tick(self.turn * 960, speaks.then_some((&frame, &sources)));
             }
-            let place = Place {
+            let place = TickSpan {
                 at: self.turn * 960 + 240,
                 tick: TICK,
             };
-            self.scan.turn(place, false);
-            let heard = self.scan.heard();
+            self.monitors.sum_tick(place, false);
+            let heard = self.monitors.heard();
             heard.map_or(0.0, |(sum, _)| sum.samples()[900])
         }
     }
 
-    fn strength(db: f32, priority: u8) -> Strength {
-        Strength {
+    fn level(db: f32, priority: u8) -> MonitorLevel {
+        MonitorLevel {
             gain: Gain::from(Decibels(db)),
             priority,
         }
@@ -366,17 +369,17 @@ mod tests {
     #[test]
     fn scan_applies_each_channel_gain_and_orders_sources_by_level() {
         let mut desk = Desk::new(
-            Strength::default(),
-            &[strength(-6.0206, 0), strength(6.0206, 0)],
+            MonitorLevel::default(),
+            &[level(-6.0206, 0), level(6.0206, 0)],
         );
         assert_eq!(desk.turn(&[false, false]), 0.0);
-        assert!(desk.scan.heard().is_none());
+        assert!(desk.monitors.heard().is_none());
         for _ in 0..3 {
             desk.turn(&[true, true]);
         }
         let sum = desk.turn(&[true, true]);
         assert!((sum - 0.25).abs() < 1e-4, "{sum}");
-        let (_, sources) = desk.scan.heard().expect("both speak");
+        let (_, sources) = desk.monitors.heard().expect("both speak");
         // The second room is made louder than the first.
         assert_eq!(sources.ids(), [2, 1]);
         assert_eq!(sources.levels(), [16, 27]);
@@ -384,7 +387,7 @@ mod tests {
 
     #[test]
     fn scan_channel_of_higher_priority_ducks_others_and_holds() {
-        let mut desk = Desk::new(Strength::default(), &[strength(0.0, 1), strength(0.0, 2)]);
+        let mut desk = Desk::new(MonitorLevel::default(), &[level(0.0, 1), level(0.0, 2)]);
         for _ in 0..5 {
             desk.turn(&[true, false]);
         }
@@ -393,7 +396,10 @@ mod tests {
             desk.turn(&[true, true]);
         }
         assert!((desk.turn(&[true, true]) - 0.125_1).abs() < 1e-3);
-        assert!((desk.scan.home().1 - DUCKED).abs() < 1e-3, "home is lowest");
+        assert!(
+            (desk.monitors.home().1 - DUCKED).abs() < 1e-3,
+            "home is lowest"
+        );
         for _ in 0..14 {
             desk.turn(&[true, false]);
         }
@@ -406,7 +412,7 @@ mod tests {
 
     #[test]
     fn scan_counts_slept_ticks_as_a_pause_for_ducking() {
-        let mut desk = Desk::new(Strength::default(), &[strength(0.0, 1), strength(0.0, 2)]);
+        let mut desk = Desk::new(MonitorLevel::default(), &[level(0.0, 1), level(0.0, 2)]);
         for _ in 0..5 {
             desk.turn(&[true, true]);
         }
@@ -420,32 +426,32 @@ mod tests {
 
     #[test]
     fn scan_channels_of_equal_priority_do_not_duck_each_other() {
-        let mut desk = Desk::new(strength(0.0, 3), &[strength(0.0, 3), strength(0.0, 3)]);
+        let mut desk = Desk::new(level(0.0, 3), &[level(0.0, 3), level(0.0, 3)]);
         for _ in 0..5 {
             desk.turn(&[true, true]);
         }
         assert!((desk.turn(&[true, true]) - 0.2).abs() < 1e-4);
-        assert_eq!(desk.scan.home(), (1.0, 1.0));
+        assert_eq!(desk.monitors.home(), (1.0, 1.0));
     }
 
     #[test]
     fn scans_are_alike_only_with_equal_feeds_and_strengths() {
         let feed = Arc::new(Feed::new(Layout::Mono, TICK));
         let other = Arc::new(Feed::new(Layout::Mono, TICK));
-        let scan = |feed: &Arc<Feed>, home, strength| {
-            let channel = Channel {
+        let monitors = |feed: &Arc<Feed>, home, level| {
+            let channel = MonitoredRoom {
                 feed: feed.clone(),
-                strength,
+                level,
             };
-            Scan::new(home, [channel], Layout::Mono, TICK)
+            MonitorMix::new(home, [channel], Layout::Mono, TICK)
         };
-        let plain = Strength::default();
-        let one = scan(&feed, plain, plain);
-        assert!(one.is_like(&scan(&feed, plain, plain)));
-        assert!(!one.is_like(&scan(&other, plain, plain)));
-        assert!(!one.is_like(&scan(&feed, strength(0.0, 1), plain)));
-        assert!(!one.is_like(&scan(&feed, plain, strength(-6.0, 0))));
-        assert!(!one.is_like(&Scan::new(plain, [], Layout::Mono, TICK)));
+        let plain = MonitorLevel::default();
+        let one = monitors(&feed, plain, plain);
+        assert!(one.is_like(&monitors(&feed, plain, plain)));
+        assert!(!one.is_like(&monitors(&other, plain, plain)));
+        assert!(!one.is_like(&monitors(&feed, level(0.0, 1), plain)));
+        assert!(!one.is_like(&monitors(&feed, plain, level(-6.0, 0))));
+        assert!(!one.is_like(&MonitorMix::new(plain, [], Layout::Mono, TICK)));
     }
 
     #[test]
@@ -455,15 +461,15 @@ mod tests {
             (Layout::Mono, Layout::Stereo, vec![0.2, 0.2, 0.4, 0.4]),
             (Layout::Stereo, Layout::Stereo, vec![0.2, 0.4, 0.2, 0.4]),
         ] {
-            let mut band = Band::new(Strength::default());
-            band.duck(None, 20);
+            let mut ducking = Ducking::new(MonitorLevel::default());
+            ducking.duck(None, 20);
             let mut sum = Frame::new(to, TICK);
             let pcm = match from {
                 Layout::Mono => [0.2, 0.4],
                 Layout::Stereo => [0.2, 0.4],
             };
             let pcm = pcm.repeat(960 * from.channels() / 2);
-            add(from, &pcm, &band, &mut sum);
+            add(from, &pcm, &ducking, &mut sum);
             for (got, expected) in sum.samples().iter().zip(expected) {
                 assert!((got - expected).abs() < 1e-6, "{from:?} to {to:?}");
             }

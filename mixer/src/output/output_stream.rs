@@ -1,15 +1,15 @@
 //! One output stream: mixes in, packets out.
 //!
-//! The stream limits the mix, gathers ticks to packets of its recipe's length, encodes them, and
+//! The stream limits the mix, gathers ticks to packets of its encoding's length, encodes them, and
 //! falls silent with the mix. Gathering and encoding are two calls: gathering belongs to the room's
 //! tick, while any thread may encode. [`crate::room::groups`] decides which listeners share a
-//! stream. Packet boundaries follow the room's tick counter, so that all streams of equal recipe
+//! stream. Packet boundaries follow the room's tick counter, so that all streams of equal encoding
 //! cut at the same instants. The RTP clock runs on through silence (RFC 3550, 5.1); the marker
 //! starts each talk-spurt (RFC 3551, 4.1).
 
 use core::fmt;
 
-use crate::codec::{DTX_MAX_BYTES, Encode, Recipe, loss_class};
+use crate::codec::{DTX_MAX_BYTES, Encode, Encoding, loss_class};
 use crate::format::{Layout, SAMPLE_RATE_HZ, TickLength};
 use crate::frame::Frame;
 use crate::output::limiter::Limiter;
@@ -19,7 +19,7 @@ use crate::units::{RtpTime, Tick};
 
 /// The position of a room's clock at one tick.
 #[derive(Debug, Clone, Copy)]
-pub struct Turn {
+pub struct TickInstant {
     /// Number of ticks so far; packet boundaries follow it.
     pub tick: Tick,
     /// Media time of the tick's first sample.
@@ -30,7 +30,7 @@ pub struct Turn {
 
 /// One listener's mix of one tick.
 #[derive(Debug)]
-pub enum Mix<'a> {
+pub enum MixedTick<'a> {
     /// Nobody else is heard.
     Silent,
     /// Somebody else is heard.
@@ -43,14 +43,14 @@ pub enum Mix<'a> {
 }
 
 /// One output stream: an encoder and the state that it keeps between ticks.
-pub struct Listener {
-    recipe: Recipe,
+pub struct OutputStream {
+    encoding: Encoding,
     encoder: Box<dyn Encode>,
     tuning: Tuning,
     limiter: Limiter,
     tick: TickLength,
     packet_ticks: u64,
-    /// PCM of one packet in the recipe's layout, or of one tick if a tick is longer.
+    /// PCM of one packet in the encoding's layout, or of one tick if a tick is longer.
     pcm: Box<[f32]>,
     /// Whether the packet in `pcm` holds sound.
     sounding: bool,
@@ -61,11 +61,11 @@ pub struct Listener {
     in_spurt: bool,
     /// Whether the stream's first packet has been made.
     has_begun: bool,
-    /// Time since the room last sounded, or since this stream did if its recipe has no hangover;
+    /// Time since the room last sounded, or since this stream did if its encoding has no hangover;
     /// saturating.
     silent_ms: u32,
     /// The packets in `pcm` that are still to be encoded.
-    due: Option<Due>,
+    due: Option<PendingPackets>,
     /// Media time at the end of the last packet, while packets follow each other without a gap.
     sent_to: Option<RtpTime>,
     /// How far the stream's media time runs ahead of the room's. A tick that came early in a pause
@@ -93,30 +93,34 @@ impl Default for Tuning {
 
 /// Packets that are still to be encoded.
 #[derive(Debug, Clone, Copy)]
-struct Due {
+struct PendingPackets {
     /// Index of the next packet within the tick.
     part: usize,
     marker: bool,
     sources: Sources,
 }
 
-impl Listener {
+impl OutputStream {
     /// Creates a stream that has been given nothing to hear yet, with an Opus or G.711 encoder.
     ///
     /// Real-time: set-up only (allocates).
     #[cfg(feature = "opus")]
-    pub fn new(recipe: Recipe, tick: TickLength) -> Listener {
-        Listener::with_encoder(recipe, tick, crate::codec::encoder(&recipe))
+    pub fn new(encoding: Encoding, tick: TickLength) -> OutputStream {
+        OutputStream::with_encoder(encoding, tick, crate::codec::encoder(&encoding))
     }
 
-    /// Creates a stream with any encoder, which must already be configured as `recipe` says.
+    /// Creates a stream with any encoder, which must already be configured as `encoding` says.
     ///
     /// Real-time: set-up only (allocates).
-    pub fn with_encoder(recipe: Recipe, tick: TickLength, encoder: Box<dyn Encode>) -> Listener {
-        let packet_ticks = (recipe.packet_ms / tick.ms()).max(1);
-        let samples = packet_ticks as usize * tick.samples() * recipe.layout.channels();
-        Listener {
-            recipe,
+    pub fn with_encoder(
+        encoding: Encoding,
+        tick: TickLength,
+        encoder: Box<dyn Encode>,
+    ) -> OutputStream {
+        let packet_ticks = (encoding.packet_ms / tick.ms()).max(1);
+        let samples = packet_ticks as usize * tick.samples() * encoding.layout.channels();
+        OutputStream {
+            encoding,
             encoder,
             tuning: Tuning::default(),
             limiter: Limiter::new(),
@@ -136,8 +140,8 @@ impl Listener {
     }
 
     /// How the stream is encoded.
-    pub fn recipe(&self) -> &Recipe {
-        &self.recipe
+    pub fn encoding(&self) -> &Encoding {
+        &self.encoding
     }
 
     /// The tick length that the stream was built for.
@@ -151,7 +155,7 @@ impl Listener {
     pub fn tune(&mut self, tuning: Tuning) {
         if tuning != self.tuning {
             self.tuning = tuning;
-            let mut settings = self.recipe.settings(loss_class(tuning.loss_percent));
+            let mut settings = self.encoding.settings(loss_class(tuning.loss_percent));
             settings.complexity = settings.complexity.min(tuning.complexity_cap);
             self.encoder.configure(&settings);
         }
@@ -160,12 +164,12 @@ impl Listener {
     /// Copies the state of `other`: its encoder, limiter and partly gathered packet. A listener of
     /// `other` can continue with this stream and hear no difference.
     ///
-    /// Changes nothing and returns `false` if recipe or tick length differ, or if the encoder
+    /// Changes nothing and returns `false` if encoding or tick length differ, or if the encoder
     /// cannot follow.
     ///
     /// Real-time: safe.
-    pub fn follow(&mut self, other: &Listener) -> bool {
-        let alike = self.recipe == other.recipe && self.tick == other.tick;
+    pub fn follow(&mut self, other: &OutputStream) -> bool {
+        let alike = self.encoding == other.encoding && self.tick == other.tick;
         if !alike || !self.encoder.follow(&*other.encoder) {
             return false;
         }
@@ -188,7 +192,7 @@ impl Listener {
     /// already been given sound.
     ///
     /// Real-time: safe.
-    pub fn begin_like(&mut self, other: &Listener) {
+    pub fn begin_like(&mut self, other: &OutputStream) {
         if !self.sounding && !self.in_spurt && self.silent_ms == 0 {
             self.limiter = other.limiter;
         }
@@ -196,8 +200,8 @@ impl Listener {
 
     /// Whether a listener of this stream could continue with `other`, which has been given the same
     /// mix for a while: no packet is partly gathered, and media times and limiter gains agree.
-    pub fn can_merge_into(&self, other: &Listener, turn: Turn) -> bool {
-        let between_packets = turn.tick.0.is_multiple_of(self.packet_ticks);
+    pub fn can_merge_into(&self, other: &OutputStream, instant: TickInstant) -> bool {
+        let between_packets = instant.tick.0.is_multiple_of(self.packet_ticks);
         let apart = self.limiter.gain() / other.limiter.gain();
         let same_time = self.ahead_samples == other.ahead_samples;
         between_packets && same_time && (1.0 / MERGE_GAIN..=MERGE_GAIN).contains(&apart)
@@ -218,33 +222,33 @@ impl Listener {
     /// Whether the stream is asleep: while its mix stays silent, it sends and changes nothing. This
     /// makes a silent room cheap.
     pub fn is_asleep(&self) -> bool {
-        !self.sounding && self.silent_ms > self.recipe.hangover_ms.max(REFRESHED_MS)
+        !self.sounding && self.silent_ms > self.encoding.hangover_ms.max(REFRESHED_MS)
     }
 
     /// Length of audio gathered before encoding: one packet, or one tick if a tick is longer.
     pub fn gathered_ms(&self) -> u32 {
-        self.recipe.packet_ms.max(self.tick.ms())
+        self.encoding.packet_ms.max(self.tick.ms())
     }
 
-    /// Whether there is a packet to be [encoded](Listener::encode).
+    /// Whether there is a packet to be [encoded](OutputStream::encode).
     pub fn is_due(&self) -> bool {
         self.due.is_some()
     }
 
     /// Takes in one tick of the mix; returns whether there is now a packet to be
-    /// [encoded](Listener::encode), or several if a tick is longer than a packet. A packet not
+    /// [encoded](OutputStream::encode), or several if a tick is longer than a packet. A packet not
     /// encoded before the next call is lost.
     ///
     /// Real-time: safe.
-    pub fn gather(&mut self, turn: Turn, mix: Mix<'_>) -> bool {
+    pub fn gather(&mut self, instant: TickInstant, mix: MixedTick<'_>) -> bool {
         self.due = None;
-        let position = turn.tick.0 % self.packet_ticks;
-        if turn.room_sounds && self.recipe.hangover_ms > 0 {
+        let position = instant.tick.0 % self.packet_ticks;
+        if instant.room_sounds && self.encoding.hangover_ms > 0 {
             // A receiver that is about to hear an answer keeps its jitter buffer.
             self.silent_ms = 0;
         }
         match mix {
-            Mix::Sound { frame, sources } => {
+            MixedTick::Sound { frame, sources } => {
                 self.limiter.limit(frame);
                 if !self.sounding {
                     self.begin(position);
@@ -252,8 +256,8 @@ impl Listener {
                 self.store(position as usize, frame);
                 self.sources = *sources;
             }
-            Mix::Silent if self.is_asleep() => return false,
-            Mix::Silent => {
+            MixedTick::Silent if self.is_asleep() => return false,
+            MixedTick::Silent => {
                 self.limiter.reset();
                 if self.sounding {
                     self.tick_of_pcm(position as usize).fill(0.0);
@@ -264,7 +268,7 @@ impl Listener {
             return false;
         }
         let passed_samples = position as u32 * self.tick.samples() as u32;
-        let time = RtpTime(turn.time.0.wrapping_sub(passed_samples));
+        let time = RtpTime(instant.time.0.wrapping_sub(passed_samples));
         let ahead_samples = self.overlap(time);
         self.due = if self.sounding {
             self.ahead_samples = ahead_samples;
@@ -292,8 +296,8 @@ impl Listener {
             return WorkOutcome::Nothing;
         };
         // Several packets, if a tick is longer than a packet.
-        let parts = (self.gathered_ms() / self.recipe.packet_ms) as usize;
-        let next = Due {
+        let parts = (self.gathered_ms() / self.encoding.packet_ms) as usize;
+        let next = PendingPackets {
             part: due.part + 1,
             marker: false,
             ..due
@@ -304,12 +308,12 @@ impl Listener {
         if self.encoder.encode(pcm, &mut packet.payload).is_err() {
             return WorkOutcome::Failed;
         }
-        if self.recipe.dtx && packet.payload.as_slice().len() <= DTX_MAX_BYTES {
+        if self.encoding.dtx && packet.payload.as_slice().len() <= DTX_MAX_BYTES {
             // The encoder's own DTX says that this packet need not be sent (RFC 6716, 2.1.9).
             self.in_spurt = false;
             return WorkOutcome::Nothing;
         }
-        let passed_samples = due.part as u32 * self.recipe.packet_ms * SAMPLES_PER_MS;
+        let passed_samples = due.part as u32 * self.encoding.packet_ms * SAMPLES_PER_MS;
         packet.time = RtpTime(self.time.0.wrapping_add(passed_samples));
         packet.marker = due.marker;
         packet.sources = due.sources;
@@ -331,18 +335,18 @@ impl Listener {
     /// Starts a packet's sound at tick `position`: the ticks before it in the packet are silent.
     fn begin(&mut self, position: u64) {
         self.sounding = true;
-        let before = position as usize * self.tick.samples() * self.recipe.layout.channels();
+        let before = position as usize * self.tick.samples() * self.encoding.layout.channels();
         self.pcm[..before].fill(0.0);
     }
 
     fn tick_of_pcm(&mut self, position: usize) -> &mut [f32] {
-        let len = self.tick.samples() * self.recipe.layout.channels();
+        let len = self.tick.samples() * self.encoding.layout.channels();
         &mut self.pcm[position * len..][..len]
     }
 
     fn store(&mut self, position: usize, frame: &Frame) {
         let from = frame.layout();
-        let to = self.recipe.layout;
+        let to = self.encoding.layout;
         let pcm = self.tick_of_pcm(position);
         match (from, to) {
             (Layout::Mono, Layout::Mono) | (Layout::Stereo, Layout::Stereo) => {
@@ -361,10 +365,10 @@ impl Listener {
         }
     }
 
-    fn finish_sound(&mut self) -> Due {
+    fn finish_sound(&mut self) -> PendingPackets {
         self.sounding = false;
         self.silent_ms = 0;
-        Due {
+        PendingPackets {
             part: 0,
             marker: !core::mem::replace(&mut self.in_spurt, true),
             sources: self.sources,
@@ -380,10 +384,10 @@ impl Listener {
     /// The encoder keeps its state over the pause: the next onset then comes out within 0.5 dB of
     /// its level, while a CELT encoder that starts afresh loses its first 20 ms after a short
     /// pause.
-    fn finish_silence(&mut self) -> Option<Due> {
+    fn finish_silence(&mut self) -> Option<PendingPackets> {
         let before_ms = self.silent_ms;
         self.silent_ms = before_ms.saturating_add(self.gathered_ms());
-        let is_tail = before_ms < self.recipe.hangover_ms.max(TAIL_MS);
+        let is_tail = before_ms < self.encoding.hangover_ms.max(TAIL_MS);
         let is_refresh = before_ms / REFRESH_MS != self.silent_ms / REFRESH_MS;
         if !is_tail {
             self.in_spurt = false;
@@ -395,7 +399,7 @@ impl Listener {
             return None;
         }
         self.pcm.fill(0.0);
-        Some(Due {
+        Some(PendingPackets {
             part: 0,
             marker: false,
             sources: Sources::default(),
@@ -403,16 +407,16 @@ impl Listener {
     }
 }
 
-impl Work for Listener {
+impl Work for OutputStream {
     fn run(&mut self, packet: &mut OutPacket) -> WorkOutcome {
         self.encode(packet)
     }
 }
 
-impl fmt::Debug for Listener {
+impl fmt::Debug for OutputStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Listener")
-            .field("recipe", &self.recipe)
+            .field("encoding", &self.encoding)
             .field("limiter", &self.limiter)
             .field("silent_ms", &self.silent_ms)
             .finish_non_exhaustive()

@@ -1,6 +1,6 @@
 //! Listener groups: members of a room that share one encoded stream.
 //!
-//! All listeners that contribute nothing hear the same mix. Those of equal recipe and similar
+//! All listeners that contribute nothing hear the same mix. Those of equal encoding and similar
 //! reported loss are sent the same packets, made by the stream of one of them, the leader. A member
 //! that begins to contribute goes on with a copy of that stream (a split, exact to the last bit of
 //! the far decoder's state). A member that has fallen silent, and has heard the group's mix for
@@ -29,21 +29,21 @@ mod merging;
 mod parting;
 
 pub(crate) use self::merging::HANGOVER_MS;
-use self::merging::{Merge, Wait, find_mate, hears_as, may_merge, settled_ms};
+use self::merging::{Merge, Wait, find_partner, hears_as, may_merge, settled_ms};
 use self::parting::Parting;
 use crate::codec::Codec;
-use crate::codec::{Recipe, loss_class};
+use crate::codec::{Encoding, loss_class};
 use crate::mix::recipe::MixKey;
 use crate::output::Retired;
 use crate::output::Sink;
-use crate::output::{Listener, Tuning, Turn};
+use crate::output::{OutputStream, TickInstant, Tuning};
 use crate::room::members::Member;
 
 /// Which stream a member hears: none, that of a listener group, or its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hearing {
     /// The member is sent nothing.
-    Deaf,
+    Nothing,
     /// The member is sent the packets of this listener group.
     Grouped(GroupNo),
     /// The member has an encoder of its own.
@@ -63,7 +63,7 @@ struct Key {
     /// The mix that all members hear.
     mix: MixKey,
     /// How that mix is encoded.
-    recipe: Recipe,
+    encoding: Encoding,
     /// Class of the loss that the members' receivers report, percent; the encoder prepares for it.
     loss_percent: u8,
 }
@@ -81,7 +81,7 @@ struct Group {
 
 /// The listener groups of one room.
 #[derive(Debug, Default)]
-pub(crate) struct Listeners {
+pub(crate) struct Groups {
     /// Indexed by group number. A group keeps its number as long as it exists.
     groups: Vec<Option<Group>>,
     /// The partings of this tick.
@@ -90,12 +90,12 @@ pub(crate) struct Listeners {
     may_have_twins: bool,
 }
 
-impl Listeners {
+impl Groups {
     /// Creates an empty collection, with places for the groups that `members` members can form.
     ///
     /// Real-time: set-up only (allocates).
-    pub fn with_capacity(members: usize) -> Listeners {
-        Listeners {
+    pub fn with_capacity(members: usize) -> Groups {
+        Groups {
             groups: Vec::with_capacity(members / LEAST_MEMBERS),
             partings: Vec::with_capacity(members / LEAST_MEMBERS),
             may_have_twins: false,
@@ -103,7 +103,7 @@ impl Listeners {
     }
 
     /// Moves all groups out of `shorter` into this collection, which must be empty.
-    pub fn take_over(&mut self, shorter: &mut Listeners) {
+    pub fn take_over(&mut self, shorter: &mut Groups) {
         self.groups.append(&mut shorter.groups);
         self.may_have_twins = shorter.may_have_twins;
     }
@@ -138,7 +138,7 @@ impl Listeners {
         let group = slot.as_mut()?;
         group.members -= 1;
         if group.leader == place {
-            group.leader = bequeath(list, place, number)?;
+            group.leader = hand_over(list, place, number)?;
         }
         let Group {
             key,
@@ -161,9 +161,9 @@ impl Listeners {
         Some(leader)
     }
 
-    /// Takes a member out of its listener group like [`split`](Listeners::split), and makes sure
+    /// Takes a member out of its listener group like [`split`](Groups::split), and makes sure
     /// that it has a stream of its own afterwards. A listen-only member may need `spare`, a stream
-    /// built in advance with the group's recipe. Returns `spare` if it is not needed.
+    /// built in advance with the group's encoding. Returns `spare` if it is not needed.
     ///
     /// # Errors
     /// Returns `spare` if the member needs a stream and `spare` is missing or does not fit; nothing
@@ -172,8 +172,8 @@ impl Listeners {
         &mut self,
         list: &mut [Member],
         place: usize,
-        spare: Option<Box<Listener>>,
-    ) -> Result<Option<Box<Listener>>, Option<Box<Listener>>> {
+        spare: Option<Box<OutputStream>>,
+    ) -> Result<Option<Box<OutputStream>>, Option<Box<OutputStream>>> {
         let Hearing::Grouped(number) = list[place].hearing else {
             return Ok(spare);
         };
@@ -182,28 +182,28 @@ impl Listeners {
         };
         let is_needed = match leader == place {
             true => !list[place].keeps_stream(),
-            false => list[place].participant.listener.is_none(),
+            false => list[place].participant.stream.is_none(),
         };
         if !is_needed {
             self.split(list, place);
             return Ok(spare);
         }
         let tick = list[place].participant.tick;
-        let fits = |spare: &Listener| *spare.recipe() == key.recipe && spare.tick() == tick;
+        let fits = |spare: &OutputStream| *spare.encoding() == key.encoding && spare.tick() == tick;
         if !spare.as_deref().is_some_and(fits) {
             return Err(spare);
         }
         if leader != place {
-            list[place].participant.listener = spare;
+            list[place].participant.stream = spare;
             self.split(list, place);
             return Ok(None);
         }
         let leader = self.leave(list, place);
-        if list[place].participant.listener.is_some() {
+        if list[place].participant.stream.is_some() {
             return Ok(spare);
         }
         // The member's former stream belongs to its successor as leader now.
-        list[place].participant.listener = spare;
+        list[place].participant.stream = spare;
         if let Some(leader) = leader {
             copy(list, leader, place);
         }
@@ -213,7 +213,7 @@ impl Listeners {
     /// Takes a member out of its listener group; from now on the member is sent nothing.
     pub fn dismiss(&mut self, list: &mut [Member], place: usize) {
         self.split(list, place);
-        list[place].hearing = Hearing::Deaf;
+        list[place].hearing = Hearing::Nothing;
     }
 
     /// Records that the member at place `from` has moved to place `to`.
@@ -232,7 +232,7 @@ impl Listeners {
     pub fn regroup(
         &mut self,
         list: &mut [Member],
-        turn: Turn,
+        instant: TickInstant,
         has_changed: bool,
         sink: &mut dyn Sink,
     ) {
@@ -246,7 +246,7 @@ impl Listeners {
             let is_private = matches!(member.hearing, Hearing::Private { .. });
             let is_changing = is_private && member.is_changing();
             match &mut member.hearing {
-                Hearing::Deaf => {}
+                Hearing::Nothing => {}
                 Hearing::Grouped(_) if apart => self.split(list, place),
                 Hearing::Grouped(number) => {
                     let number = *number;
@@ -257,7 +257,7 @@ impl Listeners {
                         continue;
                     }
                     // A member that gave its stream up can only split with a stream from outside.
-                    let is_able = member.keeps_stream() && is_looked_at(place, turn);
+                    let is_able = member.keeps_stream() && is_looked_at(place, instant);
                     if is_able && self.reports_other_loss(member, number) {
                         self.split(list, place);
                     }
@@ -277,22 +277,22 @@ impl Listeners {
                         before_ms,
                         is_cut_short: waits && waiting > MAX_WAITING,
                     };
-                    if let Some(unneeded) = self.merge(list, place, turn, wait) {
+                    if let Some(unneeded) = self.merge(list, place, instant, wait) {
                         sink.retired(Retired::owned(unneeded));
                     }
                 }
             }
         }
         if self.may_have_twins {
-            self.merge_twins(list, turn, sink);
+            self.merge_twins(list, instant, sink);
         }
     }
 
     /// Tunes the stream of every listener group to the group's loss class and `complexity_cap`.
     pub fn tune(&self, list: &mut [Member], complexity_cap: u8) {
         for group in self.groups.iter().flatten() {
-            if let Some(listener) = &mut list[group.leader].participant.listener {
-                listener.tune(Tuning {
+            if let Some(stream) = &mut list[group.leader].participant.stream {
+                stream.tune(Tuning {
                     loss_percent: group.key.loss_percent,
                     complexity_cap,
                 });
@@ -307,7 +307,7 @@ impl Listeners {
     /// Whether the member's receiver reports loss of another class than its listener group's.
     fn reports_other_loss(&self, member: &Member, number: GroupNo) -> bool {
         let group = self.group(number);
-        group.is_some_and(|group| group.key.loss_percent != loss_of(member, &group.key.recipe))
+        group.is_some_and(|group| group.key.loss_percent != loss_of(member, &group.key.encoding))
     }
 
     /// Moves a member that contributes nothing to the listener group of equal key, if it may merge
@@ -317,9 +317,9 @@ impl Listeners {
         &mut self,
         list: &mut [Member],
         place: usize,
-        turn: Turn,
+        instant: TickInstant,
         wait: Wait,
-    ) -> Option<Box<Listener>> {
+    ) -> Option<Box<OutputStream>> {
         let key = key_of(&list[place])?;
         let is_its = |group: &Option<Group>| group.is_some_and(|group| group.key == key);
         if let Some(at) = self.groups.iter().position(is_its) {
@@ -334,14 +334,14 @@ impl Listeners {
                 Merge::Settled if settled_ms < HANGOVER_MS => Merge::Asleep,
                 merge => merge,
             };
-            let is_time = may && may_merge(list, place, leader, turn, merge);
+            let is_time = may && may_merge(list, place, leader, instant, merge);
             return is_time.then(|| self.join(list, place, at))?;
         }
-        let mate = find_mate(list, place, &key, turn, wait)?;
+        let partner = find_partner(list, place, &key, instant, wait)?;
         // The member that has heard its stream for longer keeps hearing it.
-        let (leader, other) = match settled_ms(&list[mate]) > settled_ms(&list[place]) {
-            true => (mate, place),
-            false => (place, mate),
+        let (leader, other) = match settled_ms(&list[partner]) > settled_ms(&list[place]) {
+            true => (partner, place),
+            false => (place, partner),
         };
         let at = self.found(list, leader, key, HANGOVER_MS)?;
         self.join(list, other, at)
@@ -378,7 +378,7 @@ impl Listeners {
     }
 
     /// Adds a member to a listener group. Returns the stream that the member no longer needs.
-    fn join(&mut self, list: &mut [Member], place: usize, at: usize) -> Option<Box<Listener>> {
+    fn join(&mut self, list: &mut [Member], place: usize, at: usize) -> Option<Box<OutputStream>> {
         let group = self.groups[at].as_mut()?;
         list[place].hearing = list[group.leader].hearing;
         group.members += 1;
@@ -393,33 +393,33 @@ impl Listeners {
             }
             return None;
         }
-        list[place].participant.listener.take()
+        list[place].participant.stream.take()
     }
 }
 
 /// The key of the listener group that a member's own stream could serve; `None` while another
 /// thread encodes that stream.
 fn key_of(member: &Member) -> Option<Key> {
-    let recipe = *member.participant.listener.as_ref()?.recipe();
+    let encoding = *member.participant.stream.as_ref()?.encoding();
     Some(Key {
         mix: member.mix_key(),
-        recipe,
-        loss_percent: loss_of(member, &recipe),
+        encoding,
+        loss_percent: loss_of(member, &encoding),
     })
 }
 
 /// Passes the stream of a leader that leaves its listener group to another member; returns the new
 /// leader's place.
-fn bequeath(list: &mut [Member], place: usize, number: GroupNo) -> Option<usize> {
+fn hand_over(list: &mut [Member], place: usize, number: GroupNo) -> Option<usize> {
     let is_heir = |member: &Member| member.hearing == Hearing::Grouped(number);
-    let is_poor = |member: &Member| is_heir(member) && !member.keeps_stream();
-    let heir = list.iter().position(is_poor);
+    let has_no_stream = |member: &Member| is_heir(member) && !member.keeps_stream();
+    let heir = list.iter().position(has_no_stream);
     let heir = heir.or_else(|| list.iter().position(is_heir))?;
-    if list[heir].participant.listener.is_some() {
+    if list[heir].participant.stream.is_some() {
         copy(list, place, heir);
     } else {
         // The leader keeps no stream either: it is leaving, or is about to be given another.
-        list[heir].participant.listener = list[place].participant.listener.take();
+        list[heir].participant.stream = list[place].participant.stream.take();
     }
     Some(heir)
 }
@@ -429,9 +429,9 @@ fn copy(list: &mut [Member], from: usize, to: usize) {
     let Ok([from, to]) = list.get_disjoint_mut([from, to]) else {
         return;
     };
-    if let (Some(from), Some(to)) = (&from.participant.listener, &mut to.participant.listener) {
+    if let (Some(from), Some(to)) = (&from.participant.stream, &mut to.participant.stream) {
         let copied = to.follow(from);
-        debug_assert!(copied, "a group has one recipe");
+        debug_assert!(copied, "a group has one encoding");
     }
 }
 
@@ -441,18 +441,17 @@ fn begin_like(list: &mut [Member], leader: usize, place: usize) {
     let Ok([leader, member]) = list.get_disjoint_mut([leader, place]) else {
         return;
     };
-    if let (Some(leader), Some(listener)) = (
-        &leader.participant.listener,
-        &mut member.participant.listener,
-    ) {
-        listener.begin_like(leader);
+    if let (Some(leader), Some(stream)) =
+        (&leader.participant.stream, &mut member.participant.stream)
+    {
+        stream.begin_like(leader);
     }
 }
 
 /// The class of loss that the member's stream is prepared for, percent; 0 for codecs other than
 /// Opus.
-fn loss_of(member: &Member, recipe: &Recipe) -> u8 {
-    match recipe.codec {
+fn loss_of(member: &Member, encoding: &Encoding) -> u8 {
+    match encoding.codec {
         Codec::Opus => loss_class(member.participant.shared.settings.loss_percent()),
         Codec::Pcmu | Codec::Pcma => 0,
     }
@@ -460,8 +459,8 @@ fn loss_of(member: &Member, recipe: &Recipe) -> u8 {
 
 /// Whether it is this member's turn to have its reported loss checked, once in [`LOOK_TICKS`]. Loss
 /// reports come only every few seconds.
-fn is_looked_at(place: usize, turn: Turn) -> bool {
-    (turn.tick.0 + place as u64).is_multiple_of(LOOK_TICKS)
+fn is_looked_at(place: usize, instant: TickInstant) -> bool {
+    (instant.tick.0 + place as u64).is_multiple_of(LOOK_TICKS)
 }
 
 /// Fewest members of a listener group: a group of one would save nothing and occupy a place.

@@ -8,8 +8,8 @@ use core::marker::PhantomData;
 
 use crate::mix::gains::{GainChange, PersonalGains};
 use crate::mix::recipe::PartNo;
-use crate::monitor::{Rescan, Scan};
-use crate::output::Listener;
+use crate::monitor::{MonitorChange, MonitorMix};
+use crate::output::OutputStream;
 use crate::room::Participant;
 use crate::room::members::Member;
 
@@ -24,7 +24,7 @@ pub(crate) trait Part: Sized {
     fn list_of(change: &Self::Change) -> Option<&Self>;
 
     /// The stream that comes with a change, for a participant that may have no stream of its own.
-    fn stream_of(change: &mut Self::Change) -> &mut Option<Box<Listener>>;
+    fn stream_of(change: &mut Self::Change) -> &mut Option<Box<OutputStream>>;
 
     /// The change that takes effect at the next tick; until then it holds the old list.
     fn pending(participant: &mut Participant) -> &mut Option<Box<Self::Change>>;
@@ -39,47 +39,47 @@ pub(crate) trait Part: Sized {
     fn follow(&mut self, _other: &Self) {}
 }
 
-impl Part for Scan {
-    type Change = Rescan;
+impl Part for MonitorMix {
+    type Change = MonitorChange;
 
-    fn of(participant: &Participant) -> Option<&Scan> {
-        participant.scan.as_deref()
+    fn of(participant: &Participant) -> Option<&MonitorMix> {
+        participant.monitors.as_deref()
     }
 
-    fn of_mut(participant: &mut Participant) -> Option<&mut Scan> {
-        participant.scan.as_deref_mut()
+    fn of_mut(participant: &mut Participant) -> Option<&mut MonitorMix> {
+        participant.monitors.as_deref_mut()
     }
 
-    fn swap(participant: &mut Participant, change: &mut Rescan) {
-        core::mem::swap(&mut participant.scan, &mut change.scan);
+    fn swap(participant: &mut Participant, change: &mut MonitorChange) {
+        core::mem::swap(&mut participant.monitors, &mut change.monitors);
     }
 
-    fn list_of(change: &Rescan) -> Option<&Scan> {
-        change.scan.as_deref()
+    fn list_of(change: &MonitorChange) -> Option<&MonitorMix> {
+        change.monitors.as_deref()
     }
 
-    fn stream_of(change: &mut Rescan) -> &mut Option<Box<Listener>> {
-        &mut change.listener
+    fn stream_of(change: &mut MonitorChange) -> &mut Option<Box<OutputStream>> {
+        &mut change.stream
     }
 
-    fn pending(participant: &mut Participant) -> &mut Option<Box<Rescan>> {
-        &mut participant.rescan
+    fn pending(participant: &mut Participant) -> &mut Option<Box<MonitorChange>> {
+        &mut participant.monitor_change
     }
 
     fn number(member: &Member) -> Option<PartNo> {
-        member.scan
+        member.monitors
     }
 
     fn number_mut(member: &mut Member) -> &mut Option<PartNo> {
-        &mut member.scan
+        &mut member.monitors
     }
 
-    fn is_like(&self, other: &Scan) -> bool {
-        Scan::is_like(self, other)
+    fn is_like(&self, other: &MonitorMix) -> bool {
+        MonitorMix::is_like(self, other)
     }
 
-    fn follow(&mut self, other: &Scan) {
-        Scan::follow(self, other);
+    fn follow(&mut self, other: &MonitorMix) {
+        MonitorMix::follow(self, other);
     }
 }
 
@@ -102,8 +102,8 @@ impl Part for PersonalGains {
         change.gains.as_deref()
     }
 
-    fn stream_of(change: &mut GainChange) -> &mut Option<Box<Listener>> {
-        &mut change.listener
+    fn stream_of(change: &mut GainChange) -> &mut Option<Box<OutputStream>> {
+        &mut change.stream
     }
 
     fn pending(participant: &mut Participant) -> &mut Option<Box<GainChange>> {

@@ -7,16 +7,16 @@ use core::fmt;
 
 use crate::frame::Frame;
 use crate::memory;
-use crate::mix::Playing;
+use crate::mix::PlayingTone;
 use crate::mix::bus::Base;
 use crate::mix::gains::PersonalGains;
 use crate::mix::recipe::{MixKey, MixRecipe, PartNo};
 use crate::mix::render::{Voice, Voices};
-use crate::monitor::Scan;
-use crate::output::{Destination, Listener};
+use crate::monitor::MonitorMix;
+use crate::output::{Destination, OutputStream};
 use crate::packet::Sources;
 use crate::room::Participant;
-use crate::room::groups::{HANGOVER_MS, Hearing, Listeners};
+use crate::room::groups::{Groups, HANGOVER_MS, Hearing};
 use crate::room::interned::Interned;
 use crate::units::{Level, ParticipantId};
 
@@ -40,9 +40,9 @@ pub struct Members {
 #[derive(Default)]
 pub(crate) struct Shares {
     /// The listener groups: members that share one encoded stream.
-    pub listeners: Listeners,
+    pub groups: Groups,
     /// The distinct lists of monitored rooms.
-    pub scans: Interned<Scan>,
+    pub monitors: Interned<MonitorMix>,
     /// The distinct lists of personal gains.
     pub gains: Interned<PersonalGains>,
     /// The voices on the bus this tick, sorted by id. Only filled while a member has personal
@@ -59,8 +59,8 @@ impl Shares {
     /// Real-time: set-up only (allocates).
     fn with_capacity(members: usize) -> Shares {
         Shares {
-            listeners: Listeners::with_capacity(members),
-            scans: Interned::with_capacity(members),
+            groups: Groups::with_capacity(members),
+            monitors: Interned::with_capacity(members),
             gains: Interned::with_capacity(members),
             on_bus: Vec::with_capacity(members),
             active: Vec::with_capacity(members),
@@ -80,7 +80,7 @@ pub(crate) struct Member {
     /// Whether the member is sent nothing, its own stream, or that of a listener group.
     pub hearing: Hearing,
     /// The list of monitored rooms that the member hears, if any.
-    pub scan: Option<PartNo>,
+    pub monitors: Option<PartNo>,
     /// The member's list of personal gains, if any.
     pub gains: Option<PartNo>,
     /// The first list of personal gains with the same effect on this tick's bus as the member's
@@ -94,7 +94,7 @@ pub(crate) struct Member {
     /// A changed setting must apply at the next tick, without waiting for the member's next packet.
     pub attended: bool,
     /// The tone that is played to this member alone.
-    pub tone: Option<Playing>,
+    pub tone: Option<PlayingTone>,
     /// Heard by the other members this tick.
     pub is_heard: bool,
     /// On the bus this tick: heard, or fading out.
@@ -126,7 +126,7 @@ impl Member {
         MixKey {
             base: self.base,
             gains: self.active_gains,
-            monitors: self.scan,
+            monitors: self.monitors,
         }
     }
 
@@ -144,7 +144,7 @@ impl Member {
 
     /// Whether the member's personal gains or monitored rooms change within this tick.
     pub fn is_changing(&self) -> bool {
-        self.participant.rescan.is_some() || self.participant.gain_change.is_some()
+        self.participant.monitor_change.is_some() || self.participant.gain_change.is_some()
     }
 
     /// Whether `rank` names this member and a tick may wait for this member's packet.
@@ -178,15 +178,15 @@ impl Member {
             return;
         };
         match &mut self.tone {
-            _ if self.hearing == Hearing::Deaf => self.tone = None,
+            _ if self.hearing == Hearing::Nothing => self.tone = None,
             Some(playing) => playing.change(tone),
-            None => self.tone = Some(Playing::new(tone)),
+            None => self.tone = Some(PlayingTone::new(tone)),
         }
     }
 }
 
 /// A member that was taken out of the room.
-pub(crate) struct Left {
+pub(crate) struct RemovedMember {
     pub participant: Box<Participant>,
     /// Whether the participant goes on in another room.
     pub moves: bool,
@@ -260,8 +260,8 @@ impl Members {
             id: participant.id,
             destination: participant.destination,
             base: participant.base,
-            hearing: Hearing::Deaf,
-            scan: None,
+            hearing: Hearing::Nothing,
+            monitors: None,
             gains: None,
             active_gains: None,
             may_wait: false,
@@ -283,9 +283,9 @@ impl Members {
     /// new.
     pub(crate) fn admit(&mut self, place: usize) {
         let member = &mut self.list[place];
-        member.hearing = match member.participant.listener {
+        member.hearing = match member.participant.stream {
             Some(_) => Hearing::Private { settled_ms: 0 },
-            None => Hearing::Deaf,
+            None => Hearing::Nothing,
         };
     }
 
@@ -295,8 +295,8 @@ impl Members {
         if longer.capacity() > self.capacity() {
             longer.list.append(&mut self.list);
             let shares = &mut *longer.shares;
-            shares.listeners.take_over(&mut self.shares.listeners);
-            shares.scans.take_over(&mut self.shares.scans);
+            shares.groups.take_over(&mut self.shares.groups);
+            shares.monitors.take_over(&mut self.shares.monitors);
             shares.gains.take_over(&mut self.shares.gains);
             shares.on_bus.append(&mut self.shares.on_bus);
             shares.active.append(&mut self.shares.active);
@@ -320,13 +320,13 @@ impl Members {
     pub(crate) fn detach(&mut self, place: usize) {
         if let Some(member) = self.list.get_mut(place) {
             member.moves = true;
-            member.awaits_stream = member.is_private() && member.participant.listener.is_none();
+            member.awaits_stream = member.is_private() && member.participant.stream.is_none();
         }
     }
 
     /// Takes out a member that was dismissed and is no longer audible. The last member of the list
     /// moves to the free place.
-    pub(crate) fn take_left(&mut self) -> Option<Left> {
+    pub(crate) fn take_left(&mut self) -> Option<RemovedMember> {
         if self.leaving == 0 {
             return None;
         }
@@ -335,7 +335,7 @@ impl Members {
         let place = list.position(may_go)?;
         self.leaving -= 1;
         let member = self.list.swap_remove(place);
-        Some(Left {
+        Some(RemovedMember {
             participant: member.participant,
             moves: member.moves,
             place,
@@ -384,17 +384,17 @@ impl Members {
     }
 
     /// Replaces the stream of the member at `place`. Returns the stream that is no longer needed:
-    /// the old one, or `listener` if it was built for another tick.
-    pub(crate) fn set_listener(
+    /// the old one, or `stream` if it was built for another tick.
+    pub(crate) fn set_stream(
         &mut self,
         place: usize,
-        listener: Box<Listener>,
-    ) -> Option<Box<Listener>> {
+        stream: Box<OutputStream>,
+    ) -> Option<Box<OutputStream>> {
         match self.list.get_mut(place) {
-            Some(member) if member.participant.tick == listener.tick() => {
-                member.participant.listener.replace(listener)
+            Some(member) if member.participant.tick == stream.tick() => {
+                member.participant.stream.replace(stream)
             }
-            _ => Some(listener),
+            _ => Some(stream),
         }
     }
 }

@@ -5,15 +5,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::codec::Recipe;
+use crate::codec::Encoding;
 #[cfg(feature = "opus")]
 use crate::codec::{self, Codec};
 use crate::codec::{Decode, Encode};
 use crate::format::{Layout, TickLength};
 use crate::mix::bus::Base;
 use crate::mix::gains::{GainChange, PersonalGains};
-use crate::monitor::{Rescan, Scan};
-use crate::output::{Destination, Listener};
+use crate::monitor::{MonitorChange, MonitorMix};
+use crate::output::{Destination, OutputStream};
 use crate::room::Shared;
 use crate::source::{Playout, Source, Strip};
 use crate::units::{Level, ParticipantId};
@@ -26,7 +26,7 @@ pub struct ParticipantConfig {
     /// Whether the participant talks; only then it gets a decoder or another source.
     pub talks: bool,
     /// How the participant's stream is encoded; `None`: it is sent nothing and gets no encoder.
-    pub listens: Option<Recipe>,
+    pub listens: Option<Encoding>,
     /// The room's layout.
     pub layout: Layout,
     /// The room's tick.
@@ -44,11 +44,11 @@ pub struct Participant {
     pub(crate) strip: Option<Box<Strip>>,
     /// The participant's stream; `None` while another thread encodes it, and for a listen-only
     /// participant that is sent the stream of a listener group.
-    pub(crate) listener: Option<Box<Listener>>,
+    pub(crate) stream: Option<Box<OutputStream>>,
     /// The other rooms that the participant monitors.
-    pub(crate) scan: Option<Box<Scan>>,
+    pub(crate) monitors: Option<Box<MonitorMix>>,
     /// The previously monitored rooms, for the cross-fade of the next tick.
-    pub(crate) rescan: Option<Box<Rescan>>,
+    pub(crate) monitor_change: Option<Box<MonitorChange>>,
     /// The participant's personal gains: talkers heard louder or quieter than others hear them.
     pub(crate) gains: Option<Box<PersonalGains>>,
     /// The previous personal gains, from which the next tick ramps.
@@ -67,21 +67,25 @@ impl Participant {
     /// Real-time: set-up only (allocates).
     #[cfg(feature = "opus")]
     pub fn new(config: ParticipantConfig, shared: Arc<Shared>) -> Participant {
-        Participant::who_sends(Codec::Opus, config, shared)
+        Participant::with_uplink_codec(Codec::Opus, config, shared)
     }
 
     /// Creates a participant that sends `codec`; `config.listens` says which codec it is sent.
     ///
     /// Real-time: set-up only (allocates).
     #[cfg(feature = "opus")]
-    pub fn who_sends(codec: Codec, config: ParticipantConfig, shared: Arc<Shared>) -> Participant {
+    pub fn with_uplink_codec(
+        codec: Codec,
+        config: ParticipantConfig,
+        shared: Arc<Shared>,
+    ) -> Participant {
         let decoder = config.talks.then(|| codec::decoder(codec, config.layout));
-        let encoder = config.listens.map(|recipe| codec::encoder(&recipe));
+        let encoder = config.listens.map(|encoding| codec::encoder(&encoding));
         Participant::with_codec(config, shared, decoder, encoder)
     }
 
     /// Creates a participant with the given decoder and encoder. The decoder is used only if the
-    /// participant talks. The encoder, already configured as the recipe says, is used only if the
+    /// participant talks. The encoder, already configured as the encoding says, is used only if the
     /// participant listens. If one is missing, the participant cannot talk or cannot listen.
     ///
     /// Real-time: set-up only (allocates).
@@ -119,12 +123,11 @@ impl Participant {
             strip: source
                 .filter(|_| config.talks)
                 .map(|source| Box::new(Strip::with_source(layout, tick, source))),
-            listener: config
-                .listens
-                .zip(encoder)
-                .map(|(recipe, encoder)| Box::new(Listener::with_encoder(recipe, tick, encoder))),
-            scan: None,
-            rescan: None,
+            stream: config.listens.zip(encoder).map(|(encoding, encoder)| {
+                Box::new(OutputStream::with_encoder(encoding, tick, encoder))
+            }),
+            monitors: None,
+            monitor_change: None,
             gains: None,
             gain_change: None,
             base: Base::Total,
@@ -153,12 +156,12 @@ impl Participant {
     ///
     /// Real-time: set-up only (frees).
     pub fn leave_room(&mut self) {
-        (self.scan, self.rescan) = (None, None);
+        (self.monitors, self.monitor_change) = (None, None);
         (self.gains, self.gain_change) = (None, None);
         if let Some(strip) = &mut self.strip {
             strip.leave_room();
         }
-        if let Some(stream) = &mut self.listener {
+        if let Some(stream) = &mut self.stream {
             stream.leave_room();
         }
     }

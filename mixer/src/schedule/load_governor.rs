@@ -27,7 +27,7 @@ pub const ADMIT_BELOW: f32 = 0.75;
 
 /// Watches the load of one mixer and rules on complexity and joins.
 #[derive(Debug, Clone)]
-pub struct Governor {
+pub struct LoadGovernor {
     readings: [f32; READINGS],
     /// Readings since the last change of complexity; earlier ones do not show its effect.
     fresh: usize,
@@ -41,10 +41,10 @@ pub struct Governor {
     could_admit: Duration,
 }
 
-impl Governor {
+impl LoadGovernor {
     /// Creates a governor for a mixer that has done nothing yet.
-    pub fn new() -> Governor {
-        Governor {
+    pub fn new() -> LoadGovernor {
+        LoadGovernor {
             readings: [0.0; READINGS],
             fresh: 0,
             next: 0,
@@ -129,9 +129,9 @@ impl Governor {
     }
 }
 
-impl Default for Governor {
-    fn default() -> Governor {
-        Governor::new()
+impl Default for LoadGovernor {
+    fn default() -> LoadGovernor {
+        LoadGovernor::new()
     }
 }
 
@@ -194,7 +194,7 @@ mod tests {
 
     const READING: Duration = Duration::from_millis(200);
 
-    fn observe(governor: &mut Governor, load: f32, readings: usize) -> usize {
+    fn observe(governor: &mut LoadGovernor, load: f32, readings: usize) -> usize {
         let changes = (0..readings).filter(|_| governor.observe(load, READING));
         changes.count()
     }
@@ -213,7 +213,7 @@ mod tests {
             (0.86, 2, 0, true),
             (7.0, 60, 0, true),
         ] {
-            let mut governor = Governor::new();
+            let mut governor = LoadGovernor::new();
             observe(&mut governor, load, seconds * 5);
             let ruled = (governor.max_complexity(), governor.refuses_joins());
             assert_eq!(ruled, (complexity, refuses), "{load} for {seconds} s");
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn load_governor_raises_complexity_one_step_at_a_time() {
-        let mut governor = Governor::new();
+        let mut governor = LoadGovernor::new();
         observe(&mut governor, 1.0, 10);
         assert_eq!(governor.max_complexity(), 0);
         let mut seen = Vec::new();
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn load_governor_ignores_short_stalls_of_the_machine() {
-        let mut governor = Governor::new();
+        let mut governor = LoadGovernor::new();
         for turn in 0..1_000 {
             // A stall of 45 ms across two readings of 200 ms, every two seconds.
             let stolen = if turn % 10 < 2 { 0.22 } else { 0.0 };
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn load_governor_refuses_and_accepts_joins_with_hysteresis() {
-        let mut governor = Governor::new();
+        let mut governor = LoadGovernor::new();
         observe(&mut governor, 0.9, 20);
         assert!(governor.refuses_joins());
         observe(&mut governor, 0.80, 500);
@@ -267,8 +267,8 @@ mod tests {
         #[test]
         fn a_steady_demand_is_settled(encodes in 0.0f32..1.5, rest in 0.0f32..0.5, hybrid: bool) {
             let costs_us = if hybrid { [145.0, 124.0, 105.0, 84.0, 46.0] } else { [55.0, 52.0, 43.0, 30.0, 22.0] };
-            let mut governor = Governor::new();
-            let demand = |governor: &mut Governor| {
+            let mut governor = LoadGovernor::new();
+            let demand = |governor: &mut LoadGovernor| {
                 let load = rest + encodes * costs_us[governor.step] / costs_us[0];
                 governor.observe(load, READING)
             };
@@ -283,7 +283,7 @@ mod tests {
         /// alone.
         #[test]
         fn rulings_follow_the_load(loads in prop::collection::vec(0.0f32..2.0, 1..400)) {
-            let mut governor = Governor::new();
+            let mut governor = LoadGovernor::new();
             for load in loads {
                 let (step, refused) = (governor.step, governor.refuses_joins());
                 governor.observe(load, READING);

@@ -24,7 +24,7 @@ use crate::units::{Decibels, Gain, Time};
 
 /// Values that apply to every strip of a room in one tick.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules {
+pub struct TickRules {
     /// The tick's instant.
     pub now: Time,
     /// Level at which gates open; `None` opens them for anything but digital silence.
@@ -158,7 +158,7 @@ impl Strip {
     /// A muted strip keeps consuming packets, so that it is up to date when it is unmuted.
     ///
     /// Real-time: safe.
-    pub fn listen(&mut self, rules: &Rules) -> bool {
+    pub fn listen(&mut self, rules: &TickRules) -> bool {
         let is_audible = self.is_audible();
         let has_run_dry = self.playout().is_none_or(Playout::has_run_dry);
         let change = (self.admission).begin_tick(rules.now, is_audible, self.target(), has_run_dry);

@@ -33,7 +33,7 @@ impl ToneDecoder {
 
 impl Decode for ToneDecoder {
     fn decode(&mut self, payload: &[u8], pcm: &mut [f32]) -> Result<usize, DecodeError> {
-        let samples = mixer::opus_toc::shape(payload)
+        let samples = mixer::codec::opus_toc::shape(payload)
             .map_err(|_| DecodeError::Malformed)?
             .samples;
         let at = payload.len() - 8;

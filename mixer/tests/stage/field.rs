@@ -4,17 +4,14 @@
 use std::sync::Arc;
 
 use mixer::codec::opus::OpusEncoder;
-use mixer::codec::{Decode, Encode};
-use mixer::command::{Command, Shared};
-use mixer::engine::{Engine, EngineLimits};
-use mixer::feed::Feed;
+use mixer::codec::{Decode, Encode, Encoding, Profile, ReceiverLimits};
+use mixer::engine::{Command, Engine, EngineLimits};
 use mixer::format::{Layout, SLOT};
 use mixer::mix::bus::Base;
 use mixer::mix::links::LinkChange;
-use mixer::participant::{Participant, ParticipantConfig};
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
-use mixer::room::{Room, RoomSettings};
-use mixer::scan::{Channel, Rescan, Scan, Strength};
+use mixer::monitor::Feed;
+use mixer::monitor::{MonitorChange, MonitorLevel, MonitorMix, MonitoredRoom};
+use mixer::room::{Participant, ParticipantConfig, Room, RoomSettings, Shared};
 use mixer::units::{Decibels, Gain, ParticipantId, RoomId, Time};
 
 use super::{Collector, Log, Talker, Tap, amplitude_of, db, exact};
@@ -88,7 +85,7 @@ impl Field {
         engine.apply(command, sink);
     }
 
-    pub fn recipe(&self, room: usize, tapped: bool) -> Recipe {
+    pub fn recipe(&self, room: usize, tapped: bool) -> Encoding {
         let settings = self.rooms[room].settings;
         let limits = ReceiverLimits {
             stereo: settings.layout == Layout::Stereo,
@@ -98,7 +95,7 @@ impl Field {
             Layout::Mono => Profile::Voice,
             Layout::Stereo => Profile::Music,
         };
-        let mut recipe = Recipe::new(profile, &limits, settings.tick).with_hangover(0);
+        let mut recipe = Encoding::new(profile, &limits, settings.tick).with_hangover(0);
         if tapped {
             recipe.bitrate_bps = 96_000;
         }
@@ -140,7 +137,7 @@ impl Field {
         &mut self,
         room: usize,
         id: u32,
-        listens: Recipe,
+        listens: Encoding,
         decoder: Option<Box<dyn Decode>>,
         encoder: Box<dyn Encode>,
     ) -> Arc<Shared> {
@@ -160,7 +157,7 @@ impl Field {
         &self,
         room: usize,
         id: u32,
-        listens: Recipe,
+        listens: Encoding,
         decoder: Option<Box<dyn Decode>>,
         encoder: Box<dyn Encode>,
     ) -> (Participant, Arc<Shared>) {
@@ -186,24 +183,32 @@ impl Field {
         self.apply(mixer, command);
     }
 
-    pub fn rescan(&self, room: usize, home: Strength, others: &[(usize, Strength)]) -> Box<Rescan> {
+    pub fn monitor_change(
+        &self,
+        room: usize,
+        home: MonitorLevel,
+        others: &[(usize, MonitorLevel)],
+    ) -> Box<MonitorChange> {
         let settings = self.rooms[room].settings;
-        let channels = others.iter().map(|&(other, strength)| Channel {
+        let channels = others.iter().map(|&(other, level)| MonitoredRoom {
             feed: self.rooms[other].feed.clone(),
-            strength,
+            level,
         });
-        let scan = Scan::new(home, channels, settings.layout, settings.tick);
-        Box::new(Rescan {
-            scan: (!others.is_empty()).then(|| Box::new(scan)),
-            listener: None,
+        let scan = MonitorMix::new(home, channels, settings.layout, settings.tick);
+        Box::new(MonitorChange {
+            monitors: (!others.is_empty()).then(|| Box::new(scan)),
+            stream: None,
         })
     }
 
     /// Sets the rooms that participant `id` of `room` monitors.
-    pub fn scan(&mut self, room: usize, id: u32, others: &[(usize, Strength)]) {
-        let rescan = self.rescan(room, Strength::default(), others);
+    pub fn monitor(&mut self, room: usize, id: u32, others: &[(usize, MonitorLevel)]) {
+        let monitor_change = self.monitor_change(room, MonitorLevel::default(), others);
         let mixer = self.rooms[room].mixer;
-        self.apply(mixer, Command::SetScan(ParticipantId(id), rescan));
+        self.apply(
+            mixer,
+            Command::SetMonitors(ParticipantId(id), monitor_change),
+        );
     }
 
     /// Links two rooms, so that all members of each hear the other.
@@ -215,8 +220,13 @@ impl Field {
 
     /// Replaces the rooms that all members of a room hear.
     pub fn set_links(&mut self, room: usize, others: &[usize]) {
-        let others: Vec<_> = others.iter().map(|it| (*it, Strength::default())).collect();
-        let links = self.rescan(room, Strength::default(), &others).scan;
+        let others: Vec<_> = others
+            .iter()
+            .map(|it| (*it, MonitorLevel::default()))
+            .collect();
+        let links = self
+            .monitor_change(room, MonitorLevel::default(), &others)
+            .monitors;
         let Place { mixer, id, .. } = self.rooms[room];
         let change = Box::new(LinkChange::new(links));
         self.apply(mixer, Command::SetLinks(id, change));
@@ -289,8 +299,8 @@ pub fn instant(slot: u64) -> Time {
 }
 
 /// Gain of a monitored room, and its priority for ducking.
-pub fn at(gain_db: f32, priority: u8) -> Strength {
-    Strength {
+pub fn at(gain_db: f32, priority: u8) -> MonitorLevel {
+    MonitorLevel {
         gain: Gain::from(Decibels(gain_db)),
         priority,
     }

@@ -1,6 +1,6 @@
 //! Test support for rooms with a floor: which talkers send in a tick, and which speech was heard.
 
-use mixer::command::Command;
+use mixer::engine::Command;
 use mixer::permit::Permit;
 use mixer::room::RoomSettings;
 use mixer::units::Level;

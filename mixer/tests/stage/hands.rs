@@ -3,9 +3,8 @@
 
 use std::cell::Cell;
 
-use mixer::command::{Event, Retired};
 use mixer::engine::Sink;
-use mixer::output::Destination;
+use mixer::output::{Destination, Event, Retired};
 use mixer::packet::OutPacket;
 use mixer::schedule::{Job, WorkPool};
 use mixer::units::ParticipantId;

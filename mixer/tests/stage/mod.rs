@@ -15,15 +15,14 @@ use std::any::Any;
 use std::sync::{Arc, Mutex};
 
 use mixer::codec::opus::{OpusDecoder, OpusEncoder};
-use mixer::codec::{Decode, DecodeError, Encode, EncodeError, EncoderSettings};
-use mixer::command::{Command, Event, Retired, Shared};
-use mixer::engine::{Engine, EngineLimits, Sink};
+use mixer::codec::{
+    Decode, DecodeError, Encode, EncodeError, EncoderSettings, Encoding, Profile, ReceiverLimits,
+};
+use mixer::engine::{Command, Engine, EngineLimits, Sink};
 use mixer::format::{SLOT, TickLength};
-use mixer::output::Destination;
+use mixer::output::{Destination, Event, Retired};
 use mixer::packet::{OutPacket, Packet, Payload};
-use mixer::participant::{Participant, ParticipantConfig};
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
-use mixer::room::{Room, RoomSettings};
+use mixer::room::{Participant, ParticipantConfig, Room, RoomSettings, Shared};
 use mixer::schedule::WorkPool;
 use mixer::source::Source;
 use mixer::units::{ParticipantId, RoomId, RtpTime, Seq, Time};
@@ -150,8 +149,8 @@ pub fn exact(voice: impl FnMut(u64) -> f32 + Send + 'static) -> Box<dyn Decode> 
 
 /// The recipe of a profile without stream hangover, so that streams stop with the sound; hangovers
 /// are tested in `hangover.rs`.
-pub fn recipe(profile: Profile) -> Recipe {
-    Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20).with_hangover(0)
+pub fn recipe(profile: Profile) -> Encoding {
+    Encoding::new(profile, &ReceiverLimits::default(), TickLength::Ms20).with_hangover(0)
 }
 
 /// A simulated sender: an encoder, a voice and an RTP clock.
@@ -178,7 +177,7 @@ impl Talker {
     }
 
     /// Encodes further packets with `recipe`.
-    pub fn send_as(&mut self, recipe: &Recipe) {
+    pub fn send_as(&mut self, recipe: &Encoding) {
         self.encoder = Some(OpusEncoder::new(recipe));
     }
 
@@ -284,7 +283,7 @@ impl Stage {
     }
 
     /// Adds a listen-only participant that hears with the given recipe.
-    pub fn join_ear_of(&mut self, id: u32, recipe: Recipe) -> Arc<Shared> {
+    pub fn join_ear_of(&mut self, id: u32, recipe: Encoding) -> Arc<Shared> {
         self.join_listener(id, recipe, Destination::Peer)
     }
 
@@ -292,7 +291,7 @@ impl Stage {
     pub fn join_listener(
         &mut self,
         id: u32,
-        recipe: Recipe,
+        recipe: Encoding,
         destination: Destination,
     ) -> Arc<Shared> {
         let id = ParticipantId(id);

@@ -1,10 +1,10 @@
 //! Random actions of the world's participants.
 
 use mixer::codec::{self, Codec};
-use mixer::command::Command;
-use mixer::listener::Listener;
+use mixer::engine::Command;
+use mixer::monitor::MonitorLevel;
+use mixer::output::OutputStream;
 use mixer::room::Members;
-use mixer::scan::Strength;
 use mixer::units::{Decibels, Gain, ParticipantId, RoomId};
 
 use super::World;
@@ -87,22 +87,22 @@ impl World {
         }
     }
 
-    pub fn any_strength(&mut self) -> Strength {
-        Strength {
+    pub fn any_strength(&mut self) -> MonitorLevel {
+        MonitorLevel {
             gain: Gain::from(Decibels(self.one_of(&[0.0, 0.0, -6.0, 6.0]))),
             priority: self.one_of(&[0, 0, 1, 2]),
         }
     }
 
     /// Sets the monitors of a participant; a listen-only participant also gets a spare stream.
-    pub fn monitor(&mut self, at: usize, home: Strength, others: &[(usize, Strength)]) {
+    pub fn monitor(&mut self, at: usize, home: MonitorLevel, others: &[(usize, MonitorLevel)]) {
         let room = self.people[at].room;
-        let mut rescan = self.field.rescan(room, home, others);
+        let mut monitor_change = self.field.monitor_change(room, home, others);
         if self.people[at].sender.is_none() && !self.people[at].is_tapped {
             let listens = self.any_recipe(room);
             let tick = self.field.rooms[room].settings.tick;
-            rescan.listener = Some(Box::new(Listener::new(listens, tick)));
+            monitor_change.stream = Some(Box::new(OutputStream::new(listens, tick)));
         }
-        self.tell(at, Command::SetScan(self.people[at].id, rescan));
+        self.tell(at, Command::SetMonitors(self.people[at].id, monitor_change));
     }
 }

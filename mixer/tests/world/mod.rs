@@ -7,12 +7,11 @@ pub mod sender;
 
 use std::sync::Arc;
 
-use mixer::codec::{self, Codec, Decode, Encode};
-use mixer::command::{Command, Shared};
+use mixer::codec::{self, Codec, Decode, Encode, Encoding, Profile, ReceiverLimits};
+use mixer::engine::Command;
 use mixer::format::{Layout, SLOT, TickLength};
-use mixer::listener::Listener;
-use mixer::profile::{Profile, ReceiverLimits, Recipe};
-use mixer::room::RoomSettings;
+use mixer::output::OutputStream;
+use mixer::room::{RoomSettings, Shared};
 use mixer::units::{ParticipantId, Time};
 
 use self::print::Print;
@@ -75,7 +74,7 @@ impl World {
     }
 
     /// A random recipe such as clients of any kind lead to.
-    pub fn any_recipe(&mut self, room: usize) -> Recipe {
+    pub fn any_recipe(&mut self, room: usize) -> Encoding {
         let limits = ReceiverLimits {
             stereo: self.pick(2) == 0,
             fec: self.pick(4) == 0,
@@ -93,7 +92,7 @@ impl World {
         };
         let hangover_ms = self.one_of(&[0, 0, 400]);
         let settings = self.field.rooms[room].settings;
-        let mut recipe = Recipe::new(profile, &limits, settings.tick).with_hangover(hangover_ms);
+        let mut recipe = Encoding::new(profile, &limits, settings.tick).with_hangover(hangover_ms);
         if settings.layout == Layout::Mono {
             recipe.layout = Layout::Mono;
         }
@@ -104,7 +103,7 @@ impl World {
     pub fn join(
         &mut self,
         room: usize,
-        listens: Recipe,
+        listens: Encoding,
         talks: Option<(Box<dyn Decode>, Sender)>,
     ) -> usize {
         self.seat(room, listens, talks, codec::encoder(&listens), false)
@@ -122,7 +121,7 @@ impl World {
     fn seat(
         &mut self,
         room: usize,
-        listens: Recipe,
+        listens: Encoding,
         talks: Option<(Box<dyn Decode>, Sender)>,
         encoder: Box<dyn Encode>,
         is_tapped: bool,
@@ -156,10 +155,10 @@ impl World {
         self.tell(at, Command::Attend(self.people[at].id));
     }
 
-    pub fn set_listener(&mut self, at: usize, recipe: Recipe) {
+    pub fn set_stream(&mut self, at: usize, recipe: Encoding) {
         let tick = self.field.rooms[self.people[at].room].settings.tick;
-        let listener = Box::new(Listener::new(recipe, tick));
-        self.tell(at, Command::SetListener(self.people[at].id, listener));
+        let listener = Box::new(OutputStream::new(recipe, tick));
+        self.tell(at, Command::SetStream(self.people[at].id, listener));
         self.people[at].is_tapped = false;
     }
 

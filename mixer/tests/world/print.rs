@@ -3,15 +3,14 @@
 use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 
-use mixer::command::{Event, Refused, Retired, Telemetry};
-use mixer::listener::Listener;
+use mixer::engine::EngineStats;
 use mixer::mix::gains::GainChange;
 use mixer::mix::links::LinkChange;
-use mixer::monitor::{Feed, Rescan};
+use mixer::monitor::{Feed, MonitorChange};
+use mixer::output::{Event, OutputStream, Refused, Retired};
 use mixer::packet::OutPacket;
-use mixer::room::{Members, Participant, Room};
+use mixer::room::{Members, Participant, Room, Telemetry};
 use mixer::source::PlayoutStats;
-use mixer::stats::EngineStats;
 use mixer::units::ParticipantId;
 
 /// FNV-1a hash of 64 bits.
@@ -96,10 +95,10 @@ impl Print {
         let kinds = [
             retired.is::<Room>(),
             retired.is::<Participant>(),
-            retired.is::<Listener>(),
+            retired.is::<OutputStream>(),
             retired.is::<Members>(),
             // One number for both, as when links crossed in the box of a monitor change.
-            retired.is::<Rescan>() || retired.is::<LinkChange>(),
+            retired.is::<MonitorChange>() || retired.is::<LinkChange>(),
             retired.is::<Feed>(),
             retired.is::<GainChange>(),
         ];

@@ -196,7 +196,7 @@ impl<'a> Scene<'a> {
                 let gains = PersonalGains::new([(talker, Gain::linear(TURNED_DOWN))]);
                 let change = GainChange {
                     gains: Some(Box::new(gains)),
-                    listener: None,
+                    stream: None,
                 };
                 let command = Command::SetGains(listener, Box::new(change));
                 engine.apply(command, &mut Drain::default());

@@ -5,7 +5,7 @@ use core::fmt;
 use super::conceal::Memory;
 use super::rate::{BLOCK, FACTOR};
 use super::{Law, Rate};
-use crate::codec::wire::{Codec, G711_RATE_HZ};
+use crate::codec::kind::{Codec, G711_RATE_HZ};
 use crate::codec::{Decode, DecodeError, SKETCH_RATE_HZ};
 use crate::format::Layout;
 

@@ -290,16 +290,16 @@ mod tests {
     use super::*;
     use crate::codec::Encode;
     use crate::codec::opus::OpusEncoder;
-    use crate::codec::{Profile, ReceiverLimits, Recipe};
+    use crate::codec::{Encoding, Profile, ReceiverLimits};
     use crate::format::TickLength;
     use crate::packet::Payload;
 
     /// Packets of 20 ms of a voice-like sound.
     fn packets(profile: Profile, count: usize) -> Vec<Payload> {
-        let mut recipe = Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
-        recipe.packet_ms = 20;
-        let mut encoder = OpusEncoder::new(&recipe);
-        let channels = recipe.layout.channels();
+        let mut encoding = Encoding::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
+        encoding.packet_ms = 20;
+        let mut encoder = OpusEncoder::new(&encoding);
+        let channels = encoding.layout.channels();
         (0..count)
             .map(|number| {
                 let pcm: Vec<f32> = (0..960 * channels)

@@ -16,13 +16,13 @@ use core::fmt;
 
 use opusic_sys as sys;
 
-use super::width::Width;
-use crate::codec::{Application, Recipe};
+use super::bandwidth_detector::BandwidthDetector;
+use crate::codec::{Application, Encoding};
 use crate::codec::{Bandwidth, Encode, EncodeError, EncoderSettings};
 use crate::format::{Layout, SAMPLE_RATE_HZ};
 use crate::packet::Payload;
 
-/// Encodes PCM in the layout of its recipe as Opus.
+/// Encodes PCM in the layout of its encoding as Opus.
 pub struct OpusEncoder {
     state: State,
     application: Application,
@@ -31,7 +31,7 @@ pub struct OpusEncoder {
     bandwidth: Bandwidth,
     /// Follows the bandwidth of the sound where libopus does not: in CELT-only streams, which are
     /// mono.
-    width: Option<Box<Width>>,
+    width: Option<Box<BandwidthDetector>>,
 }
 
 /// Memory with an initialised libopus encoder.
@@ -40,21 +40,21 @@ pub struct OpusEncoder {
 struct State(Box<[u128]>);
 
 impl OpusEncoder {
-    /// Creates an encoder without history, with the settings of `recipe` and prepared for no loss.
+    /// Creates an encoder without history, with the settings of `encoding` and prepared for no loss.
     ///
     /// Real-time: set-up only (allocates).
     ///
     /// # Panics
     /// If memory is exhausted, like any allocation.
-    pub fn new(recipe: &Recipe) -> OpusEncoder {
+    pub fn new(encoding: &Encoding) -> OpusEncoder {
         let mut encoder = OpusEncoder {
-            state: State::new(recipe.layout, recipe.application),
-            application: recipe.application,
-            layout: recipe.layout,
+            state: State::new(encoding.layout, encoding.application),
+            application: encoding.application,
+            layout: encoding.layout,
             bandwidth: Bandwidth::Full,
-            width: follows_width(recipe).then(|| Box::new(Width::new())),
+            width: follows_width(encoding).then(|| Box::new(BandwidthDetector::new())),
         };
-        encoder.configure(&recipe.settings(0));
+        encoder.configure(&encoding.settings(0));
         encoder
     }
 
@@ -200,8 +200,8 @@ impl fmt::Debug for OpusEncoder {
     }
 }
 
-fn follows_width(recipe: &Recipe) -> bool {
-    recipe.application == Application::LowDelay && recipe.layout == Layout::Mono
+fn follows_width(encoding: &Encoding) -> bool {
+    encoding.application == Application::LowDelay && encoding.layout == Layout::Mono
 }
 
 fn coder(application: Application) -> c_int {
@@ -242,9 +242,9 @@ mod tests {
     #[test]
     fn opus_encoder_copy_encodes_the_same_as_the_original() {
         for profile in Profile::ALL {
-            let recipe = Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
-            let mut shared = OpusEncoder::new(&recipe);
-            let mut own = OpusEncoder::new(&recipe);
+            let encoding = Encoding::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
+            let mut shared = OpusEncoder::new(&encoding);
+            let mut own = OpusEncoder::new(&encoding);
             let (mut one, mut other) = (Payload::EMPTY, Payload::EMPTY);
             for number in 0..30 {
                 shared.encode(&packet(number), &mut one).unwrap();
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn opus_encoder_does_not_follow_another_application() {
         let of = |profile| {
-            OpusEncoder::new(&Recipe::new(
+            OpusEncoder::new(&Encoding::new(
                 profile,
                 &ReceiverLimits::default(),
                 TickLength::Ms20,
@@ -274,8 +274,8 @@ mod tests {
     #[test]
     fn opus_encoder_reports_the_lookahead_of_libopus() {
         for (profile, samples) in [(Profile::Voice, 312), (Profile::LowDelay, 120)] {
-            let recipe = Recipe::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
-            assert_eq!(OpusEncoder::new(&recipe).lookahead_samples(), samples);
+            let encoding = Encoding::new(profile, &ReceiverLimits::default(), TickLength::Ms20);
+            assert_eq!(OpusEncoder::new(&encoding).lookahead_samples(), samples);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Feed, Glance, RISE};
+use super::{Extent, FADE_IN, Feed};
 use crate::format::{Layout, MAX_CHANNELS, SLOT_SAMPLES, TickLength};
 use crate::packet::Sources;
 
@@ -15,9 +15,9 @@ use crate::packet::Sources;
 /// and in; a run that begins late is read from its beginning. With each run the reader tries to
 /// come a slot closer.
 #[derive(Debug)]
-pub(crate) struct Tap {
+pub(crate) struct FeedReader {
     feed: Arc<Feed>,
-    seen: Glance,
+    seen: Extent,
     /// Begin of the run for which `lag` holds.
     run: u64,
     /// How far the reader lags behind the media clock, samples.
@@ -47,19 +47,19 @@ enum Before {
 
 /// The position of one tick of the listening room.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct TickSpan {
     /// The tick's first sample on the media clock.
     pub at: u64,
     /// The tick's length.
     pub tick: TickLength,
 }
 
-impl Tap {
+impl FeedReader {
     /// Creates a reader that has read nothing yet.
-    pub fn new(feed: Arc<Feed>) -> Tap {
-        Tap {
+    pub fn new(feed: Arc<Feed>) -> FeedReader {
+        FeedReader {
             feed,
-            seen: Glance::default(),
+            seen: Extent::default(),
             run: 0,
             lag: 0,
             margin: SLOT_SAMPLES as u64,
@@ -83,7 +83,7 @@ impl Tap {
     /// Continues from the state of `other`, which reads the same feed.
     ///
     /// Real-time: safe.
-    pub fn follow(&mut self, other: &Tap) {
+    pub fn follow(&mut self, other: &FeedReader) {
         debug_assert!(Arc::ptr_eq(&self.feed, &other.feed));
         self.seen = other.seen;
         self.run = other.run;
@@ -98,8 +98,8 @@ impl Tap {
     /// Whether a tick at `place` may hear a voice; a sleeping room asks this instead of ticking.
     ///
     /// Real-time: safe.
-    pub fn is_called(&self, place: Place) -> bool {
-        let seen = self.feed.glance();
+    pub fn may_hear_others(&self, place: TickSpan) -> bool {
+        let seen = self.feed.extent();
         let reach = (MAX_LAG_SAMPLES + place.tick.samples()) as u64;
         seen.voiced + reach > place.at
     }
@@ -107,8 +107,8 @@ impl Tap {
     /// Advances to the tick at `place`; returns whether somebody is heard in it.
     ///
     /// Real-time: safe.
-    pub fn turn(&mut self, place: Place) -> bool {
-        self.seen = self.feed.glance();
+    pub fn advance(&mut self, place: TickSpan) -> bool {
+        self.seen = self.feed.extent();
         if self.seen.begin != self.run {
             self.begin_run(place);
         }
@@ -122,7 +122,7 @@ impl Tap {
     /// The margin is a slot less than was enough before. It is larger if this tick would otherwise
     /// not be complete yet, or would begin after the run's beginning, unless that beginning is long
     /// ago.
-    fn begin_run(&mut self, place: Place) {
+    fn begin_run(&mut self, place: TickSpan) {
         let slot = SLOT_SAMPLES as u64;
         self.run = self.seen.begin;
         let closer = (self.margin - slot).max(slot);
@@ -140,10 +140,10 @@ impl Tap {
     /// Fills `pcm`, channels interleaved, with this tick's samples. Returns whether there is any
     /// sound, which may be the fade-out of a voice that broke off. If not, `pcm` is unchanged.
     ///
-    /// - `is_heard`: the result of [`turn`](Tap::turn).
+    /// - `is_heard`: the result of [`advance`](FeedReader::advance).
     ///
     /// Real-time: safe.
-    pub fn take(&mut self, place: Place, is_heard: bool, pcm: &mut [f32]) -> bool {
+    pub fn read(&mut self, place: TickSpan, is_heard: bool, pcm: &mut [f32]) -> bool {
         let is_cut = self.last != [0.0; MAX_CHANNELS];
         if is_heard || is_cut {
             self.fill(place, pcm);
@@ -158,20 +158,20 @@ impl Tap {
         false
     }
 
-    fn fill(&mut self, place: Place, pcm: &mut [f32]) {
+    fn fill(&mut self, place: TickSpan, pcm: &mut [f32]) {
         let channels = self.feed.layout.channels();
         let there = self.feed.read(&self.seen, self.from, pcm);
         let instants = pcm.len() / channels;
         let first = self.from + there.start as u64;
         let goes_on = match self.before {
-            // The first sound of a scan or link is cross-faded in by the room.
+            // The first sound of a monitored or linked room is cross-faded in by the room.
             Before::Nothing => true,
             Before::Whole { to } if to == first => true,
             // A run starts softly by itself, or its writer ramps it up.
             _ => first == self.seen.begin,
         };
         if !goes_on {
-            RISE.apply(&mut pcm[there.start * channels..], channels);
+            FADE_IN.apply(&mut pcm[there.start * channels..], channels);
         }
         if there.is_empty() || self.before != (Before::Whole { to: first }) {
             fade_out(pcm, &self.last[..channels]);
@@ -196,7 +196,7 @@ impl Tap {
     }
 
     /// Raises the margin if the tick was short and the writer may still come.
-    fn judge(&mut self, is_short: bool, place: Place) {
+    fn judge(&mut self, is_short: bool, place: TickSpan) {
         // A run ends with silence after the last voice. So a run without that silence goes on, or
         // its room has been removed.
         let goes_on = self.seen.voiced == self.seen.end;
@@ -220,7 +220,7 @@ impl Tap {
     /// The least lag at which every tick of this room finds its samples, if the writer is never
     /// later than `margin`. Of two tick lengths one is a multiple of the other, so their relative
     /// phase is the same at every tick of the shorter length.
-    fn lag_with(&self, margin: u64, place: Place) -> u64 {
+    fn lag_with(&self, margin: u64, place: TickSpan) -> u64 {
         let writes = self.feed.tick.samples() as u64;
         let reads = place.tick.samples() as u64;
         let step = writes.min(reads) as i64;

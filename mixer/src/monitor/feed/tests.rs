@@ -14,37 +14,38 @@ fn sources(id: u32) -> Sources {
 }
 
 struct Pair {
-    mouth: Mouth,
-    tap: Tap,
+    feed_writer: FeedWriter,
+    reader: FeedReader,
     frame: Frame,
 }
 
 impl Pair {
     fn new(tick: TickLength) -> Pair {
         let feed = Arc::new(Feed::new(Layout::Mono, tick));
-        let mouth = Mouth::new(feed.clone(), Layout::Mono, tick);
-        let mut mouth = mouth.expect("made for it");
+        let feed_writer = FeedWriter::new(feed.clone(), Layout::Mono, tick);
+        let mut feed_writer = feed_writer.expect("made for it");
         // Nobody speaks yet.
-        mouth.speak(0, None);
+        feed_writer.write_tick(0, None);
         Pair {
-            mouth,
-            tap: Tap::new(feed),
+            feed_writer,
+            reader: FeedReader::new(feed),
             frame: Frame::new(Layout::Mono, tick),
         }
     }
 
-    fn speak(&mut self, at: u64) {
+    fn write_tick(&mut self, at: u64) {
         for (position, sample) in (at..).zip(self.frame.samples_mut()) {
             *sample = voice(position);
         }
-        self.mouth.speak(at, Some((&self.frame, &sources(7))));
+        self.feed_writer
+            .write_tick(at, Some((&self.frame, &sources(7))));
     }
 
     fn hear(&mut self, at: u64, tick: TickLength) -> (bool, Vec<f32>) {
         let mut pcm = vec![0.0; tick.samples()];
-        let place = Place { at, tick };
-        let is_heard = self.tap.turn(place);
-        self.tap.take(place, is_heard, &mut pcm);
+        let place = TickSpan { at, tick };
+        let is_heard = self.reader.advance(place);
+        self.reader.read(place, is_heard, &mut pcm);
         (is_heard, pcm)
     }
 }
@@ -70,21 +71,21 @@ fn check_pair(writes: TickLength, reads: TickLength, phase: u64, writer_first: b
         let at = slot * 120;
         let spoken = slot < last && (slot - first).is_multiple_of(writes.slots() as u64);
         let silent = slot >= last && (slot - first).is_multiple_of(writes.slots() as u64);
-        let speak = |pair: &mut Pair| {
+        let write_tick = |pair: &mut Pair| {
             if spoken {
-                pair.speak(at);
+                pair.write_tick(at);
             } else if silent {
-                pair.mouth.speak(at, None);
+                pair.feed_writer.write_tick(at, None);
             }
         };
         if writer_first {
-            speak(&mut pair);
+            write_tick(&mut pair);
         }
         if slot % reads.slots() as u64 == phase {
             heard.extend(pair.hear(at, reads).1);
         }
         if !writer_first {
-            speak(&mut pair);
+            write_tick(&mut pair);
         }
     }
     let start = heard.iter().position(|&sample| sample != 0.0);
@@ -127,10 +128,10 @@ fn check_late(writes: TickLength, reads: TickLength, phase: u64, late: u64) {
         }
         let at = (first + due) * 120;
         if due / run_slots % 2 == 0 {
-            pair.speak(at);
+            pair.write_tick(at);
             spoken.extend((at..at + writes.samples() as u64).map(voice));
         } else {
-            pair.mouth.speak(at, None);
+            pair.feed_writer.write_tick(at, None);
         }
     }
     let heard = heard.concat();
@@ -157,7 +158,7 @@ fn feed_reader_that_joins_mid_run_hears_a_late_writer_within_two_ticks() {
                 silent += usize::from(pcm.iter().all(|&sample| sample == 0.0));
             }
             if (slot - late).is_multiple_of(8) {
-                pair.speak((slot - late) * 120);
+                pair.write_tick((slot - late) * 120);
             }
         }
         assert!(silent <= 1, "{late} slots late: {silent} ticks");
@@ -168,10 +169,10 @@ fn feed_reader_that_joins_mid_run_hears_a_late_writer_within_two_ticks() {
 fn feed_writer_ramps_up_a_voice_that_starts_after_a_gap() {
     let mut pair = Pair::new(TickLength::Ms20);
     let begin = |pair: &mut Pair, turn: u64| {
-        pair.speak(turn * 960);
-        let feed = pair.tap.feed().clone();
+        pair.write_tick(turn * 960);
+        let feed = pair.reader.feed().clone();
         let mut pcm = [0.0; 960];
-        feed.read(&feed.glance(), turn * 960, &mut pcm);
+        feed.read(&feed.extent(), turn * 960, &mut pcm);
         assert_eq!(
             pcm[48..],
             (turn * 960..).map(voice).take(960).collect::<Vec<_>>()[48..]
@@ -182,11 +183,11 @@ fn feed_writer_ramps_up_a_voice_that_starts_after_a_gap() {
     assert_eq!(begin(&mut pair, 101), 1.0, "it goes on");
     assert_eq!(begin(&mut pair, 103), 1.0 / 48.0, "a tick was left out");
     assert_eq!(begin(&mut pair, 104), 1.0);
-    pair.mouth.speak(105 * 960, None);
+    pair.feed_writer.write_tick(105 * 960, None);
     assert_eq!(begin(&mut pair, 107), 1.0, "left out in a pause");
-    let feed = pair.mouth.into_feed();
-    let mouth = Mouth::new(feed, Layout::Mono, TickLength::Ms20);
-    pair.mouth = mouth.expect("made for it");
+    let feed = pair.feed_writer.into_feed();
+    let feed_writer = FeedWriter::new(feed, Layout::Mono, TickLength::Ms20);
+    pair.feed_writer = feed_writer.expect("made for it");
     assert_eq!(begin(&mut pair, 108), 1.0 / 48.0, "given in the middle");
 }
 
@@ -204,8 +205,8 @@ fn feed_reader_fades_and_waits_when_the_writer_becomes_late() {
             for (position, sample) in (writer_at..).zip(pair.frame.samples_mut()) {
                 *sample = tone(position);
             }
-            pair.mouth
-                .speak(writer_at, Some((&pair.frame, &sources(7))));
+            pair.feed_writer
+                .write_tick(writer_at, Some((&pair.frame, &sources(7))));
         };
         if turn < 511 {
             write(&mut pair);
@@ -230,10 +231,10 @@ fn feed_reader_fades_and_waits_when_the_writer_becomes_late() {
 fn feed_read_of_overwritten_samples_is_silence() {
     let mut pair = Pair::new(TickLength::Ms20);
     for turn in 100..110 {
-        pair.speak(turn * 960);
+        pair.write_tick(turn * 960);
     }
-    let feed = pair.tap.feed().clone();
-    let seen = Glance {
+    let feed = pair.reader.feed().clone();
+    let seen = Extent {
         begin: 100 * 960,
         voiced: 110 * 960,
         end: 110 * 960,
@@ -252,30 +253,30 @@ fn feed_read_of_overwritten_samples_is_silence() {
 #[test]
 fn feed_carries_the_ids_and_levels_of_its_voices() {
     let mut pair = Pair::new(TickLength::Ms20);
-    pair.speak(96_000);
+    pair.write_tick(96_000);
     assert!(pair.hear(96_240, TickLength::Ms20).0);
-    assert_eq!(pair.tap.sources().ids(), [7]);
-    assert_eq!(pair.tap.sources().levels(), [20]);
+    assert_eq!(pair.reader.sources().ids(), [7]);
+    assert_eq!(pair.reader.sources().levels(), [20]);
 }
 
 #[test]
 fn feed_reader_thread_never_reads_a_tick_that_is_being_written() {
     let feed = Arc::new(Feed::new(Layout::Stereo, TickLength::Ms10));
-    let mouth = Mouth::new(feed.clone(), Layout::Stereo, TickLength::Ms10);
-    let mut mouth = mouth.expect("made for it");
-    mouth.speak(0, None);
+    let feed_writer = FeedWriter::new(feed.clone(), Layout::Stereo, TickLength::Ms10);
+    let mut feed_writer = feed_writer.expect("made for it");
+    feed_writer.write_tick(0, None);
     #[expect(clippy::disallowed_methods, reason = "a test may have threads")]
     let writer = std::thread::spawn(move || {
         let mut frame = Frame::new(Layout::Stereo, TickLength::Ms10);
         for turn in 1..40_000u64 {
             frame.samples_mut().fill(turn as f32);
-            mouth.speak(turn * 480, Some((&frame, &sources(turn as u32))));
+            feed_writer.write_tick(turn * 480, Some((&frame, &sources(turn as u32))));
         }
     });
     let mut pcm = [0.0; 960];
     let mut whole = 0;
     while !writer.is_finished() {
-        let seen = feed.glance();
+        let seen = feed.extent();
         let Some(from) = seen.end.checked_sub(4 * 480) else {
             continue;
         };

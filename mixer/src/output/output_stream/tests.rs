@@ -35,7 +35,7 @@ impl Encode for Recorder {
 }
 
 struct Ear {
-    listener: Listener,
+    listener: OutputStream,
     log: Log,
     tick: u64,
     /// How much earlier the ticks come than their number says.
@@ -50,14 +50,15 @@ impl Ear {
     }
 
     fn with_hangover(packet_ms: u32, layout: Layout, hangover_ms: u32) -> Ear {
-        let mut recipe = Recipe::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
-        recipe.packet_ms = packet_ms;
-        recipe.layout = layout;
-        recipe.hangover_ms = hangover_ms;
+        let mut encoding =
+            Encoding::new(Profile::Voice, &ReceiverLimits::default(), TickLength::Ms20);
+        encoding.packet_ms = packet_ms;
+        encoding.layout = layout;
+        encoding.hangover_ms = hangover_ms;
         let log = Log::default();
         let encoder = Box::new(Recorder(log.clone()));
         Ear {
-            listener: Listener::with_encoder(recipe, TickLength::Ms20, encoder),
+            listener: OutputStream::with_encoder(encoding, TickLength::Ms20, encoder),
             log,
             tick: 0,
             early_samples: 0,
@@ -76,7 +77,7 @@ impl Ear {
     }
 
     fn hear_in(&mut self, room_sounds: bool, value: Option<f32>) -> Option<OutPacket> {
-        let turn = Turn {
+        let instant = TickInstant {
             tick: Tick(self.tick),
             time: RtpTime((self.tick * 960 - self.early_samples) as u32),
             room_sounds,
@@ -88,14 +89,14 @@ impl Ear {
         let mix = match value {
             Some(value) => {
                 frame.samples_mut().fill(value);
-                Mix::Sound {
+                MixedTick::Sound {
                     frame: &mut frame,
                     sources: &sources,
                 }
             }
-            None => Mix::Silent,
+            None => MixedTick::Silent,
         };
-        let due = self.listener.gather(turn, mix);
+        let due = self.listener.gather(instant, mix);
         let heard = self.listener.encode(&mut self.packet);
         assert_eq!(due, heard == WorkOutcome::Packet);
         due.then_some(self.packet)

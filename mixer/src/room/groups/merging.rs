@@ -1,9 +1,9 @@
 //! Decides when members that hear the same mix may share one encoded stream.
 //!
-//! Part of [`Listeners`](super::Listeners), which keeps the groups; nothing here changes them.
+//! Part of [`Groups`](super::Groups), which keeps the groups; nothing here changes them.
 
 use super::{Hearing, Key, key_of};
-use crate::output::Turn;
+use crate::output::TickInstant;
 use crate::room::members::Member;
 
 /// How long a member has waited on its own stream to share one with others.
@@ -42,22 +42,23 @@ impl Wait {
 
     /// Whether to look for other members that hear the same mix. Such members mostly appear soon
     /// after the wait is over, so later looks are rare.
-    fn looks(self, place: usize, turn: Turn) -> bool {
-        self.before_ms < 2 * HANGOVER_MS || (turn.tick.0 + place as u64).is_multiple_of(SEEK_TICKS)
+    fn looks(self, place: usize, instant: TickInstant) -> bool {
+        self.before_ms < 2 * HANGOVER_MS
+            || (instant.tick.0 + place as u64).is_multiple_of(SEEK_TICKS)
     }
 }
 
 /// Finds another member whose private stream has an equal group key, if both may share one stream
 /// from now on.
-pub(super) fn find_mate(
+pub(super) fn find_partner(
     list: &[Member],
     place: usize,
     key: &Key,
-    turn: Turn,
+    instant: TickInstant,
     wait: Wait,
 ) -> Option<usize> {
-    let own = list[place].participant.listener.as_ref()?;
-    if !wait.looks(place, turn) || !wait.is_over() && !own.is_asleep() {
+    let own = list[place].participant.stream.as_ref()?;
+    if !wait.looks(place, instant) || !wait.is_over() && !own.is_asleep() {
         return None;
     }
     let is_mate = |(other, member): &(usize, &Member)| {
@@ -72,7 +73,7 @@ pub(super) fn find_mate(
             && !member.hears_apart()
             && hears_as(member, &list[place])
             && key_of(member).is_some_and(|it| it == *key)
-            && may_merge(list, *other, place, turn, merge)
+            && may_merge(list, *other, place, instant, merge)
     };
     let mut members = list.iter().enumerate();
     members.find(is_mate).map(|(other, _)| other)
@@ -83,10 +84,10 @@ pub(super) fn may_merge(
     list: &[Member],
     one: usize,
     other: usize,
-    turn: Turn,
+    instant: TickInstant,
     merge: Merge,
 ) -> bool {
-    let [one, other] = [one, other].map(|place| list[place].participant.listener.as_deref());
+    let [one, other] = [one, other].map(|place| list[place].participant.stream.as_deref());
     let Some((one, other)) = one.zip(other) else {
         return false;
     };
@@ -94,14 +95,14 @@ pub(super) fn may_merge(
         Merge::AtOnce => true,
         _ if one.is_asleep() && other.is_asleep() => true,
         Merge::Asleep => false,
-        Merge::Settled => one.can_merge_into(other, turn),
+        Merge::Settled => one.can_merge_into(other, instant),
     }
 }
 
 pub(super) fn settled_ms(member: &Member) -> u32 {
     match member.hearing {
         Hearing::Private { settled_ms } => settled_ms,
-        Hearing::Deaf | Hearing::Grouped(_) => 0,
+        Hearing::Nothing | Hearing::Grouped(_) => 0,
     }
 }
 
@@ -110,9 +111,12 @@ pub(super) fn hears_as(one: &Member, other: &Member) -> bool {
     if one.participant.gain_change.is_some() || other.participant.gain_change.is_some() {
         return false;
     }
-    match (&one.participant.rescan, &other.participant.rescan) {
+    match (
+        &one.participant.monitor_change,
+        &other.participant.monitor_change,
+    ) {
         (None, None) => true,
-        (Some(one), Some(other)) => match (&one.scan, &other.scan) {
+        (Some(one), Some(other)) => match (&one.monitors, &other.monitors) {
             (None, None) => true,
             (Some(one), Some(other)) => one.is_like(other),
             _ => false,

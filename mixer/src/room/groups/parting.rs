@@ -1,13 +1,13 @@
 //! Parts groups whose members begin to hear different mixes, and unites groups with equal mixes.
 //!
-//! Part of [`Listeners`]; both happen only to members with personal gains.
+//! Part of [`Groups`]; both happen only to members with personal gains.
 
 use super::merging::{HANGOVER_MS, Merge, may_merge};
-use super::{Group, GroupNo, Hearing, Key, Listeners};
+use super::{Group, GroupNo, Groups, Hearing, Key};
 use crate::mix::recipe::MixKey;
 use crate::output::Retired;
 use crate::output::Sink;
-use crate::output::{Listener, Turn};
+use crate::output::{OutputStream, TickInstant};
 use crate::room::members::Member;
 
 /// Members of one listener group that hear another mix than the group from this tick on.
@@ -19,7 +19,7 @@ pub(super) struct Parting {
     first: usize,
 }
 
-impl Listeners {
+impl Groups {
     /// Sets the mix of each listener group to its leader's mix of this tick; members that hear
     /// another mix will part.
     pub(super) fn follow_leaders(&mut self, list: &[Member]) {
@@ -47,7 +47,7 @@ impl Listeners {
         list: &mut [Member],
         place: usize,
         from: GroupNo,
-    ) -> Option<Box<Listener>> {
+    ) -> Option<Box<OutputStream>> {
         let mix = list[place].mix_key();
         let is_alike = |parting: &&Parting| parting.from == from && parting.mix == mix;
         let first = self.partings.iter().find(is_alike).map(|it| it.first);
@@ -57,7 +57,7 @@ impl Listeners {
             Some(Hearing::Private { .. }) => first
                 .zip(key)
                 .and_then(|(first, key)| self.found(list, first, key, 0)),
-            Some(Hearing::Deaf) | None => None,
+            Some(Hearing::Nothing) | None => None,
         };
         let Some(at) = at else {
             self.split(list, place);
@@ -73,7 +73,12 @@ impl Listeners {
     }
 
     /// Unites listener groups of equal key that have heard the same mix for long enough.
-    pub(super) fn merge_twins(&mut self, list: &mut [Member], turn: Turn, sink: &mut dyn Sink) {
+    pub(super) fn merge_twins(
+        &mut self,
+        list: &mut [Member],
+        instant: TickInstant,
+        sink: &mut dyn Sink,
+    ) {
         self.may_have_twins = false;
         for one in 0..self.groups.len() {
             for other in one + 1..self.groups.len() {
@@ -91,7 +96,7 @@ impl Listeners {
                     false => Merge::Asleep,
                 };
                 let is_changing = list[a.leader].is_changing() || list[b.leader].is_changing();
-                if !is_changing && may_merge(list, a.leader, b.leader, turn, merge) {
+                if !is_changing && may_merge(list, a.leader, b.leader, instant, merge) {
                     // A leader that keeps no other stream stays the leader.
                     match list[b.leader].keeps_stream() {
                         true => self.unite(list, one, other, sink),
@@ -113,7 +118,7 @@ impl Listeners {
             member.hearing = hearing;
             if !member.keeps_stream()
                 && !leader_keeps_stream
-                && let Some(unneeded) = member.participant.listener.take()
+                && let Some(unneeded) = member.participant.stream.take()
             {
                 sink.retired(Retired::owned(unneeded));
             }

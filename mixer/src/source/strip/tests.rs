@@ -59,7 +59,7 @@ impl Talker {
         self.strip.push(&packet, self.now);
         self.sent += 1;
         self.now = self.now + TickLength::Ms20.duration();
-        self.strip.listen(&Rules {
+        self.strip.listen(&TickRules {
             now: self.now,
             gate_db: Some(crate::source::gate::DEFAULT_THRESHOLD),
             leeway_samples: 0,

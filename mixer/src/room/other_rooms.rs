@@ -10,23 +10,23 @@ use super::{Room, RoomSettings};
 use crate::mix::gains::GainChange;
 use crate::mix::links::LinkChange;
 use crate::mix::render::{blend, fade};
-use crate::monitor::{Feed, Mouth, Place};
-use crate::monitor::{Rescan, Scan};
-use crate::output::Listener;
+use crate::monitor::{Feed, FeedWriter, TickSpan};
+use crate::monitor::{MonitorChange, MonitorMix};
+use crate::output::OutputStream;
 use crate::output::Retired;
 use crate::output::Sink;
 use crate::packet::Sources;
-use crate::room::groups::{Hearing, Listeners};
+use crate::room::groups::{Groups, Hearing};
 use crate::room::interned::{Interned, Part};
 use crate::room::members::{Member, Members, Shares, sources_of};
 
 /// A room's connections to other rooms.
 #[derive(Debug, Default)]
-pub(super) struct Elsewhere {
+pub(super) struct OtherRooms {
     /// Writes the room's own voices to its feed, if other rooms may listen.
-    mouth: Option<Mouth>,
+    feed_writer: Option<FeedWriter>,
     /// The linked rooms, which every member hears.
-    links: Option<Box<Scan>>,
+    links: Option<Box<MonitorMix>>,
     /// The previously linked rooms, for the cross-fade of the next tick.
     link_change: Option<Box<LinkChange>>,
     /// Who is heard from the linked rooms this tick.
@@ -41,13 +41,14 @@ impl Room {
     /// the feed that is not needed: the previous one, or `feed` itself if it does not fit the room.
     pub(crate) fn set_feed(&mut self, feed: Option<Arc<Feed>>) -> Option<Arc<Feed>> {
         let settings = self.settings;
-        let mouth = match feed.map(|feed| Mouth::new(feed, settings.layout, settings.tick)) {
-            Some(Ok(mouth)) => Some(mouth),
-            Some(Err(feed)) => return Some(feed),
-            None => None,
-        };
-        let before = core::mem::replace(&mut self.elsewhere.mouth, mouth);
-        before.map(Mouth::into_feed)
+        let feed_writer =
+            match feed.map(|feed| FeedWriter::new(feed, settings.layout, settings.tick)) {
+                Some(Ok(feed_writer)) => Some(feed_writer),
+                Some(Err(feed)) => return Some(feed),
+                None => None,
+            };
+        let before = core::mem::replace(&mut self.other_rooms.feed_writer, feed_writer);
+        before.map(FeedWriter::into_feed)
     }
 
     /// Replaces the linked rooms, which every member hears. Returns the box unless the next tick
@@ -56,45 +57,45 @@ impl Room {
         if !self.accepts(change.links.as_deref()) {
             return Some(change);
         }
-        core::mem::swap(&mut self.elsewhere.links, &mut change.links);
+        core::mem::swap(&mut self.other_rooms.links, &mut change.links);
         self.buses.accept_total(&mut change.total);
-        if self.elsewhere.link_change.is_some() {
+        if self.other_rooms.link_change.is_some() {
             return Some(change);
         }
         if self.members.is_empty() {
             self.release_total(&mut change);
             return Some(change);
         }
-        self.elsewhere.link_change = Some(change);
+        self.other_rooms.link_change = Some(change);
         None
     }
 
     /// Gives the total bus back with a change that has removed all links.
     fn release_total(&mut self, change: &mut LinkChange) {
-        if self.elsewhere.links.is_none() {
+        if self.other_rooms.links.is_none() {
             change.total = self.buses.release_total();
         }
     }
 
     /// Replaces the rooms that the member at `place` monitors. Returns the box unless the next tick
-    /// needs the previous scan in it for a cross-fade.
+    /// needs the previous rooms in it for a cross-fade.
     ///
     /// # Errors
     /// Returns the change itself if it was built for another layout or tick, if the member is sent
     /// nothing, or if the member needs a stream of its own and the change brought none.
-    pub(crate) fn set_scan(
+    pub(crate) fn set_monitors(
         &mut self,
         place: usize,
-        rescan: Box<Rescan>,
-    ) -> Result<Option<Box<Rescan>>, Box<Rescan>> {
-        if !self.accepts(rescan.scan.as_deref()) {
-            return Err(rescan);
+        monitor_change: Box<MonitorChange>,
+    ) -> Result<Option<Box<MonitorChange>>, Box<MonitorChange>> {
+        if !self.accepts(monitor_change.monitors.as_deref()) {
+            return Err(monitor_change);
         }
         let Members { list, shares, .. } = &mut self.members;
         let Shares {
-            listeners, scans, ..
+            groups, monitors, ..
         } = &mut **shares;
-        set_part(scans, listeners, list, place, rescan, Change::Fades)
+        set_part(monitors, groups, list, place, monitor_change, Change::Fades)
     }
 
     /// Replaces the personal gains of the member at `place`. Returns the box unless the next tick
@@ -109,43 +110,45 @@ impl Room {
         change: Box<GainChange>,
     ) -> Result<Option<Box<GainChange>>, Box<GainChange>> {
         let Members { list, shares, .. } = &mut self.members;
-        let Shares {
-            listeners, gains, ..
-        } = &mut **shares;
-        let own = list.get(place).map(|it| &it.participant.listener);
-        let is_new = own.is_some_and(|own| own.as_deref().is_some_and(Listener::is_new));
+        let Shares { groups, gains, .. } = &mut **shares;
+        let own = list.get(place).map(|it| &it.participant.stream);
+        let is_new = own.is_some_and(|own| own.as_deref().is_some_and(OutputStream::is_new));
         let how = if is_new {
             Change::AtOnce
         } else {
             Change::Fades
         };
-        set_part(gains, listeners, list, place, change, how)
+        set_part(gains, groups, list, place, change, how)
     }
 
     /// Whether other rooms may hear this room.
     pub(super) fn feeds_others(&self) -> bool {
-        self.elsewhere.mouth.is_some()
+        self.other_rooms.feed_writer.is_some()
     }
 
     /// Whether voices of other rooms may have to wake this room.
-    pub(crate) fn listens_elsewhere(&self) -> bool {
-        let has_ears = self.elsewhere.links.is_some() || !self.members.shares.scans.is_empty();
+    pub(crate) fn listens_to_other_rooms(&self) -> bool {
+        let has_ears = self.other_rooms.links.is_some() || !self.members.shares.monitors.is_empty();
         has_ears && !self.members.is_empty()
     }
 
     /// Whether somebody in another room may be heard in the tick at `at`; a sleeping room asks this
     /// instead of ticking.
-    pub(crate) fn is_called(&self, at: u64) -> bool {
+    pub(crate) fn may_hear_others(&self, at: u64) -> bool {
         #[cfg(any(test, feature = "fault-injection"))]
         self.give_way(crate::room::Weakness::Call);
         let place = self.place(at);
         let list = &self.members.list;
-        let mut leaders = self.members.shares.scans.leaders();
-        let links = &self.elsewhere.links;
-        links.as_ref().is_some_and(|links| links.is_called(place))
+        let mut leaders = self.members.shares.monitors.leaders();
+        let links = &self.other_rooms.links;
+        links
+            .as_ref()
+            .is_some_and(|links| links.may_hear_others(place))
             || leaders.any(|leader| {
-                let scan = &list[leader].participant.scan;
-                scan.as_ref().is_some_and(|scan| scan.is_called(place))
+                let monitors = &list[leader].participant.monitors;
+                monitors
+                    .as_ref()
+                    .is_some_and(|monitors| monitors.may_hear_others(place))
             })
     }
 
@@ -153,32 +156,32 @@ impl Room {
     /// that members monitor.
     ///
     /// - `at`: the tick's first sample on the media clock.
-    pub(super) fn hear_elsewhere(&mut self, at: u64) {
+    pub(super) fn hear_other_rooms(&mut self, at: u64) {
         let place = self.place(at);
-        if let Some(mouth) = &mut self.elsewhere.mouth {
+        if let Some(feed_writer) = &mut self.other_rooms.feed_writer {
             let own = sources_of(&self.members.ranks);
-            mouth.speak(at, self.buses.local().map(|voices| (voices, &own)));
+            feed_writer.write_tick(at, self.buses.local().map(|voices| (voices, &own)));
         }
         self.hear_linked(place);
-        let linked = self.elsewhere.linked.is_some();
-        let scanned = self.scan(place, linked || self.buses.contributors() > 0);
-        self.elsewhere.is_heard = linked || scanned;
+        let linked = self.other_rooms.linked.is_some();
+        let monitors_are_heard = self.sum_monitors(place, linked || self.buses.contributors() > 0);
+        self.other_rooms.is_heard = linked || monitors_are_heard;
     }
 
-    fn hear_linked(&mut self, place: Place) {
-        let Elsewhere {
+    fn hear_linked(&mut self, place: TickSpan) {
+        let OtherRooms {
             links,
             link_change,
             linked,
             ..
-        } = &mut self.elsewhere;
+        } = &mut self.other_rooms;
         *linked = None;
         if links.is_none() && link_change.is_none() {
             return;
         }
         let before = (link_change.as_mut()).and_then(|change| change.links.as_mut());
-        for scan in [before, links.as_mut()].into_iter().flatten() {
-            scan.turn(place, false);
+        for monitors in [before, links.as_mut()].into_iter().flatten() {
+            monitors.sum_tick(place, false);
         }
         let links = links.as_deref();
         let mix = &mut self.mix;
@@ -190,26 +193,31 @@ impl Room {
             return;
         }
         self.buses.add_linked(mix);
-        let sources = links.and_then(Scan::heard).map(|(_, sources)| *sources);
+        let sources = links
+            .and_then(MonitorMix::heard)
+            .map(|(_, sources)| *sources);
         *linked = Some(sources.unwrap_or_default());
     }
 
-    /// Sums the monitored rooms of each distinct scan once; returns whether anybody is heard there.
-    fn scan(&mut self, place: Place, home_is_heard: bool) -> bool {
+    /// Sums each distinct list of monitored rooms once. Returns whether anybody is heard in one of
+    /// them.
+    fn sum_monitors(&mut self, place: TickSpan, home_is_heard: bool) -> bool {
         let Self { members, .. } = self;
         let mut is_heard = false;
-        for leader in members.shares.scans.leaders() {
-            if let Some(scan) = &mut members.list[leader].participant.scan {
-                scan.turn(place, home_is_heard);
-                is_heard |= scan.heard().is_some();
+        for leader in members.shares.monitors.leaders() {
+            if let Some(monitors) = &mut members.list[leader].participant.monitors {
+                monitors.sum_tick(place, home_is_heard);
+                is_heard |= monitors.heard().is_some();
             }
         }
-        if members.shares.scans.changing > 0 {
+        if members.shares.monitors.changing > 0 {
             for member in &mut members.list {
-                let rescan = member.participant.rescan.as_mut();
-                if let Some(scan) = rescan.and_then(|rescan| rescan.scan.as_mut()) {
-                    scan.turn(place, home_is_heard);
-                    is_heard |= scan.heard().is_some();
+                let monitor_change = member.participant.monitor_change.as_mut();
+                if let Some(monitors) =
+                    monitor_change.and_then(|monitor_change| monitor_change.monitors.as_mut())
+                {
+                    monitors.sum_tick(place, home_is_heard);
+                    is_heard |= monitors.heard().is_some();
                 }
             }
         }
@@ -218,17 +226,19 @@ impl Room {
 
     /// Retires the links, scans and gains that this tick has faded out.
     pub(super) fn retire_changes(&mut self, sink: &mut dyn Sink) {
-        if let Some(mut change) = self.elsewhere.link_change.take() {
+        if let Some(mut change) = self.other_rooms.link_change.take() {
             self.release_total(&mut change);
             sink.retired(Retired::owned(change));
         }
-        let Shares { scans, gains, .. } = &mut *self.members.shares;
-        if core::mem::take(&mut scans.changing) + core::mem::take(&mut gains.changing) == 0 {
+        let Shares {
+            monitors, gains, ..
+        } = &mut *self.members.shares;
+        if core::mem::take(&mut monitors.changing) + core::mem::take(&mut gains.changing) == 0 {
             return;
         }
         for member in &mut self.members.list {
-            if let Some(rescan) = member.participant.rescan.take() {
-                sink.retired(Retired::owned(rescan));
+            if let Some(monitor_change) = member.participant.monitor_change.take() {
+                sink.retired(Retired::owned(monitor_change));
             }
             if let Some(change) = member.participant.gain_change.take() {
                 sink.retired(Retired::owned(change));
@@ -239,7 +249,7 @@ impl Room {
     /// Everybody heard on the bus, linked rooms included, loudest first.
     pub(super) fn everyone(&self) -> Sources {
         let own = sources_of(&self.members.ranks);
-        match &self.elsewhere.linked {
+        match &self.other_rooms.linked {
             Some(linked) => own.with(linked, 0.0),
             None => own,
         }
@@ -247,16 +257,16 @@ impl Room {
 
     /// Who is heard from the linked rooms; `None` if nobody is.
     pub(super) fn linked(&self) -> Option<Sources> {
-        self.elsewhere.linked
+        self.other_rooms.linked
     }
 
-    fn accepts(&self, scan: Option<&Scan>) -> bool {
+    fn accepts(&self, monitors: Option<&MonitorMix>) -> bool {
         let RoomSettings { layout, tick, .. } = self.settings;
-        scan.is_none_or(|scan| scan.format() == (layout, tick))
+        monitors.is_none_or(|monitors| monitors.format() == (layout, tick))
     }
 
-    fn place(&self, at: u64) -> Place {
-        Place {
+    fn place(&self, at: u64) -> TickSpan {
+        TickSpan {
             at,
             tick: self.settings.tick,
         }
@@ -280,13 +290,16 @@ enum Change {
 /// own and the change brought none.
 fn set_part<T: Part>(
     parts: &mut Interned<T>,
-    groups: &mut Listeners,
+    groups: &mut Groups,
     list: &mut [Member],
     place: usize,
     mut change: Box<T::Change>,
     how: Change,
 ) -> Result<Option<Box<T::Change>>, Box<T::Change>> {
-    if list.get(place).is_none_or(|it| it.hearing == Hearing::Deaf) {
+    if list
+        .get(place)
+        .is_none_or(|it| it.hearing == Hearing::Nothing)
+    {
         return Err(change);
     }
     let is_same = match (parts.of(list, place), T::list_of(&change)) {

@@ -15,7 +15,7 @@ use crate::units::Time;
 
 /// When a tick is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Beat {
+pub(super) struct DueTick {
     pub slot: u64,
     /// The slot's instant on the clock that stamps arrivals.
     pub now: Time,
@@ -23,25 +23,25 @@ pub(super) struct Beat {
 
 /// The rooms whose tick waits.
 #[derive(Debug)]
-pub(super) struct Held {
-    waiting: Vec<(usize, Beat)>,
+pub(super) struct HeldTicks {
+    waiting: Vec<(usize, DueTick)>,
     /// Whether slots are run right after each other, to make up for lost time.
     hurries: bool,
 }
 
-impl Held {
+impl HeldTicks {
     /// Creates an empty list with a place for each room.
     ///
     /// Real-time: set-up only (allocates).
-    pub fn new(rooms: usize) -> Held {
-        Held {
+    pub fn new(rooms: usize) -> HeldTicks {
+        HeldTicks {
             waiting: memory::list(rooms),
             hurries: false,
         }
     }
 
     /// Takes the waiting tick of one room out, if there is one.
-    pub fn take(&mut self, index: usize) -> Option<Beat> {
+    pub fn take(&mut self, index: usize) -> Option<DueTick> {
         let at = self.waiting.iter().position(|(room, _)| *room == index)?;
         Some(self.waiting.swap_remove(at).1)
     }
@@ -72,7 +72,7 @@ impl Engine {
     }
 
     /// Whether the room's tick at `beat` has to wait; if so, holds it.
-    pub(super) fn hold(&mut self, index: usize, beat: Beat) -> bool {
+    pub(super) fn hold(&mut self, index: usize, beat: DueTick) -> bool {
         let waits = self.waits(index, beat);
         if waits {
             self.stats.ticks_held_total += 1;
@@ -82,7 +82,7 @@ impl Engine {
         waits
     }
 
-    fn waits(&mut self, index: usize, beat: Beat) -> bool {
+    fn waits(&mut self, index: usize, beat: DueTick) -> bool {
         let late_samples = (self.slot - beat.slot) as usize * SLOT_SAMPLES;
         let hurries = self.held.hurries;
         let waits = self.enter(index, |room| {

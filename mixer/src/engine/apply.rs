@@ -4,11 +4,11 @@ use core::any::Any;
 use core::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 
-use super::berth::Berth;
-use super::{Command, Engine, Seat};
+use super::room_entry::RoomEntry;
+use super::{Command, Engine, Location};
 use crate::mix::links::LinkChange;
 use crate::monitor::Feed;
-use crate::output::{Event, Listener, Refused, Retired, Sink};
+use crate::output::{Event, OutputStream, Refused, Retired, Sink};
 #[cfg(any(test, feature = "fault-injection"))]
 use crate::room::Weakness;
 use crate::room::{Members, Participant, Room, RoomSettings};
@@ -69,10 +69,12 @@ impl Engine {
                 participant,
                 stream,
             } => self.detach(participant, stream, sink),
-            Command::SetListener(id, listener) => self.set_listener(id, listener, sink),
+            Command::SetStream(id, stream) => self.set_stream(id, stream, sink),
             Command::SetFeed(id, feed) => self.set_feed(id, feed, sink),
             Command::SetLinks(id, links) => self.set_links(id, links, sink),
-            Command::SetScan(id, rescan) => self.set_part(id, rescan, Room::set_scan, sink),
+            Command::SetMonitors(id, monitor_change) => {
+                self.set_part(id, monitor_change, Room::set_monitors, sink)
+            }
             Command::SetGains(id, change) => self.set_part(id, change, Room::set_gains, sink),
             Command::Attend(id) => self.attend(id),
             #[cfg(any(test, feature = "fault-injection"))]
@@ -107,17 +109,17 @@ impl Engine {
         Ok(())
     }
 
-    fn set_listener(
+    fn set_stream(
         &mut self,
         id: ParticipantId,
-        listener: Box<Listener>,
+        stream: Box<OutputStream>,
         sink: &mut dyn Sink,
     ) -> Result<(), Unapplied> {
-        let Some(&Seat { berth, member }) = self.seat_of.get(&id) else {
-            return refused(listener);
+        let Some(&Location { entry, member }) = self.location_of.get(&id) else {
+            return refused(stream);
         };
-        let replaced = self.enter(berth, |room| room.set_listener(member, listener));
-        self.wake(berth);
+        let replaced = self.enter(entry, |room| room.set_stream(member, stream));
+        self.wake(entry);
         retire(replaced.flatten(), sink);
         Ok(())
     }
@@ -169,13 +171,13 @@ impl Engine {
         set: SetPart<C>,
         sink: &mut dyn Sink,
     ) -> Result<(), Unapplied> {
-        let Some(&Seat { berth, member }) = self.seat_of.get(&id) else {
+        let Some(&Location { entry, member }) = self.location_of.get(&id) else {
             return refused(change);
         };
-        match self.enter(berth, |room| set(room, member, change)) {
+        match self.enter(entry, |room| set(room, member, change)) {
             Some(Ok(replaced)) => {
                 retire(replaced, sink);
-                self.wake(berth);
+                self.wake(entry);
                 Ok(())
             }
             Some(Err(change)) => refused(change),
@@ -188,21 +190,21 @@ impl Engine {
         let members = room.members().len();
         let has_place = self.berth_of.len() < self.limits.rooms
             && !self.berth_of.contains_key(&id)
-            && self.seat_of.len() + members <= self.limits.participants;
+            && self.location_of.len() + members <= self.limits.participants;
         if !has_place {
             return refused(room);
         }
-        let index = match self.berths.iter().position(Option::is_none) {
+        let index = match self.entries.iter().position(Option::is_none) {
             Some(index) => index,
             None => {
-                self.berths.push(None);
-                self.berths.len() - 1
+                self.entries.push(None);
+                self.entries.len() - 1
             }
         };
         let phase = self.loads.least_loaded(room.settings().tick);
-        let mut berth = Berth::new(room, phase, self.slot);
-        berth.weigh(1 + members as isize, &mut self.loads);
-        self.berths[index] = Some(berth);
+        let mut entry = RoomEntry::new(room, phase, self.slot);
+        entry.weigh(1 + members as isize, &mut self.loads);
+        self.entries[index] = Some(entry);
         self.berth_of.insert(id, index);
         // A room usually arrives empty, and wakes with its first participant.
         if members > 0 {
@@ -217,9 +219,9 @@ impl Engine {
         participant: Box<Participant>,
     ) -> Result<(), Unapplied> {
         let id = participant.id();
-        let is_full = self.seat_of.len() >= self.limits.participants;
+        let is_full = self.location_of.len() >= self.limits.participants;
         let index = self.berth_of.get(&room).copied();
-        let Some(index) = index.filter(|_| !is_full && !self.seat_of.contains_key(&id)) else {
+        let Some(index) = index.filter(|_| !is_full && !self.location_of.contains_key(&id)) else {
             return refused(participant);
         };
         let member = match self.enter(index, |room| room.add(participant)) {
@@ -227,14 +229,14 @@ impl Engine {
             Some(Err(participant)) => return refused(participant),
             None => return Ok(()),
         };
-        if let Some(berth) = &mut self.berths[index] {
-            berth.weigh(1, &mut self.loads);
+        if let Some(entry) = &mut self.entries[index] {
+            entry.weigh(1, &mut self.loads);
         }
-        let seat = Seat {
-            berth: index,
+        let location = Location {
+            entry: index,
             member,
         };
-        self.seat_of.insert(id, seat);
+        self.location_of.insert(id, location);
         self.wake(index);
         Ok(())
     }
@@ -244,41 +246,41 @@ impl Engine {
         id: ParticipantId,
         sink: &mut dyn Sink,
     ) -> Result<(), Unapplied> {
-        let Seat { berth, member } = self.seat_of.remove(&id).ok_or(Unapplied(None))?;
-        self.enter(berth, |room| room.dismiss(member));
-        self.wake(berth);
-        self.take_left(berth, sink);
+        let Location { entry, member } = self.location_of.remove(&id).ok_or(Unapplied(None))?;
+        self.enter(entry, |room| room.dismiss(member));
+        self.wake(entry);
+        self.take_left(entry, sink);
         Ok(())
     }
 
     fn detach(
         &mut self,
         id: ParticipantId,
-        stream: Option<Box<Listener>>,
+        stream: Option<Box<OutputStream>>,
         sink: &mut dyn Sink,
     ) -> Result<(), Unapplied> {
-        let give_back = |stream: Option<Box<Listener>>| Unapplied(stream.map(Retired::owned));
-        let Some(&Seat { berth, member }) = self.seat_of.get(&id) else {
+        let give_back = |stream: Option<Box<OutputStream>>| Unapplied(stream.map(Retired::owned));
+        let Some(&Location { entry, member }) = self.location_of.get(&id) else {
             return Err(give_back(stream));
         };
-        match self.enter(berth, |room| room.detach(member, stream)) {
+        match self.enter(entry, |room| room.detach(member, stream)) {
             Some(Ok(unneeded)) => retire(unneeded, sink),
             Some(Err(stream)) => return Err(give_back(stream)),
             None => return Ok(()),
         }
-        self.seat_of.remove(&id);
-        self.wake(berth);
-        self.take_left(berth, sink);
+        self.location_of.remove(&id);
+        self.wake(entry);
+        self.take_left(entry, sink);
         Ok(())
     }
 
     /// Applies one participant's settings at its room's next tick, and wakes the room for that.
     fn attend(&mut self, id: ParticipantId) -> Result<(), Unapplied> {
-        let seat = self.seat_of.get(&id).copied();
-        let Seat { berth, member } = seat.ok_or(Unapplied(None))?;
-        self.wake(berth);
-        if let Some(rhythm) = self.enter(berth, |room| room.attend(member)).flatten() {
-            self.meet(berth, |_| Some(rhythm.into()));
+        let location = self.location_of.get(&id).copied();
+        let Location { entry, member } = location.ok_or(Unapplied(None))?;
+        self.wake(entry);
+        if let Some(rhythm) = self.enter(entry, |room| room.attend(member)).flatten() {
+            self.meet(entry, |_| Some(rhythm.into()));
         }
         Ok(())
     }
@@ -308,7 +310,7 @@ fn subject(command: &Command) -> Option<Refused> {
         | Command::SetFeed(id, Some(_))
         | Command::SetLinks(id, _) => Some(Refused::Room(*id)),
         Command::AddParticipant { participant, .. } => Some(Refused::Participant(participant.id())),
-        Command::SetListener(id, _) | Command::SetScan(id, _) | Command::SetGains(id, _) => {
+        Command::SetStream(id, _) | Command::SetMonitors(id, _) | Command::SetGains(id, _) => {
             Some(Refused::Participant(*id))
         }
         Command::Detach { participant, .. } => Some(Refused::Participant(*participant)),

@@ -12,7 +12,7 @@ use crate::format::SAMPLE_RATE_HZ;
 
 /// Follows the bandwidth of one stream's sound.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Width {
+pub(super) struct BandwidthDetector {
     above: [HighPass; 2],
     now: Bandwidth,
     /// Bandwidth that has sufficed, and for how long, in samples.
@@ -20,10 +20,10 @@ pub(super) struct Width {
     enough_samples: usize,
 }
 
-impl Width {
+impl BandwidthDetector {
     /// Starts with the full bandwidth, until the sound turns out to be narrower.
-    pub(super) fn new() -> Width {
-        Width {
+    pub(super) fn new() -> BandwidthDetector {
+        BandwidthDetector {
             above: [HighPass::above(8_000.0), HighPass::above(12_000.0)],
             now: Bandwidth::Full,
             enough: Bandwidth::Full,
@@ -150,7 +150,7 @@ mod tests {
             .collect()
     }
 
-    fn after(width: &mut Width, pcm: &[f32], packets: usize) -> Bandwidth {
+    fn after(width: &mut BandwidthDetector, pcm: &[f32], packets: usize) -> Bandwidth {
         let bandwidths = (0..packets).map(|_| width.judge(pcm));
         bandwidths.last().expect("there are packets")
     }
@@ -166,7 +166,7 @@ mod tests {
             (14_000.0, Bandwidth::Full),
             (19_000.0, Bandwidth::Full),
         ] {
-            let mut width = Width::new();
+            let mut width = BandwidthDetector::new();
             assert_eq!(after(&mut width, &tone(hz, 0.3), 1), Bandwidth::Full);
             assert_eq!(after(&mut width, &tone(hz, 0.3), 101), bandwidth, "{hz} Hz");
         }
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn stream_widens_at_once_and_stays_wide_over_a_vowel() {
-        let mut width = Width::new();
+        let mut width = BandwidthDetector::new();
         after(&mut width, &tone(500.0, 0.3), 200);
         assert_eq!(width.judge(&tone(16_000.0, 0.01)), Bandwidth::Full);
         let vowel = tone(500.0, 0.3);
@@ -186,19 +186,22 @@ mod tests {
 
     #[test]
     fn stream_ignores_inaudible_sound_when_it_narrows() {
-        let mut width = Width::new();
+        let mut width = BandwidthDetector::new();
         let mut sound = tone(700.0, 0.5);
         for (sample, hiss) in sound.iter_mut().zip(tone(15_000.0, 0.001)) {
             *sample += hiss;
         }
         assert_eq!(after(&mut width, &sound, 101), Bandwidth::Wide, "54 dB");
         let silence = [0.0; PACKET];
-        assert_eq!(after(&mut Width::new(), &silence, 101), Bandwidth::Wide);
+        assert_eq!(
+            after(&mut BandwidthDetector::new(), &silence, 101),
+            Bandwidth::Wide
+        );
     }
 
     #[test]
     fn high_pass_misses_no_tone_between_its_samples() {
-        let width = Width::new();
+        let width = BandwidthDetector::new();
         for hz in (11_000..23_000).step_by(100) {
             let sound = tone(f64::from(hz), 0.1);
             let [wide, _] = &width.above;

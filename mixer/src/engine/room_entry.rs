@@ -1,4 +1,4 @@
-//! Berths: a room's place in the engine, and the only, guarded way into the room.
+//! A room's entry in the engine: its phase, and the only, guarded way into the room.
 
 use core::panic::AssertUnwindSafe;
 use core::sync::atomic::Ordering::Relaxed;
@@ -11,9 +11,9 @@ use crate::units::{RoomId, Tick};
 
 /// A room and its phase: the slot of its tick in which the room runs.
 ///
-/// The room is private to this file: every call that could panic goes through [`Berth::enter`].
+/// The room is private to this file: every call that could panic goes through [`RoomEntry::enter`].
 #[derive(Debug)]
-pub(super) struct Berth {
+pub(super) struct RoomEntry {
     pub phase: usize,
     /// The slot in which the room fell asleep; `None` while it needs its ticks.
     pub asleep: Option<u64>,
@@ -30,10 +30,10 @@ pub(super) struct Berth {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fault;
 
-impl Berth {
-    /// Creates a berth for a room that sleeps from `slot` on.
-    pub fn new(room: Box<Room>, phase: usize, slot: u64) -> Berth {
-        Berth {
+impl RoomEntry {
+    /// Creates an entry for a room that sleeps from `slot` on.
+    pub fn new(room: Box<Room>, phase: usize, slot: u64) -> RoomEntry {
+        RoomEntry {
             phase,
             asleep: Some(slot),
             dozes: false,
@@ -102,8 +102,8 @@ impl Berth {
         may_move_again(self.moved, self.room.ticks())
     }
 
-    /// Moves the room, if [allowed](Berth::may_move), to the phase at which packets of `rhythms`
-    /// wait less.
+    /// Moves the room, if [allowed](RoomEntry::may_move), to the phase at which packets of
+    /// `rhythms` wait less.
     pub fn move_to_meet(&mut self, rhythms: Rhythms, loads: &mut SlotLoads) {
         let tick = self.tick();
         if let Some(phase) = loads.better(self.phase, rhythms, tick, self.members()) {
