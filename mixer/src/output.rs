@@ -1,6 +1,6 @@
 //! Output streams and the sink: from a mix to packets, and everything else that leaves the engine.
 //!
-//! An [`OutputStream`](OutputStream) gathers the mixes of a few ticks, limits and encodes them. Its
+//! An [`OutputStream`] gathers the mixes of a few ticks, limits and encodes them. Its
 //! packets, the engine's events and retired objects go to a [`Sink`].
 
 mod destination;
