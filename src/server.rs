@@ -18,7 +18,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::audio::{self, Audio, AudioConfig, AudioError, Wakes};
-use crate::conference::{self, Conference, Configure, ConfigureError, Limits, Owner, Threads};
+use crate::conference::{
+    self, Close, Conference, Configure, ConfigureError, Limits, Owner, Threads,
+};
 use crate::config::Config;
 use crate::http::{self, Tls, TlsError};
 use crate::memory;
@@ -145,7 +147,7 @@ impl Server {
 
     /// Stops the server: tells all participants, closes all sockets, joins all threads.
     pub async fn stop(mut self) {
-        self.conference.close().await;
+        self.conference.ask(Close).await;
         // Sending fails only if no receiver is left, which is the aim.
         let _ = self.stop.send(true);
         if let Some(http) = self.http.take() {

@@ -19,10 +19,10 @@ use super::effect::Effects;
 use super::machine::Machine;
 use super::metrics::{MetricFamily, MetricKind, MetricSample};
 use super::placement::Placement;
-use super::request::ReplyTo;
+use super::request::Request;
 use super::room::Room;
 use super::{CommandError, FloorError, UnknownSession};
-use crate::floor::{Action, Answer, Request, RevokeCause, Standing};
+use crate::floor::{self, Action, Answer, RevokeCause, Standing};
 use crate::protocol::{Event, FloorCommand, FloorStanding, RoomName};
 use crate::rate_limit::{Limited, RetryAfter, TooMany, Verdict};
 
@@ -57,78 +57,74 @@ pub(super) struct SentCounts {
     voiced: u64,
 }
 
-/// A request about the floor of a session's room; the session is named by its secret.
+/// Requests the floor of the session's room.
+///
+/// # Errors
+/// [`FloorError`], equally for a session that never existed and one that has ended.
 #[derive(Debug)]
-pub(super) enum FloorRequest {
-    /// Requests the floor.
-    Ask(String, Request, ReplyTo<Result<Answer, FloorError>>),
-    /// Releases the floor, or leaves the floor queue.
-    Release(String, ReplyTo<Result<(), UnknownSession>>),
-    /// Reads whether the session holds the floor or waits for it.
-    Standing(String, ReplyTo<Result<FloorStanding, UnknownSession>>),
+pub(crate) struct RequestFloor {
+    /// The secret of the session.
+    pub(crate) session: String,
+    pub(crate) request: floor::Request,
 }
 
-impl Machine {
-    /// Answers a request about a floor.
-    pub(super) fn on_floor(&mut self, request: FloorRequest, now: Instant) {
-        match request {
-            FloorRequest::Ask(session, request, reply) => {
-                let answer = self.floor_request(&session, request, now);
-                self.effects.reply(reply, answer);
-            }
-            FloorRequest::Release(session, reply) => {
-                let answer = self.floor_release(&session, now);
-                self.effects.reply(reply, answer);
-            }
-            FloorRequest::Standing(session, reply) => {
-                let answer = self.floor_standing(&session, now);
-                self.effects.reply(reply, answer);
-            }
-        }
-    }
+/// Releases the floor or leaves the floor queue; succeeds without effect for a session that does
+/// neither.
+///
+/// # Errors
+/// [`UnknownSession`] if the session does not exist.
+#[derive(Debug)]
+pub(crate) struct ReleaseFloor {
+    /// The secret of the session.
+    pub(crate) session: String,
+}
 
-    /// Requests the floor of the session's room.
-    ///
-    /// # Errors
-    /// [`FloorError`], equally for a session that never existed and one that has ended.
-    fn floor_request(
-        &mut self,
-        session: &str,
-        request: Request,
-        now: Instant,
-    ) -> Result<Answer, FloorError> {
-        let (id, name) = self.at_floor(session)?;
-        self.count_request(id, now)?;
-        let answer = self.ask(&name, id, request, now);
+/// Reads whether the session holds the floor or waits for it.
+///
+/// # Errors
+/// [`UnknownSession`] if the session does not exist.
+#[derive(Debug)]
+pub(crate) struct ReadFloorStanding {
+    /// The secret of the session.
+    pub(crate) session: String,
+}
+
+impl Request for RequestFloor {
+    type Answer = Result<Answer, FloorError>;
+
+    fn handle(self, machine: &mut Machine, now: Instant) -> Self::Answer {
+        let (id, name) = machine.at_floor(&self.session)?;
+        machine.count_request(id, now)?;
+        let answer = machine.ask(&name, id, self.request, now);
         answer.ok_or(UnknownSession.into())
     }
+}
 
-    /// Releases the floor or leaves the floor queue; succeeds without effect for a session that
-    /// does neither.
-    ///
+impl Request for ReleaseFloor {
+    type Answer = Result<(), UnknownSession>;
+
     /// No rate limiter counts releases: the release of a push-to-talk key must never be missed, and
     /// only a request gives a release any effect.
-    ///
-    /// # Errors
-    /// [`UnknownSession`] if the session does not exist.
-    fn floor_release(&mut self, session: &str, now: Instant) -> Result<(), UnknownSession> {
-        let (id, name) = self.at_floor(session)?;
-        if let Some(room) = self.registry.change_floor(&name) {
+    fn handle(self, machine: &mut Machine, now: Instant) -> Self::Answer {
+        let (id, name) = machine.at_floor(&self.session)?;
+        if let Some(room) = machine.registry.change_floor(&name) {
             room.floor.release(id, now);
         }
         Ok(())
     }
+}
 
-    /// Returns whether the session holds the floor or waits for it.
-    ///
-    /// # Errors
-    /// [`UnknownSession`] if the session does not exist.
-    fn floor_standing(&self, session: &str, now: Instant) -> Result<FloorStanding, UnknownSession> {
-        let (id, name) = self.at_floor(session)?;
-        let room = self.registry.rooms.get(&name).ok_or(UnknownSession)?;
+impl Request for ReadFloorStanding {
+    type Answer = Result<FloorStanding, UnknownSession>;
+
+    fn handle(self, machine: &mut Machine, now: Instant) -> Self::Answer {
+        let (id, name) = machine.at_floor(&self.session)?;
+        let room = machine.registry.rooms.get(&name).ok_or(UnknownSession)?;
         Ok(room.floor.standing(id, now).into())
     }
+}
 
+impl Machine {
     /// Returns the participant of a session, and the participant's room.
     fn at_floor(&self, session: &str) -> Result<(ParticipantId, RoomName), UnknownSession> {
         let id = self.session(session)?;
@@ -191,7 +187,7 @@ impl Machine {
         &mut self,
         name: &RoomName,
         from: ParticipantId,
-        request: Request,
+        request: floor::Request,
         now: Instant,
     ) -> Option<Answer> {
         let room = self.registry.change_floor(name)?;

@@ -1,29 +1,16 @@
 //! The conference's handle, through which the rest of the server makes its requests.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::error::Refusal;
-use super::floor::FloorRequest;
-use super::join::JoinRequest;
-use super::machine::ServerRequest;
+use super::join::CountRefusal;
 use super::owner::{Envelope, Owner};
-use super::participants::ParticipantRequest;
 use super::performer::Luggage;
-use super::request::{ReplyTo, Request};
-use super::rooms::RoomRequest;
-use super::sessions::SessionRequest;
-use super::{
-    Configure, ConfigureError, FloorError, Limits, Overloaded, UnknownParticipant, UnknownSession,
-};
+use super::request::{PendingRequest, Request};
+use super::{Limits, Overloaded};
 use crate::audio::{AudioHandle, MixerControl};
-use crate::floor::{self, Answer};
-use crate::protocol::{
-    Change, CommandMessage, Event, FloorStanding, Participant, PublicId, RoomChange, RoomLine,
-    RoomName, RoomState,
-};
 use crate::queues::CONFERENCE_REQUESTS;
 use crate::rate_limit::Rate;
 use crate::rtc::{NetworkControl, RtcHandle};
@@ -79,185 +66,19 @@ pub fn start(limits: Limits, threads: Threads, now: Instant) -> (Conference, Own
 }
 
 impl Conference {
-    /// Returns a summary of every room, sorted by name.
-    pub async fn rooms(&self) -> Vec<RoomLine> {
-        self.ask(|reply| Request::Room(RoomRequest::List(reply)))
-            .await
-    }
-
     /// Returns whether a join creates a room that does not exist.
     pub fn makes_rooms(&self) -> bool {
         self.limits.open_rooms
     }
 
-    /// Returns a room's state with all its participants.
-    pub async fn room(&self, name: &RoomName) -> Option<RoomState> {
-        self.ask(|reply| Request::Room(RoomRequest::Read(name.clone(), reply)))
-            .await
-    }
-
-    /// Creates or configures a room; returns whether the room was created.
-    ///
-    /// Strips and encoders are built for one tick and number of channels, so these two can change
-    /// only while the room is empty.
-    ///
-    /// # Errors
-    /// [`ConfigureError`]; the room is then unchanged.
-    pub async fn configure(
-        &self,
-        name: &RoomName,
-        change: RoomChange,
-        how: Configure,
-    ) -> Result<(RoomState, bool), ConfigureError> {
-        self.ask(|reply| {
-            Request::Room(RoomRequest::Configure {
-                name: name.clone(),
-                change,
-                how,
-                reply,
-            })
-        })
-        .await
-    }
-
-    /// Ends a room and removes all its participants.
-    ///
-    /// # Errors
-    /// [`ConfigureError::UnknownRoom`].
-    pub async fn delete(&self, name: &RoomName) -> Result<(), ConfigureError> {
-        self.ask(|reply| Request::Room(RoomRequest::Delete(name.clone(), reply)))
-            .await
-    }
-
-    /// Returns a room's present state, and all later events of the room as JSON texts.
-    pub async fn watch(
-        &self,
-        room: &RoomName,
-    ) -> Option<(RoomState, broadcast::Receiver<Arc<str>>)> {
-        let (events, subscribed) = oneshot::channel();
-        let state = self
-            .ask(|reply| {
-                Request::Room(RoomRequest::Watch {
-                    name: room.clone(),
-                    events,
-                    reply,
-                })
-            })
-            .await?;
-        Some((state, subscribed.await.ok()?))
-    }
-
-    /// Ends a session at its client's request.
-    ///
-    /// # Errors
-    /// [`UnknownSession`], equally for a session that never existed and one that has ended.
-    pub async fn leave(&self, session: &str) -> Result<(), UnknownSession> {
-        self.ask(|reply| Request::Session(SessionRequest::Leave(session.to_owned(), reply)))
-            .await
-    }
-
-    /// Removes a participant from its room.
-    ///
-    /// # Errors
-    /// [`UnknownParticipant`] if the room does not exist or no participant of this id is in it.
-    pub async fn kick(
-        &self,
-        room: &RoomName,
-        participant: PublicId,
-    ) -> Result<(), UnknownParticipant> {
-        self.ask(|reply| {
-            Request::Participant(ParticipantRequest::Kick {
-                room: room.clone(),
-                participant,
-                reply,
-            })
-        })
-        .await
-    }
-
-    /// Changes a participant and tells its room.
-    ///
-    /// # Errors
-    /// [`UnknownParticipant`] if the room does not exist or no participant of this id is in it.
-    pub async fn change(
-        &self,
-        room: &RoomName,
-        participant: PublicId,
-        change: Change,
-    ) -> Result<Participant, UnknownParticipant> {
-        self.ask(|reply| {
-            Request::Participant(ParticipantRequest::Change {
-                room: room.clone(),
-                participant,
-                change,
-                reply,
-            })
-        })
-        .await
-    }
-
-    /// Carries out a command received over a room's WebSocket; returns the answer to the sender, if
-    /// any.
-    pub async fn carry_out(
-        &self,
-        room: &RoomName,
-        message: CommandMessage,
-    ) -> Result<Option<Event>, Event> {
-        self.ask(|reply| {
-            Request::Session(SessionRequest::Command {
-                room: room.clone(),
-                message,
-                reply,
-            })
-        })
-        .await
-    }
-
-    /// Requests the floor of the session's room.
-    ///
-    /// # Errors
-    /// [`FloorError`], equally for a session that never existed and one that has ended.
-    pub async fn floor_request(
-        &self,
-        session: &str,
-        request: floor::Request,
-    ) -> Result<Answer, FloorError> {
-        let session = session.to_owned();
-        self.ask(|reply| Request::Floor(FloorRequest::Ask(session, request, reply)))
-            .await
-    }
-
-    /// Releases the floor or leaves the floor queue; succeeds without effect for a session that
-    /// does neither.
-    ///
-    /// # Errors
-    /// [`UnknownSession`] if the session does not exist.
-    pub async fn floor_release(&self, session: &str) -> Result<(), UnknownSession> {
-        let session = session.to_owned();
-        self.ask(|reply| Request::Floor(FloorRequest::Release(session, reply)))
-            .await
-    }
-
-    /// Returns whether the session holds the floor or waits for it.
-    ///
-    /// # Errors
-    /// [`UnknownSession`] if the session does not exist.
-    pub async fn floor_standing(&self, session: &str) -> Result<FloorStanding, UnknownSession> {
-        let session = session.to_owned();
-        self.ask(|reply| Request::Floor(FloorRequest::Standing(session, reply)))
-            .await
-    }
-
     /// Counts a join that was refused because its address exceeded the rate limit.
     pub async fn refuse_too_many(&self) {
-        self.tell(Request::Join(JoinRequest::Refused(Refusal::Rate)))
-            .await;
+        self.tell(CountRefusal(Refusal::Rate)).await;
     }
 
     /// Counts a join that was refused because too many joins were waiting.
     pub async fn refuse_waiting(&self) -> Overloaded {
-        self.tell(Request::Join(JoinRequest::Refused(Refusal::Waiting)))
-            .await;
+        self.tell(CountRefusal(Refusal::Waiting)).await;
         Overloaded::Waiting
     }
 
@@ -279,20 +100,17 @@ impl Conference {
         }
     }
 
-    /// Removes all participants and refuses further joins.
-    pub async fn close(&self) {
-        self.ask(|reply| Request::Server(ServerRequest::Close(reply)))
-            .await;
-    }
-
     /// Sends a request to the machine and waits for the answer.
-    pub(super) async fn ask<T>(&self, request: impl FnOnce(ReplyTo<T>) -> Request) -> T {
+    ///
+    /// # Errors
+    /// As the request says, if its answer is a `Result`.
+    pub(crate) async fn ask<R: Request>(&self, request: R) -> R::Answer {
         let place = self.place().await;
         place.ask(Luggage::default(), request).await
     }
 
     /// Sends the machine a request that has no answer.
-    pub(super) async fn tell(&self, request: Request) {
+    pub(super) async fn tell(&self, request: impl Request<Answer = ()>) {
         self.place().await.tell(request);
     }
 
@@ -311,13 +129,8 @@ impl Place {
     ///
     /// - `luggage`: boxes for the mixer and the network thread, which the pure machine cannot
     ///   carry.
-    pub(super) async fn ask<T>(
-        self,
-        luggage: Luggage,
-        request: impl FnOnce(ReplyTo<T>) -> Request,
-    ) -> T {
-        let (reply, answer) = ReplyTo::new();
-        let request = request(reply);
+    pub(super) async fn ask<R: Request>(self, luggage: Luggage, request: R) -> R::Answer {
+        let (request, answer) = PendingRequest::new(request);
         self.0.send(Envelope { request, luggage });
         answer
             .await
@@ -325,7 +138,8 @@ impl Place {
     }
 
     /// Sends the machine a request that has no answer.
-    pub(super) fn tell(self, request: Request) {
+    pub(super) fn tell(self, request: impl Request<Answer = ()>) {
+        let (request, _) = PendingRequest::new(request);
         let luggage = Luggage::default();
         self.0.send(Envelope { request, luggage });
     }

@@ -1,5 +1,7 @@
 //! ICE of a session after the join: trickled candidates, and restarts.
 
+use std::time::Instant;
+
 use mixer::ParticipantId;
 use tokio::sync::oneshot;
 
@@ -8,7 +10,6 @@ use super::join::secret;
 use super::machine::Machine;
 use super::member::IceSession;
 use super::request::Request;
-use super::sessions::SessionRequest;
 use super::{Conference, IceError, UnknownSession};
 use crate::rtc::sdp::remote_candidates;
 use crate::rtc::{Restart, RestartAnswer, RestartError, RestartResult};
@@ -61,8 +62,7 @@ impl Conference {
                 answer,
             }),
             Err(error) => {
-                let failed = SessionRequest::RestartFailed(begun);
-                self.tell(Request::Session(failed)).await;
+                self.tell(RestartFailed(begun)).await;
                 Err(error.into())
             }
         }
@@ -77,17 +77,56 @@ impl Conference {
         update: IceUpdate,
     ) -> Result<Option<(BegunRestart, oneshot::Receiver<RestartResult>)>, IceError> {
         let (outcome, restarted) = oneshot::channel();
-        let begun = self.ask(|reply| {
-            Request::Session(SessionRequest::Ice {
-                session: session.to_owned(),
-                expected: expected.map(<[String]>::to_vec),
-                update,
-                etag: secret::<8>(),
-                outcome,
-                reply,
-            })
+        let begun = self.ask(UpdateIce {
+            session: session.to_owned(),
+            expected: expected.map(<[String]>::to_vec),
+            update,
+            etag: secret::<8>(),
+            outcome,
         });
         Ok(begun.await?.map(|begun| (begun, restarted)))
+    }
+}
+
+/// Adds a client's new ICE candidates, or restarts its ICE session; the answer is the restart that
+/// was sent to the network thread, if any.
+///
+/// # Errors
+/// [`IceError`].
+#[derive(Debug)]
+pub(super) struct UpdateIce {
+    /// The secret of the session.
+    pub(super) session: String,
+    /// The ETags of the request's condition; `None` and an empty list mean no condition.
+    pub(super) expected: Option<Vec<String>>,
+    pub(super) update: IceUpdate,
+    /// The ETag of the new ICE session, if one begins.
+    pub(super) etag: String,
+    /// Receives the result of a restart.
+    pub(super) outcome: oneshot::Sender<RestartResult>,
+}
+
+/// Restores the ICE session from before a failed restart, unless another restart has begun since.
+#[derive(Debug)]
+pub(super) struct RestartFailed(pub(super) BegunRestart);
+
+impl Request for UpdateIce {
+    type Answer = Result<Option<BegunRestart>, IceError>;
+
+    fn handle(self, machine: &mut Machine, _: Instant) -> Self::Answer {
+        machine.update_ice(self)
+    }
+}
+
+impl Request for RestartFailed {
+    type Answer = ();
+
+    fn handle(self, machine: &mut Machine, _: Instant) {
+        let RestartFailed(begun) = self;
+        let member = machine.registry.member_mut(begun.id);
+        if let Some((_, member)) = member.filter(|(_, member)| member.ice.etag == begun.etag) {
+            member.ice = begun.before;
+        }
     }
 }
 
@@ -99,18 +138,15 @@ impl Machine {
     /// same step. Candidates that the client sends without waiting for the answer thus find the
     /// session they belong to, and a client that disconnects during its restart leaves nothing half
     /// done.
-    ///
-    /// - `etag`: the ETag of the new ICE session, if one begins.
-    /// - `outcome`: receives the result of the restart.
-    pub(super) fn take_ice(
-        &mut self,
-        session: &str,
-        expected: Option<&[String]>,
-        update: IceUpdate,
-        etag: String,
-        outcome: oneshot::Sender<RestartResult>,
-    ) -> Result<Option<BegunRestart>, IceError> {
-        let id = self.session(session)?;
+    fn update_ice(&mut self, request: UpdateIce) -> Result<Option<BegunRestart>, IceError> {
+        let UpdateIce {
+            session,
+            expected,
+            update,
+            etag,
+            outcome,
+        } = request;
+        let id = self.session(&session)?;
         let member = self.registry.member_mut(id);
         let (_, member) = member.ok_or(UnknownSession)?;
         let (id, ice) = (member.id, &mut member.ice);
@@ -151,15 +187,6 @@ impl Machine {
         let order = NetworkOrder::Restart(id, restart, outcome);
         self.effects.tell_network(order);
         Ok(Some(BegunRestart { id, etag, before }))
-    }
-
-    /// Restores the ICE session from before a failed restart, unless another restart has begun
-    /// since.
-    pub(super) fn undo_restart(&mut self, begun: BegunRestart) {
-        let member = self.registry.member_mut(begun.id);
-        if let Some((_, member)) = member.filter(|(_, member)| member.ice.etag == begun.etag) {
-            member.ice = begun.before;
-        }
     }
 }
 

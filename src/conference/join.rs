@@ -19,7 +19,7 @@ use super::machine::Machine;
 use super::member::{IceSession, Member, StreamRecipe};
 use super::performer::Luggage;
 use super::placement::layout;
-use super::request::{ReplyTo, Request};
+use super::request::Request;
 use super::rights::{Action, Actor, Target};
 use super::room::Room;
 use super::{Conference, JoinError, Limits, Overloaded};
@@ -72,9 +72,7 @@ impl Conference {
     pub async fn join(&self, join: Join) -> Result<Joined, JoinError> {
         let result = self.try_join(join).await;
         if let Err(error @ JoinError::Offer(_)) = &result {
-            let refusal = Refusal::of(error);
-            self.tell(Request::Join(JoinRequest::Refused(refusal)))
-                .await;
+            self.tell(CountRefusal(Refusal::of(error))).await;
         }
         result
     }
@@ -108,14 +106,11 @@ impl Conference {
         // back.
         let place = self.place().await;
         let seat = self
-            .ask(|reply| {
-                Request::Join(JoinRequest::Reserve {
-                    room: room.clone(),
-                    mode,
-                    listen,
-                    drawn: rand::random(),
-                    reply,
-                })
+            .ask(ReserveSeat {
+                room: room.clone(),
+                mode,
+                listen,
+                drawn: rand::random(),
             })
             .await;
         Ok(HeldSeat {
@@ -146,22 +141,19 @@ impl HeldSeat {
             luggage,
             joined,
         } = built;
-        let entered = place.ask(luggage, |reply| {
-            Request::Join(JoinRequest::Enter {
-                seat,
-                member: Box::new(member),
-                wishes,
-                reply,
-            })
-        });
-        entered.await.map(|()| joined)
+        let enter = Enter {
+            seat,
+            member: Box::new(member),
+            wishes,
+        };
+        place.ask(luggage, enter).await.map(|()| joined)
     }
 }
 
 impl Drop for HeldSeat {
     fn drop(&mut self) {
         if let Some((place, seat)) = self.held.take() {
-            place.tell(Request::Join(JoinRequest::Abandon(seat)));
+            place.tell(AbandonSeat(seat));
         }
     }
 }
@@ -254,33 +246,34 @@ fn build(rtc: &RtcHandle, limits: &Limits, seat: &Seat, join: Join) -> Result<Bu
     })
 }
 
-/// A step of a join.
+/// Reserves a seat in a room, creating the room if the server has open rooms.
 #[derive(Debug)]
-pub(super) enum JoinRequest {
-    /// Reserves a seat in a room, creating the room if the server has open rooms.
-    Reserve {
-        room: RoomName,
-        /// The mode of the room if it is created.
-        mode: Option<Mode>,
-        /// The rooms that the participant will listen to.
-        listen: Vec<MonitorEntry>,
-        /// A random number from which the participant's id is made.
-        drawn: u32,
-        reply: ReplyTo<Result<Seat, JoinError>>,
-    },
-    /// Enters the member that holds the seat; frees the seat if that fails. The boxes for the mixer
-    /// and for the network thread come with the request.
-    Enter {
-        seat: Seat,
-        member: Box<Member>,
-        wishes: JoinWish,
-        reply: ReplyTo<Result<(), JoinError>>,
-    },
-    /// Frees the seat of a failed join, and ends a room that was created for it.
-    Abandon(Seat),
-    /// Counts a join that was refused before it reached the machine.
-    Refused(Refusal),
+pub(super) struct ReserveSeat {
+    pub(super) room: RoomName,
+    /// The mode of the room if it is created.
+    pub(super) mode: Option<Mode>,
+    /// The rooms that the participant will listen to.
+    pub(super) listen: Vec<MonitorEntry>,
+    /// A random number from which the participant's id is made.
+    pub(super) drawn: u32,
 }
+
+/// Enters the member that holds the seat; frees the seat if that fails. The boxes for the mixer and
+/// for the network thread come with the request.
+#[derive(Debug)]
+pub(super) struct Enter {
+    pub(super) seat: Seat,
+    pub(super) member: Box<Member>,
+    pub(super) wishes: JoinWish,
+}
+
+/// Frees the seat of a failed join, and ends a room that was created for it.
+#[derive(Debug)]
+pub(super) struct AbandonSeat(pub(super) Seat);
+
+/// Counts a join that was refused before it reached the machine.
+#[derive(Debug)]
+pub(super) struct CountRefusal(pub(super) Refusal);
 
 /// Wishes of a join that are applied once its member has entered.
 #[derive(Debug)]
@@ -316,46 +309,53 @@ impl Seat {
     }
 }
 
-impl Machine {
-    /// Performs a step of a join.
-    pub(super) fn on_join(&mut self, request: JoinRequest, now: Instant) {
-        match request {
-            JoinRequest::Reserve {
-                room,
-                mode,
-                listen,
-                drawn,
-                reply,
-            } => {
-                let may_monitor = self.may_monitor(Actor::Newcomer(&room), &listen);
-                let reserved = may_monitor.map_err(JoinError::from);
-                let reserved = reserved.and_then(|()| self.reserve(&room, mode, drawn));
-                if let Err(error) = &reserved {
-                    self.counters.refuse_join(Refusal::of(error));
-                }
-                self.effects.reply(reply, reserved);
-            }
-            JoinRequest::Enter {
-                seat,
-                member,
-                wishes,
-                reply,
-            } => {
-                let entered = self.enter(&seat, *member, wishes, now);
-                match &entered {
-                    Ok(()) => self.counters.joins += 1,
-                    Err(error) => {
-                        self.counters.refuse_join(Refusal::of(error));
-                        self.abandon(&seat);
-                    }
-                }
-                self.effects.reply(reply, entered);
-            }
-            JoinRequest::Abandon(seat) => self.abandon(&seat),
-            JoinRequest::Refused(refusal) => self.counters.refuse_join(refusal),
-        }
-    }
+impl Request for ReserveSeat {
+    type Answer = Result<Seat, JoinError>;
 
+    fn handle(self, machine: &mut Machine, _: Instant) -> Self::Answer {
+        let may_monitor = machine.may_monitor(Actor::Newcomer(&self.room), &self.listen);
+        let reserved = may_monitor.map_err(JoinError::from);
+        let reserved = reserved.and_then(|()| machine.reserve(&self.room, self.mode, self.drawn));
+        if let Err(error) = &reserved {
+            machine.counters.refuse_join(Refusal::of(error));
+        }
+        reserved
+    }
+}
+
+impl Request for Enter {
+    type Answer = Result<(), JoinError>;
+
+    fn handle(self, machine: &mut Machine, now: Instant) -> Self::Answer {
+        let entered = machine.enter(&self.seat, *self.member, self.wishes, now);
+        match &entered {
+            Ok(()) => machine.counters.joins += 1,
+            Err(error) => {
+                machine.counters.refuse_join(Refusal::of(error));
+                machine.abandon(&self.seat);
+            }
+        }
+        entered
+    }
+}
+
+impl Request for AbandonSeat {
+    type Answer = ();
+
+    fn handle(self, machine: &mut Machine, _: Instant) {
+        machine.abandon(&self.0);
+    }
+}
+
+impl Request for CountRefusal {
+    type Answer = ();
+
+    fn handle(self, machine: &mut Machine, _: Instant) {
+        machine.counters.refuse_join(self.0);
+    }
+}
+
+impl Machine {
     /// Reserves a seat in a room, creating the room if the server has open rooms.
     fn reserve(
         &mut self,

@@ -11,11 +11,10 @@ use super::Limits;
 use super::counters::Counters;
 use super::effect::{Effect, Effects};
 use super::floor::FloorRounds;
-use super::metrics::MachineFigures;
 use super::monitoring::Monitoring;
 use super::placement::Placement;
 use super::registry::Registry;
-use super::request::{ReplyTo, Request};
+use super::request::{PendingRequest, Request};
 use super::room::Room;
 use crate::protocol::{Event, LeaveReason, RoomName};
 use crate::rtc::RtcEvent;
@@ -24,7 +23,7 @@ use crate::rtc::RtcEvent;
 #[derive(Debug)]
 pub(super) enum Input {
     /// A request from a handle of the conference.
-    Request(Request),
+    Request(PendingRequest),
     /// An event of a peer.
     Network(RtcEvent),
     /// An event of a mixer.
@@ -36,17 +35,24 @@ pub(super) enum Input {
     Time,
 }
 
-/// A request about the server as a whole.
+/// Removes all participants and refuses further joins.
 #[derive(Debug)]
-pub(super) enum ServerRequest {
-    /// Reads counters and measurements.
-    Figures(ReplyTo<MachineFigures>),
-    /// Removes all participants and refuses further joins.
-    Close(ReplyTo<()>),
+pub(crate) struct Close;
+
+impl Request for Close {
+    type Answer = ();
+
+    fn handle(self, machine: &mut Machine, now: Instant) {
+        machine.stopping = true;
+        let rooms: Vec<RoomName> = machine.registry.rooms.keys().cloned().collect();
+        for room in rooms {
+            machine.remove_all(&room, LeaveReason::ServerStopping, now);
+        }
+    }
 }
 
 /// The whole state of the conference: every room, every participant, and the pending effects.
-pub(super) struct Machine {
+pub(crate) struct Machine {
     pub(super) limits: Limits,
     pub(super) registry: Registry,
     pub(super) placement: Placement,
@@ -89,7 +95,7 @@ impl Machine {
     /// [`Effects::set_credit`] must be called before, with the free places of the queues.
     pub(super) fn handle(&mut self, input: Input, now: Instant) -> Vec<Effect> {
         match input {
-            Input::Request(request) => self.answer(request, now),
+            Input::Request(request) => request.answer(self, now),
             Input::Network(event) => self.on_rtc(event, now),
             Input::Mixer(event) => self.on_mixer(event, now),
             Input::Load(busy_ns) => {
@@ -117,33 +123,6 @@ impl Machine {
     /// When [`Input::Load`] is to be told next.
     pub(super) fn next_report(&self) -> Instant {
         self.next_report
-    }
-
-    fn answer(&mut self, request: Request, now: Instant) {
-        match request {
-            Request::Join(request) => self.on_join(request, now),
-            Request::Room(request) => self.on_room(request, now),
-            Request::Participant(request) => self.on_participant(request, now),
-            Request::Session(request) => self.on_session(request, now),
-            Request::Floor(request) => self.on_floor(request, now),
-            Request::Server(ServerRequest::Figures(reply)) => {
-                let figures = self.figures();
-                self.effects.reply(reply, figures);
-            }
-            Request::Server(ServerRequest::Close(reply)) => {
-                self.close(now);
-                self.effects.reply(reply, ());
-            }
-        }
-    }
-
-    /// Removes all participants and refuses further joins.
-    fn close(&mut self, now: Instant) {
-        self.stopping = true;
-        let rooms: Vec<RoomName> = self.registry.rooms.keys().cloned().collect();
-        for room in rooms {
-            self.remove_all(&room, LeaveReason::ServerStopping, now);
-        }
     }
 
     /// Sends an event to all watchers of a room and to participants who hear the room from

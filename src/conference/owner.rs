@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::machine::{Input, Machine, RETRY};
 use super::performer::{Luggage, Performer};
-use super::request::{ReplyTo, Request};
-use super::rooms::{Configure, RoomRequest};
+use super::request::PendingRequest;
+use super::rooms::{Configure, ConfigureRoom};
 use super::{ConfigureError, Limits};
 use crate::audio::MixerControl;
 use crate::protocol::{RoomChange, RoomName, RoomState};
@@ -41,7 +41,7 @@ pub struct Owner {
 
 /// A request on its way to the owner, with the boxes that the machine cannot carry.
 pub(super) struct Envelope {
-    pub(super) request: Request,
+    pub(super) request: PendingRequest,
     pub(super) luggage: Luggage,
 }
 
@@ -76,14 +76,12 @@ impl Owner {
         change: RoomChange,
         how: Configure,
     ) -> Result<(RoomState, bool), ConfigureError> {
-        let (reply, mut answer) = ReplyTo::new();
-        let request = RoomRequest::Configure {
-            name: name.clone(),
+        let (request, mut answer) = PendingRequest::new(ConfigureRoom {
+            room: name.clone(),
             change,
             how,
-            reply,
-        };
-        self.handle(Input::Request(Request::Room(request)), Instant::now());
+        });
+        self.handle(Input::Request(request), Instant::now());
         answer
             .try_recv()
             .expect("each request is answered in the step that it is handled in")

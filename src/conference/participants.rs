@@ -6,85 +6,56 @@ use mixer::{Decibels, Gain, ParticipantId};
 
 use super::UnknownParticipant;
 use super::machine::Machine;
-use super::request::ReplyTo;
+use super::request::Request;
 use super::rights::{Action, Actor, Target};
 use crate::protocol::{Change, Event, LeaveReason, Name, Participant, PublicId, RoomName};
 
-/// A request about a participant.
+/// Mutes, renames or amplifies a participant, and tells its room; the answer is its new state.
+///
+/// # Errors
+/// [`UnknownParticipant`] if the room does not exist or no participant of this id is in it.
 #[derive(Debug)]
-pub(super) enum ParticipantRequest {
-    /// Mutes, renames or amplifies a participant; the reply carries its new state.
-    Change {
-        room: RoomName,
-        participant: PublicId,
-        change: Change,
-        reply: ReplyTo<Result<Participant, UnknownParticipant>>,
-    },
-    /// Removes a participant from its room.
-    Kick {
-        room: RoomName,
-        participant: PublicId,
-        reply: ReplyTo<Result<(), UnknownParticipant>>,
-    },
+pub(crate) struct ChangeParticipant {
+    pub(crate) room: RoomName,
+    pub(crate) participant: PublicId,
+    pub(crate) change: Change,
+}
+
+/// Removes a participant from its room.
+///
+/// # Errors
+/// [`UnknownParticipant`] if the room does not exist or no participant of this id is in it.
+#[derive(Debug)]
+pub(crate) struct KickParticipant {
+    pub(crate) room: RoomName,
+    pub(crate) participant: PublicId,
+}
+
+impl Request for ChangeParticipant {
+    type Answer = Result<Participant, UnknownParticipant>;
+
+    fn handle(self, machine: &mut Machine, now: Instant) -> Self::Answer {
+        let id = self.participant.0;
+        let target = Target::Participant(&self.room, id);
+        machine.may(Actor::Anybody, Action::Moderate, target)?;
+        let changed = machine.apply(id, self.change, now);
+        changed.ok_or(UnknownParticipant::Participant)
+    }
+}
+
+impl Request for KickParticipant {
+    type Answer = Result<(), UnknownParticipant>;
+
+    fn handle(self, machine: &mut Machine, now: Instant) -> Self::Answer {
+        let id = self.participant.0;
+        let target = Target::Participant(&self.room, id);
+        machine.may(Actor::Anybody, Action::Moderate, target)?;
+        machine.remove_participant(id, LeaveReason::Kicked, now);
+        Ok(())
+    }
 }
 
 impl Machine {
-    /// Answers a request about a participant.
-    pub(super) fn on_participant(&mut self, request: ParticipantRequest, now: Instant) {
-        match request {
-            ParticipantRequest::Change {
-                room,
-                participant,
-                change,
-                reply,
-            } => {
-                let changed = self.change(&room, participant, change, now);
-                self.effects.reply(reply, changed);
-            }
-            ParticipantRequest::Kick {
-                room,
-                participant,
-                reply,
-            } => {
-                let kicked = self.kick(&room, participant, now);
-                self.effects.reply(reply, kicked);
-            }
-        }
-    }
-
-    /// Removes a participant from its room.
-    ///
-    /// # Errors
-    /// [`UnknownParticipant`] if the room does not exist or no participant of this id is in it.
-    fn kick(
-        &mut self,
-        room: &RoomName,
-        participant: PublicId,
-        now: Instant,
-    ) -> Result<(), UnknownParticipant> {
-        let target = Target::Participant(room, participant.0);
-        self.may(Actor::Anybody, Action::Moderate, target)?;
-        self.remove_participant(participant.0, LeaveReason::Kicked, now);
-        Ok(())
-    }
-
-    /// Changes a participant and tells its room.
-    ///
-    /// # Errors
-    /// [`UnknownParticipant`] if the room does not exist or no participant of this id is in it.
-    fn change(
-        &mut self,
-        room: &RoomName,
-        participant: PublicId,
-        change: Change,
-        now: Instant,
-    ) -> Result<Participant, UnknownParticipant> {
-        let target = Target::Participant(room, participant.0);
-        self.may(Actor::Anybody, Action::Moderate, target)?;
-        let changed = self.apply(participant.0, change, now);
-        changed.ok_or(UnknownParticipant::Participant)
-    }
-
     /// Changes a member and tells its room; `None` if the member does not exist.
     pub(super) fn apply(
         &mut self,

@@ -1,43 +1,71 @@
-//! Requests to the conference, and their replies.
+//! Requests to the conference, and their answers.
 
 use std::fmt;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use super::effect::{Effect, Effects};
-use super::floor::FloorRequest;
-use super::join::JoinRequest;
-use super::machine::ServerRequest;
-use super::participants::ParticipantRequest;
-use super::rooms::RoomRequest;
-use super::sessions::SessionRequest;
+use super::machine::Machine;
 
-/// A request to the conference; each kind is defined in the module that handles it.
-#[derive(Debug)]
-pub(super) enum Request {
-    Join(JoinRequest),
-    Room(RoomRequest),
-    Participant(ParticipantRequest),
-    Session(SessionRequest),
-    Floor(FloorRequest),
-    Server(ServerRequest),
+/// A request to the conference, with the type of its answer.
+///
+/// Each request is a type of its own, defined in the module that handles it, and is sent with
+/// [`Conference::ask`](super::Conference::ask).
+pub(crate) trait Request: fmt::Debug + Send + 'static {
+    /// The answer to the request.
+    type Answer: Send + 'static;
+
+    /// Handles the request in one step of the machine; returns the answer.
+    fn handle(self, machine: &mut Machine, now: Instant) -> Self::Answer;
 }
-
-/// The sender of the answer to a request.
-#[derive(Debug)]
-pub(super) struct ReplyTo<T>(oneshot::Sender<T>);
 
 /// The receiver of the answer to a request.
 pub(super) type Answer<T> = oneshot::Receiver<T>;
 
+/// A request of any type on its way to the machine, with the sender of its answer.
+#[derive(Debug)]
+pub(super) struct PendingRequest(Box<dyn Answerable>);
+
 /// An answer as an effect, so that it is delivered in order with the other effects.
 pub(super) struct Reply(Box<dyn FnOnce() + Send>);
 
-impl<T> ReplyTo<T> {
-    /// Creates the sender and the receiver of an answer.
-    pub(super) fn new() -> (ReplyTo<T>, Answer<T>) {
+impl PendingRequest {
+    /// Wraps a request; returns it with the receiver of its answer.
+    pub(super) fn new<R: Request>(request: R) -> (PendingRequest, Answer<R::Answer>) {
         let (reply, answer) = oneshot::channel();
-        (ReplyTo(reply), answer)
+        let pending = PendingRequest(Box::new(Addressed { request, reply }));
+        (pending, answer)
+    }
+
+    /// Handles the request; its answer becomes the last effect of this step so far.
+    pub(super) fn answer(self, machine: &mut Machine, now: Instant) {
+        self.0.answer(machine, now);
+    }
+}
+
+/// A request and the sender of its answer, without their types.
+trait Answerable: fmt::Debug + Send {
+    fn answer(self: Box<Self>, machine: &mut Machine, now: Instant);
+}
+
+/// A request and the sender of its answer.
+struct Addressed<R: Request> {
+    request: R,
+    reply: oneshot::Sender<R::Answer>,
+}
+
+impl<R: Request> Answerable for Addressed<R> {
+    fn answer(self: Box<Self>, machine: &mut Machine, now: Instant) {
+        let Addressed { request, reply } = *self;
+        let answer = request.handle(machine, now);
+        machine.effects.reply(reply, answer);
+    }
+}
+
+impl<R: Request> fmt::Debug for Addressed<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.request.fmt(f)
     }
 }
 
@@ -56,9 +84,9 @@ impl fmt::Debug for Reply {
 
 impl Effects {
     /// Appends the answer to a request to the effects.
-    pub(super) fn reply<T: Send + 'static>(&mut self, to: ReplyTo<T>, answer: T) {
+    fn reply<T: Send + 'static>(&mut self, to: oneshot::Sender<T>, answer: T) {
         let give = move || {
-            let _ = to.0.send(answer);
+            let _ = to.send(answer);
         };
         self.push(Effect::Reply(Reply(Box::new(give))));
     }

@@ -8,9 +8,9 @@ use tokio::sync::{broadcast, oneshot};
 use super::effect::Effect;
 use super::machine::Machine;
 use super::placement::{layout, places};
-use super::request::ReplyTo;
+use super::request::Request;
 use super::room::Room;
-use super::{ConfigureError, Overloaded};
+use super::{Conference, ConfigureError, Overloaded};
 use crate::protocol::{Event, LeaveReason, RoomChange, RoomConfig, RoomLine, RoomName, RoomState};
 
 /// How new settings apply to a room.
@@ -24,77 +24,106 @@ pub enum Configure {
 }
 
 /// The broadcasts of a room to its watchers, as JSON texts.
-pub(super) type RoomEvents = broadcast::Receiver<Arc<str>>;
+pub(crate) type RoomEvents = broadcast::Receiver<Arc<str>>;
 
-/// A request about rooms.
+/// Lists a summary of every room, sorted by name.
 #[derive(Debug)]
-pub(super) enum RoomRequest {
-    /// Lists a summary of every room, sorted by name.
-    List(ReplyTo<Vec<RoomLine>>),
-    /// Reads a room's state with all its participants.
-    Read(RoomName, ReplyTo<Option<RoomState>>),
-    /// Creates or configures a room; the reply says whether the room was created.
-    Configure {
-        name: RoomName,
-        change: RoomChange,
-        how: Configure,
-        reply: ReplyTo<Result<(RoomState, bool), ConfigureError>>,
-    },
-    /// Ends a room and removes all its participants.
-    Delete(RoomName, ReplyTo<Result<(), ConfigureError>>),
-    /// Reads a room's state and subscribes to all its later events.
-    Watch {
-        name: RoomName,
-        events: oneshot::Sender<RoomEvents>,
-        reply: ReplyTo<Option<RoomState>>,
-    },
+pub(crate) struct ListRooms;
+
+/// Reads a room's state with all its participants; the answer is `None` if the room does not
+/// exist.
+#[derive(Debug)]
+pub(crate) struct ReadRoom {
+    pub(crate) room: RoomName,
+}
+
+/// Creates or configures a room; the answer also says whether the room was created.
+///
+/// Strips and encoders are built for one tick and number of channels, so these two can change only
+/// while the room is empty.
+///
+/// # Errors
+/// [`ConfigureError`]; the room is then unchanged.
+#[derive(Debug)]
+pub(crate) struct ConfigureRoom {
+    pub(crate) room: RoomName,
+    pub(crate) change: RoomChange,
+    pub(crate) how: Configure,
+}
+
+/// Ends a room and removes all its participants.
+///
+/// # Errors
+/// [`ConfigureError::UnknownRoom`].
+#[derive(Debug)]
+pub(crate) struct DeleteRoom {
+    pub(crate) room: RoomName,
+}
+
+/// Reads a room's state and subscribes to all its later events; the answer is `None` if the room
+/// does not exist.
+#[derive(Debug)]
+pub(super) struct WatchRoom {
+    pub(super) room: RoomName,
+    pub(super) events: oneshot::Sender<RoomEvents>,
+}
+
+impl Conference {
+    /// Returns a room's present state, and all later events of the room as JSON texts; `None` if
+    /// the room does not exist.
+    pub(crate) async fn watch(&self, room: RoomName) -> Option<(RoomState, RoomEvents)> {
+        let (events, subscribed) = oneshot::channel();
+        let state = self.ask(WatchRoom { room, events }).await?;
+        Some((state, subscribed.await.ok()?))
+    }
+}
+
+impl Request for ListRooms {
+    type Answer = Vec<RoomLine>;
+
+    fn handle(self, machine: &mut Machine, now: Instant) -> Self::Answer {
+        let rooms = machine.registry.rooms.iter();
+        rooms.map(|(name, room)| room.line(name, now)).collect()
+    }
+}
+
+impl Request for ReadRoom {
+    type Answer = Option<RoomState>;
+
+    fn handle(self, machine: &mut Machine, now: Instant) -> Self::Answer {
+        machine.room(&self.room, now)
+    }
+}
+
+impl Request for ConfigureRoom {
+    type Answer = Result<(RoomState, bool), ConfigureError>;
+
+    fn handle(self, machine: &mut Machine, now: Instant) -> Self::Answer {
+        machine.configure(&self.room, self.change, self.how, now)
+    }
+}
+
+impl Request for DeleteRoom {
+    type Answer = Result<(), ConfigureError>;
+
+    fn handle(self, machine: &mut Machine, now: Instant) -> Self::Answer {
+        machine.delete(&self.room, now)
+    }
+}
+
+impl Request for WatchRoom {
+    type Answer = Option<RoomState>;
+
+    fn handle(self, machine: &mut Machine, now: Instant) -> Self::Answer {
+        if let Some(room) = machine.registry.rooms.get(&self.room) {
+            let watch = Effect::Watch(room.watch, self.events);
+            machine.effects.push(watch);
+        }
+        machine.room(&self.room, now)
+    }
 }
 
 impl Machine {
-    /// Answers a request about rooms.
-    pub(super) fn on_room(&mut self, request: RoomRequest, now: Instant) {
-        match request {
-            RoomRequest::List(reply) => {
-                let rooms = self.rooms(now);
-                self.effects.reply(reply, rooms);
-            }
-            RoomRequest::Read(name, reply) => {
-                let room = self.room(&name, now);
-                self.effects.reply(reply, room);
-            }
-            RoomRequest::Configure {
-                name,
-                change,
-                how,
-                reply,
-            } => {
-                let configured = self.configure(&name, change, how, now);
-                self.effects.reply(reply, configured);
-            }
-            RoomRequest::Delete(name, reply) => {
-                let deleted = self.delete(&name, now);
-                self.effects.reply(reply, deleted);
-            }
-            RoomRequest::Watch {
-                name,
-                events,
-                reply,
-            } => {
-                if let Some(room) = self.registry.rooms.get(&name) {
-                    self.effects.push(Effect::Watch(room.watch, events));
-                }
-                let room = self.room(&name, now);
-                self.effects.reply(reply, room);
-            }
-        }
-    }
-
-    /// Returns a summary of every room, sorted by name.
-    fn rooms(&self, now: Instant) -> Vec<RoomLine> {
-        let rooms = self.registry.rooms.iter();
-        rooms.map(|(name, room)| room.line(name, now)).collect()
-    }
-
     /// Returns a room's state with all its participants.
     fn room(&self, name: &RoomName, now: Instant) -> Option<RoomState> {
         Some(self.registry.rooms.get(name)?.state(name, now))

@@ -4,18 +4,30 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use warp::Filter;
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
 use super::problem::Problem;
-use super::request::Request;
+use super::request::{Request, request};
 use super::response;
+use super::route::{self, Routes, with};
 use super::state::HttpState;
+use crate::conference::floor::{ReadFloorStanding, ReleaseFloor, RequestFloor};
 use crate::floor::{Answer, Denial, DenyCause};
 use crate::protocol::{FloorStanding, JsonReader, PublicId, ms, read_request};
 
+/// Routes the floor of each session.
+pub(super) fn routes(state: &Arc<HttpState>) -> Routes {
+    warp::path!("v1" / "sessions" / String / "floor")
+        .and(with(state))
+        .and(request())
+        .then(|session, state, request| route::answered(one(state, session, request)))
+        .boxed()
+}
+
 /// Handles a request about the floor of one session.
-pub(super) async fn one(
+async fn one(
     state: Arc<HttpState>,
     session: String,
     mut request: Request,
@@ -23,17 +35,21 @@ pub(super) async fn one(
     let conference = &state.conference;
     match request.method {
         Method::GET | Method::HEAD => {
-            let standing = conference.floor_standing(&session).await?;
+            let standing = conference.ask(ReadFloorStanding { session }).await?;
             Ok(response::json(StatusCode::OK, &standing))
         }
         Method::PUT => {
             let mut fields = JsonReader::parse(&request.json().await?)?;
             let asked = read_request(&mut fields)?;
             fields.finish()?;
-            answered(conference.floor_request(&session, asked).await?)
+            let request = RequestFloor {
+                session,
+                request: asked,
+            };
+            answered(conference.ask(request).await?)
         }
         Method::DELETE => {
-            conference.floor_release(&session).await?;
+            conference.ask(ReleaseFloor { session }).await?;
             Ok(response::empty(StatusCode::NO_CONTENT))
         }
         _ => Err(Problem::method_not_allowed(

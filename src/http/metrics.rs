@@ -1,13 +1,17 @@
 //! `/metrics` in the Prometheus text format, version 0.0.4, and the counters of HTTP.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
+use warp::Filter;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
 use super::response;
+use super::route::{Routes, read_only, with};
+use super::state::HttpState;
 use crate::conference::{Conference, Figures, MetricFamily, MetricKind, MetricSample};
 use crate::rate_limit::{Limited, Limiter};
 
@@ -91,12 +95,26 @@ impl HttpMetrics {
     }
 }
 
+/// Routes `/metrics`.
+pub(super) fn routes(state: &Arc<HttpState>) -> Routes {
+    warp::path!("metrics")
+        .and(warp::method())
+        .and(with(state))
+        .then(|method, state: Arc<HttpState>| async move {
+            let HttpState {
+                conference,
+                limiter,
+                metrics,
+                ..
+            } = &*state;
+            let page = page(conference, limiter, metrics).await;
+            read_only(&method, || page)
+        })
+        .boxed()
+}
+
 /// Builds the response to `/metrics`.
-pub(super) async fn page(
-    conference: &Conference,
-    limiter: &Limiter,
-    http: &HttpMetrics,
-) -> Response {
+async fn page(conference: &Conference, limiter: &Limiter, http: &HttpMetrics) -> Response {
     let Figures {
         mut families,
         limited,

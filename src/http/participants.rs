@@ -10,14 +10,18 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use warp::Filter;
 use warp::http::header::{self, HeaderName};
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::Response;
 
 use super::problem::Problem;
-use super::request::Request;
+use super::request::{Request, request};
 use super::response;
+use super::route::{Routes, answered, with};
 use super::state::HttpState;
+use crate::conference::participants::{ChangeParticipant, KickParticipant};
+use crate::conference::sessions::Leave;
 use crate::conference::{Join, Joined};
 use crate::config::IceServer;
 use crate::floor::Mode;
@@ -30,8 +34,31 @@ const SDP: &str = "application/sdp";
 /// Longest time that a join waits before its offer is processed.
 const TURN_TIME: Duration = Duration::from_secs(5);
 
+/// Routes a room's participants, and each one of them.
+pub(super) fn routes(state: &Arc<HttpState>) -> Routes {
+    let collection = warp::path!("v1" / "rooms" / String / "participants")
+        .and(with(state))
+        .and(request())
+        .then(|room, state, request| answered(collection(state, room, request)));
+    let one = warp::path!("v1" / "rooms" / String / "participants" / String)
+        .and(with(state))
+        .and(request())
+        .then(|room, id, state, request| answered(one(state, room, id, request)));
+    collection.or(one).unify().boxed()
+}
+
+/// Routes `OPTIONS` of a room's participants, whose answer says more than that of other paths.
+pub(super) fn options_route(state: &Arc<HttpState>) -> Routes {
+    warp::path!("v1" / "rooms" / String / "participants")
+        .and(warp::options())
+        .and(with(state))
+        .and(warp::header::headers_cloned())
+        .map(|_, state: Arc<HttpState>, headers: HeaderMap| options(&state, &headers))
+        .boxed()
+}
+
 /// Handles a request about a room's participants; a POST joins.
-pub(super) async fn collection(
+async fn collection(
     state: Arc<HttpState>,
     room: String,
     request: Request,
@@ -47,7 +74,7 @@ pub(super) async fn collection(
 }
 
 /// Handles a request about one participant, named by its public id.
-pub(super) async fn one(
+async fn one(
     state: Arc<HttpState>,
     room: String,
     participant: String,
@@ -61,12 +88,21 @@ pub(super) async fn one(
     let id =
         PublicId::parse(&participant).ok_or(crate::conference::UnknownParticipant::Participant)?;
     if request.method == Method::DELETE {
-        state.conference.kick(&room, id).await?;
+        let kick = KickParticipant {
+            room,
+            participant: id,
+        };
+        state.conference.ask(kick).await?;
         return Ok(response::empty(StatusCode::NO_CONTENT));
     }
     let change = Change::parse(&request.json().await?)?;
     count_change(&state.limiter, &change, request.client, Instant::now())?;
-    let changed = state.conference.change(&room, id, change).await?;
+    let change = ChangeParticipant {
+        room,
+        participant: id,
+        change,
+    };
+    let changed = state.conference.ask(change).await?;
     Ok(response::json(StatusCode::OK, &changed))
 }
 
@@ -85,7 +121,7 @@ fn count_change(
 }
 
 /// Answers `OPTIONS` on a room's participants: the preflight, and what the path accepts.
-pub(super) fn options(state: &HttpState, headers: &HeaderMap) -> Response {
+fn options(state: &HttpState, headers: &HeaderMap) -> Response {
     let mut response = super::cors::preflight();
     response
         .headers_mut()
@@ -156,7 +192,8 @@ async fn join(
         drop(turn);
         // The client has disconnected meanwhile, so nobody will ever use this session.
         if let Err(Ok(joined)) = tell.send(joined) {
-            let _ = conference.leave(&joined.session).await;
+            let session = joined.session;
+            let _ = conference.ask(Leave { session }).await;
         }
     });
     let joined = told.await.map_err(|_| Problem::internal())??;

@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
+use warp::Filter;
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
 use super::problem::Problem;
-use super::request::Request;
+use super::request::{Request, request};
 use super::response;
+use super::route::{Routes, answered, with};
 use super::state::HttpState;
 use crate::conference::Configure;
+use crate::conference::rooms::{ConfigureRoom, DeleteRoom, ListRooms, ReadRoom};
 use crate::protocol::{JsonReader, RoomChange, RoomLine, RoomName};
 use crate::rate_limit::TooMany;
 
@@ -23,16 +26,26 @@ struct Rooms {
     open_rooms: bool,
 }
 
+/// Routes the list of rooms, and each room.
+pub(super) fn routes(state: &Arc<HttpState>) -> Routes {
+    let collection = warp::path!("v1" / "rooms")
+        .and(with(state))
+        .and(request())
+        .then(|state, request| answered(collection(state, request)));
+    let one = warp::path!("v1" / "rooms" / String)
+        .and(with(state))
+        .and(request())
+        .then(|room, state, request| answered(one(state, room, request)));
+    collection.or(one).unify().boxed()
+}
+
 /// Handles a request about the list of rooms.
-pub(super) async fn collection(
-    state: Arc<HttpState>,
-    request: Request,
-) -> Result<Response, Problem> {
+async fn collection(state: Arc<HttpState>, request: Request) -> Result<Response, Problem> {
     match request.method {
         Method::GET | Method::HEAD => Ok(response::json(
             StatusCode::OK,
             &Rooms {
-                rooms: state.conference.rooms().await,
+                rooms: state.conference.ask(ListRooms).await,
                 open_rooms: state.conference.makes_rooms(),
             },
         )),
@@ -41,26 +54,22 @@ pub(super) async fn collection(
 }
 
 /// Handles a request about one room.
-pub(super) async fn one(
-    state: Arc<HttpState>,
-    room: String,
-    request: Request,
-) -> Result<Response, Problem> {
+async fn one(state: Arc<HttpState>, room: String, request: Request) -> Result<Response, Problem> {
     let room = RoomName::parse(&room)?;
     match request.method {
         Method::GET | Method::HEAD => {
             let shown = state
                 .conference
-                .room(&room)
+                .ask(ReadRoom { room })
                 .await
                 .ok_or_else(Problem::unknown_room)?;
             Ok(response::json(StatusCode::OK, &shown))
         }
-        Method::PUT => configure(&state, &room, request, Configure::Put).await,
-        Method::PATCH => configure(&state, &room, request, Configure::Merge).await,
+        Method::PUT => configure(&state, room, request, Configure::Put).await,
+        Method::PATCH => configure(&state, room, request, Configure::Merge).await,
         Method::DELETE => {
             count_change(&state, &request)?;
-            state.conference.delete(&room).await?;
+            state.conference.ask(DeleteRoom { room }).await?;
             Ok(response::empty(StatusCode::NO_CONTENT))
         }
         _ => Err(Problem::method_not_allowed(
@@ -75,7 +84,7 @@ fn count_change(state: &HttpState, request: &Request) -> Result<(), TooMany> {
 
 async fn configure(
     state: &HttpState,
-    room: &RoomName,
+    room: RoomName,
     mut request: Request,
     how: Configure,
 ) -> Result<Response, Problem> {
@@ -83,7 +92,8 @@ async fn configure(
     let mut fields = JsonReader::parse(&request.json().await?)?;
     let change = RoomChange::read(&mut fields)?;
     fields.finish()?;
-    let (shown, made) = state.conference.configure(room, change, how).await?;
+    let configure = ConfigureRoom { room, change, how };
+    let (shown, made) = state.conference.ask(configure).await?;
     let status = if made {
         StatusCode::CREATED
     } else {

@@ -3,22 +3,34 @@
 
 use std::sync::Arc;
 
+use warp::Filter;
 use warp::http::header::{self, HeaderName};
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::Response;
 
 use super::problem::Problem;
-use super::request::Request;
+use super::request::{Request, request};
 use super::response;
+use super::route::{Routes, answered, with};
 use super::sdpfrag::{self, FragmentError};
 use super::state::HttpState;
 use crate::conference::IceOutcome;
+use crate::conference::sessions::Leave;
 
 /// The media type of a trickle ICE fragment.
 const SDPFRAG: &str = "application/trickle-ice-sdpfrag";
 
+/// Routes each session.
+pub(super) fn routes(state: &Arc<HttpState>) -> Routes {
+    warp::path!("v1" / "sessions" / String)
+        .and(with(state))
+        .and(request())
+        .then(|session, state, request| answered(one(state, session, request)))
+        .boxed()
+}
+
 /// Handles a request about one session.
-pub(super) async fn one(
+async fn one(
     state: Arc<HttpState>,
     session: String,
     request: Request,
@@ -28,7 +40,7 @@ pub(super) async fn one(
         // The condition of the request is ignored, because leaving is always allowed (RFC 9725,
         // 4.2).
         Method::DELETE => {
-            state.conference.leave(&session).await?;
+            state.conference.ask(Leave { session }).await?;
             Ok(response::empty(StatusCode::OK))
         }
         _ => Err(Problem::method_not_allowed("PATCH, DELETE, OPTIONS")),

@@ -2,12 +2,15 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use warp::Filter;
 use warp::http::header::{self, HeaderName, HeaderValue};
 use warp::http::{HeaderMap, Method, StatusCode};
+use warp::path::FullPath;
 use warp::reply::Response;
 
 use super::problem::Problem;
 use super::response;
+use super::route::Routes;
 
 /// A file of the web client.
 struct File {
@@ -68,13 +71,31 @@ const FILES: &[File] = files![
 /// `'self'`.
 const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
+/// Routes the paths of the files.
+pub(super) fn routes() -> Routes {
+    warp::path::full()
+        .and_then(|path: FullPath| async move {
+            if has(path.as_str()) {
+                Ok(path)
+            } else {
+                Err(warp::reject::not_found())
+            }
+        })
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .map(|path: FullPath, method: Method, headers: HeaderMap| {
+            serve(path.as_str(), &method, &headers).unwrap_or_else(Response::from)
+        })
+        .boxed()
+}
+
 /// Returns whether a file exists under this path.
-pub(super) fn has(path: &str) -> bool {
+fn has(path: &str) -> bool {
     find(path).is_some()
 }
 
 /// Serves the file under `path`.
-pub(super) fn serve(path: &str, method: &Method, headers: &HeaderMap) -> Result<Response, Problem> {
+fn serve(path: &str, method: &Method, headers: &HeaderMap) -> Result<Response, Problem> {
     let file = find(path).ok_or_else(Problem::not_found)?;
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Err(Problem::method_not_allowed("GET, HEAD, OPTIONS"));

@@ -15,6 +15,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::tungstenite;
+use warp::Filter;
 use warp::http::header::{self, HeaderName};
 use warp::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use warp::reply::{Reply, Response};
@@ -22,7 +23,10 @@ use warp::ws::{Message, WebSocket, Ws};
 
 use super::listener::{ConnectionPermit, TooManyConnections};
 use super::problem::Problem;
+use super::request::client_address;
+use super::route::{Routes, answered, with};
 use super::state::HttpState;
+use crate::conference::sessions::CarryOut;
 use crate::conference::{read, too_many};
 use crate::protocol::{CommandMessage, Event, RoomName};
 use crate::rate_limit::{Limited, MessageLimit, RetryAfter, Verdict};
@@ -46,18 +50,41 @@ const RELEASE_PAUSE: Duration = Duration::from_millis(50);
 /// Longest time for the client to answer a close.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
+/// Routes the WebSocket of each room.
+pub(super) fn routes(state: &Arc<HttpState>) -> Routes {
+    let upgrade = warp::ws().map(Some).or(warp::any().map(|| None)).unify();
+    warp::path!("v1" / "rooms" / String / "events")
+        .and(with(state))
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .and(upgrade)
+        .and(warp::ext::optional())
+        .and(client_address())
+        .then(|room, state, method, headers, ws, permit, client| {
+            let upgrade = UpgradeRequest {
+                method,
+                headers,
+                ws,
+                permit,
+                client,
+            };
+            answered(open(state, room, upgrade))
+        })
+        .boxed()
+}
+
 /// A request to upgrade to the WebSocket of a room.
-pub(super) struct UpgradeRequest {
-    pub(super) method: Method,
-    pub(super) headers: HeaderMap,
+struct UpgradeRequest {
+    method: Method,
+    headers: HeaderMap,
     /// The upgrade, if the request asks for one.
-    pub(super) ws: Option<Ws>,
-    pub(super) permit: Option<Arc<ConnectionPermit>>,
-    pub(super) client: IpAddr,
+    ws: Option<Ws>,
+    permit: Option<Arc<ConnectionPermit>>,
+    client: IpAddr,
 }
 
 /// Opens the WebSocket of a room.
-pub(super) async fn open(
+async fn open(
     state: Arc<HttpState>,
     room: String,
     upgrade: UpgradeRequest,
@@ -88,7 +115,7 @@ pub(super) async fn open(
     })?;
     let (snapshot, events) = state
         .conference
-        .watch(&room)
+        .watch(room.clone())
         .await
         .ok_or_else(Problem::unknown_room)?;
     let first = Event::Room {
@@ -206,7 +233,10 @@ impl Session {
     async fn on_command(&mut self, command: Result<CommandMessage, Event>) -> End {
         let conference = &self.state.conference;
         let answer = match command {
-            Ok(command) => conference.carry_out(&self.room, command).await,
+            Ok(message) => {
+                let room = self.room.clone();
+                conference.ask(CarryOut { room, message }).await
+            }
             Err(refusal) => Err(refusal),
         };
         let answer = match answer {

@@ -5,12 +5,13 @@ mod mixers;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use mixer::governor::Governor;
 
 use super::counters::Counters;
 use super::error::Refusal;
-use super::machine::{Machine, ServerRequest};
+use super::machine::Machine;
 use super::request::Request;
 use super::{Conference, ParticipantTotals};
 use crate::protocol::LeaveReason;
@@ -105,7 +106,7 @@ pub struct Figures {
 
 /// Counters and measurements that the machine holds.
 #[derive(Debug)]
-pub(super) struct MachineFigures {
+struct MachineFigures {
     rooms: usize,
     participants: usize,
     talking: usize,
@@ -118,22 +119,33 @@ pub(super) struct MachineFigures {
     governors: Vec<Governor>,
 }
 
-impl Machine {
-    /// Returns the counters and measurements that the machine holds.
-    pub(super) fn figures(&self) -> MachineFigures {
-        let members = || self.registry.rooms.values().flat_map(|room| &room.members);
+/// Reads the counters and measurements that the machine holds.
+#[derive(Debug)]
+struct ReadFigures;
+
+impl Request for ReadFigures {
+    type Answer = MachineFigures;
+
+    fn handle(self, machine: &mut Machine, _: Instant) -> MachineFigures {
+        let members = || {
+            machine
+                .registry
+                .rooms
+                .values()
+                .flat_map(|room| &room.members)
+        };
         let delays = members()
             .filter(|member| member.talking)
             .map(|member| member.shared.telemetry.delay_us.load(Relaxed));
-        let mixers = self.placement.mixers().iter();
+        let mixers = machine.placement.mixers().iter();
         MachineFigures {
-            rooms: self.registry.rooms.len(),
+            rooms: machine.registry.rooms.len(),
             participants: members().count(),
             talking: members().filter(|member| member.talking).count(),
             connected: members().filter(|member| member.connected).count(),
             delay_us: delays.max().unwrap_or(0),
-            totals: self.registry.totals(),
-            counters: self.counters.clone(),
+            totals: machine.registry.totals(),
+            counters: machine.counters.clone(),
             governors: mixers.map(|mixer| mixer.governor.clone()).collect(),
         }
     }
@@ -142,8 +154,7 @@ impl Machine {
 impl Conference {
     /// Returns all counters and measurements of the conference.
     pub async fn figures(&self) -> Figures {
-        let machine = self.ask(|reply| Request::Server(ServerRequest::Figures(reply)));
-        let machine = machine.await;
+        let machine = self.ask(ReadFigures).await;
         let mut families = machine.of_rooms();
         families.extend(mixers::of_mixers(&machine.governors, self.audio.mixers()));
         families.extend(of_rtc(self.rtc.metrics()));

@@ -10,13 +10,18 @@ use std::time::Instant;
 use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, oneshot};
 
+use crate::conference::floor::{ReadFloorStanding, ReleaseFloor, RequestFloor};
 use crate::conference::ice::BegunRestart;
 use crate::conference::join::HeldSeat;
 use crate::conference::machine::Machine;
+use crate::conference::participants::ChangeParticipant;
 use crate::conference::performer::Performer;
+use crate::conference::request::Request;
+use crate::conference::rooms::{ConfigureRoom, DeleteRoom, ListRooms, ReadRoom};
+use crate::conference::sessions::{CarryOut, Leave};
 use crate::conference::{
-    Conference, Configure, ConfigureError, Figures, FloorError, IceError, IceOutcome, IceUpdate,
-    Join, JoinError, Joined, Overloaded, Owner, UnknownParticipant, UnknownSession,
+    Close, Conference, Configure, ConfigureError, Figures, FloorError, IceError, IceOutcome,
+    IceUpdate, Join, JoinError, Joined, Overloaded, Owner, UnknownParticipant, UnknownSession,
 };
 use crate::floor::{self, Answer, Mode};
 use crate::protocol::{
@@ -62,6 +67,11 @@ impl Driven {
         })
     }
 
+    /// Sends a request; returns the answer.
+    fn ask<R: Request>(&self, request: R) -> R::Answer {
+        self.until(self.handle.ask(request))
+    }
+
     pub(super) fn lock(&self) -> Turn<'_> {
         // Earlier requests are served first.
         self.until(self.handle.place());
@@ -87,11 +97,11 @@ impl Driven {
     }
 
     pub(super) fn rooms(&self) -> Vec<RoomLine> {
-        self.until(self.handle.rooms())
+        self.ask(ListRooms)
     }
 
     pub(super) fn room(&self, name: &RoomName) -> Option<RoomState> {
-        self.until(self.handle.room(name))
+        self.ask(ReadRoom { room: name.clone() })
     }
 
     pub(super) fn configure(
@@ -100,22 +110,28 @@ impl Driven {
         change: RoomChange,
         how: Configure,
     ) -> Result<(RoomState, bool), ConfigureError> {
-        self.until(self.handle.configure(name, change, how))
+        self.ask(ConfigureRoom {
+            room: name.clone(),
+            change,
+            how,
+        })
     }
 
     pub(super) fn delete(&self, name: &RoomName) -> Result<(), ConfigureError> {
-        self.until(self.handle.delete(name))
+        self.ask(DeleteRoom { room: name.clone() })
     }
 
     pub(super) fn watch(
         &self,
         room: &RoomName,
     ) -> Option<(RoomState, broadcast::Receiver<Arc<str>>)> {
-        self.until(self.handle.watch(room))
+        self.until(self.handle.watch(room.clone()))
     }
 
     pub(super) fn leave(&self, session: &str) -> Result<(), UnknownSession> {
-        self.until(self.handle.leave(session))
+        self.ask(Leave {
+            session: session.to_owned(),
+        })
     }
 
     pub(super) fn change(
@@ -124,7 +140,11 @@ impl Driven {
         participant: PublicId,
         change: Change,
     ) -> Result<Participant, UnknownParticipant> {
-        self.until(self.handle.change(room, participant, change))
+        self.ask(ChangeParticipant {
+            room: room.clone(),
+            participant,
+            change,
+        })
     }
 
     pub(super) fn carry_out(
@@ -132,7 +152,10 @@ impl Driven {
         room: &RoomName,
         message: CommandMessage,
     ) -> Result<Option<Event>, Event> {
-        self.until(self.handle.carry_out(room, message))
+        self.ask(CarryOut {
+            room: room.clone(),
+            message,
+        })
     }
 
     pub(super) fn floor_request(
@@ -140,15 +163,22 @@ impl Driven {
         session: &str,
         request: floor::Request,
     ) -> Result<Answer, FloorError> {
-        self.until(self.handle.floor_request(session, request))
+        self.ask(RequestFloor {
+            session: session.to_owned(),
+            request,
+        })
     }
 
     pub(super) fn floor_release(&self, session: &str) -> Result<(), UnknownSession> {
-        self.until(self.handle.floor_release(session))
+        self.ask(ReleaseFloor {
+            session: session.to_owned(),
+        })
     }
 
     pub(super) fn floor_standing(&self, session: &str) -> Result<FloorStanding, UnknownSession> {
-        self.until(self.handle.floor_standing(session))
+        self.ask(ReadFloorStanding {
+            session: session.to_owned(),
+        })
     }
 
     pub(super) fn join(&self, join: Join) -> Result<Joined, JoinError> {
@@ -191,7 +221,7 @@ impl Driven {
     }
 
     pub(super) fn close(&self) {
-        self.until(self.handle.close());
+        self.ask(Close);
     }
 }
 

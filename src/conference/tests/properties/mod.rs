@@ -18,15 +18,14 @@ use proptest::test_runner::{Config, TestRunner};
 use tokio::sync::oneshot;
 
 use super::name;
-use crate::conference::floor::FloorRequest;
-use crate::conference::ice::IceUpdate;
-use crate::conference::join::{JoinRequest, JoinWish};
-use crate::conference::machine::{Input, ServerRequest};
+use crate::conference::floor::{ReleaseFloor, RequestFloor};
+use crate::conference::ice::{IceUpdate, RestartFailed, UpdateIce};
+use crate::conference::join::{AbandonSeat, Enter, JoinWish, ReserveSeat};
+use crate::conference::machine::{Close, Input};
 use crate::conference::member::tests::member;
-use crate::conference::participants::ParticipantRequest;
-use crate::conference::request::Request;
-use crate::conference::rooms::{Configure, RoomRequest};
-use crate::conference::sessions::SessionRequest;
+use crate::conference::participants::{ChangeParticipant, KickParticipant};
+use crate::conference::rooms::{Configure, ConfigureRoom, DeleteRoom};
+use crate::conference::sessions::{CarryOut, Leave};
 use crate::conference::{JoinError, Overloaded};
 use crate::floor::{self, Mode};
 use crate::protocol::{
@@ -220,14 +219,15 @@ impl World {
             Step::Abandon(seat) => {
                 if seat < self.seats.len() {
                     let seat = self.seats.remove(seat);
-                    self.handle(Input::Request(Request::Join(JoinRequest::Abandon(seat))));
+                    self.ask(AbandonSeat(seat));
                 }
             }
             Step::Watch(room) => self.start_to_watch(room),
             Step::Configure(room, setting, puts) => self.configure(room, setting, puts),
             Step::Delete(room) => {
-                let deleted =
-                    self.ask(|reply| Request::Room(RoomRequest::Delete(name(ROOMS[room]), reply)));
+                let deleted = self.ask(DeleteRoom {
+                    room: name(ROOMS[room]),
+                });
                 assert!(deleted.is_err() || !self.has_room(room));
             }
             Step::LoseRoom(room, told) => {
@@ -246,7 +246,7 @@ impl World {
             }
             Step::Pass(ms) => self.pass(Duration::from_millis(ms)),
             Step::Close => {
-                self.ask(|reply| Request::Server(ServerRequest::Close(reply)));
+                self.ask(Close);
                 self.closed = true;
                 assert_eq!(self.members(), 0);
             }
@@ -341,29 +341,22 @@ impl World {
         let was_there = self.is_in(session.id);
         match step {
             Step::Leave(_) => {
-                let left = self.ask(|reply| Request::Session(SessionRequest::Leave(secret, reply)));
+                let left = self.ask(Leave { session: secret });
                 assert_eq!(left.is_ok(), was_there);
                 assert!(!self.is_in(session.id));
             }
             Step::Kick(_) => {
-                let kick = |reply| ParticipantRequest::Kick {
-                    room,
-                    participant,
-                    reply,
-                };
-                let kicked = self.ask(|reply| Request::Participant(kick(reply)));
+                let kicked = self.ask(KickParticipant { room, participant });
                 assert_eq!(kicked.is_ok(), was_there);
                 assert!(!self.is_in(session.id));
             }
             Step::Change(_, change) => {
                 let wished = change.clone();
-                let change = |reply| ParticipantRequest::Change {
+                let changed = self.ask(ChangeParticipant {
                     room,
                     participant,
                     change,
-                    reply,
-                };
-                let changed = self.ask(|reply| Request::Participant(change(reply)));
+                });
                 assert_eq!(changed.is_ok(), was_there);
                 if let Ok(changed) = changed {
                     assert!(wished.muted.is_none_or(|muted| changed.muted == muted));
@@ -389,8 +382,7 @@ impl World {
             }
             Step::Ask(_, queue) => self.ask_for_floor(session, queue),
             Step::Release(_) => {
-                let released =
-                    self.ask(|reply| Request::Floor(FloorRequest::Release(secret, reply)));
+                let released = self.ask(ReleaseFloor { session: secret });
                 assert_eq!(released.is_ok(), was_there);
             }
             _ => self.update_ice(session, matches!(step, Step::Ice(_, true))),

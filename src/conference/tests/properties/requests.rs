@@ -3,6 +3,8 @@
 use super::*;
 use crate::conference::commands::too_many;
 use crate::conference::effect::{Effect, NetworkOrder};
+use crate::conference::request::PendingRequest;
+use crate::conference::rooms::WatchRoom;
 use crate::protocol::{Event, RoomName};
 use crate::rate_limit::Rates;
 
@@ -23,14 +25,11 @@ impl World {
     pub(super) fn reserve(&mut self, room: Where, mode: Option<Mode>, listen: Rooms) {
         self.joins += 1;
         let drawn = self.joins;
-        let seat = self.ask(|reply| {
-            Request::Join(JoinRequest::Reserve {
-                room: name(ROOMS[room]),
-                mode,
-                listen: entries(listen),
-                drawn,
-                reply,
-            })
+        let seat = self.ask(ReserveSeat {
+            room: name(ROOMS[room]),
+            mode,
+            listen: entries(listen),
+            drawn,
         });
         match seat {
             Ok(seat) => {
@@ -60,13 +59,10 @@ impl World {
             priority: 0,
             listen: entries(listen),
         };
-        let entered = self.ask(|reply| {
-            Request::Join(JoinRequest::Enter {
-                seat,
-                member: Box::new(member),
-                wishes,
-                reply,
-            })
+        let entered = self.ask(Enter {
+            seat,
+            member: Box::new(member),
+            wishes,
         });
         let left_over = std::mem::take(&mut self.luggage);
         if entered.is_err() {
@@ -86,12 +82,11 @@ impl World {
     pub(super) fn start_to_watch(&mut self, room: Where) {
         let (events, mut subscribed) = oneshot::channel();
         let room = name(ROOMS[room]);
-        let watch = |reply| RoomRequest::Watch {
-            name: room.clone(),
+        let watch = WatchRoom {
+            room: room.clone(),
             events,
-            reply,
         };
-        if let Some(state) = self.ask(|reply| Request::Room(watch(reply))) {
+        if let Some(state) = self.ask(watch) {
             let events = subscribed.try_recv().expect("subscribed in the same step");
             let state = serde_json::to_value(&state).expect("JSON");
             self.watch(&room, &state, events);
@@ -119,13 +114,10 @@ impl World {
             false => Configure::Merge,
         };
         let existed = self.has_room(room);
-        let configured = self.ask(|reply| {
-            Request::Room(RoomRequest::Configure {
-                name: name(ROOMS[room]),
-                change,
-                how,
-                reply,
-            })
+        let configured = self.ask(ConfigureRoom {
+            room: name(ROOMS[room]),
+            change,
+            how,
         });
         if let Ok((_, made)) = configured {
             assert_eq!(made, !existed);
@@ -149,12 +141,10 @@ impl World {
             session: Some(session.secret.clone()),
             ..command
         };
-        let command = |reply| SessionRequest::Command {
+        let answer = self.ask(CarryOut {
             room: room.clone(),
             message,
-            reply,
-        };
-        let answer = self.ask(|reply| Request::Session(command(reply)));
+        });
         assert!(is_in || answer.is_err());
         answer
     }
@@ -200,9 +190,11 @@ impl World {
             queue,
             ..floor::Request::default()
         };
-        let (reply, mut answer) = crate::conference::request::ReplyTo::new();
-        let request = FloorRequest::Ask(session.secret.clone(), request, reply);
-        let effects = self.effects_of(Input::Request(Request::Floor(request)));
+        let (request, mut answer) = PendingRequest::new(RequestFloor {
+            session: session.secret.clone(),
+            request,
+        });
+        let effects = self.effects_of(Input::Request(request));
         let replied = effects
             .iter()
             .position(|effect| matches!(effect, Effect::Reply(_)));
@@ -227,22 +219,19 @@ impl World {
             ufrag,
             candidates: vec![candidate.to_owned()],
         };
-        let ice = |reply| SessionRequest::Ice {
+        let before = self.ice_of(session.id);
+        let begun = self.ask(UpdateIce {
             session: session.secret.clone(),
             expected: None,
             update,
             etag,
             outcome,
-            reply,
-        };
-        let before = self.ice_of(session.id);
-        let begun = self.ask(|reply| Request::Session(ice(reply)));
+        });
         assert!(was_there || begun.is_err());
         // The restart fails: the earlier ICE session is valid again.
         if let Ok(Some(begun)) = begun {
             assert!(restarts && self.ice_of(session.id) != before);
-            let failed = SessionRequest::RestartFailed(begun);
-            self.handle(Input::Request(Request::Session(failed)));
+            self.ask(RestartFailed(begun));
         }
         assert_eq!(self.ice_of(session.id), before);
     }

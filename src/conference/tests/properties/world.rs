@@ -16,7 +16,7 @@ use crate::conference::Limits;
 use crate::conference::effect::{Effect, FeedNo, MixerOrder, NetworkOrder, ScanPlan, WatchId};
 use crate::conference::join::Seat;
 use crate::conference::machine::{Input, Machine};
-use crate::conference::request::{ReplyTo, Request};
+use crate::conference::request::{PendingRequest, Request};
 use crate::protocol::{RoomConfig, RoomName};
 use crate::queues::MixerId;
 use crate::rate_limit::Rates;
@@ -240,9 +240,9 @@ impl World {
     }
 
     /// Sends a request; returns the answer.
-    pub(super) fn ask<T>(&mut self, request: impl FnOnce(ReplyTo<T>) -> Request) -> T {
-        let (reply, mut answer) = ReplyTo::new();
-        self.handle(Input::Request(request(reply)));
+    pub(super) fn ask<R: Request>(&mut self, request: R) -> R::Answer {
+        let (request, mut answer) = PendingRequest::new(request);
+        self.handle(Input::Request(request));
         answer.try_recv().expect("the one answer")
     }
 
