@@ -1,10 +1,54 @@
-//! Links between rooms, as plain state; [`super::monitoring`] tells the mixers about them.
+//! Links between rooms, as state of the registry; [`super::monitoring`] tells the mixers about
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
 
+use super::ConfigureError;
+use super::machine::Machine;
 use super::registry::Registry;
 use super::room::Room;
-use crate::protocol::RoomName;
+use crate::protocol::{Event, MAX_MONITORED_ROOMS, RoomName};
+
+impl Machine {
+    /// Links a room with a list of other rooms, and ends its links with all rooms outside the list.
+    ///
+    /// A link may name a room that does not exist, and takes effect once that room begins. If more
+    /// rooms than the maximum would then hear each other, the links of older rooms take precedence.
+    /// A link ends when both its rooms have ended.
+    ///
+    /// # Errors
+    /// [`ConfigureError::TooManyLinked`]; the links are then unchanged.
+    pub(super) fn link(
+        &mut self,
+        name: &RoomName,
+        others: Vec<RoomName>,
+        now: Instant,
+    ) -> Result<(), ConfigureError> {
+        let others = others.into_iter().filter(|other| other != name);
+        let others: BTreeSet<RoomName> = others.collect();
+        let registry = &mut self.registry;
+        let before = registry.links_of(name);
+        registry.set_links(name, &others);
+        let limit = MAX_MONITORED_ROOMS;
+        let adds = !others.is_subset(&before);
+        if adds && registry.linked_with(name, limit + 1).len() > limit {
+            registry.set_links(name, &before);
+            return Err(ConfigureError::TooManyLinked { limit });
+        }
+        self.monitoring.mark_links_stale();
+        self.sync_monitors(now);
+        for other in before.symmetric_difference(&others) {
+            if let Some(room) = self.registry.rooms.get(other) {
+                let event = Event::Room {
+                    room: Box::new(room.state(other, now)),
+                };
+                self.effects.broadcast(room, &event);
+            }
+        }
+        Ok(())
+    }
+}
 
 impl Registry {
     /// Returns the rooms that a room is linked with, whether these exist or not.

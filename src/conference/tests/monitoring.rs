@@ -217,11 +217,11 @@ fn new_monitor_receives_the_state_of_the_monitored_floor() {
     let id = ann.participant.0;
     let mut state = test.conference.lock();
     state.monitoring.set(id, &name("a"), listen("b"));
-    let news = state.sync_mixers(Instant::now()).news;
-    let told: Vec<Event> = news
+    let notices = state.sync_mixers(Instant::now()).notices;
+    let told: Vec<Event> = notices
         .into_iter()
-        .inspect(|news| assert_eq!((&news.to[..], &news.room), (&[id][..], &name("b"))))
-        .map(|news| news.event)
+        .inspect(|notice| assert_eq!((&notice.to[..], &notice.room), (&[id][..], &name("b"))))
+        .map(|notice| notice.event)
         .collect();
     assert!(
         matches!(

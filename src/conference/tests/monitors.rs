@@ -152,11 +152,11 @@ fn monitors_are_told_when_a_room_starts_to_refuse() {
     room.expect("it is there").config.allow_monitors = Some(false);
     state.monitoring.mark_monitors_stale(&name("radio"));
     let tuned = state.sync_mixers(Instant::now());
-    let [news] = &tuned.news[..] else {
-        panic!("{:?}", tuned.news);
+    let [notice] = &tuned.notices[..] else {
+        panic!("{:?}", tuned.notices);
     };
-    assert_eq!(news.to, [ann.participant.0]);
-    let text = news.event.to_json_from(&news.room);
+    assert_eq!(notice.to, [ann.participant.0]);
+    let text = notice.event.to_json_from(&notice.room);
     let told: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(
         (&told["event"], &told["room"]),
