@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::commands::refusal;
 use super::effect::Effects;
 use super::machine::Machine;
-use super::metrics::{MetricFamily, MetricKind, MetricSample};
+use super::metrics::MetricFamily;
 use super::placement::Placement;
 use super::request::Request;
 use super::room::Room;
@@ -314,27 +314,20 @@ impl FloorCounts {
             ("queued", self.queued),
             ("denied", self.denied),
         ];
-        let outcome = |(word, count): (&str, u64)| MetricSample::of("outcome", word, count as f64);
-        let revoke = |(cause, count): (&RevokeCause, &u64)| {
-            MetricSample::of("cause", cause.reason(), *count as f64)
-        };
+        let revoked = RevokeCause::ALL.iter().zip(&self.revoked);
         [
-            MetricFamily {
-                name: "mixminus_floor_requests_total",
-                help: "Requests for a floor, by what they came to at once.",
-                kind: MetricKind::Counter,
-                samples: outcomes.into_iter().map(outcome).collect(),
-            },
-            MetricFamily {
-                name: "mixminus_floor_revokes_total",
-                help: "Floors taken back, and talkers told that they have none, by cause.",
-                kind: MetricKind::Counter,
-                samples: RevokeCause::ALL
-                    .iter()
-                    .zip(&self.revoked)
-                    .map(revoke)
-                    .collect(),
-            },
+            MetricFamily::counters(
+                "mixminus_floor_requests_total",
+                "Requests for a floor, by what they came to at once.",
+                "outcome",
+                outcomes,
+            ),
+            MetricFamily::counters(
+                "mixminus_floor_revokes_total",
+                "Floors taken back, and talkers told that they have none, by cause.",
+                "cause",
+                revoked.map(|(cause, count)| (cause.reason(), *count)),
+            ),
         ]
     }
 }

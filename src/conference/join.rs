@@ -1,33 +1,29 @@
-//! One join, from the reserved seat to the entered member, and the undoing of each step.
+//! One join, from the reserved seat to the entered member, and the undoing of each step; the
+//! machine's steps are in [`super::seat`].
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Instant;
 
 use mixer::command::Shared;
-use mixer::format::{Layout, TickLength};
+use mixer::format::TickLength;
 use mixer::participant::{Participant, ParticipantConfig};
 use mixer::profile::{Profile, Recipe};
-use mixer::{ParticipantId, RoomId};
 use tokio::task::spawn_blocking;
 
-use super::effect::{NetworkOrder, QueueFull};
 use super::error::Refusal;
 use super::floor::SentCounts;
 use super::handle::Place;
 use super::machine::Machine;
 use super::member::{IceSession, Member, StreamRecipe};
 use super::performer::Luggage;
-use super::placement::layout;
 use super::request::Request;
-use super::rights::{Action, Actor, Target};
-use super::room::Room;
+use super::seat::{AbandonSeat, Enter, JoinWish, ReserveSeat, Seat};
 use super::{Conference, JoinError, Limits, Overloaded};
 use crate::floor::Mode;
-use crate::protocol::{Event, MonitorEntry, Name, PublicId, RoomName};
-use crate::queues::MixerId;
+use crate::protocol::{MonitorEntry, Name, PublicId, RoomName};
 use crate::rate_limit::MessageLimit;
-use crate::rtc::{AcceptOptions, RtcHandle};
+use crate::rtc::{AcceptOptions, Accepted, RtcHandle};
 
 /// A request to join a room.
 #[derive(Debug, Clone)]
@@ -177,55 +173,19 @@ fn build(rtc: &RtcHandle, limits: &Limits, seat: &Seat, join: Join) -> Result<Bu
         uplink_bitrate_bps: Some(profile.usual_bps()),
     };
     let accepted = rtc.accept(&join.offer, seat.id, options)?;
-    let shared = Arc::<Shared>::default();
-    shared.settings.set_reachable(false);
-    let listens = accepted.listens.then(|| {
-        // On a thin network, comfort packets after the last sound cost as much as a voice does.
-        let hangover_ms = match accepted.limits.wants_little() {
-            true => 0,
-            false => limits.hangovers.of_ms(profile),
-        };
-        Recipe::new(profile, &accepted.limits, seat.tick).with_hangover(hangover_ms)
-    });
+    let recipe = (accepted.listens).then(|| recipe(profile, &accepted, seat.tick, limits));
+    let member = seat.member(join.name, &accepted, recipe, limits);
     let participant = Participant::with_uplink_codec(
         accepted.codec,
         ParticipantConfig {
             id: seat.id,
             talks: accepted.talks,
-            listens,
+            listens: recipe,
             layout: seat.layout,
             tick: seat.tick,
         },
-        shared.clone(),
+        member.shared.clone(),
     );
-    let name = match join.name {
-        Some(name) => name.into_string(),
-        None => format!("guest-{:04x}", seat.id.0 >> 16),
-    };
-    let stream = listens.filter(|_| !accepted.talks);
-    let member = Member {
-        id: seat.id,
-        session: secret::<24>(),
-        name,
-        gain_db: 0.0,
-        talking: false,
-        connected: false,
-        talks: accepted.talks,
-        listens: accepted.listens,
-        ear: stream.map(|recipe| StreamRecipe {
-            recipe,
-            tick: seat.tick,
-        }),
-        channel: false,
-        sent: SentCounts::default(),
-        messages: MessageLimit::new(limits.rates.messages),
-        ice: IceSession {
-            etag: secret::<8>(),
-            client_ufrag: accepted.client_ufrag,
-            former_ufrag: None,
-        },
-        shared,
-    };
     let joined = Joined {
         participant: PublicId(member.id),
         session: member.session.clone(),
@@ -246,106 +206,21 @@ fn build(rtc: &RtcHandle, limits: &Limits, seat: &Seat, join: Join) -> Result<Bu
     })
 }
 
-/// Reserves a seat in a room, creating the room if the server has open rooms.
-#[derive(Debug)]
-pub(super) struct ReserveSeat {
-    pub(super) room: RoomName,
-    /// The mode of the room if it is created.
-    pub(super) mode: Option<Mode>,
-    /// The rooms that the participant will listen to.
-    pub(super) listen: Vec<MonitorEntry>,
-    /// A random number from which the participant's id is made.
-    pub(super) drawn: u32,
+/// Returns how a client's stream is encoded.
+///
+/// - `tick`: length of a tick of the client's room.
+fn recipe(profile: Profile, accepted: &Accepted, tick: TickLength, limits: &Limits) -> Recipe {
+    // On a thin network, comfort packets after the last sound cost as much as a voice does.
+    let hangover_ms = match accepted.limits.wants_little() {
+        true => 0,
+        false => limits.hangovers.of_ms(profile),
+    };
+    Recipe::new(profile, &accepted.limits, tick).with_hangover(hangover_ms)
 }
-
-/// Enters the member that holds the seat; frees the seat if that fails. The boxes for the mixer and
-/// for the network thread come with the request.
-#[derive(Debug)]
-pub(super) struct Enter {
-    pub(super) seat: Seat,
-    pub(super) member: Box<Member>,
-    pub(super) wishes: JoinWish,
-}
-
-/// Frees the seat of a failed join, and ends a room that was created for it.
-#[derive(Debug)]
-pub(super) struct AbandonSeat(pub(super) Seat);
 
 /// Counts a join that was refused before it reached the machine.
 #[derive(Debug)]
 pub(super) struct CountRefusal(pub(super) Refusal);
-
-/// Wishes of a join that are applied once its member has entered.
-#[derive(Debug)]
-pub(super) struct JoinWish {
-    pub(super) priority: u8,
-    pub(super) listen: Vec<MonitorEntry>,
-}
-
-/// A seat in a room, reserved for a join.
-#[derive(Debug, Clone)]
-pub(super) struct Seat {
-    room: RoomName,
-    room_id: RoomId,
-    mixer: MixerId,
-    id: ParticipantId,
-    profile: Profile,
-    tick: TickLength,
-    layout: Layout,
-}
-
-#[cfg(test)]
-impl Seat {
-    pub(super) fn id(&self) -> ParticipantId {
-        self.id
-    }
-
-    pub(super) fn room(&self) -> &RoomName {
-        &self.room
-    }
-
-    pub(super) fn room_id(&self) -> RoomId {
-        self.room_id
-    }
-}
-
-impl Request for ReserveSeat {
-    type Answer = Result<Seat, JoinError>;
-
-    fn handle(self, machine: &mut Machine, _: Instant) -> Self::Answer {
-        let may_monitor = machine.may_monitor(Actor::Newcomer(&self.room), &self.listen);
-        let reserved = may_monitor.map_err(JoinError::from);
-        let reserved = reserved.and_then(|()| machine.reserve(&self.room, self.mode, self.drawn));
-        if let Err(error) = &reserved {
-            machine.counters.refuse_join(Refusal::of(error));
-        }
-        reserved
-    }
-}
-
-impl Request for Enter {
-    type Answer = Result<(), JoinError>;
-
-    fn handle(self, machine: &mut Machine, now: Instant) -> Self::Answer {
-        let entered = machine.enter(&self.seat, *self.member, self.wishes, now);
-        match &entered {
-            Ok(()) => machine.counters.joins += 1,
-            Err(error) => {
-                machine.counters.refuse_join(Refusal::of(error));
-                machine.abandon(&self.seat);
-            }
-        }
-        entered
-    }
-}
-
-impl Request for AbandonSeat {
-    type Answer = ();
-
-    fn handle(self, machine: &mut Machine, _: Instant) {
-        machine.abandon(&self.0);
-    }
-}
 
 impl Request for CountRefusal {
     type Answer = ();
@@ -355,115 +230,45 @@ impl Request for CountRefusal {
     }
 }
 
-impl Machine {
-    /// Reserves a seat in a room, creating the room if the server has open rooms.
-    fn reserve(
-        &mut self,
-        name: &RoomName,
-        mode: Option<Mode>,
-        drawn: u32,
-    ) -> Result<Seat, JoinError> {
-        if self.stopping {
-            return Err(Overloaded::Stopping.into());
+impl Seat {
+    /// Creates the member that takes the seat, with new secrets.
+    ///
+    /// - `name`: the member's name; made from its id if absent.
+    /// - `recipe`: how the member's stream is encoded, if the member receives one.
+    fn member(
+        &self,
+        name: Option<Name>,
+        accepted: &Accepted,
+        recipe: Option<Recipe>,
+        limits: &Limits,
+    ) -> Member {
+        let shared = Arc::<Shared>::default();
+        shared.settings.set_reachable(false);
+        let unnamed = || format!("guest-{:04x}", self.id.0 >> 16);
+        let stream = recipe.filter(|_| !accepted.talks);
+        Member {
+            id: self.id,
+            session: secret::<24>(),
+            name: name.map_or_else(unnamed, Name::into_string),
+            gain_db: 0.0,
+            talking: false,
+            connected: false,
+            talks: accepted.talks,
+            listens: accepted.listens,
+            ear: stream.map(|recipe| StreamRecipe {
+                recipe,
+                tick: self.tick,
+            }),
+            channel: false,
+            sent: SentCounts::default(),
+            messages: MessageLimit::new(limits.rates.messages),
+            ice: IceSession {
+                etag: secret::<8>(),
+                client_ufrag: accepted.client_ufrag.clone(),
+                former_ufrag: None,
+            },
+            shared,
         }
-        let room = self.registry.rooms.get(name).map(|room| room.id);
-        if !self.placement.admits(room) {
-            return Err(Overloaded::Mixer.into());
-        }
-        let limit = self.limits.max_sessions;
-        if self.registry.sessions() >= limit {
-            return Err(Overloaded::Sessions { limit }.into());
-        }
-        let id = self.registry.new_participant_id(drawn);
-        let may = self.may(Actor::Newcomer(name), Action::Join, Target::Room(name));
-        may.map_err(|_| JoinError::UnknownRoom)?;
-        if !self.registry.rooms.contains_key(name) {
-            let mut config = self.limits.room;
-            config.floor.mode = mode.unwrap_or(config.floor.mode);
-            self.make_room(name, config, false)?;
-        }
-        let room = self.registry.rooms.get_mut(name);
-        let room = room.ok_or(JoinError::UnknownRoom)?;
-        if room.is_full() {
-            return Err(JoinError::RoomFull {
-                limit: room.config.max_participants,
-            });
-        }
-        let mixer = self.placement.mixer_of(room.id).ok_or(Overloaded::Link)?;
-        room.seats += 1;
-        self.registry.seats += 1;
-        Ok(Seat {
-            room: name.clone(),
-            room_id: room.id,
-            mixer,
-            id,
-            profile: room.config.profile,
-            tick: room.config.tick,
-            layout: layout(&room.config),
-        })
-    }
-
-    /// Enters the member that holds the seat.
-    fn enter(
-        &mut self,
-        seat: &Seat,
-        member: Member,
-        wishes: JoinWish,
-        now: Instant,
-    ) -> Result<(), JoinError> {
-        if self.stopping {
-            return Err(Overloaded::Stopping.into());
-        }
-        let room = self.room_of_seat(seat).ok_or(JoinError::UnknownRoom)?;
-        // The permit is set before the mixer knows the participant, so that in a room with a floor
-        // no packet is heard without the floor.
-        let permit = room.floor.first_permit();
-        member.shared.settings.set_permit(permit);
-        let full = |_: QueueFull| Overloaded::Link;
-        self.effects.check_network().map_err(full)?;
-        let added = self.placement.add(&mut self.effects, seat.room_id, seat.id);
-        added.map_err(full)?;
-        self.effects.tell_network(NetworkOrder::Start);
-        let event = Event::Joined {
-            participant: member.public(),
-        };
-        tracing::info!(room = %seat.room, participant = %PublicId(seat.id), name = member.name, "joined");
-        self.release(seat);
-        let talks = member.talks;
-        self.registry.add(&seat.room, member);
-        if let Some(room) = self.registry.change_floor(&seat.room) {
-            room.floor.join(seat.id, talks, wishes.priority);
-        }
-        if let Some(room) = self.registry.rooms.get(&seat.room) {
-            self.effects.broadcast(room, &event);
-            if !room.links.is_empty() {
-                self.monitoring.mark_links_stale();
-            }
-        }
-        if !wishes.listen.is_empty() {
-            self.monitoring.set(seat.id, &seat.room, wishes.listen);
-        }
-        self.sync_monitors(now);
-        Ok(())
-    }
-
-    /// Frees the seat of a failed join, and ends a room that was created for it.
-    fn abandon(&mut self, seat: &Seat) {
-        self.release(seat);
-        self.end_if_over(&seat.room);
-    }
-
-    fn release(&mut self, seat: &Seat) {
-        self.registry.seats -= 1;
-        if let Some(room) = self.room_of_seat(seat) {
-            room.seats -= 1;
-        }
-    }
-
-    /// Returns the seat's room, if it is still the one in which the seat was reserved.
-    fn room_of_seat(&mut self, seat: &Seat) -> Option<&mut Room> {
-        let room = self.registry.rooms.get_mut(&seat.room)?;
-        (room.id == seat.room_id).then_some(room)
     }
 }
 

@@ -38,6 +38,7 @@ mod rights;
 mod room;
 mod room_links;
 pub(crate) mod rooms;
+mod seat;
 pub(crate) mod sessions;
 mod snapshot;
 #[cfg(test)]

@@ -209,6 +209,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one row for each rule")]
     fn rights_table_allows_each_action_only_to_its_intended_actors() {
         let (hall, radio, gone) = (name("hall"), name("radio"), name("gone"));
         let (ann, bob, eve) = (ParticipantId(1), ParticipantId(2), ParticipantId(3));

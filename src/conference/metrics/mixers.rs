@@ -16,7 +16,11 @@ use crate::queues::MixerId;
 pub(super) fn of_mixers(governors: &[Governor], mixers: &[MixerHandle]) -> Vec<MetricFamily> {
     let mut families = of_governors(governors);
     families.extend(of_slots(mixers));
-    families.extend(of_engines(mixers));
+    families.extend(of_slot_times(mixers));
+    families.extend(of_time_spent(mixers));
+    families.extend(of_rooms(mixers));
+    families.extend(of_encodes(mixers));
+    families.extend(of_losses(mixers));
     families
 }
 
@@ -50,13 +54,8 @@ fn of_governors(governors: &[Governor]) -> Vec<MetricFamily> {
     ]
 }
 
-/// Returns the metrics of the mixers' slots (turns of their own clocks): lateness, overruns, work.
+/// Returns the counts of the mixers' slots (turns of their own clocks).
 fn of_slots(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
-    let seconds = |name, help, of: fn(&MixerMetrics) -> u64| {
-        each(mixers, name, help, MetricKind::Counter, |metrics| {
-            of(metrics) as f64 / 1e9
-        })
-    };
     vec![
         counter(
             mixers,
@@ -82,6 +81,12 @@ fn of_slots(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
             "Slots left out because they would have come more than a tick, 20 ms, late.",
             |metrics| &metrics.skipped_slots,
         ),
+    ]
+}
+
+/// Returns the lateness of the mixers' slots, and the time that the work of a slot takes.
+fn of_slot_times(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
+    vec![
         histogram(
             mixers,
             "mixminus_slot_lateness_seconds",
@@ -106,6 +111,17 @@ fn of_slots(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
             "The longest of them so far.",
             |metrics| &metrics.work,
         ),
+    ]
+}
+
+/// Returns the time that the mixers spent on their rooms, on waiting, and on encodes for others.
+fn of_time_spent(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
+    let seconds = |name, help, of: fn(&MixerMetrics) -> u64| {
+        each(mixers, name, help, MetricKind::Counter, |metrics| {
+            of(metrics) as f64 / 1e9
+        })
+    };
+    vec![
         seconds(
             "mixminus_mixer_busy_seconds_total",
             "Time spent on a mixer's own rooms.",
@@ -124,14 +140,13 @@ fn of_slots(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
     ]
 }
 
-/// Returns the counts of the mixing engines: rooms, ticks, packets and encodes.
-fn of_engines(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
+/// Returns the numbers of the mixers' rooms and participants, and of the rooms' ticks.
+fn of_rooms(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
     let gauge = |name, help, of: fn(&MixerMetrics) -> &AtomicU64| {
         each(mixers, name, help, MetricKind::Gauge, |metrics| {
             of(metrics).load(Relaxed) as f64
         })
     };
-    let counter = |name, help, of| counter(mixers, name, help, of);
     vec![
         gauge("mixminus_mixer_rooms", "Rooms it has.", |metrics| {
             &metrics.rooms
@@ -142,15 +157,24 @@ fn of_engines(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
             |metrics| &metrics.participants,
         ),
         counter(
+            mixers,
             "mixminus_ticks_total",
             "Ticks of rooms. A room with nothing to do has none.",
             |metrics| &metrics.room_ticks,
         ),
         counter(
+            mixers,
             "mixminus_ticks_held_total",
             "Ticks that waited some milliseconds for a late packet.",
             |metrics| &metrics.ticks_held,
         ),
+    ]
+}
+
+/// Returns the counts of the packets that the mixers sent and encoded.
+fn of_encodes(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
+    let counter = |name, help, of| counter(mixers, name, help, of);
+    vec![
         counter(
             "mixminus_packets_sent_total",
             "Audio packets handed to the network, one for each who hears it.",
@@ -176,6 +200,13 @@ fn of_engines(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
             "Mixes the codec refused.",
             |metrics| &metrics.encode_failures,
         ),
+    ]
+}
+
+/// Returns the counts of the events, commands and packets that the mixers dropped or refused.
+fn of_losses(mixers: &[MixerHandle]) -> Vec<MetricFamily> {
+    let counter = |name, help, of| counter(mixers, name, help, of);
+    vec![
         counter(
             "mixminus_mixer_events_dropped_total",
             "Events that found their link full.",

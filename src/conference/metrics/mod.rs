@@ -84,6 +84,25 @@ impl MetricFamily {
         }
     }
 
+    /// Creates a family of counters that one label tells apart.
+    ///
+    /// - `counts`: each value of the label with its count.
+    pub(super) fn counters(
+        name: &'static str,
+        help: &'static str,
+        label: &'static str,
+        counts: impl IntoIterator<Item = (&'static str, u64)>,
+    ) -> MetricFamily {
+        let counts = counts.into_iter();
+        let samples = counts.map(|(value, count)| MetricSample::of(label, value, count as f64));
+        MetricFamily {
+            name,
+            help,
+            kind: MetricKind::Counter,
+            samples: samples.collect(),
+        }
+    }
+
     /// Creates a family of one gauge without labels.
     pub fn gauge(name: &'static str, help: &'static str, value: f64) -> MetricFamily {
         MetricFamily {
@@ -168,30 +187,20 @@ impl Conference {
 impl MachineFigures {
     fn of_rooms(&self) -> Vec<MetricFamily> {
         let counts = &self.counters;
-        let left = MetricFamily {
-            name: "mixminus_participants_left_total",
-            help: "Participants who went, by reason.",
-            kind: MetricKind::Counter,
-            samples: LeaveReason::ALL
-                .iter()
-                .map(|reason| {
-                    let left = counts.left[*reason as usize];
-                    MetricSample::of("reason", reason.word(), left as f64)
-                })
-                .collect(),
-        };
-        let refused = MetricFamily {
-            name: "mixminus_joins_refused_total",
-            help: "Joins that were refused, by reason.",
-            kind: MetricKind::Counter,
-            samples: Refusal::ALL
-                .iter()
-                .map(|reason| {
-                    let refused = counts.refused[*reason as usize];
-                    MetricSample::of("reason", reason.word(), refused as f64)
-                })
-                .collect(),
-        };
+        let left = LeaveReason::ALL.iter();
+        let left = MetricFamily::counters(
+            "mixminus_participants_left_total",
+            "Participants who went, by reason.",
+            "reason",
+            left.map(|reason| (reason.word(), counts.left[*reason as usize])),
+        );
+        let refused = Refusal::ALL.iter();
+        let refused = MetricFamily::counters(
+            "mixminus_joins_refused_total",
+            "Joins that were refused, by reason.",
+            "reason",
+            refused.map(|reason| (reason.word(), counts.refused[*reason as usize])),
+        );
         let mut families = vec![
             MetricFamily::gauge("mixminus_rooms", "Rooms.", self.rooms as f64),
             MetricFamily::gauge(
@@ -235,18 +244,13 @@ impl MachineFigures {
 
 fn of_rtc(metrics: &RtcMetrics) -> Vec<MetricFamily> {
     let of = |counter: &AtomicU64| counter.load(Relaxed);
-    let dropped = MetricFamily {
-        name: "mixminus_rtc_dropped_total",
-        help: "Datagrams, packets and messages that were dropped, by reason.",
-        kind: MetricKind::Counter,
-        samples: Dropped::ALL
-            .iter()
-            .map(|reason| {
-                let dropped = metrics.dropped_total(*reason);
-                MetricSample::of("reason", reason.label(), dropped as f64)
-            })
-            .collect(),
-    };
+    let dropped = Dropped::ALL.iter();
+    let dropped = MetricFamily::counters(
+        "mixminus_rtc_dropped_total",
+        "Datagrams, packets and messages that were dropped, by reason.",
+        "reason",
+        dropped.map(|reason| (reason.label(), metrics.dropped_total(*reason))),
+    );
     vec![
         MetricFamily::gauge(
             "mixminus_rtc_peers",
@@ -292,7 +296,14 @@ fn of_rtc(metrics: &RtcMetrics) -> Vec<MetricFamily> {
     ]
 }
 
+/// Returns the counts of the packets and samples of all participants.
 fn of_totals(totals: &ParticipantTotals) -> Vec<MetricFamily> {
+    let mut families = of_packets(totals);
+    families.extend(of_samples(totals));
+    families
+}
+
+fn of_packets(totals: &ParticipantTotals) -> Vec<MetricFamily> {
     vec![
         MetricFamily::counter(
             "mixminus_packets_received_total",
@@ -319,6 +330,11 @@ fn of_totals(totals: &ParticipantTotals) -> Vec<MetricFamily> {
             "Audio packets that are not Opus.",
             totals.undecodable,
         ),
+    ]
+}
+
+fn of_samples(totals: &ParticipantTotals) -> Vec<MetricFamily> {
+    vec![
         MetricFamily::counter(
             "mixminus_concealed_samples_total",
             "Samples made up in place of lost or late packets, at 48 kHz.",

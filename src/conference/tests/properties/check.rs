@@ -27,11 +27,11 @@ impl World {
         assert_eq!(registry.seats, self.seats.len());
         for (name, room) in &registry.rooms {
             let seats = self.seats.iter();
-            let seats = seats.filter(|seat| seat.room() == name && seat.room_id() == room.id);
+            let seats = seats.filter(|seat| seat.room == *name && seat.room_id == room.id);
             assert_eq!(room.seats, seats.count(), "{name}");
             // During shutdown rooms stay; and a failed room stays as long as a seat that was held
             // in it.
-            let is_awaited = self.seats.iter().any(|seat| seat.room() == name);
+            let is_awaited = self.seats.iter().any(|seat| seat.room == *name);
             assert!(self.closed || is_awaited || !room.is_over(), "{name}");
             for member in &room.members {
                 assert_eq!(registry.of_session(&member.session), Some(member.id));

@@ -49,7 +49,7 @@ impl World {
             return;
         }
         let seat = self.seats.remove(seat);
-        let (id, room) = (seat.id(), seat.room().clone());
+        let (id, room) = (seat.id, seat.room.clone());
         let secret = format!("secret {}", id.0);
         let mut member = member(id.0, &secret);
         member.talks = talks;

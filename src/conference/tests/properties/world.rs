@@ -14,9 +14,9 @@ use tokio::sync::broadcast;
 
 use crate::conference::Limits;
 use crate::conference::effect::{Effect, FeedNo, MixerOrder, NetworkOrder, ScanPlan, WatchId};
-use crate::conference::join::Seat;
 use crate::conference::machine::{Input, Machine};
 use crate::conference::request::{PendingRequest, Request};
+use crate::conference::seat::Seat;
 use crate::protocol::{RoomConfig, RoomName};
 use crate::queues::MixerId;
 use crate::rate_limit::Rates;
@@ -328,6 +328,7 @@ impl World {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each order")]
     fn tell_mixer(&mut self, at: MixerId, order: MixerOrder) {
         let mixer = &mut self.mixers[at.0];
         match order {
