@@ -17,6 +17,8 @@ mod histogram;
 mod metrics;
 mod outlets;
 #[cfg(test)]
+pub(crate) mod stepped;
+#[cfg(test)]
 mod tests;
 mod thread;
 
@@ -119,10 +121,8 @@ pub fn start(
     let (say, said) = mpsc::channel();
     let bells: Vec<Arc<Bell>> = ends.iter().map(|_| Arc::default()).collect();
     let mut works = Works {
-        config,
-        wakes: Arc::new(wakes),
+        parts: SharedParts::new(config, wakes),
         say,
-        stop: Arc::new(AtomicBool::new(false)),
         threads: vec![spawn("reaper".to_owned(), move || reap(retired))?],
         controls: Vec::new(),
     };
@@ -148,22 +148,37 @@ pub fn start(
 
 /// Mixers that are being started.
 struct Works {
-    config: AudioConfig,
-    wakes: Arc<Wakes>,
+    parts: SharedParts,
     /// Where each says what came of its priority, if it asked.
     say: mpsc::Sender<Option<Result<(), NotPermitted>>>,
-    stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     controls: Vec<MixerControl>,
 }
 
-impl Works {
-    fn start_mixer(
-        &mut self,
+/// The parts that all mixers share.
+struct SharedParts {
+    config: AudioConfig,
+    wakes: Arc<Wakes>,
+    stop: Arc<AtomicBool>,
+}
+
+impl SharedParts {
+    fn new(config: AudioConfig, wakes: Wakes) -> SharedParts {
+        SharedParts {
+            config,
+            wakes: Arc::new(wakes),
+            stop: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
+    /// Builds a mixer, for any thread to run, and its control.
+    fn build_mixer(
+        &self,
+        id: MixerId,
         (mate, bell): (Mate<Job>, Arc<Bell>),
         ends: MixerEnds,
         to_reaper: Producer<Retired>,
-    ) -> Result<(), AudioError> {
+    ) -> (thread::Mixer, MixerControl) {
         let (commands, from_control) = ring(COMMANDS);
         let (to_control, events) = ring(EVENTS);
         let metrics = Arc::<MixerMetrics>::default();
@@ -198,13 +213,6 @@ impl Works {
             #[cfg(test)]
             burden_ns: burden_ns.clone(),
         };
-        let (say, fifo) = (self.say.clone(), self.config.fifo);
-        let id = MixerId(self.controls.len());
-        self.threads.push(spawn(format!("mixer-{id}"), move || {
-            let _ = say.send(fifo.then(|| sched::raise_priority(sched::MIXER)));
-            drop(say);
-            mixer.run();
-        })?);
         let handle = MixerHandle {
             id,
             metrics,
@@ -213,11 +221,31 @@ impl Works {
             #[cfg(test)]
             burden_ns,
         };
-        self.controls.push(MixerControl {
+        let control = MixerControl {
             handle,
             commands,
             events,
-        });
+        };
+        (mixer, control)
+    }
+}
+
+impl Works {
+    fn start_mixer(
+        &mut self,
+        mate: (Mate<Job>, Arc<Bell>),
+        ends: MixerEnds,
+        to_reaper: Producer<Retired>,
+    ) -> Result<(), AudioError> {
+        let id = MixerId(self.controls.len());
+        let (mixer, control) = self.parts.build_mixer(id, mate, ends, to_reaper);
+        let (say, fifo) = (self.say.clone(), self.parts.config.fifo);
+        self.threads.push(spawn(format!("mixer-{id}"), move || {
+            let _ = say.send(fifo.then(|| sched::raise_priority(sched::MIXER)));
+            drop(say);
+            mixer.run();
+        })?);
+        self.controls.push(control);
         Ok(())
     }
 
@@ -230,7 +258,7 @@ impl Works {
             handle: AudioHandle {
                 mixers: handles.collect(),
             },
-            stop: self.stop,
+            stop: self.parts.stop,
             threads: self.threads,
         };
         (audio, self.controls)

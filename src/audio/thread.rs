@@ -49,22 +49,29 @@ impl Mixer {
             if self.is_stopped() {
                 return;
             }
-            let late_ns = self.clock.late_ns(slot);
-            let is_clear = self.outlets.retry_retired();
-            if is_clear {
-                self.apply_commands();
-            }
-            self.take_packets();
-            self.run_slot(slot, late_ns);
-            self.outlets.wake_the_network();
-            self.outlets.wake_the_conference();
-            self.count(slot, late_ns);
+            let is_clear = self.do_slot(slot);
             slot = if is_clear && self.engine.is_idle() && self.engine.stats().participants == 0 {
                 self.rest()
             } else {
                 self.next_slot(slot)
             };
         }
+    }
+
+    /// Does all work of a slot that has begun; returns whether the slot applied commands, which it
+    /// does not while retired boxes wait for the reaper.
+    pub fn do_slot(&mut self, slot: u64) -> bool {
+        let late_ns = self.clock.late_ns(slot);
+        let is_clear = self.outlets.retry_retired();
+        if is_clear {
+            self.apply_commands();
+        }
+        self.take_packets();
+        self.run_slot(slot, late_ns);
+        self.outlets.wake_the_network();
+        self.outlets.wake_the_conference();
+        self.count(slot, late_ns);
+        is_clear
     }
 
     /// Applies at most `COMMANDS` commands, so that a flood does not delay the rooms.

@@ -1,5 +1,5 @@
-//! Tests of the conference over a real mixer and a real network thread: a join that fails at any
-//! step leaves nothing behind.
+//! Tests of the conference over mixers, whose slots the test runs, and a real network thread: a
+//! join that fails at any step leaves nothing behind.
 
 mod driven;
 mod floor;
@@ -8,6 +8,7 @@ mod monitoring;
 mod monitors;
 mod properties;
 
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -23,7 +24,8 @@ use super::commands::read;
 use super::effect::{Effect, NetworkOrder};
 use super::machine::Machine;
 use super::*;
-use crate::audio::{self, Audio, AudioConfig, MixerMetrics, Wakes};
+use crate::audio::stepped::SteppedMixers;
+use crate::audio::{AudioConfig, MixerMetrics, Wakes};
 use crate::protocol::{Change, Event, LeaveReason, Participant, RoomChange, RoomName, RoomState};
 use crate::queues;
 use crate::rate_limit::Limited;
@@ -34,9 +36,15 @@ const OFFER: &str = include_str!("../../../tests/offers/chrome.sdp");
 
 struct TestConference {
     conference: Driven,
-    audio: Option<Audio>,
+    /// The mixers, until the test ends them.
+    mixers: RefCell<Option<SteppedMixers>>,
+    /// The mixers' time.
+    now: Cell<Instant>,
     rtc: Option<Rtc>,
 }
+
+/// A time in which the mixers apply all commands and free what the commands replace.
+const SETTLING_TIME: Duration = Duration::from_millis(100);
 
 fn test_conference() -> TestConference {
     conference_with(1)
@@ -54,7 +62,7 @@ fn conference_with(mixers: usize) -> TestConference {
         network: rtc.wake().expect("a descriptor"),
         conference: network.something_happened().expect("another"),
     };
-    let (audio, mixers) = audio::start(config, mixer_ends, wakes).expect("it starts");
+    let (mixers, audio, controls) = SteppedMixers::new(config, mixer_ends, wakes);
     let limits = Limits {
         max_rooms: 10,
         max_sessions: 10,
@@ -68,22 +76,31 @@ fn conference_with(mixers: usize) -> TestConference {
         rates: Rates::default(),
     };
     let threads = Threads {
-        audio: audio.handle(),
-        mixers,
+        audio,
+        mixers: controls,
         rtc: rtc.handle(),
         network,
     };
+    let now = Instant::now();
     TestConference {
-        conference: Driven::new(start(limits, threads, Instant::now())),
-        audio: Some(audio),
+        conference: Driven::new(start(limits, threads, now)),
+        mixers: RefCell::new(Some(mixers)),
+        now: Cell::new(now),
         rtc: Some(rtc),
     }
 }
 
 impl TestConference {
-    fn stop_audio(&mut self) {
-        let audio = self.audio.take().expect("it runs");
-        audio.stop().expect("it ends well");
+    fn stop_mixers(&mut self) {
+        assert!(self.mixers.take().is_some(), "they run");
+    }
+
+    /// Lets the mixers run for a time, if they have not ended.
+    fn run_mixers(&self, time: Duration) {
+        if let Some(mixers) = &mut *self.mixers.borrow_mut() {
+            mixers.run(time);
+        }
+        self.now.set(self.now.get() + time);
     }
 
     fn stop_rtc(&mut self) {
@@ -109,10 +126,9 @@ impl TestConference {
         self.conference.rooms().is_empty() && self.conference.lock().registry.sessions() == 0
     }
 
-    /// Waits until the mixers have applied all commands; returns the rooms and participants of each
-    /// mixer.
+    /// Lets the mixers apply all commands; returns the rooms and participants of each mixer.
     fn each_settled(&self) -> Vec<(u64, u64)> {
-        std::thread::sleep(Duration::from_millis(100));
+        self.run_mixers(SETTLING_TIME);
         let mixers = self.conference.handle.audio.mixers().iter();
         let counts = mixers.map(|mixer| {
             let metrics = mixer.metrics();
@@ -122,8 +138,8 @@ impl TestConference {
         counts.collect()
     }
 
-    /// Waits until the mixers have applied all commands; returns the rooms and participants of all
-    /// mixers together.
+    /// Lets the mixers apply all commands; returns the rooms and participants of all mixers
+    /// together.
     fn settled(&self) -> (u64, u64) {
         let each = self.each_settled().into_iter();
         each.fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1))
@@ -140,9 +156,6 @@ impl Turn<'_> {
 
 impl Drop for TestConference {
     fn drop(&mut self) {
-        if let Some(audio) = self.audio.take() {
-            let _ = audio.stop();
-        }
         if let Some(rtc) = self.rtc.take() {
             rtc.stop();
         }
@@ -247,7 +260,7 @@ fn join_with_an_unanswerable_offer_leaves_nothing_behind() {
 #[test]
 fn join_over_a_full_mixer_queue_leaves_nothing_behind() {
     let mut test = test_conference();
-    test.stop_audio();
+    test.stop_mixers();
     let error = test.join("hall", OFFER).expect_err("the mixer is gone");
     assert!(
         matches!(error, JoinError::Overloaded(Overloaded::Link)),
@@ -291,13 +304,13 @@ fn failed_room_loses_all_members_and_a_permanent_room_restarts() {
     test.join("hall", OFFER).expect("it is a room again");
 }
 
-/// Waits until a counter of the only mixer is no longer zero.
+/// Lets the only mixer run until one of its counters is no longer zero.
 fn until_counted(test: &TestConference, count: fn(&MixerMetrics) -> &AtomicU64) {
     let mixers = test.conference.handle.audio.mixers();
-    let patience = Instant::now() + Duration::from_secs(60);
+    let start = test.now.get();
     while count(mixers[0].metrics()).load(Relaxed) == 0 {
-        assert!(Instant::now() < patience, "within seconds");
-        std::thread::sleep(SLOT);
+        assert!(test.now.get() < start + Duration::from_secs(1));
+        test.run_mixers(SLOT);
     }
 }
 
@@ -369,7 +382,7 @@ fn conference_is_not_whole_once_its_mixer_has_ended() {
     let mut test = test_conference();
     assert!(test.conference.turn(Instant::now()));
     assert!(test.conference.is_whole());
-    test.stop_audio();
+    test.stop_mixers();
     assert!(!test.conference.turn(Instant::now()));
     test.conference.until(test.conference.handle.lost());
     assert!(!test.conference.is_whole());
@@ -395,7 +408,7 @@ fn rooms_spread_over_all_mixers_and_leave_nothing_behind() {
     assert_eq!(state.placement.counts(), (0, 0));
 }
 
-/// Loads a mixer with real busy time, spent on nothing useful.
+/// Loads a mixer with real busy time, spent on nothing useful, in each slot of the mixers' time.
 #[test]
 fn overloaded_mixer_refuses_joins_until_its_load_falls() {
     let test = conference_with(2);
@@ -408,11 +421,11 @@ fn overloaded_mixer_refuses_joins_until_its_load_falls() {
     };
     let loaded = &test.conference.handle.audio.mixers()[mixer_of("hall").0];
     let until = |wish: &dyn Fn() -> bool| {
-        let patience = Instant::now() + Duration::from_secs(30);
+        let start = test.now.get();
         while !wish() {
-            assert!(Instant::now() < patience, "within seconds");
-            std::thread::sleep(Duration::from_millis(100));
-            test.conference.report(Instant::now());
+            assert!(test.now.get() < start + Duration::from_secs(30));
+            test.run_mixers(Duration::from_millis(100));
+            test.conference.report(test.now.get());
         }
     };
     let may_join = |room: &str| match test.conference.reserve(&name(room), None, Vec::new()) {

@@ -58,7 +58,7 @@ impl TestConference {
     /// Runs `act` while the queue to a room's mixer is full.
     fn with_full_link(&self, room: &str, act: impl FnOnce(&mut Machine)) {
         let mut blocked = test_conference();
-        blocked.stop_audio();
+        blocked.stop_mixers();
         let mut blocked = blocked.conference.lock();
         let mut turn = self.conference.lock();
         let id = turn.registry.rooms[&name(room)].id;

@@ -1,0 +1,65 @@
+//! Mixers without threads, for tests: the test runs each slot, so that no test waits for a mixer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mixer::command::Retired;
+use mixer::format::SLOT;
+
+use super::bell::Bell;
+use super::thread::{self, Mixer};
+use super::{AudioConfig, AudioHandle, MixerControl, SharedParts, Wakes, crew};
+use crate::queues::{Consumer, MixerEnds, MixerId, RETIRED, ring};
+
+/// Mixers that run on the thread of the test. Dropping them ends them.
+pub(crate) struct SteppedMixers {
+    mixers: Vec<Mixer>,
+    retired: Vec<Consumer<Retired>>,
+    /// The next slot.
+    slot: u64,
+}
+
+impl SteppedMixers {
+    /// Builds one mixer for each of `ends`; returns them with a handle to all of them, and with the
+    /// one control of each.
+    pub(crate) fn new(
+        config: AudioConfig,
+        ends: Vec<MixerEnds>,
+        wakes: Wakes,
+    ) -> (SteppedMixers, AudioHandle, Vec<MixerControl>) {
+        thread::silence_room_panics();
+        let parts = SharedParts::new(config, wakes);
+        let bells: Vec<Arc<Bell>> = ends.iter().map(|_| Arc::default()).collect();
+        let mates = crew::crew(&bells).into_iter().zip(bells);
+        let (mut mixers, mut controls, mut retired) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, (mate, ends)) in mates.zip(ends).enumerate() {
+            let (to_reaper, reaped) = ring(RETIRED);
+            let (mixer, control) = parts.build_mixer(MixerId(at), mate, ends, to_reaper);
+            mixers.push(mixer);
+            controls.push(control);
+            retired.push(reaped);
+        }
+        let handle = AudioHandle {
+            mixers: controls.iter().map(|it| it.handle.clone()).collect(),
+        };
+        let stepped = SteppedMixers {
+            mixers,
+            retired,
+            slot: 1,
+        };
+        (stepped, handle, controls)
+    }
+
+    /// Runs all slots of a time span in every mixer, and frees what the mixers have retired.
+    pub(crate) fn run(&mut self, time: Duration) {
+        for _ in 0..time.as_micros() / SLOT.as_micros() {
+            for mixer in &mut self.mixers {
+                mixer.do_slot(self.slot);
+            }
+            for retired in &mut self.retired {
+                while retired.pop().is_ok() {}
+            }
+            self.slot += 1;
+        }
+    }
+}
