@@ -12,18 +12,7 @@ use super::member::IceSession;
 use super::request::Request;
 use super::{Conference, IceError, UnknownSession};
 use crate::rtc::sdp::remote_candidates;
-use crate::rtc::{Restart, RestartAnswer, RestartError, RestartResult};
-
-/// A client's update of its ICE candidates, from a trickle fragment (RFC 8840).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct IceUpdate {
-    /// The user name fragment that the candidates belong to.
-    pub ufrag: Option<String>,
-    /// The password of `ufrag`; needed for a restart.
-    pub pwd: Option<String>,
-    /// Candidate lines without `a=`.
-    pub candidates: Vec<String>,
-}
+use crate::rtc::{IceUpdate, Restart, RestartAnswer, RestartError, RestartResult};
 
 /// The result of an [`IceUpdate`].
 #[derive(Debug)]

@@ -53,7 +53,7 @@ pub use error::{
     UnknownSession,
 };
 pub use handle::{Conference, Threads, start};
-pub use ice::{IceOutcome, IceUpdate};
+pub use ice::IceOutcome;
 pub use join::{Join, Joined};
 pub(crate) use machine::Close;
 pub use metrics::{Figures, MetricFamily, MetricKind, MetricSample};
@@ -62,7 +62,7 @@ pub use rooms::Configure;
 
 use crate::protocol::RoomConfig;
 use crate::rate_limit::Rates;
-pub use crate::rtc::OfferError;
+pub use crate::rtc::{IceUpdate, OfferError};
 
 /// Limits of a conference, and the default settings of its rooms.
 #[derive(Debug, Clone, Copy)]

@@ -24,14 +24,14 @@ use rtc::shared::error::Error;
 
 use super::candidates::{self, LocalAddresses};
 use super::config::RtcConfig;
-use super::error::{OfferError, RtcError};
+use super::error::RtcError;
 use super::metrics::{PeerStats, RtcMetrics};
 use super::peer;
 use super::peer::{Core, Peer, PeerParts};
 use super::rtcp_interceptor::{RtcpInterceptor, RtcpState};
 use super::rtp_receiver::{ReceiveConfig, RtpReceiver};
 use super::rtp_sender::{RtpSender, SendConfig};
-use super::sdp::{Answer, Credentials, Offer, PLAIN_TYPE, attribute, plain_offer};
+use super::sdp::{Answer, Credentials, Offer, OfferError, PLAIN_TYPE, attribute, plain_offer};
 use super::srtp::key_capture::KeyCapture;
 use crate::queues::MixerId;
 

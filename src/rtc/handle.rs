@@ -14,9 +14,10 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::accept::{AcceptOptions, Accepted, Acceptor};
 use super::config::RtcConfig;
 use super::control::{Commands, NetworkControl};
-use super::error::{MessageError, OfferError, RtcError};
+use super::error::{MessageError, RtcError};
 use super::metrics::RtcMetrics;
 use super::negotiator::Negotiator;
+use super::sdp::OfferError;
 use super::{event_loop, socket};
 use crate::queues::{NET_COMMANDS, NET_EVENTS, NetworkEnds, ring};
 

@@ -1,6 +1,6 @@
 //! Splits SDP into lines, sections and attributes: the only grammar enforced, with its limits.
 
-use crate::rtc::error::OfferError;
+use super::error::OfferError;
 
 /// Longest offer accepted, in bytes.
 pub const MAX_OFFER_BYTES: usize = 64 * 1024;

@@ -14,6 +14,7 @@ mod answer;
 mod candidate;
 mod codec;
 mod core_offer;
+mod error;
 mod fingerprint;
 mod lexer;
 mod offer;
@@ -22,6 +23,7 @@ mod opus;
 mod remote_answer;
 
 pub use candidate::{MAX_CANDIDATES, RemoteCandidate, remote_candidates};
+pub use error::OfferError;
 pub use fingerprint::Fingerprints;
 pub use lexer::MAX_OFFER_BYTES;
 pub use offer::{Direction, Extensions, Offer, Setup};
@@ -63,6 +65,17 @@ impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Credentials({})", self.ufrag)
     }
+}
+
+/// A client's update of its ICE candidates, from a trickle fragment (RFC 8840).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IceUpdate {
+    /// The user name fragment that the candidates belong to.
+    pub ufrag: Option<String>,
+    /// The password of `ufrag`; needed for a restart.
+    pub pwd: Option<String>,
+    /// Candidate lines without `a=`.
+    pub candidates: Vec<String>,
 }
 
 /// A client's request to restart ICE (RFC 8445, section 9; RFC 9725, section 4.3.3).

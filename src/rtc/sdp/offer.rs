@@ -4,10 +4,10 @@ use mixer::codec::Codec;
 use mixer::profile::ReceiverLimits;
 
 use super::candidate::{RemoteCandidate, remote_candidates};
+use super::error::OfferError;
 use super::fingerprint::Fingerprints;
 use super::lexer::{Lines, attribute_in, attributes_in, sections};
 use super::{Credentials, codec, opus};
-use crate::rtc::error::OfferError;
 
 /// An offer that can be answered.
 #[derive(Debug, Clone)]

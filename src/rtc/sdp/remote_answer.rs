@@ -11,10 +11,10 @@ use mixer::codec::Codec;
 use mixer::profile::ReceiverLimits;
 use thiserror::Error;
 
+use super::error::OfferError;
 use super::lexer::{attribute_in, attributes_in, sections};
 use super::offer::{SectionKind, URI_CSRC_LEVEL, URI_SSRC_LEVEL};
 use super::{Fingerprints, Offer};
-use crate::rtc::error::OfferError;
 
 /// A usable answer of a server.
 #[derive(Debug, Clone)]

@@ -19,14 +19,14 @@ use tokio::sync::oneshot;
 
 use super::name;
 use crate::conference::floor::{ReleaseFloor, RequestFloor};
-use crate::conference::ice::{IceUpdate, RestartFailed, UpdateIce};
+use crate::conference::ice::{RestartFailed, UpdateIce};
 use crate::conference::machine::{Close, Input};
 use crate::conference::member::tests::member;
 use crate::conference::participants::{ChangeParticipant, KickParticipant};
 use crate::conference::rooms::{Configure, ConfigureRoom, DeleteRoom};
 use crate::conference::seat::{AbandonSeat, Enter, JoinWish, ReserveSeat};
 use crate::conference::sessions::{CarryOut, Leave};
-use crate::conference::{JoinError, Overloaded};
+use crate::conference::{IceUpdate, JoinError, Overloaded};
 use crate::floor::{self, Mode};
 use crate::protocol::{
     Change, CommandMessage, FloorChange, MonitorEntry, Name, PublicId, RoomChange,
