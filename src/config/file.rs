@@ -4,7 +4,10 @@ use toml::{Table, Value};
 
 use super::parse::{quoted, quoted_list};
 use super::{ConfigError, RawSetting};
-use crate::protocol::{Invalid, JsonReader, RoomChange, RoomConfig, RoomName, ms};
+use crate::protocol::{
+    Invalid, JsonReader, PROFILE, ROOM_SETTINGS, RoomChange, RoomConfig, RoomName, RoomSetting,
+    SettingValue,
+};
 
 /// A parsed configuration file: its settings, and its `[[rooms]]` tables before validation.
 pub(super) struct ConfigFile {
@@ -72,58 +75,47 @@ pub(super) fn show_room(
     room: &RoomConfig,
     links: Option<&Vec<RoomName>>,
 ) -> String {
-    let mut text = format!(
-        "[[rooms]]\nname = {}\ntick_ms = {}\nmax_participants = {}\n",
-        quoted(name),
-        room.tick.ms(),
-        room.max_participants
-    );
-    if !room.profile_follows_mode {
-        text += &format!("profile = {}\n", quoted(room.profile));
+    let mut text = format!("[[rooms]]\nname = {}\n", quoted(name));
+    for setting in ROOM_SETTINGS {
+        let is_chosen = setting.key != PROFILE || !room.profile_follows_mode;
+        if is_chosen && let Some(value) = shown(setting, room) {
+            text += &format!("{} = {value}\n", setting.key);
+        }
     }
-    text += &match room.gate_db {
-        Some(gate_db) => format!("gate_db = {gate_db:.1}\n"),
-        None => "gate_db = \"off\"\n".to_owned(),
-    };
-    text += &format!(
-        "max_contributors = {}\n",
-        room.max_contributors.unwrap_or(0)
-    );
     if let Some(allow) = room.allow_monitors {
         text += &format!("allow_monitors = {allow}\n");
     }
     if let Some(links) = links {
         text += &format!("links = {}\n", quoted_list(links));
     }
-    text + &show_floor(room)
+    text
 }
 
-/// Writes the floor settings of a room's table.
-fn show_floor(room: &RoomConfig) -> String {
-    let floor = &room.floor;
-    format!(
-        "mode = {}\ntalk_limit_s = {}\nend_of_media_ms = {}\ngrace_ms = {}\nqueue_limit = {}\n\
-         floor_tones = {}\nimplicit_floor = {}\n",
-        quoted(floor.mode),
-        floor.talk_limit.map_or(0, |limit| limit.as_secs()),
-        ms(floor.end_of_media),
-        ms(floor.grace),
-        floor.queue_limit,
-        room.floor_tones,
-        floor.implicit,
-    )
+/// Writes the value of a room's setting as TOML; `None` if TOML has no such value.
+fn shown(setting: &RoomSetting, room: &RoomConfig) -> Option<String> {
+    let value = match (setting.value)(room) {
+        SettingValue::Null => setting.toml_null.clone()?,
+        value => value,
+    };
+    match value {
+        SettingValue::Null => None,
+        SettingValue::Flag(flag) => Some(flag.to_string()),
+        SettingValue::Whole(number) => Some(number.to_string()),
+        SettingValue::Level(db) => Some(format!("{db:.1}")),
+        SettingValue::Text(text) => Some(quoted(text)),
+    }
 }
 
-/// Converts a room's table into the JSON that a client would send: TOML has no `null`, so `"off"`
-/// and 0 stand for it.
+/// Converts a room's table into the JSON that a client would send: TOML has no `null`, so other
+/// values stand for it.
 fn with_nulls(table: &Table) -> serde_json::Value {
     let mut json = serde_json::json!(table);
-    for (key, nothing) in [
-        ("gate_db", serde_json::json!("off")),
-        ("max_contributors", serde_json::json!(0)),
-    ] {
-        if json.get(key) == Some(&nothing) {
-            json[key] = serde_json::Value::Null;
+    for setting in ROOM_SETTINGS {
+        let Some(stand_in) = &setting.toml_null else {
+            continue;
+        };
+        if json.get(setting.key) == Some(&serde_json::json!(stand_in)) {
+            json[setting.key] = serde_json::Value::Null;
         }
     }
     json

@@ -441,6 +441,27 @@ mod tests {
     }
 
     #[test]
+    fn printed_room_without_gate_and_limits_is_read_again() {
+        let unlimited = "gate_db = \"off\"\nmax_contributors = 0\ntalk_limit_s = 0\n";
+        let text =
+            format!("gate_db = -40\nmax_contributors = 3\n[[rooms]]\nname = \"a\"\n{unlimited}");
+        let config = Config::load(Some(("f", &text)), vec![]).expect("good");
+        let room = config.rooms[0].1;
+        assert_eq!((room.gate_db, room.max_contributors), (None, None));
+        let again = Config::load(Some(("again", &config.to_string())), vec![]);
+        assert_eq!(again, Ok(config));
+    }
+
+    #[test]
+    fn every_room_setting_has_a_default_in_the_configuration() {
+        for setting in crate::protocol::ROOM_SETTINGS {
+            let names = [setting.key.to_owned(), format!("default_{}", setting.key)];
+            let is_set = |name: &String| SETTINGS.iter().any(|setting| setting.name == name);
+            assert!(names.iter().any(is_set), "{}", setting.key);
+        }
+    }
+
+    #[test]
     fn mixers_setting_is_a_number_or_auto() {
         let of = |text: &str| Config::load(Some(("f", text)), vec![]).map(|config| config.mixers());
         assert_eq!(of("mixers = 3"), Ok(3));

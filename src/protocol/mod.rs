@@ -11,6 +11,7 @@ mod json_reader;
 mod monitor;
 mod names;
 mod room;
+mod room_settings;
 
 use std::fmt;
 
@@ -31,6 +32,7 @@ pub use monitor::{MAX_MONITORED_ROOMS, MonitorEntry};
 pub use names::{Name, NameError, RoomName, RoomNameError};
 pub(crate) use room::{CONTRIBUTORS, GATE_DB, MAX_PARTICIPANTS, TICKS};
 pub use room::{MAX_MONITORS, Monitor, Monitors, RoomChange, RoomConfig, RoomLine, RoomState};
+pub(crate) use room_settings::{PROFILE, ROOM_SETTINGS, RoomSetting, SettingValue};
 
 /// A participant's public id: eight lower-case hexadecimal digits of the number that is also its
 /// CSRC.

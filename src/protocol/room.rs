@@ -4,10 +4,11 @@ use std::ops::RangeInclusive;
 
 use mixer::format::TickLength;
 use mixer::profile::Profile;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::Value;
 
-use super::floor::{self, FloorChange, FloorState};
+use super::floor::{FloorChange, FloorState};
+use super::room_settings::RoomSetting;
 use super::{Invalid, JsonReader, MAX_MONITORED_ROOMS, Participant, PublicId, RoomName};
 use crate::floor::{Mode, Settings};
 
@@ -86,20 +87,16 @@ pub struct RoomLine {
 }
 
 /// Settings of a room.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RoomConfig {
     /// Profile of the listeners' streams, unless a join chooses another.
-    #[serde(serialize_with = "write_profile")]
     pub profile: Profile,
     /// Whether the profile follows the mode, because no client or configuration file has chosen
     /// one.
-    #[serde(skip)]
     pub profile_follows_mode: bool,
     /// The profiles of rooms whose profile follows the mode.
-    #[serde(skip)]
     pub default_profiles: DefaultProfiles,
     /// Length of a tick of the room.
-    #[serde(rename = "tick_ms", serialize_with = "write_tick")]
     pub tick: TickLength,
     /// Maximum number of participants, 1..=10,000.
     pub max_participants: u32,
@@ -108,7 +105,6 @@ pub struct RoomConfig {
     /// Maximum number of contributors, the loudest ones, 1..=1,000; `None` means no limit.
     pub max_contributors: Option<u16>,
     /// Settings of the floor.
-    #[serde(flatten, serialize_with = "floor::write")]
     pub floor: Settings,
     /// Whether participants hear a tone when they get the floor, are denied it or must stop. A
     /// burst that ends by silence (T1, T20) has no tone, because a silent holder has let go of the
@@ -116,7 +112,6 @@ pub struct RoomConfig {
     pub floor_tones: bool,
     /// Whether participants of other rooms may listen to this room; `None` follows the mode.
     /// Clients see the result of [`RoomConfig::allows_monitors`].
-    #[serde(skip)]
     pub allow_monitors: Option<bool>,
 }
 
@@ -214,29 +209,11 @@ impl RoomChange {
     /// # Errors
     /// [`Invalid`] names the first setting that is not allowed.
     pub fn read(fields: &mut JsonReader) -> Result<RoomChange, Invalid> {
-        Ok(RoomChange {
-            profile: fields.one_of(
-                "profile",
-                &Profile::ALL.map(|profile| (profile.name(), profile)),
-            )?,
-            tick: fields
-                .integer("tick_ms", 1..=1_000)?
-                .map(tick)
-                .transpose()?,
-            max_participants: fields.integer("max_participants", MAX_PARTICIPANTS)?,
-            gate_db: fields.nullable("gate_db", |fields, key| {
-                let (least, most) = (*GATE_DB.start() as f32, *GATE_DB.end() as f32);
-                fields.number(key, least..=most)
-            })?,
-            max_contributors: fields.nullable("max_contributors", |fields, key| {
-                let most = fields.integer(key, CONTRIBUTORS)?;
-                Ok(most.map(|count| count as u16))
-            })?,
-            floor: FloorChange::read(fields)?,
-            floor_tones: fields.boolean("floor_tones")?,
-            allow_monitors: fields.nullable("allow_monitors", |fields, key| fields.boolean(key))?,
-            links: read_links(fields)?,
-        })
+        let mut change = RoomSetting::read_all(fields)?;
+        change.allow_monitors =
+            fields.nullable("allow_monitors", |fields, key| fields.boolean(key))?;
+        change.links = read_links(fields)?;
+        Ok(change)
     }
 
     /// Returns `config` with the fields of this change replaced; links are not part of it.
@@ -292,22 +269,6 @@ fn read_links(fields: &mut JsonReader) -> Result<Option<Vec<RoomName>>, Invalid>
         }),
     });
     Ok(Some(names.collect::<Result<_, Invalid>>()?))
-}
-
-fn tick(ms: u32) -> Result<TickLength, Invalid> {
-    let tick = TICKS.into_iter().find(|tick| tick.ms() == ms);
-    tick.ok_or_else(|| Invalid::NotOneOf {
-        key: "tick_ms",
-        allowed: TICKS.map(|tick| tick.ms().to_string()).join(", "),
-    })
-}
-
-fn write_profile<S: Serializer>(profile: &Profile, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(profile.name())
-}
-
-fn write_tick<S: Serializer>(tick: &TickLength, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u32(tick.ms())
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use settings::FloorChange;
-pub(super) use settings::write;
 pub(crate) use settings::{END_OF_MEDIA_MS, GRACE_MS, QUEUE_LIMIT, TALK_LIMIT_S, talk_limit};
 
 use super::{Event, Invalid, JsonReader, PublicId, RoomName};

@@ -1,14 +1,9 @@
-//! A floor's settings as JSON fields of a room.
+//! Changes of a floor's settings, and the allowed ranges of the settings.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use serde::Serializer;
-use serde::ser::SerializeMap;
-
-use super::ms;
 use crate::floor::{Mode, Settings};
-use crate::protocol::{Invalid, JsonReader};
 
 /// A change of a floor's settings; all fields are optional.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,25 +23,6 @@ pub struct FloorChange {
 }
 
 impl FloorChange {
-    /// Takes the floor's settings from an object.
-    pub(in crate::protocol) fn read(fields: &mut JsonReader) -> Result<FloorChange, Invalid> {
-        let mode = fields.text("mode")?;
-        let mode = mode.map(|text| {
-            Mode::parse(&text).ok_or_else(|| Invalid::NotOneOf {
-                key: "mode",
-                allowed: Mode::NAMES.to_owned(),
-            })
-        });
-        Ok(FloorChange {
-            mode: mode.transpose()?,
-            end_of_media_ms: fields.integer("end_of_media_ms", END_OF_MEDIA_MS)?,
-            talk_limit_s: fields.integer("talk_limit_s", TALK_LIMIT_S)?,
-            grace_ms: fields.integer("grace_ms", GRACE_MS)?,
-            queue_limit: fields.integer("queue_limit", QUEUE_LIMIT)?,
-            implicit: fields.boolean("implicit_floor")?,
-        })
-    }
-
     /// Returns `settings` with the fields of this change replaced.
     #[must_use]
     pub fn over(self, settings: Settings) -> Settings {
@@ -95,19 +71,3 @@ pub(crate) const TALK_LIMIT_S: RangeInclusive<u32> = 0..=3_600;
 pub(crate) const GRACE_MS: RangeInclusive<u32> = 0..=30_000;
 /// Allowed range of the queue limit.
 pub(crate) const QUEUE_LIMIT: RangeInclusive<u32> = 0..=1_000;
-
-/// Serializes a floor's settings as the JSON fields they are parsed from.
-pub(in crate::protocol) fn write<S: Serializer>(
-    settings: &Settings,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(6))?;
-    map.serialize_entry("mode", &settings.mode.to_string())?;
-    let limit_s = settings.talk_limit.map_or(0, |limit| limit.as_secs());
-    map.serialize_entry("talk_limit_s", &limit_s)?;
-    map.serialize_entry("end_of_media_ms", &ms(settings.end_of_media))?;
-    map.serialize_entry("grace_ms", &ms(settings.grace))?;
-    map.serialize_entry("queue_limit", &settings.queue_limit)?;
-    map.serialize_entry("implicit_floor", &settings.implicit)?;
-    map.end()
-}
