@@ -167,6 +167,29 @@ fn anything(seed: u64, settings: RoomSettings) -> Print {
     world.finish()
 }
 
+/// One room whose participants hear each other louder, quieter or not at all.
+#[test]
+#[ignore = "prints numbers to be compared with those of another build"]
+fn i_personal_gains() {
+    let mut world = World::new(1, 9);
+    let room = world.lone_room(RoomSettings::default());
+    for _ in 0..12 {
+        world.join_any(room);
+    }
+    for _ in 0..200 {
+        let at = world.pick(world.people.len());
+        match world.pick(6) {
+            0 if world.people.len() < 14 => drop(world.join_any(room)),
+            1 if world.people.len() > 10 => world.leave(at),
+            _ => world.set_any_gains(at),
+        }
+        let ms = world.pick(600) as u64;
+        world.pass_ms(ms);
+    }
+    end(&mut world);
+    show("I personal gains", &world.finish());
+}
+
 /// Ends a scene: all senders pause until the room sleeps, the call resumes, and the room is
 /// removed.
 fn end(world: &mut World) {
@@ -211,10 +234,10 @@ fn c_rooms_that_hear_each_other() {
                 let mut others = Vec::new();
                 for other in (0..4).filter(|other| *other != room) {
                     if world.pick(2) == 0 {
-                        others.push((other, world.any_strength()));
+                        others.push((other, world.any_level()));
                     }
                 }
-                let home = world.any_strength();
+                let home = world.any_level();
                 world.monitor(at, home, &others);
             }
             4 if other != room => world.field.link(room, other),

@@ -9,6 +9,7 @@ use mixer::engine::{Engine, EngineLimits, Sink};
 use mixer::format::SLOT;
 use mixer::limiter::{CEILING, KNEE};
 use mixer::members::Members;
+use mixer::mix::gains::{GainChange, PersonalGains};
 use mixer::opus_toc;
 use mixer::output::Destination;
 use mixer::participant::{Participant, ParticipantConfig};
@@ -191,13 +192,14 @@ impl Stage {
 
     fn reshape(&mut self, what: u32, value: u8) {
         let room = RoomId(u32::from(value) % 3);
-        match what % 4 {
+        match what % 5 {
             0 => self.add_room(room.0),
             1 if room.0 != 0 => self.apply(Command::RemoveRoom(room)),
             2 => self.apply(Command::Reserve {
                 room,
                 members: Box::new(Members::with_capacity(usize::from(value) % 12)),
             }),
+            3 => self.set_gains(1 + u32::from(value) % 12, what, value),
             _ => {
                 let settings = RoomSettings {
                     gate_db: (value & 1 == 0).then(|| Decibels(-f32::from(value))),
@@ -207,6 +209,25 @@ impl Stage {
                 self.apply(Command::ConfigureRoom(room, settings));
             }
         }
+    }
+
+    /// Replaces the personal gains of one participant: it hears two others quieter, or not at all.
+    fn set_gains(&mut self, listener: u32, what: u32, value: u8) {
+        let quieter = |talker: u32, value: u8| {
+            let gain = Gain::linear(f32::from(value >> 4) / 16.0);
+            (ParticipantId(1 + talker % 12), gain)
+        };
+        let list = [
+            quieter(what, value),
+            quieter(u32::from(value), value.reverse_bits()),
+        ];
+        let gains = PersonalGains::new(list.into_iter().take(usize::from(value) % 3));
+        let change = GainChange {
+            gains: (!gains.is_empty()).then(|| Box::new(gains)),
+            stream: None,
+        };
+        let id = ParticipantId(listener);
+        self.apply(Command::SetGains(id, Box::new(change)));
     }
 
     /// A tick's packet of everybody, with a voice that lasts.

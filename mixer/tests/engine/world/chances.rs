@@ -2,6 +2,7 @@
 
 use mixer::codec::{self, Codec};
 use mixer::engine::Command;
+use mixer::mix::gains::{GainChange, PersonalGains};
 use mixer::monitor::MonitorLevel;
 use mixer::output::OutputStream;
 use mixer::room::Members;
@@ -87,7 +88,28 @@ impl World {
         }
     }
 
-    pub fn any_strength(&mut self) -> MonitorLevel {
+    /// Replaces a participant's personal gains: it hears up to three others louder, quieter or not
+    /// at all.
+    pub fn set_any_gains(&mut self, at: usize) {
+        let count = self.pick(4);
+        let mut list = Vec::new();
+        for _ in 0..count {
+            let talker = self.pick(self.people.len());
+            let gain = self.one_of(&[Gain::MUTE, Gain::from(Decibels(-12.0)), Gain::linear(2.0)]);
+            list.push((self.people[talker].id, gain));
+        }
+        let gains = PersonalGains::new(list);
+        let room = self.people[at].room;
+        let listens = self.any_recipe(room);
+        let tick = self.field.rooms[room].settings.tick;
+        let change = GainChange {
+            gains: (!gains.is_empty()).then(|| Box::new(gains)),
+            stream: Some(Box::new(OutputStream::new(listens, tick))),
+        };
+        self.tell(at, Command::SetGains(self.people[at].id, Box::new(change)));
+    }
+
+    pub fn any_level(&mut self) -> MonitorLevel {
         MonitorLevel {
             gain: Gain::from(Decibels(self.one_of(&[0.0, 0.0, -6.0, 6.0]))),
             priority: self.one_of(&[0, 0, 1, 2]),
