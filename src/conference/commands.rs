@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::CommandError;
 use super::machine::Machine;
 use super::rights::{Action, Actor, Target};
-use crate::protocol::{Command, CommandMessage, Event, Invalid, RoomName};
+use crate::protocol::{Command, CommandMessage, Event, Invalid, RoomName, sentence};
 use crate::rate_limit::{Limited, Rate, Verdict};
 
 impl Machine {
@@ -72,7 +72,10 @@ pub(crate) fn read(text: &str) -> Result<CommandMessage, Event> {
 pub(crate) fn too_many(rate: Rate) -> Event {
     Event::Error {
         kind: "too-many-messages",
-        detail: format!("Send at most {} messages a second.", rate.per_second()),
+        detail: format!(
+            "Too many messages; send at most {} per second.",
+            rate.per_second()
+        ),
         room: None,
         id: None,
     }
@@ -85,7 +88,7 @@ fn refuse(invalid: Invalid, id: Option<Value>) -> Event {
 pub(super) fn refusal(error: &CommandError, id: Option<Value>) -> Event {
     Event::Error {
         kind: error.kind(),
-        detail: error.to_string(),
+        detail: sentence(error),
         room: error.room(),
         id,
     }

@@ -11,28 +11,28 @@ use crate::rtc::{OfferError, RestartError, TrickleError};
 #[derive(Debug, Error)]
 pub enum JoinError {
     /// The room does not exist, and joins do not create rooms on this server.
-    #[error("no such room")]
+    #[error("the room does not exist; GET /v1/rooms lists all rooms")]
     UnknownRoom,
     /// A room to listen to does not exist, and joins do not create rooms on this server.
-    #[error("no room {room} to listen to")]
+    #[error("the room {room} does not exist; GET /v1/rooms lists all rooms")]
     UnknownChannel {
         /// The room to listen to.
         room: RoomName,
     },
     /// A room to listen to allows no monitors.
-    #[error("the room {room} does not allow monitors")]
+    #[error("the room {room} does not allow participants of other rooms to listen to it")]
     MonitoringRefused {
         /// The room to listen to.
         room: RoomName,
     },
     /// The room has its maximum number of participants.
-    #[error("the room is full: {limit} participants")]
+    #[error("the room is full with {limit} participants; try again when one has left")]
     RoomFull {
         /// Maximum number of participants.
         limit: u32,
     },
     /// The server is overloaded.
-    #[error("overloaded: {0}")]
+    #[error(transparent)]
     Overloaded(#[from] Overloaded),
     /// The offer cannot be answered.
     #[error(transparent)]
@@ -43,28 +43,28 @@ pub enum JoinError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Overloaded {
     /// The mixer has too little time left for another participant.
-    #[error("the mixer is busy")]
+    #[error("the mixer threads are overloaded")]
     Mixer,
     /// The server has its maximum number of sessions.
-    #[error("{limit} sessions are open")]
+    #[error("the server has its maximum of {limit} sessions")]
     Sessions {
         /// Maximum number of sessions.
         limit: usize,
     },
     /// The server has its maximum number of rooms.
-    #[error("{limit} rooms are open")]
+    #[error("the server has its maximum of {limit} rooms")]
     Rooms {
         /// Maximum number of rooms.
         limit: usize,
     },
     /// A queue between threads is full, or its receiver has ended.
-    #[error("a link is full")]
+    #[error("a command queue of the server is full")]
     Link,
     /// Too many joins are waiting to be processed.
-    #[error("too many joins wait")]
+    #[error("too many joins are waiting to be processed")]
     Waiting,
     /// The server is shutting down.
-    #[error("the server is stopping")]
+    #[error("the server is shutting down")]
     Stopping,
 }
 
@@ -140,13 +140,17 @@ impl Refusal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ConfigureError {
     /// The room does not exist.
-    #[error("no such room")]
+    #[error("the room does not exist; GET /v1/rooms lists all rooms")]
     UnknownRoom,
     /// The tick or the number of channels would change while participants are in the room.
-    #[error("the room is in use")]
+    #[error(
+        "the tick length, and a profile change from or to music, can be set only while the room is empty"
+    )]
     Occupied,
     /// The new links would let more rooms hear each other than the limit allows.
-    #[error("more than {limit} rooms would be linked")]
+    #[error(
+        "a room can be linked with at most {limit} other rooms, directly or through other rooms"
+    )]
     TooManyLinked {
         /// Maximum number of rooms that a room is linked with, directly or over others.
         limit: usize,
@@ -160,10 +164,10 @@ pub enum ConfigureError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum UnknownParticipant {
     /// The room does not exist.
-    #[error("no such room")]
+    #[error("the room does not exist; GET /v1/rooms lists all rooms")]
     Room,
     /// No participant of this id is in the room.
-    #[error("no such participant")]
+    #[error("no participant with this id is in the room")]
     Participant,
 }
 
@@ -180,30 +184,30 @@ pub enum FloorError {
 
 /// The session does not exist or has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("no such session")]
+#[error("the session does not exist or has ended; join again")]
 pub struct UnknownSession;
 
 /// ICE candidates or an ICE restart that was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum IceError {
     /// The secret belongs to no session.
-    #[error("no such session")]
+    #[error("the session does not exist or has ended; join again")]
     UnknownSession,
     /// The request belongs to another ICE session than the present one, by its condition (`If-Match`) or its user name
     /// fragment.
-    #[error("another ICE session has begun")]
+    #[error("ICE has restarted since the ETag or ice-ufrag of this request was issued")]
     Stale,
     /// The session has restarted ICE more often than its rate limit allows.
-    #[error("ICE was restarted too often")]
+    #[error("too many ICE restarts of this session")]
     TooOften {
         /// Time until the next restart is allowed.
         retry_after: std::time::Duration,
     },
     /// The queue to the network thread is full.
-    #[error("overloaded")]
+    #[error("the command queue of the network thread is full")]
     Overloaded,
     /// The restart failed; the old ICE session continues.
-    #[error("the restart failed")]
+    #[error("ICE could not be restarted with this ice-ufrag and ice-pwd; the session continues")]
     RestartFailed,
 }
 
@@ -239,16 +243,16 @@ pub enum CommandError {
     #[error(transparent)]
     Invalid(#[from] Invalid),
     /// The command names no session of this room.
-    #[error("The session is not known in this room.")]
+    #[error("this room has no such session, or the session has ended")]
     UnknownSession,
     /// The room to listen to does not exist, and joins do not create rooms on this server.
-    #[error("There is no room {room}; GET /v1/rooms lists those there are.")]
+    #[error("the room {room} does not exist; GET /v1/rooms lists all rooms")]
     UnknownRoom {
         /// The room to listen to.
         room: RoomName,
     },
     /// The room to listen to allows no monitors.
-    #[error("The room {room} does not allow participants of other rooms to listen to it.")]
+    #[error("the room {room} does not allow participants of other rooms to listen to it")]
     MonitoringRefused {
         /// The room to listen to.
         room: RoomName,

@@ -8,7 +8,7 @@ use mixer::profile::loss_class;
 
 use super::commands::{read, too_many};
 use super::machine::Machine;
-use crate::protocol::{CommandMessage, Event, LeaveReason};
+use crate::protocol::{CommandMessage, Event, LeaveReason, sentence};
 use crate::rate_limit::{Limited, Verdict};
 use crate::rtc::{MessageError, Reason, RtcEvent};
 
@@ -121,7 +121,7 @@ impl Machine {
         let answer = match verdict {
             Verdict::Pass => Event::Error {
                 kind: "invalid-command",
-                detail: error.to_string(),
+                detail: sentence(&error),
                 room: None,
                 id: None,
             },

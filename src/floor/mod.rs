@@ -91,13 +91,13 @@ enum Asked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
     /// The room is not moderated.
-    #[error("The room is not moderated.")]
+    #[error("the floor can be granted only in a moderated room")]
     NotModerated,
     /// The granting participant waits for the floor itself.
-    #[error("Who asks for the floor cannot grant it.")]
+    #[error("a participant cannot grant the floor to itself, or while it waits for the floor")]
     Asking,
     /// The participant has not requested the floor.
-    #[error("The participant does not ask for the floor.")]
+    #[error("the participant has not requested the floor")]
     NotAsked,
 }
 

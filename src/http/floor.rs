@@ -91,17 +91,19 @@ pub(super) fn denied(denial: Denial) -> Problem {
 fn sentence(cause: DenyCause) -> &'static str {
     match cause {
         DenyCause::AnotherClientHasPermission => {
-            "Somebody else has the floor; ask with \"queue\": true to wait for it."
+            "Another participant holds the floor; send \"queue\": true to wait for the floor."
         }
-        DenyCause::OnlyOneParticipant => "Nobody else is in the room to listen.",
+        DenyCause::OnlyOneParticipant => "No other participant is in the room to listen.",
         DenyCause::RetryAfterNotExpired => {
-            "The floor was revoked; ask again when the grace is over."
+            "The floor was revoked; request it again when the retry time has passed."
         }
-        DenyCause::ReceiveOnly => "In this room and with this offer the session can only listen.",
-        DenyCause::Muted => "The participant is muted; unmute it first.",
+        DenyCause::ReceiveOnly => {
+            "This session can only listen, because of its offer or the settings of the room."
+        }
+        DenyCause::Muted => "The participant is muted; unmute it before requesting the floor.",
         DenyCause::QueueFull => "The floor queue is full; try again later.",
         DenyCause::Other => {
-            "The floor is given by a moderator; ask with \"queue\": true to be seen."
+            "A moderator grants the floor in this room; send \"queue\": true to wait for a grant."
         }
     }
 }
@@ -125,7 +127,7 @@ mod tests {
             StatusCode::CONFLICT,
             "floor-denied",
             "Floor denied",
-            "The floor was revoked; ask again when the grace is over.",
+            "The floor was revoked; request it again when the retry time has passed.",
         )
         .with("cause", 4)
         .with("reason", "retry-after has not expired")

@@ -151,11 +151,11 @@ fn doubtful<B>(request: &Request<B>) -> Option<Problem> {
     let hosts = request.headers().get_all(header::HOST).iter().count();
     if hosts > 1 || (hosts == 0 && request.version() >= Version::HTTP_11) {
         return Some(Problem::bad_request(
-            "A request has exactly one Host header.",
+            "The request must have exactly one Host header.",
         ));
     }
     let named = request.uri().path().starts_with('/') || request.method() == Method::OPTIONS;
-    (!named).then(|| Problem::bad_request("A request names a path that begins with a slash."))
+    (!named).then(|| Problem::bad_request("The request must have a path that starts with a slash."))
 }
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ async fn join(
         return Err(too_many.into());
     }
     if !request.is_of(SDP) {
-        let problem = Problem::wrong_type("an SDP offer, application/sdp");
+        let problem = Problem::wrong_type("application/sdp");
         return Err(problem.header(ACCEPT_POST, HeaderValue::from_static(SDP)));
     }
     let name = request
@@ -202,17 +202,19 @@ async fn join(
 
 fn unknown_profile() -> Problem {
     Problem::bad_request(format!(
-        "The parameter \"profile\" must be one of: {PROFILES}."
+        "The query parameter \"profile\" must be one of: {PROFILES}."
     ))
 }
 
 fn unknown_mode() -> Problem {
     let names = Mode::NAMES;
-    Problem::bad_request(format!("The parameter \"mode\" must be one of: {names}."))
+    Problem::bad_request(format!(
+        "The query parameter \"mode\" must be one of: {names}."
+    ))
 }
 
 fn bad_priority() -> Problem {
-    Problem::bad_request("The parameter \"priority\" must be a whole number from 0 to 255.")
+    Problem::bad_request("The query parameter \"priority\" must be a whole number from 0 to 255.")
 }
 
 fn created(state: &HttpState, room: &RoomName, joined: Joined) -> Response {

@@ -2,6 +2,7 @@
 //! error texts of libraries never leave the server, because some have contained memory addresses.
 
 use std::convert::Infallible;
+use std::fmt;
 
 use serde_json::{Map, Value};
 use warp::Rejection;
@@ -14,8 +15,8 @@ use crate::conference::{
     ConfigureError, FloorError, IceError, JoinError, OfferError, Overloaded, UnknownParticipant,
     UnknownSession,
 };
-use crate::protocol::{Invalid, NameError, RoomNameError};
-use crate::rate_limit::{Limited, RetryAfter, TooMany};
+use crate::protocol::{Invalid, NameError, RoomNameError, sentence};
+use crate::rate_limit::{RetryAfter, TooMany};
 
 /// Seconds after which a client should try an overloaded server again.
 const RETRY_AFTER_S: u64 = 5;
@@ -69,8 +70,8 @@ impl Problem {
         Problem::new(
             StatusCode::NOT_FOUND,
             "not-found",
-            "Nothing here",
-            "This server has nothing under this address; /v1/openapi.json lists what it has.",
+            "Not found",
+            "This server serves nothing at this path; /v1/openapi.json lists all paths.",
         )
     }
 
@@ -79,7 +80,7 @@ impl Problem {
             StatusCode::METHOD_NOT_ALLOWED,
             "method-not-allowed",
             "Method not allowed",
-            format!("Only {allow} can be used here."),
+            format!("This path accepts only the methods {allow}."),
         )
         .header(header::ALLOW, HeaderValue::from_static(allow))
     }
@@ -89,7 +90,7 @@ impl Problem {
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported-media-type",
             "Unsupported media type",
-            format!("The body must be {expected}; say so in the Content-Type header."),
+            format!("The Content-Type of the body must be {expected}."),
         )
     }
 
@@ -107,18 +108,20 @@ impl Problem {
             StatusCode::NOT_FOUND,
             "no-such-room",
             "No such room",
-            "There is no room of this name; GET /v1/rooms lists those there are.",
+            sentence(&JoinError::UnknownRoom),
         )
     }
 
     /// Creates the problem of a request that exceeds a limit.
-    pub(super) fn too_many(detail: &str, retry_after: RetryAfter) -> Problem {
+    ///
+    /// - `excess`: what there is too much of, as a clause.
+    pub(super) fn too_many(excess: impl fmt::Display, retry_after: RetryAfter) -> Problem {
         let seconds = retry_after.seconds();
         Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too-many-requests",
             "Too many requests",
-            format!("{detail} Try again in {seconds} s."),
+            sentence(&format!("{excess}; try again in {seconds} s")),
         )
         .with("retry_after_s", seconds)
         .header(header::RETRY_AFTER, HeaderValue::from(seconds))
@@ -130,7 +133,7 @@ impl Problem {
             StatusCode::MISDIRECTED_REQUEST,
             "unknown-host",
             "Unknown host",
-            "This server does not answer to the host name of this request; its operator can add the name with --hosts.",
+            "This server does not answer to the host name of this request; the operator can add the name with --hosts.",
         )
     }
 
@@ -140,7 +143,7 @@ impl Problem {
             StatusCode::FORBIDDEN,
             "origin-refused",
             "Origin refused",
-            "Pages of this origin may not use this server; its operator can add them with --cors-origins.",
+            "Pages of this origin may not use this server; the operator can allow the origin with --cors-origins.",
         )
     }
 
@@ -149,7 +152,7 @@ impl Problem {
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
             "Internal error",
-            "The server failed on this request; the fault is not yours.",
+            "The request failed because of a fault in the server, not in the request.",
         )
     }
 
@@ -176,8 +179,8 @@ impl Problem {
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "not-whole",
-            "Not whole",
-            "A part of the server that carries audio has failed; restart the server.",
+            "Audio thread ended",
+            "A mixer thread or the network thread has ended; restart the server.",
         )
     }
 
@@ -196,9 +199,9 @@ impl Problem {
     /// Turns a rejection by warp into a problem, when no route has accepted the request.
     pub(super) async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
         let problem = if rejection.find::<warp::reject::InvalidQuery>().is_some() {
-            Problem::bad_request("The query string cannot be read.")
+            Problem::bad_request("The query string is invalid.")
         } else if rejection.find::<warp::reject::InvalidHeader>().is_some() {
-            Problem::bad_request("A header cannot be read.")
+            Problem::bad_request("A header of the request is invalid.")
         } else {
             Problem::not_found()
         };
@@ -222,29 +225,11 @@ impl From<Problem> for Response {
 
 impl From<Overloaded> for Problem {
     fn from(overloaded: Overloaded) -> Problem {
-        let detail = match overloaded {
-            Overloaded::Mixer => {
-                "The server is busy mixing; try again in a few seconds.".to_owned()
-            }
-            Overloaded::Sessions { limit } => {
-                format!("All {limit} places of this server are taken; try again later.")
-            }
-            Overloaded::Rooms { limit } => format!(
-                "This server holds {limit} rooms already; join one of them or try again later."
-            ),
-            Overloaded::Link => "The server is busy; try again in a few seconds.".to_owned(),
-            Overloaded::Waiting => {
-                "Too many joins are waiting; try again in a few seconds.".to_owned()
-            }
-            Overloaded::Stopping => {
-                "The server is going down; try again in a few seconds.".to_owned()
-            }
-        };
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "overloaded",
             "Overloaded",
-            detail,
+            sentence(&format!("{overloaded}; try again in {RETRY_AFTER_S} s")),
         )
         .with("retry_after_s", RETRY_AFTER_S)
         .header(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S))
@@ -253,33 +238,27 @@ impl From<Overloaded> for Problem {
 
 impl From<JoinError> for Problem {
     fn from(error: JoinError) -> Problem {
+        let detail = sentence(&error);
         match error {
             JoinError::UnknownRoom => Problem::unknown_room(),
             JoinError::UnknownChannel { room } => Problem::new(
                 StatusCode::NOT_FOUND,
                 "no-such-room",
                 "No such room",
-                format!(
-                    "There is no room {room} to listen to; GET /v1/rooms lists those there are."
-                ),
+                detail,
             )
             .with("room", room.as_str()),
             JoinError::MonitoringRefused { room } => Problem::new(
                 StatusCode::FORBIDDEN,
                 "monitoring-refused",
                 "Monitoring refused",
-                format!(
-                    "The room {room} does not allow participants of other rooms to listen to it."
-                ),
+                detail,
             )
             .with("room", room.as_str()),
-            JoinError::RoomFull { limit } => Problem::new(
-                StatusCode::CONFLICT,
-                "room-full",
-                "Room full",
-                format!("The room has its {limit} participants; wait until somebody leaves."),
-            )
-            .with("limit", limit),
+            JoinError::RoomFull { limit } => {
+                Problem::new(StatusCode::CONFLICT, "room-full", "Room full", detail)
+                    .with("limit", limit)
+            }
             JoinError::Overloaded(overloaded) => overloaded.into(),
             JoinError::Offer(error) => error.into(),
         }
@@ -288,50 +267,31 @@ impl From<JoinError> for Problem {
 
 impl From<OfferError> for Problem {
     fn from(error: OfferError) -> Problem {
-        let unusable = |detail: String| {
-            Problem::new(
+        let (status, kind, title) = match error {
+            OfferError::Unparsable => (StatusCode::BAD_REQUEST, "bad-offer", "Bad offer"),
+            OfferError::NoAudio | OfferError::NoCodec | OfferError::Unsupported { .. } => (
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "unusable-offer",
                 "Unusable offer",
-                detail,
-            )
+            ),
         };
-        match error {
-            OfferError::Unparsable => Problem::new(
-                StatusCode::BAD_REQUEST,
-                "bad-offer",
-                "Bad offer",
-                "The body is no SDP offer with ICE and DTLS attributes.",
-            ),
-            OfferError::NoAudio => {
-                unusable("The offer has no audio section; offer one with Opus.".to_owned())
-            }
-            OfferError::NoCodec => unusable(
-                "The audio section offers neither opus/48000/2 nor PCMU/8000 or PCMA/8000."
-                    .to_owned(),
-            ),
-            OfferError::Unsupported { what } => {
-                unusable(format!("The offer cannot be answered: {what}."))
-            }
-        }
+        Problem::new(status, kind, title, sentence(&error))
     }
 }
 
 impl From<ConfigureError> for Problem {
     fn from(error: ConfigureError) -> Problem {
+        let detail = sentence(&error);
         match error {
             ConfigureError::UnknownRoom => Problem::unknown_room(),
-            ConfigureError::Occupied => Problem::new(
-                StatusCode::CONFLICT,
-                "room-in-use",
-                "Room in use",
-                "The tick and the change to or from the music profile need an empty room; wait until everybody has left.",
-            ),
+            ConfigureError::Occupied => {
+                Problem::new(StatusCode::CONFLICT, "room-in-use", "Room in use", detail)
+            }
             ConfigureError::TooManyLinked { limit } => Problem::new(
                 StatusCode::CONFLICT,
                 "too-many-links",
                 "Too many links",
-                format!("A room can be linked with {limit} others at most, those included that they are linked with."),
+                detail,
             )
             .with("max_links", limit),
             ConfigureError::Overloaded(overloaded) => overloaded.into(),
@@ -347,23 +307,15 @@ impl From<UnknownParticipant> for Problem {
                 StatusCode::NOT_FOUND,
                 "unknown-participant",
                 "Unknown participant",
-                "Nobody of this id is in the room.",
+                sentence(&error),
             ),
         }
     }
 }
 
 impl From<TooMany> for Problem {
-    fn from(TooMany { what, retry_after }: TooMany) -> Problem {
-        let detail = match what {
-            Limited::Join => "Too many joins have come from this address.",
-            Limited::RoomChange => "Too many changes of rooms have come from this address.",
-            Limited::ParticipantChange => {
-                "Too many changes of participants have come from this address."
-            }
-            Limited::FloorRequest | Limited::Message => "The session has sent too many messages.",
-        };
-        Problem::too_many(detail, retry_after)
+    fn from(too_many: TooMany) -> Problem {
+        Problem::too_many(too_many, too_many.retry_after)
     }
 }
 
@@ -382,7 +334,7 @@ impl From<UnknownSession> for Problem {
             StatusCode::NOT_FOUND,
             "unknown-session",
             "Unknown session",
-            "There is no such session, or it is over; join again.",
+            sentence(&UnknownSession),
         )
     }
 }
@@ -395,17 +347,15 @@ impl From<IceError> for Problem {
                 StatusCode::PRECONDITION_FAILED,
                 "stale-etag",
                 "Stale ETag",
-                "ICE was restarted since this ETag was given out; send the newest one, or none.",
+                sentence(&format!("{error}; send the newest ETag, or none")),
             ),
-            IceError::TooOften { retry_after } => {
-                Problem::too_many("ICE was restarted too often.", RetryAfter(retry_after))
-            }
+            IceError::TooOften { retry_after } => Problem::too_many(error, RetryAfter(retry_after)),
             IceError::Overloaded => Overloaded::Link.into(),
             IceError::RestartFailed => Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "restart-failed",
                 "ICE restart failed",
-                "ICE could not be restarted from this fragment; the session goes on as it was.",
+                sentence(&error),
             ),
         }
     }
@@ -413,17 +363,12 @@ impl From<IceError> for Problem {
 
 impl From<Invalid> for Problem {
     fn from(invalid: Invalid) -> Problem {
-        let kind = match invalid {
-            Invalid::NotJson | Invalid::NotObject => "bad-json",
-            Invalid::Name(_) => "bad-name",
-            _ => "bad-field",
+        let (kind, title) = match invalid {
+            Invalid::NotJson | Invalid::NotObject => ("bad-json", "Bad JSON"),
+            Invalid::Name(error) => return error.into(),
+            _ => ("bad-field", "Bad field"),
         };
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            kind,
-            "Bad request body",
-            invalid.to_string(),
-        )
+        Problem::new(StatusCode::BAD_REQUEST, kind, title, sentence(&invalid))
     }
 }
 
@@ -433,7 +378,7 @@ impl From<NameError> for Problem {
             StatusCode::BAD_REQUEST,
             "bad-name",
             "Bad name",
-            error.to_string(),
+            sentence(&error),
         )
     }
 }
@@ -444,7 +389,7 @@ impl From<RoomNameError> for Problem {
             StatusCode::BAD_REQUEST,
             "bad-room-name",
             "Bad room name",
-            error.to_string(),
+            sentence(&error),
         )
     }
 }

@@ -151,7 +151,9 @@ async fn collect(body: &mut Body) -> Result<Bytes, Problem> {
     let mut collected = BytesMut::new();
     let mut read_bytes = 0;
     while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|_| Problem::bad_request("The body broke off."))?;
+        let piece = piece.map_err(|_| {
+            Problem::bad_request("The connection ended before the whole body had arrived.")
+        })?;
         read_bytes += piece.len();
         if read_bytes <= MAX_BODY_BYTES {
             collected.extend_from_slice(&piece);

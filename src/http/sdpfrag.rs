@@ -28,13 +28,13 @@ pub struct Fragment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FragmentError {
     /// A line is not of the form `x=text`, or an ICE user name or password is malformed.
-    #[error("line {line} cannot be read")]
+    #[error("line {line} of the SDP fragment is invalid")]
     Malformed {
         /// Number of the line, from 1.
         line: usize,
     },
     /// The fragment has no ICE attributes.
-    #[error("nothing in it")]
+    #[error("the SDP fragment has neither candidates nor ICE credentials")]
     Empty,
 }
 

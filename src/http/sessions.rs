@@ -16,6 +16,7 @@ use super::sdpfrag::{self, FragmentError};
 use super::state::HttpState;
 use crate::conference::IceOutcome;
 use crate::conference::sessions::Leave;
+use crate::protocol::sentence;
 
 /// The media type of a trickle ICE fragment.
 const SDPFRAG: &str = "application/trickle-ice-sdpfrag";
@@ -93,22 +94,12 @@ fn expected(headers: &HeaderMap) -> Option<Vec<String>> {
 }
 
 pub(super) fn refused(error: FragmentError) -> Problem {
-    let bad = |detail: String| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "bad-fragment",
-            "Bad fragment",
-            detail,
-        )
-    };
-    match error {
-        FragmentError::Malformed { line } => {
-            bad(format!("Line {line} of the fragment cannot be read."))
-        }
-        FragmentError::Empty => {
-            bad("The fragment holds neither candidates nor ICE credentials.".to_owned())
-        }
-    }
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "bad-fragment",
+        "Bad fragment",
+        sentence(&error),
+    )
 }
 
 #[cfg(test)]

@@ -110,8 +110,8 @@ async fn open(
         .connection_limit
         .admit_client(client, permit.as_deref());
     let client_permit = client_permit.map_err(|TooManyConnections| {
-        let detail = "Too many connections of this address are open.";
-        Problem::too_many(detail, RetryAfter(RETRY_TIME))
+        let excess = "too many connections from this address are open";
+        Problem::too_many(excess, RetryAfter(RETRY_TIME))
     })?;
     let (snapshot, events) = state
         .conference
@@ -347,7 +347,7 @@ pub(super) fn upgrade_required() -> Problem {
         StatusCode::UPGRADE_REQUIRED,
         "upgrade-required",
         "WebSocket required",
-        "Events come over a WebSocket, version 13; ask for an upgrade.",
+        "Events are sent over a WebSocket; send an upgrade request with Sec-WebSocket-Version 13.",
     )
     .header(header::UPGRADE, HeaderValue::from_static("websocket"))
     .header(header::CONNECTION, HeaderValue::from_static("upgrade"))

@@ -211,41 +211,41 @@ mod tests {
     }
 
     #[test]
-    fn command_parse_errors_carry_the_id_and_a_sentence() {
+    fn command_parse_errors_name_the_mistake_and_carry_the_id() {
         let cases = [
             (
                 r#"{"command":"dance","id":3}"#,
-                "The field \"command\" must be one of: mute, unmute, gain, name, floor_request, floor_release, floor_position, floor_grant, monitor, listen.",
+                "the field \"command\" must be one of: mute, unmute, gain, name, floor_request, floor_release, floor_position, floor_grant, monitor, listen",
             ),
-            (r#"{"id":3}"#, "The field \"command\" is missing."),
+            (r#"{"id":3}"#, "the field \"command\" is missing"),
             (
                 r#"{"command":"gain","id":3}"#,
-                "The field \"gain_db\" is missing.",
+                "the field \"gain_db\" is missing",
             ),
             (
                 r#"{"command":"gain","gain_db":"loud","id":3}"#,
-                "The field \"gain_db\" must be a number.",
+                "the field \"gain_db\" must be a number",
             ),
             (
                 r#"{"command":"mute","gain_db":1,"id":3}"#,
-                "The field \"gain_db\" is not known here.",
+                "unknown field \"gain_db\"",
             ),
             (
                 r#"{"command":"floor_grant","participant":"Ann","id":3}"#,
-                "The field \"participant\" must be a participant's id, eight hexadecimal digits.",
+                "the field \"participant\" must be a participant's id, eight hexadecimal digits",
             ),
             (
                 r#"{"command":"name","name":"","id":3}"#,
-                "A name must have at least one visible character.",
+                "a participant's name must have at least one visible character",
             ),
             (
                 r#"{"command":"mute","session":5,"id":3}"#,
-                "The field \"session\" must be a string.",
+                "the field \"session\" must be a string",
             ),
         ];
-        for (text, sentence) in cases {
+        for (text, error) in cases {
             let (invalid, id) = CommandMessage::parse(text).expect_err(text);
-            assert_eq!(invalid.to_string(), sentence);
+            assert_eq!(invalid.to_string(), error);
             assert_eq!(id, Some(Value::from(3)));
         }
         assert_eq!(CommandMessage::parse("no"), Err((Invalid::NotJson, None)));

@@ -5,23 +5,23 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-/// A mistake in a JSON message. Its text is meant for the sender.
+/// A mistake in a JSON message. Its text, written as a sentence, is meant for the sender.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum Invalid {
     /// Not valid JSON, or a number out of range, or nested too deeply.
-    #[error("The message is not valid JSON.")]
+    #[error("the message is not valid JSON")]
     NotJson,
     /// Valid JSON, but not an object.
-    #[error("The message must be a JSON object.")]
+    #[error("the message must be a JSON object")]
     NotObject,
     /// A required field is missing.
-    #[error("The field \"{key}\" is missing.")]
+    #[error("the field \"{key}\" is missing")]
     Missing {
         /// Name of the field.
         key: &'static str,
     },
     /// A field has the wrong type.
-    #[error("The field \"{key}\" must be {expected}.")]
+    #[error("the field \"{key}\" must be {expected}")]
     WrongType {
         /// Name of the field.
         key: &'static str,
@@ -29,7 +29,7 @@ pub enum Invalid {
         expected: &'static str,
     },
     /// A number is outside its range.
-    #[error("The field \"{key}\" must be from {min} to {max}.")]
+    #[error("the field \"{key}\" must be from {min} to {max}, not {got}")]
     OutOfRange {
         /// Name of the field.
         key: &'static str,
@@ -37,9 +37,11 @@ pub enum Invalid {
         min: f64,
         /// Largest allowed value.
         max: f64,
+        /// The value of the field.
+        got: f64,
     },
     /// A word is not in the list of allowed words.
-    #[error("The field \"{key}\" must be one of: {allowed}.")]
+    #[error("the field \"{key}\" must be one of: {allowed}")]
     NotOneOf {
         /// Name of the field.
         key: &'static str,
@@ -47,23 +49,25 @@ pub enum Invalid {
         allowed: String,
     },
     /// A field is not known.
-    #[error("The field \"{key}\" is not known here.")]
+    #[error("unknown field \"{key}\"")]
     Unknown {
         /// Name of the field, shortened.
         key: String,
     },
     /// A list is too long.
-    #[error("The field \"{key}\" may name at most {limit}.")]
+    #[error("the list \"{key}\" may have at most {limit} entries, this one has {entries}")]
     TooMany {
         /// Name of the field.
         key: &'static str,
         /// Maximum number of entries.
         limit: usize,
+        /// Number of entries of the list.
+        entries: usize,
     },
-    /// A room is named twice.
-    #[error("The room {room} is named twice.")]
+    /// A room is listed twice.
+    #[error("the room {room} is listed twice")]
     Twice {
-        /// The room that is named twice.
+        /// The room that is listed twice.
         room: super::RoomName,
     },
     /// A participant's name is not allowed.
@@ -112,7 +116,11 @@ impl JsonReader {
         match self.value(key) {
             None => Ok(None),
             Some(Value::Array(list)) if list.len() <= limit => Ok(Some(list)),
-            Some(Value::Array(_)) => Err(Invalid::TooMany { key, limit }),
+            Some(Value::Array(list)) => Err(Invalid::TooMany {
+                key,
+                limit,
+                entries: list.len(),
+            }),
             Some(_) => Err(Invalid::WrongType {
                 key,
                 expected: "a list",
@@ -175,7 +183,7 @@ impl JsonReader {
         })?;
         if number.is_nan() || number < f64::from(*range.start()) || number > f64::from(*range.end())
         {
-            return Err(out_of_range(key, *range.start(), *range.end()));
+            return Err(out_of_range(key, number, *range.start(), *range.end()));
         }
         Ok(Some(number as f32))
     }
@@ -192,18 +200,17 @@ impl JsonReader {
         let Some(value) = self.value(key) else {
             return Ok(None);
         };
-        if !value.is_i64() && !value.is_u64() {
-            return Err(Invalid::WrongType {
-                key,
-                expected: "a whole number",
-            });
-        }
+        let got = value.as_f64().filter(|_| !value.is_f64());
+        let got = got.ok_or(Invalid::WrongType {
+            key,
+            expected: "a whole number",
+        })?;
         value
             .as_u64()
             .and_then(|number| u32::try_from(number).ok())
             .filter(|number| range.contains(number))
             .map(Some)
-            .ok_or_else(|| out_of_range(key, *range.start(), *range.end()))
+            .ok_or_else(|| out_of_range(key, got, *range.start(), *range.end()))
     }
 
     /// Takes a word field, and returns the value that `words` lists for the word.
@@ -264,11 +271,12 @@ pub(super) fn list<T>(words: &[(&str, T)]) -> String {
     words.join(", ")
 }
 
-fn out_of_range<N: Into<f64>>(key: &'static str, min: N, max: N) -> Invalid {
+fn out_of_range<N: Into<f64>>(key: &'static str, got: f64, min: N, max: N) -> Invalid {
     Invalid::OutOfRange {
         key,
         min: min.into(),
         max: max.into(),
+        got,
     }
 }
 
@@ -345,9 +353,9 @@ mod tests {
             .expect_err("too loud");
         assert_eq!(
             error.to_string(),
-            "The field \"gain_db\" must be from -60 to 12."
+            "the field \"gain_db\" must be from -60 to 12, not 99"
         );
         let error = fields.finish().expect_err("left over");
-        assert_eq!(error.to_string(), "The field \"xy\" is not known here.");
+        assert_eq!(error.to_string(), "unknown field \"xy\"");
     }
 }

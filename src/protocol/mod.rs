@@ -34,6 +34,15 @@ pub(crate) use room::{CONTRIBUTORS, GATE_DB, MAX_PARTICIPANTS, TICKS};
 pub use room::{MAX_MONITORS, Monitor, Monitors, RoomChange, RoomConfig, RoomLine, RoomState};
 pub(crate) use room_settings::{PROFILE, ROOM_SETTINGS, RoomSetting, SettingValue};
 
+/// Writes an error as a sentence for a client: with a capital letter and a full stop.
+pub(crate) fn sentence(error: &impl fmt::Display) -> String {
+    let mut text = error.to_string();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text + "."
+}
+
 /// A participant's public id: eight lower-case hexadecimal digits of the number that is also its
 /// CSRC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,6 +108,16 @@ pub fn profile_named(name: &str) -> Option<Profile> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sentence_begins_with_a_capital_and_ends_with_a_full_stop() {
+        assert_eq!(
+            sentence(&Invalid::Missing { key: "room" }),
+            "The field \"room\" is missing."
+        );
+        assert_eq!(sentence(&"\u{e4}"), "\u{e4}.");
+        assert_eq!(sentence(&""), ".");
+    }
 
     #[test]
     fn public_ids_are_eight_lower_case_hexadecimal_digits() {

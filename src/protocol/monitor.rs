@@ -40,7 +40,13 @@ impl MonitorEntry {
             .ok_or(Invalid::Missing { key: "rooms" })?;
         let rooms = rooms.into_iter().map(|room| match room {
             Value::String(name) => Ok(MonitorEntry::plain(RoomName::parse(&name)?)),
-            other => MonitorEntry::read_one(JsonReader::of(other)?),
+            other => {
+                let reader = JsonReader::of(other).map_err(|_| Invalid::WrongType {
+                    key: "rooms",
+                    expected: "a list of room names or of objects with the field \"room\"",
+                });
+                MonitorEntry::read_one(reader?)
+            }
         });
         once_each(rooms.collect::<Result<Vec<MonitorEntry>, Invalid>>()?)
     }
@@ -71,6 +77,7 @@ impl MonitorEntry {
             return Err(Invalid::TooMany {
                 key: "monitor",
                 limit: MAX_MONITORED_ROOMS,
+                entries: names.len(),
             });
         }
         let rooms = names.into_iter().map(|name| {
@@ -119,37 +126,34 @@ mod tests {
     #[test]
     fn monitor_list_errors_name_the_mistake() {
         let many: Vec<String> = (0..17).map(|at| format!("\"r{at}\"")).collect();
-        for (text, sentence) in [
-            ("{}".to_owned(), "The field \"rooms\" is missing."),
+        for (text, error) in [
+            ("{}".to_owned(), "the field \"rooms\" is missing"),
             (
                 r#"{"rooms":"b"}"#.to_owned(),
-                "The field \"rooms\" must be a list.",
+                "the field \"rooms\" must be a list",
             ),
             (
                 r#"{"rooms":[3]}"#.to_owned(),
-                "The message must be a JSON object.",
+                "the field \"rooms\" must be a list of room names or of objects with the field \"room\"",
             ),
             (
                 r#"{"rooms":["b","b"]}"#.to_owned(),
-                "The room b is named twice.",
+                "the room b is listed twice",
             ),
             (
                 r#"{"rooms":[{"room":"b","priority":256}]}"#.to_owned(),
-                "The field \"priority\" must be from 0 to 255.",
+                "the field \"priority\" must be from 0 to 255, not 256",
             ),
             (
                 r#"{"rooms":[{"room":"b","volume":2}]}"#.to_owned(),
-                "The field \"volume\" is not known here.",
+                "unknown field \"volume\"",
             ),
             (
                 format!(r#"{{"rooms":[{}]}}"#, many.join(",")),
-                "The field \"rooms\" may name at most 16.",
+                "the list \"rooms\" may have at most 16 entries, this one has 17",
             ),
         ] {
-            assert_eq!(
-                read(&text).map_err(|it| it.to_string()),
-                Err(sentence.into())
-            );
+            assert_eq!(read(&text).map_err(|it| it.to_string()), Err(error.into()));
         }
         assert!(read(r#"{"rooms":["a b"]}"#).is_err());
     }

@@ -17,7 +17,7 @@ pub struct RoomName(Arc<str>);
 /// A text is not allowed as the name of a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
-    "A room's name is 1 to 64 letters, digits, dots, dashes or underscores and does not start with a dot."
+    "a room name must have 1 to {MAX_CHARS} ASCII letters, digits, dots, dashes or underscores and must not start with a dot"
 )]
 pub struct RoomNameError;
 
@@ -66,17 +66,19 @@ pub struct Name(String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NameError {
     /// The name is empty after trimming.
-    #[error("A name must have at least one visible character.")]
+    #[error("a participant's name must have at least one visible character")]
     Empty,
     /// The name is too long.
-    #[error("A name may have at most 64 characters, this one has {got_chars}.")]
+    #[error(
+        "a participant's name may have at most {MAX_CHARS} characters, this one has {got_chars}"
+    )]
     TooLong {
         /// Length of the name, in characters.
         got_chars: usize,
     },
     /// The name contains line breaks, control characters or direction characters.
     #[error(
-        "A name must not hold line breaks, control characters or characters that change the direction of writing."
+        "a participant's name must not contain line breaks, control characters or characters that change the text direction"
     )]
     Control,
 }

@@ -265,7 +265,7 @@ fn read_links(fields: &mut JsonReader) -> Result<Option<Vec<RoomName>>, Invalid>
         Value::String(name) => Ok(RoomName::parse(&name)?),
         _ => Err(Invalid::WrongType {
             key: "links",
-            expected: "a list of rooms' names",
+            expected: "a list of room names",
         }),
     });
     Ok(Some(names.collect::<Result<_, Invalid>>()?))

@@ -262,6 +262,18 @@ impl Limited {
             Limited::Message => "message",
         }
     }
+
+    /// Returns the operation and its source in words that follow "too many".
+    const fn described(self) -> &'static str {
+        match self {
+            Limited::Join => "joins from this address",
+            Limited::RoomChange => "room changes from this address",
+            Limited::ParticipantChange => "participant changes from this address",
+            Limited::FloorRequest | Limited::Message => {
+                "messages and floor requests from this session"
+            }
+        }
+    }
 }
 
 /// The rates of all rate limiters.
@@ -302,7 +314,7 @@ pub struct Limiter {
 
 /// An operation was refused by its rate limiter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("too many: {what:?}")]
+#[error("too many {}", what.described())]
 pub struct TooMany {
     /// The refused operation.
     pub what: Limited,

@@ -183,7 +183,7 @@ impl Acceptor {
         let capture = KeyCapture::new(self.crypto.clone());
         let material = capture.material();
         let refused = |_| OfferError::Unsupported {
-            what: "the transport refuses it",
+            what: "the WebRTC stack rejected the offer",
         };
         // Randomised per peer, so that the peers' checks do not synchronise (RFC 7675, section
         // 5.1).

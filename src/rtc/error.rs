@@ -10,7 +10,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TrickleError {
     /// The network thread's command ring is full.
-    #[error("the network thread is busy")]
+    #[error("the command queue of the network thread is full")]
     Busy,
 }
 
@@ -18,36 +18,38 @@ pub enum TrickleError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RestartError {
     /// The user fragment or password violates RFC 8839, section 5.4, or is the one in use.
-    #[error("the new ice-ufrag or ice-pwd is unusable")]
+    #[error("the new ice-ufrag or ice-pwd is invalid or already in use")]
     Credentials,
     /// The client has restarted ICE too often.
-    #[error("ICE was restarted too often; try again in {retry_after:?}")]
+    #[error("too many ICE restarts of this session; try again in {retry_after:?}")]
     TooOften {
         /// Time until the next restart is allowed.
         retry_after: Duration,
     },
     /// The participant does not exist or has left.
-    #[error("no such peer")]
+    #[error("the participant does not exist or has left")]
     Unknown,
     /// The WebRTC core refused the restart.
-    #[error("the restart was refused")]
+    #[error("the WebRTC stack rejected the ICE restart")]
     Refused,
     /// The network thread's command ring is full, or too many restarts are in progress.
-    #[error("the network thread is busy")]
+    #[error(
+        "the command queue of the network thread is full, or too many ICE restarts are in progress"
+    )]
     Busy,
 }
 
-/// Why a message on the data channel `control` was refused. Displayed as a sentence for the client.
+/// Why a message on the data channel `control` was refused. Sent to the client as a sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
     /// The message is longer than any command.
-    #[error("A message may have at most {limit_bytes} bytes.")]
+    #[error("a message may have at most {limit_bytes} bytes")]
     TooLong {
         /// Longest accepted message, in bytes.
         limit_bytes: usize,
     },
     /// The message is binary, or text that is not UTF-8.
-    #[error("A message must be text in UTF-8, not binary.")]
+    #[error("a message must be UTF-8 text, not binary")]
     NotText,
 }
 

@@ -108,7 +108,7 @@ async fn bad_settings_are_refused_with_a_sentence() {
         (
             r#"{"max_participants":0}"#,
             "bad-field",
-            "The field \"max_participants\" must be from 1 to 10000.",
+            "The field \"max_participants\" must be from 1 to 10000, not 0.",
         ),
         (
             r#"{"max_participants":1e400}"#,
@@ -118,7 +118,7 @@ async fn bad_settings_are_refused_with_a_sentence() {
         (
             r#"{"colour":"red"}"#,
             "bad-field",
-            "The field \"colour\" is not known here.",
+            "Unknown field \"colour\".",
         ),
     ];
     for (body, kind, sentence) in cases {

@@ -13,7 +13,7 @@ use crate::conference::CommandError;
 use crate::floor::{Denial, DenyCause, Grant, GrantError, Mode, Position, RevokeCause, Standing};
 use crate::protocol::{
     Event, FloorHolder, FloorStanding, FloorState, Invalid, LeaveReason, Monitor, Monitors,
-    Participant, PublicId, RoomConfig, RoomLine, RoomName, RoomState,
+    Participant, PublicId, RoomConfig, RoomLine, RoomName, RoomState, sentence,
 };
 
 const ANN: PublicId = PublicId(ParticipantId(0x00c0_ffee));
@@ -135,14 +135,14 @@ fn errors() -> Vec<Event> {
         }
         Event::Error {
             kind: error.kind(),
-            detail: error.to_string(),
+            detail: sentence(&error),
             room: error.room(),
             id: Some(json!(1)),
         }
     });
     let too_many = Event::Error {
         kind: "too-many-messages",
-        detail: "Send at most 10 messages a second.".into(),
+        detail: "Too many messages; send at most 10 per second.".into(),
         room: None,
         id: None,
     };

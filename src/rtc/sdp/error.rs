@@ -7,18 +7,20 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OfferError {
     /// The offer is not SDP.
-    #[error("the offer is not SDP")]
+    #[error("the offer is not valid SDP (RFC 8866)")]
     Unparsable,
     /// The offer has no audio section, or only rejected ones.
-    #[error("the offer has no audio section that could be answered")]
+    #[error("the offer has no audio section, or only rejected ones (port 0)")]
     NoAudio,
     /// The offer's audio has neither Opus nor G.711.
-    #[error("the offer's audio section offers neither opus/48000 nor PCMU/8000 or PCMA/8000")]
+    #[error(
+        "the offer's audio section has none of the codecs opus/48000/2, PCMU/8000 and PCMA/8000"
+    )]
     NoCodec,
     /// The offer is well-formed, but this server cannot serve it.
-    #[error("the offer cannot be served: {what}")]
+    #[error("the offer cannot be answered: {what}")]
     Unsupported {
-        /// The reason, as half a sentence for a person.
+        /// The reason, as a clause that follows a colon.
         what: &'static str,
     },
 }

@@ -254,13 +254,13 @@ impl<'a> Transport<'a> {
         let credentials = self.first("ice-ufrag").zip(self.first("ice-pwd"));
         let credentials = credentials.and_then(|(ufrag, pwd)| Credentials::new(ufrag, pwd));
         credentials.ok_or(OfferError::Unsupported {
-            what: "it has no usable ice-ufrag and ice-pwd",
+            what: "no valid ice-ufrag and ice-pwd",
         })
     }
 
     fn fingerprints(&self) -> Result<Fingerprints, OfferError> {
         Fingerprints::read(self.all("fingerprint")).ok_or(OfferError::Unsupported {
-            what: "it has no sha-256, sha-384 or sha-512 DTLS fingerprint",
+            what: NO_FINGERPRINT,
         })
     }
 
@@ -271,7 +271,7 @@ impl<'a> Transport<'a> {
             None | Some("active") => Ok(Setup::Active),
             Some("passive") => Ok(Setup::Passive),
             Some(_) => Err(OfferError::Unsupported {
-                what: "its a=setup is neither actpass, active nor passive",
+                what: "a=setup is neither actpass, active nor passive",
             }),
         }
     }
@@ -309,7 +309,7 @@ fn find_audio(media: &[Lines<'_>]) -> Result<(usize, Codec, u8), OfferError> {
         }
         if !head[2].contains("RTP/SAVP") {
             error = OfferError::Unsupported {
-                what: "its audio is not encrypted by DTLS-SRTP",
+                what: "the audio section is not encrypted with DTLS-SRTP",
             };
             continue;
         }
@@ -364,7 +364,7 @@ fn read_sections(
         let mid = mid(lines);
         if mid.is_some() && sections.iter().any(|section| section.mid.as_deref() == mid) {
             return Err(OfferError::Unsupported {
-                what: "two sections have the same mid",
+                what: "two media sections have the same mid",
             });
         }
         let data_taken = sections
@@ -405,6 +405,9 @@ fn max_message(media: &[Lines<'_>], sections: &[Section]) -> u32 {
     data.and_then(|data| attribute_in(&media[data], "max-message-size")?.parse().ok())
         .unwrap_or(DEFAULT_MESSAGE_BYTES)
 }
+
+/// The fault of a description without a fingerprint that can be checked.
+pub(super) const NO_FINGERPRINT: &str = "no DTLS fingerprint with sha-256, sha-384 or sha-512";
 
 /// Default of RFC 8841, section 6.1.
 const DEFAULT_MESSAGE_BYTES: u32 = 65_536;

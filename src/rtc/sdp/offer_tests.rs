@@ -305,13 +305,13 @@ fn unsupported(result: Result<Offer, OfferError>) -> &'static str {
 
 #[test]
 fn unsupported_sdp_offer_is_refused_with_what_is_wrong() {
-    const NO_CREDENTIALS: &str = "it has no usable ice-ufrag and ice-pwd";
-    const NO_FINGERPRINT: &str = "it has no sha-256, sha-384 or sha-512 DTLS fingerprint";
+    const NO_CREDENTIALS: &str = "no valid ice-ufrag and ice-pwd";
+    const NO_FINGERPRINT: &str = "no DTLS fingerprint with sha-256, sha-384 or sha-512";
     for (from, to, what) in [
         (
             "RTP/SAVPF",
             "RTP/AVP",
-            "its audio is not encrypted by DTLS-SRTP",
+            "the audio section is not encrypted with DTLS-SRTP",
         ),
         ("a=fingerprint", "a=other", NO_FINGERPRINT),
         ("SHA-256 9a:3c", "SHA-1 9a:3c", NO_FINGERPRINT),
@@ -322,7 +322,7 @@ fn unsupported_sdp_offer_is_refused_with_what_is_wrong() {
         (
             "a=ice-lite",
             "a=setup:holdconn",
-            "its a=setup is neither actpass, active nor passive",
+            "a=setup is neither actpass, active nor passive",
         ),
     ] {
         assert_eq!(unsupported(changed(from, to)), what, "{to}");
@@ -330,7 +330,7 @@ fn unsupported_sdp_offer_is_refused_with_what_is_wrong() {
     let twice = include_str!("../../../tests/offers/obs.sdp").replace("a=mid:1", "a=mid:0");
     assert_eq!(
         unsupported(Offer::read(&twice)),
-        "two sections have the same mid"
+        "two media sections have the same mid"
     );
 }
 
@@ -338,7 +338,7 @@ fn unsupported_sdp_offer_is_refused_with_what_is_wrong() {
 fn sdp_offer_attributes_are_read_at_session_and_media_level() {
     assert_eq!(
         unsupported(changed("a=ice-ufrag:bare\n", "")),
-        "it has no usable ice-ufrag and ice-pwd",
+        "no valid ice-ufrag and ice-pwd",
         "gone from the session"
     );
     let moved = include_str!("../../../tests/offers/bare.sdp").replace("a=ice-ufrag:bare\n", "")

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::error::OfferError;
 use super::lexer::{attribute_in, attributes_in, sections};
-use super::offer::{SectionKind, URI_CSRC_LEVEL, URI_SSRC_LEVEL};
+use super::offer::{NO_FINGERPRINT, SectionKind, URI_CSRC_LEVEL, URI_SSRC_LEVEL};
 use super::{Fingerprints, Offer};
 
 /// A usable answer of a server.
@@ -35,15 +35,15 @@ pub struct RemoteAnswer {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AnswerError {
     /// The answer is not SDP.
-    #[error("the server's answer is not SDP")]
+    #[error("the server's answer is not valid SDP (RFC 8866)")]
     Unparsable,
     /// No audio section accepts Opus.
-    #[error("the server does not accept Opus audio")]
+    #[error("the server's answer accepts no Opus audio")]
     NoAudio,
     /// The answer is well-formed, but has something this client cannot handle.
     #[error("the server's answer cannot be used: {what}")]
     Unsupported {
-        /// The reason, as half a sentence.
+        /// The reason, as a clause that follows a colon.
         what: &'static str,
     },
 }
@@ -76,7 +76,7 @@ impl RemoteAnswer {
             .iter()
             .flat_map(|lines| attributes_in(lines, "fingerprint"));
         let fingerprints = Fingerprints::read(fingerprints).ok_or(AnswerError::Unsupported {
-            what: "it has no usable DTLS fingerprint",
+            what: NO_FINGERPRINT,
         })?;
         let setup = lines.iter().find_map(|lines| attribute_in(lines, "setup"));
         let sctp_port = section(SectionKind::Data)

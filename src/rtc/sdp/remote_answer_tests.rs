@@ -167,9 +167,9 @@ fn unusable_remote_answer_is_refused_with_its_reason() {
         error.expect_err("unusable").to_string()
     };
     for (from, to, reason) in [
-        ("v=0", "{}", "is not SDP"),
-        ("m=audio 54400", "m=audio 0", "does not accept Opus"),
-        ("opus/48000/2", "PCMA/8000", "does not accept Opus"),
+        ("v=0", "{}", "is not valid SDP"),
+        ("m=audio 54400", "m=audio 0", "accepts no Opus"),
+        ("opus/48000/2", "PCMA/8000", "accepts no Opus"),
         ("a=ice-pwd", "a=other", "ice-ufrag and ice-pwd"),
         ("a=fingerprint", "a=other", "fingerprint"),
         ("setup:active", "setup:holdconn", "a=setup"),
