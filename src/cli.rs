@@ -43,10 +43,11 @@ pub enum Command {
 /// Flags of `mixminus serve`.
 #[derive(Debug, Default, Args)]
 pub struct Serve {
-    /// TOML file with any of the settings below, underscores for dashes, and tables of rooms
+    /// TOML file with any of the settings below, named with underscores instead of dashes, and with
+    /// [[rooms]] tables
     #[arg(long, env = "MIXMINUS_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Say what is wrong with the configuration, or print it, and end
+    /// Check the configuration, print it or its errors, and exit
     #[arg(long)]
     pub check: bool,
     /// The settings that were given.
@@ -97,7 +98,7 @@ impl Serve {
         match std::fs::read_to_string(path) {
             Ok(text) => Config::load(Some((&name, &text)), given),
             Err(error) => Err(vec![ConfigError(format!(
-                "The file {name} cannot be read: {error}."
+                "Cannot read the file {name}: {error}."
             ))]),
         }
     }
@@ -302,7 +303,9 @@ mod tests {
             .load()
             .expect_err("no number");
         assert!(
-            problems[0].0.starts_with("max_rooms = none (--max-rooms)"),
+            problems[0]
+                .0
+                .starts_with("--max-rooms: invalid value `none` of `max_rooms`"),
             "{problems:?}"
         );
     }

@@ -47,7 +47,11 @@ fn everything_wrong_is_told_and_the_status_is_two() {
         .expect("it runs");
     assert_eq!(checked.status.code(), Some(2));
     let told = String::from_utf8(checked.stderr).expect("text");
-    for beginning in ["tick_ms = 15 ", "http = nowhere ", "max_rooms = none "] {
+    for beginning in [
+        "--tick-ms: invalid value `15` of `tick_ms`",
+        "--http: invalid value `nowhere` of `http`",
+        "MIXMINUS_MAX_ROOMS: invalid value `none` of `max_rooms`",
+    ] {
         assert!(
             told.lines()
                 .any(|line| line.starts_with(beginning) && line.ends_with('.')),
@@ -79,7 +83,7 @@ fn a_certificate_that_is_none_is_told_by_the_check() {
         let ended = output(&arguments);
         assert_eq!(ended.status.code(), Some(2));
         let told = String::from_utf8_lossy(&ended.stderr);
-        assert!(told.contains("Cargo.toml holds no certificate"), "{told}");
+        assert!(told.contains("Cargo.toml has no certificate"), "{told}");
     }
 }
 

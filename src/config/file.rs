@@ -51,9 +51,9 @@ pub(super) fn room(table: &Table, defaults: RoomConfig) -> Result<Room, ConfigEr
     let called = table
         .get("name")
         .map_or("without a name".to_owned(), ToString::to_string);
-    let problem = |reason: String| ConfigError(format!("[[rooms]] {called}: {reason}"));
+    let problem = |reason: String| ConfigError(format!("[[rooms]] {called}: {reason}."));
     let json = serde_json::to_vec(&with_nulls(table))
-        .map_err(|_| problem("It cannot be read.".to_owned()))?;
+        .map_err(|_| problem("the table cannot be converted to JSON".to_owned()))?;
     let read = || -> Result<(String, RoomChange), Invalid> {
         let mut fields = JsonReader::parse(&json)?;
         let name = fields
@@ -124,7 +124,7 @@ fn with_nulls(table: &Table) -> serde_json::Value {
 fn rooms(name: &str, value: Value) -> Result<Vec<Table>, ConfigError> {
     let wrong = || {
         ConfigError(format!(
-            "rooms ({name}) must be tables, each headed [[rooms]]."
+            "{name}: `rooms` must be tables, each with the header [[rooms]]."
         ))
     };
     let Value::Array(rooms) = value else {

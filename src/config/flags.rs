@@ -65,7 +65,7 @@ fn flag(setting: &'static Setting) -> Arg {
 /// Returns the `--help` text of a setting.
 fn help(setting: &Setting) -> String {
     let many = match setting.kind.is_list() {
-        true => "; repeatable, or with commas",
+        true => "; repeatable, or separated by commas",
         false => "",
     };
     let default = match setting.default().as_deref() {

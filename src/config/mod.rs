@@ -214,9 +214,9 @@ impl Config {
         let values: Vec<&str> = given.values.iter().map(String::as_str).collect();
         kind.set(self, &values).map_err(|parse::InvalidValue| {
             ConfigError(format!(
-                "{name} = {} ({}) cannot be used: it must be {}.",
-                parse::shown(kind.is_secret(), &given.values),
+                "{}: invalid {} of `{name}`; it must be {}.",
                 given.source,
+                parse::shown(kind.is_secret(), &given.values),
                 kind.range()
             ))
         })
@@ -227,25 +227,26 @@ impl Config {
         let mut problems = Vec::new();
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             problems.push(ConfigError(
-                "tls_cert and tls_key go together: give both or neither.".to_owned(),
+                "`tls_cert` and `tls_key` must be set together.".to_owned(),
             ));
         }
         if self.tls_self_signed && self.tls_cert.is_some() {
             problems.push(ConfigError(
-                "tls_self_signed and tls_cert exclude each other: give one of them.".to_owned(),
+                "`tls_self_signed` and `tls_cert` exclude each other; set only one of them."
+                    .to_owned(),
             ));
         }
         for path in self.tls_cert.iter().chain(&self.tls_key) {
             if let Err(error) = std::fs::File::open(path) {
                 problems.push(ConfigError(format!(
-                    "The file {} cannot be read: {error}.",
+                    "Cannot read the file {}: {error}.",
                     path.display()
                 )));
             }
         }
         if self.rooms.len() > self.max_rooms as usize {
             problems.push(ConfigError(format!(
-                "There are {} [[rooms]], more than max_rooms = {}.",
+                "{} [[rooms]] are configured, but `max_rooms` allows only {}.",
                 self.rooms.len(),
                 self.max_rooms
             )));
@@ -253,7 +254,7 @@ impl Config {
         for (at, (name, _)) in self.rooms.iter().enumerate() {
             if self.rooms[..at].iter().any(|(earlier, _)| earlier == name) {
                 problems.push(ConfigError(format!(
-                    "The room {name} is there twice in [[rooms]]."
+                    "The room {name} is configured twice in [[rooms]]."
                 )));
             }
         }
@@ -284,12 +285,12 @@ fn unknown(given: &RawSetting) -> ConfigError {
         .map(|setting| (parse::distance(&given.key, setting.name), setting.name))
         .min();
     let hint = match nearest {
-        Some((distance, name)) if distance <= 3 => format!(" Did you mean {name}?"),
-        _ => String::new(),
+        Some((distance, name)) if distance <= 3 => format!("; did you mean `{name}`?"),
+        _ => ".".to_owned(),
     };
     ConfigError(format!(
-        "{} ({}) is no setting of this server.{hint}",
-        given.key, given.source
+        "{}: unknown setting `{}`{hint}",
+        given.source, given.key
     ))
 }
 
@@ -378,7 +379,7 @@ mod tests {
         assert_eq!(told.len(), 4, "{told:?}");
         assert_eq!(
             told[1],
-            "max_rooms = 0 (mixminus.toml) cannot be used: it must be a whole number from 1 to 100,000."
+            "mixminus.toml: invalid value `0` of `max_rooms`; it must be a whole number from 1 to 100,000."
         );
     }
 
@@ -397,17 +398,19 @@ mod tests {
         }
         let told = problems("ice_servers = [\"stun:s.example\", \"turn:t.example\"]");
         assert!(told[0].contains("value 2 of 2"), "{told:?}");
+        let told = problems("announce = [\"turn:u:hunter2@t.example\"]");
+        assert!(told[0].contains("invalid value (not shown"), "{told:?}");
     }
 
     #[test]
     fn unknown_config_keys_come_with_a_hint() {
         assert_eq!(
             problems("max_room = 3"),
-            ["max_room (mixminus.toml) is no setting of this server. Did you mean max_rooms?"]
+            ["mixminus.toml: unknown setting `max_room`; did you mean `max_rooms`?"]
         );
         assert_eq!(
             problems("colour = \"red\""),
-            ["colour (mixminus.toml) is no setting of this server."]
+            ["mixminus.toml: unknown setting `colour`."]
         );
         assert_eq!(problems("[server]\nhttp = \"1.2.3.4:5\"").len(), 1);
     }

@@ -174,21 +174,23 @@ pub(super) fn quoted_list<T: fmt::Display>(items: &[T]) -> String {
     format!("[{}]", items.join(", "))
 }
 
-/// Returns the values of a setting for an error message. Messages end up in journals, so a TURN
+/// Describes the values of a setting for an error message. Messages end up in journals, so a TURN
 /// server is never shown, even in the wrong setting, because it contains a password.
 ///
 /// - `secret`: whether no value of this setting may be shown.
 pub(super) fn shown(secret: bool, values: &[String]) -> String {
     let is_secret = |value: &str| value.trim_start().to_ascii_lowercase().starts_with("turn");
     if !secret && !values.iter().any(|value| is_secret(value)) {
-        return values.join(", ");
+        return format!("value `{}`", values.join(", "));
     }
     let bad = values.iter().enumerate();
     let bad = bad.filter(|(_, value)| ice_servers(&[value]).is_err());
     let bad: Vec<String> = bad.map(|(at, _)| (at + 1).to_string()).collect();
-    let count = values.len();
-    let numbers = bad.join(", ");
-    format!("(value {numbers} of {count}, not shown since it may hold a password)")
+    let which = match bad.as_slice() {
+        [] => "value".to_owned(),
+        numbers => format!("value {} of {}", numbers.join(", "), values.len()),
+    };
+    format!("{which} (not shown because it may contain a password)")
 }
 
 /// Returns the Levenshtein distance of two words, in characters.

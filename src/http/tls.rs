@@ -19,7 +19,7 @@ use crate::config::Config;
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("the file {path} cannot be read: {error}")]
+    #[error("cannot read the file {path}: {error}")]
     File {
         /// Path of the file.
         path: PathBuf,
@@ -27,7 +27,7 @@ pub enum TlsError {
         error: io::Error,
     },
     /// A file has no PEM section of the required kind.
-    #[error("the file {path} holds no {what} in PEM form")]
+    #[error("the file {path} has no {what} in PEM format")]
     Pem {
         /// Path of the file.
         path: PathBuf,
@@ -35,10 +35,10 @@ pub enum TlsError {
         what: &'static str,
     },
     /// Certificate and key do not match, or are of an unsupported kind.
-    #[error("certificate and key cannot be used: {0}")]
+    #[error("cannot use the TLS certificate and its key: {0}")]
     Unusable(#[from] rustls::Error),
     /// Generating a certificate failed.
-    #[error("no certificate could be made: {0}")]
+    #[error("cannot generate a self-signed certificate: {0}")]
     Making(#[from] rcgen::Error),
 }
 
@@ -207,7 +207,7 @@ mod tests {
         let error = Tls::new(&config).err().expect("no certificate in it");
         assert_eq!(
             error.to_string(),
-            "the file Cargo.toml holds no certificate in PEM form"
+            "the file Cargo.toml has no certificate in PEM format"
         );
     }
 
