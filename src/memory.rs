@@ -18,13 +18,13 @@ use thiserror::Error;
 pub enum NotLocked {
     /// The system sets a limit. Below a limit memory is left alone: once it is reached, nothing could be allocated any
     /// more.
-    #[error("no more than {limit_bytes} bytes may be locked")]
+    #[error("the system allows only {limit_bytes} bytes to be locked (RLIMIT_MEMLOCK)")]
     Limited {
         /// `RLIMIT_MEMLOCK`.
         limit_bytes: u64,
     },
     /// The system refuses.
-    #[error("the system refuses: {0}")]
+    #[error("the system refused to lock memory: {0}")]
     Refused(#[from] io::Error),
 }
 

@@ -21,7 +21,7 @@ pub const CLIENT: u8 = 20;
 
 /// The system does not permit real-time priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("SCHED_FIFO at priority {priority} is not permitted")]
+#[error("the system does not permit SCHED_FIFO at priority {priority}")]
 pub struct NotPermitted {
     /// What was asked for.
     pub priority: u8,

@@ -49,7 +49,7 @@ pub struct Server {
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The HTTP address cannot be used.
-    #[error("HTTP cannot be served on {address}: {error}. Choose another with --http.")]
+    #[error("cannot serve HTTP on {address}: {error}; --http sets the address")]
     Http {
         /// The configured address.
         address: SocketAddr,
@@ -57,16 +57,16 @@ pub enum StartError {
         error: io::Error,
     },
     /// The network thread cannot start.
-    #[error("media cannot be received: {0}. Choose another address with --media.")]
+    #[error("cannot receive media: {0}; --media sets the address")]
     Media(RtcError),
     /// The mixers cannot start.
-    #[error("the mixers cannot start: {0}")]
+    #[error("cannot start the mixer threads: {0}")]
     Mixer(#[from] AudioError),
     /// TLS cannot be set up.
-    #[error("{0}")]
+    #[error(transparent)]
     Tls(#[from] TlsError),
     /// A configured room cannot be created.
-    #[error("the room {room} cannot be made: {error}")]
+    #[error("cannot create the room {room}: {error}")]
     Room {
         /// Name of the room.
         room: RoomName,
@@ -74,10 +74,10 @@ pub enum StartError {
         error: ConfigureError,
     },
     /// A mixer or the network thread ended by itself; the log says why.
-    #[error("the server cannot go on: a thread that carries audio has ended")]
+    #[error("a mixer thread or the network thread has ended; the log says why")]
     Lost,
     /// The operating system refuses a thread, signal handler or descriptor.
-    #[error("the system refuses what the server needs: {0}")]
+    #[error("the system refused a thread, a signal handler or a descriptor: {0}")]
     System(#[from] io::Error),
 }
 
@@ -165,7 +165,7 @@ impl Server {
 
     fn end_media(self) {
         if let Err(error) = self.audio.stop() {
-            tracing::error!(%error, "the mixers did not end well");
+            tracing::error!(%error, "the mixer threads ended with an error");
         }
         self.rtc.stop();
     }
@@ -194,7 +194,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
             () = ended => Ok(()),
             () = server.conference.lost() => Err(StartError::Lost),
         };
-        tracing::info!("stopping");
+        tracing::info!("the server is shutting down");
         server.stop().await;
         lost
     })
@@ -291,7 +291,7 @@ fn announce(server: &Server) {
     let (version, url) = (env!("CARGO_PKG_VERSION"), server.url());
     let mut text = format!("mixminus {version} is ready: {url}\n");
     for address in elsewhere(server) {
-        text += &format!("for others: {address}\n");
+        text += &format!("from other machines: {address}\n");
     }
     let (http, media) = (server.http_addr, server.media_addr);
     text += &format!("http  {http}\nmedia {media} (UDP)\n");
@@ -304,7 +304,7 @@ fn announce(server: &Server) {
     }
     // The server runs even if standard output cannot be written.
     if let Err(error) = say(text) {
-        tracing::warn!(%error, "standard output cannot be written");
+        tracing::warn!(%error, "cannot write to standard output");
     }
 }
 
@@ -351,7 +351,7 @@ fn raise_descriptors() {
         maximum: limit.maximum,
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::debug!(%error, "the limit of descriptors stays at {:?}", limit.current);
+        tracing::debug!(%error, limit = ?limit.current, "cannot raise the limit of open descriptors");
     }
 }
 
@@ -360,7 +360,8 @@ fn lock_memory() {
     if let Err(error) = memory::lock() {
         tracing::info!(
             %error,
-            "memory is not locked; allow it with CAP_IPC_LOCK or `ulimit -l unlimited`"
+            "memory is not locked, so page faults can delay audio; \
+             allow locking with CAP_IPC_LOCK or `ulimit -l unlimited`"
         );
     }
 }

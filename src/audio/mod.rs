@@ -73,7 +73,7 @@ impl Default for AudioConfig {
 #[derive(Debug, Error)]
 pub enum AudioError {
     /// The system refused to create a thread.
-    #[error("the system gives no thread for {name}")]
+    #[error("cannot start the thread {name}: {source}")]
     Spawn {
         /// The thread's name.
         name: String,
@@ -138,8 +138,8 @@ pub fn start(
     if let Some(error) = said.iter().flatten().find_map(Result::err) {
         tracing::warn!(
             %error,
-            "no real-time priority for the mixers: a busy machine will be heard; \
-             allow it with CAP_SYS_NICE or `ulimit -r {}`",
+            "the mixer threads run without real-time priority, so audio can drop out on a busy \
+             machine; allow it with CAP_SYS_NICE or `ulimit -r {}`",
             sched::MIXER
         );
     }

@@ -206,7 +206,7 @@ impl Drop for Mixer {
     fn drop(&mut self) {
         // Room panics are caught before; any other panic ends the mixer.
         if std::thread::panicking() {
-            tracing::error!("a mixer has ended by a panic outside of any room");
+            tracing::error!("a mixer thread panicked outside of any room and has ended");
         }
     }
 }

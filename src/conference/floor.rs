@@ -255,7 +255,7 @@ impl Machine {
                     effects.send_to(room, id, &event);
                 }
                 Action::Inactive => {
-                    tracing::debug!(room = %name, "nobody has taken the floor for a while");
+                    tracing::debug!(room = %name, "the floor has been idle for its inactivity time (T4)");
                 }
                 Action::Revoked {
                     participant, cause, ..

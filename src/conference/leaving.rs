@@ -62,7 +62,7 @@ impl Machine {
             last_words: None,
         }));
         self.counters.left[reason as usize] += 1;
-        tracing::info!(room = %name, participant = %PublicId(id), name = member.name, reason = reason.word(), "left");
+        tracing::info!(room = %name, participant = %PublicId(id), name = member.name, reason = reason.word(), "a participant left");
         if let Some(room) = self.registry.change_floor(&name) {
             room.floor.leave(id, now);
         }
@@ -117,7 +117,7 @@ impl Machine {
                 last_words: member.channel.then_some(text),
             }));
             self.counters.left[reason as usize] += 1;
-            tracing::info!(room = %name, participant = %PublicId(member.id), name = member.name, reason = reason.word(), "left");
+            tracing::info!(room = %name, participant = %PublicId(member.id), name = member.name, reason = reason.word(), "a participant left");
         }
         room.floor = Floor::new(room.config.floor);
         if !tells_each {

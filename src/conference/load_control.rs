@@ -40,7 +40,7 @@ impl Machine {
                     load_percent = percent(governor.load()),
                     max_complexity = most,
                     joins_refused = governor.refuses_joins(),
-                    "the load calls for another way of working"
+                    "the load of a mixer thread has changed its limits on encoding and joins"
                 );
                 changed.push((id, event));
             }

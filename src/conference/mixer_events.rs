@@ -36,7 +36,7 @@ impl Machine {
                 if self.placement.has_failed(id) {
                     self.on_fault(&name, now);
                 } else {
-                    tracing::error!(room = %name, "the mixer refused a change of the room");
+                    tracing::error!(room = %name, "the mixer thread refused a command for the room");
                 }
             }
             Refused::Participant(id) => {
@@ -47,7 +47,7 @@ impl Machine {
                     self.on_no_place(id, now);
                 } else {
                     let participant = PublicId(id);
-                    tracing::error!(%participant, "the mixer refused a change of the participant");
+                    tracing::error!(%participant, "the mixer thread refused a command for the participant");
                 }
             }
         }
@@ -57,14 +57,17 @@ impl Machine {
     /// neither hear nor be heard.
     fn on_no_place(&mut self, id: ParticipantId, now: Instant) {
         let participant = PublicId(id);
-        tracing::error!(%participant, "the mixer had no place for the participant, whose session ends");
+        tracing::error!(
+            %participant,
+            "the mixer thread had no capacity for the participant; the session ends"
+        );
         self.remove_participant(id, LeaveReason::Lost, now);
     }
 
     /// Handles a room that the mixer gave up: all its members must join again, and a permanent room
     /// starts afresh.
     fn on_fault(&mut self, name: &RoomName, now: Instant) {
-        tracing::error!(room = %name, "the room failed and was closed");
+        tracing::error!(room = %name, "the room failed on its mixer thread and was closed; its participants must join again");
         self.counters.faults += 1;
         self.remove_all(name, LeaveReason::Lost, now);
         let fresh_id = self.registry.new_room_id();

@@ -96,7 +96,10 @@ impl Owner {
         let bell = match bell.and_then(pipe::Receiver::from_owned_fd_unchecked) {
             Ok(bell) => Some(bell),
             Err(error) => {
-                tracing::warn!(%error, "events are polled");
+                tracing::warn!(
+                    %error,
+                    "cannot wait for events of the mixer threads and the network thread; polling for them"
+                );
                 None
             }
         };
@@ -124,7 +127,7 @@ impl Owner {
         self.turned = now;
         if !self.performer.is_whole() && !self.lost.send_replace(true) {
             tracing::error!(
-                "a mixer or the network thread has ended: nobody can be heard any more"
+                "a mixer thread or the network thread has ended; no participant can be heard any more"
             );
         }
         let (mut mixers, mut network, mut requests) = (0, 0, 0);

@@ -173,7 +173,7 @@ impl Machine {
         let event = Event::Joined {
             participant: member.public(),
         };
-        tracing::info!(room = %seat.room, participant = %PublicId(seat.id), name = member.name, "joined");
+        tracing::info!(room = %seat.room, participant = %PublicId(seat.id), name = member.name, "a participant joined");
         self.release(seat);
         let talks = member.talks;
         self.registry.add(&seat.room, member);

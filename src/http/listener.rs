@@ -80,7 +80,11 @@ pub(super) async fn run<S>(
             // processor.
             Err(error) => {
                 gate.metrics.accept_errors.fetch_add(1, Relaxed);
-                tracing::warn!(%error, "no connection can be accepted");
+                tracing::warn!(
+                    %error,
+                    wait_ms = wait.as_millis(),
+                    "cannot accept an HTTP connection; trying again after a wait"
+                );
                 sleep(wait).await;
                 wait = (wait * 2).min(Duration::from_secs(1));
             }
@@ -115,8 +119,8 @@ async fn connection<S>(
         None => serve(stream, service, stop).await,
         Some(tls) => match timeout(HEAD_TIME, tls.accept(stream)).await {
             Ok(Ok(stream)) => serve(stream, service, stop).await,
-            Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
-            Err(_) => tracing::debug!("the TLS handshake took too long"),
+            Ok(Err(error)) => tracing::debug!(%error, "the TLS handshake failed"),
+            Err(_) => tracing::debug!("the TLS handshake timed out"),
         },
     }
 }
@@ -142,7 +146,7 @@ where
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended badly");
+        tracing::debug!(%error, "an HTTP connection ended with an error");
     }
 }
 

@@ -68,6 +68,6 @@ pub enum RtcError {
     #[error("cannot start the network thread: {0}")]
     System(#[from] io::Error),
     /// The DTLS certificate could not be made.
-    #[error("cannot make the DTLS certificate")]
+    #[error("cannot generate the DTLS certificate")]
     Certificate,
 }

@@ -165,7 +165,7 @@ impl Rtc {
         self.stop.store(true, Ordering::Release);
         ring_bell(&self.wake);
         if self.thread.join().is_err() {
-            tracing::error!("the network thread had panicked");
+            tracing::error!("the network thread ended by a panic");
         }
     }
 }

@@ -53,8 +53,8 @@ fn advice(granted: [usize; 2]) -> Option<String> {
         .map(|&at| format!("{}={BUFFER_BYTES}", settings[at]));
     (!short.is_empty()).then(|| {
         format!(
-            "the media socket's buffers are smaller than the {} KiB asked for ({}): packets are lost when many come at \
-             once. Allow more with: sysctl -w {}",
+            "the buffers of the media socket are smaller than the requested {} KiB ({}), so packets \
+             that arrive in a burst can be lost; allow larger buffers with: sysctl -w {}",
             BUFFER_BYTES / 1_024,
             sizes.collect::<Vec<_>>().join(", "),
             sysctls.collect::<Vec<_>>().join(" "),

@@ -55,7 +55,12 @@ pub(super) struct Parts {
 /// Runs the network thread until it is told to stop.
 pub(super) fn run(mut parts: Parts) {
     if let Some(Err(error)) = parts.fifo_priority.map(sched::raise_priority) {
-        tracing::warn!(%error, "the network thread runs without real-time priority");
+        tracing::warn!(
+            %error,
+            "the network thread runs without real-time priority, so packets can be late on a busy \
+             machine; allow it with CAP_SYS_NICE or `ulimit -r {}`",
+            sched::NETWORK
+        );
     }
     let mut peers = Peers::new(parts.metrics.clone());
     peers.out.to_mixers = std::mem::take(&mut parts.mixers.to_mixers);
@@ -68,7 +73,9 @@ pub(super) fn run(mut parts: Parts) {
             batching: RxBatching::new(Instant::now()),
             next_mixer: 0,
         },
-        Err(error) => return tracing::error!(%error, "the media socket is gone"),
+        Err(error) => {
+            return tracing::error!(%error, "cannot read the address of the media socket; the network thread ends");
+        }
     };
     let mut datagrams = BatchReceiver::new();
     loop {
@@ -259,7 +266,7 @@ impl EventLoop {
         let count = match datagrams.receive(&self.parts.socket) {
             Ok(count) => count,
             Err(error) => {
-                tracing::debug!(%error, "cannot receive");
+                tracing::debug!(%error, "cannot receive datagrams from the media socket");
                 0
             }
         };

@@ -125,7 +125,11 @@ impl Peer {
         if head.class == StunClass::Success {
             let silent = turn.now.saturating_duration_since(self.consent);
             if self.stage == Stage::Up && self.ice && self.path.answered(from, silent) {
-                tracing::debug!(participant = %self.parts.participant.0, "moved on to another address");
+                tracing::debug!(
+                    participant = %format_args!("{:08x}", self.parts.participant.0),
+                    address = %from,
+                    "the client is reached at another address"
+                );
             }
             // The core answers its own requests at the address they came from.
             self.read(self.path.inward(from), datagram, turn.now);
