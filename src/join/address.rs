@@ -7,13 +7,13 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AddressError {
     /// It is no address at all, or of a scheme that is not HTTP.
-    #[error("cannot use {given:?} as an address: it must start with http:// or https://")]
+    #[error("invalid URL {given:?}: it must start with http:// or https:// and have a host")]
     NotHttp {
         /// What was given.
         given: String,
     },
     /// It leads to a server but to no room of it.
-    #[error("the address {given:?} has no room in it: try {example}")]
+    #[error("the URL {given:?} names no room; use a URL such as {example}")]
     NoRoom {
         /// What was given.
         given: String,

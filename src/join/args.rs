@@ -18,17 +18,19 @@ use super::uplink::Ptime;
 /// Joins a room without a browser: plays a file into it, records it, or connects pipes to it.
 #[derive(Debug, Clone, Args)]
 pub struct JoinArgs {
-    /// Address of the room: the page's http://HOST/#room=ROOM or http://HOST/v1/rooms/ROOM/participants
+    /// URL of the room: http://HOST/#room=ROOM, as the page has it, or
+    /// http://HOST/v1/rooms/ROOM/participants
     pub url: String,
-    /// Plays a WAV or Ogg Opus file into the room, or with - 48 kHz mono s16le from standard input; a named pipe or a
-    /// device is read in the same format
+    /// WAV or Ogg Opus file to play into the room. With -, standard input is played as 48 kHz mono
+    /// s16le; a named pipe or a device is played in the same format
     #[arg(long, value_name = "FILE")]
     pub play: Option<PathBuf>,
-    /// Records what is heard to a .wav, .ogg or .opus file, or with - as 48 kHz mono s16le to standard output; an
-    /// existing file is replaced, a named pipe or a device is written to in the same format
+    /// File to record the received audio to: .wav, .ogg or .opus; an existing file is replaced.
+    /// With -, the audio is written to standard output as 48 kHz mono s16le; a named pipe or a
+    /// device is written in the same format
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
-    /// The name that other participants see
+    /// Name that the other participants see
     #[arg(long)]
     pub name: Option<String>,
     /// Leave after this many seconds
@@ -37,19 +39,22 @@ pub struct JoinArgs {
     /// Start the file again when it ends
     #[arg(long = "loop", requires = "play")]
     pub looped: bool,
-    /// Print a line of JSON every second, on standard error if audio is on standard output
+    /// Print statistics as a line of JSON every second, on standard error if audio is on standard
+    /// output
     #[arg(long)]
     pub stats: bool,
     /// Print each event as a line of JSON, on standard error if audio is on standard output; the lines of --stats then
     /// are events too
     #[arg(long)]
     pub events: bool,
-    /// Push-to-talk: request the floor while the key is pressed and release it afterwards. The key is standard input:
-    /// press or p, release or r, or Enter to toggle; the end of the input releases. SIGUSR1 presses and SIGUSR2
-    /// releases; they are the only key when audio comes from standard input
+    /// Push-to-talk: request the floor while the key is pressed and release it afterwards. Lines on
+    /// standard input control the key: press or p, release or r, or an empty line to toggle; the
+    /// end of the input releases the key. SIGUSR1 presses and SIGUSR2 releases it; only these
+    /// signals do when audio comes from standard input
     #[arg(long, requires = "play")]
     pub ptt: bool,
-    /// Request the floor while the source is at least as loud as this, in dBFS, and release it afterwards [-40]
+    /// Request the floor while the source is at least as loud as this, in dBFS, and release it
+    /// afterwards [without a value: -40]
     #[arg(long, value_name = "DB", num_args = 0..=1, require_equals = true, default_missing_value = "-40",
         requires = "play", conflicts_with = "ptt", value_parser = threshold)]
     pub vox: Option<f32>,
@@ -63,7 +68,8 @@ pub struct JoinArgs {
     /// Profile of the received stream: voice, radio, low-delay, thin or music
     #[arg(long, value_name = "NAME")]
     pub profile: Option<Profile>,
-    /// Bitrate to send and to ask for, in bits per second [sends 32000, receives what the profile sets]
+    /// Bitrate to send and to ask for, in bits per second [default: 32000 to send, the bitrate of
+    /// the profile to receive]
     #[arg(long, value_name = "BPS", value_parser = clap::value_parser!(u32).range(6_000..=510_000))]
     pub bitrate: Option<u32>,
     /// Packet duration to send and to ask for, in milliseconds: 10, 20, 40 or 60
@@ -88,13 +94,13 @@ pub enum ArgsError {
     #[error(transparent)]
     Address(#[from] AddressError),
     /// The duration is none.
-    #[error("--seconds {given}: must be more than 0 and at most {max}", max = MAX_SECONDS)]
+    #[error("invalid --seconds {given}: it must be more than 0 s and at most {max} s", max = MAX_SECONDS)]
     Seconds {
         /// What was given.
         given: f64,
     },
     /// The recording's name does not tell its kind.
-    #[error("cannot record to {}: the name must end in .wav, .ogg or .opus, or be -", path.display())]
+    #[error("cannot record to {}: the file name must end in .wav, .ogg or .opus, or be - for standard output", path.display())]
     RecordKind {
         /// What was given.
         path: PathBuf,
@@ -103,10 +109,12 @@ pub enum ArgsError {
     #[error("--loop needs a file: standard input or a pipe cannot be played twice")]
     LoopedStdin,
     /// What is heard would be said.
-    #[error("--play and --record name the same pipe: what is heard would be played again")]
+    #[error("--play and --record name the same pipe: the received audio would be played again")]
     SamePipe,
     /// What is played would be erased by what is heard.
-    #[error("--play and --record name the same file: recording would erase what is to be played")]
+    #[error(
+        "--play and --record name the same file: the recording would overwrite the audio to play"
+    )]
     SameFile,
 }
 
@@ -284,12 +292,12 @@ fn threshold(given: &str) -> Result<f32, &'static str> {
     let threshold_db = given.parse().ok();
     threshold_db
         .filter(|threshold_db| (-90.0..=0.0).contains(threshold_db))
-        .ok_or("it must be -90 to 0, in dBFS")
+        .ok_or("it must be a level from -90 to 0 dBFS")
 }
 
 fn ptime(given: &str) -> Result<Ptime, &'static str> {
     let ms = given.parse().ok().and_then(Ptime::from_ms);
-    ms.ok_or("it must be 10, 20, 40 or 60")
+    ms.ok_or("it must be 10, 20, 40 or 60 ms")
 }
 
 /// A year: nobody means more.
@@ -409,7 +417,7 @@ mod tests {
     #[test]
     fn nonsense_is_refused_in_words() {
         for (line, word) in [
-            ("http://h/", "has no room in it"),
+            ("http://h/", "names no room"),
             ("http://h/#l --seconds 0", "--seconds"),
             ("http://h/#l --seconds -1", "--seconds"),
             ("http://h/#l --seconds nan", "--seconds"),

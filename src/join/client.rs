@@ -240,14 +240,14 @@ impl Live {
             live.end().await;
             return Err(error.into());
         }
-        info!(participant = live.session.participant(), "joined");
+        info!(participant = live.session.participant(), "joined the room");
         Ok(live)
     }
 
     async fn end(&self) {
         let (left, ()) = tokio::join!(self.session.leave(), self.connection.close());
         if let Err(error) = left {
-            warn!("the session could not be ended: {error}");
+            warn!(%error, "cannot end the session on the server");
         }
     }
 }
@@ -357,7 +357,7 @@ impl Keeper {
             }
             let wait = backoff.next(rand::random());
             let wait = wait.max(error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER));
-            warn!("{error}; next attempt in {:.1} s", wait.as_secs_f64());
+            warn!(%error, wait_ms = wait.as_millis(), "cannot reconnect; trying again after a wait");
             tokio::time::sleep(wait).await;
         }
     }

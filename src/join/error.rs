@@ -25,13 +25,13 @@ pub enum JoinError {
     #[error(transparent)]
     Pcm(#[from] PcmError),
     /// The recording cannot be written on; ending it tells why.
-    #[error("the recording cannot be written")]
+    #[error("cannot write the recording")]
     Recording,
     /// What a radio is to say has come to an end, which a microphone does not.
-    #[error("the audio source has ended, so that there is nothing left to send")]
+    #[error("the audio source has ended, so there is nothing left to send")]
     SourceEnded,
     /// The connection is lost, and is not to be made again.
-    #[error("the connection to the server is lost")]
+    #[error("the connection to the server was lost")]
     Lost,
     /// The server has put the client out.
     #[error("the server removed this client: {reason}")]
@@ -40,7 +40,7 @@ pub enum JoinError {
         reason: String,
     },
     /// The process cannot be told to stop, or to talk.
-    #[error("cannot listen for signals: {0}")]
+    #[error("cannot set up signals or standard input: {0}")]
     Signals(#[source] std::io::Error),
     /// There is no thread to print lines.
     #[error("cannot start a thread: {0}")]

@@ -209,7 +209,7 @@ impl<'a> MainLoop<'a> {
             .say(&monitors::command(&self.monitors.wanted))
             .await;
         if self.monitors.is_due {
-            warn!("the rooms to listen to could not be told");
+            warn!("cannot send the list of rooms to monitor; trying again later");
         }
     }
 

@@ -93,7 +93,7 @@ pub async fn run(args: JoinArgs) -> Result<(), JoinError> {
         ended = stay.until_the_end() => ended,
         () = &mut stopped => Ok(()),
     };
-    info!("leaving");
+    info!("leaving the room");
     match (ended, client.leave().await) {
         // The file tells better why it could not be written.
         (Err(JoinError::Recording) | Ok(()), left) => left,

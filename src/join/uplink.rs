@@ -297,7 +297,7 @@ impl Sender {
         if let Some(outlet) = &next
             && let Err(error) = self.parts.encoder.obey(&outlet.limits)
         {
-            warn!("the encoder does not take the server's wishes: {error}");
+            warn!(%error, "cannot apply the limits in the server's answer to the encoder");
         }
         self.stream.fall_silent();
         self.current = next;
@@ -314,7 +314,7 @@ impl Sender {
             Ok(0) => return self.stream.fall_silent(),
             Ok(bytes) => bytes,
             Err(error) => {
-                warn!("a frame does not encode: {error}");
+                warn!(%error, "cannot encode a frame; the frame is not sent");
                 return self.stream.fall_silent();
             }
         };

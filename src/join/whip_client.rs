@@ -14,7 +14,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum WhipError {
     /// This machine cannot make requests at all.
-    #[error("cannot set up HTTP: {0}")]
+    #[error("cannot set up the HTTP client: {0}")]
     Setup(#[source] reqwest::Error),
     /// No answer came.
     #[error("cannot reach {host}: {reason}")]
@@ -144,18 +144,18 @@ impl WhipEndpoint {
             Some(value.to_owned())
         };
         let location = text(response.headers(), LOCATION.as_str())
-            .ok_or(unexpected("its answer names no session"))?;
+            .ok_or(unexpected("its answer has no Location header"))?;
         let session = WhipSession {
             http: self.http.clone(),
             url: response
                 .url()
                 .join(&location)
-                .map_err(|_| unexpected("the session it names is no address"))?,
+                .map_err(|_| unexpected("the Location header of its answer is not a valid URL"))?,
             participant: text(response.headers(), "participant-id"),
         };
         let answer = body_of(response).await;
         if !answer.starts_with("v=0") {
-            return Err(unexpected("its answer is no session description"));
+            return Err(unexpected("the body of its answer is not SDP"));
         }
         Ok((session, answer))
     }
@@ -310,22 +310,24 @@ fn sentence(
     });
     let reason = said.filter(|said| !said.is_empty()).unwrap_or_else(|| {
         let usual = match status.as_u16() {
-            401 | 403 => "it does not let you in",
-            404 => "there is no such room at this address",
-            405 | 415 => "nobody can join at this address",
+            401 | 403 => "access is denied",
+            404 => "there is no room at this URL",
+            405 | 415 => "this URL does not accept joins",
             409 => "the room is full",
-            413 | 422 => "it cannot use what this client offers",
-            429 => "it was asked too often",
-            503 => "it has no capacity left",
-            _ => status.canonical_reason().unwrap_or("it gives no reason"),
+            413 | 422 => "the server cannot use this client's offer",
+            429 => "too many requests",
+            503 => "the server has no capacity left",
+            _ => status.canonical_reason().unwrap_or("no reason given"),
         };
         usual.to_owned()
     });
-    let again = retry_after.map_or(String::new(), |wait| {
+    // The server's own words may say so already.
+    let untold = retry_after.filter(|_| !reason.contains("try again"));
+    let again = untold.map_or(String::new(), |wait| {
         format!(" (try again in {} s)", wait.as_secs())
     });
     format!(
-        "{host} refused with status {}: {reason}{again}",
+        "{host} refused the request with status {}: {reason}{again}",
         status.as_u16()
     )
 }
@@ -339,7 +341,7 @@ fn unreachable(url: &Url, error: &reqwest::Error) -> WhipError {
     WhipError::Unreachable {
         host: host_of(url),
         reason: match error.is_timeout() {
-            true => "it does not answer in time".to_owned(),
+            true => "no answer in time".to_owned(),
             false => advise(url.scheme(), reason),
         },
     }
@@ -352,10 +354,11 @@ fn advise(scheme: &str, reason: String) -> String {
     }
     match scheme {
         "https" if reason.contains("InvalidContentType") => {
-            "it does not speak TLS there; try http:// instead of https://".to_owned()
+            "the server does not speak TLS on this port; try http:// instead of https://".to_owned()
         }
         "http" if reason.contains("invalid HTTP version") => {
-            "it does not speak plain HTTP there; try https:// instead of http://".to_owned()
+            "the server does not speak plain HTTP on this port; try https:// instead of http://"
+                .to_owned()
         }
         _ => reason,
     }
@@ -408,11 +411,16 @@ mod tests {
             "detail":"The room lobby is full: it takes 50 participants.","limit":50}"#;
         assert_eq!(
             said(409, Some(problem), None),
-            "h:1 refused with status 409: The room lobby is full: it takes 50 participants."
+            "h:1 refused the request with status 409: The room lobby is full: it takes 50 participants."
         );
         assert_eq!(
             said(409, Some(r#"{"title":"Room full"}"#), None),
-            "h:1 refused with status 409: Room full"
+            "h:1 refused the request with status 409: Room full"
+        );
+        let overloaded = r#"{"detail":"The server is shutting down; try again in 5 s."}"#;
+        assert_eq!(
+            said(503, Some(overloaded), Some(5)),
+            "h:1 refused the request with status 503: The server is shutting down; try again in 5 s."
         );
     }
 
@@ -420,15 +428,15 @@ mod tests {
     fn without_any_the_status_speaks() {
         assert_eq!(
             said(404, None, None),
-            "h:1 refused with status 404: there is no such room at this address"
+            "h:1 refused the request with status 404: there is no room at this URL"
         );
         assert_eq!(
             said(503, Some("<html>"), Some(7)),
-            "h:1 refused with status 503: it has no capacity left (try again in 7 s)"
+            "h:1 refused the request with status 503: the server has no capacity left (try again in 7 s)"
         );
         assert_eq!(
             said(418, None, None),
-            "h:1 refused with status 418: I'm a teapot"
+            "h:1 refused the request with status 418: I'm a teapot"
         );
     }
 

@@ -37,26 +37,26 @@ mod trust;
 #[derive(Debug, Error)]
 pub enum ConnectionError {
     /// The WebRTC stack refuses.
-    #[error("WebRTC failed: {0}")]
+    #[error("the WebRTC stack failed: {0}")]
     WebRtc(#[from] webrtc::error::Error),
     /// The list of the machine's addresses cannot be read, or is empty.
     #[error("this machine has no network address")]
     NoAddress,
     /// Collecting the own addresses never ended.
-    #[error("the machine's network addresses could not be collected")]
+    #[error("gathering the ICE candidates of this machine did not complete")]
     Gathering,
     /// The answer cannot be used.
     #[error(transparent)]
     Answer(#[from] AnswerError),
     /// The own offer cannot be read back.
-    #[error("the client's own offer is broken")]
+    #[error("the client's own SDP offer cannot be parsed")]
     Offer,
     /// The other side is not the one that gave the answer.
-    #[error("the server presented a certificate that its answer does not announce")]
+    #[error("the server's DTLS certificate matches no fingerprint in its SDP answer")]
     Certificate,
     /// No path was found in time.
     #[error(
-        "no media path to the server within {} s: is its UDP port reachable?",
+        "no media path to the server within {} s; check that its UDP port is reachable",
         CONNECT_TIMEOUT.as_secs()
     )]
     NoPath,

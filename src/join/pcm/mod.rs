@@ -86,8 +86,16 @@ pub enum PcmError {
         /// What the system says.
         source: io::Error,
     },
+    /// The file has no audio that can be played.
+    #[error("cannot play {}: {error}", path.display())]
+    Play {
+        /// The file.
+        path: PathBuf,
+        /// Why the file cannot be played.
+        error: Box<PcmError>,
+    },
     /// Reading or writing failed on the way.
-    #[error("audio input or output failed: {0}")]
+    #[error("cannot read or write audio: {0}")]
     Io(#[from] io::Error),
     /// The file is none that can be played.
     #[error("{what}")]
@@ -108,7 +116,7 @@ pub enum PcmError {
     #[error("the output stopped accepting audio: the recording is incomplete")]
     Stalled,
     /// Opus refuses.
-    #[error("{0}")]
+    #[error("the Opus codec failed: {0}")]
     Opus(#[from] opus::Error),
 }
 
@@ -135,16 +143,26 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>, PcmError> {
     let known = file.read_exact(&mut magic).is_ok();
     file.rewind().map_err(at_open)?;
     let file = BufReader::new(file);
-    match &magic {
-        b"RIFF" | b"RIFX" | b"RF64" | b"BW64" if known => Ok(Box::new(wav::WavSource::new(file)?)),
-        b"OggS" if known => Ok(Box::new(ogg_in::OggSource::new(file)?)),
+    let opened = match &magic {
+        b"RIFF" | b"RIFX" | b"RF64" | b"BW64" if known => wav_source(file),
+        b"OggS" if known => ogg_source(file),
         _ => Err(PcmError::Unsupported {
-            what: format!(
-                "{} is neither a WAV nor an Ogg Opus file; use - for raw PCM on standard input",
-                path.display()
-            ),
+            what: "the file is neither WAV nor Ogg Opus; use - for raw PCM on standard input"
+                .to_owned(),
         }),
-    }
+    };
+    opened.map_err(|error| PcmError::Play {
+        path: path.to_owned(),
+        error: Box::new(error),
+    })
+}
+
+fn wav_source(file: BufReader<File>) -> Result<Box<dyn Source>, PcmError> {
+    Ok(Box::new(wav::WavSource::new(file)?))
+}
+
+fn ogg_source(file: BufReader<File>) -> Result<Box<dyn Source>, PcmError> {
+    Ok(Box::new(ogg_in::OggSource::new(file)?))
 }
 
 /// Everything a source gives.

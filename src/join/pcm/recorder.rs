@@ -58,10 +58,14 @@ impl Recorder {
         };
         self.at_samples += pcm.len() as u64;
         if let Err(TrySendError::Full(_)) = self.frames.try_send(take) {
-            if self.dropped_frames_total.is_multiple_of(500) {
-                warn!("what receives the audio is too slow: frames are dropped");
-            }
+            let is_due = self.dropped_frames_total.is_multiple_of(500);
             self.dropped_frames_total += 1;
+            if is_due {
+                warn!(
+                    dropped_frames_total = self.dropped_frames_total,
+                    "the recording is written too slowly; frames are replaced by silence"
+                );
+            }
         }
     }
 

@@ -133,7 +133,8 @@ impl<W: Write + Seek + Send> Sink for WavSink<W> {
     fn write(&mut self, pcm: &[f32]) -> Result<(), PcmError> {
         if self.writer.len() as usize + pcm.len() > MAX_SAMPLES {
             return Err(PcmError::Unsupported {
-                what: "a WAV file holds no more than twelve hours: record to .ogg".to_owned(),
+                what: "a WAV recording can have at most 12 hours; record to an .ogg file"
+                    .to_owned(),
             });
         }
         for sample in pcm {

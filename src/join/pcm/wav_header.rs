@@ -61,7 +61,7 @@ pub enum Encoding {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum WavError {
     /// RIFX: the same with all numbers the other way round.
-    #[error("big-endian WAV files (RIFX) cannot be played")]
+    #[error("big-endian WAV files (RIFX) are not supported")]
     BigEndian,
     /// RIFF holds something else.
     #[error("the file is a RIFF file of type `{kind}`, not WAVE")]

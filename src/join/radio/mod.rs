@@ -84,7 +84,7 @@ impl PttController {
     pub fn take(&mut self, input: Input) -> Vec<Value> {
         let mut news = Vec::new();
         for action in self.machine.take(input, Instant::now()) {
-            debug!(?action);
+            debug!(?action, "the radio acts");
             match action {
                 RadioAction::Open => self.gate.open(),
                 RadioAction::Shut => self.gate.shut(),
@@ -154,7 +154,7 @@ impl Clerk {
         let answer = match self.controls.request_floor().await {
             Some(Ok(reply)) => server_events::of_http(id, &reply),
             Some(Err(error)) => server_events::failed(id, &error.to_string()),
-            None => server_events::failed(id, "The connection is lost."),
+            None => server_events::failed(id, "The connection to the server was lost."),
         };
         // Nobody may be interested any more.
         let _ = self.answers.send(answer);
@@ -165,7 +165,7 @@ impl Clerk {
             return;
         }
         if let Some(Err(error)) = self.controls.release_floor().await {
-            warn!("the floor is not given back, and will be taken: {error}");
+            warn!(%error, "cannot release the floor; the server will revoke it");
         }
     }
 

@@ -20,20 +20,20 @@ pub struct MonitoredRoom {
 pub enum MonitoredRoomError {
     /// The name is none.
     #[error(
-        "invalid room name {given:?}: use 1 to 64 letters, digits, dots, dashes and underscores, without a dot first"
+        "invalid room name {given:?}: a room name must have 1 to 64 ASCII letters, digits, dots, dashes or underscores and must not start with a dot"
     )]
     Name {
         /// What was given.
         given: String,
     },
     /// The gain is none.
-    #[error("invalid gain {given:?}: must be -60 to 12 dB")]
+    #[error("invalid gain {given:?}: it must be from -60 to 12 dB")]
     Gain {
         /// What was given.
         given: String,
     },
     /// The priority is none.
-    #[error("invalid priority {given:?}: must be 0 to 255")]
+    #[error("invalid priority {given:?}: it must be a whole number from 0 to 255")]
     Priority {
         /// What was given.
         given: String,

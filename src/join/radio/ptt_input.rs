@@ -102,7 +102,7 @@ impl PttInput {
                 Some(()) = self.release.recv() => return KeyEvent::Release,
                 line = next(&mut self.lines) => match line.as_deref().map(str::parse) {
                     Some(Ok(event)) => return event,
-                    Some(Err(error)) => warn!("{error}"),
+                    Some(Err(error)) => warn!(%error, "invalid push-to-talk command"),
                     None => {
                         self.lines = None;
                         return KeyEvent::Release;

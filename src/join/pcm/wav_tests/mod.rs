@@ -449,3 +449,18 @@ fn a_file_is_known_by_its_first_bytes() {
     }
     std::fs::remove_file(&path).unwrap();
 }
+
+#[test]
+fn error_of_an_unplayable_file_names_the_file() {
+    let path = std::env::temp_dir().join(format!("mixminus-unplayable-{}", std::process::id()));
+    for (bytes, reason) in [
+        (&b"RIFX"[..], "the WAV file ends within its header"),
+        (b"ID3", "the file is neither WAV nor Ogg Opus"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = open(&path).err().unwrap().to_string();
+        let expected = format!("cannot play {}: {reason}", path.display());
+        assert!(error.starts_with(&expected), "{error}");
+    }
+    std::fs::remove_file(&path).unwrap();
+}
