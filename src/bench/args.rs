@@ -13,22 +13,23 @@ use super::target::TargetOptions;
 /// How a server is measured, and how it is started where it is started here.
 #[derive(Debug, Clone, Args)]
 pub struct Conditions {
-    /// How long each state is measured, seconds
+    /// Seconds for which each state is measured
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = value_parser!(u64).range(1..=86_400))]
     seconds: u64,
-    /// How long each state is left alone before, seconds
+    /// Seconds to wait before each state is measured
     #[arg(long, value_name = "S", default_value_t = 3, value_parser = value_parser!(u64).range(0..=3_600))]
     settle: u64,
-    /// How listeners' streams are encoded, by servers that can be told: voice, radio, low-delay, thin, music
+    /// Profile of the streams to listeners, on servers that have profiles: voice, radio, low-delay,
+    /// thin, music
     #[arg(long, value_name = "NAME")]
     profile: Option<Profile>,
-    /// Mixer threads of self
+    /// Number of mixer threads of the server that self starts
     #[arg(long, value_name = "N")]
     mixers: Option<usize>,
-    /// Packets a queue is filled with before it is mixed: janus (its own default: 6)
+    /// Packets that Janus queues before it mixes [Janus's own default: 6]
     #[arg(long, value_name = "N")]
     prebuffer: Option<u32>,
-    /// One more flag for `mixminus serve`; repeatable
+    /// Additional flag for the server that self starts; repeatable
     #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
     server_arg: Vec<String>,
 }
@@ -97,7 +98,7 @@ impl FromStr for Talkers {
 
 /// Text that says no number of talkers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("a number, or all")]
+#[error("it must be a whole number or all")]
 pub struct NoNumber;
 
 #[cfg(test)]

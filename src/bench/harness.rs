@@ -29,10 +29,10 @@ pub enum HarnessError {
     #[error(transparent)]
     Swarm(#[from] SwarmError),
     /// The process cannot be measured at all.
-    #[error("cannot start: {0}")]
+    #[error("cannot start the benchmark: {0}")]
     System(#[from] io::Error),
     /// Somebody wanted it to end.
-    #[error("interrupted")]
+    #[error("the benchmark was interrupted")]
     Interrupted,
     /// The flags fit nothing that could be measured.
     #[error("{0}")]

@@ -21,10 +21,10 @@ use super::target::{Target, TargetError};
 /// Which client talks and listens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum ClientKind {
-    /// The client of `mixminus join`, whose jitter buffer is left out
+    /// The client of `mixminus join`, without its jitter buffer
     #[default]
     Own,
-    /// The client that browsers are made of, with its jitter buffer: needs tests/tools/wrtc.sh and Node 18
+    /// The WebRTC stack of browsers, with its jitter buffer: needs tests/tools/wrtc.sh and Node 18
     Libwebrtc,
 }
 
@@ -32,13 +32,13 @@ pub enum ClientKind {
 #[derive(Debug, Error)]
 pub enum LibwebrtcError {
     /// There is none.
-    #[error("no libwebrtc client: there is no {SCRIPT} in the current folder")]
+    #[error("cannot start the libwebrtc client: {SCRIPT} is not in the current directory")]
     Missing,
     /// It cannot be started, or the server gives it no room.
     #[error(transparent)]
     Target(#[from] TargetError),
     /// It ended early, or never connected.
-    #[error("the libwebrtc client failed. The end of what it said:\n{said}")]
+    #[error("the libwebrtc client failed; the end of its output:\n{said}")]
     Failed {
         /// The last lines of its output.
         said: String,

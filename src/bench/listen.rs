@@ -27,25 +27,26 @@ pub struct ListenArgs {
     /// Voices to send: WAV or Ogg Opus files, at most 16
     #[arg(value_name = "FILE", required = true, num_args = 1..=16)]
     voices: Vec<PathBuf>,
-    /// What to talk through: self, whip:URL, janus (installed and started here), janus:ws://HOST:PORT; repeatable
+    /// Servers to send the voices through: self, whip:URL, janus (installed and started here),
+    /// janus:ws://HOST:PORT; repeatable
     #[arg(long = "target", value_name = "TARGET", default_value = "self")]
     targets: Vec<TargetSpec>,
     /// Profile that self and WHIP servers are asked for: voice, radio, low-delay, thin, music
     #[arg(long, value_name = "NAME")]
     profile: Option<Profile>,
-    /// Who talks and listens; libwebrtc chooses its own bitrate
+    /// Client that talks and listens; libwebrtc chooses its own bitrate
     #[arg(long, value_name = "CLIENT", value_enum, default_value_t)]
     client: ClientKind,
-    /// Bits per second that talkers send
+    /// Bitrate that talkers send, bits per second
     #[arg(long, value_name = "BPS", default_value_t = 48_000, value_parser = clap::value_parser!(u32).range(6_000..=128_000))]
     bitrate: u32,
     /// Packets that Janus queues before it mixes
     #[arg(long, value_name = "N")]
     prebuffer: Option<u32>,
-    /// Another flag for the server that self starts; repeatable
+    /// Additional flag for the server that self starts; repeatable
     #[arg(long = "server-arg", value_name = "FLAG", allow_hyphen_values = true)]
     server_args: Vec<String>,
-    /// Times that each voice is sent through each target
+    /// Number of times that each voice is sent through each target
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Folder for the recordings, VOICE.TARGET.ROUND.wav; a second voice of the same name becomes VOICE-2
@@ -69,7 +70,7 @@ pub enum ListenError {
     #[error(transparent)]
     Libwebrtc(#[from] LibwebrtcError),
     /// There are no threads to be had.
-    #[error("cannot start threads: {0}")]
+    #[error("cannot start a thread: {0}")]
     Threads(std::io::Error),
 }
 

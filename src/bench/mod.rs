@@ -67,17 +67,17 @@ pub struct BenchArgs {
 /// What can be measured.
 #[derive(Debug, Subcommand)]
 enum What {
-    /// The engine alone: what a tick costs, from two participants to two thousand
+    /// Measure the engine alone: the cost of a tick with two to two thousand participants
     Tick(With<TickArgs>),
-    /// More and more clients: what a server costs, and how many it holds
+    /// Measure the cost of a server with more and more clients, and how many clients it holds
     Load(With<LoadArgs>),
-    /// Two servers in alternation, in one run
+    /// Measure two servers in alternation, in one run
     Compare(With<CompareArgs>),
-    /// How long a word takes through a server, and what is lost of it
+    /// Measure how long speech takes through a server, and how much of it is lost
     Latency(With<LatencyArgs>),
-    /// How long it takes to get the floor, and what becomes of those who ask
+    /// Measure how long it takes to get the floor, and the outcome of floor requests
     Floor(With<FloorArgs>),
-    /// Voices through servers, recorded for an instrument such as PESQ to judge
+    /// Record voices that were sent through servers, to be rated by a measure such as PESQ
     Listen(With<ListenArgs>),
 }
 

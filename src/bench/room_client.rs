@@ -43,7 +43,7 @@ pub enum RoomClientError {
     #[error(transparent)]
     Pcm(#[from] PcmError),
     /// It cannot be connected.
-    #[error("{target}: {source}")]
+    #[error("cannot connect to {target}: {source}")]
     Connection {
         /// Through what.
         target: String,
@@ -54,7 +54,7 @@ pub enum RoomClientError {
     #[error("cannot relay packets: {0}")]
     Relay(std::io::Error),
     /// The answer names no address that the relay can reach.
-    #[error("{target} names no UDP address that can be reached from here")]
+    #[error("the SDP answer of {target} has no UDP address that this machine can reach")]
     NoAddress {
         /// Which target.
         target: String,

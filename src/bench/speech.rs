@@ -34,7 +34,7 @@ pub struct Spoken {
 #[derive(Debug, Error)]
 pub enum SpeechError {
     /// Its recording cannot be read.
-    #[error("the voice {name} cannot be read: {source}")]
+    #[error("cannot read the voice {name}: {source}")]
     Read {
         /// Which voice.
         name: &'static str,
@@ -42,7 +42,7 @@ pub enum SpeechError {
         source: PcmError,
     },
     /// It cannot be encoded.
-    #[error("speech cannot be encoded: {0}")]
+    #[error("cannot encode speech: {0}")]
     Encode(#[from] opus::Error),
 }
 

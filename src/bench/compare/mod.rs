@@ -22,19 +22,20 @@ use report::CompareReport;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = speech::CREDITS)]
 pub struct CompareArgs {
-    /// A server; twice. Ratios are the second's cost over the first's
+    /// Server to compare; given twice. Ratios are the cost of the second server over that of the
+    /// first
     #[arg(long, value_name = "TARGET", default_values = ["self", "janus"])]
     target: Vec<TargetSpec>,
-    /// What is compared; several with commas
+    /// Scenario to compare; several with commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "listeners")]
     scenario: Vec<Scenario>,
-    /// How many talk to the listeners
+    /// Number of participants that talk to the listeners
     #[arg(long, value_name = "N", default_value_t = 3)]
     talkers: usize,
-    /// How many only listen
+    /// Number of participants that only listen
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = value_parser!(u32).range(1..=10_000))]
     listeners: u32,
-    /// What listeners send: a comparison each
+    /// What listeners send; several with commas, one comparison each
     #[arg(
         long,
         value_name = "KIND",
@@ -43,13 +44,13 @@ pub struct CompareArgs {
         default_value = "dtx,silence,noise"
     )]
     listener_kind: Vec<ListenerKind>,
-    /// How many are in the room where everybody talks
+    /// Number of participants in the room in which all talk
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = value_parser!(u32).range(1..=10_000))]
     everybody_talks: u32,
-    /// How many rooms are idle
+    /// Number of idle rooms
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=100_000))]
     rooms: u32,
-    /// How many pairs
+    /// Number of pairs of runs
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=1_000))]
     pairs: u32,
     #[command(flatten)]
@@ -59,11 +60,11 @@ pub struct CompareArgs {
 /// What servers are compared in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
-    /// Some talk, many listen: what a listener costs more than the talkers alone
+    /// Few talk, many listen: the cost of a listener beyond that of the talkers
     Listeners,
-    /// Everybody talks, without a pause
+    /// All participants talk, without a pause
     Everybody,
-    /// Many rooms without anybody
+    /// Many rooms without participants
     Idle,
 }
 
@@ -103,7 +104,7 @@ impl Seen {
 pub fn run(args: &CompareArgs, outputs: &Outputs) -> Result<Report, HarnessError> {
     let [first, second] = args.target.as_slice() else {
         return Err(HarnessError::Flags(
-            "--target must be given twice, or not at all",
+            "--target must be given twice or not at all",
         ));
     };
     let outcome = until_interrupted(args.measure([first, second], outputs))?;

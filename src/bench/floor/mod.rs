@@ -32,13 +32,14 @@ mod requester;
 /// Flags of `mixminus bench floor`.
 #[derive(Debug, Clone, Args)]
 pub struct FloorArgs {
-    /// Whose floor: self, or whip:URL of a server of this kind
+    /// Server whose floor is measured: self, or whip:URL of a mixminus server
     #[arg(long, value_name = "TARGET", default_value = "self")]
     target: TargetSpec,
-    /// A flag more for the server that self starts; repeatable
+    /// Additional flag for the server that self starts; repeatable
     #[arg(long = "server-arg", value_name = "FLAG", allow_hyphen_values = true)]
     server_args: Vec<String>,
-    /// How it is asked for: over the data channel, over HTTP; each of several in turn
+    /// How the floor is requested, over the data channel or over HTTP; several with commas,
+    /// measured in turn
     #[arg(
         long,
         value_name = "WAY",
@@ -46,25 +47,25 @@ pub struct FloorArgs {
         default_value = "data,http"
     )]
     way: Vec<Way>,
-    /// Requests each way, of all clients together
+    /// Number of requests each way, of all clients together
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     requests: u64,
-    /// Clients that contend; one more only listens
+    /// Number of clients that contend for the floor; one more client only listens
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=100))]
     clients: u64,
-    /// How many of them may talk at once
+    /// Maximum number of floor holders at one time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
     talkers: u64,
-    /// How long each talks
+    /// How long a client holds the floor, milliseconds
     #[arg(long, value_name = "MS", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     hold: u64,
-    /// How long each waits from one request to the next, on average
+    /// Mean time from one request of a client to its next, milliseconds
     #[arg(long, value_name = "MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pause: u64,
-    /// How long each waits for the floor before giving up
+    /// How long a client waits for the floor before it gives up, milliseconds
     #[arg(long, value_name = "MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     patience: u64,
-    /// How many may wait; 0 denies whoever comes second
+    /// Maximum number of waiting requests; 0 denies every request while the floor is taken
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=1_000))]
     queue: u64,
 }
@@ -72,9 +73,9 @@ pub struct FloorArgs {
 /// How the floor is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Way {
-    /// `floor_request` and `floor_release` over the data channel.
+    /// `floor_request` and `floor_release` over the data channel
     Data,
-    /// PUT and DELETE.
+    /// PUT and DELETE over HTTP
     Http,
 }
 
@@ -100,7 +101,7 @@ pub enum FloorError {
     #[error(transparent)]
     Session(#[from] WhipError),
     /// There are no threads to be had.
-    #[error("cannot start threads: {0}")]
+    #[error("cannot start a thread: {0}")]
     Threads(std::io::Error),
 }
 

@@ -161,7 +161,7 @@ impl Tones {
             let likeness = self.loudest(around, hop.hz) / stimulus.hop_amplitude();
             if likeness < HEARD {
                 verdict.damaged += 1;
-                tracing::debug!(at = hop.at, likeness, "damaged");
+                tracing::debug!(at = hop.at, likeness, "a received chirp is damaged");
             }
         }
     }

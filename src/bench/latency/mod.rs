@@ -43,7 +43,8 @@ mod taps;
 /// Flags of `mixminus bench latency`.
 #[derive(Debug, Clone, Args)]
 pub struct LatencyArgs {
-    /// What to talk through: self, whip:URL, janus (installed and started here), janus:ws://HOST:PORT; repeatable
+    /// Servers to talk through: self, whip:URL, janus (installed and started here),
+    /// janus:ws://HOST:PORT; repeatable
     #[arg(long = "target", value_name = "TARGET", default_value = "self")]
     targets: Vec<TargetSpec>,
     /// Profiles that self and WHIP servers are asked for, measured in turn: voice, radio, low-delay, thin, music
@@ -52,21 +53,23 @@ pub struct LatencyArgs {
     /// Packets that Janus queues before it mixes, measured in turn
     #[arg(long, value_name = "N", value_delimiter = ',')]
     prebuffer: Vec<u32>,
-    /// Another flag for the server that self starts; repeatable
+    /// Additional flag for the server that self starts; repeatable
     #[arg(long = "server-arg", value_name = "FLAG", allow_hyphen_values = true)]
     server_args: Vec<String>,
-    /// Who talks and listens; libwebrtc takes one talker and a clean way, and its delays include its jitter buffer
+    /// Client that talks and listens; libwebrtc supports one talker without jitter or loss, and its
+    /// delays include its jitter buffer
     #[arg(long, value_name = "CLIENT", value_enum, default_value_t)]
     client: ClientKind,
-    /// Talkers at the same time, each with its own packet phase, 1 to 6
+    /// Number of talkers at one time, each with its own packet phase, 1 to 6
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = talkers)]
     talkers: usize,
-    /// Use a room with a floor: talkers request the floor when a talk-spurt begins and release it at its end. The
-    /// listener joins before them, so that its time to first audio is not measured. Only for self and WHIP servers of
-    /// this kind
+    /// Use a room with a floor: talkers request the floor when a talk-spurt begins and release it
+    /// at its end. The listener joins before them, so that its time to first audio is not measured.
+    /// Only for self, and for WHIP URLs of mixminus servers
     #[arg(long)]
     ptt: bool,
-    /// Packet duration in milliseconds, both ways: 10, 20, 40, 60 (default: talkers send 20, listeners do not ask)
+    /// Packet duration in milliseconds, both ways: 10, 20, 40, 60 [default: talkers send 20,
+    /// listeners do not request any]
     #[arg(long, value_name = "MS", value_parser = ptime)]
     ptime: Option<Ptime>,
     /// Jitter of the talkers' packets around the mean, plus or minus milliseconds
@@ -78,10 +81,10 @@ pub struct LatencyArgs {
     /// Loss of the talkers' packets, percent
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
     loss: f64,
-    /// Talk-spurts per talker and target
+    /// Number of talk-spurts per talker and target
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     spurts: u64,
-    /// Length of each call
+    /// Length of each call in seconds
     #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u64).range(4..=600))]
     seconds: u64,
     /// Seed of loss and jitter
@@ -114,16 +117,16 @@ pub enum LatencyError {
     #[error(transparent)]
     Pcm(#[from] PcmError),
     /// A listener heard nothing at all.
-    #[error("nothing was heard through {who}")]
+    #[error("no audio was received through {who}")]
     Silent {
         /// Through what.
         who: String,
     },
     /// What was heard cannot be decoded.
-    #[error("what was heard cannot be decoded: {0}")]
+    #[error("cannot decode the received audio: {0}")]
     Opus(#[from] opus::Error),
     /// There are no threads to be had.
-    #[error("cannot start threads: {0}")]
+    #[error("cannot start a thread: {0}")]
     Threads(std::io::Error),
 }
 
@@ -337,19 +340,22 @@ impl LatencyArgs {
 fn talkers(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(talkers) if (1..=MOST_TALKERS).contains(&talkers) => Ok(talkers),
-        _ => Err(format!("a number from 1 to {MOST_TALKERS}")),
+        _ => Err(format!(
+            "it must be a whole number from 1 to {MOST_TALKERS}"
+        )),
     }
 }
 
 fn ptime(text: &str) -> Result<Ptime, &'static str> {
     let ms = text.parse().ok();
-    ms.and_then(Ptime::from_ms).ok_or("10, 20, 40 or 60")
+    ms.and_then(Ptime::from_ms)
+        .ok_or("it must be 10, 20, 40 or 60 ms")
 }
 
 fn percent(text: &str) -> Result<f64, &'static str> {
     match text.parse() {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
-        _ => Err("a number from 0 to 100"),
+        _ => Err("it must be a number from 0 to 100 percent"),
     }
 }
 

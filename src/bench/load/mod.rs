@@ -28,10 +28,10 @@ use slo::Slo;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = speech::CREDITS)]
 pub struct LoadArgs {
-    /// The server: self, whip:URL, janus, janus:ws://HOST:PORT
+    /// Server to measure: self, whip:URL, janus (installed and started here), janus:ws://HOST:PORT
     #[arg(long, value_name = "TARGET", default_value = "self")]
     target: TargetSpec,
-    /// How many talk
+    /// Number of participants that talk
     #[arg(
         long,
         value_name = "N",
@@ -39,33 +39,35 @@ pub struct LoadArgs {
         conflicts_with = "everybody_talks"
     )]
     talkers: usize,
-    /// How many only listen: a step each
+    /// Number of participants that only listen; several with commas, one step each
     #[arg(long, value_name = "N", value_delimiter = ',')]
     listeners: Vec<usize>,
-    /// Looks for the most listeners that the server holds
+    /// Search for the largest number of listeners that the server can hold
     #[arg(long, conflicts_with = "listeners")]
     ramp: bool,
-    /// Where the ramp ends at the latest
+    /// Largest number of listeners that --ramp tries
     #[arg(long, value_name = "N", default_value_t = 4_000)]
     at_most: usize,
     /// What listeners send
     #[arg(long, value_name = "KIND", value_enum, default_value_t = ListenerKind::Dtx)]
     listener_kind: ListenerKind,
-    /// So many in one room, and all of them talk without a pause: a step each
+    /// Number of participants in a room in which all talk without a pause; several with commas, one
+    /// step each
     #[arg(long, value_name = "N", value_delimiter = ',', conflicts_with_all = ["listeners", "ramp"])]
     everybody_talks: Vec<usize>,
-    /// First of all, so many rooms without anybody
+    /// Number of empty rooms that are measured before all other steps
     #[arg(long, value_name = "N", default_value_t = 0)]
     rooms: usize,
-    /// How talkers speak; tones are told apart by the ears
+    /// What talkers send; only tones can be told apart in the received mix
     #[arg(long, value_name = "HOW", value_enum)]
     speech: Option<Speech>,
     #[command(flatten)]
     conditions: Conditions,
-    /// How long the server is measured before anybody is there, seconds [default: as --seconds]
+    /// Seconds for which the server is measured before any participant joins [default: as
+    /// --seconds]
     #[arg(long, value_name = "S", value_parser = value_parser!(u64).range(1..=86_400))]
     nobody_seconds: Option<u64>,
-    /// Starts self in a network namespace of its own, as janus is
+    /// Start the server of self in a network namespace of its own, as janus is
     #[arg(long)]
     netns: bool,
 }

@@ -91,13 +91,13 @@ pub struct Series {
 /// Where a report goes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Outputs {
-    /// Also write everything, plots included, as JSON
+    /// Also write the report, plots included, to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Also write a page with plots that needs nothing beside it
+    /// Also write the report to this file as a self-contained HTML page with plots
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
-    /// No progress and no tables: only the lines for scripts
+    /// Print no progress and no tables, only the lines for scripts
     #[arg(long)]
     pub quiet: bool,
 }
@@ -106,10 +106,10 @@ pub struct Outputs {
 #[derive(Debug, Error)]
 pub enum ReportError {
     /// Standard output takes nothing.
-    #[error("standard output cannot be written: {0}")]
+    #[error("cannot write to standard output: {0}")]
     Stdout(std::io::Error),
     /// A file cannot be written.
-    #[error("the file {path} cannot be written: {source}", path = path.display())]
+    #[error("cannot write the file {path}: {source}", path = path.display())]
     Write {
         /// Which.
         path: PathBuf,
@@ -117,7 +117,7 @@ pub enum ReportError {
         source: std::io::Error,
     },
     /// There is no JSON for it.
-    #[error("the report cannot be put into JSON: {0}")]
+    #[error("cannot convert the report to JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
 

@@ -159,7 +159,7 @@ impl Client {
     /// What is due by time: the core's own business, and a report.
     pub(super) fn timeout(&mut self, now: Instant, out: &mut Outgoing) {
         if self.pc.handle_timeout(now).is_err() {
-            tracing::debug!("the core failed on a timeout");
+            tracing::debug!("the WebRTC stack failed to handle a timeout");
         }
         if now >= self.report_due && self.stage == Stage::Up {
             self.report(now);
@@ -210,13 +210,13 @@ impl Client {
             message: BytesMut::from(datagram),
         };
         if let Err(error) = self.pc.handle_read(message) {
-            tracing::debug!(%error, "the core refuses a datagram");
+            tracing::debug!(%error, "the WebRTC stack rejected a received datagram");
         }
     }
 
     fn write(&mut self, message: RTCMessage, now: Instant) {
         if let Err(error) = self.pc.handle_write(TaggedRTCMessage { now, message }) {
-            tracing::debug!(%error, "the core refuses to send");
+            tracing::debug!(%error, "the WebRTC stack rejected a message to send");
         }
     }
 

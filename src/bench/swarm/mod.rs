@@ -56,7 +56,7 @@ pub enum SwarmError {
     #[error(transparent)]
     Sound(#[from] SoundError),
     /// The WebRTC core refuses.
-    #[error("WebRTC failed: {0}")]
+    #[error("the WebRTC stack failed: {0}")]
     Core(#[from] rtc::shared::error::Error),
     /// The server refuses.
     #[error(transparent)]
@@ -65,16 +65,16 @@ pub enum SwarmError {
     #[error(transparent)]
     Answer(#[from] AnswerError),
     /// No path, or no handshake.
-    #[error("a client does not connect within {} s", CONNECT_TIME.as_secs())]
+    #[error("a client did not connect within {} s", CONNECT_TIME.as_secs())]
     NoPath,
     /// More clients than there was to be room for.
-    #[error("no room for more than {limit} clients")]
+    #[error("the benchmark can connect at most {limit} clients")]
     Full {
         /// How many there are.
         limit: usize,
     },
     /// The thread has ended.
-    #[error("the clients' thread is gone")]
+    #[error("the thread of the clients has ended")]
     Gone,
 }
 
@@ -286,7 +286,7 @@ impl Drop for Swarm {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the clients' thread has panicked");
+            tracing::error!("the thread of the clients panicked");
         }
     }
 }

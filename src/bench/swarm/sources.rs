@@ -50,20 +50,20 @@ pub enum Speech {
     Voices,
     /// Speech without a pause
     Nonstop,
-    /// A tone of its own for each
+    /// Tones, of a different frequency for each talker
     Tones,
 }
 
 /// What listeners send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum ListenerKind {
-    /// A packet every 400 ms, as a client does that honours `usedtx=1`
+    /// A packet every 400 ms, as sent by a client that honours `usedtx=1`
     Dtx,
-    /// Silence at full rate, with its level (127) beside it
+    /// Silence at the full packet rate, with its audio level (127)
     Silence,
-    /// Noise of -55 dBFS at full rate, no levels
+    /// Noise at -55 dBFS at the full packet rate, without audio levels
     Noise,
-    /// Nothing at all: the offer says so
+    /// Nothing: the offer is recvonly
     Recvonly,
 }
 
@@ -74,7 +74,7 @@ pub enum SoundError {
     #[error(transparent)]
     Voice(#[from] SpeechError),
     /// The encoder refuses.
-    #[error("cannot encode: {0}")]
+    #[error("cannot encode audio: {0}")]
     Encoder(#[from] opus::Error),
 }
 

@@ -201,7 +201,7 @@ impl Swarm {
         let count = receiver
             .receive(self.sockets.get(socket))
             .unwrap_or_else(|error| {
-                tracing::debug!(%error, "cannot receive");
+                tracing::debug!(%error, "cannot receive datagrams");
                 0
             });
         let now = Instant::now();
@@ -316,7 +316,7 @@ impl Swarm {
             let sent = match self.sender.send(sockets.get(socket), together) {
                 Ok(sent) => sent.max(1),
                 Err(error) => {
-                    tracing::debug!(%error, "cannot send");
+                    tracing::debug!(%error, "cannot send datagrams");
                     1
                 }
             };

@@ -123,7 +123,7 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, "{} is left behind", self.0.display());
+            tracing::warn!(%error, directory = %self.0.display(), "cannot remove a temporary directory");
         }
     }
 }

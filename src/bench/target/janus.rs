@@ -48,7 +48,7 @@ impl Janus {
             let installed = tokio::task::spawn_blocking(install).await;
             installed.unwrap_or_else(|_| {
                 Err(TargetError::Install {
-                    said: "it was interrupted".to_owned(),
+                    said: "the installation was interrupted".to_owned(),
                 })
             })?;
         }

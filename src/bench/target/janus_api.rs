@@ -218,7 +218,10 @@ mod tests {
     fn refusals_keep_their_reason() {
         let said = json!({"audiobridge": "event", "error_code": 486, "error": "Room exists"});
         let error = refusal("create", &said).expect("an error");
-        assert_eq!(error.to_string(), "Janus refuses create: Room exists (486)");
+        assert_eq!(
+            error.to_string(),
+            "Janus refused the request create: Room exists (code 486)"
+        );
         assert!(refusal("create", &json!({"audiobridge": "created"})).is_none());
     }
 }

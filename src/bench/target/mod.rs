@@ -127,7 +127,7 @@ pub enum TargetError {
         source: io::Error,
     },
     /// A program was started but never said that it is ready.
-    #[error("{program} did not start. The end of its log:\n{said}")]
+    #[error("{program} did not start; the end of its log:\n{said}")]
     NotReady {
         /// Its name.
         program: String,
@@ -135,19 +135,19 @@ pub enum TargetError {
         said: String,
     },
     /// Only root may do this.
-    #[error("{what} needs root; otherwise name a server that is running already")]
+    #[error("{what} needs root privileges; run as root, or name a server that is already running")]
     NotRoot {
         /// What was to be done.
         what: &'static str,
     },
     /// The package cannot be installed.
-    #[error("cannot install janus:\n{said}")]
+    #[error("cannot install the package janus:\n{said}")]
     Install {
         /// The end of what the installation said.
         said: String,
     },
     /// The network namespace cannot be made.
-    #[error("cannot make a network namespace: `{step}` says: {said}")]
+    #[error("cannot set up a network namespace: `{step}` failed: {said}")]
     Namespace {
         /// The command that failed.
         step: String,
@@ -174,7 +174,7 @@ pub enum TargetError {
         reason: String,
     },
     /// Janus refused a request.
-    #[error("Janus refuses {request}: {reason} ({code})")]
+    #[error("Janus refused the request {request}: {reason} (code {code})")]
     Janus {
         /// Which request.
         request: &'static str,
@@ -184,13 +184,13 @@ pub enum TargetError {
         reason: String,
     },
     /// Janus did not answer, or with something else.
-    #[error("Janus gives no usable answer to {request}")]
+    #[error("Janus gave no usable answer to the request {request}")]
     Silent {
         /// Which request.
         request: &'static str,
     },
     /// The target cannot do this.
-    #[error("{target} cannot {what}")]
+    #[error("{target} does not support {what}")]
     Unsupported {
         /// The target.
         target: String,
@@ -332,7 +332,7 @@ impl Target {
             Kind::Whip(whip) => Ok(whip),
             Kind::Janus(_) => Err(TargetError::Unsupported {
                 target: self.name.clone(),
-                what: "give the floor",
+                what: "a floor",
             }),
         }
     }
@@ -384,7 +384,7 @@ impl Target {
 /// Our addresses on the way to a server; the whole of loopback is this machine.
 fn local_ips_towards(url: &Url) -> Result<Vec<IpAddr>, TargetError> {
     let prepare = |source| TargetError::Prepare {
-        what: "an address to reach the server from",
+        what: "a local address that reaches the server",
         source,
     };
     let addresses = url.socket_addrs(|| Some(80)).map_err(prepare)?;
@@ -423,7 +423,7 @@ fn raise_descriptors() {
         maximum: limit.maximum,
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::debug!(%error, "the limit of descriptors stays at {:?}", limit.current);
+        tracing::debug!(%error, limit = ?limit.current, "cannot raise the limit of open descriptors");
     }
 }
 

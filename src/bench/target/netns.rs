@@ -21,7 +21,7 @@ impl Namespace {
     pub(super) fn new() -> Result<Namespace, TargetError> {
         if !is_root() {
             return Err(TargetError::NotRoot {
-                what: "a network namespace",
+                what: "creating a network namespace",
             });
         }
         let taken: Vec<IpAddr> = if_addrs::get_if_addrs()
@@ -101,8 +101,9 @@ impl Drop for Namespace {
     fn drop(&mut self) {
         // Our end first: the namespace itself lives on for as long as a socket of it does.
         let _ = ip(&format!("link del {}", self.interface('h')));
-        if let Err(error) = ip(&format!("netns del {}", name(self.number))) {
-            tracing::warn!(%error, "a network namespace is left behind");
+        let namespace = name(self.number);
+        if let Err(error) = ip(&format!("netns del {namespace}")) {
+            tracing::warn!(%error, namespace, "cannot remove a network namespace");
         }
     }
 }

@@ -51,12 +51,12 @@ impl Whip {
         let Some(path) = above.map(str::to_owned) else {
             return Err(TargetError::Unsupported {
                 target: url.to_string(),
-                what: "make a room without people",
+                what: "rooms without participants",
             });
         };
         url.set_path(&path);
         let failed = |reason| TargetError::Http {
-            what: "making a room",
+            what: "creating a room",
             reason,
         };
         let response = self

@@ -23,7 +23,7 @@ mod scene;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = speech::CREDITS)]
 pub struct TickArgs {
-    /// How many are in a room; several with commas
+    /// Number of participants in a room; several with commas
     #[arg(
         long,
         value_name = "N",
@@ -31,7 +31,7 @@ pub struct TickArgs {
         default_value = "2,10,50,200,1000,2000"
     )]
     participants: Vec<usize>,
-    /// How many of them talk: numbers, all; several with commas
+    /// Number of participants that talk, or all; several with commas
     #[arg(
         long,
         value_name = "N|all",
@@ -39,7 +39,8 @@ pub struct TickArgs {
         default_value = "1,3,all"
     )]
     talkers: Vec<Talkers>,
-    /// How listeners are sent to: voice, radio, low-delay, thin, music; several with commas
+    /// Profile of the streams to listeners: voice, radio, low-delay, thin, music; several with
+    /// commas
     #[arg(
         long,
         value_name = "NAME",
@@ -47,26 +48,28 @@ pub struct TickArgs {
         default_value = "voice,low-delay"
     )]
     profile: Vec<Profile>,
-    /// How many of a room's people each turn one of its talkers down; several with commas
+    /// Number of participants that each lower the gain of one talker for themselves; several with
+    /// commas
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "0")]
     personal: Vec<usize>,
-    /// So many such rooms at once
+    /// Number of such rooms at one time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rooms: u32,
-    /// Rooms of so many, of whom nobody talks: the same as --participants N --talkers 0
+    /// Number of participants in a room in which no participant talks: short for --participants N
+    /// --talkers 0
     #[arg(long, value_name = "N", conflicts_with_all = ["participants", "talkers"])]
     silent_participants: Option<usize>,
-    /// What those send who do not talk: nothing, silence (and say so by its level), noise (at -55 dBFS, and
-    /// say nothing)
+    /// What participants that do not talk send: nothing, silence (with its audio level) or noise
+    /// (at -55 dBFS, without an audio level)
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = Rest::Nothing)]
     rest: Rest,
-    /// The rooms' tick, 10 or 20 ms
+    /// Tick of the rooms in milliseconds: 10 or 20
     #[arg(long, value_name = "MS", default_value = "20", value_parser = tick_length)]
     tick_ms: TickLength,
-    /// Ticks measured of each combination
+    /// Number of ticks measured for each combination
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     ticks: u64,
-    /// A combination that takes longer than this is measured with fewer ticks, seconds
+    /// Seconds after which a combination is measured with fewer ticks
     #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     at_most: u64,
 }
@@ -78,7 +81,7 @@ pub enum TickError {
     #[error(transparent)]
     Speech(#[from] SpeechError),
     /// No combination of the flags makes a room.
-    #[error("there is nothing to measure: every room has fewer participants than talkers")]
+    #[error("nothing to measure: every room has fewer participants than talkers")]
     Nothing,
 }
 
@@ -163,7 +166,7 @@ fn tick_length(text: &str) -> Result<TickLength, &'static str> {
     match text {
         "10" => Ok(TickLength::Ms10),
         "20" => Ok(TickLength::Ms20),
-        _ => Err("10 or 20"),
+        _ => Err("it must be 10 or 20 ms"),
     }
 }
 

@@ -36,11 +36,11 @@ pub(super) struct Cast {
 /// What those send who do not talk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Rest {
-    /// Nothing, as the server's answer asks them to.
+    /// Nothing, as the server's answer requests
     Nothing,
-    /// Packets of silence whose level says so.
+    /// Packets of silence, with its audio level
     Silence,
-    /// Packets of a noise at -55 dBFS, without a level.
+    /// Packets of noise at -55 dBFS, without an audio level
     Noise,
 }
 
