@@ -1,8 +1,8 @@
-//! Candidates that trickle in, and restarts of ICE.
+//! Trickled candidates and ICE restarts.
 
 use crate::harness::{Answer, Guest, SDPFRAG, TestServer};
 
-/// Sends a fragment for a session, if the session still is the one that is named.
+/// Sends a fragment for a session, with the ETag of its ICE session as the condition.
 async fn patch(server: &TestServer, guest: &Guest, etag: &str, fragment: &str) -> Answer {
     let headers = [("content-type", SDPFRAG), ("if-match", etag)];
     server
