@@ -130,8 +130,8 @@ async fn page_in_a_room_shows_monitors_channels_and_notices_and_covers_no_contro
     let expected = json!({
         "order": ["harbour", "desk-1", "desk-2", "desk-10", "night-watch"],
         "monitors": {
-            "conference": "members only", "offered": false, "before": false, "names": "Ann (harbour)",
-            "told": "The room “night-watch” does not let other rooms listen in.",
+            "conference": "no monitoring", "offered": false, "before": false, "names": "Ann (harbour)",
+            "told": "The room “night-watch” does not allow monitoring.",
         },
         "icons": { "fetched": [], "empty": [] },
         "latch": [

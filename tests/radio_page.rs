@@ -74,7 +74,7 @@ async fn page_plays_a_monitored_channel_at_the_chosen_volume() {
     let said = perform(&server, "channels.mjs", &files, windows).await;
     let expected = json!({
         "own": "free", "room": "night-watch", "places": ["anchorage", "night-watch"],
-        "focus": "Listen to night-watch", "volume": "50", "asksAtEachStep": false,
+        "focus": "Monitor night-watch", "volume": "50", "asksAtEachStep": false,
     });
     assert_eq!(said, expected);
     let heard = |phase: &str| read(&files.join(format!("{phase}.wav")));

@@ -1,7 +1,8 @@
 // Types of the page's modules, checked by `tsc` (tests/web/tsconfig.json). Not served.
 //
-// The first half is the wire: JSON as /v1/openapi.json describes it, as far as the page reads or writes it. The second
-// half is what the modules of net/, model/ and view/ know of each other.
+// The first half describes the wire: JSON as in /v1/openapi.json, as far as the page reads or
+// writes it. The second half describes what the modules of net/, model/ and view/ know about each
+// other.
 
 // -- The wire ------------------------------------------------------------------------------------
 
@@ -18,7 +19,7 @@ export interface Participant {
   talks: boolean;
 }
 
-/** A participant of another room who listens to this one. */
+/** A participant of another room who monitors this one. */
 export interface Monitor {
   participant: string;
   name: string;
@@ -115,7 +116,7 @@ export type Command =
   | { command: 'mute' | 'unmute' | 'floor_release' }
   | { command: 'floor_request'; id?: string }
   | { command: 'floor_grant'; participant: string }
-  | { command: 'listen'; rooms: { room: string; gain_db: number }[] };
+  | { command: 'monitor'; rooms: { room: string; gain_db: number }[] };
 
 // -- The modules ---------------------------------------------------------------------------------
 
