@@ -27,14 +27,14 @@ const LISTEN: Duration = Duration::from_secs(4);
 /// Joins a participant that sends a tone.
 ///
 /// - `monitors`: the rooms that it monitors, separated by commas.
-async fn talker(server: &TestServer, room: &str, listens: &str, hz: f64) -> (Client, Heard) {
+async fn talker(server: &TestServer, room: &str, monitors: &str, hz: f64) -> (Client, Heard) {
     let heard = Heard::default();
     let media = MediaOptions {
         source: Tone::boxed(hz),
         sink: heard.sink(),
         ..MediaOptions::default()
     };
-    let url = format!("{}?listen={listens}", server.url(room));
+    let url = format!("{}?monitor={monitors}", server.url(room));
     (join(&url, room, None, media).await, heard)
 }
 
@@ -84,7 +84,7 @@ async fn participant_monitors_two_rooms_and_changes_them_at_run_time() {
 
     say(
         &ann,
-        &json!({"command": "listen", "rooms": [{"room": "b", "gain_db": -12}], "id": 7}),
+        &json!({"command": "monitor", "rooms": [{"room": "b", "gain_db": -12}], "id": 7}),
     )
     .await;
     tokio::time::sleep(LISTEN).await;

@@ -259,7 +259,7 @@ fn radio_hears_a_monitored_room_at_its_gain_and_can_stop_monitoring_it() {
         &[
             "--ptt",
             "--play=/dev/zero",
-            "--listen=yard=-12",
+            "--monitor=yard=-12",
             "--record",
             heard.to_str().unwrap(),
         ],
@@ -268,7 +268,7 @@ fn radio_hears_a_monitored_room_at_its_gain_and_can_stop_monitoring_it() {
     ear.wait("ok", told);
     sleep(SETTLE + TALK);
     let mark = ear.mark();
-    ear.key("listen");
+    ear.key("monitor");
     ear.wait_after(mark, "ok", told);
     sleep(LISTEN_TO_SILENCE);
     ear.stop();
@@ -437,11 +437,11 @@ async fn radio_sends_monitored_rooms_and_priority_with_the_join_and_gains_after_
     let radio = Radio::start(&echo.url, "radio", &arguments);
     echo.say(r#"{"event":"room","room":{"name":"lobby","mode":"ptt"}}"#)
         .await;
-    let listen = echo.hear("listen").await;
+    let monitor = echo.hear("monitor").await;
     assert_eq!(
-        listen["rooms"],
+        monitor["rooms"],
         json!([{"room": "a"}, {"room": "b", "gain_db": -6.0}])
     );
-    assert_eq!(echo.queries(), ["name=radio&listen=a%2Cb&priority=7"]);
+    assert_eq!(echo.queries(), ["name=radio&monitor=a%2Cb&priority=7"]);
     tokio::task::block_in_place(|| radio.stop());
 }

@@ -304,7 +304,7 @@ fn everybody_goes_home(crews: &mut [Crew], watch: &mut InvariantCheck) {
     }
     until_all_are_in(crews, watch);
     for user in everybody(crews) {
-        user.listen_to(world, &BTreeSet::new());
+        user.monitor(world, &BTreeSet::new());
     }
     pass(crews, watch, Duration::from_secs(1));
 }

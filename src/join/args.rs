@@ -55,8 +55,8 @@ pub struct JoinArgs {
     pub vox: Option<f32>,
     /// Rooms to monitor as well, each with an optional gain in dB and priority: a,b=-6,c@2,d=-6@2. Speech in a room of
     /// higher priority lowers the volume of the others
-    #[arg(long, value_name = "ROOM,..", value_delimiter = ',')]
-    pub listen: Vec<MonitoredRoom>,
+    #[arg(long, alias = "listen", value_name = "ROOM,..", value_delimiter = ',')]
+    pub monitor: Vec<MonitoredRoom>,
     /// Priority of floor requests, 0 to 255
     #[arg(long, value_name = "N")]
     pub priority: Option<u8>,
@@ -169,7 +169,7 @@ pub struct JoinOptions {
     /// When to request the floor; without it the audio is sent all the time.
     pub turns: Option<Turns>,
     /// The rooms to monitor.
-    pub listen: Vec<MonitoredRoom>,
+    pub monitor: Vec<MonitoredRoom>,
     /// Priority of floor requests.
     pub priority: Option<u8>,
     /// Profile of the received stream.
@@ -223,7 +223,7 @@ impl JoinArgs {
             stats: self.stats,
             events: self.events,
             turns,
-            listen: self.listen,
+            monitor: self.monitor,
             priority: self.priority,
             profile: self.profile,
             voice: VoiceSettings {
@@ -378,8 +378,8 @@ mod tests {
 
     #[test]
     fn monitored_rooms_and_priority_are_parsed() {
-        let options = parse("http://h/#l --listen a,b=-6 --listen c@2 --priority 7").unwrap();
-        let rooms: Vec<&str> = options.listen.iter().map(MonitoredRoom::room).collect();
+        let options = parse("http://h/#l --monitor a,b=-6 --listen c@2 --priority 7").unwrap();
+        let rooms: Vec<&str> = options.monitor.iter().map(MonitoredRoom::room).collect();
         assert_eq!((rooms, options.priority), (vec!["a", "b", "c"], Some(7)));
     }
 

@@ -77,7 +77,7 @@ impl<'a> MainLoop<'a> {
             key,
             ptt,
             room,
-            monitors: MonitorSync::new(&options.listen),
+            monitors: MonitorSync::new(&options.monitor),
             client,
             options,
         })
@@ -188,7 +188,7 @@ impl<'a> MainLoop<'a> {
             KeyEvent::Press => self.radio(Input::Press),
             KeyEvent::Release => self.radio(Input::Release),
             KeyEvent::Toggle => self.radio(Input::Toggle),
-            KeyEvent::Listen(rooms) => {
+            KeyEvent::Monitor(rooms) => {
                 self.monitors.want(rooms);
                 self.send_monitors().await;
             }

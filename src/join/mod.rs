@@ -109,9 +109,9 @@ fn room_of(options: &JoinOptions) -> Result<WhipEndpoint, JoinError> {
         options.profile.map(Profile::name),
         options.insecure,
     )?;
-    if !options.listen.is_empty() {
-        let names: Vec<&str> = options.listen.iter().map(MonitoredRoom::room).collect();
-        room = room.with("listen", &names.join(","));
+    if !options.monitor.is_empty() {
+        let names: Vec<&str> = options.monitor.iter().map(MonitoredRoom::room).collect();
+        room = room.with("monitor", &names.join(","));
     }
     if let Some(priority) = options.priority {
         room = room.with("priority", &priority.to_string());

@@ -220,7 +220,7 @@ impl User {
             33..48 => self.release(world),
             48..56 => self.talks_on(world, now),
             56..66 => self.talks = None,
-            66..74 => self.listen(world),
+            66..74 => self.monitor_at_random(world),
             74..88 => self.grant(world),
             88..97 => self.set_mode(world),
             _ => self.link(world),
@@ -325,18 +325,18 @@ impl User {
         self.release(world);
     }
 
-    fn listen(&mut self, world: &World) {
+    fn monitor_at_random(&mut self, world: &World) {
         let count = self.rng.below(4);
         let mut rooms = BTreeSet::new();
         for _ in 0..count {
             rooms.insert(name(self.rng.below(world.rooms as u64) as usize));
         }
-        self.listen_to(world, &rooms);
+        self.monitor(world, &rooms);
     }
 
-    pub fn listen_to(&mut self, world: &World, rooms: &BTreeSet<String>) {
-        world.count("lists of other rooms to listen to");
-        let command = json!({ "command": "listen", "rooms": rooms });
+    pub fn monitor(&mut self, world: &World, rooms: &BTreeSet<String>) {
+        world.count("lists of monitored rooms");
+        let command = json!({ "command": "monitor", "rooms": rooms });
         self.client.send_text(&command.to_string());
     }
 

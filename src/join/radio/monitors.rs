@@ -105,7 +105,7 @@ impl FromStr for MonitoredRoom {
 pub fn command(monitored: &[MonitoredRoom]) -> String {
     let rooms: Vec<Value> = monitored.iter().map(MonitoredRoom::to_json).collect();
     // The id is no number, so that the response is not taken for that to a floor request.
-    json!({ "command": "listen", "rooms": rooms, "id": "listen" }).to_string()
+    json!({ "command": "monitor", "rooms": rooms, "id": "listen" }).to_string()
 }
 
 #[cfg(test)]
@@ -150,7 +150,7 @@ mod tests {
         let sent: Value = serde_json::from_str(&command(&monitored)).unwrap();
         assert_eq!(
             sent,
-            json!({"command": "listen", "rooms": [{"room": "a"}, {"room": "b", "gain_db": -6.0}], "id": "listen"})
+            json!({"command": "monitor", "rooms": [{"room": "a"}, {"room": "b", "gain_db": -6.0}], "id": "listen"})
         );
     }
 }

@@ -5,7 +5,8 @@
 //! | `press`, `p`, `1` | presses the key |
 //! | `release`, `r`, `0` | releases the key |
 //! | empty (Enter alone) | toggles the key |
-//! | `listen a,b=-6` | makes these the only monitored rooms; `listen` alone monitors none |
+//! | `monitor a,b=-6` | makes these the only monitored rooms; `monitor` alone monitors none |
+//! | `listen` | the former name of `monitor` |
 //!
 //! The end of standard input releases the key. SIGUSR1 presses and SIGUSR2 releases it, at all
 //! times.
@@ -31,7 +32,7 @@ pub enum KeyEvent {
     /// The key was toggled.
     Toggle,
     /// The list of monitored rooms was replaced.
-    Listen(Vec<MonitoredRoom>),
+    Monitor(Vec<MonitoredRoom>),
 }
 
 /// A line that is no command.
@@ -58,10 +59,10 @@ impl FromStr for KeyEvent {
             ("", "") => Ok(KeyEvent::Toggle),
             ("press" | "p" | "1", "") => Ok(KeyEvent::Press),
             ("release" | "r" | "0", "") => Ok(KeyEvent::Release),
-            ("listen", "") => Ok(KeyEvent::Listen(Vec::new())),
-            ("listen", rooms) => {
+            ("monitor" | "listen", "") => Ok(KeyEvent::Monitor(Vec::new())),
+            ("monitor" | "listen", rooms) => {
                 let rooms = rooms.split(',').map(|room| room.trim().parse());
-                Ok(KeyEvent::Listen(rooms.collect::<Result<_, _>>()?))
+                Ok(KeyEvent::Monitor(rooms.collect::<Result<_, _>>()?))
             }
             _ => Err(KeyEventError::Unknown {
                 given: line.chars().take(40).collect(),
@@ -156,16 +157,17 @@ mod tests {
             ("r", KeyEvent::Release),
             ("0", KeyEvent::Release),
             ("", KeyEvent::Toggle),
-            ("listen", KeyEvent::Listen(Vec::new())),
+            ("monitor", KeyEvent::Monitor(Vec::new())),
+            ("listen", KeyEvent::Monitor(Vec::new())),
         ] {
             assert_eq!(line.parse(), Ok(event), "{line:?}");
         }
-        let listen: KeyEvent = "listen a, b=-6".parse().unwrap();
-        let KeyEvent::Listen(rooms) = listen else {
-            panic!("{listen:?}");
+        let monitor: KeyEvent = "monitor a, b=-6".parse().unwrap();
+        let KeyEvent::Monitor(rooms) = monitor else {
+            panic!("{monitor:?}");
         };
         assert_eq!(rooms.len(), 2);
-        for line in ["talk", "press now", "listen a b"] {
+        for line in ["talk", "press now", "monitor a b"] {
             assert!(line.parse::<KeyEvent>().is_err(), "{line}");
         }
     }
