@@ -18,8 +18,8 @@ pub const NAMES: [&str; 3] = ["Ann", "Ben", "Cem"];
 /// Held while a script runs: the browsers of two scripts are too many for a small machine.
 pub static BROWSERS: Mutex<()> = Mutex::const_new(());
 
-/// Runs a script with Ann's, Ben's and Cem's pages, in as many Chromium windows as there are `windows`; returns the
-/// script's result.
+/// Runs a script with Ann's, Ben's and Cem's pages, in as many Chromium windows as there are
+/// `windows`; returns the script's result.
 pub async fn perform(
     server: &TestServer,
     script: &str,

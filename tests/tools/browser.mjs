@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// Real Chromium and Firefox pages in a room: joins through the web page, records what each page hears.
+// Real Chromium and Firefox pages in a room: joins through the web page, records what each page
+// hears.
 
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

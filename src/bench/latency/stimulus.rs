@@ -48,9 +48,9 @@ impl Stimulus {
         }
     }
 
-    /// Returns the samples from one talk-spurt to the next. They are no multiple of a packet, so that
-    /// talk-spurts start anywhere in a packet, and different for each talker, so that the overlaps
-    /// always change.
+    /// Returns the samples from one talk-spurt to the next. They are no multiple of a packet, so
+    /// that talk-spurts start anywhere in a packet, and different for each talker, so that the
+    /// overlaps always change.
     pub fn period(&self) -> u64 {
         96_350 + 1_730 * self.talker
     }

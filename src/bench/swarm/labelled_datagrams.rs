@@ -44,7 +44,8 @@ pub(super) fn label(socket: &UdpSocket) -> io::Result<()> {
 
 fn set(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
     let on: libc::c_int = 1;
-    // SAFETY: the option's value is an int, which lives until the call has returned; the kernel only reads it.
+    // SAFETY: the option's value is an int, which lives until the call has returned; the kernel
+    // only reads it.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -100,7 +101,8 @@ impl LabelledReceiver {
     ///
     /// The system's error, except that nothing has arrived.
     pub(super) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
-        // SAFETY: iovec and mmsghdr are plain old data; null pointers and zero lengths are valid values.
+        // SAFETY: iovec and mmsghdr are plain old data; null pointers and zero lengths are valid
+        // values.
         let mut vectors: [libc::iovec; BATCH] = unsafe { zeroed() };
         // SAFETY: as above.
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
@@ -115,8 +117,8 @@ impl LabelledReceiver {
             header.msg_control = (&raw mut self.labels[index]).cast();
             header.msg_controllen = size_of::<Labels>() as _;
         }
-        // SAFETY: every header points at a name, a vector, a buffer and labels of the stated sizes; all of them live
-        // until the call has returned, and the kernel keeps no pointer.
+        // SAFETY: every header points at a name, a vector, a buffer and labels of the stated sizes;
+        // all of them live until the call has returned, and the kernel keeps no pointer.
         let count = unsafe { receive_into(socket, &mut headers) }?;
         for (index, header) in headers.iter().enumerate().take(count) {
             self.arrived[index] = Arrived {
@@ -146,8 +148,8 @@ impl LabelledReceiver {
 
 fn labels_of(header: &libc::msghdr) -> Arrived {
     let mut arrived = Arrived::default();
-    // SAFETY: the kernel has written the labels that `msg_control` and `msg_controllen` describe, and their memory is
-    // still there: the caller holds it.
+    // SAFETY: the kernel has written the labels that `msg_control` and `msg_controllen` describe,
+    // and their memory is still there: the caller holds it.
     let mut label = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !label.is_null() {
         // SAFETY: the macros give pointers to whole labels inside the memory described, or null.
@@ -209,7 +211,8 @@ impl LabelledSender {
         socket: &UdpSocket,
         datagrams: impl Iterator<Item = Departure<'a>>,
     ) -> io::Result<usize> {
-        // SAFETY: iovec and mmsghdr are plain old data; null pointers and zero lengths are valid values.
+        // SAFETY: iovec and mmsghdr are plain old data; null pointers and zero lengths are valid
+        // values.
         let mut vectors: [libc::iovec; BATCH] = unsafe { zeroed() };
         // SAFETY: as above.
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
@@ -231,8 +234,9 @@ impl LabelledSender {
         if count == 0 {
             return Ok(0);
         }
-        // SAFETY: the first `count` headers point at names, labels, vectors and slices that live until the call has
-        // returned (`'a` outlives this function); the kernel only reads them and keeps no pointer.
+        // SAFETY: the first `count` headers point at names, labels, vectors and slices that live
+        // until the call has returned (`'a` outlives this function); the kernel only reads them and
+        // keeps no pointer.
         unsafe { send_from(socket, &mut headers[..count]) }
     }
 }
@@ -246,8 +250,8 @@ fn write_label(header: &mut libc::msghdr, labels: &mut Labels, from: Ipv4Addr) {
     // SAFETY: plain arithmetic.
     header.msg_controllen =
         unsafe { libc::CMSG_SPACE(size_of::<libc::in_pktinfo>() as libc::c_uint) } as _;
-    // SAFETY: the labels are longer than the space asked for and aligned for a head, so the first one is there and
-    // whole; its value may stand unaligned.
+    // SAFETY: the labels are longer than the space asked for and aligned for a head, so the first
+    // one is there and whole; its value may stand unaligned.
     unsafe {
         let label = libc::CMSG_FIRSTHDR(header);
         (*label).cmsg_level = libc::IPPROTO_IP;

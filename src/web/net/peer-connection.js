@@ -20,7 +20,8 @@ export class Lost extends Error {}
  */
 export function gathered(pc) {
   return new Promise((resolve) => {
-    // Right after a restart the state is still the old 'complete', but the new description has no candidates yet.
+    // Right after a restart the state is still the old 'complete', but the new description has no
+    // candidates yet.
     const look = () => {
       if (pc.iceGatheringState === 'complete' && pc.localDescription?.sdp.includes('a=candidate:')) resolve();
     };

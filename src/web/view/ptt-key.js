@@ -36,7 +36,8 @@ export class PttKey {
     addEventListener('blur', up, { signal });
     addEventListener('pagehide', up, { signal });
     document.addEventListener('visibilitychange', () => document.hidden && this.up(), { signal });
-    // Enter, and the click that a screen reader or voice control makes, have no duration: they latch.
+    // Enter, and the click that a screen reader or voice control makes, have no duration: they
+    // latch.
     button.addEventListener('click', (event) => event.detail === 0 && this.#down('latch'), { signal });
   }
 

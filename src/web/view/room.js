@@ -1,4 +1,5 @@
-// The room on the page: its people, the state of the connection in words, and the person's own controls.
+// The room on the page: its people, the state of the connection in words, and the person's own
+// controls.
 
 /** @import { AlarmTopic, CallState, Mode, ServerEvent } from '../types' */
 /** @import { Mute } from '../model/mute.js' */
