@@ -33,7 +33,7 @@ const TALK: Duration = Duration::from_secs(1);
 const LISTEN_TO_SILENCE: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_client_falls_silent_at_once_and_is_gone_within_half_a_minute() {
+async fn killed_client_falls_silent_at_once_and_is_removed_within_half_a_minute() {
     let server = TestServer::start();
     let tone = scratch("vanish").join("tone.wav");
     write_tone(&tone, TONES_HZ[0], 30);

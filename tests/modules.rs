@@ -93,7 +93,7 @@ fn modules_use_only_what_the_table_allows() {
 
 /// A row that allows more than is used would let the use come back unnoticed.
 #[test]
-fn table_allows_no_use_that_does_not_occur() {
+fn module_table_allows_no_use_that_does_not_occur() {
     let (modules, table) = (Modules::of(&root().join("src")), table());
     for (from, row) in &table {
         let named = row
@@ -134,7 +134,7 @@ fn conference_reads_the_clock_only_in_its_owner() {
 }
 
 #[test]
-fn no_file_is_too_long() {
+fn source_files_keep_the_length_limit() {
     let folders = ["src", "tests", "benches"].map(|folder| root().join(folder));
     let found = folders
         .iter()

@@ -104,7 +104,7 @@ fn blocks(language: &str) -> Vec<String> {
 }
 
 #[test]
-fn settings_table_matches_the_programs_settings() {
+fn readme_settings_table_matches_the_programs_settings() {
     let table = config::table();
     let readmes = readmes();
     let found: Vec<&str> = (readmes.iter())
@@ -114,7 +114,7 @@ fn settings_table_matches_the_programs_settings() {
 }
 
 #[test]
-fn configurations_load() {
+fn readme_configurations_load() {
     let blocks = blocks("toml");
     assert!(!blocks.is_empty());
     for block in blocks {
@@ -138,7 +138,7 @@ fn calls(block: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn command_lines_are_accepted() {
+fn readme_command_lines_are_accepted() {
     let blocks = blocks("sh");
     let calls: Vec<Vec<String>> = blocks.iter().flat_map(|block| calls(block)).collect();
     for call in &calls {
@@ -154,7 +154,7 @@ fn command_lines_are_accepted() {
 }
 
 #[test]
-fn messages_are_accepted() {
+fn readme_messages_are_accepted() {
     let blocks = blocks("json");
     assert!(!blocks.is_empty());
     for message in blocks.iter().flat_map(|block| block.lines()) {
@@ -165,7 +165,7 @@ fn messages_are_accepted() {
 }
 
 #[test]
-fn links_have_a_target() {
+fn readme_links_have_a_target() {
     let (top, readmes) = (Path::new(env!("CARGO_MANIFEST_DIR")), readmes());
     let mut seen = 0;
     for readme in &readmes {

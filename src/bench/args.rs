@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn talkers_are_a_number_or_all() {
+    fn talkers_flag_accepts_a_number_or_all() {
         assert_eq!("3".parse(), Ok(Talkers::Number(3)));
         assert_eq!("all".parse(), Ok(Talkers::All));
         assert_eq!("most".parse::<Talkers>(), Err(NoNumber));

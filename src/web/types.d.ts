@@ -188,7 +188,7 @@ export interface Switchable {
   enabled: boolean;
 }
 
-/** One's own wish to talk; see model/floor.js. Times are the clock's. */
+/** The state of the own request to talk; see model/floor.js. Times are the clock's. */
 export type OwnFloor =
   | { state: 'idle' | 'asking' }
   | { state: 'queued'; position: number; size: number }

@@ -88,7 +88,7 @@ async fn server_answers_offers_seen_in_the_field() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn join_names_the_mode_of_the_room_it_makes() {
+async fn join_sets_the_mode_of_the_room_that_it_creates() {
     let server = TestServer::open();
     let join = |mode: &str| format!("/v1/rooms/radio/participants?mode={mode}");
     let refused = server.ask("POST", &join("shout"), SDP, OFFER).await;

@@ -65,7 +65,7 @@ async fn joins_are_limited_by_the_address_that_a_trusted_proxy_forwards() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn room_changes_are_limited() {
+async fn http_room_changes_are_limited_by_rate() {
     let server = server(Rates {
         room_changes: SLOWLY,
         ..Rates::default()

@@ -53,7 +53,7 @@ async fn session_takes_candidates_and_restarts_ice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ice_restarts_are_limited_and_the_session_lives_on() {
+async fn ice_restarts_are_limited_and_the_session_continues() {
     let server = TestServer::open();
     let guest = server.join("lobby", "Ann").await;
     let restart = async |number: u32| {

@@ -10,7 +10,7 @@ use crate::harness::{JSON, OFFER, SDP, TestServer, quiet};
 const ROOM: &str = "/v1/rooms/hall";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn room_is_made_by_put_and_changed_by_patch() {
+async fn room_is_created_by_put_and_changed_by_patch() {
     let server = TestServer::open();
     let made = server
         .ask(
@@ -159,7 +159,7 @@ async fn configured_rooms_exist_from_the_start_and_stay_when_empty() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn moderators_mute_amplify_rename_and_kick() {
+async fn moderator_mutes_a_participant_sets_its_gain_renames_and_removes_it() {
     let server = TestServer::open();
     let guest = server.join("hall", "Ann").await;
     let path = format!("{ROOM}/participants/{}", guest.id);

@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_do_not_overlap() {
+    fn svg_bars_do_not_overlap() {
         let svg = draw(
             &plot(PlotKind::Bars, &[(1.0, 3.0), (2.0, 4.0), (3.0, 1.0)]),
             NARROW,

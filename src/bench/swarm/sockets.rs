@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_slot_has_an_address_of_its_own() {
+    fn every_swarm_slot_has_its_own_address() {
         let ips: Vec<IpAddr> = (1..=3).map(|n| IpAddr::from([127, 0, 0, n])).collect();
         let sockets = Sockets::open(&ips, 7).expect("ports");
         assert_eq!(sockets.slots(), 9);

@@ -288,7 +288,7 @@ proptest! {
     /// However a file is damaged, cut or incomplete: reading it causes no panic and no error after
     /// the header, and gives no more audio than the file holds.
     #[test]
-    fn a_damaged_file_never_plays_more_than_it_holds(
+    fn damaged_ogg_file_never_plays_more_than_it_holds(
         at in 0usize..9_000,
         bytes in prop::collection::vec(any::<u8>(), 0..40),
         kept in 0usize..9_000,

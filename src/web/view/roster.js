@@ -61,7 +61,7 @@ export class RosterList {
    * Shows the floor.
    *
    * @param {ReadonlyMap<string, Talker>} holders by id
-   * @param {string[]} queue ids of those who wait
+   * @param {string[]} queue ids of the waiting participants
    * @param {boolean} grants offer to give the floor to these
    */
   mark(holders, queue, grants) {

@@ -56,7 +56,7 @@ proptest! {
     /// Whatever the header contains: reading causes no panic and gives no more audio than the bytes
     /// hold.
     #[test]
-    fn a_damaged_file_never_plays_more_than_it_holds(
+    fn damaged_wav_file_never_plays_more_than_it_holds(
         id in prop::sample::select(vec![b"RIFF", b"RF64"]),
         is_extensible: bool,
         at in 0usize..110,
