@@ -327,7 +327,7 @@ fn scratch(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("mixminus-join-{}-{name}", std::process::id()))
 }
 
-/// A tone in 24-bit stereo at 44.1 kHz.
+/// Writes a tone as 24-bit stereo at 44.1 kHz.
 fn write_wav(path: &Path, frames: usize) {
     let spec = hound::WavSpec {
         channels: 2,

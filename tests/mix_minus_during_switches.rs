@@ -238,7 +238,7 @@ struct Excuses {
 }
 
 impl Excuses {
-    /// Whether a noise between two instants is excused.
+    /// Whether noise between two instants is excused.
     fn hold(&self, from: Instant, until: Instant) -> bool {
         self.watch.was_disturbed(from - AFTERMATH, until + SETTLED)
             || self.repairs.are_heard(from, until, REPAIR_REACH)

@@ -35,7 +35,7 @@ async fn firefox_and_chromium_pages_hear_each_other_but_not_themselves() {
     let said = run(&server, "two-makes.mjs", &files, pages).await;
     assert_eq!(said, json!({ "roamed": true }));
 
-    // Phase, whether Ann hears Firefox, whether Firefox hears Ann.
+    // The phase, whether Ann hears Fox, and whether Fox hears Ann.
     let phases = [
         ("conference", true, true),
         ("roamed", true, true),

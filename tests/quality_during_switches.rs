@@ -258,7 +258,7 @@ fn role_changes_do_not_degrade_a_voice_for_its_listeners() {
     }
 }
 
-/// 7 s, as in `quality.rs`.
+/// The length of a scored piece, 7 s as in `quality.rs`.
 const PIECE: usize = 7 * RATE;
 
 /// Samples of a tick and of a packet.

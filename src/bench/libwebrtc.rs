@@ -20,7 +20,7 @@ use super::report::quantile;
 use super::target::child::{Directory, Process};
 use super::target::{Target, TargetError};
 
-/// Which client talks and listens.
+/// The client that talks and listens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum ClientKind {
     /// The client of `mixminus join`, whose jitter buffer is left out

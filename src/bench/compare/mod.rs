@@ -57,7 +57,7 @@ pub struct CompareArgs {
     conditions: Conditions,
 }
 
-/// What servers are compared in.
+/// A scenario in which servers are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
     /// Some talk, many listen: what a listener costs more than the talkers alone

@@ -11,7 +11,7 @@ pub(super) enum Scale {
     Percentile,
 }
 
-/// One axis.
+/// An axis of a plot.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Axis {
     scale: Scale,

@@ -106,7 +106,7 @@ pub(super) const PAYLOAD_TYPE: u8 = 111;
 /// The duration of a frame.
 pub(super) const FRAME_TIME: Duration = Duration::from_millis(20);
 
-/// RFC 8285, 4.2.
+/// The profile of one-byte header extensions (RFC 8285, 4.2).
 const ONE_BYTE_PROFILE: u16 = 0xbede;
 
 const GIVE_UP: Duration = Duration::from_millis(500);

@@ -41,7 +41,7 @@ export class Settings {
     try {
       this.#storage().setItem(PREFIX + key, value);
     } catch {
-      // Refused: see the head of this file.
+      // The storage is refused, so nothing is remembered.
     }
   }
 }

@@ -77,7 +77,8 @@ export async function join(room, name, offer, mode) {
 }
 
 /**
- * Sends a trickle-ice-sdpfrag; returns the server's own fragment after an ICE restart, else ''.
+ * Sends a trickle-ice-sdpfrag; returns the server's own fragment after an ICE restart, otherwise
+ * ''.
  *
  * @param {string} session
  * @param {string} fragment

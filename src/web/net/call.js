@@ -29,7 +29,7 @@ const PROBE_MS = 2_000;
 const STEADY_MS = 5_000;
 
 const STOPPING = 'server stopping';
-/** Why a participant was made to leave, in words; @type {Record<string, string>} */
+/** Sentences for the reasons of a removal; @type {Record<string, string>} */
 const REASONS = { kicked: 'You were removed from the room.', 'room closed': 'The room was closed.' };
 
 /** @implements {CallHandle} */
@@ -77,7 +77,7 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
   #probing = false;
   #pause = new Pause(clock);
   /**
-   * Ends the wait for trouble.
+   * Reports trouble, which ends the wait for it.
    *
    * @type {(kind: 'gone' | 'interrupted') => void}
    */
@@ -119,7 +119,7 @@ export class Call extends /** @type {new () => TypedTarget<CallEvents>} */ (Even
     return this.state === 'connected' && !this.why;
   }
 
-  /** The secret address of this session, or null. */
+  /** The secret URL of this session, or null. */
   get session() {
     return this.#session;
   }

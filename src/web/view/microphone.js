@@ -4,7 +4,7 @@
 
 const WISHES = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
 
-// 21 ms at 48 kHz.
+// The samples of the level meter: 21 ms at 48 kHz.
 const METER_SAMPLES = 1024;
 
 /** The level that a meter shows as silence, in dBFS. */

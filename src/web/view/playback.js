@@ -20,7 +20,7 @@ export class Playback {
     button.addEventListener('click', () => this.#start());
   }
 
-  /** Linear, 0..=1. */
+  /** The volume of the room, linear, 0..=1. */
   get volume() {
     return this.#audio.volume;
   }
