@@ -62,13 +62,12 @@ fn mixer_threads_neither_allocate_nor_free_in_ten_thousand_ticks() {
     while house.ticks() - before < TICKS {
         house.talk(&voice, packet..packet + 5);
         packet += 5;
-        // A participant joins each of a few rooms, and the one that joined in the round before
-        // leaves.
+        // A participant joins each of five rooms, and the one that joined there last leaves.
         for room in 0..5 {
             let room = (changes + room) % ROOMS;
             house.join(room, 10 + changes);
-            if changes >= 10 {
-                let gone = id(room, 10 + changes - 5);
+            if changes >= ROOMS {
+                let gone = id(room, 10 + changes - ROOMS);
                 house.send(mixer_of(room), Command::RemoveParticipant(gone));
             }
         }
