@@ -44,7 +44,7 @@ fn server_returns_its_memory_after_a_crowd_of_15_000_has_left() {
 }
 
 fn come_and_go(joins: usize) {
-    // Fails if another test of this binary has already installed the provider.
+    // Installing the provider fails if another test of this binary has already done so.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let server = Served::with(&["--join-burst=1000000", "--join-rate=10000", "--log=error"]);
     let runtime = tokio::runtime::Runtime::new().expect("threads");

@@ -282,7 +282,8 @@ impl Keeper {
                 Some(reason) => Err(JoinError::Removed { reason }),
                 None if !self.options.reconnect => Err(JoinError::Lost),
                 None => {
-                    // Fails when the channel is full: an owner that does not read misses the event.
+                    // Sending the event fails when the channel is full: an owner that does not read
+                    // misses the event.
                     let _ = self.events.try_send(ClientEvent::Lost);
                     self.come_back().await
                 }

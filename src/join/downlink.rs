@@ -177,7 +177,7 @@ impl Player {
         recorder.frame(self.frame.samples());
         if recorder.has_failed() && !self.failed {
             self.failed = true;
-            // Fails only if the receiver has been dropped.
+            // Sending the event fails only if its receiver has been dropped.
             let _ = self.parts.events.send(MediaEvent::SinkFailed);
         }
     }

@@ -49,7 +49,7 @@ impl EventOutput {
             .name("join-lines".to_owned())
             .spawn(move || {
                 for line in to_print {
-                    // Fails if the reader has closed its end.
+                    // Writing fails if the reader has closed its end.
                     if write(line).is_err() {
                         break;
                     }

@@ -280,7 +280,7 @@ impl Sender {
         let sending = turn.sending.map(MediaEvent::Sending);
         // The end of a voice is reported after its last packet.
         for event in [sending, voice].into_iter().flatten() {
-            // Fails only if the receiver has been dropped.
+            // Sending the event fails only if its receiver has been dropped.
             let _ = self.parts.events.send(event);
         }
     }
@@ -353,7 +353,7 @@ impl Sender {
             Some(error) => MediaEvent::SourceFailed(error),
             None => MediaEvent::SourceEnded,
         };
-        // Fails only if the receiver has been dropped.
+        // Sending the event fails only if its receiver has been dropped.
         let _ = self.parts.events.send(event);
     }
 }

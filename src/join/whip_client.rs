@@ -91,7 +91,7 @@ impl WhipEndpoint {
                 url.query_pairs_mut().append_pair(key, value);
             }
         }
-        // Fails only if a provider is already installed, which then is used.
+        // Installing the provider fails only if another one is installed, which then is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)

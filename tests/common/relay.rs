@@ -22,7 +22,7 @@ pub struct SignalProxy {
 impl SignalProxy {
     /// Starts a proxy for the server's HTTP address.
     pub async fn start(server: SocketAddr, relay: &Relay) -> SignalProxy {
-        // Fails if another test has already installed the provider.
+        // Installing the provider fails if another test has already done so.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::new();
         let ends = Ends {

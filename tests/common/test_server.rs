@@ -29,7 +29,7 @@ impl TestServer {
 
     /// Starts a server with this number of mixers on free ports.
     pub fn start_with(mixers: Option<u32>) -> TestServer {
-        // Fails if another test has already installed the provider.
+        // Installing the provider fails if another test has already done so.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = Config {

@@ -249,7 +249,7 @@ async function janus(pc, target) {
   const session_id = (await ask({ janus: 'create' })).data.id;
   const handle_id = (await ask({ janus: 'attach', session_id, plugin: 'janus.plugin.audiobridge' })).data.id;
   const message = (body, jsep) => ask({ janus: 'message', session_id, handle_id, body, ...(jsep && { jsep }) });
-  // Fails if another client has created the room, which then exists.
+  // Creating the room fails if another client has done so; then the room exists.
   await message({ request: 'create', room, permanent: false, sampling_rate: 48_000, record: false });
   const sdp = await gathered(pc, await pc.createOffer());
   const began = nowUs();

@@ -110,7 +110,7 @@ impl Tap for Finger {
         if talks && !self.gate.is_open() {
             self.gate.open();
             self.quiet_samples.store(RELEASED, Ordering::Relaxed);
-            // Fails only after the call has ended.
+            // Sending the state of the key fails only after the call has ended.
             let _ = self.key.send(true);
         } else if !talks {
             self.fall_silent(pcm.len() as u64);

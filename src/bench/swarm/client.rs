@@ -281,7 +281,7 @@ impl Client {
 
     fn tell(&mut self, is_up: bool) {
         if let Some(up) = self.up.take() {
-            // Fails if the caller has stopped waiting.
+            // Sending the result fails if the caller has stopped waiting.
             let _ = up.send(is_up);
         }
     }

@@ -99,7 +99,7 @@ impl Swarm {
                 Ok(Command::Remove(slot)) => self.remove(slot),
                 Ok(Command::Begin) => self.begin(),
                 Ok(Command::End(reply)) => {
-                    // Fails if the caller has been interrupted.
+                    // Sending the statistics fails if the caller has been interrupted.
                     let _ = reply.send(self.end());
                 }
                 Err(TryRecvError::Empty) => return true,

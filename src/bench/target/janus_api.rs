@@ -158,7 +158,8 @@ async fn talk(mut socket: WebSocketStream<TcpStream>, mut requests: mpsc::Receiv
                     continue;
                 };
                 if let Some(reply) = waiting.remove(&transaction) {
-                    // Fails if the caller does not wait, as for a keep-alive.
+                    // Sending the response fails if the caller does not wait for it, as for a
+                    // keep-alive.
                     let _ = reply.send(answer);
                 }
             }

@@ -36,7 +36,8 @@ impl Namespace {
             if taken.contains(&IpAddr::V4(address(number, HOST))) && tries < TRIES {
                 continue;
             }
-            // Fails if the name exists, so that two runs cannot use the same namespace.
+            // Adding the namespace fails if the name exists, so that two runs cannot use the same
+            // one.
             match ip(&format!("netns add {}", name(number))) {
                 Ok(()) => break Namespace { number },
                 Err(_) if tries < TRIES => {}

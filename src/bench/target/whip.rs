@@ -21,7 +21,7 @@ pub(super) struct Whip {
 
 impl Whip {
     pub(super) fn new(url: Url, profile: Option<Profile>) -> Result<Whip, TargetError> {
-        // Fails only if a provider is already installed, which then is used.
+        // Installing the provider fails only if another one is installed, which then is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder()
             .timeout(ANSWER_TIME)

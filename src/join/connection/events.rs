@@ -86,7 +86,7 @@ impl Channels {
                     }
                     DataChannelEvent::OnMessage(message) if message.is_string => {
                         if let Ok(text) = str::from_utf8(&message.data) {
-                            // Fails only if there is no receiver.
+                            // Sending the message fails only if it has no receiver.
                             let _ = this.sockets.messages.send(text.into());
                         }
                     }

@@ -39,7 +39,7 @@ impl Recorder {
             .name("join-sink".to_owned())
             .spawn(move || {
                 let written = write(sink, taken, limit_samples);
-                // Fails only if the recording was abandoned.
+                // Sending the outcome fails only if the recording was abandoned.
                 let _ = outcome_in.send(written);
             })?;
         Ok(Recorder {
@@ -85,7 +85,7 @@ impl Recorder {
             at_samples: self.at_samples,
             pcm: Vec::new(),
         };
-        // Fails only if the writer has stopped or hangs; the outcome tells which.
+        // Sending the end fails only if the writer has stopped or hangs; the outcome tells which.
         let _ = self.frames.send_timeout(end, FINISH_TIMEOUT);
         drop(self.frames);
         self.outcome

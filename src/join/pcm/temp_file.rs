@@ -55,7 +55,7 @@ impl TempFile {
 impl Drop for TempFile {
     fn drop(&mut self) {
         if !self.kept && self.at != self.wanted {
-            // Fails if the file has already been removed.
+            // Removing the file fails if it has already been removed.
             let _ = fs::remove_file(&self.at);
         }
     }

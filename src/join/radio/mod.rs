@@ -123,7 +123,7 @@ impl PttController {
     }
 
     fn floor_order(&self, order: FloorOrder) {
-        // Fails only after the runtime has stopped the task.
+        // Sending the request fails only after the runtime has stopped the task.
         let _ = self.floor_orders.send(order);
     }
 }
@@ -157,7 +157,7 @@ impl FloorRequester {
             Some(Err(error)) => server_events::failed(id, &error.to_string()),
             None => server_events::failed(id, "The connection is lost."),
         };
-        // Fails only if the receiver has been dropped.
+        // Sending the answer fails only if its receiver has been dropped.
         let _ = self.answers.send(answer);
     }
 

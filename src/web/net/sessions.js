@@ -54,7 +54,7 @@ export function guard(call, settings) {
   /** @param {string} session */
   function hold(session) {
     navigator.locks.request(session, () => new Promise((resolve) => {
-      // The session ended while the lock was requested.
+      // The session ended before the lock was granted.
       if (session !== current) return resolve(undefined);
       release = resolve;
       // Stored only now: the next page that opens would end a stored session without a lock.
